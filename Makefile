@@ -1,0 +1,54 @@
+# Two commands are enough on a fresh machine: make demo, make test.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 22
+
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "cutlayer needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: install
+install: $(READY) ## Set up .venv with everything
+
+.PHONY: demo
+demo: $(READY) ## Train, split, serve, attack, measure: experiments/demo.toml, then the report
+	$(BIN)/cutlayer run experiments/demo.toml
+	$(BIN)/cutlayer report runs
+
+.PHONY: test
+test: $(READY) ## The whole test suite, linters included
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: $(READY) ## Format check, linter, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: proto
+proto: $(READY) ## Regenerate the message classes from proto/
+	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=. --pyi_out=. proto/cutlayer/wire/*.proto
+
+.PHONY: lock
+lock: ## Resolve the newest versions and write requirements.lock
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet --editable '.[dev]'
+	$(VENV)-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -vE '^(nvidia-|cuda-|triton)' > requirements.lock
+	rm -rf $(VENV)-lock
+
+.PHONY: clean
+clean: ## Remove .venv, caches and artifacts; runs stay
+	rm -rf $(VENV) artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

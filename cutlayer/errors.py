@@ -1,0 +1,63 @@
+"""Every error that cutlayer raises on purpose. The text is one sentence: what is wrong and what to do.
+
+    CutlayerError
+    ├── ConfigError         what the user wrote: an unknown name, option, key or type
+    ├── DataError           a data set that is not where it was looked for, or is damaged
+    ├── SplitError          a model that cannot be cut there, a damaged split folder, two sides that differ
+    ├── WithheldError       an attack reached for a capability that its threat model withholds
+    └── WireError           anything between the two processes
+        ├── DecodeError     bytes that are not a message of ours
+        ├── Unreachable     nobody answers at the address, or the peer went away
+        ├── DeadlineExceeded
+        └── Refused         the server answered with an error code and a sentence
+
+The command line prints the sentence and ends with exit code 2.
+"""
+
+
+class CutlayerError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class ConfigError(CutlayerError):
+    """An unknown name, option or key, or a value of the wrong type."""
+
+
+class DataError(CutlayerError):
+    """A data set is missing or damaged; the message names the file that was looked for."""
+
+
+class SplitError(CutlayerError):
+    """The model cannot be cut there, a split folder is damaged, or two sides hold different splits."""
+
+
+class WithheldError(CutlayerError):
+    """An attack reached for a capability that its threat model withholds."""
+
+
+class WireError(CutlayerError):
+    """Anything that goes wrong between the device and the server."""
+
+
+class DecodeError(WireError):
+    """The bytes are not a message of this protocol."""
+
+
+class Unreachable(WireError):
+    """Nobody answers at the address, or the peer went away."""
+
+
+class DeadlineExceeded(WireError):
+    """No answer within the time allowed."""
+
+
+class Refused(WireError):
+    """The server answered with an error.
+
+    Attributes:
+        code: Short upper-case name, one of those listed in `proto/README.md`.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code

@@ -1,0 +1,141 @@
+"""The lists of what can be named: strings only, so that listing names imports nothing.
+
+Adding an attack, a defense, a codec, a data set, a model or a metric is one new file and one line here.
+"""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from cutlayer.errors import ConfigError
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """The part of an error message that lists what exists, the nearest names first."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}."
+
+
+class Registry(Mapping[str, str]):
+    """Names of one kind of thing and where each is defined, as ``module:attribute``."""
+
+    def __init__(self, kind: str, entries: Mapping[str, str]) -> None:
+        self.kind = kind
+        self._entries = dict(entries)
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self._entries:
+            raise ConfigError(f"There is no {self.kind} named {name!r}; {near(name, self._entries)}")
+        return self._entries[name]
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def load(self, name: str) -> Callable[..., Any]:
+        """Import and return what the name stands for."""
+        module, _, attribute = self[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+
+    def options(self, name: str) -> dict[str, inspect.Parameter]:
+        """The options that `make` accepts for this name, with their defaults."""
+        return dict(inspect.signature(self.load(name)).parameters)
+
+    def make(self, name: str, **options: Any) -> Any:
+        """Build the named thing from its options.
+
+        Raises:
+            ConfigError: The name or an option is unknown, or a value has the wrong type.
+        """
+        target, accepted = self.load(name), self.options(name)
+        for option, value in options.items():
+            if option not in accepted:
+                raise ConfigError(f"The {self.kind} {name!r} has no option {option!r}; {near(option, accepted)}")
+            _check_type(f"{name}.{option}", accepted[option].annotation, value)
+        missing = [o for o, p in accepted.items() if p.default is p.empty and o not in options]
+        if missing:
+            raise ConfigError(f"The {self.kind} {name!r} needs the option {missing[0]!r}.")
+        return target(**options)
+
+
+def _check_type(where: str, annotation: Any, value: Any) -> None:
+    """Reject a value whose type contradicts a plain annotation (bool, int, float, str)."""
+    expected = {bool: (bool,), int: (int,), float: (int, float), str: (str,)}.get(annotation)
+    if expected is None:
+        return
+    if not isinstance(value, expected) or (isinstance(value, bool) and annotation is not bool):
+        raise ConfigError(f"{where} must be of type {annotation.__name__}, not {value!r}.")
+
+
+CODECS = Registry("codec", {"raw": "cutlayer.wire.codecs.raw:Raw", "fp16": "cutlayer.wire.codecs.fp16:Float16"})
+
+TRANSPORTS = Registry(
+    "transport",
+    {
+        "grpc": "cutlayer.wire.grpc_transport:Grpc",
+        "zmq": "cutlayer.wire.zmq_transport:Zmq",
+        "inprocess": "cutlayer.wire.inprocess:InProcess",
+    },
+)
+
+DATASETS = Registry(
+    "dataset",
+    {
+        "digits": "cutlayer.data.digits:load",
+        "photos": "cutlayer.data.photos:load",
+        "faces": "cutlayer.data.faces:load",
+        "mnist": "cutlayer.data.mnist:load_mnist",
+        "fashion-mnist": "cutlayer.data.mnist:load_fashion_mnist",
+        "cifar10": "cutlayer.data.cifar10:load",
+    },
+)
+
+_TORCHVISION = [
+    "vgg11_bn", "resnet18", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "vit_b_16", "swin_t",
+]  # fmt: skip
+
+MODELS = Registry(
+    "model",
+    {
+        "he_lenet": "cutlayer.models.he2019:lenet",
+        "he_cifar10cnn": "cutlayer.models.he2019:cifar10cnn",
+        "resnet20": "cutlayer.models.resnet20:resnet20",
+        **{name: f"cutlayer.models.zoo:{name}" for name in _TORCHVISION},
+    },
+)
+
+METRICS = Registry(
+    "metric",
+    {
+        "mse": "cutlayer.metrics.image:MSE",
+        "psnr": "cutlayer.metrics.image:PSNR",
+        "ssim": "cutlayer.metrics.image:SSIM",
+        "identification": "cutlayer.metrics.identification:IDENTIFICATION",
+    },
+)
+
+DEFENSES = Registry(
+    "defense",
+    {
+        "none": "defenses.base:Defense",
+        "gaussian-noise": "defenses.gaussian_noise:GaussianNoise",
+        "laplace-noise": "defenses.laplace_noise:LaplaceNoise",
+    },
+)
+
+ATTACKS = Registry(
+    "attack",
+    {
+        "mean-image": "attacks.mean_image:MeanImage",
+        "nearest": "attacks.nearest:Nearest",
+        "ridge": "attacks.ridge:Ridge",
+        "decoder": "attacks.decoder:Decoder",
+        "white-box": "attacks.white_box:WhiteBox",
+        "averaging": "attacks.averaging:Averaging",
+    },
+)

@@ -1,0 +1,65 @@
+"""Where the time of one request went, in monotonic nanoseconds, and how many bytes it took.
+
+Two machines' clocks are never subtracted: the cloud sends durations, and the network is what remains of the
+round trip (`network = round_trip - cloud`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+STAGES = ("head", "protect", "encode", "network", "queue", "decode", "tail", "reply", "unattributed")
+
+# Samples needed before a percentile is printed: MLPerf's binomial rule at 99 % confidence.
+LEAST_SAMPLES = {50: 1, 90: 44, 95: 90, 99: 459, 99.9: 4603}
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One request.
+
+    `network_ns` is send + network + receive; `reply_ns` is the cloud's encoding of its answer; the stages of
+    `STAGES` sum to `end_to_end_ns`, and what no stage claims is `unattributed_ns`.
+    """
+
+    request_index: int
+    n_samples: int
+    head_ns: int
+    protect_ns: int
+    encode_ns: int
+    network_ns: int
+    queue_ns: int
+    decode_ns: int
+    tail_ns: int
+    reply_ns: int
+    unattributed_ns: int
+    end_to_end_ns: int
+    tensor_bytes: int
+    message_bytes: int
+
+
+Columns = dict[str, NDArray[np.int64]]
+
+
+def columns(traces: Sequence[Trace]) -> Columns:
+    """One int64 array for each field, in request order."""
+    names = [f.name for f in fields(Trace)]
+    table = np.array([astuple(t) for t in traces], dtype=np.int64).reshape(len(traces), len(names))
+    return {name: table[:, i] for i, name in enumerate(names)}
+
+
+def save(path: Path, traces: Sequence[Trace], **extra: NDArray[np.generic]) -> None:
+    """Write the traces as columns, with further arrays beside them, by an atomic rename."""
+    temporary = path.with_name(path.name + ".part.npz")
+    np.savez_compressed(temporary, allow_pickle=False, **columns(traces), **extra)
+    temporary.replace(path)
+
+
+def percentile(samples: NDArray[np.int64], q: float) -> int | None:
+    """A percentile that was observed, or None when too few samples stand behind it."""
+    if len(samples) < LEAST_SAMPLES[q]:
+        return None
+    return int(np.percentile(samples, q, method="inverted_cdf"))
