@@ -1,0 +1,99 @@
+"""How this machine computes fast: which device, which precision, which memory layout, which allocator.
+
+Torch is imported inside the functions, so that the device's process can tune its allocator without it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import platform
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cutlayer.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+
+
+def tune_allocator() -> bool:
+    """Keep large freed blocks in the process, for tensors of the same sizes come and go at every step.
+
+    By default glibc returns a big freed block to the kernel, and the next one of its size is page-faulted in again.
+    Call it once, at the start of a process.
+
+    Returns:
+        Whether the C library took the settings; False where it is not glibc.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    settings = ((_M_TRIM_THRESHOLD, 1 << 30), (_M_TOP_PAD, 64 << 20), (_M_MMAP_THRESHOLD, 32 << 20))
+    return all(mallopt(parameter, value) == 1 for parameter, value in settings)
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The named device, or the fastest one present: cuda, then mps, then cpu.
+
+    Raises:
+        ConfigError: The named device does not exist on this machine.
+    """
+    import torch
+
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name is None:
+        return torch.device(next(kind for kind, here in present.items() if here))
+    if not present.get(name.partition(":")[0]):
+        here = ", ".join(kind for kind, here in present.items() if here)
+        raise ConfigError(f"This machine has no device {name!r}; it has {here}.")
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"{name!r} is no name of a device; write cuda:1, say.") from None
+
+
+@functools.cache
+def has_fast_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware; where it does not, bfloat16 is slower than float32."""
+    import torch
+
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return False
+    return torch.backends.mkldnn.is_available() and not flags.isdisjoint({"avx512_bf16", "amx_bf16"})
+
+
+def autocast(device: torch.device | str = "cpu", *, enabled: bool = True) -> AbstractContextManager[object]:
+    """A context in which matrix products run in bfloat16, where the device is faster that way.
+
+    Weights and results of reductions stay float32. Losses belong outside, on logits made float32 again.
+    """
+    import torch
+
+    kind = torch.device(device).type
+    fast = (kind == "cpu" and has_fast_bf16()) or (kind == "cuda" and torch.cuda.is_bf16_supported())
+    return torch.autocast(kind, dtype=torch.bfloat16) if enabled and fast else nullcontext()
+
+
+@contextmanager
+def placed(device: torch.device, *modules: nn.Module) -> Iterator[None]:
+    """Have modules on `device`, in the layout that its convolutions prefer; then back on the CPU, contiguous.
+
+    Contiguous because safetensors stores no other layout. The parameters stay the same objects throughout.
+    """
+    import torch
+
+    try:
+        for module in modules:
+            module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        yield
+    finally:
+        for module in modules:
+            module.to("cpu").to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
