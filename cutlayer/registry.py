@@ -6,8 +6,9 @@ Adding an attack, a defense, a codec, a data set, a model or a metric is one new
 import difflib
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from cutlayer.errors import ConfigError
 
@@ -44,7 +45,14 @@ class Registry(Mapping[str, str]):
 
     def options(self, name: str) -> dict[str, inspect.Parameter]:
         """The options that `make` accepts for this name, with their defaults."""
-        return dict(inspect.signature(self.load(name)).parameters)
+        return dict(inspect.signature(self.load(name), eval_str=True).parameters)
+
+    def summary(self, name: str) -> str:
+        """One line for `cutlayer list`: the first line of its documentation, then its options and defaults."""
+        target = self.load(name)
+        line = (inspect.getdoc(target) or "").partition("\n")[0] if callable(target) else getattr(target, "unit", "")
+        shown = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in self.options(name).values()]
+        return f"{line} [{', '.join(shown)}]" if shown else line
 
     def make(self, name: str, **options: Any) -> Any:
         """Build the named thing from its options.
@@ -56,20 +64,28 @@ class Registry(Mapping[str, str]):
         for option, value in options.items():
             if option not in accepted:
                 raise ConfigError(f"The {self.kind} {name!r} has no option {option!r}; {near(option, accepted)}")
-            _check_type(f"{name}.{option}", accepted[option].annotation, value)
+            check_type(f"{name}.{option}", accepted[option].annotation, value)
         missing = [o for o, p in accepted.items() if p.default is p.empty and o not in options]
         if missing:
             raise ConfigError(f"The {self.kind} {name!r} needs the option {missing[0]!r}.")
         return target(**options)
 
 
-def _check_type(where: str, annotation: Any, value: Any) -> None:
-    """Reject a value whose type contradicts a plain annotation (bool, int, float, str)."""
-    expected = {bool: (bool,), int: (int,), float: (int, float), str: (str,)}.get(annotation)
-    if expected is None:
+def check_type(where: str, annotation: Any, value: Any) -> None:
+    """Reject a value that contradicts a plain annotation: bool, int, float or str, each perhaps ``| None``.
+
+    Raises:
+        ConfigError: The type is wrong, or a number is not finite.
+    """
+    kinds = [kind for kind in (get_args(annotation) or (annotation,)) if kind is not type(None)]
+    if not all(kind in (bool, int, float, str) for kind in kinds):
         return
-    if not isinstance(value, expected) or (isinstance(value, bool) and annotation is not bool):
-        raise ConfigError(f"{where} must be of type {annotation.__name__}, not {value!r}.")
+    fits = any(
+        isinstance(value, (int, float) if kind is float else kind) and (kind is bool or not isinstance(value, bool))
+        for kind in kinds
+    )
+    if not fits or (isinstance(value, float) and not math.isfinite(value)):
+        raise ConfigError(f"{where} must be of type {kinds[0].__name__}, not {value!r}.")
 
 
 CODECS = Registry("codec", {"raw": "cutlayer.wire.codecs.raw:Raw", "fp16": "cutlayer.wire.codecs.fp16:Float16"})

@@ -1,0 +1,126 @@
+"""What determines one result, as frozen data."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+HEADS = ("onnx", "torch")
+Options = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the victim's model is trained before it is cut."""
+
+    epochs: int = 4
+    lr: float = 2e-3
+    batch: int = 64
+    flip: bool = False
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What the device sends.
+
+    Attributes:
+        count: Test images, sent one by one: accuracy and latency.
+        private: Victims' images, sent one by one: what the attackers reconstruct.
+        warmup: Requests before the first that counts.
+        codec: Name of the codec on the wire.
+        edge_threads: Of the device's head.
+        cloud_threads: Of the server's tail.
+    """
+
+    count: int = 500
+    private: int = 64
+    warmup: int = 20
+    codec: str = "raw"
+    edge_threads: int = 1
+    cloud_threads: int = 1
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """How head and tail reach each other."""
+
+    transport: str = "zmq"
+    head: str = "onnx"
+
+    @property
+    def label(self) -> str:
+        """Short name in records."""
+        return f"{self.transport}-{self.head}"
+
+
+@dataclass(frozen=True)
+class Named:
+    """A defense or an attack: its name in the registry and the options that differ from the defaults."""
+
+    name: str
+    options: Options = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """``gaussian-noise sigma=0.5``."""
+        return " ".join([self.name, *(f"{key}={_plain(value)}" for key, value in self.options.items())])
+
+
+@dataclass(frozen=True)
+class Published:
+    """A value from the literature, shown beside ours."""
+
+    attack: str
+    cut: str
+    source: str
+    psnr: float | None = None
+    ssim: float | None = None
+    mse: float | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that determines one result. Equal experiments have equal ids."""
+
+    data: str
+    model: str
+    cut: str
+    name: str = "experiment"
+    claim: str = ""
+    seed: int = 0
+    training: Training = Training()
+    measure: Measure = Measure()
+    defense: Named = Named("none")
+    deployments: tuple[Deployment, ...] = (Deployment(),)
+    attacks: tuple[Named, ...] = (Named("mean-image"),)
+    published: tuple[Published, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """12 hex digits over what differs from the defaults; names and texts do not count."""
+        defaults = Experiment(self.data, self.model, self.cut)
+        said = {
+            f.name: _changed(getattr(self, f.name), getattr(defaults, f.name))
+            for f in fields(self)
+            if f.name not in ("name", "claim", "published")
+        }
+        said |= {"data": self.data, "model": self.model, "cut": self.cut}
+        text = json.dumps({key: value for key, value in said.items() if value is not None}, sort_keys=True, default=asdict)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def __str__(self) -> str:
+        seed = f", seed {self.seed}" if self.seed else ""
+        return f"{self.model} at {self.cut} on {self.data}, defense {self.defense.label}{seed}"
+
+
+def _changed(value: Any, default: Any) -> Any:
+    """What of a value differs from its default, or None."""
+    if value == default:
+        return None
+    if isinstance(value, Training | Measure):
+        return {k: v for k, v in asdict(value).items() if v != getattr(default, k)}
+    return value
+
+
+def _plain(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

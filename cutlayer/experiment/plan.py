@@ -1,0 +1,158 @@
+"""From a TOML file to the experiments that it asks for.
+
+A plan names data, model, cuts, defenses, deployments and attacks; every combination of cut, defense and seed is one
+`Experiment`. A list where one value is expected (``sigma = [0.2, 0.5]``) stands for one entry with each value.
+"""
+
+import itertools
+import tomllib
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from cutlayer.errors import ConfigError
+from cutlayer.experiment.nouns import HEADS, Deployment, Experiment, Measure, Named, Options, Published, Training
+from cutlayer.registry import ATTACKS, CODECS, DATASETS, DEFENSES, MODELS, TRANSPORTS, Registry, check_type, near
+
+def load(path: Path, settings: Mapping[str, str] | None = None) -> list[Experiment]:
+    """Read a plan, change it by settings such as ``{"defense.sigma": "0.5"}``, and expand it.
+
+    Raises:
+        ConfigError: A key, name, option or type is unknown; the message lists the near ones.
+    """
+    try:
+        table = tomllib.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"There is no experiment file {path}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no valid TOML: {error}.") from None
+    for key, value in (settings or {}).items():
+        _apply(table, key, value)
+    try:
+        return parse(table)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def parse(table: Mapping[str, Any]) -> list[Experiment]:
+    """Expand a plan that is already a table."""
+    known = {
+        "name", "claim", "data", "model", "cut", "seed",
+        "training", "measure", "defense", "deployment", "attack", "published",
+    }  # fmt: skip
+    _only(table, known, "key")
+    for key in ("data", "model", "cut"):
+        if key not in table:
+            raise ConfigError(f"The key {key!r} is missing.")
+    for key, kind in (("name", str), ("claim", str), ("data", str), ("model", str)):
+        check_type(key, kind, table.get(key, ""))
+    _ = DATASETS[table["data"]], MODELS[table["model"]]
+    common = {
+        "training": _record(Training, table.get("training", {}), "training"),
+        "measure": _record(Measure, table.get("measure", {}), "measure"),
+        "deployments": tuple(_deployments(table.get("deployment", [{}]))),
+        "attacks": tuple(_named(ATTACKS, table.get("attack", [{"name": "mean-image"}]))),
+        "published": tuple(_record(Published, entry, "published") for entry in table.get("published", [])),
+    }
+    _ = CODECS[common["measure"].codec]
+    experiments = {}
+    for cut, defense, seed in itertools.product(
+        _listed("cut", str, table["cut"]),
+        _named(DEFENSES, table.get("defense", [{"name": "none"}])),
+        _listed("seed", int, table.get("seed", 0)),
+    ):
+        about = {key: table[key] for key in ("name", "claim") if key in table}
+        one = Experiment(table["data"], table["model"], cut, seed=seed, defense=defense, **about, **common)
+        experiments[one.id] = one
+    return list(experiments.values())
+
+
+def _deployments(entries: list[Options]) -> Iterator[Deployment]:
+    for entry in _tables("deployment", entries):
+        for options in _expand(entry):
+            deployment = _record(Deployment, options, "deployment")
+            _ = TRANSPORTS[deployment.transport]
+            if deployment.head not in HEADS:
+                raise ConfigError(f"There is no head named {deployment.head!r}; {near(deployment.head, HEADS)}")
+            yield deployment
+
+
+def _named(registry: Registry, entries: Any) -> Iterator[Named]:
+    """Check each entry against the registry; leave out the options that equal their defaults."""
+    for entry in _tables(registry.kind, entries):
+        if "name" not in entry:
+            raise ConfigError(f"Each [[{registry.kind}]] needs a name.")
+        accepted = registry.options(entry["name"])
+        whole = {key for key, parameter in accepted.items() if isinstance(parameter.default, tuple)}
+        for options in _expand(entry, whole):
+            name = options.pop("name")
+            options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+            registry.make(name, **options)
+            yield Named(name, {k: v for k, v in options.items() if v != accepted[k].default})
+
+
+def _expand(entry: Options, whole: AbstractSet[str] = frozenset()) -> Iterator[Options]:
+    """One entry for each combination of its list-valued options; those in `whole` are values in themselves."""
+    axes = [[(k, x) for x in v] if isinstance(v, list) and k not in whole else [(k, v)] for k, v in entry.items()]
+    return (dict(choice) for choice in itertools.product(*axes))
+
+
+def _tables(kind: str, entries: Any) -> list[Options]:
+    entries = [entries] if isinstance(entries, dict) else entries
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries) or not entries:
+        raise ConfigError(f"{kind} must be a table [{kind}] or a list of tables [[{kind}]].")
+    return entries
+
+
+def _record(kind: type, options: Any, where: str) -> Any:
+    """A dataclass from a table, with names and types checked."""
+    if not isinstance(options, dict):
+        raise ConfigError(f"{where} must be a table.")
+    accepted = {f.name: f for f in fields(kind)}
+    _only(options, set(accepted), f"{where} key")
+    for key, value in options.items():
+        check_type(f"{where}.{key}", accepted[key].type, value)
+    try:
+        return kind(**options)
+    except TypeError as error:
+        raise ConfigError(f"{where}: {error}.") from None
+
+
+def _listed(where: str, kind: type, value: Any) -> list[Any]:
+    values = value if isinstance(value, list) else [value]
+    for one in values:
+        check_type(where, kind, one)
+    return values
+
+
+def _only(table: Mapping[str, Any], known: set[str], what: str) -> None:
+    for key in table:
+        if key not in known:
+            raise ConfigError(f"Unknown {what} {key!r}; {near(key, sorted(known))}")
+
+
+def _apply(table: dict[str, Any], key: str, text: str) -> None:
+    """Set one value: ``seed``, ``training.epochs``, or an option of every defense or attack that has it."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    head, _, rest = key.partition(".")
+    registries = {"defense": DEFENSES, "attack": ATTACKS}
+    if head in registries and rest:
+        entries = _tables(head, table.get(head, []))
+        takers = [e for e in entries if rest == "name" or rest in registries[head].options(e.get("name", "none"))]
+        if not takers:
+            raise ConfigError(f"No [[{head}]] of this plan has an option {rest!r}.")
+        for entry in takers:
+            entry[rest] = value
+    elif rest:
+        section = table.setdefault(head, {})
+        for one in section if isinstance(section, list) else [section]:
+            if not isinstance(one, dict):
+                raise ConfigError(f"{key}: {head} is a value, not a table.")
+            one[rest] = value
+    else:
+        table[head] = value

@@ -1,0 +1,80 @@
+"""The victim: a model trained on the training part, hardened by its defense, and cut into a split folder."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import fx
+
+from cutlayer import training
+from cutlayer.data.splits import Splits
+from cutlayer.experiment.nouns import Experiment
+from cutlayer.models import folder, zoo
+from cutlayer.models.cuts import cuts, find_cut
+from cutlayer.models.split import SplitModel, split
+from cutlayer.registry import DEFENSES
+from cutlayer.spec import Manifest
+from defenses.base import Defense
+
+Say = Callable[[str], None]
+accuracy = training.accuracy
+
+
+def build(experiment: Experiment, data: Splits) -> fx.GraphModule:
+    """The untrained model."""
+    return zoo.build(experiment.model, data.input, len(data.classes), experiment.seed)
+
+
+def check_cut(experiment: Experiment, data: Splits) -> None:
+    """Raise `SplitError`, with the near names, when the model cannot be cut there."""
+    find_cut(cuts(build(experiment, data), data.input), experiment.cut)
+
+
+def train(experiment: Experiment, data: Splits, say: Say) -> fx.GraphModule:
+    """A model trained as the experiment says."""
+    model = build(experiment, data)
+    say(f"training {experiment.model} on {len(data.train):,} {data.name} images")
+    training.train(
+        model, data.train, seed=experiment.seed, progress=lambda epoch: say(f"  {epoch}"), **asdict(experiment.training)
+    )
+    return model
+
+
+def trained(experiment: Experiment, data: Splits, runs: Path, say: Say) -> fx.GraphModule:
+    """The trained model, from `runs/models/` where an equal one was trained before."""
+    what = [experiment.data, experiment.model, experiment.seed, asdict(experiment.training), len(data.train)]
+    key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
+    path = runs / "models" / f"{key}.safetensors"
+    if path.exists():
+        model = build(experiment, data)
+        model.load_state_dict(load_file(path))
+        return model
+    model = train(experiment, data, say)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    save_file(model.state_dict(), temporary)
+    temporary.replace(path)
+    return model
+
+
+def defense(experiment: Experiment) -> Defense:
+    """The defense that the device will run."""
+    made: Defense = DEFENSES.make(experiment.defense.name, **experiment.defense.options)
+    return made
+
+
+def export(experiment: Experiment, model: fx.GraphModule, data: Splits, out: Path, say: Say) -> Manifest:
+    """Cut the model, harden it with the experiment's defense, and write the split folder."""
+    halves: SplitModel = defense(experiment).harden(split(model, experiment.cut, data.input), data)
+    say(f"cut at {halves.cut}, smashed {halves.smashed}; exporting head and tail")
+    return folder.save(
+        out,
+        halves,
+        model=experiment.model,
+        classes=len(data.classes),
+        defense={"name": experiment.defense.name, **experiment.defense.options},
+        data=experiment.data,
+    )

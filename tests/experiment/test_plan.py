@@ -1,0 +1,104 @@
+import pytest
+
+from cutlayer.errors import ConfigError
+from cutlayer.experiment import plan, records
+from cutlayer.experiment.nouns import Experiment, Named, Training
+
+BASE = """
+data = "digits"
+model = "he_lenet"
+cut = ["conv1", "ReLU2"]
+seed = [0, 1]
+[[defense]]
+name = "none"
+[[defense]]
+name = "gaussian-noise"
+sigma = [0.1, 0.5]
+[[attack]]
+name = "averaging"
+n_releases = [1, 4]
+"""
+
+
+def loaded(tmp_path, text, **settings):
+    path = tmp_path / "plan.toml"
+    path.write_text(text)
+    return plan.load(path, settings)
+
+
+def test_lists_expand_to_every_combination(tmp_path):
+    experiments = loaded(tmp_path, BASE)
+    assert len(experiments) == 2 * 3 * 2
+    assert {e.defense.label for e in experiments} == {"none", "gaussian-noise sigma=0.1", "gaussian-noise sigma=0.5"}
+    assert {len(e.attacks) for e in experiments} == {2}
+    assert len({e.id for e in experiments}) == len(experiments)
+
+
+def test_the_id_ignores_names_texts_and_spelled_out_defaults():
+    one = Experiment("digits", "he_lenet", "conv1")
+    assert one.id == Experiment("digits", "he_lenet", "conv1", name="other", claim="text", training=Training()).id
+    assert one.id != Experiment("digits", "he_lenet", "conv1", training=Training(epochs=5)).id
+    assert one.id != Experiment("digits", "he_lenet", "conv1", defense=Named("gaussian-noise", {"sigma": 0.1})).id
+
+
+def test_ids_do_not_change_between_releases():
+    """A new id orphans every finished run: change these values only together with the meaning of a record."""
+    assert Experiment("digits", "he_lenet", "conv1").id == "ID_PLAIN"
+    noisy = Experiment("photos", "vgg11_bn", "features.7", seed=3, defense=Named("gaussian-noise", {"sigma": 0.5}))
+    assert noisy.id == "ID_NOISY"
+
+
+def test_an_option_at_its_default_is_the_same_experiment(tmp_path):
+    plain = 'data = "digits"\nmodel = "he_lenet"\ncut = "conv1"\n[[attack]]\nname = "nearest"\n'
+    (a,), (b,) = loaded(tmp_path, plain), loaded(tmp_path, plain + 'metric = "l2"\n')
+    assert a.id == b.id
+
+
+def test_what_is_recorded_reads_back_to_the_same_experiment(tmp_path):
+    for one in loaded(tmp_path, BASE):
+        (again,) = loaded(tmp_path, records.toml(one))
+        assert again == one
+        assert again.id == one.id
+
+
+def test_settings_reach_values_sections_and_every_entry_that_has_the_option(tmp_path):
+    experiments = loaded(tmp_path, BASE, **{"seed": "7", "training.epochs": "1", "defense.sigma": "0.25", "cut": "conv1"})
+    assert {e.seed for e in experiments} == {7}
+    assert {e.training.epochs for e in experiments} == {1}
+    assert {e.defense.label for e in experiments} == {"none", "gaussian-noise sigma=0.25"}
+    assert {e.cut for e in experiments} == {"conv1"}
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"model": "he_lenett"}, "he_lenet"),
+        ({"data": "digit"}, "digits"),
+        ({"sed": "1"}, "seed"),
+        ({"seed": "one"}, "seed must be of type int"),
+        ({"cut": "3"}, "cut must be of type str"),
+        ({"training.epoch": "1"}, "epochs"),
+        ({"training.epochs": "1.5"}, "of type int"),
+        ({"training": "3"}, "table"),
+        ({"defense.sigmas": "1"}, "sigmas"),
+        ({"defense.sigma": "-1"}, "sigma"),
+        ({"defense.sigma": "nan"}, "sigma"),
+        ({"attack.name": "rigde"}, "ridge"),
+        ({"attack.n_releases": "'many'"}, "n_releases"),
+        ({"measure.codec": "rwa"}, "raw"),
+        ({"deployment.transport": "zqm"}, "zmq"),
+        ({"deployment.head": "tensorflow"}, "onnx"),
+    ],
+)
+def test_what_is_wrong_is_named_with_the_near_ones(tmp_path, change, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        loaded(tmp_path, BASE + "[[deployment]]\n", **change)
+
+
+def test_a_plan_that_is_no_toml_or_is_missing(tmp_path):
+    with pytest.raises(ConfigError, match="no valid TOML"):
+        loaded(tmp_path, "data = ")
+    with pytest.raises(ConfigError, match="no experiment file"):
+        plan.load(tmp_path / "absent.toml")
+    with pytest.raises(ConfigError, match="'cut' is missing"):
+        loaded(tmp_path, 'data = "digits"\nmodel = "he_lenet"\n')
