@@ -1,0 +1,146 @@
+"""Where a model can be cut in two, and what each cut costs.
+
+A cut is a single tensor that everything after it depends on and that depends on everything before it: an
+articulation point of the model's graph. Residual sums are cuts, the branches between them are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from cutlayer.errors import SplitError
+from cutlayer.models.graph import between, bottlenecks, ends, module_names, trace
+from cutlayer.models.ranges import output_ranges
+from cutlayer.registry import near
+from cutlayer.spec import TensorSpec
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One place where the model can be cut.
+
+    Attributes:
+        name: Path of the innermost module whose output is sent, ``features.7`` or ``layer1.0``; the name of the
+            torch.fx node where no module ends.
+        aliases: Further names that find it: outer modules that end here too, and the node.
+        smashed: What is sent for one sample.
+        params: Parameters of the head.
+        macs: Multiply-accumulates of the head for one sample, in convolutions and matrix products.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    smashed: TensorSpec
+    params: int
+    macs: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the smashed data, without the batch axis."""
+        return self.smashed.shape
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the smashed data of one sample, uncompressed."""
+        return self.smashed.nbytes
+
+
+def cuts(model: nn.Module, input: TensorSpec) -> list[Cut]:
+    """Every cut of the model, from the input to the output, both excluded. Puts the model in eval mode.
+
+    Raises:
+        SplitError: torch.fx cannot trace the model, or it cannot take such an input.
+    """
+    return [cut for cut, _ in cut_nodes(trace(model), input)]
+
+
+def find_cut(cuts: Iterable[Cut], name: str) -> Cut:
+    """The cut of that name, or else of that alias.
+
+    Raises:
+        SplitError: There is none; the message lists those with a similar name.
+    """
+    known = {alias: cut for cut in cuts for alias in cut.aliases} | {cut.name: cut for cut in cuts}
+    if name not in known:
+        raise SplitError(f"The model cannot be cut at {name!r}; {near(name, known)}")
+    return known[name]
+
+
+def cut_nodes(model: fx.GraphModule, input: TensorSpec) -> list[tuple[Cut, fx.Node]]:
+    """The cuts of a traced model, each with its node."""
+    image, logits = ends(model.graph)
+    measured = _measure(model, input)
+    names = module_names(model.graph)
+    ranges = output_ranges(model, (input.low, input.high))
+    found: list[tuple[Cut, fx.Node]] = []
+    parameters: dict[int, int] = {}
+    macs, last = 0, image
+    for node in bottlenecks(image, logits):
+        for part in between(last, node):
+            parameters |= {id(p): p.numel() for p in _parameters(model, part)}
+            macs += measured[part].macs
+        last = node
+        value = measured[node].value
+        if value is None or not value.is_floating_point() or value.dim() < 2 or len(value) != _BATCH:
+            continue
+        name, *aliases = [*names[node], node.name]
+        dtype = str(value.dtype).removeprefix("torch.")
+        smashed = TensorSpec(tuple(value.shape[1:]), dtype, *ranges[node])
+        found.append((Cut(name, tuple(a for a in aliases if a != name), smashed, sum(parameters.values()), macs), node))
+    return found
+
+
+_BATCH = 2
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What one node gave: its tensor, if it was one, and the multiply-accumulates for one sample."""
+
+    value: Tensor | None
+    macs: int
+
+
+class _Meter(fx.Interpreter):
+    """Runs the graph without data and notes what each node gives."""
+
+    def __init__(self, model: fx.GraphModule, counter: FlopCounterMode) -> None:
+        super().__init__(model, garbage_collect_values=False)
+        self.counter = counter
+        self.measured: dict[fx.Node, _Measured] = {}
+
+    def run_node(self, n: fx.Node) -> object:
+        before = self.counter.get_total_flops()
+        value = super().run_node(n)
+        # A multiply-accumulate counts as two operations.
+        macs = (self.counter.get_total_flops() - before) // (2 * _BATCH)
+        self.measured[n] = _Measured(value if isinstance(value, Tensor) else None, macs)
+        return value
+
+
+def _measure(model: fx.GraphModule, input: TensorSpec) -> dict[fx.Node, _Measured]:
+    device = next(chain(model.parameters(), model.buffers(), [torch.empty(0)])).device
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
+            meter = _Meter(model, counter)
+            meter.run(torch.zeros(_BATCH, *input.shape, device=device))
+    except Exception as error:  # the model's own code runs here, and may raise anything
+        raise SplitError(f"The model cannot take an input of {input}: {error}") from error
+    return meter.measured
+
+
+def _parameters(model: fx.GraphModule, node: fx.Node) -> Iterator[nn.Parameter]:
+    if node.op == "call_module":
+        yield from model.get_submodule(str(node.target)).parameters()
+    elif node.op == "get_attr":
+        owner, _, name = str(node.target).rpartition(".")
+        value = getattr(model.get_submodule(owner), name)
+        if isinstance(value, nn.Parameter):
+            yield value

@@ -1,0 +1,85 @@
+"""A half as one ONNX file that a device without torch can run."""
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cutlayer.errors import SplitError
+from cutlayer.spec import TensorSpec
+
+TOLERANCE = 1e-4
+"""How far onnxruntime may be from torch, absolute for outputs below 1 and relative above."""
+
+_CHECKED_BATCHES = (1, 3)
+
+
+def export_onnx(module: nn.Module, sample_spec: TensorSpec, path: Path, input_name: str, output_name: str) -> None:
+    """Write the module as one self-contained ONNX file, once onnxruntime agrees with torch on it.
+
+    The batch axis is free. The module is in eval mode afterwards, whatever the exporter did to it. The file
+    appears under its name only when it is complete and checked.
+
+    Args:
+        module: One tensor in, one tensor out, on the CPU.
+        sample_spec: The input, without the batch axis; random samples for the check lie within its bounds.
+        path: Of the file; its folder exists.
+        input_name: Of the input in the ONNX graph.
+        output_name: Of the output in the ONNX graph.
+
+    Raises:
+        SplitError: The module cannot be exported, or the file computes something else.
+    """
+    temporary = path.with_name(path.name + ".part")
+    module.eval()
+    try:
+        _export(module, sample_spec, temporary, input_name, output_name)
+        _check(module, sample_spec, temporary)
+        temporary.replace(path)
+    finally:
+        module.eval()
+        temporary.unlink(missing_ok=True)
+
+
+def _export(module: nn.Module, spec: TensorSpec, path: Path, input_name: str, output_name: str) -> None:
+    try:
+        with warnings.catch_warnings():
+            # torch's exporter calls torch's own deprecated functions.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                module,
+                (_samples(spec, 2),),
+                path,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+                input_names=[input_name],
+                output_names=[output_name],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+            )
+    except Exception as error:  # dozens of kinds, none of them documented
+        raise SplitError(f"torch cannot export {path.stem} to ONNX: {error}") from error
+
+
+def _check(module: nn.Module, spec: TensorSpec, path: Path) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for batch in _CHECKED_BATCHES:
+        samples = _samples(spec, batch)
+        with torch.no_grad():
+            expected = module(samples)
+        given = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: samples.numpy()})[0])
+        if given.shape != expected.shape or not torch.allclose(given, expected, rtol=TOLERANCE, atol=TOLERANCE):
+            raise SplitError(f"{path.stem} computes something else in onnxruntime than in torch at batch {batch}.")
+
+
+def _samples(spec: TensorSpec, batch: int) -> Tensor:
+    """Random samples within the bounds: uniform between two, half normal above one, normal without any."""
+    generator = torch.Generator().manual_seed(batch)
+    shape = (batch, *spec.shape)
+    if spec.low is not None and spec.high is not None:
+        return spec.low + (spec.high - spec.low) * torch.rand(shape, generator=generator)
+    noise = torch.randn(shape, generator=generator)
+    return noise if spec.low is None else spec.low + noise.abs()

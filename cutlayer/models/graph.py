@@ -1,0 +1,98 @@
+"""A model as a torch.fx graph: what `cuts` and `split` stand on."""
+
+from torch import fx, nn
+
+from cutlayer.errors import SplitError
+
+
+def trace(model: nn.Module) -> fx.GraphModule:
+    """The model's graph, in eval mode; the modules are the model's own.
+
+    No module works in place any more: the smashed data belongs to the caller, and a tail that starts with an
+    in-place ReLU would change it.
+
+    Raises:
+        SplitError: torch.fx cannot follow the model's code.
+    """
+    model.eval()
+    for module in model.modules():
+        if isinstance(getattr(module, "inplace", None), bool):
+            module.inplace = False  # type: ignore[assignment]
+    if isinstance(model, fx.GraphModule):
+        return model
+    try:
+        return fx.symbolic_trace(model)
+    except Exception as error:  # the model's own code runs here, and may raise anything
+        raise SplitError(
+            f"torch.fx cannot trace {type(model).__name__} ({error}); rewrite its data-dependent code."
+        ) from error
+
+
+def ends(graph: fx.Graph) -> tuple[fx.Node, fx.Node]:
+    """The input and the value that the model returns.
+
+    Raises:
+        SplitError: The model has several inputs or outputs.
+    """
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    result = graph.output_node().args[0]
+    if len(inputs) != 1 or not isinstance(result, fx.Node):
+        raise SplitError("Only a model with one input and one output can be cut.")
+    return inputs[0], result
+
+
+def between(start: fx.Node, end: fx.Node) -> list[fx.Node]:
+    """What it takes to compute `end` from `start`: in graph order, without `start`, parameters included."""
+    needed, waiting = {start, end}, [end]
+    while waiting:
+        for source in waiting.pop().all_input_nodes:
+            if source not in needed:
+                needed.add(source)
+                waiting.append(source)
+    return [node for node in start.graph.nodes if node in needed and node is not start]
+
+
+def bottlenecks(start: fx.Node, end: fx.Node) -> list[fx.Node]:
+    """Every node that lies on all ways from `start` to `end`, both excluded, in graph order."""
+    downstream = {start}
+    path = [start]
+    for node in between(start, end):
+        if not downstream.isdisjoint(node.all_input_nodes):
+            downstream.add(node)
+            path.append(node)
+    place = {node: i for i, node in enumerate(path)}
+    found, reach = [], 0
+    for i, node in enumerate(path):
+        # All of the path leads from start to end, so an edge over a node is a way round it.
+        if reach == i and node not in (start, end):
+            found.append(node)
+        reach = max([reach, *(place[user] for user in node.users if user in place)])
+    return found
+
+
+def module_names(graph: fx.Graph) -> dict[fx.Node, list[str]]:
+    """For each node, the modules whose output it is, innermost first; none that the model calls twice."""
+    stacks = {node: _modules(node) for node in graph.nodes}
+    calls: dict[str, set[str]] = {}
+    for stack in stacks.values():
+        for call, path in stack.items():
+            calls.setdefault(path, set()).add(call)
+    names: dict[fx.Node, list[str]] = {}
+    for node, stack in stacks.items():
+        left = [path for call, path in stack.items() if calls[path] == {call} and _leaves(node, call, stacks)]
+        names[node] = left[::-1]
+    return names
+
+
+def _modules(node: fx.Node) -> dict[str, str]:
+    """The calls that the node is part of, outermost first, and the path of the module of each."""
+    stack = {call: path for call, (path, _) in node.meta.get("nn_module_stack", {}).items() if path}
+    if node.op == "call_module" and str(node.target) not in stack.values():
+        stack[str(node.target)] = str(node.target)
+    return stack
+
+
+def _leaves(node: fx.Node, call: str, stacks: dict[fx.Node, dict[str, str]]) -> bool:
+    """Whether the node's value is used outside the call, and is the only one of the call that is."""
+    inside = [other for other, stack in stacks.items() if call in stack]
+    return [other for other in inside if any(call not in stacks[user] for user in other.users)] == [node]

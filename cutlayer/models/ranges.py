@@ -1,0 +1,84 @@
+"""Between which values a node's output must lie, where the graph alone can tell."""
+
+import operator
+
+import torch
+from torch import fx, nn
+from torch.nn import functional
+
+from cutlayer.models.normalize import Normalize
+
+Range = tuple[float | None, float | None]
+
+UNKNOWN: Range = (None, None)
+
+# Least values rounded away from zero, so that the last bit of a kernel cannot undercut them.
+_BOUNDED: dict[object, Range] = {
+    Normalize: (-1.0, 1.0),
+    nn.ReLU: (0.0, None),
+    nn.ReLU6: (0.0, 6.0),
+    nn.Hardswish: (-0.376, None),
+    nn.SiLU: (-0.279, None),
+    nn.GELU: (-0.171, None),
+    nn.Sigmoid: (0.0, 1.0),
+    nn.Hardsigmoid: (0.0, 1.0),
+    nn.Tanh: (-1.0, 1.0),
+    functional.relu: (0.0, None),
+    functional.sigmoid: (0.0, 1.0),
+    functional.gelu: (-0.171, None),
+    functional.silu: (-0.279, None),
+    torch.relu: (0.0, None),
+    torch.sigmoid: (0.0, 1.0),
+    torch.tanh: (-1.0, 1.0),
+    "relu": (0.0, None),
+    "sigmoid": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+}
+
+# Outputs are inputs, or lie between inputs. Dropout: in eval mode.
+_PASSING: set[object] = {
+    nn.Identity,
+    nn.Dropout,
+    nn.Dropout2d,
+    nn.Flatten,
+    nn.MaxPool2d,
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool2d,
+    functional.adaptive_avg_pool2d,
+    torch.flatten,
+    torch.permute,
+    torch.reshape,
+    "contiguous",
+    "flatten",
+    "permute",
+    "reshape",
+    "transpose",
+    "view",
+}
+
+_SUMS: set[object] = {operator.add, operator.iadd, torch.add}
+
+
+def output_ranges(model: fx.GraphModule, image: Range) -> dict[fx.Node, Range]:
+    """The range of each node's output, in eval mode, given that of the model's input."""
+    ranges: dict[fx.Node, Range] = {}
+    for node in model.graph.nodes:
+        if node.op == "placeholder":
+            ranges[node] = image
+            continue
+        kind = type(model.get_submodule(str(node.target))) if node.op == "call_module" else node.target
+        sources = [ranges[source] for source in node.all_input_nodes]
+        if kind in _BOUNDED:
+            ranges[node] = _BOUNDED[kind]
+        elif kind in _PASSING and sources:
+            ranges[node] = sources[0]
+        elif kind in _SUMS and len(sources) == 2:
+            (a, b), (c, d) = sources
+            ranges[node] = (_plus(a, c), _plus(b, d))
+        else:
+            ranges[node] = UNKNOWN
+    return ranges
+
+
+def _plus(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a + b

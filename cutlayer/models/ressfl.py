@@ -1,0 +1,52 @@
+"""VGG-11 with batch normalization for 32x32 images, the victim of ResSFL and CEM.
+
+Li et al., "ResSFL: A Resistance Transfer Framework for Defending Model Inversion Attack in Split Federated
+Learning", CVPR 2022, https://arxiv.org/abs/2205.04007. Reference code https://github.com/zlijingtao/ResSFL,
+commit 68d6165. The features carry torchvision's numbers; the classifier is small, because torchvision's would
+see the one pixel that is left of a 32x32 image 49 times.
+
+Differs from the paper: images of up to 64 px work, by averaging what is left of them.
+"""
+
+from torch import Tensor, nn
+
+from cutlayer.spec import TensorSpec
+
+LARGEST = 64
+"""Side in pixels of the largest image that this variant is meant for."""
+
+_FEATURES = (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool", 512, 512, "pool")
+
+
+def vgg11_bn(input: TensorSpec, classes: int) -> nn.Module:
+    """VGG-11-BN for images of 32 to 64 px: ``features.N``, ``avgpool``, ``classifier.N``."""
+    return _VGG(input.shape[0], classes)
+
+
+class _VGG(nn.Module):
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for out in _FEATURES:
+            if isinstance(out, int):
+                convolution = nn.Conv2d(channels, out, 3, padding=1)
+                nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+                layers += [convolution, nn.BatchNorm2d(out), nn.ReLU()]
+                channels = out
+            else:
+                layers += [nn.MaxPool2d(2)]
+        self.features = nn.Sequential(*layers)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Sequential(
+            nn.Dropout(),
+            nn.Linear(channels, 512),
+            nn.ReLU(),
+            nn.Dropout(),
+            nn.Linear(512, 512),
+            nn.ReLU(),
+            nn.Linear(512, classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.avgpool(self.features(x)).flatten(1))
+        return logits
