@@ -1,0 +1,30 @@
+"""Data sets by name."""
+
+import os
+from pathlib import Path
+
+from cutlayer.data.splits import Splits
+from cutlayer.registry import DATASETS
+
+ROOT_VARIABLE = "CUTLAYER_DATA"
+
+
+def data_root(root: Path | str | None = None) -> Path:
+    """Where the original files lie: the argument, else the environment variable CUTLAYER_DATA, else ``data``."""
+    return Path(root or os.environ.get(ROOT_VARIABLE) or "data")
+
+
+def load(name: str, root: Path | str | None = None, seed: int = 0) -> Splits:
+    """Read a data set and cut it into its four parts.
+
+    Args:
+        name: In `cutlayer.registry.DATASETS`.
+        root: Folder of the original files, see `data_root`; unused by data sets that come with the packages.
+        seed: Decides which image goes to which part. The same one gives the same parts everywhere.
+
+    Raises:
+        ConfigError: The name is unknown, or the package that holds the data is not installed.
+        DataError: A file is missing or damaged.
+    """
+    splits: Splits = DATASETS.load(name)(data_root(root), seed)
+    return splits

@@ -1,0 +1,110 @@
+"""Crops of the colour photographs inside scikit-image; the label is the photograph. Needs no download.
+
+Each photograph is cut into cells, and each cell belongs to one part. A crop lies within one cell, so that no pixel of a
+photograph is seen by two parts. Crops of one part overlap: they are fewer independent samples than their number says.
+"""
+
+from itertools import pairwise, product
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from cutlayer.data.splits import Dataset, Splits
+from cutlayer.errors import ConfigError
+
+SIDE = 32
+"""Height and width of a crop, in pixels."""
+CELL = 48
+"""Least height and width of a cell, in pixels."""
+
+PHOTOS = {
+    "astronaut": "astronaut",
+    "cat": "chelsea",
+    "coffee": "coffee",
+    "motorcycle": "stereo_motorcycle",
+    "rocket": "rocket",
+}
+"""Name of the class -> function in `skimage.data`: the everyday photographs in its wheel."""
+
+COUNTS = {"train": 8000, "auxiliary": 4000, "private": 1000, "test": 1000}
+EIGHTHS = ("train", "auxiliary", "train", "private", "train", "auxiliary", "train", "test")
+LEAST_CONTRAST = 0.04
+"""Least standard deviation of a crop's brightness: flat sky says nothing about an attack."""
+
+
+def load(root: Path | None, seed: int) -> Splits:
+    """The four parts, with as many crops of each photograph. `root` is not used."""
+    rng = np.random.default_rng(seed)
+    crops: dict[str, list[NDArray[np.float32]]] = {part: [] for part in COUNTS}
+    for name in PHOTOS:
+        photo = photograph(name)
+        owners = corner_owners(photo.shape[:2], rng)
+        owners[_contrast(photo) < LEAST_CONTRAST] = -1
+        for i, (part, n) in enumerate(COUNTS.items()):
+            corners = rng.permutation(np.argwhere(owners == i))[: n // len(PHOTOS)]
+            crops[part].append(_cut(photo, corners))
+    return Splits("photos", tuple(PHOTOS), **{part: _shuffled(crops[part], rng) for part in COUNTS})
+
+
+def photograph(name: str) -> NDArray[np.float32]:
+    """The photograph of a class, ``(H, W, 3)`` in [0, 1]."""
+    try:
+        from skimage import data
+    except ImportError:
+        raise ConfigError("The data set 'photos' needs scikit-image: pip install 'cutlayer[lab]'.") from None
+    loaded = getattr(data, PHOTOS[name])()
+    pixels: NDArray[np.uint8] = loaded[0] if isinstance(loaded, tuple) else loaded  # of the stereo pair, the left one
+    return pixels.astype(np.float32) / np.float32(255)
+
+
+def corner_owners(size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int8]:
+    """Deal the cells of a photograph out to the parts.
+
+    Args:
+        size: Height and width of the photograph.
+        rng: Decides which cell belongs to whom.
+
+    Returns:
+        ``(H - SIDE + 1, W - SIDE + 1)``: for the crop whose top left pixel is there, the index in `COUNTS` of the part
+        that it belongs to, or -1 where the crop would reach into another cell.
+    """
+    rows, columns = ([round(edge) for edge in np.linspace(0, side, side // CELL + 1)] for side in size)
+    cells = list(product(pairwise(rows), pairwise(columns)))
+    owners = np.full((size[0] - SIDE + 1, size[1] - SIDE + 1), -1, np.int8)
+    for i, cell in enumerate(rng.permutation(len(cells))):
+        (top, bottom), (left, right) = cells[cell]
+        owners[top : bottom - SIDE + 1, left : right - SIDE + 1] = list(COUNTS).index(EIGHTHS[i % len(EIGHTHS)])
+    return owners
+
+
+def _contrast(photo: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Standard deviation of the brightness in each crop, by running sums."""
+    brightness = photo.mean(axis=2, dtype=np.float64)
+
+    def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        sums = np.pad(values, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+        total: NDArray[np.float64] = (
+            sums[SIDE:, SIDE:] - sums[:-SIDE, SIDE:] - sums[SIDE:, :-SIDE] + sums[:-SIDE, :-SIDE]
+        )
+        return total / SIDE**2
+
+    variance = mean(brightness**2) - mean(brightness) ** 2
+    return np.sqrt(np.maximum(variance, 0))
+
+
+def _cut(photo: NDArray[np.float32], corners: NDArray[np.intp]) -> NDArray[np.float32]:
+    """The crops at the given top left pixels, ``(N, 3, SIDE, SIDE)``."""
+    windows = sliding_window_view(photo, (SIDE, SIDE), axis=(0, 1))
+    return windows[corners[:, 0], corners[:, 1]]
+
+
+def _shuffled(crops: list[NDArray[np.float32]], rng: np.random.Generator) -> Dataset:
+    """Label the crops by their place in the list, and mix them."""
+    images, labels = (
+        np.ascontiguousarray(np.concatenate(crops)),
+        np.repeat(np.arange(len(crops)), [len(c) for c in crops]),
+    )
+    order = rng.permutation(len(images))
+    return Dataset(images[order], labels[order])

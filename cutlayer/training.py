@@ -1,0 +1,148 @@
+"""Supervised training of a model, or of any part of one behind whatever stands before it.
+
+Both are one function: `train` optimizes the parameters of the module it is given, on the logits that `forward` makes of
+a batch. For a whole model `forward` is the model; for a tail behind a noisy, frozen head it is
+``lambda images, rng: tail(defense.protect(head(images), rng))``.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cutlayer.compute import autocast, pick_device, placed
+from cutlayer.data.splits import Dataset
+from cutlayer.errors import ConfigError
+
+Forward = Callable[[Tensor, np.random.Generator], Tensor]
+"""``(N, C, H, W)`` in [0, 1] and a source of randomness -> logits ``(N, classes)``."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What is known when an epoch ends.
+
+    Attributes:
+        number: From 1 to `of`.
+        of: Epochs in all.
+        loss: Mean cross-entropy over the epoch, in nats.
+        seconds: Duration of this epoch.
+    """
+
+    number: int
+    of: int
+    loss: float
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"epoch {self.number}/{self.of}: loss {self.loss:.3f}, {self.seconds:.1f} s"
+
+
+def train(
+    model: nn.Module,
+    data: Dataset,
+    *,
+    epochs: int,
+    seed: int,
+    lr: float = 2e-3,
+    batch: int = 64,
+    weight_decay: float = 1e-2,
+    flip: bool = False,
+    forward: Forward | None = None,
+    device: torch.device | None = None,
+    progress: Callable[[Epoch], None] | None = None,
+) -> None:
+    """Minimize the cross-entropy with AdamW and a one-cycle learning rate.
+
+    The model is left in eval mode, on the CPU and contiguous, whatever happens. Two runs with one seed on the same
+    device and number of threads give the same weights.
+
+    Args:
+        model: The module whose parameters are trained; it is in training mode meanwhile.
+        data: What to learn.
+        epochs: Passes over the data; 0 changes nothing.
+        seed: Of the order of the images, of dropout, of the flips and of what `forward` draws.
+        lr: The greatest learning rate of the cycle.
+        batch: The greatest number of images in a step; those of an epoch are dealt out evenly.
+        weight_decay: AdamW's.
+        flip: Mirror each image left to right with probability 1/2.
+        forward: How a batch becomes logits; by the model alone when absent. Gradients must reach the model.
+        device: Where to compute; the fastest there is when absent. What else `forward` uses must be there.
+        progress: Called when an epoch ends.
+
+    Raises:
+        ConfigError: The loss is no longer finite.
+    """
+    device = device or pick_device()
+    images, labels = torch.from_numpy(data.images).to(device), torch.from_numpy(data.labels).to(device)
+    steps = -(-len(data) // batch)
+    rng = np.random.default_rng(seed)
+    with placed(device, model), _training_mode(model), _torch_seeded(seed, device):
+        optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(1, epochs * steps))
+        for number in range(1, epochs + 1):
+            start, total = time.perf_counter(), torch.zeros((), device=device)
+            for index in np.array_split(rng.permutation(len(data)), steps):
+                chosen = torch.from_numpy(index).to(device)
+                x, y = images[chosen].contiguous(memory_format=torch.channels_last), labels[chosen]
+                x = _flipped(x, rng) if flip else x
+                with autocast(device):
+                    logits = forward(x, rng) if forward else model(x)
+                loss = functional.cross_entropy(logits.float(), y)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                total += loss.detach() * len(y)
+            epoch = Epoch(number, epochs, total.item() / len(data), time.perf_counter() - start)
+            if not np.isfinite(epoch.loss):
+                raise ConfigError(f"The training diverged in epoch {number} (loss {epoch.loss}); lower lr = {lr:g}.")
+            if progress:
+                progress(epoch)
+
+
+def accuracy(
+    model: nn.Module, data: Dataset, *, batch: int = 250, device: torch.device | None = None
+) -> tuple[int, int]:
+    """Count the images that the model classifies rightly, in float32.
+
+    Returns:
+        How many, and of how many.
+    """
+    device = device or pick_device()
+    right = 0
+    model.eval()
+    with placed(device, model), torch.inference_mode():
+        for first in range(0, len(data), batch):
+            images = torch.from_numpy(data.images[first : first + batch]).to(device, memory_format=torch.channels_last)
+            labels = torch.from_numpy(data.labels[first : first + batch]).to(device)
+            right += int((model(images).argmax(1) == labels).sum())
+    return right, len(data)
+
+
+def _flipped(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Mirror about half of the images left to right."""
+    chosen = torch.from_numpy(rng.random(len(images)) < 0.5).to(images.device)
+    return torch.where(chosen[:, None, None, None], images.flip(-1), images)
+
+
+@contextmanager
+def _training_mode(model: nn.Module) -> Iterator[None]:
+    model.train()
+    try:
+        yield
+    finally:
+        model.eval()
+
+
+@contextmanager
+def _torch_seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's own generators, which dropout draws from, and put them back afterwards."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else [], device_type="cuda"):
+        torch.manual_seed(seed)
+        yield
