@@ -1,0 +1,24 @@
+"""The 1,797 handwritten digits of 8x8 pixels inside scikit-learn. Needs no download.
+
+E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998, https://doi.org/10.24432/C50P49
+(its test set).
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from cutlayer.data.parts import from_one
+from cutlayer.data.splits import Dataset, Splits
+from cutlayer.errors import ConfigError
+
+
+def load(root: Path | None, seed: int) -> Splits:
+    """898 train, 449 auxiliary, 225 private, 225 test. `root` is not used."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise ConfigError("The data set 'digits' needs scikit-learn: pip install 'cutlayer[lab]'.") from None
+    digits = load_digits()
+    images = (digits.images[:, None] / 16).astype(np.float32)
+    return from_one("digits", tuple("0123456789"), Dataset(images, digits.target.astype(np.int64)), seed)

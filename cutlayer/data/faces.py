@@ -1,0 +1,23 @@
+"""The 200 grey images of 25x25 pixels inside scikit-image, half of them faces. Needs no download.
+
+A subset of G. Huang et al., "Labeled Faces in the Wild", 2007, http://vis-www.cs.umass.edu/lfw, by way of LFWcrop.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from cutlayer.data.parts import from_one
+from cutlayer.data.splits import Dataset, Splits
+from cutlayer.errors import ConfigError
+
+
+def load(root: Path | None, seed: int) -> Splits:
+    """100 train, 50 auxiliary, 25 private, 25 test. `root` is not used."""
+    try:
+        from skimage.data import lfw_subset
+    except ImportError:
+        raise ConfigError("The data set 'faces' needs scikit-image: pip install 'cutlayer[lab]'.") from None
+    images = lfw_subset()[:, None].astype(np.float32)
+    labels = np.repeat(np.array([1, 0]), 100)  # scikit-image: the first 100 are faces, the others are not
+    return from_one("faces", ("background", "face"), Dataset(images, labels), seed)

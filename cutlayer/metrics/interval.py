@@ -1,0 +1,91 @@
+"""No number without its n and a 95 % interval."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import nan, sqrt
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+_CONFIDENCE = 0.95
+_RESAMPLES = 4000
+_CHUNK = 1 << 20
+"""Drawn at a time, so that memory stays small for any number of samples."""
+
+Statistic = Callable[..., NDArray[np.float64]]
+"""Reduces the axis named ``axis``, as `numpy.mean` and `numpy.median` do."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured value and how sure it is.
+
+    Attributes:
+        value: Of the samples at hand.
+        n: Samples behind it.
+        low: Lower end of the 95 % interval; NaN when one sample is all there is.
+        high: Upper end.
+    """
+
+    value: float
+    n: int
+    low: float
+    high: float
+
+
+def bootstrap(samples: NDArray[np.floating], seed: int, statistic: Statistic = np.mean) -> Estimate:
+    """A statistic of independent samples with its percentile bootstrap interval (Efron, Annals of Statistics, 1979).
+
+    Args:
+        samples: ``(N,)``, infinite ones allowed.
+        seed: Of the resampling.
+        statistic: Of the samples; their mean unless told.
+    """
+    return _bootstrap(lambda index: statistic(samples[index], axis=-1), len(samples), seed)
+
+
+def leakage_gain(mse: NDArray[np.floating], mse_mean_image: NDArray[np.floating], seed: int) -> Estimate:
+    """How much of the mean image's error an attack removes: 0 where it learned nothing, 1 where it knows all.
+
+    Args:
+        mse: ``(N,)``, of the attack's reconstructions.
+        mse_mean_image: ``(N,)``, of the attacker's mean image against the same originals; resampled in pairs with `mse`.
+        seed: Of the resampling.
+    """
+    if len(mse) != len(mse_mean_image):
+        raise ValueError(f"{len(mse)} and {len(mse_mean_image)} samples do not pair")
+    return _bootstrap(lambda i: 1 - mse[i].mean(axis=-1) / mse_mean_image[i].mean(axis=-1), len(mse), seed)
+
+
+def proportion(successes: int, n: int) -> Estimate:
+    """A share with its score interval (Wilson, JASA, 1927), which stays within [0, 1] and is honest at 0 and n."""
+    if not 0 <= successes <= n or n == 0:
+        raise ValueError(f"{successes} of {n} is no proportion")
+    z = NormalDist().inv_cdf((1 + _CONFIDENCE) / 2)
+    share = successes / n
+    center = (share + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return Estimate(share, n, max(0.0, center - reach), min(1.0, center + reach))
+
+
+def _bootstrap(statistic: Callable[[NDArray[np.intp]], NDArray[np.float64]], n: int, seed: int) -> Estimate:
+    """An estimate of what `statistic` makes of sample numbers, ``(..., n)`` -> ``(...)``."""
+    if n == 0:
+        raise ValueError("no samples")
+    value = float(statistic(np.arange(n)))
+    if n == 1:
+        return Estimate(value, 1, nan, nan)
+    values = np.concatenate([statistic(index) for index in _resamples(n, seed)])
+    tail = (1 - _CONFIDENCE) / 2
+    # A value that occurred, not one between two: an infinite score has no middle.
+    low, high = np.quantile(values, [tail, 1 - tail], method="inverted_cdf")
+    return Estimate(value, n, float(low), float(high))
+
+
+def _resamples(n: int, seed: int) -> Iterator[NDArray[np.intp]]:
+    """Sample numbers drawn with replacement, ``(chunk, n)``, `_RESAMPLES` rows in all."""
+    rng = np.random.default_rng(seed)
+    rows = max(1, _CHUNK // n)
+    for first in range(0, _RESAMPLES, rows):
+        yield rng.integers(n, size=(min(rows, _RESAMPLES - first), n))
