@@ -1,0 +1,1 @@
+"""The only code that knows bytes: messages, codecs, transports."""

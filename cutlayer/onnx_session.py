@@ -1,0 +1,48 @@
+"""Opening one half of a model in ONNX Runtime: the same way for the head on the device and the tail on the server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cutlayer.errors import ConfigError, SplitError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+
+def open_session(path: Path, threads: int | None, input_name: str, output_name: str) -> onnxruntime.InferenceSession:
+    """A session of an ONNX file with one input and one output of these names.
+
+    Args:
+        path: The file.
+        threads: That compute one request; all cores when None. They sleep between requests rather than spin, for the
+            two halves may share a machine, and a device its battery.
+        input_name: ``image`` of a head, ``smashed`` of a tail.
+        output_name: ``smashed`` of a head, ``logits`` of a tail.
+
+    Raises:
+        ConfigError: ONNX Runtime is not installed.
+        SplitError: The file is missing, damaged, or no half of a split model.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ConfigError("ONNX Runtime is not installed; install cutlayer[onnx], or use torch.") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    # The errors of ONNX Runtime have no common base but Exception.
+    except Exception as error:
+        raise SplitError(f"{path} cannot be opened as an ONNX model: {str(error).splitlines()[0]}") from None
+    names = [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()]
+    if names != ([input_name], [output_name]):
+        raise SplitError(
+            f"{path} takes {', '.join(names[0])} and gives {', '.join(names[1])}, not {input_name} and {output_name}: "
+            "it was not written by `cutlayer split`."
+        )
+    return session

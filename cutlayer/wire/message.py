@@ -1,0 +1,222 @@
+"""What the two sides say to each other, and how that becomes bytes: one header, then the tensors' own bytes.
+
+The header is a message of the Open Inference Protocol (`proto/cutlayer/wire/open_inference.proto`) without its raw
+contents. A transport moves it and the tensors, and never looks inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, TypeVar
+
+from google.protobuf.message import DecodeError as ProtobufDecodeError
+from google.protobuf.message import Message as Protobuf
+
+from cutlayer.errors import DecodeError, Refused
+from cutlayer.spec import Manifest
+from cutlayer.wire import error_pb2, open_inference_pb2
+from cutlayer.wire.codecs.base import MAX_TENSOR_BYTES, Buffer, Encoded, Parameter
+
+PROTOCOL = 1
+"""Version of our own header fields, stated in each request under ``protocol``."""
+
+MAX_HEADER_BYTES = 64 << 10
+MAX_MESSAGE_BYTES = MAX_TENSOR_BYTES + MAX_HEADER_BYTES
+MAX_TENSORS = 16
+
+AnyProtobuf = TypeVar("AnyProtobuf", bound=Protobuf)
+
+
+class Kind(IntEnum):
+    """What a message is about. A reply has the kind of its request, or ERROR."""
+
+    ERROR = 0
+    INFER = 1
+    METADATA = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a transport moves.
+
+    Attributes:
+        kind: What it is about.
+        header: A serialized protobuf message without its raw contents.
+        tensors: The bytes of each tensor that the header describes, in its order.
+    """
+
+    kind: Kind
+    header: bytes
+    tensors: tuple[Buffer, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Header and tensors, without the framing of the transport."""
+        return len(self.header) + sum(map(len, self.tensors))
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """A request for one inference, or the answer to it.
+
+    Attributes:
+        model: Name of the tail.
+        version: Of the split that the sender holds.
+        id: Chosen by the client, repeated in the answer.
+        tensors: By name.
+        parameters: In a request protocol, session and defense; in an answer the durations of the server.
+    """
+
+    model: str
+    version: str
+    id: str
+    tensors: Mapping[str, Encoded]
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """A model that a server holds; in a request, with the name and at most one version, the one asked for.
+
+    Attributes:
+        name: Of the tail.
+        versions: Those held.
+        inputs: Name to data type and shape, the batch axis being -1.
+        outputs: The same of what comes back.
+    """
+
+    name: str
+    versions: tuple[str, ...]
+    inputs: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+    outputs: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+
+
+def tail_name(manifest: Manifest) -> str:
+    """What the tail of a split is called on the wire: ``vgg11_bn@features.7``."""
+    return f"{manifest.model}@{manifest.cut}"
+
+
+def infer_request(inference: Inference) -> Message:
+    """The message that asks for one inference."""
+    header = open_inference_pb2.ModelInferRequest()
+    return _pack_inference(inference, header, header.inputs)
+
+
+def read_infer_request(message: Message) -> Inference:
+    """What `infer_request` was given. Raises DecodeError."""
+    header = _parse(open_inference_pb2.ModelInferRequest, message)
+    return _unpack_inference(header, header.inputs, message.tensors)
+
+
+def infer_reply(inference: Inference) -> Message:
+    """The message that answers a request."""
+    header = open_inference_pb2.ModelInferResponse()
+    return _pack_inference(inference, header, header.outputs)
+
+
+def with_parameter(reply: Message, name: str, value: int) -> Message:
+    """The reply with one more parameter, known only once the rest had been written."""
+    # Protobuf reads messages that were written one after the other as one, and maps as their union.
+    added = open_inference_pb2.ModelInferResponse()
+    added.parameters[name].int64_param = value
+    return Message(reply.kind, reply.header + added.SerializeToString(), reply.tensors)
+
+
+def read_infer_reply(message: Message) -> Inference:
+    """What `infer_reply` was given. Raises DecodeError."""
+    header = _parse(open_inference_pb2.ModelInferResponse, message)
+    return _unpack_inference(header, header.outputs, message.tensors)
+
+
+def metadata_request(model: str, version: str) -> Message:
+    """The message that asks which model a server holds: the handshake."""
+    return Message(
+        Kind.METADATA, open_inference_pb2.ModelMetadataRequest(name=model, version=version).SerializeToString()
+    )
+
+
+def read_metadata_request(message: Message) -> Metadata:
+    """The model asked for. Raises DecodeError."""
+    header = _parse(open_inference_pb2.ModelMetadataRequest, message)
+    return Metadata(header.name, (header.version,) if header.version else ())
+
+
+def metadata_reply(metadata: Metadata) -> Message:
+    """The message that says which model a server holds."""
+    header = open_inference_pb2.ModelMetadataResponse(
+        name=metadata.name, versions=metadata.versions, platform="cutlayer"
+    )
+    for described, tensors in ((header.inputs, metadata.inputs), (header.outputs, metadata.outputs)):
+        for name, (datatype, shape) in tensors.items():
+            described.add(name=name, datatype=datatype, shape=shape)
+    return Message(Kind.METADATA, header.SerializeToString())
+
+
+def read_metadata_reply(message: Message) -> Metadata:
+    """What `metadata_reply` was given. Raises DecodeError."""
+    header = _parse(open_inference_pb2.ModelMetadataResponse, message)
+    inputs, outputs = (
+        {t.name: (t.datatype, tuple(t.shape)) for t in tensors} for tensors in (header.inputs, header.outputs)
+    )
+    return Metadata(header.name, tuple(header.versions), inputs, outputs)
+
+
+def error_reply(refused: Refused) -> Message:
+    """The message that says why a request is not answered."""
+    return Message(Kind.ERROR, error_pb2.Error(code=refused.code, message=str(refused)).SerializeToString())
+
+
+def read_error_reply(message: Message) -> Refused:
+    """The error to raise at the client. Raises DecodeError."""
+    header = _parse(error_pb2.Error, message)
+    return Refused(header.code, header.message)
+
+
+def _pack_inference(inference: Inference, header: Any, described: Any) -> Message:
+    header.model_name, header.model_version, header.id = inference.model, inference.version, inference.id
+    _pack_parameters(inference.parameters, header.parameters)
+    for name, tensor in inference.tensors.items():
+        entry = described.add(name=name, datatype=tensor.datatype, shape=tensor.shape)
+        _pack_parameters(tensor.parameters, entry.parameters)
+    return Message(Kind.INFER, header.SerializeToString(), tuple(t.data for t in inference.tensors.values()))
+
+
+def _unpack_inference(header: Any, described: Iterable[Any], contents: tuple[Buffer, ...]) -> Inference:
+    entries = list(described)
+    if len(entries) != len(contents) or len(entries) > MAX_TENSORS:
+        raise DecodeError(
+            f"The header describes {len(entries)} tensors and {len(contents)} came; "
+            f"send the bytes of each as raw contents, at most {MAX_TENSORS} of them."
+        )
+    tensors = {
+        entry.name: Encoded(entry.datatype, tuple(entry.shape), data, _unpack_parameters(entry.parameters))
+        for entry, data in zip(entries, contents, strict=True)
+    }
+    if len(tensors) != len(entries):
+        raise DecodeError("Two tensors have one name.")
+    return Inference(header.model_name, header.model_version, header.id, tensors, _unpack_parameters(header.parameters))
+
+
+# The field of InferParameter for each type of value, and bool before int, for a bool is an int.
+_FIELDS = {bool: "bool_param", int: "int64_param", float: "double_param", str: "string_param"}
+
+
+def _pack_parameters(parameters: Mapping[str, Parameter], into: Any) -> None:
+    for name, value in parameters.items():
+        setattr(into[name], _FIELDS[type(value)], value)
+
+
+def _unpack_parameters(parameters: Any) -> dict[str, Parameter]:
+    chosen = ((name, value, value.WhichOneof("parameter_choice")) for name, value in parameters.items())
+    return {name: getattr(value, field) for name, value, field in chosen if field}
+
+
+def _parse(kind: type[AnyProtobuf], message: Message) -> AnyProtobuf:
+    if len(message.header) > MAX_HEADER_BYTES:
+        raise DecodeError(f"A header of {len(message.header)} bytes is beyond the limit of {MAX_HEADER_BYTES}.")
+    try:
+        return kind.FromString(message.header)
+    except ProtobufDecodeError:
+        raise DecodeError(f"The header is no {kind.DESCRIPTOR.name} message; see proto/README.md.") from None

@@ -1,0 +1,167 @@
+"""What every transport is: bytes there, bytes back, within a deadline; and how an address names one.
+
+grpc://192.0.2.7:8001     the Open Inference Protocol over HTTP/2
+zmq://127.0.0.1:0         multi-part ZeroMQ frames; port 0 lets the server take a free one
+inprocess://any-name      a function call, for tests and simulations
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from cutlayer.errors import ConfigError, DecodeError, Refused
+from cutlayer.registry import TRANSPORTS
+from cutlayer.wire.message import Message
+
+log = logging.getLogger("cutlayer.wire")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """The only four, in seconds.
+
+    Attributes:
+        connect_s: Until somebody answers at the address.
+        request_s: From sending a request until its answer is complete.
+        heartbeat_s: Silence after which a connection is probed; as long again without an answer, and it is dead.
+        idle_s: Time without a request after which a server may drop a connection. It comes back with the next
+            request. Over ZeroMQ a connection lives as long as its heartbeat.
+    """
+
+    connect_s: float = 5.0
+    request_s: float = 30.0
+    heartbeat_s: float = 10.0
+    idle_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens. In-process ones have a name for a host, and no port."""
+
+    scheme: str
+    host: str
+    port: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read ``scheme://host:port`` or ``inprocess://name``.
+
+        Raises:
+            ConfigError: It is none, or there is no such transport.
+        """
+        scheme, mark, rest = text.partition("://")
+        if mark and scheme == "inprocess" and rest:
+            return cls(scheme, rest)
+        host, colon, port = rest.rpartition(":")
+        if not (mark and colon and host and port.isdecimal() and int(port) < 1 << 16):
+            raise ConfigError(f"{text!r} is no address; write grpc://127.0.0.1:8001 or zmq://127.0.0.1:8001.")
+        _ = TRANSPORTS[scheme]
+        return cls(scheme, host.removeprefix("[").removesuffix("]"), int(port))
+
+    @property
+    def netloc(self) -> str:
+        """``host:port``, an IPv6 host in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def leaves_machine(self) -> bool:
+        """Whether the bytes may be seen by other machines."""
+        if self.scheme == "inprocess" or self.host == "localhost":
+            return False
+        try:
+            return not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return True
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.host if self.scheme == 'inprocess' else self.netloc}"
+
+
+class Transport(Protocol):
+    """The client's end. Belongs to one thread; connects at the first request, and again after an error."""
+
+    def request(self, message: Message, timeout_s: float) -> Message:
+        """Send and wait for the answer. The transport is good for the next request after any of these errors.
+
+        Raises:
+            Unreachable: Nobody answers there, or the peer went away.
+            DeadlineExceeded: No answer in time.
+            Refused: The server answered with an error.
+            DecodeError: What came back is no message of ours.
+        """
+
+    def close(self) -> None:
+        """Give up the connection, at once."""
+
+
+class Handler(Protocol):
+    """What a server does with a request; `cloud.service.Service` is one."""
+
+    def handle(self, request: Message, arrived_ns: int) -> Message:
+        """The answer. Called by several threads at a time.
+
+        Args:
+            request: What arrived.
+            arrived_ns: `time.monotonic_ns` when it had arrived.
+
+        Raises:
+            CutlayerError: The reason to refuse; see `refusal`.
+        """
+
+    def replied(self, request: Message) -> None:
+        """Called once the answer to this request has left, refusals included. Its time is nobody's latency."""
+
+
+class Server(Protocol):
+    """The server's end, listening since it was made."""
+
+    @property
+    def address(self) -> Address:
+        """Where it really listens: never port 0."""
+
+    def close(self, grace_s: float = 5.0) -> None:
+        """Take no new requests, answer those that have arrived, at most for so long, then stop. May be called twice."""
+
+
+def connect(address: str, timeouts: Timeouts | None = None, *, insecure: bool = False) -> Transport:
+    """The client's end of the transport that the address names. Nothing is sent before the first request.
+
+    Raises:
+        ConfigError: The address is none, or is off loopback and `insecure` is not given.
+    """
+    where = _parse_safe(address, insecure)
+    return cast(Transport, TRANSPORTS.load(where.scheme)(where, timeouts or Timeouts()))
+
+
+def listen(address: str, handler: Handler, timeouts: Timeouts | None = None, *, insecure: bool = False) -> Server:
+    """A server that answers at the address, until it is closed.
+
+    Raises:
+        ConfigError: The address is none, or is off loopback and `insecure` is not given.
+        WireError: The address is taken, or is not one of this machine.
+    """
+    where = _parse_safe(address, insecure)
+    return cast(Server, TRANSPORTS.load(where.scheme).listen(where, handler, timeouts or Timeouts()))  # type: ignore[attr-defined]
+
+
+def refusal(error: Exception) -> Refused:
+    """What to tell the client about an error in a handler. Only errors raised on purpose show their text."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, DecodeError):
+        return Refused("INVALID_ARGUMENT", str(error))
+    log.error("a request failed", exc_info=error)
+    return Refused("INTERNAL", "The server failed on this request; its log says why.")
+
+
+def _parse_safe(text: str, insecure: bool) -> Address:
+    address = Address.parse(text)
+    if address.leaves_machine and not insecure:
+        raise ConfigError(
+            f"{address} is off loopback, and smashed data would cross the network in plain text; "
+            "allow it with --insecure, or tunnel to a loopback address."
+        )
+    return address

@@ -1,0 +1,223 @@
+"""Multi-part ZeroMQ messages, DEALER to ROUTER: one frame for prefix and header, one for each tensor.
+
+The prefix is 12 bytes: the magic ``CL``, the protocol version, the kind, and a correlation number (64 bits,
+little-endian) that the reply repeats, so that a reply which comes after its deadline is known and dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+import time
+from typing import Any
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from cutlayer.errors import ConfigError, DeadlineExceeded, DecodeError, Unreachable, WireError
+from cutlayer.wire.codecs.base import Buffer
+from cutlayer.wire.message import MAX_MESSAGE_BYTES, MAX_TENSORS, PROTOCOL, Kind, Message, error_reply, read_error_reply
+from cutlayer.wire.transport import Address, Handler, Timeouts, log, refusal
+
+MAGIC = b"CL"
+PREFIX = struct.Struct("<2sBBQ")
+
+COPY_BELOW_BYTES = 256 << 10
+"""Smaller frames are copied on sending; sharing their memory with the I/O thread costs more than that."""
+
+HIGH_WATER_MARK = 16
+LAST_REPLIES_MS = 1000
+
+
+def pack(message: Message, correlation: int) -> list[Buffer]:
+    """The frames of a message."""
+    return [PREFIX.pack(MAGIC, PROTOCOL, message.kind, correlation) + message.header, *message.tensors]
+
+
+def unpack(frames: list[Any]) -> tuple[Message, int]:
+    """The message and its correlation number.
+
+    Raises:
+        DecodeError: The frames are no message of this protocol.
+    """
+    first = bytes(frames[0]) if frames else b""
+    if len(first) < PREFIX.size:
+        raise DecodeError("The first frame is shorter than the 12 bytes of the prefix.")
+    magic, version, kind, correlation = PREFIX.unpack_from(first)
+    if magic != MAGIC or version != PROTOCOL:
+        raise DecodeError(f"The first frame does not begin with {MAGIC!r} and protocol version {PROTOCOL}.")
+    if kind not in Kind.__members__.values() or len(frames) > 1 + MAX_TENSORS:
+        raise DecodeError(f"There is no message of kind {kind} with {len(frames) - 1} tensors.")
+    return Message(Kind(kind), first[PREFIX.size :], tuple(frames[1:])), correlation
+
+
+def _correlation(frames: list[Buffer]) -> int:
+    """The number that a refusal repeats, even of frames that are otherwise no message."""
+    return int.from_bytes(frames[0][4:12], "little") if frames else 0
+
+
+class Zmq:
+    """The client's end; see `Transport`."""
+
+    def __init__(self, address: Address, timeouts: Timeouts) -> None:
+        self._address, self._timeouts = address, timeouts
+        self._correlation = 0
+        self._socket = _socket(zmq.DEALER, timeouts)
+        # Without it, a socket with no peer takes message after message and says nothing.
+        self._socket.immediate = 1
+        self._socket.reconnect_ivl, self._socket.reconnect_ivl_max = 100, 1000
+        self._socket.connect_timeout = int(timeouts.connect_s * 1000)
+        self._lost = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._socket.connect(f"tcp://{address.netloc}")
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._lost, zmq.POLLIN)
+
+    @staticmethod
+    def listen(address: Address, handler: Handler, timeouts: Timeouts) -> ZmqServer:
+        """A server at this address."""
+        return ZmqServer(address, handler, timeouts)
+
+    def request(self, message: Message, timeout_s: float) -> Message:
+        """See `Transport.request`."""
+        self._correlation += 1
+        self._forget_past()
+        self._send(pack(message, self._correlation))
+        reply = self._receive(time.monotonic() + timeout_s, timeout_s)
+        if reply.kind is Kind.ERROR:
+            raise read_error_reply(reply)
+        if reply.kind is not message.kind:
+            raise DecodeError(
+                f"{self._address} answered a message of kind {message.kind.name} with one of kind {reply.kind.name}."
+            )
+        return reply
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+        self._socket.disable_monitor()
+        self._lost.close(linger=0)
+        self._socket.close(linger=0)
+
+    def _forget_past(self) -> None:
+        """Drop the news of connections lost before this request: it will be sent on a living one."""
+        while self._lost.poll(0):
+            recv_monitor_message(self._lost)
+
+    def _send(self, frames: list[Buffer]) -> None:
+        try:
+            self._socket.send_multipart(frames, zmq.DONTWAIT, copy=False)
+        except zmq.Again:
+            if not self._socket.poll(int(self._timeouts.connect_s * 1000), zmq.POLLOUT):
+                raise Unreachable(
+                    f"Nobody answers at {self._address} (waited {self._timeouts.connect_s:g} s)."
+                ) from None
+            self._socket.send_multipart(frames, zmq.DONTWAIT, copy=False)
+
+    def _receive(self, deadline: float, timeout_s: float) -> Message:
+        while True:
+            left_ms = max(0, int((deadline - time.monotonic()) * 1000))
+            ready = dict(self._poller.poll(left_ms))
+            if self._socket in ready:
+                reply, correlation = unpack(self._socket.recv_multipart())
+                if correlation == self._correlation:
+                    return reply
+            elif self._lost in ready:
+                raise Unreachable(f"The connection to {self._address} was lost.")
+            elif not ready:
+                raise DeadlineExceeded(f"{self._address} did not answer within {timeout_s:g} s.")
+
+
+class ZmqServer:
+    """The server's end; see `Server`. One thread receives, works and replies, for one tail is computed at a time.
+
+    What arrives while it works waits in ZeroMQ's queues, so with several clients that wait counts as network.
+    """
+
+    def __init__(self, address: Address, handler: Handler, timeouts: Timeouts) -> None:
+        self._handler = handler
+        self._socket = _socket(zmq.ROUTER, timeouts)
+        self._socket.router_mandatory = 1
+        self._socket.router_handover = 1
+        try:
+            self._socket.bind(f"tcp://{_numeric(address)}")
+        except (zmq.ZMQError, OSError) as error:
+            self._socket.close(linger=0)
+            raise WireError(f"Cannot listen at {address}: {str(error).lower()}.") from None
+        bound = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.address = Address(address.scheme, address.host, int(bound.rpartition(":")[2]))
+
+        context: Any = zmq.Context.instance()
+        wake = f"inproc://wake-{id(self)}"
+        self._stopped, self._stop = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+        self._stopped.bind(wake)
+        self._stop.connect(wake)
+        self._grace_s = 0.0
+        self._thread = threading.Thread(target=self._serve, name="zmq-server", daemon=True)
+        self._thread.start()
+
+    def close(self, grace_s: float = 5.0) -> None:
+        """See `Server.close`."""
+        if self._stop.closed:
+            return
+        self._grace_s = grace_s
+        self._stop.send(b"")
+        self._thread.join()
+        self._stop.close(linger=0)
+
+    def _serve(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._stopped, zmq.POLLIN)
+        while self._stopped not in dict(poller.poll()):
+            self._answer_one()
+        self._socket.unbind(self._socket.last_endpoint)
+        deadline = time.monotonic() + self._grace_s
+        while time.monotonic() < deadline and self._socket.poll(0):
+            self._answer_one()
+        self._stopped.close(linger=0)
+        self._socket.close(linger=LAST_REPLIES_MS)
+
+    def _answer_one(self) -> None:
+        client, *frames = self._socket.recv_multipart()
+        arrived_ns = time.monotonic_ns()
+        request = None
+        try:
+            request, _ = unpack(frames)
+            reply = self._handler.handle(request, arrived_ns)
+        except Exception as error:
+            reply = error_reply(refusal(error))
+        # A client that went away, or does not read its answers, is not waited for.
+        with contextlib.suppress(zmq.Again, zmq.ZMQError):
+            self._socket.send_multipart([client, *pack(reply, _correlation(frames))], zmq.DONTWAIT, copy=False)
+        if request is not None:
+            self._after(request)
+
+    def _after(self, request: Message) -> None:
+        try:
+            self._handler.replied(request)
+        except Exception:
+            log.exception("work after a reply failed")
+
+
+def _socket(kind: int, timeouts: Timeouts) -> Any:
+    made: Any = zmq.Context.instance().socket(kind)
+    made.linger = 0
+    made.sndhwm = made.rcvhwm = HIGH_WATER_MARK
+    made.maxmsgsize = MAX_MESSAGE_BYTES
+    made.copy_threshold = COPY_BELOW_BYTES
+    made.heartbeat_ivl = made.heartbeat_timeout = int(timeouts.heartbeat_s * 1000)
+    # The peer's view of this side: it may forget a connection that has been silent for both.
+    made.heartbeat_ttl = 2 * int(timeouts.heartbeat_s * 1000)
+    made.ipv6 = True
+    return made
+
+
+def _numeric(address: Address) -> str:
+    """``host:port`` for binding, which takes no names."""
+    try:
+        host = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][4][0]
+    except socket.gaierror:
+        raise ConfigError(f"{address.host!r} is not the name of a machine.") from None
+    return Address(address.scheme, str(host), address.port).netloc

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+
+from cloud.tail import OnnxTail
+from cutlayer.errors import DeadlineExceeded, SplitError, Unreachable
+from cutlayer.trace import STAGES
+from cutlayer.wire.codecs.fp16 import Float16
+from cutlayer.wire.transport import Timeouts, connect
+from tests.tiny_split import ADDRESSES, edge_at, images, serving, slowed, write_split
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_split(tmp_path / "split")
+    return tmp_path / "split"
+
+
+def answers(folder, transport):
+    with serving(folder, transport) as client:
+        edge = edge_at(folder, client)
+        return [edge.infer(images(n, seed=n), n)[0] for n in (1, 3)]
+
+
+@pytest.mark.parametrize("transport", ["grpc", "zmq"])
+def test_both_transports_answer_bit_for_bit_what_a_function_call_answers(folder, transport):
+    for real, reference in zip(answers(folder, transport), answers(folder, "inprocess"), strict=True):
+        np.testing.assert_array_equal(real, reference)
+
+
+@pytest.mark.parametrize("transport", ADDRESSES)
+def test_stages_sum_to_the_end_to_end_time_and_none_is_negative(folder, transport):
+    with serving(folder, transport) as client:
+        _, trace = edge_at(folder, client).infer(images(2), 7)
+    stages = {stage: getattr(trace, f"{stage}_ns") for stage in STAGES}
+    assert sum(stages.values()) == trace.end_to_end_ns
+    assert min(stages.values()) >= 0, stages
+    assert (trace.request_index, trace.n_samples) == (7, 2)
+    assert trace.tensor_bytes == 2 * 2 * 6 * 6 * 4 < trace.message_bytes
+
+
+@pytest.mark.parametrize("transport", ADDRESSES)
+def test_a_slow_tail_shows_in_the_tail_and_nowhere_else(folder, transport):
+    tail = slowed(OnnxTail(folder / "tail.onnx", threads=1), 0.05)
+    with serving(folder, transport, tail) as client:
+        _, trace = edge_at(folder, client).infer(images(1), 0)
+    assert trace.tail_ns > 50e6
+    assert trace.end_to_end_ns - trace.tail_ns < 50e6
+
+
+@pytest.mark.parametrize("transport", ["grpc", "zmq"])
+def test_after_a_missed_deadline_the_next_request_works(folder, transport):
+    late = [0.4]
+    tail = OnnxTail(folder / "tail.onnx", threads=1)
+
+    def slow_once(smashed):
+        return slowed(tail, late.pop() if late else 0)(smashed)
+
+    impatient = Timeouts(request_s=0.1)
+    with serving(folder, transport, slow_once, timeouts=impatient) as client:
+        edge = edge_at(folder, client, timeouts=impatient)
+        with pytest.raises(DeadlineExceeded, match=r"0\.1 s"):
+            edge.infer(images(1), 0)
+        edge = edge_at(folder, client, timeouts=Timeouts(request_s=10))
+        logits, _ = edge.infer(images(1, seed=1), 1)
+    np.testing.assert_array_equal(logits, answers(folder, "inprocess")[0])
+
+
+@pytest.mark.parametrize("transport", ADDRESSES)
+def test_a_server_of_another_split_is_refused_at_the_handshake(folder, tmp_path, transport):
+    write_split(tmp_path / "other", seed=1)
+    with serving(tmp_path / "other", transport) as client, pytest.raises(SplitError, match="different splits"):
+        edge_at(folder, client)
+
+
+@pytest.mark.parametrize("transport", ADDRESSES)
+def test_nobody_at_the_address(folder, transport):
+    with serving(folder, transport) as client:
+        address = str(client._address)
+    stranger = connect(address, Timeouts(connect_s=0.3))
+    with pytest.raises(Unreachable):
+        edge_at(folder, stranger)
+    stranger.close()
+
+
+@pytest.mark.parametrize("transport", ADDRESSES)
+def test_the_codec_travels_with_the_tensor(folder, transport):
+    with serving(folder, transport) as client:
+        exact, whole = edge_at(folder, client).infer(images(1), 0)
+        rounded, half = edge_at(folder, client, codec=Float16()).infer(images(1), 1)
+    assert half.tensor_bytes * 2 == whole.tensor_bytes
+    np.testing.assert_allclose(rounded, exact, atol=0.05)
+    assert not np.array_equal(rounded, exact)

@@ -1,0 +1,86 @@
+"""A split folder made of two ONNX operators a side, without torch: what the tests of the wire and the processes serve."""
+
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from cloud.service import Service
+from cloud.tail import OnnxTail
+from cutlayer.spec import Manifest, TensorSpec, image_spec, sha256
+from cutlayer.wire.codecs.raw import Raw
+from cutlayer.wire.transport import Timeouts, connect, listen
+from defenses.base import Defense
+from edge.client import Edge
+from edge.onnx_head import OnnxHead
+from edge.pipeline import Pipeline
+
+INPUT = image_spec(1, 6, 6)
+SMASHED = TensorSpec((2, 6, 6), "float32", 0.0)
+CLASSES = 3
+PATIENCE = Timeouts(connect_s=5.0, request_s=20.0)
+ADDRESSES = {"grpc": "grpc://127.0.0.1:0", "zmq": "zmq://127.0.0.1:0", "inprocess": "inprocess://tiny"}
+
+
+def images(n, seed=0):
+    return np.random.default_rng(seed).random((n, *INPUT.shape), np.float32)
+
+
+def write_split(folder, seed=0, defense=None):
+    """Head: convolution and ReLU, to 2x6x6. Tail: flatten and one linear layer, to 3 classes."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    kernel = numpy_helper.from_array(rng.normal(size=(2, 1, 3, 3)).astype(np.float32), "kernel")
+    weight = numpy_helper.from_array(rng.normal(size=(72, CLASSES)).astype(np.float32), "weight")
+    head = [
+        helper.make_node("Conv", ["image", "kernel"], ["features"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["features"], ["smashed"]),
+    ]
+    tail = [
+        helper.make_node("Flatten", ["smashed"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weight"], ["logits"]),
+    ]
+    write_model(folder / "head.onnx", head, ("image", INPUT.shape), ("smashed", SMASHED.shape), [kernel])
+    write_model(folder / "tail.onnx", tail, ("smashed", SMASHED.shape), ("logits", (CLASSES,)), [weight])
+    files = {name: sha256(folder / name) for name in ("head.onnx", "tail.onnx")}
+    manifest = Manifest("tiny", "relu", CLASSES, INPUT, SMASHED, defense or {"name": "none"}, None, files)
+    manifest.save(folder)
+    return manifest
+
+
+def write_model(path, nodes, given, wanted, weights):
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]) for name, shape in (given, wanted)]
+    graph = helper.make_graph(nodes, path.stem, values[:1], values[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, str(path))
+
+
+@contextmanager
+def serving(folder, transport, tail=None, tap=None, timeouts=PATIENCE):
+    """A server of the folder in this process, and a client's transport to it."""
+    manifest = Manifest.load(folder)
+    service = Service(manifest, tail or OnnxTail(folder / "tail.onnx", threads=1), tap)
+    server = listen(ADDRESSES[transport], service, timeouts)
+    client = connect(str(server.address), timeouts)
+    try:
+        yield client
+    finally:
+        client.close()
+        server.close()
+
+
+def edge_at(folder, client, defense=None, codec=None, timeouts=PATIENCE):
+    pipeline = Pipeline(OnnxHead(folder / "head.onnx"), defense or Defense(), codec or Raw())
+    return Edge(Manifest.load(folder), pipeline, client, timeouts)
+
+
+def slowed(function, seconds):
+    """The same function, later."""
+
+    def slow(*args):
+        time.sleep(seconds)
+        return function(*args)
+
+    return slow
