@@ -50,7 +50,7 @@ def leakage_gain(mse: NDArray[np.floating], mse_mean_image: NDArray[np.floating]
 
     Args:
         mse: ``(N,)``, of the attack's reconstructions.
-        mse_mean_image: ``(N,)``, of the attacker's mean image against the same originals; resampled in pairs with `mse`.
+        mse_mean_image: ``(N,)``, of the mean image against the same originals; the two are resampled in pairs.
         seed: Of the resampling.
     """
     if len(mse) != len(mse_mean_image):
