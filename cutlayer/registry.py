@@ -112,7 +112,8 @@ DATASETS = Registry(
 )
 
 _TORCHVISION = [
-    "vgg11_bn", "resnet18", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "vit_b_16", "swin_t",
+    "vgg11_bn", "resnet18", "mobilenet_v2", "mobilenet_v3_small",
+    "efficientnet_b0", "convnext_tiny", "vit_b_16", "swin_t",
 ]  # fmt: skip
 
 MODELS = Registry(

@@ -32,5 +32,5 @@ def test_every_registered_name_can_be_loaded():
 def test_the_lock_names_versions_and_no_addresses():
     for line in (ROOT / "requirements.lock").read_text().splitlines():
         name, equals, version = line.partition("==")
-        assert name and equals and version
+        assert all((name, equals, version)), line
         assert "/" not in line

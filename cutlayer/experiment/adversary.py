@@ -1,8 +1,7 @@
-"""The attackers: what each may touch, what they rebuild from the tap, and how well."""
+"""The attackers: what each may touch, and what they rebuild from the tap."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +13,27 @@ from torch import Tensor
 from attacks.base import Access, Attack, Query, View
 from cutlayer.compute import pick_device
 from cutlayer.data.splits import Splits
+from cutlayer.experiment import records
 from cutlayer.experiment.measure import Observed
-from cutlayer.experiment.nouns import Named
-from cutlayer.metrics.image import MSE, PSNR, SSIM
-from cutlayer.metrics.identification import identified
-from cutlayer.metrics.interval import bootstrap, leakage_gain
+from cutlayer.experiment.nouns import Experiment
+from cutlayer.experiment.score import row
 from cutlayer.models.split import SplitModel
-from cutlayer.registry import ATTACKS
+from cutlayer.registry import ATTACKS, CODECS
 from defenses.base import Defense
+from edge.onnx_head import OnnxHead
 from edge.pipeline import Pipeline
 
-CANDIDATES = 1000
-"""Images among which the identification rate looks for the true one."""
-
-QUERY_BATCH = 256
+SHOWN = 12
+"""Private images whose reconstructions are kept as pictures."""
 
 
-def view(
-    access: Access, split: SplitModel, query: Query, defense: Defense, data: Splits, seed: int
-) -> View:
+def attacks(experiment: Experiment, defense: Defense) -> dict[str, Attack]:
+    """The experiment's attacks by label, not yet fitted; those that average releases only where there is noise."""
+    made = {named.label: ATTACKS.make(named.name, **named.options) for named in experiment.attacks}
+    return {label: attack for label, attack in made.items() if defense.random or attack.n_releases == 1}
+
+
+def view(access: Access, split: SplitModel, query: Query, defense: Defense, data: Splits, seed: int) -> View:
     """The one place where a threat model becomes an object: what `access` withholds is None."""
     white = access >= Access.WHITE_BOX
     return View(
@@ -49,61 +50,76 @@ def view(
     )
 
 
-def oracle(pipeline: Pipeline, rng: np.random.Generator) -> Query:
-    """What the device would send for any input: the device's own pipeline, with fresh draws at each call."""
+def wire(folder: Path, defense: Defense, codec: str) -> Pipeline:
+    """The device's own pipeline, from the split folder that it was given."""
+    head = OnnxHead(folder / "head.onnx", threads=torch.get_num_threads())
+    return Pipeline(head, defense, CODECS.make(codec))
+
+
+def oracle(pipeline: Pipeline, seed: int, label: str) -> Query:
+    """What the server would receive for any input: the device's pipeline, with fresh draws at each call."""
+    rng = np.random.default_rng([seed, *label.encode()])
 
     def query(images: Tensor) -> Tensor:
-        device, pixels = images.device, images.detach().cpu().numpy()
-        wired = [pipeline.wire(pixels[i : i + QUERY_BATCH], rng) for i in range(0, len(pixels), QUERY_BATCH)]
-        return torch.from_numpy(np.concatenate(wired)).to(device)
+        return torch.from_numpy(pipeline.wire(images.detach().cpu().numpy(), rng)).to(images.device)
 
     return query
 
 
-def fitted(named: Named, seen: View) -> tuple[Attack, float]:
-    """The attack, prepared from its view alone, and the seconds that took."""
-    attack: Attack = ATTACKS.make(named.name, **named.options)
+def attack(
+    label: str, attack: Attack, seen: View, observed: Sequence[Observed], data: Splits, work: Path
+) -> list[dict[str, Any]]:
+    """Fit once, rebuild the private images from the tap of each deployment, score.
+
+    Args:
+        label: Names the attack in the records; the rows of an interrupted run are taken up by it.
+        attack: Not yet fitted.
+        seen: All that the attack may touch.
+        observed: The taps.
+        data: The truth, for the scores alone.
+        work: Where the rows and the pictures of each finished attack stay meanwhile.
+
+    Returns:
+        One row for each deployment.
+    """
+    path = work / f"{label.replace('/', '_')}.json"
+    if path.exists():
+        return records.read_json(path)  # type: ignore[no-any-return]
+    work.mkdir(exist_ok=True)
+    fit_s = _seconds(lambda: attack.fit(seen))[1]
+    rows = []
+    for one in observed:
+        releases = torch.from_numpy(one.releases[: attack.n_releases]).to(seen.device)
+        images, invert_s = _seconds(lambda releases=releases: attack.invert_releases(releases).float().cpu())
+        if one is observed[0]:
+            records.write_arrays(path.with_suffix(".npz"), {"images": _bytes(images[:SHOWN].numpy())})
+        about = {"attack": label.partition(" ")[0], "label": label, "access": attack.needs.name}
+        about |= {
+            "deployment": one.deployment.label,
+            "n_releases": attack.n_releases,
+            "fit_s": fit_s,
+            "invert_s": invert_s,
+        }
+        rows.append(about | row(images, data, seen.seed))
+    records.write_json(path, rows)
+    return rows
+
+
+def pictures(labels: Mapping[str, Any], data: Splits, experiment: Experiment, work: Path) -> dict[str, NDArray[Any]]:
+    """Originals and what each attack made of them at the first deployment, ``(K, C, H, W)`` uint8."""
+    shown = data.private.take(min(SHOWN, experiment.measure.private))
+    arrays: dict[str, NDArray[Any]] = {"originals": _bytes(shown.images), "labels": shown.labels}
+    for label in labels:
+        with np.load(work / f"{label.replace('/', '_')}.npz", allow_pickle=False) as kept:
+            arrays[label] = kept["images"]
+    return arrays
+
+
+def _seconds(work: Any) -> tuple[Any, float]:
     start = time.perf_counter()
-    attack.fit(seen)
-    return attack, time.perf_counter() - start
+    done = work()
+    return done, time.perf_counter() - start
 
 
-def rebuild(attack: Attack, observed: Observed, device: torch.device) -> tuple[Tensor, float]:
-    """Reconstructions of the private images from what arrived, ``(N, C, H, W)``, and the seconds they took."""
-    releases = torch.from_numpy(observed.releases[: attack.n_releases]).to(device)
-    start = time.perf_counter()
-    images = attack.invert_releases(releases)
-    return images.float().cpu(), time.perf_counter() - start
-
-
-def row(
-    named: Named, attack: Attack, observed: Observed, images: Tensor, data: Splits, seed: int
-) -> dict[str, Any]:
-    """One line of the record: every metric with n and a 95 % interval, and the leakage gain."""
-    n = len(images)
-    truth = torch.from_numpy(data.private.images[:n])
-    floor = torch.from_numpy(data.auxiliary.images.mean(axis=0)).expand_as(truth)
-    pool = torch.from_numpy(data.private.images[:CANDIDATES])
-    scores = {metric.name: metric.score(images, truth) for metric in (MSE, PSNR, SSIM)}
-    scores["identification"] = identified(images, truth, pool)
-    return {
-        "attack": named.name,
-        "label": named.label,
-        "access": attack.needs.name,
-        "deployment": observed.deployment.label,
-        "n": n,
-        "n_releases": attack.n_releases,
-        "metrics": {name: asdict(bootstrap(_array(score), seed)) for name, score in scores.items()},
-        "leakage_gain": asdict(leakage_gain(_array(scores["mse"]), _array(MSE.score(floor, truth)), seed)),
-    }
-
-
-def worst_case(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The row that leaks most, by leakage gain: the headline."""
-    worst = max(rows, key=lambda one: one["leakage_gain"]["value"])
-    kept = {key: worst[key] for key in ("attack", "label", "deployment", "access", "n_releases", "leakage_gain")}
-    return kept | {name: worst["metrics"][name] for name in ("mse", "psnr", "ssim", "identification")}
-
-
-def _array(scores: Tensor) -> NDArray[np.float64]:
-    return scores.double().cpu().numpy()
+def _bytes(images: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.rint(images * 255).astype(np.uint8)

@@ -4,7 +4,7 @@ They judge the attacks, not the defense: a leakage that is too low is first a su
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ INVERTIBLE_GAIN = 0.5
 FLOORS = ("mean-image",)
 
 
-def flags(rows: list[dict[str, Any]], data: Splits, n_private: int, random: bool, undefended: bool) -> list[dict[str, str]]:
+def flags(
+    rows: list[dict[str, Any]], data: Splits, n_private: int, random: bool, undefended: bool
+) -> list[dict[str, str]]:
     """Every flag that the rows of one experiment raise, as ``{"flag", "text"}``."""
     found = [
         *_order(rows),
@@ -28,7 +30,10 @@ def flags(rows: list[dict[str, Any]], data: Splits, n_private: int, random: bool
     ]
     if undefended and rows and max(_gain(row) for row in rows) < INVERTIBLE_GAIN:
         found.append(
-            ("baseline-not-invertible", f"No attack got past a leakage gain of {INVERTIBLE_GAIN} on the undefended model.")
+            (
+                "baseline-not-invertible",
+                f"No attack got past a leakage gain of {INVERTIBLE_GAIN} on the undefended model.",
+            )
         )
     if random and rows and all(row["n_releases"] == 1 for row in rows):
         found.append(("no-averaging", "The defense is random, and no attack averaged several releases of one input."))
@@ -39,7 +44,7 @@ def _gain(row: dict[str, Any]) -> float:
     return float(row["leakage_gain"]["value"])
 
 
-def _order(rows: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+def _order(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     """Weaker access beats stronger by more than both intervals allow: the stronger attack is under-trained."""
     best: dict[str, dict[str, Any]] = {}
     for row in rows:
@@ -55,7 +60,7 @@ def _order(rows: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
             yield "weaker-beats-stronger", text
 
 
-def _useless(rows: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+def _useless(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     for row in rows:
         if row["attack"] not in FLOORS and row["leakage_gain"]["high"] <= 0:
             yield "no-better-than-mean", f"{row['label']} ({row['deployment']}) is no better than the mean image."

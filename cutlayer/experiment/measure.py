@@ -1,13 +1,6 @@
 """One deployment, for real: a cloud process, an edge process, a socket between them."""
 
-import contextlib
-import ctypes
-import select
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +9,9 @@ from numpy.typing import NDArray
 
 from cloud import tap
 from cutlayer.errors import Unreachable
+from cutlayer.experiment import processes
 from cutlayer.experiment.nouns import Deployment, Experiment
 from cutlayer.trace import Columns
-
-READY_S = 60.0
-STOP_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +60,7 @@ def measure(
         part = work / f"{deployment.label}.part"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        _run(experiment, deployment, folder, part, n_releases, data_root)
+        _exchange(experiment, deployment, folder, part, n_releases, data_root)
         part.rename(final)
     with np.load(final / "record.npz", allow_pickle=False) as record:
         arrays = dict(record)
@@ -84,7 +75,10 @@ def arrived(folder: Path, record: dict[str, NDArray[np.generic]]) -> NDArray[np.
     """
     private = record["part"] == 1
     ids = record["id"][private]
-    where = {str(i): (int(r), int(n)) for i, r, n in zip(ids, record["release"][private], record["image"][private], strict=True)}
+    where = {
+        str(i): (int(r), int(n))
+        for i, r, n in zip(ids, record["release"][private], record["image"][private], strict=True)
+    }
     if not where:
         return np.zeros((0, 0), np.float32)
     shape = tuple(np.array(list(where.values())).max(axis=0) + 1)
@@ -99,63 +93,18 @@ def arrived(folder: Path, record: dict[str, NDArray[np.generic]]) -> NDArray[np.
     return out
 
 
-def _run(
+def _exchange(
     experiment: Experiment, deployment: Deployment, folder: Path, work: Path, n_releases: int, data_root: Path | None
 ) -> None:
     setup = experiment.measure
-    cloud = ["cloud", folder, "--listen", f"{deployment.transport}://127.0.0.1:0", "--tap", work / "tap", "--threads", setup.cloud_threads]
-    with process(*cloud) as (server, address):
+    listen = f"{deployment.transport}://127.0.0.1:0"
+    with processes.cloud(
+        folder, "--listen", listen, "--tap", work / "tap", "--threads", setup.cloud_threads
+    ) as address:
         root = [] if data_root is None else ["--data-root", data_root]
-        edge = command(
-            "edge", folder, "--connect", address, "--head", deployment.head, "--data", experiment.data, "--seed", experiment.seed,
-            "--count", setup.count, "--private", setup.private, "--releases", n_releases, "--warmup", setup.warmup,
-            "--codec", setup.codec, "--threads", setup.edge_threads, "--record", work / "record.npz", *root,
+        processes.edge(
+            folder, "--connect", address, "--head", deployment.head, "--data", experiment.data, *root,
+            "--seed", experiment.seed, "--count", setup.count, "--private", setup.private, "--releases", n_releases,
+            "--warmup", setup.warmup, "--codec", setup.codec, "--threads", setup.edge_threads,
+            "--record", work / "record.npz",
         )  # fmt: skip
-        done = subprocess.run(edge, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise Unreachable(f"The edge ({deployment.label}) failed: {_last_line(done.stderr)}")
-        if server.poll() is not None:
-            raise Unreachable(f"The cloud ({deployment.label}) ended by itself with exit code {server.returncode}.")
-
-
-def command(*words: object) -> list[str]:
-    """`cutlayer WORDS` run by this interpreter."""
-    return [sys.executable, "-m", "cutlayer.cli", *map(str, words)]
-
-
-@contextlib.contextmanager
-def process(*words: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A `cutlayer cloud` that has said where it listens; ended by SIGTERM, so that the tap is complete afterwards.
-
-    Raises:
-        Unreachable: It ended, or did not get ready in time; the message holds its last words.
-    """
-    server = subprocess.Popen(
-        command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_die_with_parent
-    )
-    assert server.stdout is not None
-    try:
-        ready, _, _ = select.select([server.stdout], [], [], READY_S)
-        words_said = server.stdout.readline().split() if ready else []
-        if words_said[:1] != ["ready"]:
-            server.kill()
-            raise Unreachable(f"The cloud did not get ready: {_last_line(server.communicate()[1])}")
-        yield server, words_said[1]
-    finally:
-        server.send_signal(signal.SIGTERM)
-        try:
-            server.communicate(timeout=STOP_S)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.communicate()
-
-
-def _die_with_parent() -> None:
-    """On Linux, let the kernel end the cloud when the experiment is killed, so that no server is left behind."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
-def _last_line(text: str) -> str:
-    lines = [line for line in text.strip().splitlines() if line.strip()]
-    return lines[-1].removeprefix("cutlayer: ") if lines else "it said nothing."

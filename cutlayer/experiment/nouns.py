@@ -105,7 +105,9 @@ class Experiment:
             if f.name not in ("name", "claim", "published")
         }
         said |= {"data": self.data, "model": self.model, "cut": self.cut}
-        text = json.dumps({key: value for key, value in said.items() if value is not None}, sort_keys=True, default=asdict)
+        text = json.dumps(
+            {key: value for key, value in said.items() if value is not None}, sort_keys=True, default=asdict
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def __str__(self) -> str:

@@ -16,6 +16,7 @@ from cutlayer.errors import ConfigError
 from cutlayer.experiment.nouns import HEADS, Deployment, Experiment, Measure, Named, Options, Published, Training
 from cutlayer.registry import ATTACKS, CODECS, DATASETS, DEFENSES, MODELS, TRANSPORTS, Registry, check_type, near
 
+
 def load(path: Path, settings: Mapping[str, str] | None = None) -> list[Experiment]:
     """Read a plan, change it by settings such as ``{"defense.sigma": "0.5"}``, and expand it.
 

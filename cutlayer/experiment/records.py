@@ -14,11 +14,15 @@ from typing import Any
 
 import numpy as np
 import psutil
+import torch
 
 import cutlayer
 from cutlayer.experiment.nouns import Experiment
+from cutlayer.trace import Columns
 
 PACKAGES = ("torch", "torchvision", "onnxruntime", "onnx", "numpy", "grpcio", "pyzmq", "protobuf")
+
+RESULT = "result.json"
 
 _ROWS = """create table if not exists rows (
     experiment text, name text, data text, model text, cut text, defense text, transport text, head text, seed integer,
@@ -46,10 +50,20 @@ def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
     temporary.replace(path)
 
 
-def environment(threads: dict[str, int]) -> dict[str, Any]:
-    """What the figures depend on: code, versions, machine, threads, clock."""
-    import torch
+def finish(runs: Path, record: dict[str, Any], timed: dict[str, Columns], pictures: dict[str, Any]) -> None:
+    """Write all that a finished experiment leaves; `result.json`, which says that it is finished, comes last."""
+    folder = runs / record["id"]
+    write_arrays(
+        folder / "requests.npz", {f"{d}/{name}": v for d, columns in timed.items() for name, v in columns.items()}
+    )
+    write_arrays(folder / "reconstructions.npz", pictures)
+    write_json(folder / "env.json", environment())
+    index(runs, record)
+    write_json(folder / RESULT, record)
 
+
+def environment() -> dict[str, Any]:
+    """What the figures depend on: code, versions, machine, threads, clock."""
     clock = time.get_clock_info("monotonic")
     return {
         "cutlayer": cutlayer.__version__,
@@ -61,7 +75,7 @@ def environment(threads: dict[str, int]) -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "packages": {name: version(name) for name in PACKAGES},
-        "threads": threads,
+        "threads": {"attacker": torch.get_num_threads()},
         "clock": f"{clock.implementation}, resolution {clock.resolution * 1e9:.0f} ns",
         "started": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
@@ -126,4 +140,6 @@ def toml(experiment: Experiment) -> str:
 
 def _value(value: Any) -> str:
     """A TOML value; JSON's strings, numbers, booleans and lists are TOML's too."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_value(one)}" for key, one in value.items()) + "}"
     return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

@@ -3,41 +3,32 @@
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
 
 from cutlayer.compute import tune_allocator
 from cutlayer.data.load import load
 from cutlayer.data.splits import Splits
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import adversary, records, victim
-from cutlayer.experiment.flags import flags
-from cutlayer.experiment.measure import Observed, measure
-from cutlayer.experiment.nouns import Experiment, Named
-from cutlayer.metrics.interval import proportion
+from cutlayer.experiment.measure import measure
+from cutlayer.experiment.nouns import Experiment
+from cutlayer.experiment.result import Result, result, summary
 from cutlayer.models import folder as split_folder
-from cutlayer.registry import ATTACKS, CODECS
-from cutlayer.trace import LEAST_SAMPLES, STAGES, percentile
-from edge.onnx_head import OnnxHead
-from edge.pipeline import Pipeline
+from cutlayer.spec import MANIFEST
 
 Say = Callable[[str], None]
-Result = dict[str, Any]
-
-SHOWN = 12
-"""Private images whose reconstructions are kept as pictures."""
 
 
 def run_all(
     experiments: Sequence[Experiment], runs: Path, *, resume: bool, data_root: Path | None, say: Say
 ) -> list[Result]:
-    """Run each experiment that is not finished yet; return the records of all."""
+    """Run each experiment that is not finished yet; return the records of all.
+
+    Raises:
+        ConfigError, SplitError, DataError: Something cannot work; found before anything is trained or written.
+    """
     tune_allocator()
-    loaded = {(e.data, e.seed): load(e.data, data_root, e.seed) for e in experiments}
+    loaded = {key: load(key[0], data_root, key[1]) for key in {(e.data, e.seed) for e in experiments}}
     for one in experiments:
         check(one, loaded[one.data, one.seed])
     results = []
@@ -46,16 +37,16 @@ def run_all(
         say(f"[{i}/{len(experiments)}] {one}  ({folder})")
         if not resume:
             shutil.rmtree(folder, ignore_errors=True)
-        if (folder / "result.json").exists():
-            say("      finished before; --no-resume runs it again")
-            results.append(records.read_json(folder / "result.json"))
-            continue
-        results.append(run(one, loaded[one.data, one.seed], runs, data_root, say))
+        if (folder / records.RESULT).exists():
+            say("          finished before; --no-resume runs it again")
+            results.append(records.read_json(folder / records.RESULT))
+        else:
+            results.append(run(one, loaded[one.data, one.seed], runs, data_root, say))
     return results
 
 
 def check(experiment: Experiment, data: Splits) -> None:
-    """Find what cannot work before anything is trained or written.
+    """Find what cannot work.
 
     Raises:
         ConfigError: The data set has too few images.
@@ -65,150 +56,61 @@ def check(experiment: Experiment, data: Splits) -> None:
     for part, wanted in (("test", setup.count), ("private", setup.private)):
         present = len(getattr(data, part))
         if not 0 < wanted <= present:
-            raise ConfigError(f"{data.name} has {present} {part} images, and {wanted} were asked for; change [measure].")
+            raise ConfigError(f"{data.name} has {present} {part} images, not {wanted}; change [measure].")
     victim.check_cut(experiment, data)
 
 
 def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None, say: Say) -> Result:
     """Train, harden, split, serve, measure, attack, record.
 
-    Every stage leaves its product under `runs/<id>/`, complete or not at all; a later call takes up what is there.
+    Every part leaves its product under `runs/<id>/`, complete or not at all; a later call takes up what is there.
     """
-    say = _stamped(say)
+    say, seconds = _stamped(say), {"begin": time.perf_counter()}
     folder = runs / experiment.id
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "experiment.toml").write_text(records.toml(experiment))
-    threads = {"edge": experiment.measure.edge_threads, "cloud": experiment.measure.cloud_threads, "attacker": torch.get_num_threads()}
-    environment = records.environment(threads)
 
-    start = time.perf_counter()
     model = victim.trained(experiment, data, runs, say)
     baseline = victim.accuracy(model, data.test.take(experiment.measure.count))
-    if not (folder / "split" / "split.json").exists():
+    if not (folder / "split" / MANIFEST).exists():
         victim.export(experiment, model, data, folder / "split", say)
     manifest, split = split_folder.load(folder / "split")
-    train_s = time.perf_counter() - start
+    seconds["train"] = time.perf_counter()
 
-    start = time.perf_counter()
     defense = victim.defense(experiment)
-    attacks = [named for named in experiment.attacks if defense.random or _n_releases(named) == 1]
-    n_releases = max(map(_n_releases, attacks))
+    attacks = adversary.attacks(experiment, defense)
+    n_releases = max(attack.n_releases for attack in attacks.values())
     observed = []
     for deployment in experiment.deployments:
         say(f"serving over {deployment.transport} with a head on {deployment.head}")
         observed.append(measure(experiment, deployment, folder / "split", folder / "measured", n_releases, data_root))
-    measure_s = time.perf_counter() - start
+    seconds["measure"] = time.perf_counter()
 
-    start = time.perf_counter()
-    head = OnnxHead(folder / "split" / "head.onnx", threads=threads["attacker"])
+    wire = adversary.wire(folder / "split", defense, experiment.measure.codec)
     rows = []
-    for named in attacks:
-        seeds = np.random.SeedSequence([experiment.seed, *named.label.encode()])
-        query = adversary.oracle(Pipeline(head, defense, CODECS.make(experiment.measure.codec)), np.random.default_rng(seeds))
-        rows += _attack(named, query, experiment, split, defense, data, observed, folder / "attacks", say)
-    attack_s = time.perf_counter() - start
+    for label, attack in attacks.items():
+        say(f"attacking with {label}")
+        query = adversary.oracle(wire, experiment.seed, label)
+        seen = adversary.view(attack.needs, split, query, defense, data, experiment.seed)
+        rows += adversary.attack(label, attack, seen, observed, data, folder / "attacks")
+    seconds["attack"] = time.perf_counter()
 
-    correct = observed[0].correct
-    result = {
-        "schema": 1,
-        "id": experiment.id,
-        **{key: getattr(experiment, key) for key in ("name", "claim", "data", "model", "cut", "seed")},
-        "classes": list(data.classes),
-        "input": list(manifest.input.shape),
-        "smashed": list(manifest.smashed.shape),
-        "defense": manifest.defense,
-        "defense_label": experiment.defense.label,
-        "utility": {"accuracy": asdict(proportion(*correct)), "baseline": asdict(proportion(*baseline))},
-        "privacy": [_with_published(row, experiment) for row in rows],
-        "worst_case": adversary.worst_case(rows),
-        "cost": [cost(one) for one in observed],
-        "flags": flags(rows, data, experiment.measure.private, defense.random, experiment.defense.name == "none"),
-        "seconds": {"train": train_s, "measure": measure_s, "attack": attack_s},
-    }
-    _save_pictures(folder, attacks, data, experiment)
-    timed = {f"{one.deployment.label}/{k}": v for one in observed for k, v in one.timed.items()}
-    records.write_arrays(folder / "requests.npz", timed)
-    records.write_json(folder / "env.json", environment)
-    records.index(runs, result)
-    records.write_json(folder / "result.json", result)
-    shutil.rmtree(folder / "measured")
-    shutil.rmtree(folder / "attacks")
-    worst = result["worst_case"]
-    say(f"accuracy {correct[0] / correct[1]:.1%}, worst case {worst['label']}: leakage gain {worst['leakage_gain']['value']:.2f}")
-    return result
-
-
-def cost(observed: Observed) -> dict[str, Any]:
-    """Percentiles of every stage, bytes and memory of one deployment; None where too few samples stand behind."""
-    timed = observed.timed
-    record = observed.record
-
-    def percentiles(column: str) -> dict[str, int | None]:
-        return {f"p{q}": percentile(timed[column], q) for q in LEAST_SAMPLES}
-
-    return {
-        "deployment": observed.deployment.label,
-        **asdict(observed.deployment),
-        "n": len(timed["end_to_end_ns"]),
-        "stages": {stage: percentiles(f"{stage}_ns") for stage in STAGES},
-        "end_to_end": percentiles("end_to_end_ns"),
-        "first_request_ns": int(record["first_request_ns"]),
-        "tensor_bytes": int(np.median(timed["tensor_bytes"])),
-        "message_bytes": int(np.median(timed["message_bytes"])),
-        "kernel_bytes": int(record["kernel_bytes"]),
-        "edge_peak_rss_bytes": int(record["peak_rss_bytes"]),
-        "energy_j": None,
-        "energy_source": "none",
-    }
-
-
-def _attack(
-    named: Named, query: adversary.Query, experiment: Experiment, split: victim.SplitModel, defense: victim.Defense,
-    data: Splits, observed: Sequence[Observed], work: Path, say: Say,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Fit once, rebuild from the tap of each deployment, score; or take up what an interrupted run had finished."""
-    path = work / f"{named.label}.json".replace("/", "_")
-    if path.exists():
-        return records.read_json(path)  # type: ignore[no-any-return]
-    work.mkdir(exist_ok=True)
-    say(f"attacking with {named.label}")
-    access = ATTACKS.load(named.name).needs  # type: ignore[attr-defined]
-    seen = adversary.view(access, split, query, defense, data, experiment.seed)
-    attack, fit_s = adversary.fitted(named, seen)
-    rows = []
-    for one in observed:
-        images, invert_s = adversary.rebuild(attack, one, seen.device)
-        rows.append(adversary.row(named, attack, one, images, data, experiment.seed) | {"fit_s": fit_s, "invert_s": invert_s})
-        if one is observed[0]:
-            shown = (images[:SHOWN] * 255).round().to(torch.uint8).numpy()
-            records.write_arrays(path.with_suffix(".npz"), {"images": shown})
-    records.write_json(path, rows)
-    return rows
-
-
-def _n_releases(named: Named) -> int:
-    return int(ATTACKS.make(named.name, **named.options).n_releases)
-
-
-def _with_published(row: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
-    for one in experiment.published:
-        if one.cut == experiment.cut and one.attack in (row["label"], row["attack"]):
-            values = {k: v for k, v in asdict(one).items() if k in ("psnr", "ssim", "mse") and v is not None}
-            return row | {"published": {**values, "source": one.source}}
-    return row
-
-
-def _save_pictures(folder: Path, attacks: Sequence[Named], data: Splits, experiment: Experiment) -> None:
-    """Originals and the reconstructions from the first deployment, as bytes of pixels."""
-    shown = data.private.take(min(SHOWN, experiment.measure.private))
-    arrays = {"originals": (shown.images * 255).round().astype(np.uint8), "labels": shown.labels}
-    for named in attacks:
-        with np.load(folder / "attacks" / f"{named.label}.npz".replace("/", "_"), allow_pickle=False) as kept:
-            arrays[named.label] = kept["images"]
-    records.write_arrays(folder / "reconstructions.npz", arrays)
+    record = result(experiment, manifest, data, defense.random, baseline, observed, rows, _durations(seconds))
+    pictures = adversary.pictures(attacks, data, experiment, folder / "attacks")
+    records.finish(runs, record, {one.deployment.label: one.timed for one in observed}, pictures)
+    for leftover in (folder / "measured", folder / "attacks", *folder.glob(".*.part")):
+        shutil.rmtree(leftover)
+    say(summary(record))
+    return record
 
 
 def _stamped(say: Say) -> Say:
     """Progress lines with the seconds since the experiment began."""
     begin = time.perf_counter()
-    return lambda text: say(f"{time.perf_counter() - begin:6.1f} s  {text}")
+    return lambda text: say(f"{time.perf_counter() - begin:7.1f} s  {text}")
+
+
+def _durations(moments: dict[str, float]) -> dict[str, float]:
+    """Seconds of each part, from the moments when each ended."""
+    names, times = list(moments), list(moments.values())
+    return {name: end - start for name, start, end in zip(names[1:], times, times[1:], strict=False)}

@@ -14,15 +14,19 @@ def splits(private=3):
 
 
 def row(attack, access, low, value, high, n_releases=1):
-    gain = {"value": value, "low": low, "high": high, "n": 20}
-    return {"attack": attack, "label": attack, "access": access, "deployment": "zmq-onnx", "n_releases": n_releases, "leakage_gain": gain}  # fmt: skip
+    about = {"attack": attack, "label": attack, "access": access, "deployment": "zmq-onnx", "n_releases": n_releases}
+    return about | {"leakage_gain": {"value": value, "low": low, "high": high, "n": 20}}
 
 
 def names(rows, *, data=None, random=False, undefended=True):
     return {one["flag"] for one in flags(rows, data or splits(), 20, random, undefended)}
 
 
-GOOD = [row("mean-image", "QUERY_FREE", 0, 0, 0), row("ridge", "BLACK_BOX", 0.8, 0.85, 0.9), row("white-box", "WHITE_BOX", 0.8, 0.9, 1)]
+GOOD = [
+    row("mean-image", "QUERY_FREE", 0, 0, 0),
+    row("ridge", "BLACK_BOX", 0.8, 0.85, 0.9),
+    row("white-box", "WHITE_BOX", 0.8, 0.9, 1),
+]
 
 
 def test_a_sound_evaluation_raises_none():

@@ -62,7 +62,9 @@ def test_what_is_recorded_reads_back_to_the_same_experiment(tmp_path):
 
 
 def test_settings_reach_values_sections_and_every_entry_that_has_the_option(tmp_path):
-    experiments = loaded(tmp_path, BASE, **{"seed": "7", "training.epochs": "1", "defense.sigma": "0.25", "cut": "conv1"})
+    experiments = loaded(
+        tmp_path, BASE, **{"seed": "7", "training.epochs": "1", "defense.sigma": "0.25", "cut": "conv1"}
+    )
     assert {e.seed for e in experiments} == {7}
     assert {e.training.epochs for e in experiments} == {1}
     assert {e.defense.label for e in experiments} == {"none", "gaussian-noise sigma=0.25"}

@@ -1,0 +1,74 @@
+"""The two processes of a deployment, started as a user would start them."""
+
+import contextlib
+import ctypes
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from cutlayer.errors import Unreachable
+
+READY_S = 60.0
+STOP_S = 15.0
+
+
+def edge(*words: object) -> None:
+    """Run a `cutlayer edge` to its end.
+
+    Raises:
+        Unreachable: It failed; the message holds its last words.
+    """
+    done = subprocess.run(_command("edge", *words), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Unreachable(f"The edge failed: {_last_line(done.stderr)}")
+
+
+@contextlib.contextmanager
+def cloud(*words: object) -> Iterator[str]:
+    """Run a `cutlayer cloud` and give the address where it listens; end it by SIGTERM, so that the tap is complete.
+
+    Raises:
+        Unreachable: It ended, or did not get ready in time; the message holds its last words.
+    """
+    server = subprocess.Popen(
+        _command("cloud", *words),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_die_with_parent,
+    )
+    assert server.stdout is not None
+    try:
+        ready, _, _ = select.select([server.stdout], [], [], READY_S)
+        words_said = server.stdout.readline().split() if ready else []
+        if words_said[:1] != ["ready"]:
+            server.kill()
+            raise Unreachable(f"The cloud did not get ready: {_last_line(server.communicate()[1])}")
+        yield words_said[1]
+        if server.poll() is not None:
+            raise Unreachable(f"The cloud ended by itself: {_last_line(server.communicate()[1])}")
+    finally:
+        server.send_signal(signal.SIGTERM)
+        try:
+            server.communicate(timeout=STOP_S)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.communicate()
+
+
+def _command(*words: object) -> list[str]:
+    """`cutlayer WORDS`, run by this interpreter."""
+    return [sys.executable, "-m", "cutlayer.cli", *map(str, words)]
+
+
+def _die_with_parent() -> None:
+    """On Linux, let the kernel end the cloud when the experiment is killed, so that no server is left behind."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return lines[-1].removeprefix("cutlayer: ") if lines else "it said nothing."

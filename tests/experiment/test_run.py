@@ -1,0 +1,186 @@
+"""A whole experiment on the embedded digits: real processes, real sockets, every record."""
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+
+import numpy as np
+import psutil
+import pytest
+
+from cutlayer.errors import ConfigError, SplitError
+from cutlayer.experiment import plan
+from cutlayer.experiment.run import run_all
+from cutlayer.trace import STAGES
+
+PLAN = """
+name = "tiny"
+data = "digits"
+model = "resnet20"
+cut = "layer1.0"
+[training]
+epochs = 1
+[measure]
+count = 50
+private = 12
+warmup = 2
+[[deployment]]
+transport = "zmq"
+head = "onnx"
+[[deployment]]
+transport = "grpc"
+head = "torch"
+[[defense]]
+name = "none"
+[[defense]]
+name = "gaussian-noise"
+sigma = 0.5
+[[attack]]
+name = "mean-image"
+[[attack]]
+name = "nearest"
+[[attack]]
+name = "ridge"
+[[attack]]
+name = "averaging"
+n_releases = 8
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    path = folder / "tiny.toml"
+    path.write_text(PLAN)
+    said = []
+    results = run_all(plan.load(path), folder, resume=True, data_root=None, say=said.append)
+    return folder, path, results, said
+
+
+def privacy(result, attack, deployment="zmq-onnx"):
+    return next(r for r in result["privacy"] if r["attack"] == attack and r["deployment"] == deployment)
+
+
+def test_both_deployments_are_measured_stage_by_stage(runs):
+    folder, _, results, _ = runs
+    for result in results:
+        assert [c["deployment"] for c in result["cost"]] == ["zmq-onnx", "grpc-torch"]
+        with np.load(folder / result["id"] / "requests.npz") as times:
+            for label in ("zmq-onnx", "grpc-torch"):
+                total = times[f"{label}/end_to_end_ns"]
+                assert len(total) == 50
+                np.testing.assert_array_equal(sum(times[f"{label}/{stage}_ns"] for stage in STAGES), total)
+                assert (times[f"{label}/tensor_bytes"] == np.prod(result["smashed"]) * 4).all()
+        assert result["cost"][0]["end_to_end"]["p99"] is None
+        assert result["cost"][0]["end_to_end"]["p50"] > 0
+
+
+def test_every_attack_is_scored_on_each_tap_with_n_and_interval(runs):
+    for result in runs[2]:
+        expected = {"mean-image", "nearest", "ridge"} | (
+            {"averaging"} if result["defense"]["name"] != "none" else set()
+        )
+        assert {(r["attack"], r["deployment"]) for r in result["privacy"]} == {
+            (attack, deployment) for attack in expected for deployment in ("zmq-onnx", "grpc-torch")
+        }
+        for row in result["privacy"]:
+            assert row["n"] == 12
+            for estimate in (*row["metrics"].values(), row["leakage_gain"]):
+                assert estimate["low"] <= estimate["value"] <= estimate["high"]
+        best = max(result["privacy"], key=lambda r: r["leakage_gain"]["value"])
+        assert result["worst_case"]["leakage_gain"] == best["leakage_gain"]
+
+
+def test_the_numbers_mean_what_they_should(runs):
+    plain, noisy = runs[2]
+    assert abs(privacy(plain, "mean-image")["leakage_gain"]["value"]) < 1e-6
+    assert privacy(plain, "ridge")["leakage_gain"]["value"] > 0.5
+    assert privacy(noisy, "ridge")["leakage_gain"]["value"] < privacy(plain, "ridge")["leakage_gain"]["value"]
+    assert privacy(noisy, "averaging")["leakage_gain"]["value"] > privacy(noisy, "ridge")["leakage_gain"]["value"]
+
+
+def test_without_randomness_both_deployments_leak_the_same(runs):
+    plain = runs[2][0]
+    for attack in ("nearest", "ridge"):
+        a, b = (privacy(plain, attack, d)["metrics"]["mse"]["value"] for d in ("zmq-onnx", "grpc-torch"))
+        assert a == pytest.approx(b, rel=1e-3)
+
+
+def test_the_records_are_complete_and_indexed_once(runs):
+    folder, _, results, _ = runs
+    with sqlite3.connect(folder / "index.sqlite") as database:
+        rows = database.execute("select experiment, attack, transport, mse from rows").fetchall()
+    database.close()
+    assert len(rows) == len(set(rows)) == sum(len(r["privacy"]) for r in results)
+    for result in results:
+        here = folder / result["id"]
+        assert {p.name for p in here.iterdir()} == {
+            "experiment.toml", "env.json", "requests.npz", "result.json", "reconstructions.npz", "split",
+        }  # fmt: skip
+        assert json.loads((here / "result.json").read_text()) == result
+        assert json.loads((here / "env.json").read_text())["packages"]["torch"]
+        (again,) = plan.load(here / "experiment.toml")
+        assert again.id == result["id"]
+
+
+def test_the_undefended_model_is_trained_once_for_all_defenses(runs):
+    assert sum("training" in line for line in runs[3]) == 1
+
+
+def test_a_finished_experiment_is_not_run_again(runs):
+    folder, path, results, _ = runs
+    said = []
+    again = run_all(plan.load(path), folder, resume=True, data_root=None, say=said.append)
+    assert again == results
+    assert not any("training" in line or "attacking" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"measure.private": "100000"}, ConfigError),
+        ({"measure.count": "0"}, ConfigError),
+        ({"cut": "layer1.9"}, SplitError),
+    ],
+)
+def test_what_cannot_work_is_found_before_anything_is_written(runs, tmp_path, settings, error):
+    with pytest.raises(error):
+        run_all(plan.load(runs[1], settings), tmp_path / "runs", resume=True, data_root=None, say=print)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_killed_at_any_stage_it_resumes_and_leaves_no_server_behind(tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(PLAN)
+    command = [
+        sys.executable,
+        "-m",
+        "cutlayer.cli",
+        "run",
+        path,
+        "--out",
+        tmp_path / "runs",
+        "--set",
+        "defense.name=none",
+    ]
+    command += ["--set", "attack.n_releases=1"]
+    for moment in ("training", "exporting", "serving over grpc", "attacking with ridge"):
+        victim = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        said = []
+        for line in victim.stderr:
+            said.append(line)
+            if moment in line:
+                victim.send_signal(signal.SIGKILL)
+                break
+        assert moment in said[-1], said
+        victim.communicate()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for finished in ("training", "exporting", "serving", "attacking with nearest"):
+        assert finished not in done.stderr
+    (result,) = (tmp_path / "runs").glob("*/result.json")
+    assert {r["attack"] for r in json.loads(result.read_text())["privacy"]} >= {"mean-image", "nearest", "ridge"}
+    left = [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])]
+    assert psutil.wait_procs(left, timeout=10)[1] == []

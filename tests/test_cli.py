@@ -1,0 +1,55 @@
+"""What a user types, and what comes back when it is wrong: one sentence, exit code 2, nothing half-written."""
+
+import subprocess
+import sys
+
+import pytest
+
+from cutlayer import registry
+
+
+def cutlayer(*words, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "cutlayer.cli", *map(str, words)], capture_output=True, text=True, check=False, **options
+    )
+
+
+@pytest.mark.parametrize("kind", ["attacks", "defenses", "models", "datasets", "metrics", "codecs", "transports"])
+def test_list_names_everything_registered(kind):
+    done = cutlayer("list", kind)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(getattr(registry, kind.upper()))
+
+
+def test_cuts_prints_a_line_for_each_cut():
+    done = cutlayer("cuts", "he_lenet")
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[0]: line.split() for line in done.stdout.splitlines()[2:]}
+    assert lines["conv1"][1] == "8x24x24"
+    assert lines["ReLU2"][1] == "16x8x8"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["cuts", "resnet81"], "resnet18"),
+        (["cuts", "resnet18", "--input", "3x32"], "CxHxW"),
+        (["split", "resnet20", "--cut", "layer9", "--data", "digits", "--out", "{out}"], "layer1"),
+        (["split", "resnet20", "--cut", "layer1.0", "--data", "digtis", "--out", "{out}"], "digits"),
+        (["split", "he_lenet", "--cut", "conv1", "--data", "mnist", "--data-root", "{out}", "--out", "{out}"], "MNIST"),
+        (["cloud", "{out}"], "split.json"),
+        (["edge", "{out}"], "split.json"),
+        (["run", "absent.toml"], "no experiment file"),
+        (["run", "experiments/demo.toml", "--set", "defense.sigmma=1", "--out", "{out}"], "sigmma"),
+        (["run", "experiments/demo.toml", "--set", "oops", "--out", "{out}"], "KEY=VALUE"),
+        (["report", "{out}"], "runs"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, words, complaint):
+    out = tmp_path / "out"
+    done = cutlayer(*(word.format(out=out) for word in words))
+    assert done.returncode == 2, done.stderr
+    assert complaint in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not out.exists()
