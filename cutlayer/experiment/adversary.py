@@ -61,7 +61,7 @@ def oracle(pipeline: Pipeline, seed: int, label: str) -> Query:
     rng = np.random.default_rng([seed, *label.encode()])
 
     def query(images: Tensor) -> Tensor:
-        return torch.from_numpy(pipeline.wire(images.detach().cpu().numpy(), rng)).to(images.device)
+        return torch.tensor(pipeline.wire(images.detach().cpu().numpy(), rng), device=images.device)
 
     return query
 

@@ -81,7 +81,7 @@ def cost(observed: Observed) -> dict[str, Any]:
         "first_request_ns": int(record["first_request_ns"]),
         "tensor_bytes": int(np.median(timed["tensor_bytes"])),
         "message_bytes": int(np.median(timed["message_bytes"])),
-        "kernel_bytes": int(record["kernel_bytes"]),
+        "kernel_bytes": int(record["kernel_bytes"]) if record["kernel_bytes"] >= 0 else None,
         "edge_peak_rss_bytes": int(record["peak_rss_bytes"]),
         "energy_j": None,
         "energy_source": "none",
