@@ -13,10 +13,11 @@ from itertools import chain
 import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from cutlayer.errors import SplitError
-from cutlayer.models.graph import between, bottlenecks, ends, module_names, trace
+from cutlayer.models.graph import between, bottlenecks, ends, module_names, reason, trace
 from cutlayer.models.ranges import output_ranges
 from cutlayer.registry import near
 from cutlayer.spec import TensorSpec
@@ -67,10 +68,11 @@ def find_cut(cuts: Iterable[Cut], name: str) -> Cut:
     Raises:
         SplitError: There is none; the message lists those with a similar name.
     """
-    known = {alias: cut for cut in cuts for alias in cut.aliases} | {cut.name: cut for cut in cuts}
-    if name not in known:
-        raise SplitError(f"The model cannot be cut at {name!r}; {near(name, known)}")
-    return known[name]
+    names = {cut.name: cut for cut in cuts}
+    found = {alias: cut for cut in names.values() for alias in cut.aliases} | names
+    if name not in found:
+        raise SplitError(f"The model cannot be cut at {name!r}; {near(name, names)}")
+    return found[name]
 
 
 def cut_nodes(model: fx.GraphModule, input: TensorSpec) -> list[tuple[Cut, fx.Node]]:
@@ -128,11 +130,16 @@ class _Meter(fx.Interpreter):
 def _measure(model: fx.GraphModule, input: TensorSpec) -> dict[fx.Node, _Measured]:
     device = next(chain(model.parameters(), model.buffers(), [torch.empty(0)])).device
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
+        # Fused attention would hide its matrix products from the counter.
+        with (
+            sdpa_kernel(SDPBackend.MATH),
+            FakeTensorMode(allow_non_fake_inputs=True),
+            FlopCounterMode(display=False) as counter,
+        ):
             meter = _Meter(model, counter)
             meter.run(torch.zeros(_BATCH, *input.shape, device=device))
     except Exception as error:  # the model's own code runs here, and may raise anything
-        raise SplitError(f"The model cannot take an input of {input}: {error}") from error
+        raise SplitError(f"The model cannot take an input of {input}: {reason(error)}") from error
     return meter.measured
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import nn
 
 from cutlayer.errors import CutlayerError, SplitError
 from cutlayer.models.export import export_onnx
+from cutlayer.models.graph import reason
 from cutlayer.models.split import SplitModel
 from cutlayer.models.split import split as split_at
 from cutlayer.models.zoo import build
@@ -75,7 +77,7 @@ def load(folder: Path) -> tuple[Manifest, SplitModel]:
         split.head.load_state_dict(load_file(folder / HEAD_WEIGHTS), strict=True)
         split.tail.load_state_dict(load_file(folder / TAIL_WEIGHTS), strict=True)
     except (CutlayerError, RuntimeError, SafetensorError) as error:
-        raise SplitError(f"{folder} does not fit this version's {manifest.model}: {error}") from error
+        raise SplitError(f"{folder} does not fit this version's {manifest.model}: {reason(error)}") from error
     if split.smashed != manifest.smashed:
         raise SplitError(
             f"{folder} sends {manifest.smashed} at {manifest.cut}, this version {split.smashed}; make it again."
@@ -85,7 +87,9 @@ def load(folder: Path) -> tuple[Manifest, SplitModel]:
 
 def _save_weights(half: nn.Module, path: Path) -> None:
     # safetensors refuses tensors that share memory, such as tied weights.
-    save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in half.state_dict().items()}, path)
+    weights = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in half.state_dict().items()}
+    # Not its save_file, which makes files that only their owner can read.
+    path.write_bytes(serialize(weights))
 
 
 def _replace(fresh: Path, folder: Path) -> None:

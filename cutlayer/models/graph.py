@@ -1,5 +1,7 @@
 """A model as a torch.fx graph: what `cuts` and `split` stand on."""
 
+from collections import defaultdict
+
 from torch import fx, nn
 
 from cutlayer.errors import SplitError
@@ -9,7 +11,8 @@ def trace(model: nn.Module) -> fx.GraphModule:
     """The model's graph, in eval mode; the modules are the model's own.
 
     No module works in place any more: the smashed data belongs to the caller, and a tail that starts with an
-    in-place ReLU would change it.
+    in-place ReLU would change it. What the model's own code decides from the mode, such as torchvision's stochastic
+    depth, is fixed as in eval mode; standard layers such as dropout still follow `train` and `eval`.
 
     Raises:
         SplitError: torch.fx cannot follow the model's code.
@@ -23,9 +26,12 @@ def trace(model: nn.Module) -> fx.GraphModule:
     try:
         return fx.symbolic_trace(model)
     except Exception as error:  # the model's own code runs here, and may raise anything
-        raise SplitError(
-            f"torch.fx cannot trace {type(model).__name__} ({error}); rewrite its data-dependent code."
-        ) from error
+        raise SplitError(f"torch.fx cannot trace {type(model).__name__}: {reason(error)}") from error
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what a library said, to end a sentence of ours with."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def ends(graph: fx.Graph) -> tuple[fx.Node, fx.Node]:
@@ -73,15 +79,17 @@ def bottlenecks(start: fx.Node, end: fx.Node) -> list[fx.Node]:
 def module_names(graph: fx.Graph) -> dict[fx.Node, list[str]]:
     """For each node, the modules whose output it is, innermost first; none that the model calls twice."""
     stacks = {node: _modules(node) for node in graph.nodes}
-    calls: dict[str, set[str]] = {}
-    for stack in stacks.values():
-        for call, path in stack.items():
-            calls.setdefault(path, set()).add(call)
-    names: dict[fx.Node, list[str]] = {}
+    calls: dict[str, set[str]] = defaultdict(set)
+    leaving: dict[str, list[fx.Node]] = defaultdict(list)
     for node, stack in stacks.items():
-        left = [path for call, path in stack.items() if calls[path] == {call} and _leaves(node, call, stacks)]
-        names[node] = left[::-1]
-    return names
+        for call, path in stack.items():
+            calls[path].add(call)
+            if any(call not in stacks[user] for user in node.users):
+                leaving[call].append(node)
+    return {
+        node: [path for call, path in reversed(stack.items()) if calls[path] == {call} and leaving[call] == [node]]
+        for node, stack in stacks.items()
+    }
 
 
 def _modules(node: fx.Node) -> dict[str, str]:
@@ -90,9 +98,3 @@ def _modules(node: fx.Node) -> dict[str, str]:
     if node.op == "call_module" and str(node.target) not in stack.values():
         stack[str(node.target)] = str(node.target)
     return stack
-
-
-def _leaves(node: fx.Node, call: str, stacks: dict[fx.Node, dict[str, str]]) -> bool:
-    """Whether the node's value is used outside the call, and is the only one of the call that is."""
-    inside = [other for other, stack in stacks.items() if call in stack]
-    return [other for other in inside if any(call not in stacks[user] for user in other.users)] == [node]

@@ -8,6 +8,7 @@ Differs from the paper: the first fully connected layer fits the input, so that 
 """
 
 from collections import OrderedDict
+from math import prod
 
 from torch import nn
 
@@ -17,7 +18,7 @@ from cutlayer.spec import TensorSpec
 def lenet(input: TensorSpec, classes: int) -> nn.Module:
     """LeNet for 28x28 digits. The paper cuts at ``conv1`` (8x24x24) and ``ReLU2`` (16x8x8)."""
     channels, height, width = input.shape
-    side = [((s - 4) // 2 - 4) // 2 for s in (height, width)]
+    area = prod(((side - 4) // 2 - 4) // 2 for side in _at_least(16, height, width))
     return nn.Sequential(
         OrderedDict(
             conv1=nn.Conv2d(channels, 8, 5),
@@ -27,7 +28,7 @@ def lenet(input: TensorSpec, classes: int) -> nn.Module:
             ReLU2=nn.ReLU(),
             pool2=nn.MaxPool2d(2),
             flatten=nn.Flatten(),
-            fc1=nn.Linear(16 * side[0] * side[1], 120),
+            fc1=nn.Linear(16 * area, 120),
             fc1act=nn.ReLU(),
             fc2=nn.Linear(120, 84),
             fc2act=nn.ReLU(),
@@ -39,6 +40,7 @@ def lenet(input: TensorSpec, classes: int) -> nn.Module:
 def cifar10cnn(input: TensorSpec, classes: int) -> nn.Module:
     """Six convolutions for 32x32 photographs. The paper cuts at ``conv11``, ``ReLU22`` and ``ReLU32``."""
     channels, height, width = input.shape
+    area = prod(side // 8 for side in _at_least(8, height, width))
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for stage, out in enumerate((64, 128, 128), start=1):
         for place in (1, 2):
@@ -47,7 +49,13 @@ def cifar10cnn(input: TensorSpec, classes: int) -> nn.Module:
             channels = out
         layers[f"pool{stage}"] = nn.MaxPool2d(2)
     layers["flatten"] = nn.Flatten()
-    layers["fc1"] = nn.Linear(channels * (height // 8) * (width // 8), 512)
+    layers["fc1"] = nn.Linear(channels * area, 512)
     layers["fc1act"] = nn.Sigmoid()
     layers["fc2"] = nn.Linear(512, classes)
     return nn.Sequential(layers)
+
+
+def _at_least(least: int, *sides: int) -> tuple[int, ...]:
+    if min(sides) < least:
+        raise ValueError(f"it needs {least} px.")
+    return sides

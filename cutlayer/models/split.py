@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import fx, nn
 
-from cutlayer.models.cuts import cut_nodes, find_cut
+from cutlayer.models.cuts import Cut, cut_nodes, find_cut
 from cutlayer.models.graph import between, ends, trace
 from cutlayer.spec import TensorSpec
 
@@ -47,10 +47,15 @@ def split(model: nn.Module, cut: str, input: TensorSpec) -> SplitModel:
     traced = trace(model)
     nodes = dict(cut_nodes(traced, input))
     found = find_cut(nodes, cut)
-    image, logits = ends(traced.graph)
-    head = _part(traced, image, nodes[found], "image", "Head")
-    tail = _part(traced, nodes[found], logits, "smashed", "Tail")
-    return SplitModel(head, tail, found.name, input, found.smashed)
+    return split_at(traced, found, nodes[found], input)
+
+
+def split_at(model: fx.GraphModule, cut: Cut, node: fx.Node, input: TensorSpec) -> SplitModel:
+    """`split` for a traced model of which `cut_nodes` has told the cut and its node."""
+    image, logits = ends(model.graph)
+    head = _part(model, image, node, "image", "Head")
+    tail = _part(model, node, logits, "smashed", "Tail")
+    return SplitModel(head, tail, cut.name, input, cut.smashed)
 
 
 def _part(model: fx.GraphModule, start: fx.Node, end: fx.Node, argument: str, title: str) -> fx.GraphModule:

@@ -6,7 +6,7 @@ import torch
 from torch import fx, nn
 
 from cutlayer.errors import ConfigError
-from cutlayer.models.graph import ends, trace
+from cutlayer.models.graph import ends, reason, trace
 from cutlayer.models.normalize import Normalize
 from cutlayer.models.ressfl import LARGEST
 from cutlayer.models.ressfl import vgg11_bn as ressfl_vgg11_bn
@@ -37,7 +37,7 @@ def build(name: str, input: TensorSpec, classes: int, seed: int = 0) -> fx.Graph
         with torch.no_grad():
             logits = graph(torch.zeros(1, *input.shape))
     except (RuntimeError, ValueError, AssertionError) as error:
-        raise ConfigError(f"{refused}: {error}") from error
+        raise ConfigError(f"{refused}: {reason(error)}") from error
     if logits.shape != (1, classes):
         raise ConfigError(f"{refused}: it gives {tuple(logits.shape)} instead of {classes} logits.")
     return graph

@@ -1,0 +1,39 @@
+"""Models whose outputs depend on their inputs, so that a wrong half cannot go unnoticed."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import fx, nn
+
+from cutlayer.models.zoo import build
+from cutlayer.spec import TensorSpec
+
+Lively = Callable[[str, TensorSpec], fx.GraphModule]
+
+
+@pytest.fixture(scope="session")
+def lively() -> Lively:
+    """Builds a model by name; fresh weights alone give many models a constant output.
+
+    ConvNeXt scales its branches by 1e-6, torch's own initialization lets a chain of convolutions fade, and so do
+    running statistics that batch normalization never measured.
+    """
+
+    def make(name: str, image: TensorSpec) -> fx.GraphModule:
+        model = build(name, image, classes=10)
+        torch.manual_seed(0)
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+        for parameter in model.parameters():
+            if parameter.abs().max() < 1e-3:
+                nn.init.normal_(parameter, std=0.1)
+        norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.momentum = 1.0
+        with torch.no_grad():
+            model.train()(torch.rand(8, *image.shape))
+        return model.eval()
+
+    return make

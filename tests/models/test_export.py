@@ -1,0 +1,106 @@
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from cutlayer.errors import SplitError
+from cutlayer.models.export import export_onnx
+from cutlayer.models.split import split
+from cutlayer.models.zoo import build
+from cutlayer.registry import MODELS
+from cutlayer.spec import TensorSpec, image_spec
+
+# A head from the front and a tail from the back. Between them lie only more blocks of the same kinds.
+CASES = {
+    "he_lenet": ((1, 28, 28), "ReLU2", "ReLU2"),
+    "he_cifar10cnn": ((3, 32, 32), "ReLU22", "ReLU22"),
+    "resnet20": ((3, 32, 32), "layer1.0", "layer2.2"),
+    "vgg11_bn": ((3, 32, 32), "features.7", "features.7"),
+    "resnet18": ((3, 64, 64), "layer2.0", "layer4.0"),
+    "mobilenet_v2": ((3, 64, 64), "features.2", "features.16"),
+    "mobilenet_v3_small": ((3, 64, 64), "features.1", "features.10"),
+    "efficientnet_b0": ((3, 64, 64), "features.1", "features.7"),
+    "convnext_tiny": ((3, 64, 64), "features.1.0", "features.7.1"),
+    "vit_b_16": ((3, 32, 32), "encoder.layers.encoder_layer_0", "encoder.layers.encoder_layer_10"),
+    "swin_t": ((3, 64, 64), "features.2", "features.7.0"),
+}
+
+
+def run(path, array):
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: array.numpy()})[0])
+
+
+def test_every_model_has_a_case():
+    assert CASES.keys() == MODELS.keys()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_halves_compute_the_same_in_onnxruntime(name, lively, tmp_path):
+    shape, front, back = CASES[name]
+    image = image_spec(*shape)
+    model = lively(name, image)
+    first, last = split(model, front, image), split(model, back, image)
+    export_onnx(first.head, first.input, tmp_path / "head.onnx", "image", "smashed")
+    export_onnx(last.tail, last.smashed, tmp_path / "tail.onnx", "smashed", "logits")
+    images = torch.rand(5, *shape)
+    with torch.no_grad():
+        smashed = last.head(images)
+        torch.testing.assert_close(run(tmp_path / "head.onnx", images), first.head(images), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(run(tmp_path / "tail.onnx", smashed), last.tail(smashed), rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture
+def halves():
+    image = image_spec(3, 32, 32)
+    return split(build("resnet20", image, 10), "layer1.0", image)
+
+
+def test_one_file_with_the_given_names_a_free_batch_and_nothing_of_this_machine(halves, tmp_path, capfd):
+    path = tmp_path / "head.onnx"
+    export_onnx(halves.head, halves.input, path, "image", "smashed")
+    assert [file.name for file in tmp_path.iterdir()] == ["head.onnx"]
+    assert capfd.readouterr() == ("", "")
+    graph = onnx.load(path).graph
+    assert [value.name for value in (*graph.input, *graph.output)] == ["image", "smashed"]
+    assert [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim] == [0, 3, 32, 32]
+    assert b".py" not in path.read_bytes()
+
+
+def test_export_is_repeatable(halves, tmp_path):
+    for name in ("a.onnx", "b.onnx"):
+        export_onnx(halves.head, halves.input, tmp_path / name, "image", "smashed")
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_batch_normalization_survives_a_container_left_in_training_mode(tmp_path):
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)).eval()
+    images = torch.rand(4, 1, 8, 8)
+    expected = model(images)
+    part = nn.Sequential(*model)  # born in training mode, its children are not
+    assert part.training
+    export_onnx(part, image_spec(1, 8, 8), tmp_path / "part.onnx", "image", "smashed")
+    assert not any(module.training for module in [*part.modules(), *model.modules()])
+    assert torch.equal(model(images), expected)
+    torch.testing.assert_close(run(tmp_path / "part.onnx", images), expected.detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_file_that_computes_something_else_is_refused_and_leaves_nothing(tmp_path):
+    class Drawing(nn.Module):
+        def forward(self, x):
+            return x + torch.rand_like(x)
+
+    with pytest.raises(SplitError, match="computes something else"):
+        export_onnx(Drawing(), TensorSpec((4,)), tmp_path / "x.onnx", "image", "smashed")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path):
+    class Deciding(nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(SplitError, match=r"^torch cannot export x\.onnx: .+$"):
+        export_onnx(Deciding(), TensorSpec((4,)), tmp_path / "x.onnx", "image", "smashed")
+    assert list(tmp_path.iterdir()) == []

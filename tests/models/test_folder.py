@@ -1,0 +1,147 @@
+import json
+from dataclasses import replace
+
+import onnxruntime
+import pytest
+import torch
+
+from cutlayer.errors import SplitError
+from cutlayer.models.folder import FILES, load, save
+from cutlayer.models.split import split
+from cutlayer.models.zoo import build
+from cutlayer.spec import Manifest, image_spec, sha256
+
+IMAGE = image_spec(1, 28, 28)
+
+
+def lenet(seed=0):
+    return split(build("he_lenet", IMAGE, 10, seed), "ReLU2", IMAGE)
+
+
+def write(folder, halves):
+    return save(
+        folder, halves, model="he_lenet", classes=10, defense={"name": "gaussian-noise", "sigma": 0.5}, data="mnist"
+    )
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("splits") / "lenet"
+    write(folder, lenet(seed=7))
+    return folder
+
+
+@pytest.fixture
+def folder(original, tmp_path):
+    """A copy that a test may damage."""
+    copy = tmp_path / "lenet"
+    copy.mkdir()
+    for file in original.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    return copy
+
+
+def forge(folder, **changes):
+    """Rewrite the manifest so that its hashes fit whatever lies there."""
+    manifest = Manifest.load(folder)
+    replace(manifest, files={name: sha256(folder / name) for name in FILES}, **changes).save(folder)
+
+
+def test_what_is_loaded_is_what_was_saved(original):
+    manifest, halves = load(original)
+    assert (manifest.model, manifest.cut, manifest.classes, manifest.data) == ("he_lenet", "ReLU2", 10, "mnist")
+    assert manifest.defense == {"name": "gaussian-noise", "sigma": 0.5}
+    assert manifest.smashed == halves.smashed
+    images, expected = torch.rand(3, *IMAGE.shape), lenet(seed=7)
+    assert torch.equal(halves.tail(halves.head(images)), expected.tail(expected.head(images)))
+    assert not any(module.training for half in (halves.head, halves.tail) for module in half.modules())
+
+
+def test_the_onnx_halves_fit_together(original):
+    head, tail = (onnxruntime.InferenceSession(original / f"{half}.onnx") for half in ("head", "tail"))
+    images, expected = torch.rand(3, *IMAGE.shape), lenet(seed=7)
+    (smashed,) = head.run(["smashed"], {"image": images.numpy()})
+    (logits,) = tail.run(["logits"], {"smashed": smashed})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(logits), expected.tail(expected.head(images)), rtol=1e-4, atol=1e-4)
+
+
+def test_the_folder_holds_the_five_files_with_ordinary_permissions(original):
+    assert {file.name for file in original.iterdir()} == {*FILES, "split.json"}
+    assert {file.stat().st_mode for file in original.iterdir()} == {(original / "split.json").stat().st_mode}
+    assert list(original.parent.iterdir()) == [original]
+
+
+def test_a_split_folder_is_replaced_and_its_version_follows_the_weights(folder):
+    before = Manifest.load(folder).version
+    after = write(folder, lenet(seed=8))
+    assert after.version != before
+    assert Manifest.load(folder) == after
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_another_folder_is_not_replaced(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(SplitError, match="no split folder"):
+        write(tmp_path, lenet())
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_failed_export_leaves_the_old_folder_whole(folder):
+    before = Manifest.load(folder)
+    with pytest.raises(SplitError):
+        write(folder, replace(lenet(), tail=torch.nn.Linear(3, 3)))
+    assert load(folder)[0] == before
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("name", ["head.safetensors", "tail.safetensors", "split.json"])
+def test_a_missing_file(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(SplitError, match=name):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["head.safetensors", "tail.safetensors", "split.json"])
+def test_a_truncated_file(folder, name):
+    (folder / name).write_bytes((folder / name).read_bytes()[:-20])
+    with pytest.raises(SplitError, match=name):
+        load(folder)
+
+
+def test_a_flipped_bit_in_the_weights(folder):
+    path = folder / "tail.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(SplitError, match="is not the file"):
+        load(folder)
+
+
+def test_an_edited_manifest(folder):
+    path = folder / "split.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"cut": "ReLU1"}))
+    with pytest.raises(SplitError, match="damaged"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"cut": "ReLU1"}, {"cut": "nowhere"}, {"model": "resnet20"}, {"model": "other"}, {"classes": 3}]
+)
+def test_a_consistent_manifest_for_another_model(folder, changes):
+    forge(folder, **changes)
+    with pytest.raises(SplitError, match="does not fit"):
+        load(folder)
+
+
+def test_weights_that_are_no_safetensors(folder):
+    (folder / "head.safetensors").write_bytes(b"\x80\x04K\x2a.")
+    forge(folder)
+    with pytest.raises(SplitError, match="does not fit"):
+        load(folder)
+
+
+def test_a_foreign_onnx_is_noticed_by_whoever_verifies_it(folder):
+    (folder / "head.onnx").write_bytes((folder / "tail.onnx").read_bytes())
+    with pytest.raises(SplitError, match=r"head\.onnx is not the file"):
+        Manifest.load(folder).verify(folder, "head.onnx")

@@ -1,0 +1,129 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from cutlayer.errors import SplitError
+from cutlayer.models.cuts import cut_nodes
+from cutlayer.models.split import split, split_at
+from cutlayer.models.zoo import build
+from cutlayer.registry import MODELS
+from cutlayer.spec import TensorSpec, image_spec
+
+IMAGES = {
+    "he_lenet": (1, 28, 28),
+    "he_cifar10cnn": (3, 32, 32),
+    "resnet20": (3, 32, 32),
+    "vgg11_bn": (3, 32, 32),
+    "vit_b_16": (3, 32, 32),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_halves_make_the_model_at_every_cut(name, lively):
+    image = image_spec(*IMAGES.get(name, (3, 64, 64)))
+    model = lively(name, image)
+    images = torch.rand(2, *image.shape)
+    found = cut_nodes(model, image)
+    assert len(found) > 10
+    with torch.no_grad():
+        logits = model(images)
+        assert (logits[0] - logits[1]).abs().max() > 1e-3, "a model that ignores its input proves nothing"
+        for cut, node in found:
+            halves = split_at(model, cut, node, image)
+            smashed = halves.head(images)
+            assert smashed.shape == (2, *cut.shape), cut
+            assert smashed.min() >= (cut.smashed.low if cut.smashed.low is not None else -torch.inf), cut
+            assert smashed.max() <= (cut.smashed.high if cut.smashed.high is not None else torch.inf), cut
+            torch.testing.assert_close(
+                halves.tail(smashed), logits, rtol=1e-5, atol=1e-5, msg=lambda m, c=cut: f"{c}: {m}"
+            )
+
+
+def test_split_by_name_and_by_alias():
+    image = image_spec(3, 64, 64)
+    model = build("resnet18", image, 10)
+    by_name, by_alias = split(model, "layer1.1", image), split(model, "layer1", image)
+    assert by_name.cut == by_alias.cut == "layer1.1"
+    assert by_name.smashed == TensorSpec((64, 16, 16), "float32", 0.0, None)
+    images = torch.rand(2, *image.shape)
+    torch.testing.assert_close(by_alias.tail(by_name.head(images)), model(images), rtol=1e-5, atol=1e-5)
+
+
+def test_the_halves_share_the_models_parameters_and_nothing_else():
+    image = image_spec(3, 32, 32)
+    model = build("vgg11_bn", image, 10)
+    halves = split(model, "features.7", image)
+    whole = dict(model.named_parameters())
+    parts = dict(halves.head.named_parameters()) | dict(halves.tail.named_parameters())
+    assert parts.keys() == whole.keys()
+    assert all(parts[name] is whole[name] for name in whole)
+    assert not {*halves.head.state_dict()} & {*halves.tail.state_dict()}
+
+
+def test_everything_is_in_eval_mode_down_to_the_made_up_containers():
+    image = image_spec(3, 32, 32)
+    model = build("vgg11_bn", image, 10).train()
+    halves = split(model, "features.7", image)
+    for part in (model, halves.head, halves.tail):
+        assert [name for name, module in part.named_modules() if module.training] == []
+
+
+class Inplace(nn.Module):
+    """After its first layer: an in-place module, and an in-place function."""
+
+    def __init__(self, function: bool) -> None:
+        super().__init__()
+        self.first, self.relu, self.function = nn.Linear(4, 4), nn.ReLU(inplace=True), function
+
+    def forward(self, x):
+        x = self.first(x)
+        return functional.relu(x, inplace=True) + 1 if self.function else self.relu(x) + 1
+
+
+@pytest.mark.parametrize("function", [False, True])
+def test_the_tail_does_not_write_into_the_smashed_data(function):
+    halves = split(Inplace(function), "first", TensorSpec((4,)))
+    smashed = torch.full((1, 4), -1.0)
+    halves.tail(smashed)
+    assert smashed.tolist() == [[-1.0] * 4]
+
+
+def test_gradients_at_the_cut_are_those_of_the_whole_model():
+    image = image_spec(1, 28, 28)
+    model = build("he_lenet", image, 10)
+    halves = split(model, "pool1", image)
+    images = torch.rand(3, *image.shape)
+    model(images).square().sum().backward()
+    expected = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+
+    sent = halves.head(images)
+    arrived = sent.detach().requires_grad_()
+    halves.tail(arrived).square().sum().backward()
+    sent.backward(arrived.grad)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-5, atol=1e-5)
+
+
+def test_parameters_used_on_both_sides_are_on_both_sides():
+    class Biased(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bias, self.layer = nn.Parameter(torch.ones(4)), nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.layer(x + self.bias) + self.bias
+
+    model = Biased()
+    halves = split(model, "layer", TensorSpec((4,)))
+    assert halves.head.bias is halves.tail.bias is model.bias
+    images = torch.rand(2, 4)
+    torch.testing.assert_close(halves.tail(halves.head(images)), model(images))
+
+
+@pytest.mark.parametrize("cut", ["layer1.0.conv1", "fc", "x"])
+def test_branches_the_output_and_the_input_are_no_cuts(cut):
+    image = image_spec(3, 32, 32)
+    with pytest.raises(SplitError, match="cannot be cut at"):
+        split(build("resnet20", image, 10), cut, image)
