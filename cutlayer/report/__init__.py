@@ -1,0 +1,1 @@
+"""One page and one terminal table from the records of finished runs."""
