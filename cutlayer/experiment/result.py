@@ -10,6 +10,7 @@ from cutlayer.data.splits import Splits
 from cutlayer.experiment.flags import flags
 from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.nouns import Experiment
+from cutlayer.experiment.score import CANDIDATES
 from cutlayer.metrics.interval import proportion
 from cutlayer.spec import Manifest
 from cutlayer.trace import LEAST_SAMPLES, STAGES, percentile
@@ -47,6 +48,7 @@ def result(
         "classes": list(data.classes),
         "input": list(manifest.input.shape),
         "smashed": list(manifest.smashed.shape),
+        "candidates": min(CANDIDATES, len(data.private)),
         "defense": manifest.defense,
         "defense_label": experiment.defense.label,
         "utility": {"accuracy": asdict(proportion(*observed[0].correct)), "baseline": asdict(proportion(*baseline))},

@@ -12,7 +12,7 @@ from cutlayer.metrics.image import MSE, PSNR, SSIM
 from cutlayer.metrics.interval import bootstrap, leakage_gain
 
 CANDIDATES = 1000
-"""Images among which the identification rate looks for the true one."""
+"""At most so many private images are those among which the identification rate looks for the true one."""
 
 
 def row(images: Tensor, data: Splits, seed: int) -> dict[str, Any]:
@@ -24,14 +24,12 @@ def row(images: Tensor, data: Splits, seed: int) -> dict[str, Any]:
         seed: Of the bootstrap.
     """
     truth = torch.from_numpy(data.private.images[: len(images)])
-    candidates = torch.from_numpy(data.private.images[: max(CANDIDATES, len(images))])
+    candidates = torch.from_numpy(data.private.images[:CANDIDATES])
     floor = torch.from_numpy(data.auxiliary.images.mean(axis=0)).expand_as(truth)
     scores = {metric.name: metric.score(images, truth) for metric in (MSE, PSNR, SSIM)}
-    scores["identification"] = identified(images, truth, candidates)
+    scores["identification"] = identified(images[:CANDIDATES], truth[:CANDIDATES], candidates)
     return {
         "n": len(images),
         "metrics": {name: asdict(bootstrap(score.double().numpy(), seed)) for name, score in scores.items()},
-        "leakage_gain": asdict(
-            leakage_gain(scores["mse"].double().numpy(), MSE.score(floor, truth).double().numpy(), seed)
-        ),
+        "leakage_gain": asdict(leakage_gain(scores["mse"].numpy(), MSE.score(floor, truth).numpy(), seed)),
     }
