@@ -1,0 +1,40 @@
+"""Gaussian noise on what leaves the device.
+
+Z. He, T. Zhang, R. B. Lee, "Attacking and Protecting Data Privacy in Edge-Cloud Collaborative Inference Systems", IEEE
+Internet of Things Journal, 2020: ``v' = v + n``, ``n ~ N(0, sigma^2)``.
+
+Threat model: an honest-but-curious server that knows `sigma`, and may see several releases of one input: the mean of
+``k`` of them carries noise of ``sigma / sqrt(k)`` only.
+
+Differs from the paper:
+    - The noise is drawn anew for each release, and nothing is done to bound the smashed data, so that no guarantee of
+      differential privacy follows.
+    - Optionally the tail is trained behind the noise (`noise_aware_epochs`).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defenses.additive import AdditiveNoise
+
+
+class GaussianNoise(AdditiveNoise):
+    """Add independent Gaussian noise to every element of every release.
+
+    Args:
+        sigma: Standard deviation, in the unit of the smashed data.
+        noise_aware_epochs: Epochs for which the tail is trained behind the noise, before deployment.
+    """
+
+    def __init__(self, sigma: float, noise_aware_epochs: int = 0) -> None:
+        self.sigma = sigma
+        super().__init__(noise_aware_epochs)
+
+    @property
+    def strength(self) -> float:
+        """Sigma."""
+        return self.sigma
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+        """Noise of standard deviation 1."""
+        return rng.standard_normal(shape, np.float32)

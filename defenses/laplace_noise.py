@@ -1,0 +1,41 @@
+"""Laplacian noise on what leaves the device.
+
+T. Titcombe, A. J. Hall, P. Papadopoulos, D. Romanini, "Practical Defences Against Model Inversion Attacks for Split
+Neural Networks", DPML at ICLR 2021, https://arxiv.org/abs/2104.05743: ``v' = v + n``, ``n ~ Laplace(0, scale)``.
+
+Threat model: an honest-but-curious server that knows `scale`, and may see several releases of one input: the mean of
+``k`` of them carries noise that is smaller by ``sqrt(k)``.
+
+Differs from the paper:
+    - The smashed data is not bounded by tanh, so that no guarantee of differential privacy follows.
+    - The head is trained without noise; optionally the tail is then trained behind it (`noise_aware_epochs`).
+    - The attacker sees the noisy release and nothing else; the authors' scripts trained and scored him on the clean one.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defenses.additive import AdditiveNoise
+
+
+class LaplaceNoise(AdditiveNoise):
+    """Add independent Laplacian noise to every element of every release.
+
+    Args:
+        scale: ``b`` of the density ``exp(-|n| / b) / 2b``, in the unit of the smashed data; the standard deviation is
+            ``sqrt(2) b``.
+        noise_aware_epochs: Epochs for which the tail is trained behind the noise, before deployment.
+    """
+
+    def __init__(self, scale: float, noise_aware_epochs: int = 0) -> None:
+        self.scale = scale
+        super().__init__(noise_aware_epochs)
+
+    @property
+    def strength(self) -> float:
+        """The scale."""
+        return self.scale
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+        """Noise of scale 1: the difference of two exponential variables, which numpy draws in float32 too."""
+        return rng.standard_exponential(shape, np.float32) - rng.standard_exponential(shape, np.float32)
