@@ -1,4 +1,4 @@
-"""A split folder made of two ONNX operators a side, without torch: what the tests of the wire and the processes serve."""
+"""A split folder of two ONNX operators a side, without torch: what the tests of the wire and the processes serve."""
 
 import time
 from contextlib import contextmanager

@@ -55,25 +55,20 @@ def unpack(frames: list[Any]) -> tuple[Message, int]:
 
 def _correlation(frames: list[Buffer]) -> int:
     """The number that a refusal repeats, even of frames that are otherwise no message."""
-    return int.from_bytes(frames[0][4:12], "little") if frames else 0
+    return int(PREFIX.unpack_from(frames[0])[3]) if frames and len(frames[0]) >= PREFIX.size else 0
 
 
 class Zmq:
-    """The client's end; see `Transport`."""
+    """The client's end; see `Transport`.
+
+    A DEALER with no peer takes message after message and says nothing, so it is asked first whether it has one. Not by
+    ZMQ_IMMEDIATE: that drops a reply which is still unread when the server closes the connection behind it.
+    """
 
     def __init__(self, address: Address, timeouts: Timeouts) -> None:
         self._address, self._timeouts = address, timeouts
         self._correlation = 0
-        self._socket = _socket(zmq.DEALER, timeouts)
-        # Without it, a socket with no peer takes message after message and says nothing.
-        self._socket.immediate = 1
-        self._socket.reconnect_ivl, self._socket.reconnect_ivl_max = 100, 1000
-        self._socket.connect_timeout = int(timeouts.connect_s * 1000)
-        self._lost = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        self._socket.connect(f"tcp://{address.netloc}")
-        self._poller = zmq.Poller()
-        self._poller.register(self._socket, zmq.POLLIN)
-        self._poller.register(self._lost, zmq.POLLIN)
+        self._open()
 
     @staticmethod
     def listen(address: Address, handler: Handler, timeouts: Timeouts) -> ZmqServer:
@@ -83,50 +78,71 @@ class Zmq:
     def request(self, message: Message, timeout_s: float) -> Message:
         """See `Transport.request`."""
         self._correlation += 1
-        self._forget_past()
-        self._send(pack(message, self._correlation))
-        reply = self._receive(time.monotonic() + timeout_s, timeout_s)
+        self._read_news()
+        if not self._connected:
+            self._await_connection()
+        try:
+            self._socket.send_multipart(pack(message, self._correlation), copy=False)
+        except zmq.Again:
+            raise Unreachable(f"{self._address} takes no further requests.") from None
+        reply = self._receive(timeout_s)
         if reply.kind is Kind.ERROR:
             raise read_error_reply(reply)
         if reply.kind is not message.kind:
-            raise DecodeError(
-                f"{self._address} answered a message of kind {message.kind.name} with one of kind {reply.kind.name}."
-            )
+            raise DecodeError(f"{self._address} answered {message.kind.name} with {reply.kind.name}.")
         return reply
 
     def close(self) -> None:
         """See `Transport.close`."""
         self._socket.disable_monitor()
-        self._lost.close(linger=0)
+        self._news.close(linger=0)
         self._socket.close(linger=0)
 
-    def _forget_past(self) -> None:
-        """Drop the news of connections lost before this request: it will be sent on a living one."""
-        while self._lost.poll(0):
-            recv_monitor_message(self._lost)
+    def _open(self) -> None:
+        self._socket = _socket(zmq.DEALER, self._timeouts)
+        self._socket.reconnect_ivl, self._socket.reconnect_ivl_max = 100, 1000
+        self._socket.connect_timeout = int(self._timeouts.connect_s * 1000)
+        # Requests that nobody answered may have filled the queue to a server that hangs.
+        self._socket.sndtimeo = int(self._timeouts.connect_s * 1000)
+        self._news = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self._connected = False
+        self._socket.connect(f"tcp://{self._address.netloc}")
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._news, zmq.POLLIN)
 
-    def _send(self, frames: list[Buffer]) -> None:
-        try:
-            self._socket.send_multipart(frames, zmq.DONTWAIT, copy=False)
-        except zmq.Again:
-            if not self._socket.poll(int(self._timeouts.connect_s * 1000), zmq.POLLOUT):
-                raise Unreachable(
-                    f"Nobody answers at {self._address} (waited {self._timeouts.connect_s:g} s)."
-                ) from None
-            self._socket.send_multipart(frames, zmq.DONTWAIT, copy=False)
+    def _read_news(self) -> None:
+        while self._news.poll(0):
+            self._connected = recv_monitor_message(self._news)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
 
-    def _receive(self, deadline: float, timeout_s: float) -> Message:
+    def _await_connection(self) -> None:
+        deadline = time.monotonic() + self._timeouts.connect_s
+        while not self._connected:
+            if not self._news.poll(_left_ms(deadline)):
+                raise Unreachable(f"Nobody answers at {self._address} (waited {self._timeouts.connect_s:g} s).")
+            self._read_news()
+
+    def _receive(self, timeout_s: float) -> Message:
+        deadline = time.monotonic() + timeout_s
         while True:
-            left_ms = max(0, int((deadline - time.monotonic()) * 1000))
-            ready = dict(self._poller.poll(left_ms))
-            if self._socket in ready:
+            ready = dict(self._poller.poll(_left_ms(deadline)))
+            if not ready:
+                raise DeadlineExceeded(f"{self._address} did not answer within {timeout_s:g} s.")
+            self._read_news()
+            # Whatever came before the connection was lost is still there to read.
+            if self._socket.poll(0):
                 reply, correlation = unpack(self._socket.recv_multipart())
                 if correlation == self._correlation:
                     return reply
-            elif self._lost in ready:
+            elif not self._connected:
+                # Opened anew, or the request would be sent again to whoever listens there next.
+                self.close()
+                self._open()
                 raise Unreachable(f"The connection to {self._address} was lost.")
-            elif not ready:
-                raise DeadlineExceeded(f"{self._address} did not answer within {timeout_s:g} s.")
+
+
+def _left_ms(deadline: float) -> int:
+    return max(0, int((deadline - time.monotonic()) * 1000))
 
 
 class ZmqServer:

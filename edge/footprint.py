@@ -1,0 +1,46 @@
+"""What the device's process took from its machine: memory, and bytes that really left through the kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import socket
+import stat
+import struct
+import sys
+from pathlib import Path
+
+# Where `struct tcp_info` of Linux 4.19 and later keeps tcpi_bytes_sent: retransmissions included, IP headers not.
+_BYTES_SENT_AT = 200
+
+
+def peak_rss_bytes() -> int:
+    """Greatest resident size of this process so far."""
+    with contextlib.suppress(OSError, StopIteration):
+        status = Path("/proc/self/status").read_text().splitlines()
+        # Not getrusage, which on Linux starts from the size of the parent that this process was forked from.
+        return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def sent_bytes(port: int) -> int | None:
+    """What this process's open TCP connections to a port have sent so far; None where the kernel does not say."""
+    with contextlib.suppress(OSError):
+        counts = [_sent(int(entry.name), port) for entry in os.scandir("/proc/self/fd")]
+        known = [count for count in counts if count is not None]
+        return sum(known) if known else None
+    return None
+
+
+def _sent(descriptor: int, port: int) -> int | None:
+    """By one connection; None where it is none, leads elsewhere, or the kernel is too old to say."""
+    with contextlib.suppress(OSError, struct.error):
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            return None
+        with socket.socket(fileno=os.dup(descriptor)) as copy:
+            if copy.family in (socket.AF_INET, socket.AF_INET6) and copy.getpeername()[1] == port:
+                info = copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+                return int(struct.unpack_from("@Q", info, _BYTES_SENT_AT)[0])
+    return None

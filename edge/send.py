@@ -1,0 +1,130 @@
+"""The device's process: send the test images for time and accuracy, then the private ones for the attacks."""
+
+from __future__ import annotations
+
+import gc
+import time
+from pathlib import Path
+from typing import Literal
+
+from cutlayer.compute import tune_allocator
+from cutlayer.data.load import load
+from cutlayer.data.splits import Dataset, Splits
+from cutlayer.errors import ConfigError, SplitError
+from cutlayer.registry import CODECS, DEFENSES
+from cutlayer.spec import Manifest
+from cutlayer.wire.transport import Address, Timeouts
+from cutlayer.wire.transport import connect as connect_to
+from edge.client import Edge
+from edge.footprint import sent_bytes
+from edge.onnx_head import OnnxHead
+from edge.pipeline import Head, Pipeline
+from edge.record import Recorder, Sent, Summary
+from edge.torch_head import TorchHead
+
+
+def send(
+    folder: Path,
+    connect: str,
+    *,
+    head: Literal["onnx", "torch"] = "onnx",
+    data: Splits | str | None = None,
+    count: int = 500,
+    private: int = 0,
+    releases: int = 1,
+    warmup: int = 20,
+    codec: str = "raw",
+    threads: int = 1,
+    record: Path | None = None,
+    insecure: bool = False,
+    seed: int = 0,
+    data_root: Path | None = None,
+    timeouts: Timeouts | None = None,
+) -> Summary:
+    """Send images one by one, each after the answer to the one before.
+
+    Args:
+        folder: A split folder; `split.json` and `head.onnx` are enough for an onnx head.
+        connect: Address of the server.
+        head: Runtime of the head.
+        data: Images, or the name of a data set; the one that the model was trained on when left out.
+        count: Test images. Their times and answers are the result.
+        private: Victims' images, sent after those.
+        releases: How often each private image is sent: all of them once, then all of them again.
+        warmup: Requests before the first that counts, recorded apart, as is the very first request.
+        codec: A name from `cutlayer.registry.CODECS`.
+        threads: Of the head.
+        record: File (.npz) for the raw times and answers; see `edge.record`.
+        insecure: Allow plain text off loopback.
+        seed: Of the data splits.
+        data_root: Where data sets that are not embedded lie.
+        timeouts: Of the transport.
+
+    Raises:
+        SplitError: The folder is damaged, or the server holds another split.
+        WireError: The server went away or did not answer in time. What had been measured is in the record.
+    """
+    tune_allocator()
+    timeouts = timeouts or Timeouts()
+    manifest = Manifest.load(folder)
+    splits = _splits(data, manifest, data_root, seed)
+    plan = _plan(splits, count, private, releases)
+    protect = DEFENSES.make(**manifest.defense)
+    pipeline = Pipeline(open_head(folder, manifest, head, threads), protect, CODECS.make(codec))
+    port, recorder = Address.parse(connect).port, Recorder()
+
+    start_ns = time.monotonic_ns()
+    transport = connect_to(connect, timeouts, insecure=insecure)
+    # A collection in the middle of a request would be booked on whatever stage it falls in.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        edge = Edge(manifest, pipeline, transport, timeouts)
+        image = splits.test.images[:1]
+        edge.infer(image, 0)
+        recorder.first_request_ns = time.monotonic_ns() - start_ns
+        recorder.warmup = [edge.infer(image, index)[1] for index in range(1, 1 + warmup)]
+        before = sent_bytes(port)
+        for index, (part, sent) in enumerate(plan, 1 + warmup):
+            logits, trace = edge.infer(part.images[sent.image : sent.image + 1], index)
+            recorder.add(sent, edge.request_id(index), int(part.labels[sent.image]), logits, trace)
+        recorder.count_sent(before, sent_bytes(port))
+    finally:
+        if collects:
+            gc.enable()
+        transport.close()
+        if record is not None and recorder.first_request_ns:
+            recorder.save(record)
+    return recorder.summary()
+
+
+def open_head(folder: Path, manifest: Manifest, runtime: Literal["onnx", "torch"], threads: int = 1) -> Head:
+    """The head of a split folder, its files checked against the manifest."""
+    if runtime == "torch":
+        return TorchHead(folder, threads)
+    manifest.verify(folder, "head.onnx")
+    return OnnxHead(folder / "head.onnx", threads)
+
+
+def _splits(data: Splits | str | None, manifest: Manifest, root: Path | None, seed: int) -> Splits:
+    if isinstance(data, Splits):
+        splits = data
+    else:
+        name = data or manifest.data
+        if name is None:
+            raise ConfigError("The split folder names no data set; say which images to send with --data.")
+        splits = load(name, root, seed)
+    if splits.input.shape != manifest.input.shape:
+        raise SplitError(f"The images of {splits.name} are {splits.input}, and the head takes {manifest.input}.")
+    return splits
+
+
+def _plan(splits: Splits, count: int, private: int, releases: int) -> list[tuple[Dataset, Sent]]:
+    """What to send, in order: the test images, then the private ones release by release."""
+    for name, wanted, there in (("test", count, len(splits.test)), ("private", private, len(splits.private))):
+        if wanted > there:
+            raise ConfigError(f"{splits.name} has {there:,} {name} images, not {wanted:,}.")
+    timed = [(splits.test, Sent(0, image, 0)) for image in range(count)]
+    return timed + [
+        (splits.private, Sent(1, image, release)) for release in range(releases) for image in range(private)
+    ]

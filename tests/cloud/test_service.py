@@ -1,0 +1,149 @@
+import threading
+import time
+
+import grpc
+import numpy as np
+import pytest
+
+from cloud.service import Service
+from cloud.tail import OnnxTail
+from cutlayer.errors import DecodeError, Refused, SplitError
+from cutlayer.wire import open_inference_pb2 as pb
+from cutlayer.wire.codecs.raw import Raw
+from cutlayer.wire.message import Inference, Kind, Message, infer_request, read_infer_reply
+from tests.tiny_split import SMASHED, edge_at, images, serving, slowed, write_split
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_split(tmp_path / "split")
+    return tmp_path / "split"
+
+
+@pytest.fixture
+def manifest(folder):
+    return write_split(folder)
+
+
+@pytest.fixture
+def service(folder, manifest):
+    return Service(manifest, OnnxTail(folder / "tail.onnx", threads=1))
+
+
+def ask(service, manifest, smashed=None, **changed):
+    smashed = np.zeros((1, *SMASHED.shape), np.float32) if smashed is None else smashed
+    fields = {
+        "model": "tiny@relu",
+        "version": manifest.version,
+        "id": "1",
+        "tensors": {"smashed": Raw().encode(smashed)},
+    }
+    return read_infer_reply(service.handle(infer_request(Inference(**{**fields, **changed})), time.monotonic_ns()))
+
+
+def test_the_answer_carries_id_version_and_durations(service, manifest):
+    reply = ask(service, manifest, id="some id")
+    assert (reply.id, reply.version, list(reply.tensors)) == ("some id", manifest.version, ["logits"])
+    assert set(reply.parameters) == {"queue_ns", "decode_ns", "tail_ns", "reply_ns"}
+
+
+def test_durations_are_those_of_the_clock(folder, manifest):
+    ticks = iter([110, 130, 170, 250])
+    service = Service(manifest, OnnxTail(folder / "tail.onnx", threads=1), clock=lambda: next(ticks))
+    request = infer_request(
+        Inference("tiny@relu", "", "1", {"smashed": Raw().encode(np.zeros((1, *SMASHED.shape), np.float32))})
+    )
+    reply = read_infer_reply(service.handle(request, 100))
+    assert reply.parameters == {"queue_ns": 10, "decode_ns": 20, "tail_ns": 40, "reply_ns": 80}
+
+
+@pytest.mark.parametrize("changed", [{"version": "0" * 16}, {"model": "tiny@conv"}, {"model": ""}])
+def test_another_split_is_never_answered(service, manifest, changed):
+    with pytest.raises(Refused, match="This server holds tiny@relu") as caught:
+        ask(service, manifest, **changed)
+    assert caught.value.code == "NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    "smashed",
+    [
+        np.zeros(SMASHED.shape, np.float32),
+        np.zeros((1, 2, 6, 7), np.float32),
+        np.zeros((1, 2, 6, 6)),
+        np.zeros((0, 2, 6, 6), np.float32),
+    ],
+)
+def test_what_is_no_smashed_data_is_refused(service, manifest, smashed):
+    with pytest.raises(DecodeError, match="Send float32 of shape Nx2x6x6"):
+        ask(service, manifest, smashed)
+
+
+def test_other_tensors_protocols_and_kinds_are_refused(service, manifest):
+    with pytest.raises(DecodeError, match="one tensor"):
+        ask(service, manifest, tensors={})
+    with pytest.raises(DecodeError, match="version 1 of the protocol"):
+        ask(service, manifest, parameters={"protocol": 2})
+    with pytest.raises(DecodeError, match="ERROR"):
+        service.handle(Message(Kind.ERROR, b""), 0)
+
+
+@pytest.mark.parametrize("transport", ["grpc"])
+def test_the_wait_for_another_request_is_queue(folder, transport):
+    tail = slowed(OnnxTail(folder / "tail.onnx", threads=1), 0.1)
+    traces = {}
+    with serving(folder, transport, tail) as client:
+        edge = edge_at(folder, client)
+        start = threading.Barrier(2)
+
+        def one(index):
+            start.wait()
+            traces[index] = edge.infer(images(1), index)[1]
+
+        both = [threading.Thread(target=one, args=(index,)) for index in range(2)]
+        for thread in both:
+            thread.start()
+        for thread in both:
+            thread.join()
+    waited = max(trace.queue_ns for trace in traces.values())
+    assert waited > 50e6
+    assert all(trace.network_ns < 50e6 for trace in traces.values())
+
+
+def test_a_client_of_the_open_inference_protocol_needs_nothing_of_ours(folder, manifest):
+    """What tritonclient sends: protobuf objects, no parameters of ours, no version."""
+    with serving(folder, "grpc") as client, grpc.insecure_channel(client._address.netloc) as channel:
+
+        def call(method, request, response):
+            path = f"/inference.GRPCInferenceService/{method}"
+            return channel.unary_unary(path, type(request).SerializeToString, response.FromString)(request, timeout=5)
+
+        assert call("ServerLive", pb.ServerLiveRequest(), pb.ServerLiveResponse).live
+        assert call("ServerReady", pb.ServerReadyRequest(), pb.ServerReadyResponse).ready
+        assert call("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse).name == "cutlayer"
+        for name, ready in (("tiny@relu", True), ("other", False)):
+            assert call("ModelReady", pb.ModelReadyRequest(name=name), pb.ModelReadyResponse).ready is ready
+        metadata = call("ModelMetadata", pb.ModelMetadataRequest(name="tiny@relu"), pb.ModelMetadataResponse)
+        assert (metadata.versions, metadata.inputs[0].shape) == ([manifest.version], [-1, 2, 6, 6])
+
+        smashed = np.ones((2, *SMASHED.shape), np.float32)
+        request = pb.ModelInferRequest(model_name=metadata.name, raw_input_contents=[smashed.tobytes()])
+        request.inputs.add(name="smashed", datatype="FP32", shape=smashed.shape)
+        reply = call("ModelInfer", request, pb.ModelInferResponse)
+        logits = np.frombuffer(reply.raw_output_contents[0], np.float32).reshape(reply.outputs[0].shape)
+        np.testing.assert_array_equal(logits, OnnxTail(folder / "tail.onnx", threads=1)(smashed))
+
+        del request.raw_input_contents[:]
+        request.inputs[0].contents.fp32_contents.extend(smashed.ravel())
+        with pytest.raises(grpc.RpcError, match="raw contents"):
+            call("ModelInfer", request, pb.ModelInferResponse)
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", None, "head.onnx"])
+def test_a_file_that_is_no_tail_is_refused(folder, content):
+    path = folder / "broken.onnx"
+    whole = (folder / "tail.onnx").read_bytes()
+    path.write_bytes(
+        (folder / content).read_bytes() if isinstance(content, str) else whole[:50] if content is None else content
+    )
+    with pytest.raises(SplitError, match=r"broken\.onnx"):
+        OnnxTail(path)

@@ -1,0 +1,121 @@
+import json
+import threading
+
+import numpy as np
+import pytest
+
+from cloud.tap import BYTES, RECORDS, Tap, read
+from cutlayer.errors import DataError
+from cutlayer.wire.codecs.fp16 import Float16
+from cutlayer.wire.codecs.raw import Raw
+from cutlayer.wire.message import Inference, Kind, Message, infer_request
+from tests.tiny_split import edge_at, images, serving, write_split
+
+
+def request(number, codec=None):
+    smashed = np.full((1, 2, 3), number, np.float32)
+    return infer_request(
+        Inference("m", "v", f"s-{number}", {"smashed": (codec or Raw()).encode(smashed)}, {"session": "s"})
+    )
+
+
+def write(folder, *messages):
+    tap = Tap(folder)
+    for message in messages:
+        tap.record(message)
+    tap.close()
+
+
+def ids(folder):
+    return [header["id"] for header, _ in read(folder)]
+
+
+@pytest.mark.parametrize("transport", ["grpc", "zmq", "inprocess"])
+@pytest.mark.parametrize("codec", [Raw(), Float16()])
+def test_the_tap_holds_exactly_what_left_the_device(tmp_path, transport, codec):
+    write_split(tmp_path / "split")
+    tap = Tap(tmp_path / "tap")
+    with serving(tmp_path / "split", transport, tap=tap) as client:
+        edge = edge_at(tmp_path / "split", client, codec=codec)
+        for index in range(3):
+            edge.infer(images(1 + index, seed=index), index)
+    tap.close()
+
+    records = list(read(tmp_path / "tap"))
+    assert [header["id"] for header, _ in records] == [edge.request_id(index) for index in range(3)]
+    assert {header["session"] for header, _ in records} == {edge.session}
+    for index, (_, smashed) in enumerate(records):
+        np.testing.assert_array_equal(
+            smashed, edge._pipeline.wire(images(1 + index, seed=index), np.random.default_rng())
+        )
+
+
+@pytest.mark.parametrize("transport", ["grpc", "zmq"])
+def test_a_slow_disk_is_nobodys_latency(tmp_path, transport):
+    write_split(tmp_path / "split")
+    tap, tapped, write_now = Tap(tmp_path / "tap"), threading.Event(), threading.Event()
+    plainly = tap.write
+
+    def slowly(message):
+        tapped.set()
+        assert write_now.wait(20)
+        plainly(message)
+
+    tap.write = slowly
+    with serving(tmp_path / "split", transport, tap=tap) as client:
+        edge = edge_at(tmp_path / "split", client)
+        # While the tap's thread is stuck with the first record, further requests are answered.
+        edge.infer(images(1), 0)
+        assert tapped.wait(20)
+        for index in range(1, 4):
+            edge.infer(images(1), index)
+        write_now.set()
+    tap.close()
+    assert ids(tmp_path / "tap") == [edge.request_id(index) for index in range(4)]
+
+
+def test_only_inferences_that_can_be_read_are_kept(tmp_path):
+    write(tmp_path, Message(Kind.METADATA, b""), Message(Kind.INFER, b"\xff"), request(1))
+    assert ids(tmp_path) == ["s-1"]
+
+
+def test_a_tap_goes_on_where_it_was(tmp_path):
+    write(tmp_path, request(1))
+    write(tmp_path, request(2, Float16()))
+    assert [(header["id"], float(smashed.max())) for header, smashed in read(tmp_path)] == [("s-1", 1.0), ("s-2", 2.0)]
+
+
+@pytest.mark.parametrize("lost", [1, 30])
+def test_a_record_that_was_being_written_is_left_out_and_overwritten(tmp_path, lost):
+    write(tmp_path, request(1), request(2))
+    text = (tmp_path / RECORDS).read_bytes()
+    (tmp_path / RECORDS).write_bytes(text[:-lost])
+    assert ids(tmp_path) == ["s-1"]
+    write(tmp_path, request(3))
+    assert [(header["id"], float(smashed.max())) for header, smashed in read(tmp_path)] == [("s-1", 1.0), ("s-3", 3.0)]
+
+
+def test_bytes_without_a_record_are_overwritten(tmp_path):
+    write(tmp_path, request(1))
+    with (tmp_path / BYTES).open("ab") as file:
+        file.write(b"torn")
+    write(tmp_path, request(2))
+    assert [float(smashed.max()) for _, smashed in read(tmp_path)] == [1.0, 2.0]
+
+
+def test_damage_elsewhere_is_an_error(tmp_path):
+    write(tmp_path, request(1), request(2))
+    lines = (tmp_path / RECORDS).read_text().splitlines()
+    (tmp_path / RECORDS).write_text("{" + lines[0] + "\n" + lines[1] + "\n")
+    with pytest.raises(DataError, match="line 1"):
+        ids(tmp_path)
+    (tmp_path / RECORDS).write_text(json.dumps({**json.loads(lines[0]), "offset": 1000}) + "\n")
+    with pytest.raises(DataError, match="line 1"):
+        ids(tmp_path)
+    with pytest.raises(DataError, match="no tap"):
+        ids(tmp_path / "elsewhere")
+
+
+def test_an_empty_tap(tmp_path):
+    write(tmp_path)
+    assert ids(tmp_path) == []

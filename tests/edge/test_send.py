@@ -1,0 +1,139 @@
+import threading
+
+import numpy as np
+import pytest
+
+from cloud.service import Service
+from cloud.tail import OnnxTail
+from cloud.tap import Tap, read
+from cutlayer.data.splits import Dataset, Splits
+from cutlayer.errors import ConfigError, DeadlineExceeded, SplitError, Unreachable
+from cutlayer.trace import STAGES
+from cutlayer.wire.transport import Timeouts, listen
+from edge.send import send
+from tests.tiny_split import ADDRESSES, CLASSES, images, write_split
+
+COUNT, PRIVATE, RELEASES = 6, 3, 2
+
+
+def dataset(n, seed):
+    return Dataset(images(n, seed), np.arange(n) % CLASSES)
+
+
+SPLITS = Splits("toy", ("a", "b", "c"), dataset(4, 1), dataset(4, 2), dataset(PRIVATE, 3), dataset(COUNT, 4))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_split(tmp_path / "split")
+    return tmp_path / "split"
+
+
+def run(folder, transport="zmq", tap=None, tail=None, data=SPLITS, **options):
+    options = {
+        "count": COUNT,
+        "private": PRIVATE,
+        "releases": RELEASES,
+        "warmup": 2,
+        "record": folder / "out.npz",
+        **options,
+    }
+    manifest = write_split(folder, defense=options.pop("defense", None))
+    service = Service(manifest, tail or OnnxTail(folder / "tail.onnx", threads=1), tap)
+    server = listen(ADDRESSES[transport], service)
+    try:
+        return send(folder, str(server.address), data=data, **options)
+    finally:
+        server.close()
+
+
+def record(folder):
+    with np.load(folder / "out.npz", allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize("transport", ADDRESSES)
+def test_the_record_says_which_image_each_request_carried(folder, tmp_path, transport):
+    tap = Tap(tmp_path / "tap")
+    summary = run(folder, transport, tap)
+    tap.close()
+    kept = record(folder)
+    assert kept["part"].tolist() == [0] * COUNT + [1] * PRIVATE * RELEASES
+    assert kept["image"].tolist() == [*range(COUNT), *range(PRIVATE), *range(PRIVATE)]
+    assert kept["release"].tolist() == [0] * (COUNT + PRIVATE) + [1] * PRIVATE
+    assert kept["labels"].tolist() == [i % CLASSES for i in kept["image"]]
+    assert kept["logits"].shape == (len(kept["part"]), CLASSES)
+
+    tapped = {header["id"]: smashed for header, smashed in read(tmp_path / "tap")}
+    assert len(tapped) == 1 + 2 + len(kept["part"])
+    first, again = (tapped[str(kept["id"][COUNT + i])] for i in (0, PRIVATE))
+    np.testing.assert_array_equal(first, again)
+
+    answers = kept["logits"][:COUNT].argmax(axis=1)
+    assert summary.n_correct == (answers == kept["labels"][:COUNT]).sum()
+    assert summary.n == COUNT
+
+
+def test_times_are_kept_one_by_one_and_apart_from_the_first(folder):
+    summary = run(folder)
+    kept = record(folder)
+    assert sum(kept[f"{stage}_ns"] for stage in STAGES).tolist() == kept["end_to_end_ns"].tolist()
+    assert kept["warmup_end_to_end"].shape == (2,)
+    assert kept["first_request_ns"] == summary.first_request_ns > 0
+    assert kept["peak_rss_bytes"] > 1e6
+    assert kept["kernel_bytes"] == -1 or kept["kernel_bytes"] > kept["message_bytes"].max()
+
+
+def test_the_summary_has_a_dash_where_samples_are_too_few(folder):
+    text = str(run(folder))
+    assert f"n = {COUNT}" in text
+    assert text.splitlines()[1].split()[-1] == "-"
+
+
+def test_each_release_of_a_random_defense_differs(folder, tmp_path):
+    tap = Tap(tmp_path / "tap")
+    run(folder, tap=tap, defense={"name": "gaussian-noise", "sigma": 0.5})
+    tap.close()
+    tapped = {header["id"]: smashed for header, smashed in read(tmp_path / "tap")}
+    first, again = (tapped[str(record(folder)["id"][COUNT + i])] for i in (0, PRIVATE))
+    assert not np.array_equal(first, again)
+
+
+@pytest.mark.parametrize("transport", ["grpc", "zmq"])
+def test_what_was_measured_before_the_server_went_away_is_kept(folder, transport):
+    asked = []
+    tail = OnnxTail(folder / "tail.onnx", threads=1)
+
+    def hangs_at_the_sixth(smashed):
+        asked.append(1)
+        if len(asked) == 6:
+            waiting.wait(5)
+        return tail(smashed)
+
+    waiting = threading.Event()
+    with pytest.raises((Unreachable, DeadlineExceeded)):
+        run(folder, transport, tail=hangs_at_the_sixth, timeouts=Timeouts(request_s=0.3))
+    waiting.set()
+    assert record(folder)["image"].tolist() == [0, 1]
+
+
+def test_nothing_is_recorded_when_nothing_was_answered(folder):
+    with pytest.raises(Unreachable):
+        send(folder, "inprocess://nobody", data=SPLITS, count=1, record=folder / "out.npz")
+    assert not (folder / "out.npz").exists()
+
+
+def test_wrong_requests_are_refused_before_anything_is_sent(folder):
+    with pytest.raises(ConfigError, match="6 test images, not 7"):
+        run(folder, count=7)
+    with pytest.raises(ConfigError, match="names no data set"):
+        run(folder, data=None)
+    part = Dataset(np.zeros((1, 1, 5, 5), np.float32), np.zeros(1, np.int64))
+    with pytest.raises(SplitError, match="1x5x5"):
+        run(folder, data=Splits("small", ("a",), part, part, part, part))
+
+
+def test_a_damaged_head_is_refused(folder):
+    (folder / "head.onnx").write_bytes((folder / "tail.onnx").read_bytes())
+    with pytest.raises(SplitError, match=r"head\.onnx"):
+        send(folder, "inprocess://nobody", data=SPLITS, count=1)

@@ -1,0 +1,159 @@
+"""Both sides as real processes, without torch; and heads in torch against heads in ONNX."""
+
+import select
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from cloud.tap import read
+from tests.tiny_split import CLASSES, images, write_split
+
+WITHOUT_TORCH = "import sys; sys.modules['torch'] = sys.modules['torchvision'] = None\n"
+
+SERVE = (
+    WITHOUT_TORCH
+    + """
+from pathlib import Path
+from cloud.serve import serve
+folder, listen, tap = sys.argv[1:]
+serve(Path(folder), listen, tap=Path(tap), threads=1)
+"""
+)
+
+SEND = (
+    WITHOUT_TORCH
+    + """
+from pathlib import Path
+import numpy as np
+from cutlayer.data.splits import Dataset, Splits
+from edge.send import send
+folder, address, data, record = sys.argv[1:]
+part = Dataset(*np.load(data).values())
+print(send(Path(folder), address, data=Splits("toy", (), part, part, part, part), count=len(part), private=2, record=Path(record)))
+assert not [name for name, module in sys.modules.items() if name.partition(".")[0] in ("torch", "torchvision") and module]
+"""
+)
+
+
+def python(code, *arguments):
+    return [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
+
+
+@contextmanager
+def serving(folder, address, tap):
+    """A server process; its first words, and itself, ended at last."""
+    server = subprocess.Popen(
+        python(SERVE, folder, address, tap), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert select.select([server.stdout], [], [], 60)[0], "not ready in a minute"
+        yield server.stdout.readline().split(), server
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@pytest.mark.parametrize("transport", ["grpc", "zmq"])
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_two_processes_without_torch(tmp_path, transport, stop):
+    manifest = write_split(tmp_path / "split")
+    np.savez(tmp_path / "data.npz", images=images(5), labels=np.arange(5) % CLASSES)
+    with serving(tmp_path / "split", f"{transport}://127.0.0.1:0", tmp_path / "tap") as (ready, server):
+        assert ready[0] == "ready"
+        assert ready[2:] == ["tiny@relu", f"version={manifest.version}"]
+        edge = python(SEND, tmp_path / "split", ready[1], tmp_path / "data.npz", tmp_path / "record.npz")
+        done = subprocess.run(edge, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "end_to_end" in done.stdout
+        server.send_signal(stop)
+        _, words = server.communicate(timeout=20)
+    assert (server.returncode, words) == (0, "")
+    with np.load(tmp_path / "record.npz") as record:
+        assert set(record["id"]) <= {header["id"] for header, _ in read(tmp_path / "tap")}
+
+
+@pytest.mark.parametrize("transport", ["grpc", "zmq"])
+def test_a_taken_port_is_said_in_one_sentence(tmp_path, transport):
+    write_split(tmp_path / "split")
+    with serving(tmp_path / "split", f"{transport}://127.0.0.1:0", tmp_path / "tap") as (ready, _):
+        second = subprocess.run(
+            python(SERVE, tmp_path / "split", ready[1], tmp_path / "tap2"),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert second.returncode != 0
+    assert f"WireError: Cannot listen at {ready[1]}" in second.stderr
+
+
+@pytest.mark.parametrize(
+    "module", ["edge.send", "edge.torch_head", "cloud.serve", "cutlayer.wire.transport", "cutlayer.wire.zmq_transport"]
+)
+def test_modules_of_the_device_and_the_server_import_without_torch(module):
+    subprocess.run(python(WITHOUT_TORCH + f"import {module}"), check=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def lenet(tmp_path_factory):
+    """A real split folder: LeNet, cut in the middle, random weights."""
+    pytest.importorskip("torch")
+    from cutlayer.models.folder import save
+    from cutlayer.models.split import split
+    from cutlayer.models.zoo import build
+    from cutlayer.spec import image_spec
+
+    folder, spec = tmp_path_factory.mktemp("lenet") / "split", image_spec(1, 28, 28)
+    save(
+        folder,
+        split(build("he_lenet", spec, 10), "ReLU2", spec),
+        model="he_lenet",
+        classes=10,
+        defense={"name": "none"},
+        data=None,
+    )
+    return folder
+
+
+@pytest.mark.parametrize("head", ["onnx", "torch"])
+def test_every_transport_gives_the_same_bits_for_the_same_head(lenet, head):
+    from cloud.serve import load_tail
+    from cloud.service import Service
+    from cutlayer.spec import Manifest
+    from cutlayer.wire.codecs.raw import Raw
+    from cutlayer.wire.transport import connect, listen
+    from defenses.base import Defense
+    from edge.client import Edge
+    from edge.pipeline import Pipeline
+    from edge.send import open_head
+
+    manifest = Manifest.load(lenet)
+    batch = np.random.default_rng(0).random((3, 1, 28, 28), np.float32)
+    pipeline = Pipeline(open_head(lenet, manifest, head), Defense(), Raw())
+    for tail in ("onnx", "torch"):
+        answers = {}
+        for address in ("grpc://127.0.0.1:0", "zmq://127.0.0.1:0", "inprocess://lenet"):
+            server = listen(address, Service(manifest, load_tail(lenet, manifest, tail, threads=1)))
+            client = connect(str(server.address))
+            answers[address] = Edge(manifest, pipeline, client).infer(batch, 0)[0]
+            client.close()
+            server.close()
+        reference = answers.pop("inprocess://lenet")
+        for logits in answers.values():
+            np.testing.assert_array_equal(logits, reference)
+
+
+def test_heads_and_tails_in_torch_and_onnx_agree(lenet):
+    from cloud.serve import load_tail
+    from cutlayer.spec import Manifest
+    from edge.send import open_head
+
+    manifest, batch = Manifest.load(lenet), np.random.default_rng(0).random((3, 1, 28, 28), np.float32)
+    smashed = {head: open_head(lenet, manifest, head)(batch) for head in ("onnx", "torch")}
+    np.testing.assert_allclose(smashed["onnx"], smashed["torch"], atol=1e-5)
+    logits = {tail: load_tail(lenet, manifest, tail, threads=1)(smashed["onnx"]) for tail in ("onnx", "torch")}
+    np.testing.assert_allclose(logits["onnx"], logits["torch"], atol=1e-4)

@@ -1,0 +1,95 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cutlayer.errors import DecodeError, Refused
+from cutlayer.wire.codecs.base import Encoded
+from cutlayer.wire.message import (
+    MAX_HEADER_BYTES,
+    Inference,
+    Kind,
+    Message,
+    Metadata,
+    error_reply,
+    infer_reply,
+    infer_request,
+    metadata_reply,
+    metadata_request,
+    read_error_reply,
+    read_infer_reply,
+    read_infer_request,
+    read_metadata_reply,
+    read_metadata_request,
+    with_parameter,
+)
+
+text = st.text(max_size=20)
+values = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | text
+parameters = st.dictionaries(text, values, max_size=4)
+tensors = st.builds(
+    Encoded,
+    st.sampled_from(["FP32", "FP16"]),
+    st.lists(st.integers(0, 99), max_size=4).map(tuple),
+    st.binary(max_size=40),
+    parameters,
+)
+inferences = st.builds(Inference, text, text, text, st.dictionaries(text, tensors, max_size=3), parameters)
+
+
+@pytest.mark.parametrize(("write", "read"), [(infer_request, read_infer_request), (infer_reply, read_infer_reply)])
+@given(inference=inferences)
+def test_an_inference_survives_the_wire(write, read, inference):
+    message = write(inference)
+    assert read(message) == inference
+    assert message.nbytes == len(message.header) + sum(len(t.data) for t in inference.tensors.values())
+
+
+def test_a_bool_stays_a_bool_and_an_int_an_int():
+    read = read_infer_request(infer_request(Inference("m", "v", "i", {}, {"yes": True, "one": 1, "half": 0.5})))
+    assert {name: type(value) for name, value in read.parameters.items()} == {"yes": bool, "one": int, "half": float}
+
+
+def test_a_parameter_can_be_added_after_the_rest_was_written():
+    reply = with_parameter(infer_reply(Inference("m", "v", "i", {}, {"queue_ns": 1})), "reply_ns", 2)
+    assert read_infer_reply(reply).parameters == {"queue_ns": 1, "reply_ns": 2}
+
+
+def test_metadata_survives_the_wire():
+    metadata = Metadata("m@c", ("v",), {"smashed": ("FP32", (-1, 2, 3))}, {"logits": ("FP32", (-1, 10))})
+    assert read_metadata_reply(metadata_reply(metadata)) == metadata
+    assert read_metadata_request(metadata_request("m@c", "v")) == Metadata("m@c", ("v",))
+
+
+def test_an_error_survives_the_wire():
+    refused = read_error_reply(error_reply(Refused("NOT_FOUND", "Ask elsewhere.")))
+    assert (refused.code, str(refused)) == ("NOT_FOUND", "Ask elsewhere.")
+
+
+@pytest.mark.parametrize(
+    "read", [read_infer_request, read_infer_reply, read_metadata_request, read_metadata_reply, read_error_reply]
+)
+@given(noise=st.binary(max_size=60))
+def test_noise_is_read_or_refused_and_nothing_else(read, noise):
+    try:
+        read(Message(Kind.INFER, noise))
+    except DecodeError:
+        return
+
+
+def test_a_header_beyond_the_limit_is_not_parsed():
+    with pytest.raises(DecodeError, match="beyond the limit"):
+        read_infer_request(Message(Kind.INFER, b"\n" * (MAX_HEADER_BYTES + 1)))
+
+
+@pytest.mark.parametrize("contents", [(), (b"1", b"2")])
+def test_each_tensor_that_the_header_describes_must_come(contents):
+    message = infer_request(Inference("m", "v", "i", {"smashed": Encoded("UINT8", (1,), b"1")}))
+    with pytest.raises(DecodeError, match="describes 1 tensors"):
+        read_infer_request(Message(Kind.INFER, message.header, contents))
+
+
+def test_two_tensors_of_one_name_are_refused():
+    one = infer_request(Inference("m", "v", "i", {"smashed": Encoded("UINT8", (1,), b"1")}))
+    twice = one.header + infer_request(Inference("", "", "", {"smashed": Encoded("UINT8", (1,), b"1")})).header
+    with pytest.raises(DecodeError, match="one name"):
+        read_infer_request(Message(Kind.INFER, twice, (b"1", b"1")))
