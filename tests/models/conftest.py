@@ -1,6 +1,7 @@
 """Models whose outputs depend on their inputs, so that a wrong half cannot go unnoticed."""
 
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 import torch
@@ -14,12 +15,13 @@ Lively = Callable[[str, TensorSpec], fx.GraphModule]
 
 @pytest.fixture(scope="session")
 def lively() -> Lively:
-    """Builds a model by name; fresh weights alone give many models a constant output.
+    """Builds a model by name, once for all tests, which leave it as it is.
 
-    ConvNeXt scales its branches by 1e-6, torch's own initialization lets a chain of convolutions fade, and so do
-    running statistics that batch normalization never measured.
+    Fresh weights alone give many models a constant output: ConvNeXt scales its branches by 1e-6, a chain of
+    convolutions fades as torch initializes it, and so does batch normalization that has measured nothing yet.
     """
 
+    @cache
     def make(name: str, image: TensorSpec) -> fx.GraphModule:
         model = build(name, image, classes=10)
         torch.manual_seed(0)

@@ -23,7 +23,7 @@ def test_normalization_comes_first():
     assert model.normalize(torch.tensor([0.0, 0.5, 1.0]).expand(3, 1, 3))[0, 0].tolist() == [-1.0, 0.0, 1.0]
 
 
-@pytest.mark.parametrize("name", ["he_lenet", "resnet20", "vgg11_bn", "mobilenet_v3_small", "swin_t"])
+@pytest.mark.parametrize("name", ["he_lenet", "resnet20", "vgg11_bn", "mobilenet_v3_small"])
 @pytest.mark.parametrize("channels", [1, 4])
 def test_images_of_any_number_of_channels(name, channels):
     images = torch.rand(2, channels, 32, 32)
@@ -31,9 +31,10 @@ def test_images_of_any_number_of_channels(name, channels):
 
 
 def test_vgg_is_small_for_small_images_and_torchvisions_for_large_ones():
-    small = build("vgg11_bn", image_spec(3, 64, 64), 10)
+    # Shapes need no memory, and torchvision's classifier is 120 million weights.
+    with torch.device("meta"):
+        small, large = (build("vgg11_bn", image_spec(3, side, side), 10) for side in (64, 65))
     assert small.classifier.get_submodule("1").weight.shape == (512, 512)
-    large = build("vgg11_bn", image_spec(3, 65, 65), 10)
     assert large.classifier.get_submodule("0").weight.shape == (4096, 25088)
     features = [
         [(n, m.weight.shape) for n, m in v.features.named_modules() if hasattr(m, "weight")] for v in (small, large)
