@@ -40,10 +40,10 @@ def save(
         data: Name of the data set that the model was trained on.
 
     Raises:
-        SplitError: A half cannot be exported, or the folder exists and holds something else.
+        SplitError: A half cannot be exported, or the folder exists already and holds something else.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / MANIFEST).exists() and any(folder.iterdir()):
+    if folder.exists() and not (folder / MANIFEST).exists() and (folder.is_file() or any(folder.iterdir())):
         raise SplitError(f"{folder} exists and is no split folder; name another one.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}.part")

@@ -84,6 +84,8 @@ def test_another_folder_is_not_replaced(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(SplitError, match="no split folder"):
         write(tmp_path, lenet())
+    with pytest.raises(SplitError, match="no split folder"):
+        write(tmp_path / "thesis.tex", lenet())
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
 

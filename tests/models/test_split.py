@@ -1,10 +1,12 @@
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
 from cutlayer.errors import SplitError
-from cutlayer.models.cuts import cut_nodes
+from cutlayer.models.cuts import cut_nodes, cuts
 from cutlayer.models.split import split, split_at
 from cutlayer.models.zoo import build
 from cutlayer.registry import MODELS
@@ -79,6 +81,15 @@ def test_the_tail_does_not_write_into_the_smashed_data(function):
     smashed = torch.full((1, 4), -1.0)
     halves.tail(smashed)
     assert smashed.tolist() == [[-1.0] * 4]
+
+
+def test_a_copy_of_the_model_has_the_same_cuts_and_halves_can_be_copied():
+    image = image_spec(3, 32, 32)
+    model = build("resnet20", image, 10)
+    assert cuts(deepcopy(model), image) == cuts(model, image)
+    halves = split(model, "layer1", image)
+    images = torch.rand(2, *image.shape)
+    assert torch.equal(deepcopy(halves.head)(images), halves.head(images))
 
 
 def test_gradients_at_the_cut_are_those_of_the_whole_model():
