@@ -9,7 +9,7 @@ Threat model: an honest-but-curious server that knows `scale`, and may see sever
 Differs from the paper:
     - The smashed data is not bounded by tanh, so that no guarantee of differential privacy follows.
     - The head is trained without noise; optionally the tail is then trained behind it (`noise_aware_epochs`).
-    - The attacker sees the noisy release and nothing else; the authors' scripts trained and scored him on the clean one.
+    - The attacker sees the noisy release and nothing else; their scripts trained and scored him on the clean one.
 """
 
 import numpy as np

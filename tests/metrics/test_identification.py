@@ -1,0 +1,35 @@
+import pytest
+import torch
+
+from cutlayer.metrics.identification import IDENTIFICATION, identified
+
+
+@pytest.fixture
+def pool() -> torch.Tensor:
+    return torch.rand(20, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def test_an_exact_or_blurred_copy_is_identified(pool):
+    blurred = (pool * 0.5 + pool.mean(0) * 0.5).clamp(0, 1)
+    assert identified(pool[:5], pool[:5], pool).tolist() == [1.0] * 5
+    assert identified(blurred[:5], pool[:5], pool).tolist() == [1.0] * 5
+
+
+def test_the_mean_image_identifies_one_of_many(pool):
+    mean = pool.mean(0).expand_as(pool)
+    assert identified(mean, pool, pool).sum() == 1
+
+
+def test_someone_else_is_not_the_original(pool):
+    assert identified(pool[[1, 0, 2]], pool[:3], pool).tolist() == [0.0, 0.0, 1.0]
+
+
+def test_more_candidates_make_it_harder(pool):
+    halfway = (pool[:1] * 0.4 + pool[9:10] * 0.6).clamp(0, 1)
+    assert identified(halfway, pool[:1], pool[:9]).item() == 1
+    assert identified(halfway, pool[:1], pool).item() == 0
+
+
+def test_it_is_a_metric_whose_pool_is_the_originals_unless_told(pool):
+    assert IDENTIFICATION.score(pool, pool).tolist() == [1.0] * 20
+    assert IDENTIFICATION.leak_when == "high"

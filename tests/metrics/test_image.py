@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from cutlayer.metrics.image import MSE, PSNR, SSIM
+
+
+def pair(n: int = 3, channels: int = 3, height: int = 32, width: int = 32, noise: float = 0.1, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    smooth = rng.random((n, channels, height, width)).cumsum(2).cumsum(3)
+    originals = smooth / smooth.max()
+    return np.clip(originals + noise * rng.standard_normal(originals.shape), 0, 1), originals
+
+
+def scored(metric, x, y):
+    return metric.score(torch.from_numpy(x), torch.from_numpy(y)).numpy()
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (1, 11, 25)])
+def test_scores_are_those_of_scikit_image(shape):
+    x, y = pair(4, *shape)
+    for i in range(len(x)):
+        assert scored(PSNR, x, y)[i] == pytest.approx(peak_signal_noise_ratio(y[i], x[i], data_range=1), abs=1e-9)
+        ssim = structural_similarity(
+            y[i], x[i], data_range=1, channel_axis=0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+        assert scored(SSIM, x, y)[i] == pytest.approx(ssim, abs=1e-9)
+
+
+def test_scores_worked_out_by_hand():
+    y = np.full((2, 1, 8, 8), 0.5)
+    x = y + np.array([0.1, -0.01]).reshape(2, 1, 1, 1)
+    assert scored(MSE, x, y) == pytest.approx([1e-2, 1e-4])
+    assert scored(PSNR, x, y) == pytest.approx([20, 40])
+    # Without structure SSIM compares brightness alone: (2 * 0.6 * 0.5 + 1e-4) / (0.6**2 + 0.5**2 + 1e-4).
+    assert scored(SSIM, x, y)[0] == pytest.approx(0.6001 / 0.6101)
+
+
+def test_a_small_image_gets_the_largest_odd_window_that_fits():
+    x, y = pair(1, 1, 8, 9)
+    offsets = np.exp(-((np.arange(7) - 3) ** 2) / (2 * 1.5**2))
+    window = np.outer(offsets, offsets) / offsets.sum() ** 2
+    values = []
+    for top in range(2):
+        for left in range(3):
+            a, b = (image[0, 0, top : top + 7, left : left + 7] for image in (x, y))
+            mean_a, mean_b = (window * a).sum(), (window * b).sum()
+            var_a, var_b = (window * (a - mean_a) ** 2).sum(), (window * (b - mean_b) ** 2).sum()
+            both = (window * (a - mean_a) * (b - mean_b)).sum()
+            values.append(
+                (2 * mean_a * mean_b + 1e-4)
+                * (2 * both + 9e-4)
+                / ((mean_a**2 + mean_b**2 + 1e-4) * (var_a + var_b + 9e-4))
+            )
+    assert scored(SSIM, x, y)[0] == pytest.approx(np.mean(values), abs=1e-9)
+
+
+def test_a_copy_is_perfect():
+    _, y = pair()
+    assert np.all(scored(MSE, y, y) == 0)
+    assert np.all(np.isposinf(scored(PSNR, y, y)))
+    assert scored(SSIM, y, y) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("metric", [MSE, PSNR, SSIM], ids=lambda metric: metric.name)
+def test_scores_are_per_image_and_move_the_right_way(metric):
+    x, y = pair(noise=0.05)
+    worse, _ = pair(noise=0.3)
+    score = scored(metric, x.astype(np.float32), y.astype(np.float32))
+    assert score.shape == (3,)
+    assert score.dtype == np.float32
+    assert np.allclose(scored(metric, x[::-1].copy(), y[::-1].copy()), scored(metric, x, y)[::-1])
+    leaks_more = scored(metric, x, y) > scored(metric, worse, y)
+    assert np.all(leaks_more == (metric.leak_when == "high"))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), side=st.integers(1, 16), noise=st.floats(0, 2))
+def test_ssim_is_within_its_range_and_symmetric(seed, side, noise):
+    x, y = pair(2, 1, side, side, noise, seed)
+    score = scored(SSIM, x, y)
+    assert np.all((score >= -1 - 1e-9) & (score <= 1 + 1e-9))
+    assert np.allclose(score, scored(SSIM, y, x))
+
+
+@pytest.mark.parametrize("metric", [MSE, PSNR, SSIM], ids=lambda metric: metric.name)
+def test_what_would_be_scored_wrongly_is_refused(metric):
+    image = torch.full((2, 1, 8, 8), 0.5)
+    for wrong in (image[:1], image[0], image * 255, image - 1, image * float("nan"), (image * 2).to(torch.uint8)):
+        with pytest.raises(ValueError, match=r"expected twice|must be floating-point"):
+            metric.score(wrong, image)

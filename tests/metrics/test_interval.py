@@ -1,0 +1,84 @@
+import math
+
+import numpy as np
+import pytest
+
+from cutlayer.metrics.interval import bootstrap, leakage_gain, proportion
+
+
+def test_the_interval_is_that_of_theory_for_a_mean():
+    samples = np.random.default_rng(0).normal(5, 2, 400)
+    estimate = bootstrap(samples, seed=0)
+    error = samples.std() / math.sqrt(400)
+    assert estimate.value == pytest.approx(samples.mean())
+    assert estimate.n == 400
+    assert estimate.low == pytest.approx(samples.mean() - 1.96 * error, abs=0.1 * error)
+    assert estimate.high == pytest.approx(samples.mean() + 1.96 * error, abs=0.1 * error)
+
+
+def test_it_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    estimates = [bootstrap(rng.exponential(1, 60), seed=i) for i in range(200)]
+    covered = sum(e.low <= 1 <= e.high for e in estimates)
+    assert 174 <= covered <= 199  # 95 % of 200 is 190; a skewed mean of 60 covers a little less
+
+
+def test_memory_chunks_do_not_show():
+    small, large = np.random.default_rng(2).random(5), np.random.default_rng(2).random(3000)
+    assert bootstrap(large, seed=3) == bootstrap(large, seed=3)
+    assert bootstrap(small, seed=3) != bootstrap(small, seed=4)
+    assert bootstrap(large, seed=3).low < large.mean() < bootstrap(large, seed=3).high
+
+
+def test_other_statistics_and_infinite_scores():
+    samples = np.array([1.0, 2.0, 3.0, 4.0, 100.0])
+    median = bootstrap(samples, seed=0, statistic=np.median)
+    assert median.value == 3
+    assert {median.low, median.high} <= set(samples)
+    infinite = bootstrap(np.full(4, np.inf), seed=0)
+    assert (infinite.value, infinite.low, infinite.high) == (np.inf, np.inf, np.inf)
+
+
+def test_one_sample_has_no_interval_and_none_has_no_value():
+    estimate = bootstrap(np.array([0.3]), seed=0)
+    assert (estimate.value, estimate.n) == (0.3, 1)
+    assert math.isnan(estimate.low)
+    assert math.isnan(estimate.high)
+    with pytest.raises(ValueError, match="no samples"):
+        bootstrap(np.array([]), seed=0)
+
+
+def test_leakage_gain_is_zero_for_the_floor_and_one_for_a_copy():
+    floor = np.random.default_rng(0).random(50) + 0.1
+    assert leakage_gain(floor, floor, seed=0).value == 0
+    assert leakage_gain(np.zeros(50), floor, seed=0).low == 1
+    assert leakage_gain(2 * floor, floor, seed=0).value == pytest.approx(-1)
+
+
+def test_leakage_gain_is_resampled_in_pairs():
+    floor = np.random.default_rng(0).random(50) + 0.1
+    gain = leakage_gain(floor / 4, floor, seed=0)
+    assert gain.value == pytest.approx(0.75)
+    assert gain.high - gain.low < 1e-9
+    with pytest.raises(ValueError, match="do not pair"):
+        leakage_gain(floor, floor[:-1], seed=0)
+
+
+def test_wilson_interval():
+    estimate = proportion(8, 10)  # Wilson 1927's formula by hand: (0.4902, 0.9433)
+    assert (estimate.value, estimate.n) == (0.8, 10)
+    assert estimate.low == pytest.approx(0.4902, abs=1e-4)
+    assert estimate.high == pytest.approx(0.9433, abs=1e-4)
+
+
+def test_a_perfect_score_is_not_certainty():
+    estimate = proportion(20, 20)
+    assert estimate.high == 1
+    assert estimate.low < 0.85
+    assert proportion(0, 20).low == 0
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 0), (3, 2), (-1, 2)])
+def test_an_impossible_proportion_is_refused(successes, n):
+    with pytest.raises(ValueError, match="no proportion"):
+        proportion(successes, n)

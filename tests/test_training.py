@@ -1,0 +1,150 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cutlayer.data.splits import Dataset
+from cutlayer.errors import ConfigError
+from cutlayer.training import Epoch, accuracy, train
+
+CPU = torch.device("cpu")
+
+
+def model(seed: int = 0, dropout: float = 0.0) -> nn.Sequential:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(dropout), nn.Linear(4 * 36, 2)
+        )
+
+
+def bright_side(n: int, seed: int = 0) -> Dataset:
+    """Label 1 when the right half is the brighter one."""
+    rng = np.random.default_rng(seed)
+    images, labels = rng.random((n, 1, 8, 8), np.float32) / 2, rng.integers(2, size=n)
+    images[labels == 1, :, :, 4:] += 0.4
+    images[labels == 0, :, :, :4] += 0.4
+    return Dataset(images, labels)
+
+
+def weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    return copy.deepcopy(module.state_dict())
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_it_learns_and_tells_how_far_it_is():
+    net, seen = model(), list[Epoch]()
+    train(net, bright_side(256), epochs=3, seed=0, batch=32, lr=1e-2, device=CPU, progress=seen.append)
+    assert [(e.number, e.of) for e in seen] == [(1, 3), (2, 3), (3, 3)]
+    assert seen[-1].loss < seen[0].loss
+    right, n = accuracy(net, bright_side(101, seed=1), batch=50, device=CPU)
+    assert n == 101
+    assert right > 95
+
+
+def test_accuracy_is_counted_in_eval_mode():
+    net = model(dropout=0.5).train()
+    before, (right, n) = weights(net), accuracy(net, bright_side(30), device=CPU)
+    assert not net.training
+    assert same(before, weights(net))
+    data = bright_side(30)
+    expected = (net(torch.from_numpy(data.images)).argmax(1).numpy() == data.labels).sum()
+    assert (right, n) == (expected, 30)
+
+
+def test_the_model_comes_back_in_eval_mode_contiguous_and_trainable():
+    net = model()
+    parameters = list(net.parameters())
+    train(net, bright_side(16), epochs=1, seed=0, device=CPU)
+    assert not any(module.training for module in net.modules())
+    assert all(
+        p is q and p.is_contiguous() and not p.is_inference() for p, q in zip(parameters, net.parameters(), strict=True)
+    )
+    accuracy(net, bright_side(4), device=CPU)
+    assert not any(p.is_inference() for p in net.parameters())
+
+
+def test_one_seed_gives_one_model_and_leaves_the_global_generators_alone():
+    results = []
+    for seed in (1, 1, 2):
+        net = model(dropout=0.3)
+        torch.manual_seed(7)
+        before = torch.get_rng_state()
+        train(net, bright_side(64), epochs=1, seed=seed, batch=16, flip=True, device=CPU)
+        assert torch.equal(before, torch.get_rng_state())
+        results.append(weights(net))
+    assert same(results[0], results[1])
+    assert not same(results[0], results[2])
+
+
+def test_a_tail_is_trained_behind_a_head_that_stays_as_it_is():
+    head, tail = (
+        nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).eval(),
+        nn.Sequential(nn.Flatten(), nn.Linear(72, 2)),
+    )
+    frozen, start, draws = weights(head), weights(tail), []
+
+    def forward(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        draws.append(rng.random())
+        with torch.no_grad():
+            smashed = head(images)
+        return tail(smashed)
+
+    train(tail, bright_side(64), epochs=2, seed=0, batch=32, forward=forward, device=CPU)
+    assert same(frozen, weights(head))
+    assert not same(start, weights(tail))
+    assert len(set(draws)) == 4
+
+
+def test_flipping_mirrors_some_images_and_no_label():
+    seen = []
+
+    def forward(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        seen.append(images.clone())
+        return net(images)
+
+    data = Dataset(np.tile(np.linspace(0, 1, 8, dtype=np.float32), (40, 1, 8, 1)), np.zeros(40, np.int64))
+    net = model()
+    train(net, data, epochs=1, seed=0, forward=forward, flip=True, device=CPU)
+    mirrored = torch.cat(seen)[:, 0, 0, 0] == 1
+    assert 5 < mirrored.sum() < 35
+    assert torch.equal(
+        torch.cat(seen)[mirrored].flip(-1), torch.cat(seen)[~mirrored][:1].expand(int(mirrored.sum()), -1, -1, -1)
+    )
+
+
+@pytest.mark.parametrize("n", [1, 2, 65])
+def test_no_step_is_left_with_a_single_image(n):
+    sizes = []
+
+    def forward(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        sizes.append(len(images))
+        return net(images)
+
+    net = model()
+    train(net, bright_side(n), epochs=1, seed=0, batch=64, forward=forward, device=CPU)
+    assert sum(sizes) == n
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_no_epochs_change_nothing():
+    net = model()
+    before = weights(net)
+    train(net, bright_side(8), epochs=0, seed=0, device=CPU)
+    assert same(before, weights(net))
+
+
+def test_a_training_that_diverges_says_so_and_leaves_eval_mode():
+    net = model()
+
+    def forward(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        return net(images) * float("nan")
+
+    with pytest.raises(ConfigError, match=r"diverged in epoch 1 .*lower lr = 0\.002"):
+        train(net, bright_side(8), epochs=1, seed=0, forward=forward, device=CPU)
+    assert not net.training
