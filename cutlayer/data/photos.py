@@ -1,4 +1,4 @@
-"""Crops of the colour photographs inside scikit-image; the label is the photograph. Needs no download.
+"""Crops of the color photographs inside scikit-image; the label is the photograph. Needs no download.
 
 Each photograph is cut into cells, and each cell belongs to one part. A crop lies within one cell, so that no pixel of a
 photograph is seen by two parts. Crops of one part overlap: they are fewer independent samples than their number says.
@@ -29,7 +29,8 @@ PHOTOS = {
 """Name of the class -> function in `skimage.data`: the everyday photographs in its wheel."""
 
 COUNTS = {"train": 8000, "auxiliary": 4000, "private": 1000, "test": 1000}
-EIGHTHS = ("train", "auxiliary", "train", "private", "train", "auxiliary", "train", "test")
+EIGHTHS = ("train", "train", "train", "train", "auxiliary", "auxiliary", "private", "test")
+"""Who gets the cells, eight by eight."""
 LEAST_CONTRAST = 0.04
 """Least standard deviation of a crop's brightness: flat sky says nothing about an attack."""
 
@@ -40,8 +41,7 @@ def load(root: Path | None, seed: int) -> Splits:
     crops: dict[str, list[NDArray[np.float32]]] = {part: [] for part in COUNTS}
     for name in PHOTOS:
         photo = photograph(name)
-        owners = corner_owners(photo.shape[:2], rng)
-        owners[_contrast(photo) < LEAST_CONTRAST] = -1
+        owners = corner_owners(_contrast(photo) >= LEAST_CONTRAST, rng)
         for i, (part, n) in enumerate(COUNTS.items()):
             corners = rng.permutation(np.argwhere(owners == i))[: n // len(PHOTOS)]
             crops[part].append(_cut(photo, corners))
@@ -59,24 +59,28 @@ def photograph(name: str) -> NDArray[np.float32]:
     return pixels.astype(np.float32) / np.float32(255)
 
 
-def corner_owners(size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int8]:
-    """Deal the cells of a photograph out to the parts.
+def corner_owners(usable: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int8]:
+    """Deal the cells of a photograph out to the parts, the richest first, so that no part gets only poor ones.
 
     Args:
-        size: Height and width of the photograph.
-        rng: Decides which cell belongs to whom.
+        usable: ``(H - SIDE + 1, W - SIDE + 1)``, whether the crop whose top left pixel is there shows anything.
+        rng: Decides which of eight equally rich cells belongs to whom.
 
     Returns:
-        ``(H - SIDE + 1, W - SIDE + 1)``: for the crop whose top left pixel is there, the index in `COUNTS` of the part
-        that it belongs to, or -1 where the crop would reach into another cell.
+        The index in `COUNTS` of the part that each crop belongs to, in the same places; -1 where it shows nothing or
+        would reach into another cell.
     """
-    rows, columns = ([round(edge) for edge in np.linspace(0, side, side // CELL + 1)] for side in size)
-    cells = list(product(pairwise(rows), pairwise(columns)))
-    owners = np.full((size[0] - SIDE + 1, size[1] - SIDE + 1), -1, np.int8)
-    for i, cell in enumerate(rng.permutation(len(cells))):
-        (top, bottom), (left, right) = cells[cell]
-        owners[top : bottom - SIDE + 1, left : right - SIDE + 1] = list(COUNTS).index(EIGHTHS[i % len(EIGHTHS)])
-    return owners
+    rows, columns = ([round(edge) for edge in np.linspace(0, n, n // CELL + 1)] for n in np.add(usable.shape, SIDE - 1))
+    corners = [
+        np.s_[top : bottom - SIDE + 1, left : right - SIDE + 1]
+        for (top, bottom), (left, right) in product(pairwise(rows), pairwise(columns))
+    ]
+    corners.sort(key=lambda cell: -np.count_nonzero(usable[cell]))
+    owners = np.full(usable.shape, -1, np.int8)
+    for first in range(0, len(corners), len(EIGHTHS)):
+        for cell, part in zip(corners[first:], rng.permutation(EIGHTHS), strict=False):
+            owners[cell] = list(COUNTS).index(part)
+    return np.where(usable, owners, np.int8(-1))
 
 
 def _contrast(photo: NDArray[np.float32]) -> NDArray[np.float64]:
