@@ -1,5 +1,6 @@
 """The `cutlayer` command. Each subcommand imports what it needs when it runs, so that the device never loads torch."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -217,6 +218,8 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """Entry point. One sentence on standard error and exit code 2 for anything that the user can mend."""
+    # Threads that spin while they wait make torch ten times slower when anything else runs on the same cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app.cli(prog="cutlayer", config=(OmitArgPrefixes,))
     except CutlayerError as error:
@@ -224,6 +227,9 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; what is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -48,10 +48,12 @@ class Registry(Mapping[str, str]):
         return dict(inspect.signature(self.load(name), eval_str=True).parameters)
 
     def summary(self, name: str) -> str:
-        """One line for `cutlayer list`: the first line of its documentation, then its options and defaults."""
+        """One line for `cutlayer list`: what it is, and the options that a plan can state, with their defaults."""
         target = self.load(name)
-        line = (inspect.getdoc(target) or "").partition("\n")[0] if callable(target) else getattr(target, "unit", "")
-        shown = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in self.options(name).values()]
+        line = (inspect.getdoc(getattr(target, "score", target)) or "").partition("\n")[0]
+        if self.kind not in ("attack", "defense", "codec"):
+            return line
+        shown = [f"{p.name}={_shown(p.default)}" for p in self.options(name).values()]
         return f"{line} [{', '.join(shown)}]" if shown else line
 
     def make(self, name: str, **options: Any) -> Any:
@@ -69,6 +71,12 @@ class Registry(Mapping[str, str]):
         if missing:
             raise ConfigError(f"The {self.kind} {name!r} needs the option {missing[0]!r}.")
         return target(**options)
+
+
+def _shown(default: Any) -> str:
+    if default is inspect.Parameter.empty:
+        return "?"
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
 def check_type(where: str, annotation: Any, value: Any) -> None:

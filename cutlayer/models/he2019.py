@@ -12,10 +12,12 @@ from math import prod
 
 from torch import nn
 
-from cutlayer.spec import TensorSpec
+from cutlayer.spec import TensorSpec, image_spec
+
+MNIST, CIFAR10 = image_spec(1, 28, 28), image_spec(3, 32, 32)
 
 
-def lenet(input: TensorSpec, classes: int) -> nn.Module:
+def lenet(input: TensorSpec = MNIST, classes: int = 10) -> nn.Module:
     """LeNet for 28x28 digits. The paper cuts at ``conv1`` (8x24x24) and ``ReLU2`` (16x8x8)."""
     channels, height, width = input.shape
     area = prod(((side - 4) // 2 - 4) // 2 for side in _at_least(16, height, width))
@@ -37,7 +39,7 @@ def lenet(input: TensorSpec, classes: int) -> nn.Module:
     )
 
 
-def cifar10cnn(input: TensorSpec, classes: int) -> nn.Module:
+def cifar10cnn(input: TensorSpec = CIFAR10, classes: int = 10) -> nn.Module:
     """Six convolutions for 32x32 photographs. The paper cuts at ``conv11``, ``ReLU22`` and ``ReLU32``."""
     channels, height, width = input.shape
     area = prod(side // 8 for side in _at_least(8, height, width))

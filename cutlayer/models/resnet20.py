@@ -7,10 +7,12 @@ section 4.2: three stages of three blocks with 16, 32 and 64 channels, and short
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cutlayer.spec import TensorSpec
+from cutlayer.spec import TensorSpec, image_spec
+
+CIFAR10 = image_spec(3, 32, 32)
 
 
-def resnet20(input: TensorSpec, classes: int) -> nn.Module:
+def resnet20(input: TensorSpec = CIFAR10, classes: int = 10) -> nn.Module:
     """ResNet-20: ``conv1``, ``bn1``, ``relu``, ``layer1.0`` to ``layer3.2``, ``avgpool``, ``flatten``, ``fc``."""
     return _ResNet(input.shape[0], classes)
 

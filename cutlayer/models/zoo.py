@@ -11,7 +11,15 @@ from cutlayer.models.normalize import Normalize
 from cutlayer.models.ressfl import LARGEST
 from cutlayer.models.ressfl import vgg11_bn as ressfl_vgg11_bn
 from cutlayer.registry import MODELS
-from cutlayer.spec import TensorSpec
+from cutlayer.spec import TensorSpec, image_spec
+
+IMAGENET = image_spec(3, 224, 224)
+
+
+def default_input(name: str) -> TensorSpec:
+    """The images that the named model was made for."""
+    spec: TensorSpec = MODELS.options(name)["input"].default
+    return spec
 
 
 def build(name: str, input: TensorSpec, classes: int, seed: int = 0) -> fx.GraphModule:
@@ -53,39 +61,39 @@ def _normalize(model: fx.GraphModule, channels: int) -> None:
     model.recompile()
 
 
-def vgg11_bn(input: TensorSpec, classes: int) -> nn.Module:
+def vgg11_bn(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
     """VGG-11 with batch normalization: torchvision's, or ResSFL's for images of at most 64 px."""
     if max(input.shape[1:]) <= LARGEST:
         return ressfl_vgg11_bn(input, classes)
     return _from_torchvision("vgg11_bn", input, classes)
 
 
-def resnet18(input: TensorSpec, classes: int) -> nn.Module:
+def resnet18(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
     """The ResNet-18 of torchvision."""
     return _from_torchvision("resnet18", input, classes)
 
 
-def mobilenet_v2(input: TensorSpec, classes: int) -> nn.Module:
+def mobilenet_v2(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
     """The MobileNetV2 of torchvision."""
     return _from_torchvision("mobilenet_v2", input, classes)
 
 
-def mobilenet_v3_small(input: TensorSpec, classes: int) -> nn.Module:
+def mobilenet_v3_small(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
     """The MobileNetV3-Small of torchvision."""
     return _from_torchvision("mobilenet_v3_small", input, classes)
 
 
-def efficientnet_b0(input: TensorSpec, classes: int) -> nn.Module:
+def efficientnet_b0(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
     """The EfficientNet-B0 of torchvision."""
     return _from_torchvision("efficientnet_b0", input, classes)
 
 
-def convnext_tiny(input: TensorSpec, classes: int) -> nn.Module:
+def convnext_tiny(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
     """The ConvNeXt-Tiny of torchvision."""
     return _from_torchvision("convnext_tiny", input, classes)
 
 
-def vit_b_16(input: TensorSpec, classes: int) -> nn.Module:
+def vit_b_16(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
     """The ViT-B/16 of torchvision, for square images whose side is a multiple of 16."""
     _, height, width = input.shape
     if height != width:
@@ -93,7 +101,7 @@ def vit_b_16(input: TensorSpec, classes: int) -> nn.Module:
     return _from_torchvision("vit_b_16", input, classes, image_size=height)
 
 
-def swin_t(input: TensorSpec, classes: int) -> nn.Module:
+def swin_t(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
     """The Swin-T of torchvision."""
     return _from_torchvision("swin_t", input, classes)
 
