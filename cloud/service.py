@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cloud.tail import Tail
 from cloud.tap import Tap
-from cutlayer.errors import DecodeError, Refused
+from cutlayer.errors import DecodeError, Refused, SplitError
 from cutlayer.spec import Manifest
-from cutlayer.wire.codecs.base import decode
-from cutlayer.wire.codecs.raw import Raw
+from cutlayer.wire.codecs.base import Encoded, as_bytes, decode
 from cutlayer.wire.message import (
     PROTOCOL,
     Inference,
     Kind,
     Message,
     Metadata,
+    completed,
     infer_reply,
     metadata_reply,
     read_infer_request,
     read_metadata_request,
     tail_name,
-    with_parameter,
+    timed,
+    without_id,
 )
+
+MAX_PREPARED = 256
+
+
+class _Prepared(NamedTuple):
+    """What is the same for all requests of a session: the tensor without its bytes, the reply without its own."""
+
+    tensor: Encoded
+    reply: Message
 
 
 class Service:
@@ -44,11 +56,13 @@ class Service:
         self, manifest: Manifest, tail: Tail, tap: Tap | None = None, clock: Callable[[], int] = time.monotonic_ns
     ) -> None:
         self._manifest, self._tail, self._tap, self._clock = manifest, tail, tap, clock
-        self._codec = Raw()
+        # A hash over the manifest, computed anew at each look.
+        self._version = manifest.version
+        self._prepared: dict[bytes, _Prepared] = {}
         self._computing = threading.Lock()
         self._metadata = Metadata(
             name=tail_name(manifest),
-            versions=(manifest.version,),
+            versions=(self._version,),
             inputs={"smashed": ("FP32", (-1, *manifest.smashed.shape))},
             outputs={"logits": ("FP32", (-1, manifest.classes))},
         )
@@ -71,20 +85,44 @@ class Service:
 
     def _infer(self, message: Message, arrived_ns: int) -> Message:
         started_ns = self._clock()
-        request = read_infer_request(message)
-        self._check(request.model, (request.version,) if request.version else ())
-        smashed = self._smashed(request)
+        prepared, request_id = self._read(message)
+        smashed = self._smashed(prepared.tensor._replace(data=message.tensors[0]))
         decoded_ns = self._clock()
         logits = self._tail(smashed)
         computed_ns = self._clock()
-        durations = {
-            "queue_ns": started_ns - arrived_ns,
-            "decode_ns": decoded_ns - started_ns,
-            "tail_ns": computed_ns - decoded_ns,
-        }
-        tensors = {"logits": self._codec.encode(logits)}
-        reply = infer_reply(Inference(request.model, self._manifest.version, request.id, tensors, durations))
-        return with_parameter(reply, "reply_ns", self._clock() - computed_ns)
+        if logits.shape != (len(smashed), self._manifest.classes):
+            raise SplitError(f"The tail gave {logits.shape} for smashed data of shape {smashed.shape}.")
+        reply = timed(
+            completed(prepared.reply, request_id, as_bytes(logits)[1]),
+            queue_ns=started_ns - arrived_ns,
+            decode_ns=decoded_ns - started_ns,
+            tail_ns=computed_ns - decoded_ns,
+        )
+        return timed(reply, reply_ns=self._clock() - computed_ns)
+
+    def _read(self, message: Message) -> tuple[_Prepared, str]:
+        """What the request has in common with the others of its session, checked, and its id."""
+        ended = without_id(message)
+        if ended and ended[0].header in self._prepared and len(message.tensors) == 1:
+            return self._prepared[ended[0].header], ended[1]
+        request = read_infer_request(message)
+        prepared = self._prepare(request)
+        if ended and _is_request(ended[0], request._replace(id="")):
+            if len(self._prepared) == MAX_PREPARED:
+                self._prepared.clear()
+            self._prepared[ended[0].header] = prepared
+        return prepared, request.id
+
+    def _prepare(self, request: Inference) -> _Prepared:
+        self._check(request.model, (request.version,) if request.version else ())
+        protocol = request.parameters.get("protocol", PROTOCOL)
+        if protocol != PROTOCOL:
+            raise DecodeError(f"This server speaks version {PROTOCOL} of the protocol, not {protocol!r:.20}.")
+        if list(request.tensors) != ["smashed"]:
+            raise DecodeError(f"Send one tensor, smashed, not {', '.join(request.tensors)!r:.80}.")
+        tensor = request.tensors["smashed"]._replace(data=b"")
+        logits = Encoded("FP32", (*tensor.shape[:1], self._manifest.classes), b"", {"codec": "raw"})
+        return _Prepared(tensor, infer_reply(Inference(request.model, self._version, "", {"logits": logits})))
 
     def _check(self, model: str, versions: tuple[str, ...]) -> None:
         """Refuse a request for another split. One that names no version, as other clients do, takes what is here."""
@@ -93,17 +131,18 @@ class Service:
             asked = " ".join((model, *versions))
             raise Refused("NOT_FOUND", f"This server holds {here.name} {here.versions[0]}, not {asked:.80}.")
 
-    def _smashed(self, request: Inference) -> NDArray[np.float32]:
-        """The one tensor of the request, once it is what the tail takes."""
-        protocol = request.parameters.get("protocol", PROTOCOL)
-        if protocol != PROTOCOL:
-            raise DecodeError(f"This server speaks version {PROTOCOL} of the protocol, not {protocol!r:.20}.")
-        if list(request.tensors) != ["smashed"]:
-            raise DecodeError(f"Send one tensor, smashed, not {', '.join(request.tensors)!r:.80}.")
-        smashed = decode(request.tensors["smashed"])
-        expected = self._manifest.smashed
+    def _smashed(self, tensor: Encoded) -> NDArray[np.float32]:
+        """The array, once it is what the tail takes."""
+        smashed, expected = decode(tensor), self._manifest.smashed
         if smashed.dtype != expected.dtype or smashed.shape[1:] != expected.shape or not smashed.size:
             raise DecodeError(
                 f"Send {expected.dtype} of shape Nx{expected}, not {smashed.dtype} of shape {smashed.shape}."
             )
         return smashed
+
+
+def _is_request(message: Message, request: Inference) -> bool:
+    """Whether a message without its last bytes is that request, so that these bytes were an id."""
+    with contextlib.suppress(DecodeError):
+        return read_infer_request(message) == request
+    return False

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +20,7 @@ Head = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """``(N, C, H, W)`` in [0, 1] to ``(N, *smashed.shape)``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
+class Released(NamedTuple):
     """What leaves the device for one batch, and how long each step to it took."""
 
     encoded: Encoded

@@ -111,10 +111,10 @@ class Recorder:
             release=release,
             labels=np.array(self._labels, np.int64),
             logits=np.array(self._logits, np.float32),
-            first_request_ns=np.int64(self.first_request_ns),
+            first_request_ns=np.array(self.first_request_ns),
             warmup_end_to_end=columns(self.warmup)["end_to_end_ns"],
-            kernel_bytes=np.int64(self._kernel_bytes),
-            peak_rss_bytes=np.int64(peak_rss_bytes()),
+            kernel_bytes=np.array(self._kernel_bytes),
+            peak_rss_bytes=np.array(peak_rss_bytes()),
         )
 
     def summary(self) -> Summary:

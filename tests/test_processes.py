@@ -33,8 +33,9 @@ from cutlayer.data.splits import Dataset, Splits
 from edge.send import send
 folder, address, data, record = sys.argv[1:]
 part = Dataset(*np.load(data).values())
-print(send(Path(folder), address, data=Splits("toy", (), part, part, part, part), count=len(part), private=2, record=Path(record)))
-assert not [name for name, module in sys.modules.items() if name.partition(".")[0] in ("torch", "torchvision") and module]
+splits = Splits("toy", (), part, part, part, part)
+print(send(Path(folder), address, data=splits, count=len(part), private=2, record=Path(record)))
+assert not [name for name, module in sys.modules.items() if name.startswith("torch") and module]
 """
 )
 

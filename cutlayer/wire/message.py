@@ -7,9 +7,9 @@ contents. A transport moves it and the tensors, and never looks inside.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 from google.protobuf.message import Message as Protobuf
@@ -17,7 +17,7 @@ from google.protobuf.message import Message as Protobuf
 from cutlayer.errors import DecodeError, Refused
 from cutlayer.spec import Manifest
 from cutlayer.wire import error_pb2, open_inference_pb2
-from cutlayer.wire.codecs.base import MAX_TENSOR_BYTES, Buffer, Encoded, Parameter
+from cutlayer.wire.codecs.base import MAX_TENSOR_BYTES, NO_PARAMETERS, Buffer, Encoded, Parameter
 
 PROTOCOL = 1
 """Version of our own header fields, stated in each request under ``protocol``."""
@@ -25,6 +25,10 @@ PROTOCOL = 1
 MAX_HEADER_BYTES = 64 << 10
 MAX_MESSAGE_BYTES = MAX_TENSOR_BYTES + MAX_HEADER_BYTES
 MAX_TENSORS = 16
+MAX_ID_BYTES = 127
+
+_ID = b"\x1a"
+"""The tag of the field `id`, 3, in both directions."""
 
 AnyProtobuf = TypeVar("AnyProtobuf", bound=Protobuf)
 
@@ -37,8 +41,7 @@ class Kind(IntEnum):
     METADATA = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """What a transport moves.
 
     Attributes:
@@ -57,8 +60,7 @@ class Message:
         return len(self.header) + sum(map(len, self.tensors))
 
 
-@dataclass(frozen=True, slots=True)
-class Inference:
+class Inference(NamedTuple):
     """A request for one inference, or the answer to it.
 
     Attributes:
@@ -73,11 +75,10 @@ class Inference:
     version: str
     id: str
     tensors: Mapping[str, Encoded]
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    parameters: Mapping[str, Parameter] = NO_PARAMETERS
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
+class Metadata(NamedTuple):
     """A model that a server holds; in a request, with the name and at most one version, the one asked for.
 
     Attributes:
@@ -89,8 +90,8 @@ class Metadata:
 
     name: str
     versions: tuple[str, ...]
-    inputs: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
-    outputs: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+    inputs: Mapping[str, tuple[str, tuple[int, ...]]] = MappingProxyType({})
+    outputs: Mapping[str, tuple[str, tuple[int, ...]]] = MappingProxyType({})
 
 
 def tail_name(manifest: Manifest) -> str:
@@ -116,12 +117,48 @@ def infer_reply(inference: Inference) -> Message:
     return _pack_inference(inference, header, header.outputs)
 
 
-def with_parameter(reply: Message, name: str, value: int) -> Message:
-    """The reply with one more parameter, known only once the rest had been written."""
-    # Protobuf reads messages that were written one after the other as one, and maps as their union.
+def completed(prepared: Message, id: str, *tensors: Buffer) -> Message:
+    """A request or a reply that was prepared without its id and the bytes of its tensors, with them.
+
+    Protobuf reads what was written one after the other as one message, so what is the same for each request of a
+    session need be written once.
+    """
+    name = id.encode()
+    if len(name) > MAX_ID_BYTES:
+        raise DecodeError(f"An id has at most {MAX_ID_BYTES} bytes, not {len(name)}.")
+    return Message(prepared.kind, prepared.header + _ID + bytes((len(name),)) + name, tensors)
+
+
+def timed(reply: Message, **durations_ns: int) -> Message:
+    """The reply with further parameters, for durations known only once the rest is written."""
     added = open_inference_pb2.ModelInferResponse()
-    added.parameters[name].int64_param = value
+    for name, duration_ns in durations_ns.items():
+        added.parameters[name].int64_param = duration_ns
     return Message(reply.kind, reply.header + added.SerializeToString(), reply.tensors)
+
+
+def read_timed(reply: Message, expected: Message) -> dict[str, Parameter] | None:
+    """The parameters that `timed` added to the reply expected; None when it is another, and must be read as a whole."""
+    if not reply.header.startswith(expected.header):
+        return None
+    try:
+        added = open_inference_pb2.ModelInferResponse.FromString(reply.header[len(expected.header) :])
+    except ProtobufDecodeError:
+        return None
+    return None if added.outputs else _unpack_parameters(added.parameters)
+
+
+def without_id(request: Message) -> tuple[Message, str] | None:
+    """Undo `completed` for a request; None when it does not end in an id, and must be read as a whole."""
+    header = request.header
+    at = header.rfind(_ID)
+    length = len(header) - at - 2
+    if at < 0 or not 0 <= length <= MAX_ID_BYTES or header[at + 1] != length:
+        return None
+    try:
+        return Message(request.kind, header[:at], request.tensors), header[at + 2 :].decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def read_infer_reply(message: Message) -> Inference:
@@ -194,6 +231,8 @@ def _unpack_inference(header: Any, described: Iterable[Any], contents: tuple[Buf
         entry.name: Encoded(entry.datatype, tuple(entry.shape), data, _unpack_parameters(entry.parameters))
         for entry, data in zip(entries, contents, strict=True)
     }
+    if len(header.id.encode()) > MAX_ID_BYTES:
+        raise DecodeError(f"An id has at most {MAX_ID_BYTES} bytes.")
     if len(tensors) != len(entries):
         raise DecodeError("Two tensors have one name.")
     return Inference(header.model_name, header.model_version, header.id, tensors, _unpack_parameters(header.parameters))

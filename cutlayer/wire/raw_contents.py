@@ -27,19 +27,23 @@ def split(message: bytes, field: int) -> tuple[bytes, tuple[memoryview, ...]]:
     Raises:
         DecodeError: The bytes are no protobuf message, or hold more tensors than allowed.
     """
-    view, wanted = memoryview(message), field << 3 | _BYTES
+    view, wanted, size = memoryview(message), field << 3 | _BYTES, len(message)
     rest: list[memoryview] = []
     tensors: list[memoryview] = []
     start = at = 0
-    while at < len(message):
-        field_start = at
-        tag, at = _read_varint(message, at)
-        value, end = _value(message, at, tag & 7)
-        if tag == wanted:
-            rest.append(view[start:field_start])
-            tensors.append(view[value:end])
-            start = end
-        at = end
+    try:
+        while at < size:
+            field_start = at
+            tag, at = _read_varint(message, at)
+            value, at = _value(message, at, tag & 7)
+            if tag == wanted:
+                rest.append(view[start:field_start])
+                tensors.append(view[value:at])
+                start = at
+    except IndexError:
+        at = size + 1
+    if at > size:
+        raise DecodeError("The message ends in the middle of a field.")
     if len(tensors) > MAX_TENSORS:
         raise DecodeError(f"A message holds at most {MAX_TENSORS} tensors, not {len(tensors)}.")
     rest.append(view[start:])
@@ -48,18 +52,14 @@ def split(message: bytes, field: int) -> tuple[bytes, tuple[memoryview, ...]]:
 
 def _value(message: bytes, at: int, wire_type: int) -> tuple[int, int]:
     """Where the value of a field begins and ends."""
-    if wire_type == _VARINT:
-        _, end = _read_varint(message, at)
-    elif wire_type == _BYTES:
+    if wire_type == _BYTES:
         length, at = _read_varint(message, at)
-        end = at + length
-    elif wire_type in (_FIXED64, _FIXED32):
-        end = at + (8 if wire_type == _FIXED64 else 4)
-    else:
-        raise DecodeError("The bytes are no protobuf message.")
-    if end > len(message):
-        raise DecodeError("The message ends in the middle of a field.")
-    return at, end
+        return at, at + length
+    if wire_type == _VARINT:
+        return at, _read_varint(message, at)[1]
+    if wire_type in (_FIXED64, _FIXED32):
+        return at, at + (8 if wire_type == _FIXED64 else 4)
+    raise DecodeError("The bytes are no protobuf message.")
 
 
 def _varint(value: int) -> bytes:
@@ -72,14 +72,14 @@ def _varint(value: int) -> bytes:
 
 
 def _read_varint(message: bytes, at: int) -> tuple[int, int]:
-    """A number of at most 64 bits, and where it ends."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(message):
-            raise DecodeError("The message ends in the middle of a number.")
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
+    """A number of at most 64 bits, and where it ends. Raises IndexError where the message ends first."""
+    byte = message[at]
+    if byte < 0x80:
+        return byte, at + 1
+    value = byte & 0x7F
+    for index in range(1, 10):
+        byte = message[at + index]
+        value |= (byte & 0x7F) << 7 * index
         if byte < 0x80:
-            return value, at
+            return value, at + index + 1
     raise DecodeError("A number is longer than 64 bits.")

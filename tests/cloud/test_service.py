@@ -5,12 +5,13 @@ import grpc
 import numpy as np
 import pytest
 
-from cloud.service import Service
+from cloud.service import MAX_PREPARED, Service
 from cloud.tail import OnnxTail
 from cutlayer.errors import DecodeError, Refused, SplitError
 from cutlayer.wire import open_inference_pb2 as pb
+from cutlayer.wire.codecs.base import decode
 from cutlayer.wire.codecs.raw import Raw
-from cutlayer.wire.message import Inference, Kind, Message, infer_request, read_infer_reply
+from cutlayer.wire.message import Inference, Kind, Message, completed, infer_request, read_infer_reply
 from tests.tiny_split import SMASHED, edge_at, images, serving, slowed, write_split
 
 
@@ -45,6 +46,35 @@ def test_the_answer_carries_id_version_and_durations(service, manifest):
     reply = ask(service, manifest, id="some id")
     assert (reply.id, reply.version, list(reply.tensors)) == ("some id", manifest.version, ["logits"])
     assert set(reply.parameters) == {"queue_ns", "decode_ns", "tail_ns", "reply_ns"}
+
+
+def test_requests_of_a_session_differ_in_id_and_bytes_and_are_checked_all_the_same(service, manifest):
+    prepared = infer_request(
+        Inference(
+            "tiny@relu", manifest.version, "", {"smashed": Raw().encode(np.zeros((1, *SMASHED.shape), np.float32))}
+        )
+    )
+    for number in range(3):
+        smashed = np.full((1, *SMASHED.shape), number, np.float32)
+        reply = read_infer_reply(service.handle(completed(prepared, f"s-{number}", smashed.tobytes()), 0))
+        assert reply.id == f"s-{number}"
+        np.testing.assert_array_equal(decode(reply.tensors["logits"]), service._tail(smashed))
+        for wrong in ((), (b"too short",), (smashed.tobytes(), b"another")):
+            with pytest.raises(DecodeError):
+                service.handle(completed(prepared, f"s-{number}", *wrong), 0)
+
+
+def test_what_was_prepared_does_not_grow_without_bound(service, manifest):
+    for number in range(MAX_PREPARED + 10):
+        request = Inference(
+            "tiny@relu",
+            "",
+            "",
+            {"smashed": Raw().encode(np.zeros((1, *SMASHED.shape), np.float32))},
+            {"session": number},
+        )
+        service.handle(completed(infer_request(request), "1", bytes(4 * SMASHED.size)), 0)
+        assert len(service._prepared) <= MAX_PREPARED
 
 
 def test_durations_are_those_of_the_clock(folder, manifest):

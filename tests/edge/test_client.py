@@ -2,11 +2,14 @@ import numpy as np
 import pytest
 
 from cloud.tail import OnnxTail
-from cutlayer.errors import DeadlineExceeded, SplitError, Unreachable
+from cutlayer.errors import DeadlineExceeded, DecodeError, SplitError, Unreachable
+from cutlayer.spec import Manifest
 from cutlayer.trace import STAGES
 from cutlayer.wire.codecs.fp16 import Float16
+from cutlayer.wire.codecs.raw import Raw
+from cutlayer.wire.message import Inference, Kind, Metadata, infer_reply, metadata_reply, read_infer_request
 from cutlayer.wire.transport import Timeouts, connect
-from tests.tiny_split import ADDRESSES, edge_at, images, serving, slowed, write_split
+from tests.tiny_split import ADDRESSES, CLASSES, edge_at, images, serving, slowed, write_split
 
 
 @pytest.fixture
@@ -90,3 +93,45 @@ def test_the_codec_travels_with_the_tensor(folder, transport):
     assert half.tensor_bytes * 2 == whole.tensor_bytes
     np.testing.assert_allclose(rounded, exact, atol=0.05)
     assert not np.array_equal(rounded, exact)
+
+
+class Scripted:
+    """A transport that shakes hands and answers each inference with what it was told to."""
+
+    def __init__(self, manifest, answer):
+        self.manifest, self.answer = manifest, answer
+
+    def request(self, message, timeout_s):
+        if message.kind is Kind.METADATA:
+            return metadata_reply(Metadata("tiny@relu", (self.manifest.version,)))
+        request = read_infer_request(message)
+        logits = Raw().encode(np.arange(CLASSES, dtype=np.float32)[None])
+        return infer_reply(
+            Inference(**{**request._asdict(), "tensors": {"logits": logits}, "parameters": {}, **self.answer})
+        )
+
+
+def answered(folder, **answer):
+    return edge_at(folder, Scripted(Manifest.load(folder), answer)).infer(images(1), 0)
+
+
+def test_another_server_of_the_protocol_may_answer(folder):
+    logits, trace = answered(folder, parameters={"triton": "yes"})
+    assert logits.tolist() == [[0, 1, 2]]
+    assert trace.tail_ns == trace.queue_ns == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"id": "another"},
+        {"tensors": {}},
+        {"tensors": {"smashed": Raw().encode(np.zeros((1, CLASSES), np.float32))}},
+        {"tensors": {"logits": Raw().encode(np.zeros((1, CLASSES + 1), np.float32))}},
+        {"parameters": {"tail_ns": "soon"}},
+        {"parameters": {"tail_ns": True}},
+    ],
+)
+def test_what_is_no_answer_to_the_request_is_an_error(folder, answer):
+    with pytest.raises(DecodeError):
+        answered(folder, **answer)

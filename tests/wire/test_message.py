@@ -10,6 +10,7 @@ from cutlayer.wire.message import (
     Kind,
     Message,
     Metadata,
+    completed,
     error_reply,
     infer_reply,
     infer_request,
@@ -20,7 +21,8 @@ from cutlayer.wire.message import (
     read_infer_request,
     read_metadata_reply,
     read_metadata_request,
-    with_parameter,
+    timed,
+    without_id,
 )
 
 text = st.text(max_size=20)
@@ -49,9 +51,37 @@ def test_a_bool_stays_a_bool_and_an_int_an_int():
     assert {name: type(value) for name, value in read.parameters.items()} == {"yes": bool, "one": int, "half": float}
 
 
-def test_a_parameter_can_be_added_after_the_rest_was_written():
-    reply = with_parameter(infer_reply(Inference("m", "v", "i", {}, {"queue_ns": 1})), "reply_ns", 2)
-    assert read_infer_reply(reply).parameters == {"queue_ns": 1, "reply_ns": 2}
+@given(inference=inferences, id=st.text(max_size=30))
+def test_a_request_can_be_prepared_before_its_id_and_its_bytes_are_known(inference, id):
+    contents = [tensor.data for tensor in inference.tensors.values()]
+    prepared = infer_request(inference._replace(id=""))
+    request = completed(prepared, id, *contents)
+    assert read_infer_request(request) == inference._replace(id=id)
+    ended = without_id(request)
+    if "\x1a" not in id:
+        assert ended == (prepared, id)
+    elif ended is not None:
+        assert ended[0].header != prepared.header
+
+
+def test_a_reply_can_be_prepared_before_its_durations_are_known():
+    whole = Encoded("UINT8", (3,), b"abc", {"codec": "raw"})
+    prepared = infer_reply(Inference("m", "v", "", {"logits": whole._replace(data=b"")}))
+    reply = read_infer_reply(timed(completed(prepared, "i", b"abc"), queue_ns=0, reply_ns=2))
+    assert reply == Inference("m", "v", "i", {"logits": whole}, {"queue_ns": 0, "reply_ns": 2})
+
+
+@given(noise=st.binary(max_size=60))
+def test_noise_does_not_end_in_an_id_or_does(noise):
+    ended = without_id(Message(Kind.INFER, noise))
+    assert ended is None or completed(ended[0], ended[1]).header == noise
+
+
+def test_ids_have_a_limit():
+    with pytest.raises(DecodeError, match="127"):
+        completed(Message(Kind.INFER, b""), "x" * 128)
+    with pytest.raises(DecodeError, match="127"):
+        read_infer_request(infer_request(Inference("m", "v", "x" * 128, {})))
 
 
 def test_metadata_survives_the_wire():

@@ -61,10 +61,10 @@ def test_whatever_protobuf_accepts_is_accepted(noise):
     if len(wanted.raw_input_contents) > 16:
         return
     try:
-        rest, values = split(noise, FIELD)
+        _, values = split(noise, FIELD)
     except DecodeError as error:
         # Groups: long deprecated, in no message of this protocol, and skipped by protobuf as unknown fields.
-        assert "no protobuf message" in str(error)
+        assert "no protobuf message" in str(error)  # noqa: PT017
         return
     assert [bytes(value) for value in values] == list(wanted.raw_input_contents)
 

@@ -8,7 +8,7 @@ import zmq
 from cutlayer.errors import ConfigError, DeadlineExceeded, DecodeError, Refused, Unreachable, WireError
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.transport import Address, Timeouts, connect, listen
-from cutlayer.wire.zmq_transport import PREFIX
+from cutlayer.wire.zmq_frames import PREFIX
 
 REAL = {"grpc": "grpc://127.0.0.1:0", "zmq": "zmq://127.0.0.1:0"}
 EVERY = {**REAL, "inprocess": "inprocess://echo"}

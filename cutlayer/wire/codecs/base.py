@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from functools import cache
 from math import prod
-from typing import Any, cast
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +35,10 @@ DATATYPES = {
 _NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+NO_PARAMETERS: Mapping[str, Parameter] = MappingProxyType({})
+
+
+class Encoded(NamedTuple):
     """A tensor as it travels: its bytes, and what it takes to read them.
 
     Attributes:
@@ -48,7 +51,7 @@ class Encoded:
     datatype: str
     shape: tuple[int, ...]
     data: Buffer
-    parameters: dict[str, Parameter] = field(default_factory=dict)
+    parameters: Mapping[str, Parameter] = NO_PARAMETERS
 
 
 class Codec:

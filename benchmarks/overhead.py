@@ -1,0 +1,186 @@
+"""What the testbed itself adds to a request: everything but head, tail and the bare transport.
+
+    .venv/bin/python benchmarks/overhead.py [--rounds 300] [--sides 32 224]
+
+VGG-11-BN cut at features.7 with random weights, batch 1, one thread a side, edge and cloud in two processes on
+loopback. A is the whole stack: pipeline, header, checks, service, durations. B is a loop that runs the same two ONNX
+sessions and sends the tensor's bytes and nothing else by the same library. A and B take turns within one run, and
+swap who goes first; the overhead is the median of their paired differences, in percent of A's median.
+
+Target: under 5 % and under 200 us.
+"""
+
+import argparse
+import gc
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import numpy as np
+import zmq
+from numpy.typing import NDArray
+
+from cloud.tail import OnnxTail
+from cutlayer.compute import tune_allocator
+from cutlayer.spec import Manifest, image_spec
+from cutlayer.trace import Columns, columns
+from cutlayer.wire.codecs.raw import Raw
+from cutlayer.wire.transport import connect
+from defenses.base import Defense
+from edge.client import Edge
+from edge.onnx_head import OnnxHead
+from edge.pipeline import Pipeline
+
+MODEL, CUT, CLASSES = "vgg11_bn", "features.7", 10
+WARMUP = 20
+COPY_BELOW_BYTES = 256 << 10
+LIMITS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+METHOD = "/bare/Call"
+OURS = ("encode", "queue", "decode", "reply", "unattributed")
+
+ROW = "{:<10}{:>11}{:>11}{:>10}{:>10}{:>8}{:>7}{:>5}   {}"
+
+Ask = Callable[[NDArray[np.float32]], bytes]
+
+
+def export(folder: Path, side: int) -> None:
+    """Write the split folder for square images of this side."""
+    from cutlayer.models.folder import save
+    from cutlayer.models.split import split
+    from cutlayer.models.zoo import build
+
+    spec = image_spec(3, side, side)
+    halves = split(build(MODEL, spec, CLASSES), CUT, spec)
+    save(folder, halves, model=MODEL, classes=CLASSES, defense={"name": "none"}, data=None)
+
+
+def bare_server(transport: str, folder: Path) -> None:
+    """B's server: bytes to array, tail, array to bytes. Prints its port, serves until it is killed."""
+    tune_allocator()
+    tail = OnnxTail(folder / "tail.onnx", threads=1)
+    shape = Manifest.load(folder).smashed.shape
+
+    def answer(data: bytes) -> bytes:
+        return tail(np.frombuffer(data, np.float32).reshape(1, *shape)).tobytes()
+
+    if transport == "zmq":
+        socket = zmq.Context.instance().socket(zmq.REP)
+        print(socket.bind_to_random_port("tcp://127.0.0.1"), flush=True)
+        while True:
+            socket.send(answer(socket.recv()))
+    handler = grpc.method_handlers_generic_handler(
+        "bare", {"Call": grpc.unary_unary_rpc_method_handler(lambda data, _: answer(data))}
+    )
+    server = grpc.server(ThreadPoolExecutor(16), handlers=[handler], options=LIMITS)
+    print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+    server.start()
+    server.wait_for_termination()
+
+
+def bare_client(transport: str, port: int) -> Ask:
+    """B's client: the bytes of the array there, the bytes of the logits back."""
+    if transport == "zmq":
+        socket = zmq.Context.instance().socket(zmq.REQ)
+        socket.linger, socket.copy_threshold = 0, COPY_BELOW_BYTES
+        socket.connect(f"tcp://127.0.0.1:{port}")
+
+        def ask(smashed: NDArray[np.float32]) -> bytes:
+            socket.send(smashed, copy=False)
+            return socket.recv()  # type: ignore[return-value]
+
+        return ask
+    call = grpc.insecure_channel(f"127.0.0.1:{port}", LIMITS).unary_unary(METHOD)
+    return lambda smashed: call(smashed.tobytes())  # type: ignore[no-any-return]
+
+
+@contextmanager
+def process(*words: object) -> Iterator[list[str]]:
+    """A server process; its first words."""
+    server = subprocess.Popen([sys.executable, *map(str, words)], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    try:
+        yield server.stdout.readline().split()
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def compare(transport: str, folder: Path, rounds: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Columns]:
+    """End-to-end ns of A and of B, round by round, and A's own account."""
+    manifest = Manifest.load(folder)
+    head = OnnxHead(folder / "head.onnx", threads=1)
+    image = np.random.default_rng(0).random((1, *manifest.input.shape), np.float32)
+    listen = ("--listen", f"{transport}://127.0.0.1:0", "--threads", 1)
+    with (
+        process("-m", "cutlayer.cli", "cloud", folder, *listen) as ready,
+        process(__file__, "--bare", transport, folder) as port,
+    ):
+        client = connect(ready[1])
+        edge, ask = Edge(manifest, Pipeline(head, Defense(), Raw()), client), bare_client(transport, int(port[0]))
+        traces = []
+
+        def ours() -> NDArray[np.float32]:
+            logits, trace = edge.infer(image, len(traces))
+            traces.append(trace)
+            return logits
+
+        def bare() -> NDArray[np.float32]:
+            return np.frombuffer(ask(head(image)), np.float32)
+
+        assert np.array_equal(ours().ravel(), bare())
+        gc.disable()
+        times = np.array([_timed(ours, bare, swap=index % 2 == 1) for index in range(WARMUP + rounds)])
+        gc.enable()
+        client.close()
+    return times[WARMUP:, 0], times[WARMUP:, 1], columns(traces[-rounds:])
+
+
+def _timed(a: Callable[[], object], b: Callable[[], object], swap: bool) -> tuple[int, int]:
+    taken = {}
+    for one in (b, a) if swap else (a, b):
+        start = time.perf_counter_ns()
+        one()
+        taken[one] = time.perf_counter_ns() - start
+    return taken[a], taken[b]
+
+
+def main() -> None:
+    """Print one row for each image size and transport."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--sides", type=int, nargs="+", default=[32, 224])
+    parser.add_argument("--bare", nargs=2, metavar=("TRANSPORT", "FOLDER"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.bare:
+        bare_server(options.bare[0], Path(options.bare[1]))
+    tune_allocator()
+    print(
+        ROW.format(
+            "input", "sends B", "transport", "A p50 us", "B p50 us", "A-B us", "A-B %", "n", "A's own account, us"
+        )
+    )
+    with tempfile.TemporaryDirectory() as work:
+        for side in options.sides:
+            folder = Path(work) / str(side)
+            # In a process of its own, so that torch is not in the one that measures.
+            exporting = multiprocessing.get_context("spawn").Process(target=export, args=(folder, side))
+            exporting.start()
+            exporting.join()
+            sends = Manifest.load(folder).smashed.nbytes
+            for transport in ("zmq", "grpc"):
+                ours, bare, account = compare(transport, folder, options.rounds)
+                a, b, extra = (float(np.median(x)) / 1e3 for x in (ours, bare, ours - bare))
+                stages = ", ".join(f"{stage} {np.median(account[f'{stage}_ns']) / 1e3:.0f}" for stage in OURS)
+                row = (f"3x{side}x{side}", f"{sends:,}", transport, f"{a:.0f}", f"{b:.0f}", f"{extra:.0f}")
+                print(ROW.format(*row, f"{100 * extra / a:.1f}", len(ours), stages), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""The server's end of the ZeroMQ transport."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from typing import Any
+
+import zmq
+
+from cutlayer.errors import ConfigError, WireError
+from cutlayer.wire.message import Message, error_reply
+from cutlayer.wire.transport import Address, Handler, Timeouts, log, refusal
+from cutlayer.wire.zmq_frames import correlation_of, open_socket, pack, unpack
+
+LAST_REPLIES_MS = 1000
+
+
+class ZmqServer:
+    """The server's end; see `Server`. One thread receives, works and replies, for one tail is computed at a time.
+
+    What arrives while it works waits in ZeroMQ's queues, so with several clients that wait counts as network.
+    """
+
+    def __init__(self, address: Address, handler: Handler, timeouts: Timeouts) -> None:
+        self._handler = handler
+        self._socket = open_socket(zmq.ROUTER, timeouts)
+        self._socket.router_mandatory = 1
+        self._socket.router_handover = 1
+        try:
+            self._socket.bind(f"tcp://{_numeric(address)}")
+        except (zmq.ZMQError, OSError) as error:
+            self._socket.close(linger=0)
+            raise WireError(f"Cannot listen at {address}: {str(error).lower()}.") from None
+        bound = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.address = Address(address.scheme, address.host, int(bound.rpartition(":")[2]))
+
+        context: Any = zmq.Context.instance()
+        wake = f"inproc://wake-{id(self)}"
+        self._stopped, self._stop = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+        self._stopped.bind(wake)
+        self._stop.connect(wake)
+        self._grace_s = 0.0
+        self._thread = threading.Thread(target=self._serve, name="zmq-server", daemon=True)
+        self._thread.start()
+
+    def close(self, grace_s: float = 5.0) -> None:
+        """See `Server.close`."""
+        if self._stop.closed:
+            return
+        self._grace_s = grace_s
+        self._stop.send(b"")
+        self._thread.join()
+        self._stop.close(linger=0)
+
+    def _serve(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._stopped, zmq.POLLIN)
+        while self._stopped not in dict(poller.poll()):
+            self._answer_one()
+        self._socket.unbind(self._socket.last_endpoint)
+        deadline = time.monotonic() + self._grace_s
+        while time.monotonic() < deadline and self._socket.poll(0):
+            self._answer_one()
+        self._stopped.close(linger=0)
+        self._socket.close(linger=LAST_REPLIES_MS)
+
+    def _answer_one(self) -> None:
+        client, *frames = self._socket.recv_multipart()
+        arrived_ns = time.monotonic_ns()
+        request = None
+        try:
+            request, _ = unpack(frames)
+            reply = self._handler.handle(request, arrived_ns)
+        except Exception as error:
+            reply = error_reply(refusal(error))
+        # A client that went away, or does not read its answers, is not waited for.
+        with contextlib.suppress(zmq.Again, zmq.ZMQError):
+            self._socket.send_multipart([client, *pack(reply, correlation_of(frames))], zmq.DONTWAIT, copy=False)
+        if request is not None:
+            self._after(request)
+
+    def _after(self, request: Message) -> None:
+        try:
+            self._handler.replied(request)
+        except Exception:
+            log.exception("work after a reply failed")
+
+
+def _numeric(address: Address) -> str:
+    """``host:port`` for binding, which takes no names."""
+    try:
+        host = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][4][0]
+    except socket.gaierror:
+        raise ConfigError(f"{address.host!r} is not the name of a machine.") from None
+    return Address(address.scheme, str(host), address.port).netloc
