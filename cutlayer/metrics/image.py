@@ -6,13 +6,12 @@ with zeros instead, as some published attacks do, lifts every score, for the two
 """
 
 import torch
+from skimage.metrics import structural_similarity
 from torch import Tensor
-from torch.nn import functional
 
 from cutlayer.metrics.base import Metric, check_images
 
 _WINDOW, _SIGMA = 11, 1.5
-_C1, _C2 = 0.01**2, 0.03**2
 
 
 def mse(reconstructions: Tensor, originals: Tensor) -> Tensor:
@@ -29,28 +28,14 @@ def psnr_db(reconstructions: Tensor, originals: Tensor) -> Tensor:
 def ssim(reconstructions: Tensor, originals: Tensor) -> Tensor:
     """Structural similarity of each image, ``(N,)`` in [-1, 1]: the mean over positions and channels.
 
-    In images of less than 11 pixels the window is the largest odd one that fits.
+    In images of less than 11 pixels the window is the largest odd one that fits, and sigma shrinks with it.
     """
     check_images(reconstructions, originals)
-    x, y = reconstructions.double(), originals.double()
-    window = _gaussian(min(_WINDOW, (min(x.shape[2:]) - 1) // 2 * 2 + 1)).to(x)
-
-    def local_mean(images: Tensor) -> Tensor:
-        planes = images.flatten(0, 1)[:, None]
-        return functional.conv2d(functional.conv2d(planes, window), window.mT)
-
-    mean_x, mean_y = local_mean(x), local_mean(y)
-    variance_x, variance_y = local_mean(x * x) - mean_x**2, local_mean(y * y) - mean_y**2
-    covariance = local_mean(x * y) - mean_x * mean_y
-    likeness = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
-    structure = (2 * covariance + _C2) / (variance_x + variance_y + _C2)
-    return (likeness * structure).reshape(len(x), -1).mean(1).to(reconstructions.dtype)
-
-
-def _gaussian(side: int) -> Tensor:
-    """One axis of the window, as a kernel ``(1, 1, 1, side)`` of sum 1."""
-    weights = torch.exp(-((torch.arange(side, dtype=torch.float64) - side // 2) ** 2) / (2 * _SIGMA**2))
-    return (weights / weights.sum())[None, None, None]
+    window = min(_WINDOW, (min(originals.shape[2:]) - 1) // 2 * 2 + 1)
+    settings = {"gaussian_weights": True, "sigma": _SIGMA * window / _WINDOW, "use_sample_covariance": False}
+    pairs = zip(originals.double().cpu().numpy(), reconstructions.double().cpu().numpy(), strict=True)
+    scores = [structural_similarity(x, y, channel_axis=0, data_range=1.0, **settings) for x, y in pairs]
+    return torch.tensor(scores, dtype=reconstructions.dtype)
 
 
 MSE = Metric("mse", "", "low", mse)

@@ -41,7 +41,7 @@ def test_scores_worked_out_by_hand():
 
 def test_a_small_image_gets_the_largest_odd_window_that_fits():
     x, y = pair(1, 1, 8, 9)
-    offsets = np.exp(-((np.arange(7) - 3) ** 2) / (2 * 1.5**2))
+    offsets = np.exp(-((np.arange(7) - 3) ** 2) / (2 * (1.5 * 7 / 11) ** 2))
     window = np.outer(offsets, offsets) / offsets.sum() ** 2
     values = []
     for top in range(2):
