@@ -16,17 +16,15 @@ from cloud.tap import Tap
 from cutlayer.errors import DecodeError, Refused, SplitError
 from cutlayer.spec import Manifest
 from cutlayer.wire.codecs.base import Encoded, as_bytes, decode
+from cutlayer.wire.handshake import Metadata, metadata_reply, read_metadata_request
 from cutlayer.wire.message import (
     PROTOCOL,
     Inference,
     Kind,
     Message,
-    Metadata,
     completed,
     infer_reply,
-    metadata_reply,
     read_infer_request,
-    read_metadata_request,
     tail_name,
     timed,
     without_id,

@@ -14,6 +14,7 @@ from cutlayer.errors import DecodeError, Refused, SplitError
 from cutlayer.spec import Manifest
 from cutlayer.trace import Trace
 from cutlayer.wire.codecs.base import Encoded, Parameter, decode
+from cutlayer.wire.handshake import metadata_request, read_metadata_reply
 from cutlayer.wire.message import (
     PROTOCOL,
     Inference,
@@ -21,9 +22,7 @@ from cutlayer.wire.message import (
     completed,
     infer_reply,
     infer_request,
-    metadata_request,
     read_infer_reply,
-    read_metadata_reply,
     read_timed,
     tail_name,
 )

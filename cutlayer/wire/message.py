@@ -6,17 +6,17 @@ contents. A transport moves it and the tensors, and never looks inside.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
-from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 from google.protobuf.message import Message as Protobuf
 
-from cutlayer.errors import DecodeError, Refused
+from cutlayer.errors import DecodeError
 from cutlayer.spec import Manifest
-from cutlayer.wire import error_pb2, open_inference_pb2
+from cutlayer.wire import open_inference_pb2
 from cutlayer.wire.codecs.base import MAX_TENSOR_BYTES, NO_PARAMETERS, Buffer, Encoded, Parameter
 
 PROTOCOL = 1
@@ -78,22 +78,6 @@ class Inference(NamedTuple):
     parameters: Mapping[str, Parameter] = NO_PARAMETERS
 
 
-class Metadata(NamedTuple):
-    """A model that a server holds; in a request, with the name and at most one version, the one asked for.
-
-    Attributes:
-        name: Of the tail.
-        versions: Those held.
-        inputs: Name to data type and shape, the batch axis being -1.
-        outputs: The same of what comes back.
-    """
-
-    name: str
-    versions: tuple[str, ...]
-    inputs: Mapping[str, tuple[str, tuple[int, ...]]] = MappingProxyType({})
-    outputs: Mapping[str, tuple[str, tuple[int, ...]]] = MappingProxyType({})
-
-
 def tail_name(manifest: Manifest) -> str:
     """What the tail of a split is called on the wire: ``vgg11_bn@features.7``."""
     return f"{manifest.model}@{manifest.cut}"
@@ -107,7 +91,7 @@ def infer_request(inference: Inference) -> Message:
 
 def read_infer_request(message: Message) -> Inference:
     """What `infer_request` was given. Raises DecodeError."""
-    header = _parse(open_inference_pb2.ModelInferRequest, message)
+    header = parse(open_inference_pb2.ModelInferRequest, message)
     return _unpack_inference(header, header.inputs, message.tensors)
 
 
@@ -150,65 +134,19 @@ def read_timed(reply: Message, expected: Message) -> dict[str, Parameter] | None
 
 def without_id(request: Message) -> tuple[Message, str] | None:
     """Undo `completed` for a request; None when it does not end in an id, and must be read as a whole."""
-    header = request.header
-    at = header.rfind(_ID)
-    length = len(header) - at - 2
-    if at < 0 or not 0 <= length <= MAX_ID_BYTES or header[at + 1] != length:
-        return None
-    try:
-        return Message(request.kind, header[:at], request.tensors), header[at + 2 :].decode()
-    except UnicodeDecodeError:
-        return None
+    header, at = request.header, len(request.header)
+    earliest = max(0, at - 2 - MAX_ID_BYTES)
+    while (at := header.rfind(_ID, earliest, at)) >= 0:
+        if header[at + 1 : at + 2] == bytes((len(header) - at - 2 & 0xFF,)):
+            with contextlib.suppress(UnicodeDecodeError):
+                return Message(request.kind, header[:at], request.tensors), header[at + 2 :].decode()
+    return None
 
 
 def read_infer_reply(message: Message) -> Inference:
     """What `infer_reply` was given. Raises DecodeError."""
-    header = _parse(open_inference_pb2.ModelInferResponse, message)
+    header = parse(open_inference_pb2.ModelInferResponse, message)
     return _unpack_inference(header, header.outputs, message.tensors)
-
-
-def metadata_request(model: str, version: str) -> Message:
-    """The message that asks which model a server holds: the handshake."""
-    return Message(
-        Kind.METADATA, open_inference_pb2.ModelMetadataRequest(name=model, version=version).SerializeToString()
-    )
-
-
-def read_metadata_request(message: Message) -> Metadata:
-    """The model asked for. Raises DecodeError."""
-    header = _parse(open_inference_pb2.ModelMetadataRequest, message)
-    return Metadata(header.name, (header.version,) if header.version else ())
-
-
-def metadata_reply(metadata: Metadata) -> Message:
-    """The message that says which model a server holds."""
-    header = open_inference_pb2.ModelMetadataResponse(
-        name=metadata.name, versions=metadata.versions, platform="cutlayer"
-    )
-    for described, tensors in ((header.inputs, metadata.inputs), (header.outputs, metadata.outputs)):
-        for name, (datatype, shape) in tensors.items():
-            described.add(name=name, datatype=datatype, shape=shape)
-    return Message(Kind.METADATA, header.SerializeToString())
-
-
-def read_metadata_reply(message: Message) -> Metadata:
-    """What `metadata_reply` was given. Raises DecodeError."""
-    header = _parse(open_inference_pb2.ModelMetadataResponse, message)
-    inputs, outputs = (
-        {t.name: (t.datatype, tuple(t.shape)) for t in tensors} for tensors in (header.inputs, header.outputs)
-    )
-    return Metadata(header.name, tuple(header.versions), inputs, outputs)
-
-
-def error_reply(refused: Refused) -> Message:
-    """The message that says why a request is not answered."""
-    return Message(Kind.ERROR, error_pb2.Error(code=refused.code, message=str(refused)).SerializeToString())
-
-
-def read_error_reply(message: Message) -> Refused:
-    """The error to raise at the client. Raises DecodeError."""
-    header = _parse(error_pb2.Error, message)
-    return Refused(header.code, header.message)
 
 
 def _pack_inference(inference: Inference, header: Any, described: Any) -> Message:
@@ -252,7 +190,8 @@ def _unpack_parameters(parameters: Any) -> dict[str, Parameter]:
     return {name: getattr(value, field) for name, value, field in chosen if field}
 
 
-def _parse(kind: type[AnyProtobuf], message: Message) -> AnyProtobuf:
+def parse(kind: type[AnyProtobuf], message: Message) -> AnyProtobuf:
+    """The header as a protobuf object of this class. Raises DecodeError."""
     if len(message.header) > MAX_HEADER_BYTES:
         raise DecodeError(f"A header of {len(message.header)} bytes is beyond the limit of {MAX_HEADER_BYTES}.")
     try:

@@ -25,6 +25,9 @@ COPY_BELOW_BYTES = 256 << 10
 
 HIGH_WATER_MARK = 16
 
+LOOK_UP_MS = 100
+"""How often a wait for a message is interrupted, to see whether there is still something to wait for."""
+
 
 def pack(message: Message, correlation: int) -> list[Buffer]:
     """The frames of a message."""

@@ -6,14 +6,14 @@ import contextlib
 import socket
 import threading
 import time
-from typing import Any
 
 import zmq
 
 from cutlayer.errors import ConfigError, WireError
-from cutlayer.wire.message import Message, error_reply
+from cutlayer.wire.handshake import error_reply
+from cutlayer.wire.message import Message
 from cutlayer.wire.transport import Address, Handler, Timeouts, log, refusal
-from cutlayer.wire.zmq_frames import correlation_of, open_socket, pack, unpack
+from cutlayer.wire.zmq_frames import LOOK_UP_MS, correlation_of, open_socket, pack, unpack
 
 LAST_REPLIES_MS = 1000
 
@@ -37,35 +37,24 @@ class ZmqServer:
         bound = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self.address = Address(address.scheme, address.host, int(bound.rpartition(":")[2]))
 
-        context: Any = zmq.Context.instance()
-        wake = f"inproc://wake-{id(self)}"
-        self._stopped, self._stop = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
-        self._stopped.bind(wake)
-        self._stop.connect(wake)
-        self._grace_s = 0.0
+        self._socket.rcvtimeo = LOOK_UP_MS
+        self._grace_s: float | None = None
         self._thread = threading.Thread(target=self._serve, name="zmq-server", daemon=True)
         self._thread.start()
 
     def close(self, grace_s: float = 5.0) -> None:
         """See `Server.close`."""
-        if self._stop.closed:
-            return
         self._grace_s = grace_s
-        self._stop.send(b"")
         self._thread.join()
-        self._stop.close(linger=0)
 
     def _serve(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._stopped, zmq.POLLIN)
-        while self._stopped not in dict(poller.poll()):
-            self._answer_one()
+        while self._grace_s is None:
+            with contextlib.suppress(zmq.Again):
+                self._answer_one()
         self._socket.unbind(self._socket.last_endpoint)
         deadline = time.monotonic() + self._grace_s
         while time.monotonic() < deadline and self._socket.poll(0):
             self._answer_one()
-        self._stopped.close(linger=0)
         self._socket.close(linger=LAST_REPLIES_MS)
 
     def _answer_one(self) -> None:
