@@ -13,6 +13,7 @@ Target: under 5 % and under 200 us.
 import argparse
 import gc
 import multiprocessing
+import os
 import subprocess
 import sys
 import tempfile

@@ -7,7 +7,7 @@ The file (.npz) holds the columns of `cutlayer.trace.Trace`, one row for each re
     first_request_ns           from connecting to the first answer, the handshake included
     warmup_end_to_end          ns, the requests between the first and those that count
     kernel_bytes               for each request, as the kernel counts what left; -1 where it does not say
-    peak_rss_bytes             of the device's process
+    peak_rss_bytes             of the device's process, from connecting on; its data set is part of it
 """
 
 from __future__ import annotations

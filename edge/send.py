@@ -16,7 +16,7 @@ from cutlayer.spec import Manifest
 from cutlayer.wire.transport import Address, Timeouts
 from cutlayer.wire.transport import connect as connect_to
 from edge.client import Edge
-from edge.footprint import sent_bytes
+from edge.footprint import restart_peak_rss, sent_bytes
 from edge.onnx_head import OnnxHead
 from edge.pipeline import Head, Pipeline
 from edge.record import Recorder, Sent, Summary
@@ -73,6 +73,7 @@ def send(
     pipeline = Pipeline(open_head(folder, manifest, head, threads), protect, CODECS.make(codec))
     port, recorder = Address.parse(connect).port, Recorder()
 
+    restart_peak_rss()
     start_ns = time.monotonic_ns()
     transport = connect_to(connect, timeouts, insecure=insecure)
     # A collection in the middle of a request would be booked on whatever stage it falls in.
