@@ -163,6 +163,9 @@ def main() -> None:
         bare_server(options.bare[0], Path(options.bare[1]))
     tune_allocator()
     print(
+        f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; measure on a quiet machine, with two cores at least"
+    )
+    print(
         ROW.format(
             "input", "sends B", "transport", "A p50 us", "B p50 us", "A-B us", "A-B %", "n", "A's own account, us"
         )

@@ -64,7 +64,6 @@ def send(
         SplitError: The folder is damaged, or the server holds another split.
         WireError: The server went away or did not answer in time. What had been measured is in the record.
     """
-    tune_allocator()
     timeouts = timeouts or Timeouts()
     manifest = Manifest.load(folder)
     splits = _splits(data, manifest, data_root, seed)
@@ -73,6 +72,8 @@ def send(
     pipeline = Pipeline(open_head(folder, manifest, head, threads), protect, CODECS.make(codec))
     port, recorder = Address.parse(connect).port, Recorder()
 
+    # Not before the data set is read: a tuned allocator keeps what that took.
+    tune_allocator()
     restart_peak_rss()
     start_ns = time.monotonic_ns()
     transport = connect_to(connect, timeouts, insecure=insecure)
