@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,9 @@ class Access(IntEnum):
 
 
 Query = Callable[[Tensor], Tensor]
-"""``(N, C, H, W)`` in [0, 1] -> ``(N, *smashed.shape)``, exactly as the server would receive it; fresh noise at each call."""
+"""``(N, C, H, W)`` in [0, 1] -> ``(N, *smashed.shape)``, as the server would receive it; fresh noise each time."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class View:
         _ = self.query
         return replace(self, _query=query)
 
-    def _granted(self, name: str, value: Any) -> Any:
+    def _granted(self, name: str, value: T | None) -> T:
         if value is None:
             raise WithheldError(f"This threat model withholds the {name} from the attacker.")
         return value
@@ -113,7 +115,7 @@ class Attack:
         raise NotImplementedError(f"{type(self).__name__} lacks invert()")
 
     def invert_releases(self, releases: Tensor) -> Tensor:
-        """Reconstruct from several releases of each input, ``(n_releases, N, *smashed.shape)``; the first unless overridden."""
+        """Reconstruct from releases of each input, ``(n_releases, N, *smashed.shape)``; the first unless overridden."""
         return self.invert(releases[0])
 
     def __repr__(self) -> str:
