@@ -1,0 +1,92 @@
+"""The ends of a decoder: any smashed data becomes a grid of features, any grid gets the size of the image.
+
+A grid is padded, doubled and cropped about its center. So the features of a network that does not pad its convolutions
+keep their place in the image: 8x8 features with a stride of 2 in 28x28 pixels become 14x14, then 28x28. Those of a
+network that pads divide the image evenly and need neither. Token sequences (ViT) and channels-last grids (Swin) become
+channels-first grids; any other vector passes through a linear layer.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, pad
+
+
+class Grid(nn.Module):
+    """Bring smashed data of any shape into ``(N, channels, height, width)``.
+
+    Attributes:
+        doublings: How often to double the grid on the way to the image.
+    """
+
+    def __init__(self, smashed: tuple[int, ...], image: tuple[int, ...]) -> None:
+        super().__init__()
+        self.linear = nn.Sequential()
+        self.layout = "channels first"
+        if len(smashed) == 3 and smashed[0] == smashed[1] != smashed[2]:  # swin: (h, w, channels)
+            self.layout = "channels last"
+            self.height, self.width, self.channels = smashed
+        elif len(smashed) == 3:
+            self.channels, self.height, self.width = smashed
+        elif (
+            len(smashed) == 2 and (side := math.isqrt(smashed[0])) > 1 and smashed[0] - side**2 in (0, 1)
+        ):  # vit: (tokens, channels)
+            self.layout = "tokens"
+            self.height, self.width, self.channels = side, side, smashed[1]
+        else:
+            self.layout = "vector"
+            self.channels, self.height, self.width = 64, math.ceil(image[1] / 4), math.ceil(image[2] / 4)
+            values = self.channels * self.height * self.width
+            self.linear = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(smashed), values))
+        scale = min(image[1] / self.height, image[2] / self.width)
+        self.doublings = 2 if self.layout == "vector" else max(0, math.floor(math.log2(scale)))
+
+    def forward(self, smashed: Tensor) -> Tensor:
+        """``(N, *smashed)`` -> ``(N, channels, height, width)``."""
+        if self.layout == "channels first":
+            return smashed
+        if self.layout == "channels last":
+            return smashed.permute(0, 3, 1, 2)
+        if self.layout == "tokens":  # a class token, if there is one, comes first
+            smashed = smashed[:, -self.height * self.width :].mT
+        flat: Tensor = self.linear(smashed)
+        return flat.reshape(-1, self.channels, self.height, self.width)
+
+
+class Standardize(nn.Module):
+    """Subtract a fixed mean and divide by a fixed deviation, one of each per channel; `measure` sets them."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels, 1, 1))
+        self.register_buffer("deviation", torch.ones(channels, 1, 1))
+
+    def measure(self, grid: Tensor) -> None:
+        """Take both from ``(N, channels, h, w)``; a channel that never changes keeps its scale."""
+        deviation, mean = torch.std_mean(grid, dim=(0, 2, 3), keepdim=True)
+        self.mean.copy_(mean[0])
+        self.deviation.copy_(torch.where(deviation[0] > 0, deviation[0], 1.0))
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """``(N, channels, h, w)``, same shape out."""
+        return (grid - self.mean) / self.deviation
+
+
+class Fit(nn.Module):
+    """Give a grid this height and width: pad or crop about the center; average where it is at least twice too large."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.size = height, width
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """``(N, C, h, w)`` -> ``(N, C, height, width)``."""
+        height, width = self.size
+        if min(grid.shape[2] / height, grid.shape[3] / width) >= 2:
+            return adaptive_avg_pool2d(grid, self.size)
+        top, left = (height - grid.shape[2]) // 2, (width - grid.shape[3]) // 2
+        return pad(grid, (left, width - grid.shape[3] - left, top, height - grid.shape[2] - top))
