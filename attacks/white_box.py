@@ -1,0 +1,152 @@
+"""White-box inversion: search the image whose smashed data, computed with the head's own weights, is what was received.
+
+    x* = argmin  ||protect(head(x)) - v||^2  +  tv * TV(x)        (rMLE; He, Zhang, Lee, ACSAC 2019)
+
+Zecheng He, Tianwei Zhang, Ruby B. Lee. Model Inversion Attacks Against Collaborative Inference, ACSAC 2019; code
+github.com/zechenghe/Inverse_Collaborative_Inference @f010aed. Threat model: the attacker holds the head's weights and
+the defense's code and settings, not its random draws. The expectation over those is that of Athalye et al., ICML 2018.
+
+Learning rate and weight of TV decide what this attack finds, by many dB, and no loss can rank them: a weight of 0 has
+the least loss, however noisy its image. So the attacker rehearses: it has the device release a few images of the
+attacker's own, inverts them with every setting, and keeps the setting that came nearest to the images it knows. No
+victim's image is looked at.
+
+Differs from the paper:
+
+- All images are one batch with a summed loss. Adam works element by element, so each goes the way it would go alone.
+- The settings are chosen by rehearsal, not for each cut by hand; the learning rate falls to zero along a cosine.
+- As in the authors' code and not their text, both terms are means and TV is that of squared differences. The first term
+  is divided by the variance of the smashed data, so that one grid of weights serves all cuts.
+- Pixels are clipped to [0, 1] after every step, not once at the end; with a weight of 0 that alone is worth several dB.
+- Adam without AMSGrad and with an epsilon of 1e-8 (theirs: 1e-3); the start is gray in pixels.
+- bfloat16 where the processor is faster that way, for the first nine tenths of the steps.
+"""
+
+import copy
+import itertools
+from collections import Counter
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from attacks.base import Access, Attack, View
+from attacks.oracle import auxiliary_images, release
+from cutlayer.compute import autocast
+from cutlayer.models.graph import trace
+
+CHUNK = 256
+"""Images optimized together."""
+EXACT_TAIL = 0.1
+"""Share of the steps, the last ones, that are always float32."""
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+"""Of Adam."""
+
+
+class WhiteBox(Attack):
+    """Optimize the image itself, by gradients through the head.
+
+    Args:
+        iterations: Adam steps.
+        lr: Learning rates to rehearse, in pixel units.
+        tv: Weights of total variation to rehearse.
+        rehearsal: Auxiliary images inverted with every setting to choose one; with a single setting none are.
+        expectation: Draws of a random defense at each step.
+        bf16: Allow bfloat16 where the processor is faster that way.
+    """
+
+    needs = Access.WHITE_BOX
+
+    def __init__(
+        self,
+        iterations: int = 1000,
+        lr: tuple[float, ...] = (0.5, 0.1),
+        tv: tuple[float, ...] = (0.0, 0.01, 0.1, 1.0),
+        rehearsal: int = 4,
+        expectation: int = 1,
+        bf16: bool = True,
+    ) -> None:
+        self.iterations = iterations
+        self.lr = tuple(lr)
+        self.tv = tuple(tv)
+        self.rehearsal = rehearsal
+        self.expectation = expectation
+        self.bf16 = bf16
+
+    def fit(self, view: View) -> None:
+        """Freeze a copy of the head; choose learning rate and weight of TV on the attacker's own images."""
+        self._head = freeze(view.head).to(view.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._defense, self._random, self._device = view.defense, view.random, view.device
+        self._rng = np.random.default_rng(view.seed)
+        self._shape = view.input.shape
+        images = auxiliary_images(view, self.rehearsal)
+        smashed = release(view.query, images, view.device)
+        self._scale = float(smashed.var().clamp(min=1e-12))
+        grid = list(itertools.product(self.lr, self.tv))
+        self._setting = grid[0]
+        if len(grid) > 1:
+            each = torch.tensor(grid).repeat_interleave(len(images), dim=0)
+            found = self._search(smashed.repeat(len(grid), *[1] * (smashed.ndim - 1)), each[:, 0], each[:, 1])
+            errors = (found.reshape(len(grid), *images.shape) - images.to(found)).square().flatten(1).mean(dim=1)
+            self._setting = grid[int(errors.argmin())]
+
+    def invert(self, smashed: Tensor) -> Tensor:
+        """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""
+        lr, tv = (torch.full((len(smashed),), value) for value in self._setting)
+        return self._search(smashed.to(self._device), lr, tv).to(smashed.device)
+
+    def _search(self, smashed: Tensor, lr: Tensor, tv: Tensor) -> Tensor:
+        parts = zip(*(torch.split(part, CHUNK) for part in (smashed, lr, tv)), strict=True)
+        return torch.cat([self._optimize(v, a.to(v), b.to(v)) for v, a, b in parts])
+
+    def _optimize(self, smashed: Tensor, lr: Tensor, tv: Tensor) -> Tensor:
+        """Run Adam on one batch; learning rates and weights of TV, ``(N,)``, are each image's own."""
+        x = torch.full((len(smashed), *self._shape), 0.5, device=smashed.device)
+        x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+        mean, square = torch.zeros_like(x), torch.zeros_like(x)
+        for step in range(self.iterations):
+            fast = self.bf16 and step < (1 - EXACT_TAIL) * self.iterations
+            with autocast(smashed.device, enabled=fast):
+                output = self._head(x)
+            loss = self._misfit(output.float(), smashed) + tv * total_variation(x)
+            (gradient,) = torch.autograd.grad(loss.sum(), x)
+            with torch.no_grad():
+                mean.lerp_(gradient, 1 - BETAS[0])
+                square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+                decay = 0.5 * (1 + np.cos(np.pi * step / self.iterations))
+                rate = (lr * decay / (1 - BETAS[0] ** (step + 1))).view(-1, 1, 1, 1)
+                x -= rate * mean / ((square / (1 - BETAS[1] ** (step + 1))).sqrt_() + EPSILON)
+                x.clamp_(0, 1)
+        return x.detach().contiguous()
+
+    def _misfit(self, output: Tensor, smashed: Tensor) -> Tensor:
+        """``(N,)``: mean squared difference to what was received, over its variance and over draws of the defense."""
+        draws = self.expectation if self._random else 1
+        released = torch.stack([self._defense.protect(output, self._rng) for _ in range(draws)])
+        return (released - smashed).square().flatten(2).mean(dim=(0, 2)) / self._scale
+
+
+def total_variation(x: Tensor) -> Tensor:
+    """``(N, C, H, W)`` -> ``(N,)``, mean squared difference of vertical neighbors plus that of horizontal ones."""
+    return x.diff(dim=2).square().flatten(1).mean(dim=1) + x.diff(dim=3).square().flatten(1).mean(dim=1)
+
+
+def freeze(head: nn.Module) -> nn.Module:
+    """A copy in eval mode without gradients for its weights, batch normalization folded into the convolutions."""
+    frozen = trace(copy.deepcopy(head))
+    modules = dict(frozen.named_modules())
+    calls = [node for node in frozen.graph.nodes if node.op == "call_module"]
+    once = {name for name, count in Counter(node.target for node in calls).items() if count == 1}
+    for node in calls:
+        before = node.args[0]
+        if before not in calls or len(before.users) > 1 or not {node.target, before.target} <= once:
+            continue
+        convolution, norm = modules[before.target], modules[node.target]
+        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats:
+            frozen.set_submodule(before.target, fuse_conv_bn_eval(convolution, norm))
+            node.replace_all_uses_with(before)
+            frozen.graph.erase_node(node)
+    frozen.recompile()
+    frozen.delete_all_unused_submodules()
+    return frozen.requires_grad_(False)
