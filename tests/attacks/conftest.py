@@ -1,0 +1,51 @@
+"""Views of small victims, as the runner would build them."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attacks.base import Access, View
+from cutlayer.data.splits import Dataset
+from cutlayer.spec import TensorSpec
+from defenses.base import Defense
+from tests.attacks.victims import IMAGE, smooth_images
+
+MakeView = Callable[..., View]
+
+
+@pytest.fixture
+def make_view() -> MakeView:
+    """A view of a head and a defense, with the oracle that the runner would build from them."""
+
+    def make(head: nn.Module, defense: Defense | None = None, access: Access = Access.WHITE_BOX, n: int = 400) -> View:
+        defense = defense or Defense()
+        rng = np.random.default_rng(7)
+
+        @torch.no_grad()
+        def query(images: Tensor) -> Tensor:
+            return defense.protect(head(images), rng)
+
+        images = smooth_images(n, seed=1)
+        return View(
+            input=TensorSpec(IMAGE, "float32", 0.0, 1.0),
+            smashed=TensorSpec(tuple(query(images[:1]).shape[1:])),
+            auxiliary=Dataset(images.numpy(), np.zeros(n, np.int64)),
+            tail=nn.Identity(),
+            device=torch.device("cpu"),
+            seed=0,
+            random=defense.random,
+            _query=query if access >= Access.BLACK_BOX else None,
+            _head=head if access >= Access.WHITE_BOX else None,
+            _defense=defense if access >= Access.WHITE_BOX else None,
+        )
+
+    return make
+
+
+@pytest.fixture
+def private() -> Tensor:
+    """The victims' images, ``(32, 1, 6, 6)``."""
+    return smooth_images(32, seed=2)

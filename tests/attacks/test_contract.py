@@ -1,0 +1,111 @@
+"""What every attack promises, checked over the whole registry, and the brackets that none may leave."""
+
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from attacks.base import Access, Attack
+from cutlayer.errors import WithheldError
+from cutlayer.registry import ATTACKS
+from tests.attacks.victims import Noise, constant_head, convolutional_head, linear_head
+
+
+class Row(NamedTuple):
+    name: str
+    options: dict[str, Any]
+
+    def make(self) -> Attack:
+        return ATTACKS.make(self.name, **self.options)
+
+
+ROWS = [
+    Row("mean-image", {}),
+    Row("nearest", {}),
+    Row("nearest", {"metric": "cosine", "n_auxiliary": 50}),
+    Row("ridge", {}),
+    Row("ridge", {"max_system": 50}),
+    Row("decoder", {"capacity": "conv_normN0C16", "epochs": 2}),
+    Row("decoder", {"capacity": "he-small", "epochs": 2, "auxiliary": "noise"}),
+    Row("white-box", {"iterations": 20}),
+    Row("averaging", {"n_releases": 3}),
+    Row("averaging", {"attack": "white-box", "n_releases": 2, "options": {"iterations": 5}}),
+]
+each = pytest.mark.parametrize("row", ROWS, ids=lambda row: repr(row.make()))
+
+
+def test_the_table_covers_the_registry():
+    assert {row.name for row in ROWS} == set(ATTACKS)
+
+
+@each
+@pytest.mark.parametrize("sigma", [0.0, 0.3])
+@pytest.mark.parametrize("n", [1, 5])
+def test_gives_one_image_in_range_for_each_input(row, sigma, n, make_view, private):
+    view, attack = make_view(convolutional_head(), Noise(sigma)), row.make()
+    attack.fit(view)
+    releases = torch.stack([view.query(private[:n]) for _ in range(attack.n_releases)])
+    kept = releases.clone()
+    for images in (attack.invert_releases(releases), attack.invert(releases[0])):
+        assert images.shape == (n, 1, 6, 6)
+        assert images.dtype == torch.float32
+        assert not images.requires_grad
+        assert images.min() >= 0
+        assert images.max() <= 1
+    assert torch.equal(releases, kept), "what the tap recorded was changed in place"
+
+
+@each
+def test_one_seed_one_result(row, make_view, private):
+    def result():
+        view, attack = make_view(convolutional_head(), Noise(0.1)), row.make()
+        attack.fit(view)
+        return attack.invert_releases(torch.stack([view.query(private[:3]) for _ in range(attack.n_releases)]))
+
+    before = torch.random.get_rng_state()
+    torch.testing.assert_close(result(), result(), rtol=0, atol=1e-5)
+    assert torch.equal(torch.random.get_rng_state(), before), "global randomness was touched"
+
+
+@each
+def test_leaves_the_victims_head_alone(row, make_view):
+    head = convolutional_head().train()
+    row.make().fit(make_view(head))
+    assert head.training
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in head.parameters())
+
+
+@each
+@pytest.mark.parametrize("access", Access)
+def test_reaches_for_nothing_that_is_withheld(row, access, make_view):
+    view, attack = make_view(convolutional_head(), access=access), row.make()
+    if access < attack.needs:
+        with pytest.raises(WithheldError):
+            attack.fit(view)
+    else:
+        attack.fit(view)
+
+
+@each
+def test_options_are_kept_under_their_names(row):
+    attack = row.make()
+    for option in ATTACKS.options(row.name):
+        assert f"{option}={getattr(attack, option)!r}" in repr(attack)
+
+
+@each
+def test_nothing_beats_the_mean_image_when_nothing_is_told(row, make_view, private):
+    view, attack, floor = make_view(constant_head()), row.make(), ATTACKS.make("mean-image")
+    for one in (attack, floor):
+        one.fit(view)
+    received = view.query(private)
+    error, least = ((one.invert(received) - private).square().mean() for one in (attack, floor))
+    assert 10 * torch.log10(least / error) < 0.1
+
+
+@pytest.mark.parametrize(("name", "options", "least_db"), [("ridge", {}, 55), ("white-box", {"iterations": 600}, 60)])
+def test_an_invertible_head_hides_nothing(name, options, least_db, make_view, private):
+    view, attack = make_view(linear_head()), ATTACKS.make(name, **options)
+    attack.fit(view)
+    error = (attack.invert(view.query(private)) - private).square().flatten(1).mean(dim=1)
+    assert (-10 * torch.log10(error)).mean() > least_db
