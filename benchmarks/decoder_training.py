@@ -1,0 +1,67 @@
+"""Training a decoder: as `attacks.decoder` does it, against a plain float32 loop.
+
+.venv/bin/python benchmarks/decoder_training.py
+"""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch.nn.functional import mse_loss
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from attacks.decoder import Decoder
+from attacks.ladder import build
+from benchmarks.interleaved import compare
+from benchmarks.victim import CUT, MODEL, images, view
+from cutlayer.compute import has_fast_bf16, tune_allocator
+
+N_IMAGES, BATCH = 640, 64
+
+
+def prepare_plain(capacity: str) -> Callable[[], int]:
+    """Eager, float32, contiguous, with the C library's own allocator settings."""
+    seen = view(N_IMAGES)
+    truth = images(N_IMAGES, seed=1)
+    network = build(capacity, seen.smashed.shape, seen.input.shape)
+    optimizer = torch.optim.Adam(network.parameters())
+
+    def work() -> int:
+        smashed = seen.query(truth)
+        network.train()
+        for rows in torch.randperm(N_IMAGES).split(BATCH):
+            optimizer.zero_grad()
+            mse_loss(network(smashed[rows]), truth[rows]).backward()
+            optimizer.step()
+        return N_IMAGES
+
+    return work
+
+
+def prepare_ours(capacity: str) -> Callable[[], int]:
+    """One epoch of the attack, its query of the device and its validation included."""
+    tune_allocator()
+    seen = view(N_IMAGES)
+
+    def work() -> int:
+        Decoder(capacity, epochs=1, batch=BATCH).fit(seen)
+        return N_IMAGES
+
+    return work
+
+
+def main() -> None:
+    """One table for each capacity."""
+    precision = "bfloat16" if has_fast_bf16() else "float32 (this processor has no fast bfloat16)"
+    for capacity in ("conv_normN0C16", "res_normN4C64"):
+        print(f"{capacity} for {MODEL} at {CUT}, one epoch of {N_IMAGES} images, {torch.get_num_threads()} threads")
+        compare(
+            {"plain float32": partial(prepare_plain, capacity), f"ours, {precision}": partial(prepare_ours, capacity)}
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Side-by-side timing: each contender in a process of its own, taking turns, so that all meet the same machine.
+
+Processes of their own because some settings, the allocator's above all, hold for a whole process.
+"""
+
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+
+Prepare = Callable[[], Callable[[], int]]
+"""Sets up once, in its process; gives a function that does the work and returns how many images that was."""
+
+
+def compare(contenders: Mapping[str, Prepare], rounds: int = 5) -> dict[str, float]:
+    """Time the contenders in turn and print a table; the first is what the others are compared with.
+
+    Returns:
+        Median seconds per image of each.
+    """
+    context = multiprocessing.get_context("spawn")
+    ends: dict[str, Connection] = {}
+    for name, prepare in contenders.items():
+        ends[name], child = context.Pipe()
+        context.Process(target=_contend, args=(prepare, child), daemon=True).start()
+    for end in ends.values():
+        end.recv()  # ready, and warmed up by one turn that does not count
+    seconds: dict[str, list[float]] = {name: [] for name in ends}
+    for _ in range(rounds):
+        for name, end in ends.items():
+            end.send("go")
+            seconds[name].append(end.recv())
+    for end in ends.values():
+        end.send(None)
+    first = next(iter(seconds))
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    print(f"{'':40}  ms/image       min       max     ratio   (median of {rounds} rounds, taken in turn)")
+    for name, values in seconds.items():
+        ratio = statistics.median(a / b for a, b in zip(seconds[first], values, strict=True))
+        figures = [1e3 * value for value in (medians[name], min(values), max(values))]
+        print(f"{name:40}" + "".join(f"{figure:10.3f}" for figure in figures) + f"{ratio:9.2f}x")
+    return medians
+
+
+def _contend(prepare: Prepare, parent: Connection) -> None:
+    work = prepare()
+    work()
+    parent.send("ready")
+    while parent.recv():
+        start = time.perf_counter()
+        n_images = work()
+        parent.send((time.perf_counter() - start) / n_images)

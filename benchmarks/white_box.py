@@ -1,0 +1,104 @@
+"""White-box inversion: all images as one batch, against the loop over single images of the published code.
+
+    .venv/bin/python benchmarks/white_box.py
+
+Prints seconds per image and ratios, and how far the reconstructions of the loop, of float32 and of bfloat16 lie apart.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from attacks.white_box import WhiteBox, total_variation
+from benchmarks.interleaved import compare
+from benchmarks.victim import CUT, MODEL, images, view
+from cutlayer.compute import has_fast_bf16, tune_allocator
+
+BATCH, LOOPED, STEPS = 64, 2, 50
+LR, TV = 0.1, 0.01
+
+
+def one_by_one(head: nn.Module, received: Tensor, scale: float, steps: int) -> Tensor:
+    """The published way: one image, one optimizer, the head as it is; the same objective, steps and rates as ours."""
+    found = []
+    for smashed in received.split(1):
+        x = torch.full((1, 3, 32, 32), 0.5, requires_grad=True)
+        optimizer = torch.optim.Adam([x], LR)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss = (head(x) - smashed).square().mean() / scale + TV * total_variation(x).sum()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            with torch.no_grad():
+                x.clamp_(0, 1)
+        found.append(x.detach())
+    return torch.cat(found)
+
+
+def fitted(bf16: bool, steps: int) -> tuple[WhiteBox, Tensor]:
+    """The attack, ready, and what it is to invert."""
+    seen = view(8)
+    attack = WhiteBox(iterations=steps, lr=(LR,), tv=(TV,), bf16=bf16)
+    attack.fit(seen)
+    return attack, seen.query(images(BATCH, seed=2))
+
+
+def prepare_loop() -> Callable[[], int]:
+    """The published way, for `compare`."""
+    attack, received = fitted(bf16=False, steps=STEPS)
+    head = view(8).head
+
+    def work() -> int:
+        one_by_one(head, received[:LOOPED], attack._scale, STEPS)
+        return LOOPED
+
+    return work
+
+
+def prepare_batch(bf16: bool) -> Callable[[], int]:
+    """Ours, for `compare`."""
+    tune_allocator()
+    attack, received = fitted(bf16, STEPS)
+
+    def work() -> int:
+        attack.invert(received)
+        return BATCH
+
+    return work
+
+
+def psnr_db(a: Tensor, b: Tensor) -> float:
+    """Mean over images."""
+    return float((-10 * torch.log10((a - b).square().flatten(1).mean(dim=1))).mean())
+
+
+def main() -> None:
+    """Time, then compare the results."""
+    print(f"{MODEL} at {CUT}, {STEPS} steps, {BATCH} images in a batch, {torch.get_num_threads()} threads")
+    contenders = {"one image at a time, float32": prepare_loop, "one batch, float32": partial(prepare_batch, False)}
+    if has_fast_bf16():
+        contenders["one batch, bfloat16, last tenth float32"] = partial(prepare_batch, True)
+    compare(contenders)
+    steps, truth = 300, images(BATCH, seed=2)
+    exact, received = fitted(bf16=False, steps=steps)
+    batched = exact.invert(received)
+    looped = one_by_one(view(8).head, received[:LOOPED], exact._scale, steps)
+    fast = fitted(bf16=True, steps=steps)[0].invert(received)
+    print(f"after {steps} steps, mean PSNR:")
+    print(f"  loop     {psnr_db(looped, truth[:LOOPED]):6.2f} dB (n={LOOPED})")
+    print(f"  float32  {psnr_db(batched[:LOOPED], truth[:LOOPED]):6.2f} dB on the same", end="")
+    print(f"; largest pixel difference to the loop {(looped - batched[:LOOPED]).abs().max():.1e}")
+    print(f"  float32  {psnr_db(batched, truth):6.2f} dB (n={BATCH})")
+    print(f"  bfloat16 {psnr_db(fast, truth):6.2f} dB (n={BATCH})")
+
+
+if __name__ == "__main__":
+    main()
