@@ -39,8 +39,11 @@ lint: $(READY) ## Format check, linter, types, import contracts
 	$(BIN)/lint-imports
 
 .PHONY: proto
-proto: $(READY) ## Regenerate the message classes from proto/
-	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=. --pyi_out=. proto/cutlayer/wire/*.proto
+proto: $(READY) ## Regenerate the message classes from proto/, by the oldest generator, for old runtimes refuse what newer ones write
+	$(PYTHON) -m venv $(VENV)-proto
+	$(VENV)-proto/bin/python -m pip install --quiet grpcio-tools==1.66.2
+	$(VENV)-proto/bin/python -m grpc_tools.protoc -I proto --python_out=. --pyi_out=. proto/cutlayer/wire/*.proto
+	rm -rf $(VENV)-proto
 
 .PHONY: lock
 lock: ## Resolve the newest versions and write requirements.lock

@@ -104,7 +104,9 @@ class Manifest:
                 known[key] = TensorSpec(**{**known[key], "shape": tuple(known[key]["shape"])})
             manifest = cls(**known)
         except FileNotFoundError:
-            raise SplitError(f"{folder} is no split folder: it has no {MANIFEST}; make one with `cutlayer split`.") from None
+            raise SplitError(
+                f"{folder} is no split folder: it has no {MANIFEST}; make one with `cutlayer split`."
+            ) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SplitError(f"{path} is damaged ({error}); make the folder again with `cutlayer split`.") from None
         if data.get("format") != FORMAT or data.get("version") != manifest.version:
@@ -122,7 +124,9 @@ class Manifest:
             if name not in self.files or not path.exists():
                 raise SplitError(f"{path} is missing; copy it from the folder that `cutlayer split` wrote.")
             if sha256(path) != self.files[name]:
-                raise SplitError(f"{path} is not the file that {MANIFEST} was written for; copy the whole folder again.")
+                raise SplitError(
+                    f"{path} is not the file that {MANIFEST} was written for; copy the whole folder again."
+                )
 
 
 def sha256(path: Path) -> str:

@@ -93,8 +93,10 @@ def attack(
         images, invert_s = _seconds(lambda releases=releases: attack.invert_releases(releases).float().cpu())
         if one is observed[0]:
             records.write_arrays(path.with_suffix(".npz"), {"images": _bytes(images[:SHOWN].numpy())})
-        about = {"attack": label.partition(" ")[0], "label": label, "access": attack.needs.name}
-        about |= {
+        about = {
+            "attack": label.partition(" ")[0],
+            "label": label,
+            "access": attack.needs.name,
             "deployment": one.deployment.label,
             "n_releases": attack.n_releases,
             "fit_s": fit_s,

@@ -20,7 +20,7 @@ FLOORS = ("mean-image",)
 
 
 def flags(
-    rows: list[dict[str, Any]], data: Splits, n_private: int, random: bool, undefended: bool
+    rows: Sequence[dict[str, Any]], data: Splits, n_private: int, random: bool, undefended: bool
 ) -> list[dict[str, str]]:
     """Every flag that the rows of one experiment raise, as ``{"flag", "text"}``."""
     found = [

@@ -14,6 +14,7 @@ from cutlayer.experiment.score import CANDIDATES
 from cutlayer.metrics.interval import proportion
 from cutlayer.spec import Manifest
 from cutlayer.trace import LEAST_SAMPLES, STAGES, percentile
+from edge.record import UNKNOWN
 
 Result = dict[str, Any]
 SCHEMA = 1
@@ -83,7 +84,7 @@ def cost(observed: Observed) -> dict[str, Any]:
         "first_request_ns": int(record["first_request_ns"]),
         "tensor_bytes": int(np.median(timed["tensor_bytes"])),
         "message_bytes": int(np.median(timed["message_bytes"])),
-        "kernel_bytes": int(record["kernel_bytes"]) if record["kernel_bytes"] >= 0 else None,
+        "kernel_bytes": None if int(record["kernel_bytes"]) == UNKNOWN else int(record["kernel_bytes"]),
         "edge_peak_rss_bytes": int(record["peak_rss_bytes"]),
         "energy_j": None,
         "energy_source": "none",
