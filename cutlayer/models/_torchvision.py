@@ -19,9 +19,9 @@ except RuntimeError as _error:
     for _name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[_name]
     # The declarations live as long as this object.
-    _library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    _library = torch.library.Library("torchvision", "DEF")
     for _operator in ("nms", "qnms"):
-        _library.define(_operator + _BOXES)  # type: ignore[no-untyped-call]
+        _library.define(_operator + _BOXES)
     torchvision = importlib.import_module("torchvision")
 
 models = torchvision.models
