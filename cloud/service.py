@@ -29,6 +29,7 @@ from cutlayer.wire.message import (
     timed,
     without_id,
 )
+from cutlayer.wire.transport import Caller, refusal
 
 MAX_PREPARED = 256
 
@@ -65,8 +66,17 @@ class Service:
             outputs={"logits": ("FP32", (-1, manifest.classes))},
         )
 
-    def handle(self, request: Message, arrived_ns: int) -> Message:
+    def submit(self, request: Message, arrived_ns: int, caller: Caller, *, lend: bool = False) -> None:
         """See `cutlayer.wire.transport.Handler`."""
+        answer: Message | Refused
+        try:
+            answer = self.handle(request, arrived_ns)
+        except Exception as error:
+            answer = refusal(error)
+        caller.answer(answer, lambda: self.replied(request))
+
+    def handle(self, request: Message, arrived_ns: int) -> Message:
+        """The answer to a request. Raises the reason to refuse it."""
         if request.kind is Kind.METADATA:
             asked = read_metadata_request(request)
             self._check(asked.name, asked.versions)

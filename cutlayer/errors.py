@@ -56,8 +56,9 @@ class Refused(WireError):
 
     Attributes:
         code: Short upper-case name, one of those listed in `proto/README.md`.
+        retry_after_ms: When to ask again; 0 where asking again does not help.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, retry_after_ms: int = 0) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.retry_after_ms = code, retry_after_ms

@@ -8,7 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, NoReturn
 
 import grpc
 
@@ -21,6 +22,9 @@ from cutlayer.wire.transport import Address, Handler, Timeouts, refusal
 
 SERVICE = "inference.GRPCInferenceService"
 RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS = 7, 6
+
+RETRY_AFTER = "retry-after-ms"
+"""Trailing metadata of a refusal: when to ask again."""
 
 WORKERS = 16
 MAX_WAITING = 64
@@ -89,7 +93,9 @@ class Grpc:
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
             self._connected = False
             return Unreachable(f"The connection to {self._address} was lost: {details}")
-        return Refused(code.name, details)
+        trailing = dict(error.trailing_metadata() or ())
+        retry_after = str(trailing.get(RETRY_AFTER, ""))
+        return Refused(code.name, details, int(retry_after) if retry_after.isdecimal() else 0)
 
 
 class GrpcServer:
@@ -145,23 +151,57 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
         arrived_ns = time.monotonic_ns()
         try:
             request = Message(kind, *split(data, RAW_INPUT_CONTENTS))
-            # gRPC runs the callback once the answer and its status have been sent.
-            context.add_callback(lambda: self._handler.replied(request))
-            reply = self._handler.handle(request, arrived_ns)
-        except Exception as error:
-            refused = refusal(error)
-            context.abort(getattr(grpc.StatusCode, refused.code, grpc.StatusCode.UNKNOWN), str(refused))
+        except DecodeError as error:
+            _abort(context, refusal(error))
+        caller = _Call(context)
+        self._handler.submit(request, arrived_ns, caller, lend=True)
+        reply = caller.wait()
+        if isinstance(reply, Refused):
+            _abort(context, reply)
         return join(reply.header, reply.tensors, RAW_OUTPUT_CONTENTS)
 
     def _model_ready(self, data: bytes, context: grpc.ServicerContext) -> bytes:
         # ModelReadyRequest and ModelMetadataRequest have the same fields.
-        try:
-            self._handler.handle(Message(Kind.METADATA, data), time.monotonic_ns())
-        except DecodeError as error:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except Refused:
-            return open_inference_pb2.ModelReadyResponse(ready=False).SerializeToString()
-        return open_inference_pb2.ModelReadyResponse(ready=True).SerializeToString()
+        caller = _Call(context)
+        self._handler.submit(Message(Kind.METADATA, data), time.monotonic_ns(), caller, lend=True)
+        reply = caller.wait()
+        if isinstance(reply, Refused) and reply.code == "INVALID_ARGUMENT":
+            _abort(context, reply)
+        return open_inference_pb2.ModelReadyResponse(ready=not isinstance(reply, Refused)).SerializeToString()
+
+
+class _Call:
+    """A thread of gRPC's that waits for the answer to one call; see `Caller`."""
+
+    def __init__(self, context: grpc.ServicerContext) -> None:
+        self.client = context.peer()
+        self._context = context
+        self._given: SimpleQueue[Message | Refused] = SimpleQueue()
+        if not context.add_callback(self._ended):
+            self._ended()
+
+    def gone(self) -> bool:
+        return not self._context.is_active()
+
+    def answer(self, reply: Message | Refused, sent: Callable[[], None]) -> None:
+        # gRPC runs the callback once the answer and its status have been sent.
+        if not self._context.add_callback(sent):
+            sent()
+        self._given.put(reply)
+
+    def wait(self) -> Message | Refused:
+        """The answer, or that nobody waits any more."""
+        return self._given.get()
+
+    def _ended(self) -> None:
+        self._given.put(Refused("CANCELLED", "The client went away."))
+
+
+def _abort(context: grpc.ServicerContext, refused: Refused) -> NoReturn:
+    if refused.retry_after_ms:
+        context.set_trailing_metadata(((RETRY_AFTER, str(refused.retry_after_ms)),))
+    context.abort(getattr(grpc.StatusCode, refused.code, grpc.StatusCode.UNKNOWN), str(refused))
+    raise AssertionError("gRPC's abort raises.")
 
 
 def _server_metadata(data: bytes, context: grpc.ServicerContext) -> bytes:

@@ -62,10 +62,11 @@ def read_metadata_reply(message: Message) -> Metadata:
 
 def error_reply(refused: Refused) -> Message:
     """The message that says why a request is not answered."""
-    return Message(Kind.ERROR, error_pb2.Error(code=refused.code, message=str(refused)).SerializeToString())
+    header = error_pb2.Error(code=refused.code, message=str(refused), retry_after_ms=refused.retry_after_ms)
+    return Message(Kind.ERROR, header.SerializeToString())
 
 
 def read_error_reply(message: Message) -> Refused:
     """The error to raise at the client. Raises DecodeError."""
     header = parse(error_pb2.Error, message)
-    return Refused(header.code, header.message)
+    return Refused(header.code, header.message, header.retry_after_ms)

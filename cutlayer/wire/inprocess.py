@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
 from typing import ClassVar
 
-from cutlayer.errors import DeadlineExceeded, Unreachable, WireError
+from cutlayer.errors import DeadlineExceeded, Refused, Unreachable, WireError
 from cutlayer.wire.message import Message
-from cutlayer.wire.transport import Address, Handler, Timeouts, refusal
+from cutlayer.wire.transport import Address, Handler, Timeouts
 
 
 class InProcess:
-    """The client's end. A deadline is noticed once the call is over, for the caller's thread does the work."""
+    """The client's end. While the caller's thread does the work, a deadline is noticed only once that is over."""
 
     servers: ClassVar[dict[str, InProcessServer]] = {}
 
@@ -31,19 +33,39 @@ class InProcess:
         server = self.servers.get(self._address.host)
         if server is None:
             raise Unreachable(f"Nobody listens at {self._address} in this process.")
-        arrived_ns = time.monotonic_ns()
-        try:
-            reply = server.handler.handle(message, arrived_ns)
-        except Exception as error:
-            raise refusal(error) from None
-        finally:
-            server.handler.replied(message)
+        caller, arrived_ns = _Waiting(), time.monotonic_ns()
+        server.handler.submit(message, arrived_ns, caller, lend=True)
+        if not caller.answered.acquire(timeout=timeout_s):
+            caller.left = True
+            raise DeadlineExceeded(f"{self._address} did not answer within {timeout_s:g} s.")
+        if isinstance(caller.reply, Refused):
+            raise caller.reply
         if time.monotonic_ns() - arrived_ns > timeout_s * 1e9:
             raise DeadlineExceeded(f"{self._address} took longer than {timeout_s:g} s.")
-        return reply
+        return caller.reply
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+class _Waiting:
+    """The caller's thread; see `Caller`."""
+
+    reply: Message | Refused
+
+    def __init__(self) -> None:
+        self.client = threading.get_ident()
+        self.left = False
+        self.answered = threading.Lock()
+        self.answered.acquire()
+
+    def gone(self) -> bool:
+        return self.left
+
+    def answer(self, reply: Message | Refused, sent: Callable[[], None]) -> None:
+        self.reply = reply
+        self.answered.release()
+        sent()
 
 
 class InProcessServer:

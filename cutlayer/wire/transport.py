@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -97,22 +98,40 @@ class Transport(Protocol):
         """Give up the connection, at once."""
 
 
+class Caller(Protocol):
+    """Whoever waits for the answer to one request, as its transport knows him. Used by any thread."""
+
+    @property
+    def client(self) -> Hashable:
+        """The same for all requests of a connection: clients take turns."""
+
+    def gone(self) -> bool:
+        """Whether nobody waits any more, so that the request need not be worked on."""
+
+    def answer(self, reply: Message | Refused, sent: Callable[[], None]) -> None:
+        """Send the answer; called once, and never waits for the network.
+
+        Args:
+            reply: The answer, or why there is none.
+            sent: To be called once the answer has left, or cannot leave. Its time is nobody's latency.
+        """
+
+
 class Handler(Protocol):
     """What a server does with a request; `cloud.service.Service` is one."""
 
-    def handle(self, request: Message, arrived_ns: int) -> Message:
-        """The answer. Called by several threads at a time.
+    def submit(self, request: Message, arrived_ns: int, caller: Caller, *, lend: bool = False) -> None:
+        """Take a request, whose answer goes to the caller, perhaps by another thread, perhaps before this returns.
+
+        Called by several threads at a time; raises nothing.
 
         Args:
             request: What arrived.
             arrived_ns: `time.monotonic_ns` when it had arrived.
-
-        Raises:
-            CutlayerError: The reason to refuse; see `refusal`.
+            caller: Gets exactly one answer, unless he is gone.
+            lend: Whether the calling thread may compute, as one that would only wait for the answer does: a hop to
+                another thread is saved. Otherwise this returns at once.
         """
-
-    def replied(self, request: Message) -> None:
-        """Called once the answer to this request has left, refusals included. Its time is nobody's latency."""
 
 
 class Server(Protocol):
@@ -148,7 +167,7 @@ def listen(address: str, handler: Handler, timeouts: Timeouts | None = None, *, 
 
 
 def refusal(error: Exception) -> Refused:
-    """What to tell the client about an error in a handler. Only errors raised on purpose show their text."""
+    """What to tell the client about an error. Only errors raised on purpose show their text."""
     if isinstance(error, Refused):
         return error
     if isinstance(error, DecodeError):

@@ -6,13 +6,15 @@ import contextlib
 import socket
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import zmq
 
-from cutlayer.errors import ConfigError, WireError
+from cutlayer.errors import ConfigError, DecodeError, Refused, WireError
 from cutlayer.wire.handshake import error_reply
 from cutlayer.wire.message import Message
-from cutlayer.wire.transport import Address, Handler, Timeouts, log, refusal
+from cutlayer.wire.transport import Address, Handler, Timeouts, refusal
 from cutlayer.wire.zmq_frames import LOOK_UP_MS, correlation_of, open_socket, pack, unpack
 
 LAST_REPLIES_MS = 1000
@@ -60,23 +62,32 @@ class ZmqServer:
     def _answer_one(self) -> None:
         client, *frames = self._socket.recv_multipart()
         arrived_ns = time.monotonic_ns()
-        request = None
+        caller = _Peer(self._socket, client, correlation_of(frames))
         try:
             request, _ = unpack(frames)
-            reply = self._handler.handle(request, arrived_ns)
-        except Exception as error:
-            reply = error_reply(refusal(error))
+        except DecodeError as error:
+            caller.answer(refusal(error), lambda: None)
+            return
+        # Answered before this returns, for no other thread submits requests.
+        self._handler.submit(request, arrived_ns, caller, lend=True)
+
+
+class _Peer:
+    """Whoever waits for the answer to one request; see `Caller`."""
+
+    def __init__(self, socket: Any, client: bytes, correlation: int) -> None:
+        self.client = client
+        self._socket, self._correlation = socket, correlation
+
+    def gone(self) -> bool:
+        return False
+
+    def answer(self, reply: Message | Refused, sent: Callable[[], None]) -> None:
+        message = error_reply(reply) if isinstance(reply, Refused) else reply
         # A client that went away, or does not read its answers, is not waited for.
         with contextlib.suppress(zmq.Again, zmq.ZMQError):
-            self._socket.send_multipart([client, *pack(reply, correlation_of(frames))], zmq.DONTWAIT, copy=False)
-        if request is not None:
-            self._after(request)
-
-    def _after(self, request: Message) -> None:
-        try:
-            self._handler.replied(request)
-        except Exception:
-            log.exception("work after a reply failed")
+            self._socket.send_multipart([self.client, *pack(message, self._correlation)], zmq.DONTWAIT, copy=False)
+        sent()
 
 
 def _numeric(address: Address) -> str:

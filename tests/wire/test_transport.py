@@ -7,7 +7,7 @@ import zmq
 
 from cutlayer.errors import ConfigError, DeadlineExceeded, DecodeError, Refused, Unreachable, WireError
 from cutlayer.wire.message import Kind, Message
-from cutlayer.wire.transport import Address, Timeouts, connect, listen
+from cutlayer.wire.transport import Address, Timeouts, connect, listen, refusal
 from cutlayer.wire.zmq_frames import PREFIX
 
 REAL = {"grpc": "grpc://127.0.0.1:0", "zmq": "zmq://127.0.0.1:0"}
@@ -21,7 +21,14 @@ class Echo:
     def __init__(self):
         self.after, self.go_on, self.seen = [], threading.Event(), threading.Event()
 
-    def handle(self, request, arrived_ns):
+    def submit(self, request, arrived_ns, caller, *, lend=False):
+        try:
+            answer = self.handle(request)
+        except Exception as error:
+            answer = refusal(error)
+        caller.answer(answer, lambda: self.after.append(request.header))
+
+    def handle(self, request):
         self.seen.set()
         if request.header == b"wait":
             self.go_on.wait(10)
@@ -32,9 +39,6 @@ class Echo:
         if request.header == b"fail":
             raise ZeroDivisionError("a secret of the server")
         return Message(request.kind, request.header, tuple(bytes(t) for t in request.tensors))
-
-    def replied(self, request):
-        self.after.append(request.header)
 
 
 @pytest.fixture
@@ -145,7 +149,7 @@ def test_closing_answers_what_has_arrived(serve, address):
 
 
 def _waits(echo):
-    def handle(request, arrived_ns):
+    def handle(request):
         echo.seen.set()
         echo.go_on.wait(10)
         return request
