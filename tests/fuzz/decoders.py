@@ -1,0 +1,101 @@
+"""Every function that reads bytes from the network, given almost the right ones: it reads them or says DecodeError."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+from collections import Counter
+from collections.abc import Callable
+
+import psutil
+
+from cutlayer.errors import DecodeError
+from cutlayer.wire.codecs.base import decode
+from cutlayer.wire.handshake import read_error_reply, read_metadata_reply, read_metadata_request
+from cutlayer.wire.message import Kind, Message, read_infer_reply, read_infer_request, without_id
+from cutlayer.wire.raw_contents import split
+from cutlayer.wire.zmq_frames import unpack
+from tests.fuzz.mutate import REPLY_FIELD, REQUEST_FIELD, Frames, grpc_frames, mutants, replies, requests, zmq_frames
+
+HANG_S = 60
+LONGEST_SENTENCE = 2000
+"""An error that repeats what it was sent is no sentence, and gRPC carries none of more than 8 KB."""
+
+SPLIT = ("tiny@relu", "0" * 16, (3, 2, 6, 6))
+
+
+def grpc_request(frames: Frames) -> None:
+    _read(Message(Kind.INFER, *split(b"".join(frames), REQUEST_FIELD)))
+
+
+def zmq_request(frames: Frames) -> None:
+    _read(unpack(list(frames))[0])
+
+
+def grpc_reply(frames: Frames) -> None:
+    _read_reply(Message(Kind.INFER, *split(b"".join(frames), REPLY_FIELD)))
+
+
+def zmq_reply(frames: Frames) -> None:
+    _read_reply(unpack(list(frames))[0])
+
+
+def _read(message: Message) -> None:
+    without_id(message)
+    if message.kind is Kind.METADATA:
+        read_metadata_request(message)
+    elif message.kind is Kind.INFER:
+        for tensor in read_infer_request(message).tensors.values():
+            decode(tensor)
+
+
+def _read_reply(message: Message) -> None:
+    if message.kind is Kind.METADATA:
+        read_metadata_reply(message)
+    elif message.kind is Kind.ERROR:
+        str(read_error_reply(message))
+    else:
+        for tensor in read_infer_reply(message).tensors.values():
+            decode(tensor)
+
+
+INFERENCES = [message for message in requests(*SPLIT) if message.kind is Kind.INFER]
+
+READERS: dict[str, tuple[Callable[[Frames], None], list[Frames]]] = {
+    "gRPC requests": (grpc_request, grpc_frames(INFERENCES, REQUEST_FIELD)),
+    "ZeroMQ requests": (zmq_request, zmq_frames(requests(*SPLIT))),
+    "gRPC replies": (grpc_reply, grpc_frames(replies((3, 3))[:1], REPLY_FIELD)),
+    "ZeroMQ replies": (zmq_reply, zmq_frames(replies((3, 3)))),
+}
+
+
+def fuzz(name: str, n: int, seed: int) -> Counter[str]:
+    """How many frames were read, and how many refused.
+
+    Raises:
+        AssertionError: With the frames in it: another error than DecodeError, or one that is no sentence.
+    """
+    read, corpus = READERS[name]
+    for whole in corpus:
+        read(whole)
+    outcomes: Counter[str] = Counter()
+    for number, frames in enumerate(mutants(corpus, n, seed)):
+        if number % 1000 == 0:
+            faulthandler.dump_traceback_later(HANG_S, exit=True)
+        try:
+            read(frames)
+            outcomes["read"] += 1
+        except DecodeError as error:
+            outcomes["refused"] += 1
+            if len(str(error)) > LONGEST_SENTENCE:
+                raise AssertionError(f"{len(str(error))} characters in answer to {frames!r:.4000}") from error
+        except Exception as error:
+            raise AssertionError(f"{type(error).__name__} for {frames!r:.4000}") from error
+    faulthandler.cancel_dump_traceback_later()
+    return outcomes
+
+
+def resident_bytes() -> int:
+    """Of this process, once what is garbage has been collected."""
+    gc.collect()
+    return int(psutil.Process().memory_info().rss)

@@ -1,0 +1,156 @@
+"""Frames that are almost messages: whole ones from every writer we have, spoiled at random from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from cutlayer.errors import ConfigError, Refused
+from cutlayer.registry import CODECS
+from cutlayer.wire import open_inference_pb2 as pb
+from cutlayer.wire.handshake import Metadata, error_reply, metadata_reply, metadata_request
+from cutlayer.wire.message import Inference, Message, completed, infer_reply, infer_request, timed
+from cutlayer.wire.raw_contents import join
+from cutlayer.wire.zmq_frames import pack
+
+REQUEST_FIELD, REPLY_FIELD = 7, 6
+EXTREMES = (0, 1, -1, 2, 127, 128, 255, 1 << 15, 1 << 31, (1 << 31) - 1, 1 << 32, (1 << 63) - 1, -(1 << 63))
+WORDS = ("", "raw", "FP32", "INT8", "BOOL", "codec", "smashed", "\0", "é" * 40, "x" * 5000, "../../etc/passwd", "nan")
+
+Frames = list[bytes]
+
+
+def requests(model: str, version: str, shape: tuple[int, ...], seed: int = 0) -> list[Message]:
+    """Requests that a server of this split answers, one or more for each codec."""
+    rng, made = np.random.default_rng(seed), []
+    smashed = np.maximum(rng.normal(size=shape), 0).astype(np.float32)
+    for name in CODECS:
+        try:
+            tensor = CODECS.make(name).encode(smashed)
+        except (ConfigError, TypeError):
+            continue  # needs an option, or a package that is not here
+        parameters = {"protocol": 1, "session": "fuzz", "defense": "none"}
+        prepared = infer_request(Inference(model, version, "", {"smashed": tensor._replace(data=b"")}, parameters))
+        made.append(completed(prepared, f"fuzz-{name}", tensor.data))
+    made += [metadata_request(model, version), metadata_request(model, "")]
+    return made
+
+
+def replies(shape: tuple[int, ...]) -> list[Message]:
+    """What a server says, for the fuzzing of clients."""
+    logits = CODECS.make("raw").encode(np.ones(shape, np.float32))
+    metadata = Metadata("m@c", ("v",), {"smashed": ("FP32", (-1, 2, 3))}, {"logits": ("FP32", (-1, 3))})
+    inference = infer_reply(Inference("m@c", "v", "id", {"logits": logits}))
+    return [
+        timed(inference, queue_ns=1, decode_ns=2, tail_ns=3, reply_ns=4),
+        metadata_reply(metadata),
+        error_reply(Refused("NOT_FOUND", "There is none.")),
+    ]
+
+
+def grpc_frames(messages: list[Message], field: int) -> list[Frames]:
+    """As they cross HTTP/2: one piece each."""
+    return [[join(message.header, message.tensors, field)] for message in messages]
+
+
+def zmq_frames(messages: list[Message]) -> list[Frames]:
+    """As they cross ZeroMQ: prefix and header, then the tensors."""
+    return [[bytes(part) for part in pack(message, 7)] for message in messages]
+
+
+def mutants(corpus: list[Frames], n: int, seed: int) -> Iterator[Frames]:
+    """So many frames: one in ten noise, the others spoiled copies of the corpus, up to four faults each."""
+    rng = np.random.default_rng(seed)
+    for _ in range(n):
+        if rng.random() < 0.1:
+            yield [rng.bytes(int(rng.integers(0, 300))) for _ in range(int(rng.integers(1, 4)))]
+            continue
+        frames = list(corpus[rng.integers(len(corpus))])
+        for _ in range(int(rng.integers(1, 5))):
+            _spoil(frames, corpus, rng)
+        yield frames
+
+
+def _spoil(frames: Frames, corpus: list[Frames], rng: np.random.Generator) -> None:
+    kind = rng.random()
+    which = int(rng.integers(len(frames))) if frames else 0
+    if not frames or kind < 0.03:
+        frames.append(rng.bytes(int(rng.integers(0, 40))))
+    elif kind < 0.06:
+        frames.pop(which)
+    elif kind < 0.3:
+        frames[which] = _described_wrongly(frames[which], rng)
+    else:
+        frames[which] = _bytes_spoiled(frames[which], corpus, rng)
+
+
+def _bytes_spoiled(data: bytes, corpus: list[Frames], rng: np.random.Generator) -> bytes:
+    # The first bytes hold prefix, tags and lengths, so half of the faults fall there.
+    reach = len(data) if rng.random() < 0.5 else min(len(data), 120)
+    at = int(rng.integers(reach + 1))
+    length = int(rng.integers(1, 16))
+    match int(rng.integers(6)):
+        case 0:
+            return data[:at]
+        case 1:
+            return data[:at] + rng.bytes(length) + data[at:]
+        case 2:
+            return data[:at] + data[at + length :]
+        case 3:
+            return data[: at + length] + data[at:]
+        case 4:
+            other = corpus[rng.integers(len(corpus))]
+            return data[:at] + other[rng.integers(len(other))][int(rng.integers(200)) :]
+        case _:
+            flipped = bytes((data[at] ^ 1 << int(rng.integers(8)),)) if at < len(data) else b"\xff"
+            return data[:at] + flipped + data[at + 1 :]
+
+
+def _described_wrongly(data: bytes, rng: np.random.Generator) -> bytes:
+    """A header that parses and lies: shapes, types, names and parameters of the wrong kind or size."""
+    prefix = data[:12] if data[:2] == b"CL" else b""
+    header = pb.ModelInferRequest()
+    try:
+        header.MergeFromString(data[len(prefix) :])
+    except Exception:  # not of this kind: bytes are spoiled elsewhere
+        return data
+    tensor = header.inputs[0] if header.inputs else header.inputs.add(name="smashed")
+    match int(rng.integers(7)):
+        case 0:
+            tensor.shape[:] = [_extreme(rng) for _ in range(int(rng.integers(0, 12)))]
+        case 1:
+            tensor.shape.append(_extreme(rng))
+        case 2:
+            tensor.datatype = _word(rng)
+        case 3:
+            names = [*tensor.parameters, "codec", _word(rng)]
+            _set(tensor.parameters[names[rng.integers(len(names))]], rng)
+        case 4:
+            _set(header.parameters[("protocol", "session", "defense", _word(rng))[rng.integers(4)]], rng)
+        case 5:
+            header.model_name = _word(rng)
+        case _:
+            header.inputs.add().CopyFrom(tensor)
+    return prefix + header.SerializeToString()
+
+
+def _set(parameter: Any, rng: np.random.Generator) -> None:
+    match int(rng.integers(4)):
+        case 0:
+            parameter.int64_param = _extreme(rng)
+        case 1:
+            parameter.double_param = (float("nan"), float("inf"), -1.0, 1e308, 0.0)[rng.integers(5)]
+        case 2:
+            parameter.bool_param = True
+        case _:
+            parameter.string_param = (*CODECS, *WORDS)[rng.integers(len(CODECS) + len(WORDS))]
+
+
+def _extreme(rng: np.random.Generator) -> int:
+    return max(-(1 << 63), min((1 << 63) - 1, EXTREMES[rng.integers(len(EXTREMES))]))
+
+
+def _word(rng: np.random.Generator) -> str:
+    return WORDS[rng.integers(len(WORDS))]
