@@ -22,16 +22,16 @@ WORDS = ("", "raw", "FP32", "INT8", "BOOL", "codec", "smashed", "\0", "é" * 40,
 Frames = list[bytes]
 
 
-def requests(model: str, version: str, shape: tuple[int, ...], seed: int = 0) -> list[Message]:
-    """Requests that a server of this split answers, one or more for each codec."""
-    rng, made = np.random.default_rng(seed), []
-    smashed = np.maximum(rng.normal(size=shape), 0).astype(np.float32)
+def requests(model: str, version: str, shape: tuple[int, ...], session: str = "fuzz") -> list[Message]:
+    """Requests that a server of this split answers, one for each codec, and handshakes."""
+    made = []
+    smashed = np.maximum(np.random.default_rng(0).normal(size=shape), 0).astype(np.float32)
     for name in CODECS:
         try:
             tensor = CODECS.make(name).encode(smashed)
         except (ConfigError, TypeError):
             continue  # needs an option, or a package that is not here
-        parameters = {"protocol": 1, "session": "fuzz", "defense": "none"}
+        parameters = {"protocol": 1, "defense": "none", **({"session": session} if session else {})}
         prepared = infer_request(Inference(model, version, "", {"smashed": tensor._replace(data=b"")}, parameters))
         made.append(completed(prepared, f"fuzz-{name}", tensor.data))
     made += [metadata_request(model, version), metadata_request(model, "")]
@@ -61,14 +61,14 @@ def zmq_frames(messages: list[Message]) -> list[Frames]:
 
 
 def mutants(corpus: list[Frames], n: int, seed: int) -> Iterator[Frames]:
-    """So many frames: one in ten noise, the others spoiled copies of the corpus, up to four faults each."""
+    """So many frames: one in ten noise, the others copies of the corpus with one to three faults."""
     rng = np.random.default_rng(seed)
     for _ in range(n):
         if rng.random() < 0.1:
             yield [rng.bytes(int(rng.integers(0, 300))) for _ in range(int(rng.integers(1, 4)))]
             continue
         frames = list(corpus[rng.integers(len(corpus))])
-        for _ in range(int(rng.integers(1, 5))):
+        for _ in range(min(3, int(rng.geometric(0.6)))):
             _spoil(frames, corpus, rng)
         yield frames
 

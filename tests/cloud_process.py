@@ -1,0 +1,79 @@
+"""A cloud in a process of its own, that tests may stop, kill and start again at the same address."""
+
+from __future__ import annotations
+
+import select
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+READY_S = 60
+
+
+class CloudProcess:
+    """Serves a split folder; use it in a `with`, which kills what is left of it.
+
+    Args:
+        folder: The split folder.
+        address: Port 0 takes a free one, and keeps it over restarts.
+        tap: Folder of the tap; none when left out.
+        options: Further words for `cutlayer cloud`.
+        within: Words before the command, such as those that enter a network namespace.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        address: str,
+        tap: Path | None = None,
+        options: tuple[str, ...] = (),
+        within: tuple[str, ...] = (),
+    ) -> None:
+        self.address = address
+        self._options = ["--threads", "1", *options, *([] if tap is None else ["--tap", str(tap)])]
+        self._command = [*within, sys.executable, "-m", "cutlayer.cli", "cloud", str(folder)]
+
+    def __enter__(self) -> CloudProcess:
+        self._log = tempfile.TemporaryFile()
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self._log.close()
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs now."""
+        return self._process.pid
+
+    @property
+    def words(self) -> str:
+        """All that it has written to standard error so far."""
+        self._log.seek(0)
+        return self._log.read().decode()
+
+    def start(self) -> None:
+        """Start, and return once it answers."""
+        self._process = subprocess.Popen(
+            [*self._command, "--listen", self.address, *self._options], stdout=subprocess.PIPE, stderr=self._log
+        )
+        assert self._process.stdout is not None
+        ready = select.select([self._process.stdout], [], [], READY_S)[0]
+        line = self._process.stdout.readline().decode() if ready else ""
+        if not line.startswith("ready "):
+            self.kill()
+            raise AssertionError(f"the cloud did not start: {self.words}")
+        self.address = line.split()[1]
+
+    def kill(self) -> None:
+        """As by kill -9."""
+        self._process.kill()
+        self._process.communicate(timeout=READY_S)
+
+    def stop(self) -> int:
+        """As by SIGTERM; its exit code."""
+        self._process.terminate()
+        self._process.communicate(timeout=READY_S)
+        return self._process.returncode

@@ -1,0 +1,46 @@
+"""Spoiled and random frames for every decoder and for a live server of each transport: the long form of the tests.
+
+    .venv/bin/python -m tests.fuzz.run [--frames 200000] [--live 20000] [--seed 0]
+
+Fails on anything but DecodeError or the wire's own error reply, on a frame that gets no answer, on a hang, on memory
+that grows, and on a server that gives other logits afterwards. The seed repeats a run.
+"""
+
+import argparse
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from tests.fuzz import decoders, servers
+from tests.tiny_split import write_split
+
+
+def main() -> None:
+    """Print one line for each reader and server."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=200_000, help="for the decoders, shared out among them")
+    parser.add_argument("--live", type=int, default=20_000, help="for a server, at each way to reach it")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    each = -(-options.frames // len(decoders.READERS))
+    for reader in decoders.READERS:
+        decoders.fuzz(reader, each // 10, options.seed + 1)
+        small = decoders.resident_bytes()
+        outcomes = decoders.fuzz(reader, each, options.seed)
+        grown = decoders.resident_bytes() - small
+        _say(reader, outcomes, f"grown by {grown / 1e6:.1f} MB")
+        assert grown < servers.ALLOWED_GROWTH_BYTES, f"{reader}: {grown:,} bytes more than after a tenth of the frames"
+    with tempfile.TemporaryDirectory() as folder:
+        write_split(Path(folder))
+        for transport in servers.FUZZERS:
+            for way, outcomes in servers.bombard(Path(folder), transport, options.live, options.seed).items():
+                _say(f"live server, {way.replace('_', ' ')}", outcomes, "still answers, not grown")
+
+
+def _say(what: str, outcomes: Counter[str], then: str) -> None:
+    counts = ", ".join(f"{n:,} {outcome}" for outcome, n in sorted(outcomes.items()))
+    print(f"{what:<32} {sum(outcomes.values()):>8,} frames: {counts}; {then}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""A cloud in a process of its own, bombarded: it answers every frame, stays as small as it was, and still works."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import psutil
+import zmq
+
+from cutlayer.spec import Manifest
+from cutlayer.wire.handshake import read_error_reply
+from cutlayer.wire.message import Kind, tail_name
+from cutlayer.wire.transport import Address, Timeouts, connect
+from cutlayer.wire.zmq_frames import unpack
+from tests.cloud_process import CloudProcess
+from tests.fuzz.mutate import REQUEST_FIELD, Frames, grpc_frames, mutants, requests, zmq_frames
+from tests.tiny_split import edge_at, images
+
+PATIENCE_S = 20.0
+ALLOWED_GROWTH_BYTES = 32 << 20
+
+WINDOW = 8
+"""Frames sent before their answers are read: less than ZeroMQ's queues hold, so that no answer is dropped."""
+
+REASONS = {"INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED"}
+"""Why a server may refuse a frame that is no request of its. Never because it failed, or is busy with garbage."""
+
+
+def over_zmq(address: Address, corpus: list[Frames], n: int, seed: int) -> Counter[str]:
+    """One answer to each frame, whatever it is."""
+    outcomes: Counter[str] = Counter()
+    with zmq.Context.instance().socket(zmq.DEALER) as stranger:
+        stranger.linger = 0
+        stranger.connect(f"tcp://{address.netloc}")
+        for window in _windows(mutants(corpus, n, seed)):
+            for frames in window:
+                stranger.send_multipart(frames or [b""])
+            for _ in window:
+                assert stranger.poll(PATIENCE_S * 1000), f"no answer to one of {window!r:.4000}"
+                reply, _ = unpack(stranger.recv_multipart())
+                outcome = read_error_reply(reply).code if reply.kind is Kind.ERROR else "answered"
+                assert outcome in {"answered", *REASONS}, f"{outcome} for one of {window!r:.4000}"
+                outcomes[outcome] += 1
+    return outcomes
+
+
+def over_grpc(address: Address, corpus: list[Frames], n: int, seed: int) -> Counter[str]:
+    """Each frame as a call of its own."""
+    outcomes: Counter[str] = Counter()
+    with grpc.insecure_channel(address.netloc) as channel:
+        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        for frames in mutants(corpus, n, seed):
+            outcome = "answered"
+            try:
+                call(b"".join(frames), timeout=PATIENCE_S)
+            except grpc.RpcError as error:
+                outcome = error.code().name
+            assert outcome in {"answered", *REASONS}, f"{outcome} for {frames!r:.4000}"
+            outcomes[outcome] += 1
+    return outcomes
+
+
+def over_tcp(address: Address, n: int, seed: int) -> None:
+    """Connections that say nothing a server knows, or begin well and go on in noise."""
+    rng = np.random.default_rng(seed)
+    zmtp = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)
+    greetings = (b"", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9), zmtp)
+    for number in range(n):
+        with contextlib.suppress(OSError), socket.create_connection((address.host, address.port), PATIENCE_S) as one:
+            one.sendall(greetings[number % len(greetings)] + rng.bytes(int(rng.integers(0, 5000))))
+
+
+FUZZERS: dict[str, tuple[Callable[[Address, list[Frames], int, int], Counter[str]], ...]] = {
+    "zmq": (over_zmq,),
+    "grpc": (over_grpc,),
+}
+
+
+def bombard(folder: Path, transport: str, n: int, seed: int) -> dict[str, Counter[str]]:
+    """So many frames to a server of this transport, a tenth as many garbled connections.
+
+    Returns:
+        What became of the frames, by the way they came.
+
+    Raises:
+        AssertionError: A frame was not answered as it should, the server grew, or no longer works.
+    """
+    manifest = Manifest.load(folder)
+    named = (tail_name(manifest), manifest.version, (3, *manifest.smashed.shape))
+    # Without a session nothing is remembered, so that every frame is read.
+    whole = [message for session in ("", "fuzz") for message in requests(*named, session=session)]
+    if transport == "grpc":
+        corpus = grpc_frames([message for message in whole if message.kind is Kind.INFER], REQUEST_FIELD)
+    else:
+        corpus = zmq_frames(whole)
+    outcomes = {}
+    with CloudProcess(folder, f"{transport}://127.0.0.1:0") as cloud:
+        before, address = _logits(folder, cloud), Address.parse(cloud.address)
+        server = psutil.Process(cloud.pid)
+        for fuzzer in FUZZERS[transport]:
+            # Caches and pools fill with the first tenth.
+            fuzzer(address, corpus, n // 10, seed + 1)
+            over_tcp(address, n // 100, seed + 1)
+            small = server.memory_info().rss
+            outcomes[fuzzer.__name__] = fuzzer(address, corpus, n, seed)
+            over_tcp(address, n // 10, seed)
+            grown = server.memory_info().rss - small
+            assert grown < ALLOWED_GROWTH_BYTES, f"the server grew by {grown:,} bytes in {n:,} frames"
+        np.testing.assert_array_equal(_logits(folder, cloud), before)
+        assert cloud.stop() == 0
+        assert "Traceback" not in cloud.words, cloud.words
+    return outcomes
+
+
+def _logits(folder: Path, cloud: CloudProcess) -> np.ndarray:
+    client = connect(cloud.address, Timeouts(request_s=PATIENCE_S))
+    try:
+        return edge_at(folder, client).infer(images(2), 0)[0]
+    finally:
+        client.close()
+
+
+def _windows(frames: Iterator[Frames]) -> Iterator[list[Frames]]:
+    window: list[Frames] = []
+    for one in frames:
+        window.append(one)
+        if len(window) == WINDOW:
+            yield window
+            window = []
+    if window:
+        yield window
