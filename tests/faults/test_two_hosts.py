@@ -1,0 +1,79 @@
+"""Cloud and edge on two hosts of their own, 40 ms and 20 Mbit/s apart."""
+
+import contextlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cloud.tap import read
+from tests.cloud_process import CloudProcess
+from tests.faults.hosts import NotAllowedError, two_hosts
+from tests.tiny_split import write_split
+
+RATE_MBPS, ROUND_TRIP_MS = 20, 40
+COUNT = 12
+
+SEND = """
+import sys
+from pathlib import Path
+import numpy as np
+from cutlayer.wire.transport import Timeouts, connect
+from tests.tiny_split import edge_at, images
+folder, address, record, count, n = sys.argv[1:]
+client = connect(address, Timeouts(request_s=30), insecure=True)
+edge = edge_at(Path(folder), client, timeouts=Timeouts(request_s=30))
+edge.infer(images(int(n)), 0)
+traces = [edge.infer(images(int(n)), index)[1] for index in range(1, int(count))]
+client.close()
+np.savez(record, network_ns=[t.network_ns for t in traces], tensor_bytes=[t.tensor_bytes for t in traces],
+         cloud_ns=[t.queue_ns + t.decode_ns + t.tail_ns + t.reply_ns for t in traces])
+"""
+
+
+@pytest.fixture
+def hosts():
+    with contextlib.ExitStack() as stack:
+        try:
+            yield stack.enter_context(two_hosts(RATE_MBPS))
+        except NotAllowedError as error:
+            pytest.skip(f"no network namespaces: {error}")
+
+
+@pytest.mark.parametrize("transport", ["grpc", "zmq"])
+def test_two_hosts_on_a_slow_cable(tmp_path, hosts, transport):
+    """The cable's time is booked as network, all of it, and every request arrives once."""
+    device, server = hosts
+    write_split(tmp_path / "split")
+    address = f"{transport}://{server.address}:0"
+    options = ("--insecure",)
+    with CloudProcess(tmp_path / "split", address, tmp_path / "tap", options, within=server.within) as cloud:
+        port = cloud.address.rpartition(":")[2]
+        # The kernel here may know no delay, so it is the proxy's, on the device's host.
+        delay = ("--delay-ms", str(ROUND_TRIP_MS / 2))
+        proxy = subprocess.Popen(
+            [*device.within, sys.executable, "-m", "tests.faults.proxy", "--to", f"{server.address}:{port}", *delay],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            near = f"{transport}://127.0.0.1:{proxy.stdout.readline().strip()}"
+            for name, n in (("small", 1), ("large", 500)):
+                words = [tmp_path / "split", near, tmp_path / f"{name}.npz", COUNT, n]
+                edge = [*device.within, sys.executable, "-c", SEND, *map(str, words)]
+                done = subprocess.run(edge, capture_output=True, text=True, timeout=60, check=False)
+                assert done.returncode == 0, done.stderr
+        finally:
+            proxy.communicate(timeout=20)
+        assert cloud.stop() == 0, cloud.words
+    ids = [header["id"] for header, _ in read(tmp_path / "tap")]
+    assert len(ids) == len(set(ids)) == 2 * COUNT
+    for name in ("small", "large"):
+        with np.load(tmp_path / f"{name}.npz") as measured:
+            on_the_cable_ns = measured["tensor_bytes"] * 8e3 / RATE_MBPS
+            # The bucket lets a burst pass at once.
+            least_ns = ROUND_TRIP_MS * 1e6 + np.maximum(0, on_the_cable_ns - 16e3 * 8e3 / RATE_MBPS)
+            assert (measured["network_ns"] >= least_ns).all()
+            assert np.median(measured["cloud_ns"]) < ROUND_TRIP_MS * 1e6
