@@ -1,156 +1,192 @@
-"""From a message to its answer: check, decode, compute, encode, and say how long each took."""
+"""From a message to its answer: check, decode, compute together with others, and say how long each step took."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud.batcher import Batcher, Limits, closing
+from cloud.job import Job
+from cloud.metrics import Metrics
+from cloud.reader import Reader
+from cloud.replies import Replies
 from cloud.tail import Tail
 from cloud.tap import Tap
 from cutlayer.errors import DecodeError, Refused, SplitError
 from cutlayer.spec import Manifest
-from cutlayer.wire.codecs.base import Encoded, as_bytes, decode
-from cutlayer.wire.handshake import Metadata, metadata_reply, read_metadata_request
-from cutlayer.wire.message import (
-    PROTOCOL,
-    Inference,
-    Kind,
-    Message,
-    completed,
-    infer_reply,
-    read_infer_request,
-    tail_name,
-    timed,
-    without_id,
-)
+from cutlayer.wire.codecs.base import as_bytes
+from cutlayer.wire.message import Kind, Message, completed, timed
 from cutlayer.wire.transport import Caller, refusal
-
-MAX_PREPARED = 256
-
-
-class _Prepared(NamedTuple):
-    """What is the same for all requests of a session: the tensor without its bytes, the reply without its own."""
-
-    tensor: Encoded
-    reply: Message
 
 
 class Service:
-    """One tail that answers requests, one at a time, whatever transport they come by.
+    """One tail that answers requests, whatever transport they come by. Drain it when it is done.
 
     Args:
         manifest: Of the split that the tail belongs to.
         tail: From smashed data to logits.
         tap: Keeps what arrives; the caller closes it.
         clock: Monotonic, in nanoseconds; the one that the transport stamps arrivals with.
+        limits: What is taken on at a time.
     """
 
     def __init__(
-        self, manifest: Manifest, tail: Tail, tap: Tap | None = None, clock: Callable[[], int] = time.monotonic_ns
+        self,
+        manifest: Manifest,
+        tail: Tail,
+        tap: Tap | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+        limits: Limits | None = None,
     ) -> None:
-        self._manifest, self._tail, self._tap, self._clock = manifest, tail, tap, clock
-        # A hash over the manifest, computed anew at each look.
-        self._version = manifest.version
-        self._prepared: dict[bytes, _Prepared] = {}
-        self._computing = threading.Lock()
-        self._metadata = Metadata(
-            name=tail_name(manifest),
-            versions=(self._version,),
-            inputs={"smashed": ("FP32", (-1, *manifest.smashed.shape))},
-            outputs={"logits": ("FP32", (-1, manifest.classes))},
-        )
+        limits = limits or Limits()
+        self._tail, self._tap, self._clock = tail, tap, clock
+        self._classes = manifest.classes
+        self._reader = Reader(manifest)
+        self._replies = Replies()
+        self._batcher = Batcher(self._compute, limits)
+        # Requests that are computed together are decoded into this; the tail may write to it.
+        self._batch = np.empty((limits.max_batch, *manifest.smashed.shape), np.float32)
+        gauges: dict[str, Callable[[], float]] = {
+            "in_flight_bytes": lambda: self._batcher.in_flight_bytes,
+            "remembered_bytes": lambda: self._replies.nbytes,
+            "ready": lambda: self.ready,
+        }
+        if tap is not None:
+            gauges["tap_unwritten_bytes"] = lambda: tap.unwritten_bytes
+        self.metrics = Metrics(gauges)
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are taken: until it is drained."""
+        return not self._batcher.closed
 
     def submit(self, request: Message, arrived_ns: int, caller: Caller, *, lend: bool = False) -> None:
         """See `cutlayer.wire.transport.Handler`."""
-        answer: Message | Refused
         try:
-            answer = self.handle(request, arrived_ns)
+            if request.kind is Kind.METADATA:
+                if not self.ready:
+                    raise closing()
+                caller.answer(self._reader.metadata(request), _nothing)
+            elif request.kind is Kind.INFER:
+                self._take(request, arrived_ns, caller, lend)
+            else:
+                raise DecodeError(f"A server answers no messages of kind {request.kind.name}.")
         except Exception as error:
-            answer = refusal(error)
-        caller.answer(answer, lambda: self.replied(request))
+            self._refuse(caller, refusal(error))
 
-    def handle(self, request: Message, arrived_ns: int) -> Message:
-        """The answer to a request. Raises the reason to refuse it."""
-        if request.kind is Kind.METADATA:
-            asked = read_metadata_request(request)
-            self._check(asked.name, asked.versions)
-            return metadata_reply(self._metadata)
-        if request.kind is Kind.INFER:
-            with self._computing:
-                return self._infer(request, arrived_ns)
-        raise DecodeError(f"A server answers no messages of kind {request.kind.name}.")
+    def drain(self, deadline_s: float = 5.0) -> None:
+        """Refuse what comes from now on, and answer what has arrived; what is left at the deadline is refused too."""
+        for job in self._batcher.close(deadline_s):
+            self._fail(job, closing())
 
-    def replied(self, request: Message) -> None:
+    def _take(self, request: Message, arrived_ns: int, caller: Caller, lend: bool) -> None:
+        started_ns = self._clock()
+        prepared, request_id, data = self._reader.read(request)
+        job = Job(request, prepared, request_id, data, caller, arrived_ns, self._clock() - started_ns)
+        known = self._replies.first(job)
+        if isinstance(known, Message):
+            self.metrics.repeat()
+            caller.answer(self._again(known, arrived_ns), _nothing)
+        elif known:
+            try:
+                self._batcher.put(job, lend)
+            except Refused as refused:
+                for waiting, _ in self._replies.finish(job, None):
+                    self._refuse(waiting, refused)
+
+    def _compute(self, jobs: list[Job]) -> None:
+        started_ns = self._clock()
+        ready: list[Job] = []
+        smashed: list[NDArray[np.float32]] = []
+        for job in jobs:
+            if self._replies.abandoned(job):
+                self._drop(job)
+                continue
+            try:
+                smashed.append(self._reader.smashed(job))
+                ready.append(job)
+            except Exception as error:
+                self._fail(job, error)
+        if not ready:
+            return
+        try:
+            together = self._together(smashed)
+            decoded_ns = self._clock()
+            logits = self._tail(together)
+            computed_ns = self._clock()
+            if logits.shape != (len(together), self._classes):
+                raise SplitError(f"The tail gave {logits.shape} for smashed data of shape {together.shape}.")
+        except Exception as error:
+            for job in ready:
+                self._fail(job, error)
+                self._record(job.request)
+            return
+        self.metrics.batch(len(together))
+        end = 0
+        for job in ready:
+            start, end = end, end + job.n_samples
+            reply = completed(job.prepared.reply, job.id, as_bytes(logits[start:end])[1])
+            self._answer(job, reply, started_ns, decoded_ns, computed_ns)
+
+    def _together(self, smashed: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+        if len(smashed) == 1:
+            return smashed[0]
+        end = 0
+        for array in smashed:
+            start, end = end, end + len(array)
+            self._batch[start:end] = array
+        return self._batch[:end]
+
+    def _answer(self, job: Job, reply: Message, started_ns: int, decoded_ns: int, computed_ns: int) -> None:
+        self._batcher.release(job)
+        (first, arrived_ns), *others = self._replies.finish(job, reply)
+        durations = {
+            "queue_ns": started_ns - arrived_ns - job.read_ns,
+            "decode_ns": job.read_ns + decoded_ns - started_ns,
+            "tail_ns": computed_ns - decoded_ns,
+        }
+        sent: Callable[[], None] = partial(self._record, job.request)
+        if self._tap is not None and self._tap.durable:
+            self._tap.record_now(job.request)
+            sent = _nothing
+        made = timed(reply, **durations)
+        durations["reply_ns"] = self._clock() - computed_ns
+        first.answer(timed(made, reply_ns=durations["reply_ns"]), sent)
+        for caller, came_ns in others:
+            self.metrics.repeat()
+            caller.answer(self._again(reply, came_ns), _nothing)
+        self.metrics.answer(job.request.nbytes, durations)
+
+    def _again(self, reply: Message, arrived_ns: int) -> Message:
+        """An answer that somebody else, or nobody, has had before."""
+        return timed(reply, queue_ns=0, decode_ns=0, tail_ns=0, reply_ns=max(0, self._clock() - arrived_ns))
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        self._batcher.release(job)
+        for caller, _ in self._replies.finish(job, None):
+            self._refuse(caller, refusal(error))
+
+    def _drop(self, job: Job) -> None:
+        self._batcher.release(job)
+        self.metrics.abandon()
+        with contextlib.suppress(DecodeError):
+            self._reader.smashed(job)
+            self._record(job.request)
+
+    def _refuse(self, caller: Caller, refused: Refused) -> None:
+        self.metrics.refuse(refused.code)
+        caller.answer(refused, _nothing)
+
+    def _record(self, request: Message) -> None:
         """Hand the request to the tap, now that nobody waits."""
         if self._tap is not None:
             self._tap.record(request)
 
-    def _infer(self, message: Message, arrived_ns: int) -> Message:
-        started_ns = self._clock()
-        prepared, request_id = self._read(message)
-        smashed = self._smashed(prepared.tensor._replace(data=message.tensors[0]))
-        decoded_ns = self._clock()
-        logits = self._tail(smashed)
-        computed_ns = self._clock()
-        if logits.shape != (len(smashed), self._manifest.classes):
-            raise SplitError(f"The tail gave {logits.shape} for smashed data of shape {smashed.shape}.")
-        reply = timed(
-            completed(prepared.reply, request_id, as_bytes(logits)[1]),
-            queue_ns=started_ns - arrived_ns,
-            decode_ns=decoded_ns - started_ns,
-            tail_ns=computed_ns - decoded_ns,
-        )
-        return timed(reply, reply_ns=self._clock() - computed_ns)
 
-    def _read(self, message: Message) -> tuple[_Prepared, str]:
-        """What the request has in common with the others of its session, checked, and its id."""
-        ended = without_id(message)
-        if ended and ended[0].header in self._prepared and len(message.tensors) == 1:
-            return self._prepared[ended[0].header], ended[1]
-        request = read_infer_request(message)
-        prepared = self._prepare(request)
-        if ended and _is_request(ended[0], request._replace(id="")):
-            if len(self._prepared) == MAX_PREPARED:
-                self._prepared.clear()
-            self._prepared[ended[0].header] = prepared
-        return prepared, request.id
-
-    def _prepare(self, request: Inference) -> _Prepared:
-        self._check(request.model, (request.version,) if request.version else ())
-        protocol = request.parameters.get("protocol", PROTOCOL)
-        if protocol != PROTOCOL:
-            raise DecodeError(f"This server speaks version {PROTOCOL} of the protocol, not {protocol!r:.20}.")
-        if list(request.tensors) != ["smashed"]:
-            raise DecodeError(f"Send one tensor, smashed, not {', '.join(request.tensors)!r:.80}.")
-        tensor = request.tensors["smashed"]._replace(data=b"")
-        logits = Encoded("FP32", (*tensor.shape[:1], self._manifest.classes), b"", {"codec": "raw"})
-        return _Prepared(tensor, infer_reply(Inference(request.model, self._version, "", {"logits": logits})))
-
-    def _check(self, model: str, versions: tuple[str, ...]) -> None:
-        """Refuse a request for another split. One that names no version, as other clients do, takes what is here."""
-        here = self._metadata
-        if model != here.name or not set(versions) <= set(here.versions):
-            asked = " ".join((model, *versions))
-            raise Refused("NOT_FOUND", f"This server holds {here.name} {here.versions[0]}, not {asked:.80}.")
-
-    def _smashed(self, tensor: Encoded) -> NDArray[np.float32]:
-        """The array, once it is what the tail takes."""
-        smashed, expected = decode(tensor), self._manifest.smashed
-        if smashed.dtype != expected.dtype or smashed.shape[1:] != expected.shape or not smashed.size:
-            raise DecodeError(
-                f"Send {expected.dtype} of shape Nx{expected}, not {smashed.dtype} of shape {smashed.shape}."
-            )
-        return smashed
-
-
-def _is_request(message: Message, request: Inference) -> bool:
-    """Whether a message without its last bytes is that request, so that these bytes were an id."""
-    with contextlib.suppress(DecodeError):
-        return read_infer_request(message) == request
-    return False
+def _nothing() -> None:
+    """Nothing is left to do once the answer has been sent."""

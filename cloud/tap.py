@@ -1,7 +1,10 @@
 """What arrived, kept as it arrived: the attacker reads this and nothing else.
 
 A tap is a folder with two append-only files: `tap.bin` holds the bytes of each tensor, `tap.jsonl` one line for each,
-with where its bytes are and how to decode them. Nothing is copied or written before the reply has left.
+with where its bytes are and how to decode them. Nothing is copied or written before the reply has left, unless the
+tap is to be durable.
+
+A request that was sent again, because its answer was lost, is in the tap once.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud.job import key
 from cutlayer.errors import DataError, DecodeError
 from cutlayer.wire.codecs.base import Encoded, decode
 from cutlayer.wire.message import Kind, Message, read_infer_request
 
 BYTES, RECORDS = "tap.bin", "tap.jsonl"
+
+MAX_KNOWN = 16_384
+"""Requests, the last ones written, that are known when they come again."""
 
 MAX_UNWRITTEN_BYTES = 256 << 20
 """When the disk is this far behind, recording waits for it: a tap loses nothing."""
@@ -30,11 +37,23 @@ log = logging.getLogger("cloud.tap")
 
 
 class Tap:
-    """Writes what arrives into a folder, on a thread of its own. Close it, or its last records may be missing."""
+    """Writes what arrives into a folder, on a thread of its own. Close it, or its last records may be missing.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Made where it is missing, continued where it is not.
+        durable: A record is with the operating system before its answer leaves, so that killing the server loses none
+            that was answered. That time is part of the answer's.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        offset = _drop_torn_record(folder)
+        offset, lines = _drop_torn_record(folder)
+        self.durable = durable
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+        for line in lines[-MAX_KNOWN:]:
+            header = json.loads(line)
+            self._know(key(header.get("session"), header["id"]))
+        self._writing = threading.Lock()
         self._bytes = (folder / BYTES).open("ab")
         self._records = (folder / RECORDS).open("a", encoding="utf-8")
         self._offset = offset
@@ -44,6 +63,21 @@ class Tap:
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._write_all, name="tap", daemon=True)
         self._thread.start()
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """Of requests that wait for the disk."""
+        return self._unwritten_bytes
+
+    def record_now(self, request: Message) -> None:
+        """Keep the tensors of an inference request before this returns."""
+        try:
+            with self._writing:
+                self.write(request)
+        except DecodeError:
+            log.info("a request that could not be read is not in the tap")
+        except OSError:
+            log.exception("the tap lost a record")
 
     def record(self, request: Message) -> None:
         """Keep the tensors of an inference request; other messages are no smashed data."""
@@ -73,12 +107,7 @@ class Tap:
                 if not self._unwritten:
                     return
                 request = self._unwritten.popleft()
-            try:
-                self.write(request)
-            except DecodeError:
-                log.info("a request that could not be read is not in the tap")
-            except OSError:
-                log.exception("the tap lost a record")
+            self.record_now(request)
             with self._changed:
                 self._unwritten_bytes -= request.nbytes
                 self._changed.notify_all()
@@ -86,13 +115,16 @@ class Tap:
     def write(self, request: Message) -> None:
         """Append one request: its bytes first, so that a record never points at bytes that are not there."""
         inference = read_infer_request(request)
+        known_as = key(inference.parameters.get("session"), inference.id)
+        if known_as in self._known:
+            return
         for name, tensor in inference.tensors.items():
             self._bytes.write(tensor.data)
             self._bytes.flush()
             header = {
                 "id": inference.id,
                 "name": name,
-                **{key: inference.parameters.get(key) for key in ("session", "defense")},
+                **{parameter: inference.parameters.get(parameter) for parameter in ("session", "defense")},
                 "datatype": tensor.datatype,
                 "shape": tensor.shape,
                 "parameters": tensor.parameters,
@@ -102,6 +134,13 @@ class Tap:
             self._records.write(json.dumps(header) + "\n")
             self._records.flush()
             self._offset += len(tensor.data)
+        self._know(known_as)
+
+    def _know(self, name: tuple[str, str] | None) -> None:
+        if name is not None:
+            self._known[name] = None
+            if len(self._known) > MAX_KNOWN:
+                self._known.popitem(last=False)
 
 
 def read(folder: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:
@@ -129,18 +168,18 @@ def read(folder: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:
             raise DataError(f"{folder / RECORDS} is damaged in line {number}: {error}.") from None
 
 
-def _drop_torn_record(folder: Path) -> int:
-    """Cut off what a killed server left half-written; where the next bytes go."""
+def _drop_torn_record(folder: Path) -> tuple[int, list[bytes]]:
+    """Cut off what a killed server left half-written; where the next bytes go, and the records that are there."""
     records, data = folder / RECORDS, folder / BYTES
     if not records.exists() or not data.exists():
         records.write_bytes(b"")
         data.write_bytes(b"")
-        return 0
+        return 0, []
     text = records.read_bytes()
     whole = text[: text.rfind(b"\n") + 1]
-    last = whole.splitlines()[-1:]
-    end = sum(json.loads(last[0])[key] for key in ("offset", "length")) if last else 0
+    lines = whole.splitlines()
+    end = sum(json.loads(lines[-1])[field] for field in ("offset", "length")) if lines else 0
     for path, size in ((records, len(whole)), (data, end)):
         with path.open("r+b") as file:
             file.truncate(size)
-    return end
+    return end, lines

@@ -5,9 +5,10 @@ import grpc
 import numpy as np
 import pytest
 
-from cloud.service import MAX_PREPARED, Service
+from cloud.reader import MAX_PREPARED
+from cloud.service import Service
 from cloud.tail import OnnxTail
-from cutlayer.errors import DecodeError, Refused, SplitError
+from cutlayer.errors import Refused, SplitError
 from cutlayer.wire import open_inference_pb2 as pb
 from cutlayer.wire.codecs.base import decode
 from cutlayer.wire.codecs.raw import Raw
@@ -31,6 +32,41 @@ def service(folder, manifest):
     return Service(manifest, OnnxTail(folder / "tail.onnx", threads=1))
 
 
+class Waiting:
+    """A caller that keeps what he is told."""
+
+    def __init__(self, client="somebody"):
+        self.client, self.left, self.replies, self.told = client, False, [], threading.Event()
+
+    def gone(self):
+        return self.left
+
+    def answer(self, reply, sent):
+        self.replies.append(reply)
+        self.told.set()
+        sent()
+
+    def reply(self):
+        """The answer, once there is one; there is never another."""
+        assert self.told.wait(20)
+        (reply,) = self.replies
+        if isinstance(reply, Refused):
+            raise reply
+        return reply
+
+
+def handle(service, message, arrived_ns=0):
+    caller = Waiting()
+    service.submit(message, arrived_ns, caller, lend=True)
+    return caller.reply()
+
+
+def plain(n=1, **parameters):
+    """A request without an id."""
+    smashed = Raw().encode(np.zeros((n, *SMASHED.shape), np.float32))
+    return infer_request(Inference("tiny@relu", "", "", {"smashed": smashed}, parameters))
+
+
 def ask(service, manifest, smashed=None, **changed):
     smashed = np.zeros((1, *SMASHED.shape), np.float32) if smashed is None else smashed
     fields = {
@@ -39,7 +75,7 @@ def ask(service, manifest, smashed=None, **changed):
         "id": "1",
         "tensors": {"smashed": Raw().encode(smashed)},
     }
-    return read_infer_reply(service.handle(infer_request(Inference(**{**fields, **changed})), time.monotonic_ns()))
+    return read_infer_reply(handle(service, infer_request(Inference(**{**fields, **changed})), time.monotonic_ns()))
 
 
 def test_the_answer_carries_id_version_and_durations(service, manifest):
@@ -56,35 +92,27 @@ def test_requests_of_a_session_differ_in_id_and_bytes_and_are_checked_all_the_sa
     )
     for number in range(3):
         smashed = np.full((1, *SMASHED.shape), number, np.float32)
-        reply = read_infer_reply(service.handle(completed(prepared, f"s-{number}", smashed.tobytes()), 0))
+        reply = read_infer_reply(handle(service, completed(prepared, f"s-{number}", smashed.tobytes())))
         assert reply.id == f"s-{number}"
         np.testing.assert_array_equal(decode(reply.tensors["logits"]), service._tail(smashed))
         for wrong in ((), (b"too short",), (smashed.tobytes(), b"another")):
-            with pytest.raises(DecodeError):
-                service.handle(completed(prepared, f"s-{number}", *wrong), 0)
+            with pytest.raises(Refused) as caught:
+                handle(service, completed(prepared, f"s-{number}", *wrong))
+            assert caught.value.code == "INVALID_ARGUMENT"
 
 
-def test_what_was_prepared_does_not_grow_without_bound(service, manifest):
+def test_what_was_prepared_does_not_grow_without_bound(service):
     for number in range(MAX_PREPARED + 10):
-        request = Inference(
-            "tiny@relu",
-            "",
-            "",
-            {"smashed": Raw().encode(np.zeros((1, *SMASHED.shape), np.float32))},
-            {"session": number},
-        )
-        service.handle(completed(infer_request(request), "1", bytes(4 * SMASHED.size)), 0)
-        assert len(service._prepared) <= MAX_PREPARED
+        handle(service, completed(plain(session=str(number)), "1", bytes(4 * SMASHED.size)))
+        assert len(service._reader._prepared) <= MAX_PREPARED
 
 
 def test_durations_are_those_of_the_clock(folder, manifest):
-    ticks = iter([110, 130, 170, 250])
+    ticks = iter([110, 113, 123, 140, 180, 260])
     service = Service(manifest, OnnxTail(folder / "tail.onnx", threads=1), clock=lambda: next(ticks))
-    request = infer_request(
-        Inference("tiny@relu", "", "1", {"smashed": Raw().encode(np.zeros((1, *SMASHED.shape), np.float32))})
-    )
-    reply = read_infer_reply(service.handle(request, 100))
-    assert reply.parameters == {"queue_ns": 10, "decode_ns": 20, "tail_ns": 40, "reply_ns": 80}
+    reply = read_infer_reply(handle(service, plain(), 100))
+    # Waiting: until it was read (10), and then for its turn (10). Reading: header (3) and tensor (17).
+    assert reply.parameters == {"queue_ns": 20, "decode_ns": 20, "tail_ns": 40, "reply_ns": 80}
 
 
 @pytest.mark.parametrize("changed", [{"version": "0" * 16}, {"model": "tiny@conv"}, {"model": ""}])
@@ -104,17 +132,17 @@ def test_another_split_is_never_answered(service, manifest, changed):
     ],
 )
 def test_what_is_no_smashed_data_is_refused(service, manifest, smashed):
-    with pytest.raises(DecodeError, match="Send float32 of shape Nx2x6x6"):
+    with pytest.raises(Refused, match="Send float32 of shape Nx2x6x6"):
         ask(service, manifest, smashed)
 
 
 def test_other_tensors_protocols_and_kinds_are_refused(service, manifest):
-    with pytest.raises(DecodeError, match="one tensor"):
+    with pytest.raises(Refused, match="one tensor"):
         ask(service, manifest, tensors={})
-    with pytest.raises(DecodeError, match="version 1 of the protocol"):
+    with pytest.raises(Refused, match="version 1 of the protocol"):
         ask(service, manifest, parameters={"protocol": 2})
-    with pytest.raises(DecodeError, match="ERROR"):
-        service.handle(Message(Kind.ERROR, b""), 0)
+    with pytest.raises(Refused, match="ERROR"):
+        handle(service, Message(Kind.ERROR, b""))
 
 
 @pytest.mark.parametrize("transport", ["grpc"])
@@ -141,7 +169,7 @@ def test_the_wait_for_another_request_is_queue(folder, transport):
 
 def test_a_client_of_the_open_inference_protocol_needs_nothing_of_ours(folder, manifest):
     """What tritonclient sends: protobuf objects, no parameters of ours, no version."""
-    with serving(folder, "grpc") as client, grpc.insecure_channel(client._address.netloc) as channel:
+    with serving(folder, "grpc") as client, grpc.insecure_channel(client.address.netloc) as channel:
 
         def call(method, request, response):
             path = f"/inference.GRPCInferenceService/{method}"

@@ -1,0 +1,158 @@
+"""Requests wait here; whoever computes takes as many as fit, from all clients in turn, and nobody waits for more.
+
+Waiting for a batch to fill is a loss for one client and no gain for many, whose requests arrive while others are
+being computed. `Limits.max_delay_us` is for traffic that does not wait for its answers.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cloud.job import Job
+from cutlayer.errors import Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a server takes on at a time.
+
+    Attributes:
+        max_batch: Samples computed together. A request of more is computed whole, by itself.
+        max_delay_us: How long the first request of a batch may wait for others.
+        max_bytes: Of requests that are not answered yet; further ones are told to come again.
+    """
+
+    max_batch: int = 16
+    max_delay_us: int = 0
+    max_bytes: int = 256 << 20
+
+
+class Batcher:
+    """A queue for each client, and one computation at a time. Close it, or its thread stays.
+
+    Args:
+        compute: Answers the jobs of a batch. Called by one thread at a time; raises nothing.
+        limits: What is taken on at a time.
+    """
+
+    def __init__(self, compute: Callable[[list[Job]], None], limits: Limits) -> None:
+        self._compute, self._limits = compute, limits
+        self._queues: OrderedDict[object, deque[Job]] = OrderedDict()
+        self._queued_samples = 0
+        self._bytes = 0
+        self._closed = False
+        self._batch_s = 0.0
+        self._changed = threading.Condition(threading.Lock())
+        self._computing = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Of requests taken and not answered."""
+        return self._bytes
+
+    @property
+    def closed(self) -> bool:
+        """Whether further requests are refused."""
+        return self._closed
+
+    def put(self, job: Job, lend: bool) -> None:
+        """Take a request. See `cutlayer.wire.transport.Handler.submit` for `lend`.
+
+        Raises:
+            Refused: The server is full, or is closing.
+        """
+        with self._changed:
+            if self._closed:
+                raise closing()
+            if self._bytes and self._bytes + job.nbytes > self._limits.max_bytes:
+                raise Refused("RESOURCE_EXHAUSTED", "The server is busy; ask again later.", self._retry_after_ms())
+            self._bytes += job.nbytes
+            lend = lend and not self._queues and not self._limits.max_delay_us and self._computing.acquire(False)
+            if not lend:
+                self._queues.setdefault(job.client, deque()).append(job)
+                self._queued_samples += job.n_samples
+                self._wake()
+                return
+        try:
+            self._timed([job])
+        finally:
+            self._computing.release()
+
+    def release(self, job: Job) -> None:
+        """The request is about to be answered: its bytes count no more."""
+        with self._changed:
+            self._bytes -= job.nbytes
+
+    def close(self, deadline_s: float) -> list[Job]:
+        """Take no more and compute what is queued, at most for so long; what is then left, without an answer."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        give_up = time.monotonic() + deadline_s
+        if self._thread is not None:
+            self._thread.join(deadline_s)
+        # Whoever lent his thread holds the lock until all of his batch is answered.
+        if self._computing.acquire(timeout=max(0.0, give_up - time.monotonic())):
+            self._computing.release()
+        with self._changed:
+            left = [job for queue in self._queues.values() for job in queue]
+            self._queues.clear()
+        return left
+
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queues or self._closed)
+                if not self._queues:
+                    return
+                if self._limits.max_delay_us:
+                    self._changed.wait_for(
+                        lambda: self._queued_samples >= self._limits.max_batch or self._closed,
+                        self._limits.max_delay_us / 1e6,
+                    )
+            with self._computing:
+                self._timed(self._take())
+
+    def _take(self) -> list[Job]:
+        """The next batch: one request of each client in turn, until the next in turn does not fit."""
+        jobs: list[Job] = []
+        room = self._limits.max_batch
+        with self._changed:
+            while self._queues:
+                client, queue = next(iter(self._queues.items()))
+                if jobs and queue[0].n_samples > room:
+                    break
+                jobs.append(queue.popleft())
+                room -= jobs[-1].n_samples
+                self._queued_samples -= jobs[-1].n_samples
+                if queue:
+                    self._queues.move_to_end(client)
+                else:
+                    del self._queues[client]
+        return jobs
+
+    def _timed(self, jobs: list[Job]) -> None:
+        start = time.monotonic()
+        self._compute(jobs)
+        self._batch_s = time.monotonic() - start
+
+    def _retry_after_ms(self) -> int:
+        """When what is queued should have been computed."""
+        batches = 1 + self._queued_samples / self._limits.max_batch
+        return min(1000, 1 + int(batches * self._batch_s * 1000))
+
+
+def closing() -> Refused:
+    """What is said to requests that come too late."""
+    return Refused("UNAVAILABLE", "The server is shutting down; ask again once it is back.", 500)

@@ -1,0 +1,85 @@
+"""One request on its way through the server."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import NamedTuple
+
+from cutlayer.wire.codecs.base import Buffer, Encoded, Parameter
+from cutlayer.wire.message import Message
+from cutlayer.wire.transport import Caller
+
+OVERHEAD_BYTES = 1024
+"""What a request takes here beside its own bytes, so that a budget in bytes bounds small requests too."""
+
+MAX_SESSION = 128
+"""Longest name of a session, in characters, under which requests are known again."""
+
+
+class Prepared(NamedTuple):
+    """What is the same for all requests of a session.
+
+    Attributes:
+        tensor: The smashed data without its bytes.
+        reply: The answer without id, bytes and durations.
+        session: As the client names it, if he does.
+    """
+
+    tensor: Encoded
+    reply: Message
+    session: Parameter | None
+
+
+class Job:
+    """A request that was read, and who waits for its answer: more than one, once it has been sent again.
+
+    Attributes:
+        request: As it arrived.
+        prepared: What it has in common with others.
+        id: Of the request, within its session.
+        data: The bytes of its smashed data.
+        callers: Who waits, and since when (`time.monotonic_ns`), the first one first.
+        read_ns: How long it took to read.
+    """
+
+    __slots__ = ("callers", "data", "id", "prepared", "read_ns", "request")
+
+    def __init__(
+        self,
+        request: Message,
+        prepared: Prepared,
+        id: str,
+        data: Buffer,
+        caller: Caller,
+        arrived_ns: int,
+        read_ns: int,
+    ) -> None:
+        self.request, self.prepared, self.id, self.data = request, prepared, id, data
+        self.callers, self.read_ns = [(caller, arrived_ns)], read_ns
+
+    @property
+    def client(self) -> Hashable:
+        """Whose turn it takes."""
+        return self.callers[0][0].client
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes of the server's budget."""
+        return self.request.nbytes + OVERHEAD_BYTES
+
+    @property
+    def n_samples(self) -> int:
+        """As the header says; the bytes may turn out to be something else."""
+        return max(1, self.prepared.tensor.shape[0]) if self.prepared.tensor.shape else 1
+
+    @property
+    def key(self) -> tuple[str, str] | None:
+        """What the request is known by when it is sent again."""
+        return key(self.prepared.session, self.id)
+
+
+def key(session: object, request_id: str) -> tuple[str, str] | None:
+    """What a request is known by; None for clients that name no session, whose ids may be anybody's."""
+    if isinstance(session, str) and 0 < len(session) <= MAX_SESSION and request_id:
+        return session, request_id
+    return None

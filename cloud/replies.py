@@ -1,0 +1,106 @@
+"""The last answers of each session, so that a request which is sent again is answered, and never computed twice.
+
+A request is known by its session and its id. The header must be the same too, for an id stands for one request; the
+tensor is not compared, for that would cost as much as what is saved.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from cloud.job import Job
+from cutlayer.errors import Refused
+from cutlayer.wire.message import Message
+from cutlayer.wire.transport import Caller
+
+MAX_SESSIONS = 1024
+MAX_REPLIES = 256
+"""Of a session; more than it has under way at a time."""
+
+MAX_CALLERS = 16
+"""That wait for the answer to one request."""
+
+MAX_BYTES = 64 << 20
+"""Of all answers remembered. The newest of a session is kept whatever its size."""
+
+_Key = tuple[str, str]
+
+
+class Replies:
+    """What is being worked on, and what was answered last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pending: dict[_Key, Job] = {}
+        self._sessions: OrderedDict[str, OrderedDict[str, tuple[bytes, Message]]] = OrderedDict()
+        self.nbytes = 0
+
+    def first(self, job: Job) -> Message | bool:
+        """Whether this is the first time; else its answer, or False when the caller now waits for that of the first.
+
+        Raises:
+            Refused: The session has used this id for another request, or too many wait for this one.
+        """
+        key = job.key
+        if key is None:
+            return True
+        with self._lock:
+            pending = self._pending.get(key)
+            if pending is not None:
+                _same(pending.request.header, job)
+                if len(pending.callers) == MAX_CALLERS:
+                    raise Refused("RESOURCE_EXHAUSTED", f"The request {job.id:.40} is being worked on.", 100)
+                pending.callers += job.callers
+                return False
+            remembered = self._sessions[key[0]].get(key[1]) if key[0] in self._sessions else None
+            if remembered is not None:
+                _same(remembered[0], job)
+                return remembered[1]
+            self._pending[key] = job
+            return True
+
+    def abandoned(self, job: Job) -> bool:
+        """Whether nobody waits for the answer any more; then the request is forgotten."""
+        with self._lock:
+            if not all(caller.gone() for caller, _ in job.callers):
+                return False
+            self._forget(job)
+            return True
+
+    def finish(self, job: Job, reply: Message | None) -> list[tuple[Caller, int]]:
+        """Remember the answer, or forget the request where there is none; who waits for it."""
+        with self._lock:
+            self._forget(job)
+            key = job.key
+            if key is not None and reply is not None:
+                self._remember(key, job.request.header, reply)
+            return job.callers
+
+    def _forget(self, job: Job) -> None:
+        key = job.key
+        if key is not None and self._pending.get(key) is job:
+            del self._pending[key]
+
+    def _remember(self, key: _Key, header: bytes, reply: Message) -> None:
+        session, request_id = key
+        replies = self._sessions.setdefault(session, OrderedDict())
+        self._sessions.move_to_end(session)
+        replies[request_id] = (header, reply)
+        self.nbytes += len(header) + reply.nbytes
+        if len(replies) > MAX_REPLIES:
+            self._drop(replies)
+        while self.nbytes > MAX_BYTES and len(replies) > 1:
+            self._drop(replies)
+        while len(self._sessions) > 1 and (len(self._sessions) > MAX_SESSIONS or self.nbytes > MAX_BYTES):
+            for header, old in self._sessions.popitem(last=False)[1].values():
+                self.nbytes -= len(header) + old.nbytes
+
+    def _drop(self, replies: OrderedDict[str, tuple[bytes, Message]]) -> None:
+        header, old = replies.popitem(last=False)[1]
+        self.nbytes -= len(header) + old.nbytes
+
+
+def _same(header: bytes, job: Job) -> None:
+    if header != job.request.header:
+        raise Refused("INVALID_ARGUMENT", f"The session has used the id {job.id!r:.40} for another request.")
