@@ -96,7 +96,20 @@ def check_type(where: str, annotation: Any, value: Any) -> None:
         raise ConfigError(f"{where} must be of type {kinds[0].__name__}, not {value!r}.")
 
 
-CODECS = Registry("codec", {"raw": "cutlayer.wire.codecs.raw:Raw", "fp16": "cutlayer.wire.codecs.fp16:Float16"})
+CODECS = Registry(
+    "codec",
+    {
+        "raw": "cutlayer.wire.codecs.raw:Raw",
+        "fp16": "cutlayer.wire.codecs.fp16:Float16",
+        "bf16": "cutlayer.wire.codecs.bf16:BFloat16",
+        "int8": "cutlayer.wire.codecs.int8:Int8",
+        "int4": "cutlayer.wire.codecs.int4:Int4",
+        "top-k": "cutlayer.wire.codecs.top_k:TopK",
+        # These two pack the bytes of another, as in int8+zstd: see `cutlayer.wire.codecs.packed`.
+        "shuffle": "cutlayer.wire.codecs.shuffle:Shuffle",
+        "zstd": "cutlayer.wire.codecs.zstd:Zstd",
+    },
+)
 
 TRANSPORTS = Registry(
     "transport",

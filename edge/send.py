@@ -11,8 +11,9 @@ from cutlayer.compute import tune_allocator
 from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import ConfigError, SplitError
-from cutlayer.registry import CODECS, DEFENSES
+from cutlayer.registry import DEFENSES
 from cutlayer.spec import Manifest
+from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.transport import Address, Timeouts
 from cutlayer.wire.transport import connect as connect_to
 from edge.client import Edge
@@ -52,7 +53,7 @@ def send(
         private: Victims' images, sent after those.
         releases: How often each private image is sent: all of them once, then all of them again.
         warmup: Requests before the first that counts, recorded apart, as is the very first request.
-        codec: A name from `cutlayer.registry.CODECS`.
+        codec: As `cutlayer.wire.codecs.packed.codec_named` reads it: ``int8+zstd``.
         threads: Of the head.
         record: File (.npz) for the raw times and answers; see `edge.record`.
         insecure: Allow plain text off loopback.
@@ -69,7 +70,7 @@ def send(
     splits = _splits(data, manifest, data_root, seed)
     plan = _plan(splits, count, private, releases)
     protect = DEFENSES.make(**manifest.defense)
-    pipeline = Pipeline(open_head(folder, manifest, head, threads), protect, CODECS.make(codec))
+    pipeline = Pipeline(open_head(folder, manifest, head, threads), protect, codec_named(codec))
     port, recorder = Address.parse(connect).port, Recorder()
 
     # Not before the data set is read: a tuned allocator keeps what that took.

@@ -18,7 +18,8 @@ from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.nouns import Experiment
 from cutlayer.experiment.score import row
 from cutlayer.models.split import SplitModel
-from cutlayer.registry import ATTACKS, CODECS
+from cutlayer.registry import ATTACKS
+from cutlayer.wire.codecs.packed import codec_named
 from defenses.base import Defense
 from edge.onnx_head import OnnxHead
 from edge.pipeline import Pipeline
@@ -53,7 +54,7 @@ def view(access: Access, split: SplitModel, query: Query, defense: Defense, data
 def wire(folder: Path, defense: Defense, codec: str) -> Pipeline:
     """The device's own pipeline, from the split folder that it was given."""
     head = OnnxHead(folder / "head.onnx", threads=torch.get_num_threads())
-    return Pipeline(head, defense, CODECS.make(codec))
+    return Pipeline(head, defense, codec_named(codec))
 
 
 def oracle(pipeline: Pipeline, seed: int, label: str) -> Query:

@@ -14,7 +14,8 @@ from typing import Any
 
 from cutlayer.errors import ConfigError
 from cutlayer.experiment.nouns import HEADS, Deployment, Experiment, Measure, Named, Options, Published, Training
-from cutlayer.registry import ATTACKS, CODECS, DATASETS, DEFENSES, MODELS, TRANSPORTS, Registry, check_type, near
+from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, MODELS, TRANSPORTS, Registry, check_type, near
+from cutlayer.wire.codecs.packed import codec_named
 
 
 def load(path: Path, settings: Mapping[str, str] | None = None) -> list[Experiment]:
@@ -57,7 +58,7 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
         "attacks": tuple(_named(ATTACKS, table.get("attack", [{"name": "mean-image"}]))),
         "published": tuple(_record(Published, entry, "published") for entry in table.get("published", [])),
     }
-    _ = CODECS[common["measure"].codec]
+    codec_named(common["measure"].codec)
     experiments = {}
     for cut, defense, seed in itertools.product(
         _listed("cut", str, table["cut"]),

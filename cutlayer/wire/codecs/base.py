@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from math import prod
 from types import MappingProxyType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError, DecodeError
-from cutlayer.registry import CODECS
 
 Buffer = bytes | memoryview
 Parameter = bool | int | float | str
@@ -25,6 +24,7 @@ MAX_TENSOR_BYTES = 256 << 20
 DATATYPES = {
     "BOOL": np.dtype("?"),
     "UINT8": np.dtype("u1"),
+    "UINT16": np.dtype("<u2"),
     "INT8": np.dtype("i1"),
     "INT32": np.dtype("<i4"),
     "INT64": np.dtype("<i8"),
@@ -33,7 +33,7 @@ DATATYPES = {
     "FP64": np.dtype("<f8"),
 }
 _NAMES = {dtype: name for name, dtype in DATATYPES.items()}
-
+FLOAT = np.dtype(np.float32)
 
 NO_PARAMETERS: Mapping[str, Parameter] = MappingProxyType({})
 
@@ -42,10 +42,11 @@ class Encoded(NamedTuple):
     """A tensor as it travels: its bytes, and what it takes to read them.
 
     Attributes:
-        datatype: Of the bytes, by the Open Inference Protocol's name: ``FP32``.
-        shape: With the batch axis.
+        datatype: Of the numbers in the bytes, by the Open Inference Protocol's name: ``FP32``.
+        shape: Of the array that decoding gives, with the batch axis.
         data: The bytes, in C order. Owned by whoever made them; do not change them while they are being sent.
-        parameters: ``codec`` and the settings of that codec.
+        parameters: ``codec`` and what else decoding takes. The same for all arrays of a codec with the same settings:
+            what depends on the values, such as a scale, is part of the bytes, so that a session's header never changes.
     """
 
     datatype: str
@@ -64,7 +65,11 @@ class Codec:
     """As in `cutlayer.registry.CODECS`; what `Encoded.parameters` says under ``codec``."""
 
     def encode(self, array: NDArray[Any]) -> Encoded:
-        """The bytes to send for ``(N, ...)``."""
+        """The bytes to send for ``(N, ...)``. Samples do not mix: a batch decodes to what its parts would.
+
+        Raises:
+            WireError: There are values that this codec cannot carry.
+        """
         raise NotImplementedError(f"{type(self).__name__} lacks encode()")
 
     def decode(self, encoded: Encoded) -> NDArray[Any]:
@@ -74,6 +79,14 @@ class Codec:
             DecodeError: The bytes are not what their description says.
         """
         raise NotImplementedError(f"{type(self).__name__} lacks decode()")
+
+    def most_bytes(self, encoded: Encoded) -> int:
+        """The longest `Encoded.data` that a tensor of this description can have.
+
+        Raises:
+            DecodeError: The description is none of this codec, or beyond the limits.
+        """
+        raise NotImplementedError(f"{type(self).__name__} lacks most_bytes()")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
@@ -85,13 +98,19 @@ def decode(encoded: Encoded) -> NDArray[Any]:
     Raises:
         DecodeError: There is no such codec, or the bytes are not what their description says.
     """
-    return _codec(encoded.parameters.get("codec", "raw")).decode(encoded)
+    return _codec(str(encoded.parameters.get("codec", "raw"))[:64]).decode(encoded)
 
 
-@cache
-def _codec(name: Parameter) -> Codec:
+@lru_cache(maxsize=64)
+def _codec(name: str) -> Codec:
+    # Not above: it is made of what this module defines.
+    from cutlayer.wire.codecs.packed import codec_named
+
+    # Settings of the encoder are no business of the decoder, and each would be another name to remember.
+    if ":" in name:
+        raise DecodeError(f"{name!r} is no codec; on the wire its options are parameters of their own.")
     try:
-        return cast(Codec, CODECS.make(str(name)))
+        return codec_named(name)
     except ConfigError as error:
         raise DecodeError(str(error)) from None
 
@@ -109,6 +128,32 @@ def as_bytes(array: NDArray[Any]) -> tuple[str, memoryview]:
     return _NAMES[dtype], flat.view(np.uint8).data
 
 
+def count_elements(encoded: Encoded, datatypes: Iterable[str], decoded: np.dtype[Any] = FLOAT) -> int:
+    """How many numbers a tensor holds, once its description has been found within the limits.
+
+    Args:
+        encoded: What arrived.
+        datatypes: Those allowed.
+        decoded: Type of the array that decoding gives.
+
+    Raises:
+        DecodeError: The description is beyond the limits.
+    """
+    if encoded.datatype not in datatypes:
+        raise DecodeError(
+            f"Tensors of type {encoded.datatype!r:.40} are not accepted here; send {', '.join(datatypes)}."
+        )
+    shape = encoded.shape
+    if len(shape) > MAX_DIMENSIONS or any(not 0 <= size <= MAX_TENSOR_BYTES for size in shape):
+        raise DecodeError(
+            f"A tensor has at most {MAX_DIMENSIONS} dimensions, none negative; this one says {shape!s:.80}."
+        )
+    elements = prod(shape)
+    if elements * decoded.itemsize > MAX_TENSOR_BYTES:
+        raise DecodeError(f"A tensor of shape {shape} is beyond the limit of {MAX_TENSOR_BYTES} bytes.")
+    return elements
+
+
 def as_array(encoded: Encoded, *datatypes: str) -> NDArray[Any]:
     """A read-only array over the bytes, once their description has been found true.
 
@@ -119,16 +164,8 @@ def as_array(encoded: Encoded, *datatypes: str) -> NDArray[Any]:
     Raises:
         DecodeError: Type, shape and length do not agree, or are beyond the limits.
     """
-    if encoded.datatype not in (datatypes or DATATYPES):
-        raise DecodeError(
-            f"Tensors of type {encoded.datatype!r:.40} are not accepted here; send {', '.join(datatypes or DATATYPES)}."
-        )
-    dtype, shape, length = DATATYPES[encoded.datatype], encoded.shape, len(encoded.data)
-    if len(shape) > MAX_DIMENSIONS or any(not 0 <= size <= MAX_TENSOR_BYTES for size in shape):
-        raise DecodeError(
-            f"A tensor has at most {MAX_DIMENSIONS} dimensions, none negative; this one says {shape!s:.80}."
-        )
-    if length > MAX_TENSOR_BYTES or prod(shape) * dtype.itemsize != length:
+    dtype, length, shape = DATATYPES.get(encoded.datatype, FLOAT), len(encoded.data), encoded.shape
+    if count_elements(encoded, datatypes or DATATYPES, dtype) * dtype.itemsize != length:
         raise DecodeError(f"A {encoded.datatype} tensor of shape {shape} does not take {length} bytes.")
     array = np.frombuffer(encoded.data, dtype).reshape(shape) if length else np.empty(shape, dtype)
     array.flags.writeable = False

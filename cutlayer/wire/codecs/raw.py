@@ -4,7 +4,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from cutlayer.wire.codecs.base import Codec, Encoded, as_array, as_bytes
+from cutlayer.wire.codecs.base import DATATYPES, FLOAT, Codec, Encoded, as_array, as_bytes, count_elements
 
 
 class Raw(Codec):
@@ -20,3 +20,8 @@ class Raw(Codec):
     def decode(self, encoded: Encoded) -> NDArray[Any]:
         """A read-only array over the bytes that arrived."""
         return as_array(encoded)
+
+    def most_bytes(self, encoded: Encoded) -> int:
+        """Those of the array."""
+        dtype = DATATYPES.get(encoded.datatype, FLOAT)
+        return count_elements(encoded, DATATYPES, dtype) * dtype.itemsize

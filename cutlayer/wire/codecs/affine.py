@@ -1,0 +1,118 @@
+"""What codecs that send a few evenly spaced levels in place of numbers have in common.
+
+A number x is sent as the level nearest to (x - low) / step, and decoded as low + level * step, so it is off by half a
+step at most. Low and step belong to one sample, or to one channel of one sample, as the constructor says. Never to a
+whole batch: what is decoded of a sample must not depend on what else was in its batch.
+
+The bytes: for each sample (or each channel of each), float32 low and step; then the levels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutlayer.errors import ConfigError, DecodeError, WireError
+from cutlayer.wire.codecs.base import Codec, Encoded, count_elements
+
+PER = ("tensor", "channel")
+LIMITS = np.dtype([("low", "<f4"), ("step", "<f4")])
+TINY = np.finfo(np.float32).tiny
+
+
+class Affine(Codec):
+    """Evenly spaced levels. A subclass names the greatest level and lays out the levels' bytes."""
+
+    greatest: int
+    """The greatest level; the least is 0."""
+
+    def __init__(self, per: str = "tensor") -> None:
+        if per not in PER:
+            raise ConfigError(f"{self.name}: levels are spaced per {' or per '.join(PER)}, not per {per!r}.")
+        self.per = per
+
+    def count_bytes(self, elements: int) -> int:
+        """Bytes of so many levels."""
+        raise NotImplementedError(f"{type(self).__name__} lacks count_bytes()")
+
+    def pack(self, levels: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
+        """Write levels, whole numbers ``(D,)``, as bytes."""
+        raise NotImplementedError(f"{type(self).__name__} lacks pack()")
+
+    def unpack(self, data: NDArray[np.uint8], elements: int) -> NDArray[np.float32]:
+        """Undo `pack`: ``(elements,)``."""
+        raise NotImplementedError(f"{type(self).__name__} lacks unpack()")
+
+    def encode(self, array: NDArray[Any]) -> Encoded:
+        """Limits and levels."""
+        groups = _groups(array.shape, self.per)
+        limits = np.empty((groups, 1), LIMITS)
+        data = np.empty(limits.nbytes + self.count_bytes(array.size), np.uint8)
+        if array.size:
+            values = np.ascontiguousarray(array, np.float32).reshape(groups, -1)
+            with np.errstate(over="ignore", invalid="ignore"):
+                low, step, ends = self._space(values)
+            if not np.isfinite(ends).all():
+                raise WireError(
+                    f"{self.name} cannot carry infinite or undefined numbers; send them raw, or mend the head."
+                )
+            limits["low"], limits["step"] = low, step
+            levels = values - low
+            levels *= np.divide(1, step, out=np.zeros_like(step), where=step > 0)
+            np.rint(levels, out=levels)
+            self.pack(levels.reshape(-1), data[limits.nbytes :])
+        data[: limits.nbytes] = limits.reshape(-1).view(np.uint8)
+        return Encoded("UINT8", array.shape, data.data, {"codec": self.name, "per": self.per})
+
+    def decode(self, encoded: Encoded) -> NDArray[Any]:
+        """The numbers that the levels stand for, as float32."""
+        if len(encoded.data) != self.most_bytes(encoded):
+            raise DecodeError(
+                f"A tensor of shape {encoded.shape} by {self.name} takes {self.most_bytes(encoded)} bytes, "
+                f"not {len(encoded.data)}."
+            )
+        groups, elements = _groups(encoded.shape, _per(encoded)), count_elements(encoded, ("UINT8",))
+        if not elements:
+            return np.empty(encoded.shape, np.float32)
+        data = np.frombuffer(encoded.data, np.uint8)
+        limits = data[: groups * LIMITS.itemsize].view(LIMITS).reshape(groups, 1)
+        low, step = (limits[name].astype(np.float32) for name in ("low", "step"))
+        with np.errstate(over="ignore", invalid="ignore"):
+            if not np.isfinite(low + step * np.float32(self.greatest)).all():
+                raise DecodeError("The levels of a tensor stand for infinite or undefined numbers.")
+        values = self.unpack(data[limits.nbytes :], elements).reshape(groups, -1)
+        values *= step
+        values += low
+        return values.reshape(encoded.shape)
+
+    def most_bytes(self, encoded: Encoded) -> int:
+        """Limits and levels: there is one length only."""
+        elements = count_elements(encoded, ("UINT8",))
+        return _groups(encoded.shape, _per(encoded)) * LIMITS.itemsize + self.count_bytes(elements)
+
+    def _space(self, values: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """Low, step, and the number that the greatest level stands for, each ``(groups, 1)``."""
+        low = values.min(axis=1, keepdims=True)
+        step = (values.max(axis=1, keepdims=True) - low) / np.float32(self.greatest)
+        # The inverse of a smaller step would be infinite.
+        step[step < TINY] = 0
+        return low, step, low + step * np.float32(self.greatest)
+
+
+def _groups(shape: tuple[int, ...], per: str) -> int:
+    """How many pairs of limits a tensor has; none where it is empty."""
+    if 0 in shape:
+        return 0
+    # With fewer dimensions than three, a channel is one number.
+    if per == "channel" and len(shape) > 2:
+        return shape[0] * shape[1]
+    return shape[0] if shape else 1
+
+
+def _per(encoded: Encoded) -> str:
+    per = encoded.parameters.get("per", "tensor")
+    if per not in PER:
+        raise DecodeError(f"Levels are spaced per {' or per '.join(PER)}, not per {per!r:.40}.")
+    return str(per)
