@@ -79,6 +79,7 @@ def ours(scheme: str) -> Way:
 
 
 def in_thread(serve: Callable[..., None], *arguments: object) -> None:
+    """Run in the background until the process ends."""
     threading.Thread(target=serve, args=arguments, daemon=True).start()
 
 
@@ -150,6 +151,7 @@ def connect_zmq(port: int, array: Array) -> Ask:
 
 
 def serve_method(method: grpc.RpcMethodHandler, sizes: Sequence[int]) -> tuple[Ports, object]:
+    """A server of one method."""
     handler = grpc.method_handlers_generic_handler("bare", {"Call": method})
     server = grpc.server(ThreadPoolExecutor(16), handlers=[handler], options=LIMITS)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -158,7 +160,8 @@ def serve_method(method: grpc.RpcMethodHandler, sizes: Sequence[int]) -> tuple[P
 
 
 def channel_to(port: int) -> grpc.Channel:
-    return grpc.insecurechannel_to(f"127.0.0.1:{port}", [*LIMITS, ("grpc.enable_http_proxy", 0)])
+    """Without the limit on sizes, and without a proxy."""
+    return grpc.insecure_channel(f"127.0.0.1:{port}", [*LIMITS, ("grpc.enable_http_proxy", 0)])
 
 
 def serve_grpc_stream(sizes: Sequence[int]) -> tuple[Ports, object]:
