@@ -1,0 +1,16 @@
+"""The short form of `python -m tests.faults.kill`."""
+
+import pytest
+
+from tests.faults.kill import survive
+
+REQUESTS, KILLS, IN_FLIGHT = 120, 2, 3
+
+
+@pytest.mark.parametrize("transport", ["grpc", "zmq"])
+def test_a_killed_cloud_loses_no_request(tmp_path, transport):
+    survived = survive(tmp_path, transport, REQUESTS, KILLS, IN_FLIGHT)
+    assert survived.answered == REQUESTS
+    assert set(survived.recorded.values()) == {1}, "a request is in the tap twice"
+    # Answered, and killed before it was written: the tap writes after the answer has left.
+    assert REQUESTS - len(survived.recorded) <= KILLS * IN_FLIGHT
