@@ -5,6 +5,8 @@ from cutlayer.wire.codecs.base import Buffer
 from cutlayer.wire.codecs.packed import Packing
 
 LEVELS = range(1, 20)
+MAX_WINDOW_BYTES = 8 << 20
+"""Of a frame that ends too early, for only such a one needs a window: what the levels above use."""
 
 
 class Zstd(Packing):
@@ -42,7 +44,8 @@ class Zstd(Packing):
                 raise DecodeError(
                     f"The frame holds {_size(stated.content_size)}; the tensor takes {most_bytes} at most."
                 )
-            return zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
+            decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+            return decompressor.decompress(data, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise DecodeError(f"The bytes are no Zstandard frame: {error}.") from None
 
