@@ -40,22 +40,19 @@ class Job:
         data: The bytes of its smashed data.
         callers: Who waits, and since when (`time.monotonic_ns`), the first one first.
         read_ns: How long it took to read.
+        nbytes: What it takes of the server's budget.
+        key: What the request is known by when it is sent again; see `key`.
     """
 
-    __slots__ = ("callers", "data", "id", "prepared", "read_ns", "request")
+    __slots__ = ("callers", "data", "id", "key", "nbytes", "prepared", "read_ns", "request")
 
     def __init__(
-        self,
-        request: Message,
-        prepared: Prepared,
-        id: str,
-        data: Buffer,
-        caller: Caller,
-        arrived_ns: int,
-        read_ns: int,
+        self, request: Message, prepared: Prepared, id: str, data: Buffer, caller: Caller, arrived_ns: int, read_ns: int
     ) -> None:
         self.request, self.prepared, self.id, self.data = request, prepared, id, data
         self.callers, self.read_ns = [(caller, arrived_ns)], read_ns
+        self.nbytes = request.nbytes + OVERHEAD_BYTES
+        self.key = key(prepared.session, id)
 
     @property
     def client(self) -> Hashable:
@@ -63,19 +60,9 @@ class Job:
         return self.callers[0][0].client
 
     @property
-    def nbytes(self) -> int:
-        """What it takes of the server's budget."""
-        return self.request.nbytes + OVERHEAD_BYTES
-
-    @property
     def n_samples(self) -> int:
         """As the header says; the bytes may turn out to be something else."""
         return max(1, self.prepared.tensor.shape[0]) if self.prepared.tensor.shape else 1
-
-    @property
-    def key(self) -> tuple[str, str] | None:
-        """What the request is known by when it is sent again."""
-        return key(self.prepared.session, self.id)
 
 
 def key(session: object, request_id: str) -> tuple[str, str] | None:

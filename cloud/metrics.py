@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
-SECONDS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
+NANOSECONDS = tuple(scale * 10**power for power in range(5, 11) for scale in (1, 3))
 SAMPLES = (1, 2, 4, 8, 16, 32, 64)
 STAGES = ("queue", "decode", "tail", "reply")
 
@@ -18,12 +18,14 @@ STAGES = ("queue", "decode", "tail", "reply")
 class Histogram:
     """How many observations were at most so large, and their sum."""
 
-    def __init__(self, bounds: tuple[float, ...]) -> None:
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: tuple[int, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
+        self.sum = 0
 
-    def observe(self, value: float) -> None:
+    def observe(self, value: int) -> None:
         """Count a value in."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
@@ -40,17 +42,17 @@ class Metrics:
         self._gauges = gauges
         self._lock = threading.Lock()
         self._codes: Counter[str] = Counter()
-        self._repeated = self._abandoned = self._request_bytes = 0
-        self._stages = {stage: Histogram(SECONDS) for stage in STAGES}
+        self._answered = self._repeated = self._abandoned = self._request_bytes = 0
+        self._stages = [Histogram(NANOSECONDS) for _ in STAGES]
         self._samples = Histogram(SAMPLES)
 
-    def answer(self, request_bytes: int, durations: Mapping[str, int]) -> None:
-        """A request of this size was answered; ``queue_ns`` and so on say how long each stage took."""
+    def answer(self, request_bytes: int, durations_ns: tuple[int, ...]) -> None:
+        """A request of this size was answered, and each of `STAGES` took so long."""
         with self._lock:
-            self._codes["OK"] += 1
+            self._answered += 1
             self._request_bytes += request_bytes
-            for stage, histogram in self._stages.items():
-                histogram.observe(durations[f"{stage}_ns"] / 1e9)
+            for histogram, duration_ns in zip(self._stages, durations_ns, strict=True):
+                histogram.observe(duration_ns)
 
     def refuse(self, code: str) -> None:
         """A request was answered with an error."""
@@ -79,7 +81,7 @@ class Metrics:
 
     def _lines(self) -> Iterator[str]:
         yield "# TYPE cutlayer_requests_total counter"
-        for code, count in sorted(self._codes.items()):
+        for code, count in sorted({"OK": self._answered, **self._codes}.items()):
             yield f'cutlayer_requests_total{{code="{code}"}} {count}'
         for name, count in (
             ("repeated_requests", self._repeated),
@@ -92,17 +94,17 @@ class Metrics:
             yield f"# TYPE cutlayer_{name} gauge"
             yield f"cutlayer_{name} {gauge():g}"
         yield "# TYPE cutlayer_batch_samples histogram"
-        yield from _histogram("cutlayer_batch_samples", "", self._samples)
+        yield from _histogram("cutlayer_batch_samples", "", self._samples, 1)
         yield "# TYPE cutlayer_stage_seconds histogram"
-        for stage, histogram in self._stages.items():
-            yield from _histogram("cutlayer_stage_seconds", f'stage="{stage}"', histogram)
+        for stage, histogram in zip(STAGES, self._stages, strict=True):
+            yield from _histogram("cutlayer_stage_seconds", f'stage="{stage}"', histogram, 1_000_000_000)
 
 
-def _histogram(name: str, label: str, histogram: Histogram) -> Iterator[str]:
+def _histogram(name: str, label: str, histogram: Histogram, unit: int) -> Iterator[str]:
     comma, total = "," if label else "", 0
-    for bound, count in zip((*histogram.bounds, "+Inf"), histogram.counts, strict=True):
+    for bound, count in zip((*(bound / unit for bound in histogram.bounds), "+Inf"), histogram.counts, strict=True):
         total += count
         yield f'{name}_bucket{{{label}{comma}le="{bound}"}} {total}'
     braced = f"{{{label}}}" if label else ""
-    yield f"{name}_sum{braced} {histogram.sum:.9g}"
+    yield f"{name}_sum{braced} {histogram.sum / unit:.9g}"
     yield f"{name}_count{braced} {total}"

@@ -62,6 +62,8 @@ class Replies:
 
     def abandoned(self, job: Job) -> bool:
         """Whether nobody waits for the answer any more; then the request is forgotten."""
+        if len(job.callers) == 1 and not job.callers[0][0].gone():
+            return False
         with self._lock:
             if not all(caller.gone() for caller, _ in job.callers):
                 return False

@@ -145,18 +145,17 @@ class Service:
     def _answer(self, job: Job, reply: Message, started_ns: int, decoded_ns: int, computed_ns: int) -> None:
         self._batcher.release(job)
         (first, arrived_ns), *others = self._replies.finish(job, reply)
-        durations = {
-            "queue_ns": started_ns - arrived_ns - job.read_ns,
-            "decode_ns": job.read_ns + decoded_ns - started_ns,
-            "tail_ns": computed_ns - decoded_ns,
-        }
         sent: Callable[[], None] = partial(self._record, job.request)
         if self._tap is not None and self._tap.durable:
             self._tap.record_now(job.request)
             sent = _nothing
-        made = timed(reply, **durations)
-        durations["reply_ns"] = self._clock() - computed_ns
-        first.answer(timed(made, reply_ns=durations["reply_ns"]), sent)
+        durations = (
+            started_ns - arrived_ns - job.read_ns,
+            job.read_ns + decoded_ns - started_ns,
+            computed_ns - decoded_ns,
+            self._clock() - computed_ns,
+        )
+        first.answer(timed(reply, *durations), sent)
         for caller, came_ns in others:
             self.metrics.repeat()
             caller.answer(self._again(reply, came_ns), _nothing)
@@ -164,7 +163,7 @@ class Service:
 
     def _again(self, reply: Message, arrived_ns: int) -> Message:
         """An answer that somebody else, or nobody, has had before."""
-        return timed(reply, queue_ns=0, decode_ns=0, tail_ns=0, reply_ns=max(0, self._clock() - arrived_ns))
+        return timed(reply, 0, 0, 0, max(0, self._clock() - arrived_ns))
 
     def _fail(self, job: Job, error: Exception) -> None:
         self._batcher.release(job)

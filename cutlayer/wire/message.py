@@ -113,11 +113,14 @@ def completed(prepared: Message, id: str, *tensors: Buffer) -> Message:
     return Message(prepared.kind, prepared.header + _ID + bytes((len(name),)) + name, tensors)
 
 
-def timed(reply: Message, **durations_ns: int) -> Message:
-    """The reply with further parameters, for durations known only once the rest is written."""
+def timed(reply: Message, queue_ns: int, decode_ns: int, tail_ns: int, reply_ns: int) -> Message:
+    """The reply with its durations, which are known only once the rest is written."""
     added = open_inference_pb2.ModelInferResponse()
-    for name, duration_ns in durations_ns.items():
-        added.parameters[name].int64_param = duration_ns
+    parameters = added.parameters
+    parameters["queue_ns"].int64_param = queue_ns
+    parameters["decode_ns"].int64_param = decode_ns
+    parameters["tail_ns"].int64_param = tail_ns
+    parameters["reply_ns"].int64_param = reply_ns
     return Message(reply.kind, reply.header + added.SerializeToString(), reply.tensors)
 
 

@@ -65,7 +65,7 @@ def test_a_request_can_be_prepared_before_its_id_and_its_bytes_are_known(inferen
 def test_a_reply_can_be_prepared_before_its_durations_are_known():
     whole = Encoded("UINT8", (3,), b"abc", {"codec": "raw"})
     prepared = infer_reply(Inference("m", "v", "", {"logits": whole._replace(data=b"")}))
-    reply = read_infer_reply(timed(completed(prepared, "i", b"abc"), queue_ns=0, reply_ns=2))
+    reply = read_infer_reply(timed(completed(prepared, "i", b"abc"), 0, 1, 2, 3))
     assert reply == Inference("m", "v", "i", {"logits": whole}, {"queue_ns": 0, "reply_ns": 2})
 
 
