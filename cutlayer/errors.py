@@ -8,6 +8,7 @@
     └── WireError           anything between the two processes
         ├── DecodeError     bytes that are not a message of ours
         ├── Unreachable     nobody answers at the address, or the peer went away
+        │   └── ConnectionLost   while it worked on a request, which may be asked again
         ├── DeadlineExceeded
         └── Refused         the server answered with an error code and a sentence
 
@@ -45,6 +46,10 @@ class DecodeError(WireError):
 
 class Unreachable(WireError):
     """Nobody answers at the address, or the peer went away."""
+
+
+class ConnectionLost(Unreachable):
+    """The peer went away while it had a request to answer."""
 
 
 class DeadlineExceeded(WireError):

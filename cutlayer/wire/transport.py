@@ -10,12 +10,14 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections.abc import Callable, Hashable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 from cutlayer.errors import ConfigError, DecodeError, Refused
 from cutlayer.registry import TRANSPORTS
 from cutlayer.wire.message import Message
+from cutlayer.wire.retry import Client, Retry
 
 log = logging.getLogger("cutlayer.wire")
 
@@ -82,20 +84,42 @@ class Address:
 
 
 class Transport(Protocol):
-    """The client's end. Belongs to one thread; connects at the first request, and again after an error."""
+    """The client's end, for any number of threads. Connects at the first request, and again after an error."""
+
+    @property
+    def address(self) -> Address:
+        """Of the server."""
 
     def request(self, message: Message, timeout_s: float) -> Message:
         """Send and wait for the answer. The transport is good for the next request after any of these errors.
 
         Raises:
-            Unreachable: Nobody answers there, or the peer went away.
+            Unreachable: Nobody answers there, or the peer went away and did not come back in time.
             DeadlineExceeded: No answer in time.
             Refused: The server answered with an error.
             DecodeError: What came back is no message of ours.
         """
 
+    def submit(self, message: Message, timeout_s: float) -> Future[Message]:
+        """Send, while others are under way; the future has the answer, or the error that `request` would raise."""
+
     def close(self) -> None:
-        """Give up the connection, at once."""
+        """Give up the connection, at once. What is under way fails."""
+
+
+class Line(Protocol):
+    """What a transport implements and `cutlayer.wire.retry` makes a `Transport` of: one attempt at a request."""
+
+    def request(self, message: Message, timeout_s: float) -> Message:
+        """See `Transport.request`. Called by several threads at a time.
+
+        Raises:
+            ConnectionLost: The peer went away while it had the request; it may be worth asking again.
+            Unreachable: Nobody answers there.
+        """
+
+    def close(self) -> None:
+        """See `Transport.close`."""
 
 
 class Caller(Protocol):
@@ -145,14 +169,17 @@ class Server(Protocol):
         """Take no new requests, answer those that have arrived, at most for so long, then stop. May be called twice."""
 
 
-def connect(address: str, timeouts: Timeouts | None = None, *, insecure: bool = False) -> Transport:
+def connect(
+    address: str, timeouts: Timeouts | None = None, *, retry: Retry | None = None, insecure: bool = False
+) -> Transport:
     """The client's end of the transport that the address names. Nothing is sent before the first request.
 
     Raises:
         ConfigError: The address is none, or is off loopback and `insecure` is not given.
     """
     where = _parse_safe(address, insecure)
-    return cast(Transport, TRANSPORTS.load(where.scheme)(where, timeouts or Timeouts()))
+    line: Line = TRANSPORTS.load(where.scheme)(where, timeouts or Timeouts())
+    return Client(line, where, retry or Retry())
 
 
 def listen(address: str, handler: Handler, timeouts: Timeouts | None = None, *, insecure: bool = False) -> Server:

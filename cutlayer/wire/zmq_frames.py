@@ -23,7 +23,8 @@ _KINDS = {int(kind): kind for kind in Kind}
 COPY_BELOW_BYTES = 256 << 10
 """Smaller frames are copied on sending; sharing their memory with the I/O thread costs more than that."""
 
-HIGH_WATER_MARK = 16
+HIGH_WATER_MARK = 32
+"""Messages; twice what a client has under way, for a reader reports what it has read only now and then."""
 
 LOOK_UP_MS = 100
 """How often a wait for a message is interrupted, to see whether there is still something to wait for."""

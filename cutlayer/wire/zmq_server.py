@@ -7,86 +7,141 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import zmq
 
 from cutlayer.errors import ConfigError, DecodeError, Refused, WireError
+from cutlayer.wire.codecs.base import Buffer
 from cutlayer.wire.handshake import error_reply
 from cutlayer.wire.message import Message
 from cutlayer.wire.transport import Address, Handler, Timeouts, refusal
 from cutlayer.wire.zmq_frames import LOOK_UP_MS, correlation_of, open_socket, pack, unpack
+from cutlayer.wire.zmq_socket import SharedSocket
 
 LAST_REPLIES_MS = 1000
 
 
-class ZmqServer:
-    """The server's end; see `Server`. One thread receives, works and replies, for one tail is computed at a time.
+COMPANY_S = 10.0
+"""How long after requests overlapped, or another client was heard, the server expects it to happen again."""
 
-    What arrives while it works waits in ZeroMQ's queues, so with several clients that wait counts as network.
+
+class ZmqServer:
+    """The server's end; see `Server`.
+
+    One thread receives, and stamps what arrives. For a client that is alone, and waits for each answer, it also lends
+    itself to the handler, which saves a hop to another thread. In company it only receives. Answers are sent by
+    whoever has them.
     """
 
     def __init__(self, address: Address, handler: Handler, timeouts: Timeouts) -> None:
         self._handler = handler
-        self._socket = open_socket(zmq.ROUTER, timeouts)
-        self._socket.router_mandatory = 1
-        self._socket.router_handover = 1
+        made = open_socket(zmq.ROUTER, timeouts)
+        made.router_mandatory = 1
+        made.router_handover = 1
         try:
-            self._socket.bind(f"tcp://{_numeric(address)}")
+            made.bind(f"tcp://{_numeric(address)}")
         except (zmq.ZMQError, OSError) as error:
-            self._socket.close(linger=0)
+            made.close(linger=0)
             raise WireError(f"Cannot listen at {address}: {str(error).lower()}.") from None
-        bound = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        bound = made.getsockopt_string(zmq.LAST_ENDPOINT)
         self.address = Address(address.scheme, address.host, int(bound.rpartition(":")[2]))
 
-        self._socket.rcvtimeo = LOOK_UP_MS
-        self._grace_s: float | None = None
+        self._shared = SharedSocket()
+        self._shared.hold(made)
+        self._last_client, self._company_until = b"", 0.0
+        self._all_answered = threading.Condition(self._shared.lock)
+        self._unanswered = 0
+        self._closing = self._closed = False
         self._thread = threading.Thread(target=self._serve, name="zmq-server", daemon=True)
         self._thread.start()
 
     def close(self, grace_s: float = 5.0) -> None:
         """See `Server.close`."""
-        self._grace_s = grace_s
-        self._thread.join()
+        deadline = time.monotonic() + grace_s
+        with self._shared.lock:
+            if self._closing:
+                return
+            self._closing = True
+            self._shared.wake()
+        self._thread.join(max(0.1, grace_s))
+        with self._shared.lock:
+            self._all_answered.wait_for(lambda: not self._unanswered, max(0.0, deadline - time.monotonic()))
+            self._closed = True
+            # To unbind ends the connections too, and drops what lingers in them unless told how long it may.
+            self._shared.socket.linger = LAST_REPLIES_MS
+            self._shared.socket.unbind(self._shared.socket.last_endpoint)
+            self._shared.drop(linger_ms=LAST_REPLIES_MS)
+        self._thread.join(max(0.1, deadline - time.monotonic()))
+        self._shared.close()
+
+    def answer(self, client: bytes, correlation: int, message: Message) -> None:
+        """Send an answer; by any thread."""
+        with self._shared.lock:
+            # A client that went away, or does not read its answers, is not waited for.
+            with contextlib.suppress(zmq.ZMQError):
+                if not self._closed:
+                    self._shared.send([client, *pack(message, correlation)])
+            self._unanswered -= 1
+            if not self._unanswered:
+                self._all_answered.notify_all()
 
     def _serve(self) -> None:
-        while self._grace_s is None:
-            with contextlib.suppress(zmq.Again):
-                self._answer_one()
-        self._socket.unbind(self._socket.last_endpoint)
-        deadline = time.monotonic() + self._grace_s
-        while time.monotonic() < deadline and self._socket.poll(0):
-            self._answer_one()
-        self._socket.close(linger=LAST_REPLIES_MS)
+        lend = False
+        while (arrived := self._receive(lend)) is not None:
+            (client, *frames), arrived_ns = arrived
+            lend = self._is_alone(bytes(client))
+            self._take(bytes(client), frames, arrived_ns, lend)
 
-    def _answer_one(self) -> None:
-        client, *frames = self._socket.recv_multipart()
-        arrived_ns = time.monotonic_ns()
-        caller = _Peer(self._socket, client, correlation_of(frames))
+    def _is_alone(self, client: bytes) -> bool:
+        now = time.monotonic()
+        if client != self._last_client:
+            if self._last_client:
+                self._company_until = now + COMPANY_S
+            self._last_client = client
+        return now > self._company_until
+
+    def _receive(self, lent: bool) -> tuple[list[Buffer], int] | None:
+        """The next message, and when it arrived; None when there will be no more."""
+        while True:
+            with self._shared.lock:
+                if self._closed:
+                    return None
+                if self._shared.readable():
+                    if lent:
+                        # It came while this thread worked: its stamp is late, and those of the next ones will not be.
+                        self._company_until = time.monotonic() + COMPANY_S
+                    frames = self._shared.receive()
+                    self._unanswered += 1
+                    return frames, time.monotonic_ns()
+                if self._closing:
+                    return None
+            lent = False
+            self._shared.wait(LOOK_UP_MS)
+
+    def _take(self, client: bytes, frames: list[Buffer], arrived_ns: int, lend: bool) -> None:
+        caller = _Peer(self, client, correlation_of(frames))
         try:
             request, _ = unpack(frames)
         except DecodeError as error:
             caller.answer(refusal(error), lambda: None)
             return
-        # Answered before this returns, for no other thread submits requests.
-        self._handler.submit(request, arrived_ns, caller, lend=True)
+        self._handler.submit(request, arrived_ns, caller, lend=lend)
 
 
 class _Peer:
     """Whoever waits for the answer to one request; see `Caller`."""
 
-    def __init__(self, socket: Any, client: bytes, correlation: int) -> None:
+    def __init__(self, server: ZmqServer, client: bytes, correlation: int) -> None:
         self.client = client
-        self._socket, self._correlation = socket, correlation
+        self._server, self._correlation = server, correlation
 
     def gone(self) -> bool:
+        """ZeroMQ does not tell."""
         return False
 
     def answer(self, reply: Message | Refused, sent: Callable[[], None]) -> None:
         message = error_reply(reply) if isinstance(reply, Refused) else reply
-        # A client that went away, or does not read its answers, is not waited for.
-        with contextlib.suppress(zmq.Again, zmq.ZMQError):
-            self._socket.send_multipart([self.client, *pack(message, self._correlation)], zmq.DONTWAIT, copy=False)
+        self._server.answer(self.client, self._correlation, message)
         sent()
 
 

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import secrets
+import threading
 import time
+from queue import Empty, SimpleQueue
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from cutlayer.errors import DeadlineExceeded, DecodeError, Unreachable
+from cutlayer.errors import ConnectionLost, DeadlineExceeded, DecodeError, Refused, Unreachable, WireError
 from cutlayer.wire.handshake import read_error_reply
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.transport import Address, Handler, Timeouts
 from cutlayer.wire.zmq_frames import LOOK_UP_MS, open_socket, pack, unpack
 from cutlayer.wire.zmq_server import ZmqServer
+from cutlayer.wire.zmq_socket import SharedSocket
+
+_LEAD = None
+"""Put where an answer would go: wait at the socket for all."""
+
+Answer = SimpleQueue[Message | WireError | None]
 
 
 class Zmq:
-    """The client's end; see `Transport`.
+    """The client's end; see `Line`.
+
+    Of the threads that wait for answers, one at a time waits at the socket and hands the others theirs, so that a
+    thread which is alone gets its answer without help.
 
     A DEALER with no peer takes message after message and says nothing, so it is asked first whether it has one. Not by
     ZMQ_IMMEDIATE: that drops a reply which is still unread when the server closes the connection behind it.
@@ -24,7 +36,13 @@ class Zmq:
 
     def __init__(self, address: Address, timeouts: Timeouts) -> None:
         self._address, self._timeouts = address, timeouts
+        # A client that comes back under this name replaces the connection it had. A name must not begin with a 0.
+        self._name = b"c" + secrets.token_bytes(15)
         self._correlation = 0
+        self._answers: dict[int, Answer] = {}
+        self._at_socket = threading.Lock()
+        self._closed = False
+        self._shared = SharedSocket()
         self._open()
 
     @staticmethod
@@ -33,16 +51,22 @@ class Zmq:
         return ZmqServer(address, handler, timeouts)
 
     def request(self, message: Message, timeout_s: float) -> Message:
-        """See `Transport.request`."""
-        self._correlation += 1
-        self._read_news()
-        if not self._connected:
-            self._await_connection()
+        """See `Line.request`."""
+        deadline = time.monotonic() + timeout_s
+        answer: Answer = SimpleQueue()
+        with self._shared.lock:
+            correlation = self._send(message, answer, timeout_s)
         try:
-            self._socket.send_multipart(pack(message, self._correlation), copy=False)
-        except zmq.Again:
-            raise Unreachable(f"{self._address} takes no further requests.") from None
-        reply = self._receive(timeout_s)
+            reply = self._await(answer, deadline)
+        finally:
+            with self._shared.lock:
+                self._answers.pop(correlation, None)
+                if not self._at_socket.locked():
+                    self._pass_on()
+        if reply is None:
+            raise DeadlineExceeded(f"{self._address} did not answer within {timeout_s:g} s.")
+        if isinstance(reply, WireError):
+            raise reply
         if reply.kind is Kind.ERROR:
             raise read_error_reply(reply)
         if reply.kind is not message.kind:
@@ -50,57 +74,123 @@ class Zmq:
         return reply
 
     def close(self) -> None:
-        """See `Transport.close`."""
-        self._socket.disable_monitor()
+        """See `Line.close`."""
+        with self._shared.lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._lose(Unreachable(f"The connection to {self._address} was closed on this side."))
+        # Whoever waits at the socket has been told, and leaves.
+        with self._at_socket:
+            self._shared.close()
+
+    def _send(self, message: Message, answer: Answer, timeout_s: float) -> int:
+        """Ask, once there is a peer; the number that the reply repeats."""
+        if self._closed:
+            raise Unreachable(f"The connection to {self._address} was closed on this side.")
+        if self._read_news():
+            self._read_answers()
+            self._lose(ConnectionLost(f"The connection to {self._address} was lost."))
+        if not self._connected:
+            self._await_connection(min(timeout_s, self._timeouts.connect_s))
+        self._correlation += 1
+        self._answers[self._correlation] = answer
+        try:
+            self._shared.send(pack(message, self._correlation))
+        except zmq.Again:
+            del self._answers[self._correlation]
+            raise Refused("RESOURCE_EXHAUSTED", f"{self._address} takes no further requests now.", 100) from None
+        return self._correlation
+
+    def _await(self, answer: Answer, deadline: float) -> Message | WireError | None:
+        """The answer; None when it does not come in time."""
+        while True:
+            if self._at_socket.acquire(blocking=False):
+                try:
+                    return self._lead(answer, deadline)
+                finally:
+                    self._at_socket.release()
+            try:
+                given = answer.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                return None
+            if given is not _LEAD:
+                return given
+
+    def _lead(self, answer: Answer, deadline: float) -> Message | WireError | None:
+        """Wait at the socket, and hand out what comes, until one's own answer has come."""
+        while True:
+            while not answer.empty():
+                if (given := answer.get()) is not _LEAD:
+                    return given
+            left_ms = int((deadline - time.monotonic()) * 1000)
+            if left_ms <= 0:
+                return None
+            self._shared.wait(min(left_ms, LOOK_UP_MS))
+            with self._shared.lock:
+                self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Give what has arrived to those who wait for it; all of them are told when the connection was lost."""
+        try:
+            if self._closed or self._read_answers() or not self._read_news():
+                return
+            # What came before the connection was lost is there to read.
+            self._read_answers()
+            self._lose(ConnectionLost(f"The connection to {self._address} was lost."))
+        except DecodeError as error:
+            self._lose(error)
+
+    def _read_answers(self) -> bool:
+        """Whether there were any."""
+        found = False
+        while self._shared.readable():
+            reply, correlation = unpack(self._shared.receive())
+            # A late reply is nobody's any more.
+            if answer := self._answers.pop(correlation, None):
+                answer.put(reply)
+            found = True
+        return found
+
+    def _pass_on(self) -> None:
+        """Ask one of those who wait to wait at the socket, for nobody does."""
+        for answer in self._answers.values():
+            answer.put(_LEAD)
+            return
+
+    def _lose(self, error: WireError) -> None:
+        """Tell everybody, and open a new socket, or requests would be sent again to whoever listens there next."""
+        for answer in self._answers.values():
+            answer.put(error)
+        self._answers.clear()
+        self._shared.socket.disable_monitor()
         self._news.close(linger=0)
-        self._socket.close(linger=0)
+        self._shared.drop()
+        if not self._closed:
+            self._open()
 
     def _open(self) -> None:
-        self._socket = open_socket(zmq.DEALER, self._timeouts)
-        self._socket.reconnect_ivl, self._socket.reconnect_ivl_max = 100, 1000
-        self._socket.connect_timeout = int(self._timeouts.connect_s * 1000)
-        # Requests that nobody answered may have filled the queue to a server that hangs.
-        self._socket.sndtimeo = int(self._timeouts.connect_s * 1000)
-        self._news = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        made = open_socket(zmq.DEALER, self._timeouts)
+        made.identity = self._name
+        made.reconnect_ivl, made.reconnect_ivl_max = 100, 1000
+        made.connect_timeout = int(self._timeouts.connect_s * 1000)
+        self._news = made.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         self._connected = False
-        self._socket.connect(f"tcp://{self._address.netloc}")
+        self._shared.hold(made)
+        made.connect(f"tcp://{self._address.netloc}")
 
-    def _read_news(self) -> None:
+    def _read_news(self) -> bool:
+        """Whether a connection was lost since the last look."""
+        lost = False
         while self._news.getsockopt(zmq.EVENTS) & zmq.POLLIN:
             self._connected = recv_monitor_message(self._news)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            lost = lost or not self._connected
+        return lost
 
-    def _await_connection(self) -> None:
-        deadline = time.monotonic() + self._timeouts.connect_s
-        while not self._connected:
-            if not self._news.poll(_left_ms(deadline)):
-                raise Unreachable(f"Nobody answers at {self._address} (waited {self._timeouts.connect_s:g} s).")
-            self._read_news()
-
-    def _receive(self, timeout_s: float) -> Message:
+    def _await_connection(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
-        while True:
+        while not self._connected:
             left_ms = int((deadline - time.monotonic()) * 1000)
-            if left_ms < 0:
-                raise DeadlineExceeded(f"{self._address} did not answer within {timeout_s:g} s.")
-            # Waiting for the reply alone, with a look at the news now and then, is faster than polling for both.
-            self._socket.rcvtimeo = min(left_ms, LOOK_UP_MS)
-            try:
-                reply, correlation = unpack(self._socket.recv_multipart())
-            except zmq.Again:
-                self._check_connection()
-                continue
-            if correlation == self._correlation:
-                return reply
-
-    def _check_connection(self) -> None:
-        self._read_news()
-        # What came before the connection was lost is there to read.
-        if not self._connected and not self._socket.poll(0):
-            # Opened anew, or the request would be sent again to whoever listens there next.
-            self.close()
-            self._open()
-            raise Unreachable(f"The connection to {self._address} was lost.")
-
-
-def _left_ms(deadline: float) -> int:
-    return max(0, int((deadline - time.monotonic()) * 1000))
+            if left_ms <= 0 or not self._news.poll(left_ms):
+                raise Unreachable(f"Nobody answers at {self._address} (waited {timeout_s:g} s).")
+            self._read_news()

@@ -1,0 +1,91 @@
+"""A ZeroMQ socket that several threads use: one waits for messages, any of them sends.
+
+A socket is no thing for two threads at a time, and a thread that waits inside it would keep the others out. So the
+waiting is done on the socket's file descriptor, outside the lock. That descriptor tells of changes only: whoever has
+used the socket must see for himself whether a message is there, and wake the one who waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+from typing import Any
+
+import zmq
+
+from cutlayer.wire.codecs.base import Buffer
+from cutlayer.wire.zmq_frames import COPY_BELOW_BYTES
+
+# Plain numbers: at each use, pyzmq's enumerations cost as much as the call they are for.
+_DO_NOT_WAIT, _SEND_MORE, _IN = int(zmq.DONTWAIT), int(zmq.DONTWAIT | zmq.SNDMORE), int(zmq.POLLIN)
+
+
+class SharedSocket:
+    """Holds a socket, and owns it. What is called with the lock held says so."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.socket: Any = None
+        self._alarm, self._ring = socket.socketpair()
+        self._alarm.setblocking(False)
+        self._ring.setblocking(False)
+        self._poller = select.poll()
+        self._poller.register(self._alarm, select.POLLIN)
+
+    def hold(self, made: Any) -> None:
+        """Take this socket from here on; with the lock held."""
+        self.socket = made
+        self._descriptor = int(made.fd)
+        self._poller.register(self._descriptor, select.POLLIN)
+
+    def drop(self, linger_ms: int = 0) -> None:
+        """End the socket; with the lock held."""
+        self._poller.unregister(self._descriptor)
+        self.socket.close(linger=linger_ms)
+        self.wake()
+
+    def send(self, frames: list[Buffer]) -> None:
+        """Put a message into the queue of outgoing ones; with the lock held.
+
+        Raises:
+            zmq.Again: The queue is full.
+            zmq.ZMQError: There is no such peer.
+        """
+        for frame in frames[:-1]:
+            self.socket.send(frame, _SEND_MORE, copy=False)
+        self.socket.send(frames[-1], _DO_NOT_WAIT, copy=False)
+        if self.readable():
+            self.wake()
+
+    def readable(self) -> bool:
+        """Whether a message is there; with the lock held."""
+        return bool(self.socket.getsockopt(zmq.EVENTS) & _IN)
+
+    def receive(self) -> list[Buffer]:
+        """The frames of a message that is there, large ones not copied; with the lock held."""
+        frames: list[Buffer] = []
+        more = True
+        while more:
+            frame = self.socket.recv(_DO_NOT_WAIT, copy=False)
+            frames.append(frame.buffer if len(frame) >= COPY_BELOW_BYTES else frame.bytes)
+            more = frame.more
+        return frames
+
+    def wait(self, timeout_ms: int) -> None:
+        """Until a message may be there, or `wake` is called; without the lock, by one thread at a time."""
+        for descriptor, _ in self._poller.poll(timeout_ms):
+            if descriptor == self._alarm.fileno():
+                with contextlib.suppress(BlockingIOError):
+                    self._alarm.recv(1024)
+
+    def wake(self) -> None:
+        """End the present `wait`, or the next one."""
+        with contextlib.suppress(OSError):
+            self._ring.send(b"\0")
+
+    def close(self) -> None:
+        """Give up what `wait` needs, once nobody waits."""
+        self._alarm.close()
+        self._ring.close()
