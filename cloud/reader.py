@@ -60,8 +60,9 @@ class Reader:
                 return known, ended[1], message.tensors[0]
         request = read_infer_request(message)
         prepared = self._prepare(request)
-        # A codec that writes settings of its own into each header makes each one new: there is nothing to keep.
-        if ended and prepared.tensor.parameters.keys() <= {"codec"} and _is_request(ended[0], request._replace(id="")):
+        # Headers that hold the tensor itself, or settings of its codec, are never the same: there is nothing to keep.
+        alike = bool(message.tensors) and prepared.tensor.parameters.keys() <= {"codec"}
+        if ended and alike and _is_request(ended[0], request._replace(id="")):
             if len(self._prepared) >= MAX_PREPARED:
                 self._prepared.clear()
             self._prepared[ended[0].header] = prepared

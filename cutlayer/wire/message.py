@@ -18,6 +18,7 @@ from cutlayer.errors import DecodeError
 from cutlayer.spec import Manifest
 from cutlayer.wire import open_inference_pb2
 from cutlayer.wire.codecs.base import MAX_TENSOR_BYTES, NO_PARAMETERS, Buffer, Encoded, Parameter
+from cutlayer.wire.typed_contents import take_out
 
 PROTOCOL = 1
 """Version of our own header fields, stated in each request under ``protocol``."""
@@ -91,6 +92,7 @@ def infer_request(inference: Inference) -> Message:
 
 def read_infer_request(message: Message) -> Inference:
     """What `infer_request` was given. Raises DecodeError."""
+    message = _raw(message)
     header = parse(open_inference_pb2.ModelInferRequest, message)
     return _unpack_inference(header, header.inputs, message.tensors)
 
@@ -148,8 +150,14 @@ def without_id(request: Message) -> tuple[Message, str] | None:
 
 def read_infer_reply(message: Message) -> Inference:
     """What `infer_reply` was given. Raises DecodeError."""
+    message = _raw(message)
     header = parse(open_inference_pb2.ModelInferResponse, message)
     return _unpack_inference(header, header.outputs, message.tensors)
+
+
+def _raw(message: Message) -> Message:
+    """The message with its tensors' bytes beside the header, where others may have written them into it."""
+    return message if message.tensors else Message(message.kind, *take_out(message.header))
 
 
 def _pack_inference(inference: Inference, header: Any, described: Any) -> Message:
@@ -166,7 +174,7 @@ def _unpack_inference(header: Any, described: Iterable[Any], contents: tuple[Buf
     if len(entries) != len(contents) or len(entries) > MAX_TENSORS:
         raise DecodeError(
             f"The header describes {len(entries)} tensors and {len(contents)} came; "
-            f"send the bytes of each as raw contents, at most {MAX_TENSORS} of them."
+            f"send the contents of each, at most {MAX_TENSORS} of them."
         )
     tensors = {
         entry.name: Encoded(entry.datatype, tuple(entry.shape), data, _unpack_parameters(entry.parameters))

@@ -5,19 +5,20 @@ by writing tag, length and bytes after the header, and taken apart by walking ov
 protobuf implementation writes and reads, without the two copies that each makes.
 """
 
+from __future__ import annotations
+
 from cutlayer.errors import DecodeError
 from cutlayer.wire.codecs.base import Buffer
 from cutlayer.wire.message import MAX_TENSORS
-
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+from cutlayer.wire.protobuf_fields import BYTES, MAX_FIELDS, read_varint, value_of, varint
 
 
 def join(header: bytes, tensors: tuple[Buffer, ...], field: int) -> bytes:
     """The message of which `header` is the rest and `tensors` are the values of the repeated bytes field."""
-    tag = bytes([field << 3 | _BYTES])
+    tag = bytes([field << 3 | BYTES])
     parts: list[Buffer] = [header]
     for tensor in tensors:
-        parts += (tag, _varint(len(tensor)), tensor)
+        parts += (tag, varint(len(tensor)), tensor)
     return b"".join(parts)
 
 
@@ -27,15 +28,17 @@ def split(message: bytes, field: int) -> tuple[bytes, tuple[memoryview, ...]]:
     Raises:
         DecodeError: The bytes are no protobuf message, or hold more tensors than allowed.
     """
-    view, wanted, size = memoryview(message), field << 3 | _BYTES, len(message)
+    view, wanted, size = memoryview(message), field << 3 | BYTES, len(message)
     rest: list[memoryview] = []
     tensors: list[memoryview] = []
-    start = at = 0
+    start = at = walked = 0
     try:
         while at < size:
-            field_start = at
-            tag, at = _read_varint(message, at)
-            value, at = _value(message, at, tag & 7)
+            field_start, walked = at, walked + 1
+            if walked > MAX_FIELDS:
+                raise DecodeError(f"A message holds at most {MAX_FIELDS} fields.")
+            tag, at = read_varint(message, at)
+            value, at = value_of(message, at, tag & 7)
             if tag == wanted:
                 rest.append(view[start:field_start])
                 tensors.append(view[value:at])
@@ -48,38 +51,3 @@ def split(message: bytes, field: int) -> tuple[bytes, tuple[memoryview, ...]]:
         raise DecodeError(f"A message holds at most {MAX_TENSORS} tensors, not {len(tensors)}.")
     rest.append(view[start:])
     return b"".join(rest), tuple(tensors)
-
-
-def _value(message: bytes, at: int, wire_type: int) -> tuple[int, int]:
-    """Where the value of a field begins and ends."""
-    if wire_type == _BYTES:
-        length, at = _read_varint(message, at)
-        return at, at + length
-    if wire_type == _VARINT:
-        return at, _read_varint(message, at)[1]
-    if wire_type in (_FIXED64, _FIXED32):
-        return at, at + (8 if wire_type == _FIXED64 else 4)
-    raise DecodeError("The bytes are no protobuf message.")
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _read_varint(message: bytes, at: int) -> tuple[int, int]:
-    """A number of at most 64 bits, and where it ends. Raises IndexError where the message ends first."""
-    byte = message[at]
-    if byte < 0x80:
-        return byte, at + 1
-    value = byte & 0x7F
-    for index in range(1, 10):
-        byte = message[at + index]
-        value |= (byte & 0x7F) << 7 * index
-        if byte < 0x80:
-            return value, at + index + 1
-    raise DecodeError("A number is longer than 64 bits.")

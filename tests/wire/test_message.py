@@ -66,7 +66,9 @@ def test_a_reply_can_be_prepared_before_its_durations_are_known():
     whole = Encoded("UINT8", (3,), b"abc", {"codec": "raw"})
     prepared = infer_reply(Inference("m", "v", "", {"logits": whole._replace(data=b"")}))
     reply = read_infer_reply(timed(completed(prepared, "i", b"abc"), 0, 1, 2, 3))
-    assert reply == Inference("m", "v", "i", {"logits": whole}, {"queue_ns": 0, "reply_ns": 2})
+    assert reply == Inference(
+        "m", "v", "i", {"logits": whole}, {"queue_ns": 0, "decode_ns": 1, "tail_ns": 2, "reply_ns": 3}
+    )
 
 
 @given(noise=st.binary(max_size=60))
@@ -106,7 +108,7 @@ def test_noise_is_read_or_refused_and_nothing_else(read, noise):
 
 def test_a_header_beyond_the_limit_is_not_parsed():
     with pytest.raises(DecodeError, match="beyond the limit"):
-        read_infer_request(Message(Kind.INFER, b"\n" * (MAX_HEADER_BYTES + 1)))
+        read_infer_request(Message(Kind.INFER, b"\n" * (MAX_HEADER_BYTES + 1), (b"",)))
 
 
 @pytest.mark.parametrize("contents", [(), (b"1", b"2")])

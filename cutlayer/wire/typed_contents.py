@@ -1,0 +1,69 @@
+"""Tensors that came element by element, in `InferTensorContents`, as the bytes that `raw_contents` would have given.
+
+Packed floating-point numbers are those bytes already, so they are cut out of the header, never parsed. Integers are
+not taken: they would have to be unpacked, and no tail takes them.
+"""
+
+from __future__ import annotations
+
+from cutlayer.errors import DecodeError
+from cutlayer.wire.codecs.base import Buffer
+from cutlayer.wire.protobuf_fields import fields, varint
+
+_TENSORS = 5 << 3 | 2
+"""`inputs` of a request and `outputs` of a response have one field number."""
+
+_DATATYPE, _CONTENTS = 2 << 3 | 2, 5 << 3 | 2
+
+# The field of InferTensorContents, packed and one by one.
+_ELEMENTS = {b"FP32": (6 << 3 | 2, 6 << 3 | 5), b"FP64": (7 << 3 | 2, 7 << 3 | 1)}
+
+
+def take_out(header: bytes) -> tuple[bytes, tuple[Buffer, ...]]:
+    """The header without typed contents, and those of each tensor; none at all where no tensor has any.
+
+    Raises:
+        DecodeError: The bytes are no protobuf message, or hold integers, or some of the tensors lack contents.
+    """
+    view = memoryview(header)
+    parts: list[Buffer] = []
+    taken: list[Buffer | None] = []
+    start = 0
+    for tag, at, value, end in fields(view):
+        if tag == _TENSORS:
+            rest, one = _take_out_of(view[value:end])
+            taken.append(one)
+            parts += (view[start:at], bytes([_TENSORS]), varint(len(rest)), rest)
+            start = end
+    contents = tuple(contents for contents in taken if contents is not None)
+    if not contents:
+        return header, ()
+    if len(contents) < len(taken):
+        raise DecodeError("Some tensors came with contents and some without.")
+    return b"".join((*parts, view[start:])), contents
+
+
+def _take_out_of(tensor: memoryview) -> tuple[bytes, Buffer | None]:
+    """One tensor's description without its contents, and these."""
+    parts: list[Buffer] = []
+    contents: list[memoryview] = []
+    datatype, start = b"", 0
+    for tag, at, value, end in fields(tensor):
+        if tag == _DATATYPE:
+            datatype = bytes(tensor[value : min(end, value + 8)])
+        elif tag == _CONTENTS:
+            parts.append(tensor[start:at])
+            contents.append(tensor[value:end])
+            start = end
+    if not contents:
+        return bytes(tensor), None
+    elements = [one for part in contents for one in _elements(part, datatype)]
+    return b"".join((*parts, tensor[start:])), elements[0] if len(elements) == 1 else b"".join(elements)
+
+
+def _elements(contents: memoryview, datatype: bytes) -> list[memoryview]:
+    wanted = _ELEMENTS.get(datatype, ())
+    pieces = [(tag, contents[value:end]) for tag, _, value, end in fields(contents)]
+    if any(tag not in wanted for tag, _ in pieces):
+        raise DecodeError("Contents are taken of FP32 in fp32_contents and FP64 in fp64_contents; send others raw.")
+    return [piece for _, piece in pieces]
