@@ -28,7 +28,7 @@ BATCH = 200
 """Images in a request: 57,600 bytes, so that faults find their place within a tensor."""
 
 # A heartbeat finds a dead connection before the deadline; where it must not, it is longer than the test.
-QUICK = Timeouts(connect_s=5.0, request_s=10.0, heartbeat_s=0.4)
+QUICK = Timeouts(connect_s=5.0, request_s=3.0, heartbeat_s=0.4)
 DEAF = Timeouts(connect_s=5.0, request_s=0.7, heartbeat_s=30.0)
 NEVER = Retry(attempts=1)
 SLACK_S = 10.0

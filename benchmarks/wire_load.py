@@ -1,0 +1,185 @@
+"""Requests per second of one server, with 1, 8 and 32 clients, with and without batches.
+
+    .venv/bin/python benchmarks/wire_load.py [--seconds 1.5] [--turns 5]
+
+64 KB requests to the tail of a small CNN: a convolution, 1024 hidden units, 10 outputs, random weights, one thread;
+what batches do for it without any wire is printed first. Each client asks again once it is answered; all clients are threads of one process, the server is another. The two servers of a
+transport, with batches of at most 16 and of 1, take turns; the figure is the median turn's.
+"""
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from cutlayer.compute import tune_allocator
+from cutlayer.spec import Manifest, TensorSpec
+from cutlayer.wire.codecs.raw import Raw
+from cutlayer.wire.transport import Timeouts, connect, listen
+from defenses.base import Defense
+from edge.client import Edge
+from edge.pipeline import Pipeline
+
+SMASHED, CLASSES = TensorSpec((64, 16, 16)), 10
+CLIENTS = (1, 8, 32)
+TRANSPORTS = ("zmq", "grpc")
+BATCHES = {"batches of at most 16": 16, "one by one": 1}
+PATIENCE = Timeouts(request_s=60.0)
+MANIFEST = Manifest("bench", "small", CLASSES, SMASHED, SMASHED, {"name": "none"}, None)
+
+
+def write_tail(path: Path) -> None:
+    """From 64x16x16 to 64x8x8 to 1024 to 10."""
+    rng, names = np.random.default_rng(0), ("kernel", "hidden", "last")
+    weights = [
+        numpy_helper.from_array(rng.normal(0, 0.05, size=shape).astype(np.float32), name)
+        for name, shape in zip(names, ((64, 64, 3, 3), (4096, 1024), (1024, CLASSES)), strict=True)
+    ]
+    nodes = [
+        helper.make_node("Conv", ["smashed", "kernel"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MaxPool", ["b"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Flatten", ["p"], ["c"]),
+        helper.make_node("MatMul", ["c", "hidden"], ["d"]),
+        helper.make_node("Relu", ["d"], ["e"]),
+        helper.make_node("MatMul", ["e", "last"], ["logits"]),
+    ]
+    given, wanted = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape])
+        for name, shape in (("smashed", SMASHED.shape), ("logits", (CLASSES,)))
+    )
+    graph = helper.make_graph(nodes, "tail", [given], [wanted], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+
+
+def tail_us(path: Path, n: int, repeats: int = 50) -> float:
+    """Median time of the tail for each of so many samples computed together."""
+    from cloud.tail import OnnxTail
+
+    tail, smashed, taken = OnnxTail(path, threads=1), np.ones((n, *SMASHED.shape), np.float32), []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        tail(smashed)
+        taken.append(time.perf_counter() - start)
+    return 1e6 * statistics.median(taken) / n
+
+
+def _serve(transport: str, tail: Path, max_batch: int, parent: Connection) -> None:
+    from cloud.batcher import Limits
+    from cloud.service import Service
+    from cloud.tail import OnnxTail
+
+    tune_allocator()
+    service = Service(MANIFEST, OnnxTail(tail, threads=1), limits=Limits(max_batch=max_batch))
+    server = listen(f"{transport}://127.0.0.1:0", service, PATIENCE)
+    parent.send(str(server.address))
+    parent.recv()
+    server.close()
+    service.drain()
+
+
+@contextmanager
+def serving(transport: str, tail: Path, max_batch: int) -> Iterator[str]:
+    """A server in a process of its own; its address."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(transport, tail, max_batch, there), daemon=True)
+    process.start()
+    try:
+        yield here.recv()
+        here.send("stop")
+        process.join(30)
+    finally:
+        process.kill()
+
+
+class Clients:
+    """So many, connected; each a thread that asks as fast as it is answered, for as long as a turn is."""
+
+    def __init__(self, address: str, n: int) -> None:
+        smashed = np.maximum(np.random.default_rng(0).normal(size=(1, *SMASHED.shape)), 0).astype(np.float32)
+        self._transports = [connect(address, PATIENCE) for _ in range(n)]
+        pipeline = Pipeline(lambda images: images, Defense(), Raw())
+        self._edges = [Edge(MANIFEST, pipeline, transport, PATIENCE) for transport in self._transports]
+        self._asked = [0] * n
+        self._smashed = smashed
+
+    def per_second(self, seconds: float) -> float:
+        """Answers in one turn."""
+        before, start = sum(self._asked), time.perf_counter()
+        asking = [
+            threading.Thread(target=self._ask, args=(which, start + seconds)) for which in range(len(self._edges))
+        ]
+        for thread in asking:
+            thread.start()
+        for thread in asking:
+            thread.join()
+        return (sum(self._asked) - before) / (time.perf_counter() - start)
+
+    def close(self) -> None:
+        """Disconnect all."""
+        for transport in self._transports:
+            transport.close()
+
+    def _ask(self, which: int, until: float) -> None:
+        while time.perf_counter() < until:
+            self._edges[which].infer(self._smashed, self._asked[which])
+            self._asked[which] += 1
+
+
+def compare(transport: str, tail: Path, n: int, seconds: float, turns: int) -> dict[str, list[float]]:
+    """Requests per second of each turn, with batches and without."""
+    with serving(transport, tail, 16) as batching, serving(transport, tail, 1) as single:
+        contenders = dict(zip(BATCHES, (Clients(batching, n), Clients(single, n)), strict=True))
+        for clients in contenders.values():
+            clients.per_second(seconds / 4)
+        rates: dict[str, list[float]] = {name: [] for name in contenders}
+        for turn in range(turns):
+            for name in list(contenders)[:: -1 if turn % 2 else 1]:
+                rates[name].append(contenders[name].per_second(seconds))
+        for clients in contenders.values():
+            clients.close()
+    return rates
+
+
+def main() -> None:
+    """Print a row for each transport and number of clients."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=1.5, help="of one turn")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
+    parser.add_argument("--transports", nargs="+", default=TRANSPORTS)
+    options = parser.parse_args()
+    tune_allocator()
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; measure on a quiet machine")
+    print(
+        f"{'requests/s':<12}{'clients':>8}" + "".join(f"{name:>24}" for name in BATCHES) + f"{'ratio':>8}{'turns':>7}"
+    )
+    with tempfile.TemporaryDirectory() as work:
+        tail = Path(work) / "tail.onnx"
+        write_tail(tail)
+        print(f"the tail alone: {tail_us(tail, 1):.0f} us, in batches of 16 {tail_us(tail, 16):.0f} us each")
+        for transport in options.transports:
+            for n in options.clients:
+                rates = compare(transport, tail, n, options.seconds, options.turns)
+                batched, single = (statistics.median(values) for values in rates.values())
+                ratio = statistics.median(a / b for a, b in zip(*rates.values(), strict=True))
+                print(
+                    f"{transport:<12}{n:>8}{batched:>24,.0f}{single:>24,.0f}{ratio:>7.2f}x{options.turns:>7}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
