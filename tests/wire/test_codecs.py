@@ -277,3 +277,13 @@ def test_steps_too_small_to_invert_are_no_steps():
 def test_a_description_that_lies_is_refused_before_anything_is_allocated(encoded):
     with pytest.raises(DecodeError):
         decode(encoded)
+
+
+def test_shuffled_bytes_are_lowest_first_and_what_is_no_whole_number_stays():
+    from cutlayer.wire.codecs.shuffle import Shuffle
+
+    assert bytes(Shuffle().pack(b"abcdABCD..", 4)) == b"aAbBcCdD.."
+    for itemsize in (1, 2, 4, 8):
+        for size in (0, 1, 7, 8, 33):
+            data = bytes(range(size))
+            assert bytes(Shuffle().unpack(Shuffle().pack(data, itemsize), itemsize, size)) == data
