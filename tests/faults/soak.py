@@ -1,0 +1,124 @@
+"""Many clients for a long time: the server's memory stays flat, and every answer is the right one.
+
+    .venv/bin/python -m tests.faults.soak [--transport zmq grpc] [--clients 32] [--minutes 10] [--pause-ms 0]
+
+Every client begins a new session after 200 requests, so that what a connection leaves behind adds up too. The first
+quarter of the time is warm-up, in which the memory of answers fills: for 1,024 sessions. Resident memory is read once a
+second, and the median of the last tenth must lie within 5 % of the median of the tenth after warm-up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import psutil
+
+from cutlayer.wire.transport import Timeouts, connect
+from tests.cloud_process import CloudProcess
+from tests.tiny_split import edge_at, images, write_split
+
+PATIENCE = Timeouts(connect_s=30.0, request_s=60.0)
+REQUESTS_A_SESSION = 200
+BATCHES = (1, 3, 40, 300)
+"""Images in a request, in turn: from 288 bytes to 86 KB."""
+
+ALLOWED_GROWTH = 0.05
+
+
+class Soaked(NamedTuple):
+    """What a soak came to.
+
+    Attributes:
+        answered: Requests.
+        after_warmup_bytes: Resident memory of the server, median of the tenth after warm-up.
+        at_end_bytes: The same of the last tenth.
+    """
+
+    answered: int
+    after_warmup_bytes: float
+    at_end_bytes: float
+
+    @property
+    def growth(self) -> float:
+        """Of the server's memory, as a part of what it was."""
+        return self.at_end_bytes / self.after_warmup_bytes - 1
+
+
+def soak(folder: Path, transport: str, n_clients: int, seconds: float, pause_s: float = 0.0) -> Soaked:
+    """Ask for so long.
+
+    Raises:
+        WireError: A request was not answered.
+        AssertionError: An answer was another's, or the server did not end well.
+    """
+    write_split(folder)
+    inputs = [images(n, seed) for seed, n in enumerate(BATCHES)]
+    ended = threading.Event()
+    resident: list[int] = []
+
+    def ask(address: str, expected: list[np.ndarray]) -> int:
+        answered = 0
+        while not ended.is_set():
+            client = connect(address, PATIENCE)
+            try:
+                edge = edge_at(folder, client, timeouts=PATIENCE)
+                for index in range(REQUESTS_A_SESSION):
+                    which = index % len(inputs)
+                    np.testing.assert_allclose(edge.infer(inputs[which], index)[0], expected[which], atol=1e-4)
+                    answered += 1
+                    if ended.wait(pause_s):
+                        break
+            finally:
+                client.close()
+        return answered
+
+    with CloudProcess(folder, f"{transport}://127.0.0.1:0") as cloud, ThreadPoolExecutor(n_clients) as pool:
+        client = connect(cloud.address, PATIENCE)
+        edge = edge_at(folder, client, timeouts=PATIENCE)
+        expected = [edge.infer(one, index)[0].copy() for index, one in enumerate(inputs)]
+        client.close()
+        asking = [pool.submit(ask, cloud.address, expected) for _ in range(n_clients)]
+        server, until = psutil.Process(cloud.pid), time.monotonic() + seconds
+        try:
+            while time.monotonic() < until and not any(one.done() for one in asking):
+                resident.append(server.memory_info().rss)
+                ended.wait(min(1.0, seconds / 100))
+        finally:
+            ended.set()
+        answered = sum(one.result() for one in asking)
+        assert cloud.stop() == 0, cloud.words
+    warm, tenth = len(resident) // 4, max(1, len(resident) // 10)
+    return Soaked(answered, statistics.median(resident[warm : warm + tenth]), statistics.median(resident[-tenth:]))
+
+
+def main() -> None:
+    """Print a line for each transport."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--transport", nargs="+", default=["zmq", "grpc"])
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--minutes", type=float, default=10.0, help="for each transport")
+    parser.add_argument("--pause-ms", type=float, default=0.0, help="of a client, between an answer and a request")
+    options = parser.parse_args()
+    for transport in options.transport:
+        with tempfile.TemporaryDirectory() as work:
+            seconds = 60 * options.minutes
+            soaked = soak(Path(work), transport, options.clients, seconds, options.pause_ms / 1e3)
+        print(
+            f"{transport}: {options.clients} clients, {options.minutes:g} min, {soaked.answered:,} answers, resident "
+            f"{soaked.after_warmup_bytes / 1e6:.1f} MB after warm-up, {soaked.at_end_bytes / 1e6:.1f} MB at the end "
+            f"({soaked.growth:+.1%})",
+            flush=True,
+        )
+        assert soaked.growth < ALLOWED_GROWTH, "the server grew"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,10 @@
+"""The short form of `make soak`: whether memory is flat takes longer to see."""
+
+import pytest
+
+from tests.faults.soak import soak
+
+
+@pytest.mark.parametrize("transport", ["grpc", "zmq"])
+def test_many_clients_get_their_own_answers(tmp_path, transport):
+    assert soak(tmp_path, transport, n_clients=12, seconds=1.0).answered > 100
