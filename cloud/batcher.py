@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cloud.job import Job
-from cutlayer.errors import Refused
+from cutlayer.errors import ConfigError, Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,10 @@ class Limits:
     max_batch: int = 16
     max_delay_us: int = 0
     max_bytes: int = 256 << 20
+
+    def __post_init__(self) -> None:
+        if self.max_batch < 1 or self.max_delay_us < 0 or self.max_bytes < 1:
+            raise ConfigError(f"{self} leaves no room for a request.")
 
 
 class Batcher:

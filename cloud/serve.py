@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from pathlib import Path
 from typing import Literal
 
+from cloud.batcher import Limits
+from cloud.metrics_http import MetricsServer
 from cloud.service import Service
 from cloud.tail import OnnxTail, Tail, TorchTail
 from cloud.tap import Tap
@@ -15,6 +18,8 @@ from cutlayer.spec import Manifest
 from cutlayer.wire.message import tail_name
 from cutlayer.wire.transport import listen as listen_at
 
+GRACE_S = 5.0
+
 
 def serve(
     folder: Path,
@@ -22,19 +27,27 @@ def serve(
     *,
     tail: Literal["onnx", "torch"] = "onnx",
     tap: Path | None = None,
+    durable: bool = False,
     threads: int | None = None,
+    limits: Limits | None = None,
+    metrics: str | None = None,
+    grace_s: float = GRACE_S,
     insecure: bool = False,
 ) -> None:
     """Answer requests until SIGTERM or SIGINT, then finish those that have arrived and return.
 
-    Once it answers, it prints one line: ``ready ADDRESS MODEL@CUT version=...``.
+    Once it answers, it prints one line: ``ready ADDRESS MODEL@CUT version=...``, and ``metrics=URL`` where there are.
 
     Args:
         folder: A split folder; its `split.json` and the files of the tail are checked.
         listen: Address; port 0 takes a free one, and the ready line names it.
         tail: Runtime of the tail.
         tap: Folder for a copy of everything that arrives; none when left out.
+        durable: Write to the tap before answering; see `Tap`.
         threads: That compute one request; all cores when None.
+        limits: What is taken on at a time.
+        metrics: ``HOST:PORT`` for metrics and health over HTTP; see `MetricsServer`.
+        grace_s: To answer what has arrived when told to stop. Meanwhile new requests are refused.
         insecure: Allow plain text off loopback.
 
     Raises:
@@ -46,19 +59,20 @@ def serve(
         signal.signal(number, lambda *_: stop.set())
     tune_allocator()
     manifest = Manifest.load(folder)
-    tapped = None if tap is None else Tap(tap)
-    try:
-        server = listen_at(
-            listen, Service(manifest, load_tail(folder, manifest, tail, threads), tapped), insecure=insecure
-        )
-        try:
-            print(f"ready {server.address} {tail_name(manifest)} version={manifest.version}", flush=True)
-            stop.wait()
-        finally:
-            server.close()
-    finally:
-        if tapped is not None:
-            tapped.close()
+    with contextlib.ExitStack() as opened:
+        tapped = None if tap is None else opened.enter_context(contextlib.closing(Tap(tap, durable=durable)))
+        service = Service(manifest, load_tail(folder, manifest, tail, threads), tapped, limits=limits)
+        # Closed in the opposite order: drained first, and watched until the end.
+        watched = None
+        if metrics is not None:
+            watched = opened.enter_context(contextlib.closing(MetricsServer(metrics, service, insecure=insecure)))
+        server = opened.enter_context(contextlib.closing(listen_at(listen, service, insecure=insecure)))
+        opened.callback(service.drain, grace_s)
+        words = ["ready", str(server.address), tail_name(manifest), f"version={manifest.version}"]
+        if watched is not None:
+            words.append(f"metrics={watched.address}/metrics")
+        print(*words, flush=True)
+        stop.wait()
 
 
 def load_tail(folder: Path, manifest: Manifest, runtime: Literal["onnx", "torch"], threads: int | None) -> Tail:

@@ -96,7 +96,12 @@ def cloud(
     listen: str = "grpc://127.0.0.1:8001",
     tail: Literal["onnx", "torch"] = "onnx",
     tap: Path | None = None,
+    durable: bool = False,
     threads: int | None = None,
+    max_batch: int = 16,
+    max_delay_us: int = 0,
+    budget_mib: int = 256,
+    metrics: str | None = None,
     insecure: bool = False,
 ) -> None:
     """Serve the tail of a split folder until SIGTERM or Ctrl-C.
@@ -106,12 +111,22 @@ def cloud(
         listen: grpc://HOST:PORT or zmq://HOST:PORT; port 0 takes a free one and prints it.
         tail: Runtime of the tail.
         tap: Folder that keeps a copy of everything that arrives, for the attacks.
+        durable: Let the tap write before the answer leaves, so that a killed server has lost nothing it answered.
         threads: Of the tail; all cores when left out.
+        max_batch: Samples of all clients computed together; 1 computes each request by itself.
+        max_delay_us: How long a request may wait for others to be computed with.
+        budget_mib: Of requests in flight; further ones are told to come again.
+        metrics: HOST:PORT for Prometheus metrics and health over HTTP.
         insecure: Allow plain text off loopback.
     """
+    from cloud.batcher import Limits
     from cloud.serve import serve
 
-    serve(folder, listen, tail=tail, tap=tap, threads=threads, insecure=insecure)
+    limits = Limits(max_batch, max_delay_us, budget_mib << 20)
+    serve(
+        folder, listen, tail=tail, tap=tap, durable=durable, threads=threads, limits=limits, metrics=metrics,
+        insecure=insecure,
+    )  # fmt: skip
 
 
 @app.command

@@ -69,6 +69,7 @@ def serving(folder, transport, tail=None, tap=None, timeouts=PATIENCE):
     finally:
         client.close()
         server.close()
+        service.drain()
 
 
 def edge_at(folder, client, defense=None, codec=None, timeouts=PATIENCE):

@@ -13,6 +13,7 @@ from cutlayer.wire import open_inference_pb2 as pb
 from cutlayer.wire.codecs.base import decode
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.message import Inference, Kind, Message, completed, infer_request, read_infer_reply
+from tests.cloud.callers import handle, request
 from tests.tiny_split import SMASHED, edge_at, images, serving, slowed, write_split
 
 
@@ -30,41 +31,6 @@ def manifest(folder):
 @pytest.fixture
 def service(folder, manifest):
     return Service(manifest, OnnxTail(folder / "tail.onnx", threads=1))
-
-
-class Waiting:
-    """A caller that keeps what he is told."""
-
-    def __init__(self, client="somebody"):
-        self.client, self.left, self.replies, self.told = client, False, [], threading.Event()
-
-    def gone(self):
-        return self.left
-
-    def answer(self, reply, sent):
-        self.replies.append(reply)
-        self.told.set()
-        sent()
-
-    def reply(self):
-        """The answer, once there is one; there is never another."""
-        assert self.told.wait(20)
-        (reply,) = self.replies
-        if isinstance(reply, Refused):
-            raise reply
-        return reply
-
-
-def handle(service, message, arrived_ns=0):
-    caller = Waiting()
-    service.submit(message, arrived_ns, caller, lend=True)
-    return caller.reply()
-
-
-def plain(n=1, **parameters):
-    """A request without an id."""
-    smashed = Raw().encode(np.zeros((n, *SMASHED.shape), np.float32))
-    return infer_request(Inference("tiny@relu", "", "", {"smashed": smashed}, parameters))
 
 
 def ask(service, manifest, smashed=None, **changed):
@@ -103,14 +69,14 @@ def test_requests_of_a_session_differ_in_id_and_bytes_and_are_checked_all_the_sa
 
 def test_what_was_prepared_does_not_grow_without_bound(service):
     for number in range(MAX_PREPARED + 10):
-        handle(service, completed(plain(session=str(number)), "1", bytes(4 * SMASHED.size)))
+        handle(service, completed(request(session=str(number)), "1", bytes(4 * SMASHED.size)))
         assert len(service._reader._prepared) <= MAX_PREPARED
 
 
 def test_durations_are_those_of_the_clock(folder, manifest):
     ticks = iter([110, 113, 123, 140, 180, 260])
     service = Service(manifest, OnnxTail(folder / "tail.onnx", threads=1), clock=lambda: next(ticks))
-    reply = read_infer_reply(handle(service, plain(), 100))
+    reply = read_infer_reply(handle(service, request(), 100))
     # Waiting: until it was read (10), and then for its turn (10). Reading: header (3) and tensor (17).
     assert reply.parameters == {"queue_ns": 20, "decode_ns": 20, "tail_ns": 40, "reply_ns": 80}
 
@@ -192,7 +158,10 @@ def test_a_client_of_the_open_inference_protocol_needs_nothing_of_ours(folder, m
 
         del request.raw_input_contents[:]
         request.inputs[0].contents.fp32_contents.extend(smashed.ravel())
-        with pytest.raises(grpc.RpcError, match="raw contents"):
+        assert call("ModelInfer", request, pb.ModelInferResponse).raw_output_contents == reply.raw_output_contents
+
+        request.inputs[0].contents.ClearField("fp32_contents")
+        with pytest.raises(grpc.RpcError, match="does not take 0 bytes"):
             call("ModelInfer", request, pb.ModelInferResponse)
 
 

@@ -1,0 +1,85 @@
+"""Metrics and health over HTTP, for whoever watches the server: one page, two probes."""
+
+from __future__ import annotations
+
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from cloud.service import Service
+from cutlayer.errors import ConfigError, WireError
+from cutlayer.wire.transport import Address
+
+REQUEST_S = 5.0
+"""Until a request must be complete."""
+
+
+class MetricsServer:
+    """Answers ``/metrics``, ``/v2/health/live`` and ``/v2/health/ready`` until it is closed.
+
+    Args:
+        listen: ``HOST:PORT``; port 0 takes a free one.
+        service: What is watched.
+        insecure: Allow an address off loopback; what is shown are counts, but it is plain text.
+
+    Raises:
+        ConfigError: The address is none, or is off loopback and `insecure` is not given.
+        WireError: The address is taken, or is not one of this machine.
+    """
+
+    def __init__(self, listen: str, service: Service, *, insecure: bool = False) -> None:
+        host, colon, port = listen.rpartition(":")
+        if not (colon and host and port.isdecimal() and int(port) < 1 << 16):
+            raise ConfigError(f"{listen!r} is no address for metrics; write 127.0.0.1:9100.")
+        address = Address("http", host.removeprefix("[").removesuffix("]"), int(port))
+        if address.leaves_machine and not insecure:
+            raise ConfigError(f"{address} is off loopback and plain text; allow it with --insecure.")
+        try:
+            self._server = _Server((address.host, address.port), _handler(service))
+        except OSError as error:
+            raise WireError(f"Cannot listen at {address}: {str(error).lower()}.") from None
+        self.address = Address("http", address.host, self._server.server_address[1])
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # A scraper that hangs is not waited for.
+    block_on_close = False
+
+
+def _handler(service: Service) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = REQUEST_S
+
+        def do_GET(self) -> None:
+            if self.path == "/metrics":
+                self._say(HTTPStatus.OK, service.metrics.text())
+            elif self.path == "/v2/health/live":
+                self._say(HTTPStatus.OK, "live\n")
+            elif self.path == "/v2/health/ready":
+                ready = service.ready
+                self._say(*((HTTPStatus.OK, "ready\n") if ready else (HTTPStatus.SERVICE_UNAVAILABLE, "draining\n")))
+            else:
+                self._say(HTTPStatus.NOT_FOUND, "There are /metrics, /v2/health/live and /v2/health/ready.\n")
+
+        def _say(self, status: HTTPStatus, text: str) -> None:
+            body = text.encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Scrapes are no news."""
+
+    return Handler

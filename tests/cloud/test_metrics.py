@@ -1,0 +1,109 @@
+import re
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+
+from cloud.metrics_http import MetricsServer
+from cloud.service import Service
+from cloud.tail import OnnxTail
+from cutlayer.errors import ConfigError, Refused, WireError
+from cutlayer.wire.message import Kind, Message
+from tests.cloud.callers import handle, request
+from tests.tiny_split import write_split
+
+SAMPLE = re.compile(r'^(\w+)(\{(?:\w+="[^"]*",?)+\})? (\S+)$')
+
+
+@pytest.fixture
+def service(tmp_path):
+    manifest = write_split(tmp_path / "split")
+    made = Service(manifest, OnnxTail(tmp_path / "split" / "tail.onnx", threads=1))
+    yield made
+    made.drain()
+
+
+@pytest.fixture
+def watched(service):
+    """A function that gets a page of the service's metrics server."""
+    server = MetricsServer("127.0.0.1:0", service)
+    yield lambda page: get(f"{server.address}{page}")
+    server.close()
+
+
+def get(url):
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def samples(text):
+    """Name with labels to value; fails on a line that is not of the format."""
+    kept = {}
+    for line in text.splitlines():
+        if not line.startswith("# TYPE "):
+            name, labels, value = SAMPLE.match(line).groups()
+            kept[name + (labels or "")] = float(value)
+    return kept
+
+
+def test_what_was_done_is_counted(service, watched):
+    sizes = [request("s-1", n, session="s").nbytes for n in (1, 3)]
+    handle(service, request("s-1", session="s"))
+    handle(service, request("s-1", session="s"))
+    handle(service, request("s-2", 3, session="s"))
+    with pytest.raises(Refused):
+        handle(service, Message(Kind.INFER, b"\xff"))
+    status, text = watched("/metrics")
+    counted = samples(text)
+    assert status == 200
+    assert counted['cutlayer_requests_total{code="OK"}'] == 2
+    assert counted['cutlayer_requests_total{code="INVALID_ARGUMENT"}'] == 1
+    assert counted["cutlayer_repeated_requests_total"] == 1
+    assert counted["cutlayer_request_bytes_total"] == sum(sizes)
+    assert counted["cutlayer_batch_samples_sum"] == 4
+    assert counted['cutlayer_batch_samples_bucket{le="1.0"}'] == 1
+    assert counted["cutlayer_in_flight_bytes"] == 0
+    assert counted["cutlayer_remembered_bytes"] > 0
+    for stage in ("queue", "decode", "tail", "reply"):
+        assert counted[f'cutlayer_stage_seconds_count{{stage="{stage}"}}'] == 2
+        buckets = [v for k, v in counted.items() if k.startswith(f'cutlayer_stage_seconds_bucket{{stage="{stage}"')]
+        assert buckets == sorted(buckets)
+        assert buckets[-1] == 2
+
+
+def test_stages_are_in_seconds(tmp_path):
+    ticks = iter(np.cumsum([0, 0, 0, 0, 2_000_000_000, 0]).tolist())
+    manifest = write_split(tmp_path / "split")
+    service = Service(manifest, OnnxTail(tmp_path / "split" / "tail.onnx", threads=1), clock=lambda: next(ticks))
+    handle(service, request())
+    counted = samples(service.metrics.text())
+    assert counted['cutlayer_stage_seconds_sum{stage="tail"}'] == 2
+    assert counted['cutlayer_stage_seconds_bucket{stage="tail",le="1.0"}'] == 0
+    assert counted['cutlayer_stage_seconds_bucket{stage="tail",le="3.0"}'] == 1
+
+
+def test_health(service, watched):
+    assert [watched(f"/v2/health/{probe}")[0] for probe in ("live", "ready")] == [200, 200]
+    service.drain()
+    assert [watched(f"/v2/health/{probe}")[0] for probe in ("live", "ready")] == [200, 503]
+    assert samples(watched("/metrics")[1])["cutlayer_ready"] == 0
+    assert watched("/secrets")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("listen", "error", "words"),
+    [
+        ("9100", ConfigError, "no address"),
+        ("127.0.0.1:http", ConfigError, "no address"),
+        ("0.0.0.0:0", ConfigError, "insecure"),
+        ("192.0.2.1:0", WireError, "Cannot listen"),
+    ],
+)
+def test_where_metrics_cannot_be(service, listen, error, words):
+    with pytest.raises(error, match=words):
+        MetricsServer(listen, service, insecure=listen.startswith("192"))

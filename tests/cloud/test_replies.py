@@ -1,0 +1,149 @@
+import pytest
+
+from cloud import replies
+from cloud.service import Service
+from cloud.tail import OnnxTail
+from cloud.tap import Tap, read
+from cutlayer.errors import Refused
+from tests.cloud.callers import Held, Waiting, handle, request
+from tests.cloud.test_batching import busy, submit
+from tests.tiny_split import write_split
+
+
+@pytest.fixture
+def served(tmp_path):
+    """Service, tail and the folder of its tap, all closed afterwards."""
+    manifest = write_split(tmp_path / "split")
+    tail, tap = Held(OnnxTail(tmp_path / "split" / "tail.onnx", threads=1)), Tap(tmp_path / "tap")
+    service = Service(manifest, tail, tap)
+    yield service, tail, (tap, tmp_path / "tap")
+    tail.go_on.set()
+    service.drain()
+    tap.close()
+
+
+def tapped(tap, folder):
+    tap.close()
+    return [header["id"] for header, _ in read(folder)]
+
+
+def logits(caller_or_reply):
+    return bytes(caller_or_reply.tensors[0])
+
+
+def test_a_request_that_is_sent_again_is_answered_from_memory(served):
+    service, tail, tap = served
+    tail.go_on.set()
+    first = handle(service, request("s-1", value=3, session="s"))
+    again = Waiting()
+    service.submit(request("s-1", value=3, session="s"), 0, again, lend=True)
+    assert logits(again.reply()) == logits(first)
+    assert again.inference().id == "s-1"
+    assert set(again.inference().parameters) == {"queue_ns", "decode_ns", "tail_ns", "reply_ns"}
+    assert len(tail.batches) == 1
+    assert tapped(*tap) == ["s-1"]
+
+
+def test_it_joins_the_first_while_that_is_being_computed(served):
+    service, tail, tap = served
+    with busy(service, tail):
+        callers = submit(service, *[request("s-1", value=3, session="s")] * 3)
+    assert len({logits(caller.reply()) for caller in callers}) == 1
+    assert tail.batches == [[-1], [3]]
+    assert tapped(*tap) == ["", "s-1"]
+
+
+def test_it_is_computed_as_long_as_one_of_its_callers_is_there(served):
+    service, tail, tap = served
+    with busy(service, tail):
+        left, stays = submit(service, *[request("s-1", value=3, session="s")] * 2)
+        both_left = submit(service, *[request("s-2", value=4, session="s")] * 2)
+        for caller in (left, *both_left):
+            caller.left = True
+    stays.reply()
+    handle(service, request("s-2", value=4, session="s"))
+    assert tail.batches == [[-1], [3], [4]]
+    assert sorted(tapped(*tap)) == ["", "s-1", "s-2"]
+
+
+def test_ids_of_other_sessions_and_of_none_are_other_requests(served):
+    service, tail, tap = served
+    tail.go_on.set()
+    for session in ({"session": "s"}, {"session": "t"}, {}, {}):
+        handle(service, request("1", **session))
+    assert len(tail.batches) == 4
+    assert tapped(*tap) == ["1"] * 4
+
+
+def test_a_refused_request_may_come_again(served):
+    service, tail, tap = served
+    works, tail.tail = tail.tail, lambda smashed: 1 / 0
+    tail.go_on.set()
+    with pytest.raises(Refused):
+        handle(service, request("s-1", session="s"))
+    tail.tail = works
+    handle(service, request("s-1", session="s"))
+    assert tapped(*tap) == ["s-1"]
+
+
+def test_an_id_stands_for_one_request(served):
+    service, tail, _ = served
+    tail.go_on.set()
+    handle(service, request("s-1", session="s"))
+    with pytest.raises(Refused, match="for another request"):
+        handle(service, request("s-1", n=2, session="s"))
+
+
+def test_the_memory_has_bounds(served, monkeypatch):
+    service, tail, _ = served
+    tail.go_on.set()
+    monkeypatch.setattr(replies, "MAX_SESSIONS", 4)
+    monkeypatch.setattr(replies, "MAX_REPLIES", 3)
+    for session in range(10):
+        for number in range(10):
+            handle(service, request(f"{number}", session=f"{session}"))
+    memory = service._replies
+    assert [(name, list(kept)) for name, kept in memory._sessions.items()] == [
+        (f"{session}", ["7", "8", "9"]) for session in range(6, 10)
+    ]
+    kept = [(header, reply) for session in memory._sessions.values() for header, reply in session.values()]
+    assert memory.nbytes == sum(len(header) + reply.nbytes for header, reply in kept)
+
+    monkeypatch.setattr(replies, "MAX_BYTES", 1)
+    handle(service, request("last", session="new"))
+    assert {name: list(kept) for name, kept in memory._sessions.items()} == {"new": ["last"]}
+    assert not memory._pending
+
+
+def test_too_many_callers_for_one_request_are_told_to_come_again(served):
+    service, tail, _ = served
+    with busy(service, tail):
+        callers = submit(service, *[request("s-1", session="s")] * (replies.MAX_CALLERS + 1))
+        with pytest.raises(Refused, match="being worked on") as caught:
+            callers[-1].reply()
+        assert caught.value.retry_after_ms > 0
+    for caller in callers[:-1]:
+        caller.reply()
+
+
+def test_a_tap_knows_what_it_held_before_the_server_was_started_again(tmp_path):
+    write_split(tmp_path / "split")
+    for durable in (False, True, False):
+        tap = Tap(tmp_path / "tap", durable=durable)
+        service = Service(write_split(tmp_path / "split"), OnnxTail(tmp_path / "split" / "tail.onnx", threads=1), tap)
+        for number in range(3):
+            handle(service, request(f"s-{number}", value=number, session="s"))
+            if durable:
+                assert len(list(read(tmp_path / "tap"))) == 3
+        tap.close()
+    assert [header["id"] for header, _ in read(tmp_path / "tap")] == ["s-0", "s-1", "s-2"]
+
+
+def test_a_durable_tap_is_written_before_the_answer_leaves(tmp_path):
+    tap = Tap(tmp_path / "tap", durable=True)
+    service = Service(write_split(tmp_path / "split"), OnnxTail(tmp_path / "split" / "tail.onnx", threads=1), tap)
+    caller, seen = Waiting(), []
+    caller.answer = lambda reply, sent: seen.append([header["id"] for header, _ in read(tmp_path / "tap")])
+    service.submit(request("s-1", session="s"), 0, caller, lend=True)
+    tap.close()
+    assert seen == [["s-1"]]
