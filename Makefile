@@ -9,7 +9,7 @@ READY  := $(VENV)/.ready
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 22
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 24
 
 $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -31,6 +31,35 @@ demo: $(READY) ## Train, split, serve, attack, measure: experiments/demo.toml, t
 test: $(READY) ## The whole test suite, linters included
 	$(BIN)/python -m pytest
 
+.PHONY: fuzz
+fuzz: $(READY) ## Spoiled frames: 200,000 for the decoders, 20,000 for a live server of each transport
+	$(BIN)/python -m tests.fuzz.run
+
+.PHONY: soak
+soak: $(READY) ## 32 clients for 10 minutes: every answer right, memory flat
+	$(BIN)/python -m tests.faults.soak
+
+.PHONY: bench-wire
+bench-wire: $(READY) ## Both transports beside a bare socket and the usual ways; requests/s with and without batches
+	$(BIN)/python benchmarks/wire.py
+	$(BIN)/python benchmarks/wire_load.py
+
+.PHONY: bench-codecs
+bench-codecs: $(READY) ## Bytes, speed and error of each codec, and the bandwidth under which it pays off
+	$(BIN)/python benchmarks/codecs.py
+
+.PHONY: bench-overhead
+bench-overhead: $(READY) ## What the testbed adds to a request
+	$(BIN)/python benchmarks/overhead.py
+
+.PHONY: bench-white-box
+bench-white-box: $(READY) ## The white-box attack in one batch beside image by image
+	$(BIN)/python benchmarks/white_box.py
+
+.PHONY: bench-decoder-training
+bench-decoder-training: $(READY) ## Training of the decoder beside a plain loop
+	$(BIN)/python benchmarks/decoder_training.py
+
 .PHONY: lint
 lint: $(READY) ## Format check, linter, types, import contracts
 	$(BIN)/ruff format --check .
@@ -49,7 +78,7 @@ proto: $(READY) ## Regenerate the message classes from proto/, by the oldest gen
 lock: ## Resolve the newest versions and write requirements.lock
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet --editable '.[dev]'
-	$(VENV)-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -vE '^(nvidia-|cuda-|triton)' > requirements.lock
+	$(VENV)-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -vE '^(nvidia-|cuda-|triton==)' > requirements.lock
 	rm -rf $(VENV)-lock
 
 .PHONY: clean
