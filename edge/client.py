@@ -60,6 +60,7 @@ class Edge:
     ) -> None:
         self._pipeline, self._transport, self._timeouts = pipeline, transport, timeouts or Timeouts()
         self._model, self._version, self._classes = tail_name(manifest), manifest.version, manifest.classes
+        self._shape = manifest.smashed.shape
         self.session = secrets.token_hex(8)
         # Seeded by the system, and never again: each release has fresh draws.
         self._rng = np.random.default_rng()
@@ -154,6 +155,22 @@ class Edge:
             raise SplitError(
                 f"The two sides hold different splits; copy one folder to both. "
                 f"The server holds {held.name} {', '.join(held.versions)}, not {self._model} {self._version}."
+            )
+        _check_shapes("takes", held.inputs, self._shape)
+        _check_shapes("gives", held.outputs, (self._classes,))
+
+
+def _check_shapes(verb: str, tensors: Mapping[str, tuple[str, tuple[int, ...]]], expected: tuple[int, ...]) -> None:
+    """Refuse a server whose model has other tensors, as one that knows no versions of ours may."""
+    for datatype, shape in tensors.values():
+        fits = len(shape) == 1 + len(expected) and all(
+            size in (-1, wanted) for size, wanted in zip(shape[1:], expected, strict=True)
+        )
+        if datatype != "FP32" or not fits:
+            here = "x".join(map(str, expected))
+            raise SplitError(
+                f"The server's model {verb} {datatype} of shape {'x'.join(map(str, shape))}, this split's tail {verb} "
+                f"FP32 of shape Nx{here}."
             )
 
 

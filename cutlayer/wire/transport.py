@@ -1,8 +1,9 @@
 """What every transport is: bytes there, bytes back, within a deadline; and how an address names one.
 
-grpc://192.0.2.7:8001     the Open Inference Protocol over HTTP/2
-zmq://127.0.0.1:0         multi-part ZeroMQ frames; port 0 lets the server take a free one
-inprocess://any-name      a function call, for tests and simulations
+grpc://192.0.2.7:8001         the Open Inference Protocol over HTTP/2
+zmq://127.0.0.1:0             multi-part ZeroMQ frames; port 0 lets the server take a free one
+oip+grpc://HOST:PORT/MODEL    any server of the Open Inference Protocol that hosts an exported tail, by that name
+inprocess://any-name          a function call, for tests and simulations
 """
 
 from __future__ import annotations
@@ -42,15 +43,16 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server listens. In-process ones have a name for a host, and no port."""
+    """Where a server listens. In-process ones have a name for a host, and no port; `model` is another server's."""
 
     scheme: str
     host: str
     port: int = 0
+    model: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Read ``scheme://host:port`` or ``inprocess://name``.
+        """Read ``scheme://host:port``, ``oip+grpc://host:port/model`` or ``inprocess://name``.
 
         Raises:
             ConfigError: It is none, or there is no such transport.
@@ -58,11 +60,14 @@ class Address:
         scheme, mark, rest = text.partition("://")
         if mark and scheme == "inprocess" and rest:
             return cls(scheme, rest)
+        model = ""
+        if mark and scheme == "oip+grpc":
+            rest, _, model = rest.partition("/")
         host, colon, port = rest.rpartition(":")
         if not (mark and colon and host and port.isdecimal() and int(port) < 1 << 16):
             raise ConfigError(f"{text!r} is no address; write grpc://127.0.0.1:8001 or zmq://127.0.0.1:8001.")
         _ = TRANSPORTS[scheme]
-        return cls(scheme, host.removeprefix("[").removesuffix("]"), int(port))
+        return cls(scheme, host.removeprefix("[").removesuffix("]"), int(port), model)
 
     @property
     def netloc(self) -> str:
@@ -80,7 +85,8 @@ class Address:
             return True
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.host if self.scheme == 'inprocess' else self.netloc}"
+        where = self.host if self.scheme == "inprocess" else self.netloc
+        return f"{self.scheme}://{where}{self.model and '/'}{self.model}"
 
 
 class Transport(Protocol):
@@ -143,6 +149,10 @@ class Caller(Protocol):
 
 class Handler(Protocol):
     """What a server does with a request; `cloud.service.Service` is one."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are taken at present."""
 
     def submit(self, request: Message, arrived_ns: int, caller: Caller, *, lend: bool = False) -> None:
         """Take a request, whose answer goes to the caller, perhaps by another thread, perhaps before this returns.
