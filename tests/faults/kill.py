@@ -2,7 +2,7 @@
 
     .venv/bin/python -m tests.faults.kill [--transport zmq] [--requests 2000] [--kills 20] [--in-flight 4]
 
-What a killed server had answered and not yet written is not in the tap: it writes after the answer has left.
+The tap is durable: it has a request before its answer leaves.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def survive(folder: Path, transport: str, n_requests: int, n_kills: int, in_flig
             asked += n
             reached.notify_all()
 
-    with CloudProcess(folder / "split", f"{transport}://127.0.0.1:0", folder / "tap") as cloud:
+    with CloudProcess(folder / "split", f"{transport}://127.0.0.1:0", folder / "tap", ("--durable",)) as cloud:
         client = connect(cloud.address, PATIENCE, retry=PERSISTENCE)
         try:
             edge = edge_at(folder / "split", client, timeouts=PATIENCE)
