@@ -15,7 +15,17 @@ from cutlayer.wire.handshake import read_error_reply, read_metadata_reply, read_
 from cutlayer.wire.message import Kind, Message, read_infer_reply, read_infer_request, without_id
 from cutlayer.wire.raw_contents import split
 from cutlayer.wire.zmq_frames import unpack
-from tests.fuzz.mutate import REPLY_FIELD, REQUEST_FIELD, Frames, grpc_frames, mutants, replies, requests, zmq_frames
+from tests.fuzz.mutate import (
+    REPLY_FIELD,
+    REQUEST_FIELD,
+    Frames,
+    grpc_frames,
+    mutants,
+    replies,
+    requests,
+    typed_request,
+    zmq_frames,
+)
 
 HANG_S = 60
 LONGEST_SENTENCE = 2000
@@ -61,8 +71,10 @@ def _read_reply(message: Message) -> None:
 
 INFERENCES = [message for message in requests(*SPLIT) if message.kind is Kind.INFER]
 
+TYPED = [typed_request(SPLIT[0], SPLIT[2])]
+
 READERS: dict[str, tuple[Callable[[Frames], None], list[Frames]]] = {
-    "gRPC requests": (grpc_request, grpc_frames(INFERENCES, REQUEST_FIELD)),
+    "gRPC requests": (grpc_request, [*grpc_frames(INFERENCES, REQUEST_FIELD), TYPED]),
     "ZeroMQ requests": (zmq_request, zmq_frames(requests(*SPLIT))),
     "gRPC replies": (grpc_reply, grpc_frames(replies((3, 3))[:1], REPLY_FIELD)),
     "ZeroMQ replies": (zmq_reply, zmq_frames(replies((3, 3)))),

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from cutlayer.errors import ConfigError, Refused
-from cutlayer.registry import CODECS
 from cutlayer.wire import open_inference_pb2 as pb
+from cutlayer.wire.codecs.packed import codec_named
+from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.handshake import Metadata, error_reply, metadata_reply, metadata_request
 from cutlayer.wire.message import Inference, Message, completed, infer_reply, infer_request, timed
 from cutlayer.wire.raw_contents import join
@@ -19,6 +20,8 @@ REQUEST_FIELD, REPLY_FIELD = 7, 6
 EXTREMES = (0, 1, -1, 2, 127, 128, 255, 1 << 15, 1 << 31, (1 << 31) - 1, 1 << 32, (1 << 63) - 1, -(1 << 63))
 WORDS = ("", "raw", "FP32", "INT8", "BOOL", "codec", "smashed", "\0", "é" * 40, "x" * 5000, "../../etc/passwd", "nan")
 
+CODEC_NAMES = ("raw", "fp16", "bf16", "int8", "int4", "top-k", "raw+shuffle+zstd", "int8+zstd", "top-k+zstd")
+
 Frames = list[bytes]
 
 
@@ -26,21 +29,28 @@ def requests(model: str, version: str, shape: tuple[int, ...], session: str = "f
     """Requests that a server of this split answers, one for each codec, and handshakes."""
     made = []
     smashed = np.maximum(np.random.default_rng(0).normal(size=shape), 0).astype(np.float32)
-    for name in CODECS:
+    for name in CODEC_NAMES:
         try:
-            tensor = CODECS.make(name).encode(smashed)
-        except (ConfigError, TypeError):
-            continue  # needs an option, or a package that is not here
+            tensor = codec_named(name).encode(smashed)
+        except ConfigError:
+            continue  # a package is not here
         parameters = {"protocol": 1, "defense": "none", **({"session": session} if session else {})}
         prepared = infer_request(Inference(model, version, "", {"smashed": tensor._replace(data=b"")}, parameters))
         made.append(completed(prepared, f"fuzz-{name}", tensor.data))
-    made += [metadata_request(model, version), metadata_request(model, "")]
-    return made
+    return [*made, metadata_request(model, version), metadata_request(model, "")]
+
+
+def typed_request(model: str, shape: tuple[int, ...]) -> bytes:
+    """What a client sends that knows no raw contents."""
+    request = pb.ModelInferRequest(model_name=model, id="typed")
+    tensor = request.inputs.add(name="smashed", datatype="FP32", shape=shape)
+    tensor.contents.fp32_contents.extend(np.ones(shape, np.float32).ravel().tolist())
+    return request.SerializeToString()
 
 
 def replies(shape: tuple[int, ...]) -> list[Message]:
     """What a server says, for the fuzzing of clients."""
-    logits = CODECS.make("raw").encode(np.ones(shape, np.float32))
+    logits = Raw().encode(np.ones(shape, np.float32))
     metadata = Metadata("m@c", ("v",), {"smashed": ("FP32", (-1, 2, 3))}, {"logits": ("FP32", (-1, 3))})
     inference = infer_reply(Inference("m@c", "v", "id", {"logits": logits}))
     return [
@@ -117,7 +127,7 @@ def _described_wrongly(data: bytes, rng: np.random.Generator) -> bytes:
     except Exception:  # not of this kind: bytes are spoiled elsewhere
         return data
     tensor = header.inputs[0] if header.inputs else header.inputs.add(name="smashed")
-    match int(rng.integers(7)):
+    match int(rng.integers(9)):
         case 0:
             tensor.shape[:] = [_extreme(rng) for _ in range(int(rng.integers(0, 12)))]
         case 1:
@@ -131,6 +141,10 @@ def _described_wrongly(data: bytes, rng: np.random.Generator) -> bytes:
             _set(header.parameters[("protocol", "session", "defense", _word(rng))[rng.integers(4)]], rng)
         case 5:
             header.model_name = _word(rng)
+        case 6:
+            tensor.contents.fp32_contents.extend([0.5] * int(rng.integers(300)))
+        case 7:
+            tensor.contents.int64_contents.append(_extreme(rng))
         case _:
             header.inputs.add().CopyFrom(tensor)
     return prefix + header.SerializeToString()
@@ -145,7 +159,7 @@ def _set(parameter: Any, rng: np.random.Generator) -> None:
         case 2:
             parameter.bool_param = True
         case _:
-            parameter.string_param = (*CODECS, *WORDS)[rng.integers(len(CODECS) + len(WORDS))]
+            parameter.string_param = (*CODEC_NAMES, *WORDS)[rng.integers(len(CODEC_NAMES) + len(WORDS))]
 
 
 def _extreme(rng: np.random.Generator) -> int:

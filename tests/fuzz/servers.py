@@ -7,6 +7,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import SimpleQueue
 
 import grpc
 import numpy as np
@@ -14,12 +15,13 @@ import psutil
 import zmq
 
 from cutlayer.spec import Manifest
+from cutlayer.wire import open_inference_pb2 as pb
 from cutlayer.wire.handshake import read_error_reply
 from cutlayer.wire.message import Kind, tail_name
 from cutlayer.wire.transport import Address, Timeouts, connect
 from cutlayer.wire.zmq_frames import unpack
 from tests.cloud_process import CloudProcess
-from tests.fuzz.mutate import REQUEST_FIELD, Frames, grpc_frames, mutants, requests, zmq_frames
+from tests.fuzz.mutate import REQUEST_FIELD, Frames, grpc_frames, mutants, requests, typed_request, zmq_frames
 from tests.tiny_split import edge_at, images
 
 PATIENCE_S = 20.0
@@ -66,6 +68,25 @@ def over_grpc(address: Address, corpus: list[Frames], n: int, seed: int) -> Coun
     return outcomes
 
 
+def over_grpc_stream(address: Address, corpus: list[Frames], n: int, seed: int) -> Counter[str]:
+    """All frames in one call, which goes on after those that are no requests."""
+    outcomes: Counter[str] = Counter()
+    with grpc.insecure_channel(address.netloc) as channel:
+        outgoing: SimpleQueue[bytes | None] = SimpleQueue()
+        call = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")(
+            iter(outgoing.get, None), timeout=PATIENCE_S + n / 100
+        )
+        for window in _windows(mutants(corpus, n, seed)):
+            for frames in window:
+                outgoing.put(b"".join(frames))
+            for _ in window:
+                reply = pb.ModelStreamInferResponse.FromString(next(call))
+                outcomes["refused" if reply.error_message else "answered"] += 1
+        outgoing.put(None)
+        assert not list(call), "more answers than requests"
+    return outcomes
+
+
 def over_tcp(address: Address, n: int, seed: int) -> None:
     """Connections that say nothing a server knows, or begin well and go on in noise."""
     rng = np.random.default_rng(seed)
@@ -78,7 +99,7 @@ def over_tcp(address: Address, n: int, seed: int) -> None:
 
 FUZZERS: dict[str, tuple[Callable[[Address, list[Frames], int, int], Counter[str]], ...]] = {
     "zmq": (over_zmq,),
-    "grpc": (over_grpc,),
+    "grpc": (over_grpc, over_grpc_stream),
 }
 
 
@@ -97,6 +118,7 @@ def bombard(folder: Path, transport: str, n: int, seed: int) -> dict[str, Counte
     whole = [message for session in ("", "fuzz") for message in requests(*named, session=session)]
     if transport == "grpc":
         corpus = grpc_frames([message for message in whole if message.kind is Kind.INFER], REQUEST_FIELD)
+        corpus.append([typed_request(named[0], named[2])])
     else:
         corpus = zmq_frames(whole)
     outcomes = {}
