@@ -1,61 +1,47 @@
-"""The Open Inference Protocol over gRPC.
+"""The client's end of the Open Inference Protocol over gRPC.
 
-Identity serializers on both sides: a message is bytes, and its tensors never become part of a protobuf object.
+Identity serializers: a message is bytes, and its tensors never become part of a protobuf object. Inference goes over
+one stream that lives as long as the connection, for a call of its own costs more than a small tensor.
 """
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
-from typing import Any, NoReturn
+from queue import Empty, SimpleQueue
+from typing import Any
 
 import grpc
 
-from cutlayer import __version__
-from cutlayer.errors import DeadlineExceeded, DecodeError, Refused, Unreachable, WireError
-from cutlayer.wire import open_inference_pb2
-from cutlayer.wire.message import MAX_MESSAGE_BYTES, Kind, Message
+from cutlayer.errors import ConnectionLost, DeadlineExceeded, DecodeError, Refused, Unreachable, WireError
+from cutlayer.wire.grpc_frames import (
+    LIMITS,
+    PATHS,
+    RAW_INPUT_CONTENTS,
+    RAW_OUTPUT_CONTENTS,
+    RETRY_AFTER,
+    STREAM,
+    id_of,
+    read_stream_answer,
+)
+from cutlayer.wire.grpc_server import GrpcServer
+from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.raw_contents import join, split
-from cutlayer.wire.transport import Address, Handler, Timeouts, refusal
+from cutlayer.wire.transport import Address, Handler, Timeouts
 
-SERVICE = "inference.GRPCInferenceService"
-RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS = 7, 6
-
-RETRY_AFTER = "retry-after-ms"
-"""Trailing metadata of a refusal: when to ask again."""
-
-WORKERS = 16
-MAX_WAITING = 64
-"""Requests in the server at a time, being worked on or waiting; further ones are refused with RESOURCE_EXHAUSTED."""
-
-_PATHS = {Kind.INFER: f"/{SERVICE}/ModelInfer", Kind.METADATA: f"/{SERVICE}/ModelMetadata"}
-_LIMITS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.max_send_message_length", MAX_MESSAGE_BYTES)]
+Answer = SimpleQueue[Message | WireError]
 
 
 class Grpc:
-    """The client's end; see `Transport`."""
+    """The client's end; see `Line`."""
 
     def __init__(self, address: Address, timeouts: Timeouts) -> None:
         self._address, self._timeouts = address, timeouts
-        self._channel = grpc.insecure_channel(
-            address.netloc,
-            options=[
-                *_LIMITS,
-                ("grpc.keepalive_time_ms", int(timeouts.heartbeat_s * 1000)),
-                ("grpc.keepalive_timeout_ms", int(timeouts.heartbeat_s * 1000)),
-                ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.min_reconnect_backoff_ms", 100),
-                ("grpc.max_reconnect_backoff_ms", 1000),
-                # One client's broken connection, and its back-off, are not another's.
-                ("grpc.use_local_subchannel_pool", 1),
-                ("grpc.enable_retries", 0),
-                ("grpc.enable_http_proxy", 0),
-            ],
-        )
-        self._calls = {kind: self._channel.unary_unary(path) for kind, path in _PATHS.items()}
-        self._connected = False
+        self._channel = grpc.insecure_channel(address.netloc, options=_options(timeouts))
+        self._metadata = self._channel.unary_unary(PATHS[Kind.METADATA])
+        self._opening = threading.Lock()
+        self._stream: _Stream | None = None
+        self._connected = self._closed = False
 
     @staticmethod
     def listen(address: Address, handler: Handler, timeouts: Timeouts) -> GrpcServer:
@@ -63,146 +49,150 @@ class Grpc:
         return GrpcServer(address, handler, timeouts)
 
     def request(self, message: Message, timeout_s: float) -> Message:
-        """See `Transport.request`."""
+        """See `Line.request`."""
         if not self._connected:
-            self._connect()
+            self._connect(timeout_s)
         data = join(message.header, message.tensors, RAW_INPUT_CONTENTS)
+        if message.kind is not Kind.INFER:
+            try:
+                return Message(message.kind, *split(self._metadata(data, timeout=timeout_s), RAW_OUTPUT_CONTENTS))
+            except grpc.RpcError as error:
+                raise self._error(error, timeout_s) from None
+        request_id = id_of(message.header)
+        stream, answer = self._send(request_id, data)
         try:
-            reply = self._calls[message.kind](data, timeout=timeout_s)
-        except grpc.RpcError as error:
-            raise self._error(error, timeout_s) from None
-        return Message(message.kind, *split(reply, RAW_OUTPUT_CONTENTS))
+            given = answer.get(timeout=timeout_s)
+        except Empty:
+            stream.forget(request_id)
+            raise DeadlineExceeded(f"{self._address} did not answer within {timeout_s:g} s.") from None
+        if isinstance(given, WireError):
+            raise given
+        return given
 
     def close(self) -> None:
-        """See `Transport.close`."""
+        """See `Line.close`."""
+        self._closed = True
+        with self._opening:
+            stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
         self._channel.close()
 
-    def _connect(self) -> None:
+    def _send(self, request_id: str, data: bytes) -> tuple[_Stream, Answer]:
+        with self._opening:
+            if self._closed:
+                raise Unreachable(f"The connection to {self._address} was closed on this side.")
+            if self._stream is None or self._stream.over:
+                self._stream = _Stream(self._channel, self._error)
+            stream = self._stream
+        answer = stream.send(request_id, data)
+        if answer is None:
+            raise ConnectionLost(f"The connection to {self._address} was lost.")
+        return stream, answer
+
+    def _connect(self, timeout_s: float) -> None:
         ready = grpc.channel_ready_future(self._channel)
+        patience_s = min(timeout_s, self._timeouts.connect_s)
         try:
-            ready.result(timeout=self._timeouts.connect_s)
+            ready.result(timeout=patience_s)
         except grpc.FutureTimeoutError:
             ready.cancel()
-            raise Unreachable(f"Nobody answers at {self._address} (waited {self._timeouts.connect_s:g} s).") from None
+            raise Unreachable(f"Nobody answers at {self._address} (waited {patience_s:g} s).") from None
         self._connected = True
 
-    def _error(self, error: Any, timeout_s: float) -> WireError:
+    def _error(self, error: Any, timeout_s: float = 0.0) -> WireError:
         code, details = error.code(), error.details()
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded(f"{self._address} did not answer within {timeout_s:g} s.")
-        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.OK):
             self._connected = False
-            return Unreachable(f"The connection to {self._address} was lost: {details}")
+            return ConnectionLost(f"The connection to {self._address} was lost: {details or 'the server ended it'}")
         trailing = dict(error.trailing_metadata() or ())
         retry_after = str(trailing.get(RETRY_AFTER, ""))
         return Refused(code.name, details, int(retry_after) if retry_after.isdecimal() else 0)
 
 
-class GrpcServer:
-    """The server's end; see `Server`."""
+class _Stream:
+    """One call of ModelStreamInfer, with any number of requests under way; the answers come in any order."""
 
-    def __init__(self, address: Address, handler: Handler, timeouts: Timeouts) -> None:
-        self._server = grpc.server(
-            ThreadPoolExecutor(WORKERS, thread_name_prefix="grpc"),
-            maximum_concurrent_rpcs=MAX_WAITING,
-            options=[
-                *_LIMITS,
-                ("grpc.so_reuseport", 0),
-                ("grpc.max_connection_idle_ms", int(timeouts.idle_s * 1000)),
-                ("grpc.http2.min_ping_interval_without_data_ms", int(timeouts.heartbeat_s * 500)),
-            ],
-        )
-        self._server.add_generic_rpc_handlers((_Methods(handler),))
+    def __init__(self, channel: grpc.Channel, error_of: Callable[[Any], WireError]) -> None:
+        self._error_of = error_of
+        self._lock = threading.Lock()
+        self._answers: dict[str, Answer] = {}
+        self.over = False
+        self._requests: SimpleQueue[bytes | None] = SimpleQueue()
+        # As a deserializer, `_arrived` is called by gRPC's own thread when a message is there: no further thread has
+        # to wake up before the one that waits for the answer.
+        self._call = channel.stream_stream(STREAM, response_deserializer=self._arrived)(iter(self._requests.get, None))
+        threading.Thread(target=self._read, name="grpc-stream", daemon=True).start()
+
+    def send(self, request_id: str, data: bytes) -> Answer | None:
+        """Where the answer will be put; None when the stream is over.
+
+        Raises:
+            WireError: A request of this id is under way.
+        """
+        answer: Answer = SimpleQueue()
+        with self._lock:
+            if self.over:
+                return None
+            if request_id in self._answers:
+                raise WireError(f"A request of the id {request_id!r:.40} is under way; each needs an id of its own.")
+            self._answers[request_id] = answer
+        self._requests.put(data)
+        return answer
+
+    def forget(self, request_id: str) -> None:
+        """Nobody waits for this answer any more."""
+        with self._lock:
+            self._answers.pop(request_id, None)
+
+    def close(self) -> None:
+        """Give up, at once."""
+        self._call.cancel()
+
+    def _arrived(self, data: bytes) -> bool:
         try:
-            port = self._server.add_insecure_port(address.netloc)
-        except RuntimeError:
-            port = 0
-        if not port:
-            raise WireError(f"Cannot listen at {address}: the port is taken, or the host is not this machine.")
-        self.address = Address(address.scheme, address.host, port)
-        self._server.start()
-
-    def close(self, grace_s: float = 5.0) -> None:
-        """See `Server.close`."""
-        self._server.stop(grace_s).wait()
-
-
-class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """The methods of the Open Inference Protocol that a server of one model has."""
-
-    def __init__(self, handler: Handler) -> None:
-        self._handler = handler
-        calls: dict[str, Callable[[bytes, grpc.ServicerContext], bytes]] = {
-            "ServerLive": lambda data, context: open_inference_pb2.ServerLiveResponse(live=True).SerializeToString(),
-            "ServerReady": lambda data, context: open_inference_pb2.ServerReadyResponse(ready=True).SerializeToString(),
-            "ServerMetadata": _server_metadata,
-            "ModelReady": self._model_ready,
-            "ModelMetadata": lambda data, context: self._handle(Kind.METADATA, data, context),
-            "ModelInfer": lambda data, context: self._handle(Kind.INFER, data, context),
-        }
-        self._methods = {
-            f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()
-        }
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-        return self._methods.get(handler_call_details.method)
-
-    def _handle(self, kind: Kind, data: bytes, context: grpc.ServicerContext) -> bytes:
-        arrived_ns = time.monotonic_ns()
-        try:
-            request = Message(kind, *split(data, RAW_INPUT_CONTENTS))
+            request_id, given = read_stream_answer(data)
         except DecodeError as error:
-            _abort(context, refusal(error))
-        caller = _Call(context)
-        self._handler.submit(request, arrived_ns, caller, lend=True)
-        reply = caller.wait()
-        if isinstance(reply, Refused):
-            _abort(context, reply)
-        return join(reply.header, reply.tensors, RAW_OUTPUT_CONTENTS)
+            self._end(error)
+            self._call.cancel()
+            return True
+        with self._lock:
+            answer = self._answers.pop(request_id, None)
+        # A late answer is nobody's any more.
+        if answer is not None:
+            answer.put(given)
+        return True
 
-    def _model_ready(self, data: bytes, context: grpc.ServicerContext) -> bytes:
-        # ModelReadyRequest and ModelMetadataRequest have the same fields.
-        caller = _Call(context)
-        self._handler.submit(Message(Kind.METADATA, data), time.monotonic_ns(), caller, lend=True)
-        reply = caller.wait()
-        if isinstance(reply, Refused) and reply.code == "INVALID_ARGUMENT":
-            _abort(context, reply)
-        return open_inference_pb2.ModelReadyResponse(ready=not isinstance(reply, Refused)).SerializeToString()
+    def _read(self) -> None:
+        """Ask gRPC for the next message, again and again, until the stream is over."""
+        try:
+            for _ in self._call:
+                pass
+        except grpc.RpcError:
+            pass
+        self._end(self._error_of(self._call))
+        self._requests.put(None)
 
-
-class _Call:
-    """A thread of gRPC's that waits for the answer to one call; see `Caller`."""
-
-    def __init__(self, context: grpc.ServicerContext) -> None:
-        self.client = context.peer()
-        self._context = context
-        self._given: SimpleQueue[Message | Refused] = SimpleQueue()
-        if not context.add_callback(self._ended):
-            self._ended()
-
-    def gone(self) -> bool:
-        return not self._context.is_active()
-
-    def answer(self, reply: Message | Refused, sent: Callable[[], None]) -> None:
-        # gRPC runs the callback once the answer and its status have been sent.
-        if not self._context.add_callback(sent):
-            sent()
-        self._given.put(reply)
-
-    def wait(self) -> Message | Refused:
-        """The answer, or that nobody waits any more."""
-        return self._given.get()
-
-    def _ended(self) -> None:
-        self._given.put(Refused("CANCELLED", "The client went away."))
+    def _end(self, error: WireError) -> None:
+        with self._lock:
+            self.over = True
+            waiting, self._answers = list(self._answers.values()), {}
+        for answer in waiting:
+            answer.put(error)
 
 
-def _abort(context: grpc.ServicerContext, refused: Refused) -> NoReturn:
-    if refused.retry_after_ms:
-        context.set_trailing_metadata(((RETRY_AFTER, str(refused.retry_after_ms)),))
-    context.abort(getattr(grpc.StatusCode, refused.code, grpc.StatusCode.UNKNOWN), str(refused))
-    raise AssertionError("gRPC's abort raises.")
-
-
-def _server_metadata(data: bytes, context: grpc.ServicerContext) -> bytes:
-    return open_inference_pb2.ServerMetadataResponse(name="cutlayer", version=__version__).SerializeToString()
+def _options(timeouts: Timeouts) -> list[tuple[str, int]]:
+    return [
+        *LIMITS,
+        ("grpc.keepalive_time_ms", int(timeouts.heartbeat_s * 1000)),
+        ("grpc.keepalive_timeout_ms", int(timeouts.heartbeat_s * 1000)),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        # One client's broken connection, and its back-off, are not another's.
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.enable_retries", 0),
+        ("grpc.enable_http_proxy", 0),
+    ]

@@ -22,7 +22,7 @@ def join(header: bytes, tensors: tuple[Buffer, ...], field: int) -> bytes:
     return b"".join(parts)
 
 
-def split(message: bytes, field: int) -> tuple[bytes, tuple[memoryview, ...]]:
+def split(message: Buffer, field: int) -> tuple[bytes, tuple[memoryview, ...]]:
     """Undo `join`: the rest of the message, and views of the field's values.
 
     Raises:

@@ -69,7 +69,12 @@ class ZmqServer:
             self._closed = True
             # To unbind ends the connections too, and drops what lingers in them unless told how long it may.
             self._shared.socket.linger = LAST_REPLIES_MS
+            news = self._shared.socket.get_monitor_socket(zmq.EVENT_CLOSED)
             self._shared.socket.unbind(self._shared.socket.last_endpoint)
+            # Another thread does it: the port is free once that one says so.
+            news.poll(LAST_REPLIES_MS)
+            self._shared.socket.disable_monitor()
+            news.close(linger=0)
             self._shared.drop(linger_ms=LAST_REPLIES_MS)
         self._thread.join(max(0.1, deadline - time.monotonic()))
         self._shared.close()
