@@ -96,8 +96,9 @@ class Affine(Codec):
         """Low, step, and the number that the greatest level stands for, each ``(groups, 1)``."""
         # reduceat is up to three times as fast as min(axis=1) where the groups are short, and no slower elsewhere.
         flat, starts = values.reshape(-1), np.arange(0, values.size, values.shape[1])
-        low, high = (f.reduceat(flat, starts)[:, None] for f in (np.minimum, np.maximum))
-        step = (high - low) / np.float32(self.greatest)
+        low: NDArray[np.float32] = np.minimum.reduceat(flat, starts)[:, None]
+        high: NDArray[np.float32] = np.maximum.reduceat(flat, starts)[:, None]
+        step: NDArray[np.float32] = (high - low) / np.float32(self.greatest)
         # The inverse of a smaller step would be infinite.
         step[step < TINY] = 0
         return low, step, low + step * np.float32(self.greatest)
