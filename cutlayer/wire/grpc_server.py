@@ -13,12 +13,11 @@ import grpc
 
 from cutlayer import __version__
 from cutlayer.errors import DecodeError, Refused, WireError
-from cutlayer.wire import open_inference_pb2, tls
+from cutlayer.wire import open_inference_pb2
 from cutlayer.wire.grpc_frames import LIMITS, RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS, RETRY_AFTER, SERVICE, STREAM
 from cutlayer.wire.grpc_stream import Stream
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.raw_contents import join, split
-from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Address, Handler, Timeouts, refusal
 
 MAX_CALLS = 128
@@ -28,7 +27,7 @@ MAX_CALLS = 128
 class GrpcServer:
     """The server's end; see `Server`."""
 
-    def __init__(self, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> None:
+    def __init__(self, address: Address, handler: Handler, timeouts: Timeouts) -> None:
         self._server = grpc.server(
             ThreadPoolExecutor(MAX_CALLS, thread_name_prefix="grpc"),
             maximum_concurrent_rpcs=MAX_CALLS,
@@ -44,10 +43,10 @@ class GrpcServer:
                 ("grpc.http2.min_ping_interval_without_data_ms", int(timeouts.heartbeat_s * 500)),
             ],
         )
-        self._methods = _Methods(handler, security.token())
+        self._methods = _Methods(handler)
         self._server.add_generic_rpc_handlers((self._methods,))
         try:
-            port = tls.add_port(self._server, address, security)
+            port = self._server.add_insecure_port(address.netloc)
         except RuntimeError:
             port = 0
         if not port:
@@ -66,8 +65,8 @@ class GrpcServer:
 class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
     """The methods of the Open Inference Protocol that a server of one model has."""
 
-    def __init__(self, handler: Handler, token: str | None) -> None:
-        self._handler, self._token = handler, token
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
         calls: dict[str, Callable[[bytes, grpc.ServicerContext], bytes]] = {
             "ServerLive": lambda data, context: open_inference_pb2.ServerLiveResponse(live=True).SerializeToString(),
             "ServerReady": lambda data, context: open_inference_pb2.ServerReadyResponse(ready=True).SerializeToString(),
@@ -84,8 +83,6 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._draining = False
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-        if not tls.admits(self._token, handler_call_details.invocation_metadata):
-            return grpc.stream_stream_rpc_method_handler(_unauthenticated)
         if handler_call_details.method != STREAM:
             return self._methods.get(handler_call_details.method)
         stream = Stream(self._handler)
@@ -165,10 +162,6 @@ class _Call:
 
     def _ended(self) -> None:
         self._given.put(Refused("CANCELLED", "The client went away."))
-
-
-def _unauthenticated(requests: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:
-    _abort(context, Refused("UNAUTHENTICATED", "This server asks for a token, and not for this one; see --token-file."))
 
 
 def _abort(context: grpc.ServicerContext, refused: Refused) -> NoReturn:

@@ -7,7 +7,6 @@ one stream that lives as long as the connection, for a call of its own costs mor
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 import grpc
 
 from cutlayer.errors import ConnectionLost, DeadlineExceeded, DecodeError, Refused, Unreachable, WireError
-from cutlayer.wire import tls
 from cutlayer.wire.grpc_frames import (
     LIMITS,
     PATHS,
@@ -29,10 +27,7 @@ from cutlayer.wire.grpc_frames import (
 from cutlayer.wire.grpc_server import GrpcServer
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.raw_contents import join, split
-from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Address, Handler, Timeouts
-
-_READY, _FAILED = grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
 Answer = SimpleQueue[Message | WireError]
 
@@ -40,19 +35,18 @@ Answer = SimpleQueue[Message | WireError]
 class Grpc:
     """The client's end; see `Line`."""
 
-    def __init__(self, address: Address, timeouts: Timeouts, security: Security) -> None:
-        self._address, self._timeouts, self._security = address, timeouts, security
-        self._channel = tls.channel(address, security, _options(timeouts))
-        self._token = tls.shown(security.token())
+    def __init__(self, address: Address, timeouts: Timeouts) -> None:
+        self._address, self._timeouts = address, timeouts
+        self._channel = grpc.insecure_channel(address.netloc, options=_options(timeouts))
         self._metadata = self._channel.unary_unary(PATHS[Kind.METADATA])
         self._opening = threading.Lock()
         self._stream: _Stream | None = None
         self._connected = self._closed = False
 
     @staticmethod
-    def listen(address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> GrpcServer:
+    def listen(address: Address, handler: Handler, timeouts: Timeouts) -> GrpcServer:
         """A server at this address."""
-        return GrpcServer(address, handler, timeouts, security)
+        return GrpcServer(address, handler, timeouts)
 
     def request(self, message: Message, timeout_s: float) -> Message:
         """See `Line.request`."""
@@ -61,8 +55,7 @@ class Grpc:
         data = join(message.header, message.tensors, RAW_INPUT_CONTENTS)
         if message.kind is not Kind.INFER:
             try:
-                reply = self._metadata(data, timeout=timeout_s, metadata=self._token)
-                return Message(message.kind, *split(reply, RAW_OUTPUT_CONTENTS))
+                return Message(message.kind, *split(self._metadata(data, timeout=timeout_s), RAW_OUTPUT_CONTENTS))
             except grpc.RpcError as error:
                 raise self._error(error, timeout_s) from None
         request_id = id_of(message.header)
@@ -90,7 +83,7 @@ class Grpc:
             if self._closed:
                 raise Unreachable(f"The connection to {self._address} was closed on this side.")
             if self._stream is None or self._stream.over:
-                self._stream = _Stream(self._channel, self._token, self._error)
+                self._stream = _Stream(self._channel, self._error)
             stream = self._stream
         answer = stream.send(request_id, data)
         if answer is None:
@@ -98,20 +91,13 @@ class Grpc:
         return stream, answer
 
     def _connect(self, timeout_s: float) -> None:
+        ready = grpc.channel_ready_future(self._channel)
         patience_s = min(timeout_s, self._timeouts.connect_s)
-        deadline = time.monotonic() + patience_s
-        states: SimpleQueue[grpc.ChannelConnectivity] = SimpleQueue()
-        listener = states.put
-        self._channel.subscribe(listener, try_to_connect=True)
         try:
-            while (state := states.get(timeout=max(0.0, deadline - time.monotonic()))) is not _READY:
-                # gRPC tries again and does not say why; where nobody would ever be let in, that is no use.
-                if state is _FAILED and (why := tls.why_not(self._address, self._security, patience_s)):
-                    raise Refused("UNAUTHENTICATED", why)
-        except Empty:
+            ready.result(timeout=patience_s)
+        except grpc.FutureTimeoutError:
+            ready.cancel()
             raise Unreachable(f"Nobody answers at {self._address} (waited {patience_s:g} s).") from None
-        finally:
-            self._channel.unsubscribe(listener)
         self._connected = True
 
     def _error(self, error: Any, timeout_s: float = 0.0) -> WireError:
@@ -129,9 +115,7 @@ class Grpc:
 class _Stream:
     """One call of ModelStreamInfer, with any number of requests under way; the answers come in any order."""
 
-    def __init__(
-        self, channel: grpc.Channel, token: list[tuple[str, str]] | None, error_of: Callable[[Any], WireError]
-    ) -> None:
+    def __init__(self, channel: grpc.Channel, error_of: Callable[[Any], WireError]) -> None:
         self._error_of = error_of
         self._lock = threading.Lock()
         self._answers: dict[str, Answer] = {}
@@ -139,8 +123,7 @@ class _Stream:
         self._requests: SimpleQueue[bytes | None] = SimpleQueue()
         # As a deserializer, `_arrived` is called by gRPC's own thread when a message is there: no further thread has
         # to wake up before the one that waits for the answer.
-        stream = channel.stream_stream(STREAM, response_deserializer=self._arrived)
-        self._call = stream(iter(self._requests.get, None), metadata=token)
+        self._call = channel.stream_stream(STREAM, response_deserializer=self._arrived)(iter(self._requests.get, None))
         threading.Thread(target=self._read, name="grpc-stream", daemon=True).start()
 
     def send(self, request_id: str, data: bytes) -> Answer | None:
@@ -149,9 +132,7 @@ class _Stream:
         Raises:
             WireError: A request of this id is under way.
         """
-        answer: _READY, _FAILED = grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE
-
-Answer = SimpleQueue()
+        answer: Answer = SimpleQueue()
         with self._lock:
             if self.over:
                 return None
