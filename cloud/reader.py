@@ -60,8 +60,8 @@ class Reader:
                 return known, ended[1], message.tensors[0]
         request = read_infer_request(message)
         prepared = self._prepare(request)
-        # Headers that hold the tensor itself, or settings of its codec, are never the same: there is nothing to keep.
-        alike = bool(message.tensors) and prepared.tensor.parameters.keys() <= {"codec"}
+        # Headers that hold the tensor, or figures that depend on it, are never the same: there is nothing to keep.
+        alike = bool(message.tensors) and prepared.tensor.parameters.keys() <= {"codec", "per"}
         if ended and alike and _is_request(ended[0], request._replace(id="")):
             if len(self._prepared) >= MAX_PREPARED:
                 self._prepared.clear()
@@ -70,14 +70,15 @@ class Reader:
 
     def smashed(self, job: Job) -> NDArray[np.float32]:
         """The array ``(N, *smashed.shape)``, once it is what the tail takes. Raises DecodeError."""
-        tensor = job.prepared.tensor
-        smashed, expected = decode(tensor._replace(data=job.data)), self._expected
-        if smashed.dtype != expected.dtype or smashed.shape[1:] != expected.shape or not smashed.size:
+        tensor, expected = job.prepared.tensor, self._expected
+        # Before it is decoded, for a few packed bytes may stand for a tensor of any size.
+        if tensor.shape[1:] != expected.shape or 0 in tensor.shape:
             raise DecodeError(
-                f"Send {expected.dtype} of shape Nx{expected}, not {smashed.dtype} of shape {smashed.shape}."
+                f"Send {expected.dtype} of shape Nx{expected}, not {tensor.datatype:.20} of shape {tensor.shape!s:.80}."
             )
-        if len(smashed) != tensor.shape[0]:
-            raise DecodeError(f"The header promises {tensor.shape[0]} samples and there are {len(smashed)}.")
+        smashed = decode(tensor._replace(data=job.data))
+        if smashed.dtype != expected.dtype:
+            raise DecodeError(f"Send {expected.dtype} of shape Nx{expected}, not {smashed.dtype}.")
         return smashed
 
     def _prepare(self, request: Inference) -> Prepared:

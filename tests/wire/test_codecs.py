@@ -148,6 +148,14 @@ def test_half_precision_rounds_as_numpy_does(array):
     np.testing.assert_array_equal(decode(Float16().encode(normal)), normal.astype(np.float16).astype(np.float32))
 
 
+def test_half_precision_rounds_halfway_to_even_as_numpy_does():
+    normal = np.arange(0x0400, 0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
+    between = (normal[:-1] + normal[1:]) / 2
+    near = [between, np.nextafter(between, np.float32(0)), np.nextafter(between, np.float32(np.inf))]
+    array = np.concatenate([*near, np.negative(near).ravel()])
+    np.testing.assert_array_equal(decode(Float16().encode(array)), array.astype(np.float16).astype(np.float32))
+
+
 def test_every_half_float_is_read_as_numpy_reads_it():
     halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     finite = halves[np.isfinite(halves)]
