@@ -11,7 +11,7 @@ from cutlayer.errors import ConfigError, DeadlineExceeded, SplitError, Unreachab
 from cutlayer.trace import STAGES
 from cutlayer.wire.transport import Timeouts, listen
 from edge.send import send
-from tests.tiny_split import ADDRESSES, CLASSES, images, write_split
+from tests.tiny_split import ADDRESSES, CLASSES, SMASHED, images, write_split
 
 COUNT, PRIVATE, RELEASES = 6, 3, 2
 
@@ -99,6 +99,18 @@ def test_each_release_of_a_random_defense_differs(folder, tmp_path):
     assert not np.array_equal(first, again)
 
 
+@pytest.mark.parametrize("transport", ADDRESSES)
+@pytest.mark.parametrize(("codec", "travels"), [("int8:channel+zstd", "int8+zstd"), ("top-k:0.5", "top-k")])
+def test_the_codec_that_the_user_names_is_what_travels(folder, tmp_path, transport, codec, travels):
+    tap = Tap(tmp_path / "tap")
+    summary = run(folder, transport, tap, codec=codec)
+    tap.close()
+    arrived = list(read(tmp_path / "tap"))
+    assert {header["parameters"]["codec"] for header, _ in arrived} == {travels}
+    assert {smashed.shape for _, smashed in arrived} == {(1, *SMASHED.shape)}
+    assert summary.timed["tensor_bytes"].max() < SMASHED.nbytes
+
+
 @pytest.mark.parametrize("transport", ["grpc", "zmq"])
 def test_what_was_measured_before_the_server_went_away_is_kept(folder, transport):
     asked = []
@@ -126,6 +138,8 @@ def test_nothing_is_recorded_when_nothing_was_answered(folder):
 def test_wrong_requests_are_refused_before_anything_is_sent(folder):
     with pytest.raises(ConfigError, match="6 test images, not 7"):
         run(folder, count=7)
+    with pytest.raises(ConfigError, match="did you mean int8"):
+        run(folder, codec="int9+zstd")
     with pytest.raises(ConfigError, match="names no data set"):
         run(folder, data=None)
     part = Dataset(np.zeros((1, 1, 5, 5), np.float32), np.zeros(1, np.int64))
