@@ -50,6 +50,7 @@ class Batcher:
         self._bytes = 0
         self._closed = False
         self._batch_s = 0.0
+        self._one_by_one = True
         self._changed = threading.Condition(threading.Lock())
         self._computing = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -76,8 +77,9 @@ class Batcher:
             if self._bytes and self._bytes + job.nbytes > self._limits.max_bytes:
                 raise Refused("RESOURCE_EXHAUSTED", "The server is busy; ask again later.", self._retry_after_ms())
             self._bytes += job.nbytes
-            lend = lend and not self._queues and not self._limits.max_delay_us and self._computing.acquire(False)
-            if not lend:
+            # Where requests are computed together, a thread that takes one by itself would only hold up the others.
+            lend = lend and self._one_by_one and not self._queues and not self._limits.max_delay_us
+            if not (lend and self._computing.acquire(False)):
                 self._queues.setdefault(job.client, deque()).append(job)
                 self._queued_samples += job.n_samples
                 self._wake()
@@ -147,6 +149,7 @@ class Batcher:
         return jobs
 
     def _timed(self, jobs: list[Job]) -> None:
+        self._one_by_one = len(jobs) <= 1
         start = time.monotonic()
         self._compute(jobs)
         self._batch_s = time.monotonic() - start

@@ -13,6 +13,7 @@ from cutlayer.wire import open_inference_pb2 as pb
 from cutlayer.wire.codecs.base import decode
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.message import Inference, Kind, Message, completed, infer_request, read_infer_reply
+from cutlayer.wire.transport import listen
 from tests.cloud.callers import handle, request
 from tests.tiny_split import SMASHED, edge_at, images, serving, slowed, write_split
 
@@ -131,6 +132,29 @@ def test_the_wait_for_another_request_is_queue(folder, transport):
     waited = max(trace.queue_ns for trace in traces.values())
     assert waited > 50e6
     assert all(trace.network_ns < 50e6 for trace in traces.values())
+
+
+def test_a_server_that_drains_is_alive_and_not_ready(folder, manifest):
+    service = Service(manifest, OnnxTail(folder / "tail.onnx", threads=1))
+    server = listen("grpc://127.0.0.1:0", service)
+    with grpc.insecure_channel(server.address.netloc) as channel:
+
+        def ask(method, request):
+            path = f"/inference.GRPCInferenceService/{method}"
+            return channel.unary_unary(path)(request.SerializeToString(), timeout=5)
+
+        def ready():
+            model = pb.ModelReadyRequest(name="tiny@relu")
+            return (
+                pb.ServerReadyResponse.FromString(ask("ServerReady", pb.ServerReadyRequest())).ready,
+                pb.ModelReadyResponse.FromString(ask("ModelReady", model)).ready,
+            )
+
+        assert ready() == (True, True)
+        service.drain()
+        assert ready() == (False, False)
+        assert pb.ServerLiveResponse.FromString(ask("ServerLive", pb.ServerLiveRequest())).live
+    server.close()
 
 
 def test_a_client_of_the_open_inference_protocol_needs_nothing_of_ours(folder, manifest):
