@@ -11,6 +11,7 @@ from cutlayer.wire.raw_contents import join, split
 
 SERVICE = "inference.GRPCInferenceService"
 PATHS = {Kind.INFER: f"/{SERVICE}/ModelInfer", Kind.METADATA: f"/{SERVICE}/ModelMetadata"}
+LIVE = f"/{SERVICE}/ServerLive"
 STREAM = f"/{SERVICE}/ModelStreamInfer"
 
 RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS = 7, 6

@@ -13,11 +13,12 @@ import grpc
 
 from cutlayer import __version__
 from cutlayer.errors import DecodeError, Refused, WireError
-from cutlayer.wire import open_inference_pb2
+from cutlayer.wire import open_inference_pb2, tls
 from cutlayer.wire.grpc_frames import LIMITS, RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS, RETRY_AFTER, SERVICE, STREAM
 from cutlayer.wire.grpc_stream import Stream
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.raw_contents import join, split
+from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Address, Handler, Timeouts, refusal
 
 MAX_CALLS = 128
@@ -27,7 +28,7 @@ MAX_CALLS = 128
 class GrpcServer:
     """The server's end; see `Server`."""
 
-    def __init__(self, address: Address, handler: Handler, timeouts: Timeouts) -> None:
+    def __init__(self, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> None:
         self._server = grpc.server(
             ThreadPoolExecutor(MAX_CALLS, thread_name_prefix="grpc"),
             maximum_concurrent_rpcs=MAX_CALLS,
@@ -43,10 +44,10 @@ class GrpcServer:
                 ("grpc.http2.min_ping_interval_without_data_ms", int(timeouts.heartbeat_s * 500)),
             ],
         )
-        self._methods = _Methods(handler)
+        self._methods = _Methods(handler, security.token())
         self._server.add_generic_rpc_handlers((self._methods,))
         try:
-            port = self._server.add_insecure_port(address.netloc)
+            port = tls.add_port(self._server, address, security)
         except RuntimeError:
             port = 0
         if not port:
@@ -65,11 +66,11 @@ class GrpcServer:
 class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
     """The methods of the Open Inference Protocol that a server of one model has."""
 
-    def __init__(self, handler: Handler) -> None:
-        self._handler = handler
+    def __init__(self, handler: Handler, token: str | None) -> None:
+        self._handler, self._token = handler, token
         calls: dict[str, Callable[[bytes, grpc.ServicerContext], bytes]] = {
             "ServerLive": lambda data, context: open_inference_pb2.ServerLiveResponse(live=True).SerializeToString(),
-            "ServerReady": lambda data, context: open_inference_pb2.ServerReadyResponse(ready=True).SerializeToString(),
+            "ServerReady": self._server_ready,
             "ServerMetadata": _server_metadata,
             "ModelReady": self._model_ready,
             "ModelMetadata": lambda data, context: self._handle(Kind.METADATA, data, context),
@@ -83,6 +84,8 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._draining = False
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        if not tls.admits(self._token, handler_call_details.invocation_metadata):
+            return grpc.stream_stream_rpc_method_handler(_unauthenticated)
         if handler_call_details.method != STREAM:
             return self._methods.get(handler_call_details.method)
         stream = Stream(self._handler)
@@ -127,6 +130,9 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
             _abort(context, reply)
         return join(reply.header, reply.tensors, RAW_OUTPUT_CONTENTS)
 
+    def _server_ready(self, data: bytes, context: grpc.ServicerContext) -> bytes:
+        return open_inference_pb2.ServerReadyResponse(ready=self._handler.ready).SerializeToString()
+
     def _model_ready(self, data: bytes, context: grpc.ServicerContext) -> bytes:
         # ModelReadyRequest and ModelMetadataRequest have the same fields.
         caller = _Call(context)
@@ -162,6 +168,10 @@ class _Call:
 
     def _ended(self) -> None:
         self._given.put(Refused("CANCELLED", "The client went away."))
+
+
+def _unauthenticated(requests: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:
+    _abort(context, Refused("UNAUTHENTICATED", "This server asks for a token, and not for this one; see --token-file."))
 
 
 def _abort(context: grpc.ServicerContext, refused: Refused) -> NoReturn:

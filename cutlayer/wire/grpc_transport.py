@@ -7,6 +7,7 @@ one stream that lives as long as the connection, for a call of its own costs mor
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -14,8 +15,10 @@ from typing import Any
 import grpc
 
 from cutlayer.errors import ConnectionLost, DeadlineExceeded, DecodeError, Refused, Unreachable, WireError
+from cutlayer.wire import tls
 from cutlayer.wire.grpc_frames import (
     LIMITS,
+    LIVE,
     PATHS,
     RAW_INPUT_CONTENTS,
     RAW_OUTPUT_CONTENTS,
@@ -27,7 +30,11 @@ from cutlayer.wire.grpc_frames import (
 from cutlayer.wire.grpc_server import GrpcServer
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.raw_contents import join, split
+from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Address, Handler, Timeouts
+
+_LOOK_UP_S = 0.05
+"""How often a server that does not answer is looked for."""
 
 Answer = SimpleQueue[Message | WireError]
 
@@ -35,18 +42,20 @@ Answer = SimpleQueue[Message | WireError]
 class Grpc:
     """The client's end; see `Line`."""
 
-    def __init__(self, address: Address, timeouts: Timeouts) -> None:
-        self._address, self._timeouts = address, timeouts
-        self._channel = grpc.insecure_channel(address.netloc, options=_options(timeouts))
+    def __init__(self, address: Address, timeouts: Timeouts, security: Security) -> None:
+        self._address, self._timeouts, self._security = address, timeouts, security
+        self._channel = tls.channel(address, security, _options(timeouts))
+        self._token = tls.shown(security.token())
         self._metadata = self._channel.unary_unary(PATHS[Kind.METADATA])
+        self._live = self._channel.unary_unary(LIVE)
         self._opening = threading.Lock()
         self._stream: _Stream | None = None
         self._connected = self._closed = False
 
     @staticmethod
-    def listen(address: Address, handler: Handler, timeouts: Timeouts) -> GrpcServer:
+    def listen(address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> GrpcServer:
         """A server at this address."""
-        return GrpcServer(address, handler, timeouts)
+        return GrpcServer(address, handler, timeouts, security)
 
     def request(self, message: Message, timeout_s: float) -> Message:
         """See `Line.request`."""
@@ -55,7 +64,8 @@ class Grpc:
         data = join(message.header, message.tensors, RAW_INPUT_CONTENTS)
         if message.kind is not Kind.INFER:
             try:
-                return Message(message.kind, *split(self._metadata(data, timeout=timeout_s), RAW_OUTPUT_CONTENTS))
+                reply = self._metadata(data, timeout=timeout_s, metadata=self._token)
+                return Message(message.kind, *split(reply, RAW_OUTPUT_CONTENTS))
             except grpc.RpcError as error:
                 raise self._error(error, timeout_s) from None
         request_id = id_of(message.header)
@@ -83,7 +93,7 @@ class Grpc:
             if self._closed:
                 raise Unreachable(f"The connection to {self._address} was closed on this side.")
             if self._stream is None or self._stream.over:
-                self._stream = _Stream(self._channel, self._error)
+                self._stream = _Stream(self._channel, self._token, self._error)
             stream = self._stream
         answer = stream.send(request_id, data)
         if answer is None:
@@ -91,13 +101,27 @@ class Grpc:
         return stream, answer
 
     def _connect(self, timeout_s: float) -> None:
-        ready = grpc.channel_ready_future(self._channel)
+        """Ask whether the server lives, until it does. Raises `Unreachable`, or `Refused` by one that lives."""
         patience_s = min(timeout_s, self._timeouts.connect_s)
-        try:
-            ready.result(timeout=patience_s)
-        except grpc.FutureTimeoutError:
-            ready.cancel()
-            raise Unreachable(f"Nobody answers at {self._address} (waited {patience_s:g} s).") from None
+        deadline = time.monotonic() + patience_s
+        asked_why = False
+        while (left_s := deadline - time.monotonic()) > 0 and not self._closed:
+            try:
+                self._live(b"", timeout=left_s, metadata=self._token)
+                break
+            except grpc.RpcError as error:
+                code = error.code()
+                if code is grpc.StatusCode.UNIMPLEMENTED:
+                    break
+                if code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                    raise self._error(error) from None
+            # gRPC tries again and does not say why; where nobody would ever be let in, that is no use.
+            if not asked_why and (why := tls.why_not(self._address, self._security, left_s)):
+                raise Refused("UNAUTHENTICATED", why)
+            asked_why = True
+            time.sleep(_LOOK_UP_S)
+        else:
+            raise Unreachable(f"Nobody answers at {self._address} (waited {patience_s:g} s).")
         self._connected = True
 
     def _error(self, error: Any, timeout_s: float = 0.0) -> WireError:
@@ -115,7 +139,9 @@ class Grpc:
 class _Stream:
     """One call of ModelStreamInfer, with any number of requests under way; the answers come in any order."""
 
-    def __init__(self, channel: grpc.Channel, error_of: Callable[[Any], WireError]) -> None:
+    def __init__(
+        self, channel: grpc.Channel, token: list[tuple[str, str]] | None, error_of: Callable[[Any], WireError]
+    ) -> None:
         self._error_of = error_of
         self._lock = threading.Lock()
         self._answers: dict[str, Answer] = {}
@@ -123,7 +149,8 @@ class _Stream:
         self._requests: SimpleQueue[bytes | None] = SimpleQueue()
         # As a deserializer, `_arrived` is called by gRPC's own thread when a message is there: no further thread has
         # to wake up before the one that waits for the answer.
-        self._call = channel.stream_stream(STREAM, response_deserializer=self._arrived)(iter(self._requests.get, None))
+        stream = channel.stream_stream(STREAM, response_deserializer=self._arrived)
+        self._call = stream(iter(self._requests.get, None), metadata=token)
         threading.Thread(target=self._read, name="grpc-stream", daemon=True).start()
 
     def send(self, request_id: str, data: bytes) -> Answer | None:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from cutlayer.errors import DeadlineExceeded, Refused, Unreachable, WireError
 from cutlayer.wire.message import Message
+from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Address, Handler, Timeouts
 
 
@@ -17,11 +18,11 @@ class InProcess:
 
     servers: ClassVar[dict[str, InProcessServer]] = {}
 
-    def __init__(self, address: Address, timeouts: Timeouts) -> None:
+    def __init__(self, address: Address, timeouts: Timeouts, security: Security) -> None:
         self._address = address
 
     @classmethod
-    def listen(cls, address: Address, handler: Handler, timeouts: Timeouts) -> InProcessServer:
+    def listen(cls, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> InProcessServer:
         """A server under this name."""
         if address.host in cls.servers:
             raise WireError(f"{address} is taken in this process.")

@@ -19,6 +19,7 @@ from cutlayer.errors import ConfigError, DecodeError, Refused
 from cutlayer.registry import TRANSPORTS
 from cutlayer.wire.message import Message
 from cutlayer.wire.retry import Client, Retry
+from cutlayer.wire.security import Security
 
 log = logging.getLogger("cutlayer.wire")
 
@@ -180,27 +181,50 @@ class Server(Protocol):
 
 
 def connect(
-    address: str, timeouts: Timeouts | None = None, *, retry: Retry | None = None, insecure: bool = False
+    address: str,
+    timeouts: Timeouts | None = None,
+    *,
+    retry: Retry | None = None,
+    security: Security | None = None,
+    insecure: bool = False,
 ) -> Transport:
     """The client's end of the transport that the address names. Nothing is sent before the first request.
 
+    Args:
+        address: Of the server.
+        timeouts: The defaults when left out.
+        retry: Which errors are asked again, and when; the defaults when left out.
+        security: Files that prove who is who; plain text when left out.
+        insecure: Allow plain text off loopback.
+
     Raises:
-        ConfigError: The address is none, or is off loopback and `insecure` is not given.
+        ConfigError: The address is none, a file of `security` is not what it should be, or plain text would leave the
+            machine and `insecure` is not given.
     """
-    where = _parse_safe(address, insecure)
-    line: Line = TRANSPORTS.load(where.scheme)(where, timeouts or Timeouts())
+    security = security or Security()
+    where = _parse_safe(address, security, insecure, listening=False)
+    line: Line = TRANSPORTS.load(where.scheme)(where, timeouts or Timeouts(), security)
     return Client(line, where, retry or Retry())
 
 
-def listen(address: str, handler: Handler, timeouts: Timeouts | None = None, *, insecure: bool = False) -> Server:
+def listen(
+    address: str,
+    handler: Handler,
+    timeouts: Timeouts | None = None,
+    *,
+    security: Security | None = None,
+    insecure: bool = False,
+) -> Server:
     """A server that answers at the address, until it is closed.
 
     Raises:
-        ConfigError: The address is none, or is off loopback and `insecure` is not given.
+        ConfigError: As for `connect`.
         WireError: The address is taken, or is not one of this machine.
     """
-    where = _parse_safe(address, insecure)
-    return cast(Server, TRANSPORTS.load(where.scheme).listen(where, handler, timeouts or Timeouts()))  # type: ignore[attr-defined]
+    security = security or Security()
+    where = _parse_safe(address, security, insecure, listening=True)
+    transport = TRANSPORTS.load(where.scheme)
+    return cast(Server, transport.listen(where, handler, timeouts or Timeouts(), security))  # type: ignore[attr-defined]
 
 
 def refusal(error: Exception) -> Refused:
@@ -213,11 +237,15 @@ def refusal(error: Exception) -> Refused:
     return Refused("INTERNAL", "The server failed on this request; its log says why.")
 
 
-def _parse_safe(text: str, insecure: bool) -> Address:
+def _parse_safe(text: str, security: Security, insecure: bool, *, listening: bool) -> Address:
     address = Address.parse(text)
-    if address.leaves_machine and not insecure:
+    over_zmq = address.scheme == "zmq"
+    security.check(address.scheme, listening=listening)
+    encrypted = security.curve if over_zmq else security.tls
+    if address.leaves_machine and not encrypted and not insecure:
+        given = "--curve-key and --curve-server" if over_zmq else "--ca, --cert and --key"
         raise ConfigError(
-            f"{address} is off loopback, and smashed data would cross the network in plain text; "
-            "allow it with --insecure, or tunnel to a loopback address."
+            f"{address} is off loopback, and smashed data would cross the network in plain text. Encrypt it with "
+            f"{given} (cutlayer certs init writes the files), or allow it with --insecure."
         )
     return address

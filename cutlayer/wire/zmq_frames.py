@@ -57,9 +57,9 @@ def correlation_of(frames: list[Buffer]) -> int:
     return int(PREFIX.unpack_from(frames[0])[3]) if frames and len(frames[0]) >= PREFIX.size else 0
 
 
-def open_socket(kind: int, timeouts: Timeouts) -> Any:
+def open_socket(kind: int, timeouts: Timeouts, context: Any = None) -> Any:
     """A socket of this process with the limits and heartbeats of both ends."""
-    made: Any = zmq.Context.instance().socket(kind)
+    made: Any = (context or zmq.Context.instance()).socket(kind)
     made.linger = 0
     made.sndhwm = made.rcvhwm = HIGH_WATER_MARK
     made.maxmsgsize = MAX_MESSAGE_BYTES

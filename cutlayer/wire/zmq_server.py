@@ -12,8 +12,10 @@ import zmq
 
 from cutlayer.errors import ConfigError, DecodeError, Refused, WireError
 from cutlayer.wire.codecs.base import Buffer
+from cutlayer.wire.curve import Doorkeeper, secure_server
 from cutlayer.wire.handshake import error_reply
 from cutlayer.wire.message import Message
+from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Address, Handler, Timeouts, refusal
 from cutlayer.wire.zmq_frames import LOOK_UP_MS, correlation_of, open_socket, pack, unpack
 from cutlayer.wire.zmq_socket import SharedSocket
@@ -33,15 +35,20 @@ class ZmqServer:
     whoever has them.
     """
 
-    def __init__(self, address: Address, handler: Handler, timeouts: Timeouts) -> None:
+    def __init__(self, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> None:
         self._handler = handler
-        made = open_socket(zmq.ROUTER, timeouts)
+        # Whom to admit is decided for a context as a whole, so each server has its own.
+        self._context = zmq.Context()
+        self._doorkeeper = Doorkeeper(self._context, security.allow) if security.allow else None
+        made = open_socket(zmq.ROUTER, timeouts, self._context)
+        secure_server(made, security)
         made.router_mandatory = 1
         made.router_handover = 1
         try:
             made.bind(f"tcp://{_numeric(address)}")
         except (zmq.ZMQError, OSError) as error:
             made.close(linger=0)
+            self._end_context()
             raise WireError(f"Cannot listen at {address}: {str(error).lower()}.") from None
         bound = made.getsockopt_string(zmq.LAST_ENDPOINT)
         self.address = Address(address.scheme, address.host, int(bound.rpartition(":")[2]))
@@ -78,6 +85,12 @@ class ZmqServer:
             self._shared.drop(linger_ms=LAST_REPLIES_MS)
         self._thread.join(max(0.1, deadline - time.monotonic()))
         self._shared.close()
+        self._end_context()
+
+    def _end_context(self) -> None:
+        if self._doorkeeper is not None:
+            self._doorkeeper.close()
+        self._context.term()
 
     def answer(self, client: bytes, correlation: int, message: Message) -> None:
         """Send an answer; by any thread."""

@@ -11,8 +11,10 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from cutlayer.errors import ConnectionLost, DeadlineExceeded, DecodeError, Refused, Unreachable, WireError
+from cutlayer.wire.curve import secure_client
 from cutlayer.wire.handshake import read_error_reply
 from cutlayer.wire.message import Kind, Message
+from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Address, Handler, Timeouts
 from cutlayer.wire.zmq_frames import LOOK_UP_MS, open_socket, pack, unpack
 from cutlayer.wire.zmq_server import ZmqServer
@@ -20,6 +22,10 @@ from cutlayer.wire.zmq_socket import SharedSocket
 
 _LEAD = None
 """Put where an answer would go: wait at the socket for all."""
+
+_FAILED_AUTH, _FAILED_PROTOCOL = zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+_FAILED_SILENTLY = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+_NEWS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _FAILED_AUTH | _FAILED_PROTOCOL | _FAILED_SILENTLY
 
 Answer = SimpleQueue[Message | WireError | None]
 
@@ -34,8 +40,8 @@ class Zmq:
     ZMQ_IMMEDIATE: that drops a reply which is still unread when the server closes the connection behind it.
     """
 
-    def __init__(self, address: Address, timeouts: Timeouts) -> None:
-        self._address, self._timeouts = address, timeouts
+    def __init__(self, address: Address, timeouts: Timeouts, security: Security) -> None:
+        self._address, self._timeouts, self._security = address, timeouts, security
         # A client that comes back under this name replaces the connection it had. A name must not begin with a 0.
         self._name = b"c" + secrets.token_bytes(15)
         self._correlation = 0
@@ -46,9 +52,9 @@ class Zmq:
         self._open()
 
     @staticmethod
-    def listen(address: Address, handler: Handler, timeouts: Timeouts) -> ZmqServer:
+    def listen(address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> ZmqServer:
         """A server at this address."""
-        return ZmqServer(address, handler, timeouts)
+        return ZmqServer(address, handler, timeouts, security)
 
     def request(self, message: Message, timeout_s: float) -> Message:
         """See `Line.request`."""
@@ -171,11 +177,13 @@ class Zmq:
 
     def _open(self) -> None:
         made = open_socket(zmq.DEALER, self._timeouts)
+        secure_client(made, self._security)
         made.identity = self._name
         made.reconnect_ivl, made.reconnect_ivl_max = 100, 1000
         made.connect_timeout = int(self._timeouts.connect_s * 1000)
-        self._news = made.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self._news = made.get_monitor_socket(_NEWS)
         self._connected = False
+        self._trouble: WireError | None = None
         self._shared.hold(made)
         made.connect(f"tcp://{self._address.netloc}")
 
@@ -183,14 +191,37 @@ class Zmq:
         """Whether a connection was lost since the last look."""
         lost = False
         while self._news.getsockopt(zmq.EVENTS) & zmq.POLLIN:
-            self._connected = recv_monitor_message(self._news)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
-            lost = lost or not self._connected
+            event = recv_monitor_message(self._news)["event"]
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._connected = True
+            elif event == zmq.EVENT_DISCONNECTED:
+                lost, self._connected = lost or self._connected, False
+            else:
+                self._trouble = self._why_not(event)
         return lost
 
     def _await_connection(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while not self._connected:
             left_ms = int((deadline - time.monotonic()) * 1000)
-            if left_ms <= 0 or not self._news.poll(left_ms):
-                raise Unreachable(f"Nobody answers at {self._address} (waited {timeout_s:g} s).")
+            given_up = left_ms <= 0 or not self._news.poll(left_ms)
             self._read_news()
+            if isinstance(self._trouble, Refused) or (given_up and not self._connected):
+                error = self._trouble or Unreachable(f"Nobody answers at {self._address} (waited {timeout_s:g} s).")
+                self._lose(error)
+                raise error
+
+    def _why_not(self, event: int) -> WireError:
+        """What went wrong in a handshake; a `Refused` is final."""
+        if event == _FAILED_AUTH:
+            return Refused("UNAUTHENTICATED", f"{self._address} does not admit this side's key; see its --allow.")
+        if event == _FAILED_PROTOCOL:
+            spoken, here = ("plain text", "CURVE") if self._security.curve else ("CURVE", "plain text")
+            return Refused(
+                "UNAUTHENTICATED",
+                f"{self._address} does not speak {here} but {spoken}, or no ZeroMQ; CURVE is for both sides or none: "
+                "the server's --curve-key and the client's --curve-server.",
+            )
+        if self._security.curve:
+            return Unreachable(f"{self._address} breaks off the handshake; is --curve-server its public key?")
+        return Unreachable(f"{self._address} breaks off the handshake; does ZeroMQ listen there?")
