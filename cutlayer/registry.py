@@ -116,6 +116,7 @@ TRANSPORTS = Registry(
     {
         "grpc": "cutlayer.wire.grpc_transport:Grpc",
         "zmq": "cutlayer.wire.zmq_transport:Zmq",
+        "oip+grpc": "cutlayer.wire.open_inference_client:OpenInference",
         "inprocess": "cutlayer.wire.inprocess:InProcess",
     },
 )
