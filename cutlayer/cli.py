@@ -158,7 +158,7 @@ def edge(
         private: Victims' images, sent after those, for the attacks.
         releases: How often each private image is sent.
         warmup: Requests before the first that counts.
-        codec: A name from `cutlayer list codecs`.
+        codec: A name from `cutlayer list codecs`; int8:channel, int8+zstd and the like work too.
         threads: Of the head.
         record: File (.npz) for the raw times and answers.
         insecure: Allow plain text off loopback.
