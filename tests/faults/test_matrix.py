@@ -159,7 +159,7 @@ def test_silence_is_a_deadline_and_late_answers_are_nobodys(tmp_path, transport,
 @every_transport
 @every_way
 @both_directions
-@pytest.mark.parametrize("after", [0, 3, 9, 40, 150, 400])
+@pytest.mark.parametrize("after", [0, 9, 40, 400])
 def test_a_flipped_bit_ends_in_an_answer_or_a_wire_error(tmp_path, transport, way, direction, after):
     with bench(tmp_path, transport, way) as one:
         getattr(one.proxy, direction).fail("flip", after)
