@@ -1,10 +1,11 @@
 """How much slower than a bare socket an array gets to another process, by our wire and by the usual ways.
 
-    .venv/bin/python benchmarks/wire.py [--rounds 300] [--sizes 4096 65536 262144 1048576 8388608]
+    .venv/bin/python benchmarks/wire.py [--rounds 300] [--turn 1] [--sizes 4096 65536 262144 1048576 8388608]
 
 Request up, 40 bytes down, one client, one request in flight, loopback, each side of each way in a process of its own.
 All ways take turns within one run, a request each, in an order drawn anew for each round; so each request meets caches
-that others have used, as it does after a head has computed. Ratios are of medians to a bare TCP socket without framing;
+that others have used, as it does after a head has computed. With --turn 10 it is ten in a row, of which the first does
+not count. Ratios are of medians to a bare TCP socket without framing;
 at 1 MB, where the bare socket has two modes, of fastest deciles. What we add is the difference of our median to that of
 the same library used bare.
 """
@@ -26,8 +27,8 @@ from wire_peers import WAYS
 from cutlayer.compute import tune_allocator
 
 SIZES = (4 << 10, 64 << 10, 256 << 10, 1 << 20, 8 << 20)
-WARMUP = 20
-LEAST_ROUNDS = 60
+WARMUP_REQUESTS = 20
+LEAST_REQUESTS = 60
 BIMODAL = 1 << 20
 AT_MOST = {
     "cutlayer, ZeroMQ": dict(zip(SIZES, (2.2, 2.5, 1.8, 1.4, 1.2), strict=True)),
@@ -38,7 +39,7 @@ SAME_SOCKET = {"cutlayer, ZeroMQ": "bare ZeroMQ", "cutlayer, gRPC": "bare gRPC s
 Times = dict[tuple[str, int], NDArray[np.int64]]
 
 
-def measure(ways: Sequence[str], sizes: Sequence[int], rounds: int) -> Times:
+def measure(ways: Sequence[str], sizes: Sequence[int], rounds: int, turn: int) -> Times:
     """Round trips in ns, of each way at each size."""
     context = multiprocessing.get_context("spawn")
     clients: dict[str, Connection] = {}
@@ -51,13 +52,15 @@ def measure(ways: Sequence[str], sizes: Sequence[int], rounds: int) -> Times:
         clients[name].recv()
     taken: dict[tuple[str, int], list[int]] = {(name, size): [] for name in ways for size in sizes}
     for size in sizes:
-        # Above 1 MB no more bytes than at 1 MB, where that leaves enough rounds.
-        for number in range(WARMUP + max(LEAST_ROUNDS, min(rounds, rounds * BIMODAL // size))):
+        # Above 1 MB no more bytes than at 1 MB, where that leaves enough requests.
+        least = -(-LEAST_REQUESTS // max(1, turn - 1))
+        warmup = -(-WARMUP_REQUESTS // turn)
+        for number in range(warmup + max(least, min(rounds, rounds * BIMODAL // size))):
             for name in random.sample(list(ways), len(ways)):
-                clients[name].send(size)
+                clients[name].send((size, turn))
                 ns = clients[name].recv()
-                if number >= WARMUP:
-                    taken[name, size].append(ns)
+                if number >= warmup:
+                    taken[name, size] += ns[1:] or ns
     for process in multiprocessing.active_children():
         process.kill()
     return {key: np.array(values) for key, values in taken.items()}
@@ -83,10 +86,13 @@ def _ask(name: str, ports: Mapping[int, int], parent: Connection) -> None:
     parent.send("ready")
     gc.disable()
     while True:
-        one = ask[parent.recv()]
-        start = time.perf_counter_ns()
-        one()
-        parent.send(time.perf_counter_ns() - start)
+        size, turn = parent.recv()
+        one, taken = ask[size], []
+        for _ in range(turn):
+            start = time.perf_counter_ns()
+            one()
+            taken.append(time.perf_counter_ns() - start)
+        parent.send(taken)
 
 
 def ratio(times: Times, name: str, base: str, size: int) -> float:
@@ -121,11 +127,13 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--turn", type=int, default=1, help="requests in a row")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), help="the first is what the others are compared with")
     options = parser.parse_args()
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; measure on a quiet machine")
-    report(measure(options.ways, options.sizes, options.rounds), options.ways, options.sizes)
+    times = measure(options.ways, options.sizes, options.rounds, options.turn)
+    report(times, options.ways, options.sizes)
 
 
 if __name__ == "__main__":
