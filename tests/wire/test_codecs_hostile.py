@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cutlayer.errors import DecodeError
@@ -44,6 +44,7 @@ def is_array_or_refused(encoded):
 
 @pytest.mark.parametrize("text", TEXTS)
 @given(data=st.data())
+@settings(max_examples=50)
 def test_mutated_bytes_are_an_array_or_an_error(text, data):
     is_array_or_refused(GOOD[text]._replace(data=mutated(GOOD[text].data, data.draw)))
 
