@@ -5,9 +5,8 @@
 Request up, 40 bytes down, one client, one request in flight, loopback, each side of each way in a process of its own.
 All ways take turns within one run, a request each, in an order drawn anew for each round; so each request meets caches
 that others have used, as it does after a head has computed. With --turn 10 it is ten in a row, of which the first does
-not count. Ratios are of medians to a bare TCP socket without framing;
-at 1 MB, where the bare socket has two modes, of fastest deciles. What we add is the difference of our median to that of
-the same library used bare.
+not count. Ratios are of medians to a bare TCP socket without framing; at 1 MB, where the bare socket has two modes, of
+fastest deciles. What we add is the difference of our median to that of the same library used bare.
 """
 
 import argparse
