@@ -16,6 +16,7 @@ from cloud.tap import Tap
 from cutlayer.compute import tune_allocator
 from cutlayer.spec import Manifest
 from cutlayer.wire.message import tail_name
+from cutlayer.wire.security import Security
 from cutlayer.wire.transport import listen as listen_at
 
 GRACE_S = 5.0
@@ -32,6 +33,7 @@ def serve(
     limits: Limits | None = None,
     metrics: str | None = None,
     grace_s: float = GRACE_S,
+    security: Security | None = None,
     insecure: bool = False,
 ) -> None:
     """Answer requests until SIGTERM or SIGINT, then finish those that have arrived and return.
@@ -48,6 +50,7 @@ def serve(
         limits: What is taken on at a time.
         metrics: ``HOST:PORT`` for metrics and health over HTTP; see `MetricsServer`.
         grace_s: To answer what has arrived when told to stop. Meanwhile new requests are refused.
+        security: Files that prove who is who; plain text when left out.
         insecure: Allow plain text off loopback.
 
     Raises:
@@ -66,7 +69,9 @@ def serve(
         watched = None
         if metrics is not None:
             watched = opened.enter_context(contextlib.closing(MetricsServer(metrics, service, insecure=insecure)))
-        server = opened.enter_context(contextlib.closing(listen_at(listen, service, insecure=insecure)))
+        server = opened.enter_context(
+            contextlib.closing(listen_at(listen, service, security=security, insecure=insecure))
+        )
         opened.callback(service.drain, grace_s)
         words = ["ready", str(server.address), tail_name(manifest), f"version={manifest.version}"]
         if watched is not None:

@@ -102,6 +102,12 @@ def cloud(
     max_delay_us: int = 0,
     budget_mib: int = 256,
     metrics: str | None = None,
+    ca: Path | None = None,
+    cert: Path | None = None,
+    key: Path | None = None,
+    token_file: Path | None = None,
+    curve_key: Path | None = None,
+    allow: Path | None = None,
     insecure: bool = False,
 ) -> None:
     """Serve the tail of a split folder until SIGTERM or Ctrl-C.
@@ -117,15 +123,23 @@ def cloud(
         max_delay_us: How long a request may wait for others to be computed with.
         budget_mib: Of requests in flight; further ones are told to come again.
         metrics: HOST:PORT for Prometheus metrics and health over HTTP.
+        ca: Certificate (PEM) of the authority that signed the clients'. Clients without one are refused.
+        cert: This side's certificate (PEM), for TLS over gRPC.
+        key: Its private key (PEM).
+        token_file: File with the token that clients must show, over gRPC.
+        curve_key: This side's secret key, for CURVE over ZeroMQ.
+        allow: Public keys of the clients to admit over ZeroMQ: a file, or a folder of *.pub; all when left out.
         insecure: Allow plain text off loopback.
     """
     from cloud.batcher import Limits
     from cloud.serve import serve
+    from cutlayer.wire.security import Security
 
     limits = Limits(max_batch, max_delay_us, budget_mib << 20)
+    security = Security(ca, cert, key, token_file, curve_key, allow=allow)
     serve(
         folder, listen, tail=tail, tap=tap, durable=durable, threads=threads, limits=limits, metrics=metrics,
-        insecure=insecure,
+        security=security, insecure=insecure,
     )  # fmt: skip
 
 
@@ -143,6 +157,12 @@ def edge(
     codec: str = "raw",
     threads: int = 1,
     record: Path | None = None,
+    ca: Path | None = None,
+    cert: Path | None = None,
+    key: Path | None = None,
+    token_file: Path | None = None,
+    curve_key: Path | None = None,
+    curve_server: Path | None = None,
     insecure: bool = False,
     seed: int = 0,
     data_root: Path | None = None,
@@ -161,15 +181,24 @@ def edge(
         codec: A name from `cutlayer list codecs`; int8:channel, int8+zstd and the like work too.
         threads: Of the head.
         record: File (.npz) for the raw times and answers.
+        ca: Certificate (PEM) of the authority that signed the server's.
+        cert: This side's certificate (PEM), for TLS over gRPC.
+        key: Its private key (PEM).
+        token_file: File with the token that the server asks for, over gRPC.
+        curve_key: This side's secret key, for CURVE over ZeroMQ.
+        curve_server: The server's public key, over ZeroMQ.
         insecure: Allow plain text off loopback.
         seed: Of the data splits.
         data_root: Where data sets that are not embedded lie; CUTLAYER_DATA or ./data when left out.
     """
+    from cutlayer.wire.security import Security
     from edge.send import send
 
+    security = Security(ca, cert, key, token_file, curve_key, curve_server)
     summary = send(
         folder, connect, head=head, data=data, count=count, private=private, releases=releases, warmup=warmup,
-        codec=codec, threads=threads, record=record, insecure=insecure, seed=seed, data_root=data_root,
+        codec=codec, threads=threads, record=record, security=security, insecure=insecure, seed=seed,
+        data_root=data_root,
     )  # fmt: skip
     print(summary)
 
@@ -207,6 +236,26 @@ def report(runs: Positional[Annotated[Path, arg(metavar="RUNS")]] = Path("runs")
     from cutlayer.report.html import write
 
     print(f"The report is {write(runs).resolve()}")
+
+
+@app.command
+def certs(
+    action: Positional[Literal["init"]],
+    folder: Positional[Annotated[Path, arg(metavar="DIR")]],
+    /,
+    host: UseAppendAction[list[str]] = [],  # noqa: B006
+) -> None:
+    """Write keys and certificates for cloud and edge: an authority, TLS, a token, and CURVE.
+
+    Args:
+        action: init writes new ones; it replaces none.
+        folder: Where to.
+        host: Name or address under which devices reach the server; may be given several times.
+    """
+    from cutlayer.certs import init
+
+    for path in init(folder, host):
+        print(path)
 
 
 def _setting(text: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from cutlayer.errors import ConfigError, SplitError
 from cutlayer.registry import DEFENSES
 from cutlayer.spec import Manifest
 from cutlayer.wire.codecs.packed import codec_named
+from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Address, Timeouts
 from cutlayer.wire.transport import connect as connect_to
 from edge.client import Edge
@@ -37,6 +38,7 @@ def send(
     codec: str = "raw",
     threads: int = 1,
     record: Path | None = None,
+    security: Security | None = None,
     insecure: bool = False,
     seed: int = 0,
     data_root: Path | None = None,
@@ -56,6 +58,7 @@ def send(
         codec: As `cutlayer.wire.codecs.packed.codec_named` reads it: ``int8+zstd``.
         threads: Of the head.
         record: File (.npz) for the raw times and answers; see `edge.record`.
+        security: Files that prove who is who; plain text when left out.
         insecure: Allow plain text off loopback.
         seed: Of the data splits.
         data_root: Where data sets that are not embedded lie.
@@ -77,7 +80,7 @@ def send(
     tune_allocator()
     restart_peak_rss()
     start_ns = time.monotonic_ns()
-    transport = connect_to(connect, timeouts, insecure=insecure)
+    transport = connect_to(connect, timeouts, security=security, insecure=insecure)
     # A collection in the middle of a request would be booked on whatever stage it falls in.
     collects = gc.isenabled()
     gc.disable()

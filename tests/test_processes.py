@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cloud.tap import read
+from cutlayer import certs
 from tests.tiny_split import CLASSES, images, write_split
 
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = sys.modules['torchvision'] = None\n"
@@ -19,8 +20,10 @@ SERVE = (
     + """
 from pathlib import Path
 from cloud.serve import serve
-folder, listen, tap = sys.argv[1:]
-serve(Path(folder), listen, tap=Path(tap), threads=1)
+from cutlayer.wire.security import Security
+folder, listen, tap, *files = sys.argv[1:]
+security = Security(**{name: Path(path) for name, path in (file.split("=") for file in files)})
+serve(Path(folder), listen, tap=Path(tap), threads=1, security=security)
 """
 )
 
@@ -31,10 +34,12 @@ from pathlib import Path
 import numpy as np
 from cutlayer.data.splits import Dataset, Splits
 from edge.send import send
-folder, address, data, record = sys.argv[1:]
+from cutlayer.wire.security import Security
+folder, address, data, record, *files = sys.argv[1:]
+security = Security(**{name: Path(path) for name, path in (file.split("=") for file in files)})
 part = Dataset(*np.load(data).values())
 splits = Splits("toy", (), part, part, part, part)
-print(send(Path(folder), address, data=splits, count=len(part), private=2, record=Path(record)))
+print(send(Path(folder), address, data=splits, count=len(part), private=2, record=Path(record), security=security))
 assert not [name for name, module in sys.modules.items() if name.startswith("torch") and module]
 """
 )
@@ -45,10 +50,10 @@ def python(code, *arguments):
 
 
 @contextmanager
-def serving(folder, address, tap):
+def serving(folder, address, tap, *files):
     """A server process; its first words, and itself, ended at last."""
     server = subprocess.Popen(
-        python(SERVE, folder, address, tap), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        python(SERVE, folder, address, tap, *files), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         assert select.select([server.stdout], [], [], 60)[0], "not ready in a minute"
@@ -75,6 +80,32 @@ def test_two_processes_without_torch(tmp_path, transport, stop):
     assert (server.returncode, words) == (0, "")
     with np.load(tmp_path / "record.npz") as record:
         assert set(record["id"]) <= {header["id"] for header, _ in read(tmp_path / "tap")}
+
+
+@pytest.mark.parametrize(
+    ("transport", "cloud", "edge"),
+    [
+        ("grpc", "ca=ca.pem cert=server.pem key=server.key", "ca=ca.pem cert=client.pem key=client.key"),
+        ("zmq", "curve_key=curve-server.key allow=clients", "curve_key=curve-client.key curve_server=curve-server.pub"),
+    ],
+)
+def test_two_processes_that_prove_who_they_are(tmp_path, transport, cloud, edge):
+    certs.init(tmp_path / "certs")
+    write_split(tmp_path / "split")
+    np.savez(tmp_path / "data.npz", images=images(2), labels=np.arange(2) % CLASSES)
+    cloud, edge = ([word.replace("=", f"={tmp_path}/certs/") for word in words.split()] for words in (cloud, edge))
+    with serving(tmp_path / "split", f"{transport}://127.0.0.1:0", tmp_path / "tap", *cloud) as (ready, server):
+        sending = (tmp_path / "split", ready[1], tmp_path / "data.npz", tmp_path / "record.npz")
+        done = subprocess.run(python(SEND, *sending, *edge), capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        stranger = subprocess.run(python(SEND, *sending), capture_output=True, text=True, timeout=60, check=False)
+        assert stranger.returncode != 0
+        assert "Refused" in stranger.stderr
+        server.send_signal(signal.SIGTERM)
+        _, words = server.communicate(timeout=20)
+    # gRPC itself logs each handshake that failed.
+    assert server.returncode == 0, words
+    assert "Traceback" not in words
 
 
 @pytest.mark.parametrize("transport", ["grpc", "zmq"])

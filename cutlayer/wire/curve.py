@@ -36,25 +36,35 @@ def read_key(path: Path) -> bytes:
     raise ConfigError(f"{path} holds no CURVE key; cutlayer certs init writes some.")
 
 
-def secure_client(made: Any, security: Security) -> None:
-    """Have a socket show its key, and check the server's."""
+def client_options(security: Security) -> dict[str, Any]:
+    """The socket options by which a client shows its key, and checks the server's. Raises ConfigError."""
     if security.curve_server is None:
-        return
+        return {}
     secret = read_key(security.curve_key) if security.curve_key else zmq.curve_keypair()[1]
-    made.curve_serverkey = read_key(security.curve_server)
-    made.curve_secretkey, made.curve_publickey = secret, zmq.curve_public(secret)
+    return {
+        "curve_serverkey": read_key(security.curve_server),
+        "curve_secretkey": secret,
+        "curve_publickey": zmq.curve_public(secret),
+    }
 
 
-def secure_server(made: Any, security: Security) -> None:
-    """Have a socket demand keys of its clients."""
+def server_options(security: Security) -> dict[str, Any]:
+    """The socket options by which a server demands keys of its clients. Raises ConfigError."""
     if security.curve_key is None:
-        return
+        return {}
     secret = read_key(security.curve_key)
-    made.curve_server = 1
-    made.curve_secretkey, made.curve_publickey = secret, zmq.curve_public(secret)
+    options = {"curve_server": 1, "curve_secretkey": secret, "curve_publickey": zmq.curve_public(secret)}
     if security.allow is not None:
+        if not allowed(security.allow):
+            raise ConfigError(f"{security.allow} holds no public key, so nobody would be admitted.")
         # With a domain, nobody is admitted as long as nobody decides.
-        made.zap_domain = _DOMAIN
+        options["zap_domain"] = _DOMAIN
+    return options
+
+
+def allowed(path: Path) -> list[bytes]:
+    """The public keys in a file, or in a folder's ``*.pub``. Raises ConfigError."""
+    return [read_key(one) for one in (sorted(path.glob("*.pub")) if path.is_dir() else [path])]
 
 
 class Doorkeeper:
@@ -62,16 +72,11 @@ class Doorkeeper:
 
     Args:
         context: Its sockets ask here.
-        allow: A file with a public key, or a folder of ``*.pub``.
-
-    Raises:
-        ConfigError: There is no key in the list.
+        allow: See `allowed`.
     """
 
     def __init__(self, context: Any, allow: Path) -> None:
         self._allow = allow
-        if not self._keys():
-            raise ConfigError(f"{allow} holds no public key, so nobody would be admitted.")
         self._socket = context.socket(zmq.REP)
         self._socket.linger, self._socket.rcvtimeo = 0, _PATIENCE_MS
         self._socket.bind(_ZAP)
@@ -83,10 +88,6 @@ class Doorkeeper:
         """Admit nobody any more."""
         self._closing = True
         self._thread.join()
-
-    def _keys(self) -> list[bytes]:
-        paths = sorted(self._allow.glob("*.pub")) if self._allow.is_dir() else [self._allow]
-        return [read_key(path) for path in paths]
 
     def _decide_all(self) -> None:
         while not self._closing:
@@ -101,6 +102,6 @@ class Doorkeeper:
         if len(asked) != 5 or asked[0] != _DOMAIN or asked[3] != b"CURVE":
             return False
         try:
-            return z85.encode(asked[4]) in self._keys()
+            return z85.encode(asked[4]) in allowed(self._allow)
         except ConfigError:
             return False

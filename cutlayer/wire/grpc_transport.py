@@ -59,6 +59,15 @@ class Grpc:
 
     def request(self, message: Message, timeout_s: float) -> Message:
         """See `Line.request`."""
+        try:
+            return self._request(message, timeout_s)
+        except ValueError:
+            # What gRPC says of a channel that another thread closes.
+            if not self._closed:
+                raise
+            raise Unreachable(f"The connection to {self._address} was closed on this side.") from None
+
+    def _request(self, message: Message, timeout_s: float) -> Message:
         if not self._connected:
             self._connect(timeout_s)
         data = join(message.header, message.tensors, RAW_INPUT_CONTENTS)

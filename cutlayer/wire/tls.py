@@ -20,6 +20,7 @@ def channel(address: Address, security: Security, options: list[tuple[str, int]]
     if not security.tls:
         return grpc.insecure_channel(address.netloc, options=options)
     key, cert, ca = (read(path) if path else None for path in (security.key, security.cert, security.ca))
+    _check(security)
     return grpc.secure_channel(address.netloc, grpc.ssl_channel_credentials(ca, key, cert), options=options)
 
 
@@ -32,7 +33,7 @@ def add_port(server: grpc.Server, address: Address, security: Security) -> int:
     if not (security.cert and security.key):
         return int(server.add_insecure_port(address.netloc))
     key, cert = read(security.key), read(security.cert)
-    _check_pair(security)
+    _check(security)
     ca = read(security.ca) if security.ca else None
     credentials = grpc.ssl_server_credentials([(key, cert)], ca, require_client_auth=ca is not None)
     return int(server.add_secure_port(address.netloc, credentials))
@@ -61,9 +62,8 @@ def why_not(address: Address, security: Security, timeout_s: float) -> str | Non
         ):
             if not security.tls:
                 return f"{address} speaks TLS; give --ca, and --cert and --key where it asks for a certificate."
-            # A server that refuses our certificate says so only after the handshake.
-            encrypted.recv(1)
-            return None
+            # A server of gRPC begins to talk, unless it did not like our certificate; it does not say why.
+            return None if encrypted.recv(1) else _refused(address, security)
     except ssl.SSLCertVerificationError as error:
         return f"The certificate of {address} is not to be trusted: {error.verify_message.rstrip('.')}."
     except ssl.SSLError as error:
@@ -76,12 +76,37 @@ def _reason(address: Address, security: Security, reason: str) -> str | None:
     if "ALERT" in reason:
         if not security.tls:
             return f"{address} speaks TLS; give --ca, and --cert and --key where it asks for a certificate."
-        if not security.cert:
-            return f"{address} asks for a certificate; give --cert and --key."
-        said = reason.partition("ALERT_")[2].replace("_", " ").lower()
-        return f"{address} does not accept this side's certificate: {said or 'it gave no reason'}."
+        return _refused(address, security)
     if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE") and security.tls:
         return f"{address} speaks no TLS; leave out --ca, or start the server with --cert and --key."
+    return None
+
+
+def _refused(address: Address, security: Security) -> str:
+    if not security.cert:
+        return f"{address} asks for a certificate; give --cert and --key."
+    fault = _fault(security) or "its --ca is not the authority that signed it"
+    return f"{address} does not accept this side's certificate: {fault}."
+
+
+def _fault(security: Security) -> str | None:
+    """What is wrong with this side's certificate, whoever signed it; found by showing it to oneself."""
+    here, there = (ssl.SSLContext(protocol) for protocol in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER))
+    here.check_hostname, here.verify_mode = False, ssl.CERT_NONE
+    there.verify_mode = ssl.CERT_REQUIRED
+    there.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    there.load_verify_locations(security.cert)
+    for context in (here, there):
+        context.load_cert_chain(str(security.cert), security.key)
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = here.wrap_bio(down, up), there.wrap_bio(up, down, server_side=True)
+    for end in ends * 2:
+        try:
+            end.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLCertVerificationError as error:
+            return error.verify_message
     return None
 
 
@@ -97,9 +122,16 @@ def _context(security: Security) -> ssl.SSLContext:
     return context
 
 
-def _check_pair(security: Security) -> None:
-    """GRPC says nothing to Python about a key that is not the certificate's, and refuses everybody."""
+def _check(security: Security) -> None:
+    """GRPC says nothing to Python about files of which it can make nothing, and refuses everybody."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(str(security.cert), security.key)
+        if security.ca:
+            context.load_verify_locations(security.ca)
+    except ssl.SSLError:
+        raise ConfigError(f"{security.ca} holds no certificate.") from None
+    try:
+        if security.cert:
+            context.load_cert_chain(security.cert, security.key)
     except ssl.SSLError:
         raise ConfigError(f"{security.cert} and {security.key} are no certificate and its private key.") from None

@@ -7,6 +7,7 @@ little-endian) that the reply repeats, so that a reply which comes after its dea
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import zmq
@@ -57,8 +58,8 @@ def correlation_of(frames: list[Buffer]) -> int:
     return int(PREFIX.unpack_from(frames[0])[3]) if frames and len(frames[0]) >= PREFIX.size else 0
 
 
-def open_socket(kind: int, timeouts: Timeouts, context: Any = None) -> Any:
-    """A socket of this process with the limits and heartbeats of both ends."""
+def open_socket(kind: int, timeouts: Timeouts, options: Mapping[str, Any], context: Any = None) -> Any:
+    """A socket with the limits and heartbeats of both ends, and the options of one; of the process, or of a context."""
     made: Any = (context or zmq.Context.instance()).socket(kind)
     made.linger = 0
     made.sndhwm = made.rcvhwm = HIGH_WATER_MARK
@@ -68,4 +69,6 @@ def open_socket(kind: int, timeouts: Timeouts, context: Any = None) -> Any:
     # The peer's view of this side: it may forget a connection that has been silent for both.
     made.heartbeat_ttl = 2 * int(timeouts.heartbeat_s * 1000)
     made.ipv6 = True
+    for name, value in options.items():
+        setattr(made, name, value)
     return made

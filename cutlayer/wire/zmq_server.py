@@ -12,7 +12,7 @@ import zmq
 
 from cutlayer.errors import ConfigError, DecodeError, Refused, WireError
 from cutlayer.wire.codecs.base import Buffer
-from cutlayer.wire.curve import Doorkeeper, secure_server
+from cutlayer.wire.curve import Doorkeeper, server_options
 from cutlayer.wire.handshake import error_reply
 from cutlayer.wire.message import Message
 from cutlayer.wire.security import Security
@@ -37,13 +37,11 @@ class ZmqServer:
 
     def __init__(self, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> None:
         self._handler = handler
+        options = {**server_options(security), "router_mandatory": 1, "router_handover": 1}
         # Whom to admit is decided for a context as a whole, so each server has its own.
         self._context = zmq.Context()
         self._doorkeeper = Doorkeeper(self._context, security.allow) if security.allow else None
-        made = open_socket(zmq.ROUTER, timeouts, self._context)
-        secure_server(made, security)
-        made.router_mandatory = 1
-        made.router_handover = 1
+        made = open_socket(zmq.ROUTER, timeouts, options, self._context)
         try:
             made.bind(f"tcp://{_numeric(address)}")
         except (zmq.ZMQError, OSError) as error:

@@ -11,7 +11,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from cutlayer.errors import ConnectionLost, DeadlineExceeded, DecodeError, Refused, Unreachable, WireError
-from cutlayer.wire.curve import secure_client
+from cutlayer.wire.curve import client_options
 from cutlayer.wire.handshake import read_error_reply
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.security import Security
@@ -43,7 +43,9 @@ class Zmq:
     def __init__(self, address: Address, timeouts: Timeouts, security: Security) -> None:
         self._address, self._timeouts, self._security = address, timeouts, security
         # A client that comes back under this name replaces the connection it had. A name must not begin with a 0.
-        self._name = b"c" + secrets.token_bytes(15)
+        name = b"c" + secrets.token_bytes(15)
+        self._options = {**client_options(security), "identity": name, "reconnect_ivl": 100}
+        self._options |= {"reconnect_ivl_max": 1000, "connect_timeout": int(timeouts.connect_s * 1000)}
         self._correlation = 0
         self._answers: dict[int, Answer] = {}
         self._at_socket = threading.Lock()
@@ -176,11 +178,7 @@ class Zmq:
             self._open()
 
     def _open(self) -> None:
-        made = open_socket(zmq.DEALER, self._timeouts)
-        secure_client(made, self._security)
-        made.identity = self._name
-        made.reconnect_ivl, made.reconnect_ivl_max = 100, 1000
-        made.connect_timeout = int(self._timeouts.connect_s * 1000)
+        made = open_socket(zmq.DEALER, self._timeouts, self._options)
         self._news = made.get_monitor_socket(_NEWS)
         self._connected = False
         self._trouble: WireError | None = None
