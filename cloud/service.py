@@ -144,7 +144,7 @@ class Service:
 
     def _answer(self, job: Job, reply: Message, started_ns: int, decoded_ns: int, computed_ns: int) -> None:
         self._batcher.release(job)
-        (first, arrived_ns), *others = self._replies.finish(job, reply)
+        first, arrived_ns = job.callers[0]
         sent: Callable[[], None] = partial(self._record, job.request)
         if self._tap is not None and self._tap.durable:
             self._tap.record_now(job.request)
@@ -156,7 +156,8 @@ class Service:
             self._clock() - computed_ns,
         )
         first.answer(timed(reply, *durations), sent)
-        for caller, came_ns in others:
+        # Whoever came meanwhile waits with the first; whoever comes from here on is answered from memory.
+        for caller, came_ns in self._replies.finish(job, reply)[1:]:
             self.metrics.repeat()
             caller.answer(self._again(reply, came_ns), _nothing)
         self.metrics.answer(job.request.nbytes, durations)
