@@ -27,7 +27,7 @@ from edge.pipeline import Pipeline
 Say = Callable[[str], None]
 
 SHOWN = 12
-"""Private images whose reconstructions are kept as pictures."""
+"""Private images whose reconstructions are kept as pictures: those with most contrast, for they say most to the eye."""
 
 
 def attacks(experiment: Experiment, defense: Defense) -> list[tuple[Named, Attack]]:
@@ -97,7 +97,9 @@ def attack(
         releases = torch.from_numpy(one.releases[: attack.n_releases]).to(seen.device)
         images, invert_s = _seconds(lambda releases=releases: attack.invert_releases(releases).float().cpu())
         if one is observed[0]:
-            records.write_arrays(_path(work, named).with_suffix(".npz"), {"images": _bytes(images[:SHOWN].numpy())})
+            records.write_arrays(
+                _path(work, named).with_suffix(".npz"), {"images": _bytes(images.numpy()[_shown(data, len(images))])}
+            )
         about = {
             "attack": named.name,
             "label": named.label,
@@ -116,12 +118,21 @@ def pictures(
     attacks: Sequence[tuple[Named, Attack]], data: Splits, experiment: Experiment, work: Path
 ) -> dict[str, NDArray[Any]]:
     """Originals and what each attack made of them at the first deployment, ``(K, C, H, W)`` uint8."""
-    shown = data.private.take(min(SHOWN, experiment.measure.private))
-    arrays: dict[str, NDArray[Any]] = {"originals": _bytes(shown.images), "labels": shown.labels}
+    shown = _shown(data, experiment.measure.private)
+    arrays: dict[str, NDArray[Any]] = {
+        "originals": _bytes(data.private.images[shown]),
+        "labels": data.private.labels[shown],
+    }
     for named, _ in attacks:
         with np.load(_path(work, named).with_suffix(".npz"), allow_pickle=False) as kept:
             arrays[named.label] = kept["images"]
     return arrays
+
+
+def _shown(data: Splits, n: int) -> NDArray[np.intp]:
+    """Which of the first n private images are kept as pictures, in their order."""
+    contrast = data.private.images[:n].std(axis=(1, 2, 3))
+    return np.sort(np.argsort(-contrast, kind="stable")[:SHOWN])
 
 
 def _path(work: Path, named: Named) -> Path:
