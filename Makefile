@@ -38,6 +38,18 @@ lint: $(READY) ## Format check, linter, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+.PHONY: bench-white-box
+bench-white-box: $(READY) ## White-box inversion of 64 images in one batch against one at a time
+	$(BIN)/python benchmarks/white_box.py
+
+.PHONY: bench-decoder
+bench-decoder: $(READY) ## Decoder training against a plain loop
+	$(BIN)/python benchmarks/decoder_training.py
+
+.PHONY: bench-overhead
+bench-overhead: $(READY) ## What the testbed adds to a request, over head, tail and the bare transport
+	$(BIN)/python benchmarks/overhead.py
+
 .PHONY: proto
 proto: $(READY) ## Regenerate the message classes from proto/, by the oldest generator, for old runtimes refuse what newer ones write
 	$(PYTHON) -m venv $(VENV)-proto
