@@ -105,6 +105,8 @@ class WhiteBox(Attack):
         """Run Adam on one batch; learning rates and weights of TV, ``(N,)``, are each image's own."""
         x = torch.full((len(smashed), *self._shape), 0.5, device=smashed.device)
         x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+        if smashed.ndim == 4:  # laid out as the head's output is, or every comparison rearranges one of the two
+            smashed = smashed.contiguous(memory_format=torch.channels_last)
         mean, square = torch.zeros_like(x), torch.zeros_like(x)
         for step in range(self.iterations):
             fast = self.bf16 and step < (1 - EXACT_TAIL) * self.iterations
@@ -123,8 +125,9 @@ class WhiteBox(Attack):
     def _misfit(self, output: Tensor, smashed: Tensor) -> Tensor:
         """``(N,)``: mean squared difference to what was received, over its variance and over draws of the defense."""
         draws = self.expectation if self._random else 1
-        released = torch.stack([self._defense.protect(output, self._rng) for _ in range(draws)])
-        return (released - smashed).square().flatten(2).mean(dim=(0, 2)) / self._scale
+        each = tuple(range(1, output.ndim))  # not flattened, which would undo the layout
+        misfits = [(self._defense.protect(output, self._rng) - smashed).square().mean(each) for _ in range(draws)]
+        return torch.stack(misfits).mean(dim=0) / self._scale
 
 
 def remaining(step: int, steps: int) -> float:
@@ -134,7 +137,7 @@ def remaining(step: int, steps: int) -> float:
 
 def total_variation(x: Tensor) -> Tensor:
     """``(N, C, H, W)`` -> ``(N,)``, mean squared difference of vertical neighbors plus that of horizontal ones."""
-    return x.diff(dim=2).square().flatten(1).mean(dim=1) + x.diff(dim=3).square().flatten(1).mean(dim=1)
+    return x.diff(dim=2).square().mean((1, 2, 3)) + x.diff(dim=3).square().mean((1, 2, 3))
 
 
 def freeze(head: nn.Module) -> nn.Module:
