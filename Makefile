@@ -48,17 +48,17 @@ bench-wire: $(READY) ## Both transports beside a bare socket and the usual ways;
 bench-codecs: $(READY) ## Bytes, speed and error of each codec, and the bandwidth under which it pays off
 	$(BIN)/python benchmarks/codecs.py
 
-.PHONY: bench-overhead
-bench-overhead: $(READY) ## What the testbed adds to a request
-	$(BIN)/python benchmarks/overhead.py
-
 .PHONY: bench-white-box
-bench-white-box: $(READY) ## The white-box attack in one batch beside image by image
+bench-white-box: $(READY) ## White-box inversion of 64 images in one batch against one at a time
 	$(BIN)/python benchmarks/white_box.py
 
-.PHONY: bench-decoder-training
-bench-decoder-training: $(READY) ## Training of the decoder beside a plain loop
+.PHONY: bench-decoder
+bench-decoder: $(READY) ## Decoder training against a plain loop
 	$(BIN)/python benchmarks/decoder_training.py
+
+.PHONY: bench-overhead
+bench-overhead: $(READY) ## What the testbed adds to a request, over head, tail and the bare transport
+	$(BIN)/python benchmarks/overhead.py
 
 .PHONY: lint
 lint: $(READY) ## Format check, linter, types, import contracts

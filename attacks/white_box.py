@@ -14,7 +14,8 @@ victim's image is looked at.
 Differs from the paper:
 
 - All images are one batch with a summed loss. Adam works element by element, so each goes the way it would go alone.
-- The settings are chosen by rehearsal, not for each cut by hand; the learning rate falls to zero along a cosine.
+- The settings are chosen by rehearsal, not for each cut by hand; the learning rate falls to zero in the last
+  tenth of the steps, along a line.
 - As in the authors' code and not their text, both terms are means and TV is that of squared differences. The first term
   is divided by the variance of the smashed data, so that one grid of weights serves all cuts.
 - Pixels are clipped to [0, 1] after every step, not once at the end; with a weight of 0 that alone is worth several dB.
@@ -104,6 +105,8 @@ class WhiteBox(Attack):
         """Run Adam on one batch; learning rates and weights of TV, ``(N,)``, are each image's own."""
         x = torch.full((len(smashed), *self._shape), 0.5, device=smashed.device)
         x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+        if smashed.ndim == 4:  # laid out as the head's output is, or every comparison rearranges one of the two
+            smashed = smashed.contiguous(memory_format=torch.channels_last)
         mean, square = torch.zeros_like(x), torch.zeros_like(x)
         for step in range(self.iterations):
             fast = self.bf16 and step < (1 - EXACT_TAIL) * self.iterations
@@ -114,8 +117,7 @@ class WhiteBox(Attack):
             with torch.no_grad():
                 mean.lerp_(gradient, 1 - BETAS[0])
                 square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-                decay = 0.5 * (1 + np.cos(np.pi * step / self.iterations))
-                rate = (lr * decay / (1 - BETAS[0] ** (step + 1))).view(-1, 1, 1, 1)
+                rate = (lr * remaining(step, self.iterations) / (1 - BETAS[0] ** (step + 1))).view(-1, 1, 1, 1)
                 x -= rate * mean / ((square / (1 - BETAS[1] ** (step + 1))).sqrt_() + EPSILON)
                 x.clamp_(0, 1)
         return x.detach().contiguous()
@@ -123,13 +125,19 @@ class WhiteBox(Attack):
     def _misfit(self, output: Tensor, smashed: Tensor) -> Tensor:
         """``(N,)``: mean squared difference to what was received, over its variance and over draws of the defense."""
         draws = self.expectation if self._random else 1
-        released = torch.stack([self._defense.protect(output, self._rng) for _ in range(draws)])
-        return (released - smashed).square().flatten(2).mean(dim=(0, 2)) / self._scale
+        each = tuple(range(1, output.ndim))  # not flattened, which would undo the layout
+        misfits = [(self._defense.protect(output, self._rng) - smashed).square().mean(each) for _ in range(draws)]
+        return torch.stack(misfits).mean(dim=0) / self._scale
+
+
+def remaining(step: int, steps: int) -> float:
+    """Share of the learning rate at a step: all of it, and in the exact tail less and less, so that float32 settles."""
+    return min(1.0, (1 - step / steps) / EXACT_TAIL)
 
 
 def total_variation(x: Tensor) -> Tensor:
     """``(N, C, H, W)`` -> ``(N,)``, mean squared difference of vertical neighbors plus that of horizontal ones."""
-    return x.diff(dim=2).square().flatten(1).mean(dim=1) + x.diff(dim=3).square().flatten(1).mean(dim=1)
+    return x.diff(dim=2).square().mean((1, 2, 3)) + x.diff(dim=3).square().mean((1, 2, 3))
 
 
 def freeze(head: nn.Module) -> nn.Module:

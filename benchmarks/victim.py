@@ -1,14 +1,16 @@
-"""The victim of the benchmarks: VGG-11-BN for 32x32 images, cut at features.7, with untrained weights."""
+"""The victim of the benchmarks: VGG-11-BN for 32x32 images, cut at features.7."""
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attacks.base import View
+from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset
 from cutlayer.models.split import split
 from cutlayer.models.zoo import build
 from cutlayer.spec import image_spec
+from cutlayer.training import train
 from defenses.base import Defense
 
 MODEL, CUT, IMAGE = "vgg11_bn", "features.7", image_spec(3, 32, 32)
@@ -21,9 +23,21 @@ def images(n: int, seed: int) -> Tensor:
 
 
 def view(n_auxiliary: int) -> View:
-    """All that a white-box attacker is granted, on the CPU."""
-    half = split(build(MODEL, IMAGE, 10), CUT, IMAGE)
+    """All that a white-box attacker is granted, on the CPU; the network is not trained, which no timing notices."""
     auxiliary = Dataset(images(n_auxiliary, seed=1).numpy(), np.zeros(n_auxiliary, np.int64))
+    return _view(build(MODEL, IMAGE, 10), auxiliary)
+
+
+def trained(n_private: int) -> tuple[View, Tensor]:
+    """The same with a network that has seen photographs once, and private photographs to rebuild."""
+    data = load("photos")
+    model = build(MODEL, data.input, len(data.classes))
+    train(model, data.train, epochs=1, seed=0)
+    return _view(model, data.auxiliary), torch.from_numpy(data.private.images[:n_private])
+
+
+def _view(model: nn.Module, auxiliary: Dataset) -> View:
+    half = split(model, CUT, IMAGE)
 
     @torch.inference_mode()
     def query(batch: Tensor) -> Tensor:

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from attacks.white_box import WhiteBox, total_variation
+from attacks.base import View
+from attacks.white_box import WhiteBox, remaining, total_variation
 from benchmarks.interleaved import compare
-from benchmarks.victim import CUT, MODEL, images, view
+from benchmarks.victim import CUT, MODEL, images, trained, view
 from cutlayer.compute import has_fast_bf16, tune_allocator
 
 BATCH, LOOPED, STEPS = 64, 2, 50
-LR, TV = 0.1, 0.01
+LR, TV = 0.1, 1.0
 
 
 def one_by_one(head: nn.Module, received: Tensor, scale: float, steps: int) -> Tensor:
@@ -30,7 +31,7 @@ def one_by_one(head: nn.Module, received: Tensor, scale: float, steps: int) -> T
     for smashed in received.split(1):
         x = torch.full((1, 3, 32, 32), 0.5, requires_grad=True)
         optimizer = torch.optim.Adam([x], LR)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: remaining(step, steps))
         for _ in range(steps):
             optimizer.zero_grad()
             loss = (head(x) - smashed).square().mean() / scale + TV * total_variation(x).sum()
@@ -43,21 +44,20 @@ def one_by_one(head: nn.Module, received: Tensor, scale: float, steps: int) -> T
     return torch.cat(found)
 
 
-def fitted(bf16: bool, steps: int) -> tuple[WhiteBox, Tensor]:
-    """The attack, ready, and what it is to invert."""
-    seen = view(8)
+def fitted(seen: View, bf16: bool, steps: int) -> WhiteBox:
+    """The attack, ready."""
     attack = WhiteBox(iterations=steps, lr=(LR,), tv=(TV,), bf16=bf16)
     attack.fit(seen)
-    return attack, seen.query(images(BATCH, seed=2))
+    return attack
 
 
 def prepare_loop() -> Callable[[], int]:
     """The published way, for `compare`."""
-    attack, received = fitted(bf16=False, steps=STEPS)
-    head = view(8).head
+    seen = view(8)
+    attack, received = fitted(seen, bf16=False, steps=STEPS), seen.query(images(LOOPED, seed=2))
 
     def work() -> int:
-        one_by_one(head, received[:LOOPED], attack._scale, STEPS)
+        one_by_one(seen.head, received, attack._scale, STEPS)
         return LOOPED
 
     return work
@@ -66,7 +66,8 @@ def prepare_loop() -> Callable[[], int]:
 def prepare_batch(bf16: bool) -> Callable[[], int]:
     """Ours, for `compare`."""
     tune_allocator()
-    attack, received = fitted(bf16, STEPS)
+    seen = view(8)
+    attack, received = fitted(seen, bf16, STEPS), seen.query(images(BATCH, seed=2))
 
     def work() -> int:
         attack.invert(received)
@@ -87,12 +88,12 @@ def main() -> None:
     if has_fast_bf16():
         contenders["one batch, bfloat16, last tenth float32"] = partial(prepare_batch, True)
     compare(contenders)
-    steps, truth = 300, images(BATCH, seed=2)
-    exact, received = fitted(bf16=False, steps=steps)
+    steps, (seen, truth) = 300, trained(BATCH)
+    exact, received = fitted(seen, bf16=False, steps=steps), seen.query(truth)
     batched = exact.invert(received)
-    looped = one_by_one(view(8).head, received[:LOOPED], exact._scale, steps)
-    fast = fitted(bf16=True, steps=steps)[0].invert(received)
-    print(f"after {steps} steps, mean PSNR:")
+    looped = one_by_one(seen.head, received[:LOOPED], exact._scale, steps)
+    fast = fitted(seen, bf16=True, steps=steps).invert(received)
+    print(f"photographs and a trained network, {steps} steps, mean PSNR:")
     print(f"  loop     {psnr_db(looped, truth[:LOOPED]):6.2f} dB (n={LOOPED})")
     print(f"  float32  {psnr_db(batched[:LOOPED], truth[:LOOPED]):6.2f} dB on the same", end="")
     print(f"; largest pixel difference to the loop {(looped - batched[:LOOPED]).abs().max():.1e}")

@@ -17,7 +17,9 @@ def near(name: str, known: Iterable[str]) -> str:
     """The part of an error message that lists what exists, the nearest names first."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}."
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"known: {', '.join(known)}." if known else "there are none."
 
 
 class Registry(Mapping[str, str]):

@@ -34,7 +34,7 @@ def test_cuts_prints_a_line_for_each_cut():
     [
         (["cuts", "resnet81"], "resnet18"),
         (["cuts", "resnet18", "--input", "3x32"], "CxHxW"),
-        (["split", "resnet20", "--cut", "layer9", "--data", "digits", "--out", "{out}"], "layer1"),
+        (["split", "resnet20", "--cut", "layer9", "--data", "digits", "--out", "{out}"], "layer3"),
         (["split", "resnet20", "--cut", "layer1.0", "--data", "digtis", "--out", "{out}"], "digits"),
         (["split", "he_lenet", "--cut", "conv1", "--data", "mnist", "--data-root", "{out}", "--out", "{out}"], "MNIST"),
         (["cloud", "{out}"], "split.json"),

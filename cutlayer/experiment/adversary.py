@@ -1,7 +1,8 @@
 """The attackers: what each may touch, and what they rebuild from the tap."""
 
+import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from cutlayer.compute import pick_device
 from cutlayer.data.splits import Splits
 from cutlayer.experiment import records
 from cutlayer.experiment.measure import Observed
-from cutlayer.experiment.nouns import Experiment
+from cutlayer.experiment.nouns import Experiment, Named
 from cutlayer.experiment.score import row
 from cutlayer.models.split import SplitModel
 from cutlayer.registry import ATTACKS
@@ -24,14 +25,16 @@ from defenses.base import Defense
 from edge.onnx_head import OnnxHead
 from edge.pipeline import Pipeline
 
+Say = Callable[[str], None]
+
 SHOWN = 12
-"""Private images whose reconstructions are kept as pictures."""
+"""Private images whose reconstructions are kept as pictures: those with most contrast, for they say most to the eye."""
 
 
-def attacks(experiment: Experiment, defense: Defense) -> dict[str, Attack]:
-    """The experiment's attacks by label, not yet fitted; those that average releases only where there is noise."""
-    made = {named.label: ATTACKS.make(named.name, **named.options) for named in experiment.attacks}
-    return {label: attack for label, attack in made.items() if defense.random or attack.n_releases == 1}
+def attacks(experiment: Experiment, defense: Defense) -> list[tuple[Named, Attack]]:
+    """The experiment's attacks, not yet fitted; those that average releases only where there is noise."""
+    made = [(named, ATTACKS.make(named.name, **named.options)) for named in experiment.attacks]
+    return [(named, attack) for named, attack in made if defense.random or attack.n_releases == 1]
 
 
 def view(access: Access, split: SplitModel, query: Query, defense: Defense, data: Splits, seed: int) -> View:
@@ -57,9 +60,9 @@ def wire(folder: Path, defense: Defense, codec: str) -> Pipeline:
     return Pipeline(head, defense, codec_named(codec))
 
 
-def oracle(pipeline: Pipeline, seed: int, label: str) -> Query:
+def oracle(pipeline: Pipeline, seed: int, named: Named) -> Query:
     """What the server would receive for any input: the device's pipeline, with fresh draws at each call."""
-    rng = np.random.default_rng([seed, *label.encode()])
+    rng = np.random.default_rng([seed, *named.key.encode()])
 
     def query(images: Tensor) -> Tensor:
         return torch.tensor(pipeline.wire(images.detach().cpu().numpy(), rng), device=images.device)
@@ -68,35 +71,39 @@ def oracle(pipeline: Pipeline, seed: int, label: str) -> Query:
 
 
 def attack(
-    label: str, attack: Attack, seen: View, observed: Sequence[Observed], data: Splits, work: Path
+    named: Named, attack: Attack, seen: View, observed: Sequence[Observed], data: Splits, work: Path, say: Say
 ) -> list[dict[str, Any]]:
     """Fit once, rebuild the private images from the tap of each deployment, score.
 
     Args:
-        label: Names the attack in the records; the rows of an interrupted run are taken up by it.
+        named: What the records call it; the rows of an interrupted run are taken up by its label.
         attack: Not yet fitted.
         seen: All that the attack may touch.
         observed: The taps.
         data: The truth, for the scores alone.
         work: Where the rows and the pictures of each finished attack stay meanwhile.
+        say: Told when there is work to do.
 
     Returns:
         One row for each deployment.
     """
-    path = work / f"{label.replace('/', '_')}.json"
+    path = _path(work, named).with_suffix(".json")
     if path.exists():
         return records.read_json(path)  # type: ignore[no-any-return]
     work.mkdir(exist_ok=True)
+    say(f"attacking with {named.label}")
     fit_s = _seconds(lambda: attack.fit(seen))[1]
     rows = []
     for one in observed:
         releases = torch.from_numpy(one.releases[: attack.n_releases]).to(seen.device)
         images, invert_s = _seconds(lambda releases=releases: attack.invert_releases(releases).float().cpu())
         if one is observed[0]:
-            records.write_arrays(path.with_suffix(".npz"), {"images": _bytes(images[:SHOWN].numpy())})
+            records.write_arrays(
+                _path(work, named).with_suffix(".npz"), {"images": _bytes(images.numpy()[_shown(data, len(images))])}
+            )
         about = {
-            "attack": label.partition(" ")[0],
-            "label": label,
+            "attack": named.name,
+            "label": named.label,
             "access": attack.needs.name,
             "deployment": one.deployment.label,
             "n_releases": attack.n_releases,
@@ -108,14 +115,30 @@ def attack(
     return rows
 
 
-def pictures(labels: Mapping[str, Any], data: Splits, experiment: Experiment, work: Path) -> dict[str, NDArray[Any]]:
+def pictures(
+    attacks: Sequence[tuple[Named, Attack]], data: Splits, experiment: Experiment, work: Path
+) -> dict[str, NDArray[Any]]:
     """Originals and what each attack made of them at the first deployment, ``(K, C, H, W)`` uint8."""
-    shown = data.private.take(min(SHOWN, experiment.measure.private))
-    arrays: dict[str, NDArray[Any]] = {"originals": _bytes(shown.images), "labels": shown.labels}
-    for label in labels:
-        with np.load(work / f"{label.replace('/', '_')}.npz", allow_pickle=False) as kept:
-            arrays[label] = kept["images"]
+    shown = _shown(data, experiment.measure.private)
+    arrays: dict[str, NDArray[Any]] = {
+        "originals": _bytes(data.private.images[shown]),
+        "labels": data.private.labels[shown],
+    }
+    for named, _ in attacks:
+        with np.load(_path(work, named).with_suffix(".npz"), allow_pickle=False) as kept:
+            arrays[named.label] = kept["images"]
     return arrays
+
+
+def _shown(data: Splits, n: int) -> NDArray[np.intp]:
+    """Which of the first n private images are kept as pictures, in their order."""
+    contrast = data.private.images[:n].std(axis=(1, 2, 3))
+    return np.sort(np.argsort(-contrast, kind="stable")[:SHOWN])
+
+
+def _path(work: Path, named: Named) -> Path:
+    """Where a finished attack's products stay; a hash, for options may hold what a file name may not."""
+    return work / hashlib.sha256(named.key.encode()).hexdigest()[:16]
 
 
 def _seconds(work: Any) -> tuple[Any, float]:

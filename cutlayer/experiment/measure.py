@@ -1,6 +1,7 @@
 """One deployment, for real: a cloud process, an edge process, a socket between them."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,13 @@ class Observed:
 
 
 def measure(
-    experiment: Experiment, deployment: Deployment, folder: Path, work: Path, n_releases: int, data_root: Path | None
+    experiment: Experiment,
+    deployment: Deployment,
+    folder: Path,
+    work: Path,
+    n_releases: int,
+    data_root: Path | None,
+    say: Callable[[str], None],
 ) -> Observed:
     """Send the test images and the private images from an edge process to a cloud process.
 
@@ -54,12 +61,14 @@ def measure(
         work: Where the record and the tap stay; complete once it has its final name, so an interrupted one is redone.
         n_releases: How often each private image leaves the device.
         data_root: Passed on to the edge.
+        say: Told when there is work to do.
     """
     final = work / deployment.label
     if not final.exists():
         part = work / f"{deployment.label}.part"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
+        say(f"serving over {deployment.transport} with a head on {deployment.head}")
         _exchange(experiment, deployment, folder, part, n_releases, data_root)
         part.rename(final)
     with np.load(final / "record.npz", allow_pickle=False) as record:

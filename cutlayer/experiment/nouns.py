@@ -55,15 +55,27 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Named:
-    """A defense or an attack: its name in the registry and the options that differ from the defaults."""
+    """A defense or an attack: its name in the registry and the options that differ from the defaults.
+
+    Attributes:
+        name: In the registry.
+        options: Those that differ from their defaults.
+        title: What to call it instead of the name and its options.
+    """
 
     name: str
     options: Options = field(default_factory=dict)
+    title: str = ""
+
+    @property
+    def key(self) -> str:
+        """What it is: ``gaussian-noise sigma=0.5``."""
+        return " ".join([self.name, *(f"{key}={_plain(value)}" for key, value in self.options.items())])
 
     @property
     def label(self) -> str:
-        """``gaussian-noise sigma=0.5``."""
-        return " ".join([self.name, *(f"{key}={_plain(value)}" for key, value in self.options.items())])
+        """What records and tables call it."""
+        return self.title or self.key
 
 
 @dataclass(frozen=True)
@@ -106,7 +118,7 @@ class Experiment:
         }
         said |= {"data": self.data, "model": self.model, "cut": self.cut}
         text = json.dumps(
-            {key: value for key, value in said.items() if value is not None}, sort_keys=True, default=asdict
+            {key: value for key, value in said.items() if value is not None}, sort_keys=True, default=_identity
         )
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -122,6 +134,11 @@ def _changed(value: Any, default: Any) -> Any:
     if isinstance(value, Training | Measure):
         return {k: v for k, v in asdict(value).items() if v != getattr(default, k)}
     return value
+
+
+def _identity(value: Any) -> dict[str, Any]:
+    """What of a part of an experiment makes it another one; a title does not."""
+    return {key: one for key, one in asdict(value).items() if key != "title"}
 
 
 def _plain(value: Any) -> str:

@@ -58,6 +58,9 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
         "attacks": tuple(_named(ATTACKS, table.get("attack", [{"name": "mean-image"}]))),
         "published": tuple(_record(Published, entry, "published") for entry in table.get("published", [])),
     }
+    for names in ([attack.key for attack in common["attacks"]], [attack.label for attack in common["attacks"]]):
+        if len(set(names)) < len(names):
+            raise ConfigError(f"Two attacks are {max(names, key=names.count)!r}; let them differ, or drop one.")
     codec_named(common["measure"].codec)
     experiments = {}
     for cut, defense, seed in itertools.product(
@@ -89,10 +92,11 @@ def _named(registry: Registry, entries: Any) -> Iterator[Named]:
         accepted = registry.options(entry["name"])
         whole = {key for key, parameter in accepted.items() if isinstance(parameter.default, tuple)}
         for options in _expand(entry, whole):
-            name = options.pop("name")
+            name, title = options.pop("name"), options.pop("title", "")
+            check_type("title", str, title)
             options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
             registry.make(name, **options)
-            yield Named(name, {k: v for k, v in options.items() if v != accepted[k].default})
+            yield Named(name, {k: v for k, v in options.items() if v != accepted[k].default}, title)
 
 
 def _expand(entry: Options, whole: AbstractSet[str] = frozenset()) -> Iterator[Options]:

@@ -129,7 +129,7 @@ def toml(experiment: Experiment) -> str:
         ("[training]", asdict(experiment.training)),
         ("[measure]", asdict(experiment.measure)),
         *(("[[deployment]]", asdict(one)) for one in experiment.deployments),
-        *((f"[[{kind}]]", {"name": one.name, **one.options}) for kind, many in (
+        *((f"[[{kind}]]", {"name": one.name, "title": one.title or None, **one.options}) for kind, many in (
             ("defense", (experiment.defense,)), ("attack", experiment.attacks)) for one in many),
         *(("[[published]]", asdict(one)) for one in experiment.published),
     ]  # fmt: skip

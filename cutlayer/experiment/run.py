@@ -79,20 +79,19 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
 
     defense = victim.defense(experiment)
     attacks = adversary.attacks(experiment, defense)
-    n_releases = max(attack.n_releases for attack in attacks.values())
+    n_releases = max(attack.n_releases for _, attack in attacks)
     observed = []
     for deployment in experiment.deployments:
-        say(f"serving over {deployment.transport} with a head on {deployment.head}")
-        observed.append(measure(experiment, deployment, folder / "split", folder / "measured", n_releases, data_root))
+        work = folder / "measured"
+        observed.append(measure(experiment, deployment, folder / "split", work, n_releases, data_root, say))
     seconds["measure"] = time.perf_counter()
 
     wire = adversary.wire(folder / "split", defense, experiment.measure.codec)
     rows = []
-    for label, attack in attacks.items():
-        say(f"attacking with {label}")
-        query = adversary.oracle(wire, experiment.seed, label)
+    for named, attack in attacks:
+        query = adversary.oracle(wire, experiment.seed, named)
         seen = adversary.view(attack.needs, split, query, defense, data, experiment.seed)
-        rows += adversary.attack(label, attack, seen, observed, data, folder / "attacks")
+        rows += adversary.attack(named, attack, seen, observed, data, folder / "attacks", say)
     seconds["attack"] = time.perf_counter()
 
     record = result(experiment, manifest, data, defense.random, baseline, observed, rows, _durations(seconds))

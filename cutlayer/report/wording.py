@@ -38,7 +38,7 @@ class Scale:
             return DASH
         if math.isinf(value):
             return "∞" if value > 0 else MINUS + "∞"
-        return f"{value * self.factor:.{self.digits}f}".replace("-", MINUS)
+        return f"{value * self.factor:z.{self.digits}f}".replace("-", MINUS)
 
     def value(self, value: float) -> str:
         """The value with its unit."""
@@ -166,4 +166,4 @@ def defense_name(label: str) -> str:
 
 def _three_figures(value: float) -> str:
     digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
-    return f"{value:.{digits}f}".replace("-", MINUS)
+    return f"{value:z.{digits}f}".replace("-", MINUS)

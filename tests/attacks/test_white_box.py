@@ -1,6 +1,6 @@
 import torch
 
-from attacks.white_box import WhiteBox, freeze, total_variation
+from attacks.white_box import WhiteBox, freeze, remaining, total_variation
 from tests.attacks.victims import Noise, convolutional_head, linear_head
 
 
@@ -20,7 +20,7 @@ def test_adam_is_torchs(make_view, private):
     received = view.query(private)
     x = torch.full_like(private, 0.5, requires_grad=True)
     optimizer = torch.optim.Adam([x], lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: remaining(step, steps))
     for _ in range(steps):
         loss = (view.head(x) - received).square().mean(dim=1).sum() / attack._scale
         (x.grad,) = torch.autograd.grad(loss, x)

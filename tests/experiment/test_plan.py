@@ -43,9 +43,24 @@ def test_the_id_ignores_names_texts_and_spelled_out_defaults():
 
 def test_ids_do_not_change_between_releases():
     """A new id orphans every finished run: change these values only together with the meaning of a record."""
-    assert Experiment("digits", "he_lenet", "conv1").id == "ID_PLAIN"
+    assert Experiment("digits", "he_lenet", "conv1").id == "f9ffb4117910"
     noisy = Experiment("photos", "vgg11_bn", "features.7", seed=3, defense=Named("gaussian-noise", {"sigma": 0.5}))
-    assert noisy.id == "ID_NOISY"
+    assert noisy.id == "c319f0a11b67"
+
+
+def test_a_title_names_and_changes_nothing_else(tmp_path):
+    plain = 'data = "digits"\nmodel = "he_lenet"\ncut = "conv1"\n[[attack]]\nname = "nearest"\n'
+    (a,), (b,) = loaded(tmp_path, plain), loaded(tmp_path, plain + 'title = "look up"\n')
+    assert b.attacks[0].label == "look up"
+    assert a.id == b.id
+
+
+def test_two_attacks_must_differ_in_what_they_are_and_are_called(tmp_path):
+    plain = 'data = "digits"\nmodel = "he_lenet"\ncut = "conv1"\n'
+    one, other = '[[attack]]\nname = "nearest"\n', '[[attack]]\nname = "ridge"\ntitle = "nearest"\n'
+    for second in (one, one + 'title = "again"\n', other):
+        with pytest.raises(ConfigError, match="Two attacks"):
+            loaded(tmp_path, plain + one + second)
 
 
 def test_an_option_at_its_default_is_the_same_experiment(tmp_path):
