@@ -11,9 +11,11 @@ import pytest
 
 from cloud.service import Service
 from cloud.tail import OnnxTail
+from cutlayer import certs
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.spec import Manifest
 from cutlayer.wire.codecs.fp16 import Float16
+from cutlayer.wire.security import Security
 from cutlayer.wire.transport import connect, listen
 from tests.tiny_split import PATIENCE, SMASHED, edge_at, images, serving, write_split
 
@@ -35,17 +37,26 @@ def python(script, *words):
     return [sys.executable, "-W", "error", str(HERE / script), *map(str, words)]
 
 
-@pytest.fixture
-def told(folder, tail, tmp_path):
+@pytest.fixture(params=["plain text", "mutual TLS"])
+def told(request, folder, tail, tmp_path):
     """What the public client was told by our cloud."""
     pytest.importorskip("rapidjson", reason="tritonclient is not installed")
+    security, files = Security(), []
+    if request.param == "mutual TLS":
+        certs.init(tmp_path)
+        security = Security(ca=tmp_path / "ca.pem", cert=tmp_path / "server.pem", key=tmp_path / "server.key")
+        files = [tmp_path / name for name in ("ca.pem", "client.key", "client.pem")]
     manifest, smashed = Manifest.load(folder), np.ones((2, *SMASHED.shape), np.float32)
     np.save(tmp_path / "smashed.npy", smashed)
-    with serving(folder, "grpc") as client:
-        words = client.address.netloc, "tiny@relu", manifest.version, tmp_path / "smashed.npy"
-        done = subprocess.run(
-            python("triton_client.py", *words), capture_output=True, text=True, timeout=60, check=False
-        )
+    service = Service(manifest, tail)
+    server = listen("grpc://127.0.0.1:0", service, security=security)
+    try:
+        words = server.address.netloc, "tiny@relu", manifest.version, tmp_path / "smashed.npy", *files
+        command = python("triton_client.py", *words)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    finally:
+        server.close()
+        service.drain()
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
