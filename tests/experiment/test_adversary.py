@@ -4,6 +4,7 @@ import torch
 
 from cloud.tap import Tap, read
 from cutlayer.experiment import adversary
+from cutlayer.experiment.nouns import Named
 from cutlayer.wire.codecs.packed import codec_named
 from defenses.base import Defense
 from edge.onnx_head import OnnxHead
@@ -22,7 +23,7 @@ def test_what_the_attack_sees_is_what_arrived_after_the_codec(tmp_path, codec):
     tap.close()
     arrived = np.concatenate([smashed for _, smashed in read(tmp_path / "tap")])
 
-    query = adversary.oracle(adversary.wire(folder, Defense(), codec), 0, "test")
+    query = adversary.oracle(adversary.wire(folder, Defense(), codec), 0, Named("ridge"))
     seen = np.concatenate([query(torch.from_numpy(image[None])).numpy() for image in victims])
     np.testing.assert_array_equal(seen, arrived)
     clean = OnnxHead(folder / "head.onnx")(victims)
