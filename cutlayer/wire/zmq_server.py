@@ -53,7 +53,7 @@ class ZmqServer:
 
         self._shared = SharedSocket()
         self._shared.hold(made)
-        self._last_client, self._company_until = b"", 0.0
+        self._last_client, self._company_until, self._lent = b"", 0.0, False
         self._all_answered = threading.Condition(self._shared.lock)
         self._unanswered = 0
         self._closing = self._closed = False
@@ -93,6 +93,9 @@ class ZmqServer:
     def answer(self, client: bytes, correlation: int, message: Message) -> None:
         """Send an answer; by any thread."""
         with self._shared.lock:
+            if self._lent and not self._closed and self._shared.readable():
+                # It came while the receiving thread worked: its stamp is late, and those of the next ones will not be.
+                self._company_until = time.monotonic() + COMPANY_S
             # A client that went away, or does not read its answers, is not waited for.
             with contextlib.suppress(zmq.ZMQError):
                 if not self._closed:
@@ -102,11 +105,11 @@ class ZmqServer:
                 self._all_answered.notify_all()
 
     def _serve(self) -> None:
-        lend = False
-        while (arrived := self._receive(lend)) is not None:
+        while (arrived := self._receive()) is not None:
             (client, *frames), arrived_ns = arrived
-            lend = self._is_alone(bytes(client))
-            self._take(bytes(client), frames, arrived_ns, lend)
+            self._lent = self._is_alone(bytes(client))
+            self._take(bytes(client), frames, arrived_ns, self._lent)
+            self._lent = False
 
     def _is_alone(self, client: bytes) -> bool:
         now = time.monotonic()
@@ -116,22 +119,18 @@ class ZmqServer:
             self._last_client = client
         return now > self._company_until
 
-    def _receive(self, lent: bool) -> tuple[list[Buffer], int] | None:
+    def _receive(self) -> tuple[list[Buffer], int] | None:
         """The next message, and when it arrived; None when there will be no more."""
         while True:
             with self._shared.lock:
                 if self._closed:
                     return None
                 if self._shared.readable():
-                    if lent:
-                        # It came while this thread worked: its stamp is late, and those of the next ones will not be.
-                        self._company_until = time.monotonic() + COMPANY_S
                     frames = self._shared.receive()
                     self._unanswered += 1
                     return frames, time.monotonic_ns()
                 if self._closing:
                     return None
-            lent = False
             self._shared.wait(LOOK_UP_MS)
 
     def _take(self, client: bytes, frames: list[Buffer], arrived_ns: int, lend: bool) -> None:

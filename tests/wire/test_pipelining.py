@@ -225,3 +225,54 @@ def test_calls_without_a_stream_are_answered_too(serve):
     with grpc.insecure_channel(server.address.netloc) as channel:
         call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
         assert call(message(1).header, timeout=20) == message(1).header
+
+
+class Lent:
+    """Answers at once, or when told to; remembers whether the thread was lent."""
+
+    def __init__(self):
+        self.lent, self.seen, self.go_on = [], threading.Event(), threading.Event()
+
+    def submit(self, request, arrived_ns, caller, *, lend=False):
+        self.lent.append(lend)
+        if request.header == message(0).header:
+            self.seen.set()
+            self.go_on.wait(20)
+        caller.answer(request, lambda: None)
+
+
+@pytest.mark.parametrize("address", REAL.values(), ids=REAL)
+def test_a_client_that_is_alone_is_lent_the_receiving_thread(serve, address):
+    lent = Lent()
+    _, client = serve(address, lent)
+    for number in range(1, 300):
+        client.request(message(number), 20)
+    assert lent.lent == [True] * 299
+
+
+def test_in_company_the_thread_only_receives(serve):
+    lent = Lent()
+    server, client = serve(REAL["zmq"], lent)
+    first = client.submit(message(0), 20)
+    assert lent.seen.wait(20)
+    second = client.submit(message(1), 20)
+    for _ in range(2000):
+        with server._shared.lock:
+            if server._shared.readable():
+                break
+        threading.Event().wait(0.01)
+    lent.go_on.set()
+    assert [future.result(20).header for future in (first, second)] == [message(0).header, message(1).header]
+    client.request(message(2), 20)
+    assert lent.lent == [True, False, False]
+
+
+def test_two_clients_are_company(serve):
+    lent = Lent()
+    server, client = serve(REAL["zmq"], lent)
+    other = connect(str(server.address), PATIENCE)
+    for number in range(1, 4):
+        client.request(message(number), 20)
+        other.request(message(number), 20)
+    other.close()
+    assert lent.lent == [True, False, False, False, False, False]
