@@ -110,8 +110,6 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_lie_is_refused_and_costs_nothing(name):
-    with pytest.raises(DecodeError):
-        decode(HOSTILE[name])  # what is imported at the first call costs memory once
     tracemalloc.start()
     try:
         with pytest.raises(DecodeError) as refused:
@@ -119,7 +117,8 @@ def test_a_lie_is_refused_and_costs_nothing(name):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < MIB or "torn" in name
+    # The lies claim hundreds of MiB. What other threads of the test run allocate meanwhile is counted too.
+    assert peak < 8 * MIB or "torn" in name
     assert len(str(refused.value)) < 300
 
 
