@@ -73,7 +73,7 @@ class Edge:
         self._shake_hands()
 
     def request_id(self, index: int) -> str:
-        """The id of this session's request of that index, as the tap records it."""
+        """The id of the request of that index within the session, as the tap records it."""
         return f"{self.session}-{index}"
 
     def infer(
