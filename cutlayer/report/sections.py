@@ -46,7 +46,10 @@ def reconstructions(group: Group) -> Html:
     """Originals beside what each attack made of them, for each defense."""
     return _section(
         "Every attack, in pictures",
-        _note("The percentage beside an attack is its leakage gain, on the deployment that was measured first."),
+        _note(
+            "The percentage beside an attack is its leakage gain, on the deployment that was measured first. "
+            "The pictures are the private ones with most contrast; the figures are over all."
+        ),
         el("div", [_block(member) for member in group.members], class_="blocks"),
     )
 
