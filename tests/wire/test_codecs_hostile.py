@@ -1,6 +1,10 @@
 """What a stranger may send in place of an encoded tensor: refused with `DecodeError`, before it costs anything."""
 
+import json
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,17 +113,34 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_lie_is_refused_and_costs_nothing(name):
-    tracemalloc.start()
-    try:
-        with pytest.raises(DecodeError) as refused:
-            decode(HOSTILE[name])
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    # The lies claim hundreds of MiB. What other threads of the test run allocate meanwhile is counted too.
-    assert peak < 8 * MIB or "torn" in name
+def test_a_lie_is_refused_in_few_words(name):
+    with pytest.raises(DecodeError) as refused:
+        decode(HOSTILE[name])
     assert len(str(refused.value)) < 300
+
+
+def peak_bytes(name):
+    """Most memory that Python allocates while one lie is refused, after a first time that imports what it needs."""
+    for _ in range(2):
+        tracemalloc.start()
+        try:
+            with pytest.raises(DecodeError):
+                decode(HOSTILE[name])
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    return peak
+
+
+def test_a_lie_costs_nothing():
+    """In a process of its own: within whole runs of the suite one lie took 1.6 MiB, why is not known; alone it takes 0.1."""
+    program = "import json; from tests.wire import test_codecs_hostile as t; "
+    program += "print(json.dumps({name: t.peak_bytes(name) for name in t.HOSTILE}))"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    peaks = json.loads(done.stdout)
+    assert peaks.keys() == HOSTILE.keys()
+    assert {name: peak for name, peak in peaks.items() if peak >= MIB and "torn" not in name} == {}
 
 
 def test_the_names_that_strangers_send_are_not_kept():
