@@ -133,7 +133,10 @@ def peak_bytes(name):
 
 
 def test_a_lie_costs_nothing():
-    """In a process of its own: within whole runs of the suite one lie took 1.6 MiB, why is not known; alone it takes 0.1."""
+    """In a process of its own.
+
+    Within whole runs of the suite one lie took 1.6 MiB, why is not known; alone it takes 0.1.
+    """
     program = "import json; from tests.wire import test_codecs_hostile as t; "
     program += "print(json.dumps({name: t.peak_bytes(name) for name in t.HOSTILE}))"
     root = Path(__file__).parents[2]
