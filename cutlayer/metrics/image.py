@@ -6,12 +6,12 @@ with zeros instead, as some published attacks do, lifts every score, for the two
 """
 
 import torch
-from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from cutlayer.metrics.base import Metric, check_images
 
 _WINDOW, _SIGMA = 11, 1.5
+_C1, _C2 = 0.01**2, 0.03**2
 
 
 def mse(reconstructions: Tensor, originals: Tensor) -> Tensor:
@@ -31,11 +31,36 @@ def ssim(reconstructions: Tensor, originals: Tensor) -> Tensor:
     In images of less than 11 pixels the window is the largest odd one that fits, and sigma shrinks with it.
     """
     check_images(reconstructions, originals)
-    window = min(_WINDOW, (min(originals.shape[2:]) - 1) // 2 * 2 + 1)
-    settings = {"gaussian_weights": True, "sigma": _SIGMA * window / _WINDOW, "use_sample_covariance": False}
-    pairs = zip(originals.double().cpu().numpy(), reconstructions.double().cpu().numpy(), strict=True)
-    scores = [structural_similarity(x, y, channel_axis=0, data_range=1.0, **settings) for x, y in pairs]
-    return torch.tensor(scores, dtype=reconstructions.dtype)
+    return structural_similarity(reconstructions.double(), originals.double()).to(reconstructions.dtype)
+
+
+def structural_similarity(x: Tensor, y: Tensor) -> Tensor:
+    """`ssim` for use in a loss: differentiable in both, computed in their precision, and nothing is checked.
+
+    Args:
+        x: ``(N, C, H, W)``, float32 or wider: variances are differences of nearly equal numbers.
+        y: ``(N, C, H, W)``.
+    """
+    # Half precision would turn a flat region's variance into noise, so no autocast in here.
+    with torch.autocast(x.device.type, enabled=False):
+        size = min(_WINDOW, (min(y.shape[2:]) - 1) // 2 * 2 + 1)
+        rows, columns = _windows(y.shape[2], size, y), _windows(y.shape[3], size, y)
+        mean_x, mean_y, xx, yy, xy = (rows @ z @ columns.mT for z in (x, y, x * x, y * y, x * y))
+        squares, product = mean_x.square() + mean_y.square(), mean_x * mean_y
+        likeness = (2 * product + _C1) * (2 * (xy - product) + _C2)
+        return (likeness / ((squares + _C1) * (xx + yy - squares + _C2))).flatten(1).mean(1)
+
+
+def _windows(side: int, size: int, like: Tensor) -> Tensor:
+    """Gaussian weights at each place where the window lies within a side, ``(side - size + 1, side)``.
+
+    The two-dimensional window is a product, so weighting is a matrix product on each side; as convolutions of single
+    channels it took 38 times as long on a CPU.
+    """
+    starts, places = (torch.arange(n, dtype=like.dtype, device=like.device) for n in (side - size + 1, side))
+    distance = places - starts[:, None] - size // 2
+    weights = (-(distance / (_SIGMA * size / _WINDOW)).square() / 2).exp() * (distance.abs() <= size // 2)
+    return weights / weights.sum(1, keepdim=True)
 
 
 MSE = Metric("mse", "", "low", mse)

@@ -3,9 +3,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage import metrics as skimage
 
-from cutlayer.metrics.image import MSE, PSNR, SSIM
+from cutlayer.metrics.image import MSE, PSNR, SSIM, structural_similarity
 
 
 def pair(n: int = 3, channels: int = 3, height: int = 32, width: int = 32, noise: float = 0.1, seed: int = 0):
@@ -23,8 +23,10 @@ def scored(metric, x, y):
 def test_scores_are_those_of_scikit_image(shape):
     x, y = pair(4, *shape)
     for i in range(len(x)):
-        assert scored(PSNR, x, y)[i] == pytest.approx(peak_signal_noise_ratio(y[i], x[i], data_range=1), abs=1e-9)
-        ssim = structural_similarity(
+        assert scored(PSNR, x, y)[i] == pytest.approx(
+            skimage.peak_signal_noise_ratio(y[i], x[i], data_range=1), abs=1e-9
+        )
+        ssim = skimage.structural_similarity(
             y[i], x[i], data_range=1, channel_axis=0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
         )
         assert scored(SSIM, x, y)[i] == pytest.approx(ssim, abs=1e-9)
@@ -56,6 +58,14 @@ def test_a_small_image_gets_the_largest_odd_window_that_fits():
                 / ((mean_a**2 + mean_b**2 + 1e-4) * (var_a + var_b + 9e-4))
             )
     assert scored(SSIM, x, y)[0] == pytest.approx(np.mean(values), abs=1e-9)
+
+
+def test_ssim_as_a_loss_has_the_right_gradient_and_ignores_autocast():
+    x, y = (torch.from_numpy(images) for images in pair(1, 1, 12, 11))
+    assert torch.autograd.gradcheck(structural_similarity, (x.requires_grad_(), y.requires_grad_()))
+    x, y = (torch.from_numpy(images).float() for images in pair())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.allclose(structural_similarity(x, y), SSIM.score(x, y), atol=1e-5)
 
 
 def test_a_copy_is_perfect():
