@@ -3,8 +3,9 @@
     g* = argmin  (1/n) sum_i ||g(wire(x_i)) - x_i||^2          (He, Zhang, Lee, ACSAC 2019, section 4.2, eq. 5)
 
 Zecheng He, Tianwei Zhang, Ruby B. Lee. Model Inversion Attacks Against Collaborative Inference, ACSAC 2019; code
-github.com/zechenghe/Inverse_Collaborative_Inference @f010aed. Stronger networks: ResSFL, see `attacks.ladder`. Threat
-model: the attacker queries the device's head and defense with its own images, or with noise where it has none.
+github.com/zechenghe/Inverse_Collaborative_Inference @f010aed. Stronger networks: ResSFL, see
+`cutlayer.models.decoders`. Threat model: the attacker queries the device's head and defense with its own images, or
+with noise where it has none.
 
 Differs from the papers:
 
@@ -21,11 +22,11 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from attacks.base import Access, Attack, View
-from attacks.grid import Grid, Standardize
-from attacks.ladder import build, parse
 from attacks.oracle import auxiliary_images, release
 from cutlayer.compute import autocast
 from cutlayer.errors import ConfigError
+from cutlayer.models.decoders import build, parse
+from cutlayer.models.grid import Grid, Standardize
 
 HELD_OUT = 0.1
 CHUNK = 512
@@ -36,7 +37,7 @@ class Decoder(Attack):
     """Train a decoder on the auxiliary images and what the server receives for them.
 
     Args:
-        capacity: A rung of `attacks.ladder`. A weak decoder makes a weak defense look strong.
+        capacity: A rung of `cutlayer.models.decoders`. A weak decoder makes a weak defense look strong.
         epochs: Passes over the attacker's images.
         lr: Of Adam, at its highest.
         batch: Images per step.

@@ -14,10 +14,10 @@ from torch.nn.functional import mse_loss
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from attacks.decoder import Decoder
-from attacks.ladder import build
 from benchmarks.interleaved import compare
 from benchmarks.victim import CUT, MODEL, images, view
 from cutlayer.compute import has_fast_bf16, tune_allocator
+from cutlayer.models.decoders import build
 
 N_IMAGES, BATCH = 640, 64
 

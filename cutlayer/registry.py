@@ -132,6 +132,9 @@ DATASETS = Registry(
         "mnist": "cutlayer.data.mnist:load_mnist",
         "fashion-mnist": "cutlayer.data.mnist:load_fashion_mnist",
         "cifar10": "cutlayer.data.cifar10:load",
+        "lfw": "cutlayer.data.people:load_lfw",
+        "lfw-32": "cutlayer.data.people:load_lfw32",
+        "att-faces": "cutlayer.data.people:load_att",
     },
 )
 
@@ -166,6 +169,11 @@ DEFENSES = Registry(
         "none": "defenses.base:Defense",
         "gaussian-noise": "defenses.gaussian_noise:GaussianNoise",
         "laplace-noise": "defenses.laplace_noise:LaplaceNoise",
+        "ressfl": "defenses.ressfl:ResSFL",
+        "adversarial": "defenses.adversarial:Adversarial",
+        "nopeek": "defenses.nopeek:NoPeek",
+        "bido": "defenses.bido:BiDO",
+        "mid": "defenses.mid:Mid",
     },
 )
 
@@ -180,3 +188,17 @@ ATTACKS = Registry(
         "averaging": "attacks.averaging:Averaging",
     },
 )
+
+
+def defense_from(description: Mapping[str, Any]) -> Any:
+    """Build the defense that ``{"name": ..., **options}`` describes, with `then` the one that follows it.
+
+    Raises:
+        ConfigError: A name or an option is unknown, or a value has the wrong type.
+    """
+    options = dict(description)
+    if not isinstance(options.get("name"), str):
+        raise ConfigError("Each defense needs a name.")
+    name, then = options.pop("name"), options.pop("then", None)
+    defense = DEFENSES.make(name, **options)
+    return defense.then(defense_from(then)) if then else defense

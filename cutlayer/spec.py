@@ -12,6 +12,8 @@ import numpy as np
 from cutlayer.errors import SplitError
 
 MANIFEST = "split.json"
+LEARNED = "defense.safetensors"
+"""What the defense learned and the device needs; only where there is such a thing."""
 FORMAT = 1
 
 
@@ -60,7 +62,7 @@ class Manifest:
         classes: Outputs of the tail.
         input: What the head takes, without the batch axis.
         smashed: What the head gives.
-        defense: ``{"name": ..., **options}`` of what the device runs on its activations.
+        defense: ``{"name": ..., **options}`` of what the device runs on its activations, perhaps with `then`.
         data: Name of the data set that the model was trained on, or None.
         files: File name to SHA-256, for each file beside the manifest.
         version: Hash over all of the above: equal on both sides or the handshake is refused.

@@ -1,13 +1,13 @@
-"""Supervised training of a model, or of any part of one behind whatever stands before it.
+"""Training of a model, or of any part of one behind whatever stands before it.
 
-Both are one function: `train` optimizes the parameters of the module it is given, on the logits that `forward` makes of
-a batch. For a whole model `forward` is the model; for a tail behind a noisy, frozen head it is
-``lambda images, rng: tail(defense.protect(head(images), rng))``.
+`optimize` minimizes any loss over the parameters of the modules it is given. `train` is that with the cross-entropy of
+the logits that `forward` makes of a batch. For a whole model `forward` is the model; for a tail behind a noisy, frozen
+head it is ``lambda images, rng: tail(defense.protect(head(images), rng))``.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,10 @@ Forward = Callable[[Tensor, np.random.Generator], Tensor]
 """``(N, C, H, W)`` in [0, 1] and a source of randomness -> logits ``(N, classes)``."""
 
 
+Loss = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
+"""``(N, C, H, W)`` in [0, 1], labels ``(N,)`` and a source of randomness -> what to minimize, a scalar."""
+
+
 @dataclass(frozen=True)
 class Epoch:
     """What is known when an epoch ends.
@@ -30,7 +34,7 @@ class Epoch:
     Attributes:
         number: From 1 to `of`.
         of: Epochs in all.
-        loss: Mean cross-entropy over the epoch, in nats.
+        loss: Mean over the epoch; of `train` the cross-entropy in nats.
         seconds: Duration of this epoch.
     """
 
@@ -57,10 +61,7 @@ def train(
     device: torch.device | None = None,
     progress: Callable[[Epoch], None] | None = None,
 ) -> None:
-    """Minimize the cross-entropy with AdamW and a one-cycle learning rate.
-
-    The model is left in eval mode, on the CPU and contiguous, whatever happens. Two runs with one seed on the same
-    device and number of threads give the same weights.
+    """Minimize the cross-entropy, as `optimize` does it.
 
     Args:
         model: The module whose parameters are trained; it is in training mode meanwhile.
@@ -78,13 +79,70 @@ def train(
     Raises:
         ConfigError: The loss is no longer finite.
     """
+
+    def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+        logits = forward(images, rng) if forward else model(images)
+        return functional.cross_entropy(logits.float(), labels)
+
+    optimize(
+        [model], data, loss, epochs=epochs, seed=seed, lr=lr, batch=batch, weight_decay=weight_decay,
+        flip=flip, device=device, progress=progress,
+    )  # fmt: skip
+
+
+def optimize(
+    modules: Sequence[nn.Module],
+    data: Dataset,
+    loss: Loss,
+    *,
+    epochs: int,
+    seed: int,
+    lr: float | Sequence[float] = 2e-3,
+    batch: int = 64,
+    weight_decay: float = 1e-2,
+    flip: bool = False,
+    device: torch.device | None = None,
+    progress: Callable[[Epoch], None] | None = None,
+) -> None:
+    """Minimize any loss over the data with AdamW and a one-cycle learning rate.
+
+    The modules are left in eval mode, on the CPU and contiguous, whatever happens. Two runs with one seed on the same
+    device and number of threads give the same weights.
+
+    Args:
+        modules: Those whose parameters are trained; they are in training mode meanwhile.
+        data: What to learn.
+        loss: Of a batch. It is called under autocast, so what must be exact is for it to make float32. An adversary's
+            step of its own belongs in it, on detached tensors.
+        epochs: Passes over the data; 0 changes nothing.
+        seed: Of the order of the images, of dropout, of the flips and of what `loss` draws.
+        lr: The greatest learning rate of the cycle, for all or for each module; one at 0 stays as it is.
+        batch: The greatest number of images in a step; those of an epoch are dealt out evenly.
+        weight_decay: AdamW's.
+        flip: Mirror each image left to right with probability 1/2.
+        device: Where to compute; the fastest there is when absent. What else `loss` uses must be there.
+        progress: Called when an epoch ends.
+
+    Raises:
+        ConfigError: The loss is no longer finite.
+    """
     device = device or pick_device()
     images, labels = torch.from_numpy(data.images).to(device), torch.from_numpy(data.labels).to(device)
     steps = -(-len(data) // batch)
     rng = np.random.default_rng(seed)
-    with placed(device, model), _training_mode(model), _torch_seeded(seed, device):
-        optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(1, epochs * steps))
+    rates = [lr] * len(modules) if isinstance(lr, int | float) else list(lr)
+    trained = [(module, rate) for module, rate in zip(modules, rates, strict=True) if rate > 0]
+    with ExitStack() as stack:
+        for module in modules:
+            stack.enter_context(placed(device, module))
+        for module, _ in trained:
+            stack.enter_context(_training_mode(module))
+        stack.enter_context(_torch_seeded(seed, device))
+        groups = [{"params": list(module.parameters()), "lr": rate} for module, rate in trained]
+        optimizer = torch.optim.AdamW(groups, weight_decay=weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, [rate for _, rate in trained], total_steps=max(1, epochs * steps)
+        )
         for number in range(1, epochs + 1):
             start, total = time.perf_counter(), torch.zeros((), device=device)
             for index in np.array_split(rng.permutation(len(data)), steps):
@@ -92,16 +150,15 @@ def train(
                 x, y = images[chosen].contiguous(memory_format=torch.channels_last), labels[chosen]
                 x = _flipped(x, rng) if flip else x
                 with autocast(device):
-                    logits = forward(x, rng) if forward else model(x)
-                loss = functional.cross_entropy(logits.float(), y)
+                    value = loss(x, y, rng)
                 optimizer.zero_grad()
-                loss.backward()
+                value.backward()
                 optimizer.step()
                 schedule.step()
-                total += loss.detach() * len(y)
+                total += value.detach() * len(y)
             epoch = Epoch(number, epochs, total.item() / len(data), time.perf_counter() - start)
             if not np.isfinite(epoch.loss):
-                raise ConfigError(f"The training diverged in epoch {number} (loss {epoch.loss}); lower lr = {lr:g}.")
+                raise ConfigError(f"The training diverged in epoch {number} (loss {epoch.loss}); lower lr = {lr}.")
             if progress:
                 progress(epoch)
 

@@ -56,7 +56,7 @@ class AdditiveNoise(Defense):
         noise = self.draw(tuple(smashed.shape), rng) * np.float32(self.strength)
         return smashed + xp.asarray(noise, dtype=smashed.dtype, device=device(smashed))
 
-    def harden(self, split: SplitModel, data: Splits) -> SplitModel:
+    def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Let a copy of the tail get used to the noise, behind the head as it is."""
         if self.noise_aware_epochs == 0:
             return split
@@ -74,5 +74,5 @@ class AdditiveNoise(Defense):
             return logits
 
         with placed(fastest, split.head):
-            train(tail, data.train, epochs=self.noise_aware_epochs, seed=0, forward=forward, device=fastest)
+            train(tail, data.train, epochs=self.noise_aware_epochs, seed=seed, forward=forward, device=fastest)
         return replace(split, tail=tail)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from cutlayer.registry import defense_from
+from cutlayer.spec import LEARNED, Manifest
 
 if TYPE_CHECKING:
     from cutlayer.data.splits import Splits
@@ -20,12 +26,49 @@ class Defense:
     random = False
     """Whether two releases of one input differ, so that an attacker gains by averaging."""
 
-    def harden(self, split: SplitModel, data: Splits) -> SplitModel:
-        """Change the model offline, before deployment: surgery, training or both.
+    knob = ""
+    """Name of the option that says how strong the defense is; at 0 there, the undefended model is deployed."""
 
-        The result keeps the promise that ``tail(head(x)) == model(x)`` in eval mode, and exports to ONNX.
+    def surgery(self, split: SplitModel) -> SplitModel:
+        """The structure that is deployed, what is new in it not yet trained.
+
+        It follows from the options alone, for a split folder is loaded by the same surgery. The widths of the layers
+        may change again in `harden`. The split that is given stays as it is.
         """
         return split
+
+    def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
+        """Change the model offline, before deployment: surgery, training or both.
+
+        Both halves of the result export to ONNX. The split that is given stays as it is.
+
+        Args:
+            split: The trained model, cut.
+            data: Its parts `train` and, for an adversary of the defender's own, `auxiliary`.
+            seed: Of every random choice.
+        """
+        return split
+
+    @property
+    def learned(self) -> dict[str, NDArray[Any]]:
+        """What `harden` learned and `protect` needs; it travels in the split folder."""
+        return {}
+
+    def deploy(self, learned: Mapping[str, NDArray[Any]], folder: Path) -> None:
+        """Get ready to protect, on the device: take up what `harden` learned.
+
+        Args:
+            learned: As `learned` was when the split folder was written.
+            folder: The split folder, for a defense that needs the head itself.
+        """
+
+    def facts(self, smashed: NDArray[np.float32]) -> dict[str, float | str]:
+        """What to state beside the results, such as the signal-to-noise ratio.
+
+        Args:
+            smashed: ``(N, *smashed.shape)``, of the hardened head, before protection.
+        """
+        return {}
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
         """Change what leaves the device, online, for each batch.
@@ -57,10 +100,49 @@ class Chain(Defense):
         """Random when either is."""
         return self.first.random or self.second.random
 
-    def harden(self, split: SplitModel, data: Splits) -> SplitModel:
+    def surgery(self, split: SplitModel) -> SplitModel:
+        """The first one's surgery, then the second one's."""
+        return self.second.surgery(self.first.surgery(split))
+
+    def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Harden with the first, then with the second."""
-        return self.second.harden(self.first.harden(split, data), data)
+        return self.second.harden(self.first.harden(split, data, seed), data, seed)
+
+    @property
+    def learned(self) -> dict[str, NDArray[Any]]:
+        """What both learned, by ``first.`` and ``second.``."""
+        parts = {"first": self.first, "second": self.second}
+        return {f"{part}.{name}": v for part, defense in parts.items() for name, v in defense.learned.items()}
+
+    def deploy(self, learned: Mapping[str, NDArray[Any]], folder: Path) -> None:
+        """Give each its own."""
+        for part, defense in (("first.", self.first), ("second.", self.second)):
+            own = {name.removeprefix(part): v for name, v in learned.items() if name.startswith(part)}
+            defense.deploy(own, folder)
+
+    def facts(self, smashed: NDArray[np.float32]) -> dict[str, float | str]:
+        """Those of both; the second one's are of what the first one has protected already."""
+        protected = self.first.protect(smashed, np.random.default_rng(0))
+        return self.first.facts(smashed) | self.second.facts(protected)
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
         """Protect with the first, then with the second."""
         return self.second.protect(self.first.protect(smashed, rng), rng)
+
+
+def deployed(folder: Path) -> Defense:
+    """The defense of a split folder, ready to protect.
+
+    Raises:
+        SplitError: What the defense learned is missing or damaged.
+    """
+    manifest = Manifest.load(folder)
+    defense: Defense = defense_from(manifest.defense)
+    learned: dict[str, NDArray[Any]] = {}
+    if LEARNED in manifest.files:
+        from safetensors.numpy import load_file
+
+        manifest.verify(folder, LEARNED)
+        learned = load_file(folder / LEARNED)
+    defense.deploy(learned, folder)
+    return defense

@@ -11,12 +11,12 @@ from cutlayer.compute import tune_allocator
 from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import ConfigError, SplitError
-from cutlayer.registry import DEFENSES
 from cutlayer.spec import Manifest
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Address, Timeouts
 from cutlayer.wire.transport import connect as connect_to
+from defenses.base import deployed
 from edge.client import Edge
 from edge.footprint import restart_peak_rss, sent_bytes
 from edge.onnx_head import OnnxHead
@@ -72,8 +72,7 @@ def send(
     manifest = Manifest.load(folder)
     splits = _splits(data, manifest, data_root, seed)
     plan = _plan(splits, count, private, releases)
-    protect = DEFENSES.make(**manifest.defense)
-    pipeline = Pipeline(open_head(folder, manifest, head, threads), protect, codec_named(codec))
+    pipeline = Pipeline(open_head(folder, manifest, head, threads), deployed(folder), codec_named(codec))
     port, recorder = Address.parse(connect).port, Recorder()
 
     # Not before the data set is read: a tuned allocator keeps what that took.

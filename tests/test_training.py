@@ -7,7 +7,7 @@ from torch import nn
 
 from cutlayer.data.splits import Dataset
 from cutlayer.errors import ConfigError
-from cutlayer.training import Epoch, accuracy, train
+from cutlayer.training import Epoch, accuracy, optimize, train
 
 CPU = torch.device("cpu")
 
@@ -148,3 +148,20 @@ def test_a_training_that_diverges_says_so_and_leaves_eval_mode():
     with pytest.raises(ConfigError, match=r"diverged in epoch 1 .*lower lr = 0\.002"):
         train(net, bright_side(8), epochs=1, seed=0, forward=forward, device=CPU)
     assert not net.training
+
+
+def test_any_loss_is_minimized_and_a_module_at_rate_zero_stays_as_it_is():
+    still, moving, data = model().eval(), nn.Linear(2, 2), bright_side(96)
+    before, start = weights(still), weights(moving)
+    seen = list[Epoch]()
+
+    def loss(images, labels, rng):
+        assert moving.training
+        assert not still.training
+        return (moving(still(images).detach().float()) - 1).square().mean()
+
+    optimize([still, moving], data, loss, epochs=3, seed=0, lr=[0.0, 1e-2], device=CPU, progress=seen.append)
+    assert same(before, weights(still))
+    assert not same(start, weights(moving))
+    assert seen[-1].loss < seen[0].loss
+    assert not moving.training

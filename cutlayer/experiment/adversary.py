@@ -54,6 +54,11 @@ def view(access: Access, split: SplitModel, query: Query, defense: Defense, data
     )
 
 
+def smashed(folder: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the deployed head gives for these images, before any protection."""
+    return OnnxHead(folder / "head.onnx", threads=torch.get_num_threads())(images)
+
+
 def wire(folder: Path, defense: Defense, codec: str) -> Pipeline:
     """The device's own pipeline, from the split folder that it was given."""
     head = OnnxHead(folder / "head.onnx", threads=torch.get_num_threads())

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -59,7 +60,7 @@ class Named:
 
     Attributes:
         name: In the registry.
-        options: Those that differ from their defaults.
+        options: Those that differ from their defaults; of a defense also `then`, the one that follows it.
         title: What to call it instead of the name and its options.
     """
 
@@ -69,8 +70,8 @@ class Named:
 
     @property
     def key(self) -> str:
-        """What it is: ``gaussian-noise sigma=0.5``."""
-        return " ".join([self.name, *(f"{key}={_plain(value)}" for key, value in self.options.items())])
+        """What it is: ``gaussian-noise sigma=0.5``, ``ressfl then gaussian-noise sigma=0.1``."""
+        return _words({"name": self.name, **self.options})
 
     @property
     def label(self) -> str:
@@ -139,6 +140,12 @@ def _changed(value: Any, default: Any) -> Any:
 def _identity(value: Any) -> dict[str, Any]:
     """What of a part of an experiment makes it another one; a title does not."""
     return {key: one for key, one in asdict(value).items() if key != "title"}
+
+
+def _words(description: Mapping[str, Any]) -> str:
+    own = {key: value for key, value in description.items() if key not in ("name", "then")}
+    words = [description["name"], *(f"{key}={_plain(value)}" for key, value in own.items())]
+    return " ".join(words) + (f" then {_words(description['then'])}" if "then" in description else "")
 
 
 def _plain(value: Any) -> str:

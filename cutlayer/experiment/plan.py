@@ -91,12 +91,16 @@ def _named(registry: Registry, entries: Any) -> Iterator[Named]:
             raise ConfigError(f"Each [[{registry.kind}]] needs a name.")
         accepted = registry.options(entry["name"])
         whole = {key for key, parameter in accepted.items() if isinstance(parameter.default, tuple)}
+        if registry is DEFENSES and "then" in entry:
+            followers = [{"name": one.name, **one.options} for one in _named(registry, entry["then"])]
+            entry, whole = {**entry, "then": followers}, whole - {"then"}
         for options in _expand(entry, whole):
-            name, title = options.pop("name"), options.pop("title", "")
+            name, title, then = options.pop("name"), options.pop("title", ""), options.pop("then", None)
             check_type("title", str, title)
             options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
             registry.make(name, **options)
-            yield Named(name, {k: v for k, v in options.items() if v != accepted[k].default}, title)
+            said = {k: v for k, v in options.items() if v != accepted[k].default}
+            yield Named(name, said | ({"then": then} if then else {}), title)
 
 
 def _expand(entry: Options, whole: AbstractSet[str] = frozenset()) -> Iterator[Options]:

@@ -25,6 +25,7 @@ def result(
     manifest: Manifest,
     data: Splits,
     random: bool,
+    facts: dict[str, float | str],
     baseline: tuple[int, int],
     observed: Sequence[Observed],
     rows: Sequence[dict[str, Any]],
@@ -37,6 +38,7 @@ def result(
         manifest: Of the split folder that was served.
         data: What it was measured on.
         random: Whether the defense is.
+        facts: What the defense states of itself.
         baseline: Right answers of the undefended model on the test images, and how many those are.
         observed: What each deployment gave.
         rows: What each attack reached at each deployment.
@@ -52,6 +54,7 @@ def result(
         "candidates": min(CANDIDATES, len(data.private)),
         "defense": manifest.defense,
         "defense_label": experiment.defense.label,
+        "defense_facts": facts,
         "utility": {"accuracy": asdict(proportion(*observed[0].correct)), "baseline": asdict(proportion(*baseline))},
         "privacy": [_with_published(row, experiment) for row in rows],
         "worst_case": worst_case(rows),

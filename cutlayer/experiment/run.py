@@ -15,8 +15,12 @@ from cutlayer.experiment.nouns import Experiment
 from cutlayer.experiment.result import Result, result, summary
 from cutlayer.models import folder as split_folder
 from cutlayer.spec import MANIFEST
+from defenses.base import deployed
 
 Say = Callable[[str], None]
+
+FACTS_FROM = 256
+"""Auxiliary images from whose smashed data a defense states its facts."""
 
 
 def run_all(
@@ -77,7 +81,7 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     manifest, split = split_folder.load(folder / "split")
     seconds["train"] = time.perf_counter()
 
-    defense = victim.defense(experiment)
+    defense = deployed(folder / "split")
     attacks = adversary.attacks(experiment, defense)
     n_releases = max(attack.n_releases for _, attack in attacks)
     observed = []
@@ -94,7 +98,8 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
         rows += adversary.attack(named, attack, seen, observed, data, folder / "attacks", say)
     seconds["attack"] = time.perf_counter()
 
-    record = result(experiment, manifest, data, defense.random, baseline, observed, rows, _durations(seconds))
+    facts = defense.facts(adversary.smashed(folder / "split", data.auxiliary.images[:FACTS_FROM]))
+    record = result(experiment, manifest, data, defense.random, facts, baseline, observed, rows, _durations(seconds))
     pictures = adversary.pictures(attacks, data, experiment, folder / "attacks")
     records.finish(runs, record, {one.deployment.label: one.timed for one in observed}, pictures)
     for leftover in (folder / "measured", folder / "attacks", *folder.glob(".*.part")):

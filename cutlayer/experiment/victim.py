@@ -14,10 +14,9 @@ from cutlayer.data.splits import Splits
 from cutlayer.experiment.nouns import Experiment
 from cutlayer.models import folder, zoo
 from cutlayer.models.cuts import cuts, find_cut
-from cutlayer.models.split import SplitModel, split
-from cutlayer.registry import DEFENSES
+from cutlayer.models.split import split
+from cutlayer.registry import defense_from
 from cutlayer.spec import Manifest
-from defenses.base import Defense
 
 Say = Callable[[str], None]
 accuracy = training.accuracy
@@ -60,21 +59,18 @@ def trained(experiment: Experiment, data: Splits, runs: Path, say: Say) -> fx.Gr
     return model
 
 
-def defense(experiment: Experiment) -> Defense:
-    """The defense that the device will run."""
-    made: Defense = DEFENSES.make(experiment.defense.name, **experiment.defense.options)
-    return made
-
-
 def export(experiment: Experiment, model: fx.GraphModule, data: Splits, out: Path, say: Say) -> Manifest:
     """Cut the model, harden it with the experiment's defense, and write the split folder."""
-    halves: SplitModel = defense(experiment).harden(split(model, experiment.cut, data.input), data)
+    description = {"name": experiment.defense.name, **experiment.defense.options}
+    defense = defense_from(description)
+    halves = defense.harden(split(model, experiment.cut, data.input), data, experiment.seed)
     say(f"cut at {halves.cut}, smashed {halves.smashed}; exporting head and tail")
     return folder.save(
         out,
         halves,
         model=experiment.model,
         classes=len(data.classes),
-        defense={"name": experiment.defense.name, **experiment.defense.options},
+        defense=description,
         data=experiment.data,
+        learned=defense.learned,
     )

@@ -1,14 +1,18 @@
 """The split folder, the unit of deployment: the two halves as ONNX and as weights, and `split.json`.
 
-A device needs `split.json` and `head.onnx` only. Weights are safetensors: nothing here unpickles.
+A device needs `split.json` and `head.onnx` only, and `defense.safetensors` where the defense has learned something.
+Weights are safetensors: nothing here unpickles.
 """
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
 from safetensors import SafetensorError
+from safetensors.numpy import save as serialize_arrays
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import nn
@@ -19,7 +23,8 @@ from cutlayer.models.graph import reason
 from cutlayer.models.split import SplitModel
 from cutlayer.models.split import split as split_at
 from cutlayer.models.zoo import build
-from cutlayer.spec import MANIFEST, Manifest, sha256
+from cutlayer.registry import defense_from
+from cutlayer.spec import LEARNED, MANIFEST, Manifest, sha256
 
 HEAD_ONNX, HEAD_WEIGHTS = "head.onnx", "head.safetensors"
 TAIL_ONNX, TAIL_WEIGHTS = "tail.onnx", "tail.safetensors"
@@ -27,7 +32,14 @@ FILES = (HEAD_ONNX, HEAD_WEIGHTS, TAIL_ONNX, TAIL_WEIGHTS)
 
 
 def save(
-    folder: Path, split: SplitModel, *, model: str, classes: int, defense: dict[str, Any], data: str | None
+    folder: Path,
+    split: SplitModel,
+    *,
+    model: str,
+    classes: int,
+    defense: dict[str, Any],
+    data: str | None,
+    learned: Mapping[str, NDArray[Any]] | None = None,
 ) -> Manifest:
     """Write the folder, under its name only when it is complete. A split folder of that name is replaced.
 
@@ -36,8 +48,9 @@ def save(
         split: The halves, on the CPU.
         model: Name in `cutlayer.registry.MODELS` that the halves were built from.
         classes: Number of logits.
-        defense: ``{"name": ..., **options}`` of what the device runs on its activations.
+        defense: ``{"name": ..., **options}`` of what the device runs on its activations, perhaps with `then`.
         data: Name of the data set that the model was trained on.
+        learned: What the defense learned and the device needs.
 
     Raises:
         SplitError: A half cannot be exported, or the folder exists already and holds something else.
@@ -54,7 +67,9 @@ def save(
         export_onnx(split.tail, split.smashed, fresh / TAIL_ONNX, "smashed", "logits")
         _save_weights(split.head, fresh / HEAD_WEIGHTS)
         _save_weights(split.tail, fresh / TAIL_WEIGHTS)
-        files = {name: sha256(fresh / name) for name in FILES}
+        if learned:
+            (fresh / LEARNED).write_bytes(serialize_arrays(dict(learned)))
+        files = {name: sha256(fresh / name) for name in (*FILES, LEARNED) if (fresh / name).exists()}
         manifest = Manifest(model, split.cut, classes, split.input, split.smashed, defense, data, files)
         manifest.save(fresh)
         _replace(fresh, folder)
@@ -73,7 +88,8 @@ def load(folder: Path) -> tuple[Manifest, SplitModel]:
     manifest = Manifest.load(folder)
     manifest.verify(folder, HEAD_WEIGHTS, TAIL_WEIGHTS)
     try:
-        split = split_at(build(manifest.model, manifest.input, manifest.classes), manifest.cut, manifest.input)
+        model = build(manifest.model, manifest.input, manifest.classes)
+        split: SplitModel = defense_from(manifest.defense).surgery(split_at(model, manifest.cut, manifest.input))
         split.head.load_state_dict(load_file(folder / HEAD_WEIGHTS), strict=True)
         split.tail.load_state_dict(load_file(folder / TAIL_WEIGHTS), strict=True)
     except (CutlayerError, RuntimeError, SafetensorError) as error:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
+from operator import attrgetter
 
+import torch
 from torch import fx, nn
 
 from cutlayer.models.cuts import Cut, cut_nodes, find_cut
 from cutlayer.models.graph import between, ends, trace
+from cutlayer.models.ranges import output_ranges
 from cutlayer.spec import TensorSpec
 
 
@@ -56,6 +60,67 @@ def split_at(model: fx.GraphModule, cut: Cut, node: fx.Node, input: TensorSpec) 
     head = _part(model, image, node, "image", "Head")
     tail = _part(model, node, logits, "smashed", "Tail")
     return SplitModel(head, tail, cut.name, input, cut.smashed)
+
+
+def copied(split: SplitModel) -> SplitModel:
+    """The same halves with parameters of their own."""
+    head, tail = copy.deepcopy((split.head, split.tail))
+    return replace(split, head=head, tail=tail)
+
+
+def join(split: SplitModel) -> fx.GraphModule:
+    """The whole model again, its modules under their names; it shares its parameters with the halves."""
+    head, tail = trace(split.head), trace(split.tail)
+    graph = fx.Graph()
+    _, smashed = ends(head.graph)
+    received, logits = ends(tail.graph)
+    copies: dict[fx.Node, fx.Node] = {}
+    parts: dict[str, object] = {}
+    for half in (head, tail):
+        for node in half.graph.nodes:
+            if node is received:
+                copies[node] = copies[smashed]
+            elif node.op != "output":
+                copies[node] = graph.node_copy(node, copies.__getitem__)
+            if node.op in ("call_module", "get_attr"):
+                parts[node.target] = attrgetter(node.target)(half)
+    graph.output(copies[logits])
+    return fx.GraphModule(parts, graph, class_name="Model").eval()
+
+
+def graft(
+    split: SplitModel, name: str, *, to_head: nn.Module | None = None, to_tail: nn.Module | None = None
+) -> SplitModel:
+    """Copies of the halves with a child `name` at the end of the head, the start of the tail, or both.
+
+    Args:
+        split: Stays as it is.
+        name: Of the new children.
+        to_head: Takes what the head gives.
+        to_tail: Takes what the new head gives.
+    """
+    split = copied(split)
+    head, tail = trace(split.head), trace(split.tail)
+    smashed = split.smashed
+    if to_head is not None:
+        _, end = ends(head.graph)
+        head.add_submodule(name, to_head.eval())
+        with head.graph.inserting_after(end):
+            added = head.graph.call_module(name, (end,))
+        end.replace_all_uses_with(added, delete_user_cb=lambda user: user is not added)
+        head.recompile()
+        with torch.no_grad():
+            shape = tuple(head(torch.zeros(1, *split.input.shape)).shape[1:])
+        bounds = output_ranges(head, (split.input.low, split.input.high))[added]
+        smashed = TensorSpec(shape, smashed.dtype, *bounds)
+    if to_tail is not None:
+        start, _ = ends(tail.graph)
+        tail.add_submodule(name, to_tail.eval())
+        with tail.graph.inserting_after(start):
+            added = tail.graph.call_module(name, (start,))
+        start.replace_all_uses_with(added, delete_user_cb=lambda user: user is not added)
+        tail.recompile()
+    return replace(split, head=head, tail=tail, smashed=smashed)
 
 
 def _part(model: fx.GraphModule, start: fx.Node, end: fx.Node, argument: str, title: str) -> fx.GraphModule:

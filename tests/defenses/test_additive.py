@@ -107,14 +107,14 @@ def small_split_and_data():
 
 def test_without_noise_aware_epochs_the_model_stays_as_it_is():
     halves, data = small_split_and_data()
-    assert GaussianNoise(0.5).harden(halves, data) is halves
+    assert GaussianNoise(0.5).harden(halves, data, 0) is halves
 
 
 def test_noise_aware_training_helps_the_tail_and_touches_nothing_else():
     halves, data = small_split_and_data()
     head, tail = ({k: v.clone() for k, v in half.state_dict().items()} for half in (halves.head, halves.tail))
     noise = GaussianNoise(0.2, noise_aware_epochs=30)
-    hardened = noise.harden(halves, data)
+    hardened = noise.harden(halves, data, 0)
 
     assert all(torch.equal(v, halves.head.state_dict()[k]) for k, v in head.items())
     assert all(torch.equal(v, halves.tail.state_dict()[k]) for k, v in tail.items())

@@ -119,3 +119,16 @@ def test_a_plan_that_is_no_toml_or_is_missing(tmp_path):
         plan.load(tmp_path / "absent.toml")
     with pytest.raises(ConfigError, match="'cut' is missing"):
         loaded(tmp_path, 'data = "digits"\nmodel = "he_lenet"\n')
+
+
+def test_a_defense_may_be_followed_by_another_one(tmp_path):
+    text = 'data = "digits"\nmodel = "he_lenet"\ncut = "conv1"\n[[defense]]\nname = "laplace-noise"\nscale = 0.5\n'
+    experiments = loaded(tmp_path, text + 'then = {name = "gaussian-noise", sigma = [0.1, 0.2]}\n')
+    assert [e.defense.label for e in experiments] == [
+        f"laplace-noise scale=0.5 then gaussian-noise sigma={sigma}" for sigma in (0.1, 0.2)
+    ]
+    (back,) = loaded(tmp_path, records.toml(experiments[0]))
+    assert back == experiments[0]
+    assert back.id == experiments[0].id
+    with pytest.raises(ConfigError, match="no option 'sigmma'"):
+        loaded(tmp_path, text + 'then = {name = "gaussian-noise", sigmma = 0.1}\n')

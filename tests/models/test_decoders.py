@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from attacks.grid import Fit, Grid, Standardize
-from attacks.ladder import Capacity, build, parse
+from cutlayer.models.decoders import Capacity, build, parse
+from cutlayer.models.grid import Fit, Grid, Standardize
 
 LADDER = ["he-small", "conv_normN0C16", "conv_normN2C32", "res_normN4C64", "res_normN8C64"]
 SHAPES = {

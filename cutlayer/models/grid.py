@@ -13,6 +13,20 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, pad
 
 
+def layout(smashed: tuple[int, ...]) -> str:
+    """How smashed data of this shape is a grid: ``channels first``, ``channels last``, ``tokens`` or, if not, ``vector``."""
+    if len(smashed) == 3:
+        return "channels last" if smashed[0] == smashed[1] != smashed[2] else "channels first"  # swin: (h, w, channels)
+    if len(smashed) == 2 and (side := math.isqrt(smashed[0])) > 1 and smashed[0] - side**2 in (0, 1):
+        return "tokens"  # vit: (tokens, channels)
+    return "vector"
+
+
+def channel_axis(smashed: tuple[int, ...]) -> int:
+    """The axis of one sample's smashed data that holds the channels, from 0."""
+    return len(smashed) - 1 if layout(smashed) in ("channels last", "tokens") else 0
+
+
 class Grid(nn.Module):
     """Bring smashed data of any shape into ``(N, channels, height, width)``.
 
@@ -23,19 +37,15 @@ class Grid(nn.Module):
     def __init__(self, smashed: tuple[int, ...], image: tuple[int, ...]) -> None:
         super().__init__()
         self.linear = nn.Sequential()
-        self.layout = "channels first"
-        if len(smashed) == 3 and smashed[0] == smashed[1] != smashed[2]:  # swin: (h, w, channels)
-            self.layout = "channels last"
+        self.layout = layout(smashed)
+        if self.layout == "channels last":
             self.height, self.width, self.channels = smashed
-        elif len(smashed) == 3:
+        elif self.layout == "channels first":
             self.channels, self.height, self.width = smashed
-        elif (
-            len(smashed) == 2 and (side := math.isqrt(smashed[0])) > 1 and smashed[0] - side**2 in (0, 1)
-        ):  # vit: (tokens, channels)
-            self.layout = "tokens"
+        elif self.layout == "tokens":
+            side = math.isqrt(smashed[0])
             self.height, self.width, self.channels = side, side, smashed[1]
         else:
-            self.layout = "vector"
             self.channels, self.height, self.width = 64, math.ceil(image[1] / 4), math.ceil(image[2] / 4)
             values = self.channels * self.height * self.width
             self.linear = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(smashed), values))

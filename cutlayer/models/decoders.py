@@ -11,7 +11,7 @@ Differs from the papers:
 
 - Each channel of the input is standardized, so that the scale of the smashed data does not matter.
 - No batch normalization just before the sigmoid: with it, the images stay gray for many epochs.
-- Any shape can be decoded to any image (`attacks.grid`).
+- Any shape can be decoded to any image (`cutlayer.models.grid`).
 """
 
 import math
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from attacks.grid import Fit, Grid, Standardize
 from cutlayer.errors import ConfigError
+from cutlayer.models.grid import Fit, Grid, Standardize
 
 _NAME = re.compile(r"(conv|res)_normN(\d+)C(\d+)")
 

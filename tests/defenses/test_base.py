@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cutlayer.errors import ConfigError, SplitError
+from cutlayer.models import folder
+from cutlayer.models.split import split
+from cutlayer.models.zoo import build
+from cutlayer.registry import defense_from
+from cutlayer.spec import LEARNED, image_spec
+from defenses.base import Chain, Defense, deployed
+from defenses.gaussian_noise import GaussianNoise
+from defenses.laplace_noise import LaplaceNoise
+
+IMAGE = image_spec(1, 28, 28)
+THEN = {"name": "laplace-noise", "scale": 0.25, "then": {"name": "gaussian-noise", "sigma": 0.5}}
+
+
+def test_a_description_with_then_makes_a_chain():
+    chain = defense_from(THEN)
+    assert isinstance(chain, Chain)
+    assert isinstance(chain.first, LaplaceNoise)
+    assert isinstance(chain.second, GaussianNoise)
+    assert THEN["then"] == {"name": "gaussian-noise", "sigma": 0.5}, "the description is not used up"
+
+
+@pytest.mark.parametrize("wrong", [{"name": "none", "then": {"sigma": 1.0}}, {"name": "none", "then": {"name": "no"}}])
+def test_a_wrong_follower_is_refused(wrong):
+    with pytest.raises(ConfigError, match=r"needs a name|There is no defense"):
+        defense_from(wrong)
+
+
+class Offset(Defense):
+    """Adds what it has learned."""
+
+    def __init__(self, value: float = 0.0) -> None:
+        self._offset = np.full((1,), value, np.float32)
+
+    @property
+    def learned(self):
+        return {"offset": self._offset}
+
+    def deploy(self, learned, folder):
+        self._offset = learned["offset"]
+
+    def protect(self, smashed, rng):
+        return smashed + self._offset
+
+
+def test_what_was_learned_travels_in_the_split_folder(tmp_path, monkeypatch):
+    chain = Offset(1.0).then(Offset(2.0))
+    assert {*chain.learned} == {"first.offset", "second.offset"}
+    halves = split(build("he_lenet", IMAGE, 10), "conv1", IMAGE)
+    manifest = folder.save(
+        tmp_path / "split",
+        halves,
+        model="he_lenet",
+        classes=10,
+        defense={"name": "none"},
+        data=None,
+        learned=chain.learned,
+    )
+    assert LEARNED in manifest.files
+    monkeypatch.setattr("defenses.base.defense_from", lambda description: Offset().then(Offset()))
+    fresh = deployed(tmp_path / "split")
+    assert fresh.protect(np.zeros(2, np.float32), np.random.default_rng(0)).tolist() == [3.0, 3.0]
+    (tmp_path / "split" / LEARNED).write_bytes(b"spoiled")
+    with pytest.raises(SplitError, match=f"{LEARNED} is not the file"):
+        deployed(tmp_path / "split")
+
+
+def test_a_folder_of_a_defense_that_learned_nothing_has_no_such_file(tmp_path):
+    halves = split(build("he_lenet", IMAGE, 10), "conv1", IMAGE)
+    noise = {"name": "gaussian-noise", "sigma": 0.5}
+    folder.save(tmp_path / "split", halves, model="he_lenet", classes=10, defense=noise, data=None, learned={})
+    assert not (tmp_path / "split" / LEARNED).exists()
+    assert isinstance(deployed(tmp_path / "split"), GaussianNoise)
+
+
+class Narrow(Defense):
+    """Changes the structure."""
+
+    def surgery(self, split):
+        from cutlayer.models.split import graft
+
+        channels = split.smashed.shape[0]
+        return graft(split, "narrow", to_head=nn.Conv2d(channels, 2, 1), to_tail=nn.Conv2d(2, channels, 1))
+
+
+def test_a_folder_loads_into_the_structure_that_its_defense_made(tmp_path, monkeypatch):
+    monkeypatch.setattr("cutlayer.models.folder.defense_from", lambda description: Narrow())
+    halves = Narrow().surgery(split(build("he_lenet", IMAGE, 10), "conv1", IMAGE))
+    folder.save(tmp_path / "split", halves, model="he_lenet", classes=10, defense={"name": "narrow"}, data=None)
+    _, loaded = folder.load(tmp_path / "split")
+    images = torch.rand(2, *IMAGE.shape)
+    assert loaded.smashed == halves.smashed
+    torch.testing.assert_close(loaded.tail(loaded.head(images)), halves.tail(halves.head(images)))
