@@ -210,6 +210,7 @@ def run(
     set: Annotated[UseAppendAction[list[str]], arg(metavar="KEY=VALUE")] = [],  # noqa: B006
     out: Path = Path("runs"),
     resume: bool = True,
+    part: str = "1/1",
     data_root: Path | None = None,
 ) -> None:
     """Run every experiment of a plan: train, split, serve, measure, attack. Finished ones are not run again.
@@ -219,6 +220,7 @@ def run(
         set: Change one value, such as defense.sigma=0.5 or training.epochs=1; may be given several times.
         out: Where records go.
         resume: Keep what an interrupted run had finished; --no-resume begins anew.
+        part: Which share of the experiments, so that several processes or machines divide a plan: 1/2 and 2/2.
         data_root: Where data sets that are not embedded lie; CUTLAYER_DATA or ./data when left out.
     """
     from cutlayer.experiment import plan
@@ -226,7 +228,8 @@ def run(
     from cutlayer.report.table import text
 
     settings = dict(_setting(one) for one in set)
-    results = run_all(plan.load(experiments, settings), out, resume=resume, data_root=data_root, say=_say)
+    planned = plan.share(plan.load(experiments, settings), part)
+    results = run_all(planned, out, resume=resume, data_root=data_root, say=_say)
     print(text(results))
 
 

@@ -12,12 +12,21 @@ Options = dict[str, Any]
 
 @dataclass(frozen=True)
 class Training:
-    """How the victim's model is trained before it is cut."""
+    """How the victim's model is trained before it is cut.
+
+    Attributes:
+        epochs: Passes over the training images.
+        lr: The greatest learning rate of the cycle.
+        batch: Images in a step.
+        flip: Mirror half of the images left to right.
+        images: The first so many training images, for the model and for its defense; 0 for all.
+    """
 
     epochs: int = 4
     lr: float = 2e-3
     batch: int = 64
     flip: bool = False
+    images: int = 0
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ A plan names data, model, cuts, defenses, deployments and attacks; every combina
 """
 
 import itertools
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -72,6 +73,18 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
         one = Experiment(table["data"], table["model"], cut, seed=seed, defense=defense, **about, **common)
         experiments[one.id] = one
     return list(experiments.values())
+
+
+def share(experiments: list[Experiment], part: str) -> list[Experiment]:
+    """Every Nth experiment from the Kth on, for ``K/N``.
+
+    Raises:
+        ConfigError: It is not of this form, or K is not among 1 to N.
+    """
+    match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", part)
+    if match is None or int(match[1]) > int(match[2]):
+        raise ConfigError(f"--part must be such as 1/2 or 2/2, not {part!r}.")
+    return experiments[int(match[1]) - 1 :: int(match[2])]
 
 
 def _deployments(entries: list[Options]) -> Iterator[Deployment]:

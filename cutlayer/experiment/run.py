@@ -57,10 +57,12 @@ def check(experiment: Experiment, data: Splits) -> None:
         SplitError: The model has no such cut.
     """
     setup = experiment.measure
-    for part, wanted in (("test", setup.count), ("private", setup.private)):
+    training = experiment.training.images or len(data.train)
+    for part, wanted in (("test", setup.count), ("private", setup.private), ("train", training)):
         present = len(getattr(data, part))
         if not 0 < wanted <= present:
-            raise ConfigError(f"{data.name} has {present} {part} images, not {wanted}; change [measure].")
+            section = "training" if part == "train" else "measure"
+            raise ConfigError(f"{data.name} has {present} {part} images, not {wanted}; change [{section}].")
     victim.check_cut(experiment, data)
 
 
@@ -69,7 +71,7 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
 
     Every part leaves its product under `runs/<id>/`, complete or not at all; a later call takes up what is there.
     """
-    say, seconds = _stamped(say), {"begin": time.perf_counter()}
+    say, seconds, data = _stamped(say), {"begin": time.perf_counter()}, victim.shown(experiment, data)
     folder = runs / experiment.id
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "experiment.toml").write_text(records.toml(experiment))

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -32,19 +32,32 @@ def check_cut(experiment: Experiment, data: Splits) -> None:
     find_cut(cuts(build(experiment, data), data.input), experiment.cut)
 
 
+def shown(experiment: Experiment, data: Splits) -> Splits:
+    """The data, with no more training images than the experiment allows."""
+    wanted = experiment.training.images
+    return replace(data, train=data.train.take(wanted)) if wanted else data
+
+
 def train(experiment: Experiment, data: Splits, say: Say) -> fx.GraphModule:
     """A model trained as the experiment says."""
-    model = build(experiment, data)
+    model, how = build(experiment, data), experiment.training
     say(f"training {experiment.model} on {len(data.train):,} {data.name} images")
     training.train(
-        model, data.train, seed=experiment.seed, progress=lambda epoch: say(f"  {epoch}"), **asdict(experiment.training)
+        model,
+        data.train,
+        seed=experiment.seed,
+        progress=lambda epoch: say(f"  {epoch}"),
+        epochs=how.epochs,
+        lr=how.lr,
+        batch=how.batch,
+        flip=how.flip,
     )
     return model
 
 
 def trained(experiment: Experiment, data: Splits, runs: Path, say: Say) -> fx.GraphModule:
     """The trained model, from `runs/models/` where an equal one was trained before."""
-    what = [experiment.data, experiment.model, experiment.seed, asdict(experiment.training), len(data.train)]
+    what = [experiment.data, experiment.model, experiment.seed, asdict(experiment.training)]
     key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
     path = runs / "models" / f"{key}.safetensors"
     if path.exists():

@@ -132,3 +132,13 @@ def test_a_defense_may_be_followed_by_another_one(tmp_path):
     assert back.id == experiments[0].id
     with pytest.raises(ConfigError, match="no option 'sigmma'"):
         loaded(tmp_path, text + 'then = {name = "gaussian-noise", sigmma = 0.1}\n')
+
+
+def test_shares_are_disjoint_and_make_the_whole(tmp_path):
+    experiments = loaded(tmp_path, BASE)
+    shares = [plan.share(experiments, f"{k}/5") for k in range(1, 6)]
+    assert sorted(e.id for one in shares for e in one) == sorted(e.id for e in experiments)
+    assert plan.share(experiments, "1/1") == experiments
+    for wrong in ("0/2", "3/2", "1", "a/b", "1/0", "-1/2"):
+        with pytest.raises(ConfigError, match="--part must be such as"):
+            plan.share(experiments, wrong)

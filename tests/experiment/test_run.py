@@ -9,8 +9,9 @@ import numpy as np
 import psutil
 import pytest
 
+from cutlayer.data.load import load
 from cutlayer.errors import ConfigError, SplitError
-from cutlayer.experiment import plan
+from cutlayer.experiment import plan, victim
 from cutlayer.experiment.run import run_all
 from cutlayer.trace import STAGES
 
@@ -144,6 +145,7 @@ def test_a_finished_experiment_is_not_run_again(runs):
     [
         ({"measure.private": "100000"}, ConfigError),
         ({"measure.count": "0"}, ConfigError),
+        ({"training.images": "100000"}, ConfigError),
         ({"cut": "layer1.9"}, SplitError),
     ],
 )
@@ -175,3 +177,11 @@ def test_killed_at_any_stage_it_resumes_and_leaves_no_server_behind(tmp_path):
     assert {r["attack"] for r in json.loads(result.read_text())["privacy"]} >= {"mean-image", "nearest", "ridge"}
     left = [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])]
     assert psutil.wait_procs(left, timeout=10)[1] == []
+
+
+def test_model_and_defense_see_no_more_training_images_than_allowed(runs):
+    (experiment, *_) = plan.load(runs[1], {"training.images": "100"})
+    data = load("digits", None, 0)
+    assert len(victim.shown(experiment, data).train) == 100
+    assert victim.shown(experiment, data).auxiliary is data.auxiliary
+    assert victim.shown(plan.load(runs[1])[0], data) is data
