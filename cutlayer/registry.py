@@ -169,10 +169,15 @@ DEFENSES = Registry(
         "none": "defenses.base:Defense",
         "gaussian-noise": "defenses.gaussian_noise:GaussianNoise",
         "laplace-noise": "defenses.laplace_noise:LaplaceNoise",
+        "local-dp": "defenses.local_dp:LocalDP",
+        "dropout": "defenses.dropout:Dropout",
+        "top-k": "defenses.top_k:TopK",
+        "quantize": "defenses.quantize:Quantize",
         "ressfl": "defenses.ressfl:ResSFL",
         "adversarial": "defenses.adversarial:Adversarial",
         "nopeek": "defenses.nopeek:NoPeek",
         "bido": "defenses.bido:BiDO",
+        "cem": "defenses.cem:Cem",
         "mid": "defenses.mid:Mid",
     },
 )
@@ -180,6 +185,7 @@ DEFENSES = Registry(
 ATTACKS = Registry(
     "attack",
     {
+        "generator": "attacks.generator:Generator",
         "mean-image": "attacks.mean_image:MeanImage",
         "nearest": "attacks.nearest:Nearest",
         "ridge": "attacks.ridge:Ridge",

@@ -7,9 +7,8 @@ Threat model: an honest-but-curious server that knows `sigma`, and may see sever
 ``k`` of them carries noise of ``sigma / sqrt(k)`` only.
 
 Differs from the paper:
-    - The noise is drawn anew for each release, and nothing is done to bound the smashed data, so that no guarantee of
-      differential privacy follows.
-    - Optionally the tail is trained behind the noise (`noise_aware_epochs`).
+    - Optionally the tail is trained behind the noise (`noise_aware_epochs`), and the smashed data is bounded (`bound`;
+      see `defenses.additive`). No guarantee of differential privacy is claimed: see `defenses.local_dp`.
 """
 
 import numpy as np
@@ -23,12 +22,18 @@ class GaussianNoise(AdditiveNoise):
 
     Args:
         sigma: Standard deviation, in the unit of the smashed data.
-        noise_aware_epochs: Epochs for which the tail is trained behind the noise, before deployment.
+        noise_aware_epochs: Epochs for which the tail is trained behind the noise, before deployment; and the head too
+            where it is bounded.
+        bound: ``none``, or ``tanh``, ``sigmoid`` or ``clip``: keep what the head gives within [-1, 1], [0, 1] or
+            [-1, 1], so that it cannot out-scale the noise.
     """
 
-    def __init__(self, sigma: float, noise_aware_epochs: int = 0) -> None:
+    knob = "sigma"
+    unit_variance = 1.0
+
+    def __init__(self, sigma: float, noise_aware_epochs: int = 0, bound: str = "none") -> None:
         self.sigma = sigma
-        super().__init__(noise_aware_epochs)
+        super().__init__(noise_aware_epochs, bound)
 
     @property
     def strength(self) -> float:

@@ -7,8 +7,11 @@ Threat model: an honest-but-curious server that knows `scale`, and may see sever
 ``k`` of them carries noise that is smaller by ``sqrt(k)``.
 
 Differs from the paper:
-    - The smashed data is not bounded by tanh, so that no guarantee of differential privacy follows.
-    - The head is trained without noise; optionally the tail is then trained behind it (`noise_aware_epochs`).
+    - The smashed data is bounded by tanh only where `bound` says so, and after division by a fixed scale (see
+      `defenses.additive`); theirs is the output of a fully connected layer.
+    - The model is trained without noise first, and then behind it for `noise_aware_epochs`: the tail alone, or head and
+      tail where the head is bounded. Theirs is trained behind it from the start.
+    - No guarantee of differential privacy is claimed, which would be of each element alone: see `defenses.local_dp`.
     - The attacker sees the noisy release and nothing else; their scripts trained and scored him on the clean one.
 """
 
@@ -24,12 +27,18 @@ class LaplaceNoise(AdditiveNoise):
     Args:
         scale: ``b`` of the density ``exp(-|n| / b) / 2b``, in the unit of the smashed data; the standard deviation is
             ``sqrt(2) b``.
-        noise_aware_epochs: Epochs for which the tail is trained behind the noise, before deployment.
+        noise_aware_epochs: Epochs for which the tail is trained behind the noise, before deployment; and the head too
+            where it is bounded.
+        bound: ``none``, or ``tanh``, ``sigmoid`` or ``clip``: keep what the head gives within [-1, 1], [0, 1] or
+            [-1, 1], so that it cannot out-scale the noise.
     """
 
-    def __init__(self, scale: float, noise_aware_epochs: int = 0) -> None:
+    knob = "scale"
+    unit_variance = 2.0
+
+    def __init__(self, scale: float, noise_aware_epochs: int = 0, bound: str = "none") -> None:
         self.scale = scale
-        super().__init__(noise_aware_epochs)
+        super().__init__(noise_aware_epochs, bound)
 
     @property
     def strength(self) -> float:

@@ -6,6 +6,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
+from cutlayer.models.bounds import Clip
 from cutlayer.models.normalize import Normalize
 
 Range = tuple[float | None, float | None]
@@ -15,6 +16,7 @@ UNKNOWN: Range = (None, None)
 # Least values rounded away from zero, so that the last bit of a kernel cannot undercut them.
 _BOUNDED: dict[object, Range] = {
     Normalize: (-1.0, 1.0),
+    Clip: (-1.0, 1.0),
     nn.ReLU: (0.0, None),
     nn.ReLU6: (0.0, 6.0),
     nn.Hardswish: (-0.376, None),

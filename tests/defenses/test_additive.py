@@ -90,7 +90,7 @@ def test_an_impossible_option_is_refused(kind, options):
 def test_the_registry_makes_them_and_checks_types(name, option):
     noise = DEFENSES.make(name, **{option: 0.25}, noise_aware_epochs=2)
     assert noise.random
-    assert repr(noise).endswith(f"({option}=0.25, noise_aware_epochs=2)")
+    assert repr(noise).endswith(f"({option}=0.25, noise_aware_epochs=2, bound='none')")
     with pytest.raises(ConfigError, match="must be of type float"):
         DEFENSES.make(name, **{option: "loud"})
 

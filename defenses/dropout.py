@@ -1,0 +1,63 @@
+"""Dropout on what leaves the device: each element is withheld with a fixed probability, anew for each release.
+
+Z. He, T. Zhang, R. B. Lee, "Attacking and Protecting Data Privacy in Edge-Cloud Collaborative Inference Systems", IEEE
+Internet of Things Journal, 2020, eq. 6: ``v' = v * M``, ``M ~ Bernoulli(1 - rate)``. Nothing is rescaled, as in theirs.
+
+Threat model: an honest-but-curious server that knows `rate`, trains on what arrives, and may see several releases of
+one input: each element is in one of k releases at least with probability ``1 - rate^k``.
+
+Differs from the paper:
+    - Optionally the tail is trained behind the mask (`epochs`).
+    - The attacker learns from masked data; theirs takes what he receives for unmasked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from array_api_compat import array_namespace, device
+
+from cutlayer.errors import ConfigError
+from defenses.aware import adapt
+from defenses.base import Defense
+
+if TYPE_CHECKING:
+    from cutlayer.data.splits import Splits
+    from cutlayer.models.split import SplitModel
+
+
+class Dropout(Defense):
+    """Set each element of every release to 0 with probability `rate`.
+
+    Args:
+        rate: In [0, 1].
+        epochs: Passes over the training data for which the tail gets used to it.
+    """
+
+    knob = "rate"
+
+    def __init__(self, rate: float, epochs: int = 0) -> None:
+        self.rate = rate
+        self.epochs = epochs
+        if not 0 <= rate <= 1 or epochs < 0:
+            raise ConfigError(f"{self!r}: rate must be between 0 and 1, and epochs 0 or more.")
+
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        """Unless nothing is withheld, or everything."""
+        return 0 < self.rate < 1
+
+    def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
+        """Let a copy of the tail get used to the mask, behind the head as it is."""
+        if self.rate == 0:
+            return split
+        return adapt(split, self.protect, data, epochs=self.epochs, seed=seed)
+
+    def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
+        """Withhold; at rate 0 the input itself comes back."""
+        if self.rate == 0:
+            return smashed
+        xp = array_namespace(smashed)
+        sent = xp.asarray(rng.random(tuple(smashed.shape), np.float32) >= self.rate, device=device(smashed))
+        return xp.where(sent, smashed, xp.zeros_like(smashed))

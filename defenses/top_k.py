@@ -1,0 +1,64 @@
+"""Top-k: only the greatest activations of each sample leave the device, the others as 0.
+
+T. Hoefler, D. Mueller, W. Samek, "A Privacy Study of Sparse Collaborative Inference" (global top-k of each sample, 5 %
+kept); as a defense in Z. Li et al., "ResSFL", CVPR 2022, Table 4 (sparsity 0.5, 0.6, 0.7).
+
+Threat model: an honest-but-curious server that trains on what arrives. Positions alone tell it nearly as much as
+positions and values (the study's Table 2), so this is compression first; the codec `top-k` saves the bytes.
+
+Differs from ResSFL's code: it is per sample and by magnitude, not over the whole batch by signed value. Optionally the
+tail is trained behind it (`epochs`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from cutlayer.errors import ConfigError
+from defenses.aware import adapt
+from defenses.base import Defense
+
+if TYPE_CHECKING:
+    from cutlayer.data.splits import Splits
+    from cutlayer.models.split import SplitModel
+
+
+class TopK(Defense):
+    """Keep the elements of each sample that are greatest by magnitude, as they are.
+
+    Args:
+        sparsity: Share of a sample's elements that becomes 0, in [0, 1); rounded down to a whole number of elements. Of
+            equals the first are kept.
+        epochs: Passes over the training data for which the tail gets used to it.
+    """
+
+    knob = "sparsity"
+
+    def __init__(self, sparsity: float = 0.95, epochs: int = 0) -> None:
+        self.sparsity = sparsity
+        self.epochs = epochs
+        if not 0 <= sparsity < 1 or epochs < 0:
+            raise ConfigError(f"{self!r}: sparsity must be at least 0 and less than 1, and epochs 0 or more.")
+
+    def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
+        """Let a copy of the tail get used to the zeros, behind the head as it is."""
+        if self.sparsity == 0:
+            return split
+        return adapt(split, self.protect, data, epochs=self.epochs, seed=seed)
+
+    def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
+        """Zero the smaller elements; at sparsity 0 the input itself comes back."""
+        xp = array_namespace(smashed)
+        flat = xp.reshape(smashed, (smashed.shape[0], -1))
+        zeros = int(self.sparsity * flat.shape[1] + 1e-6)  # 0.57 of 100 are 57, whatever floating point says
+        if zeros == 0:
+            return smashed
+        size = xp.abs(flat)
+        least = xp.sort(size, axis=1)[:, zeros : zeros + 1]
+        greater, equal = size > least, xp.astype(size == least, xp.int32)
+        room = flat.shape[1] - zeros - xp.sum(xp.astype(greater, xp.int32), axis=1, keepdims=True)
+        kept = greater | ((equal > 0) & (xp.cumulative_sum(equal, axis=1) <= room))
+        return xp.reshape(xp.where(kept, flat, xp.zeros_like(flat)), tuple(smashed.shape))

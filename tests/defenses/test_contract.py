@@ -1,0 +1,284 @@
+"""What every defense promises, checked over the whole registry."""
+
+import functools
+import json
+import math
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cutlayer.data.splits import Dataset, Splits
+from cutlayer.models import folder, zoo
+from cutlayer.models.split import SplitModel, copied, split
+from cutlayer.registry import DEFENSES
+from cutlayer.spec import image_spec
+from cutlayer.wire.codecs.packed import codec_named
+from defenses.base import Defense, deployed
+from defenses.gaussian_noise import GaussianNoise
+from edge.pipeline import Pipeline
+
+IMAGE, CLASSES = image_spec(1, 16, 16), 3
+
+
+class Row(NamedTuple):
+    """One defense at options at which it is quick.
+
+    Attributes:
+        off: Options that, beside the knob at 0, make it the undefended model.
+        alone: Whether what is released of a sample depends on that sample alone, not on its batch.
+        light: Whether the device needs no torch for it.
+        model: Of the victim, in `cutlayer.registry.MODELS`.
+        cut: Of the victim.
+    """
+
+    name: str
+    options: dict[str, Any] = {}  # noqa: RUF012
+    off: dict[str, Any] = {}  # noqa: RUF012
+    alone: bool = True
+    light: bool = True
+    model: str = "he_lenet"
+    cut: str = "ReLU1"
+
+    def __hash__(self) -> int:
+        """Of what it says, for dicts have none."""
+        return hash(repr(self))
+
+    def make(self) -> Defense:
+        return DEFENSES.make(self.name, **self.options)
+
+    def make_off(self) -> Defense:
+        knob = DEFENSES.load(self.name).knob
+        kind = DEFENSES.options(self.name)[knob].annotation if knob else None
+        zero = {knob: 0 if kind in (int, "int") else 0.0} if knob else {}
+        return DEFENSES.make(self.name, **{**self.options, **zero, **self.off})
+
+
+ROWS = [
+    Row("none"),
+    Row("gaussian-noise", {"sigma": 0.5}),
+    Row("gaussian-noise", {"sigma": 0.3, "bound": "sigmoid", "noise_aware_epochs": 1}),
+    Row("laplace-noise", {"scale": 0.5, "noise_aware_epochs": 1}),
+    Row("laplace-noise", {"scale": 0.3, "bound": "tanh"}),
+    Row("local-dp", {"noise": 0.1, "epochs": 1}),
+    Row("local-dp", {"noise": 0.1, "mechanism": "laplace", "clip": 3.0, "epochs": 0}),
+    Row("dropout", {"rate": 0.4, "epochs": 1}),
+    Row("top-k", {"sparsity": 0.8, "epochs": 1}),
+    Row("quantize", {"bits": 2, "epochs": 1}),
+    Row("quantize", {"bits": 1, "rounding": "stochastic"}),
+    Row("ressfl", {"bottleneck": "C4S2", "decoder": "conv_normN0C16", "epochs": 1}, off={"bottleneck": ""}),
+    Row("adversarial", {"decoder": "conv_normN0C16", "epochs": 1}),
+    Row("nopeek", {"weight": 2.0, "epochs": 1}),
+    Row("bido", {"epochs": 1}, off={"weight_y": 0.0}),
+    Row("cem", {"epochs": 1}, off={"sigma": 0.0}),
+    Row("mid", {"epochs": 1}),
+]
+each = pytest.mark.parametrize("row", ROWS, ids=lambda row: repr(row.make()))
+
+
+class Hardened(NamedTuple):
+    victim: SplitModel
+    defense: Defense
+    split: SplitModel
+
+
+@functools.cache
+def data() -> Splits:
+    """Smooth images of three shades."""
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.arange(96) % CLASSES
+    coarse = torch.rand(96, 1, 4, 4, generator=generator) * 0.5 + labels[:, None, None, None] * 0.2
+    images = functional.interpolate(coarse, IMAGE.shape[1:], mode="bilinear").contiguous().numpy()
+    part = Dataset(images, labels.numpy())
+    return Splits("made", ("dark", "gray", "bright"), part, part, part, part)
+
+
+@functools.cache
+def victim(model: str, cut: str) -> SplitModel:
+    return split(zoo.build(model, IMAGE, CLASSES, seed=3), cut, IMAGE)
+
+
+@functools.cache
+def hardened(row: Row) -> Hardened:
+    """Hardened once for all tests, which leave it as it is."""
+    defense, halves = row.make(), victim(row.model, row.cut)
+    return Hardened(halves, defense, defense.harden(halves, data(), seed=0))
+
+
+@functools.cache
+def clean(row: Row, n: int = 5) -> np.ndarray:
+    with torch.no_grad():
+        return hardened(row).split.head(torch.from_numpy(data().test.images[:n])).numpy()
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def weights(half: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in half.state_dict().items()}
+
+
+def assert_same_weights(one: SplitModel, other: SplitModel) -> None:
+    for a, b in ((one.head, other.head), (one.tail, other.tail)):
+        assert a.state_dict().keys() == b.state_dict().keys()
+        assert all(torch.equal(value, b.state_dict()[name]) for name, value in a.state_dict().items())
+
+
+def test_the_table_covers_the_registry():
+    assert {row.name for row in ROWS} == set(DEFENSES)
+
+
+@each
+def test_options_are_kept_under_their_names(row):
+    for option in DEFENSES.options(row.name):
+        assert f"{option}={getattr(row.make(), option)!r}" in repr(row.make())
+
+
+@each
+def test_strength_zero_is_the_undefended_model_bit_for_bit(row):
+    defense, halves = row.make_off(), victim(row.model, row.cut)
+    assert (row.name == "none") == (defense.knob == "")
+    assert defense.surgery(halves) is halves
+    assert defense.harden(halves, data(), seed=0) is halves
+    assert not defense.random
+    assert defense.learned == {}
+    for smashed in (clean(ROWS[0]), torch.from_numpy(clean(ROWS[0]))):
+        assert defense.protect(smashed, rng()) is smashed
+
+
+@each
+def test_hardening_leaves_the_victim_and_the_global_randomness_alone(row):
+    halves = copied(victim(row.model, row.cut))
+    before, state = copied(halves), torch.random.get_rng_state()
+    first, second = (row.make().harden(halves, data(), seed=0) for _ in range(2))
+    assert_same_weights(halves, before)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert_same_weights(first, second)
+    assert all(p.grad is None for half in (halves.head, halves.tail) for p in half.parameters())
+    for half in (halves.head, halves.tail, first.head, first.tail):
+        assert not any(module.training for module in half.modules())
+        assert all(value.device.type == "cpu" for value in half.state_dict().values())
+
+
+@each
+@pytest.mark.parametrize("n", [1, 5])
+def test_what_is_released_is_finite_and_as_announced_and_the_tail_takes_it(row, n):
+    _, defense, halves = hardened(row)
+    for smashed in (clean(row, n), torch.from_numpy(clean(row, n))):
+        kept = smashed.copy() if isinstance(smashed, np.ndarray) else smashed.clone()
+        released = defense.protect(smashed, rng())
+        assert type(released) is type(smashed)
+        assert tuple(released.shape) == (n, *halves.smashed.shape)
+        assert released.dtype == smashed.dtype
+        assert (kept == smashed).all(), "the head's output was changed in place"
+        logits = halves.tail(torch.as_tensor(released)).detach()
+        assert logits.shape == (n, CLASSES)
+        assert torch.isfinite(logits).all()
+
+
+@each
+def test_all_chance_comes_from_the_generator_and_is_admitted(row):
+    defense, smashed = hardened(row).defense, clean(row)
+    first, again, other = (defense.protect(smashed, rng(seed)) for seed in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert np.array_equal(first, other) != defense.random
+
+
+@each
+def test_the_attackers_copy_does_what_the_device_does(row):
+    defense, smashed = hardened(row).defense, clean(row)
+    on_device = defense.protect(smashed, rng())
+    at_attacker = defense.protect(torch.from_numpy(smashed), rng())
+    np.testing.assert_allclose(on_device, at_attacker.detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+@each
+def test_the_attackers_gradients_are_finite(row):
+    smashed = torch.from_numpy(clean(row)).requires_grad_()
+    released = hardened(row).defense.protect(smashed, rng())
+    if released.requires_grad:
+        (gradient,) = torch.autograd.grad(released.square().sum(), smashed)
+        assert torch.isfinite(gradient).all()
+
+
+@each
+def test_a_sample_is_protected_alike_in_any_batch(row):
+    defense, smashed = hardened(row).defense, clean(row)
+    if row.alone and not defense.random:
+        apart = [defense.protect(smashed[i : i + 1], rng()) for i in range(len(smashed))]
+        assert np.array_equal(defense.protect(smashed, rng()), np.concatenate(apart))
+
+
+@each
+def test_composes_with_noise_and_codecs(row):
+    _, defense, halves = hardened(row)
+    noisy = defense.then(GaussianNoise(0.1))
+    assert noisy.random
+
+    def head(images):
+        with torch.no_grad():
+            return halves.head(torch.from_numpy(images)).numpy()
+
+    for codec in ("raw", "int8+zstd"):
+        arrived = Pipeline(head, noisy, codec_named(codec)).wire(data().test.images[:2], rng())
+        assert arrived.shape == (2, *halves.smashed.shape)
+        assert np.isfinite(arrived).all()
+
+
+@each
+def test_facts_are_finite_numbers_or_words(row):
+    facts = hardened(row).defense.facts(clean(row))
+    assert all(isinstance(v, str) or math.isfinite(v) for v in facts.values()), facts
+    json.dumps(facts)
+
+
+@each
+def test_a_split_folder_brings_back_what_was_hardened(row, tmp_path):
+    halves, defense, split_ = hardened(row)
+    if defense.surgery(halves) is halves:
+        # The same layers as undefended, whose folders have tests of their own; an export takes seconds.
+        for half, other in ((halves.head, split_.head), (halves.tail, split_.tail)):
+            assert [(k, v.shape) for k, v in half.state_dict().items()] == [
+                (k, v.shape) for k, v in other.state_dict().items()
+            ]
+        again = row.make()
+        again.deploy(defense.learned, tmp_path)
+    else:
+        said = {"name": row.name, **row.options}
+        about = {"model": row.model, "classes": CLASSES, "defense": said, "data": None, "learned": defense.learned}
+        folder.save(tmp_path / "split", split_, **about)
+        _, loaded = folder.load(tmp_path / "split")
+        assert_same_weights(loaded, split_)
+        assert loaded.smashed == split_.smashed
+        again = deployed(tmp_path / "split")
+    assert np.array_equal(again.protect(clean(row), rng()), defense.protect(clean(row), rng()))
+
+
+def test_the_device_needs_no_torch_for_the_light_ones(tmp_path):
+    light = [row for row in ROWS if row.light]
+    arrays = {f"{i}.learned.{k}": v for i, row in enumerate(light) for k, v in hardened(row).defense.learned.items()}
+    np.savez(tmp_path / "given.npz", **arrays, **{f"{i}.smashed": clean(row) for i, row in enumerate(light)})
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import json, numpy as np\n"
+        "from pathlib import Path\n"
+        "from cutlayer.registry import DEFENSES\n"
+        "given = dict(np.load(sys.argv[1] + '/given.npz'))\n"
+        "for i, (name, options) in enumerate(json.loads(sys.argv[2])):\n"
+        "    defense, start = DEFENSES.make(name, **options), f'{i}.learned.'\n"
+        "    learned = {k.removeprefix(start): v for k, v in given.items() if k.startswith(start)}\n"
+        "    defense.deploy(learned, Path(sys.argv[1]))\n"
+        "    given[f'{i}.released'] = defense.protect(given[f'{i}.smashed'], np.random.default_rng(0))\n"
+        "np.savez(sys.argv[1] + '/released.npz', **{k: v for k, v in given.items() if 'released' in k})\n"
+    )
+    said = json.dumps([(row.name, row.options) for row in light])
+    subprocess.run([sys.executable, "-c", code, str(tmp_path), said], check=True, timeout=60)
+    with np.load(tmp_path / "released.npz") as released:
+        for i, row in enumerate(light):
+            assert np.array_equal(released[f"{i}.released"], hardened(row).defense.protect(clean(row), rng())), row
