@@ -173,6 +173,7 @@ DEFENSES = Registry(
         "dropout": "defenses.dropout:Dropout",
         "top-k": "defenses.top_k:TopK",
         "quantize": "defenses.quantize:Quantize",
+        "shredder": "defenses.shredder:Shredder",
         "ressfl": "defenses.ressfl:ResSFL",
         "adversarial": "defenses.adversarial:Adversarial",
         "nopeek": "defenses.nopeek:NoPeek",

@@ -71,6 +71,7 @@ ROWS = [
     Row("top-k", {"sparsity": 0.8, "epochs": 1}),
     Row("quantize", {"bits": 2, "epochs": 1}),
     Row("quantize", {"bits": 1, "rounding": "stochastic"}),
+    Row("shredder", {"scale": 0.5, "n_noises": 3, "epochs": 1}),
     Row("ressfl", {"bottleneck": "C4S2", "decoder": "conv_normN0C16", "epochs": 1}, off={"bottleneck": ""}),
     Row("adversarial", {"decoder": "conv_normN0C16", "epochs": 1}),
     Row("nopeek", {"weight": 2.0, "epochs": 1}),

@@ -1,0 +1,155 @@
+"""Shredder: a collection of noise tensors, learned so that the model as it is stays accurate behind them.
+
+F. Mireshghallah, M. Taram, P. Ramrakhyani, A. Jalali, D. Tullsen, H. Esmaeilzadeh, "Shredder: Learning Noise
+Distributions to Protect Inference Privacy", ASPLOS 2020, https://arxiv.org/abs/1905.11814. Each tensor n of the
+collection starts as Laplace(0, scale) noise and minimizes, all weights frozen,
+
+    cross-entropy(tail(head(x) + n)) - weight * mean |n|
+
+Of what was learned the order of the elements is kept, with the Laplace distribution that fits them. A release draws
+a member of the collection, as many fresh numbers from its distribution, and hands them out in its order.
+
+Threat model: an honest-but-curious server that knows the collection. Fresh numbers in a fixed order differ little from
+draw to draw, so what it must undo is close to one of `n_noises` constant offsets: it can guess the member and subtract.
+
+Differs from the paper:
+    - The tensors learn side by side in one training, each image behind a member drawn for it, not in about 1,000
+      trainings of which those with good accuracy are kept.
+    - The term that keeps noise large is a mean over elements, so that a weight means the same at any cut.
+    - Additive noise alone: no multiplicative tensor, nor the self-supervision of the authors' second version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from array_api_compat import array_namespace, device
+from numpy.typing import NDArray
+
+from cutlayer.errors import ConfigError
+from defenses.aware import snr_db
+from defenses.base import Defense
+
+if TYPE_CHECKING:
+    from cutlayer.data.splits import Splits
+    from cutlayer.models.split import SplitModel
+
+
+class Shredder(Defense):
+    """Add noise from a learned collection; neither half of the model changes.
+
+    Args:
+        scale: Of the Laplacian noise that the tensors start as, in the unit of the smashed data.
+        weight: Of the term that makes noise larger.
+        n_noises: Tensors in the collection.
+        epochs: Passes over the training data in which they learn.
+        lr: Of the noise, in the unit of the smashed data for each step.
+    """
+
+    knob = "scale"
+
+    def __init__(
+        self, scale: float, weight: float = 0.01, n_noises: int = 16, epochs: int = 4, lr: float = 1e-2
+    ) -> None:
+        self.scale = scale
+        self.weight = weight
+        self.n_noises = n_noises
+        self.epochs = epochs
+        self.lr = lr
+        if scale < 0 or weight < 0 or n_noises < 1 or epochs < 0 or lr <= 0:
+            raise ConfigError(f"{self!r}: scale, weight and epochs must be 0 or more, n_noises and lr more than 0.")
+        self._learned: dict[str, NDArray[Any]] = {}
+
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        """Except at scale 0."""
+        return self.scale > 0
+
+    def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
+        """Learn the collection; the split comes back as it is."""
+        if self.random:
+            self._learned = _fitted(self._learn(split, data, seed))
+        return split
+
+    def _learn(self, split: SplitModel, data: Splits, seed: int) -> NDArray[np.float32]:
+        """The collection, ``(n_noises, *smashed.shape)``."""
+        import torch
+        from torch import Tensor, nn
+        from torch.nn.functional import cross_entropy
+
+        from cutlayer.compute import pick_device, placed
+        from cutlayer.models.split import copied
+        from cutlayer.training import optimize
+
+        fastest, frozen = pick_device(), copied(split)
+        head, tail = frozen.head.requires_grad_(False), frozen.tail.requires_grad_(False)
+        start = np.random.default_rng(seed).laplace(0, self.scale, (self.n_noises, *split.smashed.shape))
+        collection = nn.ParameterList([torch.from_numpy(start.astype(np.float32))])
+
+        def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+            noise = collection[0]
+            drawn = torch.from_numpy(rng.integers(self.n_noises, size=len(images))).to(images.device)
+            logits = tail(head(images).float() + noise[drawn])
+            total: Tensor = cross_entropy(logits.float(), labels) - self.weight * noise.abs().mean()
+            return total
+
+        with placed(fastest, head, tail):
+            optimize(
+                [collection],
+                data.train,
+                loss,
+                epochs=self.epochs,
+                seed=seed,
+                lr=self.lr,
+                weight_decay=0,
+                device=fastest,
+            )
+        learned: NDArray[np.float32] = collection[0].detach().numpy()
+        return learned
+
+    @property
+    def learned(self) -> dict[str, NDArray[Any]]:
+        """Of each member: the `order` of its elements, and the `location` and `scale` of its distribution."""
+        return self._learned
+
+    def deploy(self, learned: Mapping[str, NDArray[Any]], folder: Path) -> None:
+        """Take up the collection."""
+        self._learned = dict(learned)
+
+    def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
+        """Add noise of a member drawn for each sample; at scale 0 the input itself comes back."""
+        if not self.random:
+            return smashed
+        xp = array_namespace(smashed)
+        noise = self._draw(len(smashed), rng).reshape(tuple(smashed.shape))
+        return smashed + xp.asarray(noise, dtype=smashed.dtype, device=device(smashed))
+
+    def _draw(self, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        """``(n, D)``."""
+        if not self._learned:
+            raise ConfigError(f"{self!r} has learned nothing yet; harden a model with it, or deploy it.")
+        order, location, scale = (self._learned[key] for key in ("order", "location", "scale"))
+        member = rng.integers(len(order), size=n)
+        shape = (n, order.shape[1])
+        draws = rng.standard_exponential(shape, np.float32) - rng.standard_exponential(shape, np.float32)
+        draws = np.sort(draws, axis=1) * scale[member, None] + location[member, None]
+        noise: NDArray[np.float32] = np.empty_like(draws)
+        np.put_along_axis(noise, order[member].astype(np.intp), draws, axis=1)
+        return noise
+
+    def facts(self, smashed: NDArray[np.float32]) -> dict[str, float | str]:
+        """The signal-to-noise ratio of one release, in dB."""
+        if not self.random:
+            return {}
+        return snr_db(smashed, float(self._draw(200, np.random.default_rng(0)).var(axis=0, dtype=np.float64).mean()))
+
+
+def _fitted(collection: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    """Order and Laplace distribution of each member, by maximum likelihood: median and mean distance from it."""
+    flat = collection.reshape(len(collection), -1)
+    location = np.median(flat, axis=1).astype(np.float32)
+    scale = np.abs(flat - location[:, None]).mean(axis=1)
+    return {"order": np.argsort(flat, axis=1).astype(np.int32), "location": location, "scale": scale}
