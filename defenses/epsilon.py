@@ -10,25 +10,25 @@ import math
 def gaussian_epsilon(noise: float, delta: float) -> float:
     """The least epsilon at which Gaussian noise of `noise` times the L2 sensitivity is (epsilon, delta)-DP.
 
-    Theorem 8, solved by bisection, with m = 1 / noise:
-    ``delta = Phi(m / 2 - epsilon / m) - exp(epsilon) Phi(-m / 2 - epsilon / m)``.
+    Theorem 8: ``delta = Phi(m / 2 - epsilon / m) - exp(epsilon) Phi(-m / 2 - epsilon / m)`` with m = 1 / noise. It is
+    solved by bisection for ``t = epsilon / m - m / 2``, in which the second term is ``exp(-t^2 / 2) _tail(m + t)``: no
+    factor of it overflows, however weak the noise is.
     """
     m = 1 / noise
 
-    def exceeds(epsilon: float) -> bool:
-        second = epsilon + _log_phi(-m / 2 - epsilon / m)
-        return math.exp(_log_phi(m / 2 - epsilon / m)) - math.exp(second) > delta
+    def exceeds(t: float) -> bool:
+        return math.erfc(t / math.sqrt(2)) / 2 - math.exp(-t * t / 2) * _tail(m + t) > delta
 
     # At `high` the first term alone is at most delta, by the bound Phi(-t) <= exp(-t^2 / 2).
-    low, high = 0.0, m * m / 2 + m * math.sqrt(2 * math.log(1 / delta))
+    low, high = -m / 2, math.sqrt(2 * math.log(1 / delta))
     for _ in range(200):
         middle = (low + high) / 2
         low, high = (middle, high) if exceeds(middle) else (low, middle)
-    return high
+    return m * (high + m / 2)
 
 
-def _log_phi(x: float) -> float:
-    """Logarithm of the normal distribution function; where that is tiny, by its asymptotic series."""
-    if x > -30:
-        return math.log(math.erfc(-x / math.sqrt(2)) / 2)
-    return -x * x / 2 - math.log(-x * math.sqrt(2 * math.pi)) + math.log1p(-1 / x**2 + 3 / x**4)
+def _tail(a: float) -> float:
+    """``exp(a^2 / 2) Phi(-a)`` for a > 0; where a is large by its asymptotic series."""
+    if a < 25:
+        return math.exp(a * a / 2) * math.erfc(a / math.sqrt(2)) / 2
+    return (1 - 1 / a**2 + 3 / a**4) / (a * math.sqrt(2 * math.pi))

@@ -108,8 +108,7 @@ class LocalDP(Defense):
             return smashed
         xp, clip = array_namespace(smashed), self._bound()
         norms = self._norms(smashed)
-        # Not over the norm itself, whose gradient at 0 is not a number.
-        factors = xp.where(norms > clip, clip / xp.where(norms > clip, norms, clip), xp.ones_like(norms))
+        factors = clip / xp.where(norms > clip, norms, xp.full_like(norms, clip))
         clipped = smashed * xp.reshape(factors, (-1, *[1] * (smashed.ndim - 1)))
         return MECHANISMS[self.mechanism](self.noise * 2 * clip).protect(clipped, rng)
 
@@ -145,4 +144,4 @@ class LocalDP(Defense):
         flat = xp.reshape(smashed, (smashed.shape[0], -1))
         if NORMS[self.mechanism] == 1:
             return xp.sum(xp.abs(flat), axis=1)
-        return xp.sqrt(xp.sum(flat * flat, axis=1))
+        return xp.sqrt(xp.sum(flat * flat, axis=1) + 1e-24)  # at 0 the root has no gradient

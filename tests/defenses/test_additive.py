@@ -5,15 +5,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import ConfigError
-from cutlayer.models.split import split
 from cutlayer.registry import DEFENSES
-from cutlayer.spec import image_spec
+from defenses.aware import adapt, smashed_of
 from defenses.gaussian_noise import GaussianNoise
 from defenses.laplace_noise import LaplaceNoise
+from tests.defenses.victims import accuracy, shades, small_split
 
 NOISES = [GaussianNoise(0.5), LaplaceNoise(0.5)]
 each_noise = pytest.mark.parametrize("noise", NOISES, ids=repr)
@@ -95,23 +93,13 @@ def test_the_registry_makes_them_and_checks_types(name, option):
         DEFENSES.make(name, **{option: "loud"})
 
 
-def small_split_and_data():
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)).eval()
-    generator = rng()
-    labels = generator.integers(2, size=96)
-    images = (generator.random((96, 1, 8, 8)) * 0.5 + labels[:, None, None, None] * 0.4).astype(np.float32)
-    data = Dataset(images, labels)
-    return split(model, "2", image_spec(1, 8, 8)), Splits("made", ("dark", "bright"), data, data, data, data)
-
-
 def test_without_noise_aware_epochs_the_model_stays_as_it_is():
-    halves, data = small_split_and_data()
+    halves, data = small_split(), shades()
     assert GaussianNoise(0.5).harden(halves, data, 0) is halves
 
 
 def test_noise_aware_training_helps_the_tail_and_touches_nothing_else():
-    halves, data = small_split_and_data()
+    halves, data = small_split(), shades()
     head, tail = ({k: v.clone() for k, v in half.state_dict().items()} for half in (halves.head, halves.tail))
     noise = GaussianNoise(0.2, noise_aware_epochs=30)
     hardened = noise.harden(halves, data, 0)
@@ -121,10 +109,62 @@ def test_noise_aware_training_helps_the_tail_and_touches_nothing_else():
     assert hardened.head is halves.head
     assert not any(module.training for half in (hardened.head, hardened.tail) for module in half.modules())
 
-    smashed = noise.protect(halves.head(torch.from_numpy(data.test.images)).detach(), rng(5))
-    right = [(half.tail(smashed).argmax(1).numpy() == data.test.labels).mean() for half in (halves, hardened)]
+    right = [accuracy(one, noise.protect, data) for one in (halves, hardened)]
     assert right[1] > right[0]
     assert right[1] > 0.8
+
+
+LIMITS = {"tanh": (-1, 1), "sigmoid": (0, 1), "clip": (-1, 1)}
+
+
+@pytest.mark.parametrize("bound", LIMITS)
+def test_a_bounded_head_cannot_out_scale_the_noise(bound):
+    halves, data = small_split(), shades()
+    noise = GaussianNoise(0.5, noise_aware_epochs=20, bound=bound)
+    hardened = noise.harden(halves, data, 0)
+    low, high = LIMITS[bound]
+    assert (hardened.smashed.low, hardened.smashed.high) == (low, high)
+    smashed = hardened.head(1000 * torch.from_numpy(data.test.images)).detach()
+    assert low <= smashed.min() < smashed.max() <= high
+    assert not torch.equal(hardened.head.get_parameter("0.weight"), halves.head.get_parameter("0.weight"))
+    assert accuracy(hardened, noise.protect, data) > 0.8
+
+
+def test_an_unbounded_head_does_which_is_why_it_is_not_trained():
+    halves, data = small_split(), shades()
+    noise = GaussianNoise(2.0)
+    ratios = []
+    for one in (halves, adapt(halves, noise.protect, data, epochs=20, seed=0, head_too=True)):
+        ratios.append(noise.facts(smashed_of(one, data.test))["snr_db"])
+    assert ratios[1] > ratios[0] + 1
+
+
+@pytest.mark.parametrize("bound", LIMITS)
+def test_a_bound_starts_close_to_the_trained_model(bound):
+    halves, data = small_split(trained_epochs=10), shades()
+    hardened = GaussianNoise(1e-6, bound=bound).harden(halves, data, 0)
+    images = torch.from_numpy(data.test.images)
+    smashed, scale = halves.head(images), 1 / hardened.head.get_submodule("scale").factor
+    assert scale == pytest.approx(2 * smashed.square().mean().sqrt().item(), rel=1e-3)
+    undone = hardened.tail.get_submodule("scale")(hardened.head(images))
+    small = smashed < 0.3 * scale
+    torch.testing.assert_close(undone[small], smashed[small], rtol=0.1, atol=1e-5)
+    if bound == "clip":
+        torch.testing.assert_close(undone, smashed.clamp(max=scale), rtol=1e-5, atol=1e-6)
+    assert accuracy(hardened, lambda z, rng: z, data) > accuracy(halves, lambda z, rng: z, data) - 0.15
+
+
+def test_the_signal_to_noise_ratio_is_that_of_what_varies_from_input_to_input():
+    smashed = 100 + 2 * rng().standard_normal((20_000, 3)).astype(np.float32)
+    assert GaussianNoise(0.2).facts(smashed)["snr_db"] == pytest.approx(20, abs=0.1)
+    assert LaplaceNoise(0.2).facts(smashed)["snr_db"] == pytest.approx(20 - 10 * math.log10(2), abs=0.1)
+    assert GaussianNoise(0.0).facts(smashed) == {}
+    assert GaussianNoise(0.2).facts(smashed[:1]) == {}
+
+
+def test_an_unknown_bound_is_refused():
+    with pytest.raises(ConfigError, match="bound must be one of none, tanh"):
+        GaussianNoise(0.5, bound="relu")
 
 
 def test_the_device_needs_no_torch_for_them():
