@@ -18,6 +18,7 @@ from safetensors.torch import save as serialize
 from torch import nn
 
 from cutlayer.errors import CutlayerError, SplitError
+from cutlayer.models import widths
 from cutlayer.models.export import export_onnx
 from cutlayer.models.graph import reason
 from cutlayer.models.split import SplitModel
@@ -90,8 +91,10 @@ def load(folder: Path) -> tuple[Manifest, SplitModel]:
     try:
         model = build(manifest.model, manifest.input, manifest.classes)
         split: SplitModel = defense_from(manifest.defense).surgery(split_at(model, manifest.cut, manifest.input))
-        split.head.load_state_dict(load_file(folder / HEAD_WEIGHTS), strict=True)
-        split.tail.load_state_dict(load_file(folder / TAIL_WEIGHTS), strict=True)
+        head, tail = load_file(folder / HEAD_WEIGHTS), load_file(folder / TAIL_WEIGHTS)
+        split = widths.fit(split, head, tail)
+        split.head.load_state_dict(head, strict=True)
+        split.tail.load_state_dict(tail, strict=True)
     except (CutlayerError, RuntimeError, SafetensorError) as error:
         raise SplitError(f"{folder} does not fit this version's {manifest.model}: {reason(error)}") from error
     if split.smashed != manifest.smashed:

@@ -1,0 +1,37 @@
+"""A head as a chain of blocks, each with one convolution at least, for losses that look inside it."""
+
+import itertools
+
+from torch import fx, nn
+
+from cutlayer.models.graph import between, bottlenecks, ends, trace
+
+
+def blocks(head: nn.Module) -> fx.GraphModule:
+    """The head, giving what each of its blocks gives: a tuple of tensors whose last is the smashed data.
+
+    A block ends where all that follows depends on one tensor: after a convolution with its normalization, activation
+    and pooling, or after a residual sum. It shares the head's modules, so that training it trains the head.
+
+    Raises:
+        SplitError: torch.fx cannot trace the head.
+    """
+    traced = trace(head)
+    image, smashed = ends(traced.graph)
+    path = [image, *bottlenecks(image, smashed), smashed]
+    found: list[fx.Node] = []
+    weighted = False
+    for last, node in itertools.pairwise(path):
+        computes = any(_is_weighted(traced, part) for part in between(last, node))
+        if computes and weighted:
+            found.append(last)
+        weighted = weighted or computes
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    graph.graph_copy(traced.graph, copies)
+    graph.output(tuple(copies[node] for node in [*found, smashed]))
+    return fx.GraphModule(traced, graph, class_name="Blocks").eval()
+
+
+def _is_weighted(model: fx.GraphModule, node: fx.Node) -> bool:
+    return node.op == "call_module" and isinstance(model.get_submodule(str(node.target)), nn.Conv2d | nn.Linear)
