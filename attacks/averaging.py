@@ -1,10 +1,14 @@
 """Averaging: wait until the same input has been sent several times, and let fresh noise cancel itself.
 
 Over n independent releases the noise of the mean has 1/n of the variance, so no random defense is measured without it
-(in the language of differential privacy: composition). Threat model: that of the attack it wraps, and a device that
-releases one input more than once: a camera that sees the same scene, a request that is sent again.
+(in the language of differential privacy: composition). Of a defense that sets random values to zero the survivors are
+averaged: after n releases only a share of r^n of the values is still missing, and the others are exact.
+
+Threat model: that of the attack it wraps, and a device that releases one input more than once: a camera that sees the
+same scene, a request that is sent again.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,6 +17,8 @@ from torch import Tensor
 from attacks.base import Access, Attack, View
 from cutlayer.errors import ConfigError
 from cutlayer.registry import ATTACKS
+
+OVER = ("releases", "survivors")
 
 
 class Averaging(Attack):
@@ -24,16 +30,26 @@ class Averaging(Attack):
     Args:
         attack: Name of the attack to wrap.
         n_releases: Releases of each input, at least 1.
+        over: ``releases``, all of them, or ``survivors``, those in which the value is not zero.
         options: Options of the wrapped attack; None for its defaults.
     """
 
-    def __init__(self, attack: str = "ridge", n_releases: int = 16, options: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        attack: str = "ridge",
+        n_releases: int = 16,
+        over: str = "releases",
+        options: dict[str, Any] | None = None,
+    ) -> None:
         if n_releases < 1:
             raise ConfigError(f"averaging.n_releases must be at least 1, not {n_releases}.")
+        if over not in OVER:
+            raise ConfigError(f"averaging.over must be one of {', '.join(OVER)}, not {over!r}.")
         if attack == "averaging":
             raise ConfigError("averaging cannot wrap itself; raise n_releases instead.")
         self.attack = attack
         self.n_releases = n_releases
+        self.over = over
         self.options = options
         self._inner: Attack = ATTACKS.make(attack, **(options or {}))
 
@@ -46,14 +62,7 @@ class Averaging(Attack):
         """Fit the wrapped attack to means of releases."""
         query = view.query
         n = self.n_releases if view.random else 1
-
-        def mean(images: Tensor) -> Tensor:
-            total = query(images)
-            for _ in range(n - 1):
-                total = total + query(images)
-            return total / n
-
-        self._inner.fit(view.with_query(mean))
+        self._inner.fit(view.with_query(lambda images: self._mean(query(images) for _ in range(n))))
 
     def invert(self, smashed: Tensor) -> Tensor:
         """Invert a single release, as if it were a mean."""
@@ -61,4 +70,12 @@ class Averaging(Attack):
 
     def invert_releases(self, releases: Tensor) -> Tensor:
         """``(n_releases, N, *smashed.shape)`` -> ``(N, C, H, W)``."""
-        return self._inner.invert(torch.mean(releases, dim=0))
+        return self._inner.invert(self._mean(releases))
+
+    def _mean(self, releases: Iterable[Tensor]) -> Tensor:
+        """The mean of releases, each ``(N, *smashed.shape)``, of which only one is held at a time."""
+        total, count = torch.zeros(()), torch.zeros(())
+        for release in releases:
+            total = total.to(release) + release
+            count = count.to(release) + (release != 0 if self.over == "survivors" else 1)
+        return total / count.clamp(min=1)

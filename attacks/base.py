@@ -77,10 +77,10 @@ class View:
         """The device's defense, whose `protect` the attacker may run with draws of its own. White-box only."""
         return self._granted("defense", self._defense)
 
-    def with_query(self, query: Query) -> View:
-        """The same view with another oracle, made from this one's (to average releases, say)."""
+    def with_query(self, query: Query, smashed: TensorSpec | None = None) -> View:
+        """The same view with another oracle, made from this one's (to average releases, say), and what that gives."""
         _ = self.query
-        return replace(self, _query=query)
+        return replace(self, _query=query, smashed=smashed or self.smashed)
 
     def _granted(self, name: str, value: T | None) -> T:
         if value is None:

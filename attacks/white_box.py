@@ -19,11 +19,13 @@ Differs from the paper:
 - As in the authors' code and not their text, both terms are means and TV is that of squared differences. The first term
   is divided by the variance of the smashed data, so that one grid of weights serves all cuts.
 - Pixels are clipped to [0, 1] after every step, not once at the end; with a weight of 0 that alone is worth several dB.
+- The misfit can be rescaled against gradients that a defense has masked (`attacks.misfit`), and the search restarted.
 - Adam without AMSGrad and with an epsilon of 1e-8 (theirs: 1e-3); the start is gray in pixels.
 - bfloat16 where the processor is faster that way, for the first nine tenths of the steps.
 """
 
 import copy
+import functools
 import itertools
 from collections import Counter
 
@@ -33,12 +35,16 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from attacks.base import Access, Attack, View
+from attacks.misfit import MISFITS, NUDGE, difference, scaling
 from attacks.oracle import auxiliary_images, release
 from cutlayer.compute import autocast
+from cutlayer.errors import ConfigError
 from cutlayer.models.graph import trace
 
 CHUNK = 256
 """Images optimized together."""
+MEASURED = 256
+"""Auxiliary images from whose smashed data the scales of the misfit are taken."""
 EXACT_TAIL = 0.1
 """Share of the steps, the last ones, that are always float32."""
 BETAS, EPSILON = (0.9, 0.999), 1e-8
@@ -52,7 +58,9 @@ class WhiteBox(Attack):
         iterations: Adam steps.
         lr: Learning rates to rehearse, in pixel units.
         tv: Weights of total variation to rehearse.
+        misfit: Ways to rehearse of comparing smashed data; see `attacks.misfit`.
         rehearsal: Auxiliary images inverted with every setting to choose one; with a single setting none are.
+        restarts: Starts for each image: gray, then auxiliary images; the one that ends with the least loss is kept.
         expectation: Draws of a random defense at each step.
         bf16: Allow bfloat16 where the processor is faster that way.
     """
@@ -64,55 +72,82 @@ class WhiteBox(Attack):
         iterations: int = 1000,
         lr: tuple[float, ...] = (0.5, 0.1),
         tv: tuple[float, ...] = (0.0, 0.01, 0.1, 1.0),
+        misfit: tuple[str, ...] = ("plain",),
         rehearsal: int = 4,
+        restarts: int = 1,
         expectation: int = 1,
         bf16: bool = True,
     ) -> None:
+        if unknown := set(misfit) - set(MISFITS):
+            raise ConfigError(f"white-box.misfit must be of {', '.join(MISFITS)}, not {min(unknown)!r}.")
         self.iterations = iterations
         self.lr = tuple(lr)
         self.tv = tuple(tv)
+        self.misfit = tuple(misfit)
         self.rehearsal = rehearsal
+        self.restarts = restarts
         self.expectation = expectation
         self.bf16 = bf16
 
     def fit(self, view: View) -> None:
-        """Freeze a copy of the head; choose learning rate and weight of TV on the attacker's own images."""
+        """Freeze a copy of the head; choose a misfit, learning rate and weight of TV on the attacker's own images."""
         self._head = freeze(view.head).to(view.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._defense, self._random, self._device = view.defense, view.random, view.device
         self._rng = np.random.default_rng(view.seed)
-        self._shape = view.input.shape
-        images = auxiliary_images(view, self.rehearsal)
-        smashed = release(view.query, images, view.device)
-        self._scale = float(smashed.var().clamp(min=1e-12))
+        self._images = auxiliary_images(view, max(MEASURED, self.rehearsal, self.restarts)).to(view.device)
+        noise = torch.empty(self._images.shape).normal_(0, NUDGE, generator=torch.Generator().manual_seed(view.seed))
+        smashed, nudged = (release(view.query, self._images.cpu() + by, view.device) for by in (0, noise))
+        self._scaling = {kind: scaling(kind, smashed, nudged - smashed) for kind in self.misfit}
+        self._setting = self.misfit[0], self.lr[0], self.tv[0]
+        if len(self.misfit) * len(self.lr) * len(self.tv) > 1:
+            self._setting = self._rehearse(self._images[: self.rehearsal], smashed[: self.rehearsal])
+
+    def _rehearse(self, images: Tensor, smashed: Tensor) -> tuple[str, float, float]:
+        """The setting that comes nearest to images that the attacker knows."""
         grid = list(itertools.product(self.lr, self.tv))
-        self._setting = grid[0]
-        if len(grid) > 1:
-            each = torch.tensor(grid).repeat_interleave(len(images), dim=0)
-            found = self._search(smashed.repeat(len(grid), *[1] * (smashed.ndim - 1)), each[:, 0], each[:, 1])
-            errors = (found.reshape(len(grid), *images.shape) - images.to(found)).square().flatten(1).mean(dim=1)
-            self._setting = grid[int(errors.argmin())]
+        each = torch.tensor(grid).repeat_interleave(len(images), dim=0)
+        smashed = smashed.repeat(len(grid), *[1] * (smashed.ndim - 1))
+        errors = {}
+        for kind in self.misfit:
+            found = self._search(smashed, kind, each[:, 0], each[:, 1], 1)
+            error = (found.reshape(len(grid), *images.shape) - images).square().flatten(1).mean(dim=1)
+            errors |= {(kind, *setting): float(one) for setting, one in zip(grid, error, strict=True)}
+        return min(errors, key=errors.__getitem__)
 
     def invert(self, smashed: Tensor) -> Tensor:
         """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""
-        lr, tv = (torch.full((len(smashed),), value) for value in self._setting)
-        return self._search(smashed.to(self._device), lr, tv).to(smashed.device)
+        kind, *setting = self._setting
+        lr, tv = (torch.full((len(smashed),), value) for value in setting)
+        return self._search(smashed.to(self._device), kind, lr, tv, self.restarts).to(smashed.device)
 
-    def _search(self, smashed: Tensor, lr: Tensor, tv: Tensor) -> Tensor:
-        parts = zip(*(torch.split(part, CHUNK) for part in (smashed, lr, tv)), strict=True)
-        return torch.cat([self._optimize(v, a.to(v), b.to(v)) for v, a, b in parts])
+    def _search(self, smashed: Tensor, kind: str, lr: Tensor, tv: Tensor, restarts: int) -> Tensor:
+        found = []
+        for v, a, b in zip(*(torch.split(part, CHUNK) for part in (smashed, lr, tv)), strict=True):
+            starts = [torch.full_like(self._images[:1], 0.5), *(self._images[k : k + 1] for k in range(restarts - 1))]
+            best, least = torch.empty(0), torch.full((len(v),), torch.inf, device=v.device)
+            for start in starts:
+                x, loss = self._optimize(v, kind, a.to(v), b.to(v), start.expand(len(v), -1, -1, -1))
+                better = (loss < least).view(-1, 1, 1, 1)
+                best, least = torch.where(better, x, best) if best.numel() else x, torch.minimum(loss, least)
+            found.append(best)
+        return torch.cat(found)
 
-    def _optimize(self, smashed: Tensor, lr: Tensor, tv: Tensor) -> Tensor:
-        """Run Adam on one batch; learning rates and weights of TV, ``(N,)``, are each image's own."""
-        x = torch.full((len(smashed), *self._shape), 0.5, device=smashed.device)
-        x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    def _optimize(self, smashed: Tensor, kind: str, lr: Tensor, tv: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+        """Run Adam on one batch; learning rates and weights of TV, ``(N,)``, are each image's own.
+
+        Returns:
+            Images ``(N, C, H, W)``, and their losses ``(N,)`` at the last step.
+        """
+        x = start.clone(memory_format=torch.channels_last).requires_grad_()
         if smashed.ndim == 4:  # laid out as the head's output is, or every comparison rearranges one of the two
             smashed = smashed.contiguous(memory_format=torch.channels_last)
-        mean, square = torch.zeros_like(x), torch.zeros_like(x)
+        mean, square, loss = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(lr)
+        exact = kind == "whitened"  # which magnifies the rounding of bfloat16 with all else that is faint
         for step in range(self.iterations):
-            fast = self.bf16 and step < (1 - EXACT_TAIL) * self.iterations
+            fast = self.bf16 and not exact and step < (1 - EXACT_TAIL) * self.iterations
             with autocast(smashed.device, enabled=fast):
                 output = self._head(x)
-            loss = self._misfit(output.float(), smashed) + tv * total_variation(x)
+            loss = self._misfit(kind, output.float(), smashed) + tv * total_variation(x)
             (gradient,) = torch.autograd.grad(loss.sum(), x)
             with torch.no_grad():
                 mean.lerp_(gradient, 1 - BETAS[0])
@@ -120,14 +155,16 @@ class WhiteBox(Attack):
                 rate = (lr * remaining(step, self.iterations) / (1 - BETAS[0] ** (step + 1))).view(-1, 1, 1, 1)
                 x -= rate * mean / ((square / (1 - BETAS[1] ** (step + 1))).sqrt_() + EPSILON)
                 x.clamp_(0, 1)
-        return x.detach().contiguous()
+        return x.detach().contiguous(), loss.detach()
 
-    def _misfit(self, output: Tensor, smashed: Tensor) -> Tensor:
-        """``(N,)``: mean squared difference to what was received, over its variance and over draws of the defense."""
-        draws = self.expectation if self._random else 1
+    def _misfit(self, kind: str, output: Tensor, smashed: Tensor) -> Tensor:
+        """``(N,)``: mean squared difference to what was received, scaled, over draws of the defense."""
+        draws = self.expectation if self._random and kind != "survivors" else 1
         each = tuple(range(1, output.ndim))  # not flattened, which would undo the layout
-        misfits = [(self._defense.protect(output, self._rng) - smashed).square().mean(each) for _ in range(draws)]
-        return torch.stack(misfits).mean(dim=0) / self._scale
+        protect = functools.partial(self._defense.protect, rng=self._rng)
+        scale = self._scaling[kind]
+        misfits = [scale(difference(kind, output, protect, smashed)).square().mean(each) for _ in range(draws)]
+        return torch.stack(misfits).mean(dim=0)
 
 
 def remaining(step: int, steps: int) -> float:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from attacks.base import View
+from attacks.misfit import Scaling
 from attacks.white_box import WhiteBox, remaining, total_variation
 from benchmarks.interleaved import compare
 from benchmarks.victim import CUT, MODEL, images, trained, view
@@ -25,7 +26,7 @@ BATCH, LOOPED, STEPS = 64, 2, 50
 LR, TV = 0.1, 1.0
 
 
-def one_by_one(head: nn.Module, received: Tensor, scale: float, steps: int) -> Tensor:
+def one_by_one(head: nn.Module, received: Tensor, scale: Scaling, steps: int) -> Tensor:
     """The published way: one image, one optimizer, the head as it is; the same objective, steps and rates as ours."""
     found = []
     for smashed in received.split(1):
@@ -34,7 +35,7 @@ def one_by_one(head: nn.Module, received: Tensor, scale: float, steps: int) -> T
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: remaining(step, steps))
         for _ in range(steps):
             optimizer.zero_grad()
-            loss = (head(x) - smashed).square().mean() / scale + TV * total_variation(x).sum()
+            loss = scale(head(x) - smashed).square().mean() + TV * total_variation(x).sum()
             loss.backward()
             optimizer.step()
             schedule.step()
@@ -57,7 +58,7 @@ def prepare_loop() -> Callable[[], int]:
     attack, received = fitted(seen, bf16=False, steps=STEPS), seen.query(images(LOOPED, seed=2))
 
     def work() -> int:
-        one_by_one(seen.head, received, attack._scale, STEPS)
+        one_by_one(seen.head, received, attack._scaling["plain"], STEPS)
         return LOOPED
 
     return work
@@ -91,7 +92,7 @@ def main() -> None:
     steps, (seen, truth) = 300, trained(BATCH)
     exact, received = fitted(seen, bf16=False, steps=steps), seen.query(truth)
     batched = exact.invert(received)
-    looped = one_by_one(seen.head, received[:LOOPED], exact._scale, steps)
+    looped = one_by_one(seen.head, received[:LOOPED], exact._scaling["plain"], steps)
     fast = fitted(seen, bf16=True, steps=steps).invert(received)
     print(f"photographs and a trained network, {steps} steps, mean PSNR:")
     print(f"  loop     {psnr_db(looped, truth[:LOOPED]):6.2f} dB (n={LOOPED})")

@@ -175,11 +175,15 @@ DEFENSES = Registry(
         "quantize": "defenses.quantize:Quantize",
         "shredder": "defenses.shredder:Shredder",
         "ressfl": "defenses.ressfl:ResSFL",
+        "patrol": "defenses.patrol:Patrol",
         "adversarial": "defenses.adversarial:Adversarial",
         "nopeek": "defenses.nopeek:NoPeek",
         "bido": "defenses.bido:BiDO",
         "cem": "defenses.cem:Cem",
         "mid": "defenses.mid:Mid",
+        "crafter": "defenses.crafter:Crafter",
+        "crafter-z": "defenses.crafter_z:CrafterZ",
+        "crafter-distilled": "defenses.crafter_distilled:CrafterDistilled",
     },
 )
 
@@ -193,6 +197,7 @@ ATTACKS = Registry(
         "decoder": "attacks.decoder:Decoder",
         "white-box": "attacks.white_box:WhiteBox",
         "averaging": "attacks.averaging:Averaging",
+        "mask-aware": "attacks.mask_aware:MaskAware",
     },
 )
 

@@ -14,7 +14,7 @@ from torch.nn.functional import adaptive_avg_pool2d, pad
 
 
 def layout(smashed: tuple[int, ...]) -> str:
-    """How smashed data of this shape is a grid: ``channels first``, ``channels last``, ``tokens`` or, if not, ``vector``."""
+    """How smashed data of this shape is a grid: channels first, channels last, tokens or, if not at all, a vector."""
     if len(smashed) == 3:
         return "channels last" if smashed[0] == smashed[1] != smashed[2] else "channels first"  # swin: (h, w, channels)
     if len(smashed) == 2 and (side := math.isqrt(smashed[0])) > 1 and smashed[0] - side**2 in (0, 1):

@@ -36,7 +36,15 @@ def test_learns_from_means_of_as_many_queries(make_view):
     assert sum(calls) == 5 * len(view.auxiliary)
 
 
-@pytest.mark.parametrize("options", [{"n_releases": 0}, {"attack": "averaging"}, {"attack": "no-such"}])
+def test_of_survivors_the_zeros_do_not_count():
+    releases = torch.tensor([[[0.0, 2.0, 0.0]], [[1.0, 4.0, 0.0]], [[3.0, 0.0, 0.0]]])
+    assert Averaging(over="survivors")._mean(releases).tolist() == [[2, 3, 0]]
+    torch.testing.assert_close(Averaging()._mean(releases), releases.mean(dim=0))
+
+
+@pytest.mark.parametrize(
+    "options", [{"n_releases": 0}, {"over": "the moon"}, {"attack": "averaging"}, {"attack": "no-such"}]
+)
 def test_refuses_what_makes_no_sense(options):
     with pytest.raises(ConfigError):
         Averaging(**options)

@@ -28,8 +28,14 @@ ROWS = [
     Row("decoder", {"capacity": "conv_normN0C16", "epochs": 2}),
     Row("decoder", {"capacity": "he-small", "epochs": 2, "auxiliary": "noise"}),
     Row("white-box", {"iterations": 20}),
+    Row("white-box", {"iterations": 20, "misfit": ("channel", "whitened", "survivors"), "restarts": 2}),
     Row("averaging", {"n_releases": 3}),
+    Row("averaging", {"n_releases": 3, "over": "survivors"}),
     Row("averaging", {"attack": "white-box", "n_releases": 2, "options": {"iterations": 5}}),
+    Row("mask-aware", {"options": {"capacity": "conv_normN0C16", "epochs": 2}}),
+    Row("mask-aware", {"attack": "ridge", "see": "positions"}),
+    Row("mask-aware", {"attack": "ridge", "see": "values"}),
+    Row("generator", {"iterations": 5, "latent": 4, "width": 4, "prior_steps": 6, "pixels": 3, "crafted": 8}),
 ]
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: repr(row.make()))
 
