@@ -1,0 +1,109 @@
+"""Faces with names, from their original files: the attacker's people occur in no other part.
+
+G. Huang et al., "Labeled Faces in the Wild", 2007, http://vis-www.cs.umass.edu/lfw, as the 64x64 grey crops of C.
+Sanderson and B. Lovell, LFWcrop, 2009, https://conradsanderson.id.au/lfwcrop.
+F. Samaria, A. Harter, "Parameterisation of a stochastic model for human face identification", WACV 1994: the AT&T (ORL)
+database, https://cam-orl.co.uk/facedatabase.html.
+
+The label is the person, for neither set has another one. Half of the people are dealt to the attacker whole, so what is
+learned from them says nothing of the other half in particular; the network has outputs for all of them.
+"""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutlayer.data.parts import as_images
+from cutlayer.data.splits import Dataset, Splits
+from cutlayer.errors import DataError
+
+LEAST, MOST = 20, 60
+"""Images of a person of LFW: who has fewer is left out, who has more (one has 530) is cut down."""
+
+_PGM = re.compile(rb"P5\s+(\d+)\s+(\d+)\s+255\s")
+
+
+def load_lfw(root: Path, seed: int) -> Splits:
+    """Faces of LFWcrop, 64x64 grey, of the people who have 20 images or more; the attacker's people are other ones."""
+    folder = root / "lfwcrop"
+    people = defaultdict(list)
+    for path in _files(folder, "https://conradsanderson.id.au/lfwcrop"):
+        people[path.stem.rpartition("_")[0]].append(path)
+    known = {name: paths[:MOST] for name, paths in people.items() if len(paths) >= LEAST}
+    if len(known) < 2:
+        raise DataError(f"{folder} holds fewer than two people with {LEAST} images each; unpack all of LFWcrop there.")
+    return from_people("lfw", {name: _read(paths) for name, paths in known.items()}, seed)
+
+
+def load_lfw32(root: Path, seed: int) -> Splits:
+    """The same with 32x32 pixels, each the mean of four."""
+    large = load_lfw(root, seed)
+    parts = (large.train, large.auxiliary, large.private, large.test)
+    return Splits("lfw-32", large.classes, *(Dataset(halved(part.images), part.labels) for part in parts))
+
+
+def load_att(root: Path, seed: int) -> Splits:
+    """Faces of AT&T, 56x46 grey (each pixel the mean of four), ten of each of 40 people, 20 of them the attacker's."""
+    people = defaultdict(list)
+    for path in _files(root / "orl_faces", "https://cam-orl.co.uk/facedatabase.html"):
+        people[path.parent.name].append(path)
+    return from_people("att-faces", {name: halved(_read(paths)) for name, paths in people.items()}, seed)
+
+
+def from_people(name: str, people: dict[str, NDArray[np.float32]], seed: int) -> Splits:
+    """Deal half of the people to the attacker, and the images of each of the others 2 : 1 : 1."""
+    rng = np.random.default_rng(seed)
+    dealt: list[dict[int, NDArray[np.float32]]] = [{}, {}, {}, {}]
+    for place, label in enumerate(rng.permutation(len(people)).tolist()):
+        images = rng.permutation(list(people.values())[label])
+        if place < len(people) // 2:
+            dealt[1][label] = images
+        else:
+            n = len(images) // 4
+            dealt[0][label], dealt[2][label], dealt[3][label] = images[2 * n :], images[:n], images[n : 2 * n]
+    return Splits(name, tuple(people), *(_shuffled(part, rng) for part in dealt))
+
+
+def halved(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``(N, C, 2h, 2w)`` -> ``(N, C, h, w)``, the mean of each four pixels."""
+    n, channels, height, width = images.shape
+    return images.reshape(n, channels, height // 2, 2, width // 2, 2).mean((3, 5), dtype=np.float32)
+
+
+def read_pgm(path: Path) -> NDArray[np.uint8]:
+    """The pixels of a binary PGM file of bytes, ``(height, width)``.
+
+    Raises:
+        DataError: It is something else.
+    """
+    content = path.read_bytes()
+    header = _PGM.match(content)
+    width, height = (int(side) for side in header.groups()) if header else (0, 0)
+    if header is None or len(content) != header.end() + width * height:
+        raise DataError(f"{path} is damaged: it is no binary PGM file of bytes; fetch it again.")
+    return np.frombuffer(content, np.uint8, offset=header.end()).reshape(height, width)
+
+
+def _files(folder: Path, source: str) -> list[Path]:
+    """Every PGM file below the folder, in an order that is the same everywhere."""
+    found = sorted(folder.rglob("*.pgm"))
+    if not found:
+        raise DataError(
+            f"{folder} with its .pgm files is missing; name the folder that holds {folder.name} with --data-root or "
+            f"CUTLAYER_DATA ({source} has the archive that unpacks to it)."
+        )
+    return found
+
+
+def _read(paths: list[Path]) -> NDArray[np.float32]:
+    return as_images(np.stack([read_pgm(path) for path in paths])[:, None])
+
+
+def _shuffled(people: dict[int, NDArray[np.float32]], rng: np.random.Generator) -> Dataset:
+    images = np.concatenate(list(people.values()))
+    labels = np.repeat(np.array(list(people)), [len(each) for each in people.values()])
+    order = rng.permutation(len(images))
+    return Dataset(images[order], labels[order])
