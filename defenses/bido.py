@@ -1,0 +1,118 @@
+"""BiDO, bilateral dependency optimization: hidden layers that depend little on the input and much on the label.
+
+X. Peng, F. Liu, J. Zhang, L. Lan, J. Ye, T. Liu, B. Han, "Bilateral Dependency Optimization: Defending Against
+Model-inversion Attacks", KDD 2022, https://arxiv.org/abs/2206.05483; code github.com/AlanPeng0897/Defend_MI @207116e:
+
+    min over head and tail of  CE + weight_x * sum_j HSIC(X, Z_j) - weight_y * sum_j HSIC(Z_j, Y)
+
+over the hidden layers Z_j. HSIC is the normalized one with Gaussian kernels of ``sigma = 5 sqrt(D)`` and a linear one
+for labels, as in the code; its value grows with the batch, so that weights belong to a batch size.
+
+Threat model: an honest-but-curious server, black-box or white-box. The paper defends against something else, the
+reconstruction of training data from the weights of a classifier; what it does against inversion of releases is ours
+to measure. The release is a deterministic function of the input.
+
+Differs from the paper:
+    - Training starts from the trained model and is short (`epochs`).
+    - The hidden layers are the outputs of all convolutions and linear layers but the last, and the smashed data; there
+      the outputs of the blocks. With `layers` = ``cut`` it is the smashed data alone.
+    - HSIC only; of their two measures COCO is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cutlayer.errors import ConfigError
+from defenses.base import Defense
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from cutlayer.data.splits import Splits
+    from cutlayer.models.split import SplitModel
+
+LAYERS = ("all", "cut")
+
+
+class BiDO(Defense):
+    """Train hidden layers to depend little on the input (HSIC) and much on the label.
+
+    Args:
+        weight_x: Of the dependence on the input.
+        weight_y: Of the dependence on the label.
+        layers: ``all`` hidden layers, or the smashed data at the ``cut`` alone.
+        epochs: Passes over the training part.
+        batch: Images in a step.
+    """
+
+    knob = "weight_x"
+
+    def __init__(
+        self,
+        weight_x: float = 0.05,  # the paper's for CelebA
+        weight_y: float = 0.5,  # the paper's for CelebA
+        layers: str = "all",
+        epochs: int = 4,
+        batch: int = 64,  # the code's
+    ) -> None:
+        if weight_x < 0 or weight_y < 0 or epochs < 0 or batch < 2:
+            raise ConfigError("bido: weights and epochs must be 0 or more, and batch 2 or more.")
+        if layers not in LAYERS:
+            raise ConfigError(f"bido.layers must be one of {', '.join(LAYERS)}, not {layers!r}.")
+        self.weight_x = weight_x
+        self.weight_y = weight_y
+        self.layers = layers
+        self.epochs = epochs
+        self.batch = batch
+
+    def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
+        """Train copies of both halves; with both weights 0 the split itself comes back."""
+        if self.weight_x == 0 and self.weight_y == 0:
+            return split
+        from torch.nn.functional import cross_entropy
+
+        from cutlayer.models.split import copied
+        from cutlayer.training import optimize
+        from defenses.dependence import gaussian_kernel, hsic, label_kernel
+
+        hardened = copied(split)
+        halves = [hardened.head, hardened.tail]
+
+        def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+            with outputs(*(halves if self.layers == "all" else [])) as hidden:
+                smashed = hardened.head(images)
+                logits = hardened.tail(smashed)
+            layers = [layer for layer in hidden if layer is not logits and layer is not smashed]
+            kernels = [gaussian_kernel(layer) for layer in [*layers, smashed]]
+            total = cross_entropy(logits.float(), labels)
+            for weight, other in ((self.weight_x, gaussian_kernel(images)), (-self.weight_y, label_kernel(labels))):
+                if weight:
+                    total = total + weight * sum(hsic(kernel, other) for kernel in kernels)
+            return total
+
+        optimize(halves, data.train, loss, epochs=self.epochs, seed=seed, batch=self.batch)
+        return hardened
+
+
+@contextmanager
+def outputs(*modules: nn.Module) -> Iterator[list[Tensor]]:
+    """A list that fills with what each convolution and linear layer in the modules gives meanwhile, in their order."""
+    from torch import nn
+
+    found: list[Tensor] = []
+
+    def note(module: nn.Module, args: Any, output: Tensor) -> None:
+        found.append(output)
+
+    layers = [layer for module in modules for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,70 @@
+"""NoPeek: train the split model so that the smashed data is little correlated with the input.
+
+P. Vepakomma, A. Singh, O. Gupta, R. Raskar, "NoPeek: Information leakage reduction to share activations in distributed
+deep learning", ICDM Workshops 2020, https://arxiv.org/abs/2008.09161:
+
+    min over head and tail of  CE(tail(z), y) + weight * dCor(x, z),   z = head(x)
+
+Threat model: an honest-but-curious server, black-box or white-box. Nothing is hidden from it: the release is a
+deterministic function of the input, mostly injective, and a low distance correlation does not make it harder to invert
+for a decoder that is trained on it.
+
+Differs from the paper:
+    - Training starts from the trained model and is short (`epochs`).
+    - The distances are Euclidean. A known reimplementation squares them, by which ``y = x**2`` seems independent of x.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cutlayer.errors import ConfigError
+from defenses.base import Defense
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cutlayer.data.splits import Splits
+    from cutlayer.models.split import SplitModel
+
+
+class NoPeek(Defense):
+    """Train the head so that the distance correlation of smashed data and input is low.
+
+    Args:
+        weight: Of the distance correlation beside the cross-entropy.
+        epochs: Passes over the training part.
+        batch: Images in a step; the statistic is the truer the more there are.
+    """
+
+    knob = "weight"
+
+    def __init__(self, weight: float = 1.0, epochs: int = 4, batch: int = 64) -> None:  # ResSFL, Table 4: 1, 1.5, 2
+        if weight < 0 or epochs < 0 or batch < 2:
+            raise ConfigError("nopeek: weight and epochs must be 0 or more, and batch 2 or more.")
+        self.weight = weight
+        self.epochs = epochs
+        self.batch = batch
+
+    def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
+        """Train copies of both halves; at weight 0 the split itself comes back."""
+        if self.weight == 0:
+            return split
+        from torch.nn.functional import cross_entropy
+
+        from cutlayer.models.split import copied
+        from cutlayer.training import optimize
+        from defenses.dependence import distance_correlation
+
+        hardened = copied(split)
+
+        def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+            smashed = hardened.head(images)
+            logits = hardened.tail(smashed).float()
+            return cross_entropy(logits, labels) + self.weight * distance_correlation(images, smashed)
+
+        halves = [hardened.head, hardened.tail]
+        optimize(halves, data.train, loss, epochs=self.epochs, seed=seed, batch=self.batch)
+        return hardened

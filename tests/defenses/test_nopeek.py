@@ -1,0 +1,30 @@
+import pytest
+import torch
+
+from cutlayer.errors import ConfigError
+from defenses.aware import smashed_of
+from defenses.dependence import distance_correlation
+from defenses.nopeek import NoPeek
+from tests.defenses.victims import accuracy, shades, small_split
+
+
+def test_it_lowers_the_distance_correlation_and_keeps_the_accuracy():
+    data, halves = shades(1000), small_split(3)
+    inputs = torch.from_numpy(data.test.images)
+
+    def correlation(split):
+        return float(distance_correlation(inputs, torch.from_numpy(smashed_of(split, data.test))))
+
+    found = []
+    for weight in (1e-6, 5.0):
+        hardened = NoPeek(weight, epochs=6).harden(halves, data, seed=0)
+        found.append(correlation(hardened))
+        assert accuracy(hardened, NoPeek().protect, data) > 0.85
+    assert found[0] > correlation(halves) - 0.1
+    assert found[1] < found[0] - 0.3
+
+
+@pytest.mark.parametrize("options", [{"weight": -1.0}, {"epochs": -1}, {"batch": 1}])
+def test_an_impossible_option_is_refused(options):
+    with pytest.raises(ConfigError, match="nopeek"):
+        NoPeek(**options)
