@@ -1,0 +1,140 @@
+"""CEM, conditional entropy maximization: draw what is sent for one class together, until noise hides what is left.
+
+S. Xia et al., "Theoretical Insights in Model Inversion Robustness and Conditional Entropy Maximization for
+Collaborative Inference Systems", CVPR 2025, https://arxiv.org/abs/2503.00383. No attack has a mean squared error below
+``exp(2 H(x|z) / d) / (2 pi e)``. Behind noise of fixed deviation sigma, H(x|z) is the greater the less z varies, which
+is estimated by clusters within each class:
+
+    min over head and tail of  CE(tail(z + n), y) + weight * L_C,    n ~ N(0, sigma^2)
+    L_C = sum_j w_j mean_d relu(ln(var_jd + GAMMA) - ln(threshold * sigma^2 + GAMMA))
+
+over clusters j with a share w_j of the inputs, and elements d. Constants as in github.com/xiasong0501/CEM @7813a63.
+
+Threat model: an honest-but-curious server that knows the defense and may see several releases of one input: the mean of
+k of them carries noise of ``sigma / sqrt(k)``. The bound is estimated, not proven: clusters are not normal.
+
+Differs from the paper:
+    - Training starts from the trained model and is short (`epochs`), so that L_C counts from the first epoch on, with
+      one weight throughout (there it grows as the learning rate falls).
+    - The variance in the logarithm is a running one, begun by the clusters of the last epoch; its gradient is that of
+      the batch. There, single batches are mixed with the whole set by a factor of their own.
+    - Clusters are fitted to the last `KEPT` images of an epoch. The head is bounded as `defenses.additive` does it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutlayer.compute import pick_device
+from cutlayer.errors import ConfigError
+from defenses.base import Defense
+from defenses.gaussian_noise import GaussianNoise
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cutlayer.data.splits import Splits
+    from cutlayer.models.split import SplitModel
+
+GAMMA = 0.01
+"""Variance below which less is no gain."""
+KEPT = 4096
+"""Images that clusters are fitted to."""
+BATCH = 64
+"""Images in a step."""
+
+
+class Cem(Defense):
+    """Add Gaussian noise to a bounded release that varies little within a class (conditional entropy).
+
+    Args:
+        weight: Of L_C beside the cross-entropy; at 0, noise-aware training alone.
+        sigma: Standard deviation of the noise, in the unit of the bounded smashed data.
+        clusters: In each class.
+        threshold: Share of the noise's variance below which less variance is no gain.
+        bound: As that of `gaussian-noise`.
+        epochs: Passes over the training part.
+    """
+
+    knob = "weight"
+
+    def __init__(
+        self,
+        weight: float = 8.0,  # the code's run_exp.sh: 8 and 16
+        sigma: float = 0.1,  # there 0.01 to 0.15
+        clusters: int = 5,
+        threshold: float = 0.125,
+        bound: str = "sigmoid",
+        epochs: int = 4,
+    ) -> None:
+        if weight < 0 or threshold < 0 or epochs < 0 or clusters < 1:
+            raise ConfigError("cem: weight, threshold and epochs must be 0 or more, and clusters 1 or more.")
+        self.weight = weight
+        self.sigma = sigma
+        self.clusters = clusters
+        self.threshold = threshold
+        self.bound = bound
+        self.epochs = epochs
+        self._noise = GaussianNoise(sigma, bound=bound)
+
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        """Except at sigma 0."""
+        return self._noise.random
+
+    def surgery(self, split: SplitModel) -> SplitModel:
+        """The bound."""
+        return self._noise.surgery(split)
+
+    def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
+        """Bound the head, then train copies of both halves; without weight and noise the split itself comes back."""
+        if self.weight == 0 and self.sigma == 0:
+            return split
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        from cutlayer.models.split import copied
+        from cutlayer.training import optimize
+        from defenses.aware import smashed_of
+        from defenses.clusters import Clusters
+
+        hardened = copied(self._noise.harden(split, data, seed))
+        clusters = Clusters(self.clusters, seed)
+        first = torch.from_numpy(smashed_of(hardened, data.train, KEPT)).to(device := pick_device())
+        clusters.fit(first, torch.from_numpy(data.train.labels[: len(first)]).to(device))
+        seen: deque[tuple[Tensor, Tensor]] = deque(maxlen=KEPT // BATCH)
+        steps = itertools.count(1)
+
+        def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+            smashed = hardened.head(images).float()
+            total = cross_entropy(hardened.tail(self.protect(smashed, rng)).float(), labels)
+            if self.weight:
+                share, variances = clusters.observe(smashed, labels)
+                total = total + self.weight * (share * self._excess(variances)).sum()
+                seen.append((smashed.detach(), labels))
+                if next(steps) % -(-len(data.train) // BATCH) == 0:
+                    clusters.fit(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
+            return total
+
+        halves = [hardened.head, hardened.tail]
+        optimize(halves, data.train, loss, epochs=self.epochs, seed=seed, batch=BATCH, device=device)
+        return hardened
+
+    def _excess(self, variances: Tensor) -> Tensor:
+        """How far the logarithms of variances ``(J, D)`` are above what the noise hides, in nats, ``(J,)``."""
+        allowed = math.log(self.threshold * self.sigma**2 + GAMMA)
+        return ((variances + GAMMA).log() - allowed).relu().mean(1)
+
+    def facts(self, smashed: NDArray[np.float32]) -> dict[str, float | str]:
+        """The signal-to-noise ratio of one release, in dB."""
+        return self._noise.facts(smashed)
+
+    def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
+        """Add fresh noise; at sigma 0 the input itself comes back."""
+        return self._noise.protect(smashed, rng)

@@ -1,0 +1,139 @@
+"""MID: a variational information bottleneck at the cut.
+
+T. Wang, Y. Zhang, R. Jia, "Improving Robustness to Model Inversion Attacks via Mutual Information Regularization", AAAI
+2021, https://arxiv.org/abs/2009.05241. The head gives mean and deviation of a normal distribution, the device sends a
+sample of it, and training bounds what a sample can say:
+
+    min over head and tail of  CE(tail(z), y) + beta * KL(N(mean(x), std(x)^2) || N(0, I)),   z ~ N(mean(x), std(x)^2)
+
+with ``std = softplus(s - 5)`` as in github.com/AlanPeng0897/Defend_MI @207116e. KL is a sum over all elements, in nats,
+and its mean over inputs is no less than the mutual information of input and release (Alemi et al., ICLR 2017).
+
+Threat model: an honest-but-curious server that knows the defense and may see several releases of one input: the mean of
+k of them is ``mean(x)`` with the deviation divided by ``sqrt(k)``, and what they say is bounded by k times KL only.
+
+Differs from the paper:
+    - The bottleneck stands at the cut, there before the last layer of a classifier whose training data are attacked.
+    - A 1x1 convolution gives mean and deviation, which a fully connected layer of 134 million weights would otherwise.
+    - Training starts from the trained model, with its smashed data as mean and a deviation of ln 2, and
+      is short (`epochs`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import log
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from array_api_compat import array_namespace, device
+from numpy.typing import NDArray
+
+from cutlayer.errors import ConfigError, SplitError
+from cutlayer.spec import TensorSpec
+from defenses.aware import snr_db
+from defenses.base import Defense
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cutlayer.data.splits import Splits
+    from cutlayer.models.split import SplitModel
+
+
+class Mid(Defense):
+    """Send a sample of a normal distribution that training draws towards the standard one.
+
+    The head gives ``(N, 2 C, H, W)``; what arrives is ``(N, C, H, W)``.
+
+    Args:
+        beta: Weight of KL, in nats over all elements, beside the cross-entropy.
+        epochs: Passes over the training part.
+    """
+
+    knob = "beta"
+
+    def __init__(self, beta: float = 1e-3, epochs: int = 4) -> None:  # the code's sweep begins at 0.001
+        if beta < 0 or epochs < 0:
+            raise ConfigError("mid: beta and epochs must be 0 or more.")
+        self.beta = beta
+        self.epochs = epochs
+
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        """Except at beta 0."""
+        return self.beta > 0
+
+    def surgery(self, split: SplitModel) -> SplitModel:
+        """A 1x1 convolution at the end of the head, which passes the smashed data on as the mean until it is trained.
+
+        Raises:
+            SplitError: The smashed data has no channels, rows and columns.
+        """
+        if self.beta == 0:
+            return split
+        import torch
+        from torch import nn
+
+        from cutlayer.models.split import graft
+
+        if len(split.smashed.shape) != 3:
+            raise SplitError(f"mid needs smashed data (C, H, W), not {split.smashed}; cut elsewhere.")
+        channels = split.smashed.shape[0]
+        bottleneck = nn.utils.skip_init(nn.Conv2d, channels, 2 * channels, 1)  # draws from no generator
+        with torch.no_grad():
+            bottleneck.weight.copy_(torch.eye(2 * channels, channels)[..., None, None])
+            # A deviation of ln 2: from the code's softplus(-5) a short training does not get near 1.
+            bottleneck.bias.copy_(torch.tensor([0.0, 5.0]).repeat_interleave(channels))  # type: ignore[union-attr]
+        # What arrives is the sample, of the shape that the tail took before, and with no bounds.
+        sample = TensorSpec(split.smashed.shape, split.smashed.dtype)
+        return replace(graft(split, "bottleneck", to_head=bottleneck), smashed=sample)
+
+    def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
+        """Train copies of both halves with samples between them; at beta 0 the split itself comes back."""
+        if self.beta == 0:
+            return split
+        from torch.nn.functional import cross_entropy
+
+        from cutlayer.training import optimize
+
+        hardened = self.surgery(split)
+
+        def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+            given = hardened.head(images).float()
+            logits = hardened.tail(self.protect(given, rng)).float()
+            total: Tensor = cross_entropy(logits, labels) + self.beta * divergence(*distribution(given))
+            return total
+
+        optimize([hardened.head, hardened.tail], data.train, loss, epochs=self.epochs, seed=seed)
+        return hardened
+
+    def facts(self, smashed: NDArray[np.float32]) -> dict[str, float | str]:
+        """The bound on the mutual information of input and one release in bits, and the signal-to-noise ratio in dB."""
+        if self.beta == 0:
+            return {}
+        mean, std = distribution(smashed)
+        bits = float(divergence(mean, std)) / log(2)
+        return {"bits_at_most": bits} | snr_db(mean, float(np.mean(std**2)))
+
+    def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
+        """Draw a sample: ``(N, 2 C, H, W)`` -> ``(N, C, H, W)``; at beta 0 the input itself comes back."""
+        if self.beta == 0:
+            return smashed
+        mean, std = distribution(smashed)
+        noise = rng.standard_normal(tuple(mean.shape), np.float32)
+        return mean + std * array_namespace(smashed).asarray(noise, dtype=mean.dtype, device=device(mean))
+
+
+def distribution(given: Any) -> tuple[Any, Any]:
+    """Mean and standard deviation, ``(N, C, H, W)`` each, from what the head gives, ``(N, 2 C, H, W)``."""
+    xp = array_namespace(given)
+    channels = given.shape[1] // 2
+    mean, s = given[:, :channels], given[:, channels:]
+    return mean, xp.logaddexp(s - 5, xp.zeros_like(s))
+
+
+def divergence(mean: Any, std: Any) -> Any:
+    """KL of the distribution from the standard normal one, in nats, summed over elements, averaged over samples."""
+    xp = array_namespace(mean)
+    return xp.sum(mean**2 + std**2 - 1 - 2 * xp.log(std)) / (2 * mean.shape[0])
