@@ -79,6 +79,8 @@ class AdditiveNoise(Defense):
         from cutlayer.models import bounds
         from cutlayer.models.split import graft
 
+        if hasattr(split.head, "bound"):
+            raise ConfigError(f"{self!r} follows a defense that bounds the smashed data already; leave out bound.")
         scaled = graft(split, "scale", to_head=bounds.Affine(), to_tail=bounds.Affine())
         return graft(scaled, "bound", to_head=bounds.BOUNDS[self.bound]())
 

@@ -162,9 +162,11 @@ def test_the_signal_to_noise_ratio_is_that_of_what_varies_from_input_to_input():
     assert GaussianNoise(0.2).facts(smashed[:1]) == {}
 
 
-def test_an_unknown_bound_is_refused():
+def test_an_unknown_bound_and_a_second_one_are_refused():
     with pytest.raises(ConfigError, match="bound must be one of none, tanh"):
         GaussianNoise(0.5, bound="relu")
+    with pytest.raises(ConfigError, match="bounds the smashed data already"):
+        GaussianNoise(0.5, bound="tanh").then(LaplaceNoise(0.5, bound="clip")).surgery(small_split())
 
 
 def test_the_device_needs_no_torch_for_them():
