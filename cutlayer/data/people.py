@@ -70,7 +70,8 @@ def from_people(name: str, people: dict[str, NDArray[np.float32]], seed: int) ->
 def halved(images: NDArray[np.float32]) -> NDArray[np.float32]:
     """``(N, C, 2h, 2w)`` -> ``(N, C, h, w)``, the mean of each four pixels."""
     n, channels, height, width = images.shape
-    return images.reshape(n, channels, height // 2, 2, width // 2, 2).mean((3, 5), dtype=np.float32)
+    means: NDArray[np.float32] = images.reshape(n, channels, height // 2, 2, width // 2, 2).mean((3, 5))
+    return means
 
 
 def read_pgm(path: Path) -> NDArray[np.uint8]:

@@ -1,0 +1,126 @@
+"""Crafter: optimize what leaves the device until its best reconstruction looks like an image of nobody.
+
+S. Wang, Y. Ji, J. Ma, X. Zhao, "Crafter: Facial Feature Crafting against Inversion-based Identity Theft on Deep
+Models", NDSS 2024, https://arxiv.org/abs/2401.07205; code
+github.com/ShimingWang98/Facial_Feature_Crafting_against_Inversion_based_Identity_Theft.
+
+    F* = argmin_F  max_D  privacy * [E D(G(z_r)) - E D(G(z*(F)))] + ||F - E(x)||^2        z_r ~ N(0, I)
+    z*(F) = argmin_z ||E(G(z)) - F||^2                                                   the attacker's best response
+    dz*/dF = -H^-1 d^2 L / dz dF,   H^-1 = a sum_j (I - a H)^j,   H = d^2 L / dz^2       (appendix C)
+
+Generator G and critic D are a WGAN-GP of public images (`public`), z* is found as `cutlayer.models.latent` says.
+
+Threat model: an honest-but-curious server that holds the head and a generator of public images. Nothing binds it to
+that generator, nor to the undefended head when it learns a decoder.
+
+The device needs torch, the head as a module, generator, critic and amortizer, and minutes of autograd for each batch:
+`facts` counts the passes. No constrained device can run it; `defenses.crafter_distilled` imitates it.
+
+Differs from the paper:
+
+- Few iterations for a CPU (paper: 450 of F, 80 of z in each, 120 Neumann terms, 10 steps of the critic). z* continues
+  from the iteration before, so that few steps of z follow F.
+- The utility term is divided by the variance of the smashed data, and `privacy` is the paper's 1 / beta.
+- Steps of z and of the Neumann series are the inverse of the measured curvature, not fixed numbers.
+- F stays within what the head can give: nothing outside is ever sent by an honest head, and codecs rely on it.
+- A batch of one is crafted alone (paper: 128 together, whose images the critic's distance couples).
+- Gradients do not pass: an attacker who asks for them gets the input itself (straight through). The paper's attackers
+  match the undefended head to the release as well.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from defenses.generative import Generative, fresh_critic, sharpen
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from cutlayer.models.latent import Prior
+    from cutlayer.models.split import SplitModel
+
+CRITIC_GP = 20.0  # the authors' code
+
+
+class Crafter(Generative):
+    """Craft each batch on the device, by a generative prior, against the inversion that would follow (needs torch).
+
+    Args:
+        privacy: Weight of the distance to the prior against the change of the smashed data.
+        iterations: Steps of the smashed data (paper: 450).
+        lr: Of Adam, in standard deviations of the smashed data (paper: 0.01 in its unit, for more iterations).
+        search: Steps of z in each iteration (paper: 80).
+        terms: Of the Neumann series (paper: 120).
+        n_critic: Steps of the critic in each iteration.
+        latent: Length of a latent vector (paper: 500 for CelebA).
+        width: Channels of generator and critic at full resolution.
+        prior_steps: Of the generator, in training.
+        public: Whose images the prior learns: `auxiliary` (people or scenes apart from the victims'), or `train`.
+    """
+
+    def __init__(
+        self,
+        privacy: float = 0.1,  # beta = 10, as the authors' script has it
+        iterations: int = 40,
+        lr: float = 0.05,
+        search: int = 3,
+        terms: int = 6,
+        n_critic: int = 2,
+        latent: int = 64,
+        width: int = 16,
+        prior_steps: int = 400,
+        public: str = "auxiliary",
+    ) -> None:
+        self.iterations = iterations
+        self.lr = lr
+        self.search = search
+        self.terms = terms
+        self.n_critic = n_critic
+        super().__init__(privacy, latent, width, prior_steps, public)
+
+    def craft(self, split: SplitModel, prior: Prior, clean: Tensor, random: torch.Generator) -> Tensor:
+        """``(N, *smashed.shape)`` float32 -> the same, crafted."""
+        import torch
+
+        critic, of_critic = fresh_critic(prior)
+        deviation = float(prior.variance.sqrt())
+        crafted, z = clean.clone(), prior.amortizer(clean)
+        z = prior.search(split.head, clean, z, 10 * self.search)
+        optimizer = torch.optim.Adam([crafted], self.lr * deviation)
+        for _ in range(self.iterations):
+            z = prior.search(split.head, crafted, z, self.search)
+            sharpen(critic, of_critic, prior, z, random, steps=self.n_critic, gp=CRITIC_GP)
+            z.requires_grad_()
+            (away,) = torch.autograd.grad(-critic(prior.generator(z)).sum(), z)
+            private = implicit(prior, split.head, z, crafted, away, self.terms)
+            useful = 2 * (crafted - clean) / (prior.variance * clean[0].numel())
+            crafted.grad = self.privacy * private + useful
+            optimizer.step()
+            if (split.smashed.low, split.smashed.high) != (None, None):
+                crafted.clamp_(split.smashed.low, split.smashed.high)
+        return crafted
+
+    @property
+    def passes(self) -> int:
+        """Forward and backward passes through generator and head for a batch; a Hessian's product counts as two."""
+        return 10 * self.search + self.iterations * (self.search + 2 + 2 * self.terms)
+
+
+def implicit(prior: Prior, head: nn.Module, z: Tensor, smashed: Tensor, away: Tensor, terms: int) -> Tensor:
+    """The gradient of a loss in the smashed data, through z*, from its gradient `away` in z, ``(N, latent)``.
+
+    ``-away H^-1 d^2 L / dz dF``, the inverse by a Neumann series of so many terms; ``(N, *smashed.shape)``.
+    """
+    import torch
+
+    from cutlayer.models.latent import hessian
+
+    smashed = smashed.detach().requires_grad_()
+    gradient, product = hessian(prior, head, z, smashed)
+    term = total = away
+    for _ in range(terms):
+        term = term - product(term) / prior.curvature
+        total = total + term
+    return -torch.autograd.grad(gradient, smashed, total / prior.curvature)[0]

@@ -1,0 +1,170 @@
+import functools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from cutlayer.data.splits import Dataset, Splits
+from cutlayer.errors import ConfigError
+from cutlayer.models import zoo
+from cutlayer.models.latent import Prior
+from cutlayer.models.split import split
+from cutlayer.registry import DEFENSES
+from cutlayer.spec import image_spec
+from defenses.crafter import Crafter, implicit
+from defenses.crafter_distilled import CHILD, CrafterDistilled
+from defenses.crafter_z import CrafterZ
+from tests.models.test_latent import Linear, response
+
+IMAGE = image_spec(1, 16, 16)
+SMALL = {"latent": 6, "width": 4, "prior_steps": 60}
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+@functools.cache
+def data():
+    coarse = torch.rand(160, 1, 3, 3, generator=torch.Generator().manual_seed(1))
+    images = functional.interpolate(coarse, IMAGE.shape[1:], mode="bilinear").contiguous().numpy()
+    part = Dataset(images, np.arange(160) % 2)
+    return Splits("made", ("a", "b"), part, part, part, part)
+
+
+@functools.cache
+def victim():
+    return split(zoo.build("he_lenet", IMAGE, 2, seed=3), "ReLU1", IMAGE)
+
+
+@functools.cache
+def hardened():
+    """One prior for all tests, which leave it as it is."""
+    defense = Crafter(**SMALL)
+    defense.harden(victim(), data(), seed=0)
+    return defense
+
+
+def with_prior(kind, **options):
+    """A defense with the same prior and other options."""
+    defense = kind(**{**SMALL, **options})
+    defense._split, defense._prior = hardened()._split, hardened()._prior
+    return defense
+
+
+@functools.cache
+def clean(n=8):
+    with torch.no_grad():
+        return victim().head(torch.from_numpy(data().private.images[:n]))
+
+
+def score(defense, smashed):
+    """What the prior's critic says of the attacker's reconstructions."""
+    prior, head = defense._prior, defense._split.head
+    z = prior.search(head, smashed, prior.amortizer(smashed), 60)
+    return prior.critic(prior.generator(z)).mean().item()
+
+
+def test_the_implicit_gradient_is_exact_where_the_attacker_is_linear():
+    """z* = R v there, so the gradient of c . z* in v is c^T R."""
+    prior = Prior(3, 2, (1, 4, 4), (1, 4, 4))
+    columns = torch.linalg.qr(torch.randn(16, 3, generator=torch.Generator().manual_seed(0)))[0]
+    prior.generator = Linear(columns * torch.tensor([1.0, 0.8, 0.6]))
+    prior.curvature.fill_(0.14)
+    smashed = torch.randn(2, 1, 4, 4)
+    z = prior.search(nn.Identity(), smashed, torch.zeros(2, 3), 300)
+    away = torch.randn(2, 3)
+    exact = away @ response(prior.generator.matrix)
+    found = implicit(prior, nn.Identity(), z, smashed, away, terms=80)
+    torch.testing.assert_close(found.flatten(1), exact, rtol=1e-3, atol=1e-4)
+
+
+def test_what_is_crafted_looks_more_like_the_prior_to_its_critic():
+    """With the critic as it was trained; one that learns meanwhile lowers its own score."""
+    defense = with_prior(Crafter, privacy=10.0, n_critic=0, iterations=15)
+    crafted = defense.protect(clean(), rng())
+    assert score(defense, crafted) > score(defense, clean())
+
+
+def test_the_stronger_the_more_it_changes_and_weak_means_hardly_at_all():
+    change = [
+        (with_prior(Crafter, privacy=privacy, iterations=25).protect(clean(), rng()) - clean()).square().mean().item()
+        for privacy in (1e-7, 1.0)
+    ]
+    assert change[0] < 0.02 * clean().var()
+    assert change[1] > 3 * change[0]
+
+
+def test_crafter_z_releases_only_what_the_head_makes_of_some_image():
+    defense = with_prior(CrafterZ, iterations=10)
+    released = defense.protect(clean(), rng())
+    assert (released >= 0).all()
+    near = with_prior(CrafterZ, privacy=1e-9, iterations=60).protect(clean(), rng())
+    assert functional.mse_loss(near, clean()) < 0.5 * clean().var()
+    assert functional.mse_loss(near, clean()) > 0
+
+
+@pytest.mark.parametrize("kind", [Crafter, CrafterZ])
+def test_it_stays_within_what_the_head_gives_and_within_no_grad_and_inference(kind):
+    defense = with_prior(kind, iterations=3)
+    plain = defense.protect(clean(), rng())
+    assert plain.min() >= 0
+    assert not plain.requires_grad
+    with torch.no_grad():
+        assert torch.equal(defense.protect(clean(), rng()), plain)
+    with torch.inference_mode():
+        assert torch.equal(defense.protect(clean().clone(), rng()), plain)
+    assert np.array_equal(defense.protect(clean().numpy(), rng()), plain.numpy())
+
+
+@pytest.mark.parametrize("kind", [Crafter, CrafterZ])
+def test_an_attacker_who_asks_for_gradients_gets_the_input_itself(kind):
+    smashed = clean().clone().requires_grad_()
+    assert with_prior(kind).protect(smashed, rng()) is smashed
+
+
+def test_the_prior_is_not_changed_by_protecting():
+    before = {name: array.copy() for name, array in hardened().learned.items()}
+    with_prior(Crafter, iterations=2).protect(clean(), rng())
+    assert all(np.array_equal(before[name], array) for name, array in hardened().learned.items())
+
+
+@pytest.mark.parametrize("kind", [Crafter, CrafterZ])
+def test_unready_it_refuses_to_protect(kind):
+    with pytest.raises(ConfigError, match="only after harden"):
+        kind().protect(clean(), rng())
+
+
+@pytest.mark.parametrize("name", ["crafter", "crafter-z", "crafter-distilled"])
+@pytest.mark.parametrize("options", [{"privacy": -1.0}, {"public": "private"}])
+def test_an_impossible_option_is_refused(name, options):
+    with pytest.raises(ConfigError, match=r"privacy must be|public must be"):
+        DEFENSES.make(name, **options)
+
+
+def test_the_facts_count_the_passes():
+    facts = with_prior(Crafter, iterations=450, search=80, terms=120).facts(clean().numpy())
+    assert facts["passes_per_batch"] == 10 * 80 + 450 * (80 + 2 + 2 * 120)
+    assert "torch" in facts["device_needs"]
+    assert Crafter(privacy=0.0).facts(clean().numpy()) == {}
+
+
+def test_the_distilled_network_comes_near_what_crafting_would_release():
+    small = {**SMALL, "iterations": 15, "privacy": 1.0, "prior_steps": 40}
+    distilled = CrafterDistilled(n_crafted=128, channels=8, epochs=30, **small)
+    split_ = distilled.harden(victim(), data(), seed=0)
+    with torch.no_grad():
+        imitated = split_.head(torch.from_numpy(data().private.images[:64]))
+    wanted = distilled._original.protect(clean(64), rng(1))
+    assert functional.mse_loss(imitated, wanted) < 0.8 * functional.mse_loss(clean(64), wanted)
+    assert distilled.learned == {}
+    assert split_.smashed.shape == victim().smashed.shape
+
+
+def test_untrained_the_network_changes_nothing():
+    split_ = CrafterDistilled().surgery(victim())
+    assert any(name.startswith(f"{CHILD}.") for name in split_.head.state_dict())
+    with torch.no_grad():
+        assert torch.equal(split_.head(torch.from_numpy(data().private.images[:8])), clean())
