@@ -36,6 +36,7 @@ class Measure:
     Attributes:
         count: Test images, sent one by one: accuracy and latency.
         private: Victims' images, sent one by one: what the attackers reconstruct.
+        auxiliary: The first so many of the attackers' own images; 0 for all that there are.
         warmup: Requests before the first that counts.
         codec: Name of the codec on the wire.
         edge_threads: Of the device's head.
@@ -44,6 +45,7 @@ class Measure:
 
     count: int = 500
     private: int = 64
+    auxiliary: int = 0
     warmup: int = 20
     codec: str = "raw"
     edge_threads: int = 1

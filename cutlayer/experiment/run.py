@@ -57,8 +57,9 @@ def check(experiment: Experiment, data: Splits) -> None:
         SplitError: The model has no such cut.
     """
     setup = experiment.measure
-    training = experiment.training.images or len(data.train)
-    for part, wanted in (("test", setup.count), ("private", setup.private), ("train", training)):
+    training, auxiliary = experiment.training.images or len(data.train), setup.auxiliary or len(data.auxiliary)
+    needs = {"test": setup.count, "private": setup.private, "train": training, "auxiliary": auxiliary}
+    for part, wanted in needs.items():
         present = len(getattr(data, part))
         if not 0 < wanted <= present:
             section = "training" if part == "train" else "measure"

@@ -33,9 +33,13 @@ def check_cut(experiment: Experiment, data: Splits) -> None:
 
 
 def shown(experiment: Experiment, data: Splits) -> Splits:
-    """The data, with no more training images than the experiment allows."""
-    wanted = experiment.training.images
-    return replace(data, train=data.train.take(wanted)) if wanted else data
+    """The data, with no more images for training and for the attackers than the experiment allows."""
+    train, auxiliary = experiment.training.images, experiment.measure.auxiliary
+    return replace(
+        data,
+        train=data.train.take(train) if train else data.train,
+        auxiliary=data.auxiliary.take(auxiliary) if auxiliary else data.auxiliary,
+    )
 
 
 def train(experiment: Experiment, data: Splits, say: Say) -> fx.GraphModule:

@@ -179,9 +179,10 @@ def test_killed_at_any_stage_it_resumes_and_leaves_no_server_behind(tmp_path):
     assert psutil.wait_procs(left, timeout=10)[1] == []
 
 
-def test_model_and_defense_see_no_more_training_images_than_allowed(runs):
-    (experiment, *_) = plan.load(runs[1], {"training.images": "100"})
+def test_model_defense_and_attackers_see_no_more_images_than_allowed(runs):
+    (experiment, *_) = plan.load(runs[1], {"training.images": "100", "measure.auxiliary": "50"})
     data = load("digits", None, 0)
-    assert len(victim.shown(experiment, data).train) == 100
-    assert victim.shown(experiment, data).auxiliary is data.auxiliary
-    assert victim.shown(plan.load(runs[1])[0], data) is data
+    shown = victim.shown(experiment, data)
+    assert (len(shown.train), len(shown.auxiliary)) == (100, 50)
+    assert shown.private is data.private
+    assert victim.shown(plan.load(runs[1])[0], data) == data
