@@ -14,9 +14,9 @@ k of them is ``mean(x)`` with the deviation divided by ``sqrt(k)``, and what the
 
 Differs from the paper:
     - The bottleneck stands at the cut, there before the last layer of a classifier whose training data are attacked.
-    - A 1x1 convolution gives mean and deviation, which a fully connected layer of 134 million weights would otherwise.
-    - Training starts from the trained model, with its smashed data as mean and a deviation of ln 2, and
-      is short (`epochs`).
+    - A 1x1 convolution gives mean and deviation, where a fully connected layer would take far too many weights.
+    - Training starts from the trained model, with its smashed data as mean and a deviation of ln 2, and is short
+      (`epochs`).
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Mid(Defense):
         with torch.no_grad():
             bottleneck.weight.copy_(torch.eye(2 * channels, channels)[..., None, None])
             # A deviation of ln 2: from the code's softplus(-5) a short training does not get near 1.
-            bottleneck.bias.copy_(torch.tensor([0.0, 5.0]).repeat_interleave(channels))  # type: ignore[union-attr]
+            bottleneck.bias.copy_(torch.tensor([0.0, 5.0]).repeat_interleave(channels))
         # What arrives is the sample, of the shape that the tail took before, and with no bounds.
         sample = TensorSpec(split.smashed.shape, split.smashed.dtype)
         return replace(graft(split, "bottleneck", to_head=bottleneck), smashed=sample)
