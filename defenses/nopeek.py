@@ -7,7 +7,8 @@ deep learning", ICDM Workshops 2020, https://arxiv.org/abs/2008.09161:
 
 Threat model: an honest-but-curious server, black-box or white-box. Nothing is hidden from it: the release is a
 deterministic function of the input, mostly injective, and a low distance correlation does not make it harder to invert
-for a decoder that is trained on it.
+for a decoder that is trained on it. Nor can it be low in small batches: of 64 Fashion-MNIST images and LeNet's ReLU2 of
+64 others it is 0.45, of 256 it is 0.25.
 
 Differs from the paper:
     - Training starts from the trained model and is short (`epochs`).
