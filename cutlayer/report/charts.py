@@ -35,7 +35,7 @@ def scatter(points: Sequence[Point], baseline: Estimate) -> Html:
     """Worst-case leakage gain (x, right leaks more) against accuracy (y), with both 95 % intervals."""
     points = [p for p in points if math.isfinite(p.leakage.value) and math.isfinite(p.accuracy.value)]
     known = [v for p in points for v in _span(p.accuracy)] + [v for v in (baseline.value,) if math.isfinite(v)]
-    low, high = _domain(known, least=0.05)
+    low, high = domain(known, least=0.05)
     least_gain = min([0.0, *(v for p in points for v in _span(p.leakage))])
     left = -0.04 if least_gain >= 0 else math.floor(least_gain * 10) / 10
 
@@ -49,8 +49,8 @@ def scatter(points: Sequence[Point], baseline: Estimate) -> Html:
     taken = [(x(p.leakage.value) - 7, y(p.accuracy.value) - 7, 14.0, 14.0) for p in points]
     for p in points:
         px, py = x(p.leakage.value), y(p.accuracy.value)
-        bars = [_line(x(v[0]), py, x(v[1]), py, "interval") for v in [_span(p.leakage)]]
-        bars += [_line(px, y(v[0]), px, y(v[1]), "interval") for v in [_span(p.accuracy)]]
+        bars = [line(x(v[0]), py, x(v[1]), py, "interval") for v in [_span(p.leakage)]]
+        bars += [line(px, y(v[0]), px, y(v[1]), "interval") for v in [_span(p.accuracy)]]
         glyph = el("path", d=f"M{px:.1f} {py - 7:.1f}l7 7l-7 7l-7-7z") if p.undefended else None
         glyph = glyph or el("circle", cx=f"{px:.1f}", cy=f"{py:.1f}", r=5.5)
         tx, ty, anchor = _place(px, py, p.label, taken)
@@ -105,14 +105,14 @@ def _span(estimate: Estimate) -> tuple[float, float]:
     return low, high
 
 
-def _domain(values: Sequence[float], least: float) -> tuple[float, float]:
+def domain(values: Sequence[float], least: float) -> tuple[float, float]:
     """A range inside [0, 1] that holds all values with some air."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     air = max(0.12 * (high - low), (least - (high - low)) / 2, 0.01)
     return max(0.0, low - air), min(1.0, high + air)
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
     """Four to eight round numbers inside a range."""
     step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2) if (high - low) / s <= 7 or s == 0.2)
     return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
@@ -120,13 +120,13 @@ def _ticks(low: float, high: float) -> list[float]:
 
 def _axes(x, y, low: float, high: float) -> Html:  # type: ignore[no-untyped-def]
     parts = []
-    for tick in _ticks(low, high):
-        parts.append(_line(LEFT, y(tick), RIGHT, y(tick), "grid"))
+    for tick in ticks(low, high):
+        parts.append(line(LEFT, y(tick), RIGHT, y(tick), "grid"))
         parts.append(el("text", f"{tick * 100:.0f}", x=LEFT - 8, y=f"{y(tick) + 4:.1f}", text_anchor="end"))
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        parts.append(_line(x(tick), BOTTOM, x(tick), BOTTOM + 5, "axis"))
+        parts.append(line(x(tick), BOTTOM, x(tick), BOTTOM + 5, "axis"))
         parts.append(el("text", f"{tick * 100:.0f}", x=f"{x(tick):.1f}", y=BOTTOM + 19, text_anchor="middle"))
-    parts.append(_line(LEFT, BOTTOM, RIGHT, BOTTOM, "axis"))
+    parts.append(line(LEFT, BOTTOM, RIGHT, BOTTOM, "axis"))
     middle = (LEFT + RIGHT) / 2
     title = f"Worst-case leakage gain, % {SPACE}(further right leaks more)"
     parts.append(el("text", title, x=middle, y=HEIGHT - 14, text_anchor="middle", class_="title"))
@@ -138,17 +138,18 @@ def _axes(x, y, low: float, high: float) -> Html:  # type: ignore[no-untyped-def
 def _references(x, y, baseline: Estimate) -> Html:  # type: ignore[no-untyped-def]
     """The two ends of the scale: the accuracy without a defense, and the attacker who learns nothing."""
     parts = [
-        _line(x(0.0), TOP, x(0.0), BOTTOM, "reference"),
+        line(x(0.0), TOP, x(0.0), BOTTOM, "reference"),
         el("text", "mean image: nothing leaks", x=f"{x(0.0) + 6:.1f}", y=BOTTOM - 8, class_="note"),
     ]
     if math.isfinite(baseline.value):
         level = y(baseline.value)
-        parts.append(_line(LEFT, level, RIGHT, level, "reference"))
+        parts.append(line(LEFT, level, RIGHT, level, "reference"))
         parts.append(el("text", "undefended accuracy", x=f"{x(0.0) + 6:.1f}", y=f"{level - 6:.1f}", class_="note"))
     return el("g", parts)
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Html:
+def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Html:
+    """A straight line of one class of the style sheet."""
     return el("line", x1=f"{x1:.1f}", y1=f"{y1:.1f}", x2=f"{x2:.1f}", y2=f"{y2:.1f}", class_=class_)
 
 

@@ -68,7 +68,7 @@ def group(runs: Sequence[Run]) -> list[Group]:
 
 
 def _members(runs: list[Run]) -> tuple[Member, ...]:
-    runs = sorted(runs, key=lambda run: (not run.result.undefended, _natural(run.result.defense_label), run.result.id))
+    runs = sorted(runs, key=lambda run: (not run.result.undefended, natural(run.result.defense_label), run.result.id))
     shared = Counter(run.result.defense_label for run in runs)
     colors = iter(range(len(runs)))
     members = []
@@ -82,7 +82,7 @@ def _members(runs: list[Run]) -> tuple[Member, ...]:
     return tuple(members)
 
 
-def _natural(label: str) -> list[tuple[bool, float, str]]:
+def natural(label: str) -> list[tuple[bool, float, str]]:
     """Sort key that puts sigma=2 before sigma=10."""
     parts = re.split(r"(\d+(?:\.\d+)?)", label)
     return [(True, float(p), "") if i % 2 else (False, 0.0, p) for i, p in enumerate(parts)]

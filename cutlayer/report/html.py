@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from cutlayer.report import sections
+from cutlayer.report import sections, sweep_sections
 from cutlayer.report.groups import Group, group
 from cutlayer.report.markup import Html, el
 from cutlayer.report.reading import Run, Skipped, read
 from cutlayer.report.story import opening, pictures_first
+from cutlayer.report.sweep import is_sweep
 
 # A second lock on the door: even markup that slipped through could load nothing and run nothing.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -53,6 +54,9 @@ def page(runs: Sequence[Run], skipped: Sequence[Skipped]) -> str:
 
 
 def _article(group: Group) -> Html:
+    title = el("p", group.title, class_="split")
+    if is_sweep(group):
+        return el("article", title, sweep_sections.article(group), id=group.anchor)
     parts = [
         pictures_first(group),
         sections.headline(group),
@@ -60,7 +64,7 @@ def _article(group: Group) -> Html:
         sections.privacy_accuracy(group),
     ]
     parts += [sections.latency(group), sections.attacks(group), sections.flags(group)]
-    return el("article", el("p", group.title, class_="split"), parts, id=group.anchor)
+    return el("article", title, parts, id=group.anchor)
 
 
 def _contents(groups: Sequence[Group]) -> Html:

@@ -90,6 +90,7 @@ class Result:
     smashed: tuple[int, ...]
     defense: dict[str, Any]
     defense_label: str
+    facts: dict[str, float | str]
     accuracy: Estimate
     baseline: Estimate
     candidates: int | None
@@ -122,6 +123,7 @@ def parse(result: Mapping[str, Any]) -> Result:
         input=tuple(map(int, result["input"])),
         smashed=tuple(map(int, result["smashed"])),
         defense=dict(result["defense"]),
+        facts=dict(result.get("defense_facts", {})),
         accuracy=_estimate(result["utility"]["accuracy"]),
         baseline=_estimate(result["utility"]["baseline"]),
         candidates=_optional_int(result.get("candidates")),

@@ -9,6 +9,7 @@ from typing import Any
 from cutlayer.report.groups import Group, group
 from cutlayer.report.reading import Run
 from cutlayer.report.records import Estimate, parse
+from cutlayer.report.sweep import is_sweep, settings
 from cutlayer.report.tables import WORST_METRICS, sent_bytes
 from cutlayer.report.wording import (
     ACCURACY,
@@ -38,6 +39,8 @@ def text(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _group(group: Group) -> str:
+    if is_sweep(group):
+        return "\n\n".join([_title(group), _sweep(group)])
     parts = [_title(group), _headline(group), *_attacks(group), _time(group), _published(group), _flags(group)]
     return "\n\n".join(part for part in parts if part)
 
@@ -72,6 +75,19 @@ def _headline(group: Group) -> str:
         "candidates."
     )
     return _table(head, rows, left=(0, 3)) + "\n" + _wrap(legend)
+
+
+def _sweep(group: Group) -> str:
+    """One line for each defense and strength, the mean over its seeds."""
+    head = ["DEFENSE", "SEEDS", "ACCURACY", "CHANGE", "WORST ATTACK", "LEAKAGE", "SSIM", "P50", "SENT", "FLAGS"]
+    rows = []
+    for one in settings(group):
+        cells = [one.label, str(len(one.members)), ACCURACY.value(one.accuracy.value)]
+        cells += ["" if one.undefended else points(one.change), one.attack, LEAKAGE_GAIN.value(one.leakage.value)]
+        cells += [scale("ssim").number(one.metric("ssim").value), duration(one.p50_ns), size(one.sent_bytes)]
+        rows.append([*cells, str(sum(len(m.run.result.flags) for m in one.members))])
+    note = "Mean over the seeds. Leakage: that of the worst attack; 0 % is the average picture, 100 % the exact one."
+    return _table(head, rows, left=(0, 4)) + "\n" + _wrap(note)
 
 
 def _metric(name: str, estimate: Estimate | None) -> str:

@@ -15,6 +15,7 @@ from cutlayer.report.wording import (
     Scale,
     access_name,
     duration,
+    facts,
     in_order,
     points,
     scale,
@@ -130,7 +131,8 @@ def _headline_row(group: Group, member: Member) -> Html:
         else "none"
     )
     cells += [el("td", times), el("td", sizes), el("td", flags)]
-    return el("tr", _defense_heading(member), _measured(ACCURACY, result.accuracy), drop, cells)
+    heading = _defense_heading(member, facts(result.facts))
+    return el("tr", heading, _measured(ACCURACY, result.accuracy), drop, cells)
 
 
 def sent_bytes(cost: CostRecord) -> int | None:
@@ -185,8 +187,8 @@ def deployments(group: Group) -> list[tuple[CostRecord, Member]]:
     return [(c, m) for name in names for m in group.members for c in m.run.result.cost if c.deployment == name]
 
 
-def _defense_heading(member: Member) -> Html:
-    return el("th", el("span", class_=f"dot {member.color}"), member.label, scope="row")
+def _defense_heading(member: Member, stated: str) -> Html:
+    return el("th", el("span", class_=f"dot {member.color}"), member.label, _small(stated), scope="row")
 
 
 def _defense_cell(member: Member) -> Html:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cutlayer.report.records import AttackRecord, Estimate
@@ -157,6 +158,20 @@ def size(count: int | None) -> str:
         if count >= one:
             return f"{count / one:.1f}{SPACE}{unit}"
     return f"{count}{SPACE}B"
+
+
+def facts(stated: Mapping[str, float | str]) -> str:
+    """What a defense states of itself, ``snr_db`` as "SNR 12.3 dB"."""
+    return "; ".join(_fact(name, value) for name, value in stated.items())
+
+
+def _fact(name: str, value: float | str) -> str:
+    words, _, unit = name.rpartition("_")
+    if unit != "db":
+        words, unit = name, ""
+    text = value if isinstance(value, str) else f"{value:.3g}".replace("-", MINUS)
+    words = words.replace("_", " ").replace("snr", "SNR")
+    return f"{words} {text}{SPACE + 'dB' if unit else ''}"
 
 
 def defense_name(label: str) -> str:
