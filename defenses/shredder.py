@@ -46,13 +46,13 @@ class Shredder(Defense):
         weight: Of the term that makes noise larger.
         n_noises: Tensors in the collection.
         epochs: Passes over the training data in which they learn.
-        lr: Of the noise, in the unit of the smashed data for each step.
+        lr: Of the noise, as a part of `scale` for each step.
     """
 
     knob = "scale"
 
     def __init__(
-        self, scale: float, weight: float = 0.01, n_noises: int = 16, epochs: int = 4, lr: float = 1e-2
+        self, scale: float, weight: float = 0.01, n_noises: int = 16, epochs: int = 4, lr: float = 5e-2
     ) -> None:
         self.scale = scale
         self.weight = weight
@@ -98,15 +98,9 @@ class Shredder(Defense):
 
         with placed(fastest, head, tail):
             optimize(
-                [collection],
-                data.train,
-                loss,
-                epochs=self.epochs,
-                seed=seed,
-                lr=self.lr,
-                weight_decay=0,
-                device=fastest,
-            )
+                [collection], data.train, loss, epochs=self.epochs, seed=seed, lr=self.lr * self.scale,
+                weight_decay=0, device=fastest,
+            )  # fmt: skip
         learned: NDArray[np.float32] = collection[0].detach().numpy()
         return learned
 

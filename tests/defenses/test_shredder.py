@@ -17,7 +17,7 @@ def trained():
 
 
 def learned(halves, **options):
-    defense = Shredder(**{"scale": 2.0, "n_noises": 4, "epochs": 20, "lr": 0.05, **options})
+    defense = Shredder(**{"scale": 2.0, "n_noises": 4, "epochs": 20, **options})
     assert defense.harden(halves, shades(), 0) is halves
     return defense
 
