@@ -27,6 +27,7 @@ from torch import Tensor
 from cutlayer.models.grid import channel_axis
 
 MISFITS = ("plain", "channel", "whitened", "survivors")
+PRECONDITIONED = ("channel", "whitened")
 
 NUDGE = 0.05
 """Standard deviation of the noise to which the response is measured, in pixel units."""

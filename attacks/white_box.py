@@ -107,12 +107,12 @@ class WhiteBox(Attack):
         grid = list(itertools.product(self.lr, self.tv))
         each = torch.tensor(grid).repeat_interleave(len(images), dim=0)
         smashed = smashed.repeat(len(grid), *[1] * (smashed.ndim - 1))
-        errors = {}
+        errors: dict[tuple[str, float, float], float] = {}
         for kind in self.misfit:
             found = self._search(smashed, kind, each[:, 0], each[:, 1], 1)
             error = (found.reshape(len(grid), *images.shape) - images).square().flatten(1).mean(dim=1)
-            errors |= {(kind, *setting): float(one) for setting, one in zip(grid, error, strict=True)}
-        return min(errors, key=errors.__getitem__)
+            errors |= {(kind, a, b): float(one) for (a, b), one in zip(grid, error, strict=True)}
+        return min(errors, key=lambda setting: errors[setting])
 
     def invert(self, smashed: Tensor) -> Tensor:
         """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""

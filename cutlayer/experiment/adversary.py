@@ -23,7 +23,7 @@ from cutlayer.registry import ATTACKS
 from cutlayer.wire.codecs.packed import codec_named
 from defenses.base import Defense
 from edge.onnx_head import OnnxHead
-from edge.pipeline import Pipeline
+from edge.pipeline import Head, Pipeline
 
 Say = Callable[[str], None]
 
@@ -62,7 +62,19 @@ def smashed(folder: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
 def wire(folder: Path, defense: Defense, codec: str) -> Pipeline:
     """The device's own pipeline, from the split folder that it was given."""
     head = OnnxHead(folder / "head.onnx", threads=torch.get_num_threads())
-    return Pipeline(head, defense, codec_named(codec))
+    return Pipeline(remembering(head), defense, codec_named(codec))
+
+
+def remembering(head: Head) -> Head:
+    """The same head; asked for a batch once more, it knows the answer. Whoever averages asks for each many times."""
+    last: list[NDArray[np.float32]] = []
+
+    def answer(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not (last and np.array_equal(last[0], images)):
+            last[:] = images.copy(), head(images)
+        return last[1].copy()
+
+    return answer
 
 
 def oracle(pipeline: Pipeline, seed: int, named: Named) -> Query:

@@ -14,6 +14,7 @@ from cutlayer.experiment.score import CANDIDATES
 from cutlayer.metrics.interval import proportion
 from cutlayer.spec import Manifest
 from cutlayer.trace import LEAST_SAMPLES, STAGES, percentile
+from defenses.base import Defense
 from edge.record import UNKNOWN
 
 Result = dict[str, Any]
@@ -24,7 +25,8 @@ def result(
     experiment: Experiment,
     manifest: Manifest,
     data: Splits,
-    random: bool,
+    defense: Defense,
+    spectrum: dict[str, Any],
     facts: dict[str, float | str],
     baseline: tuple[int, int],
     observed: Sequence[Observed],
@@ -37,7 +39,8 @@ def result(
         experiment: What was asked for.
         manifest: Of the split folder that was served.
         data: What it was measured on.
-        random: Whether the defense is.
+        defense: As deployed.
+        spectrum: Of the head's Jacobian.
         facts: What the defense states of itself.
         baseline: Right answers of the undefended model on the test images, and how many those are.
         observed: What each deployment gave.
@@ -58,8 +61,9 @@ def result(
         "utility": {"accuracy": asdict(proportion(*observed[0].correct)), "baseline": asdict(proportion(*baseline))},
         "privacy": [_with_published(row, experiment) for row in rows],
         "worst_case": worst_case(rows),
+        "spectrum": spectrum,
         "cost": [cost(one) for one in observed],
-        "flags": flags(rows, data, experiment.measure.private, random, experiment.defense.name == "none"),
+        "flags": flags(experiment, rows, data, defense, spectrum),
         "seconds": seconds,
     }
 

@@ -13,7 +13,9 @@ from cutlayer.experiment import adversary, records, victim
 from cutlayer.experiment.measure import measure
 from cutlayer.experiment.nouns import Experiment
 from cutlayer.experiment.result import Result, result, summary
+from cutlayer.experiment.spectrum import spectrum
 from cutlayer.models import folder as split_folder
+from cutlayer.models.split import split as split_at_cut
 from cutlayer.spec import MANIFEST
 from defenses.base import deployed
 
@@ -102,7 +104,9 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     seconds["attack"] = time.perf_counter()
 
     facts = defense.facts(adversary.smashed(folder / "split", data.auxiliary.images[:FACTS_FROM]))
-    record = result(experiment, manifest, data, defense.random, facts, baseline, observed, rows, _durations(seconds))
+    undefended = split_at_cut(model, experiment.cut, data.input).head
+    passed = spectrum(split.head, data.auxiliary.images, undefended)
+    record = result(experiment, manifest, data, defense, passed, facts, baseline, observed, rows, _durations(seconds))
     pictures = adversary.pictures(attacks, data, experiment, folder / "attacks")
     records.finish(runs, record, {one.deployment.label: one.timed for one in observed}, pictures)
     for leftover in (folder / "measured", folder / "attacks", *folder.glob(".*.part")):

