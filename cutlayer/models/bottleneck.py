@@ -7,14 +7,20 @@ unless the name says ``noRELU``; ``K5``, before the ``C``, says another size of 
 
 Differs from their code: a kernel size counts for every stride, a grid with an odd side gets its size back, and a name
 that makes no sense is an error (theirs falls back to C8S1).
+
+Names are read without torch, for the device reads them too.
 """
+
+from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from cutlayer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _NAME = re.compile(r"(noRELU_)?(?:K(\d+))?C(\d+)(?:S(\d+))?", re.IGNORECASE)
 
@@ -64,6 +70,8 @@ def build(bottleneck: Bottleneck, smashed: tuple[int, ...]) -> tuple[nn.Module, 
     Raises:
         ConfigError: The smashed data is no grid, or too small.
     """
+    from torch import nn
+
     if len(smashed) != 3:
         raise ConfigError(
             f"A bottleneck needs smashed data of (channels, height, width), not {smashed}; cut elsewhere."
@@ -89,6 +97,8 @@ def build(bottleneck: Bottleneck, smashed: tuple[int, ...]) -> tuple[nn.Module, 
 
 
 def _with_relu(layers: list[nn.Module], bottleneck: Bottleneck) -> nn.Module:
+    from torch import nn
+
     if bottleneck.relu:
         layers = [part for layer in layers for part in (layer, nn.ReLU())]
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)

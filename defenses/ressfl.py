@@ -1,0 +1,188 @@
+"""ResSFL: a narrow bottleneck around the cut, trained against a decoder that learns beside it.
+
+J. Li, A. S. Rakin, X. Chen, Z. He, D. Fan, C. Chakrabarti, "ResSFL: A Resistance Transfer Framework for Defending Model
+Inversion Attack in Split Federated Learning", CVPR 2022, https://arxiv.org/abs/2205.04007; code
+github.com/zlijingtao/ResSFL @68d6165. Attacker-aware training: with smashed data ``z`` and decoder ``D``
+
+    D minimizes -SSIM(D(z), x);    head and tail minimize  CE(y) + weight * max(0, SSIM(D(z), x) - threshold)
+
+and with a threshold of 0 the SSIM itself is added. Resistance transfer: a head that was hardened on other
+data (`source`) starts off, and learns slowly (`head_lr_scale`) beside a light decoder that steps once in `every`
+batches; theirs are 0.1, ``conv_normN0C16`` and 5, at 0 the head is frozen.
+
+Controls: ``weight = 0`` is the bottleneck alone, ``bottleneck = ""`` attacker-aware training alone.
+
+Threat model: an honest-but-curious server that knows the head and can query it, and trains decoders of its own.
+
+Differs from the paper:
+    - Training starts from the trained victim around a fresh bottleneck and lasts few epochs (paper: 200, from scratch).
+    - AdamW with a one-cycle learning rate (SGD with momentum, 0.05), 64 images in a step (128); the decoder is trained
+      for 1 epoch beforehand (30).
+    - One client, which is what a deployment is; theirs average the heads of several.
+    - The decoder normalizes by the batch and SSIM does not pad: see `defenses.surrogate`, `cutlayer.metrics.image`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cutlayer.errors import ConfigError
+from cutlayer.models.bottleneck import parse
+from defenses.base import Defense
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+    from cutlayer.data.splits import Dataset, Splits
+    from cutlayer.models.split import SplitModel
+    from defenses.surrogate import Surrogate
+
+EXPERTS: dict[tuple[str, str], dict[str, Any]] = {
+    ("vgg11_bn", "features.3"): {"bottleneck": "noRELU_C1S1", "weight": 0.8},
+    ("vgg11_bn", "features.7"): {"bottleneck": "noRELU_C8S1", "weight": 0.3},
+    ("vgg11_bn", "features.10"): {"bottleneck": "noRELU_C12S1", "weight": 0.3},
+    ("resnet20", "layer1.0"): {"bottleneck": "noRELU_C1S2", "weight": 0.5},
+    ("resnet20", "layer1.1"): {"bottleneck": "noRELU_C1S1", "weight": 0.5},
+    ("resnet20", "layer1.2"): {"bottleneck": "noRELU_C2S1", "weight": 0.4, "steps": 3},
+    ("mobilenet_v2", "features.1"): {"bottleneck": "C1S1", "weight": 0.5},
+    ("mobilenet_v2", "features.3"): {"bottleneck": "C2S1", "weight": 0.5, "steps": 3},
+    ("mobilenet_v2", "features.6"): {"bottleneck": "C4S1", "weight": 0.3},
+}
+"""Published options of the experts, by model and cut (their cuts 2, 4, 5 of VGG; 2, 3, 4 of the others).
+
+Their code gives a MobileNetV2 ReLU whatever the name says, and its first layers keep the size of the image, where
+torchvision's halve it.
+"""
+
+
+class ResSFL(Defense):
+    """Narrow the cut by a bottleneck, and train head and tail against a decoder that learns meanwhile.
+
+    Args:
+        bottleneck: By the notation of `cutlayer.models.bottleneck`; empty for none.
+        weight: Of the decoder's SSIM beside the cross-entropy; 0 for the bottleneck alone.
+        threshold: SSIM below which the head need not go.
+        decoder: Capacity of the defender's decoder, a rung of `cutlayer.models.decoders`.
+        steps: Steps of the decoder for each batch at which it learns.
+        every: The decoder learns at every so many batches.
+        pretrain_epochs: Epochs for which it learns before head and tail do.
+        epochs: Passes over the training images.
+        lr: Greatest learning rate of the tail.
+        head_lr_scale: Learning rate of the head as a part of it; 0 freezes the head.
+        source: A split folder whose weights start off, hardened with this bottleneck at this cut on other data.
+    """
+
+    knob = "weight"
+
+    def __init__(
+        self,
+        bottleneck: str = "noRELU_C8S1",  # VGG-11-BN, cut 4: Tables 3 and 6
+        weight: float = 0.3,  # idem
+        threshold: float = 0.5,  # all of Tables 2 to 6
+        decoder: str = "res_normN4C64",  # idem
+        steps: int = 1,
+        every: int = 1,
+        pretrain_epochs: int = 1,
+        epochs: int = 4,
+        lr: float = 2e-3,
+        head_lr_scale: float = 1.0,
+        source: str = "",
+    ) -> None:
+        self.bottleneck, self.weight, self.threshold, self.decoder = bottleneck, weight, threshold, decoder
+        self.steps, self.every, self.pretrain_epochs, self.epochs = steps, every, pretrain_epochs, epochs
+        self.lr, self.head_lr_scale, self.source = lr, head_lr_scale, source
+        self._bottleneck = parse(bottleneck) if bottleneck else None
+        if min(weight, threshold, head_lr_scale, pretrain_epochs, epochs) < 0 or min(steps, every, lr) <= 0:
+            raise ConfigError(f"{self!r}: steps, every and lr must be above 0, the other numbers 0 or more.")
+        if weight and not head_lr_scale:
+            raise ConfigError(f"{self!r}: a frozen head cannot learn from the decoder; set weight or head_lr_scale.")
+
+    def surgery(self, split: SplitModel) -> SplitModel:
+        """The bottleneck, if any, with weights that have seen no image."""
+        return self._narrowed(split, seed=0) if self.bottleneck else split
+
+    def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
+        """Surgery, transfer, and attacker-aware training of both halves."""
+        if not (self.bottleneck or self.weight or self.source):
+            return split
+        from cutlayer.compute import pick_device, placed
+        from cutlayer.models.split import copied
+        from defenses.surrogate import Surrogate
+
+        hardened = self._narrowed(split, seed) if self.bottleneck else copied(split)
+        if self.source:
+            inherit(hardened, Path(self.source))
+        device = pick_device()
+        surrogate = None
+        if self.weight:
+            surrogate = Surrogate(self.decoder, hardened.smashed.shape, hardened.input.shape, seed, device)
+            with placed(device, hardened.head):
+                surrogate.pretrain(hardened.head, data.train, self.pretrain_epochs)
+        self.train(hardened, surrogate, data.train, seed, device)
+        return hardened
+
+    def train(
+        self, split: SplitModel, surrogate: Surrogate | None, data: Dataset, seed: int, device: torch.device
+    ) -> None:
+        """Train the halves on their task, and against the decoder where there is one, which learns meanwhile."""
+        from torch.nn.functional import cross_entropy
+
+        from cutlayer.training import optimize
+
+        batches = 0
+
+        def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+            nonlocal batches
+            smashed = split.head(images)
+            task = cross_entropy(split.tail(smashed).float(), labels)
+            if surrogate is None:
+                return task
+            for _ in range(self.steps if batches % self.every == 0 else 0):
+                surrogate.learn(smashed, images)
+            batches += 1
+            leak = surrogate.quality(smashed, images)
+            return task + self.weight * ((leak - self.threshold).relu() if self.threshold else leak)
+
+        rates = [self.lr * self.head_lr_scale, self.lr]
+        optimize([split.head, split.tail], data, loss, epochs=self.epochs, seed=seed, lr=rates, device=device)
+
+    def _narrowed(self, split: SplitModel, seed: int) -> SplitModel:
+        """Copies of the halves with a fresh bottleneck between them."""
+        import torch
+
+        from cutlayer.models.bottleneck import build
+        from cutlayer.models.split import graft
+
+        assert self._bottleneck is not None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            to_head, to_tail = build(self._bottleneck, split.smashed.shape)
+        narrow = graft(split, "bottleneck", to_head=to_head, to_tail=to_tail)
+        return replace(narrow, smashed=replace(narrow.smashed, low=0.0)) if self._bottleneck.relu else narrow
+
+
+def inherit(split: SplitModel, source: Path) -> None:
+    """Load the weights of a hardened split folder: the whole head, and what of the tail has the same shape.
+
+    Raises:
+        ConfigError: Its head is another one.
+    """
+    from cutlayer.models import folder
+
+    _, expert = folder.load(source)
+    if (expert.cut, expert.smashed) != (split.cut, split.smashed):
+        raise ConfigError(
+            f"{source} sends {expert.smashed} at {expert.cut}, this head {split.smashed} at {split.cut}: no transfer."
+        )
+    try:
+        split.head.load_state_dict(expert.head.state_dict())
+    except RuntimeError:
+        raise ConfigError(f"The head in {source} has other layers than this one: no transfer.") from None
+    # The last layer has one row for each class, of which there may be more or fewer here.
+    own = split.tail.state_dict()
+    fitting = {name: w for name, w in expert.tail.state_dict().items() if name in own and own[name].shape == w.shape}
+    split.tail.load_state_dict(own | fitting)

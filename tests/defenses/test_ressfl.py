@@ -1,0 +1,151 @@
+import functools
+
+import pytest
+import torch
+from torch.nn.functional import interpolate
+
+from cutlayer.data.splits import Dataset, Splits
+from cutlayer.errors import ConfigError
+from cutlayer.models import folder
+from cutlayer.models.split import SplitModel, split
+from cutlayer.models.zoo import build
+from cutlayer.spec import image_spec
+from defenses.base import Defense
+from defenses.ressfl import EXPERTS, ResSFL
+from defenses.surrogate import Surrogate
+
+IMAGE = image_spec(1, 16, 16)
+LIGHT = {"bottleneck": "noRELU_C4S1", "decoder": "conv_normN0C16", "epochs": 1}
+
+
+@functools.cache
+def data(n: int = 160) -> Splits:
+    coarse = torch.rand(n, 1, 3, 3, generator=torch.Generator().manual_seed(1))
+    images = interpolate(coarse, IMAGE.shape[1:], mode="bilinear").contiguous()
+    part = Dataset(images.numpy(), (images.mean((1, 2, 3)) > 0.5).long().numpy())
+    return Splits("made", ("dark", "bright"), part, part, part, part)
+
+
+def victim(classes: int = 2, seed: int = 0) -> SplitModel:
+    return split(build("he_lenet", IMAGE, classes, seed), "ReLU1", IMAGE)
+
+
+def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    theirs = other.state_dict()
+    return all(torch.equal(value, theirs[name]) for name, value in one.state_dict().items())
+
+
+def last_quality(monkeypatch, defense: Defense) -> float:
+    """What the defender's decoder reached at the end of the training, mean of the last few batches."""
+    seen, quality = [], Surrogate.quality
+
+    def noted(surrogate: Surrogate, smashed: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        seen.append(quality(surrogate, smashed, images))
+        return seen[-1]
+
+    monkeypatch.setattr(Surrogate, "quality", noted)
+    defense.harden(victim(), data(), seed=0)
+    monkeypatch.setattr(Surrogate, "quality", quality)
+    return float(torch.stack(seen[-4:]).detach().mean())
+
+
+@pytest.mark.parametrize(
+    ("model", "smashed"),
+    [
+        ("vgg11_bn", {"features.3": (1, 16, 16), "features.7": (8, 8, 8), "features.10": (12, 8, 8)}),
+        ("resnet20", {"layer1.0": (1, 16, 16), "layer1.1": (1, 32, 32), "layer1.2": (2, 32, 32)}),
+        ("mobilenet_v2", {"features.1": (1, 16, 16), "features.3": (2, 8, 8), "features.6": (4, 4, 4)}),
+    ],
+)
+def test_every_published_expert_can_be_built(model, smashed):
+    assert {cut for name, cut in EXPERTS if name == model} == set(smashed)
+    image = image_spec(3, 32, 32)
+    built = build(model, image, 10)
+    for cut, shape in smashed.items():
+        halves = ResSFL(**EXPERTS[model, cut]).surgery(split(built, cut, image))
+        assert halves.smashed.shape == shape
+        assert halves.smashed.low == (0.0 if model == "mobilenet_v2" else None)
+        with torch.no_grad():
+            assert halves.tail(halves.head(torch.rand(1, *image.shape))).shape == (1, 10)
+
+
+@pytest.mark.parametrize("bottleneck", ["", "noRELU_C4S1"])
+def test_the_head_moves_away_from_what_the_decoder_rebuilds(monkeypatch, bottleneck):
+    options = {**LIGHT, "bottleneck": bottleneck, "threshold": 0.0, "epochs": 8}
+    against, unmoved = (last_quality(monkeypatch, ResSFL(**options, weight=weight)) for weight in (10.0, 1e-9))
+    assert against < unmoved - 0.03
+
+
+def test_a_threshold_that_no_decoder_reaches_is_a_weight_of_zero():
+    weightless = ResSFL(**LIGHT, weight=0.0).harden(victim(), data(), seed=0)
+    unreached = ResSFL(**LIGHT, weight=0.9, threshold=1.0).harden(victim(), data(), seed=0)
+    weighty = ResSFL(**LIGHT, weight=0.9, threshold=0.0).harden(victim(), data(), seed=0)
+    assert same(weightless.head, unreached.head)
+    assert same(weightless.tail, unreached.tail)
+    assert not same(weightless.head, weighty.head)
+
+
+def test_the_decoder_learns_as_often_as_said(monkeypatch):
+    calls = []
+    monkeypatch.setattr(Surrogate, "learn", lambda self, smashed, images: calls.append(len(images)))
+    ResSFL(**{**LIGHT, "epochs": 2}, steps=2, every=4, pretrain_epochs=0).harden(victim(), data(), seed=0)
+    # Three batches an epoch, so it is the first and the fifth of six.
+    assert calls == [54, 54, 53, 53]
+
+
+def test_seeds_differ_and_one_seed_does_not():
+    first, again, other = (ResSFL(**LIGHT).harden(victim(), data(), seed) for seed in (0, 0, 1))
+    assert same(first.head, again.head)
+    assert not same(first.head, other.head)
+
+
+def transferred(monkeypatch, target: SplitModel, **options: object) -> tuple[SplitModel, SplitModel]:
+    """An expert, and what became of the target that it started off."""
+    expert = ResSFL(**LIGHT).harden(victim(seed=1), data(), seed=0)
+    monkeypatch.setattr(folder, "load", lambda path: (None, expert))
+    return expert, ResSFL(**{**LIGHT, **options}, source="expert").harden(target, data(), seed=0)
+
+
+def test_transfer_starts_from_the_whole_head_and_what_fits_of_the_tail(monkeypatch):
+    target = victim(classes=5)
+    expert, halves = transferred(monkeypatch, target, epochs=0)
+    assert same(halves.head, expert.head)
+    theirs, own, now = (one.tail.state_dict() for one in (expert, target, halves))
+    assert torch.equal(now["bottleneck.weight"], theirs["bottleneck.weight"])
+    assert torch.equal(now["conv2.weight"], theirs["conv2.weight"])
+    assert torch.equal(now["fc3.weight"], own["fc3.weight"])
+
+
+def test_a_frozen_head_stays_the_experts_and_a_slow_one_stays_near_it(monkeypatch):
+    expert, frozen = transferred(monkeypatch, victim(), weight=0.0, head_lr_scale=0.0)
+    assert same(frozen.head, expert.head)
+    assert not same(frozen.tail, expert.tail)
+
+    def moved(scale: float) -> float:
+        _, halves = transferred(monkeypatch, victim(), weight=0.0, head_lr_scale=scale)
+        return float((halves.head.bottleneck.weight - expert.head.bottleneck.weight).detach().norm())
+
+    assert 0 < moved(0.1) < moved(1.0) / 2
+
+
+def test_another_head_transfers_nothing(monkeypatch):
+    with pytest.raises(ConfigError, match="no transfer"):
+        transferred(monkeypatch, victim(), bottleneck="noRELU_C2S1")
+    with pytest.raises(ConfigError, match="other layers"):
+        transferred(monkeypatch, victim(), bottleneck="noRELU_K5C4S1")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"weight": -0.1}, {"epochs": -1}, {"steps": 0}, {"every": 0}, {"lr": 0.0}, {"weight": 0.3, "head_lr_scale": 0.0}],
+)
+def test_options_that_make_no_sense_are_refused(options):
+    with pytest.raises(ConfigError):
+        ResSFL(**options)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ConfigError, match="bottleneck"):
+        ResSFL(bottleneck="narrow")
+    with pytest.raises(ConfigError, match="decoder"):
+        ResSFL(decoder="strong").harden(victim(), data(), seed=0)
