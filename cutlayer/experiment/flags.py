@@ -129,8 +129,9 @@ def _size(name: object) -> int:
 
 def _masks(attacks: Sequence[tuple[str, Any]], experiment: Experiment) -> Flags:
     """Which values were left out is a message of its own."""
-    names = [*_names({"name": experiment.defense.name, **experiment.defense.options})]
-    masks = [name for name in (*names, *experiment.measure.codec.split("+")) if name in MASKS]
+    codecs = [codec.partition(":")[0] for codec in experiment.measure.codec.split("+")]
+    names = [*_names({"name": experiment.defense.name, **experiment.defense.options}), *codecs]
+    masks = [name for name in names if name in MASKS]
     if masks and ("is", "MaskAware") not in attacks:
         yield (
             "no-mask-aware-attack",

@@ -112,7 +112,7 @@ def test_an_attack_that_was_asked_for_but_not_run_does_not_count():
 
 @pytest.mark.parametrize(
     ("defense", "codec"),
-    [({"name": "top-k"}, "raw"), (None, "top-k+zstd"), ({"name": "quantize", "then": {"name": "top-k"}}, "raw")],
+    [({"name": "top-k"}, "raw"), (None, "top-k:0.25+zstd"), ({"name": "quantize", "then": {"name": "top-k"}}, "raw")],
 )
 def test_a_mask_that_no_attack_was_told(defense, codec):
     assert names(GOOD, defense=defense, codec=codec) == {"no-mask-aware-attack"}
