@@ -65,9 +65,8 @@ PRIOR = {"latent": 4, "width": 2, "prior_steps": 4}
 ROWS = [
     Row("none"),
     Row("gaussian-noise", {"sigma": 0.5}),
-    Row("gaussian-noise", {"sigma": 0.3, "bound": "sigmoid", "noise_aware_epochs": 1}),
+    Row("gaussian-noise", {"sigma": 0.3, "bound": "clip", "noise_aware_epochs": 1}),
     Row("laplace-noise", {"scale": 0.5, "noise_aware_epochs": 1}),
-    Row("laplace-noise", {"scale": 0.3, "bound": "tanh"}),
     Row("local-dp", {"noise": 0.1, "epochs": 1}),
     Row("local-dp", {"noise": 0.1, "mechanism": "laplace", "clip": 3.0, "epochs": 0}),
     Row("dropout", {"rate": 0.4, "epochs": 1}),
