@@ -72,6 +72,7 @@ class ResSFL(Defense):
         pretrain_epochs: Epochs for which it learns before head and tail do.
         epochs: Passes over the training images.
         lr: Greatest learning rate of the tail.
+        batch: The greatest number of images in a step.
         head_lr_scale: Learning rate of the head as a part of it; 0 freezes the head.
         source: A split folder whose weights start off, hardened with this bottleneck at this cut on other data.
     """
@@ -89,15 +90,16 @@ class ResSFL(Defense):
         pretrain_epochs: int = 1,
         epochs: int = 4,
         lr: float = 2e-3,
+        batch: int = 64,
         head_lr_scale: float = 1.0,
         source: str = "",
     ) -> None:
         self.bottleneck, self.weight, self.threshold, self.decoder = bottleneck, weight, threshold, decoder
         self.steps, self.every, self.pretrain_epochs, self.epochs = steps, every, pretrain_epochs, epochs
-        self.lr, self.head_lr_scale, self.source = lr, head_lr_scale, source
+        self.lr, self.batch, self.head_lr_scale, self.source = lr, batch, head_lr_scale, source
         self._bottleneck = parse(bottleneck) if bottleneck else None
-        if min(weight, threshold, head_lr_scale, pretrain_epochs, epochs) < 0 or min(steps, every, lr) <= 0:
-            raise ConfigError(f"{self!r}: steps, every and lr must be above 0, the other numbers 0 or more.")
+        if min(weight, threshold, head_lr_scale, pretrain_epochs, epochs) < 0 or min(steps, every, lr, batch) <= 0:
+            raise ConfigError(f"{self!r}: steps, every, lr and batch must be above 0, the other numbers 0 or more.")
         if weight and not head_lr_scale:
             raise ConfigError(f"{self!r}: a frozen head cannot learn from the decoder; set weight or head_lr_scale.")
 
@@ -121,7 +123,7 @@ class ResSFL(Defense):
         if self.weight:
             surrogate = Surrogate(self.decoder, hardened.smashed.shape, hardened.input.shape, seed, device)
             with placed(device, hardened.head):
-                surrogate.pretrain(hardened.head, data.train, self.pretrain_epochs)
+                surrogate.pretrain(hardened.head, data.train, self.pretrain_epochs, self.batch)
         self.train(hardened, surrogate, data.train, seed, device)
         return hardened
 
@@ -148,7 +150,10 @@ class ResSFL(Defense):
             return task + self.weight * ((leak - self.threshold).relu() if self.threshold else leak)
 
         rates = [self.lr * self.head_lr_scale, self.lr]
-        optimize([split.head, split.tail], data, loss, epochs=self.epochs, seed=seed, lr=rates, device=device)
+        optimize(
+            [split.head, split.tail], data, loss,
+            epochs=self.epochs, seed=seed, lr=rates, batch=self.batch, device=device,
+        )  # fmt: skip
 
     def _narrowed(self, split: SplitModel, seed: int) -> SplitModel:
         """Copies of the halves with a fresh bottleneck between them."""
