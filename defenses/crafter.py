@@ -20,7 +20,8 @@ Differs from the paper:
 
 - Few iterations for a CPU (paper: 450 of F, 80 of z in each, 120 Neumann terms, 10 steps of the critic). z* continues
   from the iteration before, so that few steps of z follow F.
-- The utility term is divided by the variance of the smashed data, and `privacy` is the paper's 1 / beta.
+- The utility term is divided by the variance of the smashed data, so `privacy`, the paper's 1 / beta (its script has
+  beta = 10, its plots 0.5 to 10), is not on the paper's scale.
 - Steps of z and of the Neumann series are the inverse of the measured curvature, not fixed numbers.
 - F stays within what the head can give: nothing outside is ever sent by an honest head, and codecs rely on it.
 - A batch of one is crafted alone (paper: 128 together, whose images the critic's distance couples).
@@ -62,7 +63,7 @@ class Crafter(Generative):
 
     def __init__(
         self,
-        privacy: float = 0.1,  # beta = 10, as the authors' script has it
+        privacy: float = 1.0,
         iterations: int = 40,
         lr: float = 0.05,
         search: int = 3,

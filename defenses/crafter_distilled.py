@@ -55,10 +55,10 @@ class CrafterDistilled(Defense):
 
     def __init__(
         self,
-        privacy: float = 0.1,
+        privacy: float = 1.0,
         n_crafted: int = 512,
         channels: int = 32,
-        epochs: int = 30,
+        epochs: int = 60,
         lr: float = 5e-3,
         iterations: int = 40,
         latent: int = 64,

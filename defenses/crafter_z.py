@@ -12,7 +12,7 @@ a release lies on what the generator can make, so accuracy has a ceiling below t
 Threat model: an honest-but-curious server that holds the head and a generator of public images.
 
 Differs from the paper: few iterations for a CPU, so a greater step of z (theirs is 5e-3, and decides the trade-off more
-than beta does); terms are scaled as in `defenses.crafter`; `privacy` is 1 / beta.
+than beta does); terms are scaled as in `defenses.crafter`, so `privacy` is not on the scale of the paper's 1 / beta.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class CrafterZ(Generative):
 
     def __init__(
         self,
-        privacy: float = 0.05,  # beta = 20, the lower of the paper's two for CelebA
+        privacy: float = 1.0,
         iterations: int = 80,
         lr: float = 0.05,
         n_critic: int = 2,

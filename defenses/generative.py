@@ -126,10 +126,14 @@ class Generative(Defense):
         return crafted.to(smashed)
 
     def facts(self, smashed: NDArray[np.float32]) -> dict[str, float | str]:
-        """What the device needs beside the head's ONNX file, and how often a batch passes through it."""
+        """What the device needs beside the head's ONNX file, how large it is, and how often a batch passes through."""
         if self.privacy == 0:
             return {}
-        return {"device_needs": "torch; head, generator, critic, amortizer", "passes_per_batch": float(self.passes)}
+        return {
+            "device_needs": "torch; head, generator, critic, amortizer",
+            "passes_per_batch": float(self.passes),
+            "prior_bytes": float(sum(array.nbytes for array in self.learned.values())),
+        }
 
 
 def fresh_critic(prior: Prior) -> tuple[nn.Module, torch.optim.Optimizer]:

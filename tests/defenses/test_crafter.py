@@ -148,6 +148,7 @@ def test_the_facts_count_the_passes():
     facts = with_prior(Crafter, iterations=450, search=80, terms=120).facts(clean().numpy())
     assert facts["passes_per_batch"] == 10 * 80 + 450 * (80 + 2 + 2 * 120)
     assert "torch" in facts["device_needs"]
+    assert facts["prior_bytes"] == sum(array.nbytes for array in hardened().learned.values()) > 0
     assert Crafter(privacy=0.0).facts(clean().numpy()) == {}
 
 
