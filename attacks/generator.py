@@ -13,7 +13,8 @@ Differs from the paper:
 - The generator is that of `cutlayer.models.wgan`, the search that of `cutlayer.models.latent`.
 - A1: z* is always found with the generator as it was, and the trained copy makes the image of it. With one generator
   for both, z* would follow the crafted release to the same wrong image again.
-- Whether the steps on pixels help is decided by the attacker's own images, for a crafted release they mislead.
+- Whether the trained copy and the steps on pixels help is decided on further images of the attacker's own: without a
+  defense the first does harm, with one the second may.
 """
 
 import copy
@@ -30,7 +31,7 @@ from cutlayer.models.latent import learned
 CHUNK = 256
 """Images inverted together."""
 REHEARSAL = 16
-"""Images of the attacker's own that decide about the steps on pixels."""
+"""Images of the attacker's own that decide what helps."""
 BATCH, FINE_TUNING_LR = 32, 1e-3  # RMSProp's; appendix of the paper
 
 
@@ -79,19 +80,20 @@ class Generator(Attack):
         self._prior = learned(self._head, images, view.smashed.shape, seed=view.seed + 1, **size)
         self._generator: nn.Module = self._prior.generator
         self._refines = False
-        own = images[: max(self.crafted, REHEARSAL if self.pixels else 0)]
-        if len(own) == 0:
+        if not self.crafted and not self.pixels:
             return
+        own = images[: REHEARSAL + self.crafted]
         smashed = release(view.query, own.cpu(), view.device)
-        z = self._latents(smashed)
-        if self.crafted:
-            self._fine_tune(z[: self.crafted], own[: self.crafted], view.seed)
+        z, few = self._latents(smashed), slice(REHEARSAL)
+        made = self._error(self._generator, z[few], own[few])
+        if self.crafted and len(own) > REHEARSAL:
+            tuned = self._fine_tune(z[REHEARSAL:], own[REHEARSAL:], view.seed)
+            if (error := self._error(tuned, z[few], own[few])) < made:
+                self._generator, made = tuned, error
         if self.pixels:
-            few = slice(REHEARSAL)
             with torch.no_grad():
-                made = self._generator(z[few])
-            refined = self._refine(made, smashed[few])
-            self._refines = bool(mse_loss(refined, own[few]) < mse_loss(made, own[few]))
+                start = self._generator(z[few])
+            self._refines = mse_loss(self._refine(start, smashed[few]), own[few]).item() < made
 
     def invert(self, smashed: Tensor) -> Tensor:
         """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""
@@ -121,8 +123,12 @@ class Generator(Attack):
                 x.clamp_(0, 1)
         return x.detach()
 
-    def _fine_tune(self, z: Tensor, images: Tensor, seed: int) -> None:
-        """A1: train a copy of the generator to make these images of these latent vectors."""
+    @torch.no_grad()
+    def _error(self, generator: nn.Module, z: Tensor, images: Tensor) -> float:
+        return mse_loss(generator(z), images).item()
+
+    def _fine_tune(self, z: Tensor, images: Tensor, seed: int) -> nn.Module:
+        """A1: a copy of the generator, trained to make these images of these latent vectors."""
         tuned = copy.deepcopy(self._prior.generator).requires_grad_()
         optimizer = torch.optim.RMSprop(tuned.parameters(), FINE_TUNING_LR)
         random = torch.Generator().manual_seed(seed)
@@ -132,4 +138,4 @@ class Generator(Attack):
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-        self._generator = tuned.requires_grad_(False)
+        return tuned.requires_grad_(False)
