@@ -83,7 +83,11 @@ def join(split: SplitModel) -> fx.GraphModule:
             elif node.op != "output":
                 copies[node] = graph.node_copy(node, copies.__getitem__)
             if node.op in ("call_module", "get_attr"):
-                parts[node.target] = attrgetter(node.target)(half)
+                part = attrgetter(node.target)(half)
+                # A graft gives both halves a child of one name.
+                if parts.setdefault(node.target, part) is not part:
+                    copies[node].target = f"{node.target}_tail"
+                    parts[f"{node.target}_tail"] = part
     graph.output(copies[logits])
     return fx.GraphModule(parts, graph, class_name="Model").eval()
 

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from cutlayer.errors import SplitError
 from cutlayer.models.cuts import cut_nodes, cuts
-from cutlayer.models.split import split, split_at
+from cutlayer.models.split import graft, join, split, split_at
 from cutlayer.models.zoo import build
 from cutlayer.registry import MODELS
 from cutlayer.spec import TensorSpec, image_spec
@@ -130,3 +130,13 @@ def test_branches_the_output_and_the_input_are_no_cuts(cut):
     image = image_spec(3, 32, 32)
     with pytest.raises(SplitError, match="cannot be cut at"):
         split(build("resnet20", image, 10), cut, image)
+
+
+def test_grafted_halves_are_joined_with_both_grafts():
+    image = image_spec(1, 28, 28)
+    halves = split(build("he_lenet", image, 10), "ReLU1", image)
+    to_head, to_tail = nn.Conv2d(8, 4, 3, padding=1), nn.Conv2d(4, 8, 3, padding=1)
+    grafted = graft(halves, "bottleneck", to_head=to_head, to_tail=to_tail)
+    images = torch.rand(2, *image.shape)
+    assert torch.equal(join(grafted)(images), grafted.tail(grafted.head(images)))
+    assert torch.equal(join(halves)(images), halves.tail(halves.head(images)))
