@@ -75,6 +75,7 @@ ROWS = [
     Row("quantize", {"bits": 1, "rounding": "stochastic"}),
     Row("shredder", {"scale": 0.5, "n_noises": 3, "epochs": 1}),
     Row("ressfl", {"bottleneck": "C4S2", "decoder": "conv_normN0C16", "epochs": 1}, off={"bottleneck": ""}),
+    Row("patrol", {"deeper": "ReLU2", "epochs": 1}, off={"lipschitz": 0.0, "deeper": ""}),
     Row("adversarial", {"decoder": "conv_normN0C16", "epochs": 1}),
     Row("nopeek", {"weight": 2.0, "epochs": 1}),
     Row("bido", {"epochs": 1}, off={"weight_y": 0.0}),
