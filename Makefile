@@ -56,6 +56,10 @@ bench-white-box: $(READY) ## White-box inversion of 64 images in one batch again
 bench-decoder: $(READY) ## Decoder training against a plain loop
 	$(BIN)/python benchmarks/decoder_training.py
 
+.PHONY: bench-pruning
+bench-pruning: $(READY) ## What removing channels saves: size, multiply-accumulates, bytes and time of a head
+	$(BIN)/python benchmarks/pruned_head.py
+
 .PHONY: full-ressfl
 full-ressfl: $(READY) ## ResSFL at full size on CIFAR-10: training speed and what attackers get; for a machine with a GPU
 	$(BIN)/python benchmarks/ressfl_full.py

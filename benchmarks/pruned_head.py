@@ -1,0 +1,81 @@
+"""What PATROL's removal of channels saves on the device: the head at a cut, a deeper one, and the deeper one pruned.
+
+    .venv/bin/python benchmarks/pruned_head.py
+
+Prints the size of each exported head, what it costs and sends, and how long ONNX Runtime takes for one image on one
+thread. Which channels go is drawn at random, for no duration depends on it.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.interleaved import compare
+from cutlayer.models.budget import macs, within_budget
+from cutlayer.models.export import export_onnx
+from cutlayer.models.pruning import removable, remove
+from cutlayer.models.split import SplitModel, join, split
+from cutlayer.models.widths import measured
+from cutlayer.models.zoo import build
+from cutlayer.onnx_session import open_session
+from cutlayer.spec import image_spec
+
+VICTIMS = {"vgg11_bn": ("features.7", "features.14"), "resnet20": ("layer1.1", "layer2.0")}
+IMAGE, REPEATS = image_spec(3, 32, 32), 50
+
+
+def cost(halves: SplitModel) -> int:
+    """Multiply-accumulates of the head for one image."""
+    return sum(macs(halves.head, IMAGE).values())
+
+
+def pruned(halves: SplitModel, budget: int) -> SplitModel:
+    """The split, in place, with a head that costs no more than the budget."""
+    draws = torch.Generator().manual_seed(0)
+    groups = removable(join(halves), halves.head)
+    strengths = [torch.rand(channels.count, generator=draws) for channels in groups]
+    for channels, keep in zip(groups, within_budget(groups, strengths, macs(halves.head, IMAGE), budget), strict=True):
+        remove(channels, keep, torch.ones(channels.count))
+    return measured(halves)
+
+
+def prepare(path: Path) -> Callable[[], int]:
+    """A head in ONNX Runtime, for `compare`."""
+    session, image = open_session(path, 1, "image", "smashed"), np.zeros((1, *IMAGE.shape), np.float32)
+
+    def work() -> int:
+        for _ in range(REPEATS):
+            session.run(None, {"image": image})
+        return REPEATS
+
+    return work
+
+
+def main() -> None:
+    """Print one table for each victim."""
+    for model, (base, deeper) in VICTIMS.items():
+        at_base, at_deeper = (split(build(model, IMAGE, 10), cut, IMAGE) for cut in (base, deeper))
+        heads = {f"{base}": at_base, f"{deeper}": at_deeper}
+        heads[f"{deeper}, pruned"] = pruned(split(build(model, IMAGE, 10), deeper, IMAGE), cost(at_base))
+        print(f"\n{model}\n{'':40}   ONNX kB    MMACs   params    sent B")
+        with tempfile.TemporaryDirectory() as folder:
+            contenders = {}
+            for name, halves in heads.items():
+                path = Path(folder) / f"{name}.onnx"
+                export_onnx(halves.head, IMAGE, path, "image", "smashed")
+                parameters = sum(p.numel() for p in halves.head.parameters())
+                kilobytes, mmacs = path.stat().st_size / 1e3, cost(halves) / 1e6
+                print(f"{name:40} {kilobytes:9.1f} {mmacs:8.2f} {parameters:8,} {halves.smashed.nbytes:9,}")
+                contenders[name] = partial(prepare, path)
+            compare(contenders)
+
+
+if __name__ == "__main__":
+    main()
