@@ -51,9 +51,14 @@ def within_budget(
     """
     kept = [channels.count for channels in groups]
     cost = _cost(groups, costs)
-    order = sorted((float(s), g, c) for g, strength in enumerate(strengths) for c, s in enumerate(strength.abs()))
+    # Among equals, such as masks that nobody trained, each group loses the same part of its channels.
+    order = sorted(
+        (float(s), c / len(strength), g, c)
+        for g, strength in enumerate(strengths)
+        for c, s in enumerate(strength.abs())
+    )
     gone: list[set[int]] = [set() for _ in groups]
-    for _, group, channel in order:
+    for _, _, group, channel in order:
         if cost(kept) <= budget:
             break
         if kept[group] - 1 >= LEAST * groups[group].count:

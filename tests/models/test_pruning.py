@@ -123,6 +123,14 @@ def test_a_mask_below_zero_counts_by_its_size(lively):
     assert keep.tolist() == [0, 1, 2, 3, 5, 6, 7]
 
 
+def test_among_equals_every_group_loses_the_same_part(lively):
+    model = lively("vgg11_bn", IMAGE)
+    groups, costs = removable(model, model), macs(model, IMAGE)
+    keep = within_budget(groups, [torch.ones(channels.count) for channels in groups], costs, sum(costs.values()) / 4)
+    shares = [len(stay) / channels.count for channels, stay in zip(groups, keep, strict=True)]
+    assert 0.45 < min(shares) <= max(shares) < 0.55
+
+
 def test_a_budget_that_no_pruning_meets_is_refused(lively):
     model = lively("resnet20", IMAGE)
     groups, costs = removable(model, model), macs(model, IMAGE)
