@@ -68,6 +68,10 @@ full-ressfl: $(READY) ## ResSFL at full size on CIFAR-10: training speed and wha
 bench-overhead: $(READY) ## What the testbed adds to a request, over head, tail and the bare transport
 	$(BIN)/python benchmarks/overhead.py
 
+.PHONY: bench-defenses
+bench-defenses: $(READY) ## Every defense at three strengths, two seeds, two data sets, under adaptive attack; 40 minutes
+	$(BIN)/python benchmarks/defenses.py
+
 .PHONY: lint
 lint: $(READY) ## Format check, linter, types, import contracts
 	$(BIN)/ruff format --check .

@@ -1,0 +1,107 @@
+"""What each defense costs the device: work, size, time and memory of its head and its protection, measured alone.
+
+Each split folder has a process of its own with one thread, one after the other, so that its memory is its own.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+REQUESTS, SECONDS = 300, 5.0
+"""Requests measured, and the time after which no further one is."""
+HEAD = ("data", "defense", "params", "MACs", "released", "head p50", "protect p50", "memory", "n")
+
+
+def costs(runs: Path, records: Sequence[dict[str, Any]]) -> str:
+    """One line for each setting of the first seed, the undefended model first."""
+    first = min(record["seed"] for record in records)
+    chosen = [record for record in records if record["seed"] == first]
+    chosen.sort(key=lambda r: (r["data"], r["defense"]["name"] != "none", r["defense_label"]))
+    lines = ["The device's share: one thread, batch 1", _line(HEAD)]
+    for record in chosen:
+        words = [sys.executable, __file__, "--one", str(runs / record["id"] / "split")]
+        found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+        cells = (
+            record["data"],
+            record["defense_label"],
+            f"{found['params']:,}",
+            f"{found['macs']:,}",
+            f"{found['released_bytes']:,} B",
+            f"{found['head_us']:.0f} us",
+            f"{found['protect_us']:.1f} us",
+            f"{found['rss_bytes'] / 1e6:.0f} MB",
+            str(found["n"]),
+        )
+        lines.append(_line(cells))
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    data, defense, *numbers = cells
+    return f"{data:14}{defense[:48]:48}" + "".join(f"{cell:>14}" for cell in numbers)
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """One deployment. Only what the device loads is loaded before its memory is read."""
+    import psutil
+
+    from cutlayer.compute import tune_allocator
+    from cutlayer.spec import Manifest
+    from defenses.base import deployed
+    from edge.send import open_head
+
+    tune_allocator()
+    manifest, defense = Manifest.load(folder), deployed(folder)
+    head = open_head(folder, manifest, "onnx", 1)
+    rng = np.random.default_rng(0)
+    images = rng.random((REQUESTS, 1, *manifest.input.shape), np.float32)
+    released = defense.protect(head(images[0]), rng)
+    head_ns, protect_ns, end = [], [], time.monotonic() + SECONDS
+    for image in images:
+        start = time.monotonic_ns()
+        smashed = head(image)
+        computed = time.monotonic_ns()
+        defense.protect(smashed, rng)
+        protect_ns.append(time.monotonic_ns() - computed)
+        head_ns.append(computed - start)
+        if time.monotonic() > end:
+            break
+    return {
+        "n": len(head_ns),
+        "head_us": statistics.median(head_ns) / 1e3,
+        "protect_us": statistics.median(protect_ns) / 1e3,
+        "rss_bytes": psutil.Process().memory_info().rss,
+        "released_bytes": released.nbytes,
+        **_size(folder),
+    }
+
+
+def _size(folder: Path) -> dict[str, int]:
+    """Parameters and multiply-accumulates of the head."""
+    from cutlayer.models.budget import macs
+    from cutlayer.models.folder import load
+
+    _, split = load(folder)
+    return {
+        "params": sum(parameter.numel() for parameter in split.head.parameters()),
+        "macs": sum(macs(split.head, split.input).values()),
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=Path, nargs="?", default=Path("runs/defenses"))
+    parser.add_argument("--one", type=Path, help="measure this split folder, print JSON")
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.one)))
+    else:
+        print(costs(options.runs, [json.loads(path.read_text()) for path in options.runs.glob("*/result.json")]))

@@ -1,0 +1,72 @@
+"""Every defense at three strengths and two seeds, on real processes and sockets, under attackers that know it.
+
+Runs `experiments/defenses-*.toml` on each data set, two processes with one thread each, prints the table, and what each
+defense costs the device. A second call takes up where the first one was interrupted. Times of requests are measured
+while the other process works; for the cost on the device see the second table, which is measured alone.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.defense_cost import costs
+from cutlayer.data.load import load
+from cutlayer.errors import DataError
+from cutlayer.report.html import write
+from cutlayer.report.table import text
+
+PLANS = ("noise", "masks", "trained", "crafter")
+DATA = ("photos", "fashion-mnist")
+PROCESSES = 2
+HERE = Path(__file__).parent.parent
+
+
+def main() -> None:
+    """Run, then print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", nargs="+", default=list(DATA))
+    parser.add_argument("--out", type=Path, default=Path("runs/defenses"))
+    parser.add_argument("--set", action="append", default=[], help="as cutlayer run --set, for every plan")
+    options = parser.parse_args()
+    start = time.monotonic()
+    data = [name for name in options.data if _present(name)]
+    workers = [_worker(k, data, options.out, options.set) for k in range(1, PROCESSES + 1)]
+    codes = [worker.wait() for worker in workers]
+    if any(codes):
+        sys.exit("A run failed; its message is above. Call again to take up the rest.")
+    minutes = (time.monotonic() - start) / 60
+    records = [json.loads(path.read_text()) for path in sorted(options.out.glob("*/result.json"))]
+    print(text(records))
+    print(f"{len(records)} runs; {minutes:.1f} minutes for those that were not finished before")
+    print(costs(options.out, records))
+    print(f"The report is {write(options.out)}")
+
+
+def _present(name: str) -> bool:
+    try:
+        load(name)
+    except DataError as error:
+        print(f"{name} is left out: {error}")
+        return False
+    return True
+
+
+def _worker(part: int, data: list[str], out: Path, settings: list[str]) -> subprocess.Popen[bytes]:
+    """A process that runs its share of each plan, one after the other."""
+    threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    commands = []
+    for name in data:
+        for plan in PLANS:
+            words = [sys.executable, "-m", "cutlayer.cli", "run", HERE / f"experiments/defenses-{plan}.toml"]
+            words += ["--out", out, "--part", f"{part}/{PROCESSES}", "--set", f"data={name}"]
+            commands.append([*map(str, words), *(word for one in settings for word in ("--set", one))])
+    code = "import json, subprocess, sys\nfor words in json.loads(sys.argv[1]):\n    subprocess.run(words, check=True)"
+    return subprocess.Popen([sys.executable, "-c", code, json.dumps(commands)], env={**os.environ, **threads})
+
+
+if __name__ == "__main__":
+    main()
