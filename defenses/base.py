@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.errors import ConfigError
 from cutlayer.registry import defense_from
 from cutlayer.spec import LEARNED, Manifest
 
@@ -48,6 +49,11 @@ class Defense:
             seed: Of every random choice.
         """
         return split
+
+    @property
+    def protects(self) -> bool:
+        """Whether anything is done to the releases."""
+        return type(self).protect is not Defense.protect
 
     @property
     def learned(self) -> dict[str, NDArray[Any]]:
@@ -100,13 +106,28 @@ class Chain(Defense):
         """Random when either is."""
         return self.first.random or self.second.random
 
+    @property
+    def protects(self) -> bool:
+        """Whether either does."""
+        return self.first.protects or self.second.protects
+
     def surgery(self, split: SplitModel) -> SplitModel:
         """The first one's surgery, then the second one's."""
         return self.second.surgery(self.first.surgery(split))
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
-        """Harden with the first, then with the second."""
-        return self.second.harden(self.first.harden(split, data, seed), data, seed)
+        """Harden with the first, then with the second.
+
+        Raises:
+            ConfigError: The second one trains, and would do so on what the first one has not yet protected.
+        """
+        hardened = self.first.harden(split, data, seed)
+        again = self.second.harden(hardened, data, seed)
+        if again is not hardened and self.first.protects:
+            raise ConfigError(
+                f"{self.second!r} would be trained without {self.first!r} before it; let it come first, or not train."
+            )
+        return again
 
     @property
     def learned(self) -> dict[str, NDArray[Any]]:
@@ -121,9 +142,15 @@ class Chain(Defense):
             defense.deploy(own, folder)
 
     def facts(self, smashed: NDArray[np.float32]) -> dict[str, float | str]:
-        """Those of both; the second one's are of what the first one has protected already."""
+        """Those of both; where they state the same, each under its name, of what comes to it."""
         protected = self.first.protect(smashed, np.random.default_rng(0))
-        return self.first.facts(smashed) | self.second.facts(protected)
+        first, second = self.first.facts(smashed), self.second.facts(protected)
+        shared = first.keys() & second.keys()
+        return {
+            f"{who} {name}" if name in shared else name: value
+            for who, stated in (("first", first), ("second", second))
+            for name, value in stated.items()
+        }
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
         """Protect with the first, then with the second."""

@@ -5,7 +5,7 @@ from torch import nn
 
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.models import folder
-from cutlayer.models.split import split
+from cutlayer.models.split import copied, split
 from cutlayer.models.zoo import build
 from cutlayer.registry import defense_from
 from cutlayer.spec import LEARNED, image_spec
@@ -96,3 +96,27 @@ def test_a_folder_loads_into_the_structure_that_its_defense_made(tmp_path, monke
     images = torch.rand(2, *IMAGE.shape)
     assert loaded.smashed == halves.smashed
     torch.testing.assert_close(loaded.tail(loaded.head(images)), halves.tail(halves.head(images)))
+
+
+class Trained(Defense):
+    """Changes the model in training."""
+
+    def harden(self, split, data, seed):
+        return copied(split)
+
+
+def test_a_defense_that_trains_does_not_follow_one_that_protects():
+    halves = split(build("he_lenet", IMAGE, 10), "conv1", IMAGE)
+    noise = GaussianNoise(0.5)
+    with pytest.raises(ConfigError, match="would be trained without GaussianNoise"):
+        noise.then(Trained()).harden(halves, None, 0)
+    assert Trained().then(noise).harden(halves, None, 0) is not halves
+    assert Trained().then(Trained()).harden(halves, None, 0) is not halves
+    assert noise.then(LaplaceNoise(0.1)).harden(halves, None, 0) is halves
+
+
+def test_facts_that_both_state_keep_their_names():
+    smashed = np.random.default_rng(0).random((64, 4), np.float32)
+    stated = GaussianNoise(0.5).then(GaussianNoise(1.0)).facts(smashed)
+    assert {*stated} == {"first snr_db", "second snr_db"}
+    assert stated["first snr_db"] > stated["second snr_db"]
