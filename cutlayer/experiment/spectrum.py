@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-POINTS = 4
+POINTS = 2
 """Images at which the Jacobian is taken."""
-DIRECTIONS, VALUES = 256, 256 * 3072
+DIRECTIONS, VALUES = 128, 128 * 3072
 """At most so many directions, and so many that images of this size hold at most so many values in all."""
 IMAGES = 1024
 """Auxiliary images whose principal components are taken."""
