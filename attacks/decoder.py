@@ -43,6 +43,7 @@ class Decoder(Attack):
         batch: Images per step.
         auxiliary: ``images``, the attacker's own, or ``noise``, Gaussian images in their stead (He's random set).
         n_auxiliary: Images used; 0 for all that the attacker has.
+        n_queries: Fresh releases of each image from a random defense, at most; 0 for one in every epoch.
     """
 
     needs = Access.BLACK_BOX
@@ -55,6 +56,7 @@ class Decoder(Attack):
         batch: int = 64,
         auxiliary: str = "images",
         n_auxiliary: int = 0,
+        n_queries: int = 0,
     ) -> None:
         parse(capacity)
         if auxiliary not in SOURCES:
@@ -65,6 +67,7 @@ class Decoder(Attack):
         self.batch = batch
         self.auxiliary = auxiliary
         self.n_auxiliary = n_auxiliary
+        self.n_queries = n_queries
 
     def fit(self, view: View) -> None:
         """Train; keep the epoch that does best on held-out images."""
@@ -85,7 +88,7 @@ class Decoder(Attack):
         steps = max(1, self.epochs * -(-training // self.batch))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for epoch in range(self.epochs):
-            if epoch and view.random:
+            if epoch and view.random and (epoch < self.n_queries or not self.n_queries):
                 smashed = release(view.query, images.cpu(), view.device)
             network.train()
             for rows in torch.split(torch.randperm(training, generator=generator).to(view.device), self.batch):

@@ -26,6 +26,12 @@ def test_every_epoch_sees_its_own_noise(make_view):
     assert not torch.equal(answered[1], answered[2])
 
 
+def test_it_asks_no_oftener_than_it_may(make_view):
+    view, _, answered = record(make_view(convolutional_head(), Noise(0.2), n=100))
+    Decoder("he-small", epochs=4, n_queries=2).fit(view)
+    assert len(answered) == 2
+
+
 def test_a_deterministic_device_is_queried_once(make_view):
     view, asked, _ = record(make_view(convolutional_head(), n=100))
     Decoder("he-small", epochs=3).fit(view)
