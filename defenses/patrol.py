@@ -16,7 +16,9 @@ Differs from the paper, whose code is not public and whose weights, pruning rati
     - Channels are structures, blocks are not. They go until the head meets the budget, the multiply-accumulates of the
       shallower head, and not below a threshold. The sparsity term acts by its subgradient.
     - The training starts from the trained model and is short; the reconstruction error is a mean of squares.
-    - The supremum is the greatest ratio of a batch.
+    - The supremum is the greatest ratio of a batch, and batch normalization sees the shifted images too.
+
+A head can lower its constants by giving small numbers, which a decoder that scales its input does not mind.
 """
 
 from __future__ import annotations
@@ -103,6 +105,8 @@ class Patrol(Defense):
         if pruned:
             groups = removable(join(halves), halves.head)
             masks = [Mask(channels.count) for channels in groups]
+            # A budget that cannot be met is refused before the training, not after it.
+            within_budget(groups, [mask.strength.detach() for mask in masks], costs, allowed)
             hooks = [mask.attach(channels) for mask, channels in zip(masks, groups, strict=True)]
             self.train(halves, masks, data.train, seed)
             for hook in hooks:
@@ -136,11 +140,13 @@ class Patrol(Defense):
         def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
             if self.lipschitz:
                 shift = torch.from_numpy(rng.standard_normal(images.shape, np.float32) * SHIFT).to(device)
-                both = [torch.cat([images, images + shift]), *chain(torch.cat([images, images + shift]))]
-                smashed, constants = both[-1][: len(images)], lipschitz_constants(both)
+                both = torch.cat([images, images + shift])
+                values = chain(both)
+                smashed = values[-1][: len(images)]
+                total = self.lipschitz * lipschitz_constants([both, *values]).sum()
             else:
-                smashed, constants = split.head(images), torch.zeros(())
-            total: Tensor = cross_entropy(split.tail(smashed).float(), labels) + self.lipschitz * constants.sum()
+                smashed, total = split.head(images), torch.zeros((), device=device)
+            total = total + cross_entropy(split.tail(smashed).float(), labels)
             for mask in masks:
                 total = total + self.sparsity * mask.strength.abs().sum()
             if surrogate is not None:
