@@ -85,7 +85,7 @@ def attack(halves: SplitModel, data: Splits, n_private: int, attacks: Sequence[A
             rebuilt = torch.cat([one.invert(query(part)).to(device) for part in private.split(250)])
         error, likeness = mse(rebuilt, private).mean(), ssim(rebuilt, private).mean()
         learned = (
-            f"; fitted at {len(data.auxiliary) * one.epochs / seconds:,.0f} images/s"
+            f"; whole fit at {len(data.auxiliary) * one.epochs / seconds:,.0f} images/s"
             if isinstance(one, Decoder)
             else ""
         )
