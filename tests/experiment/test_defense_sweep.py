@@ -1,0 +1,71 @@
+"""The plans of the sweep: complete, and each defense goes through training, sockets and every attack of its plan."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cutlayer.errors import ConfigError
+from cutlayer.experiment import plan
+from cutlayer.experiment.run import run_all
+from cutlayer.registry import DEFENSES
+
+PLANS = sorted((Path(__file__).parents[2] / "experiments").glob("defenses-*.toml"))
+SMALL = {
+    "seed": "0",
+    "training.epochs": "1",
+    "training.images": "96",
+    "measure.auxiliary": "64",
+    "measure.count": "6",
+    "measure.private": "4",
+    "measure.warmup": "1",
+    "attack.n_releases": "2",
+    "attack.epochs": "1",
+    "attack.iterations": "3",
+    "attack.prior_steps": "4",
+    "defense.epochs": "1",
+    "defense.noise_aware_epochs": "1",
+    "defense.pretrain_epochs": "0",
+    "defense.iterations": "1",
+    "defense.prior_steps": "4",
+    "defense.n_crafted": "4",
+}
+
+
+def small(path):
+    """One experiment for each defense of the plan, at sizes that show that it runs and nothing else."""
+    settings = {}
+    for key, value in SMALL.items():
+        try:
+            plan.load(path, {key: value})
+        except ConfigError:
+            continue  # nothing in this plan has the option, or two attacks would become one
+        settings[key] = value
+    found = {}
+    for one in plan.load(path, settings):
+        found.setdefault(one.defense.name, []).append(one)
+    return [ones[1] if len(ones) > 1 else ones[0] for ones in found.values()]
+
+
+def test_the_plans_hold_every_defense_at_three_strengths_and_two_seeds():
+    strengths, seeds = {}, set()
+    for experiment in (one for path in PLANS for one in plan.load(path)):
+        strengths.setdefault(experiment.defense.name, set()).add(experiment.defense.key)
+        seeds.add(experiment.seed)
+    assert strengths.keys() == set(DEFENSES)
+    assert all(len(found) >= 3 for name, found in strengths.items() if name != "none")
+    assert seeds == {0, 1}
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+def test_every_defense_goes_the_whole_way(path, tmp_path):
+    experiments = small(path)
+    results = run_all(experiments, tmp_path, resume=True, data_root=None, say=lambda text: None)
+    for experiment, result in zip(experiments, results, strict=True):
+        random = any(row["n_releases"] > 1 for row in result["privacy"])
+        labels = {row["label"] for row in result["privacy"]}
+        expected = {named.label for named in experiment.attacks if random or named.name != "averaging"}
+        assert labels == expected
+        assert all(np.isfinite(row["leakage_gain"]["value"]) for row in result["privacy"])
+        assert result["cost"][0]["n"] == 6
+        assert result["defense"]["name"] == experiment.defense.name
