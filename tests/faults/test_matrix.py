@@ -107,9 +107,6 @@ def bench(folder, transport, way, timeouts=QUICK, retry=None):
         made.close()
 
 
-# A thread of grpcio's own, which looks at a channel's state, says so when it finds the channel closed.
-pytestmark = pytest.mark.filterwarnings("ignore:(?s)Exception in thread.*_poll_connectivity.*Channel closed")
-
 every_way = pytest.mark.parametrize("way", IN_FLIGHT)
 every_transport = pytest.mark.parametrize("transport", TRANSPORTS)
 both_directions = pytest.mark.parametrize("direction", ["up", "down"])
