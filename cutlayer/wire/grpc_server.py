@@ -15,6 +15,7 @@ from cutlayer import __version__
 from cutlayer.errors import DecodeError, Refused, WireError
 from cutlayer.wire import open_inference_pb2, tls
 from cutlayer.wire.grpc_frames import LIMITS, RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS, RETRY_AFTER, SERVICE, STREAM
+from cutlayer.wire.grpc_health import Health
 from cutlayer.wire.grpc_stream import Stream
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.raw_contents import join, split
@@ -79,6 +80,8 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._methods = {
             f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()
         }
+        self._health = Health(lambda: handler.ready)
+        self._methods |= self._health.methods
         self._streams: set[Stream] = set()
         self._changed = threading.Condition()
         self._draining = False
@@ -95,6 +98,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def drain(self) -> None:
         """Let the streams that are open come to an end."""
+        self._health.drain()
         with self._changed:
             self._draining = True
             for stream in self._streams:
