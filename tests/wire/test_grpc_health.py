@@ -117,8 +117,8 @@ def test_a_watch_that_is_given_up_leaves_no_thread_at_work(monkeypatch):
                 given_up += 1
             except grpc.RpcError as error:
                 # The one thread may still be busy with the watch before.
-                assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-                assert time.monotonic() < until
+                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or time.monotonic() > until:
+                    raise
             seen.cancel()
 
 
