@@ -174,6 +174,8 @@ class Service:
     def _drop(self, job: Job) -> None:
         self._batcher.release(job)
         self.metrics.abandon()
+        for caller, _ in job.callers:
+            caller.answer(Refused("CANCELLED", "The client went away."), _nothing)
         with contextlib.suppress(DecodeError):
             self._reader.smashed(job)
             self._record(job.request)

@@ -11,6 +11,7 @@ import contextlib
 import select
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import zmq
@@ -20,6 +21,7 @@ from cutlayer.wire.zmq_frames import COPY_BELOW_BYTES
 
 # Plain numbers: at each use, pyzmq's enumerations cost as much as the call they are for.
 _DO_NOT_WAIT, _SEND_MORE, _IN = int(zmq.DONTWAIT), int(zmq.DONTWAIT | zmq.SNDMORE), int(zmq.POLLIN)
+_SOURCE = int(zmq.SRCFD)
 
 
 class SharedSocket:
@@ -28,6 +30,9 @@ class SharedSocket:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.socket: Any = None
+        self.source = -1
+        self._aside = -1
+        self._look: Callable[[], None] = lambda: None
         self._alarm, self._ring = socket.socketpair()
         self._alarm.setblocking(False)
         self._ring.setblocking(False)
@@ -43,8 +48,15 @@ class SharedSocket:
     def drop(self, linger_ms: int = 0) -> None:
         """End the socket; with the lock held."""
         self._poller.unregister(self._descriptor)
+        if self._aside >= 0:
+            self._poller.unregister(self._aside)
         self.socket.close(linger=linger_ms)
         self.wake()
+
+    def watch(self, descriptor: int, look: Callable[[], None]) -> None:
+        """Have the thread that waits look aside when this descriptor stirs too; with the lock held."""
+        self._aside, self._look = descriptor, look
+        self._poller.register(descriptor, select.POLLIN)
 
     def send(self, frames: list[Buffer]) -> None:
         """Put a message into the queue of outgoing ones; with the lock held.
@@ -64,13 +76,17 @@ class SharedSocket:
         return bool(self.socket.getsockopt(zmq.EVENTS) & _IN)
 
     def receive(self) -> list[Buffer]:
-        """The frames of a message that is there, large ones not copied; with the lock held."""
+        """The frames of a message that is there, large ones not copied; with the lock held.
+
+        `source` is the descriptor of the connection that it came by.
+        """
         frames: list[Buffer] = []
         more = True
         while more:
             frame = self.socket.recv(_DO_NOT_WAIT, copy=False)
             frames.append(frame.buffer if len(frame) >= COPY_BELOW_BYTES else frame.bytes)
             more = frame.more
+        self.source = frame.get(_SOURCE)
         return frames
 
     def wait(self, timeout_ms: int) -> None:
@@ -79,6 +95,8 @@ class SharedSocket:
             if descriptor == self._alarm.fileno():
                 with contextlib.suppress(BlockingIOError):
                     self._alarm.recv(1024)
+            elif descriptor == self._aside:
+                self._look()
 
     def wake(self) -> None:
         """End the present `wait`, or the next one."""
