@@ -96,7 +96,7 @@ class ZmqServer:
     def answer(self, client: bytes, correlation: int, message: Message) -> None:
         """Send an answer; by any thread."""
         with self._shared.lock:
-            if self._lent and not self._closed and self._shared.readable():
+            if self._lent and self._shared.readable():
                 # It came while the receiving thread worked: its stamp is late, and those of the next ones will not be.
                 self._company_until = time.monotonic() + COMPANY_S
             # A client that went away, or does not read its answers, is not waited for.
@@ -104,7 +104,7 @@ class ZmqServer:
                 if not self._closed:
                     self._shared.send([client, *pack(message, correlation)])
             self._unanswered -= 1
-            if not self._unanswered:
+            if self._closing and not self._unanswered:
                 self._all_answered.notify_all()
 
     def has_left(self, source: int) -> bool:
@@ -112,10 +112,11 @@ class ZmqServer:
         return self._departures.has_left(source)
 
     def _serve(self) -> None:
-        while (arrived := self._receive()) is not None:
-            (client, *frames), arrived_ns = arrived
-            self._lent = self._is_alone(bytes(client))
-            self._take(bytes(client), frames, arrived_ns, self._lent)
+        while (frames := self._receive()) is not None:
+            arrived_ns = time.monotonic_ns()
+            client = bytes(frames.pop(0))
+            self._lent = self._is_alone(client)
+            self._take(client, frames, arrived_ns, self._lent)
             self._lent = False
 
     def _is_alone(self, client: bytes) -> bool:
@@ -126,20 +127,23 @@ class ZmqServer:
             self._last_client = client
         return now > self._company_until
 
-    def _receive(self) -> tuple[list[Buffer], int] | None:
-        """The next message, and when it arrived; None when there will be no more."""
+    def _receive(self) -> list[Buffer] | None:
+        """The next message; None when there will be no more."""
+        shared, waited = self._shared, False
         while True:
-            with self._shared.lock:
+            with shared.lock:
                 if self._closed:
                     return None
-                if self._shared.readable():
-                    frames = self._shared.receive()
-                    self._departures.heard(self._shared.source)
+                # To look whether there is one costs less than to find that there is none.
+                if (waited or shared.readable()) and (frames := shared.receive()) is not None:
+                    self._departures.heard(shared.source)
                     self._unanswered += 1
-                    return frames, time.monotonic_ns()
+                    return frames
                 if self._closing:
                     return None
-            self._shared.wait(LOOK_UP_MS)
+                shared.about_to_wait()
+            shared.wait(LOOK_UP_MS)
+            waited = True
 
     def _take(self, client: bytes, frames: list[Buffer], arrived_ns: int, lend: bool) -> None:
         caller = _Peer(self, client, correlation_of(frames), self._shared.source)

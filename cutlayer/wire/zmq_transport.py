@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import select
 import threading
 import time
 from queue import Empty, SimpleQueue
@@ -67,10 +68,12 @@ class Zmq:
         try:
             reply = self._await(answer, deadline)
         finally:
-            with self._shared.lock:
-                self._answers.pop(correlation, None)
-                if not self._at_socket.locked():
-                    self._pass_on()
+            # One who is alone has his answer by now, and left nobody at the socket.
+            if self._answers:
+                with self._shared.lock:
+                    self._answers.pop(correlation, None)
+                    if not self._at_socket.locked():
+                        self._pass_on()
         if reply is None:
             raise DeadlineExceeded(f"{self._address} did not answer within {timeout_s:g} s.")
         if isinstance(reply, WireError):
@@ -96,7 +99,7 @@ class Zmq:
         """Ask, once there is a peer; the number that the reply repeats."""
         if self._closed:
             raise Unreachable(f"The connection to {self._address} was closed on this side.")
-        if self._read_news():
+        if self._news_stir.poll(0) and self._read_news():
             self._read_answers()
             self._lose(ConnectionLost(f"The connection to {self._address} was lost."))
         if not self._connected:
@@ -134,14 +137,19 @@ class Zmq:
             left_ms = int((deadline - time.monotonic()) * 1000)
             if left_ms <= 0:
                 return None
+            with self._shared.lock:
+                if self._shared.readable():
+                    self._hand_out()
+                    continue
+                self._shared.about_to_wait()
             self._shared.wait(min(left_ms, LOOK_UP_MS))
             with self._shared.lock:
                 self._hand_out()
 
     def _hand_out(self) -> None:
-        """Give what has arrived to those who wait for it; all of them are told when the connection was lost."""
+        """Give an answer to the one who waits for it; all of them are told when the connection was lost."""
         try:
-            if self._closed or self._read_answers() or not self._read_news():
+            if self._closed or self._read_answer() or not self._read_news():
                 return
             # What came before the connection was lost is there to read.
             self._read_answers()
@@ -149,16 +157,20 @@ class Zmq:
         except DecodeError as error:
             self._lose(error)
 
-    def _read_answers(self) -> bool:
-        """Whether there were any."""
-        found = False
-        while self._shared.readable():
-            reply, correlation = unpack(self._shared.receive())
-            # A late reply is nobody's any more.
-            if answer := self._answers.pop(correlation, None):
-                answer.put(reply)
-            found = True
-        return found
+    def _read_answers(self) -> None:
+        while self._read_answer():
+            pass
+
+    def _read_answer(self) -> bool:
+        """Whether there was one."""
+        frames = self._shared.receive()
+        if frames is None:
+            return False
+        reply, correlation = unpack(frames)
+        # A late reply is nobody's any more.
+        if answer := self._answers.pop(correlation, None):
+            answer.put(reply)
+        return True
 
     def _pass_on(self) -> None:
         """Ask one of those who wait to wait at the socket, for nobody does."""
@@ -180,6 +192,8 @@ class Zmq:
     def _open(self) -> None:
         made = open_socket(zmq.DEALER, self._timeouts, self._options)
         self._news = made.get_monitor_socket(_NEWS)
+        self._news_stir = select.poll()
+        self._news_stir.register(int(self._news.fd), select.POLLIN)
         self._connected = False
         self._trouble: WireError | None = None
         self._shared.hold(made)
