@@ -26,8 +26,8 @@ MAX_CALLERS = 16
 MAX_BYTES = 64 << 20
 """Of all answers remembered, with what Python takes to hold them. The newest of a session is kept whatever its size."""
 
-ENTRY_BYTES = 192
-"""Of an answer, beside its objects: its places in tables, and what the allocator rounds up."""
+ENTRY_BYTES = 192 + sum(map(getsizeof, ("", b"", b"", b"", (b"",), (None, None, None))))
+"""Of an answer with one tensor, beside its bytes: its objects, its places in tables, and what is rounded up."""
 
 _Key = tuple[str, str]
 
@@ -113,11 +113,7 @@ class Replies:
 
 
 def _kept(request_id: str, header: bytes, reply: Message) -> _Kept:
-    # Copied, for a few bytes of logits may hold on to a piece of the runtime's own memory many times their size.
-    tensors = tuple(map(bytes, reply.tensors))
-    reply = reply._replace(tensors=tensors)
-    objects = (request_id, header, reply, reply.header, tensors, *tensors)
-    return _Kept(header, reply, sum(map(getsizeof, objects)) + ENTRY_BYTES)
+    return _Kept(header, reply, len(request_id) + len(header) + reply.nbytes + ENTRY_BYTES)
 
 
 def _same(header: bytes, job: Job) -> None:
