@@ -24,6 +24,9 @@ from cutlayer.wire.zmq_frames import COPY_BELOW_BYTES
 _DO_NOT_WAIT, _SEND_MORE = int(zmq.DONTWAIT), int(zmq.DONTWAIT | zmq.SNDMORE)
 _EVENTS, _IN, _SOURCE = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.SRCFD)
 
+NOWHERE = -1
+"""In place of a connection's descriptor, where none is known."""
+
 # Without what pyzmq adds for sockets of other kinds.
 _transmit: Any = zmq.backend.Socket.send
 
@@ -34,7 +37,7 @@ class SharedSocket:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.socket: Any = None
-        self.source = -1
+        self.source = NOWHERE
         self._aside = -1
         self._look: Callable[[], None] = lambda: None
         self._awaited = False
@@ -85,7 +88,7 @@ class SharedSocket:
     def receive(self) -> list[Buffer] | None:
         """The frames of a message, large ones not copied; None when none is there; with the lock held.
 
-        `source` is the descriptor of the connection that it came by.
+        `source` is the descriptor of the connection that it came by, or `NOWHERE`.
         """
         frames: list[Buffer] = []
         try:
@@ -97,7 +100,11 @@ class SharedSocket:
                 more = frame.more
         except zmq.Again:
             return None
-        self.source = frame.get(_SOURCE)
+        try:
+            self.source = frame.get(_SOURCE)
+        except zmq.ZMQError:
+            # A peer of ZMTP 1, whose messages carry nothing beside their bytes.
+            self.source = NOWHERE
         return frames
 
     def about_to_wait(self) -> None:

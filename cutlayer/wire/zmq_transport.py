@@ -49,6 +49,9 @@ class Zmq:
         self._options |= {"reconnect_ivl_max": 1000, "connect_timeout": int(timeouts.connect_s * 1000)}
         self._correlation = 0
         self._answers: dict[int, Answer] = {}
+        # Requests given up, whose answers may still come: some, and all before the last connection was lost.
+        self._late: set[int] = set()
+        self._lost_up_to = 0
         self._at_socket = threading.Lock()
         self._closed = False
         self._shared = SharedSocket()
@@ -71,7 +74,8 @@ class Zmq:
             # One who is alone has his answer by now, and left nobody at the socket.
             if self._answers:
                 with self._shared.lock:
-                    self._answers.pop(correlation, None)
+                    if self._answers.pop(correlation, None):
+                        self._late.add(correlation)
                     if not self._at_socket.locked():
                         self._pass_on()
         if reply is None:
@@ -100,8 +104,7 @@ class Zmq:
         if self._closed:
             raise Unreachable(f"The connection to {self._address} was closed on this side.")
         if self._news_stir.poll(0) and self._read_news():
-            self._read_answers()
-            self._lose(ConnectionLost(f"The connection to {self._address} was lost."))
+            self._end()
         if not self._connected:
             self._await_connection(min(timeout_s, self._timeouts.connect_s))
         self._correlation += 1
@@ -151,26 +154,43 @@ class Zmq:
         try:
             if self._closed or self._read_answer() or not self._read_news():
                 return
-            # What came before the connection was lost is there to read.
-            self._read_answers()
-            self._lose(ConnectionLost(f"The connection to {self._address} was lost."))
-        except DecodeError as error:
+        except ConnectionLost as error:
             self._lose(error)
+        else:
+            self._end()
 
-    def _read_answers(self) -> None:
-        while self._read_answer():
-            pass
+    def _end(self) -> None:
+        """The connection was lost; what came before is there to read."""
+        error = ConnectionLost(f"The connection to {self._address} was lost.")
+        try:
+            while self._read_answer():
+                pass
+        except ConnectionLost as worse:
+            error = worse
+        self._lose(error)
 
     def _read_answer(self) -> bool:
         """Whether there was one."""
         frames = self._shared.receive()
         if frames is None:
             return False
-        reply, correlation = unpack(frames)
-        # A late reply is nobody's any more.
+        try:
+            reply, correlation = unpack(frames)
+        except DecodeError as error:
+            # Whose it should have been is not to be known; it may even be the end of an answer that was given.
+            raise ConnectionLost(f"{self._address} spoils what travels. {error}") from None
         if answer := self._answers.pop(correlation, None):
             answer.put(reply)
+        elif not self._is_late(correlation):
+            # A bit of the number was changed on the way, and whoever asked would wait for nothing.
+            raise ConnectionLost(f"{self._address} spoils what travels. It answered what was not asked.")
         return True
+
+    def _is_late(self, correlation: int) -> bool:
+        """Whether this is the answer to a request that was given up, which is nobody's any more."""
+        late = 0 < correlation <= self._lost_up_to or correlation in self._late
+        self._late.discard(correlation)
+        return late
 
     def _pass_on(self) -> None:
         """Ask one of those who wait to wait at the socket, for nobody does."""
@@ -183,6 +203,8 @@ class Zmq:
         for answer in self._answers.values():
             answer.put(error)
         self._answers.clear()
+        self._late.clear()
+        self._lost_up_to = self._correlation
         self._shared.socket.disable_monitor()
         self._news.close(linger=0)
         self._shared.drop()
