@@ -146,13 +146,13 @@ class ZmqServer:
             waited = True
 
     def _take(self, client: bytes, frames: list[Buffer], arrived_ns: int, lend: bool) -> None:
-        caller = _Peer(self, client, correlation_of(frames), self._shared.source)
+        source = self._shared.source
         try:
-            request, _ = unpack(frames)
+            request, correlation = unpack(frames)
         except DecodeError as error:
-            caller.answer(refusal(error), lambda: None)
+            _Peer(self, client, correlation_of(frames), source).answer(refusal(error), lambda: None)
             return
-        self._handler.submit(request, arrived_ns, caller, lend=lend)
+        self._handler.submit(request, arrived_ns, _Peer(self, client, correlation, source), lend=lend)
 
 
 class _Peer:
