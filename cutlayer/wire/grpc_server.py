@@ -41,7 +41,8 @@ class GrpcServer:
                 ("grpc.keepalive_time_ms", int(timeouts.heartbeat_s * 1000)),
                 ("grpc.keepalive_timeout_ms", int(timeouts.heartbeat_s * 1000)),
                 # Without it a peer that is connected and silent is given a minute, whatever keepalive_timeout_ms says.
-                ("grpc.http2.ping_timeout_ms", int(timeouts.heartbeat_s * 1000)),
+                # Twice as long, for gRPC also pings while a tensor is on its way, and the ping waits behind it.
+                ("grpc.http2.ping_timeout_ms", 2 * int(timeouts.heartbeat_s * 1000)),
                 ("grpc.http2.min_ping_interval_without_data_ms", int(timeouts.heartbeat_s * 500)),
             ],
         )

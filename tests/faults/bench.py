@@ -29,6 +29,8 @@ BATCH = 200
 # A heartbeat finds a dead connection before the deadline; where it must not, it is longer than the test.
 QUICK = Timeouts(connect_s=5.0, request_s=3.0, heartbeat_s=0.4)
 SLOW = Timeouts(connect_s=5.0, request_s=10.0, heartbeat_s=2.0)
+# A request takes longer than this silence, and no longer than what a connection survives.
+BUSY = Timeouts(connect_s=5.0, request_s=10.0, heartbeat_s=1.2)
 DEAF = Timeouts(connect_s=5.0, request_s=0.7, heartbeat_s=30.0)
 NEVER = Retry(attempts=1)
 SLACK_S = 10.0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cutlayer.errors import DeadlineExceeded, Unreachable, WireError
-from tests.faults.bench import DEAF, IN_FLIGHT, NEVER, SLOW, bench
+from tests.faults.bench import BUSY, DEAF, IN_FLIGHT, LANES, NEVER, SLOW, bench
 
 TRANSPORTS = ["grpc", "zmq"]
 
@@ -66,6 +66,14 @@ def test_a_flipped_bit_ends_in_an_answer_or_a_wire_error(tmp_path, transport, wa
         getattr(one.proxy, direction).fail("flip", after)
         for outcome in one.ask_all():
             assert isinstance(outcome, (WireError, np.ndarray))
+        one.works()
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_a_request_that_takes_longer_than_a_heartbeat_is_no_silence(tmp_path, keys, lane):
+    """Heartbeats wait behind the tensor, which comes through first all the same."""
+    with bench(tmp_path, lane, "infer", BUSY, NEVER, keys) as one:
+        one.proxy.up.rate_bps = 57_600 * 8 / (1.2 * BUSY.heartbeat_s)
         one.works()
 
 

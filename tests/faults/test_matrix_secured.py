@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from cutlayer import certs
 from cutlayer.errors import DeadlineExceeded, Unreachable, WireError
 from tests.faults.bench import DEAF, IN_FLIGHT, NEVER, SLOW, bench
 
@@ -11,13 +10,6 @@ ENCRYPTED = ["grpc, mutual TLS", "zmq, CURVE"]
 
 every_lane = pytest.mark.parametrize("lane", [*ENCRYPTED, "oip+grpc"])
 every_way = pytest.mark.parametrize("way", IN_FLIGHT)
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("keys")
-    certs.init(folder)
-    return folder
 
 
 @every_lane
