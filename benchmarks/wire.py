@@ -1,12 +1,16 @@
 """How much slower than a bare socket an array gets to another process, by our wire and by the usual ways.
 
-    .venv/bin/python benchmarks/wire.py [--rounds 300] [--turn 1] [--sizes 4096 65536 262144 1048576 8388608]
+    .venv/bin/python benchmarks/wire.py [--rounds 50] [--turn 20] [--sizes 4096 65536 262144 1048576 8388608]
 
 Request up, 40 bytes down, one client, one request in flight, loopback, each side of each way in a process of its own.
-All ways take turns within one run, a request each, in an order drawn anew for each round; so each request meets caches
-that others have used, as it does after a head has computed. With --turn 10 it is ten in a row, of which the first does
-not count. Ratios are of medians to a bare TCP socket without framing; at 1 MB, where the bare socket has two modes, of
-fastest deciles. What we add is the difference of our median to that of the same library used bare.
+All ways take turns within one run, 20 requests each, in an order drawn anew for each round. All 20 count. The first of
+each turn meets caches that others have used, and costs several times as much, whatever the way; so the median of the
+first ones is told apart, and a single request in turn would measure little else.
+
+Clients run on one half of the cores, servers on the other, as two machines would: left to the scheduler, both sides of
+a way may share a core for a run or not, and a bare socket then takes 13 us or 54 us (--no-apart). Ratios are of medians
+to a bare TCP socket without framing; at 1 MB, where the bare socket has two modes, of fastest deciles. What we add is
+the difference of our median to that of the same library used bare.
 """
 
 import argparse
@@ -38,34 +42,43 @@ SAME_SOCKET = {"cutlayer, ZeroMQ": "bare ZeroMQ", "cutlayer, gRPC": "bare gRPC s
 Times = dict[tuple[str, int], NDArray[np.int64]]
 
 
-def measure(ways: Sequence[str], sizes: Sequence[int], rounds: int, turn: int) -> Times:
-    """Round trips in ns, of each way at each size."""
+def measure(ways: Sequence[str], sizes: Sequence[int], rounds: int, turn: int, apart: bool) -> Times:
+    """Round trips in ns, of each way at each size, in the order of time."""
     context = multiprocessing.get_context("spawn")
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    half = len(cores) // 2 if apart else 0
+    near, far = set(cores[:half]), set(cores[half:])
     clients: dict[str, Connection] = {}
     for name in ways:
         server, server_end = context.Pipe()
-        context.Process(target=_serve, args=(name, sizes, server_end), daemon=True).start()
+        context.Process(target=_serve, args=(name, sizes, far, server_end), daemon=True).start()
         clients[name], client_end = context.Pipe()
-        context.Process(target=_ask, args=(name, server.recv(), client_end), daemon=True).start()
+        context.Process(target=_ask, args=(name, server.recv(), near, client_end), daemon=True).start()
         client_end.close()  # so that a client which fails ends the run
         clients[name].recv()
     taken: dict[tuple[str, int], list[int]] = {(name, size): [] for name in ways for size in sizes}
     for size in sizes:
         # Above 1 MB no more bytes than at 1 MB, where that leaves enough requests.
-        least = -(-LEAST_REQUESTS // max(1, turn - 1))
+        least = -(-LEAST_REQUESTS // turn)
         warmup = -(-WARMUP_REQUESTS // turn)
         for number in range(warmup + max(least, min(rounds, rounds * BIMODAL // size))):
             for name in random.sample(list(ways), len(ways)):
                 clients[name].send((size, turn))
                 ns = clients[name].recv()
                 if number >= warmup:
-                    taken[name, size] += ns[1:] or ns
+                    taken[name, size] += ns
     for process in multiprocessing.active_children():
         process.kill()
     return {key: np.array(values) for key, values in taken.items()}
 
 
-def _serve(name: str, sizes: Sequence[int], parent: Connection) -> None:
+def _stay_on(cores: set[int]) -> None:
+    if cores:
+        os.sched_setaffinity(0, cores)
+
+
+def _serve(name: str, sizes: Sequence[int], cores: set[int], parent: Connection) -> None:
+    _stay_on(cores)
     if WAYS[name].tuned:
         tune_allocator()
     ports, server = WAYS[name].serve(sizes)
@@ -74,7 +87,8 @@ def _serve(name: str, sizes: Sequence[int], parent: Connection) -> None:
     del server
 
 
-def _ask(name: str, ports: Mapping[int, int], parent: Connection) -> None:
+def _ask(name: str, ports: Mapping[int, int], cores: set[int], parent: Connection) -> None:
+    _stay_on(cores)
     if WAYS[name].tuned:
         tune_allocator()
     rng = np.random.default_rng(0)
@@ -100,7 +114,7 @@ def ratio(times: Times, name: str, base: str, size: int) -> float:
     return float(np.percentile(times[name, size], q) / np.percentile(times[base, size], q))
 
 
-def report(times: Times, ways: Sequence[str], sizes: Sequence[int]) -> None:
+def report(times: Times, ways: Sequence[str], sizes: Sequence[int], turn: int) -> None:
     """Print the tables."""
     bare = ways[0]
     label = {size: f"{size >> 10} KB" if size < 1 << 20 else f"{size >> 20} MB" for size in sizes}
@@ -112,6 +126,10 @@ def report(times: Times, ways: Sequence[str], sizes: Sequence[int]) -> None:
             limits = [f"at most {AT_MOST[name][s]}x" if s in AT_MOST[name] else "-" for s in sizes]
             print(f"{'':<32}" + "".join(f"{limit:>18}" for limit in limits))
     print(f"{'n':<32}" + "".join(f"{len(times[bare, size]):>18}" for size in sizes))
+    print()
+    print(f"first of each {turn} alone, us")
+    for name in ways:
+        print(f"{name:<32}" + "".join(f"{np.median(times[name, s][::turn]) / 1e3:>18.0f}" for s in sizes))
     print()
     print(f"{'over the same library, bare':<32}" + "".join(f"{label[size]:>18}" for size in sizes))
     for name, base in SAME_SOCKET.items():
@@ -125,14 +143,15 @@ def report(times: Times, ways: Sequence[str], sizes: Sequence[int]) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=300)
-    parser.add_argument("--turn", type=int, default=1, help="requests in a row")
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--turn", type=int, default=20, help="requests in a row")
+    parser.add_argument("--apart", action=argparse.BooleanOptionalAction, default=True, help="each side has its cores")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), help="the first is what the others are compared with")
     options = parser.parse_args()
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; measure on a quiet machine")
-    times = measure(options.ways, options.sizes, options.rounds, options.turn)
-    report(times, options.ways, options.sizes)
+    times = measure(options.ways, options.sizes, options.rounds, options.turn, options.apart)
+    report(times, options.ways, options.sizes, options.turn)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,8 @@ class Batcher:
         self._closed = False
         self._batch_s = 0.0
         self._one_by_one = True
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._computing = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -71,7 +72,7 @@ class Batcher:
         Raises:
             Refused: The server is full, or is closing.
         """
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise closing()
             if self._bytes and self._bytes + job.nbytes > self._limits.max_bytes:
@@ -79,7 +80,7 @@ class Batcher:
             self._bytes += job.nbytes
             # Where requests are computed together, a thread that takes one by itself would only hold up the others.
             lend = lend and self._one_by_one and not self._queues and not self._limits.max_delay_us
-            if not (lend and self._computing.acquire(False)):
+            if not lend or not self._computing.acquire(False):
                 self._queues.setdefault(job.client, deque()).append(job)
                 self._queued_samples += job.n_samples
                 self._wake()
@@ -91,7 +92,7 @@ class Batcher:
 
     def release(self, job: Job) -> None:
         """The request is about to be answered: its bytes count no more."""
-        with self._changed:
+        with self._lock:
             self._bytes -= job.nbytes
 
     def close(self, deadline_s: float) -> list[Job]:

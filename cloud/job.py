@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import NamedTuple
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
 
 from cutlayer.wire.codecs.base import Buffer, Encoded, Parameter
 from cutlayer.wire.message import Message
@@ -21,11 +23,15 @@ class Prepared(NamedTuple):
 
     Attributes:
         tensor: The smashed data without its bytes.
+        n_samples: As the header says; the bytes may turn out to be something else.
+        decode: From the bytes to the smashed data. Raises DecodeError.
         reply: The answer without id, bytes and durations.
         session: As the client names it, if he does.
     """
 
     tensor: Encoded
+    n_samples: int
+    decode: Callable[[Buffer], NDArray[Any]]
     reply: Message
     session: Parameter | None
 
@@ -40,29 +46,26 @@ class Job:
         data: The bytes of its smashed data.
         callers: Who waits, and since when (`time.monotonic_ns`), the first one first.
         read_ns: How long it took to read.
+        n_samples: See `Prepared`.
         nbytes: What it takes of the server's budget.
         key: What the request is known by when it is sent again; see `key`.
     """
 
-    __slots__ = ("callers", "data", "id", "key", "nbytes", "prepared", "read_ns", "request")
+    __slots__ = ("callers", "data", "id", "key", "n_samples", "nbytes", "prepared", "read_ns", "request")
 
     def __init__(
         self, request: Message, prepared: Prepared, id: str, data: Buffer, caller: Caller, arrived_ns: int, read_ns: int
     ) -> None:
         self.request, self.prepared, self.id, self.data = request, prepared, id, data
         self.callers, self.read_ns = [(caller, arrived_ns)], read_ns
-        self.nbytes = request.nbytes + OVERHEAD_BYTES
+        self.n_samples = prepared.n_samples
+        self.nbytes = len(request.header) + len(data) + OVERHEAD_BYTES
         self.key = key(prepared.session, id)
 
     @property
     def client(self) -> Hashable:
         """Whose turn it takes."""
         return self.callers[0][0].client
-
-    @property
-    def n_samples(self) -> int:
-        """As the header says; the bytes may turn out to be something else."""
-        return max(1, self.prepared.tensor.shape[0]) if self.prepared.tensor.shape else 1
 
 
 def key(session: object, request_id: str) -> tuple[str, str] | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cloud.job import Job, Prepared
 from cutlayer.errors import DecodeError, Refused
 from cutlayer.spec import Manifest
-from cutlayer.wire.codecs.base import Buffer, Encoded, decode
+from cutlayer.wire.codecs.base import Buffer, Encoded, decoder
 from cutlayer.wire.handshake import Metadata, metadata_reply, read_metadata_request
 from cutlayer.wire.message import (
     PROTOCOL,
@@ -30,6 +30,7 @@ class Reader:
 
     def __init__(self, manifest: Manifest) -> None:
         self._expected, self._classes = manifest.smashed, manifest.classes
+        self._dtype = np.dtype(self._expected.dtype)
         # A hash over the manifest, computed anew at each look.
         self._version = manifest.version
         self._metadata = Metadata(
@@ -70,15 +71,9 @@ class Reader:
 
     def smashed(self, job: Job) -> NDArray[np.float32]:
         """The array ``(N, *smashed.shape)``, once it is what the tail takes. Raises DecodeError."""
-        tensor, expected = job.prepared.tensor, self._expected
-        # Before it is decoded, for a few packed bytes may stand for a tensor of any size.
-        if tensor.shape[1:] != expected.shape or 0 in tensor.shape:
-            raise DecodeError(
-                f"Send {expected.dtype} of shape Nx{expected}, not {tensor.datatype:.20} of shape {tensor.shape!s:.80}."
-            )
-        smashed = decode(tensor._replace(data=job.data))
-        if smashed.dtype != expected.dtype:
-            raise DecodeError(f"Send {expected.dtype} of shape Nx{expected}, not {smashed.dtype}.")
+        smashed = job.prepared.decode(job.data)
+        if smashed.dtype != self._dtype:
+            raise DecodeError(f"Send {self._expected.dtype} of shape Nx{self._expected}, not {smashed.dtype}.")
         return smashed
 
     def _prepare(self, request: Inference) -> Prepared:
@@ -88,10 +83,15 @@ class Reader:
             raise DecodeError(f"This server speaks version {PROTOCOL} of the protocol, not {protocol!r:.20}.")
         if list(request.tensors) != ["smashed"]:
             raise DecodeError(f"Send one tensor, smashed, not {', '.join(request.tensors)!r:.80}.")
-        tensor = request.tensors["smashed"]._replace(data=b"")
+        tensor, expected = request.tensors["smashed"]._replace(data=b""), self._expected
+        # Before it is decoded, for a few packed bytes may stand for a tensor of any size.
+        if tensor.shape[1:] != expected.shape or 0 in tensor.shape:
+            raise DecodeError(
+                f"Send {expected.dtype} of shape Nx{expected}, not {tensor.datatype:.20} of shape {tensor.shape!s:.80}."
+            )
         logits = Encoded("FP32", (*tensor.shape[:1], self._classes), b"", {"codec": "raw"})
         reply = infer_reply(Inference(request.model, self._version, "", {"logits": logits}))
-        return Prepared(tensor, reply, request.parameters.get("session"))
+        return Prepared(tensor, tensor.shape[0], decoder(tensor), reply, request.parameters.get("session"))
 
     def _check(self, model: str, versions: tuple[str, ...]) -> None:
         """Refuse a request for another split. One that names no version, as other clients do, takes what is here."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from sys import getsizeof
+from typing import NamedTuple
 
 from cloud.job import Job
 from cutlayer.errors import Refused
@@ -22,9 +24,18 @@ MAX_CALLERS = 16
 """That wait for the answer to one request."""
 
 MAX_BYTES = 64 << 20
-"""Of all answers remembered. The newest of a session is kept whatever its size."""
+"""Of all answers remembered, with what Python takes to hold them. The newest of a session is kept whatever its size."""
+
+ENTRY_BYTES = 192 + sum(map(getsizeof, ("", b"", b"", b"", (b"",), (None, None, None))))
+"""Of an answer with one tensor, beside its bytes: its objects, its places in tables, and what is rounded up."""
 
 _Key = tuple[str, str]
+
+
+class _Kept(NamedTuple):
+    header: bytes
+    reply: Message
+    nbytes: int
 
 
 class Replies:
@@ -33,7 +44,7 @@ class Replies:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pending: dict[_Key, Job] = {}
-        self._sessions: OrderedDict[str, OrderedDict[str, tuple[bytes, Message]]] = OrderedDict()
+        self._sessions: OrderedDict[str, OrderedDict[str, _Kept]] = OrderedDict()
         self.nbytes = 0
 
     def first(self, job: Job) -> Message | bool:
@@ -55,8 +66,8 @@ class Replies:
                 return False
             remembered = self._sessions[key[0]].get(key[1]) if key[0] in self._sessions else None
             if remembered is not None:
-                _same(remembered[0], job)
-                return remembered[1]
+                _same(remembered.header, job)
+                return remembered.reply
             self._pending[key] = job
             return True
 
@@ -88,19 +99,21 @@ class Replies:
         session, request_id = key
         replies = self._sessions.setdefault(session, OrderedDict())
         self._sessions.move_to_end(session)
-        replies[request_id] = (header, reply)
-        self.nbytes += len(header) + reply.nbytes
+        replies[request_id] = kept = _kept(request_id, header, reply)
+        self.nbytes += kept.nbytes
         if len(replies) > MAX_REPLIES:
             self._drop(replies)
         while self.nbytes > MAX_BYTES and len(replies) > 1:
             self._drop(replies)
         while len(self._sessions) > 1 and (len(self._sessions) > MAX_SESSIONS or self.nbytes > MAX_BYTES):
-            for header, old in self._sessions.popitem(last=False)[1].values():
-                self.nbytes -= len(header) + old.nbytes
+            self.nbytes -= sum(kept.nbytes for kept in self._sessions.popitem(last=False)[1].values())
 
-    def _drop(self, replies: OrderedDict[str, tuple[bytes, Message]]) -> None:
-        header, old = replies.popitem(last=False)[1]
-        self.nbytes -= len(header) + old.nbytes
+    def _drop(self, replies: OrderedDict[str, _Kept]) -> None:
+        self.nbytes -= replies.popitem(last=False)[1].nbytes
+
+
+def _kept(request_id: str, header: bytes, reply: Message) -> _Kept:
+    return _Kept(header, reply, len(request_id) + len(header) + reply.nbytes + ENTRY_BYTES)
 
 
 def _same(header: bytes, job: Job) -> None:

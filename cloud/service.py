@@ -19,7 +19,7 @@ from cloud.tail import Tail
 from cloud.tap import Tap
 from cutlayer.errors import DecodeError, Refused, SplitError
 from cutlayer.spec import Manifest
-from cutlayer.wire.codecs.base import as_bytes
+from cutlayer.wire.codecs.base import DATATYPES
 from cutlayer.wire.message import Kind, Message, completed, timed
 from cutlayer.wire.transport import Caller, refusal
 
@@ -115,7 +115,7 @@ class Service:
         if not ready:
             return
         try:
-            together = self._together(smashed)
+            together = smashed[0] if len(smashed) == 1 else self._together(smashed)
             decoded_ns = self._clock()
             logits = self._tail(together)
             computed_ns = self._clock()
@@ -126,16 +126,17 @@ class Service:
                 self._fail(job, error)
                 self._record(job.request)
             return
-        self.metrics.batch(len(together))
-        end = 0
+        # Copied, for an answer is remembered, and would hold on to what the tail computed for all of a batch.
+        data = logits.astype(DATATYPES["FP32"], copy=False).tobytes()
+        end, sample_bytes = 0, len(data) // len(together)
         for job in ready:
-            start, end = end, end + job.n_samples
-            reply = completed(job.prepared.reply, job.id, as_bytes(logits[start:end])[1])
-            self._answer(job, reply, started_ns, decoded_ns, computed_ns)
+            start, end = end, end + job.n_samples * sample_bytes
+            self._answer(
+                job, completed(job.prepared.reply, job.id, data[start:end]), started_ns, decoded_ns, computed_ns
+            )
+        self.metrics.batch(len(together))
 
     def _together(self, smashed: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-        if len(smashed) == 1:
-            return smashed[0]
         end = 0
         for array in smashed:
             start, end = end, end + len(array)
@@ -145,10 +146,12 @@ class Service:
     def _answer(self, job: Job, reply: Message, started_ns: int, decoded_ns: int, computed_ns: int) -> None:
         self._batcher.release(job)
         first, arrived_ns = job.callers[0]
-        sent: Callable[[], None] = partial(self._record, job.request)
-        if self._tap is not None and self._tap.durable:
-            self._tap.record_now(job.request)
-            sent = _nothing
+        sent: Callable[[], None] = _nothing
+        if self._tap is not None:
+            if self._tap.durable:
+                self._tap.record_now(job.request)
+            else:
+                sent = partial(self._tap.record, job.request)
         durations = (
             started_ns - arrived_ns - job.read_ns,
             job.read_ns + decoded_ns - started_ns,
@@ -174,6 +177,8 @@ class Service:
     def _drop(self, job: Job) -> None:
         self._batcher.release(job)
         self.metrics.abandon()
+        for caller, _ in job.callers:
+            caller.answer(Refused("CANCELLED", "The client went away."), _nothing)
         with contextlib.suppress(DecodeError):
             self._reader.smashed(job)
             self._record(job.request)

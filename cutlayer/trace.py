@@ -5,8 +5,8 @@ round trip (`network = round_trip - cloud`).
 """
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,7 @@ STAGES = ("head", "protect", "encode", "network", "queue", "decode", "tail", "re
 LEAST_SAMPLES = {50: 1, 90: 44, 95: 90, 99: 459, 99.9: 4603}
 
 
-@dataclass(frozen=True)
-class Trace:
+class Trace(NamedTuple):
     """One request.
 
     `network_ns` is send + network + receive; `reply_ns` is the cloud's encoding of its answer; the stages of
@@ -46,9 +45,8 @@ Columns = dict[str, NDArray[np.int64]]
 
 def columns(traces: Sequence[Trace]) -> Columns:
     """One int64 array for each field, in request order."""
-    names = [f.name for f in fields(Trace)]
-    table = np.array([astuple(t) for t in traces], dtype=np.int64).reshape(len(traces), len(names))
-    return {name: table[:, i] for i, name in enumerate(names)}
+    table = np.array(traces, dtype=np.int64).reshape(len(traces), len(Trace._fields))
+    return {name: table[:, i] for i, name in enumerate(Trace._fields)}
 
 
 def save(path: Path, traces: Sequence[Trace], **extra: NDArray[np.generic]) -> None:

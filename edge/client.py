@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from cutlayer.errors import DecodeError, Refused, SplitError
 from cutlayer.spec import Manifest
 from cutlayer.trace import Trace
-from cutlayer.wire.codecs.base import Encoded, Parameter, decode
+from cutlayer.wire.codecs.base import Buffer, Encoded, Parameter, decode, decoder
 from cutlayer.wire.handshake import metadata_request, read_metadata_reply
 from cutlayer.wire.message import (
+    DURATIONS,
+    MOST_NS,
     PROTOCOL,
     Inference,
     Message,
@@ -29,7 +31,7 @@ from cutlayer.wire.message import (
 from cutlayer.wire.transport import Timeouts, Transport
 from edge.pipeline import Pipeline
 
-DURATIONS = ("queue_ns", "decode_ns", "tail_ns", "reply_ns")
+Durations = tuple[int, int, int, int]
 
 
 class _Prepared(NamedTuple):
@@ -37,8 +39,9 @@ class _Prepared(NamedTuple):
 
     smashed: Encoded
     request: Message
-    logits: Encoded
+    logits: tuple[int, ...]
     reply: Message
+    decode_logits: Callable[[Buffer], NDArray[Any]]
 
 
 class Edge:
@@ -92,56 +95,67 @@ class Edge:
         start = time.monotonic_ns()
         released = self._pipeline.release(images, rng or self._rng)
         made = time.monotonic_ns()
-        request_id = self.request_id(index)
-        prepared = self._prepare(released.encoded)
-        request = completed(prepared.request, request_id, released.encoded.data)
+        encoded, head_ns, protect_ns, encode_ns = released
+        prepared = self._prepare(encoded)
+        request = completed(prepared.request, self.request_id(index), encoded.data)
         sent = time.monotonic_ns()
         reply = self._transport.request(request, self._timeouts.request_s)
         received = time.monotonic_ns()
-        logits, durations = self._read(reply, prepared, request_id)
+        logits, (queue_ns, decode_ns, tail_ns, reply_ns) = self._read(reply, prepared, request)
         ended = time.monotonic_ns()
 
-        at_cloud_ns = sum(durations.values())
-        encode_ns = released.encode_ns + sent - made
-        at_edge_ns = released.head_ns + released.protect_ns + encode_ns
-        trace = Trace(
-            request_index=index,
-            n_samples=len(images),
-            head_ns=released.head_ns,
-            protect_ns=released.protect_ns,
-            encode_ns=encode_ns,
-            network_ns=received - sent - at_cloud_ns,
-            **durations,
-            unattributed_ns=ended - start - at_edge_ns - (received - sent),
+        encode_ns += sent - made
+        return logits, Trace(
+            index,
+            len(images),
+            head_ns,
+            protect_ns,
+            encode_ns,
+            network_ns=received - sent - queue_ns - decode_ns - tail_ns - reply_ns,
+            queue_ns=queue_ns,
+            decode_ns=decode_ns,
+            tail_ns=tail_ns,
+            reply_ns=reply_ns,
+            unattributed_ns=ended - start - head_ns - protect_ns - encode_ns - (received - sent),
             end_to_end_ns=ended - start,
-            tensor_bytes=len(released.encoded.data),
-            message_bytes=request.nbytes,
+            tensor_bytes=len(encoded.data),
+            message_bytes=len(request.header) + len(encoded.data),
         )
-        return logits, trace
 
     def _prepare(self, encoded: Encoded) -> _Prepared:
         """All of request and reply but what changes from one to the next."""
-        described = encoded._replace(data=b"")
-        if self._prepared is None or self._prepared.smashed != described:
-            request = Inference(self._model, self._version, "", {"smashed": described}, self._parameters)
-            logits = Encoded("FP32", (*encoded.shape[:1], self._classes), b"", {"codec": "raw"})
-            reply = Inference(self._model, self._version, "", {"logits": logits})
-            self._prepared = _Prepared(described, infer_request(request), logits, infer_reply(reply))
-        return self._prepared
+        prepared = self._prepared
+        if prepared is not None:
+            known = prepared.smashed
+            if (
+                encoded.shape == known.shape
+                and encoded.datatype == known.datatype
+                and encoded.parameters == known.parameters
+            ):
+                return prepared
+        smashed = encoded._replace(data=b"")
+        request = Inference(self._model, self._version, "", {"smashed": smashed}, self._parameters)
+        logits = Encoded("FP32", (*encoded.shape[:1], self._classes), b"", {"codec": "raw"})
+        reply = Inference(self._model, self._version, "", {"logits": logits})
+        self._prepared = prepared = _Prepared(
+            smashed, infer_request(request), logits.shape, infer_reply(reply), decoder(logits)
+        )
+        return prepared
 
-    def _read(self, message: Message, prepared: _Prepared, request_id: str) -> tuple[NDArray[Any], dict[str, int]]:
+    def _read(self, message: Message, prepared: _Prepared, request: Message) -> tuple[NDArray[Any], Durations]:
         """Logits and the server's durations."""
-        parameters: Mapping[str, Parameter] | None = read_timed(message, completed(prepared.reply, request_id))
-        if parameters is not None and len(message.tensors) == 1:
-            logits = prepared.logits._replace(data=message.tensors[0])
-        else:
-            reply = read_infer_reply(message)
-            if reply.id != request_id or list(reply.tensors) != ["logits"]:
-                raise DecodeError(f"The server answered {reply.id!r:.40}, not {request_id!r}.")
-            logits, parameters = reply.tensors["logits"], reply.parameters
-        if logits.shape != prepared.logits.shape:
-            raise DecodeError(f"The server answered logits of shape {logits.shape}, not {prepared.logits.shape}.")
-        return decode(logits), {name: _duration(parameters.get(name, 0)) for name in DURATIONS}
+        ending = request.header[len(prepared.request.header) :]
+        durations = read_timed(message.header, prepared.reply.header + ending)
+        if durations is not None and len(message.tensors) == 1:
+            return prepared.decode_logits(message.tensors[0]), durations
+        reply, request_id = read_infer_reply(message), ending[2:].decode()
+        if reply.id != request_id or list(reply.tensors) != ["logits"]:
+            raise DecodeError(f"The server answered {reply.id!r:.40}, not {request_id!r}.")
+        logits = reply.tensors["logits"]
+        if logits.shape != prepared.logits:
+            raise DecodeError(f"The server answered logits of shape {logits.shape}, not {prepared.logits}.")
+        queue_ns, decode_ns, tail_ns, reply_ns = (_duration(reply.parameters.get(name, 0)) for name in DURATIONS)
+        return decode(logits), (queue_ns, decode_ns, tail_ns, reply_ns)
 
     def _shake_hands(self) -> None:
         try:
@@ -175,6 +189,6 @@ def _check_shapes(verb: str, tensors: Mapping[str, tuple[str, tuple[int, ...]]],
 
 
 def _duration(value: Parameter) -> int:
-    if type(value) is not int:
+    if isinstance(value, (bool, str)) or not 0 <= value < MOST_NS:
         raise DecodeError(f"{value!r:.40} is no duration.")
-    return value
+    return int(value)

@@ -1,11 +1,14 @@
 """What a user types, and what comes back when it is wrong: one sentence, exit code 2, nothing half-written."""
 
+import os
+import socket
 import subprocess
 import sys
 
 import pytest
 
 from cutlayer import registry
+from tests.tiny_split import write_split
 
 
 def cutlayer(*words, **options):
@@ -53,3 +56,16 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, words, complaint):
     assert complaint in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize("verbosity", [{}, {"GRPC_VERBOSITY": "ERROR"}], ids=["by default", "as asked for"])
+def test_grpc_itself_prints_nothing_unless_asked(tmp_path, verbosity):
+    write_split(tmp_path)
+    quiet = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"grpc://127.0.0.1:{taken.getsockname()[1]}"
+        done = cutlayer("cloud", tmp_path, "--listen", address, "--threads", 1, env={**quiet, **verbosity})
+    assert done.returncode == 2
+    *core, ours = done.stderr.splitlines()
+    assert ours.startswith(f"cutlayer: Cannot listen at {address}")
+    assert bool(core) == bool(verbosity)

@@ -6,8 +6,8 @@ from cutlayer.errors import DecodeError, Refused
 from cutlayer.wire.codecs.base import Buffer
 from cutlayer.wire.message import MAX_MESSAGE_BYTES, Kind, Message, parse
 from cutlayer.wire.open_inference_pb2 import ModelStreamInferResponse
-from cutlayer.wire.protobuf_fields import fields, varint
-from cutlayer.wire.raw_contents import join, split
+from cutlayer.wire.protobuf_fields import ID, fields, varint
+from cutlayer.wire.raw_contents import join, split, split_and_name
 
 SERVICE = "inference.GRPCInferenceService"
 PATHS = {Kind.INFER: f"/{SERVICE}/ModelInfer", Kind.METADATA: f"/{SERVICE}/ModelMetadata"}
@@ -24,7 +24,6 @@ CODE, RETRY_AFTER_MS = "code", "retry_after_ms"
 """Parameters of a refusal in a stream, which goes on and so has no status yet."""
 
 _INFER_RESPONSE = 2
-_ID = 3 << 3 | 2
 
 
 def id_of(header: Buffer) -> str:
@@ -34,7 +33,7 @@ def id_of(header: Buffer) -> str:
         DecodeError: The bytes are no protobuf message.
     """
     for tag, _, start, end in fields(header):
-        if tag == _ID:
+        if tag == ID:
             return str(header[start:end], "utf-8", "replace")
     return ""
 
@@ -69,5 +68,5 @@ def read_stream_answer(data: bytes) -> tuple[str, Message | Refused]:
             refused.error_message,
             max(0, parameters[RETRY_AFTER_MS].int64_param),
         )
-    header, tensors = split(responses[0], RAW_OUTPUT_CONTENTS)
-    return id_of(header), Message(Kind.INFER, header, tensors)
+    header, tensors, request_id = split_and_name(responses[0], RAW_OUTPUT_CONTENTS)
+    return request_id, Message(Kind.INFER, header, tensors)

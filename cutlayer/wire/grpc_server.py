@@ -15,6 +15,7 @@ from cutlayer import __version__
 from cutlayer.errors import DecodeError, Refused, WireError
 from cutlayer.wire import open_inference_pb2, tls
 from cutlayer.wire.grpc_frames import LIMITS, RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS, RETRY_AFTER, SERVICE, STREAM
+from cutlayer.wire.grpc_health import Health
 from cutlayer.wire.grpc_stream import Stream
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.raw_contents import join, split
@@ -40,7 +41,8 @@ class GrpcServer:
                 ("grpc.keepalive_time_ms", int(timeouts.heartbeat_s * 1000)),
                 ("grpc.keepalive_timeout_ms", int(timeouts.heartbeat_s * 1000)),
                 # Without it a peer that is connected and silent is given a minute, whatever keepalive_timeout_ms says.
-                ("grpc.http2.ping_timeout_ms", int(timeouts.heartbeat_s * 1000)),
+                # Twice as long, for gRPC also pings while a tensor is on its way, and the ping waits behind it.
+                ("grpc.http2.ping_timeout_ms", 2 * int(timeouts.heartbeat_s * 1000)),
                 ("grpc.http2.min_ping_interval_without_data_ms", int(timeouts.heartbeat_s * 500)),
             ],
         )
@@ -79,6 +81,8 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._methods = {
             f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()
         }
+        self._health = Health(lambda: handler.ready)
+        self._methods |= self._health.methods
         self._streams: set[Stream] = set()
         self._changed = threading.Condition()
         self._draining = False
@@ -95,6 +99,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def drain(self) -> None:
         """Let the streams that are open come to an end."""
+        self._health.drain()
         with self._changed:
             self._draining = True
             for stream in self._streams:

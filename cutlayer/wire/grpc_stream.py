@@ -11,9 +11,9 @@ from typing import NamedTuple
 import grpc
 
 from cutlayer.errors import DecodeError, Refused
-from cutlayer.wire.grpc_frames import RAW_INPUT_CONTENTS, id_of, stream_answer
+from cutlayer.wire.grpc_frames import RAW_INPUT_CONTENTS, stream_answer
 from cutlayer.wire.message import Kind, Message
-from cutlayer.wire.raw_contents import split
+from cutlayer.wire.raw_contents import split_and_name
 from cutlayer.wire.transport import Handler, refusal
 
 MAX_UNANSWERED = 16
@@ -102,12 +102,11 @@ class Stream:
     def _submit(self, client: str, arrived: _Arrived, lend: bool) -> None:
         caller = _Caller(self, client)
         try:
-            request = Message(Kind.INFER, *split(arrived.data, RAW_INPUT_CONTENTS))
-            caller.request_id = id_of(request.header)
+            header, tensors, caller.request_id = split_and_name(arrived.data, RAW_INPUT_CONTENTS)
         except DecodeError as error:
             caller.answer(refusal(error), lambda: None)
             return
-        self._handler.submit(request, arrived.at_ns, caller, lend=lend)
+        self._handler.submit(Message(Kind.INFER, header, tensors), arrived.at_ns, caller, lend=lend)
 
     def _read(self, requests: Iterator[bool]) -> None:
         try:

@@ -147,7 +147,8 @@ def _options(timeouts: Timeouts) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", int(timeouts.heartbeat_s * 1000)),
         ("grpc.keepalive_timeout_ms", int(timeouts.heartbeat_s * 1000)),
         # Without it a peer that is connected and silent is given a minute, whatever keepalive_timeout_ms says.
-        ("grpc.http2.ping_timeout_ms", int(timeouts.heartbeat_s * 1000)),
+        # Twice as long, for gRPC also pings while a tensor is on its way, and the ping waits behind it.
+        ("grpc.http2.ping_timeout_ms", 2 * int(timeouts.heartbeat_s * 1000)),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1000),

@@ -7,6 +7,7 @@ contents. A transport moves it and the tensors, and never looks inside.
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Any, NamedTuple, TypeVar
@@ -30,6 +31,14 @@ MAX_ID_BYTES = 127
 
 _ID = b"\x1a"
 """The tag of the field `id`, 3, in both directions."""
+
+_ID_OF_LENGTH = tuple(_ID + bytes((length,)) for length in range(MAX_ID_BYTES + 1))
+
+DURATIONS = ("queue_ns", "decode_ns", "tail_ns", "reply_ns")
+"""The server's own, as parameters of a reply."""
+
+MOST_NS = 1 << 53
+"""Of a duration; beyond it not every number is one of a double."""
 
 AnyProtobuf = TypeVar("AnyProtobuf", bound=Protobuf)
 
@@ -112,37 +121,46 @@ def completed(prepared: Message, id: str, *tensors: Buffer) -> Message:
     name = id.encode()
     if len(name) > MAX_ID_BYTES:
         raise DecodeError(f"An id has at most {MAX_ID_BYTES} bytes, not {len(name)}.")
-    return Message(prepared.kind, prepared.header + _ID + bytes((len(name),)) + name, tensors)
+    return Message(prepared.kind, prepared.header + _ID_OF_LENGTH[len(name)] + name, tensors)
+
+
+def _timed_parameter(name: str) -> bytes:
+    """One of a reply's parameters, as protobuf writes it, up to the eight bytes of its double."""
+    entry = b"\x0a%c%b\x12\x09\x21" % (len(name), name.encode())
+    return b"\x22%c%b" % (len(entry) + 8, entry)
+
+
+_Q, _D, _T, _R = map(_timed_parameter, DURATIONS)
+_TIMED = struct.Struct("<" + "".join(f"{len(written)}sd" for written in (_Q, _D, _T, _R)))
 
 
 def timed(reply: Message, queue_ns: int, decode_ns: int, tail_ns: int, reply_ns: int) -> Message:
     """The reply with its durations, which are known only once the rest is written."""
-    added = open_inference_pb2.ModelInferResponse()
-    parameters = added.parameters
-    parameters["queue_ns"].int64_param = queue_ns
-    parameters["decode_ns"].int64_param = decode_ns
-    parameters["tail_ns"].int64_param = tail_ns
-    parameters["reply_ns"].int64_param = reply_ns
-    return Message(reply.kind, reply.header + added.SerializeToString(), reply.tensors)
+    added = _TIMED.pack(_Q, queue_ns, _D, decode_ns, _T, tail_ns, _R, reply_ns)
+    return Message(reply.kind, reply.header + added, reply.tensors)
 
 
-def read_timed(reply: Message, expected: Message) -> dict[str, Parameter] | None:
-    """The parameters that `timed` added to the reply expected; None when it is another, and must be read as a whole."""
-    if not reply.header.startswith(expected.header):
+def read_timed(header: bytes, expected: bytes) -> tuple[int, int, int, int] | None:
+    """The `DURATIONS` that `timed` added to the header expected; None when it is another, to be read as a whole."""
+    if len(header) != len(expected) + _TIMED.size or not header.startswith(expected):
         return None
-    try:
-        added = open_inference_pb2.ModelInferResponse.FromString(reply.header[len(expected.header) :])
-    except ProtobufDecodeError:
+    q, queue_ns, d, decode_ns, t, tail_ns, r, reply_ns = _TIMED.unpack_from(header, len(expected))
+    if not (q == _Q and d == _D and t == _T and r == _R):
         return None
-    return None if added.outputs else _unpack_parameters(added.parameters)
+    if not (
+        0 <= queue_ns < MOST_NS and 0 <= decode_ns < MOST_NS and 0 <= tail_ns < MOST_NS and 0 <= reply_ns < MOST_NS
+    ):
+        return None
+    return int(queue_ns), int(decode_ns), int(tail_ns), int(reply_ns)
 
 
 def without_id(request: Message) -> tuple[Message, str] | None:
     """Undo `completed` for a request; None when it does not end in an id, and must be read as a whole."""
-    header, at = request.header, len(request.header)
-    earliest = max(0, at - 2 - MAX_ID_BYTES)
+    header = request.header
+    size = at = len(header)
+    earliest = max(0, size - 2 - MAX_ID_BYTES)
     while (at := header.rfind(_ID, earliest, at)) >= 0:
-        if header[at + 1 : at + 2] == bytes((len(header) - at - 2 & 0xFF,)):
+        if at + 1 < size and header[at + 1] == size - at - 2:
             with contextlib.suppress(UnicodeDecodeError):
                 return Message(request.kind, header[:at], request.tensors), header[at + 2 :].decode()
     return None

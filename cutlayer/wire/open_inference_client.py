@@ -41,8 +41,7 @@ class OpenInference(Grpc):
         """There is none: what listens at ``grpc://`` is a server of this protocol."""
         raise ConfigError(f"A server listens at grpc://, and clients of the protocol find it there; not at {address}.")
 
-    def request(self, message: Message, timeout_s: float) -> Message:
-        """See `Line.request`."""
+    def _request(self, message: Message, timeout_s: float) -> Message:
         if not self._connected:
             self._connect(timeout_s)
         return (self._handshake if message.kind is Kind.METADATA else self._infer)(message, timeout_s)

@@ -9,6 +9,9 @@ from cutlayer.wire.codecs.base import Buffer
 
 _VARINT, _FIXED64, BYTES, _FIXED32 = 0, 1, 2, 5
 
+ID = 3 << 3 | BYTES
+"""The tag of the field `id` of a request and of an answer."""
+
 MAX_FIELDS = 1024
 """Of one message; each costs a turn of a loop, and a message of empty fields would keep a server busy for minutes."""
 
@@ -19,8 +22,14 @@ def fields(message: Buffer) -> Iterator[tuple[int, int, int, int]]:
     while at < len(message):
         start, walked = at, walked + 1
         try:
-            tag, at = read_varint(message, at)
-            value, at = value_of(message, at, tag & 7)
+            tag = message[at]
+            if tag & 0x87 == BYTES and (length := message[at + 1]) < 0x80:
+                # A byte each, as nearly all are.
+                value = at + 2
+                at = value + length
+            else:
+                tag, at = read_varint(message, at)
+                value, at = value_of(message, at, tag & 7)
         except IndexError:
             at = len(message) + 1
         if at > len(message):

@@ -163,7 +163,7 @@ class Handler(Protocol):
         Args:
             request: What arrived.
             arrived_ns: `time.monotonic_ns` when it had arrived.
-            caller: Gets exactly one answer, unless he is gone.
+            caller: Gets exactly one answer; one who is gone is told so, for whoever counts.
             lend: Whether the calling thread may compute, as one that would only wait for the answer does: a hop to
                 another thread is saved. Otherwise this returns at once.
         """

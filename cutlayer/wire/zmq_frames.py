@@ -65,7 +65,10 @@ def open_socket(kind: int, timeouts: Timeouts, options: Mapping[str, Any], conte
     made.sndhwm = made.rcvhwm = HIGH_WATER_MARK
     made.maxmsgsize = MAX_MESSAGE_BYTES
     made.copy_threshold = COPY_BELOW_BYTES
-    made.heartbeat_ivl = made.heartbeat_timeout = int(timeouts.heartbeat_s * 1000)
+    # A heartbeat waits behind the tensor that is on its way, so it is sent early and awaited long: a tensor may take
+    # one and a half times as long as a silence, and a dead peer is found after two.
+    made.heartbeat_ivl = int(timeouts.heartbeat_s * 500)
+    made.heartbeat_timeout = int(timeouts.heartbeat_s * 1500)
     # The peer's view of this side: it may forget a connection that has been silent for both.
     made.heartbeat_ttl = 2 * int(timeouts.heartbeat_s * 1000)
     made.ipv6 = True

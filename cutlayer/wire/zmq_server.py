@@ -17,6 +17,7 @@ from cutlayer.wire.handshake import error_reply
 from cutlayer.wire.message import Message
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Address, Handler, Timeouts, refusal
+from cutlayer.wire.zmq_departures import Departures
 from cutlayer.wire.zmq_frames import LOOK_UP_MS, correlation_of, open_socket, pack, unpack
 from cutlayer.wire.zmq_socket import SharedSocket
 
@@ -42,9 +43,11 @@ class ZmqServer:
         self._context = zmq.Context()
         self._doorkeeper = Doorkeeper(self._context, security.allow) if security.allow else None
         made = open_socket(zmq.ROUTER, timeouts, options, self._context)
+        self._departures = Departures(made, self._context)
         try:
             made.bind(f"tcp://{_numeric(address)}")
         except (zmq.ZMQError, OSError) as error:
+            self._departures.close()
             made.close(linger=0)
             self._end_context()
             raise WireError(f"Cannot listen at {address}: {str(error).lower()}.") from None
@@ -53,6 +56,7 @@ class ZmqServer:
 
         self._shared = SharedSocket()
         self._shared.hold(made)
+        self._shared.watch(self._departures.descriptor, self._departures.look)
         self._last_client, self._company_until, self._lent = b"", 0.0, False
         self._all_answered = threading.Condition(self._shared.lock)
         self._unanswered = 0
@@ -74,13 +78,12 @@ class ZmqServer:
             self._closed = True
             # To unbind ends the connections too, and drops what lingers in them unless told how long it may.
             self._shared.socket.linger = LAST_REPLIES_MS
-            news = self._shared.socket.get_monitor_socket(zmq.EVENT_CLOSED)
             self._shared.socket.unbind(self._shared.socket.last_endpoint)
             # Another thread does it: the port is free once that one says so.
-            news.poll(LAST_REPLIES_MS)
+            self._departures.await_unbound(LAST_REPLIES_MS / 1000)
             self._shared.socket.disable_monitor()
-            news.close(linger=0)
             self._shared.drop(linger_ms=LAST_REPLIES_MS)
+            self._departures.close()
         self._thread.join(max(0.1, deadline - time.monotonic()))
         self._shared.close()
         self._end_context()
@@ -93,7 +96,7 @@ class ZmqServer:
     def answer(self, client: bytes, correlation: int, message: Message) -> None:
         """Send an answer; by any thread."""
         with self._shared.lock:
-            if self._lent and not self._closed and self._shared.readable():
+            if self._lent and self._shared.readable():
                 # It came while the receiving thread worked: its stamp is late, and those of the next ones will not be.
                 self._company_until = time.monotonic() + COMPANY_S
             # A client that went away, or does not read its answers, is not waited for.
@@ -101,14 +104,19 @@ class ZmqServer:
                 if not self._closed:
                     self._shared.send([client, *pack(message, correlation)])
             self._unanswered -= 1
-            if not self._unanswered:
+            if self._closing and not self._unanswered:
                 self._all_answered.notify_all()
 
+    def has_left(self, source: int) -> bool:
+        """Whether the connection that a request came by was closed; by any thread."""
+        return self._departures.has_left(source)
+
     def _serve(self) -> None:
-        while (arrived := self._receive()) is not None:
-            (client, *frames), arrived_ns = arrived
-            self._lent = self._is_alone(bytes(client))
-            self._take(bytes(client), frames, arrived_ns, self._lent)
+        while (frames := self._receive()) is not None:
+            arrived_ns = time.monotonic_ns()
+            client = bytes(frames.pop(0))
+            self._lent = self._is_alone(client)
+            self._take(client, frames, arrived_ns, self._lent)
             self._lent = False
 
     def _is_alone(self, client: bytes) -> bool:
@@ -119,40 +127,43 @@ class ZmqServer:
             self._last_client = client
         return now > self._company_until
 
-    def _receive(self) -> tuple[list[Buffer], int] | None:
-        """The next message, and when it arrived; None when there will be no more."""
+    def _receive(self) -> list[Buffer] | None:
+        """The next message; None when there will be no more."""
+        shared, waited = self._shared, False
         while True:
-            with self._shared.lock:
+            with shared.lock:
                 if self._closed:
                     return None
-                if self._shared.readable():
-                    frames = self._shared.receive()
+                # To look whether there is one costs less than to find that there is none.
+                if (waited or shared.readable()) and (frames := shared.receive()) is not None:
+                    self._departures.heard(shared.source)
                     self._unanswered += 1
-                    return frames, time.monotonic_ns()
+                    return frames
                 if self._closing:
                     return None
-            self._shared.wait(LOOK_UP_MS)
+                shared.about_to_wait()
+            shared.wait(LOOK_UP_MS)
+            waited = True
 
     def _take(self, client: bytes, frames: list[Buffer], arrived_ns: int, lend: bool) -> None:
-        caller = _Peer(self, client, correlation_of(frames))
+        source = self._shared.source
         try:
-            request, _ = unpack(frames)
+            request, correlation = unpack(frames)
         except DecodeError as error:
-            caller.answer(refusal(error), lambda: None)
+            _Peer(self, client, correlation_of(frames), source).answer(refusal(error), lambda: None)
             return
-        self._handler.submit(request, arrived_ns, caller, lend=lend)
+        self._handler.submit(request, arrived_ns, _Peer(self, client, correlation, source), lend=lend)
 
 
 class _Peer:
     """Whoever waits for the answer to one request; see `Caller`."""
 
-    def __init__(self, server: ZmqServer, client: bytes, correlation: int) -> None:
+    def __init__(self, server: ZmqServer, client: bytes, correlation: int, source: int) -> None:
         self.client = client
-        self._server, self._correlation = server, correlation
+        self._server, self._correlation, self._source = server, correlation, source
 
     def gone(self) -> bool:
-        """ZeroMQ does not tell."""
-        return False
+        return self._server.has_left(self._source)
 
     def answer(self, reply: Message | Refused, sent: Callable[[], None]) -> None:
         message = error_reply(reply) if isinstance(reply, Refused) else reply

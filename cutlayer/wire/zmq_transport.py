@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import select
 import threading
 import time
 from queue import Empty, SimpleQueue
@@ -48,6 +49,9 @@ class Zmq:
         self._options |= {"reconnect_ivl_max": 1000, "connect_timeout": int(timeouts.connect_s * 1000)}
         self._correlation = 0
         self._answers: dict[int, Answer] = {}
+        # Requests given up, whose answers may still come: some, and all before the last connection was lost.
+        self._late: set[int] = set()
+        self._lost_up_to = 0
         self._at_socket = threading.Lock()
         self._closed = False
         self._shared = SharedSocket()
@@ -67,10 +71,13 @@ class Zmq:
         try:
             reply = self._await(answer, deadline)
         finally:
-            with self._shared.lock:
-                self._answers.pop(correlation, None)
-                if not self._at_socket.locked():
-                    self._pass_on()
+            # One who is alone has his answer by now, and left nobody at the socket.
+            if self._answers:
+                with self._shared.lock:
+                    if self._answers.pop(correlation, None):
+                        self._late.add(correlation)
+                    if not self._at_socket.locked():
+                        self._pass_on()
         if reply is None:
             raise DeadlineExceeded(f"{self._address} did not answer within {timeout_s:g} s.")
         if isinstance(reply, WireError):
@@ -96,9 +103,8 @@ class Zmq:
         """Ask, once there is a peer; the number that the reply repeats."""
         if self._closed:
             raise Unreachable(f"The connection to {self._address} was closed on this side.")
-        if self._read_news():
-            self._read_answers()
-            self._lose(ConnectionLost(f"The connection to {self._address} was lost."))
+        if self._news_stir.poll(0) and self._read_news():
+            self._end()
         if not self._connected:
             self._await_connection(min(timeout_s, self._timeouts.connect_s))
         self._correlation += 1
@@ -134,31 +140,57 @@ class Zmq:
             left_ms = int((deadline - time.monotonic()) * 1000)
             if left_ms <= 0:
                 return None
+            with self._shared.lock:
+                if self._shared.readable():
+                    self._hand_out()
+                    continue
+                self._shared.about_to_wait()
             self._shared.wait(min(left_ms, LOOK_UP_MS))
             with self._shared.lock:
                 self._hand_out()
 
     def _hand_out(self) -> None:
-        """Give what has arrived to those who wait for it; all of them are told when the connection was lost."""
+        """Give an answer to the one who waits for it; all of them are told when the connection was lost."""
         try:
-            if self._closed or self._read_answers() or not self._read_news():
+            if self._closed or self._read_answer() or not self._read_news():
                 return
-            # What came before the connection was lost is there to read.
-            self._read_answers()
-            self._lose(ConnectionLost(f"The connection to {self._address} was lost."))
-        except DecodeError as error:
+        except ConnectionLost as error:
             self._lose(error)
+        else:
+            self._end()
 
-    def _read_answers(self) -> bool:
-        """Whether there were any."""
-        found = False
-        while self._shared.readable():
-            reply, correlation = unpack(self._shared.receive())
-            # A late reply is nobody's any more.
-            if answer := self._answers.pop(correlation, None):
-                answer.put(reply)
-            found = True
-        return found
+    def _end(self) -> None:
+        """The connection was lost; what came before is there to read."""
+        error = ConnectionLost(f"The connection to {self._address} was lost.")
+        try:
+            while self._read_answer():
+                pass
+        except ConnectionLost as worse:
+            error = worse
+        self._lose(error)
+
+    def _read_answer(self) -> bool:
+        """Whether there was one."""
+        frames = self._shared.receive()
+        if frames is None:
+            return False
+        try:
+            reply, correlation = unpack(frames)
+        except DecodeError as error:
+            # Whose it should have been is not to be known; it may even be the end of an answer that was given.
+            raise ConnectionLost(f"{self._address} spoils what travels. {error}") from None
+        if answer := self._answers.pop(correlation, None):
+            answer.put(reply)
+        elif not self._is_late(correlation):
+            # A bit of the number was changed on the way, and whoever asked would wait for nothing.
+            raise ConnectionLost(f"{self._address} spoils what travels. It answered what was not asked.")
+        return True
+
+    def _is_late(self, correlation: int) -> bool:
+        """Whether this is the answer to a request that was given up, which is nobody's any more."""
+        late = 0 < correlation <= self._lost_up_to or correlation in self._late
+        self._late.discard(correlation)
+        return late
 
     def _pass_on(self) -> None:
         """Ask one of those who wait to wait at the socket, for nobody does."""
@@ -171,6 +203,8 @@ class Zmq:
         for answer in self._answers.values():
             answer.put(error)
         self._answers.clear()
+        self._late.clear()
+        self._lost_up_to = self._correlation
         self._shared.socket.disable_monitor()
         self._news.close(linger=0)
         self._shared.drop()
@@ -180,6 +214,8 @@ class Zmq:
     def _open(self) -> None:
         made = open_socket(zmq.DEALER, self._timeouts, self._options)
         self._news = made.get_monitor_socket(_NEWS)
+        self._news_stir = select.poll()
+        self._news_stir.register(int(self._news.fd), select.POLLIN)
         self._connected = False
         self._trouble: WireError | None = None
         self._shared.hold(made)

@@ -164,7 +164,7 @@ def test_nothing_is_computed_for_those_who_are_gone(serving):
         left.left = True
     stays.reply()
     assert tail.batches == [[-1], [2]]
-    assert not left.replies
+    assert [refused.code for refused in left.replies] == ["CANCELLED"]
 
 
 def test_draining_answers_what_has_arrived_and_refuses_the_rest(serving):

@@ -1,3 +1,7 @@
+import gc
+import tracemalloc
+
+import numpy as np
 import pytest
 
 from cloud import replies
@@ -106,13 +110,34 @@ def test_the_memory_has_bounds(served, monkeypatch):
     assert [(name, list(kept)) for name, kept in memory._sessions.items()] == [
         (f"{session}", ["7", "8", "9"]) for session in range(6, 10)
     ]
-    kept = [(header, reply) for session in memory._sessions.values() for header, reply in session.values()]
-    assert memory.nbytes == sum(len(header) + reply.nbytes for header, reply in kept)
+    assert memory.nbytes == sum(kept.nbytes for session in memory._sessions.values() for kept in session.values())
 
     monkeypatch.setattr(replies, "MAX_BYTES", 1)
     handle(service, request("last", session="new"))
     assert {name: list(kept) for name, kept in memory._sessions.items()} == {"new": ["last"]}
     assert not memory._pending
+
+
+def test_what_is_counted_is_what_is_kept(served):
+    """Small logits are views of batches, and pieces of the runtime's memory; what they are part of goes."""
+    service, tail, _ = served
+    # What waits for the disk is counted elsewhere.
+    service._tap = None
+    tail.go_on.set()
+    tail.tail = lambda smashed: np.zeros((1000, 3), np.float32)[: len(smashed)]
+    tracemalloc.start()
+    try:
+        for session in range(4):
+            for number in range(replies.MAX_REPLIES):
+                handle(service, request(f"{number}", n=1 + number % 4 * 50, session=f"{session}"))
+            tail.batches.clear()
+            gc.collect()
+            if session == 0:
+                before = tracemalloc.get_traced_memory()[0] - service._replies.nbytes
+        kept = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert 0.7 < kept / service._replies.nbytes < 1.3
 
 
 def test_too_many_callers_for_one_request_are_told_to_come_again(served):

@@ -12,9 +12,10 @@ import pytest
 from cloud.service import Service
 from cloud.tail import OnnxTail
 from cutlayer import certs
-from cutlayer.errors import ConfigError, SplitError
+from cutlayer.errors import ConfigError, SplitError, Unreachable
 from cutlayer.spec import Manifest
 from cutlayer.wire.codecs.fp16 import Float16
+from cutlayer.wire.handshake import metadata_request
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import connect, listen
 from tests.tiny_split import PATIENCE, SMASHED, edge_at, images, serving, write_split
@@ -148,3 +149,13 @@ def test_our_own_cloud_is_such_a_server_too(folder, tail):
 def test_nothing_listens_at_an_address_for_clients(folder, tail):
     with pytest.raises(ConfigError, match="grpc://"):
         listen("oip+grpc://127.0.0.1:0", Service(Manifest.load(folder), tail))
+
+
+def test_a_connection_that_was_closed_on_this_side_says_so():
+    client = connect("oip+grpc://127.0.0.1:1/exported")
+    line = client._line
+    # As another thread finds it that is about to ask.
+    line._connected = True
+    line.close()
+    with pytest.raises(Unreachable, match="closed on this side"):
+        line.request(metadata_request("exported", ""), 5)

@@ -1,7 +1,10 @@
 """Those who may talk to each other do, and strangers are told why not."""
 
+import contextlib
 import logging
+import socket
 import stat
+import threading
 import time
 
 import pytest
@@ -11,6 +14,7 @@ from cutlayer.errors import ConfigError, Refused, Unreachable, WireError
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Timeouts, connect, listen
+from cutlayer.wire.zmq_frames import MAGIC, PREFIX
 
 ADDRESSES = {"grpc": "grpc://127.0.0.1:0", "zmq": "zmq://127.0.0.1:0"}
 PATIENCE = Timeouts(connect_s=5.0)
@@ -172,6 +176,31 @@ def test_another_server_than_the_key_says(ours, theirs):
 
 def test_plain_text_to_a_port_of_curve(ours):
     assert "CURVE is for both sides" in refused("zmq", curve_server(ours), Security(), curve_client(ours))
+
+
+@pytest.mark.parametrize("curve", [False, True])
+def test_an_older_protocol_is_no_way_around_curve(ours, curve):
+    """ZMTP 1 knows no encryption; where none is asked for, its messages are read as any other's."""
+    seen = threading.Event()
+
+    class Sees(Echo):
+        def submit(self, request, arrived_ns, caller, *, lend=False):
+            seen.set()
+
+    security = Security(curve_key=ours / "curve-server.key") if curve else None
+    server = listen(ADDRESSES["zmq"], Sees(), PATIENCE, security=security)
+    prefix = PREFIX.pack(MAGIC, 1, Kind.INFER, 1)
+    with socket.create_connection((server.address.host, server.address.port), 20) as stranger:
+        # A name of no bytes, then one frame: its length with the flags, which are none.
+        stranger.sendall(bytes((1, 0, 1 + len(prefix), 0)) + prefix)
+        if curve:
+            with contextlib.suppress(ConnectionResetError):
+                while stranger.recv(100):
+                    pass
+        else:
+            assert seen.wait(20)
+    assert seen.is_set() is not curve
+    server.close(0)
 
 
 def test_curve_to_a_port_of_plain_text(ours):

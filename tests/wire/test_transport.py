@@ -5,8 +5,17 @@ import grpc
 import pytest
 import zmq
 
-from cutlayer.errors import ConfigError, DeadlineExceeded, DecodeError, Refused, Unreachable, WireError
+from cutlayer.errors import (
+    ConfigError,
+    ConnectionLost,
+    DeadlineExceeded,
+    DecodeError,
+    Refused,
+    Unreachable,
+    WireError,
+)
 from cutlayer.wire.message import Kind, Message
+from cutlayer.wire.retry import Retry
 from cutlayer.wire.transport import Address, Timeouts, connect, listen, refusal
 from cutlayer.wire.zmq_frames import PREFIX
 
@@ -115,6 +124,34 @@ def test_a_late_reply_is_not_taken_for_the_next_one(serve, address):
         ask(client, b"wait", timeout_s=0.05)
     echo.go_on.set()
     assert ask(client, b"next").header == b"next"
+
+
+def test_an_answer_to_what_nobody_asked_is_not_waited_out():
+    """A bit of the correlation was changed on the way: the client asks again, long before its deadline."""
+    router = zmq.Context.instance().socket(zmq.ROUTER)
+    router.linger, router.rcvtimeo, router.router_handover = 0, 20_000, 1
+    address = f"zmq://127.0.0.1:{router.bind_to_random_port('tcp://127.0.0.1')}"
+    change = [1 << 40, 0, 1]
+
+    def answer():
+        for bit in change:
+            client, prefix = router.recv_multipart()
+            magic, version, kind, correlation = PREFIX.unpack(prefix)
+            router.send_multipart([client, PREFIX.pack(magic, version, kind, correlation ^ bit)])
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    client = connect(address, SOON)
+    hasty = connect(address, SOON, retry=Retry(attempts=1))
+    try:
+        assert ask(client, timeout_s=20.0).tensors == ()
+        with pytest.raises(ConnectionLost, match="not asked"):
+            ask(hasty, timeout_s=20.0)
+    finally:
+        answering.join()
+        hasty.close()
+        client.close()
+        router.close()
 
 
 @pytest.mark.parametrize("address", REAL.values(), ids=REAL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from math import prod
 from types import MappingProxyType
@@ -80,6 +80,14 @@ class Codec:
         """
         raise NotImplementedError(f"{type(self).__name__} lacks decode()")
 
+    def decoder(self, described: Encoded) -> Callable[[Buffer], NDArray[Any]]:
+        """`decode` for the bytes of many tensors of one description.
+
+        Raises:
+            DecodeError: The description is none of this codec, or beyond the limits; or only the function says so.
+        """
+        return lambda data: self.decode(described._replace(data=data))
+
     def most_bytes(self, encoded: Encoded) -> int:
         """The longest `Encoded.data` that a tensor of this description can have.
 
@@ -98,7 +106,16 @@ def decode(encoded: Encoded) -> NDArray[Any]:
     Raises:
         DecodeError: There is no such codec, or the bytes are not what their description says.
     """
-    return _codec(str(encoded.parameters.get("codec", "raw"))[:64]).decode(encoded)
+    return _codec_of(encoded).decode(encoded)
+
+
+def decoder(described: Encoded) -> Callable[[Buffer], NDArray[Any]]:
+    """`decode` for the bytes of many tensors of one description; see `Codec.decoder`."""
+    return _codec_of(described).decoder(described)
+
+
+def _codec_of(encoded: Encoded) -> Codec:
+    return _codec(str(encoded.parameters.get("codec", "raw"))[:64])
 
 
 @lru_cache(maxsize=64)
@@ -121,6 +138,8 @@ def as_bytes(array: NDArray[Any]) -> tuple[str, memoryview]:
     Raises:
         TypeError: The protocol has no such data type.
     """
+    if array.dtype in _NAMES and array.size and array.ndim and array.flags.c_contiguous:
+        return _NAMES[array.dtype], array.data.cast("B")
     dtype = array.dtype.newbyteorder("<")
     if dtype not in _NAMES:
         raise TypeError(f"Arrays of type {array.dtype} cannot be sent; use one of {', '.join(DATATYPES)}.")

@@ -1,25 +1,46 @@
 """The array's own bytes."""
 
+import sys
+from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.wire.codecs.base import DATATYPES, FLOAT, Codec, Encoded, as_array, as_bytes, count_elements
+from cutlayer.errors import DecodeError
+from cutlayer.wire.codecs.base import DATATYPES, FLOAT, Buffer, Codec, Encoded, as_array, as_bytes, count_elements
 
 
 class Raw(Codec):
     """The array's own bytes: nothing is lost, nothing is copied."""
 
     name = "raw"
+    _PARAMETERS = MappingProxyType({"codec": name})
 
     def encode(self, array: NDArray[Any]) -> Encoded:
         """The bytes of the array itself where it is contiguous; do not change it while they are being sent."""
         datatype, data = as_bytes(array)
-        return Encoded(datatype, array.shape, data, {"codec": self.name})
+        return Encoded(datatype, array.shape, data, self._PARAMETERS)
 
     def decode(self, encoded: Encoded) -> NDArray[Any]:
         """A read-only array over the bytes that arrived."""
         return as_array(encoded)
+
+    def decoder(self, described: Encoded) -> Callable[[Buffer], NDArray[Any]]:
+        """As `decode`; but for their length, the bytes need no further look."""
+        length, dtype, shape = self.most_bytes(described), DATATYPES.get(described.datatype, FLOAT), described.shape
+        if not length or sys.byteorder != "little":
+            return super().decoder(described)
+
+        def decode(data: Buffer) -> NDArray[Any]:
+            if len(data) != length:
+                raise DecodeError(f"A {described.datatype} tensor of shape {shape} does not take {len(data)} bytes.")
+            array = np.frombuffer(data, dtype).reshape(shape)
+            array.flags.writeable = False
+            return array
+
+        return decode
 
     def most_bytes(self, encoded: Encoded) -> int:
         """Those of the array."""

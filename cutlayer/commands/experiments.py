@@ -1,0 +1,52 @@
+"""Experiments, and the page about them."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from cutlayer.commands import say
+from cutlayer.errors import ConfigError
+
+
+def run(
+    experiments: Positional[Annotated[Path, arg(metavar="FILE.toml")]],
+    /,
+    set: Annotated[UseAppendAction[list[str]], arg(metavar="KEY=VALUE")] = [],  # noqa: B006
+    out: Path = Path("runs"),
+    resume: bool = True,
+    part: str = "1/1",
+    data_root: Path | None = None,
+) -> None:
+    """Run every experiment of a plan: train, split, serve, measure, attack. Finished ones are not run again.
+
+    Args:
+        experiments: A plan; see experiments/.
+        set: Change one value, such as defense.sigma=0.5 or training.epochs=1; may be given several times.
+        out: Where records go.
+        resume: Keep what an interrupted run had finished; --no-resume begins anew.
+        part: Which share of the experiments, so that several processes or machines divide a plan: 1/2 and 2/2.
+        data_root: Where data sets that are not embedded lie; CUTLAYER_DATA or ./data when left out.
+    """
+    from cutlayer.experiment import plan
+    from cutlayer.experiment.run import run_all
+    from cutlayer.report.table import text
+
+    settings = dict(_setting(one) for one in set)
+    planned = plan.share(plan.load(experiments, settings), part)
+    results = run_all(planned, out, resume=resume, data_root=data_root, say=say)
+    print(text(results))
+
+
+def report(runs: Positional[Annotated[Path, arg(metavar="RUNS")]] = Path("runs"), /) -> None:
+    """Write one self-contained HTML page from the records of finished runs."""
+    from cutlayer.report.html import write
+
+    print(f"The report is {write(runs).resolve()}")
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise ConfigError(f"--set takes KEY=VALUE, not {text!r}.")
+    return key, value

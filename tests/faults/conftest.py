@@ -1,0 +1,13 @@
+"""What the tests of faults share."""
+
+import pytest
+
+from cutlayer import certs
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory):
+    """A folder with the keys and certificates of both sides."""
+    folder = tmp_path_factory.mktemp("keys")
+    certs.init(folder)
+    return folder
