@@ -54,7 +54,7 @@ def panels(settings: Sequence[Setting], baseline: Estimate) -> list[Html]:
 
     axes = _axes(x, y, low, high)
     times = [s.p50_ns for s in settings if s.p50_ns is not None]
-    sizes = sorted({s.sent_bytes for s in settings if s.sent_bytes is not None})
+    sizes = sorted({s.tensor_bytes for s in settings if s.tensor_bytes is not None})
     families = groupby((s for s in settings if not s.undefended), key=lambda s: s.family)
     return [panel(name, list(own)) for name, own in families]
 
@@ -62,7 +62,7 @@ def panels(settings: Sequence[Setting], baseline: Estimate) -> list[Html]:
 def legend(settings: Sequence[Setting]) -> Html:
     """What size and color of a point say."""
     times = [s.p50_ns for s in settings if s.p50_ns is not None]
-    sizes = sorted({s.sent_bytes for s in settings if s.sent_bytes is not None})
+    sizes = sorted({s.tensor_bytes for s in settings if s.tensor_bytes is not None})
     items = [el("li", el("b", "diamond"), " no defense"), el("li", el("b", "dashed line"), " the mean image")]
     if times:
         text = f" the time of an answer (p50), from {duration(min(times))} to {duration(max(times))}"
@@ -71,12 +71,12 @@ def legend(settings: Sequence[Setting]) -> Html:
         held = [count for count in sizes if _shade(count, sizes) == shade]
         if held:
             words = size(held[0]) if held[0] == held[-1] else f"{size(held[0])} to {size(held[-1])}"
-            items.append(el("li", el("span", class_=f"swatch b{shade}"), f"{words} sent"))
+            items.append(el("li", el("span", class_=f"swatch b{shade}"), f"{words} released"))
     return el("ul", items, class_="legend")
 
 
 def _mark(setting: Setting, px: float, py: float, times: Sequence[float], sizes: Sequence[int]) -> Html:
-    shade = "" if setting.sent_bytes is None else f" b{_shade(setting.sent_bytes, sizes)}"
+    shade = "" if setting.tensor_bytes is None else f" b{_shade(setting.tensor_bytes, sizes)}"
     tooltip = el("title", _spoken(setting))
     return el(
         "circle",
@@ -110,7 +110,7 @@ def _shade(count: int, sizes: Sequence[int]) -> int:
 
 def _spoken(setting: Setting) -> str:
     where = f"leakage gain {setting.leakage.value:.1%}, accuracy {setting.accuracy.value:.1%}"
-    return f"{setting.label}: {where}, {duration(setting.p50_ns)}, {size(setting.sent_bytes)}"
+    return f"{setting.label}: {where}, {duration(setting.p50_ns)}, {size(setting.tensor_bytes)}"
 
 
 def _axes(x, y, low: float, high: float) -> Html:  # type: ignore[no-untyped-def]

@@ -11,7 +11,6 @@ from typing import Any
 
 from cutlayer.report.groups import COLORS, Group, Member, natural
 from cutlayer.report.records import Estimate, Result
-from cutlayer.report.tables import sent_bytes
 from cutlayer.report.wording import defense_name
 
 
@@ -74,10 +73,10 @@ class Setting:
         return median(known) if known else None
 
     @property
-    def sent_bytes(self) -> int | None:
-        """What one picture costs on the wire of the first deployment."""
+    def tensor_bytes(self) -> int | None:
+        """The released tensor of one picture, as the codec packed it."""
         costs = [m.run.result.cost[0] for m in self.members if m.run.result.cost]
-        return sent_bytes(costs[0]) if costs else None
+        return costs[0].tensor_bytes if costs else None
 
 
 def settings(group: Group) -> list[Setting]:

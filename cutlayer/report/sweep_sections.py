@@ -43,7 +43,7 @@ def _headline(group: Group, found: Sequence[Setting]) -> Html:
     first = group.first.result
     head = ["Defense", "Accuracy, %", "Change", "Worst attack", "Leakage gain, %"]
     head += [scale(metric).heading for metric in tables.WORST_METRICS]
-    head += ["End to end, p50", "Sent", "It states"]
+    head += ["End to end, p50", "Released", "It states"]
     bodies = []
     for _, own in groupby(found, key=lambda s: s.family):
         rows = [el("tr", el("th", s.label, scope="row"), [el("td", cell) for cell in _cells(s)]) for s in own]
@@ -71,7 +71,7 @@ def _cells(setting: Setting) -> list[str]:
         LEAKAGE_GAIN.number(setting.leakage.value),
     ]
     cells += [scale(metric).number(setting.metric(metric).value) for metric in tables.WORST_METRICS]
-    return [*cells, duration(setting.p50_ns), size(setting.sent_bytes), facts(result.facts)]
+    return [*cells, duration(setting.p50_ns), size(setting.tensor_bytes), facts(result.facts)]
 
 
 def _pictures(found: Sequence[Setting]) -> Html:

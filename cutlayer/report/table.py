@@ -79,12 +79,12 @@ def _headline(group: Group) -> str:
 
 def _sweep(group: Group) -> str:
     """One line for each defense and strength, the mean over its seeds."""
-    head = ["DEFENSE", "SEEDS", "ACCURACY", "CHANGE", "WORST ATTACK", "LEAKAGE", "SSIM", "P50", "SENT", "FLAGS"]
+    head = ["DEFENSE", "SEEDS", "ACCURACY", "CHANGE", "WORST ATTACK", "LEAKAGE", "SSIM", "P50", "RELEASED", "FLAGS"]
     rows = []
     for one in settings(group):
         cells = [one.label, str(len(one.members)), ACCURACY.value(one.accuracy.value)]
         cells += ["" if one.undefended else points(one.change), one.attack, LEAKAGE_GAIN.value(one.leakage.value)]
-        cells += [scale("ssim").number(one.metric("ssim").value), duration(one.p50_ns), size(one.sent_bytes)]
+        cells += [scale("ssim").number(one.metric("ssim").value), duration(one.p50_ns), size(one.tensor_bytes)]
         rows.append([*cells, str(sum(len(m.run.result.flags) for m in one.members))])
     note = "Mean over the seeds. Leakage: that of the worst attack; 0 % is the average picture, 100 % the exact one."
     return _table(head, rows, left=(0, 4)) + "\n" + _wrap(note)
