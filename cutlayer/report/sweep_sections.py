@@ -10,6 +10,7 @@ from cutlayer.report.curves import legend, panels
 from cutlayer.report.groups import Group
 from cutlayer.report.markup import Html, el
 from cutlayer.report.pictures import strip
+from cutlayer.report.spectrum import spectrum
 from cutlayer.report.story import class_names, shown
 from cutlayer.report.sweep import Setting, settings
 from cutlayer.report.wording import ACCURACY, DASH, LEAKAGE_GAIN, duration, facts, points, scale, size
@@ -106,6 +107,7 @@ def _numbers(group: Group) -> Html:
         el("h2", "Every number"),
         el("details", el("summary", "Every attack on every run"), tables.attacks(group)),
         el("details", el("summary", "End-to-end times and sizes"), tables.percentiles(group)),
+        el("details", el("summary", "The spectrum of every head"), spectrum(group)),
     )
 
 
