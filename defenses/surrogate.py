@@ -82,6 +82,8 @@ class Surrogate:
         with torch.autocast(self.device.type, enabled=False):
             torch.autograd.backward(-quality)
         self._optimizer.step()
+        # Autocast keeps its copies of the weights until the caller leaves it: they are those from before this step.
+        torch.clear_autocast_cache()
         return quality.detach()
 
     def quality(self, smashed: Tensor, images: Tensor) -> Tensor:

@@ -71,6 +71,16 @@ def test_it_works_within_a_caller_in_half_precision():
     assert float(within) == pytest.approx(float(without), abs=0.05)
 
 
+def test_each_step_goes_on_from_the_one_before_however_long_the_caller_stays_in_half_precision():
+    x, inside, outside = images(), surrogate(), surrogate()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for _ in range(30):
+            within = inside.learn(smashed(x), x)
+    for _ in range(30):
+        without = outside.learn(smashed(x), x)
+    assert float(within) == pytest.approx(float(without), abs=0.05)
+
+
 def test_pretraining_follows_from_the_seed():
     x = images(70)
     data = Dataset(x.numpy(), np.zeros(70, np.int64))
