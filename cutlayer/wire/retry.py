@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -56,7 +57,7 @@ def retried(
     retry: Retry,
     timeout_s: float,
     clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> Message:
     """Ask until there is an answer, the error is final, or the time is over.
 
@@ -90,17 +91,16 @@ class Client:
     def __init__(self, line: Line, address: Address, retry: Retry) -> None:
         self.address = address
         self._line, self._retry = line, retry
-        self._pool: ThreadPoolExecutor | None = None
-        self._closed = False
+        # Its threads start with the first request that needs one.
+        self._pool = ThreadPoolExecutor(MAX_IN_FLIGHT, thread_name_prefix="wire-client")
+        self._closed = threading.Event()
 
     def request(self, message: Message, timeout_s: float) -> Message:
         """See `Transport.request`."""
-        return retried(lambda left_s: self._ask(message, left_s), self._retry, timeout_s)
+        return retried(lambda left_s: self._ask(message, left_s), self._retry, timeout_s, sleep=self._closed.wait)
 
     def submit(self, message: Message, timeout_s: float) -> Future[Message]:
         """See `Transport.submit`."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(MAX_IN_FLIGHT, thread_name_prefix="wire-client")
         deadline = time.monotonic() + timeout_s
 
         def ask() -> Message:
@@ -109,16 +109,25 @@ class Client:
                 raise DeadlineExceeded(f"The request was not sent to {self.address} within {timeout_s:g} s.")
             return self.request(message, left_s)
 
-        return self._pool.submit(ask)
+        try:
+            return self._pool.submit(ask)
+        except RuntimeError:
+            # What the pool says once it is closed.
+            refused: Future[Message] = Future()
+            refused.set_exception(self._closed_here())
+            return refused
 
     def close(self) -> None:
         """See `Transport.close`."""
-        self._closed = True
+        self._closed.set()
         self._line.close()
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        # Those that wait for their turn get it, and are told.
+        self._pool.shutdown()
 
     def _ask(self, message: Message, left_s: float) -> Message:
-        if self._closed:
-            raise Unreachable(f"The connection to {self.address} was closed on this side.")
+        if self._closed.is_set():
+            raise self._closed_here()
         return self._line.request(message, left_s)
+
+    def _closed_here(self) -> Unreachable:
+        return Unreachable(f"The connection to {self.address} was closed on this side.")
