@@ -75,11 +75,14 @@ class SharedSocket:
             zmq.ZMQError: There is no such peer.
         """
         last = frames.pop()
-        for frame in frames:
-            _transmit(self.socket, frame, _SEND_MORE, len(frame) < COPY_BELOW_BYTES)
-        _transmit(self.socket, last, _DO_NOT_WAIT, len(last) < COPY_BELOW_BYTES)
-        if self._awaited and self.readable():
-            self.wake()
+        try:
+            for frame in frames:
+                _transmit(self.socket, frame, _SEND_MORE, len(frame) < COPY_BELOW_BYTES)
+            _transmit(self.socket, last, _DO_NOT_WAIT, len(last) < COPY_BELOW_BYTES)
+        finally:
+            # An attempt that fails uses the socket too.
+            if self._awaited and self.readable():
+                self.wake()
 
     def readable(self) -> bool:
         """Whether a message is there; with the lock held."""
