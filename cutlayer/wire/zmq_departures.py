@@ -13,7 +13,8 @@ from typing import Any
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-_ENDPOINT = "inproc://news"
+from cutlayer.wire.zmq_news import open_news
+
 _ACCEPTED, _DISCONNECTED, _CLOSED = int(zmq.EVENT_ACCEPTED), int(zmq.EVENT_DISCONNECTED), int(zmq.EVENT_CLOSED)
 
 
@@ -26,15 +27,10 @@ class Departures:
 
     Args:
         made: The server's socket, before it is bound.
-        context: Its own.
     """
 
-    def __init__(self, made: Any, context: Any) -> None:
-        made.monitor(_ENDPOINT, _ACCEPTED | _DISCONNECTED | _CLOSED)
-        self._news = context.socket(zmq.PAIR)
-        # Without a limit: where the queue is full, ZeroMQ's own thread would wait, and with it every connection.
-        self._news.rcvhwm = 0
-        self._news.connect(_ENDPOINT)
+    def __init__(self, made: Any) -> None:
+        self._news = open_news(made, _ACCEPTED | _DISCONNECTED | _CLOSED)
         self.descriptor = int(self._news.fd)
         self._lock = threading.Lock()
         self._gone: set[int] = set()

@@ -38,14 +38,15 @@ class ZmqServer:
 
     def __init__(self, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> None:
         self._handler = handler
+        endpoint = f"tcp://{_numeric(address)}"
         options = {**server_options(security), "router_mandatory": 1, "router_handover": 1}
         # Whom to admit is decided for a context as a whole, so each server has its own.
         self._context = zmq.Context()
         self._doorkeeper = Doorkeeper(self._context, security.allow) if security.allow else None
         made = open_socket(zmq.ROUTER, timeouts, options, self._context)
-        self._departures = Departures(made, self._context)
+        self._departures = Departures(made)
         try:
-            made.bind(f"tcp://{_numeric(address)}")
+            made.bind(endpoint)
         except (zmq.ZMQError, OSError) as error:
             self._departures.close()
             made.close(linger=0)
@@ -96,12 +97,12 @@ class ZmqServer:
     def answer(self, client: bytes, correlation: int, message: Message) -> None:
         """Send an answer; by any thread."""
         with self._shared.lock:
-            if self._lent and self._shared.readable():
-                # It came while the receiving thread worked: its stamp is late, and those of the next ones will not be.
-                self._company_until = time.monotonic() + COMPANY_S
-            # A client that went away, or does not read its answers, is not waited for.
-            with contextlib.suppress(zmq.ZMQError):
-                if not self._closed:
+            if not self._closed:
+                if self._lent and self._shared.readable():
+                    # It came while the receiving thread worked: its stamp is late, and the next ones' will not be.
+                    self._company_until = time.monotonic() + COMPANY_S
+                # A client that went away, or does not read its answers, is not waited for.
+                with contextlib.suppress(zmq.ZMQError):
                     self._shared.send([client, *pack(message, correlation)])
             self._unanswered -= 1
             if self._closing and not self._unanswered:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import secrets
-import select
 import threading
 import time
 from queue import Empty, SimpleQueue
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from cutlayer.errors import ConnectionLost, DeadlineExceeded, DecodeError, Refused, Unreachable, WireError
 from cutlayer.wire.curve import client_options
@@ -18,15 +16,12 @@ from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Address, Handler, Timeouts
 from cutlayer.wire.zmq_frames import LOOK_UP_MS, open_socket, pack, unpack
+from cutlayer.wire.zmq_news import Connection
 from cutlayer.wire.zmq_server import ZmqServer
 from cutlayer.wire.zmq_socket import SharedSocket
 
 _LEAD = None
 """Put where an answer would go: wait at the socket for all."""
-
-_FAILED_AUTH, _FAILED_PROTOCOL = zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-_FAILED_SILENTLY = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-_NEWS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _FAILED_AUTH | _FAILED_PROTOCOL | _FAILED_SILENTLY
 
 Answer = SimpleQueue[Message | WireError | None]
 
@@ -53,7 +48,7 @@ class Zmq:
         self._late: set[int] = set()
         self._lost_up_to = 0
         self._at_socket = threading.Lock()
-        self._closed = False
+        self._closing = self._closed = False
         self._shared = SharedSocket()
         self._open()
 
@@ -66,8 +61,13 @@ class Zmq:
         """See `Line.request`."""
         deadline = time.monotonic() + timeout_s
         answer: Answer = SimpleQueue()
-        with self._shared.lock:
-            correlation = self._send(message, answer, timeout_s)
+        # Another may be waiting for the connection, with more patience than is left here.
+        if not self._shared.lock.acquire(timeout=max(0.0, timeout_s)):
+            raise Unreachable(f"Nobody answers at {self._address} (waited {timeout_s:g} s).")
+        try:
+            correlation = self._send(message, answer, deadline)
+        finally:
+            self._shared.lock.release()
         try:
             reply = self._await(answer, deadline)
         finally:
@@ -90,23 +90,25 @@ class Zmq:
 
     def close(self) -> None:
         """See `Line.close`."""
+        # Whoever waits for a connection has the lock, and lets it go once he sees this.
+        self._closing = True
         with self._shared.lock:
             if self._closed:
                 return
             self._closed = True
-            self._lose(Unreachable(f"The connection to {self._address} was closed on this side."))
+            self._lose(self._closed_here())
         # Whoever waits at the socket has been told, and leaves.
         with self._at_socket:
             self._shared.close()
 
-    def _send(self, message: Message, answer: Answer, timeout_s: float) -> int:
+    def _send(self, message: Message, answer: Answer, deadline: float) -> int:
         """Ask, once there is a peer; the number that the reply repeats."""
         if self._closed:
-            raise Unreachable(f"The connection to {self._address} was closed on this side.")
-        if self._news_stir.poll(0) and self._read_news():
+            raise self._closed_here()
+        if self._connection.stir(0) and self._connection.look():
             self._end()
-        if not self._connected:
-            self._await_connection(min(timeout_s, self._timeouts.connect_s))
+        if not self._connection.stands:
+            self._await_connection(min(deadline - time.monotonic(), self._timeouts.connect_s))
         self._correlation += 1
         self._answers[self._correlation] = answer
         try:
@@ -141,6 +143,9 @@ class Zmq:
             if left_ms <= 0:
                 return None
             with self._shared.lock:
+                if self._closed:
+                    # Everybody has been told, and there is no socket.
+                    continue
                 if self._shared.readable():
                     self._hand_out()
                     continue
@@ -152,7 +157,7 @@ class Zmq:
     def _hand_out(self) -> None:
         """Give an answer to the one who waits for it; all of them are told when the connection was lost."""
         try:
-            if self._closed or self._read_answer() or not self._read_news():
+            if self._closed or self._read_answer() or not self._connection.look():
                 return
         except ConnectionLost as error:
             self._lose(error)
@@ -205,57 +210,32 @@ class Zmq:
         self._answers.clear()
         self._late.clear()
         self._lost_up_to = self._correlation
-        self._shared.socket.disable_monitor()
-        self._news.close(linger=0)
+        self._connection.close()
         self._shared.drop()
         if not self._closed:
             self._open()
 
     def _open(self) -> None:
         made = open_socket(zmq.DEALER, self._timeouts, self._options)
-        self._news = made.get_monitor_socket(_NEWS)
-        self._news_stir = select.poll()
-        self._news_stir.register(int(self._news.fd), select.POLLIN)
-        self._connected = False
-        self._trouble: WireError | None = None
+        self._connection = Connection(made, self._address, self._security.curve)
         self._shared.hold(made)
         made.connect(f"tcp://{self._address.netloc}")
 
-    def _read_news(self) -> bool:
-        """Whether a connection was lost since the last look."""
-        lost = False
-        while self._news.getsockopt(zmq.EVENTS) & zmq.POLLIN:
-            event = recv_monitor_message(self._news)["event"]
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self._connected = True
-            elif event == zmq.EVENT_DISCONNECTED:
-                lost, self._connected = lost or self._connected, False
-            else:
-                self._trouble = self._why_not(event)
-        return lost
-
     def _await_connection(self, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not self._connected:
+        connection, deadline = self._connection, time.monotonic() + timeout_s
+        while not connection.stands:
             left_ms = int((deadline - time.monotonic()) * 1000)
-            given_up = left_ms <= 0 or not self._news.poll(left_ms)
-            self._read_news()
-            if isinstance(self._trouble, Refused) or (given_up and not self._connected):
-                error = self._trouble or Unreachable(f"Nobody answers at {self._address} (waited {timeout_s:g} s).")
+            if left_ms > 0 and not self._closing:
+                connection.wait(min(left_ms, LOOK_UP_MS))
+            connection.look()
+            if self._closing:
+                raise self._closed_here()
+            if isinstance(connection.trouble, Refused) or (left_ms <= 0 and not connection.stands):
+                error = connection.trouble or Unreachable(
+                    f"Nobody answers at {self._address} (waited {timeout_s:g} s)."
+                )
                 self._lose(error)
                 raise error
 
-    def _why_not(self, event: int) -> WireError:
-        """What went wrong in a handshake; a `Refused` is final."""
-        if event == _FAILED_AUTH:
-            return Refused("UNAUTHENTICATED", f"{self._address} does not admit this side's key; see its --allow.")
-        if event == _FAILED_PROTOCOL:
-            spoken, here = ("plain text", "CURVE") if self._security.curve else ("CURVE", "plain text")
-            return Refused(
-                "UNAUTHENTICATED",
-                f"{self._address} does not speak {here} but {spoken}, or no ZeroMQ; CURVE is for both sides or none: "
-                "the server's --curve-key and the client's --curve-server.",
-            )
-        if self._security.curve:
-            return Unreachable(f"{self._address} breaks off the handshake; is --curve-server its public key?")
-        return Unreachable(f"{self._address} breaks off the handshake; does ZeroMQ listen there?")
+    def _closed_here(self) -> Unreachable:
+        return Unreachable(f"The connection to {self._address} was closed on this side.")
