@@ -24,7 +24,7 @@ MAX_CALLERS = 16
 """That wait for the answer to one request."""
 
 MAX_BYTES = 64 << 20
-"""Of all answers remembered, with what Python takes to hold them. The newest of a session is kept whatever its size."""
+"""Of all answers remembered, with what Python takes to hold them. The newest is kept whatever its size."""
 
 ENTRY_BYTES = 192 + sum(map(getsizeof, ("", b"", b"", b"", (b"",), (None, None, None))))
 """Of an answer with one tensor, beside its bytes: its objects, its places in tables, and what is rounded up."""
@@ -103,10 +103,16 @@ class Replies:
         self.nbytes += kept.nbytes
         if len(replies) > MAX_REPLIES:
             self._drop(replies)
-        while self.nbytes > MAX_BYTES and len(replies) > 1:
-            self._drop(replies)
-        while len(self._sessions) > 1 and (len(self._sessions) > MAX_SESSIONS or self.nbytes > MAX_BYTES):
+        if len(self._sessions) > MAX_SESSIONS:
             self.nbytes -= sum(kept.nbytes for kept in self._sessions.popitem(last=False)[1].values())
+        while self.nbytes > MAX_BYTES:
+            # Of the session that has been silent longest, which may be over.
+            name, silent = next(iter(self._sessions.items()))
+            if silent is replies and len(replies) == 1:
+                break
+            self._drop(silent)
+            if not silent:
+                del self._sessions[name]
 
     def _drop(self, replies: OrderedDict[str, _Kept]) -> None:
         self.nbytes -= replies.popitem(last=False)[1].nbytes

@@ -118,6 +118,22 @@ def test_the_memory_has_bounds(served, monkeypatch):
     assert not memory._pending
 
 
+def test_sessions_that_are_over_make_room_for_those_that_are_not(served, monkeypatch):
+    service, tail, _ = served
+    tail.go_on.set()
+    memory = service._replies
+    for number in range(20):
+        handle(service, request(f"{number}", session="over"))
+    monkeypatch.setattr(replies, "MAX_BYTES", memory.nbytes)
+    for number in range(8):
+        for session in ("a", "b"):
+            handle(service, request(f"{number}", session=session))
+    assert memory.nbytes <= replies.MAX_BYTES
+    kept = {name: list(of_session) for name, of_session in memory._sessions.items()}
+    assert kept["a"] == kept["b"] == [f"{number}" for number in range(8)]
+    assert kept["over"][-1] == "19", "the oldest answers go first"
+
+
 def test_what_is_counted_is_what_is_kept(served):
     """Small logits are views of batches, and pieces of the runtime's memory; what they are part of goes."""
     service, tail, _ = served
