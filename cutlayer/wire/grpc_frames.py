@@ -32,10 +32,12 @@ def id_of(header: Buffer) -> str:
     Raises:
         DecodeError: The bytes are no protobuf message.
     """
+    id: Buffer = b""
     for tag, _, start, end in fields(header):
         if tag == ID:
-            return str(header[start:end], "utf-8", "replace")
-    return ""
+            # Of several, protobuf takes the last.
+            id = header[start:end]
+    return str(id, "utf-8", "replace")
 
 
 def stream_answer(reply: Message | Refused, request_id: str) -> bytes:

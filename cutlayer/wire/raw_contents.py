@@ -56,7 +56,7 @@ def split_and_name(message: Buffer, field: int) -> tuple[bytes, tuple[memoryview
                 rest.append(view[start:field_start])
                 tensors.append(view[value:at])
                 start = at
-            elif tag == ID and not id:
+            elif tag == ID:
                 id = bytes(view[value:at])
     except IndexError:
         at = size + 1

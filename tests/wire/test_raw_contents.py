@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cutlayer.errors import DecodeError
+from cutlayer.wire.grpc_frames import id_of
 from cutlayer.wire.open_inference_pb2 import ModelInferRequest
-from cutlayer.wire.raw_contents import join, split
+from cutlayer.wire.raw_contents import join, split, split_and_name
 
 FIELD = 7
 contents = st.lists(st.binary(max_size=300), max_size=5)
@@ -67,6 +68,11 @@ def test_whatever_protobuf_accepts_is_accepted(noise):
         assert "no protobuf message" in str(error)  # noqa: PT017
         return
     assert [bytes(value) for value in values] == list(wanted.raw_input_contents)
+
+
+def test_of_two_ids_the_last_one_counts_as_protobuf_has_it():
+    twice = ModelInferRequest(id="first").SerializeToString() + ModelInferRequest(id="last").SerializeToString()
+    assert split_and_name(twice, FIELD)[2] == id_of(twice) == ModelInferRequest.FromString(twice).id == "last"
 
 
 def test_too_many_tensors_are_refused():
