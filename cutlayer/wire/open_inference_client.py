@@ -32,8 +32,8 @@ class OpenInference(Grpc):
 
     def __init__(self, address: Address, timeouts: Timeouts, security: Security) -> None:
         super().__init__(address, timeouts, security)
-        self._model = address.model
-        self._input = self._output = ""
+        # What the server calls the input and the output of each model that a session has shaken hands about.
+        self._names: dict[str, tuple[str, str]] = {}
         self._calls = {kind: self._channel.unary_unary(path) for kind, path in PATHS.items()}
 
     @staticmethod
@@ -48,14 +48,15 @@ class OpenInference(Grpc):
 
     def _handshake(self, message: Message, timeout_s: float) -> Message:
         asked = read_metadata_request(message)
-        self._model = self._model or asked.name
-        held = read_metadata_reply(self._ask(metadata_request(self._model, ""), timeout_s))
+        model = self._address.model or asked.name
+        held = read_metadata_reply(self._ask(metadata_request(model, ""), timeout_s))
         if len(held.inputs) != 1 or len(held.outputs) != 1:
             raise SplitError(
-                f"{self._model} at {self._address} has {len(held.inputs)} inputs and {len(held.outputs)} outputs; "
+                f"{model} at {self._address} has {len(held.inputs)} inputs and {len(held.outputs)} outputs; "
                 "the tail of a split model has one of each."
             )
-        (self._input,), (self._output,) = held.inputs, held.outputs
+        (given,), (wanted,) = held.inputs, held.outputs
+        self._names[model] = given, wanted
         return metadata_reply(Metadata(asked.name, asked.versions, held.inputs, held.outputs))
 
     def _infer(self, message: Message, timeout_s: float) -> Message:
@@ -63,13 +64,17 @@ class OpenInference(Grpc):
         smashed = inference.tensors["smashed"]
         if smashed.datatype != "FP32" or smashed.parameters.get("codec", "raw") != "raw":
             raise ConfigError("A server that is not ours takes plain tensors; send them with the codec raw.")
-        header = open_inference_pb2.ModelInferRequest(model_name=self._model, id=inference.id)
-        header.inputs.add(name=self._input, datatype="FP32", shape=smashed.shape)
+        model = self._address.model or inference.model
+        if model not in self._names:
+            raise SplitError(f"Shake hands with {self._address} before asking: its names for {model} are not known.")
+        given, wanted = self._names[model]
+        header = open_inference_pb2.ModelInferRequest(model_name=model, id=inference.id)
+        header.inputs.add(name=given, datatype="FP32", shape=smashed.shape)
         reply = self._ask(Message(Kind.INFER, header.SerializeToString(), (smashed.data,)), timeout_s)
         outputs = read_infer_reply(reply).tensors
-        if self._output not in outputs:
-            raise DecodeError(f"{self._address} answered {', '.join(outputs)!r:.80}, not {self._output!r}.")
-        logits = {"logits": outputs[self._output]._replace(parameters={})}
+        if wanted not in outputs:
+            raise DecodeError(f"{self._address} answered {', '.join(outputs)!r:.80}, not {wanted!r}.")
+        logits = {"logits": outputs[wanted]._replace(parameters={})}
         return infer_reply(Inference(inference.model, inference.version, inference.id, logits))
 
     def _ask(self, message: Message, timeout_s: float) -> Message:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +145,16 @@ def test_our_own_cloud_is_such_a_server_too(folder, tail):
         edge = edge_at(folder, client)
         logits, _ = edge.infer(images(2), 0)
         np.testing.assert_array_equal(logits, tail(edge._pipeline.wire(images(2), None)))
+
+
+def test_a_second_session_asks_for_its_own_model(folder, tmp_path):
+    """Where the address names no model, the split does; what another session found does not stand in for it."""
+    replace(write_split(tmp_path / "other"), model="another").save(tmp_path / "other")
+    with serving(folder, "grpc") as ours, connected(f"oip+grpc://{ours.address.netloc}") as client:
+        edge = edge_at(folder, client)
+        with pytest.raises(SplitError, match="another@relu"):
+            edge_at(tmp_path / "other", client)
+        edge.infer(images(1), 0)
 
 
 def test_nothing_listens_at_an_address_for_clients(folder, tail):
