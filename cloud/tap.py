@@ -9,6 +9,7 @@ A request that was sent again, because its answer was lost, is in the tap once.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -47,16 +48,13 @@ class Tap:
 
     def __init__(self, folder: Path, *, durable: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        offset, lines = _drop_torn_record(folder)
         self.durable = durable
+        self._folder = folder
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
-        for line in lines[-MAX_KNOWN:]:
+        for line in self._open()[-MAX_KNOWN:]:
             header = json.loads(line)
             self._know(key(header.get("session"), header["id"]))
         self._writing = threading.Lock()
-        self._bytes = (folder / BYTES).open("ab")
-        self._records = (folder / RECORDS).open("a", encoding="utf-8")
-        self._offset = offset
         self._unwritten: deque[Message] = deque()
         self._unwritten_bytes = 0
         self._closed = False
@@ -76,8 +74,11 @@ class Tap:
                 self.write(request)
         except DecodeError:
             log.info("a request that could not be read is not in the tap")
-        except OSError:
+        except (OSError, ValueError):
+            # A ValueError where the files could not be opened again the last time.
             log.exception("the tap lost a record")
+            with contextlib.suppress(OSError), self._writing:
+                self._reopen()
 
     def record(self, request: Message) -> None:
         """Keep the tensors of an inference request; other messages are no smashed data."""
@@ -135,6 +136,20 @@ class Tap:
             self._records.flush()
             self._offset += len(tensor.data)
         self._know(known_as)
+
+    def _open(self) -> list[bytes]:
+        """Open both files behind their last whole record; the records that are there."""
+        self._offset, lines = _drop_torn_record(self._folder)
+        self._bytes = (self._folder / BYTES).open("ab")
+        self._records = (self._folder / RECORDS).open("a", encoding="utf-8")
+        return lines
+
+    def _reopen(self) -> None:
+        """Give up what was half-written, or the next record would say that its bytes are where others lie."""
+        for file in (self._bytes, self._records):
+            with contextlib.suppress(OSError):
+                file.close()
+        self._open()
 
     def _know(self, name: tuple[str, str] | None) -> None:
         if name is not None:

@@ -1,3 +1,4 @@
+import errno
 import json
 import threading
 
@@ -101,6 +102,38 @@ def test_bytes_without_a_record_are_overwritten(tmp_path):
         file.write(b"torn")
     write(tmp_path, request(2))
     assert [float(smashed.max()) for _, smashed in read(tmp_path)] == [1.0, 2.0]
+
+
+class Full:
+    """A file on a disk that is full in the middle of the next write."""
+
+    def __init__(self, file):
+        self.file, self.full = file, True
+
+    def write(self, data):
+        self.file.write(data[: len(data) // 2] if self.full else data)
+        if self.full:
+            self.full = False
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def flush(self):
+        self.file.flush()
+
+    def close(self):
+        self.file.close()
+
+
+@pytest.mark.parametrize("which", ["_bytes", "_records"])
+def test_a_disk_that_was_full_costs_the_records_of_that_time_and_no_others(tmp_path, caplog, which):
+    tap = Tap(tmp_path)
+    tap.record_now(request(1))
+    setattr(tap, which, Full(getattr(tap, which)))
+    tap.record_now(request(2))
+    for number in (2, 3):
+        tap.record_now(request(number))
+    tap.close()
+    assert "lost a record" in caplog.text
+    assert [float(smashed.max()) for _, smashed in read(tmp_path)] == [1.0, 2.0, 3.0]
 
 
 def test_damage_elsewhere_is_an_error(tmp_path):
