@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
@@ -99,13 +100,15 @@ def graft(
 
     Args:
         split: Stays as it is.
-        name: Of the new children.
+        name: Of the new children; with a number behind it where a half has a child of that name already.
         to_head: Takes what the head gives.
         to_tail: Takes what the new head gives.
     """
     split = copied(split)
     head, tail = trace(split.head), trace(split.tail)
-    smashed = split.smashed
+    smashed, taken = split.smashed, {*dict(head.named_children()), *dict(tail.named_children())}
+    numbered = (f"{name}{k}" for k in itertools.count(2))
+    name = next(free for free in itertools.chain([name], numbered) if free not in taken)
     if to_head is not None:
         _, end = ends(head.graph)
         head.add_submodule(name, to_head.eval())

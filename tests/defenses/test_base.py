@@ -12,6 +12,8 @@ from cutlayer.spec import LEARNED, image_spec
 from defenses.base import Chain, Defense, deployed
 from defenses.gaussian_noise import GaussianNoise
 from defenses.laplace_noise import LaplaceNoise
+from defenses.mid import Mid
+from defenses.ressfl import ResSFL
 
 IMAGE = image_spec(1, 28, 28)
 THEN = {"name": "laplace-noise", "scale": 0.25, "then": {"name": "gaussian-noise", "sigma": 0.5}}
@@ -113,6 +115,15 @@ def test_a_defense_that_trains_does_not_follow_one_that_protects():
     assert Trained().then(noise).harden(halves, None, 0) is not halves
     assert Trained().then(Trained()).harden(halves, None, 0) is not halves
     assert noise.then(LaplaceNoise(0.1)).harden(halves, None, 0) is halves
+
+
+def test_two_bottlenecks_follow_one_another():
+    halves = split(build("he_lenet", IMAGE, 10), "pool1", IMAGE)
+    chain = ResSFL("noRELU_C4S1").then(Mid())
+    narrowed = chain.surgery(halves)
+    assert narrowed.smashed.shape == (4, *halves.smashed.shape[1:])
+    sent = chain.protect(narrowed.head(torch.rand(2, *IMAGE.shape)), np.random.default_rng(0))
+    assert narrowed.tail(sent).shape == (2, 10)
 
 
 def test_facts_that_both_state_keep_their_names():

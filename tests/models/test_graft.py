@@ -38,6 +38,16 @@ def test_a_graft_goes_to_the_end_of_the_head_and_the_start_of_the_tail():
     torch.testing.assert_close(halves.tail(halves.head(X)), before[1], rtol=0, atol=0)
 
 
+def test_a_second_graft_of_that_name_leaves_the_first_in_its_place():
+    halves = split(build("vgg11_bn", IMAGE, 10), "features.7", IMAGE)
+    first = graft(halves, "bottleneck", to_head=nn.Conv2d(128, 8, 1), to_tail=nn.Conv2d(8, 128, 1))
+    again = nn.Conv2d(8, 2, 1), nn.Conv2d(2, 8, 1)
+    second = graft(first, "bottleneck", to_head=again[0], to_tail=again[1])
+    torch.testing.assert_close(second.head(X), again[0](first.head(X)))
+    torch.testing.assert_close(second.tail(second.head(X)), first.tail(again[1](second.head(X))))
+    torch.testing.assert_close(join(second)(X), second.tail(second.head(X)))
+
+
 def test_a_graft_that_bounds_the_smashed_data_is_known_to():
     halves = split(build("vgg11_bn", IMAGE, 10), "features.7", IMAGE)
     assert halves.smashed.high is None
