@@ -26,6 +26,7 @@ from torch.nn.functional import mse_loss
 from attacks.base import Access, Attack, View
 from attacks.oracle import auxiliary_images, release
 from attacks.white_box import freeze
+from cutlayer.errors import ConfigError
 from cutlayer.models.latent import learned
 
 CHUNK = 256
@@ -75,6 +76,9 @@ class Generator(Attack):
         """Learn the prior, and what the releases of the attacker's own images tell of them."""
         self._head = freeze(view.head).to(view.device)
         images = auxiliary_images(view).to(view.device)
+        given = tuple(self._head(images[:1]).shape[1:])
+        if given != view.smashed.shape:
+            raise ConfigError(f"generator compares what arrives, {view.smashed}, with what the head gives, {given}.")
         size = {"latent": self.latent, "width": self.width, "steps": self.prior_steps}
         # Another seed than a defender's, whose generator nobody hands to the attacker.
         self._prior = learned(self._head, images, view.smashed.shape, seed=view.seed + 1, **size)

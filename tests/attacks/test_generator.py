@@ -3,6 +3,7 @@ import torch
 from torch import Tensor
 
 from attacks.generator import Generator
+from cutlayer.errors import ConfigError
 from defenses.base import Defense
 from tests.attacks.victims import convolutional_head, smooth_images
 
@@ -14,6 +15,13 @@ class Exchanged(Defense):
 
     def protect(self, smashed, rng):
         return smashed.roll(1, 1)
+
+
+class Halved(Defense):
+    """Sends half of the channels, as a defense does whose head gives mean and deviation."""
+
+    def protect(self, smashed, rng):
+        return smashed[:, ::2]
 
 
 def error(attack: Generator, view, private: Tensor) -> float:
@@ -51,3 +59,8 @@ def test_any_generator_will_do(make_view, private, options):
     view = make_view(convolutional_head())
     attack.fit(view)
     assert torch.isfinite(attack.invert(view.query(private))).all()
+
+
+def test_a_release_of_another_shape_than_the_heads_is_refused(make_view):
+    with pytest.raises(ConfigError, match=r"what arrives, 4x3x3, with what the head gives, \(8, 3, 3\)"):
+        Generator(**SMALL).fit(make_view(convolutional_head(), Halved()))
