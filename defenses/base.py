@@ -28,7 +28,11 @@ class Defense:
     """Whether two releases of one input differ, so that an attacker gains by averaging."""
 
     knob = ""
-    """Name of the option that says how strong the defense is; at 0 there, the undefended model is deployed."""
+    """Name of the option that says how strong the defense is, 0 for none.
+
+    With it at 0, and every other part of the defense that an option of its own turns on left off (a bottleneck, a
+    deeper cut, a second weight), the undefended model is deployed, bit for bit.
+    """
 
     def surgery(self, split: SplitModel) -> SplitModel:
         """The structure that is deployed, what is new in it not yet trained.
