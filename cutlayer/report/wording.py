@@ -90,6 +90,7 @@ _ATTACKS = {
     "nearest": "looks up the most similar of the attacker's own pictures",
     "ridge": "a linear formula fitted on the attacker's own pictures",
     "decoder": "a neural network trained to turn what was sent back into pictures",
+    "generator": "finds a generated picture that would have sent the same numbers",
     "white-box": "changes a guess until it would have sent the same numbers",
     "mask-aware": "is told which numbers were left out, or sees nothing else",
     "averaging": "averages several transmissions of the same picture to remove the noise",

@@ -3,6 +3,8 @@ import math
 import pytest
 
 from cutlayer.report.records import Estimate
+from cutlayer.registry import ATTACKS
+from cutlayer.report import wording
 from cutlayer.report.wording import duration, points, scale, size
 
 
@@ -37,3 +39,7 @@ def test_a_metric_states_its_unit_and_which_way_leaks():
 def test_an_interval_that_was_not_measured_is_not_printed():
     assert scale("ssim").interval(Estimate(0.5, 1, math.nan, math.nan)) == ""
     assert scale("ssim").interval(Estimate(0.5, 9, 0.4, 0.6)) == "0.400 to 0.600"
+
+
+def test_every_attack_has_plain_words():
+    assert wording._ATTACKS.keys() == set(ATTACKS)
