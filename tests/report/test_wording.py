@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from cutlayer.report.records import Estimate
 from cutlayer.registry import ATTACKS
 from cutlayer.report import wording
+from cutlayer.report.records import Estimate
 from cutlayer.report.wording import duration, points, scale, size
 
 
