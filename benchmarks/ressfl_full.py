@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from attacks.base import Attack, View
 from attacks.decoder import Decoder
 from attacks.mean_image import MeanImage
+from attacks.ridge import Ridge
 from cutlayer.compute import pick_device, placed, tune_allocator
 from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset, Splits
@@ -89,7 +90,7 @@ def attack(halves: SplitModel, data: Splits, n_private: int, attacks: Sequence[A
             if isinstance(one, Decoder)
             else ""
         )
-        name = one.capacity if isinstance(one, Decoder) else "mean image"
+        name = one.capacity if isinstance(one, Decoder) else type(one).__name__
         print(f"  {name:16} MSE {error:.4f}  SSIM {likeness:.3f}  (n = {len(private)}){learned}", flush=True)
 
 
@@ -169,7 +170,7 @@ def main() -> None:
     model = zoo.build(MODEL, data.input, len(data.classes), SEED)
     train(model, data.train, epochs=told.victim_epochs, seed=SEED, batch=told.batch, flip=True)
     victim = split(model, CUT, data.input)
-    attacks = [MeanImage(), *(Decoder(one, told.attack_epochs, batch=told.batch) for one in told.attackers)]
+    attacks = [MeanImage(), Ridge(), *(Decoder(one, told.attack_epochs, batch=told.batch) for one in told.attackers)]
     print("undefended")
     attack(victim, data, told.private, attacks)
     rounds = {"decoder": told.decoder, "epochs": told.defense_epochs, "batch": told.batch, "threshold": told.threshold}
