@@ -9,7 +9,7 @@ from typing import Any
 
 from cloud.service import Service
 from cutlayer.errors import ConfigError, WireError
-from cutlayer.wire.transport import Address
+from cutlayer.wire.address import Address
 
 REQUEST_S = 5.0
 """Until a request must be complete."""

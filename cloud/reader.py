@@ -12,15 +12,8 @@ from cutlayer.errors import DecodeError, Refused
 from cutlayer.spec import Manifest
 from cutlayer.wire.codecs.base import Buffer, Encoded, decoder
 from cutlayer.wire.handshake import Metadata, metadata_reply, read_metadata_request
-from cutlayer.wire.message import (
-    PROTOCOL,
-    Inference,
-    Message,
-    infer_reply,
-    read_infer_request,
-    tail_name,
-    without_id,
-)
+from cutlayer.wire.message import PROTOCOL, Inference, Message, infer_reply, read_infer_request, tail_name
+from cutlayer.wire.prepared import without_id
 
 MAX_PREPARED = 256
 

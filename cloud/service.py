@@ -20,7 +20,8 @@ from cloud.tap import Tap
 from cutlayer.errors import DecodeError, Refused, SplitError
 from cutlayer.spec import Manifest
 from cutlayer.wire.codecs.base import DATATYPES
-from cutlayer.wire.message import Kind, Message, completed, timed
+from cutlayer.wire.message import Kind, Message
+from cutlayer.wire.prepared import completed, timed
 from cutlayer.wire.transport import Caller, refusal
 
 

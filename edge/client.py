@@ -15,19 +15,8 @@ from cutlayer.spec import Manifest
 from cutlayer.trace import Trace
 from cutlayer.wire.codecs.base import Buffer, Encoded, Parameter, decode, decoder
 from cutlayer.wire.handshake import metadata_request, read_metadata_reply
-from cutlayer.wire.message import (
-    DURATIONS,
-    MOST_NS,
-    PROTOCOL,
-    Inference,
-    Message,
-    completed,
-    infer_reply,
-    infer_request,
-    read_infer_reply,
-    read_timed,
-    tail_name,
-)
+from cutlayer.wire.message import PROTOCOL, Inference, Message, infer_reply, infer_request, read_infer_reply, tail_name
+from cutlayer.wire.prepared import DURATIONS, MOST_NS, completed, read_timed
 from cutlayer.wire.transport import Timeouts, Transport
 from edge.pipeline import Pipeline
 

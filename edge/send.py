@@ -12,9 +12,10 @@ from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.spec import Manifest
+from cutlayer.wire.address import Address
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.security import Security
-from cutlayer.wire.transport import Address, Timeouts
+from cutlayer.wire.transport import Timeouts
 from cutlayer.wire.transport import connect as connect_to
 from defenses.base import deployed
 from edge.client import Edge

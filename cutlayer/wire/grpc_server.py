@@ -14,13 +14,14 @@ import grpc
 from cutlayer import __version__
 from cutlayer.errors import DecodeError, Refused, WireError
 from cutlayer.wire import open_inference_pb2, tls
+from cutlayer.wire.address import Address
 from cutlayer.wire.grpc_frames import LIMITS, RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS, RETRY_AFTER, SERVICE, STREAM
 from cutlayer.wire.grpc_health import Health
 from cutlayer.wire.grpc_stream import Stream
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.raw_contents import join, split
 from cutlayer.wire.security import Security
-from cutlayer.wire.transport import Address, Handler, Timeouts, refusal
+from cutlayer.wire.transport import Handler, Timeouts, refusal
 
 MAX_CALLS = 128
 """Streams, and calls without one, at a time; each has a thread. Further ones are refused with RESOURCE_EXHAUSTED."""

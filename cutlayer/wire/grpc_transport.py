@@ -15,6 +15,7 @@ import grpc
 
 from cutlayer.errors import ConnectionLost, DeadlineExceeded, Refused, Unreachable, WireError
 from cutlayer.wire import tls
+from cutlayer.wire.address import Address
 from cutlayer.wire.grpc_client_stream import Answer, ClientStream
 from cutlayer.wire.grpc_frames import (
     LIMITS,
@@ -29,7 +30,7 @@ from cutlayer.wire.grpc_server import GrpcServer
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.raw_contents import join, split
 from cutlayer.wire.security import Security
-from cutlayer.wire.transport import Address, Handler, Timeouts
+from cutlayer.wire.transport import Handler, Timeouts
 
 _LOOK_UP_S = 0.05
 """How often a server that does not answer is looked for."""

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from cutlayer.errors import DeadlineExceeded, Refused, Unreachable, WireError
+from cutlayer.wire.address import Address
 from cutlayer.wire.message import Message
 from cutlayer.wire.security import Security
-from cutlayer.wire.transport import Address, Handler, Timeouts
+from cutlayer.wire.transport import Handler, Timeouts
 
 
 class InProcess:

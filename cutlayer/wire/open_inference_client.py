@@ -12,6 +12,7 @@ import grpc
 
 from cutlayer.errors import ConfigError, DecodeError, SplitError
 from cutlayer.wire import open_inference_pb2
+from cutlayer.wire.address import Address
 from cutlayer.wire.grpc_frames import PATHS, RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS
 from cutlayer.wire.grpc_transport import Grpc
 from cutlayer.wire.handshake import (
@@ -24,7 +25,7 @@ from cutlayer.wire.handshake import (
 from cutlayer.wire.message import Inference, Kind, Message, infer_reply, read_infer_reply, read_infer_request
 from cutlayer.wire.raw_contents import join, split
 from cutlayer.wire.security import Security
-from cutlayer.wire.transport import Address, Handler, Timeouts
+from cutlayer.wire.transport import Handler, Timeouts
 
 
 class OpenInference(Grpc):

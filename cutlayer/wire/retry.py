@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cutlayer.errors import ConnectionLost, DeadlineExceeded, Refused, Unreachable, WireError
+from cutlayer.wire.address import Address
 from cutlayer.wire.message import Message
 
 if TYPE_CHECKING:
-    from cutlayer.wire.transport import Address, Line
+    from cutlayer.wire.transport import Line
 
 MAX_IN_FLIGHT = 16
 """Requests of one client that may be under way at a time; further ones wait, and their deadline runs."""

@@ -9,8 +9,8 @@ import ssl
 import grpc
 
 from cutlayer.errors import ConfigError
+from cutlayer.wire.address import Address
 from cutlayer.wire.security import Security, read
-from cutlayer.wire.transport import Address
 
 AUTHORIZATION = "authorization"
 

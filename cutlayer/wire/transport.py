@@ -1,14 +1,7 @@
-"""What every transport is: bytes there, bytes back, within a deadline; and how an address names one.
-
-grpc://192.0.2.7:8001         the Open Inference Protocol over HTTP/2
-zmq://127.0.0.1:0             multi-part ZeroMQ frames; port 0 lets the server take a free one
-oip+grpc://HOST:PORT/MODEL    any server of the Open Inference Protocol that hosts an exported tail, by that name
-inprocess://any-name          a function call, for tests and simulations
-"""
+"""What every transport is: bytes there, bytes back, within a deadline."""
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
@@ -17,6 +10,7 @@ from typing import Protocol, cast
 
 from cutlayer.errors import ConfigError, DecodeError, Refused
 from cutlayer.registry import TRANSPORTS
+from cutlayer.wire.address import Address
 from cutlayer.wire.message import Message
 from cutlayer.wire.retry import Client, Retry
 from cutlayer.wire.security import Security
@@ -42,56 +36,8 @@ class Timeouts:
     idle_s: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a server listens. In-process ones have a name for a host, and no port; `model` is another server's."""
-
-    scheme: str
-    host: str
-    port: int = 0
-    model: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """Read ``scheme://host:port``, ``oip+grpc://host:port/model`` or ``inprocess://name``.
-
-        Raises:
-            ConfigError: It is none, or there is no such transport.
-        """
-        scheme, mark, rest = text.partition("://")
-        if mark and scheme == "inprocess" and rest:
-            return cls(scheme, rest)
-        model = ""
-        if mark and scheme == "oip+grpc":
-            rest, _, model = rest.partition("/")
-        host, colon, port = rest.rpartition(":")
-        if not (mark and colon and host and port.isdecimal() and int(port) < 1 << 16):
-            raise ConfigError(f"{text!r} is no address; write grpc://127.0.0.1:8001 or zmq://127.0.0.1:8001.")
-        _ = TRANSPORTS[scheme]
-        return cls(scheme, host.removeprefix("[").removesuffix("]"), int(port), model)
-
-    @property
-    def netloc(self) -> str:
-        """``host:port``, an IPv6 host in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def leaves_machine(self) -> bool:
-        """Whether the bytes may be seen by other machines."""
-        if self.scheme == "inprocess" or self.host == "localhost":
-            return False
-        try:
-            return not ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return True
-
-    def __str__(self) -> str:
-        where = self.host if self.scheme == "inprocess" else self.netloc
-        return f"{self.scheme}://{where}{self.model and '/'}{self.model}"
-
-
 class Transport(Protocol):
-    """The client's end, for any number of threads. Connects at the first request, and again after an error."""
+    """The client's end, for any number of threads. Connected by the first request, and again after an error."""
 
     @property
     def address(self) -> Address:
@@ -188,7 +134,7 @@ def connect(
     security: Security | None = None,
     insecure: bool = False,
 ) -> Transport:
-    """The client's end of the transport that the address names. Nothing is sent before the first request.
+    """The client's end of the transport that the address names. Nobody is waited for before the first request.
 
     Args:
         address: Of the server.

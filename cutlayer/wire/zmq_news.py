@@ -9,7 +9,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from cutlayer.errors import Refused, Unreachable, WireError
-from cutlayer.wire.transport import Address
+from cutlayer.wire.address import Address
 
 _FAILED_AUTH, _FAILED_PROTOCOL = zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 _FAILED_SILENTLY = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL

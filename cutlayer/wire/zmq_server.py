@@ -11,12 +11,13 @@ from collections.abc import Callable
 import zmq
 
 from cutlayer.errors import ConfigError, DecodeError, Refused, WireError
+from cutlayer.wire.address import Address
 from cutlayer.wire.codecs.base import Buffer
 from cutlayer.wire.curve import Doorkeeper, server_options
 from cutlayer.wire.handshake import error_reply
 from cutlayer.wire.message import Message
 from cutlayer.wire.security import Security
-from cutlayer.wire.transport import Address, Handler, Timeouts, refusal
+from cutlayer.wire.transport import Handler, Timeouts, refusal
 from cutlayer.wire.zmq_departures import Departures
 from cutlayer.wire.zmq_frames import LOOK_UP_MS, correlation_of, open_socket, pack, unpack
 from cutlayer.wire.zmq_socket import SharedSocket

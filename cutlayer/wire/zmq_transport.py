@@ -10,11 +10,12 @@ from queue import Empty, SimpleQueue
 import zmq
 
 from cutlayer.errors import ConnectionLost, DeadlineExceeded, DecodeError, Refused, Unreachable, WireError
+from cutlayer.wire.address import Address
 from cutlayer.wire.curve import client_options
 from cutlayer.wire.handshake import read_error_reply
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.security import Security
-from cutlayer.wire.transport import Address, Handler, Timeouts
+from cutlayer.wire.transport import Handler, Timeouts
 from cutlayer.wire.zmq_frames import LOOK_UP_MS, open_socket, pack, unpack
 from cutlayer.wire.zmq_news import Connection
 from cutlayer.wire.zmq_server import ZmqServer

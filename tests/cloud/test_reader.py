@@ -9,7 +9,8 @@ from cloud.reader import Reader
 from cutlayer.errors import DecodeError
 from cutlayer.wire.codecs.base import Encoded
 from cutlayer.wire.codecs.packed import codec_named
-from cutlayer.wire.message import Inference, completed, infer_request
+from cutlayer.wire.message import Inference, infer_request
+from cutlayer.wire.prepared import completed
 from tests.tiny_split import SMASHED, write_split
 
 MIB = 1 << 20

@@ -12,7 +12,8 @@ from cutlayer.wire import open_inference_pb2 as pb
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.handshake import Metadata, error_reply, metadata_reply, metadata_request
-from cutlayer.wire.message import Inference, Message, completed, infer_reply, infer_request, timed
+from cutlayer.wire.message import Inference, Message, infer_reply, infer_request
+from cutlayer.wire.prepared import completed, timed
 from cutlayer.wire.raw_contents import join
 from cutlayer.wire.zmq_frames import pack
 

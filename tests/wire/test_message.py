@@ -18,14 +18,12 @@ from cutlayer.wire.message import (
     Inference,
     Kind,
     Message,
-    completed,
     infer_reply,
     infer_request,
     read_infer_reply,
     read_infer_request,
-    timed,
-    without_id,
 )
+from cutlayer.wire.prepared import completed, timed, without_id
 
 text = st.text(max_size=20)
 values = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | text

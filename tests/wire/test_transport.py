@@ -14,9 +14,10 @@ from cutlayer.errors import (
     Unreachable,
     WireError,
 )
+from cutlayer.wire.address import Address
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.retry import Retry
-from cutlayer.wire.transport import Address, Timeouts, connect, listen, refusal
+from cutlayer.wire.transport import Timeouts, connect, listen, refusal
 from cutlayer.wire.zmq_frames import PREFIX
 
 REAL = {"grpc": "grpc://127.0.0.1:0", "zmq": "zmq://127.0.0.1:0"}

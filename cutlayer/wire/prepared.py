@@ -1,0 +1,75 @@
+"""Messages of a session, of which all but id, bytes and durations was written before.
+
+Protobuf reads what was written one after the other as one message, so what changes from one message of a session to
+the next is written last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+
+from cutlayer.errors import DecodeError
+from cutlayer.wire.codecs.base import Buffer
+from cutlayer.wire.message import MAX_ID_BYTES, Message
+
+_ID = b"\x1a"
+"""The tag of the field `id`, 3, in both directions."""
+
+_ID_OF_LENGTH = tuple(_ID + bytes((length,)) for length in range(MAX_ID_BYTES + 1))
+
+DURATIONS = ("queue_ns", "decode_ns", "tail_ns", "reply_ns")
+"""The server's own, as parameters of a reply."""
+
+MOST_NS = 1 << 53
+"""Of a duration; beyond it not every number is one of a double."""
+
+
+def completed(prepared: Message, id: str, *tensors: Buffer) -> Message:
+    """A request or a reply that was prepared without its id and the bytes of its tensors, with them."""
+    name = id.encode()
+    if len(name) > MAX_ID_BYTES:
+        raise DecodeError(f"An id has at most {MAX_ID_BYTES} bytes, not {len(name)}.")
+    return Message(prepared.kind, prepared.header + _ID_OF_LENGTH[len(name)] + name, tensors)
+
+
+def _timed_parameter(name: str) -> bytes:
+    """One of a reply's parameters, as protobuf writes it, up to the eight bytes of its double."""
+    entry = b"\x0a%c%b\x12\x09\x21" % (len(name), name.encode())
+    return b"\x22%c%b" % (len(entry) + 8, entry)
+
+
+_Q, _D, _T, _R = map(_timed_parameter, DURATIONS)
+_TIMED = struct.Struct("<" + "".join(f"{len(written)}sd" for written in (_Q, _D, _T, _R)))
+
+
+def timed(reply: Message, queue_ns: int, decode_ns: int, tail_ns: int, reply_ns: int) -> Message:
+    """The reply with its durations, which are known only once the rest is written."""
+    added = _TIMED.pack(_Q, queue_ns, _D, decode_ns, _T, tail_ns, _R, reply_ns)
+    return Message(reply.kind, reply.header + added, reply.tensors)
+
+
+def read_timed(header: bytes, expected: bytes) -> tuple[int, int, int, int] | None:
+    """The `DURATIONS` that `timed` added to the header expected; None when it is another, to be read as a whole."""
+    if len(header) != len(expected) + _TIMED.size or not header.startswith(expected):
+        return None
+    q, queue_ns, d, decode_ns, t, tail_ns, r, reply_ns = _TIMED.unpack_from(header, len(expected))
+    if not (q == _Q and d == _D and t == _T and r == _R):
+        return None
+    if not (
+        0 <= queue_ns < MOST_NS and 0 <= decode_ns < MOST_NS and 0 <= tail_ns < MOST_NS and 0 <= reply_ns < MOST_NS
+    ):
+        return None
+    return int(queue_ns), int(decode_ns), int(tail_ns), int(reply_ns)
+
+
+def without_id(request: Message) -> tuple[Message, str] | None:
+    """Undo `completed` for a request; None when it does not end in an id, and must be read as a whole."""
+    header = request.header
+    size = at = len(header)
+    earliest = max(0, size - 2 - MAX_ID_BYTES)
+    while (at := header.rfind(_ID, earliest, at)) >= 0:
+        if at + 1 < size and header[at + 1] == size - at - 2:
+            with contextlib.suppress(UnicodeDecodeError):
+                return Message(request.kind, header[:at], request.tensors), header[at + 2 :].decode()
+    return None
