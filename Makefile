@@ -39,6 +39,10 @@ fuzz: $(READY) ## Spoiled frames: 200,000 for the decoders, 20,000 for a live se
 soak: $(READY) ## 32 clients for 10 minutes: every answer right, memory flat
 	$(BIN)/python -m tests.faults.soak
 
+.PHONY: kill
+kill: $(READY) ## The cloud killed 20 times during 2,000 requests, over each transport: all answered, and recorded once
+	$(BIN)/python -m tests.faults.kill
+
 .PHONY: bench-wire
 bench-wire: $(READY) ## Both transports beside a bare socket and the usual ways; requests/s with and without batches
 	$(BIN)/python benchmarks/wire.py

@@ -121,6 +121,7 @@ def main() -> None:
             f"{options.requests - sum(times.values()):,} not ({time.monotonic() - start:.0f} s)",
             flush=True,
         )
+        assert survived.answered == times[1] == len(survived.recorded) == options.requests
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The short form of `python -m tests.faults.kill`."""
+"""The short form of `make kill`."""
 
 import pytest
 
