@@ -135,6 +135,17 @@ def test_the_wait_for_another_request_is_queue(folder, transport):
     assert all(trace.network_ns < 50e6 for trace in traces.values())
 
 
+def test_what_a_later_client_adds_is_skipped_and_a_later_version_is_refused(service):
+    plain = handle(service, request("a", value=2.0)).tensors
+    later = request("a", value=2.0, novelty="yes")
+    # A field of the number 99, which nobody here knows.
+    later = Message(later.kind, later.header + b"\x9a\x06\x02ab", later.tensors)
+    assert handle(service, later).tensors == plain
+    with pytest.raises(Refused, match="speaks version 1") as caught:
+        handle(service, request("a", value=2.0, protocol=2))
+    assert caught.value.code == "INVALID_ARGUMENT"
+
+
 def test_a_server_that_drains_is_alive_and_not_ready(folder, manifest):
     service = Service(manifest, OnnxTail(folder / "tail.onnx", threads=1))
     server = listen("grpc://127.0.0.1:0", service)
