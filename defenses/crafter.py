@@ -24,7 +24,8 @@ Differs from the paper:
   beta = 10, its plots 0.5 to 10), is not on the paper's scale.
 - Steps of z and of the Neumann series are the inverse of the measured curvature, not fixed numbers.
 - F stays within what the head can give: nothing outside is ever sent by an honest head, and codecs rely on it.
-- A batch of one is crafted alone (paper: 128 together, whose images the critic's distance couples).
+- A batch of one is crafted alone (paper: 128 together, whose images the critic's distance couples). The releases of an
+  image alone and in a batch differ by as much as crafting changes: an attacker learns from single ones, or learns less.
 - Gradients do not pass: an attacker who asks for them gets the input itself (straight through). The paper's attackers
   match the undefended head to the release as well.
 """
