@@ -17,6 +17,7 @@ from cutlayer.compute import tune_allocator
 from cutlayer.spec import Manifest
 from cutlayer.wire.message import tail_name
 from cutlayer.wire.security import Security
+from cutlayer.wire.transport import Timeouts
 from cutlayer.wire.transport import listen as listen_at
 
 GRACE_S = 5.0
@@ -33,6 +34,7 @@ def serve(
     limits: Limits | None = None,
     metrics: str | None = None,
     grace_s: float = GRACE_S,
+    timeouts: Timeouts | None = None,
     security: Security | None = None,
     insecure: bool = False,
 ) -> None:
@@ -50,6 +52,7 @@ def serve(
         limits: What is taken on at a time.
         metrics: ``HOST:PORT`` for metrics and health over HTTP; see `MetricsServer`.
         grace_s: To answer what has arrived when told to stop. Meanwhile new requests are refused.
+        timeouts: Of the transport; `heartbeat_s` and `idle_s` are a server's.
         security: Files that prove who is who; plain text when left out.
         insecure: Allow plain text off loopback.
 
@@ -70,7 +73,7 @@ def serve(
         if metrics is not None:
             watched = opened.enter_context(contextlib.closing(MetricsServer(metrics, service, insecure=insecure)))
         server = opened.enter_context(
-            contextlib.closing(listen_at(listen, service, security=security, insecure=insecure))
+            contextlib.closing(listen_at(listen, service, timeouts, security=security, insecure=insecure))
         )
         opened.callback(service.drain, grace_s)
         words = ["ready", str(server.address), tail_name(manifest), f"version={manifest.version}"]

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from cutlayer import registry
+from cutlayer import cli, registry
+from cutlayer.wire.transport import Timeouts
 from tests.tiny_split import write_split
 
 
@@ -42,6 +43,8 @@ def test_cuts_prints_a_line_for_each_cut():
         (["split", "he_lenet", "--cut", "conv1", "--data", "mnist", "--data-root", "{out}", "--out", "{out}"], "MNIST"),
         (["cloud", "{out}"], "split.json"),
         (["edge", "{out}"], "split.json"),
+        (["cloud", "{out}", "--heartbeat-s", "0"], "heartbeat_s=0"),
+        (["edge", "{out}", "--request-s", "-1"], "request_s=-1"),
         (["run", "absent.toml"], "no experiment file"),
         (["run", "experiments/demo.toml", "--set", "defense.sigmma=1", "--out", "{out}"], "sigmma"),
         (["run", "experiments/demo.toml", "--set", "oops", "--out", "{out}"], "KEY=VALUE"),
@@ -56,6 +59,18 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, words, complaint):
     assert complaint in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not out.exists()
+
+
+def test_each_side_takes_the_timeouts_that_are_its_own(tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr("cloud.serve.serve", lambda *_, timeouts, **__: given.update(cloud=timeouts))
+    monkeypatch.setattr("edge.send.send", lambda *_, timeouts, **__: given.update(edge=timeouts))
+    cli.app.cli(args=["cloud", str(tmp_path), "--heartbeat-s", "60", "--idle-s", "5"])
+    cli.app.cli(args=["edge", str(tmp_path), "--heartbeat-s", "60", "--connect-s", "1", "--request-s", "120"])
+    assert given == {
+        "cloud": Timeouts(heartbeat_s=60.0, idle_s=5.0),
+        "edge": Timeouts(connect_s=1.0, request_s=120.0, heartbeat_s=60.0),
+    }
 
 
 @pytest.mark.parametrize("verbosity", [{}, {"GRPC_VERBOSITY": "ERROR"}], ids=["by default", "as asked for"])

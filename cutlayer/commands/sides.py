@@ -20,6 +20,8 @@ def cloud(
     max_delay_us: int = 0,
     budget_mib: int = 256,
     metrics: str | None = None,
+    heartbeat_s: float = 10.0,
+    idle_s: float = 600.0,
     ca: Path | None = None,
     cert: Path | None = None,
     key: Path | None = None,
@@ -41,6 +43,8 @@ def cloud(
         max_delay_us: How long a request may wait for others to be computed with.
         budget_mib: Of requests in flight; further ones are told to come again.
         metrics: HOST:PORT for Prometheus metrics and health over HTTP.
+        heartbeat_s: Silence after which a client is probed; give both sides the same.
+        idle_s: Time without a request after which a connection may be dropped.
         ca: Certificate (PEM) of the authority that signed the clients'. Clients without one are refused.
         cert: This side's certificate (PEM), for TLS over gRPC.
         key: Its private key (PEM).
@@ -52,12 +56,14 @@ def cloud(
     from cloud.batcher import Limits
     from cloud.serve import serve
     from cutlayer.wire.security import Security
+    from cutlayer.wire.transport import Timeouts
 
     limits = Limits(max_batch, max_delay_us, budget_mib << 20)
+    timeouts = Timeouts(heartbeat_s=heartbeat_s, idle_s=idle_s)
     security = Security(ca, cert, key, token_file, curve_key, allow=allow)
     serve(
         folder, listen, tail=tail, tap=tap, durable=durable, threads=threads, limits=limits, metrics=metrics,
-        security=security, insecure=insecure,
+        timeouts=timeouts, security=security, insecure=insecure,
     )  # fmt: skip
 
 
@@ -74,6 +80,9 @@ def edge(
     codec: str = "raw",
     threads: int = 1,
     record: Path | None = None,
+    connect_s: float = 5.0,
+    request_s: float = 30.0,
+    heartbeat_s: float = 10.0,
     ca: Path | None = None,
     cert: Path | None = None,
     key: Path | None = None,
@@ -98,6 +107,9 @@ def edge(
         codec: A name from `cutlayer list codecs`; int8:channel, int8+zstd and the like work too.
         threads: Of the head.
         record: File (.npz) for the raw times and answers.
+        connect_s: How long to wait for a server at the address.
+        request_s: How long to wait for an answer, attempts after a lost connection included.
+        heartbeat_s: Silence after which the server is probed; more for large tensors on a slow link, at both sides.
         ca: Certificate (PEM) of the authority that signed the server's.
         cert: This side's certificate (PEM), for TLS over gRPC.
         key: Its private key (PEM).
@@ -109,13 +121,15 @@ def edge(
         data_root: Where data sets that are not embedded lie; CUTLAYER_DATA or ./data when left out.
     """
     from cutlayer.wire.security import Security
+    from cutlayer.wire.transport import Timeouts
     from edge.send import send
 
+    timeouts = Timeouts(connect_s, request_s, heartbeat_s)
     security = Security(ca, cert, key, token_file, curve_key, curve_server)
     summary = send(
         folder, connect, head=head, data=data, count=count, private=private, releases=releases, warmup=warmup,
         codec=codec, threads=threads, record=record, security=security, insecure=insecure, seed=seed,
-        data_root=data_root,
+        data_root=data_root, timeouts=timeouts,
     )  # fmt: skip
     print(summary)
 

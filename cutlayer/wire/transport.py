@@ -17,6 +17,10 @@ from cutlayer.wire.security import Security
 
 log = logging.getLogger("cutlayer.wire")
 
+LONGEST_S = 1e6
+LONGEST_HEARTBEAT_S = 3000.0
+"""ZeroMQ tells the other side about twice as long, in tenths of a second and 16 bits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
@@ -34,6 +38,12 @@ class Timeouts:
     request_s: float = 30.0
     heartbeat_s: float = 10.0
     idle_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        most_s = {"heartbeat_s": LONGEST_HEARTBEAT_S}
+        for name in ("connect_s", "request_s", "heartbeat_s", "idle_s"):
+            if not 0 < getattr(self, name) <= most_s.get(name, LONGEST_S):
+                raise ConfigError(f"{name}={getattr(self, name):g} is no time to wait; give seconds, more than none.")
 
 
 class Transport(Protocol):
