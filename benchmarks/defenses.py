@@ -59,8 +59,8 @@ def _worker(part: int, data: list[str], out: Path, settings: list[str]) -> subpr
     """A process that runs its share of each plan, one after the other."""
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     commands = []
-    for name in data:
-        for plan in PLANS:
+    for plan in PLANS:
+        for name in data:
             words = [sys.executable, "-m", "cutlayer.cli", "run", HERE / f"experiments/defenses-{plan}.toml"]
             words += ["--out", out, "--part", f"{part}/{PROCESSES}", "--set", f"data={name}"]
             commands.append([*map(str, words), *(word for one in settings for word in ("--set", one))])
