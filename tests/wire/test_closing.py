@@ -153,6 +153,8 @@ def test_a_client_that_turns_to_the_socket_as_it_is_closed_is_told():
     client = connect(str(server.address))
     waiting = client.submit(MESSAGE, LONG_S)
     assert keeps.came.acquire(timeout=20)
+    while not client._line._shared._awaited:
+        time.sleep(0.001)
     client._line._shared = Gated(client._line)
     with pytest.raises(Unreachable, match="closed on this side"):
         waiting.result(20)
