@@ -44,7 +44,7 @@ def cloud(
         budget_mib: Of requests in flight; further ones are told to come again.
         metrics: HOST:PORT for Prometheus metrics and health over HTTP.
         heartbeat_s: Silence after which a client is probed; give both sides the same.
-        idle_s: Time without a request after which a connection may be dropped.
+        idle_s: Time without a request after which a stream is ended and a connection dropped, over gRPC.
         ca: Certificate (PEM) of the authority that signed the clients'. Clients without one are refused.
         cert: This side's certificate (PEM), for TLS over gRPC.
         key: Its private key (PEM).

@@ -47,7 +47,7 @@ class GrpcServer:
                 ("grpc.http2.min_ping_interval_without_data_ms", int(timeouts.heartbeat_s * 500)),
             ],
         )
-        self._methods = _Methods(handler, security.token())
+        self._methods = _Methods(handler, security.token(), timeouts.idle_s)
         self._server.add_generic_rpc_handlers((self._methods,))
         try:
             port = tls.add_port(self._server, address, security)
@@ -69,8 +69,8 @@ class GrpcServer:
 class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
     """The methods of the Open Inference Protocol that a server of one model has."""
 
-    def __init__(self, handler: Handler, token: str | None) -> None:
-        self._handler, self._token = handler, token
+    def __init__(self, handler: Handler, token: str | None, idle_s: float) -> None:
+        self._handler, self._token, self._idle_s = handler, token, idle_s
         calls: dict[str, Callable[[bytes, grpc.ServicerContext], bytes]] = {
             "ServerLive": lambda data, context: open_inference_pb2.ServerLiveResponse(live=True).SerializeToString(),
             "ServerReady": self._server_ready,
@@ -93,7 +93,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
             return grpc.stream_stream_rpc_method_handler(_unauthenticated)
         if handler_call_details.method != STREAM:
             return self._methods.get(handler_call_details.method)
-        stream = Stream(self._handler)
+        stream = Stream(self._handler, self._idle_s)
         return grpc.stream_stream_rpc_method_handler(
             lambda requests, context: self._serve(stream, requests, context), request_deserializer=stream.arrived
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 import grpc
@@ -35,10 +35,11 @@ class Stream:
 
     Args:
         handler: Gets the requests.
+        idle_s: Time without a request after which the stream ends: it holds a thread.
     """
 
-    def __init__(self, handler: Handler) -> None:
-        self._handler = handler
+    def __init__(self, handler: Handler, idle_s: float) -> None:
+        self._handler, self._idle_s = handler, idle_s
         # What is to be done, in order. None: there will be no more requests, or nobody to answer.
         self._work: SimpleQueue[_Arrived | _Answered | None] = SimpleQueue()
         self._room = threading.Semaphore(MAX_UNANSWERED)
@@ -63,7 +64,11 @@ class Stream:
         leaving: _Answered | None = None
         try:
             while not (ended and not unanswered) and not self._over:
-                work = self._work.get()
+                try:
+                    work = self._work.get(timeout=self._idle_s)
+                except Empty:
+                    ended = ended or not unanswered
+                    continue
                 if work is None:
                     ended = True
                 elif isinstance(work, _Arrived):

@@ -30,8 +30,8 @@ class Timeouts:
         connect_s: Until somebody answers at the address.
         request_s: From sending a request until its answer is complete.
         heartbeat_s: Silence after which a connection is probed; as long again without an answer, and it is dead.
-        idle_s: Time without a request after which a server may drop a connection. It comes back with the next
-            request. Over ZeroMQ a connection lives as long as its heartbeat.
+        idle_s: Time without a request after which a server ends a stream, and as long again after which it drops the
+            connection. Both come back with the next request. Over ZeroMQ a connection lives as long as its heartbeat.
     """
 
     connect_s: float = 5.0

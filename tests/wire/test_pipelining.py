@@ -209,6 +209,26 @@ def test_one_id_twice_at_a_time_is_refused_over_grpc(serve):
     assert not future.done()
 
 
+def test_a_stream_without_requests_is_let_go_and_comes_back_with_the_next():
+    """Each holds a thread of the server's, and there are only so many."""
+    held = Held()
+    server = listen(REAL["grpc"], held, Timeouts(idle_s=0.3))
+    client = connect(str(server.address), PATIENCE)
+    for number in range(2):
+        future = client.submit(message(number), 20)
+        arrived = held.take()
+        # Whoever waits for an answer is not idle.
+        threading.Event().wait(0.7)
+        assert server._methods._streams
+        for request, caller in arrived:
+            caller.answer(request, lambda: None)
+        assert future.result(20).header == message(number).header
+        server._methods.join(20)
+        assert not server._methods._streams
+    client.close()
+    server.close()
+
+
 def test_a_refusal_survives_the_stream():
     for refused in (Refused("NOT_FOUND", "None."), Refused("RESOURCE_EXHAUSTED", "Busy.", 250)):
         request_id, read = read_stream_answer(stream_answer(refused, "s-7"))
