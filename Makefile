@@ -74,7 +74,7 @@ bench-overhead: $(READY) ## What the testbed adds to a request, over head, tail 
 
 .PHONY: bench-defenses
 bench-defenses: $(READY) ## Every defense at three strengths, two seeds, two data sets, under adaptive attack; 40 minutes
-	$(BIN)/python benchmarks/defenses.py
+	$(BIN)/python benchmarks/defense_sweep.py
 
 .PHONY: lint
 lint: $(READY) ## Format check, linter, types, import contracts

@@ -29,6 +29,13 @@ def test_every_registered_name_can_be_loaded():
             assert table.summary(name), f"{table.kind} {name} has no one-line description"
 
 
+def test_no_benchmark_hides_a_package():
+    """Its folder is the first that Python looks into, for all benchmarks."""
+    packages = {folder.name for folder in ROOT.iterdir() if (folder / "__init__.py").exists()}
+    assert packages
+    assert not packages & {file.stem for file in (ROOT / "benchmarks").iterdir()}
+
+
 def test_the_lock_names_versions_and_no_addresses():
     for line in (ROOT / "requirements.lock").read_text().splitlines():
         name, equals, version = line.partition("==")
