@@ -7,7 +7,7 @@ from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.models import folder
 from cutlayer.models.blocks import blocks
-from cutlayer.models.budget import macs
+from cutlayer.models.budget import macs, within_budget
 from cutlayer.models.export import export_onnx
 from cutlayer.models.split import graft, split
 from cutlayer.models.zoo import build
@@ -79,6 +79,21 @@ def test_after_the_removal_the_optimizer_holds_exactly_what_is_left_and_moves_it
     assert {id(p) for p in left} == {id(p) for p in expected}
     assert len(left) == len(expected)
     assert all(not torch.equal(now, then) for now, then in zip(left, start, strict=True))
+
+
+def test_the_masks_tell_the_channels_apart(halves, data, monkeypatch):
+    seen = []
+
+    def recorded(groups, strengths, costs, budget):
+        seen.append(torch.cat(strengths))
+        return within_budget(groups, strengths, costs, budget)
+
+    monkeypatch.setattr("cutlayer.models.budget.within_budget", recorded)
+    Patrol(**PRUNED | {"epochs": 60}).harden(halves, data, 0)
+    before, after = seen
+    assert (before == 1).all()
+    assert after.abs().min() < 0.1
+    assert after.abs().max() > 0.3
 
 
 def test_nothing_of_the_masks_stays_behind(halves, data):
