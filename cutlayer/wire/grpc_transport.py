@@ -35,6 +35,9 @@ from cutlayer.wire.transport import Handler, Timeouts
 _LOOK_UP_S = 0.05
 """How often a server that does not answer is looked for."""
 
+_TORN = "Stream removed"
+"""What gRPC says of a call whose connection went away in a manner that it has no status for."""
+
 
 class Grpc:
     """The client's end; see `Line`."""
@@ -134,7 +137,8 @@ class Grpc:
         code, details = error.code(), error.details()
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded(f"{self._address} did not answer within {timeout_s:g} s.")
-        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.OK):
+        torn = code is grpc.StatusCode.UNKNOWN and (details or "").startswith(_TORN)
+        if torn or code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.OK):
             self._connected = False
             return ConnectionLost(f"The connection to {self._address} was lost: {details or 'the server ended it'}")
         trailing = dict(error.trailing_metadata() or ())

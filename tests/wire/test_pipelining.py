@@ -1,6 +1,7 @@
 """Many requests under way on one connection, and connections that break under them."""
 
 import threading
+from typing import NamedTuple
 
 import grpc
 import pytest
@@ -227,6 +228,33 @@ def test_a_stream_without_requests_is_let_go_and_comes_back_with_the_next():
         assert not server._methods._streams
     client.close()
     server.close()
+
+
+class Status(NamedTuple):
+    """How a call of gRPC's ended."""
+
+    which: grpc.StatusCode
+    words: str
+
+    def code(self):
+        return self.which
+
+    def details(self):
+        return self.words
+
+    def trailing_metadata(self):
+        return ()
+
+
+def test_what_grpc_says_when_encryption_breaks_is_a_lost_connection_too():
+    """As it was seen once a bit had been flipped under TLS; what another's server does not know is none."""
+    client = connect("grpc://127.0.0.1:1")
+    lost = Status(grpc.StatusCode.UNKNOWN, "Stream removed (Wrap failed (TSI_INTERNAL_ERROR))")
+    assert isinstance(client._line._error(lost), ConnectionLost)
+    failed = client._line._error(Status(grpc.StatusCode.UNKNOWN, "Exception calling application: no"))
+    assert isinstance(failed, Refused)
+    assert failed.code == "UNKNOWN"
+    client.close()
 
 
 def test_a_refusal_survives_the_stream():
