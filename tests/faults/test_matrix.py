@@ -23,7 +23,7 @@ both_directions = pytest.mark.parametrize("direction", ["up", "down"])
 def test_a_lost_connection_is_an_error_at_once_and_the_next_request_works(
     tmp_path, transport, way, kind, direction, after
 ):
-    with bench(tmp_path, transport, way, retry=NEVER) as one:
+    with bench(tmp_path, transport, way, SLOW, NEVER) as one:
         getattr(one.proxy, direction).fail(kind, after)
         outcomes = one.ask_all()
         assert getattr(one.proxy, direction).failed.is_set()

@@ -20,7 +20,7 @@ every_way = pytest.mark.parametrize("way", IN_FLIGHT)
 def test_a_lost_connection_is_an_error_at_once_and_the_next_request_works(
     tmp_path, keys, lane, way, kind, direction, after
 ):
-    with bench(tmp_path, lane, way, retry=NEVER, keys=keys) as one:
+    with bench(tmp_path, lane, way, SLOW, NEVER, keys) as one:
         getattr(one.proxy, direction).fail(kind, after)
         outcomes = one.ask_all()
         assert getattr(one.proxy, direction).failed.is_set()
