@@ -44,12 +44,9 @@ kill: $(READY) ## The cloud killed 20 times during 2,000 requests, over each tra
 	$(BIN)/python -m tests.faults.kill
 
 .PHONY: bench-wire
-bench-wire: $(READY) ## Both transports beside a bare socket and the usual ways; requests/s with and without batches
+bench-wire: $(READY) ## Both transports beside a bare socket and the usual ways; requests/s by batches; the codecs
 	$(BIN)/python benchmarks/wire.py
 	$(BIN)/python benchmarks/wire_load.py
-
-.PHONY: bench-codecs
-bench-codecs: $(READY) ## Bytes, speed and error of each codec, and the bandwidth under which it pays off
 	$(BIN)/python benchmarks/codecs.py
 
 .PHONY: bench-white-box
