@@ -21,7 +21,7 @@ _RATES = {"bit": 1.0, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
 _TIMES = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _HOW = "write rate/delay/jitter/loss, such as 20mbit/40ms/5ms/0.1%"
 
-MOST_DELAY_S = 60.0
+MOST_DELAY_S = 10.0
 """More is a slip of the unit: no request would be answered in time."""
 
 MOST_LOSS = 0.5

@@ -54,7 +54,7 @@ def test_what_is_left_out_is_none(text, expected):
         ("0mbit", "carries nothing"),
         ("20mbit/-40ms", "delay of -0.04 s"),
         ("20mbit/10min", "'10min' is no delay"),
-        ("20mbit/90s", "delay of 90 s, not 0 to 60 s"),
+        ("20mbit/90s", "delay of 90 s, not 0 to 10 s"),
         ("20mbit/10ms/20ms", "jitter of 0.02 s, not between 0 and its delay"),
         ("20mbit/10ms/-1ms", "jitter of -0.001 s"),
         ("20mbit/10ms/1ms/-1%", "loss of -0.01"),
@@ -101,7 +101,7 @@ def test_any_text_is_a_network_or_refused(text):
 @given(
     st.integers(1, 10**10),
     st.integers(1, 10**10),
-    st.integers(0, 60_000),
+    st.integers(0, 10_000),
     st.integers(0, 500),
 )
 def test_a_network_reads_what_it_prints(up, down, delay_ms, loss_permille):
