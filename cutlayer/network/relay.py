@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import selectors
 import signal
 import socket
@@ -47,7 +48,7 @@ async def relay(network: Network, host: str, port: int) -> None:
                     connections.create_task(_connect(near, (host, port), network.rtt_s, up, down))
 
         accepting = asyncio.create_task(accept())
-        loop.add_reader(sys.stdin, lambda: sys.stdin.buffer.read1(1) or accepting.cancel())
+        loop.add_reader(sys.stdin, lambda: os.read(sys.stdin.fileno(), 1) or accepting.cancel())
         print(listening.getsockname()[1], flush=True)
         with contextlib.suppress(asyncio.CancelledError):
             await accepting
@@ -57,10 +58,11 @@ async def _connect(near: socket.socket, to: tuple[str, int], rtt_s: float, up: L
     """Carry one connection both ways until both ends are done, or reset it at both ends when one is."""
     loop = asyncio.get_running_loop()
     near.setblocking(False)
-    far: socket.socket | None = None
+    ends = [near]
     try:
         far = await _open(*to)
-        for end in (near, far):
+        ends.append(far)
+        for end in ends:
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Whoever connects has to wait for an answer from the other end before the first byte may leave.
         await asyncio.sleep(rtt_s)
@@ -68,14 +70,12 @@ async def _connect(near: socket.socket, to: tuple[str, int], rtt_s: float, up: L
             pumps.create_task(_pump(loop, up, near, far))
             pumps.create_task(_pump(loop, down, far, near))
     except* OSError:
-        for end in (near, far):
-            if end is not None:
-                with contextlib.suppress(OSError):
-                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        for end in ends:
+            with contextlib.suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     finally:
-        near.close()
-        if far is not None:
-            far.close()
+        for end in ends:
+            end.close()
 
 
 async def _open(host: str, port: int) -> socket.socket:
