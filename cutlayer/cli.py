@@ -6,14 +6,14 @@ import sys
 import tyro
 from tyro.conf import OmitArgPrefixes
 
-from cutlayer.commands import experiments, models, quantize, sides
+from cutlayer.commands import checks, experiments, models, quantize, sides
 from cutlayer.errors import CutlayerError
 
 app = tyro.extras.SubcommandApp()
 app.command(name="list")(models.list_names)
 for command in (
-    models.cuts, models.split, quantize.quantize, sides.cloud, sides.edge, experiments.run, experiments.report,
-    sides.certs,
+    models.cuts, models.split, quantize.quantize, checks.compare, checks.doctor,
+    sides.cloud, sides.edge, sides.certs, experiments.run, experiments.report,
 ):  # fmt: skip
     app.command(command)
 
