@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import DeadlineExceeded, QueueError, Refused, Unreachable, WireError
-from cutlayer.onnx_session import open_session
+from cutlayer.onnx_session import open_half
 from cutlayer.spec import Manifest
 from cutlayer.trace import Trace
 from cutlayer.wire.message import read_infer_request, tail_name
@@ -214,8 +214,8 @@ def open_offline(
             queue.close()
             raise
     manifest.verify(folder, "tail.onnx")
-    tail = open_session(folder / "tail.onnx", threads, "smashed", "logits")
-    return Offline(edge, manifest, timeouts, whole=lambda images: tail.run(["logits"], {"smashed": head(images)})[0])
+    tail = open_half(folder / "tail.onnx", threads, "smashed", "logits")
+    return Offline(edge, manifest, timeouts, whole=lambda images: tail(head(images)))
 
 
 def _check_split(queue: Queue, manifest: Manifest) -> None:
