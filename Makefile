@@ -44,6 +44,10 @@ bench-wire: $(READY) ## Both transports beside a bare socket and the usual ways;
 	$(BIN)/python benchmarks/wire.py
 	$(BIN)/python benchmarks/wire_load.py
 
+.PHONY: bench-shaper
+bench-shaper: $(READY) ## How near the shaped networks come to the rates and round trips that they should have
+	$(BIN)/python benchmarks/shaper.py
+
 .PHONY: bench-codecs
 bench-codecs: $(READY) ## Bytes, speed and error of each codec, and the bandwidth under which it pays off
 	$(BIN)/python benchmarks/codecs.py

@@ -2,10 +2,13 @@
 
 A bucket without burst empties at the link's rate, and a delay line follows it. Loss is a model, for what TCP carries
 is never lost: a lost packet comes one round trip later, as after a fast retransmit, and all that is behind it on its
-connection waits for it, as TCP keeps the order. What the model leaves out, a real network adds: slow start, which
-takes a round trip more for each doubling of a window that begins at some 14 KB, the window that loss halves, and the
-200 ms or more after which a lost last packet is missed. Over a long path this is the lesser evil; where it matters,
-measure through `cutlayer.network.namespaces`, where the kernel's own TCP meets the network.
+connection waits for it, as TCP keeps the order.
+
+The model has no congestion control, and a real network is slower for it: a connection that is new or was idle sends
+some 14 KB at first and twice as much with each round trip (RFC 6928), loss halves what may be under way, so that a
+rate over a long path falls to about 1.2 * packet / (round trip * sqrt(loss)) (Mathis et al. 1997), and a lost last
+packet is missed only after some 200 ms. So times are those of a connection that is kept busy and loses little; where
+that is not the question, measure through `cutlayer.network.namespaces`, where the kernel's own TCP meets the network.
 """
 
 from __future__ import annotations

@@ -73,8 +73,8 @@ def two_hosts(network: Network) -> Iterator[Cable]:
             done: list[str] = []
             for host, rate_bps in ((device, network.up_bps), (server, network.down_bps)):
                 _run(host.within, f"ip addr add {host.address}/24 dev cable")
-                # One packet at a time: what is lost and what waits its turn is a packet, not 64 KiB of them.
-                _run(host.within, "ip link set cable gso_max_segs 1 up")
+                # What is lost is to be a packet, and not the 64 KiB of them that the kernel hands on as one.
+                _run(host.within, f"ip link set cable {'gso_max_segs 1' if network.loss else ''} up")
                 _run(host.within, "ip link set lo up")
                 done.append(_shape(host, network, rate_bps))
             left = replace(network, up_bps=inf, down_bps=inf)

@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 import sys
+from math import inf
 from random import Random
 
 from cutlayer.network.link import Link
@@ -27,6 +28,8 @@ _UNDER_WAY = 1024
 """Pieces, on one connection in one direction, for an end that reads nothing must stop the other: 1.5 MB of them on a
 slow link and 64 MB on a fast one. The window of a TCP connection is some MB too."""
 
+_PROBES, _PROBE_S = 20, 1e-3
+
 _SPIN_S, _SLEEP_ERROR = 200e-6, 0.01
 """A sleep ends late by up to these, seconds and share of it: the last of them is spent awake."""
 
@@ -34,8 +37,9 @@ _SPIN_S, _SLEEP_ERROR = 200e-6, 0.01
 async def relay(network: Network, host: str, port: int) -> None:
     """Print a port of loopback, and carry what connects to it until standard input ends."""
     loop, random = asyncio.get_running_loop(), Random()
+    delay_s = max(0.0, network.delay_s - await _own_delay_s(loop))
     up, down = (
-        Link(rate_bps, network.delay_s, network.jitter_s, network.loss, network.rtt_s, random)
+        Link(rate_bps, delay_s, network.jitter_s, network.loss, network.rtt_s, random)
         for rate_bps in (network.up_bps, network.down_bps)
     )
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
@@ -52,6 +56,32 @@ async def relay(network: Network, host: str, port: int) -> None:
         print(listening.getsockname()[1], flush=True)
         with contextlib.suppress(asyncio.CancelledError):
             await accepting
+
+
+async def _own_delay_s(loop: asyncio.AbstractEventLoop) -> float:
+    """What this process adds to a direction at the least, for it is woken twice: part of the delay that is asked for.
+
+    The least of several, so that a machine that was busy just then makes no network faster than it should be.
+    """
+    into, source = socket.socketpair()
+    sink, out = socket.socketpair()
+
+    def probe() -> float:
+        late = []
+        for _ in range(_PROBES):
+            start = loop.time()
+            into.send(b"?")
+            out.recv(1)
+            late.append(loop.time() - start - _PROBE_S)
+        into.shutdown(socket.SHUT_WR)
+        return min(late)
+
+    with into, source, sink, out:
+        source.setblocking(False)
+        sink.setblocking(False)
+        link = Link(inf, _PROBE_S, 0.0, 0.0, 0.0, Random())
+        own_s, _ = await asyncio.gather(asyncio.to_thread(probe), _pump(loop, link, source, sink))
+    return own_s
 
 
 async def _connect(near: socket.socket, to: tuple[str, int], rtt_s: float, up: Link, down: Link) -> None:
