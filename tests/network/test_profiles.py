@@ -1,5 +1,6 @@
 import math
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -117,3 +118,23 @@ def test_several_with_commas():
         networks_named("wifi,lte,wifi")
     with pytest.raises(ConfigError, match="no network named ''"):
         networks_named("wifi,")
+
+
+def test_the_page_has_the_figures_of_every_named_network():
+    page = (Path(__file__).parents[2] / "docs/networks.md").read_text()
+    for network in NETWORKS.values():
+        up, down = (str(one_way).partition("/")[0] for one_way in directions(network))
+        cells = (
+            network.name,
+            up,
+            down,
+            f"{network.rtt_s * 1e3:g} ms",
+            f"{network.jitter_s * 1e3:g} ms",
+            network.source,
+        )
+        assert f"| {' | '.join(cells)} |" in page
+
+
+def directions(network):
+    """The network with its rate up both ways, and with its rate down both ways."""
+    return replace(network, down_bps=network.up_bps), replace(network, up_bps=network.down_bps)
