@@ -6,30 +6,24 @@ exported anew. Each cut that is offered has been made and run: tail(head(x)) is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import inf, isnan, prod
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from cutlayer.errors import SplitError
 from cutlayer.models import onnx_costs
 from cutlayer.models.cut import Cut, find_cut
 from cutlayer.models.fresh import HEAD_ONNX, TAIL_ONNX, check_free, fresh
-from cutlayer.models.onnx_file import OnnxFile, first_line, open_proto, read, run, samples, the_package
-from cutlayer.models.onnx_seams import halves, has_control_flow, seams
+from cutlayer.models.onnx_batch import BATCH, any_batch
+from cutlayer.models.onnx_file import OnnxFile, first_line, read, samples, the_package
+from cutlayer.models.onnx_parity import difference, whole
+from cutlayer.models.onnx_seams import halves, seams
 from cutlayer.spec import Manifest, TensorSpec, sha256
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
-
-TOLERANCE = 1e-4
-"""How far tail(head(x)) may be from the whole, as a part of the largest output."""
-
-_BATCH = 2
+    from onnx import ModelProto
 
 _NO_TENSOR = onnx_costs.Value((), "no tensor")
 
@@ -54,14 +48,14 @@ class Survey:
         cuts: In the order of the graph.
         refused: Every other tensor between input and output, and the reason why it is no cut.
         logits: Shape of one sample of the output.
-        free: Whether the halves take batches of any size. Where they do not, samples are computed one by one.
+        opened: The same for batches of any size; None where the halves compute samples one by one.
     """
 
     file: OnnxFile
     cuts: list[OnnxCut]
     refused: Mapping[str, str]
     logits: tuple[int, ...]
-    free: bool
+    opened: OnnxFile | None
 
 
 def onnx_cuts(path: Path, input: TensorSpec | None = None) -> list[OnnxCut]:
@@ -90,7 +84,8 @@ def survey(path: Path, input: TensorSpec | None = None) -> Survey:
     if logits.dtype != "float32" or logits.shape[:1] != (1,):
         shape = "x".join(map(str, logits.shape))
         raise SplitError(f"{path} gives {logits.dtype} of shape {shape or '()'}; only a batch of float32 can be sent.")
-    batched = _batched(file, found.path)
+    opened = any_batch(file)
+    batched = None if opened is None else onnx_costs.measure(opened, found.path, samples(file.input, BATCH), free=True)
     params, macs = onnx_costs.params(found.path, values, file.image), onnx_costs.macs(found.path, values)
     place = {name: i for i, node in enumerate(found.path) for name in node.output}
     cuts, refused = [], dict(found.refused)
@@ -98,20 +93,23 @@ def survey(path: Path, input: TensorSpec | None = None) -> Survey:
         value = values.get(name, _NO_TENSOR)
         if value.dtype != "float32" or len(value.shape) < 2:
             refused[name] = f"it is {value.dtype} of {len(value.shape)} axes, and a batch of float32 is what is sent"
-        elif value.shape[0] != 1 or (batched and batched[name].shape != (_BATCH, *value.shape[1:])):
+        elif value.shape[0] != 1 or (batched and batched[name].shape != (BATCH, *value.shape[1:])):
             refused[name] = "its first axis is not the batch"
         else:
             smashed, i = TensorSpec(value.shape[1:]), place[name]
             aliases = (node.name,) if node.name not in ("", name) else ()
             cuts.append(OnnxCut(name, aliases, smashed, params[i], macs[i], node.op_type))
-    return Survey(file, cuts, refused, logits.shape[1:], bool(batched))
+    return Survey(file, cuts, refused, logits.shape[1:], opened)
 
 
 def checked(survey: Survey) -> Survey:
     """The same without the cuts whose halves do not compute what the whole does."""
     # Node by node as written: a mistake of ours shows, fusions that differ do not, and it is several times faster.
-    expected = _whole(survey.file, plain=True)
-    wrong = {cut.name: _difference(survey, _halves(survey, cut), expected, plain=True) for cut in survey.cuts}
+    # Batches have been tried with the whole, so that one sample tells.
+    file, expected = survey.file, whole(survey.file, 1, plain=True)
+    wrong = {
+        cut.name: difference(file, _halves(survey, cut), expected, together=True, plain=True) for cut in survey.cuts
+    }
     refused = {name: reason for name, reason in wrong.items() if reason is not None}
     kept = [cut for cut in survey.cuts if cut.name not in refused]
     return replace(survey, cuts=kept, refused={**survey.refused, **refused})
@@ -145,9 +143,10 @@ def write(survey: Survey, cut: str, out: Path, *, data: str | None = None) -> Ma
         raise SplitError(f"{file.path} cannot be cut at {cut!r}: {survey.refused[cut]}; see `cutlayer cuts`.")
     found = find_cut(survey.cuts, cut)
     parts = _halves(survey, found)
-    difference = _difference(survey, parts, _whole(file, plain=False), plain=False)
-    if difference is not None:
-        raise SplitError(f"{file.path} cannot be cut at {cut!r}: {difference}; cut elsewhere, see `cutlayer cuts`.")
+    expected = whole(file, BATCH, plain=False)
+    wrong = difference(file, parts, expected, together=survey.opened is not None, plain=False)
+    if wrong is not None:
+        raise SplitError(f"{file.path} cannot be cut at {cut!r}: {wrong}; cut elsewhere, see `cutlayer cuts`.")
     with fresh(Path(out)) as part:
         names = (HEAD_ONNX, TAIL_ONNX)
         for name, half in zip(names, parts, strict=True):
@@ -160,58 +159,9 @@ def write(survey: Survey, cut: str, out: Path, *, data: str | None = None) -> Ma
     return manifest
 
 
-def _batched(file: OnnxFile, path: Sequence[NodeProto]) -> Mapping[str, onnx_costs.Value]:
-    """The tensors for a whole batch; none where the model cannot take one, or gives something else for it."""
-    # A branch that depends on the data would be taken for the whole batch.
-    if has_control_flow(file.proto.graph):
-        return {}
-    images = samples(file.input, _BATCH)
-    try:
-        session = open_proto(onnx_costs.probe(file, [file.logits], free=True), plain=True)
-        (given,) = run(session, {file.image: images}, [file.logits])
-        if _distance(given.reshape(_BATCH, -1), _whole(file, plain=True)) <= TOLERANCE:
-            return onnx_costs.measure(file, path, images, free=True)
-    except Exception:  # whatever a model says that was made for one sample: it is taken at its word
-        return {}
-    return {}
-
-
-def _whole(file: OnnxFile, *, plain: bool) -> NDArray[np.float32]:
-    """What the file gives for `samples`, one after the other: ``(2, classes)``."""
-    session, images = open_proto(file.proto, plain=plain), samples(file.input, _BATCH)
-    each = [run(session, {file.image: images[i : i + 1]}, [file.logits])[0] for i in range(_BATCH)]
-    return np.concatenate(each).reshape(_BATCH, -1)
-
-
 def _halves(survey: Survey, cut: OnnxCut) -> tuple[ModelProto, ModelProto]:
-    return halves(survey.file, cut.name, cut.shape, survey.logits, free=survey.free)
-
-
-def _difference(
-    survey: Survey, parts: tuple[ModelProto, ModelProto], expected: NDArray[np.float32], *, plain: bool
-) -> str | None:
-    """What is wrong with the halves of a cut, if anything is."""
-    images = samples(survey.file.input, _BATCH)
-    batches = [images] if survey.free else [images[i : i + 1] for i in range(_BATCH)]
-    try:
-        head, tail = (open_proto(part, plain=plain) for part in parts)
-        smashed = [run(head, {"image": batch}, ["smashed"])[0] for batch in batches]
-        logits = np.concatenate([run(tail, {"smashed": batch}, ["logits"])[0] for batch in smashed])
-    except Exception as error:  # as in `survey`
-        return f"ONNX Runtime cannot run the halves: {first_line(error)}"
-    distance = _distance(logits, expected)
-    if distance <= TOLERANCE:
-        return None
-    return f"the halves give something else than the whole, by {distance:.1%} of its largest output"
-
-
-def _distance(given: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """The largest difference, as a part of the largest value expected; infinite where it is not a number."""
-    if given.shape != expected.shape:
-        return inf
-    distance = float(np.abs(given - expected).max(initial=0.0))
-    largest = float(np.abs(expected).max(initial=0.0))
-    return inf if isnan(distance) else distance / largest if distance else 0.0
+    free = survey.opened is not None
+    return halves(survey.opened or survey.file, cut.name, cut.shape, survey.logits, free=free)
 
 
 def _described(half: ModelProto) -> ModelProto:

@@ -4,11 +4,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-RNG = np.random.default_rng(0)
-
 
 def weights(name, *shape):
-    return numpy_helper.from_array(RNG.normal(size=shape).astype(np.float32), name)
+    """The same for the same name."""
+    rng = np.random.default_rng(list(name.encode()))
+    return numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
 
 
 def write(

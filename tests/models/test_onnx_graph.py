@@ -76,18 +76,37 @@ def test_models_that_others_made_are_cut_everywhere(tmp_path, name):
     assert checked(whole).cuts == whole.cuts
 
 
+def reshaping(path, sizes):
+    nodes = [("Relu", "image", "r"), ("Reshape", "r shape", "flat"), ("MatMul", "flat w", "logits")]
+    return write(
+        path, nodes, [weights("w", 192, 10), numpy_helper.from_array(np.array(sizes), "shape")],
+        given=("image", [1, 3, 8, 8]), wanted=("logits", None),
+    )  # fmt: skip
+
+
 def test_a_model_for_one_sample_at_a_time_stays_one(tmp_path):
-    """Its Reshape names the batch; ONNX Runtime is asked, not told."""
-    path = write(
-        tmp_path / "m.onnx",
-        [("Relu", "image", "r"), ("Reshape", "r shape", "flat"), ("MatMul", "flat w", "logits")],
-        [weights("w", 192, 10), numpy_helper.from_array(np.array([1, -1]), "shape")],
-        given=("image", [1, 3, 8, 8]),
-        wanted=("logits", [1, 10]),
-    )
+    """Its Reshape says the batch where nobody looks for it; ONNX Runtime is asked."""
+    path = reshaping(tmp_path / "m.onnx", [1, 1, 192])
+    node = onnx.load(path)
+    node.graph.node.append(helper.make_node("Reshape", ["logits", "ten"], ["out"]))
+    node.graph.initializer.append(numpy_helper.from_array(np.array([-1, 10, 1]), "ten"))
+    node.graph.node.append(helper.make_node("ReduceSum", ["out"], ["total"], keepdims=0))
+    node.graph.node.append(helper.make_node("Mul", ["out", "total"], ["scaled"]))
+    node.graph.output[0].name = "scaled"
+    onnx.save(node, path)
     split_onnx(path, "r", tmp_path / "split")
     assert onnxruntime.InferenceSession(tmp_path / "split/tail.onnx").get_inputs()[0].shape == [1, 3, 8, 8]
     assert_parity(path, tmp_path / "split", 1)
+
+
+def test_a_reshape_to_a_batch_of_one_is_opened(tmp_path):
+    path = reshaping(tmp_path / "m.onnx", [1, -1])
+    split_onnx(path, "r", tmp_path / "split")
+    assert onnxruntime.InferenceSession(tmp_path / "split/tail.onnx").get_inputs()[0].shape == ["N", 3, 8, 8]
+    assert_parity(path, tmp_path / "split", 1)
+    x = images(3, 3, 8, 8)
+    one_by_one = np.concatenate([run(path, x[i : i + 1]) for i in range(3)])
+    np.testing.assert_allclose(run(tmp_path / "split/tail.onnx", np.maximum(x, 0)), one_by_one, rtol=1e-4)
 
 
 def test_a_batch_of_one_is_opened_where_that_changes_nothing(tmp_path):
@@ -106,7 +125,7 @@ def test_samples_that_influence_each_other_are_kept_apart(tmp_path):
         ("Softmax", "f", "logits", {"axis": 0}),
     ]
     path = write(tmp_path / "m.onnx", nodes, wanted=("logits", ["N", 3]))
-    assert not survey(path).free
+    assert survey(path).opened is None
 
 
 def test_opset_functions_metadata_and_shared_weights_go_to_both(tmp_path):
@@ -188,7 +207,7 @@ def test_control_flow_is_cut_before_and_after_but_not_within(tmp_path):
     path = branching(tmp_path / "m.onnx")
     found = checked(survey(path))
     assert [cut.name for cut in found.cuts] == ["r0", "r", "s"]
-    assert not found.free
+    assert found.opened is None
     assert "control flow" in found.refused["chosen"]
     assert "control flow" in found.refused["inner"]
     # What the body takes from outside is sent as well.
