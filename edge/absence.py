@@ -36,6 +36,7 @@ class Absence:
         replayed: Taken from the queue and answered.
         refused: Taken from the queue and refused by the server for good.
         dropped: Given up: by the policy, or the oldest of a full queue.
+        n_late, n_correct: Test images of this run answered here or from the queue, and how many of them rightly.
         waiting: Still in the queue.
         where: The queue's folder.
     """
@@ -45,6 +46,8 @@ class Absence:
     replayed: int = 0
     refused: int = 0
     dropped: int = 0
+    n_late: int = 0
+    n_correct: int = 0
     waiting: int = 0
     where: Path | None = None
 
@@ -53,6 +56,8 @@ class Absence:
         line = "while the server was gone: " + (
             ", ".join(f"{n:,} {name}" for name, n in counts.items() if n) or "nothing"
         )
+        if self.n_late:
+            line += f"; {self.n_correct / self.n_late:.1%} of {self.n_late:,} test images right"
         if self.waiting:
             line += f"\n{self.waiting:,} requests wait in {self.where}; the next run sends them first"
         return line

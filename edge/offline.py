@@ -53,7 +53,7 @@ class Offline:
 
     Attributes:
         absence: What became of what was not answered at once.
-        late: Ids and logits of what was answered from the queue, or here.
+        late: Id to logits of what was answered from the queue, or here.
 
     Raises:
         QueueError: The queue holds requests of another split.
@@ -75,7 +75,7 @@ class Offline:
         self._first_pause_s, self._most_pause_s, self._clock = first_pause_s, most_pause_s, clock
         self._pause_s, self._look_at, self._here = first_pause_s, -inf, False
         self.absence = Absence(where=queue.folder if queue is not None else None)
-        self.late: list[tuple[str, NDArray[Any]]] = []
+        self.late: dict[str, NDArray[Any]] = {}
         if queue is not None and len(queue):
             _check_split(queue, manifest)
 
@@ -99,7 +99,7 @@ class Offline:
         if self._whole is None:
             self.absence.dropped += 1
         else:
-            self.late.append((self._edge.request_id(index), self._whole(images)))
+            self.late[self._edge.request_id(index)] = self._whole(images)
             self.absence.local += 1
         return None
 
@@ -109,7 +109,7 @@ class Offline:
         while queue is not None and len(queue) and self.reachable():
             request = queue.first()
             try:
-                self.late.append(self._edge.ask_again(request))
+                self.late.update([self._edge.ask_again(request)])
             except Refused as refused:
                 if refused.code not in SETS_ASIDE:
                     self.lost(refused)

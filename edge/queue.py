@@ -112,9 +112,10 @@ class Queue:
             raise self._failed(error) from None
 
     def close(self) -> None:
-        """Let others use the folder. What waits, stays."""
-        for segment in self._segments:
-            segment.close()
+        """Let others use the folder. What waits, stays; the rest is nobody's to find."""
+        for segment in list(self._segments):
+            with contextlib.suppress(OSError):
+                segment.close() if segment.waiting else self._delete(segment)
         self._lock.close()
 
     def _first(self) -> Segment:

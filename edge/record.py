@@ -61,6 +61,8 @@ class Summary:
         return len(self.timed["end_to_end_ns"])
 
     def __str__(self) -> str:
+        if self.absence is not None and not self.n:
+            return str(self.absence)
         rows = [f"{'stage':<14}{'p50 ms':>10}{'p95 ms':>10}   (n = {self.n})"]
         for stage in (*STAGES, "end_to_end"):
             samples = self.timed[f"{stage}_ns"]

@@ -116,13 +116,18 @@ def send(
         recorder.count_sent(before, sent_bytes(port))
         if offline is not None:
             offline.finish()
+            for index, (part, sent) in enumerate(plan, 1 + warmup):
+                logits = offline.late.get(edge.request_id(index))
+                if logits is not None and part is splits.test:
+                    offline.absence.n_late += 1
+                    offline.absence.n_correct += int(logits[0].argmax()) == int(part.labels[sent.image])
     finally:
         if collects:
             gc.enable()
         transport.close()
         if offline is not None:
             offline.close()
-        if record is not None and recorder.first_request_ns:
+        if record is not None and (recorder.first_request_ns or offline is not None):
             recorder.save(record)
     return recorder.summary(None if offline is None else offline.absence)
 

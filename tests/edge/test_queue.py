@@ -51,7 +51,7 @@ def newest(folder):
     return max(folder.glob("queue/*.queue"))
 
 
-def test_what_was_put_comes_out_in_order_also_of_a_later_process(opened):
+def test_what_was_put_comes_out_in_order_also_of_a_later_process(opened, tmp_path):
     queue = opened()
     for number in range(5):
         assert queue.put(request(number)) == 0
@@ -63,6 +63,7 @@ def test_what_was_put_comes_out_in_order_also_of_a_later_process(opened):
     assert len(queue) == 5
     assert numbers(queue) == [1, 2, 3, 4, 5]
     queue.close()
+    assert not list(tmp_path.glob("queue/*.queue")), "what was sent is still to be found"
     assert len(opened()) == 0
 
 
