@@ -9,8 +9,9 @@ from cutlayer.spec import TensorSpec
 def table(model: str, input: TensorSpec, cuts: Sequence[Cut]) -> Iterator[str]:
     """A line for each cut, after one for the model and one of titles."""
     yield f"{model} for {input} images, {input.nbytes:,} bytes each"
-    yield f"{'cut':32} {'smashed':>14} {'bytes':>12} {'of input':>9} {'head params':>12} {'head MACs':>14}"
+    width = max([32, *(len(cut.name) for cut in cuts)])
+    yield f"{'cut':{width}} {'smashed':>14} {'bytes':>12} {'of input':>9} {'head params':>12} {'head MACs':>14}"
     for cut in cuts:
         shape = "x".join(map(str, cut.shape))
         ratio = cut.nbytes / input.nbytes
-        yield f"{cut.name:32} {shape:>14} {cut.nbytes:>12,} {ratio:>8.2f}x {cut.params:>12,} {cut.macs:>14,}"
+        yield f"{cut.name:{width}} {shape:>14} {cut.nbytes:>12,} {ratio:>8.2f}x {cut.params:>12,} {cut.macs:>14,}"

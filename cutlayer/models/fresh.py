@@ -22,6 +22,8 @@ def fresh(folder: Path) -> Iterator[Path]:
         SplitError: The folder exists already and holds something else.
     """
     check_free(folder)
+    # A name of its own, which "." has not.
+    folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     shutil.rmtree(part, ignore_errors=True)

@@ -53,7 +53,8 @@ def _reshaping_any_batch(file: OnnxFile) -> ModelProto:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             constants[node.output[0]] = node.attribute[0].t
     for node in seams(proto.graph, file.image, file.logits).path:
-        if node.op_type != "Reshape" or node.attribute or node.input[1] not in constants:
+        exact = any(attribute.name == "allowzero" and attribute.i for attribute in node.attribute)
+        if node.op_type != "Reshape" or exact or node.input[1] not in constants:
             continue
         sizes = onnx.numpy_helper.to_array(constants[node.input[1]]).copy()
         if sizes.ndim == 1 and len(sizes) > 1 and sizes[0] == 1:

@@ -1,6 +1,7 @@
 """Files that cannot be cut: one sentence that says what and what to do."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -123,3 +124,10 @@ def test_a_folder_that_holds_something_else_is_not_replaced(tmp_path):
     (out / "thesis.tex").write_text("years of work")
     with pytest.raises(SplitError, match="no split folder"):
         split_onnx(chain(tmp_path / "m.onnx"), "r1", out)
+
+
+def test_a_folder_that_is_named_by_a_dot(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    split_onnx(chain(tmp_path / "m.onnx"), "r1", Path("."))
+    assert (tmp_path / "here/split.json").exists()

@@ -76,8 +76,8 @@ def test_models_that_others_made_are_cut_everywhere(tmp_path, name):
     assert checked(whole).cuts == whole.cuts
 
 
-def reshaping(path, sizes):
-    nodes = [("Relu", "image", "r"), ("Reshape", "r shape", "flat"), ("MatMul", "flat w", "logits")]
+def reshaping(path, sizes, **exact):
+    nodes = [("Relu", "image", "r"), ("Reshape", "r shape", "flat", exact), ("MatMul", "flat w", "logits")]
     return write(
         path, nodes, [weights("w", 192, 10), numpy_helper.from_array(np.array(sizes), "shape")],
         given=("image", [1, 3, 8, 8]), wanted=("logits", None),
@@ -99,8 +99,9 @@ def test_a_model_for_one_sample_at_a_time_stays_one(tmp_path):
     assert_parity(path, tmp_path / "split", 1)
 
 
-def test_a_reshape_to_a_batch_of_one_is_opened(tmp_path):
-    path = reshaping(tmp_path / "m.onnx", [1, -1])
+@pytest.mark.parametrize("exact", [{}, {"allowzero": 0}])
+def test_a_reshape_to_a_batch_of_one_is_opened(tmp_path, exact):
+    path = reshaping(tmp_path / "m.onnx", [1, -1], **exact)
     split_onnx(path, "r", tmp_path / "split")
     assert onnxruntime.InferenceSession(tmp_path / "split/tail.onnx").get_inputs()[0].shape == ["N", 3, 8, 8]
     assert_parity(path, tmp_path / "split", 1)
