@@ -82,6 +82,6 @@ def doctor(
     for finding in examine(folder, connect, security, insecure=insecure):
         print(finding, flush=True)
         found.append(finding.status)
-    print(f"{found.count('fault')} faults, {found.count('note')} notes")
+    print(f"faults: {found.count('fault')}, notes: {found.count('note')}")
     if "fault" in found:
         sys.exit(1)
