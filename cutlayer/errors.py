@@ -4,7 +4,7 @@
     ├── ConfigError         what the user wrote: an unknown name, option, key or type
     ├── DataError           a data set that is not where it was looked for, or is damaged
     ├── SplitError          a model that cannot be cut there, a damaged split folder, two sides that differ
-    ├── QueueError          the device's queue is full, damaged, in use, or its disk is full
+    ├── QueueError          the device's queue is full or in use, or its disk is full
     ├── WithheldError       an attack reached for a capability that its threat model withholds
     └── WireError           anything between the two processes
         ├── DecodeError     bytes that are not a message of ours
@@ -34,7 +34,7 @@ class SplitError(CutlayerError):
 
 
 class QueueError(CutlayerError):
-    """The queue of what a device could not send is full, damaged or in use, or its disk is full."""
+    """The queue of what a device could not send is full or in use, or its disk is full."""
 
 
 class WithheldError(CutlayerError):

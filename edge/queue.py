@@ -30,7 +30,7 @@ class Queue:
         drop_oldest: What happens when it is full: the oldest segment goes, or the new request is refused.
 
     Raises:
-        QueueError: The folder is in use, damaged elsewhere than at its end, or cannot be written.
+        QueueError: The folder is in use, or cannot be written.
     """
 
     def __init__(self, folder: Path, most_bytes: int, *, drop_oldest: bool = False) -> None:

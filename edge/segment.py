@@ -37,14 +37,14 @@ class Segment:
     """A segment that is new, or was left by an earlier process. Close it.
 
     Args:
-        path: The file. A half-written record at its end is cut off.
+        path: The file. A half-written record at its end is cut off, a damaged one before it passed over; both are
+            logged.
 
     Attributes:
         nbytes: On the disk.
         waiting: Where the records begin that are to be sent.
 
     Raises:
-        QueueError: It is damaged elsewhere than at its end.
         OSError: It cannot be read or written.
     """
 
@@ -79,7 +79,7 @@ class Segment:
         """The request that has waited longest. Raises QueueError, where the disk gives back something else."""
         record = self._read(self.waiting[0])
         if record is None:
-            raise self._damaged(self.waiting[0])
+            raise QueueError(f"{self.path} has changed on the disk; move it away to go on without what waits in it.")
         return record[1]
 
     def done(self) -> None:
@@ -104,16 +104,21 @@ class Segment:
         self._file.close()
 
     def _scan(self) -> None:
-        """Find the records; cut off what is half-written behind the last one."""
+        """Find the records; cut off what is half-written behind the last one.
+
+        What is damaged between them is passed over, for a device that did not start would lose all that is to come.
+        """
         size = self._file.seek(0, os.SEEK_END)
         while self.nbytes < size:
             record = self._read(self.nbytes)
             if record is None:
-                if self._goes_on(size):
-                    raise self._damaged(self.nbytes)
-                log.warning("%s: cut off %d bytes of a half-written request", self.path, size - self.nbytes)
-                self._file.truncate(self.nbytes)
-                return
+                after = self._next_whole(size)
+                log.warning("%s: %d bytes at %d are no whole request", self.path, after - self.nbytes, self.nbytes)
+                if after == size:
+                    self._file.truncate(self.nbytes)
+                    return
+                self.nbytes = after
+                continue
             mark, _ = record
             if mark == _WAITS:
                 self.waiting.append(self.nbytes)
@@ -137,14 +142,12 @@ class Segment:
             return None
         return mark, Message(Kind.INFER, bytes(rest[:header_bytes]), (rest[header_bytes:],))
 
-    def _goes_on(self, size: int) -> bool:
-        """Whether a whole record follows behind what is none, which is then no end that was half-written."""
+    def _next_whole(self, size: int) -> int:
+        """Where the next record begins behind what is none; the file's size where none does."""
         self._file.seek(self.nbytes)
         rest = _read(self._file, size - self.nbytes)
-        return any(self._read(self.nbytes + match.start()) for match in re.finditer(b"cut[qd]", rest))
-
-    def _damaged(self, at: int) -> QueueError:
-        return QueueError(f"{self.path} is damaged at byte {at:,}; move it away to go on without what waits in it.")
+        places = (self.nbytes + match.start() for match in re.finditer(b"cut[qd]", rest))
+        return next((place for place in places if self._read(place) is not None), size)
 
 
 def _write(file: BinaryIO, data: Buffer) -> None:

@@ -72,7 +72,7 @@ def send(
     Raises:
         SplitError: The folder is damaged, or the server holds another split.
         WireError: The server went away or did not answer in time. What had been measured is in the record.
-        QueueError: The queue is full, damaged or in use, or its disk is full.
+        QueueError: The queue is full or in use, or its disk is full.
     """
     timeouts = timeouts or Timeouts()
     manifest = Manifest.load(folder)

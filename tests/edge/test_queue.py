@@ -109,7 +109,7 @@ def test_a_half_written_record_is_cut_off(opened, tmp_path, left_bytes, caplog):
     queue.close()
     os.truncate(newest(tmp_path), 2 * RECORD_BYTES + left_bytes)
     queue = opened()
-    assert f"cut off {left_bytes} bytes" in caplog.text
+    assert f"{left_bytes} bytes at {2 * RECORD_BYTES} are no whole request" in caplog.text
     queue.put(request(3))
     queue.close()
     assert numbers(opened()) == [0, 1, 3]
@@ -124,7 +124,7 @@ def test_zeros_that_a_power_cut_left_are_cut_off(opened, tmp_path):
 
 
 @pytest.mark.parametrize("at", [0, 5, 9, 13, OVERHEAD_BYTES, RECORD_BYTES - 1])
-def test_damage_before_the_end_is_said_and_nothing_is_thrown_away(opened, tmp_path, at):
+def test_damage_before_the_end_costs_what_is_damaged_and_is_said(opened, tmp_path, at, caplog):
     queue = opened()
     for number in range(3):
         queue.put(request(number))
@@ -134,9 +134,18 @@ def test_damage_before_the_end_is_said_and_nothing_is_thrown_away(opened, tmp_pa
         byte = file.read(1)
         file.seek(RECORD_BYTES + at)
         file.write(bytes((byte[0] ^ 0x40,)))
-    with pytest.raises(QueueError, match=f"damaged at byte {RECORD_BYTES:,}"):
-        opened()
-    assert newest(tmp_path).stat().st_size == 3 * RECORD_BYTES
+    queue = opened()
+    assert f"{RECORD_BYTES} bytes at {RECORD_BYTES} are no whole request" in caplog.text
+    queue.put(request(3))
+    assert numbers(queue) == [0, 2, 3]
+
+
+def test_a_disk_that_gives_back_something_else(opened, tmp_path):
+    queue = opened()
+    queue.put(request(0))
+    newest(tmp_path).write_bytes(b"")
+    with pytest.raises(QueueError, match="has changed on the disk"):
+        queue.first()
 
 
 def test_two_processes_do_not_share_a_queue(opened):
