@@ -19,7 +19,6 @@ import sys
 import time
 from math import inf
 
-from cutlayer.network.namespaces import two_hosts
 from cutlayer.network.profiles import Network, networks_named
 from cutlayer.network.shaper import Shaped
 
@@ -29,9 +28,9 @@ LOOPBACK_BPS = 1e9
 """How much is sent where nothing limits it."""
 
 
-def serve(host: str, n_up: int, n_down: int) -> None:
+def serve(n_up: int, n_down: int) -> None:
     """Send back single bytes until one says enough; then take so many and give so many."""
-    with socket.create_server((host, 0)) as listening:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
         print(listening.getsockname()[1], flush=True)
         with listening.accept()[0] as far:
             far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -44,9 +43,9 @@ def serve(host: str, n_up: int, n_down: int) -> None:
             far.recv(1)
 
 
-def ask(host: str, port: int, n_pings: int, n_up: int, n_down: int) -> None:
+def ask(port: int, n_pings: int, n_up: int, n_down: int) -> None:
     """Print seconds: of each round trip, of the transfer up, of the transfer down."""
-    with socket.create_connection((host, port)) as near:
+    with socket.create_connection(("127.0.0.1", port)) as near:
         near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         pings = [_seconds(near, b"?", 1) for _ in range(n_pings + 1)][1:]
         near.sendall(b".")
@@ -72,35 +71,24 @@ def measure(network: Network, seconds: float, tc: bool) -> tuple[str, int, float
     )
     n_pings = max(5, min(100, int(3 / (network.rtt_s + 1e-3))))
     with contextlib.ExitStack() as stack:
-        here, device, server, left = "127.0.0.1", (), (), network
-        if tc:
-            cable = stack.enter_context(two_hosts(network))
-            here, device, server, left = cable.server.address, cable.device.within, cable.server.within, cable.left
-        words = [*server, sys.executable, __file__, "serve", here, str(n_up), str(n_down)]
+        words = [sys.executable, __file__, "serve", str(n_up), str(n_down)]
         serving = stack.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
         assert serving.stdout is not None
-        address = f"grpc://{here}:{serving.stdout.readline().strip()}"
-        shaper = Shaped(address, left, within=device, insecure=tc)
-        host, _, port = stack.enter_context(shaper).partition("://")[2].rpartition(":")
-        words = [*device, sys.executable, __file__, "ask", host, port, *map(str, (n_pings, n_up, n_down))]
+        shaper = Shaped(f"grpc://127.0.0.1:{serving.stdout.readline().strip()}", network, tc=tc)
+        port = stack.enter_context(shaper).rpartition(":")[2]
+        words = [sys.executable, __file__, "ask", port, *map(str, (n_pings, n_up, n_down))]
         asked = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
-    pings, up_s, down_s = json.loads(asked.stdout)
-    label = cable.label if tc else shaper.label
-    return (
-        label,
-        n_pings,
-        statistics.median(pings),
-        8 * n_up / (up_s - network.rtt_s),
-        8 * n_down / (down_s - network.rtt_s),
-    )
+    pings, *took_s = json.loads(asked.stdout)
+    up_bps, down_bps = (8 * n / (s - network.rtt_s) for n, s in zip((n_up, n_down), took_s, strict=True))
+    return shaper.label, n_pings, statistics.median(pings), up_bps, down_bps
 
 
 def main() -> None:
     """Print one row for each network."""
     if sys.argv[1:2] == ["serve"]:
-        return serve(sys.argv[2], *map(int, sys.argv[3:]))
+        return serve(*map(int, sys.argv[2:]))
     if sys.argv[1:2] == ["ask"]:
-        return ask(sys.argv[2], *map(int, sys.argv[3:]))
+        return ask(*map(int, sys.argv[2:]))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", default=NETWORKS)
     parser.add_argument("--seconds", type=float, default=2.0)

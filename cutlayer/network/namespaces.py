@@ -32,10 +32,12 @@ class Host(NamedTuple):
     Attributes:
         address: Of this host, in a range kept for documentation.
         within: The words before a command that make it run there.
+        namespace: File of its network namespace, for whoever may enter it.
     """
 
     address: str
     within: tuple[str, ...]
+    namespace: str
 
 
 class Cable(NamedTuple):
@@ -47,12 +49,14 @@ class Cable(NamedTuple):
         label: Who shapes what, for the record.
         left: What the kernel could not do, for a `cutlayer.network.shaper.Shaped` within the device's host; it does
             nothing where nothing is left.
+        over: The words before a command that give it the right to enter either host; none are needed as root.
     """
 
     device: Host
     server: Host
     label: str
     left: Network
+    over: tuple[str, ...]
 
 
 @contextlib.contextmanager
@@ -67,8 +71,8 @@ def two_hosts(network: Network) -> Iterator[Cable]:
         enter_first = _entering(first, bool(as_root))
         # Out of the first, so that both belong to one user namespace.
         with _namespace((*enter_first, "unshare", "--net")) as second:
-            device = Host("192.0.2.1", enter_first)
-            server = Host("192.0.2.2", _entering(second, bool(as_root)))
+            device = Host("192.0.2.1", enter_first, f"/proc/{first}/ns/net")
+            server = Host("192.0.2.2", _entering(second, bool(as_root)), f"/proc/{second}/ns/net")
             _run(device.within, f"ip link add cable type veth peer name cable netns {second}")
             done: list[str] = []
             for host, rate_bps in ((device, network.up_bps), (server, network.down_bps)):
@@ -80,7 +84,7 @@ def two_hosts(network: Network) -> Iterator[Cable]:
             left = replace(network, up_bps=inf, down_bps=inf)
             if "netem" in done:
                 left = replace(left, delay_s=0.0, jitter_s=0.0, loss=0.0)
-            yield Cable(device, server, _label(done, left), left)
+            yield Cable(device, server, _label(done, left), left, enter_first[:-1] if as_root else ())
 
 
 def _shape(host: Host, network: Network, rate_bps: float) -> str:

@@ -47,7 +47,7 @@ def cable():
 @pytest.mark.parametrize("transport", ["grpc", "zmq"])
 def test_two_hosts_on_a_slow_cable(tmp_path, cable, transport):
     """The cable's time is booked as network, all of it, and every request arrives once."""
-    device, server, _, left = cable
+    device, server, _, left, _ = cable
     write_split(tmp_path / "split")
     address = f"{transport}://{server.address}:0"
     options = ("--insecure",)

@@ -69,7 +69,7 @@ def cable_of(text):
 
 
 def test_a_cable_has_the_rate_of_each_direction_and_the_round_trip():
-    with cable_of("16mbit:8mbit/10ms") as (device, server, label, left):
+    with cable_of("16mbit:8mbit/10ms") as (device, server, label, left, _):
         assert label.startswith(("tc netem in network", "tc tbf in network"))
         assert label.endswith("by an application-level shaper") == left.shapes
         words = python(server, SERVE, server.address, N_BYTES)
@@ -87,7 +87,7 @@ def test_a_cable_has_the_rate_of_each_direction_and_the_round_trip():
 
 
 def test_hosts_see_each_other_and_nothing_else():
-    with cable_of("loopback") as (device, server, label, left):
+    with cable_of("loopback") as (device, server, label, left, _):
         assert label == "unshaped network namespaces"
         assert not left.shapes
         shown = subprocess.run([*device.within, "ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
@@ -96,7 +96,7 @@ def test_hosts_see_each_other_and_nothing_else():
 
 
 def test_nothing_is_left_behind():
-    with cable_of("1mbit") as (device, _, _, _):
+    with cable_of("1mbit") as (device, *_):
         pass
     assert subprocess.run([*device.within, "true"], capture_output=True, check=False).returncode
 
@@ -116,7 +116,7 @@ def recorded(monkeypatch, refuse=()):
 
 def test_netem_does_all_of_it_where_the_kernel_has_it(monkeypatch):
     ran = recorded(monkeypatch)
-    with two_hosts(network_named("14.48mbit/40ms/5ms/0.1%")) as (_, _, label, left):
+    with two_hosts(network_named("14.48mbit/40ms/5ms/0.1%")) as (_, _, label, left, _):
         assert label == "tc netem in network namespaces"
         assert not left.shapes
     shaping = [command for command in ran if command.startswith("tc ")]
@@ -128,7 +128,7 @@ def test_netem_does_all_of_it_where_the_kernel_has_it(monkeypatch):
 
 def test_tbf_keeps_the_rate_and_leaves_the_rest(monkeypatch):
     ran = recorded(monkeypatch, refuse=("netem",))
-    with two_hosts(NETWORKS["nbiot"]) as (_, _, label, left):
+    with two_hosts(NETWORKS["nbiot"]) as (_, _, label, left, _):
         assert label == "tc tbf in network namespaces; delay, jitter and loss by an application-level shaper"
         assert (left.delay_s, left.shapes) == (0.8, True)
         assert left.up_bps == left.down_bps == float("inf")

@@ -24,12 +24,12 @@ PATIENCE_S = 10
 
 
 @contextlib.contextmanager
-def shaped(network, n=1):
+def shaped(network, n=1, tc=False):
     """Pairs of sockets, the device's and the server's, with the network between them."""
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         listening.settimeout(PATIENCE_S)
-        address = stack.enter_context(Shaped(f"grpc://127.0.0.1:{listening.getsockname()[1]}", network))
+        address = stack.enter_context(Shaped(f"grpc://127.0.0.1:{listening.getsockname()[1]}", network, tc=tc))
         pairs = []
         for _ in range(n):
             near = stack.enter_context(socket.create_connection(at(address), PATIENCE_S))
@@ -89,6 +89,29 @@ def test_a_bulk_transfer_takes_what_the_rate_says_in_either_direction(direction,
                 break
     assert min(times) >= 0.405 * 0.95
     assert min(times) <= 0.405 * 1.05 + 0.05
+
+
+def test_the_kernel_shapes_where_it_may():
+    with contextlib.ExitStack() as stack:
+        try:
+            [(near, far)] = stack.enter_context(shaped(network_named("16mbit:8mbit/10ms"), tc=True))
+        except ConfigError as error:
+            pytest.skip(str(error))
+        assert min(ping(near, far) for _ in range(5)) >= 0.02 * 0.95
+        for source, sink, rate_bps in ((near, far, 16e6), (far, near, 8e6)):
+            assert 0.4 * 0.9 <= transfer_s(source, sink, int(rate_bps / 8 * 0.4)) <= 0.41 * 1.05 + 0.2
+
+
+def test_the_label_says_who_shaped():
+    network, server = network_named("16mbit"), "grpc://127.0.0.1:1"
+    assert Shaped(server, NETWORKS["loopback"], tc=True).label == "unshaped"
+    assert Shaped(server, network).label == APPLICATION_LEVEL
+    shaper = Shaped(server, network, tc=True)
+    try:
+        with shaper:
+            assert shaper.label in ("tc netem in network namespaces", "tc tbf in network namespaces")
+    except ConfigError as error:
+        pytest.skip(str(error))
 
 
 def test_connections_share_the_rate():
@@ -194,9 +217,11 @@ def test_a_shaper_that_cannot_start_says_so():
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_relay_does_not_outlive_whoever_started_it():
     code = (
+        "import psutil\n"
+        "def children(): return [child.pid for child in psutil.Process().children()]\n"
         "from cutlayer.network.profiles import NETWORKS; from cutlayer.network.shaper import Shaped; import time\n"
         "shaper = Shaped('grpc://127.0.0.1:1', NETWORKS['wifi'])\n"
-        "shaper.__enter__(); print(shaper._relay.pid, flush=True); time.sleep(60)"
+        "shaper.__enter__(); print(*children(), flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as starter:
         pid = int(starter.stdout.readline())
