@@ -6,40 +6,48 @@ be opened is not read off the graph but found by running it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cutlayer.models import onnx_costs
 from cutlayer.models.onnx_file import OnnxFile, open_proto, run, samples, the_package
 from cutlayer.models.onnx_parity import TOLERANCE, distance, whole
-from cutlayer.models.onnx_seams import has_control_flow, seams
+from cutlayer.models.onnx_seams import has_control_flow
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, NodeProto
 
 BATCH = 2
 """Samples that the trial takes."""
 
 
-def any_batch(file: OnnxFile) -> OnnxFile | None:
-    """The same model for batches of any size; None where it computes a batch differently, or not at all."""
+def any_batch(file: OnnxFile, path: Sequence[NodeProto]) -> tuple[OnnxFile, Mapping[str, onnx_costs.Value]] | None:
+    """The same model for batches of any size, and its tensors for one of `BATCH` samples.
+
+    None where it computes a batch differently from one sample after the other, or not at all.
+
+    Args:
+        file: The model.
+        path: The nodes between its input and its output.
+    """
     # A branch that depends on the data would be taken for the whole batch.
-    if has_control_flow(file.proto.graph):
+    if has_control_flow(file.proto):
         return None
-    expected = whole(file, BATCH, plain=True)
-    for trial in (lambda: file, lambda: replace(file, proto=_reshaping_any_batch(file))):
+    images = samples(file.input, BATCH)
+    for reshaping in (False, True):
         try:
-            opened = trial()
+            opened = replace(file, proto=_reshaping_any_batch(file, path)) if reshaping else file
             session = open_proto(onnx_costs.probe(opened, [file.logits], free=True), plain=True)
-            (given,) = run(session, {file.image: samples(file.input, BATCH)}, [file.logits])
-            if distance(given.reshape(BATCH, -1), expected) <= TOLERANCE:
-                return opened
+            (given,) = run(session, {file.image: images}, [file.logits])
+            if distance(given.reshape(BATCH, -1), whole(file, BATCH, plain=True)) <= TOLERANCE:
+                return opened, onnx_costs.measure(opened, path, images, free=True)
         except Exception:  # whatever a model says that was made for one sample: it is taken at its word
             continue
     return None
 
 
-def _reshaping_any_batch(file: OnnxFile) -> ModelProto:
+def _reshaping_any_batch(file: OnnxFile, path: Sequence[NodeProto]) -> ModelProto:
     """The model with every constant shape ``[1, ...]`` that a Reshape gives to data turned into ``[0, ...]``.
 
     Zero copies the axis of the tensor that is reshaped, which is the batch where the model keeps that first.
@@ -52,9 +60,10 @@ def _reshaping_any_batch(file: OnnxFile) -> ModelProto:
     for node in proto.graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             constants[node.output[0]] = node.attribute[0].t
-    for node in seams(proto.graph, file.image, file.logits).path:
+    of_data = {name for node in path for name in node.output}
+    for node in proto.graph.node:
         exact = any(attribute.name == "allowzero" and attribute.i for attribute in node.attribute)
-        if node.op_type != "Reshape" or exact or node.input[1] not in constants:
+        if node.op_type != "Reshape" or exact or node.output[0] not in of_data or node.input[1] not in constants:
             continue
         sizes = onnx.numpy_helper.to_array(constants[node.input[1]]).copy()
         if sizes.ndim == 1 and len(sizes) > 1 and sizes[0] == 1:

@@ -18,8 +18,9 @@ from cutlayer.models.cut import Cut, find_cut
 from cutlayer.models.fresh import HEAD_ONNX, TAIL_ONNX, check_free, fresh
 from cutlayer.models.onnx_batch import BATCH, any_batch
 from cutlayer.models.onnx_file import OnnxFile, first_line, read, samples, the_package
+from cutlayer.models.onnx_halves import halves
 from cutlayer.models.onnx_parity import difference, whole
-from cutlayer.models.onnx_seams import halves, seams
+from cutlayer.models.onnx_seams import seams
 from cutlayer.spec import Manifest, TensorSpec, sha256
 
 if TYPE_CHECKING:
@@ -84,8 +85,7 @@ def survey(path: Path, input: TensorSpec | None = None) -> Survey:
     if logits.dtype != "float32" or logits.shape[:1] != (1,):
         shape = "x".join(map(str, logits.shape))
         raise SplitError(f"{path} gives {logits.dtype} of shape {shape or '()'}; only a batch of float32 can be sent.")
-    opened = any_batch(file)
-    batched = None if opened is None else onnx_costs.measure(opened, found.path, samples(file.input, BATCH), free=True)
+    opened, batched = any_batch(file, found.path) or (None, {})
     params, macs = onnx_costs.params(found.path, values, file.image), onnx_costs.macs(found.path, values)
     place = {name: i for i, node in enumerate(found.path) for name in node.output}
     cuts, refused = [], dict(found.refused)

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from cutlayer.errors import SplitError
 from cutlayer.models import onnx_graph
 from cutlayer.models.onnx_graph import checked, onnx_cuts, split_onnx, survey
-from cutlayer.models.onnx_seams import halves
+from cutlayer.models.onnx_halves import halves
 from cutlayer.spec import Manifest, TensorSpec
 from tests.models.onnx_models import chain, weights, write
 
