@@ -16,7 +16,7 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from random import Random
 from typing import NamedTuple
@@ -31,8 +31,6 @@ _RESET = struct.pack("ii", 1, 0)
 _NEW_NETWORK = 0x40000000
 """CLONE_NEWNET: which kind of namespace is entered."""
 
-_HERE = "/proc/self/ns/net"
-
 
 class Onward(NamedTuple):
     """Where to connect for whoever has connected, and what is between.
@@ -40,14 +38,14 @@ class Onward(NamedTuple):
     Attributes:
         host: Name or address.
         port: Of it.
-        namespace: File of the network namespace to connect from.
+        thread: Within the network namespace to connect from; any when None, for all others are in our own.
         network: On the way.
         own_s: Of its delay, what the relay itself takes.
     """
 
     host: str
     port: int
-    namespace: str
+    thread: ThreadPoolExecutor | None
     network: Network
     own_s: float = 0.0
 
@@ -65,14 +63,14 @@ async def relay(network: Network, host: str, port: int, cable: list[str] | None)
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=128))
         own_s = await own_delay_s() if network.delay_s else 0.0
-        ways = [(first, Onward(host, port, _HERE, network, own_s))]
+        ways = [(first, Onward(host, port, None, network, own_s))]
         if cable is not None:
-            near, far, address = cable
-            with _inside(far):
-                second = stack.enter_context(socket.create_server((address, 0), backlog=128))
+            near, far = (stack.enter_context(_within(namespace)) for namespace in cable[:2])
+            second = await loop.run_in_executor(far, socket.create_server, (cable[2], 0))
+            stack.enter_context(second)
             ways = [
-                (first, Onward(address, second.getsockname()[1], near, network, 2 * own_s)),
-                (second, Onward(host, port, _HERE, Network("none", inf, inf))),
+                (first, Onward(cable[2], second.getsockname()[1], near, network, 2 * own_s)),
+                (second, Onward(host, port, None, Network("none", inf, inf))),
             ]
         running = asyncio.gather(*[_serve(listening, onward) for listening, onward in ways])
         loop.add_reader(sys.stdin, lambda: os.read(sys.stdin.fileno(), 1) or running.cancel())
@@ -123,8 +121,7 @@ async def _open(onward: Onward) -> socket.socket:
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(onward.host, onward.port, type=socket.SOCK_STREAM)
     family, kind, protocol, _, address = found[0]
-    with _inside(onward.namespace):
-        end = socket.socket(family, kind, protocol)
+    end = await loop.run_in_executor(onward.thread, socket.socket, family, kind, protocol)
     end.setblocking(False)
     try:
         await loop.sock_connect(end, address)
@@ -134,24 +131,16 @@ async def _open(onward: Onward) -> socket.socket:
     return end
 
 
-@contextlib.contextmanager
-def _inside(namespace: str) -> Iterator[None]:
-    """Make sockets in a network namespace, where they stay. Not to be awaited in."""
-    if namespace == _HERE:
-        yield
-        return
-    with open(_HERE) as here, open(namespace) as there:
-        _enter(there.fileno())
-        try:
-            yield
-        finally:
-            _enter(here.fileno())
+def _within(namespace: str) -> ThreadPoolExecutor:
+    """A thread in a network namespace, where the sockets that it makes stay. It needs no right to come back."""
+    return ThreadPoolExecutor(1, initializer=_enter, initargs=(namespace,))
 
 
-def _enter(descriptor: int) -> None:
+def _enter(namespace: str) -> None:
     # `os.setns` comes with Python 3.12.
-    if ctypes.CDLL(None, use_errno=True).setns(descriptor, _NEW_NETWORK):
-        raise OSError(ctypes.get_errno(), "no entry into a network namespace")
+    with open(namespace) as file:
+        if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _NEW_NETWORK):
+            raise OSError(ctypes.get_errno(), "no entry into a network namespace")
 
 
 def main() -> None:
