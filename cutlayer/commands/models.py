@@ -58,6 +58,8 @@ def split(
     out: Path,
     data: str | None = None,
     input: str | None = None,
+    mean: str | None = None,
+    std: str | None = None,
     epochs: int | None = None,
     seed: int = 0,
     data_root: Path | None = None,
@@ -70,6 +72,8 @@ def split(
         out: The folder to write.
         data: A name from `cutlayer list datasets`. An ONNX file needs none; with one, its accuracy is measured.
         input: Shape of one image, for an ONNX file that leaves it open.
+        mean: What an ONNX file wants subtracted from images in [0, 1], such as 0.485,0.456,0.406.
+        std: What it wants them divided by then, such as 0.229,0.224,0.225, or 0.00392157 for one that takes 0 to 255.
         epochs: Passes over the training part; 4 when left out. An ONNX file is not trained.
         seed: Of weights, order and splits.
         data_root: Where data sets that are not embedded lie; CUTLAYER_DATA or ./data when left out.
@@ -78,10 +82,14 @@ def split(
         from cutlayer.commands.onnx_files import split_file
 
         _leave_out("--epochs", epochs)
-        split_file(Path(model), cut, out, None if input is None else _shape(input), data, data_root, seed)
+        split_file(
+            Path(model), cut, out, None if input is None else _shape(input), mean=mean, std=std, data=data,
+            data_root=data_root, seed=seed,
+        )  # fmt: skip
         return
-    if input is not None:
-        raise ConfigError("The images of --data say the shape; --input is for ONNX files that leave it open.")
+    for option, value in (("--input", input), ("--mean", mean), ("--std", std)):
+        if value is not None:
+            raise ConfigError(f"{option} is for ONNX files; a model that is trained here takes the images of --data.")
     if data is None:
         raise ConfigError("A model is trained before it is cut; name a data set with --data, such as photos.")
     from cutlayer.data.load import load

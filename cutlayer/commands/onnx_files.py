@@ -6,8 +6,9 @@ from math import prod
 from pathlib import Path
 
 from cutlayer.commands.cut_table import table
-from cutlayer.errors import SplitError
+from cutlayer.errors import ConfigError, SplitError
 from cutlayer.models.answers import answers
+from cutlayer.models.fresh import check_free
 from cutlayer.models.onnx_graph import checked, survey, write
 from cutlayer.spec import TensorSpec
 
@@ -31,10 +32,12 @@ def print_cuts(model: Path, shape: tuple[int, ...] | None) -> None:
 
 
 def split_file(
-    model: Path, cut: str, out: Path, shape: tuple[int, ...] | None, data: str | None, data_root: Path | None, seed: int
-) -> None:
+    model: Path, cut: str, out: Path, shape: tuple[int, ...] | None, *, mean: str | None, std: str | None,
+    data: str | None, data_root: Path | None, seed: int,
+) -> None:  # fmt: skip
     """Cut an ONNX file and write the split folder; with a data set, measure its accuracy too."""
-    found = survey(model, _spec(shape))
+    check_free(out)
+    found = survey(model, _spec(shape), mean=_numbers("--mean", mean or "0"), std=_numbers("--std", std or "1"))
     taken, given = found.file.input, prod(found.logits)
     if data is None:
         manifest = write(found, cut, out)
@@ -56,3 +59,10 @@ def split_file(
 
 def _spec(shape: tuple[int, ...] | None) -> TensorSpec | None:
     return None if shape is None else TensorSpec(shape, "float32", 0.0, 1.0)
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"{option} reads like 0.485,0.456,0.406, not {text!r}.") from None

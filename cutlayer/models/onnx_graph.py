@@ -6,7 +6,7 @@ exported anew. Each cut that is offered has been made and run: tail(head(x)) is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -19,6 +19,7 @@ from cutlayer.models.fresh import HEAD_ONNX, TAIL_ONNX, check_free, fresh
 from cutlayer.models.onnx_batch import BATCH, any_batch
 from cutlayer.models.onnx_file import OnnxFile, first_line, read, samples, the_package
 from cutlayer.models.onnx_halves import halves
+from cutlayer.models.onnx_normalize import normalizing
 from cutlayer.models.onnx_parity import difference, whole
 from cutlayer.models.onnx_seams import seams
 from cutlayer.spec import Manifest, TensorSpec, sha256
@@ -73,9 +74,20 @@ def onnx_cuts(path: Path, input: TensorSpec | None = None) -> list[OnnxCut]:
     return checked(survey(path, input)).cuts
 
 
-def survey(path: Path, input: TensorSpec | None = None) -> Survey:
-    """The cuts of an ONNX file and what they cost, none of them checked; see `onnx_cuts`."""
+def survey(
+    path: Path, input: TensorSpec | None = None, *, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,)
+) -> Survey:
+    """The cuts of an ONNX file and what they cost, none of them checked; see `onnx_cuts`.
+
+    Args:
+        path: Of the file.
+        input: One sample, for a file that leaves its shape open.
+        mean: Subtracted from images in [0, 1] before the model has them: one number, or one for each channel.
+        std: Divides them then.
+    """
     file = read(path, input)
+    if any(mean) or any(number != 1 for number in std):
+        file = normalizing(file, mean, std)
     found = seams(file.proto.graph, file.image, file.logits)
     try:
         values = onnx_costs.measure(file, found.path, samples(file.input, 1), free=False)

@@ -39,7 +39,7 @@ def test_an_onnx_file_is_listed_cut_served_and_asked(tmp_path):
     assert lines["r1"][1:3] == ["4x8x8", "1,024"]
     assert "no cut at c2, c3: others would have to be sent as well" in listed.stdout
 
-    words = ("split", path, "--cut", "r1", "--input", "1x8x8", "--data", "digits", "--out", out)
+    words = ("split", path, "--cut", "r1", "--input", "1x8x8", "--std", "0.5", "--data", "digits", "--out", out)
     split = cutlayer(*words)
     assert (split.returncode, split.stderr) == (0, "")
     assert "m.onnx cut at r1, smashed 4x8x8, test accuracy" in split.stdout
@@ -81,6 +81,7 @@ def test_torch_halves_that_are_not_there(tmp_path):
         (["split", "{model}", "--input", "1x8x8", "--cut", "c2", "--out", "{out}"], "r1 would have to be sent"),
         (["split", "{model}", "--input", "1x8x8", "--cut", "r1", "--epochs", "3", "--out", "{out}"], "--epochs"),
         (["split", "{model}", "--input", "1x9x9", "--cut", "r1", "--data", "digits", "--out", "{out}"], "1x8x8 images"),
+        (["split", "{model}", "--input", "1x8x8", "--mean", "0.5;1", "--cut", "r1", "--out", "{out}"], "--mean reads"),
         (["split", "he_lenet", "--cut", "ReLU2", "--out", "{out}"], "--data"),
         (["split", "he_lenet", "--cut", "ReLU2", "--data", "digits", "--input", "1x8x8", "--out", "{out}"], "--input"),
         (["quantize", "{out}", "--out", "{out}2"], "split.json"),

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from cutlayer.errors import SplitError
+from cutlayer.errors import ConfigError, SplitError
 from cutlayer.models import onnx_graph
 from cutlayer.models.onnx_graph import checked, onnx_cuts, split_onnx, survey
 from cutlayer.models.onnx_halves import halves
@@ -284,3 +284,40 @@ def test_an_open_shape_is_closed_in_the_halves(tmp_path):
     assert (manifest.input.shape, manifest.smashed.shape) == ((3, 12, 16), (4, 12, 16))
     assert (manifest.input.low, manifest.input.high) == (0.0, 1.0)
     assert_parity(path, tmp_path / "split", 2)
+
+
+@pytest.mark.parametrize(("mean", "std"), [((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)), ((0.0,), (1 / 255,)), ((0.5,), (1.0,))])
+def test_images_are_normalized_in_the_head(tmp_path, mean, std):
+    path = chain(tmp_path / "m.onnx")
+    found = checked(survey(path, mean=mean, std=std))
+    assert [cut.op for cut in found.cuts[:3]] == ["Sub", "Div", "Conv"]
+    x = images(3, 3, 8, 8)
+    wanted = run(path, (x - np.float32(mean).reshape(1, -1, 1, 1)) / np.float32(std).reshape(1, -1, 1, 1))
+    for cut in ("image", "r1"):
+        onnx_graph.write(found, cut, tmp_path / cut)
+        head = run(tmp_path / cut / "head.onnx", x)
+        np.testing.assert_allclose(run(tmp_path / cut / "tail.onnx", head), wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_channels_that_come_last_are_normalized_there(tmp_path):
+    nodes = [
+        ("Transpose", "image", "t", {"perm": [0, 3, 1, 2]}),
+        ("GlobalAveragePool", "t", "p"),
+        ("Flatten", "p", "logits"),
+    ]
+    path = write(tmp_path / "m.onnx", nodes, given=("image", ["N", 8, 8, 3]), wanted=("logits", ["N", 3]))
+    onnx_graph.write(survey(path, mean=(1.0, 2.0, 3.0)), "t", tmp_path / "split")
+    head = run(tmp_path / "split/head.onnx", np.zeros((1, 8, 8, 3), np.float32))
+    np.testing.assert_allclose(run(tmp_path / "split/tail.onnx", head), [[-1, -2, -3]], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"mean": (1.0, 2.0)}, "one for each channel of 3x8x8, not 2"),
+        ({"std": (1.0, 0.0, 1.0)}, "--std must be above 0"),
+    ],
+)
+def test_a_normalization_that_does_not_fit(tmp_path, options, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        survey(chain(tmp_path / "m.onnx"), **options)
