@@ -108,13 +108,19 @@ def load(path: Path) -> dict[str, Any]:
     return profile  # type: ignore[no-any-return]
 
 
-def doubts(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Why the two can hardly be compared: an invalid one, other settings, another machine. A sentence each."""
-    found = []
-    for which, profile in (("first", before), ("second", after)):
-        if profile["verdict"] != "VALID":
-            reasons = "; ".join(map(str, profile.get("reasons", ()))) or "no reason given"
-            found.append(f"The {which} profile says of itself that it is {profile['verdict']}: {reasons}.")
+def invalid(profile: Mapping[str, Any], which: str) -> str | None:
+    """Why the times of a profile mean nothing, in a sentence that calls it that; None where it is valid."""
+    if profile["verdict"] == "VALID":
+        return None
+    first, *others = [str(reason).rstrip(".") for reason in profile.get("reasons", ())] or ["no reason given"]
+    more = f", and {len(others)} more" if others else ""
+    return f"The {which} profile says of itself that it is {profile['verdict']}: {first}{more}."
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Another model, other settings, another machine, in a sentence each."""
+    names = before["model"], after["model"]
+    found = [f"They are of {names[0]} and of {names[1]}."] if names[0] != names[1] else []
     for part, keys in (("settings", None), ("machine", ("processor", "cores", "affinity", "onnxruntime"))):
         one, other = before.get(part, {}), after.get(part, {})
         for key in keys or sorted({*one, *other} - {"seed"}):
@@ -185,7 +191,9 @@ def table(metric: str, rows: list[tuple[Row, Figure, Figure]]) -> str:
     lines = [f"{metric:<28}{'network':<12}{'codec':<14}{'before':>14}{'after':>14}{'ratio':>9}"]
     for row, before, after in rows:
         place = f"{row.cut:<28}{row.network or '-':<12}{row.codec or '-':<14}"
-        lines.append(f"{place}{written(before):>14}{written(after):>14}{ratio(before, after):>8.2f}x")
+        lines.append(
+            f"{place}{written(before):>14}{written(after):>14}{ratio(before, after):>8.2f}x  {before.source}".rstrip()
+        )
     return "\n".join(lines)
 
 

@@ -175,6 +175,12 @@ def test_exit_code_2_and_one_sentence_where_nothing_can_be_said(tmp_path, before
     assert done.stderr.count("cutlayer:") == 1
 
 
+def test_bytes_of_an_invalid_profile_are_what_they_are(tmp_path):
+    done = run(tmp_path, INVALID, profile(), "--fail-if", "bytes > 0%")
+    assert done.returncode == 0, done.stderr
+    assert "it was throttled" in done.stderr
+
+
 def test_a_profile_that_is_not_there(tmp_path):
     with pytest.raises(ConfigError, match="is not there"):
         compare.load(tmp_path / "absent")
@@ -182,8 +188,13 @@ def test_a_profile_that_is_not_there(tmp_path):
 
 def test_other_settings_and_machines_are_said(tmp_path):
     after = profile()
-    after["settings"]["threads"], after["machine"]["processor"] = 2, "another"
+    after["settings"]["threads"], after["machine"]["processor"], after["model"] = 2, "another", "large"
     done = run(tmp_path, INVALID, after)
     assert done.returncode == 0
-    for said in ("it was throttled", "settings.threads: 1 and 2", "machine.processor: one and another"):
+    for said in (
+        "it was throttled",
+        "of tiny and of large",
+        "settings.threads: 1 and 2",
+        "machine.processor: one and another",
+    ):
         assert said in done.stderr

@@ -28,15 +28,19 @@ def compare(
 
     conditions = [comparing.parse(text) for text in fail_if]
     profiles = comparing.load(before), comparing.load(after)
-    doubts = comparing.doubts(*profiles)
-    if conditions and (invalid := [doubt for doubt in doubts if "says of itself" in doubt]):
-        raise ConfigError(f"{invalid[0]} Profile again, or compare without --fail-if.")
-    for doubt in doubts:
-        say(f"note: {doubt}")
+    for difference in comparing.differences(*profiles):
+        say(f"note: {difference}")
     first, second = map(comparing.figures, profiles)
+    metrics = dict.fromkeys([condition.metric for condition in conditions] or ["p50"])
+    tables = {metric: comparing.compare(first, second, metric) for metric in metrics}
+    timed = any(rows[0][1].unit == "ns" for rows in tables.values())
+    for profile, which in zip(profiles, ("first", "second"), strict=True):
+        if reason := comparing.invalid(profile, which):
+            if conditions and timed:
+                raise ConfigError(f"{reason} Profile again, or compare without --fail-if.")
+            say(f"note: {reason}")
     failed = False
-    for metric in dict.fromkeys([condition.metric for condition in conditions] or ["p50"]):
-        rows = comparing.compare(first, second, metric)
+    for metric, rows in tables.items():
         print(comparing.table(metric, rows))
         n_apart = len({row for side in (first, second) for row in side if row.metric == metric}) - len(rows)
         if n_apart:
