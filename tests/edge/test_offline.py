@@ -256,6 +256,14 @@ def test_a_run_without_a_server_says_what_became_of_its_requests(folder, tmp_pat
     assert str(summary).startswith(f"while the server was gone: {said}")
 
 
+def test_a_queue_without_room_is_refused_before_anything_else(folder):
+    words = ["edge", folder, "--on-offline", "queue", "--queue-mib", "0"]
+    done = subprocess.run(
+        [sys.executable, "-m", "cutlayer.cli", *map(str, words)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (2, "cutlayer: --queue-mib is at least 1, not 0.\n")
+
+
 DEVICE = """
 import itertools, logging, sys
 from pathlib import Path
