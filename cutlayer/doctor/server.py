@@ -142,7 +142,7 @@ def _bandwidth(speed: Speed) -> Finding:
         )
     if speed.up_bps is None:
         return ok("bandwidth", f"{speed.sent_bytes:,} bytes up took no longer than a small message")
-    mbps = f"{speed.up_bps / 1e6:,.2f}"
+    mbps = f"{float(f'{speed.up_bps / 1e6:.3g}'):,g}"
     return ok("bandwidth", f"{mbps} Mbit/s up, by {speed.sent_bytes:,} bytes; the way back carries logits alone")
 
 
