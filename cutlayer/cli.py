@@ -6,13 +6,13 @@ import sys
 import tyro
 from tyro.conf import OmitArgPrefixes
 
-from cutlayer.commands import checks, experiments, models, quantize, sides
+from cutlayer.commands import checks, experiments, models, profile, quantize, sides
 from cutlayer.errors import CutlayerError
 
 app = tyro.extras.SubcommandApp()
 app.command(name="list")(models.list_names)
 for command in (
-    models.cuts, models.split, quantize.quantize, checks.compare, checks.doctor,
+    models.cuts, models.split, quantize.quantize, profile.profile, checks.compare, checks.doctor,
     sides.cloud, sides.edge, sides.certs, experiments.run, experiments.report,
 ):  # fmt: skip
     app.command(command)

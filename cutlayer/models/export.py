@@ -48,7 +48,8 @@ def export_named(model: fx.GraphModule, tensors: Mapping[str, fx.Node], sample_s
     Raises:
         SplitError: The model cannot be exported, or the file computes something else.
     """
-    graph, copies = fx.Graph(), {}
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
     for node in model.graph.nodes:
         if node.op != "output":
             copies[node] = graph.node_copy(node, copies.__getitem__)
