@@ -8,11 +8,13 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from cloud.tail import OnnxTail
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.models import onnx_graph
 from cutlayer.models.onnx_graph import checked, onnx_cuts, split_onnx, survey
 from cutlayer.models.onnx_halves import halves
 from cutlayer.spec import Manifest, TensorSpec
+from edge.onnx_head import OnnxHead
 from tests.models.onnx_models import chain, weights, write
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
@@ -97,6 +99,11 @@ def test_a_model_for_one_sample_at_a_time_stays_one(tmp_path):
     split_onnx(path, "r", tmp_path / "split")
     assert onnxruntime.InferenceSession(tmp_path / "split/tail.onnx").get_inputs()[0].shape == [1, 3, 8, 8]
     assert_parity(path, tmp_path / "split", 1)
+    # Both sides take several all the same, as when a server computes requests of several clients together.
+    head, tail = OnnxHead(tmp_path / "split/head.onnx"), OnnxTail(tmp_path / "split/tail.onnx", threads=1)
+    x = images(3, 3, 8, 8)
+    one_by_one = np.concatenate([run(path, x[i : i + 1]).reshape(1, -1) for i in range(3)])
+    np.testing.assert_allclose(tail(head(x)), one_by_one, rtol=1e-4)
 
 
 @pytest.mark.parametrize("exact", [{}, {"allowzero": 0}])
