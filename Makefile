@@ -78,7 +78,7 @@ bench-overhead: $(READY) ## What the testbed adds to a request, over head, tail 
 
 .PHONY: bench-profile
 bench-profile: $(READY) ## What the edge pipeline adds to two ONNX sessions and a bare socket; import time and memory; the time of a profile
-	$(BIN)/python benchmarks/profile.py
+	$(BIN)/python benchmarks/edge_profile.py
 
 .PHONY: bench-defenses
 bench-defenses: $(READY) ## Every defense at three strengths, two seeds, two data sets, under adaptive attack; 40 minutes

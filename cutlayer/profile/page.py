@@ -10,8 +10,7 @@ from typing import Any
 from cutlayer.profile.charts import bandwidth_curve, pareto_plot
 from cutlayer.profile.table import rate
 from cutlayer.report.charts import stage_bar
-from cutlayer.report.html import POLICY
-from cutlayer.report.markup import Html, el
+from cutlayer.report.markup import POLICY, Html, el
 from cutlayer.report.wording import DASH, duration, size
 from cutlayer.trace import STAGES
 

@@ -169,6 +169,26 @@ def test_what_cannot_be_profiled_is_one_sentence(words, said, model, tmp_path, m
     assert said in last
 
 
+def test_a_device_with_nothing_but_onnx_runtime_profiles_a_split_folder(tmp_path):
+    write_split(tmp_path / "split")
+    code = (
+        "import sys\n"
+        "absent = {'torch', 'torchvision', 'onnx', 'PIL', 'matplotlib', 'skimage', 'sklearn', 'zstandard'}\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in absent:\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from cutlayer.cli import main; main()\n"
+    )
+    words = ["profile", tmp_path / "split", *QUICK, "--network", "loopback", "--out", tmp_path / "out"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "relu" in done.stdout
+
+
 def test_the_device_needs_no_torch(tmp_path):
     write_split(tmp_path / "split")
     np.save(tmp_path / "images.npy", images(2))
