@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from cutlayer.profile.table import rate
@@ -15,6 +16,8 @@ WIDTH, HEIGHT = 760.0, 400.0
 LEFT, RIGHT, TOP, BOTTOM = 70.0, 740.0, 24.0, 340.0
 FROM_BPS, TO_BPS = 1e4, 1e10
 STEPS = 240
+MARGIN = 80.0
+"""Labels whose middle is nearer to an edge start or end there."""
 
 Scale = Callable[[float], float]
 
@@ -42,50 +45,77 @@ def bandwidth_curve(data: Mapping[str, Any]) -> Html:
             continue
         if low_bps > FROM_BPS:
             parts.append(line(x(low_bps), TOP, x(low_bps), BOTTOM, "reference"))
-        middle = math.sqrt(low_bps * high_bps)
+        middle = x(math.sqrt(low_bps * high_bps))
+        anchor = "end" if middle > RIGHT - MARGIN else "start" if middle < LEFT + MARGIN else "middle"
+        at = {"end": RIGHT, "start": LEFT + 6, "middle": middle}[anchor]
         level = TOP + 14 + 15 * (place % 4)
         parts.append(
-            el("text", reign["choice"], x=f"{x(middle):.1f}", y=f"{level:.1f}", text_anchor="middle", class_="name")
-        )
+            el("text", reign["choice"], x=f"{at:.1f}", y=f"{level:.1f}", text_anchor=anchor, class_="name")
+        )  # fmt: skip
     spoken = "; ".join(f"{r['choice']} from {rate(r['from_bps'])}" for r in data["bandwidth"]["best"])
     return _svg(parts, f"Latency against bandwidth. The fastest: {spoken}.")
 
 
-def pareto_plot(data: Mapping[str, Any], network: str) -> Html:
-    """Latency against bytes sent on one network; those that nothing beats are filled and named."""
+def pareto_plots(data: Mapping[str, Any], network: str) -> list[Html]:
+    """Latency against bytes sent on one network, and against leakage and accuracy where they are known.
+
+    What nothing beats in all of them at once is filled and named.
+    """
     front = next(told["pareto"] for told in data["recommendations"] if told["network"] == network)
     kept = {(one["cut"], one["codec"]) for one in front}
     points = [
-        (cut["cut"], codec, told["message_bytes"], cut["networks"][network][codec]["end_to_end_ns"]["p50"], told)
+        (cut["cut"], codec, cut["networks"][network][codec]["end_to_end_ns"]["p50"], told)
         for cut in data["cuts"]
         for codec, told in cut["codecs"].items()
     ]
-    bytes_span, ns_span = _span([p[2] for p in points]), _span([p[3] for p in points])
-    x, y = _log(*ns_span, LEFT, RIGHT), _log(*bytes_span, BOTTOM, TOP)
-    parts = [_axes(x, y, ns_span, bytes_span, f"End-to-end latency over {network}, p50", duration, _size)]
-    for cut, codec, n_bytes, ns, told in sorted(points, key=lambda p: (p[0], p[1]) in kept):
-        best = (cut, codec) in kept
+    plots = [_plot(points, kept, network, "Bytes sent", lambda told: float(told["message_bytes"]), None)]
+    for name, title in (("leakage", "Leakage gain"), ("accuracy", "Accuracy")):
+        if all(name in told for *_, told in points):
+            known = [told[name]["value"] for *_, told in points]
+            span = min([0.0, *known]) - 0.02, max([*known, 0.1]) + 0.05
+            plots.append(_plot(points, kept, network, title, partial(_known, name), span))
+    return plots
+
+
+def _plot(
+    points: Sequence[tuple[str, str, float, Mapping[str, Any]]],
+    kept: Container[tuple[str, str]],
+    network: str,
+    title: str,
+    value: Callable[[Mapping[str, Any]], float],
+    span: tuple[float, float] | None,
+) -> Html:
+    """One dot for each choice; `span` of a linear axis up, a logarithmic one where it is None."""
+    ns_span, values = _span([ns for *_, ns, _ in points]), [value(told) for *_, told in points]
+    x, up = _log(*ns_span, LEFT, RIGHT), span or _span(values)
+    y = _log(*up, BOTTOM, TOP) if span is None else _linear(*up, BOTTOM, TOP)
+    words_y, ticks = (_size, None) if span is None else (_share, [i / 10 for i in range(11)])
+    parts = [
+        _axes(x, y, ns_span, up, f"{title} against end-to-end latency over {network}, p50", duration, words_y, ticks)
+    ]
+    for cut, codec, ns, told in sorted(points, key=lambda point: point[:2] in kept):
+        best, at = (cut, codec) in kept, y(value(told))
         known = [f"{name} {told[name]['value']:.3f}" for name in ("leakage", "accuracy") if name in told]
-        words = ", ".join([f"{cut} with {codec}: {duration(ns)}, {size(n_bytes)}", *known])
-        dot = el("circle", el("title", words), cx=f"{x(ns):.1f}", cy=f"{y(n_bytes):.1f}", r=6 if best else 4)
+        words = ", ".join([f"{cut} with {codec}: {duration(ns)}, {size(told['message_bytes'])}", *known])
+        dot = el("circle", el("title", words), cx=f"{x(ns):.1f}", cy=f"{at:.1f}", r=6 if best else 4)
         label = None
         if best:
             right = x(ns) > (LEFT + RIGHT) / 2
             label = el(
-                "text", f"{cut} {codec}", x=f"{x(ns) + (-9 if right else 9):.1f}", y=f"{y(n_bytes) - 8:.1f}",
+                "text", f"{cut} {codec}", x=f"{x(ns) + (-9 if right else 9):.1f}", y=f"{at - 8:.1f}",
                 text_anchor="end" if right else "start", class_="name",
             )  # fmt: skip
         parts.append(el("g", dot, label, class_="point c1" if best else "point faint"))
-    spoken = "; ".join(f"{one['cut']} with {one['codec']}" for one in front)
-    return _svg(parts, f"Latency against bytes over {network}. Beaten by none: {spoken}.")
+    return _svg(parts, f"{title} against latency over {network}.")
 
 
 def _axes(
     x: Scale, y: Scale, across: tuple[float, float], up: tuple[float, float], title: str,
     words_x: Callable[[float], str], words_y: Callable[[float], str] = duration,
+    ticks: Sequence[float] | None = None,
 ) -> Html:  # fmt: skip
     parts = []
-    for tick in _decades(*up):
+    for tick in _decades(*up) if ticks is None else [tick for tick in ticks if up[0] <= tick <= up[1]]:
         parts.append(line(LEFT, y(tick), RIGHT, y(tick), "grid"))
         parts.append(el("text", words_y(tick), x=LEFT - 8, y=f"{y(tick) + 4:.1f}", text_anchor="end"))
     for tick in _decades(*across):
@@ -97,13 +127,17 @@ def _axes(
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Powers of ten inside a span, with 2 and 5 between them where there would be fewer than three."""
+    """Powers of ten inside a span, and as many steps between them as make three ticks."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    for steps in ((1,), (1, 2, 5)):
+    for steps in ((1,), (1, 2, 5), range(1, 10), [i / 10 for i in range(10, 100)]):
         found = [s * 10.0**e for e in range(first, last + 1) for s in steps if low <= s * 10.0**e <= high]
         if len(found) > 2:
             break
     return found
+
+
+def _share(value: float) -> str:
+    return f"{value:.1f}"
 
 
 def _size(count: float) -> str:
@@ -117,6 +151,15 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
 def _log(low: float, high: float, start: float, end: float) -> Scale:
     """Logarithms of [low, high] onto [start, end]."""
     return lambda value: start + math.log(value / low) / math.log(high / low) * (end - start)
+
+
+def _known(name: str, told: Mapping[str, Any]) -> float:
+    return float(told[name]["value"])
+
+
+def _linear(low: float, high: float, start: float, end: float) -> Scale:
+    """[low, high] onto [start, end]."""
+    return lambda value: start + (value - low) / (high - low) * (end - start)
 
 
 def _path(points: Sequence[tuple[float, float]], x: Scale, y: Scale, class_: str) -> Html:

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from cutlayer.profile.charts import bandwidth_curve, pareto_plot
+from cutlayer.profile.charts import bandwidth_curve, pareto_plots
 from cutlayer.profile.table import rate
 from cutlayer.report.charts import stage_bar
 from cutlayer.report.markup import POLICY, Html, el
@@ -65,10 +65,10 @@ def _opening(data: Mapping[str, Any]) -> Html:
 
 
 def _best(told: Mapping[str, Any]) -> list[object]:
-    best = told["best"]
+    best, alone = told["best"], told["device_alone_ns"]
     if best is None:
-        return [el("b", told["network"]), f": {told['why_none']}"]
-    alone = told["device_alone_ns"]
+        kept = "" if alone is None else f" The device alone keeps it, and takes {duration(alone)}."
+        return [el("b", told["network"]), f": {told['why_none']}{kept}"]
     words = f": {best['cut']} with {best['codec']}, {duration(best['latency_ns'])} ({best['source']})"
     if alone is not None:
         faster = "the device alone is faster" if alone < best["latency_ns"] else "the device alone is slower"
@@ -118,7 +118,7 @@ def _network(data: Mapping[str, Any], name: str) -> Html:
         el("p", "Each cut with its fastest codec; the median of each stage."),
         el("div", bars, class_="bars"),
         el("ul", legend, class_="legend"),
-        pareto_plot(data, name),
+        pareto_plots(data, name),
     )
 
 
@@ -155,8 +155,8 @@ def _how(data: Mapping[str, Any]) -> Html:
         off = f"off by {model['median_error']:.1%} in the middle and {model['greatest_error']:.1%} at most, at "
         off += f"{len(model['points'])} points that were measured"
     facts = {"Cost model": off} | {**data["settings"], **data["machine"]}
-    items = [[el("dt", str(name).replace("_", " ")), el("dd", str(value))] for name, value in facts.items()]
-    return el("section", el("h2", "How it was measured"), el("dl", items))
+    items = [el("div", el("dt", str(name).replace("_", " ")), el("dd", str(value))) for name, value in facts.items()]
+    return el("section", el("h2", "How it was measured"), el("dl", items, class_="columns"))
 
 
 def _value(known: Mapping[str, Any] | None) -> str:

@@ -104,7 +104,9 @@ def _advice(data: Mapping[str, Any]) -> str:
     for told in data["recommendations"]:
         best = told["best"]
         if best is None:
-            lines.append(f"  {told['network']}: {told['why_none']}")
+            kept = told["device_alone_ns"]
+            alone = "" if kept is None else f" The device alone keeps it, and takes {ms(kept)} ms."
+            lines.append(f"  {told['network']}: {told['why_none']}{alone}")
             continue
         line = (
             f"  {told['network']}: {best['cut']} with {best['codec']}, {ms(best['latency_ns'])} ms ({best['source']})"
