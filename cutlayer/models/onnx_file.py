@@ -35,7 +35,6 @@ class OnnxFile:
         image: Name of its input.
         logits: Name of its output.
         input: One sample of the input; the bounds are those of images here.
-        fixed_batch: It takes one sample at a time only.
     """
 
     path: Path
@@ -43,7 +42,6 @@ class OnnxFile:
     image: str
     logits: str
     input: TensorSpec
-    fixed_batch: bool
 
 
 def read(path: Path, input: TensorSpec | None = None) -> OnnxFile:
@@ -65,6 +63,9 @@ def read(path: Path, input: TensorSpec | None = None) -> OnnxFile:
     try:
         proto = onnx.load(path)
         n_bytes = proto.ByteSize()
+        # What is no text would be noticed much later; a copy looks at all of it.
+        onnx.GraphProto(name=proto.graph.name, node=proto.graph.node)
+        onnx.ModelProto(producer_name=proto.producer_name, producer_version=proto.producer_version)
     # Whatever protobuf, onnx and the files of external data raise.
     except Exception as error:
         raise SplitError(f"{path} cannot be read as an ONNX model: {first_line(error)}") from None
@@ -74,26 +75,27 @@ def read(path: Path, input: TensorSpec | None = None) -> OnnxFile:
         raise SplitError(f"{path} is larger than the 2 GiB of one ONNX file; cut it with other tools.")
     try:
         session = open_proto(proto)
+        inputs, outputs = (
+            [(v.name, v.type, v.shape) for v in get()] for get in (session.get_inputs, session.get_outputs)
+        )
     except Exception as error:  # the errors of ONNX Runtime have no common base but this
         raise SplitError(
             f"ONNX Runtime cannot open {path} ({_opsets(proto)}): {first_line(error).rstrip('.')}; export it again for "
             "an opset and operators that it knows."
         ) from None
-    inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
-        names = [", ".join(value.name for value in values) for values in (inputs, outputs)]
+        names = [", ".join(name for name, _, _ in values) for values in (inputs, outputs)]
         raise SplitError(
             f"{path} takes {names[0]} and gives {names[1]}; only a model with one input and one output can be cut."
         )
-    image, logits = inputs[0], outputs[0]
-    if image.type != "tensor(float)":
-        raise SplitError(f"{path} takes {image.name} as {image.type}; images are float32 here, export it so.")
-    spec, batch = _sample(path, image.shape, input)
-    return OnnxFile(path, proto, image.name, logits.name, spec, batch)
+    ((image, kind, shape),) = inputs
+    if kind != "tensor(float)":
+        raise SplitError(f"{path} takes {image} as {kind}; images are float32 here, export it so.")
+    return OnnxFile(path, proto, image, outputs[0][0], _sample(path, shape, input))
 
 
-def _sample(path: Path, axes: Sequence[int | str | None], asked: TensorSpec | None) -> tuple[TensorSpec, bool]:
-    """One sample of an input of these axes, and whether only one fits into a batch."""
+def _sample(path: Path, axes: Sequence[int | str | None], asked: TensorSpec | None) -> TensorSpec:
+    """One sample of an input of these axes."""
     shown = "x".join("?" if axis is None else str(axis) for axis in axes)
     if axes and len(axes) < 2:
         raise SplitError(f"{path} takes an input of shape {shown}; the first axis must be the batch, others follow.")
@@ -110,7 +112,7 @@ def _sample(path: Path, axes: Sequence[int | str | None], asked: TensorSpec | No
         sizes = list(asked.shape)
     if not sizes or not all(isinstance(size, int) for size in sizes):
         raise SplitError(f"{path} leaves the shape of its input open ({shown}); say it with --input 3x224x224.")
-    return TensorSpec(tuple(int(size or 0) for size in sizes), "float32", 0.0, 1.0), bool(axes) and axes[0] == 1
+    return TensorSpec(tuple(int(size or 0) for size in sizes), "float32", 0.0, 1.0)
 
 
 def _opsets(proto: onnx.ModelProto) -> str:
@@ -132,7 +134,9 @@ def open_proto(proto: onnx.ModelProto, *, plain: bool = False) -> onnxruntime.In
     options.log_severity_level = 4
     if plain:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        proto.SerializeToString(), options, providers=["CPUExecutionProvider"], enable_fallback=0
+    )
 
 
 def run(

@@ -60,7 +60,9 @@ def distance(given: NDArray[np.float32], expected: NDArray[np.float32]) -> float
     """The largest difference, as a part of the largest value expected; infinite where it is not a number."""
     if given.shape != expected.shape:
         return inf
-    largest_difference = float(np.abs(given - expected).max(initial=0.0))
+    # Infinity less infinity is not a number, and taken care of.
+    with np.errstate(invalid="ignore"):
+        largest_difference = float(np.abs(given - expected).max(initial=0.0))
     largest = float(np.abs(expected).max(initial=0.0))
     if isnan(largest_difference) or (largest_difference and not largest):
         return inf

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from cutlayer.errors import ConfigError, SplitError
-from cutlayer.models.onnx_graph import split_onnx, survey
+from cutlayer.models.onnx_graph import checked, split_onnx, survey
 from cutlayer.spec import TensorSpec
 from tests.models.onnx_models import chain, write
 
@@ -25,6 +25,23 @@ def test_a_damaged_file(tmp_path, damage, capfd):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(SplitError, match=r"m\.onnx cannot be read as an ONNX model: .+"):
         survey(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_with_any_spoiled_bytes_is_cut_or_refused_in_a_sentence(tmp_path, capfd):
+    whole = chain(tmp_path / "m.onnx").read_bytes()
+    spoiled, rng, refused = tmp_path / "spoiled.onnx", np.random.default_rng(0), []
+    for _ in range(200):
+        data = bytearray(whole)
+        for place in rng.integers(0, len(data), 3):
+            data[place] = rng.integers(256)
+        spoiled.write_bytes(data)
+        try:
+            checked(survey(spoiled))
+        except SplitError as error:
+            refused.append(str(error))
+    assert 0 < len(refused) < 200
+    assert all(len(sentence.splitlines()) == 1 for sentence in refused)
     assert capfd.readouterr() == ("", "")
 
 
