@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cutlayer.profile.cost_model import Line, envelope
+from cutlayer.profile.cost_model import ON_MACHINES, Line, envelope
 from cutlayer.profile.recommend import LOCAL, Choice, Limits, best, pareto, why_none
 from cutlayer.profile.run import Key, Profile
 
@@ -61,13 +61,14 @@ def recommendation(network: str, profile: Profile, limits: Limits, quality: Qual
 def bandwidth(profile: Profile) -> dict[str, Any]:
     """Which cut and codec is the fastest at which rate up; the round trip is the same for all of them."""
     lines = []
-    for one in profile.observed:
-        for codec, timed in one.requests.items():
-            fixed = float(np.median(timed["end_to_end_ns"]))
-            n_bytes = float(np.median(timed["message_bytes"]))
-            lines.append(Line(f"{one.candidate.cut} {codec}", fixed, n_bytes))
+    for (cut, codec), stages in profile.predicted[profile.networks[0].name].items():
+        n_bytes = float(np.median(_requests(profile, cut)[codec]["message_bytes"]))
+        # A real network's time for each byte is its rate, in place of which another one is put here.
+        carried = profile.transport.fixed_ns if profile.real else profile.transport.ns(n_bytes)
+        lines.append(Line(f"{cut} {codec}", sum(stages[stage] for stage in ON_MACHINES) + carried, n_bytes))
     reigns = envelope(lines)
     return {
+        "round_trip_included": profile.real,
         "lines": [line._asdict() for line in lines],
         "best": [
             {"choice": r.name, "from_bps": r.from_bps, "to_bps": None if r.to_bps == inf else r.to_bps} for r in reigns

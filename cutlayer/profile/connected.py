@@ -70,11 +70,18 @@ def profile_connected(
         WireError: Nobody answers there.
     """
     found = hosted(candidates, address, settings)
-    observed, order = observe_all(candidates, images, settings, say)
-    say("the whole model on this device")
-    local = locally(candidates[-1], images, settings)
     say(f"{found.cut} at {address}")
-    real = observe(found, images, settings, connect=address).requests
+    reached = observe(found, images, settings, connect=address)
+    if len(candidates) == 1:
+        # Nothing is to be computed from it, so that a device without a tail can be profiled.
+        observed, order = {found.cut: reached}, [found.cut]
+    else:
+        observed, order = observe_all(candidates, images, settings, say)
+    local = None
+    if (candidates[-1].folder / "tail.onnx").exists():
+        say("the whole model on this device")
+        local = locally(candidates[-1], images, settings)
+    real = reached.requests
     there = {codec: typical(timed) for codec, timed in real.items()}
     here = {(cut, codec): typical(timed) for cut, one in observed.items() for codec, timed in one.requests.items()}
     transport = _line([there[codec] for codec in settings.codecs])
@@ -86,7 +93,7 @@ def profile_connected(
     measured = {(found.cut, codec): timed for codec, timed in real.items()}
     return Profile(
         list(observed.values()), order, local, [network], transport, {address: measured}, {address: predicted},
-        _leave_one_out(found.cut, address, settings.codecs, there, server),
+        _leave_one_out(found.cut, address, settings.codecs, there, server), real=True,
     )  # fmt: skip
 
 

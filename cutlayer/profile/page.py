@@ -82,11 +82,12 @@ def _bandwidth(data: Mapping[str, Any]) -> Html:
            el("td", DASH if r["to_bps"] is None else rate(r["to_bps"])))
         for r in data["bandwidth"]["best"]
     ]  # fmt: skip
+    words = "Computed: stages as measured, and each byte at the given rate. The round trip of "
+    words += "the network to the server is in it" if data["bandwidth"]["round_trip_included"] else "a network is on top"
     return el(
         "section",
         el("h2", "The best cut against bandwidth"),
-        el("p", "Computed: stages as measured on this machine, and each byte at the given rate. The round trip of a "
-                "network comes on top and is the same for all cuts; the device alone does not pay it."),
+        el("p", f"{words}; it is the same for all cuts, and the device alone does not pay it."),
         bandwidth_curve(data),
         el("div", el("table", el("thead", el("tr", map(_th, ("Best", "from", "up to")))), el("tbody", rows)),
            class_="wide"),

@@ -48,6 +48,7 @@ class Profile:
         measured: Whole requests, by network, cut and codec.
         predicted: Stages and ``end_to_end`` in ns by the cost model, likewise, for everything that was asked for.
         checks: Points that the fit of the cost model has not seen.
+        real: The transport was fitted to a real network, whose round trip and rate it holds.
     """
 
     observed: Sequence[Observed]
@@ -58,6 +59,7 @@ class Profile:
     measured: Mapping[str, Mapping[Key, Columns]]
     predicted: Mapping[str, Mapping[Key, Mapping[str, float]]]
     checks: Sequence[Check]
+    real: bool = False
 
     @property
     def model_errors(self) -> list[float]:

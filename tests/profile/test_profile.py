@@ -120,6 +120,11 @@ def test_a_real_server_is_measured_and_the_other_cuts_computed(profiled, model, 
         done = cutlayer(
             "profile", model, *QUICK, "--cuts", "r1,flat", "--connect", address, "--out", tmp_path / "again"
         )
+        bare = tmp_path / "bare"
+        bare.mkdir()
+        for name in ("split.json", "head.onnx"):
+            (bare / name).write_bytes((folder / name).read_bytes())
+        alone = cutlayer("profile", bare, *QUICK, "--connect", address, "--out", tmp_path / "alone")
         other = write_split(tmp_path / "other")
         refused = cutlayer("profile", tmp_path / "other", *QUICK, "--connect", address, "--out", tmp_path / "x")
     assert done.returncode == 0, done.stderr
@@ -127,6 +132,8 @@ def test_a_real_server_is_measured_and_the_other_cuts_computed(profiled, model, 
     sources = {cut["cut"]: cut["networks"][address]["raw"]["source"] for cut in data["cuts"]}
     assert sources == {"r1": "model", "flat": "measured"}
     assert data["settings"]["server"] == address
+    assert alone.returncode == 0, alone.stderr
+    assert json.loads((tmp_path / "alone" / "profile.json").read_text())["local_ns"] is None
     assert refused.returncode == 2
     assert "holds none of the 1 cuts" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1, other
