@@ -69,7 +69,7 @@ def record(
             "transport": settings.transport,
             "seed": settings.seed,
             "server": server or "a process on this machine",
-            "network_emulation": APPLICATION_LEVEL,
+            "network_emulation": None if profile.real else APPLICATION_LEVEL,
         },
         "machine": machine(),
         "local_ns": None if profile.local is None else stats(profile.local["ns"]),

@@ -59,7 +59,28 @@ def _cuts(data: Mapping[str, Any]) -> str:
         )  # fmt: skip
     times = "times in ms; cold = opening the head and its first inference; J = per inference"
     source = next((c["energy"]["source"] for c in data["cuts"] if c["energy"]["source"]), None)
-    return f"{_grid(rows)}\n{times}" + (f", by {source}" if source else ": no meter that can be read here")
+    energy = f", by {source}" if source else ": no meter that can be read here"
+    return "\n".join([_grid(rows), times + energy, *_held_back(data)])
+
+
+def _held_back(data: Mapping[str, Any]) -> list[str]:
+    """What slowed the device down, on purpose and otherwise, as far as the system tells."""
+    lines = []
+    quotas = [cut["quota"] for cut in data["cuts"] if cut["quota"]]
+    if quotas:
+        stopped, periods = (sum(quota[name] for quota in quotas) for name in ("throttled_periods", "periods"))
+        lines.append(
+            f"CPU quota of {quotas[0]['cpus']:g} cores ({quotas[0]['source']}): "
+            f"the heads were stopped in {stopped:,} of {periods:,} periods"
+        )
+    hottest = max((cut["temperature_c"] for cut in data["cuts"] if cut["temperature_c"]), key=_value, default=None)
+    if hottest:
+        lines.append(f"hottest: {hottest['value']:.0f} degrees C ({hottest['source']})")
+    return lines
+
+
+def _value(reading: Mapping[str, Any]) -> float:
+    return float(reading["value"])
 
 
 def _quality_heads(data: Mapping[str, Any]) -> list[str]:
@@ -137,7 +158,8 @@ def _verdict(data: Mapping[str, Any]) -> str:
     if model["points"]:
         lines.append(
             f"Cost model: off by {model['median_error']:.1%} in the middle and {model['greatest_error']:.1%} at most, "
-            f"at {len(model['points'])} points measured through the {data['settings']['network_emulation']}."
+            f"at {len(model['points'])} points measured "
+            f"{'through the ' + emulated if (emulated := data['settings']['network_emulation']) else 'for real'}."
         )
     elif any("model" in (t["source"] for t in n.values()) for c in data["cuts"] for n in c["networks"].values()):
         lines.append("Cost model: not checked, for every point would have taken too long to measure.")
