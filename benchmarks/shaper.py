@@ -27,6 +27,9 @@ NETWORKS = "lan,wifi,lte,3g,nbiot,satellite,20mbit/40ms"
 LOOPBACK_BPS = 1e9
 """How much is sent where nothing limits it."""
 
+LEAST_BYTES = 50_000
+"""On a slow network: packets enough that one more or less is no error of some percent."""
+
 
 def serve(n_up: int, n_down: int) -> None:
     """Send back single bytes until one says enough; then take so many and give so many."""
@@ -67,9 +70,11 @@ def _take(end: socket.socket, n_bytes: int) -> None:
 def measure(network: Network, seconds: float, tc: bool) -> tuple[str, int, float, float, float]:
     """Who shaped, pings, and the median round trip in seconds, the rates up and down in bit/s."""
     n_up, n_down = (
-        int((LOOPBACK_BPS if bps == inf else bps) * seconds / 8) for bps in (network.up_bps, network.down_bps)
+        max(LEAST_BYTES, int((LOOPBACK_BPS if bps == inf else bps) * seconds / 8))
+        for bps in (network.up_bps, network.down_bps)
     )
-    n_pings = max(5, min(100, int(3 / (network.rtt_s + 1e-3))))
+    # A median of few says nothing where each of them is drawn anew.
+    n_pings = max(5, min(100, int((20 if network.jitter_s else 3) / (network.rtt_s + 1e-3))))
     with contextlib.ExitStack() as stack:
         words = [sys.executable, __file__, "serve", str(n_up), str(n_down)]
         serving = stack.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))

@@ -23,7 +23,8 @@ from cutlayer.network.profiles import Network
 
 _LIMIT_S = 20
 _FRAME_BYTES = 1514
-_BURST_S = 2e-3
+_BURST_S, _LEAST_BURST_BYTES = 2e-3, 1600
+"""What tbf lets through at once: more, and a slow network is none for its first bytes; less, and a frame never fits."""
 
 
 class Host(NamedTuple):
@@ -100,7 +101,7 @@ def _shape(host: Host, network: Network, rate_bps: float) -> str:
         return "netem"
     if rate_bps == inf:
         return ""
-    burst = int(max(2 * _FRAME_BYTES, wire_bps * _BURST_S / 8))
+    burst = int(max(_LEAST_BURST_BYTES, wire_bps * _BURST_S / 8))
     # Queued at most half a second, or what a sender has under way at first.
     limit = burst + max(1 << 16, int(wire_bps / 16))
     _run(host.within, f"{add} tbf rate {wire_bps:.0f}bit burst {burst} limit {limit}")
