@@ -108,6 +108,8 @@ def _cut(one: Observed, profile: Profile, quality: Quality, place: int) -> dict[
                 "protect_ns": stats(told["protect_ns"]),
                 "encode_ns": stats(told["encode_ns"]),
                 "stages_ns": {stage: stats(one.requests[codec][f"{stage}_ns"]) for stage in STAGES},
+                # The networks have too few samples for its p95, as a rule; without one there are enough.
+                "end_to_end_ns": stats(one.requests[codec]["end_to_end_ns"]),
                 **quality.get((candidate.cut, codec), {}),
             }
             for codec, told in one.codecs.items()
