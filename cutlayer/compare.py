@@ -41,11 +41,13 @@ class Figure(NamedTuple):
         value: In `unit`.
         unit: ``ns``, ``bytes``, or nothing.
         source: ``measured``, ``model``, or nothing where there is no such choice.
+        n: Samples behind it, where it is of samples.
     """
 
     value: float
     unit: str
     source: str
+    n: int | None = None
 
 
 Figures = dict[Row, Figure]
@@ -191,9 +193,9 @@ def table(metric: str, rows: list[tuple[Row, Figure, Figure]]) -> str:
     lines = [f"{metric:<28}{'network':<12}{'codec':<14}{'before':>14}{'after':>14}{'ratio':>9}"]
     for row, before, after in rows:
         place = f"{row.cut:<28}{row.network or '-':<12}{row.codec or '-':<14}"
-        lines.append(
-            f"{place}{written(before):>14}{written(after):>14}{ratio(before, after):>8.2f}x  {before.source}".rstrip()
-        )
+        n = f"n = {before.n}, {after.n}" if before.n and after.n else ""
+        numbers = f"{written(before):>14}{written(after):>14}{ratio(before, after):>8.2f}x"
+        lines.append(f"{place}{numbers}  {n:<16}{before.source}".rstrip())
     return "\n".join(lines)
 
 
@@ -215,4 +217,4 @@ def _numbers(told: Mapping[str, Any], prefix: str, unit: str, source: str) -> It
         if isinstance(value, Mapping):
             yield from _numbers(value, path, unit_here, source)
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield path, Figure(float(value), unit_here, source)
+            yield path, Figure(float(value), unit_here, source, told.get("n"))
