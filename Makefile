@@ -49,6 +49,10 @@ bench-wire: $(READY) ## Both transports beside a bare socket and the usual ways;
 	$(BIN)/python benchmarks/wire_load.py
 	$(BIN)/python benchmarks/codecs.py
 
+.PHONY: bench-shaper
+bench-shaper: $(READY) ## How near the shaped networks come to the rates and round trips that they should have
+	$(BIN)/python benchmarks/shaper.py
+
 .PHONY: bench-white-box
 bench-white-box: $(READY) ## White-box inversion of 64 images in one batch against one at a time
 	$(BIN)/python benchmarks/white_box.py
@@ -61,6 +65,10 @@ bench-decoder: $(READY) ## Decoder training against a plain loop
 bench-pruning: $(READY) ## What removing channels saves: size, multiply-accumulates, bytes and time of a head
 	$(BIN)/python benchmarks/pruned_head.py
 
+.PHONY: bench-int8
+bench-int8: $(READY) ## What heads in int8 gain in time and cost in accuracy, at early and late cuts
+	$(BIN)/python benchmarks/int8_heads.py
+
 .PHONY: full-ressfl
 full-ressfl: $(READY) ## ResSFL at full size on CIFAR-10: training speed and what attackers get; for a machine with a GPU
 	$(BIN)/python benchmarks/ressfl_full.py
@@ -68,6 +76,10 @@ full-ressfl: $(READY) ## ResSFL at full size on CIFAR-10: training speed and wha
 .PHONY: bench-overhead
 bench-overhead: $(READY) ## What the testbed adds to a request, over head, tail and the bare transport
 	$(BIN)/python benchmarks/overhead.py
+
+.PHONY: bench-profile
+bench-profile: $(READY) ## What the edge pipeline adds to two ONNX sessions and a bare socket; import time and memory; the time of a profile
+	$(BIN)/python benchmarks/edge_profile.py
 
 .PHONY: bench-defenses
 bench-defenses: $(READY) ## Every defense at three strengths, two seeds, two data sets, under adaptive attack; 40 minutes

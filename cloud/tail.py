@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError
-from cutlayer.onnx_session import open_session
+from cutlayer.onnx_session import open_half
 
 Tail = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """``(N, *smashed.shape)``, which may be read-only, to ``(N, classes)``."""
@@ -20,11 +20,11 @@ class OnnxTail:
     """`tail.onnx` in ONNX Runtime."""
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        self._session = open_session(path, threads, "smashed", "logits")
+        self._run = open_half(path, threads, "smashed", "logits")
 
     def __call__(self, smashed: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Tail`."""
-        return self._session.run(["logits"], {"smashed": smashed})[0]  # type: ignore[no-any-return]
+        return self._run(smashed)
 
 
 class TorchTail:

@@ -6,13 +6,14 @@ import sys
 import tyro
 from tyro.conf import OmitArgPrefixes
 
-from cutlayer.commands import experiments, models, sides
+from cutlayer.commands import checks, experiments, models, profile, quantize, sides
 from cutlayer.errors import CutlayerError
 
 app = tyro.extras.SubcommandApp()
 app.command(name="list")(models.list_names)
 for command in (
-    models.cuts, models.split, sides.cloud, sides.edge, experiments.run, experiments.report, sides.certs
+    models.cuts, models.split, quantize.quantize, profile.profile, checks.compare, checks.doctor,
+    sides.cloud, sides.edge, sides.certs, experiments.run, experiments.report,
 ):  # fmt: skip
     app.command(command)
 

@@ -4,6 +4,7 @@
     ├── ConfigError         what the user wrote: an unknown name, option, key or type
     ├── DataError           a data set that is not where it was looked for, or is damaged
     ├── SplitError          a model that cannot be cut there, a damaged split folder, two sides that differ
+    ├── QueueError          the device's queue is full or in use, or its disk is full
     ├── WithheldError       an attack reached for a capability that its threat model withholds
     └── WireError           anything between the two processes
         ├── DecodeError     bytes that are not a message of ours
@@ -30,6 +31,10 @@ class DataError(CutlayerError):
 
 class SplitError(CutlayerError):
     """The model cannot be cut there, a split folder is damaged, or two sides hold different splits."""
+
+
+class QueueError(CutlayerError):
+    """The queue of what a device could not send is full or in use, or its disk is full."""
 
 
 class WithheldError(CutlayerError):

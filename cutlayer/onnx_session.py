@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError, SplitError
 
@@ -46,3 +50,24 @@ def open_session(path: Path, threads: int | None, input_name: str, output_name: 
             "it was not written by `cutlayer split`."
         )
     return session
+
+
+Half = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def open_half(path: Path, threads: int | None, input_name: str, output_name: str) -> Half:
+    """`open_session` as a function of a batch of any size.
+
+    A half that was cut from an ONNX file for one sample at a time computes the samples one after the other.
+    """
+    session = open_session(path, threads, input_name, output_name)
+
+    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return session.run([output_name], {input_name: batch})[0]  # type: ignore[no-any-return]
+
+    def run_each(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        if len(batch) == 1:
+            return run(batch)
+        return np.concatenate([run(batch[i : i + 1]) for i in range(len(batch))])
+
+    return run_each if session.get_inputs()[0].shape[0] == 1 else run

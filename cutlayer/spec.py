@@ -57,7 +57,7 @@ class Manifest:
     """`split.json`: what the two halves are, and the hash by which each side knows the other's.
 
     Attributes:
-        model: Name in `cutlayer.registry.MODELS`.
+        model: Name in `cutlayer.registry.MODELS`, or of the ONNX file that was cut, ``.onnx`` included.
         cut: Where the model is cut, as `cutlayer cuts` prints it.
         classes: Outputs of the tail.
         input: What the head takes, without the batch axis.

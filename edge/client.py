@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.errors import DecodeError, Refused, SplitError
+from cutlayer.errors import Refused, SplitError
 from cutlayer.spec import Manifest
 from cutlayer.trace import Trace
-from cutlayer.wire.codecs.base import Buffer, Encoded, Parameter, decode, decoder
+from cutlayer.wire.codecs.base import Buffer, Encoded, Parameter, decoder
 from cutlayer.wire.handshake import metadata_request, read_metadata_reply
-from cutlayer.wire.message import PROTOCOL, Inference, Message, infer_reply, infer_request, read_infer_reply, tail_name
-from cutlayer.wire.prepared import DURATIONS, MOST_NS, completed, read_timed
+from cutlayer.wire.message import (
+    PROTOCOL,
+    Inference,
+    Message,
+    infer_reply,
+    infer_request,
+    read_infer_request,
+    tail_name,
+)
+from cutlayer.wire.prepared import completed, read_timed
 from cutlayer.wire.transport import Timeouts, Transport
+from edge.answer import Durations, check_shapes, read_whole
 from edge.pipeline import Pipeline
-
-Durations = tuple[int, int, int, int]
 
 
 class _Prepared(NamedTuple):
@@ -33,6 +40,32 @@ class _Prepared(NamedTuple):
     decode_logits: Callable[[Buffer], NDArray[Any]]
 
 
+class Outgoing(NamedTuple):
+    """One batch that has been released, and is ready to leave.
+
+    Attributes:
+        request_index: See `Trace`.
+        request: What leaves, with its id.
+        prepared: What the answer is read by.
+        n_samples: In the batch.
+        start_ns: When its release began.
+        head_ns: See `Trace`, as all below.
+        protect_ns: Of the defense.
+        encode_ns: Of the codec, and of writing the message.
+        tensor_bytes: Of the smashed data.
+    """
+
+    request_index: int
+    request: Message
+    prepared: _Prepared
+    n_samples: int
+    start_ns: int
+    head_ns: int
+    protect_ns: int
+    encode_ns: int
+    tensor_bytes: int
+
+
 class Edge:
     """A device that has shaken hands with a server of the same split.
 
@@ -41,6 +74,7 @@ class Edge:
         pipeline: From images to what leaves.
         transport: To the server; the caller closes it.
         timeouts: `request_s` is the deadline of each request.
+        greet: Shake hands now. A device whose server may be gone leaves that for later; see `shake_hands`.
 
     Raises:
         SplitError: The server holds another model, cut or version.
@@ -48,7 +82,13 @@ class Edge:
     """
 
     def __init__(
-        self, manifest: Manifest, pipeline: Pipeline, transport: Transport, timeouts: Timeouts | None = None
+        self,
+        manifest: Manifest,
+        pipeline: Pipeline,
+        transport: Transport,
+        timeouts: Timeouts | None = None,
+        *,
+        greet: bool = True,
     ) -> None:
         self._pipeline, self._transport, self._timeouts = pipeline, transport, timeouts or Timeouts()
         self._model, self._version, self._classes = tail_name(manifest), manifest.version, manifest.classes
@@ -62,7 +102,8 @@ class Edge:
             "defense": str(manifest.defense.get("name", "none")),
         }
         self._prepared: _Prepared | None = None
-        self._shake_hands()
+        if greet:
+            self.shake_hands()
 
     def request_id(self, index: int) -> str:
         """The id of the request of that index within the session, as the tap records it."""
@@ -81,22 +122,31 @@ class Edge:
         Raises:
             WireError: There is no answer, or not to this request. The next request may be made all the same.
         """
+        return self.ask(self.release(images, index, rng))
+
+    def release(self, images: NDArray[np.float32], index: int, rng: np.random.Generator | None = None) -> Outgoing:
+        """What leaves the device for one batch, ready to be sent. See `infer`."""
         start = time.monotonic_ns()
         released = self._pipeline.release(images, rng or self._rng)
         made = time.monotonic_ns()
         encoded, head_ns, protect_ns, encode_ns = released
         prepared = self._prepare(encoded)
         request = completed(prepared.request, self.request_id(index), encoded.data)
+        encode_ns += time.monotonic_ns() - made
+        return Outgoing(index, request, prepared, len(images), start, head_ns, protect_ns, encode_ns, len(encoded.data))
+
+    def ask(self, outgoing: Outgoing) -> tuple[NDArray[Any], Trace]:
+        """Send what was released, and read the answer. See `infer`. Time since its release is unattributed."""
+        _, request, prepared, n_samples, start, head_ns, protect_ns, encode_ns, tensor_bytes = outgoing
         sent = time.monotonic_ns()
         reply = self._transport.request(request, self._timeouts.request_s)
         received = time.monotonic_ns()
         logits, (queue_ns, decode_ns, tail_ns, reply_ns) = self._read(reply, prepared, request)
         ended = time.monotonic_ns()
 
-        encode_ns += sent - made
         return logits, Trace(
-            index,
-            len(images),
+            outgoing.request_index,
+            n_samples,
             head_ns,
             protect_ns,
             encode_ns,
@@ -107,9 +157,43 @@ class Edge:
             reply_ns=reply_ns,
             unattributed_ns=ended - start - head_ns - protect_ns - encode_ns - (received - sent),
             end_to_end_ns=ended - start,
-            tensor_bytes=len(encoded.data),
-            message_bytes=len(request.header) + len(encoded.data),
+            tensor_bytes=tensor_bytes,
+            message_bytes=len(request.header) + tensor_bytes,
         )
+
+    def ask_again(self, request: Message) -> tuple[str, NDArray[Any]]:
+        """Send what was released earlier, perhaps by a process that is no more; its id and its logits.
+
+        Raises:
+            WireError: As for `infer`.
+        """
+        asked = read_infer_request(request)
+        reply = self._transport.request(request, self._timeouts.request_s)
+        n_samples = asked.tensors["smashed"].shape[:1]
+        logits, _ = read_whole(reply, asked.id, (*n_samples, self._classes))
+        return asked.id, logits
+
+    def shake_hands(self, timeout_s: float | None = None) -> None:
+        """Make sure that the server holds this split. See `Edge` for what it raises.
+
+        Args:
+            timeout_s: Until the answer; that of a request when left out.
+        """
+        asked = metadata_request(self._model, self._version)
+        try:
+            reply = self._transport.request(asked, timeout_s or self._timeouts.request_s)
+        except Refused as refused:
+            if refused.code != "NOT_FOUND":
+                raise
+            raise SplitError(f"The two sides hold different splits; copy one folder to both. {refused}") from None
+        held = read_metadata_reply(reply)
+        if held.name != self._model or self._version not in held.versions:
+            raise SplitError(
+                f"The two sides hold different splits; copy one folder to both. "
+                f"The server holds {held.name} {', '.join(held.versions)}, not {self._model} {self._version}."
+            )
+        check_shapes("takes", held.inputs, self._shape)
+        check_shapes("gives", held.outputs, (self._classes,))
 
     def _prepare(self, encoded: Encoded) -> _Prepared:
         """All of request and reply but what changes from one to the next."""
@@ -137,47 +221,4 @@ class Edge:
         durations = read_timed(message.header, prepared.reply.header + ending)
         if durations is not None and len(message.tensors) == 1:
             return prepared.decode_logits(message.tensors[0]), durations
-        reply, request_id = read_infer_reply(message), ending[2:].decode()
-        if reply.id != request_id or list(reply.tensors) != ["logits"]:
-            raise DecodeError(f"The server answered {reply.id!r:.40}, not {request_id!r}.")
-        logits = reply.tensors["logits"]
-        if logits.shape != prepared.logits:
-            raise DecodeError(f"The server answered logits of shape {logits.shape}, not {prepared.logits}.")
-        queue_ns, decode_ns, tail_ns, reply_ns = (_duration(reply.parameters.get(name, 0)) for name in DURATIONS)
-        return decode(logits), (queue_ns, decode_ns, tail_ns, reply_ns)
-
-    def _shake_hands(self) -> None:
-        try:
-            reply = self._transport.request(metadata_request(self._model, self._version), self._timeouts.request_s)
-        except Refused as refused:
-            if refused.code != "NOT_FOUND":
-                raise
-            raise SplitError(f"The two sides hold different splits; copy one folder to both. {refused}") from None
-        held = read_metadata_reply(reply)
-        if held.name != self._model or self._version not in held.versions:
-            raise SplitError(
-                f"The two sides hold different splits; copy one folder to both. "
-                f"The server holds {held.name} {', '.join(held.versions)}, not {self._model} {self._version}."
-            )
-        _check_shapes("takes", held.inputs, self._shape)
-        _check_shapes("gives", held.outputs, (self._classes,))
-
-
-def _check_shapes(verb: str, tensors: Mapping[str, tuple[str, tuple[int, ...]]], expected: tuple[int, ...]) -> None:
-    """Refuse a server whose model has other tensors, as one that knows no versions of ours may."""
-    for datatype, shape in tensors.values():
-        fits = len(shape) == 1 + len(expected) and all(
-            size in (-1, wanted) for size, wanted in zip(shape[1:], expected, strict=True)
-        )
-        if datatype != "FP32" or not fits:
-            here = "x".join(map(str, expected))
-            raise SplitError(
-                f"The server's model {verb} {datatype} of shape {'x'.join(map(str, shape))}, this split's tail {verb} "
-                f"FP32 of shape Nx{here}."
-            )
-
-
-def _duration(value: Parameter) -> int:
-    if isinstance(value, (bool, str)) or not 0 <= value < MOST_NS:
-        raise DecodeError(f"{value!r:.40} is no duration.")
-    return int(value)
+        return read_whole(message, ending[2:].decode(), prepared.logits)

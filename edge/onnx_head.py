@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.onnx_session import open_session
+from cutlayer.onnx_session import open_half
 
 
 class OnnxHead:
@@ -22,8 +22,8 @@ class OnnxHead:
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        self._session = open_session(path, threads, "image", "smashed")
+        self._run = open_half(path, threads, "image", "smashed")
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """The smashed data of the images."""
-        return self._session.run(["smashed"], {"image": images})[0]  # type: ignore[no-any-return]
+        return self._run(images)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from cutlayer import trace
 from cutlayer.trace import STAGES, Columns, Trace, columns, percentile
+from edge.absence import Absence
 from edge.footprint import peak_rss_bytes
 
 UNKNOWN = -1
@@ -44,6 +45,7 @@ class Summary:
         first_request_ns: From connecting to the first answer, the handshake included.
         kernel_bytes: For each request, or `UNKNOWN`.
         peak_rss_bytes: Of this process.
+        absence: What became of the requests that the server did not answer at once; None where the run would end.
     """
 
     timed: Columns
@@ -51,6 +53,7 @@ class Summary:
     first_request_ns: int
     kernel_bytes: int
     peak_rss_bytes: int
+    absence: Absence | None = None
 
     @property
     def n(self) -> int:
@@ -58,17 +61,21 @@ class Summary:
         return len(self.timed["end_to_end_ns"])
 
     def __str__(self) -> str:
+        if self.absence is not None and not self.n:
+            return str(self.absence)
         rows = [f"{'stage':<14}{'p50 ms':>10}{'p95 ms':>10}   (n = {self.n})"]
         for stage in (*STAGES, "end_to_end"):
             samples = self.timed[f"{stage}_ns"]
             rows.append(f"{stage:<14}" + "".join(f"{_ms(percentile(samples, q)):>10}" for q in (50, 95)))
-        rows.append(f"{'first request':<14}{_ms(self.first_request_ns):>10}")
+        rows.append(f"{'first request':<14}{_ms(self.first_request_ns or None):>10}")
         if self.n:
             tensor, message = (int(np.median(self.timed[name])) for name in ("tensor_bytes", "message_bytes"))
             kernel = "unknown" if self.kernel_bytes == UNKNOWN else f"{self.kernel_bytes:,}"
             rows.append(f"bytes up: tensor {tensor:,}, message {message:,}, kernel {kernel}")
             rows.append(f"accuracy: {self.n_correct / self.n:.1%} ({self.n_correct} of {self.n})")
         rows.append(f"peak memory: {self.peak_rss_bytes / 1e6:.0f} MB")
+        if self.absence is not None:
+            rows.append(str(self.absence))
         return "\n".join(rows)
 
 
@@ -117,8 +124,8 @@ class Recorder:
             peak_rss_bytes=np.array(peak_rss_bytes()),
         )
 
-    def summary(self) -> Summary:
-        """Over the test images."""
+    def summary(self, absence: Absence | None = None) -> Summary:
+        """Over the test images that the server answered at once."""
         test = [i for i, sent in enumerate(self._sent) if sent.part == 0]
         return Summary(
             columns([self._traces[i] for i in test]),
@@ -126,6 +133,7 @@ class Recorder:
             self.first_request_ns,
             self._kernel_bytes,
             peak_rss_bytes(),
+            absence,
         )
 
 

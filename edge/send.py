@@ -10,7 +10,7 @@ from typing import Literal
 from cutlayer.compute import tune_allocator
 from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset, Splits
-from cutlayer.errors import ConfigError, SplitError
+from cutlayer.errors import ConfigError, SplitError, WireError
 from cutlayer.spec import Manifest
 from cutlayer.wire.address import Address
 from cutlayer.wire.codecs.packed import codec_named
@@ -18,8 +18,10 @@ from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Timeouts
 from cutlayer.wire.transport import connect as connect_to
 from defenses.base import deployed
+from edge.absence import WhenOffline
 from edge.client import Edge
 from edge.footprint import restart_peak_rss, sent_bytes
+from edge.offline import open_offline
 from edge.onnx_head import OnnxHead
 from edge.pipeline import Head, Pipeline
 from edge.record import Recorder, Sent, Summary
@@ -44,6 +46,7 @@ def send(
     seed: int = 0,
     data_root: Path | None = None,
     timeouts: Timeouts | None = None,
+    when_offline: WhenOffline | None = None,
 ) -> Summary:
     """Send images one by one, each after the answer to the one before.
 
@@ -64,16 +67,20 @@ def send(
         seed: Of the data splits.
         data_root: Where data sets that are not embedded lie.
         timeouts: Of the transport.
+        when_offline: What to do while the server is gone; the run ends when left out. What is answered later, or here,
+            counts in `Summary.absence` and nowhere else.
 
     Raises:
         SplitError: The folder is damaged, or the server holds another split.
         WireError: The server went away or did not answer in time. What had been measured is in the record.
+        QueueError: The queue is full or in use, or its disk is full.
     """
     timeouts = timeouts or Timeouts()
     manifest = Manifest.load(folder)
     splits = _splits(data, manifest, data_root, seed)
     plan = _plan(splits, count, private, releases)
-    pipeline = Pipeline(open_head(folder, manifest, head, threads), deployed(folder), codec_named(codec))
+    run = open_head(folder, manifest, head, threads)
+    pipeline = Pipeline(run, deployed(folder), codec_named(codec))
     port, recorder = Address.parse(connect).port, Recorder()
 
     # Not before the data set is read: a tuned allocator keeps what that took.
@@ -84,24 +91,46 @@ def send(
     # A collection in the middle of a request would be booked on whatever stage it falls in.
     collects = gc.isenabled()
     gc.disable()
+    offline = None
     try:
-        edge = Edge(manifest, pipeline, transport, timeouts)
-        image = splits.test.images[:1]
-        edge.infer(image, 0)
-        recorder.first_request_ns = time.monotonic_ns() - start_ns
-        recorder.warmup = [edge.infer(image, index)[1] for index in range(1, 1 + warmup)]
+        edge = Edge(manifest, pipeline, transport, timeouts, greet=when_offline is None)
+        if when_offline is not None:
+            offline = open_offline(when_offline, edge, manifest, timeouts, folder, run, threads)
+        infer = offline.infer if offline is not None else edge.infer
+        try:
+            if offline is None or offline.reachable():
+                image = splits.test.images[:1]
+                edge.infer(image, 0)
+                recorder.first_request_ns = time.monotonic_ns() - start_ns
+                recorder.warmup = [edge.infer(image, index)[1] for index in range(1, 1 + warmup)]
+        except WireError as error:
+            if offline is None:
+                raise
+            offline.lost(error)
+        if offline is not None:
+            offline.replay()
         before = sent_bytes(port)
         for index, (part, sent) in enumerate(plan, 1 + warmup):
-            logits, trace = edge.infer(part.images[sent.image : sent.image + 1], index)
-            recorder.add(sent, edge.request_id(index), int(part.labels[sent.image]), logits, trace)
+            answer = infer(part.images[sent.image : sent.image + 1], index)
+            if answer is not None:
+                recorder.add(sent, edge.request_id(index), int(part.labels[sent.image]), *answer)
         recorder.count_sent(before, sent_bytes(port))
+        if offline is not None:
+            offline.finish()
+            for index, (part, sent) in enumerate(plan, 1 + warmup):
+                logits = offline.late.get(edge.request_id(index))
+                if logits is not None and part is splits.test:
+                    offline.absence.n_late += 1
+                    offline.absence.n_correct += int(logits[0].argmax()) == int(part.labels[sent.image])
     finally:
         if collects:
             gc.enable()
         transport.close()
-        if record is not None and recorder.first_request_ns:
+        if offline is not None:
+            offline.close()
+        if record is not None and (recorder.first_request_ns or offline is not None):
             recorder.save(record)
-    return recorder.summary()
+    return recorder.summary(None if offline is None else offline.absence)
 
 
 def open_head(folder: Path, manifest: Manifest, runtime: Literal["onnx", "torch"], threads: int = 1) -> Head:

@@ -26,54 +26,78 @@ def cuts(
     model: Positional[Cuttable],
     /,
     input: str | None = None,
-    classes: int = 10,
+    classes: int | None = None,
 ) -> None:
     """Every place the model can be cut: name, shape, bytes, params and MACs of the head.
 
     Args:
-        model: A name from `cutlayer list models`.
+        model: A name from `cutlayer list models`, or an ONNX file.
         input: Shape of one image, such as 3x32x32; the model's own when left out.
-        classes: Outputs of the model.
+        classes: Outputs of the model; 10 when left out. An ONNX file has its own.
     """
+    if model.endswith(".onnx"):
+        from cutlayer.commands.onnx_files import print_cuts
+
+        _leave_out("--classes", classes)
+        print_cuts(Path(model), None if input is None else _shape(input))
+        return
+    from cutlayer.commands.cut_table import table
     from cutlayer.models import zoo
     from cutlayer.models.cuts import cuts as find_cuts
 
-    spec = zoo.default_input(model) if input is None else _shape(input)
-    print(f"{model} for {spec} images, {spec.nbytes:,} bytes each")
-    print(f"{'cut':32} {'smashed':>14} {'bytes':>12} {'of input':>9} {'head params':>12} {'head MACs':>14}")
-    for cut in find_cuts(zoo.build(model, spec, classes), spec):
-        shape = "x".join(map(str, cut.shape))
-        ratio = cut.nbytes / spec.nbytes
-        print(f"{cut.name:32} {shape:>14} {cut.nbytes:>12,} {ratio:>8.2f}x {cut.params:>12,} {cut.macs:>14,}")
+    spec = zoo.default_input(model) if input is None else _image(input)
+    found = find_cuts(zoo.build(model, spec, 10 if classes is None else classes), spec)
+    for line in table(model, spec, found):
+        print(line)
 
 
 def split(
     model: Positional[Cuttable],
     /,
     cut: str,
-    data: str,
     out: Path,
-    epochs: int = 4,
+    data: str | None = None,
+    input: str | None = None,
+    mean: str | None = None,
+    std: str | None = None,
+    epochs: int | None = None,
     seed: int = 0,
     data_root: Path | None = None,
 ) -> None:
-    """Train a model, cut it, and export the two halves as a split folder.
+    """Train a model, cut it, and export the two halves as a split folder; or cut an ONNX file as it is.
 
     Args:
-        model: A name from `cutlayer list models`.
+        model: A name from `cutlayer list models`, or an ONNX file.
         cut: A name from `cutlayer cuts MODEL`.
-        data: A name from `cutlayer list datasets`.
         out: The folder to write.
-        epochs: Passes over the training part.
+        data: A name from `cutlayer list datasets`. An ONNX file needs none; with one, its accuracy is measured.
+        input: Shape of one image, for an ONNX file that leaves it open.
+        mean: What an ONNX file wants subtracted from images in [0, 1], such as 0.485,0.456,0.406.
+        std: What it wants them divided by then, such as 0.229,0.224,0.225, or 0.00392157 for one that takes 0 to 255.
+        epochs: Passes over the training part; 4 when left out. An ONNX file is not trained.
         seed: Of weights, order and splits.
         data_root: Where data sets that are not embedded lie; CUTLAYER_DATA or ./data when left out.
     """
+    if model.endswith(".onnx"):
+        from cutlayer.commands.onnx_files import split_file
+
+        _leave_out("--epochs", epochs)
+        split_file(
+            Path(model), cut, out, None if input is None else _shape(input), mean=mean, std=std, data=data,
+            data_root=data_root, seed=seed,
+        )  # fmt: skip
+        return
+    for option, value in (("--input", input), ("--mean", mean), ("--std", std)):
+        if value is not None:
+            raise ConfigError(f"{option} is for ONNX files; a model that is trained here takes the images of --data.")
+    if data is None:
+        raise ConfigError("A model is trained before it is cut; name a data set with --data, such as photos.")
     from cutlayer.data.load import load
     from cutlayer.experiment import victim
     from cutlayer.experiment.nouns import Experiment, Training
 
     splits = load(data, data_root, seed)
-    experiment = Experiment(data, model, cut, seed=seed, training=Training(epochs=epochs))
+    experiment = Experiment(data, model, cut, seed=seed, training=Training(epochs=4 if epochs is None else epochs))
     victim.check_cut(experiment, splits)
     trained = victim.train(experiment, splits, say)
     correct, n = victim.accuracy(trained, splits.test)
@@ -81,11 +105,25 @@ def split(
     print(f"{out}: {model} cut at {cut}, smashed {manifest.smashed}, test accuracy {correct / n:.1%} (n = {n:,})")
 
 
-def _shape(text: str):  # type: ignore[no-untyped-def]
+def _leave_out(option: str, value: object) -> None:
+    if value is not None:
+        raise ConfigError(f"An ONNX file is taken as it is; leave out {option}.")
+
+
+def _image(text: str):  # type: ignore[no-untyped-def]
     from cutlayer.spec import image_spec
 
+    shape = _shape(text)
+    if len(shape) != 3:
+        raise ConfigError(f"A shape reads CxHxW, such as 3x32x32, not {text!r}.")
+    return image_spec(*shape)
+
+
+def _shape(text: str) -> tuple[int, ...]:
     try:
-        channels, height, width = map(int, text.split("x"))
+        shape = tuple(map(int, text.split("x")))
     except ValueError:
-        raise ConfigError(f"A shape reads CxHxW, such as 3x32x32, not {text!r}.") from None
-    return image_spec(channels, height, width)
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise ConfigError(f"A shape reads CxHxW, such as 3x32x32, not {text!r}.")
+    return shape

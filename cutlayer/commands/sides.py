@@ -83,6 +83,10 @@ def edge(
     connect_s: float = 5.0,
     request_s: float = 30.0,
     heartbeat_s: float = 10.0,
+    on_offline: Literal["local", "queue", "drop"] | None = None,
+    queue: Path = Path("queue"),
+    queue_mib: int = 256,
+    queue_full: Literal["refuse", "drop-oldest"] = "refuse",
     ca: Path | None = None,
     cert: Path | None = None,
     key: Path | None = None,
@@ -110,6 +114,11 @@ def edge(
         connect_s: How long to wait for a server at the address.
         request_s: How long to wait for an answer, attempts after a lost connection included.
         heartbeat_s: Silence after which the server is probed; more for large tensors on a slow link, at both sides.
+        on_offline: While the server is gone, run the whole model here (needs tail.onnx), keep requests on disk and send
+            them in order once it is back, or drop them; the run ends when left out.
+        queue: Folder of the requests kept on disk. What an earlier run left there is sent first.
+        queue_mib: What it may take, in MiB.
+        queue_full: What happens then: refuse ends the run, drop-oldest gives up the oldest.
         ca: Certificate (PEM) of the authority that signed the server's.
         cert: This side's certificate (PEM), for TLS over gRPC.
         key: Its private key (PEM).
@@ -120,16 +129,21 @@ def edge(
         seed: Of the data splits.
         data_root: Where data sets that are not embedded lie; CUTLAYER_DATA or ./data when left out.
     """
+    from cutlayer.errors import ConfigError
     from cutlayer.wire.security import Security
     from cutlayer.wire.transport import Timeouts
+    from edge.absence import WhenOffline
     from edge.send import send
 
+    if queue_mib < 1:
+        raise ConfigError(f"--queue-mib is at least 1, not {queue_mib}.")
+    when = on_offline and WhenOffline(on_offline, queue, queue_mib << 20, queue_full == "drop-oldest")
     timeouts = Timeouts(connect_s, request_s, heartbeat_s)
     security = Security(ca, cert, key, token_file, curve_key, curve_server)
     summary = send(
         folder, connect, head=head, data=data, count=count, private=private, releases=releases, warmup=warmup,
         codec=codec, threads=threads, record=record, security=security, insecure=insecure, seed=seed,
-        data_root=data_root, timeouts=timeouts,
+        data_root=data_root, timeouts=timeouts, when_offline=when or None,
     )  # fmt: skip
     print(summary)
 

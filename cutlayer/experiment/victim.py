@@ -13,7 +13,8 @@ from cutlayer import training
 from cutlayer.data.splits import Splits
 from cutlayer.experiment.nouns import Experiment
 from cutlayer.models import folder, zoo
-from cutlayer.models.cuts import cuts, find_cut
+from cutlayer.models.cut import find_cut
+from cutlayer.models.cuts import cuts
 from cutlayer.models.split import split
 from cutlayer.registry import defense_from
 from cutlayer.spec import Manifest

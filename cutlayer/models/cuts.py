@@ -6,7 +6,7 @@ articulation point of the model's graph. Residual sums are cuts, the branches be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
@@ -17,40 +17,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from cutlayer.errors import SplitError
+from cutlayer.models.cut import Cut
 from cutlayer.models.graph import between, bottlenecks, ends, module_names, reason, trace
 from cutlayer.models.ranges import output_ranges
-from cutlayer.registry import near
 from cutlayer.spec import TensorSpec
-
-
-@dataclass(frozen=True)
-class Cut:
-    """One place where the model can be cut.
-
-    Attributes:
-        name: Path of the innermost module whose output is sent, ``features.7`` or ``layer1.0``; the name of the
-            torch.fx node where no module ends.
-        aliases: Further names that find it: outer modules that end here too, and the node.
-        smashed: What is sent for one sample.
-        params: Parameters of the head.
-        macs: Multiply-accumulates of the head for one sample, in convolutions and matrix products.
-    """
-
-    name: str
-    aliases: tuple[str, ...]
-    smashed: TensorSpec
-    params: int
-    macs: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the smashed data, without the batch axis."""
-        return self.smashed.shape
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the smashed data of one sample, uncompressed."""
-        return self.smashed.nbytes
 
 
 def cuts(model: nn.Module, input: TensorSpec) -> list[Cut]:
@@ -60,19 +30,6 @@ def cuts(model: nn.Module, input: TensorSpec) -> list[Cut]:
         SplitError: torch.fx cannot trace the model, or it cannot take such an input.
     """
     return [cut for cut, _ in cut_nodes(trace(model), input)]
-
-
-def find_cut(cuts: Iterable[Cut], name: str) -> Cut:
-    """The cut of that name, or else of that alias.
-
-    Raises:
-        SplitError: There is none; the message lists those with a similar name.
-    """
-    names = {cut.name: cut for cut in cuts}
-    found = {alias: cut for cut in names.values() for alias in cut.aliases} | names
-    if name not in found:
-        raise SplitError(f"The model cannot be cut at {name!r}; {near(name, names)}")
-    return found[name]
 
 
 def cut_nodes(model: fx.GraphModule, input: TensorSpec) -> list[tuple[Cut, fx.Node]]:

@@ -1,13 +1,14 @@
 """A half as one ONNX file that a device without torch can run."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from cutlayer.errors import SplitError
-from cutlayer.models.graph import reason
+from cutlayer.models.graph import ends, reason
 from cutlayer.spec import TensorSpec
 
 TOLERANCE = 1e-4
@@ -32,18 +33,47 @@ def export_onnx(module: nn.Module, sample_spec: TensorSpec, path: Path, input_na
     Raises:
         SplitError: The module cannot be exported, or the file computes something else.
     """
+    _write(module, module, sample_spec, path, input_name, [output_name])
+
+
+def export_named(model: fx.GraphModule, tensors: Mapping[str, fx.Node], sample_spec: TensorSpec, path: Path) -> None:
+    """Like `export_onnx` for a whole model, from ``image`` to ``logits``, with names of ours for tensors inside.
+
+    Args:
+        model: Traced, on the CPU.
+        tensors: Name to the node whose value shall have it.
+        sample_spec: The input, without the batch axis.
+        path: Of the file; its folder exists.
+
+    Raises:
+        SplitError: The model cannot be exported, or the file computes something else.
+    """
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in model.graph.nodes:
+        if node.op != "output":
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+    _, logits = ends(model.graph)
+    # Only outputs get names from the exporter.
+    graph.output((copies[logits], *(copies[node] for node in tensors.values())))
+    marked = fx.GraphModule(model, graph)
+    _write(model, marked, sample_spec, path, "image", ["logits", *tensors])
+
+
+def _write(module: nn.Module, exported: nn.Module, spec: TensorSpec, path: Path, given: str, names: list[str]) -> None:
+    """`exported` as a file whose one output is the first of the names, checked against `module`."""
     temporary = path.with_name(path.name + ".part")
-    module.eval()
+    exported.eval()
     try:
-        _export(module, sample_spec, temporary, input_name, output_name)
-        _check(module, sample_spec, temporary)
+        _export(exported, spec, temporary, given, names)
+        _check(module.eval(), spec, temporary)
         temporary.replace(path)
     finally:
         module.eval()
         temporary.unlink(missing_ok=True)
 
 
-def _export(module: nn.Module, spec: TensorSpec, path: Path, input_name: str, output_name: str) -> None:
+def _export(module: nn.Module, spec: TensorSpec, path: Path, input_name: str, output_names: list[str]) -> None:
     try:
         with warnings.catch_warnings():
             # torch's exporter calls torch's own deprecated functions.
@@ -54,10 +84,11 @@ def _export(module: nn.Module, spec: TensorSpec, path: Path, input_name: str, ou
                 dynamo=True,
                 verbose=False,
                 input_names=[input_name],
-                output_names=[output_name],
+                output_names=output_names,
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
             )
         assert program is not None
+        del program.model.graph.outputs[1:]
         # Stack traces: file names of this machine, which would also make equal models differ.
         for node in program.model.graph.all_nodes():
             node.metadata_props.clear()

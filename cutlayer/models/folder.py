@@ -1,11 +1,10 @@
 """The split folder, the unit of deployment: the two halves as ONNX and as weights, and `split.json`.
 
 A device needs `split.json` and `head.onnx` only, and `defense.safetensors` where the defense has learned something.
+A folder that was cut from an ONNX file, or whose head computes in int8, has no halves in torch.
 Weights are safetensors: nothing here unpickles.
 """
 
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,15 @@ from torch import nn
 from cutlayer.errors import CutlayerError, SplitError
 from cutlayer.models import widths
 from cutlayer.models.export import export_onnx
+from cutlayer.models.fresh import HEAD_ONNX, TAIL_ONNX, fresh
 from cutlayer.models.graph import reason
 from cutlayer.models.split import SplitModel
 from cutlayer.models.split import split as split_at
 from cutlayer.models.zoo import build
 from cutlayer.registry import defense_from
-from cutlayer.spec import LEARNED, MANIFEST, Manifest, sha256
+from cutlayer.spec import LEARNED, Manifest, sha256
 
-HEAD_ONNX, HEAD_WEIGHTS = "head.onnx", "head.safetensors"
-TAIL_ONNX, TAIL_WEIGHTS = "tail.onnx", "tail.safetensors"
+HEAD_WEIGHTS, TAIL_WEIGHTS = "head.safetensors", "tail.safetensors"
 FILES = (HEAD_ONNX, HEAD_WEIGHTS, TAIL_ONNX, TAIL_WEIGHTS)
 
 
@@ -56,26 +55,16 @@ def save(
     Raises:
         SplitError: A half cannot be exported, or the folder exists already and holds something else.
     """
-    folder = Path(folder)
-    if folder.exists() and not (folder / MANIFEST).exists() and (folder.is_file() or any(folder.iterdir())):
-        raise SplitError(f"{folder} exists and is no split folder; name another one.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    try:
-        export_onnx(split.head, split.input, fresh / HEAD_ONNX, "image", "smashed")
-        export_onnx(split.tail, split.smashed, fresh / TAIL_ONNX, "smashed", "logits")
-        _save_weights(split.head, fresh / HEAD_WEIGHTS)
-        _save_weights(split.tail, fresh / TAIL_WEIGHTS)
+    with fresh(Path(folder)) as part:
+        export_onnx(split.head, split.input, part / HEAD_ONNX, "image", "smashed")
+        export_onnx(split.tail, split.smashed, part / TAIL_ONNX, "smashed", "logits")
+        _save_weights(split.head, part / HEAD_WEIGHTS)
+        _save_weights(split.tail, part / TAIL_WEIGHTS)
         if learned:
-            (fresh / LEARNED).write_bytes(serialize_arrays(dict(learned)))
-        files = {name: sha256(fresh / name) for name in (*FILES, LEARNED) if (fresh / name).exists()}
+            (part / LEARNED).write_bytes(serialize_arrays(dict(learned)))
+        files = {name: sha256(part / name) for name in (*FILES, LEARNED) if (part / name).exists()}
         manifest = Manifest(model, split.cut, classes, split.input, split.smashed, defense, data, files)
-        manifest.save(fresh)
-        _replace(fresh, folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        manifest.save(part)
     return manifest
 
 
@@ -83,10 +72,16 @@ def load(folder: Path) -> tuple[Manifest, SplitModel]:
     """Build the halves again and fill in the weights.
 
     Raises:
-        SplitError: A file is missing or damaged, or does not fit the model that the manifest names.
+        SplitError: A file is missing or damaged, or does not fit the model that the manifest names; or the folder has
+            no halves in torch.
     """
     folder = Path(folder)
     manifest = Manifest.load(folder)
+    if HEAD_WEIGHTS not in manifest.files:
+        raise SplitError(
+            f"{folder} has no halves in torch, only in ONNX: it was cut from an ONNX file, or its head computes in "
+            "int8; use --head onnx and --tail onnx."
+        )
     manifest.verify(folder, HEAD_WEIGHTS, TAIL_WEIGHTS)
     try:
         model = build(manifest.model, manifest.input, manifest.classes)
@@ -109,12 +104,3 @@ def _save_weights(half: nn.Module, path: Path) -> None:
     weights = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in half.state_dict().items()}
     # Not its save_file, which makes files that only their owner can read.
     path.write_bytes(serialize(weights))
-
-
-def _replace(fresh: Path, folder: Path) -> None:
-    """Put the fresh folder in place of the old one, which stays whole until the last moment."""
-    old = fresh.with_suffix(".old")
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

@@ -10,7 +10,8 @@ from operator import attrgetter
 import torch
 from torch import fx, nn
 
-from cutlayer.models.cuts import Cut, cut_nodes, find_cut
+from cutlayer.models.cut import Cut, find_cut
+from cutlayer.models.cuts import cut_nodes
 from cutlayer.models.graph import between, ends, trace
 from cutlayer.models.ranges import output_ranges
 from cutlayer.spec import TensorSpec

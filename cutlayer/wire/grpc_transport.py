@@ -155,7 +155,9 @@ def _options(timeouts: Timeouts) -> list[tuple[str, int]]:
         # Twice as long, for gRPC also pings while a tensor is on its way, and the ping waits behind it.
         ("grpc.http2.ping_timeout_ms", 2 * int(timeouts.heartbeat_s * 1000)),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        # Not when it tries again, but when it gives an attempt up: TCP and HTTP/2 greet each other within it, and on a
+        # network with round trips of a second and more they need several seconds.
+        ("grpc.min_reconnect_backoff_ms", int(timeouts.connect_s * 1000)),
         ("grpc.max_reconnect_backoff_ms", 1000),
         # One client's broken connection, and its back-off, are not another's.
         ("grpc.use_local_subchannel_pool", 1),

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from cloud.tap import read
+from cutlayer.errors import ConfigError
+from cutlayer.network.namespaces import two_hosts
+from cutlayer.network.profiles import network_named
+from cutlayer.network.shaper import Shaped
 from tests.cloud_process import CloudProcess
-from tests.faults.hosts import NotAllowedError, two_hosts
 from tests.tiny_split import write_split
 
 RATE_MBPS, ROUND_TRIP_MS = 20, 40
@@ -33,40 +36,29 @@ np.savez(record, network_ns=[t.network_ns for t in traces], tensor_bytes=[t.tens
 
 
 @pytest.fixture
-def hosts():
+def cable():
     with contextlib.ExitStack() as stack:
         try:
-            yield stack.enter_context(two_hosts(RATE_MBPS))
-        except NotAllowedError as error:
-            pytest.skip(f"no network namespaces: {error}")
+            yield stack.enter_context(two_hosts(network_named(f"{RATE_MBPS}mbit/{ROUND_TRIP_MS / 2}ms")))
+        except ConfigError as error:
+            pytest.skip(str(error))
 
 
 @pytest.mark.parametrize("transport", ["grpc", "zmq"])
-def test_two_hosts_on_a_slow_cable(tmp_path, hosts, transport):
+def test_two_hosts_on_a_slow_cable(tmp_path, cable, transport):
     """The cable's time is booked as network, all of it, and every request arrives once."""
-    device, server = hosts
+    device, server, _, left, _ = cable
     write_split(tmp_path / "split")
     address = f"{transport}://{server.address}:0"
     options = ("--insecure",)
     with CloudProcess(tmp_path / "split", address, tmp_path / "tap", options, within=server.within) as cloud:
-        port = cloud.address.rpartition(":")[2]
-        # The kernel here may know no delay, so it is the proxy's, on the device's host.
-        delay = ("--delay-ms", str(ROUND_TRIP_MS / 2))
-        proxy = subprocess.Popen(
-            [*device.within, sys.executable, "-m", "tests.faults.proxy", "--to", f"{server.address}:{port}", *delay],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            near = f"{transport}://127.0.0.1:{proxy.stdout.readline().strip()}"
+        # The kernel here may know no delay.
+        with Shaped(cloud.address, left, within=device.within, insecure=True) as near:
             for name, n in (("small", 1), ("large", 500)):
                 words = [tmp_path / "split", near, tmp_path / f"{name}.npz", COUNT, n]
                 edge = [*device.within, sys.executable, "-c", SEND, *map(str, words)]
                 done = subprocess.run(edge, capture_output=True, text=True, timeout=60, check=False)
                 assert done.returncode == 0, done.stderr
-        finally:
-            proxy.communicate(timeout=20)
         assert cloud.stop() == 0, cloud.words
     ids = [header["id"] for header, _ in read(tmp_path / "tap")]
     assert len(ids) == len(set(ids)) == 2 * COUNT

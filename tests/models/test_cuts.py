@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from cutlayer.errors import SplitError
-from cutlayer.models.cuts import cuts, find_cut
+from cutlayer.models.cut import find_cut
+from cutlayer.models.cuts import cuts
 from cutlayer.models.zoo import build
 from cutlayer.spec import TensorSpec, image_spec
 

@@ -1,0 +1,68 @@
+"""Cutting ONNX files that were made elsewhere. Nothing here loads torch."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+
+from cutlayer.commands.cut_table import table
+from cutlayer.errors import ConfigError, SplitError
+from cutlayer.models.answers import answers
+from cutlayer.models.fresh import check_free
+from cutlayer.models.onnx_graph import checked, survey, write
+from cutlayer.spec import TensorSpec
+
+_LISTED = 3
+"""Tensors named for each reason why they are no cuts."""
+
+
+def print_cuts(model: Path, shape: tuple[int, ...] | None) -> None:
+    """Every place where an ONNX file can be cut, and the reasons why the others are none."""
+    found = checked(survey(model, _spec(shape)))
+    for line in table(model.name, found.file.input, found.cuts):
+        print(line)
+    reasons: dict[str, list[str]] = {}
+    for name, reason in found.refused.items():
+        reasons.setdefault("others would have to be sent as well" if "as well" in reason else reason, []).append(name)
+    for reason, names in reasons.items():
+        more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+        print(f"no cut at {', '.join(names[:_LISTED])}{more}: {reason}")
+    if found.opened is None:
+        print("computes one sample at a time: the file is made for that, or its samples depend on each other")
+
+
+def split_file(
+    model: Path, cut: str, out: Path, shape: tuple[int, ...] | None, *, mean: str | None, std: str | None,
+    data: str | None, data_root: Path | None, seed: int,
+) -> None:  # fmt: skip
+    """Cut an ONNX file and write the split folder; with a data set, measure its accuracy too."""
+    check_free(out)
+    found = survey(model, _spec(shape), mean=_numbers("--mean", mean or "0"), std=_numbers("--std", std or "1"))
+    taken, given = found.file.input, prod(found.logits)
+    if data is None:
+        manifest = write(found, cut, out)
+        print(f"{out}: {model.name} cut at {manifest.cut}, smashed {manifest.smashed}")
+        return
+    from cutlayer.data.load import load
+
+    splits = load(data, data_root, seed)
+    if splits.input.shape != taken.shape or len(splits.classes) != given:
+        raise SplitError(
+            f"{data} has {len(splits.classes)} classes of {splits.input} images, and {model} gives {given} numbers for "
+            f"{taken}; name the data set that it was trained on, or leave out --data."
+        )
+    manifest = write(found, cut, out, data=data)
+    right, n = int((answers(out, splits.test.images) == splits.test.labels).sum()), len(splits.test)
+    accuracy = f"test accuracy {right / n:.1%} (n = {n:,})"
+    print(f"{out}: {model.name} cut at {manifest.cut}, smashed {manifest.smashed}, {accuracy}")
+
+
+def _spec(shape: tuple[int, ...] | None) -> TensorSpec | None:
+    return None if shape is None else TensorSpec(shape, "float32", 0.0, 1.0)
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"{option} reads like 0.485,0.456,0.406, not {text!r}.") from None

@@ -1,0 +1,52 @@
+"""Heads in int8."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from cutlayer.errors import ConfigError
+
+
+def quantize(
+    folder: Positional[Annotated[Path, arg(metavar="FOLDER")]],
+    /,
+    out: Path,
+    data: str | None = None,
+    calibrate: int = 100,
+    count: int = 500,
+    threads: int = 1,
+    seed: int = 0,
+    data_root: Path | None = None,
+) -> None:
+    """Make the head of a split folder compute in int8, and measure what that gains and costs here.
+
+    Args:
+        folder: Written by `cutlayer split`.
+        out: The split folder to write.
+        data: A name from `cutlayer list datasets`; the one of the split folder when left out.
+        calibrate: Training images that set the ranges.
+        count: Test images that are answered with both heads, for the accuracy.
+        threads: Of each half.
+        seed: Of the data splits; the one that the model was trained with.
+        data_root: Where data sets that are not embedded lie; CUTLAYER_DATA or ./data when left out.
+    """
+    from cutlayer.data.load import load
+    from cutlayer.models.int8 import quantize_head
+    from cutlayer.models.int8_effect import compare
+    from cutlayer.spec import Manifest
+
+    manifest = Manifest.load(folder)
+    name = data or manifest.data
+    if name is None:
+        raise ConfigError("The split folder names no data set; say which images to calibrate on with --data.")
+    for option, value in (("--calibrate", calibrate), ("--count", count)):
+        if value < 1:
+            raise ConfigError(f"{option} must be 1 or more, not {value}.")
+    if out.resolve() == folder.resolve():
+        raise ConfigError(f"--out {out} is the folder itself, which is needed to compare with; name another one.")
+    splits = load(name, data_root, seed)
+    images, test = splits.train.take(calibrate).images, splits.test.take(count)
+    quantize_head(folder, images, out)
+    print(f"{out}: {manifest.model} cut at {manifest.cut}, head in int8, calibrated on {len(images)} images of {name}")
+    print(compare(folder, out, test.images, test.labels, threads=threads))

@@ -1,0 +1,1 @@
+"""What a device lacks, and what to do about it."""

@@ -1,0 +1,131 @@
+"""Whether the split folder, the keys and the certificates are there, are whole, and are nobody else's to read."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import ssl
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from cutlayer.doctor.finding import WORTH_KNOWING_DAYS, Finding, fault, note, ok
+from cutlayer.errors import CutlayerError
+from cutlayer.spec import Manifest
+from cutlayer.wire.curve import read_key
+from cutlayer.wire.message import tail_name
+from cutlayer.wire.security import Security
+from defenses.base import deployed
+from edge.onnx_head import OnnxHead
+
+HEAD = "head.onnx"
+
+
+def check_split(folder: Path) -> Iterator[Finding]:
+    """Whether a device can run this split: its files, its head, its defense."""
+    try:
+        manifest = Manifest.load(folder)
+        manifest.verify(folder, HEAD)
+        yield ok("split", f"{folder}: {tail_name(manifest)}, version {manifest.version}")
+        head, image = OnnxHead(folder / HEAD), np.zeros((1, *manifest.input.shape), np.float32)
+        try:
+            smashed = head(image)
+        # The errors of ONNX Runtime have no common base but Exception.
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            yield fault("head", f"it does not take {manifest.input}: {reason}", "copy the whole folder again")
+            return
+        if smashed.shape[1:] != manifest.smashed.shape:
+            yield fault("head", f"it gives {smashed.shape[1:]}, not {manifest.smashed}", "copy the whole folder again")
+            return
+        defense = deployed(folder)
+        defense.protect(smashed, np.random.default_rng())
+        yield ok("head", f"{manifest.input} to {manifest.smashed}, {manifest.smashed.nbytes:,} bytes; {defense!r}")
+    except CutlayerError as error:
+        yield fault("split", str(error), "see above: a device needs split.json and head.onnx as the server has them")
+
+
+def check_security(security: Security, now: datetime.datetime | None = None) -> Iterator[Finding]:
+    """The files that prove who is who.
+
+    Args:
+        security: Their paths.
+        now: When, in UTC; now when left out.
+    """
+    secret = (security.key, security.token_file, security.curve_key)
+    public = (security.ca, security.cert, security.curve_server)
+    for path in (*secret, *public):
+        if path is not None:
+            yield _readable(path, secret=path in secret)
+    for key in (security.curve_key, security.curve_server):
+        if key is not None:
+            yield from _said_by(lambda key=key: read_key(key), key)
+    if security.token_file is not None:
+        yield from _said_by(security.token, security.token_file)
+    for certificate in (security.ca, security.cert):
+        if certificate is not None and certificate.exists():
+            yield _dates(certificate, now or datetime.datetime.now(datetime.UTC))
+    if security.cert and security.key and security.cert.exists() and security.key.exists():
+        yield from _pair(security.cert, security.key)
+
+
+def expiry(what: str, until: datetime.datetime, now: datetime.datetime, renew: str) -> Finding:
+    """Whether something that ends on a day has ended, or soon will."""
+    days = (until - now).days
+    if days < 0:
+        return fault("certificate", f"{what} expired on {until:%Y-%m-%d}", renew)
+    if days < WORTH_KNOWING_DAYS:
+        return note("certificate", f"{what} expires on {until:%Y-%m-%d}, in {days} days", renew)
+    return ok("certificate", f"{what} is good until {until:%Y-%m-%d}")
+
+
+def _readable(path: Path, *, secret: bool) -> Finding:
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        return fault(
+            "file", f"{path}: {str(error.strerror).lower()}", "cutlayer certs init writes it; copy it from there"
+        )
+    if not os.access(path, os.R_OK):
+        return fault("file", f"{path} cannot be read by this user", f"chown {os.getuid()} {path}, or run as its owner")
+    if secret and mode & 0o077:
+        return fault("file", f"{path} is secret, and others may read or write it (mode {mode:o})", f"chmod 600 {path}")
+    return ok("file", f"{path}, mode {mode:o}")
+
+
+def _said_by(read: object, path: Path) -> Iterator[Finding]:
+    try:
+        read()  # type: ignore[operator]
+    except CutlayerError as error:
+        yield fault("file", str(error), f"copy {path.name} again, as cutlayer certs init wrote it")
+
+
+def _dates(path: Path, now: datetime.datetime) -> Finding:
+    try:
+        from cryptography import x509
+    except ImportError:
+        return note(
+            "certificate", f"the dates of {path} were not read", "pip install 'cutlayer[certs]' to have them read"
+        )
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError):
+        return fault("certificate", f"{path} holds no certificate", "copy it again, as cutlayer certs init wrote it")
+    if now < certificate.not_valid_before_utc:
+        return fault(
+            "certificate",
+            f"{path} is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}",
+            "set this device's clock, or wait",
+        )
+    return expiry(
+        str(path), certificate.not_valid_after_utc, now, "cutlayer certs init a new folder, and copy it to both"
+    )
+
+
+def _pair(cert: Path, key: Path) -> Iterator[Finding]:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError):
+        yield fault("certificate", f"{key} is not the private key of {cert}", "copy both from the same folder")

@@ -1,0 +1,125 @@
+"""Clock, cores, memory and disk of the device."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+
+import cutlayer
+from cutlayer.doctor.finding import Finding, fault, note, ok
+
+LEAST_MEMORY_BYTES = 128 << 20
+"""A device's process takes about half of it, and a head some more."""
+
+LEAST_DISK_BYTES, QUEUE_BYTES = 64 << 20, 256 << 20
+"""Below the first, hardly anything can be recorded; the second is what `--on-offline queue` may take by default."""
+
+COARSE_NS = 10_000
+"""A clock whose steps are longer tells nothing about the shorter stages of a request."""
+
+READINGS = 1000
+_SLOW_SOURCES = ("hpet", "acpi_pm", "jiffies", "pit")
+_CLOCK = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+_CGROUPS, _OURS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+def check_machine(folder: Path) -> Iterator[Finding]:
+    """All of it, and the disk that holds this folder."""
+    yield _clock()
+    yield _date()
+    yield from _cores()
+    yield _memory()
+    yield _disk(folder)
+
+
+def _clock() -> Finding:
+    info, source = time.get_clock_info("monotonic"), _text(_CLOCK) or "unknown"
+    readings = [time.monotonic_ns() for _ in range(READINGS)]
+    cost_ns = (readings[-1] - readings[0]) / (READINGS - 1)
+    steps = [after - before for before, after in pairwise(readings) if after > before]
+    step_ns = min(steps, default=info.resolution * 1e9)
+    says = f"{info.implementation}, source {source}, a step of {step_ns:,.0f} ns, {cost_ns:,.0f} ns a reading"
+    if step_ns > COARSE_NS:
+        return fault("clock", says, "times of stages mean nothing here: measure on another kernel or machine")
+    if source in _SLOW_SOURCES:
+        return note(
+            "clock", says, "boot with clocksource=tsc where the processor allows, or subtract the readings' cost"
+        )
+    return ok("clock", says)
+
+
+def _date() -> Finding:
+    now, installed = time.time(), Path(cutlayer.__file__).stat().st_mtime
+    says = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now))
+    if now < installed - 86_400:
+        return fault(
+            "date", f"{says}, before cutlayer was installed", "set the clock: no certificate is valid yet then"
+        )
+    return ok("date", says)
+
+
+def _cores() -> Iterator[Finding]:
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    yield ok("cores", f"{allowed} of {os.cpu_count()} may be used, load {os.getloadavg()[0]:.1f}")
+    quota, _, period = (_text(_cgroup() / "cpu.max") or "max 0").partition(" ")
+    if quota.isdecimal() and period.isdecimal() and int(quota) < int(period) * allowed:
+        yield note(
+            "cores",
+            f"a quota allows {int(quota) / int(period):.2f} of a core, and stops the process when it is used up",
+            "raise CPUQuota of the service or container, or expect pauses in the times",
+        )
+    governor = _text(_GOVERNOR)
+    if governor in ("powersave", "conservative"):
+        yield note(
+            "cores",
+            f"the frequency governor is {governor}",
+            "for times that do not depend on what ran before: cpupower frequency-set -g performance",
+        )
+
+
+def _memory() -> Finding:
+    memory = psutil.virtual_memory()
+    limit = _text(_cgroup() / "memory.max") or "max"
+    available = min(memory.available, int(limit)) if limit.isdecimal() else memory.available
+    says = f"{available >> 20:,} MiB to be had, of {memory.total >> 20:,}"
+    if available < LEAST_MEMORY_BYTES:
+        return fault(
+            "memory", says, f"end other processes: a device's needs {LEAST_MEMORY_BYTES >> 20} MiB and its head"
+        )
+    return ok("memory", says)
+
+
+def _disk(path: Path) -> Finding:
+    path = path.resolve()
+    try:
+        free = shutil.disk_usage(path).free
+    except OSError as error:
+        return fault("disk", f"{path}: {str(error.strerror).lower()}", "name a folder that is there")
+    says = f"{free >> 20:,} MiB free at {path}"
+    if free < LEAST_DISK_BYTES:
+        return fault("disk", says, "free some space: records and queued requests have nowhere to go")
+    if not os.access(path, os.W_OK):
+        return note("disk", f"{says}, which cannot be written", "name other folders with --queue and --record")
+    if free < QUEUE_BYTES:
+        return note("disk", says, f"give --on-offline queue a --queue-mib of less than {free >> 20:,}")
+    return ok("disk", says)
+
+
+def _cgroup() -> Path:
+    """Where version 2 keeps the limits of this process."""
+    lines = (_text(_OURS) or "").splitlines()
+    return _CGROUPS / next((line[3:].lstrip("/") for line in lines if line.startswith("0::")), "")
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None

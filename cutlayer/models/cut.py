@@ -1,0 +1,57 @@
+"""One place where a model can be cut: the same for a torch model and for an ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from cutlayer.errors import SplitError
+from cutlayer.registry import near
+from cutlayer.spec import TensorSpec
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One place where the model can be cut.
+
+    Attributes:
+        name: Of a torch model, the path of the innermost module whose output is sent, ``features.7`` or ``layer1.0``,
+            or the torch.fx node where no module ends; of an ONNX file, the tensor.
+        aliases: Further names that find it: outer modules that end here too, and the node.
+        smashed: What is sent for one sample.
+        params: Parameters of the head.
+        macs: Multiply-accumulates of the head for one sample, in convolutions and matrix products.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    smashed: TensorSpec
+    params: int
+    macs: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the smashed data, without the batch axis."""
+        return self.smashed.shape
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the smashed data of one sample, uncompressed."""
+        return self.smashed.nbytes
+
+
+AnyCut = TypeVar("AnyCut", bound=Cut)
+
+
+def find_cut(cuts: Iterable[AnyCut], name: str) -> AnyCut:
+    """The cut of that name, or else of that alias.
+
+    Raises:
+        SplitError: There is none; the message lists those with a similar name.
+    """
+    names = {cut.name: cut for cut in cuts}
+    found = {alias: cut for cut in names.values() for alias in cut.aliases} | names
+    if name not in found:
+        raise SplitError(f"The model cannot be cut at {name!r}; {near(name, names)}")
+    return found[name]

@@ -1,0 +1,115 @@
+"""Where the graph of an ONNX file falls into two.
+
+A seam is a tensor that everything after it depends on and that depends on everything before it: an articulation point.
+What an If, a Loop or a Scan takes from outside its body counts as an input of that node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto
+
+CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
+
+
+@dataclass(frozen=True)
+class Seams:
+    """What the graph offers.
+
+    Attributes:
+        path: The nodes that lie between the input and the output, in order.
+        found: Tensor to the node that gives it, for each seam, in order.
+        refused: Any other tensor of the path to the reason why it is none.
+    """
+
+    path: tuple[NodeProto, ...]
+    found: Mapping[str, NodeProto]
+    refused: Mapping[str, str]
+
+
+def seams(graph: GraphProto, image: str, logits: str) -> Seams:
+    """All seams of a graph from its input to its output, both excluded."""
+    path = _path(graph, image, logits)
+    last_use = {name: i for i, node in enumerate(path) for name in sources(node)} | {logits: len(path)}
+    live = {image}
+    found: dict[str, NodeProto] = {}
+    refused: dict[str, str] = {}
+    for i, node in enumerate(path):
+        refused |= {
+            name: f"it lies inside the control flow of {node.name or node.op_type}"
+            for graph in bodies(node)
+            for inner in _all_nodes(graph)
+            for name in inner.output
+        }
+        given = [name for name in node.output if last_use.get(name, -1) > i]
+        live = {name for name in live if last_use[name] > i} | set(given)
+        for name in given:
+            if name == logits:
+                continue
+            others = sorted(live - {name})
+            if others:
+                more = f" and {len(others) - 2} more" if len(others) > 2 else ""
+                refused[name] = f"{', '.join(others[:2])}{more} would have to be sent as well"
+            elif node.op_type in CONTROL_FLOW:
+                refused[name] = f"{node.op_type} is control flow, which may give another shape for other data"
+            else:
+                found[name] = node
+    return Seams(tuple(path), found, refused)
+
+
+def has_control_flow(model: ModelProto) -> bool:
+    """Whether any node holds a body of its own, those in local functions among them."""
+    nodes = [node for part in (model.graph, *model.functions) for node in part.node]
+    return any(True for node in nodes for _ in bodies(node))
+
+
+def closure(graph: GraphProto, start: str, end: str) -> list[NodeProto]:
+    """The nodes it takes to compute `end` from `start`, constants included, in order."""
+    needed = {end}
+    nodes = []
+    for node in reversed(graph.node):
+        if not needed.isdisjoint(node.output) and start not in node.output:
+            nodes.append(node)
+            needed |= sources(node)
+    return nodes[::-1]
+
+
+def sources(node: NodeProto) -> set[str]:
+    """The tensors that a node takes, those that its bodies take from outside among them."""
+    names = {name for name in node.input if name}
+    for body in bodies(node):
+        inner = {value.name for values in (body.input, body.initializer) for value in values}
+        inner |= {name for part in body.node for name in part.output}
+        taken = {name for part in body.node for name in sources(part)} | {value.name for value in body.output}
+        names |= taken - inner
+    return names
+
+
+def _path(graph: GraphProto, image: str, logits: str) -> list[NodeProto]:
+    """The nodes that depend on the input and that the output depends on."""
+    downstream = {image}
+    path = []
+    for node in closure(graph, image, logits):
+        if not downstream.isdisjoint(sources(node)):
+            downstream |= set(node.output)
+            path.append(node)
+    return path
+
+
+def bodies(node: NodeProto) -> Iterator[GraphProto]:
+    """The graphs inside a node of control flow; none in any other node."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def _all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    for node in graph.node:
+        yield node
+        for body in bodies(node):
+            yield from _all_nodes(body)

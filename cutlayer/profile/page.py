@@ -1,0 +1,168 @@
+"""A profile as one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from cutlayer.profile.charts import bandwidth_curve, pareto_plots
+from cutlayer.profile.table import rate
+from cutlayer.report.charts import stage_bar
+from cutlayer.report.markup import POLICY, Html, el
+from cutlayer.report.wording import DASH, duration, size
+from cutlayer.trace import STAGES
+
+HTML = "profile.html"
+
+_STYLE = """
+.scatter .curve { fill: none; stroke: var(--accent); stroke-width: 2.5; }
+.scatter .faint { fill: none; stroke: var(--soft); opacity: 0.35; }
+.scatter .faint circle { fill: var(--soft); }
+td.number { text-align: right; }
+"""
+
+
+def save(folder: Path, data: Mapping[str, Any]) -> None:
+    """Write `profile.html`, by an atomic rename."""
+    part = folder / f".{HTML}.part"
+    part.write_text(page(data), encoding="utf-8")
+    part.replace(folder / HTML)
+
+
+def page(data: Mapping[str, Any]) -> str:
+    """The whole page, from the record alone."""
+    style = Html((files("cutlayer.report") / "style.css").read_text(encoding="utf-8") + _STYLE)
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("meta", name="color-scheme", content="light dark"),
+        el("title", f"cutlayer: where to cut {data['model']}"),
+        el("style", style),
+    )
+    networks = [_network(data, name) for name in data["networks"]]
+    main = el("main", _opening(data), _bandwidth(data), networks, _cuts(data), _how(data))
+    return "<!doctype html>\n" + el("html", head, el("body", main), lang="en") + "\n"
+
+
+def _opening(data: Mapping[str, Any]) -> Html:
+    machine = data["machine"]
+    words = f"On {machine['processor']} with {data['settings']['threads']} thread(s) for the head. {data['images']}."
+    reasons = el("ul", [el("li", el("p", reason)) for reason in data["reasons"]], class_="flags")
+    return el(
+        "header",
+        el("p", "cutlayer profile", class_="product"),
+        el("h1", f"Where to cut {data['model']}"),
+        el("p", words, class_="lead"),
+        el("ul", [el("li", _best(told)) for told in data["recommendations"]]),
+        el("p", el("b", data["verdict"]), None if data["reasons"] else ": nothing speaks against these figures."),
+        reasons if data["reasons"] else None,
+        [el("p", note, class_="note") for note in data["notes"]],
+    )
+
+
+def _best(told: Mapping[str, Any]) -> list[object]:
+    best, alone = told["best"], told["device_alone_ns"]
+    if best is None:
+        kept = "" if alone is None else f" The device alone keeps it, and takes {duration(alone)}."
+        return [el("b", told["network"]), f": {told['why_none']}{kept}"]
+    words = f": {best['cut']} with {best['codec']}, {duration(best['latency_ns'])} ({best['source']})"
+    if alone is not None:
+        faster = "the device alone is faster" if alone < best["latency_ns"] else "the device alone is slower"
+        words += f"; {faster}, {duration(alone)}"
+    return [el("b", told["network"]), words]
+
+
+def _bandwidth(data: Mapping[str, Any]) -> Html:
+    rows = [
+        el("tr", el("th", r["choice"], scope="row"), el("td", rate(r["from_bps"]) if r["from_bps"] else DASH),
+           el("td", DASH if r["to_bps"] is None else rate(r["to_bps"])))
+        for r in data["bandwidth"]["best"]
+    ]  # fmt: skip
+    words = "Computed: stages as measured, and each byte at the given rate. The round trip of "
+    words += "the network to the server is in it" if data["bandwidth"]["round_trip_included"] else "a network is on top"
+    return el(
+        "section",
+        el("h2", "The best cut against bandwidth"),
+        el("p", f"{words}; it is the same for all cuts, and the device alone does not pay it."),
+        bandwidth_curve(data),
+        el("div", el("table", el("thead", el("tr", map(_th, ("Best", "from", "up to")))), el("tbody", rows)),
+           class_="wide"),
+    )  # fmt: skip
+
+
+def _network(data: Mapping[str, Any], name: str) -> Html:
+    about = data["networks"][name]
+    fastest = []
+    for cut in data["cuts"]:
+        by_codec = cut["networks"][name]
+        codec = min(by_codec, key=lambda codec: by_codec[codec]["end_to_end_ns"]["p50"])
+        fastest.append((cut["cut"], codec, by_codec[codec]))
+    longest = max(sum(told["stages_ns"].values()) for _, _, told in fastest)
+    bars = [
+        el(
+            "div",
+            el("div", el("span", f"{cut} with {codec}"),
+               el("span", f"{duration(told['end_to_end_ns']['p50'])}, {_source(told)}"), class_="bar-title"),
+            stage_bar(told["stages_ns"], longest, cut),
+        )
+        for cut, codec, told in fastest
+    ]  # fmt: skip
+    legend = [el("li", el("span", class_=f"swatch s-{stage}"), stage) for stage in STAGES]
+    return el(
+        "section",
+        el("h2", f"Over {name}"),
+        el("p", f"{about['figures']} (rate, delay, jitter, loss); {about['source']}.", class_="note"),
+        el("p", "Each cut with its fastest codec; the median of each stage."),
+        el("div", bars, class_="bars"),
+        el("ul", legend, class_="legend"),
+        pareto_plots(data, name),
+    )
+
+
+def _source(told: Mapping[str, Any]) -> str:
+    return f"measured, n = {told['end_to_end_ns']['n']}" if told["source"] == "measured" else "by the cost model"
+
+
+def _cuts(data: Mapping[str, Any]) -> Html:
+    codecs = list(data["cuts"][0]["codecs"])
+    known = [n for n in ("accuracy", "leakage") if any(n in c["codecs"][k] for c in data["cuts"] for k in codecs)]
+    names = ["Cut", "Smashed", "Head p50", "p95", "p99", "n", "Start", "Open", "First", "Peak RSS", "MACs", "Params"]
+    names += [*codecs, *(f"{name}, {codec}" for name in known for codec in codecs)]
+    rows = []
+    for cut in data["cuts"]:
+        head, cold = cut["head_ns"], cut["cold_ns"]
+        values = ["x".join(map(str, cut["shape"])), *(duration(head[p]) for p in ("p50", "p95", "p99")), head["n"]]
+        values += [duration(cold[f"{part}_ns"]) for part in ("start", "open", "first")]
+        values += [
+            size(cut["peak_rss_bytes"]),
+            *(DASH if cut[k] is None else f"{cut[k]:,}" for k in ("macs", "params")),
+        ]
+        values += [size(cut["codecs"][codec]["bytes"]) for codec in codecs]
+        values += [_value(cut["codecs"][codec].get(name)) for name in known for codec in codecs]
+        rows.append(el("tr", el("th", cut["cut"], scope="row"), [el("td", v, class_="number") for v in values]))
+    table = el("table", el("thead", el("tr", map(_th, names))), el("tbody", rows))
+    words = "A percentile is given where enough runs stand behind it. Start is a fresh process until it can work."
+    return el("section", el("h2", "The cuts"), el("p", words), el("div", table, class_="wide"))
+
+
+def _how(data: Mapping[str, Any]) -> Html:
+    model = data["cost_model"]
+    off = "not checked: every point would have taken too long to measure"
+    if model["points"]:
+        off = f"off by {model['median_error']:.1%} in the middle and {model['greatest_error']:.1%} at most, at "
+        off += f"{len(model['points'])} points that were measured"
+    facts = {"Cost model": off} | {**data["settings"], **data["machine"]}
+    items = [el("div", el("dt", str(name).replace("_", " ")), el("dd", str(value))) for name, value in facts.items()]
+    return el("section", el("h2", "How it was measured"), el("dl", items, class_="columns"))
+
+
+def _value(known: Mapping[str, Any] | None) -> str:
+    return DASH if known is None else f"{known['value']:.3f}"
+
+
+def _th(text: str) -> Html:
+    return el("th", text, scope="col")

@@ -1,0 +1,96 @@
+"""What the user asks of a profile, read and checked before anything is run."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from cutlayer.errors import ConfigError
+from cutlayer.spec import TensorSpec, image_spec
+
+_UNITS = {"us": 1e3, "ms": 1e6, "s": 1e9}
+
+DEFAULT_NETWORKS = "loopback,wifi,lte"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to profile.
+
+    Attributes:
+        model: A name, an ONNX file or a split folder.
+        cuts: Their names, or ``auto`` or ``all``.
+        input: Shape of one image, ``3x224x224``; the model's own when None.
+        classes: Outputs of a model by name.
+        network: Networks with commas between them; `DEFAULT_NETWORKS` when None.
+        data: Name of the data set whose images are sent; random ones when None.
+        data_root: Where data sets that are not embedded lie.
+        connect: Address of a real server; None for one on this machine.
+        epochs: Of training on the data set, for a model by name; 0 leaves its weights random.
+        privacy: Attack every cut, with the data set's images.
+    """
+
+    model: str
+    cuts: tuple[str, ...] = ("auto",)
+    input: str | None = None
+    classes: int = 10
+    network: str | None = None
+    data: str | None = None
+    data_root: Path | None = None
+    connect: str | None = None
+    epochs: int = 0
+    privacy: bool = False
+
+
+def names(what: str, text: str) -> tuple[str, ...]:
+    """Names with commas between them, each once.
+
+    Raises:
+        ConfigError: One is empty, or comes twice.
+    """
+    found = tuple(part.strip() for part in text.split(","))
+    for place, name in enumerate(found):
+        if not name:
+            raise ConfigError(f"{text!r} has an empty {what} in it; write names with one comma between two.")
+        if name in found[:place]:
+            raise ConfigError(f"The {what} {name!r} is asked for twice; name it once.")
+    return found
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Numbers of cores with commas between them.
+
+    Raises:
+        ConfigError: One is none, or comes twice.
+    """
+    found = names("core", text)
+    if not all(name.isdecimal() for name in found):
+        raise ConfigError(f"{text!r} are no numbers of cores; write 0,1, say.")
+    return tuple(map(int, found))
+
+
+def duration_ns(text: str) -> float:
+    """A time with its unit, ``50ms``.
+
+    Raises:
+        ConfigError: It is none above 0.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|ms|s)", text.strip())
+    value = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if not value:
+        raise ConfigError(f"{text!r} is no time above 0; write 50ms, or another number with us, ms or s.")
+    return value
+
+
+def shape(text: str) -> TensorSpec:
+    """One image, ``CxHxW``.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)", text)
+    if match is None or math.prod(map(int, match.groups())) > 1 << 28:
+        raise ConfigError(f"A shape reads CxHxW, such as 3x224x224, not {text!r}.")
+    return image_spec(*map(int, match.groups()))

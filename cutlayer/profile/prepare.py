@@ -1,0 +1,139 @@
+"""From what the user names, a model of ours, an ONNX file or a split folder, to cuts that a device can run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cutlayer.errors import ConfigError, SplitError
+from cutlayer.models.cut import AnyCut, find_cut
+from cutlayer.profile.candidate import Candidate, choose
+from cutlayer.registry import MODELS, near
+from cutlayer.spec import MANIFEST, Manifest, TensorSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Say = Callable[[str], None]
+Train = Callable[["nn.Module"], None]
+
+AUTO, ALL = ("auto",), ("all",)
+
+
+def prepare(
+    model: str,
+    cuts: Sequence[str],
+    input: TensorSpec | None,
+    out: Path,
+    *,
+    classes: int,
+    data: str | None,
+    say: Say,
+    train: Train | None = None,
+) -> list[Candidate]:
+    """The cuts to compare, in the order of the model, their split folders under ``out/cuts``.
+
+    Args:
+        model: A name from `cutlayer list models`, which gets random weights, an ONNX file, or a split folder.
+        cuts: Names; `AUTO` takes those worth a measurement, `ALL` every one that differs in what it costs.
+        input: One image; the model's own when None.
+        out: A folder of the profile's own.
+        classes: Outputs of a model by name.
+        data: Name of the data set that the model was trained on, for the split folders.
+        say: Told what is being done.
+        train: Trains a model by name in place; it keeps its random weights when None.
+
+    Raises:
+        ConfigError: There is no such model, or it cannot take such images.
+        SplitError: There is no such cut, or the file cannot be cut.
+    """
+    if (Path(model) / MANIFEST).exists():
+        return [_from_folder(Path(model), cuts)]
+    if model in set(MODELS):
+        return _from_zoo(model, cuts, input, out, classes, data, say, train)
+    if Path(model).suffix != ".onnx":
+        raise ConfigError(
+            f"There is no model named {model!r}, nor a split folder or an ONNX file there; {near(model, MODELS)}"
+        )
+    return from_onnx(Path(model), cuts, input, out, data, say)
+
+
+def from_onnx(
+    path: Path, cuts: Sequence[str], input: TensorSpec | None, out: Path, data: str | None, say: Say
+) -> list[Candidate]:
+    """Cuts of an ONNX file; see `prepare`."""
+    from cutlayer.models.onnx_graph import survey, write
+
+    found, candidates = survey(path, input), []
+    if not found.cuts:
+        raise SplitError(f"{path} cannot be cut anywhere: no single tensor of it carries all that follows.")
+    named = tuple(cuts) not in (AUTO, ALL)
+    for name in cuts if named else ():
+        if name in found.refused:
+            raise SplitError(f"{path} cannot be cut at {name!r}: {found.refused[name]}; see `cutlayer cuts {path}`.")
+    for place, cut in enumerate(pick(found.cuts, cuts)):
+        folder = out / "cuts" / f"{place:02}-{re.sub(r'[^A-Za-z0-9._-]+', '_', cut.name)[:80]}"
+        try:
+            write(found, cut.name, folder, data=data)
+        except SplitError as error:
+            if named:
+                raise
+            say(f"left out: {error}")
+            continue
+        candidates.append(Candidate(cut.name, folder, cut.shape, cut.nbytes, cut.params, cut.macs))
+    if not candidates:
+        raise SplitError(f"{path} cannot be cut anywhere; `cutlayer cuts {path}` says why.")
+    return candidates
+
+
+def pick(offered: Sequence[AnyCut], cuts: Sequence[str]) -> list[AnyCut]:
+    """Those that are asked for, in the order of the model."""
+    if tuple(cuts) == ALL:
+        return choose(offered, None)
+    if tuple(cuts) == AUTO:
+        return choose(offered)
+    named = [find_cut(offered, name) for name in cuts]
+    return [cut for cut in offered if cut in named]
+
+
+def _from_zoo(
+    model: str,
+    cuts: Sequence[str],
+    input: TensorSpec | None,
+    out: Path,
+    classes: int,
+    data: str | None,
+    say: Say,
+    train: Train | None = None,
+) -> list[Candidate]:
+    try:
+        from cutlayer.models import zoo
+    except ImportError:
+        raise ConfigError(
+            f"A model by name, such as {model}, is built with torch, which is not installed; install cutlayer[lab], "
+            "or profile an ONNX file."
+        ) from None
+    from cutlayer.models.cuts import cut_nodes
+    from cutlayer.models.export import export_named
+
+    spec = input or zoo.default_input(model)
+    built = zoo.build(model, spec, classes)
+    if train is not None:
+        train(built)
+    nodes = {cut.name: (cut, node) for cut, node in cut_nodes(built, spec)}
+    chosen = pick([cut for cut, _ in nodes.values()], cuts)
+    say(f"exporting {model} for {spec} images, to be cut at {len(chosen)} places")
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{model}.onnx"
+    export_named(built, {cut.name: nodes[cut.name][1] for cut in chosen}, spec, path)
+    return from_onnx(path, [cut.name for cut in chosen], spec, out, data, say)
+
+
+def _from_folder(folder: Path, cuts: Sequence[str]) -> Candidate:
+    manifest = Manifest.load(folder)
+    if tuple(cuts) not in (AUTO, ALL, (manifest.cut,)):
+        raise SplitError(f"{folder} is cut at {manifest.cut} already; name a model or an ONNX file to choose others.")
+    smashed = manifest.smashed
+    return Candidate(manifest.cut, folder, smashed.shape, smashed.nbytes, None, None)

@@ -1,0 +1,140 @@
+import math
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cutlayer.errors import ConfigError
+from cutlayer.network.profiles import NETWORKS, Network, network_named, networks_named
+
+
+def test_the_named_networks_are_those_of_the_manual_and_say_where_they_are_from():
+    assert list(NETWORKS) == ["loopback", "lan", "wifi", "lte", "3g", "nbiot", "satellite"]
+    for name, network in NETWORKS.items():
+        assert network_named(name) is network
+        assert network.name == name
+        assert network.source != "by hand"
+        assert network.shapes == (name != "loopback")
+
+
+def test_a_network_cannot_change_under_a_measurement():
+    with pytest.raises(FrozenInstanceError):
+        NETWORKS["wifi"].loss = 0.1
+
+
+def test_four_figures_by_hand():
+    network = network_named("20mbit/40ms/5ms/0.1%")
+    assert (network.up_bps, network.down_bps) == (20e6, 20e6)
+    assert (network.delay_s, network.jitter_s) == pytest.approx((0.04, 0.005))
+    assert network.loss == pytest.approx(0.001)
+    assert network.rtt_s == pytest.approx(0.08)
+    assert network.name == "20mbit/40ms/5ms/0.1%"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("64kbit", Network("64kbit", 64e3, 64e3)),
+        ("1.5Gbit/250us", Network("1.5Gbit/250us", 1.5e9, 1.5e9, 250e-6)),
+        ("12mbit:50mbit/2s", Network("12mbit:50mbit/2s", 12e6, 50e6, 2.0)),
+        ("100bit/0ms/0ms/0%", Network("100bit/0ms/0ms/0%", 100, 100)),
+    ],
+)
+def test_what_is_left_out_is_none(text, expected):
+    assert network_named(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("wiffi", "did you mean wifi"),
+        ("", "no network named ''"),
+        ("-20mbit/40ms", "carries nothing"),
+        ("0mbit", "carries nothing"),
+        ("20mbit/-40ms", "delay of -0.04 s"),
+        ("20mbit/10min", "'10min' is no delay"),
+        ("20mbit/90s", "delay of 90 s, not 0 to 10 s"),
+        ("20mbit/10ms/20ms", "jitter of 0.02 s, not between 0 and its delay"),
+        ("20mbit/10ms/-1ms", "jitter of -0.001 s"),
+        ("20mbit/10ms/1ms/-1%", "loss of -0.01"),
+        ("20mbit/10ms/1ms/100%", "loss of 1, not 0 % to 50%"),
+        ("20mbit/10ms/1ms/0.1", "'0.1' is no loss"),
+        ("20mbit/10ms/1ms/1%/7", "more parts"),
+        ("1mbit:2mbit:3mbit", "more parts"),
+        ("nanmbit/1ms", "'nanmbit' is no rate"),
+        ("20", "it needs a number and bit or kbit or mbit or gbit"),
+        ("40ms/20mbit", "'40ms' is no rate"),
+        ("20mbit//5ms", "'' is no delay"),
+    ],
+)
+def test_nonsense_is_refused_in_one_sentence(text, says):
+    with pytest.raises(ConfigError) as refused:
+        network_named(text)
+    assert says in str(refused.value)
+    assert "write rate/delay/jitter/loss" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("rate", [math.nan, -1.0, 0.0])
+def test_no_rate_that_is_none(rate):
+    with pytest.raises(ConfigError):
+        Network("made", 1e6, rate)
+
+
+@pytest.mark.parametrize("figure", ["delay_s", "jitter_s", "loss"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_no_figure_that_is_none(figure, value):
+    with pytest.raises(ConfigError):
+        Network("made", 1e6, 1e6, **{figure: value})
+
+
+@given(st.text("0123456789.kmgbits/:%-+ ", max_size=20))
+def test_any_text_is_a_network_or_refused(text):
+    try:
+        network = network_named(text)
+    except ConfigError:
+        return
+    assert network.up_bps > 0
+
+
+@given(
+    st.integers(1, 10**10),
+    st.integers(1, 10**10),
+    st.integers(0, 10_000),
+    st.integers(0, 500),
+)
+def test_a_network_reads_what_it_prints(up, down, delay_ms, loss_permille):
+    made = Network("made", up, down, delay_ms / 1e3, delay_ms / 2e3, loss_permille / 1e3)
+    again = network_named(str(made))
+    figures = ("up_bps", "down_bps", "delay_s", "jitter_s", "loss")
+    assert [getattr(again, name) for name in figures] == pytest.approx([getattr(made, name) for name in figures])
+
+
+def test_several_with_commas():
+    assert [network.name for network in networks_named("wifi, lte,20mbit/40ms")] == ["wifi", "lte", "20mbit/40ms"]
+    with pytest.raises(ConfigError, match="twice"):
+        networks_named("wifi,lte,wifi")
+    with pytest.raises(ConfigError, match="no network named ''"):
+        networks_named("wifi,")
+
+
+def test_the_page_has_the_figures_of_every_named_network():
+    page = (Path(__file__).parents[2] / "docs/networks.md").read_text()
+    for network in NETWORKS.values():
+        up, down = (str(one_way).partition("/")[0] for one_way in directions(network))
+        cells = (
+            network.name,
+            up,
+            down,
+            f"{network.rtt_s * 1e3:g} ms",
+            f"{network.jitter_s * 1e3:g} ms",
+            network.source,
+        )
+        assert f"| {' | '.join(cells)} |" in page
+
+
+def directions(network):
+    """The network with its rate up both ways, and with its rate down both ways."""
+    return replace(network, down_bps=network.up_bps), replace(network, up_bps=network.down_bps)

@@ -1,0 +1,83 @@
+"""Which cuts are measured, and which of them is recommended."""
+
+import dataclasses
+
+from cutlayer.models.cut import Cut
+from cutlayer.profile.candidate import choose
+from cutlayer.profile.recommend import Choice, Limits, best, pareto, why_none
+from cutlayer.spec import TensorSpec
+
+
+def cut(name, size, macs):
+    return Cut(name, (), TensorSpec((size,)), 0, macs)
+
+
+CUTS = [
+    cut("normalize", 600, 0), cut("conv", 1600, 10), cut("relu", 1600, 10), cut("wide", 4800, 40), cut("pool", 300, 50),
+    cut("block", 300, 75), cut("late", 300, 200), cut("narrow", 5, 300),
+]  # fmt: skip
+
+
+def names(cuts):
+    return [one.name for one in cuts]
+
+
+def test_what_sends_less_than_all_before_is_always_measured():
+    assert names(choose(CUTS, 3)) == ["normalize", "pool", "narrow"]
+
+
+def test_then_the_widest_gaps_are_filled_in_the_order_of_the_model():
+    assert names(choose(CUTS, 4)) == ["normalize", "pool", "late", "narrow"]
+
+
+def test_of_cuts_that_cost_the_same_the_last_one_stands_for_all():
+    assert names(choose(CUTS, None)) == ["normalize", "relu", "wide", "pool", "block", "late", "narrow"]
+
+
+def test_a_small_fall_gives_way_where_there_are_too_many():
+    falls = [cut("a", 1000, 1), cut("b", 990, 2), cut("c", 10, 3)]
+    assert len(choose(falls, 2)) == 2
+    assert "c" in names(choose(falls, 2))
+
+
+def choice(cut, latency, n_bytes=100, *, source="model", predicted=None, leakage=None, accuracy=None):
+    return Choice(cut, "raw", n_bytes, latency, predicted or latency, source, leakage, accuracy)
+
+
+def test_the_fastest_within_the_limits():
+    choices = [choice("a", 10, leakage=0.9, accuracy=0.9), choice("b", 20, leakage=0.2, accuracy=0.9)]
+    assert best(choices, Limits()).cut == "a"
+    assert best(choices, Limits(leakage=0.3)).cut == "b"
+    assert best(choices, Limits(latency_ns=15, leakage=0.3)) is None
+
+
+def test_what_is_not_known_keeps_no_limit():
+    assert best([choice("a", 10)], Limits(leakage=0.9)) is None
+    assert best([choice("a", 10)], Limits(accuracy=0.1)) is None
+
+
+def test_no_choice_says_which_limit_stands_in_the_way():
+    choices = [choice("a", 10, leakage=0.9), choice("b", 20, leakage=0.2)]
+    assert "leakage" in why_none(choices, Limits(leakage=0.1))
+    assert "latency and leakage" not in why_none(choices, Limits(latency_ns=15, leakage=0.1))
+    assert "latency and leakage" in why_none(choices[1:], Limits(latency_ns=5, leakage=0.1))
+    assert "together" in why_none(choices, Limits(latency_ns=15, leakage=0.3))
+
+
+def test_measured_points_decide_among_themselves_and_the_model_among_all():
+    measured = choice("a", 30, source="measured", predicted=20)
+    slower = choice("b", 25, source="measured", predicted=22)
+    unmeasured = choice("c", 26, predicted=26)
+    assert best([measured, slower, unmeasured], Limits()).cut == "b"
+    assert best([measured, slower, dataclasses.replace(unmeasured, predicted_ns=19)], Limits()).cut == "c"
+
+
+def test_the_pareto_set_is_what_nothing_beats():
+    fast, small = choice("fast", 10, 900), choice("small", 50, 10)
+    beaten, private = choice("beaten", 60, 900), choice("private", 80, 950, leakage=0.1)
+    kept = pareto([beaten, small, private, fast])
+    assert [one.cut for one in kept] == ["fast", "small", "private"]
+
+
+def test_equals_do_not_beat_each_other():
+    assert len(pareto([choice("one", 10), choice("twin", 10)])) == 2

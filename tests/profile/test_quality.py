@@ -1,0 +1,51 @@
+"""Accuracy and leakage are of what is sent, on a head of two operators."""
+
+import numpy as np
+import pytest
+
+from cutlayer.data.splits import Dataset, Splits
+from cutlayer.profile import quality
+from cutlayer.profile.candidate import Candidate
+from tests.tiny_split import CLASSES, INPUT, images, write_split
+
+
+@pytest.fixture
+def splits():
+    def part(seed):
+        return Dataset(images(40, seed), np.random.default_rng(seed).integers(0, CLASSES, 40))
+
+    return Splits("toy", ("a", "b", "c"), part(0), part(1), part(2), part(3))
+
+
+def candidate(folder, **options):
+    write_split(folder, **options)
+    return Candidate("relu", folder, (2, 6, 6), 288, None, None)
+
+
+def test_accuracy_is_that_of_the_codec(tmp_path, splits):
+    found = quality.accuracy(candidate(tmp_path), ["raw", "top-k:0.02"], splits)
+    raw, sparse = found["relu", "raw"], found["relu", "top-k:0.02"]
+    assert raw["accuracy"] == raw["whole_accuracy"] == sparse["whole_accuracy"]
+    assert raw["accuracy"]["n"] == 40
+    assert raw["accuracy"]["low"] <= raw["accuracy"]["value"] <= raw["accuracy"]["high"]
+    assert sparse["accuracy"] != raw["accuracy"]
+
+
+def test_leakage_is_the_worst_of_the_attacks_and_a_defense_lowers_it(tmp_path, splits, monkeypatch):
+    monkeypatch.setattr(quality, "ATTACKS", {"ridge": {}, "nearest": {}})
+    bare = quality.leakage(candidate(tmp_path / "bare"), ["raw"], splits, 0, lambda _: None)["relu", "raw"]["leakage"]
+    noise = {"name": "gaussian-noise", "sigma": 10.0}
+    covered = quality.leakage(candidate(tmp_path / "covered", defense=noise), ["raw"], splits, 0, lambda _: None)
+    assert bare["value"] == max(told["value"] for told in bare["of_each"].values())
+    assert bare["attack"] in ("ridge", "nearest")
+    assert covered["relu", "raw"]["leakage"]["value"] < bare["value"]
+
+
+def test_a_head_that_takes_one_sample_gives_batches():
+    def head(batch):
+        assert len(batch) == 1
+        return 2 * batch
+
+    given = images(3)
+    np.testing.assert_array_equal(quality.one_by_one(head)(given), 2 * given)
+    assert given.shape[1:] == INPUT.shape

@@ -1,0 +1,27 @@
+"""A network whose round trip is a second and more: NB-IoT, or a satellite with something on top."""
+
+from math import inf
+
+from cloud.service import Service
+from cloud.tail import OnnxTail
+from cutlayer.network.profiles import Network
+from cutlayer.network.shaper import Shaped
+from cutlayer.spec import Manifest
+from cutlayer.wire.transport import Timeouts, connect, listen
+from tests.tiny_split import ADDRESSES, edge_at, images, write_split
+
+
+def test_a_grpc_connection_comes_about_though_each_greeting_takes_more_than_a_second(tmp_path):
+    write_split(tmp_path)
+    service = Service(Manifest.load(tmp_path), OnnxTail(tmp_path / "tail.onnx", threads=1))
+    server = listen(ADDRESSES["grpc"], service)
+    patience = Timeouts(connect_s=12.0, request_s=20.0)
+    with Shaped(str(server.address), Network("slow", inf, inf, 0.8)) as address:
+        client = connect(address, patience)
+        try:
+            _, trace = edge_at(tmp_path, client, timeouts=patience).infer(images(1), 0)
+        finally:
+            client.close()
+            server.close()
+            service.drain()
+    assert trace.network_ns > 1.6e9
