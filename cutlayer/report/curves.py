@@ -23,6 +23,7 @@ SHADES = 5
 def panels(settings: Sequence[Setting], baseline: Estimate) -> list[Html]:
     """A chart for each family: its strengths joined by a line, those of all others grey behind them.
 
+    Settings that a plan has given a name, such as controls, are points beside the line.
     The point of no defense and the line of the mean image are on each: the two ends.
     """
     settings = [s for s in settings if math.isfinite(s.leakage.value) and math.isfinite(s.accuracy.value)]
@@ -42,7 +43,7 @@ def panels(settings: Sequence[Setting], baseline: Estimate) -> list[Html]:
         own = sorted(own, key=lambda s: -s.leakage.value)
         others = [el("circle", cx=f"{at(s)[0]:.1f}", cy=f"{at(s)[1]:.1f}", r=2, class_="other") for s in settings]
         ends = [s for s in settings if s.undefended]
-        path = " ".join(f"{px:.1f},{py:.1f}" for px, py in map(at, own))
+        path = " ".join(f"{px:.1f},{py:.1f}" for px, py in map(at, (s for s in own if not s.titled)))
         marks = [_mark(s, *at(s), times, sizes) for s in own]
         diamonds = [_diamond(s, *at(s)) for s in ends]
         spoken = "; ".join(_spoken(s) for s in own)
@@ -124,5 +125,5 @@ def _axes(x, y, low: float, high: float) -> Html:  # type: ignore[no-untyped-def
     parts.append(line(LEFT, BOTTOM, RIGHT, BOTTOM, "axis"))
     parts.append(line(x(0.0), TOP, x(0.0), BOTTOM, "reference"))
     parts.append(el("text", "worst-case leakage gain, %", x=RIGHT, y=HEIGHT - 6, text_anchor="end"))
-    parts.append(el("text", "accuracy, %", x=LEFT + 4, y=TOP + 2))
+    parts.append(el("text", "accuracy, %", x=x(0.0) + 6, y=TOP + 2))
     return el("g", parts)

@@ -34,6 +34,12 @@ class Setting:
         return self.members[0].run.result.undefended
 
     @property
+    def titled(self) -> bool:
+        """Whether a plan gave it a name of its own, as to a control; it is then no point on the curve."""
+        name = self.family.partition(" ")[0]
+        return not f"{self.label} ".startswith(f"{name} ")
+
+    @property
     def accuracy(self) -> Estimate:
         """Mean over the seeds."""
         return _mean([m.run.result.accuracy for m in self.members])

@@ -27,8 +27,8 @@ def article(group: Group) -> list[Html]:
 def _curves(group: Group, found: Sequence[Setting]) -> Html:
     text = (
         "Up and to the left is better: accurate, and little leaks. Each chart is one defense at its strengths, joined "
-        "from the one that leaks most to the one that leaks least; grey are all others. The leakage is that of the "
-        "strongest attack that was run, the mean over the seeds."
+        "from the one that leaks most to the one that leaks least, controls beside the line; grey are all others. The "
+        "leakage is that of the strongest attack that was run, the mean over the seeds."
     )
     return el(
         "section",

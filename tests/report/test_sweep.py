@@ -69,3 +69,13 @@ def test_names_of_followers_belong_to_the_family():
     assert (
         sweep.family({"name": "ressfl", "then": {"name": "gaussian-noise", "sigma": 1}}) == "ressfl then gaussian-noise"
     )
+
+
+def test_a_control_is_a_point_beside_the_curve(many):
+    for seed in (0, 1):
+        record = result(f"{seed}{99:011x}", 0.3) | {"seed": seed, "defense_label": "gaussian-noise: a control"}
+        write_run(many, record)
+    page = html.page(*read(many))
+    (points,) = re.findall(r'<polyline points="([^"]+)"', page)
+    assert len(points.split()) == len(SIGMAS) - 1
+    assert page.count('class="mark') == len(SIGMAS)
