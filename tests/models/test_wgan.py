@@ -37,12 +37,14 @@ def test_the_penalty_is_that_of_the_gradients_norm_and_reaches_the_critic():
 
 
 def test_the_critic_learns_to_score_what_is_real_higher():
-    critic = wgan.critic(4, (1, 8, 8))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        critic = wgan.critic(4, (1, 8, 8))
     optimizer = torch.optim.Adam(critic.parameters(), 1e-2)
     bright, dark = 0.5 + shades(32) / 2, shades(32, 1) / 2
-    for _ in range(20):
+    for _ in range(60):
         wgan.critic_step(critic, optimizer, bright, dark, 10.0, drawn())
-    assert critic(bright).mean() > critic(dark).mean() + 0.5
+    assert critic(bright).mean() > critic(dark).mean() + 2
 
 
 def test_codes_are_white_tell_the_images_apart_and_fill_up_with_noise():
