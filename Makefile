@@ -82,7 +82,7 @@ bench-profile: $(READY) ## What the edge pipeline adds to two ONNX sessions and 
 	$(BIN)/python benchmarks/edge_profile.py
 
 .PHONY: bench-defenses
-bench-defenses: $(READY) ## Every defense at three strengths, two seeds, two data sets, under adaptive attack; 40 minutes
+bench-defenses: $(READY) ## Every defense at three strengths, two seeds, two data sets, under adaptive attack; an hour and more
 	$(BIN)/python benchmarks/defense_sweep.py
 
 .PHONY: lint
