@@ -73,7 +73,7 @@ def bare_server(folder: Path) -> None:
 
 
 def _send(connection: socket.socket, array: NDArray[np.float32]) -> None:
-    connection.sendmsg([struct.pack("<I", array.nbytes), memoryview(array).cast("B")])
+    connection.sendmsg([struct.pack("<I", array.nbytes), array.data.cast("B")])
 
 
 def _receive(connection: socket.socket) -> bytearray:

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from cloud.tail import OnnxTail
 from cutlayer.compute import tune_allocator
 from cutlayer.spec import Manifest, image_spec
-from cutlayer.trace import Columns, columns
+from cutlayer.trace import Columns, Trace, columns
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.transport import connect
 from defenses.base import Defense
@@ -72,7 +72,7 @@ def bare_server(transport: str, folder: Path) -> None:
         return tail(np.frombuffer(data, np.float32).reshape(1, *shape)).tobytes()
 
     if transport == "zmq":
-        socket = zmq.Context.instance().socket(zmq.REP)
+        socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.REP)
         print(socket.bind_to_random_port("tcp://127.0.0.1"), flush=True)
         while True:
             socket.send(answer(socket.recv()))
@@ -88,17 +88,17 @@ def bare_server(transport: str, folder: Path) -> None:
 def bare_client(transport: str, port: int) -> Ask:
     """B's client: the bytes of the array there, the bytes of the logits back."""
     if transport == "zmq":
-        socket = zmq.Context.instance().socket(zmq.REQ)
+        socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.REQ)
         socket.linger, socket.copy_threshold = 0, COPY_BELOW_BYTES
         socket.connect(f"tcp://127.0.0.1:{port}")
 
         def ask(smashed: NDArray[np.float32]) -> bytes:
-            socket.send(smashed, copy=False)
-            return socket.recv()  # type: ignore[return-value]
+            socket.send(smashed.data, copy=False)
+            return socket.recv()
 
         return ask
     call = grpc.insecure_channel(f"127.0.0.1:{port}", LIMITS).unary_unary(METHOD)
-    return lambda smashed: call(smashed.tobytes())  # type: ignore[no-any-return]
+    return lambda smashed: call(smashed.tobytes())
 
 
 @contextmanager
@@ -125,7 +125,7 @@ def compare(transport: str, folder: Path, rounds: int) -> tuple[NDArray[np.int64
     ):
         client = connect(ready[1])
         edge, ask = Edge(manifest, Pipeline(head, Defense(), Raw()), client), bare_client(transport, int(port[0]))
-        traces = []
+        traces: list[Trace] = []
 
         def ours() -> NDArray[np.float32]:
             logits, trace = edge.infer(image, len(traces))

@@ -41,7 +41,8 @@ def _view(model: nn.Module, auxiliary: Dataset) -> View:
 
     @torch.inference_mode()
     def query(batch: Tensor) -> Tensor:
-        return half.head(batch).clone()
+        sent: Tensor = half.head(batch).clone()
+        return sent
 
     device = torch.device("cpu")
     return View(IMAGE, half.smashed, auxiliary, half.tail, device, 0, False, query, half.head, Defense())

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from attacks.base import View
 from attacks.misfit import Scaling
 from attacks.white_box import WhiteBox, remaining, total_variation
-from benchmarks.interleaved import compare
+from benchmarks.interleaved import Prepare, compare
 from benchmarks.victim import CUT, MODEL, images, trained, view
 from cutlayer.compute import has_fast_bf16, tune_allocator
 
@@ -85,7 +85,10 @@ def psnr_db(a: Tensor, b: Tensor) -> float:
 def main() -> None:
     """Time, then compare the results."""
     print(f"{MODEL} at {CUT}, {STEPS} steps, {BATCH} images in a batch, {torch.get_num_threads()} threads")
-    contenders = {"one image at a time, float32": prepare_loop, "one batch, float32": partial(prepare_batch, False)}
+    contenders: dict[str, Prepare] = {
+        "one image at a time, float32": prepare_loop,
+        "one batch, float32": partial(prepare_batch, False),
+    }
     if has_fast_bf16():
         contenders["one batch, bfloat16, last tenth float32"] = partial(prepare_batch, True)
     compare(contenders)

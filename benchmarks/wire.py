@@ -25,8 +25,8 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 from numpy.typing import NDArray
-from wire_peers import WAYS
 
+from benchmarks.wire_peers import WAYS
 from cutlayer.compute import tune_allocator
 
 SIZES = (4 << 10, 64 << 10, 256 << 10, 1 << 20, 8 << 20)

@@ -12,7 +12,8 @@ from typing import Any
 import grpc
 import numpy as np
 import zmq
-from wire_ways import (
+
+from benchmarks.wire_ways import (
     ANSWER,
     ANSWER_BYTES,
     METHOD,
@@ -31,7 +32,6 @@ from wire_ways import (
     serve_tcp,
     serve_zmq,
 )
-
 from cutlayer.wire import open_inference_pb2 as pb
 
 

@@ -114,7 +114,7 @@ def connect_tcp(port: int, array: Array) -> Ask:
     buffer = memoryview(bytearray(len(ANSWER_BYTES)))
 
     def ask() -> None:
-        connection.sendall(array)
+        connection.sendall(array.data)
         got = 0
         while got < len(buffer):
             got += connection.recv_into(buffer[got:])
