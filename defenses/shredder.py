@@ -15,7 +15,8 @@ draw to draw, so what it must undo is close to one of `n_noises` constant offset
 Differs from the paper:
     - The tensors learn side by side in one training, each image behind a member drawn for it, not in about 1,000
       trainings of which those with good accuracy are kept.
-    - The term that keeps noise large is a mean over elements, so that a weight means the same at any cut.
+    - The term that keeps noise large is a mean over elements (theirs is a sum), so that a weight means the same at any
+      cut. Below 1 it moves nothing that can be measured behind LeNet's `pool1`.
     - Additive noise alone: no multiplicative tensor, nor the self-supervision of the authors' second version.
 """
 
@@ -52,7 +53,7 @@ class Shredder(Defense):
     knob = "scale"
 
     def __init__(
-        self, scale: float, weight: float = 0.01, n_noises: int = 16, epochs: int = 4, lr: float = 5e-2
+        self, scale: float, weight: float = 1.0, n_noises: int = 16, epochs: int = 4, lr: float = 5e-2
     ) -> None:
         self.scale = scale
         self.weight = weight
