@@ -4,6 +4,7 @@ They judge the attacks, not the defense: a leakage that is too low is first a su
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ MASKS = ("dropout", "top-k")
 
 Row = Mapping[str, Any]
 Flags = Iterator[tuple[str, str]]
+Kind = tuple[Any, ...]
+"""An attack with its options, but for the number of releases."""
 
 
 def flags(
@@ -60,7 +63,10 @@ def flags(
     if rows:
         named = [one for one in experiment.attacks if any(row["label"] == one.label for row in rows)]
         attacks = [option for one in named for option in _settings(ATTACKS.make(one.name, **one.options))]
-        found += [*_averaging(rows, defense), *_decoders(attacks, defense)]
+        kinds = {
+            one.label: (one.name, *((k, repr(v)) for k, v in one.options.items() if k != "n_releases")) for one in named
+        }
+        found += [*_averaging(rows, kinds, defense), *_decoders(attacks, defense)]
         found += [*_masks(attacks, experiment), *_masked_gradient(attacks, spectrum)]
     return [{"flag": name, "text": text} for name, text in found]
 
@@ -75,15 +81,20 @@ def _settings(attack: Attack) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _averaging(rows: Sequence[Row], defense: Defense) -> Flags:
-    """A random defense is as strong as it is against one who waits, and waits until more releases tell no more."""
+def _averaging(rows: Sequence[Row], kinds: Mapping[str, Kind], defense: Defense) -> Flags:
+    """A random defense is as strong as it is against one who waits, and waits until more releases tell no more.
+
+    Whether they do is told by the attacks that ran with several numbers of releases, or else by all.
+    """
     if not defense.random:
         return
     if all(row["n_releases"] == 1 for row in rows):
         yield "no-averaging", "The defense is random, and no attack averaged several releases of one input."
         return
+    asked = [kinds.get(row["label"], (row["attack"],)) for row in rows]
+    series = Counter(kind for kind, _ in {(kind, row["n_releases"]) for kind, row in zip(asked, rows, strict=True)})
     best: dict[int, Row] = {}
-    for row in rows:
+    for row in [row for kind, row in zip(asked, rows, strict=True) if series[kind] > 1] or rows:
         best[row["n_releases"]] = max(row, best.get(row["n_releases"], row), key=_gain)
     *_, fewer, most = [1, *sorted(best)][-2:]
     if fewer in best and best[most]["leakage_gain"]["low"] > best[fewer]["leakage_gain"]["high"]:

@@ -34,7 +34,10 @@ def names(rows, *, data=None, defense=None, attacks=(), passed=None, codec="raw"
         "layer1",
         defense=Named(described["name"], {k: v for k, v in described.items() if k != "name"}),
         attacks=tuple(
-            Named(one["name"], {k: v for k, v in one.items() if k != "name"}, one["name"]) for one in attacks
+            Named(
+                one["name"], {k: v for k, v in one.items() if k not in ("name", "title")}, one.get("title", one["name"])
+            )
+            for one in attacks
         ),
         measure=Measure(private=20, codec=codec),
     )
@@ -83,6 +86,14 @@ def test_averaging_that_still_gains():
     rows = [row("ridge", "BLACK_BOX", 0.1, 0.2, 0.3), four, sixteen]
     assert names(rows, defense=NOISE) == {"averaging-not-exhausted"}
     assert names([*rows, row("averaging", "BLACK_BOX", 0.72, 0.73, 0.75, 64)], defense=NOISE) == set()
+
+
+def test_averaging_counts_as_exhausted_by_attacks_of_one_kind():
+    few, many = (row("averaging", "BLACK_BOX", low, low + 0.02, low + 0.04, n) for low, n in ((0.7, 16), (0.72, 64)))
+    stronger = row("averaging", "BLACK_BOX", 0.9, 0.92, 0.94, 64) | {"label": "averaging 64, decoder"}
+    kind = {"name": "averaging", "attack": "decoder", "n_releases": 64}
+    experiment_attacks = [{"name": "averaging", "n_releases": 64}, kind | {"title": "averaging 64, decoder"}]
+    assert names([few, many, stronger], defense=NOISE, attacks=experiment_attacks) == set()
 
 
 def decoder(capacity, inside=""):
