@@ -13,7 +13,12 @@ from cutlayer.registry import DATASETS
 PARTS = ("train", "auxiliary", "private", "test")
 EMBEDDED = {"digits": (898, 449, 225, 225), "faces": (100, 50, 25, 25), "photos": (8000, 4000, 1000, 1000)}
 PEOPLE = ("lfw", "lfw-32", "att-faces")
-ON_DISK = {"mnist": (30000, 30000, 5000, 5000), "fashion-mnist": (30000, 30000, 5000, 5000), "cifar10": None}
+ON_DISK = {
+    "mnist": (30000, 30000, 5000, 5000),
+    "fashion-mnist": (30000, 30000, 5000, 5000),
+    "cifar10": None,
+    "cifar100": None,
+}
 ON_DISK |= dict.fromkeys(PEOPLE)
 
 
@@ -78,6 +83,7 @@ def test_the_root_is_the_argument_then_the_environment_then_data(monkeypatch):
         ("mnist", "MNIST/raw/train-images-idx3-ubyte is missing"),
         ("fashion-mnist", "FashionMNIST/raw/train-images-idx3-ubyte is missing"),
         ("cifar10", "cifar-10-batches-bin/data_batch_1.bin is missing"),
+        ("cifar100", "cifar-100-binary/train.bin is missing"),
         ("lfw", "lfwcrop with its .pgm files is missing"),
         ("att-faces", "orl_faces with its .pgm files is missing"),
     ],

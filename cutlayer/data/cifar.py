@@ -1,0 +1,72 @@
+"""CIFAR-10 and CIFAR-100 from their original binary files.
+
+A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009, https://www.cs.toronto.edu/~kriz/cifar.html.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from cutlayer.data.parts import as_images, from_train_and_test
+from cutlayer.data.splits import Dataset, Splits
+from cutlayer.errors import DataError
+
+TEN = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+HUNDRED = (
+    "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl", "boy",
+    "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair", "chimpanzee", "clock",
+    "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin", "elephant", "flatfish", "forest",
+    "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp", "lawn_mower", "leopard", "lion", "lizard",
+    "lobster", "man", "maple_tree", "motorcycle", "mountain", "mouse", "mushroom", "oak_tree", "orange", "orchid",
+    "otter", "palm_tree", "pear", "pickup_truck", "pine_tree", "plain", "plate", "poppy", "porcupine", "possum",
+    "rabbit", "raccoon", "ray", "road", "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper",
+    "snail", "snake", "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank", "telephone",
+    "television", "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf",
+    "woman", "worm",
+)  # fmt: skip
+_SHAPE = (3, 32, 32)
+
+
+def load_cifar10(root: Path, seed: int) -> Splits:
+    """Photographs of things and animals, 32x32 RGB.
+
+    All training batches that are there are used: with all five, 25,000 train, 25,000 auxiliary; then 5,000 private and
+    5,000 test.
+    """
+    folder = root / "cifar-10-batches-bin"
+    batches = [path for i in range(1, 6) if (path := folder / f"data_batch_{i}.bin").exists()]
+    train = [read_batch(path, TEN) for path in batches or [folder / "data_batch_1.bin"]]
+    together = Dataset(np.concatenate([b.images for b in train]), np.concatenate([b.labels for b in train]))
+    return from_train_and_test("cifar10", TEN, together, read_batch(folder / "test_batch.bin", TEN), seed)
+
+
+def load_cifar100(root: Path, seed: int) -> Splits:
+    """Photographs of a hundred kinds, 32x32 RGB: 25,000 train, 25,000 auxiliary, 5,000 private, 5,000 test."""
+    # Before the kind stands the one of 20 groups that it belongs to, which nothing here asks for.
+    train, test = (read_batch(root / "cifar-100-binary" / f"{part}.bin", HUNDRED, 2) for part in ("train", "test"))
+    return from_train_and_test("cifar100", HUNDRED, train, test, seed)
+
+
+def read_batch(path: Path, classes: tuple[str, ...], labels: int = 1) -> Dataset:
+    """The images of one file: for each its labels and its pixels, a byte each, channel by channel.
+
+    Args:
+        path: The file.
+        classes: What the last label of an image counts.
+        labels: How many an image has.
+
+    Raises:
+        DataError: There is no such file, or it holds something else.
+    """
+    version = f"cifar-{len(classes)}-binary"
+    if not path.exists():
+        raise DataError(
+            f"{path} is missing; name the folder that holds {path.parent.name} with --data-root or CUTLAYER_DATA "
+            f"(https://www.cs.toronto.edu/~kriz/{version}.tar.gz unpacks to it)."
+        )
+    content, length = np.fromfile(path, np.uint8), labels + np.prod(_SHAPE)
+    if len(content) == 0 or len(content) % length or content[labels - 1 :: length].max() >= len(classes):
+        raise DataError(f"{path} is damaged: it is no file of {version}.tar.gz; fetch it again.")
+    records = content.reshape(-1, length)
+    pixels = records[:, labels:].reshape(-1, *_SHAPE)
+    return Dataset(as_images(pixels), records[:, labels - 1].astype(np.int64))
