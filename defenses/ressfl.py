@@ -54,8 +54,8 @@ EXPERTS: dict[tuple[str, str], dict[str, Any]] = {
 }
 """Published options of the experts, by model and cut (their cuts 2, 4, 5 of VGG; 2, 3, 4 of the others).
 
-Their code gives a MobileNetV2 ReLU whatever the name says, and its first layers keep the size of the image, where
-torchvision's halve it.
+Their code gives a MobileNetV2 ReLU whatever the name says and a 1x1 convolution for the tail, where ours mirrors the
+3x3; and its first layers keep the size of the image, where torchvision's halve it.
 """
 
 
@@ -74,6 +74,7 @@ class ResSFL(Defense):
         lr: Greatest learning rate of the tail.
         batch: The greatest number of images in a step.
         head_lr_scale: Learning rate of the head as a part of it; 0 freezes the head.
+        flip: Mirror the images at random, as the victim's training may have done.
         source: A split folder whose weights start off, hardened with this bottleneck at this cut on other data.
     """
 
@@ -92,11 +93,12 @@ class ResSFL(Defense):
         lr: float = 2e-3,
         batch: int = 64,
         head_lr_scale: float = 1.0,
+        flip: bool = False,
         source: str = "",
     ) -> None:
         self.bottleneck, self.weight, self.threshold, self.decoder = bottleneck, weight, threshold, decoder
         self.steps, self.every, self.pretrain_epochs, self.epochs = steps, every, pretrain_epochs, epochs
-        self.lr, self.batch, self.head_lr_scale, self.source = lr, batch, head_lr_scale, source
+        self.lr, self.batch, self.head_lr_scale, self.flip, self.source = lr, batch, head_lr_scale, flip, source
         self._bottleneck = parse(bottleneck) if bottleneck else None
         if min(weight, threshold, head_lr_scale, pretrain_epochs, epochs) < 0 or min(steps, every, lr, batch) <= 0:
             raise ConfigError(f"{self!r}: steps, every, lr and batch must be above 0, the other numbers 0 or more.")
@@ -152,7 +154,7 @@ class ResSFL(Defense):
         rates = [self.lr * self.head_lr_scale, self.lr]
         optimize(
             [split.head, split.tail], data, loss,
-            epochs=self.epochs, seed=seed, lr=rates, batch=self.batch, device=device,
+            epochs=self.epochs, seed=seed, lr=rates, batch=self.batch, flip=self.flip, device=device,
         )  # fmt: skip
 
     def _narrowed(self, split: SplitModel, seed: int) -> SplitModel:
