@@ -1,11 +1,13 @@
 import functools
+from pathlib import Path
 
 import pytest
 import torch
 from torch.nn.functional import interpolate
 
 from cutlayer.data.splits import Dataset, Splits
-from cutlayer.errors import ConfigError
+from cutlayer.errors import ConfigError, SplitError
+from cutlayer.experiment import plan
 from cutlayer.models import folder
 from cutlayer.models.split import SplitModel, split
 from cutlayer.models.zoo import build
@@ -93,6 +95,23 @@ def test_the_decoder_learns_as_often_as_said(monkeypatch):
     assert calls == [54, 54, 53, 53]
 
 
+def test_the_decoder_sees_the_images_as_the_head_does(monkeypatch):
+    seen, quality = [], Surrogate.quality
+
+    def noted(surrogate: Surrogate, smashed: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        seen.extend(images)
+        return quality(surrogate, smashed, images)
+
+    monkeypatch.setattr(Surrogate, "quality", noted)
+    ResSFL(**LIGHT, flip=True, pretrain_epochs=0).harden(victim(), data(), seed=0)
+    shown, originals = torch.stack(seen), torch.from_numpy(data().train.images)
+    as_they_are, mirrored = (
+        (shown[:, None] == one[None]).all(dim=(2, 3, 4)).any(1) for one in (originals, originals.flip(-1))
+    )
+    assert (as_they_are ^ mirrored).all()
+    assert 0.3 < mirrored.float().mean() < 0.7
+
+
 def test_seeds_differ_and_one_seed_does_not():
     first, again, other = (ResSFL(**LIGHT).harden(victim(), data(), seed) for seed in (0, 0, 1))
     assert same(first.head, again.head)
@@ -114,6 +133,28 @@ def test_transfer_starts_from_the_whole_head_and_what_fits_of_the_tail(monkeypat
     assert torch.equal(now["bottleneck.weight"], theirs["bottleneck.weight"])
     assert torch.equal(now["conv2.weight"], theirs["conv2.weight"])
     assert torch.equal(now["fc3.weight"], own["fc3.weight"])
+
+
+def test_a_transfer_takes_the_split_folder_of_a_finished_run(tmp_path):
+    expert = ResSFL(**LIGHT)
+    hardened = expert.harden(victim(seed=1), data(), seed=0)
+    description = {"name": "ressfl", **LIGHT}
+    folder.save(tmp_path / "split", hardened, model="he_lenet", classes=2, defense=description, data="made")
+    halves = ResSFL(**{**LIGHT, "epochs": 0}, source=str(tmp_path / "split")).harden(victim(), data(), seed=0)
+    assert same(halves.head, hardened.head)
+    with pytest.raises(SplitError, match="no split folder"):
+        ResSFL(**LIGHT, source=str(tmp_path / "absent")).harden(victim(), data(), seed=0)
+
+
+def test_the_transfer_plan_starts_from_the_expert_of_its_own_plan():
+    plans = Path(__file__).parents[2] / "experiments"
+    expert, *_ = (one for one in plan.load(plans / "ressfl-expert.toml") if one.defense.name == "ressfl")
+    transfers = [one for one in plan.load(plans / "ressfl-transfer.toml") if "source" in one.defense.options]
+    assert {one.seed for one in transfers} == {0, 1}
+    for one in transfers:
+        assert one.defense.options["source"] == f"runs/{expert.id}/split"
+        assert (one.model, one.cut) == (expert.model, expert.cut)
+        assert one.defense.options.get("bottleneck") == expert.defense.options.get("bottleneck")
 
 
 def test_a_frozen_head_stays_the_experts_and_a_slow_one_stays_near_it(monkeypatch):
