@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -37,6 +38,7 @@ from defenses.ressfl import EXPERTS, ResSFL
 from defenses.surrogate import Surrogate
 
 MODEL, CUT, SEED = "vgg11_bn", "features.7", 0
+say = partial(print, flush=True)  # without a GPU it takes an hour, and somebody may follow a log
 
 
 def compiled(module: nn.Module) -> nn.Module:
@@ -60,7 +62,7 @@ def harden(defense: ResSFL, victim: SplitModel, data: Dataset) -> SplitModel:
     begun = time.perf_counter()
     defense.train(halves, surrogate, data, SEED, device)
     seconds = time.perf_counter() - begun
-    print(f"  trained in {time.perf_counter() - start:.0f} s: {len(data) * defense.epochs / seconds:,.0f} images/s")
+    say(f"  trained in {time.perf_counter() - start:.0f} s: {len(data) * defense.epochs / seconds:,.0f} images/s")
     return halves
 
 
@@ -68,7 +70,7 @@ def attack(halves: SplitModel, data: Splits, n_private: int, attacks: Sequence[A
     """The accuracy of the halves, and what each attack makes of what they send."""
     device = pick_device()
     right, of = accuracy(nn.Sequential(halves.head, halves.tail), data.test, device=device)
-    print(f"  accuracy {right / of:.3f} (n = {of}); sent: {halves.smashed}")
+    say(f"  accuracy {right / of:.3f} (n = {of}); sent: {halves.smashed}")
     private = torch.from_numpy(data.private.images[:n_private]).to(device)
 
     @torch.inference_mode()
@@ -91,7 +93,7 @@ def attack(halves: SplitModel, data: Splits, n_private: int, attacks: Sequence[A
             else ""
         )
         name = one.capacity if isinstance(one, Decoder) else type(one).__name__
-        print(f"  {name:16} MSE {error:.4f}  SSIM {likeness:.3f}  (n = {len(private)}){learned}")
+        say(f"  {name:16} MSE {error:.4f}  SSIM {likeness:.3f}  (n = {len(private)}){learned}")
 
 
 def plain_defense(defense: ResSFL, victim: SplitModel, data: Dataset) -> Iterator[int]:
@@ -138,15 +140,19 @@ def plain_attack(capacity: str, halves: SplitModel, data: Dataset, batch: int) -
 
 def rate(steps: Iterator[int], seconds: float = 10.0) -> float:
     """Images per second, behind the first three steps."""
-    synchronize = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     for _ in range(3):
         next(steps)
-    synchronize()
+    _synchronize()
     images, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
         images += next(steps)
-    synchronize()
+    _synchronize()
     return images / (time.perf_counter() - start)
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def main() -> None:
@@ -164,33 +170,32 @@ def main() -> None:
     parser.add_argument("--decoder", default="res_normN4C64")
     parser.add_argument("--attackers", nargs="+", default=["res_normN4C64", "res_normN8C64"])
     told = parser.parse_args()
-    sys.stdout.reconfigure(line_buffering=True)  # it takes an hour without a GPU, and somebody may follow a log
     tune_allocator()
     data = load(told.data, seed=SEED)
     if told.images:
         data = replace(data, train=data.train.take(told.images), auxiliary=data.auxiliary.take(told.images))
-    print(f"{MODEL} at {CUT}, {told.data}: {len(data.train):,} training, {len(data.auxiliary):,} auxiliary images")
+    say(f"{MODEL} at {CUT}, {told.data}: {len(data.train):,} training, {len(data.auxiliary):,} auxiliary images")
     model = zoo.build(MODEL, data.input, len(data.classes), SEED)
     train(
         model, data.train, epochs=told.victim_epochs, seed=SEED, batch=told.batch, flip=True,
-        progress=lambda epoch: print(f"  {epoch}"),
+        progress=lambda epoch: say(f"  {epoch}"),
     )  # fmt: skip
     victim = split(model, CUT, data.input)
     attacks = [MeanImage(), Ridge(), *(Decoder(one, told.attack_epochs, batch=told.batch) for one in told.attackers)]
-    print("undefended")
+    say("undefended")
     attack(victim, data, told.private, attacks)
     rounds = {"decoder": told.decoder, "epochs": told.defense_epochs, "batch": told.batch, "threshold": told.threshold}
     bottleneck = EXPERTS[MODEL, CUT]["bottleneck"]
     for weight in (0.0, told.weight):
         defense = ResSFL(bottleneck, weight, pretrain_epochs=max(1, told.defense_epochs // 10), flip=True, **rounds)
-        print(defense)
+        say(defense)
         halves = harden(defense, victim, data.train)
         attack(halves, data, told.private, attacks)
-    print("plain eager float32 loops")
-    print(f"  defense {rate(plain_defense(defense, victim, data.train)):,.0f} images/s")
+    say("plain eager float32 loops")
+    say(f"  defense {rate(plain_defense(defense, victim, data.train)):,.0f} images/s")
     for one in told.attackers:
         steps = plain_attack(one, halves, data.auxiliary.take(20 * told.batch), told.batch)
-        print(f"  {one} {rate(steps):,.0f} images/s")
+        say(f"  {one} {rate(steps):,.0f} images/s")
 
 
 if __name__ == "__main__":
