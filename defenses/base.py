@@ -27,6 +27,9 @@ class Defense:
     random = False
     """Whether two releases of one input differ, so that an attacker gains by averaging."""
 
+    slow = False
+    """Whether a release takes a device so long that attackers keep every release they have asked for."""
+
     knob = ""
     """Name of the option that says how strong the defense is, 0 for none.
 
@@ -109,6 +112,11 @@ class Chain(Defense):
     def random(self) -> bool:  # type: ignore[override]
         """Random when either is."""
         return self.first.random or self.second.random
+
+    @property
+    def slow(self) -> bool:  # type: ignore[override]
+        """Slow when either is."""
+        return self.first.slow or self.second.slow
 
     @property
     def protects(self) -> bool:

@@ -11,10 +11,11 @@ github.com/ShimingWang98/Facial_Feature_Crafting_against_Inversion_based_Identit
 Generator G and critic D are a WGAN-GP of public images (`public`), z* is found as `cutlayer.models.latent` says.
 
 Threat model: an honest-but-curious server that holds the head and a generator of public images. Nothing binds it to
-that generator, nor to the undefended head when it learns a decoder.
+that generator, nor to the undefended head when it learns a decoder. Public images are by default those that the
+attackers hold, too, disjoint from the victims': the paper's setting, in which both sides have the same public faces.
 
-The device needs torch, the head as a module, generator, critic and amortizer, and minutes of autograd for each batch:
-`facts` counts the passes. No constrained device can run it; `defenses.crafter_distilled` imitates it.
+The device needs torch, the head as a module, generator, critic and amortizer, and seconds to minutes of autograd for
+each release: `facts` counts the passes. No constrained device can run it; `defenses.crafter_distilled` imitates it.
 
 Differs from the paper:
 
@@ -24,8 +25,9 @@ Differs from the paper:
   beta = 10, its plots 0.5 to 10), is not on the paper's scale.
 - Steps of z and of the Neumann series are the inverse of the measured curvature, not fixed numbers.
 - F stays within what the head can give: nothing outside is ever sent by an honest head, and codecs rely on it.
-- A batch of one is crafted alone (paper: 128 together, whose images the critic's distance couples). The releases of an
-  image alone and in a batch differ by as much as crafting changes: an attacker learns from single ones, or learns less.
+- Each release is crafted alone, by a critic of its own, in a batch or not (paper: 128 together, whose images the
+  critic's distance couples): a device sends one at a time, and an attacker learns from releases like the victim's.
+- The critics compare with a fixed sample of the prior's images, a few at each step (paper: fresh ones).
 - Gradients do not pass: an attacker who asks for them gets the input itself (straight through). The paper's attackers
   match the undefended head to the release as well.
 """
@@ -34,12 +36,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from defenses.generative import Generative, fresh_critic, sharpen
+from defenses.generative import Generative
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
+    from cutlayer.models.critics import Critics
     from cutlayer.models.latent import Prior
     from cutlayer.models.split import SplitModel
 
@@ -47,7 +49,7 @@ CRITIC_GP = 20.0  # the authors' code
 
 
 class Crafter(Generative):
-    """Craft each batch on the device, by a generative prior, against the inversion that would follow (needs torch).
+    """Craft each release on the device, by a generative prior, against the inversion that would follow (needs torch).
 
     Args:
         privacy: Weight of the distance to the prior against the change of the smashed data.
@@ -82,20 +84,19 @@ class Crafter(Generative):
         self.n_critic = n_critic
         super().__init__(privacy, latent, width, prior_steps, public)
 
-    def craft(self, split: SplitModel, prior: Prior, clean: Tensor, random: torch.Generator) -> Tensor:
-        """``(N, *smashed.shape)`` float32 -> the same, crafted."""
+    def craft(self, split: SplitModel, prior: Prior, critics: Critics, clean: Tensor) -> Tensor:
+        """``(N, *smashed.shape)`` float32 -> the same, crafted, each by its own critic."""
         import torch
 
-        critic, of_critic = fresh_critic(prior)
         deviation = float(prior.variance.sqrt())
         crafted, z = clean.clone(), prior.amortizer(clean)
         z = prior.search(split.head, clean, z, 10 * self.search)
         optimizer = torch.optim.Adam([crafted], self.lr * deviation)
         for _ in range(self.iterations):
-            z = prior.search(split.head, crafted, z, self.search)
-            sharpen(critic, of_critic, prior, z, random, steps=self.n_critic, gp=CRITIC_GP)
-            z.requires_grad_()
-            (away,) = torch.autograd.grad(-critic(prior.generator(z)).sum(), z)
+            z = prior.search(split.head, crafted, z, self.search).requires_grad_()
+            image = prior.generator(z)
+            critics.sharpen(image.detach(), CRITIC_GP, self.n_critic)
+            (away,) = torch.autograd.grad(-critics(image).sum(), z)
             private = implicit(prior, split.head, z, crafted, away, self.terms)
             useful = 2 * (crafted - clean) / (prior.variance * clean[0].numel())
             crafted.grad = self.privacy * private + useful
@@ -106,7 +107,7 @@ class Crafter(Generative):
 
     @property
     def passes(self) -> int:
-        """Forward and backward passes through generator and head for a batch; a Hessian's product counts as two."""
+        """Of z at first and in each iteration, for the critic, and for the implicit gradient."""
         return 10 * self.search + self.iterations * (self.search + 2 + 2 * self.terms)
 
 

@@ -19,12 +19,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from defenses.generative import Generative, fresh_critic, sharpen
+from defenses.generative import Generative
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
+    from cutlayer.models.critics import Critics
     from cutlayer.models.latent import Prior
     from cutlayer.models.split import SplitModel
 
@@ -61,19 +61,17 @@ class CrafterZ(Generative):
         self.n_critic = n_critic
         super().__init__(privacy, latent, width, prior_steps, public)
 
-    def craft(self, split: SplitModel, prior: Prior, clean: Tensor, random: torch.Generator) -> Tensor:
-        """``(N, *smashed.shape)`` float32 -> the same, crafted."""
+    def craft(self, split: SplitModel, prior: Prior, critics: Critics, clean: Tensor) -> Tensor:
+        """``(N, *smashed.shape)`` float32 -> the same, crafted, each by its own critic."""
         import torch
 
-        critic, of_critic = fresh_critic(prior)
         z = prior.amortizer(clean).detach().requires_grad_()
         optimizer = torch.optim.Adam([z], self.lr)
         for _ in range(self.iterations):
-            sharpen(critic, of_critic, prior, z, random, steps=self.n_critic, gp=CRITIC_GP)
             image = prior.generator(z)
+            critics.sharpen(image.detach(), CRITIC_GP, self.n_critic)
             change = (split.head(image) - clean).square().flatten(1).mean(1) / prior.variance
-            loss = (change - self.privacy * critic(image)[:, 0]).sum()
-            (z.grad,) = torch.autograd.grad(loss, z)
+            (z.grad,) = torch.autograd.grad((change - self.privacy * critics(image)).sum(), z)
             optimizer.step()
         with torch.no_grad():
             crafted: Tensor = split.head(prior.generator(z))

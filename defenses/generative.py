@@ -5,7 +5,6 @@ The device needs torch, the head as a module, generator, critic and amortizer (`
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,21 +16,20 @@ from cutlayer.errors import ConfigError
 from defenses.base import Defense
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from cutlayer.data.splits import Splits
+    from cutlayer.models.critics import Critics
     from cutlayer.models.latent import Prior
     from cutlayer.models.split import SplitModel
 
-CRITIC_LR = 5e-4  # Crafter, the authors' code
-DRAWS = 64
-"""Images of the prior that the critic compares a batch with, at least."""
+CHUNK = 64
+"""Releases crafted at once, for speed and memory alone."""
 PUBLIC = ("auxiliary", "train")
 
 
 class Generative(Defense):
-    """Change each batch by an optimization of its own. A subclass says which.
+    """Change each release by an optimization of its own, alike in any batch. A subclass says which.
 
     Where several defenses follow one another, those that change the model come before it, for it learns the head.
     """
@@ -51,14 +49,19 @@ class Generative(Defense):
         self._split: SplitModel | None = None
         self._prior: Prior | None = None
 
-    def craft(self, split: SplitModel, prior: Prior, clean: Tensor, random: torch.Generator) -> Tensor:
-        """``(N, *smashed.shape)`` float32 -> the same, crafted."""
+    def craft(self, split: SplitModel, prior: Prior, critics: Critics, clean: Tensor) -> Tensor:
+        """``(N, *smashed.shape)`` float32 -> the same, crafted, each by its own critic."""
         raise NotImplementedError(f"{type(self).__name__} lacks craft()")
 
     @property
     def passes(self) -> int:
-        """Forward and backward passes of a batch through generator and head; a Hessian's product counts as two."""
+        """Forward and backward passes of a release through generator and head; a Hessian's product counts as two."""
         raise NotImplementedError(f"{type(self).__name__} lacks passes")
+
+    @property
+    def slow(self) -> bool:  # type: ignore[override]
+        """At any strength but 0."""
+        return self.privacy > 0
 
     @property
     def random(self) -> bool:  # type: ignore[override]
@@ -108,7 +111,7 @@ class Generative(Defense):
         self._prior.to(device).eval().requires_grad_(False)
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
-        """Craft the batch; at strength 0, or where gradients are asked for, the input itself comes back."""
+        """Craft each; at strength 0, or where gradients are asked for, the input itself comes back."""
         if self.privacy == 0:
             return smashed
         import torch
@@ -117,54 +120,24 @@ class Generative(Defense):
             return smashed
         if self._split is None or self._prior is None:
             raise ConfigError(f"{type(self).__name__} protects only after harden() or deploy().")
-        random = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        from cutlayer.models.critics import Critics
+
+        random, prior = torch.Generator().manual_seed(int(rng.integers(2**63))), self._prior
         with torch.inference_mode(False), torch.enable_grad():
             given = torch.tensor(smashed) if isinstance(smashed, np.ndarray) else smashed.detach().clone()
-            crafted = self.craft(self._split, self._prior, given.to(self._prior.variance), random)
+            parts = given.to(prior.variance).split(CHUNK)
+            critics = [Critics(prior.critic, prior.pool, random, len(part)) for part in parts]
+            crafted = torch.cat([self.craft(self._split, prior, *one) for one in zip(critics, parts, strict=True)])
         if isinstance(smashed, np.ndarray):
             return crafted.cpu().numpy().astype(smashed.dtype)
         return crafted.to(smashed)
 
     def facts(self, smashed: NDArray[np.float32]) -> dict[str, float | str]:
-        """What the device needs beside the head's ONNX file, how large it is, and how often a batch passes through."""
+        """What the device needs beside the head's ONNX file, its size, and how often a release passes through."""
         if self.privacy == 0:
             return {}
         return {
             "device_needs": "torch; head, generator, critic, amortizer",
-            "passes_per_batch": float(self.passes),
+            "passes_per_release": float(self.passes),
             "prior_bytes": float(sum(array.nbytes for array in self.learned.values())),
         }
-
-
-def fresh_critic(prior: Prior) -> tuple[nn.Module, torch.optim.Optimizer]:
-    """A copy of the prior's critic to sharpen on one batch, and its optimizer."""
-    import torch
-
-    from cutlayer.models.wgan import BETAS
-
-    critic = copy.deepcopy(prior.critic).requires_grad_()
-    return critic, torch.optim.Adam(critic.parameters(), CRITIC_LR, betas=BETAS)
-
-
-def sharpen(
-    critic: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    prior: Prior,
-    z: Tensor,
-    random: torch.Generator,
-    *,
-    steps: int,
-    gp: float,
-) -> None:
-    """Let the critic tell the images of these latent vectors, ``(N, latent)``, from the prior's."""
-    import torch
-
-    from cutlayer.models.wgan import critic_step, normal
-
-    n = max(DRAWS, len(z))
-    for _ in range(steps):
-        with torch.no_grad():
-            drawn = prior.generator(normal(n, prior.latent, random, z.device))
-            made = prior.generator(z.detach())
-        # As many of both, for the penalty pairs them.
-        critic_step(critic, optimizer, drawn, made[torch.arange(n) % len(z)], gp, random)

@@ -13,6 +13,9 @@ Differs from the paper:
 - A weak pull to the latent prior, without which what no generated image explains drives z where no image was ever made.
 """
 
+import copy
+import functools
+import hashlib
 import math
 from collections.abc import Callable
 
@@ -25,8 +28,13 @@ from cutlayer.models import wgan
 from cutlayer.models.grid import Grid, Standardize
 
 PULL = 0.01
+POOL = 512
+"""Images that stand for all that a generator makes."""
 MOMENTUM = 0.9  # Crafter, the authors' code
+KEPT = 4
+"""Priors remembered: a sweep of a defense's strength learns the same ones in every run, the attacker's too."""
 Head = Callable[[Tensor], Tensor]
+_LEARNED: dict[bytes, "Prior"] = {}
 
 
 class Prior(nn.Module):
@@ -51,6 +59,15 @@ class Prior(nn.Module):
         self.amortizer = amortizer(smashed, image, latent, 4 * width)
         self.register_buffer("variance", torch.ones(()))
         self.register_buffer("curvature", torch.ones(()))
+
+    @functools.cached_property
+    def pool(self) -> Tensor:
+        """Images of the generator as it is when first asked for, ``(POOL, *image)``, always of the same vectors."""
+        with torch.no_grad():
+            images: Tensor = self.generator(
+                wgan.normal(POOL, self.latent, torch.Generator().manual_seed(0), self.variance.device)
+            )
+        return images
 
     def loss(self, head: Head, z: Tensor, smashed: Tensor) -> Tensor:
         """L of each, ``(N,)``."""
@@ -83,7 +100,7 @@ def amortizer(smashed: tuple[int, ...], image: tuple[int, ...], latent: int, wid
 def learned(
     head: nn.Module, images: Tensor, smashed: tuple[int, ...], *, latent: int, width: int, steps: int, seed: int
 ) -> Prior:
-    """A prior over images like these, as this head shows it.
+    """A prior over images like these, as this head shows it; the last few are remembered, and copied.
 
     Args:
         head: In eval mode, on the device of the images.
@@ -94,13 +111,22 @@ def learned(
         steps: Of the generator, and as many of the amortizer.
         seed: Of every random choice.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        prior = Prior(latent, width, tuple(images.shape[1:]), smashed)
-    prior.to(images.device).eval()
-    wgan.fit((prior.generator, prior.critic), images, latent, steps, seed)
-    amortize(prior, head, steps, seed)
-    return prior.eval().requires_grad_(False)
+    size = {"latent": latent, "width": width, "steps": steps, "seed": seed}
+    said = hashlib.sha256(repr((size, str(head), tuple(images.shape), smashed, images.device)).encode())
+    for tensor in (images, *head.state_dict().values()):
+        said.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    key = said.digest()
+    if key not in _LEARNED:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            prior = Prior(latent, width, tuple(images.shape[1:]), smashed)
+        prior.to(images.device).eval()
+        wgan.fit((prior.generator, prior.critic), images, latent, steps, seed)
+        amortize(prior, head, steps, seed)
+        if len(_LEARNED) == KEPT:
+            del _LEARNED[next(iter(_LEARNED))]
+        _LEARNED[key] = prior.eval().requires_grad_(False)
+    return copy.deepcopy(_LEARNED[key])
 
 
 def amortize(prior: Prior, head: nn.Module, steps: int, seed: int, lr: float = 1e-3) -> None:

@@ -31,7 +31,6 @@ class Row(NamedTuple):
 
     Attributes:
         off: Options that, beside the knob at 0, make it the undefended model.
-        alone: Whether what is released of a sample depends on that sample alone, not on its batch.
         light: Whether the device needs no torch for it.
         model: Of the victim, in `cutlayer.registry.MODELS`.
         cut: Of the victim.
@@ -40,7 +39,6 @@ class Row(NamedTuple):
     name: str
     options: dict[str, Any] = {}  # noqa: RUF012
     off: dict[str, Any] = {}  # noqa: RUF012
-    alone: bool = True
     light: bool = True
     model: str = "he_lenet"
     cut: str = "ReLU1"
@@ -81,8 +79,8 @@ ROWS = [
     Row("bido", {"epochs": 1}, off={"weight_y": 0.0}),
     Row("cem", {"epochs": 1}, off={"sigma": 0.0}),
     Row("mid", {"epochs": 1}),
-    Row("crafter", {"iterations": 2, "terms": 2, "n_critic": 1, **PRIOR}, alone=False, light=False),
-    Row("crafter-z", {"iterations": 2, "n_critic": 1, **PRIOR}, alone=False, light=False),
+    Row("crafter", {"iterations": 2, "terms": 2, "n_critic": 1, **PRIOR}, light=False),
+    Row("crafter-z", {"iterations": 2, "n_critic": 1, **PRIOR}, light=False),
     Row("crafter-distilled", {"iterations": 2, "n_crafted": 8, "channels": 4, "epochs": 1, **PRIOR}, light=False),
 ]
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: repr(row.make()))
@@ -217,7 +215,7 @@ def test_the_attackers_gradients_are_finite(row):
 @each
 def test_a_sample_is_protected_alike_in_any_batch(row):
     defense, smashed = hardened(row).defense, clean(row)
-    if row.alone and not defense.random:
+    if not defense.random:
         apart = [defense.protect(smashed[i : i + 1], rng()) for i in range(len(smashed))]
         assert np.array_equal(defense.protect(smashed, rng()), np.concatenate(apart))
 

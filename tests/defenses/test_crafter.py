@@ -125,6 +125,16 @@ def test_an_attacker_who_asks_for_gradients_gets_the_input_itself(kind):
     assert with_prior(kind).protect(smashed, rng()) is smashed
 
 
+@pytest.mark.parametrize("kind", [Crafter, CrafterZ])
+def test_a_release_does_not_depend_on_what_is_crafted_beside_it(kind):
+    defense = with_prior(kind, iterations=5)
+    together = defense.protect(clean(), rng())
+    elsewhere = defense.protect(torch.cat([clean()[:2], clean().flip(0)]), rng())
+    change = (together - clean()).square().mean()
+    assert functional.mse_loss(elsewhere[:2], together[:2]) < 1e-4 * change
+    assert functional.mse_loss(defense.protect(clean()[:1], rng()), together[:1]) < 1e-4 * change
+
+
 def test_the_prior_is_not_changed_by_protecting():
     before = {name: array.copy() for name, array in hardened().learned.items()}
     with_prior(Crafter, iterations=2).protect(clean(), rng())
@@ -146,7 +156,7 @@ def test_an_impossible_option_is_refused(name, options):
 
 def test_the_facts_count_the_passes():
     facts = with_prior(Crafter, iterations=450, search=80, terms=120).facts(clean().numpy())
-    assert facts["passes_per_batch"] == 10 * 80 + 450 * (80 + 2 + 2 * 120)
+    assert facts["passes_per_release"] == 10 * 80 + 450 * (80 + 2 + 2 * 120)
     assert "torch" in facts["device_needs"]
     assert facts["prior_bytes"] == sum(array.nbytes for array in hardened().learned.values()) > 0
     assert Crafter(privacy=0.0).facts(clean().numpy()) == {}
@@ -160,7 +170,7 @@ def test_the_distilled_network_goes_where_crafting_would():
         imitated = split_.head(torch.from_numpy(data().private.images[:32]))
     wanted = distilled._original.protect(clean(32), rng(1))
     assert functional.mse_loss(imitated, wanted) < 0.95 * functional.mse_loss(clean(32), wanted)
-    assert distilled.learned == {}
+    assert 0.5 < distilled.facts(wanted.numpy())["imitation_error"] < 0.97
     assert split_.smashed.shape == victim().smashed.shape
 
 

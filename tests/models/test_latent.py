@@ -73,3 +73,19 @@ def test_what_is_learned_inverts_the_head_it_was_learned_for():
     assert errors[1] < 0.6 * errors[0]
     assert errors[2] < 0.3 * errors[0]
     assert prior.loss(head, z, smashed).mean() < prior.loss(head, start, smashed).mean()
+
+
+def test_a_prior_is_learned_once_and_handed_out_as_copies(monkeypatch):
+    images = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    head = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1)).eval().requires_grad_(False)
+    size = {"smashed": (2, 8, 8), "latent": 3, "width": 2, "steps": 2}
+    first = latent.learned(head, images, seed=0, **size)
+    other = latent.learned(head, images, seed=1, **size)
+    monkeypatch.setattr(latent.wgan, "fit", None)
+    again = latent.learned(head, images, seed=0, **size)
+    assert again is not first
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
+    assert not all(torch.equal(value, other.state_dict()[name]) for name, value in first.state_dict().items())
+    head[0].weight.mul_(2)
+    with pytest.raises(TypeError):
+        latent.learned(head, images, seed=0, **size)
