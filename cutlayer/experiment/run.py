@@ -10,6 +10,7 @@ from cutlayer.data.load import load
 from cutlayer.data.splits import Splits
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import adversary, records, victim
+from cutlayer.experiment.kept import Kept
 from cutlayer.experiment.measure import measure
 from cutlayer.experiment.nouns import Experiment
 from cutlayer.experiment.result import Result, result, summary
@@ -96,9 +97,10 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     seconds["measure"] = time.perf_counter()
 
     wire = adversary.wire(folder / "split", defense, experiment.measure.codec)
+    kept = Kept(adversary.oracle(wire, experiment.seed, experiment.defense)) if defense.slow else None
     rows = []
     for named, attack in attacks:
-        query = adversary.oracle(wire, experiment.seed, named)
+        query = kept.reader() if kept else adversary.oracle(wire, experiment.seed, named)
         seen = adversary.view(attack.needs, split, query, defense, data, experiment.seed)
         rows += adversary.attack(named, attack, seen, observed, data, folder / "attacks", say)
     seconds["attack"] = time.perf_counter()
