@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cutlayer.errors import DecodeError, SplitError
 from cutlayer.wire.codecs.base import Parameter, decode
+from cutlayer.wire.handshake import read_metadata_reply
 from cutlayer.wire.message import Message, read_infer_reply
 from cutlayer.wire.prepared import DURATIONS, MOST_NS
 
@@ -27,8 +28,22 @@ def read_whole(message: Message, request_id: str, shape: tuple[int, ...]) -> tup
     return decode(logits), (queue_ns, decode_ns, tail_ns, reply_ns)
 
 
-def check_shapes(verb: str, tensors: Mapping[str, tuple[str, tuple[int, ...]]], expected: tuple[int, ...]) -> None:
-    """Refuse a server whose model has other tensors, as one that knows no versions of ours may."""
+def check_metadata(reply: Message, model: str, version: str, smashed: tuple[int, ...], logits: tuple[int, ...]) -> None:
+    """Refuse a server of another split, as its answer to the handshake tells; shapes are those of one sample."""
+    held = read_metadata_reply(reply)
+    if held.name != model or version not in held.versions:
+        raise different(f"The server holds {held.name} {', '.join(held.versions)}, not {model} {version}.")
+    # One that knows no versions of ours may still have a model of other tensors.
+    _check_shapes("takes", held.inputs, smashed)
+    _check_shapes("gives", held.outputs, logits)
+
+
+def different(why: str) -> SplitError:
+    """The error of a device whose server has another split."""
+    return SplitError(f"The two sides hold different splits; copy one folder to both. {why}")
+
+
+def _check_shapes(verb: str, tensors: Mapping[str, tuple[str, tuple[int, ...]]], expected: tuple[int, ...]) -> None:
     for datatype, shape in tensors.values():
         fits = len(shape) == 1 + len(expected) and all(
             size in (-1, wanted) for size, wanted in zip(shape[1:], expected, strict=True)

@@ -4,40 +4,22 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.errors import Refused, SplitError
+from cutlayer.errors import Refused
 from cutlayer.spec import Manifest
 from cutlayer.trace import Trace
-from cutlayer.wire.codecs.base import Buffer, Encoded, Parameter, decoder
-from cutlayer.wire.handshake import metadata_request, read_metadata_reply
-from cutlayer.wire.message import (
-    PROTOCOL,
-    Inference,
-    Message,
-    infer_reply,
-    infer_request,
-    read_infer_request,
-    tail_name,
-)
-from cutlayer.wire.prepared import completed, read_timed
+from cutlayer.wire.codecs.base import Parameter
+from cutlayer.wire.handshake import metadata_request
+from cutlayer.wire.message import PROTOCOL, Message, read_infer_request, tail_name
+from cutlayer.wire.prepared import completed
 from cutlayer.wire.transport import Timeouts, Transport
-from edge.answer import Durations, check_shapes, read_whole
+from edge.answer import check_metadata, different, read_whole
 from edge.pipeline import Pipeline
-
-
-class _Prepared(NamedTuple):
-    """What is the same for all requests with smashed data of one shape."""
-
-    smashed: Encoded
-    request: Message
-    logits: tuple[int, ...]
-    reply: Message
-    decode_logits: Callable[[Buffer], NDArray[Any]]
+from edge.prepared import Prepared, prepare
 
 
 class Outgoing(NamedTuple):
@@ -57,7 +39,7 @@ class Outgoing(NamedTuple):
 
     request_index: int
     request: Message
-    prepared: _Prepared
+    prepared: Prepared
     n_samples: int
     start_ns: int
     head_ns: int
@@ -101,7 +83,7 @@ class Edge:
             "session": self.session,
             "defense": str(manifest.defense.get("name", "none")),
         }
-        self._prepared: _Prepared | None = None
+        self._prepared: Prepared | None = None
         if greet:
             self.shake_hands()
 
@@ -130,7 +112,9 @@ class Edge:
         released = self._pipeline.release(images, rng or self._rng)
         made = time.monotonic_ns()
         encoded, head_ns, protect_ns, encode_ns = released
-        prepared = self._prepare(encoded)
+        prepared = self._prepared
+        if prepared is None or not prepared.fits(encoded):
+            self._prepared = prepared = prepare(encoded, self._model, self._version, self._classes, self._parameters)
         request = completed(prepared.request, self.request_id(index), encoded.data)
         encode_ns += time.monotonic_ns() - made
         return Outgoing(index, request, prepared, len(images), start, head_ns, protect_ns, encode_ns, len(encoded.data))
@@ -141,7 +125,7 @@ class Edge:
         sent = time.monotonic_ns()
         reply = self._transport.request(request, self._timeouts.request_s)
         received = time.monotonic_ns()
-        logits, (queue_ns, decode_ns, tail_ns, reply_ns) = self._read(reply, prepared, request)
+        logits, (queue_ns, decode_ns, tail_ns, reply_ns) = prepared.read(reply, request)
         ended = time.monotonic_ns()
 
         return logits, Trace(
@@ -185,40 +169,5 @@ class Edge:
         except Refused as refused:
             if refused.code != "NOT_FOUND":
                 raise
-            raise SplitError(f"The two sides hold different splits; copy one folder to both. {refused}") from None
-        held = read_metadata_reply(reply)
-        if held.name != self._model or self._version not in held.versions:
-            raise SplitError(
-                f"The two sides hold different splits; copy one folder to both. "
-                f"The server holds {held.name} {', '.join(held.versions)}, not {self._model} {self._version}."
-            )
-        check_shapes("takes", held.inputs, self._shape)
-        check_shapes("gives", held.outputs, (self._classes,))
-
-    def _prepare(self, encoded: Encoded) -> _Prepared:
-        """All of request and reply but what changes from one to the next."""
-        prepared = self._prepared
-        if prepared is not None:
-            known = prepared.smashed
-            if (
-                encoded.shape == known.shape
-                and encoded.datatype == known.datatype
-                and encoded.parameters == known.parameters
-            ):
-                return prepared
-        smashed = encoded._replace(data=b"")
-        request = Inference(self._model, self._version, "", {"smashed": smashed}, self._parameters)
-        logits = Encoded("FP32", (*encoded.shape[:1], self._classes), b"", {"codec": "raw"})
-        reply = Inference(self._model, self._version, "", {"logits": logits})
-        self._prepared = prepared = _Prepared(
-            smashed, infer_request(request), logits.shape, infer_reply(reply), decoder(logits)
-        )
-        return prepared
-
-    def _read(self, message: Message, prepared: _Prepared, request: Message) -> tuple[NDArray[Any], Durations]:
-        """Logits and the server's durations."""
-        ending = request.header[len(prepared.request.header) :]
-        durations = read_timed(message.header, prepared.reply.header + ending)
-        if durations is not None and len(message.tensors) == 1:
-            return prepared.decode_logits(message.tensors[0]), durations
-        return read_whole(message, ending[2:].decode(), prepared.logits)
+            raise different(str(refused)) from None
+        check_metadata(reply, self._model, self._version, self._shape, (self._classes,))
