@@ -47,19 +47,19 @@ class Reader:
             DecodeError: It is no request of this protocol.
             Refused: It is for another tail.
         """
-        ended = without_id(message)
+        ended = without_id(message.header)
         if ended and len(message.tensors) == 1:
-            known = self._prepared.get(ended[0].header)
+            known = self._prepared.get(ended[0])
             if known is not None:
                 return known, ended[1], message.tensors[0]
         request = read_infer_request(message)
         prepared = self._prepare(request)
         # Headers that hold the tensor, or figures that depend on it, are never the same: there is nothing to keep.
         alike = bool(message.tensors) and prepared.tensor.parameters.keys() <= {"codec", "per"}
-        if ended and alike and _is_request(ended[0], request._replace(id="")):
+        if ended and alike and _is_request(message._replace(header=ended[0]), request._replace(id="")):
             if len(self._prepared) >= MAX_PREPARED:
                 self._prepared.clear()
-            self._prepared[ended[0].header] = prepared
+            self._prepared[ended[0]] = prepared
         return prepared, request.id, request.tensors["smashed"].data
 
     def smashed(self, job: Job) -> NDArray[np.float32]:

@@ -6,7 +6,6 @@ the next is written last.
 
 from __future__ import annotations
 
-import contextlib
 import struct
 
 from cutlayer.errors import DecodeError
@@ -63,13 +62,14 @@ def read_timed(header: bytes, expected: bytes) -> tuple[int, int, int, int] | No
     return int(queue_ns), int(decode_ns), int(tail_ns), int(reply_ns)
 
 
-def without_id(request: Message) -> tuple[Message, str] | None:
-    """Undo `completed` for a request; None when it does not end in an id, and must be read as a whole."""
-    header = request.header
+def without_id(header: bytes) -> tuple[bytes, str] | None:
+    """Undo `completed` for a header; None when it does not end in an id, and must be read as a whole."""
     size = at = len(header)
     earliest = max(0, size - 2 - MAX_ID_BYTES)
     while (at := header.rfind(_ID, earliest, at)) >= 0:
         if at + 1 < size and header[at + 1] == size - at - 2:
-            with contextlib.suppress(UnicodeDecodeError):
-                return Message(request.kind, header[:at], request.tensors), header[at + 2 :].decode()
+            try:
+                return header[:at], header[at + 2 :].decode()
+            except UnicodeDecodeError:
+                continue
     return None

@@ -22,7 +22,7 @@ from cutlayer.wire.zmq_frames import COPY_BELOW_BYTES
 
 # Plain numbers: at each use, pyzmq's enumerations cost as much as the call they are for.
 _DO_NOT_WAIT, _SEND_MORE = int(zmq.DONTWAIT), int(zmq.DONTWAIT | zmq.SNDMORE)
-_EVENTS, _IN, _SOURCE = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.SRCFD)
+_IN, _SOURCE = int(zmq.POLLIN), int(zmq.SRCFD)
 
 NOWHERE = -1
 """In place of a connection's descriptor, where none is known."""
@@ -50,7 +50,7 @@ class SharedSocket:
 
     def hold(self, made: Any) -> None:
         """Take this socket from here on; with the lock held."""
-        self.socket = made
+        self.socket, self._readable = made, [(made, _IN)]
         self._descriptor = int(made.fd)
         self._poller.register(self._descriptor, select.POLLIN)
 
@@ -86,7 +86,8 @@ class SharedSocket:
 
     def readable(self) -> bool:
         """Whether a message is there; with the lock held."""
-        return bool(self.socket.getsockopt(_EVENTS) & _IN)
+        # By poll, for to ask for the option of the same meaning, pyzmq makes an enumeration's member of its number.
+        return bool(zmq.zmq_poll(self._readable, 0))
 
     def receive(self) -> list[Buffer] | None:
         """The frames of a message, large ones not copied; None when none is there; with the lock held.

@@ -52,7 +52,7 @@ def zmq_reply(frames: Frames) -> None:
 
 
 def _read(message: Message) -> None:
-    without_id(message)
+    without_id(message.header)
     if message.kind is Kind.METADATA:
         read_metadata_request(message)
     elif message.kind is Kind.INFER:

@@ -138,8 +138,10 @@ def as_bytes(array: NDArray[Any]) -> tuple[str, memoryview]:
     Raises:
         TypeError: The protocol has no such data type.
     """
-    if array.dtype in _NAMES and array.size and array.ndim and array.flags.c_contiguous:
-        return _NAMES[array.dtype], array.data.cast("B")
+    # Of nearly all arrays it is this very object; to look a type up, NumPy hashes what it is made of.
+    name = "FP32" if array.dtype is FLOAT else _NAMES.get(array.dtype)
+    if name and array.size and array.ndim and array.flags.c_contiguous:
+        return name, array.data.cast("B")
     dtype = array.dtype.newbyteorder("<")
     if dtype not in _NAMES:
         raise TypeError(f"Arrays of type {array.dtype} cannot be sent; use one of {', '.join(DATATYPES)}.")

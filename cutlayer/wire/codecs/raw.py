@@ -36,8 +36,9 @@ class Raw(Codec):
         def decode(data: Buffer) -> NDArray[Any]:
             if len(data) != length:
                 raise DecodeError(f"A {described.datatype} tensor of shape {shape} does not take {len(data)} bytes.")
-            array = np.frombuffer(data, dtype).reshape(shape)
-            array.flags.writeable = False
+            array: NDArray[Any] = np.ndarray(shape, dtype, data)
+            if type(data) is not bytes:
+                array.flags.writeable = False
             return array
 
         return decode
