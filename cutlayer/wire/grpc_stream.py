@@ -42,7 +42,8 @@ class Stream:
         self._handler, self._idle_s = handler, idle_s
         # What is to be done, in order. None: there will be no more requests, or nobody to answer.
         self._work: SimpleQueue[_Arrived | _Answered | None] = SimpleQueue()
-        self._room = threading.Semaphore(MAX_UNANSWERED)
+        # One entry for each time that gRPC may be asked for a message.
+        self._turns: SimpleQueue[None] = SimpleQueue()
         self._lock = threading.Lock()
         self._over = False
 
@@ -60,6 +61,7 @@ class Stream:
         if not context.add_callback(self._gone):
             return
         threading.Thread(target=self._read, args=(requests,), name="grpc-stream", daemon=True).start()
+        self._turns.put(None)
         client, unanswered, ended = context.peer(), 0, False
         leaving: _Answered | None = None
         try:
@@ -73,6 +75,10 @@ class Stream:
                     ended = True
                 elif isinstance(work, _Arrived):
                     unanswered += 1
+                    # Not when it came: the thread that reads would hold the interpreter just when this one needs it,
+                    # and now it gets it once this one computes.
+                    if unanswered < MAX_UNANSWERED:
+                        self._turns.put(None)
                     # A client that waits for each answer saves a hop to the thread that computes.
                     self._submit(client, work, lend=unanswered == 1 and self._work.empty())
                 else:
@@ -81,8 +87,9 @@ class Stream:
                     # gRPC asks for the next answer once this one has been sent.
                     leaving = None
                     work.sent()
+                    if unanswered == MAX_UNANSWERED:
+                        self._turns.put(None)
                     unanswered -= 1
-                    self._room.release()
         finally:
             self._gone()
             if leaving is not None:
@@ -115,7 +122,10 @@ class Stream:
 
     def _read(self, requests: Iterator[bool]) -> None:
         try:
-            while self._room.acquire() and not self._over:
+            while True:
+                self._turns.get()
+                if self._over:
+                    return
                 next(requests)
         except Exception:
             # StopIteration: the client has no more to ask. Anything else: the client is gone, which `_gone` knows.
@@ -125,7 +135,7 @@ class Stream:
         with self._lock:
             self._over = True
         self._work.put(None)
-        self._room.release()
+        self._turns.put(None)
 
 
 class _Caller:

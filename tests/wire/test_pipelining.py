@@ -7,7 +7,8 @@ import grpc
 import pytest
 
 from cutlayer.errors import ConnectionLost, DeadlineExceeded, Refused, Unreachable, WireError
-from cutlayer.wire.grpc_frames import read_stream_answer, stream_answer
+from cutlayer.wire.grpc_frames import STREAM, read_stream_answer, stream_answer
+from cutlayer.wire.grpc_stream import MAX_UNANSWERED
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.retry import MAX_IN_FLIGHT, Retry
 from cutlayer.wire.transport import Timeouts, connect, listen
@@ -208,6 +209,23 @@ def test_one_id_twice_at_a_time_is_refused_over_grpc(serve):
     with pytest.raises(WireError, match="id of its own"):
         client.request(message(1), 5)
     assert not future.done()
+
+
+def test_a_stream_is_read_so_far_ahead_of_its_answers_and_no_further(serve):
+    held = Held()
+    server, _ = serve(REAL["grpc"], held)
+    sent = 3 * MAX_UNANSWERED
+    with grpc.insecure_channel(server.address.netloc) as channel:
+        answers = channel.stream_stream(STREAM)(message(number).header for number in range(sent))
+        waiting = held.take(MAX_UNANSWERED)
+        for number in range(sent):
+            threading.Event().wait(0.02)
+            assert not held.arrived
+            request, caller = waiting.pop(0)
+            caller.answer(request, lambda: None)
+            assert read_stream_answer(next(answers))[0] == f"{number:08d}"
+            if number < sent - MAX_UNANSWERED:
+                waiting += held.take()
 
 
 def test_a_stream_without_requests_is_let_go_and_comes_back_with_the_next():
