@@ -5,7 +5,8 @@
 MobileNetV2 with random weights, 224x224, batch 1, one thread a side, device and server in two processes on loopback.
 A is `edge`: head in ONNX Runtime, defense, codec, handshaken client, either transport. B is the same two ONNX sessions
 and a bare TCP socket that carries the tensor's bytes after their length. A and B take turns, and swap who goes first;
-the difference is the median of the pairs.
+the difference is the median of the pairs. A's own account says where A's time went: the two models,
+what was done beside them on either side, and, as the network, all that lies between the two processes.
 
 Targets: A within 5 % or 100 us of B; the profile of 10 cuts, 3 networks and 3 codecs under 3 minutes on 2 cores.
 """
@@ -28,10 +29,11 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for benchmarks.overhead
 
-from benchmarks.overhead import process
+from benchmarks.overhead import OURS, process
 from cutlayer.compute import tune_allocator
 from cutlayer.onnx_session import open_session
 from cutlayer.spec import Manifest
+from cutlayer.trace import Columns, Trace, columns
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.transport import connect
 from defenses.base import Defense
@@ -40,7 +42,8 @@ from edge.onnx_head import OnnxHead
 from edge.pipeline import Pipeline
 
 MODEL, WARMUP = "mobilenet_v2", 30
-ROW = "{:<10}{:>12}{:>12}{:>12}{:>9}{:>6}"
+ROW = "{:<10}{:>11}{:>11}{:>9}{:>8}{:>5}   {}"
+ACCOUNT = ("head", *OURS, "tail", "network")
 DEVICE = (
     "import time; begun = time.perf_counter()\n"
     "import onnxruntime, edge.send, edge.onnx_head\n"
@@ -86,8 +89,8 @@ def _receive(connection: socket.socket) -> bytearray:
     return data
 
 
-def compare(transport: str, folder: Path, rounds: int) -> NDArray[np.int64]:
-    """End-to-end ns of A and of B, a row for each round."""
+def compare(transport: str, folder: Path, rounds: int) -> tuple[NDArray[np.int64], Columns]:
+    """End-to-end ns of A and of B, a row for each round, and A's own account."""
     manifest = Manifest.load(folder)
     head = OnnxHead(folder / "head.onnx", threads=1)
     image = np.random.default_rng(0).random((1, *manifest.input.shape), np.float32)
@@ -99,10 +102,13 @@ def compare(transport: str, folder: Path, rounds: int) -> NDArray[np.int64]:
     ):
         bare_connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client = connect(ready[1])
-        edge, asked = Edge(manifest, Pipeline(head, Defense(), Raw()), client), iter(range(1 << 30))
+        edge = Edge(manifest, Pipeline(head, Defense(), Raw()), client)
+        traces: list[Trace] = []
 
         def ours() -> NDArray[np.float32]:
-            return edge.infer(image, next(asked))[0]
+            logits, trace = edge.infer(image, len(traces))
+            traces.append(trace)
+            return logits
 
         def bare() -> NDArray[np.float32]:
             _send(bare_connection, head(image))
@@ -113,7 +119,7 @@ def compare(transport: str, folder: Path, rounds: int) -> NDArray[np.int64]:
         times = np.array([_timed(ours, bare, swap=index % 2 == 1) for index in range(WARMUP + rounds)])
         gc.enable()
         client.close()
-    return times[WARMUP:]
+    return times[WARMUP:], columns(traces[-rounds:])
 
 
 def _timed(a: Callable[[], object], b: Callable[[], object], *, swap: bool) -> tuple[int, int]:
@@ -156,12 +162,13 @@ def main() -> None:
         exporting = multiprocessing.get_context("spawn").Process(target=export, args=(Path(work), options.cut))
         exporting.start()
         exporting.join()
-        print(ROW.format("transport", "A p50 us", "B p50 us", "A-B us", "A-B %", "n"))
+        print(ROW.format("transport", "A p50 us", "B p50 us", "A-B us", "A-B %", "n", "A's own account, us"))
         for transport in ("zmq", "grpc"):
-            times = compare(transport, Path(work) / "split", options.rounds)
+            times, account = compare(transport, Path(work) / "split", options.rounds)
             a, b, extra = (float(np.median(x)) / 1e3 for x in (times[:, 0], times[:, 1], times[:, 0] - times[:, 1]))
             share = f"{100 * extra / b:.1f}"
-            print(ROW.format(transport, f"{a:.0f}", f"{b:.0f}", f"{extra:.0f}", share, len(times)), flush=True)
+            stages = ", ".join(f"{stage} {np.median(account[f'{stage}_ns']) / 1e3:.0f}" for stage in ACCOUNT)
+            print(ROW.format(transport, f"{a:.0f}", f"{b:.0f}", f"{extra:.0f}", share, len(times), stages), flush=True)
         if not options.no_profile:
             time_profile(Path(work) / "profile")
 
