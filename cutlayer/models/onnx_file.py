@@ -5,6 +5,7 @@ Nothing here needs torch, only the packages onnx and onnxruntime.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,9 @@ def read(path: Path, input: TensorSpec | None = None) -> OnnxFile:
         onnx.ModelProto(producer_name=proto.producer_name, producer_version=proto.producer_version)
     # Whatever protobuf, onnx and the files of external data raise.
     except Exception as error:
-        raise SplitError(f"{path} cannot be read as an ONNX model: {first_line(error)}") from None
+        raise SplitError(
+            f"{path} cannot be read as an ONNX model: {first_line(error)}; is it damaged or cut short?"
+        ) from None
     if not proto.graph.node:
         raise SplitError(f"{path} cannot be read as an ONNX model: it has no graph; is it damaged or cut short?")
     if n_bytes > MOST_BYTES:
@@ -79,9 +82,12 @@ def read(path: Path, input: TensorSpec | None = None) -> OnnxFile:
             [(v.name, v.type, v.shape) for v in get()] for get in (session.get_inputs, session.get_outputs)
         )
     except Exception as error:  # the errors of ONNX Runtime have no common base but this
+        # Of an opset that is too new it says much more, with its own source code's place.
+        newest = re.search(r"domain ([\w.]+) is till (opset \d+)", str(error))
+        why = f"it knows {newest[1]} up to {newest[2]}" if newest else first_line(error).rstrip(".")
         raise SplitError(
-            f"ONNX Runtime cannot open {path} ({_opsets(proto)}): {first_line(error).rstrip('.')}; export it again for "
-            "an opset and operators that it knows."
+            f"ONNX Runtime cannot open {path} ({_opsets(proto)}): {why}; export it again for an opset and operators "
+            "that it knows."
         ) from None
     if len(inputs) != 1 or len(outputs) != 1:
         names = [", ".join(name for name, _, _ in values) for values in (inputs, outputs)]
@@ -108,7 +114,10 @@ def _sample(path: Path, axes: Sequence[int | str | None], asked: TensorSpec | No
             and all(size == given for size, given in zip(sizes, asked.shape, strict=True) if isinstance(size, int))
         )
         if not fits:
-            raise SplitError(f"{path} takes {shown}, batch first, and not samples of {asked}; leave out --input.")
+            raise SplitError(
+                f"{path} takes {shown}, batch first, and not samples of {asked}; leave out --input, or "
+                "take data of that shape."
+            )
         sizes = list(asked.shape)
     if not sizes or not all(isinstance(size, int) for size in sizes):
         raise SplitError(f"{path} leaves the shape of its input open ({shown}); say it with --input 3x224x224.")
