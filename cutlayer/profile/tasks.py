@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.onnx_session import open_session
+from cutlayer.profile.contention import between, moment
 from cutlayer.profile.energy import joules
 from cutlayer.spec import Manifest
 from cutlayer.trace import columns
@@ -26,6 +28,10 @@ from edge.throttling import condition, held_back, stopped
 
 WARMUP = 3
 """Repetitions before the first that counts, beside the very first, which is recorded apart."""
+
+
+STEADY_S = 0.25
+"""A head that takes microseconds is run for as long as this, or one hiccup of the machine would be all there is."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +61,7 @@ class Device:
 
 
 def time_head(device: Device, samples: int, seconds: float, least: int) -> dict[str, Any]:
-    """The head alone: each run in ns, and what the process took for all of them.
-
-    `cpu_ns` is the processor time of all threads; well under `wall_ns` it says that others had the core.
-    """
+    """The head alone: each run in ns, and what the process took for all of them, as `Contention` counts it."""
     return _timed(device.head, device, samples, seconds, least)
 
 
@@ -131,22 +134,20 @@ def _timed(
     for index in range(WARMUP):
         work(device.image(index))
     taken: list[int] = []
-    was = condition()
-    before_j, before_cpu, before = joules(), time.process_time_ns(), time.monotonic_ns()
-    for index in _turns(samples, seconds, least):
+    was, before_j, before = condition(), joules(), moment()
+    for index in _turns(samples, seconds, least, min(seconds, STEADY_S)):
         image = device.image(index)
         start = time.monotonic_ns()
         work(image)
         taken.append(time.monotonic_ns() - start)
-    wall_ns, cpu_ns, after_j = time.monotonic_ns() - before, time.process_time_ns() - before_cpu, joules()
+    alone, after_j = between(before, moment()), joules()
     now, spent = condition(), None
     if before_j is not None and after_j is not None and after_j >= before_j:
         spent = (after_j - before_j) / len(taken)
     quota_kept = stopped(was, now)
     return {
         "ns": taken,
-        "wall_ns": wall_ns,
-        "cpu_ns": cpu_ns,
+        **alone._asdict(),
         "peak_rss_bytes": peak_rss_bytes(),
         "joules": spent,
         "held_back": held_back(was, now),
@@ -156,10 +157,12 @@ def _timed(
     }
 
 
-def _turns(samples: int, seconds: float, least: int) -> Iterator[int]:
-    """Indexes: so many, or those that fit into the time, but `least` whatever it takes."""
-    end = time.monotonic() + seconds
-    for index in range(max(samples, least)):
-        if index >= least and time.monotonic() > end:
+def _turns(samples: int, seconds: float, least: int, least_s: float = 0.0) -> Iterator[int]:
+    """Indexes: so many, or those that fit into the time, but `least` and those of `least_s` whatever it takes."""
+    start = time.monotonic()
+    for index in count():
+        passed = time.monotonic() - start
+        enough = index >= max(samples, least) or (index >= least and passed > seconds)
+        if enough and passed >= least_s:
             return
         yield index

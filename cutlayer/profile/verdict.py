@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,9 @@ STEADY = 0.10
 
 OWN_CORE = 0.90
 """Processor time that a head has to get for each second that passes."""
+
+OTHERS = 0.25
+"""Of all cores may be taken by something else, for cores share caches and memory."""
 
 UNATTRIBUTED = 0.05
 """Of a request's time may belong to no stage."""
@@ -50,13 +54,22 @@ def _of_cut(one: Observed) -> list[str]:
     spread = (max(thirds) - min(thirds)) / float(np.median(taken))
     if spread > STEADY:
         found.append(f"{name}: drifting, the head's median changed by {spread:.0%} while it was measured.")
-    share = head["cpu_ns"] / head["wall_ns"]
-    # A quota is asked for, and stops the head on purpose.
-    if head["quota"] is None and share < OWN_CORE:
-        found.append(f"{name}: not alone, the head got {share:.0%} of a core; end what else runs on this machine.")
+    if crowd := _crowd(head):
+        found.append(f"{name}: not alone, {crowd}; end what else runs on this machine.")
     found.extend(f"{name}: throttled, {reason}." for reason in head["held_back"])
     found.extend(f"{name}: {reason}" for codec, timed in one.requests.items() for reason in _of_requests(codec, timed))
     return found
+
+
+def _crowd(head: Mapping[str, Any]) -> str:
+    """What others took while a head was timed; empty where it was little."""
+    share, waited = head["cpu_ns"] / head["wall_ns"], head["waited_ns"] / head["wall_ns"]
+    # A quota is asked for, and stops the head on purpose.
+    if head["quota"] is None and share < OWN_CORE:
+        return f"the head got {share:.0%} of a core"
+    if head["quota"] is None and waited > 1 - OWN_CORE:
+        return f"the head waited for a core {waited:.0%} of the time"
+    return f"other work took {head['others']:.0%} of all cores" if head["others"] > OTHERS else ""
 
 
 def _of_requests(codec: str, timed: Columns) -> list[str]:

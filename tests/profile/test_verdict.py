@@ -10,10 +10,11 @@ from cutlayer.profile.verdict import reasons
 from cutlayer.trace import STAGES
 
 
-def head(ns, cpu_share=1.0, quota=None, held_back=()):
+def head(ns, cpu_share=1.0, quota=None, held_back=(), waited=0.0, others=0.0):
     wall_ns = int(sum(ns))
     return {
-        "ns": ns, "wall_ns": wall_ns, "cpu_ns": cpu_share * wall_ns, "quota": quota, "held_back": list(held_back)
+        "ns": ns, "wall_ns": wall_ns, "cpu_ns": cpu_share * wall_ns, "waited_ns": waited * wall_ns, "others": others,
+        "quota": quota, "held_back": list(held_back),
     }  # fmt: skip
 
 
@@ -36,6 +37,8 @@ def test_a_steady_profile_is_valid():
         (observed(head([1000] * (LEAST - 1)), unattributed=0), "too few samples, 89"),
         (observed(head([1000] * 60 + [1200] * 30), unattributed=0), "drifting, the head's median changed by 20%"),
         (observed(head([1000] * LEAST, cpu_share=0.5), unattributed=0), "not alone, the head got 50% of a core"),
+        (observed(head([1000] * LEAST, 1.5, waited=0.2), unattributed=0), "the head waited for a core 20% of the time"),
+        (observed(head([1000] * LEAST, others=0.5), unattributed=0), "other work took 50% of all cores"),
         (observed(head([1000] * LEAST, held_back=["hot"]), unattributed=0), "throttled, hot"),
         (observed(STEADY, unattributed=0, lost=5), "do not add up"),
         (observed(STEADY, unattributed=9000), "belongs to no stage"),
@@ -50,7 +53,7 @@ def test_each_fault_is_named_with_its_cut(one, said):
 
 def test_a_quota_is_no_fault():
     quota = {"cpus": 0.25}
-    assert reasons([observed(head([1000] * LEAST, cpu_share=0.25, quota=quota), unattributed=0)], []) == []
+    assert reasons([observed(head([1000] * LEAST, 0.25, quota, waited=0.7), unattributed=0)], []) == []
 
 
 def test_a_model_that_is_far_off_is_named():
