@@ -27,8 +27,8 @@ def cores() -> tuple[int, ...] | None:
     return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else None
 
 
-def pin(numbers: Sequence[int]) -> None:
-    """Keep this process to these cores. Call it before a model is opened: threads that run already stay where they are.
+def check_pin(numbers: Sequence[int]) -> None:
+    """Refuse what `pin` cannot do.
 
     Raises:
         ConfigError: There is no such core, or the system pins no process.
@@ -41,6 +41,15 @@ def pin(numbers: Sequence[int]) -> None:
             f"The cores {', '.join(map(str, numbers)) or '(none)'} are not all there; "
             f"this process may run on {', '.join(map(str, here))}."
         )
+
+
+def pin(numbers: Sequence[int]) -> None:
+    """Keep this process to these cores. Call it before a model is opened: threads that run already stay where they are.
+
+    Raises:
+        ConfigError: See `check_pin`.
+    """
+    check_pin(numbers)
     os.sched_setaffinity(0, numbers)
 
 

@@ -15,6 +15,7 @@ def profile(
     input: str | None = None,
     classes: int = 10,
     network: str | None = None,
+    tc: bool = False,
     codecs: str = "raw,fp16,int8+zstd",
     connect: str | None = None,
     head: Literal["onnx", "torch"] = "onnx",
@@ -51,13 +52,14 @@ def profile(
         classes: Outputs of a model by name.
         network: Names (loopback, lan, wifi, lte, 3g, nbiot, satellite) or rate/delay/jitter/loss, such as
             20mbit/40ms/5ms/0.1%, with commas between them; emulated on this machine. loopback,wifi,lte when left out.
+        tc: Let the kernel shape them, in network namespaces; as root, or where user namespaces are allowed.
         codecs: Names from `cutlayer list codecs`, with commas between them.
         connect: A real server that serves one of these cuts: measured over the real network, and the others computed.
         head: Runtime of the head; torch only for a split folder that holds its weights.
         threads: Of the head.
         server_threads: Of the tail, where this machine serves it.
         transport: Between device and server, where this machine serves the tail.
-        samples: Runs of each head; a p95 needs 90, a p99 459.
+        samples: Runs of each head, more of a quick one; a p95 needs 90, a p99 459.
         seconds: At most, for the runs of each head.
         data: A name from `cutlayer list datasets`: its images are sent, in place of random ones.
         data_root: Where data sets that are not embedded lie; CUTLAYER_DATA or ./data when left out.
@@ -90,7 +92,7 @@ def profile(
     settings = Settings(
         names("codec", codecs), samples, seconds, threads, server_threads, head, transport, seed,
         {name: str(path) for name, path in files.items() if path is not None}, insecure,
-        () if cores is None else numbers(cores), quota,
+        () if cores is None else numbers(cores), quota, tc,
     )  # fmt: skip
     limits = Limits(None if max_latency is None else duration_ns(max_latency), max_leakage, min_accuracy)
     plan = Plan(model, names("cut", cuts), input, classes, network, data, data_root, connect, epochs, privacy)

@@ -17,7 +17,8 @@ from cutlayer.errors import SplitError
 from cutlayer.network.profiles import Network
 from cutlayer.profile.candidate import Candidate
 from cutlayer.profile.cost_model import Request, Transport, fit, typical
-from cutlayer.profile.run import Check, Key, Profile, Say, observe_all
+from cutlayer.profile.points import Key
+from cutlayer.profile.run import Check, Profile, Say, observe_all
 from cutlayer.profile.settings import Settings
 from cutlayer.profile.sweep import locally, observe
 from cutlayer.spec import Manifest
@@ -82,8 +83,8 @@ def profile_connected(
         say("the whole model on this device")
         local = locally(candidates[-1], images, settings)
     real = reached.requests
-    there = {codec: typical(timed) for codec, timed in real.items()}
-    here = {(cut, codec): typical(timed) for cut, one in observed.items() for codec, timed in one.requests.items()}
+    there = typical(real)
+    here = {(cut, codec): r for cut, one in observed.items() for codec, r in typical(one.requests).items()}
     transport = _line([there[codec] for codec in settings.codecs])
     server = float(
         np.median([there[codec].stages["tail"] / here[found.cut, codec].stages["tail"] for codec in settings.codecs])

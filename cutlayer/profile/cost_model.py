@@ -6,11 +6,14 @@
 The stages of the two machines are those measured in whole requests over loopback. What the transport itself takes,
 ``fixed + per_byte * bytes``, is fitted to the same requests. A network then adds its round trip and its rates, with
 nothing fitted to it; how far that is from what was measured through it is printed with every profile.
+
+What is shown is comparable with what was measured: to all that is computed for a network, `shift` adds what the points
+measured through it took beyond the model, in the middle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
@@ -78,10 +81,18 @@ class Request(NamedTuple):
         return sum(self.stages[stage] for stage in ON_MACHINES)
 
 
-def typical(timed: Columns) -> Request:
-    """The median of each stage of many equal requests."""
-    stages = {stage: float(np.median(timed[f"{stage}_ns"])) for stage in STAGES}
-    return Request(stages, float(np.median(timed["message_bytes"])))
+OF_CODEC = ("protect", "encode", "network", "decode")
+"""Stages that depend on the codec. What it does not touch is one figure for a cut, or the noise of two would decide."""
+
+
+def typical(timed: Mapping[str, Columns]) -> dict[str, Request]:
+    """The median of each stage of the requests of one cut, by codec."""
+    every = {name: np.concatenate([one[name] for one in timed.values()]) for name in next(iter(timed.values()))}
+    found = {}
+    for codec, own in timed.items():
+        stages = {s: float(np.median((own if s in OF_CODEC else every)[f"{s}_ns"])) for s in STAGES}
+        found[codec] = Request(stages, float(np.median(own["message_bytes"])))
+    return found
 
 
 def predict(request: Request, transport: Transport, network: Network) -> dict[str, float]:
@@ -96,6 +107,12 @@ def predict(request: Request, transport: Transport, network: Network) -> dict[st
     on_network = transport.ns(request.n_bytes) + 1e9 * (network.rtt_s + carried_s + again_s)
     stages = {**request.stages, "network": on_network}
     return {**stages, "end_to_end": sum(stages.values())}
+
+
+def shift(stages: Mapping[str, float], shift_ns: float) -> dict[str, float]:
+    """What `predict` gave, later by so much on the network."""
+    network = max(0.0, stages["network"] + shift_ns)
+    return {**stages, "network": network, "end_to_end": stages["end_to_end"] - stages["network"] + network}
 
 
 class Line(NamedTuple):

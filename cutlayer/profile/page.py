@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from cutlayer.profile import words
 from cutlayer.profile.charts import bandwidth_curve, pareto_plots
 from cutlayer.profile.table import rate
 from cutlayer.report.charts import stage_bar
@@ -50,30 +51,25 @@ def page(data: Mapping[str, Any]) -> str:
 
 def _opening(data: Mapping[str, Any]) -> Html:
     machine = data["machine"]
-    words = f"On {machine['processor']} with {data['settings']['threads']} thread(s) for the head. {data['images']}."
+    lead = f"On {machine['processor']} with {data['settings']['threads']} thread(s) for the head. {data['images']}."
     reasons = el("ul", [el("li", el("p", reason)) for reason in data["reasons"]], class_="flags")
     return el(
         "header",
         el("p", "cutlayer profile", class_="product"),
         el("h1", f"Where to cut {data['model']}"),
-        el("p", words, class_="lead"),
-        el("ul", [el("li", _best(told)) for told in data["recommendations"]]),
+        el("p", lead, class_="lead"),
+        el(
+            "ul",
+            [
+                el("li", el("b", told["network"]), f": {words.best(data, told, duration)}")
+                for told in data["recommendations"]
+            ],
+        ),
+        el("p", words.basis(data), class_="note"),
         el("p", el("b", data["verdict"]), None if data["reasons"] else ": nothing speaks against these figures."),
         reasons if data["reasons"] else None,
         [el("p", note, class_="note") for note in data["notes"]],
     )
-
-
-def _best(told: Mapping[str, Any]) -> list[object]:
-    best, alone = told["best"], told["device_alone_ns"]
-    if best is None:
-        kept = "" if alone is None else f" The device alone keeps it, and takes {duration(alone)}."
-        return [el("b", told["network"]), f": {told['why_none']}{kept}"]
-    words = f": {best['cut']} with {best['codec']}, {duration(best['latency_ns'])} ({best['source']})"
-    if alone is not None:
-        faster = "the device alone is faster" if alone < best["latency_ns"] else "the device alone is slower"
-        words += f"; {faster}, {duration(alone)}"
-    return [el("b", told["network"]), words]
 
 
 def _bandwidth(data: Mapping[str, Any]) -> Html:
@@ -82,12 +78,12 @@ def _bandwidth(data: Mapping[str, Any]) -> Html:
            el("td", DASH if r["to_bps"] is None else rate(r["to_bps"])))
         for r in data["bandwidth"]["best"]
     ]  # fmt: skip
-    words = "Computed: stages as measured, and each byte at the given rate. The round trip of "
-    words += "the network to the server is in it" if data["bandwidth"]["round_trip_included"] else "a network is on top"
+    how = "Computed: stages as measured, and each byte at the given rate. The round trip of "
+    how += "the network to the server is in it" if data["bandwidth"]["round_trip_included"] else "a network is on top"
     return el(
         "section",
         el("h2", "The best cut against bandwidth"),
-        el("p", f"{words}; it is the same for all cuts, and the device alone does not pay it."),
+        el("p", f"{how}; it is the same for all cuts, and the device alone does not pay it."),
         bandwidth_curve(data),
         el("div", el("table", el("thead", el("tr", map(_th, ("Best", "from", "up to")))), el("tbody", rows)),
            class_="wide"),
@@ -124,7 +120,7 @@ def _network(data: Mapping[str, Any], name: str) -> Html:
 
 
 def _source(told: Mapping[str, Any]) -> str:
-    return f"measured, n = {told['end_to_end_ns']['n']}" if told["source"] == "measured" else "by the cost model"
+    return f"measured, n = {told['end_to_end_ns']['n']}" if told["source"] == "measured" else "computed"
 
 
 def _cuts(data: Mapping[str, Any]) -> Html:
@@ -145,8 +141,8 @@ def _cuts(data: Mapping[str, Any]) -> Html:
         values += [_value(cut["codecs"][codec].get(name)) for name in known for codec in codecs]
         rows.append(el("tr", el("th", cut["cut"], scope="row"), [el("td", v, class_="number") for v in values]))
     table = el("table", el("thead", el("tr", map(_th, names))), el("tbody", rows))
-    words = "A percentile is given where enough runs stand behind it. Start is a fresh process until it can work."
-    return el("section", el("h2", "The cuts"), el("p", words), el("div", table, class_="wide"))
+    about = "A percentile is given where enough runs stand behind it. Start is a fresh process until it can work."
+    return el("section", el("h2", "The cuts"), el("p", about), el("div", table, class_="wide"))
 
 
 def _how(data: Mapping[str, Any]) -> Html:

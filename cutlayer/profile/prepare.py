@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,6 +74,8 @@ def from_onnx(
     for name in cuts if named else ():
         if name in found.refused:
             raise SplitError(f"{path} cannot be cut at {name!r}: {found.refused[name]}; see `cutlayer cuts {path}`.")
+    for older in (one.parent for one in (out / "cuts").glob(f"[0-9]*-*/{MANIFEST}")):
+        shutil.rmtree(older)
     for place, cut in enumerate(pick(found.cuts, cuts)):
         folder = out / "cuts" / f"{place:02}-{re.sub(r'[^A-Za-z0-9._-]+', '_', cut.name)[:80]}"
         try:

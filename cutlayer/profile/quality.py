@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cutlayer.data.splits import Splits
 from cutlayer.onnx_session import open_session
 from cutlayer.profile.candidate import Candidate
-from cutlayer.profile.run import Key
+from cutlayer.profile.points import Key
 from cutlayer.spec import Manifest
 from cutlayer.wire.codecs.packed import codec_named
 from defenses.base import deployed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import hypot
 from typing import Literal
 
 LOCAL = "on the device alone"
@@ -19,7 +20,7 @@ class Choice:
         codec: Name; empty where nothing is sent.
         n_bytes: Of the message up.
         latency_ns: End to end, p50.
-        predicted_ns: The same by the cost model, also where it was measured.
+        off_ns: That it may be off by: half of the 95 % interval of what was measured, or the model's typical error.
         source: Whether the latency was measured, or is the cost model's.
         leakage: Leakage gain of the strongest attack, up to 1; None where none was run.
         accuracy: 0 to 1; None where there was no data to tell.
@@ -29,7 +30,7 @@ class Choice:
     codec: str
     n_bytes: float
     latency_ns: float
-    predicted_ns: float
+    off_ns: float
     source: Literal["measured", "model"]
     leakage: float | None = None
     accuracy: float | None = None
@@ -51,27 +52,38 @@ class Limits:
 
     def broken(self, choice: Choice) -> list[str]:
         """Names of the limits that a choice does not keep, or of which nothing is known of it."""
+        late = self.latency_ns is not None and choice.latency_ns > self.latency_ns
+        return [*(["latency"] if late else []), *self.broken_by(choice.leakage, choice.accuracy)]
+
+    def broken_by(self, leakage: float | None, accuracy: float | None) -> list[str]:
+        """The same of the limits that no network has a part in."""
         found = []
-        if self.latency_ns is not None and choice.latency_ns > self.latency_ns:
-            found.append("latency")
-        if self.leakage is not None and (choice.leakage is None or choice.leakage > self.leakage):
+        if self.leakage is not None and (leakage is None or leakage > self.leakage):
             found.append("leakage")
-        if self.accuracy is not None and (choice.accuracy is None or choice.accuracy < self.accuracy):
+        if self.accuracy is not None and (accuracy is None or accuracy < self.accuracy):
             found.append("accuracy")
         return found
 
 
 def best(choices: Sequence[Choice], limits: Limits) -> Choice | None:
-    """The fastest choice within the limits; None when there is none.
+    """The fastest choice within the limits, of equally fast ones that which sends less; None when there is none.
 
-    The model compares all, for it is off by much the same for each; where its best was measured, so were those that
-    come near, and measurements decide.
+    What was measured and what was computed are compared as they are: the model's figures are shifted to those measured.
     """
     kept = [choice for choice in choices if not limits.broken(choice)]
-    first = min(kept, key=lambda choice: (choice.predicted_ns, choice.n_bytes), default=None)
-    if first is None or first.source == "model":
-        return first
-    return min((choice for choice in kept if choice.source == "measured"), key=lambda choice: choice.latency_ns)
+    return min(kept, key=lambda choice: (choice.latency_ns, choice.n_bytes), default=None)
+
+
+def as_good(chosen: Choice, choices: Sequence[Choice], limits: Limits) -> list[Choice]:
+    """Others within the limits that are not told apart from the chosen one: slower by no more than both may be off."""
+    near = [
+        one
+        for one in choices
+        if one != chosen
+        and not limits.broken(one)
+        and one.latency_ns - chosen.latency_ns <= hypot(one.off_ns, chosen.off_ns)
+    ]
+    return sorted(near, key=lambda choice: choice.latency_ns)
 
 
 def why_none(choices: Sequence[Choice], limits: Limits) -> str:

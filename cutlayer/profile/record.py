@@ -69,18 +69,26 @@ def record(
             "transport": settings.transport,
             "seed": settings.seed,
             "server": server or "a process on this machine",
-            "network_emulation": None if profile.real else APPLICATION_LEVEL,
+            "network_emulation": None if profile.real else _emulation(profile, settings),
         },
         "machine": machine(),
         "local_ns": None if profile.local is None else stats(profile.local["ns"]),
         "local_peak_rss_bytes": None if profile.local is None else profile.local["peak_rss_bytes"],
-        "networks": {n.name: {"figures": str(n), "source": n.source} for n in profile.networks},
+        "networks": {
+            n.name: {"figures": str(n), "source": n.source, "emulation": profile.labels.get(n.name)}
+            for n in profile.networks
+        },
         "cost_model": _cost_model(profile),
         "cuts": [_cut(one, profile, quality, places[one.candidate.cut]) for one in profile.observed],
         "recommendations": [recommendation(n.name, profile, limits, quality) for n in profile.networks],
         "limits": {"latency_ns": limits.latency_ns, "leakage": limits.leakage, "accuracy": limits.accuracy},
-        "bandwidth": bandwidth(profile),
+        "bandwidth": bandwidth(profile, limits, quality),
     }
+
+
+def _emulation(profile: Profile, settings: Settings) -> str:
+    """Who shaped the networks; who would have, where nothing was measured through any."""
+    return " and ".join(sorted(set(profile.labels.values()))) or ("tc" if settings.tc else APPLICATION_LEVEL)
 
 
 def _cut(one: Observed, profile: Profile, quality: Quality, place: int) -> dict[str, Any]:
@@ -100,6 +108,7 @@ def _cut(one: Observed, profile: Profile, quality: Quality, place: int) -> dict[
         "clock_hz": head["clock_hz"],
         "held_back": head["held_back"],
         "cpu_share": head["cpu_ns"] / head["wall_ns"],
+        "others_share": head["others"],
         "head_ns": stats(head["ns"]),
         "codecs": {
             codec: {
@@ -146,6 +155,7 @@ def _cost_model(profile: Profile) -> dict[str, Any]:
             {"network": network, "cut": cut, "codec": codec, "predicted_ns": predicted, "measured_ns": measured}
             for network, (cut, codec), predicted, measured in profile.checks
         ],
+        "shifts_ns": dict(profile.shifts_ns),
         "median_error": float(np.median(off)) if len(off) else None,
         "greatest_error": float(off.max()) if len(off) else None,
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,18 +14,20 @@ from cutlayer.data.splits import Splits
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.network.profiles import networks_named
 from cutlayer.profile import files, page
+from cutlayer.profile.advice import keeps
 from cutlayer.profile.candidate import Candidate
+from cutlayer.profile.check import check
 from cutlayer.profile.connected import profile_connected
-from cutlayer.profile.plan import DEFAULT_NETWORKS, Plan, shape
+from cutlayer.profile.plan import DEFAULT_NETWORKS, Plan
+from cutlayer.profile.points import Key
 from cutlayer.profile.prepare import Train, prepare
 from cutlayer.profile.quality import accuracy, leakage
 from cutlayer.profile.recommend import Limits
 from cutlayer.profile.record import record
-from cutlayer.profile.run import Key, profile
+from cutlayer.profile.run import profile
 from cutlayer.profile.settings import Settings
 from cutlayer.registry import MODELS
 from cutlayer.spec import Manifest, TensorSpec
-from cutlayer.wire.codecs.packed import codec_named
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,11 +35,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 IMAGES = "images.npy"
-TORCH_HEAD = "head.safetensors"
 RANDOM_IMAGES, DATA_IMAGES = 8, 64
-
-MOST = 1_000_000
-"""More of anything is a slip."""
 
 
 def run_plan(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) -> dict[str, Any]:
@@ -57,8 +54,8 @@ def run_plan(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say
     Raises:
         CutlayerError: The plan cannot be carried out; nothing has been measured where the plan itself is wrong.
     """
-    networks = networks_named(plan.network or DEFAULT_NETWORKS)
-    spec = _check(plan, settings, limits, out)
+    networks = networks_named(DEFAULT_NETWORKS if plan.network is None else plan.network)
+    spec = check(plan, settings, limits, networks, out)
     splits = None if plan.data is None else load(plan.data, plan.data_root, settings.seed)
     if splits is not None:
         if spec is not None and spec.shape != splits.input.shape:
@@ -68,52 +65,39 @@ def run_plan(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say
         plan.model, plan.cuts, spec, out, classes=len(splits.classes) if splits else plan.classes, data=plan.data,
         say=say, train=_trainer(plan, splits, settings.seed, say),
     )  # fmt: skip
-    input = Manifest.load(candidates[0].folder).input
+    manifest = Manifest.load(candidates[0].folder)
+    input = manifest.input
+    judged = splits is not None and manifest.classes == len(splits.classes)
+    if limits.accuracy is not None and not judged:
+        raise ConfigError(
+            f"{plan.model} gives {manifest.classes} numbers, and {plan.data} has other classes, so that no answer is "
+            "right; leave out --min-accuracy, or name the data that it was trained on."
+        )
     images = _random(input, settings.seed) if splits is None else splits.test.images[:DATA_IMAGES]
     if images.shape[1:] != input.shape:
         raise SplitError(f"The images of {plan.data} are {splits and splits.input}, and the head takes {input}.")
     out.mkdir(parents=True, exist_ok=True)
     np.save(out / IMAGES, images)
+    quality: dict[Key, dict[str, Any]] = {}
     if plan.connect is None:
-        measured = profile(candidates, out / IMAGES, networks, settings, say)
+        # Before the networks, whose time is for what may be recommended.
+        if splits is not None:
+            quality = _quality(plan, candidates, settings, splits, judged, say)
+        measured = profile(
+            candidates, out / IMAGES, networks, settings, say, lambda key: keeps(limits, quality.get(key, {}))
+        )
     else:
         measured = profile_connected(candidates, out / IMAGES, plan.connect, settings, say)
+        if splits is not None:
+            quality = _quality(plan, candidates, settings, splits, judged, say)
     data = record(
-        measured, settings, model=plan.model, limits=limits, notes=_notes(plan), server=plan.connect,
-        quality={} if splits is None else _quality(plan, candidates, settings, splits, say),
+        measured, settings, model=plan.model, limits=limits, notes=_notes(plan, judged), server=plan.connect,
+        quality=quality,
         images=f"{len(images)} {plan.data or 'random'} images of {input}, one at a time",
     )  # fmt: skip
     files.save(out, data)
     page.save(out, data)
     return data
-
-
-def _check(plan: Plan, settings: Settings, limits: Limits, out: Path) -> TensorSpec | None:
-    """Refuse what cannot work before anything is measured; the shape of an image, where the plan says it."""
-    for codec in settings.codecs:
-        codec_named(codec)
-    numbers = {"samples": settings.samples, "seconds": settings.seconds, "threads": settings.threads}
-    for name, value in {**numbers, "server-threads": settings.server_threads, "classes": plan.classes}.items():
-        if not 0 < value < MOST:
-            raise ConfigError(f"--{name} must be above 0 and below {MOST:,}, not {value}.")
-    if not 0 <= plan.epochs < MOST:
-        raise ConfigError(f"--epochs must be 0 or more, not {plan.epochs}.")
-    for given, option in ((plan.privacy, "--privacy"), (limits.accuracy, "--min-accuracy"), (plan.epochs, "--epochs")):
-        if given and plan.data is None:
-            raise ConfigError(f"{option} needs images that mean something: name a data set with --data.")
-    if limits.leakage is not None and not plan.privacy:
-        raise ConfigError("--max-leakage needs the attacks: add --privacy.")
-    if plan.connect is not None and plan.network is not None:
-        raise ConfigError("--connect measures the network that there is; leave out --network, which emulates others.")
-    if settings.head == "torch" and not (Path(plan.model) / TORCH_HEAD).exists():
-        raise SplitError(
-            f"{plan.model} is cut as an ONNX file and has no head in torch; leave out --head torch, or name a folder "
-            "that `cutlayer split` has written from a model by name."
-        )
-    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK)):
-        raise ConfigError(f"{out} cannot be written, because of {there}; name another folder with --out.")
-    return None if plan.input is None else shape(plan.input)
 
 
 def _trainer(plan: Plan, splits: Splits | None, seed: int, say: Say) -> Train | None:
@@ -130,23 +114,28 @@ def _trainer(plan: Plan, splits: Splits | None, seed: int, say: Say) -> Train | 
 
 
 def _quality(
-    plan: Plan, candidates: Sequence[Candidate], settings: Settings, splits: Splits, say: Say
+    plan: Plan, candidates: Sequence[Candidate], settings: Settings, splits: Splits, judged: bool, say: Say
 ) -> dict[Key, dict[str, Any]]:
-    """Accuracy of every cut and codec, and what attackers get of it where that is asked for."""
+    """Accuracy of every cut and codec, where the classes are the data's, and what attackers get if asked for."""
     found: dict[Key, dict[str, Any]] = {}
-    say(f"accuracy on {splits.name}")
     for candidate in candidates:
-        found |= accuracy(candidate, settings.codecs, splits)
+        if judged:
+            say(f"accuracy of {candidate.cut} on {splits.name}")
+            found |= accuracy(candidate, settings.codecs, splits)
         if plan.privacy:
             for key, told in leakage(candidate, settings.codecs, splits, settings.seed, say).items():
-                found[key] |= told
+                found[key] = found.get(key, {}) | told
     return found
 
 
-def _notes(plan: Plan) -> list[str]:
+def _notes(plan: Plan, judged: bool) -> list[str]:
     notes = []
     if plan.model in set(MODELS) and not plan.epochs:
-        notes.append("The weights are random: times are those of any weights, sizes after zstd and accuracy are not.")
+        notes.append(
+            "The weights are random: times are those of any weights, sizes after zstd, accuracy and leakage are not."
+        )
+    if plan.data is not None and not judged:
+        notes.append(f"{plan.model} does not answer with the classes of {plan.data}: there is no accuracy.")
     if plan.data is None:
         notes.append("The images are random noise, which zstd packs worse than photographs; --data sends real ones.")
     if plan.connect is None:

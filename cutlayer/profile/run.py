@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +11,13 @@ import numpy as np
 
 from cutlayer.network.profiles import Network
 from cutlayer.profile.candidate import Candidate
-from cutlayer.profile.cost_model import Request, Transport, errors, fit, predict, typical
+from cutlayer.profile.cost_model import Transport, errors, fit, predict, shift, typical
+from cutlayer.profile.points import TURNS, Key, choose, p50, spent
 from cutlayer.profile.settings import Settings
 from cutlayer.profile.sweep import Observed, Point, locally, observe, through
 from cutlayer.trace import Columns
 
 Say = Callable[[str], None]
-
-NETWORK_S = 14.0
-"""Of measurement through each emulated network."""
-
-POINTS, LEAST_REQUESTS, MOST_REQUESTS = 3, 3, 30
-"""Points measured through each network, and requests of each."""
-
-WARMUP = 1
-"""The very first request of a point, which does not count."""
-
-Key = tuple[str, str]
-"""Cut and codec."""
 
 Check = tuple[str, Key, float, float]
 """Network, cut and codec, and the end-to-end p50 in ns, predicted and measured."""
@@ -46,8 +35,11 @@ class Profile:
         networks: Asked for.
         transport: What was fitted.
         measured: Whole requests, by network, cut and codec.
-        predicted: Stages and ``end_to_end`` in ns by the cost model, likewise, for everything that was asked for.
-        checks: Points that the fit of the cost model has not seen.
+        predicted: Stages and ``end_to_end`` in ns by the cost model, likewise, for everything that was asked for;
+            `shifts_ns` are in them.
+        checks: Points that the fit of the cost model has not seen, predicted without a shift.
+        shifts_ns: What the points measured through a network took beyond the model, in the middle.
+        labels: Who shaped each network, where something was measured through it.
         real: The transport was fitted to a real network, whose round trip and rate it holds.
     """
 
@@ -59,6 +51,8 @@ class Profile:
     measured: Mapping[str, Mapping[Key, Columns]]
     predicted: Mapping[str, Mapping[Key, Mapping[str, float]]]
     checks: Sequence[Check]
+    shifts_ns: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     real: bool = False
 
     @property
@@ -68,7 +62,12 @@ class Profile:
 
 
 def profile(
-    candidates: Sequence[Candidate], images: Path, networks: Sequence[Network], settings: Settings, say: Say
+    candidates: Sequence[Candidate],
+    images: Path,
+    networks: Sequence[Network],
+    settings: Settings,
+    say: Say,
+    kept: Callable[[Key], bool] = lambda _: True,
 ) -> Profile:
     """Measure on this machine, through emulated networks.
 
@@ -78,6 +77,7 @@ def profile(
         networks: To compare on.
         settings: How.
         say: Told what is being done.
+        kept: Whether a choice may be recommended: the measurements go to those that may.
 
     Raises:
         CutlayerError: A cut cannot be run.
@@ -85,29 +85,42 @@ def profile(
     observed, order = observe_all(candidates, images, settings, say)
     say("the whole model on this device")
     local = locally(candidates[-1], images, settings)
-    requests = {(cut, codec): typical(timed) for cut, one in observed.items() for codec, timed in one.requests.items()}
+    requests = {(cut, codec): r for cut, one in observed.items() for codec, r in typical(one.requests).items()}
     transport = fit(
         [request.n_bytes for request in requests.values()],
         [request.stages["network"] for request in requests.values()],
     )
-    predicted = {
+    model = {
         network.name: {key: predict(request, transport, network) for key, request in requests.items()}
         for network in networks
     }
-    measured: dict[str, dict[Key, Columns]] = {network.name: {} for network in networks}
-    for network in networks:
-        if not network.shapes:
-            measured[network.name] = {
-                (cut, codec): timed for cut, one in observed.items() for codec, timed in one.requests.items()
-            }
+    measured: dict[str, dict[Key, Columns]] = {
+        network.name: {}
+        if network.shapes
+        else {(cut, codec): timed for cut, one in observed.items() for codec, timed in one.requests.items()}
+        for network in networks
+    }
+    labels: dict[str, str] = {}
     checks: list[Check] = []
-    points = choose_points(observed, requests, predicted, networks, settings.seed)
-    for point, timed in through(points, images, settings):
-        say(f"{point.candidate.cut} with {point.codec} over {point.network.name}: {point.samples} requests")
-        key = point.candidate.cut, point.codec
-        measured[point.network.name][key] = timed
-        checks.append((point.network.name, key, predicted[point.network.name][key]["end_to_end"], _p50(timed)))
-    return Profile(list(observed.values()), order, local, networks, transport, measured, predicted, checks)
+    shifts: dict[str, float] = {}
+    predicted = model
+    for turn in range(TURNS):
+        points = []
+        for network in (network for network in networks if network.shapes):
+            spent_s = sum(spent(timed) for timed in measured[network.name].values())
+            keys = choose(predicted[network.name], measured[network.name], spent_s, kept, settings.seed + turn)
+            points += [Point(observed[cut].candidate, c, network, n, s) for (cut, c), n, s in keys]
+        for point, timed, labels[point.network.name] in through(points, images, settings):
+            say(f"{point.candidate.cut} with {point.codec} over {point.network.name}: {point.samples} requests")
+            key, name = (point.candidate.cut, point.codec), point.network.name
+            measured[name][key] = timed
+            checks.append((name, key, model[name][key]["end_to_end"], p50(timed)))
+        off = {network.name: [c[3] - c[2] for c in checks if c[0] == network.name] for network in networks}
+        shifts = {name: float(np.median(found)) if found else 0.0 for name, found in off.items()}
+        predicted = {n: {key: shift(stages, shifts[n]) for key, stages in told.items()} for n, told in model.items()}
+    return Profile(
+        list(observed.values()), order, local, networks, transport, measured, predicted, checks, shifts, labels
+    )  # fmt: skip
 
 
 def observe_all(
@@ -123,37 +136,3 @@ def observe_all(
         say(f"{place} of {len(candidates)}: {candidate.cut}")
         found[candidate.cut] = observe(candidate, images, settings)
     return {one.cut: found[one.cut] for one in candidates}, list(found)
-
-
-def choose_points(
-    observed: Mapping[str, Observed],
-    requests: Mapping[Key, Request],
-    predicted: Mapping[str, Mapping[Key, Mapping[str, float]]],
-    networks: Sequence[Network],
-    seed: int,
-) -> list[Point]:
-    """What to measure through each network: the two cuts that are likely best, and another to check the model by.
-
-    A point whose requests would take too long is left to the model: on a slow enough network all may be.
-    """
-    rng, points = np.random.default_rng(seed), []
-    for network in (network for network in networks if network.shapes):
-        times = {key: stages["end_to_end"] / 1e9 for key, stages in predicted[network.name].items()}
-        ranked = sorted(times, key=times.__getitem__)
-        fastest = list({cut: (cut, codec) for cut, codec in reversed(ranked)}.values())
-        fastest.sort(key=times.__getitem__)
-        rest = [key for key in ranked if key not in fastest[: POINTS - 1]]
-        rng.shuffle(rest)
-        left_s, chosen = NETWORK_S, 0
-        for cut, codec in map(tuple, [*fastest[: POINTS - 1], *rest]):
-            one_s = times[cut, codec]
-            samples = min(MOST_REQUESTS, int(NETWORK_S / POINTS / one_s) - WARMUP)
-            samples = max(samples, LEAST_REQUESTS)
-            if chosen < POINTS and (samples + WARMUP) * one_s <= left_s:
-                points.append(Point(observed[cut].candidate, codec, network, samples, one_s))
-                chosen, left_s = chosen + 1, left_s - (samples + WARMUP) * one_s
-    return points
-
-
-def _p50(timed: Columns) -> float:
-    return float(np.median(timed["end_to_end_ns"]))

@@ -27,6 +27,7 @@ class Settings:
         insecure: Allow plain text to a real server off loopback.
         cores: Numbers of those that the device's process runs on; all when empty.
         quota: CPU time per time of the device's process, 0.25 being a quarter of one core; no limit when None.
+        tc: Let the kernel shape the emulated networks, in network namespaces.
     """
 
     codecs: tuple[str, ...]
@@ -41,3 +42,4 @@ class Settings:
     insecure: bool = False
     cores: tuple[int, ...] = ()
     quota: float | None = None
+    tc: bool = False

@@ -108,19 +108,23 @@ class Point:
     expected_s: float
 
 
-def through(points: list[Point], images: Path, settings: Settings) -> Iterator[tuple[Point, Columns]]:
-    """Whole requests through emulated networks: the points of one cut together, cuts and points in random order."""
+def through(points: list[Point], images: Path, settings: Settings) -> Iterator[tuple[Point, Columns, str]]:
+    """Whole requests through emulated networks, and who shaped them.
+
+    The points of one cut come together, cuts and points in random order.
+    """
     rng = np.random.default_rng(settings.seed)
     order = [points[i] for i in rng.permutation(len(points))]
     for candidate in dict.fromkeys(point.candidate for point in order):
         with served(candidate, settings) as address, device(candidate, images, settings) as (ask, _):
             for point in (point for point in order if point.candidate is candidate):
-                with Shaped(address, point.network) as shaped:
+                shaper = Shaped(address, point.network, tc=settings.tc)
+                with shaper as shaped:
                     timed = _requests(
                         ask, settings, shaped, point.codec, samples=point.samples,
                         seconds=2 * point.samples * point.expected_s, least=1, expected_s=point.expected_s,
                     )  # fmt: skip
-                yield point, timed
+                yield point, timed, shaper.label
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cutlayer.profile import words
+
 
 def text(data: Mapping[str, Any]) -> str:
     """The record of a profile, as tables: cuts, networks, and what to do."""
@@ -121,23 +123,11 @@ def _mark(told: Mapping[str, Any]) -> str:
 
 
 def _advice(data: Mapping[str, Any]) -> str:
-    lines = ["Best cut:"]
+    lines = [f"Best cut. {words.basis(data)}"]
     for told in data["recommendations"]:
-        best = told["best"]
-        if best is None:
-            kept = told["device_alone_ns"]
-            alone = "" if kept is None else f" The device alone keeps it, and takes {ms(kept)} ms."
-            lines.append(f"  {told['network']}: {told['why_none']}{alone}")
-            continue
-        line = (
-            f"  {told['network']}: {best['cut']} with {best['codec']}, {ms(best['latency_ns'])} ms ({best['source']})"
-        )
-        alone = told["device_alone_ns"]
-        if alone is not None and alone < best["latency_ns"]:
-            line += f"; the device alone is faster: {ms(alone)} ms"
-        elif alone is not None:
-            line += f"; the device alone takes {ms(alone)} ms"
-        lines.append(line)
+        lines.append(f"  {told['network']}: {words.best(data, told, lambda ns: ms(ns) + ' ms')}")
+    if not data["bandwidth"]["best"]:
+        return "\n".join(lines)
     lines.append("Best cut by bandwidth, the round trip being the same for all:")
     for reign in data["bandwidth"]["best"]:
         low, high = reign["from_bps"], reign["to_bps"]
@@ -158,8 +148,7 @@ def _verdict(data: Mapping[str, Any]) -> str:
     if model["points"]:
         lines.append(
             f"Cost model: off by {model['median_error']:.1%} in the middle and {model['greatest_error']:.1%} at most, "
-            f"at {len(model['points'])} points measured "
-            f"{'through the ' + emulated if (emulated := data['settings']['network_emulation']) else 'for real'}."
+            f"at {len(model['points'])} points measured ({data['settings']['network_emulation'] or 'for real'})."
         )
     elif any("model" in (t["source"] for t in n.values()) for c in data["cuts"] for n in c["networks"].values()):
         lines.append("Cost model: not checked, for every point would have taken too long to measure.")

@@ -4,7 +4,7 @@ import dataclasses
 
 from cutlayer.models.cut import Cut
 from cutlayer.profile.candidate import choose
-from cutlayer.profile.recommend import Choice, Limits, best, pareto, why_none
+from cutlayer.profile.recommend import Choice, Limits, as_good, best, pareto, why_none
 from cutlayer.spec import TensorSpec
 
 
@@ -40,8 +40,8 @@ def test_a_small_fall_gives_way_where_there_are_too_many():
     assert "c" in names(choose(falls, 2))
 
 
-def choice(cut, latency, n_bytes=100, *, source="model", predicted=None, leakage=None, accuracy=None):
-    return Choice(cut, "raw", n_bytes, latency, predicted or latency, source, leakage, accuracy)
+def choice(cut, latency, n_bytes=100, *, source="model", off=0, leakage=None, accuracy=None):
+    return Choice(cut, "raw", n_bytes, latency, off, source, leakage, accuracy)
 
 
 def test_the_fastest_within_the_limits():
@@ -64,12 +64,24 @@ def test_no_choice_says_which_limit_stands_in_the_way():
     assert "together" in why_none(choices, Limits(latency_ns=15, leakage=0.3))
 
 
-def test_measured_points_decide_among_themselves_and_the_model_among_all():
-    measured = choice("a", 30, source="measured", predicted=20)
-    slower = choice("b", 25, source="measured", predicted=22)
-    unmeasured = choice("c", 26, predicted=26)
-    assert best([measured, slower, unmeasured], Limits()).cut == "b"
-    assert best([measured, slower, dataclasses.replace(unmeasured, predicted_ns=19)], Limits()).cut == "c"
+def test_the_smallest_figure_wins_whether_it_was_measured_or_computed():
+    measured, computed = choice("a", 30, source="measured"), choice("b", 29)
+    assert best([measured, computed], Limits()).cut == "b"
+    assert best([measured, dataclasses.replace(computed, latency_ns=31)], Limits()).cut == "a"
+    assert best([measured, dataclasses.replace(computed, latency_ns=30, n_bytes=99)], Limits()).cut == "b"
+
+
+def test_what_is_slower_by_less_than_both_may_be_off_is_as_good():
+    chosen = choice("a", 100, off=3)
+    others = [
+        choice("far", 106, off=4),
+        choice("near", 105, off=4),
+        choice("next", 101),
+        choice("leaks", 101, leakage=1),
+    ]
+    assert [one.cut for one in as_good(chosen, [chosen, *others[:3]], Limits())] == ["next", "near"]
+    known = [dataclasses.replace(one, leakage=one.leakage or 0.1) for one in others]
+    assert "leaks" not in [one.cut for one in as_good(chosen, known, Limits(leakage=0.3))]
 
 
 def test_the_pareto_set_is_what_nothing_beats():
