@@ -8,23 +8,22 @@ from functools import partial
 from typing import Any
 
 from cutlayer.profile.table import rate
-from cutlayer.report.charts import line
+from cutlayer.report.charts import LETTER, domain, line, place, ticks
 from cutlayer.report.markup import Html, el
 from cutlayer.report.wording import duration, size
 
 WIDTH, HEIGHT = 760.0, 400.0
-LEFT, RIGHT, TOP, BOTTOM = 70.0, 740.0, 24.0, 340.0
+LEFT, RIGHT, TOP, BOTTOM = 70.0, 724.0, 24.0, 340.0
 FROM_BPS, TO_BPS = 1e4, 1e10
 STEPS = 240
-MARGIN = 80.0
-"""Labels whose middle is nearer to an edge start or end there."""
-
 Scale = Callable[[float], float]
 
 
 def bandwidth_curve(data: Mapping[str, Any]) -> Html:
     """The fastest cut at every bandwidth, all choices grey behind it, and where the best one changes."""
     lines = data["bandwidth"]["lines"]
+    if not lines:
+        return el("p", "No cut keeps the limits on leakage and accuracy.", class_="empty")
     grid = [FROM_BPS * (TO_BPS / FROM_BPS) ** (i / STEPS) for i in range(STEPS + 1)]
     curves = [[(bps, one["fixed_ns"] + 8e9 * one["n_bytes"] / bps) for bps in grid] for one in lines]
     lowest = [(bps, min(curve[i][1] for curve in curves)) for i, bps in enumerate(grid)]
@@ -38,19 +37,19 @@ def bandwidth_curve(data: Mapping[str, Any]) -> Html:
     if alone:
         parts.append(line(LEFT, y(alone), RIGHT, y(alone), "reference"))
         parts.append(el("text", "the device alone", x=LEFT + 6, y=f"{y(alone) - 6:.1f}", class_="note"))
-    for place, reign in enumerate(data["bandwidth"]["best"]):
+    for number, reign in enumerate(data["bandwidth"]["best"], 1):
         low_bps = max(reign["from_bps"], FROM_BPS)
         high_bps = min(reign["to_bps"] or TO_BPS, TO_BPS)
         if low_bps >= high_bps:
             continue
         if low_bps > FROM_BPS:
             parts.append(line(x(low_bps), TOP, x(low_bps), BOTTOM, "reference"))
-        middle = x(math.sqrt(low_bps * high_bps))
-        anchor = "end" if middle > RIGHT - MARGIN else "start" if middle < LEFT + MARGIN else "middle"
-        at = {"end": RIGHT, "start": LEFT + 6, "middle": middle}[anchor]
-        level = TOP + 14 + 15 * (place % 4)
+        # By its number in the table; by its name, too, where there is room for it.
+        width, named = x(high_bps) - x(low_bps), f"{number} {reign['choice']}"
+        words = named if width > LETTER * len(named) else str(number)
+        middle, level = (x(low_bps) + x(high_bps)) / 2, TOP + 12 + 15 * (number % 2)
         parts.append(
-            el("text", reign["choice"], x=f"{at:.1f}", y=f"{level:.1f}", text_anchor=anchor, class_="name")
+            el("text", words, x=f"{middle:.1f}", y=f"{level:.1f}", text_anchor="middle", class_="name")
         )  # fmt: skip
     spoken = "; ".join(f"{r['choice']} from {rate(r['from_bps'])}" for r in data["bandwidth"]["best"])
     return _svg(parts, f"Latency against bandwidth. The fastest: {spoken}.")
@@ -68,12 +67,17 @@ def pareto_plots(data: Mapping[str, Any], network: str) -> list[Html]:
         for cut in data["cuts"]
         for codec, told in cut["codecs"].items()
     ]
-    plots = [_plot(points, kept, network, "Bytes sent", lambda told: float(told["message_bytes"]), None)]
+    limits = data["limits"]
+    late = limits["latency_ns"]
+    plots = [_plot(points, kept, network, "Bytes sent", lambda told: float(told["message_bytes"]), None, late, None)]
     for name, title in (("leakage", "Leakage gain"), ("accuracy", "Accuracy")):
         if all(name in told for *_, told in points):
             known = [told[name]["value"] for *_, told in points]
-            span = min([0.0, *known]) - 0.02, max([*known, 0.1]) + 0.05
-            plots.append(_plot(points, kept, network, title, partial(_known, name), span))
+            asked = [] if limits[name] is None else [limits[name]]
+            span = domain([*known, *asked], least=0.1)
+            # A leakage gain is below 0 where the attack does worse than the mean image.
+            span = min([span[0], *known]), span[1]
+            plots.append(_plot(points, kept, network, title, partial(_known, name), span, late, limits[name]))
     return plots
 
 
@@ -84,27 +88,32 @@ def _plot(
     title: str,
     value: Callable[[Mapping[str, Any]], float],
     span: tuple[float, float] | None,
+    late: float | None,
+    limit: float | None,
 ) -> Html:
-    """One dot for each choice; `span` of a linear axis up, a logarithmic one where it is None."""
+    """One dot for each choice; `span` of a linear axis up, a logarithmic one where it is None; limits as lines."""
     ns_span, values = _span([ns for *_, ns, _ in points]), [value(told) for *_, told in points]
     x, up = _log(*ns_span, LEFT, RIGHT), span or _span(values)
     y = _log(*up, BOTTOM, TOP) if span is None else _linear(*up, BOTTOM, TOP)
-    words_y, ticks = (_size, None) if span is None else (_share, [i / 10 for i in range(11)])
+    words_y, marks = (_size, None) if span is None else (_share, ticks(*up))
     parts = [
-        _axes(x, y, ns_span, up, f"{title} against end-to-end latency over {network}, p50", duration, words_y, ticks)
+        _axes(x, y, ns_span, up, f"{title} against end-to-end latency over {network}, p50", duration, words_y, marks)
     ]
-    for cut, codec, ns, told in sorted(points, key=lambda point: point[:2] in kept):
+    if late is not None and ns_span[0] < late < ns_span[1]:
+        parts.append(line(x(late), TOP, x(late), BOTTOM, "reference"))
+    if limit is not None:
+        parts.append(line(LEFT, y(limit), RIGHT, y(limit), "reference"))
+    points = sorted(points, key=lambda point: point[:2] in kept)
+    taken = [(x(ns) - 6, y(value(told)) - 6, 12.0, 12.0) for *_, ns, told in points]
+    for cut, codec, ns, told in points:
         best, at = (cut, codec) in kept, y(value(told))
         known = [f"{name} {told[name]['value']:.3f}" for name in ("leakage", "accuracy") if name in told]
         words = ", ".join([f"{cut} with {codec}: {duration(ns)}, {size(told['message_bytes'])}", *known])
         dot = el("circle", el("title", words), cx=f"{x(ns):.1f}", cy=f"{at:.1f}", r=6 if best else 4)
         label = None
         if best:
-            right = x(ns) > (LEFT + RIGHT) / 2
-            label = el(
-                "text", f"{cut} {codec}", x=f"{x(ns) + (-9 if right else 9):.1f}", y=f"{at - 8:.1f}",
-                text_anchor="end" if right else "start", class_="name",
-            )  # fmt: skip
+            tx, ty, anchor = place(x(ns), at, f"{cut} {codec}", taken, (LEFT, TOP, RIGHT - LEFT, BOTTOM - TOP))
+            label = el("text", f"{cut} {codec}", x=f"{tx:.1f}", y=f"{ty:.1f}", text_anchor=anchor, class_="name")
         parts.append(el("g", dot, label, class_="point c1" if best else "point faint"))
     return _svg(parts, f"{title} against latency over {network}.")
 
@@ -112,10 +121,10 @@ def _plot(
 def _axes(
     x: Scale, y: Scale, across: tuple[float, float], up: tuple[float, float], title: str,
     words_x: Callable[[float], str], words_y: Callable[[float], str] = duration,
-    ticks: Sequence[float] | None = None,
+    marks: Sequence[float] | None = None,
 ) -> Html:  # fmt: skip
     parts = []
-    for tick in _decades(*up) if ticks is None else [tick for tick in ticks if up[0] <= tick <= up[1]]:
+    for tick in _decades(*up) if marks is None else marks:
         parts.append(line(LEFT, y(tick), RIGHT, y(tick), "grid"))
         parts.append(el("text", words_y(tick), x=LEFT - 8, y=f"{y(tick) + 4:.1f}", text_anchor="end"))
     for tick in _decades(*across):
@@ -137,7 +146,7 @@ def _decades(low: float, high: float) -> list[float]:
 
 
 def _share(value: float) -> str:
-    return f"{value:.1f}"
+    return f"{value:.2g}"
 
 
 def _size(count: float) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 
 from cutlayer.profile import words
 from cutlayer.profile.charts import bandwidth_curve, pareto_plots
+from cutlayer.profile.page_tables import cuts, heads, stages
 from cutlayer.profile.table import rate
 from cutlayer.report.charts import stage_bar
 from cutlayer.report.markup import POLICY, Html, el
-from cutlayer.report.wording import DASH, duration, size
+from cutlayer.report.wording import DASH, duration
 from cutlayer.trace import STAGES
 
 HTML = "profile.html"
@@ -45,14 +46,14 @@ def page(data: Mapping[str, Any]) -> str:
         el("style", style),
     )
     networks = [_network(data, name) for name in data["networks"]]
-    main = el("main", _opening(data), _bandwidth(data), networks, _cuts(data), _how(data))
+    main = el("main", _opening(data), _bandwidth(data), networks, cuts(data), stages(data), _how(data))
     return "<!doctype html>\n" + el("html", head, el("body", main), lang="en") + "\n"
 
 
 def _opening(data: Mapping[str, Any]) -> Html:
     machine = data["machine"]
     lead = f"On {machine['processor']} with {data['settings']['threads']} thread(s) for the head. {data['images']}."
-    reasons = el("ul", [el("li", el("p", reason)) for reason in data["reasons"]], class_="flags")
+    reasons = el("ul", el("li", [el("p", reason) for reason in data["reasons"]]), class_="flags")
     return el(
         "header",
         el("p", "cutlayer profile", class_="product"),
@@ -73,11 +74,10 @@ def _opening(data: Mapping[str, Any]) -> Html:
 
 
 def _bandwidth(data: Mapping[str, Any]) -> Html:
-    rows = [
-        el("tr", el("th", r["choice"], scope="row"), el("td", rate(r["from_bps"]) if r["from_bps"] else DASH),
-           el("td", DASH if r["to_bps"] is None else rate(r["to_bps"])))
-        for r in data["bandwidth"]["best"]
-    ]  # fmt: skip
+    rows = []
+    for number, reign in enumerate(data["bandwidth"]["best"], 1):
+        low, high = (DASH if not bps else rate(bps) for bps in (reign["from_bps"], reign["to_bps"]))
+        rows.append(el("tr", el("th", f"{number} {reign['choice']}", scope="row"), el("td", low), el("td", high)))
     how = "Computed: stages as measured, and each byte at the given rate. The round trip of "
     how += "the network to the server is in it" if data["bandwidth"]["round_trip_included"] else "a network is on top"
     return el(
@@ -85,7 +85,7 @@ def _bandwidth(data: Mapping[str, Any]) -> Html:
         el("h2", "The best cut against bandwidth"),
         el("p", f"{how}; it is the same for all cuts, and the device alone does not pay it."),
         bandwidth_curve(data),
-        el("div", el("table", el("thead", el("tr", map(_th, ("Best", "from", "up to")))), el("tbody", rows)),
+        el("div", el("table", el("thead", heads(["Best", "from", "up to"])), el("tbody", rows)),
            class_="wide"),
     )  # fmt: skip
 
@@ -123,28 +123,6 @@ def _source(told: Mapping[str, Any]) -> str:
     return f"measured, n = {told['end_to_end_ns']['n']}" if told["source"] == "measured" else "computed"
 
 
-def _cuts(data: Mapping[str, Any]) -> Html:
-    codecs = list(data["cuts"][0]["codecs"])
-    known = [n for n in ("accuracy", "leakage") if any(n in c["codecs"][k] for c in data["cuts"] for k in codecs)]
-    names = ["Cut", "Smashed", "Head p50", "p95", "p99", "n", "Start", "Open", "First", "Peak RSS", "MACs", "Params"]
-    names += [*codecs, *(f"{name}, {codec}" for name in known for codec in codecs)]
-    rows = []
-    for cut in data["cuts"]:
-        head, cold = cut["head_ns"], cut["cold_ns"]
-        values = ["x".join(map(str, cut["shape"])), *(duration(head[p]) for p in ("p50", "p95", "p99")), head["n"]]
-        values += [duration(cold[f"{part}_ns"]) for part in ("start", "open", "first")]
-        values += [
-            size(cut["peak_rss_bytes"]),
-            *(DASH if cut[k] is None else f"{cut[k]:,}" for k in ("macs", "params")),
-        ]
-        values += [size(cut["codecs"][codec]["bytes"]) for codec in codecs]
-        values += [_value(cut["codecs"][codec].get(name)) for name in known for codec in codecs]
-        rows.append(el("tr", el("th", cut["cut"], scope="row"), [el("td", v, class_="number") for v in values]))
-    table = el("table", el("thead", el("tr", map(_th, names))), el("tbody", rows))
-    about = "A percentile is given where enough runs stand behind it. Start is a fresh process until it can work."
-    return el("section", el("h2", "The cuts"), el("p", about), el("div", table, class_="wide"))
-
-
 def _how(data: Mapping[str, Any]) -> Html:
     model = data["cost_model"]
     off = "not checked: every point would have taken too long to measure"
@@ -154,11 +132,3 @@ def _how(data: Mapping[str, Any]) -> Html:
     facts = {"Cost model": off} | {**data["settings"], **data["machine"]}
     items = [el("div", el("dt", str(name).replace("_", " ")), el("dd", str(value))) for name, value in facts.items()]
     return el("section", el("h2", "How it was measured"), el("dl", items, class_="columns"))
-
-
-def _value(known: Mapping[str, Any] | None) -> str:
-    return DASH if known is None else f"{known['value']:.3f}"
-
-
-def _th(text: str) -> Html:
-    return el("th", text, scope="col")

@@ -53,7 +53,7 @@ def scatter(points: Sequence[Point], baseline: Estimate) -> Html:
         bars += [line(px, y(v[0]), px, y(v[1]), "interval") for v in [_span(p.accuracy)]]
         glyph = el("path", d=f"M{px:.1f} {py - 7:.1f}l7 7l-7 7l-7-7z") if p.undefended else None
         glyph = glyph or el("circle", cx=f"{px:.1f}", cy=f"{py:.1f}", r=5.5)
-        tx, ty, anchor = _place(px, py, p.label, taken)
+        tx, ty, anchor = place(px, py, p.label, taken)
         text = el("text", p.label, x=f"{tx:.1f}", y=f"{ty:.1f}", text_anchor=anchor, class_="name")
         tooltip = el("title", f"{p.label}: leakage gain {p.leakage.value:.1%}, accuracy {p.accuracy.value:.1%}")
         parts.append(el("g", tooltip, bars, glyph, text, class_=f"point {p.color}"))
@@ -153,22 +153,38 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Html:
     return el("line", x1=f"{x1:.1f}", y1=f"{y1:.1f}", x2=f"{x2:.1f}", y2=f"{y2:.1f}", class_=class_)
 
 
-def _place(
-    px: float, py: float, label: str, taken: list[tuple[float, float, float, float]]
+Box = tuple[float, float, float, float]
+"""Left, top, width and height."""
+
+
+def place(
+    px: float, py: float, label: str, taken: list[Box], area: Box = (LEFT, TOP, RIGHT - LEFT, BOTTOM - TOP)
 ) -> tuple[float, float, str]:
-    """Where a label hits no point and no other label: the first free one of a few places around its point."""
+    """Where a label hits no point and no other label: the first free one of a few places around its point.
+
+    Args:
+        px: Of the point.
+        py: Of the point.
+        label: Its text.
+        taken: Points and labels; this one is added.
+        area: That it should not leave.
+
+    Returns:
+        Where the text begins, or ends, and its anchor.
+    """
+    left, top, right, bottom = area[0], area[1], area[0] + area[2], area[1] + area[3]
     width = LETTER * len(label)
     places = [
         (px + dx, py + dy, anchor) for dy in (-9, 17, -24, 32, -39, 47) for dx, anchor in ((10, "start"), (-10, "end"))
     ]
     for tx, ty, anchor in places:
         box = (tx if anchor == "start" else tx - width, ty - 11, width, 14.0)
-        inside = box[0] > LEFT and box[0] + width < RIGHT and box[1] > TOP - 8 and ty < BOTTOM - 2
+        inside = box[0] > left and box[0] + width < right and box[1] > top - 8 and ty < bottom - 2
         if inside and not any(_overlap(box, other) for other in taken):
             taken.append(box)
             return tx, ty, anchor
-    return (px - 10, py - 9, "end") if px > WIDTH / 2 else (px + 10, py - 9, "start")
+    return (px - 10, py - 9, "end") if px > (left + right) / 2 else (px + 10, py - 9, "start")
 
 
-def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[0] + b[2] and b[0] < a[0] + a[2] and a[1] < b[1] + b[3] and b[1] < a[1] + a[3]
