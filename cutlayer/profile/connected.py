@@ -100,8 +100,11 @@ def profile_connected(
 
 def network_of(address: str, transport: Transport) -> Network:
     """The network that a fit amounts to, for the record: nothing is computed from it."""
-    rate = 8e9 / transport.per_byte_ns if transport.per_byte_ns else inf
-    return Network(address, rate, inf, transport.fixed_ns / 2e9, source="fitted to what was measured")
+    rate_bps = 8e9 / transport.per_byte_ns if transport.per_byte_ns else inf
+    delay_s = transport.fixed_ns / 2e9
+    return Network(
+        address, float(f"{rate_bps:.3g}"), inf, float(f"{delay_s:.3g}"), source="fitted to what was measured"
+    )
 
 
 def _line(requests: Sequence[Request]) -> Transport:

@@ -10,7 +10,7 @@ from typing import Any
 from cutlayer.profile import words
 from cutlayer.profile.charts import bandwidth_curve, pareto_plots
 from cutlayer.profile.page_tables import cuts, heads, stages
-from cutlayer.profile.table import rate
+from cutlayer.profile.table import cpu, rate
 from cutlayer.report.charts import stage_bar
 from cutlayer.report.markup import POLICY, Html, el
 from cutlayer.report.wording import DASH, duration
@@ -52,7 +52,7 @@ def page(data: Mapping[str, Any]) -> str:
 
 def _opening(data: Mapping[str, Any]) -> Html:
     machine = data["machine"]
-    lead = f"On {machine['processor']} with {data['settings']['threads']} thread(s) for the head. {data['images']}."
+    lead = f"On {machine['processor']}, the head with {cpu(data)}. {data['images']}."
     reasons = el("ul", el("li", [el("p", reason) for reason in data["reasons"]]), class_="flags")
     return el(
         "header",

@@ -45,15 +45,16 @@ def choose(
     """
     times = {key: stages["end_to_end"] / 1e9 for key, stages in predicted.items()}
     known = times | {key: p50(timed) / 1e9 for key, timed in measured.items()}
-    # What may not be recommended comes last: if nothing may, the model is checked all the same.
-    ranked = sorted(known, key=lambda key: (not kept(key), known[key]))
+    ranked = sorted(filter(kept, known), key=known.__getitem__)
     if measured:
         wanted = [key for key in ranked[:1] if key not in measured]
     else:
         fastest = [key for place, key in enumerate(ranked) if key[0] not in {cut for cut, _ in ranked[:place]}]
-        rest = [key for key in ranked if key not in fastest[: POINTS - 1]]
+        wanted = fastest[: POINTS - 1]
+        # If nothing may be recommended, the model is checked all the same.
+        rest = [key for key in sorted(times, key=times.__getitem__) if key not in wanted]
         np.random.default_rng(seed).shuffle(rest)
-        wanted = [*fastest[: POINTS - 1], *rest]
+        wanted += rest
     left_s = NETWORK_S - spent_s
     chosen: list[tuple[Key, int, float]] = []
     for key in wanted:

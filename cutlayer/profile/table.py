@@ -35,9 +35,17 @@ def rate(bps: float) -> str:
 def _heading(data: Mapping[str, Any]) -> str:
     machine, settings = data["machine"], data["settings"]
     return (
-        f"{data['model']} on {machine['processor']} ({machine['machine']}), {settings['threads']} thread(s), "
+        f"{data['model']} on {machine['processor']} ({machine['machine']}), {cpu(data)}, "
         f"head in {settings['head']}, server: {settings['server']}\n{data['images']}"
     )
+
+
+def cpu(data: Mapping[str, Any]) -> str:
+    """Threads of the head, the cores that they may run on, and their share of time."""
+    settings, pinned = data["settings"], data["settings"]["cores"] or data["machine"]["affinity"]
+    threads = "1 thread" if settings["threads"] == 1 else f"{settings['threads']} threads"
+    words = threads if pinned is None else f"{threads} on core{'s'[: len(pinned) > 1]} {','.join(map(str, pinned))}"
+    return words if settings["cpu_quota"] is None else f"{words}, a quota of {settings['cpu_quota']:g} cores"
 
 
 def _cuts(data: Mapping[str, Any]) -> str:
@@ -146,9 +154,10 @@ def _verdict(data: Mapping[str, Any]) -> str:
     model = data["cost_model"]
     lines = []
     if model["points"]:
+        through = data["settings"]["network_emulation"] or "the network that there is"
         lines.append(
             f"Cost model: off by {model['median_error']:.1%} in the middle and {model['greatest_error']:.1%} at most, "
-            f"at {len(model['points'])} points measured ({data['settings']['network_emulation'] or 'for real'})."
+            f"at {len(model['points'])} points measured ({through})."
         )
     elif any("model" in (t["source"] for t in n.values()) for c in data["cuts"] for n in c["networks"].values()):
         lines.append("Cost model: not checked, for every point would have taken too long to measure.")

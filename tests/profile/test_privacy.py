@@ -1,0 +1,75 @@
+"""A profile with data, attacks and limits, from the plan to its files: real processes, digits, and a linear attack."""
+
+import csv
+import json
+
+import pytest
+
+from cutlayer.errors import ConfigError
+from cutlayer.profile import quality, table
+from cutlayer.profile.plan import Plan
+from cutlayer.profile.recommend import Limits
+from cutlayer.profile.report import run_plan
+from cutlayer.profile.settings import Settings
+from tests.models.onnx_models import chain
+
+NETWORK = "200mbit/1ms"
+SETTINGS = Settings(("raw", "int8"), samples=90, seconds=0.1)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return chain(tmp_path_factory.mktemp("model") / "chain.onnx", 1, given=("image", ["N", 1, 8, 8]))
+
+
+def plan(model, data="digits", **options):
+    return Plan(str(model), ("r1", "flat"), network=NETWORK, data=data, **options)
+
+
+@pytest.fixture(scope="module")
+def profiled(model, tmp_path_factory):
+    out, said = tmp_path_factory.mktemp("profile"), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quality, "ATTACKS", {"ridge": {}})
+        data = run_plan(plan(model, privacy=True), SETTINGS, Limits(leakage=0.6, accuracy=0.0), out, said.append)
+    return out, data, said
+
+
+def test_every_cut_has_its_accuracy_and_its_leakage_with_n_and_interval(profiled):
+    _, data, said = profiled
+    assert len([line for line in said if line.startswith("attacking")]) == 4
+    first, last = data["cuts"]
+    for codec in ("raw", "int8"):
+        # What a picture's first convolution gives away, and the four averages behind the pooling.
+        assert first["codecs"][codec]["leakage"]["value"] > 0.9 > 0.6 > last["codecs"][codec]["leakage"]["value"]
+        assert last["codecs"][codec]["leakage"]["n"] == 200
+        assert first["codecs"][codec]["accuracy"]["n"] == 225
+        assert first["codecs"][codec]["leakage"]["low"] <= first["codecs"][codec]["leakage"]["value"]
+
+
+def test_what_breaks_a_limit_is_neither_recommended_nor_best_at_any_bandwidth(profiled):
+    _, data, _ = profiled
+    (told,) = data["recommendations"]
+    assert told["best"]["cut"] == "flat"
+    assert {one["cut"] for one in told["as_good"]} <= {"flat"}
+    assert {reign["choice"].split()[0] for reign in data["bandwidth"]["best"]} == {"flat"}
+
+
+def test_measurements_go_to_what_may_be_recommended(profiled):
+    _, data, _ = profiled
+    assert data["cuts"][1]["networks"][NETWORK][data["recommendations"][0]["best"]["codec"]]["source"] == "measured"
+
+
+def test_they_are_in_every_file(profiled):
+    out, data, _ = profiled
+    assert json.loads((out / "profile.json").read_text())["limits"]["leakage"] == 0.6
+    row = next(csv.DictReader((out / "profile.csv").read_text().splitlines()))
+    assert float(row["leakage"]) == data["cuts"][0]["codecs"]["raw"]["leakage"]["value"]
+    assert "Leakage gain against end-to-end latency" in (out / "profile.html").read_text()
+    assert "accuracy  leakage" in table.text(data)
+
+
+def test_answers_of_other_classes_are_neither_right_nor_wrong(tmp_path):
+    other = chain(tmp_path / "other.onnx", 3, given=("image", ["N", 3, 32, 32]))
+    with pytest.raises(ConfigError, match="gives 10 numbers, and photos has other classes"):
+        run_plan(plan(other, "photos"), SETTINGS, Limits(accuracy=0.1), tmp_path / "out", lambda _: None)

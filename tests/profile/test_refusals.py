@@ -1,0 +1,64 @@
+"""What cannot be profiled is refused before anything is measured."""
+
+import sys
+
+import pytest
+
+from cutlayer import cli
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("resnet99",), "no model named 'resnet99'"),
+        (("MODEL", "--cuts", "nowhere"), "cannot be cut at 'nowhere'"),
+        (("MODEL", "--cuts", "c2"), "cannot be cut at 'c2'"),
+        (("MODEL", "--network", "-5mbit/1ms"), "carries nothing"),
+        (("MODEL", "--network", "wifi,wifi"), "twice"),
+        (("MODEL", "--codecs", "raw,nope"), "nope"),
+        (("MODEL", "--samples", "0"), "--samples must be above 0"),
+        (("MODEL", "--max-latency", "soon"), "write 50ms"),
+        (("MODEL", "--max-leakage", "0.3"), "add --privacy"),
+        (("MODEL", "--privacy"), "--data"),
+        (("MODEL", "--privacy", "--data", "digits", "--max-leakage", "1.5"), "a part of 1"),
+        (("MODEL", "--min-accuracy", "90", "--data", "digits"), "a part of 1"),
+        (("MODEL", "--epochs", "3", "--data", "digits"), "comes with its weights"),
+        (("MODEL", "--data", "digits"), "take data of that shape"),
+        (("MODEL", "--seed", "-1"), "--seed must be 0 or more"),
+        (("MODEL", "--network", ""), "no network named ''"),
+        (("MODEL", "--quota", "0"), "A CPU quota of 0"),
+        (("MODEL", "--cores", "4095"), "The cores 4095 are not all there"),
+        (("MODEL", "--connect", "grpc://127.0.0.1:1", "--tc"), "leave out --tc"),
+        (("MODEL", "--input", "3x9"), "CxHxW"),
+        (("MODEL", "--connect", "grpc://127.0.0.1:1", "--network", "wifi"), "leave out --network"),
+        (("MODEL", "--head", "torch"), "torch"),
+        (("GARBAGE",), "cannot be read as an ONNX model"),
+        (("MODEL", "--out", "FILE"), "cannot be written"),
+    ],
+)
+def test_what_cannot_be_profiled_is_one_sentence(words, said, model, tmp_path, monkeypatch, capsys):
+    (tmp_path / "garbage.onnx").write_bytes(b"\x08\x08nothing")
+    (tmp_path / "file").touch()
+    places = {"MODEL": model, "GARBAGE": tmp_path / "garbage.onnx", "FILE": tmp_path / "file"}
+    words = [places.get(word, word) for word in words]
+    if "--out" not in words:
+        words += ["--out", tmp_path / "out"]
+    monkeypatch.setattr(sys, "argv", ["cutlayer", "profile", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert not (tmp_path / "out").exists()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("cutlayer: ")
+    assert said in last
+
+
+def test_no_namespaces_are_one_sentence_before_anything_is_measured(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    words = ["cutlayer", "profile", model, "--network", "wifi", "--tc", "--out", tmp_path / "out"]
+    monkeypatch.setattr(sys, "argv", list(map(str, words)))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert not (tmp_path / "out").exists()
+    assert "makes no network namespaces (there is no unshare)" in capsys.readouterr().err
