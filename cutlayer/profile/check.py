@@ -15,6 +15,8 @@ from cutlayer.profile.settings import Settings
 from cutlayer.registry import MODELS
 from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.packed import codec_named
+from cutlayer.wire.security import Security
+from cutlayer.wire.transport import Timeouts, connect
 from edge.limits import check_pin, quota
 
 TORCH_HEAD = "head.safetensors"
@@ -86,6 +88,10 @@ def _check_network(plan: Plan, settings: Settings, networks: Sequence[Network]) 
         raise ConfigError(
             "--connect measures the network that there is; leave out --tc, which has the kernel shape it."
         )
+    if plan.connect is not None:
+        # Nothing is sent yet: this is about the address, the files of the proof, and plain text.
+        proof = Security(**{name: Path(path) for name, path in settings.security.items()})
+        connect(plan.connect, Timeouts(), security=proof, insecure=settings.insecure).close()
     for network in (network for network in networks if settings.tc and network.shapes):
         with two_hosts(network):
             pass

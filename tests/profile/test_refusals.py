@@ -29,6 +29,8 @@ from cutlayer import cli
         (("MODEL", "--quota", "0"), "A CPU quota of 0"),
         (("MODEL", "--cores", "4095"), "The cores 4095 are not all there"),
         (("MODEL", "--connect", "grpc://127.0.0.1:1", "--tc"), "leave out --tc"),
+        (("MODEL", "--connect", "grpc://192.0.2.1:1"), "in plain text"),
+        (("MODEL", "--connect", "server:8001"), "is no address"),
         (("MODEL", "--input", "3x9"), "CxHxW"),
         (("MODEL", "--connect", "grpc://127.0.0.1:1", "--network", "wifi"), "leave out --network"),
         (("MODEL", "--head", "torch"), "torch"),
