@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import errno
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +56,25 @@ def run_plan(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say
     Raises:
         CutlayerError: The plan cannot be carried out; nothing has been measured where the plan itself is wrong.
     """
+    with _room(out):
+        return _run(plan, settings, limits, out, say)
+
+
+@contextlib.contextmanager
+def _room(out: Path) -> Iterator[None]:
+    """A disk that is full is the user's to mend."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        raise ConfigError(
+            f"{out} cannot be written: {str(error.strerror).lower()}; free some space, or name another folder "
+            "with --out."
+        ) from None
+
+
+def _run(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) -> dict[str, Any]:
     networks = networks_named(DEFAULT_NETWORKS if plan.network is None else plan.network)
     spec = check(plan, settings, limits, networks, out)
     splits = None if plan.data is None else load(plan.data, plan.data_root, settings.seed)

@@ -1,8 +1,10 @@
 """A profile with data, attacks and limits, from the plan to its files: real processes, digits, and a linear attack."""
 
 import csv
+import errno
 import json
 
+import numpy as np
 import pytest
 
 from cutlayer.errors import ConfigError
@@ -73,3 +75,12 @@ def test_answers_of_other_classes_are_neither_right_nor_wrong(tmp_path):
     other = chain(tmp_path / "other.onnx", 3, given=("image", ["N", 3, 32, 32]))
     with pytest.raises(ConfigError, match="gives 10 numbers, and photos has other classes"):
         run_plan(plan(other, "photos"), SETTINGS, Limits(accuracy=0.1), tmp_path / "out", lambda _: None)
+
+
+def test_a_full_disk_is_one_sentence(model, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(ConfigError, match="cannot be written: no space left on device; free some space"):
+        run_plan(plan(model), SETTINGS, Limits(), tmp_path / "out", lambda _: None)
