@@ -14,10 +14,10 @@ Time = Callable[[float], str]
 
 def basis(data: Mapping[str, Any]) -> str:
     """Which figures the recommendations rest on."""
-    words = "The best is the smallest figure of a network: measured through it, or the cost model's, "
+    words = "The best is the smallest figure, measured or computed; what is computed is the cost model's, "
     if data["settings"]["network_emulation"] is None:
         return words + "which is fitted to what was measured."
-    return words + "moved by what the measured ones of this network differ from it in the middle."
+    return words + "moved by the median difference to what was measured over the same network."
 
 
 def best(data: Mapping[str, Any], told: Mapping[str, Any], time: Time) -> str:
