@@ -88,11 +88,14 @@ def _run(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) ->
     )  # fmt: skip
     manifest = Manifest.load(candidates[0].folder)
     input = manifest.input
-    judged = splits is not None and manifest.classes == len(splits.classes)
+    whole = (candidates[0].folder / "tail.onnx").exists()
+    judged = splits is not None and whole and manifest.classes == len(splits.classes)
     if limits.accuracy is not None and not judged:
         raise ConfigError(
             f"{plan.model} gives {manifest.classes} numbers, and {plan.data} has other classes, so that no answer is "
             "right; leave out --min-accuracy, or name the data that it was trained on."
+            if whole
+            else f"{plan.model} has no tail here, so that its answers are not known; leave out --min-accuracy."
         )
     images = _random(input, settings.seed) if splits is None else splits.test.images[:DATA_IMAGES]
     if images.shape[1:] != input.shape:
@@ -156,7 +159,7 @@ def _notes(plan: Plan, judged: bool) -> list[str]:
             "The weights are random: times are those of any weights, sizes after zstd, accuracy and leakage are not."
         )
     if plan.data is not None and not judged:
-        notes.append(f"{plan.model} does not answer with the classes of {plan.data}: there is no accuracy.")
+        notes.append(f"No accuracy: {plan.model} has no tail here, or does not answer with the classes of {plan.data}.")
     if plan.data is None:
         notes.append("The images are random noise, which zstd packs worse than photographs; --data sends real ones.")
     if plan.connect is None:
