@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.models.fresh import HEAD_ONNX, TAIL_ONNX, fresh
-from cutlayer.models.onnx_file import first_line, the_package
+from cutlayer.models.onnx_errors import said
+from cutlayer.models.onnx_file import the_package
 from cutlayer.spec import LEARNED, Manifest, sha256
 
 if TYPE_CHECKING:
@@ -97,7 +98,9 @@ def _quantize(head: Path, images: NDArray[np.float32], path: Path) -> None:
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
             )  # fmt: skip
     except Exception as error:  # dozens of kinds, none of them documented
-        raise SplitError(f"ONNX Runtime cannot quantize {head}: {first_line(error)}") from None
+        raise SplitError(
+            f"ONNX Runtime cannot quantize {head}: {said(error)}; cut elsewhere, or keep float32."
+        ) from None
     quantized: ModelProto = onnx.load(path)
     if not any(node.op_type == "QuantizeLinear" for node in quantized.graph.node):
         raise SplitError(f"{head} has nothing that ONNX Runtime could compute in int8; cut further back.")

@@ -21,42 +21,68 @@ _WEIGHTS = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}
 _SUMMED = {"MatMul", "MatMulInteger", "QLinearMatMul", "Gemm"}
 _COUNTED = {*_WEIGHTS, *_SUMMED, "ConvTranspose"}
 
+_IN_NUMPY = {
+    f"tensor({name}{bits})"
+    for name, sizes in (("float", ("", 16)), ("double", ("",)), ("int", (8, 16, 32, 64)), ("uint", (8, 16, 32, 64)))
+    for bits in sizes
+} | {"tensor(bool)", "tensor(string)"}
+"""Types of which ONNX Runtime hands out arrays."""
+
 _NO_WEIGHTS = ("int32", "int64", "bool", "object")
 """Types of constants that say shapes, axes and the like; a quantized bias of int32 is not counted either."""
 
 
 class Value(NamedTuple):
-    """A tensor as one run gave it."""
+    """A tensor as a run gave it.
+
+    Attributes:
+        shape: Empty where there is no array of it.
+        dtype: As numpy calls it; as ONNX Runtime does where there is no array of it.
+        steady: Whether it has this shape for other images too.
+    """
 
     shape: tuple[int, ...]
     dtype: str
+    steady: bool = True
 
 
-def measure(file: OnnxFile, path: Sequence[NodeProto], images: NDArray[np.float32], *, free: bool) -> dict[str, Value]:
+def measure(
+    file: OnnxFile, path: Sequence[NodeProto], images: NDArray[np.float32], *others: NDArray[np.float32], free: bool
+) -> dict[str, Value]:
     """Shape and type of every tensor on the path, and of every constant that its nodes take.
 
     Args:
         file: The model.
         path: The nodes between input and output.
         images: One batch.
+        *others: Further ones of its size, for shapes that depend on what is in the images.
         free: Leave the batch axis open.
 
     Raises:
         Exception: ONNX Runtime cannot run it so.
     """
     onnx = the_package()
+    graph = file.proto.graph
     known = {
-        tensor.name: Value(tuple(tensor.dims), onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).name)
-        for tensor in file.proto.graph.initializer
+        tensor.name: Value(tuple(dims), onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).name)
+        for tensor, dims in [
+            *((tensor, tensor.dims) for tensor in graph.initializer),
+            *((sparse.values, sparse.dims) for sparse in graph.sparse_initializer),
+        ]
     }
     wanted = {name for node in path for name in (*sources(node), *node.output) if name} - known.keys() - {file.image}
     session = open_proto(probe(file, wanted, free), plain=True)
-    names = [output.name for output in session.get_outputs() if output.type.startswith("tensor")]
-    given = run(session, {file.image: images}, names)
+    types = {output.name: output.type for output in session.get_outputs()}
+    names = [name for name, kind in types.items() if kind in _IN_NUMPY]
+    first, *further = (
+        {name: (array.shape, array.dtype.name) for name, array in zip(names, run(session, given, names), strict=True)}
+        for given in ({file.image: batch} for batch in (images, *others))
+    )
     return (
         known
         | {file.image: Value(images.shape, "float32")}
-        | {name: Value(array.shape, array.dtype.name) for name, array in zip(names, given, strict=True)}
+        | {name: Value((), kind) for name, kind in types.items()}
+        | {name: Value(*told, all(other[name] == told for other in further)) for name, told in first.items()}
     )
 
 
@@ -83,7 +109,8 @@ def params(path: Sequence[NodeProto], values: Mapping[str, Value], image: str) -
 def macs(path: Sequence[NodeProto], values: Mapping[str, Value]) -> list[int]:
     """Multiply-accumulates of the model up to each node of the path, in convolutions and matrix products.
 
-    Those inside control flow, local functions and fused attention are not counted.
+    Those inside control flow, local functions and fused attention are not counted, nor those in bfloat16 and other
+    types that numpy does not have.
 
     Args:
         path: The nodes between input and output.
@@ -96,6 +123,8 @@ def _macs(node: NodeProto, values: Mapping[str, Value]) -> int:
     if node.op_type not in _COUNTED:
         return 0
     first, result = values[node.input[0]].shape, values[node.output[0]].shape
+    if not (first and result):
+        return 0
     if node.op_type == "ConvTranspose":
         return prod(first) * prod(values[node.input[1]].shape[1:])
     if node.op_type in _WEIGHTS:

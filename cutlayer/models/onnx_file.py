@@ -5,7 +5,6 @@ Nothing here needs torch, only the packages onnx and onnxruntime.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError, SplitError
+from cutlayer.models.onnx_errors import newest, said
+from cutlayer.models.onnx_seams import put_in_order
 from cutlayer.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class OnnxFile:
 
     Attributes:
         path: Where it was read.
-        proto: The model, external data included. Nobody changes it.
+        proto: The model, external data included, its nodes in an order in which they can run. Nobody changes it.
         image: Name of its input.
         logits: Name of its output.
         input: One sample of the input; the bounds are those of images here.
@@ -70,7 +71,7 @@ def read(path: Path, input: TensorSpec | None = None) -> OnnxFile:
     # Whatever protobuf, onnx and the files of external data raise.
     except Exception as error:
         raise SplitError(
-            f"{path} cannot be read as an ONNX model: {first_line(error)}; is it damaged or cut short?"
+            f"{path} cannot be read as an ONNX model: {said(error)}; is it damaged or cut short?"
         ) from None
     if not proto.graph.node:
         raise SplitError(f"{path} cannot be read as an ONNX model: it has no graph; is it damaged or cut short?")
@@ -82,12 +83,14 @@ def read(path: Path, input: TensorSpec | None = None) -> OnnxFile:
             [(v.name, v.type, v.shape) for v in get()] for get in (session.get_inputs, session.get_outputs)
         )
     except Exception as error:  # the errors of ONNX Runtime have no common base but this
-        # Of an opset that is too new it says much more, with its own source code's place.
-        newest = re.search(r"domain ([\w.]+) is till (opset \d+)", str(error))
-        why = f"it knows {newest[1]} up to {newest[2]}" if newest else first_line(error).rstrip(".")
+        if limit := newest(error):
+            raise SplitError(
+                f"{path} is of {_opsets(proto)}, and the ONNX Runtime here takes nothing beyond {limit}; export it "
+                "again for that, or install a newer onnxruntime."
+            ) from None
         raise SplitError(
-            f"ONNX Runtime cannot open {path} ({_opsets(proto)}): {why}; export it again for an opset and operators "
-            "that it knows."
+            f"ONNX Runtime cannot open {path} ({_opsets(proto)}): {said(error)}; export it again for an opset and "
+            "operators that it knows."
         ) from None
     if len(inputs) != 1 or len(outputs) != 1:
         names = [", ".join(name for name, _, _ in values) for values in (inputs, outputs)]
@@ -97,12 +100,13 @@ def read(path: Path, input: TensorSpec | None = None) -> OnnxFile:
     ((image, kind, shape),) = inputs
     if kind != "tensor(float)":
         raise SplitError(f"{path} takes {image} as {kind}; images are float32 here, export it so.")
+    put_in_order(proto.graph)
     return OnnxFile(path, proto, image, outputs[0][0], _sample(path, shape, input))
 
 
 def _sample(path: Path, axes: Sequence[int | str | None], asked: TensorSpec | None) -> TensorSpec:
     """One sample of an input of these axes."""
-    shown = "x".join("?" if axis is None else str(axis) for axis in axes)
+    shown = "x".join("?" if axis is None else str(axis) for axis in axes) or "not even how many axes"
     if axes and len(axes) < 2:
         raise SplitError(f"{path} takes an input of shape {shown}; the first axis must be the batch, others follow.")
     if axes and isinstance(axes[0], int) and axes[0] != 1:
@@ -173,10 +177,5 @@ def the_package() -> ModuleType:
     try:
         import onnx
     except ImportError:
-        raise ConfigError("Cutting an ONNX file needs the package onnx; install it, or cutlayer[lab].") from None
+        raise ConfigError("Cutting an ONNX file needs the package onnx; install cutlayer[cut].") from None
     return onnx  # type: ignore[no-any-return]
-
-
-def first_line(error: BaseException) -> str:
-    """What a library said, as far as a sentence of ours can end with it."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

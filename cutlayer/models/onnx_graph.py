@@ -12,12 +12,16 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cutlayer.errors import SplitError
 from cutlayer.models import onnx_costs
 from cutlayer.models.cut import Cut, find_cut
 from cutlayer.models.fresh import HEAD_ONNX, TAIL_ONNX, check_free, fresh
 from cutlayer.models.onnx_batch import BATCH, any_batch
-from cutlayer.models.onnx_file import OnnxFile, first_line, read, samples, the_package
+from cutlayer.models.onnx_costs import Value
+from cutlayer.models.onnx_errors import said
+from cutlayer.models.onnx_file import OnnxFile, read, samples, the_package
 from cutlayer.models.onnx_halves import halves
 from cutlayer.models.onnx_normalize import normalizing
 from cutlayer.models.onnx_parity import difference, whole
@@ -26,8 +30,6 @@ from cutlayer.spec import Manifest, TensorSpec, sha256
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-_NO_TENSOR = onnx_costs.Value((), "no tensor")
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,18 @@ def survey(
     file = read(path, input)
     if any(mean) or any(number != 1 for number in std):
         file = normalizing(file, mean, std)
-    found = seams(file.proto.graph, file.image, file.logits)
+    found = seams(file.proto, file.image, file.logits)
+    if not found.path:
+        raise SplitError(f"{path} gives {file.logits}, which does not depend on {file.image}: nothing is to be split.")
+    one, other = np.split(samples(file.input, 2), 2)
     try:
-        values = onnx_costs.measure(file, found.path, samples(file.input, 1), free=False)
+        values = onnx_costs.measure(file, found.path, one, other, free=False)
     except Exception as error:  # the errors of ONNX Runtime have no common base but this
-        raise SplitError(f"ONNX Runtime cannot run {path} on {file.input}: {first_line(error)}") from None
-    logits = values.get(file.logits, _NO_TENSOR)
+        raise SplitError(
+            f"ONNX Runtime cannot run {path} on {file.input}: {said(error)}; if it takes another shape, say which with "
+            "--input."
+        ) from None
+    logits = values[file.logits]
     if logits.dtype != "float32" or logits.shape[:1] != (1,):
         shape = "x".join(map(str, logits.shape))
         raise SplitError(f"{path} gives {logits.dtype} of shape {shape or '()'}; only a batch of float32 can be sent.")
@@ -102,16 +110,28 @@ def survey(
     place = {name: i for i, node in enumerate(found.path) for name in node.output}
     cuts, refused = [], dict(found.refused)
     for name, node in found.found.items():
-        value = values.get(name, _NO_TENSOR)
-        if value.dtype != "float32" or len(value.shape) < 2:
-            refused[name] = f"it is {value.dtype} of {len(value.shape)} axes, and a batch of float32 is what is sent"
-        elif value.shape[0] != 1 or (batched and batched[name].shape != (BATCH, *value.shape[1:])):
-            refused[name] = "its first axis is not the batch"
+        value = values[name]
+        if reason := _no_batch(value, batched.get(name)):
+            refused[name] = reason
         else:
             smashed, i = TensorSpec(value.shape[1:]), place[name]
             aliases = (node.name,) if node.name not in ("", name) else ()
             cuts.append(OnnxCut(name, aliases, smashed, params[i], macs[i], node.op_type))
     return Survey(file, cuts, refused, logits.shape[1:], opened)
+
+
+def _no_batch(value: Value, batched: Value | None) -> str | None:
+    """Why a tensor is not what can be sent, given what it is for one sample and, perhaps, for `BATCH` of them."""
+    if value.dtype != "float32" or len(value.shape) < 2:
+        axes = f" of {len(value.shape)} axes" if value.shape else ""
+        return f"it is {value.dtype}{axes}, and a batch of float32 is what is sent"
+    if not value.steady:
+        return "its shape depends on what is in the image"
+    if not prod(value.shape):
+        return "it is empty"
+    if value.shape[0] != 1 or (batched and batched.shape != (BATCH, *value.shape[1:])):
+        return "its first axis is not the batch"
+    return None
 
 
 def checked(survey: Survey) -> Survey:
@@ -155,10 +175,12 @@ def write(survey: Survey, cut: str, out: Path, *, data: str | None = None) -> Ma
         raise SplitError(f"{file.path} cannot be cut at {cut!r}: {survey.refused[cut]}; see `cutlayer cuts`.")
     found = find_cut(survey.cuts, cut)
     parts = _halves(survey, found)
-    expected = whole(file, BATCH, plain=False)
-    wrong = difference(file, parts, expected, together=survey.opened is not None, plain=False)
-    if wrong is not None:
-        raise SplitError(f"{file.path} cannot be cut at {cut!r}: {wrong}; cut elsewhere, see `cutlayer cuts`.")
+    # As written, which is exact, and as optimized, which is what will run.
+    for plain in (True, False):
+        expected = whole(file, BATCH, plain=plain)
+        wrong = difference(file, parts, expected, together=survey.opened is not None, plain=plain)
+        if wrong is not None:
+            raise SplitError(f"{file.path} cannot be cut at {cut!r}: {wrong}; cut elsewhere, see `cutlayer cuts`.")
     with fresh(Path(out)) as part:
         names = (HEAD_ONNX, TAIL_ONNX)
         for name, half in zip(names, parts, strict=True):

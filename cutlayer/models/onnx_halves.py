@@ -10,7 +10,7 @@ from cutlayer.models.onnx_file import OnnxFile, the_package
 from cutlayer.models.onnx_seams import bodies, closure, sources
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 
 def halves(
@@ -72,14 +72,19 @@ def _part(whole: ModelProto, ends: tuple[str, ...], values: Sequence[ValueInfoPr
     clashes = set(renamed.values()) & _names(part.graph) - set(renamed)
     renamed |= {name: _unused(name, part.graph) for name in clashes}
     _rename(part.graph.node, renamed)
-    for weights in part.graph.initializer:
+    for weights in _weights(part.graph):
         weights.name = renamed.get(weights.name, weights.name)
     return part
 
 
+def _weights(graph: GraphProto) -> list[TensorProto]:
+    """The initializers; a sparse one has the name of its values."""
+    return [*graph.initializer, *(tensor.values for tensor in graph.sparse_initializer)]
+
+
 def _names(graph: GraphProto) -> set[str]:
     """Every tensor of the graph, and of the bodies in it."""
-    names = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input}
+    names = {tensor.name for tensor in _weights(graph)} | {value.name for value in graph.input}
     for node in graph.node:
         names |= set(node.output) | set(node.input)
         for body in bodies(node):
@@ -99,5 +104,5 @@ def _rename(nodes: Sequence[NodeProto], names: Mapping[str, str]) -> None:
             tensors[:] = [names.get(name, name) for name in tensors]
         for body in bodies(node):
             _rename(body.node, names)
-            for value in (*body.input, *body.output, *body.initializer):
+            for value in (*body.input, *body.output, *_weights(body)):
                 value.name = names.get(value.name, value.name)

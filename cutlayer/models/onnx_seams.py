@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ class Seams:
     refused: Mapping[str, str]
 
 
-def seams(graph: GraphProto, image: str, logits: str) -> Seams:
-    """All seams of a graph from its input to its output, both excluded."""
-    path = _path(graph, image, logits)
+def seams(model: ModelProto, image: str, logits: str) -> Seams:
+    """All seams of a model's graph from its input to its output, both excluded."""
+    path, branching = _path(model.graph, image, logits), _branching_functions(model)
     last_use = {name: i for i, node in enumerate(path) for name in sources(node)} | {logits: len(path)}
     live = {image}
     found: dict[str, NodeProto] = {}
@@ -54,7 +55,7 @@ def seams(graph: GraphProto, image: str, logits: str) -> Seams:
             if others:
                 more = f" and {len(others) - 2} more" if len(others) > 2 else ""
                 refused[name] = f"{', '.join(others[:2])}{more} would have to be sent as well"
-            elif node.op_type in CONTROL_FLOW:
+            elif node.op_type in CONTROL_FLOW or (node.domain, node.op_type) in branching:
                 refused[name] = f"{node.op_type} is control flow, which may give another shape for other data"
             else:
                 found[name] = node
@@ -65,6 +66,16 @@ def has_control_flow(model: ModelProto) -> bool:
     """Whether any node holds a body of its own, those in local functions among them."""
     nodes = [node for part in (model.graph, *model.functions) for node in part.node]
     return any(True for node in nodes for _ in bodies(node))
+
+
+def put_in_order(graph: GraphProto) -> None:
+    """Move each node behind those that give what it takes: ONNX asks for that, ONNX Runtime does without."""
+    nodes = list(graph.node)
+    giver = {name: i for i, node in enumerate(nodes) for name in node.output if name}
+    before = {i: [giver[name] for name in sources(node) if name in giver] for i, node in enumerate(nodes)}
+    if any(j > i for i, givers in before.items() for j in givers):
+        del graph.node[:]
+        graph.node.extend(nodes[i] for i in TopologicalSorter(before).static_order())
 
 
 def closure(graph: GraphProto, start: str, end: str) -> list[NodeProto]:
@@ -83,10 +94,25 @@ def sources(node: NodeProto) -> set[str]:
     names = {name for name in node.input if name}
     for body in bodies(node):
         inner = {value.name for values in (body.input, body.initializer) for value in values}
+        inner |= {tensor.values.name for tensor in body.sparse_initializer}
         inner |= {name for part in body.node for name in part.output}
         taken = {name for part in body.node for name in sources(part)} | {value.name for value in body.output}
         names |= taken - inner
     return names
+
+
+def _branching_functions(model: ModelProto) -> set[tuple[str, str]]:
+    """Domain and name of each local function with control flow in it, or in one that it calls."""
+    found: set[tuple[str, str]] = set()
+    # Each round finds the callers of those before.
+    for _ in model.functions:
+        found |= {
+            (function.domain, function.name)
+            for function in model.functions
+            for node in function.node
+            if any(True for _ in bodies(node)) or (node.domain, node.op_type) in found
+        }
+    return found
 
 
 def _path(graph: GraphProto, image: str, logits: str) -> list[NodeProto]:
