@@ -20,6 +20,7 @@ _REQUIREMENT = re.compile(r"([\w.-]+)\s*>=\s*([\d.]+)(?:.*extra\s*==\s*['\"](\w+
 _COMPILED = {"numpy": "numpy", "grpcio": "grpc", "pyzmq": "zmq", "onnxruntime": "onnxruntime", "psutil": "psutil"}
 _EXTRAS = {
     "onnx": "`cutlayer edge` runs heads with it",
+    "cut": "`cutlayer cuts`, `split`, `quantize` and `profile` take ONNX files apart with it",
     "zstd": "codecs that end in +zstd need it",
     "certs": "`cutlayer certs init` needs it, and reading the dates of certificates",
 }
