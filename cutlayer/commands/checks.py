@@ -23,30 +23,30 @@ def compare(
         fail_if: Such as "p95 > 1.1x" or "head.p50 > 10%" (against BEFORE), "p50 > 50ms" or "bytes > 4096B" (of AFTER);
             may be given several times.
     """
-    from cutlayer import compare as comparing
+    from cutlayer.compare import conditions, profiles
     from cutlayer.errors import ConfigError
 
-    conditions = [comparing.parse(text) for text in fail_if]
-    profiles = comparing.load(before), comparing.load(after)
-    for difference in comparing.differences(*profiles):
+    asked = [conditions.parse(text) for text in fail_if]
+    loaded = profiles.load(before), profiles.load(after)
+    for difference in profiles.differences(*loaded):
         say(f"note: {difference}")
-    first, second = map(comparing.figures, profiles)
-    metrics = dict.fromkeys([condition.metric for condition in conditions] or ["p50"])
-    tables = {metric: comparing.compare(first, second, metric) for metric in metrics}
+    first, second = map(profiles.figures, loaded)
+    metrics = dict.fromkeys([condition.metric for condition in asked] or ["p50"])
+    tables = {metric: conditions.compare(first, second, metric) for metric in metrics}
     timed = any(rows[0][1].unit == "ns" for rows in tables.values())
-    for profile, which in zip(profiles, ("first", "second"), strict=True):
-        if reason := comparing.invalid(profile, which):
-            if conditions and timed:
+    for profile, which in zip(loaded, ("first", "second"), strict=True):
+        if reason := profiles.invalid(profile, which):
+            if asked and timed:
                 raise ConfigError(f"{reason} Profile again, or compare without --fail-if.")
             say(f"note: {reason}")
     failed = False
     for metric, rows in tables.items():
-        print(comparing.table(metric, rows))
+        print(conditions.table(metric, rows))
         n_apart = len({row for side in (first, second) for row in side if row.metric == metric}) - len(rows)
         if n_apart:
             say(f"note: {n_apart} more of {metric} have nothing of the same source in the other profile.")
-        for condition in [one for one in conditions if one.metric == metric]:
-            broken = comparing.broken(condition, rows)
+        for condition in [one for one in asked if one.metric == metric]:
+            broken = conditions.broken(condition, rows)
             print(f"{'FAIL' if broken else 'ok'}: {condition.text}, {len(broken)} of {len(rows)}")
             failed = failed or bool(broken)
     if failed:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cutlayer import compare
+from cutlayer.compare import conditions, profiles
 from cutlayer.errors import ConfigError
 
 
@@ -58,9 +58,9 @@ def slower(factor, cut=1):
 
 
 def breaks(text, before, after):
-    condition = compare.parse(text)
-    rows = compare.compare(compare.figures(before), compare.figures(after), condition.metric)
-    return [(row.cut, row.network, row.codec) for row, _, _ in compare.broken(condition, rows)]
+    condition = conditions.parse(text)
+    rows = conditions.compare(profiles.figures(before), profiles.figures(after), condition.metric)
+    return [(row.cut, row.network, row.codec) for row, _, _ in conditions.broken(condition, rows)]
 
 
 @pytest.mark.parametrize(
@@ -106,11 +106,11 @@ def test_bytes_of_each_codec_and_units():
         ("late", "", ""),
         ("late", "", "raw"),
     ]
-    figures = compare.figures(profile())
-    assert figures[compare.Row("peak_rss_bytes", "early", "", "")].unit == "bytes"
-    assert figures[compare.Row("stages.head.p50", "early", "", "raw")].unit == "ns"
-    assert figures[compare.Row("stages.tail", "early", "wifi", "raw")].unit == "ns"
-    assert figures[compare.Row("accuracy", "early", "", "fp16")].unit == ""
+    figures = profiles.figures(profile())
+    assert figures[profiles.Row("peak_rss_bytes", "early", "", "")].unit == "bytes"
+    assert figures[profiles.Row("stages.head.p50", "early", "", "raw")].unit == "ns"
+    assert figures[profiles.Row("stages.tail", "early", "wifi", "raw")].unit == "ns"
+    assert figures[profiles.Row("accuracy", "early", "", "fp16")].unit == ""
 
 
 def test_what_was_computed_is_not_compared_with_what_was_measured():
@@ -125,7 +125,7 @@ def test_what_was_computed_is_not_compared_with_what_was_measured():
 )
 def test_nonsense_is_no_condition(text):
     with pytest.raises(ConfigError, match="is no condition"):
-        compare.parse(text)
+        conditions.parse(text)
 
 
 def run(tmp_path, before, after, *words):
@@ -167,6 +167,9 @@ INVALID = {**profile(), "verdict": "INVALID", "reasons": ["it was throttled"]}
         ("{}", "p95 > 1x", "is no profile"),
         ('{"schema": 2}', "p95 > 1x", "of format 2"),
         ("oops", "p95 > 1x", "is no profile"),
+        ({**profile(), "cuts": []}, "p95 > 1x", "is no profile"),
+        ({**profile(), "machine": None}, "p95 > 1x", "is no profile"),
+        ({key: value for key, value in profile().items() if key != "verdict"}, "bytes > 1x", "is no profile"),
     ],
 )
 def test_exit_code_2_and_one_sentence_where_nothing_can_be_said(tmp_path, before, condition, complaint):
@@ -174,6 +177,15 @@ def test_exit_code_2_and_one_sentence_where_nothing_can_be_said(tmp_path, before
     assert done.returncode == 2, done.stderr
     assert complaint in done.stderr.replace("\n", " ")
     assert done.stderr.count("cutlayer:") == 1
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 10**400])
+def test_what_is_no_number_passes_no_condition(tmp_path, number):
+    after = slower(1.2)
+    after["cuts"][1]["networks"]["wifi"]["raw"]["end_to_end_ns"]["p95"] = number
+    done = run(tmp_path, profile(), after, "--fail-if", "p95 > 1.1x")
+    assert done.returncode == 2, done.stdout
+    assert "b/profile.json is no profile, or is damaged" in done.stderr
 
 
 def test_bytes_of_an_invalid_profile_are_what_they_are(tmp_path):
@@ -184,7 +196,7 @@ def test_bytes_of_an_invalid_profile_are_what_they_are(tmp_path):
 
 def test_a_profile_that_is_not_there(tmp_path):
     with pytest.raises(ConfigError, match="is not there"):
-        compare.load(tmp_path / "absent")
+        profiles.load(tmp_path / "absent")
 
 
 def test_other_settings_and_machines_are_said(tmp_path):
