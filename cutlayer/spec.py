@@ -105,11 +105,14 @@ class Manifest:
             for key in ("input", "smashed"):
                 known[key] = TensorSpec(**{**known[key], "shape": tuple(known[key]["shape"])})
             manifest = cls(**known)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise SplitError(
                 f"{folder} is no split folder: it has no {MANIFEST}; make one with `cutlayer split`."
             ) from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except OSError as error:
+            reason = str(error.strerror).lower()
+            raise SplitError(f"{path} cannot be read: {reason}; see who owns it, or copy the folder again.") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise SplitError(f"{path} is damaged ({error}); make the folder again with `cutlayer split`.") from None
         if data.get("format") != FORMAT or data.get("version") != manifest.version:
             raise SplitError(f"{path} is damaged or of another format; make the folder again with `cutlayer split`.")

@@ -65,7 +65,7 @@ def check(plan: Plan, settings: Settings, limits: Limits, networks: Sequence[Net
     there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     if not (there.is_dir() and os.access(there, os.W_OK)):
         raise ConfigError(f"{out} cannot be written, because of {there}; name another folder with --out.")
-    return None if plan.input is None else shape(plan.input)
+    return None if plan.input is None else shape(plan.input, image=Path(plan.model).suffix != ".onnx")
 
 
 def _check_quality(plan: Plan, limits: Limits) -> None:

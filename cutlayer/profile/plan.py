@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cutlayer.errors import ConfigError
-from cutlayer.spec import TensorSpec, image_spec
+from cutlayer.spec import TensorSpec
 
 _UNITS = {"us": 1e3, "ms": 1e6, "s": 1e9}
 
@@ -84,13 +84,17 @@ def duration_ns(text: str) -> float:
     return value
 
 
-def shape(text: str) -> TensorSpec:
-    """One image, ``CxHxW``.
+def shape(text: str, *, image: bool = True) -> TensorSpec:
+    """One sample, ``CxHxW``.
+
+    Args:
+        text: As the user wrote it.
+        image: Whether it must have three axes; an ONNX file may take any number, such as ``1x16000`` of sound.
 
     Raises:
         ConfigError: It is none.
     """
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)", text)
-    if match is None or math.prod(map(int, match.groups())) > 1 << 28:
+    sizes = [int(size) for size in text.split("x")] if re.fullmatch(r"\d{1,9}(x\d{1,9})*", text) else []
+    if not sizes or (image and len(sizes) != 3) or not 0 < math.prod(sizes) <= 1 << 28:
         raise ConfigError(f"A shape reads CxHxW, such as 3x224x224, not {text!r}.")
-    return image_spec(*map(int, match.groups()))
+    return TensorSpec(tuple(sizes), "float32", 0.0, 1.0)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from cutlayer.errors import ConfigError, DecodeError, Refused
 from cutlayer.registry import TRANSPORTS
@@ -159,7 +159,7 @@ def connect(
     """
     security = security or Security()
     where = _parse_safe(address, security, insecure, listening=False)
-    line: Line = TRANSPORTS.load(where.scheme)(where, timeouts or Timeouts(), security)
+    line: Line = _transport(where.scheme)(where, timeouts or Timeouts(), security)
     return Client(line, where, retry or Retry())
 
 
@@ -179,8 +179,7 @@ def listen(
     """
     security = security or Security()
     where = _parse_safe(address, security, insecure, listening=True)
-    transport = TRANSPORTS.load(where.scheme)
-    return cast(Server, transport.listen(where, handler, timeouts or Timeouts(), security))  # type: ignore[attr-defined]
+    return cast(Server, _transport(where.scheme).listen(where, handler, timeouts or Timeouts(), security))
 
 
 def refusal(error: Exception) -> Refused:
@@ -191,6 +190,18 @@ def refusal(error: Exception) -> Refused:
         return Refused("INVALID_ARGUMENT", str(error))
     log.error("a request failed", exc_info=error)
     return Refused("INTERNAL", "The server failed on this request; its log says why.")
+
+
+def _transport(scheme: str) -> Any:
+    """The transport's class. Raises ConfigError where its package is not installed: a device needs one of the two."""
+    try:
+        return TRANSPORTS.load(scheme)
+    except ImportError as error:
+        package = {"grpc": "grpcio", "zmq": "pyzmq"}.get(scheme, scheme)
+        raise ConfigError(
+            f"{scheme}:// takes the package {package}, which cannot be loaded here ({error}); install it, or take "
+            "another transport."
+        ) from None
 
 
 def _parse_safe(text: str, security: Security, insecure: bool, *, listening: bool) -> Address:

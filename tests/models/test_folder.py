@@ -120,6 +120,25 @@ def test_a_flipped_bit_in_the_weights(folder):
         load(folder)
 
 
+@pytest.mark.parametrize("text", ["[]", "7", "{}", "[" * 100_000, '{"input": 3}'])
+def test_a_manifest_that_is_something_else(folder, text):
+    (folder / "split.json").write_text(text)
+    with pytest.raises(SplitError, match=r"split\.json is damaged"):
+        load(folder)
+
+
+def test_a_file_in_place_of_a_folder(folder):
+    with pytest.raises(SplitError, match=r"head\.onnx is no split folder"):
+        Manifest.load(folder / "head.onnx")
+
+
+def test_a_manifest_that_cannot_be_read(folder):
+    (folder / "split.json").unlink()
+    (folder / "split.json").mkdir()
+    with pytest.raises(SplitError, match="cannot be read: is a directory"):
+        Manifest.load(folder)
+
+
 def test_an_edited_manifest(folder):
     path = folder / "split.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"cut": "ReLU1"}))

@@ -33,3 +33,6 @@ def test_a_shape_is_three_numbers():
     for text in ("3x224", "3x0x5", "axbxc", "-3x2x2", "99999x99999x99999"):
         with pytest.raises(ConfigError, match="CxHxW"):
             shape(text)
+    assert shape("1x16000", image=False).shape == (1, 16000)
+    with pytest.raises(ConfigError, match="CxHxW"):
+        shape("1x0", image=False)

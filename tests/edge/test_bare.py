@@ -1,0 +1,79 @@
+"""A device with numpy, ONNX Runtime, one transport and what these bring along: nothing else that is installed here."""
+
+import subprocess
+import sys
+
+import pytest
+
+from cutlayer.models.onnx_graph import split_onnx
+from tests.cloud_process import CloudProcess
+from tests.models.onnx_models import chain
+
+ALONE = """
+import pkgutil, sys
+ours = {"cutlayer", "edge", "defenses", "cloud", "attacks"}
+brought_along = {"google", "flatbuffers", "packaging", "typing_extensions"}
+kept = {"numpy", "onnxruntime", "zmq", "grpc", *brought_along, *ours, *sys.stdlib_module_names}
+for module in pkgutil.iter_modules():
+    if module.name not in kept or module.name == sys.argv[3]:
+        sys.modules[module.name] = None
+"""
+
+SEND = """
+from pathlib import Path
+import numpy as np
+from cutlayer.data.splits import Dataset, Splits
+from edge.absence import WhenOffline
+from edge.send import send
+folder, address, _, queue = sys.argv[1:]
+images = np.random.default_rng(0).random((6, 3, 8, 8), np.float32)
+part = Dataset(images, np.zeros(6, np.int64))
+splits = Splits("noise", (), part, part, part, part)
+when = WhenOffline("queue", Path(queue))
+print(send(Path(folder), address, data=splits, count=6, warmup=1, codec="int8", when_offline=when))
+"""
+
+CONNECT = """
+from cutlayer.errors import ConfigError
+from cutlayer.wire.transport import connect, listen
+for end in (connect, lambda address: listen(address, None)):
+    try:
+        end(sys.argv[2])
+    except ConfigError as error:
+        print(error)
+"""
+
+
+def alone(code, *words):
+    return subprocess.run(
+        [sys.executable, "-c", ALONE + code, *map(str, words)], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def device(tmp_path_factory):
+    """A head that was cut from a file that somebody else wrote, and a tail elsewhere."""
+    folder = tmp_path_factory.mktemp("device")
+    split_onnx(chain(folder / "m.onnx"), "r1", folder / "whole")
+    (folder / "split").mkdir()
+    for name in ("split.json", "head.onnx"):
+        (folder / "split" / name).write_bytes((folder / "whole" / name).read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize(("transport", "other"), [("grpc", "zmq"), ("zmq", "grpc")])
+def test_it_asks_a_real_server(device, tmp_path, transport, other):
+    with CloudProcess(device / "whole", f"{transport}://127.0.0.1:0") as cloud:
+        done = alone(SEND, device / "split", cloud.address, other, tmp_path / "queue")
+        assert done.returncode == 0, done.stderr
+        assert "(n = 6)" in done.stdout
+        assert "while the server was gone: nothing" in done.stdout
+        assert cloud.stop() == 0
+
+
+@pytest.mark.parametrize(("transport", "package", "module"), [("grpc", "grpcio", "grpc"), ("zmq", "pyzmq", "zmq")])
+def test_a_transport_that_is_not_installed_is_said(transport, package, module):
+    done = alone(CONNECT, "", f"{transport}://127.0.0.1:8001", module)
+    assert done.returncode == 0, done.stderr
+    sentence = f"{transport}:// takes the package {package}, which cannot be loaded here"
+    assert [line.startswith(sentence) for line in done.stdout.splitlines()] == [True, True], done.stdout
