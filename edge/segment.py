@@ -134,11 +134,11 @@ class Segment:
         header_bytes, tensor_bytes = _LENGTHS.unpack_from(beginning, _PREFIX.size)
         if mark not in (_WAITS, _DONE) or header_bytes > MAX_HEADER_BYTES or tensor_bytes > MAX_TENSOR_BYTES:
             return None
+        # Before any memory is taken for it: what a damaged length says may be more than the device has.
+        if header_bytes + tensor_bytes > os.fstat(self._file.fileno()).st_size - start - OVERHEAD_BYTES:
+            return None
         rest = memoryview(_read(self._file, header_bytes + tensor_bytes))
-        if (
-            len(rest) < header_bytes + tensor_bytes
-            or zlib.crc32(rest, zlib.crc32(beginning[_PREFIX.size :])) != checksum
-        ):
+        if zlib.crc32(rest, zlib.crc32(beginning[_PREFIX.size :])) != checksum:
             return None
         return mark, Message(Kind.INFER, bytes(rest[:header_bytes]), (rest[header_bytes:],))
 

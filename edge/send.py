@@ -98,7 +98,7 @@ def send(
             offline = open_offline(when_offline, edge, manifest, timeouts, folder, run, threads)
         infer = offline.infer if offline is not None else edge.infer
         try:
-            if offline is None or offline.reachable():
+            if offline is None or offline.lookout.reachable():
                 image = splits.test.images[:1]
                 edge.infer(image, 0)
                 recorder.first_request_ns = time.monotonic_ns() - start_ns
@@ -106,7 +106,7 @@ def send(
         except WireError as error:
             if offline is None:
                 raise
-            offline.lost(error)
+            offline.lookout.lost(error)
         if offline is not None:
             offline.replay()
         before = sent_bytes(port)

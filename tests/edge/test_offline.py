@@ -79,7 +79,7 @@ class Bench:
         pipeline = Pipeline(self.head, self.defense, Raw())
         edge = Edge(self.manifest, pipeline, self.cloud, greet=False)
         self.offline = open_offline(self.when, edge, self.manifest, Timeouts(), self.folder, self.head, 1)
-        self.offline._clock = lambda: self.now
+        self.offline.lookout._clock = lambda: self.now
 
     def ask(self, n=1):
         answers = []
@@ -155,20 +155,22 @@ def test_what_was_released_is_never_released_again(bench):
     assert first == again, "another id, or another draw of the noise"
 
 
-def test_a_request_that_the_server_will_never_take_does_not_block_the_queue(bench):
+@pytest.mark.parametrize("queued", [True, False])
+@pytest.mark.parametrize("code", ["INTERNAL", "INVALID_ARGUMENT"])
+def test_a_request_that_the_server_will_never_take_does_not_block_the_queue(bench, code, queued):
     device = bench("queue")
-    device.cloud.error = GONE
-    device.ask(2)
-    device.cloud.error = None
+    device.cloud.error = GONE if queued else None
     asked = device.cloud.request
-    refusals = [Refused("INTERNAL", "It failed.")]
+    refusals = [Refused(code, "It failed.")]
 
     def fails_once(message, timeout_s):
-        if message.kind is Kind.INFER and refusals:
+        if message.kind is Kind.INFER and device.cloud.error is None and refusals:
             raise refusals.pop()
         return asked(message, timeout_s)
 
     device.cloud.request = fails_once
+    assert device.ask(2) == [False, not queued]
+    device.cloud.error = None
     device.offline.finish()
     assert device.indices() == [1]
     assert (device.offline.absence.refused, device.offline.absence.waiting) == (1, 0)
@@ -269,6 +271,7 @@ import itertools, logging, sys
 from pathlib import Path
 import numpy as np
 from cutlayer.wire.transport import Timeouts, connect
+from edge.lookout import Lookout
 from edge.offline import Offline
 from edge.queue import Queue
 from tests.tiny_split import edge_at, images
@@ -282,7 +285,8 @@ folder, address, queue, count = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]
 timeouts, manifest = Timeouts(connect_s=0.3, request_s=10.0), Manifest.load(folder)
 transport = connect(address, timeouts)
 edge = Edge(manifest, Pipeline(OnnxHead(folder / "head.onnx"), Defense(), Raw()), transport, timeouts, greet=False)
-offline = Offline(edge, manifest, timeouts, queue=Queue(queue, 1 << 26), first_pause_s=0.05, most_pause_s=0.05)
+lookout = Lookout(lambda: edge.shake_hands(0.3), first_pause_s=0.05, most_pause_s=0.05)
+offline = Offline(edge, manifest, lookout, queue=Queue(queue, 1 << 26))
 for index in range(count):
     offline.infer(images(1), index)
     print(edge.request_id(index), flush=True)
