@@ -40,8 +40,9 @@ soak: $(READY) ## 32 clients for 10 minutes: every answer right, memory flat
 	$(BIN)/python -m tests.faults.soak
 
 .PHONY: kill
-kill: $(READY) ## The cloud killed 20 times during 2,000 requests, over each transport: all answered, and recorded once
+kill: $(READY) ## The cloud killed 20 times during 2,000 requests, and the device 50 times with its queue, over each transport: nothing lost, nothing recorded twice
 	$(BIN)/python -m tests.faults.kill
+	$(BIN)/python -m tests.faults.kill_device
 
 .PHONY: bench-wire
 bench-wire: $(READY) ## Both transports beside a bare socket and the usual ways; requests/s by batches; the codecs

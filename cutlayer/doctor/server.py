@@ -27,6 +27,8 @@ from cutlayer.wire.transport import Timeouts, Transport, connect
 NOBODYS = "cutlayer-doctor"
 """A model that no server holds: it refuses what is sent for it once all of it has arrived, and keeps none of it."""
 
+KEYS = "both sides need files of one `cutlayer certs init`: copy this side's from there"
+
 ROUND_TRIPS = 10
 FIRST_BYTES, MOST_BYTES = 4 << 10, 16 << 20
 LONG_ENOUGH_S = 0.25
@@ -72,14 +74,17 @@ def check_server(text: str, security: Security, manifest: Manifest | None, *, in
         if reached.status == "fault":
             return
         if address.scheme != "zmq" and (why := tls.why_not(address, security, _TIMEOUTS.connect_s)):
-            yield fault("server", why, "both sides need files of one authority; see `cutlayer certs init`")
+            yield fault("server", why, KEYS)
             return
         if security.tls:
             yield from _server_certificate(address, security)
         yield from _mtu(address)
         try:
             speed = measure(transport)
-        except (DeadlineExceeded, Unreachable, Refused) as error:
+        except Refused as refused:
+            yield fault("server", str(refused), KEYS if refused.code == "UNAUTHENTICATED" else "look at its own words")
+            return
+        except (DeadlineExceeded, Unreachable) as error:
             yield fault(
                 "server", str(error), "look at the server's own words; is it `cutlayer cloud` that listens there?"
             )

@@ -112,6 +112,23 @@ def test_tls_as_it_should_be_and_left_out(folder, tmp_path):
         assert "speaks TLS" in only(server.check_server(address, Security(), None, insecure=False))
 
 
+@pytest.mark.parametrize("scheme", ["grpc", "zmq"])
+def test_what_the_server_asks_for_and_this_side_does_not_have(folder, tmp_path, scheme):
+    for name in ("certs", "others"):
+        certs.init(tmp_path / name)
+    ours, others = tmp_path / "certs", tmp_path / "others"
+    if scheme == "zmq":
+        theirs = Security(curve_key=ours / "curve-server.key", allow=ours / "clients")
+        mine = Security(curve_key=others / "curve-client.key", curve_server=ours / "curve-server.pub")
+    else:
+        pair = {"ca": ours / "ca.pem", "token_file": ours / "token"}
+        theirs = Security(cert=ours / "server.pem", key=ours / "server.key", **pair)
+        mine = Security(cert=ours / "client.pem", key=ours / "client.key", **(pair | {"token_file": others / "token"}))
+    with listening(folder, f"{scheme}://127.0.0.1:0", theirs) as address:
+        found = list(server.check_server(address, mine, None, insecure=False))
+    assert "cutlayer certs init" in only(found)
+
+
 def test_round_trip_and_bandwidth_of_a_slow_link(folder):
     with (
         listening(folder, "zmq://127.0.0.1:0") as address,

@@ -1,9 +1,7 @@
 import os
-import select
-import signal
 import subprocess
 import sys
-from collections import Counter
+import threading
 
 import numpy as np
 import pytest
@@ -21,12 +19,15 @@ from cutlayer.wire.transport import Timeouts
 from defenses.base import Defense
 from edge.absence import WhenOffline
 from edge.client import Edge
-from edge.offline import open_offline
+from edge.lookout import Lookout
+from edge.offline import Offline, open_offline
 from edge.onnx_head import OnnxHead
 from edge.pipeline import Pipeline
+from edge.queue import Queue
 from edge.send import send
 from tests.cloud_process import CloudProcess
-from tests.tiny_split import CLASSES, images, write_split
+from tests.edge_process import EdgeProcess, assert_all_once_in_order
+from tests.tiny_split import CLASSES, images, serving, write_split
 
 ROOM = 1 << 20
 GONE = Unreachable("nobody there")
@@ -266,67 +267,6 @@ def test_a_queue_without_room_is_refused_before_anything_else(folder):
     assert (done.returncode, done.stderr) == (2, "cutlayer: --queue-mib is at least 1, not 0.\n")
 
 
-DEVICE = """
-import itertools, logging, sys
-from pathlib import Path
-import numpy as np
-from cutlayer.wire.transport import Timeouts, connect
-from edge.lookout import Lookout
-from edge.offline import Offline
-from edge.queue import Queue
-from tests.tiny_split import edge_at, images
-from edge.client import Edge
-from edge.onnx_head import OnnxHead
-from edge.pipeline import Pipeline
-from cutlayer.spec import Manifest
-from cutlayer.wire.codecs.raw import Raw
-from defenses.base import Defense
-folder, address, queue, count = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
-timeouts, manifest = Timeouts(connect_s=0.3, request_s=10.0), Manifest.load(folder)
-transport = connect(address, timeouts)
-edge = Edge(manifest, Pipeline(OnnxHead(folder / "head.onnx"), Defense(), Raw()), transport, timeouts, greet=False)
-lookout = Lookout(lambda: edge.shake_hands(0.3), first_pause_s=0.05, most_pause_s=0.05)
-offline = Offline(edge, manifest, lookout, queue=Queue(queue, 1 << 26))
-for index in range(count):
-    offline.infer(images(1), index)
-    print(edge.request_id(index), flush=True)
-offline.finish()
-while offline.absence.waiting:
-    offline.finish()
-offline.close()
-transport.close()
-"""
-
-
-class Device:
-    """A device's process, and the ids of the requests that it has said to have made."""
-
-    def __init__(self, folder, address, count=10**9):
-        words = [sys.executable, "-c", DEVICE, folder / "split", address, folder / "queue", count]
-        self.process = subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    def wait_for(self, n):
-        """Read until it has made so many requests."""
-        lines = []
-        while len(lines) < n:
-            assert select.select([self.process.stdout], [], [], 60)[0], "the device hangs"
-            line = self.process.stdout.readline()
-            assert line, self.process.communicate()[1]
-            lines.append(line.strip())
-        return lines
-
-    def kill(self):
-        self.process.send_signal(signal.SIGKILL)
-        out, _ = self.process.communicate()
-        # The last line may be half a line.
-        return [line.strip() for line in out.splitlines(keepends=True) if line.endswith("\n")]
-
-    def end(self):
-        out, err = self.process.communicate(timeout=60)
-        assert self.process.returncode == 0, err
-        return out.split()
-
-
 @pytest.mark.parametrize("transport", ["grpc", "zmq"])
 def test_kill_9_of_device_and_server_loses_nothing_and_records_nothing_twice(tmp_path, transport):
     write_split(tmp_path / "split")
@@ -334,31 +274,62 @@ def test_kill_9_of_device_and_server_loses_nothing_and_records_nothing_twice(tmp
     made = []
     with cloud:
         # Killed while it asks, and the server too: what is under way then is in the queue.
-        device = Device(tmp_path, cloud.address)
+        device = EdgeProcess(tmp_path, cloud.address)
         made += device.wait_for(50)
         cloud.kill()
         made += device.wait_for(20)
         made += device.kill()
         # Nobody is there: all of it is queued, and the device is killed as it writes.
-        device = Device(tmp_path, cloud.address)
+        device = EdgeProcess(tmp_path, cloud.address)
         made += device.wait_for(100)
         made += device.kill()
         # Killed while it sends what waits.
         cloud.start()
-        device = Device(tmp_path, cloud.address)
+        device = EdgeProcess(tmp_path, cloud.address)
         made += device.wait_for(1)
         made += device.kill()
-        made += Device(tmp_path, cloud.address, 5).end()
+        made += EdgeProcess(tmp_path, cloud.address, 5).end()
         assert cloud.stop() == 0, cloud.words
     recorded = [header["id"] for header, _ in read(tmp_path / "tap")]
-    assert max(Counter(recorded).values()) == 1, "a request is in the tap twice"
-    assert set(made) <= set(recorded), "a request was lost"
-    sessions = list(dict.fromkeys(id.rpartition("-")[0] for id in recorded))
-    ordered = [f"{session}-{index}" for session in sessions for index in range(len(recorded))]
-    assert recorded == [id for id in ordered if id in set(recorded)], "out of order"
-    for session in sessions:
-        indices = [int(id.rpartition("-")[2]) for id in recorded if id.startswith(session)]
-        assert indices == list(range(len(indices))), "a request is missing"
+    assert_all_once_in_order(made, recorded)
+
+
+@pytest.mark.parametrize("transport", ["grpc", "zmq"])
+def test_a_server_that_answers_late_computes_each_request_once(folder, tmp_path, transport):
+    tail, go_on, computed = OnnxTail(folder / "tail.onnx", 1), threading.Event(), []
+
+    def late(smashed):
+        assert go_on.wait(60)
+        computed.append(len(smashed))
+        return tail(smashed)
+
+    with serving(folder, transport, late) as client:
+        manifest, head = Manifest.load(folder), OnnxHead(folder / "head.onnx")
+        edge = Edge(manifest, Pipeline(head, Defense(), Raw()), client, Timeouts(request_s=0.2), greet=False)
+        lookout = Lookout(lambda: edge.shake_hands(20.0), first_pause_s=0.01, most_pause_s=0.01)
+        offline = Offline(edge, manifest, lookout, queue=Queue(tmp_path / "queue", ROOM))
+        assert [offline.infer(images(1, seed=index), index) for index in range(3)] == [None] * 3
+        go_on.set()
+        while offline.absence.waiting:
+            offline.finish()
+        offline.close()
+    assert sum(computed) == 3
+    for index in range(3):
+        expected = tail(head(images(1, seed=index)))
+        np.testing.assert_allclose(offline.late[edge.request_id(index)], expected, rtol=1e-5)
+
+
+def test_two_devices_do_not_share_a_queue(folder, tmp_path):
+    first = EdgeProcess(tmp_path, "zmq://127.0.0.1:9")
+    made = first.wait_for(1)
+    second = EdgeProcess(tmp_path, "zmq://127.0.0.1:9")
+    _, words = second.process.communicate(timeout=60)
+    assert second.process.returncode
+    assert "Another process uses the queue" in words
+    made += first.kill()
+    queue = Queue(tmp_path / "queue", ROOM)
+    assert len(queue) >= len(made)
+    queue.close()
 
 
 def test_the_queue_can_be_read_by_its_owner_alone(tmp_path):

@@ -1,0 +1,94 @@
+"""A device with a queue in a process of its own, that tests may kill; and what must be true of it all the same."""
+
+from __future__ import annotations
+
+import select
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+DEVICE = """
+import itertools, logging, sys
+from pathlib import Path
+import numpy as np
+from cutlayer.wire.transport import Timeouts, connect
+from edge.lookout import Lookout
+from edge.offline import Offline
+from edge.queue import Queue
+from tests.tiny_split import edge_at, images
+from edge.client import Edge
+from edge.onnx_head import OnnxHead
+from edge.pipeline import Pipeline
+from cutlayer.spec import Manifest
+from cutlayer.wire.codecs.raw import Raw
+from defenses.base import Defense
+folder, address, queue, count = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
+timeouts, manifest = Timeouts(connect_s=0.3, request_s=10.0), Manifest.load(folder)
+transport = connect(address, timeouts)
+edge = Edge(manifest, Pipeline(OnnxHead(folder / "head.onnx"), Defense(), Raw()), transport, timeouts, greet=False)
+lookout = Lookout(lambda: edge.shake_hands(0.3), first_pause_s=0.05, most_pause_s=0.05)
+offline = Offline(edge, manifest, lookout, queue=Queue(queue, 1 << 26))
+for index in range(count):
+    offline.infer(images(1), index)
+    print(edge.request_id(index), flush=True)
+offline.finish()
+while offline.absence.waiting:
+    offline.finish()
+offline.close()
+transport.close()
+"""
+
+
+class EdgeProcess:
+    """A device's process, and the ids of the requests that it has said to have made.
+
+    Args:
+        folder: That has the folder `split`, and gets one that is named `queue`.
+        address: Of the server, which need not be there.
+        count: Of the requests to make; it ends once they and all that waited are answered.
+    """
+
+    def __init__(self, folder: Path, address: str, count: int = 10**9) -> None:
+        words = [sys.executable, "-c", DEVICE, folder / "split", address, folder / "queue", count]
+        self.process = subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def wait_for(self, n: int) -> list[str]:
+        """Read until it has made so many requests."""
+        lines: list[str] = []
+        while len(lines) < n:
+            assert select.select([self.process.stdout], [], [], 60)[0], "the device hangs"
+            line = self.process.stdout.readline()
+            assert line, self.process.communicate()[1]
+            lines.append(line.strip())
+        return lines
+
+    def kill(self) -> list[str]:
+        """Kill it, as soon as possible; what it had said."""
+        self.process.send_signal(signal.SIGKILL)
+        out, _ = self.process.communicate()
+        # The last line may be half a line.
+        return [line.strip() for line in out.splitlines(keepends=True) if line.endswith("\n")]
+
+    def end(self) -> list[str]:
+        """Wait until it ends by itself; what it had said."""
+        out, err = self.process.communicate(timeout=60)
+        assert self.process.returncode == 0, err
+        return out.split()
+
+
+def assert_all_once_in_order(made: Sequence[str], recorded: Sequence[str]) -> None:
+    """That a tap holds each request that a device has said to have made, once, and those of a session in order.
+
+    Args:
+        made: Ids, of all devices.
+        recorded: Ids, as the tap has them.
+    """
+    assert max(Counter(recorded).values()) == 1, "a request is in the tap twice"
+    assert set(made) <= set(recorded), "a request was lost"
+    sessions = dict.fromkeys(id.rpartition("-")[0] for id in recorded)
+    counts = Counter(id.rpartition("-")[0] for id in recorded)
+    expected = [f"{session}-{index}" for session in sessions for index in range(counts[session])]
+    assert recorded == expected, "out of order, or one is missing"
