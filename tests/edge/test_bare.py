@@ -1,10 +1,13 @@
 """A device with numpy, ONNX Runtime, one transport and what these bring along: nothing else that is installed here."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from cutlayer import certs
 from cutlayer.models.onnx_graph import split_onnx
 from tests.cloud_process import CloudProcess
 from tests.models.onnx_models import chain
@@ -77,3 +80,31 @@ def test_a_transport_that_is_not_installed_is_said(transport, package, module):
     assert done.returncode == 0, done.stderr
     sentence = f"{transport}:// takes the package {package}, which cannot be loaded here"
     assert [line.startswith(sentence) for line in done.stdout.splitlines()] == [True, True], done.stdout
+
+
+PAGE = Path(__file__).parents[2] / "docs/device.md"
+CAMERA = """
+import numpy
+def camera():
+    yield from numpy.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), numpy.uint8)
+"""
+
+
+@pytest.mark.parametrize("queued", [False, True])
+def test_the_programs_of_the_page_on_devices(device, tmp_path, queued):
+    certs.init(tmp_path / "keys")
+    at_once, with_queue = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
+    program = at_once.partition("edge =")[0] + with_queue if queued else at_once
+    keys = ("--ca", "ca.pem", "--cert", "server.pem", "--key", "server.key")
+    options = tuple(word if word.startswith("--") else str(tmp_path / "keys" / word) for word in keys)
+    with CloudProcess(device / "whole", "grpc://127.0.0.1:0", options=options) as cloud:
+        for theirs, here in (
+            ("grpc://cloud.example:8001", cloud.address),
+            ("/var/lib/cutlayer/split", device / "split"),
+            ("/var/lib/cutlayer/keys", tmp_path / "keys"),
+            ("/var/lib/cutlayer/queue", tmp_path / "queue"),
+        ):
+            program = program.replace(theirs, str(here))
+        done = alone(CAMERA + program + "\nassert index == 4\ntransport.close()\n", "", "", "zmq")
+        assert done.returncode == 0, done.stderr
+        assert cloud.stop() == 0
