@@ -42,8 +42,11 @@ class Stream:
         self._handler, self._idle_s = handler, idle_s
         # What is to be done, in order. None: there will be no more requests, or nobody to answer.
         self._work: SimpleQueue[_Arrived | _Answered | None] = SimpleQueue()
-        # One entry for each time that gRPC may be asked for a message.
-        self._turns: SimpleQueue[None] = SimpleQueue()
+        # An entry for each request that may be read: a semaphore, but not one in Python, for the thread that reads wakes
+        # with the same message as the one that computes, and holds the interpreter until it waits again.
+        self._room: SimpleQueue[None] = SimpleQueue()
+        for _ in range(MAX_UNANSWERED):
+            self._room.put(None)
         self._lock = threading.Lock()
         self._over = False
 
@@ -61,7 +64,6 @@ class Stream:
         if not context.add_callback(self._gone):
             return
         threading.Thread(target=self._read, args=(requests,), name="grpc-stream", daemon=True).start()
-        self._turns.put(None)
         client, unanswered, ended = context.peer(), 0, False
         leaving: _Answered | None = None
         try:
@@ -75,10 +77,6 @@ class Stream:
                     ended = True
                 elif isinstance(work, _Arrived):
                     unanswered += 1
-                    # Not when it came: the thread that reads would hold the interpreter just when this one needs it,
-                    # and now it gets it once this one computes.
-                    if unanswered < MAX_UNANSWERED:
-                        self._turns.put(None)
                     # A client that waits for each answer saves a hop to the thread that computes.
                     self._submit(client, work, lend=unanswered == 1 and self._work.empty())
                 else:
@@ -87,9 +85,8 @@ class Stream:
                     # gRPC asks for the next answer once this one has been sent.
                     leaving = None
                     work.sent()
-                    if unanswered == MAX_UNANSWERED:
-                        self._turns.put(None)
                     unanswered -= 1
+                    self._room.put(None)
         finally:
             self._gone()
             if leaving is not None:
@@ -123,7 +120,7 @@ class Stream:
     def _read(self, requests: Iterator[bool]) -> None:
         try:
             while True:
-                self._turns.get()
+                self._room.get()
                 if self._over:
                     return
                 next(requests)
@@ -135,7 +132,7 @@ class Stream:
         with self._lock:
             self._over = True
         self._work.put(None)
-        self._turns.put(None)
+        self._room.put(None)
 
 
 class _Caller:
