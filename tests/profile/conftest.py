@@ -13,7 +13,7 @@ QUICK = ("--samples", "90", "--seconds", "0.1", "--codecs", "raw,int8")
 
 def cutlayer(*words):
     command = [sys.executable, "-m", "cutlayer.cli", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.fixture(scope="session")
