@@ -101,8 +101,10 @@ def _plot(
     ]
     if late is not None and ns_span[0] < late < ns_span[1]:
         parts.append(line(x(late), TOP, x(late), BOTTOM, "reference"))
+        parts.append(el("text", "limit", x=f"{x(late) + 6:.1f}", y=BOTTOM - 6, class_="note"))
     if limit is not None:
         parts.append(line(LEFT, y(limit), RIGHT, y(limit), "reference"))
+        parts.append(el("text", "limit", x=RIGHT, y=f"{y(limit) - 6:.1f}", text_anchor="end", class_="note"))
     points = sorted(points, key=lambda point: point[:2] in kept)
     taken = [(x(ns) - 6, y(value(told)) - 6, 12.0, 12.0) for *_, ns, told in points]
     for cut, codec, ns, told in points:

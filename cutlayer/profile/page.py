@@ -129,6 +129,10 @@ def _how(data: Mapping[str, Any]) -> Html:
     if model["points"]:
         off = f"off by {model['median_error']:.1%} in the middle and {model['greatest_error']:.1%} at most, at "
         off += f"{len(model['points'])} points that were measured"
-    facts = {"Cost model": off} | {**data["settings"], **data["machine"]}
-    items = [el("div", el("dt", str(name).replace("_", " ")), el("dd", str(value))) for name, value in facts.items()]
+    pinned = {"pinned_to": data["settings"]["cores"]}
+    facts = {"Cost model": off} | {**data["settings"], **data["machine"], **pinned}
+    items = [
+        el("div", el("dt", str(name).replace("_", " ")), el("dd", DASH if value is None else str(value)))
+        for name, value in facts.items()
+    ]
     return el("section", el("h2", "How it was measured"), el("dl", items, class_="columns"))
