@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,20 +20,32 @@ def fresh(folder: Path) -> Iterator[Path]:
     """A new folder to write into, which is `folder` once the block has ended well. A split folder there is replaced.
 
     Raises:
-        SplitError: The folder exists already and holds something else.
+        SplitError: The folder exists already and holds something else, cannot be made, or its disk is full.
     """
     check_free(folder)
     # A name of its own, which "." has not.
     folder = folder.resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+    except OSError as error:
+        raise _cannot(folder, error) from None
     try:
         yield part
         _replace(part, folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise _cannot(folder, error) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _cannot(folder: Path, error: OSError) -> SplitError:
+    reason = str(error.strerror).lower()
+    return SplitError(f"{folder} cannot be written: {reason}; free some space, or name another folder.")
 
 
 def check_free(folder: Path) -> None:

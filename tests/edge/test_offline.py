@@ -306,7 +306,7 @@ def test_a_server_that_answers_late_computes_each_request_once(folder, tmp_path,
     with serving(folder, transport, late) as client:
         manifest, head = Manifest.load(folder), OnnxHead(folder / "head.onnx")
         edge = Edge(manifest, Pipeline(head, Defense(), Raw()), client, Timeouts(request_s=0.2), greet=False)
-        lookout = Lookout(lambda: edge.shake_hands(20.0), first_pause_s=0.01, most_pause_s=0.01)
+        lookout = Lookout(lambda: edge.shake_hands(1.0), first_pause_s=0.01, most_pause_s=0.01)
         offline = Offline(edge, manifest, lookout, queue=Queue(tmp_path / "queue", ROOM))
         assert [offline.infer(images(1, seed=index), index) for index in range(3)] == [None] * 3
         go_on.set()

@@ -1,5 +1,6 @@
 """Files that cannot be cut: one sentence that says what and what to do."""
 
+import resource
 import sys
 from pathlib import Path
 
@@ -142,6 +143,24 @@ def test_a_folder_that_holds_something_else_is_not_replaced(tmp_path):
     (out / "thesis.tex").write_text("years of work")
     with pytest.raises(SplitError, match="no split folder"):
         split_onnx(chain(tmp_path / "m.onnx"), "r1", out)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SplitError, match="file/split cannot be written: file exists; free some space"):
+        split_onnx(chain(tmp_path / "m.onnx"), "r1", tmp_path / "file/split")
+
+
+def test_a_disk_that_is_full(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    path = chain(tmp_path / "m.onnx")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(SplitError, match="split cannot be written: file too large; free some space"):
+            split_onnx(path, "r1", tmp_path / "split")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_folder_that_is_named_by_a_dot(tmp_path, monkeypatch):
