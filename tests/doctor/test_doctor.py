@@ -1,155 +1,21 @@
-"""Each finding is provoked once, and says what to do."""
+"""The device itself: each finding is provoked once, and says what to do."""
 
 import datetime
-import socket
 import subprocess
 import sys
-from contextlib import contextmanager
 from importlib import metadata
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 
-from cloud.service import Service
-from cloud.tail import OnnxTail
-from cutlayer import certs
-from cutlayer.doctor import examine, files, machine, packages, server
-from cutlayer.errors import ConfigError, DeadlineExceeded
+from cutlayer.doctor import examine, files, machine, packages
 from cutlayer.spec import Manifest, sha256
-from cutlayer.wire.address import Address
 from cutlayer.wire.security import Security
-from cutlayer.wire.transport import listen
-from tests.faults.proxy import Proxy
-from tests.tiny_split import write_split
+from tests.doctor.findings import faults, only
 
 YEAR = datetime.timedelta(days=365)
-
-
-def faults(findings):
-    return [finding for finding in findings if finding.status == "fault"]
-
-
-def only(findings, status="fault"):
-    (finding,) = (finding for finding in findings if finding.status == status)
-    assert finding.do, "a finding that says nothing about what to do"
-    return str(finding)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    write_split(tmp_path / "split")
-    return tmp_path / "split"
-
-
-@contextmanager
-def listening(folder, address, security=None):
-    manifest = Manifest.load(folder)
-    service = Service(manifest, OnnxTail(folder / "tail.onnx", threads=1))
-    with_server = listen(address, service, security=security)
-    try:
-        yield str(with_server.address)
-    finally:
-        with_server.close()
-        service.drain()
-
-
-@pytest.mark.parametrize("scheme", ["grpc", "zmq"])
-def test_a_server_of_the_same_split_has_no_faults(folder, scheme):
-    with listening(folder, f"{scheme}://127.0.0.1:0") as address:
-        found = list(server.check_server(address, Security(), Manifest.load(folder), insecure=False))
-    assert not faults(found), found
-    assert {"server", "round trip", "bandwidth", "handshake"} <= {finding.what for finding in found}
-
-
-def test_a_server_of_another_split(folder, tmp_path):
-    manifest = write_split(tmp_path / "other", seed=1)
-    with listening(folder, "zmq://127.0.0.1:0") as address:
-        found = only(server.check_server(address, Security(), manifest, insecure=False))
-    assert "handshake" in found
-    assert "copy one split folder" in found
-
-
-def test_nobody_listens():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"grpc://127.0.0.1:{taken.getsockname()[1]}"
-    assert "nobody listens" in only(server.check_server(address, Security(), None, insecure=False))
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (socket.gaierror(-2, "no"), "nobody knows the name"),
-        (TimeoutError(), "firewalls"),
-        (OSError(101, "Network is unreachable"), "network is unreachable"),
-    ],
-)
-def test_why_a_server_is_not_reached(monkeypatch, error, said):
-    def fail(*_):
-        raise error
-
-    monkeypatch.setattr(socket, "create_connection", fail)
-    found = server.check_server("zmq://192.0.2.1:8001", Security(), None, insecure=True)
-    assert said in only(found)
-
-
-def test_plain_text_off_loopback_is_the_users_to_allow():
-    with pytest.raises(ConfigError, match="--insecure"):
-        list(server.check_server("grpc://192.0.2.1:8001", Security(), None, insecure=False))
-
-
-def test_tls_as_it_should_be_and_left_out(folder, tmp_path):
-    certs.init(tmp_path / "certs")
-    of = {
-        name: tmp_path / "certs" / name for name in ("ca.pem", "server.pem", "server.key", "client.pem", "client.key")
-    }
-    theirs = Security(of["ca.pem"], of["server.pem"], of["server.key"])
-    ours = Security(of["ca.pem"], of["client.pem"], of["client.key"])
-    with listening(folder, "grpc://127.0.0.1:0", theirs) as address:
-        found = list(server.check_server(address, ours, None, insecure=False))
-        assert not faults(found), found
-        assert any("the server's is good until" in finding.says for finding in found)
-        assert "speaks TLS" in only(server.check_server(address, Security(), None, insecure=False))
-
-
-@pytest.mark.parametrize("scheme", ["grpc", "zmq"])
-def test_what_the_server_asks_for_and_this_side_does_not_have(folder, tmp_path, scheme):
-    for name in ("certs", "others"):
-        certs.init(tmp_path / name)
-    ours, others = tmp_path / "certs", tmp_path / "others"
-    if scheme == "zmq":
-        theirs = Security(curve_key=ours / "curve-server.key", allow=ours / "clients")
-        mine = Security(curve_key=others / "curve-client.key", curve_server=ours / "curve-server.pub")
-    else:
-        pair = {"ca": ours / "ca.pem", "token_file": ours / "token"}
-        theirs = Security(cert=ours / "server.pem", key=ours / "server.key", **pair)
-        mine = Security(cert=ours / "client.pem", key=ours / "client.key", **(pair | {"token_file": others / "token"}))
-    with listening(folder, f"{scheme}://127.0.0.1:0", theirs) as address:
-        found = list(server.check_server(address, mine, None, insecure=False))
-    assert "cutlayer certs init" in only(found)
-
-
-def test_round_trip_and_bandwidth_of_a_slow_link(folder):
-    with (
-        listening(folder, "zmq://127.0.0.1:0") as address,
-        Proxy("127.0.0.1", Address.parse(address).port, delay_s=0.01, rate_bps=100e6) as proxy,
-    ):
-        client = server.connect(f"zmq://127.0.0.1:{proxy.port}")
-        speed = server.measure(client)
-        client.close()
-    assert speed.rtt_s > 0.02
-    assert speed.up_bps == pytest.approx(100e6, rel=0.2)
-
-
-def test_large_messages_that_never_arrive():
-    class Hole:
-        def request(self, message, timeout_s):
-            if message.nbytes > server.FIRST_BYTES:
-                raise DeadlineExceeded("no answer")
-
-    found = server._bandwidth(server.measure(Hole()))
-    assert found.status == "fault"
-    assert "MTU" in found.do
 
 
 def test_a_split_that_runs(folder):
@@ -168,12 +34,6 @@ def test_a_split_that_is_damaged_or_lies(folder):
     manifest.save(folder)
     assert faults(files.check_split(folder))
     assert "cutlayer split" in only(files.check_split(folder.parent))
-
-
-@pytest.fixture
-def keys(tmp_path):
-    certs.init(tmp_path / "certs")
-    return tmp_path / "certs"
 
 
 def client(keys, **others):
@@ -269,6 +129,36 @@ def test_limits_of_this_machine(monkeypatch, tmp_path):
     assert found("disk").status == "fault"
     monkeypatch.setattr(machine.time, "time", lambda: 0.0)
     assert found("date").status == "fault"
+
+
+def test_a_clock_and_a_governor_that_cost_time(monkeypatch, tmp_path):
+    for name, path, text in (("_CLOCK", tmp_path / "clock", "hpet\n"), ("_GOVERNOR", tmp_path / "gov", "powersave\n")):
+        path.write_text(text)
+        monkeypatch.setattr(machine, name, path)
+    notes = {finding.do for finding in machine.check_machine(tmp_path) if finding.status == "note"}
+    assert any("clocksource=tsc" in do for do in notes)
+    assert any("cpupower frequency-set" in do for do in notes)
+
+
+def test_a_disk_that_is_small_or_somebody_elses(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: SimpleNamespace(free=100 << 20))
+    assert "--queue-mib of less than 100" in only([machine._disk(tmp_path)], "note")
+    monkeypatch.setattr(machine.os, "access", lambda path, mode: False)
+    assert "which cannot be written" in only([machine._disk(tmp_path)], "note")
+
+
+def test_a_python_that_is_old_or_of_32_bits(monkeypatch):
+    monkeypatch.setattr(packages.struct, "calcsize", lambda code: 4)
+    assert "64-bit system" in only([packages._python()])
+    monkeypatch.setattr(packages, "LEAST_PYTHON", (9, 9))
+    assert "install Python 9.9" in only([packages._python()])
+
+
+def test_files_that_hold_no_certificate_or_are_not_ours_to_read(keys, monkeypatch):
+    (keys / "ca.pem").write_text("hello")
+    assert "holds no certificate" in only(files.check_security(Security(ca=keys / "ca.pem")))
+    monkeypatch.setattr(files.os, "access", lambda path, mode: False)
+    assert "chown" in str(next(files.check_security(Security(ca=keys / "ca.pem"))))
 
 
 def test_a_clock_that_stands_still(monkeypatch):
