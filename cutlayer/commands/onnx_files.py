@@ -27,6 +27,8 @@ def print_cuts(model: Path, shape: tuple[int, ...] | None) -> None:
     for reason, names in reasons.items():
         more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
         print(f"no cut at {', '.join(names[:_LISTED])}{more}: {reason}")
+    if not found.cuts:
+        print("nowhere to cut: no single tensor of it carries all that follows")
     if found.opened is None:
         print("computes one sample at a time: the file is made for that, or its samples depend on each other")
 

@@ -8,7 +8,7 @@ import pytest
 from cutlayer.errors import SplitError
 from cutlayer.models.folder import load
 from tests.cloud_process import CloudProcess
-from tests.models.onnx_models import chain
+from tests.models.onnx_models import chain, write
 
 
 @pytest.fixture
@@ -62,6 +62,15 @@ def test_a_head_is_quantized_and_measured(tmp_path):
     assert "of 50 images" in accuracy
     assert "times as fast" in pace
     assert "bytes" in size
+
+
+def test_a_file_that_cannot_be_cut_anywhere(tmp_path):
+    nodes = [("Relu", "image", "r"), ("Neg", "image", "s"), ("Add", "r s", "logits")]
+    done = cutlayer("cuts", write(tmp_path / "m.onnx", nodes, given=("image", ["N", 4]), wanted=("logits", ["N", 4])))
+    assert (done.returncode, done.stderr) == (0, "")
+    no_cut, nowhere = done.stdout.splitlines()[2:]
+    assert no_cut == "no cut at r, s: others would have to be sent as well"
+    assert nowhere.startswith("nowhere to cut: ")
 
 
 def test_torch_halves_that_are_not_there(tmp_path):
