@@ -42,8 +42,8 @@ class Stream:
         self._handler, self._idle_s = handler, idle_s
         # What is to be done, in order. None: there will be no more requests, or nobody to answer.
         self._work: SimpleQueue[_Arrived | _Answered | None] = SimpleQueue()
-        # An entry for each request that may be read: a semaphore, but not one in Python, for the thread that reads wakes
-        # with the same message as the one that computes, and holds the interpreter until it waits again.
+        # An entry for each request that may be read: a semaphore, but not one in Python, for the thread that reads
+        # wakes with the same message as the one that computes, and holds the interpreter until it waits again.
         self._room: SimpleQueue[None] = SimpleQueue()
         for _ in range(MAX_UNANSWERED):
             self._room.put(None)
