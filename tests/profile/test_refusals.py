@@ -31,7 +31,7 @@ from cutlayer import cli
         (("MODEL", "--connect", "grpc://127.0.0.1:1", "--tc"), "leave out --tc"),
         (("MODEL", "--connect", "grpc://192.0.2.1:1"), "in plain text"),
         (("MODEL", "--connect", "server:8001"), "is no address"),
-        (("MODEL", "--input", "3x9"), "CxHxW"),
+        (("MODEL", "--input", "3x9"), "not samples of 3x9"),
         (("MODEL", "--connect", "grpc://127.0.0.1:1", "--network", "wifi"), "leave out --network"),
         (("MODEL", "--head", "torch"), "torch"),
         (("GARBAGE",), "cannot be read as an ONNX model"),
