@@ -13,7 +13,7 @@ that is not the question, measure through `cutlayer.network.namespaces`, where t
 
 from __future__ import annotations
 
-from math import ceil, inf
+from math import ceil, inf, prod
 from random import Random
 
 PACKET_BYTES = 1448
@@ -21,6 +21,35 @@ PACKET_BYTES = 1448
 
 _PIECE_S, _MOST_PIECE_BYTES = 5e-3, 64 << 10
 _QUEUE_S = 0.05
+
+
+def piece_bytes(rate_bps: float) -> int:
+    """To be read at a time, at most, on a link of this rate.
+
+    Small, so that connections share the link and bytes do not wait for others far behind them; not smaller than
+    needed, for each piece wakes the relay.
+    """
+    paced = _MOST_PIECE_BYTES if rate_bps == inf else rate_bps * _PIECE_S / 8
+    return int(min(max(paced, PACKET_BYTES), _MOST_PIECE_BYTES))
+
+
+def late_s(n_bytes: float, rate_bps: float, jitter_s: float) -> float:
+    """How late jitter makes the end of a message, in the median: it waits for every piece before it that is late.
+
+    Each piece is late by an evenly spread time, and those before the last had a head start on it.
+    """
+    if not jitter_s:
+        return 0.0
+    size = piece_bytes(rate_bps)
+    before = ceil(n_bytes / size) - 1
+    starts_s = [8 * (n_bytes - i * size) / rate_bps for i in range(before, 0, -1)]
+    heads_s = [0.0, *(start_s for start_s in starts_s if start_s < 2 * jitter_s)]
+    low, high = -jitter_s, jitter_s
+    for _ in range(30):
+        middle = (low + high) / 2
+        in_time = prod(min(1.0, (middle + head_s + jitter_s) / (2 * jitter_s)) for head_s in heads_s)
+        low, high = (low, middle) if in_time > 0.5 else (middle, high)
+    return low
 
 
 class Link:
@@ -41,10 +70,7 @@ class Link:
         self._rate_bps, self._delay_s, self._jitter_s = rate_bps, delay_s, jitter_s
         self._loss, self._rtt_s, self._random = loss, rtt_s, random
         self._free_at = -inf
-        # Small, so that connections share the link and bytes do not wait for others far behind them; not smaller
-        # than needed, for each piece wakes the relay.
-        paced = _MOST_PIECE_BYTES if rate_bps == inf else rate_bps * _PIECE_S / 8
-        self.piece_bytes = int(min(max(paced, PACKET_BYTES), _MOST_PIECE_BYTES))
+        self.piece_bytes = piece_bytes(rate_bps)
         """To be read at a time, at most."""
 
     @property

@@ -1,6 +1,6 @@
 """How long a request would take over a network where it was not measured.
 
-    latency = head + protect + encode + transport + rtt + bytes / rate up + answer / rate down
+    latency = head + protect + encode + transport + rtt + bytes / rate up + late by jitter + answer / rate down
               + queue + decode + tail + reply + unattributed
 
 The stages of the two machines are those measured in whole requests over loopback. What the transport itself takes,
@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.network.link import PACKET_BYTES, late_s
 from cutlayer.network.profiles import Network
 from cutlayer.trace import STAGES, Columns
 
@@ -98,10 +99,12 @@ def typical(timed: Mapping[str, Columns]) -> dict[str, Request]:
 def predict(request: Request, transport: Transport, network: Network) -> dict[str, float]:
     """Each stage, and `end_to_end`, of this request over a network, in ns.
 
-    Lost packets count with their share alone, each of them as one more round trip; see the shaper for what loss does.
+    Jitter is what it does to the end of a message, in the median. Lost packets count with their share alone, each of
+    them as one more round trip; see the shaper for what loss does.
     """
     carried_s = 8 * request.n_bytes / network.up_bps + 8 * ANSWER_BYTES / network.down_bps
-    packets = np.ceil(request.n_bytes / 1448) if network.loss else 0
+    carried_s += late_s(request.n_bytes, network.up_bps, network.jitter_s)
+    packets = np.ceil(request.n_bytes / PACKET_BYTES) if network.loss else 0
     # At least one of the packets of a message has to come again: they do so together.
     again_s = (1 - (1 - network.loss) ** packets) * network.rtt_s
     on_network = transport.ns(request.n_bytes) + 1e9 * (network.rtt_s + carried_s + again_s)

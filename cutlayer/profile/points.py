@@ -6,7 +6,7 @@ by now and was only computed: so what is recommended was measured, as long as th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def choose(
     measured: Mapping[Key, Columns],
     spent_s: float,
     kept: Callable[[Key], bool],
-    seed: int,
+    seed: Sequence[int],
 ) -> list[tuple[Key, int, float]]:
     """Points to measure through one network, with their requests and the seconds that one is expected to take.
 

@@ -104,11 +104,11 @@ def profile(
     checks: list[Check] = []
     shifts: dict[str, float] = {}
     predicted = model
-    for turn in range(TURNS):
+    for _ in range(TURNS):
         points = []
-        for network in (network for network in networks if network.shapes):
+        for place, network in enumerate(network for network in networks if network.shapes):
             spent_s = sum(spent(timed) for timed in measured[network.name].values())
-            keys = choose(predicted[network.name], measured[network.name], spent_s, kept, settings.seed + turn)
+            keys = choose(predicted[network.name], measured[network.name], spent_s, kept, [settings.seed, place])
             points += [Point(observed[cut].candidate, c, network, n, s) for (cut, c), n, s in keys]
         for point, timed, labels[point.network.name] in through(points, images, settings):
             say(f"{point.candidate.cut} with {point.codec} over {point.network.name}: {point.samples} requests")

@@ -1,8 +1,9 @@
 from random import Random
+from statistics import median
 
 import pytest
 
-from cutlayer.network.link import PACKET_BYTES, Link
+from cutlayer.network.link import PACKET_BYTES, Link, late_s
 from cutlayer.network.profiles import NETWORKS
 
 
@@ -74,6 +75,21 @@ def test_jitter_spreads_evenly_around_the_delay():
     assert 0.119 < max(late) <= 0.12 + 1e-9
     # The mean of as many even draws lies within four of its standard deviations.
     assert sum(late) / 4000 == pytest.approx(0.1, abs=4 * 0.04 / 12**0.5 / 4000**0.5)
+
+
+@pytest.mark.parametrize("n_bytes", [100, 7_400, 7_700, 16_000, 60_000])
+def test_the_end_of_a_message_is_as_late_as_the_latest_piece_makes_it(n_bytes):
+    network = NETWORKS["lte"]
+    late = []
+    made = link(network.up_bps, network.delay_s, network.jitter_s)
+    for begun in range(2000):
+        arrived, _ = deliver(made, n_bytes, float(begun))
+        late.append(arrived - begun - 8 * n_bytes / network.up_bps - network.delay_s)
+    assert late_s(n_bytes, network.up_bps, network.jitter_s) == pytest.approx(median(late), abs=0.3e-3)
+
+
+def test_without_jitter_nothing_is_late():
+    assert late_s(1e6, 1e6, 0.0) == 0.0
 
 
 def test_nothing_overtakes_on_a_connection():

@@ -30,31 +30,38 @@ def keys(points):
 
 def test_first_the_fastest_codec_of_the_two_fastest_cuts_and_one_other():
     predicted = times(a_raw=10, a_fp16=9, b_raw=20, b_fp16=12, c_raw=30)
-    points = choose(predicted, {}, 0.0, everything, 0)
+    points = choose(predicted, {}, 0.0, everything, [0])
     assert keys(points)[:2] == [("a", "fp16"), ("b", "fp16")]
     assert len(set(keys(points))) == 3
     assert all(samples == MOST_REQUESTS for _, samples, _ in points)
 
 
+def test_what_the_model_is_checked_by_differs_between_networks():
+    predicted = times(
+        **{f"{cut}_{codec}": 10 + place for place, cut in enumerate("abcdefgh") for codec in ("raw", "fp16")}
+    )
+    assert len({keys(choose(predicted, {}, 0.0, everything, [0, place]))[2] for place in range(8)}) > 2
+
+
 def test_then_the_fastest_of_all_unless_it_was_measured():
     predicted = times(a_raw=10, a_fp16=9, b_raw=20)
     measured = {("a", "fp16"): timed(11), ("b", "raw"): timed(20)}
-    assert keys(choose(predicted, measured, 1.0, everything, 0)) == [("a", "raw")]
+    assert keys(choose(predicted, measured, 1.0, everything, [0])) == [("a", "raw")]
     measured["a", "fp16"] = timed(8)
-    assert choose(predicted, measured, 1.0, everything, 0) == []
+    assert choose(predicted, measured, 1.0, everything, [0]) == []
 
 
 def test_what_may_not_be_recommended_is_not_among_the_fastest():
     predicted = times(a_raw=10, b_raw=20, c_raw=30, d_raw=40)
-    points = choose(predicted, {}, 0.0, lambda key: key[0] in "cd", 0)
+    points = choose(predicted, {}, 0.0, lambda key: key[0] in "cd", [0])
     assert keys(points)[:2] == [("c", "raw"), ("d", "raw")]
 
 
 def test_there_is_time_for_so_much():
     slow = times(a_raw=NETWORK_S * 1000 / (LEAST_REQUESTS + WARMUP) * 0.9, b_raw=9e4)
-    points = choose(slow, {}, 0.0, everything, 0)
+    points = choose(slow, {}, 0.0, everything, [0])
     assert [(key, samples) for key, samples, _ in points] == [(("a", "raw"), LEAST_REQUESTS)]
-    assert choose(slow, {}, NETWORK_S / 2, everything, 0) == []
+    assert choose(slow, {}, NETWORK_S / 2, everything, [0]) == []
 
 
 def test_a_codec_decides_about_its_own_stages_alone():
