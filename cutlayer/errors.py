@@ -16,6 +16,8 @@
 The command line prints the sentence and ends with exit code 2.
 """
 
+from __future__ import annotations
+
 
 class CutlayerError(Exception):
     """Base of all errors raised on purpose."""
@@ -51,6 +53,14 @@ class DecodeError(WireError):
 
 class Unreachable(WireError):
     """Nobody answers at the address, or the peer went away."""
+
+    @classmethod
+    def at(cls, address: object, waited_s: float) -> Unreachable:
+        """Nobody answered in that time."""
+        return cls(
+            f"Nobody answers at {address} (waited {waited_s:.3g} s); see that `cutlayer cloud` runs there and that "
+            "nothing on the way blocks the port."
+        )
 
 
 class ConnectionLost(Unreachable):

@@ -130,7 +130,7 @@ class Grpc:
             asked_why = True
             time.sleep(_LOOK_UP_S)
         else:
-            raise Unreachable(f"Nobody answers at {self._address} (waited {patience_s:g} s).")
+            raise Unreachable.at(self._address, patience_s)
         self._connected = True
 
     def _error(self, error: Any, timeout_s: float = 0.0) -> WireError:

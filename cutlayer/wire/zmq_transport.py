@@ -64,7 +64,7 @@ class Zmq:
         answer: Answer = SimpleQueue()
         # Another may be waiting for the connection, with more patience than is left here.
         if not self._shared.lock.acquire(timeout=max(0.0, timeout_s)):
-            raise Unreachable(f"Nobody answers at {self._address} (waited {timeout_s:g} s).")
+            raise Unreachable.at(self._address, timeout_s)
         try:
             correlation = self._send(message, answer, deadline)
         finally:
@@ -232,9 +232,7 @@ class Zmq:
             if self._closing:
                 raise self._closed_here()
             if isinstance(connection.trouble, Refused) or (left_ms <= 0 and not connection.stands):
-                error = connection.trouble or Unreachable(
-                    f"Nobody answers at {self._address} (waited {timeout_s:g} s)."
-                )
+                error = connection.trouble or Unreachable.at(self._address, timeout_s)
                 self._lose(error)
                 raise error
 
