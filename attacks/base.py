@@ -6,86 +6,9 @@ reaches for one fails with `WithheldError`; it cannot cheat by accident.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from enum import IntEnum
-from typing import TypeVar
+from torch import Tensor
 
-import torch
-from torch import Tensor, nn
-
-from cutlayer.data.splits import Dataset
-from cutlayer.errors import WithheldError
-from cutlayer.spec import TensorSpec
-from defenses.base import Defense
-
-
-class Access(IntEnum):
-    """What the attacker knows of the head (He, Zhang, Lee, ACSAC 2019, §3)."""
-
-    QUERY_FREE = 0
-    """Neither the head nor a way to query it; the tail and what arrives."""
-    BLACK_BOX = 1
-    """May push inputs of its own through the device's head and defense."""
-    WHITE_BOX = 2
-    """Holds the head's weights and the defense's code and settings (never its random draws)."""
-
-
-Query = Callable[[Tensor], Tensor]
-"""``(N, C, H, W)`` in [0, 1] -> ``(N, *smashed.shape)``, as the server would receive it; fresh noise each time."""
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class View:
-    """What the attacker may touch. Built in one place, by `view`, from the threat model.
-
-    Attributes:
-        input: What an input looks like.
-        smashed: What arrives for one input.
-        auxiliary: The attacker's own labelled images, disjoint from everything the victims hold.
-        tail: The server's half of the model.
-        device: Where the attacker computes.
-        seed: Of the attacker's own random choices.
-        random: Whether two releases of one input differ (anyone who watches can tell).
-    """
-
-    input: TensorSpec
-    smashed: TensorSpec
-    auxiliary: Dataset
-    tail: nn.Module
-    device: torch.device
-    seed: int
-    random: bool
-    _query: Query | None = None
-    _head: nn.Module | None = None
-    _defense: Defense | None = None
-
-    @property
-    def query(self) -> Query:
-        """The oracle `wire(x)`. Withheld from a query-free attacker."""
-        return self._granted("query", self._query)
-
-    @property
-    def head(self) -> nn.Module:
-        """The device's half of the model, differentiable, in eval mode. White-box only."""
-        return self._granted("head", self._head)
-
-    @property
-    def defense(self) -> Defense:
-        """The device's defense, whose `protect` the attacker may run with draws of its own. White-box only."""
-        return self._granted("defense", self._defense)
-
-    def with_query(self, query: Query, smashed: TensorSpec | None = None) -> View:
-        """The same view with another oracle, made from this one's (to average releases, say), and what that gives."""
-        _ = self.query
-        return replace(self, _query=query, smashed=smashed or self.smashed)
-
-    def _granted(self, name: str, value: T | None) -> T:
-        if value is None:
-            raise WithheldError(f"This threat model withholds the {name} from the attacker.")
-        return value
+from attacks.view import Access, View
 
 
 class Attack:

@@ -20,9 +20,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.compute import tune_allocator
-from cutlayer.wire.codecs.base import Codec, decode
-from cutlayer.wire.codecs.packed import codec_named
+from cutlayer.machine.compute import tune_allocator
+from cutlayer.wire.codecs.base import Codec
+from cutlayer.wire.codecs.packed import codec_named, decode
 
 MODEL, CUT, DATA = "vgg11_bn", "features.7", "photos"
 BATCHES = (1, 32)
@@ -59,8 +59,8 @@ def activations(n: int, epochs: int) -> Floats:
 
     from cutlayer.data.load import load
     from cutlayer.experiment import victim
-    from cutlayer.experiment.nouns import Experiment, Training
-    from cutlayer.models.split import split
+    from cutlayer.experiment.spec import Experiment, Training
+    from cutlayer.models.halves import split
 
     torch.manual_seed(0)
     data, experiment = load(DATA, None, 0), Experiment(DATA, MODEL, CUT, training=Training(epochs=epochs))

@@ -1,4 +1,4 @@
-"""Training a decoder: as `attacks.decoder` does it, against a plain float32 loop.
+"""Training a decoder: as `attacks.features.decoder` does it, against a plain float32 loop.
 
 .venv/bin/python benchmarks/decoder_training.py
 """
@@ -13,11 +13,11 @@ from torch.nn.functional import mse_loss
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from attacks.decoder import Decoder
+from attacks.features.decoder import Decoder
 from benchmarks.interleaved import compare
 from benchmarks.victim import CUT, MODEL, images, view
-from cutlayer.compute import has_fast_bf16, tune_allocator
-from cutlayer.models.decoders import build
+from cutlayer.machine.compute import has_fast_bf16, tune_allocator
+from cutlayer.nets.decoders import build
 
 N_IMAGES, BATCH = 640, 64
 

@@ -53,8 +53,8 @@ def measure(folder: Path) -> dict[str, float]:
     """One deployment. Only what the device loads is loaded before its memory is read."""
     import psutil
 
-    from cutlayer.compute import tune_allocator
-    from cutlayer.spec import Manifest
+    from cutlayer.machine.compute import tune_allocator
+    from cutlayer.models.manifest import Manifest
     from defenses.base import deployed
     from edge.send import open_head
 
@@ -86,8 +86,8 @@ def measure(folder: Path) -> dict[str, float]:
 
 def _size(folder: Path) -> dict[str, int]:
     """Parameters and multiply-accumulates of the head."""
-    from cutlayer.models.budget import macs
     from cutlayer.models.folder import load
+    from defenses.surgery.budget import macs
 
     _, split = load(folder)
     return {

@@ -16,8 +16,8 @@ from pathlib import Path
 from benchmarks.defense_cost import costs
 from cutlayer.data.load import load
 from cutlayer.errors import DataError
-from cutlayer.report.html import write
-from cutlayer.report.table import text
+from cutlayer.report.runs.page import write
+from cutlayer.report.runs.terminal import text
 
 PLANS = ("noise", "masks", "trained", "crafter")
 DATA = ("photos", "fashion-mnist")

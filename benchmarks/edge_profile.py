@@ -32,12 +32,12 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for benchmarks.overhead
 
 from benchmarks.overhead import OURS, process
-from cutlayer.compute import tune_allocator
-from cutlayer.onnx_session import open_session
-from cutlayer.spec import Manifest
+from cutlayer.machine.compute import tune_allocator
+from cutlayer.models.manifest import Manifest
+from cutlayer.onnx.session import open_session
 from cutlayer.trace import Trace, columns
 from cutlayer.wire.codecs.raw import Raw
-from cutlayer.wire.transport import connect
+from cutlayer.wire.connect import connect
 from defenses.base import Defense
 from edge.client import Edge
 from edge.onnx_head import OnnxHead
@@ -49,8 +49,8 @@ ACCOUNT = ("head", *OURS, "tail", "network")
 DEVICE = (
     "import time; begun = time.perf_counter()\n"
     "import onnxruntime, edge.send, edge.onnx_head\n"
-    "import cutlayer.wire.grpc_transport, cutlayer.wire.zmq_transport, cutlayer.wire.codecs.zstd, zstandard\n"
-    "from edge.footprint import peak_rss_bytes\n"
+    "import cutlayer.wire.grpc.client, cutlayer.wire.zmq.client, cutlayer.wire.codecs.zstd, zstandard\n"
+    "from cutlayer.machine.footprint import peak_rss_bytes\n"
     "print(f'{time.perf_counter() - begun:.2f} s, {peak_rss_bytes() / 1e6:.0f} MB')\n"
 )
 

@@ -20,12 +20,12 @@ from cutlayer.commands import say
 from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset
 from cutlayer.experiment import victim
-from cutlayer.experiment.nouns import Experiment
+from cutlayer.experiment.spec import Experiment
 from cutlayer.models import folder
-from cutlayer.models.int8 import quantize_head
-from cutlayer.models.int8_effect import Effect, compare
-from cutlayer.models.split import split
+from cutlayer.models.halves import split
 from cutlayer.models.zoo import IMAGENET, build
+from cutlayer.onnx.int8 import quantize_head
+from cutlayer.profile.int8_effect import Effect, compare
 from cutlayer.spec import TensorSpec
 
 TRAINED = {

@@ -29,11 +29,12 @@ import zmq
 from numpy.typing import NDArray
 
 from cloud.tail import OnnxTail
-from cutlayer.compute import tune_allocator
-from cutlayer.spec import Manifest, image_spec
+from cutlayer.machine.compute import tune_allocator
+from cutlayer.models.manifest import Manifest
+from cutlayer.spec import image_spec
 from cutlayer.trace import Columns, Trace, columns
 from cutlayer.wire.codecs.raw import Raw
-from cutlayer.wire.transport import connect
+from cutlayer.wire.connect import connect
 from defenses.base import Defense
 from edge.client import Edge
 from edge.onnx_head import OnnxHead
@@ -54,7 +55,7 @@ Ask = Callable[[NDArray[np.float32]], bytes]
 def export(folder: Path, side: int) -> None:
     """Write the split folder for square images of this side."""
     from cutlayer.models.folder import save
-    from cutlayer.models.split import split
+    from cutlayer.models.halves import split
     from cutlayer.models.zoo import build
 
     spec = image_spec(3, side, side)

@@ -18,14 +18,14 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.interleaved import compare
-from cutlayer.models.budget import macs, within_budget
 from cutlayer.models.export import export_onnx
-from cutlayer.models.pruning import removable, remove
-from cutlayer.models.split import SplitModel, join, split
+from cutlayer.models.halves import SplitModel, join, split
 from cutlayer.models.widths import measured
 from cutlayer.models.zoo import build
-from cutlayer.onnx_session import open_session
+from cutlayer.onnx.session import open_session
 from cutlayer.spec import image_spec
+from defenses.surgery.budget import macs, within_budget
+from defenses.surgery.pruning import removable, remove
 
 VICTIMS = {"vgg11_bn": ("features.7", "features.14"), "resnet20": ("layer1.1", "layer2.0")}
 IMAGE, REPEATS = image_spec(3, 32, 32), 50

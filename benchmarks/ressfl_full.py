@@ -24,20 +24,22 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from attacks.base import Attack, View
-from attacks.decoder import Decoder
-from attacks.mean_image import MeanImage
-from attacks.ridge import Ridge
-from cutlayer.compute import pick_device, placed, tune_allocator
+from attacks.base import Attack
+from attacks.features.decoder import Decoder
+from attacks.features.mean_image import MeanImage
+from attacks.features.ridge import Ridge
+from attacks.view import View
 from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset, Splits
+from cutlayer.machine.compute import pick_device, placed, tune_allocator
 from cutlayer.metrics.image import mse, ssim, structural_similarity
-from cutlayer.models import decoders, zoo
-from cutlayer.models.split import SplitModel, split
+from cutlayer.models import zoo
+from cutlayer.models.halves import SplitModel, split
+from cutlayer.nets import decoders
 from cutlayer.training import accuracy, train
 from defenses.base import Defense
 from defenses.ressfl import EXPERTS, ResSFL
-from defenses.surrogate import Surrogate
+from defenses.shared.surrogate import Surrogate
 
 MODEL, CUT, SEED = "vgg11_bn", "features.7", 0
 say = partial(print, flush=True)  # without a GPU it takes an hour, and somebody may follow a log
@@ -83,7 +85,10 @@ def attack(halves: SplitModel, data: Splits, n_private: int, attacks: Sequence[A
     for one in attacks:
         spec = (halves.input, halves.smashed, data.auxiliary, halves.tail)
         # The attack as it is, but for its network, which is compiled.
-        with placed(device, halves.head), patch("attacks.decoder.build", lambda *a: compiled(decoders.build(*a))):
+        with (
+            placed(device, halves.head),
+            patch("attacks.features.decoder.build", lambda *a: compiled(decoders.build(*a))),
+        ):
             start = time.perf_counter()
             one.fit(View(*spec, device, SEED, False, query, halves.head, Defense()))
             seconds = time.perf_counter() - start

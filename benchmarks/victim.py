@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.base import View
+from attacks.view import View
 from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset
-from cutlayer.models.split import split
+from cutlayer.models.halves import split
 from cutlayer.models.zoo import build
 from cutlayer.spec import image_spec
 from cutlayer.training import train

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from attacks.base import View
-from attacks.misfit import Scaling
-from attacks.white_box import WhiteBox, remaining, total_variation
+from attacks.features.misfit import Scaling
+from attacks.features.white_box import WhiteBox, remaining, total_variation
+from attacks.view import View
 from benchmarks.interleaved import Prepare, compare
 from benchmarks.victim import CUT, MODEL, images, trained, view
-from cutlayer.compute import has_fast_bf16, tune_allocator
+from cutlayer.machine.compute import has_fast_bf16, tune_allocator
 
 BATCH, LOOPED, STEPS = 64, 2, 50
 LR, TV = 0.1, 1.0

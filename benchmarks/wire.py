@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.wire_peers import WAYS
-from cutlayer.compute import tune_allocator
+from cutlayer.machine.compute import tune_allocator
 
 SIZES = (4 << 10, 64 << 10, 256 << 10, 1 << 20, 8 << 20)
 WARMUP_REQUESTS = 20

@@ -24,10 +24,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from cutlayer.compute import tune_allocator
-from cutlayer.spec import Manifest, TensorSpec
+from cutlayer.machine.compute import tune_allocator
+from cutlayer.models.manifest import Manifest
+from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.raw import Raw
-from cutlayer.wire.transport import Timeouts, connect, listen
+from cutlayer.wire.connect import connect, listen
+from cutlayer.wire.transport import Timeouts
 from defenses.base import Defense
 from edge.client import Edge
 from edge.pipeline import Pipeline

@@ -19,7 +19,7 @@ import zmq
 from numpy.typing import NDArray
 
 from cutlayer.wire.codecs.raw import Raw
-from cutlayer.wire.transport import connect, listen
+from cutlayer.wire.connect import connect, listen
 from defenses.base import Defense
 from edge.client import Edge
 from edge.pipeline import Pipeline
@@ -51,7 +51,8 @@ class Way(NamedTuple):
 
 
 def _manifest(n_bytes: int) -> Any:
-    from cutlayer.spec import Manifest, TensorSpec
+    from cutlayer.models.manifest import Manifest
+    from cutlayer.spec import TensorSpec
 
     spec = TensorSpec((n_bytes // 4,))
     return Manifest("bench", "cut", CLASSES, spec, spec, {"name": "none"}, None)

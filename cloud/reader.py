@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from cloud.job import Job, Prepared
 from cutlayer.errors import DecodeError, Refused
-from cutlayer.spec import Manifest
-from cutlayer.wire.codecs.base import Buffer, Encoded, decoder
+from cutlayer.models.manifest import Manifest, tail_name
+from cutlayer.wire.codecs.base import Buffer, Encoded
+from cutlayer.wire.codecs.packed import decoder
 from cutlayer.wire.handshake import Metadata, metadata_reply, read_metadata_request
-from cutlayer.wire.message import PROTOCOL, Inference, Message, infer_reply, read_infer_request, tail_name
-from cutlayer.wire.prepared import without_id
+from cutlayer.wire.message import PROTOCOL, Inference, Message, infer_reply, read_infer_request
+from cutlayer.wire.template import without_id
 
 MAX_PREPARED = 256
 

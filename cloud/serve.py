@@ -13,12 +13,11 @@ from cloud.metrics_http import MetricsServer
 from cloud.service import Service
 from cloud.tail import OnnxTail, Tail, TorchTail
 from cloud.tap import Tap
-from cutlayer.compute import tune_allocator
-from cutlayer.spec import Manifest
-from cutlayer.wire.message import tail_name
+from cutlayer.machine.compute import tune_allocator
+from cutlayer.models.manifest import Manifest, tail_name
+from cutlayer.wire.connect import listen as listen_at
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Timeouts
-from cutlayer.wire.transport import listen as listen_at
 
 GRACE_S = 5.0
 

@@ -18,10 +18,10 @@ from cloud.replies import Replies
 from cloud.tail import Tail
 from cloud.tap import Tap
 from cutlayer.errors import DecodeError, Refused, SplitError
-from cutlayer.spec import Manifest
+from cutlayer.models.manifest import Manifest
 from cutlayer.wire.codecs.base import DATATYPES
 from cutlayer.wire.message import Kind, Message
-from cutlayer.wire.prepared import completed, timed
+from cutlayer.wire.template import completed, timed
 from cutlayer.wire.transport import Caller, refusal
 
 

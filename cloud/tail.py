@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError
-from cutlayer.onnx_session import open_half
+from cutlayer.onnx.session import open_half
 
 Tail = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """``(N, *smashed.shape)``, which may be read-only, to ``(N, classes)``."""

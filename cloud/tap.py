@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from cloud.job import key
 from cutlayer.errors import DataError, DecodeError
-from cutlayer.wire.codecs.base import Encoded, decode
+from cutlayer.wire.codecs.base import Encoded
+from cutlayer.wire.codecs.packed import decode
 from cutlayer.wire.message import Kind, Message, read_infer_request
 
 BYTES, RECORDS = "tap.bin", "tap.jsonl"

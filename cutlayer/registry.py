@@ -116,9 +116,9 @@ CODECS = Registry(
 TRANSPORTS = Registry(
     "transport",
     {
-        "grpc": "cutlayer.wire.grpc_transport:Grpc",
-        "zmq": "cutlayer.wire.zmq_transport:Zmq",
-        "oip+grpc": "cutlayer.wire.open_inference_client:OpenInference",
+        "grpc": "cutlayer.wire.grpc.client:Grpc",
+        "zmq": "cutlayer.wire.zmq.client:Zmq",
+        "oip+grpc": "cutlayer.wire.grpc.open_inference:OpenInference",
         "inprocess": "cutlayer.wire.inprocess:InProcess",
     },
 )
@@ -191,14 +191,14 @@ DEFENSES = Registry(
 ATTACKS = Registry(
     "attack",
     {
-        "generator": "attacks.generator:Generator",
-        "mean-image": "attacks.mean_image:MeanImage",
-        "nearest": "attacks.nearest:Nearest",
-        "ridge": "attacks.ridge:Ridge",
-        "decoder": "attacks.decoder:Decoder",
-        "white-box": "attacks.white_box:WhiteBox",
-        "averaging": "attacks.averaging:Averaging",
-        "mask-aware": "attacks.mask_aware:MaskAware",
+        "generator": "attacks.features.generator:Generator",
+        "mean-image": "attacks.features.mean_image:MeanImage",
+        "nearest": "attacks.features.nearest:Nearest",
+        "ridge": "attacks.features.ridge:Ridge",
+        "decoder": "attacks.features.decoder:Decoder",
+        "white-box": "attacks.features.white_box:WhiteBox",
+        "averaging": "attacks.features.averaging:Averaging",
+        "mask-aware": "attacks.features.mask_aware:MaskAware",
     },
 )
 

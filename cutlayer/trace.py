@@ -5,7 +5,6 @@ round trip (`network = round_trip - cloud`).
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -47,13 +46,6 @@ def columns(traces: Sequence[Trace]) -> Columns:
     """One int64 array for each field, in request order."""
     table = np.array(traces, dtype=np.int64).reshape(len(traces), len(Trace._fields))
     return {name: table[:, i] for i, name in enumerate(Trace._fields)}
-
-
-def save(path: Path, traces: Sequence[Trace], **extra: NDArray[np.generic]) -> None:
-    """Write the traces as columns, with further arrays beside them, by an atomic rename."""
-    temporary = path.with_name(path.name + ".part.npz")
-    np.savez_compressed(temporary, allow_pickle=False, **columns(traces), **extra)
-    temporary.replace(path)
 
 
 def percentile(samples: NDArray[np.int64], q: float) -> int | None:

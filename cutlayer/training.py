@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cutlayer.compute import autocast, pick_device, placed
 from cutlayer.data.splits import Dataset
 from cutlayer.errors import ConfigError
+from cutlayer.machine.compute import autocast, pick_device, placed
 
 Forward = Callable[[Tensor, np.random.Generator], Tensor]
 """``(N, C, H, W)`` in [0, 1] and a source of randomness -> logits ``(N, classes)``."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cutlayer.data.splits import Splits
-    from cutlayer.models.split import SplitModel
+    from cutlayer.models.halves import SplitModel
 
 BATCH = 64
 TURNS = ("batches", "epochs")
@@ -42,7 +42,7 @@ class Adversarial(Defense):
         weight: Of the decoder's quality beside the cross-entropy.
         measure: Of its quality: ``ssim`` or ``mse``. A mean squared error is of the order of 0.01, so it needs a weight
             of 10 and more.
-        decoder: Its capacity, a rung of `cutlayer.models.decoders`.
+        decoder: Its capacity, a rung of `cutlayer.nets.decoders`.
         turns: Whether model and decoder take turns in ``batches`` or in ``epochs``.
         pretrain_epochs: Epochs for which the decoder learns before the first turn.
         epochs: Passes of the model over the training images.
@@ -74,10 +74,10 @@ class Adversarial(Defense):
             return split
         from torch.nn.functional import cross_entropy
 
-        from cutlayer.compute import pick_device, placed
-        from cutlayer.models.split import copied
+        from cutlayer.machine.compute import pick_device, placed
+        from cutlayer.models.halves import copied
         from cutlayer.training import optimize
-        from defenses.surrogate import Surrogate
+        from defenses.shared.surrogate import Surrogate
 
         split, device, batches = copied(split), pick_device(), 0
         surrogate = Surrogate(self.decoder, split.smashed.shape, split.input.shape, seed, device, self.measure)

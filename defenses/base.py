@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError
+from cutlayer.models.manifest import LEARNED, Manifest
 from cutlayer.registry import defense_from
-from cutlayer.spec import LEARNED, Manifest
 
 if TYPE_CHECKING:
     from cutlayer.data.splits import Splits
-    from cutlayer.models.split import SplitModel
+    from cutlayer.models.halves import SplitModel
 
 
 class Defense:

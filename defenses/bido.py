@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from cutlayer.data.splits import Splits
-    from cutlayer.models.split import SplitModel
+    from cutlayer.models.halves import SplitModel
 
 LAYERS = ("all", "cut")
 
@@ -78,9 +78,9 @@ class BiDO(Defense):
             return split
         from torch.nn.functional import cross_entropy
 
-        from cutlayer.models.split import copied
+        from cutlayer.models.halves import copied
         from cutlayer.training import optimize
-        from defenses.dependence import gaussian_kernel, hsic, label_kernel
+        from defenses.shared.dependence import gaussian_kernel, hsic, label_kernel
 
         hardened = copied(split)
         halves = [hardened.head, hardened.tail]

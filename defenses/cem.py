@@ -18,7 +18,7 @@ Differs from the paper:
       one weight throughout (there it grows as the learning rate falls).
     - The variance in the logarithm is a running one, begun by the clusters of the last epoch; its gradient is that of
       the batch. There, single batches are mixed with the whole set by a factor of their own.
-    - Clusters are fitted to the last `KEPT` images of an epoch. The head is bounded as `defenses.additive` does it.
+    - Clusters are fitted to the last `KEPT` images of an epoch. The head is bounded as in `defenses.shared.additive`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.compute import pick_device
 from cutlayer.errors import ConfigError
+from cutlayer.machine.compute import pick_device
 from defenses.base import Defense
 from defenses.gaussian_noise import GaussianNoise
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cutlayer.data.splits import Splits
-    from cutlayer.models.split import SplitModel
+    from cutlayer.models.halves import SplitModel
 
 GAMMA = 0.01
 """Variance below which less is no gain."""
@@ -99,10 +99,10 @@ class Cem(Defense):
         import torch
         from torch.nn.functional import cross_entropy
 
-        from cutlayer.models.split import copied
+        from cutlayer.models.halves import copied
         from cutlayer.training import optimize
-        from defenses.aware import smashed_of
-        from defenses.clusters import Clusters
+        from defenses.shared.aware import smashed_of
+        from defenses.shared.clusters import Clusters
 
         hardened = copied(self._noise.harden(split, data, seed))
         clusters = Clusters(self.clusters, seed)

@@ -8,7 +8,7 @@ github.com/ShimingWang98/Facial_Feature_Crafting_against_Inversion_based_Identit
     z*(F) = argmin_z ||E(G(z)) - F||^2                                                   the attacker's best response
     dz*/dF = -H^-1 d^2 L / dz dF,   H^-1 = a sum_j (I - a H)^j,   H = d^2 L / dz^2       (appendix C)
 
-Generator G and critic D are a WGAN-GP of public images (`public`), z* is found as `cutlayer.models.latent` says.
+Generator G and critic D are a WGAN-GP of public images (`public`), z* is found as `cutlayer.nets.latent` says.
 
 Threat model: an honest-but-curious server that holds the head and a generator of public images. Nothing binds it to
 that generator, nor to the undefended head when it learns a decoder. Public images are by default those that the
@@ -36,14 +36,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from defenses.generative import Generative
+from defenses.shared.generative import Generative
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from cutlayer.models.critics import Critics
-    from cutlayer.models.latent import Prior
-    from cutlayer.models.split import SplitModel
+    from cutlayer.models.halves import SplitModel
+    from cutlayer.nets.critics import Critics
+    from cutlayer.nets.latent import Prior
 
 CRITIC_GP = 20.0  # the authors' code
 
@@ -118,7 +118,7 @@ def implicit(prior: Prior, head: nn.Module, z: Tensor, smashed: Tensor, away: Te
     """
     import torch
 
-    from cutlayer.models.latent import hessian
+    from cutlayer.nets.latent import hessian
 
     smashed = smashed.detach().requires_grad_()
     gradient, product = hessian(prior, head, z, smashed)

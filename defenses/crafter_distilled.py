@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from cutlayer.data.splits import Splits
-    from cutlayer.models.split import SplitModel
+    from cutlayer.models.halves import SplitModel
 
 CHILD = "crafting"
 """Name of the network in the head."""
@@ -107,8 +107,8 @@ class CrafterDistilled(Defense):
             return split
         import torch
 
-        from cutlayer.models.imitation import Imitation
-        from cutlayer.models.split import graft
+        from cutlayer.models.halves import graft
+        from defenses.surgery.imitation import Imitation
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -121,9 +121,9 @@ class CrafterDistilled(Defense):
             return split
         import torch
 
-        from cutlayer.compute import pick_device, placed
         from cutlayer.data.splits import Dataset
-        from cutlayer.models.split import copied
+        from cutlayer.machine.compute import pick_device, placed
+        from cutlayer.models.halves import copied
         from cutlayer.training import optimize
 
         rng, device = np.random.default_rng(seed), pick_device()

@@ -19,14 +19,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from defenses.generative import Generative
+from defenses.shared.generative import Generative
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cutlayer.models.critics import Critics
-    from cutlayer.models.latent import Prior
-    from cutlayer.models.split import SplitModel
+    from cutlayer.models.halves import SplitModel
+    from cutlayer.nets.critics import Critics
+    from cutlayer.nets.latent import Prior
 
 CRITIC_GP = 15.0  # the authors' code
 

@@ -8,13 +8,13 @@ Threat model: an honest-but-curious server that knows `sigma`, and may see sever
 
 Differs from the paper:
     - Optionally the tail is trained behind the noise (`noise_aware_epochs`), and the smashed data is bounded (`bound`;
-      see `defenses.additive`). No guarantee of differential privacy is claimed: see `defenses.local_dp`.
+      see `defenses.shared.additive`). No guarantee of differential privacy is claimed: see `defenses.local_dp`.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from defenses.additive import AdditiveNoise
+from defenses.shared.additive import AdditiveNoise
 
 
 class GaussianNoise(AdditiveNoise):

@@ -8,7 +8,7 @@ Threat model: an honest-but-curious server that knows `scale`, and may see sever
 
 Differs from the paper:
     - The smashed data is bounded by tanh only where `bound` says so, and after division by a fixed scale (see
-      `defenses.additive`); theirs is the output of a fully connected layer.
+      `defenses.shared.additive`); theirs is the output of a fully connected layer.
     - The model is trained without noise first, and then behind it for `noise_aware_epochs`: the tail alone, or head and
       tail where the head is bounded. Theirs is trained behind it from the start.
     - No guarantee of differential privacy is claimed, which would be of each element alone: see `defenses.local_dp`.
@@ -18,7 +18,7 @@ Differs from the paper:
 import numpy as np
 from numpy.typing import NDArray
 
-from defenses.additive import AdditiveNoise
+from defenses.shared.additive import AdditiveNoise
 
 
 class LaplaceNoise(AdditiveNoise):

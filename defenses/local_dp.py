@@ -31,15 +31,15 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError
-from defenses.aware import adapt, smashed_of
 from defenses.base import Defense
-from defenses.epsilon import gaussian_epsilon
 from defenses.gaussian_noise import GaussianNoise
 from defenses.laplace_noise import LaplaceNoise
+from defenses.shared.aware import adapt, smashed_of
+from defenses.shared.epsilon import gaussian_epsilon
 
 if TYPE_CHECKING:
     from cutlayer.data.splits import Splits
-    from cutlayer.models.split import SplitModel
+    from cutlayer.models.halves import SplitModel
 
 MECHANISMS = {"gaussian": GaussianNoise, "laplace": LaplaceNoise}
 NORMS = {"gaussian": 2, "laplace": 1}

@@ -31,14 +31,14 @@ from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.spec import TensorSpec
-from defenses.aware import snr_db
 from defenses.base import Defense
+from defenses.shared.aware import snr_db
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from cutlayer.data.splits import Splits
-    from cutlayer.models.split import SplitModel
+    from cutlayer.models.halves import SplitModel
 
 
 class Mid(Defense):
@@ -75,7 +75,7 @@ class Mid(Defense):
         import torch
         from torch import nn
 
-        from cutlayer.models.split import graft
+        from cutlayer.models.halves import graft
 
         if len(split.smashed.shape) != 3:
             raise SplitError(f"mid needs smashed data (C, H, W), not {split.smashed}; cut elsewhere.")

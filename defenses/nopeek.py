@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cutlayer.data.splits import Splits
-    from cutlayer.models.split import SplitModel
+    from cutlayer.models.halves import SplitModel
 
 
 class NoPeek(Defense):
@@ -55,9 +55,9 @@ class NoPeek(Defense):
             return split
         from torch.nn.functional import cross_entropy
 
-        from cutlayer.models.split import copied
+        from cutlayer.models.halves import copied
         from cutlayer.training import optimize
-        from defenses.dependence import distance_correlation
+        from defenses.shared.dependence import distance_correlation
 
         hardened = copied(split)
 

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cutlayer.data.splits import Dataset, Splits
-    from cutlayer.models.pruning import Mask
-    from cutlayer.models.split import SplitModel
+    from cutlayer.models.halves import SplitModel
+    from defenses.surgery.pruning import Mask
 
 SHIFT = 0.05
 """Standard deviation of d, for images in [0, 1]."""
@@ -52,7 +52,7 @@ class Patrol(Defense):
         deeper: The cut to move to; empty to stay at the experiment's.
         budget: Cost of the pruned head, as a part of what the head costs at the experiment's cut; 0 for no pruning.
         sparsity: Weight of the masks' absolute sum.
-        decoder: Capacity of the defender's decoder, a rung of `cutlayer.models.decoders`.
+        decoder: Capacity of the defender's decoder, a rung of `cutlayer.nets.decoders`.
         epochs: Passes over the training images with masks, and as many after the removal.
         lr: Greatest learning rate of both.
     """
@@ -80,8 +80,8 @@ class Patrol(Defense):
         if not self.deeper:
             return split
         from cutlayer.models.graph import trace
-        from cutlayer.models.split import copied, join
-        from cutlayer.models.split import split as cut_at
+        from cutlayer.models.halves import copied, join
+        from cutlayer.models.halves import split as cut_at
 
         deep = cut_at(join(copied(split)), self.deeper, split.input)
         if len(trace(deep.head).graph.nodes) < len(trace(split.head).graph.nodes):
@@ -90,10 +90,10 @@ class Patrol(Defense):
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Surgery, training with masks, removal of channels, and training of what is left."""
-        from cutlayer.models.budget import macs, within_budget
-        from cutlayer.models.pruning import Mask, removable, remove
-        from cutlayer.models.split import copied, join
+        from cutlayer.models.halves import copied, join
         from cutlayer.models.widths import measured
+        from defenses.surgery.budget import macs, within_budget
+        from defenses.surgery.pruning import Mask, removable, remove
 
         allowed = self.budget * sum(macs(split.head, split.input).values())
         halves = self.surgery(split)
@@ -125,10 +125,10 @@ class Patrol(Defense):
         import torch
         from torch.nn.functional import cross_entropy
 
-        from cutlayer.compute import pick_device, placed
-        from cutlayer.models.blocks import blocks
+        from cutlayer.machine.compute import pick_device, placed
         from cutlayer.training import optimize
-        from defenses.surrogate import Surrogate
+        from defenses.shared.surrogate import Surrogate
+        from defenses.surgery.blocks import blocks
 
         device, chain = pick_device(), blocks(split.head)
         surrogate = None

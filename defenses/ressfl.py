@@ -19,7 +19,8 @@ Differs from the paper:
     - AdamW with a one-cycle learning rate (SGD with momentum, 0.05), 64 images in a step (128); the decoder is trained
       for 1 epoch beforehand (30).
     - One client, which is what a deployment is; theirs average the heads of several.
-    - The decoder normalizes by the batch and SSIM does not pad: see `defenses.surrogate`, `cutlayer.metrics.image`.
+    - The decoder normalizes by the batch (`defenses.shared.surrogate`) and SSIM does not pad
+      (`cutlayer.metrics.image`).
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cutlayer.errors import ConfigError
-from cutlayer.models.bottleneck import parse
 from defenses.base import Defense
+from defenses.surgery.bottleneck import parse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cutlayer.data.splits import Dataset, Splits
-    from cutlayer.models.split import SplitModel
-    from defenses.surrogate import Surrogate
+    from cutlayer.models.halves import SplitModel
+    from defenses.shared.surrogate import Surrogate
 
 EXPERTS: dict[tuple[str, str], dict[str, Any]] = {
     ("vgg11_bn", "features.3"): {"bottleneck": "noRELU_C1S1", "weight": 0.8},
@@ -63,10 +64,10 @@ class ResSFL(Defense):
     """Narrow the cut by a bottleneck, and train head and tail against a decoder that learns meanwhile.
 
     Args:
-        bottleneck: By the notation of `cutlayer.models.bottleneck`; empty for none.
+        bottleneck: By the notation of `defenses.surgery.bottleneck`; empty for none.
         weight: Of the decoder's SSIM beside the cross-entropy; 0 for the bottleneck alone.
         threshold: SSIM below which the head need not go.
-        decoder: Capacity of the defender's decoder, a rung of `cutlayer.models.decoders`.
+        decoder: Capacity of the defender's decoder, a rung of `cutlayer.nets.decoders`.
         steps: Steps of the decoder for each batch at which it learns.
         every: The decoder learns at every so many batches.
         pretrain_epochs: Epochs for which it learns before head and tail do.
@@ -113,9 +114,9 @@ class ResSFL(Defense):
         """Surgery, transfer, and attacker-aware training of both halves."""
         if not (self.bottleneck or self.weight or self.source):
             return split
-        from cutlayer.compute import pick_device, placed
-        from cutlayer.models.split import copied
-        from defenses.surrogate import Surrogate
+        from cutlayer.machine.compute import pick_device, placed
+        from cutlayer.models.halves import copied
+        from defenses.shared.surrogate import Surrogate
 
         hardened = self._narrowed(split, seed) if self.bottleneck else copied(split)
         if self.source:
@@ -161,8 +162,8 @@ class ResSFL(Defense):
         """Copies of the halves with a fresh bottleneck between them."""
         import torch
 
-        from cutlayer.models.bottleneck import build
-        from cutlayer.models.split import graft
+        from cutlayer.models.halves import graft
+        from defenses.surgery.bottleneck import build
 
         assert self._bottleneck is not None
         with torch.random.fork_rng(devices=[]):

@@ -31,12 +31,12 @@ from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError
-from defenses.aware import snr_db
 from defenses.base import Defense
+from defenses.shared.aware import snr_db
 
 if TYPE_CHECKING:
     from cutlayer.data.splits import Splits
-    from cutlayer.models.split import SplitModel
+    from cutlayer.models.halves import SplitModel
 
 
 class Shredder(Defense):
@@ -81,8 +81,8 @@ class Shredder(Defense):
         from torch import Tensor, nn
         from torch.nn.functional import cross_entropy
 
-        from cutlayer.compute import pick_device, placed
-        from cutlayer.models.split import copied
+        from cutlayer.machine.compute import pick_device, placed
+        from cutlayer.models.halves import copied
         from cutlayer.training import optimize
 
         fastest, frozen = pick_device(), copied(split)

@@ -18,12 +18,12 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from cutlayer.errors import ConfigError
-from defenses.aware import adapt
 from defenses.base import Defense
+from defenses.shared.aware import adapt
 
 if TYPE_CHECKING:
     from cutlayer.data.splits import Splits
-    from cutlayer.models.split import SplitModel
+    from cutlayer.models.halves import SplitModel
 
 
 class TopK(Defense):

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import Refused
-from cutlayer.spec import Manifest
+from cutlayer.models.manifest import Manifest, tail_name
 from cutlayer.trace import Trace
 from cutlayer.wire.codecs.base import Parameter
 from cutlayer.wire.handshake import metadata_request
-from cutlayer.wire.message import PROTOCOL, Message, read_infer_request, tail_name
-from cutlayer.wire.prepared import completed
+from cutlayer.wire.message import PROTOCOL, Message, read_infer_request
+from cutlayer.wire.template import completed
 from cutlayer.wire.transport import Timeouts, Transport
-from edge.answer import check_metadata, different, read_whole
+from edge.exchange import check_metadata, different, read_whole
 from edge.pipeline import Pipeline
 from edge.prepared import Prepared, prepare
 

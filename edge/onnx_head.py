@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.onnx_session import open_half
+from cutlayer.onnx.session import open_half
 
 
 class OnnxHead:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.wire.codecs.base import Codec, Encoded, decode
+from cutlayer.wire.codecs.base import Codec, Encoded
+from cutlayer.wire.codecs.packed import decode
 from defenses.base import Defense
 
 Head = Callable[[NDArray[np.float32]], NDArray[np.float32]]

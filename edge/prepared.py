@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from cutlayer.wire.codecs.base import Buffer, Encoded, Parameter, decoder
+from cutlayer.wire.codecs.base import Buffer, Encoded, Parameter
+from cutlayer.wire.codecs.packed import decoder
 from cutlayer.wire.message import Inference, Message, infer_reply, infer_request
-from cutlayer.wire.prepared import read_timed
-from edge.answer import Durations, read_whole
+from cutlayer.wire.template import read_timed
+from edge.exchange import Durations, read_whole
 
 
 class Prepared(NamedTuple):

@@ -7,24 +7,24 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from cutlayer.compute import tune_allocator
 from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import ConfigError, SplitError, WireError
-from cutlayer.spec import Manifest
+from cutlayer.machine.compute import tune_allocator
+from cutlayer.machine.footprint import restart_peak_rss, sent_bytes
+from cutlayer.models.manifest import Manifest
 from cutlayer.wire.address import Address
 from cutlayer.wire.codecs.packed import codec_named
+from cutlayer.wire.connect import connect as connect_to
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Timeouts
-from cutlayer.wire.transport import connect as connect_to
 from defenses.base import deployed
-from edge.absence import WhenOffline
 from edge.client import Edge
-from edge.footprint import restart_peak_rss, sent_bytes
-from edge.offline import open_offline
+from edge.offline.policy import WhenOffline
+from edge.offline.replay import open_offline
 from edge.onnx_head import OnnxHead
 from edge.pipeline import Head, Pipeline
-from edge.record import Recorder, Sent, Summary
+from edge.requests import Recorder, Sent, Summary
 from edge.torch_head import TorchHead
 
 
@@ -61,7 +61,7 @@ def send(
         warmup: Requests before the first that counts, recorded apart, as is the very first request.
         codec: As `cutlayer.wire.codecs.packed.codec_named` reads it: ``int8+zstd``.
         threads: Of the head.
-        record: File (.npz) for the raw times and answers; see `edge.record`.
+        record: File (.npz) for the raw times and answers; see `edge.requests`.
         security: Files that prove who is who; plain text when left out.
         insecure: Allow plain text off loopback.
         seed: Of the data splits.

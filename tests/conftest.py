@@ -4,6 +4,9 @@ import os
 
 from hypothesis import settings
 
+# Fixtures that tests of several folders use.
+pytest_plugins = ("tests.models.lively", "tests.profile.profiled")
+
 # Tests are small: threads only get in each other's way. Read by torch, numpy and onnxruntime when they load.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

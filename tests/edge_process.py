@@ -14,15 +14,16 @@ DEVICE = """
 import itertools, logging, sys
 from pathlib import Path
 import numpy as np
-from cutlayer.wire.transport import Timeouts, connect
-from edge.lookout import Lookout
-from edge.offline import Offline
-from edge.queue import Queue
+from cutlayer.wire.transport import Timeouts
+from cutlayer.wire.connect import connect
+from edge.offline.lookout import Lookout
+from edge.offline.replay import Offline
+from edge.offline.queue import Queue
 from tests.tiny_split import edge_at, images
 from edge.client import Edge
 from edge.onnx_head import OnnxHead
 from edge.pipeline import Pipeline
-from cutlayer.spec import Manifest
+from cutlayer.models.manifest import Manifest
 from cutlayer.wire.codecs.raw import Raw
 from defenses.base import Defense
 folder, address, queue, count = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])

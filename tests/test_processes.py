@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cloud.tap import read
-from cutlayer import certs
+from cutlayer.wire import certs
 from tests.tiny_split import CLASSES, images, write_split
 
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = sys.modules['torchvision'] = None\n"
@@ -124,7 +124,7 @@ def test_a_taken_port_is_said_in_one_sentence(tmp_path, transport):
 
 
 @pytest.mark.parametrize(
-    "module", ["edge.send", "edge.torch_head", "cloud.serve", "cutlayer.wire.transport", "cutlayer.wire.zmq_transport"]
+    "module", ["edge.send", "edge.torch_head", "cloud.serve", "cutlayer.wire.transport", "cutlayer.wire.zmq.client"]
 )
 def test_modules_of_the_device_and_the_server_import_without_torch(module):
     subprocess.run(python(WITHOUT_TORCH + f"import {module}"), check=True, timeout=60)
@@ -135,7 +135,7 @@ def lenet(tmp_path_factory):
     """A real split folder: LeNet, cut in the middle, random weights."""
     pytest.importorskip("torch")
     from cutlayer.models.folder import save
-    from cutlayer.models.split import split
+    from cutlayer.models.halves import split
     from cutlayer.models.zoo import build
     from cutlayer.spec import image_spec
 
@@ -155,9 +155,9 @@ def lenet(tmp_path_factory):
 def test_every_transport_gives_the_same_bits_for_the_same_head(lenet, head):
     from cloud.serve import load_tail
     from cloud.service import Service
-    from cutlayer.spec import Manifest
+    from cutlayer.models.manifest import Manifest
     from cutlayer.wire.codecs.raw import Raw
-    from cutlayer.wire.transport import connect, listen
+    from cutlayer.wire.connect import connect, listen
     from defenses.base import Defense
     from edge.client import Edge
     from edge.pipeline import Pipeline
@@ -181,7 +181,7 @@ def test_every_transport_gives_the_same_bits_for_the_same_head(lenet, head):
 
 def test_heads_and_tails_in_torch_and_onnx_agree(lenet):
     from cloud.serve import load_tail
-    from cutlayer.spec import Manifest
+    from cutlayer.models.manifest import Manifest
     from edge.send import open_head
 
     manifest, batch = Manifest.load(lenet), np.random.default_rng(0).random((3, 1, 28, 28), np.float32)

@@ -9,9 +9,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cloud.service import Service
 from cloud.tail import OnnxTail
-from cutlayer.spec import Manifest, TensorSpec, image_spec, sha256
+from cutlayer.models.manifest import Manifest, sha256
+from cutlayer.spec import TensorSpec, image_spec
 from cutlayer.wire.codecs.raw import Raw
-from cutlayer.wire.transport import Timeouts, connect, listen
+from cutlayer.wire.connect import connect, listen
+from cutlayer.wire.transport import Timeouts
 from defenses.base import Defense
 from edge.client import Edge
 from edge.onnx_head import OnnxHead

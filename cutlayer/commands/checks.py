@@ -23,8 +23,9 @@ def compare(
         fail_if: Such as "p95 > 1.1x" or "head.p50 > 10%" (against BEFORE), "p50 > 50ms" or "bytes > 4096B" (of AFTER);
             may be given several times.
     """
-    from cutlayer.compare import conditions, profiles
     from cutlayer.errors import ConfigError
+    from cutlayer.profile import compare as profiles
+    from cutlayer.profile import conditions
 
     asked = [conditions.parse(text) for text in fail_if]
     loaded = profiles.load(before), profiles.load(after)

@@ -30,7 +30,7 @@ def run(
     """
     from cutlayer.experiment import plan
     from cutlayer.experiment.run import run_all
-    from cutlayer.report.table import text
+    from cutlayer.report.runs.terminal import text
 
     settings = dict(_setting(one) for one in set)
     planned = plan.share(plan.load(experiments, settings), part)
@@ -40,7 +40,7 @@ def run(
 
 def report(runs: Positional[Annotated[Path, arg(metavar="RUNS")]] = Path("runs"), /) -> None:
     """Write one self-contained HTML page from the records of finished runs."""
-    from cutlayer.report.html import write
+    from cutlayer.report.runs.page import write
 
     print(f"The report is {write(runs).resolve()}")
 

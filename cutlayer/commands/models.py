@@ -94,7 +94,7 @@ def split(
         raise ConfigError("A model is trained before it is cut; name a data set with --data, such as photos.")
     from cutlayer.data.load import load
     from cutlayer.experiment import victim
-    from cutlayer.experiment.nouns import Experiment, Training
+    from cutlayer.experiment.spec import Experiment, Training
 
     splits = load(data, data_root, seed)
     experiment = Experiment(data, model, cut, seed=seed, training=Training(epochs=4 if epochs is None else epochs))

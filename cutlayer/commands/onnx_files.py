@@ -8,8 +8,8 @@ from pathlib import Path
 from cutlayer.commands.cut_table import table
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.models.answers import answers
-from cutlayer.models.fresh import check_free
-from cutlayer.models.onnx_graph import checked, survey, write
+from cutlayer.models.files import check_free
+from cutlayer.onnx.graph import checked, survey, write
 from cutlayer.spec import TensorSpec
 
 _LISTED = 3

@@ -80,12 +80,11 @@ def profile(
         curve_server: The server's public key, over ZeroMQ.
         insecure: Allow plain text off loopback.
     """
-    from cutlayer.profile.page import HTML
-    from cutlayer.profile.plan import Plan, duration_ns, names, numbers
-    from cutlayer.profile.recommend import Limits
-    from cutlayer.profile.report import run_plan
-    from cutlayer.profile.settings import Settings
-    from cutlayer.profile.table import text
+    from cutlayer.profile.advice import Limits
+    from cutlayer.profile.plan import Plan, Settings, duration_ns, names, numbers
+    from cutlayer.profile.whole import run_plan
+    from cutlayer.report.profiles.page import HTML
+    from cutlayer.report.profiles.terminal import text
 
     files = {"ca": ca, "cert": cert, "key": key, "token_file": token_file}
     files |= {"curve_key": curve_key, "curve_server": curve_server}

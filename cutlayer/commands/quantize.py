@@ -32,9 +32,9 @@ def quantize(
         data_root: Where data sets that are not embedded lie; CUTLAYER_DATA or ./data when left out.
     """
     from cutlayer.data.load import load
-    from cutlayer.models.int8 import quantize_head
-    from cutlayer.models.int8_effect import compare
-    from cutlayer.spec import Manifest
+    from cutlayer.models.manifest import Manifest
+    from cutlayer.onnx.int8 import quantize_head
+    from cutlayer.profile.int8_effect import compare
 
     manifest = Manifest.load(folder)
     name = data or manifest.data

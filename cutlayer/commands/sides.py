@@ -132,7 +132,7 @@ def edge(
     from cutlayer.errors import ConfigError
     from cutlayer.wire.security import Security
     from cutlayer.wire.transport import Timeouts
-    from edge.absence import WhenOffline
+    from edge.offline.policy import WhenOffline
     from edge.send import send
 
     if queue_mib < 1:
@@ -161,7 +161,7 @@ def certs(
         folder: Where to.
         host: Name or address under which devices reach the server; may be given several times.
     """
-    from cutlayer.certs import init
+    from cutlayer.wire.certs import init
 
     for path in init(folder, host):
         print(path)

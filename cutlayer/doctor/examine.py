@@ -33,7 +33,7 @@ def examine(folder: Path | None, connect: str | None, security: Security, *, ins
     from cutlayer.doctor.files import check_security, check_split
     from cutlayer.doctor.machine import check_machine
     from cutlayer.doctor.server import check_server
-    from cutlayer.spec import Manifest
+    from cutlayer.models.manifest import Manifest
     from cutlayer.wire.address import Address
 
     if connect is not None:

@@ -13,10 +13,9 @@ import numpy as np
 
 from cutlayer.doctor.finding import WORTH_KNOWING_DAYS, Finding, fault, note, ok
 from cutlayer.errors import CutlayerError
-from cutlayer.spec import Manifest
-from cutlayer.wire.curve import read_key
-from cutlayer.wire.message import tail_name
+from cutlayer.models.manifest import Manifest, tail_name
 from cutlayer.wire.security import Security
+from cutlayer.wire.zmq.curve import read_key
 from defenses.base import deployed
 from edge.onnx_head import OnnxHead
 

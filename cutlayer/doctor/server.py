@@ -15,14 +15,15 @@ from typing import NamedTuple
 from cutlayer.doctor.files import expiry
 from cutlayer.doctor.finding import Finding, fault, note, ok
 from cutlayer.errors import DeadlineExceeded, Refused, Unreachable, WireError
-from cutlayer.spec import Manifest
-from cutlayer.wire import tls
+from cutlayer.models.manifest import Manifest, tail_name
 from cutlayer.wire.address import Address
 from cutlayer.wire.codecs.base import Encoded
+from cutlayer.wire.connect import connect
+from cutlayer.wire.grpc import tls
 from cutlayer.wire.handshake import metadata_request
-from cutlayer.wire.message import Inference, Message, infer_request, tail_name
+from cutlayer.wire.message import Inference, Message, infer_request
 from cutlayer.wire.security import Security
-from cutlayer.wire.transport import Timeouts, Transport, connect
+from cutlayer.wire.transport import Timeouts, Transport
 
 NOBODYS = "cutlayer-doctor"
 """A model that no server holds: it refuses what is sent for it once all of it has arrived, and keeps none of it."""

@@ -11,14 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attacks.base import Access, Attack, Query, View
-from cutlayer.compute import pick_device
+from attacks.base import Attack
+from attacks.view import Access, Query, View
 from cutlayer.data.splits import Splits
-from cutlayer.experiment import records
 from cutlayer.experiment.measure import Observed
-from cutlayer.experiment.nouns import Experiment, Named
-from cutlayer.experiment.score import row
-from cutlayer.models.split import SplitModel
+from cutlayer.experiment.spec import Experiment, Named
+from cutlayer.machine.compute import pick_device
+from cutlayer.models.halves import SplitModel
+from cutlayer.privacy.score import row
+from cutlayer.records.files import read_json, write_arrays, write_json
 from cutlayer.registry import ATTACKS
 from cutlayer.wire.codecs.packed import codec_named
 from defenses.base import Defense
@@ -106,7 +107,7 @@ def attack(
     """
     path = _path(work, named).with_suffix(".json")
     if path.exists():
-        return records.read_json(path)  # type: ignore[no-any-return]
+        return read_json(path)  # type: ignore[no-any-return]
     work.mkdir(exist_ok=True)
     say(f"attacking with {named.label}")
     fit_s = _seconds(lambda: attack.fit(seen))[1]
@@ -115,7 +116,7 @@ def attack(
         releases = torch.from_numpy(one.releases[: attack.n_releases]).to(seen.device)
         images, invert_s = _seconds(lambda releases=releases: attack.invert_releases(releases).float().cpu())
         if one is observed[0]:
-            records.write_arrays(
+            write_arrays(
                 _path(work, named).with_suffix(".npz"), {"images": _bytes(images.numpy()[_shown(data, len(images))])}
             )
         about = {
@@ -128,7 +129,7 @@ def attack(
             "invert_s": invert_s,
         }
         rows.append(about | row(images, data, seen.seed))
-    records.write_json(path, rows)
+    write_json(path, rows)
     return rows
 
 

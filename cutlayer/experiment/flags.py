@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attacks.base import Access, Attack
-from attacks.misfit import PRECONDITIONED
+from attacks.base import Attack
+from attacks.features.misfit import PRECONDITIONED
+from attacks.view import Access
 from cutlayer.data.splits import Splits
 from cutlayer.errors import ConfigError
-from cutlayer.experiment.nouns import Experiment
-from cutlayer.experiment.spectrum import ill_conditioned
-from cutlayer.models.decoders import build
+from cutlayer.experiment.spec import Experiment
+from cutlayer.nets.decoders import build
+from cutlayer.privacy.spectrum import ill_conditioned
 from cutlayer.registry import ATTACKS
 from defenses.base import Chain, Defense
 
@@ -46,7 +47,7 @@ def flags(
         rows: What they reached.
         data: What it was measured on.
         defense: As deployed.
-        spectrum: The record of `cutlayer.experiment.spectrum`.
+        spectrum: The record of `cutlayer.privacy.spectrum`.
     """
     found = [
         *_order(rows),

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud import tap
+from cutlayer.deployment import processes
 from cutlayer.errors import Unreachable
-from cutlayer.experiment import processes
-from cutlayer.experiment.nouns import Deployment, Experiment
+from cutlayer.experiment.spec import Deployment, Experiment
 from cutlayer.trace import Columns
 
 

@@ -5,16 +5,17 @@ A plan names data, model, cuts, defenses, deployments and attacks; every combina
 """
 
 import itertools
+import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from cutlayer.errors import ConfigError
-from cutlayer.experiment.nouns import HEADS, Deployment, Experiment, Measure, Named, Options, Published, Training
+from cutlayer.experiment.spec import HEADS, Deployment, Experiment, Measure, Named, Options, Published, Training
 from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, MODELS, TRANSPORTS, Registry, check_type, near
 from cutlayer.wire.codecs.packed import codec_named
 
@@ -179,3 +180,26 @@ def _apply(table: dict[str, Any], key: str, text: str) -> None:
             one[rest] = value
     else:
         table[head] = value
+
+
+def toml(experiment: Experiment) -> str:
+    """The experiment as a plan of one, which `plan.load` reads back to the same id."""
+    lines = [f"{key} = {_value(getattr(experiment, key))}" for key in ("name", "claim", "data", "model", "cut", "seed")]
+    sections: list[tuple[str, dict[str, Any]]] = [
+        ("[training]", asdict(experiment.training)),
+        ("[measure]", asdict(experiment.measure)),
+        *(("[[deployment]]", asdict(one)) for one in experiment.deployments),
+        *((f"[[{kind}]]", {"name": one.name, "title": one.title or None, **one.options}) for kind, many in (
+            ("defense", (experiment.defense,)), ("attack", experiment.attacks)) for one in many),
+        *(("[[published]]", asdict(one)) for one in experiment.published),
+    ]  # fmt: skip
+    for header, table in sections:
+        lines += ["", header, *(f"{key} = {_value(value)}" for key, value in table.items() if value is not None)]
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: Any) -> str:
+    """A TOML value; JSON's strings, numbers, booleans and lists are TOML's too."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_value(one)}" for key, one in value.items()) + "}"
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

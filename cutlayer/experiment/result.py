@@ -9,13 +9,13 @@ import numpy as np
 from cutlayer.data.splits import Splits
 from cutlayer.experiment.flags import flags
 from cutlayer.experiment.measure import Observed
-from cutlayer.experiment.nouns import Experiment
-from cutlayer.experiment.score import CANDIDATES
+from cutlayer.experiment.spec import Experiment
 from cutlayer.metrics.interval import proportion
-from cutlayer.spec import Manifest
+from cutlayer.models.manifest import Manifest
+from cutlayer.privacy.score import CANDIDATES
 from cutlayer.trace import LEAST_SAMPLES, STAGES, percentile
 from defenses.base import Defense
-from edge.record import UNKNOWN
+from edge.requests import UNKNOWN
 
 Result = dict[str, Any]
 SCHEMA = 1

@@ -5,19 +5,22 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cutlayer.compute import tune_allocator
 from cutlayer.data.load import load
 from cutlayer.data.splits import Splits
 from cutlayer.errors import ConfigError
-from cutlayer.experiment import adversary, records, victim
-from cutlayer.experiment.kept import Kept
+from cutlayer.experiment import adversary, victim
 from cutlayer.experiment.measure import measure
-from cutlayer.experiment.nouns import Experiment
+from cutlayer.experiment.plan import toml
 from cutlayer.experiment.result import Result, result, summary
-from cutlayer.experiment.spectrum import spectrum
+from cutlayer.experiment.spec import Experiment
+from cutlayer.machine.compute import tune_allocator
 from cutlayer.models import folder as split_folder
-from cutlayer.models.split import split as split_at_cut
-from cutlayer.spec import MANIFEST
+from cutlayer.models.halves import split as split_at_cut
+from cutlayer.models.manifest import MANIFEST
+from cutlayer.privacy.releases import Kept
+from cutlayer.privacy.spectrum import spectrum
+from cutlayer.records import writing
+from cutlayer.records.files import read_json
 from defenses.base import deployed
 
 Say = Callable[[str], None]
@@ -44,9 +47,9 @@ def run_all(
         say(f"[{i}/{len(experiments)}] {one}  ({folder})")
         if not resume:
             shutil.rmtree(folder, ignore_errors=True)
-        if (folder / records.RESULT).exists():
+        if (folder / writing.RESULT).exists():
             say("          finished before; --no-resume runs it again")
-            results.append(records.read_json(folder / records.RESULT))
+            results.append(read_json(folder / writing.RESULT))
         else:
             results.append(run(one, loaded[one.data, one.seed], runs, data_root, say))
     return results
@@ -78,7 +81,7 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     say, seconds, data = _stamped(say), {"begin": time.perf_counter()}, victim.shown(experiment, data)
     folder = runs / experiment.id
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "experiment.toml").write_text(records.toml(experiment))
+    (folder / "experiment.toml").write_text(toml(experiment))
 
     model = victim.trained(experiment, data, runs, say)
     baseline = victim.accuracy(model, data.test.take(experiment.measure.count))
@@ -110,7 +113,7 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     passed = spectrum(split.head, data.auxiliary.images, undefended)
     record = result(experiment, manifest, data, defense, passed, facts, baseline, observed, rows, _durations(seconds))
     pictures = adversary.pictures(attacks, data, experiment, folder / "attacks")
-    records.finish(runs, record, {one.deployment.label: one.timed for one in observed}, pictures)
+    writing.finish(runs, record, {one.deployment.label: one.timed for one in observed}, pictures)
     for leftover in (folder / "measured", folder / "attacks", *folder.glob(".*.part")):
         shutil.rmtree(leftover)
     say(summary(record))

@@ -11,13 +11,13 @@ from torch import fx
 
 from cutlayer import training
 from cutlayer.data.splits import Splits
-from cutlayer.experiment.nouns import Experiment
+from cutlayer.experiment.spec import Experiment
 from cutlayer.models import folder, zoo
 from cutlayer.models.cut import find_cut
 from cutlayer.models.cuts import cuts
-from cutlayer.models.split import split
+from cutlayer.models.halves import split
+from cutlayer.models.manifest import Manifest
 from cutlayer.registry import defense_from
-from cutlayer.spec import Manifest
 
 Say = Callable[[str], None]
 accuracy = training.accuracy

@@ -42,20 +42,7 @@ def bootstrap(samples: NDArray[np.floating], seed: int, statistic: Statistic = n
         seed: Of the resampling.
         statistic: Of the samples; their mean unless told.
     """
-    return _bootstrap(lambda index: statistic(samples[index], axis=-1), len(samples), seed)
-
-
-def leakage_gain(mse: NDArray[np.floating], mse_mean_image: NDArray[np.floating], seed: int) -> Estimate:
-    """How much of the mean image's error an attack removes: 0 where it learned nothing, 1 where it knows all.
-
-    Args:
-        mse: ``(N,)``, of the attack's reconstructions.
-        mse_mean_image: ``(N,)``, of the mean image against the same originals; the two are resampled in pairs.
-        seed: Of the resampling.
-    """
-    if len(mse) != len(mse_mean_image):
-        raise ValueError(f"{len(mse)} and {len(mse_mean_image)} samples do not pair")
-    return _bootstrap(lambda i: 1 - mse[i].mean(axis=-1) / mse_mean_image[i].mean(axis=-1), len(mse), seed)
+    return resampled(lambda index: statistic(samples[index], axis=-1), len(samples), seed)
 
 
 def proportion(successes: int, n: int) -> Estimate:
@@ -69,7 +56,7 @@ def proportion(successes: int, n: int) -> Estimate:
     return Estimate(share, n, max(0.0, center - reach), min(1.0, center + reach))
 
 
-def _bootstrap(statistic: Callable[[NDArray[np.intp]], NDArray[np.float64]], n: int, seed: int) -> Estimate:
+def resampled(statistic: Callable[[NDArray[np.intp]], NDArray[np.float64]], n: int, seed: int) -> Estimate:
     """An estimate of what `statistic` makes of sample numbers, ``(..., n)`` -> ``(...)``."""
     if n == 0:
         raise ValueError("no samples")

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.models.fresh import HEAD_ONNX, TAIL_ONNX
-from cutlayer.onnx_session import open_half
+from cutlayer.models.files import HEAD_ONNX, TAIL_ONNX
+from cutlayer.onnx.session import open_half
 
 _BATCH = 16
 

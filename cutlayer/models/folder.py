@@ -19,13 +19,13 @@ from torch import nn
 from cutlayer.errors import CutlayerError, SplitError
 from cutlayer.models import widths
 from cutlayer.models.export import export_onnx
-from cutlayer.models.fresh import HEAD_ONNX, TAIL_ONNX, fresh
+from cutlayer.models.files import HEAD_ONNX, TAIL_ONNX, fresh
 from cutlayer.models.graph import reason
-from cutlayer.models.split import SplitModel
-from cutlayer.models.split import split as split_at
+from cutlayer.models.halves import SplitModel
+from cutlayer.models.halves import split as split_at
+from cutlayer.models.manifest import LEARNED, Manifest, sha256
 from cutlayer.models.zoo import build
 from cutlayer.registry import defense_from
-from cutlayer.spec import LEARNED, Manifest, sha256
 
 HEAD_WEIGHTS, TAIL_WEIGHTS = "head.safetensors", "tail.safetensors"
 FILES = (HEAD_ONNX, HEAD_WEIGHTS, TAIL_ONNX, TAIL_WEIGHTS)

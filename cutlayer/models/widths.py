@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cutlayer.errors import SplitError
 from cutlayer.models.graph import reason
-from cutlayer.models.split import SplitModel
+from cutlayer.models.halves import SplitModel
 
 Resizable = nn.Conv2d | nn.BatchNorm2d | nn.Linear
 

@@ -8,8 +8,8 @@ from torch import fx, nn
 from cutlayer.errors import ConfigError
 from cutlayer.models.graph import ends, reason, trace
 from cutlayer.models.normalize import Normalize
-from cutlayer.models.ressfl import LARGEST
-from cutlayer.models.ressfl import vgg11_bn as ressfl_vgg11_bn
+from cutlayer.models.vgg11 import LARGEST
+from cutlayer.models.vgg11 import vgg11_bn as ressfl_vgg11_bn
 from cutlayer.registry import MODELS
 from cutlayer.spec import TensorSpec, image_spec
 

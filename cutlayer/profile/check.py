@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cutlayer.errors import ConfigError, SplitError
+from cutlayer.machine.limits import check_pin, quota
 from cutlayer.network.namespaces import two_hosts
 from cutlayer.network.profiles import Network
-from cutlayer.profile.plan import Plan, shape
-from cutlayer.profile.recommend import Limits
-from cutlayer.profile.settings import Settings
+from cutlayer.profile.advice import Limits
+from cutlayer.profile.plan import Plan, Settings, shape
 from cutlayer.registry import MODELS
 from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.packed import codec_named
+from cutlayer.wire.connect import connect
 from cutlayer.wire.security import Security
-from cutlayer.wire.transport import Timeouts, connect
-from edge.limits import check_pin, quota
+from cutlayer.wire.transport import Timeouts
 
 TORCH_HEAD = "head.safetensors"
 

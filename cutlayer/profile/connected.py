@@ -14,18 +14,19 @@ from pathlib import Path
 import numpy as np
 
 from cutlayer.errors import SplitError
+from cutlayer.models.manifest import Manifest
 from cutlayer.network.profiles import Network
 from cutlayer.profile.candidate import Candidate
 from cutlayer.profile.cost_model import Request, Transport, fit, typical
-from cutlayer.profile.points import Key
-from cutlayer.profile.run import Check, Profile, Say, observe_all
-from cutlayer.profile.settings import Settings
+from cutlayer.profile.emulated import Check, Profile, Say, observe_all
+from cutlayer.profile.plan import Settings
+from cutlayer.profile.sampling import Key
 from cutlayer.profile.sweep import locally, observe
-from cutlayer.spec import Manifest
 from cutlayer.trace import STAGES
 from cutlayer.wire.codecs.packed import codec_named
+from cutlayer.wire.connect import connect
 from cutlayer.wire.security import Security
-from cutlayer.wire.transport import Timeouts, connect
+from cutlayer.wire.transport import Timeouts
 from defenses.base import Defense
 from edge.client import Edge
 from edge.onnx_head import OnnxHead

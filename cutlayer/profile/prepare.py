@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.models.cut import AnyCut, find_cut
+from cutlayer.models.manifest import MANIFEST, Manifest
 from cutlayer.profile.candidate import Candidate, choose
 from cutlayer.registry import MODELS, near
-from cutlayer.spec import MANIFEST, Manifest, TensorSpec
+from cutlayer.spec import TensorSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,7 +66,7 @@ def from_onnx(
     path: Path, cuts: Sequence[str], input: TensorSpec | None, out: Path, data: str | None, say: Say
 ) -> list[Candidate]:
     """Cuts of an ONNX file; see `prepare`."""
-    from cutlayer.models.onnx_graph import survey, write
+    from cutlayer.onnx.graph import survey, write
 
     found, candidates = survey(path, input), []
     if not found.cuts:

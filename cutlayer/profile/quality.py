@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.data.splits import Splits
-from cutlayer.onnx_session import open_session
+from cutlayer.models.manifest import Manifest
+from cutlayer.onnx.session import open_session
 from cutlayer.profile.candidate import Candidate
-from cutlayer.profile.points import Key
-from cutlayer.spec import Manifest
+from cutlayer.profile.sampling import Key
 from cutlayer.wire.codecs.packed import codec_named
 from defenses.base import deployed
 from edge.onnx_head import OnnxHead
@@ -78,9 +78,9 @@ def leakage(
     """
     import torch
 
-    from attacks.base import View
-    from cutlayer.compute import pick_device
-    from cutlayer.experiment.score import row
+    from attacks.view import View
+    from cutlayer.machine.compute import pick_device
+    from cutlayer.privacy.score import row
     from cutlayer.registry import ATTACKS as MADE
 
     manifest, defense = Manifest.load(candidate.folder), deployed(candidate.folder)

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cutlayer.machine.identity import machine
 from cutlayer.network.shaper import APPLICATION_LEVEL
-from cutlayer.profile.advice import Quality, bandwidth, recommendation
-from cutlayer.profile.machine import machine
-from cutlayer.profile.recommend import Limits
-from cutlayer.profile.run import Profile
-from cutlayer.profile.settings import Settings
+from cutlayer.profile.advice import Limits, Quality, bandwidth, recommendation
+from cutlayer.profile.emulated import Profile
+from cutlayer.profile.plan import Settings
 from cutlayer.profile.sweep import Observed
 from cutlayer.profile.verdict import reasons
 from cutlayer.trace import STAGES, percentile

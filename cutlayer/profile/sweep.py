@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from cutlayer.experiment import processes
+from cutlayer.deployment import processes
 from cutlayer.network.profiles import Network
 from cutlayer.network.shaper import Shaped
-from cutlayer.profile.ask import Ask, device
 from cutlayer.profile.candidate import Candidate
-from cutlayer.profile.settings import LEAST, Settings
+from cutlayer.profile.device_process import Ask, device
+from cutlayer.profile.plan import LEAST, Settings
 from cutlayer.trace import Columns
 
 CODEC_SHARE, REQUESTS_SHARE = 1 / 6, 1 / 3
@@ -36,7 +36,7 @@ class Observed:
         candidate: Which.
         opened: ``start_ns``, ``open_ns`` and ``first_ns`` of its process: until it could work, opening the head,
             and the very first inference.
-        head: As `cutlayer.profile.device.time_head` gives it.
+        head: As `cutlayer.deployment.device.time_head` gives it.
         codecs: The same of `time_codec`, by codec.
         requests: Whole requests with each codec, to a cloud on this machine or to the real one.
     """

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cutlayer.profile.settings import LEAST
+from cutlayer.profile.plan import LEAST
 from cutlayer.profile.sweep import Observed
 from cutlayer.trace import STAGES, Columns
 

@@ -14,9 +14,9 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError
 from google.protobuf.message import Message as Protobuf
 
 from cutlayer.errors import DecodeError
-from cutlayer.spec import Manifest
 from cutlayer.wire import open_inference_pb2
 from cutlayer.wire.codecs.base import MAX_TENSOR_BYTES, NO_PARAMETERS, Buffer, Encoded, Parameter
+from cutlayer.wire.protobuf import MAX_TENSORS
 from cutlayer.wire.typed_contents import take_out
 
 PROTOCOL = 1
@@ -24,7 +24,6 @@ PROTOCOL = 1
 
 MAX_HEADER_BYTES = 64 << 10
 MAX_MESSAGE_BYTES = MAX_TENSOR_BYTES + MAX_HEADER_BYTES
-MAX_TENSORS = 16
 MAX_ID_BYTES = 127
 
 AnyProtobuf = TypeVar("AnyProtobuf", bound=Protobuf)
@@ -73,11 +72,6 @@ class Inference(NamedTuple):
     id: str
     tensors: Mapping[str, Encoded]
     parameters: Mapping[str, Parameter] = NO_PARAMETERS
-
-
-def tail_name(manifest: Manifest) -> str:
-    """What the tail of a split is called on the wire: ``vgg11_bn@features.7``."""
-    return f"{manifest.model}@{manifest.cut}"
 
 
 def infer_request(inference: Inference) -> Message:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from cutlayer.errors import DecodeError
 from cutlayer.wire.codecs.base import Buffer
-from cutlayer.wire.protobuf_fields import fields, varint
+from cutlayer.wire.protobuf import fields, varint
 
 _TENSORS = 5 << 3 | 2
 """`inputs` of a request and `outputs` of a response have one field number."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks.base import Access, View
+from attacks.view import Access, View
 from cutlayer.data.splits import Dataset
 from cutlayer.spec import TensorSpec
 from defenses.base import Defense

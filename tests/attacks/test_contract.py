@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from attacks.base import Access, Attack
+from attacks.base import Attack
+from attacks.view import Access
 from cutlayer.errors import WithheldError
 from cutlayer.registry import ATTACKS
 from tests.attacks.victims import Noise, constant_head, convolutional_head, linear_head

@@ -8,7 +8,7 @@ from cloud.batcher import Limits
 from cloud.service import Service
 from cloud.tail import OnnxTail
 from cutlayer.errors import ConfigError, Refused
-from cutlayer.wire.codecs.base import decode
+from cutlayer.wire.codecs.packed import decode
 from cutlayer.wire.handshake import metadata_request
 from cutlayer.wire.message import Kind, Message
 from tests.cloud.callers import Held, Waiting, handle, request

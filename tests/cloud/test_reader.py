@@ -10,7 +10,7 @@ from cutlayer.errors import DecodeError
 from cutlayer.wire.codecs.base import Encoded
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.message import Inference, infer_request
-from cutlayer.wire.prepared import completed
+from cutlayer.wire.template import completed
 from tests.tiny_split import SMASHED, write_split
 
 MIB = 1 << 20

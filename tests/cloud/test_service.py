@@ -10,11 +10,11 @@ from cloud.service import Service
 from cloud.tail import OnnxTail
 from cutlayer.errors import Refused, SplitError
 from cutlayer.wire import open_inference_pb2 as pb
-from cutlayer.wire.codecs.base import decode
+from cutlayer.wire.codecs.packed import decode
 from cutlayer.wire.codecs.raw import Raw
+from cutlayer.wire.connect import listen
 from cutlayer.wire.message import Inference, Kind, Message, infer_request, read_infer_reply
-from cutlayer.wire.prepared import completed
-from cutlayer.wire.transport import listen
+from cutlayer.wire.template import completed
 from tests.cloud.callers import handle, request
 from tests.tiny_split import SMASHED, edge_at, images, serving, slowed, write_split
 

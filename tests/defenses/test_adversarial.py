@@ -6,12 +6,12 @@ from torch.nn.functional import interpolate
 
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import ConfigError
-from cutlayer.models.split import SplitModel, split
+from cutlayer.models.halves import SplitModel, split
 from cutlayer.models.zoo import build
 from cutlayer.spec import image_spec
 from defenses.adversarial import Adversarial
 from defenses.base import Defense
-from defenses.surrogate import Surrogate
+from defenses.shared.surrogate import Surrogate
 
 IMAGE = image_spec(1, 16, 16)
 

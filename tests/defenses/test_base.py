@@ -5,10 +5,11 @@ from torch import nn
 
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.models import folder
-from cutlayer.models.split import copied, split
+from cutlayer.models.halves import copied, split
+from cutlayer.models.manifest import LEARNED
 from cutlayer.models.zoo import build
 from cutlayer.registry import defense_from
-from cutlayer.spec import LEARNED, image_spec
+from cutlayer.spec import image_spec
 from defenses.base import Chain, Defense, deployed
 from defenses.gaussian_noise import GaussianNoise
 from defenses.laplace_noise import LaplaceNoise
@@ -84,7 +85,7 @@ class Narrow(Defense):
     """Changes the structure."""
 
     def surgery(self, split):
-        from cutlayer.models.split import graft
+        from cutlayer.models.halves import graft
 
         channels = split.smashed.shape[0]
         return graft(split, "narrow", to_head=nn.Conv2d(channels, 2, 1), to_tail=nn.Conv2d(2, channels, 1))

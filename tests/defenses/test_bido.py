@@ -5,9 +5,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from cutlayer.errors import ConfigError
-from defenses.aware import smashed_of
 from defenses.bido import BiDO, outputs
-from defenses.dependence import gaussian_kernel, hsic, label_kernel
+from defenses.shared.aware import smashed_of
+from defenses.shared.dependence import gaussian_kernel, hsic, label_kernel
 from tests.defenses.victims import accuracy, shades, small_split
 
 

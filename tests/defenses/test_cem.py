@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from cutlayer.errors import ConfigError
-from defenses.aware import smashed_of
 from defenses.cem import GAMMA, Cem
-from defenses.clusters import Clusters, k_means
+from defenses.shared.aware import smashed_of
+from defenses.shared.clusters import Clusters, k_means
 from tests.defenses.victims import accuracy, shades, small_split
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.models import folder, zoo
-from cutlayer.models.split import SplitModel, copied, split
+from cutlayer.models.halves import SplitModel, copied, split
 from cutlayer.registry import DEFENSES
 from cutlayer.spec import image_spec
 from cutlayer.wire.codecs.packed import codec_named

@@ -9,14 +9,14 @@ from torch.nn import functional
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import ConfigError
 from cutlayer.models import zoo
-from cutlayer.models.latent import Prior
-from cutlayer.models.split import split
+from cutlayer.models.halves import split
+from cutlayer.nets.latent import Prior
 from cutlayer.registry import DEFENSES
 from cutlayer.spec import image_spec
 from defenses.crafter import Crafter, implicit
 from defenses.crafter_distilled import CHILD, CrafterDistilled
 from defenses.crafter_z import CrafterZ
-from tests.models.test_latent import Linear, response
+from tests.nets.test_latent import Linear, response
 
 IMAGE = image_spec(1, 16, 16)
 SMALL = {"latent": 6, "width": 4, "prior_steps": 40}

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from cutlayer.errors import ConfigError
-from defenses.aware import smashed_of
-from defenses.epsilon import gaussian_epsilon
 from defenses.local_dp import LocalDP
+from defenses.shared.aware import smashed_of
+from defenses.shared.epsilon import gaussian_epsilon
 from tests.defenses.victims import accuracy, shades, small_split
 
 

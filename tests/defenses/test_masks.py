@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cutlayer.errors import ConfigError
-from cutlayer.wire.codecs.base import decode
+from cutlayer.wire.codecs.packed import decode
 from cutlayer.wire.codecs.top_k import TopK as TopKCodec
 from defenses.dropout import Dropout
 from defenses.quantize import Quantize

@@ -6,9 +6,9 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from cutlayer.errors import ConfigError, SplitError
-from cutlayer.models.split import split
-from defenses.aware import smashed_of
+from cutlayer.models.halves import split
 from defenses.mid import Mid, distribution, divergence
+from defenses.shared.aware import smashed_of
 from tests.defenses.victims import IMAGE, accuracy, shades, small_split
 
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from cutlayer.errors import ConfigError
-from defenses.aware import smashed_of
-from defenses.dependence import distance_correlation
 from defenses.nopeek import NoPeek
+from defenses.shared.aware import smashed_of
+from defenses.shared.dependence import distance_correlation
 from tests.defenses.victims import accuracy, shades, small_split
 
 

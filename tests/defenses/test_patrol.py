@@ -6,15 +6,15 @@ from torch import nn
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.models import folder
-from cutlayer.models.blocks import blocks
-from cutlayer.models.budget import macs, within_budget
 from cutlayer.models.export import export_onnx
-from cutlayer.models.split import graft, split
+from cutlayer.models.halves import graft, split
 from cutlayer.models.zoo import build
 from cutlayer.registry import DEFENSES
 from cutlayer.spec import image_spec
 from defenses.patrol import Patrol, lipschitz_constants
-from defenses.surrogate import Surrogate
+from defenses.shared.surrogate import Surrogate
+from defenses.surgery.blocks import blocks
+from defenses.surgery.budget import macs, within_budget
 
 IMAGE, CPU = image_spec(1, 16, 16), torch.device("cpu")
 PRUNED = {"deeper": "ReLU2", "epochs": 1, "lr": 1e-2}
@@ -88,7 +88,7 @@ def test_the_masks_tell_the_channels_apart(halves, data, monkeypatch):
         seen.append(torch.cat(strengths))
         return within_budget(groups, strengths, costs, budget)
 
-    monkeypatch.setattr("cutlayer.models.budget.within_budget", recorded)
+    monkeypatch.setattr("defenses.surgery.budget.within_budget", recorded)
     Patrol(**PRUNED | {"epochs": 60}).harden(halves, data, 0)
     before, after = seen
     assert (before == 1).all()
@@ -116,7 +116,7 @@ def test_a_weight_of_zero_builds_no_adversary_and_measures_no_constant(halves, d
         raise AssertionError("a weight of 0 is a weight of 0")
 
     monkeypatch.setattr("defenses.patrol.lipschitz_constants", never)
-    monkeypatch.setattr("defenses.surrogate.Surrogate.__init__", never)
+    monkeypatch.setattr("defenses.shared.surrogate.Surrogate.__init__", never)
     Patrol(0, lipschitz=0, **PRUNED).harden(halves, data, 0)
     for weight in ({"adversary": 1}, {"lipschitz": 1}):
         with pytest.raises(AssertionError):

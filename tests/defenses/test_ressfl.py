@@ -9,12 +9,12 @@ from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.experiment import plan
 from cutlayer.models import folder
-from cutlayer.models.split import SplitModel, split
+from cutlayer.models.halves import SplitModel, split
 from cutlayer.models.zoo import build
 from cutlayer.spec import image_spec
 from defenses.base import Defense
 from defenses.ressfl import EXPERTS, ResSFL
-from defenses.surrogate import Surrogate
+from defenses.shared.surrogate import Surrogate
 
 IMAGE = image_spec(1, 16, 16)
 LIGHT = {"bottleneck": "noRELU_C4S1", "decoder": "conv_normN0C16", "epochs": 1}

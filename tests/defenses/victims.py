@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cutlayer.data.splits import Dataset, Splits
-from cutlayer.models.split import SplitModel, split
+from cutlayer.models.halves import SplitModel, split
 from cutlayer.spec import image_spec
 from cutlayer.training import train
 

@@ -1,6 +1,6 @@
 import pytest
 
-from cutlayer import certs
+from cutlayer.wire import certs
 from tests.tiny_split import write_split
 
 

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from cutlayer.doctor import examine, files, machine, packages
-from cutlayer.spec import Manifest, sha256
+from cutlayer.models.manifest import Manifest, sha256
 from cutlayer.wire.security import Security
 from tests.doctor.findings import faults, only
 

@@ -7,13 +7,14 @@ import pytest
 
 from cloud.service import Service
 from cloud.tail import OnnxTail
-from cutlayer import certs
 from cutlayer.doctor import server
 from cutlayer.errors import ConfigError, DeadlineExceeded
-from cutlayer.spec import Manifest
+from cutlayer.models.manifest import Manifest
+from cutlayer.wire import certs
 from cutlayer.wire.address import Address
+from cutlayer.wire.connect import listen
 from cutlayer.wire.security import Security
-from cutlayer.wire.transport import Timeouts, listen
+from cutlayer.wire.transport import Timeouts
 from tests.doctor.findings import faults, only
 from tests.faults.proxy import Proxy
 from tests.tiny_split import write_split

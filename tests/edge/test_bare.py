@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cutlayer import certs
-from cutlayer.models.onnx_graph import split_onnx
+from cutlayer.onnx.graph import split_onnx
+from cutlayer.wire import certs
 from tests.cloud_process import CloudProcess
-from tests.models.onnx_models import chain
+from tests.onnx.onnx_models import chain
 
 ALONE = """
 import pkgutil, sys
@@ -26,7 +26,7 @@ SEND = """
 from pathlib import Path
 import numpy as np
 from cutlayer.data.splits import Dataset, Splits
-from edge.absence import WhenOffline
+from edge.offline.policy import WhenOffline
 from edge.send import send
 folder, address, _, queue = sys.argv[1:]
 images = np.random.default_rng(0).random((6, 3, 8, 8), np.float32)
@@ -38,7 +38,7 @@ print(send(Path(folder), address, data=splits, count=6, warmup=1, codec="int8", 
 
 CONNECT = """
 from cutlayer.errors import ConfigError
-from cutlayer.wire.transport import connect, listen
+from cutlayer.wire.connect import connect, listen
 for end in (connect, lambda address: listen(address, None)):
     try:
         end(sys.argv[2])

@@ -3,13 +3,14 @@ import pytest
 
 from cloud.tail import OnnxTail
 from cutlayer.errors import DeadlineExceeded, DecodeError, SplitError, Unreachable
-from cutlayer.spec import Manifest
+from cutlayer.models.manifest import Manifest
 from cutlayer.trace import STAGES
 from cutlayer.wire.codecs.fp16 import Float16
 from cutlayer.wire.codecs.raw import Raw
+from cutlayer.wire.connect import connect
 from cutlayer.wire.handshake import Metadata, metadata_reply
 from cutlayer.wire.message import Inference, Kind, infer_reply, read_infer_request
-from cutlayer.wire.transport import Timeouts, connect
+from cutlayer.wire.transport import Timeouts
 from tests.tiny_split import ADDRESSES, CLASSES, edge_at, images, serving, slowed, write_split
 
 

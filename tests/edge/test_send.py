@@ -9,7 +9,8 @@ from cloud.tap import Tap, read
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import ConfigError, DeadlineExceeded, SplitError, Unreachable
 from cutlayer.trace import STAGES
-from cutlayer.wire.transport import Timeouts, listen
+from cutlayer.wire.connect import listen
+from cutlayer.wire.transport import Timeouts
 from edge.send import send
 from tests.tiny_split import ADDRESSES, CLASSES, SMASHED, images, write_split
 

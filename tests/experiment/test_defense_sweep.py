@@ -8,7 +8,7 @@ import pytest
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import plan
 from cutlayer.experiment.run import run_all
-from cutlayer.models import latent
+from cutlayer.nets import latent
 from cutlayer.registry import DEFENSES
 
 PLANS = sorted((Path(__file__).parents[2] / "experiments").glob("defenses-*.toml"))

@@ -3,7 +3,7 @@ import pytest
 
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.experiment.flags import flags
-from cutlayer.experiment.nouns import Experiment, Measure, Named
+from cutlayer.experiment.spec import Experiment, Measure, Named
 from cutlayer.registry import defense_from
 
 

@@ -1,8 +1,8 @@
 import pytest
 
 from cutlayer.errors import ConfigError
-from cutlayer.experiment import plan, records
-from cutlayer.experiment.nouns import Experiment, Named, Training
+from cutlayer.experiment import plan
+from cutlayer.experiment.spec import Experiment, Named, Training
 
 BASE = """
 data = "digits"
@@ -71,7 +71,7 @@ def test_an_option_at_its_default_is_the_same_experiment(tmp_path):
 
 def test_what_is_recorded_reads_back_to_the_same_experiment(tmp_path):
     for one in loaded(tmp_path, BASE):
-        (again,) = loaded(tmp_path, records.toml(one))
+        (again,) = loaded(tmp_path, plan.toml(one))
         assert again == one
         assert again.id == one.id
 
@@ -127,7 +127,7 @@ def test_a_defense_may_be_followed_by_another_one(tmp_path):
     assert [e.defense.label for e in experiments] == [
         f"laplace-noise scale=0.5 then gaussian-noise sigma={sigma}" for sigma in (0.1, 0.2)
     ]
-    (back,) = loaded(tmp_path, records.toml(experiments[0]))
+    (back,) = loaded(tmp_path, plan.toml(experiments[0]))
     assert back == experiments[0]
     assert back.id == experiments[0].id
     with pytest.raises(ConfigError, match="no option 'sigmma'"):

@@ -15,10 +15,11 @@ from cloud.service import Service
 from cloud.tail import OnnxTail
 from cloud.tap import Tap, read
 from cutlayer.errors import WireError
-from cutlayer.spec import Manifest
+from cutlayer.models.manifest import Manifest
+from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.retry import Retry
 from cutlayer.wire.security import Security
-from cutlayer.wire.transport import Timeouts, connect, listen
+from cutlayer.wire.transport import Timeouts
 from tests.faults.proxy import Proxy
 from tests.tiny_split import edge_at, images, write_split
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cutlayer import certs
+from cutlayer.wire import certs
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,9 @@ from typing import NamedTuple
 import numpy as np
 
 from cloud.tap import read
+from cutlayer.wire.connect import connect
 from cutlayer.wire.retry import Retry
-from cutlayer.wire.transport import Timeouts, connect
+from cutlayer.wire.transport import Timeouts
 from tests.cloud_process import CloudProcess
 from tests.tiny_split import edge_at, images, write_split
 

@@ -20,7 +20,8 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 
-from cutlayer.wire.transport import Timeouts, connect
+from cutlayer.wire.connect import connect
+from cutlayer.wire.transport import Timeouts
 from tests.cloud_process import CloudProcess
 from tests.tiny_split import edge_at, images, write_split
 

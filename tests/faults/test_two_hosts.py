@@ -22,7 +22,8 @@ SEND = """
 import sys
 from pathlib import Path
 import numpy as np
-from cutlayer.wire.transport import Timeouts, connect
+from cutlayer.wire.transport import Timeouts
+from cutlayer.wire.connect import connect
 from tests.tiny_split import edge_at, images
 folder, address, record, count, n = sys.argv[1:]
 client = connect(address, Timeouts(request_s=30), insecure=True)

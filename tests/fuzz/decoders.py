@@ -10,12 +10,12 @@ from collections.abc import Callable
 import psutil
 
 from cutlayer.errors import DecodeError
-from cutlayer.wire.codecs.base import decode
+from cutlayer.wire.codecs.packed import decode
 from cutlayer.wire.handshake import read_error_reply, read_metadata_reply, read_metadata_request
 from cutlayer.wire.message import Kind, Message, read_infer_reply, read_infer_request
-from cutlayer.wire.prepared import without_id
-from cutlayer.wire.raw_contents import split
-from cutlayer.wire.zmq_frames import unpack
+from cutlayer.wire.protobuf import split
+from cutlayer.wire.template import without_id
+from cutlayer.wire.zmq.frames import unpack
 from tests.fuzz.mutate import (
     REPLY_FIELD,
     REQUEST_FIELD,

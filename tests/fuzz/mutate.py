@@ -13,9 +13,9 @@ from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.handshake import Metadata, error_reply, metadata_reply, metadata_request
 from cutlayer.wire.message import Inference, Message, infer_reply, infer_request
-from cutlayer.wire.prepared import completed, timed
-from cutlayer.wire.raw_contents import join
-from cutlayer.wire.zmq_frames import pack
+from cutlayer.wire.protobuf import join
+from cutlayer.wire.template import completed, timed
+from cutlayer.wire.zmq.frames import pack
 
 REQUEST_FIELD, REPLY_FIELD = 7, 6
 EXTREMES = (0, 1, -1, 2, 127, 128, 255, 1 << 15, 1 << 31, (1 << 31) - 1, 1 << 32, (1 << 63) - 1, -(1 << 63))

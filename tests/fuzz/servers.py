@@ -14,13 +14,14 @@ import numpy as np
 import psutil
 import zmq
 
-from cutlayer.spec import Manifest
+from cutlayer.models.manifest import Manifest, tail_name
 from cutlayer.wire import open_inference_pb2 as pb
 from cutlayer.wire.address import Address
+from cutlayer.wire.connect import connect
 from cutlayer.wire.handshake import read_error_reply
-from cutlayer.wire.message import Kind, tail_name
-from cutlayer.wire.transport import Timeouts, connect
-from cutlayer.wire.zmq_frames import unpack
+from cutlayer.wire.message import Kind
+from cutlayer.wire.transport import Timeouts
+from cutlayer.wire.zmq.frames import unpack
 from tests.cloud_process import CloudProcess
 from tests.fuzz.mutate import REQUEST_FIELD, Frames, grpc_frames, mutants, requests, typed_request, zmq_frames
 from tests.tiny_split import edge_at, images

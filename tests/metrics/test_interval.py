@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from cutlayer.metrics.interval import bootstrap, leakage_gain, proportion
+from cutlayer.metrics.interval import bootstrap, proportion
+from cutlayer.metrics.leakage import leakage_gain
 
 
 def test_the_interval_is_that_of_theory_for_a_mean():

@@ -6,7 +6,7 @@ from torch import nn
 
 from cutlayer.errors import SplitError
 from cutlayer.models.export import export_onnx
-from cutlayer.models.split import split
+from cutlayer.models.halves import split
 from cutlayer.registry import MODELS
 from cutlayer.spec import TensorSpec, image_spec
 

@@ -5,8 +5,8 @@ import torch
 
 from cutlayer.models.cuts import cut_nodes
 from cutlayer.models.export import export_named
-from cutlayer.models.onnx_graph import onnx_cuts
 from cutlayer.models.zoo import build
+from cutlayer.onnx.graph import onnx_cuts
 from cutlayer.spec import image_spec
 
 INPUT = image_spec(3, 32, 32)

@@ -7,9 +7,10 @@ import torch
 
 from cutlayer.errors import SplitError
 from cutlayer.models.folder import FILES, load, save
-from cutlayer.models.split import split
+from cutlayer.models.halves import split
+from cutlayer.models.manifest import Manifest, sha256
 from cutlayer.models.zoo import build
-from cutlayer.spec import Manifest, image_spec, sha256
+from cutlayer.spec import image_spec
 
 IMAGE = image_spec(1, 28, 28)
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cutlayer.models.cuts import cuts
-from cutlayer.models.split import copied, graft, join, split
+from cutlayer.models.halves import copied, graft, join, split
 from cutlayer.models.zoo import build
 from cutlayer.spec import TensorSpec, image_spec
 

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from cutlayer.errors import SplitError
 from cutlayer.models.cuts import cut_nodes, cuts
-from cutlayer.models.split import graft, join, split, split_at
+from cutlayer.models.halves import graft, join, split, split_at
 from cutlayer.models.zoo import build
 from cutlayer.registry import MODELS
 from cutlayer.spec import TensorSpec, image_spec

@@ -17,7 +17,7 @@ import pytest
 from cutlayer.errors import ConfigError
 from cutlayer.network.profiles import NETWORKS, network_named
 from cutlayer.network.shaper import APPLICATION_LEVEL, Shaped
-from cutlayer.wire.transport import connect
+from cutlayer.wire.connect import connect
 from tests.tiny_split import edge_at, images, serving, write_split
 
 PATIENCE_S = 10

@@ -3,8 +3,8 @@
 import dataclasses
 
 from cutlayer.models.cut import Cut
+from cutlayer.profile.advice import Choice, Limits, as_good, best, pareto, why_none
 from cutlayer.profile.candidate import choose
-from cutlayer.profile.recommend import Choice, Limits, as_good, best, pareto, why_none
 from cutlayer.spec import TensorSpec
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from cutlayer.errors import ConfigError
-from cutlayer.profile import quality, table
-from cutlayer.profile.plan import Plan
-from cutlayer.profile.recommend import Limits
-from cutlayer.profile.report import run_plan
-from cutlayer.profile.settings import Settings
-from tests.models.onnx_models import chain
+from cutlayer.profile import quality
+from cutlayer.profile.advice import Limits
+from cutlayer.profile.plan import Plan, Settings
+from cutlayer.profile.whole import run_plan
+from cutlayer.report.profiles import terminal as table
+from tests.onnx.onnx_models import chain
 
 NETWORK = "200mbit/1ms"
 SETTINGS = Settings(("raw", "int8"), samples=90, seconds=0.1)

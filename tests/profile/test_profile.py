@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from cutlayer.experiment import processes
+from cutlayer.deployment import processes
+from cutlayer.models.manifest import Manifest
 from cutlayer.network.shaper import APPLICATION_LEVEL
 from cutlayer.profile.prepare import from_onnx
-from cutlayer.spec import Manifest
 from tests.profile.conftest import QUICK, cutlayer
 from tests.tiny_split import images, write_split
 
@@ -142,7 +142,7 @@ def test_the_device_needs_no_torch(tmp_path):
     np.save(tmp_path / "images.npy", images(2))
     code = (
         "import sys, runpy; sys.modules['torch'] = sys.modules['torchvision'] = sys.modules['onnx'] = None\n"
-        "runpy.run_module('cutlayer.profile.device', run_name='__main__')\n"
+        "runpy.run_module('cutlayer.deployment.device', run_name='__main__')\n"
         "assert not [n for n, m in sys.modules.items() if n.startswith(('torch', 'onnx.')) and m]\n"
     )
     tasks = [

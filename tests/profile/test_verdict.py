@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cutlayer.profile.candidate import Candidate
-from cutlayer.profile.settings import LEAST
+from cutlayer.profile.plan import LEAST
 from cutlayer.profile.sweep import Observed
 from cutlayer.profile.verdict import reasons
 from cutlayer.trace import STAGES

@@ -8,11 +8,12 @@ import pytest
 import zmq
 
 from cutlayer.errors import Refused, Unreachable, WireError
+from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.retry import MAX_IN_FLIGHT
-from cutlayer.wire.transport import Timeouts, connect, listen
-from cutlayer.wire.zmq_frames import open_socket
-from cutlayer.wire.zmq_socket import SharedSocket
+from cutlayer.wire.transport import Timeouts
+from cutlayer.wire.zmq.frames import open_socket
+from cutlayer.wire.zmq.socket import SharedSocket
 
 REAL = {"grpc": "grpc://127.0.0.1:0", "zmq": "zmq://127.0.0.1:0"}
 EVERY = {**REAL, "inprocess": "inprocess://closing"}

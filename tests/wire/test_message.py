@@ -23,7 +23,7 @@ from cutlayer.wire.message import (
     read_infer_reply,
     read_infer_request,
 )
-from cutlayer.wire.prepared import completed, timed, without_id
+from cutlayer.wire.template import completed, timed, without_id
 
 text = st.text(max_size=20)
 values = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | text

@@ -7,11 +7,12 @@ import grpc
 import pytest
 
 from cutlayer.errors import ConnectionLost, DeadlineExceeded, Refused, Unreachable, WireError
-from cutlayer.wire.grpc_frames import STREAM, read_stream_answer, stream_answer
-from cutlayer.wire.grpc_stream import MAX_UNANSWERED
+from cutlayer.wire.connect import connect, listen
+from cutlayer.wire.grpc.frames import STREAM, read_stream_answer, stream_answer
+from cutlayer.wire.grpc.server_stream import MAX_UNANSWERED
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.retry import MAX_IN_FLIGHT, Retry
-from cutlayer.wire.transport import Timeouts, connect, listen
+from cutlayer.wire.transport import Timeouts
 
 REAL = {"grpc": "grpc://127.0.0.1:0", "zmq": "zmq://127.0.0.1:0"}
 EVERY = {**REAL, "inprocess": "inprocess://held"}

@@ -9,12 +9,13 @@ import time
 
 import pytest
 
-from cutlayer import certs
 from cutlayer.errors import ConfigError, Refused, Unreachable, WireError
+from cutlayer.wire import certs
+from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.security import Security
-from cutlayer.wire.transport import Timeouts, connect, listen
-from cutlayer.wire.zmq_frames import MAGIC, PREFIX
+from cutlayer.wire.transport import Timeouts
+from cutlayer.wire.zmq.frames import MAGIC, PREFIX
 
 ADDRESSES = {"grpc": "grpc://127.0.0.1:0", "zmq": "zmq://127.0.0.1:0"}
 PATIENCE = Timeouts(connect_s=5.0)

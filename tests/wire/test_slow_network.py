@@ -4,10 +4,11 @@ from math import inf
 
 from cloud.service import Service
 from cloud.tail import OnnxTail
+from cutlayer.models.manifest import Manifest
 from cutlayer.network.profiles import Network
 from cutlayer.network.shaper import Shaped
-from cutlayer.spec import Manifest
-from cutlayer.wire.transport import Timeouts, connect, listen
+from cutlayer.wire.connect import connect, listen
+from cutlayer.wire.transport import Timeouts
 from tests.tiny_split import ADDRESSES, edge_at, images, write_split
 
 

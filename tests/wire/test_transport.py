@@ -15,10 +15,11 @@ from cutlayer.errors import (
     WireError,
 )
 from cutlayer.wire.address import Address
+from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.retry import Retry
-from cutlayer.wire.transport import Timeouts, connect, listen, refusal
-from cutlayer.wire.zmq_frames import PREFIX
+from cutlayer.wire.transport import Timeouts, refusal
+from cutlayer.wire.zmq.frames import PREFIX
 
 REAL = {"grpc": "grpc://127.0.0.1:0", "zmq": "zmq://127.0.0.1:0"}
 EVERY = {**REAL, "inprocess": "inprocess://echo"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from math import prod
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.errors import ConfigError, DecodeError
+from cutlayer.errors import DecodeError
 
 Buffer = bytes | memoryview
 Parameter = bool | int | float | str
@@ -98,38 +97,6 @@ class Codec:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
-
-
-def decode(encoded: Encoded) -> NDArray[Any]:
-    """Decode with the codec that the tensor names; one that names none is raw.
-
-    Raises:
-        DecodeError: There is no such codec, or the bytes are not what their description says.
-    """
-    return _codec_of(encoded).decode(encoded)
-
-
-def decoder(described: Encoded) -> Callable[[Buffer], NDArray[Any]]:
-    """`decode` for the bytes of many tensors of one description; see `Codec.decoder`."""
-    return _codec_of(described).decoder(described)
-
-
-def _codec_of(encoded: Encoded) -> Codec:
-    return _codec(str(encoded.parameters.get("codec", "raw"))[:64])
-
-
-@lru_cache(maxsize=64)
-def _codec(name: str) -> Codec:
-    # Not above: it is made of what this module defines.
-    from cutlayer.wire.codecs.packed import codec_named
-
-    # Settings of the encoder are no business of the decoder, and each would be another name to remember.
-    if ":" in name:
-        raise DecodeError(f"{name!r} is no codec; on the wire its options are parameters of their own.")
-    try:
-        return codec_named(name)
-    except ConfigError as error:
-        raise DecodeError(str(error)) from None
 
 
 def as_bytes(array: NDArray[Any]) -> tuple[str, memoryview]:

@@ -6,11 +6,13 @@ the codec's or the packing's one option.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, cast
 
 from numpy.typing import NDArray
 
-from cutlayer.errors import ConfigError
+from cutlayer.errors import ConfigError, DecodeError
 from cutlayer.registry import CODECS
 from cutlayer.wire.codecs.base import DATATYPES, Buffer, Codec, Encoded, Parameter
 
@@ -98,3 +100,35 @@ def _make(text: str) -> Codec | Packing:
 
 def _itemsize(encoded: Encoded) -> int:
     return 2 if encoded.datatype == "BF16" else DATATYPES[encoded.datatype].itemsize
+
+
+def decode(encoded: Encoded) -> NDArray[Any]:
+    """Decode with the codec that the tensor names; one that names none is raw.
+
+    Raises:
+        DecodeError: There is no such codec, or the bytes are not what their description says.
+    """
+    return _codec_of(encoded).decode(encoded)
+
+
+def decoder(described: Encoded) -> Callable[[Buffer], NDArray[Any]]:
+    """`decode` for the bytes of many tensors of one description; see `Codec.decoder`."""
+    return _codec_of(described).decoder(described)
+
+
+def _codec_of(encoded: Encoded) -> Codec:
+    return _codec(str(encoded.parameters.get("codec", "raw"))[:64])
+
+
+@lru_cache(maxsize=64)
+def _codec(name: str) -> Codec:
+    # Not above: it is made of what this module defines.
+    from cutlayer.wire.codecs.packed import codec_named
+
+    # Settings of the encoder are no business of the decoder, and each would be another name to remember.
+    if ":" in name:
+        raise DecodeError(f"{name!r} is no codec; on the wire its options are parameters of their own.")
+    try:
+        return codec_named(name)
+    except ConfigError as error:
+        raise DecodeError(str(error)) from None

@@ -1,0 +1,142 @@
+"""Decoder: a network trained to turn smashed data back into images.
+
+    g* = argmin  (1/n) sum_i ||g(wire(x_i)) - x_i||^2          (He, Zhang, Lee, ACSAC 2019, section 4.2, eq. 5)
+
+Zecheng He, Tianwei Zhang, Ruby B. Lee. Model Inversion Attacks Against Collaborative Inference, ACSAC 2019; code
+github.com/zechenghe/Inverse_Collaborative_Inference @f010aed. Stronger networks: ResSFL, see
+`cutlayer.nets.decoders`. Threat model: the attacker queries the device's head and defense with its own images, or
+with noise where it has none.
+
+Differs from the papers:
+
+- Defense-aware: the network learns from what is on the wire; of a random defense it sees fresh noise in every epoch.
+- Adam's learning rate starts at 5e-3 (papers: 1e-3) and falls to zero along a cosine, for few epochs must do.
+- The epoch kept is the one with the least error over all held-out images, in eval mode (ResSFL: one batch, train mode).
+- Noise images are clipped to [0, 1], which is all that a device would take.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from attacks.base import Attack
+from attacks.queries import auxiliary_images, release
+from attacks.view import Access, View
+from cutlayer.errors import ConfigError
+from cutlayer.machine.compute import autocast
+from cutlayer.nets.decoders import build, parse
+from cutlayer.nets.grid import Grid, Standardize
+
+HELD_OUT = 0.1
+CHUNK = 512
+SOURCES = ("images", "noise")
+
+
+class Decoder(Attack):
+    """Train a decoder on the auxiliary images and what the server receives for them.
+
+    Args:
+        capacity: A rung of `cutlayer.nets.decoders`. A weak decoder makes a weak defense look strong.
+        epochs: Passes over the attacker's images.
+        lr: Of Adam, at its highest.
+        batch: Images per step.
+        auxiliary: ``images``, the attacker's own, or ``noise``, Gaussian images in their stead (He's random set).
+        n_auxiliary: Images used; 0 for all that the attacker has.
+        n_queries: Fresh releases of each image from a random defense, at most; 0 for one in every epoch.
+    """
+
+    needs = Access.BLACK_BOX
+
+    def __init__(
+        self,
+        capacity: str = "res_normN4C64",  # ResSFL, the strongest of its Table 4
+        epochs: int = 20,
+        lr: float = 5e-3,
+        batch: int = 64,
+        auxiliary: str = "images",
+        n_auxiliary: int = 0,
+        n_queries: int = 0,
+    ) -> None:
+        parse(capacity)
+        if auxiliary not in SOURCES:
+            raise ConfigError(f"decoder.auxiliary must be one of {', '.join(SOURCES)}, not {auxiliary!r}.")
+        self.capacity = capacity
+        self.epochs = epochs
+        self.lr = lr
+        self.batch = batch
+        self.auxiliary = auxiliary
+        self.n_auxiliary = n_auxiliary
+        self.n_queries = n_queries
+
+    def fit(self, view: View) -> None:
+        """Train; keep the epoch that does best on held-out images."""
+        generator = torch.Generator().manual_seed(view.seed)
+        images = auxiliary_images(view, self.n_auxiliary)
+        if self.auxiliary == "noise":
+            images = torch.empty_like(images).normal_(0.5, 0.5, generator=generator).clamp_(0, 1)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(view.seed)
+            network = build(self.capacity, view.smashed.shape, view.input.shape)
+        network.to(view.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        smashed = release(view.query, images, view.device)
+        _standardize(network, smashed)
+        images, kept = images.to(view.device), _Best(network)
+        held_out = max(1, int(HELD_OUT * len(images)))
+        training = len(images) - held_out
+        optimizer = torch.optim.Adam(network.parameters(), self.lr)
+        steps = max(1, self.epochs * -(-training // self.batch))
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        for epoch in range(self.epochs):
+            if epoch and view.random and (epoch < self.n_queries or not self.n_queries):
+                smashed = release(view.query, images.cpu(), view.device)
+            network.train()
+            for rows in torch.split(torch.randperm(training, generator=generator).to(view.device), self.batch):
+                with autocast(view.device):
+                    output = network(smashed[rows])
+                loss = mse_loss(output.float(), images[rows])
+                optimizer.zero_grad(set_to_none=True)
+                torch.autograd.backward(loss)
+                optimizer.step()
+                schedule.step()
+            kept.offer(float(mse_loss(_decode(network, smashed[training:]), images[training:])))
+        self._network = kept.restore()
+
+    def invert(self, smashed: Tensor) -> Tensor:
+        """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""
+        device = next(self._network.parameters()).device
+        return _decode(self._network, smashed.to(device)).clamp(0, 1).to(smashed.device)
+
+
+class _Best:
+    """The weights of a network when its error was least."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network, self.error, self.state = network, torch.inf, copy.deepcopy(network.state_dict())
+
+    def offer(self, error: float) -> None:
+        """Keep the present weights if `error` is the least so far (NaN never is)."""
+        if error < self.error:
+            self.error, self.state = error, copy.deepcopy(self.network.state_dict())
+
+    def restore(self) -> nn.Module:
+        """The network with those weights, in eval mode."""
+        self.network.load_state_dict(self.state)
+        return self.network.eval()
+
+
+@torch.inference_mode()
+def _decode(network: nn.Module, smashed: Tensor) -> Tensor:
+    """``(N, *smashed.shape)`` -> ``(N, C, H, W)`` in float32 and eval mode."""
+    network.eval()
+    return torch.cat([network(part).float().contiguous() for part in torch.split(smashed, CHUNK)])
+
+
+def _standardize(network: nn.Module, smashed: Tensor) -> None:
+    """Have the network standardize its input by the statistics of these."""
+    grid, standardize = network[0], network[1]  # type: ignore[index]
+    assert isinstance(grid, Grid)
+    assert isinstance(standardize, Standardize)
+    with torch.no_grad():
+        standardize.measure(grid(smashed[:CHUNK]))

@@ -1,0 +1,146 @@
+"""Generator: search the latent vector of a generated image whose smashed data is what was received, then the image.
+
+    z* = argmin_z ||E(G(z)) - v||^2,    then    x* = argmin_x ||E(x) - v||^2  from  G(z*)
+
+S. Wang, Y. Ji, J. Ma, X. Zhao, "Crafter: Facial Feature Crafting against Inversion-based Identity Theft on Deep
+Models", NDSS 2024, https://arxiv.org/abs/2401.07205: its white-box attack, the hybrid one (`pixels`), and the adaptive
+ones of its appendix. A1, `crafted`: the attacker has the device release images of its own, finds their z* and trains
+the generator to make those images of them. A2: another generator than the defender's, by `latent`, `width` and seed. A3
+is `averaging` around this attack. Threat model: the attacker holds the head's weights and generic images.
+
+Differs from the paper:
+
+- The generator is that of `cutlayer.nets.wgan`, the search that of `cutlayer.nets.latent`.
+- A1: z* is always found with the generator as it was, and the trained copy makes the image of it. With one generator
+  for both, z* would follow the crafted release to the same wrong image again.
+- Whether the trained copy and the steps on pixels help is decided on further images of the attacker's own: without a
+  defense the first does harm, with one the second may.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from attacks.base import Attack
+from attacks.features.white_box import freeze
+from attacks.queries import auxiliary_images, release
+from attacks.view import Access, View
+from cutlayer.errors import ConfigError
+from cutlayer.nets.latent import learned
+
+CHUNK = 256
+"""Images inverted together."""
+REHEARSAL = 16
+"""Images of the attacker's own that decide what helps."""
+BATCH, FINE_TUNING_LR = 32, 1e-3  # RMSProp's; appendix of the paper
+
+
+class Generator(Attack):
+    """Search the latent space of a generator of images like the victim's, through the head.
+
+    Args:
+        iterations: Steps of the search (paper: 600).
+        latent: Length of a latent vector.
+        width: Channels of generator and critic at full resolution.
+        prior_steps: Of the generator, in training.
+        pixels: Further steps on the image itself (paper: 150); 0 for none.
+        lr: Of Adam on the image (paper: 5e-3).
+        crafted: The attacker's images by whose releases the generator is trained on; 0 for none.
+        crafted_epochs: Passes over them.
+    """
+
+    needs = Access.WHITE_BOX
+
+    def __init__(
+        self,
+        iterations: int = 200,
+        latent: int = 64,
+        width: int = 16,
+        prior_steps: int = 400,
+        pixels: int = 150,
+        lr: float = 5e-3,
+        crafted: int = 0,
+        crafted_epochs: int = 30,
+    ) -> None:
+        self.iterations = iterations
+        self.latent = latent
+        self.width = width
+        self.prior_steps = prior_steps
+        self.pixels = pixels
+        self.lr = lr
+        self.crafted = crafted
+        self.crafted_epochs = crafted_epochs
+
+    def fit(self, view: View) -> None:
+        """Learn the prior, and what the releases of the attacker's own images tell of them."""
+        self._head = freeze(view.head).to(view.device)
+        images = auxiliary_images(view).to(view.device)
+        given = tuple(self._head(images[:1]).shape[1:])
+        if given != view.smashed.shape:
+            raise ConfigError(f"generator compares what arrives, {view.smashed}, with what the head gives, {given}.")
+        size = {"latent": self.latent, "width": self.width, "steps": self.prior_steps}
+        # Another seed than a defender's, whose generator nobody hands to the attacker.
+        self._prior = learned(self._head, images, view.smashed.shape, seed=view.seed + 1, **size)
+        self._generator: nn.Module = self._prior.generator
+        self._refines = False
+        if not self.crafted and not self.pixels:
+            return
+        own = images[: REHEARSAL + self.crafted]
+        smashed = release(view.query, own.cpu(), view.device)
+        z, few = self._latents(smashed), slice(REHEARSAL)
+        made = self._error(self._generator, z[few], own[few])
+        if self.crafted and len(own) > REHEARSAL:
+            tuned = self._fine_tune(z[REHEARSAL:], own[REHEARSAL:], view.seed)
+            if (error := self._error(tuned, z[few], own[few])) < made:
+                self._generator, made = tuned, error
+        if self.pixels:
+            with torch.no_grad():
+                start = self._generator(z[few])
+            self._refines = mse_loss(self._refine(start, smashed[few]), own[few]).item() < made
+
+    def invert(self, smashed: Tensor) -> Tensor:
+        """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""
+        received = smashed.to(self._prior.variance)
+        return torch.cat([self._invert(part) for part in received.split(CHUNK)]).to(smashed.device)
+
+    def _invert(self, smashed: Tensor) -> Tensor:
+        z = self._latents(smashed)
+        with torch.no_grad():
+            images: Tensor = self._generator(z)
+        return self._refine(images, smashed) if self._refines else images
+
+    def _latents(self, smashed: Tensor) -> Tensor:
+        """z* of each, ``(N, latent)``."""
+        with torch.no_grad():
+            start = self._prior.amortizer(smashed)
+        return self._prior.search(self._head, smashed, start, self.iterations)
+
+    def _refine(self, images: Tensor, smashed: Tensor) -> Tensor:
+        """Continue on the image, ``(N, C, H, W)`` in [0, 1]."""
+        x = images.clone().requires_grad_()
+        optimizer = torch.optim.Adam([x], self.lr)
+        for _ in range(self.pixels):
+            (x.grad,) = torch.autograd.grad((self._head(x) - smashed).square().flatten(1).mean(1).sum(), x)
+            optimizer.step()
+            with torch.no_grad():
+                x.clamp_(0, 1)
+        return x.detach()
+
+    @torch.no_grad()
+    def _error(self, generator: nn.Module, z: Tensor, images: Tensor) -> float:
+        return mse_loss(generator(z), images).item()
+
+    def _fine_tune(self, z: Tensor, images: Tensor, seed: int) -> nn.Module:
+        """A1: a copy of the generator, trained to make these images of these latent vectors."""
+        tuned = copy.deepcopy(self._prior.generator).requires_grad_()
+        optimizer = torch.optim.RMSprop(tuned.parameters(), FINE_TUNING_LR)
+        random = torch.Generator().manual_seed(seed)
+        for _ in range(self.crafted_epochs):
+            for rows in torch.randperm(len(z), generator=random).to(z.device).split(BATCH):
+                loss = mse_loss(tuned(z[rows]), images[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        return tuned.requires_grad_(False)

@@ -1,0 +1,25 @@
+"""The floor: the mean of the attacker's own images, whatever was received.
+
+Needs no knowledge of the model at all. An attack that does not beat it has learned nothing about the input, and a
+defense that pushes every attack down to it has left nothing to learn (as far as those attacks go).
+"""
+
+from torch import Tensor
+
+from attacks.base import Attack
+from attacks.queries import auxiliary_images
+from attacks.view import Access, View
+
+
+class MeanImage(Attack):
+    """Answer with the mean of the auxiliary images, which minimizes the expected squared error without any input."""
+
+    needs = Access.QUERY_FREE
+
+    def fit(self, view: View) -> None:
+        """Average the auxiliary images."""
+        self._mean = auxiliary_images(view).mean(dim=0)
+
+    def invert(self, smashed: Tensor) -> Tensor:
+        """``(N, *smashed.shape)`` -> ``(N, C, H, W)``, N times the same image."""
+        return self._mean.to(smashed.device).repeat(len(smashed), 1, 1, 1)

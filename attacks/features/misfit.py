@@ -1,0 +1,86 @@
+"""How far a guess's smashed data is from what arrived: the term that a white-box attack minimizes.
+
+The plain sum of squares follows the strongest directions of the head and hardly notices the faint ones. A defense that
+only makes them faint (a small Lipschitz constant, say) then looks strong because the descent is slow: its gradient is
+masked, the picture is not gone (Athalye, Carlini, Wagner, "Obfuscated Gradients Give a False Sense of Security", ICML
+2018). So the difference can be rescaled before it is squared. Where head(x) = J x, the misfit |W J dx|^2 has the
+curvature J'W'WJ, and W = (JJ')^-1/2 makes it the identity: every pixel is found equally fast. We estimate JJ' between
+channels, as the covariance of what white noise in the pixels changes in what arrives; the noise of a random defense is
+part of it, so that directions which hold nothing else are not magnified.
+
+``plain``
+    As the papers do: one scale for all values.
+``channel``
+    Each channel divided by the standard deviation of its response.
+``whitened``
+    Multiplied by the inverse square root of the covariance of the responses, so that no mixture of channels is faint.
+``survivors``
+    The head's own output, without the defense, compared where what arrived is not zero: what dropout and top-k spared.
+    Additive noise spares everything; there it is maximum likelihood without a draw.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from cutlayer.nets.grid import channel_axis
+
+MISFITS = ("plain", "channel", "whitened", "survivors")
+PRECONDITIONED = ("channel", "whitened")
+
+NUDGE = 0.05
+"""Standard deviation of the noise to which the response is measured, in pixel units."""
+FAINT = 1e-10
+"""Variance, relative to the largest, below which a direction holds nothing but the rounding of float32."""
+
+Scaling = Callable[[Tensor], Tensor]
+"""Differences of smashed data, ``(N, *smashed.shape)``, to comparable units; same shape out."""
+
+
+def scaling(kind: str, smashed: Tensor, response: Tensor) -> Scaling:
+    """The scaling of one of `MISFITS`, from what arrives for the attacker's own images.
+
+    Args:
+        kind: Of `MISFITS`.
+        smashed: ``(N, *smashed.shape)``; after the scaling its variance is 1.
+        response: ``(N, *smashed.shape)``, how that changes where white noise is added to the images.
+    """
+    axis = channel_axis(tuple(smashed.shape[1:])) + 1
+    values = response.movedim(axis, -1).reshape(-1, smashed.shape[axis]).double().cpu()  # mps has no float64
+    if kind == "channel":
+        factor = _inverse_root(values.square().mean(dim=0)).view(-1, *[1] * (smashed.ndim - axis - 1)).to(smashed)
+        return _to_unit_variance(lambda difference: difference * factor, smashed)
+    if kind == "whitened":
+        variance, directions = torch.linalg.eigh(values.T @ values / len(values))
+        whitening = (directions * _inverse_root(variance)).to(smashed)
+        return _to_unit_variance(
+            lambda difference: (difference.movedim(axis, -1) @ whitening).movedim(-1, axis), smashed
+        )
+    return _to_unit_variance(lambda difference: difference, smashed)
+
+
+def _inverse_root(variance: Tensor) -> Tensor:
+    """1 / sqrt(variance), and 0 where nothing varies."""
+    return torch.where(variance > FAINT * variance.max(), variance.rsqrt(), 0.0)
+
+
+def _to_unit_variance(scale: Scaling, smashed: Tensor) -> Scaling:
+    spread = scale(smashed).var().clamp(min=1e-12).sqrt()
+    return lambda difference: scale(difference) / spread
+
+
+def difference(kind: str, output: Tensor, protect: Callable[[Tensor], Tensor], smashed: Tensor) -> Tensor:
+    """What is to be scaled: a guess's smashed data minus what arrived.
+
+    Args:
+        kind: Of `MISFITS`.
+        output: ``(N, *smashed.shape)``, the head's.
+        protect: The defense, with draws of the attacker's own.
+        smashed: ``(N, *smashed.shape)``, what arrived.
+    """
+    if kind != "survivors":
+        return protect(output) - smashed
+    survived = smashed != 0
+    share = survived.flatten(1).float().mean(dim=1).clamp(min=1 / survived[0].numel())
+    return (output - smashed) * survived / share.sqrt().view(-1, *[1] * (smashed.ndim - 1))

@@ -1,0 +1,126 @@
+"""Ridge regression from smashed data to pixels: the best linear inversion, in closed form.
+
+    W = argmin  sum_i ||x_i - W a_i||^2  +  penalty ||W||^2,      a = standardized smashed data
+
+(Hoerl and Kennard, Ridge Regression, Technometrics 1970.) Threat model: the attacker queries the device's head and
+defense with its own images. There is nothing to tune and nothing to train, yet it inverts linear cuts almost exactly
+and beats the published attacks on the first layers of small networks; a defense that does not stop it stops nobody.
+
+The penalty is chosen on a tenth of the attacker's images that the solution has not seen. We solve by Cholesky at each
+penalty of a short walk, and not by one eigendecomposition for all of them, which takes as long as some thirty Cholesky
+factorizations. The system is written in whichever space is smaller, smashed values or images.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from attacks.base import Attack
+from attacks.queries import auxiliary_images, release
+from attacks.view import Access, View
+
+CHUNK = 1024
+HELD_OUT = 0.1
+START, MOST, LEAST = -2, 3, {torch.float32: -4, torch.float64: -9}
+"""Penalties tried are n * 10^k: k = 0 weighs the penalty like the mean variance of a standardized value. The least k is
+what rounding allows; where float32 would go as low as that, the system is solved again in float64."""
+PROBED = 256
+"""Pixels by which the penalty is chosen."""
+NEGLIGIBLE = 1e-8
+"""Mean squared error below which a better penalty does not matter; 80 dB."""
+
+
+class Ridge(Attack):
+    """Invert by the linear map that fits the attacker's own images best.
+
+    Args:
+        max_system: Largest linear system solved. Where the smashed data has more values than that, only so many
+            auxiliary images are used (the cost grows with the cube: 8192 is seconds, 30,000 is many minutes).
+        n_auxiliary: Images used; 0 for all that the attacker has.
+    """
+
+    needs = Access.BLACK_BOX
+
+    def __init__(self, max_system: int = 8192, n_auxiliary: int = 0) -> None:
+        self.max_system = max_system
+        self.n_auxiliary = n_auxiliary
+
+    def fit(self, view: View) -> None:
+        """Query with the auxiliary images, choose the penalty, solve."""
+        device = torch.device("cpu") if view.device.type == "mps" else view.device  # mps has no float64
+        images = auxiliary_images(view, self.n_auxiliary)
+        if view.smashed.size > self.max_system:
+            images = images[: self.max_system]
+        smashed = release(view.query, images, device).flatten(1)
+        self._shape = images.shape[1:]
+        self._center, spread = smashed.mean(dim=0), smashed.std(dim=0)
+        self._scale = torch.where(spread > 1e-6 * spread.max(), 1 / spread, 0.0)  # a dead value says nothing
+        pixels = images.to(device).flatten(1)
+        self._mean = pixels.mean(dim=0)
+        self._weights = _solve(smashed.sub_(self._center).mul_(self._scale), pixels - self._mean)
+
+    def invert(self, smashed: Tensor) -> Tensor:
+        """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""
+        standardized = (smashed.to(self._center).flatten(1) - self._center) * self._scale
+        pixels = (self._mean + standardized @ self._weights).clamp(0, 1)
+        return pixels.reshape(len(smashed), *self._shape).to(smashed)
+
+
+def _solve(a: Tensor, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """``(D, P)`` weights for inputs ``(N, D)`` and outputs ``(N, P)``, both centered; in float64 where that matters."""
+    n, seen = len(a), len(a) - max(1, int(HELD_OUT * len(a)))
+    some = torch.linspace(0, x.shape[1] - 1, min(x.shape[1], PROBED)).long()  # enough to choose by, and much cheaper
+    truth = x[seen:, some].to(dtype)
+    primal = a.shape[1] <= seen
+    if primal:
+        system, right, probe = (
+            _cross(a[:seen], a[:seen], dtype),
+            _cross(a[:seen], x[:seen, some], dtype),
+            a[seen:].to(dtype),
+        )
+    else:
+        kernel = _cross(a.T, a.T, dtype)
+        system, right, probe = kernel[:seen, :seen], x[:seen, some].to(dtype), kernel[seen:, :seen]
+
+    def error(exponent: int) -> float:
+        solution = _ridge(system, right, seen * 10.0**exponent)
+        return torch.inf if solution is None else float((probe @ solution - truth).square().mean())
+
+    exponent = _lowest(error, LEAST[dtype])
+    if exponent == LEAST[dtype] and dtype == torch.float32:
+        return _solve(a, x, torch.float64)
+    if primal:
+        system, right = system + _cross(a[seen:], a[seen:], dtype), _cross(a, x, dtype)
+    else:
+        system, right = kernel, x.to(dtype)
+    solution = _ridge(system, right, n * 10.0**exponent)
+    assert solution is not None, "the walk ends where the system could be solved"
+    return solution.float() if primal else _cross(a, solution, dtype).float()
+
+
+def _ridge(system: Tensor, right: Tensor, penalty: float) -> Tensor | None:
+    """``(system + penalty I)^-1 right``, or None where rounding has left the matrix indefinite."""
+    penalized = system.clone()
+    penalized.diagonal().add_(penalty)
+    factor, failed = torch.linalg.cholesky_ex(penalized)
+    return None if failed else torch.cholesky_solve(right, factor)
+
+
+def _lowest(error: Callable[[int], float], least: int) -> int:
+    """Walk downhill from START, one decade at a time, first towards less penalty; never below `least`."""
+    best, lowest = START, error(START)
+    for step in (-1, 1):
+        while lowest > NEGLIGIBLE and least <= best + step <= MOST and (tried := error(best + step)) < lowest:
+            best, lowest = best + step, tried
+        if best != START:
+            break
+    return best
+
+
+def _cross(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+    """``left.T @ right``, a chunk of rows at a time."""
+    total = torch.zeros(left.shape[1], right.shape[1], dtype=dtype, device=left.device)
+    for a, b in zip(torch.split(left, CHUNK), torch.split(right, CHUNK), strict=True):
+        total.addmm_(a.T.to(dtype), b.to(dtype))
+    return total

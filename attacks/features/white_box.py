@@ -1,0 +1,199 @@
+"""White-box inversion: search the image whose smashed data, computed with the head's own weights, is what was received.
+
+    x* = argmin  ||protect(head(x)) - v||^2  +  tv * TV(x)        (rMLE; He, Zhang, Lee, ACSAC 2019)
+
+Zecheng He, Tianwei Zhang, Ruby B. Lee. Model Inversion Attacks Against Collaborative Inference, ACSAC 2019; code
+github.com/zechenghe/Inverse_Collaborative_Inference @f010aed. Threat model: the attacker holds the head's weights and
+the defense's code and settings, not its random draws. The expectation over those is that of Athalye et al., ICML 2018.
+
+Learning rate and weight of TV decide what this attack finds, by many dB, and no loss can rank them: a weight of 0 has
+the least loss, however noisy its image. So the attacker rehearses: it has the device release a few images of the
+attacker's own, inverts them with every setting, and keeps the setting that came nearest to the images it knows. No
+victim's image is looked at.
+
+Differs from the paper:
+
+- All images are one batch with a summed loss. Adam works element by element, so each goes the way it would go alone.
+- The settings are chosen by rehearsal, not for each cut by hand; the learning rate falls to zero in the last
+  tenth of the steps, along a line.
+- As in the authors' code and not their text, both terms are means and TV is that of squared differences. The first term
+  is divided by the variance of the smashed data, so that one grid of weights serves all cuts.
+- Pixels are clipped to [0, 1] after every step, not once at the end; with a weight of 0 that alone is worth several dB.
+- The misfit can be rescaled against gradients that a defense has masked (`attacks.features.misfit`), and the search
+  restarted.
+- Adam without AMSGrad and with an epsilon of 1e-8 (theirs: 1e-3); the start is gray in pixels.
+- bfloat16 where the processor is faster that way, for the first nine tenths of the steps.
+"""
+
+import copy
+import functools
+import itertools
+from collections import Counter
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from attacks.base import Attack
+from attacks.features.misfit import MISFITS, NUDGE, difference, scaling
+from attacks.queries import auxiliary_images, release
+from attacks.view import Access, View
+from cutlayer.errors import ConfigError
+from cutlayer.machine.compute import autocast
+from cutlayer.models.graph import trace
+
+CHUNK = 256
+"""Images optimized together."""
+MEASURED = 256
+"""Auxiliary images from whose smashed data the scales of the misfit are taken."""
+EXACT_TAIL = 0.1
+"""Share of the steps, the last ones, that are always float32."""
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+"""Of Adam."""
+
+
+class WhiteBox(Attack):
+    """Optimize the image itself, by gradients through the head.
+
+    Args:
+        iterations: Adam steps.
+        lr: Learning rates to rehearse, in pixel units.
+        tv: Weights of total variation to rehearse.
+        misfit: Ways to rehearse of comparing smashed data; see `attacks.features.misfit`.
+        rehearsal: Auxiliary images inverted with every setting to choose one; with a single setting none are.
+        restarts: Starts for each image: gray, then auxiliary images; the one that ends with the least loss is kept.
+        expectation: Draws of a random defense at each step.
+        bf16: Allow bfloat16 where the processor is faster that way.
+    """
+
+    needs = Access.WHITE_BOX
+
+    def __init__(
+        self,
+        iterations: int = 1000,
+        lr: tuple[float, ...] = (0.5, 0.1),
+        tv: tuple[float, ...] = (0.0, 0.01, 0.1, 1.0),
+        misfit: tuple[str, ...] = ("plain",),
+        rehearsal: int = 4,
+        restarts: int = 1,
+        expectation: int = 1,
+        bf16: bool = True,
+    ) -> None:
+        if unknown := set(misfit) - set(MISFITS):
+            raise ConfigError(f"white-box.misfit must be of {', '.join(MISFITS)}, not {min(unknown)!r}.")
+        self.iterations = iterations
+        self.lr = tuple(lr)
+        self.tv = tuple(tv)
+        self.misfit = tuple(misfit)
+        self.rehearsal = rehearsal
+        self.restarts = restarts
+        self.expectation = expectation
+        self.bf16 = bf16
+
+    def fit(self, view: View) -> None:
+        """Freeze a copy of the head; choose a misfit, learning rate and weight of TV on the attacker's own images."""
+        self._head = freeze(view.head).to(view.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._defense, self._random, self._device = view.defense, view.random, view.device
+        self._rng = np.random.default_rng(view.seed)
+        self._images = auxiliary_images(view, max(MEASURED, self.rehearsal, self.restarts)).to(view.device)
+        noise = torch.empty(self._images.shape).normal_(0, NUDGE, generator=torch.Generator().manual_seed(view.seed))
+        smashed, nudged = (release(view.query, self._images.cpu() + by, view.device) for by in (0, noise))
+        self._scaling = {kind: scaling(kind, smashed, nudged - smashed) for kind in self.misfit}
+        self._setting = self.misfit[0], self.lr[0], self.tv[0]
+        if len(self.misfit) * len(self.lr) * len(self.tv) > 1:
+            self._setting = self._rehearse(self._images[: self.rehearsal], smashed[: self.rehearsal])
+
+    def _rehearse(self, images: Tensor, smashed: Tensor) -> tuple[str, float, float]:
+        """The setting that comes nearest to images that the attacker knows."""
+        grid = list(itertools.product(self.lr, self.tv))
+        each = torch.tensor(grid).repeat_interleave(len(images), dim=0)
+        smashed = smashed.repeat(len(grid), *[1] * (smashed.ndim - 1))
+        errors: dict[tuple[str, float, float], float] = {}
+        for kind in self.misfit:
+            found = self._search(smashed, kind, each[:, 0], each[:, 1], 1)
+            error = (found.reshape(len(grid), *images.shape) - images).square().flatten(1).mean(dim=1)
+            errors |= {(kind, a, b): float(one) for (a, b), one in zip(grid, error, strict=True)}
+        return min(errors, key=lambda setting: errors[setting])
+
+    def invert(self, smashed: Tensor) -> Tensor:
+        """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""
+        kind, *setting = self._setting
+        lr, tv = (torch.full((len(smashed),), value) for value in setting)
+        return self._search(smashed.to(self._device), kind, lr, tv, self.restarts).to(smashed.device)
+
+    def _search(self, smashed: Tensor, kind: str, lr: Tensor, tv: Tensor, restarts: int) -> Tensor:
+        found = []
+        for v, a, b in zip(*(torch.split(part, CHUNK) for part in (smashed, lr, tv)), strict=True):
+            starts = [torch.full_like(self._images[:1], 0.5), *(self._images[k : k + 1] for k in range(restarts - 1))]
+            best, least = torch.empty(0), torch.full((len(v),), torch.inf, device=v.device)
+            for start in starts:
+                x, loss = self._optimize(v, kind, a.to(v), b.to(v), start.expand(len(v), -1, -1, -1))
+                better = (loss < least).view(-1, 1, 1, 1)
+                best, least = torch.where(better, x, best) if best.numel() else x, torch.minimum(loss, least)
+            found.append(best)
+        return torch.cat(found)
+
+    def _optimize(self, smashed: Tensor, kind: str, lr: Tensor, tv: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+        """Run Adam on one batch; learning rates and weights of TV, ``(N,)``, are each image's own.
+
+        Returns:
+            Images ``(N, C, H, W)``, and their losses ``(N,)`` at the last step.
+        """
+        x = start.clone(memory_format=torch.channels_last).requires_grad_()
+        if smashed.ndim == 4:  # laid out as the head's output is, or every comparison rearranges one of the two
+            smashed = smashed.contiguous(memory_format=torch.channels_last)
+        mean, square, loss = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(lr)
+        exact = kind == "whitened"  # which magnifies the rounding of bfloat16 with all else that is faint
+        for step in range(self.iterations):
+            fast = self.bf16 and not exact and step < (1 - EXACT_TAIL) * self.iterations
+            with autocast(smashed.device, enabled=fast):
+                output = self._head(x)
+            loss = self._misfit(kind, output.float(), smashed) + tv * total_variation(x)
+            (gradient,) = torch.autograd.grad(loss.sum(), x)
+            with torch.no_grad():
+                mean.lerp_(gradient, 1 - BETAS[0])
+                square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+                rate = (lr * remaining(step, self.iterations) / (1 - BETAS[0] ** (step + 1))).view(-1, 1, 1, 1)
+                x -= rate * mean / ((square / (1 - BETAS[1] ** (step + 1))).sqrt_() + EPSILON)
+                x.clamp_(0, 1)
+        return x.detach().contiguous(), loss.detach()
+
+    def _misfit(self, kind: str, output: Tensor, smashed: Tensor) -> Tensor:
+        """``(N,)``: mean squared difference to what was received, scaled, over draws of the defense."""
+        draws = self.expectation if self._random and kind != "survivors" else 1
+        each = tuple(range(1, output.ndim))  # not flattened, which would undo the layout
+        protect = functools.partial(self._defense.protect, rng=self._rng)
+        scale = self._scaling[kind]
+        misfits = [scale(difference(kind, output, protect, smashed)).square().mean(each) for _ in range(draws)]
+        return torch.stack(misfits).mean(dim=0)
+
+
+def remaining(step: int, steps: int) -> float:
+    """Share of the learning rate at a step: all of it, and in the exact tail less and less, so that float32 settles."""
+    return min(1.0, (1 - step / steps) / EXACT_TAIL)
+
+
+def total_variation(x: Tensor) -> Tensor:
+    """``(N, C, H, W)`` -> ``(N,)``, mean squared difference of vertical neighbors plus that of horizontal ones."""
+    return x.diff(dim=2).square().mean((1, 2, 3)) + x.diff(dim=3).square().mean((1, 2, 3))
+
+
+def freeze(head: nn.Module) -> nn.Module:
+    """A copy in eval mode without gradients for its weights, batch normalization folded into the convolutions."""
+    frozen = trace(copy.deepcopy(head))
+    modules = dict(frozen.named_modules())
+    calls = [node for node in frozen.graph.nodes if node.op == "call_module"]
+    once = {name for name, count in Counter(node.target for node in calls).items() if count == 1}
+    for node in calls:
+        before = node.args[0]
+        if before not in calls or len(before.users) > 1 or not {node.target, before.target} <= once:
+            continue
+        convolution, norm = modules[before.target], modules[node.target]
+        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats:
+            frozen.set_submodule(before.target, fuse_conv_bn_eval(convolution, norm))
+            node.replace_all_uses_with(before)
+            frozen.graph.erase_node(node)
+    frozen.recompile()
+    frozen.delete_all_unused_submodules()
+    return frozen.requires_grad_(False)

@@ -1,0 +1,67 @@
+"""Writing a split folder so that nobody ever sees half of one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cutlayer.errors import SplitError
+from cutlayer.models.manifest import MANIFEST
+
+HEAD_ONNX, TAIL_ONNX = "head.onnx", "tail.onnx"
+
+
+@contextmanager
+def fresh(folder: Path) -> Iterator[Path]:
+    """A new folder to write into, which is `folder` once the block has ended well. A split folder there is replaced.
+
+    Raises:
+        SplitError: The folder exists already and holds something else, cannot be made, or its disk is full.
+    """
+    check_free(folder)
+    # A name of its own, which "." has not.
+    folder = folder.resolve()
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+    except OSError as error:
+        raise _cannot(folder, error) from None
+    try:
+        yield part
+        _replace(part, folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise _cannot(folder, error) from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _cannot(folder: Path, error: OSError) -> SplitError:
+    reason = str(error.strerror).lower()
+    return SplitError(f"{folder} cannot be written: {reason}; free some space, or name another folder.")
+
+
+def check_free(folder: Path) -> None:
+    """Refuse to replace what is no split folder.
+
+    Raises:
+        SplitError: The folder exists and holds something else.
+    """
+    if folder.exists() and not (folder / MANIFEST).exists() and (folder.is_file() or any(folder.iterdir())):
+        raise SplitError(f"{folder} exists and is no split folder; name another one.")
+
+
+def _replace(part: Path, folder: Path) -> None:
+    """Put the new folder in place of the old one, which stays whole until the last moment."""
+    old = part.with_suffix(".old")
+    if folder.exists():
+        folder.rename(old)
+    part.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,114 @@
+"""`split.json`: what the two halves are, and the hash by which each side knows the other's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from cutlayer.errors import SplitError
+from cutlayer.spec import TensorSpec
+
+MANIFEST = "split.json"
+
+
+LEARNED = "defense.safetensors"
+"""What the defense learned and the device needs; only where there is such a thing."""
+
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`split.json`: what the two halves are, and the hash by which each side knows the other's.
+
+    Attributes:
+        model: Name in `cutlayer.registry.MODELS`, or of the ONNX file that was cut, ``.onnx`` included.
+        cut: Where the model is cut, as `cutlayer cuts` prints it.
+        classes: Outputs of the tail.
+        input: What the head takes, without the batch axis.
+        smashed: What the head gives.
+        defense: ``{"name": ..., **options}`` of what the device runs on its activations, perhaps with `then`.
+        data: Name of the data set that the model was trained on, or None.
+        files: File name to SHA-256, for each file beside the manifest.
+        version: Hash over all of the above: equal on both sides or the handshake is refused.
+    """
+
+    model: str
+    cut: str
+    classes: int
+    input: TensorSpec
+    smashed: TensorSpec
+    defense: dict[str, Any]
+    data: str | None
+    files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """16 hex digits that both sides state at the handshake."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def save(self, folder: Path) -> None:
+        """Write `split.json` into the folder, last of its files."""
+        text = json.dumps({"format": FORMAT, "version": self.version, **asdict(self)}, indent=2)
+        temporary = folder / (MANIFEST + ".part")
+        temporary.write_text(text + "\n")
+        temporary.replace(folder / MANIFEST)
+
+    @classmethod
+    def load(cls, folder: Path) -> Manifest:
+        """Read `split.json`.
+
+        Raises:
+            SplitError: The folder is no split folder, or the manifest is damaged.
+        """
+        path = Path(folder) / MANIFEST
+        try:
+            data = json.loads(path.read_text())
+            names = {f.name for f in fields(cls)}
+            known = {key: value for key, value in data.items() if key in names}
+            for key in ("input", "smashed"):
+                known[key] = TensorSpec(**{**known[key], "shape": tuple(known[key]["shape"])})
+            manifest = cls(**known)
+        except (FileNotFoundError, NotADirectoryError):
+            raise SplitError(
+                f"{folder} is no split folder: it has no {MANIFEST}; make one with `cutlayer split`."
+            ) from None
+        except OSError as error:
+            reason = str(error.strerror).lower()
+            raise SplitError(f"{path} cannot be read: {reason}; see who owns it, or copy the folder again.") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise SplitError(f"{path} is damaged ({error}); make the folder again with `cutlayer split`.") from None
+        if data.get("format") != FORMAT or data.get("version") != manifest.version:
+            raise SplitError(f"{path} is damaged or of another format; make the folder again with `cutlayer split`.")
+        return manifest
+
+    def verify(self, folder: Path, *names: str) -> None:
+        """Check that the named files are present and are the ones that the manifest was written for.
+
+        Raises:
+            SplitError: A file is missing or differs.
+        """
+        for name in names:
+            path = Path(folder) / name
+            if name not in self.files or not path.exists():
+                raise SplitError(f"{path} is missing; copy it from the folder that `cutlayer split` wrote.")
+            if sha256(path) != self.files[name]:
+                raise SplitError(
+                    f"{path} is not the file that {MANIFEST} was written for; copy the whole folder again."
+                )
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tail_name(manifest: Manifest) -> str:
+    """What the tail of a split is called on the wire: ``vgg11_bn@features.7``."""
+    return f"{manifest.model}@{manifest.cut}"

@@ -1,0 +1,73 @@
+"""Files that were exported for one sample at a time, made to take any number where that gives the same.
+
+A server computes the requests of several clients together, so a batch axis that is open is worth a try; whether it may
+be opened is not read off the graph but found by running it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cutlayer.onnx import costs as onnx_costs
+from cutlayer.onnx.file import OnnxFile, open_proto, run, samples, the_package
+from cutlayer.onnx.parity import TOLERANCE, distance, whole
+from cutlayer.onnx.seams import has_control_flow
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+BATCH = 2
+"""Samples that the trial takes."""
+
+
+def any_batch(file: OnnxFile, path: Sequence[NodeProto]) -> tuple[OnnxFile, Mapping[str, onnx_costs.Value]] | None:
+    """The same model for batches of any size, and its tensors for one of `BATCH` samples.
+
+    None where it computes a batch differently from one sample after the other, or not at all.
+
+    Args:
+        file: The model.
+        path: The nodes between its input and its output.
+    """
+    # A branch that depends on the data would be taken for the whole batch.
+    if has_control_flow(file.proto):
+        return None
+    images = samples(file.input, BATCH)
+    for reshaping in (False, True):
+        try:
+            opened = replace(file, proto=_reshaping_any_batch(file, path)) if reshaping else file
+            session = open_proto(onnx_costs.probe(opened, [file.logits], free=True), plain=True)
+            (given,) = run(session, {file.image: images}, [file.logits])
+            if len(given) == BATCH and distance(given.reshape(BATCH, -1), whole(file, BATCH, plain=True)) <= TOLERANCE:
+                return opened, onnx_costs.measure(opened, path, images, free=True)
+        except Exception:  # whatever a model says that was made for one sample: it is taken at its word
+            continue
+    return None
+
+
+def _reshaping_any_batch(file: OnnxFile, path: Sequence[NodeProto]) -> ModelProto:
+    """The model with every constant shape ``[1, ...]`` that a Reshape gives to data turned into ``[0, ...]``.
+
+    Zero copies the axis of the tensor that is reshaped, which is the batch where the model keeps that first.
+    """
+    onnx = the_package()
+    proto: ModelProto = onnx.ModelProto()
+    proto.CopyFrom(file.proto)
+    proto.ir_version = max(proto.ir_version, 4)
+    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            constants[node.output[0]] = node.attribute[0].t
+    of_data = {name for node in path for name in node.output}
+    for node in proto.graph.node:
+        exact = any(attribute.name == "allowzero" and attribute.i for attribute in node.attribute)
+        if node.op_type != "Reshape" or exact or node.output[0] not in of_data or node.input[1] not in constants:
+            continue
+        sizes = onnx.numpy_helper.to_array(constants[node.input[1]]).copy()
+        if sizes.ndim == 1 and len(sizes) > 1 and sizes[0] == 1:
+            sizes[0] = 0
+            node.input[1] = f"{node.output[0]}_of_any_batch"
+            proto.graph.initializer.append(onnx.numpy_helper.from_array(sizes, node.input[1]))
+    return proto

@@ -1,0 +1,134 @@
+"""Heads that compute in int8: static quantization, calibrated on images.
+
+Needs the packages onnx and onnxruntime, not torch. The head takes and gives float32 as before, for the quantization is
+inside (QDQ), so that defenses, codecs and tails work as they do with any other.
+What it gains and costs depends on model, cut and machine, and is measured: see `cutlayer.profile.int8_effect`.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutlayer.errors import ConfigError, SplitError
+from cutlayer.models.files import HEAD_ONNX, TAIL_ONNX, fresh
+from cutlayer.models.manifest import LEARNED, Manifest, sha256
+from cutlayer.onnx.errors import said
+from cutlayer.onnx.file import the_package
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+LEAST_OPSET = 13
+"""The first in which a weight can have a scale for each channel."""
+
+QUANTIZED = "cutlayer.quantized"
+"""Key of a head's metadata that says how it was quantized."""
+
+
+def quantize_head(folder: Path, images: NDArray[np.float32], out: Path) -> Manifest:
+    """Write a split folder whose head computes in int8, from one whose head does not.
+
+    Weights have a scale for each output channel, activations one for each tensor, from the least and greatest value
+    that the images gave. The tail stays as it is. The new folder has no halves in torch.
+
+    Args:
+        folder: A split folder with `head.onnx` and `tail.onnx`.
+        images: For calibration, ``(N, *input.shape)``: of the kind that the device will see, and not those that
+            measure the accuracy. A hundred are many.
+        out: The new folder; a split folder of that name is replaced.
+
+    Raises:
+        ConfigError: The package onnx or ONNX Runtime is not installed.
+        SplitError: The folder is damaged, the head was quantized before or cannot be, the images are not of its shape,
+            or `out` exists and holds something else.
+    """
+    manifest = Manifest.load(folder)
+    manifest.verify(folder, HEAD_ONNX, TAIL_ONNX)
+    if images.shape[1:] != manifest.input.shape or not len(images):
+        shape = "x".join(map(str, images.shape))
+        raise SplitError(f"The images for calibration are {shape}, and the head takes {manifest.input}.")
+    kept = [TAIL_ONNX, *(name for name in (LEARNED,) if name in manifest.files)]
+    manifest.verify(folder, *kept)
+    with fresh(Path(out)) as part:
+        _quantize(Path(folder) / HEAD_ONNX, images, part / HEAD_ONNX)
+        for name in kept:
+            shutil.copyfile(Path(folder) / name, part / name)
+        files = {name: sha256(part / name) for name in (HEAD_ONNX, *kept)}
+        manifest = replace(manifest, files=files)
+        manifest.save(part)
+    return manifest
+
+
+def _quantize(head: Path, images: NDArray[np.float32], path: Path) -> None:
+    onnx = the_package()
+    model = onnx.load(head)
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        raise SplitError(f"{head} computes in int8 already; quantize the float32 head that it was made from.")
+    if opset < LEAST_OPSET:
+        raise SplitError(
+            f"{head} is of opset {opset}, and int8 with a scale for each channel needs {LEAST_OPSET} or later; "
+            "convert the model with onnx.version_converter, and cut that."
+        )
+    try:
+        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+    except ImportError:
+        raise ConfigError("ONNX Runtime is not installed; install cutlayer[onnx].") from None
+    try:
+        with _quietly(), tempfile.TemporaryDirectory() as scratch:
+            prepared = Path(scratch) / "prepared.onnx"
+            # Folds batch normalization into convolutions, which could not be quantized apart.
+            quant_pre_process(str(head), str(prepared), skip_symbolic_shape=True)
+            # Unsigned activations and signed weights, which is what x86 multiplies in int8: with both signed the same
+            # heads took as long as in float32 there.
+            quantize_static(
+                str(prepared), str(path), _Images(images), quant_format=QuantFormat.QDQ, per_channel=True,
+                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+            )  # fmt: skip
+    except Exception as error:  # dozens of kinds, none of them documented
+        raise SplitError(
+            f"ONNX Runtime cannot quantize {head}: {said(error)}; cut elsewhere, or keep float32."
+        ) from None
+    quantized: ModelProto = onnx.load(path)
+    if not any(node.op_type == "QuantizeLinear" for node in quantized.graph.node):
+        raise SplitError(f"{head} has nothing that ONNX Runtime could compute in int8; cut further back.")
+    entry = quantized.metadata_props.add()
+    entry.key, entry.value = QUANTIZED, f"static int8, calibrated on {len(images)} images"
+    onnx.save(quantized, str(path))
+
+
+class _Images:
+    """The images one by one, as ONNX Runtime asks for them."""
+
+    def __init__(self, images: NDArray[np.float32]) -> None:
+        self._each: Iterator[NDArray[np.float32]] = (images[i : i + 1] for i in range(len(images)))
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        """The next input, None after the last."""
+        image = next(self._each, None)
+        return None if image is None else {"image": image}
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Nothing about what the quantizer thinks of the model: what it gives is measured."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,88 @@
+"""What a head in int8 gains in time and costs in accuracy, measured on this machine."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutlayer.models.answers import answers
+from cutlayer.models.files import HEAD_ONNX
+from cutlayer.onnx.session import Half, open_half
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What quantization did, measured on this machine with two split folders.
+
+    Attributes:
+        float32_ns: One row of times of the float32 head for single images, ``(rounds,)``.
+        int8_ns: The same of the int8 head, taken in turns with the other.
+        float32_correct: Right answers with the float32 head.
+        int8_correct: Right answers with the int8 head.
+        agreed: Images that both answer alike.
+        n: Images that were asked.
+        float32_bytes: Size of the float32 head.
+        int8_bytes: Size of the int8 head.
+    """
+
+    float32_ns: NDArray[np.int64]
+    int8_ns: NDArray[np.int64]
+    float32_correct: int
+    int8_correct: int
+    agreed: int
+    n: int
+    float32_bytes: int
+    int8_bytes: int
+
+    @property
+    def gain(self) -> float:
+        """How many times faster the int8 head is: the median over the rounds; below 1 where it is slower."""
+        return float(np.median(self.float32_ns / self.int8_ns))
+
+    def __str__(self) -> str:
+        """Three lines: accuracy, time, size."""
+        before, after = (float(np.median(times)) / 1e6 for times in (self.float32_ns, self.int8_ns))
+        return (
+            f"accuracy {self.float32_correct / self.n:.1%} in float32, {self.int8_correct / self.n:.1%} in int8; "
+            f"the same answer to {self.agreed:,} of {self.n:,} images\n"
+            f"head p50 {before:.3f} ms in float32, {after:.3f} ms in int8: {self.gain:.2f} times as fast "
+            f"(n = {len(self.int8_ns)} pairs, one image each)\n"
+            f"head.onnx {self.float32_bytes:,} bytes in float32, {self.int8_bytes:,} in int8"
+        )
+
+
+def compare(
+    float32: Path, int8: Path, images: NDArray[np.float32], labels: NDArray[np.int64], *, rounds: int = 100,
+    threads: int = 1,
+) -> Effect:  # fmt: skip
+    """Time the heads of two split folders and count the right answers with each.
+
+    Args:
+        float32: The one with the float32 head.
+        int8: The one with the int8 head, and the same tail.
+        images: ``(N, *input.shape)``, not those that calibrated.
+        labels: ``(N,)``.
+        rounds: Timed pairs of single images.
+        threads: Of each half.
+    """
+    folders = (float32, int8)
+    given = [answers(folder, images, threads) for folder in folders]
+    heads = [open_half(folder / HEAD_ONNX, threads, "image", "smashed") for folder in folders]
+    for head in heads:
+        head(images[:1])
+    times = np.array([[_timed(head, images[i % len(images)][None]) for head in heads] for i in range(rounds)])
+    before, after = ((folder / HEAD_ONNX).stat().st_size for folder in folders)
+    return Effect(
+        times[:, 0], times[:, 1], int((given[0] == labels).sum()), int((given[1] == labels).sum()),
+        int((given[0] == given[1]).sum()), len(labels), before, after,
+    )  # fmt: skip
+
+
+def _timed(head: Half, image: NDArray[np.float32]) -> int:
+    start = time.monotonic_ns()
+    head(image)
+    return time.monotonic_ns() - start

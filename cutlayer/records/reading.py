@@ -1,0 +1,105 @@
+"""Reading the folders of finished runs, and saying why another folder is none."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutlayer.errors import CutlayerError
+from cutlayer.records.run import Result, parse
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its result and the files beside it.
+
+    Attributes:
+        env: `env.json`, empty when it is missing.
+        pictures: ``originals`` and one array for each attack's label, ``(K, C, H, W)`` uint8.
+        labels: ``(K,)`` the classes of the originals.
+        traces: ``deployment/column`` to the raw samples.
+        notes: What could not be read, one sentence each.
+    """
+
+    result: Result
+    env: dict[str, Any] = field(default_factory=dict)
+    pictures: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    traces: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A folder that is no finished run, and why."""
+
+    name: str
+    reason: str
+
+
+def read(runs: Path) -> tuple[list[Run], list[Skipped]]:
+    """Every finished run under a folder, and the folders that were passed over.
+
+    Raises:
+        CutlayerError: There is no folder, or no finished run in it.
+    """
+    if not runs.is_dir():
+        raise CutlayerError(f"There is no folder {runs}; make runs first with `cutlayer run EXPERIMENT.toml`.")
+    finished: list[Run] = []
+    skipped: list[Skipped] = []
+    for folder in sorted(path for path in runs.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        try:
+            finished.append(_read_run(folder))
+        except FileNotFoundError:
+            skipped.append(Skipped(folder.name, "It is unfinished: it has no result.json."))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            skipped.append(Skipped(folder.name, f"Its result.json is damaged: {_reason(error)}."))
+    if not finished:
+        passed_over = "".join(f" {s.name}: {s.reason}" for s in skipped[:3])
+        raise CutlayerError(f"{runs} holds no finished run; make one with `cutlayer run EXPERIMENT.toml`.{passed_over}")
+    return finished, skipped
+
+
+def _read_run(folder: Path) -> Run:
+    result = parse(json.loads((folder / "result.json").read_text(encoding="utf-8")))
+    notes: list[str] = []
+    pictures = _arrays(folder / "reconstructions.npz", notes)
+    labels = pictures.pop("labels", np.zeros(0)).astype(np.int64).ravel()
+    shape = pictures["originals"].shape if "originals" in pictures else ()
+    if any(len(shape) != 4 or a.shape != shape or a.dtype != np.uint8 for a in pictures.values()):
+        notes.append("reconstructions.npz holds arrays of other shapes than the originals; no picture is shown.")
+        pictures = {}
+    traces = _arrays(folder / "requests.npz", notes)
+    try:
+        env = dict(json.loads((folder / "env.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        env = {}
+        notes.append(f"env.json cannot be read ({_reason(error)}); the environment is unknown.")
+    return Run(result, env, pictures, labels, traces, tuple(notes))
+
+
+def _arrays(path: Path, notes: list[str]) -> dict[str, NDArray[Any]]:
+    """All arrays of an .npz file, or none and a note."""
+    try:
+        # numpy leaves a file that it opened itself open when it holds no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        notes.append(f"{path.name} cannot be read ({_reason(error)}); what it holds is left out.")
+        return {}
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the path of the user's folder."""
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

@@ -1,0 +1,49 @@
+"""Pictures for the page: strips of small images, side by side, as PNG data URIs."""
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cutlayer.report.kit.markup import Html, el
+
+
+def choose(labels: NDArray[np.int64], available: int, count: int) -> list[int]:
+    """Which pictures to show: one of each class before a second of any, in the order of the record."""
+    seen: dict[int, int] = {}
+    turn = []
+    for index in range(available):
+        label = int(labels[index]) if index < len(labels) else 0
+        seen[label] = seen.get(label, 0) + 1
+        turn.append((seen[label], index))
+    return sorted(index for _, index in sorted(turn)[:count])
+
+
+def strip(images: NDArray[np.uint8], indices: Sequence[int], alt: str) -> Html:
+    """Some of the images side by side, in one `img` that is enlarged without smoothing.
+
+    Args:
+        images: ``(K, C, H, W)`` uint8; grey when C is 1 or 2, else the first three channels.
+        indices: Which of them.
+        alt: What the pictures are, for those who do not see them.
+    """
+    chosen = images[list(indices)]
+    n, channels, height, width = chosen.shape
+    gap = max(1, width // 12)
+    sheet = np.zeros((height, n * (width + gap) - gap, 4), np.uint8)
+    for i, image in enumerate(chosen):
+        left = i * (width + gap)
+        colors = image[:3] if channels >= 3 else image[[0, 0, 0]]
+        sheet[:, left : left + width, :3] = colors.transpose(1, 2, 0)
+        sheet[:, left : left + width, 3] = 255
+    return el("img", class_="strip", src=data_uri(sheet), alt=alt, width=sheet.shape[1], height=height)
+
+
+def data_uri(image: NDArray[np.uint8]) -> str:
+    """``(H, W, 4)`` uint8 as a PNG inside a `data:` address."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

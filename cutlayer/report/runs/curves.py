@@ -1,0 +1,129 @@
+"""One small chart for each defense of a sweep: worst-case leakage against accuracy, as inline SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import groupby
+
+from cutlayer.records.run import Estimate
+from cutlayer.report.kit.markup import Html, el
+from cutlayer.report.kit.svg import domain, line, ticks
+from cutlayer.report.kit.wording import duration, size
+from cutlayer.report.runs.sweep import Setting
+
+WIDTH, HEIGHT = 300.0, 210.0
+LEFT, RIGHT, TOP, BOTTOM = 34.0, 292.0, 12.0, 172.0
+RADII = (3.5, 9.0)
+"""Of the points with the shortest and the longest time."""
+SHADES = 5
+"""Classes b0 (fewest bytes) ... b4 (most) of the style sheet."""
+
+
+def panels(settings: Sequence[Setting], baseline: Estimate) -> list[Html]:
+    """A chart for each family: its strengths joined by a line, those of all others grey behind them.
+
+    Settings that a plan has given a name, such as controls, are points beside the line.
+    The point of no defense and the line of the mean image are on each: the two ends.
+    """
+    settings = [s for s in settings if math.isfinite(s.leakage.value) and math.isfinite(s.accuracy.value)]
+    low, high = domain([*(s.accuracy.value for s in settings), baseline.value], least=0.05)
+    left = min([-0.04, *(s.leakage.value - 0.03 for s in settings)])
+
+    def x(gain: float) -> float:
+        return LEFT + (min(gain, 1.0) - left) / (1.02 - left) * (RIGHT - LEFT)
+
+    def y(accuracy: float) -> float:
+        return BOTTOM - (accuracy - low) / (high - low) * (BOTTOM - TOP)
+
+    def at(setting: Setting) -> tuple[float, float]:
+        return x(setting.leakage.value), y(setting.accuracy.value)
+
+    def panel(name: str, own: list[Setting]) -> Html:
+        own = sorted(own, key=lambda s: -s.leakage.value)
+        others = [el("circle", cx=f"{at(s)[0]:.1f}", cy=f"{at(s)[1]:.1f}", r=2, class_="other") for s in settings]
+        ends = [s for s in settings if s.undefended]
+        path = " ".join(f"{px:.1f},{py:.1f}" for px, py in map(at, (s for s in own if not s.titled)))
+        marks = [_mark(s, *at(s), times, sizes) for s in own]
+        diamonds = [_diamond(s, *at(s)) for s in ends]
+        spoken = "; ".join(_spoken(s) for s in own)
+        chart = el(
+            "svg", axes, others, el("polyline", points=path, class_="curve"), diamonds, marks,
+            viewBox=f"0 0 {WIDTH:.0f} {HEIGHT:.0f}", role="img", aria_label=f"{name}. {spoken}.",
+        )  # fmt: skip
+        return el("figure", el("figcaption", name), chart)
+
+    axes = _axes(x, y, low, high)
+    times = [s.p50_ns for s in settings if s.p50_ns is not None]
+    sizes = sorted({s.tensor_bytes for s in settings if s.tensor_bytes is not None})
+    families = groupby((s for s in settings if not s.undefended), key=lambda s: s.family)
+    return [panel(name, list(own)) for name, own in families]
+
+
+def legend(settings: Sequence[Setting]) -> Html:
+    """What size and color of a point say."""
+    times = [s.p50_ns for s in settings if s.p50_ns is not None]
+    sizes = sorted({s.tensor_bytes for s in settings if s.tensor_bytes is not None})
+    items = [el("li", el("b", "diamond"), " no defense"), el("li", el("b", "dashed line"), " the mean image")]
+    if times:
+        text = f" the time of an answer (p50), from {duration(min(times))} to {duration(max(times))}"
+        items.append(el("li", el("b", "size"), text))
+    for shade in range(SHADES):
+        held = [count for count in sizes if _shade(count, sizes) == shade]
+        if held:
+            words = size(held[0]) if held[0] == held[-1] else f"{size(held[0])} to {size(held[-1])}"
+            items.append(el("li", el("span", class_=f"swatch b{shade}"), f"{words} released"))
+    return el("ul", items, class_="legend")
+
+
+def _mark(setting: Setting, px: float, py: float, times: Sequence[float], sizes: Sequence[int]) -> Html:
+    shade = "" if setting.tensor_bytes is None else f" b{_shade(setting.tensor_bytes, sizes)}"
+    tooltip = el("title", _spoken(setting))
+    return el(
+        "circle",
+        tooltip,
+        cx=f"{px:.1f}",
+        cy=f"{py:.1f}",
+        r=f"{_radius(setting.p50_ns, times):.1f}",
+        class_=f"mark{shade}",
+    )
+
+
+def _diamond(setting: Setting, px: float, py: float) -> Html:
+    return el("path", el("title", _spoken(setting)), d=f"M{px:.1f} {py - 6:.1f}l6 6l-6 6l-6-6z", class_="bare")
+
+
+def _radius(time: float | None, times: Sequence[float]) -> float:
+    """Between the two radii, by the logarithm of the time."""
+    if time is None or not times or min(times) <= 0 or max(times) == min(times):
+        return RADII[0]
+    share = math.log(time / min(times)) / math.log(max(times) / min(times))
+    return RADII[0] + share * (RADII[1] - RADII[0])
+
+
+def _shade(count: int, sizes: Sequence[int]) -> int:
+    """Which of the shades, by the logarithm of the bytes."""
+    if min(sizes) <= 0 or max(sizes) == min(sizes):
+        return SHADES - 1
+    share = math.log(count / min(sizes)) / math.log(max(sizes) / min(sizes))
+    return min(SHADES - 1, int(share * SHADES))
+
+
+def _spoken(setting: Setting) -> str:
+    where = f"leakage gain {setting.leakage.value:.1%}, accuracy {setting.accuracy.value:.1%}"
+    return f"{setting.label}: {where}, {duration(setting.p50_ns)}, {size(setting.tensor_bytes)}"
+
+
+def _axes(x, y, low: float, high: float) -> Html:  # type: ignore[no-untyped-def]
+    parts = []
+    for tick in ticks(low, high):
+        parts.append(line(LEFT, y(tick), RIGHT, y(tick), "grid"))
+        parts.append(el("text", f"{tick * 100:.0f}", x=LEFT - 6, y=f"{y(tick) + 4:.1f}", text_anchor="end"))
+    for tick in (0.0, 0.5, 1.0):
+        parts.append(line(x(tick), BOTTOM, x(tick), BOTTOM + 4, "axis"))
+        parts.append(el("text", f"{tick * 100:.0f}", x=f"{x(tick):.1f}", y=BOTTOM + 16, text_anchor="middle"))
+    parts.append(line(LEFT, BOTTOM, RIGHT, BOTTOM, "axis"))
+    parts.append(line(x(0.0), TOP, x(0.0), BOTTOM, "reference"))
+    parts.append(el("text", "worst-case leakage gain, %", x=RIGHT, y=HEIGHT - 6, text_anchor="end"))
+    parts.append(el("text", "accuracy, %", x=x(0.0) + 6, y=TOP + 2))
+    return el("g", parts)

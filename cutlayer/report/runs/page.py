@@ -1,0 +1,74 @@
+"""The report: one HTML page that needs nothing but itself, written from records alone."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from cutlayer.records.reading import Run, Skipped, read
+from cutlayer.report.kit.markup import POLICY, Html, el
+from cutlayer.report.runs import sections, sweep_sections
+from cutlayer.report.runs.groups import Group, group
+from cutlayer.report.runs.spectrum import spectrum
+from cutlayer.report.runs.story import opening, pictures_first
+from cutlayer.report.runs.sweep import is_sweep
+
+
+def write(runs: Path) -> Path:
+    """Write `report.html` into the folder of the runs.
+
+    Args:
+        runs: Holds one folder for each run. Unfinished and damaged ones are listed on the page.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        CutlayerError: There is no folder, or no finished run in it.
+    """
+    finished, skipped = read(runs)
+    path = runs / "report.html"
+    temporary = runs / ".report.html.part"
+    temporary.write_text(page(finished, skipped), encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def page(runs: Sequence[Run], skipped: Sequence[Skipped]) -> str:
+    """The whole page as text."""
+    groups = group(runs)
+    style = Html((files("cutlayer.report.kit") / "style.css").read_text(encoding="utf-8"))
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("meta", name="color-scheme", content="light dark"),
+        el("title", "cutlayer: what can the server see?"),
+        el("style", style),
+    )
+    contents = _contents(groups) if len(groups) > 1 else None
+    main = el("main", opening(), contents, map(_article, groups), sections.environment(runs, skipped))
+    return "<!doctype html>\n" + el("html", head, el("body", main), lang="en") + "\n"
+
+
+def _article(group: Group) -> Html:
+    title = el("p", group.title, class_="split")
+    if is_sweep(group):
+        return el("article", title, sweep_sections.article(group), id=group.anchor)
+    parts = [
+        pictures_first(group),
+        sections.headline(group),
+        sections.reconstructions(group),
+        sections.privacy_accuracy(group),
+    ]
+    parts += [sections.latency(group), sections.attacks(group), spectrum(group), sections.flags(group)]
+    return el("article", title, parts, id=group.anchor)
+
+
+def _contents(groups: Sequence[Group]) -> Html:
+    items = [el("li", el("a", g.title, href=f"#{g.anchor}"), f": {_count(len(g.members))}") for g in groups]
+    return el("nav", el("p", "On this page"), el("ul", items), aria_label="On this page")
+
+
+def _count(runs: int) -> str:
+    return "1 run" if runs == 1 else f"{runs} runs"

@@ -1,0 +1,55 @@
+"""Is the picture gone, or only faint? The spectrum of the head's Jacobian, in plain words."""
+
+from __future__ import annotations
+
+from cutlayer.records.run import Spectrum
+from cutlayer.report.kit.markup import Html, el
+from cutlayer.report.runs.groups import Group, Member
+
+FEWER, FAINTER = 0.9, 2.0
+"""Against the undefended head: the share of directions and the factor of faintness from which a change is stated."""
+
+
+def spectrum(group: Group) -> Html | None:
+    """What the first layers pass on under each defense; nothing where no run has measured it."""
+    items = [_item(member, member.run.result.spectrum) for member in group.members if member.run.result.spectrum]
+    if not items:
+        return None
+    note = (
+        "An attack that changes a guess step by step fails where the picture is gone, but also where it is only passed "
+        "on faintly: then another attack may succeed. So the picture is changed a little, in one direction after "
+        "another, and the change of what the first layers give is measured. Noise and zeros that are added afterwards "
+        "do not count here."
+    )
+    return el(
+        "section",
+        el("h2", "Is the picture gone, or only faint?"),
+        el("p", note, class_="note"),
+        el("ul", items, class_="flags"),
+    )
+
+
+def words(found: Spectrum, undefended: bool) -> str:
+    """What a spectrum says, beside that of the head without the defense."""
+    head, before = found.head, found.undefended
+    text = (
+        f"Of the {found.directions:,} directions in which such pictures differ most ({found.variance:.0%} of all their "
+        f"difference), the first layers pass on {head.passed:,.0f}"
+    )
+    text += f", the faintest {head.condition:,.0f} times more faintly than the strongest. " if head.passed else ". "
+    if undefended:
+        return text.rstrip()
+    if head == before:
+        return text + "The defense leaves that as it was."
+    text += f"Without the defense it is {before.passed:,.0f}, and {before.condition:,.0f} times: "
+    if head.passed < FEWER * before.passed:
+        return text + "part of the picture is gone, as far as small changes tell."
+    if head.condition > FAINTER * before.condition:
+        return text + "nothing more is gone, it is only fainter. An attack that stalls here proves nothing."
+    return text + "about the same, so that the gradient is not what protects."
+
+
+def _item(member: Member, found: Spectrum | None) -> Html:
+    assert found is not None
+    name = el("b", el("span", class_=f"dot {member.color}"), member.label)
+    return el("li", name, el("p", words(found, member.run.result.undefended)))

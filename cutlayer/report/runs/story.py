@@ -1,0 +1,186 @@
+"""The opening of the page: what leaks, what the defense changed and what it cost, for someone new to the field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from cutlayer.records.reading import Run
+from cutlayer.records.run import AttackRecord
+from cutlayer.report.kit.markup import Html, el
+from cutlayer.report.kit.pictures import choose, strip
+from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, attack_words, duration, points, size
+from cutlayer.report.runs.groups import Group, Member
+
+SHOWN = 6  # pictures in a strip
+
+
+def opening() -> Html:
+    """What split learning is and what is asked here."""
+    return el(
+        "header",
+        el("p", "cutlayer", class_="product"),
+        el("h1", "What can the server see?"),
+        el(
+            "p",
+            "A camera runs the first layers of a neural network itself and sends their output to a server, which runs "
+            "the rest and answers what is in the picture. The picture never leaves the camera. But the numbers that "
+            "are sent describe it, and whoever runs the server may try to turn them back into the picture.",
+            class_="lead",
+        ),
+        el(
+            "p",
+            "This page shows how well that works, how much a defense on the camera hinders it, and what the defense "
+            "costs in accuracy and time. Dividing a network like this is called split learning or collaborative "
+            "inference; the place of division is the cut, and what is sent there is the smashed data.",
+        ),
+    )
+
+
+def pictures_first(group: Group) -> Html:
+    """The originals, and below them what the worst attack makes of them under each defense."""
+    result, reference = group.first.result, group.members[0]
+    sent = f"{group.smashed_size:,} numbers"
+    if result.cost and result.cost[0].tensor_bytes is not None:
+        sent += f" ({size(result.cost[0].tensor_bytes)})"
+    indices = shown(reference.run, SHOWN)
+    about = f"Private pictures{_pixels(result.input)}, which the attacker had never seen."
+    rows = [_originals(reference.run, indices, about)]
+    for member in group.members:
+        own = indices if _same_originals(member.run, reference.run) else shown(member.run, SHOWN)
+        if own is not indices:
+            rows.append(_originals(member.run, own, f"The pictures of the run with {member.label}."))
+        rows.append(_verdict(group, member, own))
+    return el(
+        "section",
+        el("p", f"For each picture the camera sends {sent}. ", _in_one_sentence(group), class_="lead"),
+        el("div", rows, class_="story"),
+    )
+
+
+def shown(run: Run, count: int) -> list[int]:
+    """Which of a run's pictures are shown; none when they could not be read."""
+    return choose(run.labels, len(run.pictures["originals"]), count) if "originals" in run.pictures else []
+
+
+def class_names(run: Run, indices: Sequence[int]) -> str:
+    """What the shown originals are, for the alternative text."""
+    classes, labels = run.result.classes, run.labels
+    return ", ".join(classes[labels[i]] for i in indices if i < len(labels) and 0 <= labels[i] < len(classes))
+
+
+def worst_attack(run: Run) -> AttackRecord | None:
+    """The attack of the worst case."""
+    worst = run.result.worst_case
+    return next((a for a in run.result.privacy if worst and a.label == worst.label), None)
+
+
+def _originals(run: Run, indices: list[int], text: str) -> Html:
+    alt = f"{len(indices)} original pictures: {class_names(run, indices)}"
+    picture = strip(run.pictures["originals"], indices, alt) if indices else _no_picture()
+    return el("div", el("div", el("h3", "What the camera saw"), el("p", text)), picture, class_="row")
+
+
+def _pixels(shape: tuple[int, ...]) -> str:
+    """How large a picture is, when the input is one."""
+    if len(shape) != 3:
+        return ""
+    channels, height, width = shape
+    return f" of {width} x {height} pixels" + (" in color" if channels == 3 else "")
+
+
+def _verdict(group: Group, member: Member, indices: list[int]) -> Html:
+    """One defense: its worst reconstructions, what they mean, and what the defense costs."""
+    run, worst = member.run, member.run.result.worst_case
+    dot = el("span", class_=f"dot {member.color}")
+    heading = el("h3", "What the server rebuilds", el("span", dot, member.label))
+    if worst is None:
+        return el("div", el("div", heading, el("p", "No attack was run."), _cost(group, member)), class_="row")
+    attack = worst_attack(run)
+    words = attack_words(attack) if attack else ""
+    said = [
+        el("strong", f"{LEAKAGE_GAIN.value(worst.leakage_gain.value)} leaked"),
+        f" to the worst attack, {worst.label}",
+    ]
+    said.append(f" ({words})." if words else ".")
+    identified = worst.metrics.get("identification")
+    if identified and math.isfinite(identified.value):
+        among = f"{run.result.candidates:,} candidates" if run.result.candidates else "all candidates"
+        share = ACCURACY.value(identified.value)
+        said.append(f" Its pictures point to the right original among {among} in {share} of cases.")
+    alt = f"Reconstructions by {worst.label} with {member.label} of: {class_names(run, indices)}"
+    picture = (
+        strip(run.pictures[worst.label], indices, alt) if indices and worst.label in run.pictures else _no_picture()
+    )
+    return el("div", el("div", heading, el("p", said), _cost(group, member)), picture, class_="row")
+
+
+def _cost(group: Group, member: Member) -> Html:
+    """Accuracy and time, against the undefended baseline where there is one."""
+    result = member.run.result
+    accuracy = f"Accuracy {ACCURACY.value(result.accuracy.value)}"
+    if not result.undefended:
+        difference = result.accuracy.value - result.baseline.value
+        accuracy += f", {_points_more_or_less(difference)} without a defense"
+    return el("p", accuracy, _time(group, member.run), ".", class_="cost")
+
+
+def _points_more_or_less(difference: float) -> str:
+    text = points(difference)
+    if text in ("0.0", DASH):
+        return "the same as"
+    return f"{text[1:]} points {'more' if difference > 0 else 'less'} than"
+
+
+def _time(group: Group, run: Run) -> str:
+    """The time of one answer on the first deployment, and how much of it the defense takes."""
+    p50 = run.result.cost[0].end_to_end["p50"] if run.result.cost else None
+    if p50 is None:
+        return ""
+    text = f"; an answer takes {duration(p50)}"
+    bare = group.undefended
+    if bare is None or bare is run:
+        return text
+    same = (c.end_to_end["p50"] for c in bare.result.cost if c.deployment == run.result.cost[0].deployment)
+    before = next(same, None)
+    return text if before is None else f"{text}, {duration(abs(p50 - before))} {'more' if p50 >= before else 'less'}"
+
+
+def _in_one_sentence(group: Group) -> str:
+    """The result in words: the baseline against the defense that leaks least."""
+    bare = group.undefended.result.worst_case if group.undefended else None
+    text = ""
+    if bare:
+        gain = LEAKAGE_GAIN.value(bare.leakage_gain.value)
+        text = f"Without a defense, the worst attack recovers {gain} of what sets a picture apart from the average one."
+    defended = [m for m in group.members if m.run.result.worst_case and not m.run.result.undefended]
+    if defended:
+        best = min(defended, key=lambda m: _gain(m.run))
+        gain = LEAKAGE_GAIN.value(_gain(best.run))
+        text += f" Of the defenses on this page, {best.label} leaks least: {gain}, {_price(best.run)}."
+    return text
+
+
+def _price(run: Run) -> str:
+    difference = run.result.accuracy.value - run.result.baseline.value
+    text = points(difference)
+    if text in ("0.0", DASH):
+        return "at no loss of accuracy"
+    return f"at {'a gain' if difference > 0 else 'the price'} of {text[1:]} points of accuracy"
+
+
+def _gain(run: Run) -> float:
+    worst = run.result.worst_case
+    return worst.leakage_gain.value if worst and not math.isnan(worst.leakage_gain.value) else math.inf
+
+
+def _same_originals(run: Run, other: Run) -> bool:
+    if "originals" not in run.pictures or "originals" not in other.pictures:
+        return False
+    return np.array_equal(run.pictures["originals"], other.pictures["originals"])
+
+
+def _no_picture() -> Html:
+    return el("p", "The pictures of this run could not be read.", class_="empty")

@@ -1,0 +1,166 @@
+"""The client's end of the Open Inference Protocol over gRPC.
+
+Identity serializers: a message is bytes, and its tensors never become part of a protobuf object. Inference goes over
+one stream that lives as long as the connection, for a call of its own costs more than a small tensor.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from queue import Empty
+from typing import Any
+
+import grpc
+
+from cutlayer.errors import ConnectionLost, DeadlineExceeded, Refused, Unreachable, WireError
+from cutlayer.wire.address import Address
+from cutlayer.wire.grpc import tls
+from cutlayer.wire.grpc.client_stream import Answer, ClientStream
+from cutlayer.wire.grpc.frames import (
+    LIMITS,
+    LIVE,
+    PATHS,
+    RAW_INPUT_CONTENTS,
+    RAW_OUTPUT_CONTENTS,
+    RETRY_AFTER,
+    id_of,
+)
+from cutlayer.wire.grpc.server import GrpcServer
+from cutlayer.wire.message import Kind, Message
+from cutlayer.wire.protobuf import join, split
+from cutlayer.wire.security import Security
+from cutlayer.wire.transport import Handler, Timeouts
+
+_LOOK_UP_S = 0.05
+"""How often a server that does not answer is looked for."""
+
+_TORN = "Stream removed"
+"""What gRPC says of a call whose connection went away in a manner that it has no status for."""
+
+
+class Grpc:
+    """The client's end; see `Line`."""
+
+    def __init__(self, address: Address, timeouts: Timeouts, security: Security) -> None:
+        self._address, self._timeouts, self._security = address, timeouts, security
+        self._channel = tls.channel(address, security, _options(timeouts))
+        self._token = tls.shown(security.token())
+        self._metadata = self._channel.unary_unary(PATHS[Kind.METADATA])
+        self._live = self._channel.unary_unary(LIVE)
+        self._opening = threading.Lock()
+        self._stream: ClientStream | None = None
+        self._connected = self._closed = False
+
+    @staticmethod
+    def listen(address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> GrpcServer:
+        """A server at this address."""
+        return GrpcServer(address, handler, timeouts, security)
+
+    def request(self, message: Message, timeout_s: float) -> Message:
+        """See `Line.request`."""
+        try:
+            return self._request(message, timeout_s)
+        except ValueError:
+            # What gRPC says of a channel that another thread closes.
+            if not self._closed:
+                raise
+            raise Unreachable(f"The connection to {self._address} was closed on this side.") from None
+
+    def _request(self, message: Message, timeout_s: float) -> Message:
+        if not self._connected:
+            self._connect(timeout_s)
+        data = join(message.header, message.tensors, RAW_INPUT_CONTENTS)
+        if message.kind is not Kind.INFER:
+            try:
+                reply = self._metadata(data, timeout=timeout_s, metadata=self._token)
+                return Message(message.kind, *split(reply, RAW_OUTPUT_CONTENTS))
+            except grpc.RpcError as error:
+                raise self._error(error, timeout_s) from None
+        request_id = id_of(message.header)
+        stream, answer = self._send(request_id, data)
+        try:
+            given = answer.get(timeout=timeout_s)
+        except Empty:
+            stream.forget(request_id)
+            raise DeadlineExceeded(f"{self._address} did not answer within {timeout_s:g} s.") from None
+        if isinstance(given, WireError):
+            raise given
+        return given
+
+    def close(self) -> None:
+        """See `Line.close`."""
+        self._closed = True
+        with self._opening:
+            stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+        self._channel.close()
+
+    def _send(self, request_id: str, data: bytes) -> tuple[ClientStream, Answer]:
+        with self._opening:
+            if self._closed:
+                raise Unreachable(f"The connection to {self._address} was closed on this side.")
+            if self._stream is None or self._stream.over:
+                self._stream = ClientStream(self._channel, self._token, self._error)
+            stream = self._stream
+        answer = stream.send(request_id, data)
+        if answer is None:
+            raise ConnectionLost(f"The connection to {self._address} was lost.")
+        return stream, answer
+
+    def _connect(self, timeout_s: float) -> None:
+        """Ask whether the server lives, until it does. Raises `Unreachable`, or `Refused` by one that lives."""
+        patience_s = min(timeout_s, self._timeouts.connect_s)
+        deadline = time.monotonic() + patience_s
+        asked_why = False
+        while (left_s := deadline - time.monotonic()) > 0 and not self._closed:
+            try:
+                self._live(b"", timeout=left_s, metadata=self._token)
+                break
+            except grpc.RpcError as error:
+                code = error.code()
+                if code is grpc.StatusCode.UNIMPLEMENTED:
+                    break
+                if code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                    raise self._error(error) from None
+            # gRPC tries again and does not say why; where nobody would ever be let in, that is no use.
+            if not asked_why and (why := tls.why_not(self._address, self._security, left_s)):
+                raise Refused("UNAUTHENTICATED", why)
+            asked_why = True
+            time.sleep(_LOOK_UP_S)
+        else:
+            raise Unreachable.at(self._address, patience_s)
+        self._connected = True
+
+    def _error(self, error: Any, timeout_s: float = 0.0) -> WireError:
+        code, details = error.code(), error.details()
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DeadlineExceeded(f"{self._address} did not answer within {timeout_s:g} s.")
+        torn = code is grpc.StatusCode.UNKNOWN and (details or "").startswith(_TORN)
+        if torn or code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.OK):
+            self._connected = False
+            return ConnectionLost(f"The connection to {self._address} was lost: {details or 'the server ended it'}")
+        trailing = dict(error.trailing_metadata() or ())
+        retry_after = str(trailing.get(RETRY_AFTER, ""))
+        return Refused(code.name, details, int(retry_after) if retry_after.isdecimal() else 0)
+
+
+def _options(timeouts: Timeouts) -> list[tuple[str, int]]:
+    return [
+        *LIMITS,
+        ("grpc.keepalive_time_ms", int(timeouts.heartbeat_s * 1000)),
+        ("grpc.keepalive_timeout_ms", int(timeouts.heartbeat_s * 1000)),
+        # Without it a peer that is connected and silent is given a minute, whatever keepalive_timeout_ms says.
+        # Twice as long, for gRPC also pings while a tensor is on its way, and the ping waits behind it.
+        ("grpc.http2.ping_timeout_ms", 2 * int(timeouts.heartbeat_s * 1000)),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        # Not when it tries again, but when it gives an attempt up: TCP and HTTP/2 greet each other within it, and on a
+        # network with round trips of a second and more they need several seconds.
+        ("grpc.min_reconnect_backoff_ms", int(timeouts.connect_s * 1000)),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        # One client's broken connection, and its back-off, are not another's.
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.enable_retries", 0),
+        ("grpc.enable_http_proxy", 0),
+    ]

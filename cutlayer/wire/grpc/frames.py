@@ -1,0 +1,73 @@
+"""What both ends of the gRPC transport say: paths, limits, and the answers of a stream."""
+
+from __future__ import annotations
+
+from cutlayer.errors import DecodeError, Refused
+from cutlayer.wire.codecs.base import Buffer
+from cutlayer.wire.message import MAX_MESSAGE_BYTES, Kind, Message, parse
+from cutlayer.wire.open_inference_pb2 import ModelStreamInferResponse
+from cutlayer.wire.protobuf import ID, fields, join, split, split_and_name, varint
+
+SERVICE = "inference.GRPCInferenceService"
+PATHS = {Kind.INFER: f"/{SERVICE}/ModelInfer", Kind.METADATA: f"/{SERVICE}/ModelMetadata"}
+LIVE = f"/{SERVICE}/ServerLive"
+STREAM = f"/{SERVICE}/ModelStreamInfer"
+
+RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS = 7, 6
+LIMITS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.max_send_message_length", MAX_MESSAGE_BYTES)]
+
+RETRY_AFTER = "retry-after-ms"
+"""Trailing metadata of a refusal: when to ask again."""
+
+CODE, RETRY_AFTER_MS = "code", "retry_after_ms"
+"""Parameters of a refusal in a stream, which goes on and so has no status yet."""
+
+_INFER_RESPONSE = 2
+
+
+def id_of(header: Buffer) -> str:
+    """The id of a request or of an answer; empty where there is none.
+
+    Raises:
+        DecodeError: The bytes are no protobuf message.
+    """
+    id: Buffer = b""
+    for tag, _, start, end in fields(header):
+        if tag == ID:
+            # Of several, protobuf takes the last.
+            id = header[start:end]
+    return str(id, "utf-8", "replace")
+
+
+def stream_answer(reply: Message | Refused, request_id: str) -> bytes:
+    """One message of the server's half of a stream."""
+    if isinstance(reply, Refused):
+        refused = ModelStreamInferResponse(error_message=str(reply))
+        refused.infer_response.id = request_id
+        refused.infer_response.parameters[CODE].string_param = reply.code
+        if reply.retry_after_ms:
+            refused.infer_response.parameters[RETRY_AFTER_MS].int64_param = reply.retry_after_ms
+        return refused.SerializeToString()
+    data = join(reply.header, reply.tensors, RAW_OUTPUT_CONTENTS)
+    return b"".join((bytes((_INFER_RESPONSE << 3 | 2,)), varint(len(data)), data))
+
+
+def read_stream_answer(data: bytes) -> tuple[str, Message | Refused]:
+    """The id of the request that is answered, and the answer.
+
+    Raises:
+        DecodeError: It is no message of a stream.
+    """
+    rest, responses = split(data, _INFER_RESPONSE)
+    if rest or len(responses) != 1:
+        refused = parse(ModelStreamInferResponse, Message(Kind.ERROR, data))
+        if not refused.error_message:
+            raise DecodeError("A message of the stream is neither an answer nor an error.")
+        parameters = refused.infer_response.parameters
+        return refused.infer_response.id, Refused(
+            parameters[CODE].string_param or "UNKNOWN",
+            refused.error_message,
+            max(0, parameters[RETRY_AFTER_MS].int64_param),
+        )
+    header, tensors, request_id = split_and_name(responses[0], RAW_OUTPUT_CONTENTS)
+    return request_id, Message(Kind.INFER, header, tensors)

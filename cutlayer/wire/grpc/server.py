@@ -1,0 +1,192 @@
+"""The server's end of the Open Inference Protocol over gRPC: one call for each request, or a stream of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import NoReturn
+
+import grpc
+
+from cutlayer import __version__
+from cutlayer.errors import DecodeError, Refused, WireError
+from cutlayer.wire import open_inference_pb2
+from cutlayer.wire.address import Address
+from cutlayer.wire.grpc import tls
+from cutlayer.wire.grpc.frames import LIMITS, RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS, RETRY_AFTER, SERVICE, STREAM
+from cutlayer.wire.grpc.health import Health
+from cutlayer.wire.grpc.server_stream import Stream
+from cutlayer.wire.message import Kind, Message
+from cutlayer.wire.protobuf import join, split
+from cutlayer.wire.security import Security
+from cutlayer.wire.transport import Handler, Timeouts, refusal
+
+MAX_CALLS = 128
+"""Streams, and calls without one, at a time; each has a thread. Further ones are refused with RESOURCE_EXHAUSTED."""
+
+
+class GrpcServer:
+    """The server's end; see `Server`."""
+
+    def __init__(self, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> None:
+        self._server = grpc.server(
+            ThreadPoolExecutor(MAX_CALLS, thread_name_prefix="grpc"),
+            maximum_concurrent_rpcs=MAX_CALLS,
+            options=[
+                *LIMITS,
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_connection_idle_ms", int(timeouts.idle_s * 1000)),
+                # Streams of clients that died in silence would keep their threads.
+                ("grpc.keepalive_time_ms", int(timeouts.heartbeat_s * 1000)),
+                ("grpc.keepalive_timeout_ms", int(timeouts.heartbeat_s * 1000)),
+                # Without it a peer that is connected and silent is given a minute, whatever keepalive_timeout_ms says.
+                # Twice as long, for gRPC also pings while a tensor is on its way, and the ping waits behind it.
+                ("grpc.http2.ping_timeout_ms", 2 * int(timeouts.heartbeat_s * 1000)),
+                ("grpc.http2.min_ping_interval_without_data_ms", int(timeouts.heartbeat_s * 500)),
+            ],
+        )
+        self._methods = _Methods(handler, security.token(), timeouts.idle_s)
+        self._server.add_generic_rpc_handlers((self._methods,))
+        try:
+            port = tls.add_port(self._server, address, security)
+        except RuntimeError:
+            port = 0
+        if not port:
+            raise WireError(f"Cannot listen at {address}: the port is taken, or the host is not this machine.")
+        self.address = Address(address.scheme, address.host, port)
+        self._server.start()
+
+    def close(self, grace_s: float = 5.0) -> None:
+        """See `Server.close`."""
+        stopped = self._server.stop(grace_s)
+        self._methods.drain()
+        stopped.wait()
+        self._methods.join(grace_s)
+
+
+class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """The methods of the Open Inference Protocol that a server of one model has."""
+
+    def __init__(self, handler: Handler, token: str | None, idle_s: float) -> None:
+        self._handler, self._token, self._idle_s = handler, token, idle_s
+        calls: dict[str, Callable[[bytes, grpc.ServicerContext], bytes]] = {
+            "ServerLive": lambda data, context: open_inference_pb2.ServerLiveResponse(live=True).SerializeToString(),
+            "ServerReady": self._server_ready,
+            "ServerMetadata": _server_metadata,
+            "ModelReady": self._model_ready,
+            "ModelMetadata": lambda data, context: self._handle(Kind.METADATA, data, context),
+            "ModelInfer": lambda data, context: self._handle(Kind.INFER, data, context),
+        }
+        self._methods = {
+            f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()
+        }
+        self._health = Health(lambda: handler.ready)
+        self._methods |= self._health.methods
+        self._streams: set[Stream] = set()
+        self._changed = threading.Condition()
+        self._draining = False
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        if not tls.admits(self._token, handler_call_details.invocation_metadata):
+            return grpc.stream_stream_rpc_method_handler(_unauthenticated)
+        if handler_call_details.method != STREAM:
+            return self._methods.get(handler_call_details.method)
+        stream = Stream(self._handler, self._idle_s)
+        return grpc.stream_stream_rpc_method_handler(
+            lambda requests, context: self._serve(stream, requests, context), request_deserializer=stream.arrived
+        )
+
+    def drain(self) -> None:
+        """Let the streams that are open come to an end."""
+        self._health.drain()
+        with self._changed:
+            self._draining = True
+            for stream in self._streams:
+                stream.drain()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until the threads of the streams are done."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._streams, timeout_s)
+
+    def _serve(self, stream: Stream, requests: Iterator[bool], context: grpc.ServicerContext) -> Iterator[bytes]:
+        with self._changed:
+            if self._draining:
+                stream.drain()
+            self._streams.add(stream)
+        try:
+            yield from stream.serve(requests, context)
+        finally:
+            with self._changed:
+                self._streams.discard(stream)
+                self._changed.notify_all()
+
+    def _handle(self, kind: Kind, data: bytes, context: grpc.ServicerContext) -> bytes:
+        arrived_ns = time.monotonic_ns()
+        try:
+            request = Message(kind, *split(data, RAW_INPUT_CONTENTS))
+        except DecodeError as error:
+            _abort(context, refusal(error))
+        caller = _Call(context)
+        self._handler.submit(request, arrived_ns, caller, lend=True)
+        reply = caller.wait()
+        if isinstance(reply, Refused):
+            _abort(context, reply)
+        return join(reply.header, reply.tensors, RAW_OUTPUT_CONTENTS)
+
+    def _server_ready(self, data: bytes, context: grpc.ServicerContext) -> bytes:
+        return open_inference_pb2.ServerReadyResponse(ready=self._handler.ready).SerializeToString()
+
+    def _model_ready(self, data: bytes, context: grpc.ServicerContext) -> bytes:
+        # ModelReadyRequest and ModelMetadataRequest have the same fields.
+        caller = _Call(context)
+        self._handler.submit(Message(Kind.METADATA, data), time.monotonic_ns(), caller, lend=True)
+        reply = caller.wait()
+        if isinstance(reply, Refused) and reply.code == "INVALID_ARGUMENT":
+            _abort(context, reply)
+        return open_inference_pb2.ModelReadyResponse(ready=not isinstance(reply, Refused)).SerializeToString()
+
+
+class _Call:
+    """A thread of gRPC's that waits for the answer to one call; see `Caller`."""
+
+    def __init__(self, context: grpc.ServicerContext) -> None:
+        self.client = context.peer()
+        self._context = context
+        self._given: SimpleQueue[Message | Refused] = SimpleQueue()
+        if not context.add_callback(self._ended):
+            self._ended()
+
+    def gone(self) -> bool:
+        return not self._context.is_active()
+
+    def answer(self, reply: Message | Refused, sent: Callable[[], None]) -> None:
+        # gRPC runs the callback once the answer and its status have been sent.
+        if not self._context.add_callback(sent):
+            sent()
+        self._given.put(reply)
+
+    def wait(self) -> Message | Refused:
+        """The answer, or that nobody waits any more."""
+        return self._given.get()
+
+    def _ended(self) -> None:
+        self._given.put(Refused("CANCELLED", "The client went away."))
+
+
+def _unauthenticated(requests: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:
+    _abort(context, Refused("UNAUTHENTICATED", "This server asks for a token, and not for this one; see --token-file."))
+
+
+def _abort(context: grpc.ServicerContext, refused: Refused) -> NoReturn:
+    if refused.retry_after_ms:
+        context.set_trailing_metadata(((RETRY_AFTER, str(refused.retry_after_ms)),))
+    context.abort(getattr(grpc.StatusCode, refused.code, grpc.StatusCode.UNKNOWN), str(refused))
+    raise AssertionError("gRPC's abort raises.")
+
+
+def _server_metadata(data: bytes, context: grpc.ServicerContext) -> bytes:
+    return open_inference_pb2.ServerMetadataResponse(name="cutlayer", version=__version__).SerializeToString()

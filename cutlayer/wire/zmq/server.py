@@ -1,0 +1,182 @@
+"""The server's end of the ZeroMQ transport."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import zmq
+
+from cutlayer.errors import ConfigError, DecodeError, Refused, WireError
+from cutlayer.wire.address import Address
+from cutlayer.wire.codecs.base import Buffer
+from cutlayer.wire.handshake import error_reply
+from cutlayer.wire.message import Message
+from cutlayer.wire.security import Security
+from cutlayer.wire.transport import Handler, Timeouts, refusal
+from cutlayer.wire.zmq.curve import Doorkeeper, server_options
+from cutlayer.wire.zmq.frames import LOOK_UP_MS, correlation_of, open_socket, pack, unpack
+from cutlayer.wire.zmq.monitor import Departures
+from cutlayer.wire.zmq.socket import SharedSocket
+
+LAST_REPLIES_MS = 1000
+
+
+COMPANY_S = 10.0
+"""How long after requests overlapped, or another client was heard, the server expects it to happen again."""
+
+
+class ZmqServer:
+    """The server's end; see `Server`.
+
+    One thread receives, and stamps what arrives. For a client that is alone, and waits for each answer, it also lends
+    itself to the handler, which saves a hop to another thread. In company it only receives. Answers are sent by
+    whoever has them.
+    """
+
+    def __init__(self, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> None:
+        self._handler = handler
+        endpoint = f"tcp://{_numeric(address)}"
+        options = {**server_options(security), "router_mandatory": 1, "router_handover": 1}
+        # Whom to admit is decided for a context as a whole, so each server has its own.
+        self._context = zmq.Context()
+        self._doorkeeper = Doorkeeper(self._context, security.allow) if security.allow else None
+        made = open_socket(zmq.ROUTER, timeouts, options, self._context)
+        self._departures = Departures(made)
+        try:
+            made.bind(endpoint)
+        except (zmq.ZMQError, OSError) as error:
+            self._departures.close()
+            made.close(linger=0)
+            self._end_context()
+            raise WireError(f"Cannot listen at {address}: {str(error).lower()}.") from None
+        bound = made.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.address = Address(address.scheme, address.host, int(bound.rpartition(":")[2]))
+
+        self._shared = SharedSocket()
+        self._shared.hold(made)
+        self._shared.watch(self._departures.descriptor, self._departures.look)
+        self._last_client, self._company_until, self._lent = b"", 0.0, False
+        self._all_answered = threading.Condition(self._shared.lock)
+        self._unanswered = 0
+        self._closing = self._closed = False
+        self._thread = threading.Thread(target=self._serve, name="zmq-server", daemon=True)
+        self._thread.start()
+
+    def close(self, grace_s: float = 5.0) -> None:
+        """See `Server.close`."""
+        deadline = time.monotonic() + grace_s
+        with self._shared.lock:
+            if self._closing:
+                return
+            self._closing = True
+            self._shared.wake()
+        self._thread.join(max(0.1, grace_s))
+        with self._shared.lock:
+            self._all_answered.wait_for(lambda: not self._unanswered, max(0.0, deadline - time.monotonic()))
+            self._closed = True
+            # To unbind ends the connections too, and drops what lingers in them unless told how long it may.
+            self._shared.socket.linger = LAST_REPLIES_MS
+            self._shared.socket.unbind(self._shared.socket.last_endpoint)
+            # Another thread does it: the port is free once that one says so.
+            self._departures.await_unbound(LAST_REPLIES_MS / 1000)
+            self._shared.socket.disable_monitor()
+            self._shared.drop(linger_ms=LAST_REPLIES_MS)
+            self._departures.close()
+        self._thread.join(max(0.1, deadline - time.monotonic()))
+        self._shared.close()
+        self._end_context()
+
+    def _end_context(self) -> None:
+        if self._doorkeeper is not None:
+            self._doorkeeper.close()
+        self._context.term()
+
+    def answer(self, client: bytes, correlation: int, message: Message) -> None:
+        """Send an answer; by any thread."""
+        with self._shared.lock:
+            if not self._closed:
+                if self._lent and self._shared.readable():
+                    # It came while the receiving thread worked: its stamp is late, and the next ones' will not be.
+                    self._company_until = time.monotonic() + COMPANY_S
+                # A client that went away, or does not read its answers, is not waited for.
+                with contextlib.suppress(zmq.ZMQError):
+                    self._shared.send([client, *pack(message, correlation)])
+            self._unanswered -= 1
+            if self._closing and not self._unanswered:
+                self._all_answered.notify_all()
+
+    def has_left(self, source: int) -> bool:
+        """Whether the connection that a request came by was closed; by any thread."""
+        return self._departures.has_left(source)
+
+    def _serve(self) -> None:
+        while (frames := self._receive()) is not None:
+            arrived_ns = time.monotonic_ns()
+            client = bytes(frames.pop(0))
+            self._lent = self._is_alone(client)
+            self._take(client, frames, arrived_ns, self._lent)
+            self._lent = False
+
+    def _is_alone(self, client: bytes) -> bool:
+        now = time.monotonic()
+        if client != self._last_client:
+            if self._last_client:
+                self._company_until = now + COMPANY_S
+            self._last_client = client
+        return now > self._company_until
+
+    def _receive(self) -> list[Buffer] | None:
+        """The next message; None when there will be no more."""
+        shared, waited = self._shared, False
+        while True:
+            with shared.lock:
+                if self._closed:
+                    return None
+                # To look whether there is one costs less than to find that there is none.
+                if (waited or shared.readable()) and (frames := shared.receive()) is not None:
+                    self._departures.heard(shared.source)
+                    self._unanswered += 1
+                    return frames
+                if self._closing:
+                    return None
+                shared.about_to_wait()
+            shared.wait(LOOK_UP_MS)
+            waited = True
+
+    def _take(self, client: bytes, frames: list[Buffer], arrived_ns: int, lend: bool) -> None:
+        source = self._shared.source
+        try:
+            request, correlation = unpack(frames)
+        except DecodeError as error:
+            _Peer(self, client, correlation_of(frames), source).answer(refusal(error), lambda: None)
+            return
+        self._handler.submit(request, arrived_ns, _Peer(self, client, correlation, source), lend=lend)
+
+
+class _Peer:
+    """Whoever waits for the answer to one request; see `Caller`."""
+
+    def __init__(self, server: ZmqServer, client: bytes, correlation: int, source: int) -> None:
+        self.client = client
+        self._server, self._correlation, self._source = server, correlation, source
+
+    def gone(self) -> bool:
+        return self._server.has_left(self._source)
+
+    def answer(self, reply: Message | Refused, sent: Callable[[], None]) -> None:
+        message = error_reply(reply) if isinstance(reply, Refused) else reply
+        self._server.answer(self.client, self._correlation, message)
+        sent()
+
+
+def _numeric(address: Address) -> str:
+    """``host:port`` for binding, which takes no names."""
+    try:
+        host = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][4][0]
+    except socket.gaierror:
+        raise ConfigError(f"{address.host!r} is not the name of a machine.") from None
+    return Address(address.scheme, str(host), address.port).netloc

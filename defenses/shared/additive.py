@@ -1,0 +1,109 @@
+"""What defenses that add noise to each release have in common.
+
+`protect` is written once against the array API: numpy on the device, torch in an attacker's hands. Every draw comes
+from the numpy generator, so that both add the same noise.
+
+Noise of a fixed strength hides little from a network that is trained behind it: the head learns to make what it sends
+large. So the head is trained behind noise only where a layer bounds what it gives (`bound`): the smashed data is
+divided by a fixed scale, twice its root mean square in the trained model, and passed through tanh, sigmoid or a clip;
+the tail begins with the line that undoes this near 0, so that both halves start close to the trained model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from array_api_compat import array_namespace, device
+from numpy.typing import NDArray
+
+from cutlayer.errors import ConfigError
+from defenses.base import Defense
+from defenses.shared.aware import adapt, smashed_of, snr_db
+
+if TYPE_CHECKING:
+    from cutlayer.data.splits import Splits
+    from cutlayer.models.halves import SplitModel
+
+NONE = "none"
+BOUNDS = (NONE, "tanh", "sigmoid", "clip")
+
+
+class AdditiveNoise(Defense):
+    """Independent noise on every element of every release. A subclass names its strength and draws it."""
+
+    unit_variance: float
+    """Of a draw of strength 1."""
+
+    def __init__(self, noise_aware_epochs: int, bound: str) -> None:
+        self.noise_aware_epochs = noise_aware_epochs
+        self.bound = bound
+        if not 0 <= self.strength < float("inf"):
+            raise ConfigError(f"{self!r}: the strength of the noise must be 0 or more, and finite.")
+        if noise_aware_epochs < 0:
+            raise ConfigError(f"{self!r}: noise_aware_epochs must be 0 or more.")
+        if bound not in BOUNDS:
+            raise ConfigError(f"{self!r}: bound must be one of {', '.join(BOUNDS)}.")
+
+    @property
+    def strength(self) -> float:
+        """What a draw is multiplied by: in the unit of the smashed data, bounded data being 1 at its greatest."""
+        raise NotImplementedError(f"{type(self).__name__} lacks strength")
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+        """Noise of strength 1."""
+        raise NotImplementedError(f"{type(self).__name__} lacks draw()")
+
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        """Except at strength 0."""
+        return self.strength > 0
+
+    def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
+        """Add fresh noise; at strength 0 the input itself comes back."""
+        if not self.random:
+            return smashed
+        xp = array_namespace(smashed)
+        noise = self.draw(tuple(smashed.shape), rng) * np.float32(self.strength)
+        return smashed + xp.asarray(noise, dtype=smashed.dtype, device=device(smashed))
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the head is given a bound; never at strength 0, which is the undefended model."""
+        return self.random and self.bound != NONE
+
+    def surgery(self, split: SplitModel) -> SplitModel:
+        """The bound at the end of the head, and what undoes it at the start of the tail."""
+        if not self.bounded:
+            return split
+        from cutlayer.models import bounds
+        from cutlayer.models.halves import graft
+
+        if hasattr(split.head, "bound"):
+            raise ConfigError(f"{self!r} follows a defense that bounds the smashed data already; leave out bound.")
+        scaled = graft(split, "scale", to_head=bounds.Affine(), to_tail=bounds.Affine())
+        return graft(scaled, "bound", to_head=bounds.BOUNDS[self.bound]())
+
+    def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
+        """Bound the head, if asked to; let the tail get used to the noise, and the head too where it is bounded."""
+        if not self.random:
+            return split
+        if self.bounded:
+            scale = 2 * float(np.sqrt(np.square(smashed_of(split, data.train), dtype=np.float64).mean())) or 1.0
+            split = self.surgery(split)
+            self._set_scale(split, scale)
+        return adapt(split, self.protect, data, epochs=self.noise_aware_epochs, seed=seed, head_too=self.bounded)
+
+    def _set_scale(self, split: SplitModel, scale: float) -> None:
+        from cutlayer.models.bounds import TANGENTS, Affine
+
+        at_head, at_tail = split.head.get_submodule("scale"), split.tail.get_submodule("scale")
+        assert isinstance(at_head, Affine)
+        assert isinstance(at_tail, Affine)
+        factor, offset = TANGENTS[self.bound]
+        at_head.set(1 / scale)
+        at_tail.set(factor * scale, offset * scale)
+
+    def facts(self, smashed: NDArray[np.float32]) -> dict[str, float | str]:
+        """The signal-to-noise ratio of one release, in dB."""
+        return snr_db(smashed, self.strength**2 * self.unit_variance)

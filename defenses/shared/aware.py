@@ -1,0 +1,83 @@
+"""Letting the tail, or the whole model, get used to what a defense does to the smashed data."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cutlayer.data.splits import Dataset, Splits
+    from cutlayer.models.halves import SplitModel
+
+
+def adapt(
+    split: SplitModel,
+    protect: Callable[[Any, np.random.Generator], Any],
+    data: Splits,
+    *,
+    epochs: int,
+    seed: int,
+    head_too: bool = False,
+) -> SplitModel:
+    """Train a copy of the tail behind ``protect(head(x))``, with fresh draws for every batch.
+
+    Args:
+        split: Stays as it is.
+        protect: Of the defense; gradients flow through it when the head is trained, too.
+        data: Its part `train`.
+        epochs: Passes over it; 0 gives the split back.
+        seed: Of every random choice.
+        head_too: Train a copy of the head as well. Only where the defense bounds what the head gives: an unbounded
+            head learns to out-scale noise.
+    """
+    if epochs == 0:
+        return split
+    import torch
+    from torch import Tensor
+    from torch.nn.functional import cross_entropy
+
+    from cutlayer.machine.compute import pick_device, placed
+    from cutlayer.training import optimize
+
+    head = copy.deepcopy(split.head) if head_too else split.head
+    tail, device = copy.deepcopy(split.tail), pick_device()
+
+    def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+        with torch.set_grad_enabled(head_too):
+            smashed = head(images).float()
+        return cross_entropy(tail(protect(smashed, rng)).float(), labels)
+
+    with placed(device, head):
+        modules = [head, tail] if head_too else [tail]
+        optimize(modules, data.train, loss, epochs=epochs, seed=seed, device=device)
+    return replace(split, head=head, tail=tail)
+
+
+def smashed_of(split: SplitModel, data: Dataset, n: int = 1000) -> NDArray[np.float32]:
+    """What the head gives for the first `n` images, ``(n, *smashed.shape)``: enough to measure its size."""
+    import torch
+
+    from cutlayer.machine.compute import pick_device, placed
+
+    device = pick_device()
+    with placed(device, split.head), torch.inference_mode():
+        parts = torch.from_numpy(data.images[:n]).split(250)
+        return torch.cat([split.head(part.to(device)).float().cpu() for part in parts]).numpy()
+
+
+def snr_db(smashed: NDArray[np.float32], noise_variance: float) -> dict[str, float | str]:
+    """The fact `snr_db`: how much more the smashed data varies from input to input than the noise does.
+
+    The variance is that around the mean of each element over the inputs, for a constant tells nothing about an input
+    however large it is; then the mean over the elements. No fact where there is no noise, or fewer than two inputs.
+    """
+    variance = float(smashed.var(axis=0, dtype=np.float64).mean()) if len(smashed) > 1 else 0.0
+    if variance <= 0 or noise_variance <= 0:
+        return {}
+    return {"snr_db": 10 * float(np.log10(variance / noise_variance))}

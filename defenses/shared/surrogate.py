@@ -1,0 +1,128 @@
+"""The defender's own attacker: a decoder that learns beside the head, and says how much could be rebuilt.
+
+Attacker-aware defenses play a game in each step: the decoder D takes a step towards the images x,
+
+    D <- D - lr * grad mean(1 - SSIM(D(z), x))                   z: the smashed data, held fixed
+
+and the head then a step away from what D rebuilds, by the gradient of `quality` in z (Li et al., ResSFL, CVPR 2022;
+code github.com/zlijingtao/ResSFL @68d6165, `gan_train_step` and `train_target_step`).
+
+The decoder normalizes by the statistics of the batch in both steps. With running ones the head could win by moving and
+scaling its output faster than they follow, which no attacker would notice who trains afterwards. That a head beats
+its surrogate says little of a fresh and larger decoder: judge a defense by the attacks, never by this.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cutlayer.data.splits import Dataset
+from cutlayer.errors import ConfigError
+from cutlayer.machine.compute import autocast
+from cutlayer.metrics.image import structural_similarity
+from cutlayer.nets.decoders import build
+from cutlayer.nets.grid import Grid, Standardize
+
+MEASURES = ("ssim", "mse")
+
+
+class Surrogate:
+    """A decoder in training, with its optimizer.
+
+    Args:
+        capacity: A rung of `cutlayer.nets.decoders`.
+        smashed: Shape of what it decodes, without the batch axis.
+        image: ``(C, H, W)`` of what it rebuilds.
+        seed: Of its weights, and of the order of the images in `pretrain`.
+        device: Where it computes; what it is given must be there.
+        measure: ``ssim`` or ``mse``, what it learns by and what `quality` tells.
+        lr: Of Adam.
+
+    Attributes:
+        network: ``(N, *smashed)`` to ``(N, *image)``.
+    """
+
+    def __init__(
+        self,
+        capacity: str,
+        smashed: tuple[int, ...],
+        image: tuple[int, ...],
+        seed: int,
+        device: torch.device,
+        measure: str = "ssim",
+        lr: float = 1e-3,
+    ) -> None:
+        if measure not in MEASURES:
+            raise ConfigError(f"A surrogate measures by {' or '.join(MEASURES)}, not by {measure!r}.")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = build(capacity, smashed, image)
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.measure, self.seed, self.device = measure, seed, device
+        self._optimizer = torch.optim.Adam(network.parameters(), lr)
+
+    def learn(self, smashed: Tensor, images: Tensor) -> Tensor:
+        """Take one step towards a better attacker.
+
+        Args:
+            smashed: ``(N, *smashed)``; no gradient reaches it.
+            images: ``(N, *image)`` in [0, 1].
+
+        Returns:
+            Its quality before the step.
+        """
+        smashed = smashed.detach()
+        self._standardize(smashed)
+        self.network.requires_grad_(True)
+        quality = self._rate(smashed, images)
+        self._optimizer.zero_grad()
+        # The caller may stand in autocast, which is for forward passes.
+        with torch.autocast(self.device.type, enabled=False):
+            torch.autograd.backward(-quality)
+        self._optimizer.step()
+        # Autocast keeps its copies of the weights until the caller leaves it: they are those from before this step.
+        torch.clear_autocast_cache()
+        return quality.detach()
+
+    def quality(self, smashed: Tensor, images: Tensor) -> Tensor:
+        """How well it rebuilds the images: mean SSIM, or the negative mean squared error. High is bad for the head.
+
+        Differentiable in `smashed`; the decoder's own weights get no gradient.
+        """
+        self.network.requires_grad_(False)
+        return self._rate(smashed, images)
+
+    def pretrain(self, release: Callable[[Tensor], Tensor], data: Dataset, epochs: int, batch: int = 64) -> None:
+        """Learn for some epochs from a head that does not move.
+
+        Args:
+            release: ``(N, *image)`` on the device to ``(N, *smashed)``.
+            data: Its images.
+            epochs: Passes over them.
+            batch: The greatest number of images in a step; those of an epoch are dealt out evenly.
+        """
+        rng, images = np.random.default_rng(self.seed), torch.from_numpy(data.images).to(self.device)
+        for _ in range(epochs):
+            for index in np.array_split(rng.permutation(len(data)), -(-len(data) // batch)):
+                x = images[torch.from_numpy(index).to(self.device)].contiguous(memory_format=torch.channels_last)
+                with torch.no_grad(), autocast(self.device):
+                    smashed = release(x)
+                self.learn(smashed, x)
+
+    def _rate(self, smashed: Tensor, images: Tensor) -> Tensor:
+        self.network.train()
+        with autocast(self.device):
+            rebuilt: Tensor = self.network(smashed.float()).float()
+        if self.measure == "mse":
+            return -(rebuilt - images).square().mean()
+        return structural_similarity(rebuilt, images).mean()
+
+    def _standardize(self, smashed: Tensor) -> None:
+        """Have the network see each channel at mean 0 and deviation 1, by the statistics of these."""
+        grid, standardize = self.network[0], self.network[1]
+        assert isinstance(grid, Grid)
+        assert isinstance(standardize, Standardize)
+        with torch.no_grad():
+            standardize.measure(grid(smashed.float()))

@@ -1,0 +1,94 @@
+"""Which channels of a head may stay, that it costs no more than a budget of multiply-accumulates."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from cutlayer.errors import ConfigError
+from cutlayer.spec import TensorSpec
+from defenses.surgery.pruning import Channels
+
+LEAST = 1 / 8
+"""The part of its channels that a convolution keeps whatever happens, so that no layer falls shut."""
+
+
+@torch.no_grad()
+def macs(head: nn.Module, input: TensorSpec) -> dict[nn.Module, int]:
+    """Multiply-accumulates of each convolution and linear layer for one sample."""
+    counts: dict[nn.Module, int] = {}
+
+    def count(layer: nn.Module, _inputs: object, output: Tensor) -> None:
+        per_channel = output[0].numel() // (output.shape[1] if output.dim() == 4 else output.shape[-1])
+        counts[layer] = counts.get(layer, 0) + per_channel * layer.weight.numel()  # type: ignore[operator]
+
+    layers = [layer for layer in head.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    handles = [layer.register_forward_hook(count) for layer in layers]
+    try:
+        head(torch.zeros(1, *input.shape))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return counts
+
+
+def within_budget(
+    groups: Sequence[Channels], strengths: Sequence[Tensor], costs: Mapping[nn.Module, int], budget: float
+) -> list[Tensor]:
+    """Choose which channels stay: the weakest of all go, one by one, until the rest costs no more than the budget.
+
+    Args:
+        groups: Whose channels may go.
+        strengths: For each, ``(count,)``.
+        costs: As `macs` gives them.
+        budget: Multiply-accumulates for one sample.
+
+    Returns:
+        For each, the indices of those that stay.
+
+    Raises:
+        ConfigError: Not even `LEAST` of every group is within the budget.
+    """
+    kept = [channels.count for channels in groups]
+    cost = _cost(groups, costs)
+    # Among equals, such as masks that nobody trained, each group loses the same part of its channels.
+    order = sorted(
+        (float(s), c / len(strength), g, c)
+        for g, strength in enumerate(strengths)
+        for c, s in enumerate(strength.abs())
+    )
+    gone: list[set[int]] = [set() for _ in groups]
+    for _, _, group, channel in order:
+        if cost(kept) <= budget:
+            break
+        if kept[group] - 1 >= LEAST * groups[group].count:
+            kept[group] -= 1
+            gone[group].add(channel)
+    if cost(kept) > budget:
+        raise ConfigError(f"Pruned as far as it goes the head needs {cost(kept):,.0f} MACs, not {budget:,.0f} at most.")
+    return [
+        torch.tensor([c for c in range(channels.count) if c not in out])
+        for channels, out in zip(groups, gone, strict=True)
+    ]
+
+
+def _cost(groups: Sequence[Channels], costs: Mapping[nn.Module, int]) -> Callable[[Collection[int]], float]:
+    """The cost of the head, as a function of how many channels each group keeps."""
+    shares: dict[nn.Module, list[int]] = {layer: [] for layer in costs}
+    for number, channels in enumerate(groups):
+        # A depthwise convolution has the same channels on both sides, and costs in proportion to them once.
+        for layer in (channels.source, *channels.carriers, *channels.consumers):
+            if layer in shares:
+                shares[layer].append(number)
+
+    def cost(kept: Collection[int]) -> float:
+        left = [n / channels.count for n, channels in zip(kept, groups, strict=True)]
+        total = 0.0
+        for layer, full in costs.items():
+            part = float(full)
+            for number in shares[layer]:
+                part *= left[number]
+            total += part
+        return total
+
+    return cost

@@ -1,0 +1,50 @@
+import pytest
+import torch
+
+from attacks.features.averaging import Averaging
+from attacks.features.ridge import Ridge
+from cutlayer.errors import ConfigError
+from tests.attacks.victims import Noise, linear_head
+
+
+def test_many_releases_beat_one(make_view, private):
+    view, errors = make_view(linear_head(), Noise(0.5)), {}
+    for n in (1, 16):
+        attack = Averaging("ridge", n_releases=n)
+        attack.fit(view)
+        releases = torch.stack([view.query(private) for _ in range(n)])
+        errors[n] = float((attack.invert_releases(releases) - private).square().mean())
+    assert errors[16] < 0.6 * errors[1]
+
+
+def test_changes_nothing_without_noise(make_view, private):
+    view, plain, averaging = make_view(linear_head()), Ridge(), Averaging("ridge", n_releases=4)
+    plain.fit(view)
+    averaging.fit(view)
+    received = view.query(private)
+    torch.testing.assert_close(averaging.invert_releases(received.expand(4, *received.shape)), plain.invert(received))
+
+
+def test_learns_from_means_of_as_many_queries(make_view):
+    view, calls = make_view(linear_head(), Noise(0.5)), []
+
+    def counted(images):
+        calls.append(len(images))
+        return view.query(images)
+
+    Averaging("nearest", n_releases=5).fit(view.with_query(counted))
+    assert sum(calls) == 5 * len(view.auxiliary)
+
+
+def test_of_survivors_the_zeros_do_not_count():
+    releases = torch.tensor([[[0.0, 2.0, 0.0]], [[1.0, 4.0, 0.0]], [[3.0, 0.0, 0.0]]])
+    assert Averaging(over="survivors")._mean(releases).tolist() == [[2, 3, 0]]
+    torch.testing.assert_close(Averaging()._mean(releases), releases.mean(dim=0))
+
+
+@pytest.mark.parametrize(
+    "options", [{"n_releases": 0}, {"over": "the moon"}, {"attack": "averaging"}, {"attack": "no-such"}]
+)
+def test_refuses_what_makes_no_sense(options):
+    with pytest.raises(ConfigError):
+        Averaging(**options)

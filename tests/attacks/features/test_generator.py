@@ -1,0 +1,66 @@
+import pytest
+import torch
+from torch import Tensor
+
+from attacks.features.generator import Generator
+from cutlayer.errors import ConfigError
+from defenses.base import Defense
+from tests.attacks.victims import convolutional_head, smooth_images
+
+SMALL = {"latent": 9, "width": 8, "prior_steps": 100, "iterations": 60}
+
+
+class Exchanged(Defense):
+    """Sends the channels in another order: they mislead who takes them for the head's output."""
+
+    def protect(self, smashed, rng):
+        return smashed.roll(1, 1)
+
+
+class Halved(Defense):
+    """Sends half of the channels, as a defense does whose head gives mean and deviation."""
+
+    def protect(self, smashed, rng):
+        return smashed[:, ::2]
+
+
+def error(attack: Generator, view, private: Tensor) -> float:
+    return (attack.invert(view.query(private)) - private).square().mean().item()
+
+
+def floor(private: Tensor) -> float:
+    """Error of the mean image."""
+    return (private - smooth_images(400, seed=1).mean(0)).square().mean().item()
+
+
+def test_it_comes_near_through_the_latent_space_and_nearer_on_pixels(make_view, private):
+    view, attack = make_view(convolutional_head()), Generator(pixels=150, **SMALL)
+    attack.fit(view)
+    hybrid = error(attack, view, private)
+    attack._refines = False
+    latent = error(attack, view, private)
+    assert latent < 0.5 * floor(private)
+    assert hybrid < 0.5 * latent
+
+
+def test_who_trains_the_generator_on_releases_sees_through_what_changes_them(make_view, private):
+    view, attack = make_view(convolutional_head(), Exchanged()), Generator(crafted=200, **SMALL)
+    attack.fit(view)
+    adaptive = error(attack, view, private)
+    attack._generator = attack._prior.generator
+    naive = error(attack, view, private)
+    assert adaptive < 0.7 * naive
+    assert adaptive < floor(private)
+
+
+@pytest.mark.parametrize("options", [{"latent": 3}, {"width": 2}])
+def test_any_generator_will_do(make_view, private, options):
+    attack = Generator(**{**SMALL, "iterations": 5, "prior_steps": 5, **options})
+    view = make_view(convolutional_head())
+    attack.fit(view)
+    assert torch.isfinite(attack.invert(view.query(private))).all()
+
+
+def test_a_release_of_another_shape_than_the_heads_is_refused(make_view):
+    with pytest.raises(ConfigError, match=r"what arrives, 4x3x3, with what the head gives, \(8, 3, 3\)"):
+        Generator(**SMALL).fit(make_view(convolutional_head(), Halved()))

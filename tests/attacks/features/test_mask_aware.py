@@ -1,0 +1,87 @@
+import pytest
+import torch
+
+from attacks.features.averaging import Averaging
+from attacks.features.mask_aware import MaskAware
+from cutlayer.errors import ConfigError
+from tests.attacks.victims import Drop, Largest, linear_head
+
+
+def error(attack, view, images):
+    attack.fit(view)
+    releases = torch.stack([view.query(images) for _ in range(attack.n_releases)])
+    return float((attack.invert_releases(releases) - images).square().mean())
+
+
+@pytest.fixture
+def what_it_is_shown(make_view, private, monkeypatch):
+    """The smashed data that the wrapped attack gets, and the shape it is promised, for a head that keeps 5 of 64."""
+
+    def show(see, axis=None):
+        head = linear_head() if axis is None else torch.nn.Sequential(linear_head(), torch.nn.Unflatten(1, axis)).eval()
+        view, attack = make_view(head, Largest(5)), MaskAware("nearest", see=see)
+        fitted = {}
+        monkeypatch.setattr(attack._inner, "fit", lambda inner: fitted.update(view=inner))
+        monkeypatch.setattr(attack._inner, "invert", lambda smashed: smashed)
+        attack.fit(view)
+        received = view.query(private)
+        shown = attack.invert(received)
+        assert torch.equal(fitted["view"].query(private), shown), "it is fitted on the same that it inverts"
+        assert fitted["view"].smashed.shape == shown.shape[1:]
+        return received, shown
+
+    return show
+
+
+@pytest.mark.parametrize(("shape", "axis"), [(None, 1), ((4, 4, 4), 1), ((4, 16), 2)], ids=["vector", "grid", "tokens"])
+def test_both_are_the_smashed_data_and_its_mask(what_it_is_shown, shape, axis):
+    received, shown = what_it_is_shown("both", shape)
+    smashed, mask = shown.chunk(2, dim=axis)
+    assert torch.equal(smashed, received)
+    assert torch.equal(mask, (received != 0).float())
+
+
+def test_positions_tell_no_value(what_it_is_shown):
+    received, shown = what_it_is_shown("positions", (4, 4, 4))
+    assert shown.shape == received.shape
+    assert set(shown.unique().tolist()) == {0, 1}
+    assert (shown.flatten(1).sum(dim=1) == 5).all()
+
+
+def test_values_tell_no_position(what_it_is_shown):
+    received, shown = what_it_is_shown("values", (4, 4, 4))
+    assert shown.shape == (len(received), 5)
+    for one, values in zip(received, shown, strict=True):
+        assert torch.equal(one[one != 0], values), "packed, in the order in which they were sent"
+
+
+def test_positions_alone_leak(make_view, private):
+    view = make_view(linear_head(), Largest(12))
+    floor = float((torch.from_numpy(view.auxiliary.images).mean(dim=0) - private).square().mean())
+    assert error(MaskAware("ridge", see="positions"), view, private) < 0.8 * floor
+
+
+def test_the_mask_tells_the_dropped_from_the_small(make_view, private):
+    """A bias far from 0 makes every dropped value look like a strange picture, unless one is told."""
+    head = linear_head()
+    head[1].bias.data.fill_(3)
+    view = make_view(head, Drop(0.3))
+    errors = {see: error(MaskAware("ridge", see=see), view, private) for see in ("both", "values")}
+    assert errors["both"] < errors["values"]
+    assert errors["both"] < 0.7 * error(Averaging("ridge", n_releases=1), view, private)
+
+
+def test_the_survivors_of_many_releases_are_exact(make_view, private):
+    view = make_view(linear_head(), Drop(0.5))
+    over = {
+        over: error(Averaging("ridge", n_releases=16, over=over), view, private) for over in ("releases", "survivors")
+    }
+    assert over["survivors"] < 0.05 * over["releases"]
+    wrapped = Averaging("mask-aware", n_releases=16, over="survivors", options={"attack": "ridge"})
+    assert error(wrapped, view, private) < 0.05 * over["releases"]
+
+
+@pytest.mark.parametrize("options", [{"see": "all"}, {"attack": "white-box"}, {"attack": "averaging"}])
+def test_refuses_what_makes_no_sense(options):
+    with pytest.raises(ConfigError, match="mask-aware"):
+        MaskAware(**options)

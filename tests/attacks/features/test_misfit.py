@@ -1,0 +1,60 @@
+import pytest
+import torch
+
+from attacks.features.misfit import difference, scaling
+
+
+@pytest.mark.parametrize("shape", [(6, 4, 4), (6,), (4, 6), (4, 4, 6)], ids=["image", "vector", "tokens", "swin"])
+def test_whitened_responses_have_a_multiple_of_the_identity_for_covariance(shape):
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.randn(6, 6, generator=generator) * torch.logspace(0, -3, 6)
+    axis = shape.index(6) + 1
+    response = (torch.randn(400, *shape, generator=generator).movedim(axis, -1) @ mixing).movedim(-1, axis)
+    smashed = torch.randn(400, *shape, generator=generator)
+    scale = scaling("whitened", smashed, response)
+    white = scale(response).movedim(axis, 0).flatten(1)
+    covariance = white @ white.T / white.shape[1]
+    torch.testing.assert_close(covariance / covariance[0, 0], torch.eye(6), atol=0.01, rtol=0)
+    assert scale(smashed).shape == smashed.shape
+    assert scale(smashed).var() == pytest.approx(1, rel=1e-4)
+
+
+def test_each_channel_gets_its_own_unit():
+    response = torch.randn(300, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    response *= torch.tensor([9.0, 1, 0.01])[:, None, None]
+    scaled = scaling("channel", response, response)(response)
+    torch.testing.assert_close(scaled.std(dim=(0, 2, 3)), torch.ones(3), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["plain", "channel", "whitened", "survivors"])
+def test_a_head_that_tells_nothing_divides_by_nothing(kind):
+    still = torch.ones(50, 3, 2, 2)
+    assert scaling(kind, still, 0 * still)(still).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["channel", "whitened"])
+def test_a_channel_that_never_answers_weighs_nothing(kind):
+    smashed = torch.randn(50, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    response = smashed.clone()
+    response[:, 2] = 0
+    weighed = scaling(kind, smashed, response)
+    only = torch.zeros(1, 3, 2, 2)
+    only[:, 2] = 1
+    assert weighed(only).abs().max() < 1e-6
+    assert weighed(1 - only).abs().max() > 0.1
+
+
+def test_survivors_leave_the_defense_out():
+    output, arrived = torch.tensor([[1.0, 2.0, 3.0, 4.0]]), torch.tensor([[0.0, 2.5, 0.0, 4.0]])
+    found = difference("survivors", output, lambda smashed: smashed * torch.nan, arrived)
+    torch.testing.assert_close(found, torch.tensor([[0.0, -0.5, 0.0, 0.0]]) * 2**0.5)
+
+
+def test_the_others_compare_what_the_defense_makes_of_a_guess():
+    output, arrived = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, 2.0]])
+    assert difference("plain", output, lambda smashed: smashed / 2, arrived).tolist() == [[0.0, -1.0]]
+
+
+def test_nothing_survived():
+    found = difference("survivors", torch.ones(1, 4), lambda smashed: smashed, torch.zeros(1, 4))
+    assert found.tolist() == [[0, 0, 0, 0]]

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge as Reference
+
+from attacks.features import ridge
+from attacks.features.ridge import Ridge
+from tests.attacks.victims import Noise, convolutional_head, linear_head
+
+
+@pytest.mark.parametrize(("samples", "values"), [(90, 20), (30, 50)], ids=["primal", "dual"])
+def test_solves_what_scikit_learn_solves(samples, values, monkeypatch):
+    monkeypatch.setattr(ridge, "_lowest", lambda error, least: -1)
+    rng = np.random.default_rng(0)
+    a, x = (rng.normal(size=(samples, k)).astype(np.float32) for k in (values, 7))
+    expected = Reference(alpha=0.1 * samples, fit_intercept=False, solver="cholesky").fit(a, x).coef_.T
+    found = ridge._solve(torch.from_numpy(a), torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_walk_finds_the_valley():
+    for bottom in (-9, -5, -3, 0, 3):
+        assert ridge._lowest(lambda k, bottom=bottom: 1 + abs(k - bottom), -9) == bottom
+
+
+def test_the_walk_ends_at_what_rounding_allows():
+    assert ridge._lowest(lambda k: 10 + k, -4) == -4
+    assert ridge._lowest(lambda k: 10 + k if k >= -3 else torch.inf, -9) == -3
+
+
+@pytest.mark.parametrize("max_system", [8192, 60], ids=["primal", "dual"])
+def test_noise_raises_the_penalty(max_system, make_view, private):
+    """With much noise the answer must stay near the mean image, which an unpenalized solution would leave."""
+    view, attack = make_view(linear_head(), Noise(3.0)), Ridge(max_system)
+    attack.fit(view)
+    floor = torch.from_numpy(view.auxiliary.images).mean(dim=0)
+    error, mean = ((guess - private).square().mean() for guess in (attack.invert(view.query(private)), floor))
+    assert error < 1.1 * mean
+
+
+def test_values_that_never_change_do_no_harm(make_view, private):
+    head = convolutional_head()
+    head[1].weight.data[:4] = 0
+    head[1].bias.data[:4] = 1e-3
+    view, attack = make_view(head), Ridge()
+    attack.fit(view)
+    assert attack.invert(view.query(private)).isfinite().all()

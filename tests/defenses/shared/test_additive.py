@@ -1,0 +1,181 @@
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from cutlayer.errors import ConfigError
+from cutlayer.registry import DEFENSES
+from defenses.gaussian_noise import GaussianNoise
+from defenses.laplace_noise import LaplaceNoise
+from defenses.shared.aware import adapt, smashed_of
+from tests.defenses.victims import accuracy, shades, small_split
+
+NOISES = [GaussianNoise(0.5), LaplaceNoise(0.5)]
+each_noise = pytest.mark.parametrize("noise", NOISES, ids=repr)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@each_noise
+def test_shape_and_dtype_stay_and_the_input_is_not_written_to(noise):
+    for dtype in (np.float32, np.float64):
+        smashed = np.ones((2, 3, 4, 4), dtype)
+        released = noise.protect(smashed, rng())
+        assert released.shape == smashed.shape
+        assert released.dtype == dtype
+        assert np.isfinite(released).all()
+        assert (smashed == 1).all()
+
+
+@each_noise
+def test_device_and_attacker_get_the_same_noise_from_the_same_draws(noise):
+    smashed = rng(1).random((2, 3, 4, 4), np.float32)
+    on_device, at_attacker = noise.protect(smashed, rng()), noise.protect(torch.from_numpy(smashed), rng())
+    assert isinstance(at_attacker, torch.Tensor)
+    assert np.array_equal(on_device, at_attacker.numpy())
+    assert np.array_equal(on_device, noise.protect(smashed, rng()))
+
+
+@each_noise
+def test_each_release_and_each_element_has_noise_of_its_own(noise):
+    generator, smashed = rng(), np.zeros((2, 50), np.float32)
+    first, second = noise.protect(smashed, generator), noise.protect(smashed, generator)
+    assert len(np.unique(np.concatenate([first, second]))) == 200
+
+
+@each_noise
+def test_gradients_flow_through(noise):
+    smashed = torch.ones(2, 3, requires_grad=True)
+    noise.protect(smashed, rng()).sum().backward()
+    assert torch.equal(smashed.grad, torch.ones(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("noise", "std", "fourth_over_square"),
+    [(GaussianNoise(0.7), 0.7, 3), (LaplaceNoise(0.7), 0.7 * math.sqrt(2), 6)],
+    ids=repr,
+)
+def test_the_noise_on_the_wire_has_the_stated_strength_and_shape(noise, std, fourth_over_square):
+    n = 400_000
+    sample = noise.protect(np.zeros(n, np.float32), rng()).astype(np.float64)
+    kurtosis = np.mean(sample**4) / np.mean(sample**2) ** 2
+    assert abs(sample.mean()) < 4 * std / math.sqrt(n)
+    assert abs(sample.var() / std**2 - 1) < 4 * math.sqrt((fourth_over_square - 1) / n)
+    assert kurtosis == pytest.approx(fourth_over_square, rel=0.05)
+    assert abs(np.corrcoef(sample[:-1], sample[1:])[0, 1]) < 4 / math.sqrt(n)
+
+
+@pytest.mark.parametrize("noise", [GaussianNoise(0.0), LaplaceNoise(0.0)], ids=repr)
+def test_strength_zero_is_the_undefended_baseline_bit_for_bit(noise):
+    smashed = np.array([[-0.0, np.pi]], np.float32)
+    assert not noise.random
+    assert noise.protect(smashed, rng()).tobytes() == smashed.tobytes()
+
+
+@pytest.mark.parametrize("kind", [GaussianNoise, LaplaceNoise])
+@pytest.mark.parametrize("options", [(-0.1,), (float("nan"),), (float("inf"),), (0.1, -1)])
+def test_an_impossible_option_is_refused(kind, options):
+    with pytest.raises(ConfigError, match=f"{kind.__name__}.* must be 0 or more"):
+        kind(*options)
+
+
+@pytest.mark.parametrize(("name", "option"), [("gaussian-noise", "sigma"), ("laplace-noise", "scale")])
+def test_the_registry_makes_them_and_checks_types(name, option):
+    noise = DEFENSES.make(name, **{option: 0.25}, noise_aware_epochs=2)
+    assert noise.random
+    assert repr(noise).endswith(f"({option}=0.25, noise_aware_epochs=2, bound='none')")
+    with pytest.raises(ConfigError, match="must be of type float"):
+        DEFENSES.make(name, **{option: "loud"})
+
+
+def test_without_noise_aware_epochs_the_model_stays_as_it_is():
+    halves, data = small_split(), shades()
+    assert GaussianNoise(0.5).harden(halves, data, 0) is halves
+
+
+def test_noise_aware_training_helps_the_tail_and_touches_nothing_else():
+    halves, data = small_split(), shades()
+    head, tail = ({k: v.clone() for k, v in half.state_dict().items()} for half in (halves.head, halves.tail))
+    noise = GaussianNoise(0.2, noise_aware_epochs=30)
+    hardened = noise.harden(halves, data, 0)
+
+    assert all(torch.equal(v, halves.head.state_dict()[k]) for k, v in head.items())
+    assert all(torch.equal(v, halves.tail.state_dict()[k]) for k, v in tail.items())
+    assert hardened.head is halves.head
+    assert not any(module.training for half in (hardened.head, hardened.tail) for module in half.modules())
+
+    right = [accuracy(one, noise.protect, data) for one in (halves, hardened)]
+    assert right[1] > right[0]
+    assert right[1] > 0.8
+
+
+LIMITS = {"tanh": (-1, 1), "sigmoid": (0, 1), "clip": (-1, 1)}
+
+
+@pytest.mark.parametrize("bound", LIMITS)
+def test_a_bounded_head_cannot_out_scale_the_noise(bound):
+    halves, data = small_split(), shades()
+    noise = GaussianNoise(0.5, noise_aware_epochs=20, bound=bound)
+    hardened = noise.harden(halves, data, 0)
+    low, high = LIMITS[bound]
+    assert (hardened.smashed.low, hardened.smashed.high) == (low, high)
+    smashed = hardened.head(1000 * torch.from_numpy(data.test.images)).detach()
+    assert low <= smashed.min() < smashed.max() <= high
+    assert not torch.equal(hardened.head.get_parameter("0.weight"), halves.head.get_parameter("0.weight"))
+    assert accuracy(hardened, noise.protect, data) > 0.8
+
+
+def test_an_unbounded_head_does_which_is_why_it_is_not_trained():
+    halves, data = small_split(), shades()
+    noise = GaussianNoise(2.0)
+    ratios = []
+    for one in (halves, adapt(halves, noise.protect, data, epochs=20, seed=0, head_too=True)):
+        ratios.append(noise.facts(smashed_of(one, data.test))["snr_db"])
+    assert ratios[1] > ratios[0] + 1
+
+
+@pytest.mark.parametrize("bound", LIMITS)
+def test_a_bound_starts_close_to_the_trained_model(bound):
+    halves, data = small_split(trained_epochs=10), shades()
+    hardened = GaussianNoise(1e-6, bound=bound).harden(halves, data, 0)
+    images = torch.from_numpy(data.test.images)
+    smashed, scale = halves.head(images), 1 / hardened.head.get_submodule("scale").factor
+    assert scale == pytest.approx(2 * smashed.square().mean().sqrt().item(), rel=1e-3)
+    undone = hardened.tail.get_submodule("scale")(hardened.head(images))
+    small = smashed < 0.3 * scale
+    torch.testing.assert_close(undone[small], smashed[small], rtol=0.1, atol=1e-5)
+    if bound == "clip":
+        torch.testing.assert_close(undone, smashed.clamp(max=scale), rtol=1e-5, atol=1e-6)
+    assert accuracy(hardened, lambda z, rng: z, data) > accuracy(halves, lambda z, rng: z, data) - 0.15
+
+
+def test_the_signal_to_noise_ratio_is_that_of_what_varies_from_input_to_input():
+    smashed = 100 + 2 * rng().standard_normal((20_000, 3)).astype(np.float32)
+    assert GaussianNoise(0.2).facts(smashed)["snr_db"] == pytest.approx(20, abs=0.1)
+    assert LaplaceNoise(0.2).facts(smashed)["snr_db"] == pytest.approx(20 - 10 * math.log10(2), abs=0.1)
+    assert GaussianNoise(0.0).facts(smashed) == {}
+    assert GaussianNoise(0.2).facts(smashed[:1]) == {}
+
+
+def test_an_unknown_bound_and_a_second_one_are_refused():
+    with pytest.raises(ConfigError, match="bound must be one of none, tanh"):
+        GaussianNoise(0.5, bound="relu")
+    with pytest.raises(ConfigError, match="bounds the smashed data already"):
+        GaussianNoise(0.5, bound="tanh").then(LaplaceNoise(0.5, bound="clip")).surgery(small_split())
+
+
+def test_the_device_needs_no_torch_for_them():
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import numpy as np\n"
+        "from defenses.gaussian_noise import GaussianNoise\n"
+        "from defenses.laplace_noise import LaplaceNoise\n"
+        "for noise in (GaussianNoise(1.0), LaplaceNoise(1.0)):\n"
+        "    assert noise.protect(np.zeros((1, 2), np.float32), np.random.default_rng(0)).any()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

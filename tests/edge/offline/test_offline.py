@@ -1,0 +1,341 @@
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from cloud.tail import OnnxTail
+from cloud.tap import read
+from cutlayer.data.splits import Dataset, Splits
+from cutlayer.errors import QueueError, Refused, SplitError, Unreachable
+from cutlayer.models.manifest import Manifest
+from cutlayer.registry import defense_from
+from cutlayer.wire.codecs.raw import Raw
+from cutlayer.wire.handshake import Metadata, metadata_reply
+from cutlayer.wire.message import Inference, Kind, infer_reply, read_infer_request
+from cutlayer.wire.transport import Timeouts
+from defenses.base import Defense
+from edge.client import Edge
+from edge.offline.lookout import Lookout
+from edge.offline.policy import WhenOffline
+from edge.offline.queue import Queue
+from edge.offline.replay import Offline, open_offline
+from edge.onnx_head import OnnxHead
+from edge.pipeline import Pipeline
+from edge.send import send
+from tests.cloud_process import CloudProcess
+from tests.edge_process import EdgeProcess, assert_all_once_in_order
+from tests.tiny_split import CLASSES, images, serving, write_split
+
+ROOM = 1 << 20
+GONE = Unreachable("nobody there")
+PAUSE_S = 10.0
+
+
+class Cloud:
+    """A server that a test switches off, which remembers what it was sent."""
+
+    def __init__(self, manifest):
+        self.manifest, self.arrived, self.looks = manifest, [], 0
+        self.error, self.lose_answers = None, False
+
+    def request(self, message, timeout_s):
+        if message.kind is Kind.METADATA:
+            self.looks += 1
+        if self.error is not None:
+            raise self.error
+        if message.kind is Kind.METADATA:
+            return metadata_reply(Metadata("tiny@relu", (self.manifest.version,)))
+        request = read_infer_request(message)
+        smashed = request.tensors["smashed"]
+        self.arrived.append((request.id, bytes(smashed.data)))
+        if self.lose_answers:
+            raise Unreachable("the answer was lost")
+        logits = Raw().encode(np.zeros((smashed.shape[0], CLASSES), np.float32))
+        return infer_reply(Inference(request.model, request.version, request.id, {"logits": logits}))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_split(tmp_path / "split")
+    return tmp_path / "split"
+
+
+class Bench:
+    """A device, a server that can be away, and a clock."""
+
+    def __init__(self, folder, do, defense=None, most_bytes=ROOM):
+        self.folder, self.now, self.made = folder, 0.0, 0
+        self.manifest = Manifest.load(folder)
+        self.cloud = Cloud(self.manifest)
+        self.head = OnnxHead(folder / "head.onnx")
+        self.when = WhenOffline(do, folder.parent / "queue", most_bytes)
+        self.defense = defense or Defense()
+        self.boot()
+
+    def boot(self):
+        """The device's process starts, perhaps again."""
+        pipeline = Pipeline(self.head, self.defense, Raw())
+        edge = Edge(self.manifest, pipeline, self.cloud, greet=False)
+        self.offline = open_offline(self.when, edge, self.manifest, Timeouts(), self.folder, self.head, 1)
+        self.offline.lookout._clock = lambda: self.now
+
+    def ask(self, n=1):
+        answers = []
+        for _ in range(n):
+            answers.append(self.offline.infer(images(1, seed=self.made), self.made))
+            self.made += 1
+        return [answer is not None for answer in answers]
+
+    def indices(self):
+        return [int(id.rpartition("-")[2]) for id, _ in self.cloud.arrived]
+
+
+@pytest.fixture
+def bench(folder):
+    made = []
+
+    def make(do, **options):
+        made.append(Bench(folder, do, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.offline.close()
+
+
+def test_a_queue_is_sent_in_order_once_the_server_is_back(bench):
+    device = bench("queue")
+    assert device.ask(2) == [True, True]
+    device.cloud.error = GONE
+    assert device.ask(3) == [False] * 3
+    device.cloud.error = None
+    assert device.ask() == [False], "a request overtook those that wait"
+    device.now += PAUSE_S
+    assert device.ask() == [False]
+    assert device.ask() == [True]
+    assert device.indices() == list(range(8))
+    absence = device.offline.absence
+    assert (absence.queued, absence.replayed, absence.waiting, absence.dropped) == (4, 5, 0, 0)
+    assert [id.rpartition("-")[2] for id in device.offline.late] == ["2", "3", "4", "5", "6"]
+
+
+def test_the_server_is_not_looked_for_at_every_request(bench):
+    device = bench("queue")
+    device.cloud.error = GONE
+    device.ask(50)
+    assert device.cloud.looks == 1
+    for _ in range(200):
+        device.now += 1.0
+        device.ask()
+    assert device.cloud.looks < 15
+
+
+def test_what_a_killed_device_left_is_sent_first_by_the_next(bench):
+    device = bench("queue")
+    device.cloud.error = GONE
+    device.ask(3)
+    device.offline.close()
+    device.boot()
+    device.cloud.error = None
+    device.ask(2)
+    assert device.indices() == list(range(5))
+
+
+def test_what_was_released_is_never_released_again(bench):
+    device = bench("queue", defense=defense_from({"name": "gaussian-noise", "sigma": 0.5}))
+    device.cloud.lose_answers = True
+    device.ask()
+    device.cloud.lose_answers = False
+    device.offline.close()
+    device.boot()
+    device.offline.finish()
+    first, again = device.cloud.arrived
+    assert first == again, "another id, or another draw of the noise"
+
+
+@pytest.mark.parametrize("queued", [True, False])
+@pytest.mark.parametrize("code", ["INTERNAL", "INVALID_ARGUMENT"])
+def test_a_request_that_the_server_will_never_take_does_not_block_the_queue(bench, code, queued):
+    device = bench("queue")
+    device.cloud.error = GONE if queued else None
+    asked = device.cloud.request
+    refusals = [Refused(code, "It failed.")]
+
+    def fails_once(message, timeout_s):
+        if message.kind is Kind.INFER and device.cloud.error is None and refusals:
+            raise refusals.pop()
+        return asked(message, timeout_s)
+
+    device.cloud.request = fails_once
+    assert device.ask(2) == [False, not queued]
+    device.cloud.error = None
+    device.offline.finish()
+    assert device.indices() == [1]
+    assert (device.offline.absence.refused, device.offline.absence.waiting) == (1, 0)
+
+
+@pytest.mark.parametrize("code", ["UNAUTHENTICATED", "NOT_FOUND"])
+def test_a_server_that_lets_nobody_in_ends_the_run_and_costs_nothing(bench, code):
+    device = bench("queue")
+    device.cloud.error = GONE
+    device.ask(2)
+    device.cloud.error = Refused(code, "No.")
+    with pytest.raises((Refused, SplitError)):
+        device.offline.finish()
+    assert len(device.offline._queue) == 2
+
+
+def test_a_full_queue_ends_the_run(bench):
+    device = bench("queue", most_bytes=2000)
+    device.cloud.error = GONE
+    with pytest.raises(QueueError, match="is full"):
+        device.ask(20)
+
+
+def test_a_queue_of_another_split_is_refused(bench, folder):
+    device = bench("queue")
+    device.cloud.error = GONE
+    device.ask(2)
+    device.offline.close()
+    device.manifest = write_split(folder, seed=1)
+    with pytest.raises(QueueError, match="holds 2 requests of tiny@relu"):
+        device.boot()
+    device.manifest = write_split(folder)
+    device.boot()
+
+
+def test_local_answers_what_the_server_would_and_nothing_leaves(bench, folder):
+    device = bench("local")
+    device.cloud.error = GONE
+    assert device.ask(3) == [False] * 3
+    for index, (id, logits) in enumerate(device.offline.late.items()):
+        assert id.endswith(f"-{index}")
+        whole = OnnxTail(folder / "tail.onnx", 1)(device.head(images(1, seed=index)))
+        np.testing.assert_array_equal(logits, whole)
+    device.cloud.error = None
+    device.now += PAUSE_S
+    assert device.ask() == [True]
+    assert device.indices() == [3]
+    assert device.offline.absence.local == 3
+
+
+def test_local_needs_the_tail(bench, folder):
+    (folder / "tail.onnx").unlink()
+    with pytest.raises(SplitError, match=r"tail\.onnx is missing"):
+        bench("local")
+
+
+def test_drop_counts(bench):
+    device = bench("drop")
+    device.cloud.error = GONE
+    assert device.ask(3) == [False] * 3
+    device.cloud.error, device.now = None, PAUSE_S
+    assert device.ask(2) == [True, True]
+    assert device.indices() == [3, 4]
+    assert device.offline.absence.dropped == 3
+
+
+@pytest.mark.parametrize("do", ["local", "queue", "drop"])
+def test_a_run_without_a_server_says_what_became_of_its_requests(folder, tmp_path, do):
+    part = Dataset(images(4), np.arange(4) % CLASSES)
+    summary = send(
+        folder,
+        "inprocess://nobody",
+        data=Splits("toy", (), part, part, part, part),
+        count=4,
+        when_offline=WhenOffline(do, tmp_path / "queue"),
+    )
+    assert summary.n == 0
+    tail, head = OnnxTail(folder / "tail.onnx", 1), OnnxHead(folder / "head.onnx")
+    right = np.mean(tail(head(part.images)).argmax(axis=1) == part.labels)
+    said = {
+        "local": f"4 local; {right:.1%} of 4 test images right",
+        "queue": "4 queued\n4 requests wait in",
+        "drop": "4 dropped",
+    }[do]
+    assert str(summary).startswith(f"while the server was gone: {said}")
+
+
+def test_a_queue_without_room_is_refused_before_anything_else(folder):
+    words = ["edge", folder, "--on-offline", "queue", "--queue-mib", "0"]
+    done = subprocess.run(
+        [sys.executable, "-m", "cutlayer.cli", *map(str, words)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (2, "cutlayer: --queue-mib is at least 1, not 0.\n")
+
+
+@pytest.mark.parametrize("transport", ["grpc", "zmq"])
+def test_kill_9_of_device_and_server_loses_nothing_and_records_nothing_twice(tmp_path, transport):
+    write_split(tmp_path / "split")
+    cloud = CloudProcess(tmp_path / "split", f"{transport}://127.0.0.1:0", tmp_path / "tap", ("--durable",))
+    made = []
+    with cloud:
+        # Killed while it asks, and the server too: what is under way then is in the queue.
+        device = EdgeProcess(tmp_path, cloud.address)
+        made += device.wait_for(50)
+        cloud.kill()
+        made += device.wait_for(20)
+        made += device.kill()
+        # Nobody is there: all of it is queued, and the device is killed as it writes.
+        device = EdgeProcess(tmp_path, cloud.address)
+        made += device.wait_for(100)
+        made += device.kill()
+        # Killed while it sends what waits.
+        cloud.start()
+        device = EdgeProcess(tmp_path, cloud.address)
+        made += device.wait_for(1)
+        made += device.kill()
+        made += EdgeProcess(tmp_path, cloud.address, 5).end()
+        assert cloud.stop() == 0, cloud.words
+    recorded = [header["id"] for header, _ in read(tmp_path / "tap")]
+    assert_all_once_in_order(made, recorded)
+
+
+@pytest.mark.parametrize("transport", ["grpc", "zmq"])
+def test_a_server_that_answers_late_computes_each_request_once(folder, tmp_path, transport):
+    tail, go_on, computed = OnnxTail(folder / "tail.onnx", 1), threading.Event(), []
+
+    def late(smashed):
+        assert go_on.wait(60)
+        computed.append(len(smashed))
+        return tail(smashed)
+
+    with serving(folder, transport, late) as client:
+        manifest, head = Manifest.load(folder), OnnxHead(folder / "head.onnx")
+        edge = Edge(manifest, Pipeline(head, Defense(), Raw()), client, Timeouts(request_s=0.2), greet=False)
+        lookout = Lookout(lambda: edge.shake_hands(1.0), first_pause_s=0.01, most_pause_s=0.01)
+        offline = Offline(edge, manifest, lookout, queue=Queue(tmp_path / "queue", ROOM))
+        assert [offline.infer(images(1, seed=index), index) for index in range(3)] == [None] * 3
+        go_on.set()
+        while offline.absence.waiting:
+            offline.finish()
+        offline.close()
+    assert sum(computed) == 3
+    for index in range(3):
+        expected = tail(head(images(1, seed=index)))
+        np.testing.assert_allclose(offline.late[edge.request_id(index)], expected, rtol=1e-5)
+
+
+def test_two_devices_do_not_share_a_queue(folder, tmp_path):
+    first = EdgeProcess(tmp_path, "zmq://127.0.0.1:9")
+    made = first.wait_for(1)
+    second = EdgeProcess(tmp_path, "zmq://127.0.0.1:9")
+    _, words = second.process.communicate(timeout=60)
+    assert second.process.returncode
+    assert "Another process uses the queue" in words
+    made += first.kill()
+    queue = Queue(tmp_path / "queue", ROOM)
+    assert len(queue) >= len(made)
+    queue.close()
+
+
+def test_the_queue_can_be_read_by_its_owner_alone(tmp_path):
+    write_split(tmp_path / "split")
+    device = Bench(tmp_path / "split", "queue")
+    device.cloud.error = GONE
+    device.ask()
+    device.offline.close()
+    assert {os.stat(path).st_mode & 0o077 for path in tmp_path.glob("queue/*.queue")} == {0}

@@ -1,0 +1,106 @@
+"""ONNX files from the command line, on machines that have no torch."""
+
+import subprocess
+import sys
+
+import pytest
+
+from cutlayer.errors import SplitError
+from cutlayer.models.folder import load
+from tests.cloud_process import CloudProcess
+from tests.onnx.onnx_models import chain, write
+
+
+@pytest.fixture
+def without_torch(tmp_path, monkeypatch):
+    """Processes that are started from here find no torch."""
+    (tmp_path / "absent").mkdir()
+    for name in ("torch", "torchvision"):
+        (tmp_path / f"absent/{name}.py").write_text("raise ModuleNotFoundError('there is no torch')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "absent"))
+
+
+def cutlayer(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "cutlayer.cli", *map(str, words)], capture_output=True, text=True, check=False
+    )
+
+
+def digits(folder):
+    return chain(folder / "m.onnx", 1, given=("image", ["N", 1, "height", "width"]))
+
+
+@pytest.mark.usefixtures("without_torch")
+def test_an_onnx_file_is_listed_cut_served_and_asked(tmp_path):
+    path, out = digits(tmp_path), tmp_path / "split"
+    listed = cutlayer("cuts", path, "--input", "1x8x8")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    lines = {line.split()[0]: line.split() for line in listed.stdout.splitlines()[2:]}
+    assert lines["r1"][1:3] == ["4x8x8", "1,024"]
+    assert "no cut at c2, c3: others would have to be sent as well" in listed.stdout
+
+    words = ("split", path, "--cut", "r1", "--input", "1x8x8", "--std", "0.5", "--data", "digits", "--out", out)
+    split = cutlayer(*words)
+    assert (split.returncode, split.stderr) == (0, "")
+    assert "m.onnx cut at r1, smashed 4x8x8, test accuracy" in split.stdout
+
+    with CloudProcess(out, "grpc://127.0.0.1:0") as cloud:
+        asked = ("edge", out, "--connect", cloud.address, "--data", "digits", "--count", 3, "--warmup", 1)
+        done = cutlayer(*asked, "--head", "onnx")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "end_to_end" in done.stdout
+        assert cloud.stop() == 0
+
+
+@pytest.mark.usefixtures("without_torch")
+def test_a_head_is_quantized_and_measured(tmp_path):
+    words = ("split", digits(tmp_path), "--cut", "r2", "--input", "1x8x8", "--data", "digits")
+    assert cutlayer(*words, "--out", tmp_path / "split").returncode == 0
+    done = cutlayer("quantize", tmp_path / "split", "--out", tmp_path / "int8", "--calibrate", 20, "--count", 50)
+    assert (done.returncode, done.stderr) == (0, "")
+    accuracy, pace, size = done.stdout.splitlines()[1:]
+    assert "of 50 images" in accuracy
+    assert "times as fast" in pace
+    assert "bytes" in size
+
+
+def test_a_file_that_cannot_be_cut_anywhere(tmp_path):
+    nodes = [("Relu", "image", "r"), ("Neg", "image", "s"), ("Add", "r s", "logits")]
+    done = cutlayer("cuts", write(tmp_path / "m.onnx", nodes, given=("image", ["N", 4]), wanted=("logits", ["N", 4])))
+    assert (done.returncode, done.stderr) == (0, "")
+    no_cut, nowhere = done.stdout.splitlines()[2:]
+    assert no_cut == "no cut at r, s: others would have to be sent as well"
+    assert nowhere.startswith("nowhere to cut: ")
+
+
+def test_torch_halves_that_are_not_there(tmp_path):
+    words = ("split", digits(tmp_path), "--cut", "r1", "--input", "1x8x8", "--out", tmp_path / "split")
+    assert cutlayer(*words).returncode == 0
+    with pytest.raises(SplitError, match=r"no halves in torch, only in ONNX.*; use --head onnx and --tail onnx"):
+        load(tmp_path / "split")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["cuts", "absent.onnx"], "There is no file absent.onnx"),
+        (["cuts", "{model}"], "--input 3x224x224"),
+        (["cuts", "{model}", "--input", "1x8x-8"], "CxHxW"),
+        (["cuts", "{model}", "--input", "1x8x8", "--classes", "10"], "leave out --classes"),
+        (["split", "{model}", "--input", "1x8x8", "--cut", "c2", "--out", "{out}"], "r1 would have to be sent"),
+        (["split", "{model}", "--input", "1x8x8", "--cut", "r1", "--epochs", "3", "--out", "{out}"], "--epochs"),
+        (["split", "{model}", "--input", "1x9x9", "--cut", "r1", "--data", "digits", "--out", "{out}"], "1x8x8 images"),
+        (["split", "{model}", "--input", "1x8x8", "--mean", "0.5;1", "--cut", "r1", "--out", "{out}"], "--mean reads"),
+        (["split", "he_lenet", "--cut", "ReLU2", "--out", "{out}"], "--data"),
+        (["split", "he_lenet", "--cut", "ReLU2", "--data", "digits", "--input", "1x8x8", "--out", "{out}"], "--input"),
+        (["quantize", "{out}", "--out", "{out}2"], "split.json"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, words, complaint):
+    model, out = digits(tmp_path), tmp_path / "out"
+    done = cutlayer(*(word.format(out=out, model=model) for word in words))
+    assert done.returncode == 2, done.stderr
+    assert complaint in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not out.exists()

@@ -1,0 +1,214 @@
+"""What continuous integration reads: 0, 1 or 2, and why."""
+
+import copy
+import json
+import subprocess
+import sys
+
+import pytest
+
+from cutlayer.errors import ConfigError
+from cutlayer.profile import compare as profiles
+from cutlayer.profile import conditions
+
+
+def times(p50, p95=None, n=100):
+    return {"p50": p50, "p95": p95, "p99": None, "n": n}
+
+
+def profile():
+    def cut(name, ms):
+        ns = ms * 1_000_000
+        return {
+            "cut": name,
+            "shape": [2, 6, 6],
+            "bytes": 288,
+            "measured_as": 1,
+            "peak_rss_bytes": 66_000_000,
+            "energy": {"joules": None, "source": None},
+            "head_ns": times(ns // 2, ns),
+            "codecs": {
+                "raw": {"bytes": 288, "encode_ns": times(1000, 2000), "stages_ns": {"head": times(ns // 2, ns)}},
+                "fp16": {"bytes": 144, "encode_ns": times(1500, 2500), "accuracy": 0.9},
+            },
+            "networks": {
+                "wifi": {
+                    "raw": {"end_to_end_ns": times(ns, 2 * ns), "source": "measured", "stages_ns": {"tail": 1e6}},
+                    "fp16": {"end_to_end_ns": times(ns, None, 0), "source": "model"},
+                }
+            },
+        }
+
+    return {
+        "schema": 1,
+        "model": "tiny",
+        "verdict": "VALID",
+        "reasons": [],
+        "settings": {"threads": 1, "seed": 0},
+        "machine": {"processor": "one", "time": "now"},
+        "cuts": [cut("early", 4), cut("late", 8)],
+    }
+
+
+def slower(factor, cut=1):
+    """The same profile with one cut's measured time over Wi-Fi changed."""
+    after = copy.deepcopy(profile())
+    told = after["cuts"][cut]["networks"]["wifi"]["raw"]["end_to_end_ns"]
+    told.update({q: round(told[q] * factor) for q in ("p50", "p95")})
+    return after
+
+
+def breaks(text, before, after):
+    condition = conditions.parse(text)
+    rows = conditions.compare(profiles.figures(before), profiles.figures(after), condition.metric)
+    return [(row.cut, row.network, row.codec) for row, _, _ in conditions.broken(condition, rows)]
+
+
+@pytest.mark.parametrize(
+    ("text", "broken"),
+    [
+        ("p95 > 1.1x", True),
+        ("p95>1.19x", True),
+        ("p95 > 1.2x", False),
+        ("p95 >= 1.2x", True),
+        ("p95 > 19%", True),
+        ("p95 > 20%", False),
+        ("p95 < -5%", False),
+        ("p95 > 19ms", True),
+        ("p95 > 19200us", False),
+        ("p50 >= 0.0096s", True),
+        ("head.p95 > 1x", False),
+        ("encode.p50 > 1x", False),
+    ],
+)
+def test_a_condition_against_a_cut_that_became_a_fifth_slower(text, broken):
+    assert breaks(text, profile(), slower(1.2)) == ([("late", "wifi", "raw")] if broken else [])
+
+
+def test_faster_is_told_from_slower():
+    assert breaks("p95 < -5%", profile(), slower(0.9)) == [("late", "wifi", "raw")]
+    assert breaks("p95 > 1.01x", profile(), slower(0.9)) == []
+
+
+def test_the_worst_comes_first():
+    after = slower(1.2)
+    after["cuts"][0]["networks"]["wifi"]["raw"]["end_to_end_ns"]["p95"] *= 3
+    assert [cut for cut, _, _ in breaks("p95 > 1x", profile(), after)] == ["early", "late"]
+
+
+def test_bytes_of_each_codec_and_units():
+    after = profile()
+    after["cuts"][0]["codecs"]["fp16"]["bytes"] = 200
+    assert breaks("bytes > 1x", profile(), after) == [("early", "", "fp16")]
+    assert breaks("bytes > 199B", profile(), after) == [
+        ("early", "", "fp16"),
+        ("early", "", ""),
+        ("early", "", "raw"),
+        ("late", "", ""),
+        ("late", "", "raw"),
+    ]
+    figures = profiles.figures(profile())
+    assert figures[profiles.Row("peak_rss_bytes", "early", "", "")].unit == "bytes"
+    assert figures[profiles.Row("stages.head.p50", "early", "", "raw")].unit == "ns"
+    assert figures[profiles.Row("stages.tail", "early", "wifi", "raw")].unit == "ns"
+    assert figures[profiles.Row("accuracy", "early", "", "fp16")].unit == ""
+
+
+def test_what_was_computed_is_not_compared_with_what_was_measured():
+    after = profile()
+    told = after["cuts"][0]["networks"]["wifi"]["fp16"]
+    told["source"], told["end_to_end_ns"] = "measured", times(10**12, 10**12)
+    assert breaks("p50 > 1x", profile(), after) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "p95", "p95 > ", "p95 > 1.1", "p95 = 1.1x", "p95 > x", "p95 > 5parsecs", "> 1x", "p95 > 1x or not"]
+)
+def test_nonsense_is_no_condition(text):
+    with pytest.raises(ConfigError, match="is no condition"):
+        conditions.parse(text)
+
+
+def run(tmp_path, before, after, *words):
+    for name, told in (("a", before), ("b", after)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "profile.json").write_text(told if isinstance(told, str) else json.dumps(told))
+    return subprocess.run(
+        [sys.executable, "-m", "cutlayer.cli", "compare", tmp_path / "a", tmp_path / "b", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_exit_code_0_with_a_table(tmp_path):
+    done = run(tmp_path, profile(), profile())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1.00x  n = 100, 100    measured" in done.stdout
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["p50", "early", "early", "late", "late"]
+
+
+def test_exit_code_1_where_one_of_several_conditions_is_broken(tmp_path):
+    done = run(tmp_path, profile(), slower(1.2), "--fail-if", "bytes > 1x", "--fail-if", "p95 > 1.1x")
+    assert done.returncode == 1, done.stderr
+    assert "FAIL: p95 > 1.1x, 1 of 2" in done.stdout
+    assert "ok: bytes > 1x, 0 of 6" in done.stdout
+
+
+INVALID = {**profile(), "verdict": "INVALID", "reasons": ["it was throttled"]}
+
+
+@pytest.mark.parametrize(
+    ("before", "condition", "complaint"),
+    [
+        (profile(), "p95 > much", "is no condition"),
+        (profile(), "p99 > 1x", "first profile has no p99"),
+        (profile(), "p95 > 12B", "p95 is in ns"),
+        (INVALID, "p95 > 1x", "it was throttled"),
+        ("{}", "p95 > 1x", "is no profile"),
+        ('{"schema": 2}', "p95 > 1x", "of format 2"),
+        ("oops", "p95 > 1x", "is no profile"),
+        ({**profile(), "cuts": []}, "p95 > 1x", "is no profile"),
+        ({**profile(), "machine": None}, "p95 > 1x", "is no profile"),
+        ({key: value for key, value in profile().items() if key != "verdict"}, "bytes > 1x", "is no profile"),
+    ],
+)
+def test_exit_code_2_and_one_sentence_where_nothing_can_be_said(tmp_path, before, condition, complaint):
+    done = run(tmp_path, before, profile(), "--fail-if", condition)
+    assert done.returncode == 2, done.stderr
+    assert complaint in done.stderr.replace("\n", " ")
+    assert done.stderr.count("cutlayer:") == 1
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 10**400])
+def test_what_is_no_number_passes_no_condition(tmp_path, number):
+    after = slower(1.2)
+    after["cuts"][1]["networks"]["wifi"]["raw"]["end_to_end_ns"]["p95"] = number
+    done = run(tmp_path, profile(), after, "--fail-if", "p95 > 1.1x")
+    assert done.returncode == 2, done.stdout
+    assert "b/profile.json is no profile, or is damaged" in done.stderr
+
+
+def test_bytes_of_an_invalid_profile_are_what_they_are(tmp_path):
+    done = run(tmp_path, INVALID, profile(), "--fail-if", "bytes > 0%")
+    assert done.returncode == 0, done.stderr
+    assert "it was throttled" in done.stderr
+
+
+def test_a_profile_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match="is not there"):
+        profiles.load(tmp_path / "absent")
+
+
+def test_other_settings_and_machines_are_said(tmp_path):
+    after = profile()
+    after["settings"]["threads"], after["machine"]["processor"], after["model"] = 2, "another", "large"
+    done = run(tmp_path, INVALID, after)
+    assert done.returncode == 0
+    for said in (
+        "it was throttled",
+        "of tiny and of large",
+        "settings.threads: 1 and 2",
+        "machine.processor: one and another",
+    ):
+        assert said in done.stderr

@@ -1,0 +1,54 @@
+import json
+
+import pytest
+
+from cutlayer.records.reading import read
+from cutlayer.records.run import Passed, Spectrum, parse
+from cutlayer.report.runs.page import page
+from cutlayer.report.runs.spectrum import words
+from tests.report.conftest import result
+
+BEFORE = Passed(256, 40, 3)
+
+
+def said(passed, condition, undefended=False):
+    return words(Spectrum(4, 256, 0.97, Passed(passed, condition, 3), BEFORE), undefended)
+
+
+@pytest.mark.parametrize(
+    ("passed", "condition", "verdict"),
+    [
+        (256, 40, "leaves that as it was"),
+        (100, 40, "part of the picture is gone"),
+        (100, 9000, "part of the picture is gone"),
+        (256, 9000, "only fainter"),
+        (250, 60, "about the same"),
+    ],
+)
+def test_gone_is_told_from_faint(passed, condition, verdict):
+    assert verdict in said(passed, condition)
+
+
+def test_numbers_are_there_and_the_baseline_is_compared_with_nothing():
+    assert said(256, 40, undefended=True) == (
+        "Of the 256 directions in which such pictures differ most (97% of all their difference), the first layers pass "
+        "on 256, the faintest 40 times more faintly than the strongest."
+    )
+    assert "pass on 0. Without the defense it is 256, and 40 times" in said(0, 1)
+
+
+def test_each_defense_has_its_line(runs):
+    html = page(*read(runs))
+    assert html.count("directions in which such pictures differ most") == 3
+    assert html.count("only fainter") == 2
+
+
+def test_a_record_without_a_spectrum_is_read(tmp_path, runs):
+    record = result("dddddddddddd", 0.0)
+    del record["spectrum"]
+    assert parse(record).spectrum is None
+    for path in runs.glob("*/result.json"):
+        content = json.loads(path.read_text())
+        del content["spectrum"]
+        path.write_text(json.dumps(content))
+    assert "only faint?" not in page(*read(runs))

@@ -1,0 +1,82 @@
+import re
+
+import pytest
+
+from cutlayer.records.reading import read
+from cutlayer.report.runs import page as html
+from cutlayer.report.runs import sweep
+from cutlayer.report.runs.groups import group
+from cutlayer.report.runs.terminal import text
+from tests.report.conftest import noise_label, result, write_run
+
+SIGMAS = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+
+
+@pytest.fixture
+def many(tmp_path):
+    """A sweep of nine settings, two seeds each; the second seed's accuracy is 2 points higher."""
+    for seed in (0, 1):
+        for i, sigma in enumerate(SIGMAS):
+            record = result(f"{seed}{i:011x}", sigma) | {"seed": seed, "defense_facts": {"snr_db": 10.0 - sigma}}
+            record["utility"]["accuracy"]["value"] += 0.02 * seed
+            write_run(tmp_path, record)
+    return tmp_path
+
+
+def test_seeds_of_one_setting_become_one_mean(many):
+    (found,) = group(read(many)[0])
+    settings = sweep.settings(found)
+    assert [s.label for s in settings] == ["no defense", *(noise_label(sigma) for sigma in SIGMAS[1:])]
+    assert {len(s.members) for s in settings} == {2}
+    half = next(s for s in settings if s.label == noise_label(0.5))
+    assert half.accuracy.value == pytest.approx(0.804 - 0.03 + 0.01)
+    assert half.change == pytest.approx(-0.03 + 0.01)
+    assert half.leakage.value == pytest.approx(0.96 / 1.5)
+    assert half.attack == "white-box"
+    assert half.metric("nonsense").n == 0
+
+
+def test_a_sweep_has_a_curve_for_each_defense_and_both_ends(many):
+    page = html.page(*read(many))
+    assert page.count("<figure>") == 1
+    assert page.count('class="mark') == len(SIGMAS) - 1
+    assert page.count('class="bare"') == 1
+    assert "the mean image" in page
+    assert "SNR 9.5" in page
+    assert not re.search(r"\bnan\b", page)
+
+
+def test_stronger_noise_lies_further_left_and_lower(many):
+    page = html.page(*read(many))
+    (points,) = re.findall(r'<polyline points="([^"]+)"', page)
+    found = [tuple(map(float, point.split(","))) for point in points.split()]
+    assert [x for x, _ in found] == sorted((x for x, _ in found), reverse=True)
+    assert [y for _, y in found] == sorted(y for _, y in found)
+
+
+def test_the_terminal_has_one_line_for_each_setting(many):
+    records = [__import__("json").loads((p / "result.json").read_text()) for p in many.iterdir() if p.is_dir()]
+    printed = text(records)
+    assert max(map(len, printed.splitlines())) <= 120
+    assert sum(line.startswith("gaussian-noise") for line in printed.splitlines()) == len(SIGMAS) - 1
+
+
+def test_few_runs_are_no_sweep(runs):
+    (found,) = group(read(runs)[0])
+    assert not sweep.is_sweep(found)
+
+
+def test_names_of_followers_belong_to_the_family():
+    assert (
+        sweep.family({"name": "ressfl", "then": {"name": "gaussian-noise", "sigma": 1}}) == "ressfl then gaussian-noise"
+    )
+
+
+def test_a_control_is_a_point_beside_the_curve(many):
+    for seed in (0, 1):
+        record = result(f"{seed}{99:011x}", 0.3) | {"seed": seed, "defense_label": "gaussian-noise: a control"}
+        write_run(many, record)
+    page = html.page(*read(many))
+    (points,) = re.findall(r'<polyline points="([^"]+)"', page)
+    assert len(points.split()) == len(SIGMAS) - 1
+    assert page.count('class="mark') == len(SIGMAS)
