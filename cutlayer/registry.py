@@ -7,7 +7,7 @@ import difflib
 import importlib
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from cutlayer.errors import ConfigError
@@ -40,10 +40,10 @@ class Registry(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def load(self, name: str) -> Callable[..., Any]:
+    def load(self, name: str) -> Any:
         """Import and return what the name stands for."""
         module, _, attribute = self[name].partition(":")
-        return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+        return getattr(importlib.import_module(module), attribute)
 
     def options(self, name: str) -> dict[str, inspect.Parameter]:
         """The options that `make` accepts for this name, with their defaults."""
