@@ -40,10 +40,18 @@ class Defense:
     cut, a second weight), the undefended model is deployed, bit for bit.
     """
 
+    draws: ClassVar[bool] = False
+    """Whether `protect` draws random numbers when the defense is on."""
+
+    @property
+    def on(self) -> bool:
+        """Whether the strength is not 0."""
+        return bool(self.knob and getattr(self, self.knob))
+
     @property
     def random(self) -> bool:
         """Whether two releases of one input differ, so that an attacker gains by averaging."""
-        return False
+        return self.draws and self.on
 
     @property
     def slow(self) -> bool:
@@ -52,7 +60,7 @@ class Defense:
 
     @property
     def decoders(self) -> tuple[str, ...]:
-        """Names in `cutlayer.nets.decoders` of the networks that the model is trained against."""
+        """Names in `cutlayer.nets.decoders` of the networks against which this part trains the model."""
         return ()
 
     @property

@@ -25,6 +25,7 @@ from cutlayer.wire.codecs.packed import codec_named
 from defenses.base import Defense, deployed
 from defenses.gaussian_noise import GaussianNoise
 from edge.pipeline import Pipeline
+from tests.defenses.victims import rng
 
 ROOT = Path(__file__).parents[2]
 IMAGE, CLASSES = image_spec(1, 16, 16), 3
@@ -123,10 +124,6 @@ def hardened(row: Row) -> Hardened:
 def clean(row: Row, n: int = 5) -> np.ndarray:
     with torch.no_grad():
         return hardened(row).split.head(torch.from_numpy(data().test.images[:n])).numpy()
-
-
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
 
 
 def weights(half: nn.Module) -> dict[str, Tensor]:
