@@ -1,4 +1,4 @@
-"""What every defense is: something done offline to the model, and something done online to each release."""
+"""Base of every defense: it changes the model offline, each release online, or both."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Defense:
 
         Args:
             split: The trained model, cut.
-            data: Its parts `train` and, for an adversary of the defender's own, `auxiliary`.
+            data: The data sets, of which `train` is used, and `auxiliary` for an adversary of the defender's own.
             seed: Seed of every random choice.
         """
         return split
@@ -95,7 +95,7 @@ class Defense:
 
     @property
     def learned(self) -> dict[str, NDArray[Any]]:
-        """What `harden` learned and `protect` needs; the split folder stores it."""
+        """The values that `harden` learned and `protect` needs; the split folder stores them."""
         return {}
 
     def deploy(self, learned: Mapping[str, NDArray[Any]], folder: Path) -> None:
@@ -107,7 +107,7 @@ class Defense:
         """
 
     def facts(self, smashed: NDArray[np.float32]) -> dict[str, float | str]:
-        """What to state beside the results, such as the signal-to-noise ratio.
+        """Facts to state beside the results, such as the signal-to-noise ratio.
 
         Args:
             smashed: ``(N, *smashed.shape)`` from the hardened head, before protection.
@@ -177,7 +177,7 @@ class Chain(Defense):
 
     @property
     def learned(self) -> dict[str, NDArray[Any]]:
-        """What both learned; the names begin with ``first.`` and ``second.``."""
+        """The values that both learned, under names that begin with ``first.`` and ``second.``."""
         parts = {"first": self.first, "second": self.second}
         return {f"{part}.{name}": v for part, defense in parts.items() for name, v in defense.learned.items()}
 
@@ -193,8 +193,8 @@ class Chain(Defense):
         first, second = self.first.facts(smashed), self.second.facts(protected)
         shared = first.keys() & second.keys()
         return {
-            f"{who} {name}" if name in shared else name: value
-            for who, stated in (("first", first), ("second", second))
+            f"{position} {name}" if name in shared else name: value
+            for position, stated in (("first", first), ("second", second))
             for name, value in stated.items()
         }
 
