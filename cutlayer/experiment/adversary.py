@@ -21,10 +21,10 @@ from cutlayer.models.halves import SplitModel
 from cutlayer.privacy.score import row
 from cutlayer.records.files import read_json, write_arrays, write_json
 from cutlayer.registry import ATTACKS
+from cutlayer.split_folder import Half, SplitFolder
 from cutlayer.wire.codecs.packed import codec_named
 from defenses.base import Defense
-from edge.onnx_head import OnnxHead
-from edge.pipeline import Head, Pipeline
+from edge.pipeline import Pipeline
 
 Say = Callable[[str], None]
 
@@ -55,18 +55,18 @@ def view(access: Access, split: SplitModel, query: Query, defense: Defense, data
     )
 
 
-def smashed(folder: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
+def smashed(split: SplitFolder, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """What the deployed head gives for these images, before any protection."""
-    return OnnxHead(folder / "head.onnx", threads=torch.get_num_threads())(images)
+    return split.head(threads=torch.get_num_threads())(images)
 
 
-def wire(folder: Path, defense: Defense, codec: str) -> Pipeline:
+def wire(split: SplitFolder, defense: Defense, codec: str) -> Pipeline:
     """The device's own pipeline, from the split folder that it was given."""
-    head = OnnxHead(folder / "head.onnx", threads=torch.get_num_threads())
+    head = split.head(threads=torch.get_num_threads())
     return Pipeline(remembering(head), defense, codec_named(codec))
 
 
-def remembering(head: Head) -> Head:
+def remembering(head: Half) -> Half:
     """The same head; asked for a batch once more, it knows the answer. Whoever averages asks for each many times."""
     last: list[NDArray[np.float32]] = []
 

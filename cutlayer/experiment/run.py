@@ -14,13 +14,13 @@ from cutlayer.experiment.plan import toml
 from cutlayer.experiment.result import Result, result, summary
 from cutlayer.experiment.spec import Experiment
 from cutlayer.machine.compute import tune_allocator
-from cutlayer.models import folder as split_folder
 from cutlayer.models.halves import split as split_at_cut
 from cutlayer.models.manifest import MANIFEST
 from cutlayer.privacy.releases import Kept
 from cutlayer.privacy.spectrum import spectrum
 from cutlayer.records import writing
 from cutlayer.records.files import read_json
+from cutlayer.split_folder import open_split
 from defenses.base import deployed
 
 Say = Callable[[str], None]
@@ -87,10 +87,11 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     baseline = victim.accuracy(model, data.test.take(experiment.measure.count))
     if not (folder / "split" / MANIFEST).exists():
         victim.export(experiment, model, data, folder / "split", say)
-    manifest, split = split_folder.load(folder / "split")
+    opened = open_split(folder / "split")
+    manifest, split = opened.manifest, opened.halves()
     seconds["train"] = time.perf_counter()
 
-    defense = deployed(folder / "split")
+    defense = deployed(opened)
     attacks = adversary.attacks(experiment, defense)
     n_releases = max(attack.n_releases for _, attack in attacks)
     observed = []
@@ -99,7 +100,7 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
         observed.append(measure(experiment, deployment, folder / "split", work, n_releases, data_root, say))
     seconds["measure"] = time.perf_counter()
 
-    wire = adversary.wire(folder / "split", defense, experiment.measure.codec)
+    wire = adversary.wire(opened, defense, experiment.measure.codec)
     kept = Kept(adversary.oracle(wire, experiment.seed, experiment.defense)) if defense.slow else None
     rows = []
     for named, attack in attacks:
@@ -108,7 +109,7 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
         rows += adversary.attack(named, attack, seen, observed, data, folder / "attacks", say)
     seconds["attack"] = time.perf_counter()
 
-    facts = defense.facts(adversary.smashed(folder / "split", data.auxiliary.images[:FACTS_FROM]))
+    facts = defense.facts(adversary.smashed(opened, data.auxiliary.images[:FACTS_FROM]))
     undefended = split_at_cut(model, experiment.cut, data.input).head
     passed = spectrum(split.head, data.auxiliary.images, undefended)
     record = result(experiment, manifest, data, defense, passed, facts, baseline, observed, rows, _durations(seconds))

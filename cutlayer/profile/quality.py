@@ -13,14 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.data.splits import Splits
-from cutlayer.models.manifest import Manifest
-from cutlayer.onnx.session import open_session
 from cutlayer.profile.candidate import Candidate
 from cutlayer.profile.sampling import Key
+from cutlayer.split_folder import Half, open_split
 from cutlayer.wire.codecs.packed import codec_named
 from defenses.base import deployed
-from edge.onnx_head import OnnxHead
-from edge.pipeline import Head, Pipeline
+from edge.pipeline import Pipeline
 
 Say = Callable[[str], None]
 
@@ -44,15 +42,12 @@ def accuracy(candidate: Candidate, codecs: Sequence[str], splits: Splits) -> dic
     """
     from cutlayer.metrics.interval import proportion
 
-    manifest, test = Manifest.load(candidate.folder), splits.test.take(IMAGES)
-    head = one_by_one(OnnxHead(candidate.folder / "head.onnx"))
-    tail = open_session(candidate.folder / "tail.onnx", 1, "smashed", "logits")
-    manifest.verify(candidate.folder, "head.onnx", "tail.onnx")
-    defense, rng = deployed(candidate.folder), np.random.default_rng(0)
+    split, test = open_split(candidate.folder), splits.test.take(IMAGES)
+    head, tail = one_by_one(split.head()), one_by_one(split.tail(threads=1))
+    defense, rng = deployed(split), np.random.default_rng(0)
 
     def right(smashed: NDArray[np.float32]) -> int:
-        answers = [tail.run(["logits"], {"smashed": one[None]})[0].argmax() for one in smashed]
-        return int((np.array(answers) == test.labels).sum())
+        return int((tail(smashed).argmax(axis=1) == test.labels).sum())
 
     smashed = head(test.images)
     whole = asdict(proportion(right(smashed), len(test)))
@@ -83,9 +78,10 @@ def leakage(
     from cutlayer.privacy.score import row
     from cutlayer.registry import ATTACKS as MADE
 
-    manifest, defense = Manifest.load(candidate.folder), deployed(candidate.folder)
+    split = open_split(candidate.folder)
+    manifest, defense = split.manifest, deployed(split)
     private, auxiliary = splits.private.take(VICTIMS), splits.auxiliary.take(AUXILIARY)
-    head, found = _remembering(one_by_one(OnnxHead(candidate.folder / "head.onnx"))), {}
+    head, found = _remembering(one_by_one(split.head())), {}
     for codec in codecs:
         say(f"attacking {candidate.cut} with {codec}")
         pipeline = Pipeline(head, defense, codec_named(codec))
@@ -109,12 +105,12 @@ def leakage(
     return found
 
 
-def one_by_one(head: Head) -> Head:
+def one_by_one(head: Half) -> Half:
     """The same head for any batch, also where its file takes one sample at a time."""
     return lambda images: np.concatenate([head(images[i : i + 1]) for i in range(len(images))])
 
 
-def _remembering(head: Head) -> Head:
+def _remembering(head: Half) -> Half:
     """The same head; of each batch it has seen it knows the answer, for every codec asks for the same ones."""
     known: dict[bytes, NDArray[np.float32]] = {}
 
