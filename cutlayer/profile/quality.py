@@ -73,33 +73,30 @@ def leakage(
     """
     import torch
 
-    from attacks.view import View
-    from cutlayer.machine.compute import pick_device
+    from attacks.view import Access
+    from cutlayer import registry
+    from cutlayer.privacy.releases import Releases
     from cutlayer.privacy.score import row
-    from cutlayer.registry import ATTACKS as MADE
+    from cutlayer.privacy.view import oracle, view, wire
 
     split = open_split(candidate.folder)
     manifest, defense = split.manifest, deployed(split)
     private, auxiliary = splits.private.take(VICTIMS), splits.auxiliary.take(AUXILIARY)
-    head, found = _remembering(one_by_one(split.head())), {}
+    # Every codec asks for the same images.
+    head, found = Releases(one_by_one(split.head()), repeats=True).reader(), {}
     for codec in codecs:
         say(f"attacking {candidate.cut} with {codec}")
-        pipeline = Pipeline(head, defense, codec_named(codec))
-        rng = np.random.default_rng([seed, 1])
-
-        def query(images: torch.Tensor, pipeline: Pipeline = pipeline, rng: np.random.Generator = rng) -> torch.Tensor:
-            return torch.tensor(pipeline.wire(images.cpu().numpy(), rng), device=images.device)
-
-        view = View(
-            input=manifest.input, smashed=manifest.smashed, auxiliary=auxiliary, tail=torch.nn.Identity(),
-            device=pick_device(), seed=seed, random=defense.random, _query=query,
+        query = oracle(wire(head, defense, codec, [seed, 1]))
+        seen = view(
+            Access.BLACK_BOX, input=manifest.input, smashed=manifest.smashed, auxiliary=auxiliary, query=query,
+            defense=defense, seed=seed,
         )  # fmt: skip
-        sent = torch.from_numpy(np.array(pipeline.wire(private.images, rng))).to(view.device)
+        arrived = query(torch.from_numpy(private.images)).to(seen.device)
         scores = {}
         for name, options in ATTACKS.items():
-            attack = MADE.make(name, **options)
-            attack.fit(view)
-            scores[name] = row(attack.invert(sent).float().cpu(), splits, seed)["leakage_gain"]
+            attack = registry.ATTACKS.make(name, **options)
+            attack.fit(seen)
+            scores[name] = row(attack.invert(arrived).float().cpu(), splits, seed)["leakage_gain"]
         worst = max(scores, key=lambda name: scores[name]["value"])
         found[candidate.cut, codec] = {"leakage": {**scores[worst], "attack": worst, "of_each": scores}}
     return found
@@ -108,16 +105,3 @@ def leakage(
 def one_by_one(head: Half) -> Half:
     """The same head for any batch, also where its file takes one sample at a time."""
     return lambda images: np.concatenate([head(images[i : i + 1]) for i in range(len(images))])
-
-
-def _remembering(head: Half) -> Half:
-    """The same head; of each batch it has seen it knows the answer, for every codec asks for the same ones."""
-    known: dict[bytes, NDArray[np.float32]] = {}
-
-    def answer(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        key = images.tobytes()
-        if key not in known:
-            known[key] = head(images)
-        return known[key].copy()
-
-    return answer

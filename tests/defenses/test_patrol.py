@@ -164,8 +164,8 @@ def test_a_folder_of_it_loads_again(halves, data, tmp_path):
     hardened = Patrol(**options).harden(halves, data, 0)
     defense = {"name": "patrol", **options}
     written = folder.save(tmp_path / "split", hardened, model="he_lenet", classes=2, defense=defense, data=None)
-    split = open_split(tmp_path / "split")
-    manifest, loaded = split.manifest, split.halves()
+    opened = open_split(tmp_path / "split")
+    manifest, loaded = opened.manifest, opened.halves()
     images = torch.from_numpy(data.test.images)
     assert manifest == written
     assert loaded.smashed == hardened.smashed

@@ -6,12 +6,12 @@ import sys
 
 import numpy as np
 import pytest
-from tests.profile.profiled import QUICK, cutlayer
 
 from cutlayer.deployment import processes
 from cutlayer.network.shaper import APPLICATION_LEVEL
 from cutlayer.profile.prepare import from_onnx
 from cutlayer.split_folder import open_split
+from tests.profile.profiled import QUICK, cutlayer
 from tests.tiny_split import images, write_split
 
 
