@@ -50,7 +50,7 @@ def measured(
         halves = split(model, cut, input)
         folder.save(exact, halves, model=name, classes=classes, defense={"name": "none"}, data=None)
         quantize_head(exact, calibration, small)
-        return compare(exact, small, test.images, test.labels, rounds=ROUNDS)
+        return compare(exact, small, test.inputs, test.labels, rounds=ROUNDS)
 
 
 def row(name: str, effect: Effect, accuracy: str) -> str:
@@ -68,7 +68,7 @@ def main() -> None:
         model = victim.train(Experiment(data.name, name, cuts[0]), data, say)
         for cut in cuts:
             effect = measured(
-                model, name, cut, data.input, len(data.classes), data.train.take(CALIBRATION).images, data.test
+                model, name, cut, data.input, len(data.classes), data.train.take(CALIBRATION).inputs, data.test
             )
             before, after = (f"{correct / effect.n:.1%}" for correct in (effect.float32_correct, effect.int8_correct))
             same = f"{effect.agreed} of {effect.n}"

@@ -46,7 +46,7 @@ def quantize(
     if out.resolve() == folder.resolve():
         raise ConfigError(f"--out {out} is the folder itself, which is needed to compare with; name another one.")
     splits = load(name, data_root, seed)
-    images, test = splits.train.take(calibrate).images, splits.test.take(count)
+    images, test = splits.train.take(calibrate).inputs, splits.test.take(count)
     quantize_head(folder, images, out)
     print(f"{out}: {manifest.model} cut at {manifest.cut}, head in int8, calibrated on {len(images)} images of {name}")
-    print(compare(folder, out, test.images, test.labels, threads=threads))
+    print(compare(folder, out, test.inputs, test.labels, threads=threads))

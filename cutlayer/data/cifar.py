@@ -36,7 +36,7 @@ def load_cifar10(root: Path, seed: int) -> Splits:
     folder = root / "cifar-10-batches-bin"
     batches = [path for i in range(1, 6) if (path := folder / f"data_batch_{i}.bin").exists()]
     train = [read_batch(path, TEN) for path in batches or [folder / "data_batch_1.bin"]]
-    together = Dataset(np.concatenate([b.images for b in train]), np.concatenate([b.labels for b in train]))
+    together = Dataset(np.concatenate([b.inputs for b in train]), np.concatenate([b.labels for b in train]))
     return from_train_and_test("cifar10", TEN, together, read_batch(folder / "test_batch.bin", TEN), seed)
 
 

@@ -9,7 +9,7 @@ from cutlayer.data.splits import Dataset, Splits
 def deal(data: Dataset, shares: tuple[int, ...], rng: np.random.Generator) -> list[Dataset]:
     """Shuffle, and deal out in disjoint parts whose sizes stand to each other as the shares."""
     edges = np.cumsum(shares)[:-1] * len(data) // sum(shares)
-    return [Dataset(data.images[index], data.labels[index]) for index in np.split(rng.permutation(len(data)), edges)]
+    return [Dataset(data.inputs[index], data.labels[index]) for index in np.split(rng.permutation(len(data)), edges)]
 
 
 def from_train_and_test(name: str, classes: tuple[str, ...], train: Dataset, test: Dataset, seed: int) -> Splits:

@@ -42,7 +42,7 @@ def load_lfw32(root: Path, seed: int) -> Splits:
     """The same with 32x32 pixels, each the mean of four."""
     large = load_lfw(root, seed)
     parts = (large.train, large.auxiliary, large.private, large.test)
-    return Splits("lfw-32", large.classes, *(Dataset(halved(part.images), part.labels) for part in parts))
+    return Splits("lfw-32", large.classes, *(Dataset(halved(part.inputs), part.labels) for part in parts))
 
 
 def load_att(root: Path, seed: int) -> Splits:

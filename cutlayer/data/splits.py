@@ -13,11 +13,11 @@ class Dataset:
     """Images with labels.
 
     Attributes:
-        images: ``(N, C, H, W)`` float32 in [0, 1].
+        inputs: ``(N, C, H, W)`` float32 in [0, 1].
         labels: ``(N,)`` int64.
     """
 
-    images: NDArray[np.float32]
+    inputs: NDArray[np.float32]
     labels: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -25,7 +25,7 @@ class Dataset:
 
     def take(self, n: int) -> "Dataset":
         """The first `n`."""
-        return Dataset(self.images[:n], self.labels[:n])
+        return Dataset(self.inputs[:n], self.labels[:n])
 
 
 @dataclass(frozen=True)
@@ -51,4 +51,4 @@ class Splits:
     @property
     def input(self) -> TensorSpec:
         """What one image looks like."""
-        return TensorSpec(tuple(self.train.images.shape[1:]), "float32", 0.0, 1.0)
+        return TensorSpec(tuple(self.train.inputs.shape[1:]), "float32", 0.0, 1.0)

@@ -139,7 +139,7 @@ def pictures(
     """Originals and what each attack made of them at the first deployment, ``(K, C, H, W)`` uint8."""
     shown = _shown(data, experiment.measure.private)
     arrays: dict[str, NDArray[Any]] = {
-        "originals": _bytes(data.private.images[shown]),
+        "originals": _bytes(data.private.inputs[shown]),
         "labels": data.private.labels[shown],
     }
     for named, _ in attacks:
@@ -150,7 +150,7 @@ def pictures(
 
 def _shown(data: Splits, n: int) -> NDArray[np.intp]:
     """Which of the first n private images are kept as pictures, in their order."""
-    contrast = data.private.images[:n].std(axis=(1, 2, 3))
+    contrast = data.private.inputs[:n].std(axis=(1, 2, 3))
     return np.sort(np.argsort(-contrast, kind="stable")[:SHOWN])
 
 

@@ -108,9 +108,9 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
         rows += adversary.attack(named, attack, seen, observed, data, folder / "attacks", say)
     seconds["attack"] = time.perf_counter()
 
-    facts = defense.facts(adversary.smashed(folder / "split", data.auxiliary.images[:FACTS_FROM]))
+    facts = defense.facts(adversary.smashed(folder / "split", data.auxiliary.inputs[:FACTS_FROM]))
     undefended = split_at_cut(model, experiment.cut, data.input).head
-    passed = spectrum(split.head, data.auxiliary.images, undefended)
+    passed = spectrum(split.head, data.auxiliary.inputs, undefended)
     record = result(experiment, manifest, data, defense, passed, facts, baseline, observed, rows, _durations(seconds))
     pictures = adversary.pictures(attacks, data, experiment, folder / "attacks")
     writing.finish(runs, record, {one.deployment.label: one.timed for one in observed}, pictures)

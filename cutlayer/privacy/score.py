@@ -24,9 +24,9 @@ def row(images: Tensor, data: Splits, seed: int) -> dict[str, Any]:
         data: Holds the truth, the candidates and the floor.
         seed: Of the bootstrap.
     """
-    truth = torch.from_numpy(data.private.images[: len(images)])
-    candidates = torch.from_numpy(data.private.images[:CANDIDATES])
-    floor = torch.from_numpy(data.auxiliary.images.mean(axis=0)).expand_as(truth)
+    truth = torch.from_numpy(data.private.inputs[: len(images)])
+    candidates = torch.from_numpy(data.private.inputs[:CANDIDATES])
+    floor = torch.from_numpy(data.auxiliary.inputs.mean(axis=0)).expand_as(truth)
     scores = {metric.name: metric.score(images, truth) for metric in (MSE, PSNR, SSIM)}
     scores["identification"] = identified(images[:CANDIDATES], truth[:CANDIDATES], candidates)
     return {

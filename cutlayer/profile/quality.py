@@ -54,12 +54,12 @@ def accuracy(candidate: Candidate, codecs: Sequence[str], splits: Splits) -> dic
         answers = [tail.run(["logits"], {"smashed": one[None]})[0].argmax() for one in smashed]
         return int((np.array(answers) == test.labels).sum())
 
-    smashed = head(test.images)
+    smashed = head(test.inputs)
     whole = asdict(proportion(right(smashed), len(test)))
     found = {}
     for codec in codecs:
         # The head has been run: only what follows it differs between codecs.
-        sent = Pipeline(lambda _: smashed, defense, codec_named(codec)).wire(test.images, rng)
+        sent = Pipeline(lambda _: smashed, defense, codec_named(codec)).wire(test.inputs, rng)
         found[candidate.cut, codec] = {"accuracy": asdict(proportion(right(sent), len(test))), "whole_accuracy": whole}
     return found
 
@@ -98,7 +98,7 @@ def leakage(
             input=manifest.input, smashed=manifest.smashed, auxiliary=auxiliary, tail=torch.nn.Identity(),
             device=pick_device(), seed=seed, random=defense.random, _query=query,
         )  # fmt: skip
-        sent = torch.from_numpy(np.array(pipeline.wire(private.images, rng))).to(view.device)
+        sent = torch.from_numpy(np.array(pipeline.wire(private.inputs, rng))).to(view.device)
         scores = {}
         for name, options in ATTACKS.items():
             attack = MADE.make(name, **options)

@@ -46,17 +46,17 @@ def test_the_parts_are_images_and_share_none(name):
     seen: dict[str, str] = {}
     for part in PARTS:
         data = getattr(splits, part)
-        assert data.images.dtype == np.float32
-        assert data.images.flags.c_contiguous
-        assert data.images.shape == (len(data), *splits.input.shape)
-        assert data.images.min() >= 0
-        assert (0.8 if name in PEOPLE else 0.99) < data.images.max() <= 1
+        assert data.inputs.dtype == np.float32
+        assert data.inputs.flags.c_contiguous
+        assert data.inputs.shape == (len(data), *splits.input.shape)
+        assert data.inputs.min() >= 0
+        assert (0.8 if name in PEOPLE else 0.99) < data.inputs.max() <= 1
         assert data.labels.dtype == np.int64
         assert data.labels.shape == (len(data),)
         labels, known = set(data.labels.tolist()), set(range(len(splits.classes)))
         # The attacker's people are other ones than the victims'.
         assert labels < known if name in PEOPLE else labels == known
-        for digest in hashes(data.images):
+        for digest in hashes(data.inputs):
             assert seen.setdefault(digest, part) == part
     if sizes := (EMBEDDED | ON_DISK)[name]:
         assert tuple(len(getattr(splits, part)) for part in PARTS) == sizes
@@ -64,7 +64,7 @@ def test_the_parts_are_images_and_share_none(name):
 
 @pytest.mark.parametrize("name", sorted(EMBEDDED))
 def test_the_seed_decides_the_parts(name):
-    first, again, other = (hashes(load(name, seed=seed).private.images) for seed in (0, 0, 1))
+    first, again, other = (hashes(load(name, seed=seed).private.inputs) for seed in (0, 0, 1))
     assert first == again
     assert first != other
 
