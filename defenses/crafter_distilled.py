@@ -128,7 +128,7 @@ class CrafterDistilled(Defense):
         rng, device = np.random.default_rng(seed), pick_device()
         public: Dataset = getattr(data, self.public)
         rows = rng.permutation(len(public))[: self.n_crafted]
-        images, head = torch.from_numpy(public.images[rows]), copied(split).head
+        images, head = torch.from_numpy(public.inputs[rows]), copied(split).head
         with torch.no_grad(), placed(device, head):
             clean = torch.cat([head(part.to(device)).cpu() for part in images.split(CHUNK)])
         self._original.harden(split, data, seed)

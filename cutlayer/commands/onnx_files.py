@@ -54,7 +54,7 @@ def split_file(
             f"{taken}; name the data set that it was trained on, or leave out --data."
         )
     manifest = write(found, cut, out, data=data)
-    right, n = int((open_split(out).answers(splits.test.images) == splits.test.labels).sum()), len(splits.test)
+    right, n = int((open_split(out).answers(splits.test.inputs) == splits.test.labels).sum()), len(splits.test)
     accuracy = f"test accuracy {right / n:.1%} (n = {n:,})"
     print(f"{out}: {model.name} cut at {manifest.cut}, smashed {manifest.smashed}, {accuracy}")
 

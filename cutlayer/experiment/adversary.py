@@ -60,9 +60,9 @@ def attack(
         releases = torch.from_numpy(one.releases[: attack.n_releases]).to(seen.device)
         images, invert_s = _seconds(lambda releases=releases: attack.invert_releases(releases).float().cpu())
         if one is observed[0]:
-            write_arrays(
-                _path(work, named).with_suffix(".npz"), {"images": _bytes(images.numpy()[_shown(data, len(images))])}
-            )
+            shown = data.modality.most_telling(data.private.inputs[: len(images)], SHOWN)
+            pixels = data.modality.pixels(images.numpy()[shown])
+            write_arrays(_path(work, named).with_suffix(".npz"), {"images": pixels})
         about = {
             "attack": named.name,
             "label": named.label,
@@ -81,21 +81,13 @@ def pictures(
     attacks: Sequence[tuple[Named, Attack]], data: Splits, experiment: Experiment, work: Path
 ) -> dict[str, NDArray[Any]]:
     """Originals and what each attack made of them at the first deployment, ``(K, C, H, W)`` uint8."""
-    shown = _shown(data, experiment.measure.private)
-    arrays: dict[str, NDArray[Any]] = {
-        "originals": _bytes(data.private.images[shown]),
-        "labels": data.private.labels[shown],
-    }
+    private = data.private.take(experiment.measure.private)
+    shown = private.at(data.modality.most_telling(private.inputs, SHOWN))
+    arrays: dict[str, NDArray[Any]] = {"originals": data.modality.pixels(shown.inputs), "labels": shown.labels}
     for named, _ in attacks:
         with np.load(_path(work, named).with_suffix(".npz"), allow_pickle=False) as kept:
             arrays[named.label] = kept["images"]
     return arrays
-
-
-def _shown(data: Splits, n: int) -> NDArray[np.intp]:
-    """Which of the first n private images are kept as pictures, in their order."""
-    contrast = data.private.images[:n].std(axis=(1, 2, 3))
-    return np.sort(np.argsort(-contrast, kind="stable")[:SHOWN])
 
 
 def _path(work: Path, named: Named) -> Path:
@@ -107,7 +99,3 @@ def _seconds(work: Any) -> tuple[Any, float]:
     start = time.perf_counter()
     done = work()
     return done, time.perf_counter() - start
-
-
-def _bytes(images: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.rint(images * 255).astype(np.uint8)

@@ -18,7 +18,7 @@ from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.models.halves import split as split_at_cut
 from cutlayer.models.manifest import MANIFEST
-from cutlayer.privacy.releases import Releases
+from cutlayer.privacy.releases import MOST_BYTES, Releases
 from cutlayer.privacy.spectrum import spectrum
 from cutlayer.privacy.view import Wire, oracle, view, wire
 from cutlayer.records import writing
@@ -103,7 +103,8 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
         observed.append(measure(experiment, deployment, folder / "split", work, n_releases, data_root, say))
     seconds["measure"] = time.perf_counter()
 
-    head = opened.head(threads=torch.get_num_threads())
+    computed = opened.head(threads=torch.get_num_threads())
+    head = Releases(computed, repeats=True, most_bytes=MOST_BYTES).reader()
 
     def wired(named: Named) -> Wire:
         return wire(head, defense, experiment.measure.codec, [experiment.seed, *named.key.encode()])
@@ -119,9 +120,9 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
         rows += adversary.attack(named, attack, seen, observed, data, folder / "attacks", say)
     seconds["attack"] = time.perf_counter()
 
-    facts = defense.facts(head(data.auxiliary.images[:FACTS_FROM]))
+    facts = defense.facts(head(data.auxiliary.inputs[:FACTS_FROM]))
     undefended = split_at_cut(model, experiment.cut, data.input).head
-    passed = spectrum(split.head, data.auxiliary.images, undefended)
+    passed = spectrum(split.head, data.auxiliary.inputs, undefended)
     record = result(experiment, manifest, data, defense, passed, facts, baseline, observed, rows, _durations(seconds))
     pictures = adversary.pictures(attacks, data, experiment, folder / "attacks")
     writing.finish(runs, record, {one.deployment.label: one.timed for one in observed}, pictures)

@@ -16,15 +16,11 @@ from torch import nn
 from attacks.view import Access, Query, View
 from cutlayer.data.splits import Dataset
 from cutlayer.machine.compute import pick_device
-from cutlayer.privacy.releases import Releases
 from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import Half
 from cutlayer.wire.codecs.packed import codec_named
 from defenses.base import Defense
 from edge.pipeline import Pipeline
-
-MOST_BYTES = 1 << 28
-"""Smashed data that a head remembers, so that an attacker who averages does not have it computed again."""
 
 Wire = Callable[[NDArray[np.float32]], NDArray[Any]]
 """Inputs ``(N, *input.shape)`` to what the server receives for them, ``(N, *smashed.shape)``."""
@@ -76,13 +72,12 @@ def wire(head: Half, defense: Defense, codec: str, seed: list[int]) -> Wire:
     """The device's pipeline as a function, with fresh draws of the defense at each call.
 
     Args:
-        head: The deployed head. What it computes is remembered, up to `MOST_BYTES`.
+        head: The deployed head, as `Releases` remembers it where it is asked for the same inputs again.
         defense: The defense of the device, ready to protect.
         codec: Name of the codec.
         seed: Seed of the draws; not that of the device.
     """
-    remembering = Releases(head, repeats=True, most_bytes=MOST_BYTES).reader()
-    pipeline, rng = Pipeline(remembering, defense, codec_named(codec)), np.random.default_rng(seed)
+    pipeline, rng = Pipeline(head, defense, codec_named(codec)), np.random.default_rng(seed)
     return lambda inputs: pipeline.wire(inputs, rng)
 
 

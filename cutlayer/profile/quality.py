@@ -49,12 +49,12 @@ def accuracy(candidate: Candidate, codecs: Sequence[str], splits: Splits) -> dic
     def right(smashed: NDArray[np.float32]) -> int:
         return int((tail(smashed).argmax(axis=1) == test.labels).sum())
 
-    smashed = head(test.images)
+    smashed = head(test.inputs)
     whole = asdict(proportion(right(smashed), len(test)))
     found = {}
     for codec in codecs:
         # The head has been run: only what follows it differs between codecs.
-        sent = Pipeline(lambda _: smashed, defense, codec_named(codec)).wire(test.images, rng)
+        sent = Pipeline(lambda _: smashed, defense, codec_named(codec)).wire(test.inputs, rng)
         found[candidate.cut, codec] = {"accuracy": asdict(proportion(right(sent), len(test))), "whole_accuracy": whole}
     return found
 
@@ -91,7 +91,7 @@ def leakage(
             Access.BLACK_BOX, input=manifest.input, smashed=manifest.smashed, auxiliary=auxiliary, query=query,
             defense=defense, seed=seed,
         )  # fmt: skip
-        arrived = query(torch.from_numpy(private.images)).to(seen.device)
+        arrived = query(torch.from_numpy(private.inputs)).to(seen.device)
         scores = {}
         for name, options in ATTACKS.items():
             attack = registry.ATTACKS.make(name, **options)

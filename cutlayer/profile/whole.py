@@ -97,7 +97,7 @@ def _run(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) ->
             if whole
             else f"{plan.model} has no tail here, so that its answers are not known; leave out --min-accuracy."
         )
-    images = _random(input, settings.seed) if splits is None else splits.test.images[:DATA_IMAGES]
+    images = _random(input, settings.seed) if splits is None else splits.test.inputs[:DATA_IMAGES]
     if images.shape[1:] != input.shape:
         raise SplitError(f"The images of {plan.data} are {splits and splits.input}, and the head takes {input}.")
     out.mkdir(parents=True, exist_ok=True)

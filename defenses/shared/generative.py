@@ -79,7 +79,7 @@ class Generative(Defense):
 
         device = pick_device()
         self._split = copied(split)
-        images = torch.from_numpy(getattr(data, self.public).images).to(device)
+        images = torch.from_numpy(getattr(data, self.public).inputs).to(device)
         size = {"latent": self.latent, "width": self.width, "steps": self.prior_steps}
         head = self._split.head.to(device).eval().requires_grad_(False)
         self._prior = latent.learned(head, images, split.smashed.shape, seed=seed, **size)

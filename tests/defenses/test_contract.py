@@ -119,7 +119,7 @@ def hardened(row: Row) -> Hardened:
 @functools.cache
 def clean(row: Row, n: int = 5) -> np.ndarray:
     with torch.no_grad():
-        return hardened(row).split.head(torch.from_numpy(data().test.images[:n])).numpy()
+        return hardened(row).split.head(torch.from_numpy(data().test.inputs[:n])).numpy()
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -231,7 +231,7 @@ def test_composes_with_noise_and_codecs(row):
         with torch.no_grad():
             return halves.head(torch.from_numpy(images)).numpy()
 
-    images = data().test.images[:2]
+    images = data().test.inputs[:2]
     arrived, coarse = (Pipeline(head, noisy, codec_named(name)).wire(images, rng()) for name in ("raw", "int8+zstd"))
     assert np.array_equal(arrived, noisy.protect(head(images), rng()))
     assert coarse.shape == arrived.shape == (2, *halves.smashed.shape)

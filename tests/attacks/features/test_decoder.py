@@ -50,7 +50,7 @@ def test_the_noise_set_holds_no_image(make_view):
 def test_learns(make_view, private):
     view, attack = make_view(convolutional_head(), n=1000), Decoder("conv_normN0C16", epochs=8)
     attack.fit(view)
-    floor = torch.from_numpy(view.auxiliary.images).mean(dim=0)
+    floor = torch.from_numpy(view.auxiliary.inputs).mean(dim=0)
     error, mean = ((guess - private).square().mean() for guess in (attack.invert(view.query(private)), floor))
     assert error < 0.4 * mean
 

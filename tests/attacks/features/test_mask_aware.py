@@ -57,7 +57,7 @@ def test_values_tell_no_position(what_it_is_shown):
 
 def test_positions_alone_leak(make_view, private):
     view = make_view(linear_head(), Largest(12))
-    floor = float((torch.from_numpy(view.auxiliary.images).mean(dim=0) - private).square().mean())
+    floor = float((torch.from_numpy(view.auxiliary.inputs).mean(dim=0) - private).square().mean())
     assert error(MaskAware("ridge", see="positions"), view, private) < 0.8 * floor
 
 

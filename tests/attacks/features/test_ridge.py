@@ -33,7 +33,7 @@ def test_noise_raises_the_penalty(max_system, make_view, private):
     """With much noise the answer must stay near the mean image, which an unpenalized solution would leave."""
     view, attack = make_view(linear_head(), Noise(3.0)), Ridge(max_system)
     attack.fit(view)
-    floor = torch.from_numpy(view.auxiliary.images).mean(dim=0)
+    floor = torch.from_numpy(view.auxiliary.inputs).mean(dim=0)
     error, mean = ((guess - private).square().mean() for guess in (attack.invert(view.query(private)), floor))
     assert error < 1.1 * mean
 
