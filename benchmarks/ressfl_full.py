@@ -192,13 +192,19 @@ def main() -> None:
         progress=lambda epoch: say(f"  {epoch}"),
     )  # fmt: skip
     victim = split(model, CUT, data.input)
-    attacks = [MeanImage(), Ridge(), *(Decoder(one, told.attack_epochs, batch=told.batch) for one in told.attackers)]
+    attacks = [
+        MeanImage(),
+        Ridge(),
+        *(Decoder(capacity=one, epochs=told.attack_epochs, batch=told.batch) for one in told.attackers),
+    ]
     say("undefended")
     attack(victim, data, told.private, attacks)
     rounds = {"decoder": told.decoder, "epochs": told.defense_epochs, "batch": told.batch, "threshold": told.threshold}
     bottleneck = EXPERTS[MODEL, CUT]["bottleneck"]
     for weight in (0.0, told.weight):
-        defense = ResSFL(bottleneck, weight, pretrain_epochs=max(1, told.defense_epochs // 10), flip=True, **rounds)
+        defense = ResSFL(
+            bottleneck=bottleneck, weight=weight, pretrain_epochs=max(1, told.defense_epochs // 10), flip=True, **rounds
+        )
         say(defense)
         halves = harden(defense, victim, data.train)
         attack(halves, data, told.private, attacks)
