@@ -113,7 +113,7 @@ def view_of(
         auxiliary=auxiliary,
         query=oracle(wire(head or split.head(), defense, codec, [seed, 1])),
         defense=defense,
-        tail=halves and halves.tail,
-        head=halves and halves.head,
+        tail=None if halves is None else halves.tail,
+        head=None if halves is None else halves.head,
         seed=seed,
     )
