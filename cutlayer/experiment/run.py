@@ -11,7 +11,7 @@ from cutlayer.errors import ConfigError
 from cutlayer.experiment import adversary, victim
 from cutlayer.experiment.measure import measure
 from cutlayer.experiment.plan import toml
-from cutlayer.experiment.result import Result, result, summary
+from cutlayer.experiment.result import result, summary
 from cutlayer.experiment.spec import Experiment
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.models import folder as split_folder
@@ -20,7 +20,8 @@ from cutlayer.models.manifest import MANIFEST
 from cutlayer.privacy.releases import Kept
 from cutlayer.privacy.spectrum import spectrum
 from cutlayer.records import writing
-from cutlayer.records.files import read_json
+from cutlayer.records.reading import read_result
+from cutlayer.records.run import RESULT, AttackRecord, Result
 from defenses.base import deployed
 
 Say = Callable[[str], None]
@@ -47,9 +48,9 @@ def run_all(
         say(f"[{i}/{len(experiments)}] {one}  ({folder})")
         if not resume:
             shutil.rmtree(folder, ignore_errors=True)
-        if (folder / writing.RESULT).exists():
+        if (folder / RESULT).exists():
             say("          finished before; --no-resume runs it again")
-            results.append(read_json(folder / writing.RESULT))
+            results.append(read_result(folder))
         else:
             results.append(run(one, loaded[one.data, one.seed], runs, data_root, say))
     return results
@@ -101,7 +102,7 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
 
     wire = adversary.wire(folder / "split", defense, experiment.measure.codec)
     kept = Kept(adversary.oracle(wire, experiment.seed, experiment.defense)) if defense.slow else None
-    rows = []
+    rows: list[AttackRecord] = []
     for named, attack in attacks:
         query = kept.reader() if kept else adversary.oracle(wire, experiment.seed, named)
         seen = adversary.view(attack.needs, split, query, defense, data, experiment.seed)

@@ -103,7 +103,7 @@ def leakage(
         for name, options in ATTACKS.items():
             attack = MADE.make(name, **options)
             attack.fit(view)
-            scores[name] = row(attack.invert(sent).float().cpu(), splits, seed)["leakage_gain"]
+            scores[name] = asdict(row(attack.invert(sent).float().cpu(), splits, seed).leakage_gain)
         worst = max(scores, key=lambda name: scores[name]["value"])
         found[candidate.cut, codec] = {"leakage": {**scores[worst], "attack": worst, "of_each": scores}}
     return found
