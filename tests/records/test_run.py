@@ -45,7 +45,7 @@ def test_the_files_of_an_old_run_are_read(runs):
     assert run.result.worst_case.metrics.keys() == {"mse", "psnr", "ssim", "identification"}
     assert all(tuple(cost.end_to_end) == PERCENTILES and tuple(cost.stages) == STAGES for cost in run.result.cost)
     assert run.pictures["originals"].shape == run.pictures["averaging n_releases=2"].shape
-    assert len(run.traces["grpc-torch/end_to_end_ns"]) == 20
+    assert len(run.traces["grpc-onnx/end_to_end_ns"]) == 20
 
 
 def test_an_old_index_takes_the_rows_of_a_new_metric(runs):
