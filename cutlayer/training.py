@@ -127,7 +127,7 @@ def optimize(
         ConfigError: The loss is no longer finite.
     """
     device = device or pick_device()
-    images, labels = torch.from_numpy(data.images).to(device), torch.from_numpy(data.labels).to(device)
+    images, labels = torch.from_numpy(data.inputs).to(device), torch.from_numpy(data.labels).to(device)
     steps = -(-len(data) // batch)
     rng = np.random.default_rng(seed)
     rates = [lr] * len(modules) if isinstance(lr, int | float) else list(lr)
@@ -176,7 +176,7 @@ def accuracy(
     model.eval()
     with placed(device, model), torch.inference_mode():
         for first in range(0, len(data), batch):
-            images = torch.from_numpy(data.images[first : first + batch]).to(device, memory_format=torch.channels_last)
+            images = torch.from_numpy(data.inputs[first : first + batch]).to(device, memory_format=torch.channels_last)
             labels = torch.from_numpy(data.labels[first : first + batch]).to(device)
             right += int((model(images).argmax(1) == labels).sum())
     return right, len(data)

@@ -53,7 +53,7 @@ def test_accuracy_is_counted_in_eval_mode():
     assert not net.training
     assert same(before, weights(net))
     data = bright_side(30)
-    expected = (net(torch.from_numpy(data.images)).argmax(1).numpy() == data.labels).sum()
+    expected = (net(torch.from_numpy(data.inputs)).argmax(1).numpy() == data.labels).sum()
     assert (right, n) == (expected, 30)
 
 

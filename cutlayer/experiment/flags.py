@@ -196,7 +196,7 @@ def _useless(rows: Sequence[AttackRecord]) -> Flags:
 
 def _overlap(data: Splits, n_private: int) -> Flags:
     for name in ("auxiliary", "train"):
-        shared = len(_hashes(data.private.take(n_private).images) & _hashes(getattr(data, name).images))
+        shared = len(_hashes(data.private.take(n_private).inputs) & _hashes(getattr(data, name).inputs))
         if shared:
             yield Flag(f"{name}-overlap", f"{shared} private images are in the {name} part too, pixel for pixel.")
 

@@ -104,7 +104,7 @@ def test_the_decoder_sees_the_images_as_the_head_does(monkeypatch):
 
     monkeypatch.setattr(Surrogate, "quality", noted)
     ResSFL(**LIGHT, flip=True, pretrain_epochs=0).harden(victim(), data(), seed=0)
-    shown, originals = torch.stack(seen), torch.from_numpy(data().train.images)
+    shown, originals = torch.stack(seen), torch.from_numpy(data().train.inputs)
     as_they_are, mirrored = (
         (shown[:, None] == one[None]).all(dim=(2, 3, 4)).any(1) for one in (originals, originals.flip(-1))
     )

@@ -35,6 +35,6 @@ def accuracy(split: SplitModel, protect, data: Splits, releases: int = 5) -> flo
     rng, right = np.random.default_rng(9), 0
     with torch.no_grad():
         for _ in range(releases):
-            logits = split.tail(protect(split.head(torch.from_numpy(data.test.images)), rng))
+            logits = split.tail(protect(split.head(torch.from_numpy(data.test.inputs)), rng))
             right += int((logits.argmax(1).numpy() == data.test.labels).sum())
     return right / (releases * len(data.test))
