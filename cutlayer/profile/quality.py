@@ -91,7 +91,7 @@ def leakage(
         for name, options in ATTACKS.items():
             attack = registry.ATTACKS.make(name, **options)
             attack.fit(seen)
-            scores[name] = row(attack.invert(arrived).float().cpu(), splits, seed)["leakage_gain"]
+            scores[name] = asdict(row(attack.invert(arrived).float().cpu(), splits, seed).leakage_gain)
         worst = max(scores, key=lambda name: scores[name]["value"])
         found[candidate.cut, codec] = {"leakage": {**scores[worst], "attack": worst, "of_each": scores}}
     return found
