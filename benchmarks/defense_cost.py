@@ -11,13 +11,17 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 REQUESTS, SECONDS = 300, 5.0
 """Requests measured, and the time after which no further one is."""
 HEAD = ("data", "defense", "params", "MACs", "released", "head p50", "protect p50", "memory", "n")
+
+
+if TYPE_CHECKING:
+    from cutlayer.split_folder import SplitFolder
 
 
 def costs(runs: Path, records: Sequence[dict[str, Any]]) -> str:
@@ -54,15 +58,14 @@ def measure(folder: Path) -> dict[str, float]:
     import psutil
 
     from cutlayer.machine.compute import tune_allocator
-    from cutlayer.models.manifest import Manifest
+    from cutlayer.split_folder import open_split
     from defenses.base import deployed
-    from edge.send import open_head
 
     tune_allocator()
-    manifest, defense = Manifest.load(folder), deployed(folder)
-    head = open_head(folder, manifest, "onnx", 1)
+    split = open_split(folder)
+    defense, head = deployed(split), split.head()
     rng = np.random.default_rng(0)
-    images = rng.random((REQUESTS, 1, *manifest.input.shape), np.float32)
+    images = rng.random((REQUESTS, 1, *split.manifest.input.shape), np.float32)
     released = defense.protect(head(images[0]), rng)
     head_ns, protect_ns, end = [], [], time.monotonic() + SECONDS
     for image in images:
@@ -80,16 +83,15 @@ def measure(folder: Path) -> dict[str, float]:
         "protect_us": statistics.median(protect_ns) / 1e3,
         "rss_bytes": psutil.Process().memory_info().rss,
         "released_bytes": released.nbytes,
-        **_size(folder),
+        **_size(split),
     }
 
 
-def _size(folder: Path) -> dict[str, int]:
+def _size(folder: SplitFolder) -> dict[str, int]:
     """Parameters and multiply-accumulates of the head."""
-    from cutlayer.models.folder import load
     from defenses.surgery.budget import macs
 
-    _, split = load(folder)
+    split = folder.halves()
     return {
         "params": sum(parameter.numel() for parameter in split.head.parameters()),
         "macs": sum(macs(split.head, split.input).values()),

@@ -28,7 +28,7 @@ from attacks.base import Attack
 from attacks.features.decoder import Decoder
 from attacks.features.mean_image import MeanImage
 from attacks.features.ridge import Ridge
-from attacks.view import View
+from attacks.view import Access
 from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.machine.compute import pick_device, placed, tune_allocator
@@ -36,6 +36,7 @@ from cutlayer.metrics.image import mse, ssim, structural_similarity
 from cutlayer.models import zoo
 from cutlayer.models.halves import SplitModel, split
 from cutlayer.nets import decoders
+from cutlayer.privacy.view import view
 from cutlayer.training import accuracy, train
 from defenses.base import Defense
 from defenses.ressfl import EXPERTS, ResSFL
@@ -83,14 +84,17 @@ def attack(halves: SplitModel, data: Splits, n_private: int, attacks: Sequence[A
         return sent
 
     for one in attacks:
-        spec = (halves.input, halves.smashed, data.auxiliary, halves.tail)
+        seen = view(
+            Access.WHITE_BOX, input=halves.input, smashed=halves.smashed, auxiliary=data.auxiliary, query=query,
+            defense=Defense(), tail=halves.tail, head=halves.head, device=device, seed=SEED,
+        )  # fmt: skip
         # The attack as it is, but for its network, which is compiled.
         with (
             placed(device, halves.head),
             patch("attacks.features.decoder.build", lambda *a: compiled(decoders.build(*a))),
         ):
             start = time.perf_counter()
-            one.fit(View(*spec, device, SEED, False, query, halves.head, Defense()))
+            one.fit(seen)
             seconds = time.perf_counter() - start
             rebuilt = torch.cat([one.invert(query(part)).to(device) for part in private.split(250)])
         error, likeness = mse(rebuilt, private).mean(), ssim(rebuilt, private).mean()

@@ -15,8 +15,7 @@ Differs from the paper: the paper has no such network. What it is worth is measu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -156,7 +155,7 @@ class CrafterDistilled(Defense):
         """How well the network imitates; nothing that the device needs."""
         return {} if self._missed is None else {MISSED: np.array(self._missed, np.float32)}
 
-    def deploy(self, learned: Mapping[str, NDArray[Any]], folder: Path) -> None:
+    def deploy(self, learned: Mapping[str, NDArray[Any]], halves: Callable[[], SplitModel]) -> None:
         """Take up how well the network imitates."""
         if MISSED in learned:
             self._missed = float(learned[MISSED])

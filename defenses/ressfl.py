@@ -179,9 +179,9 @@ def inherit(split: SplitModel, source: Path) -> None:
     Raises:
         ConfigError: Its head is another one.
     """
-    from cutlayer.models import folder
+    from cutlayer.split_folder import open_split
 
-    _, expert = folder.load(source)
+    expert = open_split(source).halves()
     if (expert.cut, expert.smashed) != (split.cut, split.smashed):
         raise ConfigError(
             f"{source} sends {expert.smashed} at {expert.cut}, this head {split.smashed} at {split.cut}: no transfer."

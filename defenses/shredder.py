@@ -22,8 +22,7 @@ Differs from the paper:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,7 +109,7 @@ class Shredder(Defense):
         """Of each member: the `order` of its elements, and the `location` and `scale` of its distribution."""
         return self._learned
 
-    def deploy(self, learned: Mapping[str, NDArray[Any]], folder: Path) -> None:
+    def deploy(self, learned: Mapping[str, NDArray[Any]], halves: Callable[[], SplitModel]) -> None:
         """Take up the collection."""
         self._learned = dict(learned)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import time
 from pathlib import Path
-from typing import Literal
 
 from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset, Splits
@@ -13,6 +12,7 @@ from cutlayer.errors import ConfigError, SplitError, WireError
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.footprint import restart_peak_rss, sent_bytes
 from cutlayer.models.manifest import Manifest
+from cutlayer.split_folder import Runtime, open_split
 from cutlayer.wire.address import Address
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.connect import connect as connect_to
@@ -22,17 +22,15 @@ from defenses.base import deployed
 from edge.client import Edge
 from edge.offline.policy import WhenOffline
 from edge.offline.replay import open_offline
-from edge.onnx_head import OnnxHead
-from edge.pipeline import Head, Pipeline
+from edge.pipeline import Pipeline
 from edge.requests import Recorder, Sent, Summary
-from edge.torch_head import TorchHead
 
 
 def send(
     folder: Path,
     connect: str,
     *,
-    head: Literal["onnx", "torch"] = "onnx",
+    head: Runtime = "onnx",
     data: Splits | str | None = None,
     count: int = 500,
     private: int = 0,
@@ -74,11 +72,12 @@ def send(
         QueueError: The queue is full or in use, or its disk is full.
     """
     timeouts = timeouts or Timeouts()
-    manifest = Manifest.load(folder)
+    split = open_split(folder)
+    manifest = split.manifest
     splits = _splits(data, manifest, data_root, seed)
     plan = _plan(splits, count, private, releases)
-    run = open_head(folder, manifest, head, threads)
-    pipeline = Pipeline(run, deployed(folder), codec_named(codec))
+    run = split.head(head, threads)
+    pipeline = Pipeline(run, deployed(split), codec_named(codec))
     port, recorder = Address.parse(connect).port, Recorder()
 
     # Not before the data set is read: a tuned allocator keeps what that took.
@@ -93,7 +92,7 @@ def send(
     try:
         edge = Edge(manifest, pipeline, transport, timeouts, greet=when_offline is None)
         if when_offline is not None:
-            offline = open_offline(when_offline, edge, manifest, timeouts, folder, run, threads)
+            offline = open_offline(when_offline, edge, split, timeouts, run, threads)
         infer = offline.infer if offline is not None else edge.infer
         try:
             if offline is None or offline.lookout.reachable():
@@ -129,14 +128,6 @@ def send(
         if record is not None and (recorder.first_request_ns or offline is not None):
             recorder.save(record)
     return recorder.summary(None if offline is None else offline.absence)
-
-
-def open_head(folder: Path, manifest: Manifest, runtime: Literal["onnx", "torch"], threads: int = 1) -> Head:
-    """The head of a split folder, its files checked against the manifest."""
-    if runtime == "torch":
-        return TorchHead(folder, threads)
-    manifest.verify(folder, "head.onnx")
-    return OnnxHead(folder / "head.onnx", threads)
 
 
 def _splits(data: Splits | str | None, manifest: Manifest, root: Path | None, seed: int) -> Splits:

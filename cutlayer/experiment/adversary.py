@@ -9,22 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from attacks.base import Attack
-from attacks.view import Access, Query, View
+from attacks.view import View
 from cutlayer.data.splits import Splits
 from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.spec import Experiment, Named
-from cutlayer.machine.compute import pick_device
-from cutlayer.models.halves import SplitModel
 from cutlayer.privacy.score import row
 from cutlayer.records.files import read_json, write_arrays, write_json
 from cutlayer.registry import ATTACKS
-from cutlayer.wire.codecs.packed import codec_named
 from defenses.base import Defense
-from edge.onnx_head import OnnxHead
-from edge.pipeline import Head, Pipeline
 
 Say = Callable[[str], None]
 
@@ -36,56 +30,6 @@ def attacks(experiment: Experiment, defense: Defense) -> list[tuple[Named, Attac
     """The experiment's attacks, not yet fitted; those that average releases only where there is noise."""
     made = [(named, ATTACKS.make(named.name, **named.options)) for named in experiment.attacks]
     return [(named, attack) for named, attack in made if defense.random or attack.n_releases == 1]
-
-
-def view(access: Access, split: SplitModel, query: Query, defense: Defense, data: Splits, seed: int) -> View:
-    """The one place where a threat model becomes an object: what `access` withholds is None."""
-    white = access >= Access.WHITE_BOX
-    return View(
-        input=split.input,
-        smashed=split.smashed,
-        auxiliary=data.auxiliary,
-        tail=split.tail,
-        device=pick_device(),
-        seed=seed,
-        random=defense.random,
-        _query=query if access >= Access.BLACK_BOX else None,
-        _head=split.head if white else None,
-        _defense=defense if white else None,
-    )
-
-
-def smashed(folder: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the deployed head gives for these images, before any protection."""
-    return OnnxHead(folder / "head.onnx", threads=torch.get_num_threads())(images)
-
-
-def wire(folder: Path, defense: Defense, codec: str) -> Pipeline:
-    """The device's own pipeline, from the split folder that it was given."""
-    head = OnnxHead(folder / "head.onnx", threads=torch.get_num_threads())
-    return Pipeline(remembering(head), defense, codec_named(codec))
-
-
-def remembering(head: Head) -> Head:
-    """The same head; asked for a batch once more, it knows the answer. Whoever averages asks for each many times."""
-    last: list[NDArray[np.float32]] = []
-
-    def answer(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        if not (last and np.array_equal(last[0], images)):
-            last[:] = images.copy(), head(images)
-        return last[1].copy()
-
-    return answer
-
-
-def oracle(pipeline: Pipeline, seed: int, named: Named) -> Query:
-    """What the server would receive for any input: the device's pipeline, with fresh draws at each call."""
-    rng = np.random.default_rng([seed, *named.key.encode()])
-
-    def query(images: Tensor) -> Tensor:
-        return torch.tensor(pipeline.wire(images.detach().cpu().numpy(), rng), device=images.device)
-
-    return query
 
 
 def attack(

@@ -33,7 +33,7 @@ def make_view() -> MakeView:
             input=TensorSpec(IMAGE, "float32", 0.0, 1.0),
             smashed=TensorSpec(tuple(query(images[:1]).shape[1:])),
             auxiliary=Dataset(images.numpy(), np.zeros(n, np.int64)),
-            tail=nn.Identity(),
+            _tail=nn.Identity(),
             device=torch.device("cpu"),
             seed=0,
             random=defense.random,

@@ -18,6 +18,7 @@ from cutlayer.models import folder, zoo
 from cutlayer.models.halves import SplitModel, copied, split
 from cutlayer.registry import DEFENSES
 from cutlayer.spec import image_spec
+from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.packed import codec_named
 from defenses.base import Defense, deployed
 from defenses.gaussian_noise import GaussianNoise
@@ -259,10 +260,10 @@ def test_a_split_folder_brings_back_what_was_hardened(row, tmp_path):
         said = {"name": row.name, **row.options}
         about = {"model": row.model, "classes": CLASSES, "defense": said, "data": None, "learned": defense.learned}
         folder.save(tmp_path / "split", split_, **about)
-        _, loaded = folder.load(tmp_path / "split")
+        loaded = open_split(tmp_path / "split").halves()
         assert_same_weights(loaded, split_)
         assert loaded.smashed == split_.smashed
-        again = deployed(tmp_path / "split")
+        again = deployed(open_split(tmp_path / "split"))
     assert np.array_equal(again.protect(clean(row), rng()), defense.protect(clean(row), rng()))
 
 

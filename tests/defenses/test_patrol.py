@@ -11,6 +11,7 @@ from cutlayer.models.halves import graft, split
 from cutlayer.models.zoo import build
 from cutlayer.registry import DEFENSES
 from cutlayer.spec import image_spec
+from cutlayer.split_folder import open_split
 from defenses.patrol import Patrol, lipschitz_constants
 from defenses.shared.surrogate import Surrogate
 from defenses.surgery.blocks import blocks
@@ -163,7 +164,8 @@ def test_a_folder_of_it_loads_again(halves, data, tmp_path):
     hardened = Patrol(**options).harden(halves, data, 0)
     defense = {"name": "patrol", **options}
     written = folder.save(tmp_path / "split", hardened, model="he_lenet", classes=2, defense=defense, data=None)
-    manifest, loaded = folder.load(tmp_path / "split")
+    opened = open_split(tmp_path / "split")
+    manifest, loaded = opened.manifest, opened.halves()
     images = torch.from_numpy(data.test.images)
     assert manifest == written
     assert loaded.smashed == hardened.smashed
