@@ -16,7 +16,7 @@ def auxiliary_images(view: View, limit: int = 0) -> Tensor:
         view: View whose auxiliary set is used.
         limit: Number of images at most; 0 for all.
     """
-    images = torch.from_numpy(view.auxiliary.images)
+    images = torch.from_numpy(view.auxiliary.inputs)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(view.seed))
     return images[order[: limit or len(images)]]
 

@@ -42,7 +42,6 @@ class View:
         input: Shape and range of one input.
         smashed: Shape and range of what arrives for one input.
         auxiliary: The attacker's own labelled images, disjoint from everything the victims hold.
-        tail: The server's half of the model.
         device: Where the attacker computes.
         seed: Seed of the attacker's own random choices.
         random: Whether two releases of one input differ, which any observer can tell.
@@ -51,13 +50,18 @@ class View:
     input: TensorSpec
     smashed: TensorSpec
     auxiliary: Dataset
-    tail: nn.Module
     device: torch.device
     seed: int
     random: bool
+    _tail: nn.Module | None = None
     _query: Query | None = None
     _head: nn.Module | None = None
     _defense: Defense | None = None
+
+    @property
+    def tail(self) -> nn.Module:
+        """The server's half of the model, in eval mode. Withheld where the split has none in torch."""
+        return self._granted("tail", self._tail)
 
     @property
     def query(self) -> Query:

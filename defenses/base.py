@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError
-from cutlayer.models.manifest import LEARNED, Manifest
 from cutlayer.registry import defense_from
 
 if TYPE_CHECKING:
     from cutlayer.data.splits import Splits
     from cutlayer.models.halves import SplitModel
+    from cutlayer.split_folder import SplitFolder
 
 
 @dataclass(kw_only=True)
@@ -98,12 +97,12 @@ class Defense:
         """The values that `harden` learned and `protect` needs; the split folder stores them."""
         return {}
 
-    def deploy(self, learned: Mapping[str, NDArray[Any]], folder: Path) -> None:
+    def deploy(self, learned: Mapping[str, NDArray[Any]], halves: Callable[[], SplitModel]) -> None:
         """Get ready to protect, on the device, with what `harden` learned.
 
         Args:
             learned: The value of `learned` when the split folder was written.
-            folder: The split folder, for a defense that needs the head itself.
+            halves: Loads the halves of the split folder in torch, for a defense that needs the head itself.
         """
 
     def facts(self, smashed: NDArray[np.float32]) -> dict[str, float | str]:
@@ -181,11 +180,11 @@ class Chain(Defense):
         parts = {"first": self.first, "second": self.second}
         return {f"{part}.{name}": v for part, defense in parts.items() for name, v in defense.learned.items()}
 
-    def deploy(self, learned: Mapping[str, NDArray[Any]], folder: Path) -> None:
+    def deploy(self, learned: Mapping[str, NDArray[Any]], halves: Callable[[], SplitModel]) -> None:
         """Get both ready, each with what it learned."""
         for part, defense in (("first.", self.first), ("second.", self.second)):
             own = {name.removeprefix(part): v for name, v in learned.items() if name.startswith(part)}
-            defense.deploy(own, folder)
+            defense.deploy(own, halves)
 
     def facts(self, smashed: NDArray[np.float32]) -> dict[str, float | str]:
         """The facts of both, each about its own input; a name that both use begins with ``first`` or ``second``."""
@@ -203,19 +202,12 @@ class Chain(Defense):
         return self.second.protect(self.first.protect(smashed, rng), rng)
 
 
-def deployed(folder: Path) -> Defense:
+def deployed(split: SplitFolder) -> Defense:
     """The defense of a split folder, ready to protect.
 
     Raises:
         SplitError: What the defense learned is missing or damaged.
     """
-    manifest = Manifest.load(folder)
-    defense: Defense = defense_from(manifest.defense)
-    learned: dict[str, NDArray[Any]] = {}
-    if LEARNED in manifest.files:
-        from safetensors.numpy import load_file
-
-        manifest.verify(folder, LEARNED)
-        learned = load_file(folder / LEARNED)
-    defense.deploy(learned, folder)
+    defense: Defense = defense_from(split.manifest.defense)
+    defense.deploy(split.learned(), split.halves)
     return defense

@@ -15,9 +15,8 @@ Differs from the paper: the paper has no such network. What it is worth is measu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,7 +109,7 @@ class CrafterDistilled(Defense):
         rng, device = np.random.default_rng(seed), pick_device()
         public: Dataset = getattr(data, self.public)
         rows = rng.permutation(len(public))[: self.n_crafted]
-        images, head = torch.from_numpy(public.images[rows]), copied(split).head
+        images, head = torch.from_numpy(public.inputs[rows]), copied(split).head
         with torch.no_grad(), placed(device, head):
             clean = torch.cat([head(part.to(device)).cpu() for part in images.split(CHUNK)])
         self._original.harden(split, data, seed)
@@ -138,7 +137,7 @@ class CrafterDistilled(Defense):
         """The error of the imitation, for `facts`; the device does not need it."""
         return {} if self._missed is None else {MISSED: np.array(self._missed, np.float32)}
 
-    def deploy(self, learned: Mapping[str, NDArray[Any]], folder: Path) -> None:
+    def deploy(self, learned: Mapping[str, NDArray[Any]], halves: Callable[[], SplitModel]) -> None:
         """Load the error of the imitation."""
         if MISSED in learned:
             self._missed = float(learned[MISSED])

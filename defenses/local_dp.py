@@ -22,9 +22,8 @@ used. Floating-point numbers leave a gap that is not accounted for (Mironov, CCS
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,7 +90,7 @@ class LocalDP(Defense):
         """The clip, where no option states it."""
         return {} if self.clip is not None or self._clip is None else {"clip": np.array(self._clip)}
 
-    def deploy(self, learned: Mapping[str, NDArray[Any]], folder: Path) -> None:
+    def deploy(self, learned: Mapping[str, NDArray[Any]], halves: Callable[[], SplitModel]) -> None:
         """Load the clip."""
         self._clip = float(learned["clip"]) if "clip" in learned else self.clip
 

@@ -188,9 +188,9 @@ def inherit(split: SplitModel, source: Path) -> None:
     Raises:
         ConfigError: Its head has another cut, other layers, or smashed data of another shape.
     """
-    from cutlayer.models import folder
+    from cutlayer.split_folder import open_split
 
-    _, expert = folder.load(source)
+    expert = open_split(source).halves()
     if (expert.cut, expert.smashed) != (split.cut, split.smashed):
         raise ConfigError(
             f"No transfer: the head in {source} sends {expert.smashed} at {expert.cut}, this one {split.smashed} at "

@@ -22,9 +22,8 @@ Differs from the paper:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,7 +107,7 @@ class Shredder(Defense):
         """The `order` of the elements of each member, and the `location` and `scale` of its distribution."""
         return self._learned
 
-    def deploy(self, learned: Mapping[str, NDArray[Any]], folder: Path) -> None:
+    def deploy(self, learned: Mapping[str, NDArray[Any]], halves: Callable[[], SplitModel]) -> None:
         """Load the collection."""
         self._learned = dict(learned)
 

@@ -68,7 +68,7 @@ class MaskAware(Attack):
         query = view.query
         self._channels, self._size = channel_axis(view.smashed.shape) + 1, view.smashed.size
         if self.see == "values":
-            images = torch.from_numpy(view.auxiliary.images[:CHUNK])
+            images = torch.from_numpy(view.auxiliary.inputs[:CHUNK])
             self._size = max(1, int((query(images) != 0).flatten(1).sum(dim=1).max()))
         shape = tuple(self._seen(torch.zeros(1, *view.smashed.shape)).shape[1:])
         self._inner.fit(view.with_query(lambda images: self._seen(query(images)), TensorSpec(shape)))

@@ -18,29 +18,29 @@ from cutlayer.data.splits import Splits
 from cutlayer.experiment.spec import Experiment
 from cutlayer.nets.decoders import build
 from cutlayer.privacy.spectrum import ill_conditioned
+from cutlayer.records.run import AttackRecord, Flag, Spectrum
 from cutlayer.registry import ATTACKS, CODECS, DEFENSES
 from defenses.base import Defense
 
 INVERTIBLE_GAIN = 0.5
 """An undefended shallow cut that leaks less than half of the mean image's error was attacked badly, or is deep."""
 
-Row = Mapping[str, Any]
-Flags = Iterator[tuple[str, str]]
+Flags = Iterator[Flag]
 Kind = tuple[Any, ...]
 """An attack with its options, but for the number of releases."""
 
 
 def flags(
-    experiment: Experiment, rows: Sequence[Row], data: Splits, defense: Defense, spectrum: Mapping[str, Any]
-) -> list[dict[str, str]]:
-    """Every flag that the rows of one experiment raise, as ``{"flag", "text"}``.
+    experiment: Experiment, rows: Sequence[AttackRecord], data: Splits, defense: Defense, spectrum: Spectrum
+) -> tuple[Flag, ...]:
+    """Every flag that the rows of one experiment raise.
 
     Args:
         experiment: Which attacks were asked for, against what.
         rows: What they reached.
         data: What it was measured on.
         defense: As deployed.
-        spectrum: The record of `cutlayer.privacy.spectrum`.
+        spectrum: Spectrum of the head's Jacobian.
     """
     found = [
         *_order(rows),
@@ -48,41 +48,37 @@ def flags(
         *_overlap(data, experiment.measure.private),
     ]
     if experiment.defense.name == "none" and rows and max(_gain(row) for row in rows) < INVERTIBLE_GAIN:
-        found.append(
-            (
-                "baseline-not-invertible",
-                f"No attack got past a leakage gain of {INVERTIBLE_GAIN} on the undefended model.",
-            )
-        )
+        text = f"No attack got past a leakage gain of {INVERTIBLE_GAIN} on the undefended model."
+        found.append(Flag("baseline-not-invertible", text))
     if rows:
-        named = [one for one in experiment.attacks if any(row["label"] == one.label for row in rows)]
+        named = [one for one in experiment.attacks if any(row.label == one.label for row in rows)]
         attacks = [part for one in named for part in ATTACKS.make(one.name, **one.options).parts]
         kinds = {
             one.label: (one.name, *((k, repr(v)) for k, v in one.options.items() if k != "n_releases")) for one in named
         }
         found += [*_averaging(rows, kinds, defense), *_decoders(attacks, defense)]
         found += [*_masks(attacks, experiment), *_masked_gradient(attacks, spectrum)]
-    return [{"flag": name, "text": text} for name, text in found]
+    return tuple(found)
 
 
-def _averaging(rows: Sequence[Row], kinds: Mapping[str, Kind], defense: Defense) -> Flags:
+def _averaging(rows: Sequence[AttackRecord], kinds: Mapping[str, Kind], defense: Defense) -> Flags:
     """A random defense is as strong as it is against one who waits, and waits until more releases tell no more.
 
     Whether they do is told by the attacks that ran with several numbers of releases, or else by all.
     """
     if not defense.random:
         return
-    if all(row["n_releases"] == 1 for row in rows):
-        yield "no-averaging", "The defense is random, and no attack averaged several releases of one input."
+    if all(row.n_releases == 1 for row in rows):
+        yield Flag("no-averaging", "The defense is random, and no attack averaged several releases of one input.")
         return
-    asked = [kinds.get(row["label"], (row["attack"],)) for row in rows]
-    series = Counter(kind for kind, _ in {(kind, row["n_releases"]) for kind, row in zip(asked, rows, strict=True)})
-    best: dict[int, Row] = {}
+    asked = [kinds.get(row.label, (row.attack,)) for row in rows]
+    series = Counter(kind for kind, _ in {(kind, row.n_releases) for kind, row in zip(asked, rows, strict=True)})
+    best: dict[int, AttackRecord] = {}
     for row in [row for kind, row in zip(asked, rows, strict=True) if series[kind] > 1] or rows:
-        best[row["n_releases"]] = max(row, best.get(row["n_releases"], row), key=_gain)
+        best[row.n_releases] = max(row, best.get(row.n_releases, row), key=_gain)
     *_, fewer, most = [1, *sorted(best)][-2:]
-    if fewer in best and best[most]["leakage_gain"]["low"] > best[fewer]["leakage_gain"]["high"]:
-        yield (
+    if fewer in best and best[most].leakage_gain.low > best[fewer].leakage_gain.high:
+        yield Flag(
             "averaging-not-exhausted",
             f"From {fewer} to {most} releases of one input the leakage gain still rose from {_gain(best[fewer]):.2f} "
             f"to {_gain(best[most]):.2f}: an attacker who waits longer sees more than the worst case says.",
@@ -95,7 +91,7 @@ def _decoders(attacks: Sequence[Attack], defense: Defense) -> Flags:
     tried = [name for attack in attacks for name in attack.decoders]
     if against and max(map(_size, tried), default=0) < max(map(_size, against)):
         strongest = f"the largest that attacked it is {max(tried, key=_size)}" if tried else "no decoder attacked it"
-        yield (
+        yield Flag(
             "decoder-too-small",
             f"The defender trained against the decoder {max(against, key=_size)}; {strongest}. "
             "The attacker's must be at least as large.",
@@ -115,7 +111,7 @@ def _masks(attacks: Sequence[Attack], experiment: Experiment) -> Flags:
     senders = [(DEFENSES, name) for name in defenses] + [(CODECS, name) for name in codecs]
     masks = [name for registry, name in senders if registry.load(name).sends_zeros]
     if masks and not any(attack.told_mask for attack in attacks):
-        yield (
+        yield Flag(
             "no-mask-aware-attack",
             f"With {masks[0]} most values arrive as zero, and no attack was told which ones (mask-aware): their "
             "positions alone may rebuild the picture.",
@@ -129,12 +125,12 @@ def _names(description: Mapping[str, Any]) -> Iterator[str]:
         yield from _names(description["then"])
 
 
-def _masked_gradient(attacks: Sequence[Attack], spectrum: Mapping[str, Any]) -> Flags:
+def _masked_gradient(attacks: Sequence[Attack], spectrum: Spectrum) -> Flags:
     """Faint is not gone, but to a descent on the plain misfit it looks so."""
-    before, after = spectrum["undefended"]["condition"], spectrum["head"]["condition"]
+    before, after = spectrum.undefended.condition, spectrum.head.condition
     rescaled = any(attack.rescales_misfit for attack in attacks)
     if ill_conditioned(spectrum) and after > before and not rescaled:
-        yield (
+        yield Flag(
             "no-preconditioned-attack",
             f"The defense made the faintest direction of the picture {after:,.0f} times fainter than the strongest "
             f"({before:,.0f} times without it), and no white-box attack rescaled its misfit: what looks like "
@@ -142,37 +138,37 @@ def _masked_gradient(attacks: Sequence[Attack], spectrum: Mapping[str, Any]) -> 
         )
 
 
-def _gain(row: Row) -> float:
-    return float(row["leakage_gain"]["value"])
+def _gain(row: AttackRecord) -> float:
+    return row.leakage_gain.value
 
 
-def _order(rows: Sequence[Row]) -> Flags:
+def _order(rows: Sequence[AttackRecord]) -> Flags:
     """Weaker access beats stronger by more than both intervals allow: the stronger attack is under-trained."""
-    best: dict[str, Row] = {}
+    best: dict[str, AttackRecord] = {}
     for row in rows:
-        if row["n_releases"] == 1 and _gain(row) > _gain(best.get(row["access"], row)) - 1e-12:
-            best[row["access"]] = row
+        if row.n_releases == 1 and _gain(row) > _gain(best.get(row.access, row)) - 1e-12:
+            best[row.access] = row
     for weak, strong in [(w, s) for w in Access for s in Access if w < s]:
         a, b = best.get(weak.name), best.get(strong.name)
-        if a and b and a["leakage_gain"]["low"] > b["leakage_gain"]["high"]:
+        if a and b and a.leakage_gain.low > b.leakage_gain.high:
             text = (
-                f"{a['label']} ({weak.name.lower()}) beats {b['label']} ({strong.name.lower()}): the attack with the "
+                f"{a.label} ({weak.name.lower()}) beats {b.label} ({strong.name.lower()}): the attack with the "
                 "stronger access is not at its best."
             )
-            yield "weaker-beats-stronger", text
+            yield Flag("weaker-beats-stronger", text)
 
 
-def _useless(rows: Sequence[Row]) -> Flags:
+def _useless(rows: Sequence[AttackRecord]) -> Flags:
     for row in rows:
-        if not ATTACKS.load(row["attack"]).is_floor and row["leakage_gain"]["high"] <= 0:
-            yield "no-better-than-mean", f"{row['label']} ({row['deployment']}) is no better than the mean image."
+        if not ATTACKS.load(row.attack).is_floor and row.leakage_gain.high <= 0:
+            yield Flag("no-better-than-mean", f"{row.label} ({row.deployment}) is no better than the mean image.")
 
 
 def _overlap(data: Splits, n_private: int) -> Flags:
     for name in ("auxiliary", "train"):
-        shared = len(_hashes(data.private.take(n_private).images) & _hashes(getattr(data, name).images))
+        shared = len(_hashes(data.private.take(n_private).inputs) & _hashes(getattr(data, name).inputs))
         if shared:
-            yield f"{name}-overlap", f"{shared} private images are in the {name} part too, pixel for pixel."
+            yield Flag(f"{name}-overlap", f"{shared} private images are in the {name} part too, pixel for pixel.")
 
 
 def _hashes(images: Iterable[NDArray[np.float32]]) -> set[bytes]:

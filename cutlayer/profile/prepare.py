@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.models.cut import AnyCut, find_cut
-from cutlayer.models.manifest import MANIFEST, Manifest
+from cutlayer.models.manifest import MANIFEST
 from cutlayer.profile.candidate import Candidate, choose
 from cutlayer.registry import MODELS, near
 from cutlayer.spec import TensorSpec
+from cutlayer.split_folder import open_split
 
 if TYPE_CHECKING:
     from torch import nn
@@ -136,7 +137,7 @@ def _from_zoo(
 
 
 def _from_folder(folder: Path, cuts: Sequence[str]) -> Candidate:
-    manifest = Manifest.load(folder)
+    manifest = open_split(folder).manifest
     if tuple(cuts) not in (AUTO, ALL, (manifest.cut,)):
         raise SplitError(f"{folder} is cut at {manifest.cut} already; name a model or an ONNX file to choose others.")
     smashed = manifest.smashed

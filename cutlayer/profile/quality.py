@@ -13,14 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.data.splits import Splits
-from cutlayer.models.manifest import Manifest
-from cutlayer.onnx.session import open_session
 from cutlayer.profile.candidate import Candidate
 from cutlayer.profile.sampling import Key
+from cutlayer.split_folder import Half, open_split
 from cutlayer.wire.codecs.packed import codec_named
 from defenses.base import deployed
-from edge.onnx_head import OnnxHead
-from edge.pipeline import Head, Pipeline
+from edge.pipeline import Pipeline
 
 Say = Callable[[str], None]
 
@@ -44,22 +42,19 @@ def accuracy(candidate: Candidate, codecs: Sequence[str], splits: Splits) -> dic
     """
     from cutlayer.metrics.interval import proportion
 
-    manifest, test = Manifest.load(candidate.folder), splits.test.take(IMAGES)
-    head = one_by_one(OnnxHead(candidate.folder / "head.onnx"))
-    tail = open_session(candidate.folder / "tail.onnx", 1, "smashed", "logits")
-    manifest.verify(candidate.folder, "head.onnx", "tail.onnx")
-    defense, rng = deployed(candidate.folder), np.random.default_rng(0)
+    split, test = open_split(candidate.folder), splits.test.take(IMAGES)
+    head, tail = one_by_one(split.head()), one_by_one(split.tail(threads=1))
+    defense, rng = deployed(split), np.random.default_rng(0)
 
     def right(smashed: NDArray[np.float32]) -> int:
-        answers = [tail.run(["logits"], {"smashed": one[None]})[0].argmax() for one in smashed]
-        return int((np.array(answers) == test.labels).sum())
+        return int((tail(smashed).argmax(axis=1) == test.labels).sum())
 
-    smashed = head(test.images)
+    smashed = head(test.inputs)
     whole = asdict(proportion(right(smashed), len(test)))
     found = {}
     for codec in codecs:
         # The head has been run: only what follows it differs between codecs.
-        sent = Pipeline(lambda _: smashed, defense, codec_named(codec)).wire(test.images, rng)
+        sent = Pipeline(lambda _: smashed, defense, codec_named(codec)).wire(test.inputs, rng)
         found[candidate.cut, codec] = {"accuracy": asdict(proportion(right(sent), len(test))), "whole_accuracy": whole}
     return found
 
@@ -78,50 +73,30 @@ def leakage(
     """
     import torch
 
-    from attacks.view import View
-    from cutlayer.machine.compute import pick_device
+    from attacks.view import Access
+    from cutlayer import registry
+    from cutlayer.privacy.releases import Releases
     from cutlayer.privacy.score import row
-    from cutlayer.registry import ATTACKS as MADE
+    from cutlayer.privacy.view import view_of
 
-    manifest, defense = Manifest.load(candidate.folder), deployed(candidate.folder)
+    split = open_split(candidate.folder)
     private, auxiliary = splits.private.take(VICTIMS), splits.auxiliary.take(AUXILIARY)
-    head, found = _remembering(one_by_one(OnnxHead(candidate.folder / "head.onnx"))), {}
+    # Every codec asks for the same images.
+    head, found = Releases(one_by_one(split.head()), repeats=True).reader(), {}
     for codec in codecs:
         say(f"attacking {candidate.cut} with {codec}")
-        pipeline = Pipeline(head, defense, codec_named(codec))
-        rng = np.random.default_rng([seed, 1])
-
-        def query(images: torch.Tensor, pipeline: Pipeline = pipeline, rng: np.random.Generator = rng) -> torch.Tensor:
-            return torch.tensor(pipeline.wire(images.cpu().numpy(), rng), device=images.device)
-
-        view = View(
-            input=manifest.input, smashed=manifest.smashed, auxiliary=auxiliary, tail=torch.nn.Identity(),
-            device=pick_device(), seed=seed, random=defense.random, _query=query,
-        )  # fmt: skip
-        sent = torch.from_numpy(np.array(pipeline.wire(private.images, rng))).to(view.device)
+        seen = view_of(split, Access.BLACK_BOX, auxiliary, codec=codec, head=head, seed=seed)
+        arrived = seen.query(torch.from_numpy(private.inputs)).to(seen.device)
         scores = {}
         for name, options in ATTACKS.items():
-            attack = MADE.make(name, **options)
-            attack.fit(view)
-            scores[name] = row(attack.invert(sent).float().cpu(), splits, seed)["leakage_gain"]
+            attack = registry.ATTACKS.make(name, **options)
+            attack.fit(seen)
+            scores[name] = asdict(row(attack.invert(arrived).float().cpu(), splits, seed).leakage_gain)
         worst = max(scores, key=lambda name: scores[name]["value"])
         found[candidate.cut, codec] = {"leakage": {**scores[worst], "attack": worst, "of_each": scores}}
     return found
 
 
-def one_by_one(head: Head) -> Head:
+def one_by_one(head: Half) -> Half:
     """The same head for any batch, also where its file takes one sample at a time."""
     return lambda images: np.concatenate([head(images[i : i + 1]) for i in range(len(images))])
-
-
-def _remembering(head: Head) -> Head:
-    """The same head; of each batch it has seen it knows the answer, for every codec asks for the same ones."""
-    known: dict[bytes, NDArray[np.float32]] = {}
-
-    def answer(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        key = images.tobytes()
-        if key not in known:
-            known[key] = head(images)
-        return known[key].copy()
-
-    return answer

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from cutlayer.data.load import load
 from cutlayer.data.splits import Splits
 from cutlayer.errors import ConfigError, SplitError
-from cutlayer.models.manifest import Manifest
 from cutlayer.network.profiles import networks_named
 from cutlayer.profile.advice import Limits, keeps
 from cutlayer.profile.candidate import Candidate
@@ -30,6 +29,7 @@ from cutlayer.records import profile as files
 from cutlayer.registry import MODELS
 from cutlayer.report.profiles import page
 from cutlayer.spec import TensorSpec
+from cutlayer.split_folder import open_split
 
 if TYPE_CHECKING:
     from torch import nn
@@ -86,9 +86,9 @@ def _run(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) ->
         plan.model, plan.cuts, spec, out, classes=len(splits.classes) if splits else plan.classes, data=plan.data,
         say=say, train=_trainer(plan, splits, settings.seed, say),
     )  # fmt: skip
-    manifest = Manifest.load(candidates[0].folder)
+    split = open_split(candidates[0].folder)
+    manifest, whole = split.manifest, split.has_tail
     input = manifest.input
-    whole = (candidates[0].folder / "tail.onnx").exists()
     judged = splits is not None and whole and manifest.classes == len(splits.classes)
     if limits.accuracy is not None and not judged:
         raise ConfigError(
@@ -97,7 +97,7 @@ def _run(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) ->
             if whole
             else f"{plan.model} has no tail here, so that its answers are not known; leave out --min-accuracy."
         )
-    images = _random(input, settings.seed) if splits is None else splits.test.images[:DATA_IMAGES]
+    images = _random(input, settings.seed) if splits is None else splits.test.inputs[:DATA_IMAGES]
     if images.shape[1:] != input.shape:
         raise SplitError(f"The images of {plan.data} are {splits and splits.input}, and the head takes {input}.")
     out.mkdir(parents=True, exist_ok=True)

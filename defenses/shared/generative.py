@@ -5,8 +5,7 @@ The device needs torch, the head as a module, generator, critic and amortizer (`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,7 +85,7 @@ class Generative(Defense):
 
         device = pick_device()
         self._split = copied(split)
-        images = torch.from_numpy(getattr(data, self.public).images).to(device)
+        images = torch.from_numpy(getattr(data, self.public).inputs).to(device)
         size = {"latent": self.latent, "width": self.width, "steps": self.prior_steps}
         head = self._split.head.to(device).eval().requires_grad_(False)
         self._prior = latent.learned(head, images, split.smashed.shape, seed=seed, **size)
@@ -98,18 +97,17 @@ class Generative(Defense):
         state = self._prior.state_dict() if self._prior is not None else {}
         return {name: tensor.cpu().numpy() for name, tensor in state.items()}
 
-    def deploy(self, learned: Mapping[str, NDArray[Any]], folder: Path) -> None:
+    def deploy(self, learned: Mapping[str, NDArray[Any]], halves: Callable[[], SplitModel]) -> None:
         """Build the prior again, and the head as a module."""
         if self.privacy == 0:
             return
         import torch
 
         from cutlayer.machine.compute import pick_device
-        from cutlayer.models.folder import load
         from cutlayer.nets.latent import Prior
 
         device = pick_device()
-        self._split = load(folder)[1]
+        self._split = halves()
         self._split.head.to(device).requires_grad_(False)
         with torch.random.fork_rng(devices=[]):
             self._prior = Prior(self.latent, self.width, self._split.input.shape, self._split.smashed.shape)

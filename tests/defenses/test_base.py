@@ -10,6 +10,7 @@ from cutlayer.models.manifest import LEARNED
 from cutlayer.models.zoo import build
 from cutlayer.registry import defense_from
 from cutlayer.spec import image_spec
+from cutlayer.split_folder import open_split
 from defenses.base import Chain, Defense, deployed
 from defenses.gaussian_noise import GaussianNoise
 from defenses.laplace_noise import LaplaceNoise
@@ -66,11 +67,11 @@ def test_what_was_learned_travels_in_the_split_folder(tmp_path, monkeypatch):
     )
     assert LEARNED in manifest.files
     monkeypatch.setattr("defenses.base.defense_from", lambda description: Offset().then(Offset()))
-    fresh = deployed(tmp_path / "split")
+    fresh = deployed(open_split(tmp_path / "split"))
     assert fresh.protect(np.zeros(2, np.float32), np.random.default_rng(0)).tolist() == [3.0, 3.0]
     (tmp_path / "split" / LEARNED).write_bytes(b"spoiled")
     with pytest.raises(SplitError, match=f"{LEARNED} is not the file"):
-        deployed(tmp_path / "split")
+        deployed(open_split(tmp_path / "split"))
 
 
 def test_a_folder_of_a_defense_that_learned_nothing_has_no_such_file(tmp_path):
@@ -78,7 +79,7 @@ def test_a_folder_of_a_defense_that_learned_nothing_has_no_such_file(tmp_path):
     noise = {"name": "gaussian-noise", "sigma": 0.5}
     folder.save(tmp_path / "split", halves, model="he_lenet", classes=10, defense=noise, data=None, learned={})
     assert not (tmp_path / "split" / LEARNED).exists()
-    assert isinstance(deployed(tmp_path / "split"), GaussianNoise)
+    assert isinstance(deployed(open_split(tmp_path / "split")), GaussianNoise)
 
 
 class Narrow(Defense):
@@ -95,7 +96,7 @@ def test_a_folder_loads_into_the_structure_that_its_defense_made(tmp_path, monke
     monkeypatch.setattr("cutlayer.models.folder.defense_from", lambda description: Narrow())
     halves = Narrow().surgery(split(build("he_lenet", IMAGE, 10), "conv1", IMAGE))
     folder.save(tmp_path / "split", halves, model="he_lenet", classes=10, defense={"name": "narrow"}, data=None)
-    _, loaded = folder.load(tmp_path / "split")
+    loaded = open_split(tmp_path / "split").halves()
     images = torch.rand(2, *IMAGE.shape)
     assert loaded.smashed == halves.smashed
     torch.testing.assert_close(loaded.tail(loaded.head(images)), halves.tail(halves.head(images)))

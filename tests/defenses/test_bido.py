@@ -18,13 +18,13 @@ def test_it_lowers_the_dependence_on_the_input_and_keeps_the_accuracy():
         hardened = BiDO(weight_x=weight, weight_y=0.0, layers="cut", epochs=6).harden(halves, data, seed=0)
         kernels.append(gaussian_kernel(torch.from_numpy(smashed_of(hardened, data.test, 250))))
         assert accuracy(hardened, BiDO().protect, data) > 0.95
-    inputs = gaussian_kernel(torch.from_numpy(data.test.images[:250]))
+    inputs = gaussian_kernel(torch.from_numpy(data.test.inputs[:250]))
     assert float(hsic(kernels[1], inputs)) < 0.9 * float(hsic(kernels[0], inputs))
 
 
 def test_the_loss_is_that_of_the_equation(monkeypatch):
     data, halves = shades(64), small_split()
-    images, labels = torch.from_numpy(data.train.images), torch.from_numpy(data.train.labels)
+    images, labels = torch.from_numpy(data.train.inputs), torch.from_numpy(data.train.labels)
 
     def loss_of(defense):
         passed = {}

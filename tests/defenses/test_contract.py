@@ -21,6 +21,7 @@ from cutlayer.models.halves import SplitModel, copied, split
 from cutlayer.nets import decoders
 from cutlayer.registry import DEFENSES
 from cutlayer.spec import image_spec
+from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.packed import codec_named
 from defenses.base import Defense, deployed
 from defenses.gaussian_noise import GaussianNoise
@@ -123,7 +124,7 @@ def hardened(row: Row) -> Hardened:
 @functools.cache
 def clean(row: Row, n: int = 5) -> np.ndarray:
     with torch.no_grad():
-        return hardened(row).split.head(torch.from_numpy(data().test.images[:n])).numpy()
+        return hardened(row).split.head(torch.from_numpy(data().test.inputs[:n])).numpy()
 
 
 def weights(half: nn.Module) -> dict[str, Tensor]:
@@ -242,7 +243,7 @@ def test_composes_with_noise_and_codecs(row):
         with torch.no_grad():
             return halves.head(torch.from_numpy(images)).numpy()
 
-    images = data().test.images[:2]
+    images = data().test.inputs[:2]
     arrived, coarse = (Pipeline(head, noisy, codec_named(name)).wire(images, rng()) for name in ("raw", "int8+zstd"))
     assert np.array_equal(arrived, noisy.protect(head(images), rng()))
     assert coarse.shape == arrived.shape == (2, *halves.smashed.shape)
@@ -271,10 +272,10 @@ def test_a_split_folder_brings_back_what_was_hardened(row, tmp_path):
         described = {"name": row.name, **row.options}
         about = {"model": row.model, "classes": CLASSES, "data": None, "learned": defense.learned}
         folder.save(tmp_path / "split", split_, defense=described, **about)
-        _, loaded = folder.load(tmp_path / "split")
+        loaded = open_split(tmp_path / "split").halves()
         assert_same_weights(loaded, split_)
         assert loaded.smashed == split_.smashed
-        again = deployed(tmp_path / "split")
+        again = deployed(open_split(tmp_path / "split"))
     assert np.array_equal(again.protect(clean(row), rng()), defense.protect(clean(row), rng()))
 
 

@@ -36,7 +36,7 @@ def with_prior(kind, **options):
 @functools.cache
 def clean(n=8):
     with torch.no_grad():
-        return small_lenet(seed=3).head(torch.from_numpy(smooth_images().private.images[:n]))
+        return small_lenet(seed=3).head(torch.from_numpy(smooth_images().private.inputs[:n]))
 
 
 def score(defense, smashed):
@@ -146,7 +146,7 @@ def test_the_distilled_network_goes_where_crafting_would():
     distilled = CrafterDistilled(n_crafted=128, channels=16, epochs=60, **small)
     split_ = distilled.harden(small_lenet(seed=3), smooth_images(), seed=0)
     with torch.no_grad():
-        imitated = split_.head(torch.from_numpy(smooth_images().private.images[:32]))
+        imitated = split_.head(torch.from_numpy(smooth_images().private.inputs[:32]))
     wanted = distilled._original.protect(clean(32), rng(1))
     assert functional.mse_loss(imitated, wanted) < 0.95 * functional.mse_loss(clean(32), wanted)
     assert 0.5 < distilled.facts(wanted.numpy())["imitation_error"] < 0.97
@@ -157,4 +157,4 @@ def test_untrained_the_network_changes_nothing():
     split_ = CrafterDistilled().surgery(small_lenet(seed=3))
     assert any(name.startswith(f"{CHILD}.") for name in split_.head.state_dict())
     with torch.no_grad():
-        assert torch.equal(split_.head(torch.from_numpy(smooth_images().private.images[:8])), clean())
+        assert torch.equal(split_.head(torch.from_numpy(smooth_images().private.inputs[:8])), clean())

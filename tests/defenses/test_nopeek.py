@@ -10,7 +10,7 @@ from tests.defenses.victims import accuracy, shades, small_split
 
 def test_it_lowers_the_distance_correlation_and_keeps_the_accuracy():
     data, halves = shades(1000), small_split(3)
-    inputs = torch.from_numpy(data.test.images)
+    inputs = torch.from_numpy(data.test.inputs)
 
     def correlation(split):
         return float(distance_correlation(inputs, torch.from_numpy(smashed_of(split, data.test))))

@@ -11,6 +11,7 @@ from cutlayer.models.halves import graft, split
 from cutlayer.models.zoo import build
 from cutlayer.registry import DEFENSES
 from cutlayer.spec import image_spec
+from cutlayer.split_folder import open_split
 from defenses.patrol import Patrol, lipschitz_constants
 from defenses.shared.surrogate import Surrogate
 from defenses.surgery.blocks import blocks
@@ -52,7 +53,7 @@ def test_the_pruned_deeper_head_costs_no_more_than_the_shallow_one_and_the_given
     assert hardened.smashed.shape[1:] == whole.smashed.shape[1:]
     assert 0 < hardened.smashed.shape[0] <= 16
     assert len(list(hardened.head.parameters())) == 4
-    images = torch.from_numpy(data.test.images[:1])
+    images = torch.from_numpy(data.test.inputs[:1])
     assert hardened.head(images).shape == (1, *hardened.smashed.shape)
     assert hardened.tail(hardened.head(images)).shape == (1, 2)
     after = weights(halves)
@@ -106,7 +107,7 @@ def test_nothing_of_the_masks_stays_behind(halves, data):
 def test_without_weights_and_without_pruning_the_undefended_model_is_deployed(halves, data):
     assert Patrol(adversary=0, lipschitz=0).harden(halves, data, 0) is halves
     deep = Patrol(adversary=0, lipschitz=0, deeper="ReLU2", budget=0).harden(halves, data, 0)
-    images = torch.from_numpy(data.test.images)
+    images = torch.from_numpy(data.test.inputs)
     assert deep.smashed.shape == (16, 2, 2)
     assert torch.equal(deep.tail(deep.head(images)), halves.tail(halves.head(images)))
 
@@ -127,7 +128,7 @@ def rebuilt(halves, data):
     """Error of a fresh decoder, trained on what the head sends."""
     surrogate = Surrogate("conv_normN0C16", halves.smashed.shape, IMAGE.shape, 7, CPU, "mse", lr=1e-2)
     surrogate.pretrain(halves.head, data.train, epochs=15, batch=32)
-    images = torch.from_numpy(data.train.images)
+    images = torch.from_numpy(data.train.inputs)
     with torch.no_grad():
         return -float(surrogate.quality(halves.head(images), images))
 
@@ -139,7 +140,7 @@ def test_the_adversary_makes_a_fresh_decoder_worse(halves, data):
 
 
 def constants(halves, data):
-    images = torch.from_numpy(data.test.images)
+    images = torch.from_numpy(data.test.inputs)
     both = torch.cat([images, images + 0.05 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))])
     with torch.no_grad():
         return lipschitz_constants([both, *blocks(halves.head)(both)])
@@ -163,8 +164,9 @@ def test_a_folder_of_it_loads_again(halves, data, tmp_path):
     hardened = Patrol(**options).harden(halves, data, 0)
     defense = {"name": "patrol", **options}
     written = folder.save(tmp_path / "split", hardened, model="he_lenet", classes=2, defense=defense, data=None)
-    manifest, loaded = folder.load(tmp_path / "split")
-    images = torch.from_numpy(data.test.images)
+    opened = open_split(tmp_path / "split")
+    manifest, loaded = opened.manifest, opened.halves()
+    images = torch.from_numpy(data.test.inputs)
     assert manifest == written
     assert loaded.smashed == hardened.smashed
     assert torch.equal(loaded.tail(loaded.head(images)), hardened.tail(hardened.head(images)))

@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -74,7 +75,7 @@ def test_the_decoder_sees_the_images_as_the_head_does(monkeypatch):
 
     monkeypatch.setattr(Surrogate, "quality", noted)
     ResSFL(**LIGHT, flip=True, pretrain_epochs=0).harden(small_lenet(), smooth_images(), seed=0)
-    shown, originals = torch.stack(seen), torch.from_numpy(smooth_images().train.images)
+    shown, originals = torch.stack(seen), torch.from_numpy(smooth_images().train.inputs)
     as_they_are, mirrored = (
         (shown[:, None] == one[None]).all(dim=(2, 3, 4)).any(1) for one in (originals, originals.flip(-1))
     )
@@ -91,7 +92,7 @@ def test_seeds_differ_and_one_seed_does_not():
 def transferred(monkeypatch, target: SplitModel, **options: object) -> tuple[SplitModel, SplitModel]:
     """An expert, and what became of the target that it started off."""
     expert = ResSFL(**LIGHT).harden(small_lenet(seed=1), smooth_images(), seed=0)
-    monkeypatch.setattr(folder, "load", lambda path: (None, expert))
+    monkeypatch.setattr("cutlayer.split_folder.open_split", lambda path: SimpleNamespace(halves=lambda: expert))
     return expert, ResSFL(**{**LIGHT, **options}, source="expert").harden(target, smooth_images(), seed=0)
 
 

@@ -45,7 +45,7 @@ def accuracy(split: SplitModel, protect, data: Splits, releases: int = 5) -> flo
     draws, right = rng(9), 0
     with torch.no_grad():
         for _ in range(releases):
-            logits = split.tail(protect(split.head(torch.from_numpy(data.test.images)), draws))
+            logits = split.tail(protect(split.head(torch.from_numpy(data.test.inputs)), draws))
             right += int((logits.argmax(1).numpy() == data.test.labels).sum())
     return right / (releases * len(data.test))
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable
+from functools import partial
 
 from cutlayer.records.reading import Run
-from cutlayer.records.run import Estimate, parse
+from cutlayer.records.run import Estimate, Result
+from cutlayer.report.kit.columns import WIDTH, columns, wrap
 from cutlayer.report.kit.wording import (
     ACCURACY,
     DASH,
     LEAKAGE_GAIN,
-    MINUS,
-    SPACE,
     access_name,
     duration,
     points,
@@ -22,20 +20,15 @@ from cutlayer.report.kit.wording import (
 )
 from cutlayer.report.runs.groups import Group, group
 from cutlayer.report.runs.sweep import is_sweep, settings
-from cutlayer.report.runs.tables import WORST_METRICS, sent_bytes
+from cutlayer.report.runs.tables import WORST_METRICS
 
-WIDTH = 120
+_table = partial(columns, width=WIDTH, rule=True)
 STAGES = ("head", "protect", "network", "tail")
-_ASCII = str.maketrans({DASH: "-", MINUS: "-", SPACE: " ", "µ": "u"})
 
 
-def text(results: Sequence[Mapping[str, Any]]) -> str:
-    """The records' headline, leakage by attack, time and red flags.
-
-    Args:
-        results: The content of the `result.json` of each run.
-    """
-    return "\n\n".join(_group(g) for g in group([Run(parse(result)) for result in results])) + "\n"
+def text(results: Iterable[Result]) -> str:
+    """The headline, leakage by attack, time and red flags of the results."""
+    return "\n\n".join(map(_group, group([Run(result) for result in results]))) + "\n"
 
 
 def _group(group: Group) -> str:
@@ -47,7 +40,7 @@ def _group(group: Group) -> str:
 
 def _title(group: Group) -> str:
     title = f"{group.title}: {group.smashed_size:,} numbers leave the device for each picture"
-    return _wrap(title) + "\n" + "=" * min(WIDTH, len(title))
+    return wrap(title) + "\n" + "=" * min(WIDTH, len(title))
 
 
 def _headline(group: Group) -> str:
@@ -57,8 +50,8 @@ def _headline(group: Group) -> str:
         r = m.run.result
         cells = [
             m.label,
-            ACCURACY.value(r.accuracy.value),
-            "" if r.undefended else points(r.accuracy.value - r.baseline.value),
+            ACCURACY.value(r.utility.accuracy.value),
+            "" if r.undefended else points(r.change),
         ]
         if r.worst_case:
             cells += [r.worst_case.label, LEAKAGE_GAIN.value(r.worst_case.leakage_gain.value)]
@@ -66,15 +59,15 @@ def _headline(group: Group) -> str:
         else:
             cells += [DASH] * (2 + len(WORST_METRICS))
         cost = r.cost[0] if r.cost else None
-        cells += [duration(cost.end_to_end["p50"] if cost else None), size(sent_bytes(cost) if cost else None)]
+        cells += [duration(cost.end_to_end.get("p50") if cost else None), size(cost.sent_bytes if cost else None)]
         rows.append(cells)
-    first = group.first.result
+    tested = group.first.result.utility.accuracy.n
     legend = (
-        f"Accuracy on {first.accuracy.n:,} test images. Leakage: 0 % is an attacker who guesses the average picture, "
+        f"Accuracy on {tested:,} test images. Leakage: 0 % is an attacker who guesses the average picture, "
         "100 % the exact picture. Identified: how often the reconstruction points to the true picture among all "
         "candidates."
     )
-    return _table(head, rows, left=(0, 3)) + "\n" + _wrap(legend)
+    return _table(head, rows, left=(0, 3)) + "\n" + wrap(legend)
 
 
 def _sweep(group: Group) -> str:
@@ -87,7 +80,7 @@ def _sweep(group: Group) -> str:
         cells += [scale("ssim").number(one.metric("ssim").value), duration(one.p50_ns), size(one.tensor_bytes)]
         rows.append([*cells, str(sum(len(m.run.result.flags) for m in one.members))])
     note = "Mean over the seeds. Leakage: that of the worst attack; 0 % is the average picture, 100 % the exact one."
-    return _table(head, rows, left=(0, 4)) + "\n" + _wrap(note)
+    return _table(head, rows, left=(0, 4)) + "\n" + wrap(note)
 
 
 def _metric(name: str, estimate: Estimate | None) -> str:
@@ -117,8 +110,8 @@ def _time(group: Group) -> str:
     rows = [
         [
             *(c.deployment, m.label),
-            *(duration(times["p50"]) for times in (*(c.stages[stage] for stage in STAGES), c.end_to_end)),
-            *(duration(c.end_to_end["p95"]), f"{c.n:,}"),
+            *(duration(times.get("p50")) for times in (*(c.stages.get(stage, {}) for stage in STAGES), c.end_to_end)),
+            *(duration(c.end_to_end.get("p95")), f"{c.n:,}"),
         ]
         for m in group.members
         for c in m.run.result.cost
@@ -134,11 +127,12 @@ def _published(group: Group) -> str:
             scale(name).heading,
             scale(name).number(a.metrics[name].value),
             scale(name).number(value),
-            a.source,
+            a.published.source,
         ]
         for m in group.members
         for a in m.run.result.privacy
-        for name, value in a.published.items()
+        if a.published
+        for name, value in a.published.values.items()
         if name in a.metrics
     ]
     return (
@@ -149,30 +143,6 @@ def _published(group: Group) -> str:
 
 
 def _flags(group: Group) -> str:
-    flags = [(m.label, flag, text) for m in group.members for flag, text in m.run.result.flags]
-    lines = [_wrap(f"! {flag} ({label}): {text}", indent="  ") for label, flag, text in flags]
+    flags = [(m.label, flag) for m in group.members for flag in m.run.result.flags]
+    lines = [wrap(f"! {flag.flag} ({label}): {flag.text}", indent="  ") for label, flag in flags]
     return "\n".join(["RED FLAGS: the evaluation itself is suspect", *lines]) if lines else "No red flags."
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: tuple[int, ...]) -> str:
-    """Aligned columns, numbers to the right; the widest text columns are shortened until all fits."""
-    lines = [[_plain(cell) for cell in row] for row in [head, *rows]]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    while sum(widths) + 2 * (len(widths) - 1) > WIDTH and max(widths) > 6:
-        widths[widths.index(max(widths))] -= 1
-    printed = []
-    for line in lines:
-        cells = [cell if len(cell) <= w else cell[: w - 2] + ".." for cell, w in zip(line, widths, strict=True)]
-        aligned = [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
-        printed.append("  ".join(aligned).rstrip())
-    printed.insert(1, "-" * (sum(widths) + 2 * (len(widths) - 1)))
-    return "\n".join(printed)
-
-
-def _wrap(text: str, indent: str = "") -> str:
-    return textwrap.fill(_plain(text), WIDTH, subsequent_indent=indent)
-
-
-def _plain(text: str) -> str:
-    """No control characters (a record could steer the terminal with them) and plain signs for numbers."""
-    return "".join(c if c.isprintable() else "?" for c in text.translate(_ASCII))

@@ -92,7 +92,7 @@ def test_a_bounded_head_cannot_out_scale_the_noise(bound):
     hardened = noise.harden(halves, data, 0)
     low, high = LIMITS[bound]
     assert (hardened.smashed.low, hardened.smashed.high) == (low, high)
-    smashed = hardened.head(1000 * torch.from_numpy(data.test.images)).detach()
+    smashed = hardened.head(1000 * torch.from_numpy(data.test.inputs)).detach()
     assert low <= smashed.min() < smashed.max() <= high
     assert not torch.equal(hardened.head.get_parameter("0.weight"), halves.head.get_parameter("0.weight"))
     assert accuracy(hardened, noise.protect, data) > 0.8
@@ -111,7 +111,7 @@ def test_an_unbounded_head_does_which_is_why_it_is_not_trained():
 def test_a_bound_starts_close_to_the_trained_model(bound):
     halves, data = small_split(trained_epochs=10), shades()
     hardened = GaussianNoise(sigma=1e-6, bound=bound).harden(halves, data, 0)
-    images = torch.from_numpy(data.test.images)
+    images = torch.from_numpy(data.test.inputs)
     smashed, scale = halves.head(images), 1 / hardened.head.get_submodule("scale").factor
     assert scale == pytest.approx(2 * smashed.square().mean().sqrt().item(), rel=1e-3)
     undone = hardened.tail.get_submodule("scale")(hardened.head(images))
