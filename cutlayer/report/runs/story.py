@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutlayer.records.reading import Run
-from cutlayer.records.run import AttackRecord
-from cutlayer.report.kit.markup import Html, el
+from cutlayer.report.kit.markup import Html, dot, el
 from cutlayer.report.kit.pictures import choose, strip
 from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, attack_words, duration, points, size
 from cutlayer.report.runs.groups import Group, Member
@@ -71,12 +70,6 @@ def class_names(run: Run, indices: Sequence[int]) -> str:
     return ", ".join(classes[labels[i]] for i in indices if i < len(labels) and 0 <= labels[i] < len(classes))
 
 
-def worst_attack(run: Run) -> AttackRecord | None:
-    """The attack of the worst case."""
-    worst = run.result.worst_case
-    return next((a for a in run.result.privacy if worst and a.label == worst.label), None)
-
-
 def _originals(run: Run, indices: list[int], text: str) -> Html:
     alt = f"{len(indices)} original pictures: {class_names(run, indices)}"
     picture = strip(run.pictures["originals"], indices, alt) if indices else _no_picture()
@@ -94,12 +87,10 @@ def _pixels(shape: tuple[int, ...]) -> str:
 def _verdict(group: Group, member: Member, indices: list[int]) -> Html:
     """One defense: its worst reconstructions, what they mean, and what the defense costs."""
     run, worst = member.run, member.run.result.worst_case
-    dot = el("span", class_=f"dot {member.color}")
-    heading = el("h3", "What the server rebuilds", el("span", dot, member.label))
+    heading = el("h3", "What the server rebuilds", el("span", dot(member.color), member.label))
     if worst is None:
         return el("div", el("div", heading, el("p", "No attack was run."), _cost(group, member)), class_="row")
-    attack = worst_attack(run)
-    words = attack_words(attack) if attack else ""
+    words = attack_words(worst.attack)
     said = [
         el("strong", f"{LEAKAGE_GAIN.value(worst.leakage_gain.value)} leaked"),
         f" to the worst attack, {worst.label}",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from cutlayer.records.reading import Run
-from cutlayer.records.run import Estimate, Result
+from cutlayer.records.run import Result
 from cutlayer.report.kit.columns import WIDTH, columns, wrap
 from cutlayer.report.kit.wording import (
     ACCURACY,
@@ -20,7 +20,6 @@ from cutlayer.report.kit.wording import (
 )
 from cutlayer.report.runs.groups import Group, group
 from cutlayer.report.runs.sweep import is_sweep, settings
-from cutlayer.report.runs.tables import WORST_METRICS
 
 _table = partial(columns, width=WIDTH, rule=True)
 STAGES = ("head", "protect", "network", "tail")
@@ -44,29 +43,29 @@ def _title(group: Group) -> str:
 
 
 def _headline(group: Group) -> str:
-    head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST ATTACK", "LEAKAGE", "PSNR", "SSIM", "IDENTIFIED", "P50", "SENT"]
+    scales = {metric: scale(metric) for metric in group.headline_metrics}
+    head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST ATTACK", "LEAKAGE"]
+    head += [*(words.title.upper() for words in scales.values()), "P50", "SENT"]
     rows = []
-    for m in group.members:
-        r = m.run.result
-        cells = [
-            m.label,
-            ACCURACY.value(r.utility.accuracy.value),
-            "" if r.undefended else points(r.change),
-        ]
-        if r.worst_case:
-            cells += [r.worst_case.label, LEAKAGE_GAIN.value(r.worst_case.leakage_gain.value)]
-            cells += [_metric(metric, r.worst_case.metrics.get(metric)) for metric in WORST_METRICS]
+    for member in group.members:
+        result, worst = member.run.result, member.run.result.worst_case
+        cells = [member.label, ACCURACY.value(result.utility.accuracy.value)]
+        cells.append("" if result.undefended else points(result.change))
+        if worst:
+            scores = {metric: worst.metrics.get(metric) for metric in scales}
+            cells += [worst.label, LEAKAGE_GAIN.value(worst.leakage_gain.value)]
+            cells += [scales[name].value(score.value) if score else DASH for name, score in scores.items()]
         else:
-            cells += [DASH] * (2 + len(WORST_METRICS))
-        cost = r.cost[0] if r.cost else None
+            cells += [DASH] * (2 + len(scales))
+        cost = result.cost[0] if result.cost else None
         cells += [duration(cost.end_to_end.get("p50") if cost else None), size(cost.sent_bytes if cost else None)]
         rows.append(cells)
     tested = group.first.result.utility.accuracy.n
     legend = (
         f"Accuracy on {tested:,} test images. Leakage: 0 % is an attacker who guesses the average picture, "
-        "100 % the exact picture. Identified: how often the reconstruction points to the true picture among all "
-        "candidates."
+        "100 % the exact picture."
     )
+    legend += "".join(f" {words.title}: {words.explanation}" for words in scales.values() if words.explanation)
     return _table(head, rows, left=(0, 3)) + "\n" + wrap(legend)
 
 
@@ -74,17 +73,13 @@ def _sweep(group: Group) -> str:
     """One line for each defense and strength, the mean over its seeds."""
     head = ["DEFENSE", "SEEDS", "ACCURACY", "CHANGE", "WORST ATTACK", "LEAKAGE", "SSIM", "P50", "RELEASED", "FLAGS"]
     rows = []
-    for one in settings(group):
-        cells = [one.label, str(len(one.members)), ACCURACY.value(one.accuracy.value)]
-        cells += ["" if one.undefended else points(one.change), one.attack, LEAKAGE_GAIN.value(one.leakage.value)]
-        cells += [scale("ssim").number(one.metric("ssim").value), duration(one.p50_ns), size(one.tensor_bytes)]
-        rows.append([*cells, str(sum(len(m.run.result.flags) for m in one.members))])
+    for s in settings(group):
+        cells = [s.label, str(len(s.members)), ACCURACY.value(s.accuracy.value)]
+        cells += ["" if s.undefended else points(s.change), s.attack, LEAKAGE_GAIN.value(s.leakage.value)]
+        cells += [scale("ssim").number(s.metric("ssim").value), duration(s.p50_ns), size(s.tensor_bytes)]
+        rows.append([*cells, str(sum(len(m.run.result.flags) for m in s.members))])
     note = "Mean over the seeds. Leakage: that of the worst attack; 0 % is the average picture, 100 % the exact one."
     return _table(head, rows, left=(0, 4)) + "\n" + wrap(note)
-
-
-def _metric(name: str, estimate: Estimate | None) -> str:
-    return DASH if estimate is None else scale(name).value(estimate.value)
 
 
 def _attacks(group: Group) -> list[str]:
