@@ -1,6 +1,6 @@
-"""Where the time of one request went, in monotonic nanoseconds, and how many bytes it took.
+"""How long each stage of one request took, in monotonic nanoseconds, and how many bytes it sent.
 
-Two machines' clocks are never subtracted: the cloud sends durations, and the network is what remains of the
+Two machines' clocks are never subtracted: the cloud sends durations, and the network is the remainder of the
 round trip (`network = round_trip - cloud`).
 """
 
@@ -20,10 +20,10 @@ PERCENTILES = tuple(f"p{q}" for q in LEAST_SAMPLES)
 
 
 class Trace(NamedTuple):
-    """One request.
+    """The durations and sizes of one request.
 
-    `network_ns` is send + network + receive; `reply_ns` is the cloud's encoding of its answer; the stages of
-    `STAGES` sum to `end_to_end_ns`, and what no stage claims is `unattributed_ns`.
+    `network_ns` is send + network + receive; `reply_ns` is the time to encode the answer. The stages of
+    `STAGES` sum to `end_to_end_ns`: `unattributed_ns` is the time that no other stage accounts for.
     """
 
     request_index: int
