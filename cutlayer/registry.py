@@ -38,9 +38,6 @@ class Registry(Mapping[str, str]):
             raise ConfigError(f"There is no {self.kind} named {name!r}; {near(name, self._entries)}")
         return self._entries[name]
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._entries
-
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
+from cutlayer.errors import ConfigError
 from cutlayer.records.run import Estimate
 from cutlayer.registry import ATTACKS, METRICS
 
@@ -91,20 +92,24 @@ STAGE_WORDS = {
 
 def scale(metric: str) -> Scale:
     """How a metric is printed, in the metric's own words; a metric that is not known here goes by its name."""
-    if metric not in METRICS:
+    try:
+        words = METRICS.load(metric)
+    except ConfigError:
         return Scale(metric)
-    words = METRICS.load(metric)
     return Scale(words.title, words.unit, words.digits, words.factor, words.leak_when, words.explanation)
 
 
-def in_order(metrics: Collection[str]) -> list[str]:
+def in_order(metrics: Set[str]) -> list[str]:
     """The known metrics in the order of the registry, then the others by name."""
-    return [m for m in METRICS if m in metrics] + sorted(m for m in metrics if m not in METRICS)
+    return [m for m in METRICS if m in metrics] + sorted(metrics - set(METRICS))
 
 
 def attack_words(attack: str) -> str:
-    """What an attack does, in its own plain words; empty when the attack is not known here."""
-    return str(ATTACKS.load(attack).plain_words) if attack in ATTACKS else ""
+    """What an attack does, in its own plain words; empty when the attack is not known here, or torch is missing."""
+    try:
+        return str(ATTACKS.load(attack).plain_words)
+    except ConfigError:
+        return ""
 
 
 def access_name(access: str) -> str:
