@@ -21,7 +21,7 @@ from cutlayer.report.kit.wording import (
 from cutlayer.report.runs import tables
 from cutlayer.report.runs.charts import Point, scatter, typical_request
 from cutlayer.report.runs.groups import Group, Member
-from cutlayer.report.runs.story import class_names, shown
+from cutlayer.report.runs.story import class_names, no_picture, shown
 from cutlayer.trace import LEAST_SAMPLES
 
 GRID = 8  # pictures in a row of the grid
@@ -57,16 +57,11 @@ def reconstructions(group: Group) -> Html:
 
 def privacy_accuracy(group: Group) -> Html | None:
     """The scatter; one defense alone has nothing to be compared with."""
+    results = [(m, m.run.result) for m in group.members]
     points = [
-        Point(
-            m.label,
-            m.color,
-            m.run.result.worst_case.leakage_gain,
-            m.run.result.utility.accuracy,
-            m.run.result.undefended,
-        )
-        for m in group.members
-        if m.run.result.worst_case
+        Point(m.label, m.color, result.worst_case.leakage_gain, result.utility.accuracy, result.undefended)
+        for m, result in results
+        if result.worst_case
     ]
     if len(points) < 2:
         return None
@@ -80,17 +75,12 @@ def latency(group: Group) -> Html:
     longest = max((sum(stages.values()) for *_, stages in bars if stages), default=0.0) or 1.0
     rows = []
     for cost, member, stages in bars:
-        name = f"{cost.deployment}, {member.label}"
-        bar = (
-            stage_bar(stages, longest, name)
-            if stages
-            else el("p", "No raw samples of this deployment.", class_="empty")
-        )
-        title = [
-            el("span", el("b", cost.deployment), " ", member.label),
-            el("span", f"p50 {duration(cost.end_to_end.get('p50'))}"),
-        ]
-        rows.append(el("div", el("div", title, class_="bar-title"), bar))
+        title = el("span", el("b", cost.deployment), " ", member.label)
+        p50 = el("span", f"p50 {duration(cost.end_to_end.get('p50'))}")
+        bar = el("p", "No raw samples of this deployment.", class_="empty")
+        if stages:
+            bar = stage_bar(stages, longest, f"{cost.deployment}, {member.label}")
+        rows.append(el("div", el("div", title, p50, class_="bar-title"), bar))
     legend = [
         el("li", el("span", class_=f"swatch s-{stage}"), el("b", stage), f" {words}")
         for stage, words in STAGE_WORDS.items()
@@ -117,16 +107,8 @@ def attacks(group: Group) -> Html:
     scales = [LEAKAGE_GAIN, *map(scale, group.metrics)]
     metrics = [(words.title, words.explanation) for words in scales if words.explanation]
     accesses = [(name, f"{text}.") for name, text in ACCESS.values()]
-    return section(
-        "Every attack, in numbers",
-        tables.attacks(group),
-        el(
-            "div",
-            _definitions("The metrics", metrics),
-            _definitions("The attacker's access", accesses),
-            class_="columns",
-        ),
-    )
+    meanings = _definitions("The metrics", metrics), _definitions("The attacker's access", accesses)
+    return section("Every attack, in numbers", tables.attacks(group), el("div", meanings, class_="columns"))
 
 
 def flags(group: Group) -> Html:
@@ -151,14 +133,14 @@ def environment(runs: Sequence[Run], skipped: Sequence[Skipped]) -> Html:
     rows = [row(key.removesuffix("_bytes"), [el("td", _values(runs, key))]) for key in keys]
     head = ["Run", "Experiment", "Split", "Defense", "Seed", "Started", "Train", "Measure", "Attack"]
     made = [row(run.result.id, _made(run)) for run in runs]
-    unread = [el("li", el("b", run.result.id), f" {note}") for run in runs for note in run.notes]
-    unread += [el("li", el("b", item.name), f" {item.reason}") for item in skipped]
+    missing = [el("li", el("b", run.result.id), f" {reason}") for run in runs for reason in run.notes]
+    missing += [el("li", el("b", item.name), f" {item.reason}") for item in skipped]
     return section(
         "How it was measured",
         table("The machine and the software", ["Item", "Value"], [el("tbody", rows)], "environment") if rows else None,
         table("The runs on this page", head, [el("tbody", made)]),
         el("p", "Repeat a run with ", el("code", "cutlayer run runs/ID/experiment.toml"), "."),
-        [el("h3", "Skipped or incomplete"), el("ul", unread)] if unread else None,
+        [el("h3", "Skipped or incomplete"), el("ul", missing)] if missing else None,
     )
 
 
@@ -168,9 +150,7 @@ def _block(member: Member) -> Html:
     heading = el("h3", dot(member.color), member.label)
     indices = shown(run, GRID)
     if not indices:
-        return el(
-            "div", heading, el("p", "The pictures of this run could not be read.", class_="empty"), class_="block"
-        )
+        return el("div", heading, no_picture(), class_="block")
     names = class_names(run, indices)
     rows = [picture_row("original", "", strip(pictures["originals"], indices, f"Originals: {names}"))]
     seen: set[str] = set()
@@ -179,12 +159,8 @@ def _block(member: Member) -> Html:
             continue
         seen.add(attack.label)
         alt = f"{attack.label} with {member.label}: reconstructions of {names}"
-        gain = LEAKAGE_GAIN.value(attack.leakage_gain.value)
-        rows.append(
-            picture_row(
-                attack.label, f"{access_name(attack.access)}, {gain}", strip(pictures[attack.label], indices, alt)
-            )
-        )
+        words = f"{access_name(attack.access)}, {LEAKAGE_GAIN.value(attack.leakage_gain.value)}"
+        rows.append(picture_row(attack.label, words, strip(pictures[attack.label], indices, alt)))
     return el("div", heading, rows, class_="block")
 
 

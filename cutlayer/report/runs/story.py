@@ -72,7 +72,7 @@ def class_names(run: Run, indices: Sequence[int]) -> str:
 
 def _originals(run: Run, indices: list[int], text: str) -> Html:
     alt = f"{len(indices)} original pictures: {class_names(run, indices)}"
-    picture = strip(run.pictures["originals"], indices, alt) if indices else _no_picture()
+    picture = strip(run.pictures["originals"], indices, alt) if indices else no_picture()
     return el("div", el("div", el("h3", "What the camera saw"), el("p", text)), picture, class_="row")
 
 
@@ -91,20 +91,17 @@ def _verdict(group: Group, member: Member, indices: list[int]) -> Html:
     if worst is None:
         return el("div", el("div", heading, el("p", "No attack was run."), _cost(group, member)), class_="row")
     words = attack_words(worst.attack)
-    said = [
-        el("strong", f"{LEAKAGE_GAIN.value(worst.leakage_gain.value)} leaked"),
-        f" to the worst attack, {worst.label}",
-    ]
-    said.append(f" ({words})." if words else ".")
+    leaked = el("strong", f"{LEAKAGE_GAIN.value(worst.leakage_gain.value)} leaked")
+    said = [leaked, f" to the worst attack, {worst.label}", f" ({words})." if words else "."]
     identified = worst.metrics.get("identification")
     if identified and math.isfinite(identified.value):
         among = f"{run.result.candidates:,} candidates" if run.result.candidates else "all candidates"
         share = ACCURACY.value(identified.value)
         said.append(f" Its pictures point to the right original among {among} in {share} of cases.")
-    alt = f"Reconstructions by {worst.label} with {member.label} of: {class_names(run, indices)}"
-    picture = (
-        strip(run.pictures[worst.label], indices, alt) if indices and worst.label in run.pictures else _no_picture()
-    )
+    picture = no_picture()
+    if indices and worst.label in run.pictures:
+        alt = f"Reconstructions by {worst.label} with {member.label} of: {class_names(run, indices)}"
+        picture = strip(run.pictures[worst.label], indices, alt)
     return el("div", el("div", heading, el("p", said), _cost(group, member)), picture, class_="row")
 
 
@@ -113,16 +110,13 @@ def _cost(group: Group, member: Member) -> Html:
     result = member.run.result
     accuracy = f"Accuracy {ACCURACY.value(result.utility.accuracy.value)}"
     if not result.undefended:
-        difference = result.change
-        accuracy += f", {_points_more_or_less(difference)} without a defense"
+        accuracy += f", {_more_or_less(result.change)} without a defense"
     return el("p", accuracy, _time(group, member.run), ".", class_="cost")
 
 
-def _points_more_or_less(difference: float) -> str:
-    text = points(difference)
-    if text in ("0.0", DASH):
-        return "the same as"
-    return f"{text[1:]} points {'more' if difference > 0 else 'less'} than"
+def _more_or_less(change: float) -> str:
+    text = points(change)
+    return "the same as" if text in ("0.0", DASH) else f"{text[1:]} points {'more' if change > 0 else 'less'} than"
 
 
 def _time(group: Group, run: Run) -> str:
@@ -155,11 +149,10 @@ def _in_one_sentence(group: Group) -> str:
 
 
 def _price(run: Run) -> str:
-    difference = run.result.change
-    text = points(difference)
+    text = points(run.result.change)
     if text in ("0.0", DASH):
         return "at no loss of accuracy"
-    return f"at {'a gain' if difference > 0 else 'the price'} of {text[1:]} points of accuracy"
+    return f"at {'a gain' if run.result.change > 0 else 'the price'} of {text[1:]} points of accuracy"
 
 
 def _gain(run: Run) -> float:
@@ -173,5 +166,6 @@ def _same_originals(run: Run, other: Run) -> bool:
     return np.array_equal(run.pictures["originals"], other.pictures["originals"])
 
 
-def _no_picture() -> Html:
+def no_picture() -> Html:
+    """What stands in place of pictures that could not be read."""
     return el("p", "The pictures of this run could not be read.", class_="empty")

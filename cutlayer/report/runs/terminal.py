@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from functools import partial
 
 from cutlayer.records.reading import Run
-from cutlayer.records.run import Result
+from cutlayer.records.run import Published, Result
 from cutlayer.report.kit.columns import WIDTH, columns, wrap
 from cutlayer.report.kit.wording import (
     ACCURACY,
@@ -84,57 +85,41 @@ def _sweep(group: Group) -> str:
 
 def _attacks(group: Group) -> list[str]:
     """Leakage gain of each attack under each defense, on the first deployment; three defenses in one table."""
-    attacks = {a.label: a for m in group.members for a in m.run.result.privacy}
+    attacks = {a.label: access_name(a.access) for m in group.members for a in m.run.result.privacy}
+    # Of equal labels the first deployment comes last, so that its value stays.
+    gains = [{a.label: a.leakage_gain.value for a in reversed(m.run.result.privacy)} for m in group.members]
     tables = []
-    for start in range(0, len(group.members) if attacks else 0, 3):
-        members = group.members[start : start + 3]
-        rows = []
-        for label, attack in attacks.items():
-            gains = [
-                next((a.leakage_gain.value for a in m.run.result.privacy if a.label == label), None) for m in members
-            ]
-            rows.append(
-                [label, access_name(attack.access), *(DASH if g is None else LEAKAGE_GAIN.value(g) for g in gains)]
-            )
-        tables.append(_table(["LEAKAGE BY ATTACK", "ACCESS", *(m.label for m in members)], rows, left=(0, 1)))
+    for start in range(0, len(gains) if attacks else 0, 3):
+        part = slice(start, start + 3)
+        head = ["LEAKAGE BY ATTACK", "ACCESS", *(m.label for m in group.members[part])]
+        rows = [
+            [label, access, *(LEAKAGE_GAIN.value(of.get(label, math.nan)) for of in gains[part])]
+            for label, access in attacks.items()
+        ]
+        tables.append(_table(head, rows, left=(0, 1)))
     return tables
 
 
 def _time(group: Group) -> str:
     head = ["TIME PER PICTURE", "DEFENSE", *map(str.upper, STAGES), "END TO END P50", "P95", "N"]
-    rows = [
-        [
-            *(c.deployment, m.label),
-            *(duration(times.get("p50")) for times in (*(c.stages.get(stage, {}) for stage in STAGES), c.end_to_end)),
-            *(duration(c.end_to_end.get("p95")), f"{c.n:,}"),
-        ]
-        for m in group.members
-        for c in m.run.result.cost
-    ]
+    rows = []
+    for member in group.members:
+        for cost in member.run.result.cost:
+            medians = [cost.stages.get(stage, {}).get("p50") for stage in STAGES]
+            times = [*medians, cost.end_to_end.get("p50"), cost.end_to_end.get("p95")]
+            rows.append([cost.deployment, member.label, *map(duration, times), f"{cost.n:,}"])
     return _table(head, rows, left=(0, 1)) if rows else ""
 
 
 def _published(group: Group) -> str:
-    rows = [
-        [
-            a.label,
-            m.label,
-            scale(name).heading,
-            scale(name).number(a.metrics[name].value),
-            scale(name).number(value),
-            a.published.source,
-        ]
-        for m in group.members
-        for a in m.run.result.privacy
-        if a.published
-        for name, value in a.published.values.items()
-        if name in a.metrics
-    ]
-    return (
-        _table(["BESIDE THE PAPER", "DEFENSE", "METRIC", "OURS", "PUBLISHED", "SOURCE"], rows, left=(0, 1, 2, 5))
-        if rows
-        else ""
-    )
+    head, rows = ["BESIDE THE PAPER", "DEFENSE", "METRIC", "OURS", "PUBLISHED", "SOURCE"], []
+    for member, attack in ((m, a) for m in group.members for a in m.run.result.privacy):
+        stated = attack.published or Published(values={}, source="")
+        for name in filter(attack.metrics.__contains__, stated.values):
+            words = scale(name)
+            numbers = words.number(attack.metrics[name].value), words.number(stated.values[name])
+            rows.append([attack.label, member.label, words.heading, *numbers, stated.source])
+    return _table(head, rows, left=(0, 1, 2, 5)) if rows else ""
 
 
 def _flags(group: Group) -> str:
