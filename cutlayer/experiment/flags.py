@@ -13,24 +13,17 @@ import torch
 from numpy.typing import NDArray
 
 from attacks.base import Attack
-from attacks.features.misfit import PRECONDITIONED
 from attacks.view import Access
 from cutlayer.data.splits import Splits
-from cutlayer.errors import ConfigError
 from cutlayer.experiment.spec import Experiment
 from cutlayer.nets.decoders import build
 from cutlayer.privacy.spectrum import ill_conditioned
 from cutlayer.records.run import AttackRecord, Flag, Spectrum
-from cutlayer.registry import ATTACKS
-from defenses.base import Chain, Defense
+from cutlayer.registry import ATTACKS, CODECS, DEFENSES
+from defenses.base import Defense
 
 INVERTIBLE_GAIN = 0.5
 """An undefended shallow cut that leaks less than half of the mean image's error was attacked badly, or is deep."""
-
-FLOORS = ("mean-image",)
-
-MASKS = ("dropout", "top-k")
-"""Defenses and codecs that send zeros in place of values."""
 
 Flags = Iterator[Flag]
 Kind = tuple[Any, ...]
@@ -59,23 +52,13 @@ def flags(
         found.append(Flag("baseline-not-invertible", text))
     if rows:
         named = [one for one in experiment.attacks if any(row.label == one.label for row in rows)]
-        attacks = [option for one in named for option in _settings(ATTACKS.make(one.name, **one.options))]
+        attacks = [part for one in named for part in ATTACKS.make(one.name, **one.options).parts]
         kinds = {
             one.label: (one.name, *((k, repr(v)) for k, v in one.options.items() if k != "n_releases")) for one in named
         }
         found += [*_averaging(rows, kinds, defense), *_decoders(attacks, defense)]
         found += [*_masks(attacks, experiment), *_masked_gradient(attacks, spectrum)]
     return tuple(found)
-
-
-def _settings(attack: Attack) -> Iterator[tuple[str, Any]]:
-    """The options of an attack and of the one inside it, defaults included; ``is`` is the class's name."""
-    yield "is", type(attack).__name__
-    for name, value in vars(attack).items():
-        if isinstance(value, Attack):
-            yield from _settings(value)
-        elif not name.startswith("_"):
-            yield name, value
 
 
 def _averaging(rows: Sequence[AttackRecord], kinds: Mapping[str, Kind], defense: Defense) -> Flags:
@@ -102,11 +85,10 @@ def _averaging(rows: Sequence[AttackRecord], kinds: Mapping[str, Kind], defense:
         )
 
 
-def _decoders(attacks: Sequence[tuple[str, Any]], defense: Defense) -> Flags:
+def _decoders(attacks: Sequence[Attack], defense: Defense) -> Flags:
     """A head that was trained against a decoder may have learned to fool networks of that size, and no larger."""
-    links = [link for link in _links(defense) if not link.knob or getattr(link, link.knob)]
-    against = [name for link in links for name in vars(link).values() if _size(name)]
-    tried = [name for _, name in attacks if _size(name)]
+    against = [name for part in defense.parts for name in part.decoders]
+    tried = [name for attack in attacks for name in attack.decoders]
     if against and max(map(_size, tried), default=0) < max(map(_size, against)):
         strongest = f"the largest that attacked it is {max(tried, key=_size)}" if tried else "no decoder attacked it"
         yield Flag(
@@ -116,31 +98,19 @@ def _decoders(attacks: Sequence[tuple[str, Any]], defense: Defense) -> Flags:
         )
 
 
-def _links(defense: Defense) -> Iterator[Defense]:
-    """A chain's defenses, in their order."""
-    if isinstance(defense, Chain):
-        yield from (*_links(defense.first), *_links(defense.second))
-    else:
-        yield defense
+def _size(name: str) -> int:
+    """Number of weights of the decoder of this name, for one shape of smashed data."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in build(name, (16, 8, 8), (3, 32, 32)).parameters())
 
 
-def _size(name: object) -> int:
-    """Weights of the decoder that a name stands for, on some smashed data; 0 where it stands for none."""
-    if not isinstance(name, str):
-        return 0
-    try:
-        with torch.device("meta"):
-            return sum(p.numel() for p in build(name, (16, 8, 8), (3, 32, 32)).parameters())
-    except ConfigError:
-        return 0
-
-
-def _masks(attacks: Sequence[tuple[str, Any]], experiment: Experiment) -> Flags:
+def _masks(attacks: Sequence[Attack], experiment: Experiment) -> Flags:
     """Which values were left out is a message of its own."""
+    defenses = _names({"name": experiment.defense.name, **experiment.defense.options})
     codecs = [codec.partition(":")[0] for codec in experiment.measure.codec.split("+")]
-    names = [*_names({"name": experiment.defense.name, **experiment.defense.options}), *codecs]
-    masks = [name for name in names if name in MASKS]
-    if masks and ("is", "MaskAware") not in attacks:
+    senders = [(DEFENSES, name) for name in defenses] + [(CODECS, name) for name in codecs]
+    masks = [name for registry, name in senders if registry.load(name).sends_zeros]
+    if masks and not any(attack.told_mask for attack in attacks):
         yield Flag(
             "no-mask-aware-attack",
             f"With {masks[0]} most values arrive as zero, and no attack was told which ones (mask-aware): their "
@@ -155,10 +125,10 @@ def _names(description: Mapping[str, Any]) -> Iterator[str]:
         yield from _names(description["then"])
 
 
-def _masked_gradient(attacks: Sequence[tuple[str, Any]], spectrum: Spectrum) -> Flags:
+def _masked_gradient(attacks: Sequence[Attack], spectrum: Spectrum) -> Flags:
     """Faint is not gone, but to a descent on the plain misfit it looks so."""
     before, after = spectrum.undefended.condition, spectrum.head.condition
-    rescaled = any(name == "misfit" and set(PRECONDITIONED) & set(value) for name, value in attacks)
+    rescaled = any(attack.rescales_misfit for attack in attacks)
     if ill_conditioned(spectrum) and after > before and not rescaled:
         yield Flag(
             "no-preconditioned-attack",
@@ -190,7 +160,7 @@ def _order(rows: Sequence[AttackRecord]) -> Flags:
 
 def _useless(rows: Sequence[AttackRecord]) -> Flags:
     for row in rows:
-        if row.attack not in FLOORS and row.leakage_gain.high <= 0:
+        if not ATTACKS.load(row.attack).is_floor and row.leakage_gain.high <= 0:
             yield Flag("no-better-than-mean", f"{row.label} ({row.deployment}) is no better than the mean image.")
 
 

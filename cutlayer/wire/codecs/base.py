@@ -63,6 +63,9 @@ class Codec:
     name: str
     """As in `cutlayer.registry.CODECS`; what `Encoded.parameters` says under ``codec``."""
 
+    sends_zeros = False
+    """Whether the codec leaves zeros in place of values, so that their positions are a message of their own."""
+
     def encode(self, array: NDArray[Any]) -> Encoded:
         """The bytes to send for ``(N, ...)``. Samples do not mix: a batch decodes to what its parts would.
 

@@ -23,6 +23,8 @@ class Packing:
     name: str
     """As in `cutlayer.registry.CODECS`."""
 
+    sends_zeros = False
+
     def pack(self, data: Buffer, itemsize: int) -> Buffer:
         """The bytes to send for these, which are numbers of `itemsize` bytes for the greatest part."""
         raise NotImplementedError(f"{type(self).__name__} lacks pack()")
