@@ -15,7 +15,7 @@ from cutlayer.machine.compute import tune_allocator
 from cutlayer.models.manifest import tail_name
 from cutlayer.split_folder import Runtime, open_split
 from cutlayer.wire.connect import listen as listen_at
-from cutlayer.wire.security import Security
+from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Timeouts
 
 GRACE_S = 5.0
@@ -33,8 +33,7 @@ def serve(
     metrics: str | None = None,
     grace_s: float = GRACE_S,
     timeouts: Timeouts | None = None,
-    security: Security | None = None,
-    insecure: bool = False,
+    security: Security = PLAIN,
 ) -> None:
     """Answer requests until SIGTERM or SIGINT, then finish those that have arrived and return.
 
@@ -51,8 +50,7 @@ def serve(
         metrics: ``HOST:PORT`` for metrics and health over HTTP; see `MetricsServer`.
         grace_s: To answer what has arrived when told to stop. Meanwhile new requests are refused.
         timeouts: Of the transport; `heartbeat_s` and `idle_s` are a server's.
-        security: Files that prove who is who; plain text when left out.
-        insecure: Allow plain text off loopback.
+        security: Files for encryption and authentication; plain text if left out.
 
     Raises:
         SplitError: The folder is damaged.
@@ -70,10 +68,10 @@ def serve(
         # Closed in the opposite order: drained first, and watched until the end.
         watched = None
         if metrics is not None:
-            watched = opened.enter_context(contextlib.closing(MetricsServer(metrics, service, insecure=insecure)))
-        server = opened.enter_context(
-            contextlib.closing(listen_at(listen, service, timeouts, security=security, insecure=insecure))
-        )
+            watched = opened.enter_context(
+                contextlib.closing(MetricsServer(metrics, service, insecure=security.insecure))
+            )
+        server = opened.enter_context(contextlib.closing(listen_at(listen, service, timeouts, security=security)))
         opened.callback(service.drain, grace_s)
         words = ["ready", str(server.address), tail_name(manifest), f"version={manifest.version}"]
         if watched is not None:

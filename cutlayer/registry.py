@@ -131,9 +131,9 @@ CODECS = Registry(
 TRANSPORTS = Registry(
     "transport",
     {
-        "grpc": "cutlayer.wire.grpc.client:Grpc",
-        "zmq": "cutlayer.wire.zmq.client:Zmq",
-        "oip+grpc": "cutlayer.wire.grpc.open_inference:OpenInference",
+        "grpc": "cutlayer.wire.grpc.scheme:Grpc",
+        "zmq": "cutlayer.wire.zmq.scheme:Zmq",
+        "oip+grpc": "cutlayer.wire.grpc.scheme:OpenInference",
         "inprocess": "cutlayer.wire.inprocess:InProcess",
     },
 )

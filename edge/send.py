@@ -16,7 +16,7 @@ from cutlayer.split_folder import Runtime, open_split
 from cutlayer.wire.address import Address
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.connect import connect as connect_to
-from cutlayer.wire.security import Security
+from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Timeouts
 from defenses.base import deployed
 from edge.client import Edge
@@ -39,8 +39,7 @@ def send(
     codec: str = "raw",
     threads: int = 1,
     record: Path | None = None,
-    security: Security | None = None,
-    insecure: bool = False,
+    security: Security = PLAIN,
     seed: int = 0,
     data_root: Path | None = None,
     timeouts: Timeouts | None = None,
@@ -60,8 +59,7 @@ def send(
         codec: As `cutlayer.wire.codecs.packed.codec_named` reads it: ``int8+zstd``.
         threads: Of the head.
         record: File (.npz) for the raw times and answers; see `edge.requests`.
-        security: Files that prove who is who; plain text when left out.
-        insecure: Allow plain text off loopback.
+        security: Files for encryption and authentication; plain text if left out.
         seed: Of the data splits.
         data_root: Where data sets that are not embedded lie.
         timeouts: Of the transport.
@@ -86,7 +84,7 @@ def send(
     tune_allocator()
     restart_peak_rss()
     start_ns = time.monotonic_ns()
-    transport = connect_to(connect, timeouts, security=security, insecure=insecure)
+    transport = connect_to(connect, timeouts, security=security)
     # A collection in the middle of a request would be booked on whatever stage it falls in.
     collects = gc.isenabled()
     gc.disable()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,16 +92,14 @@ def time_requests(
     seconds: float,
     least: int,
     request_s: float,
-    security: dict[str, str] | None = None,
-    insecure: bool = False,
+    security: Mapping[str, str | bool] | None = None,
 ) -> dict[str, Any]:
     """Whole requests to a server: the columns of `cutlayer.trace.Trace`, the first request apart."""
-    proof = Security(**{name: Path(path) for name, path in (security or {}).items()})
     # On the slowest networks a handshake takes many seconds, and a tensor keeps the line busy for longer than that.
     timeouts = Timeouts(connect_s=request_s, request_s=request_s, heartbeat_s=request_s)
     pipeline = Pipeline(device.head, device.defense, codec_named(codec))
     start_ns = time.monotonic_ns()
-    transport = connect(address, timeouts, security=proof, insecure=insecure)
+    transport = connect(address, timeouts, security=Security.from_json(security or {}))
     try:
         edge = Edge(device.split.manifest, pipeline, transport, timeouts)
         edge.infer(device.image(0), 0)

@@ -17,6 +17,8 @@ from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.privacy.score import row
 from cutlayer.records.files import read_json, write_arrays, write_json
+from cutlayer.records.run import AttackRecord
+from cutlayer.records.schema import dump, load
 from cutlayer.registry import ATTACKS
 from defenses.base import Defense
 
@@ -34,7 +36,7 @@ def attacks(experiment: Experiment, defense: Defense) -> list[tuple[Named, Attac
 
 def attack(
     named: Named, attack: Attack, seen: View, observed: Sequence[Observed], data: Splits, work: Path, say: Say
-) -> list[dict[str, Any]]:
+) -> list[AttackRecord]:
     """Fit once, rebuild the private images from the tap of each deployment, score.
 
     Args:
@@ -47,15 +49,15 @@ def attack(
         say: Told when there is work to do.
 
     Returns:
-        One row for each deployment.
+        One record for each deployment.
     """
     path = _path(work, named).with_suffix(".json")
     if path.exists():
-        return read_json(path)  # type: ignore[no-any-return]
+        return [load(AttackRecord, record) for record in read_json(path)]
     work.mkdir(exist_ok=True)
     say(f"attacking with {named.label}")
     fit_s = _seconds(lambda: attack.fit(seen))[1]
-    rows = []
+    rows: list[AttackRecord] = []
     for one in observed:
         releases = torch.from_numpy(one.releases[: attack.n_releases]).to(seen.device)
         images, invert_s = _seconds(lambda releases=releases: attack.invert_releases(releases).float().cpu())
@@ -63,17 +65,19 @@ def attack(
             shown = data.modality.most_telling(data.private.inputs[: len(images)], SHOWN)
             pixels = data.modality.pixels(images.numpy()[shown])
             write_arrays(_path(work, named).with_suffix(".npz"), {"images": pixels})
-        about = {
-            "attack": named.name,
-            "label": named.label,
-            "access": attack.needs.name,
-            "deployment": one.deployment.label,
-            "n_releases": attack.n_releases,
-            "fit_s": fit_s,
-            "invert_s": invert_s,
-        }
-        rows.append(about | row(images, data, seen.seed))
-    write_json(path, rows)
+        rows.append(
+            AttackRecord(
+                attack=named.name,
+                label=named.label,
+                access=attack.needs.name,
+                deployment=one.deployment.label,
+                n_releases=attack.n_releases,
+                fit_s=fit_s,
+                invert_s=invert_s,
+                **vars(row(images, data, seen.seed)),
+            )
+        )
+    write_json(path, dump(rows))
     return rows
 
 

@@ -13,7 +13,7 @@ from cutlayer.errors import ConfigError
 from cutlayer.experiment import adversary, victim
 from cutlayer.experiment.measure import measure
 from cutlayer.experiment.plan import toml
-from cutlayer.experiment.result import Result, result, summary
+from cutlayer.experiment.result import result, summary
 from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.models.halves import split as split_at_cut
@@ -22,7 +22,8 @@ from cutlayer.privacy.releases import MOST_BYTES, Releases
 from cutlayer.privacy.spectrum import spectrum
 from cutlayer.privacy.view import Wire, oracle, view, wire
 from cutlayer.records import writing
-from cutlayer.records.files import read_json
+from cutlayer.records.reading import read_result
+from cutlayer.records.run import RESULT, AttackRecord, Result
 from cutlayer.split_folder import open_split
 from defenses.base import deployed
 
@@ -50,9 +51,9 @@ def run_all(
         say(f"[{i}/{len(experiments)}] {one}  ({folder})")
         if not resume:
             shutil.rmtree(folder, ignore_errors=True)
-        if (folder / writing.RESULT).exists():
+        if (folder / RESULT).exists():
             say("          finished before; --no-resume runs it again")
-            results.append(read_json(folder / writing.RESULT))
+            results.append(read_result(folder))
         else:
             results.append(run(one, loaded[one.data, one.seed], runs, data_root, say))
     return results
@@ -110,7 +111,7 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
         return wire(head, defense, experiment.measure.codec, [experiment.seed, *named.key.encode()])
 
     shared = Releases(wired(experiment.defense), repeats=False) if defense.slow else None
-    rows = []
+    rows: list[AttackRecord] = []
     for named, attack in attacks:
         seen = view(
             attack.needs, input=split.input, smashed=split.smashed, auxiliary=data.auxiliary, defense=defense,

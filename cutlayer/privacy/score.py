@@ -1,7 +1,6 @@
 """How near reconstructions come to the truth. Nothing here can see a model."""
 
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,13 +9,23 @@ from cutlayer.data.splits import Splits
 from cutlayer.metrics.image import mse
 from cutlayer.metrics.interval import bootstrap
 from cutlayer.metrics.leakage import leakage_gain
+from cutlayer.records.run import Estimate
 from cutlayer.registry import METRICS
 
 CANDIDATES = 1000
 """Greatest number of private inputs among which the identification rate looks for the true one."""
 
 
-def row(reconstructions: Tensor, data: Splits, seed: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Score:
+    """How near n reconstructions come to the truth; the fields are those of `cutlayer.records.run.AttackRecord`."""
+
+    n: int
+    metrics: dict[str, Estimate]
+    leakage_gain: Estimate
+
+
+def row(reconstructions: Tensor, data: Splits, seed: int) -> Score:
     """Every metric of the data's modality with n and a 95 % interval, and the leakage gain over the mean input.
 
     Args:
@@ -30,8 +39,8 @@ def row(reconstructions: Tensor, data: Splits, seed: int) -> dict[str, Any]:
     metrics = {name: metric for name in METRICS if data.modality.name in (metric := METRICS.load(name)).modalities}
     scores = {name: metric.score(reconstructions, originals, candidates) for name, metric in metrics.items()}
     errors, floor_errors = (mse(inputs, originals).numpy() for inputs in (reconstructions, floor))
-    return {
-        "n": len(reconstructions),
-        "metrics": {name: asdict(bootstrap(score.double().numpy(), seed)) for name, score in scores.items()},
-        "leakage_gain": asdict(leakage_gain(errors, floor_errors, seed)),
-    }
+    return Score(
+        n=len(reconstructions),
+        metrics={name: bootstrap(score.double().numpy(), seed) for name, score in scores.items()},
+        leakage_gain=leakage_gain(errors, floor_errors, seed),
+    )

@@ -17,9 +17,9 @@ from attacks.view import Access, Query, View
 from cutlayer.data.splits import Dataset
 from cutlayer.machine.compute import pick_device
 from cutlayer.spec import TensorSpec
-from cutlayer.split_folder import Half
+from cutlayer.split_folder import Half, SplitFolder
 from cutlayer.wire.codecs.packed import codec_named
-from defenses.base import Defense
+from defenses.base import Defense, deployed
 from edge.pipeline import Pipeline
 
 Wire = Callable[[NDArray[np.float32]], NDArray[Any]]
@@ -84,3 +84,36 @@ def wire(head: Half, defense: Defense, codec: str, seed: list[int]) -> Wire:
 def oracle(wire: Wire) -> Query:
     """What the server would receive for any input, as tensors on the device of the input."""
     return lambda inputs: torch.tensor(wire(inputs.detach().cpu().numpy()), device=inputs.device)
+
+
+def view_of(
+    split: SplitFolder,
+    access: Access,
+    auxiliary: Dataset,
+    *,
+    codec: str = "raw",
+    head: Half | None = None,
+    seed: int = 0,
+) -> View:
+    """The view of a deployed split folder, its own defense included.
+
+    Args:
+        split: The split folder. Where it has no halves in torch, the view withholds both.
+        access: What the attacker knows of the head.
+        auxiliary: The attacker's own labelled inputs.
+        codec: Name of the codec on the wire.
+        head: The head of the folder, where it is open already; see `wire`.
+        seed: Seed of the attacker's own random choices, and of the draws of the oracle.
+    """
+    defense, halves = deployed(split), split.halves() if split.has_halves else None
+    return view(
+        access,
+        input=split.manifest.input,
+        smashed=split.manifest.smashed,
+        auxiliary=auxiliary,
+        query=oracle(wire(head or split.head(), defense, codec, [seed, 1])),
+        defense=defense,
+        tail=None if halves is None else halves.tail,
+        head=None if halves is None else halves.head,
+        seed=seed,
+    )

@@ -25,7 +25,6 @@ from cutlayer.split_folder import open_split
 from cutlayer.trace import STAGES
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.connect import connect
-from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Timeouts
 from defenses.base import Defense
 from edge.client import Edge
@@ -39,9 +38,8 @@ def hosted(candidates: Sequence[Candidate], address: str, settings: Settings) ->
         SplitError: It holds none of these.
         WireError: Nobody answers there.
     """
-    proof = Security(**{name: Path(path) for name, path in settings.security.items()})
     timeouts = Timeouts()
-    transport = connect(address, timeouts, security=proof, insecure=settings.insecure)
+    transport = connect(address, timeouts, security=settings.security)
     refused = ""
     try:
         for candidate in candidates:

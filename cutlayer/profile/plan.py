@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from cutlayer.errors import ConfigError
 from cutlayer.spec import TensorSpec
+from cutlayer.wire.security import PLAIN, Security
 
 _UNITS = {"us": 1e3, "ms": 1e6, "s": 1e9}
 
@@ -119,8 +119,7 @@ class Settings:
         head: Runtime of the head.
         transport: Between the two.
         seed: Of the order of the cuts, and of the images where they are random.
-        security: Files that prove who is who to a real server, by the names of `Security`.
-        insecure: Allow plain text to a real server off loopback.
+        security: Files for encryption and authentication, for a real server.
         cores: Numbers of those that the device's process runs on; all when empty.
         quota: CPU time per time of the device's process, 0.25 being a quarter of one core; no limit when None.
         tc: Let the kernel shape the emulated networks, in network namespaces.
@@ -134,8 +133,7 @@ class Settings:
     head: Literal["onnx", "torch"] = "onnx"
     transport: str = "grpc"
     seed: int = 0
-    security: Mapping[str, str] = field(default_factory=dict)
-    insecure: bool = False
+    security: Security = PLAIN
     cores: tuple[int, ...] = ()
     quota: float | None = None
     tc: bool = False

@@ -77,26 +77,21 @@ def leakage(
     from cutlayer import registry
     from cutlayer.privacy.releases import Releases
     from cutlayer.privacy.score import row
-    from cutlayer.privacy.view import oracle, view, wire
+    from cutlayer.privacy.view import view_of
 
     split = open_split(candidate.folder)
-    manifest, defense = split.manifest, deployed(split)
     private, auxiliary = splits.private.take(VICTIMS), splits.auxiliary.take(AUXILIARY)
     # Every codec asks for the same images.
     head, found = Releases(one_by_one(split.head()), repeats=True).reader(), {}
     for codec in codecs:
         say(f"attacking {candidate.cut} with {codec}")
-        query = oracle(wire(head, defense, codec, [seed, 1]))
-        seen = view(
-            Access.BLACK_BOX, input=manifest.input, smashed=manifest.smashed, auxiliary=auxiliary, query=query,
-            defense=defense, seed=seed,
-        )  # fmt: skip
-        arrived = query(torch.from_numpy(private.inputs)).to(seen.device)
+        seen = view_of(split, Access.BLACK_BOX, auxiliary, codec=codec, head=head, seed=seed)
+        arrived = seen.query(torch.from_numpy(private.inputs)).to(seen.device)
         scores = {}
         for name, options in ATTACKS.items():
             attack = registry.ATTACKS.make(name, **options)
             attack.fit(seen)
-            scores[name] = row(attack.invert(arrived).float().cpu(), splits, seed)["leakage_gain"]
+            scores[name] = asdict(row(attack.invert(arrived).float().cpu(), splits, seed).leakage_gain)
         worst = max(scores, key=lambda name: scores[name]["value"])
         found[candidate.cut, codec] = {"leakage": {**scores[worst], "attack": worst, "of_each": scores}}
     return found

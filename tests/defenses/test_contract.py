@@ -224,7 +224,7 @@ def test_a_sample_is_protected_alike_in_any_batch(row):
 @each
 def test_composes_with_noise_and_codecs(row):
     _, defense, halves = hardened(row)
-    noisy = defense.then(GaussianNoise(0.1))
+    noisy = defense.then(GaussianNoise(sigma=0.1))
     assert noisy.random
 
     def head(images):

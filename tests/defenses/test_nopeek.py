@@ -17,7 +17,7 @@ def test_it_lowers_the_distance_correlation_and_keeps_the_accuracy():
 
     found = []
     for weight in (1e-6, 5.0):
-        hardened = NoPeek(weight, epochs=6).harden(halves, data, seed=0)
+        hardened = NoPeek(weight=weight, epochs=6).harden(halves, data, seed=0)
         found.append(correlation(hardened))
         assert accuracy(hardened, NoPeek().protect, data) > 0.85
     assert found[0] > correlation(halves) - 0.1
@@ -26,5 +26,5 @@ def test_it_lowers_the_distance_correlation_and_keeps_the_accuracy():
 
 @pytest.mark.parametrize("options", [{"weight": -1.0}, {"epochs": -1}, {"batch": 1}])
 def test_an_impossible_option_is_refused(options):
-    with pytest.raises(ConfigError, match="nopeek"):
+    with pytest.raises(ConfigError, match="NoPeek"):
         NoPeek(**options)

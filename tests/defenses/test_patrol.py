@@ -105,8 +105,8 @@ def test_nothing_of_the_masks_stays_behind(halves, data):
 
 
 def test_without_weights_and_without_pruning_the_undefended_model_is_deployed(halves, data):
-    assert Patrol(0, lipschitz=0).harden(halves, data, 0) is halves
-    deep = Patrol(0, lipschitz=0, deeper="ReLU2", budget=0).harden(halves, data, 0)
+    assert Patrol(adversary=0, lipschitz=0).harden(halves, data, 0) is halves
+    deep = Patrol(adversary=0, lipschitz=0, deeper="ReLU2", budget=0).harden(halves, data, 0)
     images = torch.from_numpy(data.test.inputs)
     assert deep.smashed.shape == (16, 2, 2)
     assert torch.equal(deep.tail(deep.head(images)), halves.tail(halves.head(images)))
@@ -118,7 +118,7 @@ def test_a_weight_of_zero_builds_no_adversary_and_measures_no_constant(halves, d
 
     monkeypatch.setattr("defenses.patrol.lipschitz_constants", never)
     monkeypatch.setattr("defenses.shared.surrogate.Surrogate.__init__", never)
-    Patrol(0, lipschitz=0, **PRUNED).harden(halves, data, 0)
+    Patrol(adversary=0, lipschitz=0, **PRUNED).harden(halves, data, 0)
     for weight in ({"adversary": 1}, {"lipschitz": 1}):
         with pytest.raises(AssertionError):
             Patrol(**({"adversary": 0, "lipschitz": 0} | weight | PRUNED)).harden(halves, data, 0)
@@ -135,7 +135,7 @@ def rebuilt(halves, data):
 
 def test_the_adversary_makes_a_fresh_decoder_worse(halves, data):
     common = {"lipschitz": 0, "epochs": 15, "lr": 1e-2}
-    with_one = Patrol(30.0, **common).harden(halves, data, 0)
+    with_one = Patrol(adversary=30.0, **common).harden(halves, data, 0)
     assert rebuilt(with_one, data) > 1.5 * rebuilt(halves, data)
 
 
@@ -147,7 +147,7 @@ def constants(halves, data):
 
 
 def test_the_lipschitz_term_lowers_the_constants_of_the_blocks(halves, data):
-    lowered = constants(Patrol(0, lipschitz=1.0, epochs=15, lr=1e-2).harden(halves, data, 0), data)
+    lowered = constants(Patrol(adversary=0, lipschitz=1.0, epochs=15, lr=1e-2).harden(halves, data, 0), data)
     assert lowered.sum() < 0.8 * constants(halves, data).sum()
 
 
@@ -178,7 +178,7 @@ def test_a_folder_of_it_loads_again(halves, data, tmp_path):
 def test_it_goes_on_from_where_another_defense_has_cut(halves, data):
     to_head, to_tail = nn.Conv2d(8, 4, 3, padding=1), nn.Conv2d(4, 8, 3, padding=1)
     narrowed = graft(halves, "bottleneck", to_head=to_head, to_tail=to_tail)
-    hardened = Patrol(1.0, epochs=1, budget=0.4).harden(narrowed, data, 0)
+    hardened = Patrol(adversary=1.0, epochs=1, budget=0.4).harden(narrowed, data, 0)
     assert hardened.smashed.shape[0] <= 4
     assert hardened.smashed.shape[1:] == (12, 12)
     assert cost(hardened) <= 0.4 * cost(narrowed)
