@@ -11,7 +11,7 @@ from cutlayer.deployment import processes
 from cutlayer.models.manifest import Manifest
 from cutlayer.network.shaper import APPLICATION_LEVEL
 from cutlayer.profile.prepare import from_onnx
-from tests.profile.conftest import QUICK, cutlayer
+from tests.profile.profiled import QUICK, cutlayer
 from tests.tiny_split import images, write_split
 
 
