@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 from html import escape
+from importlib.resources import files
 
-# A second lock on the door: even markup that slipped through could load nothing and run nothing.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+# The second defense after escaping: markup that slipped through can load nothing and run nothing.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 _VOID = {"br", "col", "img", "meta"}
 
@@ -15,12 +16,33 @@ class Html(str):
     __slots__ = ()
 
 
+def page(title: str, main: Html, extra_style: str = "") -> str:
+    """A whole page that needs nothing but itself.
+
+    Args:
+        title: Title of the window.
+        main: The `main` element.
+        extra_style: Rules that follow those of the style sheet.
+    """
+    style = (files("cutlayer.report.kit") / "style.css").read_text(encoding="utf-8") + extra_style
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("meta", name="color-scheme", content="light dark"),
+        el("title", title),
+        el("style", Html(style)),
+    )
+    return "<!doctype html>\n" + el("html", head, el("body", main), lang="en") + "\n"
+
+
 def el(name: str, /, *children: object, **attributes: object) -> Html:
     """One element.
 
     Args:
-        name: Of the element.
-        children: `Html` as it is, None as nothing, lists flattened, anything else as escaped text.
+        name: Name of the element.
+        children: `Html` is taken as it is, None is nothing, lists are flattened, anything else becomes escaped text.
         attributes: `class_` gives `class`, `aria_label` gives `aria-label`; None and False are left out, True is bare.
     """
     opening = name + "".join(_attribute(key, value) for key, value in attributes.items())
@@ -28,7 +50,7 @@ def el(name: str, /, *children: object, **attributes: object) -> Html:
 
 
 def join(children: Iterable[object]) -> Html:
-    """Elements and texts one after the other."""
+    """Elements and texts, one after the other."""
     return Html("".join(map(_child, children)))
 
 

@@ -152,6 +152,22 @@ def seconds(value: float) -> str:
     return DASH if math.isnan(value) else f"{_three_figures(value)}{SPACE}s"
 
 
+def ms(ns: float | None) -> str:
+    """Milliseconds with three digits that matter, without the unit; a dash when None."""
+    if ns is None:
+        return "-"
+    value = ns / 1e6
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" if value >= 100 else f"{value:.2f}"
+
+
+def rate(bps: float) -> str:
+    """Bits per second in the unit that reads best, three figures."""
+    for unit, one in (("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3)):
+        if bps >= one:
+            return f"{bps / one:.3g} {unit}"
+    return f"{bps:.3g} bit/s"
+
+
 def size(count: int | None) -> str:
     """Bytes in decimal units."""
     if count is None:

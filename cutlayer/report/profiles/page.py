@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from cutlayer.report.kit.markup import POLICY, Html, el
+from cutlayer.records.files import write_text
+from cutlayer.report.kit import markup
+from cutlayer.report.kit.markup import Html, el
 from cutlayer.report.kit.svg import stage_bar
-from cutlayer.report.kit.wording import DASH, duration, size
+from cutlayer.report.kit.wording import DASH, duration, rate, size
 from cutlayer.report.profiles import advice as words
 from cutlayer.report.profiles.charts import bandwidth_curve, pareto_plots
-from cutlayer.report.profiles.terminal import cpu, rate
+from cutlayer.report.profiles.terminal import cpu
 from cutlayer.trace import STAGES
 
 HTML = "profile.html"
@@ -27,26 +28,14 @@ td.number { text-align: right; }
 
 def save(folder: Path, data: Mapping[str, Any]) -> None:
     """Write `profile.html`, by an atomic rename."""
-    part = folder / f".{HTML}.part"
-    part.write_text(page(data), encoding="utf-8")
-    part.replace(folder / HTML)
+    write_text(folder / HTML, page(data))
 
 
 def page(data: Mapping[str, Any]) -> str:
     """The whole page, from the record alone."""
-    style = Html((files("cutlayer.report.kit") / "style.css").read_text(encoding="utf-8") + _STYLE)
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("meta", name="color-scheme", content="light dark"),
-        el("title", f"cutlayer: where to cut {data['model']}"),
-        el("style", style),
-    )
     networks = [_network(data, name) for name in data["networks"]]
     main = el("main", _opening(data), _bandwidth(data), networks, cuts(data), stages(data), _how(data))
-    return "<!doctype html>\n" + el("html", head, el("body", main), lang="en") + "\n"
+    return markup.page(f"cutlayer: where to cut {data['model']}", main, _STYLE)
 
 
 def _opening(data: Mapping[str, Any]) -> Html:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cutlayer.report.kit.columns import columns
+from cutlayer.report.kit.wording import ms, rate
 from cutlayer.report.profiles import advice as words
 
 
@@ -14,22 +16,6 @@ def text(data: Mapping[str, Any]) -> str:
     parts += [_network(data, name) for name in data["networks"]]
     parts += [_advice(data), _verdict(data)]
     return "\n\n".join(parts)
-
-
-def ms(ns: float | None) -> str:
-    """Milliseconds with three digits that matter, or a dash."""
-    if ns is None:
-        return "-"
-    value = ns / 1e6
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" if value >= 100 else f"{value:.2f}"
-
-
-def rate(bps: float) -> str:
-    """A rate in words."""
-    for unit, size in (("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3)):
-        if bps >= size:
-            return f"{bps / size:.3g} {unit}"
-    return f"{bps:.3g} bit/s"
 
 
 def _heading(data: Mapping[str, Any]) -> str:
@@ -50,12 +36,9 @@ def cpu(data: Mapping[str, Any]) -> str:
 
 def _cuts(data: Mapping[str, Any]) -> str:
     codecs = list(data["cuts"][0]["codecs"])
-    rows = [
-        [
-            "cut", "smashed", "head p50", "p95", "p99", "n", "cold", "RSS MB", "MMACs", "kparams", "J",
-            *(f"{c} B" for c in codecs), *_quality_heads(data),
-        ]
-    ]  # fmt: skip
+    names = ["cut", "smashed", "head p50", "p95", "p99", "n", "cold", "RSS MB", "MMACs", "kparams", "J"]
+    names += [*(f"{c} B" for c in codecs), *_quality_heads(data)]
+    rows = []
     for cut in data["cuts"]:
         head, cold = cut["head_ns"], cut["cold_ns"]
         joules = cut["energy"]["joules"]
@@ -70,7 +53,7 @@ def _cuts(data: Mapping[str, Any]) -> str:
     times = "times in ms; cold = opening the head and its first inference; J = per inference"
     source = next((c["energy"]["source"] for c in data["cuts"] if c["energy"]["source"]), None)
     energy = f", by {source}" if source else ": no meter that can be read here"
-    return "\n".join([_grid(rows), times + energy, *_held_back(data)])
+    return "\n".join([columns(names, rows), times + energy, *_held_back(data)])
 
 
 def _held_back(data: Mapping[str, Any]) -> list[str]:
@@ -106,7 +89,7 @@ def _quality(data: Mapping[str, Any], cut: Mapping[str, Any]) -> list[str]:
 
 def _network(data: Mapping[str, Any], name: str) -> str:
     codecs = list(data["cuts"][0]["codecs"])
-    rows = [["cut", *codecs, "head", "enc", "network", "queue", "tail", "rest"]]
+    names, rows = ["cut", *codecs, "head", "enc", "network", "queue", "tail", "rest"], []
     for cut in data["cuts"]:
         by_codec = cut["networks"][name]
         fastest = min(by_codec.values(), key=lambda told: told["end_to_end_ns"]["p50"])
@@ -121,9 +104,8 @@ def _network(data: Mapping[str, Any], name: str) -> str:
             ]
         )
     figures = data["networks"][name]["figures"]
-    return f"{name} ({figures}): end-to-end p50 in ms, * measured; the stages are those of the fastest codec\n" + _grid(
-        rows
-    )
+    title = f"{name} ({figures}): end-to-end p50 in ms, * measured; the stages are those of the fastest codec"
+    return title + "\n" + columns(names, rows)
 
 
 def _mark(told: Mapping[str, Any]) -> str:
@@ -169,15 +151,3 @@ def _verdict(data: Mapping[str, Any]) -> str:
 
 def _scaled(value: int | None, by: float) -> str:
     return "-" if value is None else f"{value / by:,.1f}"
-
-
-def _grid(rows: list[list[str]]) -> str:
-    """Columns as wide as their widest cell, the first two to the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from cutlayer.records.reading import Run
 from cutlayer.records.run import Estimate, parse
+from cutlayer.report.kit.columns import WIDTH, columns, wrap
 from cutlayer.report.kit.wording import (
     ACCURACY,
     DASH,
     LEAKAGE_GAIN,
-    MINUS,
-    SPACE,
     access_name,
     duration,
     points,
@@ -24,9 +23,8 @@ from cutlayer.report.runs.groups import Group, group
 from cutlayer.report.runs.sweep import is_sweep, settings
 from cutlayer.report.runs.tables import WORST_METRICS, sent_bytes
 
-WIDTH = 120
+_table = partial(columns, width=WIDTH, rule=True)
 STAGES = ("head", "protect", "network", "tail")
-_ASCII = str.maketrans({DASH: "-", MINUS: "-", SPACE: " ", "µ": "u"})
 
 
 def text(results: Sequence[Mapping[str, Any]]) -> str:
@@ -47,7 +45,7 @@ def _group(group: Group) -> str:
 
 def _title(group: Group) -> str:
     title = f"{group.title}: {group.smashed_size:,} numbers leave the device for each picture"
-    return _wrap(title) + "\n" + "=" * min(WIDTH, len(title))
+    return wrap(title) + "\n" + "=" * min(WIDTH, len(title))
 
 
 def _headline(group: Group) -> str:
@@ -74,7 +72,7 @@ def _headline(group: Group) -> str:
         "100 % the exact picture. Identified: how often the reconstruction points to the true picture among all "
         "candidates."
     )
-    return _table(head, rows, left=(0, 3)) + "\n" + _wrap(legend)
+    return _table(head, rows, left=(0, 3)) + "\n" + wrap(legend)
 
 
 def _sweep(group: Group) -> str:
@@ -87,7 +85,7 @@ def _sweep(group: Group) -> str:
         cells += [scale("ssim").number(one.metric("ssim").value), duration(one.p50_ns), size(one.tensor_bytes)]
         rows.append([*cells, str(sum(len(m.run.result.flags) for m in one.members))])
     note = "Mean over the seeds. Leakage: that of the worst attack; 0 % is the average picture, 100 % the exact one."
-    return _table(head, rows, left=(0, 4)) + "\n" + _wrap(note)
+    return _table(head, rows, left=(0, 4)) + "\n" + wrap(note)
 
 
 def _metric(name: str, estimate: Estimate | None) -> str:
@@ -150,29 +148,5 @@ def _published(group: Group) -> str:
 
 def _flags(group: Group) -> str:
     flags = [(m.label, flag, text) for m in group.members for flag, text in m.run.result.flags]
-    lines = [_wrap(f"! {flag} ({label}): {text}", indent="  ") for label, flag, text in flags]
+    lines = [wrap(f"! {flag} ({label}): {text}", indent="  ") for label, flag, text in flags]
     return "\n".join(["RED FLAGS: the evaluation itself is suspect", *lines]) if lines else "No red flags."
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: tuple[int, ...]) -> str:
-    """Aligned columns, numbers to the right; the widest text columns are shortened until all fits."""
-    lines = [[_plain(cell) for cell in row] for row in [head, *rows]]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    while sum(widths) + 2 * (len(widths) - 1) > WIDTH and max(widths) > 6:
-        widths[widths.index(max(widths))] -= 1
-    printed = []
-    for line in lines:
-        cells = [cell if len(cell) <= w else cell[: w - 2] + ".." for cell, w in zip(line, widths, strict=True)]
-        aligned = [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
-        printed.append("  ".join(aligned).rstrip())
-    printed.insert(1, "-" * (sum(widths) + 2 * (len(widths) - 1)))
-    return "\n".join(printed)
-
-
-def _wrap(text: str, indent: str = "") -> str:
-    return textwrap.fill(_plain(text), WIDTH, subsequent_indent=indent)
-
-
-def _plain(text: str) -> str:
-    """No control characters (a record could steer the terminal with them) and plain signs for numbers."""
-    return "".join(c if c.isprintable() else "?" for c in text.translate(_ASCII))
