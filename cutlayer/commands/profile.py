@@ -80,9 +80,9 @@ def profile(
         curve_server: The server's public key, over ZeroMQ.
         insecure: Allow plain text off loopback.
     """
-    from cutlayer.profile.advice import Limits
     from cutlayer.profile.plan import Plan, Settings, duration_ns, names, numbers
-    from cutlayer.profile.whole import run_plan
+    from cutlayer.profile.run import run_plan
+    from cutlayer.records.profile import Limits
     from cutlayer.report.profiles.page import HTML
     from cutlayer.report.profiles.terminal import text
 
