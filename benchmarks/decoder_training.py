@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from attacks.features.decoder import Decoder
 from benchmarks.interleaved import compare
-from benchmarks.victim import CUT, MODEL, images, view
+from benchmarks.victim import CUT, MODEL, images, untrained
 from cutlayer.machine.compute import has_fast_bf16, tune_allocator
 from cutlayer.nets.decoders import build
 
@@ -24,7 +24,7 @@ N_IMAGES, BATCH = 640, 64
 
 def prepare_plain(capacity: str) -> Callable[[], int]:
     """Eager, float32, contiguous, with the C library's own allocator settings."""
-    seen = view(N_IMAGES)
+    seen = untrained(N_IMAGES)
     truth = images(N_IMAGES, seed=1)
     network = build(capacity, seen.smashed.shape, seen.input.shape)
     optimizer = torch.optim.Adam(network.parameters())
@@ -44,10 +44,10 @@ def prepare_plain(capacity: str) -> Callable[[], int]:
 def prepare_ours(capacity: str) -> Callable[[], int]:
     """One epoch of the attack, its query of the device and its validation included."""
     tune_allocator()
-    seen = view(N_IMAGES)
+    seen = untrained(N_IMAGES)
 
     def work() -> int:
-        Decoder(capacity, epochs=1, batch=BATCH).fit(seen)
+        Decoder(capacity=capacity, epochs=1, batch=BATCH).fit(seen)
         return N_IMAGES
 
     return work

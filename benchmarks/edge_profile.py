@@ -33,14 +33,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for benchmarks.overhead
 
 from benchmarks.overhead import OURS, process
 from cutlayer.machine.compute import tune_allocator
-from cutlayer.models.manifest import Manifest
-from cutlayer.onnx.session import open_session
+from cutlayer.split_folder import open_split
 from cutlayer.trace import Trace, columns
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.connect import connect
 from defenses.base import Defense
 from edge.client import Edge
-from edge.onnx_head import OnnxHead
 from edge.pipeline import Pipeline
 
 MODEL, WARMUP, STARTS = "mobilenet_v2", 30, 5
@@ -66,15 +64,15 @@ def export(out: Path, cut: str) -> None:
 def bare_server(folder: Path) -> None:
     """B's server: bytes to array, tail, array to bytes. Prints its port, serves one connection to its end."""
     tune_allocator()
-    tail = open_session(folder / "tail.onnx", 1, "smashed", "logits")
-    shape = Manifest.load(folder).smashed.shape
+    split = open_split(folder)
+    tail, shape = split.tail(threads=1), split.manifest.smashed.shape
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
     connection, _ = listener.accept()
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     while data := _receive(connection):
         smashed = np.frombuffer(data, np.float32).reshape(1, *shape)
-        _send(connection, tail.run(["logits"], {"smashed": smashed})[0])
+        _send(connection, tail(smashed))
 
 
 def _send(connection: socket.socket, array: NDArray[np.float32]) -> None:
@@ -93,8 +91,8 @@ def _receive(connection: socket.socket) -> bytearray:
 
 def compare(transport: str, folder: Path, rounds: int) -> tuple[NDArray[np.int64], list[Trace]]:
     """End-to-end ns of A and of B, a row for each round, and A's traces."""
-    manifest = Manifest.load(folder)
-    head = OnnxHead(folder / "head.onnx", threads=1)
+    split = open_split(folder)
+    manifest, head = split.manifest, split.head()
     image = np.random.default_rng(0).random((1, *manifest.input.shape), np.float32)
     listen = ("--listen", f"{transport}://127.0.0.1:0", "--threads", 1)
     with (

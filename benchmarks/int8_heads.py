@@ -23,10 +23,12 @@ from cutlayer.experiment import victim
 from cutlayer.experiment.spec import Experiment
 from cutlayer.models import folder
 from cutlayer.models.halves import split
+from cutlayer.models.manifest import HEAD_ONNX
 from cutlayer.models.zoo import IMAGENET, build
 from cutlayer.onnx.int8 import quantize_head
 from cutlayer.profile.int8_effect import Effect, compare
 from cutlayer.spec import TensorSpec
+from cutlayer.split_folder import open_split
 
 TRAINED = {
     "vgg11_bn": ("features.0", "features.3", "features.7", "features.14"),
@@ -49,8 +51,9 @@ def measured(
         exact, small = Path(scratch) / "float32", Path(scratch) / "int8"
         halves = split(model, cut, input)
         folder.save(exact, halves, model=name, classes=classes, defense={"name": "none"}, data=None)
-        quantize_head(exact, calibration, small)
-        return compare(exact, small, test.images, test.labels, rounds=ROUNDS)
+        float32 = open_split(exact)
+        float32.with_head(small, lambda path: quantize_head(float32.file(HEAD_ONNX), input, calibration, path))
+        return compare(float32, open_split(small), test.inputs, test.labels, rounds=ROUNDS)
 
 
 def row(name: str, effect: Effect, accuracy: str) -> str:
@@ -68,7 +71,7 @@ def main() -> None:
         model = victim.train(Experiment(data.name, name, cuts[0]), data, say)
         for cut in cuts:
             effect = measured(
-                model, name, cut, data.input, len(data.classes), data.train.take(CALIBRATION).images, data.test
+                model, name, cut, data.input, len(data.classes), data.train.take(CALIBRATION).inputs, data.test
             )
             before, after = (f"{correct / effect.n:.1%}" for correct in (effect.float32_correct, effect.int8_correct))
             same = f"{effect.agreed} of {effect.n}"

@@ -28,16 +28,14 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from cloud.tail import OnnxTail
 from cutlayer.machine.compute import tune_allocator
-from cutlayer.models.manifest import Manifest
 from cutlayer.spec import image_spec
+from cutlayer.split_folder import open_split
 from cutlayer.trace import Columns, Trace, columns
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.connect import connect
 from defenses.base import Defense
 from edge.client import Edge
-from edge.onnx_head import OnnxHead
 from edge.pipeline import Pipeline
 
 MODEL, CUT, CLASSES = "vgg11_bn", "features.7", 10
@@ -66,8 +64,8 @@ def export(folder: Path, side: int) -> None:
 def bare_server(transport: str, folder: Path) -> None:
     """B's server: bytes to array, tail, array to bytes. Prints its port, serves until it is killed."""
     tune_allocator()
-    tail = OnnxTail(folder / "tail.onnx", threads=1)
-    shape = Manifest.load(folder).smashed.shape
+    split = open_split(folder)
+    tail, shape = split.tail(threads=1), split.manifest.smashed.shape
 
     def answer(data: bytes) -> bytes:
         return tail(np.frombuffer(data, np.float32).reshape(1, *shape)).tobytes()
@@ -116,8 +114,8 @@ def process(*words: object) -> Iterator[list[str]]:
 
 def compare(transport: str, folder: Path, rounds: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Columns]:
     """End-to-end ns of A and of B, round by round, and A's own account."""
-    manifest = Manifest.load(folder)
-    head = OnnxHead(folder / "head.onnx", threads=1)
+    split = open_split(folder)
+    manifest, head = split.manifest, split.head()
     image = np.random.default_rng(0).random((1, *manifest.input.shape), np.float32)
     listen = ("--listen", f"{transport}://127.0.0.1:0", "--threads", 1)
     with (
@@ -178,7 +176,7 @@ def main() -> None:
             exporting = multiprocessing.get_context("spawn").Process(target=export, args=(folder, side))
             exporting.start()
             exporting.join()
-            sends = Manifest.load(folder).smashed.nbytes
+            sends = open_split(folder).manifest.smashed.nbytes
             for transport in ("zmq", "grpc"):
                 ours, bare, account = compare(transport, folder, options.rounds)
                 a, b, extra = (float(np.median(x)) / 1e3 for x in (ours, bare, ours - bare))

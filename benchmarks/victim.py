@@ -4,11 +4,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.view import View
+from attacks.view import Access, View
 from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset
 from cutlayer.models.halves import split
 from cutlayer.models.zoo import build
+from cutlayer.privacy.view import view
 from cutlayer.spec import image_spec
 from cutlayer.training import train
 from defenses.base import Defense
@@ -22,7 +23,7 @@ def images(n: int, seed: int) -> Tensor:
     return torch.nn.functional.interpolate(coarse, (32, 32), mode="bicubic").clamp(0, 1)
 
 
-def view(n_auxiliary: int) -> View:
+def untrained(n_auxiliary: int) -> View:
     """All that a white-box attacker is granted, on the CPU; the network is not trained, which no timing notices."""
     auxiliary = Dataset(images(n_auxiliary, seed=1).numpy(), np.zeros(n_auxiliary, np.int64))
     return _view(build(MODEL, IMAGE, 10), auxiliary)
@@ -33,7 +34,7 @@ def trained(n_private: int) -> tuple[View, Tensor]:
     data = load("photos")
     model = build(MODEL, data.input, len(data.classes))
     train(model, data.train, epochs=1, seed=0)
-    return _view(model, data.auxiliary), torch.from_numpy(data.private.images[:n_private])
+    return _view(model, data.auxiliary), torch.from_numpy(data.private.inputs[:n_private])
 
 
 def _view(model: nn.Module, auxiliary: Dataset) -> View:
@@ -44,5 +45,7 @@ def _view(model: nn.Module, auxiliary: Dataset) -> View:
         sent: Tensor = half.head(batch).clone()
         return sent
 
-    device = torch.device("cpu")
-    return View(IMAGE, half.smashed, auxiliary, half.tail, device, 0, False, query, half.head, Defense())
+    return view(
+        Access.WHITE_BOX, input=IMAGE, smashed=half.smashed, auxiliary=auxiliary, query=query, defense=Defense(),
+        tail=half.tail, head=half.head, device=torch.device("cpu"),
+    )  # fmt: skip

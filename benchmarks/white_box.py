@@ -19,7 +19,7 @@ from attacks.features.misfit import Scaling
 from attacks.features.white_box import WhiteBox, remaining, total_variation
 from attacks.view import View
 from benchmarks.interleaved import Prepare, compare
-from benchmarks.victim import CUT, MODEL, images, trained, view
+from benchmarks.victim import CUT, MODEL, images, trained, untrained
 from cutlayer.machine.compute import has_fast_bf16, tune_allocator
 
 BATCH, LOOPED, STEPS = 64, 2, 50
@@ -54,7 +54,7 @@ def fitted(seen: View, bf16: bool, steps: int) -> WhiteBox:
 
 def prepare_loop() -> Callable[[], int]:
     """The published way, for `compare`."""
-    seen = view(8)
+    seen = untrained(8)
     attack, received = fitted(seen, bf16=False, steps=STEPS), seen.query(images(LOOPED, seed=2))
 
     def work() -> int:
@@ -67,7 +67,7 @@ def prepare_loop() -> Callable[[], int]:
 def prepare_batch(bf16: bool) -> Callable[[], int]:
     """Ours, for `compare`."""
     tune_allocator()
-    seen = view(8)
+    seen = untrained(8)
     attack, received = fitted(seen, bf16, STEPS), seen.query(images(BATCH, seed=2))
 
     def work() -> int:

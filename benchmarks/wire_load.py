@@ -26,6 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.models.manifest import Manifest
+from cutlayer.onnx.session import open_half
 from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.connect import connect, listen
@@ -68,9 +69,7 @@ def write_tail(path: Path) -> None:
 
 def tail_us(path: Path, n: int, repeats: int = 50) -> float:
     """Median time of the tail for each of so many samples computed together."""
-    from cloud.tail import OnnxTail
-
-    tail, smashed, taken = OnnxTail(path, threads=1), np.ones((n, *SMASHED.shape), np.float32), []
+    tail, smashed, taken = open_half(path, 1, "smashed", "logits"), np.ones((n, *SMASHED.shape), np.float32), []
     for _ in range(repeats):
         start = time.perf_counter()
         tail(smashed)
@@ -81,10 +80,9 @@ def tail_us(path: Path, n: int, repeats: int = 50) -> float:
 def _serve(transport: str, tail: Path, max_batch: int, parent: Connection) -> None:
     from cloud.batcher import Limits
     from cloud.service import Service
-    from cloud.tail import OnnxTail
 
     tune_allocator()
-    service = Service(MANIFEST, OnnxTail(tail, threads=1), limits=Limits(max_batch=max_batch))
+    service = Service(MANIFEST, open_half(tail, 1, "smashed", "logits"), limits=Limits(max_batch=max_batch))
     server = listen(f"{transport}://127.0.0.1:0", service, PATIENCE)
     parent.send(str(server.address))
     parent.recv()

@@ -6,17 +6,16 @@ import contextlib
 import signal
 import threading
 from pathlib import Path
-from typing import Literal
 
 from cloud.batcher import Limits
 from cloud.metrics_http import MetricsServer
 from cloud.service import Service
-from cloud.tail import OnnxTail, Tail, TorchTail
 from cloud.tap import Tap
 from cutlayer.machine.compute import tune_allocator
-from cutlayer.models.manifest import Manifest, tail_name
+from cutlayer.models.manifest import tail_name
+from cutlayer.split_folder import Runtime, open_split
 from cutlayer.wire.connect import listen as listen_at
-from cutlayer.wire.security import Security
+from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Timeouts
 
 GRACE_S = 5.0
@@ -26,7 +25,7 @@ def serve(
     folder: Path,
     listen: str,
     *,
-    tail: Literal["onnx", "torch"] = "onnx",
+    tail: Runtime = "onnx",
     tap: Path | None = None,
     durable: bool = False,
     threads: int | None = None,
@@ -34,8 +33,7 @@ def serve(
     metrics: str | None = None,
     grace_s: float = GRACE_S,
     timeouts: Timeouts | None = None,
-    security: Security | None = None,
-    insecure: bool = False,
+    security: Security = PLAIN,
 ) -> None:
     """Answer requests until SIGTERM or SIGINT, then finish those that have arrived and return.
 
@@ -52,8 +50,7 @@ def serve(
         metrics: ``HOST:PORT`` for metrics and health over HTTP; see `MetricsServer`.
         grace_s: To answer what has arrived when told to stop. Meanwhile new requests are refused.
         timeouts: Of the transport; `heartbeat_s` and `idle_s` are a server's.
-        security: Files that prove who is who; plain text when left out.
-        insecure: Allow plain text off loopback.
+        security: Files for encryption and authentication; plain text if left out.
 
     Raises:
         SplitError: The folder is damaged.
@@ -63,28 +60,21 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     tune_allocator()
-    manifest = Manifest.load(folder)
+    split = open_split(folder)
+    manifest = split.manifest
     with contextlib.ExitStack() as opened:
         tapped = None if tap is None else opened.enter_context(contextlib.closing(Tap(tap, durable=durable)))
-        service = Service(manifest, load_tail(folder, manifest, tail, threads), tapped, limits=limits)
+        service = Service(manifest, split.tail(tail, threads), tapped, limits=limits)
         # Closed in the opposite order: drained first, and watched until the end.
         watched = None
         if metrics is not None:
-            watched = opened.enter_context(contextlib.closing(MetricsServer(metrics, service, insecure=insecure)))
-        server = opened.enter_context(
-            contextlib.closing(listen_at(listen, service, timeouts, security=security, insecure=insecure))
-        )
+            watched = opened.enter_context(
+                contextlib.closing(MetricsServer(metrics, service, insecure=security.insecure))
+            )
+        server = opened.enter_context(contextlib.closing(listen_at(listen, service, timeouts, security=security)))
         opened.callback(service.drain, grace_s)
         words = ["ready", str(server.address), tail_name(manifest), f"version={manifest.version}"]
         if watched is not None:
             words.append(f"metrics={watched.address}/metrics")
         print(*words, flush=True)
         stop.wait()
-
-
-def load_tail(folder: Path, manifest: Manifest, runtime: Literal["onnx", "torch"], threads: int | None) -> Tail:
-    """The tail of a split folder, its files checked against the manifest."""
-    if runtime == "torch":
-        return TorchTail(folder, threads)
-    manifest.verify(folder, "tail.onnx")
-    return OnnxTail(folder / "tail.onnx", threads)

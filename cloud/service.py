@@ -15,10 +15,10 @@ from cloud.job import Job
 from cloud.metrics import Metrics
 from cloud.reader import Reader
 from cloud.replies import Replies
-from cloud.tail import Tail
 from cloud.tap import Tap
 from cutlayer.errors import DecodeError, Refused, SplitError
 from cutlayer.models.manifest import Manifest
+from cutlayer.split_folder import Half
 from cutlayer.wire.codecs.base import DATATYPES
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.template import completed, timed
@@ -39,7 +39,7 @@ class Service:
     def __init__(
         self,
         manifest: Manifest,
-        tail: Tail,
+        tail: Half,
         tap: Tap | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         limits: Limits | None = None,

@@ -7,18 +7,15 @@ data on the side.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.split_folder import Half
 from cutlayer.wire.codecs.base import Codec, Encoded
 from cutlayer.wire.codecs.packed import decode
 from defenses.base import Defense
-
-Head = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""``(N, C, H, W)`` in [0, 1] to ``(N, *smashed.shape)``."""
 
 
 class Released(NamedTuple):
@@ -39,7 +36,7 @@ class Pipeline:
         codec: How it becomes bytes.
     """
 
-    def __init__(self, head: Head, defense: Defense, codec: Codec) -> None:
+    def __init__(self, head: Half, defense: Defense, codec: Codec) -> None:
         self._head, self._defense, self._codec = head, defense, codec
 
     def release(self, images: NDArray[np.float32], rng: np.random.Generator) -> Released:

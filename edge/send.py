@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import time
 from pathlib import Path
-from typing import Literal
 
 from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset, Splits
@@ -13,26 +12,25 @@ from cutlayer.errors import ConfigError, SplitError, WireError
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.footprint import restart_peak_rss, sent_bytes
 from cutlayer.models.manifest import Manifest
+from cutlayer.split_folder import Runtime, open_split
 from cutlayer.wire.address import Address
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.connect import connect as connect_to
-from cutlayer.wire.security import Security
+from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Timeouts
 from defenses.base import deployed
 from edge.client import Edge
 from edge.offline.policy import WhenOffline
 from edge.offline.replay import open_offline
-from edge.onnx_head import OnnxHead
-from edge.pipeline import Head, Pipeline
+from edge.pipeline import Pipeline
 from edge.requests import Recorder, Sent, Summary
-from edge.torch_head import TorchHead
 
 
 def send(
     folder: Path,
     connect: str,
     *,
-    head: Literal["onnx", "torch"] = "onnx",
+    head: Runtime = "onnx",
     data: Splits | str | None = None,
     count: int = 500,
     private: int = 0,
@@ -41,8 +39,7 @@ def send(
     codec: str = "raw",
     threads: int = 1,
     record: Path | None = None,
-    security: Security | None = None,
-    insecure: bool = False,
+    security: Security = PLAIN,
     seed: int = 0,
     data_root: Path | None = None,
     timeouts: Timeouts | None = None,
@@ -62,8 +59,7 @@ def send(
         codec: As `cutlayer.wire.codecs.packed.codec_named` reads it: ``int8+zstd``.
         threads: Of the head.
         record: File (.npz) for the raw times and answers; see `edge.requests`.
-        security: Files that prove who is who; plain text when left out.
-        insecure: Allow plain text off loopback.
+        security: Files for encryption and authentication; plain text if left out.
         seed: Of the data splits.
         data_root: Where data sets that are not embedded lie.
         timeouts: Of the transport.
@@ -76,18 +72,19 @@ def send(
         QueueError: The queue is full or in use, or its disk is full.
     """
     timeouts = timeouts or Timeouts()
-    manifest = Manifest.load(folder)
+    split = open_split(folder)
+    manifest = split.manifest
     splits = _splits(data, manifest, data_root, seed)
     plan = _plan(splits, count, private, releases)
-    run = open_head(folder, manifest, head, threads)
-    pipeline = Pipeline(run, deployed(folder), codec_named(codec))
+    run = split.head(head, threads)
+    pipeline = Pipeline(run, deployed(split), codec_named(codec))
     port, recorder = Address.parse(connect).port, Recorder()
 
     # Not before the data set is read: a tuned allocator keeps what that took.
     tune_allocator()
     restart_peak_rss()
     start_ns = time.monotonic_ns()
-    transport = connect_to(connect, timeouts, security=security, insecure=insecure)
+    transport = connect_to(connect, timeouts, security=security)
     # A collection in the middle of a request would be booked on whatever stage it falls in.
     collects = gc.isenabled()
     gc.disable()
@@ -95,11 +92,11 @@ def send(
     try:
         edge = Edge(manifest, pipeline, transport, timeouts, greet=when_offline is None)
         if when_offline is not None:
-            offline = open_offline(when_offline, edge, manifest, timeouts, folder, run, threads)
+            offline = open_offline(when_offline, edge, split, timeouts, run, threads)
         infer = offline.infer if offline is not None else edge.infer
         try:
             if offline is None or offline.lookout.reachable():
-                image = splits.test.images[:1]
+                image = splits.test.inputs[:1]
                 edge.infer(image, 0)
                 recorder.first_request_ns = time.monotonic_ns() - start_ns
                 recorder.warmup = [edge.infer(image, index)[1] for index in range(1, 1 + warmup)]
@@ -111,7 +108,7 @@ def send(
             offline.replay()
         before = sent_bytes(port)
         for index, (part, sent) in enumerate(plan, 1 + warmup):
-            answer = infer(part.images[sent.image : sent.image + 1], index)
+            answer = infer(part.inputs[sent.image : sent.image + 1], index)
             if answer is not None:
                 recorder.add(sent, edge.request_id(index), int(part.labels[sent.image]), *answer)
         recorder.count_sent(before, sent_bytes(port))
@@ -131,14 +128,6 @@ def send(
         if record is not None and (recorder.first_request_ns or offline is not None):
             recorder.save(record)
     return recorder.summary(None if offline is None else offline.absence)
-
-
-def open_head(folder: Path, manifest: Manifest, runtime: Literal["onnx", "torch"], threads: int = 1) -> Head:
-    """The head of a split folder, its files checked against the manifest."""
-    if runtime == "torch":
-        return TorchHead(folder, threads)
-    manifest.verify(folder, "head.onnx")
-    return OnnxHead(folder / "head.onnx", threads)
 
 
 def _splits(data: Splits | str | None, manifest: Manifest, root: Path | None, seed: int) -> Splits:

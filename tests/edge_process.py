@@ -14,6 +14,7 @@ DEVICE = """
 import itertools, logging, sys
 from pathlib import Path
 import numpy as np
+from cutlayer.split_folder import open_split
 from cutlayer.wire.transport import Timeouts
 from cutlayer.wire.connect import connect
 from edge.offline.lookout import Lookout
@@ -21,15 +22,14 @@ from edge.offline.replay import Offline
 from edge.offline.queue import Queue
 from tests.tiny_split import edge_at, images
 from edge.client import Edge
-from edge.onnx_head import OnnxHead
 from edge.pipeline import Pipeline
 from cutlayer.models.manifest import Manifest
 from cutlayer.wire.codecs.raw import Raw
 from defenses.base import Defense
 folder, address, queue, count = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
-timeouts, manifest = Timeouts(connect_s=0.3, request_s=10.0), Manifest.load(folder)
+timeouts, manifest = Timeouts(connect_s=0.3, request_s=10.0), open_split(folder).manifest
 transport = connect(address, timeouts)
-edge = Edge(manifest, Pipeline(OnnxHead(folder / "head.onnx"), Defense(), Raw()), transport, timeouts, greet=False)
+edge = Edge(manifest, Pipeline(open_split(folder).head(), Defense(), Raw()), transport, timeouts, greet=False)
 lookout = Lookout(lambda: edge.shake_hands(0.3), first_pause_s=0.05, most_pause_s=0.05)
 offline = Offline(edge, manifest, lookout, queue=Queue(queue, 1 << 26))
 for index in range(count):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cloud.tap import read
+from cutlayer.split_folder import open_split
 from cutlayer.wire import certs
 from tests.tiny_split import CLASSES, images, write_split
 
@@ -124,7 +125,8 @@ def test_a_taken_port_is_said_in_one_sentence(tmp_path, transport):
 
 
 @pytest.mark.parametrize(
-    "module", ["edge.send", "edge.torch_head", "cloud.serve", "cutlayer.wire.transport", "cutlayer.wire.zmq.client"]
+    "module",
+    ["edge.send", "cutlayer.split_folder", "cloud.serve", "cutlayer.wire.transport", "cutlayer.wire.zmq.client"],
 )
 def test_modules_of_the_device_and_the_server_import_without_torch(module):
     subprocess.run(python(WITHOUT_TORCH + f"import {module}"), check=True, timeout=60)
@@ -153,23 +155,20 @@ def lenet(tmp_path_factory):
 
 @pytest.mark.parametrize("head", ["onnx", "torch"])
 def test_every_transport_gives_the_same_bits_for_the_same_head(lenet, head):
-    from cloud.serve import load_tail
     from cloud.service import Service
-    from cutlayer.models.manifest import Manifest
     from cutlayer.wire.codecs.raw import Raw
     from cutlayer.wire.connect import connect, listen
     from defenses.base import Defense
     from edge.client import Edge
     from edge.pipeline import Pipeline
-    from edge.send import open_head
 
-    manifest = Manifest.load(lenet)
+    manifest = open_split(lenet).manifest
     batch = np.random.default_rng(0).random((3, 1, 28, 28), np.float32)
-    pipeline = Pipeline(open_head(lenet, manifest, head), Defense(), Raw())
+    pipeline = Pipeline(open_split(lenet).head(head), Defense(), Raw())
     for tail in ("onnx", "torch"):
         answers = {}
         for address in ("grpc://127.0.0.1:0", "zmq://127.0.0.1:0", "inprocess://lenet"):
-            server = listen(address, Service(manifest, load_tail(lenet, manifest, tail, threads=1)))
+            server = listen(address, Service(manifest, open_split(lenet).tail(tail, threads=1)))
             client = connect(str(server.address))
             answers[address] = Edge(manifest, pipeline, client).infer(batch, 0)[0]
             client.close()
@@ -180,12 +179,9 @@ def test_every_transport_gives_the_same_bits_for_the_same_head(lenet, head):
 
 
 def test_heads_and_tails_in_torch_and_onnx_agree(lenet):
-    from cloud.serve import load_tail
-    from cutlayer.models.manifest import Manifest
-    from edge.send import open_head
 
-    manifest, batch = Manifest.load(lenet), np.random.default_rng(0).random((3, 1, 28, 28), np.float32)
-    smashed = {head: open_head(lenet, manifest, head)(batch) for head in ("onnx", "torch")}
+    batch = np.random.default_rng(0).random((3, 1, 28, 28), np.float32)
+    smashed = {head: open_split(lenet).head(head)(batch) for head in ("onnx", "torch")}
     np.testing.assert_allclose(smashed["onnx"], smashed["torch"], atol=1e-5)
-    logits = {tail: load_tail(lenet, manifest, tail, threads=1)(smashed["onnx"]) for tail in ("onnx", "torch")}
+    logits = {tail: open_split(lenet).tail(tail, threads=1)(smashed["onnx"]) for tail in ("onnx", "torch")}
     np.testing.assert_allclose(logits["onnx"], logits["torch"], atol=1e-4)

@@ -8,15 +8,14 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from cloud.service import Service
-from cloud.tail import OnnxTail
 from cutlayer.models.manifest import Manifest, sha256
 from cutlayer.spec import TensorSpec, image_spec
+from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.transport import Timeouts
 from defenses.base import Defense
 from edge.client import Edge
-from edge.onnx_head import OnnxHead
 from edge.pipeline import Pipeline
 
 INPUT = image_spec(1, 6, 6)
@@ -62,8 +61,8 @@ def write_model(path, nodes, given, wanted, weights):
 @contextmanager
 def serving(folder, transport, tail=None, tap=None, timeouts=PATIENCE):
     """A server of the folder in this process, and a client's transport to it."""
-    manifest = Manifest.load(folder)
-    service = Service(manifest, tail or OnnxTail(folder / "tail.onnx", threads=1), tap)
+    manifest = open_split(folder).manifest
+    service = Service(manifest, tail or open_split(folder).tail(threads=1), tap)
     server = listen(ADDRESSES[transport], service, timeouts)
     client = connect(str(server.address), timeouts)
     try:
@@ -75,8 +74,8 @@ def serving(folder, transport, tail=None, tap=None, timeouts=PATIENCE):
 
 
 def edge_at(folder, client, defense=None, codec=None, timeouts=PATIENCE):
-    pipeline = Pipeline(OnnxHead(folder / "head.onnx"), defense or Defense(), codec or Raw())
-    return Edge(Manifest.load(folder), pipeline, client, timeouts)
+    pipeline = Pipeline(open_split(folder).head(), defense or Defense(), codec or Raw())
+    return Edge(open_split(folder).manifest, pipeline, client, timeouts)
 
 
 def slowed(function, seconds):

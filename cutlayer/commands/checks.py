@@ -1,4 +1,4 @@
-"""What can be checked: two profiles against each other, and a device against what it needs."""
+"""Checks: one profile against another, and a device against what it needs."""
 
 import sys
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated
 from tyro.conf import Positional, UseAppendAction, arg
 
 from cutlayer.commands import say
+from cutlayer.commands.security import Client, ClientSecurity
 
 
 def compare(
@@ -15,29 +16,29 @@ def compare(
     /,
     fail_if: Annotated[UseAppendAction[list[str]], arg(metavar='"METRIC OP LIMIT"')] = [],  # noqa: B006
 ) -> None:
-    """Two profiles side by side; exit code 1 where the second breaks a condition, for continuous integration.
+    """Show two profiles side by side; exit code 1 if the second one breaks a condition, for continuous integration.
 
     Args:
         before: Folder that `cutlayer profile` wrote, or its profile.json.
-        after: The other one.
-        fail_if: Such as "p95 > 1.1x" or "head.p50 > 10%" (against BEFORE), "p50 > 50ms" or "bytes > 4096B" (of AFTER);
-            may be given several times.
+        after: Folder or profile.json to compare with it.
+        fail_if: Condition such as "p95 > 1.1x" or "head.p50 > 10%" (against BEFORE), "p50 > 50ms" or "bytes > 4096B"
+            (of AFTER); may be given several times.
     """
     from cutlayer.errors import ConfigError
     from cutlayer.profile import compare as profiles
     from cutlayer.profile import conditions
 
-    asked = [conditions.parse(text) for text in fail_if]
+    required = [conditions.parse(text) for text in fail_if]
     loaded = profiles.load(before), profiles.load(after)
     for difference in profiles.differences(*loaded):
         say(f"note: {difference}")
     first, second = map(profiles.figures, loaded)
-    metrics = dict.fromkeys([condition.metric for condition in asked] or ["p50"])
+    metrics = dict.fromkeys([condition.metric for condition in required] or ["p50"])
     tables = {metric: conditions.compare(first, second, metric) for metric in metrics}
     timed = any(rows[0][1].unit == "ns" for rows in tables.values())
     for profile, which in zip(loaded, ("first", "second"), strict=True):
         if reason := profiles.invalid(profile, which):
-            if asked and timed:
+            if required and timed:
                 raise ConfigError(f"{reason} Profile again, or compare without --fail-if.")
             say(f"note: {reason}")
     failed = False
@@ -45,8 +46,8 @@ def compare(
         print(conditions.table(metric, rows))
         n_apart = len({row for side in (first, second) for row in side if row.metric == metric}) - len(rows)
         if n_apart:
-            say(f"note: {n_apart} more of {metric} have nothing of the same source in the other profile.")
-        for condition in [one for one in asked if one.metric == metric]:
+            say(f"note: {n_apart} more values of {metric} have no counterpart of the same source in the other profile.")
+        for condition in [condition for condition in required if condition.metric == metric]:
             broken = conditions.broken(condition, rows)
             print(f"{'FAIL' if broken else 'ok'}: {condition.text}, {len(broken)} of {len(rows)}")
             failed = failed or bool(broken)
@@ -58,35 +59,21 @@ def doctor(
     folder: Positional[Annotated[Path | None, arg(metavar="FOLDER")]] = None,
     /,
     connect: str | None = None,
-    ca: Path | None = None,
-    cert: Path | None = None,
-    key: Path | None = None,
-    token_file: Path | None = None,
-    curve_key: Path | None = None,
-    curve_server: Path | None = None,
-    insecure: bool = False,
+    security: ClientSecurity = Client(),  # noqa: B008
 ) -> None:
-    """What this device lacks, and what to do about it; exit code 1 where something hinders.
+    """Check what this device lacks and say what to do about it; exit code 1 if there is a fault.
 
     Args:
-        folder: A split folder; its head is tried.
-        connect: Address of the cloud; the way there is measured, by up to 16 MiB of noise.
-        ca: Certificate (PEM) of the authority that signed the server's.
-        cert: This side's certificate (PEM), for TLS over gRPC.
-        key: Its private key (PEM).
-        token_file: File with the token that the server asks for, over gRPC.
-        curve_key: This side's secret key, for CURVE over ZeroMQ.
-        curve_server: The server's public key, over ZeroMQ.
-        insecure: Allow plain text off loopback.
+        folder: A split folder, whose head is run once.
+        connect: Address of the cloud; the connection is measured with up to 16 MiB of random bytes.
+        security: Files for encryption and authentication.
     """
     from cutlayer.doctor.examine import examine
-    from cutlayer.wire.security import Security
 
-    security = Security(ca, cert, key, token_file, curve_key, curve_server)
-    found = []
-    for finding in examine(folder, connect, security, insecure=insecure):
+    statuses = []
+    for finding in examine(folder, connect, security):
         print(finding, flush=True)
-        found.append(finding.status)
-    print(f"faults: {found.count('fault')}, notes: {found.count('note')}")
-    if "fault" in found:
+        statuses.append(finding.status)
+    print(f"faults: {statuses.count('fault')}, notes: {statuses.count('note')}")
+    if "fault" in statuses:
         sys.exit(1)

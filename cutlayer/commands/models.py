@@ -96,7 +96,7 @@ def split(
     from cutlayer.experiment.spec import Experiment, Training
 
     splits = load(data, data_root, seed)
-    experiment = Experiment(data, model, cut, seed=seed, training=Training(epochs=4 if epochs is None else epochs))
+    experiment = Experiment(data, model, cut, seed=seed, training=Training() if epochs is None else Training(epochs))
     victim.check_cut(experiment, splits)
     trained = victim.train(experiment, splits, say)
     correct, n = victim.accuracy(trained, splits.test)

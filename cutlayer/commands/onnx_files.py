@@ -7,10 +7,10 @@ from pathlib import Path
 
 from cutlayer.commands.cut_table import table
 from cutlayer.errors import ConfigError, SplitError
-from cutlayer.models.answers import answers
 from cutlayer.models.files import check_free
 from cutlayer.onnx.graph import checked, survey, write
 from cutlayer.spec import TensorSpec
+from cutlayer.split_folder import open_split
 
 _LISTED = 3
 """Tensors named for each reason why they are no cuts."""
@@ -53,7 +53,7 @@ def split_file(
             f"{taken}; name the data set that it was trained on, or leave out --data."
         )
     manifest = write(found, cut, out, data=data)
-    right, n = int((answers(out, splits.test.images) == splits.test.labels).sum()), len(splits.test)
+    right, n = int((open_split(out).answers(splits.test.inputs) == splits.test.labels).sum()), len(splits.test)
     accuracy = f"test accuracy {right / n:.1%} (n = {n:,})"
     print(f"{out}: {model.name} cut at {manifest.cut}, smashed {manifest.smashed}, {accuracy}")
 

@@ -32,11 +32,13 @@ def quantize(
         data_root: Where data sets that are not embedded lie; CUTLAYER_DATA or ./data when left out.
     """
     from cutlayer.data.load import load
-    from cutlayer.models.manifest import Manifest
+    from cutlayer.models.manifest import HEAD_ONNX
     from cutlayer.onnx.int8 import quantize_head
     from cutlayer.profile.int8_effect import compare
+    from cutlayer.split_folder import open_split
 
-    manifest = Manifest.load(folder)
+    float32 = open_split(folder)
+    manifest = float32.manifest
     name = data or manifest.data
     if name is None:
         raise ConfigError("The split folder names no data set; say which images to calibrate on with --data.")
@@ -46,7 +48,7 @@ def quantize(
     if out.resolve() == folder.resolve():
         raise ConfigError(f"--out {out} is the folder itself, which is needed to compare with; name another one.")
     splits = load(name, data_root, seed)
-    images, test = splits.train.take(calibrate).images, splits.test.take(count)
-    quantize_head(folder, images, out)
+    images, test = splits.train.take(calibrate).inputs, splits.test.take(count)
+    float32.with_head(out, lambda path: quantize_head(float32.file(HEAD_ONNX), manifest.input, images, path))
     print(f"{out}: {manifest.model} cut at {manifest.cut}, head in int8, calibrated on {len(images)} images of {name}")
-    print(compare(folder, out, test.images, test.labels, threads=threads))
+    print(compare(float32, open_split(out), test.inputs, test.labels, threads=threads))

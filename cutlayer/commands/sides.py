@@ -1,9 +1,11 @@
-"""The two sides of a split model, and the keys by which they know each other."""
+"""The two sides of a split model, and the keys with which they authenticate each other."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
+
+from cutlayer.commands.security import Client, ClientSecurity, Server, ServerSecurity
 
 Folder = Annotated[Path, arg(metavar="FOLDER")]
 
@@ -22,13 +24,7 @@ def cloud(
     metrics: str | None = None,
     heartbeat_s: float = 10.0,
     idle_s: float = 600.0,
-    ca: Path | None = None,
-    cert: Path | None = None,
-    key: Path | None = None,
-    token_file: Path | None = None,
-    curve_key: Path | None = None,
-    allow: Path | None = None,
-    insecure: bool = False,
+    security: ServerSecurity = Server(),  # noqa: B008
 ) -> None:
     """Serve the tail of a split folder until SIGTERM or Ctrl-C.
 
@@ -37,33 +33,25 @@ def cloud(
         listen: grpc://HOST:PORT or zmq://HOST:PORT; port 0 takes a free one and prints it.
         tail: Runtime of the tail.
         tap: Folder that keeps a copy of everything that arrives, for the attacks.
-        durable: Let the tap write before the answer leaves, so that a killed server has lost nothing it answered.
-        threads: Of the tail; all cores when left out.
-        max_batch: Samples of all clients computed together; 1 computes each request by itself.
-        max_delay_us: How long a request may wait for others to be computed with.
-        budget_mib: Of requests in flight; further ones are told to come again.
+        durable: Write to the tap before each answer leaves, so that a killed server loses no answered request.
+        threads: Threads of the tail; all cores if left out.
+        max_batch: Most samples, of all clients, in one batch; 1 computes each request by itself.
+        max_delay_us: Longest wait of a request for others to share its batch, in microseconds.
+        budget_mib: Most MiB of unanswered requests; further ones are refused with a time to retry.
         metrics: HOST:PORT for Prometheus metrics and health over HTTP.
-        heartbeat_s: Silence after which a client is probed; give both sides the same.
-        idle_s: Time without a request after which a stream is ended and a connection dropped, over gRPC.
-        ca: Certificate (PEM) of the authority that signed the clients'. Clients without one are refused.
-        cert: This side's certificate (PEM), for TLS over gRPC.
-        key: Its private key (PEM).
-        token_file: File with the token that clients must show, over gRPC.
-        curve_key: This side's secret key, for CURVE over ZeroMQ.
-        allow: Public keys of the clients to admit over ZeroMQ: a file, or a folder of *.pub; all when left out.
-        insecure: Allow plain text off loopback.
+        heartbeat_s: Seconds of silence after which a client is probed; give both sides the same.
+        idle_s: Seconds without a request after which a stream ends and a connection is dropped, over gRPC.
+        security: Files for encryption and authentication.
     """
     from cloud.batcher import Limits
     from cloud.serve import serve
-    from cutlayer.wire.security import Security
     from cutlayer.wire.transport import Timeouts
 
     limits = Limits(max_batch, max_delay_us, budget_mib << 20)
     timeouts = Timeouts(heartbeat_s=heartbeat_s, idle_s=idle_s)
-    security = Security(ca, cert, key, token_file, curve_key, allow=allow)
     serve(
         folder, listen, tail=tail, tap=tap, durable=durable, threads=threads, limits=limits, metrics=metrics,
-        timeouts=timeouts, security=security, insecure=insecure,
+        timeouts=timeouts, security=security,
     )  # fmt: skip
 
 
@@ -72,7 +60,7 @@ def edge(
     /,
     connect: str = "grpc://127.0.0.1:8001",
     head: Literal["onnx", "torch"] = "onnx",
-    data: str = "photos",
+    data: str | None = None,
     count: int = 500,
     private: int = 0,
     releases: int = 1,
@@ -87,63 +75,50 @@ def edge(
     queue: Path = Path("queue"),
     queue_mib: int = 256,
     queue_full: Literal["refuse", "drop-oldest"] = "refuse",
-    ca: Path | None = None,
-    cert: Path | None = None,
-    key: Path | None = None,
-    token_file: Path | None = None,
-    curve_key: Path | None = None,
-    curve_server: Path | None = None,
-    insecure: bool = False,
+    security: ClientSecurity = Client(),  # noqa: B008
     seed: int = 0,
     data_root: Path | None = None,
 ) -> None:
-    """Run the head of a split folder on images, send what it gives, and time each stage.
+    """Run the head of a split folder on images, send the smashed data, and time each stage.
 
     Args:
         folder: Written by `cutlayer split`; the device needs split.json and head.onnx only.
         connect: Address of the cloud.
         head: Runtime of the head; onnx needs no torch.
-        data: A name from `cutlayer list datasets`.
-        count: Test images, sent one by one.
-        private: Victims' images, sent after those, for the attacks.
-        releases: How often each private image is sent.
+        data: A name from `cutlayer list datasets`; the data set that the split was trained on if left out.
+        count: Number of test images, sent one by one.
+        private: Number of victims' images, sent after the test images, for the attacks.
+        releases: How many times each private image is sent.
         warmup: Requests before the first that counts.
-        codec: A name from `cutlayer list codecs`; int8:channel, int8+zstd and the like work too.
-        threads: Of the head.
+        codec: A name from `cutlayer list codecs`, also with an option or packings: int8:channel, int8+zstd.
+        threads: Threads of the head.
         record: File (.npz) for the raw times and answers.
-        connect_s: How long to wait for a server at the address.
-        request_s: How long to wait for an answer, attempts after a lost connection included.
-        heartbeat_s: Silence after which the server is probed; more for large tensors on a slow link, at both sides.
-        on_offline: While the server is gone, run the whole model here (needs tail.onnx), keep requests on disk and send
-            them in order once it is back, or drop them; the run ends when left out.
-        queue: Folder of the requests kept on disk. What an earlier run left there is sent first.
-        queue_mib: What it may take, in MiB.
-        queue_full: What happens then: refuse ends the run, drop-oldest gives up the oldest.
-        ca: Certificate (PEM) of the authority that signed the server's.
-        cert: This side's certificate (PEM), for TLS over gRPC.
-        key: Its private key (PEM).
-        token_file: File with the token that the server asks for, over gRPC.
-        curve_key: This side's secret key, for CURVE over ZeroMQ.
-        curve_server: The server's public key, over ZeroMQ.
-        insecure: Allow plain text off loopback.
-        seed: Of the data splits.
-        data_root: Where data sets that are not embedded lie; CUTLAYER_DATA or ./data when left out.
+        connect_s: Longest wait for a server at the address, in seconds.
+        request_s: Longest wait for an answer in seconds, retries after a lost connection included.
+        heartbeat_s: Seconds of silence after which the server is probed; for large tensors on a slow link give both
+            sides more.
+        on_offline: Without a server, run the whole model here (local, needs tail.onnx), keep requests on disk and send
+            them in order later (queue), or drop them (drop); if left out, the run ends.
+        queue: Folder of the requests kept on disk. Requests of an earlier run are sent first.
+        queue_mib: Most MiB that the queue may take.
+        queue_full: What happens when the queue is full: refuse ends the run, drop-oldest drops the oldest requests.
+        security: Files for encryption and authentication.
+        seed: Seed of the data splits.
+        data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
     """
     from cutlayer.errors import ConfigError
-    from cutlayer.wire.security import Security
     from cutlayer.wire.transport import Timeouts
-    from edge.offline.policy import WhenOffline
+    from edge.offline.policy import OfflinePolicy
     from edge.send import send
 
     if queue_mib < 1:
-        raise ConfigError(f"--queue-mib is at least 1, not {queue_mib}.")
-    when = on_offline and WhenOffline(on_offline, queue, queue_mib << 20, queue_full == "drop-oldest")
+        raise ConfigError(f"--queue-mib must be 1 or more; {queue_mib} was given.")
+    policy = on_offline and OfflinePolicy(on_offline, queue, queue_mib << 20, queue_full == "drop-oldest")
     timeouts = Timeouts(connect_s, request_s, heartbeat_s)
-    security = Security(ca, cert, key, token_file, curve_key, curve_server)
     summary = send(
         folder, connect, head=head, data=data, count=count, private=private, releases=releases, warmup=warmup,
-        codec=codec, threads=threads, record=record, security=security, insecure=insecure, seed=seed,
-        data_root=data_root, timeouts=timeouts, when_offline=when or None,
+        codec=codec, threads=threads, record=record, security=security, seed=seed,
+        data_root=data_root, timeouts=timeouts, policy=policy or None,
     )  # fmt: skip
     print(summary)
 
@@ -157,8 +132,8 @@ def certs(
     """Write keys and certificates for cloud and edge: an authority, TLS, a token, and CURVE.
 
     Args:
-        action: init writes new ones; it replaces none.
-        folder: Where to.
+        action: init writes new files and never overwrites one.
+        folder: Folder for the files.
         host: Name or address under which devices reach the server; may be given several times.
     """
     from cutlayer.wire.certs import init

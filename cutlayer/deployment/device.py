@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,8 @@ from cutlayer.errors import CutlayerError
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.footprint import restart_peak_rss
 from cutlayer.machine.limits import pin, quota
-from cutlayer.models.manifest import Manifest
+from cutlayer.split_folder import Runtime, open_split
 from defenses.base import deployed
-from edge.send import open_head
 
 
 def serve(device: Device, lines: Iterable[str], say: Callable[[dict[str, Any]], None]) -> None:
@@ -85,17 +84,15 @@ def main() -> None:
         serve(device, sys.stdin, say)
 
 
-def _open(
-    folder: Path, images: NDArray[np.float32], runtime: Literal["onnx", "torch"], threads: int
-) -> tuple[Device, dict[str, Any]]:
+def _open(folder: Path, images: NDArray[np.float32], runtime: Runtime, threads: int) -> tuple[Device, dict[str, Any]]:
     """The cut, and how long opening it and its very first inference took."""
-    manifest = Manifest.load(folder)
+    split = open_split(folder)
     start = time.monotonic_ns()
-    head = open_head(folder, manifest, runtime, threads)
+    head = split.head(runtime, threads)
     opened = time.monotonic_ns()
     head(images[:1])
     first = time.monotonic_ns()
-    return Device(folder, manifest, head, deployed(folder), images, threads), {
+    return Device(split, head, deployed(split), images, threads), {
         "open_ns": opened - start,
         "first_ns": first - opened,
     }

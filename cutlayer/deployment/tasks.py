@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,7 @@ from cutlayer.machine.contention import between, moment
 from cutlayer.machine.energy import joules
 from cutlayer.machine.footprint import peak_rss_bytes
 from cutlayer.machine.throttling import condition, held_back, stopped
-from cutlayer.models.manifest import Manifest
-from cutlayer.onnx.session import open_session
+from cutlayer.split_folder import Half, SplitFolder
 from cutlayer.trace import columns
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.connect import connect
@@ -25,7 +23,7 @@ from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Timeouts
 from defenses.base import Defense
 from edge.client import Edge
-from edge.pipeline import Head, Pipeline
+from edge.pipeline import Pipeline
 
 WARMUP = 3
 """Repetitions before the first that counts, beside the very first, which is recorded apart."""
@@ -37,20 +35,18 @@ STEADY_S = 0.25
 
 @dataclass(frozen=True)
 class Device:
-    """One cut, opened.
+    """A split folder, opened on the device.
 
     Attributes:
-        folder: Its split folder.
-        manifest: Of the folder.
-        head: From images to smashed data.
-        defense: Of the folder.
+        split: The split folder.
+        head: Its head.
+        defense: Its defense, ready to protect.
         images: ``(N, C, H, W)`` in [0, 1], taken in turn.
         threads: That compute one request.
     """
 
-    folder: Path
-    manifest: Manifest
-    head: Head
+    split: SplitFolder
+    head: Half
     defense: Defense
     images: NDArray[np.float32]
     threads: int
@@ -68,13 +64,8 @@ def time_head(device: Device, samples: int, seconds: float, least: int) -> dict[
 
 def time_local(device: Device, samples: int, seconds: float, least: int) -> dict[str, Any]:
     """Head and tail both on this device, with no network at all."""
-    device.manifest.verify(device.folder, "tail.onnx")
-    tail = open_session(device.folder / "tail.onnx", device.threads, "smashed", "logits")
-
-    def whole(images: NDArray[np.float32]) -> object:
-        return tail.run(["logits"], {"smashed": device.head(images)})
-
-    return _timed(whole, device, samples, seconds, least)
+    tail = device.split.tail(threads=device.threads)
+    return _timed(lambda images: tail(device.head(images)), device, samples, seconds, least)
 
 
 def time_codec(device: Device, codec: str, samples: int, seconds: float, least: int) -> dict[str, Any]:
@@ -101,18 +92,16 @@ def time_requests(
     seconds: float,
     least: int,
     request_s: float,
-    security: dict[str, str] | None = None,
-    insecure: bool = False,
+    security: Mapping[str, str | bool] | None = None,
 ) -> dict[str, Any]:
     """Whole requests to a server: the columns of `cutlayer.trace.Trace`, the first request apart."""
-    proof = Security(**{name: Path(path) for name, path in (security or {}).items()})
     # On the slowest networks a handshake takes many seconds, and a tensor keeps the line busy for longer than that.
     timeouts = Timeouts(connect_s=request_s, request_s=request_s, heartbeat_s=request_s)
     pipeline = Pipeline(device.head, device.defense, codec_named(codec))
     start_ns = time.monotonic_ns()
-    transport = connect(address, timeouts, security=proof, insecure=insecure)
+    transport = connect(address, timeouts, security=Security.from_json(security or {}))
     try:
-        edge = Edge(device.manifest, pipeline, transport, timeouts)
+        edge = Edge(device.split.manifest, pipeline, transport, timeouts)
         edge.infer(device.image(0), 0)
         first_ns = time.monotonic_ns() - start_ns
         traces = [edge.infer(device.image(i), 1 + i)[1] for i in _turns(samples, seconds, least)]

@@ -33,7 +33,7 @@ def examine(folder: Path | None, connect: str | None, security: Security, *, ins
     from cutlayer.doctor.files import check_security, check_split
     from cutlayer.doctor.machine import check_machine
     from cutlayer.doctor.server import check_server
-    from cutlayer.models.manifest import Manifest
+    from cutlayer.split_folder import open_split
     from cutlayer.wire.address import Address
 
     if connect is not None:
@@ -48,7 +48,7 @@ def examine(folder: Path | None, connect: str | None, security: Security, *, ins
     if folder is not None:
         yield from check_split(folder)
         with contextlib.suppress(SplitError):
-            manifest = Manifest.load(folder)
+            manifest = open_split(folder).manifest
     if connect is not None and not any(finding.status == "fault" for finding in keys):
         yield from check_server(connect, security, manifest, insecure=insecure)
     elif connect is not None:

@@ -13,22 +13,20 @@ import numpy as np
 
 from cutlayer.doctor.finding import WORTH_KNOWING_DAYS, Finding, fault, note, ok
 from cutlayer.errors import CutlayerError
-from cutlayer.models.manifest import Manifest, tail_name
+from cutlayer.models.manifest import tail_name
+from cutlayer.split_folder import open_split
 from cutlayer.wire.security import Security
 from cutlayer.wire.zmq.curve import read_key
 from defenses.base import deployed
-from edge.onnx_head import OnnxHead
-
-HEAD = "head.onnx"
 
 
 def check_split(folder: Path) -> Iterator[Finding]:
     """Whether a device can run this split: its files, its head, its defense."""
     try:
-        manifest = Manifest.load(folder)
-        manifest.verify(folder, HEAD)
+        split = open_split(folder)
+        manifest, head = split.manifest, split.head()
         yield ok("split", f"{folder}: {tail_name(manifest)}, version {manifest.version}")
-        head, image = OnnxHead(folder / HEAD), np.zeros((1, *manifest.input.shape), np.float32)
+        image = np.zeros((1, *manifest.input.shape), np.float32)
         try:
             smashed = head(image)
         # The errors of ONNX Runtime have no common base but Exception.
@@ -39,7 +37,7 @@ def check_split(folder: Path) -> Iterator[Finding]:
         if smashed.shape[1:] != manifest.smashed.shape:
             yield fault("head", f"it gives {smashed.shape[1:]}, not {manifest.smashed}", "copy the whole folder again")
             return
-        defense = deployed(folder)
+        defense = deployed(split)
         defense.protect(smashed, np.random.default_rng())
         yield ok("head", f"{manifest.input} to {manifest.smashed}, {manifest.smashed.nbytes:,} bytes; {defense!r}")
     except CutlayerError as error:

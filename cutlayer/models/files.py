@@ -12,8 +12,6 @@ from pathlib import Path
 from cutlayer.errors import SplitError
 from cutlayer.models.manifest import MANIFEST
 
-HEAD_ONNX, TAIL_ONNX = "head.onnx", "tail.onnx"
-
 
 @contextmanager
 def fresh(folder: Path) -> Iterator[Path]:

@@ -5,10 +5,12 @@ A folder that was cut from an ONNX file, or whose head computes in int8, has no 
 Weights are safetensors: nothing here unpickles.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save as serialize_arrays
@@ -19,15 +21,14 @@ from torch import nn
 from cutlayer.errors import CutlayerError, SplitError
 from cutlayer.models import widths
 from cutlayer.models.export import export_onnx
-from cutlayer.models.files import HEAD_ONNX, TAIL_ONNX, fresh
+from cutlayer.models.files import fresh
 from cutlayer.models.graph import reason
 from cutlayer.models.halves import SplitModel
 from cutlayer.models.halves import split as split_at
-from cutlayer.models.manifest import LEARNED, Manifest, sha256
+from cutlayer.models.manifest import HEAD_ONNX, HEAD_WEIGHTS, LEARNED, TAIL_ONNX, TAIL_WEIGHTS, Manifest, sha256
 from cutlayer.models.zoo import build
 from cutlayer.registry import defense_from
 
-HEAD_WEIGHTS, TAIL_WEIGHTS = "head.safetensors", "tail.safetensors"
 FILES = (HEAD_ONNX, HEAD_WEIGHTS, TAIL_ONNX, TAIL_WEIGHTS)
 
 
@@ -68,21 +69,12 @@ def save(
     return manifest
 
 
-def load(folder: Path) -> tuple[Manifest, SplitModel]:
-    """Build the halves again and fill in the weights.
+def rebuild(folder: Path, manifest: Manifest) -> SplitModel:
+    """Build the halves that a manifest describes and fill in their weights, whose files have been verified.
 
     Raises:
-        SplitError: A file is missing or damaged, or does not fit the model that the manifest names; or the folder has
-            no halves in torch.
+        SplitError: The weights do not fit the model that the manifest names.
     """
-    folder = Path(folder)
-    manifest = Manifest.load(folder)
-    if HEAD_WEIGHTS not in manifest.files:
-        raise SplitError(
-            f"{folder} has no halves in torch, only in ONNX: it was cut from an ONNX file, or its head computes in "
-            "int8; use --head onnx and --tail onnx."
-        )
-    manifest.verify(folder, HEAD_WEIGHTS, TAIL_WEIGHTS)
     try:
         model = build(manifest.model, manifest.input, manifest.classes)
         split: SplitModel = defense_from(manifest.defense).surgery(split_at(model, manifest.cut, manifest.input))
@@ -96,7 +88,20 @@ def load(folder: Path) -> tuple[Manifest, SplitModel]:
         raise SplitError(
             f"{folder} sends {manifest.smashed} at {manifest.cut}, this version {split.smashed}; make it again."
         )
-    return manifest, split
+    return split
+
+
+def computed_by(half: nn.Module, threads: int | None) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """A half as a function of arrays; `threads`, where given, is a setting of the whole process."""
+    if threads:
+        torch.set_num_threads(threads)
+
+    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            # A copy, for a half may work in place and the bytes that arrived at a server belong to its tap.
+            return half(torch.tensor(batch)).numpy()  # type: ignore[no-any-return]
+
+    return run
 
 
 def _save_weights(half: nn.Module, path: Path) -> None:

@@ -12,12 +12,10 @@ from cutlayer.errors import SplitError
 from cutlayer.spec import TensorSpec
 
 MANIFEST = "split.json"
-
-
+HEAD_ONNX, TAIL_ONNX = (f"{half}.onnx" for half in ("head", "tail"))
+HEAD_WEIGHTS, TAIL_WEIGHTS = (f"{half}.safetensors" for half in ("head", "tail"))
 LEARNED = "defense.safetensors"
-"""What the defense learned and the device needs; only where there is such a thing."""
-
-
+"""The arrays that the defense learned and the device needs; only where there are such arrays."""
 FORMAT = 1
 
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from cutlayer.errors import SplitError
 from cutlayer.models.cut import Cut, find_cut
-from cutlayer.models.files import HEAD_ONNX, TAIL_ONNX, check_free, fresh
-from cutlayer.models.manifest import Manifest, sha256
+from cutlayer.models.files import check_free, fresh
+from cutlayer.models.manifest import HEAD_ONNX, TAIL_ONNX, Manifest, sha256
 from cutlayer.onnx import costs as onnx_costs
 from cutlayer.onnx.batch import BATCH, any_batch
 from cutlayer.onnx.costs import Value

@@ -8,12 +8,10 @@ What it gains and costs depends on model, cut and machine, and is measured: see 
 from __future__ import annotations
 
 import logging
-import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError, SplitError
-from cutlayer.models.files import HEAD_ONNX, TAIL_ONNX, fresh
-from cutlayer.models.manifest import LEARNED, Manifest, sha256
 from cutlayer.onnx.errors import said
 from cutlayer.onnx.file import the_package
+from cutlayer.spec import TensorSpec
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -36,41 +33,26 @@ QUANTIZED = "cutlayer.quantized"
 """Key of a head's metadata that says how it was quantized."""
 
 
-def quantize_head(folder: Path, images: NDArray[np.float32], out: Path) -> Manifest:
-    """Write a split folder whose head computes in int8, from one whose head does not.
+def quantize_head(head: Path, input: TensorSpec, images: NDArray[np.float32], path: Path) -> None:
+    """Write a head that computes in int8, from one that does not.
 
     Weights have a scale for each output channel, activations one for each tensor, from the least and greatest value
-    that the images gave. The tail stays as it is. The new folder has no halves in torch.
+    that the images gave.
 
     Args:
-        folder: A split folder with `head.onnx` and `tail.onnx`.
-        images: For calibration, ``(N, *input.shape)``: of the kind that the device will see, and not those that
+        head: The ONNX file of a head.
+        input: One sample that the head takes.
+        images: Images for calibration, ``(N, *input.shape)``: of the kind that the device will see, and not those that
             measure the accuracy. A hundred are many.
-        out: The new folder; a split folder of that name is replaced.
+        path: The file to write.
 
     Raises:
         ConfigError: The package onnx or ONNX Runtime is not installed.
-        SplitError: The folder is damaged, the head was quantized before or cannot be, the images are not of its shape,
-            or `out` exists and holds something else.
+        SplitError: The head was quantized before or cannot be, or the images are not of its shape.
     """
-    manifest = Manifest.load(folder)
-    manifest.verify(folder, HEAD_ONNX, TAIL_ONNX)
-    if images.shape[1:] != manifest.input.shape or not len(images):
+    if images.shape[1:] != input.shape or not len(images):
         shape = "x".join(map(str, images.shape))
-        raise SplitError(f"The images for calibration are {shape}, and the head takes {manifest.input}.")
-    kept = [TAIL_ONNX, *(name for name in (LEARNED,) if name in manifest.files)]
-    manifest.verify(folder, *kept)
-    with fresh(Path(out)) as part:
-        _quantize(Path(folder) / HEAD_ONNX, images, part / HEAD_ONNX)
-        for name in kept:
-            shutil.copyfile(Path(folder) / name, part / name)
-        files = {name: sha256(part / name) for name in (HEAD_ONNX, *kept)}
-        manifest = replace(manifest, files=files)
-        manifest.save(part)
-    return manifest
-
-
-def _quantize(head: Path, images: NDArray[np.float32], path: Path) -> None:
+        raise SplitError(f"The images for calibration are {shape}, and the head takes {input}.")
     onnx = the_package()
     model = onnx.load(head)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)

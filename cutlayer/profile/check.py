@@ -16,7 +16,6 @@ from cutlayer.registry import MODELS
 from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.connect import connect
-from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Timeouts
 
 TORCH_HEAD = "head.safetensors"
@@ -90,8 +89,7 @@ def _check_network(plan: Plan, settings: Settings, networks: Sequence[Network]) 
         raise ConfigError("--connect measures the real network; leave out --tc, which lets the kernel shape others.")
     if plan.connect is not None:
         # Nothing is sent yet: the address, the files of the proof and plain text are checked.
-        proof = Security(**{name: Path(path) for name, path in settings.security.items()})
-        connect(plan.connect, Timeouts(), security=proof, insecure=settings.insecure).close()
+        connect(plan.connect, Timeouts(), security=settings.security).close()
     for network in (network for network in networks if settings.tc and network.shapes):
         with two_hosts(network):
             pass

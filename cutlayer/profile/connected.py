@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from cutlayer.errors import SplitError
-from cutlayer.models.manifest import Manifest
 from cutlayer.network.profiles import Network
 from cutlayer.profile.candidate import Candidate
 from cutlayer.profile.cost_model import Request, Transport, fit, typical
@@ -22,14 +21,13 @@ from cutlayer.profile.emulated import Measurements, measure_all, typical_request
 from cutlayer.profile.measure import measure_cut, measure_local
 from cutlayer.profile.plan import Say, Settings
 from cutlayer.records.profile import ModelCheck
+from cutlayer.split_folder import open_split
 from cutlayer.trace import STAGES
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.connect import connect
-from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Timeouts
 from defenses.base import Defense
 from edge.client import Edge
-from edge.onnx_head import OnnxHead
 from edge.pipeline import Pipeline
 
 
@@ -40,16 +38,14 @@ def hosted(candidates: Sequence[Candidate], address: str, settings: Settings) ->
         SplitError: The server holds none of these cuts.
         WireError: No server answers at the address.
     """
-    proof = Security(**{name: Path(path) for name, path in settings.security.items()})
     timeouts = Timeouts()
-    transport = connect(address, timeouts, security=proof, insecure=settings.insecure)
+    transport = connect(address, timeouts, security=settings.security)
     refused = ""
     try:
         for candidate in candidates:
-            manifest = Manifest.load(candidate.folder)
-            pipeline = Pipeline(OnnxHead(candidate.folder / "head.onnx"), Defense(), codec_named("raw"))
+            split = open_split(candidate.folder)
             try:
-                Edge(manifest, pipeline, transport, timeouts)
+                Edge(split.manifest, Pipeline(split.head(), Defense(), codec_named("raw")), transport, timeouts)
             except SplitError as error:
                 refused = str(error)
             else:
@@ -80,7 +76,7 @@ def measure_connected(
     else:
         cuts, order = measure_all(candidates, images, settings, say)
     local = None
-    if (candidates[-1].folder / "tail.onnx").exists():
+    if open_split(candidates[-1].folder).has_tail:
         say("the whole model on this device")
         local = measure_local(candidates[-1], images, settings)
     remote, requests = typical(remote_cut.requests), typical_requests(cuts)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.models.answers import answers
-from cutlayer.models.files import HEAD_ONNX
-from cutlayer.onnx.session import Half, open_half
+from cutlayer.models.manifest import HEAD_ONNX
+from cutlayer.split_folder import Half, SplitFolder
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,14 @@ class Effect:
 
 
 def compare(
-    float32: Path, int8: Path, images: NDArray[np.float32], labels: NDArray[np.int64], *, rounds: int = 100,
+    float32: SplitFolder,
+    int8: SplitFolder,
+    images: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    *,
+    rounds: int = 100,
     threads: int = 1,
-) -> Effect:  # fmt: skip
+) -> Effect:
     """Time the heads of two split folders and count the right answers with each.
 
     Args:
@@ -70,12 +73,12 @@ def compare(
         threads: Threads of each half.
     """
     folders = (float32, int8)
-    given = [answers(folder, images, threads) for folder in folders]
-    heads = [open_half(folder / HEAD_ONNX, threads, "image", "smashed") for folder in folders]
+    given = [folder.answers(images, threads) for folder in folders]
+    heads = [folder.head(threads=threads) for folder in folders]
     for head in heads:
         head(images[:1])
     times = np.array([[_timed(head, images[i % len(images)][None]) for head in heads] for i in range(rounds)])
-    before, after = ((folder / HEAD_ONNX).stat().st_size for folder in folders)
+    before, after = (folder.file(HEAD_ONNX).stat().st_size for folder in folders)
     return Effect(
         times[:, 0], times[:, 1], int((given[0] == labels).sum()), int((given[1] == labels).sum()),
         int((given[0] == given[1]).sum()), len(labels), before, after,

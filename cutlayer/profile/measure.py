@@ -190,9 +190,9 @@ def _requests(
     expected_s: float = 0.0,
     real: bool = False,
 ) -> Columns:
-    proof = {"security": dict(settings.security), "insecure": settings.insecure} if real else {}
+    security = {"security": settings.security.to_json()} if real else {}
     answer = device_process.run(
         "requests", address=address, codec=codec, samples=samples, seconds=seconds, least=least,
-        request_s=DEADLINE_S + 4 * expected_s, **proof,
+        request_s=DEADLINE_S + 4 * expected_s, **security,
     )  # fmt: skip
     return {name: np.array(values, np.int64) for name, values in answer["columns"].items()}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from cutlayer.errors import ConfigError
 from cutlayer.spec import TensorSpec
+from cutlayer.wire.security import PLAIN, Security
 
 Say = Callable[[str], None]
 """Receives a line about each step."""
@@ -122,8 +123,7 @@ class Settings:
         head: Runtime of the head.
         transport: Scheme of the transport between the two.
         seed: Seed of the order of the cuts, and of the images where they are random.
-        security: Files that prove who is who to a real server, by the names of `Security`.
-        insecure: Allow plain text to a real server off loopback.
+        security: Files for encryption and authentication, for a real server.
         cores: Numbers of the cores that the device's process runs on; all cores when empty.
         quota: CPU time per time of the device's process, 0.25 being a quarter of one core; no limit when None.
         tc: Whether the kernel shapes the emulated networks, in network namespaces.
@@ -137,8 +137,7 @@ class Settings:
     head: Literal["onnx", "torch"] = "onnx"
     transport: str = "grpc"
     seed: int = 0
-    security: Mapping[str, str] = field(default_factory=dict)
-    insecure: bool = False
+    security: Security = PLAIN
     cores: tuple[int, ...] = ()
     quota: float | None = None
     tc: bool = False

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.models.cut import AnyCut, find_cut
-from cutlayer.models.manifest import MANIFEST, Manifest
+from cutlayer.models.manifest import MANIFEST
 from cutlayer.profile.candidate import Candidate, choose_cuts
 from cutlayer.profile.plan import Say
 from cutlayer.registry import MODELS, near
 from cutlayer.spec import TensorSpec
+from cutlayer.split_folder import open_split
 
 if TYPE_CHECKING:
     from torch import nn
@@ -131,7 +132,7 @@ def _export(
 
 
 def _from_folder(folder: Path, cuts: Sequence[str]) -> Candidate:
-    manifest = Manifest.load(folder)
+    manifest = open_split(folder).manifest
     if tuple(cuts) not in (AUTO, ALL, (manifest.cut,)):
         raise SplitError(f"{folder} is cut at {manifest.cut} already; name a model or an ONNX file to choose others.")
     smashed = manifest.smashed

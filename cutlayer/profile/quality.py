@@ -1,127 +1,99 @@
-"""What a cut is worth and what it gives away: accuracy of the whole deployment, and leakage to the cheap attacks.
+"""Quality of a cut with a codec: accuracy of the whole deployment, and leakage to cheap attacks.
 
-Both are of what is really sent: ``wire(x) = encode(protect(head(x)))``, by the device's own pipeline.
+Both are measured on what is really sent: ``wire(x) = encode(protect(head(x)))``, by the device's own pipeline.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.data.splits import Splits
-from cutlayer.models.manifest import Manifest
-from cutlayer.onnx.session import open_session
 from cutlayer.profile.candidate import Candidate
+from cutlayer.profile.plan import Say
 from cutlayer.profile.sampling import Key
+from cutlayer.records.profile import Leakage, Quality
+from cutlayer.split_folder import Half, open_split
 from cutlayer.wire.codecs.packed import codec_named
 from defenses.base import deployed
-from edge.onnx_head import OnnxHead
-from edge.pipeline import Head, Pipeline
-
-Say = Callable[[str], None]
+from edge.pipeline import Pipeline
 
 IMAGES = 500
-"""Test images behind an accuracy."""
+"""Number of test images that measure an accuracy, at most."""
 
 VICTIMS, AUXILIARY = 200, 2000
-"""Private images that are attacked, and images of the attacker's own, at most."""
+"""Number of private images that are attacked, and of images of the attacker, at most."""
 
 ATTACKS: dict[str, dict[str, Any]] = {"ridge": {}, "nearest": {}, "decoder": {"capacity": "res_normN0C16", "epochs": 8}}
-"""The cheap ones: seconds on a CPU. A cut that withstands them may yet fall to a stronger one."""
+"""Attacks that take seconds on a CPU, with their options. A stronger attack may succeed where they fail."""
 
 
-def accuracy(candidate: Candidate, codecs: Sequence[str], splits: Splits) -> dict[Key, dict[str, Any]]:
+def accuracy(candidate: Candidate, codecs: Sequence[str], splits: Splits) -> dict[Key, Quality]:
     """Right answers of tail(wire(x)) with each codec, and of the model without any, with n and a 95 % interval.
 
     Args:
         candidate: The cut.
-        codecs: To compare.
-        splits: Of the data set that the model was trained on.
+        codecs: Names of the codecs to compare.
+        splits: Data set that the model was trained on.
     """
     from cutlayer.metrics.interval import proportion
 
-    manifest, test = Manifest.load(candidate.folder), splits.test.take(IMAGES)
-    head = one_by_one(OnnxHead(candidate.folder / "head.onnx"))
-    tail = open_session(candidate.folder / "tail.onnx", 1, "smashed", "logits")
-    manifest.verify(candidate.folder, "head.onnx", "tail.onnx")
-    defense, rng = deployed(candidate.folder), np.random.default_rng(0)
+    split, test = open_split(candidate.folder), splits.test.take(IMAGES)
+    head, tail = one_by_one(split.head()), one_by_one(split.tail(threads=1))
+    defense, rng = deployed(split), np.random.default_rng(0)
 
     def right(smashed: NDArray[np.float32]) -> int:
-        answers = [tail.run(["logits"], {"smashed": one[None]})[0].argmax() for one in smashed]
-        return int((np.array(answers) == test.labels).sum())
+        return int((tail(smashed).argmax(axis=1) == test.labels).sum())
 
-    smashed = head(test.images)
-    whole = asdict(proportion(right(smashed), len(test)))
-    found = {}
+    smashed = head(test.inputs)
+    whole = proportion(right(smashed), len(test))
+    quality = {}
     for codec in codecs:
         # The head has been run: only what follows it differs between codecs.
-        sent = Pipeline(lambda _: smashed, defense, codec_named(codec)).wire(test.images, rng)
-        found[candidate.cut, codec] = {"accuracy": asdict(proportion(right(sent), len(test))), "whole_accuracy": whole}
-    return found
+        sent = Pipeline(lambda _: smashed, defense, codec_named(codec)).wire(test.inputs, rng)
+        quality[candidate.cut, codec] = Quality(accuracy=proportion(right(sent), len(test)), whole_accuracy=whole)
+    return quality
 
 
-def leakage(
-    candidate: Candidate, codecs: Sequence[str], splits: Splits, seed: int, say: Say
-) -> dict[Key, dict[str, Any]]:
+def leakage(candidate: Candidate, codecs: Sequence[str], splits: Splits, seed: int, say: Say) -> dict[Key, Leakage]:
     """Leakage gain of the strongest of `ATTACKS` on private images, with its interval, and that of each.
 
     Args:
         candidate: The cut.
-        codecs: To compare.
-        splits: Victims and attacker have parts of it that share no image.
-        seed: Of the attacks.
-        say: Told what is being done.
+        codecs: Names of the codecs to compare.
+        splits: Data set of the private images and of the attacker's own, which share no image.
+        seed: Seed of the attacks.
+        say: Receives a line about each step.
     """
     import torch
 
-    from attacks.view import View
-    from cutlayer.machine.compute import pick_device
+    from attacks.view import Access
+    from cutlayer import registry
+    from cutlayer.privacy.releases import Releases
     from cutlayer.privacy.score import row
-    from cutlayer.registry import ATTACKS as MADE
+    from cutlayer.privacy.view import view_of
 
-    manifest, defense = Manifest.load(candidate.folder), deployed(candidate.folder)
+    split = open_split(candidate.folder)
     private, auxiliary = splits.private.take(VICTIMS), splits.auxiliary.take(AUXILIARY)
-    head, found = _remembering(one_by_one(OnnxHead(candidate.folder / "head.onnx"))), {}
+    # Every codec asks for the same images.
+    head, leakages = Releases(one_by_one(split.head()), repeats=True).reader(), {}
     for codec in codecs:
         say(f"attacking {candidate.cut} with {codec}")
-        pipeline = Pipeline(head, defense, codec_named(codec))
-        rng = np.random.default_rng([seed, 1])
-
-        def query(images: torch.Tensor, pipeline: Pipeline = pipeline, rng: np.random.Generator = rng) -> torch.Tensor:
-            return torch.tensor(pipeline.wire(images.cpu().numpy(), rng), device=images.device)
-
-        view = View(
-            input=manifest.input, smashed=manifest.smashed, auxiliary=auxiliary, tail=torch.nn.Identity(),
-            device=pick_device(), seed=seed, random=defense.random, _query=query,
-        )  # fmt: skip
-        sent = torch.from_numpy(np.array(pipeline.wire(private.images, rng))).to(view.device)
+        seen = view_of(split, Access.BLACK_BOX, auxiliary, codec=codec, head=head, seed=seed)
+        arrived = seen.query(torch.from_numpy(private.inputs)).to(seen.device)
         scores = {}
         for name, options in ATTACKS.items():
-            attack = MADE.make(name, **options)
-            attack.fit(view)
-            scores[name] = row(attack.invert(sent).float().cpu(), splits, seed)["leakage_gain"]
-        worst = max(scores, key=lambda name: scores[name]["value"])
-        found[candidate.cut, codec] = {"leakage": {**scores[worst], "attack": worst, "of_each": scores}}
-    return found
+            attack = registry.ATTACKS.make(name, **options)
+            attack.fit(seen)
+            scores[name] = row(attack.invert(arrived).float().cpu(), splits, seed).leakage_gain
+        worst = max(scores, key=lambda name: scores[name].value)
+        leakages[candidate.cut, codec] = Leakage(**vars(scores[worst]), attack=worst, of_each=scores)
+    return leakages
 
 
-def one_by_one(head: Head) -> Head:
+def one_by_one(head: Half) -> Half:
     """The same head for any batch, also where its file takes one sample at a time."""
     return lambda images: np.concatenate([head(images[i : i + 1]) for i in range(len(images))])
-
-
-def _remembering(head: Head) -> Head:
-    """The same head; of each batch it has seen it knows the answer, for every codec asks for the same ones."""
-    known: dict[bytes, NDArray[np.float32]] = {}
-
-    def answer(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        key = images.tobytes()
-        if key not in known:
-            known[key] = head(images)
-        return known[key].copy()
-
-    return answer

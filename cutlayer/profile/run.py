@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 from cutlayer.data.load import load
 from cutlayer.data.splits import Splits
 from cutlayer.errors import ConfigError, SplitError
-from cutlayer.models.manifest import Manifest
 from cutlayer.network.profiles import networks_named
 from cutlayer.profile.advice import keeps
 from cutlayer.profile.candidate import Candidate
@@ -27,10 +27,10 @@ from cutlayer.profile.quality import accuracy, leakage
 from cutlayer.profile.record import record
 from cutlayer.profile.sampling import Key
 from cutlayer.records.profile import Limits, Profile, Quality, save
-from cutlayer.records.schema import load as load_record
 from cutlayer.registry import MODELS
 from cutlayer.report.profiles import page
 from cutlayer.spec import TensorSpec
+from cutlayer.split_folder import open_split
 
 if TYPE_CHECKING:
     from torch import nn
@@ -85,18 +85,17 @@ def _run(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) ->
         plan.model, plan.cuts, spec, out, classes=len(splits.classes) if splits else plan.classes, data=plan.data,
         say=say, train=_trainer(plan, splits, settings.seed, say),
     )  # fmt: skip
-    manifest = Manifest.load(candidates[0].folder)
-    input = manifest.input
-    has_tail = (candidates[0].folder / "tail.onnx").exists()
-    judged = splits is not None and has_tail and manifest.classes == len(splits.classes)
+    split = open_split(candidates[0].folder)
+    manifest, input = split.manifest, split.manifest.input
+    judged = splits is not None and split.has_tail and manifest.classes == len(splits.classes)
     if limits.accuracy is not None and not judged:
         raise ConfigError(
             f"{plan.model} has {manifest.classes} outputs, and {plan.data} has other classes, so that no answer is "
             "right; leave out --min-accuracy, or name the data set that the model was trained on."
-            if has_tail
+            if split.has_tail
             else f"{plan.model} has no tail here, so that its answers are unknown; leave out --min-accuracy."
         )
-    images = _random(input, settings.seed) if splits is None else splits.test.images[:DATA_IMAGES]
+    images = _random(input, settings.seed) if splits is None else splits.test.inputs[:DATA_IMAGES]
     if images.shape[1:] != input.shape:
         raise SplitError(f"The images of {plan.data} are {splits and splits.input}, and the head takes {input}.")
     out.mkdir(parents=True, exist_ok=True)
@@ -140,15 +139,12 @@ def _quality(
     if splits is None:
         return quality
     for candidate in candidates:
-        accuracies: Mapping[Key, Mapping[str, Any]] = {}
-        leakages: Mapping[Key, Mapping[str, Any]] = {}
         if judged:
             say(f"accuracy of {candidate.cut} on {splits.name}")
-            accuracies = accuracy(candidate, settings.codecs, splits)
+            quality |= accuracy(candidate, settings.codecs, splits)
         if plan.privacy:
-            leakages = leakage(candidate, settings.codecs, splits, settings.seed, say)
-        for key in {**accuracies, **leakages}:
-            quality[key] = load_record(Quality, {**accuracies.get(key, {}), **leakages.get(key, {})})
+            for key, gain in leakage(candidate, settings.codecs, splits, settings.seed, say).items():
+                quality[key] = replace(quality.get(key, Quality()), leakage=gain)
     return quality
 
 

@@ -1,8 +1,8 @@
-"""Where a server listens, and by which transport it is reached.
+"""Addresses of servers, each naming its transport.
 
 grpc://192.0.2.7:8001         the Open Inference Protocol over HTTP/2
-zmq://127.0.0.1:0             multi-part ZeroMQ frames; port 0 lets the server take a free one
-oip+grpc://HOST:PORT/MODEL    any server of the Open Inference Protocol that hosts an exported tail, by that name
+zmq://127.0.0.1:0             multi-part ZeroMQ messages; with port 0 the server takes a free port
+oip+grpc://HOST:PORT/MODEL    any server of the Open Inference Protocol that hosts an exported tail as MODEL
 inprocess://any-name          a function call, for tests and simulations
 """
 
@@ -17,41 +17,50 @@ from cutlayer.registry import TRANSPORTS
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server listens. In-process ones have a name for a host, and no port; `model` is another server's."""
+    """Address of a server.
+
+    Attributes:
+        scheme: Name of the transport.
+        host: Name or IP address of the machine; any name if the server is in this process.
+        port: TCP port; 0 lets a server take a free one.
+        model: Name of the tail on a server that is not ours.
+        local: Whether the server is in this process.
+    """
 
     scheme: str
     host: str
     port: int = 0
     model: str = ""
+    local: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Address:
         """Read ``scheme://host:port``, ``oip+grpc://host:port/model`` or ``inprocess://name``.
 
         Raises:
-            ConfigError: It is none, or there is no such transport.
+            ConfigError: The text is not an address, or there is no such transport.
         """
         scheme, mark, rest = text.partition("://")
-        if mark and scheme == "inprocess" and rest:
-            return cls(scheme, rest)
+        transport = TRANSPORTS.make(scheme) if mark else None
+        if transport and not transport.networked and rest:
+            return cls(scheme, rest, local=True)
         model = ""
-        if mark and scheme == "oip+grpc":
+        if transport and transport.takes_model:
             rest, _, model = rest.partition("/")
         host, colon, port = rest.rpartition(":")
-        if not (mark and colon and host and port.isdecimal() and int(port) < 1 << 16):
-            raise ConfigError(f"{text!r} is no address; write grpc://127.0.0.1:8001 or zmq://127.0.0.1:8001.")
-        _ = TRANSPORTS[scheme]
+        if not (transport and transport.networked and colon and host and port.isdecimal() and int(port) < 1 << 16):
+            raise ConfigError(f"{text!r} is not an address; write grpc://127.0.0.1:8001 or zmq://127.0.0.1:8001.")
         return cls(scheme, host.removeprefix("[").removesuffix("]"), int(port), model)
 
     @property
     def netloc(self) -> str:
-        """``host:port``, an IPv6 host in brackets."""
+        """``host:port``, with brackets around an IPv6 host."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def leaves_machine(self) -> bool:
-        """Whether the bytes may be seen by other machines."""
-        if self.scheme == "inprocess" or self.host == "localhost":
+        """Whether the bytes may cross a network between machines."""
+        if self.local or self.host == "localhost":
             return False
         try:
             return not ipaddress.ip_address(self.host).is_loopback
@@ -59,5 +68,4 @@ class Address:
             return True
 
     def __str__(self) -> str:
-        where = self.host if self.scheme == "inprocess" else self.netloc
-        return f"{self.scheme}://{where}{self.model and '/'}{self.model}"
+        return f"{self.scheme}://{self.host if self.local else self.netloc}{self.model and '/'}{self.model}"

@@ -2,83 +2,76 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 from cutlayer.errors import ConfigError
 from cutlayer.registry import TRANSPORTS
 from cutlayer.wire.address import Address
 from cutlayer.wire.retry import Client, Retry
-from cutlayer.wire.security import Security
-from cutlayer.wire.transport import Handler, Line, Server, Timeouts, Transport
+from cutlayer.wire.scheme import Scheme
+from cutlayer.wire.security import PLAIN, Security
+from cutlayer.wire.transport import Handler, Server, Timeouts, Transport
 
 
 def connect(
-    address: str,
-    timeouts: Timeouts | None = None,
-    *,
-    retry: Retry | None = None,
-    security: Security | None = None,
-    insecure: bool = False,
+    address: str, timeouts: Timeouts | None = None, *, retry: Retry | None = None, security: Security = PLAIN
 ) -> Transport:
-    """The client's end of the transport that the address names. Nobody is waited for before the first request.
+    """Return the client's end of the transport that the address names. It connects with the first request.
 
     Args:
-        address: Of the server.
-        timeouts: The defaults when left out.
-        retry: Which errors are asked again, and when; the defaults when left out.
-        security: Files that prove who is who; plain text when left out.
-        insecure: Allow plain text off loopback.
+        address: Address of the server.
+        timeouts: Time limits; the defaults if left out.
+        retry: Which errors are retried, and when; the defaults if left out.
+        security: Files for encryption and authentication; plain text if left out.
 
     Raises:
-        ConfigError: The address is none, a file of `security` is not what it should be, or plain text would leave the
-            machine and `insecure` is not given.
+        ConfigError: The address or a file of `security` is not valid, or plain text would leave the machine without
+            `security.insecure`.
     """
-    security = security or Security()
-    where = _parse_safe(address, security, insecure, listening=False)
-    line: Line = _transport(where.scheme)(where, timeouts or Timeouts(), security)
-    return Client(line, where, retry or Retry())
+    target, scheme = check_secure(address, security, listening=False)
+    with scheme.importing(target.scheme):
+        line = scheme.connect(target, timeouts or Timeouts(), security)
+    return Client(line, target, retry or Retry())
 
 
-def listen(
-    address: str,
-    handler: Handler,
-    timeouts: Timeouts | None = None,
-    *,
-    security: Security | None = None,
-    insecure: bool = False,
-) -> Server:
-    """A server that answers at the address, until it is closed.
+def listen(address: str, handler: Handler, timeouts: Timeouts | None = None, *, security: Security = PLAIN) -> Server:
+    """Return a server that answers at the address until it is closed.
+
+    Args:
+        address: Address to listen at.
+        handler: What answers the requests.
+        timeouts: Time limits; the defaults if left out.
+        security: Files for encryption and authentication; plain text if left out.
 
     Raises:
-        ConfigError: As for `connect`.
-        WireError: The address is taken, or is not one of this machine.
+        ConfigError: See `connect`.
+        WireError: The address is taken, or does not belong to this machine.
     """
-    security = security or Security()
-    where = _parse_safe(address, security, insecure, listening=True)
-    return cast(Server, _transport(where.scheme).listen(where, handler, timeouts or Timeouts(), security))
+    target, scheme = check_secure(address, security, listening=True)
+    with scheme.importing(target.scheme):
+        return scheme.listen(target, handler, timeouts or Timeouts(), security)
 
 
-def _transport(scheme: str) -> Any:
-    """The transport's class. Raises ConfigError where its package is not installed: a device needs one of the two."""
-    try:
-        return TRANSPORTS.load(scheme)
-    except ImportError as error:
-        package = {"grpc": "grpcio", "zmq": "pyzmq"}.get(scheme, scheme)
-        raise ConfigError(
-            f"{scheme}:// takes the package {package}, which cannot be loaded here ({error}); install it, or take "
-            "another transport."
-        ) from None
+def servable() -> list[str]:
+    """Return the names of the transports over which a server can be reached from another process."""
+    schemes: dict[str, Scheme] = {name: TRANSPORTS.make(name) for name in TRANSPORTS}
+    return [name for name, scheme in schemes.items() if scheme.networked and scheme.serves]
 
 
-def _parse_safe(text: str, security: Security, insecure: bool, *, listening: bool) -> Address:
+def check_secure(text: str, security: Security, *, listening: bool) -> tuple[Address, Scheme]:
+    """Return the address and its transport, if these files suit it and no plain text leaves the machine.
+
+    Raises:
+        ConfigError: See `connect`.
+    """
     address = Address.parse(text)
-    over_zmq = address.scheme == "zmq"
-    security.check(address.scheme, listening=listening)
-    encrypted = security.curve if over_zmq else security.tls
-    if address.leaves_machine and not encrypted and not insecure:
-        given = "--curve-key and --curve-server" if over_zmq else "--ca, --cert and --key"
+    scheme: Scheme = TRANSPORTS.make(address.scheme)
+    if scheme.networked:
+        for name in security.files:
+            if name not in scheme.files:
+                raise ConfigError(f"--{name.replace('_', '-')} has no effect over {address.scheme}://; leave it out.")
+    scheme.check_files(security, listening=listening)
+    if address.leaves_machine and not security.insecure and not scheme.encrypted(security):
         raise ConfigError(
-            f"{address} is off loopback, and smashed data would cross the network in plain text. Encrypt it with "
-            f"{given} (cutlayer certs init writes the files), or allow it with --insecure."
+            f"{address} is not on this machine, and smashed data would cross the network in plain text. Encrypt it "
+            f"with {scheme.encrypt_with} (`cutlayer certs init` writes the files), or allow plain text with --insecure."
         )
-    return address
+    return address, scheme

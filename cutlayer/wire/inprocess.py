@@ -1,41 +1,50 @@
-"""A function call instead of a socket: what tests and simulations use, and the reference for the real transports."""
+"""A function call instead of a socket: for tests and simulations, and the reference for the real transports."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
-from typing import ClassVar
 
 from cutlayer.errors import DeadlineExceeded, Refused, Unreachable, WireError
 from cutlayer.wire.address import Address
 from cutlayer.wire.message import Message
+from cutlayer.wire.scheme import Scheme
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Handler, Timeouts
 
+_servers: dict[str, InProcessServer] = {}
 
-class InProcess:
-    """The client's end. While the caller's thread does the work, a deadline is noticed only once that is over."""
 
-    servers: ClassVar[dict[str, InProcessServer]] = {}
+class InProcess(Scheme):
+    """A function call within one process, for tests and simulations."""
 
-    def __init__(self, address: Address, timeouts: Timeouts, security: Security) -> None:
-        self._address = address
+    networked = False
 
-    @classmethod
-    def listen(cls, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> InProcessServer:
-        """A server under this name."""
-        if address.host in cls.servers:
-            raise WireError(f"{address} is taken in this process.")
-        cls.servers[address.host] = server = InProcessServer(address, handler)
+    def connect(self, address: Address, timeouts: Timeouts, security: Security) -> InProcessClient:
+        """See `Scheme.connect`."""
+        return InProcessClient(address)
+
+    def listen(self, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> InProcessServer:
+        """See `Scheme.listen`."""
+        if address.host in _servers:
+            raise WireError(f"{address} is taken in this process; choose another name.")
+        _servers[address.host] = server = InProcessServer(address, handler)
         return server
 
+
+class InProcessClient:
+    """The client's end. The caller's thread does the work, so a missed deadline shows only when the work is done."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+
     def request(self, message: Message, timeout_s: float) -> Message:
-        """See `Transport.request`."""
-        server = self.servers.get(self._address.host)
+        """See `Line.request`."""
+        server = _servers.get(self._address.host)
         if server is None:
-            raise Unreachable(f"Nobody listens at {self._address} in this process.")
-        caller, arrived_ns = _Waiting(), time.monotonic_ns()
+            raise Unreachable(f"No server listens at {self._address} in this process.")
+        caller, arrived_ns = _Caller(), time.monotonic_ns()
         server.handler.submit(message, arrived_ns, caller, lend=True)
         if not caller.answered.acquire(timeout=timeout_s):
             caller.left = True
@@ -47,11 +56,11 @@ class InProcess:
         return caller.reply
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing, since nothing is held open."""
 
 
-class _Waiting:
-    """The caller's thread; see `Caller`."""
+class _Caller:
+    """The thread that made a request and waits for its answer; see `Caller`."""
 
     reply: Message | Refused
 
@@ -71,11 +80,11 @@ class _Waiting:
 
 
 class InProcessServer:
-    """The server's end."""
+    """The server's end; see `Server`."""
 
     def __init__(self, address: Address, handler: Handler) -> None:
         self.address, self.handler = address, handler
 
     def close(self, grace_s: float = 5.0) -> None:
         """Free the name."""
-        InProcess.servers.pop(self.address.host, None)
+        _servers.pop(self.address.host, None)

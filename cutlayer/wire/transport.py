@@ -1,4 +1,4 @@
-"""What every transport is: bytes there, bytes back, within a deadline."""
+"""The interfaces of a transport: a request out, an answer back, within a deadline."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ log = logging.getLogger("cutlayer.wire")
 
 LONGEST_S = 1e6
 LONGEST_HEARTBEAT_S = 3000.0
-"""ZeroMQ tells the other side about twice as long, in tenths of a second and 16 bits."""
+"""ZeroMQ sends twice this time to the peer, in tenths of a second with 16 bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """The only four, in seconds.
+    """The time limits of a connection, in seconds.
 
     Attributes:
-        connect_s: Until somebody answers at the address.
-        request_s: From sending a request until its answer is complete.
-        heartbeat_s: Silence after which a connection is probed; as long again without an answer, and it is dead.
-        idle_s: Time without a request after which a server ends a stream, and as long again after which it drops the
-            connection. Both come back with the next request. Over ZeroMQ a connection lives as long as its heartbeat.
+        connect_s: Longest wait for a server at the address.
+        request_s: Longest time from a request to its complete answer, retries included.
+        heartbeat_s: Silence after which a side probes the connection; after twice this silence the connection is dead.
+        idle_s: Time without a request after which a server ends a stream; after twice this time it drops the
+            connection. The next request opens both again. Over gRPC only.
     """
 
     connect_s: float = 5.0
@@ -37,67 +37,54 @@ class Timeouts:
     idle_s: float = 600.0
 
     def __post_init__(self) -> None:
-        most_s = {"heartbeat_s": LONGEST_HEARTBEAT_S}
         for name in ("connect_s", "request_s", "heartbeat_s", "idle_s"):
-            if not 0 < getattr(self, name) <= most_s.get(name, LONGEST_S):
-                raise ConfigError(f"{name}={getattr(self, name):g} is no time to wait; give seconds, more than none.")
+            seconds, most_s = getattr(self, name), LONGEST_HEARTBEAT_S if name == "heartbeat_s" else LONGEST_S
+            if not 0 < seconds <= most_s:
+                raise ConfigError(
+                    f"{name} must be a number of seconds above 0 and at most {most_s:,.0f}; {seconds:g} was given."
+                )
 
 
 class Transport(Protocol):
-    """The client's end, for any number of threads. Connected by the first request, and again after an error."""
+    """The client's end, for any number of threads. It connects with the first request, and again after an error."""
 
     @property
     def address(self) -> Address:
-        """Of the server."""
+        """Address of the server."""
 
     def request(self, message: Message, timeout_s: float) -> Message:
-        """Send and wait for the answer. The transport is good for the next request after any of these errors.
+        """Send a request and wait for the answer. After any of these errors the next request can be made.
 
         Raises:
-            Unreachable: Nobody answers there, or the peer went away and did not come back in time.
-            DeadlineExceeded: No answer in time.
+            Unreachable: No server answers there, or the connection was lost and not restored in time.
+            DeadlineExceeded: No answer arrived in time.
             Refused: The server answered with an error.
-            DecodeError: What came back is no message of ours.
+            DecodeError: The answer is not a message of this protocol.
         """
 
     def submit(self, message: Message, timeout_s: float) -> Future[Message]:
-        """Send, while others are under way; the future has the answer, or the error that `request` would raise."""
+        """Send a request without waiting; the future holds the answer, or the error that `request` would raise."""
 
     def close(self) -> None:
-        """Give up the connection, at once. What is under way fails."""
-
-
-class Line(Protocol):
-    """What a transport implements and `cutlayer.wire.retry` makes a `Transport` of: one attempt at a request."""
-
-    def request(self, message: Message, timeout_s: float) -> Message:
-        """See `Transport.request`. Called by several threads at a time.
-
-        Raises:
-            ConnectionLost: The peer went away while it had the request; it may be worth asking again.
-            Unreachable: Nobody answers there.
-        """
-
-    def close(self) -> None:
-        """See `Transport.close`."""
+        """Close the connection at once. Unanswered requests fail."""
 
 
 class Caller(Protocol):
-    """Whoever waits for the answer to one request, as its transport knows him. Used by any thread."""
+    """The client of one request, as a server's handler sees it. Any thread may use it."""
 
     @property
     def client(self) -> Hashable:
-        """The same for all requests of a connection: clients take turns."""
+        """Identity of the connection, by which clients take turns."""
 
     def gone(self) -> bool:
-        """Whether nobody waits any more, so that the request need not be worked on."""
+        """Return whether the client has left, so that the request need not be computed."""
 
     def answer(self, reply: Message | Refused, sent: Callable[[], None]) -> None:
-        """Send the answer; called once, and never waits for the network.
+        """Send the answer, without waiting for the network. Call it once.
 
         Args:
-            reply: The answer, or why there is none.
-            sent: To be called once the answer has left, or cannot leave. Its time is nobody's latency.
+            reply: The answer, or the reason why there is none.
+            sent: Called after the answer has left, or cannot leave; its time is not part of the latency.
         """
 
 
@@ -106,38 +93,38 @@ class Handler(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether requests are taken at present."""
+        """Whether the server takes requests."""
 
     def submit(self, request: Message, arrived_ns: int, caller: Caller, *, lend: bool = False) -> None:
-        """Take a request, whose answer goes to the caller, perhaps by another thread, perhaps before this returns.
+        """Take a request. Its answer goes to the caller from any thread, perhaps before this returns.
 
-        Called by several threads at a time; raises nothing.
+        Several threads may call it at a time. It raises nothing.
 
         Args:
-            request: What arrived.
-            arrived_ns: `time.monotonic_ns` when it had arrived.
-            caller: Gets exactly one answer; one who is gone is told so, for whoever counts.
-            lend: Whether the calling thread may compute, as one that would only wait for the answer does: a hop to
-                another thread is saved. Otherwise this returns at once.
+            request: The message that arrived.
+            arrived_ns: Value of `time.monotonic_ns` at its arrival.
+            caller: Receives exactly one answer, even if it has left.
+            lend: Whether the calling thread may compute the answer, which saves a thread switch. Otherwise this
+                returns at once.
         """
 
 
 class Server(Protocol):
-    """The server's end, listening since it was made."""
+    """The server's end, which listens from its creation."""
 
     @property
     def address(self) -> Address:
-        """Where it really listens: never port 0."""
+        """Address with the actual port, never 0."""
 
     def close(self, grace_s: float = 5.0) -> None:
-        """Take no new requests, answer those that have arrived, at most for so long, then stop. May be called twice."""
+        """Refuse new requests, answer those that have arrived within `grace_s`, and stop. It may be called twice."""
 
 
 def refusal(error: Exception) -> Refused:
-    """What to tell the client about an error. Only errors raised on purpose show their text."""
+    """Return the refusal that a client receives for an error. Only errors raised on purpose show their text."""
     if isinstance(error, Refused):
         return error
     if isinstance(error, DecodeError):
         return Refused("INVALID_ARGUMENT", str(error))
     log.error("a request failed", exc_info=error)
-    return Refused("INTERNAL", "The server failed on this request; its log says why.")
+    return Refused("INTERNAL", "The server failed on this request; see its log for the reason.")

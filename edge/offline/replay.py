@@ -10,7 +10,6 @@ drop    nothing runs and nothing is kept; it is counted.
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from cutlayer.errors import QueueError, Refused, WireError
 from cutlayer.models.manifest import Manifest, tail_name
-from cutlayer.onnx.session import open_half
+from cutlayer.split_folder import Half, SplitFolder
 from cutlayer.trace import Trace
 from cutlayer.wire.message import read_infer_request
 from cutlayer.wire.transport import Timeouts
@@ -26,7 +25,6 @@ from edge.client import Edge
 from edge.offline.lookout import Lookout
 from edge.offline.policy import Absence, WhenOffline
 from edge.offline.queue import Queue
-from edge.pipeline import Head
 
 SETS_ASIDE = ("INVALID_ARGUMENT", "INTERNAL")
 """Refusals that concern one request and would come again: it leaves the queue, so that the others can be sent."""
@@ -60,7 +58,7 @@ class Offline:
         lookout: Lookout,
         *,
         queue: Queue | None = None,
-        whole: Head | None = None,
+        whole: Half | None = None,
     ) -> None:
         self._edge, self._queue, self._whole, self.lookout = edge, queue, whole, lookout
         self.absence = Absence(where=queue.folder if queue is not None else None)
@@ -151,23 +149,23 @@ class Offline:
 
 
 def open_offline(
-    when: WhenOffline, edge: Edge, manifest: Manifest, timeouts: Timeouts, folder: Path, head: Head, threads: int
+    when: WhenOffline, edge: Edge, split: SplitFolder, timeouts: Timeouts, head: Half, threads: int
 ) -> Offline:
     """The `Offline` that the user asked for.
 
     Args:
         when: What he asked for.
         edge: That has not greeted its server.
-        manifest: Of its split.
+        split: The split folder of the device.
         timeouts: `connect_s` is how long one look for the server takes.
-        folder: The split folder.
-        head: Of that folder.
+        head: The head of that folder.
         threads: That compute one request.
 
     Raises:
         SplitError: The policy is local, and `tail.onnx` is not in the folder.
         QueueError: The queue cannot be used.
     """
+    manifest = split.manifest
     lookout = Lookout(lambda: edge.shake_hands(timeouts.connect_s))
     if when.do == "drop":
         return Offline(edge, manifest, lookout)
@@ -178,8 +176,7 @@ def open_offline(
         except BaseException:
             queue.close()
             raise
-    manifest.verify(folder, "tail.onnx")
-    tail = open_half(folder / "tail.onnx", threads, "smashed", "logits")
+    tail = split.tail(threads=threads)
     return Offline(edge, manifest, lookout, whole=lambda images: tail(head(images)))
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from cloud.batcher import Limits
 from cloud.service import Service
-from cloud.tail import OnnxTail
 from cutlayer.errors import ConfigError, Refused
+from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.packed import decode
 from cutlayer.wire.handshake import metadata_request
 from cutlayer.wire.message import Kind, Message
@@ -22,7 +22,7 @@ def serving(tmp_path):
     made = []
 
     def serve(tap=None, **limits):
-        tail = Held(OnnxTail(tmp_path / "split" / "tail.onnx", threads=1))
+        tail = Held(open_split(tmp_path / "split").tail(threads=1))
         service = Service(manifest, tail, tap, limits=Limits(**limits))
         made.append((service, tail))
         return service, tail

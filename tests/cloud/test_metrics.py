@@ -7,8 +7,8 @@ import pytest
 
 from cloud.metrics_http import MetricsServer
 from cloud.service import Service
-from cloud.tail import OnnxTail
 from cutlayer.errors import ConfigError, Refused, WireError
+from cutlayer.split_folder import open_split
 from cutlayer.wire.message import Kind, Message
 from tests.cloud.callers import handle, request
 from tests.tiny_split import write_split
@@ -19,7 +19,7 @@ SAMPLE = re.compile(r'^(\w+)(\{(?:\w+="[^"]*",?)+\})? (\S+)$')
 @pytest.fixture
 def service(tmp_path):
     manifest = write_split(tmp_path / "split")
-    made = Service(manifest, OnnxTail(tmp_path / "split" / "tail.onnx", threads=1))
+    made = Service(manifest, open_split(tmp_path / "split").tail(threads=1))
     yield made
     made.drain()
 
@@ -79,7 +79,7 @@ def test_what_was_done_is_counted(service, watched):
 def test_stages_are_in_seconds(tmp_path):
     ticks = iter(np.cumsum([0, 0, 0, 0, 2_000_000_000, 0]).tolist())
     manifest = write_split(tmp_path / "split")
-    service = Service(manifest, OnnxTail(tmp_path / "split" / "tail.onnx", threads=1), clock=lambda: next(ticks))
+    service = Service(manifest, open_split(tmp_path / "split").tail(threads=1), clock=lambda: next(ticks))
     handle(service, request())
     counted = samples(service.metrics.text())
     assert counted['cutlayer_stage_seconds_sum{stage="tail"}'] == 2

@@ -6,9 +6,9 @@ import pytest
 
 from cloud import replies
 from cloud.service import Service
-from cloud.tail import OnnxTail
 from cloud.tap import Tap, read
 from cutlayer.errors import Refused
+from cutlayer.split_folder import open_split
 from tests.cloud.callers import Held, Waiting, handle, request
 from tests.cloud.test_batching import busy, submit
 from tests.tiny_split import write_split
@@ -18,7 +18,7 @@ from tests.tiny_split import write_split
 def served(tmp_path):
     """Service, tail and the folder of its tap, all closed afterwards."""
     manifest = write_split(tmp_path / "split")
-    tail, tap = Held(OnnxTail(tmp_path / "split" / "tail.onnx", threads=1)), Tap(tmp_path / "tap")
+    tail, tap = Held(open_split(tmp_path / "split").tail(threads=1)), Tap(tmp_path / "tap")
     service = Service(manifest, tail, tap)
     yield service, tail, (tap, tmp_path / "tap")
     tail.go_on.set()
@@ -171,7 +171,7 @@ def test_a_tap_knows_what_it_held_before_the_server_was_started_again(tmp_path):
     write_split(tmp_path / "split")
     for durable in (False, True, False):
         tap = Tap(tmp_path / "tap", durable=durable)
-        service = Service(write_split(tmp_path / "split"), OnnxTail(tmp_path / "split" / "tail.onnx", threads=1), tap)
+        service = Service(write_split(tmp_path / "split"), open_split(tmp_path / "split").tail(threads=1), tap)
         for number in range(3):
             handle(service, request(f"s-{number}", value=number, session="s"))
             if durable:
@@ -182,7 +182,7 @@ def test_a_tap_knows_what_it_held_before_the_server_was_started_again(tmp_path):
 
 def test_a_durable_tap_is_written_before_the_answer_leaves(tmp_path):
     tap = Tap(tmp_path / "tap", durable=True)
-    service = Service(write_split(tmp_path / "split"), OnnxTail(tmp_path / "split" / "tail.onnx", threads=1), tap)
+    service = Service(write_split(tmp_path / "split"), open_split(tmp_path / "split").tail(threads=1), tap)
     caller, seen = Waiting(), []
     caller.answer = lambda reply, sent: seen.append([header["id"] for header, _ in read(tmp_path / "tap")])
     service.submit(request("s-1", session="s"), 0, caller, lend=True)

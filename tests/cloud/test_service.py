@@ -7,8 +7,9 @@ import pytest
 
 from cloud.reader import MAX_PREPARED
 from cloud.service import Service
-from cloud.tail import OnnxTail
 from cutlayer.errors import Refused, SplitError
+from cutlayer.onnx.session import open_half
+from cutlayer.split_folder import open_split
 from cutlayer.wire import open_inference_pb2 as pb
 from cutlayer.wire.codecs.packed import decode
 from cutlayer.wire.codecs.raw import Raw
@@ -32,7 +33,7 @@ def manifest(folder):
 
 @pytest.fixture
 def service(folder, manifest):
-    return Service(manifest, OnnxTail(folder / "tail.onnx", threads=1))
+    return Service(manifest, open_split(folder).tail(threads=1))
 
 
 def ask(service, manifest, smashed=None, **changed):
@@ -77,7 +78,7 @@ def test_what_was_prepared_does_not_grow_without_bound(service):
 
 def test_durations_are_those_of_the_clock(folder, manifest):
     ticks = iter([110, 113, 123, 140, 180, 260])
-    service = Service(manifest, OnnxTail(folder / "tail.onnx", threads=1), clock=lambda: next(ticks))
+    service = Service(manifest, open_split(folder).tail(threads=1), clock=lambda: next(ticks))
     reply = read_infer_reply(handle(service, request(), 100))
     # Waiting: until it was read (10), and then for its turn (10). Reading: header (3) and tensor (17).
     assert reply.parameters == {"queue_ns": 20, "decode_ns": 20, "tail_ns": 40, "reply_ns": 80}
@@ -115,7 +116,7 @@ def test_other_tensors_protocols_and_kinds_are_refused(service, manifest):
 
 @pytest.mark.parametrize("transport", ["grpc"])
 def test_the_wait_for_another_request_is_queue(folder, transport):
-    tail = slowed(OnnxTail(folder / "tail.onnx", threads=1), 0.1)
+    tail = slowed(open_split(folder).tail(threads=1), 0.1)
     traces = {}
     with serving(folder, transport, tail) as client:
         edge = edge_at(folder, client)
@@ -147,7 +148,7 @@ def test_what_a_later_client_adds_is_skipped_and_a_later_version_is_refused(serv
 
 
 def test_a_server_that_drains_is_alive_and_not_ready(folder, manifest):
-    service = Service(manifest, OnnxTail(folder / "tail.onnx", threads=1))
+    service = Service(manifest, open_split(folder).tail(threads=1))
     server = listen("grpc://127.0.0.1:0", service)
     with grpc.insecure_channel(server.address.netloc) as channel:
 
@@ -190,7 +191,7 @@ def test_a_client_of_the_open_inference_protocol_needs_nothing_of_ours(folder, m
         request.inputs.add(name="smashed", datatype="FP32", shape=smashed.shape)
         reply = call("ModelInfer", request, pb.ModelInferResponse)
         logits = np.frombuffer(reply.raw_output_contents[0], np.float32).reshape(reply.outputs[0].shape)
-        np.testing.assert_array_equal(logits, OnnxTail(folder / "tail.onnx", threads=1)(smashed))
+        np.testing.assert_array_equal(logits, open_split(folder).tail(threads=1)(smashed))
 
         del request.raw_input_contents[:]
         request.inputs[0].contents.fp32_contents.extend(smashed.ravel())
@@ -209,4 +210,4 @@ def test_a_file_that_is_no_tail_is_refused(folder, content):
         (folder / content).read_bytes() if isinstance(content, str) else whole[:50] if content is None else content
     )
     with pytest.raises(SplitError, match=r"broken\.onnx"):
-        OnnxTail(path)
+        open_half(path, 1, "smashed", "logits")

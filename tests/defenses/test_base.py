@@ -10,6 +10,7 @@ from cutlayer.models.manifest import LEARNED
 from cutlayer.models.zoo import build
 from cutlayer.registry import defense_from
 from cutlayer.spec import image_spec
+from cutlayer.split_folder import open_split
 from defenses.base import Chain, Defense, deployed
 from defenses.gaussian_noise import GaussianNoise
 from defenses.laplace_noise import LaplaceNoise
@@ -66,11 +67,11 @@ def test_what_was_learned_travels_in_the_split_folder(tmp_path, monkeypatch):
     )
     assert LEARNED in manifest.files
     monkeypatch.setattr("defenses.base.defense_from", lambda description: Offset().then(Offset()))
-    fresh = deployed(tmp_path / "split")
+    fresh = deployed(open_split(tmp_path / "split"))
     assert fresh.protect(np.zeros(2, np.float32), np.random.default_rng(0)).tolist() == [3.0, 3.0]
     (tmp_path / "split" / LEARNED).write_bytes(b"spoiled")
     with pytest.raises(SplitError, match=f"{LEARNED} is not the file"):
-        deployed(tmp_path / "split")
+        deployed(open_split(tmp_path / "split"))
 
 
 def test_a_folder_of_a_defense_that_learned_nothing_has_no_such_file(tmp_path):
@@ -78,7 +79,7 @@ def test_a_folder_of_a_defense_that_learned_nothing_has_no_such_file(tmp_path):
     noise = {"name": "gaussian-noise", "sigma": 0.5}
     folder.save(tmp_path / "split", halves, model="he_lenet", classes=10, defense=noise, data=None, learned={})
     assert not (tmp_path / "split" / LEARNED).exists()
-    assert isinstance(deployed(tmp_path / "split"), GaussianNoise)
+    assert isinstance(deployed(open_split(tmp_path / "split")), GaussianNoise)
 
 
 class Narrow(Defense):
@@ -95,7 +96,7 @@ def test_a_folder_loads_into_the_structure_that_its_defense_made(tmp_path, monke
     monkeypatch.setattr("cutlayer.models.folder.defense_from", lambda description: Narrow())
     halves = Narrow().surgery(split(build("he_lenet", IMAGE, 10), "conv1", IMAGE))
     folder.save(tmp_path / "split", halves, model="he_lenet", classes=10, defense={"name": "narrow"}, data=None)
-    _, loaded = folder.load(tmp_path / "split")
+    loaded = open_split(tmp_path / "split").halves()
     images = torch.rand(2, *IMAGE.shape)
     assert loaded.smashed == halves.smashed
     torch.testing.assert_close(loaded.tail(loaded.head(images)), halves.tail(halves.head(images)))
@@ -110,17 +111,17 @@ class Trained(Defense):
 
 def test_a_defense_that_trains_does_not_follow_one_that_protects():
     halves = split(build("he_lenet", IMAGE, 10), "conv1", IMAGE)
-    noise = GaussianNoise(0.5)
+    noise = GaussianNoise(sigma=0.5)
     with pytest.raises(ConfigError, match="would be trained without GaussianNoise"):
         noise.then(Trained()).harden(halves, None, 0)
     assert Trained().then(noise).harden(halves, None, 0) is not halves
     assert Trained().then(Trained()).harden(halves, None, 0) is not halves
-    assert noise.then(LaplaceNoise(0.1)).harden(halves, None, 0) is halves
+    assert noise.then(LaplaceNoise(scale=0.1)).harden(halves, None, 0) is halves
 
 
 def test_two_bottlenecks_follow_one_another():
     halves = split(build("he_lenet", IMAGE, 10), "pool1", IMAGE)
-    chain = ResSFL("noRELU_C4S1").then(Mid())
+    chain = ResSFL(bottleneck="noRELU_C4S1").then(Mid())
     narrowed = chain.surgery(halves)
     assert narrowed.smashed.shape == (4, *halves.smashed.shape[1:])
     sent = chain.protect(narrowed.head(torch.rand(2, *IMAGE.shape)), np.random.default_rng(0))
@@ -129,6 +130,6 @@ def test_two_bottlenecks_follow_one_another():
 
 def test_facts_that_both_state_keep_their_names():
     smashed = np.random.default_rng(0).random((64, 4), np.float32)
-    stated = GaussianNoise(0.5).then(GaussianNoise(1.0)).facts(smashed)
+    stated = GaussianNoise(sigma=0.5).then(GaussianNoise(sigma=1.0)).facts(smashed)
     assert {*stated} == {"first snr_db", "second snr_db"}
     assert stated["first snr_db"] > stated["second snr_db"]

@@ -18,6 +18,7 @@ from cutlayer.models import folder, zoo
 from cutlayer.models.halves import SplitModel, copied, split
 from cutlayer.registry import DEFENSES
 from cutlayer.spec import image_spec
+from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.packed import codec_named
 from defenses.base import Defense, deployed
 from defenses.gaussian_noise import GaussianNoise
@@ -118,7 +119,7 @@ def hardened(row: Row) -> Hardened:
 @functools.cache
 def clean(row: Row, n: int = 5) -> np.ndarray:
     with torch.no_grad():
-        return hardened(row).split.head(torch.from_numpy(data().test.images[:n])).numpy()
+        return hardened(row).split.head(torch.from_numpy(data().test.inputs[:n])).numpy()
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -223,14 +224,14 @@ def test_a_sample_is_protected_alike_in_any_batch(row):
 @each
 def test_composes_with_noise_and_codecs(row):
     _, defense, halves = hardened(row)
-    noisy = defense.then(GaussianNoise(0.1))
+    noisy = defense.then(GaussianNoise(sigma=0.1))
     assert noisy.random
 
     def head(images):
         with torch.no_grad():
             return halves.head(torch.from_numpy(images)).numpy()
 
-    images = data().test.images[:2]
+    images = data().test.inputs[:2]
     arrived, coarse = (Pipeline(head, noisy, codec_named(name)).wire(images, rng()) for name in ("raw", "int8+zstd"))
     assert np.array_equal(arrived, noisy.protect(head(images), rng()))
     assert coarse.shape == arrived.shape == (2, *halves.smashed.shape)
@@ -259,10 +260,10 @@ def test_a_split_folder_brings_back_what_was_hardened(row, tmp_path):
         said = {"name": row.name, **row.options}
         about = {"model": row.model, "classes": CLASSES, "defense": said, "data": None, "learned": defense.learned}
         folder.save(tmp_path / "split", split_, **about)
-        _, loaded = folder.load(tmp_path / "split")
+        loaded = open_split(tmp_path / "split").halves()
         assert_same_weights(loaded, split_)
         assert loaded.smashed == split_.smashed
-        again = deployed(tmp_path / "split")
+        again = deployed(open_split(tmp_path / "split"))
     assert np.array_equal(again.protect(clean(row), rng()), defense.protect(clean(row), rng()))
 
 

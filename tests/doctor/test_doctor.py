@@ -11,7 +11,8 @@ import onnx
 import pytest
 
 from cutlayer.doctor import examine, files, machine, packages
-from cutlayer.models.manifest import Manifest, sha256
+from cutlayer.models.manifest import sha256
+from cutlayer.split_folder import open_split
 from cutlayer.wire.security import Security
 from tests.doctor.findings import faults, only
 
@@ -23,7 +24,7 @@ def test_a_split_that_runs(folder):
 
 
 def test_a_split_that_is_damaged_or_lies(folder):
-    manifest = Manifest.load(folder)
+    manifest = open_split(folder).manifest
     (folder / "head.onnx").write_bytes(b"oops")
     assert "head.onnx" in only(files.check_split(folder))
     head = onnx.load(folder / "tail.onnx")

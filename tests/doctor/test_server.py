@@ -6,10 +6,9 @@ from contextlib import contextmanager
 import pytest
 
 from cloud.service import Service
-from cloud.tail import OnnxTail
 from cutlayer.doctor import server
 from cutlayer.errors import ConfigError, DeadlineExceeded
-from cutlayer.models.manifest import Manifest
+from cutlayer.split_folder import open_split
 from cutlayer.wire import certs
 from cutlayer.wire.address import Address
 from cutlayer.wire.connect import listen
@@ -22,8 +21,8 @@ from tests.tiny_split import write_split
 
 @contextmanager
 def listening(folder, address, security=None):
-    manifest = Manifest.load(folder)
-    service = Service(manifest, OnnxTail(folder / "tail.onnx", threads=1))
+    manifest = open_split(folder).manifest
+    service = Service(manifest, open_split(folder).tail(threads=1))
     with_server = listen(address, service, security=security)
     try:
         yield str(with_server.address)
@@ -35,7 +34,7 @@ def listening(folder, address, security=None):
 @pytest.mark.parametrize("scheme", ["grpc", "zmq"])
 def test_a_server_of_the_same_split_has_no_faults(folder, scheme):
     with listening(folder, f"{scheme}://127.0.0.1:0") as address:
-        found = list(server.check_server(address, Security(), Manifest.load(folder), insecure=False))
+        found = list(server.check_server(address, Security(), open_split(folder).manifest, insecure=False))
     assert not faults(found), found
     assert {"server", "round trip", "bandwidth", "handshake"} <= {finding.what for finding in found}
 

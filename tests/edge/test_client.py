@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from cloud.tail import OnnxTail
 from cutlayer.errors import DeadlineExceeded, DecodeError, SplitError, Unreachable
-from cutlayer.models.manifest import Manifest
+from cutlayer.split_folder import open_split
 from cutlayer.trace import STAGES
 from cutlayer.wire.codecs.fp16 import Float16
 from cutlayer.wire.codecs.raw import Raw
@@ -45,7 +44,7 @@ def test_stages_sum_to_the_end_to_end_time_and_none_is_negative(folder, transpor
 
 @pytest.mark.parametrize("transport", ADDRESSES)
 def test_a_slow_tail_shows_in_the_tail_and_nowhere_else(folder, transport):
-    tail = slowed(OnnxTail(folder / "tail.onnx", threads=1), 0.05)
+    tail = slowed(open_split(folder).tail(threads=1), 0.05)
     with serving(folder, transport, tail) as client:
         _, trace = edge_at(folder, client).infer(images(1), 0)
     assert trace.tail_ns > 50e6
@@ -55,7 +54,7 @@ def test_a_slow_tail_shows_in_the_tail_and_nowhere_else(folder, transport):
 @pytest.mark.parametrize("transport", ["grpc", "zmq"])
 def test_after_a_missed_deadline_the_next_request_works(folder, transport):
     late = [0.4]
-    tail = OnnxTail(folder / "tail.onnx", threads=1)
+    tail = open_split(folder).tail(threads=1)
 
     def slow_once(smashed):
         return slowed(tail, late.pop() if late else 0)(smashed)
@@ -116,7 +115,7 @@ class Scripted:
 
 
 def answered(folder, **answer):
-    return edge_at(folder, Scripted(Manifest.load(folder), answer)).infer(images(1), 0)
+    return edge_at(folder, Scripted(open_split(folder).manifest, answer)).infer(images(1), 0)
 
 
 def test_another_server_of_the_protocol_may_answer(folder):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from cloud.service import Service
-from cloud.tail import OnnxTail
 from cloud.tap import Tap, read
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import ConfigError, DeadlineExceeded, SplitError, Unreachable
+from cutlayer.split_folder import open_split
 from cutlayer.trace import STAGES
 from cutlayer.wire.connect import listen
 from cutlayer.wire.transport import Timeouts
@@ -40,7 +40,7 @@ def run(folder, transport="zmq", tap=None, tail=None, data=SPLITS, **options):
         **options,
     }
     manifest = write_split(folder, defense=options.pop("defense", None))
-    service = Service(manifest, tail or OnnxTail(folder / "tail.onnx", threads=1), tap)
+    service = Service(manifest, tail or open_split(folder).tail(threads=1), tap)
     server = listen(ADDRESSES[transport], service)
     try:
         return send(folder, str(server.address), data=data, **options)
@@ -115,7 +115,7 @@ def test_the_codec_that_the_user_names_is_what_travels(folder, tmp_path, transpo
 @pytest.mark.parametrize("transport", ["grpc", "zmq"])
 def test_what_was_measured_before_the_server_went_away_is_kept(folder, transport):
     asked = []
-    tail = OnnxTail(folder / "tail.onnx", threads=1)
+    tail = open_split(folder).tail(threads=1)
 
     def hangs_at_the_sixth(smashed):
         asked.append(1)

@@ -12,10 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from cloud.service import Service
-from cloud.tail import OnnxTail
 from cloud.tap import Tap, read
 from cutlayer.errors import WireError
-from cutlayer.models.manifest import Manifest
+from cutlayer.split_folder import open_split
 from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.retry import Retry
 from cutlayer.wire.security import Security
@@ -87,8 +86,8 @@ class Bench:
         self.answered = []
         self.index, self.lock = 0, threading.Lock()
         self.tap = Tap(folder / "tap")
-        tail = OnnxTail(folder / "split" / "tail.onnx", threads=1)
-        self.service = Service(Manifest.load(folder / "split"), tail, self.tap)
+        tail = open_split(folder / "split").tail(threads=1)
+        self.service = Service(open_split(folder / "split").manifest, tail, self.tap)
         self.server = listen(f"{self.lane.server}://127.0.0.1:0", self.service, timeouts, security=here)
         self.proxy = Proxy("127.0.0.1", self.server.address.port)
         self.proxy.__enter__()

@@ -14,7 +14,8 @@ import numpy as np
 import psutil
 import zmq
 
-from cutlayer.models.manifest import Manifest, tail_name
+from cutlayer.models.manifest import tail_name
+from cutlayer.split_folder import open_split
 from cutlayer.wire import open_inference_pb2 as pb
 from cutlayer.wire.address import Address
 from cutlayer.wire.connect import connect
@@ -114,7 +115,7 @@ def bombard(folder: Path, transport: str, n: int, seed: int) -> dict[str, Counte
     Raises:
         AssertionError: A frame was not answered as it should, the server grew, or no longer works.
     """
-    manifest = Manifest.load(folder)
+    manifest = open_split(folder).manifest
     named = (tail_name(manifest), manifest.version, (3, *manifest.smashed.shape))
     # Without a session nothing is remembered, so that every frame is read.
     whole = [message for session in ("", "fuzz") for message in requests(*named, session=session)]

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from cutlayer.errors import SplitError
-from cutlayer.models.folder import FILES, load, save
+from cutlayer.models.folder import FILES, save
 from cutlayer.models.halves import split
-from cutlayer.models.manifest import Manifest, sha256
+from cutlayer.models.manifest import sha256
 from cutlayer.models.zoo import build
 from cutlayer.spec import image_spec
+from cutlayer.split_folder import open_split
 
 IMAGE = image_spec(1, 28, 28)
 
@@ -44,12 +45,13 @@ def folder(original, tmp_path):
 
 def forge(folder, **changes):
     """Rewrite the manifest so that its hashes fit whatever lies there."""
-    manifest = Manifest.load(folder)
+    manifest = open_split(folder).manifest
     replace(manifest, files={name: sha256(folder / name) for name in FILES}, **changes).save(folder)
 
 
 def test_what_is_loaded_is_what_was_saved(original):
-    manifest, halves = load(original)
+    split = open_split(original)
+    manifest, halves = split.manifest, split.halves()
     assert (manifest.model, manifest.cut, manifest.classes, manifest.data) == ("he_lenet", "ReLU2", 10, "mnist")
     assert manifest.defense == {"name": "gaussian-noise", "sigma": 0.5}
     assert manifest.smashed == halves.smashed
@@ -74,10 +76,10 @@ def test_the_folder_holds_the_five_files_with_ordinary_permissions(original):
 
 
 def test_a_split_folder_is_replaced_and_its_version_follows_the_weights(folder):
-    before = Manifest.load(folder).version
+    before = open_split(folder).manifest.version
     after = write(folder, lenet(seed=8))
     assert after.version != before
-    assert Manifest.load(folder) == after
+    assert open_split(folder).manifest == after
     assert list(folder.parent.iterdir()) == [folder]
 
 
@@ -91,10 +93,10 @@ def test_another_folder_is_not_replaced(tmp_path):
 
 
 def test_a_failed_export_leaves_the_old_folder_whole(folder):
-    before = Manifest.load(folder)
+    before = open_split(folder).manifest
     with pytest.raises(SplitError):
         write(folder, replace(lenet(), tail=torch.nn.Linear(3, 3)))
-    assert load(folder)[0] == before
+    assert open_split(folder).manifest == before
     assert list(folder.parent.iterdir()) == [folder]
 
 
@@ -102,14 +104,14 @@ def test_a_failed_export_leaves_the_old_folder_whole(folder):
 def test_a_missing_file(folder, name):
     (folder / name).unlink()
     with pytest.raises(SplitError, match=name):
-        load(folder)
+        open_split(folder).halves()
 
 
 @pytest.mark.parametrize("name", ["head.safetensors", "tail.safetensors", "split.json"])
 def test_a_truncated_file(folder, name):
     (folder / name).write_bytes((folder / name).read_bytes()[:-20])
     with pytest.raises(SplitError, match=name):
-        load(folder)
+        open_split(folder).halves()
 
 
 def test_a_flipped_bit_in_the_weights(folder):
@@ -118,33 +120,33 @@ def test_a_flipped_bit_in_the_weights(folder):
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(SplitError, match="is not the file"):
-        load(folder)
+        open_split(folder).halves()
 
 
 @pytest.mark.parametrize("text", ["[]", "7", "{}", "[" * 100_000, '{"input": 3}'])
 def test_a_manifest_that_is_something_else(folder, text):
     (folder / "split.json").write_text(text)
     with pytest.raises(SplitError, match=r"split\.json is damaged"):
-        load(folder)
+        open_split(folder).halves()
 
 
 def test_a_file_in_place_of_a_folder(folder):
     with pytest.raises(SplitError, match=r"head\.onnx is no split folder"):
-        Manifest.load(folder / "head.onnx")
+        open_split(folder / "head.onnx")
 
 
 def test_a_manifest_that_cannot_be_read(folder):
     (folder / "split.json").unlink()
     (folder / "split.json").mkdir()
     with pytest.raises(SplitError, match="cannot be read: is a directory"):
-        Manifest.load(folder)
+        open_split(folder)
 
 
 def test_an_edited_manifest(folder):
     path = folder / "split.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"cut": "ReLU1"}))
     with pytest.raises(SplitError, match="damaged"):
-        load(folder)
+        open_split(folder).halves()
 
 
 @pytest.mark.parametrize(
@@ -153,17 +155,17 @@ def test_an_edited_manifest(folder):
 def test_a_consistent_manifest_for_another_model(folder, changes):
     forge(folder, **changes)
     with pytest.raises(SplitError, match="does not fit"):
-        load(folder)
+        open_split(folder).halves()
 
 
 def test_weights_that_are_no_safetensors(folder):
     (folder / "head.safetensors").write_bytes(b"\x80\x04K\x2a.")
     forge(folder)
     with pytest.raises(SplitError, match="does not fit"):
-        load(folder)
+        open_split(folder).halves()
 
 
 def test_a_foreign_onnx_is_noticed_by_whoever_verifies_it(folder):
     (folder / "head.onnx").write_bytes((folder / "tail.onnx").read_bytes())
     with pytest.raises(SplitError, match=r"head\.onnx is not the file"):
-        Manifest.load(folder).verify(folder, "head.onnx")
+        open_split(folder).manifest.verify(folder, "head.onnx")

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from cutlayer.errors import SplitError
-from cutlayer.models.folder import load
+from cutlayer.split_folder import open_split
 from tests.cloud_process import CloudProcess
 from tests.onnx.onnx_models import chain, write
 
@@ -77,7 +77,7 @@ def test_torch_halves_that_are_not_there(tmp_path):
     words = ("split", digits(tmp_path), "--cut", "r1", "--input", "1x8x8", "--out", tmp_path / "split")
     assert cutlayer(*words).returncode == 0
     with pytest.raises(SplitError, match=r"no halves in torch, only in ONNX.*; use --head onnx and --tail onnx"):
-        load(tmp_path / "split")
+        open_split(tmp_path / "split").halves()
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,12 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from cloud.tail import OnnxTail
 from cutlayer.errors import ConfigError, SplitError
-from cutlayer.models.manifest import Manifest
 from cutlayer.onnx import graph as onnx_graph
 from cutlayer.onnx.graph import checked, onnx_cuts, split_onnx, survey
 from cutlayer.onnx.halves import halves
 from cutlayer.spec import TensorSpec
-from edge.onnx_head import OnnxHead
+from cutlayer.split_folder import open_split
 from tests.onnx.onnx_models import chain, weights, write
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
@@ -32,7 +30,7 @@ def images(n, *shape):
 
 
 def assert_parity(whole, folder, batch):
-    manifest = Manifest.load(folder)
+    manifest = open_split(folder).manifest
     x = images(batch, *manifest.input.shape)
     for name in ("head.onnx", "tail.onnx"):
         onnx.checker.check_model(onnx.load(folder / name), full_check=True)
@@ -64,7 +62,7 @@ def test_halves_of_every_cut_are_valid_and_give_what_the_whole_gives(tmp_path, c
     manifest = split_onnx(whole, cut, tmp_path / "split", data="digits")
     assert (manifest.model, manifest.cut, manifest.classes, manifest.data) == ("m.onnx", cut, 10, "digits")
     assert {file.name for file in (tmp_path / "split").iterdir()} == {"split.json", "head.onnx", "tail.onnx"}
-    assert Manifest.load(tmp_path / "split") == manifest
+    assert open_split(tmp_path / "split").manifest == manifest
     assert_parity(whole, tmp_path / "split", 5)
 
 
@@ -101,7 +99,7 @@ def test_a_model_for_one_sample_at_a_time_stays_one(tmp_path):
     assert onnxruntime.InferenceSession(tmp_path / "split/tail.onnx").get_inputs()[0].shape == [1, 3, 8, 8]
     assert_parity(path, tmp_path / "split", 1)
     # Both sides take several all the same, as when a server computes requests of several clients together.
-    head, tail = OnnxHead(tmp_path / "split/head.onnx"), OnnxTail(tmp_path / "split/tail.onnx", threads=1)
+    head, tail = open_split(tmp_path / "split").head(), open_split(tmp_path / "split").tail(threads=1)
     x = images(3, 3, 8, 8)
     one_by_one = np.concatenate([run(path, x[i : i + 1]).reshape(1, -1) for i in range(3)])
     np.testing.assert_allclose(tail(head(x)), one_by_one, rtol=1e-4)

@@ -6,10 +6,10 @@ import onnxruntime
 import pytest
 
 from cutlayer.errors import SplitError
-from cutlayer.models.manifest import Manifest
 from cutlayer.onnx.graph import split_onnx
 from cutlayer.onnx.int8 import QUANTIZED, quantize_head
 from cutlayer.profile.int8_effect import Effect, compare
+from cutlayer.split_folder import open_split
 from tests.onnx.onnx_models import chain, write
 
 
@@ -22,6 +22,13 @@ def run(path, array):
     return session.run(None, {session.get_inputs()[0].name: array})[0]
 
 
+def quantized(folder, calibration, out):
+    """The folder with its head in int8, as `cutlayer quantize` writes it."""
+    split = open_split(folder)
+    head, takes = split.file("head.onnx"), split.manifest.input
+    return split.with_head(out, lambda path: quantize_head(head, takes, calibration, path))
+
+
 @pytest.fixture
 def split(tmp_path):
     split_onnx(chain(tmp_path / "m.onnx"), "r2", tmp_path / "split")
@@ -29,10 +36,10 @@ def split(tmp_path):
 
 
 def test_a_head_in_int8_is_near_the_one_in_float32(split, tmp_path, capfd, caplog):
-    before = Manifest.load(split)
-    after = quantize_head(split, images(20), tmp_path / "int8")
+    before = open_split(split).manifest
+    after = quantized(split, images(20), tmp_path / "int8")
     assert (capfd.readouterr(), caplog.text) == (("", ""), "")
-    assert Manifest.load(tmp_path / "int8") == after
+    assert open_split(tmp_path / "int8").manifest == after
     assert after.version != before.version
     assert (after.model, after.cut, after.smashed) == (before.model, before.cut, before.smashed)
     assert {file.name for file in (tmp_path / "int8").iterdir()} == {"split.json", "head.onnx", "tail.onnx"}
@@ -49,9 +56,9 @@ def test_a_head_in_int8_is_near_the_one_in_float32(split, tmp_path, capfd, caplo
 
 
 def test_what_is_compared(split, tmp_path):
-    quantize_head(split, images(20), tmp_path / "int8")
+    quantized(split, images(20), tmp_path / "int8")
     labels = run(split / "tail.onnx", run(split / "head.onnx", images(30, seed=2))).argmax(1)
-    effect = compare(split, tmp_path / "int8", images(30, seed=2), labels, rounds=7)
+    effect = compare(open_split(split), open_split(tmp_path / "int8"), images(30, seed=2), labels, rounds=7)
     assert (effect.float32_correct, effect.n) == (30, 30)
     assert effect.int8_correct == effect.agreed <= 30
     assert effect.float32_ns.shape == effect.int8_ns.shape == (7,)
@@ -65,27 +72,27 @@ def test_the_gain_is_that_of_pairs():
 
 
 def test_the_same_images_give_the_same_folder(split, tmp_path):
-    first, second = (quantize_head(split, images(4), tmp_path / name) for name in "ab")
+    first, second = (quantized(split, images(4), tmp_path / name) for name in "ab")
     assert first == second
 
 
 def test_twice_is_refused(split, tmp_path):
-    quantize_head(split, images(4), tmp_path / "int8")
+    quantized(split, images(4), tmp_path / "int8")
     with pytest.raises(SplitError, match="in int8 already"):
-        quantize_head(tmp_path / "int8", images(4), tmp_path / "again")
+        quantized(tmp_path / "int8", images(4), tmp_path / "again")
     assert not (tmp_path / "again").exists()
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 8, 8), (5, 3, 9, 9)])
 def test_images_that_do_not_fit(split, tmp_path, shape):
     with pytest.raises(SplitError, match="The images for calibration are"):
-        quantize_head(split, np.zeros(shape, np.float32), tmp_path / "int8")
+        quantized(split, np.zeros(shape, np.float32), tmp_path / "int8")
 
 
 def test_an_old_opset_is_said(tmp_path):
     split_onnx(chain(tmp_path / "m.onnx", opset=11), "r2", tmp_path / "split")
     with pytest.raises(SplitError, match=r"opset 11, and int8 .* needs 13 or later"):
-        quantize_head(tmp_path / "split", images(4), tmp_path / "int8")
+        quantized(tmp_path / "split", images(4), tmp_path / "int8")
 
 
 def test_a_head_without_anything_to_quantize(tmp_path):
@@ -94,5 +101,5 @@ def test_a_head_without_anything_to_quantize(tmp_path):
     )
     split_onnx(path, "r", tmp_path / "split")
     with pytest.raises(SplitError, match="nothing that ONNX Runtime could compute in int8"):
-        quantize_head(tmp_path / "split", images(4), tmp_path / "int8")
+        quantized(tmp_path / "split", images(4), tmp_path / "int8")
     assert not (tmp_path / "int8").exists()

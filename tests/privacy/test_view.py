@@ -5,11 +5,10 @@ import pytest
 import torch
 
 from cloud.tap import Tap, read
-from cutlayer.experiment import adversary
-from cutlayer.experiment.spec import Named
+from cutlayer.privacy.view import oracle, wire
+from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.packed import codec_named
 from defenses.base import Defense, deployed
-from edge.onnx_head import OnnxHead
 from tests.tiny_split import SMASHED, edge_at, images, serving, write_split
 
 
@@ -17,7 +16,7 @@ def at_the_server(folder, victims, codec="raw", seed=0):
     """The smashed data of each of these images in the tap, sent one by one from the device of this folder."""
     tap = Tap(folder / "tap")
     with serving(folder, "inprocess", tap=tap) as client:
-        edge = edge_at(folder, client, deployed(folder), codec_named(codec))
+        edge = edge_at(folder, client, deployed(open_split(folder)), codec_named(codec))
         edge._rng = np.random.default_rng(seed)
         for index in range(len(victims)):
             edge.infer(victims[index : index + 1], index)
@@ -25,15 +24,20 @@ def at_the_server(folder, victims, codec="raw", seed=0):
     return np.concatenate([smashed for _, smashed in read(folder / "tap")])
 
 
+def attackers_oracle(folder):
+    split = open_split(folder)
+    return oracle(wire(split.head(), deployed(split), "raw", [0, *b"ridge"]))
+
+
 @pytest.mark.parametrize("codec", ["int8", "int4:channel+zstd", "top-k:0.2", "bf16+shuffle+zstd"])
 def test_what_the_attack_sees_is_what_arrived_after_the_codec(tmp_path, codec):
     folder, victims = tmp_path / "split", images(3)
     write_split(folder)
     arrived = at_the_server(folder, victims, codec)
-    query = adversary.oracle(adversary.wire(folder, Defense(), codec), 0, Named("ridge"))
+    query = oracle(wire(open_split(folder).head(), Defense(), codec, [0]))
     seen = np.concatenate([query(torch.from_numpy(image[None])).numpy() for image in victims])
     np.testing.assert_array_equal(seen, arrived)
-    clean = OnnxHead(folder / "head.onnx")(victims)
+    clean = open_split(folder).head()(victims)
     assert arrived.shape == clean.shape == (3, *SMASHED.shape)
     assert not np.array_equal(arrived, clean)
 
@@ -46,17 +50,17 @@ def test_what_the_attack_sees_is_what_arrived_after_the_defense(tmp_path, defens
     folder, victims = tmp_path / "split", images(3)
     write_split(folder, defense=defense)
     arrived = at_the_server(folder, victims)
-    query = adversary.oracle(adversary.wire(folder, deployed(folder), "raw"), 0, Named("ridge"))
+    query = attackers_oracle(folder)
     np.testing.assert_array_equal(query(torch.from_numpy(victims)).numpy(), arrived)
-    assert not np.array_equal(arrived, OnnxHead(folder / "head.onnx")(victims))
+    assert not np.array_equal(arrived, open_split(folder).head()(victims))
 
 
 def test_the_noise_at_the_server_is_the_one_that_was_set_and_the_attackers_is_another(tmp_path):
     folder, victims, sigma = tmp_path / "split", images(60), 0.3
     write_split(folder, defense={"name": "gaussian-noise", "sigma": sigma})
-    query = adversary.oracle(adversary.wire(folder, deployed(folder), "raw"), 0, Named("ridge"))
+    query = attackers_oracle(folder)
     releases = at_the_server(folder, victims), query(torch.from_numpy(victims)).numpy()
-    noises = [release - OnnxHead(folder / "head.onnx")(victims) for release in releases]
+    noises = [release - open_split(folder).head()(victims) for release in releases]
     for noise in noises:
         assert abs(noise.var() / sigma**2 - 1) < 4 * math.sqrt(2 / noise.size)
     assert abs(np.corrcoef(noises[0].ravel(), noises[1].ravel())[0, 1]) < 4 / math.sqrt(noises[0].size)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from cutlayer.deployment import processes
-from cutlayer.models.manifest import Manifest
 from cutlayer.network.shaper import APPLICATION_LEVEL
 from cutlayer.profile.prepare import from_onnx
 from cutlayer.records.profile import read
+from cutlayer.split_folder import open_split
 from tests.profile.profiled import QUICK, cutlayer
 from tests.tiny_split import images, write_split
 
@@ -83,18 +83,18 @@ def test_another_profile_in_the_same_folder_leaves_no_cuts_of_the_first(model, t
     for cut in ("r1", "flat"):
         candidates = from_onnx(model, [cut], None, tmp_path, None, lambda _: None)
     assert [candidate.folder for candidate in candidates] == list((tmp_path / "cuts").iterdir())
-    assert Manifest.load(candidates[0].folder).cut == "flat"
+    assert open_split(candidates[0].folder).manifest.cut == "flat"
 
 
 def test_the_split_folders_can_be_deployed(profiled):
     out, _, _ = profiled
     for folder in (out / "cuts").iterdir():
-        Manifest.load(folder).verify(folder, "head.onnx", "tail.onnx")
+        open_split(folder).manifest.verify(folder, "head.onnx", "tail.onnx")
 
 
 def test_a_real_server_is_measured_and_the_other_cuts_computed(profiled, model, tmp_path):
     out, _, _ = profiled
-    (folder,) = [one for one in (out / "cuts").iterdir() if Manifest.load(one).cut == "flat"]
+    (folder,) = [one for one in (out / "cuts").iterdir() if open_split(one).manifest.cut == "flat"]
     with processes.cloud(folder, "--listen", "grpc://127.0.0.1:0", "--threads", 1) as address:
         done = cutlayer(
             "profile", model, *QUICK, "--cuts", "r1,flat", "--connect", address, "--out", tmp_path / "again"

@@ -3,10 +3,9 @@
 from math import inf
 
 from cloud.service import Service
-from cloud.tail import OnnxTail
-from cutlayer.models.manifest import Manifest
 from cutlayer.network.profiles import Network
 from cutlayer.network.shaper import Shaped
+from cutlayer.split_folder import open_split
 from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.transport import Timeouts
 from tests.tiny_split import ADDRESSES, edge_at, images, write_split
@@ -14,7 +13,7 @@ from tests.tiny_split import ADDRESSES, edge_at, images, write_split
 
 def test_a_grpc_connection_comes_about_though_each_greeting_takes_more_than_a_second(tmp_path):
     write_split(tmp_path)
-    service = Service(Manifest.load(tmp_path), OnnxTail(tmp_path / "tail.onnx", threads=1))
+    service = Service(open_split(tmp_path).manifest, open_split(tmp_path).tail(threads=1))
     server = listen(ADDRESSES["grpc"], service)
     patience = Timeouts(connect_s=12.0, request_s=20.0)
     with Shaped(str(server.address), Network("slow", inf, inf, 0.8)) as address:

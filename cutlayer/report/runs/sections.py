@@ -29,7 +29,7 @@ GRID = 8  # pictures in a row of the grid
 
 def headline(group: Group) -> Html:
     """The main table."""
-    n = group.first.result.accuracy.n
+    n = group.first.result.utility.accuracy.n
     claims = dict.fromkeys(m.run.result.claim for m in group.members if m.run.result.claim)
     return _section(
         "The result in one table",
@@ -58,14 +58,20 @@ def reconstructions(group: Group) -> Html:
 def privacy_accuracy(group: Group) -> Html | None:
     """The scatter; one defense alone has nothing to be compared with."""
     points = [
-        Point(m.label, m.color, m.run.result.worst_case.leakage_gain, m.run.result.accuracy, m.run.result.undefended)
+        Point(
+            m.label,
+            m.color,
+            m.run.result.worst_case.leakage_gain,
+            m.run.result.utility.accuracy,
+            m.run.result.undefended,
+        )
         for m in group.members
         if m.run.result.worst_case
     ]
     if len(points) < 2:
         return None
     text = "Up and to the left is better: accurate, and little leaks. Lines through the points are 95 % intervals."
-    return _section("Privacy against accuracy", _note(text), scatter(points, group.first.result.baseline))
+    return _section("Privacy against accuracy", _note(text), scatter(points, group.first.result.utility.baseline))
 
 
 def latency(group: Group) -> Html:
@@ -82,7 +88,7 @@ def latency(group: Group) -> Html:
         )
         title = [
             el("span", el("b", cost.deployment), " ", member.label),
-            el("span", f"p50 {duration(cost.end_to_end['p50'])}"),
+            el("span", f"p50 {duration(cost.end_to_end.get('p50'))}"),
         ]
         rows.append(el("div", el("div", title, class_="bar-title"), bar))
     legend = [
@@ -101,7 +107,7 @@ def latency(group: Group) -> Html:
         tables.stage_percentiles(group),
         _note(
             "A percentile is printed only with enough samples behind it "
-            f"({', '.join(f'p{q} needs {LEAST_SAMPLES[q]}' for q in (90, 95, 99))}); otherwise a dash."
+            f"({', '.join(f'p{q} needs {n}' for q, n in LEAST_SAMPLES.items() if n > 1)}); otherwise a dash."
         ),
     )
 
@@ -124,9 +130,14 @@ def attacks(group: Group) -> Html:
 def flags(group: Group) -> Html:
     """What is suspect about the evaluation itself."""
     items = [
-        el("li", el("b", flag), el("span", el("span", class_=f"dot {m.color}"), m.label, class_="where"), el("p", text))
+        el(
+            "li",
+            el("b", flag.flag),
+            el("span", el("span", class_=f"dot {m.color}"), m.label, class_="where"),
+            el("p", flag.text),
+        )
         for m in group.members
-        for flag, text in m.run.result.flags
+        for flag in m.run.result.flags
     ]
     return el(
         "section",

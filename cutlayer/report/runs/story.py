@@ -120,9 +120,9 @@ def _verdict(group: Group, member: Member, indices: list[int]) -> Html:
 def _cost(group: Group, member: Member) -> Html:
     """Accuracy and time, against the undefended baseline where there is one."""
     result = member.run.result
-    accuracy = f"Accuracy {ACCURACY.value(result.accuracy.value)}"
+    accuracy = f"Accuracy {ACCURACY.value(result.utility.accuracy.value)}"
     if not result.undefended:
-        difference = result.accuracy.value - result.baseline.value
+        difference = result.change
         accuracy += f", {_points_more_or_less(difference)} without a defense"
     return el("p", accuracy, _time(group, member.run), ".", class_="cost")
 
@@ -136,14 +136,14 @@ def _points_more_or_less(difference: float) -> str:
 
 def _time(group: Group, run: Run) -> str:
     """The time of one answer on the first deployment, and how much of it the defense takes."""
-    p50 = run.result.cost[0].end_to_end["p50"] if run.result.cost else None
+    p50 = run.result.cost[0].end_to_end.get("p50") if run.result.cost else None
     if p50 is None:
         return ""
     text = f"; an answer takes {duration(p50)}"
     bare = group.undefended
     if bare is None or bare is run:
         return text
-    same = (c.end_to_end["p50"] for c in bare.result.cost if c.deployment == run.result.cost[0].deployment)
+    same = (c.end_to_end.get("p50") for c in bare.result.cost if c.deployment == run.result.cost[0].deployment)
     before = next(same, None)
     return text if before is None else f"{text}, {duration(abs(p50 - before))} {'more' if p50 >= before else 'less'}"
 
@@ -164,7 +164,7 @@ def _in_one_sentence(group: Group) -> str:
 
 
 def _price(run: Run) -> str:
-    difference = run.result.accuracy.value - run.result.baseline.value
+    difference = run.result.change
     text = points(difference)
     if text in ("0.0", DASH):
         return "at no loss of accuracy"

@@ -34,7 +34,7 @@ def _curves(group: Group, found: Sequence[Setting]) -> Html:
         "section",
         el("h2", "Each defense, from weak to strong"),
         el("p", text, class_="note"),
-        el("div", panels(found, group.first.result.baseline), class_="curves"),
+        el("div", panels(found, group.first.result.utility.baseline), class_="curves"),
         legend(found),
     )
 
@@ -50,7 +50,7 @@ def _headline(group: Group, found: Sequence[Setting]) -> Html:
         rows = [el("tr", el("th", s.label, scope="row"), [el("td", cell) for cell in _cells(s)]) for s in own]
         bodies.append(el("tbody", rows))
     note = (
-        f"Mean over {seeds} seed{'s' if seeds > 1 else ''}, {first.accuracy.n:,} test images and "
+        f"Mean over {seeds} seed{'s' if seeds > 1 else ''}, {first.utility.accuracy.n:,} test images and "
         f"{first.privacy[0].n if first.privacy else 0:,} private ones each. 0 % leakage is what an attacker reaches "
         "who always guesses the average picture; 100 % is the exact picture."
     )
@@ -72,7 +72,7 @@ def _cells(setting: Setting) -> list[str]:
         LEAKAGE_GAIN.number(setting.leakage.value),
     ]
     cells += [scale(metric).number(setting.metric(metric).value) for metric in tables.WORST_METRICS]
-    return [*cells, duration(setting.p50_ns), size(setting.tensor_bytes), facts(result.facts)]
+    return [*cells, duration(setting.p50_ns), size(setting.tensor_bytes), facts(result.defense_facts)]
 
 
 def _pictures(found: Sequence[Setting]) -> Html:
@@ -115,8 +115,8 @@ def _flags(group: Group) -> Html:
     """Each kind of red flag once, with the runs that raised it folded away."""
     raised: dict[str, list[tuple[str, str]]] = {}
     for member in group.members:
-        for flag, text in member.run.result.flags:
-            raised.setdefault(flag, []).append((member.label, text))
+        for flag in member.run.result.flags:
+            raised.setdefault(flag.flag, []).append((member.label, flag.text))
     items = [
         el(
             "details",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from cutlayer.records.run import PERCENTILES, AttackRecord, CostRecord, Estimate
+from cutlayer.records.run import AttackRecord, CostRecord, Estimate
 from cutlayer.report.kit.markup import Html, el
 from cutlayer.report.kit.wording import (
     ACCURACY,
@@ -22,7 +22,7 @@ from cutlayer.report.kit.wording import (
     size,
 )
 from cutlayer.report.runs.groups import Group, Member
-from cutlayer.trace import STAGES
+from cutlayer.trace import PERCENTILES, STAGES
 
 WORST_METRICS = ("psnr", "ssim", "identification")
 
@@ -63,7 +63,11 @@ def percentiles(group: Group) -> Html:
     ]
     rows = []
     for cost, member in deployments(group):
-        cells = [f"{cost.n:,}", *(duration(cost.end_to_end[p]) for p in PERCENTILES), duration(cost.first_request_ns)]
+        cells = [
+            f"{cost.n:,}",
+            *(duration(cost.end_to_end.get(p)) for p in PERCENTILES),
+            duration(cost.first_request_ns),
+        ]
         cells += [size(n) for n in (cost.tensor_bytes, cost.message_bytes, cost.kernel_bytes, cost.edge_peak_rss_bytes)]
         cells += [_energy(cost)] if measured else []
         rows.append(el("tr", _row_heading(cost.deployment), _defense_cell(member), [el("td", c) for c in cells]))
@@ -78,7 +82,7 @@ def stage_percentiles(group: Group) -> Html:
     for cost, member in deployments(group):
         rows = [_band(f"{cost.deployment}, {member.label}", len(head))]
         for stage in STAGES:
-            cells = [cost.n, *(duration(cost.stages[stage][p]) for p in PERCENTILES)]
+            cells = [cost.n, *(duration(cost.stages.get(stage, {}).get(p)) for p in PERCENTILES)]
             rows.append(el("tr", _row_heading(stage), [el("td", c) for c in cells]))
         bodies.append(el("tbody", rows))
     title = "Percentiles of every stage"
@@ -108,22 +112,22 @@ def _attack_row(attack: AttackRecord, member: Member, metrics: Sequence[str], re
     ]
     cells += [_measured(LEAKAGE_GAIN, attack.leakage_gain), *(_attack_metric(attack, metric) for metric in metrics)]
     cells += [el("td", seconds(attack.fit_s), _small(seconds(attack.invert_s)))]
-    cells += [el("td", attack.source or DASH, class_="source")] if reproduction else []
+    cells += [el("td", attack.published.source if attack.published else DASH, class_="source")] if reproduction else []
     return el("tr", el("th", attack.label, _badge() if is_worst else None, scope="row"), cells)
 
 
 def _headline_row(group: Group, member: Member) -> Html:
     result = member.run.result
     worst = result.worst_case
-    drop = el("td", DASH if result.undefended else points(result.accuracy.value - result.baseline.value))
+    drop = el("td", DASH if result.undefended else points(result.change))
     if worst:
         where = f"on {worst.deployment}" if len(result.cost) > 1 else None
         cells = [el("td", worst.label, _small(where)), _measured(LEAKAGE_GAIN, worst.leakage_gain)]
         cells += [_measured(scale(m), worst.metrics.get(m)) for m in WORST_METRICS]
     else:
         cells = [el("td", "none was run")] + [el("td", DASH)] * (1 + len(WORST_METRICS))
-    times = _per_deployment({c.deployment: duration(c.end_to_end["p50"]) for c in result.cost})
-    sizes = _per_deployment({c.deployment: size(sent_bytes(c)) for c in result.cost})
+    times = _per_deployment({c.deployment: duration(c.end_to_end.get("p50")) for c in result.cost})
+    sizes = _per_deployment({c.deployment: size(c.sent_bytes) for c in result.cost})
     count = len(result.flags)
     flags = (
         el("a", f"{count} flag{'s' if count > 1 else ''}", href=f"#{group.anchor}-flags", class_="flag")
@@ -131,13 +135,8 @@ def _headline_row(group: Group, member: Member) -> Html:
         else "none"
     )
     cells += [el("td", times), el("td", sizes), el("td", flags)]
-    heading = _defense_heading(member, facts(result.facts))
-    return el("tr", heading, _measured(ACCURACY, result.accuracy), drop, cells)
-
-
-def sent_bytes(cost: CostRecord) -> int | None:
-    """What the kernel sent; the message's own size where the kernel was not asked."""
-    return cost.message_bytes if cost.kernel_bytes is None else cost.kernel_bytes
+    heading = _defense_heading(member, facts(result.defense_facts))
+    return el("tr", heading, _measured(ACCURACY, result.utility.accuracy), drop, cells)
 
 
 def _per_deployment(texts: dict[str, str]) -> object:
@@ -148,7 +147,8 @@ def _per_deployment(texts: dict[str, str]) -> object:
 
 
 def _attack_metric(attack: AttackRecord, metric: str) -> Html:
-    estimate, published = attack.metrics.get(metric), attack.published.get(metric)
+    estimate = attack.metrics.get(metric)
+    published = attack.published.values.get(metric) if attack.published else None
     if estimate is None:
         return el("td", DASH)
     beside = None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 from cutlayer.records.reading import Run
-from cutlayer.records.run import Estimate, parse
+from cutlayer.records.run import Estimate, Result
 from cutlayer.report.kit.columns import WIDTH, columns, wrap
 from cutlayer.report.kit.wording import (
     ACCURACY,
@@ -21,19 +20,15 @@ from cutlayer.report.kit.wording import (
 )
 from cutlayer.report.runs.groups import Group, group
 from cutlayer.report.runs.sweep import is_sweep, settings
-from cutlayer.report.runs.tables import WORST_METRICS, sent_bytes
+from cutlayer.report.runs.tables import WORST_METRICS
 
 _table = partial(columns, width=WIDTH, rule=True)
 STAGES = ("head", "protect", "network", "tail")
 
 
-def text(results: Sequence[Mapping[str, Any]]) -> str:
-    """The records' headline, leakage by attack, time and red flags.
-
-    Args:
-        results: The content of the `result.json` of each run.
-    """
-    return "\n\n".join(_group(g) for g in group([Run(parse(result)) for result in results])) + "\n"
+def text(results: Iterable[Result]) -> str:
+    """The headline, leakage by attack, time and red flags of the results."""
+    return "\n\n".join(map(_group, group([Run(result) for result in results]))) + "\n"
 
 
 def _group(group: Group) -> str:
@@ -55,8 +50,8 @@ def _headline(group: Group) -> str:
         r = m.run.result
         cells = [
             m.label,
-            ACCURACY.value(r.accuracy.value),
-            "" if r.undefended else points(r.accuracy.value - r.baseline.value),
+            ACCURACY.value(r.utility.accuracy.value),
+            "" if r.undefended else points(r.change),
         ]
         if r.worst_case:
             cells += [r.worst_case.label, LEAKAGE_GAIN.value(r.worst_case.leakage_gain.value)]
@@ -64,11 +59,11 @@ def _headline(group: Group) -> str:
         else:
             cells += [DASH] * (2 + len(WORST_METRICS))
         cost = r.cost[0] if r.cost else None
-        cells += [duration(cost.end_to_end["p50"] if cost else None), size(sent_bytes(cost) if cost else None)]
+        cells += [duration(cost.end_to_end.get("p50") if cost else None), size(cost.sent_bytes if cost else None)]
         rows.append(cells)
-    first = group.first.result
+    tested = group.first.result.utility.accuracy.n
     legend = (
-        f"Accuracy on {first.accuracy.n:,} test images. Leakage: 0 % is an attacker who guesses the average picture, "
+        f"Accuracy on {tested:,} test images. Leakage: 0 % is an attacker who guesses the average picture, "
         "100 % the exact picture. Identified: how often the reconstruction points to the true picture among all "
         "candidates."
     )
@@ -115,8 +110,8 @@ def _time(group: Group) -> str:
     rows = [
         [
             *(c.deployment, m.label),
-            *(duration(times["p50"]) for times in (*(c.stages[stage] for stage in STAGES), c.end_to_end)),
-            *(duration(c.end_to_end["p95"]), f"{c.n:,}"),
+            *(duration(times.get("p50")) for times in (*(c.stages.get(stage, {}) for stage in STAGES), c.end_to_end)),
+            *(duration(c.end_to_end.get("p95")), f"{c.n:,}"),
         ]
         for m in group.members
         for c in m.run.result.cost
@@ -132,11 +127,12 @@ def _published(group: Group) -> str:
             scale(name).heading,
             scale(name).number(a.metrics[name].value),
             scale(name).number(value),
-            a.source,
+            a.published.source,
         ]
         for m in group.members
         for a in m.run.result.privacy
-        for name, value in a.published.items()
+        if a.published
+        for name, value in a.published.values.items()
         if name in a.metrics
     ]
     return (
@@ -147,6 +143,6 @@ def _published(group: Group) -> str:
 
 
 def _flags(group: Group) -> str:
-    flags = [(m.label, flag, text) for m in group.members for flag, text in m.run.result.flags]
-    lines = [wrap(f"! {flag} ({label}): {text}", indent="  ") for label, flag, text in flags]
+    flags = [(m.label, flag) for m in group.members for flag in m.run.result.flags]
+    lines = [wrap(f"! {flag.flag} ({label}): {flag.text}", indent="  ") for label, flag in flags]
     return "\n".join(["RED FLAGS: the evaluation itself is suspect", *lines]) if lines else "No red flags."

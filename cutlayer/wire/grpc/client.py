@@ -1,7 +1,7 @@
 """The client's end of the Open Inference Protocol over gRPC.
 
-Identity serializers: a message is bytes, and its tensors never become part of a protobuf object. Inference goes over
-one stream that lives as long as the connection, for a call of its own costs more than a small tensor.
+The serializers pass bytes through, so that a tensor never becomes part of a protobuf object. Inference goes over one
+stream that lives as long as the connection, because a separate call costs more time than sending a small tensor.
 """
 
 from __future__ import annotations
@@ -26,43 +26,37 @@ from cutlayer.wire.grpc.frames import (
     RETRY_AFTER,
     id_of,
 )
-from cutlayer.wire.grpc.server import GrpcServer
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.protobuf import join, split
 from cutlayer.wire.security import Security
-from cutlayer.wire.transport import Handler, Timeouts
+from cutlayer.wire.transport import Timeouts
 
 _LOOK_UP_S = 0.05
-"""How often a server that does not answer is looked for."""
+"""Pause between two attempts to reach a server that does not answer."""
 
 _TORN = "Stream removed"
-"""What gRPC says of a call whose connection went away in a manner that it has no status for."""
+"""How gRPC describes a call whose connection was lost in a way that has no status code."""
 
 
-class Grpc:
+class GrpcClient:
     """The client's end; see `Line`."""
 
     def __init__(self, address: Address, timeouts: Timeouts, security: Security) -> None:
         self._address, self._timeouts, self._security = address, timeouts, security
         self._channel = tls.channel(address, security, _options(timeouts))
-        self._token = tls.shown(security.token())
+        self._token = tls.token_metadata(security.token())
         self._metadata = self._channel.unary_unary(PATHS[Kind.METADATA])
         self._live = self._channel.unary_unary(LIVE)
         self._opening = threading.Lock()
         self._stream: ClientStream | None = None
         self._connected = self._closed = False
 
-    @staticmethod
-    def listen(address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> GrpcServer:
-        """A server at this address."""
-        return GrpcServer(address, handler, timeouts, security)
-
     def request(self, message: Message, timeout_s: float) -> Message:
         """See `Line.request`."""
         try:
             return self._request(message, timeout_s)
         except ValueError:
-            # What gRPC says of a channel that another thread closes.
+            # gRPC raises this when another thread closes the channel.
             if not self._closed:
                 raise
             raise Unreachable(f"The connection to {self._address} was closed on this side.") from None
@@ -80,13 +74,13 @@ class Grpc:
         request_id = id_of(message.header)
         stream, answer = self._send(request_id, data)
         try:
-            given = answer.get(timeout=timeout_s)
+            reply_or_error = answer.get(timeout=timeout_s)
         except Empty:
             stream.forget(request_id)
             raise DeadlineExceeded(f"{self._address} did not answer within {timeout_s:g} s.") from None
-        if isinstance(given, WireError):
-            raise given
-        return given
+        if isinstance(reply_or_error, WireError):
+            raise reply_or_error
+        return reply_or_error
 
     def close(self) -> None:
         """See `Line.close`."""
@@ -110,10 +104,10 @@ class Grpc:
         return stream, answer
 
     def _connect(self, timeout_s: float) -> None:
-        """Ask whether the server lives, until it does. Raises `Unreachable`, or `Refused` by one that lives."""
+        """Call ServerLive until the server answers. Raises `Unreachable`, or `Refused` if the server refuses."""
         patience_s = min(timeout_s, self._timeouts.connect_s)
         deadline = time.monotonic() + patience_s
-        asked_why = False
+        diagnosed = False
         while (left_s := deadline - time.monotonic()) > 0 and not self._closed:
             try:
                 self._live(b"", timeout=left_s, metadata=self._token)
@@ -124,10 +118,10 @@ class Grpc:
                     break
                 if code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
                     raise self._error(error) from None
-            # gRPC tries again and does not say why; where nobody would ever be let in, that is no use.
-            if not asked_why and (why := tls.why_not(self._address, self._security, left_s)):
-                raise Refused("UNAUTHENTICATED", why)
-            asked_why = True
+            # gRPC retries a failed TLS handshake and hides its reason; with wrong files, retrying cannot help.
+            if not diagnosed and (fault := tls.handshake_fault(self._address, self._security, left_s)):
+                raise Refused("UNAUTHENTICATED", fault)
+            diagnosed = True
             time.sleep(_LOOK_UP_S)
         else:
             raise Unreachable.at(self._address, patience_s)
@@ -151,15 +145,15 @@ def _options(timeouts: Timeouts) -> list[tuple[str, int]]:
         *LIMITS,
         ("grpc.keepalive_time_ms", int(timeouts.heartbeat_s * 1000)),
         ("grpc.keepalive_timeout_ms", int(timeouts.heartbeat_s * 1000)),
-        # Without it a peer that is connected and silent is given a minute, whatever keepalive_timeout_ms says.
-        # Twice as long, for gRPC also pings while a tensor is on its way, and the ping waits behind it.
+        # Without it gRPC waits a minute for a silent peer, whatever keepalive_timeout_ms is. Twice the heartbeat, since
+        # gRPC also pings while a tensor is being sent, and the ping waits behind the tensor.
         ("grpc.http2.ping_timeout_ms", 2 * int(timeouts.heartbeat_s * 1000)),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        # Not when it tries again, but when it gives an attempt up: TCP and HTTP/2 greet each other within it, and on a
-        # network with round trips of a second and more they need several seconds.
+        # Despite its name, the time limit of one connection attempt. With round trips of a second and more, the TCP and
+        # HTTP/2 handshakes take several seconds.
         ("grpc.min_reconnect_backoff_ms", int(timeouts.connect_s * 1000)),
         ("grpc.max_reconnect_backoff_ms", 1000),
-        # One client's broken connection, and its back-off, are not another's.
+        # Clients share no connection, so that one client's failure and back-off do not affect another.
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.enable_retries", 0),
         ("grpc.enable_http_proxy", 0),

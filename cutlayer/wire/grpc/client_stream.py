@@ -17,7 +17,7 @@ Answer = SimpleQueue[Message | WireError]
 
 
 class ClientStream:
-    """One call of ModelStreamInfer, with any number of requests under way; the answers come in any order."""
+    """One call of ModelStreamInfer with any number of unanswered requests. Answers arrive in any order."""
 
     def __init__(
         self, channel: grpc.Channel, token: list[tuple[str, str]] | None, error_of: Callable[[Any], WireError]
@@ -27,53 +27,55 @@ class ClientStream:
         self._answers: dict[str, Answer] = {}
         self.over = False
         self._requests: SimpleQueue[bytes | None] = SimpleQueue()
-        # As a deserializer, `_arrived` is called by gRPC's own thread when a message is there: no further thread has
-        # to wake up before the one that waits for the answer.
+        # gRPC's own thread calls the deserializer as soon as a message arrives, so `_arrived` wakes the thread that
+        # waits for the answer without a third thread in between.
         stream = channel.stream_stream(STREAM, response_deserializer=self._arrived)
         self._call = stream(iter(self._requests.get, None), metadata=token)
         threading.Thread(target=self._read, name="grpc-stream", daemon=True).start()
 
     def send(self, request_id: str, data: bytes) -> Answer | None:
-        """Where the answer will be put; None when the stream is over.
+        """Send a request and return the queue that will hold its answer; None if the stream has ended.
 
         Raises:
-            WireError: A request of this id is under way.
+            WireError: Another request with this id is unanswered.
         """
         answer: Answer = SimpleQueue()
         with self._lock:
             if self.over:
                 return None
             if request_id in self._answers:
-                raise WireError(f"A request of the id {request_id!r:.40} is under way; each needs an id of its own.")
+                raise WireError(
+                    f"A request with the id {request_id!r:.40} is unanswered; give each request its own id."
+                )
             self._answers[request_id] = answer
         self._requests.put(data)
         return answer
 
     def forget(self, request_id: str) -> None:
-        """Nobody waits for this answer any more."""
+        """Drop the answer to this request when it arrives."""
         with self._lock:
             self._answers.pop(request_id, None)
 
     def close(self) -> None:
-        """Give up, at once."""
+        """Cancel the call at once."""
         self._call.cancel()
 
     def _arrived(self, data: bytes) -> bool:
         try:
-            request_id, given = read_stream_answer(data)
+            request_id, reply = read_stream_answer(data)
         except DecodeError as error:
             self._end(error)
             self._call.cancel()
             return True
         with self._lock:
             answer = self._answers.pop(request_id, None)
-        # A late answer is nobody's any more.
+        # The answer to a forgotten request is dropped.
         if answer is not None:
-            answer.put(given)
+            answer.put(reply)
         return True
 
     def _read(self) -> None:
-        """Ask gRPC for the next message, again and again, until the stream is over."""
+        """Ask gRPC for messages until the stream ends."""
         try:
             for _ in self._call:
                 pass
@@ -85,6 +87,6 @@ class ClientStream:
     def _end(self, error: WireError) -> None:
         with self._lock:
             self.over = True
-            waiting, self._answers = list(self._answers.values()), {}
-        for answer in waiting:
+            answers, self._answers = list(self._answers.values()), {}
+        for answer in answers:
             answer.put(error)

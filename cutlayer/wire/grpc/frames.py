@@ -1,4 +1,4 @@
-"""What both ends of the gRPC transport say: paths, limits, and the answers of a stream."""
+"""What both ends of the gRPC transport share: method paths, limits, and the messages of a stream."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS = 7, 6
 LIMITS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.max_send_message_length", MAX_MESSAGE_BYTES)]
 
 RETRY_AFTER = "retry-after-ms"
-"""Trailing metadata of a refusal: when to ask again."""
+"""Trailing metadata of a refusal: milliseconds until a retry."""
 
 CODE, RETRY_AFTER_MS = "code", "retry_after_ms"
-"""Parameters of a refusal in a stream, which goes on and so has no status yet."""
+"""Parameters of a refusal in a stream: the stream continues, so there is no status to carry them."""
 
 _INFER_RESPONSE = 2
 
 
 def id_of(header: Buffer) -> str:
-    """The id of a request or of an answer; empty where there is none.
+    """Return the id of a request or an answer; empty if it has none.
 
     Raises:
-        DecodeError: The bytes are no protobuf message.
+        DecodeError: The bytes are not a protobuf message.
     """
     id: Buffer = b""
     for tag, _, start, end in fields(header):
         if tag == ID:
-            # Of several, protobuf takes the last.
+            # If a field is repeated, protobuf uses the last value.
             id = header[start:end]
     return str(id, "utf-8", "replace")
 
 
 def stream_answer(reply: Message | Refused, request_id: str) -> bytes:
-    """One message of the server's half of a stream."""
+    """Return one message of the server's side of a stream."""
     if isinstance(reply, Refused):
         refused = ModelStreamInferResponse(error_message=str(reply))
         refused.infer_response.id = request_id
@@ -53,10 +53,10 @@ def stream_answer(reply: Message | Refused, request_id: str) -> bytes:
 
 
 def read_stream_answer(data: bytes) -> tuple[str, Message | Refused]:
-    """The id of the request that is answered, and the answer.
+    """Return the id of the answered request, and the answer.
 
     Raises:
-        DecodeError: It is no message of a stream.
+        DecodeError: The bytes are not a message of a stream.
     """
     rest, responses = split(data, _INFER_RESPONSE)
     if rest or len(responses) != 1:

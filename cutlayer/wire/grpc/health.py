@@ -1,6 +1,6 @@
-"""The health service that gRPC's own clients, probes and load balancers ask: `grpc.health.v1.Health`.
+"""The health service of gRPC's own clients, probes and load balancers: `grpc.health.v1.Health`.
 
-Its messages have one field each, so they are written here by hand.
+Its messages have one field each, so this file encodes them by hand.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from cutlayer.wire.protobuf import fields
 
 HEALTH = "grpc.health.v1.Health"
 SERVICES = ("", SERVICE)
-"""Those whose health is known: the server as a whole, and the one that it is for."""
+"""Names with a known health: empty for the whole server, and the inference service."""
 
 _SERVICE_FIELD, _STATUS_FIELD = 1 << 3 | 2, 1 << 3
 _SERVING, _NOT_SERVING, _SERVICE_UNKNOWN = (bytes((_STATUS_FIELD, status)) for status in (1, 2, 3))
 
 _LOOK_UP_S = 0.1
-"""How often a watch looks whether the server is still ready."""
+"""Interval at which a watch checks whether the server is still ready."""
 
 
 class Health:
-    """Check and Watch. A watch takes a thread, as any other call does.
+    """The methods Check and Watch. A watch occupies a thread, like any other call.
 
     Args:
-        ready: Whether requests are taken at present.
+        ready: Returns whether the server takes requests.
     """
 
     def __init__(self, ready: Callable[[], bool]) -> None:
@@ -41,32 +41,32 @@ class Health:
         }
 
     def drain(self) -> None:
-        """Tell those who watch that it is over, and let them go."""
+        """Report NOT_SERVING to all watches and end them."""
         self._draining.set()
 
     def _status(self) -> bytes:
         return _SERVING if self._ready() and not self._draining.is_set() else _NOT_SERVING
 
     def _check(self, data: bytes, context: grpc.ServicerContext) -> bytes:
-        if _asked(data, context) not in SERVICES:
+        if _service_name(data, context) not in SERVICES:
             context.abort(grpc.StatusCode.NOT_FOUND, f"This server serves {SERVICE}.")
         return self._status()
 
     def _watch(self, data: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
-        known, told = _asked(data, context) in SERVICES, b""
+        known, reported = _service_name(data, context) in SERVICES, b""
         while context.is_active():
             draining = self._draining.is_set()
             status = self._status() if known else _SERVICE_UNKNOWN
-            if status != told:
-                told = status
+            if status != reported:
+                reported = status
                 yield status
             if draining:
                 return
             self._draining.wait(_LOOK_UP_S)
 
 
-def _asked(data: bytes, context: grpc.ServicerContext) -> str:
-    """The service whose health is asked for."""
+def _service_name(data: bytes, context: grpc.ServicerContext) -> str:
+    """Return the name of the service that a health request is about."""
     name = b""
     try:
         for tag, _, start, end in fields(data):

@@ -25,7 +25,7 @@ from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Handler, Timeouts, refusal
 
 MAX_CALLS = 128
-"""Streams, and calls without one, at a time; each has a thread. Further ones are refused with RESOURCE_EXHAUSTED."""
+"""Concurrent streams and single calls, each with a thread. Further ones are refused with RESOURCE_EXHAUSTED."""
 
 
 class GrpcServer:
@@ -39,11 +39,10 @@ class GrpcServer:
                 *LIMITS,
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_connection_idle_ms", int(timeouts.idle_s * 1000)),
-                # Streams of clients that died in silence would keep their threads.
+                # Without keepalive, the streams of clients that died silently would keep their threads.
                 ("grpc.keepalive_time_ms", int(timeouts.heartbeat_s * 1000)),
                 ("grpc.keepalive_timeout_ms", int(timeouts.heartbeat_s * 1000)),
-                # Without it a peer that is connected and silent is given a minute, whatever keepalive_timeout_ms says.
-                # Twice as long, for gRPC also pings while a tensor is on its way, and the ping waits behind it.
+                # See the client's options.
                 ("grpc.http2.ping_timeout_ms", 2 * int(timeouts.heartbeat_s * 1000)),
                 ("grpc.http2.min_ping_interval_without_data_ms", int(timeouts.heartbeat_s * 500)),
             ],
@@ -68,7 +67,7 @@ class GrpcServer:
 
 
 class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """The methods of the Open Inference Protocol that a server of one model has."""
+    """The methods of the Open Inference Protocol that a server of one model offers."""
 
     def __init__(self, handler: Handler, token: str | None, idle_s: float) -> None:
         self._handler, self._token, self._idle_s = handler, token, idle_s
@@ -100,7 +99,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
         )
 
     def drain(self) -> None:
-        """Let the streams that are open come to an end."""
+        """End the open streams once their requests are answered."""
         self._health.drain()
         with self._changed:
             self._draining = True
@@ -108,7 +107,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
                 stream.drain()
 
     def join(self, timeout_s: float) -> None:
-        """Wait until the threads of the streams are done."""
+        """Wait until the threads of the streams have ended."""
         with self._changed:
             self._changed.wait_for(lambda: not self._streams, timeout_s)
 
@@ -151,12 +150,12 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 
 class _Call:
-    """A thread of gRPC's that waits for the answer to one call; see `Caller`."""
+    """The thread of gRPC that waits for the answer to one call; see `Caller`."""
 
     def __init__(self, context: grpc.ServicerContext) -> None:
         self.client = context.peer()
         self._context = context
-        self._given: SimpleQueue[Message | Refused] = SimpleQueue()
+        self._replies: SimpleQueue[Message | Refused] = SimpleQueue()
         if not context.add_callback(self._ended):
             self._ended()
 
@@ -164,21 +163,23 @@ class _Call:
         return not self._context.is_active()
 
     def answer(self, reply: Message | Refused, sent: Callable[[], None]) -> None:
-        # gRPC runs the callback once the answer and its status have been sent.
+        # gRPC runs the callback after it has sent the answer and its status.
         if not self._context.add_callback(sent):
             sent()
-        self._given.put(reply)
+        self._replies.put(reply)
 
     def wait(self) -> Message | Refused:
-        """The answer, or that nobody waits any more."""
-        return self._given.get()
+        """Return the answer, or a refusal if the client has left."""
+        return self._replies.get()
 
     def _ended(self) -> None:
-        self._given.put(Refused("CANCELLED", "The client went away."))
+        self._replies.put(Refused("CANCELLED", "The client closed its connection."))
 
 
 def _unauthenticated(requests: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:
-    _abort(context, Refused("UNAUTHENTICATED", "This server asks for a token, and not for this one; see --token-file."))
+    _abort(
+        context, Refused("UNAUTHENTICATED", "The token is missing or wrong; give the server's token with --token-file.")
+    )
 
 
 def _abort(context: grpc.ServicerContext, refused: Refused) -> NoReturn:

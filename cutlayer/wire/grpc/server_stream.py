@@ -17,7 +17,7 @@ from cutlayer.wire.protobuf import split_and_name
 from cutlayer.wire.transport import Handler, refusal
 
 MAX_UNANSWERED = 16
-"""Requests of one stream that are read ahead of their answers; the rest waits in the network."""
+"""Unanswered requests of one stream that are read; further ones wait in the network."""
 
 
 class _Arrived(NamedTuple):
@@ -31,19 +31,19 @@ class _Answered(NamedTuple):
 
 
 class Stream:
-    """One client's stream. The thread that gRPC gives it submits and writes; a second one asks gRPC for more to read.
+    """One client's stream. The thread that gRPC assigns to it submits and writes; a second one makes gRPC read on.
 
     Args:
-        handler: Gets the requests.
-        idle_s: Time without a request after which the stream ends: it holds a thread.
+        handler: What answers the requests.
+        idle_s: Seconds without a request after which the stream ends and frees its thread.
     """
 
     def __init__(self, handler: Handler, idle_s: float) -> None:
         self._handler, self._idle_s = handler, idle_s
-        # What is to be done, in order. None: there will be no more requests, or nobody to answer.
+        # Arrived requests and ready answers in order; None if no more requests will come or the client has left.
         self._work: SimpleQueue[_Arrived | _Answered | None] = SimpleQueue()
-        # An entry for each request that may be read: a semaphore, but not one in Python, for the thread that reads
-        # wakes with the same message as the one that computes, and holds the interpreter until it waits again.
+        # One entry for each request that may be read. It serves as a semaphore in C: one in Python would hold the
+        # interpreter lock at the moment when the same message wakes the thread that computes.
         self._room: SimpleQueue[None] = SimpleQueue()
         for _ in range(MAX_UNANSWERED):
             self._room.put(None)
@@ -51,16 +51,16 @@ class Stream:
         self._over = False
 
     def arrived(self, data: bytes) -> bool:
-        """GRPC's deserializer, called by gRPC's own thread as soon as a message is there: the time to stamp it."""
+        """Stamp and queue a message. It is a deserializer, which gRPC's own thread calls at once on arrival."""
         self._work.put(_Arrived(data, time.monotonic_ns()))
         return True
 
     def drain(self) -> None:
-        """Read no more, answer what has been read, and end the stream."""
+        """Stop reading, answer the requests that were read, and end the stream."""
         self._work.put(None)
 
     def serve(self, requests: Iterator[bool], context: grpc.ServicerContext) -> Iterator[bytes]:
-        """The answers, in the order in which they are ready."""
+        """Yield the answers in the order in which they are ready."""
         if not context.add_callback(self._gone):
             return
         threading.Thread(target=self._read, args=(requests,), name="grpc-stream", daemon=True).start()
@@ -77,12 +77,12 @@ class Stream:
                     ended = True
                 elif isinstance(work, _Arrived):
                     unanswered += 1
-                    # A client that waits for each answer saves a hop to the thread that computes.
+                    # If the client waits for each answer, this thread computes it, which saves a thread switch.
                     self._submit(client, work, lend=unanswered == 1 and self._work.empty())
                 else:
                     leaving = work
                     yield work.data
-                    # gRPC asks for the next answer once this one has been sent.
+                    # gRPC asks for the next answer after it has sent this one.
                     leaving = None
                     work.sent()
                     unanswered -= 1
@@ -96,7 +96,7 @@ class Stream:
                     work.sent()
 
     def answer(self, answered: bytes, sent: Callable[[], None]) -> None:
-        """Have an answer written; by any thread."""
+        """Queue an answer to be written. Any thread may call it."""
         with self._lock:
             if not self._over:
                 self._work.put(_Answered(answered, sent))
@@ -105,7 +105,7 @@ class Stream:
 
     @property
     def over(self) -> bool:
-        """Whether nobody reads the answers any more."""
+        """Whether the client has left, so that no answer is read."""
         return self._over
 
     def _submit(self, client: str, arrived: _Arrived, lend: bool) -> None:
@@ -125,7 +125,7 @@ class Stream:
                     return
                 next(requests)
         except Exception:
-            # StopIteration: the client has no more to ask. Anything else: the client is gone, which `_gone` knows.
+            # StopIteration means that the client has ended its requests. For any other error `_gone` has run.
             self._work.put(None)
 
     def _gone(self) -> None:
@@ -136,7 +136,7 @@ class Stream:
 
 
 class _Caller:
-    """Whoever waits for the answer to one request of a stream; see `Caller`."""
+    """The client of one request of a stream; see `Caller`."""
 
     def __init__(self, stream: Stream, client: str) -> None:
         self.client, self.request_id = client, ""

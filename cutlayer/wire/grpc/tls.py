@@ -1,4 +1,4 @@
-"""TLS and tokens for gRPC, and the reason when a handshake fails, which gRPC itself keeps to itself."""
+"""TLS and tokens for gRPC, and the reason of a failed TLS handshake, which gRPC does not report."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import grpc
 
 from cutlayer.errors import ConfigError
 from cutlayer.wire.address import Address
+from cutlayer.wire.grpc.scheme import Grpc
 from cutlayer.wire.security import Security, read
 
 AUTHORIZATION = "authorization"
+_encrypted = Grpc().encrypted
 
 
 def channel(address: Address, security: Security, options: list[tuple[str, int]]) -> grpc.Channel:
-    """A client's channel, encrypted where the security says so."""
-    if not security.tls:
+    """Return a client's channel, encrypted if `security` asks for it."""
+    if not _encrypted(security):
         return grpc.insecure_channel(address.netloc, options=options)
     key, cert, ca = (read(path) if path else None for path in (security.key, security.cert, security.ca))
     _check(security)
@@ -25,10 +27,10 @@ def channel(address: Address, security: Security, options: list[tuple[str, int]]
 
 
 def add_port(server: grpc.Server, address: Address, security: Security) -> int:
-    """Have a server listen; its port, or 0.
+    """Make a server listen; return its port, or 0 if it cannot.
 
     Raises:
-        ConfigError: gRPC can make nothing of the certificate and the key.
+        ConfigError: The certificate or the key is not valid.
     """
     if not (security.cert and security.key):
         return int(server.add_insecure_port(address.netloc))
@@ -39,33 +41,33 @@ def add_port(server: grpc.Server, address: Address, security: Security) -> int:
     return int(server.add_secure_port(address.netloc, credentials))
 
 
-def shown(token: str | None) -> list[tuple[str, str]] | None:
-    """The metadata of a call that shows a token."""
+def token_metadata(token: str | None) -> list[tuple[str, str]] | None:
+    """Return the metadata of a call that shows a token."""
     return [(AUTHORIZATION, f"Bearer {token}")] if token else None
 
 
 def admits(token: str | None, metadata: object) -> bool:
-    """Whether a call's metadata shows the token; compared in a time that tells nothing about it."""
+    """Return whether a call's metadata shows the token, compared in constant time."""
     if token is None:
         return True
-    given = [value for key, value in metadata or () if key == AUTHORIZATION]  # type: ignore[attr-defined]
-    return len(given) == 1 and hmac.compare_digest(str(given[0]).encode(), f"Bearer {token}".encode())
+    shown = [value for key, value in metadata or () if key == AUTHORIZATION]  # type: ignore[attr-defined]
+    return len(shown) == 1 and hmac.compare_digest(str(shown[0]).encode(), f"Bearer {token}".encode())
 
 
-def why_not(address: Address, security: Security, timeout_s: float) -> str | None:
-    """Shake hands once more without gRPC; a sentence on what is wrong, or None where nothing is known to be."""
-    context = _context(security)
+def handshake_fault(address: Address, security: Security, timeout_s: float) -> str | None:
+    """Repeat the handshake without gRPC; return a sentence on what is wrong, or None if no fault shows."""
+    tls = context(security)
     try:
         with (
             socket.create_connection((address.host, address.port), timeout_s) as plain,
-            context.wrap_socket(plain, server_hostname=address.host) as encrypted,
+            tls.wrap_socket(plain, server_hostname=address.host) as encrypted,
         ):
-            if not security.tls:
-                return f"{address} speaks TLS; give --ca, and --cert and --key where it asks for a certificate."
-            # A server of gRPC begins to talk, unless it did not like our certificate; it does not say why.
+            if not _encrypted(security):
+                return f"{address} speaks TLS; give --ca, and also --cert and --key if it asks for a certificate."
+            # A gRPC server sends first, unless it rejected our certificate, for which it gives no reason.
             return None if encrypted.recv(1) else _refused(address, security)
     except ssl.SSLCertVerificationError as error:
-        return f"The certificate of {address} is not to be trusted: {error.verify_message.rstrip('.')}."
+        return f"The certificate of {address} cannot be trusted: {error.verify_message.rstrip('.')}."
     except ssl.SSLError as error:
         return _reason(address, security, error.reason or "")
     except OSError:
@@ -74,11 +76,11 @@ def why_not(address: Address, security: Security, timeout_s: float) -> str | Non
 
 def _reason(address: Address, security: Security, reason: str) -> str | None:
     if "ALERT" in reason:
-        if not security.tls:
-            return f"{address} speaks TLS; give --ca, and --cert and --key where it asks for a certificate."
+        if not _encrypted(security):
+            return f"{address} speaks TLS; give --ca, and also --cert and --key if it asks for a certificate."
         return _refused(address, security)
-    if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE") and security.tls:
-        return f"{address} speaks no TLS; leave out --ca, or start the server with --cert and --key."
+    if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE") and _encrypted(security):
+        return f"{address} does not speak TLS; leave out --ca, or start the server with --cert and --key."
     return None
 
 
@@ -90,14 +92,14 @@ def _refused(address: Address, security: Security) -> str:
 
 
 def _fault(security: Security) -> str | None:
-    """What is wrong with this side's certificate, whoever signed it; found by showing it to oneself."""
+    """Return what is wrong with this side's certificate, apart from its authority, by a handshake in memory."""
     here, there = (ssl.SSLContext(protocol) for protocol in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER))
     here.check_hostname, here.verify_mode = False, ssl.CERT_NONE
     there.verify_mode = ssl.CERT_REQUIRED
     there.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     there.load_verify_locations(security.cert)
-    for context in (here, there):
-        context.load_cert_chain(str(security.cert), security.key)
+    for end in (here, there):
+        end.load_cert_chain(str(security.cert), security.key)
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = here.wrap_bio(down, up), there.wrap_bio(up, down, server_side=True)
     for end in ends * 2:
@@ -110,28 +112,29 @@ def _fault(security: Security) -> str | None:
     return None
 
 
-def _context(security: Security) -> ssl.SSLContext:
-    if not security.tls:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+def context(security: Security) -> ssl.SSLContext:
+    """Return the TLS context of a client."""
+    if not _encrypted(security):
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
     else:
-        context = ssl.create_default_context(cafile=security.ca)
+        tls = ssl.create_default_context(cafile=security.ca)
     if security.cert:
-        context.load_cert_chain(security.cert, security.key)
-    context.set_alpn_protocols(["h2"])
-    return context
+        tls.load_cert_chain(security.cert, security.key)
+    tls.set_alpn_protocols(["h2"])
+    return tls
 
 
 def _check(security: Security) -> None:
-    """GRPC says nothing to Python about files of which it can make nothing, and refuses everybody."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    """Raise ConfigError for files that gRPC cannot use: it reports nothing and refuses all connections."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         if security.ca:
-            context.load_verify_locations(security.ca)
+            tls.load_verify_locations(security.ca)
     except ssl.SSLError:
         raise ConfigError(f"{security.ca} holds no certificate.") from None
     try:
         if security.cert:
-            context.load_cert_chain(security.cert, security.key)
+            tls.load_cert_chain(security.cert, security.key)
     except ssl.SSLError:
-        raise ConfigError(f"{security.cert} and {security.key} are no certificate and its private key.") from None
+        raise ConfigError(f"{security.cert} and {security.key} are not a certificate and its private key.") from None

@@ -1,6 +1,6 @@
-"""CURVE for ZeroMQ: every byte encrypted, both ends known by their keys, and a server's list of those it admits.
+"""CURVE for ZeroMQ: encryption, keys that identify both ends, and a server's list of admitted clients.
 
-A key file is one line: 40 printable characters, the key in ZeroMQ's Z85.
+A key file is one line of 40 printable characters: the key in ZeroMQ's Z85 encoding.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PATIENCE_MS = 100
 
 
 def read_key(path: Path) -> bytes:
-    """A key in Z85.
+    """Return the key in a file, in Z85.
 
     Raises:
         ConfigError: The file cannot be read, or holds no key.
@@ -33,11 +33,11 @@ def read_key(path: Path) -> bytes:
     with contextlib.suppress(ValueError, KeyError, struct.error):
         if len(key) == KEY_LENGTH and len(z85.decode(key)) == 32:
             return key
-    raise ConfigError(f"{path} holds no CURVE key; cutlayer certs init writes some.")
+    raise ConfigError(f"{path} holds no CURVE key; `cutlayer certs init` writes valid key files.")
 
 
 def client_options(security: Security) -> dict[str, Any]:
-    """The socket options by which a client shows its key, and checks the server's. Raises ConfigError."""
+    """Return the socket options of a client: its key, and the server's to verify. Raises ConfigError."""
     if security.curve_server is None:
         return {}
     secret = read_key(security.curve_key) if security.curve_key else zmq.curve_keypair()[1]
@@ -49,30 +49,32 @@ def client_options(security: Security) -> dict[str, Any]:
 
 
 def server_options(security: Security) -> dict[str, Any]:
-    """The socket options by which a server demands keys of its clients. Raises ConfigError."""
+    """Return the socket options of a server that requires keys of its clients. Raises ConfigError."""
     if security.curve_key is None:
         return {}
     secret = read_key(security.curve_key)
     options = {"curve_server": 1, "curve_secretkey": secret, "curve_publickey": zmq.curve_public(secret)}
     if security.allow is not None:
         if not allowed(security.allow):
-            raise ConfigError(f"{security.allow} holds no public key, so nobody would be admitted.")
-        # With a domain, nobody is admitted as long as nobody decides.
+            raise ConfigError(
+                f"{security.allow} holds no public key, so no client would be admitted; add a *.pub file."
+            )
+        # With a domain, ZeroMQ admits no client without an answer from `Doorkeeper`.
         options["zap_domain"] = _DOMAIN
     return options
 
 
 def allowed(path: Path) -> list[bytes]:
-    """The public keys in a file, or in a folder's ``*.pub``. Raises ConfigError."""
-    return [read_key(one) for one in (sorted(path.glob("*.pub")) if path.is_dir() else [path])]
+    """Return the public keys in a file, or in a folder's ``*.pub``. Raises ConfigError."""
+    return [read_key(file) for file in (sorted(path.glob("*.pub")) if path.is_dir() else [path])]
 
 
 class Doorkeeper:
-    """Decides for the servers of one ZeroMQ context which keys may enter (ZAP). The list is read at each handshake.
+    """Decides which keys the servers of one ZeroMQ context admit (ZAP). It reads the list at each handshake.
 
     Args:
-        context: Its sockets ask here.
-        allow: See `allowed`.
+        context: The ZeroMQ context.
+        allow: File or folder of the admitted keys; see `allowed`.
     """
 
     def __init__(self, context: Any, allow: Path) -> None:
@@ -85,23 +87,23 @@ class Doorkeeper:
         self._thread.start()
 
     def close(self) -> None:
-        """Admit nobody any more."""
+        """Stop deciding; no client is admitted from then on."""
         self._closing = True
         self._thread.join()
 
     def _decide_all(self) -> None:
         while not self._closing:
             with contextlib.suppress(zmq.Again):
-                version, request, *asked = self._socket.recv_multipart()
-                code, words = (b"200", b"") if self._admits(asked) else (b"400", b"This key is not on the list.")
-                self._socket.send_multipart([version, request, code, words, b"", b""])
+                version, request, *credentials = self._socket.recv_multipart()
+                status, text = (b"200", b"") if self._admits(credentials) else (b"400", b"This key is not on the list.")
+                self._socket.send_multipart([version, request, status, text, b"", b""])
         self._socket.close(linger=0)
 
-    def _admits(self, asked: list[bytes]) -> bool:
-        # Domain, address, identity, mechanism, and the mechanism's own: here the public key.
-        if len(asked) != 5 or asked[0] != _DOMAIN or asked[3] != b"CURVE":
+    def _admits(self, credentials: list[bytes]) -> bool:
+        # Domain, address, identity, mechanism, and the public key for the mechanism CURVE.
+        if len(credentials) != 5 or credentials[0] != _DOMAIN or credentials[3] != b"CURVE":
             return False
         try:
-            return z85.encode(asked[4]) in allowed(self._allow)
+            return z85.encode(credentials[4]) in allowed(self._allow)
         except ConfigError:
             return False

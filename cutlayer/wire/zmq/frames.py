@@ -1,7 +1,7 @@
 """Multi-part ZeroMQ messages, DEALER to ROUTER: one frame for prefix and header, one for each tensor.
 
-The prefix is 12 bytes: the magic ``CL``, the protocol version, the kind, and a correlation number (64 bits,
-little-endian) that the reply repeats, so that a reply which comes after its deadline is known and dropped.
+The prefix has 12 bytes: the magic ``CL``, the protocol version, the kind, and a correlation number (64 bits,
+little-endian). The reply repeats the number, so that a reply after its deadline is recognized and dropped.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ PREFIX = struct.Struct("<2sBBQ")
 _KINDS = {int(kind): kind for kind in Kind}
 
 COPY_BELOW_BYTES = 256 << 10
-"""Smaller frames are copied on sending; sharing their memory with the I/O thread costs more than that."""
+"""Smaller frames are copied on sending, because sharing their memory with the I/O thread takes longer."""
 
 HIGH_WATER_MARK = 32
-"""Messages; twice what a client has under way, for a reader reports what it has read only now and then."""
+"""Messages in a queue: twice a client's requests in flight, since a reader reports only now and then what it read."""
 
 LOOK_UP_MS = 100
-"""How often a wait for a message is interrupted, to see whether there is still something to wait for."""
+"""Longest wait for a message before the connection is checked again."""
 
 
 def pack(message: Message, correlation: int) -> list[Buffer]:
-    """The frames of a message."""
+    """Return the frames of a message."""
     return [PREFIX.pack(MAGIC, PROTOCOL, message.kind, correlation) + message.header, *message.tensors]
 
 
 def unpack(frames: list[Any]) -> tuple[Message, int]:
-    """The message and its correlation number.
+    """Return the message and its correlation number.
 
     Raises:
-        DecodeError: The frames are no message of this protocol.
+        DecodeError: The frames are not a message of this protocol.
     """
     first = bytes(frames[0]) if frames else b""
     if len(first) < PREFIX.size:
@@ -55,24 +55,24 @@ def unpack(frames: list[Any]) -> tuple[Message, int]:
 
 
 def correlation_of(frames: list[Buffer]) -> int:
-    """The number that a refusal repeats, even of frames that are otherwise no message."""
+    """Return the correlation number for a refusal, even if the frames are otherwise not a message."""
     return int(PREFIX.unpack_from(frames[0])[3]) if frames and len(frames[0]) >= PREFIX.size else 0
 
 
 def open_socket(kind: int, timeouts: Timeouts, options: Mapping[str, Any], context: Any = None) -> Any:
-    """A socket with the limits and heartbeats of both ends, and the options of one; of the process, or of a context."""
-    made: Any = (context or zmq.Context.instance()).socket(kind)
-    made.linger = 0
-    made.sndhwm = made.rcvhwm = HIGH_WATER_MARK
-    made.maxmsgsize = MAX_MESSAGE_BYTES
-    made.copy_threshold = COPY_BELOW_BYTES
-    # A heartbeat waits behind the tensor that is on its way, so it is sent early and awaited long: a tensor may take
-    # one and a half times as long as a silence, and a dead peer is found after two.
-    made.heartbeat_ivl = int(timeouts.heartbeat_s * 500)
-    made.heartbeat_timeout = int(timeouts.heartbeat_s * 1500)
-    # The peer's view of this side: it may forget a connection that has been silent for both.
-    made.heartbeat_ttl = 2 * int(timeouts.heartbeat_s * 1000)
-    made.ipv6 = True
+    """Open a socket with the limits and heartbeats of both ends and the given options, in a context if there is one."""
+    socket: Any = (context or zmq.Context.instance()).socket(kind)
+    socket.linger = 0
+    socket.sndhwm = socket.rcvhwm = HIGH_WATER_MARK
+    socket.maxmsgsize = MAX_MESSAGE_BYTES
+    socket.copy_threshold = COPY_BELOW_BYTES
+    # A heartbeat waits behind the tensor that is being sent, so it is sent early and its answer awaited long: a tensor
+    # may take 1.5 times heartbeat_s, and a dead peer is detected after twice heartbeat_s.
+    socket.heartbeat_ivl = int(timeouts.heartbeat_s * 500)
+    socket.heartbeat_timeout = int(timeouts.heartbeat_s * 1500)
+    # The peer drops the connection after both together without a message from this side.
+    socket.heartbeat_ttl = 2 * int(timeouts.heartbeat_s * 1000)
+    socket.ipv6 = True
     for name, value in options.items():
-        setattr(made, name, value)
-    return made
+        setattr(socket, name, value)
+    return socket

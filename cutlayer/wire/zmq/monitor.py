@@ -1,4 +1,4 @@
-"""What a ZeroMQ socket tells of its connections, and whether a client has one."""
+"""Connections of a ZeroMQ socket, from the events of its monitor."""
 
 from __future__ import annotations
 
@@ -18,136 +18,136 @@ _FAILED_SILENTLY = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 _EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _FAILED_AUTH | _FAILED_PROTOCOL | _FAILED_SILENTLY
 
 
-def open_news(made: Any, events: int) -> Any:
-    """A socket that gets these events of another, which was not bound or connected yet; both are the caller's."""
-    endpoint = f"inproc://news-{int(made.fd)}"
-    made.monitor(endpoint, events)
-    news = made.context.socket(zmq.PAIR)
-    # Without a limit: where the queue is full, ZeroMQ's own thread would wait, and with it every connection.
-    news.rcvhwm = 0
-    news.connect(endpoint)
-    return news
+def open_monitor(socket: Any, events: int) -> Any:
+    """Return a socket that receives these events of another one, before that is bound or connected. Close both."""
+    endpoint = f"inproc://monitor-{int(socket.fd)}"
+    socket.monitor(endpoint, events)
+    monitor = socket.context.socket(zmq.PAIR)
+    # No limit: a full queue would block ZeroMQ's own thread, and with it every connection.
+    monitor.rcvhwm = 0
+    monitor.connect(endpoint)
+    return monitor
 
 
 class Connection:
-    """Whether a client's socket has a peer, and why not. For one thread at a time.
+    """Whether a client's socket has a peer, and if not, the reason. For one thread at a time.
 
     Args:
-        made: The socket, before it is connected.
-        address: Of the server, for sentences.
-        encrypted: Whether this side speaks CURVE.
+        socket: The client's socket, before it is connected.
+        address: Address of the server, for error messages.
+        encrypted: Whether this side uses CURVE.
 
     Attributes:
-        stands: As of the last look.
-        trouble: What went wrong in the last handshake that failed; a `Refused` is final.
-        stir: Called with 0, something if there is news.
+        up: Whether the connection was up at the last `look`.
+        trouble: Error of the last failed handshake; a `Refused` is final.
+        poll: Called with 0, returns a list that is not empty if there are unread events.
     """
 
-    def __init__(self, made: Any, address: Address, encrypted: bool) -> None:
-        self._made, self._address, self._encrypted = made, address, encrypted
-        self.stands = False
+    def __init__(self, socket: Any, address: Address, encrypted: bool) -> None:
+        self._socket, self._address, self._encrypted = socket, address, encrypted
+        self.up = False
         self.trouble: WireError | None = None
-        self._news = open_news(made, _EVENTS)
+        self._monitor = open_monitor(socket, _EVENTS)
         poller = select.poll()
-        poller.register(int(self._news.fd), select.POLLIN)
-        self.stir = poller.poll
+        poller.register(int(self._monitor.fd), select.POLLIN)
+        self.poll = poller.poll
 
     def look(self) -> bool:
-        """Read what is new; whether a connection was lost since the last look."""
+        """Read the new events; return whether a connection was lost since the last look."""
         lost = False
-        while self._news.getsockopt(zmq.EVENTS) & zmq.POLLIN:
-            event = recv_monitor_message(self._news)["event"]
+        while self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            event = recv_monitor_message(self._monitor)["event"]
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self.stands = True
+                self.up = True
             elif event == zmq.EVENT_DISCONNECTED:
-                lost, self.stands = lost or self.stands, False
+                lost, self.up = lost or self.up, False
             else:
-                self.trouble = self._why_not(event)
+                self.trouble = self._handshake_error(event)
         return lost
 
     def wait(self, timeout_ms: int) -> None:
-        """Until there is news, at most for so long."""
-        self._news.poll(timeout_ms)
+        """Wait for an event, at most this long."""
+        self._monitor.poll(timeout_ms)
 
     def close(self) -> None:
-        """Watch no longer; before the socket is closed."""
-        self._made.disable_monitor()
-        self._news.close(linger=0)
+        """Stop watching. Call it before the socket is closed."""
+        self._socket.disable_monitor()
+        self._monitor.close(linger=0)
 
-    def _why_not(self, event: int) -> WireError:
+    def _handshake_error(self, event: int) -> WireError:
         if event == _FAILED_AUTH:
             return Refused("UNAUTHENTICATED", f"{self._address} does not admit this side's key; see its --allow.")
         if event == _FAILED_PROTOCOL:
             spoken, here = ("plain text", "CURVE") if self._encrypted else ("CURVE", "plain text")
             return Refused(
                 "UNAUTHENTICATED",
-                f"{self._address} does not speak {here} but {spoken}, or no ZeroMQ; CURVE is for both sides or none: "
-                "the server's --curve-key and the client's --curve-server.",
+                f"{self._address} speaks {spoken} instead of {here}, or no ZeroMQ at all; CURVE is for both sides or none: "
+                "give the server --curve-key and the client --curve-server.",
             )
         if self._encrypted:
-            return Unreachable(f"{self._address} breaks off the handshake; is --curve-server its public key?")
-        return Unreachable(f"{self._address} breaks off the handshake; does ZeroMQ listen there?")
+            return Unreachable(f"{self._address} broke off the handshake; check that --curve-server is its public key.")
+        return Unreachable(f"{self._address} broke off the handshake; check that a ZeroMQ server listens there.")
 
 
 _ACCEPTED, _DISCONNECTED, _CLOSED = int(zmq.EVENT_ACCEPTED), int(zmq.EVENT_DISCONNECTED), int(zmq.EVENT_CLOSED)
 
 
 class Departures:
-    """Watches the connections of a server's socket.
+    """The clients of a server's socket that have disconnected.
 
-    A descriptor is used again once its connection is closed. That it was closed is told before, and that it was
-    accepted anew is told before a message comes by it. So who reads all there is to read, and forgets a departure at
-    the first message by the same descriptor, takes nobody for gone who is there.
+    A client is known by the descriptor of its connection, and the system reuses descriptors. ZeroMQ reports a
+    disconnection before the descriptor is reused, and a new connection before its first message. So a client that is
+    connected never counts as gone if `look` reads all events, and a message clears the mark of its descriptor.
 
     Args:
-        made: The server's socket, before it is bound.
+        socket: The server's socket, before it is bound.
     """
 
-    def __init__(self, made: Any) -> None:
-        self._news = open_news(made, _ACCEPTED | _DISCONNECTED | _CLOSED)
-        self.descriptor = int(self._news.fd)
+    def __init__(self, socket: Any) -> None:
+        self._monitor = open_monitor(socket, _ACCEPTED | _DISCONNECTED | _CLOSED)
+        self.descriptor = int(self._monitor.fd)
         self._lock = threading.Lock()
         self._gone: set[int] = set()
         self._unbound = False
-        # The descriptor stirs for what comes after the last look.
+        # The descriptor signals only events that arrive after a read.
         self._read()
 
     def has_left(self, source: int) -> bool:
-        """Whether the connection of this descriptor was closed; by any thread."""
+        """Return whether the connection with this descriptor was closed. Any thread may call it."""
         return source in self._gone
 
     def heard(self, source: int) -> None:
-        """A message came by this descriptor; by the thread that receives."""
+        """Note a message from this descriptor. For the thread that receives."""
         self._gone.discard(source)
 
     def look(self) -> None:
-        """Read what is new; by the thread that receives, once `descriptor` stirs."""
+        """Read the new events. For the thread that receives, when `descriptor` is readable."""
         with self._lock:
-            if not self._news.closed:
+            if not self._monitor.closed:
                 self._read()
 
     def await_unbound(self, timeout_s: float) -> None:
-        """Until the socket has left its port, which is free from then on."""
-        until = time.monotonic() + timeout_s
+        """Wait until the socket has left its port, which is then free."""
+        deadline = time.monotonic() + timeout_s
         with self._lock:
-            while not self._unbound and (left_s := until - time.monotonic()) > 0:
-                self._news.poll(int(left_s * 1000) + 1)
+            while not self._unbound and (left_s := deadline - time.monotonic()) > 0:
+                self._monitor.poll(int(left_s * 1000) + 1)
                 self._read()
 
     def close(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         with self._lock:
-            self._news.close(linger=0)
+            self._monitor.close(linger=0)
 
     def _read(self) -> None:
         gone = set(self._gone)
-        while self._news.getsockopt(zmq.EVENTS) & zmq.POLLIN:
-            news = recv_monitor_message(self._news)
-            if news["event"] == _DISCONNECTED:
-                gone.add(news["value"])
-            elif news["event"] == _ACCEPTED:
-                gone.discard(news["value"])
+        while self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            event = recv_monitor_message(self._monitor)
+            if event["event"] == _DISCONNECTED:
+                gone.add(event["value"])
+            elif event["event"] == _ACCEPTED:
+                gone.discard(event["value"])
             else:
                 self._unbound = True
-        # At once, for of two events the second may take back the first.
+        # Replaced as a whole, because a later event may cancel an earlier one.
         self._gone = gone

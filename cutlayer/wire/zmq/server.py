@@ -24,40 +24,39 @@ from cutlayer.wire.zmq.socket import SharedSocket
 
 LAST_REPLIES_MS = 1000
 
-
 COMPANY_S = 10.0
-"""How long after requests overlapped, or another client was heard, the server expects it to happen again."""
+"""Seconds after overlapping requests, or a change of client, in which the server expects that to happen again."""
 
 
 class ZmqServer:
     """The server's end; see `Server`.
 
-    One thread receives, and stamps what arrives. For a client that is alone, and waits for each answer, it also lends
-    itself to the handler, which saves a hop to another thread. In company it only receives. Answers are sent by
-    whoever has them.
+    One thread receives requests and stamps their arrival. For a single client that waits for each answer, this thread
+    also runs the handler, which saves a thread switch. With several clients it only receives. The thread that has an
+    answer sends it.
     """
 
     def __init__(self, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> None:
         self._handler = handler
         endpoint = f"tcp://{_numeric(address)}"
         options = {**server_options(security), "router_mandatory": 1, "router_handover": 1}
-        # Whom to admit is decided for a context as a whole, so each server has its own.
+        # A list of admitted keys applies to a whole context, so each server has its own context.
         self._context = zmq.Context()
         self._doorkeeper = Doorkeeper(self._context, security.allow) if security.allow else None
-        made = open_socket(zmq.ROUTER, timeouts, options, self._context)
-        self._departures = Departures(made)
+        router = open_socket(zmq.ROUTER, timeouts, options, self._context)
+        self._departures = Departures(router)
         try:
-            made.bind(endpoint)
+            router.bind(endpoint)
         except (zmq.ZMQError, OSError) as error:
             self._departures.close()
-            made.close(linger=0)
+            router.close(linger=0)
             self._end_context()
             raise WireError(f"Cannot listen at {address}: {str(error).lower()}.") from None
-        bound = made.getsockopt_string(zmq.LAST_ENDPOINT)
+        bound = router.getsockopt_string(zmq.LAST_ENDPOINT)
         self.address = Address(address.scheme, address.host, int(bound.rpartition(":")[2]))
 
         self._shared = SharedSocket()
-        self._shared.hold(made)
+        self._shared.hold(router)
         self._shared.watch(self._departures.descriptor, self._departures.look)
         self._last_client, self._company_until, self._lent = b"", 0.0, False
         self._all_answered = threading.Condition(self._shared.lock)
@@ -78,10 +77,10 @@ class ZmqServer:
         with self._shared.lock:
             self._all_answered.wait_for(lambda: not self._unanswered, max(0.0, deadline - time.monotonic()))
             self._closed = True
-            # To unbind ends the connections too, and drops what lingers in them unless told how long it may.
+            # Unbinding ends the connections too, and drops unsent replies unless they may linger.
             self._shared.socket.linger = LAST_REPLIES_MS
             self._shared.socket.unbind(self._shared.socket.last_endpoint)
-            # Another thread does it: the port is free once that one says so.
+            # ZeroMQ's thread unbinds, and the monitor reports when the port is free.
             self._departures.await_unbound(LAST_REPLIES_MS / 1000)
             self._shared.socket.disable_monitor()
             self._shared.drop(linger_ms=LAST_REPLIES_MS)
@@ -96,13 +95,13 @@ class ZmqServer:
         self._context.term()
 
     def answer(self, client: bytes, correlation: int, message: Message) -> None:
-        """Send an answer; by any thread."""
+        """Send an answer. Any thread may call it."""
         with self._shared.lock:
             if not self._closed:
                 if self._lent and self._shared.readable():
-                    # It came while the receiving thread worked: its stamp is late, and the next ones' will not be.
+                    # A request came while the receiving thread computed, so its stamp is late; avoid that from now on.
                     self._company_until = time.monotonic() + COMPANY_S
-                # A client that went away, or does not read its answers, is not waited for.
+                # Do not wait for a client that has left or does not read its answers.
                 with contextlib.suppress(zmq.ZMQError):
                     self._shared.send([client, *pack(message, correlation)])
             self._unanswered -= 1
@@ -110,7 +109,7 @@ class ZmqServer:
                 self._all_answered.notify_all()
 
     def has_left(self, source: int) -> bool:
-        """Whether the connection that a request came by was closed; by any thread."""
+        """Return whether the connection with this descriptor was closed. Any thread may call it."""
         return self._departures.has_left(source)
 
     def _serve(self) -> None:
@@ -130,13 +129,13 @@ class ZmqServer:
         return now > self._company_until
 
     def _receive(self) -> list[Buffer] | None:
-        """The next message; None when there will be no more."""
+        """Return the next message; None once the server closes."""
         shared, waited = self._shared, False
         while True:
             with shared.lock:
                 if self._closed:
                     return None
-                # To look whether there is one costs less than to find that there is none.
+                # A check for a message is cheaper than a failed attempt to receive one.
                 if (waited or shared.readable()) and (frames := shared.receive()) is not None:
                     self._departures.heard(shared.source)
                     self._unanswered += 1
@@ -158,7 +157,7 @@ class ZmqServer:
 
 
 class _Peer:
-    """Whoever waits for the answer to one request; see `Caller`."""
+    """The client of one request; see `Caller`."""
 
     def __init__(self, server: ZmqServer, client: bytes, correlation: int, source: int) -> None:
         self.client = client
@@ -174,9 +173,11 @@ class _Peer:
 
 
 def _numeric(address: Address) -> str:
-    """``host:port`` for binding, which takes no names."""
+    """Return ``host:port`` with a numeric host, since ZeroMQ binds to no names."""
     try:
         host = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][4][0]
     except socket.gaierror:
-        raise ConfigError(f"{address.host!r} is not the name of a machine.") from None
+        raise ConfigError(
+            f"The name {address.host!r} has no IP address; write an address or name of this machine."
+        ) from None
     return Address(address.scheme, str(host), address.port).netloc

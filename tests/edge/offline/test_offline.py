@@ -6,12 +6,11 @@ import threading
 import numpy as np
 import pytest
 
-from cloud.tail import OnnxTail
 from cloud.tap import read
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import QueueError, Refused, SplitError, Unreachable
-from cutlayer.models.manifest import Manifest
 from cutlayer.registry import defense_from
+from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.handshake import Metadata, metadata_reply
 from cutlayer.wire.message import Inference, Kind, infer_reply, read_infer_request
@@ -22,7 +21,6 @@ from edge.offline.lookout import Lookout
 from edge.offline.policy import WhenOffline
 from edge.offline.queue import Queue
 from edge.offline.replay import Offline, open_offline
-from edge.onnx_head import OnnxHead
 from edge.pipeline import Pipeline
 from edge.send import send
 from tests.cloud_process import CloudProcess
@@ -68,9 +66,9 @@ class Bench:
 
     def __init__(self, folder, do, defense=None, most_bytes=ROOM):
         self.folder, self.now, self.made = folder, 0.0, 0
-        self.manifest = Manifest.load(folder)
+        self.manifest = open_split(folder).manifest
         self.cloud = Cloud(self.manifest)
-        self.head = OnnxHead(folder / "head.onnx")
+        self.head = open_split(folder).head()
         self.when = WhenOffline(do, folder.parent / "queue", most_bytes)
         self.defense = defense or Defense()
         self.boot()
@@ -79,7 +77,7 @@ class Bench:
         """The device's process starts, perhaps again."""
         pipeline = Pipeline(self.head, self.defense, Raw())
         edge = Edge(self.manifest, pipeline, self.cloud, greet=False)
-        self.offline = open_offline(self.when, edge, self.manifest, Timeouts(), self.folder, self.head, 1)
+        self.offline = open_offline(self.when, edge, open_split(self.folder), Timeouts(), self.head, 1)
         self.offline.lookout._clock = lambda: self.now
 
     def ask(self, n=1):
@@ -213,7 +211,7 @@ def test_local_answers_what_the_server_would_and_nothing_leaves(bench, folder):
     assert device.ask(3) == [False] * 3
     for index, (id, logits) in enumerate(device.offline.late.items()):
         assert id.endswith(f"-{index}")
-        whole = OnnxTail(folder / "tail.onnx", 1)(device.head(images(1, seed=index)))
+        whole = open_split(folder).tail(threads=1)(device.head(images(1, seed=index)))
         np.testing.assert_array_equal(logits, whole)
     device.cloud.error = None
     device.now += PAUSE_S
@@ -249,7 +247,7 @@ def test_a_run_without_a_server_says_what_became_of_its_requests(folder, tmp_pat
         when_offline=WhenOffline(do, tmp_path / "queue"),
     )
     assert summary.n == 0
-    tail, head = OnnxTail(folder / "tail.onnx", 1), OnnxHead(folder / "head.onnx")
+    tail, head = open_split(folder).tail(threads=1), open_split(folder).head()
     right = np.mean(tail(head(part.images)).argmax(axis=1) == part.labels)
     said = {
         "local": f"4 local; {right:.1%} of 4 test images right",
@@ -296,7 +294,7 @@ def test_kill_9_of_device_and_server_loses_nothing_and_records_nothing_twice(tmp
 
 @pytest.mark.parametrize("transport", ["grpc", "zmq"])
 def test_a_server_that_answers_late_computes_each_request_once(folder, tmp_path, transport):
-    tail, go_on, computed = OnnxTail(folder / "tail.onnx", 1), threading.Event(), []
+    tail, go_on, computed = open_split(folder).tail(threads=1), threading.Event(), []
 
     def late(smashed):
         assert go_on.wait(60)
@@ -304,7 +302,7 @@ def test_a_server_that_answers_late_computes_each_request_once(folder, tmp_path,
         return tail(smashed)
 
     with serving(folder, transport, late) as client:
-        manifest, head = Manifest.load(folder), OnnxHead(folder / "head.onnx")
+        manifest, head = open_split(folder).manifest, open_split(folder).head()
         edge = Edge(manifest, Pipeline(head, Defense(), Raw()), client, Timeouts(request_s=0.2), greet=False)
         lookout = Lookout(lambda: edge.shake_hands(1.0), first_pause_s=0.01, most_pause_s=0.01)
         offline = Offline(edge, manifest, lookout, queue=Queue(tmp_path / "queue", ROOM))

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from cloud.service import Service
-from cloud.tail import OnnxTail
 from cutlayer.errors import ConfigError, SplitError, Unreachable
-from cutlayer.models.manifest import Manifest
+from cutlayer.split_folder import open_split
 from cutlayer.wire import certs
 from cutlayer.wire.codecs.fp16 import Float16
 from cutlayer.wire.connect import connect, listen
@@ -32,7 +31,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def tail(folder):
-    return OnnxTail(folder / "tail.onnx", threads=1)
+    return open_split(folder).tail(threads=1)
 
 
 def python(script, *words):
@@ -48,7 +47,7 @@ def told(request, folder, tail, tmp_path):
         certs.init(tmp_path)
         security = Security(ca=tmp_path / "ca.pem", cert=tmp_path / "server.pem", key=tmp_path / "server.key")
         files = [tmp_path / name for name in ("ca.pem", "client.key", "client.pem")]
-    manifest, smashed = Manifest.load(folder), np.ones((2, *SMASHED.shape), np.float32)
+    manifest, smashed = open_split(folder).manifest, np.ones((2, *SMASHED.shape), np.float32)
     np.save(tmp_path / "smashed.npy", smashed)
     service = Service(manifest, tail)
     server = listen("grpc://127.0.0.1:0", service, security=security)
@@ -64,7 +63,7 @@ def told(request, folder, tail, tmp_path):
 
 
 def test_the_public_client_finds_its_way_about(told, folder, tail):
-    version = Manifest.load(folder).version
+    version = open_split(folder).manifest.version
     smashed = np.ones((2, *SMASHED.shape), np.float32)
     assert told["live"]
     assert told["ready"]
@@ -159,7 +158,7 @@ def test_a_second_session_asks_for_its_own_model(folder, tmp_path):
 
 def test_nothing_listens_at_an_address_for_clients(folder, tail):
     with pytest.raises(ConfigError, match="grpc://"):
-        listen("oip+grpc://127.0.0.1:0", Service(Manifest.load(folder), tail))
+        listen("oip+grpc://127.0.0.1:0", Service(open_split(folder).manifest, tail))
 
 
 def test_a_connection_that_was_closed_on_this_side_says_so():

@@ -10,7 +10,7 @@ import pytest
 
 from cloud.batcher import Limits
 from cloud.service import Service
-from cloud.tail import OnnxTail
+from cutlayer.split_folder import open_split
 from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.transport import Timeouts
@@ -101,7 +101,7 @@ def test_who_was_killed_is_gone_and_who_comes_next_is_not(transport):
 @pytest.mark.parametrize("transport", ADDRESSES)
 def test_what_he_asked_is_not_computed(tmp_path, transport):
     manifest = write_split(tmp_path)
-    tail = Held(OnnxTail(tmp_path / "tail.onnx", threads=1))
+    tail = Held(open_split(tmp_path).tail(threads=1))
     service = Service(manifest, tail, limits=Limits(max_batch=1))
     door = Door(service)
     server = listen(ADDRESSES[transport], door, PATIENCE)

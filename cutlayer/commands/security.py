@@ -1,0 +1,24 @@
+"""The security options of the commands. `Security` declares them; each side is offered those that it can use."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Suppress, arg
+
+from cutlayer.wire.security import Security
+
+
+@dataclass(frozen=True, slots=True)
+class Client(Security):  # noqa: D101  tyro shows the texts of Security
+    allow: Suppress[Path | None] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Server(Security):  # noqa: D101  tyro shows the texts of Security
+    curve_server: Suppress[Path | None] = None
+
+
+# Without a name, the options are --ca and so on, not --security.ca.
+ClientSecurity = Annotated[Client, arg(name="")]
+ServerSecurity = Annotated[Server, arg(name="")]

@@ -1,0 +1,119 @@
+"""From a deployed split to what an attacker may touch: the only place that builds a `View`.
+
+What the attacker sees is exactly what left the device: the oracle returns what the device's own pipeline wires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from attacks.view import Access, Query, View
+from cutlayer.data.splits import Dataset
+from cutlayer.machine.compute import pick_device
+from cutlayer.spec import TensorSpec
+from cutlayer.split_folder import Half, SplitFolder
+from cutlayer.wire.codecs.packed import codec_named
+from defenses.base import Defense, deployed
+from edge.pipeline import Pipeline
+
+Wire = Callable[[NDArray[np.float32]], NDArray[Any]]
+"""Inputs ``(N, *input.shape)`` to what the server receives for them, ``(N, *smashed.shape)``."""
+
+
+def view(
+    access: Access,
+    *,
+    input: TensorSpec,
+    smashed: TensorSpec,
+    auxiliary: Dataset,
+    query: Query,
+    defense: Defense,
+    tail: nn.Module | None = None,
+    head: nn.Module | None = None,
+    device: torch.device | None = None,
+    seed: int = 0,
+) -> View:
+    """Make the threat model an object: what `access` withholds is None.
+
+    Args:
+        access: What the attacker knows of the head.
+        input: One input.
+        smashed: What arrives for one input.
+        auxiliary: The attacker's own labelled inputs.
+        query: The oracle; see `oracle`.
+        defense: The defense of the device, ready to protect.
+        tail: The server's half in torch; None where the split has none.
+        head: The device's half in torch, for a white-box attacker; None where the split has none.
+        device: Where the attacker computes; the fastest one present when None.
+        seed: Seed of the attacker's own random choices.
+    """
+    white = access >= Access.WHITE_BOX
+    return View(
+        input=input,
+        smashed=smashed,
+        auxiliary=auxiliary,
+        device=device or pick_device(),
+        seed=seed,
+        random=defense.random,
+        _tail=tail,
+        _query=query if access >= Access.BLACK_BOX else None,
+        _head=head if white else None,
+        _defense=defense if white else None,
+    )
+
+
+def wire(head: Half, defense: Defense, codec: str, seed: list[int]) -> Wire:
+    """The device's pipeline as a function, with fresh draws of the defense at each call.
+
+    Args:
+        head: The deployed head, as `Releases` remembers it where it is asked for the same inputs again.
+        defense: The defense of the device, ready to protect.
+        codec: Name of the codec.
+        seed: Seed of the draws; not that of the device.
+    """
+    pipeline, rng = Pipeline(head, defense, codec_named(codec)), np.random.default_rng(seed)
+    return lambda inputs: pipeline.wire(inputs, rng)
+
+
+def oracle(wire: Wire) -> Query:
+    """What the server would receive for any input, as tensors on the device of the input."""
+    return lambda inputs: torch.tensor(wire(inputs.detach().cpu().numpy()), device=inputs.device)
+
+
+def view_of(
+    split: SplitFolder,
+    access: Access,
+    auxiliary: Dataset,
+    *,
+    codec: str = "raw",
+    head: Half | None = None,
+    seed: int = 0,
+) -> View:
+    """The view of a deployed split folder, its own defense included.
+
+    Args:
+        split: The split folder. Where it has no halves in torch, the view withholds both.
+        access: What the attacker knows of the head.
+        auxiliary: The attacker's own labelled inputs.
+        codec: Name of the codec on the wire.
+        head: The head of the folder, where it is open already; see `wire`.
+        seed: Seed of the attacker's own random choices, and of the draws of the oracle.
+    """
+    defense, halves = deployed(split), split.halves() if split.has_halves else None
+    return view(
+        access,
+        input=split.manifest.input,
+        smashed=split.manifest.smashed,
+        auxiliary=auxiliary,
+        query=oracle(wire(head or split.head(), defense, codec, [seed, 1])),
+        defense=defense,
+        tail=None if halves is None else halves.tail,
+        head=None if halves is None else halves.head,
+        seed=seed,
+    )

@@ -1,0 +1,160 @@
+"""The split folder, opened: manifest, head, tail and what the defense learned.
+
+This is the only place that reads `split.json` and opens a half. Every file is compared with its hash in the manifest
+before it is used, so that what runs is what `cutlayer split` wrote.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutlayer.errors import ConfigError, SplitError
+from cutlayer.models.files import fresh
+from cutlayer.models.manifest import HEAD_ONNX, HEAD_WEIGHTS, LEARNED, TAIL_ONNX, TAIL_WEIGHTS, Manifest, sha256
+from cutlayer.onnx.session import open_half
+
+if TYPE_CHECKING:
+    from cutlayer.models.halves import SplitModel
+
+BATCH = 16
+"""Images that the whole model computes at a time, so that its memory stays small."""
+
+Runtime = Literal["onnx", "torch"]
+
+Half = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""A head, ``(N, *input.shape)`` to ``(N, *smashed.shape)``, or a tail, ``(N, *smashed.shape)`` to ``(N, classes)``."""
+
+
+@dataclass(frozen=True)
+class SplitFolder:
+    """A split folder whose manifest has been read.
+
+    Attributes:
+        path: The folder.
+        manifest: The content of its `split.json`.
+    """
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def has_tail(self) -> bool:
+        """Whether the folder holds a tail for ONNX Runtime; a device needs none."""
+        return (self.path / TAIL_ONNX).exists()
+
+    @property
+    def has_halves(self) -> bool:
+        """Whether the folder holds both halves in torch; what was cut from an ONNX file does not."""
+        return HEAD_WEIGHTS in self.manifest.files
+
+    def head(self, runtime: Runtime = "onnx", threads: int = 1) -> Half:
+        """Open the head.
+
+        Args:
+            runtime: What computes it; ``onnx`` needs no torch.
+            threads: Threads that compute one batch; in torch a setting of the whole process.
+
+        Raises:
+            ConfigError: The runtime is not installed.
+            SplitError: A file is missing, differs from its hash, or is no head.
+        """
+        if runtime == "torch":
+            return _in_torch(self, "head", threads)
+        return open_half(self.file(HEAD_ONNX), threads, "image", "smashed")
+
+    def tail(self, runtime: Runtime = "onnx", threads: int | None = None) -> Half:
+        """Open the tail; see `head`. With `threads` None all cores compute one batch."""
+        if runtime == "torch":
+            return _in_torch(self, "tail", threads)
+        return open_half(self.file(TAIL_ONNX), threads, "smashed", "logits")
+
+    def model(self, threads: int = 1) -> Half:
+        """The whole model in this process: the head, then the tail, with no defense in between."""
+        head, tail = self.head(threads=threads), self.tail(threads=threads)
+        return lambda inputs: tail(head(inputs))
+
+    def answers(self, inputs: NDArray[np.float32], threads: int = 1) -> NDArray[np.int64]:
+        """The class that the whole model gives to each input: ``(N, *input.shape)`` to ``(N,)``."""
+        model = self.model(threads)
+        return np.concatenate([model(inputs[i : i + BATCH]).argmax(1) for i in range(0, len(inputs), BATCH)])
+
+    def halves(self) -> SplitModel:
+        """Both halves in torch, on the CPU and in eval mode.
+
+        Raises:
+            SplitError: The folder has no halves in torch, or a file is missing, damaged or does not fit the model.
+        """
+        if not self.has_halves:
+            raise SplitError(
+                f"{self.path} has no halves in torch, only in ONNX: it was cut from an ONNX file, or its head computes "
+                "in int8; use --head onnx and --tail onnx."
+            )
+        from cutlayer.models.folder import rebuild
+
+        self.manifest.verify(self.path, HEAD_WEIGHTS, TAIL_WEIGHTS)
+        return rebuild(self.path, self.manifest)
+
+    def learned(self) -> dict[str, NDArray[Any]]:
+        """The arrays that the defense learned and the device needs; empty where there are none.
+
+        Raises:
+            SplitError: The file is missing or differs from its hash.
+        """
+        if LEARNED not in self.manifest.files:
+            return {}
+        from safetensors.numpy import load_file
+
+        return load_file(self.file(LEARNED))
+
+    def with_head(self, out: Path, write_head: Callable[[Path], None]) -> Manifest:
+        """Write a split folder that differs from this one in its head, and has no halves in torch.
+
+        Args:
+            out: The new folder; a split folder of that name is replaced.
+            write_head: Writes the new head to the path that it is given.
+
+        Raises:
+            SplitError: A file of this folder is damaged, or `out` exists and holds something else.
+        """
+        unchanged = [TAIL_ONNX, *(name for name in (LEARNED,) if name in self.manifest.files)]
+        with fresh(out) as part:
+            write_head(part / HEAD_ONNX)
+            for name in unchanged:
+                shutil.copyfile(self.file(name), part / name)
+            files = {name: sha256(part / name) for name in (HEAD_ONNX, *unchanged)}
+            manifest = replace(self.manifest, files=files)
+            manifest.save(part)
+        return manifest
+
+    def file(self, name: str) -> Path:
+        """The path of one file of the folder, its content compared with its hash.
+
+        Raises:
+            SplitError: The file is missing or differs from its hash.
+        """
+        self.manifest.verify(self.path, name)
+        return self.path / name
+
+
+def _in_torch(split: SplitFolder, half: Literal["head", "tail"], threads: int | None) -> Half:
+    try:
+        from cutlayer.models.folder import computed_by
+    except ImportError:
+        raise ConfigError(f"Torch is not installed; install cutlayer[lab], or use the onnx {half}.") from None
+    return computed_by(getattr(split.halves(), half), threads)
+
+
+def open_split(folder: Path) -> SplitFolder:
+    """Read the manifest of a split folder.
+
+    Raises:
+        SplitError: The folder is no split folder, or its manifest is damaged.
+    """
+    return SplitFolder(Path(folder), Manifest.load(folder))

@@ -1,0 +1,72 @@
+"""The two transports over gRPC, as addresses and security options need to know them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cutlayer.errors import ConfigError
+from cutlayer.wire.scheme import Scheme
+
+if TYPE_CHECKING:
+    from cutlayer.wire.address import Address
+    from cutlayer.wire.retry import Line
+    from cutlayer.wire.security import Security
+    from cutlayer.wire.transport import Handler, Server, Timeouts
+
+
+class Grpc(Scheme):
+    """The Open Inference Protocol over gRPC: HTTP/2, with TLS and a bearer token."""
+
+    package = "grpcio"
+    files = ("ca", "cert", "key", "token_file")
+    encrypt_with = "--ca, --cert and --key"
+
+    def connect(self, address: Address, timeouts: Timeouts, security: Security) -> Line:
+        """See `Scheme.connect`."""
+        from cutlayer.wire.grpc.client import GrpcClient
+
+        return GrpcClient(address, timeouts, security)
+
+    def listen(self, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> Server:
+        """See `Scheme.listen`."""
+        from cutlayer.wire.grpc.server import GrpcServer
+
+        return GrpcServer(address, handler, timeouts, security)
+
+    def encrypted(self, security: Security) -> bool:
+        """Return whether TLS is on: with a certificate of the authority, or one of this side."""
+        return bool(security.ca or security.cert)
+
+    def check_files(self, security: Security, *, listening: bool) -> None:
+        """See `Scheme.check_files`."""
+        if bool(security.cert) != bool(security.key):
+            raise ConfigError("--cert and --key belong together; give both the certificate and its private key.")
+        if listening and security.ca and not security.cert:
+            raise ConfigError("--ca alone does not encrypt a server; give the server's own --cert and --key too.")
+        if not listening and security.cert and not security.ca:
+            raise ConfigError("A client with --cert must verify the server's certificate; give --ca too.")
+
+    def handshake_fault(self, address: Address, security: Security, timeout_s: float) -> str | None:
+        """See `Scheme.handshake_fault`."""
+        from cutlayer.wire.grpc.tls import handshake_fault
+
+        return handshake_fault(address, security, timeout_s)
+
+
+class OpenInference(Grpc):
+    """Client for any server of the Open Inference Protocol, such as Triton, that hosts an exported tail."""
+
+    takes_model = True
+    serves = False
+
+    def connect(self, address: Address, timeouts: Timeouts, security: Security) -> Line:
+        """See `Scheme.connect`."""
+        from cutlayer.wire.grpc.open_inference import OpenInferenceClient
+
+        return OpenInferenceClient(address, timeouts, security)
+
+    def listen(self, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> Server:
+        """Raise ConfigError: `Grpc` is the server of this protocol."""
+        raise ConfigError(
+            f"Nothing can listen at {address}; listen at grpc://{address.netloc}, which clients of the protocol reach."
+        )
