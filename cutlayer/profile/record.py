@@ -140,7 +140,7 @@ def _codec(cut: CutMeasurements, codec: str, quality: Quality) -> CodecRecord:
         stages_ns={stage: _times(requests[f"{stage}_ns"]) for stage in STAGES},
         # As a rule, there are too few samples for a p95 through the networks, and enough without one.
         end_to_end_ns=_times(requests["end_to_end_ns"]),
-        **vars(quality),
+        quality=quality,
     )
 
 

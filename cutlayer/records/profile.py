@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from cutlayer.errors import ConfigError
 from cutlayer.machine.throttling import Reading
 from cutlayer.records.files import read_json, write_json, write_text
 from cutlayer.records.run import Estimate
-from cutlayer.records.schema import dump, load
+from cutlayer.records.schema import INLINE, dump, load
 from cutlayer.trace import STAGES
 
 JSON, CSV = "profile.json", "profile.csv"
@@ -28,14 +28,7 @@ Source = Literal["measured", "model"]
 
 @dataclass(frozen=True)
 class Times:
-    """Percentiles of times in ns; None where too few samples stand behind one.
-
-    Attributes:
-        p50: Median; of a figure that was computed, the figure.
-        p95: 95th percentile.
-        p99: 99th percentile.
-        n: Number of samples; 0 for a figure that was computed.
-    """
+    """Percentiles of times in ns; None where too few samples stand behind one. A computed time has `n` = 0."""
 
     p50: int
     p95: int | None
@@ -45,15 +38,31 @@ class Times:
 
 @dataclass(frozen=True)
 class Leakage(Estimate):
-    """Leakage gain of the strongest of several attacks.
-
-    Attributes:
-        attack: Name of that attack.
-        of_each: Leakage gain of every attack, by its name.
-    """
+    """Leakage gain of the strongest attack, with the name of that attack and the gain of each one by its name."""
 
     attack: str
     of_each: dict[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Accuracy and leakage of a cut with a codec; None where they were not measured.
+
+    Attributes:
+        accuracy: Accuracy of the deployment, with what the codec and the defense change.
+        whole_accuracy: Accuracy of the model without any codec or defense.
+        leakage: Leakage gain of the strongest attack.
+    """
+
+    accuracy: Estimate | None = None
+    whole_accuracy: Estimate | None = None
+    leakage: Leakage | None = None
+
+    @property
+    def known(self) -> dict[str, Estimate]:
+        """``accuracy`` and ``leakage``, where they were measured."""
+        estimates = {"accuracy": self.accuracy, "leakage": self.leakage}
+        return {name: estimate for name, estimate in estimates.items() if estimate is not None}
 
 
 @dataclass(frozen=True)
@@ -61,13 +70,8 @@ class Setup:
     """How the measurements were made.
 
     Attributes:
-        head: Runtime of the head.
-        threads: Threads of the head.
         cores: Numbers of the cores that the device's process was pinned to; None when it was not pinned.
         cpu_quota: CPU time per time of the device's process; None when it had no limit.
-        server_threads: Threads of the tail.
-        transport: Scheme of the transport.
-        seed: Seed of the profile.
         server: Address of the real server, or a description of the one on this machine.
         network_emulation: What shaped the networks; None where the network was real.
     """
@@ -85,13 +89,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class NetworkRecord:
-    """A network that the cuts were compared on.
-
-    Attributes:
-        figures: Rate, delay, jitter and loss as text.
-        source: Where the figures are from.
-        emulation: What shaped it; None where nothing was measured through it.
-    """
+    """A network: its figures as text, their source, and what emulated it (None where nothing was measured)."""
 
     figures: str
     source: str
@@ -111,15 +109,15 @@ class ModelCheck:
 
 @dataclass(frozen=True)
 class CostModel:
-    """The cost model and how far off it was.
+    """The cost model, the points that check it, and its errors as parts of what was measured.
 
     Attributes:
         fixed_ns: Time that the transport takes for any request.
         per_byte_ns: Time that the transport takes for each byte.
         points: Points that check the model.
         shifts_ns: Time added to what is computed for a network, by its name.
-        median_error: Median of the errors' sizes, as a part of what was measured; None without a point.
-        greatest_error: Greatest of them.
+        median_error: Median size of the errors; None without a point.
+        greatest_error: Size of the greatest error; None without a point.
     """
 
     fixed_ns: float
@@ -132,7 +130,7 @@ class CostModel:
 
 @dataclass(frozen=True)
 class ColdStart:
-    """How long a fresh process took: until it could work, to open the head, and for the very first inference."""
+    """Times of a fresh process: until it could work, to open the head, and of the very first inference."""
 
     start_ns: int
     open_ns: int
@@ -159,23 +157,8 @@ class QuotaRecord:
 
 
 @dataclass(frozen=True)
-class Quality:
-    """What a cut with a codec is worth and what it gives away; None where it was not measured.
-
-    Attributes:
-        accuracy: Accuracy of the deployment, with what the codec changes.
-        whole_accuracy: Accuracy of the model without any codec or defense.
-        leakage: Leakage gain of the strongest attack.
-    """
-
-    accuracy: Estimate | None = None
-    whole_accuracy: Estimate | None = None
-    leakage: Leakage | None = None
-
-
-@dataclass(frozen=True)
 class CodecRecord:
-    """One codec on the smashed data of one cut, and whole requests with it, without any emulated network.
+    """One codec on the smashed data of one cut, without any emulated network.
 
     Attributes:
         bytes: Size of the encoded tensor, in the median.
@@ -184,7 +167,7 @@ class CodecRecord:
         encode_ns: Times of the codec, on the device alone.
         stages_ns: Times of each stage of whole requests.
         end_to_end_ns: Times of whole requests.
-        accuracy: See `Quality`, as for the two others.
+        quality: Accuracy and leakage.
     """
 
     bytes: int
@@ -193,26 +176,12 @@ class CodecRecord:
     encode_ns: Times
     stages_ns: dict[str, Times]
     end_to_end_ns: Times
-    accuracy: Estimate | None = None
-    whole_accuracy: Estimate | None = None
-    leakage: Leakage | None = None
-
-    @property
-    def quality(self) -> dict[str, Estimate]:
-        """``accuracy`` and ``leakage``, where they were measured."""
-        known = {"accuracy": self.accuracy, "leakage": self.leakage}
-        return {name: estimate for name, estimate in known.items() if estimate is not None}
+    quality: Quality = field(metadata=INLINE)
 
 
 @dataclass(frozen=True)
 class RequestRecord:
-    """Whole requests of one cut with one codec over one network.
-
-    Attributes:
-        end_to_end_ns: Times of whole requests.
-        source: Whether the times were measured.
-        stages_ns: Median of each stage.
-    """
+    """Whole requests of one cut with one codec over one network, with the median of each stage."""
 
     end_to_end_ns: Times
     source: Source
@@ -226,21 +195,21 @@ class RequestRecord:
 
 @dataclass(frozen=True)
 class CutRecord:
-    """Everything about one cut on the device.
+    """Everything about one cut on the device; None where a figure is not known or cannot be read.
 
     Attributes:
         cut: Name of the cut.
         shape: Shape of the smashed data of one sample.
         bytes: Size of the smashed data of one sample, before any codec.
-        params: Parameters of the head; None where they are not known.
-        macs: Multiply-accumulates of the head for one sample; None where they are not known.
+        params: Parameters of the head.
+        macs: Multiply-accumulates of the head for one sample.
         measured_as: Place in the random order of the measurements, from 1.
         cold_ns: The start of its process.
         peak_rss_bytes: Peak memory of its process.
         energy: Energy of one inference of the head.
-        quota: Limit on CPU time, and what it did; None without one.
-        temperature_c: Temperature of the hottest sensor; None where no sensor can be read.
-        clock_hz: Clock of the slowest core; None where it cannot be read.
+        quota: Limit on CPU time, and what it did.
+        temperature_c: Temperature of the hottest sensor.
+        clock_hz: Clock of the slowest core.
         held_back: What held the machine back while the head ran, in words.
         cpu_share: CPU time of the process for each second that passed.
         others_share: Share of all cores that other processes took.
@@ -274,23 +243,27 @@ class CutRecord:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One way to deploy the model on one network.
+class CutAndCodec:
+    """A choice, by its names."""
+
+    cut: str
+    codec: str
+
+
+@dataclass(frozen=True)
+class Choice(CutAndCodec):
+    """One way to deploy the model on one network; leakage and accuracy are None where they were not measured.
 
     Attributes:
-        cut: Name of the cut.
-        codec: Name of the codec; empty where nothing is sent.
         n_bytes: Size of the message up.
         latency_ns: End-to-end p50.
         off_ns: How far off the latency may be: half of the 95 % interval of what was measured, or the typical error
             of the cost model.
         source: Whether the latency was measured.
-        leakage: Leakage gain of the strongest attack, up to 1; None where none was run.
-        accuracy: Accuracy, 0 to 1; None where there was no data to tell.
+        leakage: Leakage gain of the strongest attack, up to 1.
+        accuracy: Accuracy, 0 to 1.
     """
 
-    cut: str
-    codec: str
     n_bytes: float
     latency_ns: float
     off_ns: float
@@ -300,20 +273,10 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Alternative:
+class Alternative(CutAndCodec):
     """A choice that the measurements do not tell apart from the best one."""
 
-    cut: str
-    codec: str
     latency_ns: float
-
-
-@dataclass(frozen=True)
-class CutAndCodec:
-    """A choice, by its names."""
-
-    cut: str
-    codec: str
 
 
 @dataclass(frozen=True)
@@ -339,13 +302,7 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the user asks of a recommended choice; None asks for nothing.
-
-    Attributes:
-        latency_ns: End-to-end p50 at most.
-        leakage: Leakage gain at most.
-        accuracy: Accuracy at least, 0 to 1.
-    """
+    """Greatest latency and leakage gain and least accuracy of a recommended choice; None sets no limit."""
 
     latency_ns: float | None
     leakage: float | None
@@ -376,12 +333,9 @@ class Span:
 
 @dataclass(frozen=True)
 class Bandwidth:
-    """Which choice is the fastest at which rate up.
+    """The choices within the limits as lines, and the fastest one from the lowest rate to the highest.
 
-    Attributes:
-        round_trip_included: Whether the lines include the round trip of the network, which is the same for all.
-        lines: Every choice within the limits.
-        best: The fastest one, from the lowest rate to the highest.
+    `round_trip_included` says whether the lines include the round trip of the network, which is the same for all.
     """
 
     round_trip_included: bool
@@ -395,7 +349,7 @@ class Profile:
 
     Attributes:
         schema: `SCHEMA`.
-        model: What the user named.
+        model: Model that the user named.
         verdict: Whether the figures can be believed: ``VALID`` or ``INVALID``.
         reasons: Why not, a sentence each.
         notes: What a reader has to know, a sentence each.
@@ -437,7 +391,7 @@ class Profile:
     @property
     def quality_names(self) -> list[str]:
         """Those of ``accuracy`` and ``leakage`` that are known of any choice."""
-        known = {name for cut in self.cuts for codec in cut.codecs.values() for name in codec.quality}
+        known = {name for cut in self.cuts for codec in cut.codecs.values() for name in codec.quality.known}
         return sorted(known)
 
 
@@ -482,13 +436,13 @@ def _table(profile: Profile) -> str:
     for cut in profile.cuts:
         for network, requests in cut.networks.items():
             for codec, request in requests.items():
-                times, of_codec = request.end_to_end_ns, cut.codecs[codec]
+                times, quality = request.end_to_end_ns, cut.codecs[codec].quality
                 writer.writerow(
                     [
                         cut.cut, codec, network, request.source, times.n, times.p50, times.p95, times.p99,
                         *(round(request.stages_ns[stage]) for stage in STAGES),
-                        of_codec.bytes, cut.peak_rss_bytes, cut.params, cut.macs,
-                        *(estimate and estimate.value for estimate in (of_codec.accuracy, of_codec.leakage)),
+                        cut.codecs[codec].bytes, cut.peak_rss_bytes, cut.params, cut.macs,
+                        *(estimate and estimate.value for estimate in (quality.accuracy, quality.leakage)),
                     ]
                 )  # fmt: skip
     return text.getvalue()

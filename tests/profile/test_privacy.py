@@ -40,7 +40,7 @@ def test_every_cut_has_its_accuracy_and_its_leakage_with_n_and_interval(profiled
     _, profile, lines = profiled
     assert len([line for line in lines if line.startswith("attacking")]) == 4
     for codec in ("raw", "int8"):
-        first, last = (cut.codecs[codec] for cut in profile.cuts)
+        first, last = (cut.codecs[codec].quality for cut in profile.cuts)
         # What a picture's first convolution gives away, and the four averages behind the pooling.
         assert first.leakage.value > 0.9 > 0.6 > last.leakage.value
         assert last.leakage.n == 200
@@ -67,7 +67,7 @@ def test_they_are_in_every_file(profiled):
     assert read(out) == profile
     assert profile.limits.leakage == 0.6
     row = next(csv.DictReader((out / "profile.csv").read_text().splitlines()))
-    assert float(row["leakage"]) == profile.cuts[0].codecs["raw"].leakage.value
+    assert float(row["leakage"]) == profile.cuts[0].codecs["raw"].quality.leakage.value
     assert "Leakage gain against end-to-end latency" in (out / "profile.html").read_text()
     assert "accuracy  leakage" in terminal.text(profile)
 

@@ -60,7 +60,7 @@ class _Dot(NamedTuple):
     @property
     def text(self) -> str:
         """The choice with all its figures."""
-        quality = [f"{name} {estimate.value:.3f}" for name, estimate in reversed(self.record.quality.items())]
+        quality = [f"{name} {estimate.value:.3f}" for name, estimate in reversed(self.record.quality.known.items())]
         figures = [duration(self.ns), size(self.record.message_bytes), *quality]
         return f"{self.cut} with {self.codec}: {', '.join(figures)}"
 
@@ -84,8 +84,8 @@ def pareto_plots(profile: Profile, network: str) -> list[Html]:
         ("leakage", "Leakage gain", limits.leakage),
         ("accuracy", "Accuracy", limits.accuracy),
     ):
-        if all(name in dot.record.quality for dot in dots):
-            values = [dot.record.quality[name].value for dot in dots]
+        if all(name in dot.record.quality.known for dot in dots):
+            values = [dot.record.quality.known[name].value for dot in dots]
             low, high = domain([*values, *([] if limit is None else [limit])], least=0.1)
             # A leakage gain is below 0 where the attack does worse than the mean image.
             low = min([low, *values])

@@ -108,7 +108,7 @@ def _cuts(profile: Profile) -> Html:
             values.append(f"{cut.temperature_c.value:.0f} °C" if cut.temperature_c else DASH)
         values += [size(codec.bytes) for codec in cut.codecs.values()]
         for name in profile.quality_names:
-            estimates = [codec.quality.get(name) for codec in cut.codecs.values()]
+            estimates = [codec.quality.known.get(name) for codec in cut.codecs.values()]
             values += [DASH if estimate is None else f"{estimate.value:.3f}" for estimate in estimates]
         rows.append(_row(cut.cut, values))
     how = "A percentile is given where enough runs stand behind it. Start is a fresh process until it can work; "

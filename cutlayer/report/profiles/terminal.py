@@ -29,7 +29,7 @@ def _cuts(profile: Profile) -> str:
     for cut in profile.cuts:
         head, cold, joules = cut.head_ns, cut.cold_ns, cut.energy.joules
         # The quality is that with the first codec; the record has the others.
-        quality = cut.codecs[profile.codecs[0]].quality
+        quality = cut.codecs[profile.codecs[0]].quality.known
         rows.append(
             [
                 cut.cut, "x".join(map(str, cut.shape)), ms(head.p50), ms(head.p95), ms(head.p99), str(head.n),

@@ -4,7 +4,7 @@ import csv
 import dataclasses
 from html.parser import HTMLParser
 
-from cutlayer.records.profile import Bandwidth, Leakage, Limits
+from cutlayer.records.profile import Bandwidth, Leakage, Limits, Quality
 from cutlayer.records.run import Estimate
 from cutlayer.report.kit.wording import duration
 from cutlayer.report.profiles import page, terminal
@@ -59,8 +59,8 @@ def test_known_quality_is_drawn_with_its_limits(profiled):
     _, _, profile = profiled
 
     def with_quality(cut, leakage):
-        quality = {"accuracy": Estimate(0.9, 9, 0.8, 1.0), "leakage": Leakage(leakage, 9, 0.0, 1.0, "ridge", {})}
-        codecs = {name: dataclasses.replace(codec, **quality) for name, codec in cut.codecs.items()}
+        quality = Quality(Estimate(0.9, 9, 0.8, 1.0), None, Leakage(leakage, 9, 0.0, 1.0, "ridge", {}))
+        codecs = {name: dataclasses.replace(codec, quality=quality) for name, codec in cut.codecs.items()}
         return dataclasses.replace(cut, codecs=codecs)
 
     cuts = tuple(with_quality(cut, 0.5 + 0.3 * place) for place, cut in enumerate(profile.cuts))
