@@ -16,7 +16,7 @@ import numpy as np
 from cutlayer.errors import SplitError
 from cutlayer.network.profiles import Network
 from cutlayer.profile.candidate import Candidate
-from cutlayer.profile.cost_model import Request, Transport, fit, typical
+from cutlayer.profile.cost_model import Request, Transport, fit_requests, typical
 from cutlayer.profile.emulated import Measurements, measure_all, typical_requests
 from cutlayer.profile.measure import measure_cut, measure_local
 from cutlayer.profile.plan import Say, Settings
@@ -80,7 +80,7 @@ def measure_connected(
         say("the whole model on this device")
         local = measure_local(candidates[-1], images, settings)
     remote, requests = typical(remote_cut.requests), typical_requests(cuts)
-    transport = _fit(list(remote.values()))
+    transport = fit_requests(remote.values())
     tail_ratio = float(
         np.median([request.stages["tail"] / requests[candidate.cut, c].stages["tail"] for c, request in remote.items()])
     )
@@ -107,10 +107,6 @@ def network_of(address: str, transport: Transport) -> Network:
     )
 
 
-def _fit(requests: Sequence[Request]) -> Transport:
-    return fit([request.n_bytes for request in requests], [request.stages["network"] for request in requests])
-
-
 def _predict(request: Request, transport: Transport, tail_ratio: float) -> dict[str, float]:
     stages = {**request.stages, "network": transport.ns(request.n_bytes), "tail": tail_ratio * request.stages["tail"]}
     return {**stages, "end_to_end": sum(stages[stage] for stage in STAGES)}
@@ -122,7 +118,7 @@ def _leave_one_out(cut: str, address: str, remote: Mapping[str, Request]) -> lis
         return []
     checks = []
     for codec, request in remote.items():
-        transport = _fit([other for name, other in remote.items() if name != codec])
+        transport = fit_requests(other for name, other in remote.items() if name != codec)
         predicted_ns = request.machines_ns + transport.ns(request.n_bytes)
         checks.append(ModelCheck(address, cut, codec, predicted_ns, sum(request.stages.values())))
     return checks

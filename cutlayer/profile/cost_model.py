@@ -13,7 +13,7 @@ that the points measured through it took beyond the model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -80,6 +80,12 @@ class Request(NamedTuple):
     def machines_ns(self) -> float:
         """The time of all stages but the network."""
         return sum(self.stages[stage] for stage in ON_MACHINES)
+
+
+def fit_requests(requests: Iterable[Request]) -> Transport:
+    """The transport that fits the network's stage of these requests."""
+    n_bytes, network_ns = zip(*((request.n_bytes, request.stages["network"]) for request in requests), strict=True)
+    return fit(n_bytes, network_ns)
 
 
 OF_CODEC = ("protect", "encode", "network", "decode")

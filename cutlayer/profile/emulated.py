@@ -10,7 +10,7 @@ import numpy as np
 
 from cutlayer.network.profiles import Network
 from cutlayer.profile.candidate import Candidate
-from cutlayer.profile.cost_model import Request, Transport, fit, predict, relative_errors, shift, typical
+from cutlayer.profile.cost_model import Request, Transport, fit_requests, predict, relative_errors, shift, typical
 from cutlayer.profile.measure import CutMeasurements, Point, Timing, measure_cut, measure_local, measure_points
 from cutlayer.profile.plan import Say, Settings
 from cutlayer.profile.sampling import TURNS, Key, choose_points, p50, spent_s
@@ -82,10 +82,7 @@ def measure_emulated(
     say("the whole model on this device")
     local = measure_local(candidates[-1], images, settings)
     requests = typical_requests(cuts)
-    transport = fit(
-        [request.n_bytes for request in requests.values()],
-        [request.stages["network"] for request in requests.values()],
-    )
+    transport = fit_requests(requests.values())
     model = {
         network.name: {key: predict(request, transport, network) for key, request in requests.items()}
         for network in networks

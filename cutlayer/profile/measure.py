@@ -32,7 +32,7 @@ DEADLINE_S = 60.0
 
 @dataclass(frozen=True)
 class Timing:
-    """What a device's process measures of the head, or of the whole model.
+    """Runs of the head, or of the whole model, in a device's process; `CutRecord` has most of these figures.
 
     Attributes:
         ns: Time of each run.
@@ -40,12 +40,7 @@ class Timing:
         cpu_ns: CPU time of the process.
         waited_ns: Time that the process was ready to run and had no core.
         others: Share of all cores that other processes took.
-        peak_rss_bytes: Peak memory of the process.
         joules: Energy of one run; None where no meter can be read.
-        held_back: What held the machine back, in words.
-        quota: Limit on CPU time, and what it did; None without one.
-        temperature_c: Temperature of the hottest sensor; None where no sensor can be read.
-        clock_hz: Clock of the slowest core; None where it cannot be read.
     """
 
     ns: tuple[int, ...]
@@ -68,7 +63,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class CodecTiming:
-    """What a device's process measures of one codec, without sending: times and size of the tensor, run by run."""
+    """Times of one codec in a device's process, and sizes of the tensor, run by run; nothing is sent."""
 
     protect_ns: tuple[int, ...]
     encode_ns: tuple[int, ...]

@@ -45,16 +45,18 @@ def accuracy(candidate: Candidate, codecs: Sequence[str], splits: Splits) -> dic
     head, tail = one_by_one(split.head()), one_by_one(split.tail(threads=1))
     defense, rng = deployed(split), np.random.default_rng(0)
 
-    def right(smashed: NDArray[np.float32]) -> int:
+    def n_correct(smashed: NDArray[np.float32]) -> int:
         return int((tail(smashed).argmax(axis=1) == test.labels).sum())
 
     smashed = head(test.inputs)
-    whole = proportion(right(smashed), len(test))
+    whole_accuracy = proportion(n_correct(smashed), len(test))
     quality = {}
     for codec in codecs:
         # The head has been run: only what follows it differs between codecs.
         sent = Pipeline(lambda _: smashed, defense, codec_named(codec)).wire(test.inputs, rng)
-        quality[candidate.cut, codec] = Quality(accuracy=proportion(right(sent), len(test)), whole_accuracy=whole)
+        quality[candidate.cut, codec] = Quality(
+            accuracy=proportion(n_correct(sent), len(test)), whole_accuracy=whole_accuracy
+        )
     return quality
 
 
