@@ -125,7 +125,8 @@ def test_a_taken_port_is_said_in_one_sentence(tmp_path, transport):
 
 
 @pytest.mark.parametrize(
-    "module", ["edge.send", "cutlayer.split_folder", "cloud.serve", "cutlayer.wire.transport", "cutlayer.wire.zmq.client"]
+    "module",
+    ["edge.send", "cutlayer.split_folder", "cloud.serve", "cutlayer.wire.transport", "cutlayer.wire.zmq.client"],
 )
 def test_modules_of_the_device_and_the_server_import_without_torch(module):
     subprocess.run(python(WITHOUT_TORCH + f"import {module}"), check=True, timeout=60)

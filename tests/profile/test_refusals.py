@@ -30,7 +30,7 @@ from cutlayer import cli
         (("MODEL", "--cores", "4095"), "The cores 4095 are not all there"),
         (("MODEL", "--connect", "grpc://127.0.0.1:1", "--tc"), "leave out --tc"),
         (("MODEL", "--connect", "grpc://192.0.2.1:1"), "in plain text"),
-        (("MODEL", "--connect", "server:8001"), "is no address"),
+        (("MODEL", "--connect", "server:8001"), "is not an address"),
         (("MODEL", "--input", "3x9"), "not samples of 3x9"),
         (("MODEL", "--connect", "grpc://127.0.0.1:1", "--network", "wifi"), "leave out --network"),
         (("MODEL", "--head", "torch"), "torch"),
