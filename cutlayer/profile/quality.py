@@ -75,7 +75,7 @@ def leakage(candidate: Candidate, codecs: Sequence[str], splits: Splits, seed: i
     from attacks.view import Access
     from cutlayer import registry
     from cutlayer.privacy.releases import Releases
-    from cutlayer.privacy.score import row
+    from cutlayer.privacy.score import score
     from cutlayer.privacy.view import view_of
 
     split = open_split(candidate.folder)
@@ -90,7 +90,7 @@ def leakage(candidate: Candidate, codecs: Sequence[str], splits: Splits, seed: i
         for name, options in ATTACKS.items():
             attack = registry.ATTACKS.make(name, **options)
             attack.fit(seen)
-            scores[name] = row(attack.invert(arrived).float().cpu(), splits, seed).leakage_gain
+            scores[name] = score(attack.invert(arrived).float().cpu(), splits, seed).leakage_gain
         worst = max(scores, key=lambda name: scores[name].value)
         leakages[candidate.cut, codec] = Leakage(**vars(scores[worst]), attack=worst, of_each=scores)
     return leakages
