@@ -68,7 +68,9 @@ def serve(
         # Closed in the opposite order: drained first, and watched until the end.
         watched = None
         if metrics is not None:
-            watched = opened.enter_context(contextlib.closing(MetricsServer(metrics, service, insecure=security.insecure)))
+            watched = opened.enter_context(
+                contextlib.closing(MetricsServer(metrics, service, insecure=security.insecure))
+            )
         server = opened.enter_context(contextlib.closing(listen_at(listen, service, timeouts, security=security)))
         opened.callback(service.drain, grace_s)
         words = ["ready", str(server.address), tail_name(manifest), f"version={manifest.version}"]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError, SplitError
-from cutlayer.models.files import fresh
+from cutlayer.models.files import new_folder
 from cutlayer.models.manifest import HEAD_ONNX, HEAD_WEIGHTS, LEARNED, TAIL_ONNX, TAIL_WEIGHTS, Manifest, sha256
 from cutlayer.onnx.session import open_half
 
@@ -124,7 +124,7 @@ class SplitFolder:
             SplitError: A file of this folder is damaged, or `out` exists and holds something else.
         """
         unchanged = [TAIL_ONNX, *(name for name in (LEARNED,) if name in self.manifest.files)]
-        with fresh(out) as part:
+        with new_folder(out) as part:
             write_head(part / HEAD_ONNX)
             for name in unchanged:
                 shutil.copyfile(self.file(name), part / name)

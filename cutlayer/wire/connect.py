@@ -32,9 +32,7 @@ def connect(
     return Client(line, target, retry or Retry())
 
 
-def listen(
-    address: str, handler: Handler, timeouts: Timeouts | None = None, *, security: Security = PLAIN
-) -> Server:
+def listen(address: str, handler: Handler, timeouts: Timeouts | None = None, *, security: Security = PLAIN) -> Server:
     """Return a server that answers at the address until it is closed.
 
     Args:

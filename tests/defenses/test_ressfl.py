@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -91,7 +92,7 @@ def test_seeds_differ_and_one_seed_does_not():
 def transferred(monkeypatch, target: SplitModel, **options: object) -> tuple[SplitModel, SplitModel]:
     """An expert, and what became of the target that it started off."""
     expert = ResSFL(**LIGHT).harden(small_lenet(seed=1), smooth_images(), seed=0)
-    monkeypatch.setattr(folder, "load", lambda path: (None, expert))
+    monkeypatch.setattr("cutlayer.split_folder.open_split", lambda path: SimpleNamespace(halves=lambda: expert))
     return expert, ResSFL(**{**LIGHT, **options}, source="expert").harden(target, smooth_images(), seed=0)
 
 

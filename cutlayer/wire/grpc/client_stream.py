@@ -44,7 +44,9 @@ class ClientStream:
             if self.over:
                 return None
             if request_id in self._answers:
-                raise WireError(f"A request with the id {request_id!r:.40} is unanswered; give each request its own id.")
+                raise WireError(
+                    f"A request with the id {request_id!r:.40} is unanswered; give each request its own id."
+                )
             self._answers[request_id] = answer
         self._requests.put(data)
         return answer

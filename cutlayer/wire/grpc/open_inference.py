@@ -60,7 +60,9 @@ class OpenInferenceClient(GrpcClient):
             raise ConfigError("A server of another project takes plain FP32 tensors only; use --codec raw.")
         model = self._address.model or inference.model
         if model not in self._names:
-            raise SplitError(f"The tensor names of {model} at {self._address} are unknown; complete the handshake first.")
+            raise SplitError(
+                f"The tensor names of {model} at {self._address} are unknown; complete the handshake first."
+            )
         input_name, output_name = self._names[model]
         header = open_inference_pb2.ModelInferRequest(model_name=model, id=inference.id)
         header.inputs.add(name=input_name, datatype="FP32", shape=smashed.shape)

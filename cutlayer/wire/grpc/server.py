@@ -177,7 +177,9 @@ class _Call:
 
 
 def _unauthenticated(requests: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:
-    _abort(context, Refused("UNAUTHENTICATED", "The token is missing or wrong; give the server's token with --token-file."))
+    _abort(
+        context, Refused("UNAUTHENTICATED", "The token is missing or wrong; give the server's token with --token-file.")
+    )
 
 
 def _abort(context: grpc.ServicerContext, refused: Refused) -> NoReturn:

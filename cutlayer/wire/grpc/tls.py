@@ -98,8 +98,8 @@ def _fault(security: Security) -> str | None:
     there.verify_mode = ssl.CERT_REQUIRED
     there.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     there.load_verify_locations(security.cert)
-    for end in (here, there):
-        end.load_cert_chain(str(security.cert), security.key)
+    for side in (here, there):
+        side.load_cert_chain(str(security.cert), security.key)
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = here.wrap_bio(down, up), there.wrap_bio(up, down, server_side=True)
     for end in ends * 2:

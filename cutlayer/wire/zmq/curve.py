@@ -56,7 +56,9 @@ def server_options(security: Security) -> dict[str, Any]:
     options = {"curve_server": 1, "curve_secretkey": secret, "curve_publickey": zmq.curve_public(secret)}
     if security.allow is not None:
         if not allowed(security.allow):
-            raise ConfigError(f"{security.allow} holds no public key, so no client would be admitted; add a *.pub file.")
+            raise ConfigError(
+                f"{security.allow} holds no public key, so no client would be admitted; add a *.pub file."
+            )
         # With a domain, ZeroMQ admits no client without an answer from `Doorkeeper`.
         options["zap_domain"] = _DOMAIN
     return options

@@ -177,5 +177,7 @@ def _numeric(address: Address) -> str:
     try:
         host = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][4][0]
     except socket.gaierror:
-        raise ConfigError(f"The name {address.host!r} has no IP address; write an address or name of this machine.") from None
+        raise ConfigError(
+            f"The name {address.host!r} has no IP address; write an address or name of this machine."
+        ) from None
     return Address(address.scheme, str(host), address.port).netloc
