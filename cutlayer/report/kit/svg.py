@@ -63,13 +63,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing with two axes.
-
-    Attributes:
-        frame: Size of the drawing.
-        across: The axis from left to right.
-        up: The axis from bottom to top.
-    """
+    """A drawing with an axis across, from left to right, and an axis up."""
 
     frame: Frame
     across: Axis
@@ -114,13 +108,7 @@ class Chart:
         return el("g", parts)
 
     def svg(self, parts: Sequence[object], label: str, class_: str | None = "scatter") -> Html:
-        """The whole drawing.
-
-        Args:
-            parts: What is drawn, from back to front.
-            label: The drawing in words, for those who do not see it.
-            class_: Class of the style sheet.
-        """
+        """The whole drawing, from back to front, with a label in words for those who do not see it."""
         box = f"0 0 {self.frame.width:.0f} {self.frame.height:.0f}"
         return el("svg", parts, viewBox=box, class_=class_, role="img", aria_label=label)
 
