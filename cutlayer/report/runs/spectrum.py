@@ -11,7 +11,7 @@ FEWER, FAINTER = 0.9, 2.0
 
 
 def spectrum(group: Group) -> Html | None:
-    """What the first layers pass on under each defense; nothing where no run has measured it."""
+    """The spectrum of the first layers under each defense; None where no run has measured it."""
     items = [_item(member, member.run.result.spectrum) for member in group.members if member.run.result.spectrum]
     if not items:
         return None

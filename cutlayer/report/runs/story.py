@@ -17,7 +17,7 @@ SHOWN = 6  # pictures in a strip
 
 
 def opening() -> Html:
-    """What split learning is and what is asked here."""
+    """An introduction to split learning and to the question of the page."""
     return el(
         "header",
         el("p", "cutlayer", class_="product"),
@@ -65,7 +65,7 @@ def shown(run: Run, count: int) -> list[int]:
 
 
 def class_names(run: Run, indices: Sequence[int]) -> str:
-    """What the shown originals are, for the alternative text."""
+    """The classes of the shown originals, for the alternative text."""
     classes, labels = run.result.classes, run.labels
     return ", ".join(classes[labels[i]] for i in indices if i < len(labels) and 0 <= labels[i] < len(classes))
 
@@ -167,5 +167,5 @@ def _same_originals(run: Run, other: Run) -> bool:
 
 
 def no_picture() -> Html:
-    """What stands in place of pictures that could not be read."""
+    """The text in place of pictures that could not be read."""
     return el("p", "The pictures of this run could not be read.", class_="empty")

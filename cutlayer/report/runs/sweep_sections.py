@@ -65,7 +65,7 @@ def _cells(setting: Setting, metrics: Sequence[str]) -> list[str]:
 
 
 def _pictures(settings: Sequence[Setting]) -> Html:
-    """What the worst attack made of the pictures, one row for each setting."""
+    """Reconstructions of the worst attack, one row for each setting."""
     rows: list[Html] = []
     for setting in settings:
         run = setting.members[0].run
