@@ -52,19 +52,19 @@ class DecodeError(WireError):
 
 
 class Unreachable(WireError):
-    """Nobody answers at the address, or the peer went away."""
+    """No server answers at the address, or the connection was lost."""
 
     @classmethod
     def at(cls, address: object, waited_s: float) -> Unreachable:
-        """Nobody answered in that time."""
+        """Return the error for an address where no server answered in this time."""
         return cls(
-            f"Nobody answers at {address} (waited {waited_s:.3g} s); see that `cutlayer cloud` runs there and that "
-            "nothing on the way blocks the port."
+            f"No server answers at {address} (waited {waited_s:.3g} s); check that `cutlayer cloud` runs there and "
+            "that no firewall blocks the port."
         )
 
 
 class ConnectionLost(Unreachable):
-    """The peer went away while it had a request to answer."""
+    """The connection was lost while a request was unanswered; a retry may help."""
 
 
 class DeadlineExceeded(WireError):
@@ -75,8 +75,8 @@ class Refused(WireError):
     """The server answered with an error.
 
     Attributes:
-        code: Short upper-case name, one of those listed in `proto/README.md`.
-        retry_after_ms: When to ask again; 0 where asking again does not help.
+        code: Error code from the list in `proto/README.md`.
+        retry_after_ms: Milliseconds until a retry; 0 if a retry does not help.
     """
 
     def __init__(self, code: str, message: str, retry_after_ms: int = 0) -> None:
