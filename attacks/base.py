@@ -1,4 +1,4 @@
-"""What every attack is, and what it may touch.
+"""What every attack is, and what it says about itself.
 
 The threat model is an object with missing parts: a `View` whose withheld capabilities are None. An attack that
 reaches for one fails with `WithheldError`; it cannot cheat by accident.
@@ -6,22 +6,53 @@ reaches for one fails with `WithheldError`; it cannot cheat by accident.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 from torch import Tensor
 
 from attacks.view import Access, View
 
 
+@dataclass(kw_only=True)
 class Attack:
     """Base of every attack: `fit` before any victim's data is seen, then `invert` what arrived.
 
-    The constructor's arguments are the hyper-parameters, kept under their own names; `repr` prints them.
+    A subclass is a dataclass, and its fields are its options: nothing assigns them after `__post_init__`. What `fit`
+    learns goes into attributes whose names begin with ``_``, so the dataclass is not frozen.
     """
 
-    needs = Access.QUERY_FREE
-    """The least access with which the attack can run."""
+    plain_words: ClassVar[str] = ""
+    """What the attack does, for a reader who does not know the field: a clause that begins with a verb or a noun."""
+
+    is_floor: ClassVar[bool] = False
+    """Whether the attack ignores what arrives, so that any attack that learns something does better."""
+
+    told_mask: ClassVar[bool] = False
+    """Whether the attack is told which of the values that arrive were left out."""
 
     n_releases = 1
     """Releases of one private input that the attack wants to observe."""
+
+    @property
+    def needs(self) -> Access:
+        """The least access with which the attack can run."""
+        return Access.QUERY_FREE
+
+    @property
+    def decoders(self) -> tuple[str, ...]:
+        """Names in `cutlayer.nets.decoders` of the networks that the attack trains."""
+        return ()
+
+    @property
+    def rescales_misfit(self) -> bool:
+        """Whether the attack corrects for directions of the smashed data that a defense has made faint."""
+        return False
+
+    @property
+    def parts(self) -> tuple[Attack, ...]:
+        """This attack, and the attack that it wraps, if any."""
+        return (self,)
 
     def fit(self, view: View) -> None:
         """Prepare, from the view alone."""
@@ -40,7 +71,3 @@ class Attack:
     def invert_releases(self, releases: Tensor) -> Tensor:
         """Reconstruct from releases of each input, ``(n_releases, N, *smashed.shape)``; the first unless overridden."""
         return self.invert(releases[0])
-
-    def __repr__(self) -> str:
-        options = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if not k.startswith("_"))
-        return f"{type(self).__name__}({options})"

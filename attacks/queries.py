@@ -13,10 +13,10 @@ def auxiliary_images(view: View, limit: int = 0) -> Tensor:
     """The attacker's own images, ``(N, C, H, W)`` on the CPU, in an order that does not depend on their labels.
 
     Args:
-        view: Whose auxiliary set.
-        limit: At most so many; 0 for all.
+        view: View whose auxiliary set is used.
+        limit: Number of images at most; 0 for all.
     """
-    images = torch.from_numpy(view.auxiliary.images)
+    images = torch.from_numpy(view.auxiliary.inputs)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(view.seed))
     return images[order[: limit or len(images)]]
 

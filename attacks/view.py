@@ -36,14 +36,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class View:
-    """What the attacker may touch. Built in one place, `cutlayer.privacy.view`, from the threat model.
+    """What the attacker may touch, built in one place from the threat model.
 
     Attributes:
-        input: What an input looks like.
-        smashed: What arrives for one input.
+        input: Shape and range of one input.
+        smashed: Shape and range of what arrives for one input.
         auxiliary: The attacker's own labelled images, disjoint from everything the victims hold.
         device: Where the attacker computes.
-        seed: Of the attacker's own random choices.
+        seed: Seed of the attacker's own random choices.
         random: Whether two releases of one input differ (anyone who watches can tell).
     """
 
@@ -79,8 +79,8 @@ class View:
         return self._granted("defense", self._defense)
 
     def with_query(self, query: Query, smashed: TensorSpec | None = None) -> View:
-        """The same view with another oracle, made from this one's (to average releases, say), and what that gives."""
-        _ = self.query
+        """The same view with an oracle derived from this one's, and the spec of what that oracle gives."""
+        _ = self.query  # raises where queries are withheld
         return replace(self, _query=query, smashed=smashed or self.smashed)
 
     def _granted(self, name: str, value: T | None) -> T:

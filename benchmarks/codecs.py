@@ -67,7 +67,7 @@ def activations(n: int, epochs: int) -> Floats:
     model = victim.trained(experiment, data, Path("runs"), lambda text: print(text, flush=True))
     with torch.inference_mode():
         head = split(model, CUT, data.input).head
-        return np.ascontiguousarray(head(torch.from_numpy(data.test.images[:n])).numpy())
+        return np.ascontiguousarray(head(torch.from_numpy(data.test.inputs[:n])).numpy())
 
 
 def measure(smashed: Floats, batch: int, rounds: int) -> dict[str, Cost]:

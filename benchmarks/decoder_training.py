@@ -47,7 +47,7 @@ def prepare_ours(capacity: str) -> Callable[[], int]:
     seen = untrained(N_IMAGES)
 
     def work() -> int:
-        Decoder(capacity, epochs=1, batch=BATCH).fit(seen)
+        Decoder(capacity=capacity, epochs=1, batch=BATCH).fit(seen)
         return N_IMAGES
 
     return work

@@ -3,6 +3,8 @@
 Each split folder has a process of its own with one thread, one after the other, so that its memory is its own.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import statistics
@@ -11,31 +13,31 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from cutlayer.records.run import Result
+    from cutlayer.split_folder import SplitFolder
 
 REQUESTS, SECONDS = 300, 5.0
 """Requests measured, and the time after which no further one is."""
 HEAD = ("data", "defense", "params", "MACs", "released", "head p50", "protect p50", "memory", "n")
 
 
-if TYPE_CHECKING:
-    from cutlayer.split_folder import SplitFolder
-
-
-def costs(runs: Path, records: Sequence[dict[str, Any]]) -> str:
+def costs(runs: Path, results: Sequence[Result]) -> str:
     """One line for each setting of the first seed, the undefended model first."""
-    first = min(record["seed"] for record in records)
-    chosen = [record for record in records if record["seed"] == first]
-    chosen.sort(key=lambda r: (r["data"], r["defense"]["name"] != "none", r["defense_label"]))
+    first = min(result.seed for result in results)
+    chosen = [result for result in results if result.seed == first]
+    chosen.sort(key=lambda r: (r.data, not r.undefended, r.defense_label))
     lines = ["The device's share: one thread, batch 1", _line(HEAD)]
-    for record in chosen:
-        words = [sys.executable, __file__, "--one", str(runs / record["id"] / "split")]
+    for result in chosen:
+        words = [sys.executable, __file__, "--one", str(runs / result.id / "split")]
         found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
         cells = (
-            record["data"],
-            record["defense_label"],
+            result.data,
+            result.defense_label,
             f"{found['params']:,}",
             f"{found['macs']:,}",
             f"{found['released_bytes']:,} B",
@@ -106,4 +108,6 @@ if __name__ == "__main__":
     if options.one:
         print(json.dumps(measure(options.one)))
     else:
-        print(costs(options.runs, [json.loads(path.read_text()) for path in options.runs.glob("*/result.json")]))
+        from cutlayer.records.reading import read
+
+        print(costs(options.runs, [run.result for run in read(options.runs)[0]]))

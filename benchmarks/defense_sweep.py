@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks.defense_cost import costs
 from cutlayer.data.load import load
 from cutlayer.errors import DataError
+from cutlayer.records.reading import read
 from cutlayer.report.runs.page import write
 from cutlayer.report.runs.terminal import text
 
@@ -39,10 +40,10 @@ def main() -> None:
     if any(codes):
         sys.exit("A run failed; its message is above. Call again to take up the rest.")
     minutes = (time.monotonic() - start) / 60
-    records = [json.loads(path.read_text()) for path in sorted(options.out.glob("*/result.json"))]
-    print(text(records))
-    print(f"{len(records)} runs; {minutes:.1f} minutes for those that were not finished before")
-    print(costs(options.out, records))
+    results = [run.result for run in read(options.out)[0]]
+    print(text(results))
+    print(f"{len(results)} runs; {minutes:.1f} minutes for those that were not finished before")
+    print(costs(options.out, results))
     print(f"The report is {write(options.out)}")
 
 

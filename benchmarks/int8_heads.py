@@ -53,7 +53,7 @@ def measured(
         folder.save(exact, halves, model=name, classes=classes, defense={"name": "none"}, data=None)
         float32 = open_split(exact)
         float32.with_head(small, lambda path: quantize_head(float32.file(HEAD_ONNX), input, calibration, path))
-        return compare(float32, open_split(small), test.images, test.labels, rounds=ROUNDS)
+        return compare(float32, open_split(small), test.inputs, test.labels, rounds=ROUNDS)
 
 
 def row(name: str, effect: Effect, accuracy: str) -> str:
@@ -71,7 +71,7 @@ def main() -> None:
         model = victim.train(Experiment(data.name, name, cuts[0]), data, say)
         for cut in cuts:
             effect = measured(
-                model, name, cut, data.input, len(data.classes), data.train.take(CALIBRATION).images, data.test
+                model, name, cut, data.input, len(data.classes), data.train.take(CALIBRATION).inputs, data.test
             )
             before, after = (f"{correct / effect.n:.1%}" for correct in (effect.float32_correct, effect.int8_correct))
             same = f"{effect.agreed} of {effect.n}"

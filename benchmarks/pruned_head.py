@@ -22,7 +22,7 @@ from cutlayer.models.export import export_onnx
 from cutlayer.models.halves import SplitModel, join, split
 from cutlayer.models.widths import measured
 from cutlayer.models.zoo import build
-from cutlayer.onnx.session import open_session
+from cutlayer.onnx.session import open_half
 from cutlayer.spec import image_spec
 from defenses.surgery.budget import macs, within_budget
 from defenses.surgery.pruning import removable, remove
@@ -48,11 +48,11 @@ def pruned(halves: SplitModel, budget: int) -> SplitModel:
 
 def prepare(path: Path) -> Callable[[], int]:
     """A head in ONNX Runtime, for `compare`."""
-    session, image = open_session(path, 1, "image", "smashed"), np.zeros((1, *IMAGE.shape), np.float32)
+    head, image = open_half(path, 1, "image", "smashed"), np.zeros((1, *IMAGE.shape), np.float32)
 
     def work() -> int:
         for _ in range(REPEATS):
-            session.run(None, {"image": image})
+            head(image)
         return REPEATS
 
     return work

@@ -76,7 +76,7 @@ def attack(halves: SplitModel, data: Splits, n_private: int, attacks: Sequence[A
     device = pick_device()
     right, of = accuracy(nn.Sequential(halves.head, halves.tail), data.test, device=device)
     say(f"  accuracy {right / of:.3f} (n = {of}); sent: {halves.smashed}")
-    private = torch.from_numpy(data.private.images[:n_private]).to(device)
+    private = torch.from_numpy(data.private.inputs[:n_private]).to(device)
 
     @torch.inference_mode()
     def query(images: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ def plain_defense(defense: ResSFL, victim: SplitModel, data: Dataset) -> Iterato
     adversary = torch.optim.Adam(network.parameters())
     while True:
         for index in torch.randperm(len(data)).split(defense.batch):
-            x = torch.from_numpy(data.images[index.numpy()]).to(device)
+            x = torch.from_numpy(data.inputs[index.numpy()]).to(device)
             y = torch.from_numpy(data.labels[index.numpy()]).to(device)
             smashed = head(x)
             adversary.zero_grad()
@@ -136,14 +136,14 @@ def plain_attack(capacity: str, halves: SplitModel, data: Dataset, batch: int) -
     """A decoder's training, in the same way."""
     device = pick_device()
     with torch.no_grad(), placed(device, halves.head):
-        parts = torch.from_numpy(data.images).split(batch)
+        parts = torch.from_numpy(data.inputs).split(batch)
         smashed = torch.cat([halves.head(part.to(device)).cpu() for part in parts])
     network = decoders.build(capacity, halves.smashed.shape, halves.input.shape).to(device)
     optimizer = torch.optim.Adam(network.parameters())
     while True:
         for index in torch.randperm(len(data)).split(batch):
             optimizer.zero_grad()
-            x = torch.from_numpy(data.images[index.numpy()]).to(device)
+            x = torch.from_numpy(data.inputs[index.numpy()]).to(device)
             torch.autograd.backward(mse_loss(network(smashed[index].to(device)), x))
             optimizer.step()
             yield len(index)
@@ -192,13 +192,19 @@ def main() -> None:
         progress=lambda epoch: say(f"  {epoch}"),
     )  # fmt: skip
     victim = split(model, CUT, data.input)
-    attacks = [MeanImage(), Ridge(), *(Decoder(one, told.attack_epochs, batch=told.batch) for one in told.attackers)]
+    attacks = [
+        MeanImage(),
+        Ridge(),
+        *(Decoder(capacity=one, epochs=told.attack_epochs, batch=told.batch) for one in told.attackers),
+    ]
     say("undefended")
     attack(victim, data, told.private, attacks)
     rounds = {"decoder": told.decoder, "epochs": told.defense_epochs, "batch": told.batch, "threshold": told.threshold}
     bottleneck = EXPERTS[MODEL, CUT]["bottleneck"]
     for weight in (0.0, told.weight):
-        defense = ResSFL(bottleneck, weight, pretrain_epochs=max(1, told.defense_epochs // 10), flip=True, **rounds)
+        defense = ResSFL(
+            bottleneck=bottleneck, weight=weight, pretrain_epochs=max(1, told.defense_epochs // 10), flip=True, **rounds
+        )
         say(defense)
         halves = harden(defense, victim, data.train)
         attack(halves, data, told.private, attacks)

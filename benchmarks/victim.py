@@ -34,7 +34,7 @@ def trained(n_private: int) -> tuple[View, Tensor]:
     data = load("photos")
     model = build(MODEL, data.input, len(data.classes))
     train(model, data.train, epochs=1, seed=0)
-    return _view(model, data.auxiliary), torch.from_numpy(data.private.images[:n_private])
+    return _view(model, data.auxiliary), torch.from_numpy(data.private.inputs[:n_private])
 
 
 def _view(model: nn.Module, auxiliary: Dataset) -> View:

@@ -1,16 +1,16 @@
 """Every error that cutlayer raises on purpose. The text is one sentence: what is wrong and what to do.
 
     CutlayerError
-    ├── ConfigError         what the user wrote: an unknown name, option, key or type
-    ├── DataError           a data set that is not where it was looked for, or is damaged
+    ├── ConfigError         an unknown name, option, key or type in what the user wrote
+    ├── DataError           a data set that is missing or damaged
     ├── SplitError          a model that cannot be cut there, a damaged split folder, two sides that differ
     ├── QueueError          the device's queue is full or in use, or its disk is full
     ├── WithheldError       an attack reached for a capability that its threat model withholds
     └── WireError           anything between the two processes
-        ├── DecodeError     bytes that are not a message of ours
-        ├── Unreachable     nobody answers at the address, or the peer went away
-        │   └── ConnectionLost   while it worked on a request, which may be asked again
-        ├── DeadlineExceeded
+        ├── DecodeError     bytes that are not a message of this protocol
+        ├── Unreachable     no answer at the address, or the peer closed the connection
+        │   └── ConnectionLost   while it worked on a request, which may be sent again
+        ├── DeadlineExceeded     no answer within the time allowed
         └── Refused         the server answered with an error code and a sentence
 
 The command line prints the sentence and ends with exit code 2.
@@ -36,7 +36,7 @@ class SplitError(CutlayerError):
 
 
 class QueueError(CutlayerError):
-    """The queue of what a device could not send is full or in use, or its disk is full."""
+    """A device's queue of unsent requests is full or in use, or its disk is full."""
 
 
 class WithheldError(CutlayerError):
@@ -52,11 +52,11 @@ class DecodeError(WireError):
 
 
 class Unreachable(WireError):
-    """No server answers at the address, or the connection was lost."""
+    """There is no answer at the address, or the peer closed the connection."""
 
     @classmethod
     def at(cls, address: object, waited_s: float) -> Unreachable:
-        """Return the error for an address where no server answered in this time."""
+        """The error for an address at which nothing answered in this time, in seconds."""
         return cls(
             f"No server answers at {address} (waited {waited_s:.3g} s); check that `cutlayer cloud` runs there and "
             "that no firewall blocks the port."
@@ -64,19 +64,19 @@ class Unreachable(WireError):
 
 
 class ConnectionLost(Unreachable):
-    """The connection was lost while a request was unanswered; a retry may help."""
+    """The connection was lost while the peer had a request to answer."""
 
 
 class DeadlineExceeded(WireError):
-    """No answer within the time allowed."""
+    """There was no answer within the time allowed."""
 
 
 class Refused(WireError):
     """The server answered with an error.
 
     Attributes:
-        code: Error code from the list in `proto/README.md`.
-        retry_after_ms: Milliseconds until a retry; 0 if a retry does not help.
+        code: Short upper-case name, one of those listed in `proto/README.md`.
+        retry_after_ms: Time in ms after which to send the request again; 0 where that does not help.
     """
 
     def __init__(self, code: str, message: str, retry_after_ms: int = 0) -> None:

@@ -1,13 +1,13 @@
 """The lists of what can be named: strings only, so that listing names imports nothing.
 
-Adding an attack, a defense, a codec, a data set, a model or a metric is one new file and one line here.
+Adding an attack, a defense, a codec, a data set, a model, a metric or a transport is one new file and one line here.
 """
 
 import difflib
 import importlib
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, get_args
 
 from cutlayer.errors import ConfigError
@@ -22,6 +22,10 @@ def near(name: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(known)}." if known else "there are none."
 
 
+_PLAIN = (bool, int, float, str)
+"""Types of the options that a plan can state and `check_type` checks."""
+
+
 class Registry(Mapping[str, str]):
     """Names of one kind of thing and where each is defined, as ``module:attribute``."""
 
@@ -34,29 +38,40 @@ class Registry(Mapping[str, str]):
             raise ConfigError(f"There is no {self.kind} named {name!r}; {near(name, self._entries)}")
         return self._entries[name]
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def load(self, name: str) -> Callable[..., Any]:
-        """Import and return what the name stands for."""
+    def load(self, name: str) -> Any:
+        """Import and return what the name stands for.
+
+        Raises:
+            ConfigError: The name is unknown, or a package that its module imports is not installed.
+        """
         module, _, attribute = self[name].partition(":")
-        return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"The {self.kind} {name!r} needs the package {error.name!r}, which is not installed; install it, or "
+                f"choose another {self.kind}."
+            ) from error
 
     def options(self, name: str) -> dict[str, inspect.Parameter]:
-        """The options that `make` accepts for this name, with their defaults."""
-        return dict(inspect.signature(self.load(name), eval_str=True).parameters)
+        """The options that `make` accepts for this name, with their defaults; none for what is not built, a metric."""
+        target = self.load(name)
+        return dict(inspect.signature(target, eval_str=True).parameters) if callable(target) else {}
 
     def summary(self, name: str) -> str:
-        """One line for `cutlayer list`: what it is, and the options that a plan can state, with their defaults."""
+        """One line for `cutlayer list`: what it is, and the defaults of its options where it is built from options."""
         target = self.load(name)
-        line = (inspect.getdoc(getattr(target, "score", target)) or "").partition("\n")[0]
-        if self.kind not in ("attack", "defense", "codec"):
+        line = getattr(target, "explanation", None) or (inspect.getdoc(target) or "").partition("\n")[0]
+        options = self.options(name).values()
+        if not options or any(p.default is p.empty and p.annotation not in _PLAIN for p in options):
             return line
-        shown = [f"{p.name}={_shown(p.default)}" for p in self.options(name).values()]
-        return f"{line} [{', '.join(shown)}]" if shown else line
+        return f"{line} [{', '.join(f'{p.name}={_shown(p.default)}' for p in options)}]"
 
     def make(self, name: str, **options: Any) -> Any:
         """Build the named thing from its options.
@@ -88,7 +103,7 @@ def check_type(where: str, annotation: Any, value: Any) -> None:
         ConfigError: The type is wrong, or a number is not finite.
     """
     kinds = [kind for kind in (get_args(annotation) or (annotation,)) if kind is not type(None)]
-    if not all(kind in (bool, int, float, str) for kind in kinds):
+    if not all(kind in _PLAIN for kind in kinds):
         return
     fits = any(
         isinstance(value, (int, float) if kind is float else kind) and (kind is bool or not isinstance(value, bool))
@@ -107,7 +122,7 @@ CODECS = Registry(
         "int8": "cutlayer.wire.codecs.int8:Int8",
         "int4": "cutlayer.wire.codecs.int4:Int4",
         "top-k": "cutlayer.wire.codecs.top_k:TopK",
-        # These two pack the bytes of another, as in int8+zstd: see `cutlayer.wire.codecs.packed`.
+        # These two pack the bytes of another codec, as in int8+zstd: see `cutlayer.wire.codecs.packed`.
         "shuffle": "cutlayer.wire.codecs.shuffle:Shuffle",
         "zstd": "cutlayer.wire.codecs.zstd:Zstd",
     },
@@ -204,14 +219,14 @@ ATTACKS = Registry(
 
 
 def defense_from(description: Mapping[str, Any]) -> Any:
-    """Build the defense that ``{"name": ..., **options}`` describes, with `then` the one that follows it.
+    """Build the defense that ``{"name": ..., **options}`` describes; `then` describes the one that follows it.
 
     Raises:
         ConfigError: A name or an option is unknown, or a value has the wrong type.
     """
     options = dict(description)
     if not isinstance(options.get("name"), str):
-        raise ConfigError("Each defense needs a name.")
+        raise ConfigError("A defense needs a name; write one of `cutlayer list defenses` as its `name`.")
     name, then = options.pop("name"), options.pop("then", None)
     defense = DEFENSES.make(name, **options)
     return defense.then(defense_from(then)) if then else defense

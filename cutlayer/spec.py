@@ -1,4 +1,4 @@
-"""What a tensor is, and what a split folder holds. Nothing here imports torch."""
+"""What one sample of a tensor is: shape, type and range. Nothing here imports torch."""
 
 from dataclasses import dataclass
 from math import prod
@@ -11,10 +11,10 @@ class TensorSpec:
     """One sample of a tensor, without the batch axis.
 
     Attributes:
-        shape: For an image ``(C, H, W)``.
-        dtype: A numpy name, ``float32`` everywhere today.
-        low: Least value that can occur, None when unbounded.
-        high: Greatest value that can occur, None when unbounded.
+        shape: Lengths of the axes; ``(C, H, W)`` of an image.
+        dtype: Name of the type in numpy; ``float32`` everywhere today.
+        low: Least value that can occur; None if unbounded.
+        high: Greatest value that can occur; None if unbounded.
     """
 
     shape: tuple[int, ...]
@@ -24,7 +24,7 @@ class TensorSpec:
 
     @property
     def size(self) -> int:
-        """Elements in one sample."""
+        """Number of elements in one sample."""
         return prod(self.shape)
 
     @property
@@ -37,5 +37,5 @@ class TensorSpec:
 
 
 def image_spec(channels: int, height: int, width: int) -> TensorSpec:
-    """An image: float32 in [0, 1]."""
+    """The specification of an image: float32 in [0, 1]."""
     return TensorSpec((channels, height, width), "float32", 0.0, 1.0)

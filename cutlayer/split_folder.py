@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError, SplitError
-from cutlayer.models.files import fresh
+from cutlayer.models.files import new_folder
 from cutlayer.models.manifest import HEAD_ONNX, HEAD_WEIGHTS, LEARNED, TAIL_ONNX, TAIL_WEIGHTS, Manifest, sha256
 from cutlayer.onnx.session import open_half
 
@@ -49,6 +49,11 @@ class SplitFolder:
         """Whether the folder holds a tail for ONNX Runtime; a device needs none."""
         return (self.path / TAIL_ONNX).exists()
 
+    @property
+    def has_halves(self) -> bool:
+        """Whether the folder holds both halves in torch; what was cut from an ONNX file does not."""
+        return HEAD_WEIGHTS in self.manifest.files
+
     def head(self, runtime: Runtime = "onnx", threads: int = 1) -> Half:
         """Open the head.
 
@@ -73,12 +78,12 @@ class SplitFolder:
     def model(self, threads: int = 1) -> Half:
         """The whole model in this process: the head, then the tail, with no defense in between."""
         head, tail = self.head(threads=threads), self.tail(threads=threads)
-        return lambda images: tail(head(images))
+        return lambda inputs: tail(head(inputs))
 
-    def answers(self, images: NDArray[np.float32], threads: int = 1) -> NDArray[np.int64]:
-        """The class that the whole model gives to each image: ``(N, C, H, W)`` in [0, 1] to ``(N,)``."""
+    def answers(self, inputs: NDArray[np.float32], threads: int = 1) -> NDArray[np.int64]:
+        """The class that the whole model gives to each input: ``(N, *input.shape)`` to ``(N,)``."""
         model = self.model(threads)
-        return np.concatenate([model(images[i : i + BATCH]).argmax(1) for i in range(0, len(images), BATCH)])
+        return np.concatenate([model(inputs[i : i + BATCH]).argmax(1) for i in range(0, len(inputs), BATCH)])
 
     def halves(self) -> SplitModel:
         """Both halves in torch, on the CPU and in eval mode.
@@ -86,7 +91,7 @@ class SplitFolder:
         Raises:
             SplitError: The folder has no halves in torch, or a file is missing, damaged or does not fit the model.
         """
-        if HEAD_WEIGHTS not in self.manifest.files:
+        if not self.has_halves:
             raise SplitError(
                 f"{self.path} has no halves in torch, only in ONNX: it was cut from an ONNX file, or its head computes "
                 "in int8; use --head onnx and --tail onnx."
@@ -119,7 +124,7 @@ class SplitFolder:
             SplitError: A file of this folder is damaged, or `out` exists and holds something else.
         """
         unchanged = [TAIL_ONNX, *(name for name in (LEARNED,) if name in self.manifest.files)]
-        with fresh(out) as part:
+        with new_folder(out) as part:
             write_head(part / HEAD_ONNX)
             for name in unchanged:
                 shutil.copyfile(self.file(name), part / name)

@@ -1,6 +1,6 @@
-"""Where the time of one request went, in monotonic nanoseconds, and how many bytes it took.
+"""How long each stage of one request took, in monotonic nanoseconds, and how many bytes it sent.
 
-Two machines' clocks are never subtracted: the cloud sends durations, and the network is what remains of the
+Two machines' clocks are never subtracted: the cloud sends durations, and the network is the remainder of the
 round trip (`network = round_trip - cloud`).
 """
 
@@ -15,12 +15,15 @@ STAGES = ("head", "protect", "encode", "network", "queue", "decode", "tail", "re
 # Samples needed before a percentile is printed: MLPerf's binomial rule at 99 % confidence.
 LEAST_SAMPLES = {50: 1, 90: 44, 95: 90, 99: 459, 99.9: 4603}
 
+PERCENTILES = tuple(f"p{q}" for q in LEAST_SAMPLES)
+"""Names of all percentiles, in their order."""
+
 
 class Trace(NamedTuple):
-    """One request.
+    """The durations and sizes of one request.
 
-    `network_ns` is send + network + receive; `reply_ns` is the cloud's encoding of its answer; the stages of
-    `STAGES` sum to `end_to_end_ns`, and what no stage claims is `unattributed_ns`.
+    `network_ns` is send + network + receive; `reply_ns` is the time to encode the answer. The stages of
+    `STAGES` sum to `end_to_end_ns`: `unattributed_ns` is the time that no other stage accounts for.
     """
 
     request_index: int
@@ -53,3 +56,8 @@ def percentile(samples: NDArray[np.int64], q: float) -> int | None:
     if len(samples) < LEAST_SAMPLES[q]:
         return None
     return int(np.percentile(samples, q, method="inverted_cdf"))
+
+
+def percentiles(samples: NDArray[np.int64]) -> dict[str, int | None]:
+    """Every percentile by its name, None where too few samples stand behind it."""
+    return {f"p{q}": percentile(samples, q) for q in LEAST_SAMPLES}

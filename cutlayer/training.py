@@ -1,7 +1,7 @@
-"""Training of a model, or of any part of one behind whatever stands before it.
+"""Training of a model, or of any part of one behind whatever comes before it.
 
-`optimize` minimizes any loss over the parameters of the modules it is given. `train` is that with the cross-entropy of
-the logits that `forward` makes of a batch. For a whole model `forward` is the model; for a tail behind a noisy, frozen
+`optimize` minimizes any loss over the parameters of the modules it is given. `train` minimizes the cross-entropy of the
+logits that `forward` computes from a batch. For a whole model `forward` is the model; for a tail behind a noisy, frozen
 head it is ``lambda images, rng: tail(defense.protect(head(images), rng))``.
 """
 
@@ -20,22 +20,21 @@ from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import autocast, pick_device, placed
 
 Forward = Callable[[Tensor, np.random.Generator], Tensor]
-"""``(N, C, H, W)`` in [0, 1] and a source of randomness -> logits ``(N, classes)``."""
-
+"""``(N, *input.shape)`` and a source of randomness -> logits ``(N, classes)``."""
 
 Loss = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
-"""``(N, C, H, W)`` in [0, 1], labels ``(N,)`` and a source of randomness -> what to minimize, a scalar."""
+"""``(N, *input.shape)``, labels ``(N,)`` and a source of randomness -> what to minimize, a scalar."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What is known when an epoch ends.
+    """The result of one epoch.
 
     Attributes:
-        number: From 1 to `of`.
-        of: Epochs in all.
-        loss: Mean over the epoch; of `train` the cross-entropy in nats.
-        seconds: Duration of this epoch.
+        number: Number of the epoch, from 1.
+        of: Number of epochs of the training.
+        loss: Mean loss over the epoch; in `train` the cross-entropy in nats.
+        seconds: Duration of the epoch.
     """
 
     number: int
@@ -61,20 +60,20 @@ def train(
     device: torch.device | None = None,
     progress: Callable[[Epoch], None] | None = None,
 ) -> None:
-    """Minimize the cross-entropy, as `optimize` does it.
+    """Minimize the cross-entropy with `optimize`.
 
     Args:
-        model: The module whose parameters are trained; it is in training mode meanwhile.
-        data: What to learn.
+        model: The module whose parameters are trained, in training mode during the training.
+        data: The training samples.
         epochs: Passes over the data; 0 changes nothing.
-        seed: Of the order of the images, of dropout, of the flips and of what `forward` draws.
+        seed: Seed of the order of the samples, of dropout, of the flips and of what `forward` draws.
         lr: The greatest learning rate of the cycle.
-        batch: The greatest number of images in a step; those of an epoch are dealt out evenly.
-        weight_decay: AdamW's.
+        batch: The greatest number of samples in a step; an epoch is divided evenly into steps.
+        weight_decay: Weight decay of AdamW.
         flip: Mirror each image left to right with probability 1/2.
-        forward: How a batch becomes logits; by the model alone when absent. Gradients must reach the model.
-        device: Where to compute; the fastest there is when absent. What else `forward` uses must be there.
-        progress: Called when an epoch ends.
+        forward: Computes the logits of a batch, with gradients for the model; the model alone if absent.
+        device: Where to compute; the fastest device if absent. Other modules that `forward` uses must be there.
+        progress: Called at the end of each epoch.
 
     Raises:
         ConfigError: The loss is no longer finite.
@@ -110,24 +109,24 @@ def optimize(
     device and number of threads give the same weights.
 
     Args:
-        modules: Those whose parameters are trained; they are in training mode meanwhile.
-        data: What to learn.
-        loss: Of a batch. It is called under autocast, so what must be exact is for it to make float32. An adversary's
-            step of its own belongs in it, on detached tensors.
+        modules: The modules whose parameters are trained, in training mode during the training.
+        data: The training samples.
+        loss: Computes the loss of a batch. It is called under autocast and converts to float32 what has to be exact.
+            An adversary takes its own steps in it, on detached tensors.
         epochs: Passes over the data; 0 changes nothing.
-        seed: Of the order of the images, of dropout, of the flips and of what `loss` draws.
-        lr: The greatest learning rate of the cycle, for all or for each module; one at 0 stays as it is.
-        batch: The greatest number of images in a step; those of an epoch are dealt out evenly.
-        weight_decay: AdamW's.
+        seed: Seed of the order of the samples, of dropout, of the flips and of what `loss` draws.
+        lr: The greatest learning rate of the cycle, for all modules or for each; a module with 0 is not trained.
+        batch: The greatest number of samples in a step; an epoch is divided evenly into steps.
+        weight_decay: Weight decay of AdamW.
         flip: Mirror each image left to right with probability 1/2.
-        device: Where to compute; the fastest there is when absent. What else `loss` uses must be there.
-        progress: Called when an epoch ends.
+        device: Where to compute; the fastest device if absent. Other modules that `loss` uses must be there.
+        progress: Called at the end of each epoch.
 
     Raises:
         ConfigError: The loss is no longer finite.
     """
     device = device or pick_device()
-    images, labels = torch.from_numpy(data.images).to(device), torch.from_numpy(data.labels).to(device)
+    inputs, labels = torch.from_numpy(data.inputs).to(device), torch.from_numpy(data.labels).to(device)
     steps = -(-len(data) // batch)
     rng = np.random.default_rng(seed)
     rates = [lr] * len(modules) if isinstance(lr, int | float) else list(lr)
@@ -147,7 +146,7 @@ def optimize(
             start, total = time.perf_counter(), torch.zeros((), device=device)
             for index in np.array_split(rng.permutation(len(data)), steps):
                 chosen = torch.from_numpy(index).to(device)
-                x, y = images[chosen].contiguous(memory_format=torch.channels_last), labels[chosen]
+                x, y = inputs[chosen].contiguous(memory_format=torch.channels_last), labels[chosen]
                 x = _flipped(x, rng) if flip else x
                 with autocast(device):
                     value = loss(x, y, rng)
@@ -158,7 +157,9 @@ def optimize(
                 total += value.detach() * len(y)
             epoch = Epoch(number, epochs, total.item() / len(data), time.perf_counter() - start)
             if not np.isfinite(epoch.loss):
-                raise ConfigError(f"The training diverged in epoch {number} (loss {epoch.loss}); lower lr = {lr}.")
+                raise ConfigError(
+                    f"The training diverged in epoch {number} (loss {epoch.loss}); use a lower lr than {lr}."
+                )
             if progress:
                 progress(epoch)
 
@@ -166,20 +167,20 @@ def optimize(
 def accuracy(
     model: nn.Module, data: Dataset, *, batch: int = 250, device: torch.device | None = None
 ) -> tuple[int, int]:
-    """Count the images that the model classifies rightly, in float32.
+    """Count the samples that the model classifies correctly, in float32.
 
     Returns:
-        How many, and of how many.
+        The number of correct answers, and of samples.
     """
     device = device or pick_device()
-    right = 0
+    correct = 0
     model.eval()
     with placed(device, model), torch.inference_mode():
         for first in range(0, len(data), batch):
-            images = torch.from_numpy(data.images[first : first + batch]).to(device, memory_format=torch.channels_last)
+            inputs = torch.from_numpy(data.inputs[first : first + batch]).to(device, memory_format=torch.channels_last)
             labels = torch.from_numpy(data.labels[first : first + batch]).to(device)
-            right += int((model(images).argmax(1) == labels).sum())
-    return right, len(data)
+            correct += int((model(inputs).argmax(1) == labels).sum())
+    return correct, len(data)
 
 
 def _flipped(images: Tensor, rng: np.random.Generator) -> Tensor:
@@ -199,7 +200,7 @@ def _training_mode(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _torch_seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's own generators, which dropout draws from, and put them back afterwards."""
+    """Seed torch's own generators, which dropout draws from, and restore them afterwards."""
     with torch.random.fork_rng([device] if device.type == "cuda" else [], device_type="cuda"):
         torch.manual_seed(seed)
         yield

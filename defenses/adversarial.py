@@ -19,6 +19,7 @@ Differs from the papers:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cutlayer.errors import ConfigError
@@ -35,38 +36,42 @@ BATCH = 64
 TURNS = ("batches", "epochs")
 
 
+@dataclass(kw_only=True)
 class Adversarial(Defense):
     """Train head and tail for their task and against a decoder, in turns with it.
 
     Args:
-        weight: Of the decoder's quality beside the cross-entropy.
-        measure: Of its quality: ``ssim`` or ``mse``. A mean squared error is of the order of 0.01, so it needs a weight
-            of 10 and more.
-        decoder: Its capacity, a rung of `cutlayer.nets.decoders`.
+        weight: Weight of the decoder's quality beside the cross-entropy.
+        measure: Measure of that quality: ``ssim`` or ``mse``. A mean squared error is of the order of 0.01, so it needs
+            a weight of 10 and more.
+        decoder: Name of the decoder in `cutlayer.nets.decoders`.
         turns: Whether model and decoder take turns in ``batches`` or in ``epochs``.
         pretrain_epochs: Epochs for which the decoder learns before the first turn.
         epochs: Passes of the model over the training images.
         lr: Greatest learning rate of the model.
     """
 
+    plain_words = "trains the model against a network that learns to rebuild the pictures"
     knob = "weight"
 
-    def __init__(
-        self,
-        weight: float = 1.0,  # SIMBA's DeepObfuscator: alpha = 0.5
-        measure: str = "ssim",
-        decoder: str = "res_normN4C64",
-        turns: str = "batches",
-        pretrain_epochs: int = 1,
-        epochs: int = 4,
-        lr: float = 2e-3,
-    ) -> None:
-        self.weight, self.measure, self.decoder, self.turns = weight, measure, decoder, turns
-        self.pretrain_epochs, self.epochs, self.lr = pretrain_epochs, epochs, lr
-        if min(weight, pretrain_epochs, epochs) < 0 or lr <= 0:
+    weight: float = 1.0  # SIMBA's DeepObfuscator: alpha = 0.5
+    measure: str = "ssim"
+    decoder: str = "res_normN4C64"
+    turns: str = "batches"
+    pretrain_epochs: int = 1
+    epochs: int = 4
+    lr: float = 2e-3
+
+    def __post_init__(self) -> None:
+        if min(self.weight, self.pretrain_epochs, self.epochs) < 0 or self.lr <= 0:
             raise ConfigError(f"{self!r}: lr must be above 0, the other numbers 0 or more.")
-        if turns not in TURNS:
-            raise ConfigError(f"adversarial.turns must be {' or '.join(TURNS)}, not {turns!r}.")
+        if self.turns not in TURNS:
+            raise ConfigError(f"adversarial.turns must be {' or '.join(TURNS)}, not {self.turns!r}.")
+
+    @property
+    def decoders(self) -> tuple[str, ...]:
+        """The decoder that learns meanwhile; none at weight 0."""
+        return (self.decoder,) if self.weight else ()
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Train copies of the halves; the structure stays as it is."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,42 +18,64 @@ if TYPE_CHECKING:
     from cutlayer.split_folder import SplitFolder
 
 
+@dataclass(kw_only=True)
 class Defense:
     """The undefended baseline, and the base of every defense.
 
-    The constructor's arguments are the hyper-parameters, kept under their own names; `repr` prints them.
+    A subclass is a dataclass, and its fields are its options: nothing assigns them after `__post_init__`. What
+    `harden` learns goes into attributes whose names begin with ``_``, so the dataclass is not frozen.
     """
 
-    random = False
-    """Whether two releases of one input differ, so that an attacker gains by averaging."""
+    plain_words: ClassVar[str] = "sends what the first layers give, as it is"
+    """What the defense does, for a reader who does not know the field: a clause that begins with a verb."""
 
-    slow = False
-    """Whether a release takes a device so long that attackers keep every release they have asked for."""
+    sends_zeros: ClassVar[bool] = False
+    """Whether the defense sends zeros in place of values, so that their positions are a message of their own."""
 
-    knob = ""
-    """Name of the option that says how strong the defense is, 0 for none.
+    knob: ClassVar[str] = ""
+    """Name of the option that says how strong the defense is; 0 turns it off.
 
-    With it at 0, and every other part of the defense that an option of its own turns on left off (a bottleneck, a
-    deeper cut, a second weight), the undefended model is deployed, bit for bit.
+    With it at 0, and with every part of the defense that another option turns on left off (a bottleneck, a deeper
+    cut, a second weight), the undefended model is deployed, bit for bit.
     """
+
+    @property
+    def random(self) -> bool:
+        """Whether two releases of one input differ, so that an attacker gains by averaging."""
+        return False
+
+    @property
+    def slow(self) -> bool:
+        """Whether a release takes a device so long that an attacker stores every release that it has queried."""
+        return False
+
+    @property
+    def decoders(self) -> tuple[str, ...]:
+        """Names in `cutlayer.nets.decoders` of the networks that the model is trained against."""
+        return ()
+
+    @property
+    def parts(self) -> tuple[Defense, ...]:
+        """This defense, or those of a chain in their order."""
+        return (self,)
 
     def surgery(self, split: SplitModel) -> SplitModel:
         """The structure that is deployed, what is new in it not yet trained.
 
-        It follows from the options alone, for a split folder is loaded by the same surgery. The widths of the layers
-        may change again in `harden`. The split that is given stays as it is.
+        It follows from the options alone, because a split folder is loaded by the same surgery. `harden` may change the
+        widths of the layers again. The given split stays as it is.
         """
         return split
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Change the model offline, before deployment: surgery, training or both.
 
-        Both halves of the result export to ONNX. The split that is given stays as it is.
+        Both halves of the result export to ONNX. The given split stays as it is.
 
         Args:
             split: The trained model, cut.
             data: Its parts `train` and, for an adversary of the defender's own, `auxiliary`.
-            seed: Of every random choice.
+            seed: Seed of every random choice.
         """
         return split
 
@@ -63,14 +86,14 @@ class Defense:
 
     @property
     def learned(self) -> dict[str, NDArray[Any]]:
-        """What `harden` learned and `protect` needs; it travels in the split folder."""
+        """What `harden` learned and `protect` needs; the split folder stores it."""
         return {}
 
     def deploy(self, learned: Mapping[str, NDArray[Any]], halves: Callable[[], SplitModel]) -> None:
-        """Get ready to protect, on the device: take up what `harden` learned.
+        """Get ready to protect, on the device, with what `harden` learned.
 
         Args:
-            learned: As `learned` was when the split folder was written.
+            learned: The value of `learned` when the split folder was written.
             halves: Loads the halves of the split folder in torch, for a defense that needs the head itself.
         """
 
@@ -78,7 +101,7 @@ class Defense:
         """What to state beside the results, such as the signal-to-noise ratio.
 
         Args:
-            smashed: ``(N, *smashed.shape)``, of the hardened head, before protection.
+            smashed: ``(N, *smashed.shape)`` from the hardened head, before protection.
         """
         return {}
 
@@ -94,32 +117,34 @@ class Defense:
 
     def then(self, other: Defense) -> Defense:
         """This defense first, the other one on its output."""
-        return Chain(self, other)
-
-    def __repr__(self) -> str:
-        options = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if not k.startswith("_"))
-        return f"{type(self).__name__}({options})"
+        return Chain(first=self, second=other)
 
 
+@dataclass(kw_only=True)
 class Chain(Defense):
     """Two defenses, one after the other."""
 
-    def __init__(self, first: Defense, second: Defense) -> None:
-        self.first, self.second = first, second
+    first: Defense
+    second: Defense
 
     @property
-    def random(self) -> bool:  # type: ignore[override]
-        """Random when either is."""
+    def parts(self) -> tuple[Defense, ...]:
+        """The parts of the first, then those of the second."""
+        return (*self.first.parts, *self.second.parts)
+
+    @property
+    def random(self) -> bool:
+        """Whether the releases of either differ."""
         return self.first.random or self.second.random
 
     @property
-    def slow(self) -> bool:  # type: ignore[override]
-        """Slow when either is."""
+    def slow(self) -> bool:
+        """Whether either is slow."""
         return self.first.slow or self.second.slow
 
     @property
     def protects(self) -> bool:
-        """Whether either does."""
+        """Whether either changes the releases."""
         return self.first.protects or self.second.protects
 
     def surgery(self, split: SplitModel) -> SplitModel:
@@ -130,30 +155,31 @@ class Chain(Defense):
         """Harden with the first, then with the second.
 
         Raises:
-            ConfigError: The second one trains, and would do so on what the first one has not yet protected.
+            ConfigError: The second one trains, and would do so without the protection of the first one.
         """
-        hardened = self.first.harden(split, data, seed)
-        again = self.second.harden(hardened, data, seed)
-        if again is not hardened and self.first.protects:
+        by_first = self.first.harden(split, data, seed)
+        by_both = self.second.harden(by_first, data, seed)
+        if by_both is not by_first and self.first.protects:
             raise ConfigError(
-                f"{self.second!r} would be trained without {self.first!r} before it; let it come first, or not train."
+                f"{self.second!r} would be trained without {self.first!r} before it. Name {self.second!r} first, or "
+                "set its options so that it does not train."
             )
-        return again
+        return by_both
 
     @property
     def learned(self) -> dict[str, NDArray[Any]]:
-        """What both learned, by ``first.`` and ``second.``."""
+        """What both learned; the names begin with ``first.`` and ``second.``."""
         parts = {"first": self.first, "second": self.second}
         return {f"{part}.{name}": v for part, defense in parts.items() for name, v in defense.learned.items()}
 
     def deploy(self, learned: Mapping[str, NDArray[Any]], halves: Callable[[], SplitModel]) -> None:
-        """Give each its own."""
+        """Get both ready, each with what it learned."""
         for part, defense in (("first.", self.first), ("second.", self.second)):
             own = {name.removeprefix(part): v for name, v in learned.items() if name.startswith(part)}
             defense.deploy(own, halves)
 
     def facts(self, smashed: NDArray[np.float32]) -> dict[str, float | str]:
-        """Those of both; where they state the same, each under its name, of what comes to it."""
+        """The facts of both, each about its own input; a name that both use begins with ``first`` or ``second``."""
         protected = self.first.protect(smashed, np.random.default_rng(0))
         first, second = self.first.facts(smashed), self.second.facts(protected)
         shared = first.keys() & second.keys()

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,39 +42,35 @@ if TYPE_CHECKING:
 LAYERS = ("all", "cut")
 
 
+@dataclass(kw_only=True)
 class BiDO(Defense):
     """Train hidden layers to depend little on the input (HSIC) and much on the label.
 
     Args:
-        weight_x: Of the dependence on the input.
-        weight_y: Of the dependence on the label.
+        weight_x: Weight of the dependence on the input.
+        weight_y: Weight of the dependence on the label.
         layers: ``all`` hidden layers, or the smashed data at the ``cut`` alone.
         epochs: Passes over the training part.
         batch: Images in a step.
     """
 
+    plain_words = "trains the model so that its layers say little about the picture and much about the answer"
     knob = "weight_x"
 
-    def __init__(
-        self,
-        weight_x: float = 0.05,  # the paper's for CelebA
-        weight_y: float = 0.5,  # the paper's for CelebA
-        layers: str = "all",
-        epochs: int = 4,
-        batch: int = 64,  # the code's
-    ) -> None:
-        if weight_x < 0 or weight_y < 0 or epochs < 0 or batch < 2:
-            raise ConfigError("bido: weights and epochs must be 0 or more, and batch 2 or more.")
-        if layers not in LAYERS:
-            raise ConfigError(f"bido.layers must be one of {', '.join(LAYERS)}, not {layers!r}.")
-        self.weight_x = weight_x
-        self.weight_y = weight_y
-        self.layers = layers
-        self.epochs = epochs
-        self.batch = batch
+    weight_x: float = 0.05  # the paper's for CelebA
+    weight_y: float = 0.5  # the paper's for CelebA
+    layers: str = "all"
+    epochs: int = 4
+    batch: int = 64  # the code's
+
+    def __post_init__(self) -> None:
+        if min(self.weight_x, self.weight_y, self.epochs) < 0 or self.batch < 2:
+            raise ConfigError(f"{self!r}: weights and epochs must be 0 or more, and batch 2 or more.")
+        if self.layers not in LAYERS:
+            raise ConfigError(f"bido.layers must be one of {', '.join(LAYERS)}, not {self.layers!r}.")
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
-        """Train copies of both halves; with both weights 0 the split itself comes back."""
+        """Train copies of both halves; with both weights 0 return the split itself."""
         if self.weight_x == 0 and self.weight_y == 0:
             return split
         from torch.nn.functional import cross_entropy
@@ -103,18 +100,18 @@ class BiDO(Defense):
 
 @contextmanager
 def outputs(*modules: nn.Module) -> Iterator[list[Tensor]]:
-    """A list that fills with what each convolution and linear layer in the modules gives meanwhile, in their order."""
+    """Collect the outputs of the convolutions and linear layers in the modules, in the order in which they run."""
     from torch import nn
 
-    found: list[Tensor] = []
+    collected: list[Tensor] = []
 
-    def note(module: nn.Module, args: Any, output: Tensor) -> None:
-        found.append(output)
+    def collect(module: nn.Module, args: Any, output: Tensor) -> None:
+        collected.append(output)
 
     layers = [layer for module in modules for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    hooks = [layer.register_forward_hook(note) for layer in layers]
+    hooks = [layer.register_forward_hook(collect) for layer in layers]
     try:
-        yield found
+        yield collected
     finally:
         for hook in hooks:
             hook.remove()

@@ -18,7 +18,7 @@ Differs from the paper:
       one weight throughout (there it grows as the learning rate falls).
     - The variance in the logarithm is a running one, begun by the clusters of the last epoch; its gradient is that of
       the batch. There, single batches are mixed with the whole set by a factor of their own.
-    - Clusters are fitted to the last `KEPT` images of an epoch. The head is bounded as in `defenses.shared.additive`.
+    - Clusters are fitted to the last `CLUSTERED` images of an epoch. The bound is that of `defenses.shared.additive`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,57 +44,52 @@ if TYPE_CHECKING:
     from cutlayer.models.halves import SplitModel
 
 GAMMA = 0.01
-"""Variance below which less is no gain."""
-KEPT = 4096
+"""Variance below which a smaller one is no gain."""
+CLUSTERED = 4096
 """Images that clusters are fitted to."""
 BATCH = 64
 """Images in a step."""
 
 
+@dataclass(kw_only=True)
 class Cem(Defense):
     """Add Gaussian noise to a bounded release that varies little within a class (conditional entropy).
 
     Args:
-        weight: Of L_C beside the cross-entropy; at 0, noise-aware training alone.
+        weight: Weight of L_C beside the cross-entropy; at 0, noise-aware training alone.
         sigma: Standard deviation of the noise, in the unit of the bounded smashed data.
-        clusters: In each class.
+        clusters: Clusters in each class.
         threshold: Share of the noise's variance below which less variance is no gain.
-        bound: As that of `gaussian-noise`.
+        bound: Function that bounds what the head gives; see `defenses.shared.additive.AdditiveNoise`.
         epochs: Passes over the training part.
     """
 
+    plain_words = "trains pictures of one class to send alike numbers, and adds noise"
     knob = "weight"
 
-    def __init__(
-        self,
-        weight: float = 8.0,  # the code's run_exp.sh: 8 and 16
-        sigma: float = 0.1,  # there 0.01 to 0.15
-        clusters: int = 5,
-        threshold: float = 0.125,
-        bound: str = "sigmoid",
-        epochs: int = 4,
-    ) -> None:
-        if weight < 0 or threshold < 0 or epochs < 0 or clusters < 1:
-            raise ConfigError("cem: weight, threshold and epochs must be 0 or more, and clusters 1 or more.")
-        self.weight = weight
-        self.sigma = sigma
-        self.clusters = clusters
-        self.threshold = threshold
-        self.bound = bound
-        self.epochs = epochs
-        self._noise = GaussianNoise(sigma, bound=bound)
+    weight: float = 8.0  # the code's run_exp.sh: 8 and 16
+    sigma: float = 0.1  # there 0.01 to 0.15
+    clusters: int = 5
+    threshold: float = 0.125
+    bound: str = "sigmoid"
+    epochs: int = 4
+
+    def __post_init__(self) -> None:
+        if min(self.weight, self.threshold, self.epochs) < 0 or self.clusters < 1:
+            raise ConfigError(f"{self!r}: weight, threshold and epochs must be 0 or more, and clusters 1 or more.")
+        self._noise = GaussianNoise(sigma=self.sigma, bound=self.bound)
 
     @property
-    def random(self) -> bool:  # type: ignore[override]
-        """Except at sigma 0."""
+    def random(self) -> bool:
+        """Whether there is noise: not at sigma 0."""
         return self._noise.random
 
     def surgery(self, split: SplitModel) -> SplitModel:
-        """The bound."""
+        """The bound at the end of the head."""
         return self._noise.surgery(split)
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
-        """Bound the head, then train copies of both halves; without weight and noise the split itself comes back."""
+        """Bound the head, then train copies of both halves; with neither weight nor noise return the split."""
         if self.weight == 0 and self.sigma == 0:
             return split
         import torch
@@ -106,9 +102,9 @@ class Cem(Defense):
 
         hardened = copied(self._noise.harden(split, data, seed))
         clusters = Clusters(self.clusters, seed)
-        first = torch.from_numpy(smashed_of(hardened, data.train, KEPT)).to(device := pick_device())
+        first = torch.from_numpy(smashed_of(hardened, data.train, CLUSTERED)).to(device := pick_device())
         clusters.fit(first, torch.from_numpy(data.train.labels[: len(first)]).to(device))
-        seen: deque[tuple[Tensor, Tensor]] = deque(maxlen=KEPT // BATCH)
+        seen: deque[tuple[Tensor, Tensor]] = deque(maxlen=CLUSTERED // BATCH)
         steps = itertools.count(1)
 
         def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
@@ -136,5 +132,5 @@ class Cem(Defense):
         return self._noise.facts(smashed)
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
-        """Add fresh noise; at sigma 0 the input itself comes back."""
+        """Add fresh noise; at sigma 0 return the input itself."""
         return self._noise.protect(smashed, rng)

@@ -28,12 +28,13 @@ Differs from the paper:
 - Each release is crafted alone, by a critic of its own, in a batch or not (paper: 128 together, whose images the
   critic's distance couples): a device sends one at a time, and an attacker learns from releases like the victim's.
 - The critics compare with a fixed sample of the prior's images, a few at each step (paper: fresh ones).
-- Gradients do not pass: an attacker who asks for them gets the input itself (straight through). The paper's attackers
-  match the undefended head to the release as well.
+- Gradients do not pass: an attacker that requires them gets the input itself (straight through). The paper's
+  attackers match the undefended head to the release as well.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from defenses.shared.generative import Generative
@@ -48,41 +49,32 @@ if TYPE_CHECKING:
 CRITIC_GP = 20.0  # the authors' code
 
 
+@dataclass(kw_only=True)
 class Crafter(Generative):
     """Craft each release on the device, by a generative prior, against the inversion that would follow (needs torch).
 
+    Options that are not listed here are explained at `defenses.shared.generative.Generative`.
+
     Args:
-        privacy: Weight of the distance to the prior against the change of the smashed data.
         iterations: Steps of the smashed data (paper: 450).
-        lr: Of Adam, in standard deviations of the smashed data (paper: 0.01 in its unit, for more iterations).
+        lr: Adam's learning rate, in standard deviations of the smashed data (paper: 0.01 in the unit of the data, for
+            more iterations).
         search: Steps of z in each iteration (paper: 80).
-        terms: Of the Neumann series (paper: 120).
-        n_critic: Steps of the critic in each iteration.
-        latent: Length of a latent vector (paper: 500 for CelebA).
-        width: Channels of generator and critic at full resolution.
-        prior_steps: Of the generator, in training.
-        public: Whose images the prior learns: `auxiliary` (people or scenes apart from the victims'), or `train`.
+        terms: Terms of the Neumann series (paper: 120).
     """
 
-    def __init__(
-        self,
-        privacy: float = 1.0,
-        iterations: int = 40,
-        lr: float = 0.05,
-        search: int = 3,
-        terms: int = 6,
-        n_critic: int = 2,
-        latent: int = 64,
-        width: int = 16,
-        prior_steps: int = 400,
-        public: str = "auxiliary",
-    ) -> None:
-        self.iterations = iterations
-        self.lr = lr
-        self.search = search
-        self.terms = terms
-        self.n_critic = n_critic
-        super().__init__(privacy, latent, width, prior_steps, public)
+    plain_words = "changes what is sent until the best guess from it looks like a picture of nobody"
+
+    privacy: float = 1.0
+    iterations: int = 40
+    lr: float = 0.05
+    search: int = 3
+    terms: int = 6
+    n_critic: int = 2
+    latent: int = 64
+    width: int = 16
+    prior_steps: int = 400
+    public: str = "auxiliary"
 
     def craft(self, split: SplitModel, prior: Prior, critics: Critics, clean: Tensor) -> Tensor:
         """``(N, *smashed.shape)`` float32 -> the same, crafted, each by its own critic."""
@@ -107,7 +99,7 @@ class Crafter(Generative):
 
     @property
     def passes(self) -> int:
-        """Of z at first and in each iteration, for the critic, and for the implicit gradient."""
+        """Passes for z at first and in each iteration, for the critic, and for the implicit gradient."""
         return 10 * self.search + self.iterations * (self.search + 2 + 2 * self.terms)
 
 

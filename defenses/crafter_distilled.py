@@ -16,6 +16,7 @@ Differs from the paper: the paper has no such network. What it is worth is measu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,65 +41,45 @@ HELD_OUT = 0.1
 MISSED = "missed"
 
 
+@dataclass(kw_only=True)
 class CrafterDistilled(Defense):
     """Append a small network to the head that imitates Crafter, and needs no torch on the device.
 
+    Options that are not listed here are those of `defenses.crafter.Crafter`.
+
     Args:
-        privacy: Crafter's.
         n_crafted: Public images that are crafted to learn from.
         channels: Width of the network.
         epochs: Passes over the crafted images.
         lr: Greatest learning rate of the network.
-        iterations: Crafter's.
         crafting_lr: Crafter's `lr`.
-        search: Crafter's.
-        terms: Crafter's.
-        n_critic: Crafter's.
-        latent: Crafter's.
-        width: Crafter's.
-        prior_steps: Crafter's.
-        public: Crafter's; these images are crafted, too.
+        public: Whose images Crafter's prior learns; these images are crafted, too.
     """
 
+    plain_words = "changes what is sent by a small network that imitates Crafter"
     knob = "privacy"
 
-    def __init__(
-        self,
-        privacy: float = 1.0,
-        n_crafted: int = 512,
-        channels: int = 32,
-        epochs: int = 60,
-        lr: float = 5e-3,
-        iterations: int = 40,
-        crafting_lr: float = 0.05,
-        search: int = 3,
-        terms: int = 6,
-        n_critic: int = 2,
-        latent: int = 64,
-        width: int = 16,
-        prior_steps: int = 400,
-        public: str = "auxiliary",
-    ) -> None:
-        if n_crafted < 2:
-            raise ConfigError(f"crafter-distilled.n_crafted must be at least 2, not {n_crafted}.")
-        self.privacy = privacy
-        self.n_crafted = n_crafted
-        self.channels = channels
-        self.epochs = epochs
-        self.lr = lr
-        self.iterations = iterations
-        self.crafting_lr = crafting_lr
-        self.search = search
-        self.terms = terms
-        self.n_critic = n_critic
-        self.latent = latent
-        self.width = width
-        self.prior_steps = prior_steps
-        self.public = public
+    privacy: float = 1.0
+    n_crafted: int = 512
+    channels: int = 32
+    epochs: int = 60
+    lr: float = 5e-3
+    iterations: int = 40
+    crafting_lr: float = 0.05
+    search: int = 3
+    terms: int = 6
+    n_critic: int = 2
+    latent: int = 64
+    width: int = 16
+    prior_steps: int = 400
+    public: str = "auxiliary"
+
+    def __post_init__(self) -> None:
+        if self.n_crafted < 2:
+            raise ConfigError(f"crafter-distilled.n_crafted must be at least 2, not {self.n_crafted}.")
         self._missed: float | None = None
-        self._original = Crafter(
-            privacy, iterations, crafting_lr, search, terms, n_critic, latent, width, prior_steps, public
-        )
+        options = {option.name: getattr(self, option.name) for option in fields(Crafter)}
+        self._original = Crafter(**options | {"lr": self.crafting_lr})
 
     def surgery(self, split: SplitModel) -> SplitModel:
         """Append the network, which changes nothing until it is trained."""
@@ -128,7 +109,7 @@ class CrafterDistilled(Defense):
         rng, device = np.random.default_rng(seed), pick_device()
         public: Dataset = getattr(data, self.public)
         rows = rng.permutation(len(public))[: self.n_crafted]
-        images, head = torch.from_numpy(public.images[rows]), copied(split).head
+        images, head = torch.from_numpy(public.inputs[rows]), copied(split).head
         with torch.no_grad(), placed(device, head):
             clean = torch.cat([head(part.to(device)).cpu() for part in images.split(CHUNK)])
         self._original.harden(split, data, seed)
@@ -141,12 +122,13 @@ class CrafterDistilled(Defense):
             misfit: Tensor = (network(smashed).float() - crafted[places]).square().mean() / variance
             return misfit
 
-        # Each clean release with its place among the crafted ones in the stead of a label.
+        # Each clean release has its place among the crafted ones as its label.
         pairs = Dataset(clean.numpy(), np.arange(len(clean)))
         learning = len(clean) - max(1, int(HELD_OUT * len(clean)))
         optimize([network], pairs.take(learning), loss, epochs=self.epochs, seed=seed, lr=self.lr, device=device)
         with torch.no_grad():
-            far, missed = (crafted[learning:].cpu() - given for given in (clean[learning:], network(clean[learning:])))
+            guesses = clean[learning:], network(clean[learning:])
+            far, missed = (crafted[learning:].cpu() - guess for guess in guesses)
         self._missed = (missed.square().mean() / far.square().mean().clamp(min=1e-12)).item()
         return hardened
 
@@ -156,7 +138,7 @@ class CrafterDistilled(Defense):
         return {} if self._missed is None else {MISSED: np.array(self._missed, np.float32)}
 
     def deploy(self, learned: Mapping[str, NDArray[Any]], halves: Callable[[], SplitModel]) -> None:
-        """Take up how well the network imitates."""
+        """Load how well the network imitates."""
         if MISSED in learned:
             self._missed = float(learned[MISSED])
 

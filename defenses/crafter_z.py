@@ -17,6 +17,7 @@ than beta does); terms are scaled as in `defenses.crafter`, so `privacy` is not 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from defenses.shared.generative import Generative
@@ -31,35 +32,28 @@ if TYPE_CHECKING:
 CRITIC_GP = 15.0  # the authors' code
 
 
+@dataclass(kw_only=True)
 class CrafterZ(Generative):
     """Release what the head makes of a generated image instead: Crafter's cheaper, weaker kind (needs torch).
 
+    Options that are not listed here are explained at `defenses.shared.generative.Generative`; of the critic the paper
+    has 10 steps in each iteration.
+
     Args:
-        privacy: Weight of the distance to the prior against the change of the smashed data.
         iterations: Steps of z.
-        lr: Of Adam on z (paper: 0.005).
-        n_critic: Steps of the critic in each iteration (paper: 10).
-        latent: Length of a latent vector (paper: 500 for CelebA).
-        width: Channels of generator and critic at full resolution.
-        prior_steps: Of the generator, in training.
-        public: Whose images the prior learns: `auxiliary` (people or scenes apart from the victims'), or `train`.
+        lr: Adam's learning rate on z (paper: 0.005).
     """
 
-    def __init__(
-        self,
-        privacy: float = 1.0,
-        iterations: int = 80,
-        lr: float = 0.05,
-        n_critic: int = 2,
-        latent: int = 64,
-        width: int = 16,
-        prior_steps: int = 400,
-        public: str = "auxiliary",
-    ) -> None:
-        self.iterations = iterations
-        self.lr = lr
-        self.n_critic = n_critic
-        super().__init__(privacy, latent, width, prior_steps, public)
+    plain_words = "sends what the first layers make of a generated picture instead"
+
+    privacy: float = 1.0
+    iterations: int = 80
+    lr: float = 0.05
+    n_critic: int = 2
+    latent: int = 64
+    width: int = 16
+    prior_steps: int = 400
+    public: str = "auxiliary"
 
     def craft(self, split: SplitModel, prior: Prior, critics: Critics, clean: Tensor) -> Tensor:
         """``(N, *smashed.shape)`` float32 -> the same, crafted, each by its own critic."""

@@ -8,11 +8,12 @@ one input: each element is in one of k releases at least with probability ``1 - 
 
 Differs from the paper:
     - Optionally the tail is trained behind the mask (`epochs`).
-    - The attacker learns from masked data; theirs takes what he receives for unmasked.
+    - The attacker learns from masked data; theirs takes what it receives for unmasked.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,35 +28,37 @@ if TYPE_CHECKING:
     from cutlayer.models.halves import SplitModel
 
 
+@dataclass(kw_only=True)
 class Dropout(Defense):
     """Set each element of every release to 0 with probability `rate`.
 
     Args:
-        rate: In [0, 1].
-        epochs: Passes over the training data for which the tail gets used to it.
+        rate: Probability, in [0, 1].
+        epochs: Passes over the training data for which the tail is trained behind the mask.
     """
 
+    plain_words = "leaves out some of the numbers, drawn anew each time"
+    sends_zeros = True
     knob = "rate"
 
-    def __init__(self, rate: float, epochs: int = 0) -> None:
-        self.rate = rate
-        self.epochs = epochs
-        if not 0 <= rate <= 1 or epochs < 0:
+    rate: float
+    epochs: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate <= 1 or self.epochs < 0:
             raise ConfigError(f"{self!r}: rate must be between 0 and 1, and epochs 0 or more.")
 
     @property
-    def random(self) -> bool:  # type: ignore[override]
-        """Unless nothing is withheld, or everything."""
+    def random(self) -> bool:
+        """Whether some elements are withheld and some are not."""
         return 0 < self.rate < 1
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
-        """Let a copy of the tail get used to the mask, behind the head as it is."""
-        if self.rate == 0:
-            return split
-        return adapt(split, self.protect, data, epochs=self.epochs, seed=seed)
+        """Train a copy of the tail behind the mask; the head stays as it is."""
+        return adapt(split, self.protect, data, epochs=self.epochs if self.rate else 0, seed=seed)
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
-        """Withhold; at rate 0 the input itself comes back."""
+        """Set elements to 0; at rate 0 return the input itself."""
         if self.rate == 0:
             return smashed
         xp = array_namespace(smashed)

@@ -11,34 +11,31 @@ Differs from the paper:
       see `defenses.shared.additive`). No guarantee of differential privacy is claimed: see `defenses.local_dp`.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from defenses.shared.additive import AdditiveNoise
 
 
+@dataclass(kw_only=True)
 class GaussianNoise(AdditiveNoise):
     """Add independent Gaussian noise to every element of every release.
 
     Args:
         sigma: Standard deviation, in the unit of the smashed data.
-        noise_aware_epochs: Epochs for which the tail is trained behind the noise, before deployment; and the head too
-            where it is bounded.
-        bound: ``none``, or ``tanh``, ``sigmoid`` or ``clip``: keep what the head gives within [-1, 1], [0, 1] or
-            [-1, 1], so that it cannot out-scale the noise.
+        noise_aware_epochs: Epochs of training behind the noise; see `defenses.shared.additive.AdditiveNoise`.
+        bound: Function that bounds what the head gives; see there.
     """
 
+    plain_words = "adds Gaussian noise to every number"
     knob = "sigma"
     unit_variance = 1.0
 
-    def __init__(self, sigma: float, noise_aware_epochs: int = 0, bound: str = "none") -> None:
-        self.sigma = sigma
-        super().__init__(noise_aware_epochs, bound)
-
-    @property
-    def strength(self) -> float:
-        """Sigma."""
-        return self.sigma
+    sigma: float
+    noise_aware_epochs: int = 0
+    bound: str = "none"
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
         """Noise of standard deviation 1."""

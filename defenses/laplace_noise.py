@@ -11,9 +11,11 @@ Differs from the paper:
       `defenses.shared.additive`); theirs is the output of a fully connected layer.
     - The model is trained without noise first, and then behind it for `noise_aware_epochs`: the tail alone, or head and
       tail where the head is bounded. Theirs is trained behind it from the start.
-    - No guarantee of differential privacy is claimed, which would be of each element alone: see `defenses.local_dp`.
-    - The attacker sees the noisy release and nothing else; their scripts trained and scored him on the clean one.
+    - No guarantee of differential privacy is claimed; it would cover each element alone: see `defenses.local_dp`.
+    - The attacker sees the noisy release and nothing else; their scripts trained and scored it on the clean one.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,29 +23,24 @@ from numpy.typing import NDArray
 from defenses.shared.additive import AdditiveNoise
 
 
+@dataclass(kw_only=True)
 class LaplaceNoise(AdditiveNoise):
     """Add independent Laplacian noise to every element of every release.
 
     Args:
         scale: ``b`` of the density ``exp(-|n| / b) / 2b``, in the unit of the smashed data; the standard deviation is
             ``sqrt(2) b``.
-        noise_aware_epochs: Epochs for which the tail is trained behind the noise, before deployment; and the head too
-            where it is bounded.
-        bound: ``none``, or ``tanh``, ``sigmoid`` or ``clip``: keep what the head gives within [-1, 1], [0, 1] or
-            [-1, 1], so that it cannot out-scale the noise.
+        noise_aware_epochs: Epochs of training behind the noise; see `defenses.shared.additive.AdditiveNoise`.
+        bound: Function that bounds what the head gives; see there.
     """
 
+    plain_words = "adds Laplacian noise to every number"
     knob = "scale"
     unit_variance = 2.0
 
-    def __init__(self, scale: float, noise_aware_epochs: int = 0, bound: str = "none") -> None:
-        self.scale = scale
-        super().__init__(noise_aware_epochs, bound)
-
-    @property
-    def strength(self) -> float:
-        """The scale."""
-        return self.scale
+    scale: float
+    noise_aware_epochs: int = 0
+    bound: str = "none"
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
         """Noise of scale 1: the difference of two exponential variables, which numpy draws in float32 too."""

@@ -11,8 +11,8 @@ epsilon of 1 / noise, Gauss that at which the exact delta is `delta`. After k re
 its epsilon, and Gauss exactly what one release with noise / sqrt(k) has.
 
 Threat model: a server that knows all settings and holds k releases of one input cannot tell it from any other input
-better than epsilon allows. An epsilon of 10 already lets it be exp(10) times surer of one of the two, and one that lets
-a network with thousands of activations be accurate is far larger: then the figure is honest and the guarantee void.
+better than epsilon allows. An epsilon of 10 already lets it be exp(10) times surer of one of the two, and an epsilon at
+which a network with thousands of activations stays accurate is far larger: the figure is right, the guarantee is void.
 
 Differs from ResSFL's and Titcombe's "differential privacy": vectors are truly clipped, epsilon is not that of one
 element, and the textbook's sigma = sqrt(2 ln(1.25 / delta)) / epsilon, which is proven for epsilon < 1 alone, is not
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from cutlayer.errors import ConfigError
 from defenses.base import Defense
 from defenses.gaussian_noise import GaussianNoise
 from defenses.laplace_noise import LaplaceNoise
+from defenses.shared.additive import AdditiveNoise
 from defenses.shared.aware import adapt, smashed_of
 from defenses.shared.epsilon import gaussian_epsilon
 
@@ -40,12 +42,12 @@ if TYPE_CHECKING:
     from cutlayer.data.splits import Splits
     from cutlayer.models.halves import SplitModel
 
-MECHANISMS = {"gaussian": GaussianNoise, "laplace": LaplaceNoise}
-NORMS = {"gaussian": 2, "laplace": 1}
+MECHANISMS = ("gaussian", "laplace")
 RELEASES = (1, 4, 16, 64)
 """Numbers of releases of one input for which epsilon is reported."""
 
 
+@dataclass(kw_only=True)
 class LocalDP(Defense):
     """Clip each sample's norm and add noise for local differential privacy; epsilon is reported, and usually large.
 
@@ -54,38 +56,33 @@ class LocalDP(Defense):
         mechanism: ``gaussian`` or ``laplace``.
         clip: C, in the unit of the smashed data; when absent the median norm over the training images (as Abadi et
             al., CCS 2016, section 4, suggest).
-        delta: Of the Gaussian mechanism.
-        epochs: Passes over the training data for which head and tail get used to clip and noise.
+        delta: Delta of the Gaussian mechanism.
+        epochs: Passes over the training data for which head and tail are trained behind clip and noise.
     """
 
+    plain_words = "limits the size of what is sent and adds noise measured against it"
     knob = "noise"
 
-    def __init__(
-        self,
-        noise: float,
-        mechanism: str = "gaussian",
-        clip: float | None = None,
-        delta: float = 1e-5,
-        epochs: int = 4,
-    ) -> None:
-        self.noise = noise
-        self.mechanism = mechanism
-        self.clip = clip
-        self.delta = delta
-        self.epochs = epochs
-        if mechanism not in MECHANISMS:
+    noise: float
+    mechanism: str = "gaussian"
+    clip: float | None = None
+    delta: float = 1e-5
+    epochs: int = 4
+
+    def __post_init__(self) -> None:
+        if self.mechanism not in MECHANISMS:
             raise ConfigError(f"{self!r}: mechanism must be one of {', '.join(MECHANISMS)}.")
-        if noise < 0 or epochs < 0 or not 0 < delta < 1 or (clip is not None and clip <= 0):
+        if min(self.noise, self.epochs) < 0 or not 0 < self.delta < 1 or (self.clip is not None and self.clip <= 0):
             raise ConfigError(f"{self!r}: noise and epochs must be 0 or more, clip positive, delta between 0 and 1.")
-        self._clip = clip
+        self._clip = self.clip
 
     @property
-    def random(self) -> bool:  # type: ignore[override]
-        """Except without noise."""
+    def random(self) -> bool:
+        """Whether there is noise."""
         return self.noise > 0
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
-        """Fix the clip, then let head and tail get used to clip and noise: no head out-scales noise behind a clip."""
+        """Fix the clip, then train head and tail behind clip and noise; behind a clip no head out-scales noise."""
         if not self.random:
             return split
         if self.clip is None:
@@ -98,21 +95,21 @@ class LocalDP(Defense):
         return {} if self.clip is not None or self._clip is None else {"clip": np.array(self._clip)}
 
     def deploy(self, learned: Mapping[str, NDArray[Any]], halves: Callable[[], SplitModel]) -> None:
-        """Take up the clip."""
+        """Load the clip."""
         self._clip = float(learned["clip"]) if "clip" in learned else self.clip
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
-        """Clip each sample, then add fresh noise; without noise the input itself comes back."""
+        """Clip each sample, then add fresh noise; without noise return the input itself."""
         if not self.random:
             return smashed
         xp, clip = array_namespace(smashed), self._bound()
         norms = self._norms(smashed)
         factors = clip / xp.where(norms > clip, norms, xp.full_like(norms, clip))
         clipped = smashed * xp.reshape(factors, (-1, *[1] * (smashed.ndim - 1)))
-        return MECHANISMS[self.mechanism](self.noise * 2 * clip).protect(clipped, rng)
+        return self._noise(clip).protect(clipped, rng)
 
     def epsilon(self, releases: int) -> float:
-        """Of that many releases of one input, at `delta` for the Gaussian mechanism and at 0 for Laplace."""
+        """The epsilon after that many releases of one input; its delta is `delta` (Gaussian) or 0 (Laplace)."""
         if self.mechanism == "laplace":
             return releases / self.noise
         return gaussian_epsilon(self.noise / math.sqrt(releases), self.delta)
@@ -129,18 +126,22 @@ class LocalDP(Defense):
             "guarantee": "local DP of the whole release, for any two inputs; above 10 or so it promises little",
             "clip": clip,
             "clipped_share": float((norms > clip).mean()),
-            **MECHANISMS[self.mechanism](self.noise * 2 * clip).facts(small),
+            **self._noise(clip).facts(small),
         }
+
+    def _noise(self, clip: float) -> AdditiveNoise:
+        strength = self.noise * 2 * clip
+        return GaussianNoise(sigma=strength) if self.mechanism == "gaussian" else LaplaceNoise(scale=strength)
 
     def _bound(self) -> float:
         if self._clip is None:
-            raise ConfigError(f"{self!r}: the clip is measured when the model is hardened; state it, or harden first.")
+            raise ConfigError(f"{self!r}: the clip is measured when the model is hardened; set clip, or harden first.")
         return self._clip
 
     def _norms(self, smashed: Any) -> Any:
-        """``(N, ...)`` -> ``(N,)``."""
+        """The norm of each sample that the mechanism clips, L1 or L2: ``(N, ...)`` -> ``(N,)``."""
         xp = array_namespace(smashed)
         flat = xp.reshape(smashed, (smashed.shape[0], -1))
-        if NORMS[self.mechanism] == 1:
+        if self.mechanism == "laplace":
             return xp.sum(xp.abs(flat), axis=1)
         return xp.sqrt(xp.sum(flat * flat, axis=1) + 1e-24)  # at 0 the root has no gradient

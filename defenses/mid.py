@@ -21,7 +21,7 @@ Differs from the paper:
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import log
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from cutlayer.models.halves import SplitModel
 
 
+@dataclass(kw_only=True)
 class Mid(Defense):
     """Send a sample of a normal distribution that training draws towards the standard one.
 
@@ -51,17 +52,19 @@ class Mid(Defense):
         epochs: Passes over the training part.
     """
 
+    plain_words = "sends random numbers around the real ones, and trains the model to say little with them"
     knob = "beta"
 
-    def __init__(self, beta: float = 1e-3, epochs: int = 4) -> None:  # the code's sweep begins at 0.001
-        if beta < 0 or epochs < 0:
-            raise ConfigError("mid: beta and epochs must be 0 or more.")
-        self.beta = beta
-        self.epochs = epochs
+    beta: float = 1e-3  # the code's sweep begins at 0.001
+    epochs: int = 4
+
+    def __post_init__(self) -> None:
+        if min(self.beta, self.epochs) < 0:
+            raise ConfigError(f"{self!r}: beta and epochs must be 0 or more.")
 
     @property
-    def random(self) -> bool:  # type: ignore[override]
-        """Except at beta 0."""
+    def random(self) -> bool:
+        """Whether samples are drawn: not at beta 0."""
         return self.beta > 0
 
     def surgery(self, split: SplitModel) -> SplitModel:
@@ -85,12 +88,12 @@ class Mid(Defense):
             bottleneck.weight.copy_(torch.eye(2 * channels, channels)[..., None, None])
             # A deviation of ln 2: from the code's softplus(-5) a short training does not get near 1.
             bottleneck.bias.copy_(torch.tensor([0.0, 5.0]).repeat_interleave(channels))
-        # What arrives is the sample, of the shape that the tail took before, and with no bounds.
+        # The sample arrives: it has the shape that the tail took before, and no bounds.
         sample = TensorSpec(split.smashed.shape, split.smashed.dtype)
         return replace(graft(split, "bottleneck", to_head=bottleneck), smashed=sample)
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
-        """Train copies of both halves with samples between them; at beta 0 the split itself comes back."""
+        """Train copies of both halves with samples between them; at beta 0 return the split itself."""
         if self.beta == 0:
             return split
         from torch.nn.functional import cross_entropy
@@ -100,9 +103,9 @@ class Mid(Defense):
         hardened = self.surgery(split)
 
         def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
-            given = hardened.head(images).float()
-            logits = hardened.tail(self.protect(given, rng)).float()
-            total: Tensor = cross_entropy(logits, labels) + self.beta * divergence(*distribution(given))
+            parameters = hardened.head(images).float()
+            logits = hardened.tail(self.protect(parameters, rng)).float()
+            total: Tensor = cross_entropy(logits, labels) + self.beta * divergence(*distribution(parameters))
             return total
 
         optimize([hardened.head, hardened.tail], data.train, loss, epochs=self.epochs, seed=seed)
@@ -117,7 +120,7 @@ class Mid(Defense):
         return {"bits_at_most": bits} | snr_db(mean, float(np.mean(std**2)))
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
-        """Draw a sample: ``(N, 2 C, H, W)`` -> ``(N, C, H, W)``; at beta 0 the input itself comes back."""
+        """Draw a sample: ``(N, 2 C, H, W)`` -> ``(N, C, H, W)``; at beta 0 return the input itself."""
         if self.beta == 0:
             return smashed
         mean, std = distribution(smashed)
@@ -125,11 +128,11 @@ class Mid(Defense):
         return mean + std * array_namespace(smashed).asarray(noise, dtype=mean.dtype, device=device(mean))
 
 
-def distribution(given: Any) -> tuple[Any, Any]:
+def distribution(parameters: Any) -> tuple[Any, Any]:
     """Mean and standard deviation, ``(N, C, H, W)`` each, from what the head gives, ``(N, 2 C, H, W)``."""
-    xp = array_namespace(given)
-    channels = given.shape[1] // 2
-    mean, s = given[:, :channels], given[:, channels:]
+    xp = array_namespace(parameters)
+    channels = parameters.shape[1] // 2
+    mean, s = parameters[:, :channels], parameters[:, channels:]
     return mean, xp.logaddexp(s - 5, xp.zeros_like(s))
 
 

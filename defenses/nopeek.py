@@ -17,6 +17,7 @@ Differs from the paper:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,26 +32,29 @@ if TYPE_CHECKING:
     from cutlayer.models.halves import SplitModel
 
 
+@dataclass(kw_only=True)
 class NoPeek(Defense):
     """Train the head so that the distance correlation of smashed data and input is low.
 
     Args:
-        weight: Of the distance correlation beside the cross-entropy.
+        weight: Weight of the distance correlation beside the cross-entropy.
         epochs: Passes over the training part.
-        batch: Images in a step; the statistic is the truer the more there are.
+        batch: Images in a step; the more there are, the smaller is the bias of the statistic.
     """
 
+    plain_words = "trains the model so that what is sent varies little with the picture"
     knob = "weight"
 
-    def __init__(self, weight: float = 1.0, epochs: int = 4, batch: int = 64) -> None:  # ResSFL, Table 4: 1, 1.5, 2
-        if weight < 0 or epochs < 0 or batch < 2:
-            raise ConfigError("nopeek: weight and epochs must be 0 or more, and batch 2 or more.")
-        self.weight = weight
-        self.epochs = epochs
-        self.batch = batch
+    weight: float = 1.0  # ResSFL, Table 4: 1, 1.5, 2
+    epochs: int = 4
+    batch: int = 64
+
+    def __post_init__(self) -> None:
+        if self.weight < 0 or self.epochs < 0 or self.batch < 2:
+            raise ConfigError(f"{self!r}: weight and epochs must be 0 or more, and batch 2 or more.")
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
-        """Train copies of both halves; at weight 0 the split itself comes back."""
+        """Train copies of both halves; at weight 0 return the split itself."""
         if self.weight == 0:
             return split
         from torch.nn.functional import cross_entropy

@@ -24,7 +24,7 @@ A head can lower its constants by giving small numbers, which a decoder that sca
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +43,7 @@ SHIFT = 0.05
 """Standard deviation of d, for images in [0, 1]."""
 
 
+@dataclass(kw_only=True)
 class Patrol(Defense):
     """Cut deeper, prune the head to what the shallower one cost, and train it against a decoder.
 
@@ -52,31 +53,34 @@ class Patrol(Defense):
         deeper: The cut to move to; empty to stay at the experiment's.
         budget: Cost of the pruned head, as a part of what the head costs at the experiment's cut; 0 for no pruning.
         sparsity: Weight of the masks' absolute sum.
-        decoder: Capacity of the defender's decoder, a rung of `cutlayer.nets.decoders`.
-        epochs: Passes over the training images with masks, and as many after the removal.
-        lr: Greatest learning rate of both.
+        decoder: Name of the defender's decoder in `cutlayer.nets.decoders`.
+        epochs: Passes over the training images with masks, and as many after the removal of channels.
+        lr: Greatest learning rate in both trainings.
     """
 
+    plain_words = "keeps more, smaller layers on the device, trained so that little can be rebuilt"
     knob = "adversary"
 
-    def __init__(
-        self,
-        adversary: float = 10.0,
-        lipschitz: float = 0.01,
-        deeper: str = "",
-        budget: float = 1.0,
-        sparsity: float = 0.1,
-        decoder: str = "conv_normN0C16",
-        epochs: int = 4,
-        lr: float = 2e-3,
-    ) -> None:
-        self.adversary, self.lipschitz, self.deeper, self.budget = adversary, lipschitz, deeper, budget
-        self.sparsity, self.decoder, self.epochs, self.lr = sparsity, decoder, epochs, lr
-        if min(adversary, lipschitz, budget, sparsity, epochs) < 0 or lr <= 0:
+    adversary: float = 10.0
+    lipschitz: float = 0.01
+    deeper: str = ""
+    budget: float = 1.0
+    sparsity: float = 0.1
+    decoder: str = "conv_normN0C16"
+    epochs: int = 4
+    lr: float = 2e-3
+
+    def __post_init__(self) -> None:
+        if min(self.adversary, self.lipschitz, self.budget, self.sparsity, self.epochs) < 0 or self.lr <= 0:
             raise ConfigError(f"{self!r}: lr must be above 0, the other numbers 0 or more.")
 
+    @property
+    def decoders(self) -> tuple[str, ...]:
+        """The defender's decoder; none where `adversary` is 0."""
+        return (self.decoder,) if self.adversary else ()
+
     def surgery(self, split: SplitModel) -> SplitModel:
-        """The deeper cut, if any, before pruning; the name of the cut stays, for there surgery sets in again."""
+        """The deeper cut, if any, before pruning; the cut keeps its name, because loading repeats the surgery."""
         if not self.deeper:
             return split
         from cutlayer.models.graph import trace

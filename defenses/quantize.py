@@ -13,6 +13,7 @@ what else is in the batch. An attacker's gradients pass straight through the rou
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,46 +30,47 @@ if TYPE_CHECKING:
 ROUNDINGS = ("nearest", "stochastic")
 
 
+@dataclass(kw_only=True)
 class Quantize(Defense):
     """Round each sample to ``2^bits`` evenly spaced values between its extremes.
 
     Args:
-        bits: For each element, at most 16; 0 leaves the data as it is.
+        bits: Bits for each element, at most 16; 0 leaves the data as it is.
         rounding: ``nearest``, or ``stochastic``: up with the probability that makes the mean right.
-        epochs: Passes over the training data for which the tail gets used to it.
+        epochs: Passes over the training data for which the tail is trained behind the rounding.
     """
 
+    plain_words = "rounds every number to one of a few values"
     knob = "bits"
 
-    def __init__(self, bits: int = 2, rounding: str = "nearest", epochs: int = 0) -> None:
-        self.bits = bits
-        self.rounding = rounding
-        self.epochs = epochs
-        if not 0 <= bits <= 16 or epochs < 0:
+    bits: int = 2
+    rounding: str = "nearest"
+    epochs: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.bits <= 16 or self.epochs < 0:
             raise ConfigError(f"{self!r}: bits must be between 0 and 16, and epochs 0 or more.")
-        if rounding not in ROUNDINGS:
+        if self.rounding not in ROUNDINGS:
             raise ConfigError(f"{self!r}: rounding must be one of {', '.join(ROUNDINGS)}.")
 
     @property
-    def random(self) -> bool:  # type: ignore[override]
-        """Where rounding is stochastic."""
+    def random(self) -> bool:
+        """Whether the rounding is stochastic."""
         return self.bits > 0 and self.rounding == "stochastic"
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
-        """Let a copy of the tail get used to the levels, behind the head as it is."""
-        if self.bits == 0:
-            return split
-        return adapt(split, self.protect, data, epochs=self.epochs, seed=seed)
+        """Train a copy of the tail behind the rounding; the head stays as it is."""
+        return adapt(split, self.protect, data, epochs=self.epochs if self.bits else 0, seed=seed)
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
-        """Round; at 0 bits the input itself comes back."""
+        """Round; at 0 bits return the input itself."""
         if self.bits == 0:
             return smashed
         xp = array_namespace(smashed)
         flat = xp.reshape(smashed, (smashed.shape[0], -1))
         low = xp.min(flat, axis=1, keepdims=True)
         step = (xp.max(flat, axis=1, keepdims=True) - low) / (2**self.bits - 1)
-        step = xp.where(step > 0, step, xp.ones_like(step))  # a sample of equals is its own level
+        step = xp.where(step > 0, step, xp.ones_like(step))  # a sample whose elements are all equal is its own level
         levels = (flat - low) / step
         if self.random:
             shifts = rng.random(tuple(levels.shape), np.float32)

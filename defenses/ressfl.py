@@ -6,9 +6,9 @@ github.com/zlijingtao/ResSFL @68d6165. Attacker-aware training: with smashed dat
 
     D minimizes -SSIM(D(z), x);    head and tail minimize  CE(y) + weight * max(0, SSIM(D(z), x) - threshold)
 
-and with a threshold of 0 the SSIM itself is added. Resistance transfer: a head that was hardened on other
-data (`source`) starts off, and learns slowly (`head_lr_scale`) beside a light decoder that steps once in `every`
-batches; theirs are 0.1, ``conv_normN0C16`` and 5, at 0 the head is frozen.
+and with a threshold of 0 the SSIM itself is added. Resistance transfer: training starts from a head that was hardened
+on other data (`source`), which learns slowly (`head_lr_scale`) beside a light decoder that steps once in `every`
+batches; theirs are 0.1, ``conv_normN0C16`` and 5. At a `head_lr_scale` of 0 the head is frozen.
 
 Controls: ``weight = 0`` is the bottleneck alone, ``bottleneck = ""`` attacker-aware training alone.
 
@@ -25,7 +25,7 @@ Differs from the paper:
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,51 +60,60 @@ Their code gives a MobileNetV2 ReLU whatever the name says and a 1x1 convolution
 """
 
 
+@dataclass(kw_only=True)
 class ResSFL(Defense):
     """Narrow the cut by a bottleneck, and train head and tail against a decoder that learns meanwhile.
 
     Args:
-        bottleneck: By the notation of `defenses.surgery.bottleneck`; empty for none.
-        weight: Of the decoder's SSIM beside the cross-entropy; 0 for the bottleneck alone.
-        threshold: SSIM below which the head need not go.
-        decoder: Capacity of the defender's decoder, a rung of `cutlayer.nets.decoders`.
+        bottleneck: Name in the notation of `defenses.surgery.bottleneck`; empty for none.
+        weight: Weight of the decoder's SSIM beside the cross-entropy; 0 for the bottleneck alone.
+        threshold: SSIM below which the decoder's quality costs the head nothing.
+        decoder: Name of the defender's decoder in `cutlayer.nets.decoders`.
         steps: Steps of the decoder for each batch at which it learns.
-        every: The decoder learns at every so many batches.
-        pretrain_epochs: Epochs for which it learns before head and tail do.
+        every: Number of batches from one at which the decoder learns to the next.
+        pretrain_epochs: Epochs for which the decoder learns before head and tail do.
         epochs: Passes over the training images.
         lr: Greatest learning rate of the tail.
         batch: The greatest number of images in a step.
-        head_lr_scale: Learning rate of the head as a part of it; 0 freezes the head.
+        head_lr_scale: Learning rate of the head as a part of `lr`; 0 freezes the head.
         flip: Mirror the images at random, as the victim's training may have done.
-        source: A split folder whose weights start off, hardened with this bottleneck at this cut on other data.
+        source: Split folder whose weights are the start, hardened with this bottleneck at this cut on other data.
     """
 
+    plain_words = "sends few channels, trained against a network that learns to rebuild the pictures"
     knob = "weight"
 
-    def __init__(
-        self,
-        bottleneck: str = "noRELU_C8S1",  # VGG-11-BN, cut 4: Tables 3 and 6
-        weight: float = 0.3,  # idem
-        threshold: float = 0.5,  # all of Tables 2 to 6
-        decoder: str = "res_normN4C64",  # idem
-        steps: int = 1,
-        every: int = 1,
-        pretrain_epochs: int = 1,
-        epochs: int = 4,
-        lr: float = 2e-3,
-        batch: int = 64,
-        head_lr_scale: float = 1.0,
-        flip: bool = False,
-        source: str = "",
-    ) -> None:
-        self.bottleneck, self.weight, self.threshold, self.decoder = bottleneck, weight, threshold, decoder
-        self.steps, self.every, self.pretrain_epochs, self.epochs = steps, every, pretrain_epochs, epochs
-        self.lr, self.batch, self.head_lr_scale, self.flip, self.source = lr, batch, head_lr_scale, flip, source
-        self._bottleneck = parse(bottleneck) if bottleneck else None
-        if min(weight, threshold, head_lr_scale, pretrain_epochs, epochs) < 0 or min(steps, every, lr, batch) <= 0:
+    bottleneck: str = "noRELU_C8S1"  # VGG-11-BN, cut 4: Tables 3 and 6
+    weight: float = 0.3  # VGG-11-BN, cut 4: Tables 3 and 6
+    threshold: float = 0.5  # all of Tables 2 to 6
+    decoder: str = "res_normN4C64"  # all of Tables 2 to 6
+    steps: int = 1
+    every: int = 1
+    pretrain_epochs: int = 1
+    epochs: int = 4
+    lr: float = 2e-3
+    batch: int = 64
+    head_lr_scale: float = 1.0
+    flip: bool = False
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        self._bottleneck = parse(self.bottleneck) if self.bottleneck else None
+        if (
+            min(self.weight, self.threshold, self.head_lr_scale, self.pretrain_epochs, self.epochs) < 0
+            or min(self.steps, self.every, self.lr, self.batch) <= 0
+        ):
             raise ConfigError(f"{self!r}: steps, every, lr and batch must be above 0, the other numbers 0 or more.")
-        if weight and not head_lr_scale:
-            raise ConfigError(f"{self!r}: a frozen head cannot learn from the decoder; set weight or head_lr_scale.")
+        if self.weight and not self.head_lr_scale:
+            raise ConfigError(
+                f"{self!r}: with head_lr_scale=0 the head is frozen and cannot be trained against the decoder; set "
+                "weight to 0 or head_lr_scale above 0."
+            )
+
+    @property
+    def decoders(self) -> tuple[str, ...]:
+        """The defender's decoder; none at weight 0."""
+        return (self.decoder,) if self.weight else ()
 
     def surgery(self, split: SplitModel) -> SplitModel:
         """The bottleneck, if any, with weights that have seen no image."""
@@ -174,22 +183,25 @@ class ResSFL(Defense):
 
 
 def inherit(split: SplitModel, source: Path) -> None:
-    """Load the weights of a hardened split folder: the whole head, and what of the tail has the same shape.
+    """Load the weights of a hardened split folder: the whole head, and those of the tail that have the same shape.
 
     Raises:
-        ConfigError: Its head is another one.
+        ConfigError: Its head has another cut, other layers, or smashed data of another shape.
     """
     from cutlayer.split_folder import open_split
 
     expert = open_split(source).halves()
     if (expert.cut, expert.smashed) != (split.cut, split.smashed):
         raise ConfigError(
-            f"{source} sends {expert.smashed} at {expert.cut}, this head {split.smashed} at {split.cut}: no transfer."
+            f"No transfer: the head in {source} sends {expert.smashed} at {expert.cut}, this one {split.smashed} at "
+            f"{split.cut}. Give a source with the same model, cut and bottleneck."
         )
     try:
         split.head.load_state_dict(expert.head.state_dict())
     except RuntimeError:
-        raise ConfigError(f"The head in {source} has other layers than this one: no transfer.") from None
+        raise ConfigError(
+            f"No transfer: the head in {source} has other layers than this one. Give a source with the same model."
+        ) from None
     # The last layer has one row for each class, of which there may be more or fewer here.
     own = split.tail.state_dict()
     fitting = {name: w for name, w in expert.tail.state_dict().items() if name in own and own[name].shape == w.shape}

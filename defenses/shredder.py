@@ -6,8 +6,8 @@ collection starts as Laplace(0, scale) noise and minimizes, all weights frozen,
 
     cross-entropy(tail(head(x) + n)) - weight * mean |n|
 
-Of what was learned the order of the elements is kept, with the Laplace distribution that fits them. A release draws
-a member of the collection, as many fresh numbers from its distribution, and hands them out in its order.
+What a tensor becomes is the order of its elements and the Laplace distribution that fits them. A release draws a
+member of the collection, then as many fresh numbers from its distribution, and puts them in its order.
 
 Threat model: an honest-but-curious server that knows the collection. Fresh numbers in a fixed order differ little from
 draw to draw, so what it must undo is close to one of `n_noises` constant offsets: it can guess the member and subtract.
@@ -23,6 +23,7 @@ Differs from the paper:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,38 +39,39 @@ if TYPE_CHECKING:
     from cutlayer.models.halves import SplitModel
 
 
+@dataclass(kw_only=True)
 class Shredder(Defense):
     """Add noise from a learned collection; neither half of the model changes.
 
     Args:
-        scale: Of the Laplacian noise that the tensors start as, in the unit of the smashed data.
-        weight: Of the term that makes noise larger.
+        scale: Scale of the Laplacian noise with which the tensors start, in the unit of the smashed data.
+        weight: Weight of the term that makes noise larger.
         n_noises: Tensors in the collection.
-        epochs: Passes over the training data in which they learn.
-        lr: Of the noise, as a part of `scale` for each step.
+        epochs: Passes over the training data in which they are trained.
+        lr: Learning rate of the noise, as a part of `scale`.
     """
 
+    plain_words = "adds noise from a collection that was learned so that the model stays accurate"
     knob = "scale"
 
-    def __init__(
-        self, scale: float, weight: float = 1.0, n_noises: int = 16, epochs: int = 4, lr: float = 5e-2
-    ) -> None:
-        self.scale = scale
-        self.weight = weight
-        self.n_noises = n_noises
-        self.epochs = epochs
-        self.lr = lr
-        if scale < 0 or weight < 0 or n_noises < 1 or epochs < 0 or lr <= 0:
+    scale: float
+    weight: float = 1.0
+    n_noises: int = 16
+    epochs: int = 4
+    lr: float = 5e-2
+
+    def __post_init__(self) -> None:
+        if min(self.scale, self.weight, self.epochs) < 0 or self.n_noises < 1 or self.lr <= 0:
             raise ConfigError(f"{self!r}: scale, weight and epochs must be 0 or more, n_noises and lr more than 0.")
         self._learned: dict[str, NDArray[Any]] = {}
 
     @property
-    def random(self) -> bool:  # type: ignore[override]
-        """Except at scale 0."""
+    def random(self) -> bool:
+        """Whether there is noise: not at scale 0."""
         return self.scale > 0
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
-        """Learn the collection; the split comes back as it is."""
+        """Learn the collection; return the split as it is."""
         if self.random:
             self._learned = _fitted(self._learn(split, data, seed))
         return split
@@ -106,15 +108,15 @@ class Shredder(Defense):
 
     @property
     def learned(self) -> dict[str, NDArray[Any]]:
-        """Of each member: the `order` of its elements, and the `location` and `scale` of its distribution."""
+        """The `order` of the elements of each member, and the `location` and `scale` of its distribution."""
         return self._learned
 
     def deploy(self, learned: Mapping[str, NDArray[Any]], halves: Callable[[], SplitModel]) -> None:
-        """Take up the collection."""
+        """Load the collection."""
         self._learned = dict(learned)
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
-        """Add noise of a member drawn for each sample; at scale 0 the input itself comes back."""
+        """Add noise of a member drawn for each sample; at scale 0 return the input itself."""
         if not self.random:
             return smashed
         xp = array_namespace(smashed)
@@ -122,9 +124,9 @@ class Shredder(Defense):
         return smashed + xp.asarray(noise, dtype=smashed.dtype, device=device(smashed))
 
     def _draw(self, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """``(n, D)``."""
+        """Noise of a member drawn for each of n samples, ``(n, D)``."""
         if not self._learned:
-            raise ConfigError(f"{self!r} has learned nothing yet; harden a model with it, or deploy it.")
+            raise ConfigError(f"{self!r} has no noise yet; call harden() or deploy() first.")
         order, location, scale = (self._learned[key] for key in ("order", "location", "scale"))
         member = rng.integers(len(order), size=n)
         shape = (n, order.shape[1])

@@ -12,6 +12,7 @@ tail is trained behind it (`epochs`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,39 +27,43 @@ if TYPE_CHECKING:
     from cutlayer.models.halves import SplitModel
 
 
+@dataclass(kw_only=True)
 class TopK(Defense):
     """Keep the elements of each sample that are greatest by magnitude, as they are.
 
     Args:
         sparsity: Share of a sample's elements that becomes 0, in [0, 1); rounded down to a whole number of elements. Of
-            equals the first are kept.
-        epochs: Passes over the training data for which the tail gets used to it.
+            equal elements the first stay.
+        epochs: Passes over the training data for which the tail is trained behind the zeros.
     """
 
+    plain_words = "sends only the largest numbers of each picture"
+    sends_zeros = True
     knob = "sparsity"
 
-    def __init__(self, sparsity: float = 0.95, epochs: int = 0) -> None:
-        self.sparsity = sparsity
-        self.epochs = epochs
-        if not 0 <= sparsity < 1 or epochs < 0:
+    sparsity: float = 0.95
+    epochs: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sparsity < 1 or self.epochs < 0:
             raise ConfigError(f"{self!r}: sparsity must be at least 0 and less than 1, and epochs 0 or more.")
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
-        """Let a copy of the tail get used to the zeros, behind the head as it is."""
-        if self.sparsity == 0:
-            return split
-        return adapt(split, self.protect, data, epochs=self.epochs, seed=seed)
+        """Train a copy of the tail behind the zeros; the head stays as it is."""
+        return adapt(split, self.protect, data, epochs=self.epochs if self.sparsity else 0, seed=seed)
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
-        """Zero the smaller elements; at sparsity 0 the input itself comes back."""
+        """Set the smaller elements to 0; at sparsity 0 return the input itself."""
         xp = array_namespace(smashed)
         flat = xp.reshape(smashed, (smashed.shape[0], -1))
-        zeros = int(self.sparsity * flat.shape[1] + 1e-6)  # 0.57 of 100 are 57, whatever floating point says
+        zeros = int(
+            self.sparsity * flat.shape[1] + 1e-6
+        )  # 0.57 of 100 is 57, although floating point gives 56.99999999999999
         if zeros == 0:
             return smashed
         size = xp.abs(flat)
         least = xp.sort(size, axis=1)[:, zeros : zeros + 1]
         greater, equal = size > least, xp.astype(size == least, xp.int32)
         room = flat.shape[1] - zeros - xp.sum(xp.astype(greater, xp.int32), axis=1, keepdims=True)
-        kept = greater | ((equal > 0) & (xp.cumulative_sum(equal, axis=1) <= room))
-        return xp.reshape(xp.where(kept, flat, xp.zeros_like(flat)), tuple(smashed.shape))
+        stays = greater | ((equal > 0) & (xp.cumulative_sum(equal, axis=1) <= room))
+        return xp.reshape(xp.where(stays, flat, xp.zeros_like(flat)), tuple(smashed.shape))

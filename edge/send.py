@@ -96,7 +96,7 @@ def send(
         infer = offline.infer if offline is not None else edge.infer
         try:
             if offline is None or offline.lookout.reachable():
-                image = splits.test.images[:1]
+                image = splits.test.inputs[:1]
                 edge.infer(image, 0)
                 recorder.first_request_ns = time.monotonic_ns() - start_ns
                 recorder.warmup = [edge.infer(image, index)[1] for index in range(1, 1 + warmup)]
@@ -108,7 +108,7 @@ def send(
             offline.replay()
         before = sent_bytes(port)
         for index, (part, sent) in enumerate(plan, 1 + warmup):
-            answer = infer(part.images[sent.image : sent.image + 1], index)
+            answer = infer(part.inputs[sent.image : sent.image + 1], index)
             if answer is not None:
                 recorder.add(sent, edge.request_id(index), int(part.labels[sent.image]), *answer)
         recorder.count_sent(before, sent_bytes(port))

@@ -53,7 +53,7 @@ def test_accuracy_is_counted_in_eval_mode():
     assert not net.training
     assert same(before, weights(net))
     data = bright_side(30)
-    expected = (net(torch.from_numpy(data.images)).argmax(1).numpy() == data.labels).sum()
+    expected = (net(torch.from_numpy(data.inputs)).argmax(1).numpy() == data.labels).sum()
     assert (right, n) == (expected, 30)
 
 
@@ -145,7 +145,7 @@ def test_a_training_that_diverges_says_so_and_leaves_eval_mode():
     def forward(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         return net(images) * float("nan")
 
-    with pytest.raises(ConfigError, match=r"diverged in epoch 1 .*lower lr = 0\.002"):
+    with pytest.raises(ConfigError, match=r"diverged in epoch 1 .*use a lower lr than 0\.002"):
         train(net, bright_side(8), epochs=1, seed=0, forward=forward, device=CPU)
     assert not net.training
 

@@ -9,6 +9,7 @@ same scene, a request that is sent again.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from cutlayer.registry import ATTACKS
 OVER = ("releases", "survivors")
 
 
+@dataclass(kw_only=True)
 class Averaging(Attack):
     """Average `n_releases` of each input, then attack the mean.
 
@@ -35,29 +37,31 @@ class Averaging(Attack):
         options: Options of the wrapped attack; None for its defaults.
     """
 
-    def __init__(
-        self,
-        attack: str = "ridge",
-        n_releases: int = 16,
-        over: str = "releases",
-        options: dict[str, Any] | None = None,
-    ) -> None:
-        if n_releases < 1:
-            raise ConfigError(f"averaging.n_releases must be at least 1, not {n_releases}.")
-        if over not in OVER:
-            raise ConfigError(f"averaging.over must be one of {', '.join(OVER)}, not {over!r}.")
-        if attack == "averaging":
+    plain_words = "averages several transmissions of the same picture to remove the noise"
+
+    attack: str = "ridge"
+    n_releases: int = 16
+    over: str = "releases"
+    options: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_releases < 1:
+            raise ConfigError(f"averaging.n_releases must be at least 1, not {self.n_releases}.")
+        if self.over not in OVER:
+            raise ConfigError(f"averaging.over must be one of {', '.join(OVER)}, not {self.over!r}.")
+        if self.attack == "averaging":
             raise ConfigError("averaging cannot wrap itself; raise n_releases instead.")
-        self.attack = attack
-        self.n_releases = n_releases
-        self.over = over
-        self.options = options
-        self._inner: Attack = ATTACKS.make(attack, **(options or {}))
+        self._inner: Attack = ATTACKS.make(self.attack, **(self.options or {}))
 
     @property
-    def needs(self) -> Access:  # type: ignore[override]
-        """What the wrapped attack needs; to learn from means it must query, too."""
+    def needs(self) -> Access:
+        """What the wrapped attack needs, and queries, because it is fitted on means of them."""
         return max(self._inner.needs, Access.BLACK_BOX)
+
+    @property
+    def parts(self) -> tuple[Attack, ...]:
+        """This attack and the wrapped one."""
+        return (self, *self._inner.parts)
 
     def fit(self, view: View) -> None:
         """Fit the wrapped attack to means of releases."""
@@ -74,7 +78,7 @@ class Averaging(Attack):
         return self._inner.invert(self._mean(releases))
 
     def _mean(self, releases: Iterable[Tensor]) -> Tensor:
-        """The mean of releases, each ``(N, *smashed.shape)``, of which only one is held at a time."""
+        """The mean of releases, each ``(N, *smashed.shape)``; only one of them is in memory at a time."""
         total, count = torch.zeros(()), torch.zeros(())
         for release in releases:
             total = total.to(release) + release

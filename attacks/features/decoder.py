@@ -10,12 +10,13 @@ with noise where it has none.
 Differs from the papers:
 
 - Defense-aware: the network learns from what is on the wire; of a random defense it sees fresh noise in every epoch.
-- Adam's learning rate starts at 5e-3 (papers: 1e-3) and falls to zero along a cosine, for few epochs must do.
+- Adam's learning rate starts at 5e-3 (papers: 1e-3) and falls to zero along a cosine, because there are few epochs.
 - The epoch kept is the one with the least error over all held-out images, in eval mode (ResSFL: one batch, train mode).
-- Noise images are clipped to [0, 1], which is all that a device would take.
+- Noise images are clipped to [0, 1], the only values that a device accepts.
 """
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -30,45 +31,46 @@ from cutlayer.nets.decoders import build, parse
 from cutlayer.nets.grid import Grid, Standardize
 
 HELD_OUT = 0.1
+"""Share of the images that the network does not learn from, by which the best epoch is chosen."""
 CHUNK = 512
+"""Releases decoded at a time; bounds the memory."""
 SOURCES = ("images", "noise")
 
 
+@dataclass(kw_only=True)
 class Decoder(Attack):
     """Train a decoder on the auxiliary images and what the server receives for them.
 
     Args:
-        capacity: A rung of `cutlayer.nets.decoders`. A weak decoder makes a weak defense look strong.
+        capacity: Name of a network in `cutlayer.nets.decoders`. A weak decoder makes a weak defense look strong.
         epochs: Passes over the attacker's images.
-        lr: Of Adam, at its highest.
+        lr: Adam's learning rate at its highest.
         batch: Images per step.
-        auxiliary: ``images``, the attacker's own, or ``noise``, Gaussian images in their stead (He's random set).
+        auxiliary: ``images``, the attacker's own, or ``noise``, Gaussian images instead (the random set of He et al.).
         n_auxiliary: Images used; 0 for all that the attacker has.
         n_queries: Fresh releases of each image from a random defense, at most; 0 for one in every epoch.
     """
 
+    plain_words = "a neural network trained to turn what was sent back into pictures"
     needs = Access.BLACK_BOX
 
-    def __init__(
-        self,
-        capacity: str = "res_normN4C64",  # ResSFL, the strongest of its Table 4
-        epochs: int = 20,
-        lr: float = 5e-3,
-        batch: int = 64,
-        auxiliary: str = "images",
-        n_auxiliary: int = 0,
-        n_queries: int = 0,
-    ) -> None:
-        parse(capacity)
-        if auxiliary not in SOURCES:
-            raise ConfigError(f"decoder.auxiliary must be one of {', '.join(SOURCES)}, not {auxiliary!r}.")
-        self.capacity = capacity
-        self.epochs = epochs
-        self.lr = lr
-        self.batch = batch
-        self.auxiliary = auxiliary
-        self.n_auxiliary = n_auxiliary
-        self.n_queries = n_queries
+    capacity: str = "res_normN4C64"  # ResSFL, the strongest of its Table 4
+    epochs: int = 20
+    lr: float = 5e-3
+    batch: int = 64
+    auxiliary: str = "images"
+    n_auxiliary: int = 0
+    n_queries: int = 0
+
+    def __post_init__(self) -> None:
+        parse(self.capacity)
+        if self.auxiliary not in SOURCES:
+            raise ConfigError(f"decoder.auxiliary must be one of {', '.join(SOURCES)}, not {self.auxiliary!r}.")
+
+    @property
+    def decoders(self) -> tuple[str, ...]:
+        """The one of this capacity."""
+        return (self.capacity,)
 
     def fit(self, view: View) -> None:
         """Train; keep the epoch that does best on held-out images."""
@@ -82,7 +84,7 @@ class Decoder(Attack):
         network.to(view.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         smashed = release(view.query, images, view.device)
         _standardize(network, smashed)
-        images, kept = images.to(view.device), _Best(network)
+        images, best = images.to(view.device), _Best(network)
         held_out = max(1, int(HELD_OUT * len(images)))
         training = len(images) - held_out
         optimizer = torch.optim.Adam(network.parameters(), self.lr)
@@ -100,8 +102,8 @@ class Decoder(Attack):
                 torch.autograd.backward(loss)
                 optimizer.step()
                 schedule.step()
-            kept.offer(float(mse_loss(_decode(network, smashed[training:]), images[training:])))
-        self._network = kept.restore()
+            best.offer(float(mse_loss(_decode(network, smashed[training:]), images[training:])))
+        self._network = best.restore()
 
     def invert(self, smashed: Tensor) -> Tensor:
         """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""
@@ -110,13 +112,13 @@ class Decoder(Attack):
 
 
 class _Best:
-    """The weights of a network when its error was least."""
+    """A network, and its weights when its error was least."""
 
     def __init__(self, network: nn.Module) -> None:
         self.network, self.error, self.state = network, torch.inf, copy.deepcopy(network.state_dict())
 
     def offer(self, error: float) -> None:
-        """Keep the present weights if `error` is the least so far (NaN never is)."""
+        """Record the present weights if `error` is the least so far (NaN never is)."""
         if error < self.error:
             self.error, self.state = error, copy.deepcopy(self.network.state_dict())
 
@@ -134,7 +136,7 @@ def _decode(network: nn.Module, smashed: Tensor) -> Tensor:
 
 
 def _standardize(network: nn.Module, smashed: Tensor) -> None:
-    """Have the network standardize its input by the statistics of these."""
+    """Have the network standardize its input by the statistics of this smashed data."""
     grid, standardize = network[0], network[1]  # type: ignore[index]
     assert isinstance(grid, Grid)
     assert isinstance(standardize, Standardize)

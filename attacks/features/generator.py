@@ -18,6 +18,7 @@ Differs from the paper:
 """
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -34,9 +35,11 @@ CHUNK = 256
 """Images inverted together."""
 REHEARSAL = 16
 """Images of the attacker's own that decide what helps."""
-BATCH, FINE_TUNING_LR = 32, 1e-3  # RMSProp's; appendix of the paper
+BATCH, FINE_TUNING_LR = 32, 1e-3
+"""Images in a step of RMSProp, and its learning rate, in the fine-tuning of A1 (appendix of the paper)."""
 
 
+@dataclass(kw_only=True)
 class Generator(Attack):
     """Search the latent space of a generator of images like the victim's, through the head.
 
@@ -44,44 +47,37 @@ class Generator(Attack):
         iterations: Steps of the search (paper: 600).
         latent: Length of a latent vector.
         width: Channels of generator and critic at full resolution.
-        prior_steps: Of the generator, in training.
+        prior_steps: Training steps of the generator.
         pixels: Further steps on the image itself (paper: 150); 0 for none.
-        lr: Of Adam on the image (paper: 5e-3).
-        crafted: The attacker's images by whose releases the generator is trained on; 0 for none.
-        crafted_epochs: Passes over them.
+        lr: Adam's learning rate on the image (paper: 5e-3).
+        crafted: Number of the attacker's images on whose releases the generator is trained further; 0 for none.
+        crafted_epochs: Passes over those images.
     """
 
+    plain_words = "finds a generated picture that would have sent the same numbers"
     needs = Access.WHITE_BOX
 
-    def __init__(
-        self,
-        iterations: int = 200,
-        latent: int = 64,
-        width: int = 16,
-        prior_steps: int = 400,
-        pixels: int = 150,
-        lr: float = 5e-3,
-        crafted: int = 0,
-        crafted_epochs: int = 30,
-    ) -> None:
-        self.iterations = iterations
-        self.latent = latent
-        self.width = width
-        self.prior_steps = prior_steps
-        self.pixels = pixels
-        self.lr = lr
-        self.crafted = crafted
-        self.crafted_epochs = crafted_epochs
+    iterations: int = 200
+    latent: int = 64
+    width: int = 16
+    prior_steps: int = 400
+    pixels: int = 150
+    lr: float = 5e-3
+    crafted: int = 0
+    crafted_epochs: int = 30
 
     def fit(self, view: View) -> None:
-        """Learn the prior, and what the releases of the attacker's own images tell of them."""
+        """Learn the prior, then find out on the attacker's own images which refinements help."""
         self._head = freeze(view.head).to(view.device)
         images = auxiliary_images(view).to(view.device)
-        given = tuple(self._head(images[:1]).shape[1:])
-        if given != view.smashed.shape:
-            raise ConfigError(f"generator compares what arrives, {view.smashed}, with what the head gives, {given}.")
+        shape = tuple(self._head(images[:1]).shape[1:])
+        if shape != view.smashed.shape:
+            raise ConfigError(
+                f"generator needs what arrives, {view.smashed}, to have the shape of the head's output, {shape}; "
+                "use another attack for this defense."
+            )
         size = {"latent": self.latent, "width": self.width, "steps": self.prior_steps}
-        # Another seed than a defender's, whose generator nobody hands to the attacker.
+        # Not the defender's seed: the attacker does not hold the defender's generator.
         self._prior = learned(self._head, images, view.smashed.shape, seed=view.seed + 1, **size)
         self._generator: nn.Module = self._prior.generator
         self._refines = False
@@ -90,15 +86,15 @@ class Generator(Attack):
         own = images[: REHEARSAL + self.crafted]
         smashed = release(view.query, own.cpu(), view.device)
         z, few = self._latents(smashed), slice(REHEARSAL)
-        made = self._error(self._generator, z[few], own[few])
+        least = self._error(self._generator, z[few], own[few])
         if self.crafted and len(own) > REHEARSAL:
             tuned = self._fine_tune(z[REHEARSAL:], own[REHEARSAL:], view.seed)
-            if (error := self._error(tuned, z[few], own[few])) < made:
-                self._generator, made = tuned, error
+            if (error := self._error(tuned, z[few], own[few])) < least:
+                self._generator, least = tuned, error
         if self.pixels:
             with torch.no_grad():
                 start = self._generator(z[few])
-            self._refines = mse_loss(self._refine(start, smashed[few]), own[few]).item() < made
+            self._refines = mse_loss(self._refine(start, smashed[few]), own[few]).item() < least
 
     def invert(self, smashed: Tensor) -> Tensor:
         """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""
@@ -112,7 +108,7 @@ class Generator(Attack):
         return self._refine(images, smashed) if self._refines else images
 
     def _latents(self, smashed: Tensor) -> Tensor:
-        """z* of each, ``(N, latent)``."""
+        """The latent vector z* of each release, ``(N, latent)``."""
         with torch.no_grad():
             start = self._prior.amortizer(smashed)
         return self._prior.search(self._head, smashed, start, self.iterations)

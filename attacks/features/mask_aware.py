@@ -12,6 +12,7 @@ Differs from the study: their values alone stand at random positions; ours are p
 sent, as a wire that sends no zero would have them.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from cutlayer.spec import TensorSpec
 SEES = ("both", "positions", "values")
 
 
+@dataclass(kw_only=True)
 class MaskAware(Attack):
     """Run another attack on smashed data that is seen with its mask.
 
@@ -38,24 +40,35 @@ class MaskAware(Attack):
         options: Options of the attack that is run; None for its defaults.
     """
 
+    plain_words = "is told which numbers were left out, or sees nothing else"
     needs = Access.BLACK_BOX
+    told_mask = True
 
-    def __init__(self, attack: str = "decoder", see: str = "both", options: dict[str, Any] | None = None) -> None:
-        if see not in SEES:
-            raise ConfigError(f"mask-aware.see must be one of {', '.join(SEES)}, not {see!r}.")
-        self.attack = attack
-        self.see = see
-        self.options = options
-        self._inner: Attack = ATTACKS.make(attack, **(options or {}))
+    attack: str = "decoder"
+    see: str = "both"
+    options: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.see not in SEES:
+            raise ConfigError(f"mask-aware.see must be one of {', '.join(SEES)}, not {self.see!r}.")
+        self._inner: Attack = ATTACKS.make(self.attack, **(self.options or {}))
         if self._inner.needs > Access.BLACK_BOX or self._inner.n_releases > 1:
-            raise ConfigError(f"mask-aware cannot run {attack!r}; see misfit of white-box, and wrap it in averaging.")
+            raise ConfigError(
+                f"mask-aware cannot run {self.attack!r}. It runs black-box attacks on one release: use white-box with "
+                "the misfit 'survivors', or wrap mask-aware in averaging."
+            )
+
+    @property
+    def parts(self) -> tuple[Attack, ...]:
+        """This attack and the wrapped one."""
+        return (self, *self._inner.parts)
 
     def fit(self, view: View) -> None:
-        """Fit the attack to releases as it is going to see them."""
+        """Fit the attack to releases in the form in which it sees them later."""
         query = view.query
         self._channels, self._size = channel_axis(view.smashed.shape) + 1, view.smashed.size
         if self.see == "values":
-            images = torch.from_numpy(view.auxiliary.images[:CHUNK])
+            images = torch.from_numpy(view.auxiliary.inputs[:CHUNK])
             self._size = max(1, int((query(images) != 0).flatten(1).sum(dim=1).max()))
         shape = tuple(self._seen(torch.zeros(1, *view.smashed.shape)).shape[1:])
         self._inner.fit(view.with_query(lambda images: self._seen(query(images)), TensorSpec(shape)))
@@ -70,6 +83,6 @@ class MaskAware(Attack):
         if self.see == "values":
             flat = smashed.flatten(1)
             order = survived.flatten(1).to(torch.uint8).argsort(dim=1, descending=True, stable=True)
-            return flat.gather(1, order[:, : self._size])  # the zeros come after, where fewer survived
+            return flat.gather(1, order[:, : self._size])  # zeros fill the end where fewer survived
         positions = survived.to(smashed.dtype)
         return positions if self.see == "positions" else torch.cat([smashed, positions], dim=self._channels)

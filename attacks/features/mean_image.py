@@ -4,17 +4,21 @@ Needs no knowledge of the model at all. An attack that does not beat it has lear
 defense that pushes every attack down to it has left nothing to learn (as far as those attacks go).
 """
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from attacks.base import Attack
 from attacks.queries import auxiliary_images
-from attacks.view import Access, View
+from attacks.view import View
 
 
+@dataclass(kw_only=True)
 class MeanImage(Attack):
     """Answer with the mean of the auxiliary images, which minimizes the expected squared error without any input."""
 
-    needs = Access.QUERY_FREE
+    plain_words = "always guesses the average picture"
+    is_floor = True
 
     def fit(self, view: View) -> None:
         """Average the auxiliary images."""

@@ -1,4 +1,4 @@
-"""How far a guess's smashed data is from what arrived: the term that a white-box attack minimizes.
+"""The distance between a guess's smashed data and what arrived: the term that a white-box attack minimizes.
 
 The plain sum of squares follows the strongest directions of the head and hardly notices the faint ones. A defense that
 only makes them faint (a small Lipschitz constant, say) then looks strong because the descent is slow: its gradient is
@@ -15,8 +15,8 @@ part of it, so that directions which hold nothing else are not magnified.
 ``whitened``
     Multiplied by the inverse square root of the covariance of the responses, so that no mixture of channels is faint.
 ``survivors``
-    The head's own output, without the defense, compared where what arrived is not zero: what dropout and top-k spared.
-    Additive noise spares everything; there it is maximum likelihood without a draw.
+    The head's own output, without the defense, compared where what arrived is not zero: the values that dropout and
+    top-k sent. With additive noise that is every value, and the misfit is maximum likelihood without a draw.
 """
 
 from collections.abc import Callable
@@ -42,9 +42,9 @@ def scaling(kind: str, smashed: Tensor, response: Tensor) -> Scaling:
     """The scaling of one of `MISFITS`, from what arrives for the attacker's own images.
 
     Args:
-        kind: Of `MISFITS`.
+        kind: One of `MISFITS`.
         smashed: ``(N, *smashed.shape)``; after the scaling its variance is 1.
-        response: ``(N, *smashed.shape)``, how that changes where white noise is added to the images.
+        response: ``(N, *smashed.shape)``, the change of `smashed` where white noise is added to the images.
     """
     axis = channel_axis(tuple(smashed.shape[1:])) + 1
     values = response.movedim(axis, -1).reshape(-1, smashed.shape[axis]).double().cpu()  # mps has no float64
@@ -71,11 +71,11 @@ def _to_unit_variance(scale: Scaling, smashed: Tensor) -> Scaling:
 
 
 def difference(kind: str, output: Tensor, protect: Callable[[Tensor], Tensor], smashed: Tensor) -> Tensor:
-    """What is to be scaled: a guess's smashed data minus what arrived.
+    """The smashed data of a guess minus what arrived, before scaling.
 
     Args:
-        kind: Of `MISFITS`.
-        output: ``(N, *smashed.shape)``, the head's.
+        kind: One of `MISFITS`.
+        output: ``(N, *smashed.shape)``, the output of the head for the guess.
         protect: The defense, with draws of the attacker's own.
         smashed: ``(N, *smashed.shape)``, what arrived.
     """

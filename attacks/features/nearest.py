@@ -7,6 +7,8 @@ that only blur, and attacks that only answer with the mean of a class.
 Baseline without a paper of its own; k-nearest-neighbor search is Fix and Hodges, 1951.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -17,9 +19,11 @@ from attacks.view import Access, View
 from cutlayer.errors import ConfigError
 
 CHUNK = 256
+"""Releases compared with the table at a time; bounds the memory."""
 METRICS = ("l2", "cosine")
 
 
+@dataclass(kw_only=True)
 class Nearest(Attack):
     """Look the received smashed data up among those of the auxiliary images.
 
@@ -28,13 +32,15 @@ class Nearest(Attack):
         n_auxiliary: Images in the table; 0 for all that the attacker has. Each costs the memory of its smashed data.
     """
 
+    plain_words = "looks up the most similar of the attacker's own pictures"
     needs = Access.BLACK_BOX
 
-    def __init__(self, metric: str = "l2", n_auxiliary: int = 0) -> None:
-        if metric not in METRICS:
-            raise ConfigError(f"nearest.metric must be one of {', '.join(METRICS)}, not {metric!r}.")
-        self.metric = metric
-        self.n_auxiliary = n_auxiliary
+    metric: str = "l2"
+    n_auxiliary: int = 0
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise ConfigError(f"nearest.metric must be one of {', '.join(METRICS)}, not {self.metric!r}.")
 
     def fit(self, view: View) -> None:
         """Tabulate the auxiliary images by their smashed data."""
@@ -45,8 +51,8 @@ class Nearest(Attack):
         """``(N, *smashed.shape)`` -> ``(N, C, H, W)``, each an auxiliary image."""
         keys = self._keys(smashed.to(self._table.device))
         offset = self._table.square().sum(dim=1)
-        found = [(offset - 2 * part @ self._table.T).argmin(dim=1) for part in torch.split(keys, CHUNK)]
-        return self._images[torch.cat(found).cpu()].to(smashed.device)
+        nearest = [(offset - 2 * part @ self._table.T).argmin(dim=1) for part in torch.split(keys, CHUNK)]
+        return self._images[torch.cat(nearest).cpu()].to(smashed.device)
 
     def _keys(self, smashed: Tensor) -> Tensor:
         """``(N, D)``, to be compared by L2 distance; on unit vectors that orders as the cosine does."""

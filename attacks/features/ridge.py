@@ -12,6 +12,7 @@ factorizations. The system is written in whichever space is smaller, smashed val
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ NEGLIGIBLE = 1e-8
 """Mean squared error below which a better penalty does not matter; 80 dB."""
 
 
+@dataclass(kw_only=True)
 class Ridge(Attack):
     """Invert by the linear map that fits the attacker's own images best.
 
@@ -40,11 +42,11 @@ class Ridge(Attack):
         n_auxiliary: Images used; 0 for all that the attacker has.
     """
 
+    plain_words = "a linear formula fitted on the attacker's own pictures"
     needs = Access.BLACK_BOX
 
-    def __init__(self, max_system: int = 8192, n_auxiliary: int = 0) -> None:
-        self.max_system = max_system
-        self.n_auxiliary = n_auxiliary
+    max_system: int = 8192
+    n_auxiliary: int = 0
 
     def fit(self, view: View) -> None:
         """Query with the auxiliary images, choose the penalty, solve."""

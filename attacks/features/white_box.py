@@ -13,7 +13,7 @@ victim's image is looked at.
 
 Differs from the paper:
 
-- All images are one batch with a summed loss. Adam works element by element, so each goes the way it would go alone.
+- All images are one batch with a summed loss. Adam works element by element, so each image develops as it would alone.
 - The settings are chosen by rehearsal, not for each cut by hand; the learning rate falls to zero in the last
   tenth of the steps, along a line.
 - As in the authors' code and not their text, both terms are means and TV is that of squared differences. The first term
@@ -29,6 +29,7 @@ import copy
 import functools
 import itertools
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from attacks.base import Attack
-from attacks.features.misfit import MISFITS, NUDGE, difference, scaling
+from attacks.features.misfit import MISFITS, NUDGE, PRECONDITIONED, difference, scaling
 from attacks.queries import auxiliary_images, release
 from attacks.view import Access, View
 from cutlayer.errors import ConfigError
@@ -50,9 +51,10 @@ MEASURED = 256
 EXACT_TAIL = 0.1
 """Share of the steps, the last ones, that are always float32."""
 BETAS, EPSILON = (0.9, 0.999), 1e-8
-"""Of Adam."""
+"""Adam's decay rates, and the term that keeps its denominator above 0."""
 
 
+@dataclass(kw_only=True)
 class WhiteBox(Attack):
     """Optimize the image itself, by gradients through the head.
 
@@ -62,34 +64,32 @@ class WhiteBox(Attack):
         tv: Weights of total variation to rehearse.
         misfit: Ways to rehearse of comparing smashed data; see `attacks.features.misfit`.
         rehearsal: Auxiliary images inverted with every setting to choose one; with a single setting none are.
-        restarts: Starts for each image: gray, then auxiliary images; the one that ends with the least loss is kept.
+        restarts: Starts for each image: gray, then auxiliary images; the result with the least loss is taken.
         expectation: Draws of a random defense at each step.
         bf16: Allow bfloat16 where the processor is faster that way.
     """
 
+    plain_words = "changes a guess until it would have sent the same numbers"
     needs = Access.WHITE_BOX
 
-    def __init__(
-        self,
-        iterations: int = 1000,
-        lr: tuple[float, ...] = (0.5, 0.1),
-        tv: tuple[float, ...] = (0.0, 0.01, 0.1, 1.0),
-        misfit: tuple[str, ...] = ("plain",),
-        rehearsal: int = 4,
-        restarts: int = 1,
-        expectation: int = 1,
-        bf16: bool = True,
-    ) -> None:
-        if unknown := set(misfit) - set(MISFITS):
+    iterations: int = 1000
+    lr: tuple[float, ...] = (0.5, 0.1)
+    tv: tuple[float, ...] = (0.0, 0.01, 0.1, 1.0)
+    misfit: tuple[str, ...] = ("plain",)
+    rehearsal: int = 4
+    restarts: int = 1
+    expectation: int = 1
+    bf16: bool = True
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.misfit) - set(MISFITS):
             raise ConfigError(f"white-box.misfit must be of {', '.join(MISFITS)}, not {min(unknown)!r}.")
-        self.iterations = iterations
-        self.lr = tuple(lr)
-        self.tv = tuple(tv)
-        self.misfit = tuple(misfit)
-        self.rehearsal = rehearsal
-        self.restarts = restarts
-        self.expectation = expectation
-        self.bf16 = bf16
+        self.lr, self.tv, self.misfit = tuple(self.lr), tuple(self.tv), tuple(self.misfit)  # TOML writes lists
+
+    @property
+    def rescales_misfit(self) -> bool:
+        """Whether one of the misfits to rehearse is rescaled."""
+        return not set(self.misfit).isdisjoint(PRECONDITIONED)
 
     def fit(self, view: View) -> None:
         """Freeze a copy of the head; choose a misfit, learning rate and weight of TV on the attacker's own images."""
@@ -98,7 +98,7 @@ class WhiteBox(Attack):
         self._rng = np.random.default_rng(view.seed)
         self._images = auxiliary_images(view, max(MEASURED, self.rehearsal, self.restarts)).to(view.device)
         noise = torch.empty(self._images.shape).normal_(0, NUDGE, generator=torch.Generator().manual_seed(view.seed))
-        smashed, nudged = (release(view.query, self._images.cpu() + by, view.device) for by in (0, noise))
+        smashed, nudged = (release(view.query, self._images.cpu() + change, view.device) for change in (0, noise))
         self._scaling = {kind: scaling(kind, smashed, nudged - smashed) for kind in self.misfit}
         self._setting = self.misfit[0], self.lr[0], self.tv[0]
         if len(self.misfit) * len(self.lr) * len(self.tv) > 1:
@@ -111,9 +111,9 @@ class WhiteBox(Attack):
         smashed = smashed.repeat(len(grid), *[1] * (smashed.ndim - 1))
         errors: dict[tuple[str, float, float], float] = {}
         for kind in self.misfit:
-            found = self._search(smashed, kind, each[:, 0], each[:, 1], 1)
-            error = (found.reshape(len(grid), *images.shape) - images).square().flatten(1).mean(dim=1)
-            errors |= {(kind, a, b): float(one) for (a, b), one in zip(grid, error, strict=True)}
+            guesses = self._search(smashed, kind, each[:, 0], each[:, 1], 1)
+            error = (guesses.reshape(len(grid), *images.shape) - images).square().flatten(1).mean(dim=1)
+            errors |= {(kind, *setting): float(mean) for setting, mean in zip(grid, error, strict=True)}
         return min(errors, key=lambda setting: errors[setting])
 
     def invert(self, smashed: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class WhiteBox(Attack):
         return self._search(smashed.to(self._device), kind, lr, tv, self.restarts).to(smashed.device)
 
     def _search(self, smashed: Tensor, kind: str, lr: Tensor, tv: Tensor, restarts: int) -> Tensor:
-        found = []
+        batches = []
         for v, a, b in zip(*(torch.split(part, CHUNK) for part in (smashed, lr, tv)), strict=True):
             starts = [torch.full_like(self._images[:1], 0.5), *(self._images[k : k + 1] for k in range(restarts - 1))]
             best, least = torch.empty(0), torch.full((len(v),), torch.inf, device=v.device)
@@ -131,20 +131,20 @@ class WhiteBox(Attack):
                 x, loss = self._optimize(v, kind, a.to(v), b.to(v), start.expand(len(v), -1, -1, -1))
                 better = (loss < least).view(-1, 1, 1, 1)
                 best, least = torch.where(better, x, best) if best.numel() else x, torch.minimum(loss, least)
-            found.append(best)
-        return torch.cat(found)
+            batches.append(best)
+        return torch.cat(batches)
 
     def _optimize(self, smashed: Tensor, kind: str, lr: Tensor, tv: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-        """Run Adam on one batch; learning rates and weights of TV, ``(N,)``, are each image's own.
+        """Run Adam on one batch; each image has its own learning rate and weight of TV, ``(N,)``.
 
         Returns:
             Images ``(N, C, H, W)``, and their losses ``(N,)`` at the last step.
         """
         x = start.clone(memory_format=torch.channels_last).requires_grad_()
-        if smashed.ndim == 4:  # laid out as the head's output is, or every comparison rearranges one of the two
+        if smashed.ndim == 4:  # the layout of the head's output; otherwise every comparison rearranges one of the two
             smashed = smashed.contiguous(memory_format=torch.channels_last)
         mean, square, loss = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(lr)
-        exact = kind == "whitened"  # which magnifies the rounding of bfloat16 with all else that is faint
+        exact = kind == "whitened"  # whitening magnifies the rounding of bfloat16 with all else that is faint
         for step in range(self.iterations):
             fast = self.bf16 and not exact and step < (1 - EXACT_TAIL) * self.iterations
             with autocast(smashed.device, enabled=fast):
@@ -162,7 +162,7 @@ class WhiteBox(Attack):
     def _misfit(self, kind: str, output: Tensor, smashed: Tensor) -> Tensor:
         """``(N,)``: mean squared difference to what was received, scaled, over draws of the defense."""
         draws = self.expectation if self._random and kind != "survivors" else 1
-        each = tuple(range(1, output.ndim))  # not flattened, which would undo the layout
+        each = tuple(range(1, output.ndim))  # flattening would undo the memory layout
         protect = functools.partial(self._defense.protect, rng=self._rng)
         scale = self._scaling[kind]
         misfits = [scale(difference(kind, output, protect, smashed)).square().mean(each) for _ in range(draws)]
@@ -170,7 +170,7 @@ class WhiteBox(Attack):
 
 
 def remaining(step: int, steps: int) -> float:
-    """Share of the learning rate at a step: all of it, and in the exact tail less and less, so that float32 settles."""
+    """Share of the learning rate at a step: 1, then falling to 0 in the exact tail, so that float32 settles."""
     return min(1.0, (1 - step / steps) / EXACT_TAIL)
 
 
@@ -184,10 +184,10 @@ def freeze(head: nn.Module) -> nn.Module:
     frozen = trace(copy.deepcopy(head))
     modules = dict(frozen.named_modules())
     calls = [node for node in frozen.graph.nodes if node.op == "call_module"]
-    once = {name for name, count in Counter(node.target for node in calls).items() if count == 1}
+    called_once = {name for name, count in Counter(node.target for node in calls).items() if count == 1}
     for node in calls:
         before = node.args[0]
-        if before not in calls or len(before.users) > 1 or not {node.target, before.target} <= once:
+        if before not in calls or len(before.users) > 1 or not {node.target, before.target} <= called_once:
             continue
         convolution, norm = modules[before.target], modules[node.target]
         if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats:

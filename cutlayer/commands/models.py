@@ -47,8 +47,7 @@ def cuts(
 
     spec = zoo.default_input(model) if input is None else _image(input)
     found = find_cuts(zoo.build(model, spec, 10 if classes is None else classes), spec)
-    for line in table(model, spec, found):
-        print(line)
+    print(table(model, spec, found))
 
 
 def split(

@@ -19,8 +19,7 @@ _LISTED = 3
 def print_cuts(model: Path, shape: tuple[int, ...] | None) -> None:
     """Every place where an ONNX file can be cut, and the reasons why the others are none."""
     found = checked(survey(model, _spec(shape)))
-    for line in table(model.name, found.file.input, found.cuts):
-        print(line)
+    print(table(model.name, found.file.input, found.cuts))
     reasons: dict[str, list[str]] = {}
     for name, reason in found.refused.items():
         reasons.setdefault("others would have to be sent as well" if "as well" in reason else reason, []).append(name)
@@ -54,7 +53,7 @@ def split_file(
             f"{taken}; name the data set that it was trained on, or leave out --data."
         )
     manifest = write(found, cut, out, data=data)
-    right, n = int((open_split(out).answers(splits.test.images) == splits.test.labels).sum()), len(splits.test)
+    right, n = int((open_split(out).answers(splits.test.inputs) == splits.test.labels).sum()), len(splits.test)
     accuracy = f"test accuracy {right / n:.1%} (n = {n:,})"
     print(f"{out}: {model.name} cut at {manifest.cut}, smashed {manifest.smashed}, {accuracy}")
 

@@ -70,9 +70,9 @@ def profile(
         out: Folder for profile.json, profile.csv, profile.html and the split folders of the cuts.
         security: Files for encryption and authentication.
     """
-    from cutlayer.profile.advice import Limits
     from cutlayer.profile.plan import Plan, Settings, duration_ns, names, numbers
-    from cutlayer.profile.whole import run_plan
+    from cutlayer.profile.run import run_plan
+    from cutlayer.records.profile import Limits
     from cutlayer.report.profiles.page import HTML
     from cutlayer.report.profiles.terminal import text
     from cutlayer.wire.connect import servable

@@ -48,7 +48,7 @@ def quantize(
     if out.resolve() == folder.resolve():
         raise ConfigError(f"--out {out} is the folder itself, which is needed to compare with; name another one.")
     splits = load(name, data_root, seed)
-    images, test = splits.train.take(calibrate).images, splits.test.take(count)
+    images, test = splits.train.take(calibrate).inputs, splits.test.take(count)
     float32.with_head(out, lambda path: quantize_head(float32.file(HEAD_ONNX), manifest.input, images, path))
     print(f"{out}: {manifest.model} cut at {manifest.cut}, head in int8, calibrated on {len(images)} images of {name}")
-    print(compare(float32, open_split(out), test.images, test.labels, threads=threads))
+    print(compare(float32, open_split(out), test.inputs, test.labels, threads=threads))

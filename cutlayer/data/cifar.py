@@ -28,21 +28,20 @@ _SHAPE = (3, 32, 32)
 
 
 def load_cifar10(root: Path, seed: int) -> Splits:
-    """Photographs of things and animals, 32x32 RGB.
+    """Photographs of things and animals, 32x32 RGB: 25,000 train, 25,000 auxiliary, 5,000 private, 5,000 test.
 
-    All training batches that are there are used: with all five, 25,000 train, 25,000 auxiliary; then 5,000 private and
-    5,000 test.
+    With fewer than the five files of training batches, train and auxiliary are smaller.
     """
     folder = root / "cifar-10-batches-bin"
     batches = [path for i in range(1, 6) if (path := folder / f"data_batch_{i}.bin").exists()]
     train = [read_batch(path, TEN) for path in batches or [folder / "data_batch_1.bin"]]
-    together = Dataset(np.concatenate([b.images for b in train]), np.concatenate([b.labels for b in train]))
+    together = Dataset(np.concatenate([b.inputs for b in train]), np.concatenate([b.labels for b in train]))
     return from_train_and_test("cifar10", TEN, together, read_batch(folder / "test_batch.bin", TEN), seed)
 
 
 def load_cifar100(root: Path, seed: int) -> Splits:
     """Photographs of a hundred kinds, 32x32 RGB: 25,000 train, 25,000 auxiliary, 5,000 private, 5,000 test."""
-    # Before the kind stands the one of 20 groups that it belongs to, which nothing here asks for.
+    # Each label is preceded by that of the group of classes it belongs to, one of 20, which is not used.
     train, test = (read_batch(root / "cifar-100-binary" / f"{part}.bin", HUNDRED, 2) for part in ("train", "test"))
     return from_train_and_test("cifar100", HUNDRED, train, test, seed)
 
@@ -52,11 +51,11 @@ def read_batch(path: Path, classes: tuple[str, ...], labels: int = 1) -> Dataset
 
     Args:
         path: The file.
-        classes: What the last label of an image counts.
-        labels: How many an image has.
+        classes: Names of the classes that the last label of an image numbers.
+        labels: Number of labels of an image.
 
     Raises:
-        DataError: There is no such file, or it holds something else.
+        DataError: The file is missing or of another kind.
     """
     version = f"cifar-{len(classes)}-binary"
     if not path.exists():
@@ -66,7 +65,7 @@ def read_batch(path: Path, classes: tuple[str, ...], labels: int = 1) -> Dataset
         )
     content, length = np.fromfile(path, np.uint8), labels + np.prod(_SHAPE)
     if len(content) == 0 or len(content) % length or content[labels - 1 :: length].max() >= len(classes):
-        raise DataError(f"{path} is damaged: it is no file of {version}.tar.gz; fetch it again.")
+        raise DataError(f"{path} is damaged: it is not the file of {version}.tar.gz, or is cut short; fetch it again.")
     records = content.reshape(-1, length)
     pixels = records[:, labels:].reshape(-1, *_SHAPE)
     return Dataset(as_images(pixels), records[:, labels - 1].astype(np.int64))

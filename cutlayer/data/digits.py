@@ -14,7 +14,10 @@ from cutlayer.errors import ConfigError
 
 
 def load(root: Path | None, seed: int) -> Splits:
-    """898 train, 449 auxiliary, 225 private, 225 test. `root` is not used."""
+    """Handwritten digits, 8x8 grey, from scikit-learn: 898 train, 449 auxiliary, 225 private, 225 test.
+
+    `root` is not used.
+    """
     try:
         from sklearn.datasets import load_digits
     except ImportError:

@@ -13,7 +13,10 @@ from cutlayer.errors import ConfigError
 
 
 def load(root: Path | None, seed: int) -> Splits:
-    """100 train, 50 auxiliary, 25 private, 25 test. `root` is not used."""
+    """Faces and other pictures, 25x25 grey, from scikit-image: 100 train, 50 auxiliary, 25 private, 25 test.
+
+    `root` is not used.
+    """
     try:
         from skimage.data import lfw_subset
     except ImportError:

@@ -10,7 +10,7 @@ ROOT_VARIABLE = "CUTLAYER_DATA"
 
 
 def data_root(root: Path | str | None = None) -> Path:
-    """Where the original files lie: the argument, else the environment variable CUTLAYER_DATA, else ``data``."""
+    """The folder of the original files: the argument, else the environment variable CUTLAYER_DATA, else ``data``."""
     return Path(root or os.environ.get(ROOT_VARIABLE) or "data")
 
 
@@ -18,9 +18,9 @@ def load(name: str, root: Path | str | None = None, seed: int = 0) -> Splits:
     """Read a data set and cut it into its four parts.
 
     Args:
-        name: In `cutlayer.registry.DATASETS`.
+        name: Name in `cutlayer.registry.DATASETS`.
         root: Folder of the original files, see `data_root`; unused by data sets that come with the packages.
-        seed: Decides which image goes to which part. The same one gives the same parts everywhere.
+        seed: Decides which sample goes to which part. The same seed gives the same parts everywhere.
 
     Raises:
         ConfigError: The name is unknown, or the package that holds the data is not installed.

@@ -44,13 +44,13 @@ def _load(name: str, folder: Path, classes: tuple[str, ...], seed: int) -> Split
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """The array in an idx file, or in the file of that name with ``.gz`` behind it.
+    """The array in an idx file, or in the file of that name with ``.gz`` appended.
 
     Layout: two zero bytes, the type of the elements, the number of axes, the length of each as big-endian u32, and
     the elements.
 
     Raises:
-        DataError: There is no such file, or it holds something else.
+        DataError: The file is missing or of another kind.
     """
     packed = path.with_name(path.name + ".gz")
     try:

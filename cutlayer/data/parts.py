@@ -1,4 +1,4 @@
-"""From a data set as its authors publish it to the four parts that never share an image."""
+"""From a data set as its authors publish it to the four parts that never share a sample."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,22 +7,22 @@ from cutlayer.data.splits import Dataset, Splits
 
 
 def deal(data: Dataset, shares: tuple[int, ...], rng: np.random.Generator) -> list[Dataset]:
-    """Shuffle, and deal out in disjoint parts whose sizes stand to each other as the shares."""
+    """Shuffle, and deal out in disjoint parts whose sizes are proportional to the shares."""
     edges = np.cumsum(shares)[:-1] * len(data) // sum(shares)
-    return [Dataset(data.images[index], data.labels[index]) for index in np.split(rng.permutation(len(data)), edges)]
+    return [data.at(positions) for positions in np.split(rng.permutation(len(data)), edges)]
 
 
 def from_train_and_test(name: str, classes: tuple[str, ...], train: Dataset, test: Dataset, seed: int) -> Splits:
-    """Halve both: the training images between the model and the attacker, the test images between private and test."""
+    """Halve both: the training samples into train and auxiliary, the test samples into private and test."""
     rng = np.random.default_rng(seed)
     return Splits(name, classes, *deal(train, (1, 1), rng), *deal(test, (1, 1), rng))
 
 
 def from_one(name: str, classes: tuple[str, ...], data: Dataset, seed: int) -> Splits:
-    """Deal out one set as 4 : 2 : 1 : 1."""
+    """Deal out one set to train, auxiliary, private and test as 4 : 2 : 1 : 1."""
     return Splits(name, classes, *deal(data, (4, 2, 1, 1), np.random.default_rng(seed)))
 
 
 def as_images(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Bytes of 0 to 255 to float32 in [0, 1]."""
+    """Convert bytes of 0 to 255 to float32 in [0, 1]."""
     return pixels.astype(np.float32) / np.float32(255)

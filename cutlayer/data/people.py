@@ -5,8 +5,8 @@ Sanderson and B. Lovell, LFWcrop, 2009, https://conradsanderson.id.au/lfwcrop.
 F. Samaria, A. Harter, "Parameterisation of a stochastic model for human face identification", WACV 1994: the AT&T (ORL)
 database, https://cam-orl.co.uk/facedatabase.html.
 
-The label is the person, for neither set has another one. Half of the people are dealt to the attacker whole, so what is
-learned from them says nothing of the other half in particular; the network has outputs for all of them.
+The label is the person, for neither set has another one. Half of the people belong to the attacker, with all their
+images, so that what it learns from them says nothing in particular of the other half; the network has outputs for all.
 """
 
 import re
@@ -21,13 +21,13 @@ from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import DataError
 
 LEAST, MOST = 20, 60
-"""Images of a person of LFW: who has fewer is left out, who has more (one has 530) is cut down."""
+"""Images of one person of LFW: a person with fewer is left out; of a person with more (one has 530), MOST are used."""
 
 _PGM = re.compile(rb"P5\s+(\d+)\s+(\d+)\s+255\s")
 
 
 def load_lfw(root: Path, seed: int) -> Splits:
-    """Faces of LFWcrop, 64x64 grey, of the people who have 20 images or more; the attacker's people are other ones."""
+    """Faces of LFWcrop, 64x64 grey, of people with 20 images or more; the attacker's people are in no other part."""
     folder = root / "lfwcrop"
     people = defaultdict(list)
     for path in _files(folder, "https://conradsanderson.id.au/lfwcrop"):
@@ -39,10 +39,10 @@ def load_lfw(root: Path, seed: int) -> Splits:
 
 
 def load_lfw32(root: Path, seed: int) -> Splits:
-    """The same with 32x32 pixels, each the mean of four."""
+    """Faces of LFWcrop as in lfw, 32x32 grey: each pixel is the mean of four."""
     large = load_lfw(root, seed)
     parts = (large.train, large.auxiliary, large.private, large.test)
-    return Splits("lfw-32", large.classes, *(Dataset(halved(part.images), part.labels) for part in parts))
+    return Splits("lfw-32", large.classes, *(Dataset(halved(part.inputs), part.labels) for part in parts))
 
 
 def load_att(root: Path, seed: int) -> Splits:
@@ -54,17 +54,17 @@ def load_att(root: Path, seed: int) -> Splits:
 
 
 def from_people(name: str, people: dict[str, NDArray[np.float32]], seed: int) -> Splits:
-    """Deal half of the people to the attacker, and the images of each of the others 2 : 1 : 1."""
+    """Deal half of the people to the attacker, and the images of each other person as 2 : 1 : 1 to the other parts."""
     rng = np.random.default_rng(seed)
-    dealt: list[dict[int, NDArray[np.float32]]] = [{}, {}, {}, {}]
+    train, auxiliary, private, test = parts = [dict[int, NDArray[np.float32]]() for _ in range(4)]
     for place, label in enumerate(rng.permutation(len(people)).tolist()):
         images = rng.permutation(list(people.values())[label])
         if place < len(people) // 2:
-            dealt[1][label] = images
+            auxiliary[label] = images
         else:
             n = len(images) // 4
-            dealt[0][label], dealt[2][label], dealt[3][label] = images[2 * n :], images[:n], images[n : 2 * n]
-    return Splits(name, tuple(people), *(_shuffled(part, rng) for part in dealt))
+            train[label], private[label], test[label] = images[2 * n :], images[:n], images[n : 2 * n]
+    return Splits(name, tuple(people), *(_shuffled(part, rng) for part in parts))
 
 
 def halved(images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -78,25 +78,25 @@ def read_pgm(path: Path) -> NDArray[np.uint8]:
     """The pixels of a binary PGM file of bytes, ``(height, width)``.
 
     Raises:
-        DataError: It is something else.
+        DataError: The file is of another kind.
     """
     content = path.read_bytes()
     header = _PGM.match(content)
     width, height = (int(side) for side in header.groups()) if header else (0, 0)
     if header is None or len(content) != header.end() + width * height:
-        raise DataError(f"{path} is damaged: it is no binary PGM file of bytes; fetch it again.")
+        raise DataError(f"{path} is damaged: it is no binary PGM file of bytes, or is cut short; fetch it again.")
     return np.frombuffer(content, np.uint8, offset=header.end()).reshape(height, width)
 
 
 def _files(folder: Path, source: str) -> list[Path]:
     """Every PGM file below the folder, in an order that is the same everywhere."""
-    found = sorted(folder.rglob("*.pgm"))
-    if not found:
+    paths = sorted(folder.rglob("*.pgm"))
+    if not paths:
         raise DataError(
             f"{folder} with its .pgm files is missing; name the folder that holds {folder.name} with --data-root or "
             f"CUTLAYER_DATA ({source} has the archive that unpacks to it)."
         )
-    return found
+    return paths
 
 
 def _read(paths: list[Path]) -> NDArray[np.float32]:
@@ -106,5 +106,4 @@ def _read(paths: list[Path]) -> NDArray[np.float32]:
 def _shuffled(people: dict[int, NDArray[np.float32]], rng: np.random.Generator) -> Dataset:
     images = np.concatenate(list(people.values()))
     labels = np.repeat(np.array(list(people)), [len(each) for each in people.values()])
-    order = rng.permutation(len(images))
-    return Dataset(images[order], labels[order])
+    return Dataset(images, labels).at(rng.permutation(len(images)))

@@ -1,31 +1,38 @@
-"""Labelled images, and the four parts that never share one: train, auxiliary, private, test."""
+"""Labelled inputs, and the four parts that never share one: train, auxiliary, private, test."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.data.modality import IMAGE, Modality
 from cutlayer.spec import TensorSpec
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images with labels.
+    """Inputs with labels.
 
     Attributes:
-        images: ``(N, C, H, W)`` float32 in [0, 1].
+        inputs: ``(N, *input.shape)`` float32 in the range of the modality: images ``(N, C, H, W)`` in [0, 1].
         labels: ``(N,)`` int64.
+        modality: The kind of the inputs.
     """
 
-    images: NDArray[np.float32]
+    inputs: NDArray[np.float32]
     labels: NDArray[np.int64]
+    modality: Modality = IMAGE
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def at(self, positions: NDArray[np.intp] | slice) -> "Dataset":
+        """The samples at these positions, in their order."""
+        return replace(self, inputs=self.inputs[positions], labels=self.labels[positions])
+
     def take(self, n: int) -> "Dataset":
-        """The first `n`."""
-        return Dataset(self.images[:n], self.labels[:n])
+        """The first `n` samples."""
+        return self.at(np.s_[:n])
 
 
 @dataclass(frozen=True)
@@ -33,12 +40,12 @@ class Splits:
     """A data set cut into parts that are disjoint by construction.
 
     Attributes:
-        name: As in `cutlayer.registry.DATASETS`.
+        name: Name in `cutlayer.registry.DATASETS`.
         classes: Names of the classes, by label.
-        train: Trains the victim's model.
-        auxiliary: The attacker's.
+        train: Samples on which the victim's model is trained.
+        auxiliary: The attacker's own samples.
         private: The victims' inputs, seen by nobody but their devices.
-        test: Measures accuracy.
+        test: Samples on which accuracy is measured.
     """
 
     name: str
@@ -49,6 +56,11 @@ class Splits:
     test: Dataset
 
     @property
+    def modality(self) -> Modality:
+        """The kind of the inputs, the same in all parts."""
+        return self.train.modality
+
+    @property
     def input(self) -> TensorSpec:
-        """What one image looks like."""
-        return TensorSpec(tuple(self.train.images.shape[1:]), "float32", 0.0, 1.0)
+        """What one input looks like."""
+        return self.modality.spec(*self.train.inputs.shape[1:])

@@ -15,8 +15,10 @@ from attacks.view import View
 from cutlayer.data.splits import Splits
 from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.spec import Experiment, Named
-from cutlayer.privacy.score import row
+from cutlayer.privacy.score import score
 from cutlayer.records.files import read_json, write_arrays, write_json
+from cutlayer.records.run import AttackRecord
+from cutlayer.records.schema import dump, load
 from cutlayer.registry import ATTACKS
 from defenses.base import Defense
 
@@ -34,7 +36,7 @@ def attacks(experiment: Experiment, defense: Defense) -> list[tuple[Named, Attac
 
 def attack(
     named: Named, attack: Attack, seen: View, observed: Sequence[Observed], data: Splits, work: Path, say: Say
-) -> list[dict[str, Any]]:
+) -> list[AttackRecord]:
     """Fit once, rebuild the private images from the tap of each deployment, score.
 
     Args:
@@ -47,33 +49,35 @@ def attack(
         say: Told when there is work to do.
 
     Returns:
-        One row for each deployment.
+        One record for each deployment.
     """
     path = _path(work, named).with_suffix(".json")
     if path.exists():
-        return read_json(path)  # type: ignore[no-any-return]
+        return [load(AttackRecord, record) for record in read_json(path)]
     work.mkdir(exist_ok=True)
     say(f"attacking with {named.label}")
     fit_s = _seconds(lambda: attack.fit(seen))[1]
-    rows = []
+    rows: list[AttackRecord] = []
     for one in observed:
         releases = torch.from_numpy(one.releases[: attack.n_releases]).to(seen.device)
         images, invert_s = _seconds(lambda releases=releases: attack.invert_releases(releases).float().cpu())
         if one is observed[0]:
-            write_arrays(
-                _path(work, named).with_suffix(".npz"), {"images": _bytes(images.numpy()[_shown(data, len(images))])}
+            shown = data.modality.most_telling(data.private.inputs[: len(images)], SHOWN)
+            pixels = data.modality.pixels(images.numpy()[shown])
+            write_arrays(_path(work, named).with_suffix(".npz"), {"images": pixels})
+        rows.append(
+            AttackRecord(
+                attack=named.name,
+                label=named.label,
+                access=attack.needs.name,
+                deployment=one.deployment.label,
+                n_releases=attack.n_releases,
+                fit_s=fit_s,
+                invert_s=invert_s,
+                **vars(score(images, data, seen.seed)),
             )
-        about = {
-            "attack": named.name,
-            "label": named.label,
-            "access": attack.needs.name,
-            "deployment": one.deployment.label,
-            "n_releases": attack.n_releases,
-            "fit_s": fit_s,
-            "invert_s": invert_s,
-        }
-        rows.append(about | row(images, data, seen.seed))
-    write_json(path, rows)
+        )
+    write_json(path, dump(rows))
     return rows
 
 
@@ -81,21 +85,13 @@ def pictures(
     attacks: Sequence[tuple[Named, Attack]], data: Splits, experiment: Experiment, work: Path
 ) -> dict[str, NDArray[Any]]:
     """Originals and what each attack made of them at the first deployment, ``(K, C, H, W)`` uint8."""
-    shown = _shown(data, experiment.measure.private)
-    arrays: dict[str, NDArray[Any]] = {
-        "originals": _bytes(data.private.images[shown]),
-        "labels": data.private.labels[shown],
-    }
+    private = data.private.take(experiment.measure.private)
+    shown = private.at(data.modality.most_telling(private.inputs, SHOWN))
+    arrays: dict[str, NDArray[Any]] = {"originals": data.modality.pixels(shown.inputs), "labels": shown.labels}
     for named, _ in attacks:
         with np.load(_path(work, named).with_suffix(".npz"), allow_pickle=False) as kept:
             arrays[named.label] = kept["images"]
     return arrays
-
-
-def _shown(data: Splits, n: int) -> NDArray[np.intp]:
-    """Which of the first n private images are kept as pictures, in their order."""
-    contrast = data.private.images[:n].std(axis=(1, 2, 3))
-    return np.sort(np.argsort(-contrast, kind="stable")[:SHOWN])
 
 
 def _path(work: Path, named: Named) -> Path:
@@ -107,7 +103,3 @@ def _seconds(work: Any) -> tuple[Any, float]:
     start = time.perf_counter()
     done = work()
     return done, time.perf_counter() - start
-
-
-def _bytes(images: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.rint(images * 255).astype(np.uint8)

@@ -1,8 +1,7 @@
 """From what was observed and scored to the record that the report reads."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -13,12 +12,10 @@ from cutlayer.experiment.spec import Experiment
 from cutlayer.metrics.interval import proportion
 from cutlayer.models.manifest import Manifest
 from cutlayer.privacy.score import CANDIDATES
-from cutlayer.trace import LEAST_SAMPLES, STAGES, percentile
+from cutlayer.records.run import SCHEMA, AttackRecord, CostRecord, Published, Result, Spectrum, Utility, WorstCase
+from cutlayer.trace import STAGES, percentiles
 from defenses.base import Defense
 from edge.requests import UNKNOWN
-
-Result = dict[str, Any]
-SCHEMA = 1
 
 
 def result(
@@ -26,88 +23,96 @@ def result(
     manifest: Manifest,
     data: Splits,
     defense: Defense,
-    spectrum: dict[str, Any],
+    spectrum: Spectrum,
     facts: dict[str, float | str],
     baseline: tuple[int, int],
     observed: Sequence[Observed],
-    rows: Sequence[dict[str, Any]],
+    attacks: Sequence[AttackRecord],
     seconds: dict[str, float],
 ) -> Result:
     """The whole of `result.json`.
 
     Args:
         experiment: What was asked for.
-        manifest: Of the split folder that was served.
+        manifest: Manifest of the split folder that was served.
         data: What it was measured on.
-        defense: As deployed.
-        spectrum: Of the head's Jacobian.
+        defense: The defense as deployed.
+        spectrum: Spectrum of the head's Jacobian.
         facts: What the defense states of itself.
         baseline: Right answers of the undefended model on the test images, and how many those are.
         observed: What each deployment gave.
-        rows: What each attack reached at each deployment.
-        seconds: What the parts of the run took.
+        attacks: What each attack reached on each deployment.
+        seconds: Duration of the parts of the run.
     """
-    return {
-        "schema": SCHEMA,
-        "id": experiment.id,
-        **{key: getattr(experiment, key) for key in ("name", "claim", "data", "model", "cut", "seed")},
-        "classes": list(data.classes),
-        "input": list(manifest.input.shape),
-        "smashed": list(manifest.smashed.shape),
-        "candidates": min(CANDIDATES, len(data.private)),
-        "defense": manifest.defense,
-        "defense_label": experiment.defense.label,
-        "defense_facts": facts,
-        "utility": {"accuracy": asdict(proportion(*observed[0].correct)), "baseline": asdict(proportion(*baseline))},
-        "privacy": [_with_published(row, experiment) for row in rows],
-        "worst_case": worst_case(rows),
-        "spectrum": spectrum,
-        "cost": [cost(one) for one in observed],
-        "flags": flags(experiment, rows, data, defense, spectrum),
-        "seconds": seconds,
-    }
+    return Result(
+        schema=SCHEMA,
+        id=experiment.id,
+        name=experiment.name,
+        claim=experiment.claim,
+        data=experiment.data,
+        model=experiment.model,
+        cut=experiment.cut,
+        seed=experiment.seed,
+        classes=tuple(data.classes),
+        input=manifest.input.shape,
+        smashed=manifest.smashed.shape,
+        candidates=min(CANDIDATES, len(data.private)),
+        defense=manifest.defense,
+        defense_label=experiment.defense.label,
+        defense_facts=facts,
+        utility=Utility(accuracy=proportion(*observed[0].correct), baseline=proportion(*baseline)),
+        privacy=tuple(replace(attack, published=published(attack, experiment)) for attack in attacks),
+        worst_case=worst_case(attacks),
+        spectrum=spectrum,
+        cost=tuple(map(cost, observed)),
+        flags=flags(experiment, attacks, data, defense, spectrum),
+        seconds=seconds,
+    )
 
 
-def worst_case(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The row that leaks most, by leakage gain: the headline."""
-    worst = max(rows, key=lambda row: float(row["leakage_gain"]["value"]))
-    kept = {key: worst[key] for key in ("attack", "label", "deployment", "access", "n_releases", "leakage_gain")}
-    return kept | {name: worst["metrics"][name] for name in ("mse", "psnr", "ssim", "identification")}
+def worst_case(attacks: Sequence[AttackRecord]) -> WorstCase:
+    """The attack that leaks most, by leakage gain: the headline."""
+    worst = max(attacks, key=lambda attack: attack.leakage_gain.value)
+    return WorstCase(
+        worst.attack, worst.label, worst.deployment, worst.access, worst.n_releases, worst.leakage_gain, worst.metrics
+    )
 
 
-def cost(observed: Observed) -> dict[str, Any]:
-    """Percentiles of every stage, bytes and memory of one deployment; None where too few samples stand behind."""
+def cost(observed: Observed) -> CostRecord:
+    """Percentiles of every stage, sizes and memory of one deployment."""
     timed, record = observed.timed, observed.record
-
-    def percentiles(column: str) -> dict[str, int | None]:
-        return {f"p{q}": percentile(timed[column], q) for q in LEAST_SAMPLES}
-
-    return {
-        "deployment": observed.deployment.label,
-        **asdict(observed.deployment),
-        "n": len(timed["end_to_end_ns"]),
-        "stages": {stage: percentiles(f"{stage}_ns") for stage in STAGES},
-        "end_to_end": percentiles("end_to_end_ns"),
-        "first_request_ns": int(record["first_request_ns"]),
-        "tensor_bytes": int(np.median(timed["tensor_bytes"])),
-        "message_bytes": int(np.median(timed["message_bytes"])),
-        "kernel_bytes": None if int(record["kernel_bytes"]) == UNKNOWN else int(record["kernel_bytes"]),
-        "edge_peak_rss_bytes": int(record["peak_rss_bytes"]),
-        "energy_j": None,
-        "energy_source": "none",
-    }
+    kernel_bytes = int(record["kernel_bytes"])
+    return CostRecord(
+        deployment=observed.deployment.label,
+        transport=observed.deployment.transport,
+        head=observed.deployment.head,
+        n=len(timed["end_to_end_ns"]),
+        stages={stage: percentiles(timed[f"{stage}_ns"]) for stage in STAGES},
+        end_to_end=percentiles(timed["end_to_end_ns"]),
+        first_request_ns=int(record["first_request_ns"]),
+        tensor_bytes=int(np.median(timed["tensor_bytes"])),
+        message_bytes=int(np.median(timed["message_bytes"])),
+        kernel_bytes=None if kernel_bytes == UNKNOWN else kernel_bytes,
+        edge_peak_rss_bytes=int(record["peak_rss_bytes"]),
+        energy_j=None,
+        energy_source="none",
+    )
 
 
-def summary(record: Result) -> str:
+def published(attack: AttackRecord, experiment: Experiment) -> Published | None:
+    """The values of the literature for an attack and the cut, where the plan states some."""
+    for stated in experiment.published:
+        if stated.cut == experiment.cut and stated.attack == attack.label:
+            values: Mapping[str, float | None] = {
+                name: v for name, v in asdict(stated).items() if name in attack.metrics
+            }
+            known = {name: value for name, value in values.items() if value is not None}
+            return Published(values=known, source=stated.source)
+    return None
+
+
+def summary(result: Result) -> str:
     """One line of progress."""
-    accuracy, worst = record["utility"]["accuracy"]["value"], record["worst_case"]
-    return f"accuracy {accuracy:.1%}; leaks most to {worst['label']}, gain {worst['leakage_gain']['value']:.2f}"
-
-
-def _with_published(row: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
-    """The row with the value from the literature for this attack and cut, where the plan states one."""
-    for one in experiment.published:
-        if one.cut == experiment.cut and one.attack == row["label"]:
-            values = {key: value for key, value in asdict(one).items() if key in row["metrics"] and value is not None}
-            return row | {"published": {**values, "source": one.source}}
-    return row
+    line = f"accuracy {result.utility.accuracy.value:.1%}"
+    worst = result.worst_case
+    return f"{line}; leaks most to {worst.label}, gain {worst.leakage_gain.value:.2f}" if worst else line

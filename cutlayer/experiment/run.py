@@ -13,16 +13,17 @@ from cutlayer.errors import ConfigError
 from cutlayer.experiment import adversary, victim
 from cutlayer.experiment.measure import measure
 from cutlayer.experiment.plan import toml
-from cutlayer.experiment.result import Result, result, summary
+from cutlayer.experiment.result import result, summary
 from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.models.halves import split as split_at_cut
 from cutlayer.models.manifest import MANIFEST
-from cutlayer.privacy.releases import Releases
+from cutlayer.privacy.releases import MOST_BYTES, Releases
 from cutlayer.privacy.spectrum import spectrum
 from cutlayer.privacy.view import Wire, oracle, view, wire
 from cutlayer.records import writing
-from cutlayer.records.files import read_json
+from cutlayer.records.reading import read_result
+from cutlayer.records.run import RESULT, AttackRecord, Result
 from cutlayer.split_folder import open_split
 from defenses.base import deployed
 
@@ -50,9 +51,9 @@ def run_all(
         say(f"[{i}/{len(experiments)}] {one}  ({folder})")
         if not resume:
             shutil.rmtree(folder, ignore_errors=True)
-        if (folder / writing.RESULT).exists():
+        if (folder / RESULT).exists():
             say("          finished before; --no-resume runs it again")
-            results.append(read_json(folder / writing.RESULT))
+            results.append(read_result(folder))
         else:
             results.append(run(one, loaded[one.data, one.seed], runs, data_root, say))
     return results
@@ -103,13 +104,14 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
         observed.append(measure(experiment, deployment, folder / "split", work, n_releases, data_root, say))
     seconds["measure"] = time.perf_counter()
 
-    head = opened.head(threads=torch.get_num_threads())
+    computed = opened.head(threads=torch.get_num_threads())
+    head = Releases(computed, repeats=True, most_bytes=MOST_BYTES).reader()
 
     def wired(named: Named) -> Wire:
         return wire(head, defense, experiment.measure.codec, [experiment.seed, *named.key.encode()])
 
     shared = Releases(wired(experiment.defense), repeats=False) if defense.slow else None
-    rows = []
+    rows: list[AttackRecord] = []
     for named, attack in attacks:
         seen = view(
             attack.needs, input=split.input, smashed=split.smashed, auxiliary=data.auxiliary, defense=defense,
@@ -119,9 +121,9 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
         rows += adversary.attack(named, attack, seen, observed, data, folder / "attacks", say)
     seconds["attack"] = time.perf_counter()
 
-    facts = defense.facts(head(data.auxiliary.images[:FACTS_FROM]))
+    facts = defense.facts(head(data.auxiliary.inputs[:FACTS_FROM]))
     undefended = split_at_cut(model, experiment.cut, data.input).head
-    passed = spectrum(split.head, data.auxiliary.images, undefended)
+    passed = spectrum(split.head, data.auxiliary.inputs, undefended)
     record = result(experiment, manifest, data, defense, passed, facts, baseline, observed, rows, _durations(seconds))
     pictures = adversary.pictures(attacks, data, experiment, folder / "attacks")
     writing.finish(runs, record, {one.deployment.label: one.timed for one in observed}, pictures)

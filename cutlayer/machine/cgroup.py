@@ -1,4 +1,4 @@
-"""The control group that shares out this process's CPU time, of either version of Linux's cgroups."""
+"""The control group that limits this process's CPU time, in either version of Linux's cgroups."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 
 class CpuGroup(NamedTuple):
-    """Where the kernel keeps it.
+    """The control group of a process, as folders of the file system.
 
     Attributes:
-        mount: The root of its hierarchy.
-        path: Of the group that this process is in, at or below the root.
-        unified: Whether it is of version 2.
+        mount: The root of the hierarchy.
+        path: Folder of the group that this process is in, at or below the root.
+        unified: Whether the hierarchy is of version 2.
     """
 
     mount: Path
@@ -22,14 +22,14 @@ class CpuGroup(NamedTuple):
 
 
 class Quota(NamedTuple):
-    """The tightest limit on this process's CPU time, and what it did so far.
+    """The tightest limit on this process's CPU time, and how often it has stopped the process.
 
     Attributes:
-        cpus: Time per time: 0.25 is a quarter of one core.
-        source: The file that says so.
-        periods: In which the group wanted to run at all.
-        throttled_periods: In which it used its quota up, and stood still for the rest.
-        throttled_ns: That it stood still.
+        cpus: CPU time per elapsed time: 0.25 is a quarter of one core.
+        source: The file that sets the limit.
+        periods: Number of periods in which the group had something to run.
+        throttled_periods: Number of periods in which it used up its quota and was stopped for the rest.
+        throttled_ns: Time for which it was stopped.
     """
 
     cpus: float
@@ -43,7 +43,7 @@ def cpu_group(root: Path = Path("/")) -> CpuGroup | None:
     """This process's group; None where the system has no cgroups with a CPU controller.
 
     Args:
-        root: Of the file system, for tests.
+        root: Root of the file system, for tests.
     """
     try:
         mounts = (root / "proc/self/mounts").read_text().splitlines()
@@ -66,26 +66,26 @@ def cpu_group(root: Path = Path("/")) -> CpuGroup | None:
 
 
 def quota_in_force(root: Path = Path("/")) -> Quota | None:
-    """The tightest quota over this process, whoever set it: us, a container, systemd; None where there is none.
+    """The tightest quota on this process, whether cutlayer, a container or systemd set it; None where there is none.
 
     Args:
-        root: Of the file system, for tests.
+        root: Root of the file system, for tests.
     """
     group = cpu_group(root)
     if group is None:
         return None
-    found = []
+    quotas = []
     for path in (group.path, *group.path.parents):
         if path.is_relative_to(group.mount) and (cpus := _limit(path, group.unified)) is not None:
-            found.append((cpus, path))
-    if not found:
+            quotas.append((cpus, path))
+    if not quotas:
         return None
-    cpus, path = min(found)
+    cpus, path = min(quotas)
     words = _words(path / "cpu.stat")
     stat = {name: int(value) for name, value in zip(words[::2], words[1::2], strict=False) if value.isdecimal()}
-    stood_still_ns = stat.get("throttled_usec", 0) * 1000 if group.unified else stat.get("throttled_time", 0)
+    throttled_ns = stat.get("throttled_usec", 0) * 1000 if group.unified else stat.get("throttled_time", 0)
     source = path / ("cpu.max" if group.unified else "cpu.cfs_quota_us")
-    return Quota(cpus, str(source), stat.get("nr_periods", 0), stat.get("nr_throttled", 0), stood_still_ns)
+    return Quota(cpus, str(source), stat.get("nr_periods", 0), stat.get("nr_throttled", 0), throttled_ns)
 
 
 def _limit(path: Path, unified: bool) -> float | None:
@@ -97,7 +97,7 @@ def _limit(path: Path, unified: bool) -> float | None:
 
 
 def _words(path: Path) -> list[str]:
-    """What a small file holds; nothing where it cannot be read."""
+    """The words in a small file; none where it cannot be read."""
     with contextlib.suppress(OSError):
         return path.read_text().split()
     return []

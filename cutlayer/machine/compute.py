@@ -1,4 +1,4 @@
-"""How this machine computes fast: which device, which precision, which memory layout, which allocator.
+"""How this machine computes fastest: device, precision, memory layout and allocator.
 
 Torch is imported inside the functions, so that the device's process can tune its allocator without it.
 """
@@ -23,13 +23,13 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 
 def tune_allocator() -> bool:
-    """Keep large freed blocks in the process, for tensors of the same sizes come and go at every step.
+    """Keep large freed blocks in the process, because each step allocates tensors of the same sizes.
 
-    By default glibc returns a big freed block to the kernel, and the next one of its size is page-faulted in again.
-    Call it once, at the start of a process.
+    By default glibc returns a large freed block to the kernel, and every page of the next one is faulted in again.
+    Call this once, at the start of a process.
 
     Returns:
-        Whether the C library took the settings; False where it is not glibc.
+        Whether the C library accepted the settings; False where it is not glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -55,7 +55,7 @@ def pick_device(name: str | None = None) -> torch.device:
     try:
         return torch.device(name)
     except RuntimeError:
-        raise ConfigError(f"{name!r} is no name of a device; write cuda:1, say.") from None
+        raise ConfigError(f"{name!r} is no name of a device; write a name such as cpu, cuda or cuda:1.") from None
 
 
 @functools.cache
@@ -69,9 +69,9 @@ def has_fast_bf16() -> bool:
 
 
 def autocast(device: torch.device | str = "cpu", *, enabled: bool = True) -> AbstractContextManager[object]:
-    """A context in which matrix products run in bfloat16, where the device is faster that way.
+    """A context in which matrix products run in bfloat16 where the device is faster with it.
 
-    Weights and results of reductions stay float32. Losses belong outside, on logits made float32 again.
+    Weights and results of reductions stay float32. Losses belong outside, on logits converted to float32.
     """
     import torch
 
@@ -82,9 +82,9 @@ def autocast(device: torch.device | str = "cpu", *, enabled: bool = True) -> Abs
 
 @contextmanager
 def placed(device: torch.device, *modules: nn.Module) -> Iterator[None]:
-    """Have modules on `device`, in the layout that its convolutions prefer; then back on the CPU, contiguous.
+    """Move modules to `device`, in the layout that its convolutions prefer; afterwards back to the CPU, contiguous.
 
-    Contiguous because safetensors stores no other layout. The parameters stay the same objects throughout.
+    Contiguous, because safetensors stores no other layout. The parameters stay the same objects throughout.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Whether this process had the machine to itself for a while, as far as the system tells."""
+"""How much other processes competed for the machine while this one was measured, as far as the system tells."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import NamedTuple
 import psutil
 
 _BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
-"""What psutil calls time that a core was not free; a hypervisor that took it for another machine steals it."""
+"""The names in psutil of the times in which a core was not free; "steal" is what a hypervisor gave to others."""
 
 
 class Moment(NamedTuple):
-    """Counters that go on.
+    """The counters of the system at one moment.
 
     Attributes:
-        wall_ns: Of a clock.
-        cpu_ns: Processor time of this process, all threads together.
-        waited_ns: That each thread, by its number, was ready to run and had no core; empty where nothing tells.
-        busy_ns: Processor time of all that runs on this machine.
+        wall_ns: The monotonic clock.
+        cpu_ns: CPU time of this process, all threads together.
+        waited_ns: For each thread, by its number: how long it was ready to run and had no core; empty where the system
+            does not tell.
+        busy_ns: CPU time of everything that runs on this machine.
     """
 
     wall_ns: int
@@ -31,13 +32,13 @@ class Moment(NamedTuple):
 
 
 class Contention(NamedTuple):
-    """Between two moments.
+    """How this process shared the machine between two moments.
 
     Attributes:
-        wall_ns: That passed.
-        cpu_ns: Processor time of this process.
-        waited_ns: That the thread which waited longest for a core did so; 0 where nothing tells.
-        others: Share of all cores of the machine that something else took.
+        wall_ns: Elapsed time.
+        cpu_ns: CPU time of this process.
+        waited_ns: Longest time that one thread waited for a core; 0 where the system does not tell.
+        others: Share of all cores of the machine that other processes took.
     """
 
     wall_ns: int
@@ -47,14 +48,14 @@ class Contention(NamedTuple):
 
 
 def moment() -> Moment:
-    """Now."""
+    """Read the counters now."""
     times = psutil.cpu_times()
     busy_s = sum(getattr(times, name, 0.0) for name in _BUSY)
     return Moment(time.monotonic_ns(), time.process_time_ns(), _waits(), round(1e9 * busy_s))
 
 
 def between(before: Moment, after: Moment) -> Contention:
-    """What happened from one moment to another."""
+    """Subtract the counters of two moments."""
     wall_ns, cpu_ns = after.wall_ns - before.wall_ns, after.cpu_ns - before.cpu_ns
     waited = [ns - before.waited_ns.get(thread, ns) for thread, ns in after.waited_ns.items()]
     others_ns = max(0, after.busy_ns - before.busy_ns - cpu_ns)
@@ -62,8 +63,8 @@ def between(before: Moment, after: Moment) -> Contention:
 
 
 def _waits() -> dict[str, int]:
-    found = {}
+    waited_ns = {}
     for thread in Path("/proc/self/task").glob("*"):
         with contextlib.suppress(OSError, ValueError, IndexError):
-            found[thread.name] = int((thread / "schedstat").read_text().split()[1])
-    return found
+            waited_ns[thread.name] = int((thread / "schedstat").read_text().split()[1])
+    return waited_ns

@@ -1,4 +1,4 @@
-"""What the processor package took, by its own meter where the system lets us read it."""
+"""The energy that the processor used, from its own meter where the system lets a process read it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import contextlib
 from pathlib import Path
 
 RAPL = Path("/sys/class/powercap")
-"""Readable by root alone since 2020, on most systems."""
+"""The folder of the meters; on most systems only root can read them since 2020."""
 
 
 def joules(root: Path = RAPL) -> float | None:
-    """By all packages since some moment, everything that runs on them included; None where nothing says it.
+    """Energy used by all processor packages since an unknown moment; None where no meter can be read.
 
-    The meter starts again from 0 now and then: a later reading that is smaller says nothing.
+    It includes everything that runs on them. The meter wraps around to 0: a smaller later reading says nothing.
     """
     with contextlib.suppress(OSError, ValueError):
         packages = [path for path in root.glob("intel-rapl:*") if path.name.count(":") == 1]

@@ -1,4 +1,4 @@
-"""What the device's process took from its machine: memory, and bytes that really left through the kernel."""
+"""What the device's process used: memory, and the bytes that the kernel sent for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BYTES_SENT_AT = 200
 
 
 def restart_peak_rss() -> None:
-    """Forget the peak so far, where the kernel can: reading a data set may have taken more than the requests will."""
+    """Reset the peak where the kernel can: reading a data set may have used more memory than the requests will."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
@@ -32,7 +32,7 @@ def peak_rss_bytes() -> int:
 
 
 def sent_bytes(port: int) -> int | None:
-    """What this process's open TCP connections to a port have sent so far; None where the kernel does not say."""
+    """Bytes that this process's open TCP connections to a port have sent; None where the kernel does not tell."""
     with contextlib.suppress(OSError):
         counts = [_sent(int(entry.name), port) for entry in os.scandir("/proc/self/fd")]
         known = [count for count in counts if count is not None]
@@ -41,7 +41,7 @@ def sent_bytes(port: int) -> int | None:
 
 
 def _sent(descriptor: int, port: int) -> int | None:
-    """By one connection; None where it is none, leads elsewhere, or the kernel is too old to say."""
+    """Bytes sent by one connection; None if the descriptor is no connection to the port or the kernel is too old."""
     with contextlib.suppress(OSError, struct.error):
         if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             return None

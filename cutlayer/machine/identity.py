@@ -1,4 +1,4 @@
-"""What machine this is, what runs on it, and what every figure depends on."""
+"""What the figures of a profile and of a run depend on: machine, versions, code, clock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import platform
 import subprocess
 import time
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,29 +13,33 @@ from typing import Any
 import psutil
 
 import cutlayer
+from cutlayer.machine.limits import cores
+
+PACKAGES = ("torch", "torchvision", "onnxruntime", "onnx", "numpy", "grpcio", "pyzmq", "protobuf")
+"""Packages whose versions a run records."""
 
 
 def machine() -> dict[str, Any]:
-    """This machine, and how busy it is, as plain data."""
-    affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    """What a profile records of this machine, and how busy it is."""
+    affinity, clock = cores(), time.get_clock_info("monotonic")
     return {
         "machine": platform.machine(),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "affinity": affinity,
+        "affinity": None if affinity is None else list(affinity),
         "system": platform.platform(),
         "python": platform.python_version(),
         "onnxruntime": _version("onnxruntime"),
         "cutlayer": _version("cutlayer"),
         "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "clock": time.get_clock_info("monotonic").implementation,
-        "clock_resolution_ns": round(time.get_clock_info("monotonic").resolution * 1e9),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "clock": clock.implementation,
+        "clock_resolution_ns": round(clock.resolution * 1e9),
+        "time": _now(),
     }
 
 
 def _processor() -> str:
-    """Its name, where the system tells."""
+    """The name of the processor, or of its architecture where the system does not tell."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith(("model name", "Model")))
@@ -51,11 +54,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-PACKAGES = ("torch", "torchvision", "onnxruntime", "onnx", "numpy", "grpcio", "pyzmq", "protobuf")
-
-
 def environment() -> dict[str, Any]:
-    """What the figures depend on: code, versions, machine, threads, clock."""
+    """What a run records of code, versions, machine, threads and clock."""
     import torch
 
     clock = time.get_clock_info("monotonic")
@@ -65,18 +65,22 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _processor(),
-        "cores": psutil.cpu_count(logical=True),
+        "cores": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in PACKAGES},
         "threads": {"attacker": torch.get_num_threads()},
         "clock": f"{clock.implementation}, resolution {clock.resolution * 1e9:.0f} ns",
-        "started": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "started": _now(),
     }
 
 
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
 def _commit() -> dict[str, Any]:
-    """The checkout's commit, or None where cutlayer runs from an installed package."""
+    """The commit of the checkout and whether it has changes; None for both where cutlayer is an installed package."""
     here = Path(cutlayer.__file__).parent
 
     def git(*words: str) -> str:

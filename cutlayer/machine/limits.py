@@ -16,10 +16,10 @@ from cutlayer.errors import ConfigError
 from cutlayer.machine.cgroup import CpuGroup, cpu_group
 
 PERIOD_US = 5_000
-"""A twentieth of the kernel's default. At a quarter of a core, 4 ms of work then took 12 to 28 ms, and half of the time
-16 ms, as on a slower clock; with the default it took 4 to 73 ms, and half of the time 7 ms."""
+"""A twentieth of the kernel's default. At a quarter of a core, 4 ms of work took 12 to 28 ms with it, and 16 ms in
+half of the runs, as on a slower clock; with the default it took 4 to 73 ms, and 7 ms in half of the runs."""
 
-_BY_OTHERS = "let others set it, as by `systemd-run --scope -p CPUQuota=25% cutlayer ...` or `docker run --cpus 0.25`"
+_SET_OUTSIDE = "set it from outside with `systemd-run --scope -p CPUQuota=25% cutlayer ...` or `docker run --cpus 0.25`"
 
 
 def cores() -> tuple[int, ...] | None:
@@ -28,23 +28,23 @@ def cores() -> tuple[int, ...] | None:
 
 
 def check_pin(numbers: Sequence[int]) -> None:
-    """Refuse what `pin` cannot do.
+    """Refuse cores that `pin` cannot use.
 
     Raises:
-        ConfigError: There is no such core, or the system pins no process.
+        ConfigError: A core does not exist or is not allowed, or the system cannot pin processes.
     """
-    here = cores()
-    if here is None:
-        raise ConfigError("This system pins no process to cores; leave the cores out.")
-    if not numbers or not set(numbers) <= set(here):
+    allowed = cores()
+    if allowed is None:
+        raise ConfigError("This system cannot pin a process to cores; leave the cores out.")
+    if not numbers or not set(numbers) <= set(allowed):
         raise ConfigError(
-            f"The cores {', '.join(map(str, numbers)) or '(none)'} are not all there; "
-            f"this process may run on {', '.join(map(str, here))}."
+            f"This process cannot run on the cores {', '.join(map(str, numbers)) or '(none)'}; "
+            f"this process may run on {', '.join(map(str, allowed))}."
         )
 
 
 def pin(numbers: Sequence[int]) -> None:
-    """Keep this process to these cores. Call it before a model is opened: threads that run already stay where they are.
+    """Pin this process to these cores. Call it before a model is opened: running threads stay where they are.
 
     Raises:
         ConfigError: See `check_pin`.
@@ -55,59 +55,59 @@ def pin(numbers: Sequence[int]) -> None:
 
 @contextlib.contextmanager
 def quota(cpus: float, root: Path = Path("/")) -> Iterator[None]:
-    """Give this process, its threads and the processes that it starts so much CPU time per time.
+    """Limit the CPU time of this process, its threads and the processes that it starts.
 
     Args:
-        cpus: 0.25 is a quarter of one core.
-        root: Of the file system, for tests.
+        cpus: CPU time per elapsed time: 0.25 is a quarter of one core.
+        root: Root of the file system, for tests.
 
     Raises:
-        ConfigError: The quota is none, or the system or our rights do not allow one.
+        ConfigError: The number is out of range, or the system or the user's rights do not allow a quota.
     """
-    there = os.cpu_count() or 1
-    if not 0 < cpus < there:
-        raise ConfigError(f"A CPU quota of {cpus:g} is none on {there} cores; write one above 0 and below {there}.")
+    n_cores = os.cpu_count() or 1
+    if not 0 < cpus < n_cores:
+        raise ConfigError(f"The CPU quota must be above 0 and below {n_cores}, the cores here; {cpus:g} was given.")
     group = cpu_group(root)
     if group is None:
-        raise ConfigError(f"This system has no cgroups that share out CPU time; {_BY_OTHERS}, or leave the quota out.")
-    _forget_the_dead(group)
-    made = group.mount / f"cutlayer-{os.getpid()}"
+        raise ConfigError(f"This system has no cgroups with a CPU controller; {_SET_OUTSIDE}, or leave the quota out.")
+    _remove_abandoned(group)
+    own = group.mount / f"cutlayer-{os.getpid()}"
     try:
-        _make(made, group, cpus)
+        _create(own, group, cpus)
     except OSError as error:
         with contextlib.suppress(OSError):
-            made.rmdir()
-        raise ConfigError(f"This system lets us set no CPU quota ({error}); {_BY_OTHERS}.") from None
+            own.rmdir()
+        raise ConfigError(f"This process may not set a CPU quota ({error}); {_SET_OUTSIDE}.") from None
     try:
         yield
     finally:
         _move(group.path)
-        # A process that was started meanwhile may still be in it; the next quota takes it away.
+        # A process that was started meanwhile may still be in the group; the next quota removes it.
         with contextlib.suppress(OSError):
-            made.rmdir()
+            own.rmdir()
 
 
-def _make(made: Path, group: CpuGroup, cpus: float) -> None:
+def _create(own: Path, group: CpuGroup, cpus: float) -> None:
     if group.unified and "cpu" not in (group.mount / "cgroup.subtree_control").read_text().split():
         (group.mount / "cgroup.subtree_control").write_text("+cpu")
-    made.mkdir()
-    # The kernel takes no quota below a millisecond.
+    own.mkdir()
+    # The kernel accepts no quota below a millisecond.
     period_us = max(PERIOD_US, round(1000 / cpus))
     quota_us = round(cpus * period_us)
     if group.unified:
-        (made / "cpu.max").write_text(f"{quota_us} {period_us}")
+        (own / "cpu.max").write_text(f"{quota_us} {period_us}")
     else:
-        (made / "cpu.cfs_period_us").write_text(str(period_us))
-        (made / "cpu.cfs_quota_us").write_text(str(quota_us))
-    _move(made)
+        (own / "cpu.cfs_period_us").write_text(str(period_us))
+        (own / "cpu.cfs_quota_us").write_text(str(quota_us))
+    _move(own)
 
 
 def _move(group: Path) -> None:
     (group / "cgroup.procs").write_text(str(os.getpid()))
 
 
-def _forget_the_dead(group: CpuGroup) -> None:
-    """Remove what processes that were killed have left."""
+def _remove_abandoned(group: CpuGroup) -> None:
+    """Remove the groups that killed processes have left behind."""
     for left in group.mount.glob("cutlayer-*"):
         if not Path(f"/proc/{left.name.removeprefix('cutlayer-')}").exists():
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What held this machine back while it was measured, as far as the system tells: quota, heat, voltage, clock."""
+"""What slowed this machine down while it was measured, as far as the system tells: quota, heat, voltage, clock."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import psutil
 from cutlayer.machine.cgroup import Quota, quota_in_force
 
 _FIRMWARE = {0: "under-voltage", 1: "a capped clock", 2: "throttling", 3: "the soft temperature limit"}
-"""Bits of the Raspberry Pi's get_throttled: true now; 16 further on, at some time since it was started."""
+"""Bits of the Raspberry Pi's get_throttled that are true now; 16 bits higher: true at some time since the start."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A figure and where it is from."""
+    """A figure and its source."""
 
     value: float
     source: str
@@ -28,12 +28,12 @@ class Condition:
     """The machine at one moment. What the system does not tell is None.
 
     Attributes:
-        quota: On CPU time; its counts go on from one moment to the next.
-        thermal_throttles: So far, over all cores, as x86 counts them.
-        cooling: CPUs whose clock is held down for heat now, as `cooling_device` tells on most ARM boards.
+        quota: The quota on CPU time; its counts are totals up to this moment.
+        thermal_throttles: Number of times that cores throttled for heat up to now, as x86 counts them.
+        cooling: Number of CPUs whose clock is lowered for heat now, as `cooling_device` tells on most ARM boards.
         firmware: Bits of the Raspberry Pi's get_throttled.
-        temperature_c: Of the hottest sensor.
-        clock_hz: Of the slowest core.
+        temperature_c: Temperature of the hottest sensor.
+        clock_hz: Clock of the slowest core.
     """
 
     quota: Quota | None = None
@@ -45,10 +45,10 @@ class Condition:
 
 
 def condition(root: Path = Path("/")) -> Condition:
-    """The machine now.
+    """Read the condition of the machine now.
 
     Args:
-        root: Of the file system, for tests.
+        root: Root of the file system, for tests.
     """
     cpu = root / "sys/devices/system/cpu"
     coolers = [
@@ -71,25 +71,25 @@ def condition(root: Path = Path("/")) -> Condition:
 
 
 def held_back(before: Condition, after: Condition) -> list[str]:
-    """What makes times measured between two moments doubtful, in words; a quota is not among it, being asked for."""
-    found = []
+    """Reasons to doubt times measured between two moments, in words; a quota is none, because the user sets it."""
+    reasons = []
     if before.thermal_throttles and after.thermal_throttles:
         times = after.thermal_throttles.value - before.thermal_throttles.value
         if times > 0:
-            found.append(f"the CPU throttled itself for heat {times:.0f} times ({after.thermal_throttles.source})")
+            reasons.append(f"the CPU throttled itself for heat {times:.0f} times ({after.thermal_throttles.source})")
     if after.cooling and after.cooling.value > (before.cooling.value if before.cooling else 0):
-        found.append(f"the clock was held down for heat ({after.cooling.source})")
+        reasons.append(f"the clock was held down for heat ({after.cooling.source})")
     if after.firmware:
         was, bits = int(before.firmware.value) if before.firmware else 0, int(after.firmware.value)
-        # Since the start it may have been long ago, unless it was not so before.
+        # A bit of "since the start" counts only if it was not set before: it may be from long ago.
         seen = [word for bit, word in _FIRMWARE.items() if bits >> bit & 1 or (bits & ~was) >> (bit + 16) & 1]
         if seen:
-            found.append(f"the firmware reports {' and '.join(seen)} ({after.firmware.source})")
-    return found
+            reasons.append(f"the firmware reports {' and '.join(seen)} ({after.firmware.source})")
+    return reasons
 
 
 def stopped(before: Condition, after: Condition) -> Quota | None:
-    """The quota, with its counts between two moments; None where there is none."""
+    """The quota with its counts between two moments; None where there is no quota."""
     if before.quota is None or after.quota is None or before.quota.source != after.quota.source:
         return after.quota
     counts = (now - then for now, then in zip(after.quota[2:], before.quota[2:], strict=True))
@@ -97,7 +97,7 @@ def stopped(before: Condition, after: Condition) -> Quota | None:
 
 
 def _temperature() -> Reading | None:
-    """Psutil has the function on Linux and FreeBSD only, and virtual machines have no sensors."""
+    """The hottest sensor; psutil has it on Linux and FreeBSD only, and virtual machines have no sensors."""
     if not hasattr(psutil, "sensors_temperatures"):
         return None
     chips = psutil.sensors_temperatures().items()

@@ -1,10 +1,13 @@
-"""What every metric is: one score for each reconstruction."""
+"""What every metric is: one score for each reconstruction, and the words that a report prints it with."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -12,28 +15,48 @@ class Metric:
     """How near reconstructions come to the originals.
 
     Attributes:
-        name: As in `cutlayer.registry.METRICS`.
-        unit: Of a score; empty where it has none.
+        title: Name in a table.
+        explanation: The meaning of a score in plain words, for a reader outside the field.
         leak_when: Which scores mean that more has leaked.
-        score: Reconstructions and originals, both ``(N, C, H, W)`` in [0, 1] -> ``(N,)``.
+        measure: The arithmetic behind `score`, with the same arguments.
+        unit: Unit of a printed score; empty where it has none.
+        digits: Decimals of a printed score.
+        factor: What a score is multiplied by before it is printed.
+        modalities: Names of the kinds of inputs that can be scored, as in `cutlayer.data.modality`.
     """
 
-    name: str
-    unit: str
+    title: str
+    explanation: str
     leak_when: Literal["high", "low"]
-    score: Callable[[Tensor, Tensor], Tensor]
+    measure: Callable[[Tensor, Tensor, Tensor], Tensor]
+    unit: str = ""
+    digits: int = 3
+    factor: float = 1.0
+    modalities: tuple[str, ...] = ("image",)
 
+    def score(self, reconstructions: Tensor, originals: Tensor, candidates: Tensor) -> Tensor:
+        """Score each reconstruction.
 
-def check_images(reconstructions: Tensor, originals: Tensor) -> None:
-    """Reject what would be scored wrongly without a word: broadcasting shapes, bytes, unclamped reconstructions.
+        Args:
+            reconstructions: ``(N, *input.shape)`` in [0, 1].
+            originals: The true inputs, in the same order.
+            candidates: ``(M, *input.shape)``, inputs among which the original can be looked for: first the originals,
+                or as many of them as there are candidates, then others.
 
-    Raises:
-        ValueError: The shapes differ or are no images, or a value is outside [0, 1].
-    """
-    if reconstructions.shape != originals.shape or originals.dim() != 4:
-        raise ValueError(
-            f"expected twice (N, C, H, W), got {tuple(reconstructions.shape)} and {tuple(originals.shape)}"
-        )
-    for images in (reconstructions, originals):
-        if not (images.is_floating_point() and bool(((images >= 0) & (images <= 1)).all())):
-            raise ValueError("images must be floating-point and in [0, 1]; clamp a reconstruction before it is scored")
+        Returns:
+            ``(N,)``, or ``(min(N, M),)`` from a metric that looks for the original among the candidates.
+
+        Raises:
+            ValueError: The two shapes differ, or a value is outside [0, 1].
+        """
+        if reconstructions.shape != originals.shape:
+            raise ValueError(
+                f"reconstructions of shape {tuple(reconstructions.shape)} cannot be scored against originals of shape "
+                f"{tuple(originals.shape)}; give one reconstruction for each original"
+            )
+        for inputs in (reconstructions, originals):
+            if not (inputs.is_floating_point() and bool(((inputs >= 0) & (inputs <= 1)).all())):
+                raise ValueError(
+                    "inputs must be floating-point and in [0, 1]; clamp a reconstruction before scoring it"
+                )
+        return self.measure(reconstructions, originals, candidates)

@@ -1,32 +1,45 @@
 """Whether a reconstruction tells its original from other candidates.
 
-A class's average can look right and still say nothing of the one input. The attacker's picture is compared with a pool
-of candidates; he has identified the input when it is the nearest of them.
+A class's average can look like the input and still say nothing of it. The reconstruction is compared with a pool of
+candidates; the input is identified when it is the nearest of them.
 """
 
-import torch
-from torch import Tensor
+from __future__ import annotations
 
-from cutlayer.metrics.base import Metric, check_images
+from typing import TYPE_CHECKING
+
+from cutlayer.metrics.base import Metric
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def identified(reconstructions: Tensor, originals: Tensor, candidates: Tensor | None = None) -> Tensor:
+def identified(reconstructions: Tensor, originals: Tensor, candidates: Tensor) -> Tensor:
     """Whether the candidate nearest (L2) to the reconstruction is its original.
 
-    The mean over the images is the identification rate; guessing gives 1 / M.
+    The mean over the inputs is the identification rate; guessing gives 1 / M.
 
     Args:
-        reconstructions: ``(N, C, H, W)`` in [0, 1].
-        originals: ``(N, C, H, W)`` in [0, 1].
-        candidates: ``(M, C, H, W)`` in [0, 1], with the originals among them; the originals alone when absent.
+        reconstructions: ``(N, *input.shape)``; those whose original is no candidate are left out.
+        originals: ``(N, *input.shape)``.
+        candidates: ``(M, *input.shape)``, which begin with the originals, or with the first M of them.
 
     Returns:
-        ``(N,)``, each 0 or 1.
+        ``(min(N, M),)``, each 0 or 1.
     """
-    check_images(reconstructions, originals)
-    pool = (originals if candidates is None else candidates).flatten(1)
-    nearest = torch.cdist(reconstructions.flatten(1).double(), pool.double()).argmin(1)
-    return (pool[nearest] == originals.flatten(1)).all(1).to(reconstructions.dtype)
+    import torch
+
+    n, pool = len(candidates), candidates.flatten(1)
+    nearest = torch.cdist(reconstructions[:n].flatten(1).double(), pool.double()).argmin(1)
+    return (pool[nearest] == originals[:n].flatten(1)).all(1).to(reconstructions.dtype)
 
 
-IDENTIFICATION = Metric("identification", "", "high", identified)
+IDENTIFICATION = Metric(
+    "Identified",
+    "how often the true picture is the one nearest to the reconstruction among all candidates.",
+    leak_when="high",
+    measure=identified,
+    unit="%",
+    digits=1,
+    factor=100,
+)

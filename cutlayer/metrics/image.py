@@ -5,10 +5,14 @@ SSIM is that of Z. Wang et al., "Image quality assessment: from error visibility
 with zeros instead, as some published attacks do, lifts every score, for the two images agree in the padding.
 """
 
-import torch
-from torch import Tensor
+from __future__ import annotations
 
-from cutlayer.metrics.base import Metric, check_images
+from typing import TYPE_CHECKING
+
+from cutlayer.metrics.base import Metric
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = 0.01**2, 0.03**2
@@ -16,7 +20,6 @@ _C1, _C2 = 0.01**2, 0.03**2
 
 def mse(reconstructions: Tensor, originals: Tensor) -> Tensor:
     """Mean squared error of each image, ``(N,)`` in [0, 1]."""
-    check_images(reconstructions, originals)
     return (reconstructions - originals).square().flatten(1).mean(1)
 
 
@@ -30,7 +33,6 @@ def ssim(reconstructions: Tensor, originals: Tensor) -> Tensor:
 
     In images of less than 11 pixels the window is the largest odd one that fits, and sigma shrinks with it.
     """
-    check_images(reconstructions, originals)
     return structural_similarity(reconstructions.double(), originals.double()).to(reconstructions.dtype)
 
 
@@ -41,6 +43,8 @@ def structural_similarity(x: Tensor, y: Tensor) -> Tensor:
         x: ``(N, C, H, W)``, float32 or wider: variances are differences of nearly equal numbers.
         y: ``(N, C, H, W)``.
     """
+    import torch
+
     # Half precision would turn a flat region's variance into noise, so no autocast in here.
     with torch.autocast(x.device.type, enabled=False):
         size = min(_WINDOW, (min(y.shape[2:]) - 1) // 2 * 2 + 1)
@@ -57,12 +61,32 @@ def _windows(side: int, size: int, like: Tensor) -> Tensor:
     The two-dimensional window is a product, so weighting is a matrix product on each side; as convolutions of single
     channels it took 38 times as long on a CPU.
     """
+    import torch
+
     starts, places = (torch.arange(n, dtype=like.dtype, device=like.device) for n in (side - size + 1, side))
     distance = places - starts[:, None] - size // 2
     weights = (-(distance / (_SIGMA * size / _WINDOW)).square() / 2).exp() * (distance.abs() <= size // 2)
     return weights / weights.sum(1, keepdim=True)
 
 
-MSE = Metric("mse", "", "low", mse)
-PSNR = Metric("psnr", "dB", "high", psnr_db)
-SSIM = Metric("ssim", "", "high", ssim)
+MSE = Metric(
+    "MSE",
+    "mean squared error of the pixels, each between 0 and 1.",
+    leak_when="low",
+    measure=lambda reconstructions, originals, _: mse(reconstructions, originals),
+    digits=4,
+)
+PSNR = Metric(
+    "PSNR",
+    "peak signal-to-noise ratio, the mean over pictures; it rises by 10 where the squared error falls to a tenth.",
+    leak_when="high",
+    measure=lambda reconstructions, originals, _: psnr_db(reconstructions, originals),
+    unit="dB",
+    digits=2,
+)
+SSIM = Metric(
+    "SSIM",
+    "structural similarity; 1 is the same picture, 0 is nothing in common.",
+    leak_when="high",
+    measure=lambda reconstructions, originals, _: ssim(reconstructions, originals),
+)

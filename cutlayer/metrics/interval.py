@@ -1,12 +1,13 @@
 """No number without its n and a 95 % interval."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from math import nan, sqrt
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cutlayer.records.run import Estimate
 
 _CONFIDENCE = 0.95
 _RESAMPLES = 4000
@@ -15,23 +16,6 @@ _CHUNK = 1 << 20
 
 Statistic = Callable[..., NDArray[np.float64]]
 """Reduces the axis named ``axis``, as `numpy.mean` and `numpy.median` do."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A measured value and how sure it is.
-
-    Attributes:
-        value: Of the samples at hand.
-        n: Samples behind it.
-        low: Lower end of the 95 % interval; NaN when one sample is all there is.
-        high: Upper end.
-    """
-
-    value: float
-    n: int
-    low: float
-    high: float
 
 
 def bootstrap(samples: NDArray[np.floating], seed: int, statistic: Statistic = np.mean) -> Estimate:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.metrics.interval import Estimate, resampled
+from cutlayer.metrics.interval import resampled
+from cutlayer.records.run import Estimate
 
 
 def leakage_gain(mse: NDArray[np.floating], mse_mean_image: NDArray[np.floating], seed: int) -> Estimate:

@@ -1,7 +1,7 @@
 """`torchvision.models`, also where torchvision's compiled operators cannot be loaded.
 
-PyPI builds torchvision for CUDA. Next to a CPU-only torch its operators do not load, and the import then fails at
-the registration of a fake `torchvision::nms`. No classifier uses these operators, so declaring them is enough.
+PyPI has torchvision for CUDA. With a CPU-only torch its operators do not load, and the import then fails at the
+registration of a fake `torchvision::nms`. No classifier uses these operators, so declaring them is enough.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""One place where a model can be cut: the same for a torch model and for an ONNX file."""
+"""One place where a model can be cut, of a torch model or of an ONNX file."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Cut:
     """One place where the model can be cut.
 
     Attributes:
-        name: Of a torch model, the path of the innermost module whose output is sent, ``features.7`` or ``layer1.0``,
-            or the torch.fx node where no module ends; of an ONNX file, the tensor.
-        aliases: Further names that find it: outer modules that end here too, and the node.
-        smashed: What is sent for one sample.
-        params: Parameters of the head.
+        name: Path of the innermost module whose output is sent, ``features.7`` or ``layer1.0``, or the torch.fx node
+            where no module ends; in an ONNX file, the tensor.
+        aliases: Further names of the cut: outer modules that end here too, and the node.
+        smashed: The tensor that is sent for one sample.
+        params: Number of parameters of the head.
         macs: Multiply-accumulates of the head for one sample, in convolutions and matrix products.
     """
 
@@ -32,7 +32,7 @@ class Cut:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the smashed data, without the batch axis."""
+        """Shape of the smashed data, without the batch axis."""
         return self.smashed.shape
 
     @property
@@ -48,10 +48,10 @@ def find_cut(cuts: Iterable[AnyCut], name: str) -> AnyCut:
     """The cut of that name, or else of that alias.
 
     Raises:
-        SplitError: There is none; the message lists those with a similar name.
+        SplitError: There is no such cut; the message lists similar names.
     """
     names = {cut.name: cut for cut in cuts}
-    found = {alias: cut for cut in names.values() for alias in cut.aliases} | names
-    if name not in found:
+    named = {alias: cut for cut in names.values() for alias in cut.aliases} | names
+    if name not in named:
         raise SplitError(f"The model cannot be cut at {name!r}; {near(name, names)}")
-    return found[name]
+    return named[name]

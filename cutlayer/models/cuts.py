@@ -24,7 +24,7 @@ from cutlayer.spec import TensorSpec
 
 
 def cuts(model: nn.Module, input: TensorSpec) -> list[Cut]:
-    """Every cut of the model, from the input to the output, both excluded. Puts the model in eval mode.
+    """Find every cut of the model between its input and its output, and put the model in eval mode.
 
     Raises:
         SplitError: torch.fx cannot trace the model, or it cannot take such an input.
@@ -33,12 +33,12 @@ def cuts(model: nn.Module, input: TensorSpec) -> list[Cut]:
 
 
 def cut_nodes(model: fx.GraphModule, input: TensorSpec) -> list[tuple[Cut, fx.Node]]:
-    """The cuts of a traced model, each with its node."""
+    """Find the cuts of a traced model, each with its node."""
     image, logits = ends(model.graph)
     measured = _measure(model, input)
     names = module_names(model.graph)
     ranges = output_ranges(model, (input.low, input.high))
-    found: list[tuple[Cut, fx.Node]] = []
+    nodes: list[tuple[Cut, fx.Node]] = []
     parameters: dict[int, int] = {}
     macs, last = 0, image
     for node in bottlenecks(image, logits):
@@ -52,24 +52,24 @@ def cut_nodes(model: fx.GraphModule, input: TensorSpec) -> list[tuple[Cut, fx.No
         name, *aliases = [*names[node], node.name]
         dtype = str(value.dtype).removeprefix("torch.")
         smashed = TensorSpec(tuple(value.shape[1:]), dtype, *ranges[node])
-        found.append((Cut(name, tuple(a for a in aliases if a != name), smashed, sum(parameters.values()), macs), node))
-    return found
+        nodes.append((Cut(name, tuple(a for a in aliases if a != name), smashed, sum(parameters.values()), macs), node))
+    return nodes
 
 
-# Unlike any size in a model, so that a first axis of this length is the batch. Nothing is computed with it.
 _BATCH = 13
+"""A batch size that differs from any size in a model, so that a first axis of this length is the batch."""
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """What one node gave: its tensor, if it was one, and the multiply-accumulates for one sample."""
+    """The output of one node, if it is a tensor, and its multiply-accumulates for one sample."""
 
     value: Tensor | None
     macs: int
 
 
 class _Meter(fx.Interpreter):
-    """Runs the graph without data and notes what each node gives."""
+    """Runs the graph without data and measures each node."""
 
     def __init__(self, model: fx.GraphModule, counter: FlopCounterMode) -> None:
         super().__init__(model, garbage_collect_values=False)

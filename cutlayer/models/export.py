@@ -1,4 +1,4 @@
-"""A half as one ONNX file that a device without torch can run."""
+"""Export of a half as one ONNX file that a device without torch can run."""
 
 import warnings
 from collections.abc import Mapping
@@ -12,23 +12,23 @@ from cutlayer.models.graph import ends, reason
 from cutlayer.spec import TensorSpec
 
 TOLERANCE = 1e-4
-"""How far onnxruntime may be from torch, as a part of the largest output, or absolute where none exceeds 1."""
+"""Largest difference between ONNX Runtime and torch: a fraction of the largest output, absolute if that is below 1."""
 
 _CHECKED_BATCHES = (1, 3)
 
 
 def export_onnx(module: nn.Module, sample_spec: TensorSpec, path: Path, input_name: str, output_name: str) -> None:
-    """Write the module as one self-contained ONNX file, once onnxruntime agrees with torch on it.
+    """Write the module as one self-contained ONNX file, after a check that ONNX Runtime computes the same as torch.
 
-    The batch axis is free. The module is in eval mode afterwards, whatever the exporter did to it. The file
-    appears under its name only when it is complete and checked.
+    The batch axis is free. The module is in eval mode afterwards. The file appears under its name only when it is
+    complete and checked.
 
     Args:
-        module: One tensor in, one tensor out, on the CPU.
-        sample_spec: The input, without the batch axis; random samples for the check lie within its bounds.
-        path: Of the file; its folder exists.
-        input_name: Of the input in the ONNX graph.
-        output_name: Of the output in the ONNX graph.
+        module: A module with one input and one output, on the CPU.
+        sample_spec: One input; random samples for the check lie within its bounds.
+        path: Path of the file; its folder exists.
+        input_name: Name of the input in the ONNX graph.
+        output_name: Name of the output in the ONNX graph.
 
     Raises:
         SplitError: The module cannot be exported, or the file computes something else.
@@ -37,13 +37,13 @@ def export_onnx(module: nn.Module, sample_spec: TensorSpec, path: Path, input_na
 
 
 def export_named(model: fx.GraphModule, tensors: Mapping[str, fx.Node], sample_spec: TensorSpec, path: Path) -> None:
-    """Like `export_onnx` for a whole model, from ``image`` to ``logits``, with names of ours for tensors inside.
+    """Export a whole model like `export_onnx`, from ``image`` to ``logits``, and name tensors inside.
 
     Args:
-        model: Traced, on the CPU.
-        tensors: Name to the node whose value shall have it.
-        sample_spec: The input, without the batch axis.
-        path: Of the file; its folder exists.
+        model: The traced model, on the CPU.
+        tensors: For each name, the node whose output gets it.
+        sample_spec: One input.
+        path: Path of the file; its folder exists.
 
     Raises:
         SplitError: The model cannot be exported, or the file computes something else.
@@ -54,18 +54,20 @@ def export_named(model: fx.GraphModule, tensors: Mapping[str, fx.Node], sample_s
         if node.op != "output":
             copies[node] = graph.node_copy(node, copies.__getitem__)
     _, logits = ends(model.graph)
-    # Only outputs get names from the exporter.
+    # The exporter names only outputs.
     graph.output((copies[logits], *(copies[node] for node in tensors.values())))
     marked = fx.GraphModule(model, graph)
     _write(model, marked, sample_spec, path, "image", ["logits", *tensors])
 
 
-def _write(module: nn.Module, exported: nn.Module, spec: TensorSpec, path: Path, given: str, names: list[str]) -> None:
-    """`exported` as a file whose one output is the first of the names, checked against `module`."""
+def _write(
+    module: nn.Module, exported: nn.Module, spec: TensorSpec, path: Path, input: str, outputs: list[str]
+) -> None:
+    """Write `exported` to a file whose only output is the first of `outputs`, checked against `module`."""
     temporary = path.with_name(path.name + ".part")
     exported.eval()
     try:
-        _export(exported, spec, temporary, given, names)
+        _export(exported, spec, temporary, input, outputs)
         _check(module.eval(), spec, temporary)
         temporary.replace(path)
     finally:
@@ -76,7 +78,7 @@ def _write(module: nn.Module, exported: nn.Module, spec: TensorSpec, path: Path,
 def _export(module: nn.Module, spec: TensorSpec, path: Path, input_name: str, output_names: list[str]) -> None:
     try:
         with warnings.catch_warnings():
-            # torch's exporter calls torch's own deprecated functions.
+            # The exporter of torch calls deprecated functions of torch.
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module,
@@ -89,7 +91,7 @@ def _export(module: nn.Module, spec: TensorSpec, path: Path, input_name: str, ou
             )
         assert program is not None
         del program.model.graph.outputs[1:]
-        # Stack traces: file names of this machine, which would also make equal models differ.
+        # Stack traces hold file names of this machine, and would make equal models differ.
         for node in program.model.graph.all_nodes():
             node.metadata_props.clear()
         program.save(path)
@@ -105,15 +107,17 @@ def _check(module: nn.Module, spec: TensorSpec, path: Path) -> None:
         samples = _samples(spec, batch)
         with torch.no_grad():
             expected = module(samples)
-        given = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: samples.numpy()})[0])
+        computed = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: samples.numpy()})[0])
         allowed = TOLERANCE * max(1.0, float(expected.abs().max()))
-        # The order matters: a difference that is not a number is not within anything.
-        if given.shape != expected.shape or not float((given - expected).abs().max()) <= allowed:
-            raise SplitError(f"{path.stem} computes something else in onnxruntime than in torch at batch {batch}.")
+        # The order matters: a difference that is not a number compares as false.
+        if computed.shape != expected.shape or not float((computed - expected).abs().max()) <= allowed:
+            raise SplitError(
+                f"{path.stem} computes something else in ONNX Runtime than in torch for a batch of {batch}."
+            )
 
 
 def _samples(spec: TensorSpec, batch: int) -> Tensor:
-    """Random samples within the bounds: uniform between two, half normal above one, normal without any."""
+    """Random samples: uniform between two bounds, half normal above one bound, normal without bounds."""
     generator = torch.Generator().manual_seed(batch)
     shape = (batch, *spec.shape)
     if spec.low is not None and spec.high is not None:

@@ -1,4 +1,4 @@
-"""Writing a split folder so that nobody ever sees half of one."""
+"""Writing a split folder so that it appears only when it is complete."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from cutlayer.models.manifest import MANIFEST
 
 
 @contextmanager
-def fresh(folder: Path) -> Iterator[Path]:
-    """A new folder to write into, which is `folder` once the block has ended well. A split folder there is replaced.
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A new folder to write into, which becomes `folder` when the block ends without an error.
+
+    A split folder of that name is replaced.
 
     Raises:
         SplitError: The folder exists already and holds something else, cannot be made, or its disk is full.
     """
     check_free(folder)
-    # A name of its own, which "." has not.
+    # A folder such as "." has no name to build the other names on.
     folder = folder.resolve()
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
@@ -47,7 +49,7 @@ def _cannot(folder: Path, error: OSError) -> SplitError:
 
 
 def check_free(folder: Path) -> None:
-    """Refuse to replace what is no split folder.
+    """Refuse to replace anything but a split folder.
 
     Raises:
         SplitError: The folder exists and holds something else.

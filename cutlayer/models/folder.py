@@ -21,7 +21,7 @@ from torch import nn
 from cutlayer.errors import CutlayerError, SplitError
 from cutlayer.models import widths
 from cutlayer.models.export import export_onnx
-from cutlayer.models.files import fresh
+from cutlayer.models.files import new_folder
 from cutlayer.models.graph import reason
 from cutlayer.models.halves import SplitModel
 from cutlayer.models.halves import split as split_at
@@ -56,7 +56,7 @@ def save(
     Raises:
         SplitError: A half cannot be exported, or the folder exists already and holds something else.
     """
-    with fresh(Path(folder)) as part:
+    with new_folder(Path(folder)) as part:
         export_onnx(split.head, split.input, part / HEAD_ONNX, "image", "smashed")
         export_onnx(split.tail, split.smashed, part / TAIL_ONNX, "smashed", "logits")
         _save_weights(split.head, part / HEAD_WEIGHTS)

@@ -1,4 +1,4 @@
-"""A model as a torch.fx graph: what `cuts` and `split` stand on."""
+"""A model as a torch.fx graph, on which `cuts` and `split` work."""
 
 from collections import defaultdict
 
@@ -8,11 +8,11 @@ from cutlayer.errors import SplitError
 
 
 def trace(model: nn.Module) -> fx.GraphModule:
-    """The model's graph, in eval mode; the modules are the model's own.
+    """Trace the model in eval mode; the graph uses the model's own modules.
 
-    No module works in place any more: the smashed data belongs to the caller, and a tail that starts with an
-    in-place ReLU would change it. What the model's own code decides from the mode, such as torchvision's stochastic
-    depth, is fixed as in eval mode; standard layers such as dropout still follow `train` and `eval`.
+    No module works in place afterwards: the smashed data belongs to the caller, and a tail that starts with an in-place
+    ReLU would change it. Decisions of the model's own code that depend on the mode, such as torchvision's stochastic
+    depth, are fixed as in eval mode; standard layers such as dropout still follow `train` and `eval`.
 
     Raises:
         SplitError: torch.fx cannot follow the model's code.
@@ -30,7 +30,7 @@ def trace(model: nn.Module) -> fx.GraphModule:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what a library said, to end a sentence of ours with."""
+    """The first line of a library's error message, to end a sentence of ours with."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
@@ -47,8 +47,18 @@ def ends(graph: fx.Graph) -> tuple[fx.Node, fx.Node]:
     return inputs[0], result
 
 
+def insert_after(model: fx.GraphModule, node: fx.Node, name: str, child: nn.Module) -> fx.Node:
+    """Add a child that takes the output of a node and replaces it for everything that uses it."""
+    model.add_submodule(name, child.eval())
+    with model.graph.inserting_after(node):
+        added = model.graph.call_module(name, (node,))
+    node.replace_all_uses_with(added, delete_user_cb=lambda user: user is not added)
+    model.recompile()
+    return added
+
+
 def between(start: fx.Node, end: fx.Node) -> list[fx.Node]:
-    """What it takes to compute `end` from `start`: in graph order, without `start`, parameters included."""
+    """The nodes that are needed to compute `end` from `start`, in graph order: without `start`, with parameters."""
     needed, waiting = {start, end}, [end]
     while waiting:
         for source in waiting.pop().all_input_nodes:
@@ -59,7 +69,7 @@ def between(start: fx.Node, end: fx.Node) -> list[fx.Node]:
 
 
 def bottlenecks(start: fx.Node, end: fx.Node) -> list[fx.Node]:
-    """Every node that lies on all ways from `start` to `end`, both excluded, in graph order."""
+    """Every node that lies on all paths from `start` to `end`, both excluded, in graph order."""
     downstream = {start}
     path = [start]
     for node in between(start, end):
@@ -67,17 +77,17 @@ def bottlenecks(start: fx.Node, end: fx.Node) -> list[fx.Node]:
             downstream.add(node)
             path.append(node)
     place = {node: i for i, node in enumerate(path)}
-    found, reach = [], 0
+    nodes, reach = [], 0
     for i, node in enumerate(path):
-        # All of the path leads from start to end, so an edge over a node is a way round it.
+        # Every node of the path leads from start to end, so an edge over a node is a path around it.
         if reach == i and node not in (start, end):
-            found.append(node)
+            nodes.append(node)
         reach = max([reach, *(place[user] for user in node.users if user in place)])
-    return found
+    return nodes
 
 
 def module_names(graph: fx.Graph) -> dict[fx.Node, list[str]]:
-    """For each node, the modules whose output it is, innermost first; none that the model calls twice."""
+    """For each node, the modules whose output it is, innermost first, without those that the model calls twice."""
     stacks = {node: _modules(node) for node in graph.nodes}
     calls: dict[str, set[str]] = defaultdict(set)
     leaving: dict[str, list[fx.Node]] = defaultdict(list)
@@ -93,7 +103,7 @@ def module_names(graph: fx.Graph) -> dict[fx.Node, list[str]]:
 
 
 def _modules(node: fx.Node) -> dict[str, str]:
-    """The calls that the node is part of, outermost first, and the path of the module of each."""
+    """The calls that contain the node, outermost first, and the path of the module of each call."""
     stack = {call: path for call, (path, _) in node.meta.get("nn_module_stack", {}).items() if path}
     if node.op == "call_module" and str(node.target) not in stack.values():
         stack[str(node.target)] = str(node.target)

@@ -1,4 +1,4 @@
-"""A model as two halves."""
+"""A model cut into two halves: head and tail."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import fx, nn
 
 from cutlayer.models.cut import Cut, find_cut
 from cutlayer.models.cuts import cut_nodes
-from cutlayer.models.graph import between, ends, trace
+from cutlayer.models.graph import between, ends, insert_after, trace
 from cutlayer.models.ranges import output_ranges
 from cutlayer.spec import TensorSpec
 
@@ -24,9 +24,9 @@ class SplitModel:
     Attributes:
         head: The device's half, ``(N, *input.shape)`` to ``(N, *smashed.shape)``.
         tail: The server's half, ``(N, *smashed.shape)`` to ``(N, classes)``.
-        cut: Name of the cut, as `cutlayer.models.cuts.cuts` gives it.
-        input: One image.
-        smashed: What the head gives for one image; bounded where the layer before the cut bounds it.
+        cut: Name of the cut, one of `cutlayer.models.cuts.cuts`.
+        input: One input.
+        smashed: The head's output for one input; bounded where the layer before the cut bounds it.
     """
 
     head: nn.Module
@@ -43,21 +43,21 @@ def split(model: nn.Module, cut: str, input: TensorSpec) -> SplitModel:
     three are in eval mode afterwards.
 
     Args:
-        model: One image batch in, one tensor out.
+        model: A model with one input and one output.
         cut: Name or alias of a cut.
-        input: One image.
+        input: One input.
 
     Raises:
         SplitError: The model has no such cut, or cannot be traced.
     """
     traced = trace(model)
     nodes = dict(cut_nodes(traced, input))
-    found = find_cut(nodes, cut)
-    return split_at(traced, found, nodes[found], input)
+    chosen = find_cut(nodes, cut)
+    return split_at(traced, chosen, nodes[chosen], input)
 
 
 def split_at(model: fx.GraphModule, cut: Cut, node: fx.Node, input: TensorSpec) -> SplitModel:
-    """`split` for a traced model of which `cut_nodes` has told the cut and its node."""
+    """`split` for a traced model at one of its `cut_nodes`."""
     image, logits = ends(model.graph)
     head = _part(model, image, node, "image", "Head")
     tail = _part(model, node, logits, "smashed", "Tail")
@@ -71,7 +71,7 @@ def copied(split: SplitModel) -> SplitModel:
 
 
 def join(split: SplitModel) -> fx.GraphModule:
-    """The whole model again, its modules under their names; it shares its parameters with the halves."""
+    """Join the halves to the whole model, under the names of their modules; it shares its parameters with them."""
     head, tail = trace(split.head), trace(split.tail)
     graph = fx.Graph()
     _, smashed = ends(head.graph)
@@ -86,7 +86,7 @@ def join(split: SplitModel) -> fx.GraphModule:
                 copies[node] = graph.node_copy(node, copies.__getitem__)
             if node.op in ("call_module", "get_attr"):
                 part = attrgetter(node.target)(half)
-                # A graft gives both halves a child of one name.
+                # A graft gives both halves a child of the same name.
                 if parts.setdefault(node.target, part) is not part:
                     copies[node].target = f"{node.target}_tail"
                     parts[f"{node.target}_tail"] = part
@@ -100,10 +100,10 @@ def graft(
     """Copies of the halves with a child `name` at the end of the head, the start of the tail, or both.
 
     Args:
-        split: Stays as it is.
-        name: Of the new children; with a number behind it where a half has a child of that name already.
-        to_head: Takes what the head gives.
-        to_tail: Takes what the new head gives.
+        split: The halves, which are not changed.
+        name: Name of the new children; a number is appended if a half has a child of that name already.
+        to_head: Module that takes the output of the head.
+        to_tail: Module that takes the output of the new head.
     """
     split = copied(split)
     head, tail = trace(split.head), trace(split.tail)
@@ -112,35 +112,26 @@ def graft(
     name = next(free for free in itertools.chain([name], numbered) if free not in taken)
     if to_head is not None:
         _, end = ends(head.graph)
-        head.add_submodule(name, to_head.eval())
-        with head.graph.inserting_after(end):
-            added = head.graph.call_module(name, (end,))
-        end.replace_all_uses_with(added, delete_user_cb=lambda user: user is not added)
-        head.recompile()
+        added = insert_after(head, end, name, to_head)
         with torch.no_grad():
             shape = tuple(head(torch.zeros(1, *split.input.shape)).shape[1:])
         bounds = output_ranges(head, (split.input.low, split.input.high))[added]
         smashed = TensorSpec(shape, smashed.dtype, *bounds)
     if to_tail is not None:
-        start, _ = ends(tail.graph)
-        tail.add_submodule(name, to_tail.eval())
-        with tail.graph.inserting_after(start):
-            added = tail.graph.call_module(name, (start,))
-        start.replace_all_uses_with(added, delete_user_cb=lambda user: user is not added)
-        tail.recompile()
+        insert_after(tail, ends(tail.graph)[0], name, to_tail)
     return replace(split, head=head, tail=tail, smashed=smashed)
 
 
 def _part(model: fx.GraphModule, start: fx.Node, end: fx.Node, argument: str, title: str) -> fx.GraphModule:
-    """What leads from `start` to `end`, as a model of its own."""
+    """The nodes between `start` and `end` as a model of its own."""
     graph = fx.Graph()
     copies = {start: graph.placeholder(argument)}
     for node in between(start, end):
         copies[node] = graph.node_copy(node, copies.__getitem__)
-        # As in `trace`: a functional call must not write into the smashed data either.
+        # As in `trace`: a functional call must not change the smashed data in place either.
         if node.kwargs.get("inplace"):
             copies[node].kwargs = {**copies[node].kwargs, "inplace": False}
     graph.output(copies[end])
-    # The containers that GraphModule makes up would stay in training mode, and an exporter that saves and
-    # restores the mode of the whole would then put batch normalization in training mode too.
+    # The containers that GraphModule creates would stay in training mode, and an exporter that saves and restores
+    # the mode of the whole model would then put batch normalization in training mode too.
     return fx.GraphModule(model, graph, class_name=title).eval()

@@ -59,5 +59,5 @@ def cifar10cnn(input: TensorSpec = CIFAR10, classes: int = 10) -> nn.Module:
 
 def _at_least(least: int, *sides: int) -> tuple[int, ...]:
     if min(sides) < least:
-        raise ValueError(f"it needs {least} px.")
+        raise ValueError(f"each side must be at least {least} px.")
     return sides

@@ -16,5 +16,5 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.full((channels, 1, 1), 0.5))
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(N, C, H, W)`` in [0, 1] to the same shape in [-1, 1]."""
+        """Map ``(N, C, H, W)`` in [0, 1] to the same shape in [-1, 1]."""
         return (images - self.mean) / self.std

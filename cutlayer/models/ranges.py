@@ -1,4 +1,4 @@
-"""Between which values a node's output must lie, where the graph alone can tell."""
+"""The range of each node's output, as far as the graph alone determines it."""
 
 import operator
 
@@ -13,7 +13,7 @@ Range = tuple[float | None, float | None]
 
 UNKNOWN: Range = (None, None)
 
-# Least values rounded away from zero, so that the last bit of a kernel cannot undercut them.
+# Least values are rounded away from zero, so that no rounding error of a kernel goes below them.
 _BOUNDED: dict[object, Range] = {
     Normalize: (-1.0, 1.0),
     Clip: (-1.0, 1.0),
@@ -37,7 +37,7 @@ _BOUNDED: dict[object, Range] = {
     "tanh": (-1.0, 1.0),
 }
 
-# Outputs are inputs, or lie between inputs. Dropout: in eval mode.
+# Operations whose outputs are inputs, or lie between inputs; dropout only in eval mode.
 _PASSING: set[object] = {
     nn.Identity,
     nn.Dropout,
@@ -62,7 +62,7 @@ _SUMS: set[object] = {operator.add, operator.iadd, torch.add}
 
 
 def output_ranges(model: fx.GraphModule, image: Range) -> dict[fx.Node, Range]:
-    """The range of each node's output, in eval mode, given that of the model's input."""
+    """The range of each node's output in eval mode, from the range of the model's input."""
     ranges: dict[fx.Node, Range] = {}
     for node in model.graph.nodes:
         if node.op == "placeholder":

@@ -59,7 +59,7 @@ class _Block(nn.Module):
         return y
 
     def _shortcut(self, x: Tensor) -> Tensor:
-        """Every second pixel, and zeros for the missing channels."""
+        """Take every second pixel, and zeros for the missing channels."""
         if self.missing == 0:
             return x
         half = self.missing // 2

@@ -2,10 +2,10 @@
 
 Li et al., "ResSFL: A Resistance Transfer Framework for Defending Model Inversion Attack in Split Federated
 Learning", CVPR 2022, https://arxiv.org/abs/2205.04007. Reference code https://github.com/zlijingtao/ResSFL,
-commit 68d6165. The features carry torchvision's numbers; the classifier is small, because torchvision's would
-see the one pixel that is left of a 32x32 image 49 times.
+commit 68d6165. The features are numbered as in torchvision; the classifier is small, because that of torchvision would
+get 49 copies of the one pixel that is left of a 32x32 image.
 
-Differs from the paper: images of up to 64 px work, by averaging what is left of them.
+Differs from the paper: images of up to 64 px work, because the pixels that are left of them are averaged.
 """
 
 from torch import Tensor, nn

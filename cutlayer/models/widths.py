@@ -1,7 +1,7 @@
-"""Layers made as wide as saved weights are, for a pruned half has fewer channels than the model it was cut from.
+"""Layers resized to saved weights, because a pruned half has fewer channels than the model that it was cut from.
 
-A split folder is loaded by building the model, cutting it, and repeating the defense's surgery; which channels a
-defense removed, the shapes of its weights tell.
+A split folder is loaded by building the model, cutting it, and repeating the defense's surgery; the shapes of the
+weights tell which channels a defense removed.
 """
 
 from collections.abc import Mapping
@@ -20,18 +20,18 @@ Resizable = nn.Conv2d | nn.BatchNorm2d | nn.Linear
 def fit(split: SplitModel, head: Mapping[str, Tensor], tail: Mapping[str, Tensor]) -> SplitModel:
     """Resize the convolutions, normalizations and linear layers of both halves, in place, to these weights.
 
-    What has been resized holds zeros until the weights are loaded. The image and the classes are not for pruning.
+    Resized layers hold zeros until the weights are loaded. The input and the classes cannot be pruned.
 
     Args:
-        split: Freshly built.
+        split: The halves as built.
         head: The head's weights, by name.
-        tail: The tail's.
+        tail: The tail's weights, by name.
 
     Returns:
-        The split with the smashed data that it has now.
+        The split with the shape of its smashed data measured again.
 
     Raises:
-        SplitError: The halves do not fit each other any more, or would take other images or give other classes.
+        SplitError: The halves no longer fit each other, or would take other inputs or give other classes.
     """
     changed = [*_changed(split.head, head), *_changed(split.tail, tail)]
     if not changed:
@@ -51,7 +51,7 @@ def fit(split: SplitModel, head: Mapping[str, Tensor], tail: Mapping[str, Tensor
 
 @torch.no_grad()
 def measured(split: SplitModel) -> SplitModel:
-    """The same halves, the shape of their smashed data measured anew."""
+    """The same halves, with the shape of their smashed data measured again."""
     shape = tuple(split.head(torch.zeros(1, *split.input.shape)).shape[1:])
     return replace(split, smashed=replace(split.smashed, shape=shape))
 
@@ -62,7 +62,7 @@ def _classes(split: SplitModel) -> int:
 
 
 def _changed(half: nn.Module, weights: Mapping[str, Tensor]) -> list[tuple[Resizable, Tensor]]:
-    """The layers whose saved weight differs in size, with it; what differs otherwise `load_state_dict` refuses."""
+    """The layers whose saved weight has another size, with that weight; `load_state_dict` refuses other differences."""
     pairs = [(layer, weights.get(f"{name}.weight")) for name, layer in half.named_modules()]
     return [
         (layer, weight)
@@ -88,7 +88,7 @@ def _resize(layer: Resizable, weight: Tensor) -> None:
 
 
 def resize_channels(convolution: nn.Conv2d) -> None:
-    """Make a convolution's counts of channels those of its weight; a depthwise one keeps a filter per channel."""
+    """Set the numbers of channels of a convolution from its weight; a depthwise one keeps one filter per channel."""
     if convolution.groups > 1 and convolution.groups == convolution.out_channels:
         convolution.groups = len(convolution.weight)
     convolution.out_channels = len(convolution.weight)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import fx, nn
 
 from cutlayer.errors import ConfigError
-from cutlayer.models.graph import ends, reason, trace
+from cutlayer.models.graph import ends, insert_after, reason, trace
 from cutlayer.models.normalize import Normalize
 from cutlayer.models.vgg11 import LARGEST
 from cutlayer.models.vgg11 import vgg11_bn as ressfl_vgg11_bn
@@ -17,7 +19,7 @@ IMAGENET = image_spec(3, 224, 224)
 
 
 def default_input(name: str) -> TensorSpec:
-    """The images that the named model was made for."""
+    """The inputs that the named model was designed for."""
     spec: TensorSpec = MODELS.options(name)["input"].default
     return spec
 
@@ -26,13 +28,13 @@ def build(name: str, input: TensorSpec, classes: int, seed: int = 0) -> fx.Graph
     """The named model with random weights, traced, its normalization inside, in eval mode.
 
     Args:
-        name: In `cutlayer.registry.MODELS`.
-        input: What an image looks like, ``(C, H, W)``.
+        name: Name in `cutlayer.registry.MODELS`.
+        input: One input, an image ``(C, H, W)``.
         classes: Number of logits.
-        seed: Of the weights. The global generator is left as it was.
+        seed: Seed of the weights. The global generator is left as it was.
 
     Raises:
-        ConfigError: No such model, or one that cannot take such images.
+        ConfigError: There is no such model, or it cannot take such images.
     """
     make = MODELS.load(name)
     refused = f"{name} cannot take images of {input}"
@@ -41,7 +43,7 @@ def build(name: str, input: TensorSpec, classes: int, seed: int = 0) -> fx.Graph
             torch.manual_seed(seed)
             model = make(input, classes)
         graph = trace(model)
-        _normalize(graph, input.shape[0])
+        insert_after(graph, ends(graph.graph)[0], "normalize", Normalize(input.shape[0]))
         with torch.no_grad():
             logits = graph(torch.zeros(1, *input.shape))
     except (RuntimeError, ValueError, AssertionError) as error:
@@ -51,46 +53,11 @@ def build(name: str, input: TensorSpec, classes: int, seed: int = 0) -> fx.Graph
     return graph
 
 
-def _normalize(model: fx.GraphModule, channels: int) -> None:
-    """Insert the child `normalize` between the input and everything that uses it."""
-    image, _ = ends(model.graph)
-    model.add_submodule("normalize", Normalize(channels).eval())
-    with model.graph.inserting_after(image):
-        normalized = model.graph.call_module("normalize", (image,))
-    image.replace_all_uses_with(normalized, delete_user_cb=lambda user: user is not normalized)
-    model.recompile()
-
-
 def vgg11_bn(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
     """VGG-11 with batch normalization: torchvision's, or ResSFL's for images of at most 64 px."""
     if max(input.shape[1:]) <= LARGEST:
         return ressfl_vgg11_bn(input, classes)
     return _from_torchvision("vgg11_bn", input, classes)
-
-
-def resnet18(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
-    """The ResNet-18 of torchvision."""
-    return _from_torchvision("resnet18", input, classes)
-
-
-def mobilenet_v2(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
-    """The MobileNetV2 of torchvision."""
-    return _from_torchvision("mobilenet_v2", input, classes)
-
-
-def mobilenet_v3_small(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
-    """The MobileNetV3-Small of torchvision."""
-    return _from_torchvision("mobilenet_v3_small", input, classes)
-
-
-def efficientnet_b0(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
-    """The EfficientNet-B0 of torchvision."""
-    return _from_torchvision("efficientnet_b0", input, classes)
-
-
-def convnext_tiny(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
-    """The ConvNeXt-Tiny of torchvision."""
-    return _from_torchvision("convnext_tiny", input, classes)
 
 
 def vit_b_16(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
@@ -99,11 +66,6 @@ def vit_b_16(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
     if height != width:
         raise ValueError("the images must be square.")
     return _from_torchvision("vit_b_16", input, classes, image_size=height)
-
-
-def swin_t(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
-    """The Swin-T of torchvision."""
-    return _from_torchvision("swin_t", input, classes)
 
 
 def _from_torchvision(name: str, input: TensorSpec, classes: int, **options: int) -> nn.Module:
@@ -115,10 +77,26 @@ def _from_torchvision(name: str, input: TensorSpec, classes: int, **options: int
 
 
 def _take_channels(model: nn.Module, channels: int) -> None:
-    """Make the first convolution take this many channels, with weights drawn as widely as before."""
+    """Change the channels that the first convolution takes, with random weights of the same standard deviation."""
     first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
     if first.in_channels == channels:
         return
     spread = float(first.weight.detach().std())
     first.in_channels = channels
     first.weight = nn.Parameter(torch.randn(first.out_channels, channels, *first.kernel_size) * spread)
+
+
+def _named(name: str, title: str) -> Callable[[TensorSpec, int], nn.Module]:
+    def build_named(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
+        return _from_torchvision(name, input, classes)
+
+    build_named.__doc__ = f"The {title} of torchvision."
+    return build_named
+
+
+resnet18 = _named("resnet18", "ResNet-18")
+mobilenet_v2 = _named("mobilenet_v2", "MobileNetV2")
+mobilenet_v3_small = _named("mobilenet_v3_small", "MobileNetV3-Small")
+efficientnet_b0 = _named("efficientnet_b0", "EfficientNet-B0")
+convnext_tiny = _named("convnext_tiny", "ConvNeXt-Tiny")
+swin_t = _named("swin_t", "Swin-T")

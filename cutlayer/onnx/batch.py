@@ -1,7 +1,7 @@
-"""Files that were exported for one sample at a time, made to take any number where that gives the same.
+"""Models that were exported for one sample at a time, changed to take any number where that gives the same output.
 
-A server computes the requests of several clients together, so a batch axis that is open is worth a try; whether it may
-be opened is not read off the graph but found by running it.
+A server computes the requests of several clients together, so an open batch axis is worth a try. Running the model
+shows whether the axis may be opened; the graph does not.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cutlayer.onnx import costs as onnx_costs
-from cutlayer.onnx.file import OnnxFile, open_proto, run, samples, the_package
+from cutlayer.onnx.file import OnnxFile, editable, open_proto, run, samples, the_package
 from cutlayer.onnx.parity import TOLERANCE, distance, whole
 from cutlayer.onnx.seams import has_control_flow
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 BATCH = 2
-"""Samples that the trial takes."""
+"""Number of samples in the trial."""
 
 
 def any_batch(file: OnnxFile, path: Sequence[NodeProto]) -> tuple[OnnxFile, Mapping[str, onnx_costs.Value]] | None:
-    """The same model for batches of any size, and its tensors for one of `BATCH` samples.
+    """The same model for batches of any size, and its tensors for a batch of `BATCH` samples.
 
     None where it computes a batch differently from one sample after the other, or not at all.
 
@@ -39,23 +39,24 @@ def any_batch(file: OnnxFile, path: Sequence[NodeProto]) -> tuple[OnnxFile, Mapp
         try:
             opened = replace(file, proto=_reshaping_any_batch(file, path)) if reshaping else file
             session = open_proto(onnx_costs.probe(opened, [file.logits], free=True), plain=True)
-            (given,) = run(session, {file.image: images}, [file.logits])
-            if len(given) == BATCH and distance(given.reshape(BATCH, -1), whole(file, BATCH, plain=True)) <= TOLERANCE:
+            (logits,) = run(session, {file.image: images}, [file.logits])
+            if (
+                len(logits) == BATCH
+                and distance(logits.reshape(BATCH, -1), whole(file, BATCH, plain=True)) <= TOLERANCE
+            ):
                 return opened, onnx_costs.measure(opened, path, images, free=True)
-        except Exception:  # whatever a model says that was made for one sample: it is taken at its word
+        except Exception:  # a model that was made for one sample may raise anything
             continue
     return None
 
 
 def _reshaping_any_batch(file: OnnxFile, path: Sequence[NodeProto]) -> ModelProto:
-    """The model with every constant shape ``[1, ...]`` that a Reshape gives to data turned into ``[0, ...]``.
+    """The model in which every Reshape of data to a constant shape ``[1, ...]`` reshapes it to ``[0, ...]``.
 
-    Zero copies the axis of the tensor that is reshaped, which is the batch where the model keeps that first.
+    Zero copies the length of that axis, which is the batch where the model keeps the batch first.
     """
     onnx = the_package()
-    proto: ModelProto = onnx.ModelProto()
-    proto.CopyFrom(file.proto)
-    proto.ir_version = max(proto.ir_version, 4)
+    proto = editable(file.proto)
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
     for node in proto.graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":

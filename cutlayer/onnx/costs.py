@@ -1,4 +1,4 @@
-"""What the tensors and nodes of an ONNX file amount to, measured by running it once."""
+"""Shapes, types, parameters and multiply-accumulates of an ONNX file, measured by running it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.onnx.file import OnnxFile, open_proto, run, the_package
+from cutlayer.onnx.file import OnnxFile, editable, open_proto, run, the_package
 from cutlayer.onnx.seams import sources
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-# Where each kind of convolution has its weights, and each matrix product the factor that is summed over.
+# The position of the weights among the inputs of each kind of convolution, and the matrix products.
 _WEIGHTS = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}
 _SUMMED = {"MatMul", "MatMulInteger", "QLinearMatMul", "Gemm"}
 _COUNTED = {*_WEIGHTS, *_SUMMED, "ConvTranspose"}
@@ -26,19 +26,19 @@ _IN_NUMPY = {
     for name, sizes in (("float", ("", 16)), ("double", ("",)), ("int", (8, 16, 32, 64)), ("uint", (8, 16, 32, 64)))
     for bits in sizes
 } | {"tensor(bool)", "tensor(string)"}
-"""Types of which ONNX Runtime hands out arrays."""
+"""Types that ONNX Runtime returns as numpy arrays."""
 
 _NO_WEIGHTS = ("int32", "int64", "bool", "object")
-"""Types of constants that say shapes, axes and the like; a quantized bias of int32 is not counted either."""
+"""Types of constants that hold shapes and axes; a quantized bias of int32 is not counted either."""
 
 
 class Value(NamedTuple):
-    """A tensor as a run gave it.
+    """A tensor of one run.
 
     Attributes:
-        shape: Empty where there is no array of it.
-        dtype: As numpy calls it; as ONNX Runtime does where there is no array of it.
-        steady: Whether it has this shape for other images too.
+        shape: Its shape; empty where numpy has no such type.
+        dtype: The name of its type in numpy, or in ONNX Runtime where numpy has no such type.
+        steady: Whether it has the same shape for other inputs.
     """
 
     shape: tuple[int, ...]
@@ -49,17 +49,17 @@ class Value(NamedTuple):
 def measure(
     file: OnnxFile, path: Sequence[NodeProto], images: NDArray[np.float32], *others: NDArray[np.float32], free: bool
 ) -> dict[str, Value]:
-    """Shape and type of every tensor on the path, and of every constant that its nodes take.
+    """Measure every tensor on the path and every constant that its nodes take.
 
     Args:
         file: The model.
         path: The nodes between input and output.
         images: One batch.
-        *others: Further ones of its size, for shapes that depend on what is in the images.
-        free: Leave the batch axis open.
+        *others: Further batches of the same size, for shapes that depend on what is in the images.
+        free: Whether to leave the batch axis open.
 
     Raises:
-        Exception: ONNX Runtime cannot run it so.
+        Exception: ONNX Runtime cannot run the model.
     """
     onnx = the_package()
     graph = file.proto.graph
@@ -75,46 +75,46 @@ def measure(
     types = {output.name: output.type for output in session.get_outputs()}
     names = [name for name, kind in types.items() if kind in _IN_NUMPY]
     first, *further = (
-        {name: (array.shape, array.dtype.name) for name, array in zip(names, run(session, given, names), strict=True)}
-        for given in ({file.image: batch} for batch in (images, *others))
+        {name: (array.shape, array.dtype.name) for name, array in zip(names, run(session, inputs, names), strict=True)}
+        for inputs in ({file.image: batch} for batch in (images, *others))
     )
     return (
         known
         | {file.image: Value(images.shape, "float32")}
         | {name: Value((), kind) for name, kind in types.items()}
-        | {name: Value(*told, all(other[name] == told for other in further)) for name, told in first.items()}
+        | {name: Value(*value, all(other[name] == value for other in further)) for name, value in first.items()}
     )
 
 
 def params(path: Sequence[NodeProto], values: Mapping[str, Value], image: str) -> list[int]:
-    """Parameters of the model up to each node of the path: the elements of the constant tensors that these take.
+    """Count the parameters up to each node of the path: the elements of the constant tensors that the nodes take.
 
-    Statistics of batch normalization count, and so do scales of quantization that differ by channel; scalars do not.
+    Statistics of batch normalization and scales of quantization for each channel count; scalars do not.
 
     Args:
         path: The nodes between input and output.
-        values: As measured.
+        values: Measured tensors.
         image: Name of the input.
     """
     computed = {image} | {name for node in path for name in node.output}
     seen: set[str] = set()
     counts = []
     for node in path:
-        fresh = sources(node) - computed - seen
-        seen |= fresh
-        counts.append(sum(_weights(values[name]) for name in fresh if name in values))
+        constants = sources(node) - computed - seen
+        seen |= constants
+        counts.append(sum(_weights(values[name]) for name in constants if name in values))
     return list(accumulate(counts))
 
 
 def macs(path: Sequence[NodeProto], values: Mapping[str, Value]) -> list[int]:
-    """Multiply-accumulates of the model up to each node of the path, in convolutions and matrix products.
+    """Count the multiply-accumulates up to each node of the path, in convolutions and matrix products.
 
-    Those inside control flow, local functions and fused attention are not counted, nor those in bfloat16 and other
-    types that numpy does not have.
+    Those inside control flow, local functions and fused attention are not counted, nor those in types that numpy does
+    not have, such as bfloat16.
 
     Args:
         path: The nodes between input and output.
-        values: Measured with a batch of one.
+        values: Tensors measured with a batch of one.
     """
     return list(accumulate(_macs(node, values) for node in path))
 
@@ -129,26 +129,23 @@ def _macs(node: NodeProto, values: Mapping[str, Value]) -> int:
         return prod(first) * prod(values[node.input[1]].shape[1:])
     if node.op_type in _WEIGHTS:
         return prod(result) * prod(values[node.input[_WEIGHTS[node.op_type]]].shape[1:])
-    turned = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
-    return prod(result) * first[0 if turned else -1]
+    transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
+    return prod(result) * first[0 if transposed else -1]
 
 
 def _weights(value: Value) -> int:
     return 0 if value.dtype in _NO_WEIGHTS or not value.shape else prod(value.shape)
 
 
-def probe(file: OnnxFile, wanted: Iterable[str], free: bool) -> ModelProto:
-    """The model with these tensors as its outputs, and the batch axis left open or for one sample."""
+def probe(file: OnnxFile, outputs: Iterable[str], free: bool) -> ModelProto:
+    """The model with these tensors as its outputs, for any batch (`free`) or for one sample."""
     onnx = the_package()
-    model: ModelProto = onnx.ModelProto()
-    model.CopyFrom(file.proto)
-    # As for the halves: older models list their initializers among the inputs.
-    model.ir_version = max(model.ir_version, 4)
+    model = editable(file.proto)
     graph = model.graph
     for values in (graph.input, graph.output, graph.value_info):
         del values[:]
     shape = ["N" if free else 1, *file.input.shape]
     graph.input.append(onnx.helper.make_tensor_value_info(file.image, onnx.TensorProto.FLOAT, shape))
-    # Without types: ONNX Runtime finds them out.
-    graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(wanted))
+    # Without types, which ONNX Runtime infers.
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(outputs))
     return model

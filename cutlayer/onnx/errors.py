@@ -1,4 +1,4 @@
-"""What ONNX Runtime and its kin say when they fail, as a sentence of ours can end with it."""
+"""The error messages of ONNX Runtime, onnx and protobuf, in a form that ends a sentence of ours."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _NEWEST = re.compile(
 )
 
 
-def said(error: BaseException) -> str:
-    """What a library said: one line without a full stop, and without places in the source of ONNX Runtime."""
+def message(error: BaseException) -> str:
+    """The message of an error in one line, without a full stop and without places in the source of ONNX Runtime."""
     line = next(iter(str(error).strip().splitlines()), type(error).__name__)
     line = _STATUS.sub("", line)
     while place := _PLACE.search(line):
@@ -27,7 +27,7 @@ def said(error: BaseException) -> str:
 
 
 def newest(error: BaseException) -> str | None:
-    """The newest opset or IR version that ONNX Runtime takes, where it failed because a model is newer."""
+    """The newest opset or IR version that ONNX Runtime supports; None where the error has another cause."""
     match = _NEWEST.search(str(error))
     if match is None:
         return None

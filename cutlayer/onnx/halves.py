@@ -18,15 +18,15 @@ def halves(
 ) -> tuple[ModelProto, ModelProto]:
     """Head and tail as models of their own, with the opsets, local functions and metadata of the file.
 
-    Initializers and constants go where they are needed, to both where both need them. The tensors at the ends are named
-    as in any split folder, and an output of several axes is flattened to one.
+    Each half gets the initializers and constants that it needs. The tensors at the ends are named as in any split
+    folder, and an output of several axes is flattened to one.
 
     Args:
-        file: The whole.
-        cut: A seam.
-        smashed: Shape of one sample of it.
+        file: The whole model.
+        cut: Name of a seam.
+        smashed: Shape of one sample of the seam.
         logits: Shape of one sample of the output.
-        free: Whether the batch axis is left open; one sample at a time otherwise.
+        free: Whether the halves take any batch, or one sample at a time.
     """
     onnx = the_package()
     batch = "N" if free else 1
@@ -46,7 +46,7 @@ def halves(
 
 
 def _part(whole: ModelProto, ends: tuple[str, ...], values: Sequence[ValueInfoProto]) -> ModelProto:
-    """What leads from one tensor to another, these two under the names of `values`."""
+    """The nodes between two tensors as a model; the two tensors get the names of `values`."""
     onnx = the_package()
     nodes = closure(whole.graph, *ends)
     needed = {name for node in nodes for name in sources(node)}
@@ -68,7 +68,7 @@ def _part(whole: ModelProto, ends: tuple[str, ...], values: Sequence[ValueInfoPr
         ),
     )
     renamed = {end: value.name for end, value in zip(ends, values, strict=True)}
-    # Whatever else is called so, such as an image that the model makes of its input.
+    # Other tensors that have these names, such as an image that the model computes from its input.
     clashes = set(renamed.values()) & _names(part.graph) - set(renamed)
     renamed |= {name: _unused(name, part.graph) for name in clashes}
     _rename(part.graph.node, renamed)
@@ -83,7 +83,7 @@ def _weights(graph: GraphProto) -> list[TensorProto]:
 
 
 def _names(graph: GraphProto) -> set[str]:
-    """Every tensor of the graph, and of the bodies in it."""
+    """The names of all tensors of the graph and of the bodies in it."""
     names = {tensor.name for tensor in _weights(graph)} | {value.name for value in graph.input}
     for node in graph.node:
         names |= set(node.output) | set(node.input)
@@ -98,7 +98,7 @@ def _unused(name: str, graph: GraphProto) -> str:
 
 
 def _rename(nodes: Sequence[NodeProto], names: Mapping[str, str]) -> None:
-    """Give tensors other names wherever they are used, in bodies too."""
+    """Rename tensors wherever they are used, also in bodies."""
     for node in nodes:
         for tensors in (node.input, node.output):
             tensors[:] = [names.get(name, name) for name in tensors]

@@ -1,8 +1,8 @@
 """Heads that compute in int8: static quantization, calibrated on images.
 
-Needs the packages onnx and onnxruntime, not torch. The head takes and gives float32 as before, for the quantization is
-inside (QDQ), so that defenses, codecs and tails work as they do with any other.
-What it gains and costs depends on model, cut and machine, and is measured: see `cutlayer.profile.int8_effect`.
+This needs the packages onnx and onnxruntime, not torch. The head still takes and gives float32, because the
+quantization is inside (QDQ): defenses, codecs and tails work as with any other head.
+The gain and the cost depend on model, cut and machine; `cutlayer.profile.int8_effect` measures them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError, SplitError
-from cutlayer.onnx.errors import said
+from cutlayer.onnx.errors import message
 from cutlayer.onnx.file import the_package
 from cutlayer.spec import TensorSpec
 
@@ -27,32 +27,32 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 LEAST_OPSET = 13
-"""The first in which a weight can have a scale for each channel."""
+"""The first opset in which a weight can have a scale for each channel."""
 
 QUANTIZED = "cutlayer.quantized"
-"""Key of a head's metadata that says how it was quantized."""
+"""Key in the metadata of a head that states how it was quantized."""
 
 
 def quantize_head(head: Path, input: TensorSpec, images: NDArray[np.float32], path: Path) -> None:
     """Write a head that computes in int8, from one that does not.
 
     Weights have a scale for each output channel, activations one for each tensor, from the least and greatest value
-    that the images gave.
+    for the images.
 
     Args:
         head: The ONNX file of a head.
         input: One sample that the head takes.
         images: Images for calibration, ``(N, *input.shape)``: of the kind that the device will see, and not those that
-            measure the accuracy. A hundred are many.
+            measure the accuracy. A hundred are enough.
         path: The file to write.
 
     Raises:
         ConfigError: The package onnx or ONNX Runtime is not installed.
-        SplitError: The head was quantized before or cannot be, or the images are not of its shape.
+        SplitError: The head is quantized already or cannot be, or the images are not of its shape.
     """
     if images.shape[1:] != input.shape or not len(images):
         shape = "x".join(map(str, images.shape))
-        raise SplitError(f"The images for calibration are {shape}, and the head takes {input}.")
+        raise SplitError(f"The images for calibration are {shape}, and the head takes a batch of {input}.")
     onnx = the_package()
     model = onnx.load(head)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
@@ -70,42 +70,42 @@ def quantize_head(head: Path, input: TensorSpec, images: NDArray[np.float32], pa
         raise ConfigError("ONNX Runtime is not installed; install cutlayer[onnx].") from None
     try:
         with _quietly(), tempfile.TemporaryDirectory() as scratch:
-            prepared = Path(scratch) / "prepared.onnx"
-            # Folds batch normalization into convolutions, which could not be quantized apart.
-            quant_pre_process(str(head), str(prepared), skip_symbolic_shape=True)
-            # Unsigned activations and signed weights, which is what x86 multiplies in int8: with both signed the same
-            # heads took as long as in float32 there.
+            folded = Path(scratch) / "folded.onnx"
+            # Folds batch normalization into convolutions, because it cannot be quantized by itself.
+            quant_pre_process(str(head), str(folded), skip_symbolic_shape=True)
+            # Unsigned activations and signed weights, which x86 can multiply in int8: with both signed the same heads
+            # took as long as in float32 there.
             quantize_static(
-                str(prepared), str(path), _Images(images), quant_format=QuantFormat.QDQ, per_channel=True,
+                str(folded), str(path), _Images(images), quant_format=QuantFormat.QDQ, per_channel=True,
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
             )  # fmt: skip
     except Exception as error:  # dozens of kinds, none of them documented
         raise SplitError(
-            f"ONNX Runtime cannot quantize {head}: {said(error)}; cut elsewhere, or keep float32."
+            f"ONNX Runtime cannot quantize {head}: {message(error)}; cut elsewhere, or keep float32."
         ) from None
     quantized: ModelProto = onnx.load(path)
     if not any(node.op_type == "QuantizeLinear" for node in quantized.graph.node):
-        raise SplitError(f"{head} has nothing that ONNX Runtime could compute in int8; cut further back.")
+        raise SplitError(f"{head} has no operator that ONNX Runtime can compute in int8; cut further back.")
     entry = quantized.metadata_props.add()
     entry.key, entry.value = QUANTIZED, f"static int8, calibrated on {len(images)} images"
     onnx.save(quantized, str(path))
 
 
 class _Images:
-    """The images one by one, as ONNX Runtime asks for them."""
+    """Reads the images one by one for ONNX Runtime."""
 
     def __init__(self, images: NDArray[np.float32]) -> None:
         self._each: Iterator[NDArray[np.float32]] = (images[i : i + 1] for i in range(len(images)))
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """The next input, None after the last."""
+        """The next input; None after the last."""
         image = next(self._each, None)
         return None if image is None else {"image": image}
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Nothing about what the quantizer thinks of the model: what it gives is measured."""
+    """Silence the quantizer's warnings about the model; its effect is measured."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

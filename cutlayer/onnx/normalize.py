@@ -1,28 +1,24 @@
-"""Normalization as the first layer of an ONNX file: images here lie in [0, 1], and many models want something else."""
+"""Normalization as the first layer of an ONNX model: images are in [0, 1] here, and many models take another range."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from math import isfinite
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cutlayer.errors import ConfigError
-from cutlayer.onnx.file import OnnxFile, the_package
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
+from cutlayer.onnx.file import OnnxFile, editable, the_package
 
 
 def normalizing(file: OnnxFile, mean: Sequence[float], std: Sequence[float]) -> OnnxFile:
-    """The model that takes ``x`` in [0, 1] and computes what `file` computes for ``(x - mean) / std``.
+    """The model that takes ``x`` in [0, 1] and gives the output of `file` for ``(x - mean) / std``.
 
     Args:
-        file: As read.
+        file: The model.
         mean: One number, or one for each channel.
-        std: Likewise; above 0. Of a model that takes 0 to 255: 1 / 255.
+        std: One number, or one for each channel, above 0; 1 / 255 for a model that takes 0 to 255.
 
     Raises:
         ConfigError: There are not as many numbers as channels, or a deviation is not above 0.
@@ -31,9 +27,11 @@ def normalizing(file: OnnxFile, mean: Sequence[float], std: Sequence[float]) -> 
     shape = file.input.shape
     for name, numbers in (("mean", mean), ("std", std)):
         if len(numbers) not in {1, shape[0], shape[-1]} or not all(map(isfinite, numbers)):
-            raise ConfigError(f"--{name} is one number, or one for each channel of {file.input}, not {len(numbers)}.")
+            raise ConfigError(
+                f"--{name} must be one number, or one for each channel of {file.input}; {len(numbers)} were given."
+            )
     if min(std) <= 0:
-        raise ConfigError(f"--std must be above 0, not {min(std):g}.")
+        raise ConfigError(f"--std must be above 0; {min(std):g} was given.")
     graph = file.proto.graph
     names = {name for node in graph.node for name in (*node.input, *node.output)}
     names |= {tensor.name for tensor in graph.initializer}
@@ -41,10 +39,7 @@ def normalizing(file: OnnxFile, mean: Sequence[float], std: Sequence[float]) -> 
         next(f"{name}{'_' * i}" for i in range(len(names) + 1) if f"{name}{'_' * i}" not in names)
         for name in ("unit_image", "unit_mean", "unit_std", "unit_centered")
     )
-    proto: ModelProto = onnx.ModelProto()
-    proto.CopyFrom(file.proto)
-    # As for the halves: before version 4 an initializer had to be an input as well.
-    proto.ir_version = max(proto.ir_version, 4)
+    proto = editable(file.proto)
     for value in proto.graph.input:
         if value.name == file.image:
             value.name = image

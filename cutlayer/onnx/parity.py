@@ -1,4 +1,4 @@
-"""Whether two halves are valid and compute what the whole computes: they are run, nothing is concluded."""
+"""Whether two halves are valid models and compute what the whole computes, found by running them."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.onnx.errors import said
+from cutlayer.onnx.errors import message
 from cutlayer.onnx.file import OnnxFile, open_proto, run, samples, the_package
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 TOLERANCE = 1e-4
-"""How far tail(head(x)) may be from the whole, as a part of the largest output."""
+"""Largest difference between tail(head(x)) and the whole, as a fraction of the largest output."""
 
 QUANTIZED_TOLERANCE = 0.1
-"""The same of a model in int8 as ONNX Runtime optimizes it: where a seam keeps it from fusing, it rounds elsewhere.
+"""`TOLERANCE` of a model in int8 with optimization: where the cut prevents a fusion, ONNX Runtime rounds elsewhere.
 
 A ResNet-20 with random weights changes by 2.3 % when it is optimized, its halves from the whole by 1.6 %."""
 
 MOST_CHECKED = 1024
-"""Elements of a constant that the checker sees: shapes, axes and the like have fewer."""
+"""Elements of the largest constant that the checker gets; shapes and axes have fewer."""
 
 
 def whole(file: OnnxFile, count: int, *, plain: bool) -> NDArray[np.float32]:
-    """What a file gives for so many of `samples`, one after the other: ``(count, classes)``.
+    """The output of a file for `count` samples, one after the other: ``(count, classes)``.
 
     Args:
         file: The model.
-        count: Of samples.
+        count: Number of `samples`.
         plain: See `cutlayer.onnx.file.open_proto`.
     """
     session, images = open_proto(file.proto, plain=plain), samples(file.input, count)
@@ -42,20 +42,20 @@ def whole(file: OnnxFile, count: int, *, plain: bool) -> NDArray[np.float32]:
 def difference(
     file: OnnxFile, parts: tuple[ModelProto, ModelProto], expected: NDArray[np.float32], *, together: bool, plain: bool
 ) -> str | None:
-    """What is wrong with head and tail of a file, if anything is: in a few words, without a full stop.
+    """What is wrong with the head and tail of a file, in a few words without a full stop; None if nothing is.
 
     Args:
-        file: What they were cut from.
+        file: The file that they were cut from.
         parts: Head and tail.
-        expected: What `whole` gives.
-        together: Run the samples as one batch rather than one after the other.
-        plain: As `expected` was computed.
+        expected: The output of `whole`.
+        together: Whether to run the samples as one batch, rather than one after the other.
+        plain: The value of `plain` with which `expected` was computed.
     """
     for name, part in zip(("head", "tail"), parts, strict=True):
         if fault := _fault(part):
             return f"the checker of ONNX says that the {name} would be no valid model: {fault}"
     if not np.isfinite(expected).all():
-        return "the whole gives infinity, or what is no number, for random images, with which nothing can be compared"
+        return "the whole gives infinity, or what is no number, for random images, so that nothing can be compared"
     images = samples(file.input, len(expected))
     batches = [images] if together else [images[i : i + 1] for i in range(len(images))]
     try:
@@ -63,7 +63,7 @@ def difference(
         smashed = [run(head, {"image": batch}, ["smashed"])[0] for batch in batches]
         logits = np.concatenate([run(tail, {"smashed": batch}, ["logits"])[0] for batch in smashed])
     except Exception as error:  # the errors of ONNX Runtime have no common base but this
-        return f"ONNX Runtime cannot run the halves: {said(error)}"
+        return f"ONNX Runtime cannot run the halves: {message(error)}"
     apart = distance(logits, expected)
     rounded = not plain and any("uantize" in node.op_type for node in file.proto.graph.node)
     if apart <= (QUANTIZED_TOLERANCE if rounded else TOLERANCE):
@@ -72,9 +72,9 @@ def difference(
 
 
 def _fault(model: ModelProto) -> str | None:
-    """What ONNX's own checker, with shape inference, finds wrong with a model.
+    """What the checker of ONNX, with shape inference, finds wrong with a model.
 
-    It sees large weights as inputs, for their shapes are all that it needs, and copying them takes most of the time.
+    It gets large weights as inputs: it needs only their shapes, and copying the weights would take most of the time.
     """
     onnx = the_package()
     graph = onnx.GraphProto(
@@ -93,16 +93,16 @@ def _fault(model: ModelProto) -> str | None:
             ),
             full_check=True,
         )
-    except Exception as error:  # those of checker and inference have no common base but this
-        return said(error)
+    except Exception as error:  # the errors of checker and inference have no common base but this
+        return message(error)
     return None
 
 
 def distance(given: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """The largest difference, as a part of the largest value expected; infinite where it is not a number."""
+    """The largest difference, as a fraction of the largest expected value; infinite where it is not a number."""
     if given.shape != expected.shape:
         return inf
-    # Infinity less infinity is not a number, and taken care of.
+    # Infinity minus infinity is not a number, which is handled below.
     with np.errstate(invalid="ignore"):
         largest_difference = float(np.abs(given - expected).max(initial=0.0))
     largest = float(np.abs(expected).max(initial=0.0))

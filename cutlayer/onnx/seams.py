@@ -1,4 +1,4 @@
-"""Where the graph of an ONNX file falls into two.
+"""The tensors at which the graph of an ONNX file can be cut in two.
 
 A seam is a tensor that everything after it depends on and that depends on everything before it: an articulation point.
 What an If, a Loop or a Scan takes from outside its body counts as an input of that node.
@@ -19,16 +19,16 @@ CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 
 @dataclass(frozen=True)
 class Seams:
-    """What the graph offers.
+    """The seams of a graph.
 
     Attributes:
-        path: The nodes that lie between the input and the output, in order.
-        found: Tensor to the node that gives it, for each seam, in order.
-        refused: Any other tensor of the path to the reason why it is none.
+        path: The nodes between the input and the output, in order.
+        seams: For each seam, the node that computes it, in order.
+        refused: For every other tensor of the path, the reason why it is no seam.
     """
 
     path: tuple[NodeProto, ...]
-    found: Mapping[str, NodeProto]
+    seams: Mapping[str, NodeProto]
     refused: Mapping[str, str]
 
 
@@ -37,7 +37,7 @@ def seams(model: ModelProto, image: str, logits: str) -> Seams:
     path, branching = _path(model.graph, image, logits), _branching_functions(model)
     last_use = {name: i for i, node in enumerate(path) for name in sources(node)} | {logits: len(path)}
     live = {image}
-    found: dict[str, NodeProto] = {}
+    crossed: dict[str, NodeProto] = {}
     refused: dict[str, str] = {}
     for i, node in enumerate(path):
         refused |= {
@@ -46,9 +46,9 @@ def seams(model: ModelProto, image: str, logits: str) -> Seams:
             for inner in _all_nodes(graph)
             for name in inner.output
         }
-        given = [name for name in node.output if last_use.get(name, -1) > i]
-        live = {name for name in live if last_use[name] > i} | set(given)
-        for name in given:
+        outputs = [name for name in node.output if last_use.get(name, -1) > i]
+        live = {name for name in live if last_use[name] > i} | set(outputs)
+        for name in outputs:
             if name == logits:
                 continue
             others = sorted(live - {name})
@@ -58,28 +58,28 @@ def seams(model: ModelProto, image: str, logits: str) -> Seams:
             elif node.op_type in CONTROL_FLOW or (node.domain, node.op_type) in branching:
                 refused[name] = f"{node.op_type} is control flow, which may give another shape for other data"
             else:
-                found[name] = node
-    return Seams(tuple(path), found, refused)
+                crossed[name] = node
+    return Seams(tuple(path), crossed, refused)
 
 
 def has_control_flow(model: ModelProto) -> bool:
-    """Whether any node holds a body of its own, those in local functions among them."""
+    """Whether any node has a body of its own, also in local functions."""
     nodes = [node for part in (model.graph, *model.functions) for node in part.node]
     return any(True for node in nodes for _ in bodies(node))
 
 
 def put_in_order(graph: GraphProto) -> None:
-    """Move each node behind those that give what it takes: ONNX asks for that, ONNX Runtime does without."""
+    """Move each node behind those whose outputs it takes: ONNX requires that order, ONNX Runtime does not."""
     nodes = list(graph.node)
-    giver = {name: i for i, node in enumerate(nodes) for name in node.output if name}
-    before = {i: [giver[name] for name in sources(node) if name in giver] for i, node in enumerate(nodes)}
-    if any(j > i for i, givers in before.items() for j in givers):
+    producer = {name: i for i, node in enumerate(nodes) for name in node.output if name}
+    before = {i: [producer[name] for name in sources(node) if name in producer] for i, node in enumerate(nodes)}
+    if any(j > i for i, producers in before.items() for j in producers):
         del graph.node[:]
         graph.node.extend(nodes[i] for i in TopologicalSorter(before).static_order())
 
 
 def closure(graph: GraphProto, start: str, end: str) -> list[NodeProto]:
-    """The nodes it takes to compute `end` from `start`, constants included, in order."""
+    """The nodes that are needed to compute `end` from `start`, constants included, in order."""
     needed = {end}
     nodes = []
     for node in reversed(graph.node):
@@ -90,7 +90,7 @@ def closure(graph: GraphProto, start: str, end: str) -> list[NodeProto]:
 
 
 def sources(node: NodeProto) -> set[str]:
-    """The tensors that a node takes, those that its bodies take from outside among them."""
+    """The tensors that a node takes, including those that its bodies take from outside."""
     names = {name for name in node.input if name}
     for body in bodies(node):
         inner = {value.name for values in (body.input, body.initializer) for value in values}
@@ -102,21 +102,21 @@ def sources(node: NodeProto) -> set[str]:
 
 
 def _branching_functions(model: ModelProto) -> set[tuple[str, str]]:
-    """Domain and name of each local function with control flow in it, or in one that it calls."""
-    found: set[tuple[str, str]] = set()
-    # Each round finds the callers of those before.
+    """Domain and name of each local function that has control flow, itself or in a function that it calls."""
+    branching: set[tuple[str, str]] = set()
+    # Each round finds the callers of the functions of the round before.
     for _ in model.functions:
-        found |= {
+        branching |= {
             (function.domain, function.name)
             for function in model.functions
             for node in function.node
-            if any(True for _ in bodies(node)) or (node.domain, node.op_type) in found
+            if any(True for _ in bodies(node)) or (node.domain, node.op_type) in branching
         }
-    return found
+    return branching
 
 
 def _path(graph: GraphProto, image: str, logits: str) -> list[NodeProto]:
-    """The nodes that depend on the input and that the output depends on."""
+    """The nodes that depend on the input and on which the output depends."""
     downstream = {image}
     path = []
     for node in closure(graph, image, logits):
@@ -127,7 +127,7 @@ def _path(graph: GraphProto, image: str, logits: str) -> list[NodeProto]:
 
 
 def bodies(node: NodeProto) -> Iterator[GraphProto]:
-    """The graphs inside a node of control flow; none in any other node."""
+    """The graphs inside a node of control flow; other nodes have none."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g

@@ -1,27 +1,27 @@
-"""Opening one half of a model in ONNX Runtime: the same way for the head on the device and the tail on the server."""
+"""Opening one half of a model in ONNX Runtime, the head on the device or the tail on the server."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError, SplitError
 
-if TYPE_CHECKING:
-    import onnxruntime
 
+def open_half(
+    path: Path, threads: int | None, input_name: str, output_name: str
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Open an ONNX file with one input and one output of these names, as a function of a batch of any size.
 
-def open_session(path: Path, threads: int | None, input_name: str, output_name: str) -> onnxruntime.InferenceSession:
-    """A session of an ONNX file with one input and one output of these names.
+    A half that was cut from an ONNX file for one sample at a time computes the samples one after the other.
 
     Args:
         path: The file.
-        threads: That compute one request; all cores when None. They sleep between requests rather than spin, for the
-            two halves may share a machine, and a device its battery.
+        threads: Threads that compute one batch; all cores when None. They sleep between requests rather than spin,
+            because the two halves may share a machine, and a device has a battery.
         input_name: ``image`` of a head, ``smashed`` of a tail.
         output_name: ``smashed`` of a head, ``logits`` of a tail.
 
@@ -40,27 +40,14 @@ def open_session(path: Path, threads: int | None, input_name: str, output_name: 
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    # The errors of ONNX Runtime have no common base but Exception.
-    except Exception as error:
+    except Exception as error:  # the errors of ONNX Runtime have no common base but this
         raise SplitError(f"{path} cannot be opened as an ONNX model: {str(error).splitlines()[0]}") from None
     names = [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()]
     if names != ([input_name], [output_name]):
         raise SplitError(
-            f"{path} takes {', '.join(names[0])} and gives {', '.join(names[1])}, not {input_name} and {output_name}: "
+            f"{path} takes {', '.join(names[0])} and gives {', '.join(names[1])}, not {input_name} and {output_name}; "
             "it was not written by `cutlayer split`."
         )
-    return session
-
-
-Half = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-
-
-def open_half(path: Path, threads: int | None, input_name: str, output_name: str) -> Half:
-    """`open_session` as a function of a batch of any size.
-
-    A half that was cut from an ONNX file for one sample at a time computes the samples one after the other.
-    """
-    session = open_session(path, threads, input_name, output_name)
 
     def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         return session.run([output_name], {input_name: batch})[0]  # type: ignore[no-any-return]

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 Compute = Callable[[NDArray[np.float32]], NDArray[Any]]
 """``(N, *input.shape)`` to ``(N, ...)``, each row by its own input alone."""
 
+MOST_BYTES = 1 << 28
+"""Answers that are kept for those who average, and ask for the same inputs many times in a row."""
+
 
 class Releases:
     """The answers of a function, kept by input.

@@ -1,36 +1,46 @@
 """How near reconstructions come to the truth. Nothing here can see a model."""
 
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from cutlayer.data.splits import Splits
-from cutlayer.metrics.identification import identified
-from cutlayer.metrics.image import MSE, PSNR, SSIM
+from cutlayer.metrics.image import mse
 from cutlayer.metrics.interval import bootstrap
 from cutlayer.metrics.leakage import leakage_gain
+from cutlayer.records.run import Estimate
+from cutlayer.registry import METRICS
 
 CANDIDATES = 1000
-"""At most so many private images are those among which the identification rate looks for the true one."""
+"""Greatest number of private inputs among which the identification rate looks for the true one."""
 
 
-def row(images: Tensor, data: Splits, seed: int) -> dict[str, Any]:
-    """Every metric with n and a 95 % interval, and the leakage gain over the mean auxiliary image.
+@dataclass(frozen=True)
+class Score:
+    """How near n reconstructions come to the truth; the fields are those of `cutlayer.records.run.AttackRecord`."""
+
+    n: int
+    metrics: dict[str, Estimate]
+    leakage_gain: Estimate
+
+
+def score(reconstructions: Tensor, data: Splits, seed: int) -> Score:
+    """Every metric of the data's modality with n and a 95 % interval, and the leakage gain over the mean input.
 
     Args:
-        images: ``(N, C, H, W)`` in [0, 1], reconstructions of the first N private images.
-        data: Holds the truth, the candidates and the floor.
-        seed: Of the bootstrap.
+        reconstructions: ``(N, *input.shape)``, of the first N private inputs.
+        data: The true inputs, the candidates, and the auxiliary inputs whose mean is the floor.
+        seed: Seed of the bootstrap.
     """
-    truth = torch.from_numpy(data.private.images[: len(images)])
-    candidates = torch.from_numpy(data.private.images[:CANDIDATES])
-    floor = torch.from_numpy(data.auxiliary.images.mean(axis=0)).expand_as(truth)
-    scores = {metric.name: metric.score(images, truth) for metric in (MSE, PSNR, SSIM)}
-    scores["identification"] = identified(images[:CANDIDATES], truth[:CANDIDATES], candidates)
-    return {
-        "n": len(images),
-        "metrics": {name: asdict(bootstrap(score.double().numpy(), seed)) for name, score in scores.items()},
-        "leakage_gain": asdict(leakage_gain(scores["mse"].numpy(), MSE.score(floor, truth).numpy(), seed)),
-    }
+    originals = torch.from_numpy(data.private.inputs[: len(reconstructions)])
+    candidates = torch.from_numpy(data.private.inputs[:CANDIDATES])
+    floor = torch.from_numpy(data.auxiliary.inputs.mean(axis=0)).expand_as(originals)
+    metrics = {name: metric for name in METRICS if data.modality.name in (metric := METRICS.load(name)).modalities}
+    scores = {name: metric.score(reconstructions, originals, candidates) for name, metric in metrics.items()}
+    errors, floor_errors = (mse(inputs, originals).numpy() for inputs in (reconstructions, floor))
+    return Score(
+        n=len(reconstructions),
+        metrics={name: bootstrap(score.double().numpy(), seed) for name, score in scores.items()},
+        leakage_gain=leakage_gain(errors, floor_errors, seed),
+    )

@@ -10,13 +10,13 @@ not part of J: noise does not change it, and what a mask leaves out changes with
 """
 
 import copy
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from cutlayer.records.run import Passed, Spectrum
 
 POINTS = 2
 """Images at which the Jacobian is taken."""
@@ -36,18 +36,13 @@ FAINT = 100.0
 """Where the faintest direction is as much fainter than the strongest, the spectrum is called ill-conditioned."""
 
 
-def spectrum(head: nn.Module, images: NDArray[np.float32], undefended: nn.Module) -> dict[str, Any]:
+def spectrum(head: nn.Module, images: NDArray[np.float32], undefended: nn.Module) -> Spectrum:
     """What a head passes on, to first order, and what it would without the defense.
 
     Args:
         head: As deployed, in eval mode.
         images: ``(N, C, H, W)`` in [0, 1], like the victims' but not theirs.
         undefended: The head before the defense changed it.
-
-    Returns:
-        ``n`` images, ``directions`` and the share of the images' ``variance`` that they hold; and, medians over the n,
-        for ``head`` and ``undefended`` each: ``passed`` directions, ``condition`` (how much fainter the faintest of
-        those is than the strongest) and ``largest`` (change of the smashed data per change of the image).
     """
     basis, share = directions(images)
     points = torch.from_numpy(images[:POINTS])
@@ -56,8 +51,7 @@ def spectrum(head: nn.Module, images: NDArray[np.float32], undefended: nn.Module
         after, before = head(points), undefended(points)
     same = after.shape == before.shape and torch.equal(after, before)
     reference = found if same else _summary(undefended, points, basis)
-    about = {"n": len(points), "directions": len(basis), "variance": share}
-    return about | {"head": found, "undefended": reference}
+    return Spectrum(len(points), len(basis), share, head=found, undefended=reference)
 
 
 def directions(images: NDArray[np.float32]) -> tuple[Tensor, float]:
@@ -88,16 +82,16 @@ def singular_values(head: nn.Module, points: Tensor, basis: Tensor) -> Tensor:
     return torch.stack(found)
 
 
-def ill_conditioned(record: Mapping[str, Any]) -> bool:
+def ill_conditioned(spectrum: Spectrum) -> bool:
     """Whether a descent on the plain misfit may stall at this head."""
-    return float(record["head"]["condition"]) >= FAINT
+    return spectrum.head.condition >= FAINT
 
 
-def _summary(head: nn.Module, points: Tensor, basis: Tensor) -> dict[str, float]:
+def _summary(head: nn.Module, points: Tensor, basis: Tensor) -> Passed:
     values = singular_values(head, points, basis)
     largest = values[:, :1]
     passed = values > PASSED * largest
     faintest = torch.where(passed, values, torch.inf).amin(dim=1)
     condition = torch.where(passed.any(dim=1), largest[:, 0] / faintest, 1.0)
-    each = {"passed": passed.sum(dim=1).double(), "condition": condition, "largest": largest[:, 0]}
-    return {name: float(value.median()) for name, value in each.items()}
+    medians = (float(value.median()) for value in (passed.sum(dim=1).double(), condition, largest[:, 0]))
+    return Passed(*medians)

@@ -16,15 +16,11 @@ from torch import nn
 from attacks.view import Access, Query, View
 from cutlayer.data.splits import Dataset
 from cutlayer.machine.compute import pick_device
-from cutlayer.privacy.releases import Releases
 from cutlayer.spec import TensorSpec
-from cutlayer.split_folder import Half
+from cutlayer.split_folder import Half, SplitFolder
 from cutlayer.wire.codecs.packed import codec_named
-from defenses.base import Defense
+from defenses.base import Defense, deployed
 from edge.pipeline import Pipeline
-
-MOST_BYTES = 1 << 28
-"""Smashed data that a head remembers, so that an attacker who averages does not have it computed again."""
 
 Wire = Callable[[NDArray[np.float32]], NDArray[Any]]
 """Inputs ``(N, *input.shape)`` to what the server receives for them, ``(N, *smashed.shape)``."""
@@ -76,16 +72,48 @@ def wire(head: Half, defense: Defense, codec: str, seed: list[int]) -> Wire:
     """The device's pipeline as a function, with fresh draws of the defense at each call.
 
     Args:
-        head: The deployed head. What it computes is remembered, up to `MOST_BYTES`.
+        head: The deployed head, as `Releases` remembers it where it is asked for the same inputs again.
         defense: The defense of the device, ready to protect.
         codec: Name of the codec.
         seed: Seed of the draws; not that of the device.
     """
-    remembering = Releases(head, repeats=True, most_bytes=MOST_BYTES).reader()
-    pipeline, rng = Pipeline(remembering, defense, codec_named(codec)), np.random.default_rng(seed)
+    pipeline, rng = Pipeline(head, defense, codec_named(codec)), np.random.default_rng(seed)
     return lambda inputs: pipeline.wire(inputs, rng)
 
 
 def oracle(wire: Wire) -> Query:
     """What the server would receive for any input, as tensors on the device of the input."""
     return lambda inputs: torch.tensor(wire(inputs.detach().cpu().numpy()), device=inputs.device)
+
+
+def view_of(
+    split: SplitFolder,
+    access: Access,
+    auxiliary: Dataset,
+    *,
+    codec: str = "raw",
+    head: Half | None = None,
+    seed: int = 0,
+) -> View:
+    """The view of a deployed split folder, its own defense included.
+
+    Args:
+        split: The split folder. Where it has no halves in torch, the view withholds both.
+        access: What the attacker knows of the head.
+        auxiliary: The attacker's own labelled inputs.
+        codec: Name of the codec on the wire.
+        head: The head of the folder, where it is open already; see `wire`.
+        seed: Seed of the attacker's own random choices, and of the draws of the oracle.
+    """
+    defense, halves = deployed(split), split.halves() if split.has_halves else None
+    return view(
+        access,
+        input=split.manifest.input,
+        smashed=split.manifest.smashed,
+        auxiliary=auxiliary,
+        query=oracle(wire(head or split.head(), defense, codec, [seed, 1])),
+        defense=defense,
+        tail=None if halves is None else halves.tail,
+        head=None if halves is None else halves.head,
+        seed=seed,
+    )

@@ -9,20 +9,25 @@ from typing import Any
 import numpy as np
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_text(path: Path, text: str) -> None:
     """Write by an atomic rename: a reader sees the old file, the new one, or none."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Like `write_text`, for JSON."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def read_json(path: Path) -> Any:
     """What `write_json` wrote."""
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    """Like `write_json`, for arrays in one `.npz`."""
+    """Like `write_text`, for arrays in one `.npz`."""
     temporary = path.with_name(path.name + ".part.npz")
     np.savez_compressed(temporary, allow_pickle=False, **arrays)
     temporary.replace(path)

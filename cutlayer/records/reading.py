@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -13,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import CutlayerError
-from cutlayer.records.run import Result, parse
+from cutlayer.records.files import read_json
+from cutlayer.records.run import RESULT, Result, load_result
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,18 @@ def read(runs: Path) -> tuple[list[Run], list[Skipped]]:
     return finished, skipped
 
 
+def read_result(folder: Path) -> Result:
+    """The result of the run in a folder.
+
+    Raises:
+        OSError: The folder has no `result.json` that can be read.
+        KeyError, TypeError, ValueError: It is not of this schema.
+    """
+    return load_result(read_json(folder / RESULT))
+
+
 def _read_run(folder: Path) -> Run:
-    result = parse(json.loads((folder / "result.json").read_text(encoding="utf-8")))
+    result = read_result(folder)
     notes: list[str] = []
     pictures = _arrays(folder / "reconstructions.npz", notes)
     labels = pictures.pop("labels", np.zeros(0)).astype(np.int64).ravel()
@@ -78,7 +88,7 @@ def _read_run(folder: Path) -> Run:
         pictures = {}
     traces = _arrays(folder / "requests.npz", notes)
     try:
-        env = dict(json.loads((folder / "env.json").read_text(encoding="utf-8")))
+        env = dict(read_json(folder / "env.json"))
     except (OSError, ValueError, TypeError) as error:
         env = {}
         notes.append(f"env.json cannot be read ({_reason(error)}); the environment is unknown.")

@@ -1,21 +1,30 @@
-"""What a `result.json` says, as frozen data. The report knows nothing else: it never computes a result anew."""
+"""What a `result.json` says, as frozen data: it is written and read by these classes, whose names are its keys."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from cutlayer.trace import STAGES
+from cutlayer.records.schema import INLINE, load
 
+RESULT = "result.json"
 SCHEMA = 1
-PERCENTILES = ("p50", "p90", "p95", "p99")
+
+Percentiles = dict[str, int | None]
+"""Times in ns by the names in `cutlayer.trace.PERCENTILES`; None where too few samples stand behind one."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured value, the number of samples behind it and its 95 % interval; NaN where the record has none."""
+    """A measured value and how sure it is.
+
+    Attributes:
+        value: The value for the samples at hand; NaN where it is unknown.
+        n: Number of samples.
+        low: Lower end of the 95 % interval; NaN where there is none, as for one sample.
+        high: Upper end of the interval.
+    """
 
     value: float
     n: int
@@ -23,41 +32,71 @@ class Estimate:
     high: float
 
 
-Percentiles = dict[str, int | None]
-"""``p50``, ``p90``, ``p95``, ``p99`` in ns; None where too few samples stand behind one."""
-
-
 @dataclass(frozen=True)
+class Utility:
+    """Accuracy on the test images, with the defense and without any."""
+
+    accuracy: Estimate
+    baseline: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """Values of the literature by the name of the metric, and where they stand."""
+
+    values: dict[str, float] = field(metadata=INLINE)
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttackRecord:
-    """What one attack achieved on one deployment."""
+    """What one attack achieved on one deployment.
+
+    Attributes:
+        label: Title of the attack with its options.
+        access: Name of the access that it needs, as in `attacks.view.Access`.
+        n_releases: Releases of one input that it observed.
+        n: Number of reconstructions.
+        metrics: Mean score by the name of the metric.
+        leakage_gain: Share of the mean image's error that it removed.
+        published: Values of the literature for this attack and cut; None where the plan states none.
+    """
 
     attack: str
     label: str
     access: str
     deployment: str
-    n: int
     n_releases: int
     fit_s: float
     invert_s: float
-    leakage_gain: Estimate
+    n: int
     metrics: dict[str, Estimate]
-    published: dict[str, float]
-    source: str
+    leakage_gain: Estimate
+    published: Published | None = None
 
 
 @dataclass(frozen=True)
 class WorstCase:
-    """The attack that leaks most, over all attacks and deployments. `label` is that of its `AttackRecord`."""
+    """The attack that leaks most, over all attacks and deployments; the fields are those of its `AttackRecord`."""
 
+    attack: str
     label: str
     deployment: str
+    access: str
+    n_releases: int
     leakage_gain: Estimate
-    metrics: dict[str, Estimate]
+    metrics: dict[str, Estimate] = field(metadata=INLINE)
 
 
 @dataclass(frozen=True)
 class Passed:
-    """What a head passes on: directions, how much fainter the faintest is than the strongest, and the strongest."""
+    """What a head passes on.
+
+    Attributes:
+        passed: Number of directions.
+        condition: How many times fainter the faintest of them is than the strongest.
+        largest: Change of the smashed data per change of the image, in the strongest direction.
+    """
 
     passed: float
     condition: float
@@ -66,7 +105,14 @@ class Passed:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Singular values of the head's Jacobian, over so many directions that hold this share of the images' variance."""
+    """Singular values of the head's Jacobian, medians over n images.
+
+    Attributes:
+        directions: Number of directions in which an image was changed.
+        variance: Share of the images' variance that the directions hold.
+        head: What the head passes on.
+        undefended: What it passes on without the defense.
+    """
 
     n: int
     directions: int
@@ -77,7 +123,17 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class CostRecord:
-    """What one deployment costs for each request."""
+    """What one deployment costs for each of n requests; sizes are medians, None where they are unknown.
+
+    Attributes:
+        head: Runtime of the head.
+        end_to_end: Percentiles of whole requests.
+        first_request_ns: Time from connecting to the first answer.
+        tensor_bytes: Size of the encoded tensor.
+        kernel_bytes: Bytes that the kernel sent.
+        edge_peak_rss_bytes: Peak memory of the device's process.
+        energy_source: Meter of the energy, or ``none``.
+    """
 
     deployment: str
     transport: str
@@ -93,131 +149,78 @@ class CostRecord:
     energy_j: float | None
     energy_source: str
 
+    @property
+    def sent_bytes(self) -> int | None:
+        """Bytes that the kernel sent; the size of the message where the kernel does not tell."""
+        return self.message_bytes if self.kernel_bytes is None else self.kernel_bytes
+
 
 @dataclass(frozen=True)
-class Result:
-    """`result.json` of one run: one model, one cut, one defense."""
+class Flag:
+    """A sign that the evaluation itself is suspect: its name and a sentence."""
 
+    flag: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """`result.json` of one run: one model, one cut, one defense.
+
+    Attributes:
+        claim: What the experiment shows, in the words of the plan; may be empty.
+        input: Shape of one input.
+        smashed: Shape of the smashed data of one input.
+        candidates: Inputs among which an identification looks for the true one.
+        defense: Name and options of the defense, and of the one that follows it below ``then``.
+        defense_label: Title of the defense with its options.
+        defense_facts: What the defense states of itself.
+        privacy: Every attack on every deployment.
+        worst_case: The attack that leaks most; None where none was run.
+        spectrum: What the head passes on; None where it was not measured.
+        seconds: Duration of the parts of the run.
+    """
+
+    schema: int
     id: str
     name: str
     claim: str
     data: str
-    classes: tuple[str, ...]
     model: str
     cut: str
     seed: int
+    classes: tuple[str, ...]
     input: tuple[int, ...]
     smashed: tuple[int, ...]
+    candidates: int | None
     defense: dict[str, Any]
     defense_label: str
-    facts: dict[str, float | str]
-    accuracy: Estimate
-    baseline: Estimate
-    candidates: int | None
+    defense_facts: dict[str, float | str]
+    utility: Utility
     privacy: tuple[AttackRecord, ...]
     worst_case: WorstCase | None
-    spectrum: Spectrum | None
+    spectrum: Spectrum | None = None
     cost: tuple[CostRecord, ...]
-    flags: tuple[tuple[str, str], ...]
+    flags: tuple[Flag, ...]
     seconds: dict[str, float]
 
     @property
     def undefended(self) -> bool:
         """Whether this is the baseline."""
-        return self.defense.get("name") == "none"
+        return bool(self.defense["name"] == "none")
+
+    @property
+    def change(self) -> float:
+        """Accuracy less that of the same model undefended."""
+        return self.utility.accuracy.value - self.utility.baseline.value
 
 
-def parse(result: Mapping[str, Any]) -> Result:
-    """The content of a `result.json`.
+def load_result(value: Mapping[str, Any]) -> Result:
+    """The result that the content of a `result.json` describes.
 
     Raises:
-        KeyError, TypeError, ValueError, AttributeError: It is not of this schema.
+        KeyError, TypeError, ValueError: It is not of this schema.
     """
-    if result["schema"] != SCHEMA:
-        raise ValueError(f"schema {result['schema']!r} where this version of cutlayer reads {SCHEMA}")
-    worst = result.get("worst_case")
-    return Result(
-        **{key: str(result[key]) for key in ("id", "name", "data", "model", "cut", "defense_label")},
-        claim=str(result.get("claim") or ""),
-        classes=tuple(map(str, result["classes"])),
-        seed=int(result["seed"]),
-        input=tuple(map(int, result["input"])),
-        smashed=tuple(map(int, result["smashed"])),
-        defense=dict(result["defense"]),
-        facts=dict(result.get("defense_facts", {})),
-        accuracy=_estimate(result["utility"]["accuracy"]),
-        baseline=_estimate(result["utility"]["baseline"]),
-        candidates=_optional_int(result.get("candidates")),
-        privacy=tuple(map(_attack, result["privacy"])),
-        worst_case=_worst(worst) if worst else None,
-        spectrum=_spectrum(result["spectrum"]) if result.get("spectrum") else None,
-        cost=tuple(map(_cost, result["cost"])),
-        flags=tuple((str(flag["flag"]), str(flag["text"])) for flag in result["flags"]),
-        seconds={str(key): float(value) for key, value in result.get("seconds", {}).items()},
-    )
-
-
-def _estimate(record: Mapping[str, Any]) -> Estimate:
-    return Estimate(_float(record["value"]), int(record["n"]), _float(record.get("low")), _float(record.get("high")))
-
-
-def _float(value: Any) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _optional_int(value: Any) -> int | None:
-    return None if value is None else int(value)
-
-
-def _attack(record: Mapping[str, Any]) -> AttackRecord:
-    published = dict(record.get("published") or {})
-    return AttackRecord(
-        attack=str(record["attack"]),
-        label=str(record["label"]),
-        access=str(record["access"]),
-        deployment=str(record["deployment"]),
-        n=int(record["n"]),
-        n_releases=int(record["n_releases"]),
-        fit_s=_float(record.get("fit_s")),
-        invert_s=_float(record.get("invert_s")),
-        leakage_gain=_estimate(record["leakage_gain"]),
-        metrics={str(name): _estimate(value) for name, value in record["metrics"].items()},
-        source=str(published.pop("source", "")),
-        published={str(name): float(value) for name, value in published.items()},
-    )
-
-
-def _worst(record: Mapping[str, Any]) -> WorstCase:
-    metrics = {str(k): _estimate(v) for k, v in record.items() if isinstance(v, Mapping) and k != "leakage_gain"}
-    label = str(record["label"])
-    return WorstCase(label, str(record["deployment"]), _estimate(record["leakage_gain"]), metrics)
-
-
-def _spectrum(record: Mapping[str, Any]) -> Spectrum:
-    head, undefended = (
-        Passed(**{str(name): _float(value) for name, value in record[part].items()}) for part in ("head", "undefended")
-    )
-    return Spectrum(int(record["n"]), int(record["directions"]), float(record["variance"]), head, undefended)
-
-
-def _cost(record: Mapping[str, Any]) -> CostRecord:
-    energy = record.get("energy_j")
-    return CostRecord(
-        deployment=str(record["deployment"]),
-        transport=str(record["transport"]),
-        head=str(record["head"]),
-        n=int(record["n"]),
-        stages={stage: _percentiles(record["stages"].get(stage, {})) for stage in STAGES},
-        end_to_end=_percentiles(record["end_to_end"]),
-        first_request_ns=_optional_int(record.get("first_request_ns")),
-        tensor_bytes=_optional_int(record.get("tensor_bytes")),
-        message_bytes=_optional_int(record.get("message_bytes")),
-        kernel_bytes=_optional_int(record.get("kernel_bytes")),
-        edge_peak_rss_bytes=_optional_int(record.get("edge_peak_rss_bytes")),
-        energy_j=None if energy is None else float(energy),
-        energy_source=str(record.get("energy_source", "none")),
-    )
-
-
-def _percentiles(record: Mapping[str, Any]) -> Percentiles:
-    return {p: _optional_int(record.get(p)) for p in PERCENTILES}
+    if value["schema"] != SCHEMA:
+        raise ValueError(f"schema {value['schema']!r} where this version of cutlayer reads {SCHEMA}")
+    return load(Result, value)

@@ -1,4 +1,4 @@
-"""What defenses that add noise to each release have in common.
+"""The code that defenses share which add noise to each release.
 
 `protect` is written once against the array API: numpy on the device, torch in an attacker's hands. Every draw comes
 from the numpy generator, so that both add the same noise.
@@ -11,7 +11,7 @@ the tail begins with the line that undoes this near 0, so that both halves start
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace, device
@@ -30,33 +30,41 @@ BOUNDS = (NONE, "tanh", "sigmoid", "clip")
 
 
 class AdditiveNoise(Defense):
-    """Independent noise on every element of every release. A subclass names its strength and draws it."""
+    """Independent noise on every element of every release. A subclass has its strength as `knob`, and draws it.
 
-    unit_variance: float
-    """Of a draw of strength 1."""
+    Args:
+        noise_aware_epochs: Epochs for which the tail is trained behind the noise, before deployment; and the head too
+            where it is bounded.
+        bound: ``none``, or ``tanh``, ``sigmoid`` or ``clip``: keep what the head gives within [-1, 1], [0, 1] or
+            [-1, 1], so that it cannot out-scale the noise.
+    """
 
-    def __init__(self, noise_aware_epochs: int, bound: str) -> None:
-        self.noise_aware_epochs = noise_aware_epochs
-        self.bound = bound
+    noise_aware_epochs: int
+    bound: str
+
+    unit_variance: ClassVar[float]
+    """Variance of a draw of strength 1."""
+
+    def __post_init__(self) -> None:
         if not 0 <= self.strength < float("inf"):
             raise ConfigError(f"{self!r}: the strength of the noise must be 0 or more, and finite.")
-        if noise_aware_epochs < 0:
+        if self.noise_aware_epochs < 0:
             raise ConfigError(f"{self!r}: noise_aware_epochs must be 0 or more.")
-        if bound not in BOUNDS:
+        if self.bound not in BOUNDS:
             raise ConfigError(f"{self!r}: bound must be one of {', '.join(BOUNDS)}.")
 
     @property
     def strength(self) -> float:
-        """What a draw is multiplied by: in the unit of the smashed data, bounded data being 1 at its greatest."""
-        raise NotImplementedError(f"{type(self).__name__} lacks strength")
+        """The factor of a draw: in the unit of the smashed data, of which bounded data reaches 1 at most."""
+        return float(getattr(self, self.knob))
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
         """Noise of strength 1."""
         raise NotImplementedError(f"{type(self).__name__} lacks draw()")
 
     @property
-    def random(self) -> bool:  # type: ignore[override]
-        """Except at strength 0."""
+    def random(self) -> bool:
+        """Whether there is noise: not at strength 0."""
         return self.strength > 0
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
@@ -69,23 +77,25 @@ class AdditiveNoise(Defense):
 
     @property
     def bounded(self) -> bool:
-        """Whether the head is given a bound; never at strength 0, which is the undefended model."""
+        """Whether the head gets a bound; not at strength 0, which is the undefended model."""
         return self.random and self.bound != NONE
 
     def surgery(self, split: SplitModel) -> SplitModel:
-        """The bound at the end of the head, and what undoes it at the start of the tail."""
+        """The bound at the end of the head, and the layer that undoes it at the start of the tail."""
         if not self.bounded:
             return split
         from cutlayer.models import bounds
         from cutlayer.models.halves import graft
 
         if hasattr(split.head, "bound"):
-            raise ConfigError(f"{self!r} follows a defense that bounds the smashed data already; leave out bound.")
+            raise ConfigError(
+                f"{self!r} follows a defense that bounds the smashed data already; set its bound to 'none'."
+            )
         scaled = graft(split, "scale", to_head=bounds.Affine(), to_tail=bounds.Affine())
         return graft(scaled, "bound", to_head=bounds.BOUNDS[self.bound]())
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
-        """Bound the head, if asked to; let the tail get used to the noise, and the head too where it is bounded."""
+        """Bound the head, if `bound` says so; train the tail behind the noise, and the head too where it is bounded."""
         if not self.random:
             return split
         if self.bounded:

@@ -67,7 +67,7 @@ def smashed_of(split: SplitModel, data: Dataset, n: int = 1000) -> NDArray[np.fl
 
     device = pick_device()
     with placed(device, split.head), torch.inference_mode():
-        parts = torch.from_numpy(data.images[:n]).split(250)
+        parts = torch.from_numpy(data.inputs[:n]).split(250)
         return torch.cat([split.head(part.to(device)).float().cpu() for part in parts]).numpy()
 
 

@@ -1,4 +1,4 @@
-"""What defenses that hold a generative prior on the device have in common: they learn it, carry it, and run it.
+"""The code of defenses that hold a generative prior on the device: they learn it, store it, and run it.
 
 The device needs torch, the head as a module, generator, critic and amortizer (`cutlayer.nets.latent`), and autograd.
 """
@@ -23,28 +23,38 @@ if TYPE_CHECKING:
     from cutlayer.nets.latent import Prior
 
 CHUNK = 64
-"""Releases crafted at once, for speed and memory alone."""
+"""Releases crafted together; bounds the memory."""
 PUBLIC = ("auxiliary", "train")
 
 
 class Generative(Defense):
     """Change each release by an optimization of its own, alike in any batch. A subclass says which.
 
-    Where several defenses follow one another, those that change the model come before it, for it learns the head.
+    Where several defenses follow one another, those that change the model come before it, because it learns the head.
+
+    Args:
+        privacy: Weight of the distance to the prior against the change of the smashed data.
+        n_critic: Steps of the critic in each iteration.
+        latent: Length of a latent vector (paper: 500 for CelebA).
+        width: Channels of generator and critic at full resolution.
+        prior_steps: Training steps of the generator.
+        public: Whose images the prior learns: `auxiliary` (people or scenes apart from the victims'), or `train`.
     """
 
     knob = "privacy"
 
-    def __init__(self, privacy: float, latent: int, width: int, prior_steps: int, public: str) -> None:
-        if public not in PUBLIC:
-            raise ConfigError(f"{type(self).__name__}.public must be one of {', '.join(PUBLIC)}, not {public!r}.")
-        if not 0 <= privacy < float("inf"):
-            raise ConfigError(f"{type(self).__name__}.privacy must be 0 or more, and finite, not {privacy}.")
-        self.privacy = privacy
-        self.latent = latent
-        self.width = width
-        self.prior_steps = prior_steps
-        self.public = public
+    privacy: float
+    n_critic: int
+    latent: int
+    width: int
+    prior_steps: int
+    public: str
+
+    def __post_init__(self) -> None:
+        if self.public not in PUBLIC:
+            raise ConfigError(f"{self!r}: public must be one of {', '.join(PUBLIC)}.")
+        if not 0 <= self.privacy < float("inf"):
+            raise ConfigError(f"{self!r}: privacy must be 0 or more, and finite.")
         self._split: SplitModel | None = None
         self._prior: Prior | None = None
 
@@ -54,17 +64,17 @@ class Generative(Defense):
 
     @property
     def passes(self) -> int:
-        """Forward and backward passes of a release through generator and head; a Hessian's product counts as two."""
+        """Forward and backward passes through generator and head per release; a Hessian product counts as two."""
         raise NotImplementedError(f"{type(self).__name__} lacks passes")
 
     @property
-    def slow(self) -> bool:  # type: ignore[override]
-        """At any strength but 0."""
+    def slow(self) -> bool:
+        """Whether releases are crafted: not at strength 0."""
         return self.privacy > 0
 
     @property
-    def random(self) -> bool:  # type: ignore[override]
-        """By the draws of the prior; except at strength 0."""
+    def random(self) -> bool:
+        """Whether releases are crafted, with images drawn from the prior: not at strength 0."""
         return self.privacy > 0
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
@@ -79,7 +89,7 @@ class Generative(Defense):
 
         device = pick_device()
         self._split = copied(split)
-        images = torch.from_numpy(getattr(data, self.public).images).to(device)
+        images = torch.from_numpy(getattr(data, self.public).inputs).to(device)
         size = {"latent": self.latent, "width": self.width, "steps": self.prior_steps}
         head = self._split.head.to(device).eval().requires_grad_(False)
         self._prior = latent.learned(head, images, split.smashed.shape, seed=seed, **size)
@@ -109,7 +119,7 @@ class Generative(Defense):
         self._prior.to(device).eval().requires_grad_(False)
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
-        """Craft each; at strength 0, or where gradients are asked for, the input itself comes back."""
+        """Craft each release; at strength 0, or where gradients are required, return the input itself."""
         if self.privacy == 0:
             return smashed
         import torch
@@ -122,16 +132,17 @@ class Generative(Defense):
 
         random, prior = torch.Generator().manual_seed(int(rng.integers(2**63))), self._prior
         with torch.inference_mode(False), torch.enable_grad():
-            given = torch.tensor(smashed) if isinstance(smashed, np.ndarray) else smashed.detach().clone()
-            parts = given.to(prior.variance).split(CHUNK)
+            clean = torch.tensor(smashed) if isinstance(smashed, np.ndarray) else smashed.detach().clone()
+            parts = clean.to(prior.variance).split(CHUNK)
             critics = [Critics(prior.critic, prior.pool, random, len(part)) for part in parts]
-            crafted = torch.cat([self.craft(self._split, prior, *one) for one in zip(critics, parts, strict=True)])
+            pairs = zip(critics, parts, strict=True)
+            crafted = torch.cat([self.craft(self._split, prior, own, part) for own, part in pairs])
         if isinstance(smashed, np.ndarray):
             return crafted.cpu().numpy().astype(smashed.dtype)
         return crafted.to(smashed)
 
     def facts(self, smashed: NDArray[np.float32]) -> dict[str, float | str]:
-        """What the device needs beside the head's ONNX file, its size, and how often a release passes through."""
+        """What the device needs beside the head's ONNX file, the size of the prior, and the passes for each release."""
         if self.privacy == 0:
             return {}
         return {

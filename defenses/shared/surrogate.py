@@ -103,7 +103,7 @@ class Surrogate:
             epochs: Passes over them.
             batch: The greatest number of images in a step; those of an epoch are dealt out evenly.
         """
-        rng, images = np.random.default_rng(self.seed), torch.from_numpy(data.images).to(self.device)
+        rng, images = np.random.default_rng(self.seed), torch.from_numpy(data.inputs).to(self.device)
         for _ in range(epochs):
             for index in np.array_split(rng.permutation(len(data)), -(-len(data) // batch)):
                 x = images[torch.from_numpy(index).to(self.device)].contiguous(memory_format=torch.channels_last)

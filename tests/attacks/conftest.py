@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from attacks.view import Access, View
 from cutlayer.data.splits import Dataset
+from cutlayer.privacy.view import view
 from cutlayer.spec import TensorSpec
 from defenses.base import Defense
 from tests.attacks.victims import IMAGE, smooth_images
@@ -29,17 +30,16 @@ def make_view() -> MakeView:
             return defense.protect(head(images), rng)
 
         images = smooth_images(n, seed=1)
-        return View(
+        return view(
+            access,
             input=TensorSpec(IMAGE, "float32", 0.0, 1.0),
             smashed=TensorSpec(tuple(query(images[:1]).shape[1:])),
             auxiliary=Dataset(images.numpy(), np.zeros(n, np.int64)),
-            _tail=nn.Identity(),
+            query=query,
+            defense=defense,
+            tail=nn.Identity(),
+            head=head,
             device=torch.device("cpu"),
-            seed=0,
-            random=defense.random,
-            _query=query if access >= Access.BLACK_BOX else None,
-            _head=head if access >= Access.WHITE_BOX else None,
-            _defense=defense if access >= Access.WHITE_BOX else None,
         )
 
     return make

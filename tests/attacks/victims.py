@@ -4,43 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from defenses.base import Defense
-
 IMAGE = (1, 6, 6)
-
-
-class Noise(Defense):
-    """Gaussian noise of a fixed deviation, drawn by numpy."""
-
-    def __init__(self, sigma: float) -> None:
-        self.sigma = sigma
-        self.random = sigma > 0
-
-    def protect(self, smashed, rng):
-        return smashed + torch.from_numpy(rng.normal(0, self.sigma, tuple(smashed.shape)).astype(np.float32))
-
-
-class Drop(Defense):
-    """Set each value to zero with this probability, drawn by numpy."""
-
-    def __init__(self, rate: float) -> None:
-        self.rate = rate
-        self.random = rate > 0
-
-    def protect(self, smashed, rng):
-        return smashed * torch.from_numpy((rng.random(tuple(smashed.shape)) >= self.rate).astype(np.float32))
-
-
-class Largest(Defense):
-    """Keep the `k` values of each input that are largest by magnitude."""
-
-    def __init__(self, k: int) -> None:
-        self.k = k
-
-    def protect(self, smashed, rng):
-        flat = smashed.flatten(1)
-        kept = torch.zeros_like(flat).scatter_(1, flat.abs().topk(self.k, dim=1).indices, 1.0)
-        return smashed * kept.reshape(smashed.shape)
 
 
 def smooth_images(n: int, seed: int, shape: tuple[int, int, int] = IMAGE) -> Tensor:

@@ -28,7 +28,7 @@ def test_the_training_batches_that_are_there_are_used(root, name, sizes):
     splits = load(name, root)
     assert [len(p) for p in (splits.train, splits.auxiliary, splits.private, splits.test)] == sizes
     assert splits.input.shape == (3, 32, 32)
-    first_pixel = np.rint(splits.train.images[:, 0, 0, 0] * 255).astype(int)
+    first_pixel = np.rint(splits.train.inputs[:, 0, 0, 0] * 255).astype(int)
     assert np.array_equal(first_pixel % len(splits.classes), splits.train.labels)
 
 
@@ -42,7 +42,7 @@ def test_there_are_as_many_classes_as_the_names_say():
 )
 def test_pixels_come_channel_by_channel(root, path, classes, labels):
     path = root / f"{path}.bin"
-    image = read_batch(path, classes, labels).images[0] * 255
+    image = read_batch(path, classes, labels).inputs[0] * 255
     assert np.array_equal(np.rint(image).ravel(), np.fromfile(path, np.uint8)[labels : labels + 3072])
 
 

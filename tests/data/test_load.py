@@ -1,6 +1,8 @@
 import hashlib
 import os
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -11,15 +13,38 @@ from cutlayer.errors import ConfigError, DataError
 from cutlayer.registry import DATASETS
 
 PARTS = ("train", "auxiliary", "private", "test")
-EMBEDDED = {"digits": (898, 449, 225, 225), "faces": (100, 50, 25, 25), "photos": (8000, 4000, 1000, 1000)}
-PEOPLE = ("lfw", "lfw-32", "att-faces")
-ON_DISK = {
-    "mnist": (30000, 30000, 5000, 5000),
-    "fashion-mnist": (30000, 30000, 5000, 5000),
-    "cifar10": None,
-    "cifar100": None,
+
+
+class Row(NamedTuple):
+    """One registered data set.
+
+    Attributes:
+        needs: The module that it comes with, or what the error says of the missing file.
+        sizes: Samples in each part; None where they depend on the files.
+        greatest: A lower bound of the greatest value.
+        other_people: Whether each class is missing from some part: the attacker's people are in no other one.
+    """
+
+    needs: str
+    sizes: tuple[int, int, int, int] | None = None
+    greatest: float = 0.99
+    other_people: bool = False
+
+
+ROWS = {
+    "digits": Row("sklearn", (898, 449, 225, 225)),
+    "faces": Row("skimage", (100, 50, 25, 25)),
+    "photos": Row("skimage", (8000, 4000, 1000, 1000)),
+    "mnist": Row("MNIST/raw/train-images-idx3-ubyte is missing", (30000, 30000, 5000, 5000)),
+    "fashion-mnist": Row("FashionMNIST/raw/train-images-idx3-ubyte is missing", (30000, 30000, 5000, 5000)),
+    "cifar10": Row("cifar-10-batches-bin/data_batch_1.bin is missing"),
+    "cifar100": Row("cifar-100-binary/train.bin is missing"),
+    "lfw": Row("lfwcrop with its .pgm files is missing", None, 0.8, True),
+    "lfw-32": Row("lfwcrop with its .pgm files is missing", None, 0.8, True),
+    "att-faces": Row("orl_faces with its .pgm files is missing", None, 0.8, True),
 }
-ON_DISK |= dict.fromkeys(PEOPLE)
+ON_DISK = [name for name, row in ROWS.items() if row.needs.endswith("missing")]
+EMBEDDED = [name for name in ROWS if name not in ON_DISK]
 
 
 def load_or_skip(name: str, seed: int = 0) -> Splits:
@@ -35,36 +60,36 @@ def hashes(images: np.ndarray) -> list[str]:
     return [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
 
 
-def test_every_registered_data_set_is_tested_here():
-    assert set(EMBEDDED) | set(ON_DISK) == set(DATASETS)
+def test_every_registered_data_set_has_a_row():
+    assert ROWS.keys() == DATASETS.keys()
 
 
-@pytest.mark.parametrize("name", sorted(DATASETS))
-def test_the_parts_are_images_and_share_none(name):
-    splits = load_or_skip(name)
+@pytest.mark.parametrize("name", ROWS)
+def test_the_parts_are_of_one_modality_and_share_no_sample(name):
+    splits, row = load_or_skip(name), ROWS[name]
     assert splits.name == name
     seen: dict[str, str] = {}
     for part in PARTS:
         data = getattr(splits, part)
-        assert data.images.dtype == np.float32
-        assert data.images.flags.c_contiguous
-        assert data.images.shape == (len(data), *splits.input.shape)
-        assert data.images.min() >= 0
-        assert (0.8 if name in PEOPLE else 0.99) < data.images.max() <= 1
+        assert data.modality == splits.modality
+        assert data.inputs.dtype == splits.input.dtype
+        assert data.inputs.flags.c_contiguous
+        assert data.inputs.shape == (len(data), *splits.input.shape)
+        assert data.inputs.min() >= splits.input.low
+        assert row.greatest < data.inputs.max() <= splits.input.high
         assert data.labels.dtype == np.int64
         assert data.labels.shape == (len(data),)
         labels, known = set(data.labels.tolist()), set(range(len(splits.classes)))
-        # The attacker's people are other ones than the victims'.
-        assert labels < known if name in PEOPLE else labels == known
-        for digest in hashes(data.images):
+        assert labels < known if row.other_people else labels == known
+        for digest in hashes(data.inputs):
             assert seen.setdefault(digest, part) == part
-    if sizes := (EMBEDDED | ON_DISK)[name]:
-        assert tuple(len(getattr(splits, part)) for part in PARTS) == sizes
+    if row.sizes:
+        assert tuple(len(getattr(splits, part)) for part in PARTS) == row.sizes
 
 
-@pytest.mark.parametrize("name", sorted(EMBEDDED))
+@pytest.mark.parametrize("name", EMBEDDED)
 def test_the_seed_decides_the_parts(name):
-    first, again, other = (hashes(load(name, seed=seed).private.images) for seed in (0, 0, 1))
+    first, again, other = (hashes(load(name, seed=seed).private.inputs) for seed in (0, 0, 1))
     assert first == again
     assert first != other
 
@@ -77,19 +102,9 @@ def test_the_root_is_the_argument_then_the_environment_then_data(monkeypatch):
     assert data_root() == Path("data")
 
 
-@pytest.mark.parametrize(
-    ("name", "looked_for"),
-    [
-        ("mnist", "MNIST/raw/train-images-idx3-ubyte is missing"),
-        ("fashion-mnist", "FashionMNIST/raw/train-images-idx3-ubyte is missing"),
-        ("cifar10", "cifar-10-batches-bin/data_batch_1.bin is missing"),
-        ("cifar100", "cifar-100-binary/train.bin is missing"),
-        ("lfw", "lfwcrop with its .pgm files is missing"),
-        ("att-faces", "orl_faces with its .pgm files is missing"),
-    ],
-)
-def test_a_missing_file_is_named_with_where_it_can_be_had(tmp_path, name, looked_for):
-    with pytest.raises(DataError, match=f"{looked_for}.*--data-root or CUTLAYER_DATA.*(download=True|https)"):
+@pytest.mark.parametrize("name", ON_DISK)
+def test_a_missing_file_is_named_with_where_it_can_be_had(tmp_path, name):
+    with pytest.raises(DataError, match=f"{ROWS[name].needs}.*--data-root or CUTLAYER_DATA.*(download=True|https)"):
         load(name, tmp_path)
 
 
@@ -98,9 +113,10 @@ def test_an_unknown_name_is_answered_with_a_near_one():
         load("mnits")
 
 
-@pytest.mark.parametrize(("name", "package"), [("digits", "sklearn"), ("faces", "skimage"), ("photos", "skimage")])
-def test_an_absent_package_is_answered_with_the_extra_that_brings_it(monkeypatch, name, package):
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_an_absent_package_is_answered_with_the_extra_that_brings_it(monkeypatch, name):
+    package = ROWS[name].needs
     for module in (package, f"{package}.datasets", f"{package}.data"):
-        monkeypatch.setitem(__import__("sys").modules, module, None)
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigError, match=r"cutlayer\[lab\]"):
         load(name)

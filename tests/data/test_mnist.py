@@ -29,7 +29,7 @@ def test_plain_and_gzipped_files_are_read_and_halved(folder):
     splits = load("mnist", folder.parent.parent)
     assert [len(p) for p in (splits.train, splits.auxiliary, splits.private, splits.test)] == [10, 10, 5, 5]
     for part in (splits.train, splits.test):
-        first_pixel = np.rint(part.images[:, 0, 0, 0] * 255).astype(int)
+        first_pixel = np.rint(part.inputs[:, 0, 0, 0] * 255).astype(int)
         assert np.array_equal(first_pixel % 10, part.labels)
 
 

@@ -48,7 +48,7 @@ def test_labels_stay_with_their_images():
     people = {str(i): np.full((8, 1, 2, 2), i / 10, np.float32) for i in range(6)}
     splits = from_people("made", people, seed=3)
     for part in (splits.train, splits.auxiliary, splits.private, splits.test):
-        assert np.allclose(part.images[:, 0, 0, 0], part.labels / 10)
+        assert np.allclose(part.inputs[:, 0, 0, 0], part.labels / 10)
 
 
 def test_a_halved_image_has_the_means_of_four_pixels():

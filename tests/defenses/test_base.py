@@ -111,17 +111,17 @@ class Trained(Defense):
 
 def test_a_defense_that_trains_does_not_follow_one_that_protects():
     halves = split(build("he_lenet", IMAGE, 10), "conv1", IMAGE)
-    noise = GaussianNoise(0.5)
+    noise = GaussianNoise(sigma=0.5)
     with pytest.raises(ConfigError, match="would be trained without GaussianNoise"):
         noise.then(Trained()).harden(halves, None, 0)
     assert Trained().then(noise).harden(halves, None, 0) is not halves
     assert Trained().then(Trained()).harden(halves, None, 0) is not halves
-    assert noise.then(LaplaceNoise(0.1)).harden(halves, None, 0) is halves
+    assert noise.then(LaplaceNoise(scale=0.1)).harden(halves, None, 0) is halves
 
 
 def test_two_bottlenecks_follow_one_another():
     halves = split(build("he_lenet", IMAGE, 10), "pool1", IMAGE)
-    chain = ResSFL("noRELU_C4S1").then(Mid())
+    chain = ResSFL(bottleneck="noRELU_C4S1").then(Mid())
     narrowed = chain.surgery(halves)
     assert narrowed.smashed.shape == (4, *halves.smashed.shape[1:])
     sent = chain.protect(narrowed.head(torch.rand(2, *IMAGE.shape)), np.random.default_rng(0))
@@ -130,6 +130,6 @@ def test_two_bottlenecks_follow_one_another():
 
 def test_facts_that_both_state_keep_their_names():
     smashed = np.random.default_rng(0).random((64, 4), np.float32)
-    stated = GaussianNoise(0.5).then(GaussianNoise(1.0)).facts(smashed)
+    stated = GaussianNoise(sigma=0.5).then(GaussianNoise(sigma=1.0)).facts(smashed)
     assert {*stated} == {"first snr_db", "second snr_db"}
     assert stated["first snr_db"] > stated["second snr_db"]

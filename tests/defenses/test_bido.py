@@ -15,23 +15,23 @@ def test_it_lowers_the_dependence_on_the_input_and_keeps_the_accuracy():
     data, halves = shades(1000), small_split(3)
     kernels = []
     for weight in (1e-6, 0.1):
-        hardened = BiDO(weight, 0.0, "cut", epochs=6).harden(halves, data, seed=0)
+        hardened = BiDO(weight_x=weight, weight_y=0.0, layers="cut", epochs=6).harden(halves, data, seed=0)
         kernels.append(gaussian_kernel(torch.from_numpy(smashed_of(hardened, data.test, 250))))
         assert accuracy(hardened, BiDO().protect, data) > 0.95
-    inputs = gaussian_kernel(torch.from_numpy(data.test.images[:250]))
+    inputs = gaussian_kernel(torch.from_numpy(data.test.inputs[:250]))
     assert float(hsic(kernels[1], inputs)) < 0.9 * float(hsic(kernels[0], inputs))
 
 
 def test_the_loss_is_that_of_the_equation(monkeypatch):
     data, halves = shades(64), small_split()
-    images, labels = torch.from_numpy(data.train.images), torch.from_numpy(data.train.labels)
+    images, labels = torch.from_numpy(data.train.inputs), torch.from_numpy(data.train.labels)
 
     def loss_of(defense):
-        said = {}
-        monkeypatch.setattr("cutlayer.training.optimize", lambda modules, data, loss, **rest: said.update(loss=loss))
+        passed = {}
+        monkeypatch.setattr("cutlayer.training.optimize", lambda modules, data, loss, **rest: passed.update(loss=loss))
         defense.harden(halves, data, seed=0)
         with torch.no_grad():
-            return float(said["loss"](images, labels, np.random.default_rng(0)))
+            return float(passed["loss"](images, labels, np.random.default_rng(0)))
 
     with torch.no_grad():
         smashed = halves.head(images)
@@ -39,22 +39,24 @@ def test_the_loss_is_that_of_the_equation(monkeypatch):
         layers = [gaussian_kernel(halves.head.get_submodule("0")(images)), gaussian_kernel(smashed)]
         on_input = [float(hsic(layer, gaussian_kernel(images))) for layer in layers]
         on_label = [float(hsic(layer, label_kernel(labels))) for layer in layers]
-    assert loss_of(BiDO(0.1, 0.0, "cut")) == pytest.approx(plain + 0.1 * on_input[1], rel=1e-3)
-    assert loss_of(BiDO(0.0, 2.0, "cut")) == pytest.approx(plain - 2 * on_label[1], rel=1e-3)
-    assert loss_of(BiDO(0.1, 2.0)) == pytest.approx(plain + 0.1 * sum(on_input) - 2 * sum(on_label), rel=1e-3)
+    assert loss_of(BiDO(weight_x=0.1, weight_y=0.0, layers="cut")) == pytest.approx(plain + 0.1 * on_input[1], rel=1e-3)
+    assert loss_of(BiDO(weight_x=0.0, weight_y=2.0, layers="cut")) == pytest.approx(plain - 2 * on_label[1], rel=1e-3)
+    assert loss_of(BiDO(weight_x=0.1, weight_y=2.0)) == pytest.approx(
+        plain + 0.1 * sum(on_input) - 2 * sum(on_label), rel=1e-3
+    )
 
 
 def test_hidden_layers_are_the_convolutions_and_the_linear_layers_while_asked():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 5))
-    with outputs(model) as found:
+    with outputs(model) as collected:
         logits = model(torch.zeros(3, 1, 4, 4))
-    assert [tuple(layer.shape) for layer in found] == [(3, 2, 2, 2), (3, 5)]
-    assert found[1] is logits
+    assert [tuple(layer.shape) for layer in collected] == [(3, 2, 2, 2), (3, 5)]
+    assert collected[1] is logits
     model(torch.zeros(3, 1, 4, 4))
-    assert len(found) == 2
+    assert len(collected) == 2
 
 
 @pytest.mark.parametrize("options", [{"weight_x": -1.0}, {"weight_y": -1.0}, {"layers": "last"}, {"batch": 1}])
 def test_an_impossible_option_is_refused(options):
-    with pytest.raises(ConfigError, match="bido"):
+    with pytest.raises(ConfigError, match=r"BiDO|bido"):
         BiDO(**options)

@@ -62,7 +62,7 @@ def test_it_makes_a_class_vary_less_and_keeps_the_accuracy(monkeypatch):
     data, halves = shades(1000), small_split(3)
     within = []
     for weight in (0.0, 4.0):
-        defense = Cem(weight, sigma=0.1, clusters=2, epochs=4)
+        defense = Cem(weight=weight, sigma=0.1, clusters=2, epochs=4)
         hardened = defense.harden(halves, data, seed=0)
         clean = smashed_of(hardened, data.test)
         assert 0 <= clean.min() <= clean.max() <= 1

@@ -6,19 +6,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import ConfigError
-from cutlayer.models import zoo
-from cutlayer.models.halves import split
 from cutlayer.nets.latent import Prior
 from cutlayer.registry import DEFENSES
-from cutlayer.spec import image_spec
 from defenses.crafter import Crafter, implicit
 from defenses.crafter_distilled import CHILD, CrafterDistilled
 from defenses.crafter_z import CrafterZ
+from tests.defenses.victims import small_lenet, smooth_images
 from tests.nets.test_latent import Linear, response
 
-IMAGE = image_spec(1, 16, 16)
 SMALL = {"latent": 6, "width": 4, "prior_steps": 40}
 
 
@@ -27,23 +23,10 @@ def rng(seed=0):
 
 
 @functools.cache
-def data():
-    coarse = torch.rand(160, 1, 3, 3, generator=torch.Generator().manual_seed(1))
-    images = functional.interpolate(coarse, IMAGE.shape[1:], mode="bilinear").contiguous().numpy()
-    part = Dataset(images, np.arange(160) % 2)
-    return Splits("made", ("a", "b"), part, part, part, part)
-
-
-@functools.cache
-def victim():
-    return split(zoo.build("he_lenet", IMAGE, 2, seed=3), "ReLU1", IMAGE)
-
-
-@functools.cache
 def hardened():
     """One prior for all tests, which leave it as it is."""
     defense = Crafter(**SMALL)
-    defense.harden(victim(), data(), seed=0)
+    defense.harden(small_lenet(seed=3), smooth_images(), seed=0)
     return defense
 
 
@@ -57,7 +40,7 @@ def with_prior(kind, **options):
 @functools.cache
 def clean(n=8):
     with torch.no_grad():
-        return victim().head(torch.from_numpy(data().private.images[:n]))
+        return small_lenet(seed=3).head(torch.from_numpy(smooth_images().private.inputs[:n]))
 
 
 def score(defense, smashed):
@@ -165,17 +148,17 @@ def test_the_facts_count_the_passes():
 def test_the_distilled_network_goes_where_crafting_would():
     small = {**SMALL, "iterations": 5, "privacy": 300.0, "prior_steps": 20}
     distilled = CrafterDistilled(n_crafted=128, channels=16, epochs=60, **small)
-    split_ = distilled.harden(victim(), data(), seed=0)
+    split_ = distilled.harden(small_lenet(seed=3), smooth_images(), seed=0)
     with torch.no_grad():
-        imitated = split_.head(torch.from_numpy(data().private.images[:32]))
+        imitated = split_.head(torch.from_numpy(smooth_images().private.inputs[:32]))
     wanted = distilled._original.protect(clean(32), rng(1))
     assert functional.mse_loss(imitated, wanted) < 0.95 * functional.mse_loss(clean(32), wanted)
     assert 0.5 < distilled.facts(wanted.numpy())["imitation_error"] < 0.97
-    assert split_.smashed.shape == victim().smashed.shape
+    assert split_.smashed.shape == small_lenet(seed=3).smashed.shape
 
 
 def test_untrained_the_network_changes_nothing():
-    split_ = CrafterDistilled().surgery(victim())
+    split_ = CrafterDistilled().surgery(small_lenet(seed=3))
     assert any(name.startswith(f"{CHILD}.") for name in split_.head.state_dict())
     with torch.no_grad():
-        assert torch.equal(split_.head(torch.from_numpy(data().private.images[:8])), clean())
+        assert torch.equal(split_.head(torch.from_numpy(smooth_images().private.inputs[:8])), clean())

@@ -25,7 +25,7 @@ each_mechanism = pytest.mark.parametrize("mechanism", ["gaussian", "laplace"])
 
 @each_mechanism
 def test_long_samples_are_clipped_to_the_bound_and_short_ones_are_not(mechanism):
-    defense = LocalDP(1e-9, mechanism, clip=2.0)
+    defense = LocalDP(noise=1e-9, mechanism=mechanism, clip=2.0)
     smashed = rng().standard_normal((3, 2, 4)).astype(np.float32)
     smashed *= (np.array([0.5, 1.9, 70.0]) / norms(smashed, mechanism)).astype(np.float32)[:, None, None]
     released = defense.protect(smashed, rng())
@@ -38,20 +38,27 @@ def test_long_samples_are_clipped_to_the_bound_and_short_ones_are_not(mechanism)
 @each_mechanism
 def test_a_sample_of_zeros_has_finite_gradients(mechanism):
     smashed = torch.zeros(2, 3, requires_grad=True)
-    LocalDP(0.1, mechanism, clip=1.0).protect(smashed, rng()).sum().backward()
+    LocalDP(noise=0.1, mechanism=mechanism, clip=1.0).protect(smashed, rng()).sum().backward()
     assert torch.isfinite(smashed.grad).all()
 
 
 @pytest.mark.parametrize(("mechanism", "variance"), [("gaussian", 1.0), ("laplace", 2.0)])
 def test_the_noise_on_the_wire_is_measured_against_the_diameter_of_the_ball(mechanism, variance):
     n = 200_000
-    released = LocalDP(0.3, mechanism, clip=5.0).protect(np.zeros((1, n), np.float32), rng()).astype(np.float64)
+    released = (
+        LocalDP(noise=0.3, mechanism=mechanism, clip=5.0)
+        .protect(np.zeros((1, n), np.float32), rng())
+        .astype(np.float64)
+    )
     assert released.var() == pytest.approx(variance * 3.0**2, rel=0.03)
 
 
 def test_no_two_inputs_differ_by_more_than_epsilon_in_the_log_density_of_laplace():
-    defense, far = LocalDP(0.25, "laplace", clip=3.0), 100 * rng().standard_normal((2, 40)).astype(np.float32)
-    one, other = LocalDP(1e-9, "laplace", clip=3.0).protect(np.stack([far[0], -far[0]]), rng())
+    defense, far = (
+        LocalDP(noise=0.25, mechanism="laplace", clip=3.0),
+        100 * rng().standard_normal((2, 40)).astype(np.float32),
+    )
+    one, other = LocalDP(noise=1e-9, mechanism="laplace", clip=3.0).protect(np.stack([far[0], -far[0]]), rng())
     largest = np.abs(one - other).sum() / (0.25 * 2 * 3.0)
     assert largest == pytest.approx(defense.epsilon(1), rel=1e-4)
     assert defense.epsilon(16) == 16 * defense.epsilon(1) == 64
@@ -67,7 +74,7 @@ def test_the_gaussian_epsilon_gives_delta_back_by_integration(noise):
 
 def test_epsilon_grows_with_releases_and_survives_weak_noise():
     assert gaussian_epsilon(1.0, 1e-5) == pytest.approx(4.377, abs=1e-3)
-    assert LocalDP(4.0).epsilon(16) == gaussian_epsilon(1.0, 1e-5)
+    assert LocalDP(noise=4.0).epsilon(16) == gaussian_epsilon(1.0, 1e-5)
     weak = [gaussian_epsilon(noise, 1e-5) for noise in (1e-1, 1e-2, 1e-3, 1e-4)]
     assert all(math.isfinite(e) for e in weak)
     assert weak == sorted(weak)
@@ -79,22 +86,22 @@ def test_the_textbook_formula_would_promise_too_much_at_ten():
 
 
 def test_the_clip_is_the_median_norm_and_travels():
-    halves, data, defense = small_split(), shades(), LocalDP(0.05, epochs=0)
+    halves, data, defense = small_split(), shades(), LocalDP(noise=0.05, epochs=0)
     with pytest.raises(ConfigError, match="harden first"):
         defense.protect(np.ones((1, 2), np.float32), rng())
     assert defense.harden(halves, data, 0) is halves
     expected = np.median(norms(smashed_of(halves, data.train), "gaussian"))
     assert defense.learned["clip"] == pytest.approx(expected, rel=1e-5)
-    again = LocalDP(0.05, epochs=0)
+    again = LocalDP(noise=0.05, epochs=0)
     again.deploy(defense.learned, Path())
     assert again.facts(smashed_of(halves, data.test)) == defense.facts(smashed_of(halves, data.test))
     assert "clip=None" in repr(defense)
-    assert LocalDP(0.05, clip=2.0).learned == {}
+    assert LocalDP(noise=0.05, clip=2.0).learned == {}
 
 
 def test_training_behind_it_helps():
     halves, data = small_split(trained_epochs=10), shades()
-    defense = LocalDP(0.1, epochs=15)
+    defense = LocalDP(noise=0.1, epochs=15)
     hardened = defense.harden(halves, data, 0)
     assert accuracy(hardened, defense.protect, data) > accuracy(halves, defense.protect, data)
     assert accuracy(hardened, defense.protect, data) > 0.8

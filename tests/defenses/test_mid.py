@@ -54,7 +54,7 @@ def test_the_greater_beta_the_less_the_release_says():
     data, halves = shades(1000), small_split(3)
     bits = []
     for beta in (1e-4, 1e-3, 1e-2):
-        defense = Mid(beta, epochs=6)
+        defense = Mid(beta=beta, epochs=6)
         hardened = defense.harden(halves, data, seed=0)
         facts = defense.facts(smashed_of(hardened, data.test))
         bits.append(facts["bits_at_most"])
@@ -72,5 +72,5 @@ def test_smashed_data_without_channels_is_refused():
 
 @pytest.mark.parametrize("options", [{"beta": -1.0}, {"epochs": -1}])
 def test_an_impossible_option_is_refused(options):
-    with pytest.raises(ConfigError, match="mid"):
+    with pytest.raises(ConfigError, match="Mid"):
         Mid(**options)

@@ -10,14 +10,14 @@ from tests.defenses.victims import accuracy, shades, small_split
 
 def test_it_lowers_the_distance_correlation_and_keeps_the_accuracy():
     data, halves = shades(1000), small_split(3)
-    inputs = torch.from_numpy(data.test.images)
+    inputs = torch.from_numpy(data.test.inputs)
 
     def correlation(split):
         return float(distance_correlation(inputs, torch.from_numpy(smashed_of(split, data.test))))
 
     found = []
     for weight in (1e-6, 5.0):
-        hardened = NoPeek(weight, epochs=6).harden(halves, data, seed=0)
+        hardened = NoPeek(weight=weight, epochs=6).harden(halves, data, seed=0)
         found.append(correlation(hardened))
         assert accuracy(hardened, NoPeek().protect, data) > 0.85
     assert found[0] > correlation(halves) - 0.1
@@ -26,5 +26,5 @@ def test_it_lowers_the_distance_correlation_and_keeps_the_accuracy():
 
 @pytest.mark.parametrize("options", [{"weight": -1.0}, {"epochs": -1}, {"batch": 1}])
 def test_an_impossible_option_is_refused(options):
-    with pytest.raises(ConfigError, match="nopeek"):
+    with pytest.raises(ConfigError, match="NoPeek"):
         NoPeek(**options)

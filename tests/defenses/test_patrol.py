@@ -53,7 +53,7 @@ def test_the_pruned_deeper_head_costs_no_more_than_the_shallow_one_and_the_given
     assert hardened.smashed.shape[1:] == whole.smashed.shape[1:]
     assert 0 < hardened.smashed.shape[0] <= 16
     assert len(list(hardened.head.parameters())) == 4
-    images = torch.from_numpy(data.test.images[:1])
+    images = torch.from_numpy(data.test.inputs[:1])
     assert hardened.head(images).shape == (1, *hardened.smashed.shape)
     assert hardened.tail(hardened.head(images)).shape == (1, 2)
     after = weights(halves)
@@ -105,9 +105,9 @@ def test_nothing_of_the_masks_stays_behind(halves, data):
 
 
 def test_without_weights_and_without_pruning_the_undefended_model_is_deployed(halves, data):
-    assert Patrol(0, lipschitz=0).harden(halves, data, 0) is halves
-    deep = Patrol(0, lipschitz=0, deeper="ReLU2", budget=0).harden(halves, data, 0)
-    images = torch.from_numpy(data.test.images)
+    assert Patrol(adversary=0, lipschitz=0).harden(halves, data, 0) is halves
+    deep = Patrol(adversary=0, lipschitz=0, deeper="ReLU2", budget=0).harden(halves, data, 0)
+    images = torch.from_numpy(data.test.inputs)
     assert deep.smashed.shape == (16, 2, 2)
     assert torch.equal(deep.tail(deep.head(images)), halves.tail(halves.head(images)))
 
@@ -118,7 +118,7 @@ def test_a_weight_of_zero_builds_no_adversary_and_measures_no_constant(halves, d
 
     monkeypatch.setattr("defenses.patrol.lipschitz_constants", never)
     monkeypatch.setattr("defenses.shared.surrogate.Surrogate.__init__", never)
-    Patrol(0, lipschitz=0, **PRUNED).harden(halves, data, 0)
+    Patrol(adversary=0, lipschitz=0, **PRUNED).harden(halves, data, 0)
     for weight in ({"adversary": 1}, {"lipschitz": 1}):
         with pytest.raises(AssertionError):
             Patrol(**({"adversary": 0, "lipschitz": 0} | weight | PRUNED)).harden(halves, data, 0)
@@ -128,26 +128,26 @@ def rebuilt(halves, data):
     """Error of a fresh decoder, trained on what the head sends."""
     surrogate = Surrogate("conv_normN0C16", halves.smashed.shape, IMAGE.shape, 7, CPU, "mse", lr=1e-2)
     surrogate.pretrain(halves.head, data.train, epochs=15, batch=32)
-    images = torch.from_numpy(data.train.images)
+    images = torch.from_numpy(data.train.inputs)
     with torch.no_grad():
         return -float(surrogate.quality(halves.head(images), images))
 
 
 def test_the_adversary_makes_a_fresh_decoder_worse(halves, data):
     common = {"lipschitz": 0, "epochs": 15, "lr": 1e-2}
-    with_one = Patrol(30.0, **common).harden(halves, data, 0)
+    with_one = Patrol(adversary=30.0, **common).harden(halves, data, 0)
     assert rebuilt(with_one, data) > 1.5 * rebuilt(halves, data)
 
 
 def constants(halves, data):
-    images = torch.from_numpy(data.test.images)
+    images = torch.from_numpy(data.test.inputs)
     both = torch.cat([images, images + 0.05 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))])
     with torch.no_grad():
         return lipschitz_constants([both, *blocks(halves.head)(both)])
 
 
 def test_the_lipschitz_term_lowers_the_constants_of_the_blocks(halves, data):
-    lowered = constants(Patrol(0, lipschitz=1.0, epochs=15, lr=1e-2).harden(halves, data, 0), data)
+    lowered = constants(Patrol(adversary=0, lipschitz=1.0, epochs=15, lr=1e-2).harden(halves, data, 0), data)
     assert lowered.sum() < 0.8 * constants(halves, data).sum()
 
 
@@ -166,7 +166,7 @@ def test_a_folder_of_it_loads_again(halves, data, tmp_path):
     written = folder.save(tmp_path / "split", hardened, model="he_lenet", classes=2, defense=defense, data=None)
     opened = open_split(tmp_path / "split")
     manifest, loaded = opened.manifest, opened.halves()
-    images = torch.from_numpy(data.test.images)
+    images = torch.from_numpy(data.test.inputs)
     assert manifest == written
     assert loaded.smashed == hardened.smashed
     assert torch.equal(loaded.tail(loaded.head(images)), hardened.tail(hardened.head(images)))
@@ -178,7 +178,7 @@ def test_a_folder_of_it_loads_again(halves, data, tmp_path):
 def test_it_goes_on_from_where_another_defense_has_cut(halves, data):
     to_head, to_tail = nn.Conv2d(8, 4, 3, padding=1), nn.Conv2d(4, 8, 3, padding=1)
     narrowed = graft(halves, "bottleneck", to_head=to_head, to_tail=to_tail)
-    hardened = Patrol(1.0, epochs=1, budget=0.4).harden(narrowed, data, 0)
+    hardened = Patrol(adversary=1.0, epochs=1, budget=0.4).harden(narrowed, data, 0)
     assert hardened.smashed.shape[0] <= 4
     assert hardened.smashed.shape[1:] == (12, 12)
     assert cost(hardened) <= 0.4 * cost(narrowed)

@@ -1,54 +1,25 @@
-import functools
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from torch.nn.functional import interpolate
 
-from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.experiment import plan
 from cutlayer.models import folder
 from cutlayer.models.halves import SplitModel, split
 from cutlayer.models.zoo import build
 from cutlayer.spec import image_spec
-from defenses.base import Defense
 from defenses.ressfl import EXPERTS, ResSFL
 from defenses.shared.surrogate import Surrogate
+from tests.defenses.victims import last_quality, small_lenet, smooth_images
 
-IMAGE = image_spec(1, 16, 16)
 LIGHT = {"bottleneck": "noRELU_C4S1", "decoder": "conv_normN0C16", "epochs": 1}
-
-
-@functools.cache
-def data(n: int = 160) -> Splits:
-    coarse = torch.rand(n, 1, 3, 3, generator=torch.Generator().manual_seed(1))
-    images = interpolate(coarse, IMAGE.shape[1:], mode="bilinear").contiguous()
-    part = Dataset(images.numpy(), (images.mean((1, 2, 3)) > 0.5).long().numpy())
-    return Splits("made", ("dark", "bright"), part, part, part, part)
-
-
-def victim(classes: int = 2, seed: int = 0) -> SplitModel:
-    return split(build("he_lenet", IMAGE, classes, seed), "ReLU1", IMAGE)
 
 
 def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     theirs = other.state_dict()
     return all(torch.equal(value, theirs[name]) for name, value in one.state_dict().items())
-
-
-def last_quality(monkeypatch, defense: Defense) -> float:
-    """What the defender's decoder reached at the end of the training, mean of the last few batches."""
-    seen, quality = [], Surrogate.quality
-
-    def noted(surrogate: Surrogate, smashed: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-        seen.append(quality(surrogate, smashed, images))
-        return seen[-1]
-
-    monkeypatch.setattr(Surrogate, "quality", noted)
-    defense.harden(victim(), data(), seed=0)
-    monkeypatch.setattr(Surrogate, "quality", quality)
-    return float(torch.stack(seen[-4:]).detach().mean())
 
 
 @pytest.mark.parametrize(
@@ -79,9 +50,9 @@ def test_the_head_moves_away_from_what_the_decoder_rebuilds(monkeypatch, bottlen
 
 
 def test_a_threshold_that_no_decoder_reaches_is_a_weight_of_zero():
-    weightless = ResSFL(**LIGHT, weight=0.0).harden(victim(), data(), seed=0)
-    unreached = ResSFL(**LIGHT, weight=0.9, threshold=1.0).harden(victim(), data(), seed=0)
-    weighty = ResSFL(**LIGHT, weight=0.9, threshold=0.0).harden(victim(), data(), seed=0)
+    weightless = ResSFL(**LIGHT, weight=0.0).harden(small_lenet(), smooth_images(), seed=0)
+    unreached = ResSFL(**LIGHT, weight=0.9, threshold=1.0).harden(small_lenet(), smooth_images(), seed=0)
+    weighty = ResSFL(**LIGHT, weight=0.9, threshold=0.0).harden(small_lenet(), smooth_images(), seed=0)
     assert same(weightless.head, unreached.head)
     assert same(weightless.tail, unreached.tail)
     assert not same(weightless.head, weighty.head)
@@ -90,7 +61,7 @@ def test_a_threshold_that_no_decoder_reaches_is_a_weight_of_zero():
 def test_the_decoder_learns_as_often_as_said(monkeypatch):
     calls = []
     monkeypatch.setattr(Surrogate, "learn", lambda self, smashed, images: calls.append(len(images)))
-    ResSFL(**{**LIGHT, "epochs": 2}, steps=2, every=4, pretrain_epochs=0).harden(victim(), data(), seed=0)
+    ResSFL(**{**LIGHT, "epochs": 2}, steps=2, every=4, pretrain_epochs=0).harden(small_lenet(), smooth_images(), seed=0)
     # Three batches an epoch, so it is the first and the fifth of six.
     assert calls == [54, 54, 53, 53]
 
@@ -103,8 +74,8 @@ def test_the_decoder_sees_the_images_as_the_head_does(monkeypatch):
         return quality(surrogate, smashed, images)
 
     monkeypatch.setattr(Surrogate, "quality", noted)
-    ResSFL(**LIGHT, flip=True, pretrain_epochs=0).harden(victim(), data(), seed=0)
-    shown, originals = torch.stack(seen), torch.from_numpy(data().train.images)
+    ResSFL(**LIGHT, flip=True, pretrain_epochs=0).harden(small_lenet(), smooth_images(), seed=0)
+    shown, originals = torch.stack(seen), torch.from_numpy(smooth_images().train.inputs)
     as_they_are, mirrored = (
         (shown[:, None] == one[None]).all(dim=(2, 3, 4)).any(1) for one in (originals, originals.flip(-1))
     )
@@ -113,20 +84,20 @@ def test_the_decoder_sees_the_images_as_the_head_does(monkeypatch):
 
 
 def test_seeds_differ_and_one_seed_does_not():
-    first, again, other = (ResSFL(**LIGHT).harden(victim(), data(), seed) for seed in (0, 0, 1))
+    first, again, other = (ResSFL(**LIGHT).harden(small_lenet(), smooth_images(), seed) for seed in (0, 0, 1))
     assert same(first.head, again.head)
     assert not same(first.head, other.head)
 
 
 def transferred(monkeypatch, target: SplitModel, **options: object) -> tuple[SplitModel, SplitModel]:
     """An expert, and what became of the target that it started off."""
-    expert = ResSFL(**LIGHT).harden(victim(seed=1), data(), seed=0)
-    monkeypatch.setattr(folder, "load", lambda path: (None, expert))
-    return expert, ResSFL(**{**LIGHT, **options}, source="expert").harden(target, data(), seed=0)
+    expert = ResSFL(**LIGHT).harden(small_lenet(seed=1), smooth_images(), seed=0)
+    monkeypatch.setattr("cutlayer.split_folder.open_split", lambda path: SimpleNamespace(halves=lambda: expert))
+    return expert, ResSFL(**{**LIGHT, **options}, source="expert").harden(target, smooth_images(), seed=0)
 
 
 def test_transfer_starts_from_the_whole_head_and_what_fits_of_the_tail(monkeypatch):
-    target = victim(classes=5)
+    target = small_lenet(classes=5)
     expert, halves = transferred(monkeypatch, target, epochs=0)
     assert same(halves.head, expert.head)
     theirs, own, now = (one.tail.state_dict() for one in (expert, target, halves))
@@ -137,13 +108,14 @@ def test_transfer_starts_from_the_whole_head_and_what_fits_of_the_tail(monkeypat
 
 def test_a_transfer_takes_the_split_folder_of_a_finished_run(tmp_path):
     expert = ResSFL(**LIGHT)
-    hardened = expert.harden(victim(seed=1), data(), seed=0)
+    hardened = expert.harden(small_lenet(seed=1), smooth_images(), seed=0)
     description = {"name": "ressfl", **LIGHT}
     folder.save(tmp_path / "split", hardened, model="he_lenet", classes=2, defense=description, data="made")
-    halves = ResSFL(**{**LIGHT, "epochs": 0}, source=str(tmp_path / "split")).harden(victim(), data(), seed=0)
+    transfer = ResSFL(**LIGHT | {"epochs": 0}, source=str(tmp_path / "split"))
+    halves = transfer.harden(small_lenet(), smooth_images(), seed=0)
     assert same(halves.head, hardened.head)
     with pytest.raises(SplitError, match="no split folder"):
-        ResSFL(**LIGHT, source=str(tmp_path / "absent")).harden(victim(), data(), seed=0)
+        ResSFL(**LIGHT, source=str(tmp_path / "absent")).harden(small_lenet(), smooth_images(), seed=0)
 
 
 def test_the_transfer_plan_starts_from_the_expert_of_its_own_plan():
@@ -158,22 +130,22 @@ def test_the_transfer_plan_starts_from_the_expert_of_its_own_plan():
 
 
 def test_a_frozen_head_stays_the_experts_and_a_slow_one_stays_near_it(monkeypatch):
-    expert, frozen = transferred(monkeypatch, victim(), weight=0.0, head_lr_scale=0.0)
+    expert, frozen = transferred(monkeypatch, small_lenet(), weight=0.0, head_lr_scale=0.0)
     assert same(frozen.head, expert.head)
     assert not same(frozen.tail, expert.tail)
 
     def moved(scale: float) -> float:
-        _, halves = transferred(monkeypatch, victim(), weight=0.0, head_lr_scale=scale)
+        _, halves = transferred(monkeypatch, small_lenet(), weight=0.0, head_lr_scale=scale)
         return float((halves.head.bottleneck.weight - expert.head.bottleneck.weight).detach().norm())
 
     assert 0 < moved(0.1) < moved(1.0) / 2
 
 
 def test_another_head_transfers_nothing(monkeypatch):
-    with pytest.raises(ConfigError, match="no transfer"):
-        transferred(monkeypatch, victim(), bottleneck="noRELU_C2S1")
+    with pytest.raises(ConfigError, match="No transfer: the head in expert sends"):
+        transferred(monkeypatch, small_lenet(), bottleneck="noRELU_C2S1")
     with pytest.raises(ConfigError, match="other layers"):
-        transferred(monkeypatch, victim(), bottleneck="noRELU_K5C4S1")
+        transferred(monkeypatch, small_lenet(), bottleneck="noRELU_K5C4S1")
 
 
 @pytest.mark.parametrize(
@@ -189,4 +161,4 @@ def test_unknown_names_are_refused():
     with pytest.raises(ConfigError, match="bottleneck"):
         ResSFL(bottleneck="narrow")
     with pytest.raises(ConfigError, match="decoder"):
-        ResSFL(decoder="strong").harden(victim(), data(), seed=0)
+        ResSFL(decoder="strong").harden(small_lenet(), smooth_images(), seed=0)

@@ -26,7 +26,7 @@ def test_the_model_is_more_accurate_behind_learned_noise_than_behind_any_of_its_
     data, defense = shades(), learned(trained)
     size = float(defense.learned["scale"].mean())
     assert size > 1.0
-    assert accuracy(trained, defense.protect, data) > accuracy(trained, LaplaceNoise(size).protect, data) + 0.05
+    assert accuracy(trained, defense.protect, data) > accuracy(trained, LaplaceNoise(scale=size).protect, data) + 0.05
 
 
 def test_the_weight_makes_noise_larger_and_a_weight_of_zero_is_none(trained):
@@ -36,7 +36,7 @@ def test_the_weight_makes_noise_larger_and_a_weight_of_zero_is_none(trained):
 
 def test_what_is_released_follows_the_fitted_law_in_the_learned_order():
     collection = rng().laplace(3, 2, (5, 4, 30, 30)).astype(np.float32)
-    defense = Shredder(2.0, n_noises=5)
+    defense = Shredder(scale=2.0, n_noises=5)
     defense.deploy(_fitted(collection), None)
     noise = defense.protect(np.zeros((40, 4, 30, 30), np.float32), rng()).reshape(40, -1)
     assert np.median(noise) == pytest.approx(3, abs=0.1)
@@ -53,7 +53,7 @@ def test_what_is_released_follows_the_fitted_law_in_the_learned_order():
 
 def test_a_release_is_close_to_one_of_few_constants_which_an_attacker_can_subtract():
     collection = rng().laplace(0, 2, (3, 900)).astype(np.float32)
-    defense = Shredder(2.0, n_noises=3)
+    defense = Shredder(scale=2.0, n_noises=3)
     defense.deploy(_fitted(collection), None)
     noise = defense.protect(np.zeros((60, 900), np.float32), rng())
     nearest = np.abs(noise[:, None] - collection[None]).mean(axis=2).min(axis=1)
@@ -61,8 +61,8 @@ def test_a_release_is_close_to_one_of_few_constants_which_an_attacker_can_subtra
 
 
 def test_it_must_learn_first_and_refuses_nonsense():
-    with pytest.raises(ConfigError, match="harden a model"):
-        Shredder(1.0).protect(np.zeros((1, 3), np.float32), rng())
+    with pytest.raises(ConfigError, match="call harden"):
+        Shredder(scale=1.0).protect(np.zeros((1, 3), np.float32), rng())
     for options in ({"scale": -1.0}, {"n_noises": 0}, {"lr": 0.0}, {"epochs": -1}, {"weight": -1.0}):
         with pytest.raises(ConfigError, match="must be"):
             Shredder(**{"scale": 1.0, **options})

@@ -1,15 +1,21 @@
-"""A victim that learns in a moment, for the tests of defenses that train."""
+"""Victims that learn in a moment, for the tests of defenses that train."""
+
+import functools
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.functional import interpolate
 
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.models.halves import SplitModel, split
+from cutlayer.models.zoo import build
 from cutlayer.spec import image_spec
 from cutlayer.training import train
+from defenses.base import Defense
+from defenses.shared.surrogate import Surrogate
 
-IMAGE = image_spec(1, 8, 8)
+IMAGE, SMOOTH = image_spec(1, 8, 8), image_spec(1, 16, 16)
 
 
 def shades(n: int = 96) -> Splits:
@@ -31,10 +37,38 @@ def small_split(trained_epochs: int = 0) -> SplitModel:
 
 
 def accuracy(split: SplitModel, protect, data: Splits, releases: int = 5) -> float:
-    """Of the whole on the test part, behind fresh draws."""
+    """Accuracy of the whole model on the test part, behind fresh draws."""
     rng, right = np.random.default_rng(9), 0
     with torch.no_grad():
         for _ in range(releases):
-            logits = split.tail(protect(split.head(torch.from_numpy(data.test.images)), rng))
+            logits = split.tail(protect(split.head(torch.from_numpy(data.test.inputs)), rng))
             right += int((logits.argmax(1).numpy() == data.test.labels).sum())
     return right / (releases * len(data.test))
+
+
+@functools.cache
+def smooth_images(n: int = 160) -> Splits:
+    """Images with correlated pixels, dark or bright in the mean."""
+    coarse = torch.rand(n, 1, 3, 3, generator=torch.Generator().manual_seed(1))
+    images = interpolate(coarse, SMOOTH.shape[1:], mode="bilinear").contiguous()
+    part = Dataset(images.numpy(), (images.mean((1, 2, 3)) > 0.5).long().numpy())
+    return Splits("made", ("dark", "bright"), part, part, part, part)
+
+
+def small_lenet(classes: int = 2, seed: int = 0) -> SplitModel:
+    """A LeNet for `smooth_images`, cut behind its first ReLU."""
+    return split(build("he_lenet", SMOOTH, classes, seed), "ReLU1", SMOOTH)
+
+
+def last_quality(monkeypatch, defense: Defense) -> float:
+    """The quality of the defender's decoder at the end of the training, mean of the last few batches."""
+    qualities, quality = [], Surrogate.quality
+
+    def recorded(surrogate: Surrogate, smashed: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        qualities.append(quality(surrogate, smashed, images))
+        return qualities[-1]
+
+    monkeypatch.setattr(Surrogate, "quality", recorded)
+    defense.harden(small_lenet(), smooth_images(), seed=0)
+    monkeypatch.setattr(Surrogate, "quality", quality)
+    return float(torch.stack(qualities[-4:]).detach().mean())

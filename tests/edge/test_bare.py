@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cutlayer.onnx.graph import split_onnx
 from cutlayer.wire import certs
 from tests.cloud_process import CloudProcess
-from tests.onnx.onnx_models import chain
+from tests.onnx.onnx_models import chain, split_onnx
 
 ALONE = """
 import pkgutil, sys

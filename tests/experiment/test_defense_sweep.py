@@ -72,10 +72,10 @@ def test_every_defense_goes_the_whole_way(path, tmp_path):
     experiments = small(path)
     results = run_all(experiments, tmp_path, resume=True, data_root=None, say=lambda text: None)
     for experiment, result in zip(experiments, results, strict=True):
-        random = any(row["n_releases"] > 1 for row in result["privacy"])
-        labels = {row["label"] for row in result["privacy"]}
+        random = any(attack.n_releases > 1 for attack in result.privacy)
+        labels = {attack.label for attack in result.privacy}
         expected = {named.label for named in experiment.attacks if random or named.name != "averaging"}
         assert labels == expected
-        assert all(np.isfinite(row["leakage_gain"]["value"]) for row in result["privacy"])
-        assert result["cost"][0]["n"] == 6
+        assert all(np.isfinite(attack.leakage_gain.value) for attack in result.privacy)
+        assert result.cost[0].n == 6
         assert result["defense"]["name"] == experiment.defense.name

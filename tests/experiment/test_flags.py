@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.experiment.flags import flags
 from cutlayer.experiment.spec import Experiment, Measure, Named
+from cutlayer.records.run import AttackRecord, Estimate, Passed, Spectrum
 from cutlayer.registry import defense_from
 
 
@@ -17,12 +20,14 @@ def splits(private=3):
 
 
 def row(attack, access, low, value, high, n_releases=1):
-    about = {"attack": attack, "label": attack, "access": access, "deployment": "zmq-onnx", "n_releases": n_releases}
-    return about | {"leakage_gain": {"value": value, "low": low, "high": high, "n": 20}}
+    return AttackRecord(
+        attack=attack, label=attack, access=access, deployment="zmq-onnx", n_releases=n_releases, fit_s=1.0,
+        invert_s=1.0, n=20, metrics={}, leakage_gain=Estimate(value, 20, low, high),
+    )  # fmt: skip
 
 
 def spectrum(before=10.0, after=10.0):
-    return {"head": {"condition": after}, "undefended": {"condition": before}}
+    return Spectrum(2, 16, 1.0, head=Passed(16, after, 1), undefended=Passed(16, before, 1))
 
 
 def names(rows, *, data=None, defense=None, attacks=(), passed=None, codec="raw"):
@@ -42,7 +47,7 @@ def names(rows, *, data=None, defense=None, attacks=(), passed=None, codec="raw"
         measure=Measure(private=20, codec=codec),
     )
     made = defense_from(described)
-    return {one["flag"] for one in flags(experiment, rows, data or splits(), made, passed or spectrum())}
+    return {raised.flag for raised in flags(experiment, rows, data or splits(), made, passed or spectrum())}
 
 
 NOISE = {"name": "gaussian-noise", "sigma": 0.5}
@@ -90,7 +95,7 @@ def test_averaging_that_still_gains():
 
 def test_averaging_counts_as_exhausted_by_attacks_of_one_kind():
     few, many = (row("averaging", "BLACK_BOX", low, low + 0.02, low + 0.04, n) for low, n in ((0.7, 16), (0.72, 64)))
-    stronger = row("averaging", "BLACK_BOX", 0.9, 0.92, 0.94, 64) | {"label": "averaging 64, decoder"}
+    stronger = replace(row("averaging", "BLACK_BOX", 0.9, 0.92, 0.94, 64), label="averaging 64, decoder")
     kind = {"name": "averaging", "attack": "decoder", "n_releases": 64}
     experiment_attacks = [{"name": "averaging", "n_releases": 64}, kind | {"title": "averaging 64, decoder"}]
     assert names([few, many, stronger], defense=NOISE, attacks=experiment_attacks) == set()

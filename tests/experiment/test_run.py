@@ -13,6 +13,7 @@ from cutlayer.data.load import load
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.experiment import plan, victim
 from cutlayer.experiment.run import run_all
+from cutlayer.records.reading import read_result
 from cutlayer.trace import STAGES
 
 PLAN = """
@@ -63,58 +64,57 @@ def runs(tmp_path_factory):
 
 
 def privacy(result, attack, deployment="zmq-onnx"):
-    return next(r for r in result["privacy"] if r["attack"] == attack and r["deployment"] == deployment)
+    return next(a for a in result.privacy if (a.attack, a.deployment) == (attack, deployment))
 
 
 def test_both_deployments_are_measured_stage_by_stage(runs):
     folder, _, results, _ = runs
     for result in results:
-        assert [c["deployment"] for c in result["cost"]] == ["zmq-onnx", "grpc-torch"]
-        with np.load(folder / result["id"] / "requests.npz") as times:
+        assert [cost.deployment for cost in result.cost] == ["zmq-onnx", "grpc-torch"]
+        with np.load(folder / result.id / "requests.npz") as times:
             for label in ("zmq-onnx", "grpc-torch"):
                 total = times[f"{label}/end_to_end_ns"]
                 assert len(total) == 50
                 np.testing.assert_array_equal(sum(times[f"{label}/{stage}_ns"] for stage in STAGES), total)
-                assert (times[f"{label}/tensor_bytes"] == np.prod(result["smashed"]) * 4).all()
-        assert result["cost"][0]["end_to_end"]["p99"] is None
-        assert result["cost"][0]["end_to_end"]["p50"] > 0
+                assert (times[f"{label}/tensor_bytes"] == np.prod(result.smashed) * 4).all()
+        assert result.cost[0].end_to_end["p99"] is None
+        assert result.cost[0].end_to_end["p50"] > 0
 
 
 def test_every_attack_is_scored_on_each_tap_with_n_and_interval(runs):
     for result in runs[2]:
-        expected = {"mean-image", "nearest", "ridge"} | (
-            {"averaging"} if result["defense"]["name"] != "none" else set()
-        )
-        assert {(r["attack"], r["deployment"]) for r in result["privacy"]} == {
+        expected = {"mean-image", "nearest", "ridge"} | ({"averaging"} if not result.undefended else set())
+        assert {(a.attack, a.deployment) for a in result.privacy} == {
             (attack, deployment) for attack in expected for deployment in ("zmq-onnx", "grpc-torch")
         }
-        for row in result["privacy"]:
-            assert row["n"] == 12
-            for estimate in (*row["metrics"].values(), row["leakage_gain"]):
-                assert estimate["low"] <= estimate["value"] <= estimate["high"]
-        best = max(result["privacy"], key=lambda r: r["leakage_gain"]["value"])
-        assert result["worst_case"]["leakage_gain"] == best["leakage_gain"]
+        for attack in result.privacy:
+            assert attack.n == 12
+            for estimate in (*attack.metrics.values(), attack.leakage_gain):
+                assert estimate.low <= estimate.value <= estimate.high
+        best = max(result.privacy, key=lambda a: a.leakage_gain.value)
+        assert result.worst_case.leakage_gain == best.leakage_gain
+        assert result.worst_case.metrics == best.metrics
 
 
 def test_the_numbers_mean_what_they_should(runs):
     plain, noisy = runs[2]
-    assert abs(privacy(plain, "mean-image")["leakage_gain"]["value"]) < 1e-6
-    assert privacy(plain, "ridge")["leakage_gain"]["value"] > 0.5
-    assert privacy(noisy, "ridge")["leakage_gain"]["value"] < privacy(plain, "ridge")["leakage_gain"]["value"]
-    assert privacy(noisy, "averaging")["leakage_gain"]["value"] > privacy(noisy, "ridge")["leakage_gain"]["value"]
+    assert abs(privacy(plain, "mean-image").leakage_gain.value) < 1e-6
+    assert privacy(plain, "ridge").leakage_gain.value > 0.5
+    assert privacy(noisy, "ridge").leakage_gain.value < privacy(plain, "ridge").leakage_gain.value
+    assert privacy(noisy, "averaging").leakage_gain.value > privacy(noisy, "ridge").leakage_gain.value
 
 
 def test_without_randomness_both_deployments_leak_the_same(runs):
     plain = runs[2][0]
     for attack in ("nearest", "ridge"):
-        a, b = (privacy(plain, attack, d)["metrics"]["mse"]["value"] for d in ("zmq-onnx", "grpc-torch"))
+        a, b = (privacy(plain, attack, d).metrics["mse"].value for d in ("zmq-onnx", "grpc-torch"))
         assert a == pytest.approx(b, rel=1e-3)
 
 
 def test_noise_leaves_the_spectrum_of_the_head_alone(runs):
     for result in runs[2]:
-        assert result["spectrum"]["head"] == result["spectrum"]["undefended"]
-        assert 0 < result["spectrum"]["head"]["passed"] <= result["spectrum"]["directions"] <= 64
+        assert result.spectrum.head == result.spectrum.undefended
+        assert 0 < result.spectrum.head.passed <= result.spectrum.directions <= 64
 
 
 def test_the_records_are_complete_and_indexed_once(runs):
@@ -122,16 +122,16 @@ def test_the_records_are_complete_and_indexed_once(runs):
     with sqlite3.connect(folder / "index.sqlite") as database:
         rows = database.execute("select experiment, attack, transport, mse from rows").fetchall()
     database.close()
-    assert len(rows) == len(set(rows)) == sum(len(r["privacy"]) for r in results)
+    assert len(rows) == len(set(rows)) == sum(len(r.privacy) for r in results)
     for result in results:
-        here = folder / result["id"]
+        here = folder / result.id
         assert {p.name for p in here.iterdir()} == {
             "experiment.toml", "env.json", "requests.npz", "result.json", "reconstructions.npz", "split",
         }  # fmt: skip
-        assert json.loads((here / "result.json").read_text()) == result
+        assert read_result(here) == result
         assert json.loads((here / "env.json").read_text())["packages"]["torch"]
         (again,) = plan.load(here / "experiment.toml")
-        assert again.id == result["id"]
+        assert again.id == result.id
 
 
 def test_the_undefended_model_is_trained_once_for_all_defenses(runs):
@@ -180,7 +180,7 @@ def test_killed_at_any_stage_it_resumes_and_leaves_no_server_behind(tmp_path):
     for finished in ("training", "exporting", "serving", "attacking with nearest"):
         assert finished not in done.stderr
     (result,) = (tmp_path / "runs").glob("*/result.json")
-    assert {r["attack"] for r in json.loads(result.read_text())["privacy"]} >= {"mean-image", "nearest", "ridge"}
+    assert {a.attack for a in read_result(result.parent).privacy} >= {"mean-image", "nearest", "ridge"}
     left = [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])]
     assert psutil.wait_procs(left, timeout=10)[1] == []
 

@@ -43,7 +43,7 @@ def test_a_core_that_is_not_there_is_refused(numbers):
 def test_a_system_that_pins_nothing_says_so(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     assert cores() is None
-    with pytest.raises(ConfigError, match="pins no process"):
+    with pytest.raises(ConfigError, match="cannot pin a process"):
         pin([0])
 
 
@@ -102,7 +102,7 @@ def test_a_system_that_allows_none_is_one_sentence_with_the_way_out(tmp_path):
     mount, _ = tree(tmp_path, unified=True)
     (mount / "cgroup.subtree_control").unlink()
     (mount / "cgroup.subtree_control").mkdir()
-    with pytest.raises(ConfigError, match=r"lets us set no CPU quota .*systemd-run --scope"):
+    with pytest.raises(ConfigError, match=r"may not set a CPU quota .*systemd-run --scope"):
         quota(0.5, tmp_path).__enter__()
     assert not list(mount.glob("cutlayer-*"))
 

@@ -7,23 +7,8 @@ from torch import nn
 from cutlayer.errors import SplitError
 from cutlayer.models.export import export_onnx
 from cutlayer.models.halves import split
-from cutlayer.registry import MODELS
 from cutlayer.spec import TensorSpec, image_spec
-
-# A head from the front and a tail from the back, which together hold every kind of block that the model is made of.
-CASES = {
-    "he_lenet": ((1, 28, 28), "ReLU2", "ReLU2"),
-    "he_cifar10cnn": ((3, 32, 32), "ReLU22", "ReLU22"),
-    "resnet20": ((3, 32, 32), "layer1.0", "layer2.2"),
-    "vgg11_bn": ((3, 32, 32), "features.7", "features.7"),
-    "resnet18": ((3, 32, 32), "layer2.0", "layer4.0"),
-    "mobilenet_v2": ((3, 32, 32), "features.2", "features.16"),
-    "mobilenet_v3_small": ((3, 32, 32), "features.1", "features.10"),
-    "efficientnet_b0": ((3, 32, 32), "features.1", "features.7"),
-    "convnext_tiny": ((3, 32, 32), "features.1.0", "features.7.1"),
-    "vit_b_16": ((3, 32, 32), "encoder.layers.encoder_layer_0", "encoder.layers.encoder_layer_11"),
-    "swin_t": ((3, 32, 32), "features.2", "features.7.1"),
-}
+from tests.models.test_split import ROWS
 
 
 def run(path, array):
@@ -31,19 +16,14 @@ def run(path, array):
     return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: array.numpy()})[0])
 
 
-def test_every_model_has_a_case():
-    assert CASES.keys() == MODELS.keys()
-
-
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ROWS)
 def test_halves_compute_the_same_in_onnxruntime(name, lively, tmp_path):
-    shape, front, back = CASES[name]
-    image = image_spec(*shape)
+    image, front, back = ROWS[name]
     model = lively(name, image)
     first, last = split(model, front, image), split(model, back, image)
     export_onnx(first.head, first.input, tmp_path / "head.onnx", "image", "smashed")
     export_onnx(last.tail, last.smashed, tmp_path / "tail.onnx", "smashed", "logits")
-    images = torch.rand(5, *shape)
+    images = torch.rand(5, *image.shape)
     with torch.no_grad():
         smashed = last.head(images)
         torch.testing.assert_close(run(tmp_path / "head.onnx", images), first.head(images), rtol=1e-4, atol=1e-4)

@@ -6,7 +6,7 @@ import torch
 from cutlayer.models.cuts import cut_nodes
 from cutlayer.models.export import export_named
 from cutlayer.models.zoo import build
-from cutlayer.onnx.graph import onnx_cuts
+from cutlayer.onnx.graph import checked, survey
 from cutlayer.spec import image_spec
 
 INPUT = image_spec(3, 32, 32)
@@ -19,7 +19,7 @@ def test_the_cuts_of_the_file_have_the_names_of_the_model(tmp_path):
     path = tmp_path / "whole.onnx"
     export_named(model, {name: nodes[name][1] for name in wanted}, INPUT, path)
 
-    offered = {cut.name: cut for cut in onnx_cuts(path)}
+    offered = {cut.name: cut for cut in checked(survey(path)).cuts}
     assert set(wanted) <= set(offered)
     for name in wanted:
         assert (offered[name].shape, offered[name].macs) == (nodes[name][0].shape, nodes[name][0].macs)

@@ -1,4 +1,5 @@
 from copy import deepcopy
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -13,9 +14,42 @@ from cutlayer.registry import MODELS
 from cutlayer.spec import TensorSpec, image_spec
 
 
-@pytest.mark.parametrize("name", MODELS)
+class Row(NamedTuple):
+    """One registered model.
+
+    Attributes:
+        input: Small images that it can take.
+        front: A cut near the input.
+        back: A cut near the output. The head of `front` and the tail of `back` together have every kind of block.
+    """
+
+    input: TensorSpec
+    front: str
+    back: str
+
+
+ROWS = {
+    "he_lenet": Row(image_spec(1, 28, 28), "ReLU2", "ReLU2"),
+    "he_cifar10cnn": Row(image_spec(3, 32, 32), "ReLU22", "ReLU22"),
+    "resnet20": Row(image_spec(3, 32, 32), "layer1.0", "layer2.2"),
+    "vgg11_bn": Row(image_spec(3, 32, 32), "features.7", "features.7"),
+    "resnet18": Row(image_spec(3, 32, 32), "layer2.0", "layer4.0"),
+    "mobilenet_v2": Row(image_spec(3, 32, 32), "features.2", "features.16"),
+    "mobilenet_v3_small": Row(image_spec(3, 32, 32), "features.1", "features.10"),
+    "efficientnet_b0": Row(image_spec(3, 32, 32), "features.1", "features.7"),
+    "convnext_tiny": Row(image_spec(3, 32, 32), "features.1.0", "features.7.1"),
+    "vit_b_16": Row(image_spec(3, 32, 32), "encoder.layers.encoder_layer_0", "encoder.layers.encoder_layer_11"),
+    "swin_t": Row(image_spec(3, 32, 32), "features.2", "features.7.1"),
+}
+
+
+def test_every_registered_model_has_a_row():
+    assert ROWS.keys() == MODELS.keys()
+
+
+@pytest.mark.parametrize("name", ROWS)
 def test_the_halves_make_the_model_at_every_cut(name, lively):
-    image = image_spec(1, 28, 28) if name == "he_lenet" else image_spec(3, 32, 32)
+    image = ROWS[name].input
     model = lively(name, image)
     images = torch.rand(2, *image.shape)
     found = cut_nodes(model, image)

@@ -3,7 +3,6 @@ import torch
 
 from cutlayer.errors import ConfigError
 from cutlayer.models.zoo import build
-from cutlayer.registry import MODELS
 from cutlayer.spec import image_spec
 
 
@@ -73,7 +72,3 @@ def test_images_that_do_not_fit_are_refused_in_one_line(name, shape, capfd):
 def test_an_unknown_name_is_answered_with_near_ones():
     with pytest.raises(ConfigError, match="resnet18"):
         build("resnet17", image_spec(3, 32, 32), 10)
-
-
-def test_every_registered_model_is_where_the_registry_says():
-    assert all(callable(MODELS.load(name)) for name in MODELS)

@@ -4,6 +4,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from cutlayer.onnx import graph as onnx_graph
+
 
 def weights(name, *shape):
     """The same for the same name."""
@@ -33,6 +35,11 @@ def write(
     model = helper.make_model(graph, opset_imports=opsets, ir_version=ir, functions=list(functions))
     onnx.save(model, str(path))
     return path
+
+
+def split_onnx(path, cut, out, input=None, **options):
+    """Survey a file and write the split folder."""
+    return onnx_graph.write(onnx_graph.survey(path, input), cut, out, **options)
 
 
 def chain(path, channels=3, **options):

@@ -27,7 +27,7 @@ def surveyed(path):
     try:
         return checked(survey(path))
     except SplitError as error:
-        if "say it with --input" not in str(error):
+        if "as in --input" not in str(error):
             raise
     for shape in SHAPES[:-1]:
         try:

@@ -10,9 +10,9 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from cutlayer.errors import ConfigError, SplitError
-from cutlayer.onnx.graph import checked, split_onnx, survey
+from cutlayer.onnx.graph import checked, survey
 from cutlayer.spec import TensorSpec
-from tests.onnx.onnx_models import chain, write
+from tests.onnx.onnx_models import chain, split_onnx, write
 
 
 def test_a_missing_file(tmp_path):
@@ -57,8 +57,8 @@ def test_a_file_without_its_weights(tmp_path):
 @pytest.mark.parametrize(("opset", "ir", "limit"), [(999, 8, "opset"), (17, 999, "IR version")])
 def test_a_version_that_onnx_runtime_does_not_know(tmp_path, opset, ir, limit, capfd):
     path = chain(tmp_path / "m.onnx", opset=opset, ir=ir)
-    said = rf"is of IR version {ir}, opset {opset}, and the ONNX Runtime here takes nothing beyond {limit} \d\d; export"
-    with pytest.raises(SplitError, match=said):
+    complaint = rf"is of IR version {ir}, opset {opset}, .* ONNX Runtime supports up to {limit} \d\d; export"
+    with pytest.raises(SplitError, match=complaint):
         survey(path)
     assert capfd.readouterr() == ("", "")
 
@@ -75,7 +75,7 @@ OPEN = ["N", 3, "height", None]
 @pytest.mark.parametrize(
     ("shape", "asked", "complaint"),
     [
-        (OPEN, None, r"open \(Nx3xheightx\?\); say it with --input 3x224x224"),
+        (OPEN, None, r"open \(Nx3xheightx\?\); state it, as in --input 3x224x224"),
         (OPEN, (1, 8, 8), "not samples of 1x8x8"),
         (OPEN, (3, 8), "not samples of 3x8"),
         (["N", 3, 8, 8], (3, 9, 9), "not samples of 3x9x9"),

@@ -10,11 +10,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.onnx import graph as onnx_graph
-from cutlayer.onnx.graph import checked, onnx_cuts, split_onnx, survey
+from cutlayer.onnx.graph import checked, survey
 from cutlayer.onnx.halves import halves
 from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import open_split
-from tests.onnx.onnx_models import chain, weights, write
+from tests.onnx.onnx_models import chain, split_onnx, weights, write
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 """The models that the ONNX project tests itself with, converted from Caffe years ago: opset 9, batches of one."""
@@ -41,13 +41,13 @@ def assert_parity(whole, folder, batch):
 
 
 def test_every_articulation_point_is_a_cut_and_no_branch_is(tmp_path):
-    found = onnx_cuts(chain(tmp_path / "m.onnx"))
+    found = checked(survey(chain(tmp_path / "m.onnx"))).cuts
     assert [cut.name for cut in found] == ["c1", "r1", "sum", "r2", "pooled", "flat"]
     assert [cut.op for cut in found] == ["Conv", "Relu", "Add", "Relu", "GlobalAveragePool", "Flatten"]
 
 
 def test_what_a_cut_costs(tmp_path):
-    cuts = {cut.name: cut for cut in onnx_cuts(chain(tmp_path / "m.onnx"))}
+    cuts = {cut.name: cut for cut in checked(survey(chain(tmp_path / "m.onnx"))).cuts}
     first, second = 4 * 3 * 9, 4 * 4 * 9
     assert (cuts["r1"].shape, cuts["r1"].nbytes) == ((4, 8, 8), 4 * 4 * 64)
     assert (cuts["r1"].params, cuts["r1"].macs) == (first, 64 * first)
@@ -320,7 +320,7 @@ def test_channels_that_come_last_are_normalized_there(tmp_path):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"mean": (1.0, 2.0)}, "one for each channel of 3x8x8, not 2"),
+        ({"mean": (1.0, 2.0)}, "one for each channel of 3x8x8; 2 were given"),
         ({"std": (1.0, 0.0, 1.0)}, "--std must be above 0"),
     ],
 )

@@ -168,7 +168,7 @@ def test_types_that_numpy_does_not_have(tmp_path):
     path = write(tmp_path / "m.onnx", nodes, **FOUR)
     found = survey(path)
     assert [cut.name for cut in checked(found).cuts] == ["r", "back"]
-    assert found.refused["half"] == "it is tensor(bfloat16), and a batch of float32 is what is sent"
+    assert found.refused["half"] == "it is tensor(bfloat16), and only a batch of float32 can be sent"
 
 
 def test_weights_of_four_bits_round_elsewhere_once_optimized(tmp_path):

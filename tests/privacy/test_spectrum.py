@@ -1,3 +1,5 @@
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from cutlayer.models.halves import split
 from cutlayer.models.zoo import build
 from cutlayer.privacy import spectrum as module
 from cutlayer.privacy.spectrum import directions, ill_conditioned, singular_values, spectrum
+from cutlayer.records.run import Passed
 from cutlayer.spec import image_spec
 from tests.attacks.victims import smooth_images
 
@@ -32,18 +35,16 @@ def test_a_linear_head_has_its_own_singular_values():
 def test_faint_is_told_from_gone():
     faint, half = np.logspace(0, -4, 36), np.where(np.arange(36) < 18, 1.0, 0.0)
     record = spectrum(linear(faint), IMAGES, linear(np.ones(36)))
-    assert record["head"] == {"passed": 36, "condition": pytest.approx(1e4, rel=0.01), "largest": pytest.approx(1)}
-    assert record["undefended"]["condition"] == pytest.approx(1, rel=1e-3)
+    assert astuple(record.head) == pytest.approx((36, 1e4, 1), rel=0.01)
+    assert record.undefended.condition == pytest.approx(1, rel=1e-3)
     assert ill_conditioned(record)
     record = spectrum(linear(half), IMAGES, linear(np.ones(36)))
-    assert record["head"] == {"passed": 18, "condition": pytest.approx(1, rel=1e-3), "largest": pytest.approx(1)}
+    assert astuple(record.head) == pytest.approx((18, 1, 1), rel=1e-3)
     assert not ill_conditioned(record)
 
 
 def test_a_head_that_tells_nothing_passes_nothing_on():
-    assert spectrum(linear(np.zeros(36)), IMAGES, linear(np.ones(36)))["head"] == {
-        "passed": 0, "condition": 1, "largest": 0,
-    }  # fmt: skip
+    assert spectrum(linear(np.zeros(36)), IMAGES, linear(np.ones(36))).head == Passed(0, 1, 0)
 
 
 def test_only_directions_that_occur_in_the_images_count():
@@ -71,7 +72,7 @@ def test_what_the_defense_left_alone_is_measured_once(monkeypatch):
     monkeypatch.setattr(module, "singular_values", lambda *args: asked.append(1) or original(*args))
     head = linear(np.ones(36))
     record = spectrum(head, IMAGES, head)
-    assert record["head"] == record["undefended"]
+    assert record.head == record.undefended
     assert len(asked) == 1
 
 
@@ -84,7 +85,7 @@ def test_a_networks_head_has_a_jacobian_and_stays_as_it_is(model, monkeypatch):
     network = build(model, input, 10)
     places = cuts(network, input)
     head = split(network, places[len(places) // 2].name, input).head
-    found = spectrum(head, smooth_images(8, seed=0, shape=(3, 32, 32)).numpy(), head)["head"]
-    assert found["passed"] >= 1
-    assert np.isfinite(found["largest"])
+    found = spectrum(head, smooth_images(8, seed=0, shape=(3, 32, 32)).numpy(), head).head
+    assert found.passed >= 1
+    assert np.isfinite(found.largest)
     assert next(head.parameters()).dtype == torch.float32, "the head itself was changed"

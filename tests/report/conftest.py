@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cutlayer.trace import STAGES, percentile
+from cutlayer.records.run import Result, load_result
+from cutlayer.trace import STAGES, percentiles
 
 ATTACKS = (
     ("mean-image", "mean-image", "QUERY_FREE", 0.0),
@@ -64,13 +65,15 @@ def result(
         "claim": "Noise hides pictures, at a price.",
         "input": [3, 32, 32],
         "smashed": [128, 8, 8],
+        "candidates": 64,
         "defense": {"name": "gaussian-noise", "sigma": sigma} if sigma else {"name": "none"},
         "defense_label": noisy,
+        "defense_facts": {},
         "utility": {"accuracy": estimate(0.804 - 0.06 * sigma, 0.036, 500), "baseline": estimate(0.804, 0.035, 500)},
         "privacy": attacks,
         "worst_case": {
-            **{key: worst[key] for key in ("attack", "label", "deployment", "leakage_gain")},
-            **{name: worst["metrics"][name] for name in ("psnr", "ssim", "identification")},
+            **{key: worst[key] for key in ("attack", "label", "deployment", "access", "n_releases", "leakage_gain")},
+            **worst["metrics"],
         },
         "spectrum": {
             "n": 4,
@@ -125,7 +128,7 @@ def stage_ns(deployment: str, sigma: float, n: int) -> dict[str, NDArray[np.int6
 
 def cost(deployment: str, sigma: float, n: int) -> dict[str, Any]:
     samples = stage_ns(deployment, sigma, n)
-    spread = {name: {f"p{q}": percentile(a, q) for q in (50, 90, 95, 99)} for name, a in samples.items()}
+    spread = {name: percentiles(column) for name, column in samples.items()}
     transport, head = deployment.split("-")
     return {
         "deployment": deployment,
@@ -170,6 +173,11 @@ def write_run(
     }
     np.savez_compressed(folder / "requests.npz", **traces)
     return folder
+
+
+def read_results(runs: Path) -> list[Result]:
+    """The result of every run in a folder, by id."""
+    return [load_result(json.loads(path.read_text())) for path in sorted(runs.glob("*/result.json"))]
 
 
 @pytest.fixture

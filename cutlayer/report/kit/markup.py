@@ -1,10 +1,11 @@
 """HTML and SVG elements as functions that escape by default, so that no record can put markup into the page."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
+from importlib.resources import files
 
-# A second lock on the door: even markup that slipped through could load nothing and run nothing.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+# The second defense after escaping: markup that slipped through can load nothing and run nothing.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 _VOID = {"br", "col", "img", "meta"}
 
@@ -15,12 +16,71 @@ class Html(str):
     __slots__ = ()
 
 
+def page(title: str, main: Html, extra_style: str = "") -> str:
+    """A whole page that needs nothing but itself.
+
+    Args:
+        title: Title of the window.
+        main: The `main` element.
+        extra_style: Rules that follow those of the style sheet.
+    """
+    style = (files("cutlayer.report.kit") / "style.css").read_text(encoding="utf-8") + extra_style
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("meta", name="color-scheme", content="light dark"),
+        el("title", title),
+        el("style", Html(style)),
+    )
+    return "<!doctype html>\n" + el("html", head, el("body", main), lang="en") + "\n"
+
+
+def section(title: str, *children: object, id: str | None = None) -> Html:
+    """A part of a page with a heading."""
+    return el("section", el("h2", title), children, id=id)
+
+
+def note(text: str) -> Html:
+    """A paragraph in small print."""
+    return el("p", text, class_="note")
+
+
+def small(text: str | None) -> Html | None:
+    """A second line in a cell; nothing where there is no text."""
+    return el("small", text) if text else None
+
+
+def dot(color: str) -> Html:
+    """The mark of one defense, in a color of the style sheet."""
+    return el("span", class_=f"dot {color}")
+
+
+def table(caption: str, head: Sequence[object], body: Sequence[Html], class_: str = "") -> Html:
+    """A table that scrolls sideways on its own when the screen is narrow."""
+    headings = [h if isinstance(h, Html) else el("th", h, scope="col") for h in head]
+    content = el("table", el("caption", caption), el("thead", el("tr", headings)), body, class_=class_ or None)
+    return el("div", content, class_="wide", role="region", aria_label=caption, tabindex=0)
+
+
+def row(heading: object, cells: Iterable[object]) -> Html:
+    """A row of a table.
+
+    Args:
+        heading: A `th` element, or the text of one.
+        cells: `td` elements, or the texts of them.
+    """
+    first = heading if isinstance(heading, Html) else el("th", heading, scope="row")
+    return el("tr", first, [cell if isinstance(cell, Html) else el("td", cell) for cell in cells])
+
+
 def el(name: str, /, *children: object, **attributes: object) -> Html:
     """One element.
 
     Args:
-        name: Of the element.
-        children: `Html` as it is, None as nothing, lists flattened, anything else as escaped text.
+        name: Name of the element.
+        children: `Html` is taken as it is, None is nothing, lists are flattened, anything else becomes escaped text.
         attributes: `class_` gives `class`, `aria_label` gives `aria-label`; None and False are left out, True is bare.
     """
     opening = name + "".join(_attribute(key, value) for key, value in attributes.items())
@@ -28,7 +88,7 @@ def el(name: str, /, *children: object, **attributes: object) -> Html:
 
 
 def join(children: Iterable[object]) -> Html:
-    """Elements and texts one after the other."""
+    """Elements and texts, one after the other."""
     return Html("".join(map(_child, children)))
 
 

@@ -8,12 +8,11 @@ from itertools import groupby
 
 from cutlayer.records.run import Estimate
 from cutlayer.report.kit.markup import Html, el
-from cutlayer.report.kit.svg import domain, line, ticks
+from cutlayer.report.kit.svg import Axis, Chart, Frame, domain, percent, ticks
 from cutlayer.report.kit.wording import duration, size
 from cutlayer.report.runs.sweep import Setting
 
-WIDTH, HEIGHT = 300.0, 210.0
-LEFT, RIGHT, TOP, BOTTOM = 34.0, 292.0, 12.0, 172.0
+FRAME = Frame(300.0, 210.0, left=34.0, right=292.0, top=12.0, bottom=172.0)
 RADII = (3.5, 9.0)
 """Of the points with the shortest and the longest time."""
 SHADES = 5
@@ -29,31 +28,27 @@ def panels(settings: Sequence[Setting], baseline: Estimate) -> list[Html]:
     settings = [s for s in settings if math.isfinite(s.leakage.value) and math.isfinite(s.accuracy.value)]
     low, high = domain([*(s.accuracy.value for s in settings), baseline.value], least=0.05)
     left = min([-0.04, *(s.leakage.value - 0.03 for s in settings)])
-
-    def x(gain: float) -> float:
-        return LEFT + (min(gain, 1.0) - left) / (1.02 - left) * (RIGHT - LEFT)
-
-    def y(accuracy: float) -> float:
-        return BOTTOM - (accuracy - low) / (high - low) * (BOTTOM - TOP)
+    across = Axis(left, 1.02, (0.0, 0.5, 1.0), percent)
+    chart = Chart(FRAME, across, Axis(low, high, ticks(low, high), percent))
 
     def at(setting: Setting) -> tuple[float, float]:
-        return x(setting.leakage.value), y(setting.accuracy.value)
+        return chart.x(min(setting.leakage.value, 1.0)), chart.y(setting.accuracy.value)
 
     def panel(name: str, own: list[Setting]) -> Html:
         own = sorted(own, key=lambda s: -s.leakage.value)
         others = [el("circle", cx=f"{at(s)[0]:.1f}", cy=f"{at(s)[1]:.1f}", r=2, class_="other") for s in settings]
-        ends = [s for s in settings if s.undefended]
-        path = " ".join(f"{px:.1f},{py:.1f}" for px, py in map(at, (s for s in own if not s.titled)))
+        curve = chart.polyline([(min(s.leakage.value, 1.0), s.accuracy.value) for s in own if not s.titled], "curve")
+        diamonds = [_diamond(s, *at(s)) for s in settings if s.undefended]
         marks = [_mark(s, *at(s), times, sizes) for s in own]
-        diamonds = [_diamond(s, *at(s)) for s in ends]
         spoken = "; ".join(_spoken(s) for s in own)
-        chart = el(
-            "svg", axes, others, el("polyline", points=path, class_="curve"), diamonds, marks,
-            viewBox=f"0 0 {WIDTH:.0f} {HEIGHT:.0f}", role="img", aria_label=f"{name}. {spoken}.",
-        )  # fmt: skip
-        return el("figure", el("figcaption", name), chart)
+        parts = [chart.axes(), titles, others, curve, diamonds, marks]
+        return el("figure", el("figcaption", name), chart.svg(parts, f"{name}. {spoken}.", None))
 
-    axes = _axes(x, y, low, high)
+    titles = [
+        chart.upright(0.0),
+        el("text", "worst-case leakage gain, %", x=FRAME.right, y=FRAME.height - 6, text_anchor="end"),
+        el("text", "accuracy, %", x=f"{chart.x(0.0) + 6:.1f}", y=FRAME.top + 2),
+    ]
     times = [s.p50_ns for s in settings if s.p50_ns is not None]
     sizes = sorted({s.tensor_bytes for s in settings if s.tensor_bytes is not None})
     families = groupby((s for s in settings if not s.undefended), key=lambda s: s.family)
@@ -112,18 +107,3 @@ def _shade(count: int, sizes: Sequence[int]) -> int:
 def _spoken(setting: Setting) -> str:
     where = f"leakage gain {setting.leakage.value:.1%}, accuracy {setting.accuracy.value:.1%}"
     return f"{setting.label}: {where}, {duration(setting.p50_ns)}, {size(setting.tensor_bytes)}"
-
-
-def _axes(x, y, low: float, high: float) -> Html:  # type: ignore[no-untyped-def]
-    parts = []
-    for tick in ticks(low, high):
-        parts.append(line(LEFT, y(tick), RIGHT, y(tick), "grid"))
-        parts.append(el("text", f"{tick * 100:.0f}", x=LEFT - 6, y=f"{y(tick) + 4:.1f}", text_anchor="end"))
-    for tick in (0.0, 0.5, 1.0):
-        parts.append(line(x(tick), BOTTOM, x(tick), BOTTOM + 4, "axis"))
-        parts.append(el("text", f"{tick * 100:.0f}", x=f"{x(tick):.1f}", y=BOTTOM + 16, text_anchor="middle"))
-    parts.append(line(LEFT, BOTTOM, RIGHT, BOTTOM, "axis"))
-    parts.append(line(x(0.0), TOP, x(0.0), BOTTOM, "reference"))
-    parts.append(el("text", "worst-case leakage gain, %", x=RIGHT, y=HEIGHT - 6, text_anchor="end"))
-    parts.append(el("text", "accuracy, %", x=x(0.0) + 6, y=TOP + 2))
-    return el("g", parts)

@@ -1,11 +1,12 @@
 """The report: one HTML page that needs nothing but itself, written from records alone."""
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
+from cutlayer.records.files import write_text
 from cutlayer.records.reading import Run, Skipped, read
-from cutlayer.report.kit.markup import POLICY, Html, el
+from cutlayer.report.kit import markup
+from cutlayer.report.kit.markup import Html, el
 from cutlayer.report.runs import sections, sweep_sections
 from cutlayer.report.runs.groups import Group, group
 from cutlayer.report.runs.spectrum import spectrum
@@ -27,28 +28,16 @@ def write(runs: Path) -> Path:
     """
     finished, skipped = read(runs)
     path = runs / "report.html"
-    temporary = runs / ".report.html.part"
-    temporary.write_text(page(finished, skipped), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, page(finished, skipped))
     return path
 
 
 def page(runs: Sequence[Run], skipped: Sequence[Skipped]) -> str:
     """The whole page as text."""
     groups = group(runs)
-    style = Html((files("cutlayer.report.kit") / "style.css").read_text(encoding="utf-8"))
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("meta", name="color-scheme", content="light dark"),
-        el("title", "cutlayer: what can the server see?"),
-        el("style", style),
-    )
     contents = _contents(groups) if len(groups) > 1 else None
     main = el("main", opening(), contents, map(_article, groups), sections.environment(runs, skipped))
-    return "<!doctype html>\n" + el("html", head, el("body", main), lang="en") + "\n"
+    return markup.page("cutlayer: what can the server see?", main)
 
 
 def _article(group: Group) -> Html:

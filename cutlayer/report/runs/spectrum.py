@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cutlayer.records.run import Spectrum
-from cutlayer.report.kit.markup import Html, el
+from cutlayer.report.kit.markup import Html, dot, el, note, section
 from cutlayer.report.runs.groups import Group, Member
 
 FEWER, FAINTER = 0.9, 2.0
@@ -15,18 +15,13 @@ def spectrum(group: Group) -> Html | None:
     items = [_item(member, member.run.result.spectrum) for member in group.members if member.run.result.spectrum]
     if not items:
         return None
-    note = (
+    text = (
         "An attack that changes a guess step by step fails where the picture is gone, but also where it is only passed "
         "on faintly: then another attack may succeed. So the picture is changed a little, in one direction after "
         "another, and the change of what the first layers give is measured. Noise and zeros that are added afterwards "
         "do not count here."
     )
-    return el(
-        "section",
-        el("h2", "Is the picture gone, or only faint?"),
-        el("p", note, class_="note"),
-        el("ul", items, class_="flags"),
-    )
+    return section("Is the picture gone, or only faint?", note(text), el("ul", items, class_="flags"))
 
 
 def words(found: Spectrum, undefended: bool) -> str:
@@ -51,5 +46,5 @@ def words(found: Spectrum, undefended: bool) -> str:
 
 def _item(member: Member, found: Spectrum | None) -> Html:
     assert found is not None
-    name = el("b", el("span", class_=f"dot {member.color}"), member.label)
+    name = el("b", dot(member.color), member.label)
     return el("li", name, el("p", words(found, member.run.result.undefended)))

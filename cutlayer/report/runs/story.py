@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutlayer.records.reading import Run
-from cutlayer.records.run import AttackRecord
-from cutlayer.report.kit.markup import Html, el
+from cutlayer.report.kit.markup import Html, dot, el
 from cutlayer.report.kit.pictures import choose, strip
 from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, attack_words, duration, points, size
 from cutlayer.report.runs.groups import Group, Member
@@ -71,15 +70,9 @@ def class_names(run: Run, indices: Sequence[int]) -> str:
     return ", ".join(classes[labels[i]] for i in indices if i < len(labels) and 0 <= labels[i] < len(classes))
 
 
-def worst_attack(run: Run) -> AttackRecord | None:
-    """The attack of the worst case."""
-    worst = run.result.worst_case
-    return next((a for a in run.result.privacy if worst and a.label == worst.label), None)
-
-
 def _originals(run: Run, indices: list[int], text: str) -> Html:
     alt = f"{len(indices)} original pictures: {class_names(run, indices)}"
-    picture = strip(run.pictures["originals"], indices, alt) if indices else _no_picture()
+    picture = strip(run.pictures["originals"], indices, alt) if indices else no_picture()
     return el("div", el("div", el("h3", "What the camera saw"), el("p", text)), picture, class_="row")
 
 
@@ -94,56 +87,48 @@ def _pixels(shape: tuple[int, ...]) -> str:
 def _verdict(group: Group, member: Member, indices: list[int]) -> Html:
     """One defense: its worst reconstructions, what they mean, and what the defense costs."""
     run, worst = member.run, member.run.result.worst_case
-    dot = el("span", class_=f"dot {member.color}")
-    heading = el("h3", "What the server rebuilds", el("span", dot, member.label))
+    heading = el("h3", "What the server rebuilds", el("span", dot(member.color), member.label))
     if worst is None:
         return el("div", el("div", heading, el("p", "No attack was run."), _cost(group, member)), class_="row")
-    attack = worst_attack(run)
-    words = attack_words(attack) if attack else ""
-    said = [
-        el("strong", f"{LEAKAGE_GAIN.value(worst.leakage_gain.value)} leaked"),
-        f" to the worst attack, {worst.label}",
-    ]
-    said.append(f" ({words})." if words else ".")
+    words = attack_words(worst.attack)
+    leaked = el("strong", f"{LEAKAGE_GAIN.value(worst.leakage_gain.value)} leaked")
+    said = [leaked, f" to the worst attack, {worst.label}", f" ({words})." if words else "."]
     identified = worst.metrics.get("identification")
     if identified and math.isfinite(identified.value):
         among = f"{run.result.candidates:,} candidates" if run.result.candidates else "all candidates"
         share = ACCURACY.value(identified.value)
         said.append(f" Its pictures point to the right original among {among} in {share} of cases.")
-    alt = f"Reconstructions by {worst.label} with {member.label} of: {class_names(run, indices)}"
-    picture = (
-        strip(run.pictures[worst.label], indices, alt) if indices and worst.label in run.pictures else _no_picture()
-    )
+    picture = no_picture()
+    if indices and worst.label in run.pictures:
+        alt = f"Reconstructions by {worst.label} with {member.label} of: {class_names(run, indices)}"
+        picture = strip(run.pictures[worst.label], indices, alt)
     return el("div", el("div", heading, el("p", said), _cost(group, member)), picture, class_="row")
 
 
 def _cost(group: Group, member: Member) -> Html:
     """Accuracy and time, against the undefended baseline where there is one."""
     result = member.run.result
-    accuracy = f"Accuracy {ACCURACY.value(result.accuracy.value)}"
+    accuracy = f"Accuracy {ACCURACY.value(result.utility.accuracy.value)}"
     if not result.undefended:
-        difference = result.accuracy.value - result.baseline.value
-        accuracy += f", {_points_more_or_less(difference)} without a defense"
+        accuracy += f", {_more_or_less(result.change)} without a defense"
     return el("p", accuracy, _time(group, member.run), ".", class_="cost")
 
 
-def _points_more_or_less(difference: float) -> str:
-    text = points(difference)
-    if text in ("0.0", DASH):
-        return "the same as"
-    return f"{text[1:]} points {'more' if difference > 0 else 'less'} than"
+def _more_or_less(change: float) -> str:
+    text = points(change)
+    return "the same as" if text in ("0.0", DASH) else f"{text[1:]} points {'more' if change > 0 else 'less'} than"
 
 
 def _time(group: Group, run: Run) -> str:
     """The time of one answer on the first deployment, and how much of it the defense takes."""
-    p50 = run.result.cost[0].end_to_end["p50"] if run.result.cost else None
+    p50 = run.result.cost[0].end_to_end.get("p50") if run.result.cost else None
     if p50 is None:
         return ""
     text = f"; an answer takes {duration(p50)}"
     bare = group.undefended
     if bare is None or bare is run:
         return text
-    same = (c.end_to_end["p50"] for c in bare.result.cost if c.deployment == run.result.cost[0].deployment)
+    same = (c.end_to_end.get("p50") for c in bare.result.cost if c.deployment == run.result.cost[0].deployment)
     before = next(same, None)
     return text if before is None else f"{text}, {duration(abs(p50 - before))} {'more' if p50 >= before else 'less'}"
 
@@ -164,11 +149,10 @@ def _in_one_sentence(group: Group) -> str:
 
 
 def _price(run: Run) -> str:
-    difference = run.result.accuracy.value - run.result.baseline.value
-    text = points(difference)
+    text = points(run.result.change)
     if text in ("0.0", DASH):
         return "at no loss of accuracy"
-    return f"at {'a gain' if difference > 0 else 'the price'} of {text[1:]} points of accuracy"
+    return f"at {'a gain' if run.result.change > 0 else 'the price'} of {text[1:]} points of accuracy"
 
 
 def _gain(run: Run) -> float:
@@ -182,5 +166,6 @@ def _same_originals(run: Run, other: Run) -> bool:
     return np.array_equal(run.pictures["originals"], other.pictures["originals"])
 
 
-def _no_picture() -> Html:
+def no_picture() -> Html:
+    """What stands in place of pictures that could not be read."""
     return el("p", "The pictures of this run could not be read.", class_="empty")

@@ -42,12 +42,12 @@ class Setting:
     @property
     def accuracy(self) -> Estimate:
         """Mean over the seeds."""
-        return _mean([m.run.result.accuracy for m in self.members])
+        return _mean([m.run.result.utility.accuracy for m in self.members])
 
     @property
     def change(self) -> float:
         """Accuracy less that of the same model undefended, mean over the seeds."""
-        changes = [m.run.result.accuracy.value - m.run.result.baseline.value for m in self.members]
+        changes = [m.run.result.change for m in self.members]
         return sum(changes) / len(changes)
 
     @property
@@ -74,7 +74,7 @@ class Setting:
     @property
     def p50_ns(self) -> float | None:
         """End-to-end time on the first deployment, median over the seeds."""
-        times = [m.run.result.cost[0].end_to_end["p50"] for m in self.members if m.run.result.cost]
+        times = [m.run.result.cost[0].end_to_end.get("p50") for m in self.members if m.run.result.cost]
         known = [time for time in times if time is not None]
         return median(known) if known else None
 

@@ -70,6 +70,9 @@ class Codec:
     parameters: tuple[str, ...] = ()
     """Names of its entries in `Encoded.parameters` beside ``codec``."""
 
+    sends_zeros = False
+    """Whether the codec leaves zeros in place of values, so that their positions are a message of their own."""
+
     def encode(self, array: NDArray[Any]) -> Encoded:
         """Return the bytes to send for ``(N, ...)``. Samples do not mix: a batch decodes to what its parts would.
 
@@ -119,6 +122,8 @@ class Packing:
 
     name: str
     """Name in `cutlayer.registry.CODECS`."""
+
+    sends_zeros = False
 
     def pack(self, data: Buffer, itemsize: int) -> Buffer:
         """Return the bytes to send for these bytes, most of which are numbers of `itemsize` bytes."""

@@ -23,6 +23,7 @@ class TopK(Codec):
     """
 
     name = "top-k"
+    sends_zeros = True
 
     def __init__(self, keep: float = 0.1) -> None:
         if not 0 < keep <= 1:

@@ -4,13 +4,14 @@ import torch
 from attacks.features.averaging import Averaging
 from attacks.features.ridge import Ridge
 from cutlayer.errors import ConfigError
-from tests.attacks.victims import Noise, linear_head
+from defenses.gaussian_noise import GaussianNoise
+from tests.attacks.victims import linear_head
 
 
 def test_many_releases_beat_one(make_view, private):
-    view, errors = make_view(linear_head(), Noise(0.5)), {}
+    view, errors = make_view(linear_head(), GaussianNoise(sigma=0.5)), {}
     for n in (1, 16):
-        attack = Averaging("ridge", n_releases=n)
+        attack = Averaging(attack="ridge", n_releases=n)
         attack.fit(view)
         releases = torch.stack([view.query(private) for _ in range(n)])
         errors[n] = float((attack.invert_releases(releases) - private).square().mean())
@@ -18,7 +19,7 @@ def test_many_releases_beat_one(make_view, private):
 
 
 def test_changes_nothing_without_noise(make_view, private):
-    view, plain, averaging = make_view(linear_head()), Ridge(), Averaging("ridge", n_releases=4)
+    view, plain, averaging = make_view(linear_head()), Ridge(), Averaging(attack="ridge", n_releases=4)
     plain.fit(view)
     averaging.fit(view)
     received = view.query(private)
@@ -26,13 +27,13 @@ def test_changes_nothing_without_noise(make_view, private):
 
 
 def test_learns_from_means_of_as_many_queries(make_view):
-    view, calls = make_view(linear_head(), Noise(0.5)), []
+    view, calls = make_view(linear_head(), GaussianNoise(sigma=0.5)), []
 
     def counted(images):
         calls.append(len(images))
         return view.query(images)
 
-    Averaging("nearest", n_releases=5).fit(view.with_query(counted))
+    Averaging(attack="nearest", n_releases=5).fit(view.with_query(counted))
     assert sum(calls) == 5 * len(view.auxiliary)
 
 

@@ -3,54 +3,55 @@ import torch
 
 from attacks.features.decoder import Decoder
 from cutlayer.errors import ConfigError
-from tests.attacks.victims import Noise, convolutional_head
+from defenses.gaussian_noise import GaussianNoise
+from tests.attacks.victims import convolutional_head
 
 
 def record(view):
-    """The view with a query that keeps what it was asked and what it answered."""
-    asked, answered = [], []
+    """The view with a query that records its images and its answers."""
+    queried, answers = [], []
 
     def query(images):
-        asked.append(images)
-        answered.append(view.query(images))
-        return answered[-1]
+        queried.append(images)
+        answers.append(view.query(images))
+        return answers[-1]
 
-    return view.with_query(query), asked, answered
+    return view.with_query(query), queried, answers
 
 
 def test_every_epoch_sees_its_own_noise(make_view):
-    view, _, answered = record(make_view(convolutional_head(), Noise(0.2), n=100))
-    Decoder("he-small", epochs=3).fit(view)
-    assert len(answered) == 3
-    assert not torch.equal(answered[0], answered[1])
-    assert not torch.equal(answered[1], answered[2])
+    view, _, answers = record(make_view(convolutional_head(), GaussianNoise(sigma=0.2), n=100))
+    Decoder(capacity="he-small", epochs=3).fit(view)
+    assert len(answers) == 3
+    assert not torch.equal(answers[0], answers[1])
+    assert not torch.equal(answers[1], answers[2])
 
 
-def test_it_asks_no_oftener_than_it_may(make_view):
-    view, _, answered = record(make_view(convolutional_head(), Noise(0.2), n=100))
-    Decoder("he-small", epochs=4, n_queries=2).fit(view)
-    assert len(answered) == 2
+def test_it_queries_no_more_often_than_allowed(make_view):
+    view, _, answers = record(make_view(convolutional_head(), GaussianNoise(sigma=0.2), n=100))
+    Decoder(capacity="he-small", epochs=4, n_queries=2).fit(view)
+    assert len(answers) == 2
 
 
 def test_a_deterministic_device_is_queried_once(make_view):
-    view, asked, _ = record(make_view(convolutional_head(), n=100))
-    Decoder("he-small", epochs=3).fit(view)
-    assert len(asked) == 1
+    view, queried, _ = record(make_view(convolutional_head(), n=100))
+    Decoder(capacity="he-small", epochs=3).fit(view)
+    assert len(queried) == 1
 
 
 def test_the_noise_set_holds_no_image(make_view):
-    view, asked, _ = record(make_view(convolutional_head(), n=100))
-    Decoder("he-small", epochs=1, auxiliary="noise").fit(view)
-    assert asked[0].shape == (100, 1, 6, 6)
-    assert asked[0].min() >= 0
-    assert asked[0].max() <= 1
-    assert asked[0].std() > 0.3, "wider than any image of the auxiliary set"
+    view, queried, _ = record(make_view(convolutional_head(), n=100))
+    Decoder(capacity="he-small", epochs=1, auxiliary="noise").fit(view)
+    assert queried[0].shape == (100, 1, 6, 6)
+    assert queried[0].min() >= 0
+    assert queried[0].max() <= 1
+    assert queried[0].std() > 0.3, "wider than any image of the auxiliary set"
 
 
 def test_learns(make_view, private):
-    view, attack = make_view(convolutional_head(), n=1000), Decoder("conv_normN0C16", epochs=8)
+    view, attack = make_view(convolutional_head(), n=1000), Decoder(capacity="conv_normN0C16", epochs=8)
     attack.fit(view)
-    floor = torch.from_numpy(view.auxiliary.images).mean(dim=0)
+    floor = torch.from_numpy(view.auxiliary.inputs).mean(dim=0)
     error, mean = ((guess - private).square().mean() for guess in (attack.invert(view.query(private)), floor))
     assert error < 0.4 * mean
 

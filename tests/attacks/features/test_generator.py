@@ -11,14 +11,14 @@ SMALL = {"latent": 9, "width": 8, "prior_steps": 100, "iterations": 60}
 
 
 class Exchanged(Defense):
-    """Sends the channels in another order: they mislead who takes them for the head's output."""
+    """Sends the channels in another order: they mislead an attacker that takes them for the head's output."""
 
     def protect(self, smashed, rng):
         return smashed.roll(1, 1)
 
 
 class Halved(Defense):
-    """Sends half of the channels, as a defense does whose head gives mean and deviation."""
+    """Sends half of the channels, like a defense whose head gives mean and deviation."""
 
     def protect(self, smashed, rng):
         return smashed[:, ::2]
@@ -33,7 +33,7 @@ def floor(private: Tensor) -> float:
     return (private - smooth_images(400, seed=1).mean(0)).square().mean().item()
 
 
-def test_it_comes_near_through_the_latent_space_and_nearer_on_pixels(make_view, private):
+def test_the_latent_search_comes_near_and_the_steps_on_pixels_nearer(make_view, private):
     view, attack = make_view(convolutional_head()), Generator(pixels=150, **SMALL)
     attack.fit(view)
     hybrid = error(attack, view, private)
@@ -43,7 +43,7 @@ def test_it_comes_near_through_the_latent_space_and_nearer_on_pixels(make_view, 
     assert hybrid < 0.5 * latent
 
 
-def test_who_trains_the_generator_on_releases_sees_through_what_changes_them(make_view, private):
+def test_training_the_generator_on_releases_sees_through_a_change_of_them(make_view, private):
     view, attack = make_view(convolutional_head(), Exchanged()), Generator(crafted=200, **SMALL)
     attack.fit(view)
     adaptive = error(attack, view, private)
@@ -54,7 +54,7 @@ def test_who_trains_the_generator_on_releases_sees_through_what_changes_them(mak
 
 
 @pytest.mark.parametrize("options", [{"latent": 3}, {"width": 2}])
-def test_any_generator_will_do(make_view, private, options):
+def test_any_size_of_generator_works(make_view, private, options):
     attack = Generator(**{**SMALL, "iterations": 5, "prior_steps": 5, **options})
     view = make_view(convolutional_head())
     attack.fit(view)
@@ -62,5 +62,5 @@ def test_any_generator_will_do(make_view, private, options):
 
 
 def test_a_release_of_another_shape_than_the_heads_is_refused(make_view):
-    with pytest.raises(ConfigError, match=r"what arrives, 4x3x3, with what the head gives, \(8, 3, 3\)"):
+    with pytest.raises(ConfigError, match=r"what arrives, 4x3x3, to have the shape of the head.s output, \(8, 3, 3\)"):
         Generator(**SMALL).fit(make_view(convolutional_head(), Halved()))

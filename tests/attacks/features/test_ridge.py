@@ -5,7 +5,8 @@ from sklearn.linear_model import Ridge as Reference
 
 from attacks.features import ridge
 from attacks.features.ridge import Ridge
-from tests.attacks.victims import Noise, convolutional_head, linear_head
+from defenses.gaussian_noise import GaussianNoise
+from tests.attacks.victims import convolutional_head, linear_head
 
 
 @pytest.mark.parametrize(("samples", "values"), [(90, 20), (30, 50)], ids=["primal", "dual"])
@@ -31,9 +32,9 @@ def test_the_walk_ends_at_what_rounding_allows():
 @pytest.mark.parametrize("max_system", [8192, 60], ids=["primal", "dual"])
 def test_noise_raises_the_penalty(max_system, make_view, private):
     """With much noise the answer must stay near the mean image, which an unpenalized solution would leave."""
-    view, attack = make_view(linear_head(), Noise(3.0)), Ridge(max_system)
+    view, attack = make_view(linear_head(), GaussianNoise(sigma=3.0)), Ridge(max_system=max_system)
     attack.fit(view)
-    floor = torch.from_numpy(view.auxiliary.images).mean(dim=0)
+    floor = torch.from_numpy(view.auxiliary.inputs).mean(dim=0)
     error, mean = ((guess - private).square().mean() for guess in (attack.invert(view.query(private)), floor))
     assert error < 1.1 * mean
 

@@ -5,7 +5,10 @@ import torch
 
 from attacks.features.white_box import WhiteBox, freeze, remaining, total_variation
 from cutlayer.errors import ConfigError
-from tests.attacks.victims import Drop, Noise, convolutional_head, linear_head
+from defenses.base import Defense
+from defenses.dropout import Dropout
+from defenses.gaussian_noise import GaussianNoise
+from tests.attacks.victims import convolutional_head, linear_head
 
 
 def test_a_batch_goes_the_way_of_its_images_alone(make_view, private):
@@ -42,7 +45,7 @@ def test_rehearsal_picks_what_works_on_the_attackers_own_images(make_view, priva
 
 def test_noise_is_met_with_total_variation(make_view):
     """No loss of its own would tell: weight 0 always has the least."""
-    view = make_view(linear_head(rows=36), Noise(0.3))
+    view = make_view(linear_head(rows=36), GaussianNoise(sigma=0.3))
     attack = WhiteBox(iterations=150, lr=(0.1,), tv=(0.0, 1.0))
     attack.fit(view)
     assert attack._setting == ("plain", 0.1, 1.0)
@@ -51,12 +54,12 @@ def test_noise_is_met_with_total_variation(make_view):
 def test_the_expectation_draws_anew(make_view, private):
     draws = []
 
-    class Counted(Noise):
+    class Counted(GaussianNoise):
         def protect(self, smashed, rng):
             draws.append(rng)
             return super().protect(smashed, rng)
 
-    view = make_view(linear_head(), Counted(0.1))
+    view = make_view(linear_head(), Counted(sigma=0.1))
     attack = WhiteBox(iterations=4, lr=(0.1,), tv=(0.0,), expectation=3)
     attack.fit(view)
     received = view.query(private)
@@ -66,11 +69,11 @@ def test_the_expectation_draws_anew(make_view, private):
 
 
 def test_gradients_pass_through_a_deterministic_defense(make_view, private):
-    class Halve(Noise):
+    class Halve(Defense):
         def protect(self, smashed, rng):
             return smashed / 2
 
-    view, attack = make_view(linear_head(), Halve(0.0)), WhiteBox(iterations=400)
+    view, attack = make_view(linear_head(), Halve()), WhiteBox(iterations=400)
     attack.fit(view)
     assert (attack.invert(view.query(private)) - private).square().mean() < 1e-5
 
@@ -112,7 +115,7 @@ def test_restarts_keep_the_start_that_fits_best(make_view, private):
 
 def test_survivors_are_compared_where_a_value_survived(make_view, private):
     """What dropout left out says nothing, and what it spared is exact."""
-    view, errors = make_view(linear_head(), Drop(0.3)), {}
+    view, errors = make_view(linear_head(), Dropout(rate=0.3)), {}
     for misfit in ("plain", "survivors"):
         attack = WhiteBox(iterations=300, lr=(0.05,), tv=(0.01,), misfit=(misfit,))
         attack.fit(view)

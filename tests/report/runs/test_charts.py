@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cutlayer.records.run import Estimate
-from cutlayer.report.kit.svg import LEFT, RIGHT, stage_bar
-from cutlayer.report.runs.charts import Point, scatter, typical_request
+from cutlayer.report.kit.svg import stage_bar
+from cutlayer.report.runs.charts import FRAME, Point, scatter, typical_request
 from cutlayer.trace import STAGES
 
 
@@ -43,7 +43,7 @@ def test_every_point_stays_in_the_frame(gains):
     svg = scatter([point(str(i), gain, 0.5) for i, gain in enumerate(gains)], BASELINE)
     places = [float(x) for x in re.findall(r'<circle cx="([-\d.]+)"', svg)]
     assert places
-    assert all(LEFT <= x <= RIGHT for x in places)
+    assert all(FRAME.left <= x <= FRAME.right for x in places)
 
 
 def test_labels_of_points_close_together_do_not_overlap():

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from cutlayer.records.reading import read
-from cutlayer.records.run import Passed, Spectrum, parse
+from cutlayer.records.run import Passed, Spectrum, load_result
 from cutlayer.report.runs.page import page
 from cutlayer.report.runs.spectrum import words
 from tests.report.conftest import result
@@ -46,7 +46,7 @@ def test_each_defense_has_its_line(runs):
 def test_a_record_without_a_spectrum_is_read(tmp_path, runs):
     record = result("dddddddddddd", 0.0)
     del record["spectrum"]
-    assert parse(record).spectrum is None
+    assert load_result(record).spectrum is None
     for path in runs.glob("*/result.json"):
         content = json.loads(path.read_text())
         del content["spectrum"]

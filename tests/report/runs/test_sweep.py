@@ -7,7 +7,7 @@ from cutlayer.report.runs import page as html
 from cutlayer.report.runs import sweep
 from cutlayer.report.runs.groups import group
 from cutlayer.report.runs.terminal import text
-from tests.report.conftest import noise_label, result, write_run
+from tests.report.conftest import noise_label, read_results, result, write_run
 
 SIGMAS = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 
@@ -55,8 +55,7 @@ def test_stronger_noise_lies_further_left_and_lower(many):
 
 
 def test_the_terminal_has_one_line_for_each_setting(many):
-    records = [__import__("json").loads((p / "result.json").read_text()) for p in many.iterdir() if p.is_dir()]
-    printed = text(records)
+    printed = text(read_results(many))
     assert max(map(len, printed.splitlines())) <= 120
     assert sum(line.startswith("gaussian-noise") for line in printed.splitlines()) == len(SIGMAS) - 1
 

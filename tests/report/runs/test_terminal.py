@@ -1,63 +1,55 @@
-import json
+from dataclasses import replace
 
 from cutlayer.report.runs.terminal import text
-
-
-def results(runs):
-    return [json.loads(path.read_text()) for path in sorted(runs.glob("*/result.json"))]
+from tests.report.conftest import read_results
 
 
 def test_it_fits_the_terminal_and_is_plain(runs):
-    printed = text(results(runs))
+    printed = text(read_results(runs))
     assert max(map(len, printed.splitlines())) <= 120
     assert printed.isascii()
 
 
 def test_the_headline_equals_the_record(runs):
-    printed = text(results(runs))
+    printed = text(read_results(runs))
     line = next(line for line in printed.splitlines() if line.startswith("gaussian-noise sigma=0.5"))
-    worst = results(runs)[1]["worst_case"]
-    for value in ("77.4 %", "-3.0", "white-box", "64.0 %", f"{worst['psnr']['value']:.2f} dB", "33.1 kB"):
+    worst = read_results(runs)[1].worst_case
+    for value in ("77.4 %", "-3.0", "white-box", "64.0 %", f"{worst.metrics['psnr'].value:.2f} dB", "33.1 kB"):
         assert value in line
 
 
 def test_every_attack_has_its_leakage_under_every_defense(runs):
-    lines = text(results(runs)).splitlines()
+    lines = text(read_results(runs)).splitlines()
     assert any(line.split() == ["ridge", "black-box", "88.0", "%", "58.7", "%", "29.3", "%"] for line in lines)
     assert any(line.startswith("averaging ridge x16") for line in lines)
 
 
 def test_columns_line_up(runs):
-    lines = text(results(runs)).splitlines()
+    lines = text(read_results(runs)).splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("DEFENSE"))
     assert len({len(line) for line in lines[start : start + 5]}) == 1
 
 
 def test_long_names_and_many_defenses_stay_within_the_width(runs):
-    many = []
-    for i, sigma in enumerate([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]):
-        record = results(runs)[1]
-        many.append(
-            record | {"id": f"{i:012x}", "defense_label": f"gaussian-noise sigma={sigma} noise_aware_epochs=10"}
-        )
+    result = read_results(runs)[1]
+    labels = [f"gaussian-noise sigma={sigma} noise_aware_epochs=10" for sigma in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)]
+    many = [replace(result, id=f"{i:012x}", defense_label=label) for i, label in enumerate(labels)]
     printed = text(many)
     assert max(map(len, printed.splitlines())) <= 120
     assert printed.count("LEAKAGE BY ATTACK") == 2
 
 
 def test_flags_are_named_or_their_absence_is(runs):
-    assert "! weaker-beats-stronger (gaussian-noise sigma=0.5): ridge beats white-box" in text(results(runs))
-    assert "No red flags." in text(results(runs)[:1])
+    assert "! weaker-beats-stronger (gaussian-noise sigma=0.5): ridge beats white-box" in text(read_results(runs))
+    assert "No red flags." in text(read_results(runs)[:1])
 
 
 def test_a_missing_percentile_is_a_dash(runs):
-    record = results(runs)[0]
-    record["cost"][0]["end_to_end"]["p95"] = None
-    line = next(line for line in text([record]).splitlines() if line.startswith("zmq-onnx"))
+    result = read_results(runs)[0]
+    result.cost[0].end_to_end["p95"] = None
+    line = next(line for line in text([result]).splitlines() if line.startswith("zmq-onnx"))
     assert line.split()[-2:] == ["-", "300"]
 
 
 def test_a_record_cannot_steer_the_terminal(runs):
-    record = results(runs)[0]
-    record["defense_label"] = "\x1b[2Jcleared"
-    assert "\x1b" not in text([record])
+    assert "\x1b" not in text([replace(read_results(runs)[0], defense_label="\x1b[2Jcleared")])

@@ -1,0 +1,53 @@
+"""Tables and paragraphs for a terminal: plain text that no record can steer."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Container, Sequence
+
+from cutlayer.report.kit.wording import DASH, MINUS, SPACE
+
+WIDTH = 120
+_ASCII = str.maketrans({DASH: "-", MINUS: "-", SPACE: " ", "µ": "u"})
+
+
+def columns(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    left: Container[int] = (0,),
+    width: int | None = None,
+    rule: bool = False,
+) -> str:
+    """A table with columns as wide as their widest cell.
+
+    Args:
+        head: Titles of the columns.
+        rows: Cells, as many in each row as there are titles.
+        left: Columns that are aligned to the left; the others are aligned to the right.
+        width: Width of the table at most: the widest columns are shortened. Not limited when None.
+        rule: Whether a line is drawn below the titles.
+    """
+    lines = [[plain(cell) for cell in row] for row in [head, *rows]]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    gaps = 2 * (len(widths) - 1)
+    while width is not None and sum(widths) + gaps > width and max(widths) > 6:
+        widths[widths.index(max(widths))] -= 1
+    printed = []
+    for line in lines:
+        cells = [cell if len(cell) <= w else cell[: w - 2] + ".." for cell, w in zip(line, widths, strict=True)]
+        aligned = [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
+        printed.append("  ".join(aligned).rstrip())
+    if rule:
+        printed.insert(1, "-" * (sum(widths) + gaps))
+    return "\n".join(printed)
+
+
+def wrap(text: str, indent: str = "") -> str:
+    """A paragraph of lines of at most `WIDTH` letters, all but the first after an indent."""
+    return textwrap.fill(plain(text), WIDTH, subsequent_indent=indent)
+
+
+def plain(text: str) -> str:
+    """The text with plain signs for numbers and "?" for control characters."""
+    return "".join(c if c.isprintable() else "?" for c in text.translate(_ASCII))

@@ -1,0 +1,108 @@
+"""Records of finished runs: the schema, files written by the first version of cutlayer, and the index."""
+
+import json
+import math
+import shutil
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cutlayer.records.files import read_json
+from cutlayer.records.index import index
+from cutlayer.records.reading import read, read_result
+from cutlayer.records.run import AttackRecord, Estimate, Published, load_result
+from cutlayer.records.schema import dump, load
+from cutlayer.trace import PERCENTILES, STAGES
+from tests.report import conftest
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "run"
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """The golden run and its index, as `cutlayer run` left them."""
+    shutil.copytree(GOLDEN, tmp_path / "295a94a24ab0", ignore=shutil.ignore_patterns("index.sqlite"))
+    shutil.copy(GOLDEN / "index.sqlite", tmp_path)
+    return tmp_path
+
+
+def test_an_old_result_is_read_and_written_back_as_it_was():
+    content = read_json(GOLDEN / "result.json")
+    assert json.loads(json.dumps(dump(load_result(content)))) == content
+
+
+def test_an_old_result_keeps_the_order_of_its_keys():
+    content = read_json(GOLDEN / "result.json")
+    assert json.dumps(dump(load_result(content))) == json.dumps(content)
+
+
+def test_the_files_of_an_old_run_are_read(runs):
+    (run,), skipped = read(runs)
+    assert (skipped, run.notes) == ([], ())
+    assert run.result.worst_case.label == "averaging n_releases=2"
+    assert run.result.worst_case.metrics.keys() == {"mse", "psnr", "ssim", "identification"}
+    assert all(tuple(cost.end_to_end) == PERCENTILES and tuple(cost.stages) == STAGES for cost in run.result.cost)
+    assert run.pictures["originals"].shape == run.pictures["averaging n_releases=2"].shape
+    assert len(run.traces["grpc-onnx/end_to_end_ns"]) == 20
+
+
+def test_an_old_index_takes_the_rows_of_a_new_metric(runs):
+    old = read_result(runs / "295a94a24ab0")
+    toy = Estimate(0.5, 12, 0.4, 0.6)
+    attacks = tuple(replace(attack, metrics=attack.metrics | {"toy": toy}) for attack in old.privacy)
+    before = rows(runs, "select * from rows order by 1, 7, 8, 10")
+    index(runs, replace(old, privacy=attacks))
+    assert rows(runs, "select * from rows order by 1, 7, 8, 10") == before
+    index(runs, replace(old, id="0123456789ab", privacy=attacks))
+    assert len(rows(runs, "select * from rows")) == 2 * len(before)
+    assert set(rows(runs, "select value, n, low, high from metrics where metric = 'toy'")) == {(0.5, 12, 0.4, 0.6)}
+    assert len(rows(runs, "select * from metrics")) == 2 * len(before) * 5
+
+
+def test_a_result_without_one_of_the_four_metrics_is_indexed(tmp_path):
+    result = load_result(conftest.result("aaaaaaaaaaaa", 0.5))
+    few = tuple(replace(attack, metrics={"mse": attack.metrics["mse"]}) for attack in result.privacy)
+    index(tmp_path, replace(result, privacy=few))
+    assert {row[0] for row in rows(tmp_path, "select ssim from rows")} == {None}
+
+
+def test_published_values_stand_beside_their_source():
+    row = conftest.attack("ridge", "ridge", "BLACK_BOX", 0.5, "zmq-onnx")
+    row["published"] = {"psnr": 20.81, "source": "He et al. 2019, Table 4"}
+    record = load(AttackRecord, row)
+    assert record.published == Published(values={"psnr": 20.81}, source="He et al. 2019, Table 4")
+    assert dump(record) == row
+    assert "published" not in dump(replace(record, published=None))
+
+
+def test_a_value_that_is_unknown_is_nan():
+    estimate = load(Estimate, {"value": None, "n": 1, "low": None, "high": None})
+    assert math.isnan(estimate.value)
+    assert math.isnan(load(Estimate, json.loads(json.dumps(dump(estimate)))).low)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": "0"},
+        {"seed": True},
+        {"classes": "cat"},
+        {"utility": []},
+        {"claim": None},
+        {"cost": [{}]},
+        {"flags": [1]},
+    ],
+)
+def test_a_value_of_another_type_is_refused(change):
+    with pytest.raises((TypeError, KeyError)):
+        load_result(conftest.result("aaaaaaaaaaaa", 0.5) | change)
+
+
+def rows(runs, query):
+    """Rows of the index."""
+    with sqlite3.connect(runs / "index.sqlite") as database:
+        found = database.execute(query).fetchall()
+    database.close()
+    return found

@@ -1,0 +1,30 @@
+from cutlayer.report.kit.columns import WIDTH, columns, wrap
+
+
+def test_numbers_stand_to_the_right_and_names_to_the_left():
+    assert columns(["cut", "ms"], [["conv1", "9"], ["fc", "12.5"]]) == "cut      ms\nconv1     9\nfc     12.5"
+
+
+def test_a_rule_is_as_wide_as_the_table():
+    lines = columns(["cut", "ms"], [["conv1", "12.5"]], rule=True).splitlines()
+    assert lines[1] == "-" * len(lines[2])
+
+
+def test_the_widest_column_is_shortened_until_the_table_fits():
+    lines = columns(["name", "n"], [["a" * 40, "12"]], width=20).splitlines()
+    assert lines[1] == "a" * 14 + "..  12"
+    assert max(map(len, lines)) == 20
+
+
+def test_a_cell_cannot_steer_the_terminal():
+    assert columns(["name"], [["\x1b[2J"]]) == "name\n?[2J"
+
+
+def test_signs_become_plain():
+    assert columns(["a"], [["\N{MINUS SIGN}3\N{NO-BREAK SPACE}µs"]]) == "a\n-3 us"
+
+
+def test_a_paragraph_keeps_the_width():
+    lines = wrap("word " * 100, indent="  ").splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    assert all(line.startswith("  word") for line in lines[1:])
