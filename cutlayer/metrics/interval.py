@@ -23,8 +23,8 @@ def bootstrap(samples: NDArray[np.floating], seed: int, statistic: Statistic = n
 
     Args:
         samples: ``(N,)``, infinite ones allowed.
-        seed: Of the resampling.
-        statistic: Of the samples; their mean unless told.
+        seed: Seed of the resampling.
+        statistic: Statistic of the samples; their mean when left out.
     """
     return resampled(lambda index: statistic(samples[index], axis=-1), len(samples), seed)
 

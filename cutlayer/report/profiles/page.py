@@ -9,7 +9,7 @@ from cutlayer.records.files import write_text
 from cutlayer.records.profile import Profile, Times
 from cutlayer.records.schema import dump
 from cutlayer.report.kit import markup
-from cutlayer.report.kit.markup import Html, el
+from cutlayer.report.kit.markup import Html, el, note, section
 from cutlayer.report.kit.svg import stage_bar
 from cutlayer.report.kit.wording import DASH, duration, rate, size
 from cutlayer.report.profiles import advice
@@ -34,8 +34,8 @@ def save(folder: Path, profile: Profile) -> None:
 def page(profile: Profile) -> str:
     """The whole page, from the record alone."""
     networks = [_network(profile, name) for name in profile.networks]
-    sections = [_opening(profile), _bandwidth(profile), networks, _cuts(profile), _stages(profile), _how(profile)]
-    return markup.page(f"cutlayer: where to cut {profile.model}", el("main", sections), _STYLE)
+    parts = [_opening(profile), _bandwidth(profile), networks, _cuts(profile), _stages(profile), _how(profile)]
+    return markup.page(f"cutlayer: where to cut {profile.model}", el("main", parts), _STYLE)
 
 
 def _opening(profile: Profile) -> Html:
@@ -48,10 +48,10 @@ def _opening(profile: Profile) -> Html:
         el("h1", f"Where to cut {profile.model}"),
         el("p", lead, class_="lead"),
         el("ul", [el("li", el("b", network), f": {sentence}") for network, sentence in sentences]),
-        el("p", advice.basis(profile), class_="note"),
+        note(advice.basis(profile)),
         el("p", el("b", profile.verdict), None if profile.reasons else ": nothing speaks against these figures."),
         reasons if profile.reasons else None,
-        [el("p", note, class_="note") for note in profile.notes],
+        map(note, profile.notes),
     )
 
 
@@ -62,9 +62,8 @@ def _bandwidth(profile: Profile) -> Html:
         rows.append(_row(f"{number} {span.choice}", [low, high], class_=None))
     how = "Computed: stages as measured, and each byte at the given rate. The round trip of "
     how += "the network to the server is in it" if profile.bandwidth.round_trip_included else "a network is on top"
-    return el(
-        "section",
-        el("h2", "The best cut against bandwidth"),
+    return section(
+        "The best cut against bandwidth",
         el("p", f"{how}; it is the same for all cuts, and the device alone does not pay it."),
         bandwidth_curve(profile),
         _table(["Best", "from", "up to"], rows),
@@ -80,10 +79,9 @@ def _network(profile: Profile, name: str) -> Html:
         title = el("div", el("span", f"{cut} with {codec}"), el("span", figure), class_="bar-title")
         bars.append(el("div", title, stage_bar(requests.stages_ns, longest, cut)))
     legend = [el("li", el("span", class_=f"swatch s-{stage}"), stage) for stage in STAGES]
-    return el(
-        "section",
-        el("h2", f"Over {name}"),
-        el("p", f"{network.figures} (rate, delay, jitter, loss); {network.source}.", class_="note"),
+    return section(
+        f"Over {name}",
+        note(f"{network.figures} (rate, delay, jitter, loss); {network.source}."),
         el("p", "Each cut with its fastest codec; the median of each stage."),
         el("div", bars, class_="bars"),
         el("ul", legend, class_="legend"),
@@ -113,7 +111,7 @@ def _cuts(profile: Profile) -> Html:
         rows.append(_row(cut.cut, values))
     how = "A percentile is given where enough runs stand behind it. Start is a fresh process until it can work; "
     how += "first is its very first inference; energy is of one inference, with all that runs on the machine."
-    return el("section", el("h2", "The cuts"), el("p", how), _table(names, rows))
+    return section("The cuts", el("p", how), _table(names, rows))
 
 
 def _stages(profile: Profile) -> Html:
@@ -130,7 +128,7 @@ def _stages(profile: Profile) -> Html:
     real = len(profile.cuts) == 1 and profile.settings.network_emulation is None
     how = f"Of whole requests to {profile.settings.server if real else 'a server process on this machine'}, "
     how += "without any emulated network: p50, and below it p95 and p99."
-    return el("section", el("h2", "The stages"), el("p", how), parts)
+    return section("The stages", el("p", how), parts)
 
 
 def _how(profile: Profile) -> Html:
@@ -142,7 +140,7 @@ def _how(profile: Profile) -> Html:
         el("div", el("dt", name.replace("_", " ")), el("dd", DASH if value is None else str(value)))
         for name, value in facts.items()
     ]
-    return el("section", el("h2", "How it was measured"), el("dl", items, class_="columns"))
+    return section("How it was measured", el("dl", items, class_="columns"))
 
 
 def _table(names: Sequence[str], rows: Sequence[Html]) -> Html:
