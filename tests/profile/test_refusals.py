@@ -13,7 +13,7 @@ from cutlayer import cli
         (("resnet99",), "'resnet99' is not the name of a model"),
         (("MODEL", "--cuts", "nowhere"), "cannot be cut at 'nowhere'"),
         (("MODEL", "--cuts", "c2"), "cannot be cut at 'c2'"),
-        (("MODEL", "--network", "-5mbit/1ms"), "carries nothing"),
+        (("MODEL", "--network", "-5mbit/1ms"), "must be above 0"),
         (("MODEL", "--network", "wifi,wifi"), "twice"),
         (("MODEL", "--codecs", "raw,nope"), "nope"),
         (("MODEL", "--samples", "0"), "--samples must be above 0"),
@@ -63,4 +63,4 @@ def test_no_namespaces_are_one_sentence_before_anything_is_measured(model, tmp_p
         cli.main()
     assert ended.value.code == 2
     assert not (tmp_path / "out").exists()
-    assert "makes no network namespaces (there is no unshare)" in capsys.readouterr().err
+    assert "cannot create network namespaces (there is no unshare)" in capsys.readouterr().err

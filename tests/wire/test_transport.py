@@ -20,7 +20,7 @@ from cutlayer.wire.connect import connect, listen, servable
 from cutlayer.wire.inprocess import InProcess
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.retry import Retry
-from cutlayer.wire.security import Security
+from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Timeouts, refusal
 from cutlayer.wire.zmq.frames import PREFIX
 
@@ -32,7 +32,7 @@ ADDRESSES = {
 }
 """A row for each transport in the registry; the tests below take those on which a server can listen."""
 
-SERVED = [name for name in TRANSPORTS if TRANSPORTS.make(name).serves]
+SERVED = [name for name in TRANSPORTS if TRANSPORTS.make(name).server]
 SOON = Timeouts(connect_s=0.5, request_s=10.0)
 
 
@@ -101,13 +101,14 @@ def test_a_transport_is_described_before_its_package_is_imported(transport):
     assert str(address) == ADDRESSES[transport]
     assert TRANSPORTS.summary(transport)
     assert bool(scheme.files) is bool(scheme.encrypt_with)
-    with pytest.raises(ConfigError, match=scheme.package), scheme.importing(transport):
-        raise ImportError
+    scheme.client = "no_such_package:Client"
+    with pytest.raises(ConfigError, match=f"needs the package {scheme.package}"):
+        scheme.connect(address, SOON, PLAIN)
 
 
 @pytest.mark.parametrize("transport", sorted(set(TRANSPORTS) - set(SERVED)))
 def test_a_transport_without_a_server_says_where_to_listen(transport):
-    with pytest.raises(ConfigError, match="listen at"):
+    with pytest.raises(ConfigError, match="for clients only; listen at"):
         listen(ADDRESSES[transport], Echo(), SOON)
 
 
