@@ -25,7 +25,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from cutlayer.machine.compute import tune_allocator
-from cutlayer.models.manifest import Manifest
+from cutlayer.models.manifest import TAIL_ONNX, Manifest
 from cutlayer.onnx.session import open_half
 from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.raw import Raw
@@ -168,7 +168,7 @@ def main() -> None:
         f"{'requests/s':<12}{'clients':>8}" + "".join(f"{name:>24}" for name in BATCHES) + f"{'ratio':>8}{'turns':>7}"
     )
     with tempfile.TemporaryDirectory() as work:
-        tail = Path(work) / "tail.onnx"
+        tail = Path(work) / TAIL_ONNX
         write_tail(tail)
         print(f"the tail alone: {tail_us(tail, 1):.0f} us, in batches of 16 {tail_us(tail, 16):.0f} us each")
         for transport in options.transports:
