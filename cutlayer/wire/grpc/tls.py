@@ -10,11 +10,14 @@ import grpc
 
 from cutlayer.errors import ConfigError
 from cutlayer.wire.address import Address
-from cutlayer.wire.grpc.scheme import Grpc
 from cutlayer.wire.security import Security, read
 
 AUTHORIZATION = "authorization"
-_encrypted = Grpc().encrypted
+
+
+def _encrypted(security: Security) -> bool:
+    """Whether TLS is on; what `cutlayer.wire.grpc.scheme.Grpc.encrypted` says without importing gRPC."""
+    return bool(security.ca or security.cert)
 
 
 def channel(address: Address, security: Security, options: list[tuple[str, int]]) -> grpc.Channel:
