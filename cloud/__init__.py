@@ -1,1 +1,1 @@
-"""What runs on the server: tail, service, tap."""
+"""The server: tail, service, tap."""

@@ -1,7 +1,7 @@
-"""Requests wait here; whoever computes takes as many as fit, from all clients in turn, and nobody waits for more.
+"""The queue of waiting requests. A batch takes those that fit, from all clients in turn, and waits for no more.
 
-Waiting for a batch to fill is a loss for one client and no gain for many, whose requests arrive while others are
-being computed. `Limits.max_delay_us` is for traffic that does not wait for its answers.
+Waiting for a full batch costs a single client time. It gains nothing with many clients, whose requests arrive during
+the computation of others. `Limits.max_delay_us` is for clients that do not wait for their answers.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from cutlayer.errors import ConfigError, Refused
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a server takes on at a time.
+    """Limits of a server's batches and unanswered requests.
 
     Attributes:
-        max_batch: Samples computed together. A request of more is computed whole, by itself.
-        max_delay_us: How long the first request of a batch may wait for others.
-        max_bytes: Of requests that are not answered yet; further ones are told to come again.
+        max_batch: Most samples computed together. A larger request is computed whole, by itself.
+        max_delay_us: Longest wait of a batch's first request for others, in microseconds.
+        max_bytes: Most bytes of unanswered requests; further ones are refused with a time to retry.
     """
 
     max_batch: int = 16
@@ -32,15 +32,17 @@ class Limits:
 
     def __post_init__(self) -> None:
         if self.max_batch < 1 or self.max_delay_us < 0 or self.max_bytes < 1:
-            raise ConfigError(f"{self} leaves no room for a request.")
+            raise ConfigError(
+                f"max_batch and max_bytes must be 1 or more and max_delay_us 0 or more; {self} was given."
+            )
 
 
 class Batcher:
-    """A queue for each client, and one computation at a time. Close it, or its thread stays.
+    """A queue for each client, and one computation at a time. Close it after use to end its thread.
 
     Args:
-        compute: Answers the jobs of a batch. Called by one thread at a time; raises nothing.
-        limits: What is taken on at a time.
+        compute: Answers the jobs of a batch. One thread at a time calls it; it raises nothing.
+        limits: Limits of batches and unanswered requests.
     """
 
     def __init__(self, compute: Callable[[list[Job]], None], limits: Limits) -> None:
@@ -58,12 +60,12 @@ class Batcher:
 
     @property
     def in_flight_bytes(self) -> int:
-        """Of requests taken and not answered."""
+        """Bytes of the unanswered requests."""
         return self._bytes
 
     @property
     def closed(self) -> bool:
-        """Whether further requests are refused."""
+        """Whether new requests are refused."""
         return self._closed
 
     def put(self, job: Job, lend: bool) -> None:
@@ -76,9 +78,9 @@ class Batcher:
             if self._closed:
                 raise closing()
             if self._bytes and self._bytes + job.nbytes > self._limits.max_bytes:
-                raise Refused("RESOURCE_EXHAUSTED", "The server is busy; ask again later.", self._retry_after_ms())
+                raise Refused("RESOURCE_EXHAUSTED", "The server is busy; retry later.", self._retry_after_ms())
             self._bytes += job.nbytes
-            # Where requests are computed together, a thread that takes one by itself would only hold up the others.
+            # If requests form batches, a thread that computes a single one would delay the others.
             lend = lend and self._one_by_one and not self._queues and not self._limits.max_delay_us
             if not lend or not self._computing.acquire(False):
                 self._queues.setdefault(job.client, deque()).append(job)
@@ -86,24 +88,24 @@ class Batcher:
                 self._wake()
                 return
         try:
-            self._timed([job])
+            self._run([job])
         finally:
             self._computing.release()
 
     def release(self, job: Job) -> None:
-        """The request is about to be answered: its bytes count no more."""
+        """Stop counting the bytes of a request that is about to be answered."""
         with self._lock:
             self._bytes -= job.nbytes
 
     def close(self, deadline_s: float) -> list[Job]:
-        """Take no more and compute what is queued, at most for so long; what is then left, without an answer."""
+        """Refuse new requests and compute the queued ones; return those left at the deadline, unanswered."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         give_up = time.monotonic() + deadline_s
         if self._thread is not None:
             self._thread.join(deadline_s)
-        # Whoever lent his thread holds the lock until all of his batch is answered.
+        # A thread of a transport that computes holds the lock until its batch is answered.
         if self._computing.acquire(timeout=max(0.0, give_up - time.monotonic())):
             self._computing.release()
         with self._changed:
@@ -129,10 +131,10 @@ class Batcher:
                         self._limits.max_delay_us / 1e6,
                     )
             with self._computing:
-                self._timed(self._take())
+                self._run(self._take())
 
     def _take(self) -> list[Job]:
-        """The next batch: one request of each client in turn, until the next in turn does not fit."""
+        """Return the next batch: one request of each client in turn, until the next one does not fit."""
         jobs: list[Job] = []
         room = self._limits.max_batch
         with self._changed:
@@ -149,18 +151,18 @@ class Batcher:
                     del self._queues[client]
         return jobs
 
-    def _timed(self, jobs: list[Job]) -> None:
+    def _run(self, jobs: list[Job]) -> None:
         self._one_by_one = len(jobs) <= 1
         start = time.monotonic()
         self._compute(jobs)
         self._batch_s = time.monotonic() - start
 
     def _retry_after_ms(self) -> int:
-        """When what is queued should have been computed."""
+        """Return the expected time until the queued requests are computed, in milliseconds."""
         batches = 1 + self._queued_samples / self._limits.max_batch
         return min(1000, 1 + int(batches * self._batch_s * 1000))
 
 
 def closing() -> Refused:
-    """What is said to requests that come too late."""
-    return Refused("UNAVAILABLE", "The server is shutting down; ask again once it is back.", 500)
+    """Return the refusal of a request that arrives during a shutdown."""
+    return Refused("UNAVAILABLE", "The server is shutting down; retry once it has restarted.", 500)

@@ -12,21 +12,21 @@ from cutlayer.wire.message import Message
 from cutlayer.wire.transport import Caller
 
 OVERHEAD_BYTES = 1024
-"""What a request takes here beside its own bytes, so that a budget in bytes bounds small requests too."""
+"""Memory of a request in addition to its own bytes, so that a budget in bytes limits small requests too."""
 
 MAX_SESSION = 128
-"""Longest name of a session, in characters, under which requests are known again."""
+"""Longest name of a session, in characters, whose repeated requests are recognized."""
 
 
-class Prepared(NamedTuple):
-    """What is the same for all requests of a session.
+class Template(NamedTuple):
+    """What all requests of a session share.
 
     Attributes:
-        tensor: The smashed data without its bytes.
-        n_samples: As the header says; the bytes may turn out to be something else.
-        decode: From the bytes to the smashed data. Raises DecodeError.
+        tensor: Description of the smashed data, without bytes.
+        n_samples: Number of samples by the header, not yet checked against the bytes.
+        decode: Function from the bytes to the smashed data. Raises DecodeError.
         reply: The answer without id, bytes and durations.
-        session: As the client names it, if he does.
+        session: Name of the session, if the client gives one.
     """
 
     tensor: Encoded
@@ -37,39 +37,39 @@ class Prepared(NamedTuple):
 
 
 class Job:
-    """A request that was read, and who waits for its answer: more than one, once it has been sent again.
+    """A request that was read, and the callers that wait for its answer: several if it was sent again.
 
     Attributes:
-        request: As it arrived.
-        prepared: What it has in common with others.
-        id: Of the request, within its session.
-        data: The bytes of its smashed data.
-        callers: Who waits, and since when (`time.monotonic_ns`), the first one first.
-        read_ns: How long it took to read.
-        n_samples: See `Prepared`.
-        nbytes: What it takes of the server's budget.
-        key: What the request is known by when it is sent again; see `key`.
+        request: The message that arrived.
+        template: What it shares with other requests of its session.
+        id: Id of the request within its session.
+        data: Bytes of its smashed data.
+        callers: Callers in order of arrival, each with its arrival time (`time.monotonic_ns`).
+        read_ns: Time that reading the request took.
+        n_samples: Number of samples; see `Template`.
+        nbytes: Its share of the server's budget.
+        key: Identity by which a repetition is recognized; see `key`.
     """
 
-    __slots__ = ("callers", "data", "id", "key", "n_samples", "nbytes", "prepared", "read_ns", "request")
+    __slots__ = ("callers", "data", "id", "key", "n_samples", "nbytes", "read_ns", "request", "template")
 
     def __init__(
-        self, request: Message, prepared: Prepared, id: str, data: Buffer, caller: Caller, arrived_ns: int, read_ns: int
+        self, request: Message, template: Template, id: str, data: Buffer, caller: Caller, arrived_ns: int, read_ns: int
     ) -> None:
-        self.request, self.prepared, self.id, self.data = request, prepared, id, data
+        self.request, self.template, self.id, self.data = request, template, id, data
         self.callers, self.read_ns = [(caller, arrived_ns)], read_ns
-        self.n_samples = prepared.n_samples
+        self.n_samples = template.n_samples
         self.nbytes = len(request.header) + len(data) + OVERHEAD_BYTES
-        self.key = key(prepared.session, id)
+        self.key = key(template.session, id)
 
     @property
     def client(self) -> Hashable:
-        """Whose turn it takes."""
+        """Identity of the client whose turn it takes."""
         return self.callers[0][0].client
 
 
 def key(session: object, request_id: str) -> tuple[str, str] | None:
-    """What a request is known by; None for clients that name no session, whose ids may be anybody's."""
+    """Return the identity of a request; None without a session, since ids of several clients may then be equal."""
     if isinstance(session, str) and 0 < len(session) <= MAX_SESSION and request_id:
         return session, request_id
     return None

@@ -1,6 +1,6 @@
-"""What a server has done, in Prometheus' text format.
+"""The counters of a server, in Prometheus' text format.
 
-Counters of this module are written where requests are answered; what is in flight is asked for when somebody looks.
+Requests update the counters when they are answered; gauges are read only when the metrics are requested.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ STAGES = ("queue", "decode", "tail", "reply")
 
 
 class Histogram:
-    """How many observations were at most so large, and their sum."""
+    """The number of observations up to each bound, and their sum."""
 
     __slots__ = ("bounds", "counts", "sum")
 
@@ -26,16 +26,16 @@ class Histogram:
         self.sum = 0
 
     def observe(self, value: int) -> None:
-        """Count a value in."""
+        """Add an observation."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
 
 class Metrics:
-    """Counters for requests, answers and batches. Written and read by any thread.
+    """Counters of requests, answers and batches. Any thread may update and read them.
 
     Args:
-        gauges: Name to a function that says what is there now, in the unit that the name ends with.
+        gauges: Functions that return a current value, by name; the name ends with the unit.
     """
 
     def __init__(self, gauges: Mapping[str, Callable[[], float]]) -> None:
@@ -47,7 +47,7 @@ class Metrics:
         self._samples = Histogram(SAMPLES)
 
     def answer(self, request_bytes: int, durations_ns: tuple[int, ...]) -> None:
-        """A request of this size was answered, and each of `STAGES` took so long."""
+        """Count an answered request, with its size and the durations of `STAGES`."""
         with self._lock:
             self._answered += 1
             self._request_bytes += request_bytes
@@ -55,27 +55,27 @@ class Metrics:
                 histogram.observe(duration_ns)
 
     def refuse(self, code: str) -> None:
-        """A request was answered with an error."""
+        """Count a refused request."""
         with self._lock:
             self._codes[code] += 1
 
     def repeat(self) -> None:
-        """A request came again and was answered without being computed."""
+        """Count a repeated request that was answered without a computation."""
         with self._lock:
             self._repeated += 1
 
     def abandon(self) -> None:
-        """A request was dropped, for nobody waited any more."""
+        """Count a request that was dropped because its client had left."""
         with self._lock:
             self._abandoned += 1
 
     def batch(self, n_samples: int) -> None:
-        """So many samples were computed together."""
+        """Count a batch of this many samples."""
         with self._lock:
             self._samples.observe(n_samples)
 
     def text(self) -> str:
-        """All of it, in the exposition format."""
+        """Return all metrics in the exposition format."""
         with self._lock:
             return "".join(f"{line}\n" for line in self._lines())
 

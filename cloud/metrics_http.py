@@ -1,4 +1,4 @@
-"""Metrics and health over HTTP, for whoever watches the server: one page, two probes."""
+"""Metrics and health of the server over HTTP: one page and two probes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cutlayer.errors import ConfigError, WireError
 from cutlayer.wire.address import Address
 
 REQUEST_S = 5.0
-"""Until a request must be complete."""
+"""Seconds in which a request must be complete."""
 
 
 class MetricsServer:
@@ -20,21 +20,23 @@ class MetricsServer:
 
     Args:
         listen: ``HOST:PORT``; port 0 takes a free one.
-        service: What is watched.
-        insecure: Allow an address off loopback; what is shown are counts, but it is plain text.
+        service: The service whose metrics are shown.
+        insecure: Allow an address that other machines can reach, although the metrics are plain text.
 
     Raises:
-        ConfigError: The address is none, or is off loopback and `insecure` is not given.
-        WireError: The address is taken, or is not one of this machine.
+        ConfigError: The address is not valid, or other machines can reach it without `insecure`.
+        WireError: The address is taken, or does not belong to this machine.
     """
 
     def __init__(self, listen: str, service: Service, *, insecure: bool = False) -> None:
         host, colon, port = listen.rpartition(":")
         if not (colon and host and port.isdecimal() and int(port) < 1 << 16):
-            raise ConfigError(f"{listen!r} is no address for metrics; write 127.0.0.1:9100.")
+            raise ConfigError(f"{listen!r} is not HOST:PORT; write 127.0.0.1:9100.")
         address = Address("http", host.removeprefix("[").removesuffix("]"), int(port))
         if address.leaves_machine and not insecure:
-            raise ConfigError(f"{address} is off loopback and plain text; allow it with --insecure.")
+            raise ConfigError(
+                f"{address} would show plain text to other machines; listen at 127.0.0.1, or allow it with --insecure."
+            )
         try:
             self._server = _Server((address.host, address.port), _handler(service))
         except OSError as error:
@@ -52,7 +54,7 @@ class MetricsServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    # A scraper that hangs is not waited for.
+    # Do not wait for a scraper that hangs.
     block_on_close = False
 
 
@@ -62,16 +64,16 @@ def _handler(service: Service) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             if self.path == "/metrics":
-                self._say(HTTPStatus.OK, service.metrics.text())
+                self._reply(HTTPStatus.OK, service.metrics.text())
             elif self.path == "/v2/health/live":
-                self._say(HTTPStatus.OK, "live\n")
+                self._reply(HTTPStatus.OK, "live\n")
             elif self.path == "/v2/health/ready":
                 ready = service.ready
-                self._say(*((HTTPStatus.OK, "ready\n") if ready else (HTTPStatus.SERVICE_UNAVAILABLE, "draining\n")))
+                self._reply(*((HTTPStatus.OK, "ready\n") if ready else (HTTPStatus.SERVICE_UNAVAILABLE, "draining\n")))
             else:
-                self._say(HTTPStatus.NOT_FOUND, "There are /metrics, /v2/health/live and /v2/health/ready.\n")
+                self._reply(HTTPStatus.NOT_FOUND, "The paths are /metrics, /v2/health/live and /v2/health/ready.\n")
 
-        def _say(self, status: HTTPStatus, text: str) -> None:
+        def _reply(self, status: HTTPStatus, text: str) -> None:
             body = text.encode()
             self.send_response(status)
             self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
@@ -80,6 +82,6 @@ def _handler(service: Service) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Scrapes are no news."""
+            """Log nothing."""
 
     return Handler

@@ -1,4 +1,4 @@
-"""The server's process: one split folder, one address, until it is told to stop."""
+"""The server's process: it serves one split folder at one address until it is told to stop."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ def serve(
     timeouts: Timeouts | None = None,
     security: Security = PLAIN,
 ) -> None:
-    """Answer requests until SIGTERM or SIGINT, then finish those that have arrived and return.
+    """Answer requests until SIGTERM or SIGINT, then answer those that have arrived and return.
 
-    Once it answers, it prints one line: ``ready ADDRESS MODEL@CUT version=...``, and ``metrics=URL`` where there are.
+    When it is ready, it prints one line: ``ready ADDRESS MODEL@CUT version=...``, with ``metrics=URL`` if asked for.
 
     Args:
         folder: A split folder; its `split.json` and the files of the tail are checked.
         listen: Address; port 0 takes a free one, and the ready line names it.
         tail: Runtime of the tail.
-        tap: Folder for a copy of everything that arrives; none when left out.
-        durable: Write to the tap before answering; see `Tap`.
-        threads: That compute one request; all cores when None.
-        limits: What is taken on at a time.
+        tap: Folder for a copy of everything that arrives; no copy if left out.
+        durable: Whether to write to the tap before answering; see `Tap`.
+        threads: Threads that compute one request; all cores if None.
+        limits: Limits of batches and unanswered requests.
         metrics: ``HOST:PORT`` for metrics and health over HTTP; see `MetricsServer`.
-        grace_s: To answer what has arrived when told to stop. Meanwhile new requests are refused.
-        timeouts: Of the transport; `heartbeat_s` and `idle_s` are a server's.
+        grace_s: Seconds to answer arrived requests when told to stop. New requests are refused meanwhile.
+        timeouts: Time limits of the transport; a server uses `heartbeat_s` and `idle_s`.
         security: Files for encryption and authentication; plain text if left out.
 
     Raises:
@@ -65,16 +65,16 @@ def serve(
     with contextlib.ExitStack() as opened:
         tapped = None if tap is None else opened.enter_context(contextlib.closing(Tap(tap, durable=durable)))
         service = Service(manifest, split.tail(tail, threads), tapped, limits=limits)
-        # Closed in the opposite order: drained first, and watched until the end.
-        watched = None
+        # Closed in the reverse order, so that the metrics show the shutdown.
+        metrics_server = None
         if metrics is not None:
-            watched = opened.enter_context(
+            metrics_server = opened.enter_context(
                 contextlib.closing(MetricsServer(metrics, service, insecure=security.insecure))
             )
         server = opened.enter_context(contextlib.closing(listen_at(listen, service, timeouts, security=security)))
         opened.callback(service.drain, grace_s)
         words = ["ready", str(server.address), tail_name(manifest), f"version={manifest.version}"]
-        if watched is not None:
-            words.append(f"metrics={watched.address}/metrics")
+        if metrics_server is not None:
+            words.append(f"metrics={metrics_server.address}/metrics")
         print(*words, flush=True)
         stop.wait()

@@ -1,4 +1,4 @@
-"""From a message to its answer: check, decode, compute together with others, and say how long each step took."""
+"""From a request to its answer: check, decode, compute in a batch, and report the duration of each step."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from cutlayer.wire.transport import Caller, refusal
 
 
 class Service:
-    """One tail that answers requests, whatever transport they come by. Drain it when it is done.
+    """A tail that answers requests of any transport. Drain it after use.
 
     Args:
-        manifest: Of the split that the tail belongs to.
-        tail: From smashed data to logits.
-        tap: Keeps what arrives; the caller closes it.
-        clock: Monotonic, in nanoseconds; the one that the transport stamps arrivals with.
-        limits: What is taken on at a time.
+        manifest: Manifest of the split.
+        tail: Function from smashed data to logits.
+        tap: Recorder of the requests, if there is one; the caller closes it.
+        clock: Monotonic clock in nanoseconds, the same that stamps arrivals.
+        limits: Limits of batches and unanswered requests.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Service:
         self._reader = Reader(manifest)
         self._replies = Replies()
         self._batcher = Batcher(self._compute, limits)
-        # Requests that are computed together are decoded into this; the tail may write to it.
+        # The batch is assembled here; the tail may write to it.
         self._batch = np.empty((limits.max_batch, *manifest.smashed.shape), np.float32)
         gauges: dict[str, Callable[[], float]] = {
             "in_flight_bytes": lambda: self._batcher.in_flight_bytes,
@@ -63,7 +63,7 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether requests are taken: until it is drained."""
+        """Whether requests are taken, which is so until `drain`."""
         return not self._batcher.closed
 
     def submit(self, request: Message, arrived_ns: int, caller: Caller, *, lend: bool = False) -> None:
@@ -76,24 +76,24 @@ class Service:
             elif request.kind is Kind.INFER:
                 self._take(request, arrived_ns, caller, lend)
             else:
-                raise DecodeError(f"A server answers no messages of kind {request.kind.name}.")
+                raise DecodeError(f"A server does not answer messages of kind {request.kind.name}.")
         except Exception as error:
             self._refuse(caller, refusal(error))
 
     def drain(self, deadline_s: float = 5.0) -> None:
-        """Refuse what comes from now on, and answer what has arrived; what is left at the deadline is refused too."""
+        """Refuse new requests and answer those that have arrived; refuse those left at the deadline."""
         for job in self._batcher.close(deadline_s):
             self._fail(job, closing())
 
     def _take(self, request: Message, arrived_ns: int, caller: Caller, lend: bool) -> None:
         started_ns = self._clock()
-        prepared, request_id, data = self._reader.read(request)
-        job = Job(request, prepared, request_id, data, caller, arrived_ns, self._clock() - started_ns)
-        known = self._replies.first(job)
-        if isinstance(known, Message):
+        template, request_id, data = self._reader.read(request)
+        job = Job(request, template, request_id, data, caller, arrived_ns, self._clock() - started_ns)
+        new_or_reply = self._replies.first(job)
+        if isinstance(new_or_reply, Message):
             self.metrics.repeat()
-            caller.answer(self._again(known, arrived_ns), _nothing)
-        elif known:
+            caller.answer(self._repeated(new_or_reply, arrived_ns), _nothing)
+        elif new_or_reply:
             try:
                 self._batcher.put(job, lend)
             except Refused as refused:
@@ -116,28 +116,30 @@ class Service:
         if not ready:
             return
         try:
-            together = smashed[0] if len(smashed) == 1 else self._together(smashed)
+            batch = smashed[0] if len(smashed) == 1 else self._assemble(smashed)
             decoded_ns = self._clock()
-            logits = self._tail(together)
+            logits = self._tail(batch)
             computed_ns = self._clock()
-            if logits.shape != (len(together), self._classes):
-                raise SplitError(f"The tail gave {logits.shape} for smashed data of shape {together.shape}.")
+            if logits.shape != (len(batch), self._classes):
+                raise SplitError(
+                    f"The tail gave logits of shape {logits.shape} for smashed data of shape {batch.shape}."
+                )
         except Exception as error:
             for job in ready:
                 self._fail(job, error)
                 self._record(job.request)
             return
-        # Copied, for an answer is remembered, and would hold on to what the tail computed for all of a batch.
+        # Copied, because a kept answer would otherwise keep the logits of its whole batch in memory.
         data = logits.astype(DATATYPES["FP32"], copy=False).tobytes()
-        end, sample_bytes = 0, len(data) // len(together)
+        end, sample_bytes = 0, len(data) // len(batch)
         for job in ready:
             start, end = end, end + job.n_samples * sample_bytes
             self._answer(
-                job, completed(job.prepared.reply, job.id, data[start:end]), started_ns, decoded_ns, computed_ns
+                job, completed(job.template.reply, job.id, data[start:end]), started_ns, decoded_ns, computed_ns
             )
-        self.metrics.batch(len(together))
+        self.metrics.batch(len(batch))
 
-    def _together(self, smashed: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    def _assemble(self, smashed: list[NDArray[np.float32]]) -> NDArray[np.float32]:
         end = 0
         for array in smashed:
             start, end = end, end + len(array)
@@ -160,14 +162,14 @@ class Service:
             self._clock() - computed_ns,
         )
         first.answer(timed(reply, *durations), sent)
-        # Whoever came meanwhile waits with the first; whoever comes from here on is answered from memory.
+        # Repetitions during the computation wait in the job; later ones are answered from memory.
         for caller, came_ns in self._replies.finish(job, reply)[1:]:
             self.metrics.repeat()
-            caller.answer(self._again(reply, came_ns), _nothing)
+            caller.answer(self._repeated(reply, came_ns), _nothing)
         self.metrics.answer(job.request.nbytes, durations)
 
-    def _again(self, reply: Message, arrived_ns: int) -> Message:
-        """An answer that somebody else, or nobody, has had before."""
+    def _repeated(self, reply: Message, arrived_ns: int) -> Message:
+        """Return an earlier answer with the durations of this repetition."""
         return timed(reply, 0, 0, 0, max(0, self._clock() - arrived_ns))
 
     def _fail(self, job: Job, error: Exception) -> None:
@@ -179,7 +181,7 @@ class Service:
         self._batcher.release(job)
         self.metrics.abandon()
         for caller, _ in job.callers:
-            caller.answer(Refused("CANCELLED", "The client went away."), _nothing)
+            caller.answer(Refused("CANCELLED", "The client closed its connection."), _nothing)
         with contextlib.suppress(DecodeError):
             self._reader.smashed(job)
             self._record(job.request)
@@ -189,10 +191,10 @@ class Service:
         caller.answer(refused, _nothing)
 
     def _record(self, request: Message) -> None:
-        """Hand the request to the tap, now that nobody waits."""
+        """Give the request to the tap, after its answer."""
         if self._tap is not None:
             self._tap.record(request)
 
 
 def _nothing() -> None:
-    """Nothing is left to do once the answer has been sent."""
+    """Do nothing after the answer has been sent."""

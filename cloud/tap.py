@@ -1,10 +1,10 @@
-"""What arrived, kept as it arrived: the attacker reads this and nothing else.
+"""The smashed data as it arrived: the only data of the victims that an attacker reads.
 
-A tap is a folder with two append-only files: `tap.bin` holds the bytes of each tensor, `tap.jsonl` one line for each,
-with where its bytes are and how to decode them. Nothing is copied or written before the reply has left, unless the
-tap is to be durable.
+A tap is a folder with two append-only files: `tap.bin` holds the bytes of each tensor, and `tap.jsonl` one line for
+each, with the place of its bytes and their encoding. Nothing is copied or written before the reply has left, unless
+the tap is durable.
 
-A request that was sent again, because its answer was lost, is in the tap once.
+A request that was sent twice, because its answer was lost, is in the tap once.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from cutlayer.wire.message import Kind, Message, read_infer_request
 BYTES, RECORDS = "tap.bin", "tap.jsonl"
 
 MAX_KNOWN = 16_384
-"""Requests, the last ones written, that are known when they come again."""
+"""Number of last requests whose repetitions are recognized."""
 
 MAX_UNWRITTEN_BYTES = 256 << 20
-"""When the disk is this far behind, recording waits for it: a tap loses nothing."""
+"""Backlog at which recording waits for the disk, so that the tap loses nothing."""
 
 log = logging.getLogger("cloud.tap")
 
 
 class Tap:
-    """Writes what arrives into a folder, on a thread of its own. Close it, or its last records may be missing.
+    """Writes requests into a folder, on a thread of its own. Close it to write the last records.
 
     Args:
-        folder: Made where it is missing, continued where it is not.
-        durable: A record is with the operating system before its answer leaves, so that killing the server loses none
-            that was answered. That time is part of the answer's.
+        folder: The folder, created if it is missing and continued otherwise.
+        durable: Whether to give a record to the operating system before its answer leaves, so that a killed server
+            loses no answered request. The answer takes that much longer.
     """
 
     def __init__(self, folder: Path, *, durable: bool = False) -> None:
@@ -65,36 +65,36 @@ class Tap:
 
     @property
     def unwritten_bytes(self) -> int:
-        """Of requests that wait for the disk."""
+        """Bytes of the requests that wait for the disk."""
         return self._unwritten_bytes
 
     def record_now(self, request: Message) -> None:
-        """Keep the tensors of an inference request before this returns."""
+        """Write the tensors of an inference request at once."""
         try:
             with self._writing:
                 self.write(request)
         except DecodeError:
             log.info("a request that could not be read is not in the tap")
         except (OSError, ValueError):
-            # A ValueError where the files could not be opened again the last time.
+            # ValueError: the files are closed, because opening them again has failed before.
             log.exception("the tap lost a record")
             with contextlib.suppress(OSError), self._writing:
                 self._reopen()
 
     def record(self, request: Message) -> None:
-        """Keep the tensors of an inference request; other messages are no smashed data."""
+        """Queue the tensors of an inference request; other messages hold no smashed data."""
         if request.kind is not Kind.INFER:
             return
         with self._changed:
             if self._unwritten_bytes > MAX_UNWRITTEN_BYTES:
-                log.warning("the tap's disk is slower than the network: requests wait for it from here on")
+                log.warning("the tap's disk is slower than the network; requests now wait for it")
                 self._changed.wait_for(lambda: self._unwritten_bytes <= MAX_UNWRITTEN_BYTES)
             self._unwritten.append(request)
             self._unwritten_bytes += request.nbytes
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Write what is left and close the files."""
+        """Write the remaining requests and close the files."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -115,10 +115,10 @@ class Tap:
                 self._changed.notify_all()
 
     def write(self, request: Message) -> None:
-        """Append one request: its bytes first, so that a record never points at bytes that are not there."""
+        """Append one request, its bytes first, so that a record never refers to missing bytes."""
         inference = read_infer_request(request)
-        known_as = key(inference.parameters.get("session"), inference.id)
-        if known_as in self._known:
+        identity = key(inference.parameters.get("session"), inference.id)
+        if identity in self._known:
             return
         for name, tensor in inference.tensors.items():
             self._bytes.write(tensor.data)
@@ -136,36 +136,36 @@ class Tap:
             self._records.write(json.dumps(header) + "\n")
             self._records.flush()
             self._offset += len(tensor.data)
-        self._know(known_as)
+        self._know(identity)
 
     def _open(self) -> list[bytes]:
-        """Open both files behind their last whole record; the records that are there."""
+        """Open both files after their last complete record; return the records."""
         self._offset, lines = _drop_torn_record(self._folder)
         self._bytes = (self._folder / BYTES).open("ab")
         self._records = (self._folder / RECORDS).open("a", encoding="utf-8")
         return lines
 
     def _reopen(self) -> None:
-        """Give up what was half-written, or the next record would say that its bytes are where others lie."""
+        """Cut off a half-written record, so that the next record refers to the right bytes."""
         for file in (self._bytes, self._records):
             with contextlib.suppress(OSError):
                 file.close()
         self._open()
 
-    def _know(self, name: tuple[str, str] | None) -> None:
-        if name is not None:
-            self._known[name] = None
+    def _know(self, identity: tuple[str, str] | None) -> None:
+        if identity is not None:
+            self._known[identity] = None
             if len(self._known) > MAX_KNOWN:
                 self._known.popitem(last=False)
 
 
 def read(folder: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:
-    """The header and the decoded smashed data of each record, in the order of arrival.
+    """Yield the header and the decoded smashed data of each record, in the order of arrival.
 
-    A last record that was being written when the server was killed is left out.
+    An incomplete last record, of a server that was killed, is skipped.
 
     Raises:
-        DataError: The folder holds no tap, or one that is damaged elsewhere than at its end.
+        DataError: The folder holds no tap, or the tap is damaged before its end.
     """
     try:
         lines = (folder / RECORDS).read_bytes().split(b"\n")
@@ -185,17 +185,17 @@ def read(folder: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:
 
 
 def _drop_torn_record(folder: Path) -> tuple[int, list[bytes]]:
-    """Cut off what a killed server left half-written; where the next bytes go, and the records that are there."""
+    """Cut off an incomplete last record; return the offset of the next bytes, and the complete records."""
     records, data = folder / RECORDS, folder / BYTES
     if not records.exists() or not data.exists():
         records.write_bytes(b"")
         data.write_bytes(b"")
         return 0, []
     text = records.read_bytes()
-    whole = text[: text.rfind(b"\n") + 1]
-    lines = whole.splitlines()
+    complete = text[: text.rfind(b"\n") + 1]
+    lines = complete.splitlines()
     end = sum(json.loads(lines[-1])[field] for field in ("offset", "length")) if lines else 0
-    for path, size in ((records, len(whole)), (data, end)):
+    for path, size in ((records, len(complete)), (data, end)):
         with path.open("r+b") as file:
             file.truncate(size)
     return end, lines

@@ -58,8 +58,8 @@ class Unreachable(WireError):
     def at(cls, address: object, waited_s: float) -> Unreachable:
         """The error for an address at which nothing answered in this time, in seconds."""
         return cls(
-            f"Nobody answers at {address} (waited {waited_s:.3g} s); see that `cutlayer cloud` runs there and that "
-            "nothing on the way blocks the port."
+            f"No server answers at {address} (waited {waited_s:.3g} s); check that `cutlayer cloud` runs there and "
+            "that no firewall blocks the port."
         )
 
 

@@ -1,1 +1,1 @@
-"""What runs on the device: head, defense, codec, and the client that sends."""
+"""The device: head, defense, codec, and the client that sends requests."""

@@ -1,7 +1,7 @@
 """The one way from an input to what leaves the device: ``encode(protect(head(x)))``.
 
-The client sends what it returns, the attacker's query oracle returns what it wires, and nothing recomputes smashed
-data on the side.
+The client sends the result of `Pipeline.release`, and the attacker's query oracle returns that of `Pipeline.wire`; no
+other code computes smashed data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from defenses.base import Defense
 
 
 class Released(NamedTuple):
-    """What leaves the device for one batch, and how long each step to it took."""
+    """What leaves the device for one batch, and the duration of each step."""
 
     encoded: Encoded
     head_ns: int
@@ -31,16 +31,16 @@ class Pipeline:
     """Head, defense and codec of one device.
 
     Args:
-        head: From images to smashed data.
-        defense: What is done to the smashed data before it leaves.
-        codec: How it becomes bytes.
+        head: Function from images to smashed data.
+        defense: Protection of the smashed data before it leaves.
+        codec: Codec of the smashed data on the wire.
     """
 
     def __init__(self, head: Half, defense: Defense, codec: Codec) -> None:
         self._head, self._defense, self._codec = head, defense, codec
 
     def release(self, images: NDArray[np.float32], rng: np.random.Generator) -> Released:
-        """What leaves the device for these images, ``(N, C, H, W)`` in [0, 1].
+        """Compute what leaves the device for these inputs, ``(N, *input.shape)``.
 
         Args:
             images: One batch.
@@ -50,10 +50,10 @@ class Pipeline:
         smashed = self._head(images)
         computed = time.monotonic_ns()
         protected = self._defense.protect(smashed, rng)
-        covered = time.monotonic_ns()
+        guarded = time.monotonic_ns()
         encoded = self._codec.encode(protected)
-        return Released(encoded, computed - start, covered - computed, time.monotonic_ns() - covered)
+        return Released(encoded, computed - start, guarded - computed, time.monotonic_ns() - guarded)
 
     def wire(self, images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[Any]:
-        """What the server would have for these images: the released bytes, decoded; ``(N, *smashed.shape)``."""
+        """Return what the server receives for these images: the released bytes, decoded, ``(N, *smashed.shape)``."""
         return decode(self.release(images, rng).encoded)

@@ -1,13 +1,13 @@
-"""What one run of the device measured, and the file that keeps it.
+"""The measurements of one run of the device, and the file that keeps them.
 
-The file (.npz) holds the columns of `cutlayer.trace.Trace`, one row for each request that counts, and beside them
+The file (.npz) holds the columns of `cutlayer.trace.Trace`, a row for each request that counts, and these arrays:
 
-    id, part, image, release   its id in the tap, 0 for test and 1 for private, which image, how-manieth time
-    labels, logits             the truth and the answer
+    id, part, image, release   id in the tap; 0 for test and 1 for private; index of the image; repetition of the image
+    labels, logits             true class and answer
     first_request_ns           from connecting to the first answer, the handshake included
     warmup_end_to_end          ns, the requests between the first and those that count
-    kernel_bytes               for each request, as the kernel counts what left; -1 where it does not say
-    peak_rss_bytes             of the device's process, from connecting on; its data set is part of it
+    kernel_bytes               bytes of each request, as the kernel counts them; -1 if it does not
+    peak_rss_bytes             memory of the device's process since connecting, the data set included
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from cutlayer.machine.footprint import peak_rss_bytes
 from cutlayer.trace import STAGES, Columns, Trace, columns, percentile
-from edge.offline.policy import Absence
+from edge.offline.policy import OfflineCounts
 
 UNKNOWN = -1
 
 
 class Sent(NamedTuple):
-    """Which image a request carried: its part (0 test, 1 private), its index there, and for the how-manieth time."""
+    """The image of a request: its part (0 test, 1 private), its index there, and its repetition from 0."""
 
     part: int
     image: int
@@ -41,11 +41,11 @@ class Summary:
 
     Attributes:
         timed: Trace columns.
-        n_correct: Right answers.
-        first_request_ns: From connecting to the first answer, the handshake included.
-        kernel_bytes: For each request, or `UNKNOWN`.
-        peak_rss_bytes: Of this process.
-        absence: What became of the requests that the server did not answer at once; None where the run would end.
+        n_correct: Number of correct answers.
+        first_request_ns: Time from connecting to the first answer, the handshake included.
+        kernel_bytes: Bytes that left for each request, or `UNKNOWN`.
+        peak_rss_bytes: Peak memory of this process.
+        offline: Counts of the requests that the server did not answer at once; None without an offline policy.
     """
 
     timed: Columns
@@ -53,16 +53,16 @@ class Summary:
     first_request_ns: int
     kernel_bytes: int
     peak_rss_bytes: int
-    absence: Absence | None = None
+    offline: OfflineCounts | None = None
 
     @property
     def n(self) -> int:
-        """Test images sent."""
+        """Number of test images that the server answered at once."""
         return len(self.timed["end_to_end_ns"])
 
     def __str__(self) -> str:
-        if self.absence is not None and not self.n:
-            return str(self.absence)
+        if self.offline is not None and not self.n:
+            return str(self.offline)
         rows = [f"{'stage':<14}{'p50 ms':>10}{'p95 ms':>10}   (n = {self.n})"]
         for stage in (*STAGES, "end_to_end"):
             samples = self.timed[f"{stage}_ns"]
@@ -74,13 +74,13 @@ class Summary:
             rows.append(f"bytes up: tensor {tensor:,}, message {message:,}, kernel {kernel}")
             rows.append(f"accuracy: {self.n_correct / self.n:.1%} ({self.n_correct} of {self.n})")
         rows.append(f"peak memory: {self.peak_rss_bytes / 1e6:.0f} MB")
-        if self.absence is not None:
-            rows.append(str(self.absence))
+        if self.offline is not None:
+            rows.append(str(self.offline))
         return "\n".join(rows)
 
 
 class Recorder:
-    """Collects what is measured, so that it can be kept whatever happens."""
+    """Collects the measurements, so that they can be saved even if the run fails."""
 
     def __init__(self) -> None:
         self.first_request_ns = 0
@@ -93,7 +93,7 @@ class Recorder:
         self._kernel_bytes = UNKNOWN
 
     def add(self, sent: Sent, request_id: str, label: int, logits: NDArray[Any], trace: Trace) -> None:
-        """One request of one image that was answered."""
+        """Add one answered request."""
         self._sent.append(sent)
         self._ids.append(request_id)
         self._labels.append(label)
@@ -101,12 +101,12 @@ class Recorder:
         self._traces.append(trace)
 
     def count_sent(self, before: int | None, after: int | None) -> None:
-        """The kernel's counter before the first and after the last request that counts."""
+        """Take the kernel's byte counter from before the first and after the last request that counts."""
         if before is not None and after is not None and self._traces:
             self._kernel_bytes = (after - before) // len(self._traces)
 
     def save(self, path: Path) -> None:
-        """Write the file, by an atomic rename."""
+        """Write the file, with an atomic rename."""
         path.parent.mkdir(parents=True, exist_ok=True)
         part, image, release = np.array(self._sent, np.int64).reshape(-1, 3).T
         save(
@@ -124,8 +124,8 @@ class Recorder:
             peak_rss_bytes=np.array(peak_rss_bytes()),
         )
 
-    def summary(self, absence: Absence | None = None) -> Summary:
-        """Over the test images that the server answered at once."""
+    def summary(self, offline: OfflineCounts | None = None) -> Summary:
+        """Summarize the test images that the server answered at once."""
         test = [i for i, sent in enumerate(self._sent) if sent.part == 0]
         return Summary(
             columns([self._traces[i] for i in test]),
@@ -133,7 +133,7 @@ class Recorder:
             self.first_request_ns,
             self._kernel_bytes,
             peak_rss_bytes(),
-            absence,
+            offline,
         )
 
 
@@ -142,7 +142,7 @@ def _ms(ns: int | None) -> str:
 
 
 def save(path: Path, traces: Sequence[Trace], **extra: NDArray[np.generic]) -> None:
-    """Write the traces as columns, with further arrays beside them, by an atomic rename."""
+    """Write the traces as columns, together with further arrays, with an atomic rename."""
     temporary = path.with_name(path.name + ".part.npz")
     np.savez_compressed(temporary, allow_pickle=False, **columns(traces), **extra)
     temporary.replace(path)

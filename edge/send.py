@@ -1,4 +1,4 @@
-"""The device's process: send the test images for time and accuracy, then the private ones for the attacks."""
+"""The device's process: it sends test images for time and accuracy, then private images for the attacks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Timeouts
 from defenses.base import deployed
 from edge.client import Edge
-from edge.offline.policy import WhenOffline
+from edge.offline.policy import OfflinePolicy
 from edge.offline.replay import open_offline
 from edge.pipeline import Pipeline
 from edge.requests import Recorder, Sent, Summary
@@ -43,7 +43,7 @@ def send(
     seed: int = 0,
     data_root: Path | None = None,
     timeouts: Timeouts | None = None,
-    when_offline: WhenOffline | None = None,
+    policy: OfflinePolicy | None = None,
 ) -> Summary:
     """Send images one by one, each after the answer to the one before.
 
@@ -51,24 +51,24 @@ def send(
         folder: A split folder; `split.json` and `head.onnx` are enough for an onnx head.
         connect: Address of the server.
         head: Runtime of the head.
-        data: Images, or the name of a data set; the one that the model was trained on when left out.
-        count: Test images. Their times and answers are the result.
-        private: Victims' images, sent after those.
-        releases: How often each private image is sent: all of them once, then all of them again.
-        warmup: Requests before the first that counts, recorded apart, as is the very first request.
-        codec: As `cutlayer.wire.codecs.packed.codec_named` reads it: ``int8+zstd``.
-        threads: Of the head.
+        data: Images, or the name of a data set; the data set that the model was trained on if left out.
+        count: Number of test images. Their times and answers are the result.
+        private: Number of victims' images, sent after the test images.
+        releases: How many times each private image is sent; all are sent once before any is repeated.
+        warmup: Requests between the very first and those that count; both are recorded separately.
+        codec: Name for `cutlayer.wire.codecs.packed.codec_named`, such as ``int8+zstd``.
+        threads: Threads of the head.
         record: File (.npz) for the raw times and answers; see `edge.requests`.
         security: Files for encryption and authentication; plain text if left out.
-        seed: Of the data splits.
-        data_root: Where data sets that are not embedded lie.
-        timeouts: Of the transport.
-        when_offline: What to do while the server is gone; the run ends when left out. What is answered later, or here,
-            counts in `Summary.absence` and nowhere else.
+        seed: Seed of the data splits.
+        data_root: Folder of the data sets that are not embedded.
+        timeouts: Time limits of the transport.
+        policy: What to do without a server; the run ends if left out. Requests that are answered later, or on the
+            device, count in `Summary.offline` only.
 
     Raises:
         SplitError: The folder is damaged, or the server holds another split.
-        WireError: The server went away or did not answer in time. What had been measured is in the record.
+        WireError: The connection was lost, or an answer came too late. The record holds what was measured before.
         QueueError: The queue is full or in use, or its disk is full.
     """
     timeouts = timeouts or Timeouts()
@@ -76,23 +76,23 @@ def send(
     manifest = split.manifest
     splits = _splits(data, manifest, data_root, seed)
     plan = _plan(splits, count, private, releases)
-    run = split.head(head, threads)
-    pipeline = Pipeline(run, deployed(split), codec_named(codec))
+    half = split.head(head, threads)
+    pipeline = Pipeline(half, deployed(split), codec_named(codec))
     port, recorder = Address.parse(connect).port, Recorder()
 
-    # Not before the data set is read: a tuned allocator keeps what that took.
+    # After the data set is read, because a tuned allocator keeps the memory that reading took.
     tune_allocator()
     restart_peak_rss()
     start_ns = time.monotonic_ns()
     transport = connect_to(connect, timeouts, security=security)
-    # A collection in the middle of a request would be booked on whatever stage it falls in.
+    # A garbage collection during a request would add to the time of some stage.
     collects = gc.isenabled()
     gc.disable()
     offline = None
     try:
-        edge = Edge(manifest, pipeline, transport, timeouts, greet=when_offline is None)
-        if when_offline is not None:
-            offline = open_offline(when_offline, edge, split, timeouts, run, threads)
+        edge = Edge(manifest, pipeline, transport, timeouts, greet=policy is None)
+        if policy is not None:
+            offline = open_offline(policy, edge, split, timeouts, half, threads)
         infer = offline.infer if offline is not None else edge.infer
         try:
             if offline is None or offline.lookout.reachable():
@@ -117,8 +117,8 @@ def send(
             for index, (part, sent) in enumerate(plan, 1 + warmup):
                 logits = offline.late.get(edge.request_id(index))
                 if logits is not None and part is splits.test:
-                    offline.absence.n_late += 1
-                    offline.absence.n_correct += int(logits[0].argmax()) == int(part.labels[sent.image])
+                    offline.counts.n_late += 1
+                    offline.counts.n_correct += int(logits[0].argmax()) == int(part.labels[sent.image])
     finally:
         if collects:
             gc.enable()
@@ -127,7 +127,7 @@ def send(
             offline.close()
         if record is not None and (recorder.first_request_ns or offline is not None):
             recorder.save(record)
-    return recorder.summary(None if offline is None else offline.absence)
+    return recorder.summary(None if offline is None else offline.counts)
 
 
 def _splits(data: Splits | str | None, manifest: Manifest, root: Path | None, seed: int) -> Splits:
@@ -136,19 +136,20 @@ def _splits(data: Splits | str | None, manifest: Manifest, root: Path | None, se
     else:
         name = data or manifest.data
         if name is None:
-            raise ConfigError("The split folder names no data set; say which images to send with --data.")
+            raise ConfigError("The split folder names no data set; name one with --data.")
         splits = load(name, root, seed)
     if splits.input.shape != manifest.input.shape:
-        raise SplitError(f"The images of {splits.name} are {splits.input}, and the head takes {manifest.input}.")
+        raise SplitError(
+            f"The images of {splits.name} are {splits.input}, but the head takes {manifest.input}; choose another "
+            "data set with --data."
+        )
     return splits
 
 
 def _plan(splits: Splits, count: int, private: int, releases: int) -> list[tuple[Dataset, Sent]]:
-    """What to send, in order: the test images, then the private ones release by release."""
-    for name, wanted, there in (("test", count, len(splits.test)), ("private", private, len(splits.private))):
-        if wanted > there:
-            raise ConfigError(f"{splits.name} has {there:,} {name} images, not {wanted:,}.")
-    timed = [(splits.test, Sent(0, image, 0)) for image in range(count)]
-    return timed + [
-        (splits.private, Sent(1, image, release)) for release in range(releases) for image in range(private)
-    ]
+    """Return the images to send, in order: the test images, then all private ones once per release."""
+    for name, wanted, available in (("test", count, len(splits.test)), ("private", private, len(splits.private))):
+        if wanted > available:
+            raise ConfigError(f"{splits.name} has only {available:,} {name} images; {wanted:,} were asked for.")
+    test = [(splits.test, Sent(0, image, 0)) for image in range(count)]
+    return test + [(splits.private, Sent(1, image, release)) for release in range(releases) for image in range(private)]

@@ -36,7 +36,7 @@ for index in range(count):
     offline.infer(images(1), index)
     print(edge.request_id(index), flush=True)
 offline.finish()
-while offline.absence.waiting:
+while offline.counts.waiting:
     offline.finish()
 offline.close()
 transport.close()

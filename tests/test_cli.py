@@ -4,10 +4,14 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from tyro.conf import OmitArgPrefixes
 
 from cutlayer import cli, registry
+from cutlayer.errors import ConfigError
+from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Timeouts
 from tests.tiny_split import write_split
 
@@ -43,8 +47,8 @@ def test_cuts_prints_a_line_for_each_cut():
         (["split", "he_lenet", "--cut", "conv1", "--data", "mnist", "--data-root", "{out}", "--out", "{out}"], "MNIST"),
         (["cloud", "{out}"], "split.json"),
         (["edge", "{out}"], "split.json"),
-        (["cloud", "{out}", "--heartbeat-s", "0"], "heartbeat_s=0"),
-        (["edge", "{out}", "--request-s", "-1"], "request_s=-1"),
+        (["cloud", "{out}", "--heartbeat-s", "0"], "above 0"),
+        (["edge", "{out}", "--request-s", "-1"], "-1 was given"),
         (["run", "absent.toml"], "no experiment file"),
         (["run", "experiments/demo.toml", "--set", "defense.sigmma=1", "--out", "{out}"], "sigmma"),
         (["run", "experiments/demo.toml", "--set", "oops", "--out", "{out}"], "KEY=VALUE"),
@@ -71,6 +75,47 @@ def test_each_side_takes_the_timeouts_that_are_its_own(tmp_path, monkeypatch):
         "cloud": Timeouts(heartbeat_s=60.0, idle_s=5.0),
         "edge": Timeouts(connect_s=1.0, request_s=120.0, heartbeat_s=60.0),
     }
+
+
+def test_edge_sends_the_images_that_the_split_was_trained_on(tmp_path, monkeypatch):
+    loaded = []
+
+    def load(name, *_):
+        loaded.append(name)
+        raise ConfigError("enough")
+
+    write_split(tmp_path, data="digits")
+    monkeypatch.setattr("edge.send.load", load)
+    for options in ([], ["--data", "faces"]):
+        with pytest.raises(ConfigError, match="enough"):
+            cli.app.cli(args=["edge", str(tmp_path), *options])
+    assert loaded == ["digits", "faces"]
+
+
+@pytest.mark.parametrize(
+    ("command", "own", "other"),
+    [
+        (["edge", "F"], "curve-server", "allow"),
+        (["cloud", "F"], "allow", "curve-server"),
+        (["doctor"], "curve-server", "allow"),
+        (["profile", "M"], "curve-server", "allow"),
+    ],
+)
+def test_each_side_takes_the_security_options_that_are_its_own(command, own, other, monkeypatch):
+    given = []
+    monkeypatch.setattr("cloud.serve.serve", lambda *_, security, **__: given.append(security))
+    monkeypatch.setattr("edge.send.send", lambda *_, security, **__: given.append(security))
+    monkeypatch.setattr("cutlayer.doctor.examine.examine", lambda _, __, security: given.append(security) or [])
+    monkeypatch.setattr("cutlayer.profile.whole.run_plan", lambda _, settings, *__: given.append(settings.security))
+    monkeypatch.setattr("cutlayer.report.profiles.terminal.text", str)
+    names = ("ca", "cert", "key", "token-file", "curve-key", own)
+    options = [word for name in names for word in (f"--{name}", f"{name}.file")]
+    cli.app.cli(args=[*command, *options, "--insecure"], config=(OmitArgPrefixes,))
+    assert given[0].files == {name.replace("-", "_"): Path(f"{name}.file") for name in names}
+    assert given[0].insecure
+    assert Security.from_json(given[0].to_json()).files == given[0].files
+    with pytest.raises(SystemExit):
+        cli.app.cli(args=[*command, f"--{other}", "file"], config=(OmitArgPrefixes,))
 
 
 @pytest.mark.parametrize("verbosity", [{}, {"GRPC_VERBOSITY": "ERROR"}], ids=["by default", "as asked for"])

@@ -29,7 +29,7 @@ def images(n, seed=0):
     return np.random.default_rng(seed).random((n, *INPUT.shape), np.float32)
 
 
-def write_split(folder, seed=0, defense=None):
+def write_split(folder, seed=0, defense=None, data=None):
     """Head: convolution and ReLU, to 2x6x6. Tail: flatten and one linear layer, to 3 classes."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def write_split(folder, seed=0, defense=None):
     write_model(folder / "head.onnx", head, ("image", INPUT.shape), ("smashed", SMASHED.shape), [kernel])
     write_model(folder / "tail.onnx", tail, ("smashed", SMASHED.shape), ("logits", (CLASSES,)), [weight])
     files = {name: sha256(folder / name) for name in ("head.onnx", "tail.onnx")}
-    manifest = Manifest("tiny", "relu", CLASSES, INPUT, SMASHED, defense or {"name": "none"}, None, files)
+    manifest = Manifest("tiny", "relu", CLASSES, INPUT, SMASHED, defense or {"name": "none"}, data, files)
     manifest.save(folder)
     return manifest
 

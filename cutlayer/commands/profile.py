@@ -48,7 +48,7 @@ def profile(
         classes: Number of outputs, for a model by name.
         network: Names (loopback, lan, wifi, lte, 3g, nbiot, satellite) or rate/delay/jitter/loss, such as
             20mbit/40ms/5ms/0.1%, separated by commas; emulated on this machine. loopback,wifi,lte if left out.
-        tc: Let the kernel shape the networks, in network namespaces; needs root, or a system that allows user namespaces.
+        tc: Let the kernel shape the networks, in network namespaces; needs root, or user namespaces.
         codecs: Names from `cutlayer list codecs`, separated by commas.
         connect: Address of a real server of one of these cuts, which is measured there; the other cuts are computed.
         head: Runtime of the head; torch only for a split folder that holds its weights.
@@ -70,9 +70,9 @@ def profile(
         out: Folder for profile.json, profile.csv, profile.html and the split folders of the cuts.
         security: Files for encryption and authentication.
     """
-    from cutlayer.profile.advice import Limits
     from cutlayer.profile.plan import Plan, Settings, duration_ns, names, numbers
-    from cutlayer.profile.whole import run_plan
+    from cutlayer.profile.run import run_plan
+    from cutlayer.records.profile import Limits
     from cutlayer.report.profiles.page import HTML
     from cutlayer.report.profiles.terminal import text
     from cutlayer.wire.connect import servable

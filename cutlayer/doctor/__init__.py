@@ -1,1 +1,1 @@
-"""What a device lacks, and what to do about it."""
+"""Checks of what a device needs, each with advice."""

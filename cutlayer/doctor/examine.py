@@ -1,4 +1,4 @@
-"""All checks, in the order in which one would want to know."""
+"""All checks, from the most basic to those that depend on them."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from cutlayer.errors import ConfigError, SplitError
 from cutlayer.wire.security import Security
 
 
-def examine(folder: Path | None, connect: str | None, security: Security, *, insecure: bool) -> Iterator[Finding]:
-    """What is found, one by one.
+def examine(folder: Path | None, connect: str | None, security: Security) -> Iterator[Finding]:
+    """Make the checks and yield their findings.
 
     Args:
-        folder: A split folder, if there is one.
-        connect: Address of the server, if there is one.
-        security: The files for it.
-        insecure: Allow plain text off loopback.
+        folder: Split folder to check; None for none.
+        connect: Address of the server to check; None for none.
+        security: Files for encryption and authentication with the server.
 
     Raises:
-        ConfigError: What the user wrote makes no sense.
+        ConfigError: The address or the security options are not valid.
     """
     packages = list(check_packages())
     yield from packages
     if any(finding.status == "fault" for finding in packages):
-        yield note("the rest", "was not looked at, for it takes these packages", "mend them and come again")
+        yield note(
+            "other checks", "not made, since they need these packages", "install the packages and run this again"
+        )
         return
-    # Not above: a package that cannot be loaded would take the doctor with it.
+    # Imported late, because these modules need the packages checked above.
     from cutlayer.doctor.files import check_security, check_split
     from cutlayer.doctor.machine import check_machine
     from cutlayer.doctor.server import check_server
     from cutlayer.split_folder import open_split
-    from cutlayer.wire.address import Address
+    from cutlayer.wire.connect import check_secure
 
     if connect is not None:
-        address = Address.parse(connect)
-        if address.scheme == "inprocess":
-            raise ConfigError(f"{connect} is no other process; name one, such as grpc://127.0.0.1:8001.")
-        security.check(address.scheme, listening=False)
+        _, scheme = check_secure(connect, security, listening=False)
+        if not scheme.networked:
+            raise ConfigError(f"{connect} is in this process; give a server's address, such as grpc://127.0.0.1:8001.")
     yield from check_machine(Path())
     keys = list(check_security(security))
     yield from keys
@@ -50,6 +50,6 @@ def examine(folder: Path | None, connect: str | None, security: Security, *, ins
         with contextlib.suppress(SplitError):
             manifest = open_split(folder).manifest
     if connect is not None and not any(finding.status == "fault" for finding in keys):
-        yield from check_server(connect, security, manifest, insecure=insecure)
+        yield from check_server(connect, security, manifest)
     elif connect is not None:
-        yield note("server", f"{connect} was not asked, for it takes these files", "mend them and come again")
+        yield note("server", f"{connect} was not checked, since that needs these files", "fix them and run this again")

@@ -1,4 +1,4 @@
-"""Whether the split folder, the keys and the certificates are there, are whole, and are nobody else's to read."""
+"""Checks of the split folder, the keys and the certificates: present, valid, and readable by their owner only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from defenses.base import deployed
 
 
 def check_split(folder: Path) -> Iterator[Finding]:
-    """Whether a device can run this split: its files, its head, its defense."""
+    """Check that a device can run this split: its files, its head, its defense."""
     try:
         split = open_split(folder)
         manifest, head = split.manifest, split.head()
@@ -29,27 +29,29 @@ def check_split(folder: Path) -> Iterator[Finding]:
         image = np.zeros((1, *manifest.input.shape), np.float32)
         try:
             smashed = head(image)
-        # The errors of ONNX Runtime have no common base but Exception.
+        # The errors of ONNX Runtime have no common base class but Exception.
         except Exception as error:
             reason = str(error).splitlines()[0]
-            yield fault("head", f"it does not take {manifest.input}: {reason}", "copy the whole folder again")
+            yield fault("head", f"the head does not accept {manifest.input}: {reason}", "copy the whole folder again")
             return
         if smashed.shape[1:] != manifest.smashed.shape:
-            yield fault("head", f"it gives {smashed.shape[1:]}, not {manifest.smashed}", "copy the whole folder again")
+            yield fault(
+                "head", f"the head gives {smashed.shape[1:]}, not {manifest.smashed}", "copy the whole folder again"
+            )
             return
         defense = deployed(split)
         defense.protect(smashed, np.random.default_rng())
         yield ok("head", f"{manifest.input} to {manifest.smashed}, {manifest.smashed.nbytes:,} bytes; {defense!r}")
     except CutlayerError as error:
-        yield fault("split", str(error), "see above: a device needs split.json and head.onnx as the server has them")
+        yield fault("split", str(error), "copy split.json and head.onnx again from the server's split folder")
 
 
 def check_security(security: Security, now: datetime.datetime | None = None) -> Iterator[Finding]:
-    """The files that prove who is who.
+    """Check the files for encryption and authentication.
 
     Args:
-        security: Their paths.
-        now: When, in UTC; now when left out.
+        security: The files.
+        now: Time at which the certificates must be valid, in UTC; now if left out.
     """
     secret = (security.key, security.token_file, security.curve_key)
     public = (security.ca, security.cert, security.curve_server)
@@ -58,9 +60,9 @@ def check_security(security: Security, now: datetime.datetime | None = None) -> 
             yield _readable(path, secret=path in secret)
     for key in (security.curve_key, security.curve_server):
         if key is not None:
-            yield from _said_by(lambda key=key: read_key(key), key)
+            yield from _reads(lambda key=key: read_key(key), key)
     if security.token_file is not None:
-        yield from _said_by(security.token, security.token_file)
+        yield from _reads(security.token, security.token_file)
     for certificate in (security.ca, security.cert):
         if certificate is not None and certificate.exists():
             yield _dates(certificate, now or datetime.datetime.now(datetime.UTC))
@@ -69,13 +71,13 @@ def check_security(security: Security, now: datetime.datetime | None = None) -> 
 
 
 def expiry(what: str, until: datetime.datetime, now: datetime.datetime, renew: str) -> Finding:
-    """Whether something that ends on a day has ended, or soon will."""
+    """Check whether something has expired, or will soon."""
     days = (until - now).days
     if days < 0:
         return fault("certificate", f"{what} expired on {until:%Y-%m-%d}", renew)
     if days < WORTH_KNOWING_DAYS:
         return note("certificate", f"{what} expires on {until:%Y-%m-%d}, in {days} days", renew)
-    return ok("certificate", f"{what} is good until {until:%Y-%m-%d}")
+    return ok("certificate", f"{what} is valid until {until:%Y-%m-%d}")
 
 
 def _readable(path: Path, *, secret: bool) -> Finding:
@@ -83,20 +85,22 @@ def _readable(path: Path, *, secret: bool) -> Finding:
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
         return fault(
-            "file", f"{path}: {str(error.strerror).lower()}", "cutlayer certs init writes it; copy it from there"
+            "file", f"{path}: {str(error.strerror).lower()}", "copy it from the folder that `cutlayer certs init` wrote"
         )
     if not os.access(path, os.R_OK):
         return fault("file", f"{path} cannot be read by this user", f"chown {os.getuid()} {path}, or run as its owner")
     if secret and mode & 0o077:
-        return fault("file", f"{path} is secret, and others may read or write it (mode {mode:o})", f"chmod 600 {path}")
+        return fault(
+            "file", f"{path} is secret, but other users can read or write it (mode {mode:o})", f"chmod 600 {path}"
+        )
     return ok("file", f"{path}, mode {mode:o}")
 
 
-def _said_by(read: object, path: Path) -> Iterator[Finding]:
+def _reads(read: object, path: Path) -> Iterator[Finding]:
     try:
         read()  # type: ignore[operator]
     except CutlayerError as error:
-        yield fault("file", str(error), f"copy {path.name} again, as cutlayer certs init wrote it")
+        yield fault("file", str(error), f"copy {path.name} again from the folder that `cutlayer certs init` wrote")
 
 
 def _dates(path: Path, now: datetime.datetime) -> Finding:
@@ -104,20 +108,27 @@ def _dates(path: Path, now: datetime.datetime) -> Finding:
         from cryptography import x509
     except ImportError:
         return note(
-            "certificate", f"the dates of {path} were not read", "pip install 'cutlayer[certs]' to have them read"
+            "certificate", f"the dates of {path} were not read", "pip install 'cutlayer[certs]' to check the dates"
         )
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError):
-        return fault("certificate", f"{path} holds no certificate", "copy it again, as cutlayer certs init wrote it")
+        return fault(
+            "certificate",
+            f"{path} holds no certificate",
+            "copy it again from the folder that `cutlayer certs init` wrote",
+        )
     if now < certificate.not_valid_before_utc:
         return fault(
             "certificate",
             f"{path} is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}",
-            "set this device's clock, or wait",
+            "set this device's clock, or wait until that day",
         )
     return expiry(
-        str(path), certificate.not_valid_after_utc, now, "cutlayer certs init a new folder, and copy it to both"
+        str(path),
+        certificate.not_valid_after_utc,
+        now,
+        "make new files with `cutlayer certs init`, and copy them to both sides",
     )
 
 

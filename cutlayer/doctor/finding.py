@@ -1,21 +1,21 @@
-"""What one check found."""
+"""The result of one check."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
 WORTH_KNOWING_DAYS = 30
-"""Before something expires."""
+"""Days before an expiry from which it is reported as a note."""
 
 
 class Finding(NamedTuple):
-    """One line of the doctor's, or two.
+    """The result of one check; `str` gives one line, or two with advice.
 
     Attributes:
-        status: A fault hinders; a note is worth knowing.
-        what: Was looked at.
-        says: What is so.
-        do: What to do about it; empty where all is well.
+        status: ``fault`` if something does not work, ``note`` if something is worth knowing, otherwise ``ok``.
+        what: Subject of the check.
+        says: What was found.
+        do: Advice; empty if all is well.
     """
 
     status: Literal["ok", "note", "fault"]
@@ -28,15 +28,15 @@ class Finding(NamedTuple):
 
 
 def ok(what: str, says: str) -> Finding:
-    """All is well."""
+    """Return the finding of a check that passed."""
     return Finding("ok", what, says)
 
 
 def note(what: str, says: str, do: str) -> Finding:
-    """Worth knowing."""
+    """Return a finding that is worth knowing."""
     return Finding("note", what, says, do)
 
 
 def fault(what: str, says: str, do: str) -> Finding:
-    """Something that hinders."""
+    """Return the finding of a check that failed."""
     return Finding("fault", what, says, do)

@@ -15,23 +15,23 @@ import cutlayer
 from cutlayer.doctor.finding import Finding, fault, note, ok
 
 LEAST_MEMORY_BYTES = 128 << 20
-"""A device's process takes about half of it, and a head some more."""
+"""Twice the memory of a device's process, which leaves room for a head."""
 
 LEAST_DISK_BYTES, QUEUE_BYTES = 64 << 20, 256 << 20
-"""Below the first, hardly anything can be recorded; the second is what `--on-offline queue` may take by default."""
+"""Least free space for records, and the default limit of `--on-offline queue`."""
 
 COARSE_NS = 10_000
-"""A clock whose steps are longer tells nothing about the shorter stages of a request."""
+"""Longest step of a clock that can still time the shorter stages of a request."""
 
 READINGS = 1000
 _SLOW_SOURCES = ("hpet", "acpi_pm", "jiffies", "pit")
 _CLOCK = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-_CGROUPS, _OURS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+_CGROUPS, _OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def check_machine(folder: Path) -> Iterator[Finding]:
-    """All of it, and the disk that holds this folder."""
+    """Check the machine, and the disk that holds this folder."""
     yield _clock()
     yield _date()
     yield from _cores()
@@ -47,10 +47,12 @@ def _clock() -> Finding:
     step_ns = min(steps, default=info.resolution * 1e9)
     says = f"{info.implementation}, source {source}, a step of {step_ns:,.0f} ns, {cost_ns:,.0f} ns a reading"
     if step_ns > COARSE_NS:
-        return fault("clock", says, "times of stages mean nothing here: measure on another kernel or machine")
+        return fault(
+            "clock", says, "the stages of a request cannot be timed here; measure with another kernel or machine"
+        )
     if source in _SLOW_SOURCES:
         return note(
-            "clock", says, "boot with clocksource=tsc where the processor allows, or subtract the readings' cost"
+            "clock", says, "boot with clocksource=tsc if the processor allows it, or subtract the time of the readings"
         )
     return ok("clock", says)
 
@@ -60,19 +62,21 @@ def _date() -> Finding:
     says = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now))
     if now < installed - 86_400:
         return fault(
-            "date", f"{says}, before cutlayer was installed", "set the clock: no certificate is valid yet then"
+            "date",
+            f"{says}, before cutlayer was installed",
+            "set the clock; certificates are not valid before their first day",
         )
     return ok("date", says)
 
 
 def _cores() -> Iterator[Finding]:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield ok("cores", f"{allowed} of {os.cpu_count()} may be used, load {os.getloadavg()[0]:.1f}")
+    yield ok("cores", f"{allowed} of {os.cpu_count()} can be used, load {os.getloadavg()[0]:.1f}")
     quota, _, period = (_text(_cgroup() / "cpu.max") or "max 0").partition(" ")
     if quota.isdecimal() and period.isdecimal() and int(quota) < int(period) * allowed:
         yield note(
             "cores",
-            f"a quota allows {int(quota) / int(period):.2f} of a core, and stops the process when it is used up",
+            f"a quota allows {int(quota) / int(period):.2f} of a core, and pauses the process when it is used up",
             "raise CPUQuota of the service or container, or expect pauses in the times",
         )
     governor = _text(_GOVERNOR)
@@ -80,7 +84,7 @@ def _cores() -> Iterator[Finding]:
         yield note(
             "cores",
             f"the frequency governor is {governor}",
-            "for times that do not depend on what ran before: cpupower frequency-set -g performance",
+            "for times that do not depend on earlier load: cpupower frequency-set -g performance",
         )
 
 
@@ -88,11 +92,9 @@ def _memory() -> Finding:
     memory = psutil.virtual_memory()
     limit = _text(_cgroup() / "memory.max") or "max"
     available = min(memory.available, int(limit)) if limit.isdecimal() else memory.available
-    says = f"{available >> 20:,} MiB to be had, of {memory.total >> 20:,}"
+    says = f"{available >> 20:,} MiB available of {memory.total >> 20:,}"
     if available < LEAST_MEMORY_BYTES:
-        return fault(
-            "memory", says, f"end other processes: a device's needs {LEAST_MEMORY_BYTES >> 20} MiB and its head"
-        )
+        return fault("memory", says, f"end other processes; the device's process needs {LEAST_MEMORY_BYTES >> 20} MiB")
     return ok("memory", says)
 
 
@@ -101,10 +103,10 @@ def _disk(path: Path) -> Finding:
     try:
         free = shutil.disk_usage(path).free
     except OSError as error:
-        return fault("disk", f"{path}: {str(error.strerror).lower()}", "name a folder that is there")
+        return fault("disk", f"{path}: {str(error.strerror).lower()}", "name an existing folder")
     says = f"{free >> 20:,} MiB free at {path}"
     if free < LEAST_DISK_BYTES:
-        return fault("disk", says, "free some space: records and queued requests have nowhere to go")
+        return fault("disk", says, "free some space for records and queued requests")
     if not os.access(path, os.W_OK):
         return note("disk", f"{says}, which cannot be written", "name other folders with --queue and --record")
     if free < QUEUE_BYTES:
@@ -113,8 +115,8 @@ def _disk(path: Path) -> Finding:
 
 
 def _cgroup() -> Path:
-    """Where version 2 keeps the limits of this process."""
-    lines = (_text(_OURS) or "").splitlines()
+    """Return the folder of this process in version 2 of cgroups."""
+    lines = (_text(_OWN_CGROUP) or "").splitlines()
     return _CGROUPS / next((line[3:].lstrip("/") for line in lines if line.startswith("0::")), "")
 
 

@@ -1,4 +1,4 @@
-"""Whether Python and the packages that a device needs are there, new enough, and made for its processor."""
+"""Checks of Python and the packages: present, new enough, and built for this processor."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _REQUIREMENT = re.compile(r"([\w.-]+)\s*>=\s*([\d.]+)(?:.*extra\s*==\s*['\"](\w+
 _COMPILED = {"numpy": "numpy", "grpcio": "grpc", "pyzmq": "zmq", "onnxruntime": "onnxruntime", "psutil": "psutil"}
 _EXTRAS = {
     "onnx": "`cutlayer edge` runs heads with it",
-    "cut": "`cutlayer cuts`, `split`, `quantize` and `profile` take ONNX files apart with it",
+    "cut": "`cutlayer cuts`, `split`, `quantize` and `profile` need it for ONNX files",
     "zstd": "codecs that end in +zstd need it",
-    "certs": "`cutlayer certs init` needs it, and reading the dates of certificates",
+    "certs": "`cutlayer certs init` and the dates of certificates need it",
 }
 
 
 def check_packages() -> Iterator[Finding]:
-    """Python, and each requirement of cutlayer and of what a device may add to it."""
+    """Check Python, and each requirement of cutlayer and its extras for a device."""
     yield _python()
     try:
         requirements = [_REQUIREMENT.fullmatch(text) for text in metadata.requires("cutlayer") or ()]
@@ -43,10 +43,9 @@ def check_packages() -> Iterator[Finding]:
         for name, module in _COMPILED.items()
         if _version(name)
     }
-    found = [_package(name, least, extra, loading.get(name)) for name, least, extra in wanted]
-    yield from (one for one in found if one.status != "ok")
-    there = ", ".join(one.says for one in found if one.status == "ok")
-    yield ok("packages", there)
+    findings = [_package(name, least, extra, loading.get(name)) for name, least, extra in wanted]
+    yield from (finding for finding in findings if finding.status != "ok")
+    yield ok("packages", ", ".join(finding.says for finding in findings if finding.status == "ok"))
 
 
 def _python() -> Finding:
@@ -57,7 +56,7 @@ def _python() -> Finding:
         return fault(
             "python",
             f"{version} of {bits} bits on {platform.machine()}",
-            "install a 64-bit system: nobody publishes ONNX Runtime for smaller ones",
+            "install a 64-bit system, since ONNX Runtime is not published for others",
         )
     return ok("python", f"{version} on {platform.machine()}")
 
@@ -66,33 +65,33 @@ def _package(name: str, least: str, extra: str | None, loading: subprocess.Popen
     version = _version(name)
     install = f"pip install 'cutlayer[{extra}]'" if extra else f"pip install '{name}>={least}'"
     if version is None:
-        # A head in torch does without, but torch has no place on most devices.
+        # A fault, although a head in torch does not need ONNX Runtime, because most devices have no torch.
         if extra in (None, "onnx"):
             return fault("packages", f"{name} is missing: {_EXTRAS.get(extra or '', 'cutlayer needs it')}", install)
         return note("packages", f"{name} is missing: {_EXTRAS[str(extra)]}", install)
     if _numbers(version) < _numbers(least):
-        return fault("packages", f"{name} is {version}, and {least} the oldest that will do", install)
+        return fault("packages", f"{name} is {version}, but at least {least} is needed", install)
     if loading is not None and (reason := _reason(loading)):
         return fault(
             "packages",
             f"{name} {version} cannot be loaded: {reason}",
-            f"install another version of {name}, one built for {platform.machine()} and this system",
+            f"install a version of {name} that is built for {platform.machine()} and this system",
         )
     return ok("packages", f"{name} {version}")
 
 
 def _reason(loading: subprocess.Popen[str]) -> str:
-    """Why a process that only loads a package failed; nothing if it did not."""
+    """Return why a process that only imports a package failed; empty if it did not fail."""
     try:
-        _, said = loading.communicate(timeout=LIMIT_S)
+        _, output = loading.communicate(timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
         loading.kill()
         loading.communicate()
         return f"it takes more than {LIMIT_S} s"
     if loading.returncode < 0:
-        # SIGILL: made for a processor with more instructions than this one.
+        # SIGILL means that the package uses instructions that this processor lacks.
         return f"it ends with {signal.Signals(-loading.returncode).name}"
-    return said.strip().splitlines()[-1] if loading.returncode and said.strip() else ""
+    return output.strip().splitlines()[-1] if loading.returncode and output.strip() else ""
 
 
 def _version(name: str) -> str | None:

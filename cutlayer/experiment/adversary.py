@@ -15,7 +15,7 @@ from attacks.view import View
 from cutlayer.data.splits import Splits
 from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.spec import Experiment, Named
-from cutlayer.privacy.score import row
+from cutlayer.privacy.score import score
 from cutlayer.records.files import read_json, write_arrays, write_json
 from cutlayer.records.run import AttackRecord
 from cutlayer.records.schema import dump, load
@@ -74,7 +74,7 @@ def attack(
                 n_releases=attack.n_releases,
                 fit_s=fit_s,
                 invert_s=invert_s,
-                **vars(row(images, data, seen.seed)),
+                **vars(score(images, data, seen.seed)),
             )
         )
     write_json(path, dump(rows))

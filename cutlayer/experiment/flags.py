@@ -13,24 +13,17 @@ import torch
 from numpy.typing import NDArray
 
 from attacks.base import Attack
-from attacks.features.misfit import PRECONDITIONED
 from attacks.view import Access
 from cutlayer.data.splits import Splits
-from cutlayer.errors import ConfigError
 from cutlayer.experiment.spec import Experiment
 from cutlayer.nets.decoders import build
 from cutlayer.privacy.spectrum import ill_conditioned
 from cutlayer.records.run import AttackRecord, Flag, Spectrum
-from cutlayer.registry import ATTACKS
-from defenses.base import Chain, Defense
+from cutlayer.registry import ATTACKS, CODECS, DEFENSES
+from defenses.base import Defense
 
 INVERTIBLE_GAIN = 0.5
 """An undefended shallow cut that leaks less than half of the mean image's error was attacked badly, or is deep."""
-
-FLOORS = ("mean-image",)
-
-MASKS = ("dropout", "top-k")
-"""Defenses and codecs that send zeros in place of values."""
 
 Flags = Iterator[Flag]
 Kind = tuple[Any, ...]
@@ -43,55 +36,42 @@ def flags(
     """Every flag that the rows of one experiment raise.
 
     Args:
-        experiment: Which attacks were asked for, against what.
-        rows: What they reached.
-        data: What it was measured on.
-        defense: As deployed.
+        experiment: The attacks of the plan, and the defense.
+        rows: Records of the attacks that ran.
+        data: The data that was attacked.
+        defense: The defense as deployed.
         spectrum: Spectrum of the head's Jacobian.
     """
-    found = [
-        *_order(rows),
-        *_useless(rows),
-        *_overlap(data, experiment.measure.private),
-    ]
+    raised = [*_order(rows), *_useless(rows), *_overlap(data, experiment.measure.private)]
     if experiment.defense.name == "none" and rows and max(_gain(row) for row in rows) < INVERTIBLE_GAIN:
         text = f"No attack got past a leakage gain of {INVERTIBLE_GAIN} on the undefended model."
-        found.append(Flag("baseline-not-invertible", text))
+        raised.append(Flag("baseline-not-invertible", text))
     if rows:
-        named = [one for one in experiment.attacks if any(row.label == one.label for row in rows)]
-        attacks = [option for one in named for option in _settings(ATTACKS.make(one.name, **one.options))]
+        run = [named for named in experiment.attacks if any(row.label == named.label for row in rows)]
+        attacks = [part for named in run for part in ATTACKS.make(named.name, **named.options).parts]
         kinds = {
-            one.label: (one.name, *((k, repr(v)) for k, v in one.options.items() if k != "n_releases")) for one in named
+            named.label: (named.name, *((k, repr(v)) for k, v in named.options.items() if k != "n_releases"))
+            for named in run
         }
-        found += [*_averaging(rows, kinds, defense), *_decoders(attacks, defense)]
-        found += [*_masks(attacks, experiment), *_masked_gradient(attacks, spectrum)]
-    return tuple(found)
-
-
-def _settings(attack: Attack) -> Iterator[tuple[str, Any]]:
-    """The options of an attack and of the one inside it, defaults included; ``is`` is the class's name."""
-    yield "is", type(attack).__name__
-    for name, value in vars(attack).items():
-        if isinstance(value, Attack):
-            yield from _settings(value)
-        elif not name.startswith("_"):
-            yield name, value
+        raised += [*_averaging(rows, kinds, defense), *_decoders(attacks, defense)]
+        raised += [*_masks(attacks, experiment), *_masked_gradient(attacks, spectrum)]
+    return tuple(raised)
 
 
 def _averaging(rows: Sequence[AttackRecord], kinds: Mapping[str, Kind], defense: Defense) -> Flags:
-    """A random defense is as strong as it is against one who waits, and waits until more releases tell no more.
+    """A random defense is as strong as it is against an attacker who averages until more releases gain nothing.
 
-    Whether they do is told by the attacks that ran with several numbers of releases, or else by all.
+    Attacks that ran with several numbers of releases show whether they gain; where there is none, all attacks do.
     """
     if not defense.random:
         return
     if all(row.n_releases == 1 for row in rows):
         yield Flag("no-averaging", "The defense is random, and no attack averaged several releases of one input.")
         return
-    asked = [kinds.get(row.label, (row.attack,)) for row in rows]
-    series = Counter(kind for kind, _ in {(kind, row.n_releases) for kind, row in zip(asked, rows, strict=True)})
+    kind_of_row = [kinds.get(row.label, (row.attack,)) for row in rows]
+    series = Counter(kind for kind, _ in {(kind, row.n_releases) for kind, row in zip(kind_of_row, rows, strict=True)})
     best: dict[int, AttackRecord] = {}
-    for row in [row for kind, row in zip(asked, rows, strict=True) if series[kind] > 1] or rows:
+    for row in [row for kind, row in zip(kind_of_row, rows, strict=True) if series[kind] > 1] or rows:
         best[row.n_releases] = max(row, best.get(row.n_releases, row), key=_gain)
     *_, fewer, most = [1, *sorted(best)][-2:]
     if fewer in best and best[most].leakage_gain.low > best[fewer].leakage_gain.high:
@@ -102,11 +82,10 @@ def _averaging(rows: Sequence[AttackRecord], kinds: Mapping[str, Kind], defense:
         )
 
 
-def _decoders(attacks: Sequence[tuple[str, Any]], defense: Defense) -> Flags:
+def _decoders(attacks: Sequence[Attack], defense: Defense) -> Flags:
     """A head that was trained against a decoder may have learned to fool networks of that size, and no larger."""
-    links = [link for link in _links(defense) if not link.knob or getattr(link, link.knob)]
-    against = [name for link in links for name in vars(link).values() if _size(name)]
-    tried = [name for _, name in attacks if _size(name)]
+    against = [name for part in defense.parts for name in part.decoders]
+    tried = [name for attack in attacks for name in attack.decoders]
     if against and max(map(_size, tried), default=0) < max(map(_size, against)):
         strongest = f"the largest that attacked it is {max(tried, key=_size)}" if tried else "no decoder attacked it"
         yield Flag(
@@ -116,31 +95,19 @@ def _decoders(attacks: Sequence[tuple[str, Any]], defense: Defense) -> Flags:
         )
 
 
-def _links(defense: Defense) -> Iterator[Defense]:
-    """A chain's defenses, in their order."""
-    if isinstance(defense, Chain):
-        yield from (*_links(defense.first), *_links(defense.second))
-    else:
-        yield defense
+def _size(name: str) -> int:
+    """Number of weights of the decoder of this name, for one shape of smashed data."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in build(name, (16, 8, 8), (3, 32, 32)).parameters())
 
 
-def _size(name: object) -> int:
-    """Weights of the decoder that a name stands for, on some smashed data; 0 where it stands for none."""
-    if not isinstance(name, str):
-        return 0
-    try:
-        with torch.device("meta"):
-            return sum(p.numel() for p in build(name, (16, 8, 8), (3, 32, 32)).parameters())
-    except ConfigError:
-        return 0
-
-
-def _masks(attacks: Sequence[tuple[str, Any]], experiment: Experiment) -> Flags:
+def _masks(attacks: Sequence[Attack], experiment: Experiment) -> Flags:
     """Which values were left out is a message of its own."""
+    defenses = _names({"name": experiment.defense.name, **experiment.defense.options})
     codecs = [codec.partition(":")[0] for codec in experiment.measure.codec.split("+")]
-    names = [*_names({"name": experiment.defense.name, **experiment.defense.options}), *codecs]
-    masks = [name for name in names if name in MASKS]
-    if masks and ("is", "MaskAware") not in attacks:
+    senders = [(DEFENSES, name) for name in defenses] + [(CODECS, name) for name in codecs]
+    masks = [name for registry, name in senders if registry.load(name).sends_zeros]
+    if masks and not any(attack.told_mask for attack in attacks):
         yield Flag(
             "no-mask-aware-attack",
             f"With {masks[0]} most values arrive as zero, and no attack was told which ones (mask-aware): their "
@@ -149,16 +116,16 @@ def _masks(attacks: Sequence[tuple[str, Any]], experiment: Experiment) -> Flags:
 
 
 def _names(description: Mapping[str, Any]) -> Iterator[str]:
-    """Of a defense and of those that follow it."""
+    """The name of a defense and the names of those that follow it."""
     yield description["name"]
     if "then" in description:
         yield from _names(description["then"])
 
 
-def _masked_gradient(attacks: Sequence[tuple[str, Any]], spectrum: Spectrum) -> Flags:
+def _masked_gradient(attacks: Sequence[Attack], spectrum: Spectrum) -> Flags:
     """Faint is not gone, but to a descent on the plain misfit it looks so."""
     before, after = spectrum.undefended.condition, spectrum.head.condition
-    rescaled = any(name == "misfit" and set(PRECONDITIONED) & set(value) for name, value in attacks)
+    rescaled = any(attack.rescales_misfit for attack in attacks)
     if ill_conditioned(spectrum) and after > before and not rescaled:
         yield Flag(
             "no-preconditioned-attack",
@@ -190,7 +157,7 @@ def _order(rows: Sequence[AttackRecord]) -> Flags:
 
 def _useless(rows: Sequence[AttackRecord]) -> Flags:
     for row in rows:
-        if row.attack not in FLOORS and row.leakage_gain.high <= 0:
+        if not ATTACKS.load(row.attack).is_floor and row.leakage_gain.high <= 0:
             yield Flag("no-better-than-mean", f"{row.label} ({row.deployment}) is no better than the mean image.")
 
 

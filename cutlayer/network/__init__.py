@@ -1,1 +1,1 @@
-"""The network between device and cloud where there is none yet: named ones, and two ways to have them."""
+"""Emulated networks between device and cloud: named profiles, and two ways to emulate them."""

@@ -1,14 +1,14 @@
-"""When bytes arrive that pass a network: the arithmetic of the application-level shaper, without a clock of its own.
+"""Arrival times of bytes on a network: the arithmetic of the application-level shaper, without a clock of its own.
 
-A bucket without burst empties at the link's rate, and a delay line follows it. Loss is a model, for what TCP carries
-is never lost: a lost packet comes one round trip later, as after a fast retransmit, and all that is behind it on its
-connection waits for it, as TCP keeps the order.
+A bucket without burst empties at the link's rate, followed by a delay line. Loss is a model, because TCP delivers every
+byte: a lost packet arrives one round trip later, as after a fast retransmit, and all later bytes of its connection wait
+for it, because TCP keeps the order.
 
-The model has no congestion control, and a real network is slower for it: a connection that is new or was idle sends
-some 14 KB at first and twice as much with each round trip (RFC 6928), loss halves what may be under way, so that a
-rate over a long path falls to about 1.2 * packet / (round trip * sqrt(loss)) (Mathis et al. 1997), and a lost last
-packet is missed only after some 200 ms. So times are those of a connection that is kept busy and loses little; where
-that is not the question, measure through `cutlayer.network.namespaces`, where the kernel's own TCP meets the network.
+The model has no congestion control, which makes a real network slower: a connection that is new or was idle sends about
+14 KB at first and doubles that with each round trip (RFC 6928); loss halves the window, so that the rate over a long
+path falls to about 1.2 * packet / (round trip * sqrt(loss)) (Mathis et al. 1997); and the loss of a last packet is
+detected only after about 200 ms. So the times are those of a busy connection with little loss. For other cases measure
+with `cutlayer.network.namespaces`, which uses the kernel's own TCP.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from math import ceil, inf, prod
 from random import Random
 
 PACKET_BYTES = 1448
-"""Of payload, over Ethernet."""
+"""Payload of a packet over Ethernet."""
 
 _PIECE_S, _MOST_PIECE_BYTES = 5e-3, 64 << 10
 _QUEUE_S = 0.05
 
 
 def piece_bytes(rate_bps: float) -> int:
-    """To be read at a time, at most, on a link of this rate.
+    """Return the most bytes to read at a time on a link of this rate.
 
-    Small, so that connections share the link and bytes do not wait for others far behind them; not smaller than
-    needed, for each piece wakes the relay.
+    Small pieces let connections share the link, and do not wait for later bytes. Each piece wakes the relay, so pieces
+    are not smaller than needed.
     """
     paced = _MOST_PIECE_BYTES if rate_bps == inf else rate_bps * _PIECE_S / 8
     return int(min(max(paced, PACKET_BYTES), _MOST_PIECE_BYTES))
 
 
 def late_s(n_bytes: float, rate_bps: float, jitter_s: float) -> float:
-    """How late jitter makes the end of a message, in the median: it waits for every piece before it that is late.
+    """Return the median delay by jitter of the end of a message, which waits for every late piece before it.
 
-    Each piece is late by an evenly spread time, and those before the last had a head start on it.
+    The delay of each piece is uniformly distributed, and earlier pieces started earlier.
     """
     if not jitter_s:
         return 0.0
@@ -56,11 +56,11 @@ class Link:
     """One direction of a network, shared by all connections.
 
     Args:
-        rate_bps: Bits per second; infinite for none.
-        delay_s: One way.
-        jitter_s: To either side of the delay, evenly spread, for each piece.
-        loss: Share of the packets that have to be sent again.
-        rtt_s: Until they are.
+        rate_bps: Bits per second; infinite for no limit.
+        delay_s: Delay in one direction, in seconds.
+        jitter_s: Half width of the uniform distribution of each piece's delay, in seconds.
+        loss: Share of the packets that are sent again.
+        rtt_s: Time until a lost packet is sent again, in seconds.
         random: Source of jitter and loss.
     """
 
@@ -71,23 +71,23 @@ class Link:
         self._loss, self._rtt_s, self._random = loss, rtt_s, random
         self._free_at = -inf
         self.piece_bytes = piece_bytes(rate_bps)
-        """To be read at a time, at most."""
+        """Most bytes to read at a time."""
 
     @property
     def takes_at(self) -> float:
-        """When more may be read. A full link pushes back on the sender, and memory stays bounded.
+        """Time from which more may be read, so that a full link slows the sender and memory stays bounded.
 
-        Before the link is free: a relay that is woken late then loses none of its rate.
+        It lies before the time when the link is free, so that a relay that wakes late loses none of its rate.
         """
         return self._free_at - _QUEUE_S
 
     def arrival(self, now: float, n_bytes: int, before: float = -inf) -> float:
-        """When a piece that comes in now is there, as a whole.
+        """Return the time at which a piece that is read now has arrived completely.
 
         Args:
-            now: Seconds, on the caller's clock.
-            n_bytes: Of the piece.
-            before: Arrival of the piece before it on the same connection, which it does not overtake.
+            now: Current time on the caller's clock, in seconds.
+            n_bytes: Size of the piece.
+            before: Arrival of the previous piece on the same connection, which this piece does not overtake.
         """
         self._free_at = max(now, self._free_at) + 8 * n_bytes / self._rate_bps
         late = self._delay_s + self._random.uniform(-self._jitter_s, self._jitter_s)

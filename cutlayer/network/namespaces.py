@@ -1,10 +1,10 @@
-"""Two hosts on one machine: network namespaces with their own addresses and a cable between them that tc shapes.
+"""Two hosts on one machine: network namespaces with their own addresses, and a cable between them that tc shapes.
 
-Here the kernel's own TCP meets the network, slow start, retransmissions and all. The kernel's netem does the whole of
-it; where the kernel has none, tbf keeps the rate, and delay, jitter and loss are left to the application-level shaper.
+The kernel's own TCP uses this network, with slow start and retransmissions. The kernel's netem does all of the shaping.
+In a kernel without netem, tbf limits the rate, and the application-level shaper adds delay, jitter and loss.
 
-Each namespace lives as long as a process that waits for the end of its input, so that nothing is left behind even
-when whoever made it is killed: with the last process in it, a namespace and its end of the cable are gone.
+Each namespace lives as long as a process that waits for the end of its input. So nothing is left behind even if the
+parent is killed: a namespace and its end of the cable disappear with the last process in it.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from cutlayer.network.profiles import Network
 _LIMIT_S = 20
 _FRAME_BYTES = 1514
 _BURST_S, _LEAST_BURST_BYTES = 2e-3, 1600
-"""What tbf lets through at once: more, and a slow network is none for its first bytes; less, and a frame never fits."""
+"""Burst of tbf. A larger one would exempt the first bytes from the rate; a smaller one would not fit a frame."""
 
 
 class Host(NamedTuple):
     """One end of the cable.
 
     Attributes:
-        address: Of this host, in a range kept for documentation.
-        within: The words before a command that make it run there.
-        namespace: File of its network namespace, for whoever may enter it.
+        address: IP address of this host, from the range for documentation.
+        within: Command prefix that runs a command on this host.
+        namespace: File of its network namespace.
     """
 
     address: str
@@ -42,15 +42,15 @@ class Host(NamedTuple):
 
 
 class Cable(NamedTuple):
-    """Two hosts that see each other and nothing else.
+    """Two hosts that are connected to each other only.
 
     Attributes:
-        device: Its packets leave at the network's rate up.
-        server: And those of this one at its rate down.
-        label: Who shapes what, for the record.
-        left: What the kernel could not do, for a `cutlayer.network.shaper.Shaped` within the device's host; it does
-            nothing where nothing is left.
-        over: The words before a command that give it the right to enter either host; none are needed as root.
+        device: Host whose packets leave at the network's rate up.
+        server: Host whose packets leave at the network's rate down.
+        label: Method of the shaping, for the record.
+        left: The part of the network that the kernel cannot emulate, for a `cutlayer.network.shaper.Shaped` on the
+            device's host; it changes nothing if the kernel emulates everything.
+        over: Command prefix that gives a command the right to enter either host; empty as root.
     """
 
     device: Host
@@ -62,15 +62,15 @@ class Cable(NamedTuple):
 
 @contextlib.contextmanager
 def two_hosts(network: Network) -> Iterator[Cable]:
-    """A device and a server of their own, and the network between them.
+    """Create a device's host, a server's host and the network between them.
 
     Raises:
-        ConfigError: The kernel, its modules or our rights do not allow it.
+        ConfigError: The kernel, its modules or the user's rights do not allow it.
     """
     as_root = () if os.geteuid() == 0 else ("--user", "--map-root-user")
     with _namespace(("unshare", *as_root, "--net")) as first:
         enter_first = _entering(first, bool(as_root))
-        # Out of the first, so that both belong to one user namespace.
+        # Created within the first, so that both belong to one user namespace.
         with _namespace((*enter_first, "unshare", "--net")) as second:
             device = Host("192.0.2.1", enter_first, f"/proc/{first}/ns/net")
             server = Host("192.0.2.2", _entering(second, bool(as_root)), f"/proc/{second}/ns/net")
@@ -78,7 +78,7 @@ def two_hosts(network: Network) -> Iterator[Cable]:
             done: list[str] = []
             for host, rate_bps in ((device, network.up_bps), (server, network.down_bps)):
                 _run(host.within, f"ip addr add {host.address}/24 dev cable")
-                # What is lost is to be a packet, and not the 64 KiB of them that the kernel hands on as one.
+                # With loss, single packets must be lost, and not the 64 KiB that the kernel forwards as one.
                 _run(host.within, f"ip link set cable {'gso_max_segs 1' if network.loss else ''} up")
                 _run(host.within, "ip link set lo up")
                 done.append(_shape(host, network, rate_bps))
@@ -89,20 +89,20 @@ def two_hosts(network: Network) -> Iterator[Cable]:
 
 
 def _shape(host: Host, network: Network, rate_bps: float) -> str:
-    """Set what leaves a host; the name of the discipline that does it, or none."""
+    """Shape what leaves a host; return the name of the queueing discipline, empty if there is none."""
     add = "tc qdisc add dev cable root"
-    # The kernel counts headers too, and a network's rate does not.
+    # The kernel also counts headers, which the rate of a network does not include.
     wire_bps = rate_bps * _FRAME_BYTES / PACKET_BYTES
-    under_way = 0 if rate_bps == inf else wire_bps * (network.delay_s + network.jitter_s) / 8
-    words = f"netem limit {int(under_way / _FRAME_BYTES) + 1000} delay {_us(network.delay_s)} {_us(network.jitter_s)}"
-    words += f" loss {network.loss * 100:.6f}%" if network.loss else ""
-    words += "" if rate_bps == inf else f" rate {wire_bps:.0f}bit"
-    if network.shapes and not _says(host.within, f"{add} {words}"):
+    in_flight = 0 if rate_bps == inf else wire_bps * (network.delay_s + network.jitter_s) / 8
+    netem = f"netem limit {int(in_flight / _FRAME_BYTES) + 1000} delay {_us(network.delay_s)} {_us(network.jitter_s)}"
+    netem += f" loss {network.loss * 100:.6f}%" if network.loss else ""
+    netem += "" if rate_bps == inf else f" rate {wire_bps:.0f}bit"
+    if network.shapes and not _failure(host.within, f"{add} {netem}"):
         return "netem"
     if rate_bps == inf:
         return ""
     burst = int(max(_LEAST_BURST_BYTES, wire_bps * _BURST_S / 8))
-    # Queued at most half a second, or what a sender has under way at first.
+    # The queue holds half a second, or at least the initial window of a sender.
     limit = burst + max(1 << 16, int(wire_bps / 16))
     _run(host.within, f"{add} tbf rate {wire_bps:.0f}bit burst {burst} limit {limit}")
     return "tbf"
@@ -120,7 +120,7 @@ def _us(seconds: float) -> str:
 
 @contextlib.contextmanager
 def _namespace(command: tuple[str, ...]) -> Iterator[int]:
-    """The process that holds a new namespace."""
+    """Start the process that holds a new namespace; yield its id."""
     try:
         holder = subprocess.Popen(
             [*command, "sh", "-c", "echo ready; exec cat"],
@@ -145,12 +145,12 @@ def _entering(pid: int, as_user: bool) -> tuple[str, ...]:
 
 
 def _run(within: tuple[str, ...], command: str) -> None:
-    if said := _says(within, command):
-        raise _not_allowed(f"{command}: {said}")
+    if reason := _failure(within, command):
+        raise _not_allowed(f"{command}: {reason}")
 
 
-def _says(within: tuple[str, ...], command: str) -> str:
-    """Why a command failed; empty where it did not."""
+def _failure(within: tuple[str, ...], command: str) -> str:
+    """Run a command; return why it failed, empty if it did not."""
     words = [*within, *command.split()]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
@@ -160,4 +160,6 @@ def _says(within: tuple[str, ...], command: str) -> str:
 
 
 def _not_allowed(why: str) -> ConfigError:
-    return ConfigError(f"This machine makes no network namespaces ({why}); use the application-level shaper instead.")
+    return ConfigError(
+        f"This machine cannot create network namespaces ({why}); use the application-level shaper instead."
+    )

@@ -1,4 +1,4 @@
-"""Carrying bytes from one socket to another, late and slowly, as a `Link` says."""
+"""Transfer of bytes from one socket to another, with the rate and delay of a `Link`."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from random import Random
 
 from cutlayer.network.link import Link
 
-_UNDER_WAY = 1024
-"""Pieces, on one connection in one direction, for an end that reads nothing must stop the other: 1.5 MB of them on a
-slow link and 64 MB on a fast one. The window of a TCP connection is some MB too."""
+_MOST_PIECES = 1024
+"""Most pieces in transit on one connection in one direction, so that an end that reads nothing stops the other: 1.5 MB
+on a slow link and 64 MB on a fast one. The window of a TCP connection is also some MB."""
 
 _SPIN_S, _SLEEP_ERROR = 200e-6, 0.01
-"""A sleep ends late by up to these, seconds and share of it: the last of them is spent awake."""
+"""A sleep ends late by up to this many seconds and this share of it, so the last part is spent polling."""
 
 _PROBES, _PROBE_S = 20, 1e-3
 
 
 async def pump(link: Link, source: socket.socket, sink: socket.socket) -> None:
-    """Carry one direction of one connection until its end, and the end too."""
+    """Transfer one direction of one connection, including its end."""
     loop = asyncio.get_running_loop()
-    under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_UNDER_WAY)
+    in_transit: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_MOST_PIECES)
 
     async def deliver() -> None:
         while True:
-            due, piece = await under_way.get()
+            due, piece = await in_transit.get()
             await _sleep_until(loop, due)
             if not piece:
                 sink.shutdown(socket.SHUT_WR)
@@ -41,13 +41,13 @@ async def pump(link: Link, source: socket.socket, sink: socket.socket) -> None:
                 await asyncio.sleep(wait_s)
             piece = await loop.sock_recv(source, link.piece_bytes)
             arrived = link.arrival(loop.time(), len(piece), arrived)
-            await under_way.put((arrived, piece))
+            await in_transit.put((arrived, piece))
 
 
 async def own_delay_s() -> float:
-    """What this process adds to a direction at the least, for it is woken twice: part of the delay that is asked for.
+    """Return the least delay that this process itself adds to a direction; it is part of the delay asked for.
 
-    The least of several, so that a machine that was busy just then makes no network faster than it should be.
+    It is the least of several probes, so that a busy moment does not make the network too fast.
     """
     loop = asyncio.get_running_loop()
     into, source = socket.socketpair()

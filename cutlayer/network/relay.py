@@ -1,7 +1,7 @@
-"""The relay's process: what connects to it gets to one address, through a network.
+"""The relay's process: it forwards connections to one address through an emulated network.
 
-A process of its own, so that what it takes is not taken from the device whose time is measured, and ends with its
-standard input, so that it never outlives whoever started it. `cutlayer.network.shaper` does.
+It is a separate process, so that its work does not slow the device that is measured. It ends with its standard input,
+so that it never outlives its parent, `cutlayer.network.shaper`.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from cutlayer.network.profiles import Network
 from cutlayer.network.pump import own_delay_s, pump
 
 _RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER on, for no time: closing sends RST."""
+"""SO_LINGER with a time of 0, so that closing sends RST."""
 
 _NEW_NETWORK = 0x40000000
-"""CLONE_NEWNET: which kind of namespace is entered."""
+"""CLONE_NEWNET, the kind of namespace to enter."""
 
 
 class Onward(NamedTuple):
-    """Where to connect for whoever has connected, and what is between.
+    """The next hop of a connection, and the network before it.
 
     Attributes:
-        host: Name or address.
-        port: Of it.
-        thread: Within the network namespace to connect from; any when None, for all others are in our own.
-        network: On the way.
-        own_s: Of its delay, what the relay itself takes.
+        host: Name or address of the next hop.
+        port: Port of the next hop.
+        thread: Thread in the network namespace to connect from; None for this process's own namespace.
+        network: Network on the way to it.
+        own_s: Part of its delay that the relay itself takes, in seconds.
     """
 
     host: str
@@ -51,13 +51,14 @@ class Onward(NamedTuple):
 
 
 async def relay(network: Network, host: str, port: int, cable: list[str] | None) -> None:
-    """Print a port of loopback, and carry what connects to it until standard input ends.
+    """Print a port of loopback, and forward connections to it until standard input ends.
 
     Args:
-        network: Between here and there; with a cable, what the cable leaves of it.
-        host: Of the server.
-        port: Of the server.
-        cable: The namespaces of its two ends, the device's first, and the address of the second; none when None.
+        network: Network to the server; with a cable, the part of it that the cable does not emulate.
+        host: Host of the server.
+        port: Port of the server.
+        cable: Namespaces of the device's and the server's end of a cable, and the address of the server's end; None
+            for no cable.
     """
     loop = asyncio.get_running_loop()
     with contextlib.ExitStack() as stack:
@@ -80,7 +81,7 @@ async def relay(network: Network, host: str, port: int, cable: list[str] | None)
 
 
 async def _serve(listening: socket.socket, onward: Onward) -> None:
-    """Carry all that connects, through one network for all of them."""
+    """Forward all connections to a socket, through one shared network."""
     loop, random, network = asyncio.get_running_loop(), Random(), onward.network
     delay_s = max(0.0, network.delay_s - onward.own_s)
     up, down = (
@@ -95,7 +96,7 @@ async def _serve(listening: socket.socket, onward: Onward) -> None:
 
 
 async def _connect(near: socket.socket, onward: Onward, up: Link, down: Link) -> None:
-    """Carry one connection both ways until both ends are done, or reset it at both ends when one is."""
+    """Forward one connection in both directions until it ends; if one end resets it, reset the other."""
     near.setblocking(False)
     ends = [near]
     try:
@@ -103,7 +104,7 @@ async def _connect(near: socket.socket, onward: Onward, up: Link, down: Link) ->
         ends.append(far)
         for end in ends:
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # Whoever connects has to wait for an answer from the other end before the first byte may leave.
+        # A TCP handshake takes one round trip before the first byte can leave.
         await asyncio.sleep(onward.network.rtt_s)
         async with asyncio.TaskGroup() as pumps:
             pumps.create_task(pump(up, near, far))
@@ -119,8 +120,8 @@ async def _connect(near: socket.socket, onward: Onward, up: Link, down: Link) ->
 
 async def _open(onward: Onward) -> socket.socket:
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(onward.host, onward.port, type=socket.SOCK_STREAM)
-    family, kind, protocol, _, address = found[0]
+    addresses = await loop.getaddrinfo(onward.host, onward.port, type=socket.SOCK_STREAM)
+    family, kind, protocol, _, address = addresses[0]
     end = await loop.run_in_executor(onward.thread, socket.socket, family, kind, protocol)
     end.setblocking(False)
     try:
@@ -132,25 +133,26 @@ async def _open(onward: Onward) -> socket.socket:
 
 
 def _within(namespace: str) -> ThreadPoolExecutor:
-    """A thread in a network namespace, where the sockets that it makes stay. It needs no right to come back."""
+    """Return a thread that creates its sockets in a network namespace, and never leaves it."""
     return ThreadPoolExecutor(1, initializer=_enter, initargs=(namespace,))
 
 
 def _enter(namespace: str) -> None:
-    # `os.setns` comes with Python 3.12.
+    # `os.setns` exists from Python 3.12 on.
     with open(namespace) as file:
         if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _NEW_NETWORK):
-            raise OSError(ctypes.get_errno(), "no entry into a network namespace")
+            raise OSError(ctypes.get_errno(), "the network namespace cannot be entered")
 
 
 def main() -> None:
-    """JSON of the arguments of `relay`."""
-    words = json.loads(sys.argv[1])
-    # Ctrl-C is for whoever started this, and the end of standard input follows.
+    """Run `relay` with the arguments that the command line gives as JSON."""
+    arguments = json.loads(sys.argv[1])
+    # On Ctrl-C the parent ends, and standard input with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # epoll and poll wait in whole milliseconds, rounded up; select does in microseconds.
+    # epoll and poll wait for whole milliseconds, rounded up; select waits for microseconds.
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
-        runner.run(relay(Network(**words["network"]), words["host"], words["port"], words["cable"]))
+        network = Network(**arguments.pop("network"))
+        runner.run(relay(network, **arguments))
 
 
 if __name__ == "__main__":

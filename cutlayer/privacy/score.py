@@ -25,7 +25,7 @@ class Score:
     leakage_gain: Estimate
 
 
-def row(reconstructions: Tensor, data: Splits, seed: int) -> Score:
+def score(reconstructions: Tensor, data: Splits, seed: int) -> Score:
     """Every metric of the data's modality with n and a 95 % interval, and the leakage gain over the mean input.
 
     Args:

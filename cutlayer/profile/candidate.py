@@ -14,12 +14,12 @@ class Candidate:
     """One cut, ready to run.
 
     Attributes:
-        cut: Its name.
+        cut: Name of the cut.
         folder: Its split folder.
-        shape: Of the smashed data of one sample.
-        nbytes: Of the smashed data of one sample, before any codec.
-        params: Of the head; None where the split folder was made elsewhere and does not say.
-        macs: Multiply-accumulates of the head for one sample; None likewise.
+        shape: Shape of the smashed data of one sample.
+        nbytes: Size of the smashed data of one sample, before any codec.
+        params: Parameters of the head; None where the split folder was written elsewhere and does not say.
+        macs: Multiply-accumulates of the head for one sample; None in the same case.
     """
 
     cut: str
@@ -31,34 +31,35 @@ class Candidate:
 
 
 AUTO = 10
-"""Cuts that `choose` takes."""
+"""Number of cuts that `choose_cuts` takes."""
 
 
-def choose(cuts: Sequence[AnyCut], count: int | None = AUTO) -> list[AnyCut]:
+def choose_cuts(cuts: Sequence[AnyCut], count: int | None = AUTO) -> list[AnyCut]:
     """The cuts worth a measurement, in the order of the model.
 
-    First those that send less than any cut before them, for on a slow enough network each of these may win; then, up
-    to `count`, those that leave the widest gaps in computation: they send more, but hide more of the input.
+    The first are those that send less than any cut before them, for each of these may win on a slow enough network;
+    then come, up to `count`, those that leave the widest gaps in computation: they send more, but hide more of the
+    input.
 
     Args:
-        cuts: All there are, in the order of the model.
-        count: At most so many; all that differ in what they cost when None.
+        cuts: All cuts, in the order of the model.
+        count: Number of cuts at most; all cuts that differ in what they cost when None.
     """
     # Of cuts that cost the same, the last: behind the activation, values are bounded and compress better.
     last = {(cut.nbytes, cut.macs): cut for cut in cuts}
     distinct = sorted(last.values(), key=lambda cut: (cut.macs, -cut.nbytes))
     chosen: list[AnyCut] = []
     for cut in distinct:
-        if not chosen or cut.nbytes < min(one.nbytes for one in chosen):
+        if not chosen or cut.nbytes < min(other.nbytes for other in chosen):
             chosen.append(cut)
     count = len(distinct) if count is None else count
-    # The steepest falls first, where there are more of them than asked for.
+    # When there are too many, those stay whose fall in size is the steepest.
     while len(chosen) > count:
         falls = [chosen[i].nbytes / chosen[i + 1].nbytes for i in range(len(chosen) - 1)]
         del chosen[falls.index(min(falls))]
     rest = [cut for cut in distinct if cut not in chosen]
     while rest and len(chosen) < count:
-        widest = max(rest, key=lambda cut: min(abs(cut.macs - one.macs) for one in chosen))
+        widest = max(rest, key=lambda cut: min(abs(cut.macs - other.macs) for other in chosen))
         rest.remove(widest)
         chosen.append(widest)
     return sorted(chosen, key=lambda cut: (cut.macs, -cut.nbytes))

@@ -1,4 +1,4 @@
-"""Whether a plan can be carried out: what cannot is refused before anything is measured."""
+"""Whether a plan can be carried out; a plan that cannot is refused before anything is measured."""
 
 from __future__ import annotations
 
@@ -8,47 +8,49 @@ from pathlib import Path
 
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.machine.limits import check_pin, quota
+from cutlayer.models.manifest import HEAD_WEIGHTS
 from cutlayer.network.namespaces import two_hosts
 from cutlayer.network.profiles import Network
-from cutlayer.profile.advice import Limits
 from cutlayer.profile.plan import Plan, Settings, shape
+from cutlayer.records.profile import Limits
 from cutlayer.registry import MODELS
 from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.connect import connect
 from cutlayer.wire.transport import Timeouts
 
-TORCH_HEAD = "head.safetensors"
 
 MOST = 1_000_000
-"""More of anything is a slip."""
+"""Upper bound of every number: a greater one is a slip."""
 
 
-def check(plan: Plan, settings: Settings, limits: Limits, networks: Sequence[Network], out: Path) -> TensorSpec | None:
-    """Refuse what cannot work.
+def check_plan(
+    plan: Plan, settings: Settings, limits: Limits, networks: Sequence[Network], out: Path
+) -> TensorSpec | None:
+    """Refuse a plan that cannot work.
 
     Args:
         plan: What is to be profiled.
-        settings: How.
-        limits: That a recommended cut has to keep.
-        networks: That are to be emulated.
+        settings: How to measure.
+        limits: What a recommended choice has to keep.
+        networks: Networks to emulate.
         out: Folder of the results.
 
     Returns:
-        The shape of an image, where the plan says it.
+        The input of the model, where the plan names its shape.
 
     Raises:
-        CutlayerError: The first thing that is wrong.
+        CutlayerError: The first fault of the plan.
     """
     for codec in settings.codecs:
         codec_named(codec)
     numbers = {"samples": settings.samples, "seconds": settings.seconds, "threads": settings.threads}
     for name, value in {**numbers, "server-threads": settings.server_threads, "classes": plan.classes}.items():
         if not 0 < value < MOST:
-            raise ConfigError(f"--{name} must be above 0 and below {MOST:,}, not {value}.")
+            raise ConfigError(f"--{name} must be above 0 and below {MOST:,}; {value} was given.")
     for name, value in {"epochs": plan.epochs, "seed": settings.seed}.items():
         if value < 0 or (name == "epochs" and value >= MOST):
-            raise ConfigError(f"--{name} must be 0 or more, not {value}.")
+            raise ConfigError(f"--{name} must be 0 or more; {value} was given.")
     _check_quality(plan, limits)
     _check_network(plan, settings, networks)
     if settings.cores:
@@ -56,39 +58,37 @@ def check(plan: Plan, settings: Settings, limits: Limits, networks: Sequence[Net
     if settings.quota is not None:
         with quota(settings.quota):
             pass
-    if settings.head == "torch" and not (Path(plan.model) / TORCH_HEAD).exists():
+    if settings.head == "torch" and not (Path(plan.model) / HEAD_WEIGHTS).exists():
         raise SplitError(
             f"{plan.model} is cut as an ONNX file and has no head in torch; leave out --head torch, or name a folder "
             "that `cutlayer split` has written from a model by name."
         )
-    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK)):
-        raise ConfigError(f"{out} cannot be written, because of {there}; name another folder with --out.")
+    nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise ConfigError(f"{out} cannot be written, because of {nearest}; name another folder with --out.")
     return None if plan.input is None else shape(plan.input, image=Path(plan.model).suffix != ".onnx")
 
 
 def _check_quality(plan: Plan, limits: Limits) -> None:
-    given = {"--privacy": plan.privacy, "--min-accuracy": limits.accuracy is not None, "--epochs": plan.epochs > 0}
-    for option in (option for option, asked in given.items() if asked and plan.data is None):
-        raise ConfigError(f"{option} needs images that mean something: name a data set with --data.")
+    options = {"--privacy": plan.privacy, "--min-accuracy": limits.accuracy is not None, "--epochs": plan.epochs > 0}
+    for option in (option for option, is_given in options.items() if is_given and plan.data is None):
+        raise ConfigError(f"{option} needs images of a data set; name one with --data.")
     if limits.leakage is not None and not plan.privacy:
         raise ConfigError("--max-leakage needs the attacks: add --privacy.")
     for option, share in {"--max-leakage": limits.leakage, "--min-accuracy": limits.accuracy}.items():
         if share is not None and not 0 <= share <= 1:
-            raise ConfigError(f"{option} is a part of 1, such as 0.3, not {share:g}.")
+            raise ConfigError(f"{option} must be from 0 to 1, such as 0.3; {share:g} was given.")
     if plan.epochs and plan.model not in set(MODELS):
         raise ConfigError(f"{plan.model} comes with its weights and is not trained; leave out --epochs.")
 
 
 def _check_network(plan: Plan, settings: Settings, networks: Sequence[Network]) -> None:
     if plan.connect is not None and plan.network is not None:
-        raise ConfigError("--connect measures the network that there is; leave out --network, which emulates others.")
+        raise ConfigError("--connect measures the real network; leave out --network, which emulates others.")
     if plan.connect is not None and settings.tc:
-        raise ConfigError(
-            "--connect measures the network that there is; leave out --tc, which has the kernel shape it."
-        )
+        raise ConfigError("--connect measures the real network; leave out --tc, which lets the kernel shape others.")
     if plan.connect is not None:
-        # Nothing is sent yet: this is about the address, the files of the proof, and plain text.
+        # Nothing is sent yet: the address, the files of the proof and plain text are checked.
         connect(plan.connect, Timeouts(), security=settings.security).close()
     for network in (network for network in networks if settings.tc and network.shapes):
         with two_hosts(network):

@@ -1,9 +1,9 @@
-"""Two profiles side by side, and whether the second breaks a condition: for continuous integration.
+"""Compare two profiles figure by figure, and check whether the second breaks a condition: for continuous integration.
 
 A condition reads ``METRIC OP LIMIT``. The metric is a figure of `profile.json`: ``p95`` (end to end, of each cut, codec
 and network), ``head.p50``, ``encode.p95``, ``bytes``, ``message_bytes``, ``peak_rss_bytes``, ``stages.tail``. The
-operator is one of ``> >= < <=``. The limit is ``1.1x`` (of the first profile's figure), ``10%`` (more than it; ``-10%``
-less), or a figure of its own: ``50ms``, ``800us``, ``4096B``.
+operator is one of ``> >= < <=``. The limit is ``1.1x`` (times the first profile's figure), ``10%`` (more than it;
+``-10%`` is less), or a figure of its own: ``50ms``, ``800us``, ``4096B``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _UNITS = {"us": ("ns", 1e3), "ms": ("ns", 1e6), "s": ("ns", 1e9), "B": ("bytes",
 
 
 class Condition(NamedTuple):
-    """What must not be."""
+    """What a figure must not do."""
 
     text: str
     metric: str
@@ -31,36 +31,35 @@ class Condition(NamedTuple):
 
     def holds(self, before: Figure, after: Figure) -> bool:
         """Whether the second figure does what the condition forbids."""
-        value = after.value
         if self.unit == "x":
             limit = self.limit * before.value
         elif self.unit == "%":
             limit = before.value + self.limit / 100 * abs(before.value)
         else:
             limit = self.limit * _UNITS[self.unit][1]
-        return bool(_OPERATORS[self.op](value, limit))
+        return bool(_OPERATORS[self.op](after.value, limit))
 
 
 def parse(text: str) -> Condition:
     """Read ``p95 > 1.1x``.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: The text is not a condition.
     """
     match = _CONDITION.fullmatch(text)
     if match is None or match[4] not in ("x", "%", *_UNITS):
         raise ConfigError(
-            f"{text!r} is no condition; write METRIC OP LIMIT, such as 'p95 > 1.1x', 'head.p50 > 10%', 'p50 > 50ms' or "
-            "'bytes > 4096B'."
+            f"{text!r} is not a condition; write METRIC OP LIMIT, such as 'p95 > 1.1x', 'head.p50 > 10%', "
+            "'p50 > 50ms' or 'bytes > 4096B'."
         )
     return Condition(text.strip(), match[1], match[2], float(match[3]), match[4])
 
 
 def compare(before: Figures, after: Figures, metric: str) -> list[tuple[Row, Figure, Figure]]:
-    """The rows that both profiles have of a metric, where they come from the same source, in the first one's order.
+    """The rows of a metric that both profiles have from the same source, in the order of the first.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is no such row.
     """
     both = [
         (row, figure, after[row])
@@ -69,9 +68,9 @@ def compare(before: Figures, after: Figures, metric: str) -> list[tuple[Row, Fig
     ]
     if both:
         return both
-    for which, held in (("first", before), ("second", after)):
-        if not any(row.metric == metric for row in held):
-            names = ", ".join(sorted({row.metric for row in held if "." not in row.metric}))
+    for which, figures in (("first", before), ("second", after)):
+        if not any(row.metric == metric for row in figures):
+            names = ", ".join(sorted({row.metric for row in figures if "." not in row.metric}))
             raise ConfigError(
                 f"The {which} profile has no {metric}: a metric is one of {names}, head.p50 and the like, and a "
                 "percentile needs enough samples."
@@ -83,22 +82,22 @@ def broken(condition: Condition, rows: list[tuple[Row, Figure, Figure]]) -> list
     """The rows that break a condition, the greatest ratio first.
 
     Raises:
-        ConfigError: The condition's unit is none of the metric's.
+        ConfigError: The condition's unit does not fit the metric.
     """
     unit = rows[0][1].unit
     if condition.unit in _UNITS and _UNITS[condition.unit][0] != unit:
-        raise ConfigError(f"{condition.metric} is in {unit or 'no unit'}; {condition.text!r} compares it with another.")
-    found = [(row, before, after) for row, before, after in rows if condition.holds(before, after)]
-    return sorted(found, key=lambda one: -ratio(one[1], one[2]))
+        raise ConfigError(f"{condition.metric} is in {unit or 'no unit'}; {condition.text!r} has another unit.")
+    breaking = [(row, before, after) for row, before, after in rows if condition.holds(before, after)]
+    return sorted(breaking, key=lambda entry: -ratio(entry[1], entry[2]))
 
 
 def ratio(before: Figure, after: Figure) -> float:
-    """The second figure over the first."""
+    """The second figure divided by the first."""
     return after.value / before.value if before.value else float("inf") if after.value else 1.0
 
 
 def table(metric: str, rows: list[tuple[Row, Figure, Figure]]) -> str:
-    """One line for each row."""
+    """The rows as a table for a terminal."""
     lines = [f"{metric:<28}{'network':<12}{'codec':<14}{'before':>14}{'after':>14}{'ratio':>9}"]
     for row, before, after in rows:
         place = f"{row.cut:<28}{row.network or '-':<12}{row.codec or '-':<14}"

@@ -1,13 +1,13 @@
-"""The profile of a deployment whose server is there already: nothing of its network is emulated.
+"""The profile of a deployment with a real server: nothing of its network is emulated.
 
 The server holds one of the cuts. Its requests are measured over the real network, once with each codec, so that their
-sizes differ; from those follow the round trip and the rate, and with them what every other cut would take. What the
-server takes for the other tails is what they take on this machine, by the ratio of the tail that both have run.
+sizes differ; from these follow the round trip and the rate, and from these the time of every other cut. The server's
+time for the other tails is their time on this machine, times the ratio of the two times for the tail that both ran.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 
@@ -16,11 +16,11 @@ import numpy as np
 from cutlayer.errors import SplitError
 from cutlayer.network.profiles import Network
 from cutlayer.profile.candidate import Candidate
-from cutlayer.profile.cost_model import Request, Transport, fit, typical
-from cutlayer.profile.emulated import Check, Profile, Say, observe_all
-from cutlayer.profile.plan import Settings
-from cutlayer.profile.sampling import Key
-from cutlayer.profile.sweep import locally, observe
+from cutlayer.profile.cost_model import Request, Transport, fit_requests, typical
+from cutlayer.profile.emulated import Measurements, measure_all, typical_requests
+from cutlayer.profile.measure import measure_cut, measure_local
+from cutlayer.profile.plan import Say, Settings
+from cutlayer.records.profile import ModelCheck
 from cutlayer.split_folder import open_split
 from cutlayer.trace import STAGES
 from cutlayer.wire.codecs.packed import codec_named
@@ -32,11 +32,11 @@ from edge.pipeline import Pipeline
 
 
 def hosted(candidates: Sequence[Candidate], address: str, settings: Settings) -> Candidate:
-    """The cut that the server holds.
+    """The candidate that the server holds.
 
     Raises:
-        SplitError: It holds none of these.
-        WireError: Nobody answers there.
+        SplitError: The server holds none of these cuts.
+        WireError: No server answers at the address.
     """
     timeouts = Timeouts()
     transport = connect(address, timeouts, security=settings.security)
@@ -58,45 +58,48 @@ def hosted(candidates: Sequence[Candidate], address: str, settings: Settings) ->
     )
 
 
-def profile_connected(
+def measure_connected(
     candidates: Sequence[Candidate], images: Path, address: str, settings: Settings, say: Say
-) -> Profile:
-    """Measure this device, and the server at the address over the network that leads there.
+) -> Measurements:
+    """Measure this device, and the server at the address over the network between them.
 
     Raises:
         SplitError: The server holds none of these cuts.
-        WireError: Nobody answers there.
+        WireError: No server answers at the address.
     """
-    found = hosted(candidates, address, settings)
-    say(f"{found.cut} at {address}")
-    reached = observe(found, images, settings, connect=address)
+    candidate = hosted(candidates, address, settings)
+    say(f"{candidate.cut} at {address}")
+    remote_cut = measure_cut(candidate, images, settings, connect=address)
     if len(candidates) == 1:
-        # Nothing is to be computed from it, so that a device without a tail can be profiled.
-        observed, order = {found.cut: reached}, [found.cut]
+        # There is no other cut to compute, so that a device without a tail can be profiled.
+        cuts, order = {candidate.cut: remote_cut}, [candidate.cut]
     else:
-        observed, order = observe_all(candidates, images, settings, say)
+        cuts, order = measure_all(candidates, images, settings, say)
     local = None
     if open_split(candidates[-1].folder).has_tail:
         say("the whole model on this device")
-        local = locally(candidates[-1], images, settings)
-    real = reached.requests
-    there = typical(real)
-    here = {(cut, codec): r for cut, one in observed.items() for codec, r in typical(one.requests).items()}
-    transport = _line([there[codec] for codec in settings.codecs])
-    server = float(
-        np.median([there[codec].stages["tail"] / here[found.cut, codec].stages["tail"] for codec in settings.codecs])
+        local = measure_local(candidates[-1], images, settings)
+    remote, requests = typical(remote_cut.requests), typical_requests(cuts)
+    transport = fit_requests(remote.values())
+    tail_ratio = float(
+        np.median([request.stages["tail"] / requests[candidate.cut, c].stages["tail"] for c, request in remote.items()])
     )
-    network = network_of(address, transport)
-    predicted = {key: _predict(request, transport, server) for key, request in here.items()}
-    measured = {(found.cut, codec): timed for codec, timed in real.items()}
-    return Profile(
-        list(observed.values()), order, local, [network], transport, {address: measured}, {address: predicted},
-        _leave_one_out(found.cut, address, settings.codecs, there, server), real=True,
-    )  # fmt: skip
+    return Measurements(
+        cuts=cuts,
+        order=order,
+        local=local,
+        networks=[network_of(address, transport)],
+        transport=transport,
+        requests=requests,
+        measured={address: {(candidate.cut, codec): columns for codec, columns in remote_cut.requests.items()}},
+        predicted={address: {key: _predict(request, transport, tail_ratio) for key, request in requests.items()}},
+        checks=_leave_one_out(candidate.cut, address, remote),
+        real=True,
+    )
 
 
 def network_of(address: str, transport: Transport) -> Network:
-    """The network that a fit amounts to, for the record: nothing is computed from it."""
+    """The network that a fitted transport describes, for the record: nothing is computed from it."""
     rate_bps = 8e9 / transport.per_byte_ns if transport.per_byte_ns else inf
     delay_s = transport.fixed_ns / 2e9
     return Network(
@@ -104,25 +107,18 @@ def network_of(address: str, transport: Transport) -> Network:
     )
 
 
-def _line(requests: Sequence[Request]) -> Transport:
-    return fit([one.n_bytes for one in requests], [one.stages["network"] for one in requests])
-
-
-def _predict(request: Request, transport: Transport, server: float) -> dict[str, float]:
-    stages = {**request.stages, "network": transport.ns(request.n_bytes), "tail": server * request.stages["tail"]}
+def _predict(request: Request, transport: Transport, tail_ratio: float) -> dict[str, float]:
+    stages = {**request.stages, "network": transport.ns(request.n_bytes), "tail": tail_ratio * request.stages["tail"]}
     return {**stages, "end_to_end": sum(stages[stage] for stage in STAGES)}
 
 
-def _leave_one_out(
-    cut: str, address: str, codecs: Sequence[str], there: dict[str, Request], server: float
-) -> list[Check]:
-    """Each codec predicted from the others, for with all of them the line would only show how well it bends."""
-    if len(codecs) < 3:
+def _leave_one_out(cut: str, address: str, remote: Mapping[str, Request]) -> list[ModelCheck]:
+    """Each codec predicted from the others: a line through all of them would not be a prediction."""
+    if len(remote) < 3:
         return []
-    checks: list[Check] = []
-    for codec in codecs:
-        line = _line([there[other] for other in codecs if other != codec])
-        key: Key = cut, codec
-        machines = there[codec].machines_ns
-        checks.append((address, key, machines + line.ns(there[codec].n_bytes), sum(there[codec].stages.values())))
+    checks = []
+    for codec, request in remote.items():
+        transport = fit_requests(other for name, other in remote.items() if name != codec)
+        predicted_ns = request.machines_ns + transport.ns(request.n_bytes)
+        checks.append(ModelCheck(address, cut, codec, predicted_ns, sum(request.stages.values())))
     return checks

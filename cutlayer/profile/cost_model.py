@@ -3,19 +3,18 @@
     latency = head + protect + encode + transport + rtt + bytes / rate up + late by jitter + answer / rate down
               + queue + decode + tail + reply + unattributed
 
-The stages of the two machines are those measured in whole requests over loopback. What the transport itself takes,
+The stages of the two machines are those measured in whole requests over loopback. The time of the transport itself,
 ``fixed + per_byte * bytes``, is fitted to the same requests. A network then adds its round trip and its rates, with
 nothing fitted to it; how far that is from what was measured through it is printed with every profile.
 
-What is shown is comparable with what was measured: to all that is computed for a network, `shift` adds what the points
-measured through it took beyond the model, in the middle.
+Computed figures are comparable with measured ones: to all that is computed for a network, `shift` adds the median time
+that the points measured through it took beyond the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -23,40 +22,41 @@ from numpy.typing import NDArray
 
 from cutlayer.network.link import PACKET_BYTES, late_s
 from cutlayer.network.profiles import Network
+from cutlayer.records.profile import Line, Span
 from cutlayer.trace import STAGES, Columns
 
 ON_MACHINES = tuple(stage for stage in STAGES if stage != "network")
-"""Stages that a network does not change."""
+"""Stages that the network does not change."""
 
 ANSWER_BYTES = 300
-"""Of an answer: ten logits and a header. A thousand logits are 4 kB, which only the slowest of networks shows."""
+"""Size of an answer: ten logits and a header. A thousand logits are 4 kB, which only shows on the slowest networks."""
 
 
 @dataclass(frozen=True)
 class Transport:
-    """What sending and receiving takes over a network that takes nothing.
+    """The time of sending and receiving over a network that takes no time.
 
     Attributes:
-        fixed_ns: For any request.
-        per_byte_ns: For each byte of the message, 0 or more.
+        fixed_ns: Time for any request.
+        per_byte_ns: Time for each byte of the message, 0 or more.
     """
 
     fixed_ns: float
     per_byte_ns: float
 
     def ns(self, n_bytes: float) -> float:
-        """For a message of so many bytes."""
+        """The time for a message of this size."""
         return self.fixed_ns + self.per_byte_ns * n_bytes
 
 
 def fit(n_bytes: Sequence[float], network_ns: Sequence[float]) -> Transport:
-    """The line through measured points that is nearest in proportion, with no negative part.
+    """The line through measured points with the least relative error and no negative part.
 
-    In proportion because a millisecond matters on a message of one, and not on one of a hundred.
+    The error is relative because a millisecond matters in a time of one millisecond, and not in one of a hundred.
 
     Args:
-        n_bytes: Of the messages, one for each point.
-        network_ns: Typical time of the network's stage, above 0.
+        n_bytes: Size of the message of each point.
+        network_ns: Typical time of the network's stage of each point, above 0.
     """
     x, y = np.asarray(n_bytes, float), np.asarray(network_ns, float)
     weights = 1 / y
@@ -71,41 +71,50 @@ def fit(n_bytes: Sequence[float], network_ns: Sequence[float]) -> Transport:
 
 
 class Request(NamedTuple):
-    """What one cut with one codec takes wherever the network is: stages in ns, and bytes of the message up."""
+    """A typical request of one cut with one codec: its stages in ns, and the size of the message up."""
 
     stages: dict[str, float]
     n_bytes: float
 
     @property
     def machines_ns(self) -> float:
-        """Everything but the network."""
+        """The time of all stages but the network."""
         return sum(self.stages[stage] for stage in ON_MACHINES)
 
 
+def fit_requests(requests: Iterable[Request]) -> Transport:
+    """The transport that fits the network's stage of these requests."""
+    n_bytes, network_ns = zip(*((request.n_bytes, request.stages["network"]) for request in requests), strict=True)
+    return fit(n_bytes, network_ns)
+
+
 OF_CODEC = ("protect", "encode", "network", "decode")
-"""Stages that depend on the codec. What it does not touch is one figure for a cut, or the noise of two would decide."""
+"""Stages that depend on the codec. The others have one figure for each cut, or the noise between two would decide."""
 
 
-def typical(timed: Mapping[str, Columns]) -> dict[str, Request]:
+def typical(requests: Mapping[str, Columns]) -> dict[str, Request]:
     """The median of each stage of the requests of one cut, by codec."""
-    every = {name: np.concatenate([one[name] for one in timed.values()]) for name in next(iter(timed.values()))}
-    found = {}
-    for codec, own in timed.items():
-        stages = {s: float(np.median((own if s in OF_CODEC else every)[f"{s}_ns"])) for s in STAGES}
-        found[codec] = Request(stages, float(np.median(own["message_bytes"])))
-    return found
+    names = next(iter(requests.values()))
+    pooled = {name: np.concatenate([columns[name] for columns in requests.values()]) for name in names}
+    return {
+        codec: Request(
+            {s: float(np.median((columns if s in OF_CODEC else pooled)[f"{s}_ns"])) for s in STAGES},
+            float(np.median(columns["message_bytes"])),
+        )
+        for codec, columns in requests.items()
+    }
 
 
 def predict(request: Request, transport: Transport, network: Network) -> dict[str, float]:
     """Each stage, and `end_to_end`, of this request over a network, in ns.
 
-    Jitter is what it does to the end of a message, in the median. Lost packets count with their share alone, each of
-    them as one more round trip; see the shaper for what loss does.
+    Jitter counts as the median delay of the end of a message. Lost packets count with their share alone, each of them
+    as one more round trip; the shaper describes what loss does.
     """
     carried_s = 8 * request.n_bytes / network.up_bps + 8 * ANSWER_BYTES / network.down_bps
     carried_s += late_s(request.n_bytes, network.up_bps, network.jitter_s)
     packets = np.ceil(request.n_bytes / PACKET_BYTES) if network.loss else 0
-    # At least one of the packets of a message has to come again: they do so together.
+    # The probability that at least one packet of a message has to be sent again; all lost ones are sent together.
     again_s = (1 - (1 - network.loss) ** packets) * network.rtt_s
     on_network = transport.ns(request.n_bytes) + 1e9 * (network.rtt_s + carried_s + again_s)
     stages = {**request.stages, "network": on_network}
@@ -113,55 +122,34 @@ def predict(request: Request, transport: Transport, network: Network) -> dict[st
 
 
 def shift(stages: Mapping[str, float], shift_ns: float) -> dict[str, float]:
-    """What `predict` gave, later by so much on the network."""
+    """The stages that `predict` returned, with this much more time on the network."""
     network = max(0.0, stages["network"] + shift_ns)
     return {**stages, "network": network, "end_to_end": stages["end_to_end"] - stages["network"] + network}
 
 
-class Line(NamedTuple):
-    """Latency of one choice against bandwidth: ``fixed_ns + 8e9 * n_bytes / bps``."""
-
-    name: str
-    fixed_ns: float
-    n_bytes: float
-
-    def ns(self, bps: float) -> float:
-        """At this rate up, in bits per second; it may be infinite."""
-        return self.fixed_ns + (0.0 if bps == inf else 8e9 * self.n_bytes / bps)
-
-
-class Reign(NamedTuple):
-    """The choice that is the fastest from one rate up to another, in bits per second."""
-
-    name: str
-    from_bps: float
-    to_bps: float
-
-
-def envelope(lines: Sequence[Line]) -> list[Reign]:
-    """Which choice is the fastest at which bandwidth: from the slowest network, 0, to an infinite one.
+def envelope(lines: Sequence[Line]) -> list[Span]:
+    """Which choice is the fastest at which bandwidth, from the slowest network to an infinitely fast one.
 
     In seconds per bit the lines are straight, so that the changes are exact crossings and no grid can miss one.
     """
-    reigns: list[Reign] = []
+    spans: list[Span] = []
     current = min(lines, key=lambda line: (line.fixed_ns, line.n_bytes))
-    bps = inf
+    to_bps = None
     while True:
-        # Going to slower networks, only a choice that sends less can overtake: the one that does so first.
+        # On slower and slower networks, the next choice is the first that overtakes, and it has to send less.
         crossings = [
             (8e9 * (current.n_bytes - line.n_bytes) / max(line.fixed_ns - current.fixed_ns, 1e-9), line)
             for line in lines
             if line.n_bytes < current.n_bytes
         ]
         if not crossings:
-            reigns.append(Reign(current.name, 0.0, bps))
-            return reigns[::-1]
-        at, following = max(crossings, key=lambda crossing: (crossing[0], -crossing[1].n_bytes))
-        reigns.append(Reign(current.name, at, bps))
-        current, bps = following, at
+            return [Span(current.name, 0.0, to_bps), *reversed(spans)]
+        from_bps, following = max(crossings, key=lambda crossing: (crossing[0], -crossing[1].n_bytes))
+        spans.append(Span(current.name, from_bps, to_bps))
+        current, to_bps = following, from_bps
 
 
-def errors(predicted_ns: Sequence[float], measured_ns: Sequence[float]) -> NDArray[np.float64]:
-    """Of the model at points that were measured, as a part of what was measured: 0.1 is a tenth too slow."""
+def relative_errors(predicted_ns: Sequence[float], measured_ns: Sequence[float]) -> NDArray[np.float64]:
+    """Errors of the model at measured points, as parts of what was measured: 0.1 is a tenth too slow."""
     predicted, measured = np.asarray(predicted_ns, float), np.asarray(measured_ns, float)
     return np.asarray((predicted - measured) / measured)

@@ -1,4 +1,4 @@
-"""A fresh device process for a cut, and how to ask it for a measurement."""
+"""A fresh process of the device for one cut, which runs measurements on request."""
 
 from __future__ import annotations
 
@@ -9,34 +9,65 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any
 
 from cutlayer import errors
 from cutlayer.errors import CutlayerError, Unreachable
 from cutlayer.profile.candidate import Candidate
 from cutlayer.profile.plan import Settings
+from cutlayer.records.profile import ColdStart
 
 
-class Ask(Protocol):
-    """Has the device's process do one thing."""
+@dataclass(frozen=True)
+class DeviceProcess:
+    """A process of `cutlayer.deployment.device` that has opened a cut.
 
-    def __call__(self, do: str, **task: Any) -> dict[str, Any]:
-        """Its answer.
+    Attributes:
+        cut: Name of the cut.
+        requests: Standard input of the process: one JSON object a line.
+        answers: Standard output of the process: one JSON object a line.
+        log: Standard error of the process, as a file.
+    """
+
+    cut: str
+    requests: IO[str]
+    answers: IO[str]
+    log: IO[str]
+
+    def run(self, task: str, **arguments: Any) -> dict[str, Any]:
+        """Run one of `cutlayer.deployment.tasks.TASKS` in the process, and return its result.
 
         Raises:
-            CutlayerError: It could not; the message is its own.
+            CutlayerError: The task failed; the message is that of the task.
         """
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps({"do": task, **arguments}), file=self.requests, flush=True)
+        return self.answer()
+
+    def answer(self) -> dict[str, Any]:
+        """Wait for the next answer."""
+        line = self.answers.readline()
+        if not line:
+            self.log.seek(0)
+            reason = self.log.read().strip().splitlines()[-1:] or ["it printed nothing."]
+            raise Unreachable(f"The device's process of {self.cut} ended by itself: {reason[0]}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            kind = getattr(errors, answer["kind"])
+            raise (CutlayerError if kind is errors.Refused else kind)(answer["error"])
+        return answer
 
 
 @contextlib.contextmanager
-def device(candidate: Candidate, images: Path, settings: Settings) -> Iterator[tuple[Ask, dict[str, int]]]:
-    """A fresh device process of a cut: how to ask it, and how long it took to open.
+def open_device(candidate: Candidate, images: Path, settings: Settings) -> Iterator[tuple[DeviceProcess, ColdStart]]:
+    """Start a fresh process of the device for a cut, and end it afterwards.
 
     Args:
         candidate: The cut.
         images: ``(N, C, H, W)`` float32 in [0, 1], as .npy.
-        settings: Runtime and threads.
+        settings: Runtime, threads, cores and quota.
 
     Raises:
         CutlayerError: The process could not open the cut.
@@ -45,42 +76,24 @@ def device(candidate: Candidate, images: Path, settings: Settings) -> Iterator[t
     command += ["--head", settings.head, "--threads", settings.threads]
     command += ["--cores", *settings.cores] if settings.cores else []
     command += [] if settings.quota is None else ["--quota", settings.quota]
-    with tempfile.TemporaryFile("w+") as words:
-        start = time.monotonic_ns()
+    with tempfile.TemporaryFile("w+") as log:
+        start_ns = time.monotonic_ns()
         process = subprocess.Popen(
-            list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, text=True
+            list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        given, answers = process.stdin, process.stdout
-
-        def answer() -> dict[str, Any]:
-            line = answers.readline()
-            if not line:
-                words.seek(0)
-                last = words.read().strip().splitlines()[-1:] or ["it said nothing."]
-                raise Unreachable(f"The device's process of {candidate.cut} ended by itself: {last[0]}")
-            told: dict[str, Any] = json.loads(line)
-            if "error" in told:
-                kind = getattr(errors, told["kind"])
-                raise (CutlayerError if kind is errors.Refused else kind)(told["error"])
-            return told
-
-        def ask(do: str, **task: Any) -> dict[str, Any]:
-            with contextlib.suppress(BrokenPipeError):
-                print(json.dumps({"do": do, **task}), file=given, flush=True)
-            return answer()
-
+        device_process = DeviceProcess(candidate.cut, process.stdin, process.stdout, log)
         try:
-            opened = answer()
-            started = time.monotonic_ns() - start - opened["open_ns"] - opened["first_ns"]
-            yield ask, {"start_ns": started, **opened}
+            opened = device_process.answer()
+            passed_ns = time.monotonic_ns() - start_ns
+            yield device_process, ColdStart(passed_ns - opened["open_ns"] - opened["first_ns"], **opened)
         finally:
             with contextlib.suppress(BrokenPipeError):
-                given.close()
+                process.stdin.close()
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            answers.close()
+            process.stdout.close()

@@ -1,138 +1,145 @@
-"""One profile: every cut measured, the cost model fitted and checked, and the best cut for each network."""
+"""The profile of a deployment on this machine: every cut measured, networks emulated, the rest computed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from cutlayer.network.profiles import Network
 from cutlayer.profile.candidate import Candidate
-from cutlayer.profile.cost_model import Transport, errors, fit, predict, shift, typical
-from cutlayer.profile.plan import Settings
-from cutlayer.profile.sampling import TURNS, Key, choose, p50, spent
-from cutlayer.profile.sweep import Observed, Point, locally, observe, through
+from cutlayer.profile.cost_model import Request, Transport, fit_requests, predict, relative_errors, shift, typical
+from cutlayer.profile.measure import CutMeasurements, Point, Timing, measure_cut, measure_local, measure_points
+from cutlayer.profile.plan import Say, Settings
+from cutlayer.profile.sampling import TURNS, Key, choose_points, p50, spent_s
+from cutlayer.records.profile import ModelCheck
 from cutlayer.trace import Columns
 
-Say = Callable[[str], None]
 
-Check = tuple[str, Key, float, float]
-"""Network, cut and codec, and the end-to-end p50 in ns, predicted and measured."""
-
-
-@dataclass(frozen=True)
-class Profile:
-    """Everything that was measured, and what follows from it.
+@dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """Everything that was measured, and what the cost model computes from it.
 
     Attributes:
-        observed: All cuts, in the order of the model.
+        cuts: What was measured of each cut, by its name, in the order of the model.
         order: Names of the cuts, in the random order in which they were measured.
-        local: The whole model on this device, as `cutlayer.deployment.device.time_local` gives it; None where the
-            device has no tail.
-        networks: Asked for.
-        transport: What was fitted.
-        measured: Whole requests, by network, cut and codec.
-        predicted: Stages and ``end_to_end`` in ns by the cost model, likewise, for everything that was asked for;
-            `shifts_ns` are in them.
+        local: The whole model on this device; None where the device has no tail.
+        networks: Networks to compare the cuts on.
+        transport: Transport as fitted to the measurements.
+        requests: Typical request of every choice to the server on this machine.
+        measured: Whole requests, by network and choice.
+        predicted: Stages and ``end_to_end`` in ns by the cost model, by network and choice; `shifts_ns` are included.
         checks: Points that the fit of the cost model has not seen, predicted without a shift.
-        shifts_ns: What the points measured through a network took beyond the model, in the middle.
-        labels: Who shaped each network, where something was measured through it.
-        real: The transport was fitted to a real network, whose round trip and rate it holds.
+        shifts_ns: Median time that the points measured through a network took beyond the model, by network.
+        labels: What shaped each network through which something was measured.
+        real: Whether the transport was fitted to a real network, and includes its round trip and rate.
     """
 
-    observed: Sequence[Observed]
+    cuts: Mapping[str, CutMeasurements]
     order: Sequence[str]
-    local: Mapping[str, Any] | None
+    local: Timing | None
     networks: Sequence[Network]
     transport: Transport
+    requests: Mapping[Key, Request]
     measured: Mapping[str, Mapping[Key, Columns]]
     predicted: Mapping[str, Mapping[Key, Mapping[str, float]]]
-    checks: Sequence[Check]
+    checks: Sequence[ModelCheck]
     shifts_ns: Mapping[str, float] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     real: bool = False
 
     @property
     def model_errors(self) -> list[float]:
-        """Of the cost model at `checks`, as parts of what was measured."""
-        return [float(e) for e in errors([c[2] for c in self.checks], [c[3] for c in self.checks])]
+        """Errors of the cost model at `checks`, as parts of what was measured."""
+        errors = relative_errors([c.predicted_ns for c in self.checks], [c.measured_ns for c in self.checks])
+        return [float(error) for error in errors]
 
 
-def profile(
+def measure_emulated(
     candidates: Sequence[Candidate],
     images: Path,
     networks: Sequence[Network],
     settings: Settings,
     say: Say,
-    kept: Callable[[Key], bool] = lambda _: True,
-) -> Profile:
+    may_recommend: Callable[[Key], bool] = lambda _: True,
+) -> Measurements:
     """Measure on this machine, through emulated networks.
 
     Args:
         candidates: The cuts, in the order of the model.
         images: ``(N, C, H, W)`` float32 in [0, 1], as .npy.
-        networks: To compare on.
-        settings: How.
-        say: Told what is being done.
-        kept: Whether a choice may be recommended: the measurements go to those that may.
+        networks: Networks to compare the cuts on.
+        settings: How to measure.
+        say: Receives a line about each step.
+        may_recommend: Whether a choice may be recommended; the measurements go to those that may.
 
     Raises:
         CutlayerError: A cut cannot be run.
     """
-    observed, order = observe_all(candidates, images, settings, say)
+    cuts, order = measure_all(candidates, images, settings, say)
     say("the whole model on this device")
-    local = locally(candidates[-1], images, settings)
-    requests = {(cut, codec): r for cut, one in observed.items() for codec, r in typical(one.requests).items()}
-    transport = fit(
-        [request.n_bytes for request in requests.values()],
-        [request.stages["network"] for request in requests.values()],
-    )
+    local = measure_local(candidates[-1], images, settings)
+    requests = typical_requests(cuts)
+    transport = fit_requests(requests.values())
     model = {
         network.name: {key: predict(request, transport, network) for key, request in requests.items()}
         for network in networks
     }
+    # What was measured without a network counts for those that shape nothing.
+    unshaped = {(cut, codec): columns for cut, of_cut in cuts.items() for codec, columns in of_cut.requests.items()}
     measured: dict[str, dict[Key, Columns]] = {
-        network.name: {}
-        if network.shapes
-        else {(cut, codec): timed for cut, one in observed.items() for codec, timed in one.requests.items()}
-        for network in networks
+        network.name: {} if network.shapes else dict(unshaped) for network in networks
     }
     labels: dict[str, str] = {}
-    checks: list[Check] = []
+    checks: list[ModelCheck] = []
     shifts: dict[str, float] = {}
     predicted = model
     for _ in range(TURNS):
         points = []
         for place, network in enumerate(network for network in networks if network.shapes):
-            spent_s = sum(spent(timed) for timed in measured[network.name].values())
-            keys = choose(predicted[network.name], measured[network.name], spent_s, kept, [settings.seed, place])
-            points += [Point(observed[cut].candidate, c, network, n, s) for (cut, c), n, s in keys]
-        for point, timed, labels[point.network.name] in through(points, images, settings):
-            say(f"{point.candidate.cut} with {point.codec} over {point.network.name}: {point.samples} requests")
-            key, name = (point.candidate.cut, point.codec), point.network.name
-            measured[name][key] = timed
-            checks.append((name, key, model[name][key]["end_to_end"], p50(timed)))
-        off = {network.name: [c[3] - c[2] for c in checks if c[0] == network.name] for network in networks}
-        shifts = {name: float(np.median(found)) if found else 0.0 for name, found in off.items()}
-        predicted = {n: {key: shift(stages, shifts[n]) for key, stages in told.items()} for n, told in model.items()}
-    return Profile(
-        list(observed.values()), order, local, networks, transport, measured, predicted, checks, shifts, labels
+            so_far_s = sum(map(spent_s, measured[network.name].values()))
+            chosen = choose_points(
+                predicted[network.name], measured[network.name], so_far_s, may_recommend, [settings.seed, place]
+            )
+            points += [Point(cuts[cut].candidate, codec, network, n, s) for (cut, codec), n, s in chosen]
+        for point, columns, label in measure_points(points, images, settings):
+            cut, codec, name = point.candidate.cut, point.codec, point.network.name
+            say(f"{cut} with {codec} over {name}: {point.samples} requests")
+            labels[name], measured[name][cut, codec] = label, columns
+            checks.append(ModelCheck(name, cut, codec, model[name][cut, codec]["end_to_end"], p50(columns)))
+        for network in networks:
+            off_ns = [check.measured_ns - check.predicted_ns for check in checks if check.network == network.name]
+            shifts[network.name] = float(np.median(off_ns)) if off_ns else 0.0
+        predicted = {
+            name: {key: shift(stages, shifts[name]) for key, stages in by_key.items()} for name, by_key in model.items()
+        }
+    return Measurements(
+        cuts=cuts, order=order, local=local, networks=networks, transport=transport, requests=requests,
+        measured=measured, predicted=predicted, checks=checks, shifts_ns=shifts, labels=labels,
     )  # fmt: skip
 
 
-def observe_all(
+def measure_all(
     candidates: Sequence[Candidate], images: Path, settings: Settings, say: Say
-) -> tuple[dict[str, Observed], list[str]]:
+) -> tuple[dict[str, CutMeasurements], list[str]]:
     """All cuts by name, in the order of the model, and the random order in which they were measured.
 
-    What changes over the minutes must not look like a difference between cuts.
+    The order is random so that a change of the machine over the minutes does not look like a difference between cuts.
     """
-    found = {}
+    cuts = {}
     for place, index in enumerate(np.random.default_rng(settings.seed).permutation(len(candidates)), 1):
         candidate = candidates[index]
         say(f"{place} of {len(candidates)}: {candidate.cut}")
-        found[candidate.cut] = observe(candidate, images, settings)
-    return {one.cut: found[one.cut] for one in candidates}, list(found)
+        cuts[candidate.cut] = measure_cut(candidate, images, settings)
+    return {candidate.cut: cuts[candidate.cut] for candidate in candidates}, list(cuts)
+
+
+def typical_requests(cuts: Mapping[str, CutMeasurements]) -> dict[Key, Request]:
+    """The typical request of every choice."""
+    return {
+        (cut, codec): request
+        for cut, of_cut in cuts.items()
+        for codec, request in typical(of_cut.requests).items()
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a head in int8 gains in time and costs in accuracy, measured on this machine."""
+"""The time that a head in int8 gains and the accuracy that it costs, measured on this machine."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from cutlayer.split_folder import Half, SplitFolder
 
 @dataclass(frozen=True)
 class Effect:
-    """What quantization did, measured on this machine with two split folders.
+    """The effect of quantization, measured on this machine with two split folders.
 
     Attributes:
-        float32_ns: One row of times of the float32 head for single images, ``(rounds,)``.
-        int8_ns: The same of the int8 head, taken in turns with the other.
-        float32_correct: Right answers with the float32 head.
-        int8_correct: Right answers with the int8 head.
-        agreed: Images that both answer alike.
-        n: Images that were asked.
+        float32_ns: Times of the float32 head for single images, ``(rounds,)``.
+        int8_ns: Times of the int8 head for the same images, taken in turns with the other.
+        float32_correct: Number of right answers with the float32 head.
+        int8_correct: Number of right answers with the int8 head.
+        agreed: Number of images with the same answer from both.
+        n: Number of images.
         float32_bytes: Size of the float32 head.
         int8_bytes: Size of the int8 head.
     """
@@ -38,11 +38,11 @@ class Effect:
 
     @property
     def gain(self) -> float:
-        """How many times faster the int8 head is: the median over the rounds; below 1 where it is slower."""
+        """How many times faster the int8 head is, as the median over the rounds; below 1 where it is slower."""
         return float(np.median(self.float32_ns / self.int8_ns))
 
     def __str__(self) -> str:
-        """Three lines: accuracy, time, size."""
+        """Accuracy, time and size, in three lines."""
         before, after = (float(np.median(times)) / 1e6 for times in (self.float32_ns, self.int8_ns))
         return (
             f"accuracy {self.float32_correct / self.n:.1%} in float32, {self.int8_correct / self.n:.1%} in int8; "
@@ -65,12 +65,12 @@ def compare(
     """Time the heads of two split folders and count the right answers with each.
 
     Args:
-        float32: The one with the float32 head.
-        int8: The one with the int8 head, and the same tail.
-        images: ``(N, *input.shape)``, not those that calibrated.
-        labels: ``(N,)``.
-        rounds: Timed pairs of single images.
-        threads: Of each half.
+        float32: Split folder with the float32 head.
+        int8: Split folder with the int8 head, and the same tail.
+        images: ``(N, *input.shape)``, other images than those that calibrated the head.
+        labels: ``(N,)`` classes of the images.
+        rounds: Number of timed pairs of single images.
+        threads: Threads of each half.
     """
     folders = (float32, int8)
     given = [folder.answers(images, threads) for folder in folders]

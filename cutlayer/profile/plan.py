@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,9 @@ from typing import Literal
 from cutlayer.errors import ConfigError
 from cutlayer.spec import TensorSpec
 from cutlayer.wire.security import PLAIN, Security
+
+Say = Callable[[str], None]
+"""Receives a line about each step."""
 
 _UNITS = {"us": 1e3, "ms": 1e6, "s": 1e9}
 
@@ -23,15 +27,15 @@ class Plan:
 
     Attributes:
         model: A name, an ONNX file or a split folder.
-        cuts: Their names, or ``auto`` or ``all``.
+        cuts: Names of cuts, or ``auto`` or ``all``.
         input: Shape of one image, ``3x224x224``; the model's own when None.
-        classes: Outputs of a model by name.
+        classes: Number of outputs of a model by name.
         network: Networks with commas between them; `DEFAULT_NETWORKS` when None.
-        data: Name of the data set whose images are sent; random ones when None.
-        data_root: Where data sets that are not embedded lie.
+        data: Name of the data set whose images are sent; random images when None.
+        data_root: Folder of the data sets that are not embedded.
         connect: Address of a real server; None for one on this machine.
-        epochs: Of training on the data set, for a model by name; 0 leaves its weights random.
-        privacy: Attack every cut, with the data set's images.
+        epochs: Epochs of training on the data set, for a model by name; 0 leaves its weights random.
+        privacy: Whether every cut is attacked, with the data set's images.
     """
 
     model: str
@@ -50,39 +54,39 @@ def names(what: str, text: str) -> tuple[str, ...]:
     """Names with commas between them, each once.
 
     Raises:
-        ConfigError: One is empty, or comes twice.
+        ConfigError: A name is empty, or is there twice.
     """
-    found = tuple(part.strip() for part in text.split(","))
-    for place, name in enumerate(found):
+    names = tuple(part.strip() for part in text.split(","))
+    for place, name in enumerate(names):
         if not name:
             raise ConfigError(f"{text!r} has an empty {what} in it; write names with one comma between two.")
-        if name in found[:place]:
-            raise ConfigError(f"The {what} {name!r} is asked for twice; name it once.")
-    return found
+        if name in names[:place]:
+            raise ConfigError(f"The {what} {name!r} is named twice in {text!r}; name it once.")
+    return names
 
 
 def numbers(text: str) -> tuple[int, ...]:
     """Numbers of cores with commas between them.
 
     Raises:
-        ConfigError: One is none, or comes twice.
+        ConfigError: One is not a number, or is there twice.
     """
-    found = names("core", text)
-    if not all(name.isdecimal() for name in found):
-        raise ConfigError(f"{text!r} are no numbers of cores; write 0,1, say.")
-    return tuple(map(int, found))
+    cores = names("core", text)
+    if not all(core.isdecimal() for core in cores):
+        raise ConfigError(f"Cores must be numbers with commas between them, such as 0,1; {text!r} was given.")
+    return tuple(map(int, cores))
 
 
 def duration_ns(text: str) -> float:
     """A time with its unit, ``50ms``.
 
     Raises:
-        ConfigError: It is none above 0.
+        ConfigError: The text is not a time above 0.
     """
     match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|ms|s)", text.strip())
     value = float(match[1]) * _UNITS[match[2]] if match else 0.0
     if not value:
-        raise ConfigError(f"{text!r} is no time above 0; write 50ms, or another number with us, ms or s.")
+        raise ConfigError(f"A time must be a number above 0 with us, ms or s, such as 50ms; {text!r} was given.")
     return value
 
 
@@ -90,20 +94,20 @@ def shape(text: str, *, image: bool = True) -> TensorSpec:
     """One sample, ``CxHxW``.
 
     Args:
-        text: As the user wrote it.
-        image: Whether it must have three axes; an ONNX file may take any number, such as ``1x16000`` of sound.
+        text: Text that the user wrote.
+        image: Whether there must be three axes; an ONNX file may take any number, such as ``1x16000`` of sound.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: The text is not a shape.
     """
     sizes = [int(size) for size in text.split("x")] if re.fullmatch(r"\d{1,9}(x\d{1,9})*", text) else []
     if not sizes or (image and len(sizes) != 3) or not 0 < math.prod(sizes) <= 1 << 28:
-        raise ConfigError(f"A shape reads CxHxW, such as 3x224x224, not {text!r}.")
+        raise ConfigError(f"A shape must be CxHxW, such as 3x224x224; {text!r} was given.")
     return TensorSpec(tuple(sizes), "float32", 0.0, 1.0)
 
 
 LEAST = 90
-"""Samples that a p95 needs; a head gets as many whatever it takes."""
+"""Number of samples that a p95 needs; a head gets as many, however long they take."""
 
 
 @dataclass(frozen=True)
@@ -111,18 +115,18 @@ class Settings:
     """How the measurements are made.
 
     Attributes:
-        codecs: As `cutlayer.wire.codecs.packed.codec_named` reads them.
-        samples: Runs of each head.
-        seconds: At most, for each head, once there are `LEAST` runs; codecs and requests get a share of it.
-        threads: Of the head.
-        server_threads: Of the tail, where this machine serves it.
+        codecs: Names of codecs, for `cutlayer.wire.codecs.packed.codec_named`.
+        samples: Number of runs of each head.
+        seconds: Longest time for each head, once there are `LEAST` runs; codecs and requests get a share of it.
+        threads: Threads of the head.
+        server_threads: Threads of the tail, where this machine serves it.
         head: Runtime of the head.
-        transport: Between the two.
-        seed: Of the order of the cuts, and of the images where they are random.
+        transport: Scheme of the transport between the two.
+        seed: Seed of the order of the cuts, and of the images where they are random.
         security: Files for encryption and authentication, for a real server.
-        cores: Numbers of those that the device's process runs on; all when empty.
+        cores: Numbers of the cores that the device's process runs on; all cores when empty.
         quota: CPU time per time of the device's process, 0.25 being a quarter of one core; no limit when None.
-        tc: Let the kernel shape the emulated networks, in network namespaces.
+        tc: Whether the kernel shapes the emulated networks, in network namespaces.
     """
 
     codecs: tuple[str, ...]

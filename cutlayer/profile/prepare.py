@@ -1,4 +1,4 @@
-"""From what the user names, a model of ours, an ONNX file or a split folder, to cuts that a device can run."""
+"""From the model that the user names (by name, as an ONNX file or a split folder) to cuts that a device can run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.models.cut import AnyCut, find_cut
 from cutlayer.models.manifest import MANIFEST
-from cutlayer.profile.candidate import Candidate, choose
+from cutlayer.profile.candidate import Candidate, choose_cuts
+from cutlayer.profile.plan import Say
 from cutlayer.registry import MODELS, near
 from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import open_split
@@ -19,7 +20,6 @@ from cutlayer.split_folder import open_split
 if TYPE_CHECKING:
     from torch import nn
 
-Say = Callable[[str], None]
 Train = Callable[["nn.Module"], None]
 
 AUTO, ALL = ("auto",), ("all",)
@@ -36,16 +36,16 @@ def prepare(
     say: Say,
     train: Train | None = None,
 ) -> list[Candidate]:
-    """The cuts to compare, in the order of the model, their split folders under ``out/cuts``.
+    """The cuts to compare, in the order of the model; their split folders are written under ``out/cuts``.
 
     Args:
         model: A name from `cutlayer list models`, which gets random weights, an ONNX file, or a split folder.
-        cuts: Names; `AUTO` takes those worth a measurement, `ALL` every one that differs in what it costs.
+        cuts: Names of cuts; `AUTO` takes those worth a measurement, `ALL` all that differ in what they cost.
         input: One image; the model's own when None.
-        out: A folder of the profile's own.
-        classes: Outputs of a model by name.
+        out: Folder of the profile.
+        classes: Number of outputs of a model by name.
         data: Name of the data set that the model was trained on, for the split folders.
-        say: Told what is being done.
+        say: Receives a line about each step.
         train: Trains a model by name in place; it keeps its random weights when None.
 
     Raises:
@@ -54,13 +54,14 @@ def prepare(
     """
     if (Path(model) / MANIFEST).exists():
         return [_from_folder(Path(model), cuts)]
+    path = Path(model)
     if model in set(MODELS):
-        return _from_zoo(model, cuts, input, out, classes, data, say, train)
-    if Path(model).suffix != ".onnx":
+        path, cuts, input = _export(model, cuts, input, out, classes, say, train)
+    elif path.suffix != ".onnx":
         raise ConfigError(
-            f"There is no model named {model!r}, nor a split folder or an ONNX file there; {near(model, MODELS)}"
+            f"{model!r} is not the name of a model, a split folder or an ONNX file; {near(model, MODELS)}"
         )
-    return from_onnx(Path(model), cuts, input, out, data, say)
+    return from_onnx(path, cuts, input, out, data, say)
 
 
 def from_onnx(
@@ -69,19 +70,19 @@ def from_onnx(
     """Cuts of an ONNX file; see `prepare`."""
     from cutlayer.onnx.graph import survey, write
 
-    found, candidates = survey(path, input), []
-    if not found.cuts:
+    graph, candidates = survey(path, input), []
+    if not graph.cuts:
         raise SplitError(f"{path} cannot be cut anywhere: no single tensor of it carries all that follows.")
     named = tuple(cuts) not in (AUTO, ALL)
     for name in cuts if named else ():
-        if name in found.refused:
-            raise SplitError(f"{path} cannot be cut at {name!r}: {found.refused[name]}; see `cutlayer cuts {path}`.")
-    for older in (one.parent for one in (out / "cuts").glob(f"[0-9]*-*/{MANIFEST}")):
-        shutil.rmtree(older)
-    for place, cut in enumerate(pick(found.cuts, cuts)):
+        if name in graph.refused:
+            raise SplitError(f"{path} cannot be cut at {name!r}: {graph.refused[name]}; see `cutlayer cuts {path}`.")
+    for older in (out / "cuts").glob(f"[0-9]*-*/{MANIFEST}"):
+        shutil.rmtree(older.parent)
+    for place, cut in enumerate(pick(graph.cuts, cuts)):
         folder = out / "cuts" / f"{place:02}-{re.sub(r'[^A-Za-z0-9._-]+', '_', cut.name)[:80]}"
         try:
-            write(found, cut.name, folder, data=data)
+            write(graph, cut.name, folder, data=data)
         except SplitError as error:
             if named:
                 raise
@@ -94,25 +95,19 @@ def from_onnx(
 
 
 def pick(offered: Sequence[AnyCut], cuts: Sequence[str]) -> list[AnyCut]:
-    """Those that are asked for, in the order of the model."""
+    """The cuts that are asked for, in the order of the model."""
     if tuple(cuts) == ALL:
-        return choose(offered, None)
+        return choose_cuts(offered, None)
     if tuple(cuts) == AUTO:
-        return choose(offered)
+        return choose_cuts(offered)
     named = [find_cut(offered, name) for name in cuts]
     return [cut for cut in offered if cut in named]
 
 
-def _from_zoo(
-    model: str,
-    cuts: Sequence[str],
-    input: TensorSpec | None,
-    out: Path,
-    classes: int,
-    data: str | None,
-    say: Say,
-    train: Train | None = None,
-) -> list[Candidate]:
+def _export(
+    model: str, cuts: Sequence[str], input: TensorSpec | None, out: Path, classes: int, say: Say, train: Train | None
+) -> tuple[Path, list[str], TensorSpec]:
+    """The ONNX file of a model by name, the names of the cuts to compare, and the input."""
     try:
         from cutlayer.models import zoo
     except ImportError:
@@ -124,16 +119,16 @@ def _from_zoo(
     from cutlayer.models.export import export_named
 
     spec = input or zoo.default_input(model)
-    built = zoo.build(model, spec, classes)
+    module = zoo.build(model, spec, classes)
     if train is not None:
-        train(built)
-    nodes = {cut.name: (cut, node) for cut, node in cut_nodes(built, spec)}
-    chosen = pick([cut for cut, _ in nodes.values()], cuts)
+        train(module)
+    nodes = list(cut_nodes(module, spec))
+    chosen = [cut.name for cut in pick([cut for cut, _ in nodes], cuts)]
     say(f"exporting {model} for {spec} images, to be cut at {len(chosen)} places")
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{model}.onnx"
-    export_named(built, {cut.name: nodes[cut.name][1] for cut in chosen}, spec, path)
-    return from_onnx(path, [cut.name for cut in chosen], spec, out, data, say)
+    export_named(module, {cut.name: node for cut, node in nodes if cut.name in chosen}, spec, path)
+    return path, chosen, spec
 
 
 def _from_folder(folder: Path, cuts: Sequence[str]) -> Candidate:

@@ -1,4 +1,4 @@
-"""What a `result.json` says, as frozen data: it is written and read by these classes, whose names are its keys."""
+"""The content of a `result.json` as frozen data: these classes write and read it, and their fields are its keys."""
 
 from __future__ import annotations
 
@@ -53,13 +53,9 @@ class AttackRecord:
     """What one attack achieved on one deployment.
 
     Attributes:
-        attack: Name of the attack.
         label: Title of the attack with its options.
         access: Name of the access that it needs, as in `attacks.view.Access`.
-        deployment: Label of the deployment.
         n_releases: Releases of one input that it observed.
-        fit_s: Seconds to fit it.
-        invert_s: Seconds to reconstruct the inputs.
         n: Number of reconstructions.
         metrics: Mean score by the name of the metric.
         leakage_gain: Share of the mean image's error that it removed.
@@ -94,10 +90,10 @@ class WorstCase:
 
 @dataclass(frozen=True)
 class Passed:
-    """What a head passes on.
+    """The directions that a head passes on.
 
     Attributes:
-        passed: Number of directions that it passes on.
+        passed: Number of directions.
         condition: How many times fainter the faintest of them is than the strongest.
         largest: Change of the smashed data per change of the image, in the strongest direction.
     """
@@ -109,10 +105,9 @@ class Passed:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Singular values of the head's Jacobian, medians over several images.
+    """Singular values of the head's Jacobian, medians over n images.
 
     Attributes:
-        n: Number of images.
         directions: Number of directions in which an image was changed.
         variance: Share of the images' variance that the directions hold.
         head: What the head passes on.
@@ -128,21 +123,15 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class CostRecord:
-    """What one deployment costs for each request; sizes are medians, None where they are unknown.
+    """What one deployment costs for each of n requests; sizes are medians, None where they are unknown.
 
     Attributes:
-        deployment: Label of the deployment.
-        transport: Scheme of the transport.
         head: Runtime of the head.
-        n: Number of requests.
-        stages: Percentiles of each stage.
         end_to_end: Percentiles of whole requests.
         first_request_ns: Time from connecting to the first answer.
         tensor_bytes: Size of the encoded tensor.
-        message_bytes: Size of the message up.
         kernel_bytes: Bytes that the kernel sent.
         edge_peak_rss_bytes: Peak memory of the device's process.
-        energy_j: Energy of one request.
         energy_source: Meter of the energy, or ``none``.
     """
 
@@ -179,27 +168,16 @@ class Result:
     """`result.json` of one run: one model, one cut, one defense.
 
     Attributes:
-        schema: `SCHEMA`.
-        id: Id of the experiment.
-        name: Name of the plan.
         claim: What the experiment shows, in the words of the plan; may be empty.
-        data: Name of the data set.
-        model: Name of the model.
-        cut: Name of the cut.
-        seed: Seed of the experiment.
-        classes: Names of the classes.
         input: Shape of one input.
         smashed: Shape of the smashed data of one input.
         candidates: Inputs among which an identification looks for the true one.
         defense: Name and options of the defense, and of the one that follows it below ``then``.
         defense_label: Title of the defense with its options.
         defense_facts: What the defense states of itself.
-        utility: Accuracy.
         privacy: Every attack on every deployment.
         worst_case: The attack that leaks most; None where none was run.
         spectrum: What the head passes on; None where it was not measured.
-        cost: Time and size on every deployment.
-        flags: Red flags.
         seconds: Duration of the parts of the run.
     """
 

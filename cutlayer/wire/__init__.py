@@ -1,7 +1,7 @@
-"""The only code that knows bytes: messages, codecs, transports."""
+"""Everything between tensors and bytes: messages, codecs, transports."""
 
 import os
 
-# Read when gRPC loads. Its C core prints lines of its own about a taken port or a stranger's handshake, which our
-# errors say better; whoever is after gRPC itself sets the variable to DEBUG.
+# gRPC reads this when it is imported. Its C core prints lines about a taken port or a failed handshake, which our
+# errors report already. To debug gRPC itself, set the variable to DEBUG.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -1,11 +1,11 @@
-"""The files that `cutlayer.wire.security.Security` names: one small authority, and what each side needs.
+"""Creation of the files in `cutlayer.wire.security.Security`: a small authority, and the files of each side.
 
-ca.pem ca.key                       the authority; ca.key signs, and is needed nowhere else
-server.pem server.key               TLS of the server
-client.pem client.key               TLS of the device
-token                               for both sides
-curve-server.pub curve-server.key   ZeroMQ: the server's; devices need the .pub
-curve-client.key, clients/client.pub    ZeroMQ: the device's; the server needs the folder clients
+ca.pem ca.key                           the authority; ca.key signs certificates, and neither side needs it
+server.pem server.key                   the server's certificate for TLS
+client.pem client.key                   the device's certificate for TLS
+token                                   the token for both sides
+curve-server.pub curve-server.key       the server's key pair for ZeroMQ; devices need the .pub file
+curve-client.key, clients/client.pub    the device's key pair for ZeroMQ; the server needs the folder clients
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ AUTHORITY_DAYS, DAYS = 3650, 825
 
 
 def init(folder: Path, hosts: Sequence[str] = ()) -> list[Path]:
-    """Write all of it. Secret files can be read by their owner alone.
+    """Write all files. Only their owner can read the secret ones.
 
     Args:
-        folder: Made if it is not there.
-        hosts: Names and addresses under which devices reach the server, beside those of this machine.
+        folder: Folder for the files, created if it is missing.
+        hosts: Names and addresses under which devices reach the server, besides those of this machine.
 
     Returns:
-        The files written.
+        The files that were written.
 
     Raises:
-        ConfigError: One of the files is there already, or the package `cryptography` is not.
+        ConfigError: One of the files already exists, or the package `cryptography` is missing.
     """
     try:
         from cryptography.hazmat.primitives.asymmetric import ec
@@ -61,9 +61,9 @@ def init(folder: Path, hosts: Sequence[str] = ()) -> list[Path]:
         files[f"{name}.key"], files[public_name] = (secret + b"\n", SECRET), (public + b"\n", PUBLIC)
     files["token"] = secrets.token_urlsafe(32).encode() + b"\n", SECRET
 
-    there = [folder / name for name in files if (folder / name).exists()]
-    if there:
-        raise ConfigError(f"{there[0]} is there already; nothing was written, for others may rely on it.")
+    existing = [folder / name for name in files if (folder / name).exists()]
+    if existing:
+        raise ConfigError(f"{existing[0]} exists already and may be in use; nothing was written. Name another folder.")
     for name, (content, mode) in files.items():
         _write(folder / name, content, mode)
     return [folder / name for name in files]
@@ -71,7 +71,7 @@ def init(folder: Path, hosts: Sequence[str] = ()) -> list[Path]:
 
 def _write(path: Path, content: bytes, mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The mode from the first moment on, whatever the umask allows.
+    # Opened with its mode, so that the file is never readable by others, whatever the umask is.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
         os.fchmod(descriptor, mode)
@@ -85,7 +85,7 @@ def _certificate(
     authority: EllipticCurvePrivateKey,
     hosts: Sequence[str],
 ) -> x509.Certificate:
-    """A certificate; the authority's own where there is none to sign it."""
+    """Return a certificate, signed by the authority; without `signed_by` it is the authority's own."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
 
@@ -100,7 +100,7 @@ def _certificate(
         .issuer_name(signed_by.subject if signed_by else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # Clocks of devices may be behind.
+        # The clocks of devices may be slow.
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=signed_by is None, path_length=None), critical=True)
@@ -129,7 +129,7 @@ def _general_name(host: str) -> x509.GeneralName:
     try:
         return x509.DNSName(host)
     except ValueError:
-        raise ConfigError(f"{host!r} is neither an address nor the name of a machine.") from None
+        raise ConfigError(f"{host!r} is neither an IP address nor a host name.") from None
 
 
 def _pem(key: EllipticCurvePrivateKey) -> bytes:

@@ -27,9 +27,7 @@ def connect(
             `security.insecure`.
     """
     target, scheme = check_secure(address, security, listening=False)
-    with scheme.importing(target.scheme):
-        line = scheme.connect(target, timeouts or Timeouts(), security)
-    return Client(line, target, retry or Retry())
+    return Client(scheme.connect(target, timeouts or Timeouts(), security), target, retry or Retry())
 
 
 def listen(address: str, handler: Handler, timeouts: Timeouts | None = None, *, security: Security = PLAIN) -> Server:
@@ -46,14 +44,13 @@ def listen(address: str, handler: Handler, timeouts: Timeouts | None = None, *, 
         WireError: The address is taken, or does not belong to this machine.
     """
     target, scheme = check_secure(address, security, listening=True)
-    with scheme.importing(target.scheme):
-        return scheme.listen(target, handler, timeouts or Timeouts(), security)
+    return scheme.listen(target, handler, timeouts or Timeouts(), security)
 
 
 def servable() -> list[str]:
     """Return the names of the transports over which a server can be reached from another process."""
     schemes: dict[str, Scheme] = {name: TRANSPORTS.make(name) for name in TRANSPORTS}
-    return [name for name, scheme in schemes.items() if scheme.networked and scheme.serves]
+    return [name for name, scheme in schemes.items() if scheme.networked and scheme.server]
 
 
 def check_secure(text: str, security: Security, *, listening: bool) -> tuple[Address, Scheme]:

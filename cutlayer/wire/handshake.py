@@ -1,4 +1,4 @@
-"""The messages around inference: which model a server holds, and why it does not answer."""
+"""The messages around inference: the handshake about the model, and the refusal of a request."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from cutlayer.wire.message import Kind, Message, parse
 
 
 class Metadata(NamedTuple):
-    """A model that a server holds; in a request, with the name and at most one version, the one asked for.
+    """Description of the model that a server holds, or in a request the name and version that a client wants.
 
     Attributes:
-        name: Of the tail.
-        versions: Those held.
-        inputs: Name to data type and shape, the batch axis being -1.
-        outputs: The same of what comes back.
+        name: Name of the tail.
+        versions: Versions that the server holds; in a request at most one.
+        inputs: Datatype and shape of each input by name; the batch axis is -1.
+        outputs: Datatype and shape of each output by name.
     """
 
     name: str
@@ -28,20 +28,20 @@ class Metadata(NamedTuple):
 
 
 def metadata_request(model: str, version: str) -> Message:
-    """The message that asks which model a server holds: the handshake."""
+    """Return the message that opens the handshake: it asks for a model and a version."""
     return Message(
         Kind.METADATA, open_inference_pb2.ModelMetadataRequest(name=model, version=version).SerializeToString()
     )
 
 
 def read_metadata_request(message: Message) -> Metadata:
-    """The model asked for. Raises DecodeError."""
+    """Return the model that a client asks for. Raises DecodeError."""
     header = parse(open_inference_pb2.ModelMetadataRequest, message)
     return Metadata(header.name, (header.version,) if header.version else ())
 
 
 def metadata_reply(metadata: Metadata) -> Message:
-    """The message that says which model a server holds."""
+    """Return the message that describes the model of a server."""
     header = open_inference_pb2.ModelMetadataResponse(
         name=metadata.name, versions=metadata.versions, platform="cutlayer"
     )
@@ -52,7 +52,7 @@ def metadata_reply(metadata: Metadata) -> Message:
 
 
 def read_metadata_reply(message: Message) -> Metadata:
-    """What `metadata_reply` was given. Raises DecodeError."""
+    """Undo `metadata_reply`. Raises DecodeError."""
     header = parse(open_inference_pb2.ModelMetadataResponse, message)
     inputs, outputs = (
         {t.name: (t.datatype, tuple(t.shape)) for t in tensors} for tensors in (header.inputs, header.outputs)
@@ -61,12 +61,12 @@ def read_metadata_reply(message: Message) -> Metadata:
 
 
 def error_reply(refused: Refused) -> Message:
-    """The message that says why a request is not answered."""
+    """Return the message that refuses a request."""
     header = error_pb2.Error(code=refused.code, message=str(refused), retry_after_ms=refused.retry_after_ms)
     return Message(Kind.ERROR, header.SerializeToString())
 
 
 def read_error_reply(message: Message) -> Refused:
-    """The error to raise at the client. Raises DecodeError."""
+    """Return the error to raise at the client. Raises DecodeError."""
     header = parse(error_pb2.Error, message)
     return Refused(header.code, header.message, header.retry_after_ms)

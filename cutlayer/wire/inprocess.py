@@ -19,24 +19,15 @@ _servers: dict[str, InProcessServer] = {}
 class InProcess(Scheme):
     """A function call within one process, for tests and simulations."""
 
+    client = "cutlayer.wire.inprocess:InProcessClient"
+    server = "cutlayer.wire.inprocess:InProcessServer"
     networked = False
-
-    def connect(self, address: Address, timeouts: Timeouts, security: Security) -> InProcessClient:
-        """See `Scheme.connect`."""
-        return InProcessClient(address)
-
-    def listen(self, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> InProcessServer:
-        """See `Scheme.listen`."""
-        if address.host in _servers:
-            raise WireError(f"{address} is taken in this process; choose another name.")
-        _servers[address.host] = server = InProcessServer(address, handler)
-        return server
 
 
 class InProcessClient:
     """The client's end. The caller's thread does the work, so a missed deadline shows only when the work is done."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, timeouts: Timeouts, security: Security) -> None:
         self._address = address
 
     def request(self, message: Message, timeout_s: float) -> Message:
@@ -82,8 +73,11 @@ class _Caller:
 class InProcessServer:
     """The server's end; see `Server`."""
 
-    def __init__(self, address: Address, handler: Handler) -> None:
+    def __init__(self, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> None:
+        if address.host in _servers:
+            raise WireError(f"{address} is taken in this process; choose another name.")
         self.address, self.handler = address, handler
+        _servers[address.host] = self
 
     def close(self, grace_s: float = 5.0) -> None:
         """Free the name."""

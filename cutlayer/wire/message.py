@@ -1,7 +1,7 @@
-"""What the two sides say to each other, and how that becomes bytes: one header, then the tensors' own bytes.
+"""The messages between the two sides and their bytes: one header, then the bytes of the tensors.
 
 The header is a message of the Open Inference Protocol (`proto/cutlayer/wire/open_inference.proto`) without its raw
-contents. A transport moves it and the tensors, and never looks inside.
+contents. A transport carries header and tensors without reading them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cutlayer.wire.protobuf import MAX_TENSORS
 from cutlayer.wire.typed_contents import take_out
 
 PROTOCOL = 1
-"""Version of our own header fields, stated in each request under ``protocol``."""
+"""Version of our own header fields, which each request states as the parameter ``protocol``."""
 
 MAX_HEADER_BYTES = 64 << 10
 MAX_MESSAGE_BYTES = MAX_TENSOR_BYTES + MAX_HEADER_BYTES
@@ -30,7 +30,7 @@ AnyProtobuf = TypeVar("AnyProtobuf", bound=Protobuf)
 
 
 class Kind(IntEnum):
-    """What a message is about. A reply has the kind of its request, or ERROR."""
+    """The kinds of messages. A reply has the kind of its request, or ERROR."""
 
     ERROR = 0
     INFER = 1
@@ -38,12 +38,12 @@ class Kind(IntEnum):
 
 
 class Message(NamedTuple):
-    """What a transport moves.
+    """One message on a transport.
 
     Attributes:
-        kind: What it is about.
-        header: A serialized protobuf message without its raw contents.
-        tensors: The bytes of each tensor that the header describes, in its order.
+        kind: Kind of the message.
+        header: Serialized protobuf message without its raw contents.
+        tensors: Bytes of each tensor that the header describes, in the same order.
     """
 
     kind: Kind
@@ -52,7 +52,7 @@ class Message(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Header and tensors, without the framing of the transport."""
+        """Size of header and tensors, without the framing of the transport."""
         return len(self.header) + sum(map(len, self.tensors))
 
 
@@ -61,10 +61,10 @@ class Inference(NamedTuple):
 
     Attributes:
         model: Name of the tail.
-        version: Of the split that the sender holds.
-        id: Chosen by the client, repeated in the answer.
-        tensors: By name.
-        parameters: In a request protocol, session and defense; in an answer the durations of the server.
+        version: Version of the split that the sender holds.
+        id: Id that the client chooses and the answer repeats.
+        tensors: Tensors by name.
+        parameters: Protocol, session and defense in a request; the server's durations in an answer.
     """
 
     model: str
@@ -75,33 +75,33 @@ class Inference(NamedTuple):
 
 
 def infer_request(inference: Inference) -> Message:
-    """The message that asks for one inference."""
+    """Return the message that requests one inference."""
     header = open_inference_pb2.ModelInferRequest()
     return _pack_inference(inference, header, header.inputs)
 
 
 def read_infer_request(message: Message) -> Inference:
-    """What `infer_request` was given. Raises DecodeError."""
-    message = _raw(message)
+    """Undo `infer_request`. Raises DecodeError."""
+    message = _with_tensors(message)
     header = parse(open_inference_pb2.ModelInferRequest, message)
     return _unpack_inference(header, header.inputs, message.tensors)
 
 
 def infer_reply(inference: Inference) -> Message:
-    """The message that answers a request."""
+    """Return the message that answers a request."""
     header = open_inference_pb2.ModelInferResponse()
     return _pack_inference(inference, header, header.outputs)
 
 
 def read_infer_reply(message: Message) -> Inference:
-    """What `infer_reply` was given. Raises DecodeError."""
-    message = _raw(message)
+    """Undo `infer_reply`. Raises DecodeError."""
+    message = _with_tensors(message)
     header = parse(open_inference_pb2.ModelInferResponse, message)
     return _unpack_inference(header, header.outputs, message.tensors)
 
 
-def _raw(message: Message) -> Message:
-    """The message with its tensors' bytes beside the header, where others may have written them into it."""
+def _with_tensors(message: Message) -> Message:
+    """Return the message with its tensors beside the header; other clients may send them inside the header."""
     return message if message.tensors else Message(message.kind, *take_out(message.header))
 
 
@@ -118,21 +118,21 @@ def _unpack_inference(header: Any, described: Iterable[Any], contents: tuple[Buf
     entries = list(described)
     if len(entries) != len(contents) or len(entries) > MAX_TENSORS:
         raise DecodeError(
-            f"The header describes {len(entries)} tensors and {len(contents)} came; "
-            f"send the contents of each, at most {MAX_TENSORS} of them."
+            f"The header describes {len(entries)} tensors, but {len(contents)} arrived; send the bytes of each, for at "
+            f"most {MAX_TENSORS} tensors."
         )
     tensors = {
         entry.name: Encoded(entry.datatype, tuple(entry.shape), data, _unpack_parameters(entry.parameters))
         for entry, data in zip(entries, contents, strict=True)
     }
     if len(header.id.encode()) > MAX_ID_BYTES:
-        raise DecodeError(f"An id has at most {MAX_ID_BYTES} bytes.")
+        raise DecodeError(f"An id has at most {MAX_ID_BYTES} bytes; this one is longer.")
     if len(tensors) != len(entries):
-        raise DecodeError("Two tensors have one name.")
+        raise DecodeError("Two tensors have the same name; give each its own.")
     return Inference(header.model_name, header.model_version, header.id, tensors, _unpack_parameters(header.parameters))
 
 
-# The field of InferParameter for each type of value, and bool before int, for a bool is an int.
+# The field of InferParameter for each type of value.
 _FIELDS = {bool: "bool_param", int: "int64_param", float: "double_param", str: "string_param"}
 
 
@@ -147,10 +147,10 @@ def _unpack_parameters(parameters: Any) -> dict[str, Parameter]:
 
 
 def parse(kind: type[AnyProtobuf], message: Message) -> AnyProtobuf:
-    """The header as a protobuf object of this class. Raises DecodeError."""
+    """Return the header as a protobuf object of this class. Raises DecodeError."""
     if len(message.header) > MAX_HEADER_BYTES:
-        raise DecodeError(f"A header of {len(message.header)} bytes is beyond the limit of {MAX_HEADER_BYTES}.")
+        raise DecodeError(f"A header of {len(message.header)} bytes exceeds the limit of {MAX_HEADER_BYTES}.")
     try:
         return kind.FromString(message.header)
     except ProtobufDecodeError:
-        raise DecodeError(f"The header is no {kind.DESCRIPTOR.name} message; see proto/README.md.") from None
+        raise DecodeError(f"The header is not a {kind.DESCRIPTOR.name} message; see proto/README.md.") from None

@@ -1,4 +1,4 @@
-"""Walking over the fields of a protobuf message, without a protobuf object."""
+"""Reading and writing of the fields of a protobuf message without a protobuf object."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from cutlayer.wire.codecs.base import Buffer
 _VARINT, _FIXED64, BYTES, _FIXED32 = 0, 1, 2, 5
 
 ID = 3 << 3 | BYTES
-"""The tag of the field `id` of a request and of an answer."""
+"""Tag of the field `id` in requests and answers."""
 
 MAX_TENSORS = 16
 
 MAX_FIELDS = 1024
-"""Of one message; each costs a turn of a loop, and a message of empty fields would keep a server busy for minutes."""
+"""Most fields of one message; without a limit, a message of empty fields would keep a server busy for minutes."""
 
 
 def fields(message: Buffer) -> Iterator[tuple[int, int, int, int]]:
-    """The tag of each field, where the field begins, and where its value begins and ends. Raises DecodeError."""
+    """Yield each field: its tag, its start, and the start and end of its value. Raises DecodeError."""
     at = walked = 0
     while at < len(message):
         start, walked = at, walked + 1
         try:
             tag = message[at]
             if tag & 0x87 == BYTES and (length := message[at + 1]) < 0x80:
-                # A byte each, as nearly all are.
+                # The common case: tag and length have one byte each.
                 value = at + 2
                 at = value + length
             else:
@@ -42,7 +42,7 @@ def fields(message: Buffer) -> Iterator[tuple[int, int, int, int]]:
 
 
 def value_of(message: Buffer, at: int, wire_type: int) -> tuple[int, int]:
-    """Where the value of a field begins and ends."""
+    """Return the start and end of a field's value."""
     if wire_type == BYTES:
         length, at = read_varint(message, at)
         return at, at + length
@@ -50,11 +50,11 @@ def value_of(message: Buffer, at: int, wire_type: int) -> tuple[int, int]:
         return at, read_varint(message, at)[1]
     if wire_type in (_FIXED64, _FIXED32):
         return at, at + (8 if wire_type == _FIXED64 else 4)
-    raise DecodeError("The bytes are no protobuf message.")
+    raise DecodeError("The bytes are not a protobuf message.")
 
 
 def varint(value: int) -> bytes:
-    """A number as protobuf writes it."""
+    """Return a number as protobuf writes it."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -64,7 +64,7 @@ def varint(value: int) -> bytes:
 
 
 def read_varint(message: Buffer, at: int) -> tuple[int, int]:
-    """A number of at most 64 bits, and where it ends. Raises IndexError where the message ends first."""
+    """Return a number of at most 64 bits and its end. Raises IndexError if the message ends before it."""
     byte = message[at]
     if byte < 0x80:
         return byte, at + 1
@@ -74,11 +74,11 @@ def read_varint(message: Buffer, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << 7 * index
         if byte < 0x80:
             return value, at + index + 1
-    raise DecodeError("A number is longer than 64 bits.")
+    raise DecodeError("A number in the message is longer than 64 bits.")
 
 
 def join(header: bytes, tensors: tuple[Buffer, ...], field: int) -> bytes:
-    """The message of which `header` is the rest and `tensors` are the values of the repeated bytes field."""
+    """Return the message that consists of `header` and a repeated bytes field with the values `tensors`."""
     tag = bytes([field << 3 | BYTES])
     parts: list[Buffer] = [header]
     for tensor in tensors:
@@ -87,17 +87,17 @@ def join(header: bytes, tensors: tuple[Buffer, ...], field: int) -> bytes:
 
 
 def split(message: Buffer, field: int) -> tuple[bytes, tuple[memoryview, ...]]:
-    """Undo `join`: the rest of the message, and views of the field's values.
+    """Undo `join`: return the rest of the message, and views of the field's values.
 
     Raises:
-        DecodeError: The bytes are no protobuf message, or hold more tensors than allowed.
+        DecodeError: The bytes are not a protobuf message, or hold too many tensors.
     """
     header, tensors, _ = split_and_name(message, field)
     return header, tensors
 
 
 def split_and_name(message: Buffer, field: int) -> tuple[bytes, tuple[memoryview, ...], str]:
-    """As `split`; and the id of the request or of the answer, empty where there is none."""
+    """Return the results of `split`, and the id of the request or answer; empty if there is none."""
     id = b""
     view, wanted, size = memoryview(message), field << 3 | BYTES, len(message)
     rest: list[memoryview] = []
@@ -110,7 +110,7 @@ def split_and_name(message: Buffer, field: int) -> tuple[bytes, tuple[memoryview
                 raise DecodeError(f"A message holds at most {MAX_FIELDS} fields.")
             tag = message[at]
             if tag & 0x87 == BYTES and (length := message[at + 1]) < 0x80:
-                # A byte each, as nearly all are.
+                # The common case: tag and length have one byte each.
                 value = at + 2
                 at = value + length
             else:

@@ -1,14 +1,13 @@
 """What the scheme of an address stands for: a transport, as its own class describes it.
 
-A scheme imports the packages that carry its bytes only in `connect` and `listen`, so that addresses, security options
-and `cutlayer list transports` work on a machine that has only one transport installed.
+A scheme names its client and its server, and imports them only in `connect` and `listen`. So addresses, security
+options and `cutlayer list transports` work on a machine that has only one transport installed.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cutlayer.errors import ConfigError
 
@@ -23,28 +22,33 @@ class Scheme:
     """Base of the description of every transport. The first line of a subclass's docstring is its text in `list`.
 
     Attributes:
+        client: Class of the client, as ``module:class``; see `Line`. It takes address, timeouts and security.
+        server: Class of the server; see `Server`. It takes address, handler, timeouts and security. Empty if there is
+            only a client.
         package: Name on PyPI of the package that it needs; empty if it needs none.
         networked: Whether an address is ``host:port`` reached over TCP; otherwise it is a name within this process.
         takes_model: Whether an address may end in ``/MODEL``.
-        serves: Whether a server can listen; otherwise there is only a client.
         files: Names of the fields of `Security` that it uses.
         encrypt_with: Options that encrypt it, for error messages.
     """
 
+    client: ClassVar[str]
+    server: ClassVar[str] = ""
     package: ClassVar[str] = ""
     networked: ClassVar[bool] = True
     takes_model: ClassVar[bool] = False
-    serves: ClassVar[bool] = True
     files: ClassVar[tuple[str, ...]] = ()
     encrypt_with: ClassVar[str] = ""
 
     def connect(self, address: Address, timeouts: Timeouts, security: Security) -> Line:
-        """Return the client's end; it connects with the first request."""
-        raise NotImplementedError(f"{type(self).__name__} lacks connect()")
+        """Return the client's end, which connects with the first request. Raises ConfigError without the package."""
+        return self._load(self.client, address)(address, timeouts, security)  # type: ignore[no-any-return]
 
     def listen(self, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> Server:
-        """Return a server that listens at the address."""
-        raise NotImplementedError(f"{type(self).__name__} lacks listen()")
+        """Return a server that listens. Raises ConfigError without the package, or if there is only a client."""
+        if not self.server:
+            raise ConfigError(f"{address.scheme}:// is for clients only; listen at grpc:// or zmq:// instead.")
+        return self._load(self.server, address)(address, handler, timeouts, security)  # type: ignore[no-any-return]
 
     def encrypted(self, security: Security) -> bool:
         """Return whether these files encrypt the connection."""
@@ -57,13 +61,11 @@ class Scheme:
         """Return why a secured connection to the address fails, as a sentence; None if no reason is known."""
         return None
 
-    @contextlib.contextmanager
-    def importing(self, name: str) -> Iterator[None]:
-        """Turn an ImportError inside the context into a ConfigError that names the package to install."""
+    def _load(self, name: str, address: Address) -> Any:
         try:
-            yield
+            return resolve_name(name)
         except ImportError as error:
             raise ConfigError(
-                f"{name}:// needs the package {self.package}, which cannot be imported here ({error}); install it, or "
-                "use another transport."
+                f"{address.scheme}:// needs the package {self.package}, which cannot be imported here ({error}); "
+                "install it, or use another transport."
             ) from None

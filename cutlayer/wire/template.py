@@ -1,7 +1,7 @@
-"""Messages of a session, of which all but id, bytes and durations was written before.
+"""Templates: messages of a session that lack only their id, bytes and durations.
 
-Protobuf reads what was written one after the other as one message, so what changes from one message of a session to
-the next is written last.
+Protobuf reads concatenated messages as one message. So the parts that change within a session are appended to a
+template, which is written once.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from cutlayer.wire.codecs.base import Buffer
 from cutlayer.wire.message import MAX_ID_BYTES, Message
 
 _ID = b"\x1a"
-"""The tag of the field `id`, 3, in both directions."""
+"""Tag of the field `id`, 3, in requests and answers."""
 
 _ID_OF_LENGTH = tuple(_ID + bytes((length,)) for length in range(MAX_ID_BYTES + 1))
 
 DURATIONS = ("queue_ns", "decode_ns", "tail_ns", "reply_ns")
-"""The server's own, as parameters of a reply."""
+"""Durations on the server, which are parameters of a reply."""
 
 MOST_NS = 1 << 53
-"""Of a duration; beyond it not every number is one of a double."""
+"""Limit of a duration: a double holds each smaller integer exactly."""
 
 
-def completed(prepared: Message, id: str, *tensors: Buffer) -> Message:
-    """A request or a reply that was prepared without its id and the bytes of its tensors, with them."""
+def completed(template: Message, id: str, *tensors: Buffer) -> Message:
+    """Return a request or a reply from its template, its id and the bytes of its tensors."""
     name = id.encode()
     if len(name) > MAX_ID_BYTES:
         raise DecodeError(f"An id has at most {MAX_ID_BYTES} bytes, not {len(name)}.")
-    return Message(prepared.kind, prepared.header + _ID_OF_LENGTH[len(name)] + name, tensors)
+    return Message(template.kind, template.header + _ID_OF_LENGTH[len(name)] + name, tensors)
 
 
 def _timed_parameter(name: str) -> bytes:
-    """One of a reply's parameters, as protobuf writes it, up to the eight bytes of its double."""
+    """Return a parameter of a reply as protobuf writes it, up to the eight bytes of its double."""
     entry = b"\x0a%c%b\x12\x09\x21" % (len(name), name.encode())
     return b"\x22%c%b" % (len(entry) + 8, entry)
 
@@ -43,13 +43,13 @@ _TIMED = struct.Struct("<" + "".join(f"{len(written)}sd" for written in (_Q, _D,
 
 
 def timed(reply: Message, queue_ns: int, decode_ns: int, tail_ns: int, reply_ns: int) -> Message:
-    """The reply with its durations, which are known only once the rest is written."""
+    """Return the reply with its durations, which are known only after the rest was written."""
     added = _TIMED.pack(_Q, queue_ns, _D, decode_ns, _T, tail_ns, _R, reply_ns)
     return Message(reply.kind, reply.header + added, reply.tensors)
 
 
 def read_timed(header: bytes, expected: bytes) -> tuple[int, int, int, int] | None:
-    """The `DURATIONS` that `timed` added to the header expected; None when it is another, to be read as a whole."""
+    """Return the `DURATIONS` that `timed` appended to `expected`; None for any other header."""
     if len(header) != len(expected) + _TIMED.size or not header.startswith(expected):
         return None
     q, queue_ns, d, decode_ns, t, tail_ns, r, reply_ns = _TIMED.unpack_from(header, len(expected))
@@ -63,7 +63,7 @@ def read_timed(header: bytes, expected: bytes) -> tuple[int, int, int, int] | No
 
 
 def without_id(header: bytes) -> tuple[bytes, str] | None:
-    """Undo `completed` for a header; None when it does not end in an id, and must be read as a whole."""
+    """Undo `completed` for a header; return None if it does not end in an id."""
     size = at = len(header)
     earliest = max(0, size - 2 - MAX_ID_BYTES)
     while (at := header.rfind(_ID, earliest, at)) >= 0:

@@ -1,4 +1,4 @@
-"""Whether the server is there: looked for with growing pauses while it is gone, so that no request waits for it."""
+"""Whether the server is reachable. Attempts to reach it are made with growing pauses, so that no request waits."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ log = logging.getLogger("edge.offline.replay")
 
 
 class Lookout:
-    """What is known of the server.
+    """The last known state of the server.
 
     Args:
-        look: Shakes hands with it, or raises WireError.
-        first_pause_s: From the first look that was in vain to the next; it doubles each time.
-        most_pause_s: What no pause exceeds.
-        clock: Monotonic, in seconds.
+        look: Makes a handshake with the server, or raises WireError.
+        first_pause_s: Pause after the first failed attempt in seconds; it doubles with each further one.
+        most_pause_s: Longest pause in seconds.
+        clock: Monotonic clock, in seconds.
     """
 
     def __init__(
@@ -35,11 +35,11 @@ class Lookout:
         self._pause_s, self._look_at, self._here = first_pause_s, -inf, False
 
     def reachable(self) -> bool:
-        """Whether the server is there, as far as is known; looks for it where it was gone and the pause is over.
+        """Return whether the server is reachable; after a pause, try to reach it.
 
         Raises:
-            SplitError: The server that is there holds another split.
-            WireError: It refuses this device.
+            SplitError: The server holds another split.
+            WireError: The server refuses this device.
         """
         if self._here:
             return True
@@ -54,18 +54,18 @@ class Lookout:
         return True
 
     def at_once(self) -> None:
-        """Let the next look not wait for the pause."""
+        """End the current pause."""
         self._look_at = -inf
 
     def lost(self, error: WireError) -> None:
-        """Take note that the server is gone. Raises the error where it says something else."""
+        """Note that the server is away, or raise the error if it has another cause."""
         gone = isinstance(error, Unreachable | DeadlineExceeded) or (
             isinstance(error, Refused) and (error.retry_after_ms or error.code == "UNAVAILABLE")
         )
         if not gone:
             raise error
         if self._here or self._pause_s == self._first_pause_s:
-            log.warning("the server is gone: %s", error)
+            log.warning("the server is away: %s", error)
         self._here = False
         self._look_at = self._clock() + self._pause_s
         self._pause_s = min(2 * self._pause_s, self._most_pause_s)

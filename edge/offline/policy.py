@@ -1,4 +1,4 @@
-"""What a device is to do while its server is gone, and what it did."""
+"""The policy of a device without a server, and the counts of its requests."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ Policy = Literal["local", "queue", "drop"]
 
 
 @dataclass(frozen=True)
-class WhenOffline:
-    """See `edge.offline.replay` for the policies, and `edge.offline.queue.Queue` for the rest.
+class OfflinePolicy:
+    """What a device does with requests while its server is away; see `edge.offline.replay`.
 
     Attributes:
-        do: The policy.
-        queue: Folder of the queue; of the policy queue alone, like what follows.
-        most_bytes: Of it.
-        drop_oldest: Whether the oldest of a full queue goes; otherwise the run ends.
+        do: Name of the policy.
+        queue: Folder of the queue, for the policy queue, as are the fields below.
+        most_bytes: Limit of the queue's size in bytes.
+        drop_oldest: Whether a full queue drops its oldest requests; otherwise the run ends.
     """
 
     do: Policy
@@ -27,18 +27,19 @@ class WhenOffline:
 
 
 @dataclass
-class Absence:
-    """What became of the requests that were not answered at once; `str` gives a line.
+class OfflineCounts:
+    """Counts of the requests that the server did not answer at once; `str` gives a line.
 
     Attributes:
-        local: Answered here.
-        queued: Left in the queue when they were made.
-        replayed: Taken from the queue and answered.
-        refused: Taken from the queue and refused by the server for good.
-        dropped: Given up: by the policy, or the oldest of a full queue.
-        n_late, n_correct: Test images of this run answered here or from the queue, and how many of them rightly.
-        waiting: Still in the queue.
-        where: The queue's folder.
+        local: Requests answered on the device.
+        queued: Requests that stayed in the queue when they were made.
+        replayed: Requests sent from the queue and answered.
+        refused: Requests sent from the queue and refused for good.
+        dropped: Requests given up by the policy, or dropped from a full queue.
+        n_late: Test images of this run that were answered on the device or from the queue.
+        n_correct: Number of correct answers among `n_late`.
+        waiting: Requests still in the queue.
+        where: Folder of the queue.
     """
 
     local: int = 0
@@ -53,7 +54,7 @@ class Absence:
 
     def __str__(self) -> str:
         counts = {name: getattr(self, name) for name in ("local", "queued", "replayed", "refused", "dropped")}
-        line = "while the server was gone: " + (
+        line = "while the server was away: " + (
             ", ".join(f"{n:,} {name}" for name, n in counts.items() if n) or "nothing"
         )
         if self.n_late:

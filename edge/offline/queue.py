@@ -1,8 +1,8 @@
-"""A bounded queue of released requests on disk: first in, first out, and whole again after kill -9.
+"""A bounded queue of released requests on disk: first in, first out, and intact after kill -9.
 
-What is durable: when `Queue.put` returns, the request is with the operating system, and killing the process loses
-nothing. After `Queue.sync` it is on the disk, and a power cut loses nothing either. What was done shortly before a
-power cut may be sent again, under the same id, by which a server knows it.
+Once `Queue.put` returns, the operating system has the request, and killing the process loses nothing. After
+`Queue.sync` the request is on the disk, and a power cut loses nothing either. Requests answered shortly before a power
+cut may be sent again with the same id, by which the server recognizes them.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from cutlayer.wire.message import Message
 from edge.offline.segment import OVERHEAD_BYTES, SUFFIX, Segment
 
 SEGMENTS = 16
-"""That a full queue consists of, about: space is freed, and the oldest go, one segment at a time."""
+"""Approximate number of segments of a full queue. Space is freed one segment at a time."""
 
 
 class Queue:
-    """The queue in one folder, for one process at a time, and one thread. Close it.
+    """The queue in one folder, for one process and one thread at a time. Close it after use.
 
     Args:
-        folder: Made where it is missing, continued where it is not.
-        most_bytes: That it takes on the disk, with what is done and not yet deleted.
-        drop_oldest: What happens when it is full: the oldest segment goes, or the new request is refused.
+        folder: Folder of the queue, created if it is missing.
+        most_bytes: Limit of its size on the disk, with sent requests that are not deleted yet.
+        drop_oldest: Whether a full queue drops its oldest segment; otherwise it refuses the new request.
 
     Raises:
         QueueError: The folder is in use, or cannot be written.
@@ -52,19 +52,19 @@ class Queue:
             raise self._failed(error) from None
 
     def __len__(self) -> int:
-        """Requests that wait."""
+        """Number of waiting requests."""
         return sum(len(segment.waiting) for segment in self._segments)
 
     @property
     def nbytes(self) -> int:
-        """Taken on the disk."""
+        """Size on the disk, in bytes."""
         return sum(segment.nbytes for segment in self._segments)
 
     def put(self, request: Message) -> int:
-        """Append a request that has one tensor; how many of the oldest went to make room for it.
+        """Append a request that has one tensor; return the number of old requests dropped for it.
 
         Raises:
-            QueueError: The queue is full, or its disk is. The request is not in it.
+            QueueError: The queue or its disk is full. The request was not added.
         """
         (tensor,) = request.tensors
         n_bytes = OVERHEAD_BYTES + len(request.header) + len(tensor)
@@ -80,14 +80,14 @@ class Queue:
         return dropped
 
     def first(self) -> Message:
-        """The request that has waited longest. Raises QueueError, where the disk gives back something else."""
+        """Return the oldest waiting request. Raises QueueError if it has changed on the disk."""
         try:
             return self._first().first()
         except OSError as error:
             raise self._failed(error) from None
 
     def done(self) -> None:
-        """The first request need not be sent any more. Raises QueueError, where that cannot be written down."""
+        """Mark the oldest waiting request as sent. Raises QueueError if that cannot be written."""
         try:
             segment = self._first()
             segment.done()
@@ -97,7 +97,7 @@ class Queue:
             raise self._failed(error) from None
 
     def sync(self) -> None:
-        """Return once all that waits is on the disk. Raises QueueError."""
+        """Return once all waiting requests are on the disk. Raises QueueError."""
         try:
             for segment in self._segments:
                 segment.sync()
@@ -112,7 +112,7 @@ class Queue:
             raise self._failed(error) from None
 
     def close(self) -> None:
-        """Let others use the folder. What waits, stays; the rest is nobody's to find."""
+        """Unlock the folder. Waiting requests stay in it, and segments without any are deleted."""
         for segment in list(self._segments):
             with contextlib.suppress(OSError):
                 segment.close() if segment.waiting else self._delete(segment)
@@ -128,7 +128,7 @@ class Queue:
             self._segments.append(segment)
             if not segment.waiting:
                 self._delete(segment)
-        # Beyond all that there have been, so that the names stay in order.
+        # Higher than all numbers before, so that the names stay in order.
         self._number = max((int(path.stem) for path in paths if path.stem.isdecimal()), default=0)
 
     def _begin_segment(self) -> None:
@@ -139,18 +139,18 @@ class Queue:
         self._unsynced_names = True
 
     def _make_room(self, n_bytes: int) -> int:
-        """Delete what may be deleted until there is room for so many bytes; how many waiting requests went with it."""
+        """Delete segments until there is room for this many bytes; return the number of waiting requests dropped."""
         if n_bytes > self._most_bytes:
             raise QueueError(
-                f"A request of {n_bytes:,} bytes never fits a queue of {self._most_bytes:,}; raise --queue-mib."
+                f"A request of {n_bytes:,} bytes does not fit into a queue of {self._most_bytes:,}; raise --queue-mib."
             )
         dropped = 0
         while self.nbytes + n_bytes > self._most_bytes:
             oldest = self._segments[0]
             if oldest.waiting and not self._drop_oldest:
                 raise QueueError(
-                    f"The queue {self.folder} is full: {len(self):,} requests wait in {self.nbytes:,} bytes. Bring the "
-                    "server back, raise --queue-mib, or let the oldest go with --queue-full drop-oldest."
+                    f"The queue {self.folder} is full: {len(self):,} requests wait in {self.nbytes:,} bytes. Start the "
+                    "server, raise --queue-mib, or drop the oldest requests with --queue-full drop-oldest."
                 )
             dropped += len(oldest.waiting)
             self._delete(oldest)
@@ -163,6 +163,6 @@ class Queue:
     def _failed(self, error: OSError) -> QueueError:
         reason = str(error.strerror).lower()
         return QueueError(
-            f"The queue {self.folder} cannot be written: {reason}. Free some space, or name another folder; what was "
-            "queued before is still there."
+            f"The queue {self.folder} cannot be written: {reason}. Free some space, or name another folder; requests "
+            "queued before are still there."
         )

@@ -1,10 +1,10 @@
-"""What the device does while its server is gone, and when it is back.
+"""What the device does while its server is away, and after it has returned.
 
-queue   each request is written to a queue on disk before it is sent, and leaves the queue once it is answered. The
-        queue is sent in order: what was released is never released again, for a second draw of a defense's noise
-        would tell an attacker more than the first alone.
-local   head and tail run here; nothing leaves.
-drop    nothing runs and nothing is kept; it is counted.
+queue   Each request is written to a queue on disk before it is sent, and leaves the queue once it is answered. The
+        queue is sent in order. An image is released only once, because a second draw of a defense's noise would tell
+        an attacker more than the first draw alone.
+local   Head and tail run on the device; nothing leaves it.
+drop    Nothing runs and nothing is kept; the request is only counted.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from cutlayer.wire.message import read_infer_request
 from cutlayer.wire.transport import Timeouts
 from edge.client import Edge
 from edge.offline.lookout import Lookout
-from edge.offline.policy import Absence, WhenOffline
+from edge.offline.policy import OfflineCounts, OfflinePolicy
 from edge.offline.queue import Queue
 
 SETS_ASIDE = ("INVALID_ARGUMENT", "INTERNAL")
-"""Refusals that concern one request and would come again: it leaves the queue, so that the others can be sent."""
+"""Refusals that concern one request and would recur: it leaves the queue, so that the others can be sent."""
 
 log = logging.getLogger("edge.offline.replay")
 
 
 class Offline:
-    """An `Edge` whose server may be gone. Close it.
+    """An `Edge` whose server may be away. Close it after use.
 
     Args:
-        edge: That has not greeted its server.
-        manifest: Of its split.
-        lookout: For its server.
-        queue: Of the policy queue; what an earlier process left in it is sent first.
-        whole: Of the policy local: from ``(N, C, H, W)`` to logits. Neither of the two: the policy is drop.
+        edge: The device, without a handshake so far.
+        manifest: Manifest of its split.
+        lookout: State of its server.
+        queue: Queue of the policy queue; requests of an earlier process are sent first.
+        whole: Whole model of the policy local, ``(N, *input.shape)`` to logits. Without queue and model the policy is drop.
 
     Attributes:
-        lookout: See above.
-        absence: What became of what was not answered at once.
-        late: Id to logits of what was answered from the queue, or here.
+        lookout: State of the server.
+        counts: Counts of the requests that were not answered at once.
+        late: Logits by request id, for requests answered from the queue or on the device.
 
     Raises:
         QueueError: The queue holds requests of another split.
@@ -61,7 +61,7 @@ class Offline:
         whole: Half | None = None,
     ) -> None:
         self._edge, self._queue, self._whole, self.lookout = edge, queue, whole, lookout
-        self.absence = Absence(where=queue.folder if queue is not None else None)
+        self.counts = OfflineCounts(where=queue.folder if queue is not None else None)
         self.late: dict[str, NDArray[Any]] = {}
         if queue is not None and len(queue):
             _check_split(queue, manifest)
@@ -69,12 +69,12 @@ class Offline:
     def infer(
         self, images: NDArray[np.float32], index: int, rng: np.random.Generator | None = None
     ) -> tuple[NDArray[Any], Trace] | None:
-        """See `Edge.infer`; None when the server did not answer this request now, or answered it after older ones.
+        """See `Edge.infer`; return None if the server did not answer now, or answered after older requests.
 
         Raises:
-            SplitError: The server that is there holds another split.
-            WireError: It refuses this device; or this request, unless there is a queue, where that is counted.
-            QueueError: The queue is full, or its disk is.
+            SplitError: The server holds another split.
+            WireError: The server refuses this device, or this request without a queue; a queue counts it instead.
+            QueueError: The queue or its disk is full.
         """
         if self._queue is not None:
             return self._infer_queued(self._queue, images, index, rng)
@@ -84,14 +84,14 @@ class Offline:
             except WireError as error:
                 self.lookout.lost(error)
         if self._whole is None:
-            self.absence.dropped += 1
+            self.counts.dropped += 1
         else:
             self.late[self._edge.request_id(index)] = self._whole(images)
-            self.absence.local += 1
+            self.counts.local += 1
         return None
 
     def replay(self) -> None:
-        """Send what waits, the oldest first, until nothing does or the server is gone."""
+        """Send the waiting requests, the oldest first, until none is left or the server is away."""
         queue = self._queue
         while queue is not None and len(queue) and self.lookout.reachable():
             request = queue.first()
@@ -101,34 +101,34 @@ class Offline:
                 if not self._gives_up(error):
                     break
             else:
-                self.absence.replayed += 1
+                self.counts.replayed += 1
             queue.done()
-        self.absence.waiting = 0 if queue is None else len(queue)
+        self.counts.waiting = 0 if queue is None else len(queue)
 
     def finish(self) -> None:
-        """Look for the server once more, pause or not, and send what waits."""
+        """Try to reach the server once more without a pause, and send the waiting requests."""
         self.lookout.at_once()
         self.replay()
 
     def close(self) -> None:
-        """Let go of the queue."""
+        """Close the queue."""
         if self._queue is not None:
             self._queue.close()
 
     def _gives_up(self, error: WireError) -> bool:
-        """Whether a queued request is not to be sent again, and counted as that; otherwise see `Lookout.lost`."""
+        """Return whether a queued request is given up, and count it; for other errors see `Lookout.lost`."""
         if not isinstance(error, Refused) or error.code not in SETS_ASIDE:
             self.lookout.lost(error)
             return False
         log.warning("a queued request was refused and is given up: %s", error)
-        self.absence.refused += 1
+        self.counts.refused += 1
         return True
 
     def _infer_queued(
         self, queue: Queue, images: NDArray[np.float32], index: int, rng: np.random.Generator | None
     ) -> tuple[NDArray[Any], Trace] | None:
         outgoing = self._edge.release(images, index, rng)
-        self.absence.dropped += queue.put(outgoing.request)
+        self.counts.dropped += queue.put(outgoing.request)
         if len(queue) == 1 and self.lookout.reachable():
             try:
                 answer = self._edge.ask(outgoing)
@@ -140,26 +140,26 @@ class Offline:
                 return answer
         else:
             self.replay()
-        self.absence.waiting = len(queue)
-        if self.absence.waiting:
-            # Only now, when nobody waits for an answer, and this may be all that is left of the input.
+        self.counts.waiting = len(queue)
+        if self.counts.waiting:
+            # After the attempt to send, so that no answer waits for the disk.
             queue.sync()
-            self.absence.queued += 1
+            self.counts.queued += 1
         return None
 
 
 def open_offline(
-    when: WhenOffline, edge: Edge, split: SplitFolder, timeouts: Timeouts, head: Half, threads: int
+    policy: OfflinePolicy, edge: Edge, split: SplitFolder, timeouts: Timeouts, head: Half, threads: int
 ) -> Offline:
-    """The `Offline` that the user asked for.
+    """Return the `Offline` for a policy.
 
     Args:
-        when: What he asked for.
-        edge: That has not greeted its server.
+        policy: The policy that the user chose.
+        edge: The device, without a handshake so far.
         split: The split folder of the device.
-        timeouts: `connect_s` is how long one look for the server takes.
+        timeouts: Time limits; `connect_s` is that of one attempt to reach the server.
         head: The head of that folder.
-        threads: That compute one request.
+        threads: Threads that compute one request.
 
     Raises:
         SplitError: The policy is local, and `tail.onnx` is not in the folder.
@@ -167,10 +167,10 @@ def open_offline(
     """
     manifest = split.manifest
     lookout = Lookout(lambda: edge.shake_hands(timeouts.connect_s))
-    if when.do == "drop":
+    if policy.do == "drop":
         return Offline(edge, manifest, lookout)
-    if when.do == "queue":
-        queue = Queue(when.queue, when.most_bytes, drop_oldest=when.drop_oldest)
+    if policy.do == "queue":
+        queue = Queue(policy.queue, policy.most_bytes, drop_oldest=policy.drop_oldest)
         try:
             return Offline(edge, manifest, lookout, queue=queue)
         except BaseException:
@@ -181,11 +181,11 @@ def open_offline(
 
 
 def _check_split(queue: Queue, manifest: Manifest) -> None:
-    """All requests of a queue are of one split, so the first tells."""
-    asked = read_infer_request(queue.first())
-    held = (asked.model, asked.version)
+    """Raise QueueError if the queue belongs to another split. All its requests have one split, so one is read."""
+    inference = read_infer_request(queue.first())
+    held = (inference.model, inference.version)
     if held != (tail_name(manifest), manifest.version):
         raise QueueError(
-            f"The queue {queue.folder} holds {len(queue):,} requests of {' '.join(held)}, not of this split; send them "
-            "with the folder that they were made with, or name another queue."
+            f"The queue {queue.folder} holds {len(queue):,} requests of another split, {' '.join(held)}; send them "
+            "with the split folder that made them, or name another queue."
         )

@@ -1,11 +1,11 @@
-"""One file of a queue: records that are appended, and taken from the beginning.
+"""One file of a queue: records are appended at its end and taken from its beginning.
 
 A record is
 
     mark, CRC-32 of all that follows, length of the header, length of the tensor, header, tensor
 
-with little-endian lengths of 4 and 8 bytes. The mark is ``cutq`` of one that waits and ``cutd`` of one that need not be
-sent any more: changing one byte takes no space on a disk that is full, and cannot happen by halves.
+with little-endian lengths of 4 and 8 bytes. The mark is ``cutq`` while the record waits, and ``cutd`` once it is done.
+Marking a record changes one byte, which needs no space on a full disk and is atomic.
 """
 
 from __future__ import annotations
@@ -28,24 +28,23 @@ SUFFIX = ".queue"
 _WAITS, _DONE = b"cutq", b"cutd"
 _PREFIX, _LENGTHS = struct.Struct("<4sI"), struct.Struct("<IQ")
 OVERHEAD_BYTES = _PREFIX.size + _LENGTHS.size
-"""Of a record, beside header and tensor."""
+"""Bytes of a record in addition to header and tensor."""
 
 log = logging.getLogger("edge.offline.queue")
 
 
 class Segment:
-    """A segment that is new, or was left by an earlier process. Close it.
+    """A segment, new or left by an earlier process. Close it after use.
 
     Args:
-        path: The file. A half-written record at its end is cut off, a damaged one before it passed over; both are
-            logged.
+        path: The file. A half-written record at its end is cut off, a damaged record is skipped; both are logged.
 
     Attributes:
-        nbytes: On the disk.
-        waiting: Where the records begin that are to be sent.
+        nbytes: Size on the disk.
+        waiting: Offsets of the records that wait.
 
     Raises:
-        OSError: It cannot be read or written.
+        OSError: The file cannot be read or written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,7 +60,7 @@ class Segment:
             raise
 
     def append(self, header: bytes, tensor: Buffer) -> None:
-        """Write a record; it waits from now on. Raises OSError, and then nothing was written."""
+        """Write a record, which then waits. If it raises OSError, nothing was written."""
         lengths = _LENGTHS.pack(len(header), len(tensor))
         checksum = zlib.crc32(tensor, zlib.crc32(header, zlib.crc32(lengths)))
         self._file.seek(self.nbytes)
@@ -76,26 +75,26 @@ class Segment:
         self._unsynced = True
 
     def first(self) -> Message:
-        """The request that has waited longest. Raises QueueError, where the disk gives back something else."""
+        """Return the oldest waiting request. Raises QueueError if it has changed on the disk."""
         record = self._read(self.waiting[0])
         if record is None:
-            raise QueueError(f"{self.path} has changed on the disk; move it away to go on without what waits in it.")
+            raise QueueError(f"{self.path} has changed on the disk; move it away to continue without its requests.")
         return record[1]
 
     def done(self) -> None:
-        """The first request need not be sent any more. Raises OSError."""
+        """Mark the oldest waiting request as done. Raises OSError."""
         self._file.seek(self.waiting[0])
         _write(self._file, _DONE)
         self.waiting.popleft()
 
     def sync(self) -> None:
-        """Return once what was appended is on the disk, whatever happens to the power. Raises OSError."""
+        """Return once all records are on the disk, safe from a power cut. Raises OSError."""
         if self._unsynced:
             os.fsync(self._file.fileno())
             self._unsynced = False
 
     def delete(self) -> None:
-        """Delete the file, whatever is in it. Raises OSError."""
+        """Delete the file with its records. Raises OSError."""
         self.close()
         self.path.unlink()
 
@@ -104,16 +103,18 @@ class Segment:
         self._file.close()
 
     def _scan(self) -> None:
-        """Find the records; cut off what is half-written behind the last one.
+        """Find the records, and cut off a half-written one at the end.
 
-        What is damaged between them is passed over, for a device that did not start would lose all that is to come.
+        Damaged bytes between records are skipped: a device that refused to start would lose all later requests.
         """
         size = self._file.seek(0, os.SEEK_END)
         while self.nbytes < size:
             record = self._read(self.nbytes)
             if record is None:
                 after = self._next_whole(size)
-                log.warning("%s: %d bytes at %d are no whole request", self.path, after - self.nbytes, self.nbytes)
+                log.warning(
+                    "%s: %d bytes at %d are not a complete request", self.path, after - self.nbytes, self.nbytes
+                )
                 if after == size:
                     self._file.truncate(self.nbytes)
                     return
@@ -125,7 +126,7 @@ class Segment:
             self.nbytes = self._file.tell()
 
     def _read(self, start: int) -> tuple[bytes, Message] | None:
-        """The mark and the request of the record that begins there; None where there is no whole one."""
+        """Return the mark and the request of the record at this offset; None if there is no complete record."""
         self._file.seek(start)
         beginning = _read(self._file, OVERHEAD_BYTES)
         if len(beginning) < OVERHEAD_BYTES:
@@ -134,7 +135,7 @@ class Segment:
         header_bytes, tensor_bytes = _LENGTHS.unpack_from(beginning, _PREFIX.size)
         if mark not in (_WAITS, _DONE) or header_bytes > MAX_HEADER_BYTES or tensor_bytes > MAX_TENSOR_BYTES:
             return None
-        # Before any memory is taken for it: what a damaged length says may be more than the device has.
+        # Checked before memory is allocated, because a damaged length may exceed the memory of the device.
         if header_bytes + tensor_bytes > os.fstat(self._file.fileno()).st_size - start - OVERHEAD_BYTES:
             return None
         rest = memoryview(_read(self._file, header_bytes + tensor_bytes))
@@ -143,7 +144,7 @@ class Segment:
         return mark, Message(Kind.INFER, bytes(rest[:header_bytes]), (rest[header_bytes:],))
 
     def _next_whole(self, size: int) -> int:
-        """Where the next record begins behind what is none; the file's size where none does."""
+        """Return the offset of the next complete record after damaged bytes, or the file's size if there is none."""
         self._file.seek(self.nbytes)
         rest = _read(self._file, size - self.nbytes)
         places = (self.nbytes + match.start() for match in re.finditer(b"cut[qd]", rest))
@@ -151,14 +152,14 @@ class Segment:
 
 
 def _write(file: BinaryIO, data: Buffer) -> None:
-    """All of it: an unbuffered file may take less at a time."""
+    """Write all bytes; an unbuffered file may take fewer at a time."""
     left = memoryview(data)
     while left:
         left = left[file.write(left) :]
 
 
 def _read(file: BinaryIO, n_bytes: int) -> bytes:
-    """So many bytes, or those that there are."""
+    """Read this many bytes, or all up to the end of the file."""
     parts: list[bytes] = []
     while n_bytes and (part := file.read(n_bytes)):
         parts.append(part)

@@ -98,8 +98,8 @@ def test_health(service, watched):
 @pytest.mark.parametrize(
     ("listen", "error", "words"),
     [
-        ("9100", ConfigError, "no address"),
-        ("127.0.0.1:http", ConfigError, "no address"),
+        ("9100", ConfigError, "is not HOST:PORT"),
+        ("127.0.0.1:http", ConfigError, "is not HOST:PORT"),
         ("0.0.0.0:0", ConfigError, "insecure"),
         ("192.0.2.1:0", WireError, "Cannot listen"),
     ],

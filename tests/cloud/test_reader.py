@@ -23,13 +23,13 @@ def reader(tmp_path):
 
 def request(tensor, id):
     empty = tensor._replace(data=b"")
-    prepared = infer_request(Inference("tiny@relu", "", "", {"smashed": empty}, {"session": "s"}))
-    return completed(prepared, id, tensor.data)
+    template = infer_request(Inference("tiny@relu", "", "", {"smashed": empty}, {"session": "s"}))
+    return completed(template, id, tensor.data)
 
 
 def smashed(reader, message):
-    prepared, name, data = reader.read(message)
-    return reader.smashed(Job(message, prepared, name, data, None, 0, 0))
+    template, name, data = reader.read(message)
+    return reader.smashed(Job(message, template, name, data, None, 0, 0))
 
 
 @pytest.mark.parametrize("codec", ["raw", "fp16", "int8", "int4:channel+zstd", "top-k"])

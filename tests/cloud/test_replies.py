@@ -160,7 +160,7 @@ def test_too_many_callers_for_one_request_are_told_to_come_again(served):
     service, tail, _ = served
     with busy(service, tail):
         callers = submit(service, *[request("s-1", session="s")] * (replies.MAX_CALLERS + 1))
-        with pytest.raises(Refused, match="being worked on") as caught:
+        with pytest.raises(Refused, match="in progress") as caught:
             callers[-1].reply()
         assert caught.value.retry_after_ms > 0
     for caller in callers[:-1]:

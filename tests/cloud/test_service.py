@@ -5,7 +5,7 @@ import grpc
 import numpy as np
 import pytest
 
-from cloud.reader import MAX_PREPARED
+from cloud.reader import MAX_TEMPLATES
 from cloud.service import Service
 from cutlayer.errors import Refused, SplitError
 from cutlayer.onnx.session import open_half
@@ -54,26 +54,26 @@ def test_the_answer_carries_id_version_and_durations(service, manifest):
 
 
 def test_requests_of_a_session_differ_in_id_and_bytes_and_are_checked_all_the_same(service, manifest):
-    prepared = infer_request(
+    template = infer_request(
         Inference(
             "tiny@relu", manifest.version, "", {"smashed": Raw().encode(np.zeros((1, *SMASHED.shape), np.float32))}
         )
     )
     for number in range(3):
         smashed = np.full((1, *SMASHED.shape), number, np.float32)
-        reply = read_infer_reply(handle(service, completed(prepared, f"s-{number}", smashed.tobytes())))
+        reply = read_infer_reply(handle(service, completed(template, f"s-{number}", smashed.tobytes())))
         assert reply.id == f"s-{number}"
         np.testing.assert_array_equal(decode(reply.tensors["logits"]), service._tail(smashed))
         for wrong in ((), (b"too short",), (smashed.tobytes(), b"another")):
             with pytest.raises(Refused) as caught:
-                handle(service, completed(prepared, f"s-{number}", *wrong))
+                handle(service, completed(template, f"s-{number}", *wrong))
             assert caught.value.code == "INVALID_ARGUMENT"
 
 
-def test_what_was_prepared_does_not_grow_without_bound(service):
-    for number in range(MAX_PREPARED + 10):
+def test_the_kept_templates_do_not_grow_without_bound(service):
+    for number in range(MAX_TEMPLATES + 10):
         handle(service, completed(request(session=str(number)), "1", bytes(4 * SMASHED.size)))
-        assert len(service._reader._prepared) <= MAX_PREPARED
+        assert len(service._reader._templates) <= MAX_TEMPLATES
 
 
 def test_durations_are_those_of_the_clock(folder, manifest):
@@ -198,7 +198,7 @@ def test_a_client_of_the_open_inference_protocol_needs_nothing_of_ours(folder, m
         assert call("ModelInfer", request, pb.ModelInferResponse).raw_output_contents == reply.raw_output_contents
 
         request.inputs[0].contents.ClearField("fp32_contents")
-        with pytest.raises(grpc.RpcError, match="does not take 0 bytes"):
+        with pytest.raises(grpc.RpcError, match="does not have 0 bytes"):
             call("ModelInfer", request, pb.ModelInferResponse)
 
 

@@ -5,6 +5,8 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import is_dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ from torch.nn import functional
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.models import folder, zoo
 from cutlayer.models.halves import SplitModel, copied, split
+from cutlayer.nets import decoders
 from cutlayer.registry import DEFENSES
 from cutlayer.spec import image_spec
 from cutlayer.split_folder import open_split
@@ -23,7 +26,9 @@ from cutlayer.wire.codecs.packed import codec_named
 from defenses.base import Defense, deployed
 from defenses.gaussian_noise import GaussianNoise
 from edge.pipeline import Pipeline
+from tests.defenses.victims import rng
 
+ROOT = Path(__file__).parents[2]
 IMAGE, CLASSES = image_spec(1, 16, 16), 3
 
 
@@ -32,9 +37,9 @@ class Row(NamedTuple):
 
     Attributes:
         off: Options that, beside the knob at 0, make it the undefended model.
-        light: Whether the device needs no torch for it.
-        model: Of the victim, in `cutlayer.registry.MODELS`.
-        cut: Of the victim.
+        light: Whether the device runs it without torch.
+        model: Name of the victim's model in `cutlayer.registry.MODELS`.
+        cut: Where the victim's model is cut.
     """
 
     name: str
@@ -45,7 +50,7 @@ class Row(NamedTuple):
     cut: str = "ReLU1"
 
     def __hash__(self) -> int:
-        """Of what it says, for dicts have none."""
+        """Return the hash of the representation, because dicts have no hash."""
         return hash(repr(self))
 
     def make(self) -> Defense:
@@ -59,7 +64,7 @@ class Row(NamedTuple):
 
 
 PRIOR = {"latent": 4, "width": 2, "prior_steps": 4}
-"""Options of a generative prior that learns nothing."""
+"""Options of a generative prior that is quick to train, and useless."""
 
 ROWS = [
     Row("none"),
@@ -122,28 +127,33 @@ def clean(row: Row, n: int = 5) -> np.ndarray:
         return hardened(row).split.head(torch.from_numpy(data().test.inputs[:n])).numpy()
 
 
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
 def weights(half: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in half.state_dict().items()}
 
 
-def assert_same_weights(one: SplitModel, other: SplitModel) -> None:
-    for a, b in ((one.head, other.head), (one.tail, other.tail)):
+def assert_same_weights(first: SplitModel, second: SplitModel) -> None:
+    for a, b in ((first.head, second.head), (first.tail, second.tail)):
         assert a.state_dict().keys() == b.state_dict().keys()
         assert all(torch.equal(value, b.state_dict()[name]) for name, value in a.state_dict().items())
 
 
-def test_the_table_covers_the_registry():
-    assert {row.name for row in ROWS} == set(DEFENSES)
+def test_every_registered_defense_has_a_row():
+    missing = sorted(set(DEFENSES) - {row.name for row in ROWS})
+    assert not missing, f"Add a row for {', '.join(missing)} to ROWS in {Path(__file__).relative_to(ROOT)}."
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_says_what_it_does(name):
+    defense = DEFENSES.load(name)
+    assert is_dataclass(defense)
+    assert "plain_words" in vars(defense), f"{defense.__name__} needs plain_words"
 
 
 @each
-def test_options_are_kept_under_their_names(row):
-    for option in DEFENSES.options(row.name):
-        assert f"{option}={getattr(row.make(), option)!r}" in repr(row.make())
+def test_decoders_are_named_where_the_defense_is_on(row):
+    assert row.make_off().decoders == ()
+    for name in row.make().decoders:
+        decoders.parse(name)
 
 
 @each
@@ -162,7 +172,9 @@ def test_strength_zero_is_the_undefended_model_bit_for_bit(row):
 def test_hardening_leaves_the_victim_and_the_global_randomness_alone(row):
     halves = copied(victim(row.model, row.cut))
     before, state = copied(halves), torch.random.get_rng_state()
-    first, second = (row.make().harden(halves, data(), seed=0) for _ in range(2))
+    defenses = row.make(), row.make()
+    first, second = (defense.harden(halves, data(), seed=0) for defense in defenses)
+    assert repr(defenses[0]) == repr(row.make()), "harden() changed an option"
     assert_same_weights(halves, before)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert_same_weights(first, second)
@@ -177,19 +189,19 @@ def test_hardening_leaves_the_victim_and_the_global_randomness_alone(row):
 def test_what_is_released_is_finite_and_as_announced_and_the_tail_takes_it(row, n):
     _, defense, halves = hardened(row)
     for smashed in (clean(row, n), torch.from_numpy(clean(row, n))):
-        kept = smashed.copy() if isinstance(smashed, np.ndarray) else smashed.clone()
+        before = smashed.copy() if isinstance(smashed, np.ndarray) else smashed.clone()
         released = defense.protect(smashed, rng())
         assert type(released) is type(smashed)
         assert tuple(released.shape) == (n, *halves.smashed.shape)
         assert released.dtype == smashed.dtype
-        assert (kept == smashed).all(), "the head's output was changed in place"
+        assert (before == smashed).all(), "the head's output was changed in place"
         logits = halves.tail(torch.as_tensor(released)).detach()
         assert logits.shape == (n, CLASSES)
         assert torch.isfinite(logits).all()
 
 
 @each
-def test_all_chance_comes_from_the_generator_and_is_admitted(row):
+def test_all_randomness_comes_from_the_generator_and_is_declared(row):
     defense, smashed = hardened(row).defense, clean(row)
     first, again, other = (defense.protect(smashed, rng(seed)) for seed in (0, 0, 1))
     assert np.array_equal(first, again)
@@ -257,9 +269,9 @@ def test_a_split_folder_brings_back_what_was_hardened(row, tmp_path):
         again = row.make()
         again.deploy(defense.learned, tmp_path)
     else:
-        said = {"name": row.name, **row.options}
-        about = {"model": row.model, "classes": CLASSES, "defense": said, "data": None, "learned": defense.learned}
-        folder.save(tmp_path / "split", split_, **about)
+        described = {"name": row.name, **row.options}
+        about = {"model": row.model, "classes": CLASSES, "data": None, "learned": defense.learned}
+        folder.save(tmp_path / "split", split_, defense=described, **about)
         loaded = open_split(tmp_path / "split").halves()
         assert_same_weights(loaded, split_)
         assert loaded.smashed == split_.smashed
@@ -284,8 +296,8 @@ def test_the_device_needs_no_torch_for_the_light_ones(tmp_path):
         "    given[f'{i}.released'] = defense.protect(given[f'{i}.smashed'], np.random.default_rng(0))\n"
         "np.savez(sys.argv[1] + '/released.npz', **{k: v for k, v in given.items() if 'released' in k})\n"
     )
-    said = json.dumps([(row.name, row.options) for row in light])
-    subprocess.run([sys.executable, "-c", code, str(tmp_path), said], check=True, timeout=60)
+    described = json.dumps([(row.name, row.options) for row in light])
+    subprocess.run([sys.executable, "-c", code, str(tmp_path), described], check=True, timeout=60)
     with np.load(tmp_path / "released.npz") as released:
         for i, row in enumerate(light):
             assert np.array_equal(released[f"{i}.released"], hardened(row).defense.protect(clean(row), rng())), row

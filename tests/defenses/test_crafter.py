@@ -12,14 +12,10 @@ from cutlayer.registry import DEFENSES
 from defenses.crafter import Crafter, implicit
 from defenses.crafter_distilled import CHILD, CrafterDistilled
 from defenses.crafter_z import CrafterZ
-from tests.defenses.victims import small_lenet, smooth_images
+from tests.defenses.victims import rng, small_lenet, smooth_images
 from tests.nets.test_latent import Linear, response
 
 SMALL = {"latent": 6, "width": 4, "prior_steps": 40}
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
 
 
 @functools.cache

@@ -12,11 +12,7 @@ from cutlayer.wire.codecs.top_k import TopK as TopKCodec
 from defenses.dropout import Dropout
 from defenses.quantize import Quantize
 from defenses.top_k import TopK
-from tests.defenses.victims import accuracy, shades, small_split
-
-
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
+from tests.defenses.victims import accuracy, rng, shades, small_split
 
 
 def normal(*shape: int) -> np.ndarray:
@@ -52,13 +48,15 @@ def test_top_k_keeps_the_greatest_by_magnitude_and_of_equals_the_first():
 def test_top_k_is_of_each_sample_and_agrees_with_the_codec(sparsity):
     smashed = normal(5, 4, 8, 8)
     smashed[3] *= 100
-    kept = TopK(sparsity=sparsity).protect(smashed, rng())
-    assert ((kept != 0).reshape(5, -1).sum(axis=1) == round((1 - sparsity) * 256)).all()
-    assert np.array_equal(kept, decode(TopKCodec(keep=1 - sparsity).encode(smashed)))
-    assert np.array_equal(kept, np.concatenate([TopK(sparsity=sparsity).protect(one[None], rng()) for one in smashed]))
+    released = TopK(sparsity=sparsity).protect(smashed, rng())
+    assert ((released != 0).reshape(5, -1).sum(axis=1) == round((1 - sparsity) * 256)).all()
+    assert np.array_equal(released, decode(TopKCodec(keep=1 - sparsity).encode(smashed)))
+    assert np.array_equal(
+        released, np.concatenate([TopK(sparsity=sparsity).protect(sample[None], rng()) for sample in smashed])
+    )
 
 
-def test_top_k_counts_as_people_do():
+def test_top_k_does_not_lose_an_element_to_rounding():
     assert (TopK(sparsity=0.57).protect(normal(1, 100), rng()) == 0).sum() == 57
 
 
@@ -104,34 +102,31 @@ def test_gradients_pass_straight_through_the_rounding():
     torch.testing.assert_close(released.detach(), Quantize(bits=2).protect(smashed.detach(), rng()))
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        lambda e: Dropout(rate=0.9, epochs=e),
-        lambda e: TopK(sparsity=0.95, epochs=e),
-        lambda e: Quantize(bits=1, epochs=e),
-    ],
-)
-def test_the_tail_alone_is_trained_behind_it(kind):
+STRENGTHS = [(Dropout, {"rate": 0.9}), (TopK, {"sparsity": 0.95}), (Quantize, {"bits": 1})]
+
+
+@pytest.mark.parametrize(("kind", "strength"), STRENGTHS)
+def test_the_tail_alone_is_trained_behind_it(kind, strength):
     halves, data = small_split(trained_epochs=10), shades()
-    assert kind(0).harden(halves, data, 0) is halves
-    hardened = kind(10).harden(halves, data, 0)
+    defense = kind(**strength)
+    assert defense.harden(halves, data, 0) is halves
+    hardened = kind(**strength, epochs=10).harden(halves, data, 0)
     assert hardened.head is halves.head
-    assert accuracy(hardened, kind(0).protect, data) >= max(0.8, accuracy(halves, kind(0).protect, data))
+    assert accuracy(hardened, defense.protect, data) >= max(0.8, accuracy(halves, defense.protect, data))
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("kind", "options"),
     [
-        lambda: Dropout(rate=1.1),
-        lambda: Dropout(rate=0.5, epochs=-1),
-        lambda: TopK(sparsity=1.0),
-        lambda: TopK(sparsity=-0.1),
-        lambda: Quantize(bits=17),
-        lambda: Quantize(bits=-1),
-        lambda: Quantize(bits=2, rounding="up"),
+        (Dropout, {"rate": 1.1}),
+        (Dropout, {"rate": 0.5, "epochs": -1}),
+        (TopK, {"sparsity": 1.0}),
+        (TopK, {"sparsity": -0.1}),
+        (Quantize, {"bits": 17}),
+        (Quantize, {"bits": -1}),
+        (Quantize, {"rounding": "up"}),
     ],
 )
-def test_an_impossible_option_is_refused(make):
+def test_an_impossible_option_is_refused(kind, options):
     with pytest.raises(ConfigError, match="must be"):
-        make()
+        kind(**options)

@@ -191,7 +191,7 @@ def test_it_goes_on_from_where_another_defense_has_cut(halves, data):
         ({"lr": 0.0}, ConfigError, "above 0"),
         ({"deeper": "conv1"}, ConfigError, "does not come after ReLU1"),
         ({"deeper": "ReLU9"}, SplitError, "cannot be cut at"),
-        ({"budget": 1e-4, **PRUNED}, ConfigError, "Pruned as far as it goes"),
+        ({"budget": 1e-4, **PRUNED}, ConfigError, "Pruned as far as allowed"),
     ],
 )
 def test_an_impossible_option_is_refused(options, error, message, halves, data):

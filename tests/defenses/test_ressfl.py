@@ -111,9 +111,8 @@ def test_a_transfer_takes_the_split_folder_of_a_finished_run(tmp_path):
     hardened = expert.harden(small_lenet(seed=1), smooth_images(), seed=0)
     description = {"name": "ressfl", **LIGHT}
     folder.save(tmp_path / "split", hardened, model="he_lenet", classes=2, defense=description, data="made")
-    halves = ResSFL(**{**LIGHT, "epochs": 0}, source=str(tmp_path / "split")).harden(
-        small_lenet(), smooth_images(), seed=0
-    )
+    transfer = ResSFL(**LIGHT | {"epochs": 0}, source=str(tmp_path / "split"))
+    halves = transfer.harden(small_lenet(), smooth_images(), seed=0)
     assert same(halves.head, hardened.head)
     with pytest.raises(SplitError, match="no split folder"):
         ResSFL(**LIGHT, source=str(tmp_path / "absent")).harden(small_lenet(), smooth_images(), seed=0)
@@ -143,7 +142,7 @@ def test_a_frozen_head_stays_the_experts_and_a_slow_one_stays_near_it(monkeypatc
 
 
 def test_another_head_transfers_nothing(monkeypatch):
-    with pytest.raises(ConfigError, match="no transfer"):
+    with pytest.raises(ConfigError, match="No transfer: the head in expert sends"):
         transferred(monkeypatch, small_lenet(), bottleneck="noRELU_C2S1")
     with pytest.raises(ConfigError, match="other layers"):
         transferred(monkeypatch, small_lenet(), bottleneck="noRELU_K5C4S1")

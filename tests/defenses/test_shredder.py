@@ -4,11 +4,7 @@ import pytest
 from cutlayer.errors import ConfigError
 from defenses.laplace_noise import LaplaceNoise
 from defenses.shredder import Shredder, _fitted
-from tests.defenses.victims import accuracy, shades, small_split
-
-
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
+from tests.defenses.victims import accuracy, rng, shades, small_split
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,7 @@ def test_a_key_of_another_certificate(keys):
     ("later", "status", "said"),
     [
         (-YEAR, "fault", "clock"),
-        (YEAR, "ok", "good until"),
+        (YEAR, "ok", "valid until"),
         (800 * YEAR / 365, "note", "days"),
         (3 * YEAR, "fault", "expired"),
     ],
@@ -111,7 +111,7 @@ def test_the_rest_waits_for_packages(monkeypatch):
     monkeypatch.setattr(
         examine, "check_packages", lambda: iter([packages.fault("packages", "numpy is missing", "get it")])
     )
-    found = list(examine.examine(None, "nonsense", Security(), insecure=False))
+    found = list(examine.examine(None, "nonsense", Security()))
     assert [finding.status for finding in found] == ["fault", "note"]
 
 

@@ -12,7 +12,7 @@ from cutlayer.split_folder import open_split
 from cutlayer.wire import certs
 from cutlayer.wire.address import Address
 from cutlayer.wire.connect import listen
-from cutlayer.wire.security import Security
+from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Timeouts
 from tests.doctor.findings import faults, only
 from tests.faults.proxy import Proxy
@@ -20,7 +20,7 @@ from tests.tiny_split import write_split
 
 
 @contextmanager
-def listening(folder, address, security=None):
+def listening(folder, address, security=PLAIN):
     manifest = open_split(folder).manifest
     service = Service(manifest, open_split(folder).tail(threads=1))
     with_server = listen(address, service, security=security)
@@ -34,7 +34,7 @@ def listening(folder, address, security=None):
 @pytest.mark.parametrize("scheme", ["grpc", "zmq"])
 def test_a_server_of_the_same_split_has_no_faults(folder, scheme):
     with listening(folder, f"{scheme}://127.0.0.1:0") as address:
-        found = list(server.check_server(address, Security(), open_split(folder).manifest, insecure=False))
+        found = list(server.check_server(address, Security(), open_split(folder).manifest))
     assert not faults(found), found
     assert {"server", "round trip", "bandwidth", "handshake"} <= {finding.what for finding in found}
 
@@ -42,7 +42,7 @@ def test_a_server_of_the_same_split_has_no_faults(folder, scheme):
 def test_a_server_of_another_split(folder, tmp_path):
     manifest = write_split(tmp_path / "other", seed=1)
     with listening(folder, "zmq://127.0.0.1:0") as address:
-        found = only(server.check_server(address, Security(), manifest, insecure=False))
+        found = only(server.check_server(address, Security(), manifest))
     assert "handshake" in found
     assert "copy one split folder" in found
 
@@ -50,13 +50,13 @@ def test_a_server_of_another_split(folder, tmp_path):
 def test_nobody_listens():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"grpc://127.0.0.1:{taken.getsockname()[1]}"
-    assert "nobody listens" in only(server.check_server(address, Security(), None, insecure=False))
+    assert "no server listens" in only(server.check_server(address, Security(), None))
 
 
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (socket.gaierror(-2, "no"), "nobody knows the name"),
+        (socket.gaierror(-2, "no"), "has no IP address"),
         (TimeoutError(), "firewalls"),
         (OSError(101, "Network is unreachable"), "network is unreachable"),
     ],
@@ -66,13 +66,13 @@ def test_why_a_server_is_not_reached(monkeypatch, error, said):
         raise error
 
     monkeypatch.setattr(socket, "create_connection", fail)
-    found = server.check_server("zmq://192.0.2.1:8001", Security(), None, insecure=True)
+    found = server.check_server("zmq://192.0.2.1:8001", Security(insecure=True), None)
     assert said in only(found)
 
 
 def test_plain_text_off_loopback_is_the_users_to_allow():
     with pytest.raises(ConfigError, match="--insecure"):
-        list(server.check_server("grpc://192.0.2.1:8001", Security(), None, insecure=False))
+        list(server.check_server("grpc://192.0.2.1:8001", Security(), None))
 
 
 def test_tls_as_it_should_be_and_left_out(folder, tmp_path):
@@ -83,10 +83,10 @@ def test_tls_as_it_should_be_and_left_out(folder, tmp_path):
     theirs = Security(of["ca.pem"], of["server.pem"], of["server.key"])
     ours = Security(of["ca.pem"], of["client.pem"], of["client.key"])
     with listening(folder, "grpc://127.0.0.1:0", theirs) as address:
-        found = list(server.check_server(address, ours, None, insecure=False))
+        found = list(server.check_server(address, ours, None))
         assert not faults(found), found
-        assert any("the server's is good until" in finding.says for finding in found)
-        assert "speaks TLS" in only(server.check_server(address, Security(), None, insecure=False))
+        assert any("the server's certificate is valid until" in finding.says for finding in found)
+        assert "speaks TLS" in only(server.check_server(address, Security(), None))
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "zmq"])
@@ -102,7 +102,7 @@ def test_what_the_server_asks_for_and_this_side_does_not_have(folder, tmp_path, 
         theirs = Security(cert=ours / "server.pem", key=ours / "server.key", **pair)
         mine = Security(cert=ours / "client.pem", key=ours / "client.key", **(pair | {"token_file": others / "token"}))
     with listening(folder, f"{scheme}://127.0.0.1:0", theirs) as address:
-        found = list(server.check_server(address, mine, None, insecure=False))
+        found = list(server.check_server(address, mine, None))
     assert "cutlayer certs init" in only(found)
 
 
@@ -139,4 +139,4 @@ def test_somebody_else_listens_and_says_nothing(monkeypatch, scheme):
     monkeypatch.setattr(server, "_TIMEOUTS", Timeouts(connect_s=0.5, request_s=0.5))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
-        assert "is it `cutlayer cloud`" in only(server.check_server(address, Security(), None, insecure=False))
+        assert "check that `cutlayer cloud`" in only(server.check_server(address, Security(), None))

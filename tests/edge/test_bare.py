@@ -25,14 +25,14 @@ SEND = """
 from pathlib import Path
 import numpy as np
 from cutlayer.data.splits import Dataset, Splits
-from edge.offline.policy import WhenOffline
+from edge.offline.policy import OfflinePolicy
 from edge.send import send
 folder, address, _, queue = sys.argv[1:]
 images = np.random.default_rng(0).random((6, 3, 8, 8), np.float32)
 part = Dataset(images, np.zeros(6, np.int64))
 splits = Splits("noise", (), part, part, part, part)
-when = WhenOffline("queue", Path(queue))
-print(send(Path(folder), address, data=splits, count=6, warmup=1, codec="int8", when_offline=when))
+policy = OfflinePolicy("queue", Path(queue))
+print(send(Path(folder), address, data=splits, count=6, warmup=1, codec="int8", policy=policy))
 """
 
 CONNECT = """
@@ -69,7 +69,7 @@ def test_it_asks_a_real_server(device, tmp_path, transport, other):
         done = alone(SEND, device / "split", cloud.address, other, tmp_path / "queue")
         assert done.returncode == 0, done.stderr
         assert "(n = 6)" in done.stdout
-        assert "while the server was gone: nothing" in done.stdout
+        assert "while the server was away: nothing" in done.stdout
         assert cloud.stop() == 0
 
 
@@ -77,7 +77,7 @@ def test_it_asks_a_real_server(device, tmp_path, transport, other):
 def test_a_transport_that_is_not_installed_is_said(transport, package, module):
     done = alone(CONNECT, "", f"{transport}://127.0.0.1:8001", module)
     assert done.returncode == 0, done.stderr
-    sentence = f"{transport}:// takes the package {package}, which cannot be loaded here"
+    sentence = f"{transport}:// needs the package {package}, which cannot be imported here"
     assert [line.startswith(sentence) for line in done.stdout.splitlines()] == [True, True], done.stdout
 
 

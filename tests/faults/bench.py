@@ -17,7 +17,7 @@ from cutlayer.errors import WireError
 from cutlayer.split_folder import open_split
 from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.retry import Retry
-from cutlayer.wire.security import Security
+from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Timeouts
 from tests.faults.proxy import Proxy
 from tests.tiny_split import edge_at, images, write_split
@@ -79,7 +79,7 @@ class Bench:
 
     def __init__(self, folder, lane, n, timeouts, retry, keys):
         self.folder, self.lane, self.timeouts = folder, LANES[lane], timeouts
-        here, there = self.lane.secured(keys) if self.lane.secured else (None, None)
+        here, there = self.lane.secured(keys) if self.lane.secured else (PLAIN, PLAIN)
         write_split(folder / "split")
         self.images = [images(BATCH, seed) for seed in range(n)]
         self.expected = [None] * n

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from cutlayer.errors import DeadlineExceeded, Unreachable, WireError
+from cutlayer.wire.connect import servable
 from tests.faults.bench import BUSY, DEAF, IN_FLIGHT, LANES, NEVER, SLOW, bench
 
-TRANSPORTS = ["grpc", "zmq"]
-
 every_way = pytest.mark.parametrize("way", IN_FLIGHT)
-every_transport = pytest.mark.parametrize("transport", TRANSPORTS)
+every_transport = pytest.mark.parametrize("transport", servable())
 both_directions = pytest.mark.parametrize("direction", ["up", "down"])
 
 

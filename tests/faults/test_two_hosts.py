@@ -24,9 +24,10 @@ from pathlib import Path
 import numpy as np
 from cutlayer.wire.transport import Timeouts
 from cutlayer.wire.connect import connect
+from cutlayer.wire.security import Security
 from tests.tiny_split import edge_at, images
 folder, address, record, count, n = sys.argv[1:]
-client = connect(address, Timeouts(request_s=30), insecure=True)
+client = connect(address, Timeouts(request_s=30), security=Security(insecure=True))
 edge = edge_at(Path(folder), client, timeouts=Timeouts(request_s=30))
 edge.infer(images(int(n)), 0)
 traces = [edge.infer(images(int(n)), index)[1] for index in range(1, int(count))]

@@ -1,4 +1,4 @@
-"""Every function that reads bytes from the network, given almost the right ones: it reads them or says DecodeError."""
+"""Every function that reads bytes from the network, with corrupted input: it reads the input or raises DecodeError."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.fuzz.mutate import (
 
 HANG_S = 60
 LONGEST_SENTENCE = 2000
-"""An error that repeats what it was sent is no sentence, and gRPC carries none of more than 8 KB."""
+"""An error message must not repeat its input; gRPC carries at most 8 KB."""
 
 SPLIT = ("tiny@relu", "0" * 16, (3, 2, 6, 6))
 
@@ -83,14 +83,14 @@ READERS: dict[str, tuple[Callable[[Frames], None], list[Frames]]] = {
 
 
 def fuzz(name: str, n: int, seed: int) -> Counter[str]:
-    """How many frames were read, and how many refused.
+    """Return how many frames were read, and how many refused.
 
     Raises:
-        AssertionError: With the frames in it: another error than DecodeError, or one that is no sentence.
+        AssertionError: Another error than DecodeError, or a message that is too long; it shows the frames.
     """
     read, corpus = READERS[name]
-    for whole in corpus:
-        read(whole)
+    for valid in corpus:
+        read(valid)
     outcomes: Counter[str] = Counter()
     for number, frames in enumerate(mutants(corpus, n, seed)):
         if number % 1000 == 0:
@@ -109,6 +109,6 @@ def fuzz(name: str, n: int, seed: int) -> Counter[str]:
 
 
 def resident_bytes() -> int:
-    """Of this process, once what is garbage has been collected."""
+    """Return the memory of this process after a garbage collection."""
     gc.collect()
     return int(psutil.Process().memory_info().rss)

@@ -1,4 +1,4 @@
-"""Frames that are almost messages: whole ones from every writer we have, spoiled at random from a seed."""
+"""Frames that are almost messages: valid frames of every kind, corrupted at random from a seed."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ from cutlayer.wire.message import Inference, Message, infer_reply, infer_request
 from cutlayer.wire.protobuf import join
 from cutlayer.wire.template import completed, timed
 from cutlayer.wire.zmq.frames import pack
+from tests.wire.codecs.every import NAMES, PACKINGS
 
 REQUEST_FIELD, REPLY_FIELD = 7, 6
 EXTREMES = (0, 1, -1, 2, 127, 128, 255, 1 << 15, 1 << 31, (1 << 31) - 1, 1 << 32, (1 << 63) - 1, -(1 << 63))
 WORDS = ("", "raw", "FP32", "INT8", "BOOL", "codec", "smashed", "\0", "é" * 40, "x" * 5000, "../../etc/passwd", "nan")
 
-CODEC_NAMES = ("raw", "fp16", "bf16", "int8", "int4", "top-k", "raw+shuffle+zstd", "int8+zstd", "top-k+zstd")
+CODEC_NAMES = (*NAMES, *(f"{name}+{packing}" for name in NAMES for packing in ("+".join(PACKINGS), PACKINGS[-1])))
 
 Frames = list[bytes]
 
 
 def requests(model: str, version: str, shape: tuple[int, ...], session: str = "fuzz") -> list[Message]:
-    """Requests that a server of this split answers, one for each codec, and handshakes."""
-    made = []
+    """Return requests that a server of this split answers, one for each codec, and handshakes."""
+    messages = []
     smashed = np.maximum(np.random.default_rng(0).normal(size=shape), 0).astype(np.float32)
     for name in CODEC_NAMES:
         try:
             tensor = codec_named(name).encode(smashed)
         except ConfigError:
-            continue  # a package is not here
+            continue  # a package is not installed
         parameters = {"protocol": 1, "defense": "none", **({"session": session} if session else {})}
-        prepared = infer_request(Inference(model, version, "", {"smashed": tensor._replace(data=b"")}, parameters))
-        made.append(completed(prepared, f"fuzz-{name}", tensor.data))
-    return [*made, metadata_request(model, version), metadata_request(model, "")]
+        template = infer_request(Inference(model, version, "", {"smashed": tensor._replace(data=b"")}, parameters))
+        messages.append(completed(template, f"fuzz-{name}", tensor.data))
+    return [*messages, metadata_request(model, version), metadata_request(model, "")]
 
 
 def typed_request(model: str, shape: tuple[int, ...]) -> bytes:
-    """What a client sends that knows no raw contents."""
+    """Return the request of a client that uses typed contents instead of raw ones."""
     request = pb.ModelInferRequest(model_name=model, id="typed")
     tensor = request.inputs.add(name="smashed", datatype="FP32", shape=shape)
     tensor.contents.fp32_contents.extend(np.ones(shape, np.float32).ravel().tolist())
@@ -50,7 +51,7 @@ def typed_request(model: str, shape: tuple[int, ...]) -> bytes:
 
 
 def replies(shape: tuple[int, ...]) -> list[Message]:
-    """What a server says, for the fuzzing of clients."""
+    """Return the replies of a server, for the fuzzing of clients."""
     logits = Raw().encode(np.ones(shape, np.float32))
     metadata = Metadata("m@c", ("v",), {"smashed": ("FP32", (-1, 2, 3))}, {"logits": ("FP32", (-1, 3))})
     inference = infer_reply(Inference("m@c", "v", "id", {"logits": logits}))
@@ -62,17 +63,17 @@ def replies(shape: tuple[int, ...]) -> list[Message]:
 
 
 def grpc_frames(messages: list[Message], field: int) -> list[Frames]:
-    """As they cross HTTP/2: one piece each."""
+    """Return the messages as they cross HTTP/2: one piece each."""
     return [[join(message.header, message.tensors, field)] for message in messages]
 
 
 def zmq_frames(messages: list[Message]) -> list[Frames]:
-    """As they cross ZeroMQ: prefix and header, then the tensors."""
+    """Return the messages as they cross ZeroMQ: prefix and header, then the tensors."""
     return [[bytes(part) for part in pack(message, 7)] for message in messages]
 
 
 def mutants(corpus: list[Frames], n: int, seed: int) -> Iterator[Frames]:
-    """So many frames: one in ten noise, the others copies of the corpus with one to three faults."""
+    """Yield `n` frames: one in ten is noise, the others are copies of the corpus with one to three faults."""
     rng = np.random.default_rng(seed)
     for _ in range(n):
         if rng.random() < 0.1:
@@ -98,7 +99,7 @@ def _spoil(frames: Frames, corpus: list[Frames], rng: np.random.Generator) -> No
 
 
 def _bytes_spoiled(data: bytes, corpus: list[Frames], rng: np.random.Generator) -> bytes:
-    # The first bytes hold prefix, tags and lengths, so half of the faults fall there.
+    # Half of the faults hit the first bytes, which hold prefix, tags and lengths.
     reach = len(data) if rng.random() < 0.5 else min(len(data), 120)
     at = int(rng.integers(reach + 1))
     length = int(rng.integers(1, 16))
@@ -120,12 +121,12 @@ def _bytes_spoiled(data: bytes, corpus: list[Frames], rng: np.random.Generator) 
 
 
 def _described_wrongly(data: bytes, rng: np.random.Generator) -> bytes:
-    """A header that parses and lies: shapes, types, names and parameters of the wrong kind or size."""
+    """Return a header that can be parsed, but has shapes, types, names or parameters of the wrong kind or size."""
     prefix = data[:12] if data[:2] == b"CL" else b""
     header = pb.ModelInferRequest()
     try:
         header.MergeFromString(data[len(prefix) :])
-    except Exception:  # not of this kind: bytes are spoiled elsewhere
+    except Exception:  # not a request; its bytes are corrupted elsewhere
         return data
     tensor = header.inputs[0] if header.inputs else header.inputs.add(name="smashed")
     match int(rng.integers(9)):

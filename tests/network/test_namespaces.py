@@ -137,5 +137,5 @@ def test_tbf_keeps_the_rate_and_leaves_the_rest(monkeypatch):
 
 def test_what_the_machine_does_not_allow_is_one_sentence(monkeypatch):
     recorded(monkeypatch, refuse=("netem", "tbf"))
-    with pytest.raises(ConfigError, match=r"no network namespaces .*tbf is unknown.*application-level shaper"):
+    with pytest.raises(ConfigError, match=r"cannot create .*tbf is unknown.*application-level shaper"):
         two_hosts(NETWORKS["lte"]).__enter__()

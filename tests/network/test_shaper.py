@@ -198,9 +198,9 @@ def test_an_address_keeps_its_scheme_and_its_model():
 @pytest.mark.parametrize(
     ("address", "says"),
     [
-        ("grpc://192.0.2.7:8001", "measure that one"),
-        ("inprocess://here", "no address of a server that listens on TCP"),
-        ("grpc://127.0.0.1:0", "no address of a server that listens on TCP"),
+        ("grpc://192.0.2.7:8001", "measure that network"),
+        ("inprocess://here", "not the address of a TCP server"),
+        ("grpc://127.0.0.1:0", "not the address of a TCP server"),
         ("carrier-pigeon://loft:1", "no transport named"),
     ],
 )

@@ -1,11 +1,11 @@
-"""A profile as the command writes it, of a model of a few operators: made once, read by many tests."""
+"""A profile that the command wrote, of a model of a few operators: written once, read by many tests."""
 
-import json
 import subprocess
 import sys
 
 import pytest
 
+from cutlayer.records.profile import read
 from tests.onnx.onnx_models import chain
 
 QUICK = ("--samples", "90", "--seconds", "0.1", "--codecs", "raw,int8")
@@ -26,4 +26,4 @@ def profiled(model, tmp_path_factory):
     out = tmp_path_factory.mktemp("profile")
     done = cutlayer("profile", model, *QUICK, "--cuts", "r1,flat", "--network", "loopback,200mbit/2ms", "--out", out)
     assert done.returncode == 0, done.stderr
-    return out, done.stdout, json.loads((out / "profile.json").read_text())
+    return out, done.stdout, read(out)

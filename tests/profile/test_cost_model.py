@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from cutlayer.network.profiles import Network, network_named
-from cutlayer.profile.cost_model import ANSWER_BYTES, Line, Request, Transport, envelope, errors, fit, predict
+from cutlayer.profile.cost_model import ANSWER_BYTES, Request, Transport, envelope, fit, predict, relative_errors
+from cutlayer.records.profile import Line
 from cutlayer.trace import STAGES
 
 REQUEST = Request(dict(zip(STAGES, (9e6, 1e6, 2e6, 5e5, 1e5, 2e5, 3e6, 1e5, 1e4), strict=True)), 100_000)
@@ -13,9 +14,9 @@ REQUEST = Request(dict(zip(STAGES, (9e6, 1e6, 2e6, 5e5, 1e5, 2e5, 3e6, 1e5, 1e4)
 
 def test_a_line_is_found_again():
     n_bytes = [300.0, 5e3, 8e4, 1.2e6]
-    found = fit(n_bytes, [250_000 + 0.4 * n for n in n_bytes])
-    assert found.fixed_ns == pytest.approx(250_000)
-    assert found.per_byte_ns == pytest.approx(0.4)
+    transport = fit(n_bytes, [250_000 + 0.4 * n for n in n_bytes])
+    assert transport.fixed_ns == pytest.approx(250_000)
+    assert transport.per_byte_ns == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize(
@@ -24,10 +25,10 @@ def test_a_line_is_found_again():
     ids=["one size", "one point", "falling", "through less than nothing"],
 )
 def test_a_fit_has_no_negative_part(n_bytes, ns):
-    found = fit(n_bytes, ns)
-    assert found.fixed_ns >= 0
-    assert found.per_byte_ns >= 0
-    assert min(ns) <= found.ns(float(np.mean(n_bytes))) <= max(ns)
+    transport = fit(n_bytes, ns)
+    assert transport.fixed_ns >= 0
+    assert transport.per_byte_ns >= 0
+    assert min(ns) <= transport.ns(float(np.mean(n_bytes))) <= max(ns)
 
 
 def test_a_network_adds_its_round_trip_and_its_rates():
@@ -56,21 +57,21 @@ def test_the_envelope_is_the_lowest_line_everywhere():
             Line(str(i), float(rng.uniform(1e5, 1e8)), float(10 ** rng.uniform(2, 7)))
             for i in range(rng.integers(1, 9))
         ]
-        reigns = envelope(lines)
-        assert reigns[0].from_bps == 0.0
-        assert reigns[-1].to_bps == math.inf
-        assert all(a.to_bps == b.from_bps for a, b in itertools.pairwise(reigns))
+        spans = envelope(lines)
+        assert spans[0].from_bps == 0.0
+        assert spans[-1].to_bps is None
+        assert all(a.to_bps == b.from_bps for a, b in itertools.pairwise(spans))
         for bps in 10 ** rng.uniform(2, 12, 50):
-            name = next(r.name for r in reigns if r.from_bps <= bps <= r.to_bps)
+            name = next(s.choice for s in spans if s.from_bps <= bps <= (s.to_bps or math.inf))
             chosen = next(line for line in lines if line.name == name)
             assert chosen.ns(bps) <= min(line.ns(bps) for line in lines) * (1 + 1e-9)
 
 
 def test_the_change_is_where_two_lines_cross():
     slow, fast = envelope([Line("big", 1e6, 1_000_000), Line("small", 9e6, 100_000)])
-    assert (slow.name, fast.name) == ("small", "big")
+    assert (slow.choice, fast.choice) == ("small", "big")
     assert slow.to_bps == pytest.approx(8 * 900_000 / 8e-3)
 
 
 def test_errors_are_parts_of_what_was_measured():
-    assert errors([110.0, 50.0], [100.0, 100.0]) == pytest.approx([0.1, -0.5])
+    assert relative_errors([110.0, 50.0], [100.0, 100.0]) == pytest.approx([0.1, -0.5])

@@ -2,17 +2,16 @@
 
 import csv
 import errno
-import json
 
 import numpy as np
 import pytest
 
 from cutlayer.errors import ConfigError
 from cutlayer.profile import quality
-from cutlayer.profile.advice import Limits
 from cutlayer.profile.plan import Plan, Settings
-from cutlayer.profile.whole import run_plan
-from cutlayer.report.profiles import terminal as table
+from cutlayer.profile.run import run_plan
+from cutlayer.records.profile import Limits, read
+from cutlayer.report.profiles import terminal
 from tests.onnx.onnx_models import chain
 
 NETWORK = "200mbit/1ms"
@@ -30,51 +29,53 @@ def plan(model, data="digits", **options):
 
 @pytest.fixture(scope="module")
 def profiled(model, tmp_path_factory):
-    out, said = tmp_path_factory.mktemp("profile"), []
+    out, lines = tmp_path_factory.mktemp("profile"), []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quality, "ATTACKS", {"ridge": {}})
-        data = run_plan(plan(model, privacy=True), SETTINGS, Limits(leakage=0.6, accuracy=0.0), out, said.append)
-    return out, data, said
+        profile = run_plan(plan(model, privacy=True), SETTINGS, Limits(None, 0.6, 0.0), out, lines.append)
+    return out, profile, lines
 
 
 def test_every_cut_has_its_accuracy_and_its_leakage_with_n_and_interval(profiled):
-    _, data, said = profiled
-    assert len([line for line in said if line.startswith("attacking")]) == 4
-    first, last = data["cuts"]
+    _, profile, lines = profiled
+    assert len([line for line in lines if line.startswith("attacking")]) == 4
     for codec in ("raw", "int8"):
+        first, last = (cut.codecs[codec].quality for cut in profile.cuts)
         # What a picture's first convolution gives away, and the four averages behind the pooling.
-        assert first["codecs"][codec]["leakage"]["value"] > 0.9 > 0.6 > last["codecs"][codec]["leakage"]["value"]
-        assert last["codecs"][codec]["leakage"]["n"] == 200
-        assert first["codecs"][codec]["accuracy"]["n"] == 225
-        assert first["codecs"][codec]["leakage"]["low"] <= first["codecs"][codec]["leakage"]["value"]
+        assert first.leakage.value > 0.9 > 0.6 > last.leakage.value
+        assert last.leakage.n == 200
+        assert first.accuracy.n == 225
+        assert first.leakage.low <= first.leakage.value
 
 
 def test_what_breaks_a_limit_is_neither_recommended_nor_best_at_any_bandwidth(profiled):
-    _, data, _ = profiled
-    (told,) = data["recommendations"]
-    assert told["best"]["cut"] == "flat"
-    assert {one["cut"] for one in told["as_good"]} <= {"flat"}
-    assert {reign["choice"].split()[0] for reign in data["bandwidth"]["best"]} == {"flat"}
+    _, profile, _ = profiled
+    (recommendation,) = profile.recommendations
+    assert recommendation.best.cut == "flat"
+    assert {choice.cut for choice in recommendation.as_good} <= {"flat"}
+    assert {span.choice.split()[0] for span in profile.bandwidth.best} == {"flat"}
 
 
 def test_measurements_go_to_what_may_be_recommended(profiled):
-    _, data, _ = profiled
-    assert data["cuts"][1]["networks"][NETWORK][data["recommendations"][0]["best"]["codec"]]["source"] == "measured"
+    _, profile, _ = profiled
+    (recommendation,) = profile.recommendations
+    assert profile.cuts[1].networks[NETWORK][recommendation.best.codec].source == "measured"
 
 
 def test_they_are_in_every_file(profiled):
-    out, data, _ = profiled
-    assert json.loads((out / "profile.json").read_text())["limits"]["leakage"] == 0.6
+    out, profile, _ = profiled
+    assert read(out) == profile
+    assert profile.limits.leakage == 0.6
     row = next(csv.DictReader((out / "profile.csv").read_text().splitlines()))
-    assert float(row["leakage"]) == data["cuts"][0]["codecs"]["raw"]["leakage"]["value"]
+    assert float(row["leakage"]) == profile.cuts[0].codecs["raw"].quality.leakage.value
     assert "Leakage gain against end-to-end latency" in (out / "profile.html").read_text()
-    assert "accuracy  leakage" in table.text(data)
+    assert "accuracy  leakage" in terminal.text(profile)
 
 
 def test_answers_of_other_classes_are_neither_right_nor_wrong(tmp_path):
     other = chain(tmp_path / "other.onnx", 3, given=("image", ["N", 3, 32, 32]))
-    with pytest.raises(ConfigError, match="gives 10 numbers, and photos has other classes"):
-        run_plan(plan(other, "photos"), SETTINGS, Limits(accuracy=0.1), tmp_path / "out", lambda _: None)
+    with pytest.raises(ConfigError, match="has 10 outputs, and photos has other classes"):
+        run_plan(plan(other, "photos"), SETTINGS, Limits(None, None, 0.1), tmp_path / "out", lambda _: None)
 
 
 def test_a_full_disk_is_one_sentence(model, tmp_path, monkeypatch):
@@ -83,4 +84,4 @@ def test_a_full_disk_is_one_sentence(model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(np, "save", full)
     with pytest.raises(ConfigError, match="cannot be written: no space left on device; free some space"):
-        run_plan(plan(model), SETTINGS, Limits(), tmp_path / "out", lambda _: None)
+        run_plan(plan(model), SETTINGS, Limits(None, None, None), tmp_path / "out", lambda _: None)

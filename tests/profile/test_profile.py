@@ -10,79 +10,80 @@ import pytest
 from cutlayer.deployment import processes
 from cutlayer.network.shaper import APPLICATION_LEVEL
 from cutlayer.profile.prepare import from_onnx
+from cutlayer.records.profile import read
 from cutlayer.split_folder import open_split
 from tests.profile.profiled import QUICK, cutlayer
 from tests.tiny_split import images, write_split
 
 
 def test_every_cut_has_what_it_costs(profiled):
-    _, _, data = profiled
-    assert [cut["cut"] for cut in data["cuts"]] == ["r1", "flat"]
-    for cut in data["cuts"]:
+    _, _, profile = profiled
+    assert [cut.cut for cut in profile.cuts] == ["r1", "flat"]
+    for cut in profile.cuts:
         # A head of microseconds is run for as long as --seconds say.
-        assert cut["head_ns"]["n"] > 90
-        assert 0 < cut["head_ns"]["p50"] <= cut["head_ns"]["p95"]
-        assert 30 <= cut["codecs"]["raw"]["encode_ns"]["n"] <= 90
-        assert cut["codecs"]["raw"]["encode_ns"]["p99"] is None
-        assert min(cut["cold_ns"].values()) > 0
-        assert 20e6 < cut["peak_rss_bytes"] < 200e6
-        assert cut["codecs"]["raw"]["bytes"] == cut["bytes"]
-        assert cut["codecs"]["int8"]["bytes"] < cut["bytes"]
-    assert data["cuts"][1]["macs"] > data["cuts"][0]["macs"] == 4 * 64 * 27
+        assert cut.head_ns.n > 90
+        assert 0 < cut.head_ns.p50 <= cut.head_ns.p95
+        assert 30 <= cut.codecs["raw"].encode_ns.n <= 90
+        assert cut.codecs["raw"].encode_ns.p99 is None
+        assert min(cut.cold_ns.start_ns, cut.cold_ns.open_ns, cut.cold_ns.first_ns) > 0
+        assert 20e6 < cut.peak_rss_bytes < 200e6
+        assert cut.codecs["raw"].bytes == cut.bytes
+        assert cut.codecs["int8"].bytes < cut.bytes
+    assert profile.cuts[1].macs > profile.cuts[0].macs == 4 * 64 * 27
 
 
 def test_the_emulated_network_is_measured_and_its_delay_is_in_it(profiled):
-    _, _, data = profiled
-    slow = [told for cut in data["cuts"] for told in cut["networks"]["200mbit/2ms"].values()]
-    assert all(told["end_to_end_ns"]["p50"] > 4e6 for told in slow)
-    measured = [told for told in slow if told["source"] == "measured"]
+    _, _, profile = profiled
+    slow = [requests for cut in profile.cuts for requests in cut.networks["200mbit/2ms"].values()]
+    assert all(requests.end_to_end_ns.p50 > 4e6 for requests in slow)
+    measured = [requests for requests in slow if requests.source == "measured"]
     assert 3 <= len(measured) <= 4
-    assert all(told["end_to_end_ns"]["n"] for told in measured)
-    assert data["cost_model"]["median_error"] < 1
-    assert len(data["cost_model"]["points"]) == len(measured)
-    assert data["networks"]["200mbit/2ms"]["emulation"] == APPLICATION_LEVEL
+    assert all(requests.end_to_end_ns.n for requests in measured)
+    assert profile.cost_model.median_error < 1
+    assert len(profile.cost_model.points) == len(measured)
+    assert profile.networks["200mbit/2ms"].emulation == APPLICATION_LEVEL
 
 
 def test_the_recommendation_is_the_smallest_figure_that_is_shown(profiled):
-    _, said, data = profiled
-    for told in data["recommendations"]:
+    _, stdout, profile = profiled
+    for recommendation in profile.recommendations:
+        best = recommendation.best
         shown = {
-            (cut["cut"], codec): one["end_to_end_ns"]["p50"]
-            for cut in data["cuts"]
-            for codec, one in cut["networks"][told["network"]].items()
+            (cut.cut, codec): requests.end_to_end_ns.p50
+            for cut in profile.cuts
+            for codec, requests in cut.networks[recommendation.network].items()
         }
-        assert told["best"]["latency_ns"] == pytest.approx(min(shown.values()), abs=1)
-        assert shown[told["best"]["cut"], told["best"]["codec"]] == min(shown.values())
-        assert f"{told['network']}: {told['best']['cut']} with {told['best']['codec']}, " in said
-        assert told["best"]["cut"] in ("r1", "flat")
-        assert told["device_alone_ns"] > 0
-        assert told["network"] in said
-    assert data["bandwidth"]["best"][0]["from_bps"] == 0
-    assert data["bandwidth"]["best"][-1]["to_bps"] is None
-    assert data["verdict"] in said
+        assert best.latency_ns == pytest.approx(min(shown.values()), abs=1)
+        assert shown[best.cut, best.codec] == min(shown.values())
+        assert f"{recommendation.network}: {best.cut} with {best.codec}, " in stdout
+        assert best.cut in ("r1", "flat")
+        assert recommendation.device_alone_ns > 0
+    assert profile.bandwidth.best[0].from_bps == 0
+    assert profile.bandwidth.best[-1].to_bps is None
+    assert profile.verdict in stdout
 
 
 def test_the_kernel_shapes_where_it_may_and_the_record_says_so(model, tmp_path):
     words = ["profile", model, *QUICK, "--cuts", "flat", "--network", "200mbit/1ms", "--tc", "--out", tmp_path / "out"]
     done = cutlayer(*words)
-    if "makes no network namespaces" in done.stderr:
+    if "cannot create network namespaces" in done.stderr:
         assert done.returncode == 2
         assert not (tmp_path / "out").exists()
         pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr
-    data = json.loads((tmp_path / "out" / "profile.json").read_text())
-    label = data["networks"]["200mbit/1ms"]["emulation"]
+    profile = read(tmp_path / "out")
+    label = profile.networks["200mbit/1ms"].emulation
     assert label.startswith(("tc netem in network namespaces", "tc tbf in network namespaces"))
-    assert data["settings"]["network_emulation"] == label
+    assert profile.settings.network_emulation == label
     assert f"({label})" in done.stdout
-    assert data["cuts"][0]["networks"]["200mbit/1ms"]["raw"]["end_to_end_ns"]["p50"] > 2e6
+    assert profile.cuts[0].networks["200mbit/1ms"]["raw"].end_to_end_ns.p50 > 2e6
 
 
 def test_another_profile_in_the_same_folder_leaves_no_cuts_of_the_first(model, tmp_path):
     for cut in ("r1", "flat"):
-        found = from_onnx(model, [cut], None, tmp_path, None, lambda _: None)
-    assert [one.folder for one in found] == list((tmp_path / "cuts").iterdir())
-    assert open_split(found[0].folder).manifest.cut == "flat"
+        candidates = from_onnx(model, [cut], None, tmp_path, None, lambda _: None)
+    assert [candidate.folder for candidate in candidates] == list((tmp_path / "cuts").iterdir())
+    assert open_split(candidates[0].folder).manifest.cut == "flat"
 
 
 def test_the_split_folders_can_be_deployed(profiled):
@@ -106,12 +107,11 @@ def test_a_real_server_is_measured_and_the_other_cuts_computed(profiled, model, 
         other = write_split(tmp_path / "other")
         refused = cutlayer("profile", tmp_path / "other", *QUICK, "--connect", address, "--out", tmp_path / "x")
     assert done.returncode == 0, done.stderr
-    data = json.loads((tmp_path / "again" / "profile.json").read_text())
-    sources = {cut["cut"]: cut["networks"][address]["raw"]["source"] for cut in data["cuts"]}
-    assert sources == {"r1": "model", "flat": "measured"}
-    assert data["settings"]["server"] == address
+    profile = read(tmp_path / "again")
+    assert {cut.cut: cut.networks[address]["raw"].source for cut in profile.cuts} == {"r1": "model", "flat": "measured"}
+    assert profile.settings.server == address
     assert alone.returncode == 0, alone.stderr
-    assert json.loads((tmp_path / "alone" / "profile.json").read_text())["local_ns"] is None
+    assert read(tmp_path / "alone").local_ns is None
     assert refused.returncode == 2
     assert "holds none of the 1 cuts" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1, other

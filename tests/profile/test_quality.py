@@ -1,4 +1,4 @@
-"""Accuracy and leakage are of what is sent, on a head of two operators."""
+"""Accuracy and leakage are measured on what is sent, with a head of two operators."""
 
 import numpy as np
 import pytest
@@ -23,22 +23,22 @@ def candidate(folder, **options):
 
 
 def test_accuracy_is_that_of_the_codec(tmp_path, splits):
-    found = quality.accuracy(candidate(tmp_path), ["raw", "top-k:0.02"], splits)
-    raw, sparse = found["relu", "raw"], found["relu", "top-k:0.02"]
-    assert raw["accuracy"] == raw["whole_accuracy"] == sparse["whole_accuracy"]
-    assert raw["accuracy"]["n"] == 40
-    assert raw["accuracy"]["low"] <= raw["accuracy"]["value"] <= raw["accuracy"]["high"]
-    assert sparse["accuracy"] != raw["accuracy"]
+    measured = quality.accuracy(candidate(tmp_path), ["raw", "top-k:0.02"], splits)
+    raw, sparse = measured["relu", "raw"], measured["relu", "top-k:0.02"]
+    assert raw.accuracy == raw.whole_accuracy == sparse.whole_accuracy
+    assert raw.accuracy.n == 40
+    assert raw.accuracy.low <= raw.accuracy.value <= raw.accuracy.high
+    assert sparse.accuracy != raw.accuracy
 
 
 def test_leakage_is_the_worst_of_the_attacks_and_a_defense_lowers_it(tmp_path, splits, monkeypatch):
     monkeypatch.setattr(quality, "ATTACKS", {"ridge": {}, "nearest": {}})
-    bare = quality.leakage(candidate(tmp_path / "bare"), ["raw"], splits, 0, lambda _: None)["relu", "raw"]["leakage"]
+    bare = quality.leakage(candidate(tmp_path / "bare"), ["raw"], splits, 0, lambda _: None)["relu", "raw"]
     noise = {"name": "gaussian-noise", "sigma": 10.0}
     covered = quality.leakage(candidate(tmp_path / "covered", defense=noise), ["raw"], splits, 0, lambda _: None)
-    assert bare["value"] == max(told["value"] for told in bare["of_each"].values())
-    assert bare["attack"] in ("ridge", "nearest")
-    assert covered["relu", "raw"]["leakage"]["value"] < bare["value"]
+    assert bare.value == max(gain.value for gain in bare.of_each.values())
+    assert bare.attack in ("ridge", "nearest")
+    assert covered["relu", "raw"].value < bare.value
 
 
 def test_a_head_that_takes_one_sample_gives_batches():
@@ -46,6 +46,6 @@ def test_a_head_that_takes_one_sample_gives_batches():
         assert len(batch) == 1
         return 2 * batch
 
-    given = images(3)
-    np.testing.assert_array_equal(quality.one_by_one(head)(given), 2 * given)
-    assert given.shape[1:] == INPUT.shape
+    batch = images(3)
+    np.testing.assert_array_equal(quality.one_by_one(head)(batch), 2 * batch)
+    assert batch.shape[1:] == INPUT.shape

@@ -8,20 +8,20 @@ from cutlayer import cli
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "sentence"),
     [
-        (("resnet99",), "no model named 'resnet99'"),
+        (("resnet99",), "'resnet99' is not the name of a model"),
         (("MODEL", "--cuts", "nowhere"), "cannot be cut at 'nowhere'"),
         (("MODEL", "--cuts", "c2"), "cannot be cut at 'c2'"),
-        (("MODEL", "--network", "-5mbit/1ms"), "carries nothing"),
+        (("MODEL", "--network", "-5mbit/1ms"), "must be above 0"),
         (("MODEL", "--network", "wifi,wifi"), "twice"),
         (("MODEL", "--codecs", "raw,nope"), "nope"),
         (("MODEL", "--samples", "0"), "--samples must be above 0"),
-        (("MODEL", "--max-latency", "soon"), "write 50ms"),
+        (("MODEL", "--max-latency", "soon"), "such as 50ms"),
         (("MODEL", "--max-leakage", "0.3"), "add --privacy"),
         (("MODEL", "--privacy"), "--data"),
-        (("MODEL", "--privacy", "--data", "digits", "--max-leakage", "1.5"), "a part of 1"),
-        (("MODEL", "--min-accuracy", "90", "--data", "digits"), "a part of 1"),
+        (("MODEL", "--privacy", "--data", "digits", "--max-leakage", "1.5"), "from 0 to 1"),
+        (("MODEL", "--min-accuracy", "90", "--data", "digits"), "from 0 to 1"),
         (("MODEL", "--epochs", "3", "--data", "digits"), "comes with its weights"),
         (("MODEL", "--data", "digits"), "take data of that shape"),
         (("MODEL", "--seed", "-1"), "--seed must be 0 or more"),
@@ -30,7 +30,7 @@ from cutlayer import cli
         (("MODEL", "--cores", "4095"), "cannot run on the cores 4095"),
         (("MODEL", "--connect", "grpc://127.0.0.1:1", "--tc"), "leave out --tc"),
         (("MODEL", "--connect", "grpc://192.0.2.1:1"), "in plain text"),
-        (("MODEL", "--connect", "server:8001"), "is no address"),
+        (("MODEL", "--connect", "server:8001"), "is not an address"),
         (("MODEL", "--input", "3x9"), "not samples of 3x9"),
         (("MODEL", "--connect", "grpc://127.0.0.1:1", "--network", "wifi"), "leave out --network"),
         (("MODEL", "--head", "torch"), "torch"),
@@ -38,7 +38,7 @@ from cutlayer import cli
         (("MODEL", "--out", "FILE"), "cannot be written"),
     ],
 )
-def test_what_cannot_be_profiled_is_one_sentence(words, said, model, tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_profiled_is_one_sentence(words, sentence, model, tmp_path, monkeypatch, capsys):
     (tmp_path / "garbage.onnx").write_bytes(b"\x08\x08nothing")
     (tmp_path / "file").touch()
     places = {"MODEL": model, "GARBAGE": tmp_path / "garbage.onnx", "FILE": tmp_path / "file"}
@@ -52,7 +52,7 @@ def test_what_cannot_be_profiled_is_one_sentence(words, said, model, tmp_path, m
     assert not (tmp_path / "out").exists()
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("cutlayer: ")
-    assert said in last
+    assert sentence in last
 
 
 def test_no_namespaces_are_one_sentence_before_anything_is_measured(model, tmp_path, monkeypatch, capsys):
@@ -63,4 +63,4 @@ def test_no_namespaces_are_one_sentence_before_anything_is_measured(model, tmp_p
         cli.main()
     assert ended.value.code == 2
     assert not (tmp_path / "out").exists()
-    assert "makes no network namespaces (there is no unshare)" in capsys.readouterr().err
+    assert "cannot create network namespaces (there is no unshare)" in capsys.readouterr().err

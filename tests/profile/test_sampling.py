@@ -5,7 +5,7 @@ import pytest
 
 from cutlayer.profile.advice import half_interval
 from cutlayer.profile.cost_model import shift, typical
-from cutlayer.profile.sampling import LEAST_REQUESTS, MOST_REQUESTS, NETWORK_S, WARMUP, choose, p50, spent
+from cutlayer.profile.sampling import LEAST_REQUESTS, MOST_REQUESTS, NETWORK_S, WARMUP, choose_points, p50, spent_s
 from cutlayer.trace import STAGES
 
 MS = 1e6
@@ -30,7 +30,7 @@ def keys(points):
 
 def test_first_the_fastest_codec_of_the_two_fastest_cuts_and_one_other():
     predicted = times(a_raw=10, a_fp16=9, b_raw=20, b_fp16=12, c_raw=30)
-    points = choose(predicted, {}, 0.0, everything, [0])
+    points = choose_points(predicted, {}, 0.0, everything, [0])
     assert keys(points)[:2] == [("a", "fp16"), ("b", "fp16")]
     assert len(set(keys(points))) == 3
     assert all(samples == MOST_REQUESTS for _, samples, _ in points)
@@ -40,28 +40,28 @@ def test_what_the_model_is_checked_by_differs_between_networks():
     predicted = times(
         **{f"{cut}_{codec}": 10 + place for place, cut in enumerate("abcdefgh") for codec in ("raw", "fp16")}
     )
-    assert len({keys(choose(predicted, {}, 0.0, everything, [0, place]))[2] for place in range(8)}) > 2
+    assert len({keys(choose_points(predicted, {}, 0.0, everything, [0, place]))[2] for place in range(8)}) > 2
 
 
 def test_then_the_fastest_of_all_unless_it_was_measured():
     predicted = times(a_raw=10, a_fp16=9, b_raw=20)
     measured = {("a", "fp16"): timed(11), ("b", "raw"): timed(20)}
-    assert keys(choose(predicted, measured, 1.0, everything, [0])) == [("a", "raw")]
+    assert keys(choose_points(predicted, measured, 1.0, everything, [0])) == [("a", "raw")]
     measured["a", "fp16"] = timed(8)
-    assert choose(predicted, measured, 1.0, everything, [0]) == []
+    assert choose_points(predicted, measured, 1.0, everything, [0]) == []
 
 
 def test_what_may_not_be_recommended_is_not_among_the_fastest():
     predicted = times(a_raw=10, b_raw=20, c_raw=30, d_raw=40)
-    points = choose(predicted, {}, 0.0, lambda key: key[0] in "cd", [0])
+    points = choose_points(predicted, {}, 0.0, lambda key: key[0] in "cd", [0])
     assert keys(points)[:2] == [("c", "raw"), ("d", "raw")]
 
 
 def test_there_is_time_for_so_much():
     slow = times(a_raw=NETWORK_S * 1000 / (LEAST_REQUESTS + WARMUP) * 0.9, b_raw=9e4)
-    points = choose(slow, {}, 0.0, everything, [0])
+    points = choose_points(slow, {}, 0.0, everything, [0])
     assert [(key, samples) for key, samples, _ in points] == [(("a", "raw"), LEAST_REQUESTS)]
-    assert choose(slow, {}, NETWORK_S / 2, everything, [0]) == []
+    assert choose_points(slow, {}, NETWORK_S / 2, everything, [0]) == []
 
 
 def test_a_codec_decides_about_its_own_stages_alone():
@@ -69,10 +69,10 @@ def test_a_codec_decides_about_its_own_stages_alone():
         given = {"head_ns": head, "encode_ns": encode, "message_bytes": n_bytes}
         return {name: np.full(9, ns) for name, ns in {**{f"{stage}_ns": 5 for stage in STAGES}, **given}.items()}
 
-    found = typical({"raw": columns(100, 1, 900), "int8": columns(140, 7, 300)})
-    assert found["raw"].stages["head"] == found["int8"].stages["head"] == 120
-    assert (found["raw"].stages["encode"], found["int8"].stages["encode"]) == (1, 7)
-    assert (found["raw"].n_bytes, found["int8"].n_bytes) == (900, 300)
+    requests = typical({"raw": columns(100, 1, 900), "int8": columns(140, 7, 300)})
+    assert requests["raw"].stages["head"] == requests["int8"].stages["head"] == 120
+    assert (requests["raw"].stages["encode"], requests["int8"].stages["encode"]) == (1, 7)
+    assert (requests["raw"].n_bytes, requests["int8"].n_bytes) == (900, 300)
 
 
 def test_a_shift_is_time_on_the_network():
@@ -83,7 +83,7 @@ def test_a_shift_is_time_on_the_network():
 
 def test_the_figure_of_a_point_and_the_seconds_that_it_took():
     assert p50(timed(3, 1, 2, 9)) == 2 * MS
-    assert spent(timed(500, 1500)) == pytest.approx(2.0)
+    assert spent_s(timed(500, 1500)) == pytest.approx(2.0)
 
 
 def test_half_of_the_interval_of_a_median():

@@ -52,18 +52,18 @@ def test_a_bool_stays_a_bool_and_an_int_an_int():
 
 
 @given(inference=inferences, id=st.text("0123456789abcdef-", max_size=40))
-def test_a_request_can_be_prepared_before_its_id_and_its_bytes_are_known(inference, id):
+def test_a_request_is_completed_from_a_template_without_id_and_bytes(inference, id):
     contents = [tensor.data for tensor in inference.tensors.values()]
-    prepared = infer_request(inference._replace(id=""))
-    request = completed(prepared, id, *contents)
+    template = infer_request(inference._replace(id=""))
+    request = completed(template, id, *contents)
     assert read_infer_request(request) == inference._replace(id=id)
-    assert without_id(request.header) == (prepared.header, id)
+    assert without_id(request.header) == (template.header, id)
 
 
-def test_a_reply_can_be_prepared_before_its_durations_are_known():
+def test_a_reply_gets_its_durations_last():
     whole = Encoded("UINT8", (3,), b"abc", {"codec": "raw"})
-    prepared = infer_reply(Inference("m", "v", "", {"logits": whole._replace(data=b"")}))
-    reply = read_infer_reply(timed(completed(prepared, "i", b"abc"), 0, 1, 2, 3))
+    template = infer_reply(Inference("m", "v", "", {"logits": whole._replace(data=b"")}))
+    reply = read_infer_reply(timed(completed(template, "i", b"abc"), 0, 1, 2, 3))
     assert reply == Inference(
         "m", "v", "i", {"logits": whole}, {"queue_ns": 0, "decode_ns": 1, "tail_ns": 2, "reply_ns": 3}
     )
@@ -105,7 +105,7 @@ def test_noise_is_read_or_refused_and_nothing_else(read, noise):
 
 
 def test_a_header_beyond_the_limit_is_not_parsed():
-    with pytest.raises(DecodeError, match="beyond the limit"):
+    with pytest.raises(DecodeError, match="exceeds the limit"):
         read_infer_request(Message(Kind.INFER, b"\n" * (MAX_HEADER_BYTES + 1), (b"",)))
 
 
@@ -119,5 +119,5 @@ def test_each_tensor_that_the_header_describes_must_come(contents):
 def test_two_tensors_of_one_name_are_refused():
     one = infer_request(Inference("m", "v", "i", {"smashed": Encoded("UINT8", (1,), b"1")}))
     twice = one.header + infer_request(Inference("", "", "", {"smashed": Encoded("UINT8", (1,), b"1")})).header
-    with pytest.raises(DecodeError, match="one name"):
+    with pytest.raises(DecodeError, match="the same name"):
         read_infer_request(Message(Kind.INFER, twice, (b"1", b"1")))

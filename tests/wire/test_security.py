@@ -10,8 +10,9 @@ import time
 import pytest
 
 from cutlayer.errors import ConfigError, Refused, Unreachable, WireError
+from cutlayer.registry import TRANSPORTS
 from cutlayer.wire import certs
-from cutlayer.wire.connect import connect, listen
+from cutlayer.wire.connect import connect, listen, servable
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Timeouts
@@ -80,7 +81,7 @@ def ask(address, security, timeout_s=20.0):
 
 
 def refused(transport, server, client, friend=None):
-    """What a stranger is told, once it is clear that nobody else suffers from him."""
+    """The error that a stranger receives, once it is clear that no other client suffers from it."""
     listening = listen(ADDRESSES[transport], Echo(), PATIENCE, security=server)
     start = time.monotonic()
     try:
@@ -92,6 +93,10 @@ def refused(transport, server, client, friend=None):
     finally:
         listening.close(0)
     return str(caught.value)
+
+
+def test_every_transport_that_encrypts_has_a_row():
+    assert ADDRESSES.keys() == {name for name in servable() if TRANSPORTS.make(name).encrypt_with}
 
 
 @pytest.mark.parametrize("transport", ADDRESSES)
@@ -129,12 +134,12 @@ def test_a_certificate_of_another_authority(ours, theirs):
 
 def test_a_server_of_another_authority(ours, theirs):
     told = refused("grpc", tls_server(ours), tls_client(theirs), tls_client(ours))
-    assert "not to be trusted" in told
+    assert "cannot be trusted" in told
 
 
 def test_an_expired_server(expired):
     told = refused("grpc", tls_server(expired, ca=None), tls_client(expired, cert=None, key=None))
-    assert "not to be trusted: certificate has expired" in told
+    assert "cannot be trusted: certificate has expired" in told
 
 
 def test_an_expired_client(ours, expired):
@@ -147,7 +152,7 @@ def test_a_certificate_for_another_host(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(certs, "HERE", ())
         certs.init(tmp_path, ["elsewhere.example"])
-    assert "not to be trusted" in refused("grpc", tls_server(tmp_path), tls_client(tmp_path))
+    assert "cannot be trusted" in refused("grpc", tls_server(tmp_path), tls_client(tmp_path))
 
 
 @pytest.mark.parametrize("token", [None, "theirs"])
@@ -162,7 +167,7 @@ def test_plain_text_to_a_port_of_tls(ours):
 
 def test_tls_to_a_port_of_plain_text(ours):
     told = refused("grpc", Security(), tls_client(ours, token_file=None), Security())
-    assert "speaks no TLS" in told
+    assert "does not speak TLS" in told
 
 
 def test_an_unknown_curve_key(ours, theirs):
@@ -188,7 +193,7 @@ def test_an_older_protocol_is_no_way_around_curve(ours, curve):
         def submit(self, request, arrived_ns, caller, *, lend=False):
             seen.set()
 
-    security = Security(curve_key=ours / "curve-server.key") if curve else None
+    security = Security(curve_key=ours / "curve-server.key") if curve else Security()
     server = listen(ADDRESSES["zmq"], Sees(), PATIENCE, security=security)
     prefix = PREFIX.pack(MAGIC, 1, Kind.INFER, 1)
     with socket.create_connection((server.address.host, server.address.port), 20) as stranger:
@@ -248,7 +253,7 @@ def test_files_have_sane_modes(ours):
 
 def test_nothing_is_overwritten(ours):
     before = {path: path.read_bytes() for path in ours.rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match="there already"):
+    with pytest.raises(ConfigError, match="exists already"):
         certs.init(ours)
     assert {path: path.read_bytes() for path in ours.rglob("*") if path.is_file()} == before
 
@@ -260,7 +265,7 @@ def test_encryption_needs_no_word_off_loopback(ours, address):
     with pytest.raises(ConfigError, match="insecure"):
         connect(address)
     with pytest.raises(ConfigError, match="insecure"):
-        connect(address, security=Security(token_file=ours / "token") if address.startswith("grpc") else None)
+        connect(address, security=Security(token_file=ours / "token") if address.startswith("grpc") else Security())
 
 
 @pytest.mark.parametrize(
@@ -270,10 +275,10 @@ def test_encryption_needs_no_word_off_loopback(ours, address):
         (False, {"cert": "client.pem", "key": "client.key"}, "give --ca"),
         (False, {"ca": "missing.pem"}, "cannot be read"),
         (False, {"ca": "token"}, "holds no certificate"),
-        (False, {"curve_server": "curve-server.pub"}, "means nothing over grpc"),
+        (False, {"curve_server": "curve-server.pub"}, "no effect over grpc"),
         (False, {"token_file": "missing"}, "cannot be read"),
-        (True, {"ca": "ca.pem"}, "certificate of its own"),
-        (True, {"cert": "server.pem", "key": "client.key"}, "no certificate and its private key"),
+        (True, {"ca": "ca.pem"}, "the server's own --cert"),
+        (True, {"cert": "server.pem", "key": "client.key"}, "not a certificate and its private key"),
     ],
 )
 def test_what_does_not_fit_is_said_over_grpc(ours, listening, given, words):
@@ -283,14 +288,14 @@ def test_what_does_not_fit_is_said_over_grpc(ours, listening, given, words):
 @pytest.mark.parametrize(
     ("listening", "given", "words"),
     [
-        (False, {"ca": "ca.pem"}, "means nothing over zmq"),
+        (False, {"ca": "ca.pem"}, "no effect over zmq"),
         (False, {"curve_key": "curve-client.key"}, "give --curve-server"),
         (False, {"curve_server": "ca.pem"}, "no CURVE key"),
-        (False, {"curve_server": "curve-server.pub", "allow": "clients"}, "for servers"),
+        (False, {"curve_server": "curve-server.pub", "allow": "clients"}, "option of servers"),
         (True, {"allow": "clients"}, "--curve-key"),
-        (True, {"curve_key": "curve-server.key", "curve_server": "curve-server.pub"}, "for clients"),
+        (True, {"curve_key": "curve-server.key", "curve_server": "curve-server.pub"}, "option of clients"),
         (True, {"curve_key": "curve-server.key", "allow": "missing"}, "cannot be read"),
-        (True, {"curve_key": "curve-server.key", "allow": ""}, "nobody would be admitted"),
+        (True, {"curve_key": "curve-server.key", "allow": ""}, "no client would be admitted"),
     ],
 )
 def test_what_does_not_fit_is_said_over_zeromq(ours, listening, given, words):

@@ -14,20 +14,30 @@ from cutlayer.errors import (
     Unreachable,
     WireError,
 )
+from cutlayer.registry import TRANSPORTS
 from cutlayer.wire.address import Address
-from cutlayer.wire.connect import connect, listen
+from cutlayer.wire.connect import connect, listen, servable
+from cutlayer.wire.inprocess import InProcess
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.retry import Retry
+from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Timeouts, refusal
 from cutlayer.wire.zmq.frames import PREFIX
 
-REAL = {"grpc": "grpc://127.0.0.1:0", "zmq": "zmq://127.0.0.1:0"}
-EVERY = {**REAL, "inprocess": "inprocess://echo"}
+ADDRESSES = {
+    "grpc": "grpc://127.0.0.1:0",
+    "zmq": "zmq://127.0.0.1:0",
+    "oip+grpc": "oip+grpc://127.0.0.1:0/echo",
+    "inprocess": "inprocess://echo",
+}
+"""A row for each transport in the registry; the tests below take those on which a server can listen."""
+
+SERVED = [name for name in TRANSPORTS if TRANSPORTS.make(name).server]
 SOON = Timeouts(connect_s=0.5, request_s=10.0)
 
 
 class Echo:
-    """Answers with what it got; waits or fails when the header says so."""
+    """Answers with the request itself; waits or fails if the id in the header says so."""
 
     def __init__(self):
         self.after, self.go_on, self.seen = [], threading.Event(), threading.Event()
@@ -41,20 +51,21 @@ class Echo:
 
     def handle(self, request):
         self.seen.set()
-        if request.header == b"wait":
+        request_id = request.header[2:]
+        if request_id == b"wait":
             self.go_on.wait(10)
-        if request.header == b"refuse":
+        if request_id == b"refuse":
             raise Refused("NOT_FOUND", "There is none.")
-        if request.header == b"garbled":
+        if request_id == b"garbled":
             raise DecodeError("Not a message.")
-        if request.header == b"fail":
+        if request_id == b"fail":
             raise ZeroDivisionError("a secret of the server")
         return Message(request.kind, request.header, tuple(bytes(t) for t in request.tensors))
 
 
 @pytest.fixture
 def serve():
-    """A function that serves an Echo at an address and connects to it; all is closed afterwards."""
+    """A function that serves an Echo at an address and connects to it; everything is closed afterwards."""
     opened = []
 
     def start(address):
@@ -65,71 +76,108 @@ def serve():
         return echo, server, client
 
     yield start
-    for one in opened:
-        one.close()
+    for end in opened:
+        end.close()
 
 
-def ask(client, header=b"", tensors=(), timeout_s=10.0):
-    # Over gRPC a header is a protobuf message: the tag of `id`, a length, the text.
-    return client.request(Message(Kind.INFER, header, tensors), timeout_s)
+def header(request_id=b""):
+    """A protobuf message with an id: its tag, a length, the text; empty without an id."""
+    return b"\x1a%c%b" % (len(request_id), request_id) if request_id else b""
 
 
-@pytest.mark.parametrize("address", EVERY.values(), ids=EVERY)
+def ask(client, request_id=b"", tensors=(), timeout_s=10.0):
+    return client.request(Message(Kind.INFER, header(request_id), tensors), timeout_s)
+
+
+def test_every_transport_has_a_row():
+    assert ADDRESSES.keys() == set(TRANSPORTS)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_transport_is_described_before_its_package_is_imported(transport):
+    scheme, address = TRANSPORTS.make(transport), Address.parse(ADDRESSES[transport])
+    assert address.local is not scheme.networked
+    assert bool(address.model) is scheme.takes_model
+    assert str(address) == ADDRESSES[transport]
+    assert TRANSPORTS.summary(transport)
+    assert bool(scheme.files) is bool(scheme.encrypt_with)
+    scheme.client = "no_such_package:Client"
+    with pytest.raises(ConfigError, match=f"needs the package {scheme.package}"):
+        scheme.connect(address, SOON, PLAIN)
+
+
+@pytest.mark.parametrize("transport", sorted(set(TRANSPORTS) - set(SERVED)))
+def test_a_transport_without_a_server_says_where_to_listen(transport):
+    with pytest.raises(ConfigError, match="for clients only; listen at"):
+        listen(ADDRESSES[transport], Echo(), SOON)
+
+
+def test_a_new_transport_is_one_line_of_the_registry(serve, monkeypatch):
+    monkeypatch.setitem(TRANSPORTS._entries, "toy", "tests.wire.test_transport:Toy")
+    _, server, client = serve("toy://somewhere")
+    assert str(server.address) == "toy://somewhere"
+    assert ask(client, b"hi").header == header(b"hi")
+
+
+class Toy(InProcess):
+    """A transport of these tests."""
+
+
+@pytest.mark.parametrize("transport", SERVED)
 @pytest.mark.parametrize("sizes", [(), (0,), (1, 70_000), (3_000_000,)])
-def test_what_is_sent_arrives(serve, address, sizes):
-    _, _, client = serve(address)
+def test_what_is_sent_arrives(serve, transport, sizes):
+    _, _, client = serve(ADDRESSES[transport])
     sent = tuple(bytes([i + 1]) * size for i, size in enumerate(sizes))
-    header = b"\x1a\x02hi"
     # The reply's raw contents have another field number than the request's, so over gRPC tensors come back as such.
-    reply = ask(client, header, sent)
-    assert (reply.kind, reply.header) == (Kind.INFER, header)
+    reply = ask(client, b"hi", sent)
+    assert (reply.kind, reply.header) == (Kind.INFER, header(b"hi"))
     assert tuple(bytes(t) for t in reply.tensors) == sent
 
 
-@pytest.mark.parametrize("address", REAL.values(), ids=REAL)
-def test_port_0_is_a_real_port(serve, address):
-    _, server, _ = serve(address)
+@pytest.mark.parametrize("transport", servable())
+def test_port_0_is_a_real_port(serve, transport):
+    _, server, _ = serve(ADDRESSES[transport])
     assert server.address.port > 0
 
 
-@pytest.mark.parametrize("address", EVERY.values(), ids=EVERY)
-def test_a_taken_address_is_an_error_with_a_sentence(serve, address):
-    _, server, _ = serve(address)
+@pytest.mark.parametrize("transport", SERVED)
+def test_a_taken_address_is_an_error_with_a_sentence(serve, transport):
+    _, server, _ = serve(ADDRESSES[transport])
     with pytest.raises(WireError, match=r"taken|in use"):
         listen(str(server.address), Echo(), SOON)
 
 
-@pytest.mark.parametrize("address", ["zmq://127.0.0.1:0", "inprocess://echo"])
+@pytest.mark.parametrize("transport", SERVED)
 @pytest.mark.parametrize(
-    ("header", "code", "words"),
+    ("request_id", "code", "words"),
     [
         (b"refuse", "NOT_FOUND", "There is none."),
         (b"garbled", "INVALID_ARGUMENT", "Not a message."),
         (b"fail", "INTERNAL", "its log"),
     ],
 )
-def test_errors_cross_the_wire_and_secrets_do_not(serve, address, header, code, words, caplog):
-    echo, _, client = serve(address)
+def test_errors_cross_the_wire_and_secrets_do_not(serve, transport, request_id, code, words, caplog):
+    echo, _, client = serve(ADDRESSES[transport])
     for _ in range(2):
         with pytest.raises(Refused, match=words) as caught:
-            ask(client, header)
+            ask(client, request_id)
         assert caught.value.code == code
         assert "secret" not in str(caught.value)
-    assert ask(client, b"again").header == b"again"
-    assert echo.after[:2] == [header, header]
+    assert ask(client, b"again").header == header(b"again")
+    assert echo.after[:2] == [header(request_id)] * 2
 
 
-@pytest.mark.parametrize("address", ["zmq://127.0.0.1:0"])
-def test_a_late_reply_is_not_taken_for_the_next_one(serve, address):
-    echo, _, client = serve(address)
+@pytest.mark.parametrize("transport", servable())
+def test_a_late_reply_is_not_taken_for_the_next_one(serve, transport):
+    echo, _, client = serve(ADDRESSES[transport])
     with pytest.raises(DeadlineExceeded):
         ask(client, b"wait", timeout_s=0.05)
     echo.go_on.set()
-    assert ask(client, b"next").header == b"next"
+    assert ask(client, b"next").header == header(b"next")
 
 
-def test_an_answer_to_what_nobody_asked_is_not_waited_out():
-    """A bit of the correlation was changed on the way: the client asks again, long before its deadline."""
+def test_an_answer_to_an_unknown_request_is_not_waited_out():
+    """A bit of the correlation number was changed on the way: the client retries long before its deadline."""
     router = zmq.Context.instance().socket(zmq.ROUTER)
     router.linger, router.rcvtimeo, router.router_handover = 0, 20_000, 1
     address = f"zmq://127.0.0.1:{router.bind_to_random_port('tcp://127.0.0.1')}"
@@ -156,9 +204,9 @@ def test_an_answer_to_what_nobody_asked_is_not_waited_out():
         router.close()
 
 
-@pytest.mark.parametrize("address", REAL.values(), ids=REAL)
-def test_a_server_that_comes_back_is_found_again(serve, address):
-    _, server, client = serve(address)
+@pytest.mark.parametrize("transport", servable())
+def test_a_server_that_comes_back_is_found_again(serve, transport):
+    _, server, client = serve(ADDRESSES[transport])
     assert ask(client).tensors == ()
     server.close(0)
     with pytest.raises((Unreachable, DeadlineExceeded)):
@@ -170,13 +218,11 @@ def test_a_server_that_comes_back_is_found_again(serve, address):
     assert ask(client).tensors == ()
 
 
-@pytest.mark.parametrize("address", REAL.values(), ids=REAL)
-def test_closing_answers_what_has_arrived(serve, address):
-    echo, server, client = serve(address)
-    header = b"wait" if address.startswith("zmq") else b"\x1a\x04wait"
-    echo.handle = _waits(echo)
+@pytest.mark.parametrize("transport", servable())
+def test_closing_answers_what_has_arrived(serve, transport):
+    echo, server, client = serve(ADDRESSES[transport])
     answers = []
-    asking = threading.Thread(target=lambda: answers.append(ask(client, header)))
+    asking = threading.Thread(target=lambda: answers.append(ask(client, b"wait")))
     asking.start()
     assert echo.seen.wait(10)
     closing = threading.Thread(target=server.close)
@@ -184,16 +230,7 @@ def test_closing_answers_what_has_arrived(serve, address):
     echo.go_on.set()
     closing.join(10)
     asking.join(10)
-    assert [answer.header for answer in answers] == [header]
-
-
-def _waits(echo):
-    def handle(request):
-        echo.seen.set()
-        echo.go_on.wait(10)
-        return request
-
-    return handle
+    assert [answer.header for answer in answers] == [header(b"wait")]
 
 
 @pytest.mark.parametrize(
@@ -218,14 +255,14 @@ def test_garbage_frames_get_an_error_and_the_server_lives(serve, frames):
         _, _, kind, correlation = PREFIX.unpack_from(stranger.recv_multipart()[0])
         assert kind == Kind.ERROR
         assert correlation == (5 if len(frames[0]) == PREFIX.size and frames[0][:2] == b"CL" else 0)
-        assert ask(client, b"fine").header == b"fine"
+        assert ask(client, b"fine").header == header(b"fine")
     finally:
         stranger.close()
 
 
-@pytest.mark.parametrize("address", REAL.values(), ids=REAL)
-def test_bytes_of_another_protocol_do_not_end_the_server(serve, address):
-    _, server, client = serve(address)
+@pytest.mark.parametrize("transport", servable())
+def test_bytes_of_another_protocol_do_not_end_the_server(serve, transport):
+    _, server, client = serve(ADDRESSES[transport])
     with socket.create_connection((server.address.host, server.address.port)) as stranger:
         stranger.sendall(b"GET / HTTP/1.1\r\n\r\n" * 10)
     assert ask(client).tensors == ()
@@ -245,7 +282,7 @@ def test_a_garbled_grpc_message_is_an_invalid_argument(serve):
     "text", ["localhost:80", "grpc://", "grpc://host", "grpc://host:http", "zmq://:80", "zmq://h:70000", "inprocess://"]
 )
 def test_what_is_no_address(text):
-    with pytest.raises(ConfigError, match="no address"):
+    with pytest.raises(ConfigError, match="not an address"):
         Address.parse(text)
 
 
@@ -268,4 +305,4 @@ def test_plain_text_off_loopback_needs_a_word(text):
     for opening in (lambda: connect(text), lambda: listen(text, Echo())):
         with pytest.raises(ConfigError, match="insecure"):
             opening()
-    connect(text, insecure=True).close()
+    connect(text, security=Security(insecure=True)).close()

@@ -62,7 +62,7 @@ def test_other_types_are_refused_with_a_sentence(spoiled):
 def test_contents_of_some_tensors_only_are_refused():
     message = request([1.0], [2.0])
     message.inputs[1].ClearField("contents")
-    with pytest.raises(DecodeError, match="some without"):
+    with pytest.raises(DecodeError, match="some have none"):
         take_out(message.SerializeToString())
 
 

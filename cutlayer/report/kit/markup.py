@@ -1,6 +1,6 @@
 """HTML and SVG elements as functions that escape by default, so that no record can put markup into the page."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 
@@ -35,6 +35,44 @@ def page(title: str, main: Html, extra_style: str = "") -> str:
         el("style", Html(style)),
     )
     return "<!doctype html>\n" + el("html", head, el("body", main), lang="en") + "\n"
+
+
+def section(title: str, *children: object, id: str | None = None) -> Html:
+    """A part of a page with a heading."""
+    return el("section", el("h2", title), children, id=id)
+
+
+def note(text: str) -> Html:
+    """A paragraph in small print."""
+    return el("p", text, class_="note")
+
+
+def small(text: str | None) -> Html | None:
+    """A second line in a cell; nothing where there is no text."""
+    return el("small", text) if text else None
+
+
+def dot(color: str) -> Html:
+    """The mark of one defense, in a color of the style sheet."""
+    return el("span", class_=f"dot {color}")
+
+
+def table(caption: str, head: Sequence[object], body: Sequence[Html], class_: str = "") -> Html:
+    """A table that scrolls sideways on its own when the screen is narrow."""
+    headings = [h if isinstance(h, Html) else el("th", h, scope="col") for h in head]
+    content = el("table", el("caption", caption), el("thead", el("tr", headings)), body, class_=class_ or None)
+    return el("div", content, class_="wide", role="region", aria_label=caption, tabindex=0)
+
+
+def row(heading: object, cells: Iterable[object]) -> Html:
+    """A row of a table.
+
+    Args:
+        heading: A `th` element, or the text of one.
+        cells: `td` elements, or the texts of them.
+    """
+    first = heading if isinstance(heading, Html) else el("th", heading, scope="row")
+    return el("tr", first, [cell if isinstance(cell, Html) else el("td", cell) for cell in cells])
 
 
 def el(name: str, /, *children: object, **attributes: object) -> Html:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cutlayer.report.kit.markup import Html, el
+from cutlayer.report.kit.markup import Html, el, small
 
 
 def choose(labels: NDArray[np.int64], available: int, count: int) -> list[int]:
@@ -27,7 +27,7 @@ def strip(images: NDArray[np.uint8], indices: Sequence[int], alt: str) -> Html:
 
     Args:
         images: ``(K, C, H, W)`` uint8; grey when C is 1 or 2, else the first three channels.
-        indices: Which of them.
+        indices: Numbers of the images to show.
         alt: What the pictures are, for those who do not see them.
     """
     chosen = images[list(indices)]
@@ -40,6 +40,11 @@ def strip(images: NDArray[np.uint8], indices: Sequence[int], alt: str) -> Html:
         sheet[:, left : left + width, :3] = colors.transpose(1, 2, 0)
         sheet[:, left : left + width, 3] = 255
     return el("img", class_="strip", src=data_uri(sheet), alt=alt, width=sheet.shape[1], height=height)
+
+
+def picture_row(name: str, note: str, picture: Html) -> Html:
+    """A strip beside its name and a second line."""
+    return el("div", el("div", name, small(note)), picture, class_="picture-row")
 
 
 def data_uri(image: NDArray[np.uint8]) -> str:

@@ -1,12 +1,14 @@
-"""How numbers and names read: units, the direction that means leak, and plain words for the field's terms."""
+"""How numbers and names read: units, the direction that means leak, and plain words for terms of the field."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
-from cutlayer.records.run import AttackRecord, Estimate
+from cutlayer.errors import ConfigError
+from cutlayer.records.run import Estimate
+from cutlayer.registry import ATTACKS, METRICS
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -15,13 +17,23 @@ SPACE = "\N{NO-BREAK SPACE}"
 
 @dataclass(frozen=True)
 class Scale:
-    """How the values of one metric are printed: multiplied by `factor`, with `digits` decimals, in `unit`."""
+    """How the values of one metric are printed: multiplied by `factor`, with `digits` decimals, in `unit`.
+
+    Attributes:
+        title: Name of the metric.
+        unit: Unit of a printed value; empty where it has none.
+        digits: Decimals of a printed value.
+        factor: What a value is multiplied by before it is printed.
+        leak_when: Which values are a leak, ``high`` or ``low``; empty where neither is.
+        explanation: What a value means, for a reader who does not know the field.
+    """
 
     title: str
     unit: str = ""
     digits: int = 3
     factor: float = 1.0
     leak_when: str = ""
+    explanation: str = ""
 
     @property
     def heading(self) -> str:
@@ -30,7 +42,7 @@ class Scale:
 
     @property
     def direction(self) -> str:
-        """Which way is a leak."""
+        """Which values are a leak, in words."""
         return {"high": "higher leaks more", "low": "lower leaks more"}.get(self.leak_when, "")
 
     def number(self, value: float) -> str:
@@ -53,47 +65,16 @@ class Scale:
 
 
 ACCURACY = Scale("Accuracy", "%", 1, 100)
-LEAKAGE_GAIN = Scale("Leakage gain", "%", 1, 100, "high")
-
-_SCALES = {
-    "mse": Scale("MSE", "", 4, 1, "low"),
-    "psnr": Scale("PSNR", "dB", 2, 1, "high"),
-    "ssim": Scale("SSIM", "", 3, 1, "high"),
-    "identification": Scale("Identified", "%", 1, 100, "high"),
-}
-
-METRIC_ORDER = tuple(_SCALES)
-
-METRICS_EXPLAINED = (
-    (
-        "Leakage gain",
-        "how far the attack gets from guessing the average picture (0 %) to the exact picture (100 %), "
-        "by mean squared error.",
-    ),
-    ("MSE", "mean squared error of the pixels, each between 0 and 1."),
-    (
-        "PSNR",
-        "peak signal-to-noise ratio, the mean over pictures; it rises by 10 where the squared error falls to a tenth.",
-    ),
-    ("SSIM", "structural similarity; 1 is the same picture, 0 is nothing in common."),
-    ("Identified", "how often the true picture is the one nearest to the reconstruction among all candidates."),
-)
+LEAKAGE_GAIN = Scale(
+    "Leakage gain", "%", 1, 100, "high",
+    "how far the attack gets from guessing the average picture (0 %) to the exact picture (100 %), "
+    "by mean squared error.",
+)  # fmt: skip
 
 ACCESS = {
     "QUERY_FREE": ("query-free", "sees only what arrives at the server, and holds the server's half of the model"),
     "BLACK_BOX": ("black-box", "may also push pictures of its own through the device and watch what comes out"),
     "WHITE_BOX": ("white-box", "also holds the weights of the device's half and the settings of the defense"),
-}
-
-_ATTACKS = {
-    "mean-image": "always guesses the average picture",
-    "nearest": "looks up the most similar of the attacker's own pictures",
-    "ridge": "a linear formula fitted on the attacker's own pictures",
-    "decoder": "a neural network trained to turn what was sent back into pictures",
-    "generator": "finds a generated picture that would have sent the same numbers",
-    "white-box": "changes a guess until it would have sent the same numbers",
-    "mask-aware": "is told which numbers were left out, or sees nothing else",
-    "averaging": "averages several transmissions of the same picture to remove the noise",
 }
 
 STAGE_WORDS = {
@@ -110,18 +91,25 @@ STAGE_WORDS = {
 
 
 def scale(metric: str) -> Scale:
-    """How a metric is printed; a metric that is not known here goes by its own name."""
-    return _SCALES.get(metric, Scale(metric))
+    """How a metric is printed, in the metric's own words; a metric that is not known here goes by its name."""
+    try:
+        known = METRICS.load(metric)
+    except ConfigError:
+        return Scale(metric)
+    return Scale(known.title, known.unit, known.digits, known.factor, known.leak_when, known.explanation)
 
 
-def in_order(metrics: set[str]) -> list[str]:
-    """The known metrics in their order, then the others by name."""
-    return [m for m in METRIC_ORDER if m in metrics] + sorted(metrics - set(METRIC_ORDER))
+def in_order(metrics: Set[str]) -> list[str]:
+    """The known metrics in the order of the registry, then the others by name."""
+    return [m for m in METRICS if m in metrics] + sorted(metrics - set(METRICS))
 
 
-def attack_words(attack: AttackRecord) -> str:
-    """What the attack does, in plain words; empty when it is not known here."""
-    return _ATTACKS.get(attack.attack, "")
+def attack_words(attack: str) -> str:
+    """What an attack does, in its own plain words; empty when the attack is not known here, or torch is missing."""
+    try:
+        return str(ATTACKS.load(attack).plain_words)
+    except ConfigError:
+        return ""
 
 
 def access_name(access: str) -> str:
@@ -141,14 +129,14 @@ def duration(ns: float | None) -> str:
     """A time in the unit that reads best, three figures."""
     if ns is None or math.isnan(ns):
         return DASH
-    for unit, one in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
-        if abs(ns) >= one * 0.9995:
-            return _three_figures(ns / one) + SPACE + unit
+    for unit, length in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if abs(ns) >= length * 0.9995:
+            return _three_figures(ns / length) + SPACE + unit
     return f"{ns:.0f}{SPACE}ns" if ns else "0"
 
 
 def seconds(value: float) -> str:
-    """A long time: attacks and training."""
+    """Seconds, for attacks and training, three figures."""
     return DASH if math.isnan(value) else f"{_three_figures(value)}{SPACE}s"
 
 
@@ -162,9 +150,9 @@ def ms(ns: float | None) -> str:
 
 def rate(bps: float) -> str:
     """Bits per second in the unit that reads best, three figures."""
-    for unit, one in (("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3)):
-        if bps >= one:
-            return f"{bps / one:.3g} {unit}"
+    for unit, factor in (("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3)):
+        if bps >= factor:
+            return f"{bps / factor:.3g} {unit}"
     return f"{bps:.3g} bit/s"
 
 
@@ -172,24 +160,24 @@ def size(count: int | None) -> str:
     """Bytes in decimal units."""
     if count is None:
         return DASH
-    for unit, one in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= one:
-            return f"{count / one:.1f}{SPACE}{unit}"
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.1f}{SPACE}{unit}"
     return f"{count}{SPACE}B"
 
 
 def facts(stated: Mapping[str, float | str]) -> str:
-    """What a defense states of itself, ``snr_db`` as "SNR 12.3 dB"."""
+    """The facts that a defense states of itself, ``snr_db`` as "SNR 12.3 dB"."""
     return "; ".join(_fact(name, value) for name, value in stated.items())
 
 
 def _fact(name: str, value: float | str) -> str:
-    words, _, unit = name.rpartition("_")
+    title, _, unit = name.rpartition("_")
     if unit != "db":
-        words, unit = name, ""
+        title, unit = name, ""
     text = value if isinstance(value, str) else f"{value:.3g}".replace("-", MINUS)
-    words = words.replace("_", " ").replace("snr", "SNR")
-    return f"{words} {text}{SPACE + 'dB' if unit else ''}"
+    title = title.replace("_", " ").replace("snr", "SNR")
+    return f"{title} {text}{SPACE + 'dB' if unit else ''}"
 
 
 def defense_name(label: str) -> str:

@@ -1,43 +1,66 @@
-"""What a profile recommends, in sentences: the same ones for the terminal and for the page."""
+"""What a profile recommends and how sure it is, in sentences: the same for the terminal and for the page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+
+from cutlayer.records.profile import Profile, Recommendation
 
 NAMED = 3
-"""Choices as good as the best that are named; of the others only their number is said."""
-
-Time = Callable[[float], str]
-"""How a number of ns reads."""
+"""Number of choices as good as the best that are named; the others are counted."""
 
 
-def basis(data: Mapping[str, Any]) -> str:
+def basis(profile: Profile) -> str:
     """Which figures the recommendations rest on."""
-    words = "The best is the smallest figure, measured or computed; what is computed is the cost model's, "
-    if data["settings"]["network_emulation"] is None:
-        return words + "which is fitted to what was measured."
-    return words + "moved by the median difference to what was measured over the same network."
+    start = "The best is the smallest figure, measured or computed; what is computed is the cost model's, "
+    if profile.settings.network_emulation is None:
+        return start + "which is fitted to what was measured."
+    return start + "moved by the median difference to what was measured over the same network."
 
 
-def best(data: Mapping[str, Any], told: Mapping[str, Any], time: Time) -> str:
-    """The best choice on a network, where its time goes, what is as good, and what the device takes alone."""
-    chosen, alone = told["best"], told["device_alone_ns"]
-    if chosen is None:
-        kept = "" if alone is None else f" The device alone keeps it, and takes {time(alone)}."
-        return f"{told['why_none']}{kept}"
-    cut = next(one for one in data["cuts"] if one["cut"] == chosen["cut"])
-    shown = cut["networks"][told["network"]][chosen["codec"]]
-    source = "computed" if shown["source"] == "model" else f"measured, n = {shown['end_to_end_ns']['n']}"
-    stages = shown["stages_ns"]
+def best(profile: Profile, recommendation: Recommendation, time: Callable[[float], str]) -> str:
+    """The best choice on a network, where its time goes, what is as good, and what the device takes alone.
+
+    Args:
+        profile: The whole record.
+        recommendation: What it recommends on the network.
+        time: The text of a time in ns.
+    """
+    choice, alone_ns = recommendation.best, recommendation.device_alone_ns
+    if choice is None:
+        alone = "" if alone_ns is None else f" The device alone keeps it, and takes {time(alone_ns)}."
+        return f"{recommendation.why_none}{alone}"
+    cut = next(cut for cut in profile.cuts if cut.cut == choice.cut)
+    requests = cut.networks[recommendation.network][choice.codec]
+    stages = requests.stages_ns
     parts = {name: stages[name] for name in ("head", "network", "tail")}
     parts["the rest"] = sum(stages.values()) - sum(parts.values())
-    words = [f"{chosen['cut']} with {chosen['codec']}, {time(chosen['latency_ns'])} ({source})"]
-    words[0] += ": " + ", ".join(f"{name} {time(ns)}" for name, ns in parts.items())
-    if near := [f"{one['cut']} with {one['codec']}" for one in told["as_good"]]:
+    clauses = [f"{choice.cut} with {choice.codec}, {time(choice.latency_ns)} ({requests.source_text})"]
+    clauses[0] += ": " + ", ".join(f"{name} {time(ns)}" for name, ns in parts.items())
+    if near := [f"{other.cut} with {other.codec}" for other in recommendation.as_good]:
         more = f" and {len(near) - NAMED} more" if len(near) > NAMED else ""
-        words.append(f"not told apart from {', '.join(near[:NAMED])}{more}")
-    if alone is not None:
-        faster = "faster" if alone < chosen["latency_ns"] else "slower"
-        words.append(f"the device alone is {faster}, {time(alone)}")
-    return "; ".join(words)
+        clauses.append(f"not told apart from {', '.join(near[:NAMED])}{more}")
+    if alone_ns is not None:
+        faster = "faster" if alone_ns < choice.latency_ns else "slower"
+        clauses.append(f"the device alone is {faster}, {time(alone_ns)}")
+    return "; ".join(clauses)
+
+
+def model_errors(profile: Profile) -> str:
+    """How far off the cost model was."""
+    model = profile.cost_model
+    if not model.points:
+        return "not checked, for every point would have taken too long to measure"
+    return (
+        f"off by {model.median_error:.1%} in the middle and {model.greatest_error:.1%} at most, "
+        f"at {len(model.points)} points measured"
+    )
+
+
+def cpu(profile: Profile) -> str:
+    """Threads of the head, the cores that they may run on, and their share of time."""
+    settings, cores = profile.settings, profile.settings.cores or profile.machine["affinity"]
+    text = "1 thread" if settings.threads == 1 else f"{settings.threads} threads"
+    if cores is not None:
+        text += f" on core{'s'[: len(cores) > 1]} {','.join(map(str, cores))}"
+    return text if settings.cpu_quota is None else f"{text}, a quota of {settings.cpu_quota:g} cores"

@@ -1,13 +1,13 @@
-"""The two charts of a profile, as inline SVG: latency against bandwidth, and the Pareto set."""
+"""The charts of a profile, as inline SVG: latency against bandwidth, and the Pareto set."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+from cutlayer.records.profile import CodecRecord, Profile
 from cutlayer.report.kit.markup import Html, el
-from cutlayer.report.kit.svg import LETTER, Axis, Chart, Frame, decades, domain, place, ticks
+from cutlayer.report.kit.svg import LETTER, Axis, Chart, Frame, circle, decades, domain, place, text, ticks
 from cutlayer.report.kit.wording import duration, rate, size
 
 FRAME = Frame(760.0, 400.0, left=70.0, right=724.0, top=24.0, bottom=340.0)
@@ -15,103 +15,114 @@ FROM_BPS, TO_BPS = 1e4, 1e10
 STEPS = 240
 
 
-def bandwidth_curve(data: Mapping[str, Any]) -> Html:
+def bandwidth_curve(profile: Profile) -> Html:
     """The fastest cut at every bandwidth, all choices grey behind it, and where the best one changes."""
-    lines = data["bandwidth"]["lines"]
+    lines, best = profile.bandwidth.lines, profile.bandwidth.best
     if not lines:
         return el("p", "No cut keeps the limits on leakage and accuracy.", class_="empty")
     grid = [FROM_BPS * (TO_BPS / FROM_BPS) ** (i / STEPS) for i in range(STEPS + 1)]
-    curves = [[(bps, one["fixed_ns"] + 8e9 * one["n_bytes"] / bps) for bps in grid] for one in lines]
-    lowest = [(bps, min(curve[i][1] for curve in curves)) for i, bps in enumerate(grid)]
-    alone = None if data["local_ns"] is None else data["local_ns"]["p50"]
-    low, high = min([lowest[-1][1], *([alone] if alone else [])]) / 1.6, lowest[0][1] * 1.6
+    lowest = [(bps, min(line.ns(bps) for line in lines)) for bps in grid]
+    alone_ns = None if profile.local_ns is None else profile.local_ns.p50
+    low, high = min([lowest[-1][1], *([alone_ns] if alone_ns else [])]) / 1.6, lowest[0][1] * 1.6
     across = _logarithmic(FROM_BPS, TO_BPS, rate, "Rate up from the device")
     chart = Chart(FRAME, across, _logarithmic(low, high, duration))
     parts = [chart.axes()]
-    parts += [chart.polyline([(b, ns) for b, ns in curve if ns < high], "faint") for curve in curves]
+    parts += [chart.polyline([(b, line.ns(b)) for b in grid if line.ns(b) < high], "faint") for line in lines]
     parts.append(chart.polyline(lowest, "curve"))
-    if alone:
-        parts.append(chart.level(alone))
-        parts.append(el("text", "the device alone", x=FRAME.left + 6, y=f"{chart.y(alone) - 6:.1f}", class_="note"))
-    for number, reign in enumerate(data["bandwidth"]["best"], 1):
-        low_bps = max(reign["from_bps"], FROM_BPS)
-        high_bps = min(reign["to_bps"] or TO_BPS, TO_BPS)
+    if alone_ns:
+        parts.append(chart.level(alone_ns))
+        parts.append(text("the device alone", FRAME.left + 6, chart.y(alone_ns) - 6, class_="note"))
+    for number, span in enumerate(best, 1):
+        low_bps, high_bps = max(span.from_bps, FROM_BPS), min(span.to_bps or TO_BPS, TO_BPS)
         if low_bps >= high_bps:
             continue
         if low_bps > FROM_BPS:
             parts.append(chart.upright(low_bps))
-        # By its number in the table; by its name, too, where there is room for it.
+        # The label is the number in the table, and the name where there is room for it.
         start, end = chart.x(low_bps), chart.x(high_bps)
-        width, named = end - start, f"{number} {reign['choice']}"
-        words = named if width > LETTER * len(named) else str(number)
-        middle, level = (start + end) / 2, FRAME.top + 12 + 15 * (number % 2)
-        parts.append(
-            el("text", words, x=f"{middle:.1f}", y=f"{level:.1f}", text_anchor="middle", class_="name")
-        )  # fmt: skip
-    spoken = "; ".join(f"{r['choice']} from {rate(r['from_bps'])}" for r in data["bandwidth"]["best"])
+        named = f"{number} {span.choice}"
+        label = named if end - start > LETTER * len(named) else str(number)
+        parts.append(text(label, (start + end) / 2, FRAME.top + 12 + 15 * (number % 2), "middle", "name"))
+    spoken = "; ".join(f"{span.choice} from {rate(span.from_bps)}" for span in best)
     return chart.svg(parts, f"Latency against bandwidth. The fastest: {spoken}.")
 
 
-def pareto_plots(data: Mapping[str, Any], network: str) -> list[Html]:
+class _Dot(NamedTuple):
+    """A choice in a plot; `best` are those of the Pareto set."""
+
+    cut: str
+    codec: str
+    ns: float
+    record: CodecRecord
+    best: bool
+
+    @property
+    def text(self) -> str:
+        """The choice with all its figures."""
+        quality = [f"{name} {estimate.value:.3f}" for name, estimate in reversed(self.record.quality.known.items())]
+        figures = [duration(self.ns), size(self.record.message_bytes), *quality]
+        return f"{self.cut} with {self.codec}: {', '.join(figures)}"
+
+
+def pareto_plots(profile: Profile, network: str) -> list[Html]:
     """Latency against bytes sent on one network, and against leakage and accuracy where they are known.
 
-    What nothing beats in all of them at once is filled and named.
+    The choices that no other beats in all of them at once are filled and named.
     """
-    front = next(told["pareto"] for told in data["recommendations"] if told["network"] == network)
-    kept = {(one["cut"], one["codec"]) for one in front}
-    points = [
-        (cut["cut"], codec, cut["networks"][network][codec]["end_to_end_ns"]["p50"], told)
-        for cut in data["cuts"]
-        for codec, told in cut["codecs"].items()
+    (recommendation,) = (entry for entry in profile.recommendations if entry.network == network)
+    best = {(choice.cut, choice.codec) for choice in recommendation.pareto}
+    dots = [
+        _Dot(cut.cut, codec, cut.networks[network][codec].end_to_end_ns.p50, record, (cut.cut, codec) in best)
+        for cut in profile.cuts
+        for codec, record in cut.codecs.items()
     ]
-    limits = data["limits"]
-    late = limits["latency_ns"]
-    plots = [_plot(points, kept, network, "Bytes sent", lambda told: float(told["message_bytes"]), None, late, None)]
-    for name, title in (("leakage", "Leakage gain"), ("accuracy", "Accuracy")):
-        if all(name in told for *_, told in points):
-            known = [told[name]["value"] for *_, told in points]
-            asked = [] if limits[name] is None else [limits[name]]
-            span = domain([*known, *asked], least=0.1)
+    limits = profile.limits
+    sizes = [float(dot.record.message_bytes) for dot in dots]
+    plots = [_plot(dots, sizes, network, "Bytes sent", _logarithmic(*_around(sizes), _size), limits.latency_ns)]
+    for name, title, limit in (
+        ("leakage", "Leakage gain", limits.leakage),
+        ("accuracy", "Accuracy", limits.accuracy),
+    ):
+        if all(name in dot.record.quality.known for dot in dots):
+            values = [dot.record.quality.known[name].value for dot in dots]
+            low, high = domain([*values, *([] if limit is None else [limit])], least=0.1)
             # A leakage gain is below 0 where the attack does worse than the mean image.
-            span = min([span[0], *known]), span[1]
-            plots.append(_plot(points, kept, network, title, partial(_known, name), span, late, limits[name]))
+            low = min([low, *values])
+            up = Axis(low, high, ticks(low, high), "{:.2g}".format)
+            plots.append(_plot(dots, values, network, title, up, limits.latency_ns, limit))
     return plots
 
 
 def _plot(
-    points: Sequence[tuple[str, str, float, Mapping[str, Any]]],
-    kept: Container[tuple[str, str]],
+    dots: Sequence[_Dot],
+    values: Sequence[float],
     network: str,
     title: str,
-    value: Callable[[Mapping[str, Any]], float],
-    span: tuple[float, float] | None,
-    late: float | None,
-    limit: float | None,
+    up: Axis,
+    latency_limit_ns: float | None,
+    limit: float | None = None,
 ) -> Html:
-    """One dot for each choice; `span` of a linear axis up, a logarithmic one where it is None; limits as lines."""
-    ns_span, values = _span([ns for *_, ns, _ in points]), [value(told) for *_, told in points]
-    across = _logarithmic(*ns_span, duration, f"{title} against end-to-end latency over {network}, p50")
-    up = _logarithmic(*_span(values), _size) if span is None else Axis(*span, ticks(*span), _share)
+    """One dot for each choice, with its value on the axis up, and the limits as lines."""
+    low_ns, high_ns = _around([dot.ns for dot in dots])
+    across = _logarithmic(low_ns, high_ns, duration, f"{title} against end-to-end latency over {network}, p50")
     chart = Chart(FRAME, across, up)
-    x, y, parts = chart.x, chart.y, [chart.axes()]
-    if late is not None and ns_span[0] < late < ns_span[1]:
-        parts.append(chart.upright(late))
-        parts.append(el("text", "limit", x=f"{x(late) + 6:.1f}", y=FRAME.bottom - 6, class_="note"))
+    parts = [chart.axes()]
+    if latency_limit_ns is not None and low_ns < latency_limit_ns < high_ns:
+        parts.append(chart.upright(latency_limit_ns))
+        parts.append(text("limit", chart.x(latency_limit_ns) + 6, FRAME.bottom - 6, class_="note"))
     if limit is not None:
         parts.append(chart.level(limit))
-        parts.append(el("text", "limit", x=FRAME.right, y=f"{y(limit) - 6:.1f}", text_anchor="end", class_="note"))
-    points = sorted(points, key=lambda point: point[:2] in kept)
-    taken = [(x(ns) - 6, y(value(told)) - 6, 12.0, 12.0) for *_, ns, told in points]
-    for cut, codec, ns, told in points:
-        best, at = (cut, codec) in kept, y(value(told))
-        known = [f"{name} {told[name]['value']:.3f}" for name in ("leakage", "accuracy") if name in told]
-        words = ", ".join([f"{cut} with {codec}: {duration(ns)}, {size(told['message_bytes'])}", *known])
-        dot = el("circle", el("title", words), cx=f"{x(ns):.1f}", cy=f"{at:.1f}", r=6 if best else 4)
-        label = None
-        if best:
-            tx, ty, anchor = place(x(ns), at, f"{cut} {codec}", taken, FRAME.area)
-            label = el("text", f"{cut} {codec}", x=f"{tx:.1f}", y=f"{ty:.1f}", text_anchor=anchor, class_="name")
-        parts.append(el("g", dot, label, class_="point c1" if best else "point faint"))
+        parts.append(text("limit", FRAME.right, chart.y(limit) - 6, "end", "note"))
+    # Those of the Pareto set come last, above the others.
+    placed = sorted(zip(dots, values, strict=True), key=lambda entry: entry[0].best)
+    taken = [(chart.x(dot.ns) - 6, chart.y(value) - 6, 12.0, 12.0) for dot, value in placed]
+    for dot, value in placed:
+        x, y, label = chart.x(dot.ns), chart.y(value), None
+        disk = circle(x, y, 6 if dot.best else 4, el("title", dot.text))
+        if dot.best:
+            name = f"{dot.cut} {dot.codec}"
+            label = text(name, *place(x, y, name, taken, FRAME.area), class_="name")
+        parts.append(el("g", disk, label, class_="point c1" if dot.best else "point faint"))
     return chart.svg(parts, f"{title} against latency over {network}.")
 
 
@@ -119,17 +130,10 @@ def _logarithmic(low: float, high: float, label: Callable[[float], str], title: 
     return Axis(low, high, decades(low, high), label, title, logarithmic=True)
 
 
-def _share(value: float) -> str:
-    return f"{value:.2g}"
-
-
 def _size(count: float) -> str:
     return size(round(count))
 
 
-def _span(values: Sequence[float]) -> tuple[float, float]:
+def _around(values: Sequence[float]) -> tuple[float, float]:
+    """A range with room around all values, for a logarithmic axis."""
     return min(values) / 1.5, max(values) * 1.5
-
-
-def _known(name: str, told: Mapping[str, Any]) -> float:
-    return float(told[name]["value"])

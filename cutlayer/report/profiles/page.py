@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cutlayer.records.files import write_text
+from cutlayer.records.profile import Profile, Times
+from cutlayer.records.schema import dump
 from cutlayer.report.kit import markup
-from cutlayer.report.kit.markup import Html, el
+from cutlayer.report.kit.markup import Html, el, note, section
 from cutlayer.report.kit.svg import stage_bar
 from cutlayer.report.kit.wording import DASH, duration, rate, size
-from cutlayer.report.profiles import advice as words
+from cutlayer.report.profiles import advice
 from cutlayer.report.profiles.charts import bandwidth_curve, pareto_plots
-from cutlayer.report.profiles.terminal import cpu
 from cutlayer.trace import STAGES
 
 HTML = "profile.html"
@@ -26,172 +26,131 @@ td.number { text-align: right; }
 """
 
 
-def save(folder: Path, data: Mapping[str, Any]) -> None:
+def save(folder: Path, profile: Profile) -> None:
     """Write `profile.html`, by an atomic rename."""
-    write_text(folder / HTML, page(data))
+    write_text(folder / HTML, page(profile))
 
 
-def page(data: Mapping[str, Any]) -> str:
+def page(profile: Profile) -> str:
     """The whole page, from the record alone."""
-    networks = [_network(data, name) for name in data["networks"]]
-    main = el("main", _opening(data), _bandwidth(data), networks, cuts(data), stages(data), _how(data))
-    return markup.page(f"cutlayer: where to cut {data['model']}", main, _STYLE)
+    networks = [_network(profile, name) for name in profile.networks]
+    parts = [_opening(profile), _bandwidth(profile), networks, _cuts(profile), _stages(profile), _how(profile)]
+    return markup.page(f"cutlayer: where to cut {profile.model}", el("main", parts), _STYLE)
 
 
-def _opening(data: Mapping[str, Any]) -> Html:
-    machine = data["machine"]
-    lead = f"On {machine['processor']}, the head with {cpu(data)}. {data['images']}."
-    reasons = el("ul", el("li", [el("p", reason) for reason in data["reasons"]]), class_="flags")
+def _opening(profile: Profile) -> Html:
+    lead = f"On {profile.machine['processor']}, the head with {advice.cpu(profile)}. {profile.images}."
+    sentences = [(entry.network, advice.best(profile, entry, duration)) for entry in profile.recommendations]
+    reasons = el("ul", el("li", [el("p", reason) for reason in profile.reasons]), class_="flags")
     return el(
         "header",
         el("p", "cutlayer profile", class_="product"),
-        el("h1", f"Where to cut {data['model']}"),
+        el("h1", f"Where to cut {profile.model}"),
         el("p", lead, class_="lead"),
-        el(
-            "ul",
-            [
-                el("li", el("b", told["network"]), f": {words.best(data, told, duration)}")
-                for told in data["recommendations"]
-            ],
-        ),
-        el("p", words.basis(data), class_="note"),
-        el("p", el("b", data["verdict"]), None if data["reasons"] else ": nothing speaks against these figures."),
-        reasons if data["reasons"] else None,
-        [el("p", note, class_="note") for note in data["notes"]],
+        el("ul", [el("li", el("b", network), f": {sentence}") for network, sentence in sentences]),
+        note(advice.basis(profile)),
+        el("p", el("b", profile.verdict), None if profile.reasons else ": nothing speaks against these figures."),
+        reasons if profile.reasons else None,
+        map(note, profile.notes),
     )
 
 
-def _bandwidth(data: Mapping[str, Any]) -> Html:
+def _bandwidth(profile: Profile) -> Html:
     rows = []
-    for number, reign in enumerate(data["bandwidth"]["best"], 1):
-        low, high = (DASH if not bps else rate(bps) for bps in (reign["from_bps"], reign["to_bps"]))
-        rows.append(el("tr", el("th", f"{number} {reign['choice']}", scope="row"), el("td", low), el("td", high)))
+    for number, span in enumerate(profile.bandwidth.best, 1):
+        low, high = (rate(bps) if bps else DASH for bps in (span.from_bps, span.to_bps))
+        rows.append(_row(f"{number} {span.choice}", [low, high], class_=None))
     how = "Computed: stages as measured, and each byte at the given rate. The round trip of "
-    how += "the network to the server is in it" if data["bandwidth"]["round_trip_included"] else "a network is on top"
-    return el(
-        "section",
-        el("h2", "The best cut against bandwidth"),
+    how += "the network to the server is in it" if profile.bandwidth.round_trip_included else "a network is on top"
+    return section(
+        "The best cut against bandwidth",
         el("p", f"{how}; it is the same for all cuts, and the device alone does not pay it."),
-        bandwidth_curve(data),
-        el("div", el("table", el("thead", heads(["Best", "from", "up to"])), el("tbody", rows)),
-           class_="wide"),
-    )  # fmt: skip
+        bandwidth_curve(profile),
+        _table(["Best", "from", "up to"], rows),
+    )
 
 
-def _network(data: Mapping[str, Any], name: str) -> Html:
-    about = data["networks"][name]
-    fastest = []
-    for cut in data["cuts"]:
-        by_codec = cut["networks"][name]
-        codec = min(by_codec, key=lambda codec: by_codec[codec]["end_to_end_ns"]["p50"])
-        fastest.append((cut["cut"], codec, by_codec[codec]))
-    longest = max(sum(told["stages_ns"].values()) for _, _, told in fastest)
-    bars = [
-        el(
-            "div",
-            el("div", el("span", f"{cut} with {codec}"),
-               el("span", f"{duration(told['end_to_end_ns']['p50'])}, {_source(told)}"), class_="bar-title"),
-            stage_bar(told["stages_ns"], longest, cut),
-        )
-        for cut, codec, told in fastest
-    ]  # fmt: skip
+def _network(profile: Profile, name: str) -> Html:
+    network, fastest = profile.networks[name], [(cut.cut, *cut.fastest(name)) for cut in profile.cuts]
+    longest = max(sum(requests.stages_ns.values()) for _, _, requests in fastest)
+    bars = []
+    for cut, codec, requests in fastest:
+        figure = f"{duration(requests.end_to_end_ns.p50)}, {requests.source_text}"
+        title = el("div", el("span", f"{cut} with {codec}"), el("span", figure), class_="bar-title")
+        bars.append(el("div", title, stage_bar(requests.stages_ns, longest, cut)))
     legend = [el("li", el("span", class_=f"swatch s-{stage}"), stage) for stage in STAGES]
-    return el(
-        "section",
-        el("h2", f"Over {name}"),
-        el("p", f"{about['figures']} (rate, delay, jitter, loss); {about['source']}.", class_="note"),
+    return section(
+        f"Over {name}",
+        note(f"{network.figures} (rate, delay, jitter, loss); {network.source}."),
         el("p", "Each cut with its fastest codec; the median of each stage."),
         el("div", bars, class_="bars"),
         el("ul", legend, class_="legend"),
-        pareto_plots(data, name),
+        pareto_plots(profile, name),
     )
 
 
-def _source(told: Mapping[str, Any]) -> str:
-    return f"measured, n = {told['end_to_end_ns']['n']}" if told["source"] == "measured" else "computed"
-
-
-def _how(data: Mapping[str, Any]) -> Html:
-    model = data["cost_model"]
-    off = "not checked: every point would have taken too long to measure"
-    if model["points"]:
-        off = f"off by {model['median_error']:.1%} in the middle and {model['greatest_error']:.1%} at most, at "
-        off += f"{len(model['points'])} points that were measured"
-    pinned = {"pinned_to": data["settings"]["cores"]}
-    facts = {"Cost model": off} | {**data["settings"], **data["machine"], **pinned}
-    items = [
-        el("div", el("dt", str(name).replace("_", " ")), el("dd", DASH if value is None else str(value)))
-        for name, value in facts.items()
-    ]
-    return el("section", el("h2", "How it was measured"), el("dl", items, class_="columns"))
-
-
-PERCENTILES = ("p50", "p95", "p99")
-
-
-def cuts(data: Mapping[str, Any]) -> Html:
+def _cuts(profile: Profile) -> Html:
     """The heads alone, what they send, and what that is worth and gives away."""
-    codecs = list(data["cuts"][0]["codecs"])
-    known = [n for n in ("accuracy", "leakage") if any(n in c["codecs"][k] for c in data["cuts"] for k in codecs)]
-    warm = any(cut["temperature_c"] for cut in data["cuts"])
+    warm = any(cut.temperature_c for cut in profile.cuts)
     names = ["Cut", "Smashed", "Head p50", "p95", "p99", "n", "Start", "Open", "First", "Peak RSS", "MACs", "Params"]
-    names += ["Energy", *(["Temperature"] if warm else []), *codecs]
-    names += [f"{name}, {codec}" for name in known for codec in codecs]
+    names += ["Energy", *(["Temperature"] if warm else []), *profile.codecs]
+    names += [f"{name}, {codec}" for name in profile.quality_names for codec in profile.codecs]
     rows = []
-    for cut in data["cuts"]:
-        head, cold = cut["head_ns"], cut["cold_ns"]
-        values = ["x".join(map(str, cut["shape"])), *(duration(head[p]) for p in PERCENTILES), head["n"]]
-        values += [duration(cold[f"{part}_ns"]) for part in ("start", "open", "first")]
-        values.append(size(cut["peak_rss_bytes"]))
-        values += [DASH if cut[name] is None else f"{cut[name]:,}" for name in ("macs", "params")]
-        values.append(_energy(cut["energy"]))
+    for cut in profile.cuts:
+        head, cold, joules = cut.head_ns, cut.cold_ns, cut.energy.joules
+        values = ["x".join(map(str, cut.shape)), duration(head.p50), duration(head.p95), duration(head.p99), head.n]
+        values += [duration(cold.start_ns), duration(cold.open_ns), duration(cold.first_ns), size(cut.peak_rss_bytes)]
+        values += [DASH if count is None else f"{count:,}" for count in (cut.macs, cut.params)]
+        values.append(DASH if joules is None else f"{joules:.3f} J ({cut.energy.source})")
         if warm:
-            values.append(DASH if not cut["temperature_c"] else f"{cut['temperature_c']['value']:.0f} °C")
-        values += [size(cut["codecs"][codec]["bytes"]) for codec in codecs]
-        values += [_value(cut["codecs"][codec].get(name)) for name in known for codec in codecs]
-        rows.append(_row(cut["cut"], values))
-    words = "A percentile is given where enough runs stand behind it. Start is a fresh process until it can work; "
-    words += "first is its very first inference; energy is of one inference, with all that runs on the machine."
-    return el("section", el("h2", "The cuts"), el("p", words), _wide(names, rows))
+            values.append(f"{cut.temperature_c.value:.0f} °C" if cut.temperature_c else DASH)
+        values += [size(codec.bytes) for codec in cut.codecs.values()]
+        for name in profile.quality_names:
+            estimates = [codec.quality.known.get(name) for codec in cut.codecs.values()]
+            values += [DASH if estimate is None else f"{estimate.value:.3f}" for estimate in estimates]
+        rows.append(_row(cut.cut, values))
+    how = "A percentile is given where enough runs stand behind it. Start is a fresh process until it can work; "
+    how += "first is its very first inference; energy is of one inference, with all that runs on the machine."
+    return section("The cuts", el("p", how), _table(names, rows))
 
 
-def stages(data: Mapping[str, Any]) -> Html:
+def _stages(profile: Profile) -> Html:
     """p50, p95 and p99 of every stage, a table for each codec."""
     parts = []
-    for codec in data["cuts"][0]["codecs"]:
+    for name in profile.codecs:
         rows = []
-        for cut in data["cuts"]:
-            told = cut["codecs"][codec]
-            timed = [told["stages_ns"][stage] for stage in STAGES] + [told["end_to_end_ns"]]
-            rows.append(_row(cut["cut"], [_percentiles(one) for one in timed] + [told["end_to_end_ns"]["n"]]))
-        table = _wide(["Cut", *STAGES, "end to end", "n"], rows)
-        parts.append(el("details", el("summary", f"With {codec}"), table))
-    real = len(data["cuts"]) == 1 and data["settings"]["network_emulation"] is None
-    words = f"Of whole requests to {data['settings']['server'] if real else 'a server process on this machine'}, "
-    words += "without any emulated network: p50, and below it p95 and p99."
-    return el("section", el("h2", "The stages"), el("p", words), parts)
+        for cut in profile.cuts:
+            codec = cut.codecs[name]
+            cells = [_percentiles(times) for times in (*codec.stages_ns.values(), codec.end_to_end_ns)]
+            rows.append(_row(cut.cut, [*cells, codec.end_to_end_ns.n]))
+        table = _table(["Cut", *STAGES, "end to end", "n"], rows)
+        parts.append(el("details", el("summary", f"With {name}"), table))
+    real = len(profile.cuts) == 1 and profile.settings.network_emulation is None
+    how = f"Of whole requests to {profile.settings.server if real else 'a server process on this machine'}, "
+    how += "without any emulated network: p50, and below it p95 and p99."
+    return section("The stages", el("p", how), parts)
 
 
-def heads(names: Sequence[str]) -> Html:
-    """The row of a table that says what its columns are."""
-    return el("tr", [el("th", name, scope="col") for name in names])
+def _how(profile: Profile) -> Html:
+    settings = dump(profile.settings)
+    # The cores of the settings and those of the machine have the same name.
+    pinned = {"pinned_to": settings["cores"]}
+    facts = {"Cost model": advice.model_errors(profile), **settings, **profile.machine, **pinned}
+    items = [
+        el("div", el("dt", name.replace("_", " ")), el("dd", DASH if value is None else str(value)))
+        for name, value in facts.items()
+    ]
+    return section("How it was measured", el("dl", items, class_="columns"))
 
 
-def _row(name: str, values: Sequence[object]) -> Html:
-    return el("tr", el("th", name, scope="row"), [el("td", value, class_="number") for value in values])
+def _table(names: Sequence[str], rows: Sequence[Html]) -> Html:
+    head = el("tr", [el("th", name, scope="col") for name in names])
+    return el("div", el("table", el("thead", head), el("tbody", rows)), class_="wide")
 
 
-def _wide(names: Sequence[str], rows: Sequence[Html]) -> Html:
-    return el("div", el("table", el("thead", heads(names)), el("tbody", rows)), class_="wide")
+def _row(name: str, values: Sequence[object], class_: str | None = "number") -> Html:
+    return el("tr", el("th", name, scope="row"), [el("td", value, class_=class_) for value in values])
 
 
-def _percentiles(timed: Mapping[str, Any]) -> list[object]:
-    return [duration(timed["p50"]), el("small", duration(timed["p95"])), el("small", duration(timed["p99"]))]
-
-
-def _energy(energy: Mapping[str, Any]) -> str:
-    return DASH if energy["joules"] is None else f"{energy['joules']:.3f} J ({energy['source']})"
-
-
-def _value(known: Mapping[str, Any] | None) -> str:
-    return DASH if known is None else f"{known['value']:.3f}"
+def _percentiles(times: Times) -> list[object]:
+    return [duration(times.p50), el("small", duration(times.p95)), el("small", duration(times.p99))]

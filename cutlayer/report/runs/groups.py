@@ -6,10 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 from cutlayer.records.reading import Run
-from cutlayer.report.kit.wording import defense_name
+from cutlayer.report.kit.wording import defense_name, in_order
 
 COLORS = 7  # classes c0 (undefended), c1 ... c6 of the style sheet
 
@@ -32,7 +33,7 @@ class Group:
 
     @property
     def first(self) -> Run:
-        """Any run of the group, for what they have in common."""
+        """A run of the group, for what all have in common."""
         return self.members[0].run
 
     @property
@@ -50,6 +51,16 @@ class Group:
     def smashed_size(self) -> int:
         """How many numbers are sent for one picture."""
         return prod(self.first.result.smashed)
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Every metric that a run has, in the order of the tables."""
+        return in_order({name for m in self.members for attack in m.run.result.privacy for name in attack.metrics})
+
+    @property
+    def headline_metrics(self) -> list[str]:
+        """The metrics beside the leakage gain, which itself stands for the mean squared error."""
+        return [name for name in self.metrics if name != "mse"]
 
     @property
     def reproduction(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cutlayer.records.run import Spectrum
-from cutlayer.report.kit.markup import Html, el
+from cutlayer.report.kit.markup import Html, dot, el, note, section
 from cutlayer.report.runs.groups import Group, Member
 
 FEWER, FAINTER = 0.9, 2.0
@@ -11,30 +11,25 @@ FEWER, FAINTER = 0.9, 2.0
 
 
 def spectrum(group: Group) -> Html | None:
-    """What the first layers pass on under each defense; nothing where no run has measured it."""
+    """The spectrum of the first layers under each defense; None where no run has measured it."""
     items = [_item(member, member.run.result.spectrum) for member in group.members if member.run.result.spectrum]
     if not items:
         return None
-    note = (
+    text = (
         "An attack that changes a guess step by step fails where the picture is gone, but also where it is only passed "
         "on faintly: then another attack may succeed. So the picture is changed a little, in one direction after "
         "another, and the change of what the first layers give is measured. Noise and zeros that are added afterwards "
         "do not count here."
     )
-    return el(
-        "section",
-        el("h2", "Is the picture gone, or only faint?"),
-        el("p", note, class_="note"),
-        el("ul", items, class_="flags"),
-    )
+    return section("Is the picture gone, or only faint?", note(text), el("ul", items, class_="flags"))
 
 
-def words(found: Spectrum, undefended: bool) -> str:
-    """What a spectrum says, beside that of the head without the defense."""
-    head, before = found.head, found.undefended
+def sentence(measured: Spectrum, undefended: bool) -> str:
+    """A spectrum in words, beside that of the head without the defense."""
+    head, before = measured.head, measured.undefended
     text = (
-        f"Of the {found.directions:,} directions in which such pictures differ most ({found.variance:.0%} of all their "
-        f"difference), the first layers pass on {head.passed:,.0f}"
+        f"Of the {measured.directions:,} directions in which such pictures differ most ({measured.variance:.0%} of all "
+        f"their difference), the first layers pass on {head.passed:,.0f}"
     )
     text += f", the faintest {head.condition:,.0f} times more faintly than the strongest. " if head.passed else ". "
     if undefended:
@@ -49,7 +44,7 @@ def words(found: Spectrum, undefended: bool) -> str:
     return text + "about the same, so that the gradient is not what protects."
 
 
-def _item(member: Member, found: Spectrum | None) -> Html:
-    assert found is not None
-    name = el("b", el("span", class_=f"dot {member.color}"), member.label)
-    return el("li", name, el("p", words(found, member.run.result.undefended)))
+def _item(member: Member, measured: Spectrum | None) -> Html:
+    assert measured is not None
+    name = el("b", dot(member.color), member.label)
+    return el("li", name, el("p", sentence(measured, member.run.result.undefended)))

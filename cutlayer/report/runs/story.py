@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cutlayer.records.reading import Run
-from cutlayer.records.run import AttackRecord
-from cutlayer.report.kit.markup import Html, el
+from cutlayer.report.kit.markup import Html, dot, el
 from cutlayer.report.kit.pictures import choose, strip
 from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, attack_words, duration, points, size
 from cutlayer.report.runs.groups import Group, Member
@@ -18,7 +17,7 @@ SHOWN = 6  # pictures in a strip
 
 
 def opening() -> Html:
-    """What split learning is and what is asked here."""
+    """An introduction to split learning and to the question of the page."""
     return el(
         "header",
         el("p", "cutlayer", class_="product"),
@@ -66,20 +65,14 @@ def shown(run: Run, count: int) -> list[int]:
 
 
 def class_names(run: Run, indices: Sequence[int]) -> str:
-    """What the shown originals are, for the alternative text."""
+    """The classes of the shown originals, for the alternative text."""
     classes, labels = run.result.classes, run.labels
     return ", ".join(classes[labels[i]] for i in indices if i < len(labels) and 0 <= labels[i] < len(classes))
 
 
-def worst_attack(run: Run) -> AttackRecord | None:
-    """The attack of the worst case."""
-    worst = run.result.worst_case
-    return next((a for a in run.result.privacy if worst and a.label == worst.label), None)
-
-
 def _originals(run: Run, indices: list[int], text: str) -> Html:
     alt = f"{len(indices)} original pictures: {class_names(run, indices)}"
-    picture = strip(run.pictures["originals"], indices, alt) if indices else _no_picture()
+    picture = strip(run.pictures["originals"], indices, alt) if indices else no_picture()
     return el("div", el("div", el("h3", "What the camera saw"), el("p", text)), picture, class_="row")
 
 
@@ -94,27 +87,22 @@ def _pixels(shape: tuple[int, ...]) -> str:
 def _verdict(group: Group, member: Member, indices: list[int]) -> Html:
     """One defense: its worst reconstructions, what they mean, and what the defense costs."""
     run, worst = member.run, member.run.result.worst_case
-    dot = el("span", class_=f"dot {member.color}")
-    heading = el("h3", "What the server rebuilds", el("span", dot, member.label))
+    heading = el("h3", "What the server rebuilds", el("span", dot(member.color), member.label))
     if worst is None:
         return el("div", el("div", heading, el("p", "No attack was run."), _cost(group, member)), class_="row")
-    attack = worst_attack(run)
-    words = attack_words(attack) if attack else ""
-    said = [
-        el("strong", f"{LEAKAGE_GAIN.value(worst.leakage_gain.value)} leaked"),
-        f" to the worst attack, {worst.label}",
-    ]
-    said.append(f" ({words})." if words else ".")
+    plain_words = attack_words(worst.attack)
+    leaked = el("strong", f"{LEAKAGE_GAIN.value(worst.leakage_gain.value)} leaked")
+    sentences = [leaked, f" to the worst attack, {worst.label}", f" ({plain_words})." if plain_words else "."]
     identified = worst.metrics.get("identification")
     if identified and math.isfinite(identified.value):
         among = f"{run.result.candidates:,} candidates" if run.result.candidates else "all candidates"
         share = ACCURACY.value(identified.value)
-        said.append(f" Its pictures point to the right original among {among} in {share} of cases.")
-    alt = f"Reconstructions by {worst.label} with {member.label} of: {class_names(run, indices)}"
-    picture = (
-        strip(run.pictures[worst.label], indices, alt) if indices and worst.label in run.pictures else _no_picture()
-    )
-    return el("div", el("div", heading, el("p", said), _cost(group, member)), picture, class_="row")
+        sentences.append(f" Its pictures point to the right original among {among} in {share} of cases.")
+    picture = no_picture()
+    if indices and worst.label in run.pictures:
+        alt = f"Reconstructions by {worst.label} with {member.label} of: {class_names(run, indices)}"
+        picture = strip(run.pictures[worst.label], indices, alt)
+    return el("div", el("div", heading, el("p", sentences), _cost(group, member)), picture, class_="row")
 
 
 def _cost(group: Group, member: Member) -> Html:
@@ -122,16 +110,13 @@ def _cost(group: Group, member: Member) -> Html:
     result = member.run.result
     accuracy = f"Accuracy {ACCURACY.value(result.utility.accuracy.value)}"
     if not result.undefended:
-        difference = result.change
-        accuracy += f", {_points_more_or_less(difference)} without a defense"
+        accuracy += f", {_more_or_less(result.change)} without a defense"
     return el("p", accuracy, _time(group, member.run), ".", class_="cost")
 
 
-def _points_more_or_less(difference: float) -> str:
-    text = points(difference)
-    if text in ("0.0", DASH):
-        return "the same as"
-    return f"{text[1:]} points {'more' if difference > 0 else 'less'} than"
+def _more_or_less(change: float) -> str:
+    text = points(change)
+    return "the same as" if text in ("0.0", DASH) else f"{text[1:]} points {'more' if change > 0 else 'less'} than"
 
 
 def _time(group: Group, run: Run) -> str:
@@ -164,11 +149,10 @@ def _in_one_sentence(group: Group) -> str:
 
 
 def _price(run: Run) -> str:
-    difference = run.result.change
-    text = points(difference)
+    text = points(run.result.change)
     if text in ("0.0", DASH):
         return "at no loss of accuracy"
-    return f"at {'a gain' if difference > 0 else 'the price'} of {text[1:]} points of accuracy"
+    return f"at {'a gain' if run.result.change > 0 else 'the price'} of {text[1:]} points of accuracy"
 
 
 def _gain(run: Run) -> float:
@@ -182,5 +166,6 @@ def _same_originals(run: Run, other: Run) -> bool:
     return np.array_equal(run.pictures["originals"], other.pictures["originals"])
 
 
-def _no_picture() -> Html:
+def no_picture() -> Html:
+    """The text in place of pictures that could not be read."""
     return el("p", "The pictures of this run could not be read.", class_="empty")

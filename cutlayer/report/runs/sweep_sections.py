@@ -5,64 +5,53 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from cutlayer.report.kit.markup import Html, el
-from cutlayer.report.kit.pictures import strip
+from cutlayer.report.kit.markup import Html, el, note, row, section, table
+from cutlayer.report.kit.pictures import picture_row, strip
 from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, duration, facts, points, scale, size
-from cutlayer.report.runs import tables
+from cutlayer.report.runs import sweep, tables
 from cutlayer.report.runs.curves import legend, panels
 from cutlayer.report.runs.groups import Group
+from cutlayer.report.runs.sections import GRID, red_flags
 from cutlayer.report.runs.spectrum import spectrum
 from cutlayer.report.runs.story import class_names, shown
-from cutlayer.report.runs.sweep import Setting, settings
-
-GRID = 8  # pictures in a row
+from cutlayer.report.runs.sweep import Setting
 
 
 def article(group: Group) -> list[Html]:
     """Curves first, then the table, the worst pictures, every number, and the red flags."""
-    found = settings(group)
-    return [_curves(group, found), _headline(group, found), _pictures(found), _numbers(group), _flags(group)]
+    settings = sweep.settings(group)
+    return [_curves(group, settings), _headline(group, settings), _pictures(settings), _numbers(group), _flags(group)]
 
 
-def _curves(group: Group, found: Sequence[Setting]) -> Html:
+def _curves(group: Group, settings: Sequence[Setting]) -> Html:
     text = (
         "Up and to the left is better: accurate, and little leaks. Each chart is one defense at its strengths, joined "
         "from the one that leaks most to the one that leaks least, controls beside the line; grey are all others. The "
         "leakage is that of the strongest attack that was run, the mean over the seeds."
     )
-    return el(
-        "section",
-        el("h2", "Each defense, from weak to strong"),
-        el("p", text, class_="note"),
-        el("div", panels(found, group.first.result.utility.baseline), class_="curves"),
-        legend(found),
-    )
+    charts = el("div", panels(settings, group.first.result.utility.baseline), class_="curves")
+    return section("Each defense, from weak to strong", note(text), charts, legend(settings))
 
 
-def _headline(group: Group, found: Sequence[Setting]) -> Html:
+def _headline(group: Group, settings: Sequence[Setting]) -> Html:
     seeds = len({member.run.result.seed for member in group.members})
     first = group.first.result
     head = ["Defense", "Accuracy, %", "Change", "Worst attack", "Leakage gain, %"]
-    head += [scale(metric).heading for metric in tables.WORST_METRICS]
+    head += [scale(metric).heading for metric in group.headline_metrics]
     head += ["End to end, p50", "Released", "It states"]
     bodies = []
-    for _, own in groupby(found, key=lambda s: s.family):
-        rows = [el("tr", el("th", s.label, scope="row"), [el("td", cell) for cell in _cells(s)]) for s in own]
-        bodies.append(el("tbody", rows))
-    note = (
+    for _, own in groupby(settings, key=lambda s: s.family):
+        bodies.append(el("tbody", [row(s.label, _cells(s, group.headline_metrics)) for s in own]))
+    text = (
         f"Mean over {seeds} seed{'s' if seeds > 1 else ''}, {first.utility.accuracy.n:,} test images and "
         f"{first.privacy[0].n if first.privacy else 0:,} private ones each. 0 % leakage is what an attacker reaches "
         "who always guesses the average picture; 100 % is the exact picture."
     )
-    return el(
-        "section",
-        el("h2", "The result in one table"),
-        el("p", note, class_="note"),
-        tables.table("What each defense keeps, leaks and costs", head, bodies, "headline"),
-    )
+    content = table("What each defense keeps, leaks and costs", head, bodies, "headline")
+    return section("The result in one table", note(text), content)
 
 
-def _cells(setting: Setting) -> list[str]:
+def _cells(setting: Setting, metrics: Sequence[str]) -> list[str]:
     result = setting.members[0].run.result
     change = DASH if setting.undefended else points(setting.change)
     cells = [
@@ -71,40 +60,34 @@ def _cells(setting: Setting) -> list[str]:
         setting.attack,
         LEAKAGE_GAIN.number(setting.leakage.value),
     ]
-    cells += [scale(metric).number(setting.metric(metric).value) for metric in tables.WORST_METRICS]
+    cells += [scale(metric).number(setting.metric(metric).value) for metric in metrics]
     return [*cells, duration(setting.p50_ns), size(setting.tensor_bytes), facts(result.defense_facts)]
 
 
-def _pictures(found: Sequence[Setting]) -> Html:
-    """What the worst attack made of the pictures, one row for each setting."""
+def _pictures(settings: Sequence[Setting]) -> Html:
+    """Reconstructions of the worst attack, one row for each setting."""
     rows: list[Html] = []
-    for setting in found:
+    for setting in settings:
         run = setting.members[0].run
         worst, indices = run.result.worst_case, shown(run, GRID)
         if not worst or not indices or worst.label not in run.pictures:
             continue
         names = class_names(run, indices)
         if not rows:
-            rows.append(_row("original", "", strip(run.pictures["originals"], indices, f"Originals: {names}")))
+            originals = strip(run.pictures["originals"], indices, f"Originals: {names}")
+            rows.append(picture_row("original", "", originals))
         gain = LEAKAGE_GAIN.value(worst.leakage_gain.value)
         alt = f"{worst.label} with {setting.label}: reconstructions of {names}"
-        rows.append(_row(setting.label, f"{worst.label}, {gain}", strip(run.pictures[worst.label], indices, alt)))
-    return el(
-        "section",
-        el("h2", "The worst attack on each, in pictures"),
-        el("p", "Of the first seed; the percentage is that run's leakage gain.", class_="note"),
-        el("div", rows, class_="block"),
-    )
-
-
-def _row(name: str, note: str, picture: Html) -> Html:
-    return el("div", el("div", name, el("small", note) if note else None), picture, class_="picture-row")
+        rows.append(
+            picture_row(setting.label, f"{worst.label}, {gain}", strip(run.pictures[worst.label], indices, alt))
+        )
+    text = "Of the first seed; the percentage is that run's leakage gain."
+    return section("The worst attack on each, in pictures", note(text), el("div", rows, class_="block"))
 
 
 def _numbers(group: Group) -> Html:
-    return el(
-        "section",
-        el("h2", "Every number"),
+    return section(
+        "Every number",
         el("details", el("summary", "Every attack on every run"), tables.attacks(group)),
         el("details", el("summary", "End-to-end times and sizes"), tables.percentiles(group)),
         el("details", el("summary", "The spectrum of every head"), spectrum(group)),
@@ -125,11 +108,4 @@ def _flags(group: Group) -> Html:
         )
         for flag, where in sorted(raised.items())
     ]
-    note = "A red flag says that the evaluation itself is suspect, so that its figures may flatter or wrong a defense."
-    return el(
-        "section",
-        el("h2", "Red flags"),
-        el("p", note, class_="note"),
-        items or el("p", "None was raised."),
-        id=f"{group.anchor}-flags",
-    )
+    return red_flags(group, items)

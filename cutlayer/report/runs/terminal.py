@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from functools import partial
 
 from cutlayer.records.reading import Run
-from cutlayer.records.run import Estimate, Result
+from cutlayer.records.run import Published, Result
 from cutlayer.report.kit.columns import WIDTH, columns, wrap
 from cutlayer.report.kit.wording import (
     ACCURACY,
@@ -20,7 +21,6 @@ from cutlayer.report.kit.wording import (
 )
 from cutlayer.report.runs.groups import Group, group
 from cutlayer.report.runs.sweep import is_sweep, settings
-from cutlayer.report.runs.tables import WORST_METRICS
 
 _table = partial(columns, width=WIDTH, rule=True)
 STAGES = ("head", "protect", "network", "tail")
@@ -44,29 +44,29 @@ def _title(group: Group) -> str:
 
 
 def _headline(group: Group) -> str:
-    head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST ATTACK", "LEAKAGE", "PSNR", "SSIM", "IDENTIFIED", "P50", "SENT"]
+    scales = {name: scale(name) for name in group.headline_metrics}
+    head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST ATTACK", "LEAKAGE"]
+    head += [*(metric.title.upper() for metric in scales.values()), "P50", "SENT"]
     rows = []
-    for m in group.members:
-        r = m.run.result
-        cells = [
-            m.label,
-            ACCURACY.value(r.utility.accuracy.value),
-            "" if r.undefended else points(r.change),
-        ]
-        if r.worst_case:
-            cells += [r.worst_case.label, LEAKAGE_GAIN.value(r.worst_case.leakage_gain.value)]
-            cells += [_metric(metric, r.worst_case.metrics.get(metric)) for metric in WORST_METRICS]
+    for member in group.members:
+        result, worst = member.run.result, member.run.result.worst_case
+        cells = [member.label, ACCURACY.value(result.utility.accuracy.value)]
+        cells.append("" if result.undefended else points(result.change))
+        if worst:
+            scores = {name: worst.metrics.get(name) for name in scales}
+            cells += [worst.label, LEAKAGE_GAIN.value(worst.leakage_gain.value)]
+            cells += [scales[name].value(score.value) if score else DASH for name, score in scores.items()]
         else:
-            cells += [DASH] * (2 + len(WORST_METRICS))
-        cost = r.cost[0] if r.cost else None
+            cells += [DASH] * (2 + len(scales))
+        cost = result.cost[0] if result.cost else None
         cells += [duration(cost.end_to_end.get("p50") if cost else None), size(cost.sent_bytes if cost else None)]
         rows.append(cells)
     tested = group.first.result.utility.accuracy.n
     legend = (
         f"Accuracy on {tested:,} test images. Leakage: 0 % is an attacker who guesses the average picture, "
-        "100 % the exact picture. Identified: how often the reconstruction points to the true picture among all "
-        "candidates."
+        "100 % the exact picture."
     )
+    legend += "".join(f" {metric.title}: {metric.explanation}" for metric in scales.values() if metric.explanation)
     return _table(head, rows, left=(0, 3)) + "\n" + wrap(legend)
 
 
@@ -74,72 +74,52 @@ def _sweep(group: Group) -> str:
     """One line for each defense and strength, the mean over its seeds."""
     head = ["DEFENSE", "SEEDS", "ACCURACY", "CHANGE", "WORST ATTACK", "LEAKAGE", "SSIM", "P50", "RELEASED", "FLAGS"]
     rows = []
-    for one in settings(group):
-        cells = [one.label, str(len(one.members)), ACCURACY.value(one.accuracy.value)]
-        cells += ["" if one.undefended else points(one.change), one.attack, LEAKAGE_GAIN.value(one.leakage.value)]
-        cells += [scale("ssim").number(one.metric("ssim").value), duration(one.p50_ns), size(one.tensor_bytes)]
-        rows.append([*cells, str(sum(len(m.run.result.flags) for m in one.members))])
+    for s in settings(group):
+        cells = [s.label, str(len(s.members)), ACCURACY.value(s.accuracy.value)]
+        cells += ["" if s.undefended else points(s.change), s.attack, LEAKAGE_GAIN.value(s.leakage.value)]
+        cells += [scale("ssim").number(s.metric("ssim").value), duration(s.p50_ns), size(s.tensor_bytes)]
+        rows.append([*cells, str(sum(len(m.run.result.flags) for m in s.members))])
     note = "Mean over the seeds. Leakage: that of the worst attack; 0 % is the average picture, 100 % the exact one."
     return _table(head, rows, left=(0, 4)) + "\n" + wrap(note)
 
 
-def _metric(name: str, estimate: Estimate | None) -> str:
-    return DASH if estimate is None else scale(name).value(estimate.value)
-
-
 def _attacks(group: Group) -> list[str]:
     """Leakage gain of each attack under each defense, on the first deployment; three defenses in one table."""
-    attacks = {a.label: a for m in group.members for a in m.run.result.privacy}
+    attacks = {a.label: access_name(a.access) for m in group.members for a in m.run.result.privacy}
+    # Of equal labels the first deployment comes last, so that its value stays.
+    gains = [{a.label: a.leakage_gain.value for a in reversed(m.run.result.privacy)} for m in group.members]
     tables = []
-    for start in range(0, len(group.members) if attacks else 0, 3):
-        members = group.members[start : start + 3]
-        rows = []
-        for label, attack in attacks.items():
-            gains = [
-                next((a.leakage_gain.value for a in m.run.result.privacy if a.label == label), None) for m in members
-            ]
-            rows.append(
-                [label, access_name(attack.access), *(DASH if g is None else LEAKAGE_GAIN.value(g) for g in gains)]
-            )
-        tables.append(_table(["LEAKAGE BY ATTACK", "ACCESS", *(m.label for m in members)], rows, left=(0, 1)))
+    for start in range(0, len(gains) if attacks else 0, 3):
+        part = slice(start, start + 3)
+        head = ["LEAKAGE BY ATTACK", "ACCESS", *(m.label for m in group.members[part])]
+        rows = [
+            [label, access, *(LEAKAGE_GAIN.value(of.get(label, math.nan)) for of in gains[part])]
+            for label, access in attacks.items()
+        ]
+        tables.append(_table(head, rows, left=(0, 1)))
     return tables
 
 
 def _time(group: Group) -> str:
     head = ["TIME PER PICTURE", "DEFENSE", *map(str.upper, STAGES), "END TO END P50", "P95", "N"]
-    rows = [
-        [
-            *(c.deployment, m.label),
-            *(duration(times.get("p50")) for times in (*(c.stages.get(stage, {}) for stage in STAGES), c.end_to_end)),
-            *(duration(c.end_to_end.get("p95")), f"{c.n:,}"),
-        ]
-        for m in group.members
-        for c in m.run.result.cost
-    ]
+    rows = []
+    for member in group.members:
+        for cost in member.run.result.cost:
+            medians = [cost.stages.get(stage, {}).get("p50") for stage in STAGES]
+            times = [*medians, cost.end_to_end.get("p50"), cost.end_to_end.get("p95")]
+            rows.append([cost.deployment, member.label, *map(duration, times), f"{cost.n:,}"])
     return _table(head, rows, left=(0, 1)) if rows else ""
 
 
 def _published(group: Group) -> str:
-    rows = [
-        [
-            a.label,
-            m.label,
-            scale(name).heading,
-            scale(name).number(a.metrics[name].value),
-            scale(name).number(value),
-            a.published.source,
-        ]
-        for m in group.members
-        for a in m.run.result.privacy
-        if a.published
-        for name, value in a.published.values.items()
-        if name in a.metrics
-    ]
-    return (
-        _table(["BESIDE THE PAPER", "DEFENSE", "METRIC", "OURS", "PUBLISHED", "SOURCE"], rows, left=(0, 1, 2, 5))
-        if rows
-        else ""
-    )
+    head, rows = ["BESIDE THE PAPER", "DEFENSE", "METRIC", "OURS", "PUBLISHED", "SOURCE"], []
+    for member, attack in ((m, a) for m in group.members for a in m.run.result.privacy):
+        stated = attack.published or Published(values={}, source="")
+        for name in filter(attack.metrics.__contains__, stated.values):
+            metric = scale(name)
+            numbers = metric.number(attack.metrics[name].value), metric.number(stated.values[name])
+            rows.append([attack.label, member.label, metric.heading, *numbers, stated.source])
+    return _table(head, rows, left=(0, 1, 2, 5)) if rows else ""
 
 
 def _flags(group: Group) -> str:

@@ -1,10 +1,10 @@
-"""What codecs that send a few evenly spaced levels in place of numbers have in common.
+"""Base of the codecs that send evenly spaced levels instead of numbers.
 
-A number x is sent as the level nearest to (x - low) / step, and decoded as low + level * step, so it is off by half a
-step at most. Low and step belong to one sample, or to one channel of one sample, as the constructor says. Never to a
-whole batch: what is decoded of a sample must not depend on what else was in its batch.
+A number x is sent as the level nearest to (x - low) / step, and decoded as low + level * step, so its error is at most
+half a step. Low and step belong to one sample, or to one channel of one sample, but never to a whole batch: the decoded
+sample must not depend on the other samples of its batch.
 
-The bytes: for each sample (or each channel of each), float32 low and step; then the levels.
+The bytes are float32 low and step for each sample (or each channel of each sample), then the levels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError, DecodeError, WireError
-from cutlayer.wire.codecs.base import Codec, Encoded, count_elements
+from cutlayer.wire.codecs.base import Codec, Encoded
 
 PER = ("tensor", "channel")
 LIMITS = np.dtype([("low", "<f4"), ("step", "<f4")])
@@ -23,18 +23,21 @@ TINY = np.finfo(np.float32).tiny
 
 
 class Affine(Codec):
-    """Evenly spaced levels. A subclass names the greatest level and lays out the levels' bytes."""
+    """Evenly spaced levels. A subclass gives the greatest level and the layout of the levels' bytes."""
+
+    datatypes = ("UINT8",)
+    parameters = ("per",)
 
     greatest: int
     """The greatest level; the least is 0."""
 
     def __init__(self, per: str = "tensor") -> None:
         if per not in PER:
-            raise ConfigError(f"{self.name}: levels are spaced per {' or per '.join(PER)}, not per {per!r}.")
+            raise ConfigError(f"The option per of {self.name} must be {' or '.join(PER)}; {per!r} was given.")
         self.per = per
 
     def count_bytes(self, elements: int) -> int:
-        """Bytes of so many levels."""
+        """Return the number of bytes of this many levels."""
         raise NotImplementedError(f"{type(self).__name__} lacks count_bytes()")
 
     def pack(self, levels: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
@@ -46,7 +49,7 @@ class Affine(Codec):
         raise NotImplementedError(f"{type(self).__name__} lacks unpack()")
 
     def encode(self, array: NDArray[Any]) -> Encoded:
-        """Limits and levels."""
+        """Encode low, step and levels."""
         groups = _groups(array.shape, self.per)
         limits = np.empty((groups, 1), LIMITS)
         data = np.empty(limits.nbytes + self.count_bytes(array.size), np.uint8)
@@ -56,7 +59,7 @@ class Affine(Codec):
                 low, step, ends = self._space(values)
             if not np.isfinite(ends).all():
                 raise WireError(
-                    f"{self.name} cannot carry infinite or undefined numbers; send them raw, or mend the head."
+                    f"{self.name} cannot carry infinite or undefined numbers; use the codec raw, or correct the head."
                 )
             limits["low"], limits["step"] = low, step
             levels = values - low
@@ -67,13 +70,13 @@ class Affine(Codec):
         return Encoded("UINT8", array.shape, data.data, {"codec": self.name, "per": self.per})
 
     def decode(self, encoded: Encoded) -> NDArray[Any]:
-        """The numbers that the levels stand for, as float32."""
+        """Return the numbers that the levels stand for, as float32."""
         if len(encoded.data) != self.most_bytes(encoded):
             raise DecodeError(
-                f"A tensor of shape {encoded.shape} by {self.name} takes {self.most_bytes(encoded)} bytes, "
+                f"A tensor of shape {encoded.shape} in {self.name} has {self.most_bytes(encoded)} bytes, "
                 f"not {len(encoded.data)}."
             )
-        groups, elements = _groups(encoded.shape, _per(encoded)), count_elements(encoded, ("UINT8",))
+        groups, elements = _groups(encoded.shape, _per(encoded)), self.count(encoded)
         if not elements:
             return np.empty(encoded.shape, np.float32)
         data = np.frombuffer(encoded.data, np.uint8)
@@ -88,13 +91,13 @@ class Affine(Codec):
         return values.reshape(encoded.shape)
 
     def most_bytes(self, encoded: Encoded) -> int:
-        """Limits and levels: there is one length only."""
-        elements = count_elements(encoded, ("UINT8",))
+        """Return the only possible length: that of low, step and levels."""
+        elements = self.count(encoded)
         return _groups(encoded.shape, _per(encoded)) * LIMITS.itemsize + self.count_bytes(elements)
 
     def _space(self, values: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-        """Low, step, and the number that the greatest level stands for, each ``(groups, 1)``."""
-        # reduceat is up to three times as fast as min(axis=1) where the groups are short, and no slower elsewhere.
+        """Return low, step, and the number that the greatest level stands for, each ``(groups, 1)``."""
+        # reduceat is up to three times as fast as min(axis=1) for short groups, and never slower.
         flat, starts = values.reshape(-1), np.arange(0, values.size, values.shape[1])
         low: NDArray[np.float32] = np.minimum.reduceat(flat, starts)[:, None]
         high: NDArray[np.float32] = np.maximum.reduceat(flat, starts)[:, None]
@@ -105,10 +108,10 @@ class Affine(Codec):
 
 
 def _groups(shape: tuple[int, ...], per: str) -> int:
-    """How many pairs of limits a tensor has; none where it is empty."""
+    """Return the number of pairs of low and step; 0 for an empty tensor."""
     if 0 in shape:
         return 0
-    # With fewer dimensions than three, a channel is one number.
+    # With fewer than three dimensions, a channel would be one number.
     if per == "channel" and len(shape) > 2:
         return shape[0] * shape[1]
     return shape[0] if shape else 1
@@ -117,5 +120,5 @@ def _groups(shape: tuple[int, ...], per: str) -> int:
 def _per(encoded: Encoded) -> str:
     per = encoded.parameters.get("per", "tensor")
     if per not in PER:
-        raise DecodeError(f"Levels are spaced per {' or per '.join(PER)}, not per {per!r:.40}.")
+        raise DecodeError(f"The parameter per must be {' or '.join(PER)}, not {per!r:.40}.")
     return str(per)

@@ -1,9 +1,9 @@
-"""What every codec is, and the checks that any tensor from the network passes before a byte of it is used."""
+"""The base classes of codecs, and the checks that each tensor from the network passes before its bytes are used."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from math import prod
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ Parameter = bool | int | float | str
 MAX_DIMENSIONS = 8
 MAX_TENSOR_BYTES = 256 << 20
 
-# The data types of the Open Inference Protocol that may arrive. Little-endian, whatever this machine is.
+# Datatypes of the Open Inference Protocol that numpy has. Always little-endian.
 DATATYPES = {
     "BOOL": np.dtype("?"),
     "UINT8": np.dtype("u1"),
@@ -38,14 +38,14 @@ NO_PARAMETERS: Mapping[str, Parameter] = MappingProxyType({})
 
 
 class Encoded(NamedTuple):
-    """A tensor as it travels: its bytes, and what it takes to read them.
+    """A tensor on the wire: its bytes, and their description.
 
     Attributes:
-        datatype: Of the numbers in the bytes, by the Open Inference Protocol's name: ``FP32``.
-        shape: Of the array that decoding gives, with the batch axis.
-        data: The bytes, in C order. Owned by whoever made them; do not change them while they are being sent.
-        parameters: ``codec`` and what else decoding takes. The same for all arrays of a codec with the same settings:
-            what depends on the values, such as a scale, is part of the bytes, so that a session's header never changes.
+        datatype: Type of the numbers in the bytes, as the Open Inference Protocol names it: ``FP32``.
+        shape: Shape of the decoded array, with the batch axis.
+        data: The bytes, in C order. They may share the memory of an array; do not change it while they are sent.
+        parameters: ``codec`` and further parameters for decoding. They are the same for all arrays of a codec with the
+            same settings, so that the header of a session never changes. Values such as a scale belong to the bytes.
     """
 
     datatype: str
@@ -57,55 +57,96 @@ class Encoded(NamedTuple):
 class Codec:
     """Base of every codec. The constructor's arguments are its settings; `repr` prints them.
 
-    Decoding needs no settings of its own: what it needs travels in `Encoded.parameters`.
+    The first line of a subclass's docstring is its text in `cutlayer list codecs`. Decoding uses no settings, only
+    `Encoded.parameters`.
     """
 
     name: str
-    """As in `cutlayer.registry.CODECS`; what `Encoded.parameters` says under ``codec``."""
+    """Name in `cutlayer.registry.CODECS`, and value of the parameter ``codec``."""
+
+    datatypes: Collection[str] = ("FP32",)
+    """Values of `Encoded.datatype` that it accepts."""
+
+    parameters: tuple[str, ...] = ()
+    """Names of its entries in `Encoded.parameters` beside ``codec``."""
+
+    sends_zeros = False
+    """Whether the codec leaves zeros in place of values, so that their positions are a message of their own."""
 
     def encode(self, array: NDArray[Any]) -> Encoded:
-        """The bytes to send for ``(N, ...)``. Samples do not mix: a batch decodes to what its parts would.
+        """Return the bytes to send for ``(N, ...)``. Samples do not mix: a batch decodes to what its parts would.
 
         Raises:
-            WireError: There are values that this codec cannot carry.
+            WireError: The array holds values that this codec cannot carry.
         """
         raise NotImplementedError(f"{type(self).__name__} lacks encode()")
 
     def decode(self, encoded: Encoded) -> NDArray[Any]:
-        """The array that the other side encoded; it may be read-only, and may share the memory of the bytes.
+        """Return the decoded array, which may be read-only and share the memory of the bytes.
 
         Raises:
-            DecodeError: The bytes are not what their description says.
+            DecodeError: The bytes do not match their description.
         """
         raise NotImplementedError(f"{type(self).__name__} lacks decode()")
 
     def decoder(self, described: Encoded) -> Callable[[Buffer], NDArray[Any]]:
-        """`decode` for the bytes of many tensors of one description.
+        """Return `decode` for the bytes of many tensors with one description.
 
         Raises:
-            DecodeError: The description is none of this codec, or beyond the limits; or only the function says so.
+            DecodeError: The description is not valid for this codec or exceeds the limits; the function may also be
+                the first to raise it.
         """
         return lambda data: self.decode(described._replace(data=data))
 
     def most_bytes(self, encoded: Encoded) -> int:
-        """The longest `Encoded.data` that a tensor of this description can have.
+        """Return the greatest length of `Encoded.data` for a tensor with this description.
 
         Raises:
-            DecodeError: The description is none of this codec, or beyond the limits.
+            DecodeError: The description is not valid for this codec, or exceeds the limits.
         """
         raise NotImplementedError(f"{type(self).__name__} lacks most_bytes()")
+
+    def count(self, encoded: Encoded) -> int:
+        """Return the number of elements of a tensor for this codec. Raises DecodeError like `most_bytes`."""
+        return count_elements(encoded, self.datatypes)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
 
 
+class Packing:
+    """Base of every codec that packs the bytes of another one into fewer, without loss.
+
+    Like a codec, it is one file and one line in the registry; `cutlayer.wire.codecs.packed` combines the two.
+    """
+
+    name: str
+    """Name in `cutlayer.registry.CODECS`."""
+
+    sends_zeros = False
+
+    def pack(self, data: Buffer, itemsize: int) -> Buffer:
+        """Return the bytes to send for these bytes, most of which are numbers of `itemsize` bytes."""
+        raise NotImplementedError(f"{type(self).__name__} lacks pack()")
+
+    def unpack(self, data: Buffer, itemsize: int, most_bytes: int) -> Buffer:
+        """Undo `pack`.
+
+        Raises:
+            DecodeError: The bytes do not come from `pack`, or would become more than `most_bytes`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} lacks unpack()")
+
+    __repr__ = Codec.__repr__
+
+
 def as_bytes(array: NDArray[Any]) -> tuple[str, memoryview]:
-    """The data type's name and the bytes of an array, without a copy where it is contiguous.
+    """Return the datatype and the bytes of an array, without a copy if it is contiguous.
 
     Raises:
-        TypeError: The protocol has no such data type.
+        TypeError: The protocol has no such datatype.
     """
-    # Of nearly all arrays it is this very object; to look a type up, NumPy hashes what it is made of.
+    # Nearly all arrays have this very dtype object, and a dictionary would hash it slowly.
     name = "FP32" if array.dtype is FLOAT else _NAMES.get(array.dtype)
     if name and array.size and array.ndim and array.flags.c_contiguous:
         return name, array.data.cast("B")
@@ -117,15 +158,15 @@ def as_bytes(array: NDArray[Any]) -> tuple[str, memoryview]:
 
 
 def count_elements(encoded: Encoded, datatypes: Iterable[str], decoded: np.dtype[Any] = FLOAT) -> int:
-    """How many numbers a tensor holds, once its description has been found within the limits.
+    """Return the number of elements of a tensor, if its description is within the limits.
 
     Args:
-        encoded: What arrived.
-        datatypes: Those allowed.
-        decoded: Type of the array that decoding gives.
+        encoded: The tensor that arrived.
+        datatypes: The datatypes that are accepted.
+        decoded: Type of the decoded array.
 
     Raises:
-        DecodeError: The description is beyond the limits.
+        DecodeError: The description exceeds the limits.
     """
     if encoded.datatype not in datatypes:
         raise DecodeError(
@@ -134,27 +175,27 @@ def count_elements(encoded: Encoded, datatypes: Iterable[str], decoded: np.dtype
     shape = encoded.shape
     if len(shape) > MAX_DIMENSIONS or any(not 0 <= size <= MAX_TENSOR_BYTES for size in shape):
         raise DecodeError(
-            f"A tensor has at most {MAX_DIMENSIONS} dimensions, none negative; this one says {shape!s:.80}."
+            f"A tensor has at most {MAX_DIMENSIONS} dimensions, none of them negative; the shape is {shape!s:.80}."
         )
     elements = prod(shape)
     if elements * decoded.itemsize > MAX_TENSOR_BYTES:
-        raise DecodeError(f"A tensor of shape {shape} is beyond the limit of {MAX_TENSOR_BYTES} bytes.")
+        raise DecodeError(f"A tensor of shape {shape} exceeds the limit of {MAX_TENSOR_BYTES} bytes.")
     return elements
 
 
 def as_array(encoded: Encoded, *datatypes: str) -> NDArray[Any]:
-    """A read-only array over the bytes, once their description has been found true.
+    """Return a read-only array over the bytes, if they match their description.
 
     Args:
-        encoded: What arrived.
-        datatypes: Those allowed; all of `DATATYPES` when left out.
+        encoded: The tensor that arrived.
+        datatypes: The datatypes that are accepted; all of `DATATYPES` if left out.
 
     Raises:
-        DecodeError: Type, shape and length do not agree, or are beyond the limits.
+        DecodeError: Type, shape and length do not match, or exceed the limits.
     """
     dtype, length, shape = DATATYPES.get(encoded.datatype, FLOAT), len(encoded.data), encoded.shape
     if count_elements(encoded, datatypes or DATATYPES, dtype) * dtype.itemsize != length:
-        raise DecodeError(f"A {encoded.datatype} tensor of shape {shape} does not take {length} bytes.")
+        raise DecodeError(f"A {encoded.datatype} tensor of shape {shape} does not have {length} bytes.")
     array = np.frombuffer(encoded.data, dtype).reshape(shape) if length else np.empty(shape, dtype)
     array.flags.writeable = False
     return array if sys.byteorder == "little" else array.astype(dtype.newbyteorder("="))

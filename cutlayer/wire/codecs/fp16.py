@@ -1,7 +1,7 @@
 """Half precision: half the bytes.
 
-numpy converts half floats one at a time; the same by integer arithmetic on whole arrays takes a tenth of the time. A
-float32 multiplied by 2^-112 has a half float's bits in its upper part, but for rounding.
+numpy converts half floats one at a time; integer arithmetic on whole arrays takes a tenth of the time. A float32
+multiplied by 2^-112 has the bits of a half float in its upper part, apart from rounding.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.wire.codecs.base import Codec, Encoded, as_array, as_bytes, count_elements
+from cutlayer.wire.codecs.base import Codec, Encoded, as_array, as_bytes
 
 GREATEST = float(np.finfo(np.float16).max)
 DOWN, UP = np.float32(2.0**-112), np.float32(2.0**112)
@@ -18,23 +18,24 @@ DOWN, UP = np.float32(2.0**-112), np.float32(2.0**112)
 class Float16(Codec):
     """Float32 in, IEEE half precision on the wire, float32 out.
 
-    The relative error is at most 2^-11 between 2^-14 and 65504; greater values become 65504, rather than infinite.
+    The relative error is at most 2^-11 between 2^-14 and 65504; greater numbers become 65504 instead of infinite.
     """
 
     name = "fp16"
+    datatypes = ("FP16",)
 
     def encode(self, array: NDArray[Any]) -> Encoded:
-        """The array as half floats, rounded to the nearest, ties to even."""
+        """Encode the array as half floats, rounded to nearest, ties to even."""
         datatype, data = as_bytes(_narrow(np.ascontiguousarray(array, np.float32)))
         return Encoded(datatype, array.shape, data, {"codec": self.name})
 
     def decode(self, encoded: Encoded) -> NDArray[Any]:
-        """The array as float32."""
+        """Return the array as float32."""
         return _widen(as_array(encoded, "FP16"))
 
     def most_bytes(self, encoded: Encoded) -> int:
-        """Two for each number."""
-        return 2 * count_elements(encoded, ("FP16",))
+        """Return two bytes for each number."""
+        return 2 * self.count(encoded)
 
 
 def _narrow(array: NDArray[np.float32]) -> NDArray[np.float16]:
@@ -56,7 +57,7 @@ def _narrow(array: NDArray[np.float32]) -> NDArray[np.float16]:
 
 
 def _widen(array: NDArray[np.float16]) -> NDArray[np.float32]:
-    # Infinite and undefined ones, which `_narrow` never makes, have the greatest exponent.
+    # Infinite and undefined numbers, which `_narrow` never makes, have the greatest exponent.
     if array.size and int((array.view(np.uint16) & np.uint16(0x7C00)).max()) == 0x7C00:
         with np.errstate(invalid="ignore"):
             return array.astype(np.float32)

@@ -1,7 +1,7 @@
-"""Codecs by name, and bytes packed further: ``int8``, ``top-k:0.1``, ``raw+shuffle+zstd``.
+"""Codecs by name, alone or with packings: ``int8``, ``top-k:0.1``, ``raw+shuffle+zstd``.
 
-A name is that of a codec, then those of packings, joined by ``+`` and applied in this order. A value after a colon is
-the codec's or the packing's one option.
+A name starts with a codec, followed by packings that are applied in this order, joined by ``+``. A value after a colon
+is the only option of the codec or the packing before it.
 """
 
 from __future__ import annotations
@@ -14,33 +14,11 @@ from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError, DecodeError
 from cutlayer.registry import CODECS
-from cutlayer.wire.codecs.base import DATATYPES, Buffer, Codec, Encoded, Parameter
-
-
-class Packing:
-    """Base of what makes the bytes of any codec fewer, without loss."""
-
-    name: str
-    """As in `cutlayer.registry.CODECS`."""
-
-    def pack(self, data: Buffer, itemsize: int) -> Buffer:
-        """The bytes to send for these, which are numbers of `itemsize` bytes for the greatest part."""
-        raise NotImplementedError(f"{type(self).__name__} lacks pack()")
-
-    def unpack(self, data: Buffer, itemsize: int, most_bytes: int) -> Buffer:
-        """Undo `pack`.
-
-        Raises:
-            DecodeError: The bytes are none that `pack` makes, or would become more than `most_bytes`.
-        """
-        raise NotImplementedError(f"{type(self).__name__} lacks unpack()")
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
+from cutlayer.wire.codecs.base import DATATYPES, Buffer, Codec, Encoded, Packing, Parameter
 
 
 class Packed(Codec):
-    """A codec, and what its bytes are packed with, in order."""
+    """A codec whose bytes pass through packings, in order."""
 
     def __init__(self, codec: Codec, packings: tuple[Packing, ...]) -> None:
         self.codec, self.packings = codec, packings
@@ -50,8 +28,13 @@ class Packed(Codec):
         """All names, joined by ``+``."""
         return "+".join((self.codec.name, *(packing.name for packing in self.packings)))
 
+    @property
+    def parameters(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Parameters of the codec; packings have none."""
+        return self.codec.parameters
+
     def encode(self, array: NDArray[Any]) -> Encoded:
-        """What the codec makes of the array, packed."""
+        """Encode the array and pack its bytes."""
         encoded = self.codec.encode(array)
         data, itemsize = encoded.data, _itemsize(encoded)
         for packing in self.packings:
@@ -59,7 +42,7 @@ class Packed(Codec):
         return encoded._replace(data=data, parameters={**encoded.parameters, "codec": self.name})
 
     def decode(self, encoded: Encoded) -> NDArray[Any]:
-        """What the codec makes of the unpacked bytes."""
+        """Unpack the bytes and decode them."""
         most_bytes = self.codec.most_bytes(encoded)
         data, itemsize = encoded.data, _itemsize(encoded)
         for packing in reversed(self.packings):
@@ -68,19 +51,19 @@ class Packed(Codec):
 
 
 def codec_named(text: str) -> Codec:
-    """The codec of a plan or a command line.
+    """Return the codec with this name, from a plan or a command line.
 
     Raises:
-        ConfigError: A name or an option is wrong, or the order is.
+        ConfigError: A name, an option or the order is not valid.
     """
     first, *rest = (_make(part) for part in text.split("+"))
     if isinstance(first, Packing):
-        raise ConfigError(f"{first.name} packs the bytes of a codec; write raw+{text}, say, not {text!r}.")
-    packings = tuple(one for one in rest if isinstance(one, Packing))
+        raise ConfigError(f"{first.name!r} only packs the bytes of a codec; write raw+{text} instead of {text!r}.")
+    packings = tuple(part for part in rest if isinstance(part, Packing))
     if len(packings) < len(rest):
-        raise ConfigError(f"{text!r} names two codecs; one comes first, and packings such as zstd after it.")
+        raise ConfigError(f"{text!r} names two codecs; write one codec, then packings such as zstd.")
     if len({packing.name for packing in packings}) < len(packings):
-        raise ConfigError(f"{text!r} packs the same way twice.")
+        raise ConfigError(f"{text!r} names a packing twice; write each packing once.")
     return Packed(first, packings) if packings else first
 
 
@@ -90,11 +73,14 @@ def _make(text: str) -> Codec | Packing:
     if colon:
         accepted = next(iter(CODECS.options(name).values()), None)
         if accepted is None:
-            raise ConfigError(f"The codec {name!r} has no option, so {text!r} says too much.")
+            raise ConfigError(f"The codec {name!r} takes no option; write {name!r} instead of {text!r}.")
         try:
             options[accepted.name] = accepted.annotation(value)
         except ValueError:
-            raise ConfigError(f"{text}: {accepted.name} must be of type {accepted.annotation.__name__}.") from None
+            raise ConfigError(
+                f"The option {accepted.name} of the codec {name!r} must be of type {accepted.annotation.__name__}; "
+                f"{value!r} was given."
+            ) from None
     return cast("Codec | Packing", CODECS.make(name, **options))
 
 
@@ -103,31 +89,29 @@ def _itemsize(encoded: Encoded) -> int:
 
 
 def decode(encoded: Encoded) -> NDArray[Any]:
-    """Decode with the codec that the tensor names; one that names none is raw.
+    """Decode with the codec that the tensor names, or as raw if it names none.
 
     Raises:
-        DecodeError: There is no such codec, or the bytes are not what their description says.
+        DecodeError: There is no such codec, or the bytes do not match their description.
     """
-    return _codec_of(encoded).decode(encoded)
+    return codec_of(encoded).decode(encoded)
 
 
 def decoder(described: Encoded) -> Callable[[Buffer], NDArray[Any]]:
-    """`decode` for the bytes of many tensors of one description; see `Codec.decoder`."""
-    return _codec_of(described).decoder(described)
+    """Return `decode` for the bytes of many tensors with one description; see `Codec.decoder`."""
+    return codec_of(described).decoder(described)
 
 
-def _codec_of(encoded: Encoded) -> Codec:
+def codec_of(encoded: Encoded) -> Codec:
+    """Return the codec that a tensor names. Raises DecodeError."""
     return _codec(str(encoded.parameters.get("codec", "raw"))[:64])
 
 
 @lru_cache(maxsize=64)
 def _codec(name: str) -> Codec:
-    # Not above: it is made of what this module defines.
-    from cutlayer.wire.codecs.packed import codec_named
-
-    # Settings of the encoder are no business of the decoder, and each would be another name to remember.
+    # The decoder does not use options of the encoder, and each value would be another entry in the cache.
     if ":" in name:
-        raise DecodeError(f"{name!r} is no codec; on the wire its options are parameters of their own.")
+        raise DecodeError(f"{name!r} is not a codec; on the wire, options are parameters beside its name.")
     try:
         return codec_named(name)
     except ConfigError as error:

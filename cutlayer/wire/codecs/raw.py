@@ -16,26 +16,27 @@ class Raw(Codec):
     """The array's own bytes: nothing is lost, nothing is copied."""
 
     name = "raw"
+    datatypes = DATATYPES
     _PARAMETERS = MappingProxyType({"codec": name})
 
     def encode(self, array: NDArray[Any]) -> Encoded:
-        """The bytes of the array itself where it is contiguous; do not change it while they are being sent."""
+        """Return the bytes of the array itself if it is contiguous; do not change it while they are sent."""
         datatype, data = as_bytes(array)
         return Encoded(datatype, array.shape, data, self._PARAMETERS)
 
     def decode(self, encoded: Encoded) -> NDArray[Any]:
-        """A read-only array over the bytes that arrived."""
+        """Return a read-only array over the bytes that arrived."""
         return as_array(encoded)
 
     def decoder(self, described: Encoded) -> Callable[[Buffer], NDArray[Any]]:
-        """As `decode`; but for their length, the bytes need no further look."""
+        """Return a faster `decode`, which checks only the length of the bytes."""
         length, dtype, shape = self.most_bytes(described), DATATYPES.get(described.datatype, FLOAT), described.shape
         if not length or sys.byteorder != "little":
             return super().decoder(described)
 
         def decode(data: Buffer) -> NDArray[Any]:
             if len(data) != length:
-                raise DecodeError(f"A {described.datatype} tensor of shape {shape} does not take {len(data)} bytes.")
+                raise DecodeError(f"A {described.datatype} tensor of shape {shape} does not have {len(data)} bytes.")
             array: NDArray[Any] = np.ndarray(shape, dtype, data)
             if type(data) is not bytes:
                 array.flags.writeable = False
@@ -44,6 +45,6 @@ class Raw(Codec):
         return decode
 
     def most_bytes(self, encoded: Encoded) -> int:
-        """Those of the array."""
+        """Return the number of bytes of the array."""
         dtype = DATATYPES.get(encoded.datatype, FLOAT)
-        return count_elements(encoded, DATATYPES, dtype) * dtype.itemsize
+        return count_elements(encoded, self.datatypes, dtype) * dtype.itemsize

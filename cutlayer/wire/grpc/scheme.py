@@ -9,29 +9,17 @@ from cutlayer.wire.scheme import Scheme
 
 if TYPE_CHECKING:
     from cutlayer.wire.address import Address
-    from cutlayer.wire.retry import Line
     from cutlayer.wire.security import Security
-    from cutlayer.wire.transport import Handler, Server, Timeouts
 
 
 class Grpc(Scheme):
     """The Open Inference Protocol over gRPC: HTTP/2, with TLS and a bearer token."""
 
+    client = "cutlayer.wire.grpc.client:GrpcClient"
+    server = "cutlayer.wire.grpc.server:GrpcServer"
     package = "grpcio"
     files = ("ca", "cert", "key", "token_file")
     encrypt_with = "--ca, --cert and --key"
-
-    def connect(self, address: Address, timeouts: Timeouts, security: Security) -> Line:
-        """See `Scheme.connect`."""
-        from cutlayer.wire.grpc.client import GrpcClient
-
-        return GrpcClient(address, timeouts, security)
-
-    def listen(self, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> Server:
-        """See `Scheme.listen`."""
-        from cutlayer.wire.grpc.server import GrpcServer
-
-        return GrpcServer(address, handler, timeouts, security)
 
     def encrypted(self, security: Security) -> bool:
         """Return whether TLS is on: with a certificate of the authority, or one of this side."""
@@ -56,17 +44,6 @@ class Grpc(Scheme):
 class OpenInference(Grpc):
     """Client for any server of the Open Inference Protocol, such as Triton, that hosts an exported tail."""
 
+    client = "cutlayer.wire.grpc.open_inference:OpenInferenceClient"
+    server = ""
     takes_model = True
-    serves = False
-
-    def connect(self, address: Address, timeouts: Timeouts, security: Security) -> Line:
-        """See `Scheme.connect`."""
-        from cutlayer.wire.grpc.open_inference import OpenInferenceClient
-
-        return OpenInferenceClient(address, timeouts, security)
-
-    def listen(self, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> Server:
-        """Raise ConfigError: `Grpc` is the server of this protocol."""
-        raise ConfigError(
-            f"Nothing can listen at {address}; listen at grpc://{address.netloc}, which clients of the protocol reach."
-        )

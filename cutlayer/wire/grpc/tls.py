@@ -10,11 +10,14 @@ import grpc
 
 from cutlayer.errors import ConfigError
 from cutlayer.wire.address import Address
-from cutlayer.wire.grpc.scheme import Grpc
 from cutlayer.wire.security import Security, read
 
 AUTHORIZATION = "authorization"
-_encrypted = Grpc().encrypted
+
+
+def _encrypted(security: Security) -> bool:
+    """Whether TLS is on; what `cutlayer.wire.grpc.scheme.Grpc.encrypted` says without importing gRPC."""
+    return bool(security.ca or security.cert)
 
 
 def channel(address: Address, security: Security, options: list[tuple[str, int]]) -> grpc.Channel:
@@ -98,8 +101,8 @@ def _fault(security: Security) -> str | None:
     there.verify_mode = ssl.CERT_REQUIRED
     there.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     there.load_verify_locations(security.cert)
-    for end in (here, there):
-        end.load_cert_chain(str(security.cert), security.key)
+    for side in (here, there):
+        side.load_cert_chain(str(security.cert), security.key)
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = here.wrap_bio(down, up), there.wrap_bio(up, down, server_side=True)
     for end in ends * 2:

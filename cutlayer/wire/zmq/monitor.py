@@ -81,8 +81,8 @@ class Connection:
             spoken, here = ("plain text", "CURVE") if self._encrypted else ("CURVE", "plain text")
             return Refused(
                 "UNAUTHENTICATED",
-                f"{self._address} speaks {spoken} instead of {here}, or no ZeroMQ at all; CURVE is for both sides or none: "
-                "give the server --curve-key and the client --curve-server.",
+                f"{self._address} speaks {spoken} instead of {here}, or no ZeroMQ at all. CURVE is for both sides or "
+                "none; give the server --curve-key and the client --curve-server.",
             )
         if self._encrypted:
             return Unreachable(f"{self._address} broke off the handshake; check that --curve-server is its public key.")

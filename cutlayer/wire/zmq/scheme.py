@@ -8,30 +8,17 @@ from cutlayer.errors import ConfigError
 from cutlayer.wire.scheme import Scheme
 
 if TYPE_CHECKING:
-    from cutlayer.wire.address import Address
-    from cutlayer.wire.retry import Line
     from cutlayer.wire.security import Security
-    from cutlayer.wire.transport import Handler, Server, Timeouts
 
 
 class Zmq(Scheme):
     """Multi-part ZeroMQ messages over TCP, with CURVE and a list of admitted keys."""
 
+    client = "cutlayer.wire.zmq.client:ZmqClient"
+    server = "cutlayer.wire.zmq.server:ZmqServer"
     package = "pyzmq"
     files = ("curve_key", "curve_server", "allow")
     encrypt_with = "--curve-key and --curve-server"
-
-    def connect(self, address: Address, timeouts: Timeouts, security: Security) -> Line:
-        """See `Scheme.connect`."""
-        from cutlayer.wire.zmq.client import ZmqClient
-
-        return ZmqClient(address, timeouts, security)
-
-    def listen(self, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> Server:
-        """See `Scheme.listen`."""
-        from cutlayer.wire.zmq.server import ZmqServer
-
-        return ZmqServer(address, handler, timeouts, security)
 
     def encrypted(self, security: Security) -> bool:
         """Return whether CURVE is on: with a key of this side, or one of the server."""

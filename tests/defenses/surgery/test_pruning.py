@@ -134,7 +134,7 @@ def test_among_equals_every_group_loses_the_same_part(lively):
 def test_a_budget_that_no_pruning_meets_is_refused(lively):
     model = lively("resnet20", IMAGE)
     groups, costs = removable(model, model), macs(model, IMAGE)
-    with pytest.raises(ConfigError, match="Pruned as far as it goes"):
+    with pytest.raises(ConfigError, match="Pruned as far as allowed"):
         within_budget(groups, [torch.ones(channels.count) for channels in groups], costs, 1000)
 
 

@@ -18,7 +18,7 @@ from cutlayer.wire.transport import Timeouts
 from defenses.base import Defense
 from edge.client import Edge
 from edge.offline.lookout import Lookout
-from edge.offline.policy import WhenOffline
+from edge.offline.policy import OfflinePolicy
 from edge.offline.queue import Queue
 from edge.offline.replay import Offline, open_offline
 from edge.pipeline import Pipeline
@@ -69,7 +69,7 @@ class Bench:
         self.manifest = open_split(folder).manifest
         self.cloud = Cloud(self.manifest)
         self.head = open_split(folder).head()
-        self.when = WhenOffline(do, folder.parent / "queue", most_bytes)
+        self.policy = OfflinePolicy(do, folder.parent / "queue", most_bytes)
         self.defense = defense or Defense()
         self.boot()
 
@@ -77,7 +77,7 @@ class Bench:
         """The device's process starts, perhaps again."""
         pipeline = Pipeline(self.head, self.defense, Raw())
         edge = Edge(self.manifest, pipeline, self.cloud, greet=False)
-        self.offline = open_offline(self.when, edge, open_split(self.folder), Timeouts(), self.head, 1)
+        self.offline = open_offline(self.policy, edge, open_split(self.folder), Timeouts(), self.head, 1)
         self.offline.lookout._clock = lambda: self.now
 
     def ask(self, n=1):
@@ -115,8 +115,8 @@ def test_a_queue_is_sent_in_order_once_the_server_is_back(bench):
     assert device.ask() == [False]
     assert device.ask() == [True]
     assert device.indices() == list(range(8))
-    absence = device.offline.absence
-    assert (absence.queued, absence.replayed, absence.waiting, absence.dropped) == (4, 5, 0, 0)
+    counts = device.offline.counts
+    assert (counts.queued, counts.replayed, counts.waiting, counts.dropped) == (4, 5, 0, 0)
     assert [id.rpartition("-")[2] for id in device.offline.late] == ["2", "3", "4", "5", "6"]
 
 
@@ -172,7 +172,7 @@ def test_a_request_that_the_server_will_never_take_does_not_block_the_queue(benc
     device.cloud.error = None
     device.offline.finish()
     assert device.indices() == [1]
-    assert (device.offline.absence.refused, device.offline.absence.waiting) == (1, 0)
+    assert (device.offline.counts.refused, device.offline.counts.waiting) == (1, 0)
 
 
 @pytest.mark.parametrize("code", ["UNAUTHENTICATED", "NOT_FOUND"])
@@ -199,7 +199,7 @@ def test_a_queue_of_another_split_is_refused(bench, folder):
     device.ask(2)
     device.offline.close()
     device.manifest = write_split(folder, seed=1)
-    with pytest.raises(QueueError, match="holds 2 requests of tiny@relu"):
+    with pytest.raises(QueueError, match="holds 2 requests of another split, tiny@relu"):
         device.boot()
     device.manifest = write_split(folder)
     device.boot()
@@ -217,7 +217,7 @@ def test_local_answers_what_the_server_would_and_nothing_leaves(bench, folder):
     device.now += PAUSE_S
     assert device.ask() == [True]
     assert device.indices() == [3]
-    assert device.offline.absence.local == 3
+    assert device.offline.counts.local == 3
 
 
 def test_local_needs_the_tail(bench, folder):
@@ -233,7 +233,7 @@ def test_drop_counts(bench):
     device.cloud.error, device.now = None, PAUSE_S
     assert device.ask(2) == [True, True]
     assert device.indices() == [3, 4]
-    assert device.offline.absence.dropped == 3
+    assert device.offline.counts.dropped == 3
 
 
 @pytest.mark.parametrize("do", ["local", "queue", "drop"])
@@ -244,7 +244,7 @@ def test_a_run_without_a_server_says_what_became_of_its_requests(folder, tmp_pat
         "inprocess://nobody",
         data=Splits("toy", (), part, part, part, part),
         count=4,
-        when_offline=WhenOffline(do, tmp_path / "queue"),
+        policy=OfflinePolicy(do, tmp_path / "queue"),
     )
     assert summary.n == 0
     tail, head = open_split(folder).tail(threads=1), open_split(folder).head()
@@ -254,7 +254,7 @@ def test_a_run_without_a_server_says_what_became_of_its_requests(folder, tmp_pat
         "queue": "4 queued\n4 requests wait in",
         "drop": "4 dropped",
     }[do]
-    assert str(summary).startswith(f"while the server was gone: {said}")
+    assert str(summary).startswith(f"while the server was away: {said}")
 
 
 def test_a_queue_without_room_is_refused_before_anything_else(folder):
@@ -262,7 +262,7 @@ def test_a_queue_without_room_is_refused_before_anything_else(folder):
     done = subprocess.run(
         [sys.executable, "-m", "cutlayer.cli", *map(str, words)], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stderr) == (2, "cutlayer: --queue-mib is at least 1, not 0.\n")
+    assert (done.returncode, done.stderr) == (2, "cutlayer: --queue-mib must be 1 or more; 0 was given.\n")
 
 
 @pytest.mark.parametrize("transport", ["grpc", "zmq"])
@@ -308,7 +308,7 @@ def test_a_server_that_answers_late_computes_each_request_once(folder, tmp_path,
         offline = Offline(edge, manifest, lookout, queue=Queue(tmp_path / "queue", ROOM))
         assert [offline.infer(images(1, seed=index), index) for index in range(3)] == [None] * 3
         go_on.set()
-        while offline.absence.waiting:
+        while offline.counts.waiting:
             offline.finish()
         offline.close()
     assert sum(computed) == 3

@@ -97,7 +97,7 @@ def test_a_full_queue_gives_up_its_oldest_where_that_is_allowed(opened):
 
 
 def test_a_request_beyond_the_whole_queue_is_refused(opened):
-    with pytest.raises(QueueError, match="never fits"):
+    with pytest.raises(QueueError, match="does not fit"):
         opened(RECORD_BYTES - 1, drop_oldest=True).put(request(0))
 
 
@@ -109,7 +109,7 @@ def test_a_half_written_record_is_cut_off(opened, tmp_path, left_bytes, caplog):
     queue.close()
     os.truncate(newest(tmp_path), 2 * RECORD_BYTES + left_bytes)
     queue = opened()
-    assert f"{left_bytes} bytes at {2 * RECORD_BYTES} are no whole request" in caplog.text
+    assert f"{left_bytes} bytes at {2 * RECORD_BYTES} are not a complete request" in caplog.text
     queue.put(request(3))
     queue.close()
     assert numbers(opened()) == [0, 1, 3]
@@ -135,7 +135,7 @@ def test_damage_before_the_end_costs_what_is_damaged_and_is_said(opened, tmp_pat
         file.seek(RECORD_BYTES + at)
         file.write(bytes((byte[0] ^ 0x40,)))
     queue = opened()
-    assert f"{RECORD_BYTES} bytes at {RECORD_BYTES} are no whole request" in caplog.text
+    assert f"{RECORD_BYTES} bytes at {RECORD_BYTES} are not a complete request" in caplog.text
     queue.put(request(3))
     assert numbers(queue) == [0, 2, 3]
 

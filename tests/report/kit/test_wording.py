@@ -3,7 +3,7 @@ import math
 import pytest
 
 from cutlayer.records.run import Estimate
-from cutlayer.registry import ATTACKS
+from cutlayer.registry import ATTACKS, METRICS
 from cutlayer.report.kit import wording
 from cutlayer.report.kit.wording import duration, points, scale, size
 
@@ -41,5 +41,8 @@ def test_an_interval_that_was_not_measured_is_not_printed():
     assert scale("ssim").interval(Estimate(0.5, 9, 0.4, 0.6)) == "0.400 to 0.600"
 
 
-def test_every_attack_has_plain_words():
-    assert wording._ATTACKS.keys() == set(ATTACKS)
+def test_what_is_known_carries_its_own_words_and_what_is_not_goes_by_its_name():
+    assert all(wording.attack_words(name) for name in ATTACKS)
+    assert wording.attack_words("of a later version") == ""
+    assert all(scale(name).explanation for name in METRICS)
+    assert wording.in_order({"zeta", "ssim", "alpha", "mse"}) == ["mse", "ssim", "alpha", "zeta"]

@@ -1,28 +1,30 @@
 """What a profile shows: the CSV, the terminal, the page."""
 
 import csv
-import json
+import dataclasses
 from html.parser import HTMLParser
 
+from cutlayer.records.profile import Bandwidth, Leakage, Limits, Quality
+from cutlayer.records.run import Estimate
 from cutlayer.report.kit.wording import duration
-from cutlayer.report.profiles import page
-from cutlayer.report.profiles import terminal as table
+from cutlayer.report.profiles import page, terminal
 from cutlayer.trace import STAGES
 
 
 def test_the_files_hold_the_same_figures(profiled):
-    out, said, data = profiled
+    out, stdout, profile = profiled
     rows = list(csv.DictReader((out / "profile.csv").read_text().splitlines()))
     assert len(rows) == 2 * 2 * 2
     for row in rows:
-        told = next(c for c in data["cuts"] if c["cut"] == row["cut"])["networks"][row["network"]][row["codec"]]
-        assert int(row["end_to_end_ns"]) == told["end_to_end_ns"]["p50"]
-        assert int(row["tail_ns"]) == round(told["stages_ns"]["tail"])
-    assert table.text(data) in said
+        (cut,) = (cut for cut in profile.cuts if cut.cut == row["cut"])
+        requests = cut.networks[row["network"]][row["codec"]]
+        assert int(row["end_to_end_ns"]) == requests.end_to_end_ns.p50
+        assert int(row["tail_ns"]) == round(requests.stages_ns["tail"])
+    assert terminal.text(profile) in stdout
 
 
 def test_the_page_is_well_formed_and_needs_nothing_else(profiled):
-    out, _, data = profiled
+    out, _, profile = profiled
     text = (out / "profile.html").read_text()
     opened, seen = [], set()
 
@@ -40,36 +42,43 @@ def test_the_page_is_well_formed_and_needs_nothing_else(profiled):
     assert {"svg", "table", "polyline", "circle"} <= seen
     assert seen.isdisjoint({"script", "link", "img"})
     assert all(f"s-{stage}" in text for stage in STAGES)
-    assert data["cuts"][0]["cut"] in text
+    assert profile.cuts[0].cut in text
 
 
 def test_the_page_has_every_percentile_of_every_stage(profiled):
-    _, _, data = profiled
-    text = page.page(data)
+    _, _, profile = profiled
+    text = page.page(profile)
     for stage in (*STAGES, "end to end"):
         assert f'<th scope="col">{stage}</th>' in text
-    encode = data["cuts"][0]["codecs"]["int8"]["stages_ns"]["encode"]
-    assert all(duration(encode[name]) in text for name in ("p50", "p95"))
+    encode = profile.cuts[0].codecs["int8"].stages_ns["encode"]
+    assert duration(encode.p50) in text
+    assert duration(encode.p95) in text
 
 
-def test_what_is_known_of_quality_is_drawn_with_its_limits(profiled):
-    data = json.loads(json.dumps(profiled[2]))
-    for place, cut in enumerate(data["cuts"]):
-        for codec in cut["codecs"].values():
-            codec |= {"accuracy": {"value": 0.9}, "leakage": {"value": 0.5 + 0.3 * place}}
-    without = page.page(data).count('class="reference"')
-    data["limits"] = {"latency_ns": None, "leakage": 0.7, "accuracy": 0.8}
-    text = page.page(data)
+def test_known_quality_is_drawn_with_its_limits(profiled):
+    _, _, profile = profiled
+
+    def with_quality(cut, leakage):
+        quality = Quality(Estimate(0.9, 9, 0.8, 1.0), None, Leakage(leakage, 9, 0.0, 1.0, "ridge", {}))
+        codecs = {name: dataclasses.replace(codec, quality=quality) for name, codec in cut.codecs.items()}
+        return dataclasses.replace(cut, codecs=codecs)
+
+    cuts = tuple(with_quality(cut, 0.5 + 0.3 * place) for place, cut in enumerate(profile.cuts))
+    without = dataclasses.replace(profile, cuts=cuts)
+    limited = dataclasses.replace(without, limits=Limits(None, leakage=0.7, accuracy=0.8))
+    text = page.page(limited)
     assert "Leakage gain against end-to-end latency" in text
     # One line for each limit, on each network.
-    assert text.count('class="reference"') == without + 2 * len(data["networks"])
-    assert "0.800" in table.text(data)
+    lines = page.page(without).count('class="reference"')
+    assert text.count('class="reference"') == lines + 2 * len(profile.networks)
+    assert "0.800" in terminal.text(limited)
 
 
 def test_no_choice_within_the_limits_is_said_and_nothing_is_drawn(profiled):
-    data = json.loads(json.dumps(profiled[2]))
-    data["bandwidth"] |= {"lines": [], "best": []}
-    for told in data["recommendations"]:
-        told |= {"best": None, "why_none": "No cut keeps the limit on leakage.", "as_good": []}
-    for said in (page.page(data), table.text(data)):
-        assert "No cut keeps the limit on leakage. The device alone keeps it, and takes" in said
+    _, _, profile = profiled
+    none = {"best": None, "why_none": "No cut keeps the limit on leakage.", "as_good": ()}
+    recommendations = tuple(dataclasses.replace(entry, **none) for entry in profile.recommendations)
+    changes = {"bandwidth": Bandwidth(False, (), ()), "recommendations": recommendations}
+    profile = dataclasses.replace(profile, **changes)
+    for text in (page.page(profile), terminal.text(profile)):
+        assert "No cut keeps the limit on leakage. The device alone keeps it, and takes" in text

@@ -1,4 +1,4 @@
-"""How far what is decoded may be from what was encoded, and the bytes between."""
+"""The greatest error of each codec, and its bytes."""
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from cutlayer.errors import WireError
 from cutlayer.wire.codecs.base import Encoded
 from cutlayer.wire.codecs.fp16 import Float16
 from cutlayer.wire.codecs.packed import codec_named, decode
+from tests.wire.codecs.every import ALONE
 
 shapes = hnp.array_shapes(min_dims=0, max_dims=8, min_side=0, max_side=4)
 batches = hnp.array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=5)
@@ -17,6 +18,15 @@ batches = hnp.array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=5)
 
 def floats(shape=shapes, greatest=60000):
     return hnp.arrays(np.float32, shape, elements=st.floats(-greatest, greatest, width=32))
+
+
+@pytest.mark.parametrize("text", ALONE)
+@given(batch=floats(batches))
+def test_an_error_is_small_beside_the_greatest_number_of_its_sample(text, batch):
+    back = decode(codec_named(text).encode(batch)).astype(np.float64)
+    greatest = np.abs(batch).max(axis=tuple(range(1, batch.ndim)), keepdims=True).astype(np.float64)
+    assert np.all(np.abs(back - batch) <= np.maximum(greatest, 2.0**-118))
+    assert np.all(back[np.broadcast_to(greatest, batch.shape) == 0] == 0)
 
 
 @given(array=floats())

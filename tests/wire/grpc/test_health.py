@@ -10,7 +10,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from cutlayer.wire.connect import listen
 from cutlayer.wire.grpc import server as grpc_server
-from cutlayer.wire.security import Security
+from cutlayer.wire.security import PLAIN, Security
 
 SERVICE = "inference.GRPCInferenceService"
 STATUS = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
@@ -59,7 +59,7 @@ class Client:
 
 
 @contextmanager
-def watched(security=None):
+def watched(security=PLAIN):
     """A handler, its server, and a client of its health."""
     handler = Ready()
     server = listen("grpc://127.0.0.1:0", handler, security=security)

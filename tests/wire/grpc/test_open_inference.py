@@ -124,7 +124,7 @@ def test_our_edge_asks_another_server(folder, tail, contents):
 def test_a_server_that_hosts_something_else_is_refused_at_the_handshake(folder, tmp_path):
     with foreign(folder / "head.onnx") as address, connected(address) as client:
         with pytest.raises(
-            SplitError, match="takes FP32 of shape -1x1x6x6, this split's tail takes FP32 of shape Nx2x6x6"
+            SplitError, match="takes FP32 of shape -1x1x6x6, but this split's tail takes FP32 of shape Nx2x6x6"
         ):
             edge_at(folder, client)
         with connected(address.replace("exported", "other")) as wrong, pytest.raises(SplitError, match="unknown model"):

@@ -1,12 +1,13 @@
-"""From a plan to the files of its profile."""
+"""Run a plan: check it, prepare its cuts, measure them, and write the files of the profile."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +16,17 @@ from cutlayer.data.load import load
 from cutlayer.data.splits import Splits
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.network.profiles import networks_named
-from cutlayer.profile.advice import Limits, keeps
+from cutlayer.profile.advice import keeps
 from cutlayer.profile.candidate import Candidate
-from cutlayer.profile.check import check
-from cutlayer.profile.connected import profile_connected
-from cutlayer.profile.emulated import profile
-from cutlayer.profile.plan import DEFAULT_NETWORKS, Plan, Settings
+from cutlayer.profile.check import check_plan
+from cutlayer.profile.connected import measure_connected
+from cutlayer.profile.emulated import measure_emulated
+from cutlayer.profile.plan import DEFAULT_NETWORKS, Plan, Say, Settings
 from cutlayer.profile.prepare import Train, prepare
 from cutlayer.profile.quality import accuracy, leakage
 from cutlayer.profile.record import record
 from cutlayer.profile.sampling import Key
-from cutlayer.records import profile as files
+from cutlayer.records.profile import Limits, Profile, Quality, save
 from cutlayer.registry import MODELS
 from cutlayer.report.profiles import page
 from cutlayer.spec import TensorSpec
@@ -34,35 +35,33 @@ from cutlayer.split_folder import open_split
 if TYPE_CHECKING:
     from torch import nn
 
-Say = Callable[[str], None]
-
 IMAGES = "images.npy"
 RANDOM_IMAGES, DATA_IMAGES = 8, 64
 
 
-def run_plan(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) -> dict[str, Any]:
+def run_plan(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) -> Profile:
     """Measure, and write `profile.json`, `profile.csv` and `profile.html`.
 
     Args:
-        plan: What.
-        settings: How.
-        limits: That a recommended cut has to keep.
-        out: The folder; what an older profile left there is replaced.
-        say: Told what is being done.
+        plan: What to profile.
+        settings: How to measure.
+        limits: What a recommended choice has to keep.
+        out: Folder of the files; those of an older profile are replaced.
+        say: Receives a line about each step.
 
     Returns:
-        The record, as `profile.json` holds it.
+        The record that `profile.json` holds.
 
     Raises:
-        CutlayerError: The plan cannot be carried out; nothing has been measured where the plan itself is wrong.
+        CutlayerError: The plan cannot be carried out; nothing was measured where the plan itself is wrong.
     """
-    with _room(out):
+    with _disk_errors_explained(out):
         return _run(plan, settings, limits, out, say)
 
 
 @contextlib.contextmanager
-def _room(out: Path) -> Iterator[None]:
-    """A disk that is full is the user's to mend."""
+def _disk_errors_explained(out: Path) -> Iterator[None]:
+    """Raise ConfigError where the disk is full or read-only, which the user can change."""
     try:
         yield
     except OSError as error:
@@ -74,9 +73,9 @@ def _room(out: Path) -> Iterator[None]:
         ) from None
 
 
-def _run(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) -> dict[str, Any]:
+def _run(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) -> Profile:
     networks = networks_named(DEFAULT_NETWORKS if plan.network is None else plan.network)
-    spec = check(plan, settings, limits, networks, out)
+    spec = check_plan(plan, settings, limits, networks, out)
     splits = None if plan.data is None else load(plan.data, plan.data_root, settings.seed)
     if splits is not None:
         if spec is not None and spec.shape != splits.input.shape:
@@ -87,41 +86,36 @@ def _run(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) ->
         say=say, train=_trainer(plan, splits, settings.seed, say),
     )  # fmt: skip
     split = open_split(candidates[0].folder)
-    manifest, whole = split.manifest, split.has_tail
-    input = manifest.input
-    judged = splits is not None and whole and manifest.classes == len(splits.classes)
+    manifest, input = split.manifest, split.manifest.input
+    judged = splits is not None and split.has_tail and manifest.classes == len(splits.classes)
     if limits.accuracy is not None and not judged:
         raise ConfigError(
-            f"{plan.model} gives {manifest.classes} numbers, and {plan.data} has other classes, so that no answer is "
-            "right; leave out --min-accuracy, or name the data that it was trained on."
-            if whole
-            else f"{plan.model} has no tail here, so that its answers are not known; leave out --min-accuracy."
+            f"{plan.model} has {manifest.classes} outputs, and {plan.data} has other classes, so that no answer is "
+            "right; leave out --min-accuracy, or name the data set that the model was trained on."
+            if split.has_tail
+            else f"{plan.model} has no tail here, so that its answers are unknown; leave out --min-accuracy."
         )
     images = _random(input, settings.seed) if splits is None else splits.test.inputs[:DATA_IMAGES]
     if images.shape[1:] != input.shape:
         raise SplitError(f"The images of {plan.data} are {splits and splits.input}, and the head takes {input}.")
     out.mkdir(parents=True, exist_ok=True)
     np.save(out / IMAGES, images)
-    quality: dict[Key, dict[str, Any]] = {}
     if plan.connect is None:
-        # Before the networks, whose time is for what may be recommended.
-        if splits is not None:
-            quality = _quality(plan, candidates, settings, splits, judged, say)
-        measured = profile(
-            candidates, out / IMAGES, networks, settings, say, lambda key: keeps(limits, quality.get(key, {}))
+        # Quality comes first: the time of the networks is for the choices that may be recommended.
+        quality = _quality(plan, candidates, settings, splits, judged, say)
+        measurements = measure_emulated(
+            candidates, out / IMAGES, networks, settings, say, lambda key: keeps(limits, quality.get(key, Quality()))
         )
     else:
-        measured = profile_connected(candidates, out / IMAGES, plan.connect, settings, say)
-        if splits is not None:
-            quality = _quality(plan, candidates, settings, splits, judged, say)
-    data = record(
-        measured, settings, model=plan.model, limits=limits, notes=_notes(plan, judged), server=plan.connect,
-        quality=quality,
-        images=f"{len(images)} {plan.data or 'random'} images of {input}, one at a time",
+        measurements = measure_connected(candidates, out / IMAGES, plan.connect, settings, say)
+        quality = _quality(plan, candidates, settings, splits, judged, say)
+    profile = record(
+        measurements, settings, model=plan.model, limits=limits, notes=_notes(plan, judged), server=plan.connect,
+        quality=quality, images=f"{len(images)} {plan.data or 'random'} images of {input}, one at a time",
     )  # fmt: skip
-    files.save(out, data)
-    page.save(out, data)
-    return data
+    save(out, profile)
+    page.save(out, profile)
+    return profile
 
 
 def _trainer(plan: Plan, splits: Splits | None, seed: int, say: Say) -> Train | None:
@@ -138,18 +132,20 @@ def _trainer(plan: Plan, splits: Splits | None, seed: int, say: Say) -> Train | 
 
 
 def _quality(
-    plan: Plan, candidates: Sequence[Candidate], settings: Settings, splits: Splits, judged: bool, say: Say
-) -> dict[Key, dict[str, Any]]:
-    """Accuracy of every cut and codec, where the classes are the data's, and what attackers get if asked for."""
-    found: dict[Key, dict[str, Any]] = {}
+    plan: Plan, candidates: Sequence[Candidate], settings: Settings, splits: Splits | None, judged: bool, say: Say
+) -> dict[Key, Quality]:
+    """Accuracy of every choice where the model answers with the classes of the data, and leakage if the plan asks."""
+    quality: dict[Key, Quality] = {}
+    if splits is None:
+        return quality
     for candidate in candidates:
         if judged:
             say(f"accuracy of {candidate.cut} on {splits.name}")
-            found |= accuracy(candidate, settings.codecs, splits)
+            quality |= accuracy(candidate, settings.codecs, splits)
         if plan.privacy:
-            for key, told in leakage(candidate, settings.codecs, splits, settings.seed, say).items():
-                found[key] = found.get(key, {}) | told
-    return found
+            for key, gain in leakage(candidate, settings.codecs, splits, settings.seed, say).items():
+                quality[key] = replace(quality.get(key, Quality()), leakage=gain)
+    return quality
 
 
 def _notes(plan: Plan, judged: bool) -> list[str]:

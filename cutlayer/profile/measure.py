@@ -1,0 +1,193 @@
+"""The measurements: each cut in fresh processes, a device and a server, with a real socket between them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cutlayer.deployment import processes
+from cutlayer.machine.throttling import Reading
+from cutlayer.network.profiles import Network
+from cutlayer.network.shaper import Shaped
+from cutlayer.profile.candidate import Candidate
+from cutlayer.profile.device_process import DeviceProcess, open_device
+from cutlayer.profile.plan import LEAST, Settings
+from cutlayer.records.profile import ColdStart, QuotaRecord
+from cutlayer.records.schema import load
+from cutlayer.trace import Columns
+
+CODEC_SHARE, REQUESTS_SHARE = 1 / 6, 1 / 3
+"""Shares of a head's time that each codec alone and the whole requests with it get."""
+
+LEAST_REQUESTS = 30
+"""Number of whole requests with each codec, however long they take."""
+
+DEADLINE_S = 60.0
+"""Time limit of a request, beyond the time that it is expected to take."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Runs of the head, or of the whole model, in a device's process; `CutRecord` has most of these figures.
+
+    Attributes:
+        ns: Time of each run.
+        wall_ns: Time of all runs together.
+        cpu_ns: CPU time of the process.
+        waited_ns: Time that the process was ready to run and had no core.
+        others: Share of all cores that other processes took.
+        joules: Energy of one run; None where no meter can be read.
+    """
+
+    ns: tuple[int, ...]
+    wall_ns: int
+    cpu_ns: int
+    waited_ns: int
+    others: float
+    peak_rss_bytes: int
+    joules: float | None
+    held_back: tuple[str, ...]
+    quota: QuotaRecord | None
+    temperature_c: Reading | None
+    clock_hz: Reading | None
+
+    @property
+    def cpu_share(self) -> float:
+        """CPU time of the process for each second that passed."""
+        return self.cpu_ns / self.wall_ns
+
+
+@dataclass(frozen=True)
+class CodecTiming:
+    """Times of one codec in a device's process, and sizes of the tensor, run by run; nothing is sent."""
+
+    protect_ns: tuple[int, ...]
+    encode_ns: tuple[int, ...]
+    bytes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CutMeasurements:
+    """What was measured of one cut.
+
+    Attributes:
+        candidate: The cut.
+        cold: The start of its process.
+        head: The head alone.
+        codecs: Each codec alone.
+        requests: Whole requests with each codec, to a server on this machine or to the real one.
+    """
+
+    candidate: Candidate
+    cold: ColdStart
+    head: Timing
+    codecs: Mapping[str, CodecTiming]
+    requests: Mapping[str, Columns]
+
+
+def measure_cut(candidate: Candidate, images: Path, settings: Settings, connect: str | None = None) -> CutMeasurements:
+    """Measure everything about one cut on this device.
+
+    Args:
+        candidate: The cut.
+        images: ``(N, C, H, W)`` float32 in [0, 1], as .npy.
+        settings: How to measure.
+        connect: Address of a real server that holds this very split; one is started on this machine when None.
+
+    Raises:
+        SplitError: The real server holds another split.
+        WireError: The server could not be reached.
+    """
+    with contextlib.ExitStack() as stack:
+        address = connect or stack.enter_context(served(candidate, settings))
+        device_process, cold = stack.enter_context(open_device(candidate, images, settings))
+        samples, seconds = settings.samples, settings.seconds
+        head = load(Timing, device_process.run("head", samples=samples, seconds=seconds, least=LEAST))
+        codecs, requests = {}, {}
+        for codec in settings.codecs:
+            of_codec = device_process.run(
+                "codec", codec=codec, samples=samples, seconds=CODEC_SHARE * seconds, least=LEAST // 3
+            )
+            codecs[codec] = load(CodecTiming, of_codec)
+            requests[codec] = _requests(
+                device_process, settings, address, codec, samples=samples, seconds=REQUESTS_SHARE * seconds,
+                least=LEAST_REQUESTS, real=connect is not None,
+            )  # fmt: skip
+    return CutMeasurements(candidate, cold, head, codecs, requests)
+
+
+def measure_local(candidate: Candidate, images: Path, settings: Settings) -> Timing:
+    """Measure head and tail of a cut both on this device, without any server."""
+    with open_device(candidate, images, settings) as (device_process, _):
+        timing = device_process.run("local", samples=settings.samples, seconds=settings.seconds, least=LEAST)
+    return load(Timing, timing)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A cut with a codec that is measured over a network.
+
+    Attributes:
+        candidate: The cut.
+        codec: Name of the codec.
+        network: Network between device and server.
+        samples: Number of requests.
+        expected_s: Time of one request, by the cost model.
+    """
+
+    candidate: Candidate
+    codec: str
+    network: Network
+    samples: int
+    expected_s: float
+
+
+def measure_points(points: list[Point], images: Path, settings: Settings) -> Iterator[tuple[Point, Columns, str]]:
+    """Measure whole requests through emulated networks; each point comes with what shaped its network.
+
+    The points of one cut come together, cuts and points in random order.
+    """
+    rng = np.random.default_rng(settings.seed)
+    order = [points[i] for i in rng.permutation(len(points))]
+    for candidate in dict.fromkeys(point.candidate for point in order):
+        with served(candidate, settings) as address, open_device(candidate, images, settings) as (device_process, _):
+            for point in (point for point in order if point.candidate is candidate):
+                shaper = Shaped(address, point.network, tc=settings.tc)
+                with shaper as shaped_address:
+                    requests = _requests(
+                        device_process, settings, shaped_address, point.codec, samples=point.samples,
+                        seconds=2 * point.samples * point.expected_s, least=1, expected_s=point.expected_s,
+                    )  # fmt: skip
+                yield point, requests, shaper.label
+
+
+@contextlib.contextmanager
+def served(candidate: Candidate, settings: Settings) -> Iterator[str]:
+    """Serve the cut from a process on this machine; its address."""
+    listen = f"{settings.transport}://127.0.0.1:0"
+    with processes.cloud(candidate.folder, "--listen", listen, "--threads", settings.server_threads) as address:
+        yield address
+
+
+def _requests(
+    device_process: DeviceProcess,
+    settings: Settings,
+    address: str,
+    codec: str,
+    *,
+    samples: int,
+    seconds: float,
+    least: int,
+    expected_s: float = 0.0,
+    real: bool = False,
+) -> Columns:
+    security = {"security": settings.security.to_json()} if real else {}
+    answer = device_process.run(
+        "requests", address=address, codec=codec, samples=samples, seconds=seconds, least=least,
+        request_s=DEADLINE_S + 4 * expected_s, **security,
+    )  # fmt: skip
+    return {name: np.array(values, np.int64) for name, values in answer["columns"].items()}

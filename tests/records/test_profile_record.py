@@ -1,0 +1,44 @@
+"""The files of a profile: what older versions wrote is read, and written the same."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cutlayer.errors import ConfigError
+from cutlayer.records.profile import Leakage, Quality, read, save
+from cutlayer.records.run import Estimate
+from cutlayer.records.schema import dump, load
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "profile"
+
+
+def test_an_old_profile_is_written_as_it_was_read(tmp_path):
+    save(tmp_path, read(GOLDEN))
+    for name in ("profile.json", "profile.csv"):
+        assert (tmp_path / name).read_bytes() == (GOLDEN / name).read_bytes()
+
+
+def test_the_figures_of_an_old_profile():
+    profile = read(GOLDEN / "profile.json")
+    assert profile.recommendations[1].best.latency_ns == 5588517.0
+    assert profile.cuts[0].networks["200mbit/2ms"]["int8"].end_to_end_ns.p50 == 5663914
+    assert profile.cuts[0].fastest("loopback")[0] == "raw"
+
+
+def test_quality_is_in_the_record_where_it_was_measured():
+    estimate = Estimate(0.5, 9, 0.4, 0.6)
+    quality = Quality(leakage=Leakage(0.5, 9, 0.4, 0.6, "ridge", {"ridge": estimate}))
+    value = dump(quality)
+    assert set(value) == {"leakage"}
+    assert value["leakage"]["of_each"] == {"ridge": {"value": 0.5, "n": 9, "low": 0.4, "high": 0.6}}
+    assert load(Quality, json.loads(json.dumps(value))) == quality
+
+
+@pytest.mark.parametrize("part", ["verdict", "cuts", "settings", "bandwidth"])
+def test_a_profile_without_a_part_is_refused(part, tmp_path):
+    data = json.loads((GOLDEN / "profile.json").read_text())
+    del data[part]
+    (tmp_path / "profile.json").write_text(json.dumps(data))
+    with pytest.raises(ConfigError, match="is not a profile, or is damaged"):
+        read(tmp_path)
