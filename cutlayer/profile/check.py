@@ -19,7 +19,6 @@ from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.connect import connect
 from cutlayer.wire.transport import Timeouts
 
-
 MOST = 1_000_000
 """Upper bound of every number: a greater one is a slip."""
 
