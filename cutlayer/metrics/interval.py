@@ -24,7 +24,7 @@ def bootstrap(samples: NDArray[np.floating], seed: int, statistic: Statistic = n
     Args:
         samples: ``(N,)``, infinite ones allowed.
         seed: Seed of the resampling.
-        statistic: Statistic of the samples; their mean if left out.
+        statistic: Statistic of the samples; their mean when left out.
     """
     return resampled(lambda index: statistic(samples[index], axis=-1), len(samples), seed)
 

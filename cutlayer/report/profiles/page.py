@@ -92,13 +92,14 @@ def _network(profile: Profile, name: str) -> Html:
 def _cuts(profile: Profile) -> Html:
     """The heads alone, what they send, and what that is worth and gives away."""
     warm = any(cut.temperature_c for cut in profile.cuts)
-    names = ["Cut", "Smashed", "Head p50", "p95", "p99", "n", "Start", "Open", "First", "Peak RSS", "MACs", "Params"]
+    median, *upper = profile.cuts[0].head_ns.percentiles
+    names = ["Cut", "Smashed", f"Head {median}", *upper, "n", "Start", "Open", "First", "Peak RSS", "MACs", "Params"]
     names += ["Energy", *(["Temperature"] if warm else []), *profile.codecs]
     names += [f"{name}, {codec}" for name in profile.quality_names for codec in profile.codecs]
     rows = []
     for cut in profile.cuts:
         head, cold, joules = cut.head_ns, cut.cold_ns, cut.energy.joules
-        values = ["x".join(map(str, cut.shape)), duration(head.p50), duration(head.p95), duration(head.p99), head.n]
+        values = ["x".join(map(str, cut.shape)), *map(duration, head.percentiles.values()), head.n]
         values += [duration(cold.start_ns), duration(cold.open_ns), duration(cold.first_ns), size(cut.peak_rss_bytes)]
         values += [DASH if count is None else f"{count:,}" for count in (cut.macs, cut.params)]
         values.append(DASH if joules is None else f"{joules:.3f} J ({cut.energy.source})")
@@ -153,4 +154,5 @@ def _row(name: str, values: Sequence[object], class_: str | None = "number") -> 
 
 
 def _percentiles(times: Times) -> list[object]:
-    return [duration(times.p50), el("small", duration(times.p95)), el("small", duration(times.p99))]
+    median, *upper = map(duration, times.percentiles.values())
+    return [median, *(el("small", text) for text in upper)]

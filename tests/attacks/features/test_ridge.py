@@ -16,8 +16,8 @@ def test_solves_what_scikit_learn_solves(samples, values, monkeypatch):
     rng = np.random.default_rng(0)
     a, x = (rng.normal(size=(samples, k)).astype(np.float32) for k in (values, 7))
     expected = Reference(alpha=0.1 * samples, fit_intercept=False, solver="cholesky").fit(a, x).coef_.T
-    found = ridge._solve(torch.from_numpy(a), torch.from_numpy(x)).numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    weights = ridge._solve(torch.from_numpy(a), torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(weights, expected, atol=1e-5)
 
 
 def test_the_walk_finds_the_valley():

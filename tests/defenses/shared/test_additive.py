@@ -77,7 +77,7 @@ def test_noise_aware_training_helps_the_tail_and_touches_nothing_else():
     assert hardened.head is halves.head
     assert not any(module.training for half in (hardened.head, hardened.tail) for module in half.modules())
 
-    right = [accuracy(one, noise.protect, data) for one in (halves, hardened)]
+    right = [accuracy(model, noise.protect, data) for model in (halves, hardened)]
     assert right[1] > right[0]
     assert right[1] > 0.8
 
@@ -98,12 +98,12 @@ def test_a_bounded_head_cannot_out_scale_the_noise(bound):
     assert accuracy(hardened, noise.protect, data) > 0.8
 
 
-def test_an_unbounded_head_does_which_is_why_it_is_not_trained():
+def test_an_unbounded_head_out_scales_the_noise():
     halves, data = small_split(), shades()
     noise = GaussianNoise(sigma=2.0)
     ratios = []
-    for one in (halves, adapt(halves, noise.protect, data, epochs=20, seed=0, head_too=True)):
-        ratios.append(noise.facts(smashed_of(one, data.test))["snr_db"])
+    for model in (halves, adapt(halves, noise.protect, data, epochs=20, seed=0, head_too=True)):
+        ratios.append(noise.facts(smashed_of(model, data.test))["snr_db"])
     assert ratios[1] > ratios[0] + 1
 
 
@@ -122,7 +122,7 @@ def test_a_bound_starts_close_to_the_trained_model(bound):
     assert accuracy(hardened, lambda z, rng: z, data) > accuracy(halves, lambda z, rng: z, data) - 0.15
 
 
-def test_the_signal_to_noise_ratio_is_that_of_what_varies_from_input_to_input():
+def test_the_signal_to_noise_ratio_counts_only_variation_between_inputs():
     smashed = 100 + 2 * rng().standard_normal((20_000, 3)).astype(np.float32)
     assert GaussianNoise(sigma=0.2).facts(smashed)["snr_db"] == pytest.approx(20, abs=0.1)
     assert LaplaceNoise(scale=0.2).facts(smashed)["snr_db"] == pytest.approx(20 - 10 * math.log10(2), abs=0.1)
