@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.machine.limits import check_pin, quota
+from cutlayer.models.manifest import HEAD_WEIGHTS
 from cutlayer.network.namespaces import two_hosts
 from cutlayer.network.profiles import Network
 from cutlayer.profile.plan import Plan, Settings, shape
@@ -17,8 +18,6 @@ from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.connect import connect
 from cutlayer.wire.transport import Timeouts
-
-TORCH_HEAD = "head.safetensors"
 
 MOST = 1_000_000
 """Upper bound of every number: a greater one is a slip."""
@@ -58,7 +57,7 @@ def check_plan(
     if settings.quota is not None:
         with quota(settings.quota):
             pass
-    if settings.head == "torch" and not (Path(plan.model) / TORCH_HEAD).exists():
+    if settings.head == "torch" and not (Path(plan.model) / HEAD_WEIGHTS).exists():
         raise SplitError(
             f"{plan.model} is cut as an ONNX file and has no head in torch; leave out --head torch, or name a folder "
             "that `cutlayer split` has written from a model by name."
