@@ -19,7 +19,7 @@ def connect(
     Args:
         address: Address of the server.
         timeouts: Time limits; the defaults if left out.
-        retry: Which errors are retried, and when; the defaults if left out.
+        retry: Retry policy; the default if left out.
         security: Files for encryption and authentication; plain text if left out.
 
     Raises:
@@ -35,7 +35,7 @@ def listen(address: str, handler: Handler, timeouts: Timeouts | None = None, *, 
 
     Args:
         address: Address to listen at.
-        handler: What answers the requests.
+        handler: Handler of the requests.
         timeouts: Time limits; the defaults if left out.
         security: Files for encryption and authentication; plain text if left out.
 

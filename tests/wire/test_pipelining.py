@@ -207,7 +207,7 @@ def test_one_id_twice_at_a_time_is_refused_over_grpc(serve):
     _, client = serve(REAL["grpc"], held)
     future = client.submit(message(1), 20)
     held.take()
-    with pytest.raises(WireError, match="id of its own"):
+    with pytest.raises(WireError, match="its own id"):
         client.request(message(1), 5)
     assert not future.done()
 

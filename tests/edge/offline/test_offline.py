@@ -248,7 +248,7 @@ def test_a_run_without_a_server_says_what_became_of_its_requests(folder, tmp_pat
     )
     assert summary.n == 0
     tail, head = open_split(folder).tail(threads=1), open_split(folder).head()
-    right = np.mean(tail(head(part.images)).argmax(axis=1) == part.labels)
+    right = np.mean(tail(head(part.inputs)).argmax(axis=1) == part.labels)
     said = {
         "local": f"4 local; {right:.1%} of 4 test images right",
         "queue": "4 queued\n4 requests wait in",
