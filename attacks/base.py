@@ -1,4 +1,4 @@
-"""What every attack is, and what it says about itself.
+"""Base of every attack, and what an attack states about itself.
 
 The threat model is an object with missing parts: a `View` whose withheld capabilities are None. An attack that
 reaches for one fails with `WithheldError`; it cannot cheat by accident.

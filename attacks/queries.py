@@ -1,4 +1,4 @@
-"""What the attacker gathers before the victims show up: its own images, and what the server receives for them."""
+"""The attacker's material before the victims' data arrives: its own images, and what the server receives for them."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What the attacker may touch: the threat model as an object with missing parts."""
+"""The threat model as an object with missing parts: what the attacker may touch."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class View:
         auxiliary: The attacker's own labelled images, disjoint from everything the victims hold.
         device: Where the attacker computes.
         seed: Seed of the attacker's own random choices.
-        random: Whether two releases of one input differ (anyone who watches can tell).
+        random: Whether two releases of one input differ, which any observer can tell.
     """
 
     input: TensorSpec

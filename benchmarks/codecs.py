@@ -1,14 +1,14 @@
-"""What each codec makes of real activations: bytes, speed, error, and the bandwidth under which it pays off.
+"""Bytes, speed and error of each codec on real activations, and the bandwidth below which it pays off.
 
     .venv/bin/python benchmarks/codecs.py [--epochs 1] [--rounds 40]
 
 VGG-11-BN trained on `photos` (kept in runs/models/, as `cutlayer run` keeps it), cut at features.7: test images after
 their ReLU and pooling. Codecs take turns within one run, in an order that rotates; figures are medians over the rounds.
-MB/s is of the float32 tensor, by one thread.
+MB/s counts the bytes of the float32 tensor, with one thread.
 
 "Pays below" is the bandwidth at which the time that a codec takes on both sides equals the time that its fewer bytes
-save on the network: on anything slower, it makes a request faster. It is given against raw, and, for what is packed
-further, against the bare codec.
+save on the network: on a slower network it makes a request faster. It is given against raw, and for a packed codec also
+against the bare codec.
 """
 
 import argparse
@@ -38,13 +38,13 @@ Floats = NDArray[np.float32]
 
 
 class Cost(NamedTuple):
-    """What one codec takes for one batch.
+    """The cost of one codec for one batch, in medians.
 
     Attributes:
-        nbytes: On the wire.
-        encode_s: Median.
-        decode_s: Median.
-        error: Root mean square of decoded minus given, as a share of the root mean square of what was given.
+        nbytes: Bytes on the wire.
+        encode_s: Seconds to encode.
+        decode_s: Seconds to decode.
+        error: Root mean square of the error, as a fraction of the root mean square of the tensor.
     """
 
     nbytes: int
@@ -54,7 +54,7 @@ class Cost(NamedTuple):
 
 
 def activations(n: int, epochs: int) -> Floats:
-    """What the trained head makes of test images: ``(n, 128, 8, 8)``."""
+    """The output of the trained head for test images: ``(n, 128, 8, 8)``."""
     import torch
 
     from cutlayer.data.load import load
@@ -71,17 +71,17 @@ def activations(n: int, epochs: int) -> Floats:
 
 
 def measure(smashed: Floats, batch: int, rounds: int) -> dict[str, Cost]:
-    """Each codec over each of the batches in turn."""
+    """Measure each codec on each of the batches, in turn."""
     codecs = {name: codec_named(name) for name in CODECS}
     batches = [smashed[at : at + batch] for at in range(0, len(smashed), batch)]
-    taken: dict[str, list[tuple[float, float, int]]] = {name: [] for name in codecs}
+    samples: dict[str, list[tuple[float, float, int]]] = {name: [] for name in codecs}
     for turn in range(rounds + 1):
         array = batches[turn % len(batches)]
         for place in range(len(codecs)):
             name = CODECS[(turn + place) % len(CODECS)]
             # The first turn warms up.
-            taken[name] += [_timed(codecs[name], array)] * (turn > 0)
-    return {name: _cost(codecs[name], smashed, taken[name]) for name in codecs}
+            samples[name] += [_timed(codecs[name], array)] * (turn > 0)
+    return {name: _cost(codecs[name], smashed, samples[name]) for name in codecs}
 
 
 def _timed(codec: Codec, array: Floats) -> tuple[float, float, int]:
@@ -92,14 +92,14 @@ def _timed(codec: Codec, array: Floats) -> tuple[float, float, int]:
     return between - start, time.perf_counter() - between, len(encoded.data)
 
 
-def _cost(codec: Codec, smashed: Floats, taken: list[tuple[float, float, int]]) -> Cost:
-    encode_s, decode_s, nbytes = np.median(taken, axis=0)
+def _cost(codec: Codec, smashed: Floats, samples: list[tuple[float, float, int]]) -> Cost:
+    encode_s, decode_s, nbytes = np.median(samples, axis=0)
     error = np.sqrt(np.mean((decode(codec.encode(smashed)) - smashed) ** 2) / np.mean(smashed**2))
     return Cost(int(nbytes), encode_s, decode_s, float(error))
 
 
 def pays_below(cost: Cost, other: Cost) -> str:
-    """The bandwidth at which both take equally long, in words."""
+    """The bandwidth at which both codecs take equally long, in words."""
     saved_bits = 8 * (other.nbytes - cost.nbytes)
     extra_s = cost.encode_s + cost.decode_s - other.encode_s - other.decode_s
     if saved_bits <= 0:
@@ -110,17 +110,17 @@ def pays_below(cost: Cost, other: Cost) -> str:
     return f"{bps / 1e9:.1f} Gbit/s" if bps >= 1e9 else f"{bps / 1e6:.0f} Mbit/s"
 
 
-def show(costs: dict[str, Cost], given_bytes: int) -> None:
-    """One row for each codec."""
+def show(costs: dict[str, Cost], raw_bytes: int) -> None:
+    """Print one row for each codec."""
     print(
         ROW.format("codec", "bytes", "ratio", "encode MB/s", "decode MB/s", "error", "pays below", "over bare").rstrip()
     )
     for name, cost in costs.items():
         bare = name.partition("+")[0]
-        speeds = [f"{given_bytes / seconds / 1e6:,.0f}" for seconds in (cost.encode_s, cost.decode_s)]
+        speeds = [f"{raw_bytes / seconds / 1e6:,.0f}" for seconds in (cost.encode_s, cost.decode_s)]
         print(
             ROW.format(
-                name, f"{cost.nbytes:,}", f"{given_bytes / cost.nbytes:.2f}x", *speeds, f"{cost.error:.2%}",
+                name, f"{cost.nbytes:,}", f"{raw_bytes / cost.nbytes:.2f}x", *speeds, f"{cost.error:.2%}",
                 "" if name == "raw" else pays_below(cost, costs["raw"]),
                 "" if name == bare else pays_below(cost, costs[bare]),
             ).rstrip()
@@ -130,16 +130,16 @@ def show(costs: dict[str, Cost], given_bytes: int) -> None:
 def main() -> None:
     """Print one table for each size of batch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=1, help="of the victim's training; 0 for random weights")
+    parser.add_argument("--epochs", type=int, default=1, help="epochs of the victim's training; 0 for random weights")
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args()
     smashed = activations(8 * max(BATCHES), options.epochs)
     tune_allocator()
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {np.mean(smashed == 0):.0%} of the numbers are 0")
     for batch in BATCHES:
-        given = smashed[:batch]
-        print(f"\n{MODEL} at {CUT}, batch {batch}: {given.nbytes:,} bytes (n = {options.rounds})")
-        show(measure(smashed, batch, options.rounds), given.nbytes)
+        nbytes = smashed[:batch].nbytes
+        print(f"\n{MODEL} at {CUT}, batch {batch}: {nbytes:,} bytes (n = {options.rounds})")
+        show(measure(smashed, batch, options.rounds), nbytes)
 
 
 if __name__ == "__main__":

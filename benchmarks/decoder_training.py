@@ -1,4 +1,4 @@
-"""Training a decoder: as `attacks.features.decoder` does it, against a plain float32 loop.
+"""Training of a decoder by `attacks.features.decoder`, against a plain float32 loop.
 
 .venv/bin/python benchmarks/decoder_training.py
 """
@@ -23,14 +23,14 @@ N_IMAGES, BATCH = 640, 64
 
 
 def prepare_plain(capacity: str) -> Callable[[], int]:
-    """Eager, float32, contiguous, with the C library's own allocator settings."""
-    seen = untrained(N_IMAGES)
+    """A plain loop: eager, float32, contiguous, with the default settings of the C library's allocator."""
+    view = untrained(N_IMAGES)
     truth = images(N_IMAGES, seed=1)
-    network = build(capacity, seen.smashed.shape, seen.input.shape)
+    network = build(capacity, view.smashed.shape, view.input.shape)
     optimizer = torch.optim.Adam(network.parameters())
 
     def work() -> int:
-        smashed = seen.query(truth)
+        smashed = view.query(truth)
         network.train()
         for rows in torch.randperm(N_IMAGES).split(BATCH):
             optimizer.zero_grad()
@@ -42,19 +42,19 @@ def prepare_plain(capacity: str) -> Callable[[], int]:
 
 
 def prepare_ours(capacity: str) -> Callable[[], int]:
-    """One epoch of the attack, its query of the device and its validation included."""
+    """One epoch of the attack, including its queries of the device and its validation."""
     tune_allocator()
-    seen = untrained(N_IMAGES)
+    view = untrained(N_IMAGES)
 
     def work() -> int:
-        Decoder(capacity=capacity, epochs=1, batch=BATCH).fit(seen)
+        Decoder(capacity=capacity, epochs=1, batch=BATCH).fit(view)
         return N_IMAGES
 
     return work
 
 
 def main() -> None:
-    """One table for each capacity."""
+    """Print one table for each capacity."""
     precision = "bfloat16" if has_fast_bf16() else "float32 (this processor has no fast bfloat16)"
     for capacity in ("conv_normN0C16", "res_normN4C64"):
         print(f"{capacity} for {MODEL} at {CUT}, one epoch of {N_IMAGES} images, {torch.get_num_threads()} threads")

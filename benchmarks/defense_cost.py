@@ -1,6 +1,6 @@
 """What each defense costs the device: work, size, time and memory of its head and its protection, measured alone.
 
-Each split folder has a process of its own with one thread, one after the other, so that its memory is its own.
+Each split folder is measured in a process of its own with one thread, one after the other, to measure its memory alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cutlayer.split_folder import SplitFolder
 
 REQUESTS, SECONDS = 300, 5.0
-"""Requests measured, and the time after which no further one is."""
+"""Most requests to measure, and the time in seconds after which no further one is started."""
 HEAD = ("data", "defense", "params", "MACs", "released", "head p50", "protect p50", "memory", "n")
 
 
@@ -34,17 +34,17 @@ def costs(runs: Path, results: Sequence[Result]) -> str:
     lines = ["The device's share: one thread, batch 1", _line(HEAD)]
     for result in chosen:
         words = [sys.executable, __file__, "--one", str(runs / result.id / "split")]
-        found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+        cost = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
         cells = (
             result.data,
             result.defense_label,
-            f"{found['params']:,}",
-            f"{found['macs']:,}",
-            f"{found['released_bytes']:,} B",
-            f"{found['head_us']:.0f} us",
-            f"{found['protect_us']:.1f} us",
-            f"{found['rss_bytes'] / 1e6:.0f} MB",
-            str(found["n"]),
+            f"{cost['params']:,}",
+            f"{cost['macs']:,}",
+            f"{cost['released_bytes']:,} B",
+            f"{cost['head_us']:.0f} us",
+            f"{cost['protect_us']:.1f} us",
+            f"{cost['rss_bytes'] / 1e6:.0f} MB",
+            str(cost["n"]),
         )
         lines.append(_line(cells))
     return "\n".join(lines)
@@ -56,7 +56,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """One deployment. Only what the device loads is loaded before its memory is read."""
+    """Measure one deployment. Before its memory is read, only what the device needs is loaded."""
     import psutil
 
     from cutlayer.machine.compute import tune_allocator
@@ -103,7 +103,7 @@ def _size(folder: SplitFolder) -> dict[str, int]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="?", default=Path("runs/defenses"))
-    parser.add_argument("--one", type=Path, help="measure this split folder, print JSON")
+    parser.add_argument("--one", type=Path, help="measure this split folder and print JSON")
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure(options.one)))

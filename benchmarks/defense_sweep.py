@@ -1,8 +1,8 @@
 """Every defense at three strengths and two seeds, on real processes and sockets, under attackers that know it.
 
-Runs `experiments/defenses-*.toml` on each data set, two processes with one thread each, prints the table, and what each
-defense costs the device. A second call takes up where the first one was interrupted. Times of requests are measured
-while the other process works; for the cost on the device see the second table, which is measured alone.
+Runs `experiments/defenses-*.toml` on each data set in two processes with one thread each, then prints the table and the
+cost of each defense on the device. A second call continues an interrupted one. Times of requests are measured while the
+other process works; the second table, the cost on the device, is measured alone.
 """
 
 import argparse
@@ -27,18 +27,18 @@ HERE = Path(__file__).parent.parent
 
 
 def main() -> None:
-    """Run, then print."""
+    """Run the plans, then print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", nargs="+", default=list(DATA))
     parser.add_argument("--out", type=Path, default=Path("runs/defenses"))
-    parser.add_argument("--set", action="append", default=[], help="as cutlayer run --set, for every plan")
+    parser.add_argument("--set", action="append", default=[], help="a setting for every plan, as in cutlayer run --set")
     options = parser.parse_args()
     start = time.monotonic()
     data = [name for name in options.data if _present(name)]
     workers = [_worker(k, data, options.out, options.set) for k in range(1, PROCESSES + 1)]
     codes = [worker.wait() for worker in workers]
     if any(codes):
-        sys.exit("A run failed; its message is above. Call again to take up the rest.")
+        sys.exit("A run failed, with the message above; call this again to run the rest.")
     minutes = (time.monotonic() - start) / 60
     results = [run.result for run in read(options.out)[0]]
     print(text(results))
@@ -57,14 +57,14 @@ def _present(name: str) -> bool:
 
 
 def _worker(part: int, data: list[str], out: Path, settings: list[str]) -> subprocess.Popen[bytes]:
-    """A process that runs its share of each plan, one after the other."""
+    """Start a process that runs its part of each plan, one after the other."""
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     commands = []
     for plan in PLANS:
         for name in data:
             words = [sys.executable, "-m", "cutlayer.cli", "run", HERE / f"experiments/defenses-{plan}.toml"]
             words += ["--out", out, "--part", f"{part}/{PROCESSES}", "--set", f"data={name}"]
-            commands.append([*map(str, words), *(word for one in settings for word in ("--set", one))])
+            commands.append([*map(str, words), *(word for setting in settings for word in ("--set", setting))])
     code = "import json, subprocess, sys\nfor words in json.loads(sys.argv[1]):\n    subprocess.run(words, check=True)"
     return subprocess.Popen([sys.executable, "-c", code, json.dumps(commands)], env={**os.environ, **threads})
 

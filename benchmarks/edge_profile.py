@@ -1,21 +1,19 @@
-"""What a device pays for the edge pipeline, and how long a profile takes.
+"""What the edge pipeline costs a device, and how long a profile takes.
 
     .venv/bin/python benchmarks/edge_profile.py [--rounds 300] [--cut features.8]
 
-MobileNetV2 with random weights, 224x224, batch 1, one thread a side, device and server in two processes on loopback.
-A is `edge`: head in ONNX Runtime, defense, codec, handshaken client, either transport. B is the same two ONNX sessions
-and a bare TCP socket that carries the tensor's bytes after their length. A and B take turns, and swap who goes first;
-the difference is the median of the pairs. Both servers are started several times, for where its memory happens to lie
-makes one process's tail faster than the other's by up to 0.1 ms: the lowest and the highest start's difference is given
-too. A's own account says where A's time went: the two models, what was done beside them on either side, and, as the
-network, all that lies between the two processes.
+MobileNetV2 with random weights, 224x224, batch 1, one thread on each side, device and server in two processes on
+loopback. A is `edge`: head in ONNX Runtime, defense, codec, client after the handshake, either transport. B is the
+same two ONNX sessions and a bare TCP socket that carries the tensor's bytes after their length. A and B take turns,
+and alternate which goes first; the difference is the median of the pairs. Both servers are started several times,
+because the placement of its memory makes the tail of one process up to 0.1 ms faster than that of another: the lowest
+and the highest difference of a start are given too. "A's own account" is the time of A's stages: the two models, what
+else either side does, and, as the network, everything between the two processes.
 
 Targets: A within 5 % or 100 us of B; the profile of 10 cuts, 3 networks and 3 codecs under 3 minutes on 2 cores.
 """
 
 import argparse
-import gc
-import multiprocessing
 import os
 import socket
 import struct
@@ -23,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,22 +28,17 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for benchmarks.overhead
 
-from benchmarks.overhead import OURS, process
+from benchmarks.overhead import OURS, account, compare, in_process, medians_us, process
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.split_folder import open_split
-from cutlayer.trace import Trace, columns
-from cutlayer.wire.codecs.raw import Raw
-from cutlayer.wire.connect import connect
-from defenses.base import Defense
-from edge.client import Edge
-from edge.pipeline import Pipeline
+from cutlayer.trace import Trace
 
-MODEL, WARMUP, STARTS = "mobilenet_v2", 30, 5
+MODEL, STARTS = "mobilenet_v2", 5
 ROW = "{:<10}{:>11}{:>11}{:>8}{:>14}{:>8}{:>5}   {}"
 ACCOUNT = ("head", *OURS, "tail", "network")
 DEVICE = (
     "import time; begun = time.perf_counter()\n"
-    "import onnxruntime, edge.send, edge.onnx_head\n"
+    "import onnxruntime, edge.send, cutlayer.onnx.session\n"
     "import cutlayer.wire.grpc.client, cutlayer.wire.zmq.client, cutlayer.wire.codecs.zstd, zstandard\n"
     "from cutlayer.machine.footprint import peak_rss_bytes\n"
     "print(f'{time.perf_counter() - begun:.2f} s, {peak_rss_bytes() / 1e6:.0f} MB')\n"
@@ -54,15 +46,15 @@ DEVICE = (
 
 
 def export(out: Path, cut: str) -> None:
-    """Write the split folder, in a process of its own, so that torch is not in the one that measures."""
+    """Write the split folder."""
     from cutlayer.profile.prepare import prepare
 
-    (made,) = prepare(MODEL, [cut], None, out, classes=1000, data=None, say=print)
-    made.folder.rename(out / "split")
+    (candidate,) = prepare(MODEL, [cut], None, out, classes=1000, data=None, say=print)
+    candidate.folder.rename(out / "split")
 
 
 def bare_server(folder: Path) -> None:
-    """B's server: bytes to array, tail, array to bytes. Prints its port, serves one connection to its end."""
+    """B's server: bytes to array, tail, array to bytes. It prints its port and serves one connection to its end."""
     tune_allocator()
     split = open_split(folder)
     tail, shape = split.tail(threads=1), split.manifest.smashed.shape
@@ -80,7 +72,7 @@ def _send(connection: socket.socket, array: NDArray[np.float32]) -> None:
 
 
 def _receive(connection: socket.socket) -> bytearray:
-    """One message; empty at the end."""
+    """Receive one message; empty at the end of the connection."""
     prefix = connection.recv(4, socket.MSG_WAITALL)
     data = bytearray(struct.unpack("<I", prefix)[0] if prefix else 0)
     view = memoryview(data)
@@ -89,50 +81,23 @@ def _receive(connection: socket.socket) -> bytearray:
     return data
 
 
-def compare(transport: str, folder: Path, rounds: int) -> tuple[NDArray[np.int64], list[Trace]]:
-    """End-to-end ns of A and of B, a row for each round, and A's traces."""
-    split = open_split(folder)
-    manifest, head = split.manifest, split.head()
-    image = np.random.default_rng(0).random((1, *manifest.input.shape), np.float32)
-    listen = ("--listen", f"{transport}://127.0.0.1:0", "--threads", 1)
+def compare_bare(transport: str, folder: Path, rounds: int) -> tuple[NDArray[np.int64], list[Trace]]:
+    """`compare` with a bare server of its own."""
     with (
-        process("-m", "cutlayer.cli", "cloud", folder, *listen) as ready,
         process(__file__, "--bare", folder) as port,
-        socket.create_connection(("127.0.0.1", int(port[0]))) as bare_connection,
+        socket.create_connection(("127.0.0.1", int(port[0]))) as connection,
     ):
-        bare_connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client = connect(ready[1])
-        edge = Edge(manifest, Pipeline(head, Defense(), Raw()), client)
-        traces: list[Trace] = []
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-        def ours() -> NDArray[np.float32]:
-            logits, trace = edge.infer(image, len(traces))
-            traces.append(trace)
-            return logits
+        def ask(smashed: NDArray[np.float32]) -> bytearray:
+            _send(connection, smashed)
+            return _receive(connection)
 
-        def bare() -> NDArray[np.float32]:
-            _send(bare_connection, head(image))
-            return np.frombuffer(_receive(bare_connection), np.float32)
-
-        assert np.array_equal(ours().ravel(), bare())
-        gc.disable()
-        times = np.array([_timed(ours, bare, swap=index % 2 == 1) for index in range(WARMUP + rounds)])
-        gc.enable()
-        client.close()
-    return times[WARMUP:], traces[-rounds:]
-
-
-def _timed(a: Callable[[], object], b: Callable[[], object], *, swap: bool) -> tuple[int, int]:
-    taken = {}
-    for one in (b, a) if swap else (a, b):
-        start = time.perf_counter_ns()
-        one()
-        taken[one] = time.perf_counter_ns() - start
-    return taken[a], taken[b]
+        return compare(transport, folder, rounds, ask)
 
 
 def time_profile(out: Path) -> None:
-    """The command of the target, as a user types it, and what it took."""
+    """Run the command of the target, as a user types it, and print its time."""
     words = ["profile", MODEL, "--network", "wifi,lte,nbiot", "--codecs", "raw,fp16,int8+zstd", "--out", out]
     start = time.perf_counter()
     done = subprocess.run(
@@ -154,27 +119,23 @@ def main() -> None:
         bare_server(options.bare)
         return
     tune_allocator()
-    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; measure on a quiet machine with two at least")
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; measure on a quiet machine with at least two")
     device = [sys.executable, "-c", DEVICE]
     imported = [subprocess.run(device, capture_output=True, text=True, check=True).stdout.strip() for _ in range(3)]
     print(f"imports of the device, every library loaded, time and peak: {'; '.join(imported)}")
     with tempfile.TemporaryDirectory() as work:
-        exporting = multiprocessing.get_context("spawn").Process(target=export, args=(Path(work), options.cut))
-        exporting.start()
-        exporting.join()
+        in_process(export, Path(work), options.cut)
         print(
             ROW.format("transport", "A p50 us", "B p50 us", "A-B us", "of a start", "A-B %", "n", "A's own account, us")
         )
         for transport in ("zmq", "grpc"):
-            starts = [compare(transport, Path(work) / "split", options.rounds // STARTS) for _ in range(STARTS)]
+            starts = [compare_bare(transport, Path(work) / "split", options.rounds // STARTS) for _ in range(STARTS)]
             times = np.concatenate([pairs for pairs, _ in starts])
-            account = columns([trace for _, traces in starts for trace in traces])
-            each = sorted(float(np.median(pairs[:, 0] - pairs[:, 1])) / 1e3 for pairs, _ in starts)
-            a, b, extra = (float(np.median(x)) / 1e3 for x in (times[:, 0], times[:, 1], times[:, 0] - times[:, 1]))
-            share = f"{100 * extra / b:.1f}"
-            stages = ", ".join(f"{stage} {np.median(account[f'{stage}_ns']) / 1e3:.0f}" for stage in ACCOUNT)
-            row = (f"{a:.0f}", f"{b:.0f}", f"{extra:.0f}", f"{each[0]:.0f} to {each[-1]:.0f}", share)
-            print(ROW.format(transport, *row, len(times), stages), flush=True)
+            stages = account([trace for _, traces in starts for trace in traces], ACCOUNT)
+            of_starts = sorted(medians_us(pairs)[2] for pairs, _ in starts)
+            a, b, extra = medians_us(times)
+            row = (f"{a:.0f}", f"{b:.0f}", f"{extra:.0f}", f"{of_starts[0]:.0f} to {of_starts[-1]:.0f}")
+            print(ROW.format(transport, *row, f"{100 * extra / b:.1f}", len(times), stages), flush=True)
         if not options.no_profile:
             time_profile(Path(work) / "profile")
 

@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/int8_heads.py
 
 Each model is trained once and cut at several places. Heads run one image at a time on one thread, float32 and int8 in
-turns; accuracy is that of head and tail in ONNX Runtime on the test images, none of which calibrated. Further down,
-heads for larger images, with random weights, for which there is a time and no accuracy.
+turns; accuracy is that of head and tail in ONNX Runtime on the test images, none of which is used for calibration. A
+second table has heads for larger images with random weights, for which there is a time and no accuracy.
 """
 
 import sys
@@ -46,7 +46,7 @@ TITLE = f"{'':28} {'float32 ms':>11} {'int8 ms':>9} {'gain':>6} {'kB':>7} {'int8
 def measured(
     model: nn.Module, name: str, cut: str, input: TensorSpec, classes: int, calibration: np.ndarray, test: Dataset
 ) -> Effect:
-    """The head at a cut in float32 and int8."""
+    """Compare the head at a cut in float32 and in int8."""
     with tempfile.TemporaryDirectory() as scratch:
         exact, small = Path(scratch) / "float32", Path(scratch) / "int8"
         halves = split(model, cut, input)
@@ -57,7 +57,7 @@ def measured(
 
 
 def row(name: str, effect: Effect, accuracy: str) -> str:
-    """A line of the table."""
+    """One line of the table."""
     exact, small = (np.median(times) / 1e6 for times in (effect.float32_ns, effect.int8_ns))
     kilobytes = f"{effect.float32_bytes / 1e3:7.0f} {effect.int8_bytes / 1e3:8.0f}"
     return f"{name:28} {exact:11.3f} {small:9.3f} {effect.gain:5.2f}x {kilobytes}  {accuracy}"

@@ -1,6 +1,6 @@
-"""Side-by-side timing: each contender in a process of its own, taking turns, so that all meet the same machine.
+"""Side-by-side timing: each contender in a process of its own, in turns, so that all run under the same conditions.
 
-Processes of their own because some settings, the allocator's above all, hold for a whole process.
+Each has its own process, because some settings, above all those of the allocator, hold for a whole process.
 """
 
 import multiprocessing
@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 
 Prepare = Callable[[], Callable[[], int]]
-"""Sets up once, in its process; gives a function that does the work and returns how many images that was."""
+"""Sets up once, in its process, and returns a function that does the work and gives the number of images."""
 
 
 def compare(contenders: Mapping[str, Prepare], rounds: int = 5) -> dict[str, float]:
-    """Time the contenders in turn and print a table; the first is what the others are compared with.
+    """Time the contenders in turn and print a table in which the others are compared with the first.
 
     Returns:
-        Median seconds per image of each.
+        Median seconds per image of each contender.
     """
     context = multiprocessing.get_context("spawn")
     ends: dict[str, Connection] = {}
@@ -25,7 +25,7 @@ def compare(contenders: Mapping[str, Prepare], rounds: int = 5) -> dict[str, flo
         ends[name], child = context.Pipe()
         context.Process(target=_contend, args=(prepare, child), daemon=True).start()
     for end in ends.values():
-        end.recv()  # ready, and warmed up by one turn that does not count
+        end.recv()  # ready, after a turn for warm-up
     seconds: dict[str, list[float]] = {name: [] for name in ends}
     for _ in range(rounds):
         for name, end in ends.items():
@@ -35,7 +35,7 @@ def compare(contenders: Mapping[str, Prepare], rounds: int = 5) -> dict[str, flo
         end.send(None)
     first = next(iter(seconds))
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    print(f"{'':40}  ms/image       min       max     ratio   (median of {rounds} rounds, taken in turn)")
+    print(f"{'':40}  ms/image       min       max     ratio   (median of {rounds} rounds, in turns)")
     for name, values in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(seconds[first], values, strict=True))
         figures = [1e3 * value for value in (medians[name], min(values), max(values))]

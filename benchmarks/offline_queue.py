@@ -1,4 +1,4 @@
-"""What the queue on disk adds to a request: written ahead while the server answers, and synced while it is gone.
+"""What the queue on disk adds to a request: a write ahead while the server answers, a sync while it is gone.
 
 .venv/bin/python benchmarks/offline_queue.py [--folder DIR] [--rounds 500]
 """
@@ -20,7 +20,7 @@ MOST_BYTES = 256 << 20
 
 
 def times(folder: Path, n_bytes: int, rounds: int) -> tuple[list[float], list[float]]:
-    """Microseconds of writing ahead and marking as done, and of writing and syncing; in turn, on one disk."""
+    """Times in microseconds to write ahead and mark as done, and to write and sync, in turn on one disk."""
     ahead, synced = [], []
     request = Message(Kind.INFER, bytes(160), (os.urandom(n_bytes),))
     live, gone = Queue(folder / "live", MOST_BYTES), Queue(folder / "gone", MOST_BYTES, drop_oldest=True)
@@ -39,9 +39,9 @@ def times(folder: Path, n_bytes: int, rounds: int) -> tuple[list[float], list[fl
 
 
 def main() -> None:
-    """Print a table."""
+    """Print one row for each size of tensor."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="on the disk to be measured")
+    parser.add_argument("--folder", type=Path, help="folder on the disk to be measured")
     parser.add_argument("--rounds", type=int, default=500)
     options = parser.parse_args()
     print(f"{'tensor':<10}{'written ahead, µs':>20}{'synced, µs':>14}   (median, n = {options.rounds})")

@@ -1,11 +1,11 @@
-"""What the testbed itself adds to a request: everything but head, tail and the bare transport.
+"""What the testbed adds to a request: the time of everything but head, tail and the bare transport.
 
     .venv/bin/python benchmarks/overhead.py [--rounds 300] [--sides 32 224]
 
-VGG-11-BN cut at features.7 with random weights, batch 1, one thread a side, edge and cloud in two processes on
+VGG-11-BN cut at features.7 with random weights, batch 1, one thread on each side, edge and cloud in two processes on
 loopback. A is the whole stack: pipeline, header, checks, service, durations. B is a loop that runs the same two ONNX
 sessions and sends the tensor's bytes and nothing else by the same library. A and B take turns within one run, and
-swap who goes first; the overhead is the median of their paired differences, in percent of A's median.
+alternate which goes first; the overhead is the median of their paired differences, in percent of A's median.
 
 Target: under 5 % and under 200 us.
 """
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.spec import image_spec
 from cutlayer.split_folder import open_split
-from cutlayer.trace import Columns, Trace, columns
+from cutlayer.trace import Trace, columns
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.connect import connect
 from defenses.base import Defense
@@ -39,7 +39,7 @@ from edge.client import Edge
 from edge.pipeline import Pipeline
 
 MODEL, CUT, CLASSES = "vgg11_bn", "features.7", 10
-WARMUP = 20
+WARMUP = 30
 COPY_BELOW_BYTES = 256 << 10
 LIMITS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 METHOD = "/bare/Call"
@@ -47,7 +47,8 @@ OURS = ("encode", "queue", "decode", "reply", "unattributed")
 
 ROW = "{:<10}{:>11}{:>11}{:>10}{:>10}{:>8}{:>7}{:>5}   {}"
 
-Ask = Callable[[NDArray[np.float32]], bytes]
+Ask = Callable[[NDArray[np.float32]], bytes | bytearray]
+"""B's client: the smashed data there, the bytes of the logits back."""
 
 
 def export(folder: Path, side: int) -> None:
@@ -62,7 +63,7 @@ def export(folder: Path, side: int) -> None:
 
 
 def bare_server(transport: str, folder: Path) -> None:
-    """B's server: bytes to array, tail, array to bytes. Prints its port, serves until it is killed."""
+    """B's server: bytes to array, tail, array to bytes. It prints its port and serves until it is killed."""
     tune_allocator()
     split = open_split(folder)
     tail, shape = split.tail(threads=1), split.manifest.smashed.shape
@@ -85,7 +86,7 @@ def bare_server(transport: str, folder: Path) -> None:
 
 
 def bare_client(transport: str, port: int) -> Ask:
-    """B's client: the bytes of the array there, the bytes of the logits back."""
+    """B's client over ZeroMQ or gRPC."""
     if transport == "zmq":
         socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.REQ)
         socket.linger, socket.copy_threshold = 0, COPY_BELOW_BYTES
@@ -102,7 +103,7 @@ def bare_client(transport: str, port: int) -> Ask:
 
 @contextmanager
 def process(*words: object) -> Iterator[list[str]]:
-    """A server process; its first words."""
+    """A server process, and the words of the first line that it prints."""
     server = subprocess.Popen([sys.executable, *map(str, words)], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     try:
@@ -112,18 +113,25 @@ def process(*words: object) -> Iterator[list[str]]:
         server.communicate()
 
 
-def compare(transport: str, folder: Path, rounds: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Columns]:
-    """End-to-end ns of A and of B, round by round, and A's own account."""
+def compare(transport: str, folder: Path, rounds: int, ask: Ask) -> tuple[NDArray[np.int64], list[Trace]]:
+    """Time A and B in turn.
+
+    Args:
+        transport: What carries A's requests.
+        folder: The split folder that both run.
+        rounds: Number of requests of each that count.
+        ask: B's client.
+
+    Returns:
+        End-to-end times in ns of A and B, ``(rounds, 2)``, and the traces of A.
+    """
     split = open_split(folder)
     manifest, head = split.manifest, split.head()
     image = np.random.default_rng(0).random((1, *manifest.input.shape), np.float32)
     listen = ("--listen", f"{transport}://127.0.0.1:0", "--threads", 1)
-    with (
-        process("-m", "cutlayer.cli", "cloud", folder, *listen) as ready,
-        process(__file__, "--bare", transport, folder) as port,
-    ):
+    with process("-m", "cutlayer.cli", "cloud", folder, *listen) as ready:
         client = connect(ready[1])
-        edge, ask = Edge(manifest, Pipeline(head, Defense(), Raw()), client), bare_client(transport, int(port[0]))
+        edge = Edge(manifest, Pipeline(head, Defense(), Raw()), client)
         traces: list[Trace] = []
 
         def ours() -> NDArray[np.float32]:
@@ -139,16 +147,35 @@ def compare(transport: str, folder: Path, rounds: int) -> tuple[NDArray[np.int64
         times = np.array([_timed(ours, bare, swap=index % 2 == 1) for index in range(WARMUP + rounds)])
         gc.enable()
         client.close()
-    return times[WARMUP:, 0], times[WARMUP:, 1], columns(traces[-rounds:])
+    return times[WARMUP:], traces[-rounds:]
 
 
 def _timed(a: Callable[[], object], b: Callable[[], object], swap: bool) -> tuple[int, int]:
-    taken = {}
-    for one in (b, a) if swap else (a, b):
+    times_ns = {}
+    for work in (b, a) if swap else (a, b):
         start = time.perf_counter_ns()
-        one()
-        taken[one] = time.perf_counter_ns() - start
-    return taken[a], taken[b]
+        work()
+        times_ns[work] = time.perf_counter_ns() - start
+    return times_ns[a], times_ns[b]
+
+
+def medians_us(times: NDArray[np.int64]) -> tuple[float, float, float]:
+    """Medians of A, of B and of their paired differences."""
+    a, b, difference = (float(np.median(ns)) / 1e3 for ns in (times[:, 0], times[:, 1], times[:, 0] - times[:, 1]))
+    return a, b, difference
+
+
+def account(traces: list[Trace], stages: Sequence[str]) -> str:
+    """The median time of each stage of A in microseconds, in words."""
+    table = columns(traces)
+    return ", ".join(f"{stage} {np.median(table[f'{stage}_ns']) / 1e3:.0f}" for stage in stages)
+
+
+def in_process(work: Callable[..., None], *arguments: object) -> None:
+    """Run a function in a process of its own, so that torch is not in the process that measures."""
+    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
+    process.start()
+    process.join()
 
 
 def main() -> None:
@@ -162,7 +189,7 @@ def main() -> None:
         bare_server(options.bare[0], Path(options.bare[1]))
     tune_allocator()
     print(
-        f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; measure on a quiet machine, with two cores at least"
+        f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; measure on a quiet machine with at least two cores"
     )
     print(
         ROW.format(
@@ -172,17 +199,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         for side in options.sides:
             folder = Path(work) / str(side)
-            # In a process of its own, so that torch is not in the one that measures.
-            exporting = multiprocessing.get_context("spawn").Process(target=export, args=(folder, side))
-            exporting.start()
-            exporting.join()
+            in_process(export, folder, side)
             sends = open_split(folder).manifest.smashed.nbytes
             for transport in ("zmq", "grpc"):
-                ours, bare, account = compare(transport, folder, options.rounds)
-                a, b, extra = (float(np.median(x)) / 1e3 for x in (ours, bare, ours - bare))
-                stages = ", ".join(f"{stage} {np.median(account[f'{stage}_ns']) / 1e3:.0f}" for stage in OURS)
+                with process(__file__, "--bare", transport, folder) as port:
+                    ask = bare_client(transport, int(port[0]))
+                    times, traces = compare(transport, folder, options.rounds, ask)
+                a, b, extra = medians_us(times)
                 row = (f"3x{side}x{side}", f"{sends:,}", transport, f"{a:.0f}", f"{b:.0f}", f"{extra:.0f}")
-                print(ROW.format(*row, f"{100 * extra / a:.1f}", len(ours), stages), flush=True)
+                print(ROW.format(*row, f"{100 * extra / a:.1f}", len(times), account(traces, OURS)), flush=True)
 
 
 if __name__ == "__main__":

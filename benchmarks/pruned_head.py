@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/pruned_head.py
 
-Prints the size of each exported head, what it costs and sends, and how long ONNX Runtime takes for one image on one
-thread. Which channels go is drawn at random, for no duration depends on it.
+Prints the size of each exported head, its cost, the bytes that it sends, and the time of ONNX Runtime for one image on
+one thread. The channels to remove are drawn at random, because no duration depends on them.
 """
 
 import sys
@@ -37,7 +37,7 @@ def cost(halves: SplitModel) -> int:
 
 
 def pruned(halves: SplitModel, budget: int) -> SplitModel:
-    """The split, in place, with a head that costs no more than the budget."""
+    """Prune the halves in place, so that the head costs no more than the budget."""
     draws = torch.Generator().manual_seed(0)
     groups = removable(join(halves), halves.head)
     strengths = [torch.rand(channels.count, generator=draws) for channels in groups]
@@ -47,7 +47,7 @@ def pruned(halves: SplitModel, budget: int) -> SplitModel:
 
 
 def prepare(path: Path) -> Callable[[], int]:
-    """A head in ONNX Runtime, for `compare`."""
+    """Run a head in ONNX Runtime, for `compare`."""
     head, image = open_half(path, 1, "image", "smashed"), np.zeros((1, *IMAGE.shape), np.float32)
 
     def work() -> int:

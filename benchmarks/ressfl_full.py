@@ -1,4 +1,4 @@
-"""ResSFL at its full size: VGG-11-BN cut at features.7 (their cut 4), how fast it trains, and what an attacker gets.
+"""ResSFL at full size: VGG-11-BN cut at features.7 (their cut 4), its speed of training and its resistance.
 
 Published for CIFAR-100: mean squared error 0.050 against 0.005 undefended, at 67.5 % accuracy (Li et al., CVPR 2022).
 
@@ -43,18 +43,18 @@ from defenses.ressfl import EXPERTS, ResSFL
 from defenses.shared.surrogate import Surrogate
 
 MODEL, CUT, SEED = "vgg11_bn", "features.7", 0
-say = partial(print, flush=True)  # without a GPU it takes an hour, and somebody may follow a log
+say = partial(print, flush=True)  # for a log, because it takes an hour without a GPU
 
 
 def compiled(module: nn.Module) -> nn.Module:
-    """The same module, compiled where that pays: on a GPU."""
+    """Compile a module on a GPU, where that pays."""
     if pick_device().type == "cuda":
         module.compile()
     return module
 
 
 def harden(defense: ResSFL, victim: SplitModel, data: Dataset) -> SplitModel:
-    """`ResSFL.harden` step by step, its networks compiled."""
+    """Run `ResSFL.harden` step by step, with compiled networks."""
     device, halves, surrogate = pick_device(), defense.surgery(victim), None
     for half in (halves.head, halves.tail):
         compiled(half)
@@ -64,18 +64,18 @@ def harden(defense: ResSFL, victim: SplitModel, data: Dataset) -> SplitModel:
         compiled(surrogate.network)
         with placed(device, halves.head):
             surrogate.pretrain(halves.head, data, defense.pretrain_epochs, defense.batch)
-    begun = time.perf_counter()
+    training = time.perf_counter()
     defense.train(halves, surrogate, data, SEED, device)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - training
     say(f"  trained in {time.perf_counter() - start:.0f} s: {len(data) * defense.epochs / seconds:,.0f} images/s")
     return halves
 
 
-def attack(halves: SplitModel, data: Splits, n_private: int, attacks: Sequence[Attack]) -> None:
-    """The accuracy of the halves, and what each attack makes of what they send."""
+def evaluate(halves: SplitModel, data: Splits, n_private: int, attacks: Sequence[Attack]) -> None:
+    """Print the accuracy of the halves and the result of each attack on them."""
     device = pick_device()
-    right, of = accuracy(nn.Sequential(halves.head, halves.tail), data.test, device=device)
-    say(f"  accuracy {right / of:.3f} (n = {of}); sent: {halves.smashed}")
+    correct, n = accuracy(nn.Sequential(halves.head, halves.tail), data.test, device=device)
+    say(f"  accuracy {correct / n:.3f} (n = {n}); sent: {halves.smashed}")
     private = torch.from_numpy(data.private.inputs[:n_private]).to(device)
 
     @torch.inference_mode()
@@ -83,34 +83,34 @@ def attack(halves: SplitModel, data: Splits, n_private: int, attacks: Sequence[A
         sent: Tensor = halves.head(images.to(device)).clone()
         return sent
 
-    for one in attacks:
+    for attack in attacks:
         seen = view(
             Access.WHITE_BOX, input=halves.input, smashed=halves.smashed, auxiliary=data.auxiliary, query=query,
             defense=Defense(), tail=halves.tail, head=halves.head, device=device, seed=SEED,
         )  # fmt: skip
-        # The attack as it is, but for its network, which is compiled.
+        # The attack is unchanged except for its network, which is compiled.
         with (
             placed(device, halves.head),
             patch("attacks.features.decoder.build", lambda *a: compiled(decoders.build(*a))),
         ):
             start = time.perf_counter()
-            one.fit(seen)
+            attack.fit(seen)
             seconds = time.perf_counter() - start
-            rebuilt = torch.cat([one.invert(query(part)).to(device) for part in private.split(250)])
+            rebuilt = torch.cat([attack.invert(query(part)).to(device) for part in private.split(250)])
         error, likeness = mse(rebuilt, private).mean(), ssim(rebuilt, private).mean()
         learned = (
-            f"; whole fit at {len(data.auxiliary) * one.epochs / seconds:,.0f} images/s"
-            if isinstance(one, Decoder)
+            f"; whole fit at {len(data.auxiliary) * attack.epochs / seconds:,.0f} images/s"
+            if isinstance(attack, Decoder)
             else ""
         )
-        name = one.capacity if isinstance(one, Decoder) else type(one).__name__
+        name = attack.capacity if isinstance(attack, Decoder) else type(attack).__name__
         say(f"  {name:16} MSE {error:.4f}  SSIM {likeness:.3f}  (n = {len(private)}){learned}")
 
 
 def plain_defense(defense: ResSFL, victim: SplitModel, data: Dataset) -> Iterator[int]:
-    """Attacker-aware training as one would write it: eager, float32, contiguous, images on the host.
+    """Attacker-aware training in a plain loop: eager, float32, contiguous, images on the host.
 
-    Yields the number of images in each step, for ever.
+    Yields the number of images in each step, without end.
     """
     device, halves = pick_device(), defense.surgery(victim)
     head, tail = halves.head.to(device).train(), halves.tail.to(device).train()
@@ -133,7 +133,7 @@ def plain_defense(defense: ResSFL, victim: SplitModel, data: Dataset) -> Iterato
 
 
 def plain_attack(capacity: str, halves: SplitModel, data: Dataset, batch: int) -> Iterator[int]:
-    """A decoder's training, in the same way."""
+    """The training of a decoder in a plain loop; see `plain_defense`."""
     device = pick_device()
     with torch.no_grad(), placed(device, halves.head):
         parts = torch.from_numpy(data.inputs).split(batch)
@@ -150,7 +150,7 @@ def plain_attack(capacity: str, halves: SplitModel, data: Dataset, batch: int) -
 
 
 def rate(steps: Iterator[int], seconds: float = 10.0) -> float:
-    """Images per second, behind the first three steps."""
+    """Images per second, without the first three steps."""
     for _ in range(3):
         next(steps)
     _synchronize()
@@ -167,10 +167,10 @@ def _synchronize() -> None:
 
 
 def main() -> None:
-    """Undefended, the bottleneck alone, and ResSFL; then the plain loops."""
+    """Print the results without a defense, with the bottleneck alone and with ResSFL, then the plain loops."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="cifar10")
-    parser.add_argument("--images", type=int, default=0, help="of train and of auxiliary; 0 for all")
+    parser.add_argument("--images", type=int, default=0, help="number of images of train and of auxiliary; 0 for all")
     parser.add_argument("--private", type=int, default=1000)
     parser.add_argument("--victim-epochs", type=int, default=30)
     parser.add_argument("--defense-epochs", type=int, default=30)
@@ -180,39 +180,39 @@ def main() -> None:
     parser.add_argument("--threshold", type=float, default=0.5)
     parser.add_argument("--decoder", default="res_normN4C64")
     parser.add_argument("--attackers", nargs="+", default=["res_normN4C64", "res_normN8C64"])
-    told = parser.parse_args()
+    options = parser.parse_args()
     tune_allocator()
-    data = load(told.data, seed=SEED)
-    if told.images:
-        data = replace(data, train=data.train.take(told.images), auxiliary=data.auxiliary.take(told.images))
-    say(f"{MODEL} at {CUT}, {told.data}: {len(data.train):,} training, {len(data.auxiliary):,} auxiliary images")
+    data = load(options.data, seed=SEED)
+    if options.images:
+        data = replace(data, train=data.train.take(options.images), auxiliary=data.auxiliary.take(options.images))
+    say(f"{MODEL} at {CUT}, {options.data}: {len(data.train):,} training, {len(data.auxiliary):,} auxiliary images")
     model = zoo.build(MODEL, data.input, len(data.classes), SEED)
     train(
-        model, data.train, epochs=told.victim_epochs, seed=SEED, batch=told.batch, flip=True,
+        model, data.train, epochs=options.victim_epochs, seed=SEED, batch=options.batch, flip=True,
         progress=lambda epoch: say(f"  {epoch}"),
     )  # fmt: skip
     victim = split(model, CUT, data.input)
     attacks = [
         MeanImage(),
         Ridge(),
-        *(Decoder(capacity=one, epochs=told.attack_epochs, batch=told.batch) for one in told.attackers),
+        *(Decoder(capacity=name, epochs=options.attack_epochs, batch=options.batch) for name in options.attackers),
     ]
     say("undefended")
-    attack(victim, data, told.private, attacks)
-    rounds = {"decoder": told.decoder, "epochs": told.defense_epochs, "batch": told.batch, "threshold": told.threshold}
-    bottleneck = EXPERTS[MODEL, CUT]["bottleneck"]
-    for weight in (0.0, told.weight):
+    evaluate(victim, data, options.private, attacks)
+    for weight in (0.0, options.weight):
         defense = ResSFL(
-            bottleneck=bottleneck, weight=weight, pretrain_epochs=max(1, told.defense_epochs // 10), flip=True, **rounds
-        )
+            bottleneck=EXPERTS[MODEL, CUT]["bottleneck"], weight=weight, threshold=options.threshold,
+            decoder=options.decoder, pretrain_epochs=max(1, options.defense_epochs // 10),
+            epochs=options.defense_epochs, batch=options.batch, flip=True,
+        )  # fmt: skip
         say(defense)
         halves = harden(defense, victim, data.train)
-        attack(halves, data, told.private, attacks)
+        evaluate(halves, data, options.private, attacks)
     say("plain eager float32 loops")
     say(f"  defense {rate(plain_defense(defense, victim, data.train)):,.0f} images/s")
-    for one in told.attackers:
-        steps = plain_attack(one, halves, data.auxiliary.take(20 * told.batch), told.batch)
-        say(f"  {one} {rate(steps):,.0f} images/s")
+    for capacity in options.attackers:
+        steps = plain_attack(capacity, halves, data.auxiliary.take(20 * options.batch), options.batch)
+        say(f"  {capacity} {rate(steps):,.0f} images/s")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How near a shaped network comes to what it should be: round trip and rate, each beside its target.
+"""How closely a shaped network matches its target in round trip and rate.
 
     .venv/bin/python benchmarks/shaper.py [--networks lan,wifi,lte] [--tc]
 
-A device and a server in processes of their own, over bare sockets. The round trip is the median of single bytes there
-and back. A rate is that of a transfer of `--seconds` at the target, from its first byte's leaving until the answer to
-its last is back, less the round trip that the network should have. Loopback goes first: what is in every other row too.
+A device and a server in processes of their own, over bare sockets. The round trip is the median of single bytes sent
+there and back. A rate is that of a transfer of `--seconds` at the target, from the first byte sent until the answer to
+the last byte, minus the target round trip. Loopback goes first: every other row includes its times.
 """
 
 from __future__ import annotations
@@ -25,55 +25,55 @@ from cutlayer.network.shaper import Shaped
 ROW = "{:<24}{:>12}{:>12}{:>9}{:>5}{:>12}{:>12}{:>9}{:>12}{:>12}{:>9}"
 NETWORKS = "lan,wifi,lte,3g,nbiot,satellite,20mbit/40ms"
 LOOPBACK_BPS = 1e9
-"""How much is sent where nothing limits it."""
+"""Rate from which the size of a transfer follows where no network limits it."""
 
 LEAST_BYTES = 50_000
-"""On a slow network: packets enough that one more or less is no error of some percent."""
+"""Least size of a transfer, with enough packets that one more or less is no error of some percent."""
 
 
 def serve(n_up: int, n_down: int) -> None:
-    """Send back single bytes until one says enough; then take so many and give so many."""
+    """Send back single bytes until another byte than "?" comes; then receive `n_up` bytes and send `n_down`."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         print(listening.getsockname()[1], flush=True)
-        with listening.accept()[0] as far:
-            far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while (byte := far.recv(1)) == b"?":
-                far.sendall(byte)
-            _take(far, n_up)
-            far.sendall(b"!")
-            far.recv(1)
-            far.sendall(bytes(n_down))
-            far.recv(1)
+        with listening.accept()[0] as client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while (byte := client.recv(1)) == b"?":
+                client.sendall(byte)
+            _receive(client, n_up)
+            client.sendall(b"!")
+            client.recv(1)
+            client.sendall(bytes(n_down))
+            client.recv(1)
 
 
 def ask(port: int, n_pings: int, n_up: int, n_down: int) -> None:
-    """Print seconds: of each round trip, of the transfer up, of the transfer down."""
-    with socket.create_connection(("127.0.0.1", port)) as near:
-        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        pings = [_seconds(near, b"?", 1) for _ in range(n_pings + 1)][1:]
-        near.sendall(b".")
-        print(json.dumps([pings, _seconds(near, bytes(n_up), 1), _seconds(near, b"?", n_down)]))
+    """Print the seconds of each round trip, of the transfer up and of the transfer down."""
+    with socket.create_connection(("127.0.0.1", port)) as server:
+        server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        pings = [_seconds(server, b"?", 1) for _ in range(n_pings + 1)][1:]
+        server.sendall(b".")
+        print(json.dumps([pings, _seconds(server, bytes(n_up), 1), _seconds(server, b"?", n_down)]))
 
 
-def _seconds(near: socket.socket, words: bytes, n_bytes: int) -> float:
+def _seconds(server: socket.socket, data: bytes, n_bytes: int) -> float:
     start = time.monotonic()
-    near.sendall(words)
-    _take(near, n_bytes)
+    server.sendall(data)
+    _receive(server, n_bytes)
     return time.monotonic() - start
 
 
-def _take(end: socket.socket, n_bytes: int) -> None:
+def _receive(connection: socket.socket, n_bytes: int) -> None:
     while n_bytes:
-        n_bytes -= len(end.recv(min(n_bytes, 1 << 20)))
+        n_bytes -= len(connection.recv(min(n_bytes, 1 << 20)))
 
 
 def measure(network: Network, seconds: float, tc: bool) -> tuple[str, int, float, float, float]:
-    """Who shaped, pings, and the median round trip in seconds, the rates up and down in bit/s."""
+    """What shaped the network, the number of pings, the median round trip in s, and the rates up and down in bit/s."""
     n_up, n_down = (
         max(LEAST_BYTES, int((LOOPBACK_BPS if bps == inf else bps) * seconds / 8))
         for bps in (network.up_bps, network.down_bps)
     )
-    # A median of few says nothing where each of them is drawn anew.
+    # With jitter each round trip is drawn at random, and a median needs more of them.
     n_pings = max(5, min(100, int((20 if network.jitter_s else 3) / (network.rtt_s + 1e-3))))
     with contextlib.ExitStack() as stack:
         words = [sys.executable, __file__, "serve", str(n_up), str(n_down)]

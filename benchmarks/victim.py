@@ -24,13 +24,13 @@ def images(n: int, seed: int) -> Tensor:
 
 
 def untrained(n_auxiliary: int) -> View:
-    """All that a white-box attacker is granted, on the CPU; the network is not trained, which no timing notices."""
+    """All that a white-box attacker may use, on the CPU; the network is not trained, which changes no timing."""
     auxiliary = Dataset(images(n_auxiliary, seed=1).numpy(), np.zeros(n_auxiliary, np.int64))
     return _view(build(MODEL, IMAGE, 10), auxiliary)
 
 
 def trained(n_private: int) -> tuple[View, Tensor]:
-    """The same with a network that has seen photographs once, and private photographs to rebuild."""
+    """The view with a network trained on photographs for one epoch, and private photographs to rebuild."""
     data = load("photos")
     model = build(MODEL, data.input, len(data.classes))
     train(model, data.train, epochs=1, seed=0)

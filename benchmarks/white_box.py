@@ -27,8 +27,8 @@ LR, TV = 0.1, 1.0
 
 
 def one_by_one(head: nn.Module, received: Tensor, scale: Scaling, steps: int) -> Tensor:
-    """The published way: one image, one optimizer, the head as it is; the same objective, steps and rates as ours."""
-    found = []
+    """The published way: one image and one optimizer at a time, with our objective, steps and rates."""
+    images = []
     for smashed in received.split(1):
         x = torch.full((1, 3, 32, 32), 0.5, requires_grad=True)
         optimizer = torch.optim.Adam([x], LR)
@@ -41,34 +41,34 @@ def one_by_one(head: nn.Module, received: Tensor, scale: Scaling, steps: int) ->
             schedule.step()
             with torch.no_grad():
                 x.clamp_(0, 1)
-        found.append(x.detach())
-    return torch.cat(found)
+        images.append(x.detach())
+    return torch.cat(images)
 
 
-def fitted(seen: View, bf16: bool, steps: int) -> WhiteBox:
-    """The attack, ready."""
+def fitted(view: View, bf16: bool, steps: int) -> WhiteBox:
+    """The attack after `fit`."""
     attack = WhiteBox(iterations=steps, lr=(LR,), tv=(TV,), bf16=bf16)
-    attack.fit(seen)
+    attack.fit(view)
     return attack
 
 
 def prepare_loop() -> Callable[[], int]:
-    """The published way, for `compare`."""
-    seen = untrained(8)
-    attack, received = fitted(seen, bf16=False, steps=STEPS), seen.query(images(LOOPED, seed=2))
+    """The loop over single images, for `compare`."""
+    view = untrained(8)
+    attack, received = fitted(view, bf16=False, steps=STEPS), view.query(images(LOOPED, seed=2))
 
     def work() -> int:
-        one_by_one(seen.head, received, attack._scaling["plain"], STEPS)
+        one_by_one(view.head, received, attack._scaling["plain"], STEPS)
         return LOOPED
 
     return work
 
 
 def prepare_batch(bf16: bool) -> Callable[[], int]:
-    """Ours, for `compare`."""
+    """Our batch, for `compare`."""
     tune_allocator()
-    seen = untrained(8)
-    attack, received = fitted(seen, bf16, STEPS), seen.query(images(BATCH, seed=2))
+    view = untrained(8)
+    attack, received = fitted(view, bf16, STEPS), view.query(images(BATCH, seed=2))
 
     def work() -> int:
         attack.invert(received)
@@ -78,12 +78,12 @@ def prepare_batch(bf16: bool) -> Callable[[], int]:
 
 
 def psnr_db(a: Tensor, b: Tensor) -> float:
-    """Mean over images."""
+    """Mean PSNR over the images."""
     return float((-10 * torch.log10((a - b).square().flatten(1).mean(dim=1))).mean())
 
 
 def main() -> None:
-    """Time, then compare the results."""
+    """Print the times, then the PSNR of the reconstructions."""
     print(f"{MODEL} at {CUT}, {STEPS} steps, {BATCH} images in a batch, {torch.get_num_threads()} threads")
     contenders: dict[str, Prepare] = {
         "one image at a time, float32": prepare_loop,
@@ -92,11 +92,11 @@ def main() -> None:
     if has_fast_bf16():
         contenders["one batch, bfloat16, last tenth float32"] = partial(prepare_batch, True)
     compare(contenders)
-    steps, (seen, truth) = 300, trained(BATCH)
-    exact, received = fitted(seen, bf16=False, steps=steps), seen.query(truth)
+    steps, (view, truth) = 300, trained(BATCH)
+    exact, received = fitted(view, bf16=False, steps=steps), view.query(truth)
     batched = exact.invert(received)
-    looped = one_by_one(seen.head, received[:LOOPED], exact._scaling["plain"], steps)
-    fast = fitted(seen, bf16=True, steps=steps).invert(received)
+    looped = one_by_one(view.head, received[:LOOPED], exact._scaling["plain"], steps)
+    fast = fitted(view, bf16=True, steps=steps).invert(received)
     print(f"photographs and a trained network, {steps} steps, mean PSNR:")
     print(f"  loop     {psnr_db(looped, truth[:LOOPED]):6.2f} dB (n={LOOPED})")
     print(f"  float32  {psnr_db(batched[:LOOPED], truth[:LOOPED]):6.2f} dB on the same", end="")

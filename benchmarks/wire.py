@@ -1,16 +1,16 @@
-"""How much slower than a bare socket an array gets to another process, by our wire and by the usual ways.
+"""How much slower our wire and the usual ways send an array to another process than a bare socket.
 
     .venv/bin/python benchmarks/wire.py [--rounds 50] [--turn 20] [--sizes 4096 65536 262144 1048576 8388608]
 
 Request up, 40 bytes down, one client, one request in flight, loopback, each side of each way in a process of its own.
-All ways take turns within one run, 20 requests each, in an order drawn anew for each round. All 20 count. The first of
-each turn meets caches that others have used, and costs several times as much, whatever the way; so the median of the
-first ones is told apart, and a single request in turn would measure little else.
+All ways take turns within one run, 20 requests each, in an order drawn again for each round. All 20 count. The first
+of each turn finds caches that others have used, and takes several times as long, whatever the way: its median is
+printed separately, and turns of a single request would measure little else.
 
-Clients run on one half of the cores, servers on the other, as two machines would: left to the scheduler, both sides of
-a way may share a core for a run or not, and a bare socket then takes 13 us or 54 us (--no-apart). Ratios are of medians
-to a bare TCP socket without framing; at 1 MB, where the bare socket has two modes, of fastest deciles. What we add is
-the difference of our median to that of the same library used bare.
+Clients run on one half of the cores and servers on the other, as on two machines: if the scheduler decides, both sides
+of a way share a core in some runs, and a bare socket then takes 13 us or 54 us (--no-apart). Ratios are of medians to a
+bare TCP socket without framing; at 1 MB, where the bare socket has two modes, of fastest deciles. What we add is the
+difference between our median and that of the same library used bare.
 """
 
 import argparse
@@ -43,7 +43,7 @@ Times = dict[tuple[str, int], NDArray[np.int64]]
 
 
 def measure(ways: Sequence[str], sizes: Sequence[int], rounds: int, turn: int, apart: bool) -> Times:
-    """Round trips in ns, of each way at each size, in the order of time."""
+    """Round trips of each way at each size in ns, in order of time."""
     context = multiprocessing.get_context("spawn")
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     half = len(cores) // 2 if apart else 0
@@ -54,9 +54,9 @@ def measure(ways: Sequence[str], sizes: Sequence[int], rounds: int, turn: int, a
         context.Process(target=_serve, args=(name, sizes, far, server_end), daemon=True).start()
         clients[name], client_end = context.Pipe()
         context.Process(target=_ask, args=(name, server.recv(), near, client_end), daemon=True).start()
-        client_end.close()  # so that a client which fails ends the run
+        client_end.close()  # so that the run ends if a client fails
         clients[name].recv()
-    taken: dict[tuple[str, int], list[int]] = {(name, size): [] for name in ways for size in sizes}
+    times_ns: dict[tuple[str, int], list[int]] = {(name, size): [] for name in ways for size in sizes}
     for size in sizes:
         # Above 1 MB no more bytes than at 1 MB, where that leaves enough requests.
         least = -(-LEAST_REQUESTS // turn)
@@ -66,10 +66,10 @@ def measure(ways: Sequence[str], sizes: Sequence[int], rounds: int, turn: int, a
                 clients[name].send((size, turn))
                 ns = clients[name].recv()
                 if number >= warmup:
-                    taken[name, size] += ns
+                    times_ns[name, size] += ns
     for process in multiprocessing.active_children():
         process.kill()
-    return {key: np.array(values) for key, values in taken.items()}
+    return {key: np.array(values) for key, values in times_ns.items()}
 
 
 def _stay_on(cores: set[int]) -> None:
@@ -100,22 +100,22 @@ def _ask(name: str, ports: Mapping[int, int], cores: set[int], parent: Connectio
     gc.disable()
     while True:
         size, turn = parent.recv()
-        one, taken = ask[size], []
+        request, times_ns = ask[size], []
         for _ in range(turn):
             start = time.perf_counter_ns()
-            one()
-            taken.append(time.perf_counter_ns() - start)
-        parent.send(taken)
+            request()
+            times_ns.append(time.perf_counter_ns() - start)
+        parent.send(times_ns)
 
 
 def ratio(times: Times, name: str, base: str, size: int) -> float:
-    """Of medians; of fastest deciles where the bare socket has two modes."""
+    """The ratio of medians; of fastest deciles where the bare socket has two modes."""
     q = 10 if size == BIMODAL else 50
     return float(np.percentile(times[name, size], q) / np.percentile(times[base, size], q))
 
 
 def report(times: Times, ways: Sequence[str], sizes: Sequence[int], turn: int) -> None:
-    """Print the tables."""
+    """Print the tables of times, first requests and differences."""
     bare = ways[0]
     label = {size: f"{size >> 10} KB" if size < 1 << 20 else f"{size >> 20} MB" for size in sizes}
     print(f"{'median us (ratio to the first)':<32}" + "".join(f"{label[size]:>18}" for size in sizes))
@@ -145,9 +145,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--turn", type=int, default=20, help="requests in a row")
-    parser.add_argument("--apart", action=argparse.BooleanOptionalAction, default=True, help="each side has its cores")
+    parser.add_argument(
+        "--apart", action=argparse.BooleanOptionalAction, default=True, help="each side on its own cores"
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--ways", nargs="+", default=list(WAYS), help="the first is what the others are compared with")
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), help="the others are compared with the first")
     options = parser.parse_args()
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; measure on a quiet machine")
     times = measure(options.ways, options.sizes, options.rounds, options.turn, options.apart)

@@ -1,11 +1,11 @@
-"""Requests per second of one server, with 1, 8 and 32 clients, with and without batches.
+"""Requests per second of one server with 1, 8 and 32 clients, with and without batches.
 
     .venv/bin/python benchmarks/wire_load.py [--seconds 1.5] [--turns 5]
 
 64 KB requests to the tail of a small CNN: a convolution, 2048 hidden units, 10 outputs, random weights, one thread;
-what batches do for it without any wire is printed first. Each client asks again once it is answered; all clients are
-threads of one process, the server is another. The two servers of a transport, with batches of at most 16 and of 1,
-take turns; the figure is the median turn's.
+its time with and without batches, without a wire, is printed first. Each client sends its next request after each
+answer; all clients are threads of one process, the server is another. The two servers of a transport, with batches of
+at most 16 and of 1, take turns; the figure is that of the median turn.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from cutlayer.machine.compute import tune_allocator
-from cutlayer.models.manifest import Manifest
+from cutlayer.models.manifest import TAIL_ONNX, Manifest
 from cutlayer.onnx.session import open_half
 from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.raw import Raw
@@ -44,7 +44,7 @@ MANIFEST = Manifest("bench", "small", CLASSES, SMASHED, SMASHED, {"name": "none"
 
 
 def write_tail(path: Path) -> None:
-    """From 64x16x16 to 64x8x8 to 2048 to 10."""
+    """Write the tail: from 64x16x16 to 64x8x8 to 2048 to 10."""
     rng, names = np.random.default_rng(0), ("kernel", "hidden", "last")
     weights = [
         numpy_helper.from_array(rng.normal(0, 0.05, size=shape).astype(np.float32), name)
@@ -59,22 +59,22 @@ def write_tail(path: Path) -> None:
         helper.make_node("Relu", ["d"], ["e"]),
         helper.make_node("MatMul", ["e", "last"], ["logits"]),
     ]
-    given, wanted = (
+    smashed, logits = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape])
         for name, shape in (("smashed", SMASHED.shape), ("logits", (CLASSES,)))
     )
-    graph = helper.make_graph(nodes, "tail", [given], [wanted], weights)
+    graph = helper.make_graph(nodes, "tail", [smashed], [logits], weights)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
 
 
 def tail_us(path: Path, n: int, repeats: int = 50) -> float:
-    """Median time of the tail for each of so many samples computed together."""
-    tail, smashed, taken = open_half(path, 1, "smashed", "logits"), np.ones((n, *SMASHED.shape), np.float32), []
+    """Median time of the tail per sample, in a batch of n."""
+    tail, smashed, times_s = open_half(path, 1, "smashed", "logits"), np.ones((n, *SMASHED.shape), np.float32), []
     for _ in range(repeats):
         start = time.perf_counter()
         tail(smashed)
-        taken.append(time.perf_counter() - start)
-    return 1e6 * statistics.median(taken) / n
+        times_s.append(time.perf_counter() - start)
+    return 1e6 * statistics.median(times_s) / n
 
 
 def _serve(transport: str, tail: Path, max_batch: int, parent: Connection) -> None:
@@ -92,7 +92,7 @@ def _serve(transport: str, tail: Path, max_batch: int, parent: Connection) -> No
 
 @contextmanager
 def serving(transport: str, tail: Path, max_batch: int) -> Iterator[str]:
-    """A server in a process of its own; its address."""
+    """Start a server in a process of its own, and give its address."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(transport, tail, max_batch, there), daemon=True)
@@ -106,41 +106,41 @@ def serving(transport: str, tail: Path, max_batch: int) -> Iterator[str]:
 
 
 class Clients:
-    """So many, connected; each a thread that asks as fast as it is answered, for as long as a turn is."""
+    """Connected clients; in a turn, each is a thread that sends one request after the other."""
 
     def __init__(self, address: str, n: int) -> None:
         smashed = np.maximum(np.random.default_rng(0).normal(size=(1, *SMASHED.shape)), 0).astype(np.float32)
         self._transports = [connect(address, PATIENCE) for _ in range(n)]
         pipeline = Pipeline(lambda images: images, Defense(), Raw())
         self._edges = [Edge(MANIFEST, pipeline, transport, PATIENCE) for transport in self._transports]
-        self._asked = [0] * n
+        self._answered = [0] * n
         self._smashed = smashed
 
     def per_second(self, seconds: float) -> float:
-        """Answers in one turn."""
-        before, start = sum(self._asked), time.perf_counter()
-        asking = [
+        """Answers per second in one turn."""
+        before, start = sum(self._answered), time.perf_counter()
+        threads = [
             threading.Thread(target=self._ask, args=(which, start + seconds)) for which in range(len(self._edges))
         ]
-        for thread in asking:
+        for thread in threads:
             thread.start()
-        for thread in asking:
+        for thread in threads:
             thread.join()
-        return (sum(self._asked) - before) / (time.perf_counter() - start)
+        return (sum(self._answered) - before) / (time.perf_counter() - start)
 
     def close(self) -> None:
-        """Disconnect all."""
+        """Close all connections."""
         for transport in self._transports:
             transport.close()
 
     def _ask(self, which: int, until: float) -> None:
         while time.perf_counter() < until:
-            self._edges[which].infer(self._smashed, self._asked[which])
-            self._asked[which] += 1
+            self._edges[which].infer(self._smashed, self._answered[which])
+            self._answered[which] += 1
 
 
 def compare(transport: str, tail: Path, n: int, seconds: float, turns: int) -> dict[str, list[float]]:
-    """Requests per second of each turn, with batches and without."""
+    """Requests per second in each turn, with batches and without."""
     with serving(transport, tail, 16) as batching, serving(transport, tail, 1) as single:
         contenders = dict(zip(BATCHES, (Clients(batching, n), Clients(single, n)), strict=True))
         for clients in contenders.values():
@@ -157,7 +157,7 @@ def compare(transport: str, tail: Path, n: int, seconds: float, turns: int) -> d
 def main() -> None:
     """Print a row for each transport and number of clients."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=1.5, help="of one turn")
+    parser.add_argument("--seconds", type=float, default=1.5, help="duration of one turn")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
     parser.add_argument("--transports", nargs="+", default=TRANSPORTS)
@@ -168,7 +168,7 @@ def main() -> None:
         f"{'requests/s':<12}{'clients':>8}" + "".join(f"{name:>24}" for name in BATCHES) + f"{'ratio':>8}{'turns':>7}"
     )
     with tempfile.TemporaryDirectory() as work:
-        tail = Path(work) / "tail.onnx"
+        tail = Path(work) / TAIL_ONNX
         write_tail(tail)
         print(f"the tail alone: {tail_us(tail, 1):.0f} us, in batches of 16 {tail_us(tail, 16):.0f} us each")
         for transport in options.transports:

@@ -1,11 +1,11 @@
-"""What others do to bring one array to another process and 40 bytes back, and the list of all ways; see `wire_ways`."""
+"""The usual ways to send an array to another process and get 40 bytes back, and the list of all; see `wire_ways`."""
 
 from __future__ import annotations
 
 import http.client
 import io
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -36,7 +36,7 @@ from cutlayer.wire import open_inference_pb2 as pb
 
 
 def serve_pickle(sizes: Sequence[int]) -> tuple[Ports, object]:
-    """REP with recv_pyobj."""
+    """A REP socket with recv_pyobj."""
     replying: Any = zmq.Context.instance().socket(zmq.REP)
 
     def answer() -> None:
@@ -50,7 +50,7 @@ def serve_pickle(sizes: Sequence[int]) -> tuple[Ports, object]:
 
 
 def connect_pickle(port: int, array: Array) -> Ask:
-    """REQ with send_pyobj."""
+    """A REQ socket with send_pyobj."""
     asking: Any = zmq.Context.instance().socket(zmq.REQ)
     asking.linger = 0
     asking.connect(f"tcp://127.0.0.1:{port}")
@@ -62,58 +62,43 @@ def connect_pickle(port: int, array: Array) -> Ask:
     return ask
 
 
-def serve_grpc_protobuf(sizes: Sequence[int]) -> tuple[Ports, object]:
-    """What generated stubs do: objects in, objects out."""
+def grpc_unary(
+    request: Callable[[Array], pb.ModelInferRequest], reply: Callable[[], bytes], read: Callable[[bytes], object]
+) -> Way:
+    """A call for each request, with the messages of generated stubs.
 
-    def answer(request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
-        np.frombuffer(request.raw_input_contents[0], np.float32)
-        return pb.ModelInferResponse(raw_output_contents=[ANSWER_BYTES])
+    Args:
+        request: Makes the message of an array.
+        reply: Makes the bytes of the answer.
+        read: Reads an array from the bytes in a message, on both sides.
+    """
 
-    method = grpc.unary_unary_rpc_method_handler(
-        answer, pb.ModelInferRequest.FromString, pb.ModelInferResponse.SerializeToString
-    )
-    return serve_method(method, sizes)
+    def serve(sizes: Sequence[int]) -> tuple[Ports, object]:
+        def answer(message: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
+            read(message.raw_input_contents[0])
+            return pb.ModelInferResponse(raw_output_contents=[reply()])
 
+        return serve_method(
+            grpc.unary_unary_rpc_method_handler(
+                answer, pb.ModelInferRequest.FromString, pb.ModelInferResponse.SerializeToString
+            ),
+            sizes,
+        )
 
-def connect_grpc_protobuf(port: int, array: Array) -> Ask:
-    """A call for each request."""
-    call = channel_to(port).unary_unary(
-        METHOD, pb.ModelInferRequest.SerializeToString, pb.ModelInferResponse.FromString
-    )
+    def connect(port: int, array: Array) -> Ask:
+        call = channel_to(port).unary_unary(
+            METHOD, pb.ModelInferRequest.SerializeToString, pb.ModelInferResponse.FromString
+        )
+        return lambda: read(call(request(array)).raw_output_contents[0])
 
-    def ask() -> None:
-        request = pb.ModelInferRequest(model_name="bench@cut", id="1")
-        request.inputs.add(name="smashed", datatype="FP32", shape=array.shape)
-        request.raw_input_contents.append(array.tobytes())
-        np.frombuffer(call(request).raw_output_contents[0], np.float32)
-
-    return ask
-
-
-def serve_grpc_npy(sizes: Sequence[int]) -> tuple[Ports, object]:
-    """The array as a .npy file inside a protobuf message."""
-
-    def answer(request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
-        np.load(io.BytesIO(request.raw_input_contents[0]), allow_pickle=False)
-        return pb.ModelInferResponse(raw_output_contents=[_npy(ANSWER)])
-
-    method = grpc.unary_unary_rpc_method_handler(
-        answer, pb.ModelInferRequest.FromString, pb.ModelInferResponse.SerializeToString
-    )
-    return serve_method(method, sizes)
+    return Way(serve, connect, tuned=False)
 
 
-def connect_grpc_npy(port: int, array: Array) -> Ask:
-    """A call for each request."""
-    call = channel_to(port).unary_unary(
-        METHOD, pb.ModelInferRequest.SerializeToString, pb.ModelInferResponse.FromString
-    )
-
-    def ask() -> None:
-        reply = call(pb.ModelInferRequest(raw_input_contents=[_npy(array)]))
-        np.load(io.BytesIO(reply.raw_output_contents[0]), allow_pickle=False)
-
-    return ask
+def _protobuf(array: Array) -> pb.ModelInferRequest:
+    request = pb.ModelInferRequest(model_name="bench@cut", id="1")
+    request.inputs.add(name="smashed", datatype="FP32", shape=array.shape)
+    request.raw_input_contents.append(array.tobytes())
+    return request
 
 
 def _npy(array: Array) -> bytes:
@@ -134,18 +119,18 @@ class _Http(BaseHTTPRequestHandler):
         self.wfile.write(ANSWER_BYTES)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: it would be measured."""
+        """Log nothing, because that would be measured."""
 
 
 def serve_http(sizes: Sequence[int]) -> tuple[Ports, object]:
-    """The standard library's server, connections kept."""
+    """The HTTP server of the standard library, with persistent connections."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Http)
     in_thread(server.serve_forever)
     return dict.fromkeys(sizes, server.server_port), server
 
 
 def connect_http(port: int, array: Array) -> Ask:
-    """POST of the array's bytes."""
+    """A POST request with the bytes of the array."""
     connection = http.client.HTTPConnection("127.0.0.1", port)
     connection.connect()
     connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -164,7 +149,11 @@ WAYS = {
     "bare gRPC stream": Way(serve_grpc_stream, connect_grpc_stream),
     "cutlayer, gRPC": ours("grpc"),
     "pickle over ZeroMQ": Way(serve_pickle, connect_pickle, tuned=False),
-    "protobuf, gRPC unary": Way(serve_grpc_protobuf, connect_grpc_protobuf, tuned=False),
-    "np.save, gRPC unary": Way(serve_grpc_npy, connect_grpc_npy, tuned=False),
+    "protobuf, gRPC unary": grpc_unary(_protobuf, lambda: ANSWER_BYTES, lambda data: np.frombuffer(data, np.float32)),
+    "np.save, gRPC unary": grpc_unary(
+        lambda array: pb.ModelInferRequest(raw_input_contents=[_npy(array)]),
+        lambda: _npy(ANSWER),
+        lambda data: np.load(io.BytesIO(data), allow_pickle=False),
+    ),
     "HTTP, raw bytes": Way(serve_http, connect_http, tuned=False),
 }

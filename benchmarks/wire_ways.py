@@ -1,7 +1,7 @@
-"""Ways to bring one array to another process and 40 bytes back: ours, and the bare libraries.
+"""Ways to send an array to another process and get 40 bytes back: ours, and the bare libraries.
 
-Each is a server and a client, in a process each. `serve(sizes)` listens on loopback and gives the port for each size;
-`connect(port, array)` gives a function that makes one request and waits for its answer.
+Each is a server and a client, each in its own process. `serve(sizes)` listens on loopback and gives the port for each
+size; `connect(port, array)` gives a function that makes one request and waits for its answer.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ Ports = dict[int, int]
 
 
 class Way(NamedTuple):
-    """One contender.
+    """A contender.
 
     Attributes:
-        serve: Listens, for arrays of these sizes in bytes; keeps what it returns alive.
-        connect: To one of those ports, with the array to send.
+        serve: From the sizes of the arrays in bytes to the port for each, and an object to keep alive meanwhile.
+        connect: From a port and the array to send to a function that makes one request.
         tuned: Whether both processes tune their allocator, as ours do.
     """
 
@@ -59,7 +59,7 @@ def _manifest(n_bytes: int) -> Any:
 
 
 def ours(scheme: str) -> Way:
-    """Pipeline, header, checks, service and durations; the head does nothing, nor does the tail."""
+    """Our whole stack: pipeline, header, checks, service and durations, with a head and a tail that compute nothing."""
 
     def serve(sizes: Sequence[int]) -> tuple[Ports, object]:
         from cloud.service import Service
@@ -80,23 +80,23 @@ def ours(scheme: str) -> Way:
 
 
 def in_thread(serve: Callable[..., None], *arguments: object) -> None:
-    """Run in the background until the process ends."""
+    """Run a function in the background until the process ends."""
     threading.Thread(target=serve, args=arguments, daemon=True).start()
 
 
 def serve_tcp(sizes: Sequence[int]) -> tuple[Ports, object]:
-    """A buffer for each connection, filled by recv_into; the client says its size once."""
+    """A buffer for each connection, filled by recv_into; the client sends its size once."""
     listening = socket.create_server(("127.0.0.1", 0))
 
     def answer(connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         buffer = memoryview(bytearray(int.from_bytes(connection.recv(8), "little")))
         while True:
-            got = 0
-            while got < len(buffer):
-                if not (n := connection.recv_into(buffer[got:])):
+            received = 0
+            while received < len(buffer):
+                if not (n := connection.recv_into(buffer[received:])):
                     return
-                got += n
+                received += n
             connection.sendall(ANSWER_BYTES)
 
     def accept() -> None:
@@ -108,7 +108,7 @@ def serve_tcp(sizes: Sequence[int]) -> tuple[Ports, object]:
 
 
 def connect_tcp(port: int, array: Array) -> Ask:
-    """The array's memory into the socket."""
+    """The memory of the array, sent as it is."""
     connection = socket.create_connection(("127.0.0.1", port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.sendall(array.nbytes.to_bytes(8, "little"))
@@ -116,15 +116,15 @@ def connect_tcp(port: int, array: Array) -> Ask:
 
     def ask() -> None:
         connection.sendall(array.data)
-        got = 0
-        while got < len(buffer):
-            got += connection.recv_into(buffer[got:])
+        received = 0
+        while received < len(buffer):
+            received += connection.recv_into(buffer[received:])
 
     return ask
 
 
 def serve_zmq(sizes: Sequence[int]) -> tuple[Ports, object]:
-    """ROUTER: back goes the peer's name and the answer."""
+    """A ROUTER socket, which sends the answer back to the identity of the peer."""
     router: Any = zmq.Context.instance().socket(zmq.ROUTER)
 
     def answer() -> None:
@@ -139,7 +139,7 @@ def serve_zmq(sizes: Sequence[int]) -> tuple[Ports, object]:
 
 
 def connect_zmq(port: int, array: Array) -> Ask:
-    """DEALER, with shared memory where that is faster."""
+    """A DEALER socket, without a copy where that is faster."""
     dealer: Any = zmq.Context.instance().socket(zmq.DEALER)
     dealer.linger, dealer.copy_threshold = 0, COPY_BELOW_BYTES
     dealer.connect(f"tcp://127.0.0.1:{port}")
@@ -152,7 +152,7 @@ def connect_zmq(port: int, array: Array) -> Ask:
 
 
 def serve_method(method: grpc.RpcMethodHandler, sizes: Sequence[int]) -> tuple[Ports, object]:
-    """A server of one method."""
+    """A gRPC server of one method."""
     handler = grpc.method_handlers_generic_handler("bare", {"Call": method})
     server = grpc.server(ThreadPoolExecutor(16), handlers=[handler], options=LIMITS)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -161,12 +161,12 @@ def serve_method(method: grpc.RpcMethodHandler, sizes: Sequence[int]) -> tuple[P
 
 
 def channel_to(port: int) -> grpc.Channel:
-    """Without the limit on sizes, and without a proxy."""
+    """A channel without the limit on sizes and without a proxy."""
     return grpc.insecure_channel(f"127.0.0.1:{port}", [*LIMITS, ("grpc.enable_http_proxy", 0)])
 
 
 def serve_grpc_stream(sizes: Sequence[int]) -> tuple[Ports, object]:
-    """Identity serializers, one stream."""
+    """A stream of bytes, without protobuf."""
 
     def answer(requests: Any, context: grpc.ServicerContext) -> Any:
         for data in requests:
@@ -177,7 +177,7 @@ def serve_grpc_stream(sizes: Sequence[int]) -> tuple[Ports, object]:
 
 
 def connect_grpc_stream(port: int, array: Array) -> Ask:
-    """One long-lived call."""
+    """One long-lived call for all requests."""
     requests: SimpleQueue[bytes | None] = SimpleQueue()
     replies = channel_to(port).stream_stream(METHOD)(iter(requests.get, None))
 

@@ -71,7 +71,7 @@ class Adversarial(Defense):
     @property
     def decoders(self) -> tuple[str, ...]:
         """The decoder that learns meanwhile; none at weight 0."""
-        return (self.decoder,) if self.weight else ()
+        return (self.decoder,) if self.on else ()
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Train copies of the halves; the structure stays as it is."""

@@ -1,4 +1,4 @@
-"""What every defense is: something done offline to the model, and something done online to each release."""
+"""Base of every defense: it changes the model offline, each release online, or both."""
 
 from __future__ import annotations
 
@@ -39,10 +39,18 @@ class Defense:
     cut, a second weight), the undefended model is deployed, bit for bit.
     """
 
+    draws: ClassVar[bool] = False
+    """Whether `protect` draws random numbers when the defense is on."""
+
+    @property
+    def on(self) -> bool:
+        """Whether the strength is not 0."""
+        return bool(self.knob and getattr(self, self.knob))
+
     @property
     def random(self) -> bool:
         """Whether two releases of one input differ, so that an attacker gains by averaging."""
-        return False
+        return self.draws and self.on
 
     @property
     def slow(self) -> bool:
@@ -51,7 +59,7 @@ class Defense:
 
     @property
     def decoders(self) -> tuple[str, ...]:
-        """Names in `cutlayer.nets.decoders` of the networks that the model is trained against."""
+        """Names in `cutlayer.nets.decoders` of the networks against which this part trains the model."""
         return ()
 
     @property
@@ -74,7 +82,7 @@ class Defense:
 
         Args:
             split: The trained model, cut.
-            data: Its parts `train` and, for an adversary of the defender's own, `auxiliary`.
+            data: The data sets, of which `train` is used, and `auxiliary` for an adversary of the defender's own.
             seed: Seed of every random choice.
         """
         return split
@@ -86,7 +94,7 @@ class Defense:
 
     @property
     def learned(self) -> dict[str, NDArray[Any]]:
-        """What `harden` learned and `protect` needs; the split folder stores it."""
+        """The values that `harden` learned and `protect` needs; the split folder stores them."""
         return {}
 
     def deploy(self, learned: Mapping[str, NDArray[Any]], halves: Callable[[], SplitModel]) -> None:
@@ -98,7 +106,7 @@ class Defense:
         """
 
     def facts(self, smashed: NDArray[np.float32]) -> dict[str, float | str]:
-        """What to state beside the results, such as the signal-to-noise ratio.
+        """Facts to state beside the results, such as the signal-to-noise ratio.
 
         Args:
             smashed: ``(N, *smashed.shape)`` from the hardened head, before protection.
@@ -168,7 +176,7 @@ class Chain(Defense):
 
     @property
     def learned(self) -> dict[str, NDArray[Any]]:
-        """What both learned; the names begin with ``first.`` and ``second.``."""
+        """The values that both learned, under names that begin with ``first.`` and ``second.``."""
         parts = {"first": self.first, "second": self.second}
         return {f"{part}.{name}": v for part, defense in parts.items() for name, v in defense.learned.items()}
 
@@ -184,8 +192,8 @@ class Chain(Defense):
         first, second = self.first.facts(smashed), self.second.facts(protected)
         shared = first.keys() & second.keys()
         return {
-            f"{who} {name}" if name in shared else name: value
-            for who, stated in (("first", first), ("second", second))
+            f"{position} {name}" if name in shared else name: value
+            for position, stated in (("first", first), ("second", second))
             for name, value in stated.items()
         }
 

@@ -104,7 +104,7 @@ class Cem(Defense):
         clusters = Clusters(self.clusters, seed)
         first = torch.from_numpy(smashed_of(hardened, data.train, CLUSTERED)).to(device := pick_device())
         clusters.fit(first, torch.from_numpy(data.train.labels[: len(first)]).to(device))
-        seen: deque[tuple[Tensor, Tensor]] = deque(maxlen=CLUSTERED // BATCH)
+        recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=CLUSTERED // BATCH)
         steps = itertools.count(1)
 
         def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
@@ -113,9 +113,9 @@ class Cem(Defense):
             if self.weight:
                 share, variances = clusters.observe(smashed, labels)
                 total = total + self.weight * (share * self._excess(variances)).sum()
-                seen.append((smashed.detach(), labels))
+                recent.append((smashed.detach(), labels))
                 if next(steps) % -(-len(data.train) // BATCH) == 0:
-                    clusters.fit(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
+                    clusters.fit(*(torch.cat(parts) for parts in zip(*recent, strict=True)))
             return total
 
         halves = [hardened.head, hardened.tail]
@@ -123,7 +123,7 @@ class Cem(Defense):
         return hardened
 
     def _excess(self, variances: Tensor) -> Tensor:
-        """How far the logarithms of variances ``(J, D)`` are above what the noise hides, in nats, ``(J,)``."""
+        """Mean excess of the logarithms of variances ``(J, D)`` over what the noise hides, in nats, ``(J,)``."""
         allowed = math.log(self.threshold * self.sigma**2 + GAMMA)
         return ((variances + GAMMA).log() - allowed).relu().mean(1)
 

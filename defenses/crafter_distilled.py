@@ -134,11 +134,11 @@ class CrafterDistilled(Defense):
 
     @property
     def learned(self) -> dict[str, NDArray[Any]]:
-        """How well the network imitates; nothing that the device needs."""
+        """The error of the imitation, for `facts`; the device does not need it."""
         return {} if self._missed is None else {MISSED: np.array(self._missed, np.float32)}
 
     def deploy(self, learned: Mapping[str, NDArray[Any]], halves: Callable[[], SplitModel]) -> None:
-        """Load how well the network imitates."""
+        """Load the error of the imitation."""
         if MISSED in learned:
             self._missed = float(learned[MISSED])
 

@@ -62,6 +62,7 @@ class LocalDP(Defense):
 
     plain_words = "limits the size of what is sent and adds noise measured against it"
     knob = "noise"
+    draws = True
 
     noise: float
     mechanism: str = "gaussian"
@@ -75,11 +76,6 @@ class LocalDP(Defense):
         if min(self.noise, self.epochs) < 0 or not 0 < self.delta < 1 or (self.clip is not None and self.clip <= 0):
             raise ConfigError(f"{self!r}: noise and epochs must be 0 or more, clip positive, delta between 0 and 1.")
         self._clip = self.clip
-
-    @property
-    def random(self) -> bool:
-        """Whether there is noise."""
-        return self.noise > 0
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Fix the clip, then train head and tail behind clip and noise; behind a clip no head out-scales noise."""

@@ -54,6 +54,7 @@ class Mid(Defense):
 
     plain_words = "sends random numbers around the real ones, and trains the model to say little with them"
     knob = "beta"
+    draws = True
 
     beta: float = 1e-3  # the code's sweep begins at 0.001
     epochs: int = 4
@@ -61,11 +62,6 @@ class Mid(Defense):
     def __post_init__(self) -> None:
         if min(self.beta, self.epochs) < 0:
             raise ConfigError(f"{self!r}: beta and epochs must be 0 or more.")
-
-    @property
-    def random(self) -> bool:
-        """Whether samples are drawn: not at beta 0."""
-        return self.beta > 0
 
     def surgery(self, split: SplitModel) -> SplitModel:
         """A 1x1 convolution at the end of the head, which passes the smashed data on as the mean until it is trained.

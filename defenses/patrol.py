@@ -77,7 +77,7 @@ class Patrol(Defense):
     @property
     def decoders(self) -> tuple[str, ...]:
         """The defender's decoder; none where `adversary` is 0."""
-        return (self.decoder,) if self.adversary else ()
+        return (self.decoder,) if self.on else ()
 
     def surgery(self, split: SplitModel) -> SplitModel:
         """The deeper cut, if any, before pruning; the cut keeps its name, because loading repeats the surgery."""

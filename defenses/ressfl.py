@@ -113,7 +113,7 @@ class ResSFL(Defense):
     @property
     def decoders(self) -> tuple[str, ...]:
         """The defender's decoder; none at weight 0."""
-        return (self.decoder,) if self.weight else ()
+        return (self.decoder,) if self.on else ()
 
     def surgery(self, split: SplitModel) -> SplitModel:
         """The bottleneck, if any, with weights that have seen no image."""

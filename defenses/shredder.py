@@ -53,6 +53,7 @@ class Shredder(Defense):
 
     plain_words = "adds noise from a collection that was learned so that the model stays accurate"
     knob = "scale"
+    draws = True
 
     scale: float
     weight: float = 1.0
@@ -64,11 +65,6 @@ class Shredder(Defense):
         if min(self.scale, self.weight, self.epochs) < 0 or self.n_noises < 1 or self.lr <= 0:
             raise ConfigError(f"{self!r}: scale, weight and epochs must be 0 or more, n_noises and lr more than 0.")
         self._learned: dict[str, NDArray[Any]] = {}
-
-    @property
-    def random(self) -> bool:
-        """Whether there is noise: not at scale 0."""
-        return self.scale > 0
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Learn the collection; return the split as it is."""

@@ -93,7 +93,7 @@ class Edge:
     def infer(
         self, images: NDArray[np.float32], index: int, rng: np.random.Generator | None = None
     ) -> tuple[NDArray[Any], Trace]:
-        """Make one request: ``(N, C, H, W)`` in [0, 1] to logits ``(N, classes)``, which may be read-only.
+        """Make one request: ``(N, *input.shape)`` to logits ``(N, classes)``, which may be read-only.
 
         Args:
             images: One batch.

@@ -40,7 +40,7 @@ class Pipeline:
         self._head, self._defense, self._codec = head, defense, codec
 
     def release(self, images: NDArray[np.float32], rng: np.random.Generator) -> Released:
-        """Compute what leaves the device for these images, ``(N, C, H, W)`` in [0, 1].
+        """Compute what leaves the device for these inputs, ``(N, *input.shape)``.
 
         Args:
             images: One batch.

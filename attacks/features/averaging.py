@@ -1,7 +1,7 @@
 """Averaging: wait until the same input has been sent several times, and let fresh noise cancel itself.
 
-Over n independent releases the noise of the mean has 1/n of the variance, so no random defense is measured without it
-(in the language of differential privacy: composition). Of a defense that sets random values to zero the survivors are
+The noise of the mean of n independent releases has 1/n of the variance, so no random defense is measured without it (in
+the language of differential privacy: composition). For a defense that sets random values to zero, the survivors are
 averaged: after n releases only a share of r^n of the values is still missing, and the others are exact.
 
 Threat model: that of the attack it wraps, and a device that releases one input more than once: a camera that sees the
@@ -55,7 +55,7 @@ class Averaging(Attack):
 
     @property
     def needs(self) -> Access:
-        """What the wrapped attack needs, and queries, because it is fitted on means of them."""
+        """The access that the wrapped attack needs, at least queries: it is fitted on means of them."""
         return max(self._inner.needs, Access.BLACK_BOX)
 
     @property

@@ -85,16 +85,17 @@ class Generator(Attack):
             return
         own = images[: REHEARSAL + self.crafted]
         smashed = release(view.query, own.cpu(), view.device)
-        z, few = self._latents(smashed), slice(REHEARSAL)
-        least = self._error(self._generator, z[few], own[few])
+        z, rehearsed = self._latents(smashed), slice(REHEARSAL)
+        least = self._error(self._generator, z[rehearsed], own[rehearsed])
         if self.crafted and len(own) > REHEARSAL:
             tuned = self._fine_tune(z[REHEARSAL:], own[REHEARSAL:], view.seed)
-            if (error := self._error(tuned, z[few], own[few])) < least:
+            if (error := self._error(tuned, z[rehearsed], own[rehearsed])) < least:
                 self._generator, least = tuned, error
         if self.pixels:
             with torch.no_grad():
-                start = self._generator(z[few])
-            self._refines = mse_loss(self._refine(start, smashed[few]), own[few]).item() < least
+                start = self._generator(z[rehearsed])
+            refined = self._refine(start, smashed[rehearsed])
+            self._refines = mse_loss(refined, own[rehearsed]).item() < least
 
     def invert(self, smashed: Tensor) -> Tensor:
         """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""

@@ -34,9 +34,9 @@ class MaskAware(Attack):
     """Run another attack on smashed data that is seen with its mask.
 
     Args:
-        attack: Name of the attack that is run; one that needs no more than queries.
-        see: ``both``: the smashed data and beside it, as further channels, which values survived; ``positions``: those
-            alone; ``values``: the surviving values alone, packed.
+        attack: Name of the attack that is run; it may need queries, and no more.
+        see: ``both``: the smashed data and, as further channels, which values survived; ``positions``: only which
+            values survived; ``values``: only the surviving values, packed.
         options: Options of the attack that is run; None for its defaults.
     """
 
@@ -78,7 +78,7 @@ class MaskAware(Attack):
         return self._inner.invert(self._seen(smashed))
 
     def _seen(self, smashed: Tensor) -> Tensor:
-        """What the attack that is run sees of ``(N, *smashed.shape)``."""
+        """The form in which the wrapped attack sees ``(N, *smashed.shape)``."""
         survived = smashed != 0
         if self.see == "values":
             flat = smashed.flatten(1)

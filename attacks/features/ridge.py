@@ -4,7 +4,7 @@
 
 (Hoerl and Kennard, Ridge Regression, Technometrics 1970.) Threat model: the attacker queries the device's head and
 defense with its own images. There is nothing to tune and nothing to train, yet it inverts linear cuts almost exactly
-and beats the published attacks on the first layers of small networks; a defense that does not stop it stops nobody.
+and beats the published attacks on the first layers of small networks; a defense that does not stop it stops no attack.
 
 The penalty is chosen on a tenth of the attacker's images that the solution has not seen. We solve by Cholesky at each
 penalty of a short walk, and not by one eigendecomposition for all of them, which takes as long as some thirty Cholesky
@@ -22,7 +22,9 @@ from attacks.queries import auxiliary_images, release
 from attacks.view import Access, View
 
 CHUNK = 1024
+"""Rows multiplied at a time; bounds the memory."""
 HELD_OUT = 0.1
+"""Share of the images by which the penalty is chosen."""
 START, MOST, LEAST = -2, 3, {torch.float32: -4, torch.float64: -9}
 """Penalties tried are n * 10^k: k = 0 weighs the penalty like the mean variance of a standardized value. The least k is
 what rounding allows; where float32 would go as low as that, the system is solved again in float64."""
@@ -38,7 +40,7 @@ class Ridge(Attack):
 
     Args:
         max_system: Largest linear system solved. Where the smashed data has more values than that, only so many
-            auxiliary images are used (the cost grows with the cube: 8192 is seconds, 30,000 is many minutes).
+            auxiliary images are used. The cost grows with the cube: 8192 takes seconds, 30,000 many minutes.
         n_auxiliary: Images used; 0 for all that the attacker has.
     """
 
@@ -57,7 +59,9 @@ class Ridge(Attack):
         smashed = release(view.query, images, device).flatten(1)
         self._shape = images.shape[1:]
         self._center, spread = smashed.mean(dim=0), smashed.std(dim=0)
-        self._scale = torch.where(spread > 1e-6 * spread.max(), 1 / spread, 0.0)  # a dead value says nothing
+        self._scale = torch.where(
+            spread > 1e-6 * spread.max(), 1 / spread, 0.0
+        )  # a value that never changes has no weight
         pixels = images.to(device).flatten(1)
         self._mean = pixels.mean(dim=0)
         self._weights = _solve(smashed.sub_(self._center).mul_(self._scale), pixels - self._mean)
@@ -71,29 +75,29 @@ class Ridge(Attack):
 
 def _solve(a: Tensor, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """``(D, P)`` weights for inputs ``(N, D)`` and outputs ``(N, P)``, both centered; in float64 where that matters."""
-    n, seen = len(a), len(a) - max(1, int(HELD_OUT * len(a)))
-    some = torch.linspace(0, x.shape[1] - 1, min(x.shape[1], PROBED)).long()  # enough to choose by, and much cheaper
-    truth = x[seen:, some].to(dtype)
-    primal = a.shape[1] <= seen
+    n, n_fit = len(a), len(a) - max(1, int(HELD_OUT * len(a)))
+    probed = torch.linspace(0, x.shape[1] - 1, min(x.shape[1], PROBED)).long()  # enough to choose by, and much cheaper
+    truth = x[n_fit:, probed].to(dtype)
+    primal = a.shape[1] <= n_fit
     if primal:
         system, right, probe = (
-            _cross(a[:seen], a[:seen], dtype),
-            _cross(a[:seen], x[:seen, some], dtype),
-            a[seen:].to(dtype),
+            _cross(a[:n_fit], a[:n_fit], dtype),
+            _cross(a[:n_fit], x[:n_fit, probed], dtype),
+            a[n_fit:].to(dtype),
         )
     else:
         kernel = _cross(a.T, a.T, dtype)
-        system, right, probe = kernel[:seen, :seen], x[:seen, some].to(dtype), kernel[seen:, :seen]
+        system, right, probe = kernel[:n_fit, :n_fit], x[:n_fit, probed].to(dtype), kernel[n_fit:, :n_fit]
 
     def error(exponent: int) -> float:
-        solution = _ridge(system, right, seen * 10.0**exponent)
+        solution = _ridge(system, right, n_fit * 10.0**exponent)
         return torch.inf if solution is None else float((probe @ solution - truth).square().mean())
 
     exponent = _lowest(error, LEAST[dtype])
     if exponent == LEAST[dtype] and dtype == torch.float32:
         return _solve(a, x, torch.float64)
     if primal:
-        system, right = system + _cross(a[seen:], a[seen:], dtype), _cross(a, x, dtype)
+        system, right = system + _cross(a[n_fit:], a[n_fit:], dtype), _cross(a, x, dtype)
     else:
         system, right = kernel, x.to(dtype)
     solution = _ridge(system, right, n * 10.0**exponent)

@@ -36,45 +36,42 @@ def flags(
     """Every flag that the rows of one experiment raise.
 
     Args:
-        experiment: Which attacks were asked for, against what.
-        rows: What they reached.
-        data: What it was measured on.
-        defense: As deployed.
+        experiment: The attacks of the plan, and the defense.
+        rows: Records of the attacks that ran.
+        data: The data that was attacked.
+        defense: The defense as deployed.
         spectrum: Spectrum of the head's Jacobian.
     """
-    found = [
-        *_order(rows),
-        *_useless(rows),
-        *_overlap(data, experiment.measure.private),
-    ]
+    raised = [*_order(rows), *_useless(rows), *_overlap(data, experiment.measure.private)]
     if experiment.defense.name == "none" and rows and max(_gain(row) for row in rows) < INVERTIBLE_GAIN:
         text = f"No attack got past a leakage gain of {INVERTIBLE_GAIN} on the undefended model."
-        found.append(Flag("baseline-not-invertible", text))
+        raised.append(Flag("baseline-not-invertible", text))
     if rows:
-        named = [one for one in experiment.attacks if any(row.label == one.label for row in rows)]
-        attacks = [part for one in named for part in ATTACKS.make(one.name, **one.options).parts]
+        run = [named for named in experiment.attacks if any(row.label == named.label for row in rows)]
+        attacks = [part for named in run for part in ATTACKS.make(named.name, **named.options).parts]
         kinds = {
-            one.label: (one.name, *((k, repr(v)) for k, v in one.options.items() if k != "n_releases")) for one in named
+            named.label: (named.name, *((k, repr(v)) for k, v in named.options.items() if k != "n_releases"))
+            for named in run
         }
-        found += [*_averaging(rows, kinds, defense), *_decoders(attacks, defense)]
-        found += [*_masks(attacks, experiment), *_masked_gradient(attacks, spectrum)]
-    return tuple(found)
+        raised += [*_averaging(rows, kinds, defense), *_decoders(attacks, defense)]
+        raised += [*_masks(attacks, experiment), *_masked_gradient(attacks, spectrum)]
+    return tuple(raised)
 
 
 def _averaging(rows: Sequence[AttackRecord], kinds: Mapping[str, Kind], defense: Defense) -> Flags:
-    """A random defense is as strong as it is against one who waits, and waits until more releases tell no more.
+    """A random defense is as strong as it is against an attacker who averages until more releases gain nothing.
 
-    Whether they do is told by the attacks that ran with several numbers of releases, or else by all.
+    Attacks that ran with several numbers of releases show whether they gain; where there is none, all attacks do.
     """
     if not defense.random:
         return
     if all(row.n_releases == 1 for row in rows):
         yield Flag("no-averaging", "The defense is random, and no attack averaged several releases of one input.")
         return
-    asked = [kinds.get(row.label, (row.attack,)) for row in rows]
-    series = Counter(kind for kind, _ in {(kind, row.n_releases) for kind, row in zip(asked, rows, strict=True)})
+    kind_of_row = [kinds.get(row.label, (row.attack,)) for row in rows]
+    series = Counter(kind for kind, _ in {(kind, row.n_releases) for kind, row in zip(kind_of_row, rows, strict=True)})
     best: dict[int, AttackRecord] = {}
-    for row in [row for kind, row in zip(asked, rows, strict=True) if series[kind] > 1] or rows:
+    for row in [row for kind, row in zip(kind_of_row, rows, strict=True) if series[kind] > 1] or rows:
         best[row.n_releases] = max(row, best.get(row.n_releases, row), key=_gain)
     *_, fewer, most = [1, *sorted(best)][-2:]
     if fewer in best and best[most].leakage_gain.low > best[fewer].leakage_gain.high:
@@ -119,7 +116,7 @@ def _masks(attacks: Sequence[Attack], experiment: Experiment) -> Flags:
 
 
 def _names(description: Mapping[str, Any]) -> Iterator[str]:
-    """Of a defense and of those that follow it."""
+    """The name of a defense and the names of those that follow it."""
     yield description["name"]
     if "then" in description:
         yield from _names(description["then"])

@@ -33,12 +33,12 @@ def result(
     """The whole of `result.json`.
 
     Args:
-        experiment: What was asked for.
+        experiment: The plan of the run.
         manifest: Manifest of the split folder that was served.
-        data: What it was measured on.
+        data: The data that the run used.
         defense: The defense as deployed.
         spectrum: Spectrum of the head's Jacobian.
-        facts: What the defense states of itself.
+        facts: Facts that the defense states of itself.
         baseline: Right answers of the undefended model on the test images, and how many those are.
         observed: What each deployment gave.
         attacks: What each attack reached on each deployment.

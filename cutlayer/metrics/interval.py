@@ -1,4 +1,4 @@
-"""No number without its n and a 95 % interval."""
+"""Estimates with their number of samples and a 95 % interval."""
 
 from collections.abc import Callable, Iterator
 from math import nan, sqrt
@@ -12,7 +12,7 @@ from cutlayer.records.run import Estimate
 _CONFIDENCE = 0.95
 _RESAMPLES = 4000
 _CHUNK = 1 << 20
-"""Drawn at a time, so that memory stays small for any number of samples."""
+"""Sample numbers drawn at a time, so that memory stays small for any number of samples."""
 
 Statistic = Callable[..., NDArray[np.float64]]
 """Reduces the axis named ``axis``, as `numpy.mean` and `numpy.median` do."""
@@ -23,8 +23,8 @@ def bootstrap(samples: NDArray[np.floating], seed: int, statistic: Statistic = n
 
     Args:
         samples: ``(N,)``, infinite ones allowed.
-        seed: Of the resampling.
-        statistic: Of the samples; their mean unless told.
+        seed: Seed of the resampling.
+        statistic: Statistic of the samples; their mean when left out.
     """
     return resampled(lambda index: statistic(samples[index], axis=-1), len(samples), seed)
 
@@ -41,7 +41,7 @@ def proportion(successes: int, n: int) -> Estimate:
 
 
 def resampled(statistic: Callable[[NDArray[np.intp]], NDArray[np.float64]], n: int, seed: int) -> Estimate:
-    """An estimate of what `statistic` makes of sample numbers, ``(..., n)`` -> ``(...)``."""
+    """An estimate of a statistic that is a function of sample numbers, ``(..., n)`` -> ``(...)``."""
     if n == 0:
         raise ValueError("no samples")
     value = float(statistic(np.arange(n)))
@@ -49,13 +49,13 @@ def resampled(statistic: Callable[[NDArray[np.intp]], NDArray[np.float64]], n: i
         return Estimate(value, 1, nan, nan)
     values = np.concatenate([statistic(index) for index in _resamples(n, seed)])
     tail = (1 - _CONFIDENCE) / 2
-    # A value that occurred, not one between two: an infinite score has no middle.
+    # A value that occurred, and no mean of two values, which an infinite score does not have.
     low, high = np.quantile(values, [tail, 1 - tail], method="inverted_cdf")
     return Estimate(value, n, float(low), float(high))
 
 
 def _resamples(n: int, seed: int) -> Iterator[NDArray[np.intp]]:
-    """Sample numbers drawn with replacement, ``(chunk, n)``, `_RESAMPLES` rows in all."""
+    """Draw sample numbers with replacement in chunks ``(rows, n)``, `_RESAMPLES` rows in total."""
     rng = np.random.default_rng(seed)
     rows = max(1, _CHUNK // n)
     for first in range(0, _RESAMPLES, rows):

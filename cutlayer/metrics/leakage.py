@@ -10,12 +10,12 @@ from cutlayer.records.run import Estimate
 
 
 def leakage_gain(mse: NDArray[np.floating], mse_mean_image: NDArray[np.floating], seed: int) -> Estimate:
-    """How much of the mean image's error an attack removes: 0 where it learned nothing, 1 where it knows all.
+    """The share of the mean image's error that an attack removes: 0 if it learned nothing, 1 if it is exact.
 
     Args:
-        mse: ``(N,)``, of the attack's reconstructions.
-        mse_mean_image: ``(N,)``, of the mean image against the same originals; the two are resampled in pairs.
-        seed: Of the resampling.
+        mse: Mean squared error of each reconstruction, ``(N,)``.
+        mse_mean_image: Mean squared error of the mean image for the same originals, ``(N,)``, resampled in pairs.
+        seed: Seed of the resampling.
     """
     if len(mse) != len(mse_mean_image):
         raise ValueError(f"{len(mse)} and {len(mse_mean_image)} samples do not pair")

@@ -28,12 +28,12 @@ _NAME = re.compile(r"(conv|res)_normN(\d+)C(\d+)")
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a decoder's name says.
+    """The capacity that the name of a decoder states.
 
     Attributes:
         kind: ``he``, ``conv`` or ``res``.
-        blocks: Further blocks at the size of the smashed data.
-        channels: Width.
+        blocks: Number of further blocks at the size of the smashed data.
+        channels: Number of channels.
     """
 
     kind: str
@@ -45,14 +45,14 @@ def parse(name: str) -> Capacity:
     """Read a name such as ``res_normN4C64``.
 
     Raises:
-        ConfigError: It is no such name.
+        ConfigError: There is no decoder of that name.
     """
     if name == "he-small":
         return Capacity("he", 0, 64)
     match = _NAME.fullmatch(name)
     if match is None or match[3] == "0":
         raise ConfigError(
-            f"There is no decoder {name!r}; write he-small, conv_normN0C16, conv_normN2C32, res_normN4C64, say."
+            f"There is no decoder {name!r}; write one such as he-small, conv_normN0C16, conv_normN2C32, res_normN4C64."
         )
     return Capacity(match[1], int(match[2]), int(match[3]))
 
@@ -111,6 +111,6 @@ class Residual(nn.Module):
         self.branch = nn.Sequential(*halves[0], *halves[1])
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, width, h, w)``, same shape out."""
+        """Map ``(N, width, h, w)`` to the same shape."""
         out: Tensor = x + self.branch(x)
         return out

@@ -1,8 +1,8 @@
-"""The ends of a decoder: any smashed data becomes a grid of features, any grid gets the size of the image.
+"""The ends of a decoder: from any smashed data to a grid of features, and from any grid to the size of the image.
 
-A grid is padded, doubled and cropped about its center. So the features of a network that does not pad its convolutions
-keep their place in the image: 8x8 features with a stride of 2 in 28x28 pixels become 14x14, then 28x28. Those of a
-network that pads divide the image evenly and need neither. Token sequences (ViT) and channels-last grids (Swin) become
+A grid is padded, doubled and cropped about its center, so that the features of a network without padding keep their
+place in the image: 8x8 features with a stride of 2 in 28x28 pixels become 14x14, then 28x28. The features of a network
+with padding divide the image evenly and need neither. Token sequences (ViT) and channels-last grids (Swin) become
 channels-first grids; any other vector passes through a linear layer.
 """
 
@@ -14,7 +14,7 @@ from torch.nn.functional import adaptive_avg_pool2d, pad
 
 
 def layout(smashed: tuple[int, ...]) -> str:
-    """How smashed data of this shape is a grid: channels first, channels last, tokens or, if not at all, a vector."""
+    """The layout of smashed data of this shape: channels first, channels last, tokens, or a vector if it is no grid."""
     if len(smashed) == 3:
         return "channels last" if smashed[0] == smashed[1] != smashed[2] else "channels first"  # swin: (h, w, channels)
     if len(smashed) == 2 and (side := math.isqrt(smashed[0])) > 1 and smashed[0] - side**2 in (0, 1):
@@ -28,10 +28,10 @@ def channel_axis(smashed: tuple[int, ...]) -> int:
 
 
 class Grid(nn.Module):
-    """Bring smashed data of any shape into ``(N, channels, height, width)``.
+    """Convert smashed data of any shape to ``(N, channels, height, width)``.
 
     Attributes:
-        doublings: How often to double the grid on the way to the image.
+        doublings: Number of times to double the grid on the way to the image.
     """
 
     def __init__(self, smashed: tuple[int, ...], image: tuple[int, ...]) -> None:
@@ -53,7 +53,7 @@ class Grid(nn.Module):
         self.doublings = 2 if self.layout == "vector" else max(0, math.floor(math.log2(scale)))
 
     def forward(self, smashed: Tensor) -> Tensor:
-        """``(N, *smashed)`` -> ``(N, channels, height, width)``."""
+        """Map ``(N, *smashed)`` to ``(N, channels, height, width)``."""
         if self.layout == "channels first":
             return smashed
         if self.layout == "channels last":
@@ -65,7 +65,7 @@ class Grid(nn.Module):
 
 
 class Standardize(nn.Module):
-    """Subtract a fixed mean and divide by a fixed deviation, one of each per channel; `measure` sets them."""
+    """Subtract a fixed mean and divide by a fixed deviation for each channel; `measure` sets both."""
 
     mean: Tensor
     deviation: Tensor
@@ -76,25 +76,25 @@ class Standardize(nn.Module):
         self.register_buffer("deviation", torch.ones(channels, 1, 1))
 
     def measure(self, grid: Tensor) -> None:
-        """Take both from ``(N, channels, h, w)``; a channel that never changes keeps its scale."""
+        """Set both from ``(N, channels, h, w)``; a constant channel keeps its scale."""
         deviation, mean = torch.std_mean(grid, dim=(0, 2, 3), keepdim=True)
         self.mean.copy_(mean[0])
         self.deviation.copy_(torch.where(deviation[0] > 0, deviation[0], 1.0))
 
     def forward(self, grid: Tensor) -> Tensor:
-        """``(N, channels, h, w)``, same shape out."""
+        """Map ``(N, channels, h, w)`` to the same shape."""
         return (grid - self.mean) / self.deviation
 
 
 class Fit(nn.Module):
-    """Give a grid this height and width: pad or crop about the center; average where it is at least twice too large."""
+    """Change a grid to this height and width: average if it is at least twice as large, else pad or crop the edges."""
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
         self.size = height, width
 
     def forward(self, grid: Tensor) -> Tensor:
-        """``(N, C, h, w)`` -> ``(N, C, height, width)``."""
+        """Map ``(N, C, h, w)`` to ``(N, C, height, width)``."""
         height, width = self.size
         if min(grid.shape[2] / height, grid.shape[3] / width) >= 2:
             return adaptive_avg_pool2d(grid, self.size)

@@ -1,16 +1,18 @@
-"""Search for the latent vector whose image, sent through a head, would give the smashed data that is at hand.
+"""Search for the latent vector whose image has, behind the head, the observed smashed data.
 
     z* = argmin  L(z, v),    L(z, v) = ||E(G(z)) - v||^2 / (size * variance)  +  pull * ||z||^2 / latent
 
 S. Wang et al., "Crafter: Facial Feature Crafting against Inversion-based Identity Theft on Deep Models", NDSS 2024,
-https://arxiv.org/abs/2401.07205: the white-box attacker searches so, and the defender foresees him. The search begins
-where an amortizer, a network from smashed data to latent vectors, points; gradient descent with momentum follows.
+https://arxiv.org/abs/2401.07205: the white-box attacker searches this way, and the defender anticipates it. The search
+starts at the latent vector that an amortizer, a network from smashed data to latent vectors, gives; gradient descent
+with momentum follows.
 
 Differs from the paper:
 
-- The step is the inverse of the greatest curvature of L at generated images, measured once, where theirs is 5e-3 for a
-  loss multiplied by 2,000; so one setting serves all cuts.
-- A weak pull to the latent prior, without which what no generated image explains drives z where no image was ever made.
+- The step is the inverse of the greatest curvature of L at generated images, measured once, while theirs is 5e-3 for a
+  loss multiplied by 2,000; one setting serves all cuts.
+- A weak pull to the latent prior. Without it, the part of the smashed data that no generated image explains drives z to
+  regions from which no image was ever generated.
 """
 
 import copy
@@ -29,22 +31,22 @@ from cutlayer.nets.grid import Grid, Standardize
 
 PULL = 0.01
 POOL = 512
-"""Images that stand for all that a generator makes."""
+"""Number of images that represent all images of a generator."""
 MOMENTUM = 0.9  # Crafter, the authors' code
-KEPT = 4
-"""Priors remembered: a sweep of a defense's strength learns the same ones in every run, the attacker's too."""
+REMEMBERED = 4
+"""Number of priors to remember: all runs of a sweep of a defense's strength learn the same ones, like the attacker."""
 Head = Callable[[Tensor], Tensor]
 _LEARNED: dict[bytes, "Prior"] = {}
 
 
 class Prior(nn.Module):
-    """What is known of images in general, and how it looks through one head.
+    """A generative prior over images, and its scales behind one head.
 
     Attributes:
         generator: ``(N, latent)`` -> ``(N, *image)`` in [0, 1].
         critic: ``(N, *image)`` -> ``(N, 1)``, high for images of the prior.
         amortizer: ``(N, *smashed)`` -> ``(N, latent)``.
-        variance: Of the smashed data of generated images, a scalar.
+        variance: Variance of the smashed data of generated images, a scalar.
         curvature: The greatest eigenvalue of the Hessian of L in z, over generated images.
     """
 
@@ -62,7 +64,7 @@ class Prior(nn.Module):
 
     @functools.cached_property
     def pool(self) -> Tensor:
-        """Images of the generator as it is when first asked for, ``(POOL, *image)``, always of the same vectors."""
+        """Images of the generator at the first access, ``(POOL, *image)``, always from the same latent vectors."""
         with torch.no_grad():
             images: Tensor = self.generator(
                 wgan.normal(POOL, self.latent, torch.Generator().manual_seed(0), self.variance.device)
@@ -70,12 +72,12 @@ class Prior(nn.Module):
         return images
 
     def loss(self, head: Head, z: Tensor, smashed: Tensor) -> Tensor:
-        """L of each, ``(N,)``."""
+        """The loss L of each latent vector, ``(N,)``."""
         misfit = (head(self.generator(z)) - smashed).square().flatten(1).mean(1) / self.variance
         return misfit + PULL * z.square().mean(1)
 
     def search(self, head: Head, smashed: Tensor, z: Tensor, steps: int) -> Tensor:
-        """Descend from `z`, ``(N, latent)``, each vector as it would alone."""
+        """Descend from `z`, ``(N, latent)``, with each vector independent of the others."""
         z, velocity = z.detach(), torch.zeros_like(z)
         for _ in range(steps):
             z.requires_grad_()
@@ -86,7 +88,7 @@ class Prior(nn.Module):
 
 
 def amortizer(smashed: tuple[int, ...], image: tuple[int, ...], latent: int, width: int) -> nn.Sequential:
-    """A network ``(N, *smashed)`` -> ``(N, latent)``."""
+    """Build a network ``(N, *smashed)`` -> ``(N, latent)``."""
     grid = Grid(smashed, image)
     layers: list[nn.Module] = [grid, Standardize(grid.channels)]
     channels, height, width_px = grid.channels, grid.height, grid.width
@@ -100,22 +102,22 @@ def amortizer(smashed: tuple[int, ...], image: tuple[int, ...], latent: int, wid
 def learned(
     head: nn.Module, images: Tensor, smashed: tuple[int, ...], *, latent: int, width: int, steps: int, seed: int
 ) -> Prior:
-    """A prior over images like these, as this head shows it; the last few are remembered, and copied.
+    """Learn a prior over images like these, with its scales behind this head; the last few are remembered and copied.
 
     Args:
-        head: In eval mode, on the device of the images.
+        head: Head in eval mode, on the device of the images.
         images: ``(N, C, H, W)`` in [0, 1].
-        smashed: Shape of what the head gives for one.
+        smashed: Shape of the head's output for one image.
         latent: Length of a latent vector.
         width: Channels of generator and critic at full resolution.
-        steps: Of the generator, and as many of the amortizer.
-        seed: Of every random choice.
+        steps: Number of steps of the generator, and of the amortizer.
+        seed: Seed of every random choice.
     """
     size = {"latent": latent, "width": width, "steps": steps, "seed": seed}
-    said = hashlib.sha256(repr((size, str(head), tuple(images.shape), smashed, images.device)).encode())
+    digest = hashlib.sha256(repr((size, str(head), tuple(images.shape), smashed, images.device)).encode())
     for tensor in (images, *head.state_dict().values()):
-        said.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    key = said.digest()
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    key = digest.digest()
     if key not in _LEARNED:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -123,14 +125,14 @@ def learned(
         prior.to(images.device).eval()
         wgan.fit((prior.generator, prior.critic), images, latent, steps, seed)
         amortize(prior, head, steps, seed)
-        if len(_LEARNED) == KEPT:
+        if len(_LEARNED) == REMEMBERED:
             del _LEARNED[next(iter(_LEARNED))]
         _LEARNED[key] = prior.eval().requires_grad_(False)
     return copy.deepcopy(_LEARNED[key])
 
 
 def amortize(prior: Prior, head: nn.Module, steps: int, seed: int, lr: float = 1e-3) -> None:
-    """Measure the head's scales at generated images, and train the amortizer to tell their latent vectors."""
+    """Measure the head's scales at generated images, and train the amortizer to find their latent vectors."""
     random, device = torch.Generator().manual_seed(seed), prior.variance.device
     prior.requires_grad_(False)
     z = wgan.normal(4 * wgan.BATCH, prior.latent, random, device)
@@ -150,8 +152,8 @@ def amortize(prior: Prior, head: nn.Module, steps: int, seed: int, lr: float = 1
         with torch.no_grad(), autocast(device):
             smashed = head(prior.generator(z)).float()
         with autocast(device):
-            told = prior.amortizer(smashed).float()
-        loss = functional.mse_loss(told, z)
+            estimate = prior.amortizer(smashed).float()
+        loss = functional.mse_loss(estimate, z)
         optimizer.zero_grad()
         loss.backward(inputs=parameters)
         optimizer.step()
@@ -173,7 +175,7 @@ def curvature(prior: Prior, head: Head, z: Tensor, smashed: Tensor, rounds: int 
 def hessian(prior: Prior, head: Head, z: Tensor, smashed: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """The gradient of L in z, ``(N, latent)``, differentiable in `smashed`, and its Hessian times a vector.
 
-    The Hessian of the sum over a batch has a block for each image, for nothing in eval mode couples two of them.
+    The Hessian of the sum over a batch has a block for each image, because nothing in eval mode couples two images.
     """
     z = z.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(prior.loss(head, z, smashed).sum(), z, create_graph=True)

@@ -1,4 +1,4 @@
-"""A small generative prior: generator, critic, and the training that sets one against the other (WGAN-GP).
+"""A small generative prior: generator, critic, and their adversarial training (WGAN-GP).
 
     critic:     min  E D(G(z)) - E D(x) + gp * E (||grad D(x~)||_2 - 1)^2,  x~ on the line between x and G(z)
     generator:  min  -E D(G(z)),  z ~ N(0, I)
@@ -8,10 +8,10 @@ https://arxiv.org/abs/1704.00028, Algorithm 1; the layers are those of DCGAN (Ra
 
 Differs from the paper:
 
-- The generator first learns to make each image of its whitened principal components (as P. Bojanowski et al.,
-  "Optimizing the Latent Space of Generative Networks", ICML 2018, begin), for few steps leave noise otherwise.
-- The critic has a head start, and the generator the lesser learning rate.
-- The weights of the generator that are kept are the mean over the last half of its adversarial steps.
+- The generator first learns to generate each image from its whitened principal components (as P. Bojanowski et al.,
+  "Optimizing the Latent Space of Generative Networks", ICML 2018, begin), because few steps leave noise otherwise.
+- The critic has a head start, and the generator the lower learning rate.
+- The final weights of the generator are the mean over the last half of its adversarial steps.
 """
 
 import math
@@ -26,19 +26,19 @@ from cutlayer.machine.compute import autocast
 from cutlayer.nets.grid import Fit
 
 BETAS = (0.0, 0.9)
-"""Of Adam; Gulrajani et al., Algorithm 1."""
+"""Betas of Adam; Gulrajani et al., Algorithm 1."""
 BATCH = 64
-"""Images in a step."""
+"""Number of images in a step."""
 HEAD_START = 2
-"""Steps of the critic before the generator's first, for each step of the generator: a fresh one points anywhere."""
+"""Steps of the critic before the generator's first, for each step of the generator: an untrained critic is no guide."""
 _PRINCIPAL = 1000
-"""Images that the principal components are taken from."""
+"""Number of images from which the principal components are computed."""
 _COARSE = 4
-"""Height and width at most, in pixels, where the generator starts and the critic ends."""
+"""Greatest height and width in pixels at which the generator starts and the critic ends."""
 
 
 def generator(latent: int, width: int, image: tuple[int, ...]) -> nn.Sequential:
-    """A network ``(N, latent)`` -> ``(N, *image)`` in [0, 1].
+    """Build a network ``(N, latent)`` -> ``(N, *image)`` in [0, 1].
 
     Args:
         latent: Length of a latent vector.
@@ -55,7 +55,7 @@ def generator(latent: int, width: int, image: tuple[int, ...]) -> nn.Sequential:
 
 
 def critic(width: int, image: tuple[int, ...]) -> nn.Sequential:
-    """A network ``(N, *image)`` -> ``(N, 1)``, without batch normalization, for the penalty is each image's own."""
+    """Build a network ``(N, *image)`` -> ``(N, 1)`` without batch normalization, because each image has its penalty."""
     doublings, height, width_px = _pyramid(image)
     channels = [image[0], *[width * min(8, 2**k) for k in range(doublings)]]
     layers: list[nn.Module] = [Fit(height * 2**doublings, width_px * 2**doublings)]
@@ -65,7 +65,7 @@ def critic(width: int, image: tuple[int, ...]) -> nn.Sequential:
 
 
 def _pyramid(image: tuple[int, ...]) -> tuple[int, int, int]:
-    """How often to double, and the height and width from which that gives at least the image's."""
+    """The number of doublings, and the height and width from which they reach at least those of the image."""
     doublings = max(0, math.ceil(math.log2(max(image[1:]) / _COARSE)))
     return doublings, math.ceil(image[1] / 2**doublings), math.ceil(image[2] / 2**doublings)
 
@@ -78,11 +78,11 @@ def fit(networks: tuple[nn.Module, nn.Module], images: Tensor, latent: int, step
     """Train a generator and its critic: first without the critic, then a quarter as many steps against it.
 
     Args:
-        networks: The generator and the critic; in eval mode afterwards.
+        networks: The generator and the critic, which are in eval mode afterwards.
         images: ``(N, C, H, W)`` in [0, 1], on the device of the networks.
         latent: Length of a latent vector.
-        steps: Of the generator without the critic; 0 leaves both as they are.
-        seed: Of every random choice.
+        steps: Number of steps of the generator without the critic; 0 changes neither.
+        seed: Seed of every random choice.
     """
     random = torch.Generator().manual_seed(seed)
     reconstruct(networks[0], images, codes(images, latent, random), steps=steps, random=random)
@@ -90,28 +90,28 @@ def fit(networks: tuple[nn.Module, nn.Module], images: Tensor, latent: int, step
 
 
 def codes(images: Tensor, latent: int, random: torch.Generator) -> Tensor:
-    """Latent vectors of the images, ``(N, latent)``: whitened principal components, the normal prior's draws beyond."""
+    """Latent vectors of the images, ``(N, latent)``: whitened principal components, then draws of the normal prior."""
     flat = images.flatten(1)
     sample = flat[:_PRINCIPAL] - flat[:_PRINCIPAL].mean(0)
     variances, vectors = torch.linalg.eigh(sample @ sample.T)  # of the images, fewer than the pixels
-    kept = min(latent, int((variances > 1e-4 * variances.max()).sum()))
-    directions = sample.T @ vectors[:, len(sample) - kept :]
+    n_components = min(latent, int((variances > 1e-4 * variances.max()).sum()))
+    directions = sample.T @ vectors[:, len(sample) - n_components :]
     components = (flat - flat[:_PRINCIPAL].mean(0)) @ directions
     components = (components - components.mean(0)) / components.std(0)
-    return torch.cat([components, normal(len(images), latent - kept, random, images.device)], dim=1)
+    return torch.cat([components, normal(len(images), latent - n_components, random, images.device)], dim=1)
 
 
 def reconstruct(
     generator: nn.Module, images: Tensor, latents: Tensor, *, steps: int, random: torch.Generator, lr: float = 2e-3
 ) -> None:
-    """Train the generator to make each image of its own latent vector, by the mean squared error."""
+    """Train the generator to generate each image from its latent vector, by the mean squared error."""
     optimizer = torch.optim.Adam(generator.parameters(), lr)
     generator.train()
     for _ in range(steps):
         rows = torch.randint(len(images), (BATCH,), generator=random).to(images.device)
         with autocast(images.device):
-            made = generator(latents[rows]).float()
-        loss = functional.mse_loss(made, images[rows])
+            generated = generator(latents[rows]).float()
+        loss = functional.mse_loss(generated, images[rows])
         optimizer.zero_grad()
         loss.backward(inputs=list(generator.parameters()))
         optimizer.step()
@@ -131,22 +131,22 @@ def train(
     critic_lr: float = 5e-4,  # Gulrajani et al.: 1e-4 for both
     gp: float = 10.0,  # Gulrajani et al., Algorithm 1
 ) -> None:
-    """Train both where they are; they are in eval mode afterwards.
+    """Train both networks on the device where they are; they are in eval mode afterwards.
 
     Args:
-        generator: Of images like these.
-        critic: Of the generator.
+        generator: The generator of images like these.
+        critic: The critic of the generator.
         images: ``(N, C, H, W)`` in [0, 1], on the device of the networks.
         latent: Length of a latent vector.
-        steps: Of the generator.
-        random: On the CPU; source of latent vectors and of the order of the images.
-        n_critic: Steps of the critic for each of the generator.
-        lr: Of Adam, for the generator.
-        critic_lr: Of Adam, for the critic.
+        steps: Number of steps of the generator.
+        random: Generator on the CPU that draws latent vectors and the order of the images.
+        n_critic: Steps of the critic for each step of the generator.
+        lr: Learning rate of Adam for the generator.
+        critic_lr: Learning rate of Adam for the critic.
         gp: Weight of the gradient penalty.
     """
-    of_generator = torch.optim.Adam(generator.parameters(), lr, betas=BETAS)
-    of_critic = torch.optim.Adam(critic.parameters(), critic_lr, betas=BETAS)
+    generator_adam = torch.optim.Adam(generator.parameters(), lr, betas=BETAS)
+    critic_adam = torch.optim.Adam(critic.parameters(), critic_lr, betas=BETAS)
     mean = AveragedModel(generator, use_buffers=True)
     generator.train()
     critic.train()
@@ -154,13 +154,13 @@ def train(
         for _ in range(n_critic if step else n_critic + HEAD_START * steps):
             real = images[torch.randint(len(images), (BATCH,), generator=random).to(images.device)]
             with torch.no_grad(), autocast(images.device):
-                made = generator(normal(BATCH, latent, random, images.device)).float()
-            critic_step(critic, of_critic, real, made, gp, random)
+                generated = generator(normal(BATCH, latent, random, images.device)).float()
+            critic_step(critic, critic_adam, real, generated, gp, random)
         with autocast(images.device):
             loss = -critic(generator(normal(BATCH, latent, random, images.device))).float().mean()
-        of_generator.zero_grad()
+        generator_adam.zero_grad()
         loss.backward(inputs=list(generator.parameters()))
-        of_generator.step()
+        generator_adam.step()
         if step >= steps // 2:
             mean.update_parameters(generator)
     if steps:
@@ -173,23 +173,23 @@ def critic_step(
     critic: nn.Module,
     optimizer: torch.optim.Optimizer,
     real: Tensor,
-    made: Tensor,
+    generated: Tensor,
     gp: float,
     random: torch.Generator,
 ) -> None:
-    """One step by which the critic tells `real` (high) from `made` (low), ``(N, C, H, W)`` both, better."""
+    """Take a step that teaches the critic to score `real` high and `generated` low, both ``(N, C, H, W)``."""
     with autocast(real.device):
-        distance = critic(real).float().mean() - critic(made).float().mean()
-    loss = gp * gradient_penalty(critic, real, made, random) - distance
+        distance = critic(real).float().mean() - critic(generated).float().mean()
+    loss = gp * gradient_penalty(critic, real, generated, random) - distance
     optimizer.zero_grad()
     loss.backward(inputs=list(critic.parameters()))
     optimizer.step()
 
 
-def gradient_penalty(critic: nn.Module, real: Tensor, made: Tensor, random: torch.Generator) -> Tensor:
-    """``E (||grad D(x~)||_2 - 1)^2`` on random points between the images of two batches of one size, a scalar."""
+def gradient_penalty(critic: nn.Module, real: Tensor, generated: Tensor, random: torch.Generator) -> Tensor:
+    """The scalar ``E (||grad D(x~)||_2 - 1)^2`` at random points between the images of two batches of the same size."""
     share = torch.rand(len(real), 1, 1, 1, generator=random).to(real)
-    between = torch.lerp(real, made, share).requires_grad_()
+    between = torch.lerp(real, generated, share).requires_grad_()
     with autocast(real.device):
         score = critic(between).float().sum()
     (gradient,) = torch.autograd.grad(score, between, create_graph=True)
@@ -198,5 +198,5 @@ def gradient_penalty(critic: nn.Module, real: Tensor, made: Tensor, random: torc
 
 
 def normal(n: int, latent: int, random: torch.Generator, device: torch.device) -> Tensor:
-    """Latent vectors of the prior, ``(n, latent)``, the same ones on every device."""
+    """Draw latent vectors of the prior, ``(n, latent)``, the same on every device."""
     return torch.randn(n, latent, generator=random).to(device)

@@ -92,9 +92,9 @@ def record(
 
 def _times(samples: ArrayLike) -> Times:
     values = np.asarray(samples, np.int64)
-    p50, p95, p99 = (percentile(values, q) for q in (50, 95, 99))
+    p50 = percentile(values, 50)
     assert p50 is not None
-    return Times(p50, p95, p99, len(values))
+    return Times(p50, percentile(values, 95), percentile(values, 99), len(values))
 
 
 def _emulation(measurements: Measurements, settings: Settings) -> str:

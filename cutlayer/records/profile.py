@@ -35,6 +35,11 @@ class Times:
     p99: int | None
     n: int
 
+    @property
+    def percentiles(self) -> dict[str, int | None]:
+        """The percentiles by their names."""
+        return {name: value for name, value in vars(self).items() if name != "n"}
+
 
 @dataclass(frozen=True)
 class Leakage(Estimate):

@@ -1,4 +1,4 @@
-"""Reading the folders of finished runs, and saying why another folder is none."""
+"""Reading the folders of finished runs, with the reason why another folder is no finished run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Run:
         env: `env.json`, empty when it is missing.
         pictures: ``originals`` and one array for each attack's label, ``(K, C, H, W)`` uint8.
         labels: ``(K,)`` the classes of the originals.
-        traces: ``deployment/column`` to the raw samples.
+        traces: Raw samples by ``deployment/column``.
         notes: What could not be read, one sentence each.
     """
 
@@ -107,7 +107,7 @@ def _arrays(path: Path, notes: list[str]) -> dict[str, NDArray[Any]]:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the path of the user's folder."""
+    """The reason of an error, without the path of the user's folder."""
     if isinstance(error, KeyError):
         return f"{error} is missing"
     if isinstance(error, OSError) and error.strerror:

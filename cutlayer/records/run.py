@@ -1,4 +1,4 @@
-"""What a `result.json` says, as frozen data: it is written and read by these classes, whose names are its keys."""
+"""The content of a `result.json` as frozen data: these classes write and read it, and their fields are its keys."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class WorstCase:
 
 @dataclass(frozen=True)
 class Passed:
-    """What a head passes on.
+    """The directions that a head passes on.
 
     Attributes:
         passed: Number of directions.

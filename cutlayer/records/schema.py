@@ -86,8 +86,8 @@ def _load_any(kinds: tuple[Any, ...], value: Any) -> Any:
     """The value as None where that is allowed, or as the first of the kinds that takes it."""
     if value is None and NoneType in kinds:
         return None
-    *others, last = (kind for kind in kinds if kind is not NoneType)
-    for kind in others:
+    *first, last = (kind for kind in kinds if kind is not NoneType)
+    for kind in first:
         try:
             return _load(kind, value)
         except TypeError:

@@ -1,4 +1,4 @@
-"""What a run writes: small files, each by an atomic rename, and its rows in the index."""
+"""Writing the files of a finished run, each by an atomic rename, and its rows in the index."""
 
 from pathlib import Path
 from typing import Any

@@ -1,1 +1,1 @@
-"""One page and one terminal table from the records of finished runs."""
+"""Pages and terminal tables of runs and of profiles, from their records alone."""

@@ -42,6 +42,7 @@ class AdditiveNoise(Defense):
     noise_aware_epochs: int
     bound: str
 
+    draws = True
     unit_variance: ClassVar[float]
     """Variance of a draw of strength 1."""
 
@@ -61,11 +62,6 @@ class AdditiveNoise(Defense):
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
         """Noise of strength 1."""
         raise NotImplementedError(f"{type(self).__name__} lacks draw()")
-
-    @property
-    def random(self) -> bool:
-        """Whether there is noise: not at strength 0."""
-        return self.strength > 0
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
         """Add fresh noise; at strength 0 the input itself comes back."""

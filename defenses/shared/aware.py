@@ -1,4 +1,4 @@
-"""Letting the tail, or the whole model, get used to what a defense does to the smashed data."""
+"""Training of the tail, or of the whole model, behind a defense; and measures of the smashed data."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def adapt(
     """Train a copy of the tail behind ``protect(head(x))``, with fresh draws for every batch.
 
     Args:
-        split: Stays as it is.
-        protect: Of the defense; gradients flow through it when the head is trained, too.
-        data: Its part `train`.
-        epochs: Passes over it; 0 gives the split back.
-        seed: Of every random choice.
-        head_too: Train a copy of the head as well. Only where the defense bounds what the head gives: an unbounded
-            head learns to out-scale noise.
+        split: Trained model, cut; it stays as it is.
+        protect: The defense's `protect`; gradients flow through it when the head is trained, too.
+        data: Data whose part `train` is used.
+        epochs: Passes over the training data; at 0 the split itself is returned.
+        seed: Seed of every random choice.
+        head_too: Train a copy of the head as well, where the defense bounds what the head gives: an unbounded head
+            learns to out-scale noise.
     """
     if epochs == 0:
         return split
@@ -60,7 +60,7 @@ def adapt(
 
 
 def smashed_of(split: SplitModel, data: Dataset, n: int = 1000) -> NDArray[np.float32]:
-    """What the head gives for the first `n` images, ``(n, *smashed.shape)``: enough to measure its size."""
+    """Smashed data of the first `n` images, ``(n, *smashed.shape)``: enough to measure its scale."""
     import torch
 
     from cutlayer.machine.compute import pick_device, placed
@@ -72,10 +72,10 @@ def smashed_of(split: SplitModel, data: Dataset, n: int = 1000) -> NDArray[np.fl
 
 
 def snr_db(smashed: NDArray[np.float32], noise_variance: float) -> dict[str, float | str]:
-    """The fact `snr_db`: how much more the smashed data varies from input to input than the noise does.
+    """The fact `snr_db`: the variance of the smashed data over inputs against that of the noise, in dB.
 
-    The variance is that around the mean of each element over the inputs, for a constant tells nothing about an input
-    however large it is; then the mean over the elements. No fact where there is no noise, or fewer than two inputs.
+    The variance is that of each element around its mean over the inputs, because a constant says nothing about an
+    input, however large it is; then the mean over the elements. There is no fact without noise or with one input.
     """
     variance = float(smashed.var(axis=0, dtype=np.float64).mean()) if len(smashed) > 1 else 0.0
     if variance <= 0 or noise_variance <= 0:

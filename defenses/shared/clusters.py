@@ -7,17 +7,17 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 ITERATIONS = 10
-"""Of Lloyd's algorithm."""
+"""Rounds of Lloyd's algorithm."""
 MOMENTUM = 0.1
-"""Share of a batch in the running variance of a cluster."""
+"""Weight of a batch in the running variance of a cluster."""
 
 
 class Clusters:
-    """Fitted again and again, as the data changes; between two fits, running variances follow the batches.
+    """Clusters of data that changes: they are fitted anew, and between two fits running variances follow the batches.
 
     Args:
-        per_class: Clusters in each class.
-        seed: Of the first centers.
+        per_class: Number of clusters in each class.
+        seed: Seed of the first centers.
     """
 
     def __init__(self, per_class: int, seed: int) -> None:
@@ -40,7 +40,7 @@ class Clusters:
 
         Args:
             features: ``(N, ...)``.
-            labels: ``(N,)``; those of a class that has no clusters are passed over.
+            labels: ``(N,)``; samples of a class without clusters are ignored.
 
         Returns:
             The share of the batch in each cluster, ``(J,)``, and the variance of each element in each cluster,
@@ -69,7 +69,7 @@ def k_means(points: Tensor, k: int, generator: torch.Generator) -> Tensor:
     """The centers of k clusters, ``(k, D)``, by k-means++ and Lloyd's algorithm, of at least k points ``(N, D)``."""
     centers = points[torch.randint(len(points), (1,), generator=generator)]
     for _ in range(k - 1):
-        # Drawn with odds of the squared distance to the nearest center; from duplicates alone, anyone.
+        # Drawn with odds of the squared distance to the nearest center; among duplicates, with equal odds.
         odds = torch.cdist(points, centers).amin(1).square().cpu() + 1e-12
         centers = torch.cat([centers, points[torch.multinomial(odds, 1, generator=generator)]])
     for _ in range(ITERATIONS):

@@ -1,4 +1,4 @@
-"""How much a batch of one variable tells of another: distance correlation and the Hilbert-Schmidt criterion.
+"""Dependence of two variables, from a batch of both: distance correlation and the Hilbert-Schmidt criterion.
 
 Both are computed from the distances within a batch, in float32 whatever the autocast, and gradients flow through both.
 A constant, and so a batch of one, has no dependence on anything, and no gradient.
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 TINY = 1e-12
-"""Below this, a variance is none."""
+"""Smallest variance that is divided by."""
 RIDGE = 1e-5
-"""By which a kernel matrix is regularized, times the size of the batch (BiDO's code, `hsic_normalized_cca`)."""
+"""Regularization of a kernel matrix, to be multiplied by the size of the batch (BiDO, `hsic_normalized_cca`)."""
 
 
 def squared_distances(samples: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ def _centered_distances(samples: Tensor) -> Tensor:
 
 
 def _centered(matrix: Tensor) -> Tensor:
-    """Rows and columns have mean 0."""
+    """Subtract the means, so that all rows and columns have mean 0."""
     return matrix - matrix.mean(0, keepdim=True) - matrix.mean(1, keepdim=True) + matrix.mean()
 
 

@@ -1,4 +1,4 @@
-"""What Gaussian noise guarantees, in the language of differential privacy.
+"""The differential privacy that Gaussian noise guarantees.
 
 B. Balle, Y.-X. Wang, "Improving the Gaussian Mechanism for Differential Privacy: Analytical Calibration and Optimal
 Denoising", ICML 2018, https://arxiv.org/abs/1805.06530.

@@ -42,6 +42,7 @@ class Generative(Defense):
     """
 
     knob = "privacy"
+    draws = True
 
     privacy: float
     n_critic: int
@@ -70,12 +71,7 @@ class Generative(Defense):
     @property
     def slow(self) -> bool:
         """Whether releases are crafted: not at strength 0."""
-        return self.privacy > 0
-
-    @property
-    def random(self) -> bool:
-        """Whether releases are crafted, with images drawn from the prior: not at strength 0."""
-        return self.privacy > 0
+        return self.on
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Learn the prior; the model stays as it is."""

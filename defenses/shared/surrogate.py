@@ -1,4 +1,4 @@
-"""The defender's own attacker: a decoder that learns beside the head, and says how much could be rebuilt.
+"""The defender's own attacker: a decoder that is trained beside the head, and measures how much can be rebuilt.
 
 Attacker-aware defenses play a game in each step: the decoder D takes a step towards the images x,
 
@@ -7,9 +7,9 @@ Attacker-aware defenses play a game in each step: the decoder D takes a step tow
 and the head then a step away from what D rebuilds, by the gradient of `quality` in z (Li et al., ResSFL, CVPR 2022;
 code github.com/zlijingtao/ResSFL @68d6165, `gan_train_step` and `train_target_step`).
 
-The decoder normalizes by the statistics of the batch in both steps. With running ones the head could win by moving and
-scaling its output faster than they follow, which no attacker would notice who trains afterwards. That a head beats
-its surrogate says little of a fresh and larger decoder: judge a defense by the attacks, never by this.
+The decoder normalizes by the statistics of the batch in both steps. With running statistics the head could win by
+moving and scaling its output faster than they follow, which does not hinder an attacker that trains afterwards. A head
+that beats its surrogate may lose to a fresh, larger decoder: judge a defense by the attacks, never by this.
 """
 
 from collections.abc import Callable
@@ -32,13 +32,13 @@ class Surrogate:
     """A decoder in training, with its optimizer.
 
     Args:
-        capacity: A rung of `cutlayer.nets.decoders`.
-        smashed: Shape of what it decodes, without the batch axis.
-        image: ``(C, H, W)`` of what it rebuilds.
-        seed: Of its weights, and of the order of the images in `pretrain`.
-        device: Where it computes; what it is given must be there.
-        measure: ``ssim`` or ``mse``, what it learns by and what `quality` tells.
-        lr: Of Adam.
+        capacity: Name of a decoder in `cutlayer.nets.decoders`.
+        smashed: Shape of the smashed data, without the batch axis.
+        image: Shape ``(C, H, W)`` of an image.
+        seed: Seed of the weights, and of the order of the images in `pretrain`.
+        device: Where the decoder computes; its inputs must be there.
+        measure: ``ssim`` or ``mse``, which it optimizes and which `quality` returns.
+        lr: Adam's learning rate.
 
     Attributes:
         network: ``(N, *smashed)`` to ``(N, *image)``.
@@ -55,7 +55,7 @@ class Surrogate:
         lr: float = 1e-3,
     ) -> None:
         if measure not in MEASURES:
-            raise ConfigError(f"A surrogate measures by {' or '.join(MEASURES)}, not by {measure!r}.")
+            raise ConfigError(f"The measure of a surrogate must be {' or '.join(MEASURES)}, not {measure!r}.")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = build(capacity, smashed, image)
@@ -71,25 +71,25 @@ class Surrogate:
             images: ``(N, *image)`` in [0, 1].
 
         Returns:
-            Its quality before the step.
+            The quality before the step.
         """
         smashed = smashed.detach()
         self._standardize(smashed)
         self.network.requires_grad_(True)
         quality = self._rate(smashed, images)
         self._optimizer.zero_grad()
-        # The caller may stand in autocast, which is for forward passes.
+        # The caller may have autocast on, which is for forward passes.
         with torch.autocast(self.device.type, enabled=False):
             torch.autograd.backward(-quality)
         self._optimizer.step()
-        # Autocast keeps its copies of the weights until the caller leaves it: they are those from before this step.
+        # Until the caller leaves autocast, its copies of the weights stay those from before this step.
         torch.clear_autocast_cache()
         return quality.detach()
 
     def quality(self, smashed: Tensor, images: Tensor) -> Tensor:
-        """How well it rebuilds the images: mean SSIM, or the negative mean squared error. High is bad for the head.
+        """Mean SSIM, or the negative mean squared error, of the rebuilt images: a high value is bad for the head.
 
-        Differentiable in `smashed`; the decoder's own weights get no gradient.
+        It is differentiable in `smashed`; the decoder's own weights get no gradient.
         """
         self.network.requires_grad_(False)
         return self._rate(smashed, images)
@@ -98,10 +98,10 @@ class Surrogate:
         """Learn for some epochs from a head that does not move.
 
         Args:
-            release: ``(N, *image)`` on the device to ``(N, *smashed)``.
-            data: Its images.
-            epochs: Passes over them.
-            batch: The greatest number of images in a step; those of an epoch are dealt out evenly.
+            release: Function from images ``(N, *image)`` on the device to smashed data ``(N, *smashed)``.
+            data: Data set whose images it learns to rebuild.
+            epochs: Passes over the images.
+            batch: Greatest number of images in a step; the images of an epoch are spread evenly over the steps.
         """
         rng, images = np.random.default_rng(self.seed), torch.from_numpy(data.inputs).to(self.device)
         for _ in range(epochs):
@@ -120,7 +120,7 @@ class Surrogate:
         return structural_similarity(rebuilt, images).mean()
 
     def _standardize(self, smashed: Tensor) -> None:
-        """Have the network see each channel at mean 0 and deviation 1, by the statistics of these."""
+        """Have the network scale each channel to mean 0 and deviation 1, by the statistics of this batch."""
         grid, standardize = self.network[0], self.network[1]
         assert isinstance(grid, Grid)
         assert isinstance(standardize, Standardize)

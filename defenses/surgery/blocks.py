@@ -1,4 +1,4 @@
-"""A head as a chain of blocks, each with one convolution at least, for losses that look inside it."""
+"""A head as a chain of blocks, each with at least one convolution, for losses on its inner values."""
 
 import itertools
 
@@ -8,7 +8,7 @@ from cutlayer.models.graph import between, bottlenecks, ends, trace
 
 
 def blocks(head: nn.Module) -> fx.GraphModule:
-    """The head, giving what each of its blocks gives: a tuple of tensors whose last is the smashed data.
+    """The head with the outputs of all its blocks: a tuple of tensors whose last is the smashed data.
 
     A block ends where all that follows depends on one tensor: after a convolution with its normalization, activation
     and pooling, or after a residual sum. It shares the head's modules, so that training it trains the head.
@@ -19,17 +19,17 @@ def blocks(head: nn.Module) -> fx.GraphModule:
     traced = trace(head)
     image, smashed = ends(traced.graph)
     path = [image, *bottlenecks(image, smashed), smashed]
-    found: list[fx.Node] = []
+    block_ends: list[fx.Node] = []
     weighted = False
     for last, node in itertools.pairwise(path):
         computes = any(_is_weighted(traced, part) for part in between(last, node))
         if computes and weighted:
-            found.append(last)
+            block_ends.append(last)
         weighted = weighted or computes
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     graph.graph_copy(traced.graph, copies)
-    graph.output(tuple(copies[node] for node in [*found, smashed]))
+    graph.output(tuple(copies[node] for node in [*block_ends, smashed]))
     return fx.GraphModule(traced, graph, class_name="Blocks").eval()
 
 

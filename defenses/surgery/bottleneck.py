@@ -3,12 +3,12 @@
 Li et al., ResSFL, CVPR 2022; code github.com/zlijingtao/ResSFL @68d6165, `vgg.py`: ``noRELU_C8S1`` is a
 3x3 convolution to 8 channels with stride 1 at the end of the head, mirrored at the start of the tail. A stride of 2 or
 more halves the grid, once or several times, and transposed convolutions double it again. ReLU follows each convolution
-unless the name says ``noRELU``; ``K5``, before the ``C``, says another size of the kernel.
+unless the name begins with ``noRELU``; ``K5`` before the ``C`` stands for a kernel of 5x5.
 
 Differs from their code: a kernel size counts for every stride, a grid with an odd side gets its size back, and a name
-that makes no sense is an error (theirs falls back to C8S1).
+that cannot be read is an error (theirs falls back to C8S1).
 
-Names are read without torch, for the device reads them too.
+Names are read without torch, because the device reads them too.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _NAME = re.compile(r"(noRELU_)?(?:K(\d+))?C(\d+)(?:S(\d+))?", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """What a bottleneck's name says.
+    """The parts of a bottleneck's name.
 
     Attributes:
-        channels: Of the smashed data.
-        stride: By how much the grid shrinks along each side; a power of 2.
+        channels: Channels of the smashed data.
+        stride: Factor by which each side of the grid shrinks; a power of 2.
         kernel: Side of the convolutions' kernels; odd.
         relu: Whether ReLU follows each convolution.
     """
@@ -50,22 +50,24 @@ def parse(name: str) -> Bottleneck:
     """
     match = _NAME.fullmatch(name)
     if match is None:
-        raise ConfigError(f"There is no bottleneck {name!r}; write noRELU_C8S1, C4S2 or K5C8S1, say.")
-    told = Bottleneck(int(match[3]), int(match[4] or 1), int(match[2] or 3), match[1] is None)
-    if told.channels < 1 or told.kernel % 2 == 0 or told.stride.bit_count() != 1:
-        raise ConfigError(f"{name!r}: channels must be 1 or more, the kernel odd, the stride a power of 2.")
-    return told
+        raise ConfigError(f"There is no bottleneck {name!r}; write one like noRELU_C8S1, C4S2 or K5C8S1.")
+    bottleneck = Bottleneck(int(match[3]), int(match[4] or 1), int(match[2] or 3), match[1] is None)
+    if bottleneck.channels < 1 or bottleneck.kernel % 2 == 0 or bottleneck.stride.bit_count() != 1:
+        raise ConfigError(
+            f"The bottleneck {name!r}: channels must be 1 or more, the kernel odd, the stride a power of 2."
+        )
+    return bottleneck
 
 
 def build(bottleneck: Bottleneck, smashed: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
-    """Both ends, with weights drawn from torch's global generator.
+    """Build both ends, with weights drawn from torch's global generator.
 
     Args:
-        bottleneck: Which.
-        smashed: ``(C, H, W)`` of what the head gives without it.
+        bottleneck: Parts of its name.
+        smashed: Shape ``(C, H, W)`` of the smashed data without a bottleneck.
 
     Returns:
-        What ends the head, ``(N, C, H, W)`` to ``(N, channels, h, w)``, and what starts the tail, the way back.
+        The end of the head, ``(N, C, H, W)`` to ``(N, channels, h, w)``, and the start of the tail, which maps back.
 
     Raises:
         ConfigError: The smashed data is no grid, or too small.
@@ -80,7 +82,9 @@ def build(bottleneck: Bottleneck, smashed: tuple[int, ...]) -> tuple[nn.Module, 
     padding, narrow = bottleneck.kernel // 2, bottleneck.channels
     halvings = bottleneck.stride.bit_length() - 1
     if min(side) < bottleneck.stride:
-        raise ConfigError(f"A stride of {bottleneck.stride} is too much for smashed data of {smashed}.")
+        raise ConfigError(
+            f"The stride of a bottleneck, {bottleneck.stride}, must be at most the side of the smashed data, {smashed}."
+        )
     if not halvings:
         down: list[nn.Module] = [nn.Conv2d(channels, narrow, bottleneck.kernel, padding=padding)]
         up: list[nn.Module] = [nn.Conv2d(narrow, channels, bottleneck.kernel, padding=padding)]
@@ -88,7 +92,7 @@ def build(bottleneck: Bottleneck, smashed: tuple[int, ...]) -> tuple[nn.Module, 
     down, up = [], []
     for step in range(halvings):
         outer = narrow if step else channels
-        # An odd side is rounded up on the way down, and one more row than it had would come back.
+        # Halving rounds an odd side up, and doubling would then give one row too many.
         extra = (1 - side[0] % 2, 1 - side[1] % 2)
         down.append(nn.Conv2d(outer, narrow, bottleneck.kernel, stride=2, padding=padding))
         up.insert(0, nn.ConvTranspose2d(narrow, outer, bottleneck.kernel, 2, padding, output_padding=extra))

@@ -1,4 +1,4 @@
-"""Which channels of a head may stay, that it costs no more than a budget of multiply-accumulates."""
+"""The choice of the channels of a head that stay, within a budget of multiply-accumulates."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -10,7 +10,7 @@ from cutlayer.spec import TensorSpec
 from defenses.surgery.pruning import Channels
 
 LEAST = 1 / 8
-"""The part of its channels that a convolution keeps whatever happens, so that no layer falls shut."""
+"""Share of its channels that every convolution keeps, so that no layer loses all of them."""
 
 
 @torch.no_grad()
@@ -38,37 +38,40 @@ def within_budget(
     """Choose which channels stay: the weakest of all go, one by one, until the rest costs no more than the budget.
 
     Args:
-        groups: Whose channels may go.
-        strengths: For each, ``(count,)``.
-        costs: As `macs` gives them.
+        groups: Groups of channels that may be removed.
+        strengths: Strengths of the channels of each group, ``(count,)``.
+        costs: Costs of the layers, from `macs`.
         budget: Multiply-accumulates for one sample.
 
     Returns:
-        For each, the indices of those that stay.
+        The indices of the channels that stay, for each group.
 
     Raises:
         ConfigError: Not even `LEAST` of every group is within the budget.
     """
-    kept = [channels.count for channels in groups]
+    counts = [channels.count for channels in groups]
     cost = _cost(groups, costs)
-    # Among equals, such as masks that nobody trained, each group loses the same part of its channels.
+    # Among equal strengths, such as those of untrained masks, each group loses the same part of its channels.
     order = sorted(
         (float(s), c / len(strength), g, c)
         for g, strength in enumerate(strengths)
         for c, s in enumerate(strength.abs())
     )
-    gone: list[set[int]] = [set() for _ in groups]
+    removed: list[set[int]] = [set() for _ in groups]
     for _, _, group, channel in order:
-        if cost(kept) <= budget:
+        if cost(counts) <= budget:
             break
-        if kept[group] - 1 >= LEAST * groups[group].count:
-            kept[group] -= 1
-            gone[group].add(channel)
-    if cost(kept) > budget:
-        raise ConfigError(f"Pruned as far as it goes the head needs {cost(kept):,.0f} MACs, not {budget:,.0f} at most.")
+        if counts[group] - 1 >= LEAST * groups[group].count:
+            counts[group] -= 1
+            removed[group].add(channel)
+    if cost(counts) > budget:
+        raise ConfigError(
+            f"Pruned as far as allowed, the head needs {cost(counts):,.0f} MACs, but the budget is {budget:,.0f}; "
+            "raise the budget."
+        )
     return [
         torch.tensor([c for c in range(channels.count) if c not in out])
-        for channels, out in zip(groups, gone, strict=True)
+        for channels, out in zip(groups, removed, strict=True)
     ]
 
 
@@ -81,8 +84,8 @@ def _cost(groups: Sequence[Channels], costs: Mapping[nn.Module, int]) -> Callabl
             if layer in shares:
                 shares[layer].append(number)
 
-    def cost(kept: Collection[int]) -> float:
-        left = [n / channels.count for n, channels in zip(kept, groups, strict=True)]
+    def cost(counts: Collection[int]) -> float:
+        left = [n / channels.count for n, channels in zip(counts, groups, strict=True)]
         total = 0.0
         for layer, full in costs.items():
             part = float(full)

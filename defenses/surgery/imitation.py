@@ -1,4 +1,4 @@
-"""A small network that changes smashed data and keeps its shape: it imitates what no device can compute."""
+"""A small network that changes smashed data and keeps its shape: it imitates what is too costly for a device."""
 
 from math import prod
 
@@ -12,10 +12,10 @@ class Imitation(nn.Module):
     Grids pass through three convolutions, all else through two linear layers.
 
     Args:
-        smashed: Shape of one.
-        width: Channels in between.
-        low: Least value that may leave, None when unbounded.
-        high: Greatest value that may leave, None when unbounded.
+        smashed: Shape of the smashed data of one input.
+        width: Channels between the first layer and the last.
+        low: Least value of the output; None for no bound.
+        high: Greatest value of the output; None for no bound.
     """
 
     def __init__(self, smashed: tuple[int, ...], width: int, low: float | None, high: float | None) -> None:
@@ -35,6 +35,6 @@ class Imitation(nn.Module):
         self.low, self.high = low, high
 
     def forward(self, smashed: Tensor) -> Tensor:
-        """Any batch."""
+        """Add the learned change to a batch ``(N, *smashed)``."""
         changed: Tensor = smashed + self.change(smashed)
         return changed if (self.low, self.high) == (None, None) else torch.clamp(changed, self.low, self.high)

@@ -1,9 +1,9 @@
 """Channels that can be removed from a model, the soft masks that say which, and their removal.
 
-A convolution's channels can be removed when they lead, by way of layers that treat each channel by itself and give
-nothing for nothing, to convolutions or linear layers alone: there the weights that read them go too. Channels that meet
-others in a residual sum are tied to those and stay. So in ResNet-20 the inner channels of the blocks can go, in
-MobileNetV2 the expanded ones, in a plain network all.
+A convolution's channels can be removed when only convolutions or linear layers read them, directly or through layers
+that treat each channel by itself and give zero for zero: the weights that read them are then removed too. Channels that
+are added to others in a residual sum stay. So the inner channels of the blocks can be removed in ResNet-20, the
+expanded ones in MobileNetV2, and all in a plain network.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.utils.hooks import RemovableHandle
 
 from cutlayer.models.widths import resize_channels
 
-# Each channel by itself, and zero where it is zero.
+# These treat each channel by itself, and give zero where it is zero.
 _PASSING: tuple[type[nn.Module], ...] = (
     nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.GELU, nn.Tanh, nn.Identity, nn.Dropout, nn.Dropout2d,
     nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
@@ -43,12 +43,12 @@ class Channels:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of channels."""
         return self.source.out_channels
 
     @property
     def place(self) -> nn.Module:
-        """The last layer that could make something of nothing: behind it a mask of 0 is as good as removal."""
+        """The last layer that can give a value for a zero; behind it a mask of 0 is equal to removal."""
         return self.carriers[-1] if self.carriers else self.source
 
 
@@ -56,12 +56,12 @@ def removable(model: fx.GraphModule, within: nn.Module) -> list[Channels]:
     """The channels that can be removed from the convolutions of `within`, in the order of the graph.
 
     Args:
-        model: All that reads the channels must be in it.
-        within: A part of it that shares its modules, such as the head.
+        model: The model, with every layer that reads the channels.
+        within: A part of the model that shares its modules, such as the head.
     """
     modules = {n: model.get_submodule(str(n.target)) for n in model.graph.nodes if n.op == "call_module"}
     eligible = {id(module) for module in within.modules()}
-    # What is called twice, with weights, has channels that come from two places or go to two.
+    # A layer with weights that is called twice has channels from two sources or for two readers.
     calls = Counter(id(module) for module in modules.values() if any(True for _ in module.parameters()))
     modules = {node: module for node, module in modules.items() if calls[id(module)] < 2}
     starts = [n for n, m in modules.items() if _is_plain(m) and id(m) in eligible]
@@ -108,7 +108,7 @@ class Mask(nn.Module):
     """One trainable factor per channel, 1 at first.
 
     Attributes:
-        factors: Divided by `GAIN`.
+        factors: The factors divided by `GAIN`.
     """
 
     GAIN = 10.0
@@ -136,12 +136,12 @@ class Mask(nn.Module):
 def remove(channels: Channels, keep: Tensor, factors: Tensor) -> None:
     """Take all but some channels out of the layers that have them, in place.
 
-    Every layer concerned gets new parameters: an optimizer that holds the old ones must be made anew.
+    Every layer concerned gets new parameters, so an optimizer that holds the old ones must be replaced.
 
     Args:
-        channels: Of which convolution.
-        keep: ``(kept,)``, the indices of those that stay.
-        factors: ``(channels.count,)``, what those that stay are multiplied by.
+        channels: The channels of one convolution.
+        keep: Indices of the channels that stay.
+        factors: ``(channels.count,)``, the factors of the channels that stay.
     """
     place, count = channels.place, channels.count
     assert isinstance(place, nn.BatchNorm2d | nn.Conv2d)

@@ -40,7 +40,8 @@ class Offline:
         manifest: Manifest of its split.
         lookout: State of its server.
         queue: Queue of the policy queue; requests of an earlier process are sent first.
-        model: Whole model of the policy local, ``(N, C, H, W)`` to logits. Without queue and model the policy is drop.
+        model: Whole model of the policy local, ``(N, *input.shape)`` to logits. Without queue and model, the policy is
+            drop.
 
     Attributes:
         lookout: State of the server.

@@ -4,6 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from attacks.base import Attack
+from attacks.view import View
+
 IMAGE = (1, 6, 6)
 
 
@@ -11,6 +14,13 @@ def smooth_images(n: int, seed: int, shape: tuple[int, int, int] = IMAGE) -> Ten
     """Images in [0, 1] with correlated pixels, so that there is something to learn from a data set."""
     coarse = torch.rand(n, shape[0], 3, 3, generator=torch.Generator().manual_seed(seed))
     return nn.functional.interpolate(coarse, shape[1:], mode="bilinear").contiguous()
+
+
+def error(attack: Attack, view: View, images: Tensor) -> float:
+    """Mean squared error of the attack, fitted to the view, on what arrives for the images."""
+    attack.fit(view)
+    releases = torch.stack([view.query(images) for _ in range(attack.n_releases)])
+    return float((attack.invert_releases(releases) - images).square().mean())
 
 
 def linear_head(rows: int = 64, seed: int = 0) -> nn.Module:

@@ -46,7 +46,7 @@ def test_the_loss_is_that_of_the_equation(monkeypatch):
     )
 
 
-def test_hidden_layers_are_the_convolutions_and_the_linear_layers_while_asked():
+def test_hidden_layers_are_the_convolutions_and_the_linear_layers():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 5))
     with outputs(model) as collected:
         logits = model(torch.zeros(3, 1, 4, 4))

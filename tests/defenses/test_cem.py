@@ -18,12 +18,12 @@ def groups(centers, n=20, spread=0.1):
 
 def test_k_means_finds_groups_that_are_apart():
     centers = [[0.0, 0.0], [5.0, 0.0], [0.0, 5.0]]
-    found = k_means(groups(centers), 3, torch.Generator().manual_seed(0))
-    distances = torch.cdist(torch.tensor(centers), found)
+    fitted = k_means(groups(centers), 3, torch.Generator().manual_seed(0))
+    distances = torch.cdist(torch.tensor(centers), fitted)
     assert float(distances.amin(1).max()) < 0.1
 
 
-def test_k_means_bears_duplicates():
+def test_k_means_accepts_duplicates():
     assert torch.equal(k_means(torch.ones(4, 2), 3, torch.Generator().manual_seed(0)), torch.ones(3, 2))
 
 

@@ -26,6 +26,7 @@ from cutlayer.wire.codecs.packed import codec_named
 from defenses.base import Defense, deployed
 from defenses.gaussian_noise import GaussianNoise
 from edge.pipeline import Pipeline
+from tests.defenses.victims import rng
 
 ROOT = Path(__file__).parents[2]
 IMAGE, CLASSES = image_spec(1, 16, 16), 3
@@ -124,10 +125,6 @@ def hardened(row: Row) -> Hardened:
 def clean(row: Row, n: int = 5) -> np.ndarray:
     with torch.no_grad():
         return hardened(row).split.head(torch.from_numpy(data().test.inputs[:n])).numpy()
-
-
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
 
 
 def weights(half: nn.Module) -> dict[str, Tensor]:
@@ -272,9 +269,9 @@ def test_a_split_folder_brings_back_what_was_hardened(row, tmp_path):
         again = row.make()
         again.deploy(defense.learned, tmp_path)
     else:
-        said = {"name": row.name, **row.options}
-        about = {"model": row.model, "classes": CLASSES, "defense": said, "data": None, "learned": defense.learned}
-        folder.save(tmp_path / "split", split_, **about)
+        described = {"name": row.name, **row.options}
+        about = {"model": row.model, "classes": CLASSES, "data": None, "learned": defense.learned}
+        folder.save(tmp_path / "split", split_, defense=described, **about)
         loaded = open_split(tmp_path / "split").halves()
         assert_same_weights(loaded, split_)
         assert loaded.smashed == split_.smashed

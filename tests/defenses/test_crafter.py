@@ -12,14 +12,10 @@ from cutlayer.registry import DEFENSES
 from defenses.crafter import Crafter, implicit
 from defenses.crafter_distilled import CHILD, CrafterDistilled
 from defenses.crafter_z import CrafterZ
-from tests.defenses.victims import small_lenet, smooth_images
+from tests.defenses.victims import rng, small_lenet, smooth_images
 from tests.nets.test_latent import Linear, response
 
 SMALL = {"latent": 6, "width": 4, "prior_steps": 40}
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
 
 
 @functools.cache
@@ -60,8 +56,8 @@ def test_the_implicit_gradient_is_exact_where_the_attacker_is_linear():
     z = prior.search(nn.Identity(), smashed, torch.zeros(2, 3), 300)
     away = torch.randn(2, 3)
     exact = away @ response(prior.generator.matrix)
-    found = implicit(prior, nn.Identity(), z, smashed, away, terms=80)
-    torch.testing.assert_close(found.flatten(1), exact, rtol=1e-3, atol=1e-4)
+    gradient = implicit(prior, nn.Identity(), z, smashed, away, terms=80)
+    torch.testing.assert_close(gradient.flatten(1), exact, rtol=1e-3, atol=1e-4)
 
 
 def test_what_is_crafted_looks_more_like_the_prior_to_its_critic():
@@ -71,7 +67,7 @@ def test_what_is_crafted_looks_more_like_the_prior_to_its_critic():
     assert score(defense, crafted) > score(defense, clean())
 
 
-def test_the_stronger_the_more_it_changes_and_weak_means_hardly_at_all():
+def test_more_privacy_changes_more_and_very_little_hardly_anything():
     change = [
         (with_prior(Crafter, privacy=privacy, iterations=12).protect(clean(), rng()) - clean()).square().mean().item()
         for privacy in (1e-6, 100.0)
@@ -103,7 +99,7 @@ def test_it_stays_within_what_the_head_gives_and_within_no_grad_and_inference(ki
 
 
 @pytest.mark.parametrize("kind", [Crafter, CrafterZ])
-def test_an_attacker_who_asks_for_gradients_gets_the_input_itself(kind):
+def test_an_attacker_that_requires_gradients_gets_the_input_itself(kind):
     smashed = clean().clone().requires_grad_()
     assert with_prior(kind).protect(smashed, rng()) is smashed
 
@@ -125,7 +121,7 @@ def test_the_prior_is_not_changed_by_protecting():
 
 
 @pytest.mark.parametrize("kind", [Crafter, CrafterZ])
-def test_unready_it_refuses_to_protect(kind):
+def test_it_refuses_to_protect_before_it_is_hardened(kind):
     with pytest.raises(ConfigError, match="only after harden"):
         kind().protect(clean(), rng())
 

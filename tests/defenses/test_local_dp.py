@@ -9,11 +9,7 @@ from cutlayer.errors import ConfigError
 from defenses.local_dp import LocalDP
 from defenses.shared.aware import smashed_of
 from defenses.shared.epsilon import gaussian_epsilon
-from tests.defenses.victims import accuracy, shades, small_split
-
-
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
+from tests.defenses.victims import accuracy, rng, shades, small_split
 
 
 def norms(smashed, mechanism):

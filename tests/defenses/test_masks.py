@@ -12,11 +12,7 @@ from cutlayer.wire.codecs.top_k import TopK as TopKCodec
 from defenses.dropout import Dropout
 from defenses.quantize import Quantize
 from defenses.top_k import TopK
-from tests.defenses.victims import accuracy, shades, small_split
-
-
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
+from tests.defenses.victims import accuracy, rng, shades, small_split
 
 
 def normal(*shape: int) -> np.ndarray:

@@ -15,13 +15,13 @@ def test_it_lowers_the_distance_correlation_and_keeps_the_accuracy():
     def correlation(split):
         return float(distance_correlation(inputs, torch.from_numpy(smashed_of(split, data.test))))
 
-    found = []
+    correlations = []
     for weight in (1e-6, 5.0):
         hardened = NoPeek(weight=weight, epochs=6).harden(halves, data, seed=0)
-        found.append(correlation(hardened))
+        correlations.append(correlation(hardened))
         assert accuracy(hardened, NoPeek().protect, data) > 0.85
-    assert found[0] > correlation(halves) - 0.1
-    assert found[1] < found[0] - 0.3
+    assert correlations[0] > correlation(halves) - 0.1
+    assert correlations[1] < correlations[0] - 0.3
 
 
 @pytest.mark.parametrize("options", [{"weight": -1.0}, {"epochs": -1}, {"batch": 1}])

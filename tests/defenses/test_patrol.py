@@ -48,9 +48,9 @@ def weights(halves):
 def test_the_pruned_deeper_head_costs_no_more_than_the_shallow_one_and_the_given_split_stays(halves, data):
     before = weights(halves)
     hardened = Patrol(**PRUNED).harden(halves, data, 0)
-    whole = split(build("he_lenet", IMAGE, 2), "ReLU2", IMAGE)
-    assert cost(hardened) <= cost(halves) < cost(whole)
-    assert hardened.smashed.shape[1:] == whole.smashed.shape[1:]
+    unpruned = split(build("he_lenet", IMAGE, 2), "ReLU2", IMAGE)
+    assert cost(hardened) <= cost(halves) < cost(unpruned)
+    assert hardened.smashed.shape[1:] == unpruned.smashed.shape[1:]
     assert 0 < hardened.smashed.shape[0] <= 16
     assert len(list(hardened.head.parameters())) == 4
     images = torch.from_numpy(data.test.inputs[:1])
@@ -83,15 +83,15 @@ def test_after_the_removal_the_optimizer_holds_exactly_what_is_left_and_moves_it
 
 
 def test_the_masks_tell_the_channels_apart(halves, data, monkeypatch):
-    seen = []
+    recorded_strengths = []
 
     def recorded(groups, strengths, costs, budget):
-        seen.append(torch.cat(strengths))
+        recorded_strengths.append(torch.cat(strengths))
         return within_budget(groups, strengths, costs, budget)
 
     monkeypatch.setattr("defenses.surgery.budget.within_budget", recorded)
     Patrol(**PRUNED | {"epochs": 60}).harden(halves, data, 0)
-    before, after = seen
+    before, after = recorded_strengths
     assert (before == 1).all()
     assert after.abs().min() < 0.1
     assert after.abs().max() > 0.3
@@ -191,7 +191,7 @@ def test_it_goes_on_from_where_another_defense_has_cut(halves, data):
         ({"lr": 0.0}, ConfigError, "above 0"),
         ({"deeper": "conv1"}, ConfigError, "does not come after ReLU1"),
         ({"deeper": "ReLU9"}, SplitError, "cannot be cut at"),
-        ({"budget": 1e-4, **PRUNED}, ConfigError, "Pruned as far as it goes"),
+        ({"budget": 1e-4, **PRUNED}, ConfigError, "Pruned as far as allowed"),
     ],
 )
 def test_an_impossible_option_is_refused(options, error, message, halves, data):

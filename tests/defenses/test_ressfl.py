@@ -58,7 +58,7 @@ def test_a_threshold_that_no_decoder_reaches_is_a_weight_of_zero():
     assert not same(weightless.head, weighty.head)
 
 
-def test_the_decoder_learns_as_often_as_said(monkeypatch):
+def test_the_decoder_learns_as_often_as_the_options_state(monkeypatch):
     calls = []
     monkeypatch.setattr(Surrogate, "learn", lambda self, smashed, images: calls.append(len(images)))
     ResSFL(**{**LIGHT, "epochs": 2}, steps=2, every=4, pretrain_epochs=0).harden(small_lenet(), smooth_images(), seed=0)
@@ -141,7 +141,7 @@ def test_a_frozen_head_stays_the_experts_and_a_slow_one_stays_near_it(monkeypatc
     assert 0 < moved(0.1) < moved(1.0) / 2
 
 
-def test_another_head_transfers_nothing(monkeypatch):
+def test_a_transfer_from_another_head_is_refused(monkeypatch):
     with pytest.raises(ConfigError, match="No transfer: the head in expert sends"):
         transferred(monkeypatch, small_lenet(), bottleneck="noRELU_C2S1")
     with pytest.raises(ConfigError, match="other layers"):

@@ -4,11 +4,7 @@ import pytest
 from cutlayer.errors import ConfigError
 from defenses.laplace_noise import LaplaceNoise
 from defenses.shredder import Shredder, _fitted
-from tests.defenses.victims import accuracy, shades, small_split
-
-
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
+from tests.defenses.victims import accuracy, rng, shades, small_split
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +39,7 @@ def test_what_is_released_follows_the_fitted_law_in_the_learned_order():
     assert np.abs(noise - 3).mean() == pytest.approx(2, rel=0.05)
     orders = defense.learned["order"]
     assert all(
-        np.array_equal(np.argsort(one.reshape(-1)), order) for one, order in zip(collection, orders, strict=True)
+        np.array_equal(np.argsort(member.reshape(-1)), order) for member, order in zip(collection, orders, strict=True)
     )
     followed = (np.diff(noise[:, orders], axis=2) >= 0).all(axis=2)
     assert (followed.sum(axis=1) == 1).all()

@@ -18,9 +18,13 @@ from defenses.shared.surrogate import Surrogate
 IMAGE, SMOOTH = image_spec(1, 8, 8), image_spec(1, 16, 16)
 
 
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
 def shades(n: int = 96) -> Splits:
     """Dark and bright images."""
-    generator = np.random.default_rng(0)
+    generator = rng()
     labels = generator.integers(2, size=n)
     images = (generator.random((n, *IMAGE.shape)) * 0.5 + labels[:, None, None, None] * 0.4).astype(np.float32)
     data = Dataset(images, labels)
@@ -38,10 +42,10 @@ def small_split(trained_epochs: int = 0) -> SplitModel:
 
 def accuracy(split: SplitModel, protect, data: Splits, releases: int = 5) -> float:
     """Accuracy of the whole model on the test part, behind fresh draws."""
-    rng, right = np.random.default_rng(9), 0
+    draws, right = rng(9), 0
     with torch.no_grad():
         for _ in range(releases):
-            logits = split.tail(protect(split.head(torch.from_numpy(data.test.inputs)), rng))
+            logits = split.tail(protect(split.head(torch.from_numpy(data.test.inputs)), draws))
             right += int((logits.argmax(1).numpy() == data.test.labels).sum())
     return right / (releases * len(data.test))
 

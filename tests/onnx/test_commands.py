@@ -90,7 +90,10 @@ def test_torch_halves_that_are_not_there(tmp_path):
         (["split", "{model}", "--input", "1x8x8", "--cut", "c2", "--out", "{out}"], "r1 would have to be sent"),
         (["split", "{model}", "--input", "1x8x8", "--cut", "r1", "--epochs", "3", "--out", "{out}"], "--epochs"),
         (["split", "{model}", "--input", "1x9x9", "--cut", "r1", "--data", "digits", "--out", "{out}"], "1x8x8 images"),
-        (["split", "{model}", "--input", "1x8x8", "--mean", "0.5;1", "--cut", "r1", "--out", "{out}"], "--mean takes numbers"),
+        (
+            ["split", "{model}", "--input", "1x8x8", "--mean", "0.5;1", "--cut", "r1", "--out", "{out}"],
+            "--mean takes numbers",
+        ),
         (["split", "he_lenet", "--cut", "ReLU2", "--out", "{out}"], "--data"),
         (["split", "he_lenet", "--cut", "ReLU2", "--data", "digits", "--input", "1x8x8", "--out", "{out}"], "--input"),
         (["quantize", "{out}", "--out", "{out}2"], "split.json"),

@@ -24,7 +24,7 @@ def columns(
     Args:
         head: Titles of the columns.
         rows: Cells, as many in each row as there are titles.
-        left: Columns that are aligned to the left; the others are aligned to the right.
+        left: Columns that are aligned to the left; all other columns are aligned to the right.
         width: Width of the table at most: the widest columns are shortened. Not limited when None.
         rule: Whether a line is drawn below the titles.
     """

@@ -27,7 +27,7 @@ def strip(images: NDArray[np.uint8], indices: Sequence[int], alt: str) -> Html:
 
     Args:
         images: ``(K, C, H, W)`` uint8; grey when C is 1 or 2, else the first three channels.
-        indices: Which of them.
+        indices: Numbers of the images to show.
         alt: What the pictures are, for those who do not see them.
     """
     chosen = images[list(indices)]

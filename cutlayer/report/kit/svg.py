@@ -63,13 +63,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing with two axes.
-
-    Attributes:
-        frame: Size of the drawing.
-        across: The axis from left to right.
-        up: The axis from bottom to top.
-    """
+    """A drawing with an axis across, from left to right, and an axis up."""
 
     frame: Frame
     across: Axis
@@ -100,27 +94,21 @@ class Chart:
         frame, parts = self.frame, []
         for tick in self.up.ticks:
             parts.append(self.level(tick, "grid"))
-            parts.append(_text(self.up.label(tick), frame.left - 8, f"{self.y(tick) + 4:.1f}", "end"))
+            parts.append(text(self.up.label(tick), frame.left - 8, self.y(tick) + 4, "end"))
         for tick in self.across.ticks:
             parts.append(line(self.x(tick), frame.bottom, self.x(tick), frame.bottom + 5, "axis"))
-            parts.append(_text(self.across.label(tick), f"{self.x(tick):.1f}", frame.bottom + 19, "middle"))
+            parts.append(text(self.across.label(tick), self.x(tick), frame.bottom + 19, "middle"))
         parts.append(line(frame.left, frame.bottom, frame.right, frame.bottom, "axis"))
         if self.across.title:
             middle = (frame.left + frame.right) / 2
-            parts.append(_text(self.across.title, middle, frame.height - 14, "middle", "title"))
+            parts.append(text(self.across.title, middle, frame.height - 14, "middle", "title"))
         if self.up.title:
             turned = f"translate(14 {(frame.top + frame.bottom) / 2:.0f}) rotate(-90)"
             parts.append(el("text", self.up.title, transform=turned, text_anchor="middle", class_="title"))
         return el("g", parts)
 
     def svg(self, parts: Sequence[object], label: str, class_: str | None = "scatter") -> Html:
-        """The whole drawing.
-
-        Args:
-            parts: What is drawn, from back to front.
-            label: The drawing in words, for those who do not see it.
-            class_: Class of the style sheet.
-        """
+        """The whole drawing, from back to front, with a label in words for those who do not see it."""
         box = f"0 0 {self.frame.width:.0f} {self.frame.height:.0f}"
         return el("svg", parts, viewBox=box, class_=class_, role="img", aria_label=label)
 
@@ -128,6 +116,22 @@ class Chart:
 def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Html:
     """A straight line of one class of the style sheet."""
     return el("line", x1=f"{x1:.1f}", y1=f"{y1:.1f}", x2=f"{x2:.1f}", y2=f"{y2:.1f}", class_=class_)
+
+
+def text(content: str, x: float, y: float, anchor: str | None = None, class_: str | None = None) -> Html:
+    """A text that begins at a place; one with the anchor ``middle`` or ``end`` has its middle or its end there."""
+    return el("text", content, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, class_=class_)
+
+
+def circle(x: float, y: float, radius: float, tooltip: Html | None = None, class_: str | None = None) -> Html:
+    """A disk around a place."""
+    return el("circle", tooltip, cx=f"{x:.1f}", cy=f"{y:.1f}", r=f"{radius:.1f}", class_=class_)
+
+
+def diamond(x: float, y: float, radius: int, tooltip: Html | None = None, class_: str | None = None) -> Html:
+    """A square on its corner around a place."""
+    sides = f"l{radius} {radius}l-{radius} {radius}l-{radius}-{radius}z"
+    return el("path", tooltip, d=f"M{x:.1f} {y - radius:.1f}{sides}", class_=class_)
 
 
 def domain(values: Sequence[float], least: float) -> tuple[float, float]:
@@ -198,10 +202,6 @@ def stage_bar(stages: Mapping[str, float], longest: float, label: str) -> Html:
         "svg", parts, viewBox="0 0 1000 10", preserveAspectRatio="none", class_="bar", role="img",
         aria_label=f"{label}: {spoken}",
     )  # fmt: skip
-
-
-def _text(words: str, x: object, y: object, anchor: str, class_: str | None = None) -> Html:
-    return el("text", words, x=x, y=y, text_anchor=anchor, class_=class_)
 
 
 def _overlap(a: Box, b: Box) -> bool:

@@ -93,10 +93,10 @@ STAGE_WORDS = {
 def scale(metric: str) -> Scale:
     """How a metric is printed, in the metric's own words; a metric that is not known here goes by its name."""
     try:
-        words = METRICS.load(metric)
+        known = METRICS.load(metric)
     except ConfigError:
         return Scale(metric)
-    return Scale(words.title, words.unit, words.digits, words.factor, words.leak_when, words.explanation)
+    return Scale(known.title, known.unit, known.digits, known.factor, known.leak_when, known.explanation)
 
 
 def in_order(metrics: Set[str]) -> list[str]:
@@ -129,14 +129,14 @@ def duration(ns: float | None) -> str:
     """A time in the unit that reads best, three figures."""
     if ns is None or math.isnan(ns):
         return DASH
-    for unit, one in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
-        if abs(ns) >= one * 0.9995:
-            return _three_figures(ns / one) + SPACE + unit
+    for unit, length in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if abs(ns) >= length * 0.9995:
+            return _three_figures(ns / length) + SPACE + unit
     return f"{ns:.0f}{SPACE}ns" if ns else "0"
 
 
 def seconds(value: float) -> str:
-    """A long time: attacks and training."""
+    """Seconds, for attacks and training, three figures."""
     return DASH if math.isnan(value) else f"{_three_figures(value)}{SPACE}s"
 
 
@@ -150,9 +150,9 @@ def ms(ns: float | None) -> str:
 
 def rate(bps: float) -> str:
     """Bits per second in the unit that reads best, three figures."""
-    for unit, one in (("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3)):
-        if bps >= one:
-            return f"{bps / one:.3g} {unit}"
+    for unit, factor in (("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3)):
+        if bps >= factor:
+            return f"{bps / factor:.3g} {unit}"
     return f"{bps:.3g} bit/s"
 
 
@@ -160,24 +160,24 @@ def size(count: int | None) -> str:
     """Bytes in decimal units."""
     if count is None:
         return DASH
-    for unit, one in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= one:
-            return f"{count / one:.1f}{SPACE}{unit}"
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.1f}{SPACE}{unit}"
     return f"{count}{SPACE}B"
 
 
 def facts(stated: Mapping[str, float | str]) -> str:
-    """What a defense states of itself, ``snr_db`` as "SNR 12.3 dB"."""
+    """The facts that a defense states of itself, ``snr_db`` as "SNR 12.3 dB"."""
     return "; ".join(_fact(name, value) for name, value in stated.items())
 
 
 def _fact(name: str, value: float | str) -> str:
-    words, _, unit = name.rpartition("_")
+    title, _, unit = name.rpartition("_")
     if unit != "db":
-        words, unit = name, ""
+        title, unit = name, ""
     text = value if isinstance(value, str) else f"{value:.3g}".replace("-", MINUS)
-    words = words.replace("_", " ").replace("snr", "SNR")
-    return f"{words} {text}{SPACE + 'dB' if unit else ''}"
+    title = title.replace("_", " ").replace("snr", "SNR")
+    return f"{title} {text}{SPACE + 'dB' if unit else ''}"
 
 
 def defense_name(label: str) -> str:

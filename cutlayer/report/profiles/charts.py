@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from cutlayer.records.profile import CodecRecord, Profile
 from cutlayer.report.kit.markup import Html, el
-from cutlayer.report.kit.svg import LETTER, Axis, Chart, Frame, decades, domain, place, ticks
+from cutlayer.report.kit.svg import LETTER, Axis, Chart, Frame, circle, decades, domain, place, text, ticks
 from cutlayer.report.kit.wording import duration, rate, size
 
 FRAME = Frame(760.0, 400.0, left=70.0, right=724.0, top=24.0, bottom=340.0)
@@ -31,7 +31,7 @@ def bandwidth_curve(profile: Profile) -> Html:
     parts.append(chart.polyline(lowest, "curve"))
     if alone_ns:
         parts.append(chart.level(alone_ns))
-        parts.append(el("text", "the device alone", x=FRAME.left + 6, y=f"{chart.y(alone_ns) - 6:.1f}", class_="note"))
+        parts.append(text("the device alone", FRAME.left + 6, chart.y(alone_ns) - 6, class_="note"))
     for number, span in enumerate(best, 1):
         low_bps, high_bps = max(span.from_bps, FROM_BPS), min(span.to_bps or TO_BPS, TO_BPS)
         if low_bps >= high_bps:
@@ -42,8 +42,7 @@ def bandwidth_curve(profile: Profile) -> Html:
         start, end = chart.x(low_bps), chart.x(high_bps)
         named = f"{number} {span.choice}"
         label = named if end - start > LETTER * len(named) else str(number)
-        middle, level = (start + end) / 2, FRAME.top + 12 + 15 * (number % 2)
-        parts.append(el("text", label, x=f"{middle:.1f}", y=f"{level:.1f}", text_anchor="middle", class_="name"))
+        parts.append(text(label, (start + end) / 2, FRAME.top + 12 + 15 * (number % 2), "middle", "name"))
     spoken = "; ".join(f"{span.choice} from {rate(span.from_bps)}" for span in best)
     return chart.svg(parts, f"Latency against bandwidth. The fastest: {spoken}.")
 
@@ -110,23 +109,20 @@ def _plot(
     parts = [chart.axes()]
     if latency_limit_ns is not None and low_ns < latency_limit_ns < high_ns:
         parts.append(chart.upright(latency_limit_ns))
-        x = chart.x(latency_limit_ns) + 6
-        parts.append(el("text", "limit", x=f"{x:.1f}", y=FRAME.bottom - 6, class_="note"))
+        parts.append(text("limit", chart.x(latency_limit_ns) + 6, FRAME.bottom - 6, class_="note"))
     if limit is not None:
         parts.append(chart.level(limit))
-        y = chart.y(limit) - 6
-        parts.append(el("text", "limit", x=FRAME.right, y=f"{y:.1f}", text_anchor="end", class_="note"))
+        parts.append(text("limit", FRAME.right, chart.y(limit) - 6, "end", "note"))
     # Those of the Pareto set come last, above the others.
     placed = sorted(zip(dots, values, strict=True), key=lambda entry: entry[0].best)
     taken = [(chart.x(dot.ns) - 6, chart.y(value) - 6, 12.0, 12.0) for dot, value in placed]
     for dot, value in placed:
         x, y, label = chart.x(dot.ns), chart.y(value), None
-        circle = el("circle", el("title", dot.text), cx=f"{x:.1f}", cy=f"{y:.1f}", r=6 if dot.best else 4)
+        disk = circle(x, y, 6 if dot.best else 4, el("title", dot.text))
         if dot.best:
             name = f"{dot.cut} {dot.codec}"
-            tx, ty, anchor = place(x, y, name, taken, FRAME.area)
-            label = el("text", name, x=f"{tx:.1f}", y=f"{ty:.1f}", text_anchor=anchor, class_="name")
-        parts.append(el("g", circle, label, class_="point c1" if dot.best else "point faint"))
+            label = text(name, *place(x, y, name, taken, FRAME.area), class_="name")
+        parts.append(el("g", disk, label, class_="point c1" if dot.best else "point faint"))
     return chart.svg(parts, f"{title} against latency over {network}.")
 
 

@@ -9,7 +9,7 @@ from cutlayer.records.files import write_text
 from cutlayer.records.profile import Profile, Times
 from cutlayer.records.schema import dump
 from cutlayer.report.kit import markup
-from cutlayer.report.kit.markup import Html, el
+from cutlayer.report.kit.markup import Html, el, note, section
 from cutlayer.report.kit.svg import stage_bar
 from cutlayer.report.kit.wording import DASH, duration, rate, size
 from cutlayer.report.profiles import advice
@@ -34,8 +34,8 @@ def save(folder: Path, profile: Profile) -> None:
 def page(profile: Profile) -> str:
     """The whole page, from the record alone."""
     networks = [_network(profile, name) for name in profile.networks]
-    sections = [_opening(profile), _bandwidth(profile), networks, _cuts(profile), _stages(profile), _how(profile)]
-    return markup.page(f"cutlayer: where to cut {profile.model}", el("main", sections), _STYLE)
+    parts = [_opening(profile), _bandwidth(profile), networks, _cuts(profile), _stages(profile), _how(profile)]
+    return markup.page(f"cutlayer: where to cut {profile.model}", el("main", parts), _STYLE)
 
 
 def _opening(profile: Profile) -> Html:
@@ -48,10 +48,10 @@ def _opening(profile: Profile) -> Html:
         el("h1", f"Where to cut {profile.model}"),
         el("p", lead, class_="lead"),
         el("ul", [el("li", el("b", network), f": {sentence}") for network, sentence in sentences]),
-        el("p", advice.basis(profile), class_="note"),
+        note(advice.basis(profile)),
         el("p", el("b", profile.verdict), None if profile.reasons else ": nothing speaks against these figures."),
         reasons if profile.reasons else None,
-        [el("p", note, class_="note") for note in profile.notes],
+        map(note, profile.notes),
     )
 
 
@@ -62,9 +62,8 @@ def _bandwidth(profile: Profile) -> Html:
         rows.append(_row(f"{number} {span.choice}", [low, high], class_=None))
     how = "Computed: stages as measured, and each byte at the given rate. The round trip of "
     how += "the network to the server is in it" if profile.bandwidth.round_trip_included else "a network is on top"
-    return el(
-        "section",
-        el("h2", "The best cut against bandwidth"),
+    return section(
+        "The best cut against bandwidth",
         el("p", f"{how}; it is the same for all cuts, and the device alone does not pay it."),
         bandwidth_curve(profile),
         _table(["Best", "from", "up to"], rows),
@@ -80,10 +79,9 @@ def _network(profile: Profile, name: str) -> Html:
         title = el("div", el("span", f"{cut} with {codec}"), el("span", figure), class_="bar-title")
         bars.append(el("div", title, stage_bar(requests.stages_ns, longest, cut)))
     legend = [el("li", el("span", class_=f"swatch s-{stage}"), stage) for stage in STAGES]
-    return el(
-        "section",
-        el("h2", f"Over {name}"),
-        el("p", f"{network.figures} (rate, delay, jitter, loss); {network.source}.", class_="note"),
+    return section(
+        f"Over {name}",
+        note(f"{network.figures} (rate, delay, jitter, loss); {network.source}."),
         el("p", "Each cut with its fastest codec; the median of each stage."),
         el("div", bars, class_="bars"),
         el("ul", legend, class_="legend"),
@@ -94,13 +92,14 @@ def _network(profile: Profile, name: str) -> Html:
 def _cuts(profile: Profile) -> Html:
     """The heads alone, what they send, and what that is worth and gives away."""
     warm = any(cut.temperature_c for cut in profile.cuts)
-    names = ["Cut", "Smashed", "Head p50", "p95", "p99", "n", "Start", "Open", "First", "Peak RSS", "MACs", "Params"]
+    median, *upper = profile.cuts[0].head_ns.percentiles
+    names = ["Cut", "Smashed", f"Head {median}", *upper, "n", "Start", "Open", "First", "Peak RSS", "MACs", "Params"]
     names += ["Energy", *(["Temperature"] if warm else []), *profile.codecs]
     names += [f"{name}, {codec}" for name in profile.quality_names for codec in profile.codecs]
     rows = []
     for cut in profile.cuts:
         head, cold, joules = cut.head_ns, cut.cold_ns, cut.energy.joules
-        values = ["x".join(map(str, cut.shape)), duration(head.p50), duration(head.p95), duration(head.p99), head.n]
+        values = ["x".join(map(str, cut.shape)), *map(duration, head.percentiles.values()), head.n]
         values += [duration(cold.start_ns), duration(cold.open_ns), duration(cold.first_ns), size(cut.peak_rss_bytes)]
         values += [DASH if count is None else f"{count:,}" for count in (cut.macs, cut.params)]
         values.append(DASH if joules is None else f"{joules:.3f} J ({cut.energy.source})")
@@ -113,7 +112,7 @@ def _cuts(profile: Profile) -> Html:
         rows.append(_row(cut.cut, values))
     how = "A percentile is given where enough runs stand behind it. Start is a fresh process until it can work; "
     how += "first is its very first inference; energy is of one inference, with all that runs on the machine."
-    return el("section", el("h2", "The cuts"), el("p", how), _table(names, rows))
+    return section("The cuts", el("p", how), _table(names, rows))
 
 
 def _stages(profile: Profile) -> Html:
@@ -130,7 +129,7 @@ def _stages(profile: Profile) -> Html:
     real = len(profile.cuts) == 1 and profile.settings.network_emulation is None
     how = f"Of whole requests to {profile.settings.server if real else 'a server process on this machine'}, "
     how += "without any emulated network: p50, and below it p95 and p99."
-    return el("section", el("h2", "The stages"), el("p", how), parts)
+    return section("The stages", el("p", how), parts)
 
 
 def _how(profile: Profile) -> Html:
@@ -142,7 +141,7 @@ def _how(profile: Profile) -> Html:
         el("div", el("dt", name.replace("_", " ")), el("dd", DASH if value is None else str(value)))
         for name, value in facts.items()
     ]
-    return el("section", el("h2", "How it was measured"), el("dl", items, class_="columns"))
+    return section("How it was measured", el("dl", items, class_="columns"))
 
 
 def _table(names: Sequence[str], rows: Sequence[Html]) -> Html:
@@ -155,4 +154,5 @@ def _row(name: str, values: Sequence[object], class_: str | None = "number") -> 
 
 
 def _percentiles(times: Times) -> list[object]:
-    return [duration(times.p50), el("small", duration(times.p95)), el("small", duration(times.p99))]
+    median, *upper = map(duration, times.percentiles.values())
+    return [median, *(el("small", text) for text in upper)]

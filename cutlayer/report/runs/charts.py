@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cutlayer.records.run import Estimate
 from cutlayer.report.kit.markup import Html, el
-from cutlayer.report.kit.svg import Axis, Chart, Frame, domain, line, percent, place, ticks
+from cutlayer.report.kit.svg import Axis, Chart, Frame, circle, diamond, domain, line, percent, place, text, ticks
 from cutlayer.report.kit.wording import SPACE
 from cutlayer.trace import STAGES
 
@@ -50,11 +50,9 @@ def scatter(points: Sequence[Point], baseline: Estimate) -> Html:
         px, py = x(p.leakage.value), chart.y(p.accuracy.value)
         bars = [line(x(v[0]), py, x(v[1]), py, "interval") for v in [_span(p.leakage)]]
         bars += [line(px, chart.y(v[0]), px, chart.y(v[1]), "interval") for v in [_span(p.accuracy)]]
-        glyph = el("path", d=f"M{px:.1f} {py - 7:.1f}l7 7l-7 7l-7-7z") if p.undefended else None
-        glyph = glyph or el("circle", cx=f"{px:.1f}", cy=f"{py:.1f}", r=5.5)
-        tx, ty, anchor = place(px, py, p.label, taken, FRAME.area)
-        text = el("text", p.label, x=f"{tx:.1f}", y=f"{ty:.1f}", text_anchor=anchor, class_="name")
-        parts.append(el("g", el("title", _spoken(p)), bars, glyph, text, class_=f"point {p.color}"))
+        glyph = diamond(px, py, 7) if p.undefended else circle(px, py, 5.5)
+        label = text(p.label, *place(px, py, p.label, taken, FRAME.area), class_="name")
+        parts.append(el("g", el("title", _spoken(p)), bars, glyph, label, class_=f"point {p.color}"))
     summary = "; ".join(map(_spoken, points))
     return chart.svg(parts, f"Worst-case leakage gain against accuracy. {summary}.")
 
@@ -89,10 +87,9 @@ def _spoken(point: Point) -> str:
 
 def _references(chart: Chart, baseline: Estimate) -> Html:
     """The two ends of the scale: the accuracy without a defense, and the attacker who learns nothing."""
-    beside = f"{chart.x(0.0) + 6:.1f}"
-    parts = [chart.upright(0.0), el("text", "mean image: nothing leaks", x=beside, y=FRAME.bottom - 8, class_="note")]
+    beside = chart.x(0.0) + 6
+    parts = [chart.upright(0.0), text("mean image: nothing leaks", beside, FRAME.bottom - 8, class_="note")]
     if math.isfinite(baseline.value):
-        above = f"{chart.y(baseline.value) - 6:.1f}"
         parts.append(chart.level(baseline.value))
-        parts.append(el("text", "undefended accuracy", x=beside, y=above, class_="note"))
+        parts.append(text("undefended accuracy", beside, chart.y(baseline.value) - 6, class_="note"))
     return el("g", parts)

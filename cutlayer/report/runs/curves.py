@@ -8,13 +8,13 @@ from itertools import groupby
 
 from cutlayer.records.run import Estimate
 from cutlayer.report.kit.markup import Html, el
-from cutlayer.report.kit.svg import Axis, Chart, Frame, domain, percent, ticks
+from cutlayer.report.kit.svg import Axis, Chart, Frame, circle, diamond, domain, percent, text, ticks
 from cutlayer.report.kit.wording import duration, size
 from cutlayer.report.runs.sweep import Setting
 
 FRAME = Frame(300.0, 210.0, left=34.0, right=292.0, top=12.0, bottom=172.0)
 RADII = (3.5, 9.0)
-"""Of the points with the shortest and the longest time."""
+"""Radii of the points with the shortest and the longest time."""
 SHADES = 5
 """Classes b0 (fewest bytes) ... b4 (most) of the style sheet."""
 
@@ -36,18 +36,18 @@ def panels(settings: Sequence[Setting], baseline: Estimate) -> list[Html]:
 
     def panel(name: str, own: list[Setting]) -> Html:
         own = sorted(own, key=lambda s: -s.leakage.value)
-        others = [el("circle", cx=f"{at(s)[0]:.1f}", cy=f"{at(s)[1]:.1f}", r=2, class_="other") for s in settings]
+        grey = [circle(*at(s), 2, class_="other") for s in settings]
         curve = chart.polyline([(min(s.leakage.value, 1.0), s.accuracy.value) for s in own if not s.titled], "curve")
-        diamonds = [_diamond(s, *at(s)) for s in settings if s.undefended]
+        diamonds = [diamond(*at(s), 6, _tooltip(s), "bare") for s in settings if s.undefended]
         marks = [_mark(s, *at(s), times, sizes) for s in own]
         spoken = "; ".join(_spoken(s) for s in own)
-        parts = [chart.axes(), titles, others, curve, diamonds, marks]
+        parts = [chart.axes(), titles, grey, curve, diamonds, marks]
         return el("figure", el("figcaption", name), chart.svg(parts, f"{name}. {spoken}.", None))
 
     titles = [
         chart.upright(0.0),
-        el("text", "worst-case leakage gain, %", x=FRAME.right, y=FRAME.height - 6, text_anchor="end"),
-        el("text", "accuracy, %", x=f"{chart.x(0.0) + 6:.1f}", y=FRAME.top + 2),
+        text("worst-case leakage gain, %", FRAME.right, FRAME.height - 6, "end"),
+        text("accuracy, %", chart.x(0.0) + 6, FRAME.top + 2),
     ]
     times = [s.p50_ns for s in settings if s.p50_ns is not None]
     sizes = sorted({s.tensor_bytes for s in settings if s.tensor_bytes is not None})
@@ -56,40 +56,32 @@ def panels(settings: Sequence[Setting], baseline: Estimate) -> list[Html]:
 
 
 def legend(settings: Sequence[Setting]) -> Html:
-    """What size and color of a point say."""
+    """The meaning of the size and the color of a point."""
     times = [s.p50_ns for s in settings if s.p50_ns is not None]
     sizes = sorted({s.tensor_bytes for s in settings if s.tensor_bytes is not None})
     items = [el("li", el("b", "diamond"), " no defense"), el("li", el("b", "dashed line"), " the mean image")]
     if times:
-        text = f" the time of an answer (p50), from {duration(min(times))} to {duration(max(times))}"
-        items.append(el("li", el("b", "size"), text))
+        span = f" the time of an answer (p50), from {duration(min(times))} to {duration(max(times))}"
+        items.append(el("li", el("b", "size"), span))
     for shade in range(SHADES):
         held = [count for count in sizes if _shade(count, sizes) == shade]
         if held:
-            words = size(held[0]) if held[0] == held[-1] else f"{size(held[0])} to {size(held[-1])}"
-            items.append(el("li", el("span", class_=f"swatch b{shade}"), f"{words} released"))
+            sent = size(held[0]) if held[0] == held[-1] else f"{size(held[0])} to {size(held[-1])}"
+            items.append(el("li", el("span", class_=f"swatch b{shade}"), f"{sent} released"))
     return el("ul", items, class_="legend")
 
 
 def _mark(setting: Setting, px: float, py: float, times: Sequence[float], sizes: Sequence[int]) -> Html:
     shade = "" if setting.tensor_bytes is None else f" b{_shade(setting.tensor_bytes, sizes)}"
-    tooltip = el("title", _spoken(setting))
-    return el(
-        "circle",
-        tooltip,
-        cx=f"{px:.1f}",
-        cy=f"{py:.1f}",
-        r=f"{_radius(setting.p50_ns, times):.1f}",
-        class_=f"mark{shade}",
-    )
+    return circle(px, py, _radius(setting.p50_ns, times), _tooltip(setting), f"mark{shade}")
 
 
-def _diamond(setting: Setting, px: float, py: float) -> Html:
-    return el("path", el("title", _spoken(setting)), d=f"M{px:.1f} {py - 6:.1f}l6 6l-6 6l-6-6z", class_="bare")
+def _tooltip(setting: Setting) -> Html:
+    return el("title", _spoken(setting))
 
 
 def _radius(time: float | None, times: Sequence[float]) -> float:
-    """Between the two radii, by the logarithm of the time."""
+    """A radius between the two, by the logarithm of the time."""
     if time is None or not times or min(times) <= 0 or max(times) == min(times):
         return RADII[0]
     share = math.log(time / min(times)) / math.log(max(times) / min(times))
@@ -97,7 +89,7 @@ def _radius(time: float | None, times: Sequence[float]) -> float:
 
 
 def _shade(count: int, sizes: Sequence[int]) -> int:
-    """Which of the shades, by the logarithm of the bytes."""
+    """Number of the shade, by the logarithm of the bytes."""
     if min(sizes) <= 0 or max(sizes) == min(sizes):
         return SHADES - 1
     share = math.log(count / min(sizes)) / math.log(max(sizes) / min(sizes))

@@ -18,7 +18,7 @@ def write(runs: Path) -> Path:
     """Write `report.html` into the folder of the runs.
 
     Args:
-        runs: Holds one folder for each run. Unfinished and damaged ones are listed on the page.
+        runs: A folder with one folder for each run. The page lists unfinished and damaged ones.
 
     Returns:
         The path of the page.

@@ -82,8 +82,8 @@ def latency(group: Group) -> Html:
             bar = stage_bar(stages, longest, f"{cost.deployment}, {member.label}")
         rows.append(el("div", el("div", title, p50, class_="bar-title"), bar))
     legend = [
-        el("li", el("span", class_=f"swatch s-{stage}"), el("b", stage), f" {words}")
-        for stage, words in STAGE_WORDS.items()
+        el("li", el("span", class_=f"swatch s-{stage}"), el("b", stage), f" {meaning}")
+        for stage, meaning in STAGE_WORDS.items()
     ]
     return section(
         "Where the time goes",
@@ -103,16 +103,16 @@ def latency(group: Group) -> Html:
 
 
 def attacks(group: Group) -> Html:
-    """Every number of every attack, and what the columns mean."""
+    """Every number of every attack, and the meaning of the columns."""
     scales = [LEAKAGE_GAIN, *map(scale, group.metrics)]
-    metrics = [(words.title, words.explanation) for words in scales if words.explanation]
+    metrics = [(metric.title, metric.explanation) for metric in scales if metric.explanation]
     accesses = [(name, f"{text}.") for name, text in ACCESS.values()]
     meanings = _definitions("The metrics", metrics), _definitions("The attacker's access", accesses)
     return section("Every attack, in numbers", tables.attacks(group), el("div", meanings, class_="columns"))
 
 
 def flags(group: Group) -> Html:
-    """What is suspect about the evaluation itself."""
+    """Every red flag, with the run that raised it."""
     items = [
         el("li", el("b", flag.flag), el("span", dot(m.color), m.label, class_="where"), el("p", flag.text))
         for m in group.members
@@ -128,17 +128,17 @@ def red_flags(group: Group, raised: object) -> Html:
 
 
 def environment(runs: Sequence[Run], skipped: Sequence[Skipped]) -> Html:
-    """On what all this was measured, by which runs, and what was passed over."""
+    """The machine, the runs on the page, and the folders that were passed over."""
     keys = list(dict.fromkeys(key for run in runs for key in run.env if key != "started"))
     rows = [row(key.removesuffix("_bytes"), [el("td", _values(runs, key))]) for key in keys]
     head = ["Run", "Experiment", "Split", "Defense", "Seed", "Started", "Train", "Measure", "Attack"]
-    made = [row(run.result.id, _made(run)) for run in runs]
+    described = [row(run.result.id, _described(run)) for run in runs]
     missing = [el("li", el("b", run.result.id), f" {reason}") for run in runs for reason in run.notes]
     missing += [el("li", el("b", item.name), f" {item.reason}") for item in skipped]
     return section(
         "How it was measured",
         table("The machine and the software", ["Item", "Value"], [el("tbody", rows)], "environment") if rows else None,
-        table("The runs on this page", head, [el("tbody", made)]),
+        table("The runs on this page", head, [el("tbody", described)]),
         el("p", "Repeat a run with ", el("code", "cutlayer run runs/ID/experiment.toml"), "."),
         [el("h3", "Skipped or incomplete"), el("ul", missing)] if missing else None,
     )
@@ -159,8 +159,8 @@ def _block(member: Member) -> Html:
             continue
         seen.add(attack.label)
         alt = f"{attack.label} with {member.label}: reconstructions of {names}"
-        words = f"{access_name(attack.access)}, {LEAKAGE_GAIN.value(attack.leakage_gain.value)}"
-        rows.append(picture_row(attack.label, words, strip(pictures[attack.label], indices, alt)))
+        about = f"{access_name(attack.access)}, {LEAKAGE_GAIN.value(attack.leakage_gain.value)}"
+        rows.append(picture_row(attack.label, about, strip(pictures[attack.label], indices, alt)))
     return el("div", heading, rows, class_="block")
 
 
@@ -177,7 +177,7 @@ def _values(runs: Sequence[Run], key: str) -> list[Html]:
 
 def _value(key: str, value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_value(name, one)}" for name, one in value.items())
+        return ", ".join(f"{name} {_value(name, entry)}" for name, entry in value.items())
     if key.endswith("_bytes") and isinstance(value, int):
         return size(value)
     if isinstance(value, bool):
@@ -185,7 +185,7 @@ def _value(key: str, value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _made(run: Run) -> list[str]:
+def _described(run: Run) -> list[str]:
     result = run.result
     times = [seconds(result.seconds.get(key, float("nan"))) for key in ("train", "measure", "attack")]
     split = f"{result.data}, {result.model}, {result.cut}"

@@ -11,7 +11,7 @@ FEWER, FAINTER = 0.9, 2.0
 
 
 def spectrum(group: Group) -> Html | None:
-    """What the first layers pass on under each defense; nothing where no run has measured it."""
+    """The spectrum of the first layers under each defense; None where no run has measured it."""
     items = [_item(member, member.run.result.spectrum) for member in group.members if member.run.result.spectrum]
     if not items:
         return None
@@ -24,12 +24,12 @@ def spectrum(group: Group) -> Html | None:
     return section("Is the picture gone, or only faint?", note(text), el("ul", items, class_="flags"))
 
 
-def words(found: Spectrum, undefended: bool) -> str:
-    """What a spectrum says, beside that of the head without the defense."""
-    head, before = found.head, found.undefended
+def sentence(measured: Spectrum, undefended: bool) -> str:
+    """A spectrum in words, beside that of the head without the defense."""
+    head, before = measured.head, measured.undefended
     text = (
-        f"Of the {found.directions:,} directions in which such pictures differ most ({found.variance:.0%} of all their "
-        f"difference), the first layers pass on {head.passed:,.0f}"
+        f"Of the {measured.directions:,} directions in which such pictures differ most ({measured.variance:.0%} of all "
+        f"their difference), the first layers pass on {head.passed:,.0f}"
     )
     text += f", the faintest {head.condition:,.0f} times more faintly than the strongest. " if head.passed else ". "
     if undefended:
@@ -44,7 +44,7 @@ def words(found: Spectrum, undefended: bool) -> str:
     return text + "about the same, so that the gradient is not what protects."
 
 
-def _item(member: Member, found: Spectrum | None) -> Html:
-    assert found is not None
+def _item(member: Member, measured: Spectrum | None) -> Html:
+    assert measured is not None
     name = el("b", dot(member.color), member.label)
-    return el("li", name, el("p", words(found, member.run.result.undefended)))
+    return el("li", name, el("p", sentence(measured, member.run.result.undefended)))

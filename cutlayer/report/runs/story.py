@@ -17,7 +17,7 @@ SHOWN = 6  # pictures in a strip
 
 
 def opening() -> Html:
-    """What split learning is and what is asked here."""
+    """An introduction to split learning and to the question of the page."""
     return el(
         "header",
         el("p", "cutlayer", class_="product"),
@@ -65,7 +65,7 @@ def shown(run: Run, count: int) -> list[int]:
 
 
 def class_names(run: Run, indices: Sequence[int]) -> str:
-    """What the shown originals are, for the alternative text."""
+    """The classes of the shown originals, for the alternative text."""
     classes, labels = run.result.classes, run.labels
     return ", ".join(classes[labels[i]] for i in indices if i < len(labels) and 0 <= labels[i] < len(classes))
 
@@ -90,19 +90,19 @@ def _verdict(group: Group, member: Member, indices: list[int]) -> Html:
     heading = el("h3", "What the server rebuilds", el("span", dot(member.color), member.label))
     if worst is None:
         return el("div", el("div", heading, el("p", "No attack was run."), _cost(group, member)), class_="row")
-    words = attack_words(worst.attack)
+    plain_words = attack_words(worst.attack)
     leaked = el("strong", f"{LEAKAGE_GAIN.value(worst.leakage_gain.value)} leaked")
-    said = [leaked, f" to the worst attack, {worst.label}", f" ({words})." if words else "."]
+    sentences = [leaked, f" to the worst attack, {worst.label}", f" ({plain_words})." if plain_words else "."]
     identified = worst.metrics.get("identification")
     if identified and math.isfinite(identified.value):
         among = f"{run.result.candidates:,} candidates" if run.result.candidates else "all candidates"
         share = ACCURACY.value(identified.value)
-        said.append(f" Its pictures point to the right original among {among} in {share} of cases.")
+        sentences.append(f" Its pictures point to the right original among {among} in {share} of cases.")
     picture = no_picture()
     if indices and worst.label in run.pictures:
         alt = f"Reconstructions by {worst.label} with {member.label} of: {class_names(run, indices)}"
         picture = strip(run.pictures[worst.label], indices, alt)
-    return el("div", el("div", heading, el("p", said), _cost(group, member)), picture, class_="row")
+    return el("div", el("div", heading, el("p", sentences), _cost(group, member)), picture, class_="row")
 
 
 def _cost(group: Group, member: Member) -> Html:
@@ -167,5 +167,5 @@ def _same_originals(run: Run, other: Run) -> bool:
 
 
 def no_picture() -> Html:
-    """What stands in place of pictures that could not be read."""
+    """The text in place of pictures that could not be read."""
     return el("p", "The pictures of this run could not be read.", class_="empty")

@@ -56,14 +56,14 @@ class Setting:
         return self.worst(lambda result: result.worst_case.leakage_gain if result.worst_case else None)
 
     def metric(self, name: str) -> Estimate:
-        """Of the worst attack, mean over the seeds."""
+        """A metric of the worst attack, mean over the seeds."""
         return self.worst(lambda result: result.worst_case.metrics.get(name) if result.worst_case else None)
 
     def worst(self, read: Callable[[Result], Estimate | None]) -> Estimate:
-        """The mean over the seeds of what `read` finds; NaN where one has nothing."""
-        found = [read(m.run.result) for m in self.members]
-        known = [estimate for estimate in found if estimate is not None]
-        return _mean(known) if len(known) == len(found) else Estimate(math.nan, 0, math.nan, math.nan)
+        """The mean over the seeds of what `read` returns; NaN where it returns None for a seed."""
+        estimates = [read(m.run.result) for m in self.members]
+        known = [estimate for estimate in estimates if estimate is not None]
+        return _mean(known) if len(known) == len(estimates) else Estimate(math.nan, 0, math.nan, math.nan)
 
     @property
     def attack(self) -> str:
@@ -86,13 +86,13 @@ class Setting:
 
 
 def settings(group: Group) -> list[Setting]:
-    """The group by defense and strength, the baseline first, then as the labels count."""
-    found: dict[tuple[str, str], list[Member]] = {}
+    """The group by defense and strength: the baseline first, then by the numbers in the labels."""
+    members: dict[tuple[str, str], list[Member]] = {}
     for member in group.members:
         result = member.run.result
-        found.setdefault((family(result.defense), result.defense_label), []).append(member)
-    made = [Setting(name, defense_name(label), tuple(members)) for (name, label), members in found.items()]
-    return sorted(made, key=lambda one: (not one.undefended, one.family, natural(one.label)))
+        members.setdefault((family(result.defense), result.defense_label), []).append(member)
+    unsorted = [Setting(name, defense_name(label), tuple(of_one)) for (name, label), of_one in members.items()]
+    return sorted(unsorted, key=lambda s: (not s.undefended, s.family, natural(s.label)))
 
 
 def is_sweep(group: Group) -> bool:

@@ -8,39 +8,39 @@ from itertools import groupby
 from cutlayer.report.kit.markup import Html, el, note, row, section, table
 from cutlayer.report.kit.pictures import picture_row, strip
 from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, duration, facts, points, scale, size
-from cutlayer.report.runs import tables
+from cutlayer.report.runs import sweep, tables
 from cutlayer.report.runs.curves import legend, panels
 from cutlayer.report.runs.groups import Group
 from cutlayer.report.runs.sections import GRID, red_flags
 from cutlayer.report.runs.spectrum import spectrum
 from cutlayer.report.runs.story import class_names, shown
-from cutlayer.report.runs.sweep import Setting, settings
+from cutlayer.report.runs.sweep import Setting
 
 
 def article(group: Group) -> list[Html]:
     """Curves first, then the table, the worst pictures, every number, and the red flags."""
-    found = settings(group)
-    return [_curves(group, found), _headline(group, found), _pictures(found), _numbers(group), _flags(group)]
+    settings = sweep.settings(group)
+    return [_curves(group, settings), _headline(group, settings), _pictures(settings), _numbers(group), _flags(group)]
 
 
-def _curves(group: Group, found: Sequence[Setting]) -> Html:
+def _curves(group: Group, settings: Sequence[Setting]) -> Html:
     text = (
         "Up and to the left is better: accurate, and little leaks. Each chart is one defense at its strengths, joined "
         "from the one that leaks most to the one that leaks least, controls beside the line; grey are all others. The "
         "leakage is that of the strongest attack that was run, the mean over the seeds."
     )
-    charts = el("div", panels(found, group.first.result.utility.baseline), class_="curves")
-    return section("Each defense, from weak to strong", note(text), charts, legend(found))
+    charts = el("div", panels(settings, group.first.result.utility.baseline), class_="curves")
+    return section("Each defense, from weak to strong", note(text), charts, legend(settings))
 
 
-def _headline(group: Group, found: Sequence[Setting]) -> Html:
+def _headline(group: Group, settings: Sequence[Setting]) -> Html:
     seeds = len({member.run.result.seed for member in group.members})
     first = group.first.result
     head = ["Defense", "Accuracy, %", "Change", "Worst attack", "Leakage gain, %"]
     head += [scale(metric).heading for metric in group.headline_metrics]
     head += ["End to end, p50", "Released", "It states"]
     bodies = []
-    for _, own in groupby(found, key=lambda s: s.family):
+    for _, own in groupby(settings, key=lambda s: s.family):
         bodies.append(el("tbody", [row(s.label, _cells(s, group.headline_metrics)) for s in own]))
     text = (
         f"Mean over {seeds} seed{'s' if seeds > 1 else ''}, {first.utility.accuracy.n:,} test images and "
@@ -64,10 +64,10 @@ def _cells(setting: Setting, metrics: Sequence[str]) -> list[str]:
     return [*cells, duration(setting.p50_ns), size(setting.tensor_bytes), facts(result.defense_facts)]
 
 
-def _pictures(found: Sequence[Setting]) -> Html:
-    """What the worst attack made of the pictures, one row for each setting."""
+def _pictures(settings: Sequence[Setting]) -> Html:
+    """Reconstructions of the worst attack, one row for each setting."""
     rows: list[Html] = []
-    for setting in found:
+    for setting in settings:
         run = setting.members[0].run
         worst, indices = run.result.worst_case, shown(run, GRID)
         if not worst or not indices or worst.label not in run.pictures:

@@ -89,7 +89,7 @@ def _attack_row(attack: AttackRecord, member: Member, group: Group) -> Html:
         el("td", access_name(attack.access), small(f"on {attack.deployment}")),
         el("td", attack.n, small(releases)),
         _measured(LEAKAGE_GAIN, attack.leakage_gain),
-        *(_attack_metric(attack, metric) for metric in group.metrics),
+        *(_attack_metric(attack, name) for name in group.metrics),
         el("td", seconds(attack.fit_s), small(seconds(attack.invert_s))),
     ]
     if group.reproduction:
@@ -123,25 +123,25 @@ def _per_deployment(texts: dict[str, str]) -> Html:
     return el("td", [el("div", text, small(deployment), class_="line") for deployment, text in texts.items()])
 
 
-def _attack_metric(attack: AttackRecord, metric: str) -> Html:
-    estimate, words = attack.metrics.get(metric), scale(metric)
-    published = attack.published.values.get(metric) if attack.published else None
+def _attack_metric(attack: AttackRecord, name: str) -> Html:
+    estimate, metric = attack.metrics.get(name), scale(name)
+    published = attack.published.values.get(name) if attack.published else None
     if estimate is None or published is None:
-        return _measured(words, estimate)
+        return _measured(metric, estimate)
     sign = "+" if estimate.value > published else ""
-    texts = (f"published {words.number(published)}", f"ours {sign}{words.number(estimate.value - published)}")
-    return _measured(words, estimate, el("div", [el("div", text) for text in texts], class_="published"))
+    texts = (f"published {metric.number(published)}", f"ours {sign}{metric.number(estimate.value - published)}")
+    return _measured(metric, estimate, el("div", [el("div", text) for text in texts], class_="published"))
 
 
-def _measured(words: Scale, estimate: Estimate | None, beside: Html | None = None) -> Html:
+def _measured(metric: Scale, estimate: Estimate | None, beside: Html | None = None) -> Html:
     """A value over its 95 % interval."""
     if estimate is None or math.isnan(estimate.value):
         return el("td", DASH)
-    return el("td", words.number(estimate.value), small(words.interval(estimate)), beside)
+    return el("td", metric.number(estimate.value), small(metric.interval(estimate)), beside)
 
 
-def _heading(words: Scale, note: str = "") -> Html:
-    return _titled(words.heading, note or words.direction)
+def _heading(metric: Scale, note: str = "") -> Html:
+    return _titled(metric.heading, note or metric.direction)
 
 
 def _titled(title: str, note: str) -> Html:

@@ -44,16 +44,16 @@ def _title(group: Group) -> str:
 
 
 def _headline(group: Group) -> str:
-    scales = {metric: scale(metric) for metric in group.headline_metrics}
+    scales = {name: scale(name) for name in group.headline_metrics}
     head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST ATTACK", "LEAKAGE"]
-    head += [*(words.title.upper() for words in scales.values()), "P50", "SENT"]
+    head += [*(metric.title.upper() for metric in scales.values()), "P50", "SENT"]
     rows = []
     for member in group.members:
         result, worst = member.run.result, member.run.result.worst_case
         cells = [member.label, ACCURACY.value(result.utility.accuracy.value)]
         cells.append("" if result.undefended else points(result.change))
         if worst:
-            scores = {metric: worst.metrics.get(metric) for metric in scales}
+            scores = {name: worst.metrics.get(name) for name in scales}
             cells += [worst.label, LEAKAGE_GAIN.value(worst.leakage_gain.value)]
             cells += [scales[name].value(score.value) if score else DASH for name, score in scores.items()]
         else:
@@ -66,7 +66,7 @@ def _headline(group: Group) -> str:
         f"Accuracy on {tested:,} test images. Leakage: 0 % is an attacker who guesses the average picture, "
         "100 % the exact picture."
     )
-    legend += "".join(f" {words.title}: {words.explanation}" for words in scales.values() if words.explanation)
+    legend += "".join(f" {metric.title}: {metric.explanation}" for metric in scales.values() if metric.explanation)
     return _table(head, rows, left=(0, 3)) + "\n" + wrap(legend)
 
 
@@ -116,9 +116,9 @@ def _published(group: Group) -> str:
     for member, attack in ((m, a) for m in group.members for a in m.run.result.privacy):
         stated = attack.published or Published(values={}, source="")
         for name in filter(attack.metrics.__contains__, stated.values):
-            words = scale(name)
-            numbers = words.number(attack.metrics[name].value), words.number(stated.values[name])
-            rows.append([attack.label, member.label, words.heading, *numbers, stated.source])
+            metric = scale(name)
+            numbers = metric.number(attack.metrics[name].value), metric.number(stated.values[name])
+            rows.append([attack.label, member.label, metric.heading, *numbers, stated.source])
     return _table(head, rows, left=(0, 1, 2, 5)) if rows else ""
 
 

@@ -36,9 +36,8 @@ class Grpc(Scheme):
 
     def handshake_fault(self, address: Address, security: Security, timeout_s: float) -> str | None:
         """See `Scheme.handshake_fault`."""
-        from cutlayer.wire.grpc.tls import handshake_fault
-
-        return handshake_fault(address, security, timeout_s)
+        fault = self._load("cutlayer.wire.grpc.tls:handshake_fault", address)
+        return fault(address, security, timeout_s)  # type: ignore[no-any-return]
 
 
 class OpenInference(Grpc):

@@ -3,16 +3,11 @@ import torch
 
 from attacks.features.averaging import Averaging
 from attacks.features.mask_aware import MaskAware
+from attacks.features.mean_image import MeanImage
 from cutlayer.errors import ConfigError
 from defenses.dropout import Dropout
 from defenses.top_k import TopK
-from tests.attacks.victims import linear_head
-
-
-def error(attack, view, images):
-    attack.fit(view)
-    releases = torch.stack([view.query(images) for _ in range(attack.n_releases)])
-    return float((attack.invert_releases(releases) - images).square().mean())
+from tests.attacks.victims import error, linear_head
 
 
 @pytest.fixture
@@ -59,7 +54,7 @@ def test_values_tell_no_position(seen_by_the_wrapped):
 
 def test_positions_alone_leak(make_view, private):
     view = make_view(linear_head(), TopK(sparsity=1 - 12 / 64))
-    floor = float((torch.from_numpy(view.auxiliary.inputs).mean(dim=0) - private).square().mean())
+    floor = error(MeanImage(), view, private)
     assert error(MaskAware(attack="ridge", see="positions"), view, private) < 0.8 * floor
 
 

@@ -46,8 +46,8 @@ def test_a_channel_that_never_answers_weighs_nothing(kind):
 
 def test_survivors_leave_the_defense_out():
     output, arrived = torch.tensor([[1.0, 2.0, 3.0, 4.0]]), torch.tensor([[0.0, 2.5, 0.0, 4.0]])
-    found = difference("survivors", output, lambda smashed: smashed * torch.nan, arrived)
-    torch.testing.assert_close(found, torch.tensor([[0.0, -0.5, 0.0, 0.0]]) * 2**0.5)
+    misfit = difference("survivors", output, lambda smashed: smashed * torch.nan, arrived)
+    torch.testing.assert_close(misfit, torch.tensor([[0.0, -0.5, 0.0, 0.0]]) * 2**0.5)
 
 
 def test_the_others_compare_what_the_defense_makes_of_a_guess():
@@ -56,5 +56,5 @@ def test_the_others_compare_what_the_defense_makes_of_a_guess():
 
 
 def test_nothing_survived():
-    found = difference("survivors", torch.ones(1, 4), lambda smashed: smashed, torch.zeros(1, 4))
-    assert found.tolist() == [[0, 0, 0, 0]]
+    misfit = difference("survivors", torch.ones(1, 4), lambda smashed: smashed, torch.zeros(1, 4))
+    assert misfit.tolist() == [[0, 0, 0, 0]]

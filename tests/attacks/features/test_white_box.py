@@ -8,7 +8,7 @@ from cutlayer.errors import ConfigError
 from defenses.base import Defense
 from defenses.dropout import Dropout
 from defenses.gaussian_noise import GaussianNoise
-from tests.attacks.victims import convolutional_head, linear_head
+from tests.attacks.victims import convolutional_head, error, linear_head
 
 
 def test_a_batch_goes_the_way_of_its_images_alone(make_view, private):
@@ -16,7 +16,7 @@ def test_a_batch_goes_the_way_of_its_images_alone(make_view, private):
     attack = WhiteBox(iterations=60, lr=(0.05,), tv=(0.01,), bf16=False)
     attack.fit(view)
     received = view.query(private[:6])
-    alone = torch.cat([attack.invert(one) for one in received.split(1)])
+    alone = torch.cat([attack.invert(release) for release in received.split(1)])
     torch.testing.assert_close(attack.invert(received), alone, atol=1e-3, rtol=0)
 
 
@@ -73,9 +73,7 @@ def test_gradients_pass_through_a_deterministic_defense(make_view, private):
         def protect(self, smashed, rng):
             return smashed / 2
 
-    view, attack = make_view(linear_head(), Halve()), WhiteBox(iterations=400)
-    attack.fit(view)
-    assert (attack.invert(view.query(private)) - private).square().mean() < 1e-5
+    assert error(WhiteBox(iterations=400), make_view(linear_head(), Halve()), private) < 1e-5
 
 
 def faint_head(condition: float):
@@ -91,8 +89,7 @@ def test_whitening_sees_through_a_masked_gradient(make_view, private):
     view, errors = make_view(faint_head(1000)), {}
     for misfit in ("plain", "whitened"):
         attack = WhiteBox(iterations=300, lr=(0.05,), tv=(0.0,), misfit=(misfit,))
-        attack.fit(view)
-        errors[misfit] = (attack.invert(view.query(private)) - private).square().mean()
+        errors[misfit] = error(attack, view, private)
     assert errors["whitened"] < 0.1 * errors["plain"]
 
 
@@ -118,8 +115,7 @@ def test_survivors_are_compared_where_a_value_survived(make_view, private):
     view, errors = make_view(linear_head(), Dropout(rate=0.3)), {}
     for misfit in ("plain", "survivors"):
         attack = WhiteBox(iterations=300, lr=(0.05,), tv=(0.01,), misfit=(misfit,))
-        attack.fit(view)
-        errors[misfit] = (attack.invert(view.query(private)) - private).square().mean()
+        errors[misfit] = error(attack, view, private)
     assert errors["survivors"] < 0.5 * errors["plain"]
 
 

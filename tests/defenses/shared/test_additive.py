@@ -1,24 +1,17 @@
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 
 from cutlayer.errors import ConfigError
-from cutlayer.registry import DEFENSES
 from defenses.gaussian_noise import GaussianNoise
 from defenses.laplace_noise import LaplaceNoise
 from defenses.shared.aware import adapt, smashed_of
-from tests.defenses.victims import accuracy, shades, small_split
+from tests.defenses.victims import accuracy, rng, shades, small_split
 
 NOISES = [GaussianNoise(sigma=0.5), LaplaceNoise(scale=0.5)]
 each_noise = pytest.mark.parametrize("noise", NOISES, ids=repr)
-
-
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
 
 
 @each_noise
@@ -30,15 +23,6 @@ def test_shape_and_dtype_stay_and_the_input_is_not_written_to(noise):
         assert released.dtype == dtype
         assert np.isfinite(released).all()
         assert (smashed == 1).all()
-
-
-@each_noise
-def test_device_and_attacker_get_the_same_noise_from_the_same_draws(noise):
-    smashed = rng(1).random((2, 3, 4, 4), np.float32)
-    on_device, at_attacker = noise.protect(smashed, rng()), noise.protect(torch.from_numpy(smashed), rng())
-    assert isinstance(at_attacker, torch.Tensor)
-    assert np.array_equal(on_device, at_attacker.numpy())
-    assert np.array_equal(on_device, noise.protect(smashed, rng()))
 
 
 @each_noise
@@ -70,27 +54,11 @@ def test_the_noise_on_the_wire_has_the_stated_strength_and_shape(noise, std, fou
     assert abs(np.corrcoef(sample[:-1], sample[1:])[0, 1]) < 4 / math.sqrt(n)
 
 
-@pytest.mark.parametrize("noise", [GaussianNoise(sigma=0.0), LaplaceNoise(scale=0.0)], ids=repr)
-def test_strength_zero_is_the_undefended_baseline_bit_for_bit(noise):
-    smashed = np.array([[-0.0, np.pi]], np.float32)
-    assert not noise.random
-    assert noise.protect(smashed, rng()).tobytes() == smashed.tobytes()
-
-
 @pytest.mark.parametrize("kind", [GaussianNoise, LaplaceNoise])
 @pytest.mark.parametrize(("strength", "epochs"), [(-0.1, 0), (float("nan"), 0), (float("inf"), 0), (0.1, -1)])
 def test_an_impossible_option_is_refused(kind, strength, epochs):
     with pytest.raises(ConfigError, match=f"{kind.__name__}.* must be 0 or more"):
         kind(**{kind.knob: strength}, noise_aware_epochs=epochs)
-
-
-@pytest.mark.parametrize(("name", "option"), [("gaussian-noise", "sigma"), ("laplace-noise", "scale")])
-def test_the_registry_makes_them_and_checks_types(name, option):
-    noise = DEFENSES.make(name, **{option: 0.25}, noise_aware_epochs=2)
-    assert noise.random
-    assert repr(noise).endswith(f"({option}=0.25, noise_aware_epochs=2, bound='none')")
-    with pytest.raises(ConfigError, match="must be of type float"):
-        DEFENSES.make(name, **{option: "loud"})
 
 
 def test_without_noise_aware_epochs_the_model_stays_as_it_is():
@@ -109,7 +77,7 @@ def test_noise_aware_training_helps_the_tail_and_touches_nothing_else():
     assert hardened.head is halves.head
     assert not any(module.training for half in (hardened.head, hardened.tail) for module in half.modules())
 
-    right = [accuracy(one, noise.protect, data) for one in (halves, hardened)]
+    right = [accuracy(model, noise.protect, data) for model in (halves, hardened)]
     assert right[1] > right[0]
     assert right[1] > 0.8
 
@@ -130,12 +98,12 @@ def test_a_bounded_head_cannot_out_scale_the_noise(bound):
     assert accuracy(hardened, noise.protect, data) > 0.8
 
 
-def test_an_unbounded_head_does_which_is_why_it_is_not_trained():
+def test_an_unbounded_head_out_scales_the_noise():
     halves, data = small_split(), shades()
     noise = GaussianNoise(sigma=2.0)
     ratios = []
-    for one in (halves, adapt(halves, noise.protect, data, epochs=20, seed=0, head_too=True)):
-        ratios.append(noise.facts(smashed_of(one, data.test))["snr_db"])
+    for model in (halves, adapt(halves, noise.protect, data, epochs=20, seed=0, head_too=True)):
+        ratios.append(noise.facts(smashed_of(model, data.test))["snr_db"])
     assert ratios[1] > ratios[0] + 1
 
 
@@ -154,7 +122,7 @@ def test_a_bound_starts_close_to_the_trained_model(bound):
     assert accuracy(hardened, lambda z, rng: z, data) > accuracy(halves, lambda z, rng: z, data) - 0.15
 
 
-def test_the_signal_to_noise_ratio_is_that_of_what_varies_from_input_to_input():
+def test_the_signal_to_noise_ratio_counts_only_variation_between_inputs():
     smashed = 100 + 2 * rng().standard_normal((20_000, 3)).astype(np.float32)
     assert GaussianNoise(sigma=0.2).facts(smashed)["snr_db"] == pytest.approx(20, abs=0.1)
     assert LaplaceNoise(scale=0.2).facts(smashed)["snr_db"] == pytest.approx(20 - 10 * math.log10(2), abs=0.1)
@@ -167,15 +135,3 @@ def test_an_unknown_bound_and_a_second_one_are_refused():
         GaussianNoise(sigma=0.5, bound="relu")
     with pytest.raises(ConfigError, match="bounds the smashed data already"):
         GaussianNoise(sigma=0.5, bound="tanh").then(LaplaceNoise(scale=0.5, bound="clip")).surgery(small_split())
-
-
-def test_the_device_needs_no_torch_for_them():
-    code = (
-        "import sys; sys.modules['torch'] = None\n"
-        "import numpy as np\n"
-        "from defenses.gaussian_noise import GaussianNoise\n"
-        "from defenses.laplace_noise import LaplaceNoise\n"
-        "for noise in (GaussianNoise(sigma=1.0), LaplaceNoise(scale=1.0)):\n"
-        "    assert noise.protect(np.zeros((1, 2), np.float32), np.random.default_rng(0)).any()"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

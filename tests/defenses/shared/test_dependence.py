@@ -80,9 +80,9 @@ def test_distances_stay_exact_under_autocast():
     x = 100 + normal(8, 50)
     exact = torch.cdist(x.double(), x.double()).square()
     with torch.autocast("cpu", torch.bfloat16):
-        found = squared_distances(x)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), exact, rtol=1e-4, atol=1e-3)
+        distances = squared_distances(x)
+    assert distances.dtype == torch.float32
+    torch.testing.assert_close(distances.double(), exact, rtol=1e-4, atol=1e-3)
 
 
 def test_hsic_is_the_trace_of_the_normalized_operators():

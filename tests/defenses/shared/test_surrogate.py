@@ -84,10 +84,10 @@ def test_each_step_goes_on_from_the_one_before_however_long_the_caller_stays_in_
 def test_pretraining_follows_from_the_seed():
     x = images(70)
     data = Dataset(x.numpy(), np.zeros(70, np.int64))
-    one, same, other = surrogate(), surrogate(), surrogate(seed=1)
-    for attacker in (one, same, other):
+    first, same, other = surrogate(), surrogate(), surrogate(seed=1)
+    for attacker in (first, same, other):
         attacker.pretrain(smashed, data, epochs=2, batch=32)
-    rated = [float(attacker.quality(smashed(x), x)) for attacker in (one, same, other)]
+    rated = [float(attacker.quality(smashed(x), x)) for attacker in (first, same, other)]
     assert rated[0] == rated[1] != rated[2]
     assert rated[0] > float(surrogate().quality(smashed(x), x))
 

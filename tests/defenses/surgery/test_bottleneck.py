@@ -7,7 +7,7 @@ from defenses.surgery.bottleneck import Bottleneck, build, parse
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "bottleneck"),
     [
         ("noRELU_C8S1", Bottleneck(channels=8, stride=1, kernel=3, relu=False)),
         ("norelu_C12S1", Bottleneck(channels=12, stride=1, kernel=3, relu=False)),
@@ -16,8 +16,8 @@ from defenses.surgery.bottleneck import Bottleneck, build, parse
         ("noRELU_K5C2S4", Bottleneck(channels=2, stride=4, kernel=5, relu=False)),
     ],
 )
-def test_a_name_becomes_fields(name, told):
-    assert parse(name) == told
+def test_a_name_becomes_fields(name, bottleneck):
+    assert parse(name) == bottleneck
 
 
 @pytest.mark.parametrize(
@@ -31,19 +31,19 @@ def test_no_name_is_guessed_at(name):
 @pytest.mark.parametrize("name", ["noRELU_C2S1", "C2S1", "K5C2S1", "C2S2", "noRELU_K5C2S2", "noRELU_C2S4", "C2S4"])
 @pytest.mark.parametrize("side", [(8, 8), (7, 5), (4, 9), (6, 10)])
 def test_the_grid_shrinks_by_the_stride_and_gets_its_size_back(name, side):
-    told = parse(name)
-    to_head, to_tail = build(told, (3, *side))
+    bottleneck = parse(name)
+    to_head, to_tail = build(bottleneck, (3, *side))
     smashed = to_head(torch.randn(2, 3, *side))
-    assert smashed.shape == (2, 2, *(-(-n // told.stride) for n in side))
+    assert smashed.shape == (2, 2, *(-(-n // bottleneck.stride) for n in side))
     assert to_tail(smashed).shape == (2, 3, *side)
     for end in (to_head, to_tail):
         kinds = [type(module) for module in end.modules()]
-        assert kinds.count(nn.ReLU) == (told.relu and kinds.count(nn.Conv2d) + kinds.count(nn.ConvTranspose2d))
+        assert kinds.count(nn.ReLU) == (bottleneck.relu and kinds.count(nn.Conv2d) + kinds.count(nn.ConvTranspose2d))
         kernels = {m.kernel_size for m in end.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)}
-        assert kernels == {(told.kernel, told.kernel)}
+        assert kernels == {(bottleneck.kernel, bottleneck.kernel)}
 
 
 @pytest.mark.parametrize("smashed", [(64,), (49, 64), (8, 2, 8)])
 def test_smashed_data_that_cannot_be_narrowed_is_refused(smashed):
-    with pytest.raises(ConfigError, match=r"bottleneck needs|too much"):
+    with pytest.raises(ConfigError, match=r"bottleneck needs|stride of a bottleneck"):
         build(parse("C8S4"), smashed)

@@ -57,9 +57,9 @@ def test_only_the_inner_channels_of_residual_blocks_can_go(lively):
     blocks = [f"layer{stage}.{block}.conv1" for stage in (1, 2, 3) for block in (0, 1, 2)]
     assert names(model, removable(model, model)) == blocks
     model = lively("mobilenet_v2", IMAGE)
-    found = names(model, removable(model, model))
-    assert "features.0.0" in found  # nothing is added to the first block's input
-    assert [f"features.{n}.conv.0.0" for n in range(2, 18)] == [name for name in found if name.endswith("conv.0.0")]
+    removed = names(model, removable(model, model))
+    assert "features.0.0" in removed  # nothing is added to the first block's input
+    assert [f"features.{n}.conv.0.0" for n in range(2, 18)] == [name for name in removed if name.endswith("conv.0.0")]
 
 
 def test_only_channels_of_the_head_can_go_and_those_that_are_sent_are_among_them(lively):
@@ -134,7 +134,7 @@ def test_among_equals_every_group_loses_the_same_part(lively):
 def test_a_budget_that_no_pruning_meets_is_refused(lively):
     model = lively("resnet20", IMAGE)
     groups, costs = removable(model, model), macs(model, IMAGE)
-    with pytest.raises(ConfigError, match="Pruned as far as it goes"):
+    with pytest.raises(ConfigError, match="Pruned as far as allowed"):
         within_budget(groups, [torch.ones(channels.count) for channels in groups], costs, 1000)
 
 

@@ -174,6 +174,22 @@ def test_published_values_stand_beside_ours(runs):
     assert row[-1] == "He et al. 2019, Table 4|"
 
 
+def test_an_attack_and_a_metric_of_a_later_version_are_shown_by_their_names(runs):
+    def rename(record):
+        record["worst_case"]["attack"] = "of-tomorrow"
+        for row in record["privacy"]:
+            row["attack"] = "of-tomorrow"
+            row["metrics"] = {"lpips": row["metrics"]["ssim"]}
+
+    for run_id in ("aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"):
+        edit(runs, run_id, rename)
+    source, page = rendered(runs)
+    assert page.row("Attack", "Access")[4] == "lpips|"
+    assert page.row("ridge", "black-box")[4].startswith("0.866|")
+    assert "to the worst attack, white-box." in page.text
+    assert "higher leaks more" in source
+
+
 def test_runs_are_grouped_by_data_model_and_cut(runs):
     edit(runs, "cccccccccccc", lambda r: r.update(cut="features.14"))
     source, page = rendered(runs)

@@ -5,14 +5,14 @@ import pytest
 from cutlayer.records.reading import read
 from cutlayer.records.run import Passed, Spectrum, load_result
 from cutlayer.report.runs.page import page
-from cutlayer.report.runs.spectrum import words
+from cutlayer.report.runs.spectrum import sentence
 from tests.report.conftest import result
 
 BEFORE = Passed(256, 40, 3)
 
 
 def said(passed, condition, undefended=False):
-    return words(Spectrum(4, 256, 0.97, Passed(passed, condition, 3), BEFORE), undefended)
+    return sentence(Spectrum(4, 256, 0.97, Passed(passed, condition, 3), BEFORE), undefended)
 
 
 @pytest.mark.parametrize(
