@@ -107,7 +107,7 @@ def test_a_transport_is_described_before_its_package_is_imported(transport):
     assert bool(address.model) is scheme.takes_model
     assert str(address) == ROWS[transport].address
     assert TRANSPORTS.summary(transport)
-    assert bool(scheme.files) is bool(scheme.encrypt_with)
+    assert set(scheme.encrypted_by) <= set(scheme.files)
     scheme.client = "no_such_package:Client"
     with pytest.raises(ConfigError, match=f"needs the package {scheme.package}"):
         scheme.connect(address, SOON, PLAIN)

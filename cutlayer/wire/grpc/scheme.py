@@ -19,11 +19,7 @@ class Grpc(Scheme):
     server = "cutlayer.wire.grpc.server:GrpcServer"
     package = "grpcio"
     files = ("ca", "cert", "key", "token_file")
-    encrypt_with = "--ca, --cert and --key"
-
-    def encrypted(self, security: Security) -> bool:
-        """Return whether TLS is on: with a certificate of the authority, or one of this side."""
-        return bool(security.ca or security.cert)
+    encrypted_by = ("ca", "cert", "key")
 
     def check_files(self, security: Security, *, listening: bool) -> None:
         """See `Scheme.check_files`."""
