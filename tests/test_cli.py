@@ -106,7 +106,7 @@ def test_each_side_takes_the_security_options_that_are_its_own(command, own, oth
     monkeypatch.setattr("cloud.serve.serve", lambda *_, security, **__: given.append(security))
     monkeypatch.setattr("edge.send.send", lambda *_, security, **__: given.append(security))
     monkeypatch.setattr("cutlayer.doctor.examine.examine", lambda _, __, security: given.append(security) or [])
-    monkeypatch.setattr("cutlayer.profile.whole.run_plan", lambda _, settings, *__: given.append(settings.security))
+    monkeypatch.setattr("cutlayer.profile.run.run_plan", lambda _, settings, *__: given.append(settings.security))
     monkeypatch.setattr("cutlayer.report.profiles.terminal.text", str)
     names = ("ca", "cert", "key", "token-file", "curve-key", own)
     options = [word for name in names for word in (f"--{name}", f"{name}.file")]

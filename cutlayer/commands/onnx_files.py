@@ -1,4 +1,4 @@
-"""Cutting ONNX files that were made elsewhere. Nothing here loads torch."""
+"""Cuts of ONNX files from other programs. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import open_split
 
 _LISTED = 3
-"""Tensors named for each reason why they are no cuts."""
+"""Most tensors that are named for each reason against a cut."""
 
 
 def print_cuts(model: Path, shape: tuple[int, ...] | None) -> None:
-    """Every place where an ONNX file can be cut, and the reasons why the others are none."""
-    found = checked(survey(model, _spec(shape)))
-    print(table(model.name, found.file.input, found.cuts))
+    """Print every place where an ONNX file can be cut, and the reasons against a cut elsewhere."""
+    graph = checked(survey(model, _spec(shape)))
+    print(table(model.name, graph.file.input, graph.cuts))
     reasons: dict[str, list[str]] = {}
-    for name, reason in found.refused.items():
+    for name, reason in graph.refused.items():
         reasons.setdefault("others would have to be sent as well" if "as well" in reason else reason, []).append(name)
     for reason, names in reasons.items():
         more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
         print(f"no cut at {', '.join(names[:_LISTED])}{more}: {reason}")
-    if not found.cuts:
-        print("nowhere to cut: no single tensor of it carries all that follows")
-    if found.opened is None:
-        print("computes one sample at a time: the file is made for that, or its samples depend on each other")
+    if not graph.cuts:
+        print("the model cannot be cut: at no place does a single tensor carry all that the rest needs")
+    if graph.opened is None:
+        print("the model computes one sample at a time: its batch size is 1, or its samples depend on each other")
 
 
 def split_file(
@@ -38,23 +38,23 @@ def split_file(
 ) -> None:  # fmt: skip
     """Cut an ONNX file and write the split folder; with a data set, measure its accuracy too."""
     check_free(out)
-    found = survey(model, _spec(shape), mean=_numbers("--mean", mean or "0"), std=_numbers("--std", std or "1"))
-    taken, given = found.file.input, prod(found.logits)
+    graph = survey(model, _spec(shape), mean=_numbers("--mean", mean or "0"), std=_numbers("--std", std or "1"))
+    image, n_logits = graph.file.input, prod(graph.logits)
     if data is None:
-        manifest = write(found, cut, out)
+        manifest = write(graph, cut, out)
         print(f"{out}: {model.name} cut at {manifest.cut}, smashed {manifest.smashed}")
         return
     from cutlayer.data.load import load
 
     splits = load(data, data_root, seed)
-    if splits.input.shape != taken.shape or len(splits.classes) != given:
+    if splits.input.shape != image.shape or len(splits.classes) != n_logits:
         raise SplitError(
-            f"{data} has {len(splits.classes)} classes of {splits.input} images, and {model} gives {given} numbers for "
-            f"{taken}; name the data set that it was trained on, or leave out --data."
+            f"{data} has {len(splits.classes)} classes of {splits.input} images, but {model} gives {n_logits} numbers "
+            f"for {image}; name the data set that it was trained on, or leave out --data."
         )
-    manifest = write(found, cut, out, data=data)
-    right, n = int((open_split(out).answers(splits.test.inputs) == splits.test.labels).sum()), len(splits.test)
-    accuracy = f"test accuracy {right / n:.1%} (n = {n:,})"
+    manifest = write(graph, cut, out, data=data)
+    n_correct, n = int((open_split(out).answers(splits.test.inputs) == splits.test.labels).sum()), len(splits.test)
+    accuracy = f"test accuracy {n_correct / n:.1%} (n = {n:,})"
     print(f"{out}: {model.name} cut at {manifest.cut}, smashed {manifest.smashed}, {accuracy}")
 
 
@@ -66,4 +66,4 @@ def _numbers(option: str, text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise ConfigError(f"{option} reads like 0.485,0.456,0.406, not {text!r}.") from None
+        raise ConfigError(f"{option} takes numbers such as 0.485,0.456,0.406; {text!r} was given.") from None

@@ -105,11 +105,11 @@ def recorded(monkeypatch, refuse=()):
     """Have commands noted and not run, but for those that hold the namespaces; some words are refused."""
     ran = []
 
-    def says(within, command):
+    def failure(within, command):
         ran.append(command)
         return next((f"Error: {word} is unknown." for word in refuse if word in command), "")
 
-    monkeypatch.setattr(namespaces, "_says", says)
+    monkeypatch.setattr(namespaces, "_failure", failure)
     monkeypatch.setattr(namespaces, "_namespace", lambda command: contextlib.nullcontext(4711))
     return ran
 

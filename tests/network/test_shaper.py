@@ -215,7 +215,7 @@ def test_a_shaper_that_cannot_start_says_so():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_the_relay_does_not_outlive_whoever_started_it():
+def test_the_relay_does_not_outlive_its_parent():
     code = (
         "import psutil\n"
         "def children(): return [child.pid for child in psutil.Process().children()]\n"
