@@ -18,6 +18,7 @@ from cutlayer.errors import ConfigError
 from cutlayer.experiment.spec import HEADS, Deployment, Experiment, Measure, Named, Options, Published, Training
 from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, MODELS, TRANSPORTS, Registry, check_type, near
 from cutlayer.wire.codecs.packed import codec_named
+from cutlayer.wire.connect import servable
 
 
 def load(path: Path, settings: Mapping[str, str] | None = None) -> list[Experiment]:
@@ -93,6 +94,11 @@ def _deployments(entries: list[Options]) -> Iterator[Deployment]:
         for options in _expand(entry):
             deployment = _record(Deployment, options, "deployment")
             _ = TRANSPORTS[deployment.transport]
+            if deployment.transport not in (served := servable()):
+                raise ConfigError(
+                    f"deployment.transport must be {' or '.join(served)}, over which our server can be reached from "
+                    f"another process; {deployment.transport!r} was given."
+                )
             if deployment.head not in HEADS:
                 raise ConfigError(f"There is no head named {deployment.head!r}; {near(deployment.head, HEADS)}")
             yield deployment

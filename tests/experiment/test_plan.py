@@ -104,6 +104,8 @@ def test_settings_reach_values_sections_and_every_entry_that_has_the_option(tmp_
         ({"attack.n_releases": "'many'"}, "n_releases"),
         ({"measure.codec": "rwa"}, "raw"),
         ({"deployment.transport": "zqm"}, "zmq"),
+        ({"deployment.transport": "inprocess"}, "must be grpc or zmq, .*'inprocess' was given"),
+        ({"deployment.transport": "oip+grpc"}, "must be grpc or zmq"),
         ({"deployment.head": "tensorflow"}, "onnx"),
     ],
 )
