@@ -47,7 +47,7 @@ def request(id="", n=1, value=0.0, **parameters):
     return infer_request(Inference("tiny@relu", "", id, {"smashed": smashed}, parameters))
 
 
-class Held:
+class HeldTail:
     """A tail that says when it has begun, and goes on when it is let."""
 
     def __init__(self, tail):

@@ -11,7 +11,7 @@ from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.packed import decode
 from cutlayer.wire.handshake import metadata_request
 from cutlayer.wire.message import Kind, Message
-from tests.cloud.callers import Held, Waiting, handle, request
+from tests.cloud.callers import HeldTail, Waiting, handle, request
 from tests.tiny_split import SMASHED, write_split
 
 
@@ -22,7 +22,7 @@ def serving(tmp_path):
     made = []
 
     def serve(tap=None, **limits):
-        tail = Held(open_split(tmp_path / "split").tail(threads=1))
+        tail = HeldTail(open_split(tmp_path / "split").tail(threads=1))
         service = Service(manifest, tail, tap, limits=Limits(**limits))
         made.append((service, tail))
         return service, tail

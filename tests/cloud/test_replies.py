@@ -9,7 +9,7 @@ from cloud.service import Service
 from cloud.tap import Tap, read
 from cutlayer.errors import Refused
 from cutlayer.split_folder import open_split
-from tests.cloud.callers import Held, Waiting, handle, request
+from tests.cloud.callers import HeldTail, Waiting, handle, request
 from tests.cloud.test_batching import busy, submit
 from tests.tiny_split import write_split
 
@@ -18,7 +18,7 @@ from tests.tiny_split import write_split
 def served(tmp_path):
     """Service, tail and the folder of its tap, all closed afterwards."""
     manifest = write_split(tmp_path / "split")
-    tail, tap = Held(open_split(tmp_path / "split").tail(threads=1)), Tap(tmp_path / "tap")
+    tail, tap = HeldTail(open_split(tmp_path / "split").tail(threads=1)), Tap(tmp_path / "tap")
     service = Service(manifest, tail, tap)
     yield service, tail, (tap, tmp_path / "tap")
     tail.go_on.set()

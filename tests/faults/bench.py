@@ -1,11 +1,11 @@
-"""A server behind a proxy that spoils one thing, and a device that asks it: what the fault matrix is made of."""
+"""A server behind a proxy with faults, and a device that sends requests to it: the parts of the fault matrix."""
 
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,33 +24,33 @@ from tests.tiny_split import edge_at, images, write_split
 
 IN_FLIGHT = {"infer": 1, "stream": 4}
 BATCH = 200
-"""Images in a request: 57,600 bytes, so that faults find their place within a tensor."""
+"""Images in a request: 57,600 bytes, so that faults hit a tensor."""
 
-# A heartbeat finds a dead connection before the deadline; where it must not, it is longer than the test.
+# A heartbeat detects a dead connection before the deadline, except with DEAF, whose heartbeat is longer than a test.
 QUICK = Timeouts(connect_s=5.0, request_s=3.0, heartbeat_s=0.4)
 SLOW = Timeouts(connect_s=5.0, request_s=10.0, heartbeat_s=2.0)
-# A request takes longer than this silence, and no longer than what a connection survives.
+# A request takes longer than heartbeat_s, and no longer than the silence that a connection survives.
 BUSY = Timeouts(connect_s=5.0, request_s=10.0, heartbeat_s=1.2)
 DEAF = Timeouts(connect_s=5.0, request_s=0.7, heartbeat_s=30.0)
 NEVER = Retry(attempts=1)
 SLACK_S = 10.0
-"""For a busy machine; a test that needs it has not hung."""
+"""Additional time on a busy machine, before a request counts as hung."""
 
 
 class Lane(NamedTuple):
-    """One way of asking.
+    """A pair of transports, with or without encryption.
 
     Attributes:
-        server: Scheme that the server listens at.
-        client: Scheme that the device connects to.
-        secured: A function of a folder with keys and certificates, to what either side proves; None: plain text.
-        known_again: Whether a request that is sent twice is known to be one.
+        server: Scheme of the server's address.
+        client: Scheme of the address to which the device connects.
+        secured: Function from a folder of keys and certificates to the files of server and client; None for plain text.
+        repeats_known: Whether the server recognizes a request that was sent twice.
     """
 
     server: str
     client: str
     secured: Callable[[Path], tuple[Security, Security]] | None = None
-    known_again: bool = True
+    repeats_known: bool = True
 
 
 def _tls(keys):
@@ -68,8 +68,8 @@ LANES = {
     **{name: Lane(name, name) for name in servable()},
     "grpc, mutual TLS": Lane("grpc", "grpc", _tls),
     "zmq, CURVE": Lane("zmq", "zmq", _curve),
-    # A call for each request, and nothing that another's server would not know, so no session either.
-    "oip+grpc": Lane("grpc", "oip+grpc", known_again=False),
+    # A call for each request, without our parameters, so without a session.
+    "oip+grpc": Lane("grpc", "oip+grpc", repeats_known=False),
 }
 
 
@@ -78,50 +78,49 @@ class Bench:
 
     def __init__(self, folder, lane, n, timeouts, retry, keys):
         self.folder, self.lane, self.timeouts = folder, LANES[lane], timeouts
-        here, there = self.lane.secured(keys) if self.lane.secured else (PLAIN, PLAIN)
-        write_split(folder / "split")
+        server_files, client_files = self.lane.secured(keys) if self.lane.secured else (PLAIN, PLAIN)
+        manifest = write_split(folder / "split")
         self.images = [images(BATCH, seed) for seed in range(n)]
-        self.expected = [None] * n
-        self.answered = []
-        self.index, self.lock = 0, threading.Lock()
+        self.answered, self.index, self.lock = [], 0, threading.Lock()
         self.tap = Tap(folder / "tap")
-        tail = open_split(folder / "split").tail(threads=1)
-        self.service = Service(open_split(folder / "split").manifest, tail, self.tap)
-        self.server = listen(f"{self.lane.server}://127.0.0.1:0", self.service, timeouts, security=here)
+        self.service = Service(manifest, open_split(folder / "split").tail(threads=1), self.tap)
+        self.server = listen(f"{self.lane.server}://127.0.0.1:0", self.service, timeouts, security=server_files)
         self.proxy = Proxy("127.0.0.1", self.server.address.port)
         self.proxy.__enter__()
         address = f"{self.lane.client}://127.0.0.1:{self.proxy.port}"
-        self.client = connect(address, timeouts, retry=retry, security=there)
+        self.client = connect(address, timeouts, retry=retry, security=client_files)
         self.edge = edge_at(folder / "split", self.client, timeouts=timeouts)
-        self.expected = [self.ask(which) for which in range(n)]
+        self.expected = [self.ask(number) for number in range(n)]
 
-    def ask(self, which):
-        """One request; its logits."""
+    def link(self, direction):
+        return getattr(self.proxy, direction)
+
+    def ask(self, number):
+        """Send the batch with this number; return its logits."""
         with self.lock:
             self.index += 1
             index = self.index
-        logits, _ = self.edge.infer(self.images[which], index)
+        logits, _ = self.edge.infer(self.images[number], index)
         self.answered.append(self.edge.request_id(index))
         return logits
 
     def ask_all(self):
-        """As many at a time as there are inputs; what became of each, and how long the slowest took."""
+        """Send all batches at once; return the logits or the error of each, and check that each ends in time."""
 
-        def one(which):
+        def outcome(number):
             start = time.monotonic()
             try:
-                outcome = self.ask(which)
+                return self.ask(number)
             except WireError as error:
-                outcome = error
-            return outcome, time.monotonic() - start
+                return error
+            finally:
+                assert time.monotonic() - start < self.timeouts.connect_s + self.timeouts.request_s + SLACK_S
 
         with ThreadPoolExecutor(len(self.images)) as pool:
-            outcomes, seconds = zip(*pool.map(one, range(len(self.images))), strict=True)
-        assert max(seconds) < self.timeouts.connect_s + self.timeouts.request_s + SLACK_S
-        return outcomes
+            return list(pool.map(outcome, range(len(self.images))))
 
-    def works(self):
-        """The next requests are answered, rightly."""
+    def check_all_answered(self):
+        """Send all batches, and check that each gets the right logits."""
         for outcome, expected in zip(self.ask_all(), self.expected, strict=True):
             assert not isinstance(outcome, WireError), outcome
             np.testing.assert_array_equal(outcome, expected)
@@ -133,14 +132,11 @@ class Bench:
         self.proxy.__exit__()
         self.tap.close()
         recorded = Counter((header["session"], header["id"]) for header, _ in read(self.folder / "tap"))
-        assert not self.lane.known_again or set(recorded.values()) <= {1}, "a request is in the tap twice"
-        assert set(self.answered) <= {id for _, id in recorded}, "what was answered is not in the tap"
+        assert not self.lane.repeats_known or set(recorded.values()) <= {1}, "a request is in the tap twice"
+        assert set(self.answered) <= {id for _, id in recorded}, "an answered request is not in the tap"
 
 
 @contextmanager
 def bench(folder, lane, way, timeouts=QUICK, retry=None, keys=None):
-    made = Bench(folder, lane, IN_FLIGHT[way], timeouts, retry, keys)
-    try:
-        yield made
-    finally:
-        made.close()
+    with closing(Bench(folder, lane, IN_FLIGHT[way], timeouts, retry, keys)) as device:
+        yield device

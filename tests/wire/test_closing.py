@@ -9,41 +9,23 @@ import zmq
 
 from cutlayer.errors import Refused, Unreachable, WireError
 from cutlayer.wire.connect import connect, listen
-from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.retry import MAX_IN_FLIGHT
 from cutlayer.wire.transport import Timeouts
 from cutlayer.wire.zmq.frames import open_socket
 from cutlayer.wire.zmq.socket import SharedSocket
+from tests.wire.ends import (
+    EVERY,
+    PATIENCE_S,
+    SOCKETS,
+    Held,
+    message,
+    nothing,
+    numbers,
+    over_every_transport,
+)  # fmt: skip
 
-REAL = {"grpc": "grpc://127.0.0.1:0", "zmq": "zmq://127.0.0.1:0"}
-EVERY = {**REAL, "inprocess": "inprocess://closing"}
-LONG_S, MESSAGE = 60.0, Message(Kind.INFER, b"\x1a\x01a")
-
-
-class Keeps:
-    """A handler that never answers."""
-
-    ready = True
-
-    def __init__(self):
-        self.callers, self.came = [], threading.Semaphore(0)
-
-    def submit(self, request, arrived_ns, caller, *, lend=False):
-        self.callers.append(caller)
-        self.came.release()
-
-
-class Refuses:
-    """Asks to come again in a while."""
-
-    ready = True
-
-    def __init__(self):
-        self.came = threading.Event()
-
-    def submit(self, request, arrived_ns, caller, *, lend=False):
-        self.came.set()
-        caller.answer(Refused("RESOURCE_EXHAUSTED", "Busy.", 30_000), lambda: None)
+LONG_S, MESSAGE = 60.0, message(1)
+over_sockets = pytest.mark.parametrize("scheme", SOCKETS)
 
 
 @pytest.fixture
@@ -54,18 +36,17 @@ def free_port():
         yield bound.getsockname()[1]
 
 
-def thread(function, *words):
-    started = threading.Thread(target=function, args=words, daemon=True)
+def thread(function, *arguments):
+    started = threading.Thread(target=function, args=arguments, daemon=True)
     started.start()
     return started
 
 
-@pytest.mark.parametrize("transport", REAL)
-def test_a_wait_for_a_connection_ends_at_the_deadline_of_the_request(transport, free_port):
-    """One who may wait long does not hold up one who may not."""
-    client = connect(f"{transport}://127.0.0.1:{free_port}", Timeouts(connect_s=8.0))
+@over_sockets
+def test_a_request_waits_for_a_connection_no_longer_than_its_own_deadline(scheme, free_port):
+    client = connect(f"{scheme}://127.0.0.1:{free_port}", Timeouts(connect_s=8.0))
     patient = client.submit(MESSAGE, LONG_S)
-    threading.Event().wait(0.2)
+    time.sleep(0.2)
     start = time.monotonic()
     with pytest.raises(WireError):
         client.request(MESSAGE, 0.3)
@@ -74,56 +55,53 @@ def test_a_wait_for_a_connection_ends_at_the_deadline_of_the_request(transport, 
     client.close()
 
 
-@pytest.mark.parametrize("transport", REAL)
-def test_closing_ends_the_wait_for_a_connection(transport, free_port):
-    client = connect(f"{transport}://127.0.0.1:{free_port}", Timeouts(connect_s=20.0))
-    waiting = client.submit(MESSAGE, LONG_S)
-    threading.Event().wait(0.2)
+def close_soon(client):
+    """Close a client, and check that it takes no longer than 10 s."""
     start = time.monotonic()
     client.close()
     assert time.monotonic() - start < 10
+
+
+@over_sockets
+def test_closing_ends_the_wait_for_a_connection(scheme, free_port):
+    client = connect(f"{scheme}://127.0.0.1:{free_port}", Timeouts(connect_s=20.0))
+    waiting = client.submit(MESSAGE, LONG_S)
+    time.sleep(0.2)
+    close_soon(client)
     with pytest.raises(Unreachable):
         waiting.result(0)
 
 
-def test_closing_ends_the_pause_before_another_attempt():
-    server = listen(EVERY["inprocess"], refuses := Refuses())
-    client = connect(str(server.address))
+def test_closing_ends_the_pause_before_another_attempt(serve):
+    _, client = serve(EVERY["inprocess"], held := Held())
     paused = client.submit(MESSAGE, LONG_S)
-    assert refuses.came.wait(20)
-    start = time.monotonic()
-    client.close()
-    assert time.monotonic() - start < 10
+    ((_, caller),) = held.take()
+    caller.answer(Refused("RESOURCE_EXHAUSTED", "Busy.", 30_000), nothing)
+    close_soon(client)
     with pytest.raises(Unreachable, match="closed on this side"):
         paused.result(0)
-    server.close()
 
 
-@pytest.mark.parametrize("address", EVERY.values(), ids=EVERY)
-def test_who_is_not_asked_yet_is_told_too(address):
-    """Beside those under way there are those that wait for their turn, and those that come too late."""
-    server = listen(address, keeps := Keeps())
-    client = connect(str(server.address))
-    messages = [Message(Kind.INFER, b"\x1a\x03%03d" % number) for number in range(MAX_IN_FLIGHT + 5)]
-    futures = [client.submit(message, 3.0) for message in messages]
-    for _ in range(MAX_IN_FLIGHT):
-        assert keeps.came.acquire(timeout=20)
+@over_every_transport
+def test_closing_fails_requests_that_wait_for_a_thread_and_later_ones(serve, address):
+    _, client = serve(address, held := Held())
+    futures = [client.submit(message(number), 3.0) for number in range(MAX_IN_FLIGHT + 5)]
+    held.take(MAX_IN_FLIGHT)
     client.close()
-    futures.append(client.submit(messages[0], LONG_S))
+    futures.append(client.submit(MESSAGE, LONG_S))
     for future in futures:
         with pytest.raises(WireError):
-            future.result(20)
-    server.close(0)
+            future.result(PATIENCE_S)
 
 
 class Gate:
-    """The lock of a socket that is closed just before who waits for an answer looks into it."""
+    """The lock of a socket, which closes the socket just before a thread that waits for an answer takes the lock."""
 
     def __init__(self, line):
         self._line, self._real, self._entries = line, line._shared.lock, 0
 
     def __enter__(self):
-        # The first time, it has just been at the socket, and comes back once it has found no answer.
+        # The thread has used the socket once without finding an answer; it comes back now.
         self._entries += 1
         if self._entries == 2:
             thread(self._line.close)
@@ -136,7 +114,7 @@ class Gate:
 
 
 class Gated:
-    """A shared socket whose lock is a gate to those who wait for answers."""
+    """A shared socket whose lock is a gate for the threads that wait for answers."""
 
     def __init__(self, line):
         self._shared, self._gate = line._shared, Gate(line)
@@ -149,22 +127,19 @@ class Gated:
         return getattr(self._shared, name)
 
 
-def test_a_client_that_turns_to_the_socket_as_it_is_closed_is_told():
-    server = listen(REAL["zmq"], keeps := Keeps())
-    client = connect(str(server.address))
+def test_a_thread_that_returns_to_a_socket_as_it_is_closed_gets_an_error(serve):
+    _, client = serve(SOCKETS["zmq"], held := Held())
     waiting = client.submit(MESSAGE, LONG_S)
-    assert keeps.came.acquire(timeout=20)
+    held.take()
     while not client._line._shared._awaited:
         time.sleep(0.001)
     client._line._shared = Gated(client._line)
     with pytest.raises(Unreachable, match="closed on this side"):
-        waiting.result(20)
-    client.close()
-    server.close(0)
+        waiting.result(PATIENCE_S)
 
 
 class Slow:
-    """Computes on the thread that was lent to it, for longer than the server is patient."""
+    """A handler that computes on the thread that was lent to it, for longer than the server waits when it closes."""
 
     ready = True
 
@@ -174,69 +149,66 @@ class Slow:
     def submit(self, request, arrived_ns, caller, *, lend=False):
         assert lend
         self.begun.set()
-        assert self.go_on.wait(20)
+        assert self.go_on.wait(PATIENCE_S)
         caller.answer(request, self.sent.set)
 
 
-def test_an_answer_that_comes_after_the_server_was_closed_reaches_the_tap():
-    server = listen(REAL["zmq"], slow := Slow())
+def test_an_answer_after_the_server_was_closed_counts_as_sent():
+    server = listen(SOCKETS["zmq"], slow := Slow())
     client = connect(str(server.address))
-    asked = client.submit(MESSAGE, LONG_S)
-    assert slow.begun.wait(20)
+    unanswered = client.submit(MESSAGE, LONG_S)
+    assert slow.begun.wait(PATIENCE_S)
     closing = thread(server.close, 0.0)
     while not server._closed:
         time.sleep(0.001)
     with server._shared.lock:
         pass
     slow.go_on.set()
-    assert slow.sent.wait(20), "the tap would have missed it"
+    assert slow.sent.wait(PATIENCE_S), "the tap would have missed the request"
     client.close()
-    assert asked.exception(20)
-    closing.join(20)
+    assert unanswered.exception(PATIENCE_S)
+    closing.join(PATIENCE_S)
 
 
-def test_an_answer_to_somebody_unknown_does_not_hide_what_came_meanwhile():
-    """Each use of a ZeroMQ socket may take what its descriptor had to tell to the thread that waits."""
+def test_an_answer_to_an_unknown_client_does_not_hide_a_message_that_arrived_meanwhile():
+    """Each use of a ZeroMQ socket may consume the signal of its descriptor, for which another thread waits."""
     context = zmq.Context()
     shared = SharedSocket()
     shared.hold(open_socket(zmq.ROUTER, Timeouts(), {"router_mandatory": 1}, context))
-    asking = open_socket(zmq.DEALER, Timeouts(), {}, context)
+    sender = open_socket(zmq.DEALER, Timeouts(), {}, context)
     try:
-        asking.connect(f"tcp://127.0.0.1:{shared.socket.bind_to_random_port('tcp://127.0.0.1')}")
+        sender.connect(f"tcp://127.0.0.1:{shared.socket.bind_to_random_port('tcp://127.0.0.1')}")
         with shared.lock:
             assert shared.receive() is None
             shared.about_to_wait()
-        asking.send(b"hello")
-        # Until it is there, which is seen without a use of the socket.
+        sender.send(b"hello")
+        # Wait for the message without a use of the socket.
         assert shared._poller.poll(20_000)
-        # Before that is over, a send does not look at what has come.
-        threading.Event().wait(0.05)
+        # A send within this time would not look for new messages.
+        time.sleep(0.05)
         with shared.lock, pytest.raises(zmq.ZMQError):
             shared.send([b"nobody", b"answer"])
         assert shared._poller.poll(0), "the waiting thread is not woken"
     finally:
-        asking.close()
+        sender.close()
         shared.drop()
         shared.close()
         context.term()
 
 
-def test_a_server_that_breaks_off_again_and_again_costs_the_others_nothing():
-    """The news of one connection, unread, must not fill a queue that ZeroMQ's own thread would wait for."""
+def test_a_server_that_breaks_off_again_and_again_delays_no_other_connection(serve):
+    """The unread events of one connection must not fill a queue for which ZeroMQ's own thread would wait."""
     with socket.create_server(("127.0.0.1", 0)) as breaks_off:
         client = connect(f"zmq://127.0.0.1:{breaks_off.getsockname()[1]}")
         line = client._line
         line._options |= {"reconnect_ivl": 1, "reconnect_ivl_max": 1}
         with line._shared.lock:
             line._lose(Unreachable("to open another"))
+        breaks_off.settimeout(10)
         for _ in range(2500):
-            breaks_off.settimeout(10)
             breaks_off.accept()[0].close()
-        server = listen(REAL["zmq"], keeps := Keeps())
-        other = connect(str(server.address), Timeouts(connect_s=10.0))
-        asked = other.submit(MESSAGE, LONG_S)
-        assert keeps.came.acquire(timeout=20)
-        keeps.callers[0].answer(MESSAGE, lambda: None)
-        assert asked.result(20).header == MESSAGE.header
-        for one in (other, client, server):
-            one.close()
+        _, other = serve(SOCKETS["zmq"], held := Held(), Timeouts(connect_s=10.0))
+        future = other.submit(MESSAGE, LONG_S)
+        held.answer()
+        assert numbers(future) == [1]
+        client.close()

@@ -1,20 +1,11 @@
 import socket
 import threading
-from typing import NamedTuple
 
 import grpc
 import pytest
 import zmq
 
-from cutlayer.errors import (
-    ConfigError,
-    ConnectionLost,
-    DeadlineExceeded,
-    DecodeError,
-    Refused,
-    Unreachable,
-    WireError,
-)
+from cutlayer.errors import ConfigError, ConnectionLost, DeadlineExceeded, DecodeError, Refused, Unreachable, WireError
 from cutlayer.registry import TRANSPORTS
 from cutlayer.wire.address import Address
 from cutlayer.wire.connect import connect, listen, servable
@@ -24,40 +15,30 @@ from cutlayer.wire.retry import Retry
 from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Timeouts, refusal
 from cutlayer.wire.zmq.frames import PREFIX
+from tests.wire.ends import EVERY
 
-
-class Row(NamedTuple):
-    """Address at which a test listens, if a server of the transport can."""
-
-    address: str
-
-
-ROWS = {
-    "grpc": Row("grpc://127.0.0.1:0"),
-    "zmq": Row("zmq://127.0.0.1:0"),
-    "oip+grpc": Row("oip+grpc://127.0.0.1:0/echo"),
-    "inprocess": Row("inprocess://echo"),
-}
+ROWS = {**EVERY, "oip+grpc": "oip+grpc://127.0.0.1:0/echo"}
+"""An address for each transport, at which a test listens if there is a server."""
 
 SERVED = [name for name in TRANSPORTS if TRANSPORTS.make(name).server]
 SOON = Timeouts(connect_s=0.5, request_s=10.0)
 
 
-class Echo:
-    """Answers with the request itself; waits or fails if the id in the header says so."""
+class Scripted:
+    """A handler that answers with the request, waits or fails, as the id in the header says."""
 
     def __init__(self):
-        self.after, self.go_on, self.seen = [], threading.Event(), threading.Event()
+        self.sent, self.go_on, self.begun = [], threading.Event(), threading.Event()
 
     def submit(self, request, arrived_ns, caller, *, lend=False):
         try:
             answer = self.handle(request)
         except Exception as error:
             answer = refusal(error)
-        caller.answer(answer, lambda: self.after.append(request.header))
+        caller.answer(answer, lambda: self.sent.append(request.header))
 
     def handle(self, request):
-        self.seen.set()
+        self.begun.set()
         request_id = request.header[2:]
         if request_id == b"wait":
             self.go_on.wait(10)
@@ -71,20 +52,9 @@ class Echo:
 
 
 @pytest.fixture
-def serve():
-    """A function that serves an Echo at an address and connects to it; everything is closed afterwards."""
-    opened = []
-
-    def start(address):
-        echo = Echo()
-        server = listen(address, echo, SOON)
-        client = connect(str(server.address), SOON)
-        opened.extend((client, server))
-        return echo, server, client
-
-    yield start
-    for end in opened:
-        end.close()
+def start(serve):
+    """A function that serves a handler at an address, and returns server and client; see `serve`."""
+    return lambda address, handler=None: serve(address, handler or Scripted(), SOON)
 
 
 def header(request_id=b""):
@@ -102,10 +72,10 @@ def test_every_transport_has_a_row():
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_transport_is_described_before_its_package_is_imported(transport):
-    scheme, address = TRANSPORTS.make(transport), Address.parse(ROWS[transport].address)
+    scheme, address = TRANSPORTS.make(transport), Address.parse(ROWS[transport])
     assert address.local is not scheme.networked
     assert bool(address.model) is scheme.takes_model
-    assert str(address) == ROWS[transport].address
+    assert str(address) == ROWS[transport]
     assert TRANSPORTS.summary(transport)
     assert set(scheme.encrypted_by) <= set(scheme.files)
     scheme.client = "no_such_package:Client"
@@ -116,12 +86,12 @@ def test_a_transport_is_described_before_its_package_is_imported(transport):
 @pytest.mark.parametrize("transport", sorted(set(TRANSPORTS) - set(SERVED)))
 def test_a_transport_without_a_server_says_where_to_listen(transport):
     with pytest.raises(ConfigError, match="for clients only; listen at"):
-        listen(ROWS[transport].address, Echo(), SOON)
+        listen(ROWS[transport], Scripted(), SOON)
 
 
-def test_a_new_transport_is_one_line_of_the_registry(serve, monkeypatch):
+def test_a_new_transport_is_one_line_of_the_registry(start, monkeypatch):
     monkeypatch.setitem(TRANSPORTS._entries, "pigeon", "tests.wire.test_transport:Pigeon")
-    _, server, client = serve("pigeon://loft")
+    server, client = start("pigeon://loft")
     assert str(server.address) == "pigeon://loft"
     assert ask(client, b"hi").header == header(b"hi")
 
@@ -132,8 +102,8 @@ class Pigeon(InProcess):
 
 @pytest.mark.parametrize("transport", SERVED)
 @pytest.mark.parametrize("sizes", [(), (0,), (1, 70_000), (3_000_000,)])
-def test_what_is_sent_arrives(serve, transport, sizes):
-    _, _, client = serve(ROWS[transport].address)
+def test_what_is_sent_arrives(start, transport, sizes):
+    _, client = start(ROWS[transport])
     sent = tuple(bytes([i + 1]) * size for i, size in enumerate(sizes))
     # The reply's raw contents have another field number than the request's, so over gRPC tensors come back as such.
     reply = ask(client, b"hi", sent)
@@ -142,16 +112,16 @@ def test_what_is_sent_arrives(serve, transport, sizes):
 
 
 @pytest.mark.parametrize("transport", servable())
-def test_port_0_is_a_real_port(serve, transport):
-    _, server, _ = serve(ROWS[transport].address)
+def test_port_0_is_a_real_port(start, transport):
+    server, _ = start(ROWS[transport])
     assert server.address.port > 0
 
 
 @pytest.mark.parametrize("transport", SERVED)
-def test_a_taken_address_is_an_error_with_a_sentence(serve, transport):
-    _, server, _ = serve(ROWS[transport].address)
+def test_a_taken_address_is_an_error_with_a_sentence(start, transport):
+    server, _ = start(ROWS[transport])
     with pytest.raises(WireError, match=r"taken|in use"):
-        listen(str(server.address), Echo(), SOON)
+        listen(str(server.address), Scripted(), SOON)
 
 
 @pytest.mark.parametrize("transport", SERVED)
@@ -163,23 +133,23 @@ def test_a_taken_address_is_an_error_with_a_sentence(serve, transport):
         (b"fail", "INTERNAL", "its log"),
     ],
 )
-def test_errors_cross_the_wire_and_secrets_do_not(serve, transport, request_id, code, words, caplog):
-    echo, _, client = serve(ROWS[transport].address)
+def test_errors_cross_the_wire_and_secrets_do_not(start, transport, request_id, code, words, caplog):
+    _, client = start(ROWS[transport], handler := Scripted())
     for _ in range(2):
         with pytest.raises(Refused, match=words) as caught:
             ask(client, request_id)
         assert caught.value.code == code
         assert "secret" not in str(caught.value)
     assert ask(client, b"again").header == header(b"again")
-    assert echo.after[:2] == [header(request_id)] * 2
+    assert handler.sent[:2] == [header(request_id)] * 2
 
 
 @pytest.mark.parametrize("transport", servable())
-def test_a_late_reply_is_not_taken_for_the_next_one(serve, transport):
-    echo, _, client = serve(ROWS[transport].address)
+def test_a_late_reply_is_not_taken_for_the_next_one(start, transport):
+    _, client = start(ROWS[transport], handler := Scripted())
     with pytest.raises(DeadlineExceeded):
         ask(client, b"wait", timeout_s=0.05)
-    echo.go_on.set()
+    handler.go_on.set()
     assert ask(client, b"next").header == header(b"next")
 
 
@@ -212,13 +182,13 @@ def test_an_answer_to_an_unknown_request_is_not_waited_out():
 
 
 @pytest.mark.parametrize("transport", servable())
-def test_a_server_that_comes_back_is_found_again(serve, transport):
-    _, server, client = serve(ROWS[transport].address)
+def test_a_server_that_comes_back_is_found_again(start, transport):
+    server, client = start(ROWS[transport])
     assert ask(client).tensors == ()
     server.close(0)
     with pytest.raises((Unreachable, DeadlineExceeded)):
         ask(client, timeout_s=2.0)
-    serve(str(server.address))
+    start(str(server.address))
     patient = connect(str(server.address), Timeouts())
     assert ask(patient).tensors == ()
     patient.close()
@@ -226,15 +196,15 @@ def test_a_server_that_comes_back_is_found_again(serve, transport):
 
 
 @pytest.mark.parametrize("transport", servable())
-def test_closing_answers_what_has_arrived(serve, transport):
-    echo, server, client = serve(ROWS[transport].address)
+def test_closing_answers_what_has_arrived(start, transport):
+    server, client = start(ROWS[transport], handler := Scripted())
     answers = []
     asking = threading.Thread(target=lambda: answers.append(ask(client, b"wait")))
     asking.start()
-    assert echo.seen.wait(10)
+    assert handler.begun.wait(10)
     closing = threading.Thread(target=server.close)
     closing.start()
-    echo.go_on.set()
+    handler.go_on.set()
     closing.join(10)
     asking.join(10)
     assert [answer.header for answer in answers] == [header(b"wait")]
@@ -251,8 +221,8 @@ def test_closing_answers_what_has_arrived(serve, transport):
         [PREFIX.pack(b"CL", 1, 1, 5), *[b"t"] * 17],
     ],
 )
-def test_garbage_frames_get_an_error_and_the_server_lives(serve, frames):
-    _, server, client = serve("zmq://127.0.0.1:0")
+def test_garbage_frames_get_an_error_and_the_server_lives(start, frames):
+    server, client = start("zmq://127.0.0.1:0")
     stranger = zmq.Context.instance().socket(zmq.DEALER)
     stranger.linger = 0
     stranger.connect(f"tcp://{server.address.netloc}")
@@ -268,15 +238,15 @@ def test_garbage_frames_get_an_error_and_the_server_lives(serve, frames):
 
 
 @pytest.mark.parametrize("transport", servable())
-def test_bytes_of_another_protocol_do_not_end_the_server(serve, transport):
-    _, server, client = serve(ROWS[transport].address)
+def test_bytes_of_another_protocol_do_not_end_the_server(start, transport):
+    server, client = start(ROWS[transport])
     with socket.create_connection((server.address.host, server.address.port)) as stranger:
         stranger.sendall(b"GET / HTTP/1.1\r\n\r\n" * 10)
     assert ask(client).tensors == ()
 
 
-def test_a_garbled_grpc_message_is_an_invalid_argument(serve):
-    _, server, client = serve("grpc://127.0.0.1:0")
+def test_a_garbled_grpc_message_is_an_invalid_argument(start):
+    server, client = start("grpc://127.0.0.1:0")
     with grpc.insecure_channel(server.address.netloc) as channel:
         call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
         with pytest.raises(grpc.RpcError) as caught:
@@ -309,7 +279,7 @@ def test_addresses_of_this_machine(text):
     "text", ["grpc://0.0.0.0:0", "zmq://192.0.2.1:80", "grpc://cloud.example:80", "zmq://[2001:db8::1]:80"]
 )
 def test_plain_text_off_loopback_needs_a_word(text):
-    for opening in (lambda: connect(text), lambda: listen(text, Echo())):
+    for opening in (lambda: connect(text), lambda: listen(text, Scripted())):
         with pytest.raises(ConfigError, match="insecure"):
             opening()
     connect(text, security=Security(insecure=True)).close()
