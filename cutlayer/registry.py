@@ -131,10 +131,10 @@ CODECS = Registry(
 TRANSPORTS = Registry(
     "transport",
     {
-        "grpc": "cutlayer.wire.grpc.scheme:Grpc",
-        "zmq": "cutlayer.wire.zmq.scheme:Zmq",
-        "oip+grpc": "cutlayer.wire.grpc.scheme:OpenInference",
-        "inprocess": "cutlayer.wire.inprocess:InProcess",
+        "grpc": "cutlayer.wire.grpc.scheme:GRPC",
+        "zmq": "cutlayer.wire.zmq.scheme:ZMQ",
+        "oip+grpc": "cutlayer.wire.grpc.scheme:OPEN_INFERENCE",
+        "inprocess": "cutlayer.wire.inprocess:IN_PROCESS",
     },
 )
 

@@ -169,15 +169,15 @@ FARTHEST = Metric("Farthest pixel", "the error of the worst pixel.", "low", fart
     ),
     "a transport": Toy(
         "transports",
-        '''
-from cutlayer.wire.zmq.scheme import Zmq
+        """
+from dataclasses import replace
 
+from cutlayer.wire.zmq.scheme import ZMQ
 
-class Toy(Zmq):
-    """ZeroMQ under another name."""
-''',
-        "Toy",
-        '"toy": Row("toy://127.0.0.1:0"),',
+TOY = replace(ZMQ, explanation="ZeroMQ under another name.")
+""",
+        "TOY",
+        '"toy": "toy://127.0.0.1:0",',
     ),
 }
 RECIPE = re.compile(r"^\| (an? [a-z ]+) \| `([\w/]+)/NAME\.py`.*\| `([A-Z]+)` \| `([A-Z]+)` in `([\w/.]+)` \|$", re.M)

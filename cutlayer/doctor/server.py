@@ -74,7 +74,7 @@ def check_server(text: str, security: Security, manifest: Manifest | None) -> It
         yield reached
         if reached.status == "fault":
             return
-        if why := scheme.handshake_fault(address, security, _TIMEOUTS.connect_s):
+        if "ca" in scheme.files and (why := tls.handshake_fault(address, security, _TIMEOUTS.connect_s)):
             yield fault("server", why, KEYS)
             return
         if security.ca or security.cert:

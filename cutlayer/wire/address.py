@@ -41,7 +41,7 @@ class Address:
             ConfigError: The text is not an address, or there is no such transport.
         """
         scheme, mark, rest = text.partition("://")
-        transport = TRANSPORTS.make(scheme) if mark else None
+        transport = TRANSPORTS.load(scheme) if mark else None
         if transport and not transport.networked and rest:
             return cls(scheme, rest, local=True)
         model = ""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pkgutil import resolve_name
+from typing import Any
+
 from cutlayer.errors import ConfigError
 from cutlayer.registry import TRANSPORTS
 from cutlayer.wire.address import Address
-from cutlayer.wire.retry import Client, Retry
+from cutlayer.wire.retry import Client, Line, Retry
 from cutlayer.wire.scheme import Scheme
 from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Handler, Server, Timeouts, Transport
@@ -27,7 +30,8 @@ def connect(
             `security.insecure`.
     """
     target, scheme = check_secure(address, security, listening=False)
-    return Client(scheme.connect(target, timeouts or Timeouts(), security), target, retry or Retry())
+    line: Line = _load(scheme.client, target, scheme)(target, timeouts or Timeouts(), security)
+    return Client(line, target, retry or Retry())
 
 
 def listen(address: str, handler: Handler, timeouts: Timeouts | None = None, *, security: Security = PLAIN) -> Server:
@@ -44,12 +48,15 @@ def listen(address: str, handler: Handler, timeouts: Timeouts | None = None, *, 
         WireError: The address is taken, or does not belong to this machine.
     """
     target, scheme = check_secure(address, security, listening=True)
-    return scheme.listen(target, handler, timeouts or Timeouts(), security)
+    if not scheme.server:
+        raise ConfigError(f"{target.scheme}:// is for clients only; listen at grpc:// or zmq:// instead.")
+    server: Server = _load(scheme.server, target, scheme)(target, handler, timeouts or Timeouts(), security)
+    return server
 
 
 def servable() -> list[str]:
     """Return the names of the transports over which a server can be reached from another process."""
-    schemes: dict[str, Scheme] = {name: TRANSPORTS.make(name) for name in TRANSPORTS}
+    schemes: dict[str, Scheme] = {name: TRANSPORTS.load(name) for name in TRANSPORTS}
     return [name for name, scheme in schemes.items() if scheme.networked and scheme.server]
 
 
@@ -60,7 +67,7 @@ def check_secure(text: str, security: Security, *, listening: bool) -> tuple[Add
         ConfigError: See `connect`.
     """
     address = Address.parse(text)
-    scheme: Scheme = TRANSPORTS.make(address.scheme)
+    scheme: Scheme = TRANSPORTS.load(address.scheme)
     if scheme.networked:
         for name in security.files:
             if name not in scheme.files:
@@ -73,6 +80,16 @@ def check_secure(text: str, security: Security, *, listening: bool) -> tuple[Add
             f"with {options} (`cutlayer certs init` writes the files), or allow plain text with --insecure."
         )
     return address, scheme
+
+
+def _load(name: str, address: Address, scheme: Scheme) -> Any:
+    try:
+        return resolve_name(name)
+    except ImportError as error:
+        raise ConfigError(
+            f"{address.scheme}:// needs the package {scheme.package}, which cannot be imported here ({error}); "
+            "install it, or use another transport."
+        ) from None
 
 
 def _option(name: str) -> str:

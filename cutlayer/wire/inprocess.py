@@ -16,12 +16,12 @@ from cutlayer.wire.transport import Handler, Timeouts
 _servers: dict[str, InProcessServer] = {}
 
 
-class InProcess(Scheme):
-    """A function call within one process, for tests and simulations."""
-
-    client = "cutlayer.wire.inprocess:InProcessClient"
-    server = "cutlayer.wire.inprocess:InProcessServer"
-    networked = False
+IN_PROCESS = Scheme(
+    "A function call within one process, for tests and simulations.",
+    client="cutlayer.wire.inprocess:InProcessClient",
+    server="cutlayer.wire.inprocess:InProcessServer",
+    networked=False,
+)
 
 
 class InProcessClient:

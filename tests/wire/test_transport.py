@@ -1,5 +1,6 @@
 import socket
 import threading
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -9,18 +10,21 @@ from cutlayer.errors import ConfigError, ConnectionLost, DeadlineExceeded, Decod
 from cutlayer.registry import TRANSPORTS
 from cutlayer.wire.address import Address
 from cutlayer.wire.connect import connect, listen, servable
-from cutlayer.wire.inprocess import InProcess
+from cutlayer.wire.inprocess import IN_PROCESS
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.retry import Retry
-from cutlayer.wire.security import PLAIN, Security
+from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Timeouts, refusal
 from cutlayer.wire.zmq.frames import PREFIX
 from tests.wire.ends import EVERY
 
-ROWS = {**EVERY, "oip+grpc": "oip+grpc://127.0.0.1:0/echo"}
+ROWS = {
+    **EVERY,
+    "oip+grpc": "oip+grpc://127.0.0.1:0/echo",
+}
 """An address for each transport, at which a test listens if there is a server."""
 
-SERVED = [name for name in TRANSPORTS if TRANSPORTS.make(name).server]
+SERVED = [name for name in TRANSPORTS if TRANSPORTS.load(name).server]
 SOON = Timeouts(connect_s=0.5, request_s=10.0)
 
 
@@ -71,16 +75,16 @@ def test_every_transport_has_a_row():
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_transport_is_described_before_its_package_is_imported(transport):
-    scheme, address = TRANSPORTS.make(transport), Address.parse(ROWS[transport])
+def test_a_transport_is_described_before_its_package_is_imported(transport, monkeypatch):
+    scheme, address = TRANSPORTS.load(transport), Address.parse(ROWS[transport])
     assert address.local is not scheme.networked
     assert bool(address.model) is scheme.takes_model
     assert str(address) == ROWS[transport]
     assert TRANSPORTS.summary(transport)
     assert set(scheme.encrypted_by) <= set(scheme.files)
-    scheme.client = "no_such_package:Client"
+    monkeypatch.setattr(TRANSPORTS, "load", lambda name: replace(scheme, client="no_such_package:Client"))
     with pytest.raises(ConfigError, match=f"needs the package {scheme.package}"):
-        scheme.connect(address, SOON, PLAIN)
+        connect(ROWS[transport])
 
 
 @pytest.mark.parametrize("transport", sorted(set(TRANSPORTS) - set(SERVED)))
@@ -90,14 +94,13 @@ def test_a_transport_without_a_server_says_where_to_listen(transport):
 
 
 def test_a_new_transport_is_one_line_of_the_registry(start, monkeypatch):
-    monkeypatch.setitem(TRANSPORTS._entries, "pigeon", "tests.wire.test_transport:Pigeon")
+    monkeypatch.setitem(TRANSPORTS._entries, "pigeon", "tests.wire.test_transport:PIGEON")
     server, client = start("pigeon://loft")
     assert str(server.address) == "pigeon://loft"
     assert ask(client, b"hi").header == header(b"hi")
 
 
-class Pigeon(InProcess):
-    """A transport of these tests."""
+PIGEON = replace(IN_PROCESS, explanation="A transport of these tests.")
 
 
 @pytest.mark.parametrize("transport", SERVED)

@@ -10,16 +10,15 @@ import grpc
 
 from cutlayer.errors import ConfigError
 from cutlayer.wire.address import Address
-from cutlayer.wire.grpc.scheme import Grpc
+from cutlayer.wire.grpc.scheme import GRPC
 from cutlayer.wire.security import Security, read
 
 AUTHORIZATION = "authorization"
-_encrypted = Grpc().encrypted
 
 
 def channel(address: Address, security: Security, options: list[tuple[str, int]]) -> grpc.Channel:
     """Return a client's channel, encrypted if `security` asks for it."""
-    if not _encrypted(security):
+    if not GRPC.encrypted(security):
         return grpc.insecure_channel(address.netloc, options=options)
     key, cert, ca = (read(path) if path else None for path in (security.key, security.cert, security.ca))
     _check(security)
@@ -62,7 +61,7 @@ def handshake_fault(address: Address, security: Security, timeout_s: float) -> s
             socket.create_connection((address.host, address.port), timeout_s) as plain,
             tls.wrap_socket(plain, server_hostname=address.host) as encrypted,
         ):
-            if not _encrypted(security):
+            if not GRPC.encrypted(security):
                 return f"{address} speaks TLS; give --ca, and also --cert and --key if it asks for a certificate."
             # A gRPC server sends first, unless it rejected our certificate, for which it gives no reason.
             return None if encrypted.recv(1) else _refused(address, security)
@@ -76,10 +75,10 @@ def handshake_fault(address: Address, security: Security, timeout_s: float) -> s
 
 def _reason(address: Address, security: Security, reason: str) -> str | None:
     if "ALERT" in reason:
-        if not _encrypted(security):
+        if not GRPC.encrypted(security):
             return f"{address} speaks TLS; give --ca, and also --cert and --key if it asks for a certificate."
         return _refused(address, security)
-    if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE") and _encrypted(security):
+    if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE") and GRPC.encrypted(security):
         return f"{address} does not speak TLS; leave out --ca, or start the server with --cert and --key."
     return None
 
@@ -114,7 +113,7 @@ def _fault(security: Security) -> str | None:
 
 def context(security: Security) -> ssl.SSLContext:
     """Return the TLS context of a client."""
-    if not _encrypted(security):
+    if not GRPC.encrypted(security):
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
     else:
