@@ -41,16 +41,16 @@ class Metrics:
     def __init__(self, gauges: Mapping[str, Callable[[], float]]) -> None:
         self._gauges = gauges
         self._lock = threading.Lock()
-        self._codes: Counter[str] = Counter()
-        self._answered = self._repeated = self._abandoned = self._request_bytes = 0
+        self._codes: Counter[str] = Counter(OK=0)
+        self._counts = dict.fromkeys(("repeated_requests", "abandoned_requests", "request_bytes"), 0)
         self._stages = [Histogram(NANOSECONDS) for _ in STAGES]
         self._samples = Histogram(SAMPLES)
 
     def answer(self, request_bytes: int, durations_ns: tuple[int, ...]) -> None:
         """Count an answered request, with its size and the durations of `STAGES`."""
         with self._lock:
-            self._answered += 1
-            self._request_bytes += request_bytes
+            self._codes["OK"] += 1
+            self._counts["request_bytes"] += request_bytes
             for histogram, duration_ns in zip(self._stages, durations_ns, strict=True):
                 histogram.observe(duration_ns)
 
@@ -62,12 +62,12 @@ class Metrics:
     def repeat(self) -> None:
         """Count a repeated request that was answered without a computation."""
         with self._lock:
-            self._repeated += 1
+            self._counts["repeated_requests"] += 1
 
     def abandon(self) -> None:
         """Count a request that was dropped because its client had left."""
         with self._lock:
-            self._abandoned += 1
+            self._counts["abandoned_requests"] += 1
 
     def batch(self, n_samples: int) -> None:
         """Count a batch of this many samples."""
@@ -81,13 +81,9 @@ class Metrics:
 
     def _lines(self) -> Iterator[str]:
         yield "# TYPE cutlayer_requests_total counter"
-        for code, count in sorted({"OK": self._answered, **self._codes}.items()):
+        for code, count in sorted(self._codes.items()):
             yield f'cutlayer_requests_total{{code="{code}"}} {count}'
-        for name, count in (
-            ("repeated_requests", self._repeated),
-            ("abandoned_requests", self._abandoned),
-            ("request_bytes", self._request_bytes),
-        ):
+        for name, count in self._counts.items():
             yield f"# TYPE cutlayer_{name}_total counter"
             yield f"cutlayer_{name}_total {count}"
         for name, gauge in self._gauges.items():

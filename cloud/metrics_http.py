@@ -64,16 +64,13 @@ def _handler(service: Service) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             if self.path == "/metrics":
-                self._reply(HTTPStatus.OK, service.metrics.text())
-            elif self.path == "/v2/health/live":
-                self._reply(HTTPStatus.OK, "live\n")
+                status, text = HTTPStatus.OK, service.metrics.text()
+            elif self.path == "/v2/health/live" or (self.path == "/v2/health/ready" and service.ready):
+                status, text = HTTPStatus.OK, f"{self.path.rpartition('/')[2]}\n"
             elif self.path == "/v2/health/ready":
-                ready = service.ready
-                self._reply(*((HTTPStatus.OK, "ready\n") if ready else (HTTPStatus.SERVICE_UNAVAILABLE, "draining\n")))
+                status, text = HTTPStatus.SERVICE_UNAVAILABLE, "draining\n"
             else:
-                self._reply(HTTPStatus.NOT_FOUND, "The paths are /metrics, /v2/health/live and /v2/health/ready.\n")
-
-        def _reply(self, status: HTTPStatus, text: str) -> None:
+                status, text = HTTPStatus.NOT_FOUND, "The paths are /metrics, /v2/health/live and /v2/health/ready.\n"
             body = text.encode()
             self.send_response(status)
             self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")

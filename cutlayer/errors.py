@@ -62,6 +62,11 @@ class Unreachable(WireError):
             "that no firewall blocks the port."
         )
 
+    @classmethod
+    def closed(cls, address: object) -> Unreachable:
+        """The error for a request on a connection that this side has closed."""
+        return cls(f"The connection to {address} was closed on this side.")
+
 
 class ConnectionLost(Unreachable):
     """The connection was lost while the peer had a request to answer."""

@@ -28,23 +28,19 @@ class Outgoing(NamedTuple):
         request_index: Index of the request in its session.
         request: The message, with its id.
         template: The template that reads the answer.
-        n_samples: Number of samples in the batch.
         start_ns: Time at which the release began.
         head_ns: Duration of the head.
         protect_ns: Duration of the defense.
         encode_ns: Duration of the codec and of writing the message.
-        tensor_bytes: Size of the encoded smashed data.
     """
 
     request_index: int
     request: Message
     template: Template
-    n_samples: int
     start_ns: int
     head_ns: int
     protect_ns: int
     encode_ns: int
-    tensor_bytes: int
 
 
 class Edge:
@@ -108,19 +104,18 @@ class Edge:
     def release(self, images: NDArray[np.float32], index: int, rng: np.random.Generator | None = None) -> Outgoing:
         """Compute what leaves the device for one batch. See `infer`."""
         start = time.monotonic_ns()
-        released = self._pipeline.release(images, rng or self._rng)
+        encoded, head_ns, protect_ns, encode_ns = self._pipeline.release(images, rng or self._rng)
         encoded_at = time.monotonic_ns()
-        encoded, head_ns, protect_ns, encode_ns = released
         known = self._template
         if known is None or not known.fits(encoded):
             self._template = known = template(encoded, self._model, self._version, self._classes, self._parameters)
         request = completed(known.request, self.request_id(index), encoded.data)
         encode_ns += time.monotonic_ns() - encoded_at
-        return Outgoing(index, request, known, len(images), start, head_ns, protect_ns, encode_ns, len(encoded.data))
+        return Outgoing(index, request, known, start, head_ns, protect_ns, encode_ns)
 
     def ask(self, outgoing: Outgoing) -> tuple[NDArray[Any], Trace]:
         """Send a released batch and read the answer. See `infer`. The time since its release is unattributed."""
-        _, request, known, n_samples, start, head_ns, protect_ns, encode_ns, tensor_bytes = outgoing
+        index, request, known, start, head_ns, protect_ns, encode_ns = outgoing
         sent = time.monotonic_ns()
         reply = self._transport.request(request, self._timeouts.request_s)
         received = time.monotonic_ns()
@@ -128,8 +123,8 @@ class Edge:
         ended = time.monotonic_ns()
 
         return logits, Trace(
-            outgoing.request_index,
-            n_samples,
+            index,
+            known.logits[0],
             head_ns,
             protect_ns,
             encode_ns,
@@ -140,8 +135,8 @@ class Edge:
             reply_ns=reply_ns,
             unattributed_ns=ended - start - head_ns - protect_ns - encode_ns - (received - sent),
             end_to_end_ns=ended - start,
-            tensor_bytes=tensor_bytes,
-            message_bytes=len(request.header) + tensor_bytes,
+            tensor_bytes=len(request.tensors[0]),
+            message_bytes=len(request.header) + len(request.tensors[0]),
         )
 
     def ask_again(self, request: Message) -> tuple[str, NDArray[Any]]:

@@ -57,15 +57,7 @@ class Template(NamedTuple):
 
 
 def template(encoded: Encoded, model: str, version: str, classes: int, parameters: Mapping[str, Parameter]) -> Template:
-    """Return the template of the requests with smashed data like this.
-
-    Args:
-        encoded: Smashed data of one batch.
-        model: Name of the tail.
-        version: Version of the split.
-        classes: Number of logits of a sample.
-        parameters: Parameters of each request.
-    """
+    """Return the template of the requests with smashed data like this. All of them have these parameters."""
     smashed = encoded._replace(data=b"")
     request = Inference(model, version, "", {"smashed": smashed}, parameters)
     logits = Encoded("FP32", (*encoded.shape[:1], classes), b"", {"codec": "raw"})

@@ -40,12 +40,7 @@ class Pipeline:
         self._head, self._defense, self._codec = head, defense, codec
 
     def release(self, images: NDArray[np.float32], rng: np.random.Generator) -> Released:
-        """Compute what leaves the device for these inputs, ``(N, *input.shape)``.
-
-        Args:
-            images: One batch.
-            rng: Source of the defense's draws.
-        """
+        """Compute what leaves the device for these inputs, ``(N, *input.shape)``; the defense draws from `rng`."""
         start = time.monotonic_ns()
         smashed = self._head(images)
         computed = time.monotonic_ns()

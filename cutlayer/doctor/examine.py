@@ -13,12 +13,7 @@ from cutlayer.wire.security import Security
 
 
 def examine(folder: Path | None, connect: str | None, security: Security) -> Iterator[Finding]:
-    """Make the checks and yield their findings.
-
-    Args:
-        folder: Split folder to check; None for none.
-        connect: Address of the server to check; None for none.
-        security: Files for encryption and authentication with the server.
+    """Check this device, and a split folder and a server if they are given; yield the findings.
 
     Raises:
         ConfigError: The address or the security options are not valid.

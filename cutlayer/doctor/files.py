@@ -19,6 +19,8 @@ from cutlayer.wire.security import Security
 from cutlayer.wire.zmq.curve import read_key
 from defenses.base import deployed
 
+COPY_AGAIN = "copy it again from the folder that `cutlayer certs init` wrote"
+
 
 def check_split(folder: Path) -> Iterator[Finding]:
     """Check that a device can run this split: its files, its head, its defense."""
@@ -84,9 +86,7 @@ def _readable(path: Path, *, secret: bool) -> Finding:
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
-        return fault(
-            "file", f"{path}: {str(error.strerror).lower()}", "copy it from the folder that `cutlayer certs init` wrote"
-        )
+        return fault("file", f"{path}: {str(error.strerror).lower()}", COPY_AGAIN)
     if not os.access(path, os.R_OK):
         return fault("file", f"{path} cannot be read by this user", f"chown {os.getuid()} {path}, or run as its owner")
     if secret and mode & 0o077:
@@ -113,23 +113,15 @@ def _dates(path: Path, now: datetime.datetime) -> Finding:
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError):
-        return fault(
-            "certificate",
-            f"{path} holds no certificate",
-            "copy it again from the folder that `cutlayer certs init` wrote",
-        )
+        return fault("certificate", f"{path} holds no certificate", COPY_AGAIN)
     if now < certificate.not_valid_before_utc:
         return fault(
             "certificate",
             f"{path} is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}",
             "set this device's clock, or wait until that day",
         )
-    return expiry(
-        str(path),
-        certificate.not_valid_after_utc,
-        now,
-        "make new files with `cutlayer certs init`, and copy them to both sides",
-    )
+    renew = "make new files with `cutlayer certs init`, and copy them to both sides"
+    return expiry(str(path), certificate.not_valid_after_utc, now, renew)
 
 
 def _pair(cert: Path, key: Path) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, NamedTuple
 
 WORTH_KNOWING_DAYS = 30
@@ -27,16 +28,4 @@ class Finding(NamedTuple):
         return f"{self.status:<6}{self.what:<14}{self.says}" + (f"\n{'':<20}-> {self.do}" if self.do else "")
 
 
-def ok(what: str, says: str) -> Finding:
-    """Return the finding of a check that passed."""
-    return Finding("ok", what, says)
-
-
-def note(what: str, says: str, do: str) -> Finding:
-    """Return a finding that is worth knowing."""
-    return Finding("note", what, says, do)
-
-
-def fault(what: str, says: str, do: str) -> Finding:
-    """Return the finding of a check that failed."""
-    return Finding("fault", what, says, do)
+ok, note, fault = partial(Finding, "ok"), partial(Finding, "note"), partial(Finding, "fault")

@@ -13,6 +13,8 @@ import psutil
 
 import cutlayer
 from cutlayer.doctor.finding import Finding, fault, note, ok
+from cutlayer.machine.cgroup import quota_in_force, text
+from cutlayer.machine.limits import cores
 
 LEAST_MEMORY_BYTES = 128 << 20
 """Twice the memory of a device's process, which leaves room for a head."""
@@ -40,7 +42,7 @@ def check_machine(folder: Path) -> Iterator[Finding]:
 
 
 def _clock() -> Finding:
-    info, source = time.get_clock_info("monotonic"), _text(_CLOCK) or "unknown"
+    info, source = time.get_clock_info("monotonic"), text(_CLOCK) or "unknown"
     readings = [time.monotonic_ns() for _ in range(READINGS)]
     cost_ns = (readings[-1] - readings[0]) / (READINGS - 1)
     steps = [after - before for before, after in pairwise(readings) if after > before]
@@ -70,16 +72,15 @@ def _date() -> Finding:
 
 
 def _cores() -> Iterator[Finding]:
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed, quota = len(cores() or ()) or os.cpu_count() or 1, quota_in_force()
     yield ok("cores", f"{allowed} of {os.cpu_count()} can be used, load {os.getloadavg()[0]:.1f}")
-    quota, _, period = (_text(_cgroup() / "cpu.max") or "max 0").partition(" ")
-    if quota.isdecimal() and period.isdecimal() and int(quota) < int(period) * allowed:
+    if quota is not None and quota.cpus < allowed:
         yield note(
             "cores",
-            f"a quota allows {int(quota) / int(period):.2f} of a core, and pauses the process when it is used up",
+            f"a quota allows {quota.cpus:.2f} of a core, and pauses the process when it is used up",
             "raise CPUQuota of the service or container, or expect pauses in the times",
         )
-    governor = _text(_GOVERNOR)
+    governor = text(_GOVERNOR)
     if governor in ("powersave", "conservative"):
         yield note(
             "cores",
@@ -90,7 +91,7 @@ def _cores() -> Iterator[Finding]:
 
 def _memory() -> Finding:
     memory = psutil.virtual_memory()
-    limit = _text(_cgroup() / "memory.max") or "max"
+    limit = text(_cgroup() / "memory.max")
     available = min(memory.available, int(limit)) if limit.isdecimal() else memory.available
     says = f"{available >> 20:,} MiB available of {memory.total >> 20:,}"
     if available < LEAST_MEMORY_BYTES:
@@ -116,12 +117,5 @@ def _disk(path: Path) -> Finding:
 
 def _cgroup() -> Path:
     """Return the folder of this process in version 2 of cgroups."""
-    lines = (_text(_OWN_CGROUP) or "").splitlines()
+    lines = text(_OWN_CGROUP).splitlines()
     return _CGROUPS / next((line[3:].lstrip("/") for line in lines if line.startswith("0::")), "")
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return None

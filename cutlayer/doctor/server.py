@@ -58,12 +58,7 @@ class Speed(NamedTuple):
 
 
 def check_server(text: str, security: Security, manifest: Manifest | None) -> Iterator[Finding]:
-    """Check a server; stop at the first fault.
-
-    Args:
-        text: Address of the server.
-        security: Files for encryption and authentication.
-        manifest: Manifest of the split that the server should hold; None to skip that check.
+    """Check the server at an address; stop at the first fault. With a manifest, check that it holds that split.
 
     Raises:
         ConfigError: The address is not valid, or plain text would leave the machine.

@@ -1,4 +1,7 @@
-"""The control group that limits this process's CPU time, in either version of Linux's cgroups."""
+"""The control group that limits this process's CPU time, in either version of Linux's cgroups.
+
+Tests give another root of the file system as `root`.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +43,7 @@ class Quota(NamedTuple):
 
 
 def cpu_group(root: Path = Path("/")) -> CpuGroup | None:
-    """This process's group; None where the system has no cgroups with a CPU controller.
-
-    Args:
-        root: Root of the file system, for tests.
-    """
+    """This process's group; None where the system has no cgroups with a CPU controller."""
     try:
         mounts = (root / "proc/self/mounts").read_text().splitlines()
         memberships = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()]
@@ -52,7 +51,7 @@ def cpu_group(root: Path = Path("/")) -> CpuGroup | None:
         return None
     for _, where, kind, options, *_ in map(str.split, mounts):
         mount = root / where.lstrip("/")
-        if kind == "cgroup2" and "cpu" in _words(mount / "cgroup.controllers"):
+        if kind == "cgroup2" and "cpu" in text(mount / "cgroup.controllers").split():
             unified, controller = True, ""
         elif kind == "cgroup" and "cpu" in options.split(","):
             unified, controller = False, "cpu"
@@ -66,11 +65,7 @@ def cpu_group(root: Path = Path("/")) -> CpuGroup | None:
 
 
 def quota_in_force(root: Path = Path("/")) -> Quota | None:
-    """The tightest quota on this process, whether cutlayer, a container or systemd set it; None where there is none.
-
-    Args:
-        root: Root of the file system, for tests.
-    """
+    """The tightest quota on this process, whether cutlayer, a container or systemd set it; None where there is none."""
     group = cpu_group(root)
     if group is None:
         return None
@@ -81,7 +76,7 @@ def quota_in_force(root: Path = Path("/")) -> Quota | None:
     if not quotas:
         return None
     cpus, path = min(quotas)
-    words = _words(path / "cpu.stat")
+    words = text(path / "cpu.stat").split()
     stat = {name: int(value) for name, value in zip(words[::2], words[1::2], strict=False) if value.isdecimal()}
     throttled_ns = stat.get("throttled_usec", 0) * 1000 if group.unified else stat.get("throttled_time", 0)
     source = path / ("cpu.max" if group.unified else "cpu.cfs_quota_us")
@@ -91,13 +86,13 @@ def quota_in_force(root: Path = Path("/")) -> Quota | None:
 def _limit(path: Path, unified: bool) -> float | None:
     names = ("cpu.max",) if unified else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
     with contextlib.suppress(ValueError):
-        quota, period = map(int, [word for name in names for word in _words(path / name)])
+        quota, period = map(int, [word for name in names for word in text(path / name).split()])
         return quota / period if quota > 0 and period > 0 else None
     return None
 
 
-def _words(path: Path) -> list[str]:
-    """The words in a small file; none where it cannot be read."""
+def text(path: Path) -> str:
+    """The text of a small file of the system; empty where it cannot be read."""
     with contextlib.suppress(OSError):
-        return path.read_text().split()
-    return []
+        return path.read_text().strip()
+    return ""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from cutlayer.machine.cgroup import Quota, quota_in_force
+from cutlayer.machine.cgroup import Quota, quota_in_force, text
 
 _FIRMWARE = {0: "under-voltage", 1: "a capped clock", 2: "throttling", 3: "the soft temperature limit"}
 """Bits of the Raspberry Pi's get_throttled that are true now; 16 bits higher: true at some time since the start."""
@@ -45,16 +45,12 @@ class Condition:
 
 
 def condition(root: Path = Path("/")) -> Condition:
-    """Read the condition of the machine now.
-
-    Args:
-        root: Root of the file system, for tests.
-    """
+    """Read the condition of the machine now; tests give another root of the file system."""
     cpu = root / "sys/devices/system/cpu"
     coolers = [
         path.parent / "cur_state"
         for path in (root / "sys/class/thermal").glob("cooling_device*/type")
-        if any(name in _text(path).lower() for name in ("cpufreq", "processor"))
+        if any(name in text(path).lower() for name in ("cpufreq", "processor"))
     ]
     firmware = next((root / "sys/devices/platform").glob("soc*/soc*:firmware/get_throttled"), None)
     clocks = _values(cpu.glob("cpu*/cpufreq/scaling_cur_freq"))
@@ -111,11 +107,5 @@ def _values(paths: Iterable[Path]) -> list[int]:
 
 def _number(path: Path, base: int = 10) -> int | None:
     with contextlib.suppress(ValueError):
-        return int(_text(path), base)
+        return int(text(path), base)
     return None
-
-
-def _text(path: Path) -> str:
-    with contextlib.suppress(OSError):
-        return path.read_text().strip()
-    return ""

@@ -19,12 +19,6 @@ def connect(
 ) -> Transport:
     """Return the client's end of the transport that the address names. It connects with the first request.
 
-    Args:
-        address: Address of the server.
-        timeouts: Time limits; the defaults if left out.
-        retry: Retry policy; the default if left out.
-        security: Files for encryption and authentication; plain text if left out.
-
     Raises:
         ConfigError: The address or a file of `security` is not valid, or plain text would leave the machine without
             `security.insecure`.
@@ -36,12 +30,6 @@ def connect(
 
 def listen(address: str, handler: Handler, timeouts: Timeouts | None = None, *, security: Security = PLAIN) -> Server:
     """Return a server that answers at the address until it is closed.
-
-    Args:
-        address: Address to listen at.
-        handler: Handler of the requests.
-        timeouts: Time limits; the defaults if left out.
-        security: Files for encryption and authentication; plain text if left out.
 
     Raises:
         ConfigError: See `connect`.

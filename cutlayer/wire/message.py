@@ -6,7 +6,7 @@ contents. A transport carries header and tensors without reading them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, NamedTuple, TypeVar
 
@@ -76,46 +76,39 @@ class Inference(NamedTuple):
 
 def infer_request(inference: Inference) -> Message:
     """Return the message that requests one inference."""
-    header = open_inference_pb2.ModelInferRequest()
-    return _pack_inference(inference, header, header.inputs)
+    return _pack(inference, open_inference_pb2.ModelInferRequest(), "inputs")
 
 
 def read_infer_request(message: Message) -> Inference:
     """Undo `infer_request`. Raises DecodeError."""
-    message = _with_tensors(message)
-    header = parse(open_inference_pb2.ModelInferRequest, message)
-    return _unpack_inference(header, header.inputs, message.tensors)
+    return _unpack(message, open_inference_pb2.ModelInferRequest, "inputs")
 
 
 def infer_reply(inference: Inference) -> Message:
     """Return the message that answers a request."""
-    header = open_inference_pb2.ModelInferResponse()
-    return _pack_inference(inference, header, header.outputs)
+    return _pack(inference, open_inference_pb2.ModelInferResponse(), "outputs")
 
 
 def read_infer_reply(message: Message) -> Inference:
     """Undo `infer_reply`. Raises DecodeError."""
-    message = _with_tensors(message)
-    header = parse(open_inference_pb2.ModelInferResponse, message)
-    return _unpack_inference(header, header.outputs, message.tensors)
+    return _unpack(message, open_inference_pb2.ModelInferResponse, "outputs")
 
 
-def _with_tensors(message: Message) -> Message:
-    """Return the message with its tensors beside the header; other clients may send them inside the header."""
-    return message if message.tensors else Message(message.kind, *take_out(message.header))
-
-
-def _pack_inference(inference: Inference, header: Any, described: Any) -> Message:
+def _pack(inference: Inference, header: Any, field: str) -> Message:
     header.model_name, header.model_version, header.id = inference.model, inference.version, inference.id
     _pack_parameters(inference.parameters, header.parameters)
     for name, tensor in inference.tensors.items():
-        entry = described.add(name=name, datatype=tensor.datatype, shape=tensor.shape)
+        entry = getattr(header, field).add(name=name, datatype=tensor.datatype, shape=tensor.shape)
         _pack_parameters(tensor.parameters, entry.parameters)
     return Message(Kind.INFER, header.SerializeToString(), tuple(t.data for t in inference.tensors.values()))
 
 
-def _unpack_inference(header: Any, described: Iterable[Any], contents: tuple[Buffer, ...]) -> Inference:
-    entries = list(described)
+def _unpack(message: Message, kind: Any, field: str) -> Inference:
+    if not message.tensors:
+        # Other clients may send the tensors inside the header.
+        message = Message(message.kind, *take_out(message.header))
+    header, contents = parse(kind, message), message.tensors
+    entries = list(getattr(header, field))
     if len(entries) != len(contents) or len(entries) > MAX_TENSORS:
         raise DecodeError(
             f"The header describes {len(entries)} tensors, but {len(contents)} arrived; send the bytes of each, for at "

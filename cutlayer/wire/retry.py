@@ -127,7 +127,7 @@ class Client:
         except RuntimeError:
             # The pool raises this once it is closed.
             failed: Future[Message] = Future()
-            failed.set_exception(self._closed_here())
+            failed.set_exception(Unreachable.closed(self.address))
             return failed
 
     def close(self) -> None:
@@ -139,8 +139,5 @@ class Client:
 
     def _attempt(self, message: Message, left_s: float) -> Message:
         if self._closed.is_set():
-            raise self._closed_here()
+            raise Unreachable.closed(self.address)
         return self._line.request(message, left_s)
-
-    def _closed_here(self) -> Unreachable:
-        return Unreachable(f"The connection to {self.address} was closed on this side.")

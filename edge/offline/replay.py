@@ -152,10 +152,10 @@ class Offline:
 def open_offline(
     policy: OfflinePolicy, edge: Edge, split: SplitFolder, timeouts: Timeouts, head: Half, threads: int
 ) -> Offline:
-    """Return the `Offline` for a policy.
+    """Return the `Offline` for the policy that the user chose.
 
     Args:
-        policy: The policy that the user chose.
+        policy: The policy.
         edge: The device, without a handshake so far.
         split: The split folder of the device.
         timeouts: Time limits; `connect_s` is that of one attempt to reach the server.

@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 from cutlayer.doctor import examine, files, machine, packages
+from cutlayer.machine.cgroup import Quota
 from cutlayer.models.manifest import sha256
 from cutlayer.split_folder import open_split
 from cutlayer.wire.security import Security
@@ -120,7 +121,7 @@ def test_limits_of_this_machine(monkeypatch, tmp_path):
         return next(finding for finding in machine.check_machine(tmp_path) if finding.what == what)
 
     assert "MiB free" in found("disk").says
-    (tmp_path / "cpu.max").write_text("20000 100000")
+    monkeypatch.setattr(machine, "quota_in_force", lambda: Quota(0.2, "cpu.max", 0, 0, 0))
     (tmp_path / "memory.max").write_text(str(1 << 20))
     monkeypatch.setattr(machine, "_cgroup", lambda: tmp_path)
     notes = [str(finding) for finding in machine.check_machine(tmp_path) if finding.status == "note"]

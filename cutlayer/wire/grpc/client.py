@@ -17,15 +17,7 @@ from cutlayer.errors import ConnectionLost, DeadlineExceeded, Refused, Unreachab
 from cutlayer.wire.address import Address
 from cutlayer.wire.grpc import tls
 from cutlayer.wire.grpc.client_stream import Answer, ClientStream
-from cutlayer.wire.grpc.frames import (
-    LIMITS,
-    LIVE,
-    PATHS,
-    RAW_INPUT_CONTENTS,
-    RAW_OUTPUT_CONTENTS,
-    RETRY_AFTER,
-    id_of,
-)
+from cutlayer.wire.grpc.frames import LIMITS, LIVE, PATHS, RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS, RETRY_AFTER, id_of
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.protobuf import join, split
 from cutlayer.wire.security import Security
@@ -45,7 +37,7 @@ class GrpcClient:
         self._address, self._timeouts, self._security = address, timeouts, security
         self._channel = tls.channel(address, security, _options(timeouts))
         self._token = tls.token_metadata(security.token())
-        self._metadata = self._channel.unary_unary(PATHS[Kind.METADATA])
+        self._calls = {kind: self._channel.unary_unary(path) for kind, path in PATHS.items()}
         self._live = self._channel.unary_unary(LIVE)
         self._opening = threading.Lock()
         self._stream: ClientStream | None = None
@@ -54,23 +46,19 @@ class GrpcClient:
     def request(self, message: Message, timeout_s: float) -> Message:
         """See `Line.request`."""
         try:
+            if not self._connected:
+                self._connect(timeout_s)
             return self._request(message, timeout_s)
         except ValueError:
             # gRPC raises this when another thread closes the channel.
             if not self._closed:
                 raise
-            raise Unreachable(f"The connection to {self._address} was closed on this side.") from None
+            raise Unreachable.closed(self._address) from None
 
     def _request(self, message: Message, timeout_s: float) -> Message:
-        if not self._connected:
-            self._connect(timeout_s)
-        data = join(message.header, message.tensors, RAW_INPUT_CONTENTS)
         if message.kind is not Kind.INFER:
-            try:
-                reply = self._metadata(data, timeout=timeout_s, metadata=self._token)
-                return Message(message.kind, *split(reply, RAW_OUTPUT_CONTENTS))
-            except grpc.RpcError as error:
-                raise self._error(error, timeout_s) from None
+            return self._call(message, timeout_s)
+        data = join(message.header, message.tensors, RAW_INPUT_CONTENTS)
         request_id = id_of(message.header)
         stream, answer = self._send(request_id, data)
         try:
@@ -91,10 +79,19 @@ class GrpcClient:
             stream.close()
         self._channel.close()
 
+    def _call(self, message: Message, timeout_s: float) -> Message:
+        """Make a request by a call of its own."""
+        data = join(message.header, message.tensors, RAW_INPUT_CONTENTS)
+        try:
+            reply = self._calls[message.kind](data, timeout=timeout_s, metadata=self._token)
+        except grpc.RpcError as error:
+            raise self._error(error, timeout_s) from None
+        return Message(message.kind, *split(reply, RAW_OUTPUT_CONTENTS))
+
     def _send(self, request_id: str, data: bytes) -> tuple[ClientStream, Answer]:
         with self._opening:
             if self._closed:
-                raise Unreachable(f"The connection to {self._address} was closed on this side.")
+                raise Unreachable.closed(self._address)
             if self._stream is None or self._stream.over:
                 self._stream = ClientStream(self._channel, self._token, self._error)
             stream = self._stream

@@ -6,22 +6,11 @@ and its output is renamed to the name that the split uses. Only the shapes show 
 
 from __future__ import annotations
 
-import grpc
-
 from cutlayer.errors import ConfigError, DecodeError, SplitError
-from cutlayer.wire import open_inference_pb2
+from cutlayer.wire import handshake, open_inference_pb2
 from cutlayer.wire.address import Address
 from cutlayer.wire.grpc.client import GrpcClient
-from cutlayer.wire.grpc.frames import PATHS, RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS
-from cutlayer.wire.handshake import (
-    Metadata,
-    metadata_reply,
-    metadata_request,
-    read_metadata_reply,
-    read_metadata_request,
-)
 from cutlayer.wire.message import Inference, Kind, Message, infer_reply, read_infer_reply, read_infer_request
-from cutlayer.wire.protobuf import join, split
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Timeouts
 
@@ -33,17 +22,14 @@ class OpenInferenceClient(GrpcClient):
         super().__init__(address, timeouts, security)
         # The server's names of input and output, for each model of a completed handshake.
         self._names: dict[str, tuple[str, str]] = {}
-        self._calls = {kind: self._channel.unary_unary(path) for kind, path in PATHS.items()}
 
     def _request(self, message: Message, timeout_s: float) -> Message:
-        if not self._connected:
-            self._connect(timeout_s)
         return (self._handshake if message.kind is Kind.METADATA else self._infer)(message, timeout_s)
 
     def _handshake(self, message: Message, timeout_s: float) -> Message:
-        wanted = read_metadata_request(message)
+        wanted = handshake.read_metadata_request(message)
         model = self._address.model or wanted.name
-        held = read_metadata_reply(self._call(metadata_request(model, ""), timeout_s))
+        held = handshake.read_metadata_reply(self._call(handshake.metadata_request(model, ""), timeout_s))
         if len(held.inputs) != 1 or len(held.outputs) != 1:
             raise SplitError(
                 f"{model} at {self._address} has {len(held.inputs)} inputs and {len(held.outputs)} outputs; "
@@ -51,7 +37,7 @@ class OpenInferenceClient(GrpcClient):
             )
         (input_name,), (output_name,) = held.inputs, held.outputs
         self._names[model] = input_name, output_name
-        return metadata_reply(Metadata(wanted.name, wanted.versions, held.inputs, held.outputs))
+        return handshake.metadata_reply(handshake.Metadata(wanted.name, wanted.versions, held.inputs, held.outputs))
 
     def _infer(self, message: Message, timeout_s: float) -> Message:
         inference = read_infer_request(message)
@@ -72,11 +58,3 @@ class OpenInferenceClient(GrpcClient):
             raise DecodeError(f"{self._address} answered {', '.join(outputs)!r:.80}, not {output_name!r}.")
         logits = {"logits": outputs[output_name]._replace(parameters={})}
         return infer_reply(Inference(inference.model, inference.version, inference.id, logits))
-
-    def _call(self, message: Message, timeout_s: float) -> Message:
-        data = join(message.header, message.tensors, RAW_INPUT_CONTENTS)
-        try:
-            reply = self._calls[message.kind](data, timeout=timeout_s, metadata=self._token)
-        except grpc.RpcError as error:
-            raise self._error(error, timeout_s) from None
-        return Message(message.kind, *split(reply, RAW_OUTPUT_CONTENTS))

@@ -83,7 +83,7 @@ class ZmqClient:
             if self._closed:
                 return
             self._closed = True
-            self._lose(self._closed_here())
+            self._lose(Unreachable.closed(self._address))
         # The thread that reads the socket has received the error, and leaves.
         with self._reading:
             self._shared.close()
@@ -91,7 +91,7 @@ class ZmqClient:
     def _send(self, message: Message, answer: Answer, deadline: float) -> int:
         """Send a request once the connection is up; return its correlation number."""
         if self._closed:
-            raise self._closed_here()
+            raise Unreachable.closed(self._address)
         if self._connection.poll(0) and self._connection.look():
             self._end()
         if not self._connection.up:
@@ -197,11 +197,8 @@ class ZmqClient:
                 connection.wait(min(left_ms, LOOK_UP_MS))
             connection.look()
             if self._closing:
-                raise self._closed_here()
+                raise Unreachable.closed(self._address)
             if isinstance(connection.trouble, Refused) or (left_ms <= 0 and not connection.up):
                 error = connection.trouble or Unreachable.at(self._address, timeout_s)
                 self._lose(error)
                 raise error
-
-    def _closed_here(self) -> Unreachable:
-        return Unreachable(f"The connection to {self._address} was closed on this side.")
