@@ -22,7 +22,7 @@ from cutlayer.split_folder import Half
 from cutlayer.wire.codecs.base import DATATYPES
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.template import completed, timed
-from cutlayer.wire.transport import Caller, refusal
+from cutlayer.wire.transport import Caller, nothing, refusal
 
 
 class Service:
@@ -72,7 +72,7 @@ class Service:
             if request.kind is Kind.METADATA:
                 if not self.ready:
                     raise closing()
-                caller.answer(self._reader.metadata(request), _nothing)
+                caller.answer(self._reader.metadata(request), nothing)
             elif request.kind is Kind.INFER:
                 self._take(request, arrived_ns, caller, lend)
             else:
@@ -92,7 +92,7 @@ class Service:
         new_or_reply = self._replies.first(job)
         if isinstance(new_or_reply, Message):
             self.metrics.repeat()
-            caller.answer(self._repeated(new_or_reply, arrived_ns), _nothing)
+            caller.answer(self._repeated(new_or_reply, arrived_ns), nothing)
         elif new_or_reply:
             try:
                 self._batcher.put(job, lend)
@@ -149,7 +149,7 @@ class Service:
     def _answer(self, job: Job, reply: Message, started_ns: int, decoded_ns: int, computed_ns: int) -> None:
         self._batcher.release(job)
         first, arrived_ns = job.callers[0]
-        sent: Callable[[], None] = _nothing
+        sent: Callable[[], None] = nothing
         if self._tap is not None:
             if self._tap.durable:
                 self._tap.record_now(job.request)
@@ -165,7 +165,7 @@ class Service:
         # Repetitions during the computation wait in the job; later ones are answered from memory.
         for caller, came_ns in self._replies.finish(job, reply)[1:]:
             self.metrics.repeat()
-            caller.answer(self._repeated(reply, came_ns), _nothing)
+            caller.answer(self._repeated(reply, came_ns), nothing)
         self.metrics.answer(job.request.nbytes, durations)
 
     def _repeated(self, reply: Message, arrived_ns: int) -> Message:
@@ -181,20 +181,16 @@ class Service:
         self._batcher.release(job)
         self.metrics.abandon()
         for caller, _ in job.callers:
-            caller.answer(Refused("CANCELLED", "The client closed its connection."), _nothing)
+            caller.answer(Refused("CANCELLED", "The client closed its connection."), nothing)
         with contextlib.suppress(DecodeError):
             self._reader.smashed(job)
             self._record(job.request)
 
     def _refuse(self, caller: Caller, refused: Refused) -> None:
         self.metrics.refuse(refused.code)
-        caller.answer(refused, _nothing)
+        caller.answer(refused, nothing)
 
     def _record(self, request: Message) -> None:
         """Give the request to the tap, after its answer."""
         if self._tap is not None:
             self._tap.record(request)
-
-
-def _nothing() -> None:
-    """Do nothing after the answer has been sent."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 
 from cutlayer.errors import DeadlineExceeded, Refused, Unreachable, WireError
 from cutlayer.wire.address import Address
 from cutlayer.wire.message import Message
 from cutlayer.wire.scheme import Scheme
 from cutlayer.wire.security import Security
-from cutlayer.wire.transport import Handler, Timeouts
+from cutlayer.wire.transport import Caller, Handler, Timeouts
 
 _servers: dict[str, InProcessServer] = {}
 
@@ -35,39 +36,28 @@ class InProcessClient:
         server = _servers.get(self._address.host)
         if server is None:
             raise Unreachable(f"No server listens at {self._address} in this process.")
-        caller, arrived_ns = _Caller(), time.monotonic_ns()
+        replies: SimpleQueue[Message | Refused] = SimpleQueue()
+        left, arrived_ns = False, time.monotonic_ns()
+
+        def answer(reply: Message | Refused, sent: Callable[[], None]) -> None:
+            replies.put(reply)
+            sent()
+
+        caller = Caller(threading.get_ident(), lambda: left, answer)
         server.handler.submit(message, arrived_ns, caller, lend=True)
-        if not caller.answered.acquire(timeout=timeout_s):
-            caller.left = True
-            raise DeadlineExceeded(f"{self._address} did not answer within {timeout_s:g} s.")
-        if isinstance(caller.reply, Refused):
-            raise caller.reply
+        try:
+            reply = replies.get(timeout=timeout_s)
+        except Empty:
+            left = True
+            raise DeadlineExceeded(f"{self._address} did not answer within {timeout_s:g} s.") from None
+        if isinstance(reply, Refused):
+            raise reply
         if time.monotonic_ns() - arrived_ns > timeout_s * 1e9:
             raise DeadlineExceeded(f"{self._address} took longer than {timeout_s:g} s.")
-        return caller.reply
+        return reply
 
     def close(self) -> None:
         """Do nothing, since nothing is held open."""
-
-
-class _Caller:
-    """The thread that made a request and waits for its answer; see `Caller`."""
-
-    reply: Message | Refused
-
-    def __init__(self) -> None:
-        self.client = threading.get_ident()
-        self.left = False
-        self.answered = threading.Lock()
-        self.answered.acquire()
-
-    def gone(self) -> bool:
-        return self.left
-
-    def answer(self, reply: Message | Refused, sent: Callable[[], None]) -> None:
-        self.reply = reply
-        self.answered.release()
-        sent()
 
 
 class InProcessServer:

@@ -86,18 +86,12 @@ def join(header: bytes, tensors: tuple[Buffer, ...], field: int) -> bytes:
     return b"".join(parts)
 
 
-def split(message: Buffer, field: int) -> tuple[bytes, tuple[memoryview, ...]]:
-    """Undo `join`: return the rest of the message, and views of the field's values.
+def split(message: Buffer, field: int) -> tuple[bytes, tuple[memoryview, ...], str]:
+    """Undo `join`: return the rest of the message, views of the field's values, and the id; empty if there is none.
 
     Raises:
         DecodeError: The bytes are not a protobuf message, or hold too many tensors.
     """
-    header, tensors, _ = split_and_name(message, field)
-    return header, tensors
-
-
-def split_and_name(message: Buffer, field: int) -> tuple[bytes, tuple[memoryview, ...], str]:
-    """Return the results of `split`, and the id of the request or answer; empty if there is none."""
     id = b""
     view, wanted, size = memoryview(message), field << 3 | BYTES, len(message)
     rest: list[memoryview] = []

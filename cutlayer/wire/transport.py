@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cutlayer.errors import ConfigError, DecodeError, Refused
 from cutlayer.wire.address import Address
@@ -69,23 +69,23 @@ class Transport(Protocol):
         """Close the connection at once. Unanswered requests fail."""
 
 
-class Caller(Protocol):
-    """The client of one request, as a server's handler sees it. Any thread may use it."""
+class Caller(NamedTuple):
+    """The client of one request, as a server's handler sees it. Any thread may use it.
 
-    @property
-    def client(self) -> Hashable:
-        """Identity of the connection, by which clients take turns."""
+    Attributes:
+        client: Identity of the connection, by which clients take turns.
+        gone: Returns whether the client has left, so that the request need not be computed.
+        answer: Sends the answer or the reason why there is none, without waiting for the network; call it once. Its
+            second argument is called after the answer has left, or cannot leave; that time is not part of the latency.
+    """
 
-    def gone(self) -> bool:
-        """Return whether the client has left, so that the request need not be computed."""
+    client: Hashable
+    gone: Callable[[], bool]
+    answer: Callable[[Message | Refused, Callable[[], None]], None]
 
-    def answer(self, reply: Message | Refused, sent: Callable[[], None]) -> None:
-        """Send the answer, without waiting for the network. Call it once.
 
-        Args:
-            reply: The answer, or the reason why there is none.
-            sent: Called after the answer has left, or cannot leave; its time is not part of the latency.
-        """
+def nothing() -> None:
+    """Do nothing after an answer has left."""
 
 
 class Handler(Protocol):

@@ -36,7 +36,7 @@ SPLIT = ("tiny@relu", "0" * 16, (3, 2, 6, 6))
 
 
 def grpc_request(frames: Frames) -> None:
-    _read(Message(Kind.INFER, *split(b"".join(frames), REQUEST_FIELD)))
+    _read(Message(Kind.INFER, *split(b"".join(frames), REQUEST_FIELD)[:2]))
 
 
 def zmq_request(frames: Frames) -> None:
@@ -44,7 +44,7 @@ def zmq_request(frames: Frames) -> None:
 
 
 def grpc_reply(frames: Frames) -> None:
-    _read_reply(Message(Kind.INFER, *split(b"".join(frames), REPLY_FIELD)))
+    _read_reply(Message(Kind.INFER, *split(b"".join(frames), REPLY_FIELD)[:2]))
 
 
 def zmq_reply(frames: Frames) -> None:

@@ -17,7 +17,7 @@ from cutlayer.errors import ConnectionLost, DeadlineExceeded, Refused, Unreachab
 from cutlayer.wire.address import Address
 from cutlayer.wire.grpc import tls
 from cutlayer.wire.grpc.client_stream import Answer, ClientStream
-from cutlayer.wire.grpc.frames import LIMITS, LIVE, PATHS, RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS, RETRY_AFTER, id_of
+from cutlayer.wire.grpc.frames import LIMITS, LIVE, PATHS, RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS, RETRY_AFTER
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.protobuf import join, split
 from cutlayer.wire.security import Security
@@ -59,7 +59,7 @@ class GrpcClient:
         if message.kind is not Kind.INFER:
             return self._call(message, timeout_s)
         data = join(message.header, message.tensors, RAW_INPUT_CONTENTS)
-        request_id = id_of(message.header)
+        _, _, request_id = split(message.header, RAW_INPUT_CONTENTS)
         stream, answer = self._send(request_id, data)
         try:
             reply_or_error = answer.get(timeout=timeout_s)
@@ -86,7 +86,8 @@ class GrpcClient:
             reply = self._calls[message.kind](data, timeout=timeout_s, metadata=self._token)
         except grpc.RpcError as error:
             raise self._error(error, timeout_s) from None
-        return Message(message.kind, *split(reply, RAW_OUTPUT_CONTENTS))
+        header, tensors, _ = split(reply, RAW_OUTPUT_CONTENTS)
+        return Message(message.kind, header, tensors)
 
     def _send(self, request_id: str, data: bytes) -> tuple[ClientStream, Answer]:
         with self._opening:

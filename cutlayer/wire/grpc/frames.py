@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from cutlayer.errors import DecodeError, Refused
-from cutlayer.wire.codecs.base import Buffer
 from cutlayer.wire.message import MAX_MESSAGE_BYTES, Kind, Message, parse
 from cutlayer.wire.open_inference_pb2 import ModelStreamInferResponse
-from cutlayer.wire.protobuf import ID, fields, join, split, split_and_name, varint
+from cutlayer.wire.protobuf import join, split, varint
 
 SERVICE = "inference.GRPCInferenceService"
 PATHS = {Kind.INFER: f"/{SERVICE}/ModelInfer", Kind.METADATA: f"/{SERVICE}/ModelMetadata"}
@@ -23,20 +22,6 @@ CODE, RETRY_AFTER_MS = "code", "retry_after_ms"
 """Parameters of a refusal in a stream: the stream continues, so there is no status to carry them."""
 
 _INFER_RESPONSE = 2
-
-
-def id_of(header: Buffer) -> str:
-    """Return the id of a request or an answer; empty if it has none.
-
-    Raises:
-        DecodeError: The bytes are not a protobuf message.
-    """
-    id: Buffer = b""
-    for tag, _, start, end in fields(header):
-        if tag == ID:
-            # If a field is repeated, protobuf uses the last value.
-            id = header[start:end]
-    return str(id, "utf-8", "replace")
 
 
 def stream_answer(reply: Message | Refused, request_id: str) -> bytes:
@@ -58,7 +43,7 @@ def read_stream_answer(data: bytes) -> tuple[str, Message | Refused]:
     Raises:
         DecodeError: The bytes are not a message of a stream.
     """
-    rest, responses = split(data, _INFER_RESPONSE)
+    rest, responses, _ = split(data, _INFER_RESPONSE)
     if rest or len(responses) != 1:
         refused = parse(ModelStreamInferResponse, Message(Kind.ERROR, data))
         if not refused.error_message:
@@ -69,5 +54,5 @@ def read_stream_answer(data: bytes) -> tuple[str, Message | Refused]:
             refused.error_message,
             max(0, parameters[RETRY_AFTER_MS].int64_param),
         )
-    header, tensors, request_id = split_and_name(responses[0], RAW_OUTPUT_CONTENTS)
+    header, tensors, request_id = split(responses[0], RAW_OUTPUT_CONTENTS)
     return request_id, Message(Kind.INFER, header, tensors)

@@ -22,7 +22,7 @@ from cutlayer.wire.grpc.server_stream import Stream
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.protobuf import join, split
 from cutlayer.wire.security import Security
-from cutlayer.wire.transport import Handler, Timeouts, refusal
+from cutlayer.wire.transport import Caller, Handler, Timeouts, refusal
 
 MAX_CALLS = 128
 """Concurrent streams and single calls, each with a thread. Further ones are refused with RESOURCE_EXHAUSTED."""
@@ -126,54 +126,42 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
     def _handle(self, kind: Kind, data: bytes, context: grpc.ServicerContext) -> bytes:
         arrived_ns = time.monotonic_ns()
         try:
-            request = Message(kind, *split(data, RAW_INPUT_CONTENTS))
+            header, tensors, _ = split(data, RAW_INPUT_CONTENTS)
         except DecodeError as error:
             _abort(context, refusal(error))
-        caller = _Call(context)
-        self._handler.submit(request, arrived_ns, caller, lend=True)
-        reply = caller.wait()
+        reply = self._reply(Message(kind, header, tensors), arrived_ns, context)
         if isinstance(reply, Refused):
             _abort(context, reply)
         return join(reply.header, reply.tensors, RAW_OUTPUT_CONTENTS)
+
+    def _reply(self, request: Message, arrived_ns: int, context: grpc.ServicerContext) -> Message | Refused:
+        """Return the handler's answer, or a refusal once the client has left."""
+        replies: SimpleQueue[Message | Refused] = SimpleQueue()
+
+        def ended() -> None:
+            replies.put(Refused("CANCELLED", "The client closed its connection."))
+
+        def answer(reply: Message | Refused, sent: Callable[[], None]) -> None:
+            # gRPC runs the callback after it has sent the answer and its status.
+            if not context.add_callback(sent):
+                sent()
+            replies.put(reply)
+
+        if not context.add_callback(ended):
+            ended()
+        caller = Caller(context.peer(), lambda: not context.is_active(), answer)
+        self._handler.submit(request, arrived_ns, caller, lend=True)
+        return replies.get()
 
     def _server_ready(self, data: bytes, context: grpc.ServicerContext) -> bytes:
         return open_inference_pb2.ServerReadyResponse(ready=self._handler.ready).SerializeToString()
 
     def _model_ready(self, data: bytes, context: grpc.ServicerContext) -> bytes:
         # ModelReadyRequest and ModelMetadataRequest have the same fields.
-        caller = _Call(context)
-        self._handler.submit(Message(Kind.METADATA, data), time.monotonic_ns(), caller, lend=True)
-        reply = caller.wait()
+        reply = self._reply(Message(Kind.METADATA, data), time.monotonic_ns(), context)
         if isinstance(reply, Refused) and reply.code == "INVALID_ARGUMENT":
             _abort(context, reply)
         return open_inference_pb2.ModelReadyResponse(ready=not isinstance(reply, Refused)).SerializeToString()
-
-
-class _Call:
-    """The thread of gRPC that waits for the answer to one call; see `Caller`."""
-
-    def __init__(self, context: grpc.ServicerContext) -> None:
-        self.client = context.peer()
-        self._context = context
-        self._replies: SimpleQueue[Message | Refused] = SimpleQueue()
-        if not context.add_callback(self._ended):
-            self._ended()
-
-    def gone(self) -> bool:
-        return not self._context.is_active()
-
-    def answer(self, reply: Message | Refused, sent: Callable[[], None]) -> None:
-        # gRPC runs the callback after it has sent the answer and its status.
-        if not self._context.add_callback(sent):
-            sent()
-        self._replies.put(reply)
-
-    def wait(self) -> Message | Refused:
-        """Return the answer, or a refusal if the client has left."""
-        return self._replies.get()
-
-    def _ended(self) -> None:
-        self._replies.put(Refused("CANCELLED", "The client closed its connection."))
 
 
 def _unauthenticated(requests: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:

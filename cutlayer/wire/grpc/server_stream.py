@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
@@ -13,8 +14,8 @@ import grpc
 from cutlayer.errors import DecodeError, Refused
 from cutlayer.wire.grpc.frames import RAW_INPUT_CONTENTS, stream_answer
 from cutlayer.wire.message import Kind, Message
-from cutlayer.wire.protobuf import split_and_name
-from cutlayer.wire.transport import Handler, refusal
+from cutlayer.wire.protobuf import split
+from cutlayer.wire.transport import Caller, Handler, nothing, refusal
 
 MAX_UNANSWERED = 16
 """Unanswered requests of one stream that are read; further ones wait in the network."""
@@ -95,26 +96,22 @@ class Stream:
                 if isinstance(work := self._work.get(), _Answered):
                     work.sent()
 
-    def answer(self, answered: bytes, sent: Callable[[], None]) -> None:
+    def _answer(self, request_id: str, reply: Message | Refused, sent: Callable[[], None]) -> None:
         """Queue an answer to be written. Any thread may call it."""
+        answered = _Answered(stream_answer(reply, request_id), sent)
         with self._lock:
             if not self._over:
-                self._work.put(_Answered(answered, sent))
+                self._work.put(answered)
                 return
         sent()
 
-    @property
-    def over(self) -> bool:
-        """Whether the client has left, so that no answer is read."""
-        return self._over
-
     def _submit(self, client: str, arrived: _Arrived, lend: bool) -> None:
-        caller = _Caller(self, client)
         try:
-            header, tensors, caller.request_id = split_and_name(arrived.data, RAW_INPUT_CONTENTS)
+            header, tensors, request_id = split(arrived.data, RAW_INPUT_CONTENTS)
         except DecodeError as error:
-            caller.answer(refusal(error), lambda: None)
+            self._answer("", refusal(error), nothing)
             return
+        caller = Caller(client, lambda: self._over, partial(self._answer, request_id))
         self._handler.submit(Message(Kind.INFER, header, tensors), arrived.at_ns, caller, lend=lend)
 
     def _read(self, requests: Iterator[bool]) -> None:
@@ -133,17 +130,3 @@ class Stream:
             self._over = True
         self._work.put(None)
         self._room.put(None)
-
-
-class _Caller:
-    """The client of one request of a stream; see `Caller`."""
-
-    def __init__(self, stream: Stream, client: str) -> None:
-        self.client, self.request_id = client, ""
-        self._stream = stream
-
-    def gone(self) -> bool:
-        return self._stream.over
-
-    def answer(self, reply: Message | Refused, sent: Callable[[], None]) -> None:
-        self._stream.answer(stream_answer(reply, self.request_id), sent)

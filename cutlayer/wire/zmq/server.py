@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import zmq
 
@@ -16,7 +17,7 @@ from cutlayer.wire.codecs.base import Buffer
 from cutlayer.wire.handshake import error_reply
 from cutlayer.wire.message import Message
 from cutlayer.wire.security import Security
-from cutlayer.wire.transport import Handler, Timeouts, refusal
+from cutlayer.wire.transport import Caller, Handler, Timeouts, nothing, refusal
 from cutlayer.wire.zmq.curve import Doorkeeper, server_options
 from cutlayer.wire.zmq.frames import LOOK_UP_MS, correlation_of, open_socket, pack, unpack
 from cutlayer.wire.zmq.monitor import Departures
@@ -94,8 +95,9 @@ class ZmqServer:
             self._doorkeeper.close()
         self._context.term()
 
-    def answer(self, client: bytes, correlation: int, message: Message) -> None:
+    def _answer(self, client: bytes, correlation: int, reply: Message | Refused, sent: Callable[[], None]) -> None:
         """Send an answer. Any thread may call it."""
+        message = error_reply(reply) if isinstance(reply, Refused) else reply
         with self._shared.lock:
             if not self._closed:
                 if self._lent and self._shared.readable():
@@ -107,10 +109,7 @@ class ZmqServer:
             self._unanswered -= 1
             if self._closing and not self._unanswered:
                 self._all_answered.notify_all()
-
-    def has_left(self, source: int) -> bool:
-        """Return whether the connection with this descriptor was closed. Any thread may call it."""
-        return self._departures.has_left(source)
+        sent()
 
     def _serve(self) -> None:
         while (frames := self._receive()) is not None:
@@ -147,29 +146,14 @@ class ZmqServer:
             waited = True
 
     def _take(self, client: bytes, frames: list[Buffer], arrived_ns: int, lend: bool) -> None:
-        source = self._shared.source
+        gone = partial(self._departures.has_left, self._shared.source)
         try:
             request, correlation = unpack(frames)
         except DecodeError as error:
-            _Peer(self, client, correlation_of(frames), source).answer(refusal(error), lambda: None)
+            self._answer(client, correlation_of(frames), refusal(error), nothing)
             return
-        self._handler.submit(request, arrived_ns, _Peer(self, client, correlation, source), lend=lend)
-
-
-class _Peer:
-    """The client of one request; see `Caller`."""
-
-    def __init__(self, server: ZmqServer, client: bytes, correlation: int, source: int) -> None:
-        self.client = client
-        self._server, self._correlation, self._source = server, correlation, source
-
-    def gone(self) -> bool:
-        return self._server.has_left(self._source)
-
-    def answer(self, reply: Message | Refused, sent: Callable[[], None]) -> None:
-        message = error_reply(reply) if isinstance(reply, Refused) else reply
-        self._server.answer(self.client, self._correlation, message)
-        sent()
+        caller = Caller(client, gone, partial(self._answer, client, correlation))
+        self._handler.submit(request, arrived_ns, caller, lend=lend)
 
 
 def _numeric(address: Address) -> str:
