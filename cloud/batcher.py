@@ -43,30 +43,24 @@ class Batcher:
     Args:
         compute: Answers the jobs of a batch. One thread at a time calls it; it raises nothing.
         limits: Limits of batches and unanswered requests.
+
+    Attributes:
+        in_flight_bytes: Bytes of the unanswered requests.
+        closed: Whether new requests are refused.
     """
 
     def __init__(self, compute: Callable[[list[Job]], None], limits: Limits) -> None:
         self._compute, self._limits = compute, limits
         self._queues: OrderedDict[object, deque[Job]] = OrderedDict()
         self._queued_samples = 0
-        self._bytes = 0
-        self._closed = False
+        self.in_flight_bytes = 0
+        self.closed = False
         self._batch_s = 0.0
         self._one_by_one = True
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._computing = threading.Lock()
         self._thread: threading.Thread | None = None
-
-    @property
-    def in_flight_bytes(self) -> int:
-        """Bytes of the unanswered requests."""
-        return self._bytes
-
-    @property
-    def closed(self) -> bool:
-        """Whether new requests are refused."""
-        return self._closed
 
     def put(self, job: Job, lend: bool) -> None:
         """Take a request. See `cutlayer.wire.transport.Handler.submit` for `lend`.
@@ -75,11 +69,11 @@ class Batcher:
             Refused: The server is full, or is closing.
         """
         with self._lock:
-            if self._closed:
+            if self.closed:
                 raise closing()
-            if self._bytes and self._bytes + job.nbytes > self._limits.max_bytes:
+            if self.in_flight_bytes and self.in_flight_bytes + job.nbytes > self._limits.max_bytes:
                 raise Refused("RESOURCE_EXHAUSTED", "The server is busy; retry later.", self._retry_after_ms())
-            self._bytes += job.nbytes
+            self.in_flight_bytes += job.nbytes
             # If requests form batches, a thread that computes a single one would delay the others.
             lend = lend and self._one_by_one and not self._queues and not self._limits.max_delay_us
             if not lend or not self._computing.acquire(False):
@@ -95,12 +89,12 @@ class Batcher:
     def release(self, job: Job) -> None:
         """Stop counting the bytes of a request that is about to be answered."""
         with self._lock:
-            self._bytes -= job.nbytes
+            self.in_flight_bytes -= job.nbytes
 
     def close(self, deadline_s: float) -> list[Job]:
         """Refuse new requests and compute the queued ones; return those left at the deadline, unanswered."""
         with self._changed:
-            self._closed = True
+            self.closed = True
             self._changed.notify_all()
         give_up = time.monotonic() + deadline_s
         if self._thread is not None:
@@ -122,12 +116,12 @@ class Batcher:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queues or self._closed)
+                self._changed.wait_for(lambda: self._queues or self.closed)
                 if not self._queues:
                     return
                 if self._limits.max_delay_us:
                     self._changed.wait_for(
-                        lambda: self._queued_samples >= self._limits.max_batch or self._closed,
+                        lambda: self._queued_samples >= self._limits.max_batch or self.closed,
                         self._limits.max_delay_us / 1e6,
                     )
             with self._computing:

@@ -9,6 +9,7 @@ import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
 
 NANOSECONDS = tuple(scale * 10**power for power in range(5, 11) for scale in (1, 3))
 SAMPLES = (1, 2, 4, 8, 16, 32, 64)
@@ -59,15 +60,10 @@ class Metrics:
         with self._lock:
             self._codes[code] += 1
 
-    def repeat(self) -> None:
-        """Count a repeated request that was answered without a computation."""
+    def count(self, name: Literal["repeated_requests", "abandoned_requests"]) -> None:
+        """Count a request that was answered without a computation, or dropped because its client had left."""
         with self._lock:
-            self._counts["repeated_requests"] += 1
-
-    def abandon(self) -> None:
-        """Count a request that was dropped because its client had left."""
-        with self._lock:
-            self._counts["abandoned_requests"] += 1
+            self._counts[name] += 1
 
     def batch(self, n_samples: int) -> None:
         """Count a batch of this many samples."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import threading
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from cloud.batcher import Limits
@@ -62,19 +62,15 @@ def serve(
     tune_allocator()
     split = open_split(folder)
     manifest = split.manifest
-    with contextlib.ExitStack() as opened:
-        tapped = None if tap is None else opened.enter_context(contextlib.closing(Tap(tap, durable=durable)))
+    with ExitStack() as opened:
+        tapped = None if tap is None else opened.enter_context(closing(Tap(tap, durable=durable)))
         service = Service(manifest, split.tail(tail, threads), tapped, limits=limits)
         # Closed in the reverse order, so that the metrics show the shutdown.
         metrics_server = None
         if metrics is not None:
-            metrics_server = opened.enter_context(
-                contextlib.closing(MetricsServer(metrics, service, insecure=security.insecure))
-            )
-        server = opened.enter_context(contextlib.closing(listen_at(listen, service, timeouts, security=security)))
+            metrics_server = opened.enter_context(closing(MetricsServer(metrics, service, insecure=security.insecure)))
+        server = opened.enter_context(closing(listen_at(listen, service, timeouts, security=security)))
         opened.callback(service.drain, grace_s)
-        words = ["ready", str(server.address), tail_name(manifest), f"version={manifest.version}"]
-        if metrics_server is not None:
-            words.append(f"metrics={metrics_server.address}/metrics")
-        print(*words, flush=True)
+        page = [] if metrics_server is None else [f"metrics={metrics_server.address}/metrics"]
+        print("ready", server.address, tail_name(manifest), f"version={manifest.version}", *page, flush=True)
         stop.wait()

@@ -91,7 +91,7 @@ class Service:
         job = Job(request, template, request_id, data, caller, arrived_ns, self._clock() - started_ns)
         new_or_reply = self._replies.first(job)
         if isinstance(new_or_reply, Message):
-            self.metrics.repeat()
+            self.metrics.count("repeated_requests")
             caller.answer(self._repeated(new_or_reply, arrived_ns), nothing)
         elif new_or_reply:
             try:
@@ -164,7 +164,7 @@ class Service:
         first.answer(timed(reply, *durations), sent)
         # Repetitions during the computation wait in the job; later ones are answered from memory.
         for caller, came_ns in self._replies.finish(job, reply)[1:]:
-            self.metrics.repeat()
+            self.metrics.count("repeated_requests")
             caller.answer(self._repeated(reply, came_ns), nothing)
         self.metrics.answer(job.request.nbytes, durations)
 
@@ -179,7 +179,7 @@ class Service:
 
     def _drop(self, job: Job) -> None:
         self._batcher.release(job)
-        self.metrics.abandon()
+        self.metrics.count("abandoned_requests")
         for caller, _ in job.callers:
             caller.answer(Refused("CANCELLED", "The client closed its connection."), nothing)
         with contextlib.suppress(DecodeError):

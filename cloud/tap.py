@@ -45,6 +45,9 @@ class Tap:
         folder: The folder, created if it is missing and continued otherwise.
         durable: Whether to give a record to the operating system before its answer leaves, so that a killed server
             loses no answered request. The answer takes that much longer.
+
+    Attributes:
+        unwritten_bytes: Bytes of the requests that wait for the disk.
     """
 
     def __init__(self, folder: Path, *, durable: bool = False) -> None:
@@ -57,16 +60,11 @@ class Tap:
             self._know(key(header.get("session"), header["id"]))
         self._writing = threading.Lock()
         self._unwritten: deque[Message] = deque()
-        self._unwritten_bytes = 0
+        self.unwritten_bytes = 0
         self._closed = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._write_all, name="tap", daemon=True)
         self._thread.start()
-
-    @property
-    def unwritten_bytes(self) -> int:
-        """Bytes of the requests that wait for the disk."""
-        return self._unwritten_bytes
 
     def record_now(self, request: Message) -> None:
         """Write the tensors of an inference request at once."""
@@ -86,11 +84,11 @@ class Tap:
         if request.kind is not Kind.INFER:
             return
         with self._changed:
-            if self._unwritten_bytes > MAX_UNWRITTEN_BYTES:
+            if self.unwritten_bytes > MAX_UNWRITTEN_BYTES:
                 log.warning("the tap's disk is slower than the network; requests now wait for it")
-                self._changed.wait_for(lambda: self._unwritten_bytes <= MAX_UNWRITTEN_BYTES)
+                self._changed.wait_for(lambda: self.unwritten_bytes <= MAX_UNWRITTEN_BYTES)
             self._unwritten.append(request)
-            self._unwritten_bytes += request.nbytes
+            self.unwritten_bytes += request.nbytes
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -111,7 +109,7 @@ class Tap:
                 request = self._unwritten.popleft()
             self.record_now(request)
             with self._changed:
-                self._unwritten_bytes -= request.nbytes
+                self.unwritten_bytes -= request.nbytes
                 self._changed.notify_all()
 
     def write(self, request: Message) -> None:

@@ -12,7 +12,6 @@ The file (.npz) holds the columns of `cutlayer.trace.Trace`, a row for each requ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +32,16 @@ class Sent(NamedTuple):
     part: int
     image: int
     release: int
+
+
+class Answered(NamedTuple):
+    """One answered request: its image, its id in the tap, the true class, the logits ``(1, classes)`` and the times."""
+
+    sent: Sent
+    id: str
+    label: int
+    logits: NDArray[Any]
+    trace: Trace
 
 
 @dataclass(frozen=True)
@@ -85,51 +94,43 @@ class Recorder:
     def __init__(self) -> None:
         self.first_request_ns = 0
         self.warmup: list[Trace] = []
-        self._sent: list[Sent] = []
-        self._ids: list[str] = []
-        self._labels: list[int] = []
-        self._logits: list[NDArray[Any]] = []
-        self._traces: list[Trace] = []
+        self.answered: list[Answered] = []
         self._kernel_bytes = UNKNOWN
-
-    def add(self, sent: Sent, request_id: str, label: int, logits: NDArray[Any], trace: Trace) -> None:
-        """Add one answered request."""
-        self._sent.append(sent)
-        self._ids.append(request_id)
-        self._labels.append(label)
-        self._logits.append(logits[0])
-        self._traces.append(trace)
 
     def count_sent(self, before: int | None, after: int | None) -> None:
         """Take the kernel's byte counter from before the first and after the last request that counts."""
-        if before is not None and after is not None and self._traces:
-            self._kernel_bytes = (after - before) // len(self._traces)
+        if before is not None and after is not None and self.answered:
+            self._kernel_bytes = (after - before) // len(self.answered)
 
     def save(self, path: Path) -> None:
         """Write the file, with an atomic rename."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        part, image, release = np.array(self._sent, np.int64).reshape(-1, 3).T
-        save(
-            path,
-            self._traces,
-            id=np.array(self._ids, np.str_),
+        answered = self.answered
+        part, image, release = np.array([row.sent for row in answered], np.int64).reshape(-1, 3).T
+        temporary = path.with_name(path.name + ".part.npz")
+        np.savez_compressed(
+            temporary,
+            allow_pickle=False,
+            **columns([row.trace for row in answered]),
+            id=np.array([row.id for row in answered], np.str_),
             part=part,
             image=image,
             release=release,
-            labels=np.array(self._labels, np.int64),
-            logits=np.array(self._logits, np.float32),
+            labels=np.array([row.label for row in answered], np.int64),
+            logits=np.array([row.logits[0] for row in answered], np.float32),
             first_request_ns=np.array(self.first_request_ns),
             warmup_end_to_end=columns(self.warmup)["end_to_end_ns"],
             kernel_bytes=np.array(self._kernel_bytes),
             peak_rss_bytes=np.array(peak_rss_bytes()),
         )
+        temporary.replace(path)
 
     def summary(self, offline: OfflineCounts | None = None) -> Summary:
         """Summarize the test images that the server answered at once."""
-        test = [i for i, sent in enumerate(self._sent) if sent.part == 0]
+        test = [row for row in self.answered if row.sent.part == 0]
         return Summary(
-            columns([self._traces[i] for i in test]),
-            sum(int(self._logits[i].argmax()) == self._labels[i] for i in test),
+            columns([row.trace for row in test]),
+            sum(int(row.logits.argmax()) == row.label for row in test),
             self.first_request_ns,
             self._kernel_bytes,
             peak_rss_bytes(),
@@ -139,10 +140,3 @@ class Recorder:
 
 def _ms(ns: int | None) -> str:
     return "-" if ns is None else f"{ns / 1e6:.3f}"
-
-
-def save(path: Path, traces: Sequence[Trace], **extra: NDArray[np.generic]) -> None:
-    """Write the traces as columns, together with further arrays, with an atomic rename."""
-    temporary = path.with_name(path.name + ".part.npz")
-    np.savez_compressed(temporary, allow_pickle=False, **columns(traces), **extra)
-    temporary.replace(path)

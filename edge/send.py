@@ -23,7 +23,7 @@ from edge.client import Edge
 from edge.offline.policy import OfflinePolicy
 from edge.offline.replay import open_offline
 from edge.pipeline import Pipeline
-from edge.requests import Recorder, Sent, Summary
+from edge.requests import Answered, Recorder, Sent, Summary
 
 
 def send(
@@ -110,7 +110,8 @@ def send(
         for index, (part, sent) in enumerate(plan, 1 + warmup):
             answer = infer(part.inputs[sent.image : sent.image + 1], index)
             if answer is not None:
-                recorder.add(sent, edge.request_id(index), int(part.labels[sent.image]), *answer)
+                label = int(part.labels[sent.image])
+                recorder.answered.append(Answered(sent, edge.request_id(index), label, *answer))
         recorder.count_sent(before, sent_bytes(port))
         if offline is not None:
             offline.finish()

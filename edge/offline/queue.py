@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 from cutlayer.errors import QueueError
@@ -38,18 +39,13 @@ class Queue:
         self._segments: deque[Segment] = deque()
         self._number = 0
         self._unsynced_names = False
-        try:
-            with contextlib.ExitStack() as opened:
-                folder.mkdir(parents=True, exist_ok=True)
-                self._lock = opened.enter_context((folder / "lock").open("ab"))
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                opened.callback(self.close)
-                self._open_segments()
-                opened.pop_all()
-        except BlockingIOError:
-            raise QueueError(f"Another process uses the queue {folder}; end it, or name another folder.") from None
-        except OSError as error:
-            raise self._failed(error) from None
+        with self._disk(), contextlib.ExitStack() as opened:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = opened.enter_context((folder / "lock").open("ab"))
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            opened.callback(self.close)
+            self._open_segments()
+            opened.pop_all()
 
     def __len__(self) -> int:
         """Number of waiting requests."""
@@ -68,37 +64,31 @@ class Queue:
         """
         (tensor,) = request.tensors
         n_bytes = OVERHEAD_BYTES + len(request.header) + len(tensor)
-        try:
+        with self._disk():
             dropped = self._make_room(n_bytes)
             if not self._segments or (
                 self._segments[-1].nbytes and self._segments[-1].nbytes + n_bytes > self._most_bytes // SEGMENTS
             ):
                 self._begin_segment()
             self._segments[-1].append(request.header, tensor)
-        except OSError as error:
-            raise self._failed(error) from None
         return dropped
 
     def first(self) -> Message:
         """Return the oldest waiting request. Raises QueueError if it has changed on the disk."""
-        try:
+        with self._disk():
             return self._first().first()
-        except OSError as error:
-            raise self._failed(error) from None
 
     def done(self) -> None:
         """Mark the oldest waiting request as sent. Raises QueueError if that cannot be written."""
-        try:
+        with self._disk():
             segment = self._first()
             segment.done()
             if not segment.waiting and segment is not self._segments[-1]:
                 self._delete(segment)
-        except OSError as error:
-            raise self._failed(error) from None
 
     def sync(self) -> None:
         """Return once all waiting requests are on the disk. Raises QueueError."""
-        try:
+        with self._disk():
             for segment in self._segments:
                 segment.sync()
             if self._unsynced_names:
@@ -108,8 +98,6 @@ class Queue:
                 finally:
                     os.close(folder)
                 self._unsynced_names = False
-        except OSError as error:
-            raise self._failed(error) from None
 
     def close(self) -> None:
         """Unlock the folder. Waiting requests stay in it, and segments without any are deleted."""
@@ -160,9 +148,15 @@ class Queue:
         self._segments.remove(segment)
         segment.delete()
 
-    def _failed(self, error: OSError) -> QueueError:
-        reason = str(error.strerror).lower()
-        return QueueError(
-            f"The queue {self.folder} cannot be written: {reason}. Free some space, or name another folder; requests "
-            "queued before are still there."
-        )
+    @contextlib.contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Raise QueueError for an error of the disk."""
+        try:
+            yield
+        except BlockingIOError:
+            raise QueueError(f"Another process uses the queue {self.folder}; end it, or name another folder.") from None
+        except OSError as error:
+            raise QueueError(
+                f"The queue {self.folder} cannot be written: {str(error.strerror).lower()}. Free some space, or name "
+                "another folder; requests queued before are still there."
+            ) from None

@@ -9,7 +9,7 @@ The bytes are float32 low and step for each sample (or each channel of each samp
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,36 +23,29 @@ TINY = np.finfo(np.float32).tiny
 
 
 class Affine(Codec):
-    """Evenly spaced levels. A subclass gives the greatest level and the layout of the levels' bytes."""
+    """Evenly spaced levels. A subclass gives the number of bits of a level."""
 
     datatypes = ("UINT8",)
     parameters = ("per",)
 
-    greatest: int
-    """The greatest level; the least is 0."""
+    bits: Literal[4, 8]
+    """Bits of a level. The first of two levels of 4 bits is in the lower half of a byte."""
 
     def __init__(self, per: str = "tensor") -> None:
         if per not in PER:
             raise ConfigError(f"The option per of {self.name} must be {' or '.join(PER)}; {per!r} was given.")
         self.per = per
 
-    def count_bytes(self, elements: int) -> int:
-        """Return the number of bytes of this many levels."""
-        raise NotImplementedError(f"{type(self).__name__} lacks count_bytes()")
-
-    def pack(self, levels: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
-        """Write levels, whole numbers ``(D,)``, as bytes."""
-        raise NotImplementedError(f"{type(self).__name__} lacks pack()")
-
-    def unpack(self, data: NDArray[np.uint8], elements: int) -> NDArray[np.float32]:
-        """Undo `pack`: ``(elements,)``."""
-        raise NotImplementedError(f"{type(self).__name__} lacks unpack()")
+    @property
+    def greatest(self) -> int:
+        """The greatest level; the least is 0."""
+        return (1 << self.bits) - 1
 
     def encode(self, array: NDArray[Any]) -> Encoded:
         """Encode low, step and levels."""
         groups = _groups(array.shape, self.per)
         limits = np.empty((groups, 1), LIMITS)
-        data = np.empty(limits.nbytes + self.count_bytes(array.size), np.uint8)
+        data = np.empty(limits.nbytes + self._count_bytes(array.size), np.uint8)
         if array.size:
             values = np.ascontiguousarray(array, np.float32).reshape(groups, -1)
             with np.errstate(over="ignore", invalid="ignore"):
@@ -65,7 +58,7 @@ class Affine(Codec):
             levels = values - low
             levels *= np.divide(1, step, out=np.zeros_like(step), where=step > 0)
             np.rint(levels, out=levels)
-            self.pack(levels.reshape(-1), data[limits.nbytes :])
+            self._pack(levels.reshape(-1), data[limits.nbytes :])
         data[: limits.nbytes] = limits.reshape(-1).view(np.uint8)
         return Encoded("UINT8", array.shape, data.data, {"codec": self.name, "per": self.per})
 
@@ -85,7 +78,7 @@ class Affine(Codec):
         with np.errstate(over="ignore", invalid="ignore"):
             if not np.isfinite(low + step * np.float32(self.greatest)).all():
                 raise DecodeError("The levels of a tensor stand for infinite or undefined numbers.")
-        values = self.unpack(data[limits.nbytes :], elements).reshape(groups, -1)
+        values = self._unpack(data[limits.nbytes :], elements).reshape(groups, -1)
         values *= step
         values += low
         return values.reshape(encoded.shape)
@@ -93,7 +86,32 @@ class Affine(Codec):
     def most_bytes(self, encoded: Encoded) -> int:
         """Return the only possible length: that of low, step and levels."""
         elements = self.count(encoded)
-        return _groups(encoded.shape, _per(encoded)) * LIMITS.itemsize + self.count_bytes(elements)
+        return _groups(encoded.shape, _per(encoded)) * LIMITS.itemsize + self._count_bytes(elements)
+
+    def _count_bytes(self, levels: int) -> int:
+        return (levels * self.bits + 7) // 8
+
+    def _pack(self, levels: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
+        """Write levels, whole numbers ``(D,)``, as bytes."""
+        if self.bits == 8:
+            np.copyto(out, levels, casting="unsafe")
+            return
+        pairs = levels.astype(np.uint8)
+        if pairs.size % 2:
+            pairs = np.append(pairs, np.uint8(0))
+        np.left_shift(pairs[1::2], np.uint8(4), out=out)
+        out |= pairs[::2]
+
+    def _unpack(self, data: NDArray[np.uint8], elements: int) -> NDArray[np.float32]:
+        """Undo `_pack`: ``(elements,)``."""
+        if self.bits == 8:
+            return data.astype(np.float32)
+        if elements % 2 and data[-1] > self.greatest:
+            raise DecodeError("The unused half of the last byte must be 0.")
+        levels = np.empty(2 * data.size, np.float32)
+        levels[::2] = data & np.uint8(15)
+        levels[1::2] = data >> np.uint8(4)
+        return levels[:elements]
 
     def _space(self, values: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """Return low, step, and the number that the greatest level stands for, each ``(groups, 1)``."""

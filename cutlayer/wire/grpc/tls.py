@@ -62,7 +62,7 @@ def handshake_fault(address: Address, security: Security, timeout_s: float) -> s
             tls.wrap_socket(plain, server_hostname=address.host) as encrypted,
         ):
             if not GRPC.encrypted(security):
-                return f"{address} speaks TLS; give --ca, and also --cert and --key if it asks for a certificate."
+                return _speaks_tls(address)
             # A gRPC server sends first, unless it rejected our certificate, for which it gives no reason.
             return None if encrypted.recv(1) else _refused(address, security)
     except ssl.SSLCertVerificationError as error:
@@ -75,12 +75,14 @@ def handshake_fault(address: Address, security: Security, timeout_s: float) -> s
 
 def _reason(address: Address, security: Security, reason: str) -> str | None:
     if "ALERT" in reason:
-        if not GRPC.encrypted(security):
-            return f"{address} speaks TLS; give --ca, and also --cert and --key if it asks for a certificate."
-        return _refused(address, security)
+        return _refused(address, security) if GRPC.encrypted(security) else _speaks_tls(address)
     if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE") and GRPC.encrypted(security):
         return f"{address} does not speak TLS; leave out --ca, or start the server with --cert and --key."
     return None
+
+
+def _speaks_tls(address: Address) -> str:
+    return f"{address} speaks TLS; give --ca, and also --cert and --key if it asks for a certificate."
 
 
 def _refused(address: Address, security: Security) -> str:
