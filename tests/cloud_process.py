@@ -1,4 +1,4 @@
-"""A cloud in a process of its own, that tests may stop, kill and start again at the same address."""
+"""A server in a process that tests may stop, kill and start again at the same address."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ READY_S = 60
 
 
 class CloudProcess:
-    """Serves a split folder; use it in a `with`, which kills what is left of it.
+    """The process of a server of a split folder. Use it in a `with`, which kills the process at the end.
 
     Args:
         folder: The split folder.
         address: Port 0 takes a free one, and keeps it over restarts.
-        tap: Folder of the tap; none when left out.
-        options: Further words for `cutlayer cloud`.
+        tap: Folder of the tap; no tap if left out.
+        options: Further options of `cutlayer cloud`.
         within: Words before the command, such as those that enter a network namespace.
     """
 
@@ -45,17 +45,17 @@ class CloudProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process that runs now."""
+        """Number of the running process."""
         return self._process.pid
 
     @property
-    def words(self) -> str:
-        """All that it has written to standard error so far."""
+    def errors(self) -> str:
+        """The text that it has written to standard error so far."""
         self._log.seek(0)
         return self._log.read().decode()
 
     def start(self) -> None:
-        """Start, and return once it answers."""
+        """Start the process, and return once it answers."""
         self._process = subprocess.Popen(
             [*self._command, "--listen", self.address, *self._options], stdout=subprocess.PIPE, stderr=self._log
         )
@@ -64,16 +64,16 @@ class CloudProcess:
         line = self._process.stdout.readline().decode() if ready else ""
         if not line.startswith("ready "):
             self.kill()
-            raise AssertionError(f"the cloud did not start: {self.words}")
+            raise AssertionError(f"the cloud did not start: {self.errors}")
         self.address = line.split()[1]
 
     def kill(self) -> None:
-        """As by kill -9."""
+        """Kill the process with SIGKILL."""
         self._process.kill()
         self._process.communicate(timeout=READY_S)
 
     def stop(self) -> int:
-        """As by SIGTERM; its exit code."""
+        """End the process with SIGTERM; return its exit code."""
         self._process.terminate()
         self._process.communicate(timeout=READY_S)
         return self._process.returncode

@@ -1,4 +1,4 @@
-"""A device with a queue in a process of its own, that tests may kill; and what must be true of it all the same."""
+"""A device with a queue, in a process that tests may kill, and the condition that its requests must meet."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ from cutlayer.wire.connect import connect
 from edge.offline.lookout import Lookout
 from edge.offline.replay import Offline
 from edge.offline.queue import Queue
-from tests.tiny_split import edge_at, images
+from tests.tiny_split import images
 from edge.client import Edge
 from edge.pipeline import Pipeline
-from cutlayer.models.manifest import Manifest
 from cutlayer.wire.codecs.raw import Raw
 from defenses.base import Defense
 folder, address, queue, count = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
@@ -44,20 +43,20 @@ transport.close()
 
 
 class EdgeProcess:
-    """A device's process, and the ids of the requests that it has said to have made.
+    """The process of a device, which prints the id of each request that it has ids.
 
     Args:
-        folder: That has the folder `split`, and gets one that is named `queue`.
-        address: Of the server, which need not be there.
-        count: Of the requests to make; it ends once they and all that waited are answered.
+        folder: Folder that holds the split folder `split`, and gets the queue `queue`.
+        address: Address of the server, which may be away.
+        count: Number of requests; the process ends once they and all queued ones are answered.
     """
 
     def __init__(self, folder: Path, address: str, count: int = 10**9) -> None:
-        words = [sys.executable, "-c", DEVICE, folder / "split", address, folder / "queue", count]
-        self.process = subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        command = [sys.executable, "-c", DEVICE, folder / "split", address, folder / "queue", count]
+        self.process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def wait_for(self, n: int) -> list[str]:
-        """Read until it has made so many requests."""
+        """Return the ids of the next n requests."""
         lines: list[str] = []
         while len(lines) < n:
             assert select.select([self.process.stdout], [], [], 60)[0], "the device hangs"
@@ -67,28 +66,23 @@ class EdgeProcess:
         return lines
 
     def kill(self) -> list[str]:
-        """Kill it, as soon as possible; what it had said."""
+        """Kill the process at once; return the ids that were not read before."""
         self.process.send_signal(signal.SIGKILL)
         out, _ = self.process.communicate()
         # The last line may be half a line.
         return [line.strip() for line in out.splitlines(keepends=True) if line.endswith("\n")]
 
     def end(self) -> list[str]:
-        """Wait until it ends by itself; what it had said."""
+        """Wait until the process ends by itself; return the ids that were not read before."""
         out, err = self.process.communicate(timeout=60)
         assert self.process.returncode == 0, err
         return out.split()
 
 
-def assert_all_once_in_order(made: Sequence[str], recorded: Sequence[str]) -> None:
-    """That a tap holds each request that a device has said to have made, once, and those of a session in order.
-
-    Args:
-        made: Ids, of all devices.
-        recorded: Ids, as the tap has them.
-    """
+def assert_all_once_in_order(ids: Sequence[str], recorded: Sequence[str]) -> None:
+    """Check that a tap holds each request that a device has ids once, and those of a session in order."""
     assert max(Counter(recorded).values()) == 1, "a request is in the tap twice"
-    assert set(made) <= set(recorded), "a request was lost"
+    assert set(ids) <= set(recorded), "a request was lost"
     sessions = dict.fromkeys(id.rpartition("-")[0] for id in recorded)
     counts = Counter(id.rpartition("-")[0] for id in recorded)
     expected = [f"{session}-{index}" for session in sessions for index in range(counts[session])]

@@ -50,9 +50,14 @@ def python(code, *arguments):
     return [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
 
 
+def run(code, *arguments):
+    command = python(code, *arguments)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
 @contextmanager
 def serving(folder, address, tap, *files):
-    """A server process; its first words, and itself, ended at last."""
+    """Start a server process; yield the words of its ready line and the process, and kill it at the end."""
     server = subprocess.Popen(
         python(SERVE, folder, address, tap, *files), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -72,13 +77,12 @@ def test_two_processes_without_torch(tmp_path, transport, stop):
     with serving(tmp_path / "split", f"{transport}://127.0.0.1:0", tmp_path / "tap") as (ready, server):
         assert ready[0] == "ready"
         assert ready[2:] == ["tiny@relu", f"version={manifest.version}"]
-        edge = python(SEND, tmp_path / "split", ready[1], tmp_path / "data.npz", tmp_path / "record.npz")
-        done = subprocess.run(edge, capture_output=True, text=True, timeout=60, check=False)
+        done = run(SEND, tmp_path / "split", ready[1], tmp_path / "data.npz", tmp_path / "record.npz")
         assert done.returncode == 0, done.stderr
         assert "end_to_end" in done.stdout
         server.send_signal(stop)
-        _, words = server.communicate(timeout=20)
-    assert (server.returncode, words) == (0, "")
+        _, errors = server.communicate(timeout=20)
+    assert (server.returncode, errors) == (0, "")
     with np.load(tmp_path / "record.npz") as record:
         assert set(record["id"]) <= {header["id"] for header, _ in read(tmp_path / "tap")}
 
@@ -90,36 +94,30 @@ def test_two_processes_without_torch(tmp_path, transport, stop):
         ("zmq", "curve_key=curve-server.key allow=clients", "curve_key=curve-client.key curve_server=curve-server.pub"),
     ],
 )
-def test_two_processes_that_prove_who_they_are(tmp_path, transport, cloud, edge):
+def test_two_processes_that_authenticate_each_other(tmp_path, transport, cloud, edge):
     certs.init(tmp_path / "certs")
     write_split(tmp_path / "split")
     np.savez(tmp_path / "data.npz", images=images(2), labels=np.arange(2) % CLASSES)
-    cloud, edge = ([word.replace("=", f"={tmp_path}/certs/") for word in words.split()] for words in (cloud, edge))
+    cloud, edge = ([word.replace("=", f"={tmp_path}/certs/") for word in files.split()] for files in (cloud, edge))
     with serving(tmp_path / "split", f"{transport}://127.0.0.1:0", tmp_path / "tap", *cloud) as (ready, server):
         sending = (tmp_path / "split", ready[1], tmp_path / "data.npz", tmp_path / "record.npz")
-        done = subprocess.run(python(SEND, *sending, *edge), capture_output=True, text=True, timeout=60, check=False)
+        done = run(SEND, *sending, *edge)
         assert done.returncode == 0, done.stderr
-        stranger = subprocess.run(python(SEND, *sending), capture_output=True, text=True, timeout=60, check=False)
+        stranger = run(SEND, *sending)
         assert stranger.returncode != 0
         assert "Refused" in stranger.stderr
         server.send_signal(signal.SIGTERM)
-        _, words = server.communicate(timeout=20)
+        _, errors = server.communicate(timeout=20)
     # gRPC itself logs each handshake that failed.
-    assert server.returncode == 0, words
-    assert "Traceback" not in words
+    assert server.returncode == 0, errors
+    assert "Traceback" not in errors
 
 
 @pytest.mark.parametrize("transport", ["grpc", "zmq"])
-def test_a_taken_port_is_said_in_one_sentence(tmp_path, transport):
+def test_a_taken_port_is_one_sentence(tmp_path, transport):
     write_split(tmp_path / "split")
     with serving(tmp_path / "split", f"{transport}://127.0.0.1:0", tmp_path / "tap") as (ready, _):
-        second = subprocess.run(
-            python(SERVE, tmp_path / "split", ready[1], tmp_path / "tap2"),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        second = run(SERVE, tmp_path / "split", ready[1], tmp_path / "tap2")
     assert second.returncode != 0
     assert f"WireError: Cannot listen at {ready[1]}" in second.stderr
 
@@ -179,7 +177,6 @@ def test_every_transport_gives_the_same_bits_for_the_same_head(lenet, head):
 
 
 def test_heads_and_tails_in_torch_and_onnx_agree(lenet):
-
     batch = np.random.default_rng(0).random((3, 1, 28, 28), np.float32)
     smashed = {head: open_split(lenet).head(head)(batch) for head in ("onnx", "torch")}
     np.testing.assert_allclose(smashed["onnx"], smashed["torch"], atol=1e-5)

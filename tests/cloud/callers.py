@@ -1,4 +1,4 @@
-"""Callers that keep what they are told, and requests for `tests.tiny_split`."""
+"""Callers that keep their answers, and requests for `tests.tiny_split`."""
 
 import threading
 
@@ -14,19 +14,19 @@ class Waiting:
     """A caller that keeps its answer."""
 
     def __init__(self, client="somebody"):
-        self.client, self.left, self.replies, self.told = client, False, [], threading.Event()
+        self.client, self.left, self.replies, self.answered = client, False, [], threading.Event()
 
     def gone(self):
         return self.left
 
     def answer(self, reply, sent):
         self.replies.append(reply)
-        self.told.set()
+        self.answered.set()
         sent()
 
     def reply(self):
-        """The answer, once there is one; there is never another."""
-        assert self.told.wait(20)
+        """Wait for the answer, of which there must be exactly one."""
+        assert self.answered.wait(20)
         (reply,) = self.replies
         if isinstance(reply, Refused):
             raise reply
@@ -48,7 +48,7 @@ def request(id="", n=1, value=0.0, **parameters):
 
 
 class HeldTail:
-    """A tail that says when it has begun, and goes on when it is let."""
+    """A tail that reports when it has begun, and waits for the test before it goes on."""
 
     def __init__(self, tail):
         self.tail, self.batches, self.begun, self.go_on = tail, [], threading.Event(), threading.Event()

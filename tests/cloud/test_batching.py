@@ -19,23 +19,23 @@ from tests.tiny_split import SMASHED, write_split
 def serving(tmp_path):
     """A function that makes a service whose tail waits; it is drained afterwards."""
     manifest = write_split(tmp_path / "split")
-    made = []
+    services = []
 
     def serve(tap=None, **limits):
         tail = HeldTail(open_split(tmp_path / "split").tail(threads=1))
         service = Service(manifest, tail, tap, limits=Limits(**limits))
-        made.append((service, tail))
+        services.append((service, tail))
         return service, tail
 
     yield serve
-    for service, tail in made:
+    for service, tail in services:
         tail.go_on.set()
         service.drain()
 
 
 @contextmanager
 def busy(service, tail):
-    """The service, while it computes a request of somebody else on a thread that was lent to it."""
+    """Keep the service busy with another client's request, on a thread that was lent to it."""
     caller = Waiting("first")
     lent = threading.Thread(target=service.submit, args=(request(value=-1), 0, caller), kwargs={"lend": True})
     lent.start()
@@ -57,7 +57,7 @@ def answers(callers):
     return [caller.reply() for caller in callers]
 
 
-def test_what_is_queued_is_computed_together_and_each_gets_his_own(serving):
+def test_queued_requests_are_computed_together_and_each_gets_its_own_answer(serving):
     service, tail = serving()
     with busy(service, tail):
         callers = submit(service, *(request(str(i), n, value=i) for i, n in enumerate((1, 3, 2))))
@@ -90,7 +90,7 @@ def test_a_request_is_never_cut_in_two(serving):
     assert tail.batches == [[-1], [0] * 3, [1] * 2, [2] * 9, [3]]
 
 
-def test_one_that_cannot_be_read_spoils_no_other(serving):
+def test_a_request_that_cannot_be_read_spoils_no_other(serving):
     service, tail = serving()
     wrong = request(value=5)
     with busy(service, tail):
@@ -104,7 +104,7 @@ def test_one_that_cannot_be_read_spoils_no_other(serving):
     assert tail.batches == [[-1], [1, 2]]
 
 
-def test_a_tail_that_fails_is_everybodys_error_and_the_next_request_works(serving):
+def test_a_tail_that_fails_is_an_error_for_all_and_the_next_request_works(serving):
     service, tail = serving()
     tail.go_on.set()
     works = tail.tail
@@ -136,7 +136,7 @@ def test_a_lent_thread_computes(serving):
     assert computing[0] == threading.get_ident() != computing[1]
 
 
-def test_what_is_beyond_the_budget_is_told_when_to_come_again(serving):
+def test_requests_beyond_the_budget_get_a_time_to_retry(serving):
     size = request().nbytes
     service, tail = serving(max_bytes=3 * (size + 1024))
     with busy(service, tail):
@@ -157,7 +157,7 @@ def test_a_request_larger_than_the_budget_is_computed_when_nothing_else_is(servi
         handle(service, request(n=5))
 
 
-def test_nothing_is_computed_for_those_who_are_gone(serving):
+def test_nothing_is_computed_for_clients_that_have_left(serving):
     service, tail = serving()
     with busy(service, tail):
         left, stays = submit(service, request(value=1), request(value=2))
@@ -176,8 +176,8 @@ def test_draining_answers_what_has_arrived_and_refuses_the_rest(serving):
         while service.ready:
             pass
         (late,) = submit(service, request())
-        (asked,) = submit(service, metadata_request("tiny@relu", ""))
-        for caller in (late, asked):
+        (handshake,) = submit(service, metadata_request("tiny@relu", ""))
+        for caller in (late, handshake):
             with pytest.raises(Refused, match="shutting down") as caught:
                 caller.reply()
             assert caught.value.code == "UNAVAILABLE"

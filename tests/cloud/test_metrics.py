@@ -19,9 +19,9 @@ SAMPLE = re.compile(r'^(\w+)(\{(?:\w+="[^"]*",?)+\})? (\S+)$')
 @pytest.fixture
 def service(tmp_path):
     manifest = write_split(tmp_path / "split")
-    made = Service(manifest, open_split(tmp_path / "split").tail(threads=1))
-    yield made
-    made.drain()
+    service = Service(manifest, open_split(tmp_path / "split").tail(threads=1))
+    yield service
+    service.drain()
 
 
 @pytest.fixture
@@ -43,12 +43,12 @@ def get(url):
 
 def samples(text):
     """Name with labels to value; fails on a line that is not of the format."""
-    kept = {}
+    values = {}
     for line in text.splitlines():
         if not line.startswith("# TYPE "):
             name, labels, value = SAMPLE.match(line).groups()
-            kept[name + (labels or "")] = float(value)
-    return kept
+            values[name + (labels or "")] = float(value)
+    return values
 
 
 def test_what_was_done_is_counted(service, watched):
@@ -96,7 +96,7 @@ def test_health(service, watched):
 
 
 @pytest.mark.parametrize(
-    ("listen", "error", "words"),
+    ("listen", "error", "sentence"),
     [
         ("9100", ConfigError, "is not HOST:PORT"),
         ("127.0.0.1:http", ConfigError, "is not HOST:PORT"),
@@ -104,6 +104,6 @@ def test_health(service, watched):
         ("192.0.2.1:0", WireError, "Cannot listen"),
     ],
 )
-def test_where_metrics_cannot_be(service, listen, error, words):
-    with pytest.raises(error, match=words):
+def test_where_metrics_cannot_be(service, listen, error, sentence):
+    with pytest.raises(error, match=sentence):
         MetricsServer(listen, service, insecure=listen.startswith("192"))

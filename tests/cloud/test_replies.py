@@ -107,14 +107,14 @@ def test_the_memory_has_bounds(served, monkeypatch):
         for number in range(10):
             handle(service, request(f"{number}", session=f"{session}"))
     memory = service._replies
-    assert [(name, list(kept)) for name, kept in memory._sessions.items()] == [
+    assert [(name, list(answers)) for name, answers in memory._sessions.items()] == [
         (f"{session}", ["7", "8", "9"]) for session in range(6, 10)
     ]
-    assert memory.nbytes == sum(kept.nbytes for session in memory._sessions.values() for kept in session.values())
+    assert memory.nbytes == sum(answer.nbytes for session in memory._sessions.values() for answer in session.values())
 
     monkeypatch.setattr(replies, "MAX_BYTES", 1)
     handle(service, request("last", session="new"))
-    assert {name: list(kept) for name, kept in memory._sessions.items()} == {"new": ["last"]}
+    assert {name: list(answers) for name, answers in memory._sessions.items()} == {"new": ["last"]}
     assert not memory._pending
 
 
@@ -129,15 +129,15 @@ def test_sessions_that_are_over_make_room_for_those_that_are_not(served, monkeyp
         for session in ("a", "b"):
             handle(service, request(f"{number}", session=session))
     assert memory.nbytes <= replies.MAX_BYTES
-    kept = {name: list(of_session) for name, of_session in memory._sessions.items()}
-    assert kept["a"] == kept["b"] == [f"{number}" for number in range(8)]
-    assert kept["over"][-1] == "19", "the oldest answers go first"
+    ids = {name: list(answers) for name, answers in memory._sessions.items()}
+    assert ids["a"] == ids["b"] == [f"{number}" for number in range(8)]
+    assert ids["over"][-1] == "19", "the oldest answers go first"
 
 
-def test_what_is_counted_is_what_is_kept(served):
-    """Small logits are views of batches, and pieces of the runtime's memory; what they are part of goes."""
+def test_the_counted_bytes_are_those_in_memory(served):
+    """Small logits are views of their batch, which must not stay in memory with them."""
     service, tail, _ = served
-    # What waits for the disk is counted elsewhere.
+    # Requests that wait for the disk are counted elsewhere.
     service._tap = None
     tail.go_on.set()
     tail.tail = lambda smashed: np.zeros((1000, 3), np.float32)[: len(smashed)]
@@ -150,10 +150,10 @@ def test_what_is_counted_is_what_is_kept(served):
             gc.collect()
             if session == 0:
                 before = tracemalloc.get_traced_memory()[0] - service._replies.nbytes
-        kept = tracemalloc.get_traced_memory()[0] - before
+        growth = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    assert 0.7 < kept / service._replies.nbytes < 1.3
+    assert 0.7 < growth / service._replies.nbytes < 1.3
 
 
 def test_too_many_callers_for_one_request_are_told_to_come_again(served):
@@ -183,8 +183,8 @@ def test_a_tap_knows_what_it_held_before_the_server_was_started_again(tmp_path):
 def test_a_durable_tap_is_written_before_the_answer_leaves(tmp_path):
     tap = Tap(tmp_path / "tap", durable=True)
     service = Service(write_split(tmp_path / "split"), open_split(tmp_path / "split").tail(threads=1), tap)
-    caller, seen = Waiting(), []
-    caller.answer = lambda reply, sent: seen.append([header["id"] for header, _ in read(tmp_path / "tap")])
+    caller, recorded = Waiting(), []
+    caller.answer = lambda reply, sent: recorded.append([header["id"] for header, _ in read(tmp_path / "tap")])
     service.submit(request("s-1", session="s"), 0, caller, lend=True)
     tap.close()
-    assert seen == [["s-1"]]
+    assert recorded == [["s-1"]]

@@ -21,12 +21,6 @@ from tests.tiny_split import SMASHED, edge_at, images, serving, slowed, write_sp
 
 
 @pytest.fixture
-def folder(tmp_path):
-    write_split(tmp_path / "split")
-    return tmp_path / "split"
-
-
-@pytest.fixture
 def manifest(folder):
     return write_split(folder)
 
@@ -122,11 +116,11 @@ def test_the_wait_for_another_request_is_queue(folder, transport):
         edge = edge_at(folder, client)
         start = threading.Barrier(2)
 
-        def one(index):
+        def infer(index):
             start.wait()
             traces[index] = edge.infer(images(1), index)[1]
 
-        both = [threading.Thread(target=one, args=(index,)) for index in range(2)]
+        both = [threading.Thread(target=infer, args=(index,)) for index in range(2)]
         for thread in both:
             thread.start()
         for thread in both:

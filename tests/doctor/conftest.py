@@ -1,13 +1,6 @@
 import pytest
 
 from cutlayer.wire import certs
-from tests.tiny_split import write_split
-
-
-@pytest.fixture
-def folder(tmp_path):
-    write_split(tmp_path / "split")
-    return tmp_path / "split"
 
 
 @pytest.fixture

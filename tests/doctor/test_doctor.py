@@ -1,4 +1,4 @@
-"""The device itself: each finding is provoked once, and says what to do."""
+"""The checks of the device itself: a test provokes each finding, which must give advice."""
 
 import datetime
 import subprocess
@@ -54,8 +54,8 @@ def test_a_secret_that_others_may_read(keys):
 
 
 def test_a_file_that_is_not_there(keys):
-    found = faults(files.check_security(client(keys, ca=keys / "absent.pem")))
-    assert "no such file" in str(found[0])
+    first, *_ = faults(files.check_security(client(keys, ca=keys / "absent.pem")))
+    assert "no such file" in str(first)
 
 
 @pytest.mark.parametrize("name", ["token_file", "curve_key"])
@@ -70,7 +70,7 @@ def test_a_key_of_another_certificate(keys):
 
 
 @pytest.mark.parametrize(
-    ("later", "status", "said"),
+    ("later", "status", "sentence"),
     [
         (-YEAR, "fault", "clock"),
         (YEAR, "ok", "valid until"),
@@ -78,11 +78,11 @@ def test_a_key_of_another_certificate(keys):
         (3 * YEAR, "fault", "expired"),
     ],
 )
-def test_dates_of_a_certificate(keys, later, status, said):
+def test_dates_of_a_certificate(keys, later, status, sentence):
     now = datetime.datetime.now(datetime.UTC) + later
-    found = files._dates(keys / "client.pem", now)
-    assert found.status == status
-    assert said in str(found)
+    finding = files._dates(keys / "client.pem", now)
+    assert finding.status == status
+    assert sentence in str(finding)
 
 
 def test_packages_of_this_environment_have_no_faults():
@@ -98,39 +98,39 @@ def test_a_package_that_is_missing_or_old(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "sentence"),
     [("import os; os.kill(os.getpid(), 4)", "SIGILL"), ("import nonsense_without_a_name", "nonsense_without_a_name")],
 )
-def test_a_package_that_cannot_be_loaded(code, said):
+def test_a_package_that_cannot_be_loaded(code, sentence):
     loading = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
-    found = packages._package("numpy", "1", None, loading)
-    assert found.status == "fault"
-    assert said in found.says
+    finding = packages._package("numpy", "1", None, loading)
+    assert finding.status == "fault"
+    assert sentence in finding.says
 
 
 def test_the_rest_waits_for_packages(monkeypatch):
     monkeypatch.setattr(
         examine, "check_packages", lambda: iter([packages.fault("packages", "numpy is missing", "get it")])
     )
-    found = list(examine.examine(None, "nonsense", Security()))
-    assert [finding.status for finding in found] == ["fault", "note"]
+    findings = list(examine.examine(None, "nonsense", Security()))
+    assert [finding.status for finding in findings] == ["fault", "note"]
 
 
 def test_limits_of_this_machine(monkeypatch, tmp_path):
-    def found(what):
+    def check(what):
         return next(finding for finding in machine.check_machine(tmp_path) if finding.what == what)
 
-    assert "MiB free" in found("disk").says
+    assert "MiB free" in check("disk").says
     monkeypatch.setattr(machine, "quota_in_force", lambda: Quota(0.2, "cpu.max", 0, 0, 0))
     (tmp_path / "memory.max").write_text(str(1 << 20))
     monkeypatch.setattr(machine, "_cgroup", lambda: tmp_path)
     notes = [str(finding) for finding in machine.check_machine(tmp_path) if finding.status == "note"]
     assert any("0.20 of a core" in text for text in notes)
-    assert found("memory").status == "fault"
+    assert check("memory").status == "fault"
     monkeypatch.setattr(machine, "LEAST_DISK_BYTES", 1 << 62)
-    assert found("disk").status == "fault"
+    assert check("disk").status == "fault"
     monkeypatch.setattr(machine.time, "time", lambda: 0.0)
-    assert found("date").status == "fault"
+    assert check("date").status == "fault"
 
 
 def test_a_clock_and_a_governor_that_cost_time(monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""The way to the server, and who is there: each finding is provoked once, and says what to do."""
+"""The checks of the connection and of the server: a test provokes each finding, which must give advice."""
 
 import socket
 from contextlib import contextmanager
@@ -34,17 +34,17 @@ def listening(folder, address, security=PLAIN):
 @pytest.mark.parametrize("scheme", ["grpc", "zmq"])
 def test_a_server_of_the_same_split_has_no_faults(folder, scheme):
     with listening(folder, f"{scheme}://127.0.0.1:0") as address:
-        found = list(server.check_server(address, Security(), open_split(folder).manifest))
-    assert not faults(found), found
-    assert {"server", "round trip", "bandwidth", "handshake"} <= {finding.what for finding in found}
+        findings = list(server.check_server(address, Security(), open_split(folder).manifest))
+    assert not faults(findings), findings
+    assert {"server", "round trip", "bandwidth", "handshake"} <= {finding.what for finding in findings}
 
 
 def test_a_server_of_another_split(folder, tmp_path):
     manifest = write_split(tmp_path / "other", seed=1)
     with listening(folder, "zmq://127.0.0.1:0") as address:
-        found = only(server.check_server(address, Security(), manifest))
-    assert "handshake" in found
-    assert "copy one split folder" in found
+        finding = only(server.check_server(address, Security(), manifest))
+    assert "handshake" in finding
+    assert "copy one split folder" in finding
 
 
 def test_no_server_listens():
@@ -54,20 +54,20 @@ def test_no_server_listens():
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "sentence"),
     [
         (socket.gaierror(-2, "no"), "has no IP address"),
         (TimeoutError(), "firewalls"),
         (OSError(101, "Network is unreachable"), "network is unreachable"),
     ],
 )
-def test_why_a_server_is_not_reached(monkeypatch, error, said):
+def test_why_a_server_is_not_reached(monkeypatch, error, sentence):
     def fail(*_):
         raise error
 
     monkeypatch.setattr(socket, "create_connection", fail)
-    found = server.check_server("zmq://192.0.2.1:8001", Security(insecure=True), None)
-    assert said in only(found)
+    findings = server.check_server("zmq://192.0.2.1:8001", Security(insecure=True), None)
+    assert sentence in only(findings)
 
 
 def test_plain_text_off_loopback_is_the_users_to_allow():
@@ -83,14 +83,14 @@ def test_tls_as_it_should_be_and_left_out(folder, tmp_path):
     theirs = Security(of["ca.pem"], of["server.pem"], of["server.key"])
     ours = Security(of["ca.pem"], of["client.pem"], of["client.key"])
     with listening(folder, "grpc://127.0.0.1:0", theirs) as address:
-        found = list(server.check_server(address, ours, None))
-        assert not faults(found), found
-        assert any("the server's certificate is valid until" in finding.says for finding in found)
+        findings = list(server.check_server(address, ours, None))
+        assert not faults(findings), findings
+        assert any("the server's certificate is valid until" in finding.says for finding in findings)
         assert "speaks TLS" in only(server.check_server(address, Security(), None))
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "zmq"])
-def test_what_the_server_asks_for_and_this_side_does_not_have(folder, tmp_path, scheme):
+def test_a_side_without_the_files_that_the_server_asks_for(folder, tmp_path, scheme):
     for name in ("certs", "others"):
         certs.init(tmp_path / name)
     ours, others = tmp_path / "certs", tmp_path / "others"
@@ -102,8 +102,8 @@ def test_what_the_server_asks_for_and_this_side_does_not_have(folder, tmp_path, 
         theirs = Security(cert=ours / "server.pem", key=ours / "server.key", **pair)
         mine = Security(cert=ours / "client.pem", key=ours / "client.key", **(pair | {"token_file": others / "token"}))
     with listening(folder, f"{scheme}://127.0.0.1:0", theirs) as address:
-        found = list(server.check_server(address, mine, None))
-    assert "cutlayer certs init" in only(found)
+        findings = list(server.check_server(address, mine, None))
+    assert "cutlayer certs init" in only(findings)
 
 
 def test_round_trip_and_bandwidth_of_a_slow_link(folder):
@@ -124,9 +124,9 @@ def test_large_messages_that_never_arrive():
             if message.nbytes > server.FIRST_BYTES:
                 raise DeadlineExceeded("no answer")
 
-    found = server._bandwidth(server.measure(Hole()))
-    assert found.status == "fault"
-    assert "MTU" in found.do
+    finding = server._bandwidth(server.measure(Hole()))
+    assert finding.status == "fault"
+    assert "MTU" in finding.do
 
 
 def test_a_link_of_small_packets(monkeypatch):
@@ -135,7 +135,7 @@ def test_a_link_of_small_packets(monkeypatch):
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "zmq"])
-def test_somebody_else_listens_and_says_nothing(monkeypatch, scheme):
+def test_a_port_that_another_program_holds_silently(monkeypatch, scheme):
     monkeypatch.setattr(server, "_TIMEOUTS", Timeouts(connect_s=0.5, request_s=0.5))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"

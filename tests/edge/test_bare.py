@@ -1,4 +1,4 @@
-"""A device with numpy, ONNX Runtime, one transport and what these bring along: nothing else that is installed here."""
+"""A device with numpy, ONNX Runtime, one transport and their dependencies, without any other installed package."""
 
 import re
 import subprocess
@@ -15,9 +15,9 @@ ALONE = """
 import pkgutil, sys
 ours = {"cutlayer", "edge", "defenses", "cloud", "attacks"}
 brought_along = {"google", "flatbuffers", "packaging", "typing_extensions"}
-kept = {"numpy", "onnxruntime", "zmq", "grpc", *brought_along, *ours, *sys.stdlib_module_names}
+allowed = {"numpy", "onnxruntime", "zmq", "grpc", *brought_along, *ours, *sys.stdlib_module_names}
 for module in pkgutil.iter_modules():
-    if module.name not in kept or module.name == sys.argv[3]:
+    if module.name not in allowed or module.name == sys.argv[3]:
         sys.modules[module.name] = None
 """
 
@@ -46,15 +46,15 @@ for end in (connect, lambda address: listen(address, None)):
 """
 
 
-def alone(code, *words):
+def alone(code, *arguments):
     return subprocess.run(
-        [sys.executable, "-c", ALONE + code, *map(str, words)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", ALONE + code, *map(str, arguments)], capture_output=True, text=True, check=False
     )
 
 
 @pytest.fixture(scope="module")
 def device(tmp_path_factory):
-    """A head that was cut from a file that somebody else wrote, and a tail elsewhere."""
+    """A folder with the head of a model from an ONNX file, and the whole split beside it."""
     folder = tmp_path_factory.mktemp("device")
     split_onnx(chain(folder / "m.onnx"), "r1", folder / "whole")
     (folder / "split").mkdir()
@@ -64,7 +64,7 @@ def device(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("transport", "other"), [("grpc", "zmq"), ("zmq", "grpc")])
-def test_it_asks_a_real_server(device, tmp_path, transport, other):
+def test_a_bare_device_is_answered_by_a_real_server(device, tmp_path, transport, other):
     with CloudProcess(device / "whole", f"{transport}://127.0.0.1:0") as cloud:
         done = alone(SEND, device / "split", cloud.address, other, tmp_path / "queue")
         assert done.returncode == 0, done.stderr
@@ -74,7 +74,7 @@ def test_it_asks_a_real_server(device, tmp_path, transport, other):
 
 
 @pytest.mark.parametrize(("transport", "package", "module"), [("grpc", "grpcio", "grpc"), ("zmq", "pyzmq", "zmq")])
-def test_a_transport_that_is_not_installed_is_said(transport, package, module):
+def test_a_transport_that_is_not_installed_is_named(transport, package, module):
     done = alone(CONNECT, "", f"{transport}://127.0.0.1:8001", module)
     assert done.returncode == 0, done.stderr
     sentence = f"{transport}:// needs the package {package}, which cannot be imported here"

@@ -13,12 +13,6 @@ from cutlayer.wire.transport import Timeouts
 from tests.tiny_split import ADDRESSES, CLASSES, edge_at, images, serving, slowed, write_split
 
 
-@pytest.fixture
-def folder(tmp_path):
-    write_split(tmp_path / "split")
-    return tmp_path / "split"
-
-
 def answers(folder, transport):
     with serving(folder, transport) as client:
         edge = edge_at(folder, client)

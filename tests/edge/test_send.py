@@ -24,12 +24,6 @@ def dataset(n, seed):
 SPLITS = Splits("toy", ("a", "b", "c"), dataset(4, 1), dataset(4, 2), dataset(PRIVATE, 3), dataset(COUNT, 4))
 
 
-@pytest.fixture
-def folder(tmp_path):
-    write_split(tmp_path / "split")
-    return tmp_path / "split"
-
-
 def run(folder, transport="zmq", tap=None, tail=None, data=SPLITS, **options):
     options = {
         "count": COUNT,
@@ -58,31 +52,31 @@ def test_the_record_says_which_image_each_request_carried(folder, tmp_path, tran
     tap = Tap(tmp_path / "tap")
     summary = run(folder, transport, tap)
     tap.close()
-    kept = record(folder)
-    assert kept["part"].tolist() == [0] * COUNT + [1] * PRIVATE * RELEASES
-    assert kept["image"].tolist() == [*range(COUNT), *range(PRIVATE), *range(PRIVATE)]
-    assert kept["release"].tolist() == [0] * (COUNT + PRIVATE) + [1] * PRIVATE
-    assert kept["labels"].tolist() == [i % CLASSES for i in kept["image"]]
-    assert kept["logits"].shape == (len(kept["part"]), CLASSES)
+    saved = record(folder)
+    assert saved["part"].tolist() == [0] * COUNT + [1] * PRIVATE * RELEASES
+    assert saved["image"].tolist() == [*range(COUNT), *range(PRIVATE), *range(PRIVATE)]
+    assert saved["release"].tolist() == [0] * (COUNT + PRIVATE) + [1] * PRIVATE
+    assert saved["labels"].tolist() == [i % CLASSES for i in saved["image"]]
+    assert saved["logits"].shape == (len(saved["part"]), CLASSES)
 
     tapped = {header["id"]: smashed for header, smashed in read(tmp_path / "tap")}
-    assert len(tapped) == 1 + 2 + len(kept["part"])
-    first, again = (tapped[str(kept["id"][COUNT + i])] for i in (0, PRIVATE))
+    assert len(tapped) == 1 + 2 + len(saved["part"])
+    first, again = (tapped[str(saved["id"][COUNT + i])] for i in (0, PRIVATE))
     np.testing.assert_array_equal(first, again)
 
-    answers = kept["logits"][:COUNT].argmax(axis=1)
-    assert summary.n_correct == (answers == kept["labels"][:COUNT]).sum()
+    answers = saved["logits"][:COUNT].argmax(axis=1)
+    assert summary.n_correct == (answers == saved["labels"][:COUNT]).sum()
     assert summary.n == COUNT
 
 
 def test_times_are_kept_one_by_one_and_apart_from_the_first(folder):
     summary = run(folder)
-    kept = record(folder)
-    assert sum(kept[f"{stage}_ns"] for stage in STAGES).tolist() == kept["end_to_end_ns"].tolist()
-    assert kept["warmup_end_to_end"].shape == (2,)
-    assert kept["first_request_ns"] == summary.first_request_ns > 0
-    assert kept["peak_rss_bytes"] > 1e6
-    assert kept["kernel_bytes"] == -1 or kept["kernel_bytes"] > kept["message_bytes"].max()
+    saved = record(folder)
+    assert sum(saved[f"{stage}_ns"] for stage in STAGES).tolist() == saved["end_to_end_ns"].tolist()
+    assert saved["warmup_end_to_end"].shape == (2,)
+    assert saved["first_request_ns"] == summary.first_request_ns > 0
+    assert saved["peak_rss_bytes"] > 1e6
+    assert saved["kernel_bytes"] == -1 or saved["kernel_bytes"] > saved["message_bytes"].max()
 
 
 def test_the_summary_has_a_dash_where_samples_are_too_few(folder):
@@ -114,12 +108,12 @@ def test_the_codec_that_the_user_names_is_what_travels(folder, tmp_path, transpo
 
 @pytest.mark.parametrize("transport", ["grpc", "zmq"])
 def test_what_was_measured_before_the_server_went_away_is_kept(folder, transport):
-    asked = []
+    batches = []
     tail = open_split(folder).tail(threads=1)
 
     def hangs_at_the_sixth(smashed):
-        asked.append(1)
-        if len(asked) == 6:
+        batches.append(1)
+        if len(batches) == 6:
             waiting.wait(5)
         return tail(smashed)
 

@@ -1,4 +1,4 @@
-"""What the tests of faults share."""
+"""The fixture of the tests of faults."""
 
 import pytest
 

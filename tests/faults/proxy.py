@@ -1,12 +1,12 @@
-"""A TCP proxy that spoils what passes through it, on purpose: delay, rate, cut, reset, stall, flipped bit.
+"""A TCP proxy that adds faults to the bytes that it forwards: delay, rate, cut, reset, stall, flipped bit.
 
     python -m tests.faults.proxy --to 127.0.0.1:8001 --delay-ms 20
 
 prints the port it listens at, and ends with its standard input.
 
-Bytes are counted in each direction from the moment that `fail` is called, over all connections, and the fault then
-happens once; what comes later passes, so that a test can see whether the next request works. Delay and rate hold for
-both directions until they are changed. The delay is on top of the path's own: TCP itself sees none of it.
+After a call of `fail`, bytes are counted in that direction over all connections, and the fault happens once; further
+bytes pass, so that a test can check whether the next request works. Delay and rate apply until they are changed. The
+delay adds to that of the path; TCP itself does not see it.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from math import inf
 from typing import Literal
 
 CHUNK_BYTES, CHUNKS = 16 << 10, 64
-"""Read at a time, and held at most in a direction of one connection: a slow link pushes back on the sender."""
+"""Bytes of one read, and most reads held in one direction of a connection, so that a slow link slows the sender."""
 
 RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER on, for no time: closing sends RST."""
+"""SO_LINGER with a time of 0: closing sends RST."""
 
 Kind = Literal["cut", "reset", "stall", "flip"]
 
 
 class Link:
-    """One direction, shared by all connections. Change it from any thread."""
+    """One direction of all connections. Any thread may change it."""
 
     def __init__(self, delay_s: float = 0.0, rate_bps: float = inf) -> None:
         self.delay_s, self.rate_bps = delay_s, rate_bps
@@ -42,12 +42,12 @@ class Link:
         self._left = 0
 
     def fail(self, fault: Kind, after: int) -> None:
-        """Have this fault once, when so many further bytes have passed; `failed` is set then."""
+        """Cause this fault once, after this many further bytes; `failed` is set then."""
         self.failed.clear()
         self._left, self._fault = after, fault
 
     def take(self, chunk: bytes) -> tuple[bytes, Kind | None, bytes]:
-        """What passes, what happens then, and what was to follow."""
+        """Return the bytes that pass, the fault that happens then, and the bytes after it."""
         if self._fault is None or len(chunk) <= self._left:
             self._left -= len(chunk)
             self.passed += len(chunk)
@@ -61,7 +61,7 @@ class Link:
         return head, fault, rest
 
     def due(self, now: float, n_bytes: int) -> float:
-        """When bytes that came now arrive at the other end, one after the other at the link's rate."""
+        """Return the time at which bytes that came now arrive at the other end, at the link's rate."""
         self._free_at = max(now, self._free_at) + 8 * n_bytes / self.rate_bps
         return self._free_at + self.delay_s
 
@@ -95,11 +95,11 @@ class Proxy:
         self._loop.close()
 
     def heal(self) -> None:
-        """Let go on what has stalled: it arrives late."""
+        """Forward stalled bytes, which arrive late."""
         self._loop.call_soon_threadsafe(self._heal)
 
     def drop_all(self) -> None:
-        """Reset every connection that there is."""
+        """Reset every open connection."""
         asyncio.run_coroutine_threadsafe(self._drop_all(), self._loop).result(10)
 
     def _heal(self) -> None:
@@ -148,7 +148,7 @@ class Proxy:
             end.close()
 
     async def _pump(self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Kind | None:
-        """Carry one direction until its end; what ended it."""
+        """Carry one direction until its end; return the fault that ended it, if there was one."""
         waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(CHUNKS)
 
         async def deliver() -> None:
@@ -180,7 +180,7 @@ class Proxy:
 
 
 def main() -> None:
-    """Serve until standard input ends, so that the proxy never outlives its parent."""
+    """Forward until standard input ends, so that the proxy never outlives its parent."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", required=True, metavar="HOST:PORT")
     parser.add_argument("--delay-ms", type=float, default=0.0, help="in each direction")

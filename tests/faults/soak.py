@@ -1,16 +1,14 @@
-"""Many clients for a long time: the server's memory stays flat, and every answer is the right one.
+"""Many clients send requests for a long time: the server's memory stays flat, and every answer is right.
 
     .venv/bin/python -m tests.faults.soak [--transport zmq grpc] [--clients 32] [--minutes 10] [--pause-ms 0]
 
-Every client begins a new session after 200 requests, so that what a connection leaves behind adds up too. The first
+Every client begins a new session after 200 requests, so that a leak of a connection would add up too. The first
 quarter of the time is warm-up, in which the memory of answers fills. Resident memory is read once a second; of the
 tenths of what follows, the median of the last must lie within 5 % of that of the first.
 """
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +21,7 @@ import psutil
 from cutlayer.wire.connect import connect
 from cutlayer.wire.transport import Timeouts
 from tests.cloud_process import CloudProcess
+from tests.faults.long_form import runs
 from tests.tiny_split import edge_at, images, write_split
 
 PATIENCE = Timeouts(connect_s=30.0, request_s=60.0)
@@ -34,11 +33,11 @@ WARM_UP, ALLOWED_GROWTH = 0.25, 0.05
 
 
 class Soaked(NamedTuple):
-    """What a soak came to.
+    """The result of a soak.
 
     Attributes:
-        answered: Requests.
-        resident_bytes: Of the server: the median of each tenth of the time after warm-up.
+        answered: Number of answered requests.
+        resident_bytes: Memory of the server: the median of each tenth of the time after warm-up.
     """
 
     answered: int
@@ -46,16 +45,16 @@ class Soaked(NamedTuple):
 
     @property
     def growth(self) -> float:
-        """Of the server's memory, as a part of what it was."""
+        """Relative growth of the server's memory."""
         return self.resident_bytes[-1] / self.resident_bytes[0] - 1
 
 
 def soak(folder: Path, transport: str, n_clients: int, seconds: float, pause_s: float = 0.0) -> Soaked:
-    """Ask for so long.
+    """Send requests from many clients for some seconds.
 
     Raises:
         WireError: A request was not answered.
-        AssertionError: An answer was another's, or the server did not end well.
+        AssertionError: A request got the answer to another one, or the server did not end well.
     """
     write_split(folder)
     inputs = [images(n, seed) for seed, n in enumerate(BATCHES)]
@@ -69,8 +68,8 @@ def soak(folder: Path, transport: str, n_clients: int, seconds: float, pause_s: 
             try:
                 edge = edge_at(folder, client, timeouts=PATIENCE)
                 for index in range(REQUESTS_A_SESSION):
-                    which = index % len(inputs)
-                    np.testing.assert_allclose(edge.infer(inputs[which], index)[0], expected[which], atol=1e-4)
+                    number = index % len(inputs)
+                    np.testing.assert_allclose(edge.infer(inputs[number], index)[0], expected[number], atol=1e-4)
                     answered += 1
                     if ended.wait(pause_s):
                         break
@@ -81,34 +80,26 @@ def soak(folder: Path, transport: str, n_clients: int, seconds: float, pause_s: 
     with CloudProcess(folder, f"{transport}://127.0.0.1:0") as cloud, ThreadPoolExecutor(n_clients) as pool:
         client = connect(cloud.address, PATIENCE)
         edge = edge_at(folder, client, timeouts=PATIENCE)
-        expected = [edge.infer(one, index)[0].copy() for index, one in enumerate(inputs)]
+        expected = [edge.infer(batch, index)[0].copy() for index, batch in enumerate(inputs)]
         client.close()
-        asking = [pool.submit(ask, cloud.address, expected) for _ in range(n_clients)]
+        clients = [pool.submit(ask, cloud.address, expected) for _ in range(n_clients)]
         server, until = psutil.Process(cloud.pid), time.monotonic() + seconds
         try:
-            while time.monotonic() < until and not any(one.done() for one in asking):
+            while time.monotonic() < until and not any(client.done() for client in clients):
                 resident.append(server.memory_info().rss)
                 ended.wait(min(1.0, seconds / 100))
         finally:
             ended.set()
-        answered = sum(one.result() for one in asking)
-        assert cloud.stop() == 0, cloud.words
+        answered = sum(client.result() for client in clients)
+        assert cloud.stop() == 0, cloud.errors
     tenths = np.array_split(resident[int(len(resident) * WARM_UP) :], 10)
     return Soaked(answered, [float(np.median(tenth)) for tenth in tenths if tenth.size])
 
 
 def main() -> None:
     """Print a line for each transport."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--transport", nargs="+", default=["zmq", "grpc"])
-    parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--minutes", type=float, default=10.0, help="for each transport")
-    parser.add_argument("--pause-ms", type=float, default=0.0, help="of a client, between an answer and a request")
-    options = parser.parse_args()
-    for transport in options.transport:
-        with tempfile.TemporaryDirectory() as work:
-            seconds = 60 * options.minutes
-            soaked = soak(Path(work), transport, options.clients, seconds, options.pause_ms / 1e3)
+    for transport, folder, options in runs(__doc__, clients=32, minutes=10.0, pause_ms=0.0):
+        soaked = soak(folder, transport, options.clients, 60 * options.minutes, options.pause_ms / 1e3)
         series = " ".join(f"{tenth / 1e6:.1f}" for tenth in soaked.resident_bytes)
         print(
             f"{transport}: {options.clients} clients, {options.minutes:g} min, {soaked.answered:,} answers, "

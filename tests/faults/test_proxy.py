@@ -39,8 +39,8 @@ def echo():
 
 @pytest.fixture
 def proxy(echo):
-    with Proxy("127.0.0.1", echo) as made:
-        yield made
+    with Proxy("127.0.0.1", echo) as running:
+        yield running
 
 
 def open_to(proxy):
@@ -60,8 +60,8 @@ DATA = bytes(range(256)) * 400
 
 
 def test_without_a_fault_everything_passes(proxy):
-    with open_to(proxy) as one, open_to(proxy) as other:
-        for connection in (one, other):
+    with open_to(proxy) as first, open_to(proxy) as second:
+        for connection in (first, second):
             connection.sendall(DATA)
             assert receive(connection, len(DATA)) == DATA
     assert proxy.up.passed == proxy.down.passed == 2 * len(DATA)
@@ -69,23 +69,23 @@ def test_without_a_fault_everything_passes(proxy):
 
 @pytest.mark.parametrize("direction", ["up", "down"])
 @pytest.mark.parametrize("after", [0, 10, 70_000])
-def test_a_cut_passes_what_came_before_it(proxy, direction, after):
+def test_bytes_before_a_cut_pass(proxy, direction, after):
     link = getattr(proxy, direction)
     link.fail("cut", after)
     with open_to(proxy) as connection:
         connection.sendall(DATA)
-        got = b""
+        received = b""
         with contextlib.suppress(ConnectionResetError):
-            got = receive(connection, len(DATA))
+            received = receive(connection, len(DATA))
         assert link.failed.is_set()
         assert link.passed == after
-        assert DATA.startswith(got)
+        assert DATA.startswith(received)
     with open_to(proxy) as connection:
         connection.sendall(DATA)
         assert receive(connection, len(DATA)) == DATA
 
 
-def test_a_reset_is_one(proxy):
+def test_a_reset_arrives_as_a_reset(proxy):
     proxy.down.fail("reset", 5)
     with open_to(proxy) as connection:
         connection.sendall(DATA)
@@ -98,12 +98,12 @@ def test_a_flip_changes_one_bit(proxy, direction):
     getattr(proxy, direction).fail("flip", 1000)
     with open_to(proxy) as connection:
         connection.sendall(DATA)
-        got = receive(connection, len(DATA))
-    assert [(at, a ^ b) for at, (a, b) in enumerate(zip(DATA, got, strict=True)) if a != b] == [(1000, 1)]
+        received = receive(connection, len(DATA))
+    assert [(at, a ^ b) for at, (a, b) in enumerate(zip(DATA, received, strict=True)) if a != b] == [(1000, 1)]
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])
-def test_what_stalled_arrives_once_healed(proxy, direction):
+def test_stalled_bytes_arrive_once_healed(proxy, direction):
     getattr(proxy, direction).fail("stall", 10)
     with open_to(proxy) as connection, open_to(proxy) as other:
         connection.sendall(DATA)
@@ -133,7 +133,7 @@ def test_bytes_are_late_by_the_delay_and_the_rate(proxy):
         assert time.monotonic() - start >= 0.2
 
 
-def test_dropping_all_resets_them(proxy):
+def test_dropping_all_connections_resets_them(proxy):
     with open_to(proxy) as connection:
         connection.sendall(b"here")
         assert receive(connection, 4) == b"here"

@@ -1,4 +1,4 @@
-"""The short form of `make soak`: whether memory is flat takes longer to see."""
+"""The short form of `make soak`, without the check of the memory, which takes longer."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Cloud and edge on two hosts of their own, 40 ms and 20 Mbit/s apart."""
+"""Server and device on two virtual hosts, with a round trip of 40 ms and 20 Mbit/s between them."""
 
 import contextlib
 import subprocess
@@ -48,26 +48,26 @@ def cable():
 
 @pytest.mark.parametrize("transport", ["grpc", "zmq"])
 def test_two_hosts_on_a_slow_cable(tmp_path, cable, transport):
-    """The cable's time is booked as network, all of it, and every request arrives once."""
+    """All time of the cable counts as network, and every request arrives once."""
     device, server, _, left, _ = cable
     write_split(tmp_path / "split")
     address = f"{transport}://{server.address}:0"
     options = ("--insecure",)
     with CloudProcess(tmp_path / "split", address, tmp_path / "tap", options, within=server.within) as cloud:
-        # The kernel here may know no delay.
+        # The kernel of this machine may support no delay.
         with Shaped(cloud.address, left, within=device.within, insecure=True) as near:
             for name, n in (("small", 1), ("large", 500)):
-                words = [tmp_path / "split", near, tmp_path / f"{name}.npz", COUNT, n]
-                edge = [*device.within, sys.executable, "-c", SEND, *map(str, words)]
+                arguments = [tmp_path / "split", near, tmp_path / f"{name}.npz", COUNT, n]
+                edge = [*device.within, sys.executable, "-c", SEND, *map(str, arguments)]
                 done = subprocess.run(edge, capture_output=True, text=True, timeout=60, check=False)
                 assert done.returncode == 0, done.stderr
-        assert cloud.stop() == 0, cloud.words
+        assert cloud.stop() == 0, cloud.errors
     ids = [header["id"] for header, _ in read(tmp_path / "tap")]
     assert len(ids) == len(set(ids)) == 2 * COUNT
     for name in ("small", "large"):
         with np.load(tmp_path / f"{name}.npz") as measured:
             on_the_cable_ns = measured["tensor_bytes"] * 8e3 / RATE_MBPS
-            # The bucket lets a burst pass at once.
+            # The token bucket lets a burst pass at once.
             least_ns = ROUND_TRIP_MS * 1e6 + np.maximum(0, on_the_cable_ns - 16e3 * 8e3 / RATE_MBPS)
             assert (measured["network_ns"] >= least_ns).all()
             assert np.median(measured["cloud_ns"]) < ROUND_TRIP_MS * 1e6

@@ -1,4 +1,4 @@
-"""Spoiled and random frames for every decoder and for a live server of each transport: the long form of the tests.
+"""Corrupted and random frames for every decoder and for a server of each transport: the long form of the tests.
 
     .venv/bin/python -m tests.fuzz.run [--frames 200000] [--live 20000] [--seed 0]
 

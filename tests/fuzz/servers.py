@@ -1,4 +1,4 @@
-"""A cloud in a process of its own, bombarded: it answers every frame, stays as small as it was, and still works."""
+"""Corrupted frames for a server in another process: it answers each, does not grow, and still works."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -34,11 +35,11 @@ WINDOW = 8
 """Frames sent before their answers are read: less than ZeroMQ's queues hold, so that no answer is dropped."""
 
 REASONS = {"INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED"}
-"""Why a server may refuse a frame that is no request of its. Never because it failed, or is busy with garbage."""
+"""Codes with which a server may refuse a corrupted frame; an error in the server or a lack of capacity is none."""
 
 
 def over_zmq(address: Address, corpus: list[Frames], n: int, seed: int) -> Counter[str]:
-    """One answer to each frame, whatever it is."""
+    """Send each frame as a message; each gets one answer."""
     outcomes: Counter[str] = Counter()
     with zmq.Context.instance().socket(zmq.DEALER) as stranger:
         stranger.linger = 0
@@ -56,7 +57,7 @@ def over_zmq(address: Address, corpus: list[Frames], n: int, seed: int) -> Count
 
 
 def over_grpc(address: Address, corpus: list[Frames], n: int, seed: int) -> Counter[str]:
-    """Each frame as a call of its own."""
+    """Send each frame by a call of its own."""
     outcomes: Counter[str] = Counter()
     with grpc.insecure_channel(address.netloc) as channel:
         call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
@@ -72,7 +73,7 @@ def over_grpc(address: Address, corpus: list[Frames], n: int, seed: int) -> Coun
 
 
 def over_grpc_stream(address: Address, corpus: list[Frames], n: int, seed: int) -> Counter[str]:
-    """All frames in one call, which goes on after those that are no requests."""
+    """Send all frames in one call, which continues after corrupted ones."""
     outcomes: Counter[str] = Counter()
     with grpc.insecure_channel(address.netloc) as channel:
         outgoing: SimpleQueue[bytes | None] = SimpleQueue()
@@ -91,13 +92,16 @@ def over_grpc_stream(address: Address, corpus: list[Frames], n: int, seed: int) 
 
 
 def over_tcp(address: Address, n: int, seed: int) -> None:
-    """Connections that say nothing a server knows, or begin well and go on in noise."""
+    """Open connections that send noise, some after a valid beginning."""
     rng = np.random.default_rng(seed)
     zmtp = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)
     greetings = (b"", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9), zmtp)
     for number in range(n):
-        with contextlib.suppress(OSError), socket.create_connection((address.host, address.port), PATIENCE_S) as one:
-            one.sendall(greetings[number % len(greetings)] + rng.bytes(int(rng.integers(0, 5000))))
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection((address.host, address.port), PATIENCE_S) as stranger,
+        ):
+            stranger.sendall(greetings[number % len(greetings)] + rng.bytes(int(rng.integers(0, 5000))))
 
 
 FUZZERS: dict[str, tuple[Callable[[Address, list[Frames], int, int], Counter[str]], ...]] = {
@@ -107,23 +111,23 @@ FUZZERS: dict[str, tuple[Callable[[Address, list[Frames], int, int], Counter[str
 
 
 def bombard(folder: Path, transport: str, n: int, seed: int) -> dict[str, Counter[str]]:
-    """So many frames to a server of this transport, a tenth as many garbled connections.
+    """Send n frames to a server of this transport in each way, and open a tenth as many corrupted connections.
 
     Returns:
-        What became of the frames, by the way they came.
+        Outcomes of the frames, by the way in which they were sent.
 
     Raises:
-        AssertionError: A frame was not answered as it should, the server grew, or no longer works.
+        AssertionError: A frame got a wrong answer or none, the server grew, or no longer works.
     """
     manifest = open_split(folder).manifest
-    named = (tail_name(manifest), manifest.version, (3, *manifest.smashed.shape))
-    # Without a session nothing is remembered, so that every frame is read.
-    whole = [message for session in ("", "fuzz") for message in requests(*named, session=session)]
+    split = (tail_name(manifest), manifest.version, (3, *manifest.smashed.shape))
+    # Without a session no answer is kept, so that every frame is read.
+    messages = [message for session in ("", "fuzz") for message in requests(*split, session=session)]
     if transport == "grpc":
-        corpus = grpc_frames([message for message in whole if message.kind is Kind.INFER], REQUEST_FIELD)
-        corpus.append([typed_request(named[0], named[2])])
+        corpus = grpc_frames([message for message in messages if message.kind is Kind.INFER], REQUEST_FIELD)
+        corpus.append([typed_request(split[0], split[2])])
     else:
-        corpus = zmq_frames(whole)
+        corpus = zmq_frames(messages)
     outcomes = {}
     with CloudProcess(folder, f"{transport}://127.0.0.1:0") as cloud:
         before, address = _logits(folder, cloud), Address.parse(cloud.address)
@@ -139,7 +143,7 @@ def bombard(folder: Path, transport: str, n: int, seed: int) -> dict[str, Counte
             assert grown < ALLOWED_GROWTH_BYTES, f"the server grew by {grown:,} bytes in {n:,} frames"
         np.testing.assert_array_equal(_logits(folder, cloud), before)
         assert cloud.stop() == 0
-        assert "Traceback" not in cloud.words, cloud.words
+        assert "Traceback" not in cloud.errors, cloud.errors
     return outcomes
 
 
@@ -152,11 +156,5 @@ def _logits(folder: Path, cloud: CloudProcess) -> np.ndarray:
 
 
 def _windows(frames: Iterator[Frames]) -> Iterator[list[Frames]]:
-    window: list[Frames] = []
-    for one in frames:
-        window.append(one)
-        if len(window) == WINDOW:
-            yield window
-            window = []
-    if window:
+    while window := list(islice(frames, WINDOW)):
         yield window

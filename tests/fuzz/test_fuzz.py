@@ -7,14 +7,14 @@ from tests.tiny_split import write_split
 
 
 @pytest.mark.parametrize("reader", decoders.READERS)
-def test_spoiled_frames_are_read_or_refused(reader):
+def test_corrupted_frames_are_read_or_refused(reader):
     outcomes = decoders.fuzz(reader, 1500, seed=0)
     assert outcomes["read"] > 20
     assert outcomes["refused"] > 500
 
 
 @pytest.mark.parametrize("transport", servers.FUZZERS)
-def test_a_server_answers_spoiled_frames_and_lives(tmp_path, transport):
+def test_a_server_answers_corrupted_frames_and_lives(tmp_path, transport):
     write_split(tmp_path)
     for outcomes in servers.bombard(tmp_path, transport, 400, seed=0).values():
         assert outcomes["answered"] > 5

@@ -1,4 +1,4 @@
-"""Everything that changes the process is done in one of its own."""
+"""The limits of this process; whatever changes a process runs in another one."""
 
 import os
 import subprocess
@@ -69,21 +69,21 @@ def tree(root, unified, inside="/"):
 def test_version_two_is_told_as_its_manual_says(tmp_path):
     mount, group = tree(tmp_path, unified=True, inside="/user.slice")
     with quota(0.25, tmp_path):
-        made = mount / f"cutlayer-{os.getpid()}"
+        own = mount / f"cutlayer-{os.getpid()}"
         assert (mount / "cgroup.subtree_control").read_text() == "+cpu"
-        assert (made / "cpu.max").read_text() == f"{PERIOD_US // 4} {PERIOD_US}"
-        assert (made / "cgroup.procs").read_text() == str(os.getpid())
+        assert (own / "cpu.max").read_text() == f"{PERIOD_US // 4} {PERIOD_US}"
+        assert (own / "cgroup.procs").read_text() == str(os.getpid())
     assert (group / "cgroup.procs").read_text() == str(os.getpid())
 
 
 def test_version_one_is_told_as_its_manual_says(tmp_path):
     mount, group = tree(tmp_path, unified=False)
     with quota(0.05, tmp_path):
-        made = mount / f"cutlayer-{os.getpid()}"
+        own = mount / f"cutlayer-{os.getpid()}"
         # No quota is below a millisecond.
-        assert (made / "cpu.cfs_period_us").read_text() == "20000"
-        assert (made / "cpu.cfs_quota_us").read_text() == "1000"
-        assert (made / "cgroup.procs").read_text() == str(os.getpid())
+        assert (own / "cpu.cfs_period_us").read_text() == "20000"
+        assert (own / "cpu.cfs_quota_us").read_text() == "1000"
+        assert (own / "cgroup.procs").read_text() == str(os.getpid())
     assert (group / "cgroup.procs").read_text() == str(os.getpid())
 
 
@@ -117,9 +117,9 @@ from cutlayer.machine.cgroup import cpu_group
 from cutlayer.machine.limits import quota
 from cutlayer.machine.throttling import condition, stopped
 from cutlayer.errors import ConfigError
-made = quota(0.25)
+limited = quota(0.25)
 try:
-    made.__enter__()
+    limited.__enter__()
 except ConfigError as error:
     print("skip", error)
     raise SystemExit
@@ -128,18 +128,18 @@ while time.monotonic() < start + 0.5:
     pass
 used, did = (time.process_time() - cpu) / (time.monotonic() - start), stopped(then, condition())
 inside = cpu_group().path
-made.__exit__(None, None, None)
+limited.__exit__(None, None, None)
 print(used, did.cpus, did.periods, did.throttled_periods, did.throttled_ns, inside != cpu_group().path, inside.exists())
 """
-    said = python(code)
-    if said[0] == "skip":
-        pytest.skip(" ".join(said[1:]))
-    used, cpus, periods, throttled, throttled_ns = map(float, said[:5])
+    printed = python(code)
+    if printed[0] == "skip":
+        pytest.skip(" ".join(printed[1:]))
+    used, cpus, periods, throttled, throttled_ns = map(float, printed[:5])
     assert cpus == 0.25
     # What it does in its last period before it is stopped is not cut short to the microsecond.
     assert used <= 0.25 * 1.15
     assert 0 < throttled <= periods
     assert throttled_ns > 0
-    assert said[5:] == ["True", "False"]
+    assert printed[5:] == ["True", "False"]
     assert cpu_group() == before
     assert not list(Path(before.mount).glob(f"cutlayer-{os.getpid()}"))

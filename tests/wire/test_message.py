@@ -117,7 +117,7 @@ def test_each_tensor_that_the_header_describes_must_come(contents):
 
 
 def test_two_tensors_of_one_name_are_refused():
-    one = infer_request(Inference("m", "v", "i", {"smashed": Encoded("UINT8", (1,), b"1")}))
-    twice = one.header + infer_request(Inference("", "", "", {"smashed": Encoded("UINT8", (1,), b"1")})).header
+    first = infer_request(Inference("m", "v", "i", {"smashed": Encoded("UINT8", (1,), b"1")}))
+    twice = first.header + infer_request(Inference("", "", "", {"smashed": Encoded("UINT8", (1,), b"1")})).header
     with pytest.raises(DecodeError, match="the same name"):
         read_infer_request(Message(Kind.INFER, twice, (b"1", b"1")))

@@ -129,17 +129,17 @@ def test_a_taken_address_is_an_error_with_a_sentence(start, transport):
 
 @pytest.mark.parametrize("transport", SERVED)
 @pytest.mark.parametrize(
-    ("request_id", "code", "words"),
+    ("request_id", "code", "sentence"),
     [
         (b"refuse", "NOT_FOUND", "There is none."),
         (b"garbled", "INVALID_ARGUMENT", "Not a message."),
         (b"fail", "INTERNAL", "its log"),
     ],
 )
-def test_errors_cross_the_wire_and_secrets_do_not(start, transport, request_id, code, words, caplog):
+def test_errors_cross_the_wire_and_secrets_do_not(start, transport, request_id, code, sentence, caplog):
     _, client = start(ROWS[transport], handler := Scripted())
     for _ in range(2):
-        with pytest.raises(Refused, match=words) as caught:
+        with pytest.raises(Refused, match=sentence) as caught:
             ask(client, request_id)
         assert caught.value.code == code
         assert "secret" not in str(caught.value)

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import subprocess
 import sys
@@ -33,7 +34,7 @@ PAUSE_S = 10.0
 
 
 class Cloud:
-    """A server that a test switches off, which remembers what it was sent."""
+    """A server that a test can switch off, and that keeps the requests that arrived."""
 
     def __init__(self, manifest):
         self.manifest, self.arrived, self.looks = manifest, [], 0
@@ -55,17 +56,11 @@ class Cloud:
         return infer_reply(Inference(request.model, request.version, request.id, {"logits": logits}))
 
 
-@pytest.fixture
-def folder(tmp_path):
-    write_split(tmp_path / "split")
-    return tmp_path / "split"
-
-
 class Bench:
     """A device, a server that can be away, and a clock."""
 
     def __init__(self, folder, do, defense=None, most_bytes=ROOM):
-        self.folder, self.now, self.made = folder, 0.0, 0
+        self.folder, self.now, self.index = folder, 0.0, 0
         self.manifest = open_split(folder).manifest
         self.cloud = Cloud(self.manifest)
         self.head = open_split(folder).head()
@@ -74,7 +69,7 @@ class Bench:
         self.boot()
 
     def boot(self):
-        """The device's process starts, perhaps again."""
+        """Start the device, perhaps again."""
         pipeline = Pipeline(self.head, self.defense, Raw())
         edge = Edge(self.manifest, pipeline, self.cloud, greet=False)
         self.offline = open_offline(self.policy, edge, open_split(self.folder), Timeouts(), self.head, 1)
@@ -83,8 +78,8 @@ class Bench:
     def ask(self, n=1):
         answers = []
         for _ in range(n):
-            answers.append(self.offline.infer(images(1, seed=self.made), self.made))
-            self.made += 1
+            answers.append(self.offline.infer(images(1, seed=self.index), self.index))
+            self.index += 1
         return [answer is not None for answer in answers]
 
     def indices(self):
@@ -93,15 +88,15 @@ class Bench:
 
 @pytest.fixture
 def bench(folder):
-    made = []
+    """A function that makes a device with this policy; all of them are closed afterwards."""
+    with contextlib.ExitStack() as opened:
 
-    def make(do, **options):
-        made.append(Bench(folder, do, **options))
-        return made[-1]
+        def make(do, **options):
+            device = Bench(folder, do, **options)
+            opened.callback(lambda: device.offline.close())
+            return device
 
-    yield make
-    for one in made:
-        one.offline.close()
+        yield make
 
 
 def test_a_queue_is_sent_in_order_once_the_server_is_back(bench):
@@ -159,13 +154,13 @@ def test_what_was_released_is_never_released_again(bench):
 def test_a_request_that_the_server_will_never_take_does_not_block_the_queue(bench, code, queued):
     device = bench("queue")
     device.cloud.error = GONE if queued else None
-    asked = device.cloud.request
+    answer = device.cloud.request
     refusals = [Refused(code, "It failed.")]
 
     def fails_once(message, timeout_s):
         if message.kind is Kind.INFER and device.cloud.error is None and refusals:
             raise refusals.pop()
-        return asked(message, timeout_s)
+        return answer(message, timeout_s)
 
     device.cloud.request = fails_once
     assert device.ask(2) == [False, not queued]
@@ -249,18 +244,18 @@ def test_a_run_without_a_server_says_what_became_of_its_requests(folder, tmp_pat
     assert summary.n == 0
     tail, head = open_split(folder).tail(threads=1), open_split(folder).head()
     right = np.mean(tail(head(part.inputs)).argmax(axis=1) == part.labels)
-    said = {
+    ending = {
         "local": f"4 local; {right:.1%} of 4 test images right",
         "queue": "4 queued\n4 requests wait in",
         "drop": "4 dropped",
     }[do]
-    assert str(summary).startswith(f"while the server was away: {said}")
+    assert str(summary).startswith(f"while the server was away: {ending}")
 
 
 def test_a_queue_without_room_is_refused_before_anything_else(folder):
-    words = ["edge", folder, "--on-offline", "queue", "--queue-mib", "0"]
+    command = ["edge", folder, "--on-offline", "queue", "--queue-mib", "0"]
     done = subprocess.run(
-        [sys.executable, "-m", "cutlayer.cli", *map(str, words)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "cutlayer.cli", *map(str, command)], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (2, "cutlayer: --queue-mib must be 1 or more; 0 was given.\n")
 
@@ -269,27 +264,27 @@ def test_a_queue_without_room_is_refused_before_anything_else(folder):
 def test_kill_9_of_device_and_server_loses_nothing_and_records_nothing_twice(tmp_path, transport):
     write_split(tmp_path / "split")
     cloud = CloudProcess(tmp_path / "split", f"{transport}://127.0.0.1:0", tmp_path / "tap", ("--durable",))
-    made = []
+    ids = []
     with cloud:
-        # Killed while it asks, and the server too: what is under way then is in the queue.
+        # The server and then the device are killed; unanswered requests are in the queue.
         device = EdgeProcess(tmp_path, cloud.address)
-        made += device.wait_for(50)
+        ids += device.wait_for(50)
         cloud.kill()
-        made += device.wait_for(20)
-        made += device.kill()
-        # Without a server all requests are queued, and the device is killed as it writes.
+        ids += device.wait_for(20)
+        ids += device.kill()
+        # Without a server all requests are queued, and the device is killed while it writes.
         device = EdgeProcess(tmp_path, cloud.address)
-        made += device.wait_for(100)
-        made += device.kill()
-        # Killed while it sends what waits.
+        ids += device.wait_for(100)
+        ids += device.kill()
+        # The device is killed while it sends queued requests.
         cloud.start()
         device = EdgeProcess(tmp_path, cloud.address)
-        made += device.wait_for(1)
-        made += device.kill()
-        made += EdgeProcess(tmp_path, cloud.address, 5).end()
-        assert cloud.stop() == 0, cloud.words
+        ids += device.wait_for(1)
+        ids += device.kill()
+        ids += EdgeProcess(tmp_path, cloud.address, 5).end()
+        assert cloud.stop() == 0, cloud.errors
     recorded = [header["id"] for header, _ in read(tmp_path / "tap")]
-    assert_all_once_in_order(made, recorded)
+    assert_all_once_in_order(ids, recorded)
 
 
 @pytest.mark.parametrize("transport", ["grpc", "zmq"])
@@ -319,14 +314,14 @@ def test_a_server_that_answers_late_computes_each_request_once(folder, tmp_path,
 
 def test_two_devices_do_not_share_a_queue(folder, tmp_path):
     first = EdgeProcess(tmp_path, "zmq://127.0.0.1:9")
-    made = first.wait_for(1)
+    ids = first.wait_for(1)
     second = EdgeProcess(tmp_path, "zmq://127.0.0.1:9")
-    _, words = second.process.communicate(timeout=60)
+    _, errors = second.process.communicate(timeout=60)
     assert second.process.returncode
-    assert "Another process uses the queue" in words
-    made += first.kill()
+    assert "Another process uses the queue" in errors
+    ids += first.kill()
     queue = Queue(tmp_path / "queue", ROOM)
-    assert len(queue) >= len(made)
+    assert len(queue) >= len(ids)
     queue.close()
 
 

@@ -22,7 +22,7 @@ def request(number):
 
 
 def numbers(queue):
-    """What waits, taken out."""
+    """Take all waiting requests out; return their numbers."""
     taken = []
     while len(queue):
         first = queue.first()
@@ -35,7 +35,7 @@ def numbers(queue):
 
 @pytest.fixture
 def opened(tmp_path):
-    """Opens the queue of this test; an earlier one must be closed."""
+    """A function that opens the queue of this test; an earlier one must be closed."""
     queues = []
 
     def open_queue(most_bytes=ROOM, **options):
@@ -182,11 +182,11 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = f'mount -t tmpfs -o size=64k tmpfs {disk} && exec "$0" "$@"'
-    words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mounted]
-    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mounted]
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine does not allow to mount a small disk")
     done = subprocess.run(
-        [*words, sys.executable, "-c", FILL, str(disk / "queue")], capture_output=True, text=True, check=False
+        [*command, sys.executable, "-c", FILL, str(disk / "queue")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     sentence, put = done.stdout.splitlines()

@@ -91,8 +91,8 @@ def test_what_is_decoded_of_a_sample_does_not_depend_on_its_batch(text, data):
 def test_the_description_is_the_same_for_all_values(text):
     # A session's header is written, and read, once.
     codec = codec_named(text)
-    one, other = (codec.encode(np.full((2, 3, 4), value, np.float32)) for value in (0.5, -7))
-    assert one._replace(data=b"") == other._replace(data=b"")
+    first, second = (codec.encode(np.full((2, 3, 4), value, np.float32)) for value in (0.5, -7))
+    assert first._replace(data=b"") == second._replace(data=b"")
 
 
 @pytest.mark.parametrize("text", [*PACKED, "raw+zstd+shuffle"])

@@ -10,14 +10,7 @@ from cutlayer.errors import WireError
 from cutlayer.wire.codecs.base import Encoded
 from cutlayer.wire.codecs.fp16 import Float16
 from cutlayer.wire.codecs.packed import codec_named, decode
-from tests.wire.codecs.test_codecs import ALONE
-
-shapes = hnp.array_shapes(min_dims=0, max_dims=8, min_side=0, max_side=4)
-batches = hnp.array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=5)
-
-
-def floats(shape=shapes, greatest=60000):
-    return hnp.arrays(np.float32, shape, elements=st.floats(-greatest, greatest, width=32))
+from tests.wire.codecs.test_codecs import ALONE, batches, floats, shapes
 
 
 @pytest.mark.parametrize("text", ALONE)
@@ -122,12 +115,12 @@ def test_int4_puts_the_first_of_two_in_the_lower_half():
 @given(batch=floats(batches))
 def test_top_k_keeps_the_greatest_of_each_sample_as_they_are(keep, batch):
     back = decode(codec_named(f"top-k:{keep}").encode(batch))
-    for sample, kept in zip(batch.reshape(len(batch), -1), back.reshape(len(batch), -1), strict=True):
+    for sample, decoded in zip(batch.reshape(len(batch), -1), back.reshape(len(batch), -1), strict=True):
         count = int(np.ceil(keep * sample.size))
         expected = np.sort(np.abs(sample))[-count:]
-        np.testing.assert_array_equal(np.sort(np.abs(kept))[-count:], expected)
-        assert np.count_nonzero(kept) == np.count_nonzero(expected)
-        assert np.all((kept == sample) | (kept == 0))
+        np.testing.assert_array_equal(np.sort(np.abs(decoded))[-count:], expected)
+        assert np.count_nonzero(decoded) == np.count_nonzero(expected)
+        assert np.all((decoded == sample) | (decoded == 0))
 
 
 def test_top_k_bytes_are_bits_then_numbers():

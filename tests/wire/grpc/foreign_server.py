@@ -2,7 +2,7 @@
 
     python tests/wire/grpc/foreign_server.py tail.onnx MODEL INPUT OUTPUT raw|typed
 
-Prints its port, and ends with its input. It refuses what a server need not know: parameters, versions, other names.
+It prints its port, ends with its standard input, and refuses parameters, versions and other names of tensors.
 """
 
 import sys
@@ -62,9 +62,9 @@ def serve(path, model, input_name, output_name, contents):
         shape = [size if isinstance(size, int) else -1 for size in value.shape]
         return pb["Tensor"](name=name, datatype="FP32", shape=shape)
 
-    def check(asked, context):
-        if asked != model:
-            context.abort(grpc.StatusCode.NOT_FOUND, f"Request for unknown model: {asked}")
+    def check(name, context):
+        if name != model:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"Request for unknown model: {name}")
 
     def metadata(request, context):
         check(request.name, context)

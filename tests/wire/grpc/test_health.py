@@ -1,4 +1,4 @@
-"""Health as gRPC's own tools ask for it, by a client whose messages are defined here as the service publishes them."""
+"""The health service of gRPC, with a client whose messages are defined here as the service publishes them."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,13 +19,13 @@ PATIENCE_S = 20
 
 def classes():
     file = descriptor_pb2.FileDescriptorProto(name="health.proto", package="grpc.health.v1", syntax="proto3")
-    asked = file.message_type.add(name="HealthCheckRequest")
-    asked.field.add(name="service", number=1, label=1, type=9)
-    answered = file.message_type.add(name="HealthCheckResponse")
-    states = answered.enum_type.add(name="ServingStatus")
+    request = file.message_type.add(name="HealthCheckRequest")
+    request.field.add(name="service", number=1, label=1, type=9)
+    response = file.message_type.add(name="HealthCheckResponse")
+    states = response.enum_type.add(name="ServingStatus")
     for number, name in enumerate(STATUS):
         states.value.add(name=name, number=number)
-    answered.field.add(
+    response.field.add(
         name="status", number=1, label=1, type=14, type_name=".grpc.health.v1.HealthCheckResponse.ServingStatus"
     )
     pool = descriptor_pool.DescriptorPool()
@@ -40,7 +40,7 @@ REQUEST, RESPONSE = classes()
 
 
 class Ready:
-    """A handler that is ready until it is told otherwise."""
+    """A handler that is ready until a test changes it."""
 
     ready = True
 
@@ -69,7 +69,7 @@ def watched(security=PLAIN):
 
 
 @pytest.mark.parametrize("service", ["", SERVICE])
-def test_check_says_whether_requests_are_taken(service):
+def test_check_reports_whether_requests_are_taken(service):
     with watched() as (handler, _, client):
         assert client.check(service) == "SERVING"
         handler.ready = False
@@ -83,26 +83,26 @@ def test_check_knows_no_other_service():
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-def test_a_watch_hears_of_changes_and_ends_with_the_server():
+def test_a_watch_reports_changes_and_ends_with_the_server():
     with watched() as (handler, server, client):
-        seen = client.watch(SERVICE)
-        assert STATUS[next(seen).status] == "SERVING"
+        statuses = client.watch(SERVICE)
+        assert STATUS[next(statuses).status] == "SERVING"
         handler.ready = False
-        assert STATUS[next(seen).status] == "NOT_SERVING"
+        assert STATUS[next(statuses).status] == "NOT_SERVING"
         handler.ready = True
-        assert STATUS[next(seen).status] == "SERVING"
+        assert STATUS[next(statuses).status] == "SERVING"
         with ThreadPoolExecutor(1) as pool:
             closing = pool.submit(server.close)
-            assert [STATUS[last.status] for last in seen] == ["NOT_SERVING"]
+            assert [STATUS[last.status] for last in statuses] == ["NOT_SERVING"]
             closing.result(PATIENCE_S)
 
 
-def test_a_watch_of_another_service_goes_on_and_does_not_know_it():
+def test_a_watch_of_an_unknown_service_stays_open():
     with watched() as (_, _, client):
-        seen = client.watch("another")
-        assert STATUS[next(seen).status] == "SERVICE_UNKNOWN"
+        statuses = client.watch("another")
+        assert STATUS[next(statuses).status] == "SERVICE_UNKNOWN"
         assert client.check() == "SERVING"
-        seen.cancel()
+        statuses.cancel()
 
 
 def test_a_watch_that_is_given_up_leaves_no_thread_at_work(monkeypatch):
@@ -111,15 +111,15 @@ def test_a_watch_that_is_given_up_leaves_no_thread_at_work(monkeypatch):
         until = time.monotonic() + PATIENCE_S
         given_up = 0
         while given_up < 3:
-            seen = client.watch()
+            statuses = client.watch()
             try:
-                next(seen)
+                next(statuses)
                 given_up += 1
             except grpc.RpcError as error:
                 # The one thread may still be busy with the watch before.
                 if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or time.monotonic() > until:
                     raise
-            seen.cancel()
+            statuses.cancel()
 
 
 def test_bytes_that_are_no_request():
@@ -129,7 +129,7 @@ def test_bytes_that_are_no_request():
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_it_asks_for_the_token_as_everything_does(tmp_path):
+def test_it_asks_for_the_token_like_all_other_calls(tmp_path):
     (tmp_path / "token").write_text("sesame\n")
     with watched(Security(token_file=tmp_path / "token")) as (_, _, client):
         with pytest.raises(grpc.RpcError) as caught:

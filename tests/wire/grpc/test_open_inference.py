@@ -1,4 +1,4 @@
-"""The Open Inference Protocol as others speak it: their client against our cloud, our edge against their server."""
+"""The Open Inference Protocol of other projects: their client against our server, our device against their server."""
 
 import json
 import subprocess
@@ -24,23 +24,17 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture
-def folder(tmp_path):
-    write_split(tmp_path / "split")
-    return tmp_path / "split"
-
-
-@pytest.fixture
 def tail(folder):
     return open_split(folder).tail(threads=1)
 
 
-def python(script, *words):
-    return [sys.executable, "-W", "error", str(HERE / script), *map(str, words)]
+def python(script, *arguments):
+    return [sys.executable, "-W", "error", str(HERE / script), *map(str, arguments)]
 
 
 @pytest.fixture(params=["plain text", "mutual TLS"])
-def told(request, folder, tail, tmp_path):
-    """What the public client was told by our cloud."""
+def report(request, folder, tail, tmp_path):
+    """The answers of our server to the public client."""
     pytest.importorskip("rapidjson", reason="tritonclient is not installed")
     security, files = Security(), []
     if request.param == "mutual TLS":
@@ -52,8 +46,8 @@ def told(request, folder, tail, tmp_path):
     service = Service(manifest, tail)
     server = listen("grpc://127.0.0.1:0", service, security=security)
     try:
-        words = server.address.netloc, "tiny@relu", manifest.version, tmp_path / "smashed.npy", *files
-        command = python("triton_client.py", *words)
+        arguments = server.address.netloc, "tiny@relu", manifest.version, tmp_path / "smashed.npy", *files
+        command = python("triton_client.py", *arguments)
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     finally:
         server.close()
@@ -62,35 +56,35 @@ def told(request, folder, tail, tmp_path):
     return json.loads(done.stdout)
 
 
-def test_the_public_client_finds_its_way_about(told, folder, tail):
+def test_the_public_client_is_answered(report, folder, tail):
     version = open_split(folder).manifest.version
     smashed = np.ones((2, *SMASHED.shape), np.float32)
-    assert told["live"]
-    assert told["ready"]
-    assert told["models"] == {"tiny@relu": True, "another": False}
-    assert told["server"]["name"] == "cutlayer"
-    assert told["model"]["versions"] == [version]
-    assert told["model"]["inputs"] == [{"name": "smashed", "datatype": "FP32", "shape": ["-1", "2", "6", "6"]}]
-    assert told["model"]["outputs"] == [{"name": "logits", "datatype": "FP32", "shape": ["-1", "3"]}]
-    np.testing.assert_array_equal(np.float32(told["logits"]), tail(smashed))
-    assert told["versioned"] == version
-    assert told["twice"] == [["decode_ns", "queue_ns", "reply_ns", "tail_ns"]] * 2
-    (another, shape, datatype) = told["errors"]
+    assert report["live"]
+    assert report["ready"]
+    assert report["models"] == {"tiny@relu": True, "another": False}
+    assert report["server"]["name"] == "cutlayer"
+    assert report["model"]["versions"] == [version]
+    assert report["model"]["inputs"] == [{"name": "smashed", "datatype": "FP32", "shape": ["-1", "2", "6", "6"]}]
+    assert report["model"]["outputs"] == [{"name": "logits", "datatype": "FP32", "shape": ["-1", "3"]}]
+    np.testing.assert_array_equal(np.float32(report["logits"]), tail(smashed))
+    assert report["versioned"] == version
+    assert report["twice"] == [["decode_ns", "queue_ns", "reply_ns", "tail_ns"]] * 2
+    (another, shape, datatype) = report["errors"]
     assert another[0] == "StatusCode.NOT_FOUND"
     assert "This server holds tiny@relu" in another[1]
     assert shape[0] == datatype[0] == "StatusCode.INVALID_ARGUMENT"
     assert "Send float32 of shape Nx2x6x6" in shape[1]
 
-    assert set(told["streamed"]["answers"]) == {"a", "c"}
+    assert set(report["streamed"]["answers"]) == {"a", "c"}
     for request_id, sent in (("a", smashed), ("c", smashed + 1)):
-        np.testing.assert_allclose(np.float32(told["streamed"]["answers"][request_id]), tail(sent), rtol=1e-5)
-    (problem,) = told["streamed"]["errors"]
+        np.testing.assert_allclose(np.float32(report["streamed"]["answers"][request_id]), tail(sent), rtol=1e-5)
+    (problem,) = report["streamed"]["errors"]
     assert "Send float32 of shape Nx2x6x6" in problem
 
 
 @contextmanager
 def foreign(tail, model="exported", contents="raw"):
-    """Another's server of this tail; its address."""
+    """A server of another project that hosts this tail; yields its address."""
     command = python("foreign_server.py", tail, model, "INPUT__0", "OUTPUT__0", contents)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         try:
@@ -139,7 +133,7 @@ def test_codecs_that_another_server_cannot_know_are_refused(folder):
         edge_at(folder, client).infer(images(1), 0)
 
 
-def test_our_own_cloud_is_such_a_server_too(folder, tail):
+def test_our_own_server_is_such_a_server_too(folder, tail):
     with serving(folder, "grpc") as ours, connected(f"oip+grpc://{ours.address.netloc}") as client:
         edge = edge_at(folder, client)
         logits, _ = edge.infer(images(2), 0)
@@ -147,7 +141,7 @@ def test_our_own_cloud_is_such_a_server_too(folder, tail):
 
 
 def test_a_second_session_asks_for_its_own_model(folder, tmp_path):
-    """Where the address names no model, the split does; what another session found does not stand in for it."""
+    """If the address names no model, the split does; the handshake of another session does not count."""
     replace(write_split(tmp_path / "other"), model="another").save(tmp_path / "other")
     with serving(folder, "grpc") as ours, connected(f"oip+grpc://{ours.address.netloc}") as client:
         edge = edge_at(folder, client)
@@ -161,10 +155,10 @@ def test_nothing_listens_at_an_address_for_clients(folder, tail):
         listen("oip+grpc://127.0.0.1:0", Service(open_split(folder).manifest, tail))
 
 
-def test_a_connection_that_was_closed_on_this_side_says_so():
+def test_a_request_on_a_closed_connection_gets_an_error():
     client = connect("oip+grpc://127.0.0.1:1/exported")
     line = client._line
-    # As another thread finds it that is about to ask.
+    # The state in which another thread finds it that is about to send a request.
     line._connected = True
     line.close()
     with pytest.raises(Unreachable, match="closed on this side"):

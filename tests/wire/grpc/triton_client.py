@@ -1,8 +1,8 @@
-"""The public client of the protocol against our cloud, in a process without any of our modules.
+"""The public client of the protocol against our server, in a process without any of our modules.
 
     python tests/wire/grpc/triton_client.py HOST:PORT MODEL VERSION smashed.npy [CA KEY CERT]
 
-Prints what it was told as JSON. TLS when the files are given.
+It prints the answers as JSON, and uses TLS when the files are given.
 """
 
 import json
@@ -17,7 +17,7 @@ def main(address, model, version, path, *tls):
     keys = dict(zip(("root_certificates", "private_key", "certificate_chain"), tls, strict=False))
     client = triton.InferenceServerClient(address, ssl=bool(tls), **keys)
     smashed = np.load(path)
-    told = {
+    report = {
         "live": client.is_server_live(),
         "ready": client.is_server_ready(),
         "models": {name: client.is_model_ready(name) for name in (model, "another")},
@@ -33,13 +33,13 @@ def main(address, model, version, path, *tls):
         "streamed": streamed(client, model, smashed),
     }
     client.close()
-    print(json.dumps(told))
+    print(json.dumps(report))
 
 
 def tensor(array, datatype="FP32"):
-    made = triton.InferInput("smashed", array.shape, datatype)
-    made.set_data_from_numpy(array)
-    return made
+    infer_input = triton.InferInput("smashed", array.shape, datatype)
+    infer_input.set_data_from_numpy(array)
+    return infer_input
 
 
 def parameters(result):
@@ -52,25 +52,25 @@ def wrongs(model, smashed):
     yield model, [tensor(smashed.astype(np.float64), "FP64")]
 
 
-def error(client, *words):
+def error(client, *arguments):
     try:
-        client.infer(*words)
+        client.infer(*arguments)
     except triton.InferenceServerException as exception:
         return [exception.status(), exception.message()]
     return None
 
 
 def streamed(client, model, smashed):
-    """Three requests at once; the second one is wrong. The answers, by id, and the error."""
+    """Send three requests at once, the second of which is wrong; return the answers by id, and the error."""
     results = Queue()
     client.start_stream(lambda result, error: results.put((result, error)))
     for request_id, array in (("a", smashed), ("b", smashed[:, :1].copy()), ("c", smashed + 1)):
         client.async_stream_infer(model, [tensor(array)], request_id=request_id)
-    told = [results.get(timeout=20) for _ in range(3)]
+    pairs = [results.get(timeout=20) for _ in range(3)]
     client.stop_stream()
     return {
-        "answers": {result.get_response().id: result.as_numpy("logits").tolist() for result, _ in told if result},
-        "errors": [problem.message() for _, problem in told if problem],
+        "answers": {result.get_response().id: result.as_numpy("logits").tolist() for result, _ in pairs if result},
+        "errors": [problem.message() for _, problem in pairs if problem],
     }
 
 
