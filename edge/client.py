@@ -152,11 +152,7 @@ class Edge:
         return inference.id, logits
 
     def shake_hands(self, timeout_s: float | None = None) -> None:
-        """Check that the server holds this split. See `Edge` for the errors.
-
-        Args:
-            timeout_s: Longest wait for the answer in seconds; `request_s` if left out.
-        """
+        """Check that the server holds this split, within `timeout_s` or else `request_s`. See `Edge` for the errors."""
         question = metadata_request(self._model, self._version)
         try:
             reply = self._transport.request(question, timeout_s or self._timeouts.request_s)

@@ -6,7 +6,8 @@ import datetime
 import os
 import ssl
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,12 +50,7 @@ def check_split(folder: Path) -> Iterator[Finding]:
 
 
 def check_security(security: Security, now: datetime.datetime | None = None) -> Iterator[Finding]:
-    """Check the files for encryption and authentication.
-
-    Args:
-        security: The files.
-        now: Time at which the certificates must be valid, in UTC; now if left out.
-    """
+    """Check the files for encryption and authentication, with certificates that are valid at a time in UTC, or now."""
     secret = (security.key, security.token_file, security.curve_key)
     public = (security.ca, security.cert, security.curve_server)
     for path in (*secret, *public):
@@ -62,7 +58,7 @@ def check_security(security: Security, now: datetime.datetime | None = None) -> 
             yield _readable(path, secret=path in secret)
     for key in (security.curve_key, security.curve_server):
         if key is not None:
-            yield from _reads(lambda key=key: read_key(key), key)
+            yield from _reads(partial(read_key, key), key)
     if security.token_file is not None:
         yield from _reads(security.token, security.token_file)
     for certificate in (security.ca, security.cert):
@@ -96,9 +92,9 @@ def _readable(path: Path, *, secret: bool) -> Finding:
     return ok("file", f"{path}, mode {mode:o}")
 
 
-def _reads(read: object, path: Path) -> Iterator[Finding]:
+def _reads(read: Callable[[], object], path: Path) -> Iterator[Finding]:
     try:
-        read()  # type: ignore[operator]
+        read()
     except CutlayerError as error:
         yield fault("file", str(error), f"copy {path.name} again from the folder that `cutlayer certs init` wrote")
 

@@ -69,11 +69,7 @@ PLAIN = Security()
 
 
 def read(path: Path) -> bytes:
-    """Return the contents of a file that the user named.
-
-    Raises:
-        ConfigError: The file cannot be read.
-    """
+    """Return the contents of a file that the user named. Raises ConfigError if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:

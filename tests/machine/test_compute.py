@@ -10,14 +10,10 @@ from cutlayer.errors import ConfigError
 from cutlayer.machine import compute
 
 
-def test_an_absent_device_is_refused_with_what_there_is():
-    with pytest.raises(ConfigError, match=r"no device 'xpu'.*cpu"):
-        compute.pick_device("xpu")
-
-
-def test_a_malformed_device_name_is_refused():
-    with pytest.raises(ConfigError, match="cpu:x"):
-        compute.pick_device("cpu:x")
+@pytest.mark.parametrize(("name", "sentence"), [("xpu", r"no device 'xpu'.*cpu"), ("cpu:x", "cpu:x")])
+def test_an_absent_or_malformed_device_is_refused(name, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        compute.pick_device(name)
 
 
 def test_the_cpu_is_always_there_and_the_default_exists():

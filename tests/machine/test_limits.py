@@ -35,7 +35,7 @@ def test_a_pinned_process_and_its_threads_stay_on_their_core():
 
 @linux
 @pytest.mark.parametrize("numbers", [[], [4711], [-1]])
-def test_a_core_that_is_not_there_is_refused(numbers):
+def test_an_absent_core_is_refused(numbers):
     with pytest.raises(ConfigError, match="this process may run on"):
         pin(numbers)
 
@@ -48,7 +48,7 @@ def test_a_system_that_pins_nothing_says_so(monkeypatch):
 
 
 @pytest.mark.parametrize("cpus", [0.0, -0.5, float("nan"), 1e9])
-def test_a_quota_that_is_none_is_refused(cpus):
+def test_a_quota_out_of_range_is_refused(cpus):
     with pytest.raises(ConfigError, match="CPU quota"):
         quota(cpus).__enter__()
 
@@ -66,28 +66,24 @@ def tree(root, unified, inside="/"):
     return root / "cg", group
 
 
-def test_version_two_is_told_as_its_manual_says(tmp_path):
-    mount, group = tree(tmp_path, unified=True, inside="/user.slice")
-    with quota(0.25, tmp_path):
-        own = mount / f"cutlayer-{os.getpid()}"
-        assert (mount / "cgroup.subtree_control").read_text() == "+cpu"
-        assert (own / "cpu.max").read_text() == f"{PERIOD_US // 4} {PERIOD_US}"
-        assert (own / "cgroup.procs").read_text() == str(os.getpid())
-    assert (group / "cgroup.procs").read_text() == str(os.getpid())
-
-
-def test_version_one_is_told_as_its_manual_says(tmp_path):
-    mount, group = tree(tmp_path, unified=False)
-    with quota(0.05, tmp_path):
-        own = mount / f"cutlayer-{os.getpid()}"
+@pytest.mark.parametrize(
+    ("unified", "cpus", "files"),
+    [
+        (True, 0.25, {"cpu.max": f"{PERIOD_US // 4} {PERIOD_US}", "../cgroup.subtree_control": "+cpu"}),
         # No quota is below a millisecond.
-        assert (own / "cpu.cfs_period_us").read_text() == "20000"
-        assert (own / "cpu.cfs_quota_us").read_text() == "1000"
+        (False, 0.05, {"cpu.cfs_period_us": "20000", "cpu.cfs_quota_us": "1000"}),
+    ],
+)
+def test_a_quota_is_written_in_either_version_of_cgroups(tmp_path, unified, cpus, files):
+    mount, group = tree(tmp_path, unified, inside="/user.slice")
+    with quota(cpus, tmp_path):
+        own = mount / f"cutlayer-{os.getpid()}"
+        assert {name: (own / name).read_text() for name in files} == files
         assert (own / "cgroup.procs").read_text() == str(os.getpid())
     assert (group / "cgroup.procs").read_text() == str(os.getpid())
 
 
-def test_what_is_left_by_a_process_that_was_killed_is_removed(tmp_path):
+def test_the_group_of_a_killed_process_is_removed(tmp_path):
     mount, _ = tree(tmp_path, unified=False)
     (mount / "cutlayer-999999999").mkdir()
     (mount / f"cutlayer-{os.getppid()}").mkdir()
@@ -96,7 +92,7 @@ def test_what_is_left_by_a_process_that_was_killed_is_removed(tmp_path):
     assert left == {f"cutlayer-{os.getpid()}", f"cutlayer-{os.getppid()}"}
 
 
-def test_a_system_that_allows_none_is_one_sentence_with_the_way_out(tmp_path):
+def test_a_system_without_quotas_is_one_sentence_with_advice(tmp_path):
     with pytest.raises(ConfigError, match=r"no cgroups .*systemd-run --scope"):
         quota(0.5, tmp_path).__enter__()
     mount, _ = tree(tmp_path, unified=True)

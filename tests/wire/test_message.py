@@ -3,16 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cutlayer.errors import DecodeError, Refused
+from cutlayer.wire import handshake
 from cutlayer.wire.codecs.base import Encoded
-from cutlayer.wire.handshake import (
-    Metadata,
-    error_reply,
-    metadata_reply,
-    metadata_request,
-    read_error_reply,
-    read_metadata_reply,
-    read_metadata_request,
-)
 from cutlayer.wire.message import (
     MAX_HEADER_BYTES,
     Inference,
@@ -83,18 +75,25 @@ def test_ids_have_a_limit():
 
 
 def test_metadata_survives_the_wire():
-    metadata = Metadata("m@c", ("v",), {"smashed": ("FP32", (-1, 2, 3))}, {"logits": ("FP32", (-1, 10))})
-    assert read_metadata_reply(metadata_reply(metadata)) == metadata
-    assert read_metadata_request(metadata_request("m@c", "v")) == Metadata("m@c", ("v",))
+    metadata = handshake.Metadata("m@c", ("v",), {"smashed": ("FP32", (-1, 2, 3))}, {"logits": ("FP32", (-1, 10))})
+    assert handshake.read_metadata_reply(handshake.metadata_reply(metadata)) == metadata
+    assert handshake.read_metadata_request(handshake.metadata_request("m@c", "v")) == handshake.Metadata("m@c", ("v",))
 
 
 def test_an_error_survives_the_wire():
-    refused = read_error_reply(error_reply(Refused("NOT_FOUND", "Ask elsewhere.")))
+    refused = handshake.read_error_reply(handshake.error_reply(Refused("NOT_FOUND", "Ask elsewhere.")))
     assert (refused.code, str(refused)) == ("NOT_FOUND", "Ask elsewhere.")
 
 
 @pytest.mark.parametrize(
-    "read", [read_infer_request, read_infer_reply, read_metadata_request, read_metadata_reply, read_error_reply]
+    "read",
+    [
+        read_infer_request,
+        read_infer_reply,
+        handshake.read_metadata_request,
+        handshake.read_metadata_reply,
+        handshake.read_error_reply,
+    ],
 )
 @given(noise=st.binary(max_size=60))
 def test_noise_is_read_or_refused_and_nothing_else(read, noise):

@@ -158,15 +158,10 @@ def as_bytes(array: NDArray[Any]) -> tuple[str, memoryview]:
 
 
 def count_elements(encoded: Encoded, datatypes: Iterable[str], decoded: np.dtype[Any] = FLOAT) -> int:
-    """Return the number of elements of a tensor, if its description is within the limits.
-
-    Args:
-        encoded: The tensor that arrived.
-        datatypes: The datatypes that are accepted.
-        decoded: Type of the decoded array.
+    """Return the number of elements of a tensor that is decoded to this type.
 
     Raises:
-        DecodeError: The description exceeds the limits.
+        DecodeError: The datatype is not among those accepted, or the description exceeds the limits.
     """
     if encoded.datatype not in datatypes:
         raise DecodeError(
@@ -184,11 +179,7 @@ def count_elements(encoded: Encoded, datatypes: Iterable[str], decoded: np.dtype
 
 
 def as_array(encoded: Encoded, *datatypes: str) -> NDArray[Any]:
-    """Return a read-only array over the bytes, if they match their description.
-
-    Args:
-        encoded: The tensor that arrived.
-        datatypes: The datatypes that are accepted; all of `DATATYPES` if left out.
+    """Return a read-only array over the bytes; without `datatypes` all of `DATATYPES` are accepted.
 
     Raises:
         DecodeError: Type, shape and length do not match, or exceed the limits.

@@ -26,11 +26,7 @@ _LOOK_UP_S = 0.1
 
 
 class Health:
-    """The methods Check and Watch. A watch occupies a thread, like any other call.
-
-    Args:
-        ready: Returns whether the server takes requests.
-    """
+    """The methods Check and Watch: whether a server is `ready`. A watch occupies a thread, like any other call."""
 
     def __init__(self, ready: Callable[[], bool]) -> None:
         self._ready = ready

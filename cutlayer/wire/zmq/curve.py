@@ -24,11 +24,7 @@ _PATIENCE_MS = 100
 
 
 def read_key(path: Path) -> bytes:
-    """Return the key in a file, in Z85.
-
-    Raises:
-        ConfigError: The file cannot be read, or holds no key.
-    """
+    """Return the key in a file, in Z85. Raises ConfigError if the file cannot be read or holds no key."""
     key = read(path).strip()
     with contextlib.suppress(ValueError, KeyError, struct.error):
         if len(key) == KEY_LENGTH and len(z85.decode(key)) == 32:
@@ -70,12 +66,7 @@ def allowed(path: Path) -> list[bytes]:
 
 
 class Doorkeeper:
-    """Decides which keys the servers of one ZeroMQ context admit (ZAP). It reads the list at each handshake.
-
-    Args:
-        context: The ZeroMQ context.
-        allow: File or folder of the admitted keys; see `allowed`.
-    """
+    """Decides which keys the servers of one ZeroMQ context admit (ZAP). It reads these keys at each handshake."""
 
     def __init__(self, context: Any, allow: Path) -> None:
         self._allow = allow
