@@ -18,7 +18,7 @@ Durations = tuple[int, int, int, int]
 
 
 class Template(NamedTuple):
-    """What all requests share whose smashed data has the same description.
+    """The parts that all requests share whose smashed data has the same description.
 
     Attributes:
         smashed: Description of the smashed data, without bytes.

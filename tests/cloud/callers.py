@@ -13,7 +13,7 @@ from tests.tiny_split import SMASHED
 class Waiting:
     """A caller that keeps its answer."""
 
-    def __init__(self, client="somebody"):
+    def __init__(self, client="another"):
         self.client, self.left, self.replies, self.answered = client, False, [], threading.Event()
 
     def gone(self):

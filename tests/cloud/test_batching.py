@@ -46,7 +46,7 @@ def busy(service, tail):
     caller.reply()
 
 
-def submit(service, *requests, client="somebody"):
+def submit(service, *requests, client="another"):
     callers = [Waiting(client) for _ in requests]
     for caller, message in zip(callers, requests, strict=True):
         service.submit(message, 0, caller)
@@ -167,7 +167,7 @@ def test_nothing_is_computed_for_clients_that_have_left(serving):
     assert [refused.code for refused in left.replies] == ["CANCELLED"]
 
 
-def test_draining_answers_what_has_arrived_and_refuses_the_rest(serving):
+def test_draining_answers_arrived_requests_and_refuses_the_rest(serving):
     service, tail = serving()
     with busy(service, tail):
         arrived = submit(service, request(), request())

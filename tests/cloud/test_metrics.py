@@ -51,7 +51,7 @@ def samples(text):
     return values
 
 
-def test_what_was_done_is_counted(service, watched):
+def test_requests_and_answers_are_counted(service, watched):
     sizes = [request("s-1", n, session="s").nbytes for n in (1, 3)]
     handle(service, request("s-1", session="s"))
     handle(service, request("s-1", session="s"))
@@ -104,6 +104,6 @@ def test_health(service, watched):
         ("192.0.2.1:0", WireError, "Cannot listen"),
     ],
 )
-def test_where_metrics_cannot_be(service, listen, error, sentence):
+def test_an_invalid_address_of_the_metrics_is_refused(service, listen, error, sentence):
     with pytest.raises(error, match=sentence):
         MetricsServer(listen, service, insecure=listen.startswith("192"))

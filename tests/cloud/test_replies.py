@@ -48,7 +48,7 @@ def test_a_request_that_is_sent_again_is_answered_from_memory(served):
     assert tapped(*tap) == ["s-1"]
 
 
-def test_it_joins_the_first_while_that_is_being_computed(served):
+def test_a_repetition_joins_the_request_in_progress(served):
     service, tail, tap = served
     with busy(service, tail):
         callers = submit(service, *[request("s-1", value=3, session="s")] * 3)
@@ -57,7 +57,7 @@ def test_it_joins_the_first_while_that_is_being_computed(served):
     assert tapped(*tap) == ["", "s-1"]
 
 
-def test_it_is_computed_as_long_as_one_of_its_callers_is_there(served):
+def test_a_request_is_computed_while_one_of_its_callers_is_there(served):
     service, tail, tap = served
     with busy(service, tail):
         left, stays = submit(service, *[request("s-1", value=3, session="s")] * 2)
@@ -156,7 +156,7 @@ def test_the_counted_bytes_are_those_in_memory(served):
     assert 0.7 < growth / service._replies.nbytes < 1.3
 
 
-def test_too_many_callers_for_one_request_are_told_to_come_again(served):
+def test_too_many_callers_of_one_request_get_a_time_to_retry(served):
     service, tail, _ = served
     with busy(service, tail):
         callers = submit(service, *[request("s-1", session="s")] * (replies.MAX_CALLERS + 1))
@@ -167,7 +167,7 @@ def test_too_many_callers_for_one_request_are_told_to_come_again(served):
         caller.reply()
 
 
-def test_a_tap_knows_what_it_held_before_the_server_was_started_again(tmp_path):
+def test_a_tap_recognizes_the_requests_from_before_a_restart(tmp_path):
     write_split(tmp_path / "split")
     for durable in (False, True, False):
         tap = Tap(tmp_path / "tap", durable=durable)

@@ -94,7 +94,7 @@ def test_another_split_is_never_answered(service, manifest, changed):
         np.zeros((0, 2, 6, 6), np.float32),
     ],
 )
-def test_what_is_no_smashed_data_is_refused(service, manifest, smashed):
+def test_tensors_other_than_smashed_data_are_refused(service, manifest, smashed):
     with pytest.raises(Refused, match="Send float32 of shape Nx2x6x6"):
         ask(service, manifest, smashed)
 
@@ -130,7 +130,7 @@ def test_the_wait_for_another_request_is_queue(folder, transport):
     assert all(trace.network_ns < 50e6 for trace in traces.values())
 
 
-def test_what_a_later_client_adds_is_skipped_and_a_later_version_is_refused(service):
+def test_unknown_fields_are_skipped_and_a_later_version_is_refused(service):
     plain = handle(service, request("a", value=2.0)).tensors
     later = request("a", value=2.0, novelty="yes")
     # A field of the number 99, which the protocol does not have.

@@ -183,7 +183,7 @@ def test_exit_code_1_with_a_fault(tmp_path):
 
 
 @pytest.mark.parametrize("words", [["--connect", "inprocess://me"], ["--connect", "grpc://192.0.2.1:1"]])
-def test_exit_code_2_for_what_makes_no_sense(words):
+def test_exit_code_2_for_an_unusable_address(words):
     done = cutlayer(*words)
     assert done.returncode == 2, done.stdout
     assert len(done.stderr.strip().splitlines()) == 1

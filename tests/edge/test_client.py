@@ -93,7 +93,7 @@ def test_the_codec_travels_with_the_tensor(folder, transport):
 
 
 class Scripted:
-    """A transport that shakes hands and answers each inference with what it was told to."""
+    """A transport that shakes hands and answers each inference with the given values."""
 
     def __init__(self, manifest, answer):
         self.manifest, self.answer = manifest, answer
@@ -129,6 +129,6 @@ def test_another_server_of_the_protocol_may_answer(folder):
         {"parameters": {"tail_ns": True}},
     ],
 )
-def test_what_is_no_answer_to_the_request_is_an_error(folder, answer):
+def test_a_message_other_than_the_answer_is_an_error(folder, answer):
     with pytest.raises(DecodeError):
         answered(folder, **answer)

@@ -96,7 +96,7 @@ def test_each_release_of_a_random_defense_differs(folder, tmp_path):
 
 @pytest.mark.parametrize("transport", ADDRESSES)
 @pytest.mark.parametrize(("codec", "travels"), [("int8:channel+zstd", "int8+zstd"), ("top-k:0.5", "top-k")])
-def test_the_codec_that_the_user_names_is_what_travels(folder, tmp_path, transport, codec, travels):
+def test_tensors_travel_in_the_codec_that_the_user_names(folder, tmp_path, transport, codec, travels):
     tap = Tap(tmp_path / "tap")
     summary = run(folder, transport, tap, codec=codec)
     tap.close()
@@ -107,7 +107,7 @@ def test_the_codec_that_the_user_names_is_what_travels(folder, tmp_path, transpo
 
 
 @pytest.mark.parametrize("transport", ["grpc", "zmq"])
-def test_what_was_measured_before_the_server_went_away_is_kept(folder, transport):
+def test_measurements_from_before_the_server_went_away_are_saved(folder, transport):
     batches = []
     tail = open_split(folder).tail(threads=1)
 

@@ -5,7 +5,7 @@ import pytest
 from cutlayer.machine.contention import Moment, between, moment
 
 
-def test_what_others_took_is_what_was_busy_beside_us():
+def test_the_share_of_others_is_the_busy_time_without_ours():
     contention = between(
         Moment(0, 0, {"1": 50, "2": 7}, 0), Moment(1000, 600, {"1": 60, "2": 207, "3": 9999}, 600 + 100)
     )

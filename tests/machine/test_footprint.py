@@ -9,7 +9,7 @@ import pytest
 from cutlayer.machine.footprint import peak_rss_bytes, restart_peak_rss, sent_bytes
 
 
-def test_sent_bytes_counts_what_went_to_that_port_and_leaves_nothing_open():
+def test_sent_bytes_counts_one_port_and_leaves_no_file_open():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)) as client, server.accept()[0] as accepted:
@@ -23,7 +23,7 @@ def test_sent_bytes_counts_what_went_to_that_port_and_leaves_nothing_open():
     assert sent_bytes(1) is None
 
 
-def test_peak_memory_grows_with_what_is_held():
+def test_peak_memory_grows_with_an_array():
     before = peak_rss_bytes()
     held = np.ones(32 << 20, np.uint8)
     assert peak_rss_bytes() >= before

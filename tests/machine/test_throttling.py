@@ -68,7 +68,7 @@ def test_a_machine_that_tells_nothing_tells_nothing(tmp_path, monkeypatch):
     assert stopped(Condition(), Condition()) is None
 
 
-def test_what_the_machine_tells_comes_with_its_source(tmp_path, monkeypatch):
+def test_each_reading_has_its_source(tmp_path, monkeypatch):
     sensor = namedtuple("sensor", "label current high critical")
     monkeypatch.setattr(
         psutil,
@@ -117,7 +117,7 @@ def test_damaged_files_are_as_none(tmp_path, monkeypatch):
     assert condition(tmp_path) == Condition()
 
 
-def test_only_what_happened_between_two_moments_counts():
+def test_only_events_between_two_moments_count():
     before = Condition(thermal_throttles=Reading(7, "count"), firmware=Reading(0x40000, "get_throttled"))
     assert held_back(before, before) == []
     after = Condition(

@@ -5,7 +5,6 @@ import contextlib
 import pytest
 
 from cutlayer.wire.connect import connect, listen
-from tests.wire.ends import PATIENCE
 
 
 @pytest.fixture
@@ -13,7 +12,7 @@ def serve():
     """A function that serves a handler at an address and connects a client to it; both are closed afterwards."""
     with contextlib.ExitStack() as opened:
 
-        def start(address, handler, timeouts=PATIENCE, **options):
+        def start(address, handler, timeouts=None, **options):
             server = listen(address, handler, timeouts)
             opened.callback(server.close, 0)
             client = connect(str(server.address), timeouts, **options)

@@ -5,14 +5,13 @@ import threading
 import pytest
 
 from cutlayer.wire.message import Kind, Message
-from cutlayer.wire.transport import Timeouts
 
 SOCKETS = {"grpc": "grpc://127.0.0.1:0", "zmq": "zmq://127.0.0.1:0"}
 EVERY = {**SOCKETS, "inprocess": "inprocess://ends"}
-PATIENCE, PATIENCE_S = Timeouts(connect_s=5.0), 20
+WAIT_S = 20
 
-over_sockets = pytest.mark.parametrize("address", SOCKETS.values(), ids=SOCKETS)
-over_every_transport = pytest.mark.parametrize("address", EVERY.values(), ids=EVERY)
+each_socket = pytest.mark.parametrize("address", SOCKETS.values(), ids=SOCKETS)
+each_transport = pytest.mark.parametrize("address", EVERY.values(), ids=EVERY)
 
 
 def nothing():
@@ -46,7 +45,7 @@ class Held:
     def take(self, n=1):
         """The next n requests with their callers."""
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.arrived) >= n, PATIENCE_S), "the requests did not arrive"
+            assert self.changed.wait_for(lambda: len(self.arrived) >= n, WAIT_S), "the requests did not arrive"
             taken, self.arrived = self.arrived[:n], self.arrived[n:]
         return taken
 
@@ -62,9 +61,9 @@ def message(number):
 
 def submit(client, n):
     """Submit requests with the numbers 0 to n - 1."""
-    return [client.submit(message(number), PATIENCE_S) for number in range(n)]
+    return [client.submit(message(number), WAIT_S) for number in range(n)]
 
 
 def numbers(*futures):
     """The numbers of the requests that the answers repeat."""
-    return [int(future.result(PATIENCE_S).header[2:]) for future in futures]
+    return [int(future.result(WAIT_S).header[2:]) for future in futures]

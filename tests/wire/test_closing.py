@@ -13,19 +13,10 @@ from cutlayer.wire.retry import MAX_IN_FLIGHT
 from cutlayer.wire.transport import Timeouts
 from cutlayer.wire.zmq.frames import open_socket
 from cutlayer.wire.zmq.socket import SharedSocket
-from tests.wire.ends import (
-    EVERY,
-    PATIENCE_S,
-    SOCKETS,
-    Held,
-    message,
-    nothing,
-    numbers,
-    over_every_transport,
-)  # fmt: skip
+from tests.wire.ends import EVERY, SOCKETS, WAIT_S, Held, each_transport, message, nothing, numbers
 
 LONG_S, MESSAGE = 60.0, message(1)
-over_sockets = pytest.mark.parametrize("scheme", SOCKETS)
+each_socket = pytest.mark.parametrize("scheme", SOCKETS)
 
 
 @pytest.fixture
@@ -42,7 +33,7 @@ def thread(function, *arguments):
     return started
 
 
-@over_sockets
+@each_socket
 def test_a_request_waits_for_a_connection_no_longer_than_its_own_deadline(scheme, free_port):
     client = connect(f"{scheme}://127.0.0.1:{free_port}", Timeouts(connect_s=8.0))
     patient = client.submit(MESSAGE, LONG_S)
@@ -62,7 +53,7 @@ def close_soon(client):
     assert time.monotonic() - start < 10
 
 
-@over_sockets
+@each_socket
 def test_closing_ends_the_wait_for_a_connection(scheme, free_port):
     client = connect(f"{scheme}://127.0.0.1:{free_port}", Timeouts(connect_s=20.0))
     waiting = client.submit(MESSAGE, LONG_S)
@@ -82,7 +73,7 @@ def test_closing_ends_the_pause_before_another_attempt(serve):
         paused.result(0)
 
 
-@over_every_transport
+@each_transport
 def test_closing_fails_requests_that_wait_for_a_thread_and_later_ones(serve, address):
     _, client = serve(address, held := Held())
     futures = [client.submit(message(number), 3.0) for number in range(MAX_IN_FLIGHT + 5)]
@@ -91,7 +82,7 @@ def test_closing_fails_requests_that_wait_for_a_thread_and_later_ones(serve, add
     futures.append(client.submit(MESSAGE, LONG_S))
     for future in futures:
         with pytest.raises(WireError):
-            future.result(PATIENCE_S)
+            future.result(WAIT_S)
 
 
 class Gate:
@@ -135,7 +126,7 @@ def test_a_thread_that_returns_to_a_socket_as_it_is_closed_gets_an_error(serve):
         time.sleep(0.001)
     client._line._shared = Gated(client._line)
     with pytest.raises(Unreachable, match="closed on this side"):
-        waiting.result(PATIENCE_S)
+        waiting.result(WAIT_S)
 
 
 class Slow:
@@ -149,7 +140,7 @@ class Slow:
     def submit(self, request, arrived_ns, caller, *, lend=False):
         assert lend
         self.begun.set()
-        assert self.go_on.wait(PATIENCE_S)
+        assert self.go_on.wait(WAIT_S)
         caller.answer(request, self.sent.set)
 
 
@@ -157,17 +148,17 @@ def test_an_answer_after_the_server_was_closed_counts_as_sent():
     server = listen(SOCKETS["zmq"], slow := Slow())
     client = connect(str(server.address))
     unanswered = client.submit(MESSAGE, LONG_S)
-    assert slow.begun.wait(PATIENCE_S)
+    assert slow.begun.wait(WAIT_S)
     closing = thread(server.close, 0.0)
     while not server._closed:
         time.sleep(0.001)
     with server._shared.lock:
         pass
     slow.go_on.set()
-    assert slow.sent.wait(PATIENCE_S), "the tap would have missed the request"
+    assert slow.sent.wait(WAIT_S), "the tap would have missed the request"
     client.close()
-    assert unanswered.exception(PATIENCE_S)
-    closing.join(PATIENCE_S)
+    assert unanswered.exception(WAIT_S)
+    closing.join(WAIT_S)
 
 
 def test_an_answer_to_an_unknown_client_does_not_hide_a_message_that_arrived_meanwhile():

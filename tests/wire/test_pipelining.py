@@ -13,22 +13,10 @@ from cutlayer.wire.grpc.frames import STREAM, read_stream_answer, stream_answer
 from cutlayer.wire.grpc.server_stream import MAX_UNANSWERED
 from cutlayer.wire.retry import MAX_IN_FLIGHT, Retry
 from cutlayer.wire.transport import Timeouts
-from tests.wire.ends import (
-    PATIENCE,
-    PATIENCE_S,
-    SOCKETS,
-    Echo,
-    Held,
-    message,
-    nothing,
-    numbers,
-    over_every_transport,
-    over_sockets,
-    submit,
-)  # fmt: skip
+from tests.wire.ends import SOCKETS, WAIT_S, Echo, Held, each_socket, each_transport, message, nothing, numbers, submit
 
 
-@over_every_transport
+@each_transport
 def test_answers_reach_their_requests_in_any_order(serve, address):
     _, client = serve(address, held := Held())
     futures = submit(client, MAX_IN_FLIGHT)
@@ -37,7 +25,7 @@ def test_answers_reach_their_requests_in_any_order(serve, address):
     assert numbers(*futures) == list(range(MAX_IN_FLIGHT))
 
 
-@over_sockets
+@each_socket
 def test_requests_of_one_connection_have_the_same_client(serve, address):
     held = Held()
     _, client = serve(address, held)
@@ -46,10 +34,10 @@ def test_requests_of_one_connection_have_the_same_client(serve, address):
     assert len({caller.client for _, caller in held.take(3)}) == 1
     client.close()
     with pytest.raises(WireError):
-        futures[0].result(PATIENCE_S)
+        futures[0].result(WAIT_S)
 
 
-@over_sockets
+@each_socket
 def test_a_fast_client_loses_no_answer(serve, address):
     _, client = serve(address, Echo())
     for number in range(2000):
@@ -57,10 +45,10 @@ def test_a_fast_client_loses_no_answer(serve, address):
     assert numbers(*submit(client, 500)) == list(range(500))
 
 
-@over_sockets
+@each_socket
 def test_a_missed_deadline_affects_no_other_request(serve, address):
     _, client = serve(address, held := Held())
-    patient = client.submit(message(1), PATIENCE_S)
+    patient = client.submit(message(1), WAIT_S)
     (first,) = held.take()
     with pytest.raises(DeadlineExceeded):
         client.request(message(2), 0.1)
@@ -70,7 +58,7 @@ def test_a_missed_deadline_affects_no_other_request(serve, address):
     assert numbers(patient) == [1]
 
 
-@over_sockets
+@each_socket
 def test_unanswered_requests_are_sent_again_when_the_server_restarts(serve, address):
     server, client = serve(address, held := Held())
     futures = submit(client, 4)
@@ -80,31 +68,31 @@ def test_unanswered_requests_are_sent_again_when_the_server_restarts(serve, addr
     assert numbers(*futures) == list(range(4))
 
 
-@over_sockets
+@each_socket
 def test_without_a_second_attempt_a_lost_connection_is_an_error(serve, address):
     server, client = serve(address, held := Held(), retry=Retry(attempts=1))
-    future = client.submit(message(1), PATIENCE_S)
+    future = client.submit(message(1), WAIT_S)
     held.take()
     server.close(0)
     with pytest.raises(ConnectionLost):
-        future.result(PATIENCE_S)
+        future.result(WAIT_S)
     serve(str(server.address), restarted := Held())
-    future = client.submit(message(2), PATIENCE_S)
+    future = client.submit(message(2), WAIT_S)
     restarted.answer()
     assert numbers(future) == [2]
 
 
-@over_every_transport
+@each_transport
 def test_a_busy_server_is_asked_again_after_the_time_that_it_names(serve, address):
     _, client = serve(address, held := Held())
-    future = client.submit(message(1), PATIENCE_S)
+    future = client.submit(message(1), WAIT_S)
     ((_, caller),) = held.take()
     caller.answer(Refused("RESOURCE_EXHAUSTED", "busy", retry_after_ms=1), nothing)
     held.answer()
     assert numbers(future) == [1]
 
 
-@over_sockets
+@each_socket
 def test_closing_fails_unanswered_requests(serve, address):
     _, client = serve(address, held := Held())
     futures = submit(client, 3)
@@ -112,29 +100,29 @@ def test_closing_fails_unanswered_requests(serve, address):
     client.close()
     for future in futures:
         with pytest.raises(Unreachable):
-            future.result(PATIENCE_S)
+            future.result(WAIT_S)
     with pytest.raises(Unreachable, match="closed on this side"):
         client.request(message(9), 1)
 
 
 def test_a_client_that_has_left_is_gone_and_its_answer_counts_as_sent(serve):
     _, client = serve(SOCKETS["grpc"], held := Held())
-    future = client.submit(message(1), PATIENCE_S)
+    future = client.submit(message(1), WAIT_S)
     ((_, caller),) = held.take()
     assert not caller.gone()
     client.close()
-    assert future.exception(PATIENCE_S)
-    deadline = time.monotonic() + PATIENCE_S
+    assert future.exception(WAIT_S)
+    deadline = time.monotonic() + WAIT_S
     while not caller.gone():
         assert time.monotonic() < deadline
         time.sleep(0.01)
     caller.answer(message(1), (sent := threading.Event()).set)
-    assert sent.wait(PATIENCE_S), "the tap would have missed the request"
+    assert sent.wait(WAIT_S), "the tap would have missed the request"
 
 
 def test_a_zeromq_client_that_reconnects_replaces_its_connection(serve):
     _, client = serve(SOCKETS["zmq"], held := Held())
-    future = client.submit(message(1), PATIENCE_S)
+    future = client.submit(message(1), WAIT_S)
     ((_, first),) = held.take()
     # As after a cable was pulled: the server has not noticed that the old connection is dead.
     with client._line._shared.lock:
@@ -147,7 +135,7 @@ def test_a_zeromq_client_that_reconnects_replaces_its_connection(serve):
 
 def test_two_unanswered_requests_with_one_id_are_refused_over_grpc(serve):
     _, client = serve(SOCKETS["grpc"], held := Held())
-    future = client.submit(message(1), PATIENCE_S)
+    future = client.submit(message(1), WAIT_S)
     held.take()
     with pytest.raises(WireError, match="its own id"):
         client.request(message(1), 5)
@@ -173,16 +161,16 @@ def test_a_server_reads_a_limited_number_of_unanswered_requests_from_a_stream(se
 def test_an_idle_stream_ends_and_the_next_request_opens_another():
     """Each stream holds a thread of the server, whose number is limited."""
     server = listen(SOCKETS["grpc"], held := Held(), Timeouts(idle_s=0.3))
-    client = connect(str(server.address), PATIENCE)
+    client = connect(str(server.address))
     for number in range(2):
-        future = client.submit(message(number), PATIENCE_S)
+        future = client.submit(message(number), WAIT_S)
         ((request, caller),) = held.take()
         # A client that waits for an answer is not idle.
         time.sleep(0.7)
         assert server._methods._streams
         caller.answer(request, nothing)
         assert numbers(future) == [number]
-        server._methods.join(PATIENCE_S)
+        server._methods.join(WAIT_S)
         assert not server._methods._streams
     client.close()
     server.close()
@@ -225,7 +213,7 @@ def test_calls_without_a_stream_are_answered_too(serve):
     server, _ = serve(SOCKETS["grpc"], Echo())
     with grpc.insecure_channel(server.address.netloc) as channel:
         call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-        assert call(message(1).header, timeout=PATIENCE_S) == message(1).header
+        assert call(message(1).header, timeout=WAIT_S) == message(1).header
 
 
 class Lent(Echo):
@@ -238,23 +226,23 @@ class Lent(Echo):
         self.lent.append(lend)
         if request.header == message(0).header:
             self.begun.set()
-            self.go_on.wait(PATIENCE_S)
+            self.go_on.wait(WAIT_S)
         super().submit(request, arrived_ns, caller)
 
 
-@over_sockets
+@each_socket
 def test_a_single_client_is_lent_the_receiving_thread(serve, address):
     _, client = serve(address, handler := Lent())
     for number in range(1, 300):
-        client.request(message(number), PATIENCE_S)
+        client.request(message(number), WAIT_S)
     assert handler.lent == [True] * 299
 
 
 def test_the_thread_only_receives_once_requests_overlap(serve):
     server, client = serve(SOCKETS["zmq"], handler := Lent())
-    first = client.submit(message(0), PATIENCE_S)
-    assert handler.begun.wait(PATIENCE_S)
-    second = client.submit(message(1), PATIENCE_S)
+    first = client.submit(message(0), WAIT_S)
+    assert handler.begun.wait(WAIT_S)
+    second = client.submit(message(1), WAIT_S)
     for _ in range(2000):
         with server._shared.lock:
             if server._shared.readable():
@@ -262,15 +250,15 @@ def test_the_thread_only_receives_once_requests_overlap(serve):
         time.sleep(0.01)
     handler.go_on.set()
     assert numbers(first, second) == [0, 1]
-    client.request(message(2), PATIENCE_S)
+    client.request(message(2), WAIT_S)
     assert handler.lent == [True, False, False]
 
 
 def test_the_thread_only_receives_for_two_clients(serve):
     server, client = serve(SOCKETS["zmq"], handler := Lent())
-    other = connect(str(server.address), PATIENCE)
+    other = connect(str(server.address))
     for number in range(1, 4):
-        client.request(message(number), PATIENCE_S)
-        other.request(message(number), PATIENCE_S)
+        client.request(message(number), WAIT_S)
+        other.request(message(number), WAIT_S)
     other.close()
     assert handler.lent == [True, False, False, False, False, False]

@@ -44,13 +44,13 @@ def test_pauses_double_up_to_the_most():
     assert ask([LOST] * 3) == ([1.0, 2.0, 3.0], [100.0, 99.0, 97.0, 94.0])
 
 
-def test_a_server_that_says_when_to_come_back_is_heard():
+def test_the_pause_includes_the_time_that_the_server_names():
     busy = Refused("RESOURCE_EXHAUSTED", "busy", retry_after_ms=7000)
     assert ask([busy]) == ([8.0], [100.0, 92.0])
 
 
 @pytest.mark.parametrize("error", [LOST, Refused("UNAVAILABLE", "draining"), Refused("RESOURCE_EXHAUSTED", "busy", 5)])
-def test_what_may_pass_is_asked_again(error):
+def test_a_temporary_error_is_retried(error):
     assert len(ask([error])[1]) == 2
 
 
@@ -65,7 +65,7 @@ def test_what_may_pass_is_asked_again(error):
         Refused("UNAUTHENTICATED", "wrong token"),
     ],
 )
-def test_what_is_final_is_raised_at_once(error):
+def test_a_final_error_is_raised_at_once(error):
     with pytest.raises(type(error), match=str(error)):
         ask([error])
 

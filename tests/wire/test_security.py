@@ -16,7 +16,7 @@ from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.security import Security
 from cutlayer.wire.zmq.frames import MAGIC, PREFIX
-from tests.wire.ends import PATIENCE, PATIENCE_S, SOCKETS, Echo, numbers, submit
+from tests.wire.ends import SOCKETS, WAIT_S, Echo, numbers, submit
 
 QUESTION = Message(Kind.INFER, b"\x1a\x02hi", (b"smashed",))
 
@@ -61,18 +61,18 @@ def without(files, *names):
 
 
 def ask(address, client_security):
-    with contextlib.closing(connect(str(address), PATIENCE, security=client_security)) as client:
-        return client.request(QUESTION, PATIENCE_S)
+    with contextlib.closing(connect(str(address), security=client_security)) as client:
+        return client.request(QUESTION, WAIT_S)
 
 
 def refused(folder, scheme, server, client, friend=None):
     """Return the error of a refused client, after a check that another client is still answered."""
-    listening = listen(SOCKETS[scheme], Echo(), PATIENCE, security=security(folder, server))
+    listening = listen(SOCKETS[scheme], Echo(), security=security(folder, server))
     start = time.monotonic()
     try:
         with pytest.raises((Refused, Unreachable)) as caught:
             ask(listening.address, security(folder, client))
-        assert time.monotonic() - start < PATIENCE_S, "later than the deadline"
+        assert time.monotonic() - start < WAIT_S, "later than the deadline"
         if friend is not None:
             assert ask(listening.address, security(folder, friend)).header == QUESTION.header
     finally:
@@ -83,10 +83,10 @@ def refused(folder, scheme, server, client, friend=None):
 @pytest.mark.parametrize("scheme", SOCKETS)
 def test_an_admitted_client_is_answered(folder, scheme):
     server, client = (security(folder, files) for files in PAIRS[scheme])
-    listening = listen(SOCKETS[scheme], Echo(), PATIENCE, security=server)
-    connection = connect(str(listening.address), PATIENCE, security=client)
+    listening = listen(SOCKETS[scheme], Echo(), security=server)
+    connection = connect(str(listening.address), security=client)
     for _ in range(3):
-        assert connection.request(QUESTION, PATIENCE_S).header == QUESTION.header
+        assert connection.request(QUESTION, WAIT_S).header == QUESTION.header
     assert numbers(*submit(connection, 8)) == list(range(8))
     connection.close()
     listening.close()
@@ -100,7 +100,7 @@ def test_an_admitted_client_is_answered(folder, scheme):
     ],
 )
 def test_a_server_may_encrypt_without_proof_of_the_client(folder, scheme, server, client):
-    listening = listen(SOCKETS[scheme], Echo(), PATIENCE, security=security(folder, server))
+    listening = listen(SOCKETS[scheme], Echo(), security=security(folder, server))
     assert ask(listening.address, security(folder, client)).header == QUESTION.header
     listening.close()
 
@@ -153,9 +153,9 @@ def test_an_older_protocol_does_not_avoid_curve(folder, curve):
             seen.set()
 
     files = without(CURVE_SERVER, "allow") if curve else PLAIN
-    server = listen(SOCKETS["zmq"], Sees(), PATIENCE, security=security(folder, files))
+    server = listen(SOCKETS["zmq"], Sees(), security=security(folder, files))
     prefix = PREFIX.pack(MAGIC, 1, Kind.INFER, 1)
-    with socket.create_connection((server.address.host, server.address.port), PATIENCE_S) as stranger:
+    with socket.create_connection((server.address.host, server.address.port), WAIT_S) as stranger:
         # An identity of no bytes, then one frame: its length with the flags, none of which is set.
         stranger.sendall(bytes((1, 0, 1 + len(prefix), 0)) + prefix)
         if curve:
@@ -163,7 +163,7 @@ def test_an_older_protocol_does_not_avoid_curve(folder, curve):
                 while stranger.recv(100):
                     pass
         else:
-            assert seen.wait(PATIENCE_S)
+            assert seen.wait(WAIT_S)
     assert seen.is_set() is not curve
     server.close(0)
 
@@ -171,7 +171,7 @@ def test_an_older_protocol_does_not_avoid_curve(folder, curve):
 def test_a_key_may_be_added_and_removed_while_the_server_runs(folder, tmp_path):
     (tmp_path / "ours.pub").write_bytes((folder / "ours/clients/client.pub").read_bytes())
     files = Security(curve_key=folder / "ours/curve-server.key", allow=tmp_path)
-    server = listen(SOCKETS["zmq"], Echo(), PATIENCE, security=files)
+    server = listen(SOCKETS["zmq"], Echo(), security=files)
     stranger = security(folder, CURVE_CLIENT | {"curve_key": "theirs/curve-client.key"})
     with pytest.raises(WireError):
         ask(server.address, stranger)

@@ -1,4 +1,4 @@
-"""A network whose round trip is a second and more: NB-IoT, or a satellite with something on top."""
+"""A network whose round trip is a second and more, such as NB-IoT or a satellite with further delays."""
 
 from math import inf
 
@@ -11,7 +11,7 @@ from cutlayer.wire.transport import Timeouts
 from tests.tiny_split import ADDRESSES, edge_at, images, write_split
 
 
-def test_a_grpc_connection_comes_about_though_each_greeting_takes_more_than_a_second(tmp_path):
+def test_a_grpc_connection_opens_although_each_handshake_takes_more_than_a_second(tmp_path):
     write_split(tmp_path)
     service = Service(open_split(tmp_path).manifest, open_split(tmp_path).tail(threads=1))
     server = listen(ADDRESSES["grpc"], service)

@@ -105,7 +105,7 @@ PIGEON = replace(IN_PROCESS, explanation="A transport of these tests.")
 
 @pytest.mark.parametrize("transport", SERVED)
 @pytest.mark.parametrize("sizes", [(), (0,), (1, 70_000), (3_000_000,)])
-def test_what_is_sent_arrives(start, transport, sizes):
+def test_sent_tensors_arrive(start, transport, sizes):
     _, client = start(ROWS[transport])
     sent = tuple(bytes([i + 1]) * size for i, size in enumerate(sizes))
     # The reply's raw contents have another field number than the request's, so over gRPC tensors come back as such.
@@ -199,7 +199,7 @@ def test_a_server_that_comes_back_is_found_again(start, transport):
 
 
 @pytest.mark.parametrize("transport", servable())
-def test_closing_answers_what_has_arrived(start, transport):
+def test_closing_answers_requests_that_have_arrived(start, transport):
     server, client = start(ROWS[transport], handler := Scripted())
     answers = []
     asking = threading.Thread(target=lambda: answers.append(ask(client, b"wait")))
@@ -261,7 +261,7 @@ def test_a_garbled_grpc_message_is_an_invalid_argument(start):
 @pytest.mark.parametrize(
     "text", ["localhost:80", "grpc://", "grpc://host", "grpc://host:http", "zmq://:80", "zmq://h:70000", "inprocess://"]
 )
-def test_what_is_no_address(text):
+def test_a_malformed_address_is_refused(text):
     with pytest.raises(ConfigError, match="not an address"):
         Address.parse(text)
 

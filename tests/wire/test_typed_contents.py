@@ -45,7 +45,7 @@ def test_contents_do_not_count_as_header():
     assert bytes(read.tensors["t0"].data) == values.tobytes()
 
 
-def test_what_was_not_packed_is_read_too():
+def test_unpacked_numbers_are_read_too():
     tensor = b"\x12\x04FP32" + b"\x2a\x0a" + b"\x35" + np.float32(1).tobytes() + b"\x35" + np.float32(2).tobytes()
     _, (contents,) = take_out(b"\x2a" + bytes([len(tensor)]) + tensor)
     assert np.frombuffer(contents, np.float32).tolist() == [1.0, 2.0]

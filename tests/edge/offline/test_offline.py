@@ -29,7 +29,7 @@ from tests.edge_process import EdgeProcess, assert_all_once_in_order
 from tests.tiny_split import CLASSES, images, serving, write_split
 
 ROOM = 1 << 20
-GONE = Unreachable("nobody there")
+GONE = Unreachable("no server")
 PAUSE_S = 10.0
 
 
@@ -126,7 +126,7 @@ def test_the_server_is_not_looked_for_at_every_request(bench):
     assert device.cloud.looks < 15
 
 
-def test_what_a_killed_device_left_is_sent_first_by_the_next(bench):
+def test_requests_of_a_killed_device_are_sent_first_by_the_next(bench):
     device = bench("queue")
     device.cloud.error = GONE
     device.ask(3)
@@ -137,7 +137,7 @@ def test_what_a_killed_device_left_is_sent_first_by_the_next(bench):
     assert device.indices() == list(range(5))
 
 
-def test_what_was_released_is_never_released_again(bench):
+def test_an_image_is_never_released_twice(bench):
     device = bench("queue", defense=defense_from({"name": "gaussian-noise", "sigma": 0.5}))
     device.cloud.lose_answers = True
     device.ask()
@@ -200,7 +200,7 @@ def test_a_queue_of_another_split_is_refused(bench, folder):
     device.boot()
 
 
-def test_local_answers_what_the_server_would_and_nothing_leaves(bench, folder):
+def test_local_gives_the_answers_of_the_server_and_sends_nothing(bench, folder):
     device = bench("local")
     device.cloud.error = GONE
     assert device.ask(3) == [False] * 3
@@ -232,7 +232,7 @@ def test_drop_counts(bench):
 
 
 @pytest.mark.parametrize("do", ["local", "queue", "drop"])
-def test_a_run_without_a_server_says_what_became_of_its_requests(folder, tmp_path, do):
+def test_a_run_without_a_server_reports_its_requests(folder, tmp_path, do):
     part = Dataset(images(4), np.arange(4) % CLASSES)
     summary = send(
         folder,

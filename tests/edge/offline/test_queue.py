@@ -51,7 +51,7 @@ def newest(folder):
     return max(folder.glob("queue/*.queue"))
 
 
-def test_what_was_put_comes_out_in_order_also_of_a_later_process(opened, tmp_path):
+def test_requests_come_out_in_order_also_in_a_later_process(opened, tmp_path):
     queue = opened()
     for number in range(5):
         assert queue.put(request(number)) == 0
@@ -63,7 +63,7 @@ def test_what_was_put_comes_out_in_order_also_of_a_later_process(opened, tmp_pat
     assert len(queue) == 5
     assert numbers(queue) == [1, 2, 3, 4, 5]
     queue.close()
-    assert not list(tmp_path.glob("queue/*.queue")), "what was sent is still to be found"
+    assert not list(tmp_path.glob("queue/*.queue")), "a sent request is still on the disk"
     assert len(opened()) == 0
 
 
@@ -76,7 +76,7 @@ def test_a_segment_that_is_done_leaves_the_disk(opened, tmp_path):
     assert queue.nbytes <= 2 * RECORD_BYTES
 
 
-def test_a_full_queue_refuses_and_keeps_what_it_has(opened):
+def test_a_full_queue_refuses_new_requests_and_keeps_the_old(opened):
     queue = opened(10 * RECORD_BYTES)
     for number in range(10):
         queue.put(request(number))
@@ -124,7 +124,7 @@ def test_zeros_that_a_power_cut_left_are_cut_off(opened, tmp_path):
 
 
 @pytest.mark.parametrize("at", [0, 5, 9, 13, OVERHEAD_BYTES, RECORD_BYTES - 1])
-def test_damage_before_the_end_costs_what_is_damaged_and_is_said(opened, tmp_path, at, caplog):
+def test_damage_before_the_end_loses_one_request_and_is_logged(opened, tmp_path, at, caplog):
     queue = opened()
     for number in range(3):
         queue.put(request(number))
@@ -154,7 +154,7 @@ def test_two_processes_do_not_share_a_queue(opened):
         opened()
 
 
-def test_a_folder_that_cannot_be_is_said_in_a_sentence(tmp_path):
+def test_an_impossible_folder_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(QueueError, match="not a directory"):
         Queue(tmp_path / "file" / "queue", ROOM)
@@ -178,7 +178,7 @@ print(put)
 """
 
 
-def test_a_full_disk_is_said_and_loses_nothing(tmp_path):
+def test_a_full_disk_is_one_sentence_and_loses_no_request(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = f'mount -t tmpfs -o size=64k tmpfs {disk} && exec "$0" "$@"'

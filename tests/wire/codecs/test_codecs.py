@@ -80,7 +80,7 @@ def test_every_codec_gives_back_shape_and_type_and_says_its_name(text, array):
 
 @pytest.mark.parametrize("text", ALONE)
 @given(data=st.data())
-def test_what_is_decoded_of_a_sample_does_not_depend_on_its_batch(text, data):
+def test_a_decoded_sample_does_not_depend_on_its_batch(text, data):
     batch = data.draw(floats(batches))
     codec = codec_named(text)
     alone = np.concatenate([decode(codec.encode(batch[i : i + 1])) for i in range(len(batch))])
@@ -197,7 +197,7 @@ def test_a_description_that_lies_is_refused_before_anything_is_allocated(encoded
         decode(encoded)
 
 
-def test_shuffled_bytes_are_lowest_first_and_what_is_no_whole_number_stays():
+def test_shuffled_bytes_are_lowest_first_and_a_rest_keeps_its_place():
     from cutlayer.wire.codecs.shuffle import Shuffle
 
     assert bytes(Shuffle().pack(b"abcdABCD..", 4)) == b"aAbBcCdD.."

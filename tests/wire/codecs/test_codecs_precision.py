@@ -52,7 +52,7 @@ def test_every_half_float_is_read_as_numpy_reads_it():
     np.testing.assert_array_equal(decode(Float16().encode(finite.astype(np.float32))), finite)
 
 
-def test_half_precision_saturates_and_keeps_what_is_undefined():
+def test_half_precision_saturates_and_keeps_undefined_numbers():
     array = np.array([1e30, -1e30, np.inf, np.nan], np.float32)
     np.testing.assert_array_equal(decode(Float16().encode(array)), [65504, -65504, 65504, np.nan])
 
@@ -69,7 +69,7 @@ def test_bfloat16_error_is_half_a_step(array):
     assert np.all(error <= np.maximum(np.abs(array[near]).astype(np.float64) * 2.0**-8, 2.0**-134))
 
 
-def test_bfloat16_rounds_to_even_and_keeps_what_is_undefined_or_infinite():
+def test_bfloat16_rounds_to_even_and_keeps_undefined_and_infinite_numbers():
     bits = np.array([0x3F808000, 0x3F818000, 0x3F808001, 0x7FFFFFFF, 0xFF800001, 0x7F800000, 0xFF800000], np.uint32)
     back = decode(codec_named("bf16").encode(bits.view(np.float32)))
     np.testing.assert_array_equal(back, [1.0, 1.015625, 1.0078125, np.nan, np.nan, np.inf, -np.inf])
@@ -130,7 +130,7 @@ def test_top_k_bytes_are_bits_then_numbers():
 
 @pytest.mark.parametrize("text", ["int8", "int4:channel", "top-k", "int8+zstd"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_has_no_level_is_an_error_rather_than_another_number(text, bad):
+def test_a_number_without_a_level_is_an_error(text, bad):
     array = np.ones((1, 2, 3), np.float32)
     array[0, 1, 2] = bad
     with pytest.raises(WireError, match="infinite or undefined"):

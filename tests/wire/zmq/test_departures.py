@@ -13,7 +13,7 @@ from cutlayer.wire.connect import listen
 from cutlayer.wire.message import Kind, Message
 from tests.cloud.callers import HeldTail, request
 from tests.tiny_split import write_split
-from tests.wire.ends import PATIENCE, PATIENCE_S, Held, message, nothing, numbers, over_sockets
+from tests.wire.ends import WAIT_S, Held, each_socket, message, nothing, numbers
 
 REQUEST = """
 import sys
@@ -42,16 +42,16 @@ def requesting(address, n, message):
 
 
 def wait_until(condition):
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + WAIT_S
     while not condition():
         assert time.monotonic() < until
         threading.Event().wait(0.01)
 
 
-@over_sockets
+@each_socket
 def test_a_killed_client_is_gone_and_the_next_client_is_not(serve, address):
     server, client = serve(address, held := Held())
-    future = client.submit(message(0), PATIENCE_S)
+    future = client.submit(message(0), WAIT_S)
     ((first, staying),) = held.take()
     callers = []
     for _ in range(3):
@@ -67,16 +67,16 @@ def test_a_killed_client_is_gone_and_the_next_client_is_not(serve, address):
     assert numbers(future) == [0]
 
 
-@over_sockets
+@each_socket
 def test_requests_of_a_killed_client_are_not_computed(tmp_path, address):
     manifest = write_split(tmp_path)
     tail = HeldTail(open_split(tmp_path).tail(threads=1))
     service = Service(manifest, tail, limits=Limits(max_batch=1))
-    server = listen(address, held := Held(service), PATIENCE)
+    server = listen(address, held := Held(service))
     try:
         with requesting(str(server.address), 8, request(value=7.0)) as process:
             callers = [caller for _, caller in held.take(8)]
-            assert tail.begun.wait(PATIENCE_S)
+            assert tail.begun.wait(WAIT_S)
             process.kill()
             wait_until(lambda: all(caller.gone() for caller in callers))
         tail.go_on.set()
