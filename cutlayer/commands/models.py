@@ -22,12 +22,7 @@ def list_names(
         print(f"{name:22} {table.summary(name)}")
 
 
-def cuts(
-    model: Positional[Cuttable],
-    /,
-    input: str | None = None,
-    classes: int | None = None,
-) -> None:
+def cuts(model: Positional[Cuttable], /, input: str | None = None, classes: int | None = None) -> None:
     """Every place the model can be cut: name, shape, bytes, params and MACs of the head.
 
     Args:

@@ -8,16 +8,7 @@ from cutlayer.records.reading import Run, Skipped
 from cutlayer.report.kit.markup import Html, dot, el, note, row, section, table
 from cutlayer.report.kit.pictures import picture_row, strip
 from cutlayer.report.kit.svg import stage_bar
-from cutlayer.report.kit.wording import (
-    ACCESS,
-    LEAKAGE_GAIN,
-    STAGE_WORDS,
-    access_name,
-    duration,
-    scale,
-    seconds,
-    size,
-)
+from cutlayer.report.kit.wording import ACCESS, LEAKAGE_GAIN, STAGE_WORDS, access_name, duration, scale, seconds, size
 from cutlayer.report.runs import tables
 from cutlayer.report.runs.charts import Point, scatter, typical_request
 from cutlayer.report.runs.groups import Group, Member

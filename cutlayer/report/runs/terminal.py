@@ -9,16 +9,7 @@ from functools import partial
 from cutlayer.records.reading import Run
 from cutlayer.records.run import Published, Result
 from cutlayer.report.kit.columns import WIDTH, columns, wrap
-from cutlayer.report.kit.wording import (
-    ACCURACY,
-    DASH,
-    LEAKAGE_GAIN,
-    access_name,
-    duration,
-    points,
-    scale,
-    size,
-)
+from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, access_name, duration, points, scale, size
 from cutlayer.report.runs.groups import Group, group
 from cutlayer.report.runs.sweep import is_sweep, settings
 
