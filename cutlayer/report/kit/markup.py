@@ -68,8 +68,8 @@ def row(heading: object, cells: Iterable[object]) -> Html:
     """A row of a table.
 
     Args:
-        heading: A `th` element, or the text of one.
-        cells: `td` elements, or the texts of them.
+        heading: A `th` element, or its text.
+        cells: `td` elements, or their texts.
     """
     first = heading if isinstance(heading, Html) else el("th", heading, scope="row")
     return el("tr", first, [cell if isinstance(cell, Html) else el("td", cell) for cell in cells])
