@@ -54,39 +54,22 @@ def train(
     seed: int,
     lr: float = 2e-3,
     batch: int = 64,
-    weight_decay: float = 1e-2,
     flip: bool = False,
     forward: Forward | None = None,
     device: torch.device | None = None,
     progress: Callable[[Epoch], None] | None = None,
 ) -> None:
-    """Minimize the cross-entropy with `optimize`.
+    """Minimize the cross-entropy of a model with `optimize`, whose arguments the others are.
 
-    Args:
-        model: The module whose parameters are trained, in training mode during the training.
-        data: The training samples.
-        epochs: Passes over the data; 0 changes nothing.
-        seed: Seed of the order of the samples, of dropout, of the flips and of what `forward` draws.
-        lr: The greatest learning rate of the cycle.
-        batch: The greatest number of samples in a step; an epoch is divided evenly into steps.
-        weight_decay: Weight decay of AdamW.
-        flip: Mirror each image left to right with probability 1/2.
-        forward: Computes the logits of a batch, with gradients for the model; the model alone if absent.
-        device: Where to compute; the fastest device if absent. Other modules that `forward` uses must be there.
-        progress: Called at the end of each epoch.
-
-    Raises:
-        ConfigError: The loss is no longer finite.
+    The logits of a batch are those of `forward`, with gradients for the model; without it, those of the model alone.
     """
 
     def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
         logits = forward(images, rng) if forward else model(images)
         return functional.cross_entropy(logits.float(), labels)
 
-    optimize(
-        [model], data, loss, epochs=epochs, seed=seed, lr=lr, batch=batch, weight_decay=weight_decay,
-        flip=flip, device=device, progress=progress,
-    )  # fmt: skip
+    optimize([model], data, loss, epochs=epochs, seed=seed, lr=lr, batch=batch, flip=flip, device=device,
+             progress=progress)  # fmt: skip
 
 
 def optimize(
@@ -127,8 +110,7 @@ def optimize(
     """
     device = device or pick_device()
     inputs, labels = torch.from_numpy(data.inputs).to(device), torch.from_numpy(data.labels).to(device)
-    steps = -(-len(data) // batch)
-    rng = np.random.default_rng(seed)
+    steps, rng = -(-len(data) // batch), np.random.default_rng(seed)
     rates = [lr] * len(modules) if isinstance(lr, int | float) else list(lr)
     trained = [(module, rate) for module, rate in zip(modules, rates, strict=True) if rate > 0]
     with ExitStack() as stack:
@@ -139,9 +121,8 @@ def optimize(
         stack.enter_context(_torch_seeded(seed, device))
         groups = [{"params": list(module.parameters()), "lr": rate} for module, rate in trained]
         optimizer = torch.optim.AdamW(groups, weight_decay=weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, [rate for _, rate in trained], total_steps=max(1, epochs * steps)
-        )
+        rates = [rate for _, rate in trained]
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=max(1, epochs * steps))
         for number in range(1, epochs + 1):
             start, total = time.perf_counter(), torch.zeros((), device=device)
             for index in np.array_split(rng.permutation(len(data)), steps):
@@ -157,9 +138,8 @@ def optimize(
                 total += value.detach() * len(y)
             epoch = Epoch(number, epochs, total.item() / len(data), time.perf_counter() - start)
             if not np.isfinite(epoch.loss):
-                raise ConfigError(
-                    f"The training diverged in epoch {number} (loss {epoch.loss}); use a lower lr than {lr}."
-                )
+                text = f"The training diverged in epoch {number} (loss {epoch.loss}); use a lower lr than {lr}."
+                raise ConfigError(text)
             if progress:
                 progress(epoch)
 
@@ -167,11 +147,7 @@ def optimize(
 def accuracy(
     model: nn.Module, data: Dataset, *, batch: int = 250, device: torch.device | None = None
 ) -> tuple[int, int]:
-    """Count the samples that the model classifies correctly, in float32.
-
-    Returns:
-        The number of correct answers, and of samples.
-    """
+    """The number of samples that the model classifies correctly, in float32, and of all samples."""
     device = device or pick_device()
     correct = 0
     model.eval()

@@ -1,5 +1,7 @@
 """From a data set as its authors publish it to the four parts that never share a sample."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,13 @@ def deal(data: Dataset, shares: tuple[int, ...], rng: np.random.Generator) -> li
     """Shuffle, and deal out in disjoint parts whose sizes are proportional to the shares."""
     edges = np.cumsum(shares)[:-1] * len(data) // sum(shares)
     return [data.at(positions) for positions in np.split(rng.permutation(len(data)), edges)]
+
+
+def mixed(images: Mapping[int, NDArray[np.float32]], rng: np.random.Generator) -> Dataset:
+    """The images of each label as one part, in random order."""
+    labels = np.repeat(np.array(list(images)), [len(own) for own in images.values()])
+    inputs = np.ascontiguousarray(np.concatenate(list(images.values())))
+    return Dataset(inputs, labels).at(rng.permutation(len(labels)))
 
 
 def from_train_and_test(name: str, classes: tuple[str, ...], train: Dataset, test: Dataset, seed: int) -> Splits:
