@@ -1,4 +1,4 @@
-"""What `cutlayer` does: a function for each of its words, whose arguments are the options.
+"""The commands of `cutlayer`: a function for each, whose arguments are the options.
 
 Each imports what it needs when it runs, so that the device never loads torch.
 """

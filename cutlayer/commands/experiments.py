@@ -23,17 +23,16 @@ def run(
     Args:
         experiments: A plan; see experiments/.
         set: Change one value, such as defense.sigma=0.5 or training.epochs=1; may be given several times.
-        out: Where records go.
+        out: Folder of the records.
         resume: Keep what an interrupted run had finished; --no-resume begins anew.
-        part: Which share of the experiments, so that several processes or machines divide a plan: 1/2 and 2/2.
-        data_root: Where data sets that are not embedded lie; CUTLAYER_DATA or ./data when left out.
+        part: Share of the experiments, so that several processes or machines divide a plan: 1/2 and 2/2.
+        data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data when left out.
     """
     from cutlayer.experiment import plan
     from cutlayer.experiment.run import run_all
     from cutlayer.report.runs.terminal import text
 
-    settings = dict(_setting(one) for one in set)
-    planned = plan.share(plan.load(experiments, settings), part)
+    planned = plan.share(plan.load(experiments, dict(map(_setting, set))), part)
     results = run_all(planned, out, resume=resume, data_root=data_root, say=say)
     print(text(results))
 

@@ -1,4 +1,4 @@
-"""What there is to choose from, where a model can be cut, and cutting it."""
+"""The names that can be chosen, the cuts of a model, and cutting it."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,6 +7,7 @@ from tyro.conf import Positional, arg
 
 from cutlayer.commands import say
 from cutlayer.errors import ConfigError
+from cutlayer.spec import TensorSpec
 
 Cuttable = Annotated[str, arg(metavar="MODEL")]
 
@@ -34,15 +35,14 @@ def cuts(model: Positional[Cuttable], /, input: str | None = None, classes: int 
         from cutlayer.commands.onnx_files import print_cuts
 
         _leave_out("--classes", classes)
-        print_cuts(Path(model), None if input is None else _shape(input))
+        print_cuts(Path(model), _spec(input))
         return
     from cutlayer.commands.cut_table import table
     from cutlayer.models import zoo
     from cutlayer.models.cuts import cuts as find_cuts
 
-    spec = zoo.default_input(model) if input is None else _image(input)
-    found = find_cuts(zoo.build(model, spec, 10 if classes is None else classes), spec)
-    print(table(model, spec, found))
+    spec = _spec(input, n_axes=3) or zoo.default_input(model)
+    print(table(model, spec, find_cuts(zoo.build(model, spec, 10 if classes is None else classes), spec)))
 
 
 def split(
@@ -66,19 +66,18 @@ def split(
         out: The folder to write.
         data: A name from `cutlayer list datasets`. An ONNX file needs none; with one, its accuracy is measured.
         input: Shape of one image, for an ONNX file that leaves it open.
-        mean: What an ONNX file wants subtracted from images in [0, 1], such as 0.485,0.456,0.406.
-        std: What it wants them divided by then, such as 0.229,0.224,0.225, or 0.00392157 for one that takes 0 to 255.
+        mean: Mean that an ONNX file wants subtracted from images in [0, 1], such as 0.485,0.456,0.406.
+        std: Divisor of the difference, such as 0.229,0.224,0.225, or 0.00392157 for a file that takes 0 to 255.
         epochs: Passes over the training part; 4 when left out. An ONNX file is not trained.
-        seed: Of weights, order and splits.
-        data_root: Where data sets that are not embedded lie; CUTLAYER_DATA or ./data when left out.
+        seed: Seed of weights, order and splits.
+        data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data when left out.
     """
     if model.endswith(".onnx"):
         from cutlayer.commands.onnx_files import split_file
 
         _leave_out("--epochs", epochs)
         split_file(
-            Path(model), cut, out, None if input is None else _shape(input), mean=mean, std=std, data=data,
-            data_root=data_root, seed=seed,
+            Path(model), cut, out, _spec(input), mean=mean, std=std, data=data, data_root=data_root, seed=seed,
         )  # fmt: skip
         return
     for option, value in (("--input", input), ("--mean", mean), ("--std", std)):
@@ -86,6 +85,7 @@ def split(
             raise ConfigError(f"{option} is for ONNX files; a model that is trained here takes the images of --data.")
     if data is None:
         raise ConfigError("A model is trained before it is cut; name a data set with --data, such as photos.")
+    from cutlayer import training
     from cutlayer.data.load import load
     from cutlayer.experiment import victim
     from cutlayer.experiment.spec import Experiment, Training
@@ -94,7 +94,7 @@ def split(
     experiment = Experiment(data, model, cut, seed=seed, training=Training() if epochs is None else Training(epochs))
     victim.check_cut(experiment, splits)
     trained = victim.train(experiment, splits, say)
-    correct, n = victim.accuracy(trained, splits.test)
+    correct, n = training.accuracy(trained, splits.test)
     manifest = victim.export(experiment, trained, splits, out, say)
     print(f"{out}: {model} cut at {cut}, smashed {manifest.smashed}, test accuracy {correct / n:.1%} (n = {n:,})")
 
@@ -104,20 +104,14 @@ def _leave_out(option: str, value: object) -> None:
         raise ConfigError(f"An ONNX file is taken as it is; leave out {option}.")
 
 
-def _image(text: str):  # type: ignore[no-untyped-def]
-    from cutlayer.spec import image_spec
-
-    shape = _shape(text)
-    if len(shape) != 3:
-        raise ConfigError(f"A shape reads CxHxW, such as 3x32x32, not {text!r}.")
-    return image_spec(*shape)
-
-
-def _shape(text: str) -> tuple[int, ...]:
+def _spec(text: str | None, n_axes: int | None = None) -> TensorSpec | None:
+    """One input in [0, 1] of the shape that the text states, with so many axes; None where there is no text."""
+    if text is None:
+        return None
     try:
         shape = tuple(map(int, text.split("x")))
     except ValueError:
         shape = ()
-    if not shape or min(shape) < 1:
+    if not shape or min(shape) < 1 or len(shape) != (n_axes or len(shape)):
         raise ConfigError(f"A shape reads CxHxW, such as 3x32x32, not {text!r}.")
-    return shape
+    return TensorSpec(shape, "float32", 0.0, 1.0)

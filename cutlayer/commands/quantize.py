@@ -27,9 +27,9 @@ def quantize(
         data: A name from `cutlayer list datasets`; the one of the split folder when left out.
         calibrate: Training images that set the ranges.
         count: Test images that are answered with both heads, for the accuracy.
-        threads: Of each half.
-        seed: Of the data splits; the one that the model was trained with.
-        data_root: Where data sets that are not embedded lie; CUTLAYER_DATA or ./data when left out.
+        threads: Threads of each half.
+        seed: Seed of the data splits; the one that the model was trained with.
+        data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data when left out.
     """
     from cutlayer.data.load import load
     from cutlayer.models.manifest import HEAD_ONNX

@@ -1,4 +1,4 @@
-"""From a data set as its authors publish it to the four parts that never share a sample."""
+"""The four parts of a data set, which never share a sample, from the files that its authors publish."""
 
 from collections.abc import Mapping
 

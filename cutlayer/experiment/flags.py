@@ -6,6 +6,7 @@ They judge the attacks, not the defense: a leakage that is too low is first a su
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -145,14 +146,11 @@ def _order(rows: Sequence[AttackRecord]) -> Flags:
     for row in rows:
         if row.n_releases == 1 and _gain(row) > _gain(best.get(row.access, row)) - 1e-12:
             best[row.access] = row
-    for weak, strong in [(w, s) for w in Access for s in Access if w < s]:
+    for weak, strong in combinations(sorted(Access), 2):
         a, b = best.get(weak.name), best.get(strong.name)
         if a and b and a.leakage_gain.low > b.leakage_gain.high:
-            text = (
-                f"{a.label} ({weak.name.lower()}) beats {b.label} ({strong.name.lower()}): the attack with the "
-                "stronger access is not at its best."
-            )
-            yield Flag("weaker-beats-stronger", text)
+            text = f"{a.label} ({weak.name.lower()}) beats {b.label} ({strong.name.lower()})"
+            yield Flag("weaker-beats-stronger", f"{text}: the attack with the stronger access is not at its best.")
 
 
 def _useless(rows: Sequence[AttackRecord]) -> Flags:
@@ -169,4 +167,4 @@ def _overlap(data: Splits, n_private: int) -> Flags:
 
 
 def _hashes(images: Iterable[NDArray[np.float32]]) -> set[bytes]:
-    return {hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest() for image in images}
+    return {hashlib.sha256(image.tobytes()).digest() for image in images}

@@ -1,7 +1,7 @@
-"""From what was observed and scored to the record that the report reads."""
+"""The record of a finished experiment, from its observations and scores."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 
@@ -40,8 +40,8 @@ def result(
         spectrum: Spectrum of the head's Jacobian.
         facts: Facts that the defense states of itself.
         baseline: Right answers of the undefended model on the test images, and how many those are.
-        observed: What each deployment gave.
-        attacks: What each attack reached on each deployment.
+        observed: Observations of each deployment.
+        attacks: Scores of each attack on each deployment.
         seconds: Duration of the parts of the run.
     """
     return Result(
@@ -73,9 +73,7 @@ def result(
 def worst_case(attacks: Sequence[AttackRecord]) -> WorstCase:
     """The attack that leaks most, by leakage gain: the headline."""
     worst = max(attacks, key=lambda attack: attack.leakage_gain.value)
-    return WorstCase(
-        worst.attack, worst.label, worst.deployment, worst.access, worst.n_releases, worst.leakage_gain, worst.metrics
-    )
+    return WorstCase(**{f.name: getattr(worst, f.name) for f in fields(WorstCase)})
 
 
 def cost(observed: Observed) -> CostRecord:
@@ -103,11 +101,8 @@ def published(attack: AttackRecord, experiment: Experiment) -> Published | None:
     """The values of the literature for an attack and the cut, where the plan states some."""
     for stated in experiment.published:
         if stated.cut == experiment.cut and stated.attack == attack.label:
-            values: Mapping[str, float | None] = {
-                name: v for name, v in asdict(stated).items() if name in attack.metrics
-            }
-            known = {name: value for name, value in values.items() if value is not None}
-            return Published(values=known, source=stated.source)
+            values = {name: v for name, v in asdict(stated).items() if name in attack.metrics and v is not None}
+            return Published(values=values, source=stated.source)
     return None
 
 

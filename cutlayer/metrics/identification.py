@@ -35,11 +35,6 @@ def identified(reconstructions: Tensor, originals: Tensor, candidates: Tensor) -
 
 
 IDENTIFICATION = Metric(
-    "Identified",
-    "how often the true picture is the one nearest to the reconstruction among all candidates.",
-    leak_when="high",
-    measure=identified,
-    unit="%",
-    digits=1,
-    factor=100,
-)
+    "Identified", "how often the true picture is the one nearest to the reconstruction among all candidates.",
+    leak_when="high", measure=identified, unit="%", digits=1, factor=100,
+)  # fmt: skip
