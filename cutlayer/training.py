@@ -6,8 +6,8 @@ head it is ``lambda images, rng: tail(defense.protect(head(images), rng))``.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,8 +117,11 @@ def optimize(
         for module in modules:
             stack.enter_context(placed(device, module))
         for module, _ in trained:
-            stack.enter_context(_training_mode(module))
-        stack.enter_context(_torch_seeded(seed, device))
+            stack.callback(module.eval)
+            module.train()
+        # Dropout draws from torch's own generators, which are restored afterwards.
+        stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else [], device_type="cuda"))
+        torch.manual_seed(seed)
         groups = [{"params": list(module.parameters()), "lr": rate} for module, rate in trained]
         optimizer = torch.optim.AdamW(groups, weight_decay=weight_decay)
         rates = [rate for _, rate in trained]
@@ -128,7 +131,9 @@ def optimize(
             for index in np.array_split(rng.permutation(len(data)), steps):
                 chosen = torch.from_numpy(index).to(device)
                 x, y = inputs[chosen].contiguous(memory_format=torch.channels_last), labels[chosen]
-                x = _flipped(x, rng) if flip else x
+                if flip:
+                    mirrored = torch.from_numpy(rng.random(len(x)) < 0.5).to(device)
+                    x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
                 with autocast(device):
                     value = loss(x, y, rng)
                 optimizer.zero_grad()
@@ -157,26 +162,3 @@ def accuracy(
             labels = torch.from_numpy(data.labels[first : first + batch]).to(device)
             correct += int((model(inputs).argmax(1) == labels).sum())
     return correct, len(data)
-
-
-def _flipped(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Mirror about half of the images left to right."""
-    chosen = torch.from_numpy(rng.random(len(images)) < 0.5).to(images.device)
-    return torch.where(chosen[:, None, None, None], images.flip(-1), images)
-
-
-@contextmanager
-def _training_mode(model: nn.Module) -> Iterator[None]:
-    model.train()
-    try:
-        yield
-    finally:
-        model.eval()
-
-
-@contextmanager
-def _torch_seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's own generators, which dropout draws from, and restore them afterwards."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else [], device_type="cuda"):
-        torch.manual_seed(seed)
-        yield

@@ -1,11 +1,14 @@
 """The four parts of a data set, which never share a sample, from the files that its authors publish."""
 
+import importlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.data.splits import Dataset, Splits
+from cutlayer.errors import ConfigError
 
 
 def deal(data: Dataset, shares: tuple[int, ...], rng: np.random.Generator) -> list[Dataset]:
@@ -30,6 +33,14 @@ def from_train_and_test(name: str, classes: tuple[str, ...], train: Dataset, tes
 def from_one(name: str, classes: tuple[str, ...], data: Dataset, seed: int) -> Splits:
     """Deal out one set to train, auxiliary, private and test as 4 : 2 : 1 : 1."""
     return Splits(name, classes, *deal(data, (4, 2, 1, 1), np.random.default_rng(seed)))
+
+
+def embedded(data_set: str, module: str, package: str) -> Any:
+    """The module of an installed package that holds the images of a data set."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ConfigError(f"The data set {data_set!r} needs {package}: pip install 'cutlayer[lab]'.") from None
 
 
 def as_images(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from cutlayer.data.parts import as_images, mixed
+from cutlayer.data.parts import as_images, embedded, mixed
 from cutlayer.data.splits import Splits
-from cutlayer.errors import ConfigError
 
 SIDE = 32
 """Height and width of a crop, in pixels."""
@@ -55,11 +54,7 @@ def load(root: Path | None, seed: int) -> Splits:
 
 def photograph(name: str) -> NDArray[np.float32]:
     """The photograph of a class, ``(H, W, 3)`` in [0, 1]."""
-    try:
-        from skimage import data
-    except ImportError:
-        raise ConfigError("The data set 'photos' needs scikit-image: pip install 'cutlayer[lab]'.") from None
-    loaded = getattr(data, PHOTOS[name])()
+    loaded = getattr(embedded("photos", "skimage.data", "scikit-image"), PHOTOS[name])()
     pixels: NDArray[np.uint8] = loaded[0] if isinstance(loaded, tuple) else loaded  # the left one of a stereo pair
     return as_images(pixels)
 

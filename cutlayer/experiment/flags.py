@@ -34,15 +34,7 @@ Kind = tuple[Any, ...]
 def flags(
     experiment: Experiment, rows: Sequence[AttackRecord], data: Splits, defense: Defense, spectrum: Spectrum
 ) -> tuple[Flag, ...]:
-    """Every flag that the rows of one experiment raise.
-
-    Args:
-        experiment: The attacks of the plan, and the defense.
-        rows: Records of the attacks that ran.
-        data: The data that was attacked.
-        defense: The defense as deployed.
-        spectrum: Spectrum of the head's Jacobian.
-    """
+    """Every flag that an experiment raises: `rows` are of the attacks that ran, `defense` is as deployed."""
     raised = [*_order(rows), *_useless(rows), *_overlap(data, experiment.measure.private)]
     if experiment.defense.name == "none" and rows and max(_gain(row) for row in rows) < INVERTIBLE_GAIN:
         text = f"No attack got past a leakage gain of {INVERTIBLE_GAIN} on the undefended model."
@@ -103,7 +95,7 @@ def _size(name: str) -> int:
 
 
 def _masks(attacks: Sequence[Attack], experiment: Experiment) -> Flags:
-    """Which values were left out is a message of its own."""
+    """The positions of the values that were left out are a message of their own."""
     defenses = _names({"name": experiment.defense.name, **experiment.defense.options})
     codecs = [codec.partition(":")[0] for codec in experiment.measure.codec.split("+")]
     senders = [(DEFENSES, name) for name in defenses] + [(CODECS, name) for name in codecs]

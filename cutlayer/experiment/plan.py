@@ -84,13 +84,12 @@ def share(experiments: list[Experiment], part: str) -> list[Experiment]:
 
 
 def _deployments(entries: list[Options]) -> Iterator[Deployment]:
-    for entry in _tables("deployment", entries):
-        for options in _expand(entry):
-            deployment = _record(Deployment, options, "deployment")
-            _ = TRANSPORTS[deployment.transport]
-            if deployment.head not in HEADS:
-                raise ConfigError(f"There is no head named {deployment.head!r}; {near(deployment.head, HEADS)}")
-            yield deployment
+    for options in itertools.chain.from_iterable(map(_expand, _tables("deployment", entries))):
+        deployment: Deployment = _record(Deployment, options, "deployment")
+        _ = TRANSPORTS[deployment.transport]
+        if deployment.head not in HEADS:
+            raise ConfigError(f"There is no head named {deployment.head!r}; {near(deployment.head, HEADS)}")
+        yield deployment
 
 
 def _named(registry: Registry, entries: Any) -> Iterator[Named]:

@@ -32,17 +32,8 @@ def result(
 ) -> Result:
     """The whole of `result.json`.
 
-    Args:
-        experiment: The plan of the run.
-        manifest: Manifest of the split folder that was served.
-        data: The data that the run used.
-        defense: The defense as deployed.
-        spectrum: Spectrum of the head's Jacobian.
-        facts: Facts that the defense states of itself.
-        baseline: Right answers of the undefended model on the test images, and how many those are.
-        observed: Observations of each deployment.
-        attacks: Scores of each attack on each deployment.
-        seconds: Duration of the parts of the run.
+    `manifest` is that of the split folder that was served, `defense` is as deployed, and `facts` are what it states of
+    itself. `baseline` counts the right answers of the undefended model on the test images, and all of its answers.
     """
     return Result(
         schema=SCHEMA,

@@ -15,13 +15,9 @@ from cutlayer.report.runs.sweep import is_sweep
 
 
 def write(runs: Path) -> Path:
-    """Write `report.html` into the folder of the runs.
+    """Write `report.html` into a folder with one folder for each run, and return its path.
 
-    Args:
-        runs: A folder with one folder for each run. The page lists unfinished and damaged ones.
-
-    Returns:
-        The path of the page.
+    The page lists unfinished and damaged runs.
 
     Raises:
         CutlayerError: There is no folder, or no finished run in it.

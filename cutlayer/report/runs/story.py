@@ -48,8 +48,10 @@ def pictures_first(group: Group) -> Html:
     about = f"Private pictures{_pixels(result.input)}, which the attacker had never seen."
     rows = [_originals(reference.run, indices, about)]
     for member in group.members:
-        own = indices if _same_originals(member.run, reference.run) else shown(member.run, SHOWN)
-        if own is not indices:
+        originals = member.run.pictures.get("originals")
+        same = originals is not None and np.array_equal(originals, reference.run.pictures.get("originals", ()))
+        own = indices if same else shown(member.run, SHOWN)
+        if not same:
             rows.append(_originals(member.run, own, f"The pictures of the run with {member.label}."))
         rows.append(_verdict(group, member, own))
     return el(
@@ -77,11 +79,9 @@ def _originals(run: Run, indices: list[int], text: str) -> Html:
 
 
 def _pixels(shape: tuple[int, ...]) -> str:
-    """How large a picture is, when the input is one."""
-    if len(shape) != 3:
-        return ""
-    channels, height, width = shape
-    return f" of {width} x {height} pixels" + (" in color" if channels == 3 else "")
+    """The size of a picture, when the input is one."""
+    text = f" of {shape[2]} x {shape[1]} pixels" if len(shape) == 3 else ""
+    return text + " in color" if text and shape[0] == 3 else text
 
 
 def _verdict(group: Group, member: Member, indices: list[int]) -> Html:
@@ -158,12 +158,6 @@ def _price(run: Run) -> str:
 def _gain(run: Run) -> float:
     worst = run.result.worst_case
     return worst.leakage_gain.value if worst and not math.isnan(worst.leakage_gain.value) else math.inf
-
-
-def _same_originals(run: Run, other: Run) -> bool:
-    if "originals" not in run.pictures or "originals" not in other.pictures:
-        return False
-    return np.array_equal(run.pictures["originals"], other.pictures["originals"])
 
 
 def no_picture() -> Html:
