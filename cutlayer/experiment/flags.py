@@ -27,8 +27,6 @@ INVERTIBLE_GAIN = 0.5
 """An undefended shallow cut that leaks less than half of the mean image's error was attacked badly, or is deep."""
 
 Flags = Iterator[Flag]
-Kind = tuple[Any, ...]
-"""An attack with its options, but for the number of releases."""
 
 
 def flags(
@@ -51,10 +49,11 @@ def flags(
     return tuple(raised)
 
 
-def _averaging(rows: Sequence[AttackRecord], kinds: Mapping[str, Kind], defense: Defense) -> Flags:
+def _averaging(rows: Sequence[AttackRecord], kinds: Mapping[str, tuple[Any, ...]], defense: Defense) -> Flags:
     """A random defense is as strong as it is against an attacker who averages until more releases gain nothing.
 
     Attacks that ran with several numbers of releases show whether they gain; where there is none, all attacks do.
+    `kinds` are the attacks by label: name and options, but for the number of releases.
     """
     if not defense.random:
         return

@@ -34,12 +34,8 @@ def check_cut(experiment: Experiment, data: Splits) -> None:
 
 def shown(experiment: Experiment, data: Splits) -> Splits:
     """The data, with no more images for training and for the attackers than the experiment allows."""
-    train, auxiliary = experiment.training.images, experiment.measure.auxiliary
-    return replace(
-        data,
-        train=data.train.take(train) if train else data.train,
-        auxiliary=data.auxiliary.take(auxiliary) if auxiliary else data.auxiliary,
-    )
+    n_train, n_auxiliary = experiment.training.images or None, experiment.measure.auxiliary or None
+    return replace(data, train=data.train.take(n_train), auxiliary=data.auxiliary.take(n_auxiliary))
 
 
 def train(experiment: Experiment, data: Splits, say: Say) -> fx.GraphModule:

@@ -14,17 +14,16 @@ _RESAMPLES = 4000
 _CHUNK = 1 << 20
 """Sample numbers drawn at a time, so that memory stays small for any number of samples."""
 
-Statistic = Callable[..., NDArray[np.float64]]
-"""Reduces the axis named ``axis``, as `numpy.mean` and `numpy.median` do."""
 
-
-def bootstrap(samples: NDArray[np.floating], seed: int, statistic: Statistic = np.mean) -> Estimate:
+def bootstrap(
+    samples: NDArray[np.floating], seed: int, statistic: Callable[..., NDArray[np.float64]] = np.mean
+) -> Estimate:
     """A statistic of independent samples with its percentile bootstrap interval (Efron, Annals of Statistics, 1979).
 
     Args:
         samples: ``(N,)``, infinite ones allowed.
         seed: Seed of the resampling.
-        statistic: Statistic of the samples; their mean when left out.
+        statistic: A function that reduces the axis named ``axis``, as `numpy.mean` and `numpy.median` do.
     """
     return resampled(lambda index: statistic(samples[index], axis=-1), len(samples), seed)
 

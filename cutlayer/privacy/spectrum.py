@@ -93,5 +93,4 @@ def _summary(head: nn.Module, points: Tensor, basis: Tensor) -> Passed:
     passed = values > PASSED * largest
     faintest = torch.where(passed, values, torch.inf).amin(dim=1)
     condition = torch.where(passed.any(dim=1), largest[:, 0] / faintest, 1.0)
-    medians = (float(value.median()) for value in (passed.sum(dim=1).double(), condition, largest[:, 0]))
-    return Passed(*medians)
+    return Passed(*(float(value.median()) for value in (passed.sum(dim=1).double(), condition, largest[:, 0])))

@@ -12,7 +12,7 @@ from cutlayer.report.kit.wording import ACCESS, LEAKAGE_GAIN, STAGE_WORDS, acces
 from cutlayer.report.runs import tables
 from cutlayer.report.runs.charts import Point, scatter, typical_request
 from cutlayer.report.runs.groups import Group, Member
-from cutlayer.report.runs.story import class_names, no_picture, shown
+from cutlayer.report.runs.story import NO_PICTURE, class_names, shown
 from cutlayer.trace import LEAST_SAMPLES
 
 GRID = 8  # pictures in a row of the grid
@@ -143,7 +143,7 @@ def _block(member: Member) -> Html:
     heading = el("h3", dot(member.color), member.label)
     indices = shown(run, GRID)
     if not indices:
-        return el("div", heading, no_picture(), class_="block")
+        return el("div", heading, NO_PICTURE, class_="block")
     names = class_names(run, indices)
     rows = [picture_row("original", "", strip(pictures["originals"], indices, f"Originals: {names}"))]
     seen: set[str] = set()

@@ -107,9 +107,5 @@ def family(defense: Mapping[str, Any]) -> str:
 
 def _mean(estimates: Sequence[Estimate]) -> Estimate:
     """The mean of the values; its interval reaches from the least lower to the greatest upper end."""
-    return Estimate(
-        sum(e.value for e in estimates) / len(estimates),
-        sum(e.n for e in estimates),
-        min(e.low for e in estimates),
-        max(e.high for e in estimates),
-    )
+    low, high = min(e.low for e in estimates), max(e.high for e in estimates)
+    return Estimate(sum(e.value for e in estimates) / len(estimates), sum(e.n for e in estimates), low, high)

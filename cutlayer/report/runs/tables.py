@@ -83,7 +83,7 @@ def deployments(group: Group) -> list[tuple[CostRecord, Member]]:
 
 def _attack_row(attack: AttackRecord, member: Member, group: Group) -> Html:
     worst = member.run.result.worst_case
-    is_worst = worst is not None and (attack.deployment, attack.label) == (worst.deployment, worst.label)
+    is_worst = worst and (attack.deployment, attack.label) == (worst.deployment, worst.label)
     badge = el("span", "worst case", class_="badge") if is_worst else None
     releases = f"{attack.n_releases} releases" if attack.n_releases > 1 else None
     cells: list[object] = [

@@ -210,9 +210,9 @@ def test_a_damaged_run_is_skipped_with_the_reason(runs, damage, reason):
     (runs / "aaaaaaaaaaaa" / "result.json").write_text(damage, encoding="utf-8", errors="surrogateescape")
     _, page = rendered(runs)
     assert "no defense" not in {row[0].strip("|") for row in page.rows if row}
-    at = page.text.index("Skipped or incomplete")
-    assert "aaaaaaaaaaaa" in page.text[at:]
-    assert reason in page.text[at:]
+    skipped = page.text[page.text.index("Skipped or incomplete") :]
+    assert "aaaaaaaaaaaa" in skipped
+    assert reason in skipped
 
 
 def test_an_unfinished_run_is_skipped(runs):

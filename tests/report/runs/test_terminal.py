@@ -28,12 +28,6 @@ def test_every_attack_has_its_leakage_under_every_defense(results):
     assert any(line.startswith("averaging ridge x16") for line in lines)
 
 
-def test_columns_line_up(results):
-    lines = text(results).splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith("DEFENSE"))
-    assert len({len(line) for line in lines[start : start + 5]}) == 1
-
-
 def test_long_names_and_many_defenses_stay_within_the_width(results):
     labels = [f"gaussian-noise sigma={sigma} noise_aware_epochs=10" for sigma in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)]
     printed = text([replace(results[1], id=f"{i:012x}", defense_label=label) for i, label in enumerate(labels)])
