@@ -68,8 +68,9 @@ def train(
         logits = forward(images, rng) if forward else model(images)
         return functional.cross_entropy(logits.float(), labels)
 
-    optimize([model], data, loss, epochs=epochs, seed=seed, lr=lr, batch=batch, flip=flip, device=device,
-             progress=progress)  # fmt: skip
+    optimize(
+        [model], data, loss, epochs=epochs, seed=seed, lr=lr, batch=batch, flip=flip, device=device, progress=progress
+    )
 
 
 def optimize(
