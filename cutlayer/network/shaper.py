@@ -44,13 +44,7 @@ class Shaped:
     """
 
     def __init__(
-        self,
-        address: str,
-        network: Network,
-        *,
-        tc: bool = False,
-        within: tuple[str, ...] = (),
-        insecure: bool = False,
+        self, address: str, network: Network, *, tc: bool = False, within: tuple[str, ...] = (), insecure: bool = False
     ) -> None:
         self._to, self._network, self._tc, self._within = Address.parse(address), network, tc, within
         self._opened = contextlib.ExitStack()

@@ -99,12 +99,7 @@ def test_any_text_is_a_network_or_refused(text):
     assert network.up_bps > 0
 
 
-@given(
-    st.integers(1, 10**10),
-    st.integers(1, 10**10),
-    st.integers(0, 10_000),
-    st.integers(0, 500),
-)
+@given(st.integers(1, 10**10), st.integers(1, 10**10), st.integers(0, 10_000), st.integers(0, 500))
 def test_a_network_reads_what_it_prints(up, down, delay_ms, loss_permille):
     made = Network("made", up, down, delay_ms / 1e3, delay_ms / 2e3, loss_permille / 1e3)
     again = network_named(str(made))

@@ -80,10 +80,7 @@ def pareto_plots(profile: Profile, network: str) -> list[Html]:
     limits = profile.limits
     sizes = [float(dot.record.message_bytes) for dot in dots]
     plots = [_plot(dots, sizes, network, "Bytes sent", _logarithmic(*_around(sizes), _size), limits.latency_ns)]
-    for name, title, limit in (
-        ("leakage", "Leakage gain", limits.leakage),
-        ("accuracy", "Accuracy", limits.accuracy),
-    ):
+    for name, title, limit in (("leakage", "Leakage gain", limits.leakage), ("accuracy", "Accuracy", limits.accuracy)):
         if all(name in dot.record.quality.known for dot in dots):
             values = [dot.record.quality.known[name].value for dot in dots]
             low, high = domain([*values, *([] if limit is None else [limit])], least=0.1)
