@@ -22,7 +22,7 @@ def edge(*words: object) -> None:
     """
     done = subprocess.run(_command("edge", *words), capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Unreachable(f"The edge failed: {_last_line(done.stderr)}")
+        raise Unreachable(f"The edge failed: {last_line(done.stderr)}")
 
 
 @contextlib.contextmanager
@@ -42,13 +42,13 @@ def cloud(*words: object) -> Iterator[str]:
     assert server.stdout is not None
     try:
         ready, _, _ = select.select([server.stdout], [], [], READY_S)
-        words_said = server.stdout.readline().split() if ready else []
-        if words_said[:1] != ["ready"]:
+        first_words = server.stdout.readline().split() if ready else []
+        if first_words[:1] != ["ready"]:
             server.kill()
-            raise Unreachable(f"The cloud did not get ready: {_last_line(server.communicate()[1])}")
-        yield words_said[1]
+            raise Unreachable(f"The cloud did not get ready: {last_line(server.communicate()[1])}")
+        yield first_words[1]
         if server.poll() is not None:
-            raise Unreachable(f"The cloud ended by itself: {_last_line(server.communicate()[1])}")
+            raise Unreachable(f"The cloud ended by itself: {last_line(server.communicate()[1])}")
     finally:
         server.send_signal(signal.SIGTERM)
         try:
@@ -69,6 +69,7 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """The last line of what a process wrote to standard error, for a message."""
     lines = [line for line in text.strip().splitlines() if line.strip()]
-    return lines[-1].removeprefix("cutlayer: ") if lines else "it said nothing."
+    return lines[-1].removeprefix("cutlayer: ") if lines else "it printed nothing."

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cutlayer.deployment import processes
+from cutlayer.deployment.device_process import DeviceProcess, open_device
 from cutlayer.machine.throttling import Reading
 from cutlayer.network.profiles import Network
 from cutlayer.network.shaper import Shaped
 from cutlayer.profile.candidate import Candidate
-from cutlayer.profile.device_process import DeviceProcess, open_device
 from cutlayer.profile.plan import LEAST, Settings
 from cutlayer.records.profile import ColdStart, QuotaRecord
 from cutlayer.records.schema import load
@@ -62,15 +63,6 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class CodecTiming:
-    """Times of one codec in a device's process, and sizes of the tensor, run by run; nothing is sent."""
-
-    protect_ns: tuple[int, ...]
-    encode_ns: tuple[int, ...]
-    bytes: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class CutMeasurements:
     """What was measured of one cut.
 
@@ -78,14 +70,14 @@ class CutMeasurements:
         candidate: The cut.
         cold: The start of its process.
         head: The head alone.
-        codecs: Each codec alone.
+        codecs: Each codec alone, nothing being sent: `protect_ns`, `encode_ns` and `bytes`, run by run.
         requests: Whole requests with each codec, to a server on this machine or to the real one.
     """
 
     candidate: Candidate
     cold: ColdStart
     head: Timing
-    codecs: Mapping[str, CodecTiming]
+    codecs: Mapping[str, Columns]
     requests: Mapping[str, Columns]
 
 
@@ -102,28 +94,30 @@ def measure_cut(candidate: Candidate, images: Path, settings: Settings, connect:
         SplitError: The real server holds another split.
         WireError: The server could not be reached.
     """
-    with contextlib.ExitStack() as stack:
-        address = connect or stack.enter_context(served(candidate, settings))
-        device_process, cold = stack.enter_context(open_device(candidate, images, settings))
-        samples, seconds = settings.samples, settings.seconds
-        head = load(Timing, device_process.run("head", samples=samples, seconds=seconds, least=LEAST))
+    samples, seconds, security = settings.samples, settings.seconds, settings.security.to_json() if connect else {}
+    with (
+        contextlib.nullcontext(connect) if connect else served(candidate, settings) as address,
+        _device(candidate, images, settings) as (device, cold),
+    ):
+        head = load(Timing, device.run("head", samples=samples, seconds=seconds, least=LEAST))
         codecs, requests = {}, {}
         for codec in settings.codecs:
-            of_codec = device_process.run(
-                "codec", codec=codec, samples=samples, seconds=CODEC_SHARE * seconds, least=LEAST // 3
+            codecs[codec] = _columns(
+                device.run("codec", codec=codec, samples=samples, seconds=CODEC_SHARE * seconds, least=LEAST // 3)
             )
-            codecs[codec] = load(CodecTiming, of_codec)
-            requests[codec] = _requests(
-                device_process, settings, address, codec, samples=samples, seconds=REQUESTS_SHARE * seconds,
-                least=LEAST_REQUESTS, real=connect is not None,
+            requests[codec] = _columns(
+                device.run(
+                    "requests", address=address, codec=codec, samples=samples, seconds=REQUESTS_SHARE * seconds,
+                    least=LEAST_REQUESTS, request_s=DEADLINE_S, security=security,
+                )
             )  # fmt: skip
     return CutMeasurements(candidate, cold, head, codecs, requests)
 
 
 def measure_local(candidate: Candidate, images: Path, settings: Settings) -> Timing:
     """Measure head and tail of a cut both on this device, without any server."""
-    with open_device(candidate, images, settings) as (device_process, _):
-        timing = device_process.run("local", samples=settings.samples, seconds=settings.seconds, least=LEAST)
+    with _device(candidate, images, settings) as (device, _):
+        timing = device.run("local", samples=settings.samples, seconds=settings.seconds, least=LEAST)
     return load(Timing, timing)
 
 
@@ -154,40 +148,36 @@ def measure_points(points: list[Point], images: Path, settings: Settings) -> Ite
     rng = np.random.default_rng(settings.seed)
     order = [points[i] for i in rng.permutation(len(points))]
     for candidate in dict.fromkeys(point.candidate for point in order):
-        with served(candidate, settings) as address, open_device(candidate, images, settings) as (device_process, _):
+        with served(candidate, settings) as address, _device(candidate, images, settings) as (device, _):
             for point in (point for point in order if point.candidate is candidate):
                 shaper = Shaped(address, point.network, tc=settings.tc)
                 with shaper as shaped_address:
-                    requests = _requests(
-                        device_process, settings, shaped_address, point.codec, samples=point.samples,
-                        seconds=2 * point.samples * point.expected_s, least=1, expected_s=point.expected_s,
+                    requests = device.run(
+                        "requests", address=shaped_address, codec=point.codec, samples=point.samples,
+                        seconds=2 * point.samples * point.expected_s, least=1,
+                        request_s=DEADLINE_S + 4 * point.expected_s, security={},
                     )  # fmt: skip
-                yield point, requests, shaper.label
+                yield point, _columns(requests), shaper.label
 
 
-@contextlib.contextmanager
-def served(candidate: Candidate, settings: Settings) -> Iterator[str]:
-    """Serve the cut from a process on this machine; its address."""
+def served(candidate: Candidate, settings: Settings) -> AbstractContextManager[str]:
+    """Serve the cut from a process on this machine; the context gives its address."""
     listen = f"{settings.transport}://127.0.0.1:0"
-    with processes.cloud(candidate.folder, "--listen", listen, "--threads", settings.server_threads) as address:
-        yield address
+    return processes.cloud(candidate.folder, "--listen", listen, "--threads", settings.server_threads)
 
 
-def _requests(
-    device_process: DeviceProcess,
-    settings: Settings,
-    address: str,
-    codec: str,
-    *,
-    samples: int,
-    seconds: float,
-    least: int,
-    expected_s: float = 0.0,
-    real: bool = False,
-) -> Columns:
-    security = {"security": settings.security.to_json()} if real else {}
-    answer = device_process.run(
-        "requests", address=address, codec=codec, samples=samples, seconds=seconds, least=least,
-        request_s=DEADLINE_S + 4 * expected_s, **security,
-    )  # fmt: skip
-    return {name: np.array(values, np.int64) for name, values in answer["columns"].items()}
+def _device(
+    candidate: Candidate, images: Path, settings: Settings
+) -> AbstractContextManager[tuple[DeviceProcess, ColdStart]]:
+    return open_device(
+        candidate.folder,
+        images,
+        head=settings.head,
+        threads=settings.threads,
+        cores=settings.cores,
+        quota=settings.quota,
+    )
+
+
+def _columns(answer: Mapping[str, Sequence[int]]) -> Columns:
+    return {name: np.array(values, np.int64) for name, values in answer.items()}

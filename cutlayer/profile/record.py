@@ -29,7 +29,7 @@ from cutlayer.records.profile import (
     Setup,
     Times,
 )
-from cutlayer.trace import STAGES, percentile
+from cutlayer.trace import STAGES, percentiles
 
 
 def record(
@@ -92,9 +92,9 @@ def record(
 
 def _times(samples: ArrayLike) -> Times:
     values = np.asarray(samples, np.int64)
-    p50, p95, p99 = (percentile(values, q) for q in (50, 95, 99))
-    assert p50 is not None
-    return Times(p50, p95, p99, len(values))
+    known = percentiles(values)
+    assert known["p50"] is not None
+    return Times(known["p50"], known["p95"], known["p99"], len(values))
 
 
 def _emulation(measurements: Measurements, settings: Settings) -> str:
@@ -133,10 +133,10 @@ def _cut(name: str, measurements: Measurements, quality: Mapping[Key, Quality]) 
 def _codec(cut: CutMeasurements, codec: str, quality: Quality) -> CodecRecord:
     timing, requests = cut.codecs[codec], cut.requests[codec]
     return CodecRecord(
-        bytes=int(np.median(timing.bytes)),
+        bytes=int(np.median(timing["bytes"])),
         message_bytes=int(np.median(requests["message_bytes"])),
-        protect_ns=_times(timing.protect_ns),
-        encode_ns=_times(timing.encode_ns),
+        protect_ns=_times(timing["protect_ns"]),
+        encode_ns=_times(timing["encode_ns"]),
         stages_ns={stage: _times(requests[f"{stage}_ns"]) for stage in STAGES},
         # As a rule, there are too few samples for a p95 through the networks, and enough without one.
         end_to_end_ns=_times(requests["end_to_end_ns"]),

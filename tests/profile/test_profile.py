@@ -145,13 +145,14 @@ def test_the_device_needs_no_torch(tmp_path):
         "runpy.run_module('cutlayer.deployment.device', run_name='__main__')\n"
         "assert not [n for n, m in sys.modules.items() if n.startswith(('torch', 'onnx.')) and m]\n"
     )
+    options = {"head": "onnx", "threads": 1, "cores": [], "quota": None}
     tasks = [
         {"do": "head", "samples": 5, "seconds": 1, "least": 5},
         {"do": "codec", "codec": "fp16", "samples": 5, "seconds": 1, "least": 5},
         {"do": "codec", "codec": "nope", "samples": 5, "seconds": 1, "least": 5},
     ]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, tmp_path / "split", tmp_path / "images.npy"],
+        [sys.executable, "-W", "error", "-c", code, tmp_path / "split", tmp_path / "images.npy", json.dumps(options)],
         input="".join(json.dumps(task) + "\n" for task in tasks), capture_output=True, text=True, check=False,
         timeout=60,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A fresh process of the device for one cut, which runs measurements on request."""
+"""A fresh process of the device for one split folder, which runs measurements on request."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from cutlayer import errors
+from cutlayer.deployment.processes import last_line
 from cutlayer.errors import CutlayerError, Unreachable
-from cutlayer.profile.candidate import Candidate
-from cutlayer.profile.plan import Settings
 from cutlayer.records.profile import ColdStart
+from cutlayer.split_folder import Runtime
 
 
 @dataclass(frozen=True)
 class DeviceProcess:
-    """A process of `cutlayer.deployment.device` that has opened a cut.
+    """A process of `cutlayer.deployment.device` that has opened a split folder.
 
     Attributes:
-        cut: Name of the cut.
+        folder: The split folder.
         requests: Standard input of the process: one JSON object a line.
         answers: Standard output of the process: one JSON object a line.
         log: Standard error of the process, as a file.
     """
 
-    cut: str
+    folder: Path
     requests: IO[str]
     answers: IO[str]
     log: IO[str]
@@ -51,8 +51,7 @@ class DeviceProcess:
         line = self.answers.readline()
         if not line:
             self.log.seek(0)
-            reason = self.log.read().strip().splitlines()[-1:] or ["it printed nothing."]
-            raise Unreachable(f"The device's process of {self.cut} ended by itself: {reason[0]}")
+            raise Unreachable(f"The device's process of {self.folder} ended by itself: {last_line(self.log.read())}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             kind = getattr(errors, answer["kind"])
@@ -61,29 +60,37 @@ class DeviceProcess:
 
 
 @contextlib.contextmanager
-def open_device(candidate: Candidate, images: Path, settings: Settings) -> Iterator[tuple[DeviceProcess, ColdStart]]:
-    """Start a fresh process of the device for a cut, and end it afterwards.
+def open_device(
+    folder: Path,
+    images: Path,
+    *,
+    head: Runtime = "onnx",
+    threads: int = 1,
+    cores: Sequence[int] = (),
+    quota: float | None = None,
+) -> Iterator[tuple[DeviceProcess, ColdStart]]:
+    """Start a fresh process of the device for a split folder, and end it afterwards.
 
     Args:
-        candidate: The cut.
-        images: ``(N, C, H, W)`` float32 in [0, 1], as .npy.
-        settings: Runtime, threads, cores and quota.
+        folder: The split folder.
+        images: ``(N, *input.shape)`` float32 in [0, 1], as .npy.
+        head: Runtime of the head.
+        threads: Threads of the head.
+        cores: Numbers of the cores that the process runs on; all cores when empty.
+        quota: CPU time per time of the process, 0.25 being a quarter of one core; no limit when None.
 
     Raises:
-        CutlayerError: The process could not open the cut.
+        CutlayerError: The process could not open the folder.
     """
-    command = [sys.executable, "-m", "cutlayer.deployment.device", candidate.folder, images]
-    command += ["--head", settings.head, "--threads", settings.threads]
-    command += ["--cores", *settings.cores] if settings.cores else []
-    command += [] if settings.quota is None else ["--quota", settings.quota]
+    options = {"head": head, "threads": threads, "cores": cores, "quota": quota}
+    command = [sys.executable, "-m", "cutlayer.deployment.device", str(folder), str(images)]
+    command.append(json.dumps(options))
     with tempfile.TemporaryFile("w+") as log:
         start_ns = time.monotonic_ns()
-        process = subprocess.Popen(
-            list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
-        )
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
         assert process.stdin is not None
         assert process.stdout is not None
-        device_process = DeviceProcess(candidate.cut, process.stdin, process.stdout, log)
+        device_process = DeviceProcess(folder, process.stdin, process.stdout, log)
         try:
             opened = device_process.answer()
             passed_ns = time.monotonic_ns() - start_ns
