@@ -1,1 +1,1 @@
-"""The network between device and cloud where there is none yet: named ones, and two ways to have them."""
+"""Networks between device and cloud where there is none: named ones, and two ways to emulate them."""

@@ -1,11 +1,11 @@
-"""What a network does to bytes: named ones with their sources, or four figures by hand.
+"""What a network does to bytes: named networks with their sources, or four figures by hand.
 
 wifi                          a name of `NETWORKS`
-20mbit/40ms/5ms/0.1%          rate, delay, jitter and loss; what is left out is none
-12mbit:50mbit/35ms            another rate up, from the device, than down
+20mbit/40ms/5ms/0.1%          rate, delay, jitter and loss; a figure that is left out is 0
+12mbit:50mbit/35ms            a rate up, from the device, and another one down
 
 The delay is one way: a round trip takes it twice. A rate counts the bytes that programs send, not the headers of
-TCP and IP, which take some 3 % more of a cable.
+TCP and IP, which take about 3 % more of a cable.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _TIMES = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _HOW = "write rate/delay/jitter/loss, such as 20mbit/40ms/5ms/0.1%"
 
 MOST_DELAY_S = 10.0
-"""More is a slip of the unit: no request would be answered in time."""
+"""Greatest delay: more is a slip of the unit, because no request would be answered in time."""
 
 MOST_LOSS = 0.5
-"""From here on TCP hardly moves, and no model of it means anything."""
+"""Greatest loss: beyond it TCP hardly moves, and no model of it means anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,13 @@ class Network:
     """One network, the same for every connection through it.
 
     Attributes:
-        name: By which it was asked for.
-        up_bps: Bits per second from the device, above 0; infinite where nothing holds them back.
+        name: Text that the user wrote.
+        up_bps: Bits per second from the device, above 0; infinite where there is no limit.
         down_bps: Bits per second to the device.
-        delay_s: Of every packet in either direction, 0 to `MOST_DELAY_S`.
-        jitter_s: The delay of a packet is evenly spread this far to either side; at most the delay itself.
+        delay_s: Delay of every packet in either direction, 0 to `MOST_DELAY_S`.
+        jitter_s: Evenly spread change of the delay of a packet to either side, at most the delay itself.
         loss: Share of the packets that do not arrive at the first attempt, 0 to `MOST_LOSS`.
-        source: Where the figures are from.
+        source: Source of the figures.
 
     Raises:
         ConfigError: A figure is out of its range.
@@ -110,15 +110,15 @@ NETWORKS = {
         ),
     )
 }  # fmt: skip
-"""By name. Where a source states no jitter or loss, there is none: radio links repeat what they lose, and it shows as
-delay. The nearest to a deployment is what was measured there, by hand."""
+"""The named networks. Where a source states no jitter or loss, there is none here: radio links repeat what they lose,
+which shows as delay. Figures that were measured at a deployment, given by hand, come nearest to it."""
 
 
 def network_named(text: str) -> Network:
-    """The network of that name, or of those figures.
+    """The network with a name of `NETWORKS`, or with figures by hand.
 
     Raises:
-        ConfigError: It is neither.
+        ConfigError: The text is neither.
     """
     if text in NETWORKS:
         return NETWORKS[text]
@@ -128,31 +128,25 @@ def network_named(text: str) -> Network:
     up, *down = [_number(rate, _RATES, "rate", text) for rate in rates.split(":")]
     if more or len(down) > 1:
         raise ConfigError(f"{text!r} has more parts than a network has; {_HOW}.")
-    return Network(
-        text,
-        up,
-        down[0] if down else up,
-        _number(delay, _TIMES, "delay", text),
-        _number(jitter, _TIMES, "jitter", text),
-        _number(loss, {"%": 0.01}, "loss", text),
-    )
+    delay_s, jitter_s = _number(delay, _TIMES, "delay", text), _number(jitter, _TIMES, "jitter", text)
+    return Network(text, up, down[0] if down else up, delay_s, jitter_s, _number(loss, {"%": 0.01}, "loss", text))
 
 
 def networks_named(text: str) -> list[Network]:
-    """Several, as written with commas between them: ``wifi,lte,20mbit/40ms``.
+    """Several networks with commas between them: ``wifi,lte,20mbit/40ms``.
 
     Raises:
-        ConfigError: One of them is none, or comes twice.
+        ConfigError: One of them is not a network, or is named twice.
     """
     named = [network_named(part.strip()) for part in text.split(",")]
     for index, network in enumerate(named):
         if network in named[:index]:
-            raise ConfigError(f"The network {network.name!r} is asked for twice; name it once.")
+            raise ConfigError(f"The network {network.name!r} is named twice; name it once.")
     return named
 
 
 def _number(text: str, units: dict[str, float], what: str, whole: str) -> float:
-    """A figure with its unit, of either sign, that `Network` may judge it."""
+    """Read a figure with its unit, of either sign; `Network` checks its range."""
     match = re.fullmatch(r"([-+]?\d+(?:\.\d*)?|[-+]?\.\d+)\s*([a-z%]+)", text.strip().lower())
     if match is None or match[2] not in units:
         raise ConfigError(f"{text!r} is no {what} in {whole!r}: it needs a number and {' or '.join(units)}; {_HOW}.")

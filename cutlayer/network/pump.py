@@ -1,4 +1,4 @@
-"""Carrying bytes from one socket to another, late and slowly, as a `Link` says."""
+"""Carry bytes from one socket to another, delayed and slowed as a `Link` says."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from random import Random
 from cutlayer.network.link import Link
 
 _UNDER_WAY = 1024
-"""Pieces, on one connection in one direction, for an end that reads nothing must stop the other: 1.5 MB of them on a
-slow link and 64 MB on a fast one. The window of a TCP connection is some MB too."""
+"""Greatest number of pieces under way on one connection in one direction, so that an end that reads nothing stops the
+other: 1.5 MB of them on a slow link and 64 MB on a fast one. The window of a TCP connection is some MB too."""
 
 _SPIN_S, _SLEEP_ERROR = 200e-6, 0.01
-"""A sleep ends late by up to these, seconds and share of it: the last of them is spent awake."""
+"""How late a sleep may end, in seconds and as a share of it: that last part is spent awake."""
 
 _PROBES, _PROBE_S = 20, 1e-3
 
 
 async def pump(link: Link, source: socket.socket, sink: socket.socket) -> None:
-    """Carry one direction of one connection until its end, and the end too."""
+    """Carry one direction of one connection, its end included."""
     loop = asyncio.get_running_loop()
     under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_UNDER_WAY)
 
@@ -45,9 +45,9 @@ async def pump(link: Link, source: socket.socket, sink: socket.socket) -> None:
 
 
 async def own_delay_s() -> float:
-    """What this process adds to a direction at the least, for it is woken twice: part of the delay that is asked for.
+    """Least delay that this process adds to a direction, because it is woken twice: part of the network's delay.
 
-    The least of several, so that a machine that was busy just then makes no network faster than it should be.
+    It is the least of several probes, so that a machine that is busy meanwhile makes no network too fast.
     """
     loop = asyncio.get_running_loop()
     into, source = socket.socketpair()

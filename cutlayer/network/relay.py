@@ -1,7 +1,7 @@
-"""The relay's process: what connects to it gets to one address, through a network.
+"""The relay's process: it carries every connection to one address, through a network.
 
-A process of its own, so that what it takes is not taken from the device whose time is measured, and ends with its
-standard input, so that it never outlives whoever started it. `cutlayer.network.shaper` does.
+It is a process of its own, so that its CPU time is not taken from the device that is measured, and it ends with its
+standard input, so that it never outlives the process that started it. `cutlayer.network.shaper` starts it.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from cutlayer.network.profiles import Network
 from cutlayer.network.pump import own_delay_s, pump
 
 _RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER on, for no time: closing sends RST."""
+"""SO_LINGER for no time: closing sends RST."""
 
 _NEW_NETWORK = 0x40000000
-"""CLONE_NEWNET: which kind of namespace is entered."""
+"""CLONE_NEWNET: the kind of namespace that is entered."""
 
 
 class Onward(NamedTuple):
-    """Where to connect for whoever has connected, and what is between.
+    """Where a connection is carried, and the network on the way.
 
     Attributes:
-        host: Name or address.
-        port: Of it.
-        thread: Within the network namespace to connect from; any when None, for all others are in our own.
-        network: On the way.
-        own_s: Of its delay, what the relay itself takes.
+        host: Name or address of the server.
+        port: Port of the server.
+        thread: Thread within the network namespace to connect from; None for the namespace of this process.
+        network: Network on the way.
+        own_s: Part of the network's delay that the relay itself takes.
     """
 
     host: str
@@ -54,10 +54,10 @@ async def relay(network: Network, host: str, port: int, cable: list[str] | None)
     """Print a port of loopback, and carry what connects to it until standard input ends.
 
     Args:
-        network: Between here and there; with a cable, what the cable leaves of it.
-        host: Of the server.
-        port: Of the server.
-        cable: The namespaces of its two ends, the device's first, and the address of the second; none when None.
+        network: Network between device and server; with a cable, what the cable leaves to the relay.
+        host: Name or address of the server.
+        port: Port of the server.
+        cable: Files of the namespaces of its two ends, the device's first, and the address of the second end.
     """
     loop = asyncio.get_running_loop()
     with contextlib.ExitStack() as stack:
@@ -80,7 +80,7 @@ async def relay(network: Network, host: str, port: int, cable: list[str] | None)
 
 
 async def _serve(listening: socket.socket, onward: Onward) -> None:
-    """Carry all that connects, through one network for all of them."""
+    """Carry every connection, all of them through one network."""
     loop, random, network = asyncio.get_running_loop(), Random(), onward.network
     delay_s = max(0.0, network.delay_s - onward.own_s)
     up, down = (
@@ -95,7 +95,7 @@ async def _serve(listening: socket.socket, onward: Onward) -> None:
 
 
 async def _connect(near: socket.socket, onward: Onward, up: Link, down: Link) -> None:
-    """Carry one connection both ways until both ends are done, or reset it at both ends when one is."""
+    """Carry one connection both ways until both ends are done, or reset both ends when one is reset."""
     near.setblocking(False)
     ends = [near]
     try:
@@ -103,7 +103,7 @@ async def _connect(near: socket.socket, onward: Onward, up: Link, down: Link) ->
         ends.append(far)
         for end in ends:
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # Whoever connects has to wait for an answer from the other end before the first byte may leave.
+        # On a real network, a client waits for the answer to its SYN before the first byte may leave.
         await asyncio.sleep(onward.network.rtt_s)
         async with asyncio.TaskGroup() as pumps:
             pumps.create_task(pump(up, near, far))
@@ -119,8 +119,7 @@ async def _connect(near: socket.socket, onward: Onward, up: Link, down: Link) ->
 
 async def _open(onward: Onward) -> socket.socket:
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(onward.host, onward.port, type=socket.SOCK_STREAM)
-    family, kind, protocol, _, address = found[0]
+    (family, kind, protocol, _, address), *_ = await loop.getaddrinfo(onward.host, onward.port, type=socket.SOCK_STREAM)
     end = await loop.run_in_executor(onward.thread, socket.socket, family, kind, protocol)
     end.setblocking(False)
     try:
@@ -132,25 +131,25 @@ async def _open(onward: Onward) -> socket.socket:
 
 
 def _within(namespace: str) -> ThreadPoolExecutor:
-    """A thread in a network namespace, where the sockets that it makes stay. It needs no right to come back."""
-    return ThreadPoolExecutor(1, initializer=_enter, initargs=(namespace,))
+    """A thread in a network namespace, where the sockets that it makes stay; it needs no right to come back."""
 
+    def enter() -> None:
+        # `os.setns` comes with Python 3.12.
+        with open(namespace) as file:
+            if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _NEW_NETWORK):
+                raise OSError(ctypes.get_errno(), "no entry into a network namespace")
 
-def _enter(namespace: str) -> None:
-    # `os.setns` comes with Python 3.12.
-    with open(namespace) as file:
-        if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _NEW_NETWORK):
-            raise OSError(ctypes.get_errno(), "no entry into a network namespace")
+    return ThreadPoolExecutor(1, initializer=enter)
 
 
 def main() -> None:
-    """JSON of the arguments of `relay`."""
-    words = json.loads(sys.argv[1])
-    # Ctrl-C is for whoever started this, and the end of standard input follows.
+    """Relay with the arguments of `relay`, which are a JSON object on the command line."""
+    options = json.loads(sys.argv[1])
+    # Ctrl-C is for the process that started this one, and the end of standard input follows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # epoll and poll wait in whole milliseconds, rounded up; select does in microseconds.
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
-        runner.run(relay(Network(**words["network"]), words["host"], words["port"], words["cable"]))
+        runner.run(relay(Network(**options.pop("network")), **options))
 
 
 if __name__ == "__main__":

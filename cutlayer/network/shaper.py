@@ -1,4 +1,4 @@
-"""A slower network to a server than there is: by a relay that needs no rights, or by the kernel."""
+"""An emulated network in front of a server: by a relay that needs no rights, or by the kernel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import json
 import select
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, replace
+from typing import NamedTuple
 
 from cutlayer.errors import ConfigError
 from cutlayer.network.namespaces import two_hosts
@@ -20,67 +22,64 @@ APPLICATION_LEVEL = "application-level shaper"
 _READY_S, _STOP_S = 30.0, 10.0
 
 
-class Shaped:
-    """A context manager that gives the address at which a server is reached through a network.
-
-    Device and server stay where they are: a relay takes what the device sends, and, with `tc`, hands it over a cable
-    between two network namespaces. Loopback is the server's own address, without a relay. Connections end with the
-    context.
-
-    Args:
-        address: Of the server, over TCP.
-        network: Between here and there.
-        tc: Let the kernel shape; see `cutlayer.network.namespaces` for where it is allowed.
-        within: The words before a command that make the relay run elsewhere, as in a network namespace.
-        insecure: Allow a server off loopback, though the way to it may be in plain text: whoever connects sees
-            an address of loopback, and asks no more.
-
-    Raises:
-        ConfigError: The address is none of a TCP server on this machine; on entering, that the machine lets the
-            kernel shape nothing.
+class Shaped(NamedTuple):
+    """A server behind a network.
 
     Attributes:
-        label: How the network came about, for the record; complete once entered.
+        address: Address at which the server is reached through the network.
+        label: What shapes the network, for the record.
     """
 
-    def __init__(
-        self, address: str, network: Network, *, tc: bool = False, within: tuple[str, ...] = (), insecure: bool = False
-    ) -> None:
-        self._to, self._network, self._tc, self._within = Address.parse(address), network, tc, within
-        self._opened = contextlib.ExitStack()
-        self.label = "unshaped" if not network.shapes else "tc" if tc else APPLICATION_LEVEL
-        if self._to.port == 0:
-            raise ConfigError(f"{address} is no address of a server that listens on TCP; a network needs one.")
-        if network.shapes and self._to.leaves_machine and not insecure:
-            raise ConfigError(
-                f"{address} is off loopback, where there is a network already; measure that one, start the server on "
-                "this machine, or allow a shaper on top with --insecure."
-            )
+    address: str
+    label: str
 
-    def __enter__(self) -> str:
-        if not self._network.shapes:
-            return str(self._to)
-        with contextlib.ExitStack() as stack:
-            words = {"network": asdict(self._network), "host": self._to.host, "port": self._to.port, "cable": None}
-            within = self._within
-            if self._tc:
-                cable = stack.enter_context(two_hosts(self._network))
-                self.label, within = cable.label, (*within, *cable.over)
-                words["network"] = asdict(cable.left)
-                words["cable"] = [cable.device.namespace, cable.server.namespace, cable.server.address]
-            command = [*within, sys.executable, "-m", "cutlayer.network.relay", json.dumps(words)]
-            relay = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            stack.callback(_stop, relay)
-            assert relay.stdout is not None
-            ready = select.select([relay.stdout], [], [], _READY_S)[0]
-            port = relay.stdout.readline().strip() if ready else ""
-            if not port.isdecimal():
-                raise ConfigError(f"The shaper in front of {self._to} did not start; what it said is above.")
-            self._opened = stack.pop_all()
-        return str(replace(self._to, host="127.0.0.1", port=int(port)))
 
-    def __exit__(self, *_: object) -> None:
-        self._opened.close()
+@contextlib.contextmanager
+def shaped(
+    address: str, network: Network, *, tc: bool = False, within: tuple[str, ...] = (), insecure: bool = False
+) -> Iterator[Shaped]:
+    """Put a network in front of a server for as long as the context lasts; connections end with it.
+
+    Device and server stay where they are: a relay takes what the device sends and, with `tc`, hands it over a cable
+    between two network namespaces. Loopback is the server's own address, without a relay.
+
+    Args:
+        address: Address of the server, over TCP.
+        network: Network between device and server.
+        tc: Whether the kernel shapes; see `cutlayer.network.namespaces` for where it is allowed.
+        within: Words before a command that make the relay run elsewhere, as in a network namespace.
+        insecure: Whether the server may be off loopback, although the way to it may be in plain text: a client sees
+            an address of loopback, and does not check.
+
+    Raises:
+        ConfigError: The address is not that of a TCP server on this machine, or the kernel may not shape here.
+    """
+    to = Address.parse(address)
+    if to.port == 0:
+        raise ConfigError(f"A network needs the address of a server that listens on TCP; {address} was given.")
+    if not network.shapes:
+        yield Shaped(str(to), "unshaped")
+        return
+    if to.leaves_machine and not insecure:
+        raise ConfigError(
+            f"{address} is off loopback, where there is a network already; measure that one, start the server on this "
+            "machine, or allow a shaper on top with --insecure."
+        )
+    with contextlib.ExitStack() as stack:
+        label, left, cable = APPLICATION_LEVEL, network, None
+        if tc:
+            device, server, label, left, over = stack.enter_context(two_hosts(network))
+            within, cable = (*within, *over), [device.namespace, server.namespace, server.address]
+        words = {"network": asdict(left), "host": to.host, "port": to.port, "cable": cable}
+        command = [*within, sys.executable, "-m", "cutlayer.network.relay", json.dumps(words)]
+        relay = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        stack.callback(_stop, relay)
+        assert relay.stdout is not None
+        ready = select.select([relay.stdout], [], [], _READY_S)[0]
+        port = relay.stdout.readline().strip() if ready else ""
+        if not port.isdecimal():
+            raise ConfigError(f"The shaper in front of {to} did not start; its own message is above.")
+        yield Shaped(str(replace(to, host="127.0.0.1", port=int(port))), label)
 
 
 def _stop(relay: subprocess.Popen[str]) -> None:

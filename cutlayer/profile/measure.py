@@ -14,7 +14,7 @@ from cutlayer.deployment import processes
 from cutlayer.deployment.device_process import DeviceProcess, open_device
 from cutlayer.machine.throttling import Reading
 from cutlayer.network.profiles import Network
-from cutlayer.network.shaper import Shaped
+from cutlayer.network.shaper import shaped
 from cutlayer.profile.candidate import Candidate
 from cutlayer.profile.plan import LEAST, Settings
 from cutlayer.records.profile import ColdStart, QuotaRecord
@@ -150,14 +150,13 @@ def measure_points(points: list[Point], images: Path, settings: Settings) -> Ite
     for candidate in dict.fromkeys(point.candidate for point in order):
         with served(candidate, settings) as address, _device(candidate, images, settings) as (device, _):
             for point in (point for point in order if point.candidate is candidate):
-                shaper = Shaped(address, point.network, tc=settings.tc)
-                with shaper as shaped_address:
+                with shaped(address, point.network, tc=settings.tc) as server:
                     requests = device.run(
-                        "requests", address=shaped_address, codec=point.codec, samples=point.samples,
+                        "requests", address=server.address, codec=point.codec, samples=point.samples,
                         seconds=2 * point.samples * point.expected_s, least=1,
                         request_s=DEADLINE_S + 4 * point.expected_s, security={},
                     )  # fmt: skip
-                yield point, _columns(requests), shaper.label
+                yield point, _columns(requests), server.label
 
 
 def served(candidate: Candidate, settings: Settings) -> AbstractContextManager[str]:

@@ -11,7 +11,7 @@ from cutlayer.errors import ConfigError
 from cutlayer.network import namespaces
 from cutlayer.network.namespaces import two_hosts
 from cutlayer.network.profiles import NETWORKS, network_named
-from cutlayer.network.shaper import Shaped
+from cutlayer.network.shaper import shaped
 
 N_BYTES = 600_000
 
@@ -75,7 +75,7 @@ def test_a_cable_has_the_rate_of_each_direction_and_the_round_trip():
         words = python(server, SERVE, server.address, N_BYTES)
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as serving:
             address = f"grpc://{server.address}:{serving.stdout.readline().strip()}"
-            with Shaped(address, left, within=device.within, insecure=True) as near:
+            with shaped(address, left, within=device.within, insecure=True) as (near, _):
                 host, _, port = near.partition("://")[2].rpartition(":")
                 asking = python(device, ASK, host, port, N_BYTES)
                 done = subprocess.run(asking, capture_output=True, text=True, timeout=30, check=False)
@@ -105,11 +105,11 @@ def recorded(monkeypatch, refuse=()):
     """Have commands noted and not run, but for those that hold the namespaces; some words are refused."""
     ran = []
 
-    def says(within, command):
+    def failure(within, command):
         ran.append(command)
         return next((f"Error: {word} is unknown." for word in refuse if word in command), "")
 
-    monkeypatch.setattr(namespaces, "_says", says)
+    monkeypatch.setattr(namespaces, "_failure", failure)
     monkeypatch.setattr(namespaces, "_namespace", lambda command: contextlib.nullcontext(4711))
     return ran
 
