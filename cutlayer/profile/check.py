@@ -26,17 +26,7 @@ MOST = 1_000_000
 def check_plan(
     plan: Plan, settings: Settings, limits: Limits, networks: Sequence[Network], out: Path
 ) -> TensorSpec | None:
-    """Refuse a plan that cannot work.
-
-    Args:
-        plan: What is to be profiled.
-        settings: How to measure.
-        limits: What a recommended choice has to keep.
-        networks: Networks to emulate.
-        out: Folder of the results.
-
-    Returns:
-        The input of the model, where the plan names its shape.
+    """Refuse a plan that cannot work, and return the input of the model where the plan names its shape.
 
     Raises:
         CutlayerError: The first fault of the plan.

@@ -16,7 +16,7 @@ import numpy as np
 from cutlayer.errors import SplitError
 from cutlayer.network.profiles import Network
 from cutlayer.profile.candidate import Candidate
-from cutlayer.profile.cost_model import Request, Transport, fit_requests, typical
+from cutlayer.profile.cost_model import Request, Transport, fit, typical
 from cutlayer.profile.emulated import Measurements, measure_all, typical_requests
 from cutlayer.profile.measure import measure_cut, measure_local
 from cutlayer.profile.plan import Say, Settings
@@ -80,31 +80,24 @@ def measure_connected(
         say("the whole model on this device")
         local = measure_local(candidates[-1], images, settings)
     remote, requests = typical(remote_cut.requests), typical_requests(cuts)
-    transport = fit_requests(remote.values())
+    transport = fit(remote.values())
     tail_ratio = float(
         np.median([request.stages["tail"] / requests[candidate.cut, c].stages["tail"] for c, request in remote.items()])
     )
+    measured = {(candidate.cut, codec): columns for codec, columns in remote_cut.requests.items()}
+    predicted = {key: _predict(request, transport, tail_ratio) for key, request in requests.items()}
     return Measurements(
-        cuts=cuts,
-        order=order,
-        local=local,
-        networks=[network_of(address, transport)],
-        transport=transport,
-        requests=requests,
-        measured={address: {(candidate.cut, codec): columns for codec, columns in remote_cut.requests.items()}},
-        predicted={address: {key: _predict(request, transport, tail_ratio) for key, request in requests.items()}},
-        checks=_leave_one_out(candidate.cut, address, remote),
-        real=True,
-    )
+        cuts=cuts, order=order, local=local, networks=[network_of(address, transport)], transport=transport,
+        requests=requests, measured={address: measured}, predicted={address: predicted},
+        checks=_leave_one_out(candidate.cut, address, remote), real=True,
+    )  # fmt: skip
 
 
 def network_of(address: str, transport: Transport) -> Network:
     """The network that a fitted transport describes, for the record: nothing is computed from it."""
     rate_bps = 8e9 / transport.per_byte_ns if transport.per_byte_ns else inf
-    delay_s = transport.fixed_ns / 2e9
-    return Network(
-        address, float(f"{rate_bps:.3g}"), inf, float(f"{delay_s:.3g}"), source="fitted to what was measured"
-    )
+    up_bps, delay_s = (float(f"{figure:.3g}") for figure in (rate_bps, transport.fixed_ns / 2e9))
+    return Network(address, up_bps, inf, delay_s, source="fitted to what was measured")
 
 
 def _predict(request: Request, transport: Transport, tail_ratio: float) -> dict[str, float]:
@@ -118,7 +111,7 @@ def _leave_one_out(cut: str, address: str, remote: Mapping[str, Request]) -> lis
         return []
     checks = []
     for codec, request in remote.items():
-        transport = fit_requests(other for name, other in remote.items() if name != codec)
+        transport = fit(other for name, other in remote.items() if name != codec)
         predicted_ns = request.machines_ns + transport.ns(request.n_bytes)
         checks.append(ModelCheck(address, cut, codec, predicted_ns, sum(request.stages.values())))
     return checks

@@ -86,7 +86,7 @@ def measure_cut(candidate: Candidate, images: Path, settings: Settings, connect:
 
     Args:
         candidate: The cut.
-        images: ``(N, C, H, W)`` float32 in [0, 1], as .npy.
+        images: ``(N, *input.shape)`` float32 in [0, 1], as .npy.
         settings: How to measure.
         connect: Address of a real server that holds this very split; one is started on this machine when None.
 

@@ -48,7 +48,7 @@ def record(
     Args:
         measurements: Everything that was measured.
         settings: How it was measured.
-        model: What the user named.
+        model: Model that the user named.
         images: What was sent, in words.
         limits: What a recommended choice has to keep.
         quality: Accuracy and leakage of the choices of which they were measured.
@@ -65,13 +65,8 @@ def record(
         notes=tuple(notes),
         images=images,
         settings=Setup(
-            head=settings.head,
-            threads=settings.threads,
-            cores=settings.cores or None,
-            cpu_quota=settings.quota,
-            server_threads=settings.server_threads,
-            transport=settings.transport,
-            seed=settings.seed,
+            head=settings.head, threads=settings.threads, cores=settings.cores or None, cpu_quota=settings.quota,
+            server_threads=settings.server_threads, transport=settings.transport, seed=settings.seed,
             server=server or "a process on this machine",
             network_emulation=None if measurements.real else _emulation(measurements, settings),
         ),
@@ -87,7 +82,7 @@ def record(
         recommendations=tuple(recommend(measurements, n.name, limits, quality) for n in measurements.networks),
         limits=limits,
         bandwidth=bandwidth(measurements, limits, quality),
-    )
+    )  # fmt: skip
 
 
 def _times(samples: ArrayLike) -> Times:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cutlayer.data.load import load
 from cutlayer.data.splits import Splits
@@ -29,7 +27,6 @@ from cutlayer.profile.sampling import Key
 from cutlayer.records.profile import Limits, Profile, Quality, save
 from cutlayer.registry import MODELS
 from cutlayer.report.profiles import page
-from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import open_split
 
 if TYPE_CHECKING:
@@ -40,30 +37,13 @@ RANDOM_IMAGES, DATA_IMAGES = 8, 64
 
 
 def run_plan(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) -> Profile:
-    """Measure, and write `profile.json`, `profile.csv` and `profile.html`.
-
-    Args:
-        plan: What to profile.
-        settings: How to measure.
-        limits: What a recommended choice has to keep.
-        out: Folder of the files; those of an older profile are replaced.
-        say: Receives a line about each step.
-
-    Returns:
-        The record that `profile.json` holds.
+    """Measure, and write the record, `profile.csv` and `profile.html` to `out`, replacing those of an older profile.
 
     Raises:
         CutlayerError: The plan cannot be carried out; nothing was measured where the plan itself is wrong.
     """
-    with _disk_errors_explained(out):
-        return _run(plan, settings, limits, out, say)
-
-
-@contextlib.contextmanager
-def _disk_errors_explained(out: Path) -> Iterator[None]:
-    """Raise ConfigError where the disk is full or read-only, which the user can change."""
     try:
-        yield
+        return _run(plan, settings, limits, out, say)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
@@ -95,7 +75,10 @@ def _run(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) ->
             if split.has_tail
             else f"{plan.model} has no tail here, so that its answers are unknown; leave out --min-accuracy."
         )
-    images = _random(input, settings.seed) if splits is None else splits.test.inputs[:DATA_IMAGES]
+    if splits is None:
+        images = np.random.default_rng(settings.seed).random((RANDOM_IMAGES, *input.shape), np.float32)
+    else:
+        images = splits.test.inputs[:DATA_IMAGES]
     if images.shape[1:] != input.shape:
         raise SplitError(f"The images of {plan.data} are {splits and splits.input}, and the head takes {input}.")
     out.mkdir(parents=True, exist_ok=True)
@@ -163,7 +146,3 @@ def _notes(plan: Plan, judged: bool) -> list[str]:
     if plan.privacy:
         notes.append("Leakage is to cheap attacks; a stronger one gets more: see `cutlayer run`.")
     return notes
-
-
-def _random(input: TensorSpec, seed: int) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).random((RANDOM_IMAGES, *input.shape), np.float32)

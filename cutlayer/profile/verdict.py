@@ -29,9 +29,7 @@ MODEL_ERROR = 0.25
 def faults(cuts: Iterable[CutMeasurements], model_errors: Sequence[float]) -> list[str]:
     """Why the profile is not valid: one sentence each, none when it is.
 
-    Args:
-        cuts: What was measured of each cut.
-        model_errors: Errors of the cost model at the points measured, as parts of what was measured.
+    The errors of the cost model, at the points that were measured, are parts of what was measured.
     """
     sentences = [sentence for cut in cuts for sentence in _faults_of_cut(cut)]
     if len(model_errors):

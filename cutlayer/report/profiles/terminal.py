@@ -23,7 +23,8 @@ def _heading(profile: Profile) -> str:
 
 
 def _cuts(profile: Profile) -> str:
-    names = ["cut", "smashed", "head p50", "p95", "p99", "n", "cold", "RSS MB", "MMACs", "kparams", "J"]
+    first, *others = profile.cuts[0].head_ns.percentiles
+    names = ["cut", "smashed", f"head {first}", *others, "n", "cold", "RSS MB", "MMACs", "kparams", "J"]
     names += [*(f"{codec} B" for codec in profile.codecs), *profile.quality_names]
     rows = []
     for cut in profile.cuts:
@@ -32,7 +33,7 @@ def _cuts(profile: Profile) -> str:
         quality = cut.codecs[profile.codecs[0]].quality.known
         rows.append(
             [
-                cut.cut, "x".join(map(str, cut.shape)), ms(head.p50), ms(head.p95), ms(head.p99), str(head.n),
+                cut.cut, "x".join(map(str, cut.shape)), *map(ms, head.percentiles.values()), str(head.n),
                 ms(cold.open_ns + cold.first_ns), f"{cut.peak_rss_bytes / 1e6:.0f}",
                 _scaled(cut.macs, 1e6), _scaled(cut.params, 1e3), "-" if joules is None else f"{joules:.3f}",
                 *(f"{codec.bytes:,}" for codec in cut.codecs.values()),
