@@ -80,13 +80,13 @@ def measure(network: Network, seconds: float, tc: bool) -> tuple[str, int, float
         serving = stack.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
         assert serving.stdout is not None
         address = f"grpc://127.0.0.1:{serving.stdout.readline().strip()}"
-        server = stack.enter_context(shaped(address, network, tc=tc))
-        port = server.address.rpartition(":")[2]
+        address, label = stack.enter_context(shaped(address, network, tc=tc))
+        port = address.rpartition(":")[2]
         words = [sys.executable, __file__, "ask", port, *map(str, (n_pings, n_up, n_down))]
         asked = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
     pings, *took_s = json.loads(asked.stdout)
     up_bps, down_bps = (8 * n / (s - network.rtt_s) for n, s in zip((n_up, n_down), took_s, strict=True))
-    return server.label, n_pings, statistics.median(pings), up_bps, down_bps
+    return label, n_pings, statistics.median(pings), up_bps, down_bps
 
 
 def main() -> None:

@@ -8,55 +8,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from cutlayer import errors
-from cutlayer.deployment.processes import last_line
+from cutlayer.deployment.processes import end, last_line
 from cutlayer.errors import CutlayerError, Unreachable
 from cutlayer.records.profile import ColdStart
 from cutlayer.split_folder import Runtime
 
-
-@dataclass(frozen=True)
-class DeviceProcess:
-    """A process of `cutlayer.deployment.device` that has opened a split folder.
-
-    Attributes:
-        folder: The split folder.
-        requests: Standard input of the process: one JSON object a line.
-        answers: Standard output of the process: one JSON object a line.
-        log: Standard error of the process, as a file.
-    """
-
-    folder: Path
-    requests: IO[str]
-    answers: IO[str]
-    log: IO[str]
-
-    def run(self, task: str, **arguments: Any) -> dict[str, Any]:
-        """Run one of `cutlayer.deployment.tasks.TASKS` in the process, and return its result.
-
-        Raises:
-            CutlayerError: The task failed; the message is that of the task.
-        """
-        with contextlib.suppress(BrokenPipeError):
-            print(json.dumps({"do": task, **arguments}), file=self.requests, flush=True)
-        return self.answer()
-
-    def answer(self) -> dict[str, Any]:
-        """Wait for the next answer."""
-        line = self.answers.readline()
-        if not line:
-            self.log.seek(0)
-            raise Unreachable(f"The device's process of {self.folder} ended by itself: {last_line(self.log.read())}")
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            kind = getattr(errors, answer["kind"])
-            raise (CutlayerError if kind is errors.Refused else kind)(answer["error"])
-        return answer
+Run = Callable[..., dict[str, Any]]
+"""Runs one of `cutlayer.deployment.tasks.TASKS`, by its name, with its arguments in the device's process, and returns
+its result. It raises the CutlayerError of a task that fails."""
 
 
 @contextlib.contextmanager
@@ -68,8 +32,8 @@ def open_device(
     threads: int = 1,
     cores: Sequence[int] = (),
     quota: float | None = None,
-) -> Iterator[tuple[DeviceProcess, ColdStart]]:
-    """Start a fresh process of the device for a split folder, and end it afterwards.
+) -> Iterator[tuple[Run, ColdStart]]:
+    """Start a fresh process of `cutlayer.deployment.device` for a split folder, and end it afterwards.
 
     Args:
         folder: The split folder.
@@ -90,17 +54,27 @@ def open_device(
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
         assert process.stdin is not None
         assert process.stdout is not None
-        device_process = DeviceProcess(folder, process.stdin, process.stdout, log)
-        try:
-            opened = device_process.answer()
-            passed_ns = time.monotonic_ns() - start_ns
-            yield device_process, ColdStart(passed_ns - opened["open_ns"] - opened["first_ns"], **opened)
-        finally:
+        requests, answers = process.stdin, process.stdout
+
+        def answer() -> dict[str, Any]:
+            line = answers.readline()
+            if not line:
+                log.seek(0)
+                raise Unreachable(f"The device's process of {folder} ended by itself: {last_line(log.read())}")
+            values: dict[str, Any] = json.loads(line)
+            if "error" in values:
+                kind = getattr(errors, values["kind"])
+                raise (CutlayerError if kind is errors.Refused else kind)(values["error"])
+            return values
+
+        def run(task: str, **arguments: Any) -> dict[str, Any]:
             with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            process.stdout.close()
+                print(json.dumps({"do": task, **arguments}), file=requests, flush=True)
+            return answer()
+
+        try:
+            opened = answer()
+            passed_ns = time.monotonic_ns() - start_ns
+            yield run, ColdStart(passed_ns - opened["open_ns"] - opened["first_ns"], **opened)
+        finally:
+            end(process, 10.0)

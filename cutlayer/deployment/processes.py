@@ -18,7 +18,7 @@ def edge(*words: object) -> None:
     """Run a `cutlayer edge` to its end.
 
     Raises:
-        Unreachable: It failed; the message holds its last words.
+        Unreachable: It failed; the message holds its last line.
     """
     done = subprocess.run(_command("edge", *words), capture_output=True, text=True, check=False)
     if done.returncode:
@@ -30,7 +30,7 @@ def cloud(*words: object) -> Iterator[str]:
     """Run a `cutlayer cloud` and give the address where it listens; end it by SIGTERM, so that the tap is complete.
 
     Raises:
-        Unreachable: It ended, or did not get ready in time; the message holds its last words.
+        Unreachable: It ended, or did not get ready in time; the message holds its last line.
     """
     server = subprocess.Popen(
         _command("cloud", *words),
@@ -51,11 +51,16 @@ def cloud(*words: object) -> Iterator[str]:
             raise Unreachable(f"The cloud ended by itself: {last_line(server.communicate()[1])}")
     finally:
         server.send_signal(signal.SIGTERM)
-        try:
-            server.communicate(timeout=STOP_S)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.communicate()
+        end(server, STOP_S)
+
+
+def end(process: subprocess.Popen[str], seconds: float) -> None:
+    """Close the input of a process and wait for its end; kill it when the time is over."""
+    try:
+        process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
 
 
 def _command(*words: object) -> list[str]:

@@ -79,7 +79,7 @@ class Network:
 
     def __str__(self) -> str:
         rates = {_rate(self.up_bps): None, _rate(self.down_bps): None}
-        return f"{':'.join(rates)}/{_time(self.delay_s)}/{_time(self.jitter_s)}/{self.loss * 100:g}%"
+        return f"{':'.join(rates)}/{self.delay_s * 1e3:.12g}ms/{self.jitter_s * 1e3:.12g}ms/{self.loss * 100:g}%"
 
 
 NETWORKS = {
@@ -158,7 +158,3 @@ def _rate(bps: float) -> str:
         return "unlimited"
     unit = next(unit for unit in ("gbit", "mbit", "kbit", "bit") if bps >= _RATES[unit] or unit == "bit")
     return f"{bps / _RATES[unit]:.12g}{unit}"
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds * 1e3:.12g}ms"

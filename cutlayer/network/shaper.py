@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from typing import NamedTuple
 
 from cutlayer.errors import ConfigError
 from cutlayer.network.namespaces import two_hosts
@@ -22,23 +21,13 @@ APPLICATION_LEVEL = "application-level shaper"
 _READY_S, _STOP_S = 30.0, 10.0
 
 
-class Shaped(NamedTuple):
-    """A server behind a network.
-
-    Attributes:
-        address: Address at which the server is reached through the network.
-        label: What shapes the network, for the record.
-    """
-
-    address: str
-    label: str
-
-
 @contextlib.contextmanager
 def shaped(
     address: str, network: Network, *, tc: bool = False, within: tuple[str, ...] = (), insecure: bool = False
-) -> Iterator[Shaped]:
+) -> Iterator[tuple[str, str]]:
     """Put a network in front of a server for as long as the context lasts; connections end with it.
+
+    The context gives the address at which the server is reached, and what shapes the network, for the record.
 
     Device and server stay where they are: a relay takes what the device sends and, with `tc`, hands it over a cable
     between two network namespaces. Loopback is the server's own address, without a relay.
@@ -58,7 +47,7 @@ def shaped(
     if to.port == 0:
         raise ConfigError(f"A network needs the address of a server that listens on TCP; {address} was given.")
     if not network.shapes:
-        yield Shaped(str(to), "unshaped")
+        yield str(to), "unshaped"
         return
     if to.leaves_machine and not insecure:
         raise ConfigError(
@@ -79,7 +68,7 @@ def shaped(
         port = relay.stdout.readline().strip() if ready else ""
         if not port.isdecimal():
             raise ConfigError(f"The shaper in front of {to} did not start; its own message is above.")
-        yield Shaped(str(replace(to, host="127.0.0.1", port=int(port))), label)
+        yield str(replace(to, host="127.0.0.1", port=int(port))), label
 
 
 def _stop(relay: subprocess.Popen[str]) -> None:

@@ -15,11 +15,11 @@ import numpy as np
 
 from cutlayer.errors import SplitError
 from cutlayer.network.profiles import Network
-from cutlayer.profile.candidate import Candidate
 from cutlayer.profile.cost_model import Request, Transport, fit, typical
 from cutlayer.profile.emulated import Measurements, measure_all, typical_requests
 from cutlayer.profile.measure import measure_cut, measure_local
 from cutlayer.profile.plan import Say, Settings
+from cutlayer.profile.prepare import Candidate
 from cutlayer.records.profile import ModelCheck
 from cutlayer.split_folder import open_split
 from cutlayer.trace import STAGES

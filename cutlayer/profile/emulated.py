@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from cutlayer.network.profiles import Network
-from cutlayer.profile.candidate import Candidate
 from cutlayer.profile.cost_model import Request, Transport, fit, predict, shift, typical
 from cutlayer.profile.measure import CutMeasurements, Point, Timing, measure_cut, measure_local, measure_points
 from cutlayer.profile.plan import Say, Settings
+from cutlayer.profile.prepare import Candidate
 from cutlayer.profile.sampling import TURNS, Key, choose_points, p50
 from cutlayer.records.profile import ModelCheck
 from cutlayer.trace import Columns
@@ -26,7 +26,6 @@ class Measurements:
         cuts: What was measured of each cut, by its name, in the order of the model.
         order: Names of the cuts, in the random order in which they were measured.
         local: The whole model on this device; None where the device has no tail.
-        networks: Networks to compare the cuts on.
         transport: Transport as fitted to the measurements.
         requests: Typical request of every choice to the server on this machine.
         measured: Whole requests, by network and choice.
@@ -64,15 +63,7 @@ def measure_emulated(
     say: Say,
     may_recommend: Callable[[Key], bool],
 ) -> Measurements:
-    """Measure on this machine, through emulated networks.
-
-    Args:
-        candidates: The cuts, in the order of the model.
-        images: ``(N, *input.shape)`` float32 in [0, 1], as .npy.
-        networks: Networks to compare the cuts on.
-        settings: How to measure.
-        say: Receives a line about each step.
-        may_recommend: Whether a choice may be recommended; the measurements go to those that may.
+    """Measure on this machine, through emulated networks; the time goes to the choices that may be recommended.
 
     Raises:
         CutlayerError: A cut cannot be run.

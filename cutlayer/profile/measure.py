@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from cutlayer.deployment import processes
-from cutlayer.deployment.device_process import DeviceProcess, open_device
+from cutlayer.deployment.device_process import Run, open_device
 from cutlayer.machine.throttling import Reading
 from cutlayer.network.profiles import Network
 from cutlayer.network.shaper import shaped
-from cutlayer.profile.candidate import Candidate
 from cutlayer.profile.plan import LEAST, Settings
+from cutlayer.profile.prepare import Candidate
 from cutlayer.records.profile import ColdStart, QuotaRecord
 from cutlayer.records.schema import load
 from cutlayer.trace import Columns
@@ -67,7 +67,6 @@ class CutMeasurements:
     """What was measured of one cut.
 
     Attributes:
-        candidate: The cut.
         cold: The start of its process.
         head: The head alone.
         codecs: Each codec alone, nothing being sent: `protect_ns`, `encode_ns` and `bytes`, run by run.
@@ -97,16 +96,16 @@ def measure_cut(candidate: Candidate, images: Path, settings: Settings, connect:
     samples, seconds, security = settings.samples, settings.seconds, settings.security.to_json() if connect else {}
     with (
         contextlib.nullcontext(connect) if connect else served(candidate, settings) as address,
-        _device(candidate, images, settings) as (device, cold),
+        _device(candidate, images, settings) as (run, cold),
     ):
-        head = load(Timing, device.run("head", samples=samples, seconds=seconds, least=LEAST))
+        head = load(Timing, run("head", samples=samples, seconds=seconds, least=LEAST))
         codecs, requests = {}, {}
         for codec in settings.codecs:
             codecs[codec] = _columns(
-                device.run("codec", codec=codec, samples=samples, seconds=CODEC_SHARE * seconds, least=LEAST // 3)
+                run("codec", codec=codec, samples=samples, seconds=CODEC_SHARE * seconds, least=LEAST // 3)
             )
             requests[codec] = _columns(
-                device.run(
+                run(
                     "requests", address=address, codec=codec, samples=samples, seconds=REQUESTS_SHARE * seconds,
                     least=LEAST_REQUESTS, request_s=DEADLINE_S, security=security,
                 )
@@ -116,22 +115,14 @@ def measure_cut(candidate: Candidate, images: Path, settings: Settings, connect:
 
 def measure_local(candidate: Candidate, images: Path, settings: Settings) -> Timing:
     """Measure head and tail of a cut both on this device, without any server."""
-    with _device(candidate, images, settings) as (device, _):
-        timing = device.run("local", samples=settings.samples, seconds=settings.seconds, least=LEAST)
+    with _device(candidate, images, settings) as (run, _):
+        timing = run("local", samples=settings.samples, seconds=settings.seconds, least=LEAST)
     return load(Timing, timing)
 
 
 @dataclass(frozen=True)
 class Point:
-    """A cut with a codec that is measured over a network.
-
-    Attributes:
-        candidate: The cut.
-        codec: Name of the codec.
-        network: Network between device and server.
-        samples: Number of requests.
-        expected_s: Time of one request, by the cost model.
-    """
+    """A cut with a codec that is measured over a network, and what the cost model expects of one request."""
 
     candidate: Candidate
     codec: str
@@ -148,15 +139,15 @@ def measure_points(points: list[Point], images: Path, settings: Settings) -> Ite
     rng = np.random.default_rng(settings.seed)
     order = [points[i] for i in rng.permutation(len(points))]
     for candidate in dict.fromkeys(point.candidate for point in order):
-        with served(candidate, settings) as address, _device(candidate, images, settings) as (device, _):
+        with served(candidate, settings) as address, _device(candidate, images, settings) as (run, _):
             for point in (point for point in order if point.candidate is candidate):
-                with shaped(address, point.network, tc=settings.tc) as server:
-                    requests = device.run(
-                        "requests", address=server.address, codec=point.codec, samples=point.samples,
+                with shaped(address, point.network, tc=settings.tc) as (server, label):
+                    requests = run(
+                        "requests", address=server, codec=point.codec, samples=point.samples,
                         seconds=2 * point.samples * point.expected_s, least=1,
                         request_s=DEADLINE_S + 4 * point.expected_s, security={},
                     )  # fmt: skip
-                yield point, _columns(requests), server.label
+                yield point, _columns(requests), label
 
 
 def served(candidate: Candidate, settings: Settings) -> AbstractContextManager[str]:
@@ -165,9 +156,7 @@ def served(candidate: Candidate, settings: Settings) -> AbstractContextManager[s
     return processes.cloud(candidate.folder, "--listen", listen, "--threads", settings.server_threads)
 
 
-def _device(
-    candidate: Candidate, images: Path, settings: Settings
-) -> AbstractContextManager[tuple[DeviceProcess, ColdStart]]:
+def _device(candidate: Candidate, images: Path, settings: Settings) -> AbstractContextManager[tuple[Run, ColdStart]]:
     return open_device(
         candidate.folder,
         images,

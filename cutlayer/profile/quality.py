@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.data.splits import Splits
-from cutlayer.profile.candidate import Candidate
 from cutlayer.profile.plan import Say
+from cutlayer.profile.prepare import Candidate
 from cutlayer.profile.sampling import Key
 from cutlayer.records.profile import Leakage, Quality
 from cutlayer.split_folder import Half, open_split

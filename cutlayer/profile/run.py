@@ -15,12 +15,11 @@ from cutlayer.data.splits import Splits
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.network.profiles import networks_named
 from cutlayer.profile.advice import keeps
-from cutlayer.profile.candidate import Candidate
 from cutlayer.profile.check import check_plan
 from cutlayer.profile.connected import measure_connected
 from cutlayer.profile.emulated import measure_emulated
 from cutlayer.profile.plan import DEFAULT_NETWORKS, Plan, Say, Settings
-from cutlayer.profile.prepare import Train, prepare
+from cutlayer.profile.prepare import Candidate, Train, prepare
 from cutlayer.profile.quality import accuracy, leakage
 from cutlayer.profile.record import record
 from cutlayer.profile.sampling import Key
@@ -92,10 +91,8 @@ def _run(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) ->
     else:
         measurements = measure_connected(candidates, out / IMAGES, plan.connect, settings, say)
         quality = _quality(plan, candidates, settings, splits, judged, say)
-    profile = record(
-        measurements, settings, model=plan.model, limits=limits, notes=_notes(plan, judged), server=plan.connect,
-        quality=quality, images=f"{len(images)} {plan.data or 'random'} images of {input}, one at a time",
-    )  # fmt: skip
+    sent = f"{len(images)} {plan.data or 'random'} images of {input}, one at a time"
+    profile = record(measurements, plan, settings, limits, quality, images=sent, notes=_notes(plan, judged))
     save(out, profile)
     page.save(out, profile)
     return profile

@@ -4,7 +4,7 @@ import dataclasses
 
 from cutlayer.models.cut import Cut
 from cutlayer.profile.advice import as_good, best, pareto, why_none
-from cutlayer.profile.candidate import choose_cuts
+from cutlayer.profile.prepare import choose_cuts
 from cutlayer.records.profile import Choice, Limits
 from cutlayer.spec import TensorSpec
 

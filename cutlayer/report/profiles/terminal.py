@@ -101,11 +101,9 @@ def _rates(span: Span) -> str:
 def _verdict(profile: Profile) -> str:
     lines = []
     sources = {r.source for cut in profile.cuts for requests in cut.networks.values() for r in requests.values()}
-    if profile.cost_model.points:
-        through = profile.settings.network_emulation or "the network that there is"
-        lines.append(f"Cost model: {advice.model_errors(profile)} ({through}).")
-    elif "model" in sources:
-        lines.append(f"Cost model: {advice.model_errors(profile)}.")
+    if profile.cost_model.points or "model" in sources:
+        through = f" ({profile.settings.network_emulation or 'the network that there is'})"
+        lines.append(f"Cost model: {advice.model_errors(profile)}{through if profile.cost_model.points else ''}.")
     lines += [f"Note: {note}" for note in profile.notes]
     lines.append(profile.verdict + (":" if profile.reasons else ""))
     lines += [f"  {reason}" for reason in profile.reasons]
