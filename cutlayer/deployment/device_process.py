@@ -35,13 +35,8 @@ def open_device(
 ) -> Iterator[tuple[Run, ColdStart]]:
     """Start a fresh process of `cutlayer.deployment.device` for a split folder, and end it afterwards.
 
-    Args:
-        folder: The split folder.
-        images: ``(N, *input.shape)`` float32 in [0, 1], as .npy.
-        head: Runtime of the head.
-        threads: Threads of the head.
-        cores: Numbers of the cores that the process runs on; all cores when empty.
-        quota: CPU time per time of the process, 0.25 being a quarter of one core; no limit when None.
+    The images are ``(N, *input.shape)`` float32 in [0, 1], as .npy. The process runs on the cores of these numbers, or
+    on all where there are none. The quota is its CPU time per time, 0.25 being a quarter of one core; None is no limit.
 
     Raises:
         CutlayerError: The process could not open the folder.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -38,8 +39,6 @@ class Device:
     """A split folder, opened on the device.
 
     Attributes:
-        split: The split folder.
-        head: Its head.
         defense: Its defense, ready to protect.
         images: ``(N, *input.shape)`` in [0, 1], taken in turn.
         threads: Threads that compute one request.
@@ -98,13 +97,10 @@ def time_requests(
     # On the slowest networks a handshake takes many seconds, and a tensor keeps the line busy for longer than that.
     timeouts = Timeouts(connect_s=request_s, request_s=request_s, heartbeat_s=request_s)
     pipeline = Pipeline(device.head, device.defense, codec_named(codec))
-    transport = connect(address, timeouts, security=Security.from_json(security))
-    try:
+    with closing(connect(address, timeouts, security=Security.from_json(security))) as transport:
         edge = Edge(device.split.manifest, pipeline, transport, timeouts)
         edge.infer(device.image(0), 0)
         traces = [edge.infer(device.image(i), 1 + i)[1] for i in _turns(samples, seconds, least)]
-    finally:
-        transport.close()
     return {name: values.tolist() for name, values in columns(traces).items()}
 
 

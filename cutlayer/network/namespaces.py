@@ -67,13 +67,17 @@ def two_hosts(network: Network) -> Iterator[Cable]:
     Raises:
         ConfigError: The kernel, its modules or the user's rights do not allow it.
     """
-    as_root = () if os.geteuid() == 0 else ("--user", "--map-root-user")
-    with _namespace(("unshare", *as_root, "--net")) as first:
-        enter_first = _entering(first, bool(as_root))
+    as_root = os.geteuid() == 0
+    entering_user = () if as_root else ("--user", "--preserve-credentials")
+
+    def host_of(address: str, pid: int) -> Host:
+        return Host(address, ("nsenter", "--target", str(pid), *entering_user, "--net"), f"/proc/{pid}/ns/net")
+
+    with _namespace(("unshare", *(() if as_root else ("--user", "--map-root-user")), "--net")) as first:
+        device = host_of("192.0.2.1", first)
         # The second is made from within the first, so that both belong to one user namespace.
-        with _namespace((*enter_first, "unshare", "--net")) as second:
-            device = Host("192.0.2.1", enter_first, f"/proc/{first}/ns/net")
-            server = Host("192.0.2.2", _entering(second, bool(as_root)), f"/proc/{second}/ns/net")
+        with _namespace((*device.within, "unshare", "--net")) as second:
+            server = host_of("192.0.2.2", second)
             _run(device.within, f"ip link add cable type veth peer name cable netns {second}")
             done: list[str] = []
             for host, rate_bps in ((device, network.up_bps), (server, network.down_bps)):
@@ -88,7 +92,7 @@ def two_hosts(network: Network) -> Iterator[Cable]:
             by = next(filter(None, done), None)
             label = f"tc {by} in network namespaces" if by else "unshaped network namespaces"
             label += "; delay, jitter and loss by an application-level shaper" if left.shapes else ""
-            yield Cable(device, server, label, left, enter_first[:-1] if as_root else ())
+            yield Cable(device, server, label, left, () if as_root else device.within[:-1])
 
 
 def _shape(host: Host, network: Network, rate_bps: float) -> str:
@@ -127,11 +131,6 @@ def _namespace(command: tuple[str, ...]) -> Iterator[int]:
         yield holder.pid
     finally:
         holder.communicate(timeout=_LIMIT_S)
-
-
-def _entering(pid: int, as_user: bool) -> tuple[str, ...]:
-    user = ("--user", "--preserve-credentials") if as_user else ()
-    return ("nsenter", "--target", str(pid), *user, "--net")
 
 
 def _run(within: tuple[str, ...], command: str) -> None:

@@ -36,8 +36,6 @@ class Onward(NamedTuple):
     """Where a connection is carried, and the network on the way.
 
     Attributes:
-        host: Name or address of the server.
-        port: Port of the server.
         thread: Thread within the network namespace to connect from; None for the namespace of this process.
         network: Network on the way.
         own_s: Part of the network's delay that the relay itself takes.

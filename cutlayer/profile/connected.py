@@ -8,6 +8,7 @@ time for the other tails is their time on this machine, times the ratio of the t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from math import inf
 from pathlib import Path
 
@@ -39,9 +40,8 @@ def hosted(candidates: Sequence[Candidate], address: str, settings: Settings) ->
         WireError: No server answers at the address.
     """
     timeouts = Timeouts()
-    transport = connect(address, timeouts, security=settings.security)
     refused = ""
-    try:
+    with closing(connect(address, timeouts, security=settings.security)) as transport:
         for candidate in candidates:
             split = open_split(candidate.folder)
             try:
@@ -50,8 +50,6 @@ def hosted(candidates: Sequence[Candidate], address: str, settings: Settings) ->
                 refused = str(error)
             else:
                 return candidate
-    finally:
-        transport.close()
     raise SplitError(
         f"The server at {address} holds none of the {len(candidates)} cuts of this profile; copy one of the folders in "
         f"{candidates[0].folder.parent} there and serve it with `cutlayer cloud`. {refused}"

@@ -22,9 +22,6 @@ class Effect:
         float32_correct: Number of right answers with the float32 head.
         int8_correct: Number of right answers with the int8 head.
         agreed: Number of images with the same answer from both.
-        n: Number of images.
-        float32_bytes: Size of the float32 head.
-        int8_bytes: Size of the int8 head.
     """
 
     float32_ns: NDArray[np.int64]

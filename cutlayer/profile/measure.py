@@ -81,13 +81,9 @@ class CutMeasurements:
 
 
 def measure_cut(candidate: Candidate, images: Path, settings: Settings, connect: str | None = None) -> CutMeasurements:
-    """Measure everything about one cut on this device.
+    """Measure everything about one cut on this device, with the images in an .npy, ``(N, *input.shape)`` in [0, 1].
 
-    Args:
-        candidate: The cut.
-        images: ``(N, *input.shape)`` float32 in [0, 1], as .npy.
-        settings: How to measure.
-        connect: Address of a real server that holds this very split; one is started on this machine when None.
+    The server is the real one at the address `connect`, which holds this very split, or else a process here.
 
     Raises:
         SplitError: The real server holds another split.

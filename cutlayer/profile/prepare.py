@@ -33,8 +33,6 @@ class Candidate:
     """One cut, ready to run.
 
     Attributes:
-        cut: Name of the cut.
-        folder: Its split folder.
         shape: Shape of the smashed data of one sample.
         nbytes: Size of the smashed data of one sample, before any codec.
         params: Parameters of the head; None where the split folder was written elsewhere and does not say.

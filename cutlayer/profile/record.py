@@ -30,17 +30,7 @@ def record(
     images: str,
     notes: Sequence[str],
 ) -> records.Profile:
-    """The whole record.
-
-    Args:
-        measurements: Everything that was measured.
-        plan: What was profiled.
-        settings: How it was measured.
-        limits: What a recommended choice has to keep.
-        quality: Accuracy and leakage of the choices of which they were measured.
-        images: What was sent, in words.
-        notes: What a reader has to know, a sentence each.
-    """
+    """The whole record; `images` is what was sent, in words, and each note a sentence that a reader has to know."""
     reasons = faults(measurements.cuts.values(), measurements.model_errors)
     local, labels = measurements.local, measurements.labels
     # What shaped the networks, or would have where nothing was measured through any.
