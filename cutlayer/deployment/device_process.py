@@ -25,13 +25,7 @@ its result. It raises the CutlayerError of a task that fails."""
 
 @contextlib.contextmanager
 def open_device(
-    folder: Path,
-    images: Path,
-    *,
-    head: Runtime = "onnx",
-    threads: int = 1,
-    cores: Sequence[int] = (),
-    quota: float | None = None,
+    folder: Path, images: Path, *, head: Runtime, threads: int, cores: Sequence[int], quota: float | None
 ) -> Iterator[tuple[Run, ColdStart]]:
     """Start a fresh process of `cutlayer.deployment.device` for a split folder, and end it afterwards.
 

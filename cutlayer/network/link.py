@@ -76,11 +76,6 @@ class Link:
     free_at: float = -inf
 
     @property
-    def piece_bytes(self) -> int:
-        """Number of bytes to read at a time, at most."""
-        return piece_bytes(self.rate_bps)
-
-    @property
     def takes_at(self) -> float:
         """When more may be read: a full link pushes back on the sender, so that memory stays bounded.
 

@@ -7,7 +7,7 @@ import socket
 from math import inf
 from random import Random
 
-from cutlayer.network.link import Link
+from cutlayer.network.link import Link, piece_bytes
 
 _UNDER_WAY = 1024
 """Greatest number of pieces under way on one connection in one direction, so that an end that reads nothing stops the
@@ -35,11 +35,11 @@ async def pump(link: Link, source: socket.socket, sink: socket.socket) -> None:
 
     async with asyncio.TaskGroup() as group:
         group.create_task(deliver())
-        arrived, piece = 0.0, b"?"
+        arrived, piece, n_bytes = 0.0, b"?", piece_bytes(link.rate_bps)
         while piece:
             if (wait_s := link.takes_at - loop.time()) > 0:
                 await asyncio.sleep(wait_s)
-            piece = await loop.sock_recv(source, link.piece_bytes)
+            piece = await loop.sock_recv(source, n_bytes)
             arrived = link.arrival(loop.time(), len(piece), arrived)
             await under_way.put((arrived, piece))
 

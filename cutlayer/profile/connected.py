@@ -82,20 +82,17 @@ def measure_connected(
     tail_ratio = float(
         np.median([request.stages["tail"] / requests[candidate.cut, c].stages["tail"] for c, request in remote.items()])
     )
+    # The network that the fitted transport describes is for the record: nothing is computed from it.
+    rate_bps = 8e9 / transport.per_byte_ns if transport.per_byte_ns else inf
+    up_bps, delay_s = (float(f"{figure:.3g}") for figure in (rate_bps, transport.fixed_ns / 2e9))
+    network = Network(address, up_bps, inf, delay_s, source="fitted to what was measured")
     measured = {(candidate.cut, codec): columns for codec, columns in remote_cut.requests.items()}
     predicted = {key: _predict(request, transport, tail_ratio) for key, request in requests.items()}
     return Measurements(
-        cuts=cuts, order=order, local=local, networks=[network_of(address, transport)], transport=transport,
+        cuts=cuts, order=order, local=local, networks=[network], transport=transport,
         requests=requests, measured={address: measured}, predicted={address: predicted},
         checks=_leave_one_out(candidate.cut, address, remote), real=True,
     )  # fmt: skip
-
-
-def network_of(address: str, transport: Transport) -> Network:
-    """The network that a fitted transport describes, for the record: nothing is computed from it."""
-    rate_bps = 8e9 / transport.per_byte_ns if transport.per_byte_ns else inf
-    up_bps, delay_s = (float(f"{figure:.3g}") for figure in (rate_bps, transport.fixed_ns / 2e9))
-    return Network(address, up_bps, inf, delay_s, source="fitted to what was measured")
 
 
 def _predict(request: Request, transport: Transport, tail_ratio: float) -> dict[str, float]:

@@ -38,7 +38,6 @@ class Timing:
     Attributes:
         ns: Time of each run.
         wall_ns: Time of all runs together.
-        cpu_ns: CPU time of the process.
         waited_ns: Time that the process was ready to run and had no core.
         others: Share of all cores that other processes took.
         joules: Energy of one run; None where no meter can be read.

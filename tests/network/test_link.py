@@ -3,7 +3,7 @@ from statistics import median
 
 import pytest
 
-from cutlayer.network.link import PACKET_BYTES, Link, late_s
+from cutlayer.network.link import PACKET_BYTES, Link, late_s, piece_bytes
 from cutlayer.network.profiles import NETWORKS
 
 
@@ -16,7 +16,7 @@ def deliver(made, n_bytes, now=0.0):
     arrived, pieces = 0.0, 0
     while n_bytes:
         now = max(now, made.takes_at)
-        piece = min(n_bytes, made.piece_bytes)
+        piece = min(n_bytes, piece_bytes(made.rate_bps))
         arrived, pieces, n_bytes = made.arrival(now, piece, arrived), pieces + 1, n_bytes - piece
     return arrived, pieces
 
@@ -53,9 +53,9 @@ def test_a_link_without_rate_only_delays():
 
 
 def test_pieces_are_small_on_a_slow_link_and_never_less_than_a_packet():
-    assert link(1e3).piece_bytes == PACKET_BYTES
-    assert link(1e9).piece_bytes == 64 << 10
-    assert PACKET_BYTES < link(20e6).piece_bytes < 64 << 10
+    assert piece_bytes(1e3) == PACKET_BYTES
+    assert piece_bytes(1e9) == 64 << 10
+    assert PACKET_BYTES < piece_bytes(20e6) < 64 << 10
 
 
 @pytest.mark.parametrize("rate_bps", [62e3, 20e6, 1e9])
@@ -64,8 +64,8 @@ def test_a_full_link_pushes_back(rate_bps):
     made, now = link(rate_bps, 0.5), 0.0
     for _ in range(2000):
         now = max(now, made.takes_at)
-        left = made.arrival(now, made.piece_bytes) - 0.5 - now
-        assert left <= 0.05 + 8 * made.piece_bytes / rate_bps + 1e-9
+        left = made.arrival(now, piece_bytes(made.rate_bps)) - 0.5 - now
+        assert left <= 0.05 + 8 * piece_bytes(made.rate_bps) / rate_bps + 1e-9
 
 
 def test_jitter_spreads_evenly_around_the_delay():

@@ -79,16 +79,8 @@ def pareto_plots(profile: Profile, network: str) -> list[Html]:
     ]
     limits = profile.limits
     sizes = [float(dot.record.message_bytes) for dot in dots]
-    plots = [
-        _plot(
-            dots,
-            sizes,
-            network,
-            "Bytes sent",
-            _logarithmic(*_around(sizes), lambda n: size(round(n))),
-            limits.latency_ns,
-        )
-    ]
+    up = _logarithmic(*_around(sizes), lambda n: size(round(n)))
+    plots = [_plot(dots, sizes, network, "Bytes sent", up, limits.latency_ns)]
     for name, title, limit in (("leakage", "Leakage gain", limits.leakage), ("accuracy", "Accuracy", limits.accuracy)):
         if all(name in dot.record.quality.known for dot in dots):
             values = [dot.record.quality.known[name].value for dot in dots]
