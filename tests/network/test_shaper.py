@@ -103,14 +103,6 @@ def test_the_kernel_shapes_where_it_may():
             assert 0.4 * 0.9 <= transfer_s(source, sink, int(rate_bps / 8 * 0.4)) <= 0.41 * 1.05 + 0.2
 
 
-def test_the_label_says_who_shaped():
-    try:
-        with shaped("grpc://127.0.0.1:1", network_named("16mbit"), tc=True) as (_, label):
-            assert label in ("tc netem in network namespaces", "tc tbf in network namespaces")
-    except ConfigError as error:
-        pytest.skip(str(error))
-
-
 def test_connections_share_the_rate():
     n_bytes = 200_000
     with connected(network_named("16mbit"), 2) as pairs:
