@@ -56,10 +56,8 @@ def test_loopback_adds_nothing_and_loss_adds_at_most_a_round_trip():
 def test_the_envelope_is_the_lowest_line_everywhere():
     rng = np.random.default_rng(0)
     for _ in range(200):
-        lines = [
-            Line(str(i), float(rng.uniform(1e5, 1e8)), float(10 ** rng.uniform(2, 7)))
-            for i in range(rng.integers(1, 9))
-        ]
+        figures = [(rng.uniform(1e5, 1e8), 10 ** rng.uniform(2, 7)) for _ in range(rng.integers(1, 9))]
+        lines = [Line(str(i), float(fixed_ns), float(n_bytes)) for i, (fixed_ns, n_bytes) in enumerate(figures)]
         spans = envelope(lines)
         assert spans[0].from_bps == 0.0
         assert spans[-1].to_bps is None

@@ -36,9 +36,7 @@ def test_first_the_fastest_codec_of_the_two_fastest_cuts_and_one_other():
 
 
 def test_what_the_model_is_checked_by_differs_between_networks():
-    predicted = times(
-        **{f"{cut}_{codec}": 10 + place for place, cut in enumerate("abcdefgh") for codec in ("raw", "fp16")}
-    )
+    predicted = times(**{f"{cut}_{codec}": 10 + i for i, cut in enumerate("abcdefgh") for codec in ("raw", "fp16")})
     assert len({keys(choose_points(predicted, {}, everything, [0, place]))[2] for place in range(8)}) > 2
 
 
