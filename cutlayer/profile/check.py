@@ -37,9 +37,10 @@ def check_plan(
     for name, value in {**numbers, "server-threads": settings.server_threads, "classes": plan.classes}.items():
         if not 0 < value < MOST:
             raise ConfigError(f"--{name} must be above 0 and below {MOST:,}; {value} was given.")
-    for name, value in {"epochs": plan.epochs, "seed": settings.seed}.items():
-        if value < 0 or (name == "epochs" and value >= MOST):
-            raise ConfigError(f"--{name} must be 0 or more; {value} was given.")
+    if not 0 <= plan.epochs < MOST:
+        raise ConfigError(f"--epochs must be 0 or more and below {MOST:,}; {plan.epochs} was given.")
+    if settings.seed < 0:
+        raise ConfigError(f"--seed must be 0 or more; {settings.seed} was given.")
     _check_quality(plan, limits)
     _check_network(plan, settings, networks)
     if settings.cores:

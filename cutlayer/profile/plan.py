@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from cutlayer.errors import ConfigError
 from cutlayer.spec import TensorSpec
+from cutlayer.split_folder import Runtime
 from cutlayer.wire.security import PLAIN, Security
 
 Say = Callable[[str], None]
@@ -130,7 +130,7 @@ class Settings:
     seconds: float = 2.5
     threads: int = 1
     server_threads: int = 1
-    head: Literal["onnx", "torch"] = "onnx"
+    head: Runtime = "onnx"
     transport: str = "grpc"
     seed: int = 0
     security: Security = PLAIN

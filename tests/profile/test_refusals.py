@@ -41,6 +41,7 @@ def refused(tmp_path, monkeypatch, capsys):
         (("MODEL", "--privacy", "--data", "digits", "--max-leakage", "1.5"), "from 0 to 1"),
         (("MODEL", "--min-accuracy", "90", "--data", "digits"), "from 0 to 1"),
         (("MODEL", "--epochs", "3", "--data", "digits"), "comes with its weights"),
+        (("MODEL", "--epochs", "1000000", "--data", "digits"), "--epochs must be 0 or more and below 1,000,000"),
         (("MODEL", "--data", "digits"), "take data of that shape"),
         (("MODEL", "--seed", "-1"), "--seed must be 0 or more"),
         (("MODEL", "--network", ""), "no network named ''"),
