@@ -150,4 +150,6 @@ def _failure(within: tuple[str, ...], command: str) -> str:
 
 
 def _not_allowed(why: str) -> ConfigError:
-    return ConfigError(f"This machine makes no network namespaces ({why}); use the application-level shaper instead.")
+    return ConfigError(
+        f"This machine cannot create network namespaces ({why}); use the application-level shaper instead."
+    )

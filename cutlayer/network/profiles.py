@@ -1,10 +1,10 @@
-"""What a network does to bytes: named networks with their sources, or four figures by hand.
+"""Network profiles: named ones with their sources, or four values by hand.
 
 wifi                          a name of `NETWORKS`
-20mbit/40ms/5ms/0.1%          rate, delay, jitter and loss; a figure that is left out is 0
-12mbit:50mbit/35ms            a rate up, from the device, and another one down
+20mbit/40ms/5ms/0.1%          rate, delay, jitter and loss; values that are left out are 0
+12mbit:50mbit/35ms            different rates up, from the device, and down
 
-The delay is one way: a round trip takes it twice. A rate counts the bytes that programs send, not the headers of
+The delay is one way; a round trip takes it twice. A rate counts the bytes that programs send, without the headers of
 TCP and IP, which take about 3 % more of a cable.
 """
 
@@ -22,10 +22,10 @@ _TIMES = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _HOW = "write rate/delay/jitter/loss, such as 20mbit/40ms/5ms/0.1%"
 
 MOST_DELAY_S = 10.0
-"""Greatest delay: more is a slip of the unit, because no request would be answered in time."""
+"""A longer delay is probably a wrong unit: no request would be answered in time."""
 
 MOST_LOSS = 0.5
-"""Greatest loss: beyond it TCP hardly moves, and no model of it means anything."""
+"""With more loss TCP hardly transmits, and no model of it is meaningful."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +33,16 @@ class Network:
     """One network, the same for every connection through it.
 
     Attributes:
-        name: Text that the user wrote.
-        up_bps: Bits per second from the device, above 0; infinite where there is no limit.
-        down_bps: Bits per second to the device.
-        delay_s: Delay of every packet in either direction, 0 to `MOST_DELAY_S`.
-        jitter_s: Evenly spread change of the delay of a packet to either side, at most the delay itself.
+        name: Name or values, as the user wrote them.
+        up_bps: Bits per second from the device, above 0; infinite for no limit.
+        down_bps: Bits per second to the device, above 0; infinite for no limit.
+        delay_s: Delay of every packet in either direction in seconds, 0 to `MOST_DELAY_S`.
+        jitter_s: Half width of the uniform distribution of the delay in seconds, at most the delay.
         loss: Share of the packets that do not arrive at the first attempt, 0 to `MOST_LOSS`.
-        source: Source of the figures.
+        source: Source of the values.
 
     Raises:
-        ConfigError: A figure is out of its range.
+        ConfigError: A value is out of its range.
     """
 
     name: str
@@ -56,30 +56,30 @@ class Network:
     def __post_init__(self) -> None:
         for rate in (self.up_bps, self.down_bps):
             if not rate > 0:
-                raise ConfigError(f"{self.name!r} has a rate of {rate:g} bit/s, which carries nothing; {_HOW}.")
+                raise ConfigError(f"{self.name!r} has a rate of {rate:g} bit/s, which must be above 0; {_HOW}.")
         if not (isfinite(self.delay_s) and 0 <= self.delay_s <= MOST_DELAY_S):
             raise ConfigError(f"{self.name!r} has a delay of {self.delay_s:g} s, not 0 to {MOST_DELAY_S:g} s; {_HOW}.")
         if not 0 <= self.jitter_s <= self.delay_s:
             raise ConfigError(
-                f"{self.name!r} has a jitter of {self.jitter_s:g} s, not between 0 and its delay of "
-                f"{self.delay_s:g} s, around which it spreads; {_HOW}."
+                f"{self.name!r} has a jitter of {self.jitter_s:g} s, which must be between 0 and its delay of "
+                f"{self.delay_s:g} s; {_HOW}."
             )
         if not 0 <= self.loss <= MOST_LOSS:
             raise ConfigError(f"{self.name!r} has a loss of {self.loss:.4g}, not 0 % to {MOST_LOSS:.0%}; {_HOW}.")
 
     @property
     def rtt_s(self) -> float:
-        """Round trip of a packet, without jitter."""
+        """Round trip of a packet in seconds, without jitter."""
         return 2 * self.delay_s
 
     @property
     def shapes(self) -> bool:
-        """Whether it changes anything: loopback does not."""
+        """Whether the network changes anything, which loopback does not."""
         return (self.up_bps, self.down_bps, self.delay_s, self.loss) != (inf, inf, 0.0, 0.0)
 
     def __str__(self) -> str:
         rates = {_rate(self.up_bps): None, _rate(self.down_bps): None}
-        return f"{':'.join(rates)}/{self.delay_s * 1e3:.12g}ms/{self.jitter_s * 1e3:.12g}ms/{self.loss * 100:g}%"
+        return f"{':'.join(rates)}/{_time(self.delay_s)}/{_time(self.jitter_s)}/{self.loss * 100:g}%"
 
 
 NETWORKS = {
@@ -110,15 +110,15 @@ NETWORKS = {
         ),
     )
 }  # fmt: skip
-"""The named networks. Where a source states no jitter or loss, there is none here: radio links repeat what they lose,
-which shows as delay. Figures that were measured at a deployment, given by hand, come nearest to it."""
+"""Networks by name. If a source states no jitter or loss, it is 0: radio links repeat lost packets, which shows as
+delay. For a deployment, values measured there and written by hand are the most accurate."""
 
 
 def network_named(text: str) -> Network:
-    """The network with a name of `NETWORKS`, or with figures by hand.
+    """Return the network with this name or these values.
 
     Raises:
-        ConfigError: The text is neither.
+        ConfigError: The text is neither a name nor values.
     """
     if text in NETWORKS:
         return NETWORKS[text]
@@ -127,29 +127,37 @@ def network_named(text: str) -> Network:
     rates, delay, jitter, loss, *more = [*text.split("/"), *("0ms", "0ms", "0%")[text.count("/") :]]
     up, *down = [_number(rate, _RATES, "rate", text) for rate in rates.split(":")]
     if more or len(down) > 1:
-        raise ConfigError(f"{text!r} has more parts than a network has; {_HOW}.")
-    delay_s, jitter_s = _number(delay, _TIMES, "delay", text), _number(jitter, _TIMES, "jitter", text)
-    return Network(text, up, down[0] if down else up, delay_s, jitter_s, _number(loss, {"%": 0.01}, "loss", text))
+        raise ConfigError(f"{text!r} has too many parts; {_HOW}.")
+    return Network(
+        text,
+        up,
+        down[0] if down else up,
+        _number(delay, _TIMES, "delay", text),
+        _number(jitter, _TIMES, "jitter", text),
+        _number(loss, {"%": 0.01}, "loss", text),
+    )
 
 
 def networks_named(text: str) -> list[Network]:
-    """Several networks with commas between them: ``wifi,lte,20mbit/40ms``.
+    """Return several networks, separated by commas: ``wifi,lte,20mbit/40ms``.
 
     Raises:
-        ConfigError: One of them is not a network, or is named twice.
+        ConfigError: A network is not valid, or is named twice.
     """
-    named = [network_named(part.strip()) for part in text.split(",")]
-    for index, network in enumerate(named):
-        if network in named[:index]:
+    networks = [network_named(part.strip()) for part in text.split(",")]
+    for index, network in enumerate(networks):
+        if network in networks[:index]:
             raise ConfigError(f"The network {network.name!r} is named twice; name it once.")
-    return named
+    return networks
 
 
-def _number(text: str, units: dict[str, float], what: str, whole: str) -> float:
-    """Read a figure with its unit, of either sign; `Network` checks its range."""
+def _number(text: str, units: dict[str, float], what: str, network: str) -> float:
+    """Return a value with its unit. It may be negative, which `Network` refuses."""
     match = re.fullmatch(r"([-+]?\d+(?:\.\d*)?|[-+]?\.\d+)\s*([a-z%]+)", text.strip().lower())
     if match is None or match[2] not in units:
-        raise ConfigError(f"{text!r} is no {what} in {whole!r}: it needs a number and {' or '.join(units)}; {_HOW}.")
+        raise ConfigError(
+            f"{text!r} is not a {what} in {network!r}; give a number with {' or '.join(units)}, or {_HOW}."
+        )
     return float(match[1]) * units[match[2]]
 
 
@@ -158,3 +166,7 @@ def _rate(bps: float) -> str:
         return "unlimited"
     unit = next(unit for unit in ("gbit", "mbit", "kbit", "bit") if bps >= _RATES[unit] or unit == "bit")
     return f"{bps / _RATES[unit]:.12g}{unit}"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1e3:.12g}ms"

@@ -31,7 +31,7 @@ def refused(tmp_path, monkeypatch, capsys):
         (("resnet99",), "'resnet99' is not the name of a model"),
         (("MODEL", "--cuts", "nowhere"), "cannot be cut at 'nowhere'"),
         (("MODEL", "--cuts", "c2"), "cannot be cut at 'c2'"),
-        (("MODEL", "--network", "-5mbit/1ms"), "carries nothing"),
+        (("MODEL", "--network", "-5mbit/1ms"), "must be above 0"),
         (("MODEL", "--network", "wifi,wifi"), "twice"),
         (("MODEL", "--codecs", "raw,nope"), "nope"),
         (("MODEL", "--samples", "0"), "--samples must be above 0"),
