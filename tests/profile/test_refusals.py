@@ -66,4 +66,4 @@ def test_what_cannot_be_profiled_is_one_sentence(words, sentence, model, tmp_pat
 
 def test_no_namespaces_are_one_sentence_before_anything_is_measured(model, tmp_path, monkeypatch, refused):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "makes no network namespaces (there is no unshare)" in refused(model, "--network", "wifi", "--tc")
+    assert "cannot create network namespaces (there is no unshare)" in refused(model, "--network", "wifi", "--tc")
