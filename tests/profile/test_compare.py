@@ -126,7 +126,7 @@ def run(tmp_path, before, after, *words):
 def test_exit_code_0_with_a_table(tmp_path):
     done = run(tmp_path, profile(), profile())
     assert (done.returncode, done.stderr) == (0, "")
-    assert "1.00x  n = 100, 100    measured" in done.stdout
+    assert "1.00x  100, 100  measured" in done.stdout
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["p50", *["early"] * 4, *["late"] * 4]
 
 
