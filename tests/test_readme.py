@@ -1,16 +1,19 @@
-"""The README as a newcomer uses it: its program runs, and the paths that it names exist."""
+"""The README and the docs as a newcomer uses them: programs and plans run, and every named path exists."""
 
 import os
 import re
 import subprocess
 import sys
+import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from cutlayer.data.load import load
 from cutlayer.experiment import victim
-from cutlayer.experiment.spec import Experiment, Training
+from cutlayer.experiment.plan import parse
+from cutlayer.experiment.spec import Experiment, Measure, Training
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -51,6 +54,15 @@ def test_the_python_program_prints_a_leakage_gain_with_its_interval(small_split,
 def test_every_link_leads_to_a_file(page):
     links = LINK.findall((ROOT / page).read_text())
     assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+def test_the_experiment_file_of_the_docs_is_a_plan():
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/experiments.md").read_text(), re.S)
+    plan = tomllib.loads(text)
+    experiments = parse(plan)
+    assert len(experiments) == len(plan["cut"]) * len(plan["seed"]) * len(plan["defense"][0]["sigma"])
+    assert plan["training"].keys() == {field.name for field in fields(Training)}
+    assert plan["measure"].keys() == {field.name for field in fields(Measure)}
 
 
 def test_where_is_what_names_every_folder():
