@@ -20,7 +20,7 @@ import time
 from math import inf
 
 from cutlayer.network.profiles import Network, networks_named
-from cutlayer.network.shaper import Shaped
+from cutlayer.network.shaper import shaped
 
 ROW = "{:<24}{:>12}{:>12}{:>9}{:>5}{:>12}{:>12}{:>9}{:>12}{:>12}{:>9}"
 NETWORKS = "lan,wifi,lte,3g,nbiot,satellite,20mbit/40ms"
@@ -79,13 +79,14 @@ def measure(network: Network, seconds: float, tc: bool) -> tuple[str, int, float
         words = [sys.executable, __file__, "serve", str(n_up), str(n_down)]
         serving = stack.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
         assert serving.stdout is not None
-        shaper = Shaped(f"grpc://127.0.0.1:{serving.stdout.readline().strip()}", network, tc=tc)
-        port = stack.enter_context(shaper).rpartition(":")[2]
+        address = f"grpc://127.0.0.1:{serving.stdout.readline().strip()}"
+        address, label = stack.enter_context(shaped(address, network, tc=tc))
+        port = address.rpartition(":")[2]
         words = [sys.executable, __file__, "ask", port, *map(str, (n_pings, n_up, n_down))]
         asked = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
     pings, *took_s = json.loads(asked.stdout)
     up_bps, down_bps = (8 * n / (s - network.rtt_s) for n, s in zip((n_up, n_down), took_s, strict=True))
-    return shaper.label, n_pings, statistics.median(pings), up_bps, down_bps
+    return label, n_pings, statistics.median(pings), up_bps, down_bps
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ class Limits:
     """Limits of a server's batches and unanswered requests.
 
     Attributes:
-        max_batch: Most samples computed together. A larger request is computed whole, by itself.
+        max_batch: Most samples computed together. A larger request is computed undivided, by itself.
         max_delay_us: Longest wait of a batch's first request for others, in microseconds.
         max_bytes: Most bytes of unanswered requests; further ones are refused with a time to retry.
     """

@@ -41,13 +41,13 @@ class Job:
 
     Attributes:
         request: The message that arrived.
-        template: What it shares with other requests of its session.
+        template: Template of its session's requests.
         id: Id of the request within its session.
         data: Bytes of its smashed data.
         callers: Callers in order of arrival, each with its arrival time (`time.monotonic_ns`).
         read_ns: Time that reading the request took.
         n_samples: Number of samples; see `Template`.
-        nbytes: Its share of the server's budget.
+        nbytes: Bytes that it takes of the server's budget.
         key: Identity by which a repetition is recognized; see `key`.
     """
 

@@ -19,8 +19,8 @@ for command in (
 
 
 def main() -> None:
-    """Entry point. One sentence on standard error and exit code 2 for anything that the user can mend."""
-    # Threads that spin while they wait make torch ten times slower when anything else runs on the same cores.
+    """Run the command line. An error that the user can fix gives one sentence on standard error and exit code 2."""
+    # Threads that spin while they wait make torch ten times slower if other processes use the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app.cli(prog="cutlayer", config=(OmitArgPrefixes,))
@@ -30,7 +30,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; what is still buffered has nowhere to go.
+        # The reader of the output has closed it; discard what is still buffered.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -68,11 +68,6 @@ class Adversarial(Defense):
         if self.turns not in TURNS:
             raise ConfigError(f"adversarial.turns must be {' or '.join(TURNS)}, not {self.turns!r}.")
 
-    @property
-    def decoders(self) -> tuple[str, ...]:
-        """The decoder that learns meanwhile; none at weight 0."""
-        return (self.decoder,) if self.on else ()
-
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Train copies of the halves; the structure stays as it is."""
         if not self.weight:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -22,9 +22,16 @@ if TYPE_CHECKING:
 class Defense:
     """The undefended baseline, and the base of every defense.
 
-    A subclass is a dataclass, and its fields are its options: nothing assigns them after `__post_init__`. What
-    `harden` learns goes into attributes whose names begin with ``_``, so the dataclass is not frozen.
+    A subclass is a dataclass, and its fields are its options: nothing assigns them after `__post_init__`. The
+    dataclass is not frozen, because `harden` and `deploy` set what was learned.
+
+    Attributes:
+        decoder: Name in `cutlayer.nets.decoders` of the network against which the model is trained; a defense that has
+            one makes it an option.
     """
+
+    decoder = ""
+    _learned: dict[str, NDArray[Any]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     plain_words: ClassVar[str] = "sends what the first layers give, as it is"
     """What the defense does, for a reader who does not know the field: a clause that begins with a verb."""
@@ -59,8 +66,8 @@ class Defense:
 
     @property
     def decoders(self) -> tuple[str, ...]:
-        """Names in `cutlayer.nets.decoders` of the networks against which this part trains the model."""
-        return ()
+        """The decoder against which this part trains the model, where it is on."""
+        return (self.decoder,) if self.decoder and self.on else ()
 
     @property
     def parts(self) -> tuple[Defense, ...]:
@@ -94,8 +101,8 @@ class Defense:
 
     @property
     def learned(self) -> dict[str, NDArray[Any]]:
-        """The values that `harden` learned and `protect` needs; the split folder stores them."""
-        return {}
+        """The values that `harden` learned, by name; the split folder stores them."""
+        return self._learned
 
     def deploy(self, learned: Mapping[str, NDArray[Any]], halves: Callable[[], SplitModel]) -> None:
         """Get ready to protect, on the device, with what `harden` learned.
@@ -104,6 +111,7 @@ class Defense:
             learned: The value of `learned` when the split folder was written.
             halves: Loads the halves of the split folder in torch, for a defense that needs the head itself.
         """
+        self._learned = dict(learned)
 
     def facts(self, smashed: NDArray[np.float32]) -> dict[str, float | str]:
         """Facts to state beside the results, such as the signal-to-noise ratio.

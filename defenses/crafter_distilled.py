@@ -15,9 +15,8 @@ Differs from the paper: the paper has no such network. What it is worth is measu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,8 +76,7 @@ class CrafterDistilled(Defense):
     def __post_init__(self) -> None:
         if self.n_crafted < 2:
             raise ConfigError(f"crafter-distilled.n_crafted must be at least 2, not {self.n_crafted}.")
-        self._missed: float | None = None
-        options = {option.name: getattr(self, option.name) for option in fields(Crafter)}
+        options = {option.name: getattr(self, option.name) for option in fields(Crafter) if option.init}
         self._original = Crafter(**options | {"lr": self.crafting_lr})
 
     def surgery(self, split: SplitModel) -> SplitModel:
@@ -129,19 +127,9 @@ class CrafterDistilled(Defense):
         with torch.no_grad():
             guesses = clean[learning:], network(clean[learning:])
             far, missed = (crafted[learning:].cpu() - guess for guess in guesses)
-        self._missed = (missed.square().mean() / far.square().mean().clamp(min=1e-12)).item()
+        self._learned = {MISSED: (missed.square().mean() / far.square().mean().clamp(min=1e-12)).numpy()}
         return hardened
-
-    @property
-    def learned(self) -> dict[str, NDArray[Any]]:
-        """The error of the imitation, for `facts`; the device does not need it."""
-        return {} if self._missed is None else {MISSED: np.array(self._missed, np.float32)}
-
-    def deploy(self, learned: Mapping[str, NDArray[Any]], halves: Callable[[], SplitModel]) -> None:
-        """Load the error of the imitation."""
-        if MISSED in learned:
-            self._missed = float(learned[MISSED])
 
     def facts(self, smashed: NDArray[np.float32]) -> dict[str, float | str]:
         """The squared error of the imitation over that of changing nothing, on images held out: 1 is useless."""
-        return {} if self._missed is None else {"imitation_error": self._missed}
+        return {"imitation_error": float(self._learned[MISSED])} if self._learned else {}

@@ -22,7 +22,6 @@ used. Floating-point numbers leave a gap that is not accounted for (Mironov, CCS
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -75,24 +74,15 @@ class LocalDP(Defense):
             raise ConfigError(f"{self!r}: mechanism must be one of {', '.join(MECHANISMS)}.")
         if min(self.noise, self.epochs) < 0 or not 0 < self.delta < 1 or (self.clip is not None and self.clip <= 0):
             raise ConfigError(f"{self!r}: noise and epochs must be 0 or more, clip positive, delta between 0 and 1.")
-        self._clip = self.clip
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Fix the clip, then train head and tail behind clip and noise; behind a clip no head out-scales noise."""
         if not self.random:
             return split
         if self.clip is None:
-            self._clip = float(np.median(self._norms(smashed_of(split, data.train)))) or 1.0
+            norm = float(np.median(self._norms(smashed_of(split, data.train)))) or 1.0
+            self._learned = {"clip": np.array(norm)}
         return adapt(split, self.protect, data, epochs=self.epochs, seed=seed, head_too=True)
-
-    @property
-    def learned(self) -> dict[str, NDArray[Any]]:
-        """The clip, where no option states it."""
-        return {} if self.clip is not None or self._clip is None else {"clip": np.array(self._clip)}
-
-    def deploy(self, learned: Mapping[str, NDArray[Any]], halves: Callable[[], SplitModel]) -> None:
-        """Load the clip."""
-        self._clip = float(learned["clip"]) if "clip" in learned else self.clip
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
         """Clip each sample, then add fresh noise; without noise return the input itself."""
@@ -130,9 +120,11 @@ class LocalDP(Defense):
         return GaussianNoise(sigma=strength) if self.mechanism == "gaussian" else LaplaceNoise(scale=strength)
 
     def _bound(self) -> float:
-        if self._clip is None:
+        if self.clip is not None:
+            return self.clip
+        if "clip" not in self._learned:
             raise ConfigError(f"{self!r}: the clip is measured when the model is hardened; set clip, or harden first.")
-        return self._clip
+        return float(self._learned["clip"])
 
     def _norms(self, smashed: Any) -> Any:
         """The norm of each sample that the mechanism clips, L1 or L2: ``(N, ...)`` -> ``(N,)``."""

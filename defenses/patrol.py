@@ -74,11 +74,6 @@ class Patrol(Defense):
         if min(self.adversary, self.lipschitz, self.budget, self.sparsity, self.epochs) < 0 or self.lr <= 0:
             raise ConfigError(f"{self!r}: lr must be above 0, the other numbers 0 or more.")
 
-    @property
-    def decoders(self) -> tuple[str, ...]:
-        """The defender's decoder; none where `adversary` is 0."""
-        return (self.decoder,) if self.on else ()
-
     def surgery(self, split: SplitModel) -> SplitModel:
         """The deeper cut, if any, before pruning; the cut keeps its name, because loading repeats the surgery."""
         if not self.deeper:

@@ -110,11 +110,6 @@ class ResSFL(Defense):
                 "weight to 0 or head_lr_scale above 0."
             )
 
-    @property
-    def decoders(self) -> tuple[str, ...]:
-        """The defender's decoder; none at weight 0."""
-        return (self.decoder,) if self.on else ()
-
     def surgery(self, split: SplitModel) -> SplitModel:
         """The bottleneck, if any, with weights that have seen no image."""
         return self._narrowed(split, seed=0) if self.bottleneck else split

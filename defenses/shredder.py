@@ -22,7 +22,6 @@ Differs from the paper:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +63,6 @@ class Shredder(Defense):
     def __post_init__(self) -> None:
         if min(self.scale, self.weight, self.epochs) < 0 or self.n_noises < 1 or self.lr <= 0:
             raise ConfigError(f"{self!r}: scale, weight and epochs must be 0 or more, n_noises and lr more than 0.")
-        self._learned: dict[str, NDArray[Any]] = {}
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Learn the collection; return the split as it is."""
@@ -101,15 +99,6 @@ class Shredder(Defense):
             )  # fmt: skip
         learned: NDArray[np.float32] = collection[0].detach().numpy()
         return learned
-
-    @property
-    def learned(self) -> dict[str, NDArray[Any]]:
-        """The `order` of the elements of each member, and the `location` and `scale` of its distribution."""
-        return self._learned
-
-    def deploy(self, learned: Mapping[str, NDArray[Any]], halves: Callable[[], SplitModel]) -> None:
-        """Load the collection."""
-        self._learned = dict(learned)
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
         """Add noise of a member drawn for each sample; at scale 0 return the input itself."""

@@ -54,7 +54,7 @@ def send(
         data: Images, or the name of a data set; the data set that the model was trained on if left out.
         count: Number of test images. Their times and answers are the result.
         private: Number of victims' images, sent after the test images.
-        releases: How many times each private image is sent; all are sent once before any is repeated.
+        releases: Number of times that each private image is sent; all are sent once before any is repeated.
         warmup: Requests between the very first and those that count; both are recorded separately.
         codec: Name for `cutlayer.wire.codecs.packed.codec_named`, such as ``int8+zstd``.
         threads: Threads of the head.
@@ -63,8 +63,8 @@ def send(
         seed: Seed of the data splits.
         data_root: Folder of the data sets that are not embedded.
         timeouts: Time limits of the transport.
-        policy: What to do without a server; the run ends if left out. Requests that are answered later, or on the
-            device, count in `Summary.offline` only.
+        policy: Policy for requests without a server; the run ends if left out. Requests that are answered later, or on
+            the device, count in `Summary.offline` only.
 
     Raises:
         SplitError: The folder is damaged, or the server holds another split.

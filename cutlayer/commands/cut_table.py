@@ -1,4 +1,4 @@
-"""The cuts of a model as the terminal shows them."""
+"""The cuts of a model as a table on the terminal."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from cutlayer.spec import TensorSpec
 
 
 def table(model: str, input: TensorSpec, cuts: Sequence[Cut]) -> str:
-    """A line for the model, one of titles, and one for each cut."""
+    """Return a line for the model, a line of titles, and a line for each cut."""
     rows = [
         [cut.name, "x".join(map(str, cut.shape)), f"{cut.nbytes:,}", f"{cut.nbytes / input.nbytes:.2f}x",
          f"{cut.params:,}", f"{cut.macs:,}"]

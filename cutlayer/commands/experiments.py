@@ -1,4 +1,4 @@
-"""Experiments, and the page about them."""
+"""Commands that run experiments and report on them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,15 +18,15 @@ def run(
     part: str = "1/1",
     data_root: Path | None = None,
 ) -> None:
-    """Run every experiment of a plan: train, split, serve, measure, attack. Finished ones are not run again.
+    """Run every experiment of a plan: train, split, serve, measure, attack. Finished experiments are skipped.
 
     Args:
-        experiments: A plan; see experiments/.
-        set: Change one value, such as defense.sigma=0.5 or training.epochs=1; may be given several times.
-        out: Folder of the records.
-        resume: Keep what an interrupted run had finished; --no-resume begins anew.
-        part: Share of the experiments, so that several processes or machines divide a plan: 1/2 and 2/2.
-        data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data when left out.
+        experiments: File of a plan; see experiments/.
+        set: Change of one value, such as defense.sigma=0.5 or training.epochs=1; may be given several times.
+        out: Folder for the records.
+        resume: Keep the finished parts of an interrupted run; --no-resume starts again.
+        part: Share of the experiments to run, so that processes or machines divide a plan: 1/2 and 2/2.
+        data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
     """
     from cutlayer.experiment import plan
     from cutlayer.experiment.run import run_all
@@ -47,5 +47,5 @@ def report(runs: Positional[Annotated[Path, arg(metavar="RUNS")]] = Path("runs")
 def _setting(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not (key and equals):
-        raise ConfigError(f"--set takes KEY=VALUE, not {text!r}.")
+        raise ConfigError(f"--set takes KEY=VALUE, such as training.epochs=1; {text!r} was given.")
     return key, value

@@ -1,4 +1,4 @@
-"""The names that can be chosen, the cuts of a model, and cutting it."""
+"""Commands that list names, show the cuts of a model, and split it."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,7 +15,7 @@ Cuttable = Annotated[str, arg(metavar="MODEL")]
 def list_names(
     kind: Positional[Literal["attacks", "defenses", "models", "datasets", "metrics", "codecs", "transports"]], /
 ) -> None:
-    """Names that experiments and commands can use, with their options and defaults."""
+    """List the names that experiments and commands accept, with their options and defaults."""
     from cutlayer import registry
 
     table: registry.Registry = getattr(registry, kind.upper())
@@ -24,12 +24,12 @@ def list_names(
 
 
 def cuts(model: Positional[Cuttable], /, input: str | None = None, classes: int | None = None) -> None:
-    """Every place the model can be cut: name, shape, bytes, params and MACs of the head.
+    """List every place where a model can be cut: name, shape, bytes, params and MACs of the head.
 
     Args:
         model: A name from `cutlayer list models`, or an ONNX file.
-        input: Shape of one image, such as 3x32x32; the model's own when left out.
-        classes: Outputs of the model; 10 when left out. An ONNX file has its own.
+        input: Shape of one image, such as 3x32x32; the model's own if left out.
+        classes: Number of outputs of the model; 10 if left out. An ONNX file has its own.
     """
     if model.endswith(".onnx"):
         from cutlayer.commands.onnx_files import print_cuts
@@ -64,13 +64,14 @@ def split(
         model: A name from `cutlayer list models`, or an ONNX file.
         cut: A name from `cutlayer cuts MODEL`.
         out: The folder to write.
-        data: A name from `cutlayer list datasets`. An ONNX file needs none; with one, its accuracy is measured.
+        data: A name from `cutlayer list datasets`. Optional for an ONNX file, to measure its accuracy.
         input: Shape of one image, for an ONNX file that leaves it open.
-        mean: Mean that an ONNX file wants subtracted from images in [0, 1], such as 0.485,0.456,0.406.
-        std: Divisor of the difference, such as 0.229,0.224,0.225, or 0.00392157 for a file that takes 0 to 255.
-        epochs: Passes over the training part; 4 when left out. An ONNX file is not trained.
+        mean: Values that an ONNX file needs subtracted from images in [0, 1], such as 0.485,0.456,0.406.
+        std: Values by which the result is divided, such as 0.229,0.224,0.225, or 0.00392157 for a file that takes 0 to
+            255.
+        epochs: Passes over the training part; 4 if left out. An ONNX file is not trained.
         seed: Seed of weights, order and splits.
-        data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data when left out.
+        data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
     """
     if model.endswith(".onnx"):
         from cutlayer.commands.onnx_files import split_file
@@ -82,9 +83,11 @@ def split(
         return
     for option, value in (("--input", input), ("--mean", mean), ("--std", std)):
         if value is not None:
-            raise ConfigError(f"{option} is for ONNX files; a model that is trained here takes the images of --data.")
+            raise ConfigError(
+                f"{option} is for ONNX files; leave it out for a model by name, which takes the images of --data."
+            )
     if data is None:
-        raise ConfigError("A model is trained before it is cut; name a data set with --data, such as photos.")
+        raise ConfigError("A model by name is trained first; name a data set with --data, such as photos.")
     from cutlayer import training
     from cutlayer.data.load import load
     from cutlayer.experiment import victim
@@ -101,7 +104,7 @@ def split(
 
 def _leave_out(option: str, value: object) -> None:
     if value is not None:
-        raise ConfigError(f"An ONNX file is taken as it is; leave out {option}.")
+        raise ConfigError(f"{option} is not for ONNX files, which are cut as they are; leave it out.")
 
 
 def _spec(text: str | None, n_axes: int | None = None) -> TensorSpec | None:
@@ -113,5 +116,5 @@ def _spec(text: str | None, n_axes: int | None = None) -> TensorSpec | None:
     except ValueError:
         shape = ()
     if not shape or min(shape) < 1 or len(shape) != (n_axes or len(shape)):
-        raise ConfigError(f"A shape reads CxHxW, such as 3x32x32, not {text!r}.")
+        raise ConfigError(f"A shape has the form CxHxW, such as 3x32x32; {text!r} was given.")
     return TensorSpec(shape, "float32", 0.0, 1.0)

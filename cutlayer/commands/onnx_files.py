@@ -1,4 +1,4 @@
-"""Cutting ONNX files that were made elsewhere. Nothing here loads torch."""
+"""Cuts of ONNX files from other programs. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import open_split
 
 _LISTED = 3
-"""Tensors named for each reason why they are no cuts."""
+"""Most tensors that are named for each reason against a cut."""
 
 
 def print_cuts(model: Path, input: TensorSpec | None) -> None:
-    """Print every place where an ONNX file can be cut, and the reasons why the others are none."""
-    surveyed = checked(survey(model, input))
-    print(table(model.name, surveyed.file.input, surveyed.cuts))
+    """Print every place where an ONNX file can be cut, and the reasons against a cut elsewhere."""
+    graph = checked(survey(model, input))
+    print(table(model.name, graph.file.input, graph.cuts))
     reasons: dict[str, list[str]] = {}
-    for name, reason in surveyed.refused.items():
+    for name, reason in graph.refused.items():
         reasons.setdefault("others would have to be sent as well" if "as well" in reason else reason, []).append(name)
     for reason, names in reasons.items():
         more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
         print(f"no cut at {', '.join(names[:_LISTED])}{more}: {reason}")
-    if not surveyed.cuts:
-        print("nowhere to cut: no single tensor of it carries all that follows")
-    if surveyed.opened is None:
-        print("computes one sample at a time: the file is made for that, or its samples depend on each other")
+    if not graph.cuts:
+        print("the model cannot be cut: at no place does a single tensor carry all that the rest needs")
+    if graph.opened is None:
+        print("the model computes one sample at a time: its batch size is 1, or its samples depend on each other")
 
 
 def split_file(
@@ -39,14 +39,14 @@ def split_file(
 ) -> None:  # fmt: skip
     """Cut an ONNX file and write the split folder; with a data set, measure its accuracy too."""
     check_free(out)
-    surveyed = survey(model, input, mean=_numbers("--mean", mean or "0"), std=_numbers("--std", std or "1"))
-    splits, n_outputs = None if data is None else load(data, data_root, seed), prod(surveyed.logits)
-    if splits and (splits.input.shape, len(splits.classes)) != (surveyed.file.input.shape, n_outputs):
+    graph = survey(model, input, mean=_numbers("--mean", mean or "0"), std=_numbers("--std", std or "1"))
+    splits, n_logits = None if data is None else load(data, data_root, seed), prod(graph.logits)
+    if splits and (splits.input.shape, len(splits.classes)) != (graph.file.input.shape, n_logits):
         raise SplitError(
-            f"{data} has {len(splits.classes)} classes of {splits.input} images, and {model} gives {n_outputs} numbers "
-            f"for {surveyed.file.input}; name the data set that it was trained on, or leave out --data."
+            f"{data} has {len(splits.classes)} classes of {splits.input} images, but {model} gives {n_logits} numbers "
+            f"for {graph.file.input}; name the data set that it was trained on, or leave out --data."
         )
-    manifest = write(surveyed, cut, out, data=data)
+    manifest = write(graph, cut, out, data=data)
     text = f"{out}: {model.name} cut at {manifest.cut}, smashed {manifest.smashed}"
     if splits:
         correct, n = open_split(out).answers(splits.test.inputs) == splits.test.labels, len(splits.test)
@@ -58,4 +58,4 @@ def _numbers(option: str, text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise ConfigError(f"{option} reads like 0.485,0.456,0.406, not {text!r}.") from None
+        raise ConfigError(f"{option} takes numbers such as 0.485,0.456,0.406; {text!r} was given.") from None

@@ -1,4 +1,4 @@
-"""Heads in int8."""
+"""The command that quantizes a head to int8."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,17 +19,17 @@ def quantize(
     seed: int = 0,
     data_root: Path | None = None,
 ) -> None:
-    """Make the head of a split folder compute in int8, and measure what that gains and costs here.
+    """Quantize the head of a split folder to int8, and measure its speed and accuracy on this machine.
 
     Args:
         folder: Written by `cutlayer split`.
         out: The split folder to write.
-        data: A name from `cutlayer list datasets`; the one of the split folder when left out.
-        calibrate: Training images that set the ranges.
-        count: Test images that are answered with both heads, for the accuracy.
+        data: A name from `cutlayer list datasets`; the data set that the split was trained on if left out.
+        calibrate: Number of training images from which the value ranges are set.
+        count: Number of test images for the accuracy of both heads.
         threads: Threads of each half.
-        seed: Seed of the data splits; the one that the model was trained with.
-        data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data when left out.
+        seed: Seed of the data splits, the same as for `cutlayer split`.
+        data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
     """
     from cutlayer.data.load import load
     from cutlayer.models.manifest import HEAD_ONNX
@@ -41,12 +41,12 @@ def quantize(
     manifest = float32.manifest
     name = data or manifest.data
     if name is None:
-        raise ConfigError("The split folder names no data set; say which images to calibrate on with --data.")
+        raise ConfigError("The split folder names no data set; name one with --data.")
     for option, value in (("--calibrate", calibrate), ("--count", count)):
         if value < 1:
-            raise ConfigError(f"{option} must be 1 or more, not {value}.")
+            raise ConfigError(f"{option} must be 1 or more; {value} was given.")
     if out.resolve() == folder.resolve():
-        raise ConfigError(f"--out {out} is the folder itself, which is needed to compare with; name another one.")
+        raise ConfigError(f"--out {out} is the folder itself, which is needed for the comparison; name another folder.")
     splits = load(name, data_root, seed)
     images, test = splits.train.take(calibrate).inputs, splits.test.take(count)
     float32.with_head(out, lambda path: quantize_head(float32.file(HEAD_ONNX), manifest.input, images, path))

@@ -18,11 +18,11 @@ def edge(*words: object) -> None:
     """Run a `cutlayer edge` to its end.
 
     Raises:
-        Unreachable: It failed; the message holds its last words.
+        Unreachable: It failed; the message holds its last line.
     """
     done = subprocess.run(_command("edge", *words), capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Unreachable(f"The edge failed: {_last_line(done.stderr)}")
+        raise Unreachable(f"The edge failed: {last_line(done.stderr)}")
 
 
 @contextlib.contextmanager
@@ -30,7 +30,7 @@ def cloud(*words: object) -> Iterator[str]:
     """Run a `cutlayer cloud` and give the address where it listens; end it by SIGTERM, so that the tap is complete.
 
     Raises:
-        Unreachable: It ended, or did not get ready in time; the message holds its last words.
+        Unreachable: It ended, or did not get ready in time; the message holds its last line.
     """
     server = subprocess.Popen(
         _command("cloud", *words),
@@ -42,20 +42,25 @@ def cloud(*words: object) -> Iterator[str]:
     assert server.stdout is not None
     try:
         ready, _, _ = select.select([server.stdout], [], [], READY_S)
-        words_said = server.stdout.readline().split() if ready else []
-        if words_said[:1] != ["ready"]:
+        first_words = server.stdout.readline().split() if ready else []
+        if first_words[:1] != ["ready"]:
             server.kill()
-            raise Unreachable(f"The cloud did not get ready: {_last_line(server.communicate()[1])}")
-        yield words_said[1]
+            raise Unreachable(f"The cloud did not get ready: {last_line(server.communicate()[1])}")
+        yield first_words[1]
         if server.poll() is not None:
-            raise Unreachable(f"The cloud ended by itself: {_last_line(server.communicate()[1])}")
+            raise Unreachable(f"The cloud ended by itself: {last_line(server.communicate()[1])}")
     finally:
         server.send_signal(signal.SIGTERM)
-        try:
-            server.communicate(timeout=STOP_S)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.communicate()
+        end(server, STOP_S)
+
+
+def end(process: subprocess.Popen[str], seconds: float) -> None:
+    """Close the input of a process and wait for its end; kill it when the time is over."""
+    try:
+        process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
 
 
 def _command(*words: object) -> list[str]:
@@ -69,6 +74,7 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """The last line of what a process wrote to standard error, for a message."""
     lines = [line for line in text.strip().splitlines() if line.strip()]
-    return lines[-1].removeprefix("cutlayer: ") if lines else "it said nothing."
+    return lines[-1].removeprefix("cutlayer: ") if lines else "it printed nothing."

@@ -14,7 +14,7 @@ class Finding(NamedTuple):
     Attributes:
         status: ``fault`` if something does not work, ``note`` if something is worth knowing, otherwise ``ok``.
         what: Subject of the check.
-        says: What was found.
+        says: Result of the check.
         do: Advice; empty if all is well.
     """
 

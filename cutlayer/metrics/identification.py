@@ -36,5 +36,5 @@ def identified(reconstructions: Tensor, originals: Tensor, candidates: Tensor) -
 
 IDENTIFICATION = Metric(
     "Identified", "how often the true picture is the one nearest to the reconstruction among all candidates.",
-    leak_when="high", measure=identified, unit="%", digits=1, factor=100,
+    "high", identified, unit="%", digits=1, factor=100,
 )  # fmt: skip

@@ -18,17 +18,17 @@ _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = 0.01**2, 0.03**2
 
 
-def mse(reconstructions: Tensor, originals: Tensor) -> Tensor:
+def mse(reconstructions: Tensor, originals: Tensor, *_: Tensor) -> Tensor:
     """Mean squared error of each image, ``(N,)`` in [0, 1]."""
     return (reconstructions - originals).square().flatten(1).mean(1)
 
 
-def psnr_db(reconstructions: Tensor, originals: Tensor) -> Tensor:
+def psnr_db(reconstructions: Tensor, originals: Tensor, *_: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each image, ``(N,)`` in dB; infinite for an exact copy."""
     return -10 * mse(reconstructions, originals).log10()
 
 
-def ssim(reconstructions: Tensor, originals: Tensor) -> Tensor:
+def ssim(reconstructions: Tensor, originals: Tensor, *_: Tensor) -> Tensor:
     """Structural similarity of each image, ``(N,)`` in [-1, 1]: the mean over positions and channels.
 
     In images of less than 11 pixels the window is the largest odd one that fits, and sigma shrinks with it.
@@ -69,24 +69,10 @@ def _windows(side: int, size: int, like: Tensor) -> Tensor:
     return weights / weights.sum(1, keepdim=True)
 
 
-MSE = Metric(
-    "MSE",
-    "mean squared error of the pixels, each between 0 and 1.",
-    leak_when="low",
-    measure=lambda reconstructions, originals, _: mse(reconstructions, originals),
-    digits=4,
-)
+MSE = Metric("MSE", "mean squared error of the pixels, each between 0 and 1.", "low", mse, digits=4)
 PSNR = Metric(
     "PSNR",
     "peak signal-to-noise ratio, the mean over pictures; it rises by 10 where the squared error falls to a tenth.",
-    leak_when="high",
-    measure=lambda reconstructions, originals, _: psnr_db(reconstructions, originals),
-    unit="dB",
-    digits=2,
-)
-SSIM = Metric(
-    "SSIM",
-    "structural similarity; 1 is the same picture, 0 is nothing in common.",
-    leak_when="high",
-    measure=lambda reconstructions, originals, _: ssim(reconstructions, originals),
-)
+    "high", psnr_db, unit="dB", digits=2,
+)  # fmt: skip
+SSIM = Metric("SSIM", "structural similarity; 1 is the same picture, 0 is nothing in common.", "high", ssim)

@@ -151,11 +151,13 @@ def networks_named(text: str) -> list[Network]:
     return networks
 
 
-def _number(text: str, units: dict[str, float], what: str, whole: str) -> float:
+def _number(text: str, units: dict[str, float], what: str, network: str) -> float:
     """Return a value with its unit. It may be negative, which `Network` refuses."""
     match = re.fullmatch(r"([-+]?\d+(?:\.\d*)?|[-+]?\.\d+)\s*([a-z%]+)", text.strip().lower())
     if match is None or match[2] not in units:
-        raise ConfigError(f"{text!r} is not a {what} in {whole!r}; give a number with {' or '.join(units)}, or {_HOW}.")
+        raise ConfigError(
+            f"{text!r} is not a {what} in {network!r}; give a number with {' or '.join(units)}, or {_HOW}."
+        )
     return float(match[1]) * units[match[2]]
 
 

@@ -19,7 +19,7 @@ def connect(
     Args:
         address: Address of the server.
         timeouts: Time limits; the defaults if left out.
-        retry: Which errors are retried, and when; the defaults if left out.
+        retry: Retry policy; the default if left out.
         security: Files for encryption and authentication; plain text if left out.
 
     Raises:
@@ -35,7 +35,7 @@ def listen(address: str, handler: Handler, timeouts: Timeouts | None = None, *, 
 
     Args:
         address: Address to listen at.
-        handler: What answers the requests.
+        handler: Handler of the requests.
         timeouts: Time limits; the defaults if left out.
         security: Files for encryption and authentication; plain text if left out.
 
@@ -64,11 +64,16 @@ def check_secure(text: str, security: Security, *, listening: bool) -> tuple[Add
     if scheme.networked:
         for name in security.files:
             if name not in scheme.files:
-                raise ConfigError(f"--{name.replace('_', '-')} has no effect over {address.scheme}://; leave it out.")
+                raise ConfigError(f"{_option(name)} has no effect over {address.scheme}://; leave it out.")
     scheme.check_files(security, listening=listening)
     if address.leaves_machine and not security.insecure and not scheme.encrypted(security):
+        options = " and ".join(map(_option, scheme.encrypted_by))
         raise ConfigError(
             f"{address} is not on this machine, and smashed data would cross the network in plain text. Encrypt it "
-            f"with {scheme.encrypt_with} (`cutlayer certs init` writes the files), or allow plain text with --insecure."
+            f"with {options} (`cutlayer certs init` writes the files), or allow plain text with --insecure."
         )
     return address, scheme
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -29,7 +29,7 @@ class Scheme:
         networked: Whether an address is ``host:port`` reached over TCP; otherwise it is a name within this process.
         takes_model: Whether an address may end in ``/MODEL``.
         files: Names of the fields of `Security` that it uses.
-        encrypt_with: Options that encrypt it, for error messages.
+        encrypted_by: Those of `files` of which any encrypts the connection.
     """
 
     client: ClassVar[str]
@@ -38,7 +38,7 @@ class Scheme:
     networked: ClassVar[bool] = True
     takes_model: ClassVar[bool] = False
     files: ClassVar[tuple[str, ...]] = ()
-    encrypt_with: ClassVar[str] = ""
+    encrypted_by: ClassVar[tuple[str, ...]] = ()
 
     def connect(self, address: Address, timeouts: Timeouts, security: Security) -> Line:
         """Return the client's end, which connects with the first request. Raises ConfigError without the package."""
@@ -52,7 +52,7 @@ class Scheme:
 
     def encrypted(self, security: Security) -> bool:
         """Return whether these files encrypt the connection."""
-        return False
+        return any(getattr(security, name) for name in self.encrypted_by)
 
     def check_files(self, security: Security, *, listening: bool) -> None:
         """Raise ConfigError if the given files do not work together on this side."""

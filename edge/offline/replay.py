@@ -40,7 +40,7 @@ class Offline:
         manifest: Manifest of its split.
         lookout: State of its server.
         queue: Queue of the policy queue; requests of an earlier process are sent first.
-        whole: Whole model of the policy local, ``(N, *input.shape)`` to logits. Without queue and model, the policy is
+        model: Whole model of the policy local, ``(N, *input.shape)`` to logits. Without queue and model, the policy is
             drop.
 
     Attributes:
@@ -59,9 +59,9 @@ class Offline:
         lookout: Lookout,
         *,
         queue: Queue | None = None,
-        whole: Half | None = None,
+        model: Half | None = None,
     ) -> None:
-        self._edge, self._queue, self._whole, self.lookout = edge, queue, whole, lookout
+        self._edge, self._queue, self._model, self.lookout = edge, queue, model, lookout
         self.counts = OfflineCounts(where=queue.folder if queue is not None else None)
         self.late: dict[str, NDArray[Any]] = {}
         if queue is not None and len(queue):
@@ -84,10 +84,10 @@ class Offline:
                 return self._edge.infer(images, index, rng)
             except WireError as error:
                 self.lookout.lost(error)
-        if self._whole is None:
+        if self._model is None:
             self.counts.dropped += 1
         else:
-            self.late[self._edge.request_id(index)] = self._whole(images)
+            self.late[self._edge.request_id(index)] = self._model(images)
             self.counts.local += 1
         return None
 
@@ -178,7 +178,7 @@ def open_offline(
             queue.close()
             raise
     tail = split.tail(threads=threads)
-    return Offline(edge, manifest, lookout, whole=lambda images: tail(head(images)))
+    return Offline(edge, manifest, lookout, model=lambda images: tail(head(images)))
 
 
 def _check_split(queue: Queue, manifest: Manifest) -> None:

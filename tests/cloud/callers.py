@@ -11,7 +11,7 @@ from tests.tiny_split import SMASHED
 
 
 class Waiting:
-    """A caller that keeps what he is told."""
+    """A caller that keeps its answer."""
 
     def __init__(self, client="somebody"):
         self.client, self.left, self.replies, self.told = client, False, [], threading.Event()

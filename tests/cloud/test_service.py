@@ -139,7 +139,7 @@ def test_the_wait_for_another_request_is_queue(folder, transport):
 def test_what_a_later_client_adds_is_skipped_and_a_later_version_is_refused(service):
     plain = handle(service, request("a", value=2.0)).tensors
     later = request("a", value=2.0, novelty="yes")
-    # A field of the number 99, which nobody here knows.
+    # A field of the number 99, which the protocol does not have.
     later = Message(later.kind, later.header + b"\x9a\x06\x02ab", later.tensors)
     assert handle(service, later).tensors == plain
     with pytest.raises(Refused, match="speaks version 1") as caught:

@@ -52,7 +52,7 @@ def test_the_tap_holds_exactly_what_left_the_device(tmp_path, transport, codec):
 
 
 @pytest.mark.parametrize("transport", ["grpc", "zmq"])
-def test_a_slow_disk_is_nobodys_latency(tmp_path, transport):
+def test_a_slow_disk_adds_to_no_latency(tmp_path, transport):
     write_split(tmp_path / "split")
     tap, tapped, write_now = Tap(tmp_path / "tap"), threading.Event(), threading.Event()
     plainly = tap.write

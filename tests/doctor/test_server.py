@@ -47,7 +47,7 @@ def test_a_server_of_another_split(folder, tmp_path):
     assert "copy one split folder" in found
 
 
-def test_nobody_listens():
+def test_no_server_listens():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"grpc://127.0.0.1:{taken.getsockname()[1]}"
     assert "no server listens" in only(server.check_server(address, Security(), None))

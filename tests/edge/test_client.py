@@ -79,7 +79,7 @@ def test_a_server_of_another_split_is_refused_at_the_handshake(folder, tmp_path,
 
 
 @pytest.mark.parametrize("transport", ADDRESSES)
-def test_nobody_at_the_address(folder, transport):
+def test_no_server_at_the_address(folder, transport):
     with serving(folder, transport) as client:
         address = str(client.address)
     stranger = connect(address, Timeouts(connect_s=0.3))

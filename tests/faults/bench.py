@@ -15,7 +15,7 @@ from cloud.service import Service
 from cloud.tap import Tap, read
 from cutlayer.errors import WireError
 from cutlayer.split_folder import open_split
-from cutlayer.wire.connect import connect, listen
+from cutlayer.wire.connect import connect, listen, servable
 from cutlayer.wire.retry import Retry
 from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Timeouts
@@ -65,8 +65,7 @@ def _curve(keys):
 
 
 LANES = {
-    "grpc": Lane("grpc", "grpc"),
-    "zmq": Lane("zmq", "zmq"),
+    **{name: Lane(name, name) for name in servable()},
     "grpc, mutual TLS": Lane("grpc", "grpc", _tls),
     "zmq, CURVE": Lane("zmq", "zmq", _curve),
     # A call for each request, and nothing that another's server would not know, so no session either.

@@ -70,8 +70,8 @@ class Proxy:
     """Listens on loopback and forwards to one address, from a thread of its own; use it in a `with`.
 
     Attributes:
-        up: From whoever connects to the address.
-        down: Back.
+        up: Direction from the client to the server.
+        down: Direction from the server to the client.
     """
 
     def __init__(self, host: str, port: int, delay_s: float = 0.0, rate_bps: float = inf) -> None:
@@ -180,7 +180,7 @@ class Proxy:
 
 
 def main() -> None:
-    """Serve until standard input ends, so that the proxy never outlives whoever started it."""
+    """Serve until standard input ends, so that the proxy never outlives its parent."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", required=True, metavar="HOST:PORT")
     parser.add_argument("--delay-ms", type=float, default=0.0, help="in each direction")

@@ -47,7 +47,7 @@ def test_a_lost_connection_is_retried_and_nothing_is_recorded_twice(tmp_path, tr
 @every_transport
 @every_way
 @both_directions
-def test_silence_is_a_deadline_and_late_answers_are_nobodys(tmp_path, transport, way, direction):
+def test_silence_ends_at_the_deadline_and_late_answers_are_dropped(tmp_path, transport, way, direction):
     with bench(tmp_path, transport, way, DEAF) as one:
         getattr(one.proxy, direction).fail("stall", 0)
         outcomes = one.ask_all()

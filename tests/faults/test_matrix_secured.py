@@ -42,7 +42,7 @@ def test_a_lost_connection_is_retried_and_nothing_is_recorded_twice(tmp_path, ke
 
 
 @every_lane
-def test_silence_is_a_deadline_and_late_answers_are_nobodys(tmp_path, keys, lane):
+def test_silence_ends_at_the_deadline_and_late_answers_are_dropped(tmp_path, keys, lane):
     with bench(tmp_path, lane, "stream", DEAF, keys=keys) as one:
         one.proxy.down.fail("stall", 0)
         outcomes = one.ask_all()

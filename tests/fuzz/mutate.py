@@ -16,7 +16,7 @@ from cutlayer.wire.message import Inference, Message, infer_reply, infer_request
 from cutlayer.wire.protobuf import join
 from cutlayer.wire.template import completed, timed
 from cutlayer.wire.zmq.frames import pack
-from tests.wire.codecs.every import NAMES, PACKINGS
+from tests.wire.codecs.test_codecs import NAMES, PACKINGS
 
 REQUEST_FIELD, REPLY_FIELD = 7, 6
 EXTREMES = (0, 1, -1, 2, 127, 128, 255, 1 << 15, 1 << 31, (1 << 31) - 1, 1 << 32, (1 << 63) - 1, -(1 << 63))

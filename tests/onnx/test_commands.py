@@ -70,7 +70,7 @@ def test_a_file_that_cannot_be_cut_anywhere(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     no_cut, nowhere = done.stdout.splitlines()[2:]
     assert no_cut == "no cut at r, s: others would have to be sent as well"
-    assert nowhere.startswith("nowhere to cut: ")
+    assert nowhere.startswith("the model cannot be cut: ")
 
 
 def test_torch_halves_that_are_not_there(tmp_path):
@@ -86,11 +86,14 @@ def test_torch_halves_that_are_not_there(tmp_path):
         (["cuts", "absent.onnx"], "There is no file absent.onnx"),
         (["cuts", "{model}"], "--input 3x224x224"),
         (["cuts", "{model}", "--input", "1x8x-8"], "CxHxW"),
-        (["cuts", "{model}", "--input", "1x8x8", "--classes", "10"], "leave out --classes"),
+        (["cuts", "{model}", "--input", "1x8x8", "--classes", "10"], "--classes is not for ONNX files"),
         (["split", "{model}", "--input", "1x8x8", "--cut", "c2", "--out", "{out}"], "r1 would have to be sent"),
         (["split", "{model}", "--input", "1x8x8", "--cut", "r1", "--epochs", "3", "--out", "{out}"], "--epochs"),
         (["split", "{model}", "--input", "1x9x9", "--cut", "r1", "--data", "digits", "--out", "{out}"], "1x8x8 images"),
-        (["split", "{model}", "--input", "1x8x8", "--mean", "0.5;1", "--cut", "r1", "--out", "{out}"], "--mean reads"),
+        (
+            ["split", "{model}", "--input", "1x8x8", "--mean", "0.5;1", "--cut", "r1", "--out", "{out}"],
+            "--mean takes numbers",
+        ),
         (["split", "he_lenet", "--cut", "ReLU2", "--out", "{out}"], "--data"),
         (["split", "he_lenet", "--cut", "ReLU2", "--data", "digits", "--input", "1x8x8", "--out", "{out}"], "--input"),
         (["quantize", "{out}", "--out", "{out}2"], "split.json"),

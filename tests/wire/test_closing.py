@@ -1,4 +1,4 @@
-"""Who is closed, or waits for a server that is not there, holds nobody up; and all who wait are told."""
+"""Closing a side, or waiting for a missing server, blocks no other thread, and all waiting requests fail."""
 
 import socket
 import threading
@@ -21,7 +21,7 @@ LONG_S, MESSAGE = 60.0, Message(Kind.INFER, b"\x1a\x01a")
 
 
 class Keeps:
-    """Answers nobody."""
+    """A handler that never answers."""
 
     ready = True
 
@@ -47,8 +47,8 @@ class Refuses:
 
 
 @pytest.fixture
-def nobody():
-    """A port of this machine at which nobody listens."""
+def free_port():
+    """A port of this machine without a server."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
@@ -61,9 +61,9 @@ def thread(function, *words):
 
 
 @pytest.mark.parametrize("transport", REAL)
-def test_nobody_waits_longer_for_a_connection_than_for_an_answer(transport, nobody):
+def test_a_wait_for_a_connection_ends_at_the_deadline_of_the_request(transport, free_port):
     """One who may wait long does not hold up one who may not."""
-    client = connect(f"{transport}://127.0.0.1:{nobody}", Timeouts(connect_s=8.0))
+    client = connect(f"{transport}://127.0.0.1:{free_port}", Timeouts(connect_s=8.0))
     patient = client.submit(MESSAGE, LONG_S)
     threading.Event().wait(0.2)
     start = time.monotonic()
@@ -75,8 +75,8 @@ def test_nobody_waits_longer_for_a_connection_than_for_an_answer(transport, nobo
 
 
 @pytest.mark.parametrize("transport", REAL)
-def test_closing_ends_the_wait_for_a_connection(transport, nobody):
-    client = connect(f"{transport}://127.0.0.1:{nobody}", Timeouts(connect_s=20.0))
+def test_closing_ends_the_wait_for_a_connection(transport, free_port):
+    client = connect(f"{transport}://127.0.0.1:{free_port}", Timeouts(connect_s=20.0))
     waiting = client.submit(MESSAGE, LONG_S)
     threading.Event().wait(0.2)
     start = time.monotonic()
@@ -213,7 +213,7 @@ def test_an_answer_to_somebody_unknown_does_not_hide_what_came_meanwhile():
         threading.Event().wait(0.05)
         with shared.lock, pytest.raises(zmq.ZMQError):
             shared.send([b"nobody", b"answer"])
-        assert shared._poller.poll(0), "whoever waits is not woken"
+        assert shared._poller.poll(0), "the waiting thread is not woken"
     finally:
         asking.close()
         shared.drop()

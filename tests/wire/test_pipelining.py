@@ -103,7 +103,7 @@ def test_a_fast_client_loses_no_answer(serve, address):
 
 
 @pytest.mark.parametrize("address", REAL.values(), ids=REAL)
-def test_a_missed_deadline_is_nobody_elses(serve, address):
+def test_a_missed_deadline_affects_no_other_request(serve, address):
     held = Held()
     _, client = serve(address, held)
     patient = client.submit(message(1), 20)
@@ -207,7 +207,7 @@ def test_one_id_twice_at_a_time_is_refused_over_grpc(serve):
     _, client = serve(REAL["grpc"], held)
     future = client.submit(message(1), 20)
     held.take()
-    with pytest.raises(WireError, match="id of its own"):
+    with pytest.raises(WireError, match="its own id"):
         client.request(message(1), 5)
     assert not future.done()
 
@@ -237,7 +237,7 @@ def test_a_stream_without_requests_is_let_go_and_comes_back_with_the_next():
     for number in range(2):
         future = client.submit(message(number), 20)
         arrived = held.take()
-        # Whoever waits for an answer is not idle.
+        # A client that waits for an answer is not idle.
         threading.Event().wait(0.7)
         assert server._methods._streams
         for request, caller in arrived:

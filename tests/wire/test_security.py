@@ -10,9 +10,8 @@ import time
 import pytest
 
 from cutlayer.errors import ConfigError, Refused, Unreachable, WireError
-from cutlayer.registry import TRANSPORTS
 from cutlayer.wire import certs
-from cutlayer.wire.connect import connect, listen, servable
+from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Timeouts
@@ -93,10 +92,6 @@ def refused(transport, server, client, friend=None):
     finally:
         listening.close(0)
     return str(caught.value)
-
-
-def test_every_transport_that_encrypts_has_a_row():
-    assert ADDRESSES.keys() == {name for name in servable() if TRANSPORTS.make(name).encrypt_with}
 
 
 @pytest.mark.parametrize("transport", ADDRESSES)

@@ -1,5 +1,6 @@
 import socket
 import threading
+from typing import NamedTuple
 
 import grpc
 import pytest
@@ -24,13 +25,19 @@ from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Timeouts, refusal
 from cutlayer.wire.zmq.frames import PREFIX
 
-ADDRESSES = {
-    "grpc": "grpc://127.0.0.1:0",
-    "zmq": "zmq://127.0.0.1:0",
-    "oip+grpc": "oip+grpc://127.0.0.1:0/echo",
-    "inprocess": "inprocess://echo",
+
+class Row(NamedTuple):
+    """Address at which a test listens, if a server of the transport can."""
+
+    address: str
+
+
+ROWS = {
+    "grpc": Row("grpc://127.0.0.1:0"),
+    "zmq": Row("zmq://127.0.0.1:0"),
+    "oip+grpc": Row("oip+grpc://127.0.0.1:0/echo"),
+    "inprocess": Row("inprocess://echo"),
 }
-"""A row for each transport in the registry; the tests below take those on which a server can listen."""
 
 SERVED = [name for name in TRANSPORTS if TRANSPORTS.make(name).server]
 SOON = Timeouts(connect_s=0.5, request_s=10.0)
@@ -90,17 +97,17 @@ def ask(client, request_id=b"", tensors=(), timeout_s=10.0):
 
 
 def test_every_transport_has_a_row():
-    assert ADDRESSES.keys() == set(TRANSPORTS)
+    assert ROWS.keys() == set(TRANSPORTS)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_transport_is_described_before_its_package_is_imported(transport):
-    scheme, address = TRANSPORTS.make(transport), Address.parse(ADDRESSES[transport])
+    scheme, address = TRANSPORTS.make(transport), Address.parse(ROWS[transport].address)
     assert address.local is not scheme.networked
     assert bool(address.model) is scheme.takes_model
-    assert str(address) == ADDRESSES[transport]
+    assert str(address) == ROWS[transport].address
     assert TRANSPORTS.summary(transport)
-    assert bool(scheme.files) is bool(scheme.encrypt_with)
+    assert set(scheme.encrypted_by) <= set(scheme.files)
     scheme.client = "no_such_package:Client"
     with pytest.raises(ConfigError, match=f"needs the package {scheme.package}"):
         scheme.connect(address, SOON, PLAIN)
@@ -109,24 +116,24 @@ def test_a_transport_is_described_before_its_package_is_imported(transport):
 @pytest.mark.parametrize("transport", sorted(set(TRANSPORTS) - set(SERVED)))
 def test_a_transport_without_a_server_says_where_to_listen(transport):
     with pytest.raises(ConfigError, match="for clients only; listen at"):
-        listen(ADDRESSES[transport], Echo(), SOON)
+        listen(ROWS[transport].address, Echo(), SOON)
 
 
 def test_a_new_transport_is_one_line_of_the_registry(serve, monkeypatch):
-    monkeypatch.setitem(TRANSPORTS._entries, "toy", "tests.wire.test_transport:Toy")
-    _, server, client = serve("toy://somewhere")
-    assert str(server.address) == "toy://somewhere"
+    monkeypatch.setitem(TRANSPORTS._entries, "pigeon", "tests.wire.test_transport:Pigeon")
+    _, server, client = serve("pigeon://loft")
+    assert str(server.address) == "pigeon://loft"
     assert ask(client, b"hi").header == header(b"hi")
 
 
-class Toy(InProcess):
+class Pigeon(InProcess):
     """A transport of these tests."""
 
 
 @pytest.mark.parametrize("transport", SERVED)
 @pytest.mark.parametrize("sizes", [(), (0,), (1, 70_000), (3_000_000,)])
 def test_what_is_sent_arrives(serve, transport, sizes):
-    _, _, client = serve(ADDRESSES[transport])
+    _, _, client = serve(ROWS[transport].address)
     sent = tuple(bytes([i + 1]) * size for i, size in enumerate(sizes))
     # The reply's raw contents have another field number than the request's, so over gRPC tensors come back as such.
     reply = ask(client, b"hi", sent)
@@ -136,13 +143,13 @@ def test_what_is_sent_arrives(serve, transport, sizes):
 
 @pytest.mark.parametrize("transport", servable())
 def test_port_0_is_a_real_port(serve, transport):
-    _, server, _ = serve(ADDRESSES[transport])
+    _, server, _ = serve(ROWS[transport].address)
     assert server.address.port > 0
 
 
 @pytest.mark.parametrize("transport", SERVED)
 def test_a_taken_address_is_an_error_with_a_sentence(serve, transport):
-    _, server, _ = serve(ADDRESSES[transport])
+    _, server, _ = serve(ROWS[transport].address)
     with pytest.raises(WireError, match=r"taken|in use"):
         listen(str(server.address), Echo(), SOON)
 
@@ -157,7 +164,7 @@ def test_a_taken_address_is_an_error_with_a_sentence(serve, transport):
     ],
 )
 def test_errors_cross_the_wire_and_secrets_do_not(serve, transport, request_id, code, words, caplog):
-    echo, _, client = serve(ADDRESSES[transport])
+    echo, _, client = serve(ROWS[transport].address)
     for _ in range(2):
         with pytest.raises(Refused, match=words) as caught:
             ask(client, request_id)
@@ -169,7 +176,7 @@ def test_errors_cross_the_wire_and_secrets_do_not(serve, transport, request_id, 
 
 @pytest.mark.parametrize("transport", servable())
 def test_a_late_reply_is_not_taken_for_the_next_one(serve, transport):
-    echo, _, client = serve(ADDRESSES[transport])
+    echo, _, client = serve(ROWS[transport].address)
     with pytest.raises(DeadlineExceeded):
         ask(client, b"wait", timeout_s=0.05)
     echo.go_on.set()
@@ -206,7 +213,7 @@ def test_an_answer_to_an_unknown_request_is_not_waited_out():
 
 @pytest.mark.parametrize("transport", servable())
 def test_a_server_that_comes_back_is_found_again(serve, transport):
-    _, server, client = serve(ADDRESSES[transport])
+    _, server, client = serve(ROWS[transport].address)
     assert ask(client).tensors == ()
     server.close(0)
     with pytest.raises((Unreachable, DeadlineExceeded)):
@@ -220,7 +227,7 @@ def test_a_server_that_comes_back_is_found_again(serve, transport):
 
 @pytest.mark.parametrize("transport", servable())
 def test_closing_answers_what_has_arrived(serve, transport):
-    echo, server, client = serve(ADDRESSES[transport])
+    echo, server, client = serve(ROWS[transport].address)
     answers = []
     asking = threading.Thread(target=lambda: answers.append(ask(client, b"wait")))
     asking.start()
@@ -262,7 +269,7 @@ def test_garbage_frames_get_an_error_and_the_server_lives(serve, frames):
 
 @pytest.mark.parametrize("transport", servable())
 def test_bytes_of_another_protocol_do_not_end_the_server(serve, transport):
-    _, server, client = serve(ADDRESSES[transport])
+    _, server, client = serve(ROWS[transport].address)
     with socket.create_connection((server.address.host, server.address.port)) as stranger:
         stranger.sendall(b"GET / HTTP/1.1\r\n\r\n" * 10)
     assert ask(client).tensors == ()

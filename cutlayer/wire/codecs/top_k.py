@@ -36,8 +36,8 @@ class TopK(Codec):
         mask = np.zeros(0, np.bool_)
         if array.size:
             mask = _greatest(values.reshape(array.shape[0] if array.shape else 1, -1), self.keep).reshape(-1)
-        kept = values.reshape(-1).compress(mask).astype("<f4", copy=False)
-        data = np.concatenate([np.packbits(mask, bitorder="little"), kept.view(np.uint8)])
+        numbers = values.reshape(-1).compress(mask).astype("<f4", copy=False)
+        data = np.concatenate([np.packbits(mask, bitorder="little"), numbers.view(np.uint8)])
         return Encoded("FP32", array.shape, data.data, {"codec": self.name})
 
     def decode(self, encoded: Encoded) -> NDArray[Any]:

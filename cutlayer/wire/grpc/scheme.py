@@ -19,11 +19,7 @@ class Grpc(Scheme):
     server = "cutlayer.wire.grpc.server:GrpcServer"
     package = "grpcio"
     files = ("ca", "cert", "key", "token_file")
-    encrypt_with = "--ca, --cert and --key"
-
-    def encrypted(self, security: Security) -> bool:
-        """Return whether TLS is on: with a certificate of the authority, or one of this side."""
-        return bool(security.ca or security.cert)
+    encrypted_by = ("ca", "cert", "key")
 
     def check_files(self, security: Security, *, listening: bool) -> None:
         """See `Scheme.check_files`."""
@@ -36,9 +32,8 @@ class Grpc(Scheme):
 
     def handshake_fault(self, address: Address, security: Security, timeout_s: float) -> str | None:
         """See `Scheme.handshake_fault`."""
-        from cutlayer.wire.grpc.tls import handshake_fault
-
-        return handshake_fault(address, security, timeout_s)
+        fault = self._load("cutlayer.wire.grpc.tls:handshake_fault", address)
+        return fault(address, security, timeout_s)  # type: ignore[no-any-return]
 
 
 class OpenInference(Grpc):

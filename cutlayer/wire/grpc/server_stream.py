@@ -34,7 +34,7 @@ class Stream:
     """One client's stream. The thread that gRPC assigns to it submits and writes; a second one makes gRPC read on.
 
     Args:
-        handler: What answers the requests.
+        handler: Handler of the requests.
         idle_s: Seconds without a request after which the stream ends and frees its thread.
     """
 

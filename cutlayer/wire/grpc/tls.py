@@ -10,14 +10,11 @@ import grpc
 
 from cutlayer.errors import ConfigError
 from cutlayer.wire.address import Address
+from cutlayer.wire.grpc.scheme import Grpc
 from cutlayer.wire.security import Security, read
 
 AUTHORIZATION = "authorization"
-
-
-def _encrypted(security: Security) -> bool:
-    """Whether TLS is on; what `cutlayer.wire.grpc.scheme.Grpc.encrypted` says without importing gRPC."""
-    return bool(security.ca or security.cert)
+_encrypted = Grpc().encrypted
 
 
 def channel(address: Address, security: Security, options: list[tuple[str, int]]) -> grpc.Channel:

@@ -18,11 +18,7 @@ class Zmq(Scheme):
     server = "cutlayer.wire.zmq.server:ZmqServer"
     package = "pyzmq"
     files = ("curve_key", "curve_server", "allow")
-    encrypt_with = "--curve-key and --curve-server"
-
-    def encrypted(self, security: Security) -> bool:
-        """Return whether CURVE is on: with a key of this side, or one of the server."""
-        return bool(security.curve_key or security.curve_server)
+    encrypted_by = ("curve_key", "curve_server")
 
     def check_files(self, security: Security, *, listening: bool) -> None:
         """See `Scheme.check_files`."""

@@ -176,7 +176,7 @@ def test_a_request_that_the_server_will_never_take_does_not_block_the_queue(benc
 
 
 @pytest.mark.parametrize("code", ["UNAUTHENTICATED", "NOT_FOUND"])
-def test_a_server_that_lets_nobody_in_ends_the_run_and_costs_nothing(bench, code):
+def test_a_server_that_refuses_the_device_ends_the_run_and_loses_no_request(bench, code):
     device = bench("queue")
     device.cloud.error = GONE
     device.ask(2)
@@ -248,7 +248,7 @@ def test_a_run_without_a_server_says_what_became_of_its_requests(folder, tmp_pat
     )
     assert summary.n == 0
     tail, head = open_split(folder).tail(threads=1), open_split(folder).head()
-    right = np.mean(tail(head(part.images)).argmax(axis=1) == part.labels)
+    right = np.mean(tail(head(part.inputs)).argmax(axis=1) == part.labels)
     said = {
         "local": f"4 local; {right:.1%} of 4 test images right",
         "queue": "4 queued\n4 requests wait in",
@@ -277,7 +277,7 @@ def test_kill_9_of_device_and_server_loses_nothing_and_records_nothing_twice(tmp
         cloud.kill()
         made += device.wait_for(20)
         made += device.kill()
-        # Nobody is there: all of it is queued, and the device is killed as it writes.
+        # Without a server all requests are queued, and the device is killed as it writes.
         device = EdgeProcess(tmp_path, cloud.address)
         made += device.wait_for(100)
         made += device.kill()

@@ -184,7 +184,7 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path):
     mounted = f'mount -t tmpfs -o size=64k tmpfs {disk} && exec "$0" "$@"'
     words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mounted]
     if subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this machine lets nobody mount a small disk")
+        pytest.skip("this machine does not allow to mount a small disk")
     done = subprocess.run(
         [*words, sys.executable, "-c", FILL, str(disk / "queue")], capture_output=True, text=True, check=False
     )

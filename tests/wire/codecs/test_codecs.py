@@ -1,3 +1,5 @@
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,10 +8,9 @@ from hypothesis.extra import numpy as hnp
 
 from cutlayer.errors import ConfigError, DecodeError
 from cutlayer.registry import CODECS
-from cutlayer.wire.codecs.base import DATATYPES, MAX_TENSOR_BYTES, Encoded
+from cutlayer.wire.codecs.base import DATATYPES, MAX_TENSOR_BYTES, Encoded, Packing
 from cutlayer.wire.codecs.packed import Packed, codec_named, decode
 from cutlayer.wire.codecs.raw import Raw
-from tests.wire.codecs.every import ALONE, EVERY, NAMES, PACKED, PACKINGS
 
 shapes = hnp.array_shapes(min_dims=0, max_dims=8, min_side=0, max_side=4)
 batches = hnp.array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=5)
@@ -20,6 +21,27 @@ def floats(shape=shapes, greatest=60000):
     return hnp.arrays(np.float32, shape, elements=st.floats(-greatest, greatest, width=32))
 
 
+class Row(NamedTuple):
+    """Further options of a codec that all tests of codecs take, beside the default."""
+
+    options: tuple[str, ...] = ()
+
+
+ROWS = {
+    "raw": Row(),
+    "fp16": Row(),
+    "bf16": Row(),
+    "int8": Row(("channel",)),
+    "int4": Row(("channel",)),
+    "top-k": Row(("0.4", "1")),
+    "shuffle": Row(),
+    "zstd": Row(),
+}
+PACKINGS = [name for name in CODECS if issubclass(CODECS.load(name), Packing)]
+NAMES = [name for name in CODECS if name not in PACKINGS]
+ALONE = [*NAMES, *(f"{name}:{option}" for name in NAMES for option in ROWS[name].options)]
+PACKED = [f"{name}+{packing}" for name in ALONE for packing in (*PACKINGS, "+".join(PACKINGS))]
+EVERY = [*ALONE, *PACKED]
 CLASSES = {codec.__name__: codec for codec in (Packed, *map(CODECS.load, CODECS))}
 
 
@@ -27,7 +49,11 @@ def wire_name(text):
     return "+".join(part.partition(":")[0] for part in text.split("+"))
 
 
-@pytest.mark.parametrize("name", [*NAMES, *PACKINGS])
+def test_every_codec_has_a_row():
+    assert ROWS.keys() == set(CODECS)
+
+
+@pytest.mark.parametrize("name", CODECS)
 def test_every_codec_describes_itself(name):
     codec = CODECS.load(name)
     assert codec.name == name

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cutlayer.errors import DecodeError
 from cutlayer.wire.codecs.base import MAX_TENSOR_BYTES, Encoded
 from cutlayer.wire.codecs.packed import codec_named, decode
-from tests.wire.codecs.every import EVERY, NAMES, PACKINGS
+from tests.wire.codecs.test_codecs import EVERY, NAMES, PACKINGS
 
 GOOD = {
     text: codec_named(text).encode(np.random.default_rng(0).normal(size=(2, 3, 5)).astype(np.float32)) for text in EVERY

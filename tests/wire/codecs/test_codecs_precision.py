@@ -10,7 +10,7 @@ from cutlayer.errors import WireError
 from cutlayer.wire.codecs.base import Encoded
 from cutlayer.wire.codecs.fp16 import Float16
 from cutlayer.wire.codecs.packed import codec_named, decode
-from tests.wire.codecs.every import ALONE
+from tests.wire.codecs.test_codecs import ALONE
 
 shapes = hnp.array_shapes(min_dims=0, max_dims=8, min_side=0, max_side=4)
 batches = hnp.array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=5)

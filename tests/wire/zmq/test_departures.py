@@ -1,4 +1,4 @@
-"""A client that is killed is known to be gone, whatever it has asked; nobody else is taken for it."""
+"""A server notices that a client was killed, and takes no other client for it."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ for future in futures:
 
 
 class Door:
-    """Keeps who asks, and hands him on if there is somebody to answer."""
+    """Keeps each caller, and passes it on to another handler if there is one."""
 
     ready = True
 
