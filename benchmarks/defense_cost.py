@@ -5,7 +5,6 @@ Each split folder is measured in a process of its own with one thread, one after
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import tyro
+from tyro.conf import Positional
 
 if TYPE_CHECKING:
     from cutlayer.records.run import Result
@@ -33,20 +34,11 @@ def costs(runs: Path, results: Sequence[Result]) -> str:
     chosen.sort(key=lambda r: (r.data, not r.undefended, r.defense_label))
     lines = ["The device's share: one thread, batch 1", _line(HEAD)]
     for result in chosen:
-        words = [sys.executable, __file__, "--one", str(runs / result.id / "split")]
+        words = [sys.executable, __file__, "--folder", str(runs / result.id / "split")]
         cost = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
-        cells = (
-            result.data,
-            result.defense_label,
-            f"{cost['params']:,}",
-            f"{cost['macs']:,}",
-            f"{cost['released_bytes']:,} B",
-            f"{cost['head_us']:.0f} us",
-            f"{cost['protect_us']:.1f} us",
-            f"{cost['rss_bytes'] / 1e6:.0f} MB",
-            str(cost["n"]),
-        )
-        lines.append(_line(cells))
+        cells = [f"{cost['params']:,}", f"{cost['macs']:,}", f"{cost['released_bytes']:,} B"]
+        cells += [f"{cost['head_us']:.0f} us", f"{cost['protect_us']:.1f} us", f"{cost['rss_bytes'] / 1e6:.0f} MB"]
+        lines.append(_line([result.data, result.defense_label, *cells, str(cost["n"])]))
     return "\n".join(lines)
 
 
@@ -100,14 +92,15 @@ def _size(folder: SplitFolder) -> dict[str, int]:
     }
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", type=Path, nargs="?", default=Path("runs/defenses"))
-    parser.add_argument("--one", type=Path, help="measure this split folder and print JSON")
-    options = parser.parse_args()
-    if options.one:
-        print(json.dumps(measure(options.one)))
+def main(runs: Positional[Path] = Path("runs/defenses"), folder: Path | None = None) -> None:
+    """Print the table of these runs, or the cost of one split folder as JSON."""
+    if folder is not None:
+        print(json.dumps(measure(folder)))
     else:
         from cutlayer.records.reading import read
 
-        print(costs(options.runs, [run.result for run in read(options.runs)[0]]))
+        print(costs(runs, [run.result for run in read(runs)[0]]))
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__)

@@ -5,15 +5,11 @@
 Prints seconds per image and ratios, and how far the reconstructions of the loop, of float32 and of bfloat16 lie apart.
 """
 
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from attacks.features.misfit import Scaling
 from attacks.features.white_box import WhiteBox, remaining, total_variation

@@ -54,7 +54,6 @@ class BiDO(Defense):
         batch: Images in a step.
     """
 
-    plain_words = "trains the model so that its layers say little about the picture and much about the answer"
     knob = "weight_x"
 
     weight_x: float = 0.05  # the paper's for CelebA

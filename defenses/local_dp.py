@@ -59,7 +59,6 @@ class LocalDP(Defense):
         epochs: Passes over the training data for which head and tail are trained behind clip and noise.
     """
 
-    plain_words = "limits the size of what is sent and adds noise measured against it"
     knob = "noise"
     draws = True
 

@@ -37,7 +37,6 @@ class TopK(Defense):
         epochs: Passes over the training data for which the tail is trained behind the zeros.
     """
 
-    plain_words = "sends only the largest numbers of each picture"
     sends_zeros = True
     knob = "sparsity"
 

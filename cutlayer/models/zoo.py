@@ -72,18 +72,12 @@ def _from_torchvision(name: str, input: TensorSpec, classes: int, **options: int
     from cutlayer.models._torchvision import models
 
     model: nn.Module = getattr(models, name)(weights=None, num_classes=classes, **options)
-    _take_channels(model, input.shape[0])
-    return model
-
-
-def _take_channels(model: nn.Module, channels: int) -> None:
-    """Change the channels that the first convolution takes, with random weights of the same standard deviation."""
     first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
-    if first.in_channels == channels:
-        return
-    spread = float(first.weight.detach().std())
-    first.in_channels = channels
-    first.weight = nn.Parameter(torch.randn(first.out_channels, channels, *first.kernel_size) * spread)
+    if first.in_channels != input.shape[0]:
+        # It takes other channels than torchvision's, with random weights of the same standard deviation.
+        spread, first.in_channels = float(first.weight.detach().std()), input.shape[0]
+        first.weight = nn.Parameter(torch.randn(first.out_channels, first.in_channels, *first.kernel_size) * spread)
+    return model
 
 
 def _named(name: str, title: str) -> Callable[[TensorSpec, int], nn.Module]:

@@ -43,7 +43,7 @@ def test_the_critic_learns_to_score_what_is_real_higher():
     optimizer = torch.optim.Adam(critic.parameters(), 1e-2)
     bright, dark = 0.5 + shades(32) / 2, shades(32, 1) / 2
     for _ in range(60):
-        wgan.critic_step(critic, optimizer, bright, dark, 10.0, drawn())
+        wgan.critic_step(critic, optimizer, bright, dark, drawn())
     assert critic(bright).mean() > critic(dark).mean() + 2
 
 
