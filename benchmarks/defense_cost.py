@@ -20,7 +20,6 @@ from tyro.conf import Positional
 
 if TYPE_CHECKING:
     from cutlayer.records.run import Result
-    from cutlayer.split_folder import SplitFolder
 
 REQUESTS, SECONDS = 300, 5.0
 """Most requests to measure, and the time in seconds after which no further one is started."""
@@ -71,25 +70,18 @@ def measure(folder: Path) -> dict[str, float]:
         head_ns.append(computed - start)
         if time.monotonic() > end:
             break
-    return {
+    cost = {
         "n": len(head_ns),
         "head_us": statistics.median(head_ns) / 1e3,
         "protect_us": statistics.median(protect_ns) / 1e3,
         "rss_bytes": psutil.Process().memory_info().rss,
         "released_bytes": released.nbytes,
-        **_size(split),
     }
-
-
-def _size(folder: SplitFolder) -> dict[str, int]:
-    """Parameters and multiply-accumulates of the head."""
     from defenses.surgery.budget import macs
 
-    split = folder.halves()
-    return {
-        "params": sum(parameter.numel() for parameter in split.head.parameters()),
-        "macs": sum(macs(split.head, split.input).values()),
-    }
+    halves = split.halves()
+    n_macs = sum(macs(halves.head, halves.input).values())
+    return cost | {"params": sum(p.numel() for p in halves.head.parameters()), "macs": n_macs}
 
 
 def main(runs: Positional[Path] = Path("runs/defenses"), folder: Path | None = None) -> None:

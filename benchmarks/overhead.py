@@ -174,14 +174,9 @@ def in_process(work: Callable[..., None], *arguments: object) -> None:
 def main(rounds: int = 300, sides: tuple[int, ...] = (32, 224)) -> None:
     """Print one row for each image size and transport."""
     tune_allocator()
-    print(
-        f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; measure on a quiet machine with at least two cores"
-    )
-    print(
-        ROW.format(
-            "input", "sends B", "transport", "A p50 us", "B p50 us", "A-B us", "A-B %", "n", "A's own account, us"
-        )
-    )
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; measure on a quiet machine with two cores or more")
+    titles = ("A p50 us", "B p50 us", "A-B us", "A-B %", "n", "A's own account, us")
+    print(ROW.format("input", "sends B", "transport", *titles))
     with tempfile.TemporaryDirectory() as work:
         for side in sides:
             folder = Path(work) / str(side)

@@ -71,7 +71,6 @@ def evaluate(halves: SplitModel, data: Splits, n_private: int, attacks: Sequence
     correct, n = accuracy(nn.Sequential(halves.head, halves.tail), data.test, device=device)
     say(f"  accuracy {correct / n:.3f} (n = {n}); sent: {halves.smashed}")
     private = torch.from_numpy(data.private.inputs[:n_private]).to(device)
-
     seen = white_box(halves, data.auxiliary, device)
     for attack in attacks:
         # The attack is unchanged except for its network, which is compiled.
@@ -84,13 +83,11 @@ def evaluate(halves: SplitModel, data: Splits, n_private: int, attacks: Sequence
             seconds = time.perf_counter() - start
             rebuilt = torch.cat([attack.invert(seen.query(part)).to(device) for part in private.split(250)])
         error, likeness = mse(rebuilt, private).mean(), ssim(rebuilt, private).mean()
-        learned = (
-            f"; whole fit at {len(data.auxiliary) * attack.epochs / seconds:,.0f} images/s"
-            if isinstance(attack, Decoder)
-            else ""
-        )
-        name = attack.capacity if isinstance(attack, Decoder) else type(attack).__name__
-        say(f"  {name:16} MSE {error:.4f}  SSIM {likeness:.3f}  (n = {len(private)}){learned}")
+        name, speed = type(attack).__name__, ""
+        if isinstance(attack, Decoder):
+            name = attack.capacity
+            speed = f"; whole fit at {len(data.auxiliary) * attack.epochs / seconds:,.0f} images/s"
+        say(f"  {name:16} MSE {error:.4f}  SSIM {likeness:.3f}  (n = {len(private)}){speed}")
 
 
 def plain_defense(defense: ResSFL, victim: SplitModel, data: Dataset) -> Iterator[int]:
@@ -173,18 +170,14 @@ def main(
         progress=lambda epoch: say(f"  {epoch}"),
     )  # fmt: skip
     victim = split(model, CUT, splits.input)
-    attacks = [
-        MeanImage(),
-        Ridge(),
-        *(Decoder(capacity=name, epochs=attack_epochs, batch=batch) for name in attackers),
-    ]
+    decoding = [Decoder(capacity=name, epochs=attack_epochs, batch=batch) for name in attackers]
+    attacks = [MeanImage(), Ridge(), *decoding]
     say("undefended")
     evaluate(victim, splits, private, attacks)
     for strength in (0.0, weight):
         defense = ResSFL(
-            bottleneck=EXPERTS[MODEL, CUT]["bottleneck"], weight=strength, threshold=threshold,
-            decoder=decoder, pretrain_epochs=max(1, defense_epochs // 10),
-            epochs=defense_epochs, batch=batch, flip=True,
+            bottleneck=EXPERTS[MODEL, CUT]["bottleneck"], weight=strength, threshold=threshold, decoder=decoder,
+            pretrain_epochs=max(1, defense_epochs // 10), epochs=defense_epochs, batch=batch, flip=True,
         )  # fmt: skip
         say(defense)
         halves = harden(defense, victim, splits.train)

@@ -107,19 +107,16 @@ class Clients:
     """Connected clients; in a turn, each is a thread that sends one request after the other."""
 
     def __init__(self, address: str, n: int) -> None:
-        smashed = np.maximum(np.random.default_rng(0).normal(size=(1, *SMASHED.shape)), 0).astype(np.float32)
         self._transports = [connect(address, PATIENCE) for _ in range(n)]
         pipeline = Pipeline(lambda images: images, Defense(), Raw())
         self._edges = [Edge(MANIFEST, pipeline, transport, PATIENCE) for transport in self._transports]
         self._answered = [0] * n
-        self._smashed = smashed
+        self._smashed = np.maximum(np.random.default_rng(0).normal(size=(1, *SMASHED.shape)), 0).astype(np.float32)
 
     def per_second(self, seconds: float) -> float:
         """Answers per second in one turn."""
         before, start = sum(self._answered), time.perf_counter()
-        threads = [
-            threading.Thread(target=self._ask, args=(which, start + seconds)) for which in range(len(self._edges))
-        ]
+        threads = [threading.Thread(target=self._ask, args=(i, start + seconds)) for i in range(len(self._edges))]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -21,6 +21,8 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
+from cutlayer.models.manifest import Manifest
+from cutlayer.spec import TensorSpec
 from cutlayer.wire import open_inference_pb2 as pb
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.connect import connect, listen
@@ -54,10 +56,7 @@ class Way(NamedTuple):
     tuned: bool = True
 
 
-def _manifest(n_bytes: int) -> Any:
-    from cutlayer.models.manifest import Manifest
-    from cutlayer.spec import TensorSpec
-
+def _manifest(n_bytes: int) -> Manifest:
     spec = TensorSpec((n_bytes // 4,))
     return Manifest("bench", "cut", CLASSES, spec, spec, {"name": "none"}, None)
 

@@ -8,10 +8,9 @@ import torch
 from torch import fx, nn
 
 from cutlayer.errors import ConfigError
+from cutlayer.models import vgg11
 from cutlayer.models.graph import ends, insert_after, reason, trace
 from cutlayer.models.normalize import Normalize
-from cutlayer.models.vgg11 import LARGEST
-from cutlayer.models.vgg11 import vgg11_bn as ressfl_vgg11_bn
 from cutlayer.registry import MODELS
 from cutlayer.spec import TensorSpec, image_spec
 
@@ -55,8 +54,8 @@ def build(name: str, input: TensorSpec, classes: int, seed: int = 0) -> fx.Graph
 
 def vgg11_bn(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
     """VGG-11 with batch normalization: torchvision's, or ResSFL's for images of at most 64 px."""
-    if max(input.shape[1:]) <= LARGEST:
-        return ressfl_vgg11_bn(input, classes)
+    if max(input.shape[1:]) <= vgg11.LARGEST:
+        return vgg11.vgg11_bn(input, classes)
     return _from_torchvision("vgg11_bn", input, classes)
 
 

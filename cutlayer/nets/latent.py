@@ -66,9 +66,8 @@ class Prior(nn.Module):
     def pool(self) -> Tensor:
         """Images of the generator at the first access, ``(POOL, *image)``, always from the same latent vectors."""
         with torch.no_grad():
-            images: Tensor = self.generator(
-                wgan.normal(POOL, self.latent, torch.Generator().manual_seed(0), self.variance.device)
-            )
+            z = wgan.normal(POOL, self.latent, torch.Generator().manual_seed(0), self.variance.device)
+            images: Tensor = self.generator(z)
         return images
 
     def loss(self, head: Head, z: Tensor, smashed: Tensor) -> Tensor:

@@ -105,7 +105,8 @@ def params_and_macs(
     for node in path:
         constants = sources(node) - seen
         seen |= constants
-        params += sum(_weights(values[name]) for name in constants if name in values)
+        weights = [values[name] for name in constants if name in values and values[name].dtype not in _NO_WEIGHTS]
+        params += sum(prod(value.shape) for value in weights if value.shape)
         macs += _macs(node, values)
         yield node, params, macs
 
@@ -122,10 +123,6 @@ def _macs(node: NodeProto, values: Mapping[str, Value]) -> int:
         return prod(result) * prod(values[node.input[_WEIGHTS[node.op_type]]].shape[1:])
     transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
     return prod(result) * first[0 if transposed else -1]
-
-
-def _weights(value: Value) -> int:
-    return 0 if value.dtype in _NO_WEIGHTS or not value.shape else prod(value.shape)
 
 
 def probe(file: OnnxFile, outputs: Iterable[str], free: bool) -> ModelProto:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -72,7 +71,12 @@ def quantize_head(head: Path, input: TensorSpec, images: NDArray[np.float32], pa
     each = ({"image": images[i : i + 1]} for i in range(len(images)))
     reader = SimpleNamespace(get_next=lambda: next(each, None))
     try:
-        with _quietly(), tempfile.TemporaryDirectory() as scratch:
+        with ExitStack() as stack:
+            # The quantizer warns about the model; its effect is measured.
+            stack.callback(logging.disable, logging.root.manager.disable)
+            logging.disable(logging.WARNING)
+            stack.enter_context(warnings.catch_warnings(action="ignore"))
+            scratch = stack.enter_context(tempfile.TemporaryDirectory())
             folded = Path(scratch) / "folded.onnx"
             # Folds batch normalization into convolutions, because it cannot be quantized by itself.
             quant_pre_process(str(head), str(folded), skip_symbolic_shape=True)
@@ -92,16 +96,3 @@ def quantize_head(head: Path, input: TensorSpec, images: NDArray[np.float32], pa
     entry = quantized.metadata_props.add()
     entry.key, entry.value = QUANTIZED, f"static int8, calibrated on {len(images)} images"
     onnx.save(quantized, str(path))
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Silence the quantizer's warnings about the model; its effect is measured."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
