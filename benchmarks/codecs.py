@@ -2,9 +2,9 @@
 
     .venv/bin/python benchmarks/codecs.py [--epochs 1] [--rounds 40]
 
-VGG-11-BN trained on `photos` for so many epochs, 0 for random weights (kept in runs/models/, as `cutlayer run` keeps
-it), cut at features.7: test images after their ReLU and pooling. Codecs take turns within one run, in an order that
-rotates; figures are medians over the rounds. MB/s counts the bytes of the float32 tensor, with one thread.
+VGG-11-BN trained on `photos` (kept in runs/models/, as `cutlayer run` keeps it; `--epochs 0` takes random weights), cut
+at features.7: test images after their ReLU and pooling. Codecs take turns within one run, in an order that rotates;
+figures are medians over the rounds. MB/s counts the bytes of the float32 tensor, with one thread.
 
 "Pays below" is the bandwidth at which the time that a codec takes on both sides equals the time that its fewer bytes
 save on the network: on a slower network it makes a request faster. It is given against raw, and for a packed codec also

@@ -33,7 +33,7 @@ def main(
     out: Path = Path("runs/defenses"),
     set: UseAppendAction[tuple[str, ...]] = (),
 ) -> None:
-    """Run the plans with these settings, as in `cutlayer run --set`, then print the tables."""
+    """Run the plans with the settings of `--set`, as `cutlayer run` takes them, then print the tables."""
     start = time.monotonic()
     present = [name for name in data if _present(name)]
     workers = [_worker(k, present, out, set) for k in range(1, PROCESSES + 1)]

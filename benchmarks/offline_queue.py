@@ -40,7 +40,7 @@ def times(folder: Path, n_bytes: int, rounds: int) -> tuple[list[float], list[fl
 
 
 def main(folder: Path | None = None, rounds: int = 500) -> None:
-    """Print one row for each size of tensor, measured on the disk of this folder."""
+    """Print one row for each size of tensor, measured on the disk of `folder`."""
     print(f"{'tensor':<10}{'written ahead, µs':>20}{'synced, µs':>14}   (median, n = {rounds})")
     for name, n_bytes in SIZES.items():
         with tempfile.TemporaryDirectory(dir=folder) as scratch:

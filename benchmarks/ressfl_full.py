@@ -157,7 +157,7 @@ def main(
 ) -> None:  # fmt: skip
     """Print the results without a defense, with the bottleneck alone and with ResSFL, then the plain loops.
 
-    Training and auxiliary set hold so many `images` at most, or all where it is 0.
+    `images` limits the training set and the auxiliary set; 0 takes all images.
     """
     tune_allocator()
     splits = load(data, seed=SEED)

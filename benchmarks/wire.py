@@ -147,7 +147,7 @@ def main(
     sizes: Sequence[int] = SIZES,
     ways: Sequence[str] = tuple(WAYS),
 ) -> None:
-    """Measure so many requests of each way in a row and print; the other ways are compared with the first."""
+    """Measure `turn` requests of each way in a row and print the tables, which compare every way with the first."""
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; measure on a quiet machine")
     report(measure(ways, sizes, rounds, turn, apart), ways, sizes, turn)
 

@@ -155,7 +155,7 @@ def main(
     clients: Sequence[int] = (1, 8, 32),
     transports: Sequence[str] = ("zmq", "grpc"),
 ) -> None:
-    """Print a row for each transport and number of clients; a turn lasts so many seconds."""
+    """Print a row for each transport and number of clients; each turn lasts `seconds`."""
     tune_allocator()
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; measure on a quiet machine")
     print(

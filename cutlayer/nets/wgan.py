@@ -120,7 +120,7 @@ def reconstruct(generator: nn.Module, images: Tensor, latents: Tensor, steps: in
 def train(
     generator: nn.Module, critic: nn.Module, images: Tensor, latent: int, steps: int, random: torch.Generator
 ) -> None:
-    """Train both against each other, for so many steps of the generator; they are in eval mode afterwards."""
+    """Train both against each other for `steps` steps of the generator; they are in eval mode afterwards."""
     generator_adam = torch.optim.Adam(generator.parameters(), LR, betas=BETAS)
     critic_adam = torch.optim.Adam(critic.parameters(), CRITIC_LR, betas=BETAS)
     mean = AveragedModel(generator, use_buffers=True)

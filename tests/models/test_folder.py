@@ -153,7 +153,7 @@ def test_weights_that_are_no_safetensors(folder):
         open_split(folder).halves()
 
 
-def test_a_foreign_onnx_is_noticed_by_whoever_verifies_it(folder):
+def test_a_foreign_onnx_file_is_not_the_one_of_the_manifest(folder):
     (folder / "head.onnx").write_bytes((folder / "tail.onnx").read_bytes())
     with pytest.raises(SplitError, match=r"head\.onnx is not the file"):
         open_split(folder).manifest.verify(folder, "head.onnx")

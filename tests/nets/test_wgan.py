@@ -72,7 +72,7 @@ def test_a_trained_generator_makes_images_like_those_it_was_shown():
     assert functional.mse_loss(generated.mean((2, 3), keepdim=True).expand_as(generated), generated) < 0.002
 
 
-def test_no_step_no_change():
+def test_no_steps_change_nothing():
     networks = wgan.generator(3, 2, (1, 8, 8)), wgan.critic(2, (1, 8, 8))
     before = [p.clone() for network in networks for p in network.parameters()]
     wgan.fit(networks, shades(), latent=3, steps=0, seed=0)

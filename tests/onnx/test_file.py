@@ -63,7 +63,7 @@ def test_a_version_that_onnx_runtime_does_not_know(tmp_path, opset, ir, limit, c
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_operator_that_nobody_knows(tmp_path):
+def test_an_unknown_operator_is_refused(tmp_path):
     path = write(tmp_path / "m.onnx", ["logits = Frobnicate image"])
     with pytest.raises(SplitError, match="Frobnicate"):
         survey(path)

@@ -78,7 +78,7 @@ def reshaping(path, sizes, **exact):
 
 
 def test_a_model_for_one_sample_at_a_time_stays_one(tmp_path):
-    """Its Reshape says the batch where nobody looks for it; ONNX Runtime is asked."""
+    """Its Reshape states the batch in another axis than the first; running the model shows that."""
     path = reshaping(tmp_path / "m.onnx", [1, 1, 192])
     node = onnx.load(path)
     node.graph.node.append(helper.make_node("Reshape", ["logits", "ten"], ["out"]))

@@ -69,7 +69,7 @@ def test_the_same_images_give_the_same_folder(split, tmp_path):
     assert first == second
 
 
-def test_twice_is_refused(split, tmp_path):
+def test_quantizing_twice_is_refused(split, tmp_path):
     quantized(split, images(4), tmp_path / "int8")
     with pytest.raises(SplitError, match="in int8 already"):
         quantized(tmp_path / "int8", images(4), tmp_path / "again")
@@ -82,7 +82,7 @@ def test_images_that_do_not_fit(split, tmp_path, shape):
         quantized(split, np.zeros(shape, np.float32), tmp_path / "int8")
 
 
-def test_an_old_opset_is_said(tmp_path):
+def test_an_old_opset_is_refused(tmp_path):
     split_onnx(chain(tmp_path / "m.onnx", opset=11), "r2", tmp_path / "split")
     with pytest.raises(SplitError, match=r"opset 11, and int8 .* needs 13 or later"):
         quantized(tmp_path / "split", images(4), tmp_path / "int8")

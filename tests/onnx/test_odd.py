@@ -1,4 +1,4 @@
-"""ONNX files that hardly anybody would write: cut into valid halves that agree, or refused with the reason."""
+"""Unusual ONNX files: cut into valid halves that agree, or refused with the reason."""
 
 import numpy as np
 import onnx
@@ -44,7 +44,7 @@ def test_initializers_that_are_inputs_as_well_and_nodes_without_names(tmp_path):
 
 
 def test_nodes_in_no_order(tmp_path):
-    """ONNX forbids it, ONNX Runtime puts them in order by itself."""
+    """ONNX forbids that, but ONNX Runtime sorts them."""
     model = onnx.load(chain(tmp_path / "m.onnx"))
     nodes = list(model.graph.node)
     del model.graph.node[:]
@@ -163,7 +163,7 @@ def test_a_batch_that_ends_up_in_the_second_axis_is_not_opened(tmp_path):
 
 
 def test_halves_that_would_be_no_valid_models_are_refused(tmp_path):
-    """ONNX Runtime runs it without the opset of its operators, the checker of ONNX wants to know."""
+    """ONNX Runtime runs it without the opset of its operators, which the checker of ONNX requires."""
     path = write(tmp_path / "m.onnx", ["r = Relu image", "logits = Neg r"], **FOUR)
     model = onnx.load(path)
     del model.opset_import[:]

@@ -31,7 +31,7 @@ def test_learns_from_means_of_as_many_queries(make_view):
     assert sum(calls) == 5 * len(view.auxiliary)
 
 
-def test_of_survivors_the_zeros_do_not_count():
+def test_zeros_do_not_count_in_the_mean_of_survivors():
     releases = torch.tensor([[[0.0, 2.0, 0.0]], [[1.0, 4.0, 0.0]], [[3.0, 0.0, 0.0]]])
     assert Averaging(over="survivors")._mean(releases).tolist() == [[2, 3, 0]]
     torch.testing.assert_close(Averaging()._mean(releases), releases.mean(dim=0))

@@ -40,7 +40,7 @@ def test_the_noise_set_holds_no_image(make_view):
     assert queried[0].std() > 0.3, "wider than any image of the auxiliary set"
 
 
-def test_learns(make_view, private):
+def test_a_decoder_beats_the_mean_image(make_view, private):
     view = make_view(convolutional_head(), n=1000)
     decoder = Decoder(capacity="conv_normN0C16", epochs=8)
     assert error(decoder, view, private) < 0.4 * error(MeanImage(), view, private)

@@ -16,7 +16,7 @@ def fitted(view, **options):
     return attack
 
 
-def test_a_batch_goes_the_way_of_its_images_alone(make_view, private):
+def test_a_batch_gives_what_its_images_give_alone(make_view, private):
     view = make_view(convolutional_head())
     attack = fitted(view, iterations=60, lr=(0.05,), tv=(0.01,), bf16=False)
     received = view.query(private[:6])
@@ -24,7 +24,7 @@ def test_a_batch_goes_the_way_of_its_images_alone(make_view, private):
     torch.testing.assert_close(attack.invert(received), alone, atol=1e-3, rtol=0)
 
 
-def test_adam_is_torchs(make_view, private):
+def test_the_optimizer_equals_the_adam_of_torch(make_view, private):
     view, lr, steps = make_view(linear_head()), 0.003, 30
     attack = fitted(view, iterations=steps, lr=(lr,), tv=(0.0,), bf16=False)
     received = view.query(private)
@@ -45,7 +45,7 @@ def test_rehearsal_picks_what_works_on_the_attackers_own_images(make_view, priva
     assert attack._setting == ("plain", 0.1, 0.0)
 
 
-def test_noise_is_met_with_total_variation(make_view):
+def test_rehearsal_picks_total_variation_against_noise(make_view):
     """No loss of its own would tell: weight 0 always has the least."""
     view = make_view(linear_head(rows=36), GaussianNoise(sigma=0.3))
     attack = fitted(view, iterations=150, lr=(0.1,), tv=(0.0, 1.0))
