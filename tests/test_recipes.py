@@ -74,7 +74,6 @@ class Halve(Defense):
         taken: Part of each value that is not sent.
     """
 
-    plain_words: ClassVar[str] = "sends a part of each value"
     knob: ClassVar[str] = "taken"
     taken: float = 0.5
 

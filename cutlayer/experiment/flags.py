@@ -99,7 +99,7 @@ def _masks(attacks: Sequence[Attack], experiment: Experiment) -> Flags:
     codecs = [codec.partition(":")[0] for codec in experiment.measure.codec.split("+")]
     senders = [(DEFENSES, name) for name in defenses] + [(CODECS, name) for name in codecs]
     masks = [name for registry, name in senders if registry.load(name).sends_zeros]
-    if masks and not any(attack.told_mask for attack in attacks):
+    if masks and not any(attack.sees_mask for attack in attacks):
         yield Flag(
             "no-mask-aware-attack",
             f"With {masks[0]} most values arrive as zero, and no attack was told which ones (mask-aware): their "
