@@ -98,7 +98,7 @@ def test_the_percentiles_are_listed_once():
             items = node.keys if isinstance(node, ast.Dict) else getattr(node, "elts", [])
             if len(upper & {item.value for item in items if isinstance(item, ast.Constant)}) >= 2:
                 found.add(file)
-    assert found == {"cutlayer/trace.py"}
+    assert found == {"cutlayer/percentiles.py"}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from cutlayer.machine.contention import between, moment
 from cutlayer.machine.energy import joules
 from cutlayer.machine.footprint import peak_rss_bytes
 from cutlayer.machine.throttling import condition, held_back, stopped
-from cutlayer.records.schema import dump
+from cutlayer.records.dataclass_json import dump
 from cutlayer.split_folder import Half, SplitFolder
 from cutlayer.trace import columns
 from cutlayer.wire.codecs.packed import codec_named

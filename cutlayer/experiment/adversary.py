@@ -17,9 +17,9 @@ from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.experiment.victim import Say
 from cutlayer.privacy.score import score
+from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import read_json, write_arrays, write_json
 from cutlayer.records.run import AttackRecord
-from cutlayer.records.schema import dump, load
 from cutlayer.registry import ATTACKS
 from defenses.base import Defense
 

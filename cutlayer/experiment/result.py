@@ -1,7 +1,7 @@
 """The record of a finished experiment, from its observations and scores."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -11,9 +11,11 @@ from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.spec import Experiment
 from cutlayer.metrics.interval import proportion
 from cutlayer.models.manifest import Manifest
+from cutlayer.percentiles import percentiles
 from cutlayer.privacy.score import CANDIDATES
-from cutlayer.records.run import SCHEMA, AttackRecord, CostRecord, Published, Result, Spectrum, Utility, WorstCase
-from cutlayer.trace import STAGES, percentiles
+from cutlayer.privacy.worst_case import worst_case
+from cutlayer.records.run import SCHEMA, AttackRecord, CostRecord, Published, Result, Spectrum, Utility
+from cutlayer.trace import STAGES
 from defenses.base import Defense
 from edge.requests import UNKNOWN
 
@@ -59,12 +61,6 @@ def result(
         flags=flags(experiment, attacks, data, defense, spectrum),
         seconds=seconds,
     )
-
-
-def worst_case(attacks: Sequence[AttackRecord]) -> WorstCase:
-    """The attack that leaks most, by leakage gain: the headline."""
-    worst = max(attacks, key=lambda attack: attack.leakage_gain.value)
-    return WorstCase(**{f.name: getattr(worst, f.name) for f in fields(WorstCase)})
 
 
 def cost(observed: Observed) -> CostRecord:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cutlayer.errors import ConfigError
+from cutlayer.records.dataclass_json import dump
 from cutlayer.records.profile import Profile, read
-from cutlayer.records.schema import dump
 
 _NO_METRICS = ("cut", "shape", "measured_as", "n", "codecs", "networks")
 

@@ -17,8 +17,8 @@ from cutlayer.network.profiles import Network
 from cutlayer.network.shaper import shaped
 from cutlayer.profile.plan import LEAST, Settings
 from cutlayer.profile.prepare import Candidate
+from cutlayer.records.dataclass_json import load
 from cutlayer.records.profile import ColdStart, QuotaRecord
-from cutlayer.records.schema import load
 from cutlayer.trace import Columns
 
 CODEC_SHARE, REQUESTS_SHARE = 1 / 6, 1 / 3

@@ -61,6 +61,7 @@ def leakage(candidate: Candidate, codecs: Sequence[str], splits: Splits, seed: i
     from cutlayer.privacy.releases import Releases
     from cutlayer.privacy.score import score
     from cutlayer.privacy.view import view_of
+    from cutlayer.privacy.worst_case import worst
 
     split = open_split(candidate.folder)
     private, auxiliary = splits.private.take(VICTIMS), splits.auxiliary.take(AUXILIARY)
@@ -75,8 +76,8 @@ def leakage(candidate: Candidate, codecs: Sequence[str], splits: Splits, seed: i
             attack = registry.ATTACKS.make(name, **options)
             attack.fit(seen)
             scores[name] = score(attack.invert(arrived).float().cpu(), splits, seed).leakage_gain
-        worst = max(scores, key=lambda name: scores[name].value)
-        leakages[candidate.cut, codec] = Leakage(**vars(scores[worst]), attack=worst, of_each=scores)
+        strongest = worst(scores)
+        leakages[candidate.cut, codec] = Leakage(**vars(scores[strongest]), attack=strongest, of_each=scores)
     return leakages
 
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from cutlayer.machine.identity import machine
 from cutlayer.network.shaper import APPLICATION_LEVEL
+from cutlayer.percentiles import percentiles
 from cutlayer.profile.advice import bandwidth, recommend
 from cutlayer.profile.emulated import Measurements
 from cutlayer.profile.measure import CutMeasurements
@@ -17,7 +18,7 @@ from cutlayer.profile.sampling import Key
 from cutlayer.profile.verdict import faults
 from cutlayer.records import profile as records
 from cutlayer.records.profile import Limits, Quality, Times
-from cutlayer.trace import STAGES, percentiles
+from cutlayer.trace import STAGES
 
 
 def record(

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from cutlayer.trace import Columns, percentile
+from cutlayer.percentiles import percentile
+from cutlayer.trace import Columns
 
 Key = tuple[str, str]
 """Names of a cut and a codec: a choice."""

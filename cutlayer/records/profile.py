@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from cutlayer.errors import ConfigError
 from cutlayer.machine.throttling import Reading
+from cutlayer.records.dataclass_json import INLINE, dump, load
 from cutlayer.records.files import read_json, write_json, write_text
 from cutlayer.records.run import Estimate
-from cutlayer.records.schema import INLINE, dump, load
 from cutlayer.trace import STAGES
 
 JSON, CSV = "profile.json", "profile.csv"

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from cutlayer.machine.identity import environment
+from cutlayer.records.dataclass_json import dump
 from cutlayer.records.files import write_arrays, write_json
 from cutlayer.records.index import index
 from cutlayer.records.run import RESULT, Result
-from cutlayer.records.schema import dump
 from cutlayer.trace import Columns
 
 

@@ -9,8 +9,8 @@ import pytest
 from cutlayer.errors import ConfigError
 from cutlayer.profile import compare as profiles
 from cutlayer.profile import conditions
+from cutlayer.records.dataclass_json import load
 from cutlayer.records.profile import Profile
-from cutlayer.records.schema import load
 from tests.profile.profiled import cutlayer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "profile" / "profile.json"

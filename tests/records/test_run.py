@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from cutlayer.percentiles import PERCENTILES
+from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import read_json
 from cutlayer.records.index import index
 from cutlayer.records.reading import read, read_result
 from cutlayer.records.run import AttackRecord, Estimate, Published, load_result
-from cutlayer.records.schema import dump, load
-from cutlayer.trace import PERCENTILES, STAGES
+from cutlayer.trace import STAGES
 from tests.report import conftest
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "run"

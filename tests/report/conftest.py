@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cutlayer.percentiles import percentiles
 from cutlayer.records.run import Result, load_result
-from cutlayer.trace import STAGES, percentiles
+from cutlayer.trace import STAGES
 
 ATTACKS = (
     ("mean-image", "mean-image", "QUERY_FREE", 0.0),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cutlayer.records.dataclass_json import dump
 from cutlayer.records.files import write_text
 from cutlayer.records.profile import Profile, Times
-from cutlayer.records.schema import dump
 from cutlayer.report.kit import markup
 from cutlayer.report.kit.markup import Html, el, note, row, section
 from cutlayer.report.kit.svg import stage_bar

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cutlayer.percentiles import LEAST_SAMPLES
 from cutlayer.records.reading import Run, Skipped
 from cutlayer.report.kit.markup import Html, dot, el, note, row, section, small, table
 from cutlayer.report.kit.pictures import picture_row, strip
@@ -13,7 +14,6 @@ from cutlayer.report.runs import tables
 from cutlayer.report.runs.charts import Point, scatter, typical_request
 from cutlayer.report.runs.groups import Group, Member
 from cutlayer.report.runs.story import NO_PICTURE, class_names, shown
-from cutlayer.trace import LEAST_SAMPLES
 
 GRID = 8  # pictures in a row of the grid
 

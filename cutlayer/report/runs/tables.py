@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from cutlayer.percentiles import PERCENTILES
 from cutlayer.records.run import AttackRecord, CostRecord, Estimate
 from cutlayer.report.kit.markup import Html, dot, el, row, small, table
 from cutlayer.report.kit.wording import (
@@ -20,7 +21,7 @@ from cutlayer.report.kit.wording import (
     size,
 )
 from cutlayer.report.runs.groups import Group, Member
-from cutlayer.trace import PERCENTILES, STAGES
+from cutlayer.trace import STAGES
 
 
 def headline(group: Group) -> Html:
