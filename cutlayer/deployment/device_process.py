@@ -48,8 +48,7 @@ def open_device(
         def answer() -> dict[str, Any]:
             line = answers.readline()
             if not line:
-                log.seek(0)
-                raise Unreachable(f"The device's process of {folder} ended by itself: {last_line(log.read())}")
+                raise Unreachable(f"The device's process of {folder} ended by itself: {last_line(log)}")
             values: dict[str, Any] = json.loads(line)
             if "error" in values:
                 kind = getattr(errors, values["kind"])

@@ -2,11 +2,14 @@
 
 import contextlib
 import ctypes
+import io
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from typing import IO
 
 from cutlayer.errors import Unreachable
 
@@ -22,7 +25,7 @@ def edge(*words: object) -> None:
     """
     done = subprocess.run(_command("edge", *words), capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Unreachable(f"The edge failed: {last_line(done.stderr)}")
+        raise Unreachable(f"The edge failed: {last_line(io.StringIO(done.stderr))}")
 
 
 @contextlib.contextmanager
@@ -32,26 +35,25 @@ def cloud(*words: object) -> Iterator[str]:
     Raises:
         Unreachable: It ended, or did not get ready in time; the message holds its last line.
     """
-    server = subprocess.Popen(
-        _command("cloud", *words),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=_die_with_parent,
-    )
-    assert server.stdout is not None
-    try:
-        ready, _, _ = select.select([server.stdout], [], [], READY_S)
-        first_words = server.stdout.readline().split() if ready else []
-        if first_words[:1] != ["ready"]:
-            server.kill()
-            raise Unreachable(f"The cloud did not get ready: {last_line(server.communicate()[1])}")
-        yield first_words[1]
-        if server.poll() is not None:
-            raise Unreachable(f"The cloud ended by itself: {last_line(server.communicate()[1])}")
-    finally:
-        server.send_signal(signal.SIGTERM)
-        end(server, STOP_S)
+    # What the cloud prints goes to a file: a pipe that nobody reads would fill up and stop it.
+    with tempfile.TemporaryFile("w+") as log:
+        server = subprocess.Popen(
+            _command("cloud", *words), stdout=subprocess.PIPE, stderr=log, text=True, preexec_fn=_die_with_parent
+        )
+        assert server.stdout is not None
+        try:
+            ready, _, _ = select.select([server.stdout], [], [], READY_S)
+            first_words = server.stdout.readline().split() if ready else []
+            if first_words[:1] != ["ready"]:
+                server.kill()
+                server.wait()
+                raise Unreachable(f"The cloud did not get ready: {last_line(log)}")
+            yield first_words[1]
+            if server.poll() is not None:
+                raise Unreachable(f"The cloud ended by itself: {last_line(log)}")
+        finally:
+            server.send_signal(signal.SIGTERM)
+            end(server, STOP_S)
 
 
 def end(process: subprocess.Popen[str], seconds: float) -> None:
@@ -74,7 +76,8 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def last_line(text: str) -> str:
+def last_line(log: IO[str]) -> str:
     """The last line of what a process wrote to standard error, for a message."""
-    lines = [line for line in text.strip().splitlines() if line.strip()]
+    log.seek(0)
+    lines = [line for line in log.read().strip().splitlines() if line.strip()]
     return lines[-1].removeprefix("cutlayer: ") if lines else "it printed nothing."

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -60,7 +61,7 @@ def trained(experiment: Experiment, data: Splits, runs: Path, say: Say) -> fx.Gr
         return model
     model = train(experiment, data, say)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
+    temporary = path.with_suffix(f".{os.getpid()}.part")
     save_file(model.state_dict(), temporary)
     temporary.replace(path)
     return model
