@@ -78,4 +78,4 @@ def test_every_defense_goes_the_whole_way(path, tmp_path):
         assert labels == expected
         assert all(np.isfinite(attack.leakage_gain.value) for attack in result.privacy)
         assert result.cost[0].n == 6
-        assert result["defense"]["name"] == experiment.defense.name
+        assert result.defense["name"] == experiment.defense.name
