@@ -28,7 +28,7 @@ class Attack:
     is_floor: ClassVar[bool] = False
     """Whether the attack ignores what arrives, so that any attack that learns something does better."""
 
-    told_mask: ClassVar[bool] = False
+    sees_mask: ClassVar[bool] = False
     """Whether the attack is told which of the values that arrive were left out."""
 
     n_releases = 1

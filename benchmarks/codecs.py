@@ -2,22 +2,22 @@
 
     .venv/bin/python benchmarks/codecs.py [--epochs 1] [--rounds 40]
 
-VGG-11-BN trained on `photos` (kept in runs/models/, as `cutlayer run` keeps it), cut at features.7: test images after
-their ReLU and pooling. Codecs take turns within one run, in an order that rotates; figures are medians over the rounds.
-MB/s counts the bytes of the float32 tensor, with one thread.
+VGG-11-BN trained on `photos` (kept in runs/models/, as `cutlayer run` keeps it; `--epochs 0` takes random weights), cut
+at features.7: test images after their ReLU and pooling. Codecs take turns within one run, in an order that rotates;
+figures are medians over the rounds. MB/s counts the bytes of the float32 tensor, with one thread.
 
 "Pays below" is the bandwidth at which the time that a codec takes on both sides equals the time that its fewer bytes
 save on the network: on a slower network it makes a request faster. It is given against raw, and for a packed codec also
 against the bare codec.
 """
 
-import argparse
 import os
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import tyro
 from numpy.typing import NDArray
 
 from cutlayer.machine.compute import tune_allocator
@@ -127,20 +127,16 @@ def show(costs: dict[str, Cost], raw_bytes: int) -> None:
         )  # fmt: skip
 
 
-def main() -> None:
+def main(epochs: int = 1, rounds: int = 40) -> None:
     """Print one table for each size of batch."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=1, help="epochs of the victim's training; 0 for random weights")
-    parser.add_argument("--rounds", type=int, default=40)
-    options = parser.parse_args()
-    smashed = activations(8 * max(BATCHES), options.epochs)
+    smashed = activations(8 * max(BATCHES), epochs)
     tune_allocator()
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {np.mean(smashed == 0):.0%} of the numbers are 0")
     for batch in BATCHES:
         nbytes = smashed[:batch].nbytes
-        print(f"\n{MODEL} at {CUT}, batch {batch}: {nbytes:,} bytes (n = {options.rounds})")
-        show(measure(smashed, batch, options.rounds), nbytes)
+        print(f"\n{MODEL} at {CUT}, batch {batch}: {nbytes:,} bytes (n = {rounds})")
+        show(measure(smashed, batch, rounds), nbytes)
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

@@ -3,15 +3,11 @@
 .venv/bin/python benchmarks/decoder_training.py
 """
 
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch.nn.functional import mse_loss
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from attacks.features.decoder import Decoder
 from benchmarks.interleaved import compare

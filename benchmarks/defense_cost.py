@@ -5,7 +5,6 @@ Each split folder is measured in a process of its own with one thread, one after
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -16,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import tyro
+from tyro.conf import Positional
 
 if TYPE_CHECKING:
     from cutlayer.records.run import Result
-    from cutlayer.split_folder import SplitFolder
 
 REQUESTS, SECONDS = 300, 5.0
 """Most requests to measure, and the time in seconds after which no further one is started."""
@@ -33,20 +33,11 @@ def costs(runs: Path, results: Sequence[Result]) -> str:
     chosen.sort(key=lambda r: (r.data, not r.undefended, r.defense_label))
     lines = ["The device's share: one thread, batch 1", _line(HEAD)]
     for result in chosen:
-        words = [sys.executable, __file__, "--one", str(runs / result.id / "split")]
+        words = [sys.executable, __file__, "--folder", str(runs / result.id / "split")]
         cost = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
-        cells = (
-            result.data,
-            result.defense_label,
-            f"{cost['params']:,}",
-            f"{cost['macs']:,}",
-            f"{cost['released_bytes']:,} B",
-            f"{cost['head_us']:.0f} us",
-            f"{cost['protect_us']:.1f} us",
-            f"{cost['rss_bytes'] / 1e6:.0f} MB",
-            str(cost["n"]),
-        )
-        lines.append(_line(cells))
+        cells = [f"{cost['params']:,}", f"{cost['macs']:,}", f"{cost['released_bytes']:,} B"]
+        cells += [f"{cost['head_us']:.0f} us", f"{cost['protect_us']:.1f} us", f"{cost['rss_bytes'] / 1e6:.0f} MB"]
+        lines.append(_line([result.data, result.defense_label, *cells, str(cost["n"])]))
     return "\n".join(lines)
 
 
@@ -79,35 +70,29 @@ def measure(folder: Path) -> dict[str, float]:
         head_ns.append(computed - start)
         if time.monotonic() > end:
             break
-    return {
+    cost = {
         "n": len(head_ns),
         "head_us": statistics.median(head_ns) / 1e3,
         "protect_us": statistics.median(protect_ns) / 1e3,
         "rss_bytes": psutil.Process().memory_info().rss,
         "released_bytes": released.nbytes,
-        **_size(split),
     }
-
-
-def _size(folder: SplitFolder) -> dict[str, int]:
-    """Parameters and multiply-accumulates of the head."""
     from defenses.surgery.budget import macs
 
-    split = folder.halves()
-    return {
-        "params": sum(parameter.numel() for parameter in split.head.parameters()),
-        "macs": sum(macs(split.head, split.input).values()),
-    }
+    halves = split.halves()
+    n_macs = sum(macs(halves.head, halves.input).values())
+    return cost | {"params": sum(p.numel() for p in halves.head.parameters()), "macs": n_macs}
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", type=Path, nargs="?", default=Path("runs/defenses"))
-    parser.add_argument("--one", type=Path, help="measure this split folder and print JSON")
-    options = parser.parse_args()
-    if options.one:
-        print(json.dumps(measure(options.one)))
+def main(runs: Positional[Path] = Path("runs/defenses"), folder: Path | None = None) -> None:
+    """Print the table of these runs, or the cost of one split folder as JSON."""
+    if folder is not None:
+        print(json.dumps(measure(folder)))
     else:
         from cutlayer.records.reading import read
 
-        print(costs(options.runs, [run.result for run in read(options.runs)[0]]))
+        print(costs(runs, [run.result for run in read(runs)[0]]))
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__)

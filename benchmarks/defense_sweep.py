@@ -5,13 +5,16 @@ cost of each defense on the device. A second call continues an interrupted one. 
 other process works; the second table, the cost on the device, is measured alone.
 """
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+import tyro
+from tyro.conf import UseAppendAction
 
 from benchmarks.defense_cost import costs
 from cutlayer.data.load import load
@@ -21,30 +24,28 @@ from cutlayer.report.runs.page import write
 from cutlayer.report.runs.terminal import text
 
 PLANS = ("noise", "masks", "trained", "crafter")
-DATA = ("photos", "fashion-mnist")
 PROCESSES = 2
 HERE = Path(__file__).parent.parent
 
 
-def main() -> None:
-    """Run the plans, then print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", nargs="+", default=list(DATA))
-    parser.add_argument("--out", type=Path, default=Path("runs/defenses"))
-    parser.add_argument("--set", action="append", default=[], help="a setting for every plan, as in cutlayer run --set")
-    options = parser.parse_args()
+def main(
+    data: tuple[str, ...] = ("photos", "fashion-mnist"),
+    out: Path = Path("runs/defenses"),
+    set: UseAppendAction[tuple[str, ...]] = (),
+) -> None:
+    """Run the plans with the settings of `--set`, as `cutlayer run` takes them, then print the tables."""
     start = time.monotonic()
-    data = [name for name in options.data if _present(name)]
-    workers = [_worker(k, data, options.out, options.set) for k in range(1, PROCESSES + 1)]
+    present = [name for name in data if _present(name)]
+    workers = [_worker(k, present, out, set) for k in range(1, PROCESSES + 1)]
     codes = [worker.wait() for worker in workers]
     if any(codes):
         sys.exit("A run failed, with the message above; call this again to run the rest.")
     minutes = (time.monotonic() - start) / 60
-    results = [run.result for run in read(options.out)[0]]
+    results = [run.result for run in read(out)[0]]
     print(text(results))
     print(f"{len(results)} runs; {minutes:.1f} minutes for those that were not finished before")
-    print(costs(options.out, results))
-    print(f"The report is {write(options.out)}")
+    print(costs(out, results))
+    print(f"The report is {write(out)}")
 
 
 def _present(name: str) -> bool:
@@ -56,7 +57,7 @@ def _present(name: str) -> bool:
     return True
 
 
-def _worker(part: int, data: list[str], out: Path, settings: list[str]) -> subprocess.Popen[bytes]:
+def _worker(part: int, data: Sequence[str], out: Path, settings: Sequence[str]) -> subprocess.Popen[bytes]:
     """Start a process that runs its part of each plan, one after the other."""
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     commands = []
@@ -70,4 +71,4 @@ def _worker(part: int, data: list[str], out: Path, settings: list[str]) -> subpr
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

@@ -13,7 +13,6 @@ else either side does, and, as the network, everything between the two processes
 Targets: A within 5 % or 100 us of B; the profile of 10 cuts, 3 networks and 3 codecs under 3 minutes on 2 cores.
 """
 
-import argparse
 import os
 import socket
 import struct
@@ -24,9 +23,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+import tyro
 from numpy.typing import NDArray
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # for benchmarks.overhead
 
 from benchmarks.overhead import OURS, account, compare, in_process, medians_us, process
 from cutlayer.machine.compute import tune_allocator
@@ -84,7 +82,7 @@ def _receive(connection: socket.socket) -> bytearray:
 def compare_bare(transport: str, folder: Path, rounds: int) -> tuple[NDArray[np.int64], list[Trace]]:
     """`compare` with a bare server of its own."""
     with (
-        process(__file__, "--bare", folder) as port,
+        process(__file__, "bare", folder) as port,
         socket.create_connection(("127.0.0.1", int(port[0]))) as connection,
     ):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -107,38 +105,32 @@ def time_profile(out: Path) -> None:
     print(f"cutlayer {' '.join(map(str, words))}: {time.perf_counter() - start:.0f} s on {os.cpu_count()} cores")
 
 
-def main() -> None:
+def main(rounds: int = 300, cut: str = "features.8", profile: bool = True) -> None:
     """Print the device's footprint, A beside B for each transport, and the time of a whole profile."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=300)
-    parser.add_argument("--cut", default="features.8")
-    parser.add_argument("--no-profile", action="store_true", help="only the pipeline")
-    parser.add_argument("--bare", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.bare:
-        bare_server(options.bare)
-        return
     tune_allocator()
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; measure on a quiet machine with at least two")
     device = [sys.executable, "-c", DEVICE]
     imported = [subprocess.run(device, capture_output=True, text=True, check=True).stdout.strip() for _ in range(3)]
     print(f"imports of the device, every library loaded, time and peak: {'; '.join(imported)}")
     with tempfile.TemporaryDirectory() as work:
-        in_process(export, Path(work), options.cut)
+        in_process(export, Path(work), cut)
         print(
             ROW.format("transport", "A p50 us", "B p50 us", "A-B us", "of a start", "A-B %", "n", "A's own account, us")
         )
         for transport in ("zmq", "grpc"):
-            starts = [compare_bare(transport, Path(work) / "split", options.rounds // STARTS) for _ in range(STARTS)]
+            starts = [compare_bare(transport, Path(work) / "split", rounds // STARTS) for _ in range(STARTS)]
             times = np.concatenate([pairs for pairs, _ in starts])
             stages = account([trace for _, traces in starts for trace in traces], ACCOUNT)
             of_starts = sorted(medians_us(pairs)[2] for pairs, _ in starts)
             a, b, extra = medians_us(times)
             row = (f"{a:.0f}", f"{b:.0f}", f"{extra:.0f}", f"{of_starts[0]:.0f} to {of_starts[-1]:.0f}")
             print(ROW.format(transport, *row, f"{100 * extra / b:.1f}", len(times), stages), flush=True)
-        if not options.no_profile:
+        if profile:
             time_profile(Path(work) / "profile")
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["bare"]:
+        bare_server(Path(sys.argv[2]))
+    else:
+        tyro.cli(main, description=__doc__)

@@ -7,14 +7,11 @@ turns; accuracy is that of head and tail in ONNX Runtime on the test images, non
 second table has heads for larger images with random weights, for which there is a time and no accuracy.
 """
 
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 from torch import nn
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cutlayer.commands import say
 from cutlayer.data.load import load

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
+
+import tyro
 
 from cutlayer.wire.message import Kind, Message
 from edge.offline.queue import Queue
@@ -38,18 +39,14 @@ def times(folder: Path, n_bytes: int, rounds: int) -> tuple[list[float], list[fl
     return ahead, synced
 
 
-def main() -> None:
-    """Print one row for each size of tensor."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="folder on the disk to be measured")
-    parser.add_argument("--rounds", type=int, default=500)
-    options = parser.parse_args()
-    print(f"{'tensor':<10}{'written ahead, µs':>20}{'synced, µs':>14}   (median, n = {options.rounds})")
+def main(folder: Path | None = None, rounds: int = 500) -> None:
+    """Print one row for each size of tensor, measured on the disk of `folder`."""
+    print(f"{'tensor':<10}{'written ahead, µs':>20}{'synced, µs':>14}   (median, n = {rounds})")
     for name, n_bytes in SIZES.items():
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            ahead, synced = times(Path(folder), n_bytes, options.rounds)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            ahead, synced = times(Path(scratch), n_bytes, rounds)
         print(f"{name:<10}{statistics.median(ahead):>20,.0f}{statistics.median(synced):>14,.0f}")
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

@@ -10,7 +10,6 @@ alternate which goes first; the overhead is the median of their paired differenc
 Target: under 5 % and under 200 us.
 """
 
-import argparse
 import gc
 import multiprocessing
 import os
@@ -19,15 +18,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
 import numpy as np
+import tyro
 import zmq
 from numpy.typing import NDArray
 
+from benchmarks.wire_ways import COPY_BELOW_BYTES, METHOD, channel_to, serve_method
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.spec import image_spec
 from cutlayer.split_folder import open_split
@@ -40,9 +40,6 @@ from edge.pipeline import Pipeline
 
 MODEL, CUT, CLASSES = "vgg11_bn", "features.7", 10
 WARMUP = 30
-COPY_BELOW_BYTES = 256 << 10
-LIMITS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-METHOD = "/bare/Call"
 OURS = ("encode", "queue", "decode", "reply", "unattributed")
 
 ROW = "{:<10}{:>11}{:>11}{:>10}{:>10}{:>8}{:>7}{:>5}   {}"
@@ -76,12 +73,8 @@ def bare_server(transport: str, folder: Path) -> None:
         print(socket.bind_to_random_port("tcp://127.0.0.1"), flush=True)
         while True:
             socket.send(answer(socket.recv()))
-    handler = grpc.method_handlers_generic_handler(
-        "bare", {"Call": grpc.unary_unary_rpc_method_handler(lambda data, _: answer(data))}
-    )
-    server = grpc.server(ThreadPoolExecutor(16), handlers=[handler], options=LIMITS)
-    print(server.add_insecure_port("127.0.0.1:0"), flush=True)
-    server.start()
+    ports, server = serve_method(grpc.unary_unary_rpc_method_handler(lambda data, _: answer(data)), [0])
+    print(ports[0], flush=True)
     server.wait_for_termination()
 
 
@@ -97,7 +90,7 @@ def bare_client(transport: str, port: int) -> Ask:
             return socket.recv()
 
         return ask
-    call = grpc.insecure_channel(f"127.0.0.1:{port}", LIMITS).unary_unary(METHOD)
+    call = channel_to(port).unary_unary(METHOD)
     return lambda smashed: call(smashed.tobytes())
 
 
@@ -178,37 +171,27 @@ def in_process(work: Callable[..., None], *arguments: object) -> None:
     process.join()
 
 
-def main() -> None:
+def main(rounds: int = 300, sides: tuple[int, ...] = (32, 224)) -> None:
     """Print one row for each image size and transport."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=300)
-    parser.add_argument("--sides", type=int, nargs="+", default=[32, 224])
-    parser.add_argument("--bare", nargs=2, metavar=("TRANSPORT", "FOLDER"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.bare:
-        bare_server(options.bare[0], Path(options.bare[1]))
     tune_allocator()
-    print(
-        f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; measure on a quiet machine with at least two cores"
-    )
-    print(
-        ROW.format(
-            "input", "sends B", "transport", "A p50 us", "B p50 us", "A-B us", "A-B %", "n", "A's own account, us"
-        )
-    )
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; measure on a quiet machine with two cores or more")
+    titles = ("A p50 us", "B p50 us", "A-B us", "A-B %", "n", "A's own account, us")
+    print(ROW.format("input", "sends B", "transport", *titles))
     with tempfile.TemporaryDirectory() as work:
-        for side in options.sides:
+        for side in sides:
             folder = Path(work) / str(side)
             in_process(export, folder, side)
             sends = open_split(folder).manifest.smashed.nbytes
             for transport in ("zmq", "grpc"):
-                with process(__file__, "--bare", transport, folder) as port:
+                with process(__file__, "bare", transport, folder) as port:
                     ask = bare_client(transport, int(port[0]))
-                    times, traces = compare(transport, folder, options.rounds, ask)
+                    times, traces = compare(transport, folder, rounds, ask)
                 a, b, extra = medians_us(times)
                 row = (f"3x{side}x{side}", f"{sends:,}", transport, f"{a:.0f}", f"{b:.0f}", f"{extra:.0f}")
                 print(ROW.format(*row, f"{100 * extra / a:.1f}", len(times), account(traces, OURS)), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["bare"]:
+        bare_server(sys.argv[2], Path(sys.argv[3]))
+    tyro.cli(main, description=__doc__)

@@ -6,7 +6,6 @@ Prints the size of each exported head, its cost, the bytes that it sends, and th
 one thread. The channels to remove are drawn at random, because no duration depends on them.
 """
 
-import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -14,8 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.interleaved import compare
 from cutlayer.models.export import export_onnx

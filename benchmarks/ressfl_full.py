@@ -9,26 +9,22 @@ Published for CIFAR-100: mean squared error 0.050 against 0.005 undefended, at 6
     --defense-epochs 1 --attack-epochs 1 --decoder conv_normN0C16 --attackers conv_normN0C16       any machine
 """
 
-import argparse
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from torch import Tensor, nn
+import tyro
+from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from attacks.base import Attack
 from attacks.features.decoder import Decoder
 from attacks.features.mean_image import MeanImage
 from attacks.features.ridge import Ridge
-from attacks.view import Access
+from benchmarks.victim import CUT, MODEL, white_box
 from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.machine.compute import pick_device, placed, tune_allocator
@@ -36,13 +32,11 @@ from cutlayer.metrics.image import mse, ssim, structural_similarity
 from cutlayer.models import zoo
 from cutlayer.models.halves import SplitModel, split
 from cutlayer.nets import decoders
-from cutlayer.privacy.view import view
 from cutlayer.training import accuracy, train
-from defenses.base import Defense
 from defenses.ressfl import EXPERTS, ResSFL
 from defenses.shared.surrogate import Surrogate
 
-MODEL, CUT, SEED = "vgg11_bn", "features.7", 0
+SEED = 0
 say = partial(print, flush=True)  # for a log, because it takes an hour without a GPU
 
 
@@ -77,17 +71,8 @@ def evaluate(halves: SplitModel, data: Splits, n_private: int, attacks: Sequence
     correct, n = accuracy(nn.Sequential(halves.head, halves.tail), data.test, device=device)
     say(f"  accuracy {correct / n:.3f} (n = {n}); sent: {halves.smashed}")
     private = torch.from_numpy(data.private.inputs[:n_private]).to(device)
-
-    @torch.inference_mode()
-    def query(images: Tensor) -> Tensor:
-        sent: Tensor = halves.head(images.to(device)).clone()
-        return sent
-
+    seen = white_box(halves, data.auxiliary, device)
     for attack in attacks:
-        seen = view(
-            Access.WHITE_BOX, input=halves.input, smashed=halves.smashed, auxiliary=data.auxiliary, query=query,
-            defense=Defense(), tail=halves.tail, head=halves.head, device=device, seed=SEED,
-        )  # fmt: skip
         # The attack is unchanged except for its network, which is compiled.
         with (
             placed(device, halves.head),
@@ -96,15 +81,13 @@ def evaluate(halves: SplitModel, data: Splits, n_private: int, attacks: Sequence
             start = time.perf_counter()
             attack.fit(seen)
             seconds = time.perf_counter() - start
-            rebuilt = torch.cat([attack.invert(query(part)).to(device) for part in private.split(250)])
+            rebuilt = torch.cat([attack.invert(seen.query(part)).to(device) for part in private.split(250)])
         error, likeness = mse(rebuilt, private).mean(), ssim(rebuilt, private).mean()
-        learned = (
-            f"; whole fit at {len(data.auxiliary) * attack.epochs / seconds:,.0f} images/s"
-            if isinstance(attack, Decoder)
-            else ""
-        )
-        name = attack.capacity if isinstance(attack, Decoder) else type(attack).__name__
-        say(f"  {name:16} MSE {error:.4f}  SSIM {likeness:.3f}  (n = {len(private)}){learned}")
+        name, speed = type(attack).__name__, ""
+        if isinstance(attack, Decoder):
+            name = attack.capacity
+            speed = f"; whole fit at {len(data.auxiliary) * attack.epochs / seconds:,.0f} images/s"
+        say(f"  {name:16} MSE {error:.4f}  SSIM {likeness:.3f}  (n = {len(private)}){speed}")
 
 
 def plain_defense(defense: ResSFL, victim: SplitModel, data: Dataset) -> Iterator[int]:
@@ -166,54 +149,45 @@ def _synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def main() -> None:
-    """Print the results without a defense, with the bottleneck alone and with ResSFL, then the plain loops."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="cifar10")
-    parser.add_argument("--images", type=int, default=0, help="number of images of train and of auxiliary; 0 for all")
-    parser.add_argument("--private", type=int, default=1000)
-    parser.add_argument("--victim-epochs", type=int, default=30)
-    parser.add_argument("--defense-epochs", type=int, default=30)
-    parser.add_argument("--attack-epochs", type=int, default=50)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--weight", type=float, default=EXPERTS[MODEL, CUT]["weight"])
-    parser.add_argument("--threshold", type=float, default=0.5)
-    parser.add_argument("--decoder", default="res_normN4C64")
-    parser.add_argument("--attackers", nargs="+", default=["res_normN4C64", "res_normN8C64"])
-    options = parser.parse_args()
+def main(
+    data: str = "cifar10", images: int = 0, private: int = 1000, batch: int = 128, victim_epochs: int = 30,
+    defense_epochs: int = 30, attack_epochs: int = 50, weight: float = EXPERTS[MODEL, CUT]["weight"],
+    threshold: float = 0.5, decoder: str = "res_normN4C64",
+    attackers: tuple[str, ...] = ("res_normN4C64", "res_normN8C64"),
+) -> None:  # fmt: skip
+    """Print the results without a defense, with the bottleneck alone and with ResSFL, then the plain loops.
+
+    `images` limits the training set and the auxiliary set; 0 takes all images.
+    """
     tune_allocator()
-    data = load(options.data, seed=SEED)
-    if options.images:
-        data = replace(data, train=data.train.take(options.images), auxiliary=data.auxiliary.take(options.images))
-    say(f"{MODEL} at {CUT}, {options.data}: {len(data.train):,} training, {len(data.auxiliary):,} auxiliary images")
-    model = zoo.build(MODEL, data.input, len(data.classes), SEED)
+    splits = load(data, seed=SEED)
+    if images:
+        splits = replace(splits, train=splits.train.take(images), auxiliary=splits.auxiliary.take(images))
+    say(f"{MODEL} at {CUT}, {data}: {len(splits.train):,} training, {len(splits.auxiliary):,} auxiliary images")
+    model = zoo.build(MODEL, splits.input, len(splits.classes), SEED)
     train(
-        model, data.train, epochs=options.victim_epochs, seed=SEED, batch=options.batch, flip=True,
+        model, splits.train, epochs=victim_epochs, seed=SEED, batch=batch, flip=True,
         progress=lambda epoch: say(f"  {epoch}"),
     )  # fmt: skip
-    victim = split(model, CUT, data.input)
-    attacks = [
-        MeanImage(),
-        Ridge(),
-        *(Decoder(capacity=name, epochs=options.attack_epochs, batch=options.batch) for name in options.attackers),
-    ]
+    victim = split(model, CUT, splits.input)
+    decoding = [Decoder(capacity=name, epochs=attack_epochs, batch=batch) for name in attackers]
+    attacks = [MeanImage(), Ridge(), *decoding]
     say("undefended")
-    evaluate(victim, data, options.private, attacks)
-    for weight in (0.0, options.weight):
+    evaluate(victim, splits, private, attacks)
+    for strength in (0.0, weight):
         defense = ResSFL(
-            bottleneck=EXPERTS[MODEL, CUT]["bottleneck"], weight=weight, threshold=options.threshold,
-            decoder=options.decoder, pretrain_epochs=max(1, options.defense_epochs // 10),
-            epochs=options.defense_epochs, batch=options.batch, flip=True,
+            bottleneck=EXPERTS[MODEL, CUT]["bottleneck"], weight=strength, threshold=threshold, decoder=decoder,
+            pretrain_epochs=max(1, defense_epochs // 10), epochs=defense_epochs, batch=batch, flip=True,
         )  # fmt: skip
         say(defense)
-        halves = harden(defense, victim, data.train)
-        evaluate(halves, data, options.private, attacks)
+        halves = harden(defense, victim, splits.train)
+        evaluate(halves, splits, private, attacks)
     say("plain eager float32 loops")
-    say(f"  defense {rate(plain_defense(defense, victim, data.train)):,.0f} images/s")
-    for capacity in options.attackers:
-        steps = plain_attack(capacity, halves, data.auxiliary.take(20 * options.batch), options.batch)
+    say(f"  defense {rate(plain_defense(defense, victim, splits.train)):,.0f} images/s")
+    for capacity in attackers:
+        steps = plain_attack(capacity, halves, splits.auxiliary.take(20 * batch), batch)
         say(f"  {capacity} {rate(steps):,.0f} images/s")
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

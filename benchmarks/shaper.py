@@ -4,12 +4,12 @@
 
 A device and a server in processes of their own, over bare sockets. The round trip is the median of single bytes sent
 there and back. A rate is that of a transfer of `--seconds` at the target, from the first byte sent until the answer to
-the last byte, minus the target round trip. Loopback goes first: every other row includes its times.
+the last byte, minus the target round trip. Loopback goes first: every other row includes its times. With `--tc` the
+kernel shapes, in network namespaces, for which it needs root or user namespaces.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import socket
@@ -19,8 +19,10 @@ import sys
 import time
 from math import inf
 
+import tyro
+
 from cutlayer.network.profiles import Network, networks_named
-from cutlayer.network.shaper import Shaped
+from cutlayer.network.shaper import shaped
 
 ROW = "{:<24}{:>12}{:>12}{:>9}{:>5}{:>12}{:>12}{:>9}{:>12}{:>12}{:>9}"
 NETWORKS = "lan,wifi,lte,3g,nbiot,satellite,20mbit/40ms"
@@ -79,34 +81,25 @@ def measure(network: Network, seconds: float, tc: bool) -> tuple[str, int, float
         words = [sys.executable, __file__, "serve", str(n_up), str(n_down)]
         serving = stack.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
         assert serving.stdout is not None
-        shaper = Shaped(f"grpc://127.0.0.1:{serving.stdout.readline().strip()}", network, tc=tc)
-        port = stack.enter_context(shaper).rpartition(":")[2]
+        address = f"grpc://127.0.0.1:{serving.stdout.readline().strip()}"
+        address, label = stack.enter_context(shaped(address, network, tc=tc))
+        port = address.rpartition(":")[2]
         words = [sys.executable, __file__, "ask", port, *map(str, (n_pings, n_up, n_down))]
         asked = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
     pings, *took_s = json.loads(asked.stdout)
     up_bps, down_bps = (8 * n / (s - network.rtt_s) for n, s in zip((n_up, n_down), took_s, strict=True))
-    return shaper.label, n_pings, statistics.median(pings), up_bps, down_bps
+    return label, n_pings, statistics.median(pings), up_bps, down_bps
 
 
-def main() -> None:
+def main(networks: str = NETWORKS, seconds: float = 2.0, tc: bool = False) -> None:
     """Print one row for each network."""
-    if sys.argv[1:2] == ["serve"]:
-        return serve(*map(int, sys.argv[2:]))
-    if sys.argv[1:2] == ["ask"]:
-        return ask(*map(int, sys.argv[2:]))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", default=NETWORKS)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--tc", action="store_true", help="in network namespaces; needs root or user namespaces")
-    options = parser.parse_args()
     print(ROW.format("network", "rtt ms", "is p50", "error", "n", "up Mbit/s", "is", "error", "down", "is", "error"))
-    for network in networks_named(f"loopback,{options.networks}"):
-        label, n, rtt_s, *rates = measure(network, options.seconds, options.tc)
+    for network in networks_named(f"loopback,{networks}"):
+        label, n, rtt_s, *rates = measure(network, seconds, tc)
         cells = [f"{network.rtt_s * 1e3:.2f}", f"{rtt_s * 1e3:.2f}", _error(rtt_s, network.rtt_s), n]
         for is_bps, bps in zip(rates, (network.up_bps, network.down_bps), strict=True):
             cells += [f"{bps / 1e6:.3f}", f"{is_bps / 1e6:.3f}", _error(is_bps, bps)]
         print(ROW.format(network.name, *cells), "", label, flush=True)
-    return None
 
 
 def _error(measured: float, target: float) -> str:
@@ -114,4 +107,9 @@ def _error(measured: float, target: float) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["serve"]:
+        serve(*map(int, sys.argv[2:]))
+    elif sys.argv[1:2] == ["ask"]:
+        ask(*map(int, sys.argv[2:]))
+    else:
+        tyro.cli(main, description=__doc__)

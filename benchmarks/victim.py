@@ -2,12 +2,12 @@
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attacks.view import Access, View
 from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset
-from cutlayer.models.halves import split
+from cutlayer.models.halves import SplitModel, split
 from cutlayer.models.zoo import build
 from cutlayer.privacy.view import view
 from cutlayer.spec import image_spec
@@ -26,7 +26,7 @@ def images(n: int, seed: int) -> Tensor:
 def untrained(n_auxiliary: int) -> View:
     """All that a white-box attacker may use, on the CPU; the network is not trained, which changes no timing."""
     auxiliary = Dataset(images(n_auxiliary, seed=1).numpy(), np.zeros(n_auxiliary, np.int64))
-    return _view(build(MODEL, IMAGE, 10), auxiliary)
+    return white_box(split(build(MODEL, IMAGE, 10), CUT, IMAGE), auxiliary, torch.device("cpu"))
 
 
 def trained(n_private: int) -> tuple[View, Tensor]:
@@ -34,18 +34,19 @@ def trained(n_private: int) -> tuple[View, Tensor]:
     data = load("photos")
     model = build(MODEL, data.input, len(data.classes))
     train(model, data.train, epochs=1, seed=0)
-    return _view(model, data.auxiliary), torch.from_numpy(data.private.inputs[:n_private])
+    seen = white_box(split(model, CUT, IMAGE), data.auxiliary, torch.device("cpu"))
+    return seen, torch.from_numpy(data.private.inputs[:n_private])
 
 
-def _view(model: nn.Module, auxiliary: Dataset) -> View:
-    half = split(model, CUT, IMAGE)
+def white_box(halves: SplitModel, auxiliary: Dataset, device: torch.device) -> View:
+    """What a white-box attacker may use of undefended halves on a device."""
 
     @torch.inference_mode()
     def query(batch: Tensor) -> Tensor:
-        sent: Tensor = half.head(batch).clone()
+        sent: Tensor = halves.head(batch.to(device)).clone()
         return sent
 
     return view(
-        Access.WHITE_BOX, input=IMAGE, smashed=half.smashed, auxiliary=auxiliary, query=query, defense=Defense(),
-        tail=half.tail, head=half.head, device=torch.device("cpu"),
+        Access.WHITE_BOX, input=halves.input, smashed=halves.smashed, auxiliary=auxiliary, query=query,
+        defense=Defense(), tail=halves.tail, head=halves.head, device=device,
     )  # fmt: skip

@@ -5,15 +5,11 @@
 Prints seconds per image and ratios, and how far the reconstructions of the loop, of float32 and of bfloat16 lie apart.
 """
 
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from attacks.features.misfit import Scaling
 from attacks.features.white_box import WhiteBox, remaining, total_variation
@@ -21,6 +17,7 @@ from attacks.view import View
 from benchmarks.interleaved import Prepare, compare
 from benchmarks.victim import CUT, MODEL, images, trained, untrained
 from cutlayer.machine.compute import has_fast_bf16, tune_allocator
+from cutlayer.metrics.image import psnr_db
 
 BATCH, LOOPED, STEPS = 64, 2, 50
 LR, TV = 0.1, 1.0
@@ -77,11 +74,6 @@ def prepare_batch(bf16: bool) -> Callable[[], int]:
     return work
 
 
-def psnr_db(a: Tensor, b: Tensor) -> float:
-    """Mean PSNR over the images."""
-    return float((-10 * torch.log10((a - b).square().flatten(1).mean(dim=1))).mean())
-
-
 def main() -> None:
     """Print the times, then the PSNR of the reconstructions."""
     print(f"{MODEL} at {CUT}, {STEPS} steps, {BATCH} images in a batch, {torch.get_num_threads()} threads")
@@ -98,11 +90,11 @@ def main() -> None:
     looped = one_by_one(view.head, received[:LOOPED], exact._scaling["plain"], steps)
     fast = fitted(view, bf16=True, steps=steps).invert(received)
     print(f"photographs and a trained network, {steps} steps, mean PSNR:")
-    print(f"  loop     {psnr_db(looped, truth[:LOOPED]):6.2f} dB (n={LOOPED})")
-    print(f"  float32  {psnr_db(batched[:LOOPED], truth[:LOOPED]):6.2f} dB on the same", end="")
+    print(f"  loop     {psnr_db(looped, truth[:LOOPED]).mean():6.2f} dB (n={LOOPED})")
+    print(f"  float32  {psnr_db(batched[:LOOPED], truth[:LOOPED]).mean():6.2f} dB on the same", end="")
     print(f"; largest pixel difference to the loop {(looped - batched[:LOOPED]).abs().max():.1e}")
-    print(f"  float32  {psnr_db(batched, truth):6.2f} dB (n={BATCH})")
-    print(f"  bfloat16 {psnr_db(fast, truth):6.2f} dB (n={BATCH})")
+    print(f"  float32  {psnr_db(batched, truth).mean():6.2f} dB (n={BATCH})")
+    print(f"  bfloat16 {psnr_db(fast, truth).mean():6.2f} dB (n={BATCH})")
 
 
 if __name__ == "__main__":

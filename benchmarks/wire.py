@@ -13,7 +13,6 @@ bare TCP socket without framing; at 1 MB, where the bare socket has two modes, o
 difference between our median and that of the same library used bare.
 """
 
-import argparse
 import gc
 import multiprocessing
 import os
@@ -24,9 +23,10 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 
 import numpy as np
+import tyro
 from numpy.typing import NDArray
 
-from benchmarks.wire_peers import WAYS
+from benchmarks.wire_ways import WAYS
 from cutlayer.machine.compute import tune_allocator
 
 SIZES = (4 << 10, 64 << 10, 256 << 10, 1 << 20, 8 << 20)
@@ -140,21 +140,17 @@ def report(times: Times, ways: Sequence[str], sizes: Sequence[int], turn: int) -
     print(f"{'at most':<32}" + "".join(f"{'5 %' if s >= 256 << 10 else '15 us':>18}" for s in sizes))
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--turn", type=int, default=20, help="requests in a row")
-    parser.add_argument(
-        "--apart", action=argparse.BooleanOptionalAction, default=True, help="each side on its own cores"
-    )
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--ways", nargs="+", default=list(WAYS), help="the others are compared with the first")
-    options = parser.parse_args()
+def main(
+    rounds: int = 50,
+    turn: int = 20,
+    apart: bool = True,
+    sizes: Sequence[int] = SIZES,
+    ways: Sequence[str] = tuple(WAYS),
+) -> None:
+    """Measure `turn` requests of each way in a row and print the tables, which compare every way with the first."""
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; measure on a quiet machine")
-    times = measure(options.ways, options.sizes, options.rounds, options.turn, options.apart)
-    report(times, options.ways, options.sizes, options.turn)
+    report(measure(ways, sizes, rounds, turn, apart), ways, sizes, turn)
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

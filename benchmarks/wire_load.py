@@ -8,20 +8,20 @@ answer; all clients are threads of one process, the server is another. The two s
 at most 16 and of 1, take turns; the figure is that of the median turn.
 """
 
-import argparse
 import multiprocessing
 import os
 import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import onnx
+import tyro
 from onnx import TensorProto, helper, numpy_helper
 
 from cutlayer.machine.compute import tune_allocator
@@ -36,8 +36,6 @@ from edge.client import Edge
 from edge.pipeline import Pipeline
 
 SMASHED, CLASSES = TensorSpec((64, 16, 16)), 10
-CLIENTS = (1, 8, 32)
-TRANSPORTS = ("zmq", "grpc")
 BATCHES = {"batches of at most 16": 16, "one by one": 1}
 PATIENCE = Timeouts(request_s=60.0)
 MANIFEST = Manifest("bench", "small", CLASSES, SMASHED, SMASHED, {"name": "none"}, None)
@@ -109,19 +107,16 @@ class Clients:
     """Connected clients; in a turn, each is a thread that sends one request after the other."""
 
     def __init__(self, address: str, n: int) -> None:
-        smashed = np.maximum(np.random.default_rng(0).normal(size=(1, *SMASHED.shape)), 0).astype(np.float32)
         self._transports = [connect(address, PATIENCE) for _ in range(n)]
         pipeline = Pipeline(lambda images: images, Defense(), Raw())
         self._edges = [Edge(MANIFEST, pipeline, transport, PATIENCE) for transport in self._transports]
         self._answered = [0] * n
-        self._smashed = smashed
+        self._smashed = np.maximum(np.random.default_rng(0).normal(size=(1, *SMASHED.shape)), 0).astype(np.float32)
 
     def per_second(self, seconds: float) -> float:
         """Answers per second in one turn."""
         before, start = sum(self._answered), time.perf_counter()
-        threads = [
-            threading.Thread(target=self._ask, args=(which, start + seconds)) for which in range(len(self._edges))
-        ]
+        threads = [threading.Thread(target=self._ask, args=(i, start + seconds)) for i in range(len(self._edges))]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -154,14 +149,13 @@ def compare(transport: str, tail: Path, n: int, seconds: float, turns: int) -> d
     return rates
 
 
-def main() -> None:
-    """Print a row for each transport and number of clients."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=1.5, help="duration of one turn")
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
-    parser.add_argument("--transports", nargs="+", default=TRANSPORTS)
-    options = parser.parse_args()
+def main(
+    seconds: float = 1.5,
+    turns: int = 5,
+    clients: Sequence[int] = (1, 8, 32),
+    transports: Sequence[str] = ("zmq", "grpc"),
+) -> None:
+    """Print a row for each transport and number of clients; each turn lasts `seconds`."""
     tune_allocator()
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; measure on a quiet machine")
     print(
@@ -171,16 +165,16 @@ def main() -> None:
         tail = Path(work) / TAIL_ONNX
         write_tail(tail)
         print(f"the tail alone: {tail_us(tail, 1):.0f} us, in batches of 16 {tail_us(tail, 16):.0f} us each")
-        for transport in options.transports:
-            for n in options.clients:
-                rates = compare(transport, tail, n, options.seconds, options.turns)
+        for transport in transports:
+            for n in clients:
+                rates = compare(transport, tail, n, seconds, turns)
                 batched, single = (statistics.median(values) for values in rates.values())
                 ratio = statistics.median(a / b for a, b in zip(*rates.values(), strict=True))
                 print(
-                    f"{transport:<12}{n:>8}{batched:>24,.0f}{single:>24,.0f}{ratio:>7.2f}x{options.turns:>7}",
+                    f"{transport:<12}{n:>8}{batched:>24,.0f}{single:>24,.0f}{ratio:>7.2f}x{turns:>7}",
                     flush=True,
                 )
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

@@ -6,8 +6,8 @@ head it is ``lambda images, rng: tail(defense.protect(head(images), rng))``.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,29 +54,14 @@ def train(
     seed: int,
     lr: float = 2e-3,
     batch: int = 64,
-    weight_decay: float = 1e-2,
     flip: bool = False,
     forward: Forward | None = None,
     device: torch.device | None = None,
     progress: Callable[[Epoch], None] | None = None,
 ) -> None:
-    """Minimize the cross-entropy with `optimize`.
+    """Minimize the cross-entropy of a model with `optimize`, whose arguments the others are.
 
-    Args:
-        model: The module whose parameters are trained, in training mode during the training.
-        data: The training samples.
-        epochs: Passes over the data; 0 changes nothing.
-        seed: Seed of the order of the samples, of dropout, of the flips and of what `forward` draws.
-        lr: The greatest learning rate of the cycle.
-        batch: The greatest number of samples in a step; an epoch is divided evenly into steps.
-        weight_decay: Weight decay of AdamW.
-        flip: Mirror each image left to right with probability 1/2.
-        forward: Computes the logits of a batch, with gradients for the model; the model alone if absent.
-        device: Where to compute; the fastest device if absent. Other modules that `forward` uses must be there.
-        progress: Called at the end of each epoch.
-
-    Raises:
-        ConfigError: The loss is no longer finite.
+    The logits of a batch are those of `forward`, with gradients for the model; without it, those of the model alone.
     """
 
     def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
@@ -84,9 +69,8 @@ def train(
         return functional.cross_entropy(logits.float(), labels)
 
     optimize(
-        [model], data, loss, epochs=epochs, seed=seed, lr=lr, batch=batch, weight_decay=weight_decay,
-        flip=flip, device=device, progress=progress,
-    )  # fmt: skip
+        [model], data, loss, epochs=epochs, seed=seed, lr=lr, batch=batch, flip=flip, device=device, progress=progress
+    )
 
 
 def optimize(
@@ -127,27 +111,30 @@ def optimize(
     """
     device = device or pick_device()
     inputs, labels = torch.from_numpy(data.inputs).to(device), torch.from_numpy(data.labels).to(device)
-    steps = -(-len(data) // batch)
-    rng = np.random.default_rng(seed)
+    steps, rng = -(-len(data) // batch), np.random.default_rng(seed)
     rates = [lr] * len(modules) if isinstance(lr, int | float) else list(lr)
     trained = [(module, rate) for module, rate in zip(modules, rates, strict=True) if rate > 0]
     with ExitStack() as stack:
         for module in modules:
             stack.enter_context(placed(device, module))
         for module, _ in trained:
-            stack.enter_context(_training_mode(module))
-        stack.enter_context(_torch_seeded(seed, device))
+            stack.callback(module.eval)
+            module.train()
+        # Dropout draws from torch's own generators, which are restored afterwards.
+        stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else [], device_type="cuda"))
+        torch.manual_seed(seed)
         groups = [{"params": list(module.parameters()), "lr": rate} for module, rate in trained]
         optimizer = torch.optim.AdamW(groups, weight_decay=weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, [rate for _, rate in trained], total_steps=max(1, epochs * steps)
-        )
+        rates = [rate for _, rate in trained]
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=max(1, epochs * steps))
         for number in range(1, epochs + 1):
             start, total = time.perf_counter(), torch.zeros((), device=device)
             for index in np.array_split(rng.permutation(len(data)), steps):
                 chosen = torch.from_numpy(index).to(device)
                 x, y = inputs[chosen].contiguous(memory_format=torch.channels_last), labels[chosen]
-                x = _flipped(x, rng) if flip else x
+                if flip:
+                    mirrored = torch.from_numpy(rng.random(len(x)) < 0.5).to(device)
+                    x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
                 with autocast(device):
                     value = loss(x, y, rng)
                 optimizer.zero_grad()
@@ -157,9 +144,8 @@ def optimize(
                 total += value.detach() * len(y)
             epoch = Epoch(number, epochs, total.item() / len(data), time.perf_counter() - start)
             if not np.isfinite(epoch.loss):
-                raise ConfigError(
-                    f"The training diverged in epoch {number} (loss {epoch.loss}); use a lower lr than {lr}."
-                )
+                text = f"The training diverged in epoch {number} (loss {epoch.loss}); use a lower lr than {lr}."
+                raise ConfigError(text)
             if progress:
                 progress(epoch)
 
@@ -167,11 +153,7 @@ def optimize(
 def accuracy(
     model: nn.Module, data: Dataset, *, batch: int = 250, device: torch.device | None = None
 ) -> tuple[int, int]:
-    """Count the samples that the model classifies correctly, in float32.
-
-    Returns:
-        The number of correct answers, and of samples.
-    """
+    """The number of samples that the model classifies correctly, in float32, and of all samples."""
     device = device or pick_device()
     correct = 0
     model.eval()
@@ -181,26 +163,3 @@ def accuracy(
             labels = torch.from_numpy(data.labels[first : first + batch]).to(device)
             correct += int((model(inputs).argmax(1) == labels).sum())
     return correct, len(data)
-
-
-def _flipped(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Mirror about half of the images left to right."""
-    chosen = torch.from_numpy(rng.random(len(images)) < 0.5).to(images.device)
-    return torch.where(chosen[:, None, None, None], images.flip(-1), images)
-
-
-@contextmanager
-def _training_mode(model: nn.Module) -> Iterator[None]:
-    model.train()
-    try:
-        yield
-    finally:
-        model.eval()
-
-
-@contextmanager
-def _torch_seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's own generators, which dropout draws from, and restore them afterwards."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else [], device_type="cuda"):
-        torch.manual_seed(seed)
-        yield

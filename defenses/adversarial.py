@@ -51,7 +51,6 @@ class Adversarial(Defense):
         lr: Greatest learning rate of the model.
     """
 
-    plain_words = "trains the model against a network that learns to rebuild the pictures"
     knob = "weight"
 
     weight: float = 1.0  # SIMBA's DeepObfuscator: alpha = 0.5

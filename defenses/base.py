@@ -33,9 +33,6 @@ class Defense:
     decoder = ""
     _learned: dict[str, NDArray[Any]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
-    plain_words: ClassVar[str] = "sends what the first layers give, as it is"
-    """What the defense does, for a reader who does not know the field: a clause that begins with a verb."""
-
     sends_zeros: ClassVar[bool] = False
     """Whether the defense sends zeros in place of values, so that their positions are a message of their own."""
 

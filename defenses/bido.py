@@ -23,10 +23,8 @@ Differs from the paper:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -34,7 +32,7 @@ from cutlayer.errors import ConfigError
 from defenses.base import Defense
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from cutlayer.data.splits import Splits
     from cutlayer.models.halves import SplitModel
@@ -54,7 +52,6 @@ class BiDO(Defense):
         batch: Images in a step.
     """
 
-    plain_words = "trains the model so that its layers say little about the picture and much about the answer"
     knob = "weight_x"
 
     weight_x: float = 0.05  # the paper's for CelebA
@@ -75,6 +72,7 @@ class BiDO(Defense):
             return split
         from torch.nn.functional import cross_entropy
 
+        from cutlayer.models.graph import layer_outputs
         from cutlayer.models.halves import copied
         from cutlayer.training import optimize
         from defenses.shared.dependence import gaussian_kernel, hsic, label_kernel
@@ -83,10 +81,10 @@ class BiDO(Defense):
         halves = [hardened.head, hardened.tail]
 
         def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
-            with outputs(*(halves if self.layers == "all" else [])) as hidden:
+            with layer_outputs(*(halves if self.layers == "all" else [])) as hidden:
                 smashed = hardened.head(images)
                 logits = hardened.tail(smashed)
-            layers = [layer for layer in hidden if layer is not logits and layer is not smashed]
+            layers = [output for _, output in hidden if output is not logits and output is not smashed]
             kernels = [gaussian_kernel(layer) for layer in [*layers, smashed]]
             total = cross_entropy(logits.float(), labels)
             for weight, other in ((self.weight_x, gaussian_kernel(images)), (-self.weight_y, label_kernel(labels))):
@@ -96,22 +94,3 @@ class BiDO(Defense):
 
         optimize(halves, data.train, loss, epochs=self.epochs, seed=seed, batch=self.batch)
         return hardened
-
-
-@contextmanager
-def outputs(*modules: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect the outputs of the convolutions and linear layers in the modules, in the order in which they run."""
-    from torch import nn
-
-    collected: list[Tensor] = []
-
-    def collect(module: nn.Module, args: Any, output: Tensor) -> None:
-        collected.append(output)
-
-    layers = [layer for module in modules for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    hooks = [layer.register_forward_hook(collect) for layer in layers]
-    try:
-        yield collected
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -64,7 +64,6 @@ class Cem(Defense):
         epochs: Passes over the training part.
     """
 
-    plain_words = "trains pictures of one class to send alike numbers, and adds noise"
     knob = "weight"
 
     weight: float = 8.0  # the code's run_exp.sh: 8 and 16

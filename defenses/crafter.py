@@ -63,8 +63,6 @@ class Crafter(Generative):
         terms: Terms of the Neumann series (paper: 120).
     """
 
-    plain_words = "changes what is sent until the best guess from it looks like a picture of nobody"
-
     privacy: float = 1.0
     iterations: int = 40
     lr: float = 0.05

@@ -55,7 +55,6 @@ class CrafterDistilled(Defense):
         public: Whose images Crafter's prior learns; these images are crafted, too.
     """
 
-    plain_words = "changes what is sent by a small network that imitates Crafter"
     knob = "privacy"
 
     privacy: float = 1.0

@@ -44,8 +44,6 @@ class CrafterZ(Generative):
         lr: Adam's learning rate on z (paper: 0.005).
     """
 
-    plain_words = "sends what the first layers make of a generated picture instead"
-
     privacy: float = 1.0
     iterations: int = 80
     lr: float = 0.05

@@ -37,7 +37,6 @@ class Dropout(Defense):
         epochs: Passes over the training data for which the tail is trained behind the mask.
     """
 
-    plain_words = "leaves out some of the numbers, drawn anew each time"
     sends_zeros = True
     knob = "rate"
 

@@ -29,7 +29,6 @@ class GaussianNoise(AdditiveNoise):
         bound: Function that bounds what the head gives; see there.
     """
 
-    plain_words = "adds Gaussian noise to every number"
     knob = "sigma"
     unit_variance = 1.0
 

@@ -34,7 +34,6 @@ class LaplaceNoise(AdditiveNoise):
         bound: Function that bounds what the head gives; see there.
     """
 
-    plain_words = "adds Laplacian noise to every number"
     knob = "scale"
     unit_variance = 2.0
 

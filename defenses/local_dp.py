@@ -35,7 +35,6 @@ from defenses.gaussian_noise import GaussianNoise
 from defenses.laplace_noise import LaplaceNoise
 from defenses.shared.additive import AdditiveNoise
 from defenses.shared.aware import adapt, smashed_of
-from defenses.shared.epsilon import gaussian_epsilon
 
 if TYPE_CHECKING:
     from cutlayer.data.splits import Splits
@@ -59,7 +58,6 @@ class LocalDP(Defense):
         epochs: Passes over the training data for which head and tail are trained behind clip and noise.
     """
 
-    plain_words = "limits the size of what is sent and adds noise measured against it"
     knob = "noise"
     draws = True
 
@@ -133,3 +131,30 @@ class LocalDP(Defense):
         if self.mechanism == "laplace":
             return xp.sum(xp.abs(flat), axis=1)
         return xp.sqrt(xp.sum(flat * flat, axis=1) + 1e-24)  # at 0 the root has no gradient
+
+
+def gaussian_epsilon(noise: float, delta: float) -> float:
+    """The least epsilon at which Gaussian noise of `noise` times the L2 sensitivity is (epsilon, delta)-DP.
+
+    Balle and Wang, theorem 8: ``delta = Phi(m / 2 - epsilon / m) - exp(epsilon) Phi(-m / 2 - epsilon / m)`` with
+    m = 1 / noise. It is solved by bisection for ``t = epsilon / m - m / 2``, in which the second term is
+    ``exp(-t^2 / 2) _tail(m + t)``: no factor of it overflows, however weak the noise is.
+    """
+    m = 1 / noise
+
+    def exceeds(t: float) -> bool:
+        return math.erfc(t / math.sqrt(2)) / 2 - math.exp(-t * t / 2) * _tail(m + t) > delta
+
+    # At `high` the first term alone is at most delta, by the bound Phi(-t) <= exp(-t^2 / 2).
+    low, high = -m / 2, math.sqrt(2 * math.log(1 / delta))
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if exceeds(middle) else (low, middle)
+    return m * (high + m / 2)
+
+
+def _tail(a: float) -> float:
+    """``exp(a^2 / 2) Phi(-a)`` for a > 0; where a is large by its asymptotic series."""
+    if a < 25:
+        return math.exp(a * a / 2) * math.erfc(a / math.sqrt(2)) / 2
+    return (1 - 1 / a**2 + 3 / a**4) / (a * math.sqrt(2 * math.pi))

@@ -52,7 +52,6 @@ class Mid(Defense):
         epochs: Passes over the training part.
     """
 
-    plain_words = "sends random numbers around the real ones, and trains the model to say little with them"
     knob = "beta"
     draws = True
 

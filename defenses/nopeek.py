@@ -42,7 +42,6 @@ class NoPeek(Defense):
         batch: Images in a step; the more there are, the smaller is the bias of the statistic.
     """
 
-    plain_words = "trains the model so that what is sent varies little with the picture"
     knob = "weight"
 
     weight: float = 1.0  # ResSFL, Table 4: 1, 1.5, 2

@@ -58,7 +58,6 @@ class Patrol(Defense):
         lr: Greatest learning rate in both trainings.
     """
 
-    plain_words = "keeps more, smaller layers on the device, trained so that little can be rebuilt"
     knob = "adversary"
 
     adversary: float = 10.0

@@ -40,7 +40,6 @@ class Quantize(Defense):
         epochs: Passes over the training data for which the tail is trained behind the rounding.
     """
 
-    plain_words = "rounds every number to one of a few values"
     knob = "bits"
 
     bits: int = 2

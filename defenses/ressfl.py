@@ -80,7 +80,6 @@ class ResSFL(Defense):
         source: Split folder whose weights are the start, hardened with this bottleneck at this cut on other data.
     """
 
-    plain_words = "sends few channels, trained against a network that learns to rebuild the pictures"
     knob = "weight"
 
     bottleneck: str = "noRELU_C8S1"  # VGG-11-BN, cut 4: Tables 3 and 6

@@ -50,7 +50,6 @@ class Shredder(Defense):
         lr: Learning rate of the noise, as a part of `scale`.
     """
 
-    plain_words = "adds noise from a collection that was learned so that the model stays accurate"
     knob = "scale"
     draws = True
 

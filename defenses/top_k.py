@@ -37,7 +37,6 @@ class TopK(Defense):
         epochs: Passes over the training data for which the tail is trained behind the zeros.
     """
 
-    plain_words = "sends only the largest numbers of each picture"
     sends_zeros = True
     knob = "sparsity"
 
@@ -56,9 +55,8 @@ class TopK(Defense):
         """Set the smaller elements to 0; at sparsity 0 return the input itself."""
         xp = array_namespace(smashed)
         flat = xp.reshape(smashed, (smashed.shape[0], -1))
-        zeros = int(
-            self.sparsity * flat.shape[1] + 1e-6
-        )  # 0.57 of 100 is 57, although floating point gives 56.99999999999999
+        # 0.57 of 100 is 57, although floating point gives 56.99999999999999.
+        zeros = int(self.sparsity * flat.shape[1] + 1e-6)
         if zeros == 0:
             return smashed
         size = xp.abs(flat)

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.machine.footprint import peak_rss_bytes
-from cutlayer.trace import STAGES, Columns, Trace, columns, percentile
+from cutlayer.percentiles import percentile
+from cutlayer.trace import STAGES, Columns, Trace, columns
 from edge.offline.policy import OfflineCounts
 
 UNKNOWN = -1

@@ -66,15 +66,12 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, words, complaint):
 
 
 def test_each_side_takes_the_timeouts_that_are_its_own(tmp_path, monkeypatch):
-    given = {}
-    monkeypatch.setattr("cloud.serve.serve", lambda *_, timeouts, **__: given.update(cloud=timeouts))
-    monkeypatch.setattr("edge.send.send", lambda *_, timeouts, **__: given.update(edge=timeouts))
+    given = []
+    for side in ("cloud.serve.serve", "edge.send.send"):
+        monkeypatch.setattr(side, lambda *_, timeouts, **__: given.append(timeouts))
     cli.app.cli(args=["cloud", str(tmp_path), "--heartbeat-s", "60", "--idle-s", "5"])
     cli.app.cli(args=["edge", str(tmp_path), "--heartbeat-s", "60", "--connect-s", "1", "--request-s", "120"])
-    assert given == {
-        "cloud": Timeouts(heartbeat_s=60.0, idle_s=5.0),
-        "edge": Timeouts(connect_s=1.0, request_s=120.0, heartbeat_s=60.0),
-    }
+    assert given == [Timeouts(heartbeat_s=60, idle_s=5), Timeouts(connect_s=1, request_s=120, heartbeat_s=60)]
 
 
 def test_edge_sends_the_images_that_the_split_was_trained_on(tmp_path, monkeypatch):
@@ -103,8 +100,8 @@ def test_edge_sends_the_images_that_the_split_was_trained_on(tmp_path, monkeypat
 )
 def test_each_side_takes_the_security_options_that_are_its_own(command, own, other, monkeypatch):
     given = []
-    monkeypatch.setattr("cloud.serve.serve", lambda *_, security, **__: given.append(security))
-    monkeypatch.setattr("edge.send.send", lambda *_, security, **__: given.append(security))
+    for side in ("cloud.serve.serve", "edge.send.send"):
+        monkeypatch.setattr(side, lambda *_, security, **__: given.append(security))
     monkeypatch.setattr("cutlayer.doctor.examine.examine", lambda _, __, security: given.append(security) or [])
     monkeypatch.setattr("cutlayer.profile.run.run_plan", lambda _, settings, *__: given.append(settings.security))
     monkeypatch.setattr("cutlayer.report.profiles.terminal.text", str)

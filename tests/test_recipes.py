@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,7 +74,6 @@ class Halve(Defense):
         taken: Part of each value that is not sent.
     """
 
-    plain_words: ClassVar[str] = "sends a part of each value"
     knob: ClassVar[str] = "taken"
     taken: float = 0.5
 
@@ -180,6 +180,7 @@ TOY = replace(ZMQ, explanation="ZeroMQ under another name.")
         '"toy": "toy://127.0.0.1:0",',
     ),
 }
+HOSTILE = "tests/wire/codecs/test_codecs_hostile.py"
 RECIPE = re.compile(r"^\| (an? [a-z ]+) \| `([\w/]+)/NAME\.py`.*\| `([A-Z]+)` \| `([A-Z]+)` in `([\w/.]+)` \|$", re.M)
 RECIPES = {kind: rest for kind, *rest in RECIPE.findall((ROOT / "README.md").read_text())}
 
@@ -236,20 +237,23 @@ def test_the_toy_is_listed(tree, kind):
     assert [line for line in lines if line.startswith("toy ")], lines
 
 
+@pytest.fixture(scope="module")
+def passed(tree):
+    """For each file of contract tests, and for the tests of hostile codecs, how many tests of a toy passed."""
+    files = [test for *_, test in RECIPES.values()] + [HOSTILE]
+    names = " or ".join(["toy", *(toy.name for toy in TOYS.values() if toy.name[0].isupper())])
+    printed = python(tree, "pytest", "-q", "-rp", "-p", "no:cacheprovider", *files, "-k", names)
+    return Counter(re.findall(r"^PASSED ([\w/.]+)::", printed, re.M))
+
+
 @pytest.mark.parametrize("kind", TOYS)
-def test_the_contract_tests_take_the_toy(tree, kind):
+def test_the_contract_tests_take_the_toy(passed, kind):
     *_, test = RECIPES[kind]
-    names = f"toy or {TOYS[kind].name}"
-    assert (
-        int(re.search(r"(\d+) passed", python(tree, "pytest", "-q", "-p", "no:cacheprovider", test, "-k", names))[1])
-        >= 1
-    )
+    assert passed[test] >= 1
 
 
-def test_the_toy_codec_is_attacked(tree):
-    test = "tests/wire/codecs/test_codecs_hostile.py"
-    passed = re.search(r"(\d+) passed", python(tree, "pytest", "-q", "-p", "no:cacheprovider", test, "-k", "toy"))
-    assert int(passed[1]) >= 3
+def test_the_toy_codec_is_attacked(passed):
+    assert passed[HOSTILE] >= 3
 
 
 PLAN = """

@@ -42,19 +42,17 @@ def test_it_learns_and_tells_how_far_it_is():
     train(net, bright_side(256), epochs=3, seed=0, batch=32, lr=1e-2, device=CPU, progress=seen.append)
     assert [(e.number, e.of) for e in seen] == [(1, 3), (2, 3), (3, 3)]
     assert seen[-1].loss < seen[0].loss
-    right, n = accuracy(net, bright_side(101, seed=1), batch=50, device=CPU)
+    correct, n = accuracy(net, bright_side(101, seed=1), batch=50, device=CPU)
     assert n == 101
-    assert right > 95
+    assert correct > 95
 
 
 def test_accuracy_is_counted_in_eval_mode():
-    net = model(dropout=0.5).train()
-    before, (right, n) = weights(net), accuracy(net, bright_side(30), device=CPU)
+    net, data = model(dropout=0.5).train(), bright_side(30)
+    before, counts = weights(net), accuracy(net, data, device=CPU)
     assert not net.training
     assert same(before, weights(net))
-    data = bright_side(30)
-    expected = (net(torch.from_numpy(data.inputs)).argmax(1).numpy() == data.labels).sum()
-    assert (right, n) == (expected, 30)
+    assert counts == ((net(torch.from_numpy(data.inputs)).argmax(1).numpy() == data.labels).sum(), 30)
 
 
 def test_the_model_comes_back_in_eval_mode_contiguous_and_trainable():
@@ -83,17 +81,13 @@ def test_one_seed_gives_one_model_and_leaves_the_global_generators_alone():
 
 
 def test_a_tail_is_trained_behind_a_head_that_stays_as_it_is():
-    head, tail = (
-        nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).eval(),
-        nn.Sequential(nn.Flatten(), nn.Linear(72, 2)),
-    )
+    head = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).eval()
+    tail = nn.Sequential(nn.Flatten(), nn.Linear(72, 2))
     frozen, start, draws = weights(head), weights(tail), []
 
     def forward(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         draws.append(rng.random())
-        with torch.no_grad():
-            smashed = head(images)
-        return tail(smashed)
+        return tail(head(images).detach())
 
     train(tail, bright_side(64), epochs=2, seed=0, batch=32, forward=forward, device=CPU)
     assert same(frozen, weights(head))
@@ -101,33 +95,29 @@ def test_a_tail_is_trained_behind_a_head_that_stays_as_it_is():
     assert len(set(draws)) == 4
 
 
+def batches(data: Dataset, **options) -> list[torch.Tensor]:
+    """The images of each step of one epoch."""
+    net, images = model(), list[torch.Tensor]()
+
+    def forward(batch: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        images.append(batch.clone())
+        return net(batch)
+
+    train(net, data, epochs=1, seed=0, batch=64, forward=forward, device=CPU, **options)
+    return images
+
+
 def test_flipping_mirrors_some_images_and_no_label():
-    seen = []
-
-    def forward(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        seen.append(images.clone())
-        return net(images)
-
     data = Dataset(np.tile(np.linspace(0, 1, 8, dtype=np.float32), (40, 1, 8, 1)), np.zeros(40, np.int64))
-    net = model()
-    train(net, data, epochs=1, seed=0, forward=forward, flip=True, device=CPU)
-    mirrored = torch.cat(seen)[:, 0, 0, 0] == 1
+    images = torch.cat(batches(data, flip=True))
+    mirrored = images[:, 0, 0, 0] == 1
     assert 5 < mirrored.sum() < 35
-    assert torch.equal(
-        torch.cat(seen)[mirrored].flip(-1), torch.cat(seen)[~mirrored][:1].expand(int(mirrored.sum()), -1, -1, -1)
-    )
+    assert torch.equal(images[mirrored].flip(-1), images[~mirrored][:1].expand(int(mirrored.sum()), -1, -1, -1))
 
 
 @pytest.mark.parametrize("n", [1, 2, 65])
 def test_no_step_is_left_with_a_single_image(n):
-    sizes = []
-
-    def forward(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        sizes.append(len(images))
-        return net(images)
-
-    net = model()
-    train(net, bright_side(n), epochs=1, seed=0, batch=64, forward=forward, device=CPU)
+    sizes = list(map(len, batches(bright_side(n))))
     assert sum(sizes) == n
     assert max(sizes) - min(sizes) <= 1
 
@@ -141,12 +131,8 @@ def test_no_epochs_change_nothing():
 
 def test_a_training_that_diverges_says_so_and_leaves_eval_mode():
     net = model()
-
-    def forward(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        return net(images) * float("nan")
-
     with pytest.raises(ConfigError, match=r"diverged in epoch 1 .*use a lower lr than 0\.002"):
-        train(net, bright_side(8), epochs=1, seed=0, forward=forward, device=CPU)
+        train(net, bright_side(8), epochs=1, seed=0, forward=lambda images, _: net(images) * np.nan, device=CPU)
     assert not net.training
 
 

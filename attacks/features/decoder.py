@@ -28,7 +28,7 @@ from attacks.view import Access, View
 from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import autocast
 from cutlayer.nets.decoders import build, parse
-from cutlayer.nets.grid import Grid, Standardize
+from cutlayer.nets.grid import standardize
 
 HELD_OUT = 0.1
 """Share of the images that the network does not learn from, by which the best epoch is chosen."""
@@ -83,8 +83,8 @@ class Decoder(Attack):
             network = build(self.capacity, view.smashed.shape, view.input.shape)
         network.to(view.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         smashed = release(view.query, images, view.device)
-        _standardize(network, smashed)
-        images, best = images.to(view.device), _Best(network)
+        standardize(network, smashed[:CHUNK])
+        images, least, best = images.to(view.device), torch.inf, copy.deepcopy(network.state_dict())
         held_out = max(1, int(HELD_OUT * len(images)))
         training = len(images) - held_out
         optimizer = torch.optim.Adam(network.parameters(), self.lr)
@@ -102,8 +102,11 @@ class Decoder(Attack):
                 torch.autograd.backward(loss)
                 optimizer.step()
                 schedule.step()
-            best.offer(float(mse_loss(_decode(network, smashed[training:]), images[training:])))
-        self._network = best.restore()
+            error = float(mse_loss(_decode(network, smashed[training:]), images[training:]))
+            if error < least:  # never where it is not a number
+                least, best = error, copy.deepcopy(network.state_dict())
+        network.load_state_dict(best)
+        self._network = network.eval()
 
     def invert(self, smashed: Tensor) -> Tensor:
         """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""
@@ -111,34 +114,8 @@ class Decoder(Attack):
         return _decode(self._network, smashed.to(device)).clamp(0, 1).to(smashed.device)
 
 
-class _Best:
-    """A network, and its weights when its error was least."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.network, self.error, self.state = network, torch.inf, copy.deepcopy(network.state_dict())
-
-    def offer(self, error: float) -> None:
-        """Record the present weights if `error` is the least so far (NaN never is)."""
-        if error < self.error:
-            self.error, self.state = error, copy.deepcopy(self.network.state_dict())
-
-    def restore(self) -> nn.Module:
-        """The network with those weights, in eval mode."""
-        self.network.load_state_dict(self.state)
-        return self.network.eval()
-
-
 @torch.inference_mode()
 def _decode(network: nn.Module, smashed: Tensor) -> Tensor:
     """``(N, *smashed.shape)`` -> ``(N, C, H, W)`` in float32 and eval mode."""
     network.eval()
     return torch.cat([network(part).float().contiguous() for part in torch.split(smashed, CHUNK)])
-
-
-def _standardize(network: nn.Module, smashed: Tensor) -> None:
-    """Have the network standardize its input by the statistics of this smashed data."""
-    grid, standardize = network[0], network[1]  # type: ignore[index]
-    assert isinstance(grid, Grid)
-    assert isinstance(standardize, Standardize)
-    with torch.no_grad():
-        standardize.measure(grid(smashed[:CHUNK]))

@@ -42,7 +42,7 @@ class MaskAware(Attack):
 
     plain_words = "is told which numbers were left out, or sees nothing else"
     needs = Access.BLACK_BOX
-    told_mask = True
+    sees_mask = True
 
     attack: str = "decoder"
     see: str = "both"

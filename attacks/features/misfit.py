@@ -50,14 +50,12 @@ def scaling(kind: str, smashed: Tensor, response: Tensor) -> Scaling:
     values = response.movedim(axis, -1).reshape(-1, smashed.shape[axis]).double().cpu()  # mps has no float64
     if kind == "channel":
         factor = _inverse_root(values.square().mean(dim=0)).view(-1, *[1] * (smashed.ndim - axis - 1)).to(smashed)
-        return _to_unit_variance(lambda difference: difference * factor, smashed)
+        return _to_unit_variance(lambda change: change * factor, smashed)
     if kind == "whitened":
         variance, directions = torch.linalg.eigh(values.T @ values / len(values))
         whitening = (directions * _inverse_root(variance)).to(smashed)
-        return _to_unit_variance(
-            lambda difference: (difference.movedim(axis, -1) @ whitening).movedim(-1, axis), smashed
-        )
-    return _to_unit_variance(lambda difference: difference, smashed)
+        return _to_unit_variance(lambda change: (change.movedim(axis, -1) @ whitening).movedim(-1, axis), smashed)
+    return _to_unit_variance(lambda change: change, smashed)
 
 
 def _inverse_root(variance: Tensor) -> Tensor:
@@ -67,7 +65,7 @@ def _inverse_root(variance: Tensor) -> Tensor:
 
 def _to_unit_variance(scale: Scaling, smashed: Tensor) -> Scaling:
     spread = scale(smashed).var().clamp(min=1e-12).sqrt()
-    return lambda difference: scale(difference) / spread
+    return lambda change: scale(change) / spread
 
 
 def difference(kind: str, output: Tensor, protect: Callable[[Tensor], Tensor], smashed: Tensor) -> Tensor:

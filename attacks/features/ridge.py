@@ -59,9 +59,8 @@ class Ridge(Attack):
         smashed = release(view.query, images, device).flatten(1)
         self._shape = images.shape[1:]
         self._center, spread = smashed.mean(dim=0), smashed.std(dim=0)
-        self._scale = torch.where(
-            spread > 1e-6 * spread.max(), 1 / spread, 0.0
-        )  # a value that never changes has no weight
+        # A value that never changes has no weight.
+        self._scale = torch.where(spread > 1e-6 * spread.max(), 1 / spread, 0.0)
         pixels = images.to(device).flatten(1)
         self._mean = pixels.mean(dim=0)
         self._weights = _solve(smashed.sub_(self._center).mul_(self._scale), pixels - self._mean)
@@ -80,37 +79,34 @@ def _solve(a: Tensor, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     truth = x[n_fit:, probed].to(dtype)
     primal = a.shape[1] <= n_fit
     if primal:
-        system, right, probe = (
-            _cross(a[:n_fit], a[:n_fit], dtype),
-            _cross(a[:n_fit], x[:n_fit, probed], dtype),
-            a[n_fit:].to(dtype),
-        )
+        system, target = (_cross(a[:n_fit], b[:n_fit], dtype) for b in (a, x[:, probed]))
+        probe = a[n_fit:].to(dtype)
     else:
         kernel = _cross(a.T, a.T, dtype)
-        system, right, probe = kernel[:n_fit, :n_fit], x[:n_fit, probed].to(dtype), kernel[n_fit:, :n_fit]
+        system, target, probe = kernel[:n_fit, :n_fit], x[:n_fit, probed].to(dtype), kernel[n_fit:, :n_fit]
 
     def error(exponent: int) -> float:
-        solution = _ridge(system, right, n_fit * 10.0**exponent)
+        solution = _ridge(system, target, n_fit * 10.0**exponent)
         return torch.inf if solution is None else float((probe @ solution - truth).square().mean())
 
     exponent = _lowest(error, LEAST[dtype])
     if exponent == LEAST[dtype] and dtype == torch.float32:
         return _solve(a, x, torch.float64)
     if primal:
-        system, right = system + _cross(a[n_fit:], a[n_fit:], dtype), _cross(a, x, dtype)
+        system, target = system + _cross(a[n_fit:], a[n_fit:], dtype), _cross(a, x, dtype)
     else:
-        system, right = kernel, x.to(dtype)
-    solution = _ridge(system, right, n * 10.0**exponent)
+        system, target = kernel, x.to(dtype)
+    solution = _ridge(system, target, n * 10.0**exponent)
     assert solution is not None, "the walk ends where the system could be solved"
     return solution.float() if primal else _cross(a, solution, dtype).float()
 
 
-def _ridge(system: Tensor, right: Tensor, penalty: float) -> Tensor | None:
-    """``(system + penalty I)^-1 right``, or None where rounding has left the matrix indefinite."""
+def _ridge(system: Tensor, target: Tensor, penalty: float) -> Tensor | None:
+    """``(system + penalty I)^-1 target``, or None where rounding has left the matrix indefinite."""
     penalized = system.clone()
     penalized.diagonal().add_(penalty)
     factor, failed = torch.linalg.cholesky_ex(penalized)
-    return None if failed else torch.cholesky_solve(right, factor)
+    return None if failed else torch.cholesky_solve(target, factor)
 
 
 def _lowest(error: Callable[[int], float], least: int) -> int:

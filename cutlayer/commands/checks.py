@@ -47,7 +47,7 @@ def compare(
         n_apart = len({row for side in (first, second) for row in side if row.metric == metric}) - len(rows)
         if n_apart:
             say(f"note: {n_apart} more values of {metric} have no counterpart of the same source in the other profile.")
-        for condition in [condition for condition in required if condition.metric == metric]:
+        for condition in (condition for condition in required if condition.metric == metric):
             broken = conditions.broken(condition, rows)
             print(f"{'FAIL' if broken else 'ok'}: {condition.text}, {len(broken)} of {len(rows)}")
             failed = failed or bool(broken)

@@ -32,8 +32,7 @@ def run(
     from cutlayer.experiment.run import run_all
     from cutlayer.report.runs.terminal import text
 
-    settings = dict(map(_setting, set))
-    planned = plan.share(plan.load(experiments, settings), part)
+    planned = plan.share(plan.load(experiments, dict(map(_setting, set))), part)
     results = run_all(planned, out, resume=resume, data_root=data_root, say=say)
     print(text(results))
 

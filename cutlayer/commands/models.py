@@ -7,6 +7,7 @@ from tyro.conf import Positional, arg
 
 from cutlayer.commands import say
 from cutlayer.errors import ConfigError
+from cutlayer.spec import TensorSpec
 
 Cuttable = Annotated[str, arg(metavar="MODEL")]
 
@@ -22,12 +23,7 @@ def list_names(
         print(f"{name:22} {table.summary(name)}")
 
 
-def cuts(
-    model: Positional[Cuttable],
-    /,
-    input: str | None = None,
-    classes: int | None = None,
-) -> None:
+def cuts(model: Positional[Cuttable], /, input: str | None = None, classes: int | None = None) -> None:
     """List every place where a model can be cut: name, shape, bytes, params and MACs of the head.
 
     Args:
@@ -39,15 +35,14 @@ def cuts(
         from cutlayer.commands.onnx_files import print_cuts
 
         _leave_out("--classes", classes)
-        print_cuts(Path(model), None if input is None else _shape(input))
+        print_cuts(Path(model), _spec(input))
         return
     from cutlayer.commands.cut_table import table
     from cutlayer.models import zoo
     from cutlayer.models.cuts import cuts as find_cuts
 
-    spec = zoo.default_input(model) if input is None else _image(input)
-    points = find_cuts(zoo.build(model, spec, 10 if classes is None else classes), spec)
-    print(table(model, spec, points))
+    spec = _spec(input, n_axes=3) or zoo.default_input(model)
+    print(table(model, spec, find_cuts(zoo.build(model, spec, 10 if classes is None else classes), spec)))
 
 
 def split(
@@ -83,8 +78,7 @@ def split(
 
         _leave_out("--epochs", epochs)
         split_file(
-            Path(model), cut, out, None if input is None else _shape(input), mean=mean, std=std, data=data,
-            data_root=data_root, seed=seed,
+            Path(model), cut, out, _spec(input), mean=mean, std=std, data=data, data_root=data_root, seed=seed,
         )  # fmt: skip
         return
     for option, value in (("--input", input), ("--mean", mean), ("--std", std)):
@@ -94,6 +88,7 @@ def split(
             )
     if data is None:
         raise ConfigError("A model by name is trained first; name a data set with --data, such as photos.")
+    from cutlayer import training
     from cutlayer.data.load import load
     from cutlayer.experiment import victim
     from cutlayer.experiment.spec import Experiment, Training
@@ -102,7 +97,7 @@ def split(
     experiment = Experiment(data, model, cut, seed=seed, training=Training() if epochs is None else Training(epochs))
     victim.check_cut(experiment, splits)
     trained = victim.train(experiment, splits, say)
-    correct, n = victim.accuracy(trained, splits.test)
+    correct, n = training.accuracy(trained, splits.test)
     manifest = victim.export(experiment, trained, splits, out, say)
     print(f"{out}: {model} cut at {cut}, smashed {manifest.smashed}, test accuracy {correct / n:.1%} (n = {n:,})")
 
@@ -112,20 +107,14 @@ def _leave_out(option: str, value: object) -> None:
         raise ConfigError(f"{option} is not for ONNX files, which are cut as they are; leave it out.")
 
 
-def _image(text: str):  # type: ignore[no-untyped-def]
-    from cutlayer.spec import image_spec
-
-    shape = _shape(text)
-    if len(shape) != 3:
-        raise ConfigError(f"A shape has the form CxHxW, such as 3x32x32; {text!r} was given.")
-    return image_spec(*shape)
-
-
-def _shape(text: str) -> tuple[int, ...]:
+def _spec(text: str | None, n_axes: int | None = None) -> TensorSpec | None:
+    """One input in [0, 1] of the shape that the text states, with so many axes; None where there is no text."""
+    if text is None:
+        return None
     try:
         shape = tuple(map(int, text.split("x")))
     except ValueError:
         shape = ()
-    if not shape or min(shape) < 1:
+    if not shape or min(shape) < 1 or len(shape) != (n_axes or len(shape)):
         raise ConfigError(f"A shape has the form CxHxW, such as 3x32x32; {text!r} was given.")
-    return shape
+    return TensorSpec(shape, "float32", 0.0, 1.0)

@@ -6,6 +6,7 @@ from math import prod
 from pathlib import Path
 
 from cutlayer.commands.cut_table import table
+from cutlayer.data.load import load
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.models.files import check_free
 from cutlayer.onnx.graph import checked, survey, write
@@ -16,9 +17,9 @@ _LISTED = 3
 """Most tensors that are named for each reason against a cut."""
 
 
-def print_cuts(model: Path, shape: tuple[int, ...] | None) -> None:
+def print_cuts(model: Path, input: TensorSpec | None) -> None:
     """Print every place where an ONNX file can be cut, and the reasons against a cut elsewhere."""
-    graph = checked(survey(model, _spec(shape)))
+    graph = checked(survey(model, input))
     print(table(model.name, graph.file.input, graph.cuts))
     reasons: dict[str, list[str]] = {}
     for name, reason in graph.refused.items():
@@ -33,33 +34,24 @@ def print_cuts(model: Path, shape: tuple[int, ...] | None) -> None:
 
 
 def split_file(
-    model: Path, cut: str, out: Path, shape: tuple[int, ...] | None, *, mean: str | None, std: str | None,
+    model: Path, cut: str, out: Path, input: TensorSpec | None, *, mean: str | None, std: str | None,
     data: str | None, data_root: Path | None, seed: int,
 ) -> None:  # fmt: skip
     """Cut an ONNX file and write the split folder; with a data set, measure its accuracy too."""
     check_free(out)
-    graph = survey(model, _spec(shape), mean=_numbers("--mean", mean or "0"), std=_numbers("--std", std or "1"))
-    image, n_logits = graph.file.input, prod(graph.logits)
-    if data is None:
-        manifest = write(graph, cut, out)
-        print(f"{out}: {model.name} cut at {manifest.cut}, smashed {manifest.smashed}")
-        return
-    from cutlayer.data.load import load
-
-    splits = load(data, data_root, seed)
-    if splits.input.shape != image.shape or len(splits.classes) != n_logits:
+    graph = survey(model, input, mean=_numbers("--mean", mean or "0"), std=_numbers("--std", std or "1"))
+    splits, n_logits = None if data is None else load(data, data_root, seed), prod(graph.logits)
+    if splits and (splits.input.shape, len(splits.classes)) != (graph.file.input.shape, n_logits):
         raise SplitError(
             f"{data} has {len(splits.classes)} classes of {splits.input} images, but {model} gives {n_logits} numbers "
-            f"for {image}; name the data set that it was trained on, or leave out --data."
+            f"for {graph.file.input}; name the data set that it was trained on, or leave out --data."
         )
     manifest = write(graph, cut, out, data=data)
-    n_correct, n = int((open_split(out).answers(splits.test.inputs) == splits.test.labels).sum()), len(splits.test)
-    accuracy = f"test accuracy {n_correct / n:.1%} (n = {n:,})"
-    print(f"{out}: {model.name} cut at {manifest.cut}, smashed {manifest.smashed}, {accuracy}")
-
-
-def _spec(shape: tuple[int, ...] | None) -> TensorSpec | None:
-    return None if shape is None else TensorSpec(shape, "float32", 0.0, 1.0)
+    text = f"{out}: {model.name} cut at {manifest.cut}, smashed {manifest.smashed}"
+    if splits:
+        correct, n = open_split(out).answers(splits.test.inputs) == splits.test.labels, len(splits.test)
+        text += f", test accuracy {int(correct.sum()) / n:.1%} (n = {n:,})"
+    print(text)
 
 
 def _numbers(option: str, text: str) -> list[float]:

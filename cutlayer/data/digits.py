@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cutlayer.data.parts import from_one
+from cutlayer.data.parts import embedded, from_one
 from cutlayer.data.splits import Dataset, Splits
-from cutlayer.errors import ConfigError
 
 
 def load(root: Path | None, seed: int) -> Splits:
@@ -18,10 +17,6 @@ def load(root: Path | None, seed: int) -> Splits:
 
     `root` is not used.
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise ConfigError("The data set 'digits' needs scikit-learn: pip install 'cutlayer[lab]'.") from None
-    digits = load_digits()
+    digits = embedded("digits", "sklearn.datasets", "scikit-learn").load_digits()
     images = (digits.images[:, None] / 16).astype(np.float32)
     return from_one("digits", tuple("0123456789"), Dataset(images, digits.target.astype(np.int64)), seed)

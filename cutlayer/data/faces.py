@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cutlayer.data.parts import from_one
+from cutlayer.data.parts import embedded, from_one
 from cutlayer.data.splits import Dataset, Splits
-from cutlayer.errors import ConfigError
 
 
 def load(root: Path | None, seed: int) -> Splits:
@@ -17,10 +16,6 @@ def load(root: Path | None, seed: int) -> Splits:
 
     `root` is not used.
     """
-    try:
-        from skimage.data import lfw_subset
-    except ImportError:
-        raise ConfigError("The data set 'faces' needs scikit-image: pip install 'cutlayer[lab]'.") from None
-    images = lfw_subset()[:, None].astype(np.float32)
+    images = embedded("faces", "skimage.data", "scikit-image").lfw_subset()[:, None].astype(np.float32)
     labels = np.repeat(np.array([1, 0]), 100)  # scikit-image: the first 100 are faces, the others are not
     return from_one("faces", ("background", "face"), Dataset(images, labels), seed)

@@ -6,12 +6,10 @@ from pathlib import Path
 from cutlayer.data.splits import Splits
 from cutlayer.registry import DATASETS
 
-ROOT_VARIABLE = "CUTLAYER_DATA"
-
 
 def data_root(root: Path | str | None = None) -> Path:
     """The folder of the original files: the argument, else the environment variable CUTLAYER_DATA, else ``data``."""
-    return Path(root or os.environ.get(ROOT_VARIABLE) or "data")
+    return Path(root or os.environ.get("CUTLAYER_DATA") or "data")
 
 
 def load(name: str, root: Path | str | None = None, seed: int = 0) -> Splits:
@@ -26,5 +24,4 @@ def load(name: str, root: Path | str | None = None, seed: int = 0) -> Splits:
         ConfigError: The name is unknown, or the package that holds the data is not installed.
         DataError: A file is missing or damaged.
     """
-    splits: Splits = DATASETS.load(name)(data_root(root), seed)
-    return splits
+    return DATASETS.load(name)(data_root(root), seed)  # type: ignore[no-any-return]

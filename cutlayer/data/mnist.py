@@ -33,14 +33,11 @@ def load_fashion_mnist(root: Path, seed: int) -> Splits:
 
 
 def _load(name: str, folder: Path, classes: tuple[str, ...], seed: int) -> Splits:
-    train, test = (
-        Dataset(
-            as_images(read_idx(folder / f"{part}-images-idx3-ubyte"))[:, None],
-            read_idx(folder / f"{part}-labels-idx1-ubyte").astype(np.int64),
-        )
-        for part in ("train", "t10k")
-    )
-    return from_train_and_test(name, classes, train, test, seed)
+    def part(name: str) -> Dataset:
+        images, labels = (read_idx(folder / f"{name}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
+        return Dataset(as_images(images)[:, None], labels.astype(np.int64))
+
+    return from_train_and_test(name, classes, part("train"), part("t10k"), seed)
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
@@ -66,9 +63,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); fetch it again.") from None
     header = 4 + 4 * content[3] if len(content) > 3 else 4
-    shape = (
-        tuple(np.frombuffer(content, ">u4", offset=4, count=content[3]).tolist()) if len(content) >= header > 4 else ()
-    )
+    axes = content[3] if len(content) >= header > 4 else 0
+    shape = np.frombuffer(content, ">u4", count=axes, offset=4).tolist() if axes else []
     if content[:3] != bytes([0, 0, _UINT8]) or not shape or len(content) != header + prod(shape):
         raise DataError(f"{path} is damaged: it is no idx file of bytes, or is cut short; fetch it again.")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

@@ -1,4 +1,4 @@
-"""What kind of thing an input is: its range, and how one is shown."""
+"""Kinds of inputs: the range of each, and how an input is shown."""
 
 from __future__ import annotations
 

@@ -1,15 +1,27 @@
-"""From a data set as its authors publish it to the four parts that never share a sample."""
+"""The four parts of a data set, which never share a sample, from the files that its authors publish."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.data.splits import Dataset, Splits
+from cutlayer.errors import ConfigError
 
 
 def deal(data: Dataset, shares: tuple[int, ...], rng: np.random.Generator) -> list[Dataset]:
     """Shuffle, and deal out in disjoint parts whose sizes are proportional to the shares."""
     edges = np.cumsum(shares)[:-1] * len(data) // sum(shares)
     return [data.at(positions) for positions in np.split(rng.permutation(len(data)), edges)]
+
+
+def mixed(images: Mapping[int, NDArray[np.float32]], rng: np.random.Generator) -> Dataset:
+    """The images of each label as one part, in random order."""
+    labels = np.repeat(np.array(list(images)), [len(own) for own in images.values()])
+    inputs = np.ascontiguousarray(np.concatenate(list(images.values())))
+    return Dataset(inputs, labels).at(rng.permutation(len(labels)))
 
 
 def from_train_and_test(name: str, classes: tuple[str, ...], train: Dataset, test: Dataset, seed: int) -> Splits:
@@ -21,6 +33,14 @@ def from_train_and_test(name: str, classes: tuple[str, ...], train: Dataset, tes
 def from_one(name: str, classes: tuple[str, ...], data: Dataset, seed: int) -> Splits:
     """Deal out one set to train, auxiliary, private and test as 4 : 2 : 1 : 1."""
     return Splits(name, classes, *deal(data, (4, 2, 1, 1), np.random.default_rng(seed)))
+
+
+def embedded(data_set: str, module: str, package: str) -> Any:
+    """The module of an installed package that holds the images of a data set."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ConfigError(f"The data set {data_set!r} needs {package}: pip install 'cutlayer[lab]'.") from None
 
 
 def as_images(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

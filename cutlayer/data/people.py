@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.data.parts import as_images
+from cutlayer.data.parts import as_images, mixed
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import DataError
 
@@ -64,7 +64,7 @@ def from_people(name: str, people: dict[str, NDArray[np.float32]], seed: int) ->
         else:
             n = len(images) // 4
             train[label], private[label], test[label] = images[2 * n :], images[:n], images[n : 2 * n]
-    return Splits(name, tuple(people), *(_shuffled(part, rng) for part in parts))
+    return Splits(name, tuple(people), *(mixed(part, rng) for part in parts))
 
 
 def halved(images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -101,9 +101,3 @@ def _files(folder: Path, source: str) -> list[Path]:
 
 def _read(paths: list[Path]) -> NDArray[np.float32]:
     return as_images(np.stack([read_pgm(path) for path in paths])[:, None])
-
-
-def _shuffled(people: dict[int, NDArray[np.float32]], rng: np.random.Generator) -> Dataset:
-    images = np.concatenate(list(people.values()))
-    labels = np.repeat(np.array(list(people)), [len(each) for each in people.values()])
-    return Dataset(images, labels).at(rng.permutation(len(images)))

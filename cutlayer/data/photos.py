@@ -11,9 +11,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from cutlayer.data.parts import as_images
-from cutlayer.data.splits import Dataset, Splits
-from cutlayer.errors import ConfigError
+from cutlayer.data.parts import as_images, embedded, mixed
+from cutlayer.data.splits import Splits
 
 SIDE = 32
 """Height and width of a crop, in pixels."""
@@ -42,23 +41,20 @@ def load(root: Path | None, seed: int) -> Splits:
     Each part has as many crops of each photograph. `root` is not used.
     """
     rng = np.random.default_rng(seed)
-    crops: dict[str, list[NDArray[np.float32]]] = {part: [] for part in COUNTS}
-    for name in PHOTOS:
+    crops: dict[str, dict[int, NDArray[np.float32]]] = {part: {} for part in COUNTS}
+    for label, name in enumerate(PHOTOS):
         photo = photograph(name)
+        windows = sliding_window_view(photo, (SIDE, SIDE), axis=(0, 1))
         owners = corner_owners(_contrast(photo) >= LEAST_CONTRAST, rng)
         for i, (part, n) in enumerate(COUNTS.items()):
-            corners = rng.permutation(np.argwhere(owners == i))[: n // len(PHOTOS)]
-            crops[part].append(_cut(photo, corners))
-    return Splits("photos", tuple(PHOTOS), **{part: _shuffled(crops[part], rng) for part in COUNTS})
+            rows, columns = rng.permutation(np.argwhere(owners == i))[: n // len(PHOTOS)].T
+            crops[part][label] = windows[rows, columns]
+    return Splits("photos", tuple(PHOTOS), **{part: mixed(crops[part], rng) for part in COUNTS})
 
 
 def photograph(name: str) -> NDArray[np.float32]:
     """The photograph of a class, ``(H, W, 3)`` in [0, 1]."""
-    try:
-        from skimage import data
-    except ImportError:
-        raise ConfigError("The data set 'photos' needs scikit-image: pip install 'cutlayer[lab]'.") from None
-    loaded = getattr(data, PHOTOS[name])()
+    loaded = getattr(embedded("photos", "skimage.data", "scikit-image"), PHOTOS[name])()
     pixels: NDArray[np.uint8] = loaded[0] if isinstance(loaded, tuple) else loaded  # the left one of a stereo pair
     return as_images(pixels)
 
@@ -93,22 +89,8 @@ def _contrast(photo: NDArray[np.float32]) -> NDArray[np.float64]:
 
     def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
         sums = np.pad(values, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-        total: NDArray[np.float64] = (
-            sums[SIDE:, SIDE:] - sums[:-SIDE, SIDE:] - sums[SIDE:, :-SIDE] + sums[:-SIDE, :-SIDE]
-        )
+        upper, lower = sums[:-SIDE], sums[SIDE:]
+        total: NDArray[np.float64] = lower[:, SIDE:] - upper[:, SIDE:] - lower[:, :-SIDE] + upper[:, :-SIDE]
         return total / SIDE**2
 
-    variance = mean(brightness**2) - mean(brightness) ** 2
-    return np.sqrt(np.maximum(variance, 0))
-
-
-def _cut(photo: NDArray[np.float32], corners: NDArray[np.intp]) -> NDArray[np.float32]:
-    """The crops at the given top left pixels, ``(N, 3, SIDE, SIDE)``."""
-    windows = sliding_window_view(photo, (SIDE, SIDE), axis=(0, 1))
-    return windows[corners[:, 0], corners[:, 1]]
-
-
-def _shuffled(crops: list[NDArray[np.float32]], rng: np.random.Generator) -> Dataset:
-    """Label the crops by their place in the list, and mix them."""
-    labels = np.repeat(np.arange(len(crops)), [len(c) for c in crops])
-    return Dataset(np.ascontiguousarray(np.concatenate(crops)), labels).at(rng.permutation(len(labels)))
+    return np.sqrt(np.maximum(mean(brightness**2) - mean(brightness) ** 2, 0))

@@ -30,8 +30,8 @@ class Dataset:
         """The samples at these positions, in their order."""
         return replace(self, inputs=self.inputs[positions], labels=self.labels[positions])
 
-    def take(self, n: int) -> "Dataset":
-        """The first `n` samples."""
+    def take(self, n: int | None) -> "Dataset":
+        """The first `n` samples; all of them when None."""
         return self.at(np.s_[:n])
 
 

@@ -2,11 +2,14 @@
 
 import contextlib
 import ctypes
+import io
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from typing import IO
 
 from cutlayer.errors import Unreachable
 
@@ -18,11 +21,11 @@ def edge(*words: object) -> None:
     """Run a `cutlayer edge` to its end.
 
     Raises:
-        Unreachable: It failed; the message holds its last words.
+        Unreachable: It failed; the message holds its last line.
     """
     done = subprocess.run(_command("edge", *words), capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Unreachable(f"The edge failed: {_last_line(done.stderr)}")
+        raise Unreachable(f"The edge failed: {last_line(io.StringIO(done.stderr))}")
 
 
 @contextlib.contextmanager
@@ -30,32 +33,36 @@ def cloud(*words: object) -> Iterator[str]:
     """Run a `cutlayer cloud` and give the address where it listens; end it by SIGTERM, so that the tap is complete.
 
     Raises:
-        Unreachable: It ended, or did not get ready in time; the message holds its last words.
+        Unreachable: It ended, or did not get ready in time; the message holds its last line.
     """
-    server = subprocess.Popen(
-        _command("cloud", *words),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=_die_with_parent,
-    )
-    assert server.stdout is not None
-    try:
-        ready, _, _ = select.select([server.stdout], [], [], READY_S)
-        words_said = server.stdout.readline().split() if ready else []
-        if words_said[:1] != ["ready"]:
-            server.kill()
-            raise Unreachable(f"The cloud did not get ready: {_last_line(server.communicate()[1])}")
-        yield words_said[1]
-        if server.poll() is not None:
-            raise Unreachable(f"The cloud ended by itself: {_last_line(server.communicate()[1])}")
-    finally:
-        server.send_signal(signal.SIGTERM)
+    # What the cloud prints goes to a file: a pipe that nobody reads would fill up and stop it.
+    with tempfile.TemporaryFile("w+") as log:
+        server = subprocess.Popen(
+            _command("cloud", *words), stdout=subprocess.PIPE, stderr=log, text=True, preexec_fn=_die_with_parent
+        )
+        assert server.stdout is not None
         try:
-            server.communicate(timeout=STOP_S)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.communicate()
+            ready, _, _ = select.select([server.stdout], [], [], READY_S)
+            first_words = server.stdout.readline().split() if ready else []
+            if first_words[:1] != ["ready"]:
+                server.kill()
+                server.wait()
+                raise Unreachable(f"The cloud did not get ready: {last_line(log)}")
+            yield first_words[1]
+            if server.poll() is not None:
+                raise Unreachable(f"The cloud ended by itself: {last_line(log)}")
+        finally:
+            server.send_signal(signal.SIGTERM)
+            end(server, STOP_S)
+
+
+def end(process: subprocess.Popen[str], seconds: float) -> None:
+    """Close the input of a process and wait for its end; kill it when the time is over."""
+    try:
+        process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
 
 
 def _command(*words: object) -> list[str]:
@@ -69,6 +76,8 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def _last_line(text: str) -> str:
-    lines = [line for line in text.strip().splitlines() if line.strip()]
-    return lines[-1].removeprefix("cutlayer: ") if lines else "it said nothing."
+def last_line(log: IO[str]) -> str:
+    """The last line of what a process wrote to standard error, for a message."""
+    log.seek(0)
+    lines = [line for line in log.read().strip().splitlines() if line.strip()]
+    return lines[-1].removeprefix("cutlayer: ") if lines else "it printed nothing."

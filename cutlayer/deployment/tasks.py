@@ -1,10 +1,11 @@
-"""What a device's process can be asked to time: the head, the whole model, a codec, whole requests."""
+"""The tasks of a device's process: to time the head, the whole model, a codec, or whole requests."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -15,6 +16,7 @@ from cutlayer.machine.contention import between, moment
 from cutlayer.machine.energy import joules
 from cutlayer.machine.footprint import peak_rss_bytes
 from cutlayer.machine.throttling import condition, held_back, stopped
+from cutlayer.records.dataclass_json import dump
 from cutlayer.split_folder import Half, SplitFolder
 from cutlayer.trace import columns
 from cutlayer.wire.codecs.packed import codec_named
@@ -28,9 +30,8 @@ from edge.pipeline import Pipeline
 WARMUP = 3
 """Repetitions before the first that counts, beside the very first, which is recorded apart."""
 
-
 STEADY_S = 0.25
-"""A head that takes microseconds is run for as long as this, or one hiccup of the machine would be all there is."""
+"""Least time for the runs of a head: with one that takes microseconds, they would all fall into one hiccup."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,9 @@ class Device:
     """A split folder, opened on the device.
 
     Attributes:
-        split: The split folder.
-        head: Its head.
         defense: Its defense, ready to protect.
-        images: ``(N, C, H, W)`` in [0, 1], taken in turn.
-        threads: That compute one request.
+        images: ``(N, *input.shape)`` in [0, 1], taken in turn.
+        threads: Threads that compute one request.
     """
 
     split: SplitFolder
@@ -58,24 +57,24 @@ class Device:
 
 
 def time_head(device: Device, samples: int, seconds: float, least: int) -> dict[str, Any]:
-    """The head alone: each run in ns, and what the process took for all of them, as `Contention` counts it."""
+    """Time the head alone: each run in ns, and the load of the machine meanwhile, as `Contention` counts it."""
     return _timed(device.head, device, samples, seconds, least)
 
 
 def time_local(device: Device, samples: int, seconds: float, least: int) -> dict[str, Any]:
-    """Head and tail both on this device, with no network at all."""
+    """Time head and tail both on this device, with no network at all; see `time_head`."""
     tail = device.split.tail(threads=device.threads)
     return _timed(lambda images: tail(device.head(images)), device, samples, seconds, least)
 
 
 def time_codec(device: Device, codec: str, samples: int, seconds: float, least: int) -> dict[str, Any]:
-    """Protect and encode what the head gives: ns of each, and the bytes of the tensor, image by image."""
-    rng, made = np.random.default_rng(), codec_named(codec)
-    smashed = [device.head(device.image(index)) for index in range(len(device.images))]
-    pipelines = [Pipeline(lambda _, one=one: one, device.defense, made) for one in smashed]  # type: ignore[misc]
+    """Time defense and codec on the head's output: ns of each, and the bytes of the tensor, image by image."""
+    rng, smashed = np.random.default_rng(), [device.head(device.image(i)) for i in range(len(device.images))]
+    # The head has been run: what is left of the pipeline starts with its output.
+    pipeline = Pipeline(lambda smashed: smashed, device.defense, codec_named(codec))
 
     def release(index: int) -> tuple[int, int, int]:
-        released = pipelines[index % len(pipelines)].release(device.image(index), rng)
+        released = pipeline.release(smashed[index % len(smashed)], rng)
         return released.protect_ns, released.encode_ns, len(released.encoded.data)
 
     for index in range(WARMUP):
@@ -92,30 +91,22 @@ def time_requests(
     seconds: float,
     least: int,
     request_s: float,
-    security: Mapping[str, str | bool] | None = None,
+    security: Mapping[str, str | bool],
 ) -> dict[str, Any]:
-    """Whole requests to a server: the columns of `cutlayer.trace.Trace`, the first request apart."""
+    """Time whole requests to a server: the columns of `cutlayer.trace.Trace`, without the first request."""
     # On the slowest networks a handshake takes many seconds, and a tensor keeps the line busy for longer than that.
     timeouts = Timeouts(connect_s=request_s, request_s=request_s, heartbeat_s=request_s)
     pipeline = Pipeline(device.head, device.defense, codec_named(codec))
-    start_ns = time.monotonic_ns()
-    transport = connect(address, timeouts, security=Security.from_json(security or {}))
-    try:
+    with closing(connect(address, timeouts, security=Security.from_json(security))) as transport:
         edge = Edge(device.split.manifest, pipeline, transport, timeouts)
         edge.infer(device.image(0), 0)
-        first_ns = time.monotonic_ns() - start_ns
         traces = [edge.infer(device.image(i), 1 + i)[1] for i in _turns(samples, seconds, least)]
-    finally:
-        transport.close()
-    return {"first_ns": first_ns, "columns": {name: values.tolist() for name, values in columns(traces).items()}}
+    return {name: values.tolist() for name, values in columns(traces).items()}
 
 
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {
-    "head": time_head,
-    "local": time_local,
-    "codec": time_codec,
-    "requests": time_requests,
-}
+    "head": time_head, "local": time_local, "codec": time_codec, "requests": time_requests
+}  # fmt: skip
 
 
 def _timed(
@@ -124,35 +115,35 @@ def _timed(
     for index in range(WARMUP):
         work(device.image(index))
     taken: list[int] = []
-    was, before_j, before = condition(), joules(), moment()
+    condition_before, joules_before, before = condition(), joules(), moment()
     for index in _turns(samples, seconds, least, min(seconds, STEADY_S)):
         image = device.image(index)
         start = time.monotonic_ns()
         work(image)
         taken.append(time.monotonic_ns() - start)
-    alone, after_j = between(before, moment()), joules()
-    now, spent = condition(), None
-    if before_j is not None and after_j is not None and after_j >= before_j:
-        spent = (after_j - before_j) / len(taken)
-    quota_kept = stopped(was, now)
+    contention, joules_after, condition_after = between(before, moment()), joules(), condition()
+    spent = None
+    if joules_before is not None and joules_after is not None and joules_after >= joules_before:
+        spent = (joules_after - joules_before) / len(taken)
+    quota = stopped(condition_before, condition_after)
     return {
         "ns": taken,
-        **alone._asdict(),
+        **contention._asdict(),
         "peak_rss_bytes": peak_rss_bytes(),
         "joules": spent,
-        "held_back": held_back(was, now),
-        "quota": quota_kept and quota_kept._asdict(),
-        "temperature_c": now.temperature_c and asdict(now.temperature_c),
-        "clock_hz": now.clock_hz and asdict(now.clock_hz),
+        "held_back": held_back(condition_before, condition_after),
+        "quota": quota and quota._asdict(),
+        "temperature_c": dump(condition_after.temperature_c),
+        "clock_hz": dump(condition_after.clock_hz),
     }
 
 
 def _turns(samples: int, seconds: float, least: int, least_s: float = 0.0) -> Iterator[int]:
-    """Indexes: so many, or those that fit into the time, but `least` and those of `least_s` whatever it takes."""
+    """Indexes: `samples` of them, or those that fit into the time, but at least `least` and those of `least_s`."""
     start = time.monotonic()
     for index in count():
-        passed = time.monotonic() - start
-        enough = index >= max(samples, least) or (index >= least and passed > seconds)
-        if enough and passed >= least_s:
+        passed_s = time.monotonic() - start
+        enough = index >= max(samples, least) or (index >= least and passed_s > seconds)
+        if enough and passed_s >= least_s:
             return
         yield index

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,13 @@ from attacks.view import View
 from cutlayer.data.splits import Splits
 from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.spec import Experiment, Named
+from cutlayer.experiment.victim import Say
 from cutlayer.privacy.score import score
+from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import read_json, write_arrays, write_json
 from cutlayer.records.run import AttackRecord
-from cutlayer.records.schema import dump, load
 from cutlayer.registry import ATTACKS
 from defenses.base import Defense
-
-Say = Callable[[str], None]
 
 SHOWN = 12
 """Private images whose reconstructions are kept as pictures: those with most contrast, for they say most to the eye."""
@@ -30,8 +29,8 @@ SHOWN = 12
 
 def attacks(experiment: Experiment, defense: Defense) -> list[tuple[Named, Attack]]:
     """The experiment's attacks, not yet fitted; those that average releases only where there is noise."""
-    made = [(named, ATTACKS.make(named.name, **named.options)) for named in experiment.attacks]
-    return [(named, attack) for named, attack in made if defense.random or attack.n_releases == 1]
+    attacks = [(named, ATTACKS.make(named.name, **named.options)) for named in experiment.attacks]
+    return [(named, attack) for named, attack in attacks if defense.random or attack.n_releases == 1]
 
 
 def attack(
@@ -40,13 +39,13 @@ def attack(
     """Fit once, rebuild the private images from the tap of each deployment, score.
 
     Args:
-        named: What the records call it; the rows of an interrupted run are taken up by its label.
-        attack: Not yet fitted.
+        named: The attack in the plan; an interrupted run finds the rows of a finished attack by its key.
+        attack: The attack, not yet fitted.
         seen: All that the attack may touch.
         observed: The taps.
         data: The truth, for the scores alone.
-        work: Where the rows and the pictures of each finished attack stay meanwhile.
-        say: Told when there is work to do.
+        work: Folder of the rows and the pictures of each finished attack, until the run is finished.
+        say: Called when there is work to do.
 
     Returns:
         One record for each deployment.
@@ -56,27 +55,23 @@ def attack(
         return [load(AttackRecord, record) for record in read_json(path)]
     work.mkdir(exist_ok=True)
     say(f"attacking with {named.label}")
-    fit_s = _seconds(lambda: attack.fit(seen))[1]
+    start = time.perf_counter()
+    attack.fit(seen)
+    fit_s = time.perf_counter() - start
     rows: list[AttackRecord] = []
-    for one in observed:
-        releases = torch.from_numpy(one.releases[: attack.n_releases]).to(seen.device)
-        images, invert_s = _seconds(lambda releases=releases: attack.invert_releases(releases).float().cpu())
-        if one is observed[0]:
+    for observation in observed:
+        releases = torch.from_numpy(observation.releases[: attack.n_releases]).to(seen.device)
+        start = time.perf_counter()
+        images = attack.invert_releases(releases).float().cpu()
+        invert_s = time.perf_counter() - start
+        if observation is observed[0]:
             shown = data.modality.most_telling(data.private.inputs[: len(images)], SHOWN)
             pixels = data.modality.pixels(images.numpy()[shown])
             write_arrays(_path(work, named).with_suffix(".npz"), {"images": pixels})
-        rows.append(
-            AttackRecord(
-                attack=named.name,
-                label=named.label,
-                access=attack.needs.name,
-                deployment=one.deployment.label,
-                n_releases=attack.n_releases,
-                fit_s=fit_s,
-                invert_s=invert_s,
-                **vars(score(images, data, seen.seed)),
-            )
-        )
+        rows.append(AttackRecord(
+            attack=named.name, label=named.label, access=attack.needs.name, deployment=observation.deployment.label,
+            n_releases=attack.n_releases, fit_s=fit_s, invert_s=invert_s, **vars(score(images, data, seen.seed)),
+        ))  # fmt: skip
     write_json(path, dump(rows))
     return rows
 
@@ -89,17 +84,11 @@ def pictures(
     shown = private.at(data.modality.most_telling(private.inputs, SHOWN))
     arrays: dict[str, NDArray[Any]] = {"originals": data.modality.pixels(shown.inputs), "labels": shown.labels}
     for named, _ in attacks:
-        with np.load(_path(work, named).with_suffix(".npz"), allow_pickle=False) as kept:
-            arrays[named.label] = kept["images"]
+        with np.load(_path(work, named).with_suffix(".npz"), allow_pickle=False) as saved:
+            arrays[named.label] = saved["images"]
     return arrays
 
 
 def _path(work: Path, named: Named) -> Path:
-    """Where a finished attack's products stay; a hash, for options may hold what a file name may not."""
+    """The files of a finished attack, without suffix; a hash, for options may hold what a file name may not."""
     return work / hashlib.sha256(named.key.encode()).hexdigest()[:16]
-
-
-def _seconds(work: Any) -> tuple[Any, float]:
-    start = time.perf_counter()
-    done = work()
-    return done, time.perf_counter() - start

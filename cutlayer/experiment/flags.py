@@ -6,6 +6,7 @@ They judge the attacks, not the defense: a leakage that is too low is first a su
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -26,22 +27,12 @@ INVERTIBLE_GAIN = 0.5
 """An undefended shallow cut that leaks less than half of the mean image's error was attacked badly, or is deep."""
 
 Flags = Iterator[Flag]
-Kind = tuple[Any, ...]
-"""An attack with its options, but for the number of releases."""
 
 
 def flags(
     experiment: Experiment, rows: Sequence[AttackRecord], data: Splits, defense: Defense, spectrum: Spectrum
 ) -> tuple[Flag, ...]:
-    """Every flag that the rows of one experiment raise.
-
-    Args:
-        experiment: The attacks of the plan, and the defense.
-        rows: Records of the attacks that ran.
-        data: The data that was attacked.
-        defense: The defense as deployed.
-        spectrum: Spectrum of the head's Jacobian.
-    """
+    """Every flag that an experiment raises: `rows` are of the attacks that ran, `defense` is as deployed."""
     raised = [*_order(rows), *_useless(rows), *_overlap(data, experiment.measure.private)]
     if experiment.defense.name == "none" and rows and max(_gain(row) for row in rows) < INVERTIBLE_GAIN:
         text = f"No attack got past a leakage gain of {INVERTIBLE_GAIN} on the undefended model."
@@ -58,10 +49,11 @@ def flags(
     return tuple(raised)
 
 
-def _averaging(rows: Sequence[AttackRecord], kinds: Mapping[str, Kind], defense: Defense) -> Flags:
+def _averaging(rows: Sequence[AttackRecord], kinds: Mapping[str, tuple[Any, ...]], defense: Defense) -> Flags:
     """A random defense is as strong as it is against an attacker who averages until more releases gain nothing.
 
     Attacks that ran with several numbers of releases show whether they gain; where there is none, all attacks do.
+    `kinds` are the attacks by label: name and options, but for the number of releases.
     """
     if not defense.random:
         return
@@ -102,12 +94,12 @@ def _size(name: str) -> int:
 
 
 def _masks(attacks: Sequence[Attack], experiment: Experiment) -> Flags:
-    """Which values were left out is a message of its own."""
+    """The positions of the values that were left out are a message of their own."""
     defenses = _names({"name": experiment.defense.name, **experiment.defense.options})
     codecs = [codec.partition(":")[0] for codec in experiment.measure.codec.split("+")]
     senders = [(DEFENSES, name) for name in defenses] + [(CODECS, name) for name in codecs]
     masks = [name for registry, name in senders if registry.load(name).sends_zeros]
-    if masks and not any(attack.told_mask for attack in attacks):
+    if masks and not any(attack.sees_mask for attack in attacks):
         yield Flag(
             "no-mask-aware-attack",
             f"With {masks[0]} most values arrive as zero, and no attack was told which ones (mask-aware): their "
@@ -145,14 +137,11 @@ def _order(rows: Sequence[AttackRecord]) -> Flags:
     for row in rows:
         if row.n_releases == 1 and _gain(row) > _gain(best.get(row.access, row)) - 1e-12:
             best[row.access] = row
-    for weak, strong in [(w, s) for w in Access for s in Access if w < s]:
+    for weak, strong in combinations(sorted(Access), 2):
         a, b = best.get(weak.name), best.get(strong.name)
         if a and b and a.leakage_gain.low > b.leakage_gain.high:
-            text = (
-                f"{a.label} ({weak.name.lower()}) beats {b.label} ({strong.name.lower()}): the attack with the "
-                "stronger access is not at its best."
-            )
-            yield Flag("weaker-beats-stronger", text)
+            text = f"{a.label} ({weak.name.lower()}) beats {b.label} ({strong.name.lower()})"
+            yield Flag("weaker-beats-stronger", f"{text}: the attack with the stronger access is not at its best.")
 
 
 def _useless(rows: Sequence[AttackRecord]) -> Flags:
@@ -169,4 +158,4 @@ def _overlap(data: Splits, n_private: int) -> Flags:
 
 
 def _hashes(images: Iterable[NDArray[np.float32]]) -> set[bytes]:
-    return {hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest() for image in images}
+    return {hashlib.sha256(image.tobytes()).digest() for image in images}

@@ -17,10 +17,10 @@ from cutlayer.trace import Columns
 
 @dataclass(frozen=True)
 class Observed:
-    """What one deployment gave.
+    """The observations of one deployment.
 
     Attributes:
-        deployment: Which.
+        deployment: Transport and runtime of the head.
         record: The edge's arrays: trace columns, logits, labels, and what each request carried.
         releases: ``(n_releases, n_private, *smashed.shape)``, the private images' smashed data as they arrived.
     """
@@ -55,13 +55,13 @@ def measure(
     """Send the test images and the private images from an edge process to a cloud process.
 
     Args:
-        experiment: What to send.
+        experiment: Number of images, codec and threads.
         deployment: Transport and runtime of the head.
         folder: The split folder.
-        work: Where the record and the tap stay; complete once it has its final name, so an interrupted one is redone.
-        n_releases: How often each private image leaves the device.
-        data_root: Passed on to the edge.
-        say: Told when there is work to do.
+        work: Folder of the record and the tap, in one folder for each deployment, which has its name when complete.
+        n_releases: Number of times that each private image leaves the device.
+        data_root: Folder of the data sets that are not embedded.
+        say: Called when there is work to do.
     """
     final = work / deployment.label
     if not final.exists():
@@ -69,7 +69,15 @@ def measure(
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         say(f"serving over {deployment.transport} with a head on {deployment.head}")
-        _exchange(experiment, deployment, folder, part, n_releases, data_root)
+        setup, root = experiment.measure, [] if data_root is None else ["--data-root", data_root]
+        server = ["--listen", f"{deployment.transport}://127.0.0.1:0", "--tap", part / "tap"]
+        with processes.cloud(folder, *server, "--threads", setup.cloud_threads) as address:
+            processes.edge(
+                folder, "--connect", address, "--head", deployment.head, "--data", experiment.data, *root,
+                "--seed", experiment.seed, "--count", setup.count, "--private", setup.private,
+                "--releases", n_releases, "--warmup", setup.warmup, "--codec", setup.codec,
+                "--threads", setup.edge_threads, "--record", part / "record.npz",
+            )  # fmt: skip
         part.rename(final)
     with np.load(final / "record.npz", allow_pickle=False) as record:
         arrays = dict(record)
@@ -83,14 +91,11 @@ def arrived(folder: Path, record: dict[str, NDArray[np.generic]]) -> NDArray[np.
         Unreachable: A request that the edge got an answer for is not in the tap.
     """
     private = record["part"] == 1
-    ids = record["id"][private]
-    where = {
-        str(i): (int(r), int(n))
-        for i, r, n in zip(ids, record["release"][private], record["image"][private], strict=True)
-    }
+    ids, releases, images = (record[name][private].tolist() for name in ("id", "release", "image"))
+    where = dict(zip(ids, zip(releases, images, strict=True), strict=True))
     if not where:
         return np.zeros((0, 0), np.float32)
-    shape = tuple(np.array(list(where.values())).max(axis=0) + 1)
+    shape = max(releases) + 1, max(images) + 1
     out: NDArray[np.float32] | None = None
     for header, smashed in tap.read(folder):
         place = where.pop(header["id"], None)
@@ -100,20 +105,3 @@ def arrived(folder: Path, record: dict[str, NDArray[np.generic]]) -> NDArray[np.
     if where or out is None:
         raise Unreachable(f"The tap {folder} lacks {len(where)} of {len(ids)} requests; run the experiment again.")
     return out
-
-
-def _exchange(
-    experiment: Experiment, deployment: Deployment, folder: Path, work: Path, n_releases: int, data_root: Path | None
-) -> None:
-    setup = experiment.measure
-    listen = f"{deployment.transport}://127.0.0.1:0"
-    with processes.cloud(
-        folder, "--listen", listen, "--tap", work / "tap", "--threads", setup.cloud_threads
-    ) as address:
-        root = [] if data_root is None else ["--data-root", data_root]
-        processes.edge(
-            folder, "--connect", address, "--head", deployment.head, "--data", experiment.data, *root,
-            "--seed", experiment.seed, "--count", setup.count, "--private", setup.private, "--releases", n_releases,
-            "--warmup", setup.warmup, "--codec", setup.codec, "--threads", setup.edge_threads,
-            "--record", work / "record.npz",
-        )  # fmt: skip

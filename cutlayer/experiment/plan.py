@@ -1,4 +1,4 @@
-"""From a TOML file to the experiments that it asks for.
+"""Plans: TOML files that describe experiments.
 
 A plan names data, model, cuts, defenses, deployments and attacks; every combination of cut, defense and seed is one
 `Experiment`. A list where one value is expected (``sigma = [0.2, 0.5]``) stands for one entry with each value.
@@ -43,16 +43,13 @@ def load(path: Path, settings: Mapping[str, str] | None = None) -> list[Experime
 
 def parse(table: Mapping[str, Any]) -> list[Experiment]:
     """Expand a plan that is already a table."""
-    known = {
-        "name", "claim", "data", "model", "cut", "seed",
-        "training", "measure", "defense", "deployment", "attack", "published",
-    }  # fmt: skip
-    _only(table, known, "key")
+    texts, sections = ("name", "claim"), ("training", "measure", "defense", "deployment", "attack", "published")
+    _only(table, {*texts, "data", "model", "cut", "seed", *sections}, "key")
     for key in ("data", "model", "cut"):
         if key not in table:
             raise ConfigError(f"The key {key!r} is missing.")
-    for key, kind in (("name", str), ("claim", str), ("data", str), ("model", str)):
-        check_type(key, kind, table.get(key, ""))
+    for key in ("name", "claim", "data", "model"):
+        check_type(key, str, table.get(key, ""))
     _ = DATASETS[table["data"]], MODELS[table["model"]]
     common = {
         "training": _record(Training, table.get("training", {}), "training"),
@@ -65,16 +62,14 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
         if len(set(names)) < len(names):
             raise ConfigError(f"Two attacks are {max(names, key=names.count)!r}; let them differ, or drop one.")
     codec_named(common["measure"].codec)
-    experiments = {}
-    for cut, defense, seed in itertools.product(
-        _listed("cut", str, table["cut"]),
-        _named(DEFENSES, table.get("defense", [{"name": "none"}])),
-        _listed("seed", int, table.get("seed", 0)),
-    ):
-        about = {key: table[key] for key in ("name", "claim") if key in table}
-        one = Experiment(table["data"], table["model"], cut, seed=seed, defense=defense, **about, **common)
-        experiments[one.id] = one
-    return list(experiments.values())
+    common |= {key: table[key] for key in texts if key in table}
+    cuts, seeds = _listed("cut", str, table["cut"]), _listed("seed", int, table.get("seed", 0))
+    defenses = _named(DEFENSES, table.get("defense", [{"name": "none"}]))
+    experiments = [
+        Experiment(table["data"], table["model"], cut, seed=seed, defense=defense, **common)
+        for cut, defense, seed in itertools.product(cuts, defenses, seeds)
+    ]
+    return list({experiment.id: experiment for experiment in experiments}.values())
 
 
 def share(experiments: list[Experiment], part: str) -> list[Experiment]:
@@ -90,18 +85,17 @@ def share(experiments: list[Experiment], part: str) -> list[Experiment]:
 
 
 def _deployments(entries: list[Options]) -> Iterator[Deployment]:
-    for entry in _tables("deployment", entries):
-        for options in _expand(entry):
-            deployment = _record(Deployment, options, "deployment")
-            _ = TRANSPORTS[deployment.transport]
-            if deployment.transport not in (served := servable()):
-                raise ConfigError(
-                    f"deployment.transport must be {' or '.join(served)}, over which our server can be reached from "
-                    f"another process; {deployment.transport!r} was given."
-                )
-            if deployment.head not in HEADS:
-                raise ConfigError(f"There is no head named {deployment.head!r}; {near(deployment.head, HEADS)}")
-            yield deployment
+    for options in itertools.chain.from_iterable(map(_expand, _tables("deployment", entries))):
+        deployment: Deployment = _record(Deployment, options, "deployment")
+        _ = TRANSPORTS[deployment.transport]
+        if deployment.transport not in (served := servable()):
+            raise ConfigError(
+                f"deployment.transport must be {' or '.join(served)}, over which our server can be reached from another "
+                f"process; {deployment.transport!r} was given."
+            )
+        if deployment.head not in HEADS:
+            raise ConfigError(f"There is no head named {deployment.head!r}; {near(deployment.head, HEADS)}")
+        yield deployment
 
 
 def _named(registry: Registry, entries: Any) -> Iterator[Named]:
@@ -110,22 +104,22 @@ def _named(registry: Registry, entries: Any) -> Iterator[Named]:
         if "name" not in entry:
             raise ConfigError(f"Each [[{registry.kind}]] needs a name.")
         accepted = registry.options(entry["name"])
-        whole = {key for key, parameter in accepted.items() if isinstance(parameter.default, tuple)}
+        lists = {key for key, parameter in accepted.items() if isinstance(parameter.default, tuple)}
         if registry is DEFENSES and "then" in entry:
-            followers = [{"name": one.name, **one.options} for one in _named(registry, entry["then"])]
-            entry, whole = {**entry, "then": followers}, whole - {"then"}
-        for options in _expand(entry, whole):
+            followers = [{"name": follower.name, **follower.options} for follower in _named(registry, entry["then"])]
+            entry, lists = {**entry, "then": followers}, lists - {"then"}
+        for options in _expand(entry, lists):
             name, title, then = options.pop("name"), options.pop("title", ""), options.pop("then", None)
             check_type("title", str, title)
             options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
             registry.make(name, **options)
-            said = {k: v for k, v in options.items() if v != accepted[k].default}
-            yield Named(name, said | ({"then": then} if then else {}), title)
+            changed = {k: v for k, v in options.items() if v != accepted[k].default}
+            yield Named(name, changed | ({"then": then} if then else {}), title)
 
 
-def _expand(entry: Options, whole: AbstractSet[str] = frozenset()) -> Iterator[Options]:
-    """One entry for each combination of its list-valued options; those in `whole` are values in themselves."""
-    axes = [[(k, x) for x in v] if isinstance(v, list) and k not in whole else [(k, v)] for k, v in entry.items()]
+def _expand(entry: Options, lists: AbstractSet[str] = frozenset()) -> Iterator[Options]:
+    """One entry for each combination of the values in its lists; an option in `lists` takes a list as one value."""
+    axes = [[(k, x) for x in v] if isinstance(v, list) and k not in lists else [(k, v)] for k, v in entry.items()]
     return (dict(choice) for choice in itertools.product(*axes))
 
 
@@ -152,8 +146,8 @@ def _record(kind: type, options: Any, where: str) -> Any:
 
 def _listed(where: str, kind: type, value: Any) -> list[Any]:
     values = value if isinstance(value, list) else [value]
-    for one in values:
-        check_type(where, kind, one)
+    for entry in values:
+        check_type(where, kind, entry)
     return values
 
 
@@ -180,10 +174,10 @@ def _apply(table: dict[str, Any], key: str, text: str) -> None:
             entry[rest] = value
     elif rest:
         section = table.setdefault(head, {})
-        for one in section if isinstance(section, list) else [section]:
-            if not isinstance(one, dict):
+        for entry in section if isinstance(section, list) else [section]:
+            if not isinstance(entry, dict):
                 raise ConfigError(f"{key}: {head} is a value, not a table.")
-            one[rest] = value
+            entry[rest] = value
     else:
         table[head] = value
 
@@ -194,18 +188,22 @@ def toml(experiment: Experiment) -> str:
     sections: list[tuple[str, dict[str, Any]]] = [
         ("[training]", asdict(experiment.training)),
         ("[measure]", asdict(experiment.measure)),
-        *(("[[deployment]]", asdict(one)) for one in experiment.deployments),
-        *((f"[[{kind}]]", {"name": one.name, "title": one.title or None, **one.options}) for kind, many in (
-            ("defense", (experiment.defense,)), ("attack", experiment.attacks)) for one in many),
-        *(("[[published]]", asdict(one)) for one in experiment.published),
-    ]  # fmt: skip
+        *(("[[deployment]]", asdict(deployment)) for deployment in experiment.deployments),
+        ("[[defense]]", _entry(experiment.defense)),
+        *(("[[attack]]", _entry(attack)) for attack in experiment.attacks),
+        *(("[[published]]", asdict(published)) for published in experiment.published),
+    ]
     for header, table in sections:
         lines += ["", header, *(f"{key} = {_value(value)}" for key, value in table.items() if value is not None)]
     return "\n".join(lines) + "\n"
 
 
+def _entry(named: Named) -> Options:
+    return {"name": named.name, "title": named.title or None, **named.options}
+
+
 def _value(value: Any) -> str:
     """A TOML value; JSON's strings, numbers, booleans and lists are TOML's too."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_value(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{key} = {_value(entry)}" for key, entry in value.items()) + "}"
     return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

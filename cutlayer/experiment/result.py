@@ -1,6 +1,6 @@
-"""From what was observed and scored to the record that the report reads."""
+"""The record of a finished experiment, from its observations and scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -11,9 +11,11 @@ from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.spec import Experiment
 from cutlayer.metrics.interval import proportion
 from cutlayer.models.manifest import Manifest
+from cutlayer.percentiles import percentiles
 from cutlayer.privacy.score import CANDIDATES
-from cutlayer.records.run import SCHEMA, AttackRecord, CostRecord, Published, Result, Spectrum, Utility, WorstCase
-from cutlayer.trace import STAGES, percentiles
+from cutlayer.privacy.worst_case import worst_case
+from cutlayer.records.run import SCHEMA, AttackRecord, CostRecord, Published, Result, Spectrum, Utility
+from cutlayer.trace import STAGES
 from defenses.base import Defense
 from edge.requests import UNKNOWN
 
@@ -32,17 +34,8 @@ def result(
 ) -> Result:
     """The whole of `result.json`.
 
-    Args:
-        experiment: The plan of the run.
-        manifest: Manifest of the split folder that was served.
-        data: The data that the run used.
-        defense: The defense as deployed.
-        spectrum: Spectrum of the head's Jacobian.
-        facts: Facts that the defense states of itself.
-        baseline: Right answers of the undefended model on the test images, and how many those are.
-        observed: What each deployment gave.
-        attacks: What each attack reached on each deployment.
-        seconds: Duration of the parts of the run.
+    `manifest` is that of the split folder that was served, `defense` is as deployed, and `facts` are what it states of
+    itself. `baseline` counts the right answers of the undefended model on the test images, and all of its answers.
     """
     return Result(
         schema=SCHEMA,
@@ -67,14 +60,6 @@ def result(
         cost=tuple(map(cost, observed)),
         flags=flags(experiment, attacks, data, defense, spectrum),
         seconds=seconds,
-    )
-
-
-def worst_case(attacks: Sequence[AttackRecord]) -> WorstCase:
-    """The attack that leaks most, by leakage gain: the headline."""
-    worst = max(attacks, key=lambda attack: attack.leakage_gain.value)
-    return WorstCase(
-        worst.attack, worst.label, worst.deployment, worst.access, worst.n_releases, worst.leakage_gain, worst.metrics
     )
 
 
@@ -103,11 +88,8 @@ def published(attack: AttackRecord, experiment: Experiment) -> Published | None:
     """The values of the literature for an attack and the cut, where the plan states some."""
     for stated in experiment.published:
         if stated.cut == experiment.cut and stated.attack == attack.label:
-            values: Mapping[str, float | None] = {
-                name: v for name, v in asdict(stated).items() if name in attack.metrics
-            }
-            known = {name: value for name, value in values.items() if value is not None}
-            return Published(values=known, source=stated.source)
+            values = {name: v for name, v in asdict(stated).items() if name in attack.metrics and v is not None}
+            return Published(values=values, source=stated.source)
     return None
 
 

@@ -2,11 +2,13 @@
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 
+from cutlayer import training
 from cutlayer.data.load import load
 from cutlayer.data.splits import Splits
 from cutlayer.errors import ConfigError
@@ -15,6 +17,7 @@ from cutlayer.experiment.measure import measure
 from cutlayer.experiment.plan import toml
 from cutlayer.experiment.result import result, summary
 from cutlayer.experiment.spec import Experiment, Named
+from cutlayer.experiment.victim import Say
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.models.halves import split as split_at_cut
 from cutlayer.models.manifest import MANIFEST
@@ -26,8 +29,6 @@ from cutlayer.records.reading import read_result
 from cutlayer.records.run import RESULT, AttackRecord, Result
 from cutlayer.split_folder import open_split
 from defenses.base import deployed
-
-Say = Callable[[str], None]
 
 FACTS_FROM = 256
 """Auxiliary images from whose smashed data a defense states its facts."""
@@ -43,29 +44,24 @@ def run_all(
     """
     tune_allocator()
     loaded = {key: load(key[0], data_root, key[1]) for key in {(e.data, e.seed) for e in experiments}}
-    for one in experiments:
-        check(one, loaded[one.data, one.seed])
+    for experiment in experiments:
+        check(experiment, loaded[experiment.data, experiment.seed])
     results = []
-    for i, one in enumerate(experiments, 1):
-        folder = runs / one.id
-        say(f"[{i}/{len(experiments)}] {one}  ({folder})")
+    for i, experiment in enumerate(experiments, 1):
+        folder = runs / experiment.id
+        say(f"[{i}/{len(experiments)}] {experiment}  ({folder})")
         if not resume:
             shutil.rmtree(folder, ignore_errors=True)
         if (folder / RESULT).exists():
             say("          finished before; --no-resume runs it again")
             results.append(read_result(folder))
         else:
-            results.append(run(one, loaded[one.data, one.seed], runs, data_root, say))
+            results.append(run(experiment, loaded[experiment.data, experiment.seed], runs, data_root, say))
     return results
 
 
 def check(experiment: Experiment, data: Splits) -> None:
-    """Find what cannot work.
-
-    Raises:
-        ConfigError: The data set has too few images.
-        SplitError: The model has no such cut.
-    """
+    """Raise `ConfigError` where the data set has too few images, `SplitError` where the model has no such cut."""
     setup = experiment.measure
     training, auxiliary = experiment.training.images or len(data.train), setup.auxiliary or len(data.auxiliary)
     needs = {"test": setup.count, "private": setup.private, "train": training, "auxiliary": auxiliary}
@@ -82,30 +78,29 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
 
     Every part leaves its product under `runs/<id>/`, complete or not at all; a later call takes up what is there.
     """
-    say, seconds, data = _stamped(say), {"begin": time.perf_counter()}, victim.shown(experiment, data)
+    say, ends, data = _stamped(say), {"begin": time.perf_counter()}, victim.shown(experiment, data)
     folder = runs / experiment.id
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "experiment.toml").write_text(toml(experiment))
 
     model = victim.trained(experiment, data, runs, say)
-    baseline = victim.accuracy(model, data.test.take(experiment.measure.count))
+    baseline = training.accuracy(model, data.test.take(experiment.measure.count))
     if not (folder / "split" / MANIFEST).exists():
         victim.export(experiment, model, data, folder / "split", say)
     opened = open_split(folder / "split")
-    manifest, split = opened.manifest, opened.halves()
-    seconds["train"] = time.perf_counter()
+    split = opened.halves()
+    ends["train"] = time.perf_counter()
 
     defense = deployed(opened)
     attacks = adversary.attacks(experiment, defense)
     n_releases = max(attack.n_releases for _, attack in attacks)
-    observed = []
-    for deployment in experiment.deployments:
-        work = folder / "measured"
-        observed.append(measure(experiment, deployment, folder / "split", work, n_releases, data_root, say))
-    seconds["measure"] = time.perf_counter()
+    observed = [
+        measure(experiment, deployment, opened.path, folder / "measured", n_releases, data_root, say)
+        for deployment in experiment.deployments
+    ]
+    ends["measure"] = time.perf_counter()
 
-    computed = opened.head(threads=torch.get_num_threads())
-    head = Releases(computed, repeats=True, most_bytes=MOST_BYTES).reader()
+    head = Releases(opened.head(threads=torch.get_num_threads()), repeats=True, most_bytes=MOST_BYTES).reader()
 
     def wired(named: Named) -> Wire:
         return wire(head, defense, experiment.measure.codec, [experiment.seed, *named.key.encode()])
@@ -119,14 +114,15 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
             seed=experiment.seed,
         )  # fmt: skip
         rows += adversary.attack(named, attack, seen, observed, data, folder / "attacks", say)
-    seconds["attack"] = time.perf_counter()
+    ends["attack"] = time.perf_counter()
 
     facts = defense.facts(head(data.auxiliary.inputs[:FACTS_FROM]))
     undefended = split_at_cut(model, experiment.cut, data.input).head
     passed = spectrum(split.head, data.auxiliary.inputs, undefended)
-    record = result(experiment, manifest, data, defense, passed, facts, baseline, observed, rows, _durations(seconds))
+    seconds = {part: end - start for (_, start), (part, end) in pairwise(ends.items())}
+    record = result(experiment, opened.manifest, data, defense, passed, facts, baseline, observed, rows, seconds)
     pictures = adversary.pictures(attacks, data, experiment, folder / "attacks")
-    writing.finish(runs, record, {one.deployment.label: one.timed for one in observed}, pictures)
+    writing.finish(runs, record, {entry.deployment.label: entry.timed for entry in observed}, pictures)
     for leftover in (folder / "measured", folder / "attacks", *folder.glob(".*.part")):
         shutil.rmtree(leftover)
     say(summary(record))
@@ -137,9 +133,3 @@ def _stamped(say: Say) -> Say:
     """Progress lines with the seconds since the experiment began."""
     begin = time.perf_counter()
     return lambda text: say(f"{time.perf_counter() - begin:7.1f} s  {text}")
-
-
-def _durations(moments: dict[str, float]) -> dict[str, float]:
-    """Seconds of each part, from the moments when each ended."""
-    names, times = list(moments), list(moments.values())
-    return {name: end - start for name, start, end in zip(names[1:], times, times[1:], strict=False)}

@@ -1,8 +1,7 @@
-"""What determines one result, as frozen data."""
+"""Everything that determines one result, as frozen data."""
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -31,7 +30,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Measure:
-    """What the device sends.
+    """The requests of the device, and how it computes them.
 
     Attributes:
         count: Test images, sent one by one: accuracy and latency.
@@ -39,8 +38,8 @@ class Measure:
         auxiliary: The first so many of the attackers' own images; 0 for all that there are.
         warmup: Requests before the first that counts.
         codec: Name of the codec on the wire.
-        edge_threads: Of the device's head.
-        cloud_threads: Of the server's tail.
+        edge_threads: Threads of the device's head.
+        cloud_threads: Threads of the server's tail.
     """
 
     count: int = 500
@@ -70,9 +69,9 @@ class Named:
     """A defense or an attack: its name in the registry and the options that differ from the defaults.
 
     Attributes:
-        name: In the registry.
-        options: Those that differ from their defaults; of a defense also `then`, the one that follows it.
-        title: What to call it instead of the name and its options.
+        name: Name in the registry.
+        options: Options that differ from their defaults; for a defense also `then`, the one that follows it.
+        title: Title in place of the name and its options.
     """
 
     name: str
@@ -81,12 +80,12 @@ class Named:
 
     @property
     def key(self) -> str:
-        """What it is: ``gaussian-noise sigma=0.5``, ``ressfl then gaussian-noise sigma=0.1``."""
-        return _words({"name": self.name, **self.options})
+        """Name and options: ``gaussian-noise sigma=0.5``, ``ressfl then gaussian-noise sigma=0.1``."""
+        return _text({"name": self.name, **self.options})
 
     @property
     def label(self) -> str:
-        """What records and tables call it."""
+        """Title in records and tables."""
         return self.title or self.key
 
 
@@ -122,16 +121,12 @@ class Experiment:
     @property
     def id(self) -> str:
         """12 hex digits over what differs from the defaults; names and texts do not count."""
-        defaults = Experiment(self.data, self.model, self.cut)
-        said = {
-            f.name: _changed(getattr(self, f.name), getattr(defaults, f.name))
-            for f in fields(self)
-            if f.name not in ("name", "claim", "published")
-        }
-        said |= {"data": self.data, "model": self.model, "cut": self.cut}
-        text = json.dumps(
-            {key: value for key, value in said.items() if value is not None}, sort_keys=True, default=_identity
-        )
+        parts: Options = {"data": self.data, "model": self.model, "cut": self.cut}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name not in ("name", "claim", "published", *parts) and value != f.default:
+                parts[f.name] = _differences(value) if isinstance(value, Training | Measure) else value
+        text = json.dumps(parts, sort_keys=True, default=_identity)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def __str__(self) -> str:
@@ -139,25 +134,19 @@ class Experiment:
         return f"{self.model} at {self.cut} on {self.data}, defense {self.defense.label}{seed}"
 
 
-def _changed(value: Any, default: Any) -> Any:
-    """What of a value differs from its default, or None."""
-    if value == default:
-        return None
-    if isinstance(value, Training | Measure):
-        return {k: v for k, v in asdict(value).items() if v != getattr(default, k)}
-    return value
+def _differences(value: Training | Measure) -> Options:
+    """The fields that differ from their defaults."""
+    return {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != f.default}
 
 
-def _identity(value: Any) -> dict[str, Any]:
-    """What of a part of an experiment makes it another one; a title does not."""
-    return {key: one for key, one in asdict(value).items() if key != "title"}
+def _identity(value: Any) -> Options:
+    """The fields of a part of an experiment that count in its id: all but a title."""
+    return {key: entry for key, entry in asdict(value).items() if key != "title"}
 
 
-def _words(description: Mapping[str, Any]) -> str:
-    own = {key: value for key, value in description.items() if key not in ("name", "then")}
-    words = [description["name"], *(f"{key}={_plain(value)}" for key, value in own.items())]
-    return " ".join(words) + (f" then {_words(description['then'])}" if "then" in description else "")
-
-
-def _plain(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _text(description: Options) -> str:
+    text = str(description["name"])
+    for key, value in description.items():
+        if key not in ("name", "then"):
+            text += f" {key}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+    return f"{text} then {_text(description['then'])}" if "then" in description else text

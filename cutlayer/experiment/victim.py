@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,7 +21,6 @@ from cutlayer.models.manifest import Manifest
 from cutlayer.registry import defense_from
 
 Say = Callable[[str], None]
-accuracy = training.accuracy
 
 
 def build(experiment: Experiment, data: Splits) -> fx.GraphModule:
@@ -35,12 +35,8 @@ def check_cut(experiment: Experiment, data: Splits) -> None:
 
 def shown(experiment: Experiment, data: Splits) -> Splits:
     """The data, with no more images for training and for the attackers than the experiment allows."""
-    train, auxiliary = experiment.training.images, experiment.measure.auxiliary
-    return replace(
-        data,
-        train=data.train.take(train) if train else data.train,
-        auxiliary=data.auxiliary.take(auxiliary) if auxiliary else data.auxiliary,
-    )
+    n_train, n_auxiliary = experiment.training.images or None, experiment.measure.auxiliary or None
+    return replace(data, train=data.train.take(n_train), auxiliary=data.auxiliary.take(n_auxiliary))
 
 
 def train(experiment: Experiment, data: Splits, say: Say) -> fx.GraphModule:
@@ -48,22 +44,16 @@ def train(experiment: Experiment, data: Splits, say: Say) -> fx.GraphModule:
     model, how = build(experiment, data), experiment.training
     say(f"training {experiment.model} on {len(data.train):,} {data.name} images")
     training.train(
-        model,
-        data.train,
-        seed=experiment.seed,
+        model, data.train, epochs=how.epochs, seed=experiment.seed, lr=how.lr, batch=how.batch, flip=how.flip,
         progress=lambda epoch: say(f"  {epoch}"),
-        epochs=how.epochs,
-        lr=how.lr,
-        batch=how.batch,
-        flip=how.flip,
-    )
+    )  # fmt: skip
     return model
 
 
 def trained(experiment: Experiment, data: Splits, runs: Path, say: Say) -> fx.GraphModule:
     """The trained model, from `runs/models/` where an equal one was trained before."""
-    what = [experiment.data, experiment.model, experiment.seed, asdict(experiment.training)]
-    key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
+    determinants = [experiment.data, experiment.model, experiment.seed, asdict(experiment.training)]
+    key = hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:12]
     path = runs / "models" / f"{key}.safetensors"
     if path.exists():
         model = build(experiment, data)
@@ -71,7 +61,7 @@ def trained(experiment: Experiment, data: Splits, runs: Path, say: Say) -> fx.Gr
         return model
     model = train(experiment, data, say)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
+    temporary = path.with_suffix(f".{os.getpid()}.part")
     save_file(model.state_dict(), temporary)
     temporary.replace(path)
     return model
@@ -84,11 +74,6 @@ def export(experiment: Experiment, model: fx.GraphModule, data: Splits, out: Pat
     halves = defense.harden(split(model, experiment.cut, data.input), data, experiment.seed)
     say(f"cut at {halves.cut}, smashed {halves.smashed}; exporting head and tail")
     return folder.save(
-        out,
-        halves,
-        model=experiment.model,
-        classes=len(data.classes),
-        defense=description,
-        data=experiment.data,
+        out, halves, model=experiment.model, classes=len(data.classes), defense=description, data=experiment.data,
         learned=defense.learned,
-    )
+    )  # fmt: skip

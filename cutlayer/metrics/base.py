@@ -1,4 +1,4 @@
-"""What every metric is: one score for each reconstruction, and the words that a report prints it with."""
+"""The class of all metrics: a score for each reconstruction, and the words that a report prints it with."""
 
 from __future__ import annotations
 
@@ -56,7 +56,5 @@ class Metric:
             )
         for inputs in (reconstructions, originals):
             if not (inputs.is_floating_point() and bool(((inputs >= 0) & (inputs <= 1)).all())):
-                raise ValueError(
-                    "inputs must be floating-point and in [0, 1]; clamp a reconstruction before scoring it"
-                )
+                raise ValueError("inputs must be floating-point and in [0, 1]; clamp a reconstruction before scoring")
         return self.measure(reconstructions, originals, candidates)

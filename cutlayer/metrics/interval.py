@@ -1,6 +1,6 @@
 """Estimates with their number of samples and a 95 % interval."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import nan, sqrt
 from statistics import NormalDist
 
@@ -14,17 +14,16 @@ _RESAMPLES = 4000
 _CHUNK = 1 << 20
 """Sample numbers drawn at a time, so that memory stays small for any number of samples."""
 
-Statistic = Callable[..., NDArray[np.float64]]
-"""Reduces the axis named ``axis``, as `numpy.mean` and `numpy.median` do."""
 
-
-def bootstrap(samples: NDArray[np.floating], seed: int, statistic: Statistic = np.mean) -> Estimate:
+def bootstrap(
+    samples: NDArray[np.floating], seed: int, statistic: Callable[..., NDArray[np.float64]] = np.mean
+) -> Estimate:
     """A statistic of independent samples with its percentile bootstrap interval (Efron, Annals of Statistics, 1979).
 
     Args:
         samples: ``(N,)``, infinite ones allowed.
         seed: Seed of the resampling.
-        statistic: Statistic of the samples; their mean when left out.
+        statistic: A function that reduces the axis named ``axis``, as `numpy.mean` and `numpy.median` do.
     """
     return resampled(lambda index: statistic(samples[index], axis=-1), len(samples), seed)
 
@@ -47,16 +46,10 @@ def resampled(statistic: Callable[[NDArray[np.intp]], NDArray[np.float64]], n: i
     value = float(statistic(np.arange(n)))
     if n == 1:
         return Estimate(value, 1, nan, nan)
-    values = np.concatenate([statistic(index) for index in _resamples(n, seed)])
+    rng, rows = np.random.default_rng(seed), max(1, _CHUNK // n)
+    chunks = (min(rows, _RESAMPLES - first) for first in range(0, _RESAMPLES, rows))
+    values = np.concatenate([statistic(rng.integers(n, size=(chunk, n))) for chunk in chunks])
     tail = (1 - _CONFIDENCE) / 2
     # A value that occurred, and no mean of two values, which an infinite score does not have.
     low, high = np.quantile(values, [tail, 1 - tail], method="inverted_cdf")
     return Estimate(value, n, float(low), float(high))
-
-
-def _resamples(n: int, seed: int) -> Iterator[NDArray[np.intp]]:
-    """Draw sample numbers with replacement in chunks ``(rows, n)``, `_RESAMPLES` rows in total."""
-    rng = np.random.default_rng(seed)
-    rows = max(1, _CHUNK // n)
-    for first in range(0, _RESAMPLES, rows):
-        yield rng.integers(n, size=(min(rows, _RESAMPLES - first), n))

@@ -7,7 +7,6 @@ articulation point of the model's graph. Residual sums are cuts, the branches be
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain
 
 import torch
@@ -44,9 +43,9 @@ def cut_nodes(model: fx.GraphModule, input: TensorSpec) -> list[tuple[Cut, fx.No
     for node in bottlenecks(image, logits):
         for part in between(last, node):
             parameters |= {id(p): p.numel() for p in _parameters(model, part)}
-            macs += measured[part].macs
+            macs += measured[part][1]
         last = node
-        value = measured[node].value
+        value, _ = measured[node]
         if value is None or not value.is_floating_point() or value.dim() < 2 or len(value) != _BATCH:
             continue
         name, *aliases = [*names[node], node.name]
@@ -60,32 +59,24 @@ _BATCH = 13
 """A batch size that differs from any size in a model, so that a first axis of this length is the batch."""
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """The output of one node, if it is a tensor, and its multiply-accumulates for one sample."""
-
-    value: Tensor | None
-    macs: int
-
-
 class _Meter(fx.Interpreter):
-    """Runs the graph without data and measures each node."""
+    """Runs the graph without data; `measured` has each node's output, if a tensor, and its MACs for one sample."""
 
     def __init__(self, model: fx.GraphModule, counter: FlopCounterMode) -> None:
         super().__init__(model, garbage_collect_values=False)
         self.counter = counter
-        self.measured: dict[fx.Node, _Measured] = {}
+        self.measured: dict[fx.Node, tuple[Tensor | None, int]] = {}
 
     def run_node(self, n: fx.Node) -> object:
         before = self.counter.get_total_flops()
         value = super().run_node(n)
         # A multiply-accumulate counts as two operations.
         macs = (self.counter.get_total_flops() - before) // (2 * _BATCH)
-        self.measured[n] = _Measured(value if isinstance(value, Tensor) else None, macs)
+        self.measured[n] = (value if isinstance(value, Tensor) else None, macs)
         return value
 
 
-def _measure(model: fx.GraphModule, input: TensorSpec) -> dict[fx.Node, _Measured]:
+def _measure(model: fx.GraphModule, input: TensorSpec) -> dict[fx.Node, tuple[Tensor | None, int]]:
     device = next(chain(model.parameters(), model.buffers(), [torch.empty(0)])).device
     try:
         # Fused attention would hide its matrix products from the counter.

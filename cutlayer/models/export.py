@@ -8,13 +8,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from cutlayer.errors import SplitError
-from cutlayer.models.graph import ends, reason
+from cutlayer.models.graph import reason
 from cutlayer.spec import TensorSpec
 
 TOLERANCE = 1e-4
 """Largest difference between ONNX Runtime and torch: a fraction of the largest output, absolute if that is below 1."""
-
-_CHECKED_BATCHES = (1, 3)
 
 
 def export_onnx(module: nn.Module, sample_spec: TensorSpec, path: Path, input_name: str, output_name: str) -> None:
@@ -50,14 +48,10 @@ def export_named(model: fx.GraphModule, tensors: Mapping[str, fx.Node], sample_s
     """
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
-    for node in model.graph.nodes:
-        if node.op != "output":
-            copies[node] = graph.node_copy(node, copies.__getitem__)
-    _, logits = ends(model.graph)
+    logits = graph.graph_copy(model.graph, copies)
     # The exporter names only outputs.
-    graph.output((copies[logits], *(copies[node] for node in tensors.values())))
-    marked = fx.GraphModule(model, graph)
-    _write(model, marked, sample_spec, path, "image", ["logits", *tensors])
+    graph.output((logits, *(copies[node] for node in tensors.values())))
+    _write(model, fx.GraphModule(model, graph), sample_spec, path, "image", ["logits", *tensors])
 
 
 def _write(
@@ -75,20 +69,15 @@ def _write(
         temporary.unlink(missing_ok=True)
 
 
-def _export(module: nn.Module, spec: TensorSpec, path: Path, input_name: str, output_names: list[str]) -> None:
+def _export(module: nn.Module, spec: TensorSpec, path: Path, input: str, outputs: list[str]) -> None:
     try:
         with warnings.catch_warnings():
             # The exporter of torch calls deprecated functions of torch.
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                module,
-                (_samples(spec, 2),),
-                dynamo=True,
-                verbose=False,
-                input_names=[input_name],
-                output_names=output_names,
+                module, (_samples(spec, 2),), dynamo=True, verbose=False, input_names=[input], output_names=outputs,
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
-            )
+            )  # fmt: skip
         assert program is not None
         del program.model.graph.outputs[1:]
         # Stack traces hold file names of this machine, and would make equal models differ.
@@ -103,7 +92,7 @@ def _check(module: nn.Module, spec: TensorSpec, path: Path) -> None:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    for batch in _CHECKED_BATCHES:
+    for batch in (1, 3):
         samples = _samples(spec, batch)
         with torch.no_grad():
             expected = module(samples)

@@ -34,7 +34,12 @@ def new_folder(folder: Path) -> Iterator[Path]:
         raise _cannot(folder, error) from None
     try:
         yield part
-        _replace(part, folder)
+        # The old folder stays whole until the last moment.
+        old = part.with_suffix(".old")
+        if folder.exists():
+            folder.rename(old)
+        part.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
@@ -56,12 +61,3 @@ def check_free(folder: Path) -> None:
     """
     if folder.exists() and not (folder / MANIFEST).exists() and (folder.is_file() or any(folder.iterdir())):
         raise SplitError(f"{folder} exists and is no split folder; name another one.")
-
-
-def _replace(part: Path, folder: Path) -> None:
-    """Put the new folder in place of the old one, which stays whole until the last moment."""
-    old = part.with_suffix(".old")
-    if folder.exists():
-        folder.rename(old)
-    part.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

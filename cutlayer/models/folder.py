@@ -45,7 +45,7 @@ def save(
     """Write the folder, under its name only when it is complete. A split folder of that name is replaced.
 
     Args:
-        folder: Where to.
+        folder: Path of the folder.
         split: The halves, on the CPU.
         model: Name in `cutlayer.registry.MODELS` that the halves were built from.
         classes: Number of logits.

@@ -1,8 +1,10 @@
 """A model as a torch.fx graph, on which `cuts` and `split` work."""
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from cutlayer.errors import SplitError
 
@@ -108,3 +110,16 @@ def _modules(node: fx.Node) -> dict[str, str]:
     if node.op == "call_module" and str(node.target) not in stack.values():
         stack[str(node.target)] = str(node.target)
     return stack
+
+
+@contextmanager
+def layer_outputs(*modules: nn.Module) -> Iterator[list[tuple[nn.Conv2d | nn.Linear, Tensor]]]:
+    """Collect the modules' convolutions and linear layers, each with its output, in the order in which they run."""
+    collected: list[tuple[nn.Conv2d | nn.Linear, Tensor]] = []
+    layers = [layer for module in modules for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(lambda this, _, output: collected.append((this, output))) for layer in layers]
+    try:
+        yield collected
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -13,50 +13,24 @@ Range = tuple[float | None, float | None]
 
 UNKNOWN: Range = (None, None)
 
-# Least values are rounded away from zero, so that no rounding error of a kernel goes below them.
-_BOUNDED: dict[object, Range] = {
-    Normalize: (-1.0, 1.0),
-    Clip: (-1.0, 1.0),
-    nn.ReLU: (0.0, None),
-    nn.ReLU6: (0.0, 6.0),
-    nn.Hardswish: (-0.376, None),
-    nn.SiLU: (-0.279, None),
-    nn.GELU: (-0.171, None),
-    nn.Sigmoid: (0.0, 1.0),
-    nn.Hardsigmoid: (0.0, 1.0),
-    nn.Tanh: (-1.0, 1.0),
-    functional.relu: (0.0, None),
-    functional.sigmoid: (0.0, 1.0),
-    functional.gelu: (-0.171, None),
-    functional.silu: (-0.279, None),
-    torch.relu: (0.0, None),
-    torch.sigmoid: (0.0, 1.0),
-    torch.tanh: (-1.0, 1.0),
-    "relu": (0.0, None),
-    "sigmoid": (0.0, 1.0),
-    "tanh": (-1.0, 1.0),
+_OPERATIONS: dict[Range, tuple[object, ...]] = {
+    (-1.0, 1.0): (Normalize, Clip, nn.Tanh, torch.tanh, "tanh"),
+    (0.0, 1.0): (nn.Sigmoid, nn.Hardsigmoid, functional.sigmoid, torch.sigmoid, "sigmoid"),
+    (0.0, 6.0): (nn.ReLU6,),
+    (0.0, None): (nn.ReLU, functional.relu, torch.relu, "relu"),
+    # Rounded away from zero, so that no rounding error of a kernel goes below them.
+    (-0.376, None): (nn.Hardswish,),
+    (-0.279, None): (nn.SiLU, functional.silu),
+    (-0.171, None): (nn.GELU, functional.gelu),
 }
+_BOUNDED = {operation: bounds for bounds, operations in _OPERATIONS.items() for operation in operations}
 
 # Operations whose outputs are inputs, or lie between inputs; dropout only in eval mode.
 _PASSING: set[object] = {
-    nn.Identity,
-    nn.Dropout,
-    nn.Dropout2d,
-    nn.Flatten,
-    nn.MaxPool2d,
-    nn.AdaptiveAvgPool2d,
-    nn.AdaptiveMaxPool2d,
-    functional.adaptive_avg_pool2d,
-    torch.flatten,
-    torch.permute,
-    torch.reshape,
-    "contiguous",
-    "flatten",
-    "permute",
-    "reshape",
-    "transpose",
-    "view",
-}
+    nn.Identity, nn.Dropout, nn.Dropout2d, nn.Flatten, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
+    functional.adaptive_avg_pool2d, torch.flatten, torch.permute, torch.reshape,
+    "contiguous", "flatten", "permute", "reshape", "transpose", "view",
+}  # fmt: skip
 
 _SUMS: set[object] = {operator.add, operator.iadd, torch.add}
 

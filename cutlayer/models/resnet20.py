@@ -55,12 +55,9 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
-        y = self.relu(y + self._shortcut(x))
+        if self.missing:
+            # The shortcut takes every second pixel, and zeros for the missing channels.
+            half = self.missing // 2
+            x = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, half))
+        y = self.relu(y + x)
         return y
-
-    def _shortcut(self, x: Tensor) -> Tensor:
-        """Take every second pixel, and zeros for the missing channels."""
-        if self.missing == 0:
-            return x
-        half = self.missing // 2
-        return functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, half))

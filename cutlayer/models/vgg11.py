@@ -37,15 +37,8 @@ class _VGG(nn.Module):
                 layers += [nn.MaxPool2d(2)]
         self.features = nn.Sequential(*layers)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Sequential(
-            nn.Dropout(),
-            nn.Linear(channels, 512),
-            nn.ReLU(),
-            nn.Dropout(),
-            nn.Linear(512, 512),
-            nn.ReLU(),
-            nn.Linear(512, classes),
-        )
+        hidden = [nn.Dropout(), nn.Linear(channels, 512), nn.ReLU(), nn.Dropout(), nn.Linear(512, 512), nn.ReLU()]
+        self.classifier = nn.Sequential(*hidden, nn.Linear(512, classes))
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.avgpool(self.features(x)).flatten(1))

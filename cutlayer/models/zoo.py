@@ -8,10 +8,9 @@ import torch
 from torch import fx, nn
 
 from cutlayer.errors import ConfigError
+from cutlayer.models import vgg11
 from cutlayer.models.graph import ends, insert_after, reason, trace
 from cutlayer.models.normalize import Normalize
-from cutlayer.models.vgg11 import LARGEST
-from cutlayer.models.vgg11 import vgg11_bn as ressfl_vgg11_bn
 from cutlayer.registry import MODELS
 from cutlayer.spec import TensorSpec, image_spec
 
@@ -55,8 +54,8 @@ def build(name: str, input: TensorSpec, classes: int, seed: int = 0) -> fx.Graph
 
 def vgg11_bn(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
     """VGG-11 with batch normalization: torchvision's, or ResSFL's for images of at most 64 px."""
-    if max(input.shape[1:]) <= LARGEST:
-        return ressfl_vgg11_bn(input, classes)
+    if max(input.shape[1:]) <= vgg11.LARGEST:
+        return vgg11.vgg11_bn(input, classes)
     return _from_torchvision("vgg11_bn", input, classes)
 
 
@@ -72,18 +71,12 @@ def _from_torchvision(name: str, input: TensorSpec, classes: int, **options: int
     from cutlayer.models._torchvision import models
 
     model: nn.Module = getattr(models, name)(weights=None, num_classes=classes, **options)
-    _take_channels(model, input.shape[0])
-    return model
-
-
-def _take_channels(model: nn.Module, channels: int) -> None:
-    """Change the channels that the first convolution takes, with random weights of the same standard deviation."""
     first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
-    if first.in_channels == channels:
-        return
-    spread = float(first.weight.detach().std())
-    first.in_channels = channels
-    first.weight = nn.Parameter(torch.randn(first.out_channels, channels, *first.kernel_size) * spread)
+    if first.in_channels != input.shape[0]:
+        # It takes other channels than torchvision's, with random weights of the same standard deviation.
+        spread, first.in_channels = float(first.weight.detach().std()), input.shape[0]
+        first.weight = nn.Parameter(torch.randn(first.out_channels, first.in_channels, *first.kernel_size) * spread)
+    return model
 
 
 def _named(name: str, title: str) -> Callable[[TensorSpec, int], nn.Module]:

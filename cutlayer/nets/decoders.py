@@ -63,18 +63,14 @@ def build(name: str, smashed: tuple[int, ...], image: tuple[int, ...]) -> nn.Mod
     grid = Grid(smashed, image)
     doublings = grid.doublings
     start = (math.ceil(height / 2**doublings), math.ceil(width / 2**doublings))
-    body = (
-        _he(grid.channels, channels, doublings)
-        if capacity.kind == "he"
-        else _ressfl(capacity, grid.channels, channels, doublings)
-    )
+    body = (_he if capacity.kind == "he" else _ressfl)(capacity, grid.channels, channels, doublings)
     return nn.Sequential(grid, Standardize(grid.channels), Fit(*start), *body, Fit(height, width))
 
 
-def _he(inputs: int, outputs: int, doublings: int) -> list[nn.Module]:
+def _he(capacity: Capacity, inputs: int, outputs: int, doublings: int) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for left in reversed(range(doublings)):
-        width = inputs if left else 64
+        width = inputs if left else capacity.channels
         layers += [nn.ConvTranspose2d(inputs, width, 3, stride=2, padding=1, output_padding=1), nn.ReLU()]
         inputs = width
     return [*layers, nn.ConvTranspose2d(inputs, outputs, 3, padding=1)]
@@ -105,10 +101,10 @@ class Residual(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        halves = [
-            [nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1, bias=False)] for _ in range(2)
-        ]
-        self.branch = nn.Sequential(*halves[0], *halves[1])
+        layers: list[nn.Module] = []
+        for _ in range(2):
+            layers += [nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1, bias=False)]
+        self.branch = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, width, h, w)`` to the same shape."""

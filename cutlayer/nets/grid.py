@@ -86,6 +86,14 @@ class Standardize(nn.Module):
         return (grid - self.mean) / self.deviation
 
 
+@torch.no_grad()
+def standardize(network: nn.Module, smashed: Tensor) -> None:
+    """Have a network that begins with `Grid` and `Standardize` scale its channels by the statistics of this data."""
+    grid, layer, *_ = network.children()
+    assert isinstance(layer, Standardize)
+    layer.measure(grid(smashed))
+
+
 class Fit(nn.Module):
     """Change a grid to this height and width: average if it is at least twice as large, else pad or crop the edges."""
 

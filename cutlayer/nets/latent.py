@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from cutlayer.machine.compute import autocast
 from cutlayer.nets import wgan
-from cutlayer.nets.grid import Grid, Standardize
+from cutlayer.nets.grid import Grid, Standardize, standardize
 
 PULL = 0.01
 POOL = 512
@@ -66,9 +66,8 @@ class Prior(nn.Module):
     def pool(self) -> Tensor:
         """Images of the generator at the first access, ``(POOL, *image)``, always from the same latent vectors."""
         with torch.no_grad():
-            images: Tensor = self.generator(
-                wgan.normal(POOL, self.latent, torch.Generator().manual_seed(0), self.variance.device)
-            )
+            z = wgan.normal(POOL, self.latent, torch.Generator().manual_seed(0), self.variance.device)
+            images: Tensor = self.generator(z)
         return images
 
     def loss(self, head: Head, z: Tensor, smashed: Tensor) -> Tensor:
@@ -131,21 +130,19 @@ def learned(
     return copy.deepcopy(_LEARNED[key])
 
 
-def amortize(prior: Prior, head: nn.Module, steps: int, seed: int, lr: float = 1e-3) -> None:
+def amortize(prior: Prior, head: nn.Module, steps: int, seed: int) -> None:
     """Measure the head's scales at generated images, and train the amortizer to find their latent vectors."""
     random, device = torch.Generator().manual_seed(seed), prior.variance.device
     prior.requires_grad_(False)
     z = wgan.normal(4 * wgan.BATCH, prior.latent, random, device)
     with torch.no_grad():
         sample = head(prior.generator(z)).float()
-        grid, standardize = prior.amortizer[0], prior.amortizer[1]
-        assert isinstance(standardize, Standardize)
-        standardize.measure(grid(sample))
+        standardize(prior.amortizer, sample)
         prior.variance.copy_(sample.var().clamp(min=1e-12))
     few = slice(wgan.BATCH // 2)
     prior.curvature.copy_(curvature(prior, head, z[few], sample[few]))
     parameters = list(prior.amortizer.requires_grad_().parameters())
-    optimizer = torch.optim.Adam(parameters, lr)
+    optimizer = torch.optim.Adam(parameters, 1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
     for _ in range(steps):
         z = wgan.normal(wgan.BATCH, prior.latent, random, device)

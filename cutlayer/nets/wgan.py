@@ -25,8 +25,11 @@ from torch.optim.swa_utils import AveragedModel
 from cutlayer.machine.compute import autocast
 from cutlayer.nets.grid import Fit
 
-BETAS = (0.0, 0.9)
-"""Betas of Adam; Gulrajani et al., Algorithm 1."""
+BETAS, GP = (0.0, 0.9), 10.0
+"""Betas of Adam and the weight of the gradient penalty; Gulrajani et al., Algorithm 1."""
+LR, CRITIC_LR, N_CRITIC = 5e-5, 5e-4, 3
+"""Learning rates of generator and critic (theirs: 1e-4 for both), and steps of the critic for each of the generator's
+(theirs: 5)."""
 BATCH = 64
 """Number of images in a step."""
 HEAD_START = 2
@@ -48,9 +51,11 @@ def generator(latent: int, width: int, image: tuple[int, ...]) -> nn.Sequential:
     doublings, height, width_px = _pyramid(image)
     channels = [width * min(8, 2**k) for k in range(doublings + 1)][::-1]
     start = nn.Unflatten(1, (channels[0], height, width_px))
-    layers = [nn.Linear(latent, channels[0] * height * width_px, bias=False), start, *_activated(channels[0])]
+    layers = [nn.Linear(latent, channels[0] * height * width_px, bias=False), start]
+    layers += [nn.BatchNorm2d(channels[0]), nn.ReLU()]
     for before, after in pairwise(channels):
-        layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False), *_activated(after)]
+        up = nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False)
+        layers += [up, nn.BatchNorm2d(after), nn.ReLU()]
     return nn.Sequential(*layers, nn.Conv2d(channels[-1], image[0], 3, padding=1), nn.Sigmoid(), Fit(*image[1:]))
 
 
@@ -70,10 +75,6 @@ def _pyramid(image: tuple[int, ...]) -> tuple[int, int, int]:
     return doublings, math.ceil(image[1] / 2**doublings), math.ceil(image[2] / 2**doublings)
 
 
-def _activated(channels: int) -> list[nn.Module]:
-    return [nn.BatchNorm2d(channels), nn.ReLU()]
-
-
 def fit(networks: tuple[nn.Module, nn.Module], images: Tensor, latent: int, steps: int, seed: int) -> None:
     """Train a generator and its critic: first without the critic, then a quarter as many steps against it.
 
@@ -85,8 +86,8 @@ def fit(networks: tuple[nn.Module, nn.Module], images: Tensor, latent: int, step
         seed: Seed of every random choice.
     """
     random = torch.Generator().manual_seed(seed)
-    reconstruct(networks[0], images, codes(images, latent, random), steps=steps, random=random)
-    train(*networks, images, latent=latent, steps=steps // 4, random=random)
+    reconstruct(networks[0], images, codes(images, latent, random), steps, random)
+    train(*networks, images, latent, steps // 4, random)
 
 
 def codes(images: Tensor, latent: int, random: torch.Generator) -> Tensor:
@@ -101,11 +102,9 @@ def codes(images: Tensor, latent: int, random: torch.Generator) -> Tensor:
     return torch.cat([components, normal(len(images), latent - n_components, random, images.device)], dim=1)
 
 
-def reconstruct(
-    generator: nn.Module, images: Tensor, latents: Tensor, *, steps: int, random: torch.Generator, lr: float = 2e-3
-) -> None:
+def reconstruct(generator: nn.Module, images: Tensor, latents: Tensor, steps: int, random: torch.Generator) -> None:
     """Train the generator to generate each image from its latent vector, by the mean squared error."""
-    optimizer = torch.optim.Adam(generator.parameters(), lr)
+    optimizer = torch.optim.Adam(generator.parameters(), 2e-3)
     generator.train()
     for _ in range(steps):
         rows = torch.randint(len(images), (BATCH,), generator=random).to(images.device)
@@ -119,43 +118,20 @@ def reconstruct(
 
 
 def train(
-    generator: nn.Module,
-    critic: nn.Module,
-    images: Tensor,
-    *,
-    latent: int,
-    steps: int,
-    random: torch.Generator,
-    n_critic: int = 3,  # Gulrajani et al.: 5
-    lr: float = 5e-5,
-    critic_lr: float = 5e-4,  # Gulrajani et al.: 1e-4 for both
-    gp: float = 10.0,  # Gulrajani et al., Algorithm 1
+    generator: nn.Module, critic: nn.Module, images: Tensor, latent: int, steps: int, random: torch.Generator
 ) -> None:
-    """Train both networks on the device where they are; they are in eval mode afterwards.
-
-    Args:
-        generator: The generator of images like these.
-        critic: The critic of the generator.
-        images: ``(N, C, H, W)`` in [0, 1], on the device of the networks.
-        latent: Length of a latent vector.
-        steps: Number of steps of the generator.
-        random: Generator on the CPU that draws latent vectors and the order of the images.
-        n_critic: Steps of the critic for each step of the generator.
-        lr: Learning rate of Adam for the generator.
-        critic_lr: Learning rate of Adam for the critic.
-        gp: Weight of the gradient penalty.
-    """
-    generator_adam = torch.optim.Adam(generator.parameters(), lr, betas=BETAS)
-    critic_adam = torch.optim.Adam(critic.parameters(), critic_lr, betas=BETAS)
+    """Train both against each other for `steps` steps of the generator; they are in eval mode afterwards."""
+    generator_adam = torch.optim.Adam(generator.parameters(), LR, betas=BETAS)
+    critic_adam = torch.optim.Adam(critic.parameters(), CRITIC_LR, betas=BETAS)
     mean = AveragedModel(generator, use_buffers=True)
     generator.train()
     critic.train()
     for step in range(steps):
-        for _ in range(n_critic if step else n_critic + HEAD_START * steps):
+        for _ in range(N_CRITIC if step else N_CRITIC + HEAD_START * steps):
             real = images[torch.randint(len(images), (BATCH,), generator=random).to(images.device)]
             with torch.no_grad(), autocast(images.device):
                 generated = generator(normal(BATCH, latent, random, images.device)).float()
-            critic_step(critic, critic_adam, real, generated, gp, random)
+            critic_step(critic, critic_adam, real, generated, random)
         with autocast(images.device):
             loss = -critic(generator(normal(BATCH, latent, random, images.device))).float().mean()
         generator_adam.zero_grad()
@@ -170,17 +146,12 @@ def train(
 
 
 def critic_step(
-    critic: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    real: Tensor,
-    generated: Tensor,
-    gp: float,
-    random: torch.Generator,
+    critic: nn.Module, optimizer: torch.optim.Optimizer, real: Tensor, generated: Tensor, random: torch.Generator
 ) -> None:
     """Take a step that teaches the critic to score `real` high and `generated` low, both ``(N, C, H, W)``."""
     with autocast(real.device):
         distance = critic(real).float().mean() - critic(generated).float().mean()
-    loss = gp * gradient_penalty(critic, real, generated, random) - distance
+    loss = GP * gradient_penalty(critic, real, generated, random) - distance
     optimizer.zero_grad()
     loss.backward(inputs=list(critic.parameters()))
     optimizer.step()

@@ -1,1 +1,1 @@
-"""Emulated networks between device and cloud: named profiles, and two ways to emulate them."""
+"""Networks between device and cloud where there is none: named ones, and two ways to emulate them."""

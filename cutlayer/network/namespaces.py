@@ -1,10 +1,10 @@
-"""Two hosts on one machine: network namespaces with their own addresses, and a cable between them that tc shapes.
+"""Two hosts on one machine: network namespaces with their own addresses and a cable between them that tc shapes.
 
-The kernel's own TCP uses this network, with slow start and retransmissions. The kernel's netem does all of the shaping.
-In a kernel without netem, tbf limits the rate, and the application-level shaper adds delay, jitter and loss.
+Here the kernel's own TCP meets the network, with slow start and retransmissions. The kernel's netem does all of the
+shaping; where the kernel has none, tbf keeps the rate, and the application-level shaper adds delay, jitter and loss.
 
-Each namespace lives as long as a process that waits for the end of its input. So nothing is left behind even if the
-parent is killed: a namespace and its end of the cable disappear with the last process in it.
+Each namespace lives as long as a process that waits for the end of its input, so that nothing is left behind even when
+the process that started it is killed: with the last process in it, a namespace and its end of the cable are gone.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from cutlayer.network.profiles import Network
 _LIMIT_S = 20
 _FRAME_BYTES = 1514
 _BURST_S, _LEAST_BURST_BYTES = 2e-3, 1600
-"""Burst of tbf. A larger one would exempt the first bytes from the rate; a smaller one would not fit a frame."""
+"""What tbf lets through at once: with more, the first bytes do not meet a slow network; with less, no frame fits."""
 
 
 class Host(NamedTuple):
     """One end of the cable.
 
     Attributes:
-        address: IP address of this host, from the range for documentation.
-        within: Command prefix that runs a command on this host.
+        address: Address of this host, in a range reserved for documentation.
+        within: Words before a command that make it run on this host.
         namespace: File of its network namespace.
     """
 
@@ -42,15 +42,15 @@ class Host(NamedTuple):
 
 
 class Cable(NamedTuple):
-    """Two hosts that are connected to each other only.
+    """Two hosts that see each other and nothing else.
 
     Attributes:
         device: Host whose packets leave at the network's rate up.
         server: Host whose packets leave at the network's rate down.
-        label: Method of the shaping, for the record.
-        left: The part of the network that the kernel cannot emulate, for a `cutlayer.network.shaper.Shaped` on the
-            device's host; it changes nothing if the kernel emulates everything.
-        over: Command prefix that gives a command the right to enter either host; empty as root.
+        label: What shapes the network, for the record.
+        left: What the kernel could not do, for `cutlayer.network.shaper.shaped` within the device's host; it shapes
+            nothing where nothing is left.
+        over: Words before a command that give it the right to enter either host; empty for root.
     """
 
     device: Host
@@ -62,72 +62,66 @@ class Cable(NamedTuple):
 
 @contextlib.contextmanager
 def two_hosts(network: Network) -> Iterator[Cable]:
-    """Create a device's host, a server's host and the network between them.
+    """Make a host for the device, a host for the server, and the network between them.
 
     Raises:
         ConfigError: The kernel, its modules or the user's rights do not allow it.
     """
-    as_root = () if os.geteuid() == 0 else ("--user", "--map-root-user")
-    with _namespace(("unshare", *as_root, "--net")) as first:
-        enter_first = _entering(first, bool(as_root))
-        # Created within the first, so that both belong to one user namespace.
-        with _namespace((*enter_first, "unshare", "--net")) as second:
-            device = Host("192.0.2.1", enter_first, f"/proc/{first}/ns/net")
-            server = Host("192.0.2.2", _entering(second, bool(as_root)), f"/proc/{second}/ns/net")
+    as_root = os.geteuid() == 0
+    entering_user = () if as_root else ("--user", "--preserve-credentials")
+
+    def host_of(address: str, pid: int) -> Host:
+        return Host(address, ("nsenter", "--target", str(pid), *entering_user, "--net"), f"/proc/{pid}/ns/net")
+
+    with _namespace(("unshare", *(() if as_root else ("--user", "--map-root-user")), "--net")) as first:
+        device = host_of("192.0.2.1", first)
+        # The second is made from within the first, so that both belong to one user namespace.
+        with _namespace((*device.within, "unshare", "--net")) as second:
+            server = host_of("192.0.2.2", second)
             _run(device.within, f"ip link add cable type veth peer name cable netns {second}")
             done: list[str] = []
             for host, rate_bps in ((device, network.up_bps), (server, network.down_bps)):
                 _run(host.within, f"ip addr add {host.address}/24 dev cable")
-                # With loss, single packets must be lost, and not the 64 KiB that the kernel forwards as one.
+                # A loss must hit one packet, not the 64 KiB of packets that the kernel hands on as one.
                 _run(host.within, f"ip link set cable {'gso_max_segs 1' if network.loss else ''} up")
                 _run(host.within, "ip link set lo up")
                 done.append(_shape(host, network, rate_bps))
             left = replace(network, up_bps=inf, down_bps=inf)
             if "netem" in done:
                 left = replace(left, delay_s=0.0, jitter_s=0.0, loss=0.0)
-            yield Cable(device, server, _label(done, left), left, enter_first[:-1] if as_root else ())
+            by = next(filter(None, done), None)
+            label = f"tc {by} in network namespaces" if by else "unshaped network namespaces"
+            label += "; delay, jitter and loss by an application-level shaper" if left.shapes else ""
+            yield Cable(device, server, label, left, () if as_root else device.within[:-1])
 
 
 def _shape(host: Host, network: Network, rate_bps: float) -> str:
-    """Shape what leaves a host; return the name of the queueing discipline, empty if there is none."""
+    """Shape what leaves a host; return the name of the queueing discipline, or an empty one for no shaping."""
     add = "tc qdisc add dev cable root"
-    # The kernel also counts headers, which the rate of a network does not include.
+    # The kernel counts headers too; a network's rate does not.
     wire_bps = rate_bps * _FRAME_BYTES / PACKET_BYTES
-    in_flight = 0 if rate_bps == inf else wire_bps * (network.delay_s + network.jitter_s) / 8
-    netem = f"netem limit {int(in_flight / _FRAME_BYTES) + 1000} delay {_us(network.delay_s)} {_us(network.jitter_s)}"
-    netem += f" loss {network.loss * 100:.6f}%" if network.loss else ""
-    netem += "" if rate_bps == inf else f" rate {wire_bps:.0f}bit"
-    if network.shapes and not _failure(host.within, f"{add} {netem}"):
+    under_way = 0 if rate_bps == inf else wire_bps * (network.delay_s + network.jitter_s) / 8
+    delay, jitter = (f"{seconds * 1e6:.0f}us" for seconds in (network.delay_s, network.jitter_s))
+    words = f"netem limit {int(under_way / _FRAME_BYTES) + 1000} delay {delay} {jitter}"
+    words += f" loss {network.loss * 100:.6f}%" if network.loss else ""
+    words += "" if rate_bps == inf else f" rate {wire_bps:.0f}bit"
+    if network.shapes and not _failure(host.within, f"{add} {words}"):
         return "netem"
     if rate_bps == inf:
         return ""
     burst = int(max(_LEAST_BURST_BYTES, wire_bps * _BURST_S / 8))
-    # The queue holds half a second, or at least the initial window of a sender.
+    # The queue holds at most half a second, or what a sender has under way at first.
     limit = burst + max(1 << 16, int(wire_bps / 16))
     _run(host.within, f"{add} tbf rate {wire_bps:.0f}bit burst {burst} limit {limit}")
     return "tbf"
 
 
-def _label(done: list[str], left: Network) -> str:
-    by = next((name for name in done if name), "")
-    kernel = f"tc {by} in network namespaces" if by else "unshaped network namespaces"
-    return f"{kernel}; delay, jitter and loss by an application-level shaper" if left.shapes else kernel
-
-
-def _us(seconds: float) -> str:
-    return f"{seconds * 1e6:.0f}us"
-
-
 @contextlib.contextmanager
 def _namespace(command: tuple[str, ...]) -> Iterator[int]:
-    """Start the process that holds a new namespace; yield its id."""
+    """Start a process that holds a new namespace, and give its number."""
+    holding = [*command, "sh", "-c", "echo ready; exec cat"]
     try:
-        holder = subprocess.Popen(
-            [*command, "sh", "-c", "echo ready; exec cat"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        holder = subprocess.Popen(holding, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except FileNotFoundError as error:
         raise _not_allowed(f"there is no {error.filename}") from None
     try:
@@ -139,21 +133,17 @@ def _namespace(command: tuple[str, ...]) -> Iterator[int]:
         holder.communicate(timeout=_LIMIT_S)
 
 
-def _entering(pid: int, as_user: bool) -> tuple[str, ...]:
-    user = ("--user", "--preserve-credentials") if as_user else ()
-    return ("nsenter", "--target", str(pid), *user, "--net")
-
-
 def _run(within: tuple[str, ...], command: str) -> None:
     if reason := _failure(within, command):
         raise _not_allowed(f"{command}: {reason}")
 
 
 def _failure(within: tuple[str, ...], command: str) -> str:
-    """Run a command; return why it failed, empty if it did not."""
-    words = [*within, *command.split()]
+    """Run a command, and return why it failed; empty where it did not."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
+        done = subprocess.run(
+            [*within, *command.split()], capture_output=True, text=True, timeout=_LIMIT_S, check=False
+        )
     except FileNotFoundError as error:
         raise _not_allowed(f"there is no {error.filename}") from None
     return (" ".join(done.stderr.split()) or f"exit code {done.returncode}") if done.returncode else ""

@@ -1,4 +1,4 @@
-"""Transfer of bytes from one socket to another, with the rate and delay of a `Link`."""
+"""Carry bytes from one socket to another, delayed and slowed as a `Link` says."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import socket
 from math import inf
 from random import Random
 
-from cutlayer.network.link import Link
+from cutlayer.network.link import Link, piece_bytes
 
-_MOST_PIECES = 1024
-"""Most pieces in transit on one connection in one direction, so that an end that reads nothing stops the other: 1.5 MB
-on a slow link and 64 MB on a fast one. The window of a TCP connection is also some MB."""
+_UNDER_WAY = 1024
+"""Greatest number of pieces under way on one connection in one direction, so that an end that reads nothing stops the
+other: 1.5 MB of them on a slow link and 64 MB on a fast one. The window of a TCP connection is some MB too."""
 
 _SPIN_S, _SLEEP_ERROR = 200e-6, 0.01
-"""A sleep ends late by up to this many seconds and this share of it, so the last part is spent polling."""
+"""How late a sleep may end, in seconds and as a share of it: that last part is spent awake."""
 
 _PROBES, _PROBE_S = 20, 1e-3
 
 
 async def pump(link: Link, source: socket.socket, sink: socket.socket) -> None:
-    """Transfer one direction of one connection, including its end."""
+    """Carry one direction of one connection, its end included."""
     loop = asyncio.get_running_loop()
-    in_transit: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_MOST_PIECES)
+    under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_UNDER_WAY)
 
     async def deliver() -> None:
         while True:
-            due, piece = await in_transit.get()
+            due, piece = await under_way.get()
             await _sleep_until(loop, due)
             if not piece:
                 sink.shutdown(socket.SHUT_WR)
@@ -35,19 +35,19 @@ async def pump(link: Link, source: socket.socket, sink: socket.socket) -> None:
 
     async with asyncio.TaskGroup() as group:
         group.create_task(deliver())
-        arrived, piece = 0.0, b"?"
+        arrived, piece, n_bytes = 0.0, b"?", piece_bytes(link.rate_bps)
         while piece:
             if (wait_s := link.takes_at - loop.time()) > 0:
                 await asyncio.sleep(wait_s)
-            piece = await loop.sock_recv(source, link.piece_bytes)
+            piece = await loop.sock_recv(source, n_bytes)
             arrived = link.arrival(loop.time(), len(piece), arrived)
-            await in_transit.put((arrived, piece))
+            await under_way.put((arrived, piece))
 
 
 async def own_delay_s() -> float:
-    """Return the least delay that this process itself adds to a direction; it is part of the delay asked for.
+    """Least delay that this process adds to a direction, because it is woken twice: part of the network's delay.
 
-    It is the least of several probes, so that a busy moment does not make the network too fast.
+    It is the least of several probes, so that a machine that is busy meanwhile makes no network too fast.
     """
     loop = asyncio.get_running_loop()
     into, source = socket.socketpair()

@@ -1,7 +1,7 @@
-"""The relay's process: it forwards connections to one address through an emulated network.
+"""The relay's process: it carries every connection to one address, through a network.
 
-It is a separate process, so that its work does not slow the device that is measured. It ends with its standard input,
-so that it never outlives its parent, `cutlayer.network.shaper`.
+It is a process of its own, so that its CPU time is not taken from the device that is measured, and it ends with its
+standard input, so that it never outlives the process that started it. `cutlayer.network.shaper` starts it.
 """
 
 from __future__ import annotations
@@ -26,21 +26,19 @@ from cutlayer.network.profiles import Network
 from cutlayer.network.pump import own_delay_s, pump
 
 _RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER with a time of 0, so that closing sends RST."""
+"""SO_LINGER for no time: closing sends RST."""
 
 _NEW_NETWORK = 0x40000000
-"""CLONE_NEWNET, the kind of namespace to enter."""
+"""CLONE_NEWNET: the kind of namespace that is entered."""
 
 
 class Onward(NamedTuple):
-    """The next hop of a connection, and the network before it.
+    """Where a connection is carried, and the network on the way.
 
     Attributes:
-        host: Name or address of the next hop.
-        port: Port of the next hop.
-        thread: Thread in the network namespace to connect from; None for this process's own namespace.
-        network: Network on the way to it.
-        own_s: Part of its delay that the relay itself takes, in seconds.
+        thread: Thread within the network namespace to connect from; None for the namespace of this process.
+        network: Network on the way.
+        own_s: Part of the network's delay that the relay itself takes.
     """
 
     host: str
@@ -51,14 +49,13 @@ class Onward(NamedTuple):
 
 
 async def relay(network: Network, host: str, port: int, cable: list[str] | None) -> None:
-    """Print a port of loopback, and forward connections to it until standard input ends.
+    """Print a port of loopback, and carry what connects to it until standard input ends.
 
     Args:
-        network: Network to the server; with a cable, the part of it that the cable does not emulate.
-        host: Host of the server.
+        network: Network between device and server; with a cable, what the cable leaves to the relay.
+        host: Name or address of the server.
         port: Port of the server.
-        cable: Namespaces of the device's and the server's end of a cable, and the address of the server's end; None
-            for no cable.
+        cable: Files of the namespaces of its two ends, the device's first, and the address of the second end.
     """
     loop = asyncio.get_running_loop()
     with contextlib.ExitStack() as stack:
@@ -81,7 +78,7 @@ async def relay(network: Network, host: str, port: int, cable: list[str] | None)
 
 
 async def _serve(listening: socket.socket, onward: Onward) -> None:
-    """Forward all connections to a socket, through one shared network."""
+    """Carry every connection, all of them through one network."""
     loop, random, network = asyncio.get_running_loop(), Random(), onward.network
     delay_s = max(0.0, network.delay_s - onward.own_s)
     up, down = (
@@ -96,7 +93,7 @@ async def _serve(listening: socket.socket, onward: Onward) -> None:
 
 
 async def _connect(near: socket.socket, onward: Onward, up: Link, down: Link) -> None:
-    """Forward one connection in both directions until it ends; if one end resets it, reset the other."""
+    """Carry one connection both ways until both ends are done, or reset both ends when one is reset."""
     near.setblocking(False)
     ends = [near]
     try:
@@ -104,7 +101,7 @@ async def _connect(near: socket.socket, onward: Onward, up: Link, down: Link) ->
         ends.append(far)
         for end in ends:
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # A TCP handshake takes one round trip before the first byte can leave.
+        # On a real network, a client waits for the answer to its SYN before the first byte may leave.
         await asyncio.sleep(onward.network.rtt_s)
         async with asyncio.TaskGroup() as pumps:
             pumps.create_task(pump(up, near, far))
@@ -120,8 +117,7 @@ async def _connect(near: socket.socket, onward: Onward, up: Link, down: Link) ->
 
 async def _open(onward: Onward) -> socket.socket:
     loop = asyncio.get_running_loop()
-    addresses = await loop.getaddrinfo(onward.host, onward.port, type=socket.SOCK_STREAM)
-    family, kind, protocol, _, address = addresses[0]
+    (family, kind, protocol, _, address), *_ = await loop.getaddrinfo(onward.host, onward.port, type=socket.SOCK_STREAM)
     end = await loop.run_in_executor(onward.thread, socket.socket, family, kind, protocol)
     end.setblocking(False)
     try:
@@ -133,26 +129,25 @@ async def _open(onward: Onward) -> socket.socket:
 
 
 def _within(namespace: str) -> ThreadPoolExecutor:
-    """Return a thread that creates its sockets in a network namespace, and never leaves it."""
-    return ThreadPoolExecutor(1, initializer=_enter, initargs=(namespace,))
+    """A thread in a network namespace, where the sockets that it makes stay; it needs no right to come back."""
 
+    def enter() -> None:
+        # `os.setns` comes with Python 3.12.
+        with open(namespace) as file:
+            if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _NEW_NETWORK):
+                raise OSError(ctypes.get_errno(), "no entry into a network namespace")
 
-def _enter(namespace: str) -> None:
-    # `os.setns` exists from Python 3.12 on.
-    with open(namespace) as file:
-        if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _NEW_NETWORK):
-            raise OSError(ctypes.get_errno(), "the network namespace cannot be entered")
+    return ThreadPoolExecutor(1, initializer=enter)
 
 
 def main() -> None:
-    """Run `relay` with the arguments that the command line gives as JSON."""
-    arguments = json.loads(sys.argv[1])
-    # On Ctrl-C the parent ends, and standard input with it.
+    """Relay with the arguments of `relay`, which are a JSON object on the command line."""
+    options = json.loads(sys.argv[1])
+    # Ctrl-C is for the process that started this one, and the end of standard input follows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # epoll and poll wait for whole milliseconds, rounded up; select waits for microseconds.
+    # epoll and poll wait in whole milliseconds, rounded up; select does in microseconds.
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
-        network = Network(**arguments.pop("network"))
-        runner.run(relay(network, **arguments))
+        runner.run(relay(Network(**options.pop("network")), **options))
 
 
 if __name__ == "__main__":

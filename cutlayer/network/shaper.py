@@ -1,4 +1,4 @@
-"""A slower network to a server: by a relay, which needs no special rights, or by the kernel."""
+"""An emulated network in front of a server: by a relay that needs no rights, or by the kernel."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import select
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 from cutlayer.errors import ConfigError
@@ -15,78 +16,59 @@ from cutlayer.network.profiles import Network
 from cutlayer.wire.address import Address
 
 APPLICATION_LEVEL = "application-level shaper"
-"""Label of the relay alone; see `cutlayer.network.link` for what it does not model."""
+"""`cutlayer.network.link` says what such a shaper leaves out."""
 
 _READY_S, _STOP_S = 30.0, 10.0
 
 
-class Shaped:
-    """A context manager that gives the address at which a server is reached through a network.
+@contextlib.contextmanager
+def shaped(
+    address: str, network: Network, *, tc: bool = False, within: tuple[str, ...] = (), insecure: bool = False
+) -> Iterator[tuple[str, str]]:
+    """Put a network in front of a server for as long as the context lasts; connections end with it.
 
-    A relay forwards what the device sends, with `tc` over a cable between two network namespaces. For loopback there is
-    no relay, and the address is the server's own. Connections end with the context.
+    The context gives the address at which the server is reached, and what shapes the network, for the record.
+
+    Device and server stay where they are: a relay takes what the device sends and, with `tc`, hands it over a cable
+    between two network namespaces. Loopback is the server's own address, without a relay.
 
     Args:
         address: Address of the server, over TCP.
         network: Network between device and server.
-        tc: Whether the kernel shapes the network; see `cutlayer.network.namespaces` for its conditions.
-        within: Command prefix that runs the relay elsewhere, such as in a network namespace.
-        insecure: Allow a server on another machine. The client sees an address of loopback and does not check whether
-            plain text leaves the machine.
+        tc: Whether the kernel shapes; see `cutlayer.network.namespaces` for where it is allowed.
+        within: Words before a command that make the relay run elsewhere, as in a network namespace.
+        insecure: Whether the server may be off loopback, although the way to it may be in plain text: a client sees
+            an address of loopback, and does not check.
 
     Raises:
-        ConfigError: The address is not that of a TCP server on this machine; on entering, the kernel cannot shape.
-
-    Attributes:
-        label: Method of the emulation, for the record; complete on entering.
+        ConfigError: The address is not that of a TCP server on this machine, or the kernel may not shape here.
     """
-
-    def __init__(
-        self,
-        address: str,
-        network: Network,
-        *,
-        tc: bool = False,
-        within: tuple[str, ...] = (),
-        insecure: bool = False,
-    ) -> None:
-        self._to, self._network, self._tc, self._within = Address.parse(address), network, tc, within
-        self._opened = contextlib.ExitStack()
-        self.label = "unshaped" if not network.shapes else "tc" if tc else APPLICATION_LEVEL
-        if self._to.port == 0:
-            raise ConfigError(
-                f"{address} is not the address of a TCP server; give one with a port, such as grpc://127.0.0.1:8001."
-            )
-        if network.shapes and self._to.leaves_machine and not insecure:
-            raise ConfigError(
-                f"{address} is on another machine, with a real network in between; measure that network, start the "
-                "server on this machine, or add the emulated network with --insecure."
-            )
-
-    def __enter__(self) -> str:
-        if not self._network.shapes:
-            return str(self._to)
-        with contextlib.ExitStack() as stack:
-            arguments = {"network": asdict(self._network), "host": self._to.host, "port": self._to.port, "cable": None}
-            within = self._within
-            if self._tc:
-                cable = stack.enter_context(two_hosts(self._network))
-                self.label, within = cable.label, (*within, *cable.over)
-                arguments["network"] = asdict(cable.left)
-                arguments["cable"] = [cable.device.namespace, cable.server.namespace, cable.server.address]
-            command = [*within, sys.executable, "-m", "cutlayer.network.relay", json.dumps(arguments)]
-            relay = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            stack.callback(_stop, relay)
-            assert relay.stdout is not None
-            ready = select.select([relay.stdout], [], [], _READY_S)[0]
-            port = relay.stdout.readline().strip() if ready else ""
-            if not port.isdecimal():
-                raise ConfigError(f"The relay to {self._to} did not start; see its output above.")
-            self._opened = stack.pop_all()
-        return str(replace(self._to, host="127.0.0.1", port=int(port)))
-
-    def __exit__(self, *_: object) -> None:
-        self._opened.close()
+    to = Address.parse(address)
+    if to.port == 0:
+        raise ConfigError(f"A network needs the address of a server that listens on TCP; {address} was given.")
+    if not network.shapes:
+        yield str(to), "unshaped"
+        return
+    if to.leaves_machine and not insecure:
+        raise ConfigError(
+            f"{address} is off loopback, where there is a network already; measure that one, start the server on this "
+            "machine, or allow a shaper on top with --insecure."
+        )
+    with contextlib.ExitStack() as stack:
+        label, left, cable = APPLICATION_LEVEL, network, None
+        if tc:
+            device, server, label, left, over = stack.enter_context(two_hosts(network))
+            within, cable = (*within, *over), [device.namespace, server.namespace, server.address]
+        words = {"network": asdict(left), "host": to.host, "port": to.port, "cable": cable}
+        command = [*within, sys.executable, "-m", "cutlayer.network.relay", json.dumps(words)]
+        relay = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        stack.callback(_stop, relay)
+        assert relay.stdout is not None
+        ready = select.select([relay.stdout], [], [], _READY_S)[0]
+        port = relay.stdout.readline().strip() if ready else ""
+        if not port.isdecimal():
+            raise ConfigError(f"The shaper in front of {to} did not start; its own message is above.")
+        yield str(replace(to, host="127.0.0.1", port=int(port))), label
 
 
 def _stop(relay: subprocess.Popen[str]) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -86,37 +85,30 @@ def measure(
     )
 
 
-def params(path: Sequence[NodeProto], values: Mapping[str, Value], image: str) -> list[int]:
-    """Count the parameters up to each node of the path: the elements of the constant tensors that the nodes take.
+def params_and_macs(
+    path: Sequence[NodeProto], values: Mapping[str, Value], image: str
+) -> Iterator[tuple[NodeProto, int, int]]:
+    """Each node of the path, with the parameters and the multiply-accumulates up to it.
 
-    Statistics of batch normalization and scales of quantization for each channel count; scalars do not.
-
-    Args:
-        path: The nodes between input and output.
-        values: Measured tensors.
-        image: Name of the input.
-    """
-    computed = {image} | {name for node in path for name in node.output}
-    seen: set[str] = set()
-    counts = []
-    for node in path:
-        constants = sources(node) - computed - seen
-        seen |= constants
-        counts.append(sum(_weights(values[name]) for name in constants if name in values))
-    return list(accumulate(counts))
-
-
-def macs(path: Sequence[NodeProto], values: Mapping[str, Value]) -> list[int]:
-    """Count the multiply-accumulates up to each node of the path, in convolutions and matrix products.
-
-    Those inside control flow, local functions and fused attention are not counted, nor those in types that numpy does
-    not have, such as bfloat16.
+    Parameters are the elements of the constant tensors that the nodes take. Statistics of batch normalization and
+    scales of quantization for each channel count; scalars do not. Multiply-accumulates are those of convolutions and
+    matrix products, but not of those inside control flow, local functions and fused attention, nor in types that numpy
+    does not have, such as bfloat16.
 
     Args:
         path: The nodes between input and output.
         values: Tensors measured with a batch of one.
+        image: Name of the input.
     """
-    return list(accumulate(_macs(node, values) for node in path))
+    seen = {image} | {name for node in path for name in node.output}
+    params = macs = 0
+    for node in path:
+        constants = sources(node) - seen
+        seen |= constants
+        weights = [values[name] for name in constants if name in values and values[name].dtype not in _NO_WEIGHTS]
+        params += sum(prod(value.shape) for value in weights if value.shape)
+        macs += _macs(node, values)
+        yield node, params, macs
 
 
 def _macs(node: NodeProto, values: Mapping[str, Value]) -> int:
@@ -131,10 +123,6 @@ def _macs(node: NodeProto, values: Mapping[str, Value]) -> int:
         return prod(result) * prod(values[node.input[_WEIGHTS[node.op_type]]].shape[1:])
     transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
     return prod(result) * first[0 if transposed else -1]
-
-
-def _weights(value: Value) -> int:
-    return 0 if value.dtype in _NO_WEIGHTS or not value.shape else prod(value.shape)
 
 
 def probe(file: OnnxFile, outputs: Iterable[str], free: bool) -> ModelProto:

@@ -81,14 +81,14 @@ def survey(
     file = read(path, input)
     if any(mean) or any(number != 1 for number in std):
         file = normalizing(file, mean, std)
-    graph = seams(file.proto, file.image, file.logits)
-    if not graph.path:
+    nodes, names, refused = seams(file.proto, file.image, file.logits)
+    if not nodes:
         raise SplitError(
             f"{path} gives {file.logits}, which does not depend on {file.image}; there is nothing to split."
         )
     sample, another = np.split(samples(file.input, 2), 2)
     try:
-        values = onnx_costs.measure(file, graph.path, sample, another, free=False)
+        values = onnx_costs.measure(file, nodes, sample, another, free=False)
     except Exception as error:  # the errors of ONNX Runtime have no common base but this
         raise SplitError(
             f"ONNX Runtime cannot run {path} on {file.input}: {message(error)}; if it takes another shape, "
@@ -98,18 +98,15 @@ def survey(
     if logits.dtype != "float32" or logits.shape[:1] != (1,):
         shape = "x".join(map(str, logits.shape))
         raise SplitError(f"{path} gives {logits.dtype} of shape {shape or '()'}; only a batch of float32 can be sent.")
-    opened, batched = any_batch(file, graph.path) or (None, {})
-    params, macs = onnx_costs.params(graph.path, values, file.image), onnx_costs.macs(graph.path, values)
-    place = {name: i for i, node in enumerate(graph.path) for name in node.output}
-    cuts, refused = [], dict(graph.refused)
-    for name, node in graph.seams.items():
-        value = values[name]
-        if reason := _no_batch(value, batched.get(name)):
-            refused[name] = reason
-        else:
-            smashed, i = TensorSpec(value.shape[1:]), place[name]
-            aliases = (node.name,) if node.name not in ("", name) else ()
-            cuts.append(OnnxCut(name, aliases, smashed, params[i], macs[i], node.op_type))
+    opened, batched = any_batch(file, nodes) or (None, {})
+    cuts = []
+    for node, params, macs in onnx_costs.params_and_macs(nodes, values, file.image):
+        for name in names.intersection(node.output):
+            if reason := _no_batch(values[name], batched.get(name)):
+                refused[name] = reason
+            else:
+                aliases = (node.name,) if node.name not in ("", name) else ()
+                cuts.append(OnnxCut(name, aliases, TensorSpec(values[name].shape[1:]), params, macs, node.op_type))
     return Survey(file, cuts, refused, logits.shape[1:], opened)
 
 

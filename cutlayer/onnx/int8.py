@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,15 +68,22 @@ def quantize_head(head: Path, input: TensorSpec, images: NDArray[np.float32], pa
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError:
         raise ConfigError("ONNX Runtime is not installed; install cutlayer[onnx].") from None
+    each = ({"image": images[i : i + 1]} for i in range(len(images)))
+    reader = SimpleNamespace(get_next=lambda: next(each, None))
     try:
-        with _quietly(), tempfile.TemporaryDirectory() as scratch:
+        with ExitStack() as stack:
+            # The quantizer warns about the model; its effect is measured.
+            stack.callback(logging.disable, logging.root.manager.disable)
+            logging.disable(logging.WARNING)
+            stack.enter_context(warnings.catch_warnings(action="ignore"))
+            scratch = stack.enter_context(tempfile.TemporaryDirectory())
             folded = Path(scratch) / "folded.onnx"
             # Folds batch normalization into convolutions, because it cannot be quantized by itself.
             quant_pre_process(str(head), str(folded), skip_symbolic_shape=True)
             # Unsigned activations and signed weights, which x86 can multiply in int8: with both signed the same heads
             # took as long as in float32 there.
             quantize_static(
-                str(folded), str(path), _Images(images), quant_format=QuantFormat.QDQ, per_channel=True,
+                str(folded), str(path), reader, quant_format=QuantFormat.QDQ, per_channel=True,
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
             )  # fmt: skip
     except Exception as error:  # dozens of kinds, none of them documented
@@ -89,28 +96,3 @@ def quantize_head(head: Path, input: TensorSpec, images: NDArray[np.float32], pa
     entry = quantized.metadata_props.add()
     entry.key, entry.value = QUANTIZED, f"static int8, calibrated on {len(images)} images"
     onnx.save(quantized, str(path))
-
-
-class _Images:
-    """Reads the images one by one for ONNX Runtime."""
-
-    def __init__(self, images: NDArray[np.float32]) -> None:
-        self._each: Iterator[NDArray[np.float32]] = (images[i : i + 1] for i in range(len(images)))
-
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """The next input; None after the last."""
-        image = next(self._each, None)
-        return None if image is None else {"image": image}
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Silence the quantizer's warnings about the model; its effect is measured."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -6,8 +6,7 @@ What an If, a Loop or a Scan takes from outside its body counts as an input of t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
@@ -17,27 +16,17 @@ if TYPE_CHECKING:
 CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 
 
-@dataclass(frozen=True)
-class Seams:
-    """The seams of a graph.
+def seams(model: ModelProto, image: str, logits: str) -> tuple[list[NodeProto], set[str], dict[str, str]]:
+    """All seams of a model's graph from its input to its output, both excluded.
 
-    Attributes:
-        path: The nodes between the input and the output, in order.
-        seams: For each seam, the node that computes it, in order.
-        refused: For every other tensor of the path, the reason why it is no seam.
+    Returns:
+        The nodes between the input and the output, in order; the seams; and, for every other tensor between them, the
+        reason why it is no seam.
     """
-
-    path: tuple[NodeProto, ...]
-    seams: Mapping[str, NodeProto]
-    refused: Mapping[str, str]
-
-
-def seams(model: ModelProto, image: str, logits: str) -> Seams:
-    """All seams of a model's graph from its input to its output, both excluded."""
     path, branching = _path(model.graph, image, logits), _branching_functions(model)
     last_use = {name: i for i, node in enumerate(path) for name in sources(node)} | {logits: len(path)}
     live = {image}
-    crossed: dict[str, NodeProto] = {}
+    names: set[str] = set()
     refused: dict[str, str] = {}
     for i, node in enumerate(path):
         refused |= {
@@ -51,15 +40,14 @@ def seams(model: ModelProto, image: str, logits: str) -> Seams:
         for name in outputs:
             if name == logits:
                 continue
-            others = sorted(live - {name})
-            if others:
-                more = f" and {len(others) - 2} more" if len(others) > 2 else ""
-                refused[name] = f"{', '.join(others[:2])}{more} would have to be sent as well"
+            if besides := sorted(live - {name}):
+                more = f" and {len(besides) - 2} more" if len(besides) > 2 else ""
+                refused[name] = f"{', '.join(besides[:2])}{more} would have to be sent as well"
             elif node.op_type in CONTROL_FLOW or (node.domain, node.op_type) in branching:
                 refused[name] = f"{node.op_type} is control flow, which may give another shape for other data"
             else:
-                crossed[name] = node
-    return Seams(tuple(path), crossed, refused)
+                names.add(name)
+    return path, names, refused
 
 
 def has_control_flow(model: ModelProto) -> bool:

@@ -1,4 +1,4 @@
-"""What was computed for an input once, kept for everybody who asks for it again."""
+"""A memo of what a function computed for each input, shared by all of its readers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Compute = Callable[[NDArray[np.float32]], NDArray[Any]]
 """``(N, *input.shape)`` to ``(N, ...)``, each row by its own input alone."""
 
 MOST_BYTES = 1 << 28
-"""Answers that are kept for those who average, and ask for the same inputs many times in a row."""
+"""Bytes of answers that are kept for attacks that average, which ask for the same inputs many times in a row."""
 
 
 class Releases:

@@ -25,7 +25,7 @@ DIRECTIONS, VALUES = 128, 128 * 3072
 IMAGES = 1024
 """Auxiliary images whose principal components are taken."""
 STEP = 1e-6
-"""Of the differences, in pixel units, along a direction of length 1."""
+"""Step of the differences, in pixel units, along a direction of length 1."""
 CHUNK = 64
 """Images in a batch."""
 PRESENT = 1e-9
@@ -40,18 +40,18 @@ def spectrum(head: nn.Module, images: NDArray[np.float32], undefended: nn.Module
     """What a head passes on, to first order, and what it would without the defense.
 
     Args:
-        head: As deployed, in eval mode.
+        head: The head as deployed, in eval mode.
         images: ``(N, C, H, W)`` in [0, 1], like the victims' but not theirs.
         undefended: The head before the defense changed it.
     """
     basis, share = directions(images)
     points = torch.from_numpy(images[:POINTS])
-    found = _summary(head, points, basis)
+    passed = _summary(head, points, basis)
     with torch.inference_mode():
         after, before = head(points), undefended(points)
     same = after.shape == before.shape and torch.equal(after, before)
-    reference = found if same else _summary(undefended, points, basis)
-    return Spectrum(len(points), len(basis), share, head=found, undefended=reference)
+    reference = passed if same else _summary(undefended, points, basis)
+    return Spectrum(len(points), len(basis), share, head=passed, undefended=reference)
 
 
 def directions(images: NDArray[np.float32]) -> tuple[Tensor, float]:
@@ -74,12 +74,12 @@ def directions(images: NDArray[np.float32]) -> tuple[Tensor, float]:
 def singular_values(head: nn.Module, points: Tensor, basis: Tensor) -> Tensor:
     """``(n, K)``, descending: those of the Jacobian at n images, restricted to K directions of length 1."""
     exact = copy.deepcopy(head).cpu().double().eval()
-    found = []
+    values = []
     for point in points.double():
         columns = [(exact(point + STEP * part) - exact(point - STEP * part)).flatten(1) for part in basis.split(CHUNK)]
         jacobian = torch.cat(columns) / (2 * STEP)
-        found.append(torch.linalg.eigvalsh(jacobian @ jacobian.T).flip(0).clamp(min=0).sqrt())
-    return torch.stack(found)
+        values.append(torch.linalg.eigvalsh(jacobian @ jacobian.T).flip(0).clamp(min=0).sqrt())
+    return torch.stack(values)
 
 
 def ill_conditioned(spectrum: Spectrum) -> bool:
@@ -93,5 +93,4 @@ def _summary(head: nn.Module, points: Tensor, basis: Tensor) -> Passed:
     passed = values > PASSED * largest
     faintest = torch.where(passed, values, torch.inf).amin(dim=1)
     condition = torch.where(passed.any(dim=1), largest[:, 0] / faintest, 1.0)
-    medians = (float(value.median()) for value in (passed.sum(dim=1).double(), condition, largest[:, 0]))
-    return Passed(*medians)
+    return Passed(*(float(value.median()) for value in (passed.sum(dim=1).double(), condition, largest[:, 0])))

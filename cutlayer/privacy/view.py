@@ -1,4 +1,4 @@
-"""From a deployed split to what an attacker may touch: the only place that builds a `View`.
+"""The view of an attacker on a deployed split. This is the only place that builds a `View`.
 
 What the attacker sees is exactly what left the device: the oracle returns what the device's own pipeline wires.
 """

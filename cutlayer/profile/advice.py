@@ -11,16 +11,7 @@ from numpy.typing import ArrayLike
 from cutlayer.profile.cost_model import ON_MACHINES, envelope
 from cutlayer.profile.emulated import Measurements
 from cutlayer.profile.sampling import Key, p50
-from cutlayer.records.profile import (
-    Alternative,
-    Bandwidth,
-    Choice,
-    CutAndCodec,
-    Limits,
-    Line,
-    Quality,
-    Recommendation,
-)
+from cutlayer.records.profile import Alternative, Bandwidth, Choice, CutAndCodec, Limits, Line, Quality, Recommendation
 from cutlayer.records.run import Estimate
 
 
@@ -133,11 +124,9 @@ def as_good(chosen: Choice, choices: Sequence[Choice], limits: Limits) -> list[C
     near = [
         choice
         for choice in choices
-        if choice != chosen
-        and not _broken(limits, choice)
-        and choice.latency_ns - chosen.latency_ns <= hypot(choice.off_ns, chosen.off_ns)
+        if choice != chosen and choice.latency_ns - chosen.latency_ns <= hypot(choice.off_ns, chosen.off_ns)
     ]
-    return sorted(near, key=lambda choice: choice.latency_ns)
+    return sorted((c for c in near if not _broken(limits, c)), key=lambda choice: choice.latency_ns)
 
 
 def why_none(choices: Sequence[Choice], limits: Limits) -> str:
@@ -160,10 +149,8 @@ def pareto(choices: Sequence[Choice]) -> list[Choice]:
         accuracy = 0.0 if choice.accuracy is None else choice.accuracy
         return choice.latency_ns, choice.n_bytes, leakage, -accuracy
 
-    def beaten(choice: Choice) -> bool:
-        own = costs(choice)
-        return any(
-            other != own and all(a <= b for a, b in zip(other, own, strict=True)) for other in map(costs, choices)
-        )
+    def beats(other: tuple[float, ...], own: tuple[float, ...]) -> bool:
+        return other != own and all(a <= b for a, b in zip(other, own, strict=True))
 
-    return sorted((choice for choice in choices if not beaten(choice)), key=lambda choice: choice.latency_ns)
+    front = [choice for choice in choices if not any(beats(costs(other), costs(choice)) for other in choices)]
+    return sorted(front, key=lambda choice: choice.latency_ns)

@@ -26,17 +26,7 @@ MOST = 1_000_000
 def check_plan(
     plan: Plan, settings: Settings, limits: Limits, networks: Sequence[Network], out: Path
 ) -> TensorSpec | None:
-    """Refuse a plan that cannot work.
-
-    Args:
-        plan: What is to be profiled.
-        settings: How to measure.
-        limits: What a recommended choice has to keep.
-        networks: Networks to emulate.
-        out: Folder of the results.
-
-    Returns:
-        The input of the model, where the plan names its shape.
+    """Refuse a plan that cannot work, and return the input of the model where the plan names its shape.
 
     Raises:
         CutlayerError: The first fault of the plan.
@@ -47,9 +37,10 @@ def check_plan(
     for name, value in {**numbers, "server-threads": settings.server_threads, "classes": plan.classes}.items():
         if not 0 < value < MOST:
             raise ConfigError(f"--{name} must be above 0 and below {MOST:,}; {value} was given.")
-    for name, value in {"epochs": plan.epochs, "seed": settings.seed}.items():
-        if value < 0 or (name == "epochs" and value >= MOST):
-            raise ConfigError(f"--{name} must be 0 or more; {value} was given.")
+    if not 0 <= plan.epochs < MOST:
+        raise ConfigError(f"--epochs must be 0 or more and below {MOST:,}; {plan.epochs} was given.")
+    if settings.seed < 0:
+        raise ConfigError(f"--seed must be 0 or more; {settings.seed} was given.")
     _check_quality(plan, limits)
     _check_network(plan, settings, networks)
     if settings.cores:
@@ -70,8 +61,9 @@ def check_plan(
 
 def _check_quality(plan: Plan, limits: Limits) -> None:
     options = {"--privacy": plan.privacy, "--min-accuracy": limits.accuracy is not None, "--epochs": plan.epochs > 0}
-    for option in (option for option, is_given in options.items() if is_given and plan.data is None):
-        raise ConfigError(f"{option} needs images of a data set; name one with --data.")
+    for option, is_given in options.items():
+        if is_given and plan.data is None:
+            raise ConfigError(f"{option} needs images of a data set; name one with --data.")
     if limits.leakage is not None and not plan.privacy:
         raise ConfigError("--max-leakage needs the attacks: add --privacy.")
     for option, share in {"--max-leakage": limits.leakage, "--min-accuracy": limits.accuracy}.items():
@@ -82,13 +74,16 @@ def _check_quality(plan: Plan, limits: Limits) -> None:
 
 
 def _check_network(plan: Plan, settings: Settings, networks: Sequence[Network]) -> None:
-    if plan.connect is not None and plan.network is not None:
-        raise ConfigError("--connect measures the real network; leave out --network, which emulates others.")
-    if plan.connect is not None and settings.tc:
-        raise ConfigError("--connect measures the real network; leave out --tc, which lets the kernel shape others.")
     if plan.connect is not None:
+        if plan.network is not None:
+            raise ConfigError("--connect measures the real network; leave out --network, which emulates others.")
+        if settings.tc:
+            raise ConfigError(
+                "--connect measures the real network; leave out --tc, which lets the kernel shape others."
+            )
         # Nothing is sent yet: the address, the files of the proof and plain text are checked.
         connect(plan.connect, Timeouts(), security=settings.security).close()
-    for network in (network for network in networks if settings.tc and network.shapes):
-        with two_hosts(network):
-            pass
+    for network in networks:
+        if settings.tc and network.shapes:
+            with two_hosts(network):
+                pass

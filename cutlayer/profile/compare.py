@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cutlayer.errors import ConfigError
+from cutlayer.records.dataclass_json import dump
 from cutlayer.records.profile import Profile, read
-from cutlayer.records.schema import dump
 
 _NO_METRICS = ("cut", "shape", "measured_as", "n", "codecs", "networks")
 
@@ -71,14 +71,12 @@ def differences(before: Profile, after: Profile) -> list[str]:
     if before.model != after.model:
         sentences.append(f"The profiles are of two models, {before.model} and {after.model}.")
     settings = dump(before.settings), dump(after.settings)
-    machine_keys = ("processor", "cores", "affinity", "onnxruntime")
     for part, (first, second), keys in (
         ("settings", settings, sorted({*settings[0]} - {"seed"})),
-        ("machine", (before.machine, after.machine), machine_keys),
+        ("machine", (before.machine, after.machine), ("processor", "cores", "affinity", "onnxruntime")),
     ):
-        for key in keys:
-            if first.get(key) != second.get(key):
-                sentences.append(f"The profiles differ in {part}.{key}: {first.get(key)} and {second.get(key)}.")
+        different = [key for key in keys if first.get(key) != second.get(key)]
+        sentences += [f"The profiles differ in {part}.{k}: {first.get(k)} and {second.get(k)}." for k in different]
     return sentences
 
 

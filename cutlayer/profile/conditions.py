@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from cutlayer.errors import ConfigError
 from cutlayer.profile.compare import Figure, Figures, Row
+from cutlayer.report.kit.columns import columns
 
 _OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 _CONDITION = re.compile(r"\s*([a-z][\w.]*)\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)\s*(x|%|[a-zA-Z]+)\s*")
@@ -98,13 +99,15 @@ def ratio(before: Figure, after: Figure) -> float:
 
 def table(metric: str, rows: list[tuple[Row, Figure, Figure]]) -> str:
     """The rows as a table for a terminal."""
-    lines = [f"{metric:<28}{'network':<12}{'codec':<14}{'before':>14}{'after':>14}{'ratio':>9}"]
-    for row, before, after in rows:
-        place = f"{row.cut:<28}{row.network or '-':<12}{row.codec or '-':<14}"
-        n = f"n = {before.n}, {after.n}" if before.n and after.n else ""
-        numbers = f"{written(before):>14}{written(after):>14}{ratio(before, after):>8.2f}x"
-        lines.append(f"{place}{numbers}  {n:<16}{before.source}".rstrip())
-    return "\n".join(lines)
+    head = [metric, "network", "codec", "before", "after", "ratio", "n", "source"]
+    cells = [
+        [
+            row.cut, row.network or "-", row.codec or "-", written(before), written(after),
+            f"{ratio(before, after):.2f}x", f"{before.n}, {after.n}" if before.n and after.n else "-", before.source,
+        ]
+        for row, before, after in rows
+    ]  # fmt: skip
+    return columns(head, cells, left=(0, 1, 2, 7))
 
 
 def written(figure: Figure) -> str:

@@ -8,6 +8,7 @@ time for the other tails is their time on this machine, times the ratio of the t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from math import inf
 from pathlib import Path
 
@@ -15,11 +16,11 @@ import numpy as np
 
 from cutlayer.errors import SplitError
 from cutlayer.network.profiles import Network
-from cutlayer.profile.candidate import Candidate
-from cutlayer.profile.cost_model import Request, Transport, fit_requests, typical
+from cutlayer.profile.cost_model import Request, Transport, fit, typical
 from cutlayer.profile.emulated import Measurements, measure_all, typical_requests
 from cutlayer.profile.measure import measure_cut, measure_local
 from cutlayer.profile.plan import Say, Settings
+from cutlayer.profile.prepare import Candidate
 from cutlayer.records.profile import ModelCheck
 from cutlayer.split_folder import open_split
 from cutlayer.trace import STAGES
@@ -39,9 +40,8 @@ def hosted(candidates: Sequence[Candidate], address: str, settings: Settings) ->
         WireError: No server answers at the address.
     """
     timeouts = Timeouts()
-    transport = connect(address, timeouts, security=settings.security)
     refused = ""
-    try:
+    with closing(connect(address, timeouts, security=settings.security)) as transport:
         for candidate in candidates:
             split = open_split(candidate.folder)
             try:
@@ -50,8 +50,6 @@ def hosted(candidates: Sequence[Candidate], address: str, settings: Settings) ->
                 refused = str(error)
             else:
                 return candidate
-    finally:
-        transport.close()
     raise SplitError(
         f"The server at {address} holds none of the {len(candidates)} cuts of this profile; copy one of the folders in "
         f"{candidates[0].folder.parent} there and serve it with `cutlayer cloud`. {refused}"
@@ -80,31 +78,21 @@ def measure_connected(
         say("the whole model on this device")
         local = measure_local(candidates[-1], images, settings)
     remote, requests = typical(remote_cut.requests), typical_requests(cuts)
-    transport = fit_requests(remote.values())
+    transport = fit(remote.values())
     tail_ratio = float(
         np.median([request.stages["tail"] / requests[candidate.cut, c].stages["tail"] for c, request in remote.items()])
     )
-    return Measurements(
-        cuts=cuts,
-        order=order,
-        local=local,
-        networks=[network_of(address, transport)],
-        transport=transport,
-        requests=requests,
-        measured={address: {(candidate.cut, codec): columns for codec, columns in remote_cut.requests.items()}},
-        predicted={address: {key: _predict(request, transport, tail_ratio) for key, request in requests.items()}},
-        checks=_leave_one_out(candidate.cut, address, remote),
-        real=True,
-    )
-
-
-def network_of(address: str, transport: Transport) -> Network:
-    """The network that a fitted transport describes, for the record: nothing is computed from it."""
+    # The network that the fitted transport describes is for the record: nothing is computed from it.
     rate_bps = 8e9 / transport.per_byte_ns if transport.per_byte_ns else inf
-    delay_s = transport.fixed_ns / 2e9
-    return Network(
-        address, float(f"{rate_bps:.3g}"), inf, float(f"{delay_s:.3g}"), source="fitted to what was measured"
-    )
+    up_bps, delay_s = (float(f"{figure:.3g}") for figure in (rate_bps, transport.fixed_ns / 2e9))
+    network = Network(address, up_bps, inf, delay_s, source="fitted to what was measured")
+    measured = {(candidate.cut, codec): columns for codec, columns in remote_cut.requests.items()}
+    predicted = {key: _predict(request, transport, tail_ratio) for key, request in requests.items()}
+    return Measurements(
+        cuts=cuts, order=order, local=local, networks=[network], transport=transport,
+        requests=requests, measured={address: measured}, predicted={address: predicted},
+        checks=_leave_one_out(candidate.cut, address, remote), real=True,
+    )  # fmt: skip
 
 
 def _predict(request: Request, transport: Transport, tail_ratio: float) -> dict[str, float]:
@@ -118,7 +106,7 @@ def _leave_one_out(cut: str, address: str, remote: Mapping[str, Request]) -> lis
         return []
     checks = []
     for codec, request in remote.items():
-        transport = fit_requests(other for name, other in remote.items() if name != codec)
+        transport = fit(other for name, other in remote.items() if name != codec)
         predicted_ns = request.machines_ns + transport.ns(request.n_bytes)
         checks.append(ModelCheck(address, cut, codec, predicted_ns, sum(request.stages.values())))
     return checks

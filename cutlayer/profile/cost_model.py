@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cutlayer.network.link import PACKET_BYTES, late_s
 from cutlayer.network.profiles import Network
@@ -49,27 +48,6 @@ class Transport:
         return self.fixed_ns + self.per_byte_ns * n_bytes
 
 
-def fit(n_bytes: Sequence[float], network_ns: Sequence[float]) -> Transport:
-    """The line through measured points with the least relative error and no negative part.
-
-    The error is relative because a millisecond matters in a time of one millisecond, and not in one of a hundred.
-
-    Args:
-        n_bytes: Size of the message of each point.
-        network_ns: Typical time of the network's stage of each point, above 0.
-    """
-    x, y = np.asarray(n_bytes, float), np.asarray(network_ns, float)
-    weights = 1 / y
-    if len(np.unique(x)) > 1:
-        columns = np.stack([np.ones_like(x), x], axis=1) * weights[:, None]
-        (fixed, slope), *_ = np.linalg.lstsq(columns, y * weights)
-        if slope >= 0 and fixed >= 0:
-            return Transport(float(fixed), float(slope))
-        if slope >= 0:
-            return Transport(0.0, float((x * weights).sum() / ((x * weights) ** 2).sum()))
-    return Transport(float(weights.sum() / (weights**2).sum()), 0.0)
-
-
 class Request(NamedTuple):
     """A typical request of one cut with one codec: its stages in ns, and the size of the message up."""
 
@@ -82,10 +60,21 @@ class Request(NamedTuple):
         return sum(self.stages[stage] for stage in ON_MACHINES)
 
 
-def fit_requests(requests: Iterable[Request]) -> Transport:
-    """The transport that fits the network's stage of these requests."""
-    n_bytes, network_ns = zip(*((request.n_bytes, request.stages["network"]) for request in requests), strict=True)
-    return fit(n_bytes, network_ns)
+def fit(requests: Iterable[Request]) -> Transport:
+    """The line through the network's stage of these requests, with the least relative error and no negative part.
+
+    The error is relative because a millisecond matters in a time of one millisecond, and not in one of a hundred.
+    """
+    x, y = np.array([(request.n_bytes, request.stages["network"]) for request in requests], float).T
+    weights = 1 / y
+    if len(np.unique(x)) > 1:
+        columns = np.stack([np.ones_like(x), x], axis=1) * weights[:, None]
+        (fixed, slope), *_ = np.linalg.lstsq(columns, y * weights)
+        if slope >= 0 and fixed >= 0:
+            return Transport(float(fixed), float(slope))
+        if slope >= 0:
+            return Transport(0.0, float((x * weights).sum() / ((x * weights) ** 2).sum()))
+    return Transport(float(weights.sum() / (weights**2).sum()), 0.0)
 
 
 OF_CODEC = ("protect", "encode", "network", "decode")
@@ -147,9 +136,3 @@ def envelope(lines: Sequence[Line]) -> list[Span]:
         from_bps, following = max(crossings, key=lambda crossing: (crossing[0], -crossing[1].n_bytes))
         spans.append(Span(current.name, from_bps, to_bps))
         current, to_bps = following, from_bps
-
-
-def relative_errors(predicted_ns: Sequence[float], measured_ns: Sequence[float]) -> NDArray[np.float64]:
-    """Errors of the model at measured points, as parts of what was measured: 0.1 is a tenth too slow."""
-    predicted, measured = np.asarray(predicted_ns, float), np.asarray(measured_ns, float)
-    return np.asarray((predicted - measured) / measured)

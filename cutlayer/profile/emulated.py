@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from cutlayer.network.profiles import Network
-from cutlayer.profile.candidate import Candidate
-from cutlayer.profile.cost_model import Request, Transport, fit_requests, predict, relative_errors, shift, typical
+from cutlayer.profile.cost_model import Request, Transport, fit, predict, shift, typical
 from cutlayer.profile.measure import CutMeasurements, Point, Timing, measure_cut, measure_local, measure_points
 from cutlayer.profile.plan import Say, Settings
-from cutlayer.profile.sampling import TURNS, Key, choose_points, p50, spent_s
+from cutlayer.profile.prepare import Candidate
+from cutlayer.profile.sampling import TURNS, Key, choose_points, p50
 from cutlayer.records.profile import ModelCheck
 from cutlayer.trace import Columns
 
@@ -26,7 +26,6 @@ class Measurements:
         cuts: What was measured of each cut, by its name, in the order of the model.
         order: Names of the cuts, in the random order in which they were measured.
         local: The whole model on this device; None where the device has no tail.
-        networks: Networks to compare the cuts on.
         transport: Transport as fitted to the measurements.
         requests: Typical request of every choice to the server on this machine.
         measured: Whole requests, by network and choice.
@@ -53,8 +52,7 @@ class Measurements:
     @property
     def model_errors(self) -> list[float]:
         """Errors of the cost model at `checks`, as parts of what was measured."""
-        errors = relative_errors([c.predicted_ns for c in self.checks], [c.measured_ns for c in self.checks])
-        return [float(error) for error in errors]
+        return [check.error for check in self.checks]
 
 
 def measure_emulated(
@@ -63,17 +61,9 @@ def measure_emulated(
     networks: Sequence[Network],
     settings: Settings,
     say: Say,
-    may_recommend: Callable[[Key], bool] = lambda _: True,
+    may_recommend: Callable[[Key], bool],
 ) -> Measurements:
-    """Measure on this machine, through emulated networks.
-
-    Args:
-        candidates: The cuts, in the order of the model.
-        images: ``(N, C, H, W)`` float32 in [0, 1], as .npy.
-        networks: Networks to compare the cuts on.
-        settings: How to measure.
-        say: Receives a line about each step.
-        may_recommend: Whether a choice may be recommended; the measurements go to those that may.
+    """Measure on this machine, through emulated networks; the time goes to the choices that may be recommended.
 
     Raises:
         CutlayerError: A cut cannot be run.
@@ -82,7 +72,7 @@ def measure_emulated(
     say("the whole model on this device")
     local = measure_local(candidates[-1], images, settings)
     requests = typical_requests(cuts)
-    transport = fit_requests(requests.values())
+    transport = fit(requests.values())
     model = {
         network.name: {key: predict(request, transport, network) for key, request in requests.items()}
         for network in networks
@@ -99,10 +89,8 @@ def measure_emulated(
     for _ in range(TURNS):
         points = []
         for place, network in enumerate(network for network in networks if network.shapes):
-            so_far_s = sum(map(spent_s, measured[network.name].values()))
-            chosen = choose_points(
-                predicted[network.name], measured[network.name], so_far_s, may_recommend, [settings.seed, place]
-            )
+            seed = [settings.seed, place]
+            chosen = choose_points(predicted[network.name], measured[network.name], may_recommend, seed)
             points += [Point(cuts[cut].candidate, codec, network, n, s) for (cut, codec), n, s in chosen]
         for point, columns, label in measure_points(points, images, settings):
             cut, codec, name = point.candidate.cut, point.codec, point.network.name
@@ -138,8 +126,5 @@ def measure_all(
 
 def typical_requests(cuts: Mapping[str, CutMeasurements]) -> dict[Key, Request]:
     """The typical request of every choice."""
-    return {
-        (cut, codec): request
-        for cut, of_cut in cuts.items()
-        for codec, request in typical(of_cut.requests).items()
-    }  # fmt: skip
+    of_cuts = {cut: typical(of_cut.requests) for cut, of_cut in cuts.items()}
+    return {(cut, codec): request for cut, of_cut in of_cuts.items() for codec, request in of_cut.items()}

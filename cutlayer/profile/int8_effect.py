@@ -22,9 +22,6 @@ class Effect:
         float32_correct: Number of right answers with the float32 head.
         int8_correct: Number of right answers with the int8 head.
         agreed: Number of images with the same answer from both.
-        n: Number of images.
-        float32_bytes: Size of the float32 head.
-        int8_bytes: Size of the int8 head.
     """
 
     float32_ns: NDArray[np.int64]
@@ -49,7 +46,7 @@ class Effect:
             f"the same answer to {self.agreed:,} of {self.n:,} images\n"
             f"head p50 {before:.3f} ms in float32, {after:.3f} ms in int8: {self.gain:.2f} times as fast "
             f"(n = {len(self.int8_ns)} pairs, one image each)\n"
-            f"head.onnx {self.float32_bytes:,} bytes in float32, {self.int8_bytes:,} in int8"
+            f"{HEAD_ONNX} {self.float32_bytes:,} bytes in float32, {self.int8_bytes:,} in int8"
         )
 
 
@@ -73,16 +70,16 @@ def compare(
         threads: Threads of each half.
     """
     folders = (float32, int8)
-    given = [folder.answers(images, threads) for folder in folders]
+    exact, small = (folder.answers(images, threads) for folder in folders)
+    exact_correct, small_correct = (int((answers == labels).sum()) for answers in (exact, small))
+    exact_bytes, small_bytes = (folder.file(HEAD_ONNX).stat().st_size for folder in folders)
     heads = [folder.head(threads=threads) for folder in folders]
     for head in heads:
         head(images[:1])
     times = np.array([[_timed(head, images[i % len(images)][None]) for head in heads] for i in range(rounds)])
-    before, after = (folder.file(HEAD_ONNX).stat().st_size for folder in folders)
-    return Effect(
-        times[:, 0], times[:, 1], int((given[0] == labels).sum()), int((given[1] == labels).sum()),
-        int((given[0] == given[1]).sum()), len(labels), before, after,
-    )  # fmt: skip
+    agreed = int((exact == small).sum())
+    float32_ns, int8_ns = times.T
+    return Effect(float32_ns, int8_ns, exact_correct, small_correct, agreed, len(labels), exact_bytes, small_bytes)
 
 
 def _timed(head: Half, image: NDArray[np.float32]) -> int:

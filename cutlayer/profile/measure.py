@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cutlayer.deployment import processes
+from cutlayer.deployment.device_process import Run, open_device
 from cutlayer.machine.throttling import Reading
 from cutlayer.network.profiles import Network
-from cutlayer.network.shaper import Shaped
-from cutlayer.profile.candidate import Candidate
-from cutlayer.profile.device_process import DeviceProcess, open_device
+from cutlayer.network.shaper import shaped
 from cutlayer.profile.plan import LEAST, Settings
+from cutlayer.profile.prepare import Candidate
+from cutlayer.records.dataclass_json import load
 from cutlayer.records.profile import ColdStart, QuotaRecord
-from cutlayer.records.schema import load
 from cutlayer.trace import Columns
 
 CODEC_SHARE, REQUESTS_SHARE = 1 / 6, 1 / 3
@@ -37,7 +38,6 @@ class Timing:
     Attributes:
         ns: Time of each run.
         wall_ns: Time of all runs together.
-        cpu_ns: CPU time of the process.
         waited_ns: Time that the process was ready to run and had no core.
         others: Share of all cores that other processes took.
         joules: Energy of one run; None where no meter can be read.
@@ -62,82 +62,62 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class CodecTiming:
-    """Times of one codec in a device's process, and sizes of the tensor, run by run; nothing is sent."""
-
-    protect_ns: tuple[int, ...]
-    encode_ns: tuple[int, ...]
-    bytes: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class CutMeasurements:
     """What was measured of one cut.
 
     Attributes:
-        candidate: The cut.
         cold: The start of its process.
         head: The head alone.
-        codecs: Each codec alone.
+        codecs: Each codec alone, nothing being sent: `protect_ns`, `encode_ns` and `bytes`, run by run.
         requests: Whole requests with each codec, to a server on this machine or to the real one.
     """
 
     candidate: Candidate
     cold: ColdStart
     head: Timing
-    codecs: Mapping[str, CodecTiming]
+    codecs: Mapping[str, Columns]
     requests: Mapping[str, Columns]
 
 
 def measure_cut(candidate: Candidate, images: Path, settings: Settings, connect: str | None = None) -> CutMeasurements:
-    """Measure everything about one cut on this device.
+    """Measure everything about one cut on this device, with the images in an .npy, ``(N, *input.shape)`` in [0, 1].
 
-    Args:
-        candidate: The cut.
-        images: ``(N, C, H, W)`` float32 in [0, 1], as .npy.
-        settings: How to measure.
-        connect: Address of a real server that holds this very split; one is started on this machine when None.
+    The server is the real one at the address `connect`, which holds this very split, or else a process here.
 
     Raises:
         SplitError: The real server holds another split.
         WireError: The server could not be reached.
     """
-    with contextlib.ExitStack() as stack:
-        address = connect or stack.enter_context(served(candidate, settings))
-        device_process, cold = stack.enter_context(open_device(candidate, images, settings))
-        samples, seconds = settings.samples, settings.seconds
-        head = load(Timing, device_process.run("head", samples=samples, seconds=seconds, least=LEAST))
+    samples, seconds, security = settings.samples, settings.seconds, settings.security.to_json() if connect else {}
+    with (
+        contextlib.nullcontext(connect) if connect else served(candidate, settings) as address,
+        _device(candidate, images, settings) as (run, cold),
+    ):
+        head = load(Timing, run("head", samples=samples, seconds=seconds, least=LEAST))
         codecs, requests = {}, {}
         for codec in settings.codecs:
-            of_codec = device_process.run(
-                "codec", codec=codec, samples=samples, seconds=CODEC_SHARE * seconds, least=LEAST // 3
+            codecs[codec] = _columns(
+                run("codec", codec=codec, samples=samples, seconds=CODEC_SHARE * seconds, least=LEAST // 3)
             )
-            codecs[codec] = load(CodecTiming, of_codec)
-            requests[codec] = _requests(
-                device_process, settings, address, codec, samples=samples, seconds=REQUESTS_SHARE * seconds,
-                least=LEAST_REQUESTS, real=connect is not None,
+            requests[codec] = _columns(
+                run(
+                    "requests", address=address, codec=codec, samples=samples, seconds=REQUESTS_SHARE * seconds,
+                    least=LEAST_REQUESTS, request_s=DEADLINE_S, security=security,
+                )
             )  # fmt: skip
     return CutMeasurements(candidate, cold, head, codecs, requests)
 
 
 def measure_local(candidate: Candidate, images: Path, settings: Settings) -> Timing:
     """Measure head and tail of a cut both on this device, without any server."""
-    with open_device(candidate, images, settings) as (device_process, _):
-        timing = device_process.run("local", samples=settings.samples, seconds=settings.seconds, least=LEAST)
+    with _device(candidate, images, settings) as (run, _):
+        timing = run("local", samples=settings.samples, seconds=settings.seconds, least=LEAST)
     return load(Timing, timing)
 
 
 @dataclass(frozen=True)
 class Point:
-    """A cut with a codec that is measured over a network.
-
-    Attributes:
-        candidate: The cut.
-        codec: Name of the codec.
-        network: Network between device and server.
-        samples: Number of requests.
-        expected_s: Time of one request, by the cost model.
-    """
+    """A cut with a codec that is measured over a network, and what the cost model expects of one request."""
 
     candidate: Candidate
     codec: str
@@ -154,40 +134,33 @@ def measure_points(points: list[Point], images: Path, settings: Settings) -> Ite
     rng = np.random.default_rng(settings.seed)
     order = [points[i] for i in rng.permutation(len(points))]
     for candidate in dict.fromkeys(point.candidate for point in order):
-        with served(candidate, settings) as address, open_device(candidate, images, settings) as (device_process, _):
+        with served(candidate, settings) as address, _device(candidate, images, settings) as (run, _):
             for point in (point for point in order if point.candidate is candidate):
-                shaper = Shaped(address, point.network, tc=settings.tc)
-                with shaper as shaped_address:
-                    requests = _requests(
-                        device_process, settings, shaped_address, point.codec, samples=point.samples,
-                        seconds=2 * point.samples * point.expected_s, least=1, expected_s=point.expected_s,
+                with shaped(address, point.network, tc=settings.tc) as (server, label):
+                    requests = run(
+                        "requests", address=server, codec=point.codec, samples=point.samples,
+                        seconds=2 * point.samples * point.expected_s, least=1,
+                        request_s=DEADLINE_S + 4 * point.expected_s, security={},
                     )  # fmt: skip
-                yield point, requests, shaper.label
+                yield point, _columns(requests), label
 
 
-@contextlib.contextmanager
-def served(candidate: Candidate, settings: Settings) -> Iterator[str]:
-    """Serve the cut from a process on this machine; its address."""
+def served(candidate: Candidate, settings: Settings) -> AbstractContextManager[str]:
+    """Serve the cut from a process on this machine; the context gives its address."""
     listen = f"{settings.transport}://127.0.0.1:0"
-    with processes.cloud(candidate.folder, "--listen", listen, "--threads", settings.server_threads) as address:
-        yield address
+    return processes.cloud(candidate.folder, "--listen", listen, "--threads", settings.server_threads)
 
 
-def _requests(
-    device_process: DeviceProcess,
-    settings: Settings,
-    address: str,
-    codec: str,
-    *,
-    samples: int,
-    seconds: float,
-    least: int,
-    expected_s: float = 0.0,
-    real: bool = False,
-) -> Columns:
-    security = {"security": settings.security.to_json()} if real else {}
-    answer = device_process.run(
-        "requests", address=address, codec=codec, samples=samples, seconds=seconds, least=least,
-        request_s=DEADLINE_S + 4 * expected_s, **security,
-    )  # fmt: skip
-    return {name: np.array(values, np.int64) for name, values in answer["columns"].items()}
+def _device(candidate: Candidate, images: Path, settings: Settings) -> AbstractContextManager[tuple[Run, ColdStart]]:
+    return open_device(
+        candidate.folder,
+        images,
+        head=settings.head,
+        threads=settings.threads,
+        cores=settings.cores,
+        quota=settings.quota,
+    )
+
+
+def _columns(answer: Mapping[str, Sequence[int]]) -> Columns:
+    return {name: np.array(values, np.int64) for name, values in answer.items()}

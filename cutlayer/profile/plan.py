@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from cutlayer.errors import ConfigError
 from cutlayer.spec import TensorSpec
+from cutlayer.split_folder import Runtime
 from cutlayer.wire.security import PLAIN, Security
 
 Say = Callable[[str], None]
@@ -29,7 +29,6 @@ class Plan:
         model: A name, an ONNX file or a split folder.
         cuts: Names of cuts, or ``auto`` or ``all``.
         input: Shape of one image, ``3x224x224``; the model's own when None.
-        classes: Number of outputs of a model by name.
         network: Networks with commas between them; `DEFAULT_NETWORKS` when None.
         data: Name of the data set whose images are sent; random images when None.
         data_root: Folder of the data sets that are not embedded.
@@ -116,11 +115,8 @@ class Settings:
 
     Attributes:
         codecs: Names of codecs, for `cutlayer.wire.codecs.packed.codec_named`.
-        samples: Number of runs of each head.
         seconds: Longest time for each head, once there are `LEAST` runs; codecs and requests get a share of it.
-        threads: Threads of the head.
         server_threads: Threads of the tail, where this machine serves it.
-        head: Runtime of the head.
         transport: Scheme of the transport between the two.
         seed: Seed of the order of the cuts, and of the images where they are random.
         security: Files for encryption and authentication, for a real server.
@@ -134,7 +130,7 @@ class Settings:
     seconds: float = 2.5
     threads: int = 1
     server_threads: int = 1
-    head: Literal["onnx", "torch"] = "onnx"
+    head: Runtime = "onnx"
     transport: str = "grpc"
     seed: int = 0
     security: Security = PLAIN

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.data.splits import Splits
-from cutlayer.profile.candidate import Candidate
 from cutlayer.profile.plan import Say
+from cutlayer.profile.prepare import Candidate
 from cutlayer.profile.sampling import Key
 from cutlayer.records.profile import Leakage, Quality
 from cutlayer.split_folder import Half, open_split
@@ -32,13 +32,7 @@ ATTACKS: dict[str, dict[str, Any]] = {"ridge": {}, "nearest": {}, "decoder": {"c
 
 
 def accuracy(candidate: Candidate, codecs: Sequence[str], splits: Splits) -> dict[Key, Quality]:
-    """Right answers of tail(wire(x)) with each codec, and of the model without any, with n and a 95 % interval.
-
-    Args:
-        candidate: The cut.
-        codecs: Names of the codecs to compare.
-        splits: Data set that the model was trained on.
-    """
+    """Right answers of tail(wire(x)) with each codec, and of the model without any, with n and a 95 % interval."""
     from cutlayer.metrics.interval import proportion
 
     split, test = open_split(candidate.folder), splits.test.take(IMAGES)
@@ -54,22 +48,12 @@ def accuracy(candidate: Candidate, codecs: Sequence[str], splits: Splits) -> dic
     for codec in codecs:
         # The head has been run: only what follows it differs between codecs.
         sent = Pipeline(lambda _: smashed, defense, codec_named(codec)).wire(test.inputs, rng)
-        quality[candidate.cut, codec] = Quality(
-            accuracy=proportion(n_correct(sent), len(test)), whole_accuracy=whole_accuracy
-        )
+        quality[candidate.cut, codec] = Quality(proportion(n_correct(sent), len(test)), whole_accuracy)
     return quality
 
 
 def leakage(candidate: Candidate, codecs: Sequence[str], splits: Splits, seed: int, say: Say) -> dict[Key, Leakage]:
-    """Leakage gain of the strongest of `ATTACKS` on private images, with its interval, and that of each.
-
-    Args:
-        candidate: The cut.
-        codecs: Names of the codecs to compare.
-        splits: Data set of the private images and of the attacker's own, which share no image.
-        seed: Seed of the attacks.
-        say: Receives a line about each step.
-    """
+    """Leakage gain of the strongest of `ATTACKS` on private images with each codec, with its interval."""
     import torch
 
     from attacks.view import Access
@@ -77,6 +61,7 @@ def leakage(candidate: Candidate, codecs: Sequence[str], splits: Splits, seed: i
     from cutlayer.privacy.releases import Releases
     from cutlayer.privacy.score import score
     from cutlayer.privacy.view import view_of
+    from cutlayer.privacy.worst_case import worst
 
     split = open_split(candidate.folder)
     private, auxiliary = splits.private.take(VICTIMS), splits.auxiliary.take(AUXILIARY)
@@ -91,8 +76,8 @@ def leakage(candidate: Candidate, codecs: Sequence[str], splits: Splits, seed: i
             attack = registry.ATTACKS.make(name, **options)
             attack.fit(seen)
             scores[name] = score(attack.invert(arrived).float().cpu(), splits, seed).leakage_gain
-        worst = max(scores, key=lambda name: scores[name].value)
-        leakages[candidate.cut, codec] = Leakage(**vars(scores[worst]), attack=worst, of_each=scores)
+        strongest = worst(scores)
+        leakages[candidate.cut, codec] = Leakage(**vars(scores[strongest]), attack=strongest, of_each=scores)
     return leakages
 
 

@@ -9,77 +9,51 @@ from numpy.typing import ArrayLike
 
 from cutlayer.machine.identity import machine
 from cutlayer.network.shaper import APPLICATION_LEVEL
+from cutlayer.percentiles import percentiles
 from cutlayer.profile.advice import bandwidth, recommend
 from cutlayer.profile.emulated import Measurements
 from cutlayer.profile.measure import CutMeasurements
-from cutlayer.profile.plan import Settings
+from cutlayer.profile.plan import Plan, Settings
 from cutlayer.profile.sampling import Key
 from cutlayer.profile.verdict import faults
-from cutlayer.records.profile import (
-    SCHEMA,
-    CodecRecord,
-    CostModel,
-    CutRecord,
-    Energy,
-    Limits,
-    NetworkRecord,
-    Profile,
-    Quality,
-    RequestRecord,
-    Setup,
-    Times,
-)
-from cutlayer.trace import STAGES, percentile
+from cutlayer.records import profile as records
+from cutlayer.records.profile import Limits, Quality, Times
+from cutlayer.trace import STAGES
 
 
 def record(
     measurements: Measurements,
+    plan: Plan,
     settings: Settings,
-    *,
-    model: str,
-    images: str,
     limits: Limits,
     quality: Mapping[Key, Quality],
+    *,
+    images: str,
     notes: Sequence[str],
-    server: str | None,
-) -> Profile:
-    """The whole record.
-
-    Args:
-        measurements: Everything that was measured.
-        settings: How it was measured.
-        model: What the user named.
-        images: What was sent, in words.
-        limits: What a recommended choice has to keep.
-        quality: Accuracy and leakage of the choices of which they were measured.
-        notes: What a reader has to know, a sentence each.
-        server: Address of the real server; None where the server was a process on this machine.
-    """
+) -> records.Profile:
+    """The whole record; `images` is what was sent, in words, and each note a sentence that a reader has to know."""
     reasons = faults(measurements.cuts.values(), measurements.model_errors)
-    local = measurements.local
-    return Profile(
-        schema=SCHEMA,
-        model=model,
+    local, labels = measurements.local, measurements.labels
+    # What shaped the networks, or would have where nothing was measured through any.
+    emulation = " and ".join(sorted(set(labels.values()))) or ("tc" if settings.tc else APPLICATION_LEVEL)
+    return records.Profile(
+        schema=records.SCHEMA,
+        model=plan.model,
         verdict="INVALID" if reasons else "VALID",
         reasons=tuple(reasons),
         notes=tuple(notes),
         images=images,
-        settings=Setup(
-            head=settings.head,
-            threads=settings.threads,
-            cores=settings.cores or None,
-            cpu_quota=settings.quota,
-            server_threads=settings.server_threads,
-            transport=settings.transport,
-            seed=settings.seed,
-            server=server or "a process on this machine",
-            network_emulation=None if measurements.real else _emulation(measurements, settings),
+        settings=records.Setup(
+            head=settings.head, threads=settings.threads, cores=settings.cores or None, cpu_quota=settings.quota,
+            server_threads=settings.server_threads, transport=settings.transport, seed=settings.seed,
+            server=plan.connect or "a process on this machine",
+            network_emulation=None if measurements.real else emulation,
         ),
         machine=machine(),
         local_ns=None if local is None else _times(local.ns),
         local_peak_rss_bytes=None if local is None else local.peak_rss_bytes,
         networks={
-            network.name: NetworkRecord(str(network), network.source, measurements.labels.get(network.name))
+            network.name: records.NetworkRecord(str(network), network.source, labels.get(network.name))
             for network in measurements.networks
         },
         cost_model=_cost_model(measurements),
@@ -87,56 +61,40 @@ def record(
         recommendations=tuple(recommend(measurements, n.name, limits, quality) for n in measurements.networks),
         limits=limits,
         bandwidth=bandwidth(measurements, limits, quality),
-    )
+    )  # fmt: skip
 
 
 def _times(samples: ArrayLike) -> Times:
     values = np.asarray(samples, np.int64)
-    p50 = percentile(values, 50)
-    assert p50 is not None
-    return Times(p50, percentile(values, 95), percentile(values, 99), len(values))
+    known = percentiles(values)
+    assert known["p50"] is not None
+    return Times(known["p50"], known["p95"], known["p99"], len(values))
 
 
-def _emulation(measurements: Measurements, settings: Settings) -> str:
-    """What shaped the networks, or would have where nothing was measured through any."""
-    return " and ".join(sorted(set(measurements.labels.values()))) or ("tc" if settings.tc else APPLICATION_LEVEL)
-
-
-def _cut(name: str, measurements: Measurements, quality: Mapping[Key, Quality]) -> CutRecord:
+def _cut(name: str, measurements: Measurements, quality: Mapping[Key, Quality]) -> records.CutRecord:
     cut = measurements.cuts[name]
     candidate, head = cut.candidate, cut.head
-    return CutRecord(
-        cut=name,
-        shape=candidate.shape,
-        bytes=candidate.nbytes,
-        params=candidate.params,
-        macs=candidate.macs,
-        measured_as=measurements.order.index(name) + 1,
-        cold_ns=cut.cold,
-        peak_rss_bytes=head.peak_rss_bytes,
-        energy=Energy(head.joules, None if head.joules is None else "rapl"),
-        quota=head.quota,
-        temperature_c=head.temperature_c,
-        clock_hz=head.clock_hz,
-        held_back=head.held_back,
-        cpu_share=head.cpu_share,
-        others_share=head.others,
-        head_ns=_times(head.ns),
+    return records.CutRecord(
+        cut=name, shape=candidate.shape, bytes=candidate.nbytes, params=candidate.params, macs=candidate.macs,
+        measured_as=measurements.order.index(name) + 1, cold_ns=cut.cold, peak_rss_bytes=head.peak_rss_bytes,
+        energy=records.Energy(head.joules, None if head.joules is None else "rapl"), quota=head.quota,
+        temperature_c=head.temperature_c, clock_hz=head.clock_hz, held_back=head.held_back, cpu_share=head.cpu_share,
+        others_share=head.others, head_ns=_times(head.ns),
         codecs={codec: _codec(cut, codec, quality.get((name, codec), Quality())) for codec in cut.codecs},
         networks={
             network.name: {codec: _requests(measurements, network.name, (name, codec)) for codec in cut.codecs}
             for network in measurements.networks
         },
-    )
+    )  # fmt: skip
 
 
-def _codec(cut: CutMeasurements, codec: str, quality: Quality) -> CodecRecord:
+def _codec(cut: CutMeasurements, codec: str, quality: Quality) -> records.CodecRecord:
     timing, requests = cut.codecs[codec], cut.requests[codec]
-    return CodecRecord(
-        bytes=int(np.median(timing.bytes)),
+    return records.CodecRecord(
+        bytes=int(np.median(timing["bytes"])),
         message_bytes=int(np.median(requests["message_bytes"])),
-        protect_ns=_times(timing.protect_ns),
-        encode_ns=_times(timing.encode_ns),
+        protect_ns=_times(timing["protect_ns"]),
+        encode_ns=_times(timing["encode_ns"]),
         stages_ns={stage: _times(requests[f"{stage}_ns"]) for stage in STAGES},
         # As a rule, there are too few samples for a p95 through the networks, and enough without one.
         end_to_end_ns=_times(requests["end_to_end_ns"]),
@@ -144,19 +102,19 @@ def _codec(cut: CutMeasurements, codec: str, quality: Quality) -> CodecRecord:
     )
 
 
-def _requests(measurements: Measurements, network: str, key: Key) -> RequestRecord:
+def _requests(measurements: Measurements, network: str, key: Key) -> records.RequestRecord:
     columns = measurements.measured[network].get(key)
     if columns is None:
         stages = measurements.predicted[network][key]
         times = Times(p50=round(stages["end_to_end"]), p95=None, p99=None, n=0)
-        return RequestRecord(times, "model", {stage: stages[stage] for stage in STAGES})
+        return records.RequestRecord(times, "model", {stage: stages[stage] for stage in STAGES})
     medians = {stage: float(np.median(columns[f"{stage}_ns"])) for stage in STAGES}
-    return RequestRecord(_times(columns["end_to_end_ns"]), "measured", medians)
+    return records.RequestRecord(_times(columns["end_to_end_ns"]), "measured", medians)
 
 
-def _cost_model(measurements: Measurements) -> CostModel:
+def _cost_model(measurements: Measurements) -> records.CostModel:
     sizes = np.abs(measurements.model_errors)
-    return CostModel(
+    return records.CostModel(
         fixed_ns=measurements.transport.fixed_ns,
         per_byte_ns=measurements.transport.per_byte_ns,
         points=tuple(measurements.checks),

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cutlayer.data.load import load
 from cutlayer.data.splits import Splits
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.network.profiles import networks_named
 from cutlayer.profile.advice import keeps
-from cutlayer.profile.candidate import Candidate
 from cutlayer.profile.check import check_plan
 from cutlayer.profile.connected import measure_connected
 from cutlayer.profile.emulated import measure_emulated
 from cutlayer.profile.plan import DEFAULT_NETWORKS, Plan, Say, Settings
-from cutlayer.profile.prepare import Train, prepare
+from cutlayer.profile.prepare import Candidate, Train, prepare
 from cutlayer.profile.quality import accuracy, leakage
 from cutlayer.profile.record import record
 from cutlayer.profile.sampling import Key
 from cutlayer.records.profile import Limits, Profile, Quality, save
 from cutlayer.registry import MODELS
 from cutlayer.report.profiles import page
-from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import open_split
 
 if TYPE_CHECKING:
@@ -40,30 +36,13 @@ RANDOM_IMAGES, DATA_IMAGES = 8, 64
 
 
 def run_plan(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) -> Profile:
-    """Measure, and write `profile.json`, `profile.csv` and `profile.html`.
-
-    Args:
-        plan: What to profile.
-        settings: How to measure.
-        limits: What a recommended choice has to keep.
-        out: Folder of the files; those of an older profile are replaced.
-        say: Receives a line about each step.
-
-    Returns:
-        The record that `profile.json` holds.
+    """Measure, and write the record, `profile.csv` and `profile.html` to `out`, replacing those of an older profile.
 
     Raises:
         CutlayerError: The plan cannot be carried out; nothing was measured where the plan itself is wrong.
     """
-    with _disk_errors_explained(out):
-        return _run(plan, settings, limits, out, say)
-
-
-@contextlib.contextmanager
-def _disk_errors_explained(out: Path) -> Iterator[None]:
-    """Raise ConfigError where the disk is full or read-only, which the user can change."""
     try:
-        yield
+        return _run(plan, settings, limits, out, say)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
@@ -95,7 +74,10 @@ def _run(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) ->
             if split.has_tail
             else f"{plan.model} has no tail here, so that its answers are unknown; leave out --min-accuracy."
         )
-    images = _random(input, settings.seed) if splits is None else splits.test.inputs[:DATA_IMAGES]
+    if splits is None:
+        images = np.random.default_rng(settings.seed).random((RANDOM_IMAGES, *input.shape), np.float32)
+    else:
+        images = splits.test.inputs[:DATA_IMAGES]
     if images.shape[1:] != input.shape:
         raise SplitError(f"The images of {plan.data} are {splits and splits.input}, and the head takes {input}.")
     out.mkdir(parents=True, exist_ok=True)
@@ -109,10 +91,8 @@ def _run(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) ->
     else:
         measurements = measure_connected(candidates, out / IMAGES, plan.connect, settings, say)
         quality = _quality(plan, candidates, settings, splits, judged, say)
-    profile = record(
-        measurements, settings, model=plan.model, limits=limits, notes=_notes(plan, judged), server=plan.connect,
-        quality=quality, images=f"{len(images)} {plan.data or 'random'} images of {input}, one at a time",
-    )  # fmt: skip
+    sent = f"{len(images)} {plan.data or 'random'} images of {input}, one at a time"
+    profile = record(measurements, plan, settings, limits, quality, images=sent, notes=_notes(plan, judged))
     save(out, profile)
     page.save(out, profile)
     return profile
@@ -163,7 +143,3 @@ def _notes(plan: Plan, judged: bool) -> list[str]:
     if plan.privacy:
         notes.append("Leakage is to cheap attacks; a stronger one gets more: see `cutlayer run`.")
     return notes
-
-
-def _random(input: TensorSpec, seed: int) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).random((RANDOM_IMAGES, *input.shape), np.float32)

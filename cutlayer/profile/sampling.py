@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from cutlayer.trace import Columns, percentile
+from cutlayer.percentiles import percentile
+from cutlayer.trace import Columns
 
 Key = tuple[str, str]
 """Names of a cut and a codec: a choice."""
@@ -29,7 +30,6 @@ LEAST_REQUESTS, MOST_REQUESTS, WARMUP = 3, 30, 1
 def choose_points(
     predicted: Mapping[Key, Mapping[str, float]],
     measured: Mapping[Key, Columns],
-    so_far_s: float,
     may_recommend: Callable[[Key], bool],
     seed: Sequence[int],
 ) -> list[tuple[Key, int, float]]:
@@ -40,7 +40,6 @@ def choose_points(
     Args:
         predicted: Stages and ``end_to_end`` in ns of every choice.
         measured: Requests of the choices that were measured already; none in the first turn.
-        so_far_s: Time that these requests took.
         may_recommend: Whether a choice may be recommended.
         seed: Seed of the draw of the point that checks the model.
     """
@@ -56,7 +55,7 @@ def choose_points(
         rest = [key for key in sorted(times_s, key=times_s.__getitem__) if key not in wanted]
         np.random.default_rng(seed).shuffle(rest)
         wanted += rest
-    left_s = NETWORK_S - so_far_s
+    left_s = NETWORK_S - sum(float(columns["end_to_end_ns"].sum()) for columns in measured.values()) / 1e9
     chosen: list[tuple[Key, int, float]] = []
     for key in wanted:
         expected_s = times_s[key]
@@ -72,8 +71,3 @@ def p50(columns: Columns) -> float:
     median = percentile(columns["end_to_end_ns"], 50)
     assert median is not None
     return float(median)
-
-
-def spent_s(columns: Columns) -> float:
-    """Time that the requests of a point took, without the warm-up."""
-    return float(columns["end_to_end_ns"].sum()) / 1e9

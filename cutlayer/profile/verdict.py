@@ -29,18 +29,15 @@ MODEL_ERROR = 0.25
 def faults(cuts: Iterable[CutMeasurements], model_errors: Sequence[float]) -> list[str]:
     """Why the profile is not valid: one sentence each, none when it is.
 
-    Args:
-        cuts: What was measured of each cut.
-        model_errors: Errors of the cost model at the points measured, as parts of what was measured.
+    The errors of the cost model, at the points that were measured, are parts of what was measured.
     """
     sentences = [sentence for cut in cuts for sentence in _faults_of_cut(cut)]
-    if len(model_errors):
-        typical = float(np.median(np.abs(model_errors)))
-        if typical > MODEL_ERROR:
-            sentences.append(
-                f"The cost model is off by {typical:.0%} in the middle of the points measured: "
-                "trust only what is marked as measured."
-            )
+    typical = float(np.median(np.abs(model_errors or [0.0])))
+    if typical > MODEL_ERROR:
+        sentences.append(
+            f"The cost model is off by {typical:.0%} in the middle of the points measured: "
+            "trust only what is marked as measured."
+        )
     return sentences
 
 

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from cutlayer.errors import ConfigError
 from cutlayer.machine.throttling import Reading
+from cutlayer.records.dataclass_json import INLINE, dump, load
 from cutlayer.records.files import read_json, write_json, write_text
 from cutlayer.records.run import Estimate
-from cutlayer.records.schema import INLINE, dump, load
 from cutlayer.trace import STAGES
 
 JSON, CSV = "profile.json", "profile.csv"
@@ -111,6 +111,11 @@ class ModelCheck:
     predicted_ns: float
     measured_ns: float
 
+    @property
+    def error(self) -> float:
+        """Error of the model as a part of what was measured: 0.1 is a tenth too slow."""
+        return (self.predicted_ns - self.measured_ns) / self.measured_ns
+
 
 @dataclass(frozen=True)
 class CostModel:
@@ -119,7 +124,6 @@ class CostModel:
     Attributes:
         fixed_ns: Time that the transport takes for any request.
         per_byte_ns: Time that the transport takes for each byte.
-        points: Points that check the model.
         shifts_ns: Time added to what is computed for a network, by its name.
         median_error: Median size of the errors; None without a point.
         greatest_error: Size of the greatest error; None without a point.
@@ -172,7 +176,6 @@ class CodecRecord:
         encode_ns: Times of the codec, on the device alone.
         stages_ns: Times of each stage of whole requests.
         end_to_end_ns: Times of whole requests.
-        quality: Accuracy and leakage.
     """
 
     bytes: int
@@ -203,7 +206,6 @@ class CutRecord:
     """Everything about one cut on the device; None where a figure is not known or cannot be read.
 
     Attributes:
-        cut: Name of the cut.
         shape: Shape of the smashed data of one sample.
         bytes: Size of the smashed data of one sample, before any codec.
         params: Parameters of the head.
@@ -264,9 +266,7 @@ class Choice(CutAndCodec):
         latency_ns: End-to-end p50.
         off_ns: How far off the latency may be: half of the 95 % interval of what was measured, or the typical error
             of the cost model.
-        source: Whether the latency was measured.
         leakage: Leakage gain of the strongest attack, up to 1.
-        accuracy: Accuracy, 0 to 1.
     """
 
     n_bytes: float
@@ -289,7 +289,6 @@ class Recommendation:
     """What to do on one network.
 
     Attributes:
-        network: Name of the network.
         best: The fastest choice within the limits; None when there is none.
         as_good: Choices that are not told apart from the best one, in the order of latency.
         why_none: Why there is no best choice, in a sentence; None when there is one.
@@ -353,7 +352,6 @@ class Profile:
     """`profile.json`.
 
     Attributes:
-        schema: `SCHEMA`.
         model: Model that the user named.
         verdict: Whether the figures can be believed: ``VALID`` or ``INVALID``.
         reasons: Why not, a sentence each.
@@ -364,11 +362,8 @@ class Profile:
         local_ns: Times of the whole model on the device; None where the device has no tail.
         local_peak_rss_bytes: Peak memory of that process.
         networks: The networks by name, in the order that the user gave.
-        cost_model: The cost model and its errors.
         cuts: The cuts, in the order of the model.
         recommendations: One for each network.
-        limits: What the user asks of a recommended choice.
-        bandwidth: Which choice is the fastest at which rate.
     """
 
     schema: int

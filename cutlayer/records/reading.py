@@ -52,8 +52,7 @@ def read(runs: Path) -> tuple[list[Run], list[Skipped]]:
     """
     if not runs.is_dir():
         raise CutlayerError(f"There is no folder {runs}; make runs first with `cutlayer run EXPERIMENT.toml`.")
-    finished: list[Run] = []
-    skipped: list[Skipped] = []
+    finished, skipped = list[Run](), list[Skipped]()
     for folder in sorted(path for path in runs.iterdir() if path.is_dir() and not path.name.startswith(".")):
         try:
             finished.append(_read_run(folder))

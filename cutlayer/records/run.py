@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cutlayer.records.schema import INLINE, load
+from cutlayer.records.dataclass_json import INLINE, load
 
 RESULT = "result.json"
 SCHEMA = 1

@@ -4,19 +4,18 @@ from pathlib import Path
 from typing import Any
 
 from cutlayer.machine.identity import environment
+from cutlayer.records.dataclass_json import dump
 from cutlayer.records.files import write_arrays, write_json
 from cutlayer.records.index import index
 from cutlayer.records.run import RESULT, Result
-from cutlayer.records.schema import dump
 from cutlayer.trace import Columns
 
 
 def finish(runs: Path, result: Result, timed: dict[str, Columns], pictures: dict[str, Any]) -> None:
     """Write all that a finished experiment leaves; `result.json`, which says that it is finished, comes last."""
     folder = runs / result.id
-    write_arrays(
-        folder / "requests.npz", {f"{d}/{name}": v for d, columns in timed.items() for name, v in columns.items()}
-    )
+    traces = {f"{label}/{name}": values for label, columns in timed.items() for name, values in columns.items()}
+    write_arrays(folder / "requests.npz", traces)
     write_arrays(folder / "reconstructions.npz", pictures)
     write_json(folder / "env.json", environment())
     index(runs, result)

@@ -23,7 +23,7 @@ from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import autocast
 from cutlayer.metrics.image import structural_similarity
 from cutlayer.nets.decoders import build
-from cutlayer.nets.grid import Grid, Standardize
+from cutlayer.nets.grid import standardize
 
 MEASURES = ("ssim", "mse")
 
@@ -74,7 +74,7 @@ class Surrogate:
             The quality before the step.
         """
         smashed = smashed.detach()
-        self._standardize(smashed)
+        standardize(self.network, smashed.float())
         self.network.requires_grad_(True)
         quality = self._rate(smashed, images)
         self._optimizer.zero_grad()
@@ -118,11 +118,3 @@ class Surrogate:
         if self.measure == "mse":
             return -(rebuilt - images).square().mean()
         return structural_similarity(rebuilt, images).mean()
-
-    def _standardize(self, smashed: Tensor) -> None:
-        """Have the network scale each channel to mean 0 and deviation 1, by the statistics of this batch."""
-        grid, standardize = self.network[0], self.network[1]
-        assert isinstance(grid, Grid)
-        assert isinstance(standardize, Standardize)
-        with torch.no_grad():
-            standardize.measure(grid(smashed.float()))

@@ -22,7 +22,8 @@ def blocks(head: nn.Module) -> fx.GraphModule:
     block_ends: list[fx.Node] = []
     weighted = False
     for last, node in itertools.pairwise(path):
-        computes = any(_is_weighted(traced, part) for part in between(last, node))
+        called = [traced.get_submodule(str(part.target)) for part in between(last, node) if part.op == "call_module"]
+        computes = any(isinstance(module, nn.Conv2d | nn.Linear) for module in called)
         if computes and weighted:
             block_ends.append(last)
         weighted = weighted or computes
@@ -31,7 +32,3 @@ def blocks(head: nn.Module) -> fx.GraphModule:
     graph.graph_copy(traced.graph, copies)
     graph.output(tuple(copies[node] for node in [*block_ends, smashed]))
     return fx.GraphModule(traced, graph, class_name="Blocks").eval()
-
-
-def _is_weighted(model: fx.GraphModule, node: fx.Node) -> bool:
-    return node.op == "call_module" and isinstance(model.get_submodule(str(node.target)), nn.Conv2d | nn.Linear)

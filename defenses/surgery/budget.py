@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cutlayer.errors import ConfigError
+from cutlayer.models.graph import layer_outputs
 from cutlayer.spec import TensorSpec
 from defenses.surgery.pruning import Channels
 
@@ -17,18 +18,11 @@ LEAST = 1 / 8
 def macs(head: nn.Module, input: TensorSpec) -> dict[nn.Module, int]:
     """Multiply-accumulates of each convolution and linear layer for one sample."""
     counts: dict[nn.Module, int] = {}
-
-    def count(layer: nn.Module, _inputs: object, output: Tensor) -> None:
-        per_channel = output[0].numel() // (output.shape[1] if output.dim() == 4 else output.shape[-1])
-        counts[layer] = counts.get(layer, 0) + per_channel * layer.weight.numel()  # type: ignore[operator]
-
-    layers = [layer for layer in head.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    handles = [layer.register_forward_hook(count) for layer in layers]
-    try:
+    with layer_outputs(head) as computed:
         head(torch.zeros(1, *input.shape))
-    finally:
-        for handle in handles:
-            handle.remove()
+    for layer, output in computed:
+        per_channel = output[0].numel() // (output.shape[1] if output.dim() == 4 else output.shape[-1])
+        counts[layer] = counts.get(layer, 0) + per_channel * layer.weight.numel()
     return counts
 
 

@@ -9,7 +9,7 @@ import torch
 
 from attacks.base import Attack
 from attacks.view import Access
-from cutlayer.errors import WithheldError
+from cutlayer.errors import ConfigError, WithheldError
 from cutlayer.registry import ATTACKS
 from defenses.gaussian_noise import GaussianNoise
 from tests.attacks.victims import constant_head, convolutional_head, linear_head
@@ -58,6 +58,28 @@ def test_says_what_it_does(name):
     attack = ATTACKS.load(name)
     assert is_dataclass(attack)
     assert attack.plain_words, f"{attack.__name__} needs plain_words, which the report prints"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("averaging", {"n_releases": 0}, "n_releases must be at least 1"),
+        ("averaging", {"over": "the moon"}, "over must be one of releases, survivors"),
+        ("averaging", {"attack": "averaging"}, "cannot wrap itself"),
+        ("averaging", {"attack": "no-such"}, "There is no attack"),
+        ("decoder", {"capacity": "big"}, "There is no decoder 'big'"),
+        ("decoder", {"capacity": "res_normN4C0"}, "There is no decoder"),
+        ("decoder", {"auxiliary": "victims"}, "auxiliary must be one of images, noise"),
+        ("mask-aware", {"see": "all"}, "see must be one of both, positions, values"),
+        ("mask-aware", {"attack": "white-box"}, "mask-aware cannot run 'white-box'"),
+        ("mask-aware", {"attack": "averaging"}, "mask-aware cannot run 'averaging'"),
+        ("nearest", {"metric": "l1"}, "metric must be one of l2, cosine"),
+        ("white-box", {"misfit": ("plain", "best")}, "misfit must be of plain, channel, whitened, survivors"),
+    ],
+)
+def test_an_impossible_option_is_refused(name, options, message):
+    with pytest.raises(ConfigError, match=message):
+        ATTACKS.make(name, **options)
 
 
 @each

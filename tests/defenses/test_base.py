@@ -21,6 +21,11 @@ IMAGE = image_spec(1, 28, 28)
 THEN = {"name": "laplace-noise", "scale": 0.25, "then": {"name": "gaussian-noise", "sigma": 0.5}}
 
 
+@pytest.fixture
+def halves():
+    return split(build("he_lenet", IMAGE, 10), "conv1", IMAGE)
+
+
 def test_a_description_with_then_makes_a_chain():
     chain = defense_from(THEN)
     assert isinstance(chain, Chain)
@@ -52,20 +57,11 @@ class Offset(Defense):
         return smashed + self._offset
 
 
-def test_what_was_learned_travels_in_the_split_folder(tmp_path, monkeypatch):
+def test_what_was_learned_travels_in_the_split_folder(halves, tmp_path, monkeypatch):
     chain = Offset(1.0).then(Offset(2.0))
     assert {*chain.learned} == {"first.offset", "second.offset"}
-    halves = split(build("he_lenet", IMAGE, 10), "conv1", IMAGE)
-    manifest = folder.save(
-        tmp_path / "split",
-        halves,
-        model="he_lenet",
-        classes=10,
-        defense={"name": "none"},
-        data=None,
-        learned=chain.learned,
-    )
-    assert LEARNED in manifest.files
+    about = {"model": "he_lenet", "classes": 10, "defense": {"name": "none"}, "data": None}
+    assert LEARNED in folder.save(tmp_path / "split", halves, **about, learned=chain.learned).files
     monkeypatch.setattr("defenses.base.defense_from", lambda description: Offset().then(Offset()))
     fresh = deployed(open_split(tmp_path / "split"))
     assert fresh.protect(np.zeros(2, np.float32), np.random.default_rng(0)).tolist() == [3.0, 3.0]
@@ -74,8 +70,7 @@ def test_what_was_learned_travels_in_the_split_folder(tmp_path, monkeypatch):
         deployed(open_split(tmp_path / "split"))
 
 
-def test_a_folder_of_a_defense_that_learned_nothing_has_no_such_file(tmp_path):
-    halves = split(build("he_lenet", IMAGE, 10), "conv1", IMAGE)
+def test_a_folder_of_a_defense_that_learned_nothing_has_no_such_file(halves, tmp_path):
     noise = {"name": "gaussian-noise", "sigma": 0.5}
     folder.save(tmp_path / "split", halves, model="he_lenet", classes=10, defense=noise, data=None, learned={})
     assert not (tmp_path / "split" / LEARNED).exists()
@@ -92,9 +87,9 @@ class Narrow(Defense):
         return graft(split, "narrow", to_head=nn.Conv2d(channels, 2, 1), to_tail=nn.Conv2d(2, channels, 1))
 
 
-def test_a_folder_loads_into_the_structure_that_its_defense_made(tmp_path, monkeypatch):
+def test_a_folder_loads_into_the_structure_that_its_defense_made(halves, tmp_path, monkeypatch):
     monkeypatch.setattr("cutlayer.models.folder.defense_from", lambda description: Narrow())
-    halves = Narrow().surgery(split(build("he_lenet", IMAGE, 10), "conv1", IMAGE))
+    halves = Narrow().surgery(halves)
     folder.save(tmp_path / "split", halves, model="he_lenet", classes=10, defense={"name": "narrow"}, data=None)
     loaded = open_split(tmp_path / "split").halves()
     images = torch.rand(2, *IMAGE.shape)
@@ -109,8 +104,7 @@ class Trained(Defense):
         return copied(split)
 
 
-def test_a_defense_that_trains_does_not_follow_one_that_protects():
-    halves = split(build("he_lenet", IMAGE, 10), "conv1", IMAGE)
+def test_a_defense_that_trains_does_not_follow_one_that_protects(halves):
     noise = GaussianNoise(sigma=0.5)
     with pytest.raises(ConfigError, match="would be trained without GaussianNoise"):
         noise.then(Trained()).harden(halves, None, 0)

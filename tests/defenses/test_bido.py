@@ -4,8 +4,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from cutlayer.errors import ConfigError
-from defenses.bido import BiDO, outputs
+from cutlayer.models.graph import layer_outputs
+from defenses.bido import BiDO
 from defenses.shared.aware import smashed_of
 from defenses.shared.dependence import gaussian_kernel, hsic, label_kernel
 from tests.defenses.victims import accuracy, shades, small_split
@@ -48,15 +48,10 @@ def test_the_loss_is_that_of_the_equation(monkeypatch):
 
 def test_hidden_layers_are_the_convolutions_and_the_linear_layers():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 5))
-    with outputs(model) as collected:
+    with layer_outputs(model) as collected:
         logits = model(torch.zeros(3, 1, 4, 4))
-    assert [tuple(layer.shape) for layer in collected] == [(3, 2, 2, 2), (3, 5)]
-    assert collected[1] is logits
+    assert [tuple(output.shape) for _, output in collected] == [(3, 2, 2, 2), (3, 5)]
+    assert collected[1][0] is model[4]
+    assert collected[1][1] is logits
     model(torch.zeros(3, 1, 4, 4))
     assert len(collected) == 2
-
-
-@pytest.mark.parametrize("options", [{"weight_x": -1.0}, {"weight_y": -1.0}, {"layers": "last"}, {"batch": 1}])
-def test_an_impossible_option_is_refused(options):
-    with pytest.raises(ConfigError, match=r"BiDO|bido"):
-        BiDO(**options)

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 from torch.nn import functional
 
 from cutlayer.data.splits import Dataset, Splits
+from cutlayer.errors import ConfigError
 from cutlayer.models import folder, zoo
 from cutlayer.models.halves import SplitModel, copied, split
 from cutlayer.nets import decoders
@@ -91,6 +91,25 @@ ROWS = [
 ]
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: repr(row.make()))
 
+IMPOSSIBLE = {
+    "gaussian-noise": {"sigma": [-0.1, math.nan, math.inf], "noise_aware_epochs": [-1], "bound": ["relu"]},
+    "laplace-noise": {"scale": [-0.1, math.nan, math.inf], "noise_aware_epochs": [-1]},
+    "local-dp": {"noise": [-1.0], "mechanism": ["cauchy"], "clip": [0.0], "delta": [0.0], "epochs": [-1]},
+    "dropout": {"rate": [1.1], "epochs": [-1]},
+    "top-k": {"sparsity": [1.0, -0.1]},
+    "quantize": {"bits": [17, -1], "rounding": ["up"]},
+    "shredder": {"scale": [-1.0], "n_noises": [0], "lr": [0.0], "epochs": [-1], "weight": [-1.0]},
+    "ressfl": {"weight": [-0.1], "epochs": [-1], "steps": [0], "every": [0], "lr": [0.0], "head_lr_scale": [0.0]},
+    "patrol": {"adversary": [-1.0], "lr": [0.0]},
+    "adversarial": {"weight": [-1.0], "epochs": [-1], "lr": [0.0], "turns": ["hours"]},
+    "nopeek": {"weight": [-1.0], "epochs": [-1], "batch": [1]},
+    "bido": {"weight_x": [-1.0], "weight_y": [-1.0], "layers": ["last"], "batch": [1]},
+    "cem": {"weight": [-1.0], "sigma": [-0.1], "clusters": [0], "bound": ["wall"]},
+    "mid": {"beta": [-1.0], "epochs": [-1]},
+    **{name: {"privacy": [-1.0], "public": ["private"]} for name in ("crafter", "crafter-z", "crafter-distilled")},
+}
+"""For each defense, values that its options refuse."""
+
 
 class Hardened(NamedTuple):
     victim: SplitModel
@@ -127,10 +146,6 @@ def clean(row: Row, n: int = 5) -> np.ndarray:
         return hardened(row).split.head(torch.from_numpy(data().test.inputs[:n])).numpy()
 
 
-def weights(half: nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in half.state_dict().items()}
-
-
 def assert_same_weights(first: SplitModel, second: SplitModel) -> None:
     for a, b in ((first.head, second.head), (first.tail, second.tail)):
         assert a.state_dict().keys() == b.state_dict().keys()
@@ -140,13 +155,17 @@ def assert_same_weights(first: SplitModel, second: SplitModel) -> None:
 def test_every_registered_defense_has_a_row():
     missing = sorted(set(DEFENSES) - {row.name for row in ROWS})
     assert not missing, f"Add a row for {', '.join(missing)} to ROWS in {Path(__file__).relative_to(ROOT)}."
+    assert all(is_dataclass(DEFENSES.load(name)) for name in DEFENSES)
 
 
-@pytest.mark.parametrize("name", DEFENSES)
-def test_says_what_it_does(name):
-    defense = DEFENSES.load(name)
-    assert is_dataclass(defense)
-    assert "plain_words" in vars(defense), f"{defense.__name__} needs plain_words"
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [(name, option, v) for name, options in IMPOSSIBLE.items() for option, values in options.items() for v in values],
+)
+def test_an_impossible_option_is_refused(name, option, value):
+    options = next(row.options for row in ROWS if row.name == name)
+    with pytest.raises(ConfigError, match=r"must be|is frozen"):
+        DEFENSES.make(name, **{**options, option: value})
 
 
 @each

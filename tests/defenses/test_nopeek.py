@@ -1,7 +1,5 @@
-import pytest
 import torch
 
-from cutlayer.errors import ConfigError
 from defenses.nopeek import NoPeek
 from defenses.shared.aware import smashed_of
 from defenses.shared.dependence import distance_correlation
@@ -22,9 +20,3 @@ def test_it_lowers_the_distance_correlation_and_keeps_the_accuracy():
         assert accuracy(hardened, NoPeek().protect, data) > 0.85
     assert correlations[0] > correlation(halves) - 0.1
     assert correlations[1] < correlations[0] - 0.3
-
-
-@pytest.mark.parametrize("options", [{"weight": -1.0}, {"epochs": -1}, {"batch": 1}])
-def test_an_impossible_option_is_refused(options):
-    with pytest.raises(ConfigError, match="NoPeek"):
-        NoPeek(**options)

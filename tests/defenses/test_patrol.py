@@ -187,8 +187,6 @@ def test_it_goes_on_from_where_another_defense_has_cut(halves, data):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"adversary": -1.0}, ConfigError, "0 or more"),
-        ({"lr": 0.0}, ConfigError, "above 0"),
         ({"deeper": "conv1"}, ConfigError, "does not come after ReLU1"),
         ({"deeper": "ReLU9"}, SplitError, "cannot be cut at"),
         ({"budget": 1e-4, **PRUNED}, ConfigError, "Pruned as far as allowed"),

@@ -56,9 +56,6 @@ def test_a_release_is_close_to_one_of_few_constants_which_an_attacker_can_subtra
     assert nearest.mean() < 0.2 * np.abs(noise).mean()
 
 
-def test_it_must_learn_first_and_refuses_nonsense():
+def test_it_must_learn_first():
     with pytest.raises(ConfigError, match="call harden"):
         Shredder(scale=1.0).protect(np.zeros((1, 3), np.float32), rng())
-    for options in ({"scale": -1.0}, {"n_noises": 0}, {"lr": 0.0}, {"epochs": -1}, {"weight": -1.0}):
-        with pytest.raises(ConfigError, match="must be"):
-            Shredder(**{"scale": 1.0, **options})

@@ -42,12 +42,12 @@ def small_split(trained_epochs: int = 0) -> SplitModel:
 
 def accuracy(split: SplitModel, protect, data: Splits, releases: int = 5) -> float:
     """Accuracy of the whole model on the test part, behind fresh draws."""
-    draws, right = rng(9), 0
+    draws, correct = rng(9), 0
     with torch.no_grad():
         for _ in range(releases):
             logits = split.tail(protect(split.head(torch.from_numpy(data.test.inputs)), draws))
-            right += int((logits.argmax(1).numpy() == data.test.labels).sum())
-    return right / (releases * len(data.test))
+            correct += int((logits.argmax(1).numpy() == data.test.labels).sum())
+    return correct / (releases * len(data.test))
 
 
 @functools.cache

@@ -13,24 +13,12 @@ from cutlayer.registry import DEFENSES
 
 PLANS = sorted((Path(__file__).parents[2] / "experiments").glob("defenses-*.toml"))
 SMALL = {
-    "seed": "0",
-    "training.epochs": "1",
-    "training.images": "96",
-    "measure.auxiliary": "64",
-    "measure.count": "6",
-    "measure.private": "4",
-    "measure.warmup": "1",
-    "attack.n_releases": "2",
-    "attack.epochs": "1",
-    "attack.iterations": "3",
-    "attack.prior_steps": "4",
-    "defense.epochs": "1",
-    "defense.noise_aware_epochs": "1",
-    "defense.pretrain_epochs": "0",
-    "defense.iterations": "1",
-    "defense.prior_steps": "4",
-    "defense.n_crafted": "4",
-}
+    "seed": "0", "training.epochs": "1", "training.images": "96",
+    "measure.auxiliary": "64", "measure.count": "6", "measure.private": "4", "measure.warmup": "1",
+    "attack.n_releases": "2", "attack.epochs": "1", "attack.iterations": "3", "attack.prior_steps": "4",
+    "defense.epochs": "1", "defense.noise_aware_epochs": "1", "defense.pretrain_epochs": "0",
+    "defense.iterations": "1", "defense.prior_steps": "4", "defense.n_crafted": "4",
+}  # fmt: skip
 
 
 def small(path):
@@ -42,19 +30,19 @@ def small(path):
         except ConfigError:
             continue  # nothing in this plan has the option, or two attacks would become one
         settings[key] = value
-    found = {}
-    for one in plan.load(path, settings):
-        found.setdefault(one.defense.name, []).append(one)
-    return [ones[1] if len(ones) > 1 else ones[0] for ones in found.values()]
+    by_defense = {}
+    for experiment in plan.load(path, settings):
+        by_defense.setdefault(experiment.defense.name, []).append(experiment)
+    return [experiments[:2][-1] for experiments in by_defense.values()]
 
 
 def test_the_plans_hold_every_defense_at_three_strengths_and_two_seeds():
     strengths, seeds = {}, set()
-    for experiment in (one for path in PLANS for one in plan.load(path)):
+    for experiment in (experiment for path in PLANS for experiment in plan.load(path)):
         strengths.setdefault(experiment.defense.name, set()).add(experiment.defense.key)
         seeds.add(experiment.seed)
     assert strengths.keys() == set(DEFENSES)
-    assert all(len(found) >= 3 for name, found in strengths.items() if name != "none")
+    assert all(len(keys) >= 3 for name, keys in strengths.items() if name != "none")
     assert seeds == {0, 1}
 
 
@@ -78,4 +66,4 @@ def test_every_defense_goes_the_whole_way(path, tmp_path):
         assert labels == expected
         assert all(np.isfinite(attack.leakage_gain.value) for attack in result.privacy)
         assert result.cost[0].n == 6
-        assert result["defense"]["name"] == experiment.defense.name
+        assert result.defense["name"] == experiment.defense.name

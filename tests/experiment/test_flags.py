@@ -31,23 +31,17 @@ def spectrum(before=10.0, after=10.0):
 
 
 def names(rows, *, data=None, defense=None, attacks=(), passed=None, codec="raw"):
-    """Of the flags that are raised; `attacks` are their entries in the plan, `defense` is the defense's."""
-    described = defense or {"name": "none"}
-    experiment = Experiment(
-        "digits",
-        "resnet20",
-        "layer1",
-        defense=Named(described["name"], {k: v for k, v in described.items() if k != "name"}),
-        attacks=tuple(
-            Named(
-                one["name"], {k: v for k, v in one.items() if k not in ("name", "title")}, one.get("title", one["name"])
-            )
-            for one in attacks
-        ),
-        measure=Measure(private=20, codec=codec),
-    )
-    made = defense_from(described)
-    return {raised.flag for raised in flags(experiment, rows, data or splits(), made, passed or spectrum())}
+    """Names of the flags that are raised; `attacks` and `defense` are entries of the plan."""
+    entry, measure = defense or {"name": "none"}, Measure(private=20, codec=codec)
+    attacks = tuple(map(named, attacks))
+    experiment = Experiment("digits", "resnet20", "layer1", defense=named(entry), attacks=attacks, measure=measure)
+    raised = flags(experiment, rows, data or splits(), defense_from(entry), passed or spectrum())
+    return {flag.flag for flag in raised}
+
+
+def named(entry):
+    options = {key: value for key, value in entry.items() if key not in ("name", "title")}
+    return Named(entry["name"], options, entry.get("title", entry["name"]))
 
 
 NOISE = {"name": "gaussian-noise", "sigma": 0.5}
@@ -111,11 +105,8 @@ def decoder(capacity, inside=""):
 def test_a_decoder_weaker_than_the_defenders_own(inside, chained):
     defense = {"name": "adversarial", "decoder": "res_normN2C32"} | ({"then": {"name": "quantize"}} if chained else {})
     rows = [*GOOD, row(inside or "decoder", "BLACK_BOX", 0.8, 0.85, 0.9)]
-    for capacity, expected in (
-        ("conv_normN2C32", {"decoder-too-small"}),
-        ("res_normN2C32", set()),
-        ("res_normN4C64", set()),
-    ):
+    weaker = {"conv_normN2C32": {"decoder-too-small"}, "res_normN2C32": set(), "res_normN4C64": set()}
+    for capacity, expected in weaker.items():
         assert names(rows, defense=defense, attacks=[decoder(capacity, inside)]) == expected
     assert names(GOOD, defense=defense) == {"decoder-too-small"}, "no decoder at all"
     assert names(GOOD, defense=defense | {"weight": 0.0}) == set(), "nothing was trained against one"

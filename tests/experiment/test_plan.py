@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from cutlayer.errors import ConfigError
@@ -9,21 +11,23 @@ data = "digits"
 model = "he_lenet"
 cut = ["conv1", "ReLU2"]
 seed = [0, 1]
-[[defense]]
-name = "none"
-[[defense]]
-name = "gaussian-noise"
-sigma = [0.1, 0.5]
-[[attack]]
-name = "averaging"
-n_releases = [1, 4]
+defense = [{name = "none"}, {name = "gaussian-noise", sigma = [0.1, 0.5]}]
+attack = {name = "averaging", n_releases = [1, 4]}
 """
+
+
+NEAREST = '[[attack]]\nname = "nearest"\n'
 
 
 def loaded(tmp_path, text, **settings):
     path = tmp_path / "plan.toml"
     path.write_text(text)
     return plan.load(path, settings)
+
+
+def first(text):
+    """A plan of one experiment on the first cut, followed by a text."""
+    return f'data = "digits"\nmodel = "he_lenet"\ncut = "conv1"\n{text}'
 
 
 def test_lists_expand_to_every_combination(tmp_path):
@@ -35,10 +39,10 @@ def test_lists_expand_to_every_combination(tmp_path):
 
 
 def test_the_id_ignores_names_texts_and_spelled_out_defaults():
-    one = Experiment("digits", "he_lenet", "conv1")
-    assert one.id == Experiment("digits", "he_lenet", "conv1", name="other", claim="text", training=Training()).id
-    assert one.id != Experiment("digits", "he_lenet", "conv1", training=Training(epochs=5)).id
-    assert one.id != Experiment("digits", "he_lenet", "conv1", defense=Named("gaussian-noise", {"sigma": 0.1})).id
+    plain = Experiment("digits", "he_lenet", "conv1")
+    assert plain.id == replace(plain, name="other", claim="text", training=Training()).id
+    assert plain.id != replace(plain, training=Training(epochs=5)).id
+    assert plain.id != replace(plain, defense=Named("gaussian-noise", {"sigma": 0.1})).id
 
 
 def test_ids_do_not_change_between_releases():
@@ -49,41 +53,33 @@ def test_ids_do_not_change_between_releases():
 
 
 def test_a_title_names_and_changes_nothing_else(tmp_path):
-    plain = 'data = "digits"\nmodel = "he_lenet"\ncut = "conv1"\n[[attack]]\nname = "nearest"\n'
-    (a,), (b,) = loaded(tmp_path, plain), loaded(tmp_path, plain + 'title = "look up"\n')
+    (a,), (b,) = (loaded(tmp_path, first(NEAREST + title)) for title in ("", 'title = "look up"\n'))
     assert b.attacks[0].label == "look up"
     assert a.id == b.id
 
 
 def test_two_attacks_must_differ_in_what_they_are_and_are_called(tmp_path):
-    plain = 'data = "digits"\nmodel = "he_lenet"\ncut = "conv1"\n'
-    one, other = '[[attack]]\nname = "nearest"\n', '[[attack]]\nname = "ridge"\ntitle = "nearest"\n'
-    for second in (one, one + 'title = "again"\n', other):
+    for second in (NEAREST, NEAREST + 'title = "again"\n', '[[attack]]\nname = "ridge"\ntitle = "nearest"\n'):
         with pytest.raises(ConfigError, match="Two attacks"):
-            loaded(tmp_path, plain + one + second)
+            loaded(tmp_path, first(NEAREST + second))
 
 
 def test_an_option_at_its_default_is_the_same_experiment(tmp_path):
-    plain = 'data = "digits"\nmodel = "he_lenet"\ncut = "conv1"\n[[attack]]\nname = "nearest"\n'
-    (a,), (b,) = loaded(tmp_path, plain), loaded(tmp_path, plain + 'metric = "l2"\n')
+    (a,), (b,) = (loaded(tmp_path, first(NEAREST + option)) for option in ("", 'metric = "l2"\n'))
     assert a.id == b.id
 
 
 def test_what_is_recorded_reads_back_to_the_same_experiment(tmp_path):
-    for one in loaded(tmp_path, BASE):
-        (again,) = loaded(tmp_path, plan.toml(one))
-        assert again == one
-        assert again.id == one.id
+    for experiment in loaded(tmp_path, BASE):
+        (again,) = loaded(tmp_path, plan.toml(experiment))
+        assert (again, again.id) == (experiment, experiment.id)
 
 
 def test_settings_reach_values_sections_and_every_entry_that_has_the_option(tmp_path):
-    experiments = loaded(
-        tmp_path, BASE, **{"seed": "7", "training.epochs": "1", "defense.sigma": "0.25", "cut": "conv1"}
-    )
-    assert {e.seed for e in experiments} == {7}
-    assert {e.training.epochs for e in experiments} == {1}
+    settings = {"seed": "7", "training.epochs": "1", "defense.sigma": "0.25", "cut": "conv1"}
+    experiments = loaded(tmp_path, BASE, **settings)
+    assert {(e.seed, e.training.epochs, e.cut) for e in experiments} == {(7, 1, "conv1")}
     assert {e.defense.label for e in experiments} == {"none", "gaussian-noise sigma=0.25"}
-    assert {e.cut for e in experiments} == {"conv1"}
 
 
 @pytest.mark.parametrize(
@@ -124,14 +120,13 @@ def test_a_plan_that_is_no_toml_or_is_missing(tmp_path):
 
 
 def test_a_defense_may_be_followed_by_another_one(tmp_path):
-    text = 'data = "digits"\nmodel = "he_lenet"\ncut = "conv1"\n[[defense]]\nname = "laplace-noise"\nscale = 0.5\n'
+    text = first('[[defense]]\nname = "laplace-noise"\nscale = 0.5\n')
     experiments = loaded(tmp_path, text + 'then = {name = "gaussian-noise", sigma = [0.1, 0.2]}\n')
     assert [e.defense.label for e in experiments] == [
         f"laplace-noise scale=0.5 then gaussian-noise sigma={sigma}" for sigma in (0.1, 0.2)
     ]
     (back,) = loaded(tmp_path, plan.toml(experiments[0]))
-    assert back == experiments[0]
-    assert back.id == experiments[0].id
+    assert (back, back.id) == (experiments[0], experiments[0].id)
     with pytest.raises(ConfigError, match="no option 'sigmma'"):
         loaded(tmp_path, text + 'then = {name = "gaussian-noise", sigmma = 0.1}\n')
 
@@ -139,7 +134,7 @@ def test_a_defense_may_be_followed_by_another_one(tmp_path):
 def test_shares_are_disjoint_and_make_the_whole(tmp_path):
     experiments = loaded(tmp_path, BASE)
     shares = [plan.share(experiments, f"{k}/5") for k in range(1, 6)]
-    assert sorted(e.id for one in shares for e in one) == sorted(e.id for e in experiments)
+    assert sorted(e.id for share in shares for e in share) == sorted(e.id for e in experiments)
     assert plan.share(experiments, "1/1") == experiments
     for wrong in ("0/2", "3/2", "1", "a/b", "1/0", "-1/2"):
         with pytest.raises(ConfigError, match="--part must be such as"):

@@ -11,7 +11,7 @@ from cloud.tap import read
 from cutlayer.errors import ConfigError
 from cutlayer.network.namespaces import two_hosts
 from cutlayer.network.profiles import network_named
-from cutlayer.network.shaper import Shaped
+from cutlayer.network.shaper import shaped
 from tests.cloud_process import CloudProcess
 from tests.tiny_split import write_split
 
@@ -55,7 +55,7 @@ def test_two_hosts_on_a_slow_cable(tmp_path, cable, transport):
     options = ("--insecure",)
     with CloudProcess(tmp_path / "split", address, tmp_path / "tap", options, within=server.within) as cloud:
         # The kernel of this machine may support no delay.
-        with Shaped(cloud.address, left, within=device.within, insecure=True) as near:
+        with shaped(cloud.address, left, within=device.within, insecure=True) as (near, _):
             for name, n in (("small", 1), ("large", 500)):
                 arguments = [tmp_path / "split", near, tmp_path / f"{name}.npz", COUNT, n]
                 edge = [*device.within, sys.executable, "-c", SEND, *map(str, arguments)]

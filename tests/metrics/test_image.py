@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import metrics as skimage
 
-from cutlayer.metrics.image import MSE, PSNR, SSIM, structural_similarity
+from cutlayer.metrics.image import PSNR, SSIM, structural_similarity
 
 
 def pair(n: int = 3, channels: int = 3, height: int = 32, width: int = 32, noise: float = 0.1, seed: int = 0):
@@ -24,22 +24,12 @@ def scored(metric, x, y):
 def test_scores_are_those_of_scikit_image(shape):
     x, y = pair(4, *shape)
     for i in range(len(x)):
-        assert scored(PSNR, x, y)[i] == pytest.approx(
-            skimage.peak_signal_noise_ratio(y[i], x[i], data_range=1), abs=1e-9
-        )
+        psnr = skimage.peak_signal_noise_ratio(y[i], x[i], data_range=1)
+        assert scored(PSNR, x, y)[i] == pytest.approx(psnr, abs=1e-9)
         ssim = skimage.structural_similarity(
             y[i], x[i], data_range=1, channel_axis=0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
         )
         assert scored(SSIM, x, y)[i] == pytest.approx(ssim, abs=1e-9)
-
-
-def test_scores_worked_out_by_hand():
-    y = np.full((2, 1, 8, 8), 0.5)
-    x = y + np.array([0.1, -0.01]).reshape(2, 1, 1, 1)
-    assert scored(MSE, x, y) == pytest.approx([1e-2, 1e-4])
-    assert scored(PSNR, x, y) == pytest.approx([20, 40])
-    # Without structure SSIM compares brightness alone: (2 * 0.6 * 0.5 + 1e-4) / (0.6**2 + 0.5**2 + 1e-4).
-    assert scored(SSIM, x, y)[0] == pytest.approx(0.6001 / 0.6101)
 
 
 def test_a_small_image_gets_the_largest_odd_window_that_fits():
@@ -53,11 +43,8 @@ def test_a_small_image_gets_the_largest_odd_window_that_fits():
             mean_a, mean_b = (window * a).sum(), (window * b).sum()
             var_a, var_b = (window * (a - mean_a) ** 2).sum(), (window * (b - mean_b) ** 2).sum()
             both = (window * (a - mean_a) * (b - mean_b)).sum()
-            values.append(
-                (2 * mean_a * mean_b + 1e-4)
-                * (2 * both + 9e-4)
-                / ((mean_a**2 + mean_b**2 + 1e-4) * (var_a + var_b + 9e-4))
-            )
+            brightness = (2 * mean_a * mean_b + 1e-4) / (mean_a**2 + mean_b**2 + 1e-4)
+            values.append(brightness * (2 * both + 9e-4) / (var_a + var_b + 9e-4))
     assert scored(SSIM, x, y)[0] == pytest.approx(np.mean(values), abs=1e-9)
 
 
@@ -67,13 +54,6 @@ def test_ssim_as_a_loss_has_the_right_gradient_and_ignores_autocast():
     x, y = (torch.from_numpy(images).float() for images in pair())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.allclose(structural_similarity(x, y), SSIM.score(x, y, y), atol=1e-5)
-
-
-def test_a_copy_is_perfect():
-    _, y = pair()
-    assert np.all(scored(MSE, y, y) == 0)
-    assert np.all(np.isposinf(scored(PSNR, y, y)))
-    assert scored(SSIM, y, y) == pytest.approx(1)
 
 
 @settings(max_examples=25, deadline=None)

@@ -51,8 +51,8 @@ def test_cost_counts_attention():
 
 def test_shared_parameters_count_once():
     layer = nn.Linear(3, 3, bias=False)
-    found = cuts(nn.Sequential(layer, nn.ReLU(), layer, nn.ReLU()), TensorSpec((3,)))
-    assert [cut.params for cut in found] == [9, 9, 9]
+    chain = cuts(nn.Sequential(layer, nn.ReLU(), layer, nn.ReLU()), TensorSpec((3,)))
+    assert [cut.params for cut in chain] == [9, 9, 9]
 
 
 def test_blocks_are_cuts_by_the_name_of_their_module(resnet):
@@ -76,8 +76,8 @@ def test_an_unknown_cut_is_answered_with_near_ones(resnet):
 
 
 def test_names_are_unique(resnet, lenet):
-    for found in (resnet, lenet):
-        names = [name for cut in found for name in (cut.name, *cut.aliases)]
+    for model in (resnet, lenet):
+        names = [name for cut in model for name in (cut.name, *cut.aliases)]
         assert len(names) == len(set(names))
 
 

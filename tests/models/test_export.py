@@ -1,5 +1,4 @@
 import onnx
-import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -8,12 +7,13 @@ from cutlayer.errors import SplitError
 from cutlayer.models.export import export_onnx
 from cutlayer.models.halves import split
 from cutlayer.spec import TensorSpec, image_spec
+from tests.models.test_graph import Deciding
 from tests.models.test_split import ROWS
+from tests.onnx.onnx_models import run as run_onnx
 
 
-def run(path, array):
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: array.numpy()})[0])
+def run(path, images):
+    return torch.from_numpy(run_onnx(path, images.numpy()))
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -64,21 +64,15 @@ def test_batch_normalization_survives_a_container_left_in_training_mode(tmp_path
     torch.testing.assert_close(run(tmp_path / "part.onnx", images), expected.detach(), rtol=1e-4, atol=1e-4)
 
 
-def test_a_file_that_computes_something_else_is_refused_and_leaves_nothing(tmp_path):
-    class Drawing(nn.Module):
-        def forward(self, x):
-            return x + torch.rand_like(x)
-
-    with pytest.raises(SplitError, match="computes something else"):
-        export_onnx(Drawing(), TensorSpec((4,)), tmp_path / "x.onnx", "image", "smashed")
-    assert list(tmp_path.iterdir()) == []
+class Drawing(nn.Module):
+    def forward(self, x):
+        return x + torch.rand_like(x)
 
 
-def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path):
-    class Deciding(nn.Module):
-        def forward(self, x):
-            return x if x.sum() > 0 else -x
-
-    with pytest.raises(SplitError, match=r"^torch cannot export x\.onnx: .+$"):
-        export_onnx(Deciding(), TensorSpec((4,)), tmp_path / "x.onnx", "image", "smashed")
+@pytest.mark.parametrize(
+    ("model", "message"), [(Drawing, "computes something else"), (Deciding, r"^torch cannot export x\.onnx: .+$")]
+)
+def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path, model, message):
+    with pytest.raises(SplitError, match=message):
+        export_onnx(model(), TensorSpec((4,)), tmp_path / "x.onnx", "image", "smashed")
     assert list(tmp_path.iterdir()) == []

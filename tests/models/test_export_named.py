@@ -1,6 +1,5 @@
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 
 from cutlayer.models.cuts import cut_nodes
@@ -8,6 +7,7 @@ from cutlayer.models.export import export_named
 from cutlayer.models.zoo import build
 from cutlayer.onnx.graph import checked, survey
 from cutlayer.spec import image_spec
+from tests.onnx.onnx_models import run
 
 INPUT = image_spec(3, 32, 32)
 
@@ -24,11 +24,10 @@ def test_the_cuts_of_the_file_have_the_names_of_the_model(tmp_path):
     for name in wanted:
         assert (offered[name].shape, offered[name].macs) == (nodes[name][0].shape, nodes[name][0].macs)
 
-    assert [one.name for one in onnx.load(path).graph.output] == ["logits"]
+    assert [output.name for output in onnx.load(path).graph.output] == ["logits"]
     image = np.random.default_rng(0).random((2, *INPUT.shape), np.float32)
-    (logits,) = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"image": image})
     with torch.no_grad():
-        np.testing.assert_allclose(logits, model(torch.from_numpy(image)).numpy(), atol=1e-4)
+        np.testing.assert_allclose(run(path, image), model(torch.from_numpy(image)).numpy(), atol=1e-4)
 
 
 def test_the_model_stays_as_it_was(tmp_path):

@@ -1,7 +1,8 @@
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
-import onnxruntime
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from cutlayer.models.manifest import sha256
 from cutlayer.models.zoo import build
 from cutlayer.spec import image_spec
 from cutlayer.split_folder import open_split
+from tests.onnx.onnx_models import run
 
 IMAGE = image_spec(1, 28, 28)
 
@@ -36,11 +38,7 @@ def original(tmp_path_factory):
 @pytest.fixture
 def folder(original, tmp_path):
     """A copy that a test may damage."""
-    copy = tmp_path / "lenet"
-    copy.mkdir()
-    for file in original.iterdir():
-        (copy / file.name).write_bytes(file.read_bytes())
-    return copy
+    return Path(shutil.copytree(original, tmp_path / "lenet"))
 
 
 def forge(folder, **changes):
@@ -61,10 +59,8 @@ def test_what_is_loaded_is_what_was_saved(original):
 
 
 def test_the_onnx_halves_fit_together(original):
-    head, tail = (onnxruntime.InferenceSession(original / f"{half}.onnx") for half in ("head", "tail"))
     images, expected = torch.rand(3, *IMAGE.shape), lenet(seed=7)
-    (smashed,) = head.run(["smashed"], {"image": images.numpy()})
-    (logits,) = tail.run(["logits"], {"smashed": smashed})
+    logits = run(original / "tail.onnx", run(original / "head.onnx", images.numpy()))
     with torch.no_grad():
         torch.testing.assert_close(torch.from_numpy(logits), expected.tail(expected.head(images)), rtol=1e-4, atol=1e-4)
 
@@ -100,25 +96,17 @@ def test_a_failed_export_leaves_the_old_folder_whole(folder):
     assert list(folder.parent.iterdir()) == [folder]
 
 
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-20])])
 @pytest.mark.parametrize("name", ["head.safetensors", "tail.safetensors", "split.json"])
-def test_a_missing_file(folder, name):
-    (folder / name).unlink()
-    with pytest.raises(SplitError, match=name):
-        open_split(folder).halves()
-
-
-@pytest.mark.parametrize("name", ["head.safetensors", "tail.safetensors", "split.json"])
-def test_a_truncated_file(folder, name):
-    (folder / name).write_bytes((folder / name).read_bytes()[:-20])
+def test_a_missing_or_a_truncated_file(folder, name, damage):
+    damage(folder / name)
     with pytest.raises(SplitError, match=name):
         open_split(folder).halves()
 
 
 def test_a_flipped_bit_in_the_weights(folder):
-    path = folder / "tail.safetensors"
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
+    *data, last = (folder / "tail.safetensors").read_bytes()
+    (folder / "tail.safetensors").write_bytes(bytes([*data, last ^ 1]))
     with pytest.raises(SplitError, match="is not the file"):
         open_split(folder).halves()
 
@@ -165,7 +153,7 @@ def test_weights_that_are_no_safetensors(folder):
         open_split(folder).halves()
 
 
-def test_a_foreign_onnx_is_noticed_by_whoever_verifies_it(folder):
+def test_a_foreign_onnx_file_is_not_the_one_of_the_manifest(folder):
     (folder / "head.onnx").write_bytes((folder / "tail.onnx").read_bytes())
     with pytest.raises(SplitError, match=r"head\.onnx is not the file"):
         open_split(folder).manifest.verify(folder, "head.onnx")

@@ -30,11 +30,14 @@ def test_trace_leaves_nothing_in_training_mode_or_in_place():
     assert not model.right.inplace
 
 
-def test_code_that_depends_on_values_is_refused():
-    class Deciding(nn.Module):
-        def forward(self, x):
-            return x if x.sum() > 0 else -x
+class Deciding(nn.Module):
+    """Code that torch can follow for given values only."""
 
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+
+def test_code_that_depends_on_values_is_refused():
     with pytest.raises(SplitError, match="cannot trace Deciding"):
         trace(Deciding())
 

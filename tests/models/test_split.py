@@ -13,6 +13,8 @@ from cutlayer.models.zoo import build
 from cutlayer.registry import MODELS
 from cutlayer.spec import TensorSpec, image_spec
 
+GRAY, RGB = image_spec(1, 28, 28), image_spec(3, 32, 32)
+
 
 class Row(NamedTuple):
     """One registered model.
@@ -29,17 +31,17 @@ class Row(NamedTuple):
 
 
 ROWS = {
-    "he_lenet": Row(image_spec(1, 28, 28), "ReLU2", "ReLU2"),
-    "he_cifar10cnn": Row(image_spec(3, 32, 32), "ReLU22", "ReLU22"),
-    "resnet20": Row(image_spec(3, 32, 32), "layer1.0", "layer2.2"),
-    "vgg11_bn": Row(image_spec(3, 32, 32), "features.7", "features.7"),
-    "resnet18": Row(image_spec(3, 32, 32), "layer2.0", "layer4.0"),
-    "mobilenet_v2": Row(image_spec(3, 32, 32), "features.2", "features.16"),
-    "mobilenet_v3_small": Row(image_spec(3, 32, 32), "features.1", "features.10"),
-    "efficientnet_b0": Row(image_spec(3, 32, 32), "features.1", "features.7"),
-    "convnext_tiny": Row(image_spec(3, 32, 32), "features.1.0", "features.7.1"),
-    "vit_b_16": Row(image_spec(3, 32, 32), "encoder.layers.encoder_layer_0", "encoder.layers.encoder_layer_11"),
-    "swin_t": Row(image_spec(3, 32, 32), "features.2", "features.7.1"),
+    "he_lenet": Row(GRAY, "ReLU2", "ReLU2"),
+    "he_cifar10cnn": Row(RGB, "ReLU22", "ReLU22"),
+    "resnet20": Row(RGB, "layer1.0", "layer2.2"),
+    "vgg11_bn": Row(RGB, "features.7", "features.7"),
+    "resnet18": Row(RGB, "layer2.0", "layer4.0"),
+    "mobilenet_v2": Row(RGB, "features.2", "features.16"),
+    "mobilenet_v3_small": Row(RGB, "features.1", "features.10"),
+    "efficientnet_b0": Row(RGB, "features.1", "features.7"),
+    "convnext_tiny": Row(RGB, "features.1.0", "features.7.1"),
+    "vit_b_16": Row(RGB, "encoder.layers.encoder_layer_0", "encoder.layers.encoder_layer_11"),
+    "swin_t": Row(RGB, "features.2", "features.7.1"),
 }
 
 
@@ -52,12 +54,12 @@ def test_the_halves_make_the_model_at_every_cut(name, lively):
     image = ROWS[name].input
     model = lively(name, image)
     images = torch.rand(2, *image.shape)
-    found = cut_nodes(model, image)
-    assert len(found) > 10
+    nodes = cut_nodes(model, image)
+    assert len(nodes) > 10
     with torch.no_grad():
         logits = model(images)
         assert (logits[0] - logits[1]).abs().max() > 1e-3, "a model that ignores its input proves nothing"
-        for cut, node in found:
+        for cut, node in nodes:
             halves = split_at(model, cut, node, image)
             smashed = halves.head(images)
             assert smashed.shape == (2, *cut.shape), cut
@@ -79,9 +81,8 @@ def test_split_by_name_and_by_alias():
 
 
 def test_the_halves_share_the_models_parameters_and_nothing_else():
-    image = image_spec(3, 32, 32)
-    model = build("vgg11_bn", image, 10)
-    halves = split(model, "features.7", image)
+    model = build("vgg11_bn", RGB, 10)
+    halves = split(model, "features.7", RGB)
     whole = dict(model.named_parameters())
     parts = dict(halves.head.named_parameters()) | dict(halves.tail.named_parameters())
     assert parts.keys() == whole.keys()
@@ -90,9 +91,8 @@ def test_the_halves_share_the_models_parameters_and_nothing_else():
 
 
 def test_everything_is_in_eval_mode_down_to_the_made_up_containers():
-    image = image_spec(3, 32, 32)
-    model = build("vgg11_bn", image, 10).train()
-    halves = split(model, "features.7", image)
+    model = build("vgg11_bn", RGB, 10).train()
+    halves = split(model, "features.7", RGB)
     for part in (model, halves.head, halves.tail):
         assert [name for name, module in part.named_modules() if module.training] == []
 
@@ -118,19 +118,17 @@ def test_the_tail_does_not_write_into_the_smashed_data(function):
 
 
 def test_a_copy_of_the_model_has_the_same_cuts_and_halves_can_be_copied():
-    image = image_spec(3, 32, 32)
-    model = build("resnet20", image, 10)
-    assert cuts(deepcopy(model), image) == cuts(model, image)
-    halves = split(model, "layer1", image)
-    images = torch.rand(2, *image.shape)
+    model = build("resnet20", RGB, 10)
+    assert cuts(deepcopy(model), RGB) == cuts(model, RGB)
+    halves = split(model, "layer1", RGB)
+    images = torch.rand(2, *RGB.shape)
     assert torch.equal(deepcopy(halves.head)(images), halves.head(images))
 
 
 def test_gradients_at_the_cut_are_those_of_the_whole_model():
-    image = image_spec(1, 28, 28)
-    model = build("he_lenet", image, 10)
-    halves = split(model, "pool1", image)
-    images = torch.rand(3, *image.shape)
+    model = build("he_lenet", GRAY, 10)
+    halves = split(model, "pool1", GRAY)
+    images = torch.rand(3, *GRAY.shape)
     model(images).square().sum().backward()
     expected = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
@@ -161,16 +159,14 @@ def test_parameters_used_on_both_sides_are_on_both_sides():
 
 @pytest.mark.parametrize("cut", ["layer1.0.conv1", "fc", "x"])
 def test_branches_the_output_and_the_input_are_no_cuts(cut):
-    image = image_spec(3, 32, 32)
     with pytest.raises(SplitError, match="cannot be cut at"):
-        split(build("resnet20", image, 10), cut, image)
+        split(build("resnet20", RGB, 10), cut, RGB)
 
 
 def test_grafted_halves_are_joined_with_both_grafts():
-    image = image_spec(1, 28, 28)
-    halves = split(build("he_lenet", image, 10), "ReLU1", image)
+    halves = split(build("he_lenet", GRAY, 10), "ReLU1", GRAY)
     to_head, to_tail = nn.Conv2d(8, 4, 3, padding=1), nn.Conv2d(4, 8, 3, padding=1)
     grafted = graft(halves, "bottleneck", to_head=to_head, to_tail=to_tail)
-    images = torch.rand(2, *image.shape)
+    images = torch.rand(2, *GRAY.shape)
     assert torch.equal(join(grafted)(images), grafted.tail(grafted.head(images)))
     assert torch.equal(join(halves)(images), halves.tail(halves.head(images)))

@@ -56,9 +56,9 @@ def test_other_classes_are_not_taken_for_pruning():
 
 
 def test_a_pruned_head_does_not_fit_another_tail(lively):
-    one, other = pruned("he_cifar10cnn", "ReLU32", lively), fresh("he_cifar10cnn", "ReLU32")
+    cut_down, whole = pruned("he_cifar10cnn", "ReLU32", lively), fresh("he_cifar10cnn", "ReLU32")
     with pytest.raises(SplitError, match="do not fit each other"):
-        fit(fresh("he_cifar10cnn", "ReLU32"), one.head.state_dict(), other.tail.state_dict())
+        fit(fresh("he_cifar10cnn", "ReLU32"), cut_down.head.state_dict(), whole.tail.state_dict())
 
 
 def test_layers_of_another_kind_are_left_to_be_refused():

@@ -8,10 +8,10 @@ from cutlayer.spec import image_spec
 
 def test_the_seed_draws_the_weights_and_the_global_generator_is_left_alone():
     before = torch.random.get_rng_state()
-    one, same, other = (build("he_lenet", image_spec(1, 28, 28), 10, seed=seed) for seed in (1, 1, 2))
+    first, same, other = (build("he_lenet", image_spec(1, 28, 28), 10, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(before, torch.random.get_rng_state())
-    assert torch.equal(one.conv1.weight, same.conv1.weight)
-    assert not torch.equal(one.conv1.weight, other.conv1.weight)
+    assert torch.equal(first.conv1.weight, same.conv1.weight)
+    assert not torch.equal(first.conv1.weight, other.conv1.weight)
 
 
 def test_normalization_comes_first():

@@ -22,26 +22,26 @@ def critics(n: int) -> Critics:
 
 
 def test_at_first_each_is_the_critic():
-    given = images(3, 2)
-    torch.testing.assert_close(critics(3)(given), critic()(given)[:, 0])
+    batch = images(3, 2)
+    torch.testing.assert_close(critics(3)(batch), critic()(batch)[:, 0])
 
 
 def test_each_learns_from_its_own_image_alone():
-    made, other = images(3, 2), images(3, 3)
+    generated, other = images(3, 2), images(3, 3)
     together, apart = critics(3), critics(3)
-    together.sharpen(made, gp=1.0, steps=3)
-    apart.sharpen(torch.cat([made[:1], other[1:]]), gp=1.0, steps=3)
-    scores, changed = together(made), apart(made)
+    together.sharpen(generated, gp=1.0, steps=3)
+    apart.sharpen(torch.cat([generated[:1], other[1:]]), gp=1.0, steps=3)
+    scores, changed = together(generated), apart(generated)
     torch.testing.assert_close(scores[0], changed[0])
     assert not torch.isclose(scores[1:], changed[1:], atol=1e-4).any()
     alone = critics(1)
-    alone.sharpen(made[:1], gp=1.0, steps=3)
-    torch.testing.assert_close(alone(made[:1]), scores[:1])
+    alone.sharpen(generated[:1], gp=1.0, steps=3)
+    torch.testing.assert_close(alone(generated[:1]), scores[:1])
 
 
 def test_sharpened_they_tell_their_image_from_the_priors():
-    made, prior = images(3, 2), (images(20, 1) * 0.2)[:3]
+    generated, prior = images(3, 2), (images(20, 1) * 0.2)[:3]
     sharp = critics(3)
-    before = sharp(prior) - sharp(made)
-    sharp.sharpen(made, gp=1.0, steps=30)
-    assert (sharp(prior) - sharp(made) > before + 0.01).all()
+    before = sharp(prior) - sharp(generated)
+    sharp.sharpen(generated, gp=1.0, steps=30)
+    assert (sharp(prior) - sharp(generated) > before + 0.01).all()

@@ -36,8 +36,8 @@ def prior():
 
 def test_the_search_finds_the_nearest_image_that_the_generator_can_make(prior):
     smashed = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(1))
-    found = prior.search(nn.Identity(), smashed, torch.zeros(5, 3), 200)
-    torch.testing.assert_close(found, smashed.flatten(1) @ response(prior.generator.matrix).T, rtol=1e-3, atol=1e-4)
+    z = prior.search(nn.Identity(), smashed, torch.zeros(5, 3), 200)
+    torch.testing.assert_close(z, smashed.flatten(1) @ response(prior.generator.matrix).T, rtol=1e-3, atol=1e-4)
 
 
 def test_each_vector_is_searched_as_it_would_be_alone(prior):
@@ -49,8 +49,8 @@ def test_each_vector_is_searched_as_it_would_be_alone(prior):
 
 def test_the_curvature_is_the_greatest_eigenvalue_of_the_hessian(prior):
     z = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
-    found = latent.curvature(prior, nn.Identity(), z, prior.generator(z), rounds=40)
-    assert found.item() == pytest.approx(1 / 8 + 2 * PULL / 3, rel=1e-3)
+    curvature = latent.curvature(prior, nn.Identity(), z, prior.generator(z), rounds=40)
+    assert curvature.item() == pytest.approx(1 / 8 + 2 * PULL / 3, rel=1e-3)
 
 
 def test_what_is_learned_inverts_the_head_it_was_learned_for():

@@ -18,11 +18,11 @@ def shades(n=200, seed=0):
 @pytest.mark.parametrize("image", [(1, 6, 6), (1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 56, 46)])
 def test_any_image_size(image):
     generator, critic = wgan.generator(5, 2, image), wgan.critic(2, image)
-    made = generator(torch.randn(3, 5))
-    assert made.shape == (3, *image)
-    assert made.min() >= 0
-    assert made.max() <= 1
-    assert critic(made).shape == (3, 1)
+    generated = generator(torch.randn(3, 5))
+    assert generated.shape == (3, *image)
+    assert generated.min() >= 0
+    assert generated.max() <= 1
+    assert critic(generated).shape == (3, 1)
 
 
 def test_the_penalty_is_that_of_the_gradients_norm_and_reaches_the_critic():
@@ -30,9 +30,9 @@ def test_the_penalty_is_that_of_the_gradients_norm_and_reaches_the_critic():
     critic = nn.Sequential(nn.Flatten(), nn.Linear(64, 1, bias=False))
     for slope, penalty in ((1 / 8, 0.0), (3 / 8, 4.0)):
         nn.init.constant_(critic[1].weight, slope)
-        found = wgan.gradient_penalty(critic, shades(4), shades(4, 1), drawn())
-        assert found.item() == pytest.approx(penalty, abs=1e-5)
-    found.backward()
+        computed = wgan.gradient_penalty(critic, shades(4), shades(4, 1), drawn())
+        assert computed.item() == pytest.approx(penalty, abs=1e-5)
+    computed.backward()
     assert critic[1].weight.grad.sum() > 0
 
 
@@ -43,7 +43,7 @@ def test_the_critic_learns_to_score_what_is_real_higher():
     optimizer = torch.optim.Adam(critic.parameters(), 1e-2)
     bright, dark = 0.5 + shades(32) / 2, shades(32, 1) / 2
     for _ in range(60):
-        wgan.critic_step(critic, optimizer, bright, dark, 10.0, drawn())
+        wgan.critic_step(critic, optimizer, bright, dark, drawn())
     assert critic(bright).mean() > critic(dark).mean() + 2
 
 
@@ -65,14 +65,14 @@ def test_a_trained_generator_makes_images_like_those_it_was_shown():
     images = 0.1 + 0.2 * shades()
     wgan.fit(networks, images, latent=3, steps=160, seed=0)
     with torch.no_grad():
-        made = networks[0](wgan.normal(200, 3, drawn(5), torch.device("cpu")))
+        generated = networks[0](wgan.normal(200, 3, drawn(5), torch.device("cpu")))
     assert not any(network.training for network in networks)
-    assert abs(made.mean() - images.mean()) < 0.05
-    assert 0.5 < made.mean((1, 2, 3)).std() / images.mean((1, 2, 3)).std() < 2
-    assert functional.mse_loss(made.mean((2, 3), keepdim=True).expand_as(made), made) < 0.002
+    assert abs(generated.mean() - images.mean()) < 0.05
+    assert 0.5 < generated.mean((1, 2, 3)).std() / images.mean((1, 2, 3)).std() < 2
+    assert functional.mse_loss(generated.mean((2, 3), keepdim=True).expand_as(generated), generated) < 0.002
 
 
-def test_no_step_no_change():
+def test_no_steps_change_nothing():
     networks = wgan.generator(3, 2, (1, 8, 8)), wgan.critic(2, (1, 8, 8))
     before = [p.clone() for network in networks for p in network.parameters()]
     wgan.fit(networks, shades(), latent=3, steps=0, seed=0)

@@ -1,9 +1,7 @@
 """The cable keeps what it promises, where this machine lets one be made."""
 
 import contextlib
-import json
 import subprocess
-import sys
 
 import pytest
 
@@ -11,51 +9,6 @@ from cutlayer.errors import ConfigError
 from cutlayer.network import namespaces
 from cutlayer.network.namespaces import two_hosts
 from cutlayer.network.profiles import NETWORKS, network_named
-from cutlayer.network.shaper import Shaped
-
-N_BYTES = 600_000
-
-SERVE = """
-import socket, sys
-n = int(sys.argv[2])
-with socket.create_server((sys.argv[1], 0)) as listening:
-    print(listening.getsockname()[1], flush=True)
-    with listening.accept()[0] as far:
-        far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for _ in range(9):
-            far.sendall(far.recv(1))
-        left = n
-        while left:
-            left -= len(far.recv(1 << 16))
-        far.sendall(b"!")
-        far.sendall(bytes(n))
-        far.recv(1)
-"""
-
-ASK = """
-import json, socket, sys, time
-n = int(sys.argv[3])
-with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as near:
-    near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    pings = []
-    for _ in range(9):
-        start = time.monotonic()
-        near.sendall(b"?")
-        assert near.recv(1) == b"?"
-        pings.append(time.monotonic() - start)
-    start = time.monotonic()
-    near.sendall(bytes(n))
-    assert near.recv(1) == b"!"
-    up = time.monotonic() - start
-    left, start = n, time.monotonic()
-    while left:
-        left -= len(near.recv(1 << 16))
-    print(json.dumps([min(pings), up, time.monotonic() - start]))
-"""
-
-
-def python(host, code, *words):
-    return [*host.within, sys.executable, "-c", code, *map(str, words)]
 
 
 @contextlib.contextmanager
@@ -68,24 +21,6 @@ def cable_of(text):
         yield cable
 
 
-def test_a_cable_has_the_rate_of_each_direction_and_the_round_trip():
-    with cable_of("16mbit:8mbit/10ms") as (device, server, label, left, _):
-        assert label.startswith(("tc netem in network", "tc tbf in network"))
-        assert label.endswith("by an application-level shaper") == left.shapes
-        words = python(server, SERVE, server.address, N_BYTES)
-        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as serving:
-            address = f"grpc://{server.address}:{serving.stdout.readline().strip()}"
-            with Shaped(address, left, within=device.within, insecure=True) as near:
-                host, _, port = near.partition("://")[2].rpartition(":")
-                asking = python(device, ASK, host, port, N_BYTES)
-                done = subprocess.run(asking, capture_output=True, text=True, timeout=30, check=False)
-            assert done.returncode == 0, done.stderr
-    rtt_s, up_s, down_s = json.loads(done.stdout)
-    assert 0.02 * 0.95 <= rtt_s <= 0.02 * 1.05 + 0.005
-    assert 8 * N_BYTES / 16e6 * 0.95 <= up_s <= (8 * N_BYTES / 16e6 + 0.02) * 1.05 + 0.1
-    assert 8 * N_BYTES / 8e6 * 0.95 <= down_s <= (8 * N_BYTES / 8e6 + 0.02) * 1.05 + 0.1
-
-
 def test_hosts_see_each_other_and_nothing_else():
     with cable_of("loopback") as (device, server, label, left, _):
         assert label == "unshaped network namespaces"
@@ -96,8 +31,9 @@ def test_hosts_see_each_other_and_nothing_else():
 
 
 def test_nothing_is_left_behind():
-    with cable_of("1mbit") as (device, *_):
-        pass
+    with cable_of("16mbit:8mbit/10ms") as (device, _, label, left, _):
+        assert label.startswith(("tc netem in network", "tc tbf in network"))
+        assert label.endswith("by an application-level shaper") == left.shapes
     assert subprocess.run([*device.within, "true"], capture_output=True, check=False).returncode
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from cutlayer.errors import ConfigError
 from cutlayer.network.profiles import NETWORKS, network_named
-from cutlayer.network.shaper import APPLICATION_LEVEL, Shaped
+from cutlayer.network.shaper import APPLICATION_LEVEL, shaped
 from cutlayer.wire.connect import connect
 from tests.tiny_split import edge_at, images, serving, write_split
 
@@ -24,12 +24,13 @@ PATIENCE_S = 10
 
 
 @contextlib.contextmanager
-def shaped(network, n=1, tc=False):
+def connected(network, n=1, tc=False):
     """Pairs of sockets, the device's and the server's, with the network between them."""
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         listening.settimeout(PATIENCE_S)
-        address = stack.enter_context(Shaped(f"grpc://127.0.0.1:{listening.getsockname()[1]}", network, tc=tc))
+        server = f"grpc://127.0.0.1:{listening.getsockname()[1]}"
+        address, _ = stack.enter_context(shaped(server, network, tc=tc))
         pairs = []
         for _ in range(n):
             near = stack.enter_context(socket.create_connection(at(address), PATIENCE_S))
@@ -73,7 +74,7 @@ def transfer_s(source, sink, n_bytes):
 
 
 def test_a_round_trip_takes_what_the_network_says():
-    with shaped(network_named("1gbit/20ms")) as [(near, far)]:
+    with connected(network_named("1gbit/20ms")) as [(near, far)]:
         times = [ping(near, far) for _ in range(9)]
     assert min(times) >= 0.04 * 0.95
     assert min(times) <= 0.04 * 1.05 + 0.002
@@ -82,7 +83,7 @@ def test_a_round_trip_takes_what_the_network_says():
 @pytest.mark.parametrize(("direction", "rate_bps"), [("up", 16e6), ("down", 8e6)])
 def test_a_bulk_transfer_takes_what_the_rate_says_in_either_direction(direction, rate_bps):
     n_bytes, times = int(rate_bps / 8 * 0.4), []
-    with shaped(network_named("16mbit:8mbit/5ms")) as [(near, far)]:
+    with connected(network_named("16mbit:8mbit/5ms")) as [(near, far)]:
         for _ in range(3):
             times.append(transfer_s(*((near, far) if direction == "up" else (far, near)), n_bytes))
             if times[-1] <= 0.405 * 1.05:
@@ -94,7 +95,7 @@ def test_a_bulk_transfer_takes_what_the_rate_says_in_either_direction(direction,
 def test_the_kernel_shapes_where_it_may():
     with contextlib.ExitStack() as stack:
         try:
-            [(near, far)] = stack.enter_context(shaped(network_named("16mbit:8mbit/10ms"), tc=True))
+            [(near, far)] = stack.enter_context(connected(network_named("16mbit:8mbit/10ms"), tc=True))
         except ConfigError as error:
             pytest.skip(str(error))
         assert min(ping(near, far) for _ in range(5)) >= 0.02 * 0.95
@@ -102,21 +103,9 @@ def test_the_kernel_shapes_where_it_may():
             assert 0.4 * 0.9 <= transfer_s(source, sink, int(rate_bps / 8 * 0.4)) <= 0.41 * 1.05 + 0.2
 
 
-def test_the_label_says_who_shaped():
-    network, server = network_named("16mbit"), "grpc://127.0.0.1:1"
-    assert Shaped(server, NETWORKS["loopback"], tc=True).label == "unshaped"
-    assert Shaped(server, network).label == APPLICATION_LEVEL
-    shaper = Shaped(server, network, tc=True)
-    try:
-        with shaper:
-            assert shaper.label in ("tc netem in network namespaces", "tc tbf in network namespaces")
-    except ConfigError as error:
-        pytest.skip(str(error))
-
-
 def test_connections_share_the_rate():
     n_bytes = 200_000
-    with shaped(network_named("16mbit"), 2) as pairs:
+    with connected(network_named("16mbit"), 2) as pairs:
         threads = [threading.Thread(target=transfer_s, args=(*pair, n_bytes)) for pair in pairs]
         start = time.monotonic()
         for thread in threads:
@@ -130,7 +119,7 @@ def test_connecting_takes_a_round_trip_too():
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         server = f"zmq://127.0.0.1:{listening.getsockname()[1]}"
-        address = stack.enter_context(Shaped(server, network_named("1gbit/50ms")))
+        address, _ = stack.enter_context(shaped(server, network_named("1gbit/50ms")))
         start = time.monotonic()
         near = stack.enter_context(socket.create_connection(at(address), PATIENCE_S))
         near.sendall(b"?")
@@ -140,7 +129,7 @@ def test_connecting_takes_a_round_trip_too():
 
 
 def test_an_end_in_one_direction_leaves_the_other_open():
-    with shaped(network_named("16mbit/5ms")) as [(near, far)]:
+    with connected(network_named("16mbit/5ms")) as [(near, far)]:
         near.sendall(b"last words")
         near.shutdown(socket.SHUT_WR)
         assert far.recv(100, socket.MSG_WAITALL) == b"last words"
@@ -150,7 +139,7 @@ def test_an_end_in_one_direction_leaves_the_other_open():
 
 
 def test_a_reset_passes_and_the_next_connection_works():
-    with shaped(network_named("16mbit/5ms"), 2) as [(near, far), (other_near, other_far)]:
+    with connected(network_named("16mbit/5ms"), 2) as [(near, far), (other_near, other_far)]:
         far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         far.close()
         with pytest.raises(ConnectionResetError):
@@ -159,7 +148,7 @@ def test_a_reset_passes_and_the_next_connection_works():
 
 
 def test_an_end_that_reads_nothing_stops_the_other():
-    with shaped(network_named("10gbit")) as [(near, _)]:
+    with connected(network_named("10gbit")) as [(near, _)]:
         near.settimeout(1)
         sent = 0
         with contextlib.suppress(TimeoutError):
@@ -172,7 +161,7 @@ def test_a_server_that_is_not_there_is_a_reset():
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     with (
-        Shaped(f"grpc://127.0.0.1:{port}", NETWORKS["wifi"]) as address,
+        shaped(f"grpc://127.0.0.1:{port}", NETWORKS["wifi"]) as (address, _),
         socket.create_connection(at(address), PATIENCE_S) as near,
         pytest.raises(ConnectionResetError),
     ):
@@ -180,16 +169,13 @@ def test_a_server_that_is_not_there_is_a_reset():
 
 
 def test_loopback_is_the_server_itself():
-    shaper = Shaped("zmq://127.0.0.1:4711", NETWORKS["loopback"])
-    with shaper as address:
-        assert address == "zmq://127.0.0.1:4711"
-    assert shaper.label == "unshaped"
+    with shaped("zmq://127.0.0.1:4711", NETWORKS["loopback"], tc=True) as server:
+        assert server == ("zmq://127.0.0.1:4711", "unshaped")
 
 
 def test_an_address_keeps_its_scheme_and_its_model():
-    shaper = Shaped("oip+grpc://localhost:4711/tail", NETWORKS["wifi"])
-    assert shaper.label == APPLICATION_LEVEL == "application-level shaper"
-    with shaper as address:
+    with shaped("oip+grpc://localhost:4711/tail", NETWORKS["wifi"]) as (address, label):
+        assert label == APPLICATION_LEVEL == "application-level shaper"
         assert address.startswith("oip+grpc://127.0.0.1:")
         assert address.endswith("/tail")
         assert "4711" not in address
@@ -198,30 +184,33 @@ def test_an_address_keeps_its_scheme_and_its_model():
 @pytest.mark.parametrize(
     ("address", "says"),
     [
-        ("grpc://192.0.2.7:8001", "measure that network"),
-        ("inprocess://here", "not the address of a TCP server"),
-        ("grpc://127.0.0.1:0", "not the address of a TCP server"),
+        ("grpc://192.0.2.7:8001", "measure that one"),
+        ("inprocess://here", "needs the address of a server that listens on TCP"),
+        ("grpc://127.0.0.1:0", "needs the address of a server that listens on TCP"),
         ("carrier-pigeon://loft:1", "no transport named"),
     ],
 )
 def test_what_cannot_be_shaped_is_refused_in_one_sentence(address, says):
-    with pytest.raises(ConfigError, match=says):
-        Shaped(address, NETWORKS["wifi"])
+    with pytest.raises(ConfigError, match=says), shaped(address, NETWORKS["wifi"]):
+        pass
 
 
 def test_a_shaper_that_cannot_start_says_so():
-    with pytest.raises(ConfigError, match="did not start"):
-        Shaped("grpc://127.0.0.1:1", NETWORKS["wifi"], within=(sys.executable, "-c", "pass")).__enter__()
+    within = (sys.executable, "-c", "pass")
+    with (
+        pytest.raises(ConfigError, match="did not start"),
+        shaped("grpc://127.0.0.1:1", NETWORKS["wifi"], within=within),
+    ):
+        pass
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_the_relay_does_not_outlive_its_parent():
+def test_the_relay_does_not_outlive_whoever_started_it():
     code = (
         "import psutil\n"
         "def children(): return [child.pid for child in psutil.Process().children()]\n"
-        "from cutlayer.network.profiles import NETWORKS; from cutlayer.network.shaper import Shaped; import time\n"
-        "shaper = Shaped('grpc://127.0.0.1:1', NETWORKS['wifi'])\n"
-        "shaper.__enter__(); print(*children(), flush=True); time.sleep(60)"
+        "from cutlayer.network.profiles import NETWORKS; from cutlayer.network.shaper import shaped; import time\n"
+        "with shaped('grpc://127.0.0.1:1', NETWORKS['wifi']): print(*children(), flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as starter:
         pid = int(starter.stdout.readline())
@@ -237,7 +226,7 @@ def test_the_relay_does_not_outlive_its_parent():
 @pytest.mark.parametrize("transport", ["grpc", "zmq"])
 def test_the_networks_time_is_booked_as_network(tmp_path, transport):
     write_split(tmp_path)
-    with serving(tmp_path, transport) as near, Shaped(str(near.address), network_named("8mbit/20ms")) as address:
+    with serving(tmp_path, transport) as near, shaped(str(near.address), network_named("8mbit/20ms")) as (address, _):
         client = connect(address)
         try:
             edge = edge_at(tmp_path, client)

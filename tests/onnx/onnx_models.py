@@ -2,9 +2,14 @@
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from cutlayer.onnx import graph as onnx_graph
+from cutlayer.split_folder import open_split
+
+FOUR = {"given": ("image", ["N", 4]), "wanted": ("logits", ["N", 4])}
+"""Ends of a model of batches of four numbers."""
 
 
 def weights(name, *shape):
@@ -13,28 +18,58 @@ def weights(name, *shape):
     return numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
 
 
+def node_of(text, attributes=None):
+    """The node that a text such as ``sum = Add a b`` says, named after its first output; a node stays as it is."""
+    if isinstance(text, onnx.NodeProto):
+        return text
+    outputs, (operator, *inputs) = (side.split() for side in text.split(" = "))
+    return helper.make_node(operator, inputs, outputs, name=f"n_{outputs[0]}", **attributes or {})
+
+
 def write(
     path, nodes, initializers=(), *, given=("image", ["N", 3, 8, 8]), wanted=("logits", ["N", 10]), opset=17, ir=8,
     types=(TensorProto.FLOAT, TensorProto.FLOAT), functions=(),
 ):  # fmt: skip
-    """Save a model of one input and one output; `nodes` are ``(operator, inputs, outputs, attributes)``."""
-    made = [
-        node
-        if isinstance(node, onnx.NodeProto)
-        else helper.make_node(
-            node[0], node[1].split(), node[2].split(), name=f"n_{node[2].split()[0]}", **dict(*node[3:])
-        )
-        for node in nodes
-    ]
+    """Save a model of one input and one output; `nodes` are texts, ``(text, attributes)``, or nodes."""
+    nodes = [node_of(*node) if isinstance(node, tuple) else node_of(node) for node in nodes]
     ends = [
         helper.make_tensor_value_info(name, kind, shape)
         for (name, shape), kind in zip((given, wanted), types, strict=True)
     ]
-    graph = helper.make_graph(made, "model", ends[:1], ends[1:], list(initializers))
+    graph = helper.make_graph(nodes, "model", ends[:1], ends[1:], list(initializers))
     opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(f.domain, 1) for f in functions)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=ir, functions=list(functions))
     onnx.save(model, str(path))
     return path
+
+
+def run(path, array, *, optimized=True):
+    """The output of a model of one input and one output."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: array})[0]
+
+
+def assert_halves_are_the_whole(path, folder, array, **options):
+    """Both halves are valid models, and together they compute what the file computes."""
+    smashed = run(folder / "head.onnx", array, **options)
+    assert smashed.shape == (len(array), *open_split(folder).manifest.smashed.shape)
+    for half in ("head", "tail"):
+        onnx.checker.check_model(onnx.load(folder / f"{half}.onnx"), full_check=True)
+    logits, expected = run(folder / "tail.onnx", smashed, **options), run(path, array, **options)
+    np.testing.assert_allclose(logits, expected.reshape(len(array), -1), rtol=1e-4, atol=1e-5, err_msg=f"{path}")
+
+
+def branches(takes, then="Add", otherwise="Mul"):
+    """The bodies of an If, which take tensors from the graph around it."""
+    value = [helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)]
+    return {
+        f"{branch}_branch": helper.make_graph([helper.make_node(op, takes.split(), ["inner"])], branch, [], value)
+        for branch, op in (("then", then), ("else", otherwise))
+    }
 
 
 def split_onnx(path, cut, out, input=None, **options):
@@ -47,15 +82,15 @@ def chain(path, channels=3, **options):
     return write(
         path,
         [
-            ("Conv", "image k1", "c1", {"pads": [1, 1, 1, 1]}),
-            ("Relu", "c1", "r1"),
-            ("Conv", "r1 k2", "c2", {"pads": [1, 1, 1, 1]}),
-            ("Conv", "r1 k2", "c3", {"pads": [1, 1, 1, 1]}),
-            ("Add", "c2 c3", "sum"),
-            ("Relu", "sum", "r2"),
-            ("GlobalAveragePool", "r2", "pooled"),
-            ("Flatten", "pooled", "flat"),
-            ("Gemm", "flat w b", "logits"),
+            ("c1 = Conv image k1", {"pads": [1, 1, 1, 1]}),
+            "r1 = Relu c1",
+            ("c2 = Conv r1 k2", {"pads": [1, 1, 1, 1]}),
+            ("c3 = Conv r1 k2", {"pads": [1, 1, 1, 1]}),
+            "sum = Add c2 c3",
+            "r2 = Relu sum",
+            "pooled = GlobalAveragePool r2",
+            "flat = Flatten pooled",
+            "logits = Gemm flat w b",
         ],
         [weights("k1", 4, channels, 3, 3), weights("k2", 4, 4, 3, 3), weights("w", 4, 10), weights("b", 10)],
         **options,

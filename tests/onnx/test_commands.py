@@ -65,7 +65,7 @@ def test_a_head_is_quantized_and_measured(tmp_path):
 
 
 def test_a_file_that_cannot_be_cut_anywhere(tmp_path):
-    nodes = [("Relu", "image", "r"), ("Neg", "image", "s"), ("Add", "r s", "logits")]
+    nodes = ["r = Relu image", "s = Neg image", "logits = Add r s"]
     done = cutlayer("cuts", write(tmp_path / "m.onnx", nodes, given=("image", ["N", 4]), wanted=("logits", ["N", 4])))
     assert (done.returncode, done.stderr) == (0, "")
     no_cut, nowhere = done.stdout.splitlines()[2:]

@@ -63,8 +63,8 @@ def test_a_version_that_onnx_runtime_does_not_know(tmp_path, opset, ir, limit, c
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_operator_that_nobody_knows(tmp_path):
-    path = write(tmp_path / "m.onnx", [("Frobnicate", "image", "logits")])
+def test_an_unknown_operator_is_refused(tmp_path):
+    path = write(tmp_path / "m.onnx", ["logits = Frobnicate image"])
     with pytest.raises(SplitError, match="Frobnicate"):
         survey(path)
 
@@ -85,7 +85,7 @@ OPEN = ["N", 3, "height", None]
 )
 def test_an_input_that_is_no_batch_of_samples_of_a_known_shape(tmp_path, shape, asked, complaint):
     path = write(
-        tmp_path / "m.onnx", [("Relu", "image", "r"), ("Neg", "r", "logits")], given=("image", shape),
+        tmp_path / "m.onnx", ["r = Relu image", "logits = Neg r"], given=("image", shape),
         wanted=("logits", shape),
     )  # fmt: skip
     with pytest.raises(SplitError, match=complaint):
@@ -93,7 +93,7 @@ def test_an_input_that_is_no_batch_of_samples_of_a_known_shape(tmp_path, shape, 
 
 
 def test_a_shape_that_the_model_cannot_take(tmp_path, capfd):
-    nodes = [("Flatten", "image", "f"), ("MatMul", "f w", "logits")]
+    nodes = ["f = Flatten image", "logits = MatMul f w"]
     w = numpy_helper.from_array(np.zeros((192, 10), np.float32), "w")
     path = write(tmp_path / "m.onnx", nodes, [w], given=("image", OPEN))
     with pytest.raises(SplitError, match=r"cannot run .* on 3x5x5"):
@@ -103,7 +103,7 @@ def test_a_shape_that_the_model_cannot_take(tmp_path, capfd):
 
 @pytest.mark.parametrize("kind", [TensorProto.UINT8, TensorProto.FLOAT16])
 def test_an_input_that_is_not_float32(tmp_path, kind):
-    nodes = [("Cast", "image", "f", {"to": TensorProto.FLOAT}), ("Neg", "f", "logits")]
+    nodes = [("f = Cast image", {"to": TensorProto.FLOAT}), "logits = Neg f"]
     shape = ["N", 4]
     path = write(
         tmp_path / "m.onnx", nodes, given=("image", shape), wanted=("logits", shape), types=(kind, TensorProto.FLOAT)
@@ -113,7 +113,7 @@ def test_an_input_that_is_not_float32(tmp_path, kind):
 
 
 def test_an_output_that_is_not_a_batch_of_floats(tmp_path):
-    nodes = [("Relu", "image", "r"), ("ArgMax", "r", "logits", {"axis": 1, "keepdims": 0})]
+    nodes = ["r = Relu image", ("logits = ArgMax r", {"axis": 1, "keepdims": 0})]
     path = write(
         tmp_path / "m.onnx", nodes, given=("image", ["N", 4]), wanted=("logits", ["N"]),
         types=(TensorProto.FLOAT, TensorProto.INT64),

@@ -14,36 +14,28 @@ from cutlayer.onnx.graph import checked, survey
 from cutlayer.onnx.halves import halves
 from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import open_split
-from tests.onnx.onnx_models import chain, split_onnx, weights, write
+from tests.onnx.onnx_models import FOUR, assert_halves_are_the_whole, branches, chain, run, split_onnx, weights, write
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 """The models that the ONNX project tests itself with, converted from Caffe years ago: opset 9, batches of one."""
-
-
-def run(path, array):
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run(None, {session.get_inputs()[0].name: array})[0]
 
 
 def images(n, *shape):
     return np.random.default_rng(1).random((n, *shape), np.float32)
 
 
+def one_by_one(path, x):
+    return np.concatenate([run(path, x[i : i + 1]).reshape(1, -1) for i in range(len(x))])
+
+
 def assert_parity(whole, folder, batch):
-    manifest = open_split(folder).manifest
-    x = images(batch, *manifest.input.shape)
-    for name in ("head.onnx", "tail.onnx"):
-        onnx.checker.check_model(onnx.load(folder / name), full_check=True)
-    smashed = run(folder / "head.onnx", x)
-    assert smashed.shape == (batch, *manifest.smashed.shape)
-    expected = run(whole, x).reshape(batch, manifest.classes)
-    np.testing.assert_allclose(run(folder / "tail.onnx", smashed), expected, rtol=1e-4, atol=1e-5)
+    assert_halves_are_the_whole(whole, folder, images(batch, *open_split(folder).manifest.input.shape))
 
 
 def test_every_articulation_point_is_a_cut_and_no_branch_is(tmp_path):
-    found = checked(survey(chain(tmp_path / "m.onnx"))).cuts
-    assert [cut.name for cut in found] == ["c1", "r1", "sum", "r2", "pooled", "flat"]
-    assert [cut.op for cut in found] == ["Conv", "Relu", "Add", "Relu", "GlobalAveragePool", "Flatten"]
+    cuts = checked(survey(chain(tmp_path / "m.onnx"))).cuts
+    assert [cut.name for cut in cuts] == ["c1", "r1", "sum", "r2", "pooled", "flat"]
+    assert [cut.op for cut in cuts] == ["Conv", "Relu", "Add", "Relu", "GlobalAveragePool", "Flatten"]
 
 
 def test_what_a_cut_costs(tmp_path):
@@ -78,7 +70,7 @@ def test_models_that_others_made_are_cut_everywhere(tmp_path, name):
 
 
 def reshaping(path, sizes, **exact):
-    nodes = [("Relu", "image", "r"), ("Reshape", "r shape", "flat", exact), ("MatMul", "flat w", "logits")]
+    nodes = ["r = Relu image", ("flat = Reshape r shape", exact), "logits = MatMul flat w"]
     return write(
         path, nodes, [weights("w", 192, 10), numpy_helper.from_array(np.array(sizes), "shape")],
         given=("image", [1, 3, 8, 8]), wanted=("logits", None),
@@ -86,7 +78,7 @@ def reshaping(path, sizes, **exact):
 
 
 def test_a_model_for_one_sample_at_a_time_stays_one(tmp_path):
-    """Its Reshape says the batch where nobody looks for it; ONNX Runtime is asked."""
+    """Its Reshape states the batch in another axis than the first; running the model shows that."""
     path = reshaping(tmp_path / "m.onnx", [1, 1, 192])
     node = onnx.load(path)
     node.graph.node.append(helper.make_node("Reshape", ["logits", "ten"], ["out"]))
@@ -101,8 +93,7 @@ def test_a_model_for_one_sample_at_a_time_stays_one(tmp_path):
     # Both sides take several all the same, as when a server computes requests of several clients together.
     head, tail = open_split(tmp_path / "split").head(), open_split(tmp_path / "split").tail(threads=1)
     x = images(3, 3, 8, 8)
-    one_by_one = np.concatenate([run(path, x[i : i + 1]).reshape(1, -1) for i in range(3)])
-    np.testing.assert_allclose(tail(head(x)), one_by_one, rtol=1e-4)
+    np.testing.assert_allclose(tail(head(x)), one_by_one(path, x), rtol=1e-4)
 
 
 @pytest.mark.parametrize("exact", [{}, {"allowzero": 0}])
@@ -112,8 +103,7 @@ def test_a_reshape_to_a_batch_of_one_is_opened(tmp_path, exact):
     assert onnxruntime.InferenceSession(tmp_path / "split/tail.onnx").get_inputs()[0].shape == ["N", 3, 8, 8]
     assert_parity(path, tmp_path / "split", 1)
     x = images(3, 3, 8, 8)
-    one_by_one = np.concatenate([run(path, x[i : i + 1]) for i in range(3)])
-    np.testing.assert_allclose(run(tmp_path / "split/tail.onnx", np.maximum(x, 0)), one_by_one, rtol=1e-4)
+    np.testing.assert_allclose(run(tmp_path / "split/tail.onnx", np.maximum(x, 0)), one_by_one(path, x), rtol=1e-4)
 
 
 def test_a_batch_of_one_is_opened_where_that_changes_nothing(tmp_path):
@@ -121,16 +111,11 @@ def test_a_batch_of_one_is_opened_where_that_changes_nothing(tmp_path):
     split_onnx(path, "r1", tmp_path / "split")
     x = images(4, 3, 8, 8)
     together = run(tmp_path / "split/tail.onnx", run(tmp_path / "split/head.onnx", x))
-    np.testing.assert_allclose(together, np.concatenate([run(path, x[i : i + 1]) for i in range(4)]), rtol=1e-4)
+    np.testing.assert_allclose(together, one_by_one(path, x), rtol=1e-4)
 
 
 def test_samples_that_influence_each_other_are_kept_apart(tmp_path):
-    nodes = [
-        ("Relu", "image", "r"),
-        ("GlobalAveragePool", "r", "p"),
-        ("Flatten", "p", "f"),
-        ("Softmax", "f", "logits", {"axis": 0}),
-    ]
+    nodes = ["r = Relu image", "p = GlobalAveragePool r", "f = Flatten p", ("logits = Softmax f", {"axis": 0})]
     path = write(tmp_path / "m.onnx", nodes, wanted=("logits", ["N", 3]))
     assert survey(path).opened is None
 
@@ -140,9 +125,9 @@ def test_opset_functions_metadata_and_shared_weights_go_to_both(tmp_path):
         "ours", "Twice", ["x"], ["y"], [helper.make_node("Add", ["x", "x"], ["y"])], [helper.make_opsetid("", 15)]
     )
     nodes = [
-        ("MatMul", "image w", "a"),
+        "a = MatMul image w",
         helper.make_node("Twice", ["a"], ["b"], domain="ours"),
-        ("MatMul", "b w", "c"),
+        "c = MatMul b w",
         helper.make_node("Twice", ["c"], ["logits"], domain="ours"),
     ]
     path = write(
@@ -168,7 +153,7 @@ def test_only_what_a_half_needs_goes_into_it(tmp_path):
 
 def test_tensors_inside_that_are_named_like_the_ends(tmp_path):
     nodes = [
-        ("Relu", "x", "logits"), ("Relu", "logits", "image"), ("Neg", "image", "y"), ("Add", "y smashed", "out"),
+        "logits = Relu x", "image = Relu logits", "y = Neg image", "out = Add y smashed",
     ]  # fmt: skip
     path = write(tmp_path / "m.onnx", nodes, [weights("smashed", 3)], given=("x", ["N", 3]), wanted=("out", ["N", 3]))
     for cut in ("logits", "image", "y"):
@@ -177,7 +162,7 @@ def test_tensors_inside_that_are_named_like_the_ends(tmp_path):
 
 
 def test_an_output_of_several_axes_is_flattened(tmp_path):
-    nodes = [("Relu", "image", "r"), ("Neg", "r", "logits")]
+    nodes = ["r = Relu image", "logits = Neg r"]
     path = write(tmp_path / "m.onnx", nodes, wanted=("logits", ["N", 3, 8, 8]))
     assert split_onnx(path, "r", tmp_path / "split").classes == 192
     assert_parity(path, tmp_path / "split", 2)
@@ -190,35 +175,18 @@ def test_weights_in_files_of_their_own_come_along(tmp_path):
     assert_parity(path, tmp_path / "split", 2)
 
 
-def branching(path):
-    """An If that uses a tensor of the graph around it, and a tensor after it."""
-    value = [helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)]
-    bodies = {
-        f"{branch}_branch": helper.make_graph([helper.make_node(op, ["r"], ["inner"])], branch, [], value)
-        for branch, op in (("then", "Neg"), ("else", "Abs"))
-    }
-    nodes = [
-        ("Relu", "image", "r0"),
-        ("Neg", "r0", "r"),
-        ("ReduceSum", "r", "total", {"keepdims": 0}),
-        ("Less", "total zero", "negative"),
-        ("If", "negative", "chosen", bodies),
-        ("Sigmoid", "chosen", "s"),
-        ("Exp", "s", "logits"),
-    ]
-    zero = numpy_helper.from_array(np.float32(0), "zero")
-    return write(path, nodes, [zero], given=("image", ["N", 4]), wanted=("logits", ["N", 4]))
-
-
 def test_control_flow_is_cut_before_and_after_but_not_within(tmp_path):
-    path = branching(tmp_path / "m.onnx")
-    found = checked(survey(path))
-    assert [cut.name for cut in found.cuts] == ["r0", "r", "s"]
-    assert found.opened is None
-    assert "control flow" in found.refused["chosen"]
-    assert "control flow" in found.refused["inner"]
+    """The If uses a tensor of the graph around it, and a tensor after it."""
+    nodes = ["r0 = Relu image", "r = Neg r0", ("total = ReduceSum r", {"keepdims": 0}), "negative = Less total zero"]
+    nodes += [("chosen = If negative", branches("r", "Neg", "Abs")), "s = Sigmoid chosen", "logits = Exp s"]
+    path = write(tmp_path / "m.onnx", nodes, [numpy_helper.from_array(np.float32(0), "zero")], **FOUR)
+    surveyed = checked(survey(path))
+    assert [cut.name for cut in surveyed.cuts] == ["r0", "r", "s"]
+    assert surveyed.opened is None
+    assert "control flow" in surveyed.refused["chosen"]
+    assert "control flow" in surveyed.refused["inner"]
     # What the body takes from outside is sent as well.
-    assert "r would have to be sent" in found.refused["negative"]
+    assert "r would have to be sent" in surveyed.refused["negative"]
     for cut in ("r0", "r", "s"):
         split_onnx(path, cut, tmp_path / cut)
         assert_parity(path, tmp_path / cut, 1)
@@ -236,23 +204,23 @@ def test_a_cut_that_does_not_exist_is_explained(tmp_path, cut, complaint):
 
 def test_what_is_not_one_batch_of_floats_is_no_cut(tmp_path):
     nodes = [
-        ("Cast", "image", "whole", {"to": TensorProto.INT32}),
-        ("Cast", "whole", "back", {"to": TensorProto.FLOAT}),
-        ("Transpose", "back", "turned", {"perm": [1, 0]}),
-        ("Transpose", "turned", "logits", {"perm": [1, 0]}),
+        ("whole = Cast image", {"to": TensorProto.INT32}),
+        ("back = Cast whole", {"to": TensorProto.FLOAT}),
+        ("turned = Transpose back", {"perm": [1, 0]}),
+        ("logits = Transpose turned", {"perm": [1, 0]}),
     ]
-    found = survey(write(tmp_path / "m.onnx", nodes, given=("image", ["N", 4]), wanted=("logits", ["N", 4])))
-    assert [cut.name for cut in found.cuts] == ["back"]
-    assert "int32" in found.refused["whole"]
-    assert "first axis is not the batch" in found.refused["turned"]
+    surveyed = survey(write(tmp_path / "m.onnx", nodes, **FOUR))
+    assert [cut.name for cut in surveyed.cuts] == ["back"]
+    assert "int32" in surveyed.refused["whole"]
+    assert "first axis is not the batch" in surveyed.refused["turned"]
 
 
 def test_two_outputs_of_one_node_are_no_cut(tmp_path):
-    nodes = [("Relu", "image", "r"), ("Split", "r", "a b", {"axis": 1, "num_outputs": 2}), ("Add", "a b", "logits")]
+    nodes = ["r = Relu image", ("a b = Split r", {"axis": 1, "num_outputs": 2}), "logits = Add a b"]
     path = write(tmp_path / "m.onnx", nodes, given=("image", ["N", 4]), wanted=("logits", ["N", 2]), opset=18)
-    found = survey(path)
-    assert [cut.name for cut in found.cuts] == ["r"]
-    assert found.refused["a"] == "b would have to be sent as well"
+    surveyed = survey(path)
+    assert [cut.name for cut in surveyed.cuts] == ["r"]
+    assert surveyed.refused["a"] == "b would have to be sent as well"
 
 
 def test_a_wrong_half_is_not_offered_and_not_written(tmp_path, monkeypatch):
@@ -265,22 +233,17 @@ def test_a_wrong_half_is_not_offered_and_not_written(tmp_path, monkeypatch):
         return head, tail
 
     monkeypatch.setattr(onnx_graph, "halves", wrong)
-    found = checked(survey(path))
-    assert found.cuts == []
-    assert "give something else than the whole, by" in found.refused["r1"]
+    surveyed = checked(survey(path))
+    assert surveyed.cuts == []
+    assert "give something else than the whole, by" in surveyed.refused["r1"]
     with pytest.raises(SplitError, match="something else"):
         split_onnx(path, "r1", tmp_path / "split")
     assert not (tmp_path / "split").exists()
 
 
 def test_a_draw_at_random_that_comes_out_differently_is_noticed(tmp_path):
-    nodes = [
-        ("Relu", "image", "r"),
-        ("RandomUniformLike", "r", "noise"),
-        ("Add", "r noise", "s"),
-        ("Neg", "s", "logits"),
-    ]
-    path = write(tmp_path / "m.onnx", nodes, given=("image", ["N", 4]), wanted=("logits", ["N", 4]))
+    nodes = ["r = Relu image", "noise = RandomUniformLike r", "s = Add r noise", "logits = Neg s"]
+    path = write(tmp_path / "m.onnx", nodes, **FOUR)
     assert "something else than the whole" in checked(survey(path)).refused["r"]
 
 
@@ -295,22 +258,18 @@ def test_an_open_shape_is_closed_in_the_halves(tmp_path):
 @pytest.mark.parametrize(("mean", "std"), [((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)), ((0.0,), (1 / 255,)), ((0.5,), (1.0,))])
 def test_images_are_normalized_in_the_head(tmp_path, mean, std):
     path = chain(tmp_path / "m.onnx")
-    found = checked(survey(path, mean=mean, std=std))
-    assert [cut.op for cut in found.cuts[:3]] == ["Sub", "Div", "Conv"]
+    surveyed = checked(survey(path, mean=mean, std=std))
+    assert [cut.op for cut in surveyed.cuts[:3]] == ["Sub", "Div", "Conv"]
     x = images(3, 3, 8, 8)
     wanted = run(path, (x - np.float32(mean).reshape(1, -1, 1, 1)) / np.float32(std).reshape(1, -1, 1, 1))
     for cut in ("image", "r1"):
-        onnx_graph.write(found, cut, tmp_path / cut)
+        onnx_graph.write(surveyed, cut, tmp_path / cut)
         head = run(tmp_path / cut / "head.onnx", x)
         np.testing.assert_allclose(run(tmp_path / cut / "tail.onnx", head), wanted, rtol=1e-3, atol=1e-3)
 
 
 def test_channels_that_come_last_are_normalized_there(tmp_path):
-    nodes = [
-        ("Transpose", "image", "t", {"perm": [0, 3, 1, 2]}),
-        ("GlobalAveragePool", "t", "p"),
-        ("Flatten", "p", "logits"),
-    ]
+    nodes = [("t = Transpose image", {"perm": [0, 3, 1, 2]}), "p = GlobalAveragePool t", "logits = Flatten p"]
     path = write(tmp_path / "m.onnx", nodes, given=("image", ["N", 8, 8, 3]), wanted=("logits", ["N", 3]))
     onnx_graph.write(survey(path, mean=(1.0, 2.0, 3.0)), "t", tmp_path / "split")
     head = run(tmp_path / "split/head.onnx", np.zeros((1, 8, 8, 3), np.float32))

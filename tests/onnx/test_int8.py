@@ -2,23 +2,17 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 from cutlayer.errors import SplitError
 from cutlayer.onnx.int8 import QUANTIZED, quantize_head
 from cutlayer.profile.int8_effect import Effect, compare
 from cutlayer.split_folder import open_split
-from tests.onnx.onnx_models import chain, split_onnx, write
+from tests.onnx.onnx_models import chain, run, split_onnx, write
 
 
 def images(n, seed=0):
     return np.random.default_rng(seed).random((n, 3, 8, 8), np.float32)
-
-
-def run(path, array):
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run(None, {session.get_inputs()[0].name: array})[0]
 
 
 def quantized(folder, calibration, out):
@@ -75,7 +69,7 @@ def test_the_same_images_give_the_same_folder(split, tmp_path):
     assert first == second
 
 
-def test_twice_is_refused(split, tmp_path):
+def test_quantizing_twice_is_refused(split, tmp_path):
     quantized(split, images(4), tmp_path / "int8")
     with pytest.raises(SplitError, match="in int8 already"):
         quantized(tmp_path / "int8", images(4), tmp_path / "again")
@@ -88,16 +82,14 @@ def test_images_that_do_not_fit(split, tmp_path, shape):
         quantized(split, np.zeros(shape, np.float32), tmp_path / "int8")
 
 
-def test_an_old_opset_is_said(tmp_path):
+def test_an_old_opset_is_refused(tmp_path):
     split_onnx(chain(tmp_path / "m.onnx", opset=11), "r2", tmp_path / "split")
     with pytest.raises(SplitError, match=r"opset 11, and int8 .* needs 13 or later"):
         quantized(tmp_path / "split", images(4), tmp_path / "int8")
 
 
 def test_a_head_without_anything_to_quantize(tmp_path):
-    path = write(
-        tmp_path / "m.onnx", [("Neg", "image", "r"), ("Exp", "r", "logits")], wanted=("logits", ["N", 3, 8, 8])
-    )
+    path = write(tmp_path / "m.onnx", ["r = Neg image", "logits = Exp r"], wanted=("logits", ["N", 3, 8, 8]))
     split_onnx(path, "r", tmp_path / "split")
     with pytest.raises(SplitError, match="no operator that ONNX Runtime can compute in int8"):
         quantized(tmp_path / "split", images(4), tmp_path / "int8")

@@ -1,44 +1,29 @@
-"""ONNX files that hardly anybody would write: cut into valid halves that agree, or refused with the reason."""
+"""Unusual ONNX files: cut into valid halves that agree, or refused with the reason."""
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from cutlayer.errors import SplitError
 from cutlayer.onnx import graph as onnx_graph
 from cutlayer.onnx.graph import checked, survey
-from tests.onnx.onnx_models import chain, weights, write
-
-FOUR = {"given": ("image", ["N", 4]), "wanted": ("logits", ["N", 4])}
+from tests.onnx.onnx_models import FOUR, assert_halves_are_the_whole, branches, chain, weights, write
 
 
 def constant(name, value, kind=np.float32):
     return numpy_helper.from_array(np.array(value, kind), name)
 
 
-def run(path, array):
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return session.run(None, {session.get_inputs()[0].name: array})[0]
-
-
 def cut_everywhere(path, folder):
     """Names of the cuts; each is written, valid, and gives what the whole gives."""
-    found = checked(survey(path))
-    rng = np.random.default_rng(1)
-    for cut in found.cuts:
-        onnx_graph.write(found, cut.name, folder)
-        for half in ("head", "tail"):
-            onnx.checker.check_model(onnx.load(folder / f"{half}.onnx"), full_check=True)
-        for x in (rng.random((1, *found.file.input.shape), np.float32), -np.ones((1, *found.file.input.shape), "f")):
-            smashed = run(folder / "head.onnx", x)
-            assert smashed.shape == (1, *cut.shape)
-            given = run(folder / "tail.onnx", smashed)
-            np.testing.assert_allclose(given, run(path, x).reshape(1, -1), rtol=1e-4, atol=1e-5)
-    return [cut.name for cut in found.cuts]
+    surveyed = checked(survey(path))
+    image = np.random.default_rng(1).random((1, *surveyed.file.input.shape), np.float32)
+    for cut in surveyed.cuts:
+        onnx_graph.write(surveyed, cut.name, folder)
+        for x in (image, -np.ones_like(image)):
+            assert_halves_are_the_whole(path, folder, x, optimized=False)
+    return [cut.name for cut in surveyed.cuts]
 
 
 @pytest.mark.parametrize("opset", [7, *range(11, 23)])
@@ -59,7 +44,7 @@ def test_initializers_that_are_inputs_as_well_and_nodes_without_names(tmp_path):
 
 
 def test_nodes_in_no_order(tmp_path):
-    """ONNX forbids it, ONNX Runtime puts them in order by itself."""
+    """ONNX forbids that, but ONNX Runtime sorts them."""
     model = onnx.load(chain(tmp_path / "m.onnx"))
     nodes = list(model.graph.node)
     del model.graph.node[:]
@@ -84,31 +69,23 @@ def test_bodies_that_call_their_own_tensors_what_the_ends_are_called(tmp_path):
     )
     path = write(
         tmp_path / "m.onnx",
-        [("Relu", "in", "r"), ("Loop", "n go r", "x", {"body": body}), ("Neg", "x", "z"), ("Abs", "z", "out")],
+        ["r = Relu in", ("x = Loop n go r", {"body": body}), "z = Neg x", "out = Abs z"],
         [constant("n", 3, np.int64), constant("go", True, np.bool_), constant("k", [1, 2, 3, 4])],
         given=("in", ["N", 4]), wanted=("out", ["N", 4]),
     )  # fmt: skip
     assert cut_everywhere(path, tmp_path / "split") == ["r", "z"]
 
 
-def branches(takes):
-    value = [helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)]
-    return {
-        f"{branch}_branch": helper.make_graph([helper.make_node(op, [takes, "w"], ["inner"])], branch, [], value)
-        for branch, op in (("then", "Add"), ("else", "Mul"))
-    }
-
-
 def test_what_a_body_takes_from_outside_comes_along_or_keeps_the_graph_together(tmp_path):
     def model(takes):
         nodes = [
-            ("Relu", "image", "r"),
-            ("Neg", "r", "y"),
-            ("ReduceSum", "y", "total", {"keepdims": 0}),
-            ("Less", "total zero", "negative"),
-            ("If", "negative", "x", branches(takes)),
-            ("Add", "x w", "z"),
-            ("Neg", "z", "logits"),
+            "r = Relu image",
+            "y = Neg r",
+            ("total = ReduceSum y", {"keepdims": 0}),
+            "negative = Less total zero",
+            ("x = If negative", branches(f"{takes} w")),
+            "z = Add x w",
+            "logits = Neg z",
         ]
         initializers = [constant("zero", -1), constant("w", [1, 2, 3, 4])]
         return write(tmp_path / f"{takes}.onnx", nodes, initializers, **FOUR)
@@ -122,17 +99,17 @@ def test_control_flow_inside_a_local_function(tmp_path):
         helper.make_node("ReduceSum", ["a"], ["total"], keepdims=0),
         helper.make_node("Constant", [], ["zero"], value=constant("", 0)),
         helper.make_node("Less", ["total", "zero"], ["negative"]),
-        helper.make_node("If", ["negative"], ["b"], **branches("a")),
+        helper.make_node("If", ["negative"], ["b"], **branches("a w")),
     ]
     opset = [helper.make_opsetid("", 17), helper.make_opsetid("ours", 1)]
     inner = helper.make_function("ours", "Inner", ["a", "w"], ["b"], condition, opset)
     call = [helper.make_node("Inner", ["a", "w"], ["b"], domain="ours")]
     outer = helper.make_function("ours", "Outer", ["a", "w"], ["b"], call, opset)
     nodes = [
-        ("Relu", "image", "r"),
+        "r = Relu image",
         helper.make_node("Outer", ["r", "w"], ["x"], domain="ours"),
-        ("Neg", "x", "z"),
-        ("Abs", "z", "logits"),
+        "z = Neg x",
+        "logits = Abs z",
     ]
     path = write(tmp_path / "m.onnx", nodes, [weights("w", 4)], **FOUR, functions=[outer, inner])
     model = onnx.load(path)
@@ -144,13 +121,13 @@ def test_control_flow_inside_a_local_function(tmp_path):
 
 def test_a_shape_that_depends_on_the_image(tmp_path):
     nodes = [
-        ("Relu", "image", "r"),
-        ("Squeeze", "r zero", "row"),
-        ("Greater", "row half", "bright"),
-        ("Compress", "row bright", "kept", {"axis": 0}),
-        ("Unsqueeze", "kept zero", "u"),
-        ("Neg", "u", "v"),
-        ("ReduceSum", "v one", "logits"),
+        "r = Relu image",
+        "row = Squeeze r zero",
+        "bright = Greater row half",
+        ("kept = Compress row bright", {"axis": 0}),
+        "u = Unsqueeze kept zero",
+        "v = Neg u",
+        "logits = ReduceSum v one",
     ]
     constants = [constant("zero", [0], np.int64), constant("one", [1], np.int64), constant("half", 0.5)]
     path = write(tmp_path / "m.onnx", nodes, constants, given=("image", [1, 16]), wanted=("logits", [1, 1]))
@@ -160,42 +137,34 @@ def test_a_shape_that_depends_on_the_image(tmp_path):
 
 def test_types_that_numpy_does_not_have(tmp_path):
     nodes = [
-        ("Relu", "image", "r"),
-        ("Cast", "r", "half", {"to": TensorProto.BFLOAT16}),
-        ("Cast", "half", "back", {"to": TensorProto.FLOAT}),
-        ("Neg", "back", "logits"),
+        "r = Relu image",
+        ("half = Cast r", {"to": TensorProto.BFLOAT16}),
+        ("back = Cast half", {"to": TensorProto.FLOAT}),
+        "logits = Neg back",
     ]
     path = write(tmp_path / "m.onnx", nodes, **FOUR)
-    found = survey(path)
-    assert [cut.name for cut in checked(found).cuts] == ["r", "back"]
-    assert found.refused["half"] == "it is tensor(bfloat16), and only a batch of float32 can be sent"
+    surveyed = survey(path)
+    assert [cut.name for cut in checked(surveyed).cuts] == ["r", "back"]
+    assert surveyed.refused["half"] == "it is tensor(bfloat16), and only a batch of float32 can be sent"
 
 
 def test_weights_of_four_bits_round_elsewhere_once_optimized(tmp_path):
     """ONNX Runtime fuses dequantization and product where one product alone uses the weights, as in each half."""
     quarter = helper.make_tensor("w4", TensorProto.INT4, [4, 4], [(3 * i) % 8 for i in range(16)])
-    nodes = [
-        ("Relu", "image", "r"),
-        ("DequantizeLinear", "w4 scale", "w"),
-        ("MatMul", "r w", "a"),
-        ("Neg", "a", "b"),
-        ("MatMul", "b w", "logits"),
-    ]
+    nodes = ["r = Relu image", "w = DequantizeLinear w4 scale", "a = MatMul r w", "b = Neg a", "logits = MatMul b w"]
     path = write(tmp_path / "m.onnx", nodes, [quarter, constant("scale", 0.1)], **FOUR, opset=21, ir=10)
     assert cut_everywhere(path, tmp_path / "split") == ["r", "a", "b"]
 
 
 def test_a_batch_that_ends_up_in_the_second_axis_is_not_opened(tmp_path):
-    path = write(
-        tmp_path / "m.onnx", [("Relu", "image", "r"), ("Flatten", "r", "f", {"axis": 0}), ("Neg", "f", "logits")]
-    )
+    path = write(tmp_path / "m.onnx", ["r = Relu image", ("f = Flatten r", {"axis": 0}), "logits = Neg f"])
     assert survey(path).opened is None
     assert cut_everywhere(path, tmp_path / "split") == ["r", "f"]
 
 
 def test_halves_that_would_be_no_valid_models_are_refused(tmp_path):
-    """ONNX Runtime runs it without the opset of its operators, the checker of ONNX wants to know."""
-    path = write(tmp_path / "m.onnx", [("Relu", "image", "r"), ("Neg", "r", "logits")], **FOUR)
+    """ONNX Runtime runs it without the opset of its operators, which the checker of ONNX requires."""
+    path = write(tmp_path / "m.onnx", ["r = Relu image", "logits = Neg r"], **FOUR)
     model = onnx.load(path)
     del model.opset_import[:]
     model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
@@ -208,8 +177,8 @@ def test_halves_that_would_be_no_valid_models_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("nodes", "complaint"),
     [
-        ([("Relu", "image", "r"), ("Neg", "w", "logits")], "gives logits, which does not depend on image"),
-        ([("Relu", "image", "r"), ("Gather", "r far", "logits", {"axis": 1})], r"on 4: .*; if it takes another shape"),
+        (["r = Relu image", "logits = Neg w"], "gives logits, which does not depend on image"),
+        (["r = Relu image", ("logits = Gather r far", {"axis": 1})], r"on 4: .*; if it takes another shape"),
     ],
 )
 def test_what_cannot_be_cut_at_all(tmp_path, nodes, complaint):
@@ -221,5 +190,5 @@ def test_what_cannot_be_cut_at_all(tmp_path, nodes, complaint):
 
 
 def test_numbers_that_cannot_be_compared(tmp_path):
-    path = write(tmp_path / "m.onnx", [("Neg", "image", "a"), ("Log", "a", "b"), ("Abs", "b", "logits")], **FOUR)
+    path = write(tmp_path / "m.onnx", ["a = Neg image", "b = Log a", "logits = Abs b"], **FOUR)
     assert "is no number, for random images" in checked(survey(path)).refused["a"]

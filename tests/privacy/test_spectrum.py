@@ -28,8 +28,8 @@ def linear(values):
 
 def test_a_linear_head_has_its_own_singular_values():
     values = np.logspace(0, -3, 36)
-    found = singular_values(linear(values), torch.from_numpy(IMAGES[:2]), directions(IMAGES)[0])
-    np.testing.assert_allclose(found, np.stack([values, values]), rtol=1e-3)
+    measured = singular_values(linear(values), torch.from_numpy(IMAGES[:2]), directions(IMAGES)[0])
+    np.testing.assert_allclose(measured, np.stack([values, values]), rtol=1e-3)
 
 
 def test_faint_is_told_from_gone():
@@ -85,7 +85,7 @@ def test_a_networks_head_has_a_jacobian_and_stays_as_it_is(model, monkeypatch):
     network = build(model, input, 10)
     places = cuts(network, input)
     head = split(network, places[len(places) // 2].name, input).head
-    found = spectrum(head, smooth_images(8, seed=0, shape=(3, 32, 32)).numpy(), head).head
-    assert found.passed >= 1
-    assert np.isfinite(found.largest)
+    passed = spectrum(head, smooth_images(8, seed=0, shape=(3, 32, 32)).numpy(), head).head
+    assert passed.passed >= 1
+    assert np.isfinite(passed.largest)
     assert next(head.parameters()).dtype == torch.float32, "the head itself was changed"

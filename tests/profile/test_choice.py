@@ -4,7 +4,7 @@ import dataclasses
 
 from cutlayer.models.cut import Cut
 from cutlayer.profile.advice import as_good, best, pareto, why_none
-from cutlayer.profile.candidate import choose_cuts
+from cutlayer.profile.prepare import choose_cuts
 from cutlayer.records.profile import Choice, Limits
 from cutlayer.spec import TensorSpec
 
@@ -78,12 +78,8 @@ def test_the_smallest_figure_wins_whether_it_was_measured_or_computed():
 
 def test_what_is_slower_by_less_than_both_may_be_off_is_as_good():
     chosen = choice("a", 100, off=3)
-    others = [
-        choice("far", 106, off=4),
-        choice("near", 105, off=4),
-        choice("next", 101),
-        choice("leaks", 101, leakage=1),
-    ]
+    others = [choice("far", 106, off=4), choice("near", 105, off=4), choice("next", 101)]
+    others.append(choice("leaks", 101, leakage=1))
     assert [choice.cut for choice in as_good(chosen, [chosen, *others[:3]], limits())] == ["next", "near"]
     known = [dataclasses.replace(other, leakage=other.leakage or 0.1) for other in others]
     assert "leaks" not in [choice.cut for choice in as_good(chosen, known, limits(leakage=0.3))]

@@ -5,16 +5,19 @@ import numpy as np
 import pytest
 
 from cutlayer.network.profiles import Network, network_named
-from cutlayer.profile.cost_model import ANSWER_BYTES, Request, Transport, envelope, fit, predict, relative_errors
-from cutlayer.records.profile import Line
+from cutlayer.profile.cost_model import ANSWER_BYTES, Request, Transport, envelope, fit, predict
+from cutlayer.records.profile import Line, ModelCheck
 from cutlayer.trace import STAGES
 
 REQUEST = Request(dict(zip(STAGES, (9e6, 1e6, 2e6, 5e5, 1e5, 2e5, 3e6, 1e5, 1e4), strict=True)), 100_000)
 
 
+def sent(n_bytes, network_ns):
+    return Request({"network": network_ns}, n_bytes)
+
+
 def test_a_line_is_found_again():
-    n_bytes = [300.0, 5e3, 8e4, 1.2e6]
-    transport = fit(n_bytes, [250_000 + 0.4 * n for n in n_bytes])
+    transport = fit(sent(n, 250_000 + 0.4 * n) for n in (300.0, 5e3, 8e4, 1.2e6))
     assert transport.fixed_ns == pytest.approx(250_000)
     assert transport.per_byte_ns == pytest.approx(0.4)
 
@@ -25,7 +28,7 @@ def test_a_line_is_found_again():
     ids=["one size", "one point", "falling", "through less than nothing"],
 )
 def test_a_fit_has_no_negative_part(n_bytes, ns):
-    transport = fit(n_bytes, ns)
+    transport = fit(map(sent, n_bytes, ns))
     assert transport.fixed_ns >= 0
     assert transport.per_byte_ns >= 0
     assert min(ns) <= transport.ns(float(np.mean(n_bytes))) <= max(ns)
@@ -53,10 +56,8 @@ def test_loopback_adds_nothing_and_loss_adds_at_most_a_round_trip():
 def test_the_envelope_is_the_lowest_line_everywhere():
     rng = np.random.default_rng(0)
     for _ in range(200):
-        lines = [
-            Line(str(i), float(rng.uniform(1e5, 1e8)), float(10 ** rng.uniform(2, 7)))
-            for i in range(rng.integers(1, 9))
-        ]
+        figures = [(rng.uniform(1e5, 1e8), 10 ** rng.uniform(2, 7)) for _ in range(rng.integers(1, 9))]
+        lines = [Line(str(i), float(fixed_ns), float(n_bytes)) for i, (fixed_ns, n_bytes) in enumerate(figures)]
         spans = envelope(lines)
         assert spans[0].from_bps == 0.0
         assert spans[-1].to_bps is None
@@ -74,4 +75,5 @@ def test_the_change_is_where_two_lines_cross():
 
 
 def test_errors_are_parts_of_what_was_measured():
-    assert relative_errors([110.0, 50.0], [100.0, 100.0]) == pytest.approx([0.1, -0.5])
+    assert ModelCheck("wifi", "c1", "raw", 110.0, 100.0).error == pytest.approx(0.1)
+    assert ModelCheck("wifi", "c1", "raw", 50.0, 100.0).error == pytest.approx(-0.5)

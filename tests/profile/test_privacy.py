@@ -48,17 +48,12 @@ def test_every_cut_has_its_accuracy_and_its_leakage_with_n_and_interval(profiled
         assert first.leakage.low <= first.leakage.value
 
 
-def test_what_breaks_a_limit_is_neither_recommended_nor_best_at_any_bandwidth(profiled):
+def test_what_breaks_a_limit_is_neither_measured_nor_recommended_nor_best_at_any_bandwidth(profiled):
     _, profile, _ = profiled
     (recommendation,) = profile.recommendations
     assert recommendation.best.cut == "flat"
     assert {choice.cut for choice in recommendation.as_good} <= {"flat"}
     assert {span.choice.split()[0] for span in profile.bandwidth.best} == {"flat"}
-
-
-def test_measurements_go_to_what_may_be_recommended(profiled):
-    _, profile, _ = profiled
-    (recommendation,) = profile.recommendations
     assert profile.cuts[1].networks[NETWORK][recommendation.best.codec].source == "measured"
 
 

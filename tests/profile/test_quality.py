@@ -5,7 +5,7 @@ import pytest
 
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.profile import quality
-from cutlayer.profile.candidate import Candidate
+from cutlayer.profile.prepare import Candidate
 from tests.tiny_split import CLASSES, INPUT, images, write_split
 
 

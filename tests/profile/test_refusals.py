@@ -7,6 +7,24 @@ import pytest
 from cutlayer import cli
 
 
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys):
+    """Run `cutlayer profile`, which is refused before it writes anything; return its one sentence."""
+
+    def run(*words):
+        out = () if "--out" in words else ("--out", tmp_path / "out")
+        monkeypatch.setattr(sys, "argv", ["cutlayer", "profile", *map(str, (*words, *out))])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 2
+        assert not (tmp_path / "out").exists()
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith("cutlayer: ")
+        return last
+
+    return run
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -23,6 +41,7 @@ from cutlayer import cli
         (("MODEL", "--privacy", "--data", "digits", "--max-leakage", "1.5"), "from 0 to 1"),
         (("MODEL", "--min-accuracy", "90", "--data", "digits"), "from 0 to 1"),
         (("MODEL", "--epochs", "3", "--data", "digits"), "comes with its weights"),
+        (("MODEL", "--epochs", "1000000", "--data", "digits"), "--epochs must be 0 or more and below 1,000,000"),
         (("MODEL", "--data", "digits"), "take data of that shape"),
         (("MODEL", "--seed", "-1"), "--seed must be 0 or more"),
         (("MODEL", "--network", ""), "no network named ''"),
@@ -38,29 +57,13 @@ from cutlayer import cli
         (("MODEL", "--out", "FILE"), "cannot be written"),
     ],
 )
-def test_what_cannot_be_profiled_is_one_sentence(words, sentence, model, tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_profiled_is_one_sentence(words, sentence, model, tmp_path, refused):
     (tmp_path / "garbage.onnx").write_bytes(b"\x08\x08nothing")
     (tmp_path / "file").touch()
     places = {"MODEL": model, "GARBAGE": tmp_path / "garbage.onnx", "FILE": tmp_path / "file"}
-    words = [places.get(word, word) for word in words]
-    if "--out" not in words:
-        words += ["--out", tmp_path / "out"]
-    monkeypatch.setattr(sys, "argv", ["cutlayer", "profile", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 2
-    assert not (tmp_path / "out").exists()
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("cutlayer: ")
-    assert sentence in last
+    assert sentence in refused(*(places.get(word, word) for word in words))
 
 
-def test_no_namespaces_are_one_sentence_before_anything_is_measured(model, tmp_path, monkeypatch, capsys):
+def test_no_namespaces_are_one_sentence_before_anything_is_measured(model, tmp_path, monkeypatch, refused):
     monkeypatch.setenv("PATH", str(tmp_path))
-    words = ["cutlayer", "profile", model, "--network", "wifi", "--tc", "--out", tmp_path / "out"]
-    monkeypatch.setattr(sys, "argv", list(map(str, words)))
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 2
-    assert not (tmp_path / "out").exists()
-    assert "cannot create network namespaces (there is no unshare)" in capsys.readouterr().err
+    assert "cannot create network namespaces (there is no unshare)" in refused(model, "--network", "wifi", "--tc")

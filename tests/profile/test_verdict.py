@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cutlayer.profile.candidate import Candidate
 from cutlayer.profile.measure import CutMeasurements, Timing
 from cutlayer.profile.plan import LEAST
+from cutlayer.profile.prepare import Candidate
 from cutlayer.profile.verdict import faults
 from cutlayer.records.profile import ColdStart, QuotaRecord
 from cutlayer.trace import STAGES

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from cutlayer.errors import ConfigError
+from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.profile import Leakage, Quality, read, save
 from cutlayer.records.run import Estimate
-from cutlayer.records.schema import dump, load
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "profile"
 

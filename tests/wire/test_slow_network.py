@@ -4,7 +4,7 @@ from math import inf
 
 from cloud.service import Service
 from cutlayer.network.profiles import Network
-from cutlayer.network.shaper import Shaped
+from cutlayer.network.shaper import shaped
 from cutlayer.split_folder import open_split
 from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.transport import Timeouts
@@ -16,7 +16,7 @@ def test_a_grpc_connection_opens_although_each_handshake_takes_more_than_a_secon
     service = Service(open_split(tmp_path).manifest, open_split(tmp_path).tail(threads=1))
     server = listen(ADDRESSES["grpc"], service)
     patience = Timeouts(connect_s=12.0, request_s=20.0)
-    with Shaped(str(server.address), Network("slow", inf, inf, 0.8)) as address:
+    with shaped(str(server.address), Network("slow", inf, inf, 0.8)) as (address, _):
         client = connect(address, patience)
         try:
             _, trace = edge_at(tmp_path, client, timeouts=patience).infer(images(1), 0)

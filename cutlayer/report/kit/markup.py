@@ -17,13 +17,7 @@ class Html(str):
 
 
 def page(title: str, main: Html, extra_style: str = "") -> str:
-    """A whole page that needs nothing but itself.
-
-    Args:
-        title: Title of the window.
-        main: The `main` element.
-        extra_style: Rules that follow those of the style sheet.
-    """
+    """A whole page that needs nothing but itself; `extra_style` are rules that follow those of the style sheet."""
     style = (files("cutlayer.report.kit") / "style.css").read_text(encoding="utf-8") + extra_style
     head = el(
         "head",
@@ -65,12 +59,7 @@ def table(caption: str, head: Sequence[object], body: Sequence[Html], class_: st
 
 
 def row(heading: object, cells: Iterable[object]) -> Html:
-    """A row of a table.
-
-    Args:
-        heading: A `th` element, or the text of one.
-        cells: `td` elements, or the texts of them.
-    """
+    """A row of a table, from a `th` element or its text, and from `td` elements or their texts."""
     first = heading if isinstance(heading, Html) else el("th", heading, scope="row")
     return el("tr", first, [cell if isinstance(cell, Html) else el("td", cell) for cell in cells])
 

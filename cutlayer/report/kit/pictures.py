@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,13 +14,13 @@ from cutlayer.report.kit.markup import Html, el, small
 
 def choose(labels: NDArray[np.int64], available: int, count: int) -> list[int]:
     """Which pictures to show: one of each class before a second of any, in the order of the record."""
-    seen: dict[int, int] = {}
-    turn = []
+    seen: Counter[int] = Counter()
+    turns = []
     for index in range(available):
         label = int(labels[index]) if index < len(labels) else 0
-        seen[label] = seen.get(label, 0) + 1
-        turn.append((seen[label], index))
-    return sorted(index for _, index in sorted(turn)[:count])
+        turns.append((seen[label], index))
+        seen[label] += 1
+    return sorted(index for _, index in sorted(turns)[:count])
 
 
 def strip(images: NDArray[np.uint8], indices: Sequence[int], alt: str) -> Html:
@@ -39,16 +40,12 @@ def strip(images: NDArray[np.uint8], indices: Sequence[int], alt: str) -> Html:
         colors = image[:3] if channels >= 3 else image[[0, 0, 0]]
         sheet[:, left : left + width, :3] = colors.transpose(1, 2, 0)
         sheet[:, left : left + width, 3] = 255
-    return el("img", class_="strip", src=data_uri(sheet), alt=alt, width=sheet.shape[1], height=height)
+    file = io.BytesIO()
+    Image.fromarray(sheet).save(file, "PNG", optimize=True)
+    source = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    return el("img", class_="strip", src=source, alt=alt, width=sheet.shape[1], height=height)
 
 
 def picture_row(name: str, note: str, picture: Html) -> Html:
     """A strip beside its name and a second line."""
     return el("div", el("div", name, small(note)), picture, class_="picture-row")
-
-
-def data_uri(image: NDArray[np.uint8]) -> str:
-    """``(H, W, 4)`` uint8 as a PNG inside a `data:` address."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -183,7 +183,7 @@ def place(px: float, py: float, label: str, taken: list[Box], area: Box) -> tupl
     for tx, ty, anchor in places:
         box = (tx if anchor == "start" else tx - width, ty - 11, width, 14.0)
         inside = box[0] > left and box[0] + width < right and box[1] > top - 8 and ty < bottom - 2
-        if inside and not any(_overlap(box, other) for other in taken):
+        if inside and not any(_overlap(box, placed) for placed in taken):
             taken.append(box)
             return tx, ty, anchor
     return (px - 10, py - 9, "end") if px > (left + right) / 2 else (px + 10, py - 9, "start")

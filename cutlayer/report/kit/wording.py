@@ -17,15 +17,9 @@ SPACE = "\N{NO-BREAK SPACE}"
 
 @dataclass(frozen=True)
 class Scale:
-    """How the values of one metric are printed: multiplied by `factor`, with `digits` decimals, in `unit`.
+    """How the values of a metric are printed; the fields are those of `cutlayer.metrics.base.Metric`.
 
-    Attributes:
-        title: Name of the metric.
-        unit: Unit of a printed value; empty where it has none.
-        digits: Decimals of a printed value.
-        factor: What a value is multiplied by before it is printed.
-        leak_when: Which values are a leak, ``high`` or ``low``; empty where neither is.
-        explanation: What a value means, for a reader who does not know the field.
+    `leak_when` is empty where neither high nor low values are a leak.
     """
 
     title: str
@@ -168,16 +162,12 @@ def size(count: int | None) -> str:
 
 def facts(stated: Mapping[str, float | str]) -> str:
     """The facts that a defense states of itself, ``snr_db`` as "SNR 12.3 dB"."""
-    return "; ".join(_fact(name, value) for name, value in stated.items())
-
-
-def _fact(name: str, value: float | str) -> str:
-    title, _, unit = name.rpartition("_")
-    if unit != "db":
-        title, unit = name, ""
-    text = value if isinstance(value, str) else f"{value:.3g}".replace("-", MINUS)
-    title = title.replace("_", " ").replace("snr", "SNR")
-    return f"{title} {text}{SPACE + 'dB' if unit else ''}"
+    texts = []
+    for name, value in stated.items():
+        title = name.removesuffix("_db").replace("_", " ").replace("snr", "SNR")
+        text = value if isinstance(value, str) else f"{value:.3g}".replace("-", MINUS)
+        texts.append(f"{title} {text}{SPACE + 'dB' if name.endswith('_db') else ''}")
+    return "; ".join(texts)
 
 
 def defense_name(label: str) -> str:

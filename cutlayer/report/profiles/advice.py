@@ -21,10 +21,7 @@ def basis(profile: Profile) -> str:
 def best(profile: Profile, recommendation: Recommendation, time: Callable[[float], str]) -> str:
     """The best choice on a network, where its time goes, what is as good, and what the device takes alone.
 
-    Args:
-        profile: The whole record.
-        recommendation: What it recommends on the network.
-        time: The text of a time in ns.
+    `time` gives the text of a time in ns.
     """
     choice, alone_ns = recommendation.best, recommendation.device_alone_ns
     if choice is None:

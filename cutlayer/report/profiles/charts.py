@@ -78,11 +78,9 @@ def pareto_plots(profile: Profile, network: str) -> list[Html]:
     ]
     limits = profile.limits
     sizes = [float(dot.record.message_bytes) for dot in dots]
-    plots = [_plot(dots, sizes, network, "Bytes sent", _logarithmic(*_around(sizes), _size), limits.latency_ns)]
-    for name, title, limit in (
-        ("leakage", "Leakage gain", limits.leakage),
-        ("accuracy", "Accuracy", limits.accuracy),
-    ):
+    up = _logarithmic(*_around(sizes), lambda n: size(round(n)))
+    plots = [_plot(dots, sizes, network, "Bytes sent", up, limits.latency_ns)]
+    for name, title, limit in (("leakage", "Leakage gain", limits.leakage), ("accuracy", "Accuracy", limits.accuracy)):
         if all(name in dot.record.quality.known for dot in dots):
             values = [dot.record.quality.known[name].value for dot in dots]
             low, high = domain([*values, *([] if limit is None else [limit])], least=0.1)
@@ -128,10 +126,6 @@ def _plot(
 
 def _logarithmic(low: float, high: float, label: Callable[[float], str], title: str = "") -> Axis:
     return Axis(low, high, decades(low, high), label, title, logarithmic=True)
-
-
-def _size(count: float) -> str:
-    return size(round(count))
 
 
 def _around(values: Sequence[float]) -> tuple[float, float]:

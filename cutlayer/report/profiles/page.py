@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cutlayer.records.dataclass_json import dump
 from cutlayer.records.files import write_text
 from cutlayer.records.profile import Profile, Times
-from cutlayer.records.schema import dump
 from cutlayer.report.kit import markup
-from cutlayer.report.kit.markup import Html, el, note, section
+from cutlayer.report.kit.markup import Html, el, note, row, section
 from cutlayer.report.kit.svg import stage_bar
 from cutlayer.report.kit.wording import DASH, duration, rate, size
 from cutlayer.report.profiles import advice
@@ -34,8 +34,8 @@ def save(folder: Path, profile: Profile) -> None:
 def page(profile: Profile) -> str:
     """The whole page, from the record alone."""
     networks = [_network(profile, name) for name in profile.networks]
-    parts = [_opening(profile), _bandwidth(profile), networks, _cuts(profile), _stages(profile), _how(profile)]
-    return markup.page(f"cutlayer: where to cut {profile.model}", el("main", parts), _STYLE)
+    sections = [_opening(profile), _bandwidth(profile), networks, _cuts(profile), _stages(profile), _how(profile)]
+    return markup.page(f"cutlayer: where to cut {profile.model}", el("main", sections), _STYLE)
 
 
 def _opening(profile: Profile) -> Html:
@@ -58,16 +58,13 @@ def _opening(profile: Profile) -> Html:
 def _bandwidth(profile: Profile) -> Html:
     rows = []
     for number, span in enumerate(profile.bandwidth.best, 1):
-        low, high = (rate(bps) if bps else DASH for bps in (span.from_bps, span.to_bps))
-        rows.append(_row(f"{number} {span.choice}", [low, high], class_=None))
+        rates = [rate(bps) if bps else DASH for bps in (span.from_bps, span.to_bps)]
+        rows.append(row(f"{number} {span.choice}", rates))
     how = "Computed: stages as measured, and each byte at the given rate. The round trip of "
     how += "the network to the server is in it" if profile.bandwidth.round_trip_included else "a network is on top"
-    return section(
-        "The best cut against bandwidth",
-        el("p", f"{how}; it is the same for all cuts, and the device alone does not pay it."),
-        bandwidth_curve(profile),
-        _table(["Best", "from", "up to"], rows),
-    )
+    how += "; it is the same for all cuts, and the device alone does not pay it."
+    table = _table(["Best", "from", "up to"], rows)
+    return section("The best cut against bandwidth", el("p", how), bandwidth_curve(profile), table)
 
 
 def _network(profile: Profile, name: str) -> Html:
@@ -78,13 +75,12 @@ def _network(profile: Profile, name: str) -> Html:
         figure = f"{duration(requests.end_to_end_ns.p50)}, {requests.source_text}"
         title = el("div", el("span", f"{cut} with {codec}"), el("span", figure), class_="bar-title")
         bars.append(el("div", title, stage_bar(requests.stages_ns, longest, cut)))
-    legend = [el("li", el("span", class_=f"swatch s-{stage}"), stage) for stage in STAGES]
     return section(
         f"Over {name}",
         note(f"{network.figures} (rate, delay, jitter, loss); {network.source}."),
         el("p", "Each cut with its fastest codec; the median of each stage."),
         el("div", bars, class_="bars"),
-        el("ul", legend, class_="legend"),
+        el("ul", [el("li", el("span", class_=f"swatch s-{stage}"), stage) for stage in STAGES], class_="legend"),
         pareto_plots(profile, name),
     )
 
@@ -92,15 +88,15 @@ def _network(profile: Profile, name: str) -> Html:
 def _cuts(profile: Profile) -> Html:
     """The heads alone, what they send, and what that is worth and gives away."""
     warm = any(cut.temperature_c for cut in profile.cuts)
-    median, *upper = profile.cuts[0].head_ns.percentiles
-    names = ["Cut", "Smashed", f"Head {median}", *upper, "n", "Start", "Open", "First", "Peak RSS", "MACs", "Params"]
+    first, *others = profile.cuts[0].head_ns.percentiles
+    names = ["Cut", "Smashed", f"Head {first}", *others, "n", "Start", "Open", "First", "Peak RSS", "MACs", "Params"]
     names += ["Energy", *(["Temperature"] if warm else []), *profile.codecs]
     names += [f"{name}, {codec}" for name in profile.quality_names for codec in profile.codecs]
     rows = []
     for cut in profile.cuts:
         head, cold, joules = cut.head_ns, cut.cold_ns, cut.energy.joules
         values = ["x".join(map(str, cut.shape)), *map(duration, head.percentiles.values()), head.n]
-        values += [duration(cold.start_ns), duration(cold.open_ns), duration(cold.first_ns), size(cut.peak_rss_bytes)]
+        values += [*map(duration, (cold.start_ns, cold.open_ns, cold.first_ns)), size(cut.peak_rss_bytes)]
         values += [DASH if count is None else f"{count:,}" for count in (cut.macs, cut.params)]
         values.append(DASH if joules is None else f"{joules:.3f} J ({cut.energy.source})")
         if warm:
@@ -109,7 +105,7 @@ def _cuts(profile: Profile) -> Html:
         for name in profile.quality_names:
             estimates = [codec.quality.known.get(name) for codec in cut.codecs.values()]
             values += [DASH if estimate is None else f"{estimate.value:.3f}" for estimate in estimates]
-        rows.append(_row(cut.cut, values))
+        rows.append(_numbers(cut.cut, values))
     how = "A percentile is given where enough runs stand behind it. Start is a fresh process until it can work; "
     how += "first is its very first inference; energy is of one inference, with all that runs on the machine."
     return section("The cuts", el("p", how), _table(names, rows))
@@ -123,7 +119,7 @@ def _stages(profile: Profile) -> Html:
         for cut in profile.cuts:
             codec = cut.codecs[name]
             cells = [_percentiles(times) for times in (*codec.stages_ns.values(), codec.end_to_end_ns)]
-            rows.append(_row(cut.cut, [*cells, codec.end_to_end_ns.n]))
+            rows.append(_numbers(cut.cut, [*cells, codec.end_to_end_ns.n]))
         table = _table(["Cut", *STAGES, "end to end", "n"], rows)
         parts.append(el("details", el("summary", f"With {name}"), table))
     real = len(profile.cuts) == 1 and profile.settings.network_emulation is None
@@ -134,9 +130,9 @@ def _stages(profile: Profile) -> Html:
 
 def _how(profile: Profile) -> Html:
     settings = dump(profile.settings)
+    facts = {"Cost model": advice.model_errors(profile), **settings, **profile.machine}
     # The cores of the settings and those of the machine have the same name.
-    pinned = {"pinned_to": settings["cores"]}
-    facts = {"Cost model": advice.model_errors(profile), **settings, **profile.machine, **pinned}
+    facts["pinned_to"] = settings["cores"]
     items = [
         el("div", el("dt", name.replace("_", " ")), el("dd", DASH if value is None else str(value)))
         for name, value in facts.items()
@@ -149,10 +145,10 @@ def _table(names: Sequence[str], rows: Sequence[Html]) -> Html:
     return el("div", el("table", el("thead", head), el("tbody", rows)), class_="wide")
 
 
-def _row(name: str, values: Sequence[object], class_: str | None = "number") -> Html:
-    return el("tr", el("th", name, scope="row"), [el("td", value, class_=class_) for value in values])
+def _numbers(name: str, values: Sequence[object]) -> Html:
+    return row(name, [el("td", value, class_="number") for value in values])
 
 
 def _percentiles(times: Times) -> list[object]:
-    median, *upper = map(duration, times.percentiles.values())
-    return [median, *(el("small", text) for text in upper)]
+    first, *others = map(duration, times.percentiles.values())
+    return [first, *(el("small", other) for other in others)]

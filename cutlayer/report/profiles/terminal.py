@@ -23,8 +23,8 @@ def _heading(profile: Profile) -> str:
 
 
 def _cuts(profile: Profile) -> str:
-    median, *upper = profile.cuts[0].head_ns.percentiles
-    names = ["cut", "smashed", f"head {median}", *upper, "n", "cold", "RSS MB", "MMACs", "kparams", "J"]
+    first, *others = profile.cuts[0].head_ns.percentiles
+    names = ["cut", "smashed", f"head {first}", *others, "n", "cold", "RSS MB", "MMACs", "kparams", "J"]
     names += [*(f"{codec} B" for codec in profile.codecs), *profile.quality_names]
     rows = []
     for cut in profile.cuts:
@@ -101,11 +101,9 @@ def _rates(span: Span) -> str:
 def _verdict(profile: Profile) -> str:
     lines = []
     sources = {r.source for cut in profile.cuts for requests in cut.networks.values() for r in requests.values()}
-    if profile.cost_model.points:
-        through = profile.settings.network_emulation or "the network that there is"
-        lines.append(f"Cost model: {advice.model_errors(profile)} ({through}).")
-    elif "model" in sources:
-        lines.append(f"Cost model: {advice.model_errors(profile)}.")
+    if profile.cost_model.points or "model" in sources:
+        through = f" ({profile.settings.network_emulation or 'the network that there is'})"
+        lines.append(f"Cost model: {advice.model_errors(profile)}{through if profile.cost_model.points else ''}.")
     lines += [f"Note: {note}" for note in profile.notes]
     lines.append(profile.verdict + (":" if profile.reasons else ""))
     lines += [f"  {reason}" for reason in profile.reasons]

@@ -48,8 +48,8 @@ def scatter(points: Sequence[Point], baseline: Estimate) -> Html:
     taken = [(x(p.leakage.value) - 7, chart.y(p.accuracy.value) - 7, 14.0, 14.0) for p in points]
     for p in points:
         px, py = x(p.leakage.value), chart.y(p.accuracy.value)
-        bars = [line(x(v[0]), py, x(v[1]), py, "interval") for v in [_span(p.leakage)]]
-        bars += [line(px, chart.y(v[0]), px, chart.y(v[1]), "interval") for v in [_span(p.accuracy)]]
+        (x1, x2), (y1, y2) = map(x, _span(p.leakage)), map(chart.y, _span(p.accuracy))
+        bars = [line(x1, py, x2, py, "interval"), line(px, y1, px, y2, "interval")]
         glyph = diamond(px, py, 7) if p.undefended else circle(px, py, 5.5)
         label = text(p.label, *place(px, py, p.label, taken, FRAME.area), class_="name")
         parts.append(el("g", el("title", _spoken(p)), bars, glyph, label, class_=f"point {p.color}"))
@@ -65,13 +65,10 @@ def typical_request(traces: Mapping[str, NDArray[np.int64]], deployment: str) ->
     try:
         order = np.argsort(traces[f"{deployment}/end_to_end_ns"], kind="stable")
         middle = order[int(0.45 * len(order)) : max(math.ceil(0.55 * len(order)), 1)]
-        return (
-            {stage: float(traces[f"{deployment}/{stage}_ns"][middle].mean()) for stage in STAGES}
-            if len(order)
-            else None
-        )
+        means = {stage: float(traces[f"{deployment}/{stage}_ns"][middle].mean()) for stage in STAGES if len(order)}
     except (KeyError, IndexError):
         return None
+    return means or None
 
 
 def _span(estimate: Estimate) -> tuple[float, float]:

@@ -19,8 +19,8 @@ SHADES = 5
 """Classes b0 (fewest bytes) ... b4 (most) of the style sheet."""
 
 
-def panels(settings: Sequence[Setting], baseline: Estimate) -> list[Html]:
-    """A chart for each family: its strengths joined by a line, those of all others grey behind them.
+def curves(settings: Sequence[Setting], baseline: Estimate) -> list[Html]:
+    """A chart for each family: its strengths joined by a line, those of all others grey behind them; and a legend.
 
     Settings that a plan has given a name, such as controls, are points beside the line.
     The point of no defense and the line of the mean image are on each: the two ends.
@@ -34,12 +34,19 @@ def panels(settings: Sequence[Setting], baseline: Estimate) -> list[Html]:
     def at(setting: Setting) -> tuple[float, float]:
         return chart.x(min(setting.leakage.value, 1.0)), chart.y(setting.accuracy.value)
 
+    def radius(setting: Setting) -> float:
+        share = 0.0 if setting.p50_ns is None else _share(setting.p50_ns, times, otherwise=0.0)
+        return RADII[0] + share * (RADII[1] - RADII[0])
+
+    def shade(setting: Setting) -> str:
+        return "" if setting.tensor_bytes is None else f" b{_shade(setting.tensor_bytes, sizes)}"
+
     def panel(name: str, own: list[Setting]) -> Html:
         own = sorted(own, key=lambda s: -s.leakage.value)
         grey = [circle(*at(s), 2, class_="other") for s in settings]
         curve = chart.polyline([(min(s.leakage.value, 1.0), s.accuracy.value) for s in own if not s.titled], "curve")
-        diamonds = [diamond(*at(s), 6, _tooltip(s), "bare") for s in settings if s.undefended]
-        marks = [_mark(s, *at(s), times, sizes) for s in own]
+        diamonds = [diamond(*at(s), 6, el("title", _spoken(s)), "bare") for s in settings if s.undefended]
+        marks = [circle(*at(s), radius(s), el("title", _spoken(s)), f"mark{shade(s)}") for s in own]
         spoken = "; ".join(_spoken(s) for s in own)
         parts = [chart.axes(), titles, grey, curve, diamonds, marks]
         return el("figure", el("figcaption", name), chart.svg(parts, f"{name}. {spoken}.", None))
@@ -52,48 +59,31 @@ def panels(settings: Sequence[Setting], baseline: Estimate) -> list[Html]:
     times = [s.p50_ns for s in settings if s.p50_ns is not None]
     sizes = sorted({s.tensor_bytes for s in settings if s.tensor_bytes is not None})
     families = groupby((s for s in settings if not s.undefended), key=lambda s: s.family)
-    return [panel(name, list(own)) for name, own in families]
+    charts = [panel(name, list(own)) for name, own in families]
+    return [el("div", charts, class_="curves"), _legend(times, sizes)]
 
 
-def legend(settings: Sequence[Setting]) -> Html:
+def _legend(times: Sequence[float], sizes: Sequence[int]) -> Html:
     """The meaning of the size and the color of a point."""
-    times = [s.p50_ns for s in settings if s.p50_ns is not None]
-    sizes = sorted({s.tensor_bytes for s in settings if s.tensor_bytes is not None})
     items = [el("li", el("b", "diamond"), " no defense"), el("li", el("b", "dashed line"), " the mean image")]
     if times:
         span = f" the time of an answer (p50), from {duration(min(times))} to {duration(max(times))}"
         items.append(el("li", el("b", "size"), span))
     for shade in range(SHADES):
-        held = [count for count in sizes if _shade(count, sizes) == shade]
-        if held:
-            sent = size(held[0]) if held[0] == held[-1] else f"{size(held[0])} to {size(held[-1])}"
+        if same := [count for count in sizes if _shade(count, sizes) == shade]:
+            sent = size(same[0]) if same[0] == same[-1] else f"{size(same[0])} to {size(same[-1])}"
             items.append(el("li", el("span", class_=f"swatch b{shade}"), f"{sent} released"))
     return el("ul", items, class_="legend")
 
 
-def _mark(setting: Setting, px: float, py: float, times: Sequence[float], sizes: Sequence[int]) -> Html:
-    shade = "" if setting.tensor_bytes is None else f" b{_shade(setting.tensor_bytes, sizes)}"
-    return circle(px, py, _radius(setting.p50_ns, times), _tooltip(setting), f"mark{shade}")
-
-
-def _tooltip(setting: Setting) -> Html:
-    return el("title", _spoken(setting))
-
-
-def _radius(time: float | None, times: Sequence[float]) -> float:
-    """A radius between the two, by the logarithm of the time."""
-    if time is None or not times or min(times) <= 0 or max(times) == min(times):
-        return RADII[0]
-    share = math.log(time / min(times)) / math.log(max(times) / min(times))
-    return RADII[0] + share * (RADII[1] - RADII[0])
-
-
 def _shade(count: int, sizes: Sequence[int]) -> int:
-    """Number of the shade, by the logarithm of the bytes."""
-    if min(sizes) <= 0 or max(sizes) == min(sizes):
-        return SHADES - 1
-    share = math.log(count / min(sizes)) / math.log(max(sizes) / min(sizes))
-    return min(SHADES - 1, int(share * SHADES))
+    return min(SHADES - 1, int(_share(count, sizes, otherwise=1.0) * SHADES))
+
+
+def _share(value: float, values: Sequence[float], *, otherwise: float) -> float:
+    """Where a value lies between the least (0) and the greatest (1), by its logarithm; `otherwise` if all are equal."""
+    low, high = min(values), max(values)
+    return math.log(value / low) / math.log(high / low) if 0 < low < high else otherwise
 
 
 def _spoken(setting: Setting) -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import cycle
 from math import prod
 
 from cutlayer.records.reading import Run
@@ -49,7 +50,7 @@ class Group:
 
     @property
     def smashed_size(self) -> int:
-        """How many numbers are sent for one picture."""
+        """Count of numbers that are sent for one picture."""
         return prod(self.first.result.smashed)
 
     @cached_property
@@ -80,16 +81,15 @@ def group(runs: Sequence[Run]) -> list[Group]:
 
 def _members(runs: list[Run]) -> tuple[Member, ...]:
     runs = sorted(runs, key=lambda run: (not run.result.undefended, natural(run.result.defense_label), run.result.id))
-    shared = Counter(run.result.defense_label for run in runs)
-    colors = iter(range(len(runs)))
+    n_runs = Counter(run.result.defense_label for run in runs)
+    colors = cycle(range(1, COLORS))
     members = []
     for run in runs:
         result = run.result
         label = defense_name(result.defense_label)
-        if shared[result.defense_label] > 1:
+        if n_runs[result.defense_label] > 1:
             label += f" ({result.id[:6]}, seed {result.seed})"
-        index = 0 if result.undefended else 1 + next(colors) % (COLORS - 1)
-        members.append(Member(run, label, f"c{index}"))
+        members.append(Member(run, label, f"c{0 if result.undefended else next(colors)}"))
     return tuple(members)
 
 

@@ -15,13 +15,9 @@ from cutlayer.report.runs.sweep import is_sweep
 
 
 def write(runs: Path) -> Path:
-    """Write `report.html` into the folder of the runs.
+    """Write `report.html` into a folder with one folder for each run, and return its path.
 
-    Args:
-        runs: A folder with one folder for each run. The page lists unfinished and damaged ones.
-
-    Returns:
-        The path of the page.
+    The page lists unfinished and damaged runs.
 
     Raises:
         CutlayerError: There is no folder, or no finished run in it.
@@ -35,7 +31,11 @@ def write(runs: Path) -> Path:
 def page(runs: Sequence[Run], skipped: Sequence[Skipped]) -> str:
     """The whole page as text."""
     groups = group(runs)
-    contents = _contents(groups) if len(groups) > 1 else None
+    links = [
+        el("li", el("a", g.title, href=f"#{g.anchor}"), f": {len(g.members)} run{'s'[: len(g.members) > 1]}")
+        for g in groups
+    ]
+    contents = el("nav", el("p", "On this page"), el("ul", links), aria_label="On this page") if links[1:] else None
     main = el("main", opening(), contents, map(_article, groups), sections.environment(runs, skipped))
     return markup.page("cutlayer: what can the server see?", main)
 
@@ -44,20 +44,6 @@ def _article(group: Group) -> Html:
     title = el("p", group.title, class_="split")
     if is_sweep(group):
         return el("article", title, sweep_sections.article(group), id=group.anchor)
-    parts = [
-        pictures_first(group),
-        sections.headline(group),
-        sections.reconstructions(group),
-        sections.privacy_accuracy(group),
-    ]
-    parts += [sections.latency(group), sections.attacks(group), spectrum(group), sections.flags(group)]
-    return el("article", title, parts, id=group.anchor)
-
-
-def _contents(groups: Sequence[Group]) -> Html:
-    items = [el("li", el("a", g.title, href=f"#{g.anchor}"), f": {_count(len(g.members))}") for g in groups]
-    return el("nav", el("p", "On this page"), el("ul", items), aria_label="On this page")
-
-
-def _count(runs: int) -> str:
-    return "1 run" if runs == 1 else f"{runs} runs"
+    parts = [pictures_first, sections.headline, sections.reconstructions, sections.privacy_accuracy, sections.latency]
+    parts += [sections.attacks, spectrum, sections.flags]
+    return el("article", title, [part(group) for part in parts], id=group.anchor)

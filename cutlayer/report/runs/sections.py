@@ -4,25 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cutlayer.percentiles import LEAST_SAMPLES
 from cutlayer.records.reading import Run, Skipped
-from cutlayer.report.kit.markup import Html, dot, el, note, row, section, table
+from cutlayer.report.kit.markup import Html, dot, el, note, row, section, small, table
 from cutlayer.report.kit.pictures import picture_row, strip
 from cutlayer.report.kit.svg import stage_bar
-from cutlayer.report.kit.wording import (
-    ACCESS,
-    LEAKAGE_GAIN,
-    STAGE_WORDS,
-    access_name,
-    duration,
-    scale,
-    seconds,
-    size,
-)
+from cutlayer.report.kit.wording import ACCESS, LEAKAGE_GAIN, STAGE_WORDS, access_name, duration, scale, seconds, size
 from cutlayer.report.runs import tables
 from cutlayer.report.runs.charts import Point, scatter, typical_request
 from cutlayer.report.runs.groups import Group, Member
-from cutlayer.report.runs.story import class_names, no_picture, shown
-from cutlayer.trace import LEAST_SAMPLES
+from cutlayer.report.runs.story import NO_PICTURE, class_names, shown
 
 GRID = 8  # pictures in a row of the grid
 
@@ -57,11 +48,10 @@ def reconstructions(group: Group) -> Html:
 
 def privacy_accuracy(group: Group) -> Html | None:
     """The scatter; one defense alone has nothing to be compared with."""
-    results = [(m, m.run.result) for m in group.members]
     points = [
-        Point(m.label, m.color, result.worst_case.leakage_gain, result.utility.accuracy, result.undefended)
-        for m, result in results
-        if result.worst_case
+        Point(m.label, m.color, worst.leakage_gain, m.run.result.utility.accuracy, m.run.result.undefended)
+        for m in group.members
+        if (worst := m.run.result.worst_case)
     ]
     if len(points) < 2:
         return None
@@ -106,9 +96,12 @@ def attacks(group: Group) -> Html:
     """Every number of every attack, and the meaning of the columns."""
     scales = [LEAKAGE_GAIN, *map(scale, group.metrics)]
     metrics = [(metric.title, metric.explanation) for metric in scales if metric.explanation]
-    accesses = [(name, f"{text}.") for name, text in ACCESS.values()]
-    meanings = _definitions("The metrics", metrics), _definitions("The attacker's access", accesses)
-    return section("Every attack, in numbers", tables.attacks(group), el("div", meanings, class_="columns"))
+    meanings = {"The metrics": metrics, "The attacker's access": [(name, f"{text}.") for name, text in ACCESS.values()]}
+    lists = [
+        el("div", el("h3", title), el("dl", [[el("dt", name), el("dd", text)] for name, text in items]))
+        for title, items in meanings.items()
+    ]
+    return section("Every attack, in numbers", tables.attacks(group), el("div", lists, class_="columns"))
 
 
 def flags(group: Group) -> Html:
@@ -150,7 +143,7 @@ def _block(member: Member) -> Html:
     heading = el("h3", dot(member.color), member.label)
     indices = shown(run, GRID)
     if not indices:
-        return el("div", heading, no_picture(), class_="block")
+        return el("div", heading, NO_PICTURE, class_="block")
     names = class_names(run, indices)
     rows = [picture_row("original", "", strip(pictures["originals"], indices, f"Originals: {names}"))]
     seen: set[str] = set()
@@ -168,11 +161,8 @@ def _values(runs: Sequence[Run], key: str) -> list[Html]:
     """The value of one entry; where runs differ, each value with its runs."""
     by_value: dict[str, list[str]] = {}
     for run in runs:
-        value = run.env.get(key, "unknown")
-        by_value.setdefault(_value(key, value), []).append(run.result.id)
-    if len(by_value) == 1:
-        return [el("div", text) for text in by_value]
-    return [el("div", text, el("small", ", ".join(ids))) for text, ids in by_value.items()]
+        by_value.setdefault(_value(key, run.env.get(key, "unknown")), []).append(run.result.id)
+    return [el("div", text, small(", ".join(ids) if len(by_value) > 1 else None)) for text, ids in by_value.items()]
 
 
 def _value(key: str, value: object) -> str:
@@ -190,7 +180,3 @@ def _described(run: Run) -> list[str]:
     times = [seconds(result.seconds.get(key, float("nan"))) for key in ("train", "measure", "attack")]
     split = f"{result.data}, {result.model}, {result.cut}"
     return [result.name, split, result.defense_label, str(result.seed), str(run.env.get("started", "unknown")), *times]
-
-
-def _definitions(title: str, items: Sequence[tuple[str, str]]) -> Html:
-    return el("div", el("h3", title), el("dl", [[el("dt", name), el("dd", text)] for name, text in items]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cutlayer.records.run import Spectrum
 from cutlayer.report.kit.markup import Html, dot, el, note, section
-from cutlayer.report.runs.groups import Group, Member
+from cutlayer.report.runs.groups import Group
 
 FEWER, FAINTER = 0.9, 2.0
 """Against the undefended head: the share of directions and the factor of faintness from which a change is stated."""
@@ -12,7 +12,11 @@ FEWER, FAINTER = 0.9, 2.0
 
 def spectrum(group: Group) -> Html | None:
     """The spectrum of the first layers under each defense; None where no run has measured it."""
-    items = [_item(member, member.run.result.spectrum) for member in group.members if member.run.result.spectrum]
+    items = [
+        el("li", el("b", dot(member.color), member.label), el("p", sentence(measured, member.run.result.undefended)))
+        for member in group.members
+        if (measured := member.run.result.spectrum)
+    ]
     if not items:
         return None
     text = (
@@ -42,9 +46,3 @@ def sentence(measured: Spectrum, undefended: bool) -> str:
     if head.condition > FAINTER * before.condition:
         return text + "nothing more is gone, it is only fainter. An attack that stalls here proves nothing."
     return text + "about the same, so that the gradient is not what protects."
-
-
-def _item(member: Member, measured: Spectrum | None) -> Html:
-    assert measured is not None
-    name = el("b", dot(member.color), member.label)
-    return el("li", name, el("p", sentence(measured, member.run.result.undefended)))

@@ -14,6 +14,7 @@ from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, attack_wor
 from cutlayer.report.runs.groups import Group, Member
 
 SHOWN = 6  # pictures in a strip
+NO_PICTURE = el("p", "The pictures of this run could not be read.", class_="empty")
 
 
 def opening() -> Html:
@@ -48,8 +49,10 @@ def pictures_first(group: Group) -> Html:
     about = f"Private pictures{_pixels(result.input)}, which the attacker had never seen."
     rows = [_originals(reference.run, indices, about)]
     for member in group.members:
-        own = indices if _same_originals(member.run, reference.run) else shown(member.run, SHOWN)
-        if own is not indices:
+        originals = member.run.pictures.get("originals")
+        same = originals is not None and np.array_equal(originals, reference.run.pictures.get("originals", ()))
+        own = indices if same else shown(member.run, SHOWN)
+        if not same:
             rows.append(_originals(member.run, own, f"The pictures of the run with {member.label}."))
         rows.append(_verdict(group, member, own))
     return el(
@@ -72,16 +75,14 @@ def class_names(run: Run, indices: Sequence[int]) -> str:
 
 def _originals(run: Run, indices: list[int], text: str) -> Html:
     alt = f"{len(indices)} original pictures: {class_names(run, indices)}"
-    picture = strip(run.pictures["originals"], indices, alt) if indices else no_picture()
+    picture = strip(run.pictures["originals"], indices, alt) if indices else NO_PICTURE
     return el("div", el("div", el("h3", "What the camera saw"), el("p", text)), picture, class_="row")
 
 
 def _pixels(shape: tuple[int, ...]) -> str:
-    """How large a picture is, when the input is one."""
-    if len(shape) != 3:
-        return ""
-    channels, height, width = shape
-    return f" of {width} x {height} pixels" + (" in color" if channels == 3 else "")
+    """The size of a picture, when the input is one."""
+    text = f" of {shape[2]} x {shape[1]} pixels" if len(shape) == 3 else ""
+    return text + " in color" if text and shape[0] == 3 else text
 
 
 def _verdict(group: Group, member: Member, indices: list[int]) -> Html:
@@ -98,7 +99,7 @@ def _verdict(group: Group, member: Member, indices: list[int]) -> Html:
         among = f"{run.result.candidates:,} candidates" if run.result.candidates else "all candidates"
         share = ACCURACY.value(identified.value)
         sentences.append(f" Its pictures point to the right original among {among} in {share} of cases.")
-    picture = no_picture()
+    picture = NO_PICTURE
     if indices and worst.label in run.pictures:
         alt = f"Reconstructions by {worst.label} with {member.label} of: {class_names(run, indices)}"
         picture = strip(run.pictures[worst.label], indices, alt)
@@ -125,10 +126,8 @@ def _time(group: Group, run: Run) -> str:
     if p50 is None:
         return ""
     text = f"; an answer takes {duration(p50)}"
-    bare = group.undefended
-    if bare is None or bare is run:
-        return text
-    same = (c.end_to_end.get("p50") for c in bare.result.cost if c.deployment == run.result.cost[0].deployment)
+    bare = group.undefended.result.cost if group.undefended and group.undefended is not run else ()
+    same = (cost.end_to_end.get("p50") for cost in bare if cost.deployment == run.result.cost[0].deployment)
     before = next(same, None)
     return text if before is None else f"{text}, {duration(abs(p50 - before))} {'more' if p50 >= before else 'less'}"
 
@@ -158,14 +157,3 @@ def _price(run: Run) -> str:
 def _gain(run: Run) -> float:
     worst = run.result.worst_case
     return worst.leakage_gain.value if worst and not math.isnan(worst.leakage_gain.value) else math.inf
-
-
-def _same_originals(run: Run, other: Run) -> bool:
-    if "originals" not in run.pictures or "originals" not in other.pictures:
-        return False
-    return np.array_equal(run.pictures["originals"], other.pictures["originals"])
-
-
-def no_picture() -> Html:
-    """The text in place of pictures that could not be read."""
-    return el("p", "The pictures of this run could not be read.", class_="empty")

@@ -6,10 +6,10 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
-from cutlayer.records.run import Estimate, Result
+from cutlayer.records.run import Estimate, WorstCase
 from cutlayer.report.kit.wording import defense_name
 from cutlayer.report.runs.groups import COLORS, Group, Member, natural
 
@@ -47,23 +47,22 @@ class Setting:
     @property
     def change(self) -> float:
         """Accuracy less that of the same model undefended, mean over the seeds."""
-        changes = [m.run.result.change for m in self.members]
-        return sum(changes) / len(changes)
+        return mean(m.run.result.change for m in self.members)
 
     @property
     def leakage(self) -> Estimate:
         """Worst-case leakage gain, mean over the seeds."""
-        return self.worst(lambda result: result.worst_case.leakage_gain if result.worst_case else None)
+        return self._of_worst(lambda worst: worst.leakage_gain)
 
     def metric(self, name: str) -> Estimate:
         """A metric of the worst attack, mean over the seeds."""
-        return self.worst(lambda result: result.worst_case.metrics.get(name) if result.worst_case else None)
+        return self._of_worst(lambda worst: worst.metrics.get(name))
 
-    def worst(self, read: Callable[[Result], Estimate | None]) -> Estimate:
-        """The mean over the seeds of what `read` returns; NaN where it returns None for a seed."""
-        estimates = [read(m.run.result) for m in self.members]
-        known = [estimate for estimate in estimates if estimate is not None]
-        return _mean(known) if len(known) == len(estimates) else Estimate(math.nan, 0, math.nan, math.nan)
+    def _of_worst(self, read: Callable[[WorstCase], Estimate | None]) -> Estimate:
+        """The mean over the seeds of an estimate of the worst attack; NaN where a seed lacks it."""
+        worst = [m.run.result.worst_case for m in self.members]
+        known = [estimate for attack in worst if attack and (estimate := read(attack))]
+        return _mean(known) if len(known) == len(worst) else Estimate(math.nan, 0, math.nan, math.nan)
 
     @property
     def attack(self) -> str:
@@ -74,9 +73,9 @@ class Setting:
     @property
     def p50_ns(self) -> float | None:
         """End-to-end time on the first deployment, median over the seeds."""
-        times = [m.run.result.cost[0].end_to_end.get("p50") for m in self.members if m.run.result.cost]
-        known = [time for time in times if time is not None]
-        return median(known) if known else None
+        costs = [m.run.result.cost[0] for m in self.members if m.run.result.cost]
+        times = [time for cost in costs if (time := cost.end_to_end.get("p50")) is not None]
+        return median(times) if times else None
 
     @property
     def tensor_bytes(self) -> int | None:
@@ -91,8 +90,8 @@ def settings(group: Group) -> list[Setting]:
     for member in group.members:
         result = member.run.result
         members.setdefault((family(result.defense), result.defense_label), []).append(member)
-    unsorted = [Setting(name, defense_name(label), tuple(of_one)) for (name, label), of_one in members.items()]
-    return sorted(unsorted, key=lambda s: (not s.undefended, s.family, natural(s.label)))
+    settings = [Setting(name, defense_name(label), tuple(seeds)) for (name, label), seeds in members.items()]
+    return sorted(settings, key=lambda s: (not s.undefended, s.family, natural(s.label)))
 
 
 def is_sweep(group: Group) -> bool:
@@ -108,9 +107,5 @@ def family(defense: Mapping[str, Any]) -> str:
 
 def _mean(estimates: Sequence[Estimate]) -> Estimate:
     """The mean of the values; its interval reaches from the least lower to the greatest upper end."""
-    return Estimate(
-        sum(e.value for e in estimates) / len(estimates),
-        sum(e.n for e in estimates),
-        min(e.low for e in estimates),
-        max(e.high for e in estimates),
-    )
+    low, high = min(e.low for e in estimates), max(e.high for e in estimates)
+    return Estimate(sum(e.value for e in estimates) / len(estimates), sum(e.n for e in estimates), low, high)

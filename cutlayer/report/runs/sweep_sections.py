@@ -9,7 +9,7 @@ from cutlayer.report.kit.markup import Html, el, note, row, section, table
 from cutlayer.report.kit.pictures import picture_row, strip
 from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, duration, facts, points, scale, size
 from cutlayer.report.runs import sweep, tables
-from cutlayer.report.runs.curves import legend, panels
+from cutlayer.report.runs.curves import curves
 from cutlayer.report.runs.groups import Group
 from cutlayer.report.runs.sections import GRID, red_flags
 from cutlayer.report.runs.spectrum import spectrum
@@ -29,8 +29,8 @@ def _curves(group: Group, settings: Sequence[Setting]) -> Html:
         "from the one that leaks most to the one that leaks least, controls beside the line; grey are all others. The "
         "leakage is that of the strongest attack that was run, the mean over the seeds."
     )
-    charts = el("div", panels(settings, group.first.result.utility.baseline), class_="curves")
-    return section("Each defense, from weak to strong", note(text), charts, legend(settings))
+    charts = curves(settings, group.first.result.utility.baseline)
+    return section("Each defense, from weak to strong", note(text), charts)
 
 
 def _headline(group: Group, settings: Sequence[Setting]) -> Html:
@@ -39,9 +39,10 @@ def _headline(group: Group, settings: Sequence[Setting]) -> Html:
     head = ["Defense", "Accuracy, %", "Change", "Worst attack", "Leakage gain, %"]
     head += [scale(metric).heading for metric in group.headline_metrics]
     head += ["End to end, p50", "Released", "It states"]
-    bodies = []
-    for _, own in groupby(settings, key=lambda s: s.family):
-        bodies.append(el("tbody", [row(s.label, _cells(s, group.headline_metrics)) for s in own]))
+    bodies = [
+        el("tbody", [row(s.label, _cells(s, group.headline_metrics)) for s in own])
+        for _, own in groupby(settings, key=lambda s: s.family)
+    ]
     text = (
         f"Mean over {seeds} seed{'s' if seeds > 1 else ''}, {first.utility.accuracy.n:,} test images and "
         f"{first.privacy[0].n if first.privacy else 0:,} private ones each. 0 % leakage is what an attacker reaches "
@@ -52,16 +53,11 @@ def _headline(group: Group, settings: Sequence[Setting]) -> Html:
 
 
 def _cells(setting: Setting, metrics: Sequence[str]) -> list[str]:
-    result = setting.members[0].run.result
-    change = DASH if setting.undefended else points(setting.change)
-    cells = [
-        ACCURACY.number(setting.accuracy.value),
-        change,
-        setting.attack,
-        LEAKAGE_GAIN.number(setting.leakage.value),
-    ]
+    stated = facts(setting.members[0].run.result.defense_facts)
+    cells = [ACCURACY.number(setting.accuracy.value), DASH if setting.undefended else points(setting.change)]
+    cells += [setting.attack, LEAKAGE_GAIN.number(setting.leakage.value)]
     cells += [scale(metric).number(setting.metric(metric).value) for metric in metrics]
-    return [*cells, duration(setting.p50_ns), size(setting.tensor_bytes), facts(result.defense_facts)]
+    return [*cells, duration(setting.p50_ns), size(setting.tensor_bytes), stated]
 
 
 def _pictures(settings: Sequence[Setting]) -> Html:
@@ -76,11 +72,9 @@ def _pictures(settings: Sequence[Setting]) -> Html:
         if not rows:
             originals = strip(run.pictures["originals"], indices, f"Originals: {names}")
             rows.append(picture_row("original", "", originals))
-        gain = LEAKAGE_GAIN.value(worst.leakage_gain.value)
+        about = f"{worst.label}, {LEAKAGE_GAIN.value(worst.leakage_gain.value)}"
         alt = f"{worst.label} with {setting.label}: reconstructions of {names}"
-        rows.append(
-            picture_row(setting.label, f"{worst.label}, {gain}", strip(run.pictures[worst.label], indices, alt))
-        )
+        rows.append(picture_row(setting.label, about, strip(run.pictures[worst.label], indices, alt)))
     text = "Of the first seed; the percentage is that run's leakage gain."
     return section("The worst attack on each, in pictures", note(text), el("div", rows, class_="block"))
 
@@ -96,16 +90,11 @@ def _numbers(group: Group) -> Html:
 
 def _flags(group: Group) -> Html:
     """Each kind of red flag once, with the runs that raised it folded away."""
-    raised: dict[str, list[tuple[str, str]]] = {}
+    raised: dict[str, list[Html]] = {}
     for member in group.members:
         for flag in member.run.result.flags:
-            raised.setdefault(flag.flag, []).append((member.label, flag.text))
+            raised.setdefault(flag.flag, []).append(el("li", el("b", member.label), f" {flag.text}"))
     items = [
-        el(
-            "details",
-            el("summary", f"{flag}: {len(where)}"),
-            el("ul", [el("li", el("b", label), f" {text}") for label, text in where]),
-        )
-        for flag, where in sorted(raised.items())
+        el("details", el("summary", f"{name}: {len(texts)}"), el("ul", texts)) for name, texts in sorted(raised.items())
     ]
     return red_flags(group, items)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from cutlayer.percentiles import PERCENTILES
 from cutlayer.records.run import AttackRecord, CostRecord, Estimate
 from cutlayer.report.kit.markup import Html, dot, el, row, small, table
 from cutlayer.report.kit.wording import (
@@ -20,7 +21,7 @@ from cutlayer.report.kit.wording import (
     size,
 )
 from cutlayer.report.runs.groups import Group, Member
-from cutlayer.trace import PERCENTILES, STAGES
+from cutlayer.trace import STAGES
 
 
 def headline(group: Group) -> Html:
@@ -43,7 +44,8 @@ def percentiles(group: Group) -> Html:
         cells += [duration(cost.end_to_end.get(p)) for p in PERCENTILES]
         cells.append(duration(cost.first_request_ns))
         cells += [size(n) for n in (cost.tensor_bytes, cost.message_bytes, cost.kernel_bytes, cost.edge_peak_rss_bytes)]
-        cells += [_energy(cost)] if measured else []
+        if measured:
+            cells.append(DASH if cost.energy_j is None else f"{cost.energy_j:.3g} J ({cost.energy_source})")
         rows.append(row(cost.deployment, cells))
     return table("End-to-end time and size of one request", head, [el("tbody", rows)], "numbers")
 
@@ -82,7 +84,7 @@ def deployments(group: Group) -> list[tuple[CostRecord, Member]]:
 
 def _attack_row(attack: AttackRecord, member: Member, group: Group) -> Html:
     worst = member.run.result.worst_case
-    is_worst = worst is not None and (attack.deployment, attack.label) == (worst.deployment, worst.label)
+    is_worst = worst and (attack.deployment, attack.label) == (worst.deployment, worst.label)
     badge = el("span", "worst case", class_="badge") if is_worst else None
     releases = f"{attack.n_releases} releases" if attack.n_releases > 1 else None
     cells: list[object] = [
@@ -100,8 +102,8 @@ def _attack_row(attack: AttackRecord, member: Member, group: Group) -> Html:
 def _headline_row(group: Group, member: Member) -> Html:
     result = member.run.result
     worst, metrics = result.worst_case, group.headline_metrics
-    cells: list[object] = [_measured(ACCURACY, result.utility.accuracy)]
-    cells.append(DASH if result.undefended else points(result.change))
+    change = DASH if result.undefended else points(result.change)
+    cells: list[object] = [_measured(ACCURACY, result.utility.accuracy), change]
     if worst:
         where = f"on {worst.deployment}" if len(result.cost) > 1 else None
         cells += [el("td", worst.label, small(where)), _measured(LEAKAGE_GAIN, worst.leakage_gain)]
@@ -112,8 +114,7 @@ def _headline_row(group: Group, member: Member) -> Html:
     cells += [_per_deployment(times), _per_deployment({c.deployment: size(c.sent_bytes) for c in result.cost})]
     count = f"{len(result.flags)} flag{'s'[: len(result.flags) > 1]}"
     cells.append(el("td", el("a", count, href=f"#{group.anchor}-flags", class_="flag")) if result.flags else "none")
-    stated = small(facts(result.defense_facts))
-    return row(el("th", dot(member.color), member.label, stated, scope="row"), cells)
+    return row(el("th", dot(member.color), member.label, small(facts(result.defense_facts)), scope="row"), cells)
 
 
 def _per_deployment(texts: dict[str, str]) -> Html:
@@ -150,7 +151,3 @@ def _titled(title: str, note: str) -> Html:
 
 def _band(columns: int, *title: object) -> Html:
     return el("tr", el("th", title, scope="rowgroup", colspan=columns), class_="band")
-
-
-def _energy(cost: CostRecord) -> str:
-    return DASH if cost.energy_j is None else f"{cost.energy_j:.3g} J ({cost.energy_source})"

@@ -9,16 +9,7 @@ from functools import partial
 from cutlayer.records.reading import Run
 from cutlayer.records.run import Published, Result
 from cutlayer.report.kit.columns import WIDTH, columns, wrap
-from cutlayer.report.kit.wording import (
-    ACCURACY,
-    DASH,
-    LEAKAGE_GAIN,
-    access_name,
-    duration,
-    points,
-    scale,
-    size,
-)
+from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, access_name, duration, points, scale, size
 from cutlayer.report.runs.groups import Group, group
 from cutlayer.report.runs.sweep import is_sweep, settings
 
@@ -61,11 +52,8 @@ def _headline(group: Group) -> str:
         cost = result.cost[0] if result.cost else None
         cells += [duration(cost.end_to_end.get("p50") if cost else None), size(cost.sent_bytes if cost else None)]
         rows.append(cells)
-    tested = group.first.result.utility.accuracy.n
-    legend = (
-        f"Accuracy on {tested:,} test images. Leakage: 0 % is an attacker who guesses the average picture, "
-        "100 % the exact picture."
-    )
+    legend = f"Accuracy on {group.first.result.utility.accuracy.n:,} test images. Leakage: "
+    legend += "0 % is an attacker who guesses the average picture, 100 % the exact picture."
     legend += "".join(f" {metric.title}: {metric.explanation}" for metric in scales.values() if metric.explanation)
     return _table(head, rows, left=(0, 3)) + "\n" + wrap(legend)
 
@@ -93,7 +81,7 @@ def _attacks(group: Group) -> list[str]:
         part = slice(start, start + 3)
         head = ["LEAKAGE BY ATTACK", "ACCESS", *(m.label for m in group.members[part])]
         rows = [
-            [label, access, *(LEAKAGE_GAIN.value(of.get(label, math.nan)) for of in gains[part])]
+            [label, access, *(LEAKAGE_GAIN.value(by_attack.get(label, math.nan)) for by_attack in gains[part])]
             for label, access in attacks.items()
         ]
         tables.append(_table(head, rows, left=(0, 1)))

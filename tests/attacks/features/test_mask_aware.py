@@ -4,7 +4,6 @@ import torch
 from attacks.features.averaging import Averaging
 from attacks.features.mask_aware import MaskAware
 from attacks.features.mean_image import MeanImage
-from cutlayer.errors import ConfigError
 from defenses.dropout import Dropout
 from defenses.top_k import TopK
 from tests.attacks.victims import error, linear_head
@@ -77,9 +76,3 @@ def test_the_survivors_of_many_releases_are_exact(make_view, private):
     assert over["survivors"] < 0.05 * over["releases"]
     wrapped = Averaging(attack="mask-aware", n_releases=16, over="survivors", options={"attack": "ridge"})
     assert error(wrapped, view, private) < 0.05 * over["releases"]
-
-
-@pytest.mark.parametrize("options", [{"see": "all"}, {"attack": "white-box"}, {"attack": "averaging"}])
-def test_refuses_what_makes_no_sense(options):
-    with pytest.raises(ConfigError, match="mask-aware"):
-        MaskAware(**options)

@@ -27,7 +27,7 @@ def test_each_channel_gets_its_own_unit():
 
 
 @pytest.mark.parametrize("kind", ["plain", "channel", "whitened", "survivors"])
-def test_a_head_that_tells_nothing_divides_by_nothing(kind):
+def test_the_scaling_of_a_constant_head_is_finite(kind):
     still = torch.ones(50, 3, 2, 2)
     assert scaling(kind, still, 0 * still)(still).isfinite().all()
 
@@ -50,11 +50,11 @@ def test_survivors_leave_the_defense_out():
     torch.testing.assert_close(misfit, torch.tensor([[0.0, -0.5, 0.0, 0.0]]) * 2**0.5)
 
 
-def test_the_others_compare_what_the_defense_makes_of_a_guess():
+def test_the_other_misfits_compare_the_protected_guess():
     output, arrived = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, 2.0]])
     assert difference("plain", output, lambda smashed: smashed / 2, arrived).tolist() == [[0.0, -1.0]]
 
 
-def test_nothing_survived():
+def test_a_misfit_without_survivors_is_zero():
     misfit = difference("survivors", torch.ones(1, 4), lambda smashed: smashed, torch.zeros(1, 4))
     assert misfit.tolist() == [[0, 0, 0, 0]]

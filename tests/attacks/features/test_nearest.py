@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from attacks.features.nearest import Nearest
-from cutlayer.errors import ConfigError
 from tests.attacks.victims import linear_head
 
 
@@ -27,8 +26,3 @@ def test_agrees_with_the_plain_definition(make_view, private):
     held = torch.from_numpy(view.auxiliary.inputs)
     nearest = torch.cdist(view.query(private), view.query(held)).argmin(dim=1)
     assert torch.equal(attack.invert(view.query(private)), held[nearest])
-
-
-def test_an_unknown_metric_is_named():
-    with pytest.raises(ConfigError, match="l2, cosine"):
-        Nearest(metric="l1")

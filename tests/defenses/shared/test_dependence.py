@@ -20,7 +20,7 @@ def by_definition(x: np.ndarray, y: np.ndarray) -> float:
     return np.sqrt((a * b).mean() / np.sqrt((a * a).mean() * (b * b).mean()))
 
 
-def test_of_a_parabola_it_is_about_a_half():
+def test_the_distance_correlation_with_a_parabola_is_about_a_half():
     # With squared distances it would be the correlation of x and x^2, which is 0.
     x = torch.rand(2000, 1, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert float(distance_correlation(x, x**2)) == pytest.approx(0.50, abs=0.02)

@@ -5,14 +5,14 @@ import torch
 from cutlayer.data.splits import Dataset
 from cutlayer.errors import ConfigError
 from defenses.shared.surrogate import MEASURES, Surrogate
+from tests.defenses.victims import smooth_images
 
 CPU = torch.device("cpu")
 each_measure = pytest.mark.parametrize("measure", MEASURES)
 
 
 def images(n: int = 32) -> torch.Tensor:
-    coarse = torch.rand(n, 1, 3, 3, generator=torch.Generator().manual_seed(1))
-    return torch.nn.functional.interpolate(coarse, (16, 16), mode="bilinear").contiguous()
+    return torch.from_numpy(smooth_images(n).train.inputs)
 
 
 def smashed(x: torch.Tensor) -> torch.Tensor:

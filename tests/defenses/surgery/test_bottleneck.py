@@ -23,7 +23,7 @@ def test_a_name_becomes_fields(name, bottleneck):
 @pytest.mark.parametrize(
     "name", ["", "noRELU", "8S1", "noRELU_C8S1x", "C8K3S1", "C0S1", "K4C8S1", "C8S3", "C8S0", "None", "RELU_C8S1"]
 )
-def test_no_name_is_guessed_at(name):
+def test_a_name_that_cannot_be_read_is_refused(name):
     with pytest.raises(ConfigError):
         parse(name)
 

@@ -12,7 +12,6 @@ from cutlayer.report.kit.wording import duration, points, scale, size
     ("ns", "text"),
     [
         (0, "0"), (71, "71 ns"), (412_300, "412 µs"), (999_400, "999 µs"), (999_600, "1.00 ms"), (4_020_000, "4.02 ms"),
-
         (41_300_000, "41.3 ms"), (1_200_000_000, "1.20 s"), (None, "–"),
     ],
 )  # fmt: skip

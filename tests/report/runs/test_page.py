@@ -82,25 +82,17 @@ def test_the_headline_row_equals_the_record(runs):
     row = page.row("gaussian-noise sigma=0.5", "77.4")
     record = json.loads((runs / "bbbbbbbbbbbb" / "result.json").read_text())
     worst = record["worst_case"]
-    assert row[1] == "77.4|73.8 to 81.0|"
-    assert row[2] == "−3.0|"
-    assert row[3] == "white-box|on zmq-onnx|"
-    assert row[4] == "64.0|62.5 to 65.5|"
+    assert row[1:5] == ["77.4|73.8 to 81.0|", "−3.0|", "white-box|on zmq-onnx|", "64.0|62.5 to 65.5|"]
     assert row[5].startswith(f"{worst['psnr']['value']:.2f}|")
     assert row[6].startswith(f"{worst['ssim']['value']:.3f}|")
     assert row[7].startswith(f"{worst['identification']['value']:.1%}"[:4])
     assert [f"{c['end_to_end']['p50'] / 1e6:.2f}" for c in record["cost"]] == re.findall(r"(\d\.\d\d)\s", row[8])
-    assert row[9] == "33.1\N{NO-BREAK SPACE}kB|"
-    assert row[10] == "1 flag|"
+    assert row[9:11] == ["33.1\N{NO-BREAK SPACE}kB|", "1 flag|"]
 
 
 def test_the_page_needs_nothing_but_itself(runs):
     source, page = rendered(runs)
-    assert "http://" not in source
-    assert "https://" not in source
-    assert "<script" not in source
-    assert "url(" not in source
-    assert "@import" not in source
+    assert not [part for part in ("http://", "https://", "<script", "url(", "@import") if part in source]
     loaded = [value for _, key, value in page.attributes if key in ("src", "srcset", "data", "action", "background")]
     assert loaded
     assert all(value.startswith("data:image/png;base64,") for value in loaded)
@@ -154,7 +146,7 @@ def test_flags_are_shown_with_their_sentence_and_run(runs):
     assert page.text.count("weaker-beats-stronger") == 2
 
 
-def test_no_flags_is_said(runs):
+def test_the_page_says_when_no_flag_was_raised(runs):
     for run_id in ("bbbbbbbbbbbb", "cccccccccccc"):
         shutil.rmtree(runs / run_id)
     assert "None was raised." in rendered(runs)[1].text
@@ -218,15 +210,14 @@ def test_a_damaged_run_is_skipped_with_the_reason(runs, damage, reason):
     (runs / "aaaaaaaaaaaa" / "result.json").write_text(damage, encoding="utf-8", errors="surrogateescape")
     _, page = rendered(runs)
     assert "no defense" not in {row[0].strip("|") for row in page.rows if row}
-    at = page.text.index("Skipped or incomplete")
-    assert "aaaaaaaaaaaa" in page.text[at:]
-    assert reason in page.text[at:]
+    skipped = page.text[page.text.index("Skipped or incomplete") :]
+    assert "aaaaaaaaaaaa" in skipped
+    assert reason in skipped
 
 
 def test_an_unfinished_run_is_skipped(runs):
     (runs / "dddddddddddd").mkdir()
-    text = rendered(runs)[1].text
-    assert "dddddddddddd  It is unfinished" in text
+    assert "dddddddddddd  It is unfinished" in rendered(runs)[1].text
 
 
 @pytest.mark.parametrize("name", ["reconstructions.npz", "requests.npz", "env.json"])
@@ -250,9 +241,8 @@ def test_a_flipped_byte_in_a_file_is_no_crash(runs, name, share):
 
 
 def test_pictures_that_do_not_match_the_originals_are_left_out(runs):
-    np.savez(
-        runs / "bbbbbbbbbbbb" / "reconstructions.npz", originals=np.zeros((2, 3, 8, 8), np.uint8), ridge=np.zeros(3)
-    )
+    pictures = {"originals": np.zeros((2, 3, 8, 8), np.uint8), "ridge": np.zeros(3)}
+    np.savez(runs / "bbbbbbbbbbbb" / "reconstructions.npz", **pictures)
     assert "The pictures of this run could not be read." in rendered(runs)[1].text
 
 

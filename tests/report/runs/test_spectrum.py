@@ -1,17 +1,15 @@
-import json
-
 import pytest
 
 from cutlayer.records.reading import read
-from cutlayer.records.run import Passed, Spectrum, load_result
+from cutlayer.records.run import Passed, Spectrum
 from cutlayer.report.runs.page import page
 from cutlayer.report.runs.spectrum import sentence
-from tests.report.conftest import result
+from tests.report.conftest import result, write_run
 
 BEFORE = Passed(256, 40, 3)
 
 
-def said(passed, condition, undefended=False):
+def in_words(passed, condition, undefended=False):
     return sentence(Spectrum(4, 256, 0.97, Passed(passed, condition, 3), BEFORE), undefended)
 
 
@@ -26,15 +24,15 @@ def said(passed, condition, undefended=False):
     ],
 )
 def test_gone_is_told_from_faint(passed, condition, verdict):
-    assert verdict in said(passed, condition)
+    assert verdict in in_words(passed, condition)
 
 
 def test_numbers_are_there_and_the_baseline_is_compared_with_nothing():
-    assert said(256, 40, undefended=True) == (
+    assert in_words(256, 40, undefended=True) == (
         "Of the 256 directions in which such pictures differ most (97% of all their difference), the first layers pass "
         "on 256, the faintest 40 times more faintly than the strongest."
     )
-    assert "pass on 0. Without the defense it is 256, and 40 times" in said(0, 1)
+    assert "pass on 0. Without the defense it is 256, and 40 times" in in_words(0, 1)
 
 
 def test_each_defense_has_its_line(runs):
@@ -43,12 +41,10 @@ def test_each_defense_has_its_line(runs):
     assert html.count("only fainter") == 2
 
 
-def test_a_record_without_a_spectrum_is_read(tmp_path, runs):
+def test_a_record_without_a_spectrum_is_read(tmp_path):
     record = result("dddddddddddd", 0.0)
     del record["spectrum"]
-    assert load_result(record).spectrum is None
-    for path in runs.glob("*/result.json"):
-        content = json.loads(path.read_text())
-        del content["spectrum"]
-        path.write_text(json.dumps(content))
-    assert "only faint?" not in page(*read(runs))
+    write_run(tmp_path, record)
+    (run,), skipped = read(tmp_path)
+    assert run.result.spectrum is None
+    assert "only faint?" not in page([run], skipped)

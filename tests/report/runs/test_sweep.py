@@ -24,8 +24,8 @@ def many(tmp_path):
 
 
 def test_seeds_of_one_setting_become_one_mean(many):
-    (found,) = group(read(many)[0])
-    settings = sweep.settings(found)
+    (sweep_of_noise,) = group(read(many)[0])
+    settings = sweep.settings(sweep_of_noise)
     assert [s.label for s in settings] == ["no defense", *(noise_label(sigma) for sigma in SIGMAS[1:])]
     assert {len(s.members) for s in settings} == {2}
     half = next(s for s in settings if s.label == noise_label(0.5))
@@ -46,12 +46,15 @@ def test_a_sweep_has_a_curve_for_each_defense_and_both_ends(many):
     assert not re.search(r"\bnan\b", page)
 
 
-def test_stronger_noise_lies_further_left_and_lower(many):
-    page = html.page(*read(many))
+def curve(page):
+    """The points of the only curve of a page."""
     (points,) = re.findall(r'<polyline points="([^"]+)"', page)
-    found = [tuple(map(float, point.split(","))) for point in points.split()]
-    assert [x for x, _ in found] == sorted((x for x, _ in found), reverse=True)
-    assert [y for _, y in found] == sorted(y for _, y in found)
+    return [tuple(map(float, point.split(","))) for point in points.split()]
+
+
+def test_stronger_noise_lies_further_left_and_lower(many):
+    xs, ys = zip(*curve(html.page(*read(many))), strict=True)
+    assert (list(xs), list(ys)) == (sorted(xs, reverse=True), sorted(ys))
 
 
 def test_the_terminal_has_one_line_for_each_setting(many):
@@ -61,14 +64,12 @@ def test_the_terminal_has_one_line_for_each_setting(many):
 
 
 def test_few_runs_are_no_sweep(runs):
-    (found,) = group(read(runs)[0])
-    assert not sweep.is_sweep(found)
+    assert not any(map(sweep.is_sweep, group(read(runs)[0])))
 
 
 def test_names_of_followers_belong_to_the_family():
-    assert (
-        sweep.family({"name": "ressfl", "then": {"name": "gaussian-noise", "sigma": 1}}) == "ressfl then gaussian-noise"
-    )
+    followed = {"name": "ressfl", "then": {"name": "gaussian-noise", "sigma": 1}}
+    assert sweep.family(followed) == "ressfl then gaussian-noise"
 
 
 def test_a_control_is_a_point_beside_the_curve(many):
@@ -76,6 +77,5 @@ def test_a_control_is_a_point_beside_the_curve(many):
         record = result(f"{seed}{99:011x}", 0.3) | {"seed": seed, "defense_label": "gaussian-noise: a control"}
         write_run(many, record)
     page = html.page(*read(many))
-    (points,) = re.findall(r'<polyline points="([^"]+)"', page)
-    assert len(points.split()) == len(SIGMAS) - 1
+    assert len(curve(page)) == len(SIGMAS) - 1
     assert page.count('class="mark') == len(SIGMAS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -17,7 +17,6 @@ T = TypeVar("T")
 
 _KINDS: dict[Any, tuple[type, ...]] = {float: (int, float), int: (int,), str: (str,), bool: (bool,)}
 _hints = cache(get_type_hints)
-
 
 INLINE = {"inline": True}
 """Metadata of a field whose entries stand beside the record's other keys in the JSON, not below a key of their own."""
@@ -77,7 +76,7 @@ def _load_record(kind: Any, value: dict[str, Any]) -> Any:
         if f.metadata == INLINE:
             beside = {key: entry for key, entry in value.items() if key not in names}
             arguments[f.name] = _load(hints[f.name], beside)
-        elif f.name in value or _required(f):
+        elif f.name in value or (f.default is MISSING and f.default_factory is MISSING):
             arguments[f.name] = _load(hints[f.name], value[f.name])
     return kind(**arguments)
 
@@ -93,10 +92,6 @@ def _load_any(kinds: tuple[Any, ...], value: Any) -> Any:
         except TypeError:
             continue
     return _load(last, value)
-
-
-def _required(f: Field[Any]) -> bool:
-    return f.default is MISSING and f.default_factory is MISSING
 
 
 def _of(kind: type[T], value: Any) -> T:

@@ -1,0 +1,74 @@
+"""The README and the docs as a newcomer uses them: programs and plans run, and every named path exists."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from cutlayer.data.load import load
+from cutlayer.experiment import victim
+from cutlayer.experiment.plan import parse
+from cutlayer.experiment.spec import Experiment, Measure, Training
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+DATA = "faces"
+ESTIMATE = re.compile(
+    r"Estimate\(value=(?P<value>[-\d.]+), n=(?P<n>\d+), low=(?P<low>[-\d.]+), high=(?P<high>[-\d.]+)\)"
+)
+LINK = re.compile(r"\]\(([^)#:]+)\)")
+FOLDERS = re.compile(r"^\| (`[^|]+`) \|", re.M)
+
+
+@pytest.fixture(scope="module")
+def small_split(tmp_path_factory):
+    """LeNet, cut at pool1 and trained briefly on faces, in place of the VGG-11 of the README."""
+    folder, splits = tmp_path_factory.mktemp("readme") / "lenet", load(DATA)
+    experiment = Experiment(DATA, "he_lenet", "pool1", training=Training(epochs=1))
+    victim.export(experiment, victim.train(experiment, splits, print), splits, folder, print)
+    return folder
+
+
+def test_the_python_program_prints_a_leakage_gain_with_its_interval(small_split, tmp_path):
+    (program,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    for given, here in (("artifacts/vgg", str(small_split)), ('load("photos")', f'load("{DATA}")')):
+        assert program.count(given) == 1, f"The program no longer contains {given}."
+        program = program.replace(given, here)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    estimate = ESTIMATE.fullmatch(done.stdout.strip())
+    assert estimate, done.stdout
+    assert int(estimate["n"]) == len(load(DATA).private.inputs[:32])
+    # No defense and a shallow cut: ridge regression must get much, and no attack gets more than everything.
+    assert 0.4 < float(estimate["low"]) <= float(estimate["value"]) <= float(estimate["high"]) < 1
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])
+def test_every_link_leads_to_a_file(page):
+    links = LINK.findall((ROOT / page).read_text())
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+def test_the_experiment_file_of_the_docs_is_a_plan():
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/experiments.md").read_text(), re.S)
+    plan = tomllib.loads(text)
+    experiments = parse(plan)
+    assert len(experiments) == len(plan["cut"]) * len(plan["seed"]) * len(plan["defense"][0]["sigma"])
+    assert plan["training"].keys() == {field.name for field in fields(Training)}
+    assert plan["measure"].keys() == {field.name for field in fields(Measure)}
+
+
+def test_where_is_what_names_every_folder():
+    section = README.partition("## Where is what")[2].partition("\n## ")[0]
+    named = {path for cell in FOLDERS.findall(section) for path in re.findall(r"`([^`]+)`", cell)}
+    packages = [ROOT / name for name in ("attacks", "benchmarks", "cloud", "defenses", "edge", "experiments", "proto")]
+    packages += [ROOT / "tests", *(path for path in (ROOT / "cutlayer").iterdir() if (path / "__init__.py").exists())]
+    assert {f"{path.relative_to(ROOT)}/" for path in packages} <= named
+    assert [path for path in named if not (ROOT / path).exists()] == []
