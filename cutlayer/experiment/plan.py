@@ -90,8 +90,8 @@ def _deployments(entries: list[Options]) -> Iterator[Deployment]:
         _ = TRANSPORTS[deployment.transport]
         if deployment.transport not in (served := servable()):
             raise ConfigError(
-                f"deployment.transport must be {' or '.join(served)}, over which our server can be reached from another "
-                f"process; {deployment.transport!r} was given."
+                f"deployment.transport must be {' or '.join(served)}, over which our server can be reached from "
+                f"another process; {deployment.transport!r} was given."
             )
         if deployment.head not in HEADS:
             raise ConfigError(f"There is no head named {deployment.head!r}; {near(deployment.head, HEADS)}")
