@@ -18,7 +18,8 @@ def test_an_edge_that_fails_is_said_in_its_own_words(tmp_path):
 
 def test_a_cloud_is_not_stopped_by_what_it_prints(tmp_path, monkeypatch):
     """Many more bytes than a pipe holds."""
-    code = "import sys, time\nprint('x' * 1000000, 'last words', sep='\\n', file=sys.stderr)\nprint('ready zmq://here', flush=True)"
+    written = "print('x' * 1000000, 'last words', sep='\\n', file=sys.stderr)"
+    code = f"import sys, time\n{written}\nprint('ready zmq://here', flush=True)"
     command = processes._command()[:1]
     monkeypatch.setattr(processes, "_command", lambda *words: [*command, "-c", f"{code}\ntime.sleep(60)"])
     with processes.cloud(tmp_path) as address:
