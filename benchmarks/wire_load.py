@@ -76,7 +76,7 @@ def tail_us(path: Path, n: int, repeats: int = 50) -> float:
 
 
 def _serve(transport: str, tail: Path, max_batch: int, parent: Connection) -> None:
-    from cloud.batcher import Limits
+    from cloud.admission import Limits
     from cloud.service import Service
 
     tune_allocator()

@@ -10,31 +10,9 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from cloud.admission import Limits, busy, closing
 from cloud.job import Job
-from cutlayer.errors import ConfigError, Refused
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits of a server's batches and unanswered requests.
-
-    Attributes:
-        max_batch: Most samples computed together. A larger request is computed undivided, by itself.
-        max_delay_us: Longest wait of a batch's first request for others, in microseconds.
-        max_bytes: Most bytes of unanswered requests; further ones are refused with a time to retry.
-    """
-
-    max_batch: int = 16
-    max_delay_us: int = 0
-    max_bytes: int = 256 << 20
-
-    def __post_init__(self) -> None:
-        if self.max_batch < 1 or self.max_delay_us < 0 or self.max_bytes < 1:
-            raise ConfigError(
-                f"max_batch and max_bytes must be 1 or more and max_delay_us 0 or more; {self} was given."
-            )
 
 
 class Batcher:
@@ -72,7 +50,7 @@ class Batcher:
             if self.closed:
                 raise closing()
             if self.in_flight_bytes and self.in_flight_bytes + job.nbytes > self._limits.max_bytes:
-                raise Refused("RESOURCE_EXHAUSTED", "The server is busy; retry later.", self._retry_after_ms())
+                raise busy(self._retry_after_ms())
             self.in_flight_bytes += job.nbytes
             # If requests form batches, a thread that computes a single one would delay the others.
             lend = lend and self._one_by_one and not self._queues and not self._limits.max_delay_us
@@ -155,8 +133,3 @@ class Batcher:
         """Return the expected time until the queued requests are computed, in milliseconds."""
         batches = 1 + self._queued_samples / self._limits.max_batch
         return min(1000, 1 + int(batches * self._batch_s * 1000))
-
-
-def closing() -> Refused:
-    """Return the refusal of a request that arrives during a shutdown."""
-    return Refused("UNAVAILABLE", "The server is shutting down; retry once it has restarted.", 500)

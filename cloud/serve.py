@@ -7,7 +7,7 @@ import threading
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from cloud.batcher import Limits
+from cloud.admission import Limits
 from cloud.metrics_http import MetricsServer
 from cloud.service import Service
 from cloud.tap import Tap

@@ -10,7 +10,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.batcher import Batcher, Limits, closing
+from cloud.admission import Limits, closing
+from cloud.batcher import Batcher
 from cloud.job import Job
 from cloud.metrics import Metrics
 from cloud.reader import Reader

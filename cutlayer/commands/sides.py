@@ -43,7 +43,7 @@ def cloud(
         idle_s: Seconds without a request after which a stream ends and a connection is dropped, over gRPC.
         security: Files for encryption and authentication.
     """
-    from cloud.batcher import Limits
+    from cloud.admission import Limits
     from cloud.serve import serve
     from cutlayer.wire.transport import Timeouts
 

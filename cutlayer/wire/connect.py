@@ -10,7 +10,7 @@ from cutlayer.registry import TRANSPORTS
 from cutlayer.wire.address import Address
 from cutlayer.wire.retry import Client, Line, Retry
 from cutlayer.wire.scheme import Scheme
-from cutlayer.wire.security import PLAIN, Security
+from cutlayer.wire.security import PLAIN, Security, option
 from cutlayer.wire.transport import Handler, Server, Timeouts, Transport
 
 
@@ -59,14 +59,9 @@ def check_secure(text: str, security: Security, *, listening: bool) -> tuple[Add
     if scheme.networked:
         for name in security.files:
             if name not in scheme.files:
-                raise ConfigError(f"{_option(name)} has no effect over {address.scheme}://; leave it out.")
+                raise ConfigError(f"{option(name)} has no effect over {address.scheme}://; leave it out.")
     scheme.check_files(security, listening=listening)
-    if address.leaves_machine and not security.insecure and not scheme.encrypted(security):
-        options = " and ".join(map(_option, scheme.encrypted_by))
-        raise ConfigError(
-            f"{address} is not on this machine, and smashed data would cross the network in plain text. Encrypt it "
-            f"with {options} (`cutlayer certs init` writes the files), or allow plain text with --insecure."
-        )
+    security.refuse_plain_text(address, scheme.encrypted_by)
     return address, scheme
 
 
@@ -78,7 +73,3 @@ def _load(name: str, address: Address, scheme: Scheme) -> Any:
             f"{address.scheme}:// needs the package {scheme.package}, which cannot be imported here ({error}); "
             "install it, or use another transport."
         ) from None
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from cutlayer.errors import ConfigError
+from cutlayer.wire.address import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,23 @@ class Security:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: path for name, path in values.items() if isinstance(path, Path)}
 
+    def refuse_plain_text(self, address: Address, encrypted_by: Sequence[str]) -> None:
+        """Refuse an address that other machines can reach, unless a file encrypts it or plain text is allowed.
+
+        Args:
+            address: Address of the server.
+            encrypted_by: Names of the files of which any encrypts the connection.
+
+        Raises:
+            ConfigError: Smashed data would cross the network in plain text.
+        """
+        if address.leaves_machine and not self.insecure and not self.files.keys() & set(encrypted_by):
+            raise ConfigError(
+                f"{address} is not a loopback address, so smashed data would cross the network in plain text. Encrypt "
+                f"it with {' and '.join(map(option, encrypted_by))} (`cutlayer certs init` writes the files), or allow "
+                "plain text with --insecure."
+            )
+
     def token(self) -> str | None:
         """Return the token, if there is one.
 
@@ -62,6 +80,11 @@ class Security:
         if not token or not token.isprintable() or " " in token:
             raise ConfigError(f"{self.token_file} holds no token; a token is one line of printable characters.")
         return token
+
+
+def option(name: str) -> str:
+    """Return the command-line option of a field of `Security`."""
+    return "--" + name.replace("_", "-")
 
 
 PLAIN = Security()

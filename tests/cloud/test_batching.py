@@ -4,7 +4,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from cloud.batcher import Limits
+from cloud.admission import Limits
 from cloud.service import Service
 from cutlayer.errors import ConfigError, Refused
 from cutlayer.split_folder import open_split

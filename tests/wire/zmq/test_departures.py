@@ -6,7 +6,7 @@ import threading
 import time
 from contextlib import contextmanager
 
-from cloud.batcher import Limits
+from cloud.admission import Limits
 from cloud.service import Service
 from cutlayer.split_folder import open_split
 from cutlayer.wire.connect import listen
