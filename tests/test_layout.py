@@ -92,13 +92,13 @@ def test_only_deployment_starts_a_device_or_a_server():
 def test_the_percentiles_are_listed_once():
     """A second list would be a tuple, list, set or dict that names two of the upper ones."""
     upper = {90, 95, 99, 99.9, "p90", "p95", "p99"}
-    found = set()
+    listing = set()
     for file in OURS:
         for node in ast.walk(tree(file)):
             items = node.keys if isinstance(node, ast.Dict) else getattr(node, "elts", [])
             if len(upper & {item.value for item in items if isinstance(item, ast.Constant)}) >= 2:
-                found.add(file)
-    assert found == {"cutlayer/percentiles.py"}
+                listing.add(file)
+    assert listing == {"cutlayer/percentiles.py"}
 
 
 @pytest.mark.parametrize(
