@@ -200,14 +200,14 @@ def tree(tmp_path_factory):
     for name in COPIED:
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", copy)
-    registry = copy / "cutlayer/registry.py"
+    table_of_names = copy / "cutlayer/registry.py"
     for kind, (folder, table, rows, test) in RECIPES.items():
         toy = TOYS[kind]
         (copy / folder / "toy.py").write_text('"""A toy."""\n' + toy.code)
         target = f'"toy": "{folder.replace("/", ".")}.toy:{toy.name}",'
-        text = registry.read_text()
+        text = table_of_names.read_text()
         place = text.index("{\n", text.index(f"{table} = Registry(")) + 2
-        registry.write_text(f"{text[:place]}        {target}\n{text[place:]}")
+        table_of_names.write_text(f"{text[:place]}        {target}\n{text[place:]}")
         row = toy.row if toy.row.endswith(",") else f"{toy.row},"
         insert(copy / test, f"{rows} = ", row)
     return copy
@@ -239,7 +239,7 @@ def test_the_toy_is_listed(tree, kind):
 
 @pytest.fixture(scope="module")
 def passed(tree):
-    """For each file of contract tests, and for the tests of hostile codecs, how many tests of a toy passed."""
+    """The number of toy tests that passed, by the file of contract tests or of hostile codecs."""
     files = [test for *_, test in RECIPES.values()] + [HOSTILE]
     names = " or ".join(["toy", *(toy.name for toy in TOYS.values() if toy.name[0].isupper())])
     printed = python(tree, "pytest", "-q", "-rp", "-p", "no:cacheprovider", *files, "-k", names)

@@ -89,7 +89,7 @@ def bottlenecks(start: fx.Node, end: fx.Node) -> list[fx.Node]:
 
 
 def module_names(graph: fx.Graph) -> dict[fx.Node, list[str]]:
-    """For each node, the modules whose output it is, innermost first, without those that the model calls twice."""
+    """The modules whose output each node is, innermost first, without those that the model calls twice."""
     stacks = {node: _modules(node) for node in graph.nodes}
     calls: dict[str, set[str]] = defaultdict(set)
     leaving: dict[str, list[fx.Node]] = defaultdict(list)

@@ -15,7 +15,7 @@ LR = 5e-4  # Crafter, the authors' code
 
 
 class Critics:
-    """As many copies of a critic as there are images.
+    """Copies of a critic, one for each image.
 
     Args:
         critic: The critic to copy, ``(M, *image)`` -> ``(M, 1)``.

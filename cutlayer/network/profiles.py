@@ -25,7 +25,7 @@ MOST_DELAY_S = 10.0
 """A longer delay is probably a wrong unit: no request would be answered in time."""
 
 MOST_LOSS = 0.5
-"""With more loss TCP hardly transmits, and no model of it is meaningful."""
+"""Greatest loss: with more TCP hardly transmits, and no model of it is meaningful."""
 
 
 @dataclass(frozen=True, slots=True)

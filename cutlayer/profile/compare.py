@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from cutlayer.errors import ConfigError
 from cutlayer.records.dataclass_json import dump
-from cutlayer.records.profile import Profile, read
+from cutlayer.records.profile import Profile
+from cutlayer.records.profile_files import read
 
 _NO_METRICS = ("cut", "shape", "measured_as", "n", "codecs", "networks")
 

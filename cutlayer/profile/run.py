@@ -23,7 +23,8 @@ from cutlayer.profile.prepare import Candidate, Train, prepare
 from cutlayer.profile.quality import accuracy, leakage
 from cutlayer.profile.record import record
 from cutlayer.profile.sampling import Key
-from cutlayer.records.profile import Limits, Profile, Quality, save
+from cutlayer.records.profile import Limits, Profile, Quality
+from cutlayer.records.profile_files import save
 from cutlayer.registry import MODELS
 from cutlayer.report.profiles import page
 from cutlayer.split_folder import open_split

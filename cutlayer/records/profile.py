@@ -6,20 +6,13 @@ parts of 1. A key that is absent from the JSON is a field with a default.
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-from cutlayer.errors import ConfigError
 from cutlayer.machine.throttling import Reading
-from cutlayer.records.dataclass_json import INLINE, dump, load
-from cutlayer.records.files import read_json, write_json, write_text
+from cutlayer.records.dataclass_json import INLINE
 from cutlayer.records.run import Estimate
-from cutlayer.trace import STAGES
 
-JSON, CSV = "profile.json", "profile.csv"
 SCHEMA = 1
 
 Source = Literal["measured", "model"]
@@ -393,56 +386,3 @@ class Profile:
         """Those of ``accuracy`` and ``leakage`` that are known of any choice."""
         known = {name for cut in self.cuts for codec in cut.codecs.values() for name in codec.quality.known}
         return sorted(known)
-
-
-def read(path: Path) -> Profile:
-    """The profile in a file, or in the `profile.json` of a folder.
-
-    Raises:
-        ConfigError: There is none, or it has another format.
-    """
-    file = path / JSON if path.is_dir() else path
-    try:
-        data = read_json(file)
-        if data["schema"] != SCHEMA:
-            raise ConfigError(
-                f"{file} has format {data['schema']!r:.20}; format {SCHEMA} is read. Run `cutlayer profile` again."
-            )
-        profile = load(Profile, data)
-        if not profile.cuts:
-            raise ValueError("no cut")
-    except FileNotFoundError:
-        raise ConfigError(f"{file} does not exist; `cutlayer profile MODEL --out {path}` writes it.") from None
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {str(error.strerror).lower()}.") from None
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        raise ConfigError(f"{file} is not a profile, or is damaged; run `cutlayer profile` again.") from None
-    return profile
-
-
-def save(folder: Path, profile: Profile) -> None:
-    """Write `profile.json` and `profile.csv`, each by an atomic rename."""
-    write_json(folder / JSON, dump(profile))
-    write_text(folder / CSV, _table(profile))
-
-
-def _table(profile: Profile) -> str:
-    """One row for each cut, network and codec."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    columns = ["cut", "codec", "network", "source", "n", "end_to_end_ns", "end_to_end_p95_ns", "end_to_end_p99_ns"]
-    columns += [*(f"{stage}_ns" for stage in STAGES), "bytes", "peak_rss_bytes", "params", "macs"]
-    writer.writerow([*columns, "accuracy", "leakage"])
-    for cut in profile.cuts:
-        for network, requests in cut.networks.items():
-            for codec, request in requests.items():
-                times, quality = request.end_to_end_ns, cut.codecs[codec].quality
-                writer.writerow(
-                    [
-                        cut.cut, codec, network, request.source, times.n, times.p50, times.p95, times.p99,
-                        *(round(request.stages_ns[stage]) for stage in STAGES),
-                        cut.codecs[codec].bytes, cut.peak_rss_bytes, cut.params, cut.macs,
-                        *(estimate and estimate.value for estimate in (quality.accuracy, quality.leakage)),
-                    ]
-                )  # fmt: skip
-    return text.getvalue()

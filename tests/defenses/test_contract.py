@@ -108,7 +108,7 @@ IMPOSSIBLE = {
     "mid": {"beta": [-1.0], "epochs": [-1]},
     **{name: {"privacy": [-1.0], "public": ["private"]} for name in ("crafter", "crafter-z", "crafter-distilled")},
 }
-"""For each defense, values that its options refuse."""
+"""Values that the options of each defense refuse."""
 
 
 class Hardened(NamedTuple):

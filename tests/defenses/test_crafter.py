@@ -60,7 +60,7 @@ def test_the_implicit_gradient_is_exact_where_the_attacker_is_linear():
 
 
 def test_what_is_crafted_looks_more_like_the_prior_to_its_critic():
-    """With the critic as it was trained; one that learns meanwhile lowers its own score."""
+    """The critic stays as it was trained; one that learns meanwhile lowers its own score."""
     defense = with_prior(Crafter, privacy=100.0, n_critic=0, iterations=8)
     crafted = defense.protect(clean(), rng())
     assert score(defense, crafted) > score(defense, clean())

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from cutlayer.records.profile import read
+from cutlayer.records.profile_files import read
 from tests.onnx.onnx_models import chain
 
 QUICK = ("--samples", "90", "--seconds", "0.1", "--codecs", "raw,int8")

@@ -10,7 +10,8 @@ from cutlayer.errors import ConfigError
 from cutlayer.profile import quality
 from cutlayer.profile.plan import Plan, Settings
 from cutlayer.profile.run import run_plan
-from cutlayer.records.profile import Limits, read
+from cutlayer.records.profile import Limits
+from cutlayer.records.profile_files import read
 from cutlayer.report.profiles import terminal
 from tests.onnx.onnx_models import chain
 

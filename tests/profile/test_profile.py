@@ -11,7 +11,7 @@ import pytest
 from cutlayer.deployment import processes
 from cutlayer.network.shaper import APPLICATION_LEVEL
 from cutlayer.profile.prepare import from_onnx
-from cutlayer.records.profile import read
+from cutlayer.records.profile_files import read
 from cutlayer.split_folder import open_split
 from tests.profile.profiled import QUICK, cutlayer
 from tests.tiny_split import images, write_split

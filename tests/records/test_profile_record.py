@@ -7,7 +7,8 @@ import pytest
 
 from cutlayer.errors import ConfigError
 from cutlayer.records.dataclass_json import dump, load
-from cutlayer.records.profile import Leakage, Quality, read, save
+from cutlayer.records.profile import Leakage, Quality
+from cutlayer.records.profile_files import read, save
 from cutlayer.records.run import Estimate
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "profile"

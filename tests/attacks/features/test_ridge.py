@@ -32,7 +32,7 @@ def test_the_walk_ends_at_what_rounding_allows():
 
 @pytest.mark.parametrize("max_system", [8192, 60], ids=["primal", "dual"])
 def test_noise_raises_the_penalty(max_system, make_view, private):
-    """With much noise the answer must stay near the mean image, which an unpenalized solution would leave."""
+    """The answer to much noise must stay near the mean image, which an unpenalized solution would leave."""
     view = make_view(linear_head(), GaussianNoise(sigma=3.0))
     assert error(Ridge(max_system=max_system), view, private) < 1.1 * error(MeanImage(), view, private)
 

@@ -146,7 +146,7 @@ def peak_bytes(name):
 
 
 def test_a_lie_costs_nothing():
-    """In a separate process: within the whole suite one lie took 1.6 MiB for an unknown reason, alone it takes 0.1."""
+    """A separate process measures it: within the whole suite one lie took 1.6 MiB for an unknown reason, alone 0.1."""
     program = "import json; from tests.wire.codecs import test_codecs_hostile as t; "
     program += "print(json.dumps({name: t.peak_bytes(name) for name in t.HOSTILE}))"
     root = Path(__file__).parents[3]
