@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from attacks.view import Access, View
+from cutlayer.attacks.view import Access, View
 
 
 @dataclass(kw_only=True)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from attacks.view import Query, View
+from cutlayer.attacks.view import Query, View
 
 CHUNK = 256
 """Images pushed through the query at a time; bounds the memory of the device's head."""

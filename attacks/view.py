@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from cutlayer.data.splits import Dataset
+from cutlayer.defenses.base import Defense
 from cutlayer.errors import WithheldError
 from cutlayer.spec import TensorSpec
-from defenses.base import Defense
 
 
 class Access(IntEnum):

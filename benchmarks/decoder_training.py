@@ -1,4 +1,4 @@
-"""Training of a decoder by `attacks.features.decoder`, against a plain float32 loop.
+"""Training of a decoder by `cutlayer.attacks.features.decoder`, against a plain float32 loop.
 
 .venv/bin/python benchmarks/decoder_training.py
 """
@@ -9,9 +9,9 @@ from functools import partial
 import torch
 from torch.nn.functional import mse_loss
 
-from attacks.features.decoder import Decoder
 from benchmarks.interleaved import compare
 from benchmarks.victim import CUT, MODEL, images, untrained
+from cutlayer.attacks.features.decoder import Decoder
 from cutlayer.machine.compute import has_fast_bf16, tune_allocator
 from cutlayer.nets.decoders import build
 

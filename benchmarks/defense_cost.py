@@ -50,9 +50,9 @@ def measure(folder: Path) -> dict[str, float]:
     """Measure one deployment. Before its memory is read, only what the device needs is loaded."""
     import psutil
 
+    from cutlayer.defenses.base import deployed
     from cutlayer.machine.compute import tune_allocator
     from cutlayer.split_folder import open_split
-    from defenses.base import deployed
 
     tune_allocator()
     split = open_split(folder)
@@ -77,7 +77,7 @@ def measure(folder: Path) -> dict[str, float]:
         "rss_bytes": psutil.Process().memory_info().rss,
         "released_bytes": released.nbytes,
     }
-    from defenses.surgery.budget import macs
+    from cutlayer.defenses.surgery.budget import macs
 
     halves = split.halves()
     n_macs = sum(macs(halves.head, halves.input).values())

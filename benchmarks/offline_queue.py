@@ -13,8 +13,8 @@ from pathlib import Path
 
 import tyro
 
+from cutlayer.edge.offline.queue import Queue
 from cutlayer.wire.message import Kind, Message
-from edge.offline.queue import Queue
 
 SIZES = {"4 KB": 4 << 10, "32 KB": 32 << 10, "256 KB": 256 << 10, "1.6 MB": 1605632}
 MOST_BYTES = 256 << 20

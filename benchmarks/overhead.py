@@ -28,15 +28,15 @@ import zmq
 from numpy.typing import NDArray
 
 from benchmarks.wire_ways import COPY_BELOW_BYTES, METHOD, channel_to, serve_method
+from cutlayer.defenses.base import Defense
+from cutlayer.edge.client import Edge
+from cutlayer.edge.pipeline import Pipeline
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.spec import image_spec
 from cutlayer.split_folder import open_split
 from cutlayer.trace import Trace, columns
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.connect import connect
-from defenses.base import Defense
-from edge.client import Edge
-from edge.pipeline import Pipeline
 
 MODEL, CUT, CLASSES = "vgg11_bn", "features.7", 10
 WARMUP = 30

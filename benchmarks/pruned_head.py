@@ -15,14 +15,14 @@ import numpy as np
 import torch
 
 from benchmarks.interleaved import compare
+from cutlayer.defenses.surgery.budget import macs, within_budget
+from cutlayer.defenses.surgery.pruning import removable, remove
 from cutlayer.models.export import export_onnx
 from cutlayer.models.halves import SplitModel, join, split
 from cutlayer.models.widths import measured
 from cutlayer.models.zoo import build
 from cutlayer.onnx.session import open_half
 from cutlayer.spec import image_spec
-from defenses.surgery.budget import macs, within_budget
-from defenses.surgery.pruning import removable, remove
 
 VICTIMS = {"vgg11_bn": ("features.7", "features.14"), "resnet20": ("layer1.1", "layer2.0")}
 IMAGE, REPEATS = image_spec(3, 32, 32), 50

@@ -20,21 +20,21 @@ import tyro
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from attacks.base import Attack
-from attacks.features.decoder import Decoder
-from attacks.features.mean_image import MeanImage
-from attacks.features.ridge import Ridge
 from benchmarks.victim import CUT, MODEL, white_box
+from cutlayer.attacks.base import Attack
+from cutlayer.attacks.features.decoder import Decoder
+from cutlayer.attacks.features.mean_image import MeanImage
+from cutlayer.attacks.features.ridge import Ridge
 from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset, Splits
+from cutlayer.defenses.ressfl import EXPERTS, ResSFL
+from cutlayer.defenses.shared.surrogate import Surrogate
 from cutlayer.machine.compute import pick_device, placed, tune_allocator
 from cutlayer.metrics.image import mse, ssim, structural_similarity
 from cutlayer.models import zoo
 from cutlayer.models.halves import SplitModel, split
 from cutlayer.nets import decoders
 from cutlayer.training import accuracy, train
-from defenses.ressfl import EXPERTS, ResSFL
-from defenses.shared.surrogate import Surrogate
 
 SEED = 0
 say = partial(print, flush=True)  # for a log, because it takes an hour without a GPU
@@ -76,7 +76,7 @@ def evaluate(halves: SplitModel, data: Splits, n_private: int, attacks: Sequence
         # The attack is unchanged except for its network, which is compiled.
         with (
             placed(device, halves.head),
-            patch("attacks.features.decoder.build", lambda *a: compiled(decoders.build(*a))),
+            patch("cutlayer.attacks.features.decoder.build", lambda *a: compiled(decoders.build(*a))),
         ):
             start = time.perf_counter()
             attack.fit(seen)

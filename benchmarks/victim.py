@@ -4,15 +4,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.view import Access, View
+from cutlayer.attacks.view import Access, View
 from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset
+from cutlayer.defenses.base import Defense
 from cutlayer.models.halves import SplitModel, split
 from cutlayer.models.zoo import build
 from cutlayer.privacy.view import view
 from cutlayer.spec import image_spec
 from cutlayer.training import train
-from defenses.base import Defense
 
 MODEL, CUT, IMAGE = "vgg11_bn", "features.7", image_spec(3, 32, 32)
 

@@ -11,11 +11,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from attacks.features.misfit import Scaling
-from attacks.features.white_box import WhiteBox, remaining, total_variation
-from attacks.view import View
 from benchmarks.interleaved import Prepare, compare
 from benchmarks.victim import CUT, MODEL, images, trained, untrained
+from cutlayer.attacks.features.misfit import Scaling
+from cutlayer.attacks.features.white_box import WhiteBox, remaining, total_variation
+from cutlayer.attacks.view import View
 from cutlayer.machine.compute import has_fast_bf16, tune_allocator
 from cutlayer.metrics.image import psnr_db
 

@@ -24,6 +24,9 @@ import onnx
 import tyro
 from onnx import TensorProto, helper, numpy_helper
 
+from cutlayer.defenses.base import Defense
+from cutlayer.edge.client import Edge
+from cutlayer.edge.pipeline import Pipeline
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.models.manifest import TAIL_ONNX, Manifest
 from cutlayer.onnx.session import open_half
@@ -31,9 +34,6 @@ from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.transport import Timeouts
-from defenses.base import Defense
-from edge.client import Edge
-from edge.pipeline import Pipeline
 
 SMASHED, CLASSES = TensorSpec((64, 16, 16)), 10
 BATCHES = {"batches of at most 16": 16, "one by one": 1}
@@ -76,8 +76,8 @@ def tail_us(path: Path, n: int, repeats: int = 50) -> float:
 
 
 def _serve(transport: str, tail: Path, max_batch: int, parent: Connection) -> None:
-    from cloud.admission import Limits
-    from cloud.service import Service
+    from cutlayer.cloud.admission import Limits
+    from cutlayer.cloud.service import Service
 
     tune_allocator()
     service = Service(MANIFEST, open_half(tail, 1, "smashed", "logits"), limits=Limits(max_batch=max_batch))

@@ -21,14 +21,14 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
+from cutlayer.defenses.base import Defense
+from cutlayer.edge.client import Edge
+from cutlayer.edge.pipeline import Pipeline
 from cutlayer.models.manifest import Manifest
 from cutlayer.spec import TensorSpec
 from cutlayer.wire import open_inference_pb2 as pb
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.connect import connect, listen
-from defenses.base import Defense
-from edge.client import Edge
-from edge.pipeline import Pipeline
 
 CLASSES = 10
 ANSWER = np.zeros((1, CLASSES), np.float32)
@@ -65,7 +65,7 @@ def ours(scheme: str) -> Way:
     """Our whole stack: pipeline, header, checks, service and durations, with a head and a tail that compute nothing."""
 
     def serve(sizes: Sequence[int]) -> tuple[Ports, object]:
-        from cloud.service import Service
+        from cutlayer.cloud.service import Service
 
         def tail(smashed: Array) -> Array:
             return ANSWER if len(smashed) == 1 else np.zeros((len(smashed), CLASSES), np.float32)

@@ -11,8 +11,8 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
-from cloud.admission import Limits, busy, closing
-from cloud.job import Job
+from cutlayer.cloud.admission import Limits, busy, closing
+from cutlayer.cloud.job import Job
 
 
 class Batcher:

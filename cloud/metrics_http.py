@@ -7,7 +7,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from cloud.service import Service
+from cutlayer.cloud.service import Service
 from cutlayer.errors import ConfigError, WireError
 from cutlayer.wire.address import Address
 

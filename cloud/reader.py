@@ -7,7 +7,7 @@ import contextlib
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.job import Job, Template
+from cutlayer.cloud.job import Job, Template
 from cutlayer.errors import DecodeError, Refused
 from cutlayer.models.manifest import Manifest, tail_name
 from cutlayer.wire.codecs.base import Buffer, Encoded

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from sys import getsizeof
 from typing import NamedTuple
 
-from cloud.job import Job
+from cutlayer.cloud.job import Job
 from cutlayer.errors import Refused
 from cutlayer.wire.message import Message
 from cutlayer.wire.transport import Caller

@@ -7,10 +7,10 @@ import threading
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from cloud.admission import Limits
-from cloud.metrics_http import MetricsServer
-from cloud.service import Service
-from cloud.tap import Tap
+from cutlayer.cloud.admission import Limits
+from cutlayer.cloud.metrics_http import MetricsServer
+from cutlayer.cloud.service import Service
+from cutlayer.cloud.tap import Tap
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.models.manifest import tail_name
 from cutlayer.split_folder import Runtime, open_split

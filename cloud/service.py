@@ -10,13 +10,13 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.admission import Limits, closing
-from cloud.batcher import Batcher
-from cloud.job import Job
-from cloud.metrics import Metrics
-from cloud.reader import Reader
-from cloud.replies import Replies
-from cloud.tap import Tap
+from cutlayer.cloud.admission import Limits, closing
+from cutlayer.cloud.batcher import Batcher
+from cutlayer.cloud.job import Job
+from cutlayer.cloud.metrics import Metrics
+from cutlayer.cloud.reader import Reader
+from cutlayer.cloud.replies import Replies
+from cutlayer.cloud.tap import Tap
 from cutlayer.errors import DecodeError, Refused, SplitError
 from cutlayer.models.manifest import Manifest
 from cutlayer.split_folder import Half

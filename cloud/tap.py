@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.job import key
+from cutlayer.cloud.job import key
 from cutlayer.errors import DataError, DecodeError
 from cutlayer.wire.codecs.base import Encoded
 from cutlayer.wire.codecs.packed import decode
@@ -35,7 +35,7 @@ MAX_KNOWN = 16_384
 MAX_UNWRITTEN_BYTES = 256 << 20
 """Backlog at which recording waits for the disk, so that the tap loses nothing."""
 
-log = logging.getLogger("cloud.tap")
+log = logging.getLogger("cutlayer.cloud.tap")
 
 
 class Tap:

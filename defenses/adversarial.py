@@ -22,8 +22,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError
-from defenses.base import Defense
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,10 +73,10 @@ class Adversarial(Defense):
             return split
         from torch.nn.functional import cross_entropy
 
+        from cutlayer.defenses.shared.surrogate import Surrogate
         from cutlayer.machine.compute import pick_device, placed
         from cutlayer.models.halves import copied
         from cutlayer.training import optimize
-        from defenses.shared.surrogate import Surrogate
 
         split, device, batches = copied(split), pick_device(), 0
         surrogate = Surrogate(self.decoder, split.smashed.shape, split.input.shape, seed, device, self.measure)

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError
-from defenses.base import Defense
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,10 +72,10 @@ class BiDO(Defense):
             return split
         from torch.nn.functional import cross_entropy
 
+        from cutlayer.defenses.shared.dependence import gaussian_kernel, hsic, label_kernel
         from cutlayer.models.graph import layer_outputs
         from cutlayer.models.halves import copied
         from cutlayer.training import optimize
-        from defenses.shared.dependence import gaussian_kernel, hsic, label_kernel
 
         hardened = copied(split)
         halves = [hardened.head, hardened.tail]

@@ -18,7 +18,8 @@ Differs from the paper:
       one weight throughout (there it grows as the learning rate falls).
     - The variance in the logarithm is a running one, begun by the clusters of the last epoch; its gradient is that of
       the batch. There, single batches are mixed with the whole set by a factor of their own.
-    - Clusters are fitted to the last `CLUSTERED` images of an epoch. The bound is that of `defenses.shared.additive`.
+    - Clusters are fitted to the last `CLUSTERED` images of an epoch. The bound is that of
+      `cutlayer.defenses.shared.additive`.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.defenses.base import Defense
+from cutlayer.defenses.gaussian_noise import GaussianNoise
 from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import pick_device
-from defenses.base import Defense
-from defenses.gaussian_noise import GaussianNoise
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +61,7 @@ class Cem(Defense):
         sigma: Standard deviation of the noise, in the unit of the bounded smashed data.
         clusters: Clusters in each class.
         threshold: Share of the noise's variance below which less variance is no gain.
-        bound: Function that bounds what the head gives; see `defenses.shared.additive.AdditiveNoise`.
+        bound: Function that bounds what the head gives; see `cutlayer.defenses.shared.additive.AdditiveNoise`.
         epochs: Passes over the training part.
     """
 
@@ -94,10 +95,10 @@ class Cem(Defense):
         import torch
         from torch.nn.functional import cross_entropy
 
+        from cutlayer.defenses.shared.aware import smashed_of
+        from cutlayer.defenses.shared.clusters import Clusters
         from cutlayer.models.halves import copied
         from cutlayer.training import optimize
-        from defenses.shared.aware import smashed_of
-        from defenses.shared.clusters import Clusters
 
         hardened = copied(self._noise.harden(split, data, seed))
         clusters = Clusters(self.clusters, seed)

@@ -15,7 +15,8 @@ that generator, nor to the undefended head when it learns a decoder. Public imag
 attackers hold, too, disjoint from the victims': the paper's setting, in which both sides have the same public faces.
 
 The device needs torch, the head as a module, generator, critic and amortizer, and seconds to minutes of autograd for
-each release: `facts` counts the passes. No constrained device can run it; `defenses.crafter_distilled` imitates it.
+each release: `facts` counts the passes. No constrained device can run it;
+`cutlayer.defenses.crafter_distilled` imitates it.
 
 Differs from the paper:
 
@@ -37,7 +38,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from defenses.shared.generative import Generative
+from cutlayer.defenses.shared.generative import Generative
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -53,7 +54,7 @@ CRITIC_GP = 20.0  # the authors' code
 class Crafter(Generative):
     """Craft each release on the device, by a generative prior, against the inversion that would follow (needs torch).
 
-    Options that are not listed here are explained at `defenses.shared.generative.Generative`.
+    Options that are not listed here are explained at `cutlayer.defenses.shared.generative.Generative`.
 
     Args:
         iterations: Steps of the smashed data (paper: 450).

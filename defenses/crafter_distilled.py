@@ -1,7 +1,7 @@
 """Crafter, distilled: a small network behind the head imitates what the optimization would have released.
 
 The original is S. Wang, Y. Ji, J. Ma, X. Zhao, "Crafter: Facial Feature Crafting against Inversion-based Identity Theft
-on Deep Models", NDSS 2024, https://arxiv.org/abs/2401.07205; see `defenses.crafter`.
+on Deep Models", NDSS 2024, https://arxiv.org/abs/2401.07205; see `cutlayer.defenses.crafter`.
 
     C = argmin_C  mean ||C(E(x)) - F*(x)||^2        over public images x and their crafted releases F*
 
@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.defenses.base import Defense
+from cutlayer.defenses.crafter import Crafter
 from cutlayer.errors import ConfigError
-from defenses.base import Defense
-from defenses.crafter import Crafter
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -44,7 +44,7 @@ MISSED = "missed"
 class CrafterDistilled(Defense):
     """Append a small network to the head that imitates Crafter, and needs no torch on the device.
 
-    Options that are not listed here are those of `defenses.crafter.Crafter`.
+    Options that are not listed here are those of `cutlayer.defenses.crafter.Crafter`.
 
     Args:
         n_crafted: Public images that are crafted to learn from.
@@ -84,8 +84,8 @@ class CrafterDistilled(Defense):
             return split
         import torch
 
+        from cutlayer.defenses.surgery.imitation import Imitation
         from cutlayer.models.halves import graft
-        from defenses.surgery.imitation import Imitation
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

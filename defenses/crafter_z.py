@@ -12,7 +12,8 @@ a release lies on what the generator can make, so accuracy has a ceiling below t
 Threat model: an honest-but-curious server that holds the head and a generator of public images.
 
 Differs from the paper: few iterations for a CPU, so a greater step of z (theirs is 5e-3, and decides the trade-off more
-than beta does); terms are scaled as in `defenses.crafter`, so `privacy` is not on the scale of the paper's 1 / beta.
+than beta does); terms are scaled as in `cutlayer.defenses.crafter`, so `privacy` is not on the scale of the paper's
+1 / beta.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from defenses.shared.generative import Generative
+from cutlayer.defenses.shared.generative import Generative
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,8 +37,8 @@ CRITIC_GP = 15.0  # the authors' code
 class CrafterZ(Generative):
     """Release what the head makes of a generated image instead: Crafter's cheaper, weaker kind (needs torch).
 
-    Options that are not listed here are explained at `defenses.shared.generative.Generative`; of the critic the paper
-    has 10 steps in each iteration.
+    Options that are not listed here are explained at `cutlayer.defenses.shared.generative.Generative`; of the
+    critic the paper has 10 steps in each iteration.
 
     Args:
         iterations: Steps of z.

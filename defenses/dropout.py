@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from array_api_compat import array_namespace, device
 
+from cutlayer.defenses.base import Defense
+from cutlayer.defenses.shared.aware import adapt
 from cutlayer.errors import ConfigError
-from defenses.base import Defense
-from defenses.shared.aware import adapt
 
 if TYPE_CHECKING:
     from cutlayer.data.splits import Splits

@@ -8,7 +8,8 @@ Threat model: an honest-but-curious server that knows `sigma`, and may see sever
 
 Differs from the paper:
     - Optionally the tail is trained behind the noise (`noise_aware_epochs`), and the smashed data is bounded (`bound`;
-      see `defenses.shared.additive`). No guarantee of differential privacy is claimed: see `defenses.local_dp`.
+      see `cutlayer.defenses.shared.additive`). No guarantee of differential privacy is claimed: see
+      `cutlayer.defenses.local_dp`.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from defenses.shared.additive import AdditiveNoise
+from cutlayer.defenses.shared.additive import AdditiveNoise
 
 
 @dataclass(kw_only=True)
@@ -25,7 +26,7 @@ class GaussianNoise(AdditiveNoise):
 
     Args:
         sigma: Standard deviation, in the unit of the smashed data.
-        noise_aware_epochs: Epochs of training behind the noise; see `defenses.shared.additive.AdditiveNoise`.
+        noise_aware_epochs: Epochs of training behind the noise; see `cutlayer.defenses.shared.additive.AdditiveNoise`.
         bound: Function that bounds what the head gives; see there.
     """
 

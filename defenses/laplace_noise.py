@@ -8,10 +8,11 @@ Threat model: an honest-but-curious server that knows `scale`, and may see sever
 
 Differs from the paper:
     - The smashed data is bounded by tanh only where `bound` says so, and after division by a fixed scale (see
-      `defenses.shared.additive`); theirs is the output of a fully connected layer.
+      `cutlayer.defenses.shared.additive`); theirs is the output of a fully connected layer.
     - The model is trained without noise first, and then behind it for `noise_aware_epochs`: the tail alone, or head and
       tail where the head is bounded. Theirs is trained behind it from the start.
-    - No guarantee of differential privacy is claimed; it would cover each element alone: see `defenses.local_dp`.
+    - No guarantee of differential privacy is claimed; it would cover each element alone: see
+      `cutlayer.defenses.local_dp`.
     - The attacker sees the noisy release and nothing else; their scripts trained and scored it on the clean one.
 """
 
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from defenses.shared.additive import AdditiveNoise
+from cutlayer.defenses.shared.additive import AdditiveNoise
 
 
 @dataclass(kw_only=True)
@@ -30,7 +31,7 @@ class LaplaceNoise(AdditiveNoise):
     Args:
         scale: ``b`` of the density ``exp(-|n| / b) / 2b``, in the unit of the smashed data; the standard deviation is
             ``sqrt(2) b``.
-        noise_aware_epochs: Epochs of training behind the noise; see `defenses.shared.additive.AdditiveNoise`.
+        noise_aware_epochs: Epochs of training behind the noise; see `cutlayer.defenses.shared.additive.AdditiveNoise`.
         bound: Function that bounds what the head gives; see there.
     """
 

@@ -29,12 +29,12 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
+from cutlayer.defenses.base import Defense
+from cutlayer.defenses.gaussian_noise import GaussianNoise
+from cutlayer.defenses.laplace_noise import LaplaceNoise
+from cutlayer.defenses.shared.additive import AdditiveNoise
+from cutlayer.defenses.shared.aware import adapt, smashed_of
 from cutlayer.errors import ConfigError
-from defenses.base import Defense
-from defenses.gaussian_noise import GaussianNoise
-from defenses.laplace_noise import LaplaceNoise
-from defenses.shared.additive import AdditiveNoise
-from defenses.shared.aware import adapt, smashed_of
 
 if TYPE_CHECKING:
     from cutlayer.data.splits import Splits

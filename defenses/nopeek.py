@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError
-from defenses.base import Defense
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,9 +58,9 @@ class NoPeek(Defense):
             return split
         from torch.nn.functional import cross_entropy
 
+        from cutlayer.defenses.shared.dependence import distance_correlation
         from cutlayer.models.halves import copied
         from cutlayer.training import optimize
-        from defenses.shared.dependence import distance_correlation
 
         hardened = copied(split)
 

@@ -29,15 +29,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError
-from defenses.base import Defense
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from cutlayer.data.splits import Dataset, Splits
+    from cutlayer.defenses.surgery.pruning import Mask
     from cutlayer.models.halves import SplitModel
-    from defenses.surgery.pruning import Mask
 
 SHIFT = 0.05
 """Standard deviation of d, for images in [0, 1]."""
@@ -88,10 +88,10 @@ class Patrol(Defense):
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Surgery, training with masks, removal of channels, and training of what is left."""
+        from cutlayer.defenses.surgery.budget import macs, within_budget
+        from cutlayer.defenses.surgery.pruning import Mask, removable, remove
         from cutlayer.models.halves import copied, join
         from cutlayer.models.widths import measured
-        from defenses.surgery.budget import macs, within_budget
-        from defenses.surgery.pruning import Mask, removable, remove
 
         allowed = self.budget * sum(macs(split.head, split.input).values())
         halves = self.surgery(split)
@@ -123,10 +123,10 @@ class Patrol(Defense):
         import torch
         from torch.nn.functional import cross_entropy
 
+        from cutlayer.defenses.shared.surrogate import Surrogate
+        from cutlayer.defenses.surgery.blocks import blocks
         from cutlayer.machine.compute import pick_device, placed
         from cutlayer.training import optimize
-        from defenses.shared.surrogate import Surrogate
-        from defenses.surgery.blocks import blocks
 
         device, chain = pick_device(), blocks(split.head)
         surrogate = None

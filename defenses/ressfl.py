@@ -19,7 +19,7 @@ Differs from the paper:
     - AdamW with a one-cycle learning rate (SGD with momentum, 0.05), 64 images in a step (128); the decoder is trained
       for 1 epoch beforehand (30).
     - One client, which is what a deployment is; theirs average the heads of several.
-    - The decoder normalizes by the batch (`defenses.shared.surrogate`) and SSIM does not pad
+    - The decoder normalizes by the batch (`cutlayer.defenses.shared.surrogate`) and SSIM does not pad
       (`cutlayer.metrics.image`).
 """
 
@@ -29,9 +29,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cutlayer.defenses.base import Defense
+from cutlayer.defenses.surgery.bottleneck import parse
 from cutlayer.errors import ConfigError
-from defenses.base import Defense
-from defenses.surgery.bottleneck import parse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cutlayer.data.splits import Dataset, Splits
+    from cutlayer.defenses.shared.surrogate import Surrogate
     from cutlayer.models.halves import SplitModel
-    from defenses.shared.surrogate import Surrogate
 
 EXPERTS: dict[tuple[str, str], dict[str, Any]] = {
     ("vgg11_bn", "features.3"): {"bottleneck": "noRELU_C1S1", "weight": 0.8},
@@ -65,7 +65,7 @@ class ResSFL(Defense):
     """Narrow the cut by a bottleneck, and train head and tail against a decoder that learns meanwhile.
 
     Args:
-        bottleneck: Name in the notation of `defenses.surgery.bottleneck`; empty for none.
+        bottleneck: Name in the notation of `cutlayer.defenses.surgery.bottleneck`; empty for none.
         weight: Weight of the decoder's SSIM beside the cross-entropy; 0 for the bottleneck alone.
         threshold: SSIM below which the decoder's quality costs the head nothing.
         decoder: Name of the defender's decoder in `cutlayer.nets.decoders`.
@@ -117,9 +117,9 @@ class ResSFL(Defense):
         """Surgery, transfer, and attacker-aware training of both halves."""
         if not (self.bottleneck or self.weight or self.source):
             return split
+        from cutlayer.defenses.shared.surrogate import Surrogate
         from cutlayer.machine.compute import pick_device, placed
         from cutlayer.models.halves import copied
-        from defenses.shared.surrogate import Surrogate
 
         hardened = self._narrowed(split, seed) if self.bottleneck else copied(split)
         if self.source:
@@ -165,8 +165,8 @@ class ResSFL(Defense):
         """Copies of the halves with a fresh bottleneck between them."""
         import torch
 
+        from cutlayer.defenses.surgery.bottleneck import build
         from cutlayer.models.halves import graft
-        from defenses.surgery.bottleneck import build
 
         assert self._bottleneck is not None
         with torch.random.fork_rng(devices=[]):

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.edge.exchange import Template, check_metadata, different_split, read_answer, template
+from cutlayer.edge.pipeline import Pipeline
 from cutlayer.errors import Refused
 from cutlayer.models.manifest import Manifest, tail_name
 from cutlayer.trace import Trace
@@ -17,8 +19,6 @@ from cutlayer.wire.handshake import metadata_request
 from cutlayer.wire.message import PROTOCOL, Message, read_infer_request
 from cutlayer.wire.template import completed
 from cutlayer.wire.transport import Timeouts, Transport
-from edge.exchange import Template, check_metadata, different_split, read_answer, template
-from edge.pipeline import Pipeline
 
 
 class Outgoing(NamedTuple):

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.defenses.base import Defense
 from cutlayer.split_folder import Half
 from cutlayer.wire.codecs.base import Codec, Encoded
 from cutlayer.wire.codecs.packed import decode
-from defenses.base import Defense
 
 
 class Released(NamedTuple):

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.edge.offline.policy import OfflineCounts
 from cutlayer.machine.footprint import peak_rss_bytes
 from cutlayer.percentiles import percentile
 from cutlayer.trace import STAGES, Columns, Trace, columns
-from edge.offline.policy import OfflineCounts
 
 UNKNOWN = -1
 

@@ -8,6 +8,12 @@ from pathlib import Path
 
 from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset, Splits
+from cutlayer.defenses.base import deployed
+from cutlayer.edge.client import Edge
+from cutlayer.edge.offline.policy import OfflinePolicy
+from cutlayer.edge.offline.replay import open_offline
+from cutlayer.edge.pipeline import Pipeline
+from cutlayer.edge.requests import Answered, Recorder, Sent, Summary
 from cutlayer.errors import ConfigError, SplitError, WireError
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.footprint import restart_peak_rss, sent_bytes
@@ -18,12 +24,6 @@ from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.connect import connect as connect_to
 from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Timeouts
-from defenses.base import deployed
-from edge.client import Edge
-from edge.offline.policy import OfflinePolicy
-from edge.offline.replay import open_offline
-from edge.pipeline import Pipeline
-from edge.requests import Answered, Recorder, Sent, Summary
 
 
 def send(
@@ -58,7 +58,7 @@ def send(
         warmup: Requests between the very first and those that count; both are recorded separately.
         codec: Name for `cutlayer.wire.codecs.packed.codec_named`, such as ``int8+zstd``.
         threads: Threads of the head.
-        record: File (.npz) for the raw times and answers; see `edge.requests`.
+        record: File (.npz) for the raw times and answers; see `cutlayer.edge.requests`.
         security: Files for encryption and authentication; plain text if left out.
         seed: Seed of the data splits.
         data_root: Folder of the data sets that are not embedded.

@@ -17,14 +17,14 @@ import numpy as np
 from cutlayer.split_folder import open_split
 from cutlayer.wire.transport import Timeouts
 from cutlayer.wire.connect import connect
-from edge.offline.lookout import Lookout
-from edge.offline.replay import Offline
-from edge.offline.queue import Queue
+from cutlayer.edge.offline.lookout import Lookout
+from cutlayer.edge.offline.replay import Offline
+from cutlayer.edge.offline.queue import Queue
 from tests.tiny_split import images
-from edge.client import Edge
-from edge.pipeline import Pipeline
+from cutlayer.edge.client import Edge
+from cutlayer.edge.pipeline import Pipeline
 from cutlayer.wire.codecs.raw import Raw
-from defenses.base import Defense
+from cutlayer.defenses.base import Defense
 folder, address, queue, count = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
 timeouts, manifest = Timeouts(connect_s=0.3, request_s=10.0), open_split(folder).manifest
 transport = connect(address, timeouts)

@@ -67,7 +67,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, words, complaint):
 
 def test_each_side_takes_the_timeouts_that_are_its_own(tmp_path, monkeypatch):
     given = []
-    for side in ("cloud.serve.serve", "edge.send.send"):
+    for side in ("cutlayer.cloud.serve.serve", "cutlayer.edge.send.send"):
         monkeypatch.setattr(side, lambda *_, timeouts, **__: given.append(timeouts))
     cli.app.cli(args=["cloud", str(tmp_path), "--heartbeat-s", "60", "--idle-s", "5"])
     cli.app.cli(args=["edge", str(tmp_path), "--heartbeat-s", "60", "--connect-s", "1", "--request-s", "120"])
@@ -82,7 +82,7 @@ def test_edge_sends_the_images_that_the_split_was_trained_on(tmp_path, monkeypat
         raise ConfigError("enough")
 
     write_split(tmp_path, data="digits")
-    monkeypatch.setattr("edge.send.load", load)
+    monkeypatch.setattr("cutlayer.edge.send.load", load)
     for options in ([], ["--data", "faces"]):
         with pytest.raises(ConfigError, match="enough"):
             cli.app.cli(args=["edge", str(tmp_path), *options])
@@ -100,7 +100,7 @@ def test_edge_sends_the_images_that_the_split_was_trained_on(tmp_path, monkeypat
 )
 def test_each_side_takes_the_security_options_that_are_its_own(command, own, other, monkeypatch):
     given = []
-    for side in ("cloud.serve.serve", "edge.send.send"):
+    for side in ("cutlayer.cloud.serve.serve", "cutlayer.edge.send.send"):
         monkeypatch.setattr(side, lambda *_, security, **__: given.append(security))
     monkeypatch.setattr("cutlayer.doctor.examine.examine", lambda _, __, security: given.append(security) or [])
     monkeypatch.setattr("cutlayer.profile.run.run_plan", lambda _, settings, *__: given.append(settings.security))

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from cloud import tap
+from cutlayer.cloud import tap
+from cutlayer.defenses.base import Chain, deployed
+from cutlayer.edge.offline.queue import Queue
 from cutlayer.experiment import plan
 from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.packed import codec_named, decode
 from cutlayer.wire.message import Inference, Kind, Message, infer_request, read_infer_request
-from defenses.base import Chain, deployed
-from edge.offline.queue import Queue
 
 GOLDEN = Path(__file__).parent / "golden"
 FRAMES = json.loads((GOLDEN / "frames.json").read_text())

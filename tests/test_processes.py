@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from cloud.tap import read
+from cutlayer.cloud.tap import read
 from cutlayer.split_folder import open_split
 from cutlayer.wire import certs
 from tests.tiny_split import CLASSES, images, write_split
@@ -20,7 +20,7 @@ SERVE = (
     WITHOUT_TORCH
     + """
 from pathlib import Path
-from cloud.serve import serve
+from cutlayer.cloud.serve import serve
 from cutlayer.wire.security import Security
 folder, listen, tap, *files = sys.argv[1:]
 security = Security(**{name: Path(path) for name, path in (file.split("=") for file in files)})
@@ -34,7 +34,7 @@ SEND = (
 from pathlib import Path
 import numpy as np
 from cutlayer.data.splits import Dataset, Splits
-from edge.send import send
+from cutlayer.edge.send import send
 from cutlayer.wire.security import Security
 folder, address, data, record, *files = sys.argv[1:]
 security = Security(**{name: Path(path) for name, path in (file.split("=") for file in files)})
@@ -124,7 +124,13 @@ def test_a_taken_port_is_one_sentence(tmp_path, transport):
 
 @pytest.mark.parametrize(
     "module",
-    ["edge.send", "cutlayer.split_folder", "cloud.serve", "cutlayer.wire.transport", "cutlayer.wire.zmq.client"],
+    [
+        "cutlayer.edge.send",
+        "cutlayer.split_folder",
+        "cutlayer.cloud.serve",
+        "cutlayer.wire.transport",
+        "cutlayer.wire.zmq.client",
+    ],
 )
 def test_modules_of_the_device_and_the_server_import_without_torch(module):
     subprocess.run(python(WITHOUT_TORCH + f"import {module}"), check=True, timeout=60)
@@ -153,12 +159,12 @@ def lenet(tmp_path_factory):
 
 @pytest.mark.parametrize("head", ["onnx", "torch"])
 def test_every_transport_gives_the_same_bits_for_the_same_head(lenet, head):
-    from cloud.service import Service
+    from cutlayer.cloud.service import Service
+    from cutlayer.defenses.base import Defense
+    from cutlayer.edge.client import Edge
+    from cutlayer.edge.pipeline import Pipeline
     from cutlayer.wire.codecs.raw import Raw
     from cutlayer.wire.connect import connect, listen
-    from defenses.base import Defense
-    from edge.client import Edge
-    from edge.pipeline import Pipeline
 
     manifest = open_split(lenet).manifest
     batch = np.random.default_rng(0).random((3, 1, 28, 28), np.float32)

@@ -35,8 +35,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from attacks.base import Attack
-from attacks.view import Access, View
+from cutlayer.attacks.base import Attack
+from cutlayer.attacks.view import Access, View
 
 
 @dataclass(kw_only=True)
@@ -63,7 +63,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from defenses.base import Defense
+from cutlayer.defenses.base import Defense
 
 
 @dataclass(kw_only=True)
@@ -198,13 +198,14 @@ def tree(tmp_path_factory):
     """A copy of the tree to which every toy was added as the README says."""
     copy = tmp_path_factory.mktemp("tree")
     for name in COPIED:
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", copy)
     table_of_names = copy / "cutlayer/registry.py"
     for kind, (folder, table, rows, test) in RECIPES.items():
         toy = TOYS[kind]
         (copy / folder / "toy.py").write_text('"""A toy."""\n' + toy.code)
-        target = f'"toy": "{folder.replace("/", ".")}.toy:{toy.name}",'
+        package = folder.replace("/", ".") if folder.startswith("cutlayer/") else f"cutlayer.{folder.replace('/', '.')}"
+        target = f'"toy": "{package}.toy:{toy.name}",'
         text = table_of_names.read_text()
         place = text.index("{\n", text.index(f"{table} = Registry(")) + 2
         table_of_names.write_text(f"{text[:place]}        {target}\n{text[place:]}")

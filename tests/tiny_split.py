@@ -7,16 +7,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from cloud.service import Service
+from cutlayer.cloud.service import Service
+from cutlayer.defenses.base import Defense
+from cutlayer.edge.client import Edge
+from cutlayer.edge.pipeline import Pipeline
 from cutlayer.models.manifest import Manifest, sha256
 from cutlayer.spec import TensorSpec, image_spec
 from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.transport import Timeouts
-from defenses.base import Defense
-from edge.client import Edge
-from edge.pipeline import Pipeline
 
 INPUT = image_spec(1, 6, 6)
 SMASHED = TensorSpec((2, 6, 6), "float32", 0.0)

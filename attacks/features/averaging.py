@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attacks.base import Attack
-from attacks.view import Access, View
+from cutlayer.attacks.base import Attack
+from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
 from cutlayer.registry import ATTACKS
 

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from attacks.base import Attack
-from attacks.queries import auxiliary_images, release
-from attacks.view import Access, View
+from cutlayer.attacks.base import Attack
+from cutlayer.attacks.queries import auxiliary_images, release
+from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import autocast
 from cutlayer.nets.decoders import build, parse

@@ -24,10 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from attacks.base import Attack
-from attacks.features.white_box import freeze
-from attacks.queries import auxiliary_images, release
-from attacks.view import Access, View
+from cutlayer.attacks.base import Attack
+from cutlayer.attacks.features.white_box import freeze
+from cutlayer.attacks.queries import auxiliary_images, release
+from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
 from cutlayer.nets.latent import learned
 

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attacks.base import Attack
-from attacks.queries import CHUNK
-from attacks.view import Access, View
+from cutlayer.attacks.base import Attack
+from cutlayer.attacks.queries import CHUNK
+from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
 from cutlayer.nets.grid import channel_axis
 from cutlayer.registry import ATTACKS

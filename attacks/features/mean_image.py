@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from attacks.base import Attack
-from attacks.queries import auxiliary_images
-from attacks.view import View
+from cutlayer.attacks.base import Attack
+from cutlayer.attacks.queries import auxiliary_images
+from cutlayer.attacks.view import View
 
 
 @dataclass(kw_only=True)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from attacks.base import Attack
-from attacks.queries import auxiliary_images, release
-from attacks.view import Access, View
+from cutlayer.attacks.base import Attack
+from cutlayer.attacks.queries import auxiliary_images, release
+from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
 
 CHUNK = 256

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.base import Attack
-from attacks.queries import auxiliary_images, release
-from attacks.view import Access, View
+from cutlayer.attacks.base import Attack
+from cutlayer.attacks.queries import auxiliary_images, release
+from cutlayer.attacks.view import Access, View
 
 CHUNK = 1024
 """Rows multiplied at a time; bounds the memory."""

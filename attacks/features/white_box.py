@@ -19,8 +19,8 @@ Differs from the paper:
 - As in the authors' code and not their text, both terms are means and TV is that of squared differences. The first term
   is divided by the variance of the smashed data, so that one grid of weights serves all cuts.
 - Pixels are clipped to [0, 1] after every step, not once at the end; with a weight of 0 that alone is worth several dB.
-- The misfit can be rescaled against gradients that a defense has masked (`attacks.features.misfit`), and the search
-  restarted.
+- The misfit can be rescaled against gradients that a defense has masked (`cutlayer.attacks.features.misfit`),
+  and the search restarted.
 - Adam without AMSGrad and with an epsilon of 1e-8 (theirs: 1e-3); the start is gray in pixels.
 - bfloat16 where the processor is faster that way, for the first nine tenths of the steps.
 """
@@ -36,10 +36,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from attacks.base import Attack
-from attacks.features.misfit import MISFITS, NUDGE, PRECONDITIONED, difference, scaling
-from attacks.queries import auxiliary_images, release
-from attacks.view import Access, View
+from cutlayer.attacks.base import Attack
+from cutlayer.attacks.features.misfit import MISFITS, NUDGE, PRECONDITIONED, difference, scaling
+from cutlayer.attacks.queries import auxiliary_images, release
+from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import autocast
 from cutlayer.models.graph import trace
@@ -62,7 +62,7 @@ class WhiteBox(Attack):
         iterations: Adam steps.
         lr: Learning rates to rehearse, in pixel units.
         tv: Weights of total variation to rehearse.
-        misfit: Ways to rehearse of comparing smashed data; see `attacks.features.misfit`.
+        misfit: Ways to rehearse of comparing smashed data; see `cutlayer.attacks.features.misfit`.
         rehearsal: Auxiliary images inverted with every setting to choose one; with a single setting none are.
         restarts: Starts for each image: gray, then auxiliary images; the result with the least loss is taken.
         expectation: Draws of a random defense at each step.

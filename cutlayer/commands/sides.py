@@ -43,8 +43,8 @@ def cloud(
         idle_s: Seconds without a request after which a stream ends and a connection is dropped, over gRPC.
         security: Files for encryption and authentication.
     """
-    from cloud.admission import Limits
-    from cloud.serve import serve
+    from cutlayer.cloud.admission import Limits
+    from cutlayer.cloud.serve import serve
     from cutlayer.wire.transport import Timeouts
 
     limits = Limits(max_batch, max_delay_us, budget_mib << 20)
@@ -106,10 +106,10 @@ def edge(
         seed: Seed of the data splits.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
     """
+    from cutlayer.edge.offline.policy import OfflinePolicy
+    from cutlayer.edge.send import send
     from cutlayer.errors import ConfigError
     from cutlayer.wire.transport import Timeouts
-    from edge.offline.policy import OfflinePolicy
-    from edge.send import send
 
     if queue_mib < 1:
         raise ConfigError(f"--queue-mib must be 1 or more; {queue_mib} was given.")

@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.defenses.base import deployed
 from cutlayer.deployment.tasks import TASKS, Device
 from cutlayer.errors import CutlayerError
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.footprint import restart_peak_rss
 from cutlayer.machine.limits import pin, quota
 from cutlayer.split_folder import Runtime, open_split
-from defenses.base import deployed
 
 
 def serve(device: Device, lines: Iterable[str], answer: Callable[[dict[str, Any]], None]) -> None:

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.defenses.base import Defense
+from cutlayer.edge.client import Edge
+from cutlayer.edge.pipeline import Pipeline
 from cutlayer.machine.contention import between, moment
 from cutlayer.machine.energy import joules
 from cutlayer.machine.footprint import peak_rss_bytes
@@ -23,9 +26,6 @@ from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.connect import connect
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Timeouts
-from defenses.base import Defense
-from edge.client import Edge
-from edge.pipeline import Pipeline
 
 WARMUP = 3
 """Repetitions before the first that counts, beside the very first, which is recorded apart."""

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from cutlayer.defenses.base import deployed
 from cutlayer.doctor.finding import WORTH_KNOWING_DAYS, Finding, fault, note, ok
 from cutlayer.errors import CutlayerError
 from cutlayer.models.manifest import tail_name
 from cutlayer.split_folder import open_split
 from cutlayer.wire.security import Security
 from cutlayer.wire.zmq.curve import read_key
-from defenses.base import deployed
 
 COPY_AGAIN = "copy it again from the folder that `cutlayer certs init` wrote"
 

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attacks.base import Attack
-from attacks.view import View
+from cutlayer.attacks.base import Attack
+from cutlayer.attacks.view import View
 from cutlayer.data.splits import Splits
+from cutlayer.defenses.base import Defense
 from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.experiment.victim import Say
@@ -21,7 +22,6 @@ from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import read_json, write_arrays, write_json
 from cutlayer.records.run import AttackRecord
 from cutlayer.registry import ATTACKS
-from defenses.base import Defense
 
 SHOWN = 12
 """Private images whose reconstructions are kept as pictures: those with most contrast, for they say most to the eye."""

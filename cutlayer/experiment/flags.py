@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attacks.base import Attack
-from attacks.view import Access
+from cutlayer.attacks.base import Attack
+from cutlayer.attacks.view import Access
 from cutlayer.data.splits import Splits
+from cutlayer.defenses.base import Defense
 from cutlayer.experiment.spec import Experiment
 from cutlayer.nets.decoders import build
 from cutlayer.privacy.spectrum import ill_conditioned
 from cutlayer.records.run import AttackRecord, Flag, Spectrum
 from cutlayer.registry import ATTACKS, CODECS, DEFENSES
-from defenses.base import Defense
 
 INVERTIBLE_GAIN = 0.5
 """An undefended shallow cut that leaks less than half of the mean image's error was attacked badly, or is deep."""

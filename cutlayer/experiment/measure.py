@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud import tap
+from cutlayer.cloud import tap
 from cutlayer.deployment import processes
 from cutlayer.errors import Unreachable
 from cutlayer.experiment.spec import Deployment, Experiment

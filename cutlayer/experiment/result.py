@@ -6,6 +6,8 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from cutlayer.data.splits import Splits
+from cutlayer.defenses.base import Defense
+from cutlayer.edge.requests import UNKNOWN
 from cutlayer.experiment.flags import flags
 from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.spec import Experiment
@@ -16,8 +18,6 @@ from cutlayer.privacy.score import CANDIDATES
 from cutlayer.privacy.worst_case import worst_case
 from cutlayer.records.run import SCHEMA, AttackRecord, CostRecord, Published, Result, Spectrum, Utility
 from cutlayer.trace import STAGES
-from defenses.base import Defense
-from edge.requests import UNKNOWN
 
 
 def result(

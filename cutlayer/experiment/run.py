@@ -11,6 +11,7 @@ import torch
 from cutlayer import training
 from cutlayer.data.load import load
 from cutlayer.data.splits import Splits
+from cutlayer.defenses.base import deployed
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import adversary, victim
 from cutlayer.experiment.measure import measure
@@ -28,7 +29,6 @@ from cutlayer.records import writing
 from cutlayer.records.reading import read_result
 from cutlayer.records.run import RESULT, AttackRecord, Result
 from cutlayer.split_folder import open_split
-from defenses.base import deployed
 
 FACTS_FROM = 256
 """Auxiliary images from whose smashed data a defense states its facts."""

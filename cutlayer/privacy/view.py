@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from attacks.view import Access, Query, View
+from cutlayer.attacks.view import Access, Query, View
 from cutlayer.data.splits import Dataset
+from cutlayer.defenses.base import Defense, deployed
+from cutlayer.edge.pipeline import Pipeline
 from cutlayer.machine.compute import pick_device
 from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import Half, SplitFolder
 from cutlayer.wire.codecs.packed import codec_named
-from defenses.base import Defense, deployed
-from edge.pipeline import Pipeline
 
 Wire = Callable[[NDArray[np.float32]], NDArray[Any]]
 """Inputs ``(N, *input.shape)`` to what the server receives for them, ``(N, *smashed.shape)``."""

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cutlayer.defenses.base import Defense
+from cutlayer.edge.client import Edge
+from cutlayer.edge.pipeline import Pipeline
 from cutlayer.errors import SplitError
 from cutlayer.network.profiles import Network
 from cutlayer.profile.cost_model import Request, Transport, fit, typical
@@ -27,9 +30,6 @@ from cutlayer.trace import STAGES
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.connect import connect
 from cutlayer.wire.transport import Timeouts
-from defenses.base import Defense
-from edge.client import Edge
-from edge.pipeline import Pipeline
 
 
 def hosted(candidates: Sequence[Candidate], address: str, settings: Settings) -> Candidate:

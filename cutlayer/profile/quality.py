@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.data.splits import Splits
+from cutlayer.defenses.base import deployed
+from cutlayer.edge.pipeline import Pipeline
 from cutlayer.profile.plan import Say
 from cutlayer.profile.prepare import Candidate
 from cutlayer.profile.sampling import Key
 from cutlayer.records.profile import Leakage, Quality
 from cutlayer.split_folder import Half, open_split
 from cutlayer.wire.codecs.packed import codec_named
-from defenses.base import deployed
-from edge.pipeline import Pipeline
 
 IMAGES = 500
 """Number of test images that measure an accuracy, at most."""
@@ -56,8 +56,8 @@ def leakage(candidate: Candidate, codecs: Sequence[str], splits: Splits, seed: i
     """Leakage gain of the strongest of `ATTACKS` on private images with each codec, with its interval."""
     import torch
 
-    from attacks.view import Access
     from cutlayer import registry
+    from cutlayer.attacks.view import Access
     from cutlayer.privacy.releases import Releases
     from cutlayer.privacy.score import score
     from cutlayer.privacy.view import view_of

@@ -54,7 +54,7 @@ class AttackRecord:
 
     Attributes:
         label: Title of the attack with its options.
-        access: Name of the access that it needs, as in `attacks.view.Access`.
+        access: Name of the access that it needs, as in `cutlayer.attacks.view.Access`.
         n_releases: Releases of one input that it observed.
         n: Number of reconstructions.
         metrics: Mean score by the name of the metric.

@@ -89,7 +89,7 @@ def nothing() -> None:
 
 
 class Handler(Protocol):
-    """What a server does with a request; `cloud.service.Service` is one."""
+    """What a server does with a request; `cutlayer.cloud.service.Service` is one."""
 
     @property
     def ready(self) -> bool:

@@ -17,9 +17,9 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
+from cutlayer.defenses.base import Defense
+from cutlayer.defenses.shared.aware import adapt, smashed_of, snr_db
 from cutlayer.errors import ConfigError
-from defenses.base import Defense
-from defenses.shared.aware import adapt, smashed_of, snr_db
 
 if TYPE_CHECKING:
     from cutlayer.data.splits import Splits

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError
-from defenses.base import Defense
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,10 +5,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from cutlayer.defenses.surgery.pruning import Channels
 from cutlayer.errors import ConfigError
 from cutlayer.models.graph import layer_outputs
 from cutlayer.spec import TensorSpec
-from defenses.surgery.pruning import Channels
 
 LEAST = 1 / 8
 """Share of its channels that every convolution keeps, so that no layer loses all of them."""

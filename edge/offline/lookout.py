@@ -9,7 +9,7 @@ from math import inf
 
 from cutlayer.errors import DeadlineExceeded, Refused, Unreachable, WireError
 
-log = logging.getLogger("edge.offline.replay")
+log = logging.getLogger("cutlayer.edge.offline.replay")
 
 
 class Lookout:

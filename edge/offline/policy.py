@@ -11,7 +11,7 @@ Policy = Literal["local", "queue", "drop"]
 
 @dataclass(frozen=True)
 class OfflinePolicy:
-    """What a device does with requests while its server is away; see `edge.offline.replay`.
+    """What a device does with requests while its server is away; see `cutlayer.edge.offline.replay`.
 
     Attributes:
         do: Name of the policy.

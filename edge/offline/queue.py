@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from cutlayer.edge.offline.segment import OVERHEAD_BYTES, SUFFIX, Segment
 from cutlayer.errors import QueueError
 from cutlayer.wire.message import Message
-from edge.offline.segment import OVERHEAD_BYTES, SUFFIX, Segment
 
 SEGMENTS = 16
 """Approximate number of segments of a full queue. Space is freed one segment at a time."""

@@ -15,21 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.edge.client import Edge
+from cutlayer.edge.offline.lookout import Lookout
+from cutlayer.edge.offline.policy import OfflineCounts, OfflinePolicy
+from cutlayer.edge.offline.queue import Queue
 from cutlayer.errors import QueueError, Refused, WireError
 from cutlayer.models.manifest import Manifest, tail_name
 from cutlayer.split_folder import Half, SplitFolder
 from cutlayer.trace import Trace
 from cutlayer.wire.message import read_infer_request
 from cutlayer.wire.transport import Timeouts
-from edge.client import Edge
-from edge.offline.lookout import Lookout
-from edge.offline.policy import OfflineCounts, OfflinePolicy
-from edge.offline.queue import Queue
 
 SETS_ASIDE = ("INVALID_ARGUMENT", "INTERNAL")
 """Refusals that concern one request and would recur: it leaves the queue, so that the others can be sent."""
 
-log = logging.getLogger("edge.offline.replay")
+log = logging.getLogger("cutlayer.edge.offline.replay")
 
 
 class Offline:

@@ -30,7 +30,7 @@ _PREFIX, _LENGTHS = struct.Struct("<4sI"), struct.Struct("<IQ")
 OVERHEAD_BYTES = _PREFIX.size + _LENGTHS.size
 """Bytes of a record in addition to header and tensor."""
 
-log = logging.getLogger("edge.offline.queue")
+log = logging.getLogger("cutlayer.edge.offline.queue")
 
 
 class Segment:

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks.view import Access, View
+from cutlayer.attacks.view import Access, View
 from cutlayer.data.splits import Dataset
+from cutlayer.defenses.base import Defense
 from cutlayer.privacy.view import view
 from cutlayer.spec import TensorSpec
-from defenses.base import Defense
 from tests.attacks.victims import IMAGE, smooth_images
 
 MakeView = Callable[..., View]

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from attacks.base import Attack
-from attacks.view import Access
+from cutlayer.attacks.base import Attack
+from cutlayer.attacks.view import Access
+from cutlayer.defenses.gaussian_noise import GaussianNoise
 from cutlayer.errors import ConfigError, WithheldError
 from cutlayer.registry import ATTACKS
-from defenses.gaussian_noise import GaussianNoise
 from tests.attacks.victims import constant_head, convolutional_head, linear_head
 
 ROOT = Path(__file__).parents[2]

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.base import Attack
-from attacks.view import View
+from cutlayer.attacks.base import Attack
+from cutlayer.attacks.view import View
 
 IMAGE = (1, 6, 6)
 

@@ -4,8 +4,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from cloud.admission import Limits
-from cloud.service import Service
+from cutlayer.cloud.admission import Limits
+from cutlayer.cloud.service import Service
 from cutlayer.errors import ConfigError, Refused
 from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.packed import decode

@@ -5,8 +5,8 @@ import urllib.request
 import numpy as np
 import pytest
 
-from cloud.metrics_http import MetricsServer
-from cloud.service import Service
+from cutlayer.cloud.metrics_http import MetricsServer
+from cutlayer.cloud.service import Service
 from cutlayer.errors import ConfigError, Refused, WireError
 from cutlayer.split_folder import open_split
 from cutlayer.wire.message import Kind, Message

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import zstandard
 
-from cloud.job import Job
-from cloud.reader import Reader
+from cutlayer.cloud.job import Job
+from cutlayer.cloud.reader import Reader
 from cutlayer.errors import DecodeError
 from cutlayer.wire.codecs.base import Encoded
 from cutlayer.wire.codecs.packed import codec_named

@@ -4,9 +4,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from cloud import replies
-from cloud.service import Service
-from cloud.tap import Tap, read
+from cutlayer.cloud import replies
+from cutlayer.cloud.service import Service
+from cutlayer.cloud.tap import Tap, read
 from cutlayer.errors import Refused
 from cutlayer.split_folder import open_split
 from tests.cloud.callers import HeldTail, Waiting, handle, request

@@ -5,8 +5,8 @@ import grpc
 import numpy as np
 import pytest
 
-from cloud.reader import MAX_TEMPLATES
-from cloud.service import Service
+from cutlayer.cloud.reader import MAX_TEMPLATES
+from cutlayer.cloud.service import Service
 from cutlayer.errors import Refused, SplitError
 from cutlayer.onnx.session import open_half
 from cutlayer.split_folder import open_split

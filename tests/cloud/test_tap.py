@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from cloud.tap import BYTES, RECORDS, Tap, read
+from cutlayer.cloud.tap import BYTES, RECORDS, Tap, read
 from cutlayer.errors import DataError
 from cutlayer.wire.codecs.fp16 import Float16
 from cutlayer.wire.codecs.raw import Raw

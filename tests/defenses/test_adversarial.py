@@ -1,7 +1,7 @@
 import pytest
 
-from defenses.adversarial import Adversarial
-from defenses.shared.surrogate import Surrogate
+from cutlayer.defenses.adversarial import Adversarial
+from cutlayer.defenses.shared.surrogate import Surrogate
 from tests.defenses.victims import last_quality, small_lenet, smooth_images
 
 

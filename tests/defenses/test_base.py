@@ -3,6 +3,11 @@ import pytest
 import torch
 from torch import nn
 
+from cutlayer.defenses.base import Chain, Defense, deployed
+from cutlayer.defenses.gaussian_noise import GaussianNoise
+from cutlayer.defenses.laplace_noise import LaplaceNoise
+from cutlayer.defenses.mid import Mid
+from cutlayer.defenses.ressfl import ResSFL
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.models import folder
 from cutlayer.models.halves import copied, split
@@ -11,11 +16,6 @@ from cutlayer.models.zoo import build
 from cutlayer.registry import defense_from
 from cutlayer.spec import image_spec
 from cutlayer.split_folder import open_split
-from defenses.base import Chain, Defense, deployed
-from defenses.gaussian_noise import GaussianNoise
-from defenses.laplace_noise import LaplaceNoise
-from defenses.mid import Mid
-from defenses.ressfl import ResSFL
 
 IMAGE = image_spec(1, 28, 28)
 THEN = {"name": "laplace-noise", "scale": 0.25, "then": {"name": "gaussian-noise", "sigma": 0.5}}
@@ -62,7 +62,7 @@ def test_what_was_learned_travels_in_the_split_folder(halves, tmp_path, monkeypa
     assert {*chain.learned} == {"first.offset", "second.offset"}
     about = {"model": "he_lenet", "classes": 10, "defense": {"name": "none"}, "data": None}
     assert LEARNED in folder.save(tmp_path / "split", halves, **about, learned=chain.learned).files
-    monkeypatch.setattr("defenses.base.defense_from", lambda description: Offset().then(Offset()))
+    monkeypatch.setattr("cutlayer.defenses.base.defense_from", lambda description: Offset().then(Offset()))
     fresh = deployed(open_split(tmp_path / "split"))
     assert fresh.protect(np.zeros(2, np.float32), np.random.default_rng(0)).tolist() == [3.0, 3.0]
     (tmp_path / "split" / LEARNED).write_bytes(b"spoiled")

@@ -4,10 +4,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from cutlayer.defenses.bido import BiDO
+from cutlayer.defenses.shared.aware import smashed_of
+from cutlayer.defenses.shared.dependence import gaussian_kernel, hsic, label_kernel
 from cutlayer.models.graph import layer_outputs
-from defenses.bido import BiDO
-from defenses.shared.aware import smashed_of
-from defenses.shared.dependence import gaussian_kernel, hsic, label_kernel
 from tests.defenses.victims import accuracy, shades, small_split
 
 

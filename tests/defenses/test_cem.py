@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from defenses.cem import GAMMA, Cem
-from defenses.shared.aware import smashed_of
-from defenses.shared.clusters import Clusters, k_means
+from cutlayer.defenses.cem import GAMMA, Cem
+from cutlayer.defenses.shared.aware import smashed_of
+from cutlayer.defenses.shared.clusters import Clusters, k_means
 from tests.defenses.victims import accuracy, shades, small_split
 
 
@@ -57,7 +57,7 @@ def test_variance_that_noise_hides_costs_nothing():
 
 
 def test_it_makes_a_class_vary_less_and_keeps_the_accuracy(monkeypatch):
-    monkeypatch.setattr("defenses.cem.BATCH", 16)
+    monkeypatch.setattr("cutlayer.defenses.cem.BATCH", 16)
     data, halves = shades(1000), small_split(3)
     within = []
     for weight in (0.0, 4.0):

@@ -15,6 +15,9 @@ import torch
 from torch.nn import functional
 
 from cutlayer.data.splits import Dataset, Splits
+from cutlayer.defenses.base import Defense, deployed
+from cutlayer.defenses.gaussian_noise import GaussianNoise
+from cutlayer.edge.pipeline import Pipeline
 from cutlayer.errors import ConfigError
 from cutlayer.models import folder, zoo
 from cutlayer.models.halves import SplitModel, copied, split
@@ -23,9 +26,6 @@ from cutlayer.registry import DEFENSES
 from cutlayer.spec import image_spec
 from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.packed import codec_named
-from defenses.base import Defense, deployed
-from defenses.gaussian_noise import GaussianNoise
-from edge.pipeline import Pipeline
 from tests.defenses.victims import rng
 
 ROOT = Path(__file__).parents[2]

@@ -6,11 +6,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from cutlayer.defenses.crafter import Crafter, implicit
+from cutlayer.defenses.crafter_distilled import CHILD, CrafterDistilled
+from cutlayer.defenses.crafter_z import CrafterZ
 from cutlayer.errors import ConfigError
 from cutlayer.nets.latent import Prior
-from defenses.crafter import Crafter, implicit
-from defenses.crafter_distilled import CHILD, CrafterDistilled
-from defenses.crafter_z import CrafterZ
 from tests.defenses.victims import rng, small_lenet, smooth_images
 from tests.nets.test_latent import Linear, response
 

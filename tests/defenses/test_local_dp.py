@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from cutlayer.defenses.local_dp import LocalDP, gaussian_epsilon
+from cutlayer.defenses.shared.aware import smashed_of
 from cutlayer.errors import ConfigError
-from defenses.local_dp import LocalDP, gaussian_epsilon
-from defenses.shared.aware import smashed_of
 from tests.defenses.victims import accuracy, rng, shades, small_split
 
 

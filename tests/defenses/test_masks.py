@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from cutlayer.defenses.dropout import Dropout
+from cutlayer.defenses.quantize import Quantize
+from cutlayer.defenses.top_k import TopK
 from cutlayer.wire.codecs.packed import decode
 from cutlayer.wire.codecs.top_k import TopK as TopKCodec
-from defenses.dropout import Dropout
-from defenses.quantize import Quantize
-from defenses.top_k import TopK
 from tests.defenses.victims import accuracy, rng, shades, small_split
 
 

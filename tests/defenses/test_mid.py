@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from cutlayer.defenses.mid import Mid, distribution, divergence
+from cutlayer.defenses.shared.aware import smashed_of
 from cutlayer.errors import SplitError
 from cutlayer.models.halves import split
-from defenses.mid import Mid, distribution, divergence
-from defenses.shared.aware import smashed_of
 from tests.defenses.victims import IMAGE, accuracy, shades, small_split
 
 

@@ -1,8 +1,8 @@
 import torch
 
-from defenses.nopeek import NoPeek
-from defenses.shared.aware import smashed_of
-from defenses.shared.dependence import distance_correlation
+from cutlayer.defenses.nopeek import NoPeek
+from cutlayer.defenses.shared.aware import smashed_of
+from cutlayer.defenses.shared.dependence import distance_correlation
 from tests.defenses.victims import accuracy, shades, small_split
 
 

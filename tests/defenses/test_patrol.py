@@ -4,6 +4,10 @@ import torch
 from torch import nn
 
 from cutlayer.data.splits import Dataset, Splits
+from cutlayer.defenses.patrol import Patrol, lipschitz_constants
+from cutlayer.defenses.shared.surrogate import Surrogate
+from cutlayer.defenses.surgery.blocks import blocks
+from cutlayer.defenses.surgery.budget import macs, within_budget
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.models import folder
 from cutlayer.models.export import export_onnx
@@ -12,10 +16,6 @@ from cutlayer.models.zoo import build
 from cutlayer.registry import DEFENSES
 from cutlayer.spec import image_spec
 from cutlayer.split_folder import open_split
-from defenses.patrol import Patrol, lipschitz_constants
-from defenses.shared.surrogate import Surrogate
-from defenses.surgery.blocks import blocks
-from defenses.surgery.budget import macs, within_budget
 
 IMAGE, CPU = image_spec(1, 16, 16), torch.device("cpu")
 PRUNED = {"deeper": "ReLU2", "epochs": 1, "lr": 1e-2}
@@ -89,7 +89,7 @@ def test_the_masks_tell_the_channels_apart(halves, data, monkeypatch):
         recorded_strengths.append(torch.cat(strengths))
         return within_budget(groups, strengths, costs, budget)
 
-    monkeypatch.setattr("defenses.surgery.budget.within_budget", recorded)
+    monkeypatch.setattr("cutlayer.defenses.surgery.budget.within_budget", recorded)
     Patrol(**PRUNED | {"epochs": 60}).harden(halves, data, 0)
     before, after = recorded_strengths
     assert (before == 1).all()
@@ -116,8 +116,8 @@ def test_a_weight_of_zero_builds_no_adversary_and_measures_no_constant(halves, d
     def never(*_):
         raise AssertionError("a weight of 0 is a weight of 0")
 
-    monkeypatch.setattr("defenses.patrol.lipschitz_constants", never)
-    monkeypatch.setattr("defenses.shared.surrogate.Surrogate.__init__", never)
+    monkeypatch.setattr("cutlayer.defenses.patrol.lipschitz_constants", never)
+    monkeypatch.setattr("cutlayer.defenses.shared.surrogate.Surrogate.__init__", never)
     Patrol(adversary=0, lipschitz=0, **PRUNED).harden(halves, data, 0)
     for weight in ({"adversary": 1}, {"lipschitz": 1}):
         with pytest.raises(AssertionError):

@@ -4,14 +4,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from cutlayer.defenses.ressfl import EXPERTS, ResSFL
+from cutlayer.defenses.shared.surrogate import Surrogate
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.experiment import plan
 from cutlayer.models import folder
 from cutlayer.models.halves import SplitModel, split
 from cutlayer.models.zoo import build
 from cutlayer.spec import image_spec
-from defenses.ressfl import EXPERTS, ResSFL
-from defenses.shared.surrogate import Surrogate
 from tests.defenses.victims import last_quality, small_lenet, smooth_images
 
 LIGHT = {"bottleneck": "noRELU_C4S1", "decoder": "conv_normN0C16", "epochs": 1}

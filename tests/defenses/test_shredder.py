@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from cutlayer.defenses.laplace_noise import LaplaceNoise
+from cutlayer.defenses.shredder import Shredder, _fitted
 from cutlayer.errors import ConfigError
-from defenses.laplace_noise import LaplaceNoise
-from defenses.shredder import Shredder, _fitted
 from tests.defenses.victims import accuracy, rng, shades, small_split
 
 

@@ -8,12 +8,12 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from cutlayer.data.splits import Dataset, Splits
+from cutlayer.defenses.base import Defense
+from cutlayer.defenses.shared.surrogate import Surrogate
 from cutlayer.models.halves import SplitModel, split
 from cutlayer.models.zoo import build
 from cutlayer.spec import image_spec
 from cutlayer.training import train
-from defenses.base import Defense
-from defenses.shared.surrogate import Surrogate
 
 IMAGE, SMOOTH = image_spec(1, 8, 8), image_spec(1, 16, 16)
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from cloud.service import Service
+from cutlayer.cloud.service import Service
 from cutlayer.doctor import server
 from cutlayer.errors import ConfigError, DeadlineExceeded
 from cutlayer.split_folder import open_split

@@ -13,7 +13,7 @@ from tests.onnx.onnx_models import chain, split_onnx
 
 ALONE = """
 import pkgutil, sys
-ours = {"cutlayer", "edge", "defenses", "cloud", "attacks"}
+ours = {"cutlayer"}
 brought_along = {"google", "flatbuffers", "packaging", "typing_extensions"}
 allowed = {"numpy", "onnxruntime", "zmq", "grpc", *brought_along, *ours, *sys.stdlib_module_names}
 for module in pkgutil.iter_modules():
@@ -25,8 +25,8 @@ SEND = """
 from pathlib import Path
 import numpy as np
 from cutlayer.data.splits import Dataset, Splits
-from edge.offline.policy import OfflinePolicy
-from edge.send import send
+from cutlayer.edge.offline.policy import OfflinePolicy
+from cutlayer.edge.send import send
 folder, address, _, queue = sys.argv[1:]
 images = np.random.default_rng(0).random((6, 3, 8, 8), np.float32)
 part = Dataset(images, np.zeros(6, np.int64))

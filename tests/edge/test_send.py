@@ -3,15 +3,15 @@ import threading
 import numpy as np
 import pytest
 
-from cloud.service import Service
-from cloud.tap import Tap, read
+from cutlayer.cloud.service import Service
+from cutlayer.cloud.tap import Tap, read
 from cutlayer.data.splits import Dataset, Splits
+from cutlayer.edge.send import send
 from cutlayer.errors import ConfigError, DeadlineExceeded, SplitError, Unreachable
 from cutlayer.split_folder import open_split
 from cutlayer.trace import STAGES
 from cutlayer.wire.connect import listen
 from cutlayer.wire.transport import Timeouts
-from edge.send import send
 from tests.tiny_split import ADDRESSES, CLASSES, SMASHED, images, write_split
 
 COUNT, PRIVATE, RELEASES = 6, 3, 2

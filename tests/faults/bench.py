@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cloud.service import Service
-from cloud.tap import Tap, read
+from cutlayer.cloud.service import Service
+from cutlayer.cloud.tap import Tap, read
 from cutlayer.errors import WireError
 from cutlayer.split_folder import open_split
 from cutlayer.wire.connect import connect, listen, servable

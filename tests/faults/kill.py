@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cloud.tap import read
+from cutlayer.cloud.tap import read
 from cutlayer.wire.connect import connect
 from cutlayer.wire.retry import Retry
 from cutlayer.wire.transport import Timeouts

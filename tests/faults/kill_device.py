@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cloud.tap import read
+from cutlayer.cloud.tap import read
 from tests.cloud_process import CloudProcess
 from tests.edge_process import EdgeProcess, assert_all_once_in_order
 from tests.faults.long_form import runs

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from cloud.tap import read
+from cutlayer.cloud.tap import read
 from cutlayer.errors import ConfigError
 from cutlayer.network.namespaces import two_hosts
 from cutlayer.network.profiles import network_named

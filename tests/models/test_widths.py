@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
+from cutlayer.defenses.surgery.pruning import removable, remove
 from cutlayer.errors import SplitError
 from cutlayer.models.halves import copied, join, split
 from cutlayer.models.widths import fit, measured
 from cutlayer.models.zoo import build
 from cutlayer.spec import image_spec
-from defenses.surgery.pruning import removable, remove
 
 IMAGE = image_spec(3, 32, 32)
 

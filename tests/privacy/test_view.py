@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from cloud.tap import Tap, read
+from cutlayer.cloud.tap import Tap, read
+from cutlayer.defenses.base import Defense, deployed
 from cutlayer.privacy.view import oracle, wire
 from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.packed import codec_named
-from defenses.base import Defense, deployed
 from tests.tiny_split import SMASHED, edge_at, images, serving, write_split
 
 

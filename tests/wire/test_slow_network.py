@@ -2,7 +2,7 @@
 
 from math import inf
 
-from cloud.service import Service
+from cutlayer.cloud.service import Service
 from cutlayer.network.profiles import Network
 from cutlayer.network.shaper import shaped
 from cutlayer.split_folder import open_split

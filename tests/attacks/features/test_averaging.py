@@ -1,8 +1,8 @@
 import torch
 
-from attacks.features.averaging import Averaging
-from attacks.features.ridge import Ridge
-from defenses.gaussian_noise import GaussianNoise
+from cutlayer.attacks.features.averaging import Averaging
+from cutlayer.attacks.features.ridge import Ridge
+from cutlayer.defenses.gaussian_noise import GaussianNoise
 from tests.attacks.victims import error, linear_head
 
 

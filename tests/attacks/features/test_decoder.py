@@ -3,9 +3,9 @@ import itertools
 import pytest
 import torch
 
-from attacks.features.decoder import Decoder
-from attacks.features.mean_image import MeanImage
-from defenses.gaussian_noise import GaussianNoise
+from cutlayer.attacks.features.decoder import Decoder
+from cutlayer.attacks.features.mean_image import MeanImage
+from cutlayer.defenses.gaussian_noise import GaussianNoise
 from tests.attacks.victims import convolutional_head, error
 
 

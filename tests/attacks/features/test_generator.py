@@ -3,10 +3,10 @@ import math
 import pytest
 from torch import Tensor
 
-from attacks.features.generator import Generator
-from attacks.features.mean_image import MeanImage
+from cutlayer.attacks.features.generator import Generator
+from cutlayer.attacks.features.mean_image import MeanImage
+from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError
-from defenses.base import Defense
 from tests.attacks.victims import convolutional_head, error
 
 SMALL = {"latent": 9, "width": 8, "prior_steps": 100, "iterations": 60}

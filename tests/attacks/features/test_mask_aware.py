@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from attacks.features.averaging import Averaging
-from attacks.features.mask_aware import MaskAware
-from attacks.features.mean_image import MeanImage
-from defenses.dropout import Dropout
-from defenses.top_k import TopK
+from cutlayer.attacks.features.averaging import Averaging
+from cutlayer.attacks.features.mask_aware import MaskAware
+from cutlayer.attacks.features.mean_image import MeanImage
+from cutlayer.defenses.dropout import Dropout
+from cutlayer.defenses.top_k import TopK
 from tests.attacks.victims import error, linear_head
 
 

@@ -1,7 +1,7 @@
 import torch
 
-from attacks.features.mean_image import MeanImage
-from attacks.view import Access
+from cutlayer.attacks.features.mean_image import MeanImage
+from cutlayer.attacks.view import Access
 from tests.attacks.victims import linear_head
 
 

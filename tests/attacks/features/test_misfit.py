@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from attacks.features.misfit import difference, scaling
+from cutlayer.attacks.features.misfit import difference, scaling
 
 
 @pytest.mark.parametrize("shape", [(6, 4, 4), (6,), (4, 6), (4, 4, 6)], ids=["image", "vector", "tokens", "swin"])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from attacks.features.nearest import Nearest
+from cutlayer.attacks.features.nearest import Nearest
 from tests.attacks.victims import linear_head
 
 

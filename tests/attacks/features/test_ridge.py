@@ -3,10 +3,10 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge as Reference
 
-from attacks.features import ridge
-from attacks.features.mean_image import MeanImage
-from attacks.features.ridge import Ridge
-from defenses.gaussian_noise import GaussianNoise
+from cutlayer.attacks.features import ridge
+from cutlayer.attacks.features.mean_image import MeanImage
+from cutlayer.attacks.features.ridge import Ridge
+from cutlayer.defenses.gaussian_noise import GaussianNoise
 from tests.attacks.victims import convolutional_head, error, linear_head
 
 

@@ -2,10 +2,10 @@ import math
 
 import torch
 
-from attacks.features.white_box import WhiteBox, freeze, remaining, total_variation
-from defenses.base import Defense
-from defenses.dropout import Dropout
-from defenses.gaussian_noise import GaussianNoise
+from cutlayer.attacks.features.white_box import WhiteBox, freeze, remaining, total_variation
+from cutlayer.defenses.base import Defense
+from cutlayer.defenses.dropout import Dropout
+from cutlayer.defenses.gaussian_noise import GaussianNoise
 from tests.attacks.victims import convolutional_head, error, linear_head
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from cutlayer.defenses.gaussian_noise import GaussianNoise
+from cutlayer.defenses.laplace_noise import LaplaceNoise
+from cutlayer.defenses.shared.aware import adapt, smashed_of
 from cutlayer.errors import ConfigError
-from defenses.gaussian_noise import GaussianNoise
-from defenses.laplace_noise import LaplaceNoise
-from defenses.shared.aware import adapt, smashed_of
 from tests.defenses.victims import accuracy, rng, shades, small_split
 
 NOISES = [GaussianNoise(sigma=0.5), LaplaceNoise(scale=0.5)]

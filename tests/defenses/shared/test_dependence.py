@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from defenses.shared.dependence import distance_correlation, gaussian_kernel, hsic, label_kernel, squared_distances
+from cutlayer.defenses.shared.dependence import (
+    distance_correlation,
+    gaussian_kernel,
+    hsic,
+    label_kernel,
+    squared_distances,
+)
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

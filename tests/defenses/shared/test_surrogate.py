@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from cutlayer.data.splits import Dataset
+from cutlayer.defenses.shared.surrogate import MEASURES, Surrogate
 from cutlayer.errors import ConfigError
-from defenses.shared.surrogate import MEASURES, Surrogate
 from tests.defenses.victims import smooth_images
 
 CPU = torch.device("cpu")

@@ -3,9 +3,9 @@ from copy import deepcopy
 import pytest
 import torch
 
+from cutlayer.defenses.surgery.blocks import blocks
 from cutlayer.models.halves import split
 from cutlayer.spec import image_spec
-from defenses.surgery.blocks import blocks
 
 IMAGE, DIGIT = image_spec(3, 32, 32), image_spec(1, 28, 28)
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
+from cutlayer.defenses.surgery.bottleneck import Bottleneck, build, parse
 from cutlayer.errors import ConfigError
-from defenses.surgery.bottleneck import Bottleneck, build, parse
 
 
 @pytest.mark.parametrize(

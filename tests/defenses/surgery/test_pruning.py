@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from cutlayer.defenses.surgery.budget import LEAST, macs, within_budget
+from cutlayer.defenses.surgery.pruning import Mask, removable, remove
 from cutlayer.errors import ConfigError
 from cutlayer.models.cuts import cut_nodes
 from cutlayer.models.halves import split_at
 from cutlayer.spec import TensorSpec, image_spec
-from defenses.surgery.budget import LEAST, macs, within_budget
-from defenses.surgery.pruning import Mask, removable, remove
 
 IMAGE, DIGIT = image_spec(3, 32, 32), image_spec(1, 28, 28)
 

@@ -7,8 +7,16 @@ import threading
 import numpy as np
 import pytest
 
-from cloud.tap import read
+from cutlayer.cloud.tap import read
 from cutlayer.data.splits import Dataset, Splits
+from cutlayer.defenses.base import Defense
+from cutlayer.edge.client import Edge
+from cutlayer.edge.offline.lookout import Lookout
+from cutlayer.edge.offline.policy import OfflinePolicy
+from cutlayer.edge.offline.queue import Queue
+from cutlayer.edge.offline.replay import Offline, open_offline
+from cutlayer.edge.pipeline import Pipeline
+from cutlayer.edge.send import send
 from cutlayer.errors import QueueError, Refused, SplitError, Unreachable
 from cutlayer.registry import defense_from
 from cutlayer.split_folder import open_split
@@ -16,14 +24,6 @@ from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.handshake import Metadata, metadata_reply
 from cutlayer.wire.message import Inference, Kind, infer_reply, read_infer_request
 from cutlayer.wire.transport import Timeouts
-from defenses.base import Defense
-from edge.client import Edge
-from edge.offline.lookout import Lookout
-from edge.offline.policy import OfflinePolicy
-from edge.offline.queue import Queue
-from edge.offline.replay import Offline, open_offline
-from edge.pipeline import Pipeline
-from edge.send import send
 from tests.cloud_process import CloudProcess
 from tests.edge_process import EdgeProcess, assert_all_once_in_order
 from tests.tiny_split import CLASSES, images, serving, write_split

@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
+from cutlayer.edge.offline.queue import SEGMENTS, Queue
+from cutlayer.edge.offline.segment import OVERHEAD_BYTES
 from cutlayer.errors import QueueError
 from cutlayer.wire.message import Kind, Message
-from edge.offline.queue import SEGMENTS, Queue
-from edge.offline.segment import OVERHEAD_BYTES
 
 TENSOR_BYTES = 1000
 RECORD_BYTES = OVERHEAD_BYTES + len(b"header 00000") + TENSOR_BYTES
@@ -164,7 +164,7 @@ FILL = """
 import sys
 from pathlib import Path
 from cutlayer.errors import QueueError
-from edge.offline.queue import Queue
+from cutlayer.edge.offline.queue import Queue
 from tests.edge.offline.test_queue import request, numbers
 queue, put = Queue(Path(sys.argv[1]), 1 << 30), 0
 try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cloud.service import Service
+from cutlayer.cloud.service import Service
 from cutlayer.errors import ConfigError, SplitError, Unreachable
 from cutlayer.split_folder import open_split
 from cutlayer.wire import certs

@@ -6,8 +6,8 @@ import threading
 import time
 from contextlib import contextmanager
 
-from cloud.admission import Limits
-from cloud.service import Service
+from cutlayer.cloud.admission import Limits
+from cutlayer.cloud.service import Service
 from cutlayer.split_folder import open_split
 from cutlayer.wire.connect import listen
 from cutlayer.wire.message import Kind, Message
