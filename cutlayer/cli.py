@@ -6,6 +6,7 @@ import sys
 import tyro
 from tyro.conf import OmitArgPrefixes
 
+from cutlayer import __version__
 from cutlayer.commands import checks, experiments, models, profile, quantize, sides
 from cutlayer.errors import CutlayerError
 
@@ -13,7 +14,7 @@ app = tyro.extras.SubcommandApp()
 app.command(name="list")(models.list_names)
 for command in (
     models.cuts, models.split, quantize.quantize, profile.profile, checks.compare, checks.doctor,
-    sides.cloud, sides.edge, sides.certs, experiments.run, experiments.report,
+    sides.cloud, sides.edge, sides.certs, experiments.demo, experiments.run, experiments.report,
 ):  # fmt: skip
     app.command(command)
 
@@ -22,6 +23,9 @@ def main() -> None:
     """Run the command line. An error that the user can fix gives one sentence on standard error and exit code 2."""
     # Threads that spin while they wait make torch ten times slower if other processes use the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if sys.argv[1:] == ["--version"]:
+        print(f"cutlayer {__version__}")
+        return
     try:
         app.cli(prog="cutlayer", config=(OmitArgPrefixes,))
     except CutlayerError as error:
