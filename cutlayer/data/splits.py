@@ -1,6 +1,6 @@
 """Labelled inputs, and the four parts that never share one: train, auxiliary, private, test."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,8 @@ class Splits:
         auxiliary: The attacker's own samples.
         private: The victims' inputs, seen by nobody but their devices.
         test: Samples on which accuracy is measured.
+        tiles: Rows and columns of tiles of one photograph, where the private part begins with whole photographs, tile
+            by tile in reading order; None where it does not.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Splits:
     auxiliary: Dataset
     private: Dataset
     test: Dataset
+    tiles: tuple[int, int] | None = field(default=None, kw_only=True)
 
     @property
     def modality(self) -> Modality:
