@@ -26,6 +26,7 @@ from cutlayer.models.manifest import MANIFEST
 from cutlayer.privacy.releases import MOST_BYTES, Releases
 from cutlayer.privacy.spectrum import spectrum
 from cutlayer.privacy.view import Wire, oracle, view, wire
+from cutlayer.progress import told
 from cutlayer.records import writing
 from cutlayer.records.reading import read_result
 from cutlayer.records.run import RESULT, AttackRecord, Result
@@ -57,7 +58,9 @@ def run_all(
             say("          finished before; --no-resume runs it again")
             results.append(read_result(folder))
         else:
-            results.append(run(experiment, loaded[experiment.data, experiment.seed], runs, data_root, say))
+            stamped = _stamped(say)
+            with told(stamped):
+                results.append(run(experiment, loaded[experiment.data, experiment.seed], runs, data_root, stamped))
     return results
 
 
@@ -79,7 +82,7 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
 
     Every part leaves its product under `runs/<id>/`, complete or not at all; a later call takes up what is there.
     """
-    say, ends, data = _stamped(say), {"begin": time.perf_counter()}, victim.shown(experiment, data)
+    ends, data = {"begin": time.perf_counter()}, victim.shown(experiment, data)
     env = environment(edge=experiment.measure.edge_threads, cloud=experiment.measure.cloud_threads)
     folder = runs / experiment.id
     folder.mkdir(parents=True, exist_ok=True)
