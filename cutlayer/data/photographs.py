@@ -55,10 +55,8 @@ def load(root: Path | None, seed: int) -> Splits:
         windows[label] = sliding_window_view(square, (SIDE, SIDE), axis=(0, 1))[tuple(places.T)]
     others = mixed(windows, rng)
     whole = np.concatenate(list(squares.values()))
-    private = Dataset(
-        np.concatenate([whole, others.inputs]),
-        np.concatenate([np.repeat(labels, TILES[0] * TILES[1]), others.labels]),
-    )
+    shown = np.concatenate([np.repeat(labels, TILES[0] * TILES[1]), others.labels])
+    private = Dataset(np.concatenate([whole, others.inputs]), shown, groups=shown)
     classes = (*KNOWN, *UNSEEN)
     return Splits("photographs", classes, parts["train"], parts["auxiliary"], private, parts["test"], tiles=TILES)
 
