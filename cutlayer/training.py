@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -132,12 +133,18 @@ def accuracy(
     model: nn.Module, data: Dataset, *, batch: int = 250, device: torch.device | None = None
 ) -> tuple[int, int]:
     """The number of samples that the model classifies correctly, in float32, and of all samples."""
+    return int((predictions(model, data, batch=batch, device=device) == data.labels).sum()), len(data)
+
+
+def predictions(
+    model: nn.Module, data: Dataset, *, batch: int = 250, device: torch.device | None = None
+) -> NDArray[np.int64]:
+    """The class that the model gives to each sample, in float32, ``(N,)``."""
     device = device or pick_device()
-    correct = 0
+    classes = np.zeros(len(data), np.int64)
     model.eval()
     with placed(device, model), torch.inference_mode():
         for first in range(0, len(data), batch):
             inputs = torch.from_numpy(data.inputs[first : first + batch]).to(device, memory_format=torch.channels_last)
-            labels = torch.from_numpy(data.labels[first : first + batch]).to(device)
-            correct += int((model(inputs).argmax(1) == labels).sum())
-    return correct, len(data)
+            classes[first : first + batch] = model(inputs).argmax(1).cpu().numpy()
+    return classes

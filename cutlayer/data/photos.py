@@ -49,7 +49,7 @@ def load(root: Path | None, seed: int) -> Splits:
         for i, (part, n) in enumerate(COUNTS.items()):
             rows, columns = rng.permutation(np.argwhere(owners == i))[: n // len(PHOTOS)].T
             crops[part][label] = windows[rows, columns]
-    return Splits("photos", tuple(PHOTOS), **{part: mixed(crops[part], rng) for part in COUNTS})
+    return Splits("photos", tuple(PHOTOS), *(mixed(crops[part], rng) for part in COUNTS))
 
 
 def photograph(name: str) -> NDArray[np.float32]:
