@@ -50,7 +50,7 @@ def rehearse(experiments: Sequence[Experiment], runs: Path, data_root: Path | No
     """
     known: dict[str, list[Part]] = {}
     trained: set[str] = set()
-    estimates = []
+    estimates: list[list[Part]] = []
     for i, experiment in enumerate(experiments, 1):
         if (runs / experiment.id / RESULT).exists():
             estimates.append([])
