@@ -6,8 +6,9 @@ import sys
 import tyro
 from tyro.conf import OmitArgPrefixes
 
-from cutlayer.commands import checks, experiments, models, profile, quantize, sides
+from cutlayer.commands import checks, experiments, models, profile, quantize, say, sides
 from cutlayer.errors import CutlayerError
+from cutlayer.progress import told
 
 app = tyro.extras.SubcommandApp()
 app.command(name="list")(models.list_names)
@@ -26,7 +27,8 @@ def main() -> None:
     # Threads that spin while they wait make torch ten times slower if other processes use the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        app.cli(prog="cutlayer", config=(OmitArgPrefixes,))
+        with told(say):
+            app.cli(prog="cutlayer", config=(OmitArgPrefixes,))
     except CutlayerError as error:
         _print_notes(error)
         print(f"cutlayer: {error}", file=sys.stderr)

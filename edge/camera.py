@@ -54,7 +54,7 @@ class Camera:
         self._source, self._shape, self._loop = source, input.shape, loop
         self._live = source.isdecimal()
         self.total = None if loop else MOST_BY_DEFAULT if count is None else count
-        self.skipped, self.due = 0, "when the camera has given a frame" if self._live else ""
+        self.skipped, self.due, self.note = 0, "when the camera has given a frame" if self._live else "", ""
         self._capture = self._open()
         self._changed = threading.Condition()
         self._newest: tuple[NDArray[np.uint8], int] | None = None

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.data.splits import Splits
+from cutlayer.data.splits import Splits, unreadable
 from cutlayer.errors import ConfigError
 
 MOST_BY_DEFAULT = 500
@@ -45,11 +45,13 @@ class Frames(Protocol):
         total: Number of frames; None if they end only when the run is stopped.
         skipped: Number of frames that were there and were never asked for.
         due: What decides when a frame is to be sent, as text; empty if it is there at any time.
+        note: What a reader of the results should know, such as images that are left out.
     """
 
     total: int | None
     skipped: int
     due: str
+    note: str
 
     def example(self) -> NDArray[np.float32]:
         """Return an image for the requests that do not count, ``(1, *input.shape)``."""
@@ -79,14 +81,15 @@ class Planned:
     """
 
     def __init__(self, splits: Splits, count: int | None, private: int, releases: int, *, loop: bool = False) -> None:
-        if count is None:
-            count = min(MOST_BY_DEFAULT, len(splits.test))
-        for name, wanted, available in (("test", count, len(splits.test)), ("private", private, len(splits.private))):
-            if wanted > available:
-                raise ConfigError(f"{splits.name} has only {available:,} {name} images; {wanted:,} were asked for.")
         if loop and private:
             raise ConfigError("--private and --loop exclude each other: private images are sent --releases times.")
-        self._parts = splits.test, splits.private
+        test, faults = splits.test.first_readable(max(MOST_BY_DEFAULT if count is None else count, 1))
+        victims, more = splits.private.first_readable(max(private, 1))
+        count = len(test) if count is None else count
+        for name, wanted, part in (("test", count, test), ("private", private, victims)):
+            if wanted > len(part):
+                raise ConfigError(f"{splits.name} has only {len(part):,} {name} images; {wanted:,} were asked for.")
+        self._parts, self.note = (test, victims), unreadable([*faults, *more]) if faults or more else ""
         self._count, self._private, self._each_round = count, private, count + private * releases
         self.total, self.skipped, self.due = None if loop else self._each_round, 0, ""
         if loop and not count:
@@ -94,13 +97,13 @@ class Planned:
 
     def example(self) -> NDArray[np.float32]:
         """See `Frames`."""
-        return self._parts[0].inputs[:1]
+        return self._parts[0].one(0)
 
     def take(self, number: int) -> Frame | None:
         """See `Frames`."""
         sent = self._sent(number)
         part = self._parts[sent.part]
-        return Frame(sent, part.inputs[sent.image : sent.image + 1], int(part.labels[sent.image]))
+        return Frame(sent, part.one(sent.image), int(part.labels[sent.image]))
 
     def label(self, number: int) -> int | None:
         """See `Frames`."""
@@ -131,7 +134,7 @@ class Noise:
     def __init__(self, shape: tuple[int, ...], count: int | None, *, loop: bool = False, seed: int = 0) -> None:
         self._images = np.random.default_rng(seed).random((8, *shape), np.float32)
         self.total = None if loop else MOST_BY_DEFAULT if count is None else count
-        self.skipped, self.due = 0, ""
+        self.skipped, self.due, self.note = 0, "", ""
 
     def example(self) -> NDArray[np.float32]:
         """See `Frames`."""

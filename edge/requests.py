@@ -71,6 +71,7 @@ class Summary:
         behind_ns: Longest time by which a request began after it was due.
         skipped: Frames that were there and were never asked for.
         offline: Counts of the requests that the server did not answer at once; None without an offline policy.
+        note: Images that cannot be read and were left out; empty if there are none.
     """
 
     timed: Columns
@@ -84,6 +85,7 @@ class Summary:
     behind_ns: int = 0
     skipped: int = 0
     offline: OfflineCounts | None = None
+    note: str = ""
 
     def __str__(self) -> str:
         rows = self._table() if self.n or self.offline is None else []
@@ -93,6 +95,8 @@ class Summary:
             rows.append(f"skipped: {self.skipped:,} frames came while none was asked for")
         if self.offline is not None:
             rows.append(str(self.offline))
+        if self.note:
+            rows.append(self.note)
         return "\n".join(rows)
 
     def _table(self) -> list[str]:
@@ -198,7 +202,7 @@ class Recorder:
         )
         temporary.replace(path)
 
-    def summary(self, offline: OfflineCounts | None = None, skipped: int = 0) -> Summary:
+    def summary(self, offline: OfflineCounts | None = None, skipped: int = 0, note: str = "") -> Summary:
         """Summarize the test images that the server answered at once."""
         test = [row for row in self.answered if row.sent.part == 0]
         response_ns = np.array([row.response_ns for row in test], np.int64)
@@ -214,6 +218,7 @@ class Recorder:
             self.behind_ns,
             skipped,
             offline and replace(offline, n_late=self._n_late, n_correct=self._n_late_correct),
+            note,
         )
 
 

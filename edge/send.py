@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from cutlayer.data.load import load
+from cutlayer.data.load import open_data
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import deployed
 from cutlayer.edge.client import Edge
@@ -182,7 +182,8 @@ class _Device(NamedTuple):
         """Return the measurements so far."""
         if self.offline is not None:
             self._collect(self.offline)
-        return self.recorder.summary(None if self.offline is None else self.offline.counts, self.frames.skipped)
+        counts = None if self.offline is None else self.offline.counts
+        return self.recorder.summary(counts, self.frames.skipped, self.frames.note)
 
     def _send(self, frame: Frame, number: int, due_ns: int | None) -> None:
         index, offline = self.n_uncounted + number, self.offline
@@ -249,7 +250,7 @@ def _splits(data: Splits | str | None, manifest: Manifest, root: Path | None, se
         name = data or manifest.data
         if name is None:
             raise ConfigError("The split folder names no data set; name one with --data.")
-        splits = load(name, root, seed)
+        splits = open_data(name, root, seed)
     if splits.input.shape != manifest.input.shape:
         raise SplitError(
             f"The images of {splits.name} are {splits.input}, but the head takes {manifest.input}; choose another "
