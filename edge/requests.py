@@ -56,6 +56,7 @@ class Summary:
         kernel_bytes: Bytes that left for each request, or `UNKNOWN`.
         peak_rss_bytes: Peak memory of this process.
         offline: Counts of the requests that the server did not answer at once; None without an offline policy.
+        note: Images that cannot be read and were left out; empty if there are none.
     """
 
     timed: Columns
@@ -64,6 +65,7 @@ class Summary:
     kernel_bytes: int
     peak_rss_bytes: int
     offline: OfflineCounts | None = None
+    note: str = ""
 
     @property
     def n(self) -> int:
@@ -86,6 +88,8 @@ class Summary:
         rows.append(f"peak memory: {self.peak_rss_bytes / 1e6:.0f} MB")
         if self.offline is not None:
             rows.append(str(self.offline))
+        if self.note:
+            rows.append(self.note)
         return "\n".join(rows)
 
 
@@ -126,7 +130,7 @@ class Recorder:
         )
         temporary.replace(path)
 
-    def summary(self, offline: OfflineCounts | None = None) -> Summary:
+    def summary(self, offline: OfflineCounts | None = None, note: str = "") -> Summary:
         """Summarize the test images that the server answered at once."""
         test = [row for row in self.answered if row.sent.part == 0]
         return Summary(
@@ -136,6 +140,7 @@ class Recorder:
             self._kernel_bytes,
             peak_rss_bytes(),
             offline,
+            note,
         )
 
 

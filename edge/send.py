@@ -6,8 +6,8 @@ import gc
 import time
 from pathlib import Path
 
-from cutlayer.data.load import load
-from cutlayer.data.splits import Dataset, Splits
+from cutlayer.data.load import open_data
+from cutlayer.data.splits import Dataset, Splits, unreadable
 from cutlayer.defenses.base import deployed
 from cutlayer.edge.client import Edge
 from cutlayer.edge.offline.policy import OfflinePolicy
@@ -75,7 +75,7 @@ def send(
     split = open_split(folder)
     manifest = split.manifest
     splits = _splits(data, manifest, data_root, seed)
-    plan = _plan(splits, count, private, releases)
+    test, plan, note = _plan(splits, count, private, releases)
     half = split.head(head, threads)
     pipeline = Pipeline(half, deployed(split), codec_named(codec))
     port, recorder = Address.parse(connect).port, Recorder()
@@ -96,7 +96,7 @@ def send(
         infer = offline.infer if offline is not None else edge.infer
         try:
             if offline is None or offline.lookout.reachable():
-                image = splits.test.inputs[:1]
+                image = test.one(0)
                 edge.infer(image, 0)
                 recorder.first_request_ns = time.monotonic_ns() - start_ns
                 recorder.warmup = [edge.infer(image, index)[1] for index in range(1, 1 + warmup)]
@@ -108,7 +108,7 @@ def send(
             offline.replay()
         before = sent_bytes(port)
         for index, (part, sent) in enumerate(plan, 1 + warmup):
-            answer = infer(part.inputs[sent.image : sent.image + 1], index)
+            answer = infer(part.one(sent.image), index)
             if answer is not None:
                 label = int(part.labels[sent.image])
                 recorder.answered.append(Answered(sent, edge.request_id(index), label, *answer))
@@ -117,7 +117,7 @@ def send(
             offline.finish()
             for index, (part, sent) in enumerate(plan, 1 + warmup):
                 logits = offline.late.get(edge.request_id(index))
-                if logits is not None and part is splits.test:
+                if logits is not None and part is test:
                     offline.counts.n_late += 1
                     offline.counts.n_correct += int(logits[0].argmax()) == int(part.labels[sent.image])
     finally:
@@ -128,7 +128,7 @@ def send(
             offline.close()
         if record is not None and (recorder.first_request_ns or offline is not None):
             recorder.save(record)
-    return recorder.summary(None if offline is None else offline.counts)
+    return recorder.summary(None if offline is None else offline.counts, note)
 
 
 def _splits(data: Splits | str | None, manifest: Manifest, root: Path | None, seed: int) -> Splits:
@@ -138,7 +138,7 @@ def _splits(data: Splits | str | None, manifest: Manifest, root: Path | None, se
         name = data or manifest.data
         if name is None:
             raise ConfigError("The split folder names no data set; name one with --data.")
-        splits = load(name, root, seed)
+        splits = open_data(name, root, seed)
     if splits.input.shape != manifest.input.shape:
         raise SplitError(
             f"The images of {splits.name} are {splits.input}, but the head takes {manifest.input}; choose another "
@@ -147,10 +147,15 @@ def _splits(data: Splits | str | None, manifest: Manifest, root: Path | None, se
     return splits
 
 
-def _plan(splits: Splits, count: int, private: int, releases: int) -> list[tuple[Dataset, Sent]]:
-    """Return the images to send, in order: the test images, then all private ones once per release."""
-    for name, wanted, available in (("test", count, len(splits.test)), ("private", private, len(splits.private))):
-        if wanted > available:
-            raise ConfigError(f"{splits.name} has only {available:,} {name} images; {wanted:,} were asked for.")
-    test = [(splits.test, Sent(0, image, 0)) for image in range(count)]
-    return test + [(splits.private, Sent(1, image, release)) for release in range(releases) for image in range(private)]
+def _plan(splits: Splits, count: int, private: int, releases: int) -> tuple[Dataset, list[tuple[Dataset, Sent]], str]:
+    """The test images, what to send in order (all of them, then all private ones once per release), and what to say."""
+    test, victims, faults = splits.test, splits.private, list[str]()
+    for name, wanted in (("test", count), ("private", private)):
+        part, found = splits.parts[name].first_readable(max(wanted, 1))
+        if wanted > len(part):
+            raise ConfigError(f"{splits.name} has only {len(part):,} {name} images; {wanted:,} were asked for.")
+        faults += found
+        test, victims = (part, victims) if name == "test" else (test, part)
+    plan = [(test, Sent(0, image, 0)) for image in range(count)]
+    plan += [(victims, Sent(1, image, release)) for release in range(releases) for image in range(private)]
+    return test, plan, unreadable(faults) if faults else ""
