@@ -52,6 +52,16 @@ class SplitFolder:
         return (self.path / TAIL_ONNX).exists()
 
     @property
+    def head_file_bytes(self) -> int:
+        """Size of the head's file for ONNX Runtime."""
+        return (self.path / HEAD_ONNX).stat().st_size
+
+    @property
+    def tail_file_bytes(self) -> int | None:
+        """Size of the tail's file for ONNX Runtime; None where the folder holds none."""
+        return (self.path / TAIL_ONNX).stat().st_size if self.has_tail else None
+
+    @property
     def has_halves(self) -> bool:
         """Whether both halves are there in torch; of what was cut from an ONNX file they are not."""
         return self.in_memory is not None or HEAD_WEIGHTS in self.manifest.files

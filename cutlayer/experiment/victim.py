@@ -44,17 +44,21 @@ def train(experiment: Experiment, data: Splits, say: Say) -> fx.GraphModule:
     model, how = build(experiment, data), experiment.training
     say(f"training {experiment.model} on {len(data.train):,} {data.name} images")
     training.train(
-        model, data.train, epochs=how.epochs, seed=experiment.seed, lr=how.lr, batch=how.batch, flip=how.flip,
-        progress=lambda epoch: say(f"  {epoch}"),
-    )  # fmt: skip
+        model, data.train, epochs=how.epochs, seed=experiment.seed, lr=how.lr, batch=how.batch, flip=how.flip
+    )
     return model
+
+
+def cached(experiment: Experiment, runs: Path) -> Path:
+    """The file of the trained model, which experiments with equal training share."""
+    determinants = [experiment.data, experiment.model, experiment.seed, asdict(experiment.training)]
+    key = hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:12]
+    return runs / "models" / f"{key}.safetensors"
 
 
 def trained(experiment: Experiment, data: Splits, runs: Path, say: Say) -> fx.GraphModule:
     """The trained model, from `runs/models/` where an equal one was trained before."""
-    determinants = [experiment.data, experiment.model, experiment.seed, asdict(experiment.training)]
-    key = hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:12]
-    path = runs / "models" / f"{key}.safetensors"
+    path = cached(experiment, runs)
     if path.exists():
         model = build(experiment, data)
         model.load_state_dict(load_file(path))
@@ -71,6 +75,8 @@ def export(experiment: Experiment, model: fx.GraphModule, data: Splits, out: Pat
     """Cut the model, harden it with the experiment's defense, and write the split folder."""
     description = {"name": experiment.defense.name, **experiment.defense.options}
     defense = defense_from(description)
+    if experiment.defense.name != "none":
+        say(f"hardening with {experiment.defense.label}")
     halves = defense.harden(split(model, experiment.cut, data.input), data, experiment.seed)
     say(f"cut at {halves.cut}, smashed {halves.smashed}; exporting head and tail")
     return folder.save(

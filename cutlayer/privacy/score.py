@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cutlayer.data.splits import Splits
@@ -18,11 +20,19 @@ CANDIDATES = 1000
 
 @dataclass(frozen=True)
 class Score:
-    """How near n reconstructions come to the truth; the fields are those of `cutlayer.records.run.AttackRecord`."""
+    """How near n reconstructions come to the truth.
+
+    Attributes:
+        n: Number of reconstructions.
+        metrics: Mean score by the name of the metric.
+        leakage_gain: Share of the mean input's error that was removed.
+        per_input: Score of each reconstruction by the name of the metric, ``(n,)`` each.
+    """
 
     n: int
     metrics: dict[str, Estimate]
     leakage_gain: Estimate
+    per_input: dict[str, NDArray[np.float64]]
 
 
 def score(reconstructions: Tensor, data: Splits, seed: int) -> Score:
@@ -37,10 +47,13 @@ def score(reconstructions: Tensor, data: Splits, seed: int) -> Score:
     candidates = torch.from_numpy(data.private.inputs[:CANDIDATES])
     floor = torch.from_numpy(data.auxiliary.inputs.mean(axis=0)).expand_as(originals)
     metrics = {name: metric for name in METRICS if data.modality.name in (metric := METRICS.load(name)).modalities}
-    scores = {name: metric.score(reconstructions, originals, candidates) for name, metric in metrics.items()}
+    scores = {
+        name: metric.score(reconstructions, originals, candidates).double().numpy() for name, metric in metrics.items()
+    }
     errors, floor_errors = (mse(inputs, originals).numpy() for inputs in (reconstructions, floor))
     return Score(
         n=len(reconstructions),
-        metrics={name: bootstrap(score.double().numpy(), seed) for name, score in scores.items()},
+        metrics={name: bootstrap(score, seed) for name, score in scores.items()},
         leakage_gain=leakage_gain(errors, floor_errors, seed),
+        per_input=scores,
     )

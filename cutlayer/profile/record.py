@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isinf
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,12 +13,13 @@ from cutlayer.network.shaper import APPLICATION_LEVEL
 from cutlayer.percentiles import percentiles
 from cutlayer.profile.advice import bandwidth, recommend
 from cutlayer.profile.emulated import Measurements
-from cutlayer.profile.measure import CutMeasurements
+from cutlayer.profile.measure import CutMeasurements, Timing
 from cutlayer.profile.plan import Plan, Settings
 from cutlayer.profile.sampling import Key
 from cutlayer.profile.verdict import faults
 from cutlayer.records import profile as records
 from cutlayer.records.profile import Limits, Quality, Times
+from cutlayer.split_folder import open_split
 from cutlayer.trace import STAGES
 
 
@@ -53,7 +55,10 @@ def record(
         local_ns=None if local is None else _times(local.ns),
         local_peak_rss_bytes=None if local is None else local.peak_rss_bytes,
         networks={
-            network.name: records.NetworkRecord(str(network), network.source, labels.get(network.name))
+            network.name: records.NetworkRecord(
+                str(network), network.source, labels.get(network.name),
+                None if isinf(network.up_bps) else network.up_bps,
+            )
             for network in measurements.networks
         },
         cost_model=_cost_model(measurements),
@@ -61,7 +66,12 @@ def record(
         recommendations=tuple(recommend(measurements, n.name, limits, quality) for n in measurements.networks),
         limits=limits,
         bandwidth=bandwidth(measurements, limits, quality),
+        local_energy=None if local is None else _energy(local),
     )  # fmt: skip
+
+
+def _energy(timing: Timing) -> records.Energy:
+    return records.Energy(timing.joules, None if timing.joules is None else "rapl")
 
 
 def _times(samples: ArrayLike) -> Times:
@@ -73,11 +83,11 @@ def _times(samples: ArrayLike) -> Times:
 
 def _cut(name: str, measurements: Measurements, quality: Mapping[Key, Quality]) -> records.CutRecord:
     cut = measurements.cuts[name]
-    candidate, head = cut.candidate, cut.head
+    candidate, head, split = cut.candidate, cut.head, open_split(cut.candidate.folder)
     return records.CutRecord(
         cut=name, shape=candidate.shape, bytes=candidate.nbytes, params=candidate.params, macs=candidate.macs,
         measured_as=measurements.order.index(name) + 1, cold_ns=cut.cold, peak_rss_bytes=head.peak_rss_bytes,
-        energy=records.Energy(head.joules, None if head.joules is None else "rapl"), quota=head.quota,
+        energy=_energy(head), quota=head.quota,
         temperature_c=head.temperature_c, clock_hz=head.clock_hz, held_back=head.held_back, cpu_share=head.cpu_share,
         others_share=head.others, head_ns=_times(head.ns),
         codecs={codec: _codec(cut, codec, quality.get((name, codec), Quality())) for codec in cut.codecs},
@@ -85,6 +95,7 @@ def _cut(name: str, measurements: Measurements, quality: Mapping[Key, Quality]) 
             network.name: {codec: _requests(measurements, network.name, (name, codec)) for codec in cut.codecs}
             for network in measurements.networks
         },
+        head_file_bytes=split.head_file_bytes, tail_file_bytes=split.tail_file_bytes,
     )  # fmt: skip
 
 
@@ -99,6 +110,7 @@ def _codec(cut: CutMeasurements, codec: str, quality: Quality) -> records.CodecR
         # As a rule, there are too few samples for a p95 through the networks, and enough without one.
         end_to_end_ns=_times(requests["end_to_end_ns"]),
         quality=quality,
+        answer_bytes=int(np.median(requests["answer_bytes"])),
     )
 
 

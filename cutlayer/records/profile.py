@@ -6,6 +6,7 @@ parts of 1. A key that is absent from the JSON is a field with a default.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -87,11 +88,15 @@ class Setup:
 
 @dataclass(frozen=True)
 class NetworkRecord:
-    """A network: its figures as text, their source, and what emulated it (None where nothing was measured)."""
+    """A network: its figures as text, their source, and what emulated it (None where nothing was measured).
+
+    `up_bps` is the rate from the device; None where it has no limit, and in records of older versions.
+    """
 
     figures: str
     source: str
     emulation: str | None
+    up_bps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -164,11 +169,12 @@ class CodecRecord:
 
     Attributes:
         bytes: Size of the encoded tensor, in the median.
-        message_bytes: Size of the message up, in the median.
+        message_bytes: Size of the message up with its header, in the median.
         protect_ns: Times of the defense, on the device alone.
         encode_ns: Times of the codec, on the device alone.
         stages_ns: Times of each stage of whole requests.
         end_to_end_ns: Times of whole requests.
+        answer_bytes: Size of the answer with its header, in the median; None in records of older versions.
     """
 
     bytes: int
@@ -178,6 +184,7 @@ class CodecRecord:
     stages_ns: dict[str, Times]
     end_to_end_ns: Times
     quality: Quality = field(metadata=INLINE)
+    answer_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -216,6 +223,8 @@ class CutRecord:
         head_ns: Times of the head alone.
         codecs: Measurements with each codec, by its name.
         networks: Requests by the name of the network and that of the codec.
+        head_file_bytes: Size of the file of the head.
+        tail_file_bytes: Size of the file of the tail, which a device without it need not hold.
     """
 
     cut: str
@@ -236,6 +245,8 @@ class CutRecord:
     head_ns: Times
     codecs: dict[str, CodecRecord]
     networks: dict[str, dict[str, RequestRecord]]
+    head_file_bytes: int | None = None
+    tail_file_bytes: int | None = None
 
     def fastest(self, network: str) -> tuple[str, RequestRecord]:
         """The codec with the smallest end-to-end p50 over a network, and its requests."""
@@ -255,7 +266,7 @@ class Choice(CutAndCodec):
     """One way to deploy the model on one network; leakage and accuracy are None where they were not measured.
 
     Attributes:
-        n_bytes: Size of the message up.
+        n_bytes: Size of the message up with its header.
         latency_ns: End-to-end p50.
         off_ns: How far off the latency may be: half of the 95 % interval of what was measured, or the typical error
             of the cost model.
@@ -287,6 +298,7 @@ class Recommendation:
         why_none: Why there is no best choice, in a sentence; None when there is one.
         device_alone_ns: Time of the whole model on the device; None where it is unknown or breaks a limit.
         pareto: Choices that no other beats in everything, in the order of latency.
+        device_alone_off_ns: How far off that time may be: half of its 95 % interval.
     """
 
     network: str
@@ -295,6 +307,17 @@ class Recommendation:
     why_none: str | None
     device_alone_ns: float | None
     pareto: tuple[CutAndCodec, ...]
+    device_alone_off_ns: float = 0.0
+
+    @property
+    def faster(self) -> str | None:
+        """``alone`` or ``split``, whichever is faster, or ``even``; None where one of the two is not known."""
+        if self.best is None or self.device_alone_ns is None:
+            return None
+        more_ns = self.best.latency_ns - self.device_alone_ns
+        if abs(more_ns) <= math.hypot(self.best.off_ns, self.device_alone_off_ns):
+            return "even"
+        return "alone" if more_ns > 0 else "split"
 
 
 @dataclass(frozen=True)
@@ -308,20 +331,20 @@ class Limits:
 
 @dataclass(frozen=True)
 class Line:
-    """Latency of one choice against bandwidth: ``fixed_ns + 8e9 * n_bytes / bps``."""
+    """Latency of one choice against bandwidth: ``fixed_ns + 8e9 * n_bytes / bps``, `n_bytes` being up and down."""
 
     name: str
     fixed_ns: float
     n_bytes: float
 
     def ns(self, bps: float) -> float:
-        """The latency at a rate up, in bits per second, above 0; it may be infinite."""
+        """The latency at a rate in bits per second, above 0; it may be infinite."""
         return self.fixed_ns + 8e9 * self.n_bytes / bps
 
 
 @dataclass(frozen=True)
 class Span:
-    """The choice that is the fastest from one rate up to another, in bits per second; None is no limit."""
+    """The choice that is the fastest from one rate to another, in bits per second; None is no limit."""
 
     choice: str
     from_bps: float
@@ -357,6 +380,7 @@ class Profile:
         networks: The networks by name, in the order that the user gave.
         cuts: The cuts, in the order of the model.
         recommendations: One for each network.
+        local_energy: Energy of one inference of the whole model on the device; None where it was not run there.
     """
 
     schema: int
@@ -375,6 +399,7 @@ class Profile:
     recommendations: tuple[Recommendation, ...]
     limits: Limits
     bandwidth: Bandwidth
+    local_energy: Energy | None = None
 
     @property
     def codecs(self) -> tuple[str, ...]:

@@ -34,10 +34,17 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Utility:
-    """Accuracy on the test images, with the defense and without any."""
+    """Accuracy on the test images.
+
+    Attributes:
+        accuracy: With the defense.
+        baseline: Of the same model without any.
+        change: The first less the second, image by image; None in records of the first version.
+    """
 
     accuracy: Estimate
     baseline: Estimate
+    change: Estimate | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +140,7 @@ class CostRecord:
         kernel_bytes: Bytes that the kernel sent.
         edge_peak_rss_bytes: Peak memory of the device's process.
         energy_source: Meter of the energy, or ``none``.
+        others: Share of all cores of the machine that other processes took meanwhile; None where it is unknown.
     """
 
     deployment: str
@@ -148,6 +156,7 @@ class CostRecord:
     edge_peak_rss_bytes: int | None
     energy_j: float | None
     energy_source: str
+    others: float | None = None
 
     @property
     def sent_bytes(self) -> int | None:
@@ -179,6 +188,8 @@ class Result:
         worst_case: The attack that leaks most; None where none was run.
         spectrum: What the head passes on; None where it was not measured.
         seconds: Duration of the parts of the run.
+        setup: Names data, model, cut, training and measurement: the figures of runs that share it can be compared.
+            Empty in records of the first version.
     """
 
     schema: int
@@ -203,16 +214,12 @@ class Result:
     cost: tuple[CostRecord, ...]
     flags: tuple[Flag, ...]
     seconds: dict[str, float]
+    setup: str = ""
 
     @property
     def undefended(self) -> bool:
         """Whether this is the baseline."""
         return bool(self.defense["name"] == "none")
-
-    @property
-    def change(self) -> float:
-        """Accuracy less that of the same model undefended."""
-        return self.utility.accuracy.value - self.utility.baseline.value
 
 
 def load_result(value: Mapping[str, Any]) -> Result:

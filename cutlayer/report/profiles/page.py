@@ -41,16 +41,22 @@ def page(profile: Profile) -> str:
 def _opening(profile: Profile) -> Html:
     lead = f"On {profile.machine['processor']}, the head with {advice.cpu(profile)}. {profile.images}."
     sentences = [(entry.network, advice.best(profile, entry, duration)) for entry in profile.recommendations]
-    reasons = el("ul", el("li", [el("p", reason) for reason in profile.reasons]), class_="flags")
+    reasons = advice.other_reasons(profile, duration)
+    faults = el("ul", el("li", [el("p", reason) for reason in profile.reasons]), class_="flags")
     return el(
         "header",
         el("p", "cutlayer profile", class_="product"),
         el("h1", f"Where to cut {profile.model}"),
-        el("p", lead, class_="lead"),
+        el("p", el("b", advice.headline(profile, duration)), class_="lead"),
+        el("p", lead),
+        el("p", "The fastest split over each network:"),
         el("ul", [el("li", el("b", network), f": {sentence}") for network, sentence in sentences]),
         note(advice.basis(profile)),
+        [el("p", "What else could justify a split:"), el("ul", [el("li", reason) for reason in reasons])]
+        if reasons
+        else None,
         el("p", el("b", profile.verdict), None if profile.reasons else ": nothing speaks against these figures."),
-        reasons if profile.reasons else None,
+        faults if profile.reasons else None,
         map(note, profile.notes),
     )
 
@@ -60,7 +66,7 @@ def _bandwidth(profile: Profile) -> Html:
     for number, span in enumerate(profile.bandwidth.best, 1):
         rates = [rate(bps) if bps else DASH for bps in (span.from_bps, span.to_bps)]
         rows.append(row(f"{number} {span.choice}", rates))
-    how = "Computed: stages as measured, and each byte at the given rate. The round trip of "
+    how = "Computed: stages as measured, and each byte at the given rate, up and down. The round trip of "
     how += "the network to the server is in it" if profile.bandwidth.round_trip_included else "a network is on top"
     how += "; it is the same for all cuts, and the device alone does not pay it."
     table = _table(["Best", "from", "up to"], rows)
@@ -101,14 +107,14 @@ def _cuts(profile: Profile) -> Html:
         values.append(DASH if joules is None else f"{joules:.3f} J ({cut.energy.source})")
         if warm:
             values.append(f"{cut.temperature_c.value:.0f} °C" if cut.temperature_c else DASH)
-        values += [size(codec.bytes) for codec in cut.codecs.values()]
+        values += [size(codec.message_bytes) for codec in cut.codecs.values()]
         for name in profile.quality_names:
             estimates = [codec.quality.known.get(name) for codec in cut.codecs.values()]
             values += [DASH if estimate is None else f"{estimate.value:.3f}" for estimate in estimates]
         rows.append(_numbers(cut.cut, values))
     how = "A percentile is given where enough runs stand behind it. Start is a fresh process until it can work; "
     how += "first is its very first inference; energy is of one inference, with all that runs on the machine."
-    return section("The cuts", el("p", how), _table(names, rows))
+    return section("The cuts", el("p", how), el("p", advice.head_and_bytes(profile)), _table(names, rows))
 
 
 def _stages(profile: Profile) -> Html:

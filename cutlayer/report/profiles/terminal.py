@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cutlayer.records.profile import Profile, Span
-from cutlayer.report.kit.columns import columns
-from cutlayer.report.kit.wording import ms, rate
+from cutlayer.report.kit.columns import columns, wrap
+from cutlayer.report.kit.wording import duration, ms, rate
 from cutlayer.report.profiles import advice
 
 
@@ -36,14 +36,15 @@ def _cuts(profile: Profile) -> str:
                 cut.cut, "x".join(map(str, cut.shape)), *map(ms, head.percentiles.values()), str(head.n),
                 ms(cold.open_ns + cold.first_ns), f"{cut.peak_rss_bytes / 1e6:.0f}",
                 _scaled(cut.macs, 1e6), _scaled(cut.params, 1e3), "-" if joules is None else f"{joules:.3f}",
-                *(f"{codec.bytes:,}" for codec in cut.codecs.values()),
+                *(f"{codec.message_bytes:,}" for codec in cut.codecs.values()),
                 *(f"{quality[name].value:.3f}" if name in quality else "-" for name in profile.quality_names),
             ]
         )  # fmt: skip
+    lines = [columns(names, rows), wrap(advice.head_and_bytes(profile))]
     legend = "times in ms; cold = opening the head and its first inference; J = per inference"
     source = next((cut.energy.source for cut in profile.cuts if cut.energy.source), None)
     meter = f", by {source}" if source else ": no meter that can be read here"
-    return "\n".join([columns(names, rows), legend + meter, *_held_back(profile)])
+    return "\n".join([*lines, legend + meter, *_held_back(profile)])
 
 
 def _held_back(profile: Profile) -> list[str]:
@@ -82,10 +83,14 @@ def _network(profile: Profile, name: str) -> str:
 
 
 def _advice(profile: Profile) -> str:
-    lines = [f"Best cut. {advice.basis(profile)}"]
+    lines = [wrap(advice.headline(profile, duration)), "The fastest split over each network:"]
     for recommendation in profile.recommendations:
-        sentence = advice.best(profile, recommendation, lambda ns: f"{ms(ns)} ms")
-        lines.append(f"  {recommendation.network}: {sentence}")
+        sentence = advice.best(profile, recommendation, duration)
+        lines.append(wrap(f"  {recommendation.network}: {sentence}", "    "))
+    lines.append(wrap(advice.basis(profile)))
+    if reasons := advice.other_reasons(profile, duration):
+        lines.append("What else could justify a split:")
+        lines += [wrap(f"  {reason}", "    ") for reason in reasons]
     if profile.bandwidth.best:
         lines.append("Best cut by bandwidth, the round trip being the same for all:")
         lines += [f"  {_rates(span)}: {span.choice}" for span in profile.bandwidth.best]
