@@ -20,20 +20,30 @@ for command in (
 
 
 def main() -> None:
-    """Run the command line. An error that the user can fix gives one sentence on standard error and exit code 2."""
+    """Run the command line. An error that the user can fix gives one sentence on standard error and exit code 2.
+
+    The notes of an error go to standard output: what was measured until then.
+    """
     # Threads that spin while they wait make torch ten times slower if other processes use the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         with told(say):
             app.cli(prog="cutlayer", config=(OmitArgPrefixes,))
     except CutlayerError as error:
+        _print_notes(error)
         print(f"cutlayer: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        _print_notes(stop)
         sys.exit(130)
     except BrokenPipeError:
         # The reader of the output has closed it; discard what is still buffered.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print_notes(error: BaseException) -> None:
+    for note in getattr(error, "__notes__", ()):
+        print(note, flush=True)
 
 
 if __name__ == "__main__":

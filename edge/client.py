@@ -113,11 +113,14 @@ class Edge:
         encode_ns += time.monotonic_ns() - encoded_at
         return Outgoing(index, request, known, start, head_ns, protect_ns, encode_ns)
 
-    def ask(self, outgoing: Outgoing) -> tuple[NDArray[Any], Trace]:
-        """Send a released batch and read the answer. See `infer`. The time since its release is unattributed."""
+    def ask(self, outgoing: Outgoing, timeout_s: float | None = None) -> tuple[NDArray[Any], Trace]:
+        """Send a released batch and read the answer, within `timeout_s` or else `request_s`. See `infer`.
+
+        The time since its release is unattributed.
+        """
         index, request, known, start, head_ns, protect_ns, encode_ns = outgoing
         sent = time.monotonic_ns()
-        reply = self._transport.request(request, self._timeouts.request_s)
+        reply = self._transport.request(request, timeout_s or self._timeouts.request_s)
         received = time.monotonic_ns()
         logits, (queue_ns, decode_ns, tail_ns, reply_ns) = known.read(reply, request)
         ended = time.monotonic_ns()

@@ -17,6 +17,7 @@ def run(
     resume: bool = True,
     part: str = "1/1",
     data_root: Path | None = None,
+    dry_run: bool = False,
 ) -> None:
     """Run every experiment of a plan: train, split, serve, measure, attack. Finished experiments are skipped.
 
@@ -27,12 +28,18 @@ def run(
         resume: Keep the finished parts of an interrupted run; --no-resume starts again.
         part: Share of the experiments to run, so that processes or machines divide a plan: 1/2 and 2/2.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
+        dry_run: Only print what would be trained, measured and attacked, and how long that takes on this machine.
     """
     from cutlayer.experiment import plan
     from cutlayer.experiment.run import run_all
     from cutlayer.report.runs.terminal import text
 
     planned = plan.share(plan.load(experiments, dict(map(_setting, set))), part)
+    if dry_run:
+        from cutlayer.experiment.rehearsal import rehearse, told
+
+        print(told(planned, rehearse(planned, out, data_root, say)))
+        return
     results = run_all(planned, out, resume=resume, data_root=data_root, say=say)
     print(text(results))
 

@@ -88,7 +88,14 @@ def result(
         cost=tuple(map(cost, observed)),
         flags=flags(experiment, attacks, data, defense, spectrum),
         seconds=seconds,
+        setup=setup(experiment),
     )
+
+
+def setup(experiment: Experiment) -> str:
+    """The id of the experiment without what may differ between runs that are compared."""
+    bare = Experiment(experiment.data, experiment.model, experiment.cut)
+    return replace(bare, training=experiment.training, measure=experiment.measure).id
 
 
 def cost(observed: Observed) -> CostRecord:

@@ -188,6 +188,8 @@ class Result:
         worst_case: The attack that leaks most; None where none was run.
         spectrum: What the head passes on; None where it was not measured.
         seconds: Duration of the parts of the run.
+        setup: Names data, model, cut, training and measurement: the figures of runs that share it can be compared.
+            Empty in records of the first version.
     """
 
     schema: int
@@ -212,16 +214,12 @@ class Result:
     cost: tuple[CostRecord, ...]
     flags: tuple[Flag, ...]
     seconds: dict[str, float]
+    setup: str = ""
 
     @property
     def undefended(self) -> bool:
         """Whether this is the baseline."""
         return bool(self.defense["name"] == "none")
-
-    @property
-    def change(self) -> float:
-        """Accuracy less that of the same model undefended."""
-        return self.utility.accuracy.value - self.utility.baseline.value
 
 
 def load_result(value: Mapping[str, Any]) -> Result:
