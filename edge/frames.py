@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 
 from cutlayer.data.splits import Splits, unreadable
 from cutlayer.errors import ConfigError
+from cutlayer.spec import TensorSpec
+from cutlayer.tensors import random_batch
 
 MOST_BY_DEFAULT = 500
 UNLABELLED = -1
@@ -122,17 +125,19 @@ class Planned:
 
 
 class Noise:
-    """Images of evenly distributed random pixels, a few that take turns: for times, where no data set is at hand.
+    """Random inputs of every name and type, a few that take turns: for times, where no data set is at hand.
 
     Args:
-        shape: Shape of one image.
+        inputs: One sample of each input by name, as `Manifest.data_inputs`.
         count: Number of frames; `MOST_BY_DEFAULT` if None.
         loop: Whether to go on until the run is stopped.
-        seed: Seed of the pixels.
+        seed: Seed of the inputs.
     """
 
-    def __init__(self, shape: tuple[int, ...], count: int | None, *, loop: bool = False, seed: int = 0) -> None:
-        self._images = np.random.default_rng(seed).random((8, *shape), np.float32)
+    def __init__(
+        self, inputs: Mapping[str, TensorSpec], count: int | None, *, loop: bool = False, seed: int = 0
+    ) -> None:
+        self._images = random_batch(inputs, 8, seed)
         self.total = None if loop else MOST_BY_DEFAULT if count is None else count
         self.skipped, self.due, self.note = 0, "", ""
 

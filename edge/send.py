@@ -237,7 +237,7 @@ def _frames(
     if private or (camera is not None and data is not None):
         raise ConfigError("--private and a camera need data of their own: give --data NAME, or --camera, not both.")
     if camera is None:
-        return Noise(manifest.input.shape, count, loop=loop, seed=seed)
+        return Noise(manifest.data_inputs, count, loop=loop, seed=seed)
     from cutlayer.edge.camera import Camera
 
     return Camera(camera, manifest.input, count, loop=loop)
@@ -251,6 +251,11 @@ def _splits(data: Splits | str | None, manifest: Manifest, root: Path | None, se
         if name is None:
             raise ConfigError("The split folder names no data set; name one with --data.")
         splits = open_data(name, root, seed)
+    if len(manifest.data_inputs) > 1:
+        raise SplitError(
+            f"A request of this split is made of {', '.join(manifest.data_inputs)}, and {splits.name} has images; send "
+            "random inputs with --data random, or your own through the Python interface."
+        )
     if splits.input.shape != manifest.input.shape:
         raise SplitError(
             f"The images of {splits.name} are {splits.input}, but the head takes {manifest.input}; choose another "
