@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from cutlayer.data.splits import Splits
+from cutlayer.errors import ConfigError
 from cutlayer.registry import DATASETS
 
 
@@ -24,4 +25,10 @@ def load(name: str, root: Path | str | None = None, seed: int = 0) -> Splits:
         ConfigError: The name is unknown, or the package that holds the data is not installed.
         DataError: A file is missing or damaged.
     """
-    return DATASETS.load(name)(data_root(root), seed)  # type: ignore[no-any-return]
+    splits = DATASETS.load(name)(data_root(root), seed)
+    if not isinstance(splits, Splits):
+        raise ConfigError(
+            f"The data set {name!r} must be a function (root, seed) that returns a cutlayer.data.splits.Splits; it "
+            f"returns a {type(splits).__name__}."
+        )
+    return splits

@@ -14,6 +14,7 @@ from cutlayer.attacks.base import Attack
 from cutlayer.attacks.view import View
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
+from cutlayer.errors import ConfigError
 from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.experiment.victim import Say
@@ -34,7 +35,14 @@ def attacks(experiment: Experiment, defense: Defense) -> list[tuple[Named, Attac
 
 
 def attack(
-    named: Named, attack: Attack, seen: View, observed: Sequence[Observed], data: Splits, work: Path, say: Say
+    named: Named,
+    attack: Attack,
+    seen: View,
+    observed: Sequence[Observed],
+    data: Splits,
+    metrics: Sequence[str],
+    work: Path,
+    say: Say,
 ) -> list[AttackRecord]:
     """Fit once, rebuild the private images from the tap of each deployment, score.
 
@@ -44,6 +52,7 @@ def attack(
         seen: All that the attack may touch.
         observed: The taps.
         data: The truth, for the scores alone.
+        metrics: Names of metrics beside those of cutlayer.
         work: Folder of the rows and the pictures of each finished attack, until the run is finished.
         say: Called when there is work to do.
 
@@ -64,13 +73,14 @@ def attack(
         start = time.perf_counter()
         images = attack.invert_releases(releases).float().cpu()
         invert_s = time.perf_counter() - start
+        _check(named, images, data)
         if observation is observed[0]:
             shown = data.modality.most_telling(data.private.inputs[: len(images)], SHOWN)
             pixels = data.modality.pixels(images.numpy()[shown])
             write_arrays(_path(work, named).with_suffix(".npz"), {"images": pixels})
         rows.append(AttackRecord(
-            attack=named.name, label=named.label, access=attack.needs.name, deployment=observation.deployment.label,
-            n_releases=attack.n_releases, fit_s=fit_s, invert_s=invert_s, **vars(score(images, data, seen.seed)),
+            attack=ATTACKS.label(named.name), label=named.label, access=attack.needs.name, deployment=observation.deployment.label,
+            n_releases=attack.n_releases, fit_s=fit_s, invert_s=invert_s, **vars(score(images, data, seen.seed, metrics)),
         ))  # fmt: skip
     write_json(path, dump(rows))
     return rows
@@ -87,6 +97,15 @@ def pictures(
         with np.load(_path(work, named).with_suffix(".npz"), allow_pickle=False) as saved:
             arrays[named.label] = saved["images"]
     return arrays
+
+
+def _check(named: Named, images: torch.Tensor, data: Splits) -> None:
+    """Refuse what is no reconstruction: another shape than the inputs, or values outside [0, 1]."""
+    wanted = data.private.inputs[: len(images)].shape
+    if tuple(images.shape) != wanted:
+        raise ConfigError(f"The attack {named.label} gives {tuple(images.shape)} where {wanted} is needed.")
+    if not bool(((images >= 0) & (images <= 1)).all()):
+        raise ConfigError(f"The attack {named.label} gives values outside [0, 1]; clamp its reconstructions.")
 
 
 def _path(work: Path, named: Named) -> Path:

@@ -11,7 +11,7 @@ from itertools import cycle
 from math import prod
 
 from cutlayer.records.reading import Run
-from cutlayer.report.kit.wording import defense_name, in_order
+from cutlayer.report.kit.wording import defense_name, in_order, learn
 
 COLORS = 7  # classes c0 (undefended), c1 ... c6 of the style sheet
 
@@ -71,6 +71,7 @@ class Group:
 
 def group(runs: Sequence[Run]) -> list[Group]:
     """Runs by (data, model, cut); the group of the newest run first, the undefended baseline first in each."""
+    learn(run.result for run in runs)
     by_split: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
         by_split.setdefault((run.result.data, run.result.model, run.result.cut), []).append(run)
