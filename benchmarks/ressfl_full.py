@@ -165,10 +165,7 @@ def main(
         splits = replace(splits, train=splits.train.take(images), auxiliary=splits.auxiliary.take(images))
     say(f"{MODEL} at {CUT}, {data}: {len(splits.train):,} training, {len(splits.auxiliary):,} auxiliary images")
     model = zoo.build(MODEL, splits.input, len(splits.classes), SEED)
-    train(
-        model, splits.train, epochs=victim_epochs, seed=SEED, batch=batch, flip=True,
-        progress=lambda epoch: say(f"  {epoch}"),
-    )  # fmt: skip
+    train(model, splits.train, epochs=victim_epochs, seed=SEED, batch=batch, flip=True)
     victim = split(model, CUT, splits.input)
     decoding = [Decoder(capacity=name, epochs=attack_epochs, batch=batch) for name in attackers]
     attacks = [MeanImage(), Ridge(), *decoding]

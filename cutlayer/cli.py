@@ -6,8 +6,9 @@ import sys
 import tyro
 from tyro.conf import OmitArgPrefixes
 
-from cutlayer.commands import checks, experiments, models, profile, quantize, sides
-from cutlayer.errors import CutlayerError
+from cutlayer.commands import checks, experiments, models, profile, quantize, say, sides
+from cutlayer.errors import EXTRAS, CutlayerError, missing_package
+from cutlayer.progress import told
 
 app = tyro.extras.SubcommandApp()
 app.command(name="list")(models.list_names)
@@ -23,9 +24,16 @@ def main() -> None:
     # Threads that spin while they wait make torch ten times slower if other processes use the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        app.cli(prog="cutlayer", config=(OmitArgPrefixes,))
+        with told(say):
+            app.cli(prog="cutlayer", config=(OmitArgPrefixes,))
     except CutlayerError as error:
         print(f"cutlayer: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        # Commands import what they need; a device has no torch. Any other missing module is a fault of ours.
+        if (error.name or "").partition(".")[0] not in EXTRAS:
+            raise
+        print(f"cutlayer: This command cannot run here: {missing_package(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -58,7 +58,7 @@ class Registry(Mapping[str, str]):
             raise ConfigError(f"There is no {self.kind} named {name!r}; {near(name, [*self._entries, *points])}")
         if len(points[name]) > 1:
             choice = " or ".join(f"{point.value} of {_package(point)}" for point in points[name])
-            raise ConfigError(f"Two packages offer a {self.kind} named {name!r}; write {choice} in its place.")
+            raise ConfigError(f"Two packages offer the {self.kind} {name!r}; write {choice} in its place.")
         return points[name][0].value
 
     def __iter__(self) -> Iterator[str]:

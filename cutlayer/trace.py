@@ -17,7 +17,9 @@ class Trace(NamedTuple):
     """The durations and sizes of one request.
 
     `network_ns` is send + network + receive; `reply_ns` is the time to encode the answer. The stages of
-    `STAGES` sum to `end_to_end_ns`: `unattributed_ns` is the time that no other stage accounts for.
+    `STAGES` sum to `end_to_end_ns`: `unattributed_ns` is the time that no other stage accounts for. `tensor_bytes` are
+    those of the encoded tensors up, `message_bytes` and `answer_bytes` those of the whole messages up and down, headers
+    included.
     """
 
     request_index: int
@@ -34,6 +36,7 @@ class Trace(NamedTuple):
     end_to_end_ns: int
     tensor_bytes: int
     message_bytes: int
+    answer_bytes: int
 
 
 Columns = dict[str, NDArray[np.int64]]

@@ -5,45 +5,25 @@ logits that `forward` computes from a batch. For a whole model `forward` is the 
 head it is ``lambda images, rng: tail(defense.protect(head(images), rng))``.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cutlayer.data.splits import Dataset
 from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import autocast, pick_device, placed
+from cutlayer.progress import note, track
 
 Forward = Callable[[Tensor, np.random.Generator], Tensor]
 """``(N, *input.shape)`` and a source of randomness -> logits ``(N, classes)``."""
 
 Loss = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
 """``(N, *input.shape)``, labels ``(N,)`` and a source of randomness -> what to minimize, a scalar."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """The result of one epoch.
-
-    Attributes:
-        number: Number of the epoch, from 1.
-        of: Number of epochs of the training.
-        loss: Mean loss over the epoch; in `train` the cross-entropy in nats.
-        seconds: Duration of the epoch.
-    """
-
-    number: int
-    of: int
-    loss: float
-    seconds: float
-
-    def __str__(self) -> str:
-        return f"epoch {self.number}/{self.of}: loss {self.loss:.3f}, {self.seconds:.1f} s"
 
 
 def train(
@@ -57,9 +37,8 @@ def train(
     flip: bool = False,
     forward: Forward | None = None,
     device: torch.device | None = None,
-    progress: Callable[[Epoch], None] | None = None,
-) -> None:
-    """Minimize the cross-entropy of a model with `optimize`, whose arguments the others are.
+) -> list[float]:
+    """Minimize the cross-entropy of a model with `optimize`, whose arguments and result the others are.
 
     The logits of a batch are those of `forward`, with gradients for the model; without it, those of the model alone.
     """
@@ -68,9 +47,7 @@ def train(
         logits = forward(images, rng) if forward else model(images)
         return functional.cross_entropy(logits.float(), labels)
 
-    optimize(
-        [model], data, loss, epochs=epochs, seed=seed, lr=lr, batch=batch, flip=flip, device=device, progress=progress
-    )
+    return optimize([model], data, loss, epochs=epochs, seed=seed, lr=lr, batch=batch, flip=flip, device=device)
 
 
 def optimize(
@@ -85,8 +62,7 @@ def optimize(
     weight_decay: float = 1e-2,
     flip: bool = False,
     device: torch.device | None = None,
-    progress: Callable[[Epoch], None] | None = None,
-) -> None:
+) -> list[float]:
     """Minimize any loss over the data with AdamW and a one-cycle learning rate.
 
     The modules are left in eval mode, on the CPU and contiguous, whatever happens. Two runs with one seed on the same
@@ -104,7 +80,9 @@ def optimize(
         weight_decay: Weight decay of AdamW.
         flip: Mirror each image left to right with probability 1/2.
         device: Where to compute; the fastest device if absent. Other modules that `loss` uses must be there.
-        progress: Called at the end of each epoch.
+
+    Returns:
+        The mean loss over each epoch; in `train` the cross-entropy in nats.
 
     Raises:
         ConfigError: The loss is no longer finite.
@@ -127,9 +105,10 @@ def optimize(
         optimizer = torch.optim.AdamW(groups, weight_decay=weight_decay)
         rates = [rate for _, rate in trained]
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=max(1, epochs * steps))
-        for number in range(1, epochs + 1):
-            start, total = time.perf_counter(), torch.zeros((), device=device)
-            for index in np.array_split(rng.permutation(len(data)), steps):
+        losses: list[float] = []
+        for number in track(range(1, epochs + 1), "training"):
+            total = torch.zeros((), device=device)
+            for index in track(np.array_split(rng.permutation(len(data)), steps)):
                 chosen = torch.from_numpy(index).to(device)
                 x, y = inputs[chosen].contiguous(memory_format=torch.channels_last), labels[chosen]
                 if flip:
@@ -142,24 +121,30 @@ def optimize(
                 optimizer.step()
                 schedule.step()
                 total += value.detach() * len(y)
-            epoch = Epoch(number, epochs, total.item() / len(data), time.perf_counter() - start)
-            if not np.isfinite(epoch.loss):
-                text = f"The training diverged in epoch {number} (loss {epoch.loss}); use a lower lr than {lr}."
+            losses.append(total.item() / len(data))
+            if not np.isfinite(losses[-1]):
+                text = f"The training diverged in epoch {number} (loss {losses[-1]}); use a lower lr than {lr}."
                 raise ConfigError(text)
-            if progress:
-                progress(epoch)
+            note(f"loss {losses[-1]:.3f}")
+    return losses
 
 
 def accuracy(
     model: nn.Module, data: Dataset, *, batch: int = 250, device: torch.device | None = None
 ) -> tuple[int, int]:
     """The number of samples that the model classifies correctly, in float32, and of all samples."""
+    return int((predictions(model, data, batch=batch, device=device) == data.labels).sum()), len(data)
+
+
+def predictions(
+    model: nn.Module, data: Dataset, *, batch: int = 250, device: torch.device | None = None
+) -> NDArray[np.int64]:
+    """The class that the model gives to each sample, in float32, ``(N,)``."""
     device = device or pick_device()
-    correct = 0
+    classes = np.zeros(len(data), np.int64)
     model.eval()
     with placed(device, model), torch.inference_mode():
         for first in range(0, len(data), batch):
             inputs = torch.from_numpy(data.inputs[first : first + batch]).to(device, memory_format=torch.channels_last)
-            labels = torch.from_numpy(data.labels[first : first + batch]).to(device)
-            correct += int((model(inputs).argmax(1) == labels).sum())
-    return correct, len(data)
+            classes[first : first + batch] = model(inputs).argmax(1).cpu().numpy()
+    return classes

@@ -39,6 +39,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cutlayer.defenses.shared.generative import Generative
+from cutlayer.progress import track
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -83,7 +84,7 @@ class Crafter(Generative):
         crafted, z = clean.clone(), prior.amortizer(clean)
         z = prior.search(split.head, clean, z, 10 * self.search)
         optimizer = torch.optim.Adam([crafted], self.lr * deviation)
-        for _ in range(self.iterations):
+        for _ in track(range(self.iterations), "crafting the releases"):
             z = prior.search(split.head, crafted, z, self.search).requires_grad_()
             image = prior.generator(z)
             critics.sharpen(image.detach(), CRITIC_GP, self.n_critic)

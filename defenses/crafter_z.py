@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cutlayer.defenses.shared.generative import Generative
+from cutlayer.progress import track
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +61,7 @@ class CrafterZ(Generative):
 
         z = prior.amortizer(clean).detach().requires_grad_()
         optimizer = torch.optim.Adam([z], self.lr)
-        for _ in range(self.iterations):
+        for _ in track(range(self.iterations), "crafting the releases"):
             image = prior.generator(z)
             critics.sharpen(image.detach(), CRITIC_GP, self.n_critic)
             change = (split.head(image) - clean).square().flatten(1).mean(1) / prior.variance

@@ -136,8 +136,9 @@ class Edge:
             reply_ns=reply_ns,
             unattributed_ns=ended - start - head_ns - protect_ns - encode_ns - (received - sent),
             end_to_end_ns=ended - start,
-            tensor_bytes=len(request.tensors[0]),
-            message_bytes=len(request.header) + len(request.tensors[0]),
+            tensor_bytes=sum(map(len, request.tensors)),
+            message_bytes=request.nbytes,
+            answer_bytes=reply.nbytes,
         )
 
     def ask_again(self, request: Message) -> tuple[str, NDArray[Any]]:

@@ -29,6 +29,7 @@ from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import autocast
 from cutlayer.nets.decoders import build, parse
 from cutlayer.nets.grid import standardize
+from cutlayer.progress import note, track
 
 HELD_OUT = 0.1
 """Share of the images that the network does not learn from, by which the best epoch is chosen."""
@@ -90,11 +91,11 @@ class Decoder(Attack):
         optimizer = torch.optim.Adam(network.parameters(), self.lr)
         steps = max(1, self.epochs * -(-training // self.batch))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        for epoch in range(self.epochs):
+        for epoch in track(range(self.epochs), "training the decoder"):
             if epoch and view.random and (epoch < self.n_queries or not self.n_queries):
                 smashed = release(view.query, images.cpu(), view.device)
             network.train()
-            for rows in torch.split(torch.randperm(training, generator=generator).to(view.device), self.batch):
+            for rows in track(torch.split(torch.randperm(training, generator=generator).to(view.device), self.batch)):
                 with autocast(view.device):
                     output = network(smashed[rows])
                 loss = mse_loss(output.float(), images[rows])
@@ -103,6 +104,7 @@ class Decoder(Attack):
                 optimizer.step()
                 schedule.step()
             error = float(mse_loss(_decode(network, smashed[training:]), images[training:]))
+            note(f"error on held-out images {error:.4f}")
             if error < least:  # never where it is not a number
                 least, best = error, copy.deepcopy(network.state_dict())
         network.load_state_dict(best)

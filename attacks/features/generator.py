@@ -30,6 +30,7 @@ from cutlayer.attacks.queries import auxiliary_images, release
 from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
 from cutlayer.nets.latent import learned
+from cutlayer.progress import track
 
 CHUNK = 256
 """Images inverted together."""
@@ -118,7 +119,7 @@ class Generator(Attack):
         """Continue on the image, ``(N, C, H, W)`` in [0, 1]."""
         x = images.clone().requires_grad_()
         optimizer = torch.optim.Adam([x], self.lr)
-        for _ in range(self.pixels):
+        for _ in track(range(self.pixels), "searching the images"):
             (x.grad,) = torch.autograd.grad((self._head(x) - smashed).square().flatten(1).mean(1).sum(), x)
             optimizer.step()
             with torch.no_grad():
@@ -134,7 +135,7 @@ class Generator(Attack):
         tuned = copy.deepcopy(self._prior.generator).requires_grad_()
         optimizer = torch.optim.RMSprop(tuned.parameters(), FINE_TUNING_LR)
         random = torch.Generator().manual_seed(seed)
-        for _ in range(self.crafted_epochs):
+        for _ in track(range(self.crafted_epochs), "fine-tuning the generator"):
             for rows in torch.randperm(len(z), generator=random).to(z.device).split(BATCH):
                 loss = mse_loss(tuned(z[rows]), images[rows])
                 optimizer.zero_grad()

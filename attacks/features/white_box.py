@@ -43,6 +43,7 @@ from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import autocast
 from cutlayer.models.graph import trace
+from cutlayer.progress import track
 
 CHUNK = 256
 """Images optimized together."""
@@ -145,7 +146,7 @@ class WhiteBox(Attack):
             smashed = smashed.contiguous(memory_format=torch.channels_last)
         mean, square, loss = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(lr)
         exact = kind == "whitened"  # whitening magnifies the rounding of bfloat16 with all else that is faint
-        for step in range(self.iterations):
+        for step in track(range(self.iterations), "searching the images"):
             fast = self.bf16 and not exact and step < (1 - EXACT_TAIL) * self.iterations
             with autocast(smashed.device, enabled=fast):
                 output = self._head(x)

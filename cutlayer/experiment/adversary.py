@@ -21,11 +21,12 @@ from cutlayer.experiment.victim import Say
 from cutlayer.privacy.score import score
 from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import read_json, write_arrays, write_json
+from cutlayer.records.reconstructions import Reconstructions
 from cutlayer.records.run import AttackRecord
 from cutlayer.registry import ATTACKS
 
 SHOWN = 12
-"""Private images whose reconstructions are kept as pictures: those with most contrast, for they say most to the eye."""
+"""Private images that a page shows: those with most contrast, for they say most to the eye."""
 
 
 def attacks(experiment: Experiment, defense: Defense) -> list[tuple[Named, Attack]]:
@@ -53,7 +54,7 @@ def attack(
         observed: The taps.
         data: The truth, for the scores alone.
         metrics: Names of metrics beside those of cutlayer.
-        work: Folder of the rows and the pictures of each finished attack, until the run is finished.
+        work: Folder of the rows, the scores and the reconstructions of each finished attack, until the run is finished.
         say: Called when there is work to do.
 
     Returns:
@@ -67,36 +68,42 @@ def attack(
     start = time.perf_counter()
     attack.fit(seen)
     fit_s = time.perf_counter() - start
-    rows: list[AttackRecord] = []
+    rows, arrays = list[AttackRecord](), dict[str, NDArray[Any]]()
     for observation in observed:
         releases = torch.from_numpy(observation.releases[: attack.n_releases]).to(seen.device)
         start = time.perf_counter()
         images = attack.invert_releases(releases).float().cpu()
         invert_s = time.perf_counter() - start
         _check(named, images, data)
-        if observation is observed[0]:
-            shown = data.modality.most_telling(data.private.inputs[: len(images)], SHOWN)
-            pixels = data.modality.pixels(images.numpy()[shown])
-            write_arrays(_path(work, named).with_suffix(".npz"), {"images": pixels})
+        scored, where = score(images, data, seen.seed, metrics), observation.deployment.label
+        arrays |= {f"{where}/{metric}": scores for metric, scores in scored.per_input.items()}
+        arrays[where] = images.numpy().astype(np.float16)
         rows.append(AttackRecord(
-            attack=ATTACKS.label(named.name), label=named.label, access=attack.needs.name, deployment=observation.deployment.label,
-            n_releases=attack.n_releases, fit_s=fit_s, invert_s=invert_s, **vars(score(images, data, seen.seed, metrics)),
+            attack=ATTACKS.label(named.name), label=named.label, access=attack.needs.name, deployment=where,
+            n_releases=attack.n_releases, fit_s=fit_s, invert_s=invert_s, n=scored.n, metrics=scored.metrics,
+            leakage_gain=scored.leakage_gain,
         ))  # fmt: skip
+    write_arrays(path.with_suffix(".npz"), arrays)
     write_json(path, dump(rows))
     return rows
 
 
-def pictures(
-    attacks: Sequence[tuple[Named, Attack]], data: Splits, experiment: Experiment, work: Path
-) -> dict[str, NDArray[Any]]:
-    """Originals and what each attack made of them at the first deployment, ``(K, C, H, W)`` uint8."""
-    private = data.private.take(experiment.measure.private)
-    shown = private.at(data.modality.most_telling(private.inputs, SHOWN))
-    arrays: dict[str, NDArray[Any]] = {"originals": data.modality.pixels(shown.inputs), "labels": shown.labels}
+def kept(
+    attacks: Sequence[tuple[Named, Attack]], data: Splits, n_private: int, work: Path
+) -> tuple[Reconstructions, dict[str, NDArray[np.float64]]]:
+    """All private inputs with all reconstructions, and the score of each one by ``deployment/attack/metric``."""
+    private = data.private.take(n_private)
+    rebuilt, scores = dict[tuple[str, str], NDArray[Any]](), dict[str, NDArray[np.float64]]()
     for named, _ in attacks:
         with np.load(_path(work, named).with_suffix(".npz"), allow_pickle=False) as saved:
-            arrays[named.label] = saved["images"]
-    return arrays
+            for name, array in saved.items():
+                where, _, metric = name.partition("/")
+                if metric:
+                    scores[f"{where}/{named.label}/{metric}"] = array
+                else:
+                    rebuilt[where, named.label] = array
+    telling = data.modality.most_telling(private.inputs, SHOWN)
+    return Reconstructions(private.inputs.astype(np.float16), private.labels, telling, rebuilt), scores
 
 
 def _check(named: Named, images: torch.Tensor, data: Splits) -> None:

@@ -5,7 +5,7 @@ They judge the attacks, not the defense: a leakage that is too low is first a su
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -35,8 +35,7 @@ def flags(
     experiment: Experiment, rows: Sequence[AttackRecord], data: Splits, defense: Defense, spectrum: Spectrum
 ) -> tuple[Flag, ...]:
     """Every flag that an experiment raises: `rows` are of the attacks that ran, `defense` is as deployed."""
-    floors = {attack.label for attack in experiment.attacks if ATTACKS.load(attack.name).is_floor}
-    raised = [*_order(rows), *_useless(rows, floors), *_overlap(data, experiment.measure.private)]
+    raised = [*_order(rows), *_useless(rows, experiment), *_overlap(data, experiment.measure.private)]
     if experiment.defense.name == "none" and rows and max(_gain(row) for row in rows) < INVERTIBLE_GAIN:
         text = f"No attack got past a leakage gain of {INVERTIBLE_GAIN} on the undefended model."
         raised.append(Flag("baseline-not-invertible", text))
@@ -105,8 +104,8 @@ def _masks(attacks: Sequence[Attack], experiment: Experiment) -> Flags:
     if masks and not any(attack.sees_mask for attack in attacks):
         yield Flag(
             "no-mask-aware-attack",
-            f"With {own.attribute(masks[0])} most values arrive as zero, and no attack was told which ones (mask-aware): "
-            "their positions alone may rebuild the picture.",
+            f"With {own.attribute(masks[0])} most values arrive as zero, and no attack was told which ones "
+            "(mask-aware): their positions alone may rebuild the picture.",
         )
 
 
@@ -140,9 +139,10 @@ def _order(rows: Sequence[AttackRecord]) -> Flags:
             yield Flag("weaker-beats-stronger", f"{text}: the attack with the stronger access is not at its best.")
 
 
-def _useless(rows: Sequence[AttackRecord], floors: Set[str]) -> Flags:
+def _useless(rows: Sequence[AttackRecord], experiment: Experiment) -> Flags:
+    names = {ATTACKS.label(attack.name): attack.name for attack in experiment.attacks}
     for row in rows:
-        if row.label not in floors and row.leakage_gain.high <= 0:
+        if not ATTACKS.load(names.get(row.attack, row.attack)).is_floor and row.leakage_gain.high <= 0:
             yield Flag("no-better-than-mean", f"{row.label} ({row.deployment}) is no better than the mean image.")
 
 

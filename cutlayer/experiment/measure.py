@@ -12,6 +12,8 @@ from cutlayer.cloud import tap
 from cutlayer.deployment import processes
 from cutlayer.errors import Unreachable
 from cutlayer.experiment.spec import Deployment, Experiment
+from cutlayer.machine.contention import between, moment
+from cutlayer.records.files import read_json, write_json
 from cutlayer.trace import Columns
 
 
@@ -23,11 +25,13 @@ class Observed:
         deployment: Transport and runtime of the head.
         record: The edge's arrays: trace columns, logits, labels, and what each request carried.
         releases: ``(n_releases, n_private, *smashed.shape)``, the private images' smashed data as they arrived.
+        others: Share of all cores of the machine that other processes took meanwhile.
     """
 
     deployment: Deployment
     record: dict[str, NDArray[np.generic]]
     releases: NDArray[np.float32]
+    others: float
 
     @property
     def timed(self) -> Columns:
@@ -36,11 +40,12 @@ class Observed:
         return {k: v[test] for k, v in self.record.items() if k.endswith(("_ns", "_bytes")) and v.shape == test.shape}
 
     @property
-    def correct(self) -> tuple[int, int]:
-        """Right answers and answers, over the test images."""
+    def answers(self) -> NDArray[np.int64]:
+        """The class that was answered for each test image, in their order."""
         test = self.record["part"] == 0
-        answers = self.record["logits"][test].argmax(axis=1)
-        return int((answers == self.record["labels"][test]).sum()), int(test.sum())
+        order = np.argsort(self.record["image"][test], kind="stable")
+        classes: NDArray[np.int64] = self.record["logits"][test].argmax(axis=1)[order].astype(np.int64)
+        return classes
 
 
 def measure(
@@ -69,7 +74,11 @@ def measure(
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         say(f"serving over {deployment.transport} with a head on {deployment.head}")
-        setup, root = experiment.measure, [] if data_root is None else ["--data-root", data_root]
+        before, setup, root = (
+            moment(started=True),
+            experiment.measure,
+            [] if data_root is None else ["--data-root", data_root],
+        )
         server = ["--listen", f"{deployment.transport}://127.0.0.1:0", "--tap", part / "tap"]
         with processes.cloud(folder, *server, "--threads", setup.cloud_threads, codecs=[setup.codec]) as address:
             processes.edge(
@@ -78,10 +87,11 @@ def measure(
                 "--releases", n_releases, "--warmup", setup.warmup, "--codec", setup.codec,
                 "--threads", setup.edge_threads, "--record", part / "record.npz",
             )  # fmt: skip
+        write_json(part / "load.json", between(before, moment(started=True)).others)
         part.rename(final)
     with np.load(final / "record.npz", allow_pickle=False) as record:
         arrays = dict(record)
-    return Observed(deployment, arrays, arrived(final / "tap", arrays))
+    return Observed(deployment, arrays, arrived(final / "tap", arrays), read_json(final / "load.json"))
 
 
 def arrived(folder: Path, record: dict[str, NDArray[np.generic]]) -> NDArray[np.float32]:

@@ -1,10 +1,11 @@
 """The record of a finished experiment, from its observations and scores."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
@@ -12,7 +13,7 @@ from cutlayer.edge.requests import UNKNOWN
 from cutlayer.experiment.flags import flags
 from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.spec import Experiment
-from cutlayer.metrics.interval import proportion
+from cutlayer.metrics.interval import paired_change, proportion
 from cutlayer.models.manifest import Manifest
 from cutlayer.percentiles import percentiles
 from cutlayer.privacy.score import CANDIDATES
@@ -22,6 +23,26 @@ from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, METRICS, MODELS
 from cutlayer.trace import STAGES
 
 
+@dataclass(frozen=True)
+class Answers:
+    """The classes of the test images, ``(N,)`` each.
+
+    Attributes:
+        labels: The true ones.
+        undefended: Those that the model without the defense answers.
+        served: Those that each deployment answered, by its label.
+    """
+
+    labels: NDArray[np.int64]
+    undefended: NDArray[np.int64]
+    served: dict[str, NDArray[np.int64]]
+
+    def arrays(self) -> dict[str, NDArray[np.int64]]:
+        """The arrays by their names in `answers.npz`."""
+        served = {f"served/{deployment}": classes for deployment, classes in self.served.items()}
+        return {"labels": self.labels, "undefended": self.undefended, **served}
+
+
 def result(
     experiment: Experiment,
     manifest: Manifest,
@@ -29,7 +50,7 @@ def result(
     defense: Defense,
     spectrum: Spectrum,
     facts: dict[str, float | str],
-    baseline: tuple[int, int],
+    answers: Answers,
     observed: Sequence[Observed],
     attacks: Sequence[AttackRecord],
     seconds: dict[str, float],
@@ -37,8 +58,11 @@ def result(
     """The whole of `result.json`.
 
     `manifest` is that of the split folder that was served, `defense` is as deployed, and `facts` are what it states of
-    itself. `baseline` counts the right answers of the undefended model on the test images, and all of its answers.
+    itself.
     """
+    right, undefended = (
+        classes == answers.labels for classes in (next(iter(answers.served.values())), answers.undefended)
+    )
     return Result(
         schema=SCHEMA,
         id=experiment.id,
@@ -55,7 +79,11 @@ def result(
         defense=_readable(manifest.defense),
         defense_label=experiment.defense.label,
         defense_facts=facts,
-        utility=Utility(accuracy=proportion(*observed[0].correct), baseline=proportion(*baseline)),
+        utility=Utility(
+            accuracy=proportion(int(right.sum()), len(right)),
+            baseline=proportion(int(undefended.sum()), len(undefended)),
+            change=paired_change(undefended, right),
+        ),
         privacy=tuple(replace(attack, published=published(attack, experiment)) for attack in attacks),
         worst_case=worst_case(attacks),
         spectrum=spectrum,
@@ -101,6 +129,7 @@ def cost(observed: Observed) -> CostRecord:
         edge_peak_rss_bytes=int(record["peak_rss_bytes"]),
         energy_j=None,
         energy_source="none",
+        others=observed.others,
     )
 
 

@@ -16,15 +16,17 @@ from cutlayer.errors import ConfigError
 from cutlayer.experiment import adversary, victim
 from cutlayer.experiment.measure import measure
 from cutlayer.experiment.plan import toml
-from cutlayer.experiment.result import result, summary
+from cutlayer.experiment.result import Answers, result, summary
 from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.experiment.victim import Say
 from cutlayer.machine.compute import tune_allocator
+from cutlayer.machine.identity import environment
 from cutlayer.models.halves import split as split_at_cut
 from cutlayer.models.manifest import MANIFEST
 from cutlayer.privacy.releases import MOST_BYTES, Releases
 from cutlayer.privacy.spectrum import spectrum
 from cutlayer.privacy.view import Wire, oracle, view, wire
+from cutlayer.progress import told
 from cutlayer.records import writing
 from cutlayer.records.reading import read_result
 from cutlayer.records.run import RESULT, AttackRecord, Result
@@ -56,7 +58,9 @@ def run_all(
             say("          finished before; --no-resume runs it again")
             results.append(read_result(folder))
         else:
-            results.append(run(experiment, loaded[experiment.data, experiment.seed], runs, data_root, say))
+            stamped = _stamped(say)
+            with told(stamped):
+                results.append(run(experiment, loaded[experiment.data, experiment.seed], runs, data_root, stamped))
     return results
 
 
@@ -78,13 +82,15 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
 
     Every part leaves its product under `runs/<id>/`, complete or not at all; a later call takes up what is there.
     """
-    say, ends, data = _stamped(say), {"begin": time.perf_counter()}, victim.shown(experiment, data)
+    ends, data = {"begin": time.perf_counter()}, victim.shown(experiment, data)
+    env = environment(edge=experiment.measure.edge_threads, cloud=experiment.measure.cloud_threads)
     folder = runs / experiment.id
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "experiment.toml").write_text(toml(experiment))
 
     model = victim.trained(experiment, data, runs, say)
-    baseline = training.accuracy(model, data.test.take(experiment.measure.count))
+    test = data.test.take(experiment.measure.count)
+    undefended_answers = training.predictions(model, test)
     if not (folder / "split" / MANIFEST).exists():
         victim.export(experiment, model, data, folder / "split", say)
     opened = open_split(folder / "split")
@@ -122,9 +128,12 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     undefended = split_at_cut(model, experiment.cut, data.input).head
     passed = spectrum(split.head, data.auxiliary.inputs, undefended)
     seconds = {part: end - start for (_, start), (part, end) in pairwise(ends.items())}
-    record = result(experiment, opened.manifest, data, defense, passed, facts, baseline, observed, rows, seconds)
-    pictures = adversary.pictures(attacks, data, experiment, folder / "attacks")
-    writing.finish(runs, record, {entry.deployment.label: entry.timed for entry in observed}, pictures)
+    served = {entry.deployment.label: entry.answers for entry in observed}
+    answers = Answers(test.labels, undefended_answers, served)
+    record = result(experiment, opened.manifest, data, defense, passed, facts, answers, observed, rows, seconds)
+    kept = adversary.kept(attacks, data, experiment.measure.private, folder / "attacks")
+    timed = {entry.deployment.label: entry.timed for entry in observed}
+    writing.finish(runs, record, env, timed, answers.arrays(), *kept)
     for leftover in (folder / "measured", folder / "attacks", *folder.glob(".*.part")):
         shutil.rmtree(leftover)
     say(summary(record))

@@ -44,9 +44,8 @@ def train(experiment: Experiment, data: Splits, say: Say) -> fx.GraphModule:
     model, how = build(experiment, data), experiment.training
     say(f"training {experiment.model} on {len(data.train):,} {data.name} images")
     training.train(
-        model, data.train, epochs=how.epochs, seed=experiment.seed, lr=how.lr, batch=how.batch, flip=how.flip,
-        progress=lambda epoch: say(f"  {epoch}"),
-    )  # fmt: skip
+        model, data.train, epochs=how.epochs, seed=experiment.seed, lr=how.lr, batch=how.batch, flip=how.flip
+    )
     return model
 
 
@@ -71,6 +70,8 @@ def export(experiment: Experiment, model: fx.GraphModule, data: Splits, out: Pat
     """Cut the model, harden it with the experiment's defense, and write the split folder."""
     description = {"name": experiment.defense.name, **experiment.defense.options}
     defense = defense_from(description)
+    if experiment.defense.name != "none":
+        say(f"hardening with {experiment.defense.label}")
     halves = defense.harden(split(model, experiment.cut, data.input), data, experiment.seed)
     say(f"cut at {halves.cut}, smashed {halves.smashed}; exporting head and tail")
     return folder.save(

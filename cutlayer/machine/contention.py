@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,7 @@ class Moment(NamedTuple):
 
     Attributes:
         wall_ns: The monotonic clock.
-        cpu_ns: CPU time of this process, all threads together.
+        cpu_ns: CPU time of this process, all threads together, or of the processes that it started and that ended.
         waited_ns: For each thread, by its number: how long it was ready to run and had no core; empty where the system
             does not tell.
         busy_ns: CPU time of everything that runs on this machine.
@@ -47,11 +48,13 @@ class Contention(NamedTuple):
     others: float
 
 
-def moment() -> Moment:
-    """Read the counters now."""
+def moment(*, started: bool = False) -> Moment:
+    """Read the counters now; `started` takes the CPU time of the processes that this one started and that ended."""
     times = psutil.cpu_times()
     busy_s = sum(getattr(times, name, 0.0) for name in _BUSY)
-    return Moment(time.monotonic_ns(), time.process_time_ns(), _waits(), round(1e9 * busy_s))
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_ns = round(1e9 * (ended.ru_utime + ended.ru_stime)) if started else time.process_time_ns()
+    return Moment(time.monotonic_ns(), cpu_ns, _waits(), round(1e9 * busy_s))
 
 
 def between(before: Moment, after: Moment) -> Contention:

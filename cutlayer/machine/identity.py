@@ -13,10 +13,18 @@ from typing import Any
 import psutil
 
 import cutlayer
+from cutlayer.machine.compute import has_fast_bf16
 from cutlayer.machine.limits import cores
 
 PACKAGES = ("torch", "torchvision", "onnxruntime", "onnx", "numpy", "grpcio", "pyzmq", "protobuf")
 """Packages whose versions a run records."""
+
+
+INSTRUCTION_SETS = (
+    "sse4_2", "avx", "fma", "f16c", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
+    "amx_bf16", "amx_int8", "asimd", "asimddp", "bf16", "i8mm", "sve", "sve2",
+)  # fmt: skip
+"""Instruction sets that a record names, as Linux spells them: those on which the kernels of the packages depend."""
 
 
 def machine() -> dict[str, Any]:
@@ -25,13 +33,14 @@ def machine() -> dict[str, Any]:
     return {
         "machine": platform.machine(),
         "processor": _processor(),
+        "instruction_sets": _instruction_sets(),
         "cores": os.cpu_count(),
         "affinity": None if affinity is None else list(affinity),
         "system": platform.platform(),
         "python": platform.python_version(),
         "onnxruntime": _version("onnxruntime"),
         "cutlayer": _version("cutlayer"),
-        "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "load_1min": _load(),
         "clock": clock.implementation,
         "clock_resolution_ns": round(clock.resolution * 1e9),
         "time": _now(),
@@ -47,6 +56,21 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
+def _instruction_sets() -> list[str] | None:
+    """Those of `INSTRUCTION_SETS` that the processor has; None where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        named = next(line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features")))
+    except (OSError, StopIteration):
+        return None
+    return [name for name in INSTRUCTION_SETS if name in named]
+
+
+def _load() -> float | None:
+    """Processes that ran or waited for a core, mean over the last minute; None where the system does not tell."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -54,8 +78,11 @@ def _version(package: str) -> str | None:
         return None
 
 
-def environment() -> dict[str, Any]:
-    """What a run records of code, versions, machine, threads and clock."""
+def environment(*, edge: int, cloud: int) -> dict[str, Any]:
+    """What a run records of code, versions, machine, load, threads and clock, at its begin.
+
+    `edge` and `cloud` are the threads of the device's head and of the server's tail.
+    """
     import torch
 
     clock = time.get_clock_info("monotonic")
@@ -65,12 +92,16 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _processor(),
+        "instruction_sets": _instruction_sets(),
+        "torch_kernels": torch.backends.cpu.get_cpu_capability(),
+        "bfloat16": has_fast_bf16(),
         "cores": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "packages": {name: _version(name) for name in PACKAGES},
-        "threads": {"attacker": torch.get_num_threads()},
+        "threads": {"attacker": torch.get_num_threads(), "edge": edge, "cloud": cloud},
         "clock": f"{clock.implementation}, resolution {clock.resolution * 1e9:.0f} ns",
+        "load_1min": _load(),
         "started": _now(),
     }
 

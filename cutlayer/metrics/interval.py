@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cutlayer.records.run import Estimate
 
 _CONFIDENCE = 0.95
+_Z = NormalDist().inv_cdf((1 + _CONFIDENCE) / 2)
 _RESAMPLES = 4000
 _CHUNK = 1 << 20
 """Sample numbers drawn at a time, so that memory stays small for any number of samples."""
@@ -32,11 +33,31 @@ def proportion(successes: int, n: int) -> Estimate:
     """A share with its score interval (Wilson, JASA, 1927), which stays within [0, 1] and is honest at 0 and n."""
     if not 0 <= successes <= n or n == 0:
         raise ValueError(f"{successes} of {n} is no proportion")
-    z = NormalDist().inv_cdf((1 + _CONFIDENCE) / 2)
     share = successes / n
-    center = (share + z * z / (2 * n)) / (1 + z * z / n)
-    reach = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    center = (share + _Z * _Z / (2 * n)) / (1 + _Z * _Z / n)
+    reach = _Z / (1 + _Z * _Z / n) * sqrt(share * (1 - share) / n + _Z * _Z / (4 * n * n))
     return Estimate(share, n, max(0.0, center - reach), min(1.0, center + reach))
+
+
+def paired_change(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Estimate:
+    """The change of a share between two answers to each sample, with the interval of Agresti and Min (2005).
+
+    Only the samples that one of the two has right and the other wrong count, so that the interval is narrower than that
+    of two shares of different samples. Half a sample is added to each of the four counts: the interval has a width even
+    where the two never differ ("Wald+2", Statistics in Medicine 24(5), 729-740).
+
+    Args:
+        before: Whether the first answer to each sample is right, ``(N,)``.
+        after: Whether the second is, in the same order.
+    """
+    n = len(before)
+    if len(after) != n or n == 0:
+        raise ValueError(f"{n} and {len(after)} answers do not pair")
+    gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
+    center = (gained - lost) / (n + 2)
+    variance = (gained + lost + 1 - (gained - lost) ** 2 / (n + 2)) / (n + 2) ** 2
+    reach = _Z * sqrt(variance)
+    return Estimate((gained - lost) / n, n, max(-1.0, center - reach), min(1.0, center + reach))
 
 
 def resampled(statistic: Callable[[NDArray[np.intp]], NDArray[np.float64]], n: int, seed: int) -> Estimate:

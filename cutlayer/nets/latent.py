@@ -28,6 +28,7 @@ from torch.nn import functional
 from cutlayer.machine.compute import autocast
 from cutlayer.nets import wgan
 from cutlayer.nets.grid import Grid, Standardize, standardize
+from cutlayer.progress import track
 
 PULL = 0.01
 POOL = 512
@@ -78,7 +79,7 @@ class Prior(nn.Module):
     def search(self, head: Head, smashed: Tensor, z: Tensor, steps: int) -> Tensor:
         """Descend from `z`, ``(N, latent)``, with each vector independent of the others."""
         z, velocity = z.detach(), torch.zeros_like(z)
-        for _ in range(steps):
+        for _ in track(range(steps), "searching the latent vectors"):
             z.requires_grad_()
             (gradient,) = torch.autograd.grad(self.loss(head, z, smashed).sum(), z)
             velocity = MOMENTUM * velocity - gradient / self.curvature
@@ -144,7 +145,7 @@ def amortize(prior: Prior, head: nn.Module, steps: int, seed: int) -> None:
     parameters = list(prior.amortizer.requires_grad_().parameters())
     optimizer = torch.optim.Adam(parameters, 1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
-    for _ in range(steps):
+    for _ in track(range(steps), "training the amortizer"):
         z = wgan.normal(wgan.BATCH, prior.latent, random, device)
         with torch.no_grad(), autocast(device):
             smashed = head(prior.generator(z)).float()

@@ -24,6 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from cutlayer.machine.compute import autocast
 from cutlayer.nets.grid import Fit
+from cutlayer.progress import track
 
 BETAS, GP = (0.0, 0.9), 10.0
 """Betas of Adam and the weight of the gradient penalty; Gulrajani et al., Algorithm 1."""
@@ -106,7 +107,7 @@ def reconstruct(generator: nn.Module, images: Tensor, latents: Tensor, steps: in
     """Train the generator to generate each image from its latent vector, by the mean squared error."""
     optimizer = torch.optim.Adam(generator.parameters(), 2e-3)
     generator.train()
-    for _ in range(steps):
+    for _ in track(range(steps), "training the generator"):
         rows = torch.randint(len(images), (BATCH,), generator=random).to(images.device)
         with autocast(images.device):
             generated = generator(latents[rows]).float()
@@ -126,7 +127,7 @@ def train(
     mean = AveragedModel(generator, use_buffers=True)
     generator.train()
     critic.train()
-    for step in range(steps):
+    for step in track(range(steps), "training the generator against its critic"):
         for _ in range(N_CRITIC if step else N_CRITIC + HEAD_START * steps):
             real = images[torch.randint(len(images), (BATCH,), generator=random).to(images.device)]
             with torch.no_grad(), autocast(images.device):

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cutlayer.data.splits import Splits
@@ -20,11 +22,19 @@ CANDIDATES = 1000
 
 @dataclass(frozen=True)
 class Score:
-    """How near n reconstructions come to the truth; the fields are those of `cutlayer.records.run.AttackRecord`."""
+    """How near n reconstructions come to the truth.
+
+    Attributes:
+        n: Number of reconstructions.
+        metrics: Mean score by the name of the metric.
+        leakage_gain: Share of the mean input's error that was removed.
+        per_input: Score of each reconstruction by the name of the metric, ``(n,)`` each.
+    """
 
     n: int
     metrics: dict[str, Estimate]
     leakage_gain: Estimate
+    per_input: dict[str, NDArray[np.float64]]
 
 
 def score(reconstructions: Tensor, data: Splits, seed: int, metrics: Sequence[str] = ()) -> Score:
@@ -46,15 +56,17 @@ def score(reconstructions: Tensor, data: Splits, seed: int, metrics: Sequence[st
     for name in (*METRICS, *metrics):
         metric = METRICS.load(name)
         if data.modality.name in metric.modalities:
-            scored = scores[METRICS.label(name)] = metric.score(reconstructions, originals, candidates)
-            if tuple(scored.shape) not in ((len(originals),), (min(len(originals), len(candidates)),)):
+            scored = metric.score(reconstructions, originals, candidates).double().numpy()
+            scores[METRICS.label(name)] = scored
+            if scored.shape not in ((len(originals),), (min(len(originals), len(candidates)),)):
                 raise ConfigError(
-                    f"The metric {METRICS.label(name)} gives scores of shape {tuple(scored.shape)} for "
+                    f"The metric {METRICS.label(name)} gives scores of shape {scored.shape} for "
                     f"{len(originals)} reconstructions; let it give one number for each."
                 )
     errors, floor_errors = (mse(inputs, originals).numpy() for inputs in (reconstructions, floor))
     return Score(
         n=len(reconstructions),
-        metrics={name: bootstrap(score.double().numpy(), seed) for name, score in scores.items()},
+        metrics={name: bootstrap(score, seed) for name, score in scores.items()},
         leakage_gain=leakage_gain(errors, floor_errors, seed),
+        per_input=scores,
     )

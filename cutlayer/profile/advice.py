@@ -35,17 +35,19 @@ def recommend(
 def bandwidth(measurements: Measurements, limits: Limits, quality: Mapping[Key, Quality]) -> Bandwidth:
     """Which choice is the fastest at which rate up, of those within the limits on leakage and accuracy.
 
-    The round trip is the same for all of them. The limit on latency is left out: the rate decides about the latency.
+    The rate is that of both directions; a real network's answers are in what was fitted to it. The round trip is the
+    same for all. The limit on latency is left out: the rate decides about the latency.
     """
     lines = []
     for key, stages in measurements.predicted[measurements.networks[0].name].items():
         if not keeps(limits, quality.get(key, Quality())):
             continue
-        n_bytes = measurements.requests[key].n_bytes
+        n_bytes, answer_bytes = measurements.requests[key].n_bytes, measurements.requests[key].answer_bytes
         # The time for each byte of a real network is its rate, which another rate replaces here.
         transport = measurements.transport
         carried_ns = transport.fixed_ns if measurements.real else transport.ns(n_bytes)
-        lines.append(Line(" ".join(key), sum(stages[stage] for stage in ON_MACHINES) + carried_ns, n_bytes))
+        fixed_ns = sum(stages[stage] for stage in ON_MACHINES) + carried_ns
+        lines.append(Line(" ".join(key), fixed_ns, n_bytes if measurements.real else n_bytes + answer_bytes))
     return Bandwidth(measurements.real, tuple(lines), tuple(envelope(lines)) if lines else ())
 
 

@@ -27,9 +27,6 @@ from cutlayer.trace import STAGES, Columns
 ON_MACHINES = tuple(stage for stage in STAGES if stage != "network")
 """Stages that the network does not change."""
 
-ANSWER_BYTES = 300
-"""Size of an answer: ten logits and a header. A thousand logits are 4 kB, which only shows on the slowest networks."""
-
 
 @dataclass(frozen=True)
 class Transport:
@@ -49,10 +46,11 @@ class Transport:
 
 
 class Request(NamedTuple):
-    """A typical request of one cut with one codec: its stages in ns, and the size of the message up."""
+    """A typical request of one cut with one codec: its stages in ns, and the sizes of the messages up and down."""
 
     stages: dict[str, float]
     n_bytes: float
+    answer_bytes: float
 
     @property
     def machines_ns(self) -> float:
@@ -89,6 +87,7 @@ def typical(requests: Mapping[str, Columns]) -> dict[str, Request]:
         codec: Request(
             {s: float(np.median((columns if s in OF_CODEC else pooled)[f"{s}_ns"])) for s in STAGES},
             float(np.median(columns["message_bytes"])),
+            float(np.median(pooled["answer_bytes"])),
         )
         for codec, columns in requests.items()
     }
@@ -100,14 +99,19 @@ def predict(request: Request, transport: Transport, network: Network) -> dict[st
     Jitter counts as the median delay of the end of a message. Lost packets count with their share alone, each of them
     as one more round trip; the shaper describes what loss does.
     """
-    carried_s = 8 * request.n_bytes / network.up_bps + 8 * ANSWER_BYTES / network.down_bps
-    carried_s += late_s(request.n_bytes, network.up_bps, network.jitter_s)
-    packets = np.ceil(request.n_bytes / PACKET_BYTES) if network.loss else 0
-    # The probability that at least one packet of a message has to be sent again; all lost ones are sent together.
-    again_s = (1 - (1 - network.loss) ** packets) * network.rtt_s
-    on_network = transport.ns(request.n_bytes) + 1e9 * (network.rtt_s + carried_s + again_s)
+    directions = [(request.n_bytes, network.up_bps), (request.answer_bytes, network.down_bps)]
+    carried_s = sum(_carried_s(n_bytes, rate_bps, network) for n_bytes, rate_bps in directions)
+    on_network = transport.ns(request.n_bytes) + 1e9 * (network.rtt_s + carried_s)
     stages = {**request.stages, "network": on_network}
     return {**stages, "end_to_end": sum(stages.values())}
+
+
+def _carried_s(n_bytes: float, rate_bps: float, network: Network) -> float:
+    """The time of one message in one direction, beyond the delay of the network."""
+    packets = np.ceil(n_bytes / PACKET_BYTES) if network.loss else 0
+    # The probability that at least one packet of a message has to be sent again; all lost ones are sent together.
+    again_s = float(1 - (1 - network.loss) ** packets) * network.rtt_s
+    return 8 * n_bytes / rate_bps + late_s(n_bytes, rate_bps, network.jitter_s) + again_s
 
 
 def shift(stages: Mapping[str, float], shift_ns: float) -> dict[str, float]:

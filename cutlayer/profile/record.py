@@ -99,6 +99,7 @@ def _codec(cut: CutMeasurements, codec: str, quality: Quality) -> records.CodecR
         # As a rule, there are too few samples for a p95 through the networks, and enough without one.
         end_to_end_ns=_times(requests["end_to_end_ns"]),
         quality=quality,
+        answer_bytes=int(np.median(requests["answer_bytes"])),
     )
 
 

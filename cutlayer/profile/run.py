@@ -107,7 +107,7 @@ def _trainer(plan: Plan, splits: Splits | None, seed: int, say: Say) -> Train | 
         from cutlayer import training
 
         say(f"training {plan.model} on {len(splits.train):,} {splits.name} images")
-        training.train(model, splits.train, seed=seed, epochs=plan.epochs, progress=lambda epoch: say(f"  {epoch}"))
+        training.train(model, splits.train, seed=seed, epochs=plan.epochs)
 
     return train
 

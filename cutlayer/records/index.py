@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from cutlayer.records.run import Result
@@ -24,7 +25,7 @@ def index(runs: Path, result: Result) -> None:
     The table `rows` has a column for each of four metrics; the table `metrics` has a row for every metric.
     """
     cost = {entry.deployment: entry for entry in result.cost}
-    with sqlite3.connect(runs / "index.sqlite") as database:
+    with closing(sqlite3.connect(runs / "index.sqlite")) as database, database:
         database.executescript(_TABLES)
         for attack in result.privacy:
             where, scores = cost[attack.deployment], attack.metrics
@@ -43,4 +44,3 @@ def index(runs: Path, result: Result) -> None:
                 f"insert or replace into metrics values ({', '.join('?' * 9)})",
                 [(*key, name, score.value, score.n, score.low, score.high) for name, score in scores.items()],
             )
-    database.close()

@@ -164,11 +164,12 @@ class CodecRecord:
 
     Attributes:
         bytes: Size of the encoded tensor, in the median.
-        message_bytes: Size of the message up, in the median.
+        message_bytes: Size of the message up with its header, in the median.
         protect_ns: Times of the defense, on the device alone.
         encode_ns: Times of the codec, on the device alone.
         stages_ns: Times of each stage of whole requests.
         end_to_end_ns: Times of whole requests.
+        answer_bytes: Size of the answer with its header, in the median; None in records of older versions.
     """
 
     bytes: int
@@ -178,6 +179,7 @@ class CodecRecord:
     stages_ns: dict[str, Times]
     end_to_end_ns: Times
     quality: Quality = field(metadata=INLINE)
+    answer_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -255,7 +257,7 @@ class Choice(CutAndCodec):
     """One way to deploy the model on one network; leakage and accuracy are None where they were not measured.
 
     Attributes:
-        n_bytes: Size of the message up.
+        n_bytes: Size of the message up with its header.
         latency_ns: End-to-end p50.
         off_ns: How far off the latency may be: half of the 95 % interval of what was measured, or the typical error
             of the cost model.
@@ -308,20 +310,20 @@ class Limits:
 
 @dataclass(frozen=True)
 class Line:
-    """Latency of one choice against bandwidth: ``fixed_ns + 8e9 * n_bytes / bps``."""
+    """Latency of one choice against bandwidth: ``fixed_ns + 8e9 * n_bytes / bps``, `n_bytes` being up and down."""
 
     name: str
     fixed_ns: float
     n_bytes: float
 
     def ns(self, bps: float) -> float:
-        """The latency at a rate up, in bits per second, above 0; it may be infinite."""
+        """The latency at a rate in bits per second, above 0; it may be infinite."""
         return self.fixed_ns + 8e9 * self.n_bytes / bps
 
 
 @dataclass(frozen=True)
 class Span:
-    """The choice that is the fastest from one rate up to another, in bits per second; None is no limit."""
+    """The choice that is the fastest from one rate to another, in bits per second; None is no limit."""
 
     choice: str
     from_bps: float

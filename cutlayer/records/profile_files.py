@@ -51,17 +51,18 @@ def _table(profile: Profile) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     columns = ["cut", "codec", "network", "source", "n", "end_to_end_ns", "end_to_end_p95_ns", "end_to_end_p99_ns"]
-    columns += [*(f"{stage}_ns" for stage in STAGES), "bytes", "peak_rss_bytes", "params", "macs"]
-    writer.writerow([*columns, "accuracy", "leakage"])
+    columns += [*(f"{stage}_ns" for stage in STAGES), "message_bytes", "answer_bytes"]
+    writer.writerow([*columns, "peak_rss_bytes", "params", "macs", "accuracy", "leakage"])
     for cut in profile.cuts:
         for network, requests in cut.networks.items():
             for codec, request in requests.items():
-                times, quality = request.end_to_end_ns, cut.codecs[codec].quality
+                times, of_codec = request.end_to_end_ns, cut.codecs[codec]
+                quality = of_codec.quality
                 writer.writerow(
                     [
                         cut.cut, codec, network, request.source, times.n, times.p50, times.p95, times.p99,
                         *(round(request.stages_ns[stage]) for stage in STAGES),
-                        cut.codecs[codec].bytes, cut.peak_rss_bytes, cut.params, cut.macs,
+                        of_codec.message_bytes, of_codec.answer_bytes, cut.peak_rss_bytes, cut.params, cut.macs,
                         *(estimate and estimate.value for estimate in (quality.accuracy, quality.leakage)),
                     ]
                 )  # fmt: skip

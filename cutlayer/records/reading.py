@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cutlayer.errors import CutlayerError
 from cutlayer.records.files import read_json
+from cutlayer.records.reconstructions import Reconstructions, from_arrays
 from cutlayer.records.run import RESULT, Result, load_result
 
 
@@ -22,16 +23,14 @@ class Run:
 
     Attributes:
         env: `env.json`, empty when it is missing.
-        pictures: ``originals`` and one array for each attack's label, ``(K, C, H, W)`` uint8.
-        labels: ``(K,)`` the classes of the originals.
+        pictures: The private inputs and what the attackers rebuilt; None where they could not be read.
         traces: Raw samples by ``deployment/column``.
         notes: What could not be read, one sentence each.
     """
 
     result: Result
     env: dict[str, Any] = field(default_factory=dict)
-    pictures: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
-    labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    pictures: Reconstructions | None = None
     traces: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -79,19 +78,25 @@ def read_result(folder: Path) -> Result:
 def _read_run(folder: Path) -> Run:
     result = read_result(folder)
     notes: list[str] = []
-    pictures = _arrays(folder / "reconstructions.npz", notes)
-    labels = pictures.pop("labels", np.zeros(0)).astype(np.int64).ravel()
-    shape = pictures["originals"].shape if "originals" in pictures else ()
-    if any(len(shape) != 4 or a.shape != shape or a.dtype != np.uint8 for a in pictures.values()):
-        notes.append("reconstructions.npz holds arrays of other shapes than the originals; no picture is shown.")
-        pictures = {}
+    pictures = _pictures(folder / "reconstructions.npz", result, notes)
     traces = _arrays(folder / "requests.npz", notes)
     try:
         env = dict(read_json(folder / "env.json"))
     except (OSError, ValueError, TypeError) as error:
         env = {}
         notes.append(f"env.json cannot be read ({_reason(error)}); the environment is unknown.")
-    return Run(result, env, pictures, labels, traces, tuple(notes))
+    return Run(result, env, pictures, traces, tuple(notes))
+
+
+def _pictures(path: Path, result: Result, notes: list[str]) -> Reconstructions | None:
+    """The reconstructions, or None and a note."""
+    if not (arrays := _arrays(path, notes)):
+        return None
+    try:
+        return from_arrays(arrays, result.cost[0].deployment if result.cost else "")
+    except (KeyError, ValueError) as error:
+        notes.append(f"{path.name} cannot be used ({_reason(error)}); no picture is shown.")
+        return None
 
 
 def _arrays(path: Path, notes: list[str]) -> dict[str, NDArray[Any]]:

@@ -34,10 +34,17 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Utility:
-    """Accuracy on the test images, with the defense and without any."""
+    """Accuracy on the test images.
+
+    Attributes:
+        accuracy: With the defense.
+        baseline: Of the same model without any.
+        change: The first less the second, image by image; None in records of the first version.
+    """
 
     accuracy: Estimate
     baseline: Estimate
+    change: Estimate | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +159,7 @@ class CostRecord:
         kernel_bytes: Bytes that the kernel sent.
         edge_peak_rss_bytes: Peak memory of the device's process.
         energy_source: Meter of the energy, or ``none``.
+        others: Share of all cores of the machine that other processes took meanwhile; None where it is unknown.
     """
 
     deployment: str
@@ -167,6 +175,7 @@ class CostRecord:
     edge_peak_rss_bytes: int | None
     energy_j: float | None
     energy_source: str
+    others: float | None = None
 
     @property
     def sent_bytes(self) -> int | None:

@@ -1,22 +1,46 @@
 """Writing the files of a finished run, each by an atomic rename, and its rows in the index."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cutlayer.machine.identity import environment
+from numpy.typing import NDArray
+
 from cutlayer.records.dataclass_json import dump
 from cutlayer.records.files import write_arrays, write_json
 from cutlayer.records.index import index
+from cutlayer.records.reconstructions import Reconstructions
 from cutlayer.records.run import RESULT, Result
 from cutlayer.trace import Columns
 
 
-def finish(runs: Path, result: Result, timed: dict[str, Columns], pictures: dict[str, Any]) -> None:
-    """Write all that a finished experiment leaves; `result.json`, which says that it is finished, comes last."""
+def finish(
+    runs: Path,
+    result: Result,
+    env: Mapping[str, Any],
+    timed: Mapping[str, Columns],
+    answers: Mapping[str, NDArray[Any]],
+    reconstructions: Reconstructions,
+    scores: Mapping[str, NDArray[Any]],
+) -> None:
+    """Write all that a finished experiment leaves; `result.json`, which says that it is finished, comes last.
+
+    Args:
+        runs: Folder of all runs.
+        result: The result.
+        env: What the figures depend on, as `cutlayer.machine.identity.environment` gives it.
+        timed: Trace columns by deployment.
+        answers: The true classes of the test inputs as ``labels``, and the classes that were answered: ``undefended``,
+            and ``served/DEPLOYMENT``.
+        reconstructions: What the attackers rebuilt.
+        scores: Score of each reconstruction, by ``deployment/attack/metric``.
+    """
     folder = runs / result.id
     traces = {f"{label}/{name}": values for label, columns in timed.items() for name, values in columns.items()}
     write_arrays(folder / "requests.npz", traces)
-    write_arrays(folder / "reconstructions.npz", pictures)
-    write_json(folder / "env.json", environment())
+    write_arrays(folder / "answers.npz", answers)
+    write_arrays(folder / "reconstructions.npz", reconstructions.arrays())
+    write_arrays(folder / "scores.npz", scores)
+    write_json(folder / "env.json", env)
     index(runs, result)
     write_json(folder / RESULT, dump(result))

@@ -24,6 +24,7 @@ from cutlayer.machine.compute import autocast
 from cutlayer.metrics.image import structural_similarity
 from cutlayer.nets.decoders import build
 from cutlayer.nets.grid import standardize
+from cutlayer.progress import track
 
 MEASURES = ("ssim", "mse")
 
@@ -104,8 +105,8 @@ class Surrogate:
             batch: Greatest number of images in a step; the images of an epoch are spread evenly over the steps.
         """
         rng, images = np.random.default_rng(self.seed), torch.from_numpy(data.inputs).to(self.device)
-        for _ in range(epochs):
-            for index in np.array_split(rng.permutation(len(data)), -(-len(data) // batch)):
+        for _ in track(range(epochs), "training the decoder of the defense"):
+            for index in track(np.array_split(rng.permutation(len(data)), -(-len(data) // batch))):
                 x = images[torch.from_numpy(index).to(self.device)].contiguous(memory_format=torch.channels_last)
                 with torch.no_grad(), autocast(self.device):
                     smashed = release(x)

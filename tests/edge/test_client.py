@@ -34,6 +34,7 @@ def test_stages_sum_to_the_end_to_end_time_and_none_is_negative(folder, transpor
     assert min(stages.values()) >= 0, stages
     assert (trace.request_index, trace.n_samples) == (7, 2)
     assert trace.tensor_bytes == 2 * 2 * 6 * 6 * 4 < trace.message_bytes
+    assert 2 * CLASSES * 4 < trace.answer_bytes < 2 * CLASSES * 4 + 300
 
 
 @pytest.mark.parametrize("transport", ADDRESSES)

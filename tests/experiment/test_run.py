@@ -8,12 +8,13 @@ import sys
 import numpy as np
 import psutil
 import pytest
+import torch
 
 from cutlayer.data.load import load
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.experiment import plan, victim
 from cutlayer.experiment.run import run_all
-from cutlayer.records.reading import read_result
+from cutlayer.records.reading import read, read_result
 from cutlayer.trace import STAGES
 
 PLAN = """
@@ -101,12 +102,49 @@ def test_the_records_are_complete_and_indexed_once(runs):
     for result in results:
         here = folder / result.id
         assert {p.name for p in here.iterdir()} == {
-            "experiment.toml", "env.json", "requests.npz", "result.json", "reconstructions.npz", "split",
+            "experiment.toml", "env.json", "requests.npz", "answers.npz", "result.json", "reconstructions.npz",
+            "scores.npz", "split",
         }  # fmt: skip
         assert read_result(here) == result
         assert json.loads((here / "env.json").read_text())["packages"]["torch"]
         (again,) = plan.load(here / "experiment.toml")
         assert again.id == result.id
+
+
+def test_every_answer_score_and_reconstruction_is_kept(runs):
+    folder, _, results, _ = runs
+    for result in results:
+        here, places = folder / result.id, ("zmq-onnx", "grpc-torch")
+        with np.load(here / "answers.npz") as answers:
+            right = {place: answers[f"served/{place}"] == answers["labels"] for place in places}
+            undefended = answers["undefended"] == answers["labels"]
+        assert result.utility.accuracy.value == right["zmq-onnx"].mean()
+        assert result.utility.baseline.value == undefended.mean()
+        assert result.utility.change.value == pytest.approx(right["zmq-onnx"].mean() - undefended.mean())
+        assert result.utility.change.low < result.utility.change.value < result.utility.change.high
+        with np.load(here / "scores.npz") as scores:
+            for attack in result.privacy:
+                for metric, estimate in attack.metrics.items():
+                    kept = scores[f"{attack.deployment}/{attack.label}/{metric}"]
+                    assert kept.shape == (12,)
+                    assert kept.mean() == estimate.value
+        (run,) = (run for run in read(folder)[0] if run.result.id == result.id)
+        originals = load("digits", None, 0).private.inputs[:12]
+        np.testing.assert_allclose(run.pictures.originals, originals, atol=1e-3)
+        for attack in result.privacy:
+            rebuilt = run.pictures.rebuilt[attack.deployment, attack.label]
+            assert rebuilt.dtype == np.float16
+            error = ((rebuilt.astype(np.float32) - originals) ** 2).mean()
+            assert error == pytest.approx(attack.metrics["mse"].value, rel=1e-2)
+
+
+def test_the_record_says_on_what_the_figures_depend(runs):
+    folder, _, results, _ = runs
+    env = json.loads((folder / results[0].id / "env.json").read_text())
+    assert env["threads"] == {"attacker": torch.get_num_threads(), "edge": 1, "cloud": 1}
+    assert env["torch_kernels"] == torch.backends.cpu.get_cpu_capability()
+    assert {"instruction_sets", "bfloat16", "load_1min", "cpu"} <= env.keys()
+    assert all(0 <= cost.others <= 1 for result in results for cost in result.cost)
 
 
 def test_the_undefended_model_is_trained_once_for_all_defenses(runs):

@@ -4,7 +4,7 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from cutlayer.metrics.interval import bootstrap, proportion
+from cutlayer.metrics.interval import bootstrap, paired_change, proportion
 from cutlayer.metrics.leakage import leakage_gain
 
 
@@ -74,3 +74,25 @@ def test_wilson_interval(successes, n, low, high):
 def test_an_impossible_proportion_is_refused(successes, n):
     with pytest.raises(ValueError, match="no proportion"):
         proportion(successes, n)
+
+
+def answers(both: int, lost: int, gained: int, neither: int):
+    before = np.repeat([True, True, False, False], [both, lost, gained, neither])
+    after = np.repeat([True, False, True, False], [both, lost, gained, neither])
+    return before, after
+
+
+def test_a_paired_change_has_the_published_interval():
+    # diffpropci.mp(b = 40, c = 20, n = 160, conf.level = 0.95) of the R package PropCIs gives these ends.
+    change = paired_change(*answers(50, 40, 20, 50))
+    assert (change.value, change.n) == (-0.125, 160)
+    assert [change.low, change.high] == pytest.approx([-0.21601726, -0.03089632], abs=1e-6)
+
+
+def test_a_paired_change_is_not_told_apart_from_none_by_a_few_images():
+    for few in (answers(400, 0, 0, 100), answers(400, 1, 0, 99), answers(395, 3, 2, 100)):
+        change = paired_change(*few)
+        assert change.low < 0 < change.high
+    assert paired_change(*answers(380, 20, 0, 100)).high < 0
+    with pytest.raises(ValueError, match="do not pair"):
+        paired_change(np.ones(3, bool), np.ones(4, bool))

@@ -30,6 +30,8 @@ def test_every_cut_has_what_it_costs(profiled):
         assert 20e6 < cut.peak_rss_bytes < 200e6
         assert cut.codecs["raw"].bytes == cut.bytes
         assert cut.codecs["int8"].bytes < cut.bytes
+        # Ten logits and a header, whatever the cut and the codec.
+        assert 40 < cut.codecs["raw"].answer_bytes < 40 + 300
     assert profile.cuts[1].macs > profile.cuts[0].macs == 4 * 64 * 27
 
 

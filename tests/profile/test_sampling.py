@@ -63,13 +63,13 @@ def test_there_is_time_for_so_much():
 
 def test_a_codec_decides_about_its_own_stages_alone():
     def columns(head, encode, n_bytes):
-        given = {"head_ns": head, "encode_ns": encode, "message_bytes": n_bytes}
+        given = {"head_ns": head, "encode_ns": encode, "message_bytes": n_bytes, "answer_bytes": 80}
         return {name: np.full(9, ns) for name, ns in {**{f"{stage}_ns": 5 for stage in STAGES}, **given}.items()}
 
     requests = typical({"raw": columns(100, 1, 900), "int8": columns(140, 7, 300)})
     assert requests["raw"].stages["head"] == requests["int8"].stages["head"] == 120
     assert (requests["raw"].stages["encode"], requests["int8"].stages["encode"]) == (1, 7)
-    assert (requests["raw"].n_bytes, requests["int8"].n_bytes) == (900, 300)
+    assert [(request.n_bytes, request.answer_bytes) for request in requests.values()] == [(900, 80), (300, 80)]
 
 
 def test_a_shift_is_time_on_the_network():

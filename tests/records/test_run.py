@@ -7,13 +7,15 @@ import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cutlayer.percentiles import PERCENTILES
 from cutlayer.records.dataclass_json import dump, load
-from cutlayer.records.files import read_json
+from cutlayer.records.files import read_json, write_arrays
 from cutlayer.records.index import index
 from cutlayer.records.reading import read, read_result
+from cutlayer.records.reconstructions import Reconstructions, from_arrays
 from cutlayer.records.run import AttackRecord, Estimate, Published, load_result
 from cutlayer.trace import STAGES
 from tests.report import conftest
@@ -40,7 +42,8 @@ def test_the_files_of_an_old_run_are_read(runs):
     assert run.result.worst_case.label == "averaging n_releases=2"
     assert run.result.worst_case.metrics.keys() == {"mse", "psnr", "ssim", "identification"}
     assert all(tuple(cost.end_to_end) == PERCENTILES and tuple(cost.stages) == STAGES for cost in run.result.cost)
-    assert run.pictures["originals"].shape == run.pictures["averaging n_releases=2"].shape
+    assert run.pictures.by("averaging n_releases=2", "grpc-torch").shape == run.pictures.originals.shape
+    assert len(run.pictures.telling) == len(run.pictures.originals)
     assert len(run.traces["grpc-onnx/end_to_end_ns"]) == 20
 
 
@@ -62,6 +65,40 @@ def test_a_result_without_one_of_the_four_metrics_is_indexed(tmp_path):
     few = tuple(replace(attack, metrics={"mse": attack.metrics["mse"]}) for attack in result.privacy)
     index(tmp_path, replace(result, privacy=few))
     assert {row[0] for row in rows(tmp_path, "select ssim from rows")} == {None}
+
+
+def test_a_failed_insert_leaves_no_open_database_and_no_half_of_the_rows(runs, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda path, connect=sqlite3.connect: opened.append(connect(path)) or opened[0]
+    )
+    old = read_result(runs / "295a94a24ab0")
+    first, *others = old.privacy
+    bad = replace(first, metrics={"mse": replace(first.metrics["mse"], value="no number")}, label=object())
+    with pytest.raises(sqlite3.Error):
+        index(runs, replace(old, id="0123456789ab", privacy=(*others, bad)))
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[0].execute("select 1")
+    monkeypatch.undo()
+    assert rows(runs, "select * from rows where experiment = '0123456789ab'") == []
+
+
+def test_no_title_of_an_attack_takes_the_place_of_another_array(tmp_path):
+    images = np.random.default_rng(0).random((3, 1, 4, 4)).astype(np.float16)
+    titles = ("originals", "labels", "telling", "a/b", "../c", "file")
+    rebuilt = {(where, title): images + i for i, title in enumerate(titles) for where in ("zmq-onnx", "grpc-torch")}
+    kept = Reconstructions(images, np.arange(3), np.array([2, 0]), rebuilt)
+    write_arrays(tmp_path / "reconstructions.npz", kept.arrays())
+    with np.load(tmp_path / "reconstructions.npz", allow_pickle=False) as arrays:
+        again = from_arrays(dict(arrays), "zmq-onnx")
+    assert again.rebuilt.keys() == rebuilt.keys()
+    np.testing.assert_array_equal(again.originals, images)
+    np.testing.assert_array_equal(again.labels, [0, 1, 2])
+    np.testing.assert_array_equal(again.telling, [2, 0])
+    for place, expected in rebuilt.items():
+        np.testing.assert_array_equal(again.rebuilt[place], expected)
+    assert again.by("a/b", "unknown") is not None
+    assert again.by("unknown", "zmq-onnx") is None
 
 
 def test_published_values_stand_beside_their_source():

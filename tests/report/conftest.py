@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cutlayer.percentiles import percentiles
+from cutlayer.records.reconstructions import Reconstructions
 from cutlayer.records.run import Result, load_result
 from cutlayer.trace import STAGES
 
@@ -109,14 +110,15 @@ def write_run(runs: Path, record: dict[str, Any]) -> None:
     folder.mkdir(parents=True)
     (folder / "result.json").write_text(json.dumps(record))
     (folder / "env.json").write_text(json.dumps(ENV))
-    pictures = {}
+    rebuilt = {}
     for row in record["privacy"]:
         gain = row["leakage_gain"]["value"]
         noise = rng.normal(0, 60 * (1 - gain) * (gain > 0), originals.shape)
         blurred = gain * originals + (1 - gain) * originals.mean(0) + noise
-        pictures[row["label"]] = np.clip(blurred, 0, 255).astype(np.uint8)
+        rebuilt[row["deployment"], row["label"]] = (np.clip(blurred, 0, 255) / 255).astype(np.float16)
     labels = np.arange(len(originals)) % len(record["classes"])
-    np.savez_compressed(folder / "reconstructions.npz", originals=originals, labels=labels, **pictures)
+    pictures = Reconstructions((originals / 255).astype(np.float16), labels, np.arange(0, 12), rebuilt)
+    np.savez_compressed(folder / "reconstructions.npz", **pictures.arrays())
     sigma = record["defense"].get("sigma", 0.0)
     traces = {
         f"{c['deployment']}/{k}": v for c in record["cost"] for k, v in stage_ns(c["deployment"], sigma, c["n"]).items()

@@ -43,6 +43,20 @@ def best(profile: Profile, recommendation: Recommendation, time: Callable[[float
     return "; ".join(clauses)
 
 
+def head_and_bytes(profile: Profile) -> str:
+    """What the columns of heads and bytes hold, in sentences."""
+    sentences = [
+        "The head is timed here by itself, run after run. Within requests, as in the tables of the networks, it takes "
+        "longer: it starts after a wait, with cold caches. Bytes are those of the whole message for one image, header "
+        "included."
+    ]
+    codecs = [codec for cut in profile.cuts for codec in cut.codecs.values()]
+    if answers := [codec.answer_bytes for codec in codecs if codec.answer_bytes is not None]:
+        low, high = min(answers), max(answers)
+        sentences.append(f"The answer takes {low:,}{'' if low == high else f' to {high:,}'} bytes.")
+    return " ".join(sentences)
+
+
 def model_errors(profile: Profile) -> str:
     """How far off the cost model was."""
     model = profile.cost_model

@@ -24,7 +24,7 @@ def bandwidth_curve(profile: Profile) -> Html:
     lowest = [(bps, min(line.ns(bps) for line in lines)) for bps in grid]
     alone_ns = None if profile.local_ns is None else profile.local_ns.p50
     low, high = min([lowest[-1][1], *([alone_ns] if alone_ns else [])]) / 1.6, lowest[0][1] * 1.6
-    across = _logarithmic(FROM_BPS, TO_BPS, rate, "Rate up from the device")
+    across = _logarithmic(FROM_BPS, TO_BPS, rate, "Rate of the network, up and down")
     chart = Chart(FRAME, across, _logarithmic(low, high, duration))
     parts = [chart.axes()]
     parts += [chart.polyline([(b, line.ns(b)) for b in grid if line.ns(b) < high], "faint") for line in lines]

@@ -60,7 +60,7 @@ def _bandwidth(profile: Profile) -> Html:
     for number, span in enumerate(profile.bandwidth.best, 1):
         rates = [rate(bps) if bps else DASH for bps in (span.from_bps, span.to_bps)]
         rows.append(row(f"{number} {span.choice}", rates))
-    how = "Computed: stages as measured, and each byte at the given rate. The round trip of "
+    how = "Computed: stages as measured, and each byte at the given rate, up and down. The round trip of "
     how += "the network to the server is in it" if profile.bandwidth.round_trip_included else "a network is on top"
     how += "; it is the same for all cuts, and the device alone does not pay it."
     table = _table(["Best", "from", "up to"], rows)
@@ -101,14 +101,14 @@ def _cuts(profile: Profile) -> Html:
         values.append(DASH if joules is None else f"{joules:.3f} J ({cut.energy.source})")
         if warm:
             values.append(f"{cut.temperature_c.value:.0f} °C" if cut.temperature_c else DASH)
-        values += [size(codec.bytes) for codec in cut.codecs.values()]
+        values += [size(codec.message_bytes) for codec in cut.codecs.values()]
         for name in profile.quality_names:
             estimates = [codec.quality.known.get(name) for codec in cut.codecs.values()]
             values += [DASH if estimate is None else f"{estimate.value:.3f}" for estimate in estimates]
         rows.append(_numbers(cut.cut, values))
     how = "A percentile is given where enough runs stand behind it. Start is a fresh process until it can work; "
     how += "first is its very first inference; energy is of one inference, with all that runs on the machine."
-    return section("The cuts", el("p", how), _table(names, rows))
+    return section("The cuts", el("p", how), el("p", advice.head_and_bytes(profile)), _table(names, rows))
 
 
 def _stages(profile: Profile) -> Html:

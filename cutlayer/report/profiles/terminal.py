@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cutlayer.records.profile import Profile, Span
-from cutlayer.report.kit.columns import columns
+from cutlayer.report.kit.columns import columns, wrap
 from cutlayer.report.kit.wording import ms, rate
 from cutlayer.report.profiles import advice
 
@@ -36,14 +36,15 @@ def _cuts(profile: Profile) -> str:
                 cut.cut, "x".join(map(str, cut.shape)), *map(ms, head.percentiles.values()), str(head.n),
                 ms(cold.open_ns + cold.first_ns), f"{cut.peak_rss_bytes / 1e6:.0f}",
                 _scaled(cut.macs, 1e6), _scaled(cut.params, 1e3), "-" if joules is None else f"{joules:.3f}",
-                *(f"{codec.bytes:,}" for codec in cut.codecs.values()),
+                *(f"{codec.message_bytes:,}" for codec in cut.codecs.values()),
                 *(f"{quality[name].value:.3f}" if name in quality else "-" for name in profile.quality_names),
             ]
         )  # fmt: skip
+    lines = [columns(names, rows), wrap(advice.head_and_bytes(profile))]
     legend = "times in ms; cold = opening the head and its first inference; J = per inference"
     source = next((cut.energy.source for cut in profile.cuts if cut.energy.source), None)
     meter = f", by {source}" if source else ": no meter that can be read here"
-    return "\n".join([columns(names, rows), legend + meter, *_held_back(profile)])
+    return "\n".join([*lines, legend + meter, *_held_back(profile)])
 
 
 def _held_back(profile: Profile) -> list[str]:

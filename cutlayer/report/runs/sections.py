@@ -13,7 +13,7 @@ from cutlayer.report.kit.wording import ACCESS, LEAKAGE_GAIN, STAGE_WORDS, acces
 from cutlayer.report.runs import tables
 from cutlayer.report.runs.charts import Point, scatter, typical_request
 from cutlayer.report.runs.groups import Group, Member
-from cutlayer.report.runs.story import NO_PICTURE, class_names, shown
+from cutlayer.report.runs.story import NO_PICTURE, class_names, originals, rebuilt_by, shown
 
 GRID = 8  # pictures in a row of the grid
 
@@ -139,21 +139,21 @@ def environment(runs: Sequence[Run], skipped: Sequence[Skipped]) -> Html:
 
 def _block(member: Member) -> Html:
     """One defense: the originals, then one row for each attack on the first deployment."""
-    run, pictures = member.run, member.run.pictures
+    run = member.run
     heading = el("h3", dot(member.color), member.label)
     indices = shown(run, GRID)
     if not indices:
         return el("div", heading, NO_PICTURE, class_="block")
     names = class_names(run, indices)
-    rows = [picture_row("original", "", strip(pictures["originals"], indices, f"Originals: {names}"))]
+    rows = [picture_row("original", "", strip(originals(run), indices, f"Originals: {names}"))]
     seen: set[str] = set()
     for attack in run.result.privacy:
-        if attack.label in seen or attack.label not in pictures:
+        if attack.label in seen or (rebuilt := rebuilt_by(run, attack.label, attack.deployment)) is None:
             continue
         seen.add(attack.label)
         alt = f"{attack.label} with {member.label}: reconstructions of {names}"
         about = f"{access_name(attack.access)}, {LEAKAGE_GAIN.value(attack.leakage_gain.value)}"
-        rows.append(picture_row(attack.label, about, strip(pictures[attack.label], indices, alt)))
+        rows.append(picture_row(attack.label, about, strip(rebuilt, indices, alt)))
     return el("div", heading, rows, class_="block")
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from cutlayer.data.modality import IMAGE
 from cutlayer.records.reading import Run
 from cutlayer.report.kit.markup import Html, dot, el
 from cutlayer.report.kit.pictures import choose, strip
@@ -46,11 +49,10 @@ def pictures_first(group: Group) -> Html:
     if result.cost and result.cost[0].tensor_bytes is not None:
         sent += f" ({size(result.cost[0].tensor_bytes)})"
     indices = shown(reference.run, SHOWN)
-    about = f"Private pictures{_pixels(result.input)}, which the attacker had never seen."
+    about = f"Private pictures{_size(result.input)}, which the attacker had never seen."
     rows = [_originals(reference.run, indices, about)]
     for member in group.members:
-        originals = member.run.pictures.get("originals")
-        same = originals is not None and np.array_equal(originals, reference.run.pictures.get("originals", ()))
+        same = np.array_equal(originals(member.run), originals(reference.run))
         own = indices if same else shown(member.run, SHOWN)
         if not same:
             rows.append(_originals(member.run, own, f"The pictures of the run with {member.label}."))
@@ -63,23 +65,43 @@ def pictures_first(group: Group) -> Html:
 
 
 def shown(run: Run, count: int) -> list[int]:
-    """Which of a run's pictures are shown; none when they could not be read."""
-    return choose(run.labels, len(run.pictures["originals"]), count) if "originals" in run.pictures else []
+    """Which of a run's pictures are shown; none when they could not be read, or are no pictures."""
+    pictures = run.pictures
+    if pictures is None or pictures.originals.ndim != 4:
+        return []
+    chosen = choose(pictures.labels[pictures.telling], len(pictures.telling), count)
+    return [int(pictures.telling[position]) for position in chosen]
+
+
+def originals(run: Run) -> NDArray[np.uint8]:
+    """The private pictures, ``(N, C, H, W)``; none when they could not be read."""
+    return np.zeros((0, 1, 1, 1), np.uint8) if run.pictures is None else _pixels(run.pictures.originals)
+
+
+def rebuilt_by(run: Run, label: str, deployment: str) -> NDArray[np.uint8] | None:
+    """What an attack rebuilt of each private picture; None where the record has none."""
+    rebuilt = None if run.pictures is None else run.pictures.by(label, deployment)
+    return None if rebuilt is None else _pixels(rebuilt)
+
+
+def _pixels(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """Pictures as they are drawn; the first version of cutlayer recorded them so."""
+    return images if images.dtype == np.uint8 else IMAGE.pixels(images.astype(np.float32))
 
 
 def class_names(run: Run, indices: Sequence[int]) -> str:
     """The classes of the shown originals, for the alternative text."""
-    classes, labels = run.result.classes, run.labels
+    classes, labels = run.result.classes, run.pictures.labels if run.pictures else ()
     return ", ".join(classes[labels[i]] for i in indices if i < len(labels) and 0 <= labels[i] < len(classes))
 
 
 def _originals(run: Run, indices: list[int], text: str) -> Html:
     alt = f"{len(indices)} original pictures: {class_names(run, indices)}"
-    picture = strip(run.pictures["originals"], indices, alt) if indices else NO_PICTURE
+    picture = strip(originals(run), indices, alt) if indices else NO_PICTURE
     return el("div", el("div", el("h3", "What the camera saw"), el("p", text)), picture, class_="row")
 
 
-def _pixels(shape: tuple[int, ...]) -> str:
+def _size(shape: tuple[int, ...]) -> str:
     """The size of a picture, when the input is one."""
     text = f" of {shape[2]} x {shape[1]} pixels" if len(shape) == 3 else ""
     return text + " in color" if text and shape[0] == 3 else text
@@ -100,9 +122,9 @@ def _verdict(group: Group, member: Member, indices: list[int]) -> Html:
         share = ACCURACY.value(identified.value)
         sentences.append(f" Its pictures point to the right original among {among} in {share} of cases.")
     picture = NO_PICTURE
-    if indices and worst.label in run.pictures:
+    if indices and (rebuilt := rebuilt_by(run, worst.label, worst.deployment)) is not None:
         alt = f"Reconstructions by {worst.label} with {member.label} of: {class_names(run, indices)}"
-        picture = strip(run.pictures[worst.label], indices, alt)
+        picture = strip(rebuilt, indices, alt)
     return el("div", el("div", heading, el("p", sentences), _cost(group, member)), picture, class_="row")
 
 

@@ -13,7 +13,7 @@ from cutlayer.report.runs.curves import curves
 from cutlayer.report.runs.groups import Group
 from cutlayer.report.runs.sections import GRID, red_flags
 from cutlayer.report.runs.spectrum import spectrum
-from cutlayer.report.runs.story import class_names, shown
+from cutlayer.report.runs.story import class_names, originals, rebuilt_by, shown
 from cutlayer.report.runs.sweep import Setting
 
 
@@ -66,15 +66,15 @@ def _pictures(settings: Sequence[Setting]) -> Html:
     for setting in settings:
         run = setting.members[0].run
         worst, indices = run.result.worst_case, shown(run, GRID)
-        if not worst or not indices or worst.label not in run.pictures:
+        if not worst or not indices or (rebuilt := rebuilt_by(run, worst.label, worst.deployment)) is None:
             continue
         names = class_names(run, indices)
         if not rows:
-            originals = strip(run.pictures["originals"], indices, f"Originals: {names}")
-            rows.append(picture_row("original", "", originals))
+            first = strip(originals(run), indices, f"Originals: {names}")
+            rows.append(picture_row("original", "", first))
         about = f"{worst.label}, {LEAKAGE_GAIN.value(worst.leakage_gain.value)}"
         alt = f"{worst.label} with {setting.label}: reconstructions of {names}"
-        rows.append(picture_row(setting.label, about, strip(run.pictures[worst.label], indices, alt)))
+        rows.append(picture_row(setting.label, about, strip(rebuilt, indices, alt)))
     text = "Of the first seed; the percentage is that run's leakage gain."
     return section("The worst attack on each, in pictures", note(text), el("div", rows, class_="block"))
 

@@ -122,18 +122,21 @@ def rewritten(text: str, rewrite: Callable[[str], str]) -> str:
 
 
 _admitted: dict[str, str] = {}
-"""The codecs of the user's own that this process has made, by their name on the wire."""
+"""The codecs of the user's own that this process decodes, by their name on the wire; the last one of each name."""
 
 
-def admit(name: str) -> Codec | Packing:
-    """Make a codec of the user's own and decode tensors that name it from now on.
+def admit(name: str) -> None:
+    """Decode tensors that name this codec of the user's own from now on.
 
     Raises:
-        ConfigError: There is no such codec, or its name on the wire is taken.
+        ConfigError: There is no such codec, or its name on the wire is that of another one.
     """
-    made = cast("Codec | Packing", CODECS.make(name))
-    _note(name, made)
-    return made
+    before = dict(_admitted)
+    made = _make(Part(name))
+    if made.name in before and before[made.name] != _admitted[made.name]:
+        raise ConfigError(
+            f"{before[made.name]} and {name} are both called {made.name!r} on the wire; admit one of them."
+        )
 
 
 def _note(name: str, made: Codec | Packing) -> None:
@@ -141,9 +144,12 @@ def _note(name: str, made: Codec | Packing) -> None:
     wired = getattr(made, "name", None)
     if not isinstance(wired, str) or not re.fullmatch(r"[\w.-]{1,64}", wired):
         raise ConfigError(f"{name} needs an attribute `name`, which states the codec on the wire, such as 'negative'.")
-    name = own.resolved(name, Path.cwd())
-    if wired in set(CODECS) or _admitted.setdefault(wired, name) != name:
+    if wired in set(CODECS):
         raise ConfigError(f"{name} is called {wired!r} on the wire, as another codec is; give it another `name`.")
+    name = own.resolved(name, Path.cwd())
+    if _admitted.get(wired) != name:
+        _admitted[wired] = name
+        _codec.cache_clear()
 
 
 def _make(part: Part) -> Codec | Packing:

@@ -19,6 +19,9 @@ def test_the_files_hold_the_same_figures(profiled):
         (cut,) = (cut for cut in profile.cuts if cut.cut == row["cut"])
         requests = cut.networks[row["network"]][row["codec"]]
         assert int(row["end_to_end_ns"]) == requests.end_to_end_ns.p50
+        codec = cut.codecs[row["codec"]]
+        assert (int(row["message_bytes"]), int(row["answer_bytes"])) == (codec.message_bytes, codec.answer_bytes)
+        assert f"{codec.message_bytes:,}" in stdout
         assert int(row["tail_ns"]) == round(requests.stages_ns["tail"])
     assert terminal.text(profile) in stdout
 

@@ -241,7 +241,7 @@ def test_a_flipped_byte_in_a_file_is_no_crash(runs, name, share):
 
 
 def test_pictures_that_do_not_match_the_originals_are_left_out(runs):
-    pictures = {"originals": np.zeros((2, 3, 8, 8), np.uint8), "ridge": np.zeros(3)}
+    pictures = {"originals": np.zeros((2, 3, 8, 8), np.uint8), "labels": np.zeros(2, int), "ridge": np.zeros(3)}
     np.savez(runs / "bbbbbbbbbbbb" / "reconstructions.npz", **pictures)
     assert "The pictures of this run could not be read." in rendered(runs)[1].text
 
