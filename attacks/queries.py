@@ -1,9 +1,11 @@
 """The attacker's material before the victims' data arrives: its own images, and what the server receives for them."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from cutlayer.attacks.view import Query, View
+from cutlayer.data.splits import Dataset
 
 CHUNK = 256
 """Images pushed through the query at a time; bounds the memory of the device's head."""
@@ -16,9 +18,28 @@ def auxiliary_images(view: View, limit: int = 0) -> Tensor:
         view: View whose auxiliary set is used.
         limit: Number of images at most; 0 for all.
     """
-    images = torch.from_numpy(view.auxiliary.inputs)
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(view.seed))
-    return images[order[: limit or len(images)]]
+    return torch.from_numpy(_shuffled(view, limit).inputs)
+
+
+def with_held_out(view: View, limit: int, n: float) -> tuple[Tensor, int]:
+    """The same images, those by which an attack chooses its settings last, and the number of those before them.
+
+    Where the images have groups, none that is held out comes from the same photograph, or shows the same person, as one
+    that is not: the victims' images do not either.
+
+    Args:
+        view: View whose auxiliary set is used.
+        limit: Number of images at most; 0 for all.
+        n: Images to hold out: a number, or a share below 1 of all. There are more where a group is larger.
+    """
+    own = _shuffled(view, limit)
+    held_out = own.held_out(max(1, int(n * len(own) if n < 1 else min(n, len(own) // 2))))
+    return torch.from_numpy(own.at(np.argsort(held_out, kind="stable")).inputs), int((~held_out).sum())
+
+
+def _shuffled(view: View, limit: int) -> Dataset:
+    order = torch.randperm(len(view.auxiliary), generator=torch.Generator().manual_seed(view.seed))
+    return view.auxiliary.at(order[: limit or len(order)].numpy())
 
 
 def release(query: Query, images: Tensor, device: torch.device | str = "cpu") -> Tensor:

@@ -260,6 +260,7 @@ DATASETS = Registry(
     {
         "digits": "cutlayer.data.digits:load",
         "photos": "cutlayer.data.photos:load",
+        "photographs": "cutlayer.data.photographs:load",
         "faces": "cutlayer.data.faces:load",
         "mnist": "cutlayer.data.mnist:load_mnist",
         "fashion-mnist": "cutlayer.data.mnist:load_fashion_mnist",
@@ -283,6 +284,7 @@ MODELS = Registry(
         "he_lenet": "cutlayer.models.he2019:lenet",
         "he_cifar10cnn": "cutlayer.models.he2019:cifar10cnn",
         "resnet20": "cutlayer.models.resnet20:resnet20",
+        "vgg11_slim": "cutlayer.models.vgg11:vgg11_slim",
         **{name: f"cutlayer.models.zoo:{name}" for name in _TORCHVISION},
     },
     "cutlayer.models",

@@ -105,8 +105,10 @@ class CrafterDistilled(Defense):
 
         rng, device = np.random.default_rng(seed), pick_device()
         public: Dataset = getattr(data, self.public)
-        rows = rng.permutation(len(public))[: self.n_crafted]
-        images, head = torch.from_numpy(public.inputs[rows]), copied(split).head
+        public = public.at(rng.permutation(len(public))[: self.n_crafted])
+        held_out = public.held_out(max(1, int(HELD_OUT * len(public))))
+        public, learning = public.at(np.argsort(held_out, kind="stable")), int((~held_out).sum())
+        images, head = torch.from_numpy(public.inputs), copied(split).head
         with torch.no_grad(), placed(device, head):
             clean = torch.cat([head(part.to(device)).cpu() for part in images.split(CHUNK)])
         self._original.harden(split, data, seed)
@@ -121,7 +123,6 @@ class CrafterDistilled(Defense):
 
         # Each clean release has its place among the crafted ones as its label.
         pairs = Dataset(clean.numpy(), np.arange(len(clean)))
-        learning = len(clean) - max(1, int(HELD_OUT * len(clean)))
         optimize([network], pairs.take(learning), loss, epochs=self.epochs, seed=seed, lr=self.lr, device=device)
         with torch.no_grad():
             guesses = clean[learning:], network(clean[learning:])

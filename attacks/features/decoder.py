@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from cutlayer.attacks.base import Attack
-from cutlayer.attacks.queries import auxiliary_images, release
+from cutlayer.attacks.queries import release, with_held_out
 from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import autocast
@@ -32,7 +32,7 @@ from cutlayer.nets.grid import standardize
 from cutlayer.progress import note, track
 
 HELD_OUT = 0.1
-"""Share of the images that the network does not learn from, by which the best epoch is chosen."""
+"""Share of the images that the network does not learn from, by which the best epoch is chosen; whole groups."""
 CHUNK = 512
 """Releases decoded at a time; bounds the memory."""
 SOURCES = ("images", "noise")
@@ -76,7 +76,7 @@ class Decoder(Attack):
     def fit(self, view: View) -> None:
         """Train; keep the epoch that does best on held-out images."""
         generator = torch.Generator().manual_seed(view.seed)
-        images = auxiliary_images(view, self.n_auxiliary)
+        images, training = with_held_out(view, self.n_auxiliary, HELD_OUT)
         if self.auxiliary == "noise":
             images = torch.empty_like(images).normal_(0.5, 0.5, generator=generator).clamp_(0, 1)
         with torch.random.fork_rng(devices=[]):
@@ -86,8 +86,6 @@ class Decoder(Attack):
         smashed = release(view.query, images, view.device)
         standardize(network, smashed[:CHUNK])
         images, least, best = images.to(view.device), torch.inf, copy.deepcopy(network.state_dict())
-        held_out = max(1, int(HELD_OUT * len(images)))
-        training = len(images) - held_out
         optimizer = torch.optim.Adam(network.parameters(), self.lr)
         steps = max(1, self.epochs * -(-training // self.batch))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

@@ -26,7 +26,7 @@ from torch.nn.functional import mse_loss
 
 from cutlayer.attacks.base import Attack
 from cutlayer.attacks.features.white_box import freeze
-from cutlayer.attacks.queries import auxiliary_images, release
+from cutlayer.attacks.queries import release, with_held_out
 from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
 from cutlayer.nets.latent import learned
@@ -35,7 +35,7 @@ from cutlayer.progress import track
 CHUNK = 256
 """Images inverted together."""
 REHEARSAL = 16
-"""Images of the attacker's own that decide what helps."""
+"""Images of the attacker's own that decide what helps; the generator does not learn from them."""
 BATCH, FINE_TUNING_LR = 32, 1e-3
 """Images in a step of RMSProp, and its learning rate, in the fine-tuning of A1 (appendix of the paper)."""
 
@@ -70,7 +70,8 @@ class Generator(Attack):
     def fit(self, view: View) -> None:
         """Learn the prior, then find out on the attacker's own images which refinements help."""
         self._head = freeze(view.head).to(view.device)
-        images = auxiliary_images(view).to(view.device)
+        images, training = with_held_out(view, 0, REHEARSAL)
+        images = images.to(view.device)
         shape = tuple(self._head(images[:1]).shape[1:])
         if shape != view.smashed.shape:
             raise ConfigError(
@@ -79,17 +80,18 @@ class Generator(Attack):
             )
         size = {"latent": self.latent, "width": self.width, "steps": self.prior_steps}
         # Not the defender's seed: the attacker does not hold the defender's generator.
-        self._prior = learned(self._head, images, view.smashed.shape, seed=view.seed + 1, **size)
+        self._prior = learned(self._head, images[:training], view.smashed.shape, seed=view.seed + 1, **size)
         self._generator: nn.Module = self._prior.generator
         self._refines = False
         if not self.crafted and not self.pixels:
             return
-        own = images[: REHEARSAL + self.crafted]
+        unseen = images[training:][:REHEARSAL]
+        own = torch.cat([unseen, images[:training][: self.crafted]])
         smashed = release(view.query, own.cpu(), view.device)
-        z, rehearsed = self._latents(smashed), slice(REHEARSAL)
+        z, rehearsed, crafted = self._latents(smashed), slice(len(unseen)), slice(len(unseen), None)
         least = self._error(self._generator, z[rehearsed], own[rehearsed])
-        if self.crafted and len(own) > REHEARSAL:
-            tuned = self._fine_tune(z[REHEARSAL:], own[REHEARSAL:], view.seed)
+        if self.crafted:
+            tuned = self._fine_tune(z[crafted], own[crafted], view.seed)
             if (error := self._error(tuned, z[rehearsed], own[rehearsed])) < least:
                 self._generator, least = tuned, error
         if self.pixels:

@@ -6,9 +6,10 @@
 defense with its own images. There is nothing to tune and nothing to train, yet it inverts linear cuts almost exactly
 and beats the published attacks on the first layers of small networks; a defense that does not stop it stops no attack.
 
-The penalty is chosen on a tenth of the attacker's images that the solution has not seen. We solve by Cholesky at each
-penalty of a short walk, and not by one eigendecomposition for all of them, which takes as long as some thirty Cholesky
-factorizations. The system is written in whichever space is smaller, smashed values or images.
+The penalty is chosen on a tenth of the attacker's images, from photographs or people that the solution has not seen. We
+solve by Cholesky at each penalty of a short walk, and not by one eigendecomposition for all of them, which takes as
+long as some thirty Cholesky factorizations. The system is written in whichever space is smaller, smashed values or
+images.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from cutlayer.attacks.base import Attack
-from cutlayer.attacks.queries import auxiliary_images, release
+from cutlayer.attacks.queries import release, with_held_out
 from cutlayer.attacks.view import Access, View
 
 CHUNK = 1024
@@ -53,9 +54,10 @@ class Ridge(Attack):
     def fit(self, view: View) -> None:
         """Query with the auxiliary images, choose the penalty, solve."""
         device = torch.device("cpu") if view.device.type == "mps" else view.device  # mps has no float64
-        images = auxiliary_images(view, self.n_auxiliary)
-        if view.smashed.size > self.max_system:
-            images = images[: self.max_system]
+        n = self.n_auxiliary or len(view.auxiliary)
+        images, n_fit = with_held_out(
+            view, min(n, self.max_system) if view.smashed.size > self.max_system else n, HELD_OUT
+        )
         smashed = release(view.query, images, device).flatten(1)
         self._shape = images.shape[1:]
         self._center, spread = smashed.mean(dim=0), smashed.std(dim=0)
@@ -63,7 +65,7 @@ class Ridge(Attack):
         self._scale = torch.where(spread > 1e-6 * spread.max(), 1 / spread, 0.0)
         pixels = images.to(device).flatten(1)
         self._mean = pixels.mean(dim=0)
-        self._weights = _solve(smashed.sub_(self._center).mul_(self._scale), pixels - self._mean)
+        self._weights = _solve(smashed.sub_(self._center).mul_(self._scale), pixels - self._mean, n_fit)
 
     def invert(self, smashed: Tensor) -> Tensor:
         """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""
@@ -72,9 +74,12 @@ class Ridge(Attack):
         return pixels.reshape(len(smashed), *self._shape).to(smashed)
 
 
-def _solve(a: Tensor, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """``(D, P)`` weights for inputs ``(N, D)`` and outputs ``(N, P)``, both centered; in float64 where that matters."""
-    n, n_fit = len(a), len(a) - max(1, int(HELD_OUT * len(a)))
+def _solve(a: Tensor, x: Tensor, n_fit: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """``(D, P)`` weights for inputs ``(N, D)`` and outputs ``(N, P)``, both centered; in float64 where that matters.
+
+    The penalty is chosen by the rows from `n_fit` on.
+    """
+    n = len(a)
     probed = torch.linspace(0, x.shape[1] - 1, min(x.shape[1], PROBED)).long()  # enough to choose by, and much cheaper
     truth = x[n_fit:, probed].to(dtype)
     primal = a.shape[1] <= n_fit
@@ -91,7 +96,7 @@ def _solve(a: Tensor, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
     exponent = _lowest(error, LEAST[dtype])
     if exponent == LEAST[dtype] and dtype == torch.float32:
-        return _solve(a, x, torch.float64)
+        return _solve(a, x, n_fit, torch.float64)
     if primal:
         system, target = system + _cross(a[n_fit:], a[n_fit:], dtype), _cross(a, x, dtype)
     else:

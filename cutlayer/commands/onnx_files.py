@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from cutlayer.data.load import load
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.models.files import check_free
 from cutlayer.onnx.graph import checked, survey, write
+from cutlayer.onnx.types import LOSSLESS
 from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import open_split
 
@@ -21,16 +23,31 @@ def print_cuts(model: Path, input: TensorSpec | None) -> None:
     """Print every place where an ONNX file can be cut, and the reasons against a cut elsewhere."""
     graph = checked(survey(model, input))
     print(table(model.name, graph.file.input, graph.cuts))
-    reasons: dict[str, list[str]] = {}
-    for name, reason in graph.refused.items():
-        reasons.setdefault("others would have to be sent as well" if "as well" in reason else reason, []).append(name)
-    for reason, names in reasons.items():
-        more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
-        print(f"no cut at {', '.join(names[:_LISTED])}{more}: {reason}")
+    other_types = _grouped({cut.name: cut.dtype for cut in graph.cuts if cut.dtype != "float32"})
+    for dtype, names in other_types.items():
+        codec = f"; the codec {LOSSLESS[dtype]} loses nothing of it" if dtype in LOSSLESS else ""
+        print(f"{dtype} at {names}: sent as float32{codec}")
+    reasons = {
+        name: "others would have to be sent as well" if "as well" in reason else reason
+        for name, reason in graph.refused.items()
+    }
+    for reason, names in _grouped(reasons).items():
+        print(f"no cut at {names}: {reason}")
     if not graph.cuts:
         print("the model cannot be cut: at no place does a single tensor carry all that the rest needs")
     if graph.opened is None:
         print("the model computes one sample at a time: its batch size is 1, or its samples depend on each other")
+
+
+def _grouped(values: Mapping[str, str]) -> dict[str, str]:
+    """For each value, the names that have it, as a list of which the first few are named."""
+    groups: dict[str, list[str]] = {}
+    for name, value in values.items():
+        groups.setdefault(value, []).append(name)
+    return {
+        value: ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else "")
+        for value, names in groups.items()
+    }
 
 
 def split_file(

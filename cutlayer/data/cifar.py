@@ -3,12 +3,15 @@
 A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009, https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
+from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
-from cutlayer.data.parts import as_images, from_train_and_test
-from cutlayer.data.splits import Dataset, Splits
+from cutlayer.data.parts import from_train_and_test, labelled
+from cutlayer.data.splits import Splits
+from cutlayer.data.stored import Pixels, Stored
 from cutlayer.errors import DataError
 
 TEN = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -34,38 +37,45 @@ def load_cifar10(root: Path, seed: int) -> Splits:
     """
     folder = root / "cifar-10-batches-bin"
     batches = [path for i in range(1, 6) if (path := folder / f"data_batch_{i}.bin").exists()]
-    train = [read_batch(path, TEN) for path in batches or [folder / "data_batch_1.bin"]]
-    together = Dataset(np.concatenate([b.inputs for b in train]), np.concatenate([b.labels for b in train]))
-    return from_train_and_test("cifar10", TEN, together, read_batch(folder / "test_batch.bin", TEN), seed)
+    train = read_batches(batches or [folder / "data_batch_1.bin"], TEN)
+    return from_train_and_test("cifar10", TEN, train, read_batches([folder / "test_batch.bin"], TEN), seed)
 
 
 def load_cifar100(root: Path, seed: int) -> Splits:
     """Photographs of a hundred kinds, 32x32 RGB: 25,000 train, 25,000 auxiliary, 5,000 private, 5,000 test."""
     # Each label is preceded by that of the group of classes it belongs to, one of 20, which is not used.
-    train, test = (read_batch(root / "cifar-100-binary" / f"{part}.bin", HUNDRED, 2) for part in ("train", "test"))
+    train, test = (read_batches([root / "cifar-100-binary" / f"{part}.bin"], HUNDRED, 2) for part in ("train", "test"))
     return from_train_and_test("cifar100", HUNDRED, train, test, seed)
 
 
-def read_batch(path: Path, classes: tuple[str, ...], labels: int = 1) -> Dataset:
-    """The images of one file: for each its labels and its pixels, a byte each, channel by channel.
+def read_batches(paths: Sequence[Path], classes: tuple[str, ...], labels: int = 1) -> Stored:
+    """The images of these files, one after another. An image is read when it is asked for.
+
+    A file holds for each image its labels and its pixels, a byte each, channel by channel.
 
     Args:
-        path: The file.
+        paths: The files.
         classes: Names of the classes that the last label of an image numbers.
         labels: Number of labels of an image.
 
     Raises:
-        DataError: The file is missing or of another kind.
+        DataError: A file is missing, damaged or of another kind.
     """
-    version = f"cifar-{len(classes)}-binary"
-    if not path.exists():
-        raise DataError(
-            f"{path} is missing; name the folder that holds {path.parent.name} with --data-root or CUTLAYER_DATA "
-            f"(https://www.cs.toronto.edu/~kriz/{version}.tar.gz unpacks to it)."
-        )
-    content, length = np.fromfile(path, np.uint8), labels + np.prod(_SHAPE)
-    if len(content) == 0 or len(content) % length or content[labels - 1 :: length].max() >= len(classes):
-        raise DataError(f"{path} is damaged: it is not the file of {version}.tar.gz, or is cut short; fetch it again.")
-    records = content.reshape(-1, length)
-    pixels = records[:, labels:].reshape(-1, *_SHAPE)
-    return Dataset(as_images(pixels), records[:, labels - 1].astype(np.int64))
+    version, length = f"cifar-{len(classes)}-binary", labels + prod(_SHAPE)
+    pixels, numbers = [], []
+    for path in paths:
+        if not path.exists():
+            raise DataError(
+                f"{path} is missing; name the folder that holds {path.parent.name} with --data-root or CUTLAYER_DATA "
+                f"(https://www.cs.toronto.edu/~kriz/{version}.tar.gz unpacks to it)."
+            )
+        size = path.stat().st_size
+        if size == 0 or size % length:
+            raise DataError(
+                f"{path} is damaged, or not a file of {version}.tar.gz: its size, {size:,} bytes, is no multiple of "
+                f"{length:,}; fetch it again."
+            )
+        records = np.memmap(path, np.uint8, "r").reshape(-1, length)
+        pixels.append(records[:, labels:].reshape(-1, *_SHAPE))
+        numbers.append(labelled(len(records), path, records[:, labels - 1], path, classes))
+    return Stored(Pixels(*pixels), np.concatenate(numbers))

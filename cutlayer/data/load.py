@@ -14,7 +14,7 @@ def data_root(root: Path | str | None = None) -> Path:
 
 
 def load(name: str, root: Path | str | None = None, seed: int = 0) -> Splits:
-    """Read a data set and cut it into its four parts.
+    """Read a data set into memory, in its four parts.
 
     Args:
         name: Name in `cutlayer.registry.DATASETS`.
@@ -23,8 +23,13 @@ def load(name: str, root: Path | str | None = None, seed: int = 0) -> Splits:
 
     Raises:
         ConfigError: The name is unknown, or the package that holds the data is not installed.
-        DataError: A file is missing or damaged.
+        DataError: A file is missing, damaged or of another kind.
     """
+    return open_data(name, root, seed).loaded()
+
+
+def open_data(name: str, root: Path | str | None = None, seed: int = 0) -> Splits:
+    """The same parts, in which inputs may stay in their files until they are asked for: see `Dataset.one`."""
     splits = DATASETS.load(name)(data_root(root), seed)
     if not isinstance(splits, Splits):
         raise ConfigError(

@@ -2,13 +2,14 @@
 
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.data.splits import Dataset, Splits
-from cutlayer.errors import ConfigError
+from cutlayer.errors import ConfigError, DataError
 
 
 def deal(data: Dataset, shares: tuple[int, ...], rng: np.random.Generator) -> list[Dataset]:
@@ -18,10 +19,10 @@ def deal(data: Dataset, shares: tuple[int, ...], rng: np.random.Generator) -> li
 
 
 def mixed(images: Mapping[int, NDArray[np.float32]], rng: np.random.Generator) -> Dataset:
-    """The images of each label as one part, in random order."""
+    """The images of each label as one part, in random order; each label is a group."""
     labels = np.repeat(np.array(list(images)), [len(own) for own in images.values()])
     inputs = np.ascontiguousarray(np.concatenate(list(images.values())))
-    return Dataset(inputs, labels).at(rng.permutation(len(labels)))
+    return Dataset(inputs, labels, groups=labels).at(rng.permutation(len(labels)))
 
 
 def from_train_and_test(name: str, classes: tuple[str, ...], train: Dataset, test: Dataset, seed: int) -> Splits:
@@ -46,3 +47,32 @@ def embedded(data_set: str, module: str, package: str) -> Any:
 def as_images(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Convert bytes of 0 to 255 to float32 in [0, 1]."""
     return pixels.astype(np.float32) / np.float32(255)
+
+
+def labelled(
+    inputs: int, where: Path, labels: NDArray[Any], where_labels: Path, classes: tuple[str, ...]
+) -> NDArray[np.int64]:
+    """Labels as int64, once they are known to belong to so many inputs and to these classes.
+
+    Args:
+        inputs: Number of inputs.
+        where: File of the inputs.
+        labels: ``(N,)`` integers.
+        where_labels: File of the labels.
+        classes: Names of the classes.
+
+    Raises:
+        DataError: The numbers differ, or a label is not the number of a class.
+    """
+    if len(labels) != inputs:
+        raise DataError(
+            f"{where} holds {inputs:,} inputs and {where_labels} holds {len(labels):,} labels, so that the two do not "
+            "belong together; put two there that were written together."
+        )
+    outside = labels[(labels < 0) | (labels >= len(classes))]
+    if len(outside):
+        raise DataError(
+            f"{where_labels} holds the label {outside[0]}, and the data set has {len(classes)} classes, 0 to "
+            f"{len(classes) - 1}; put the labels of this data set there."
+        )
+    return labels.astype(np.int64)

@@ -11,19 +11,22 @@ images, so that what it learns from them says nothing in particular of the other
 
 import re
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.data.parts import as_images, mixed
-from cutlayer.data.splits import Dataset, Splits
+from cutlayer.data.listing import visible
+from cutlayer.data.parts import mixed
+from cutlayer.data.splits import Splits
 from cutlayer.errors import DataError
 
 LEAST, MOST = 20, 60
 """Images of one person of LFW: a person with fewer is left out; of a person with more (one has 530), MOST are used."""
 
-_PGM = re.compile(rb"P5\s+(\d+)\s+(\d+)\s+255\s")
+_GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
+_PGM = re.compile(rb"P([25])" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)(?:\s|#[^\r\n]*[\r\n])")
 
 
 def load_lfw(root: Path, seed: int) -> Splits:
@@ -42,7 +45,7 @@ def load_lfw32(root: Path, seed: int) -> Splits:
     """Faces of LFWcrop as in lfw, 32x32 grey: each pixel is the mean of four."""
     large = load_lfw(root, seed)
     parts = (large.train, large.auxiliary, large.private, large.test)
-    return Splits("lfw-32", large.classes, *(Dataset(halved(part.inputs), part.labels) for part in parts))
+    return Splits("lfw-32", large.classes, *(replace(part, inputs=halved(part.inputs)) for part in parts))
 
 
 def load_att(root: Path, seed: int) -> Splits:
@@ -74,23 +77,37 @@ def halved(images: NDArray[np.float32]) -> NDArray[np.float32]:
     return means
 
 
-def read_pgm(path: Path) -> NDArray[np.uint8]:
-    """The pixels of a binary PGM file of bytes, ``(height, width)``.
+def read_pgm(path: Path) -> NDArray[np.float32]:
+    """The pixels of a PGM file, ``(height, width)`` in [0, 1]: binary or plain, with 8 or 16 bits, with comments.
 
     Raises:
-        DataError: The file is of another kind.
+        DataError: The file is of another kind, or damaged.
     """
     content = path.read_bytes()
     header = _PGM.match(content)
-    width, height = (int(side) for side in header.groups()) if header else (0, 0)
-    if header is None or len(content) != header.end() + width * height:
-        raise DataError(f"{path} is damaged: it is no binary PGM file of bytes, or is cut short; fetch it again.")
-    return np.frombuffer(content, np.uint8, offset=header.end()).reshape(height, width)
+    if header is None:
+        raise DataError(f"{path} is no PGM file: it does not begin with P5 or P2, width, height and greatest value.")
+    kind, width, height, most = map(int, header.groups())
+    if not 0 < most < 1 << 16:
+        raise DataError(f"{path} is no PGM file: its greatest value is {most}, and 1 to 65535 are allowed.")
+    raster = content[header.end() :]
+    if kind == 5:
+        pixels = np.frombuffer(raster[: len(raster) // 2 * 2], ">u2") if most > 255 else np.frombuffer(raster, np.uint8)
+    else:
+        words = re.sub(rb"#[^\r\n]*", b"", raster).split()
+        pixels = np.array([int(word) if word.isdigit() else most + 1 for word in words], np.int64)
+    n = width * height
+    if len(pixels) < n or pixels[:n].max(initial=0) > most:
+        raise DataError(
+            f"{path} is damaged: of {width}x{height} pixels up to {most}, {len(pixels):,} are there, "
+            f"the greatest {pixels[:n].max(initial=0)}; fetch it again."
+        )
+    return (pixels[:n].astype(np.float32) / np.float32(most)).reshape(height, width)
 
 
 def _files(folder: Path, source: str) -> list[Path]:
     """Every PGM file below the folder, in an order that is the same everywhere."""
-    paths = sorted(folder.rglob("*.pgm"))
+    paths = [path for path in visible(folder) if path.suffix == ".pgm"]
     if not paths:
         raise DataError(
             f"{folder} with its .pgm files is missing; name the folder that holds {folder.name} with --data-root or "
@@ -100,4 +117,13 @@ def _files(folder: Path, source: str) -> list[Path]:
 
 
 def _read(paths: list[Path]) -> NDArray[np.float32]:
-    return as_images(np.stack([read_pgm(path) for path in paths])[:, None])
+    images = [read_pgm(path) for path in paths]
+    for path, image in zip(paths, images, strict=True):
+        if image.shape != images[0].shape or image.shape[0] % 2 or image.shape[1] % 2:
+            (height, width), (first_height, first_width) = image.shape, images[0].shape
+            raise DataError(
+                f"{path} has {width}x{height} pixels, and {paths[0].name} has {first_width}x{first_height}: all images "
+                "of this data set have one size, of even numbers; remove what does not belong to it, or name the "
+                "folder itself with --data."
+            )
+    return np.stack(images)[:, None]

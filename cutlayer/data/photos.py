@@ -4,6 +4,7 @@ Each photograph is cut into cells, and each cell belongs to one part. A crop lie
 photograph is seen by two parts. Crops of one part overlap: they are fewer independent samples than their number says.
 """
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from cutlayer.data.parts import as_images, embedded, mixed
-from cutlayer.data.splits import Splits
+from cutlayer.data.splits import Dataset, Splits
 
 SIDE = 32
 """Height and width of a crop, in pixels."""
@@ -40,21 +41,33 @@ def load(root: Path | None, seed: int) -> Splits:
 
     Each part has as many crops of each photograph. `root` is not used.
     """
-    rng = np.random.default_rng(seed)
-    crops: dict[str, dict[int, NDArray[np.float32]]] = {part: {} for part in COUNTS}
-    for label, name in enumerate(PHOTOS):
-        photo = photograph(name)
+    parts = crops([photograph(name) for name in PHOTOS.values()], COUNTS, np.random.default_rng(seed))
+    return Splits("photos", tuple(PHOTOS), *parts.values())
+
+
+def crops(
+    photographs: Sequence[NDArray[np.float32]], counts: Mapping[str, int], rng: np.random.Generator
+) -> dict[str, Dataset]:
+    """The four parts, cut from photographs ``(H, W, 3)`` in [0, 1]; the label of a crop is its photograph's position.
+
+    Args:
+        photographs: At least 48 px high and wide.
+        counts: Number of crops in each part of `COUNTS`, in its order; each photograph gives the same share of them.
+        rng: Decides which part gets which cell, and which of the crops in a cell are taken.
+    """
+    found: dict[str, dict[int, NDArray[np.float32]]] = {part: {} for part in counts}
+    for label, photo in enumerate(photographs):
         windows = sliding_window_view(photo, (SIDE, SIDE), axis=(0, 1))
         owners = corner_owners(_contrast(photo) >= LEAST_CONTRAST, rng)
-        for i, (part, n) in enumerate(COUNTS.items()):
-            rows, columns = rng.permutation(np.argwhere(owners == i))[: n // len(PHOTOS)].T
-            crops[part][label] = windows[rows, columns]
-    return Splits("photos", tuple(PHOTOS), **{part: mixed(crops[part], rng) for part in COUNTS})
+        for i, (part, n) in enumerate(counts.items()):
+            rows, columns = rng.permutation(np.argwhere(owners == i))[: n // len(photographs)].T
+            found[part][label] = windows[rows, columns]
+    return {part: mixed(found[part], rng) for part in counts}
 
 
 def photograph(name: str) -> NDArray[np.float32]:
-    """The photograph of a class, ``(H, W, 3)`` in [0, 1]."""
-    loaded = getattr(embedded("photos", "skimage.data", "scikit-image"), PHOTOS[name])()
+    """A photograph of `skimage.data`, by the name of its function: ``(H, W, 3)`` in [0, 1]."""
+    loaded = getattr(embedded("photos", "skimage.data", "scikit-image"), name)()
     pixels: NDArray[np.uint8] = loaded[0] if isinstance(loaded, tuple) else loaded  # the left one of a stereo pair
     return as_images(pixels)
 

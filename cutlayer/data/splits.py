@@ -1,12 +1,17 @@
 """Labelled inputs, and the four parts that never share one: train, auxiliary, private, test."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.data.modality import IMAGE, Modality
 from cutlayer.spec import TensorSpec
+
+PARTS = ("train", "auxiliary", "private", "test")
+NAMED = 5
+"""Files that a sentence names, at most."""
 
 
 @dataclass(frozen=True)
@@ -17,22 +22,61 @@ class Dataset:
         inputs: ``(N, *input.shape)`` float32 in the range of the modality: images ``(N, C, H, W)`` in [0, 1].
         labels: ``(N,)`` int64.
         modality: The kind of the inputs.
+        groups: ``(N,)`` int64, equal for samples that resemble each other beyond their class: crops of one photograph,
+            pictures of one person. None where each sample stands for itself.
     """
 
     inputs: NDArray[np.float32]
     labels: NDArray[np.int64]
     modality: Modality = IMAGE
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        return self.inputs.shape[1:]
+
+    def one(self, position: int) -> NDArray[np.float32]:
+        """The input at a position, ``(1, *input.shape)``."""
+        return self.inputs[position : position + 1]
+
     def at(self, positions: NDArray[np.intp] | slice) -> "Dataset":
         """The samples at these positions, in their order."""
-        return replace(self, inputs=self.inputs[positions], labels=self.labels[positions])
+        groups = None if self.groups is None else self.groups[positions]
+        return replace(self, inputs=self.inputs[positions], labels=self.labels[positions], groups=groups)
 
     def take(self, n: int | None) -> "Dataset":
         """The first `n` samples; all of them when None."""
         return self.at(np.s_[:n])
+
+    def held_out(self, n: int) -> NDArray[np.bool_]:
+        """``(N,)``, true for the samples by which settings are chosen: at least the last `n`, and whole groups.
+
+        A sample that is held out shares its group with none that is not, for an error on crops of a photograph that
+        others were trained on says nothing about other photographs. At least one group is left, if there are two; of a
+        single group the last `n` samples are held out.
+        """
+        mask = np.zeros(len(self), np.bool_)
+        if self.groups is None or (self.groups == self.groups[-1]).all():
+            mask[len(self) - n :] = True
+            return mask
+        for group in self.groups[::-1]:
+            more = mask | (self.groups == group)
+            if mask.sum() >= n or more.all():
+                break
+            mask = more
+        return mask
+
+    def loaded(self) -> tuple["Dataset", list[str]]:
+        """The same samples in memory, and a sentence about each one that cannot be read; see `Stored`."""
+        return self, []
+
+    def first_readable(self, n: int) -> tuple["Dataset", list[str]]:
+        """The first `n` samples of those that `loaded` keeps, and a sentence about each other before them."""
+        return self.take(n), []
 
 
 @dataclass(frozen=True)
@@ -46,6 +90,9 @@ class Splits:
         auxiliary: The attacker's own samples.
         private: The victims' inputs, seen by nobody but their devices.
         test: Samples on which accuracy is measured.
+        tiles: Rows and columns of tiles of one photograph, where the private part begins with whole photographs, tile
+            by tile in reading order; None where it does not.
+        notes: What a reader of the results should know of the data: files that are left out, and their number.
     """
 
     name: str
@@ -54,6 +101,13 @@ class Splits:
     auxiliary: Dataset
     private: Dataset
     test: Dataset
+    tiles: tuple[int, int] | None = field(default=None, kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @property
+    def parts(self) -> dict[str, Dataset]:
+        """The four parts by name."""
+        return {name: getattr(self, name) for name in PARTS}
 
     @property
     def modality(self) -> Modality:
@@ -63,4 +117,18 @@ class Splits:
     @property
     def input(self) -> TensorSpec:
         """What one input looks like."""
-        return self.modality.spec(*self.train.inputs.shape[1:])
+        return self.modality.spec(*self.train.shape)
+
+    def loaded(self) -> "Splits":
+        """The same parts in memory; what cannot be read is left out, and said in `notes`."""
+        parts, found = zip(*(part.loaded() for part in self.parts.values()), strict=True)
+        faults = [fault for faults in found for fault in faults]
+        notes = (*self.notes, *([unreadable(faults)] if faults else []))
+        return Splits(self.name, self.classes, *parts, tiles=self.tiles, notes=notes)
+
+
+def unreadable(faults: Sequence[str]) -> str:
+    """A sentence that counts the files that cannot be read, and names the first of them."""
+    more = f" and {len(faults) - NAMED:,} more" if len(faults) > NAMED else ""
+    files = "1 file" if len(faults) == 1 else f"{len(faults):,} files"
+    return f"{files} cannot be read and are left out: {'; '.join(faults[:NAMED])}{more}."

@@ -91,7 +91,14 @@ def result(
         flags=flags(experiment, attacks, data, defense, spectrum),
         seconds=seconds,
         words=tuple(_words(experiment)),
+        setup=setup(experiment),
     )
+
+
+def setup(experiment: Experiment) -> str:
+    """The id of the experiment without what may differ between runs that are compared."""
+    bare = Experiment(experiment.data, experiment.model, experiment.cut)
+    return replace(bare, training=experiment.training, measure=experiment.measure).id
 
 
 def _readable(description: Mapping[str, Any]) -> dict[str, Any]:

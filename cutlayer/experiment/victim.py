@@ -49,11 +49,16 @@ def train(experiment: Experiment, data: Splits, say: Say) -> fx.GraphModule:
     return model
 
 
-def trained(experiment: Experiment, data: Splits, runs: Path, say: Say) -> fx.GraphModule:
-    """The trained model, from `runs/models/` where an equal one was trained before."""
+def cached(experiment: Experiment, runs: Path) -> Path:
+    """The file of the trained model, which experiments with equal training share."""
     determinants = [experiment.data, experiment.model, experiment.seed, asdict(experiment.training)]
     key = hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:12]
-    path = runs / "models" / f"{key}.safetensors"
+    return runs / "models" / f"{key}.safetensors"
+
+
+def trained(experiment: Experiment, data: Splits, runs: Path, say: Say) -> fx.GraphModule:
+    """The trained model, from `runs/models/` where an equal one was trained before."""
+    path = cached(experiment, runs)
     if path.exists():
         model = build(experiment, data)
         model.load_state_dict(load_file(path))

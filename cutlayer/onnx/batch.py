@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cutlayer.onnx import costs as onnx_costs
-from cutlayer.onnx.file import OnnxFile, editable, open_proto, run, samples, the_package
-from cutlayer.onnx.parity import TOLERANCE, distance, whole
+from cutlayer.onnx.file import OnnxFile, samples
+from cutlayer.onnx.parity import distance, tolerance, whole
+from cutlayer.onnx.protos import editable, open_proto, run, the_package
 from cutlayer.onnx.seams import has_control_flow
 
 if TYPE_CHECKING:
@@ -40,10 +41,9 @@ def any_batch(file: OnnxFile, path: Sequence[NodeProto]) -> tuple[OnnxFile, Mapp
             opened = replace(file, proto=_reshaping_any_batch(file, path)) if reshaping else file
             session = open_proto(onnx_costs.probe(opened, [file.logits], free=True), plain=True)
             (logits,) = run(session, {file.image: images}, [file.logits])
-            if (
-                len(logits) == BATCH
-                and distance(logits.reshape(BATCH, -1), whole(file, BATCH, plain=True)) <= TOLERANCE
-            ):
+            if len(logits) == BATCH and distance(
+                logits.reshape(BATCH, -1), whole(file, BATCH, plain=True)
+            ) <= tolerance(file.proto, plain=True):
                 return opened, onnx_costs.measure(opened, path, images, free=True)
         except Exception:  # a model that was made for one sample may raise anything
             continue

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.onnx.file import OnnxFile, editable, open_proto, run, the_package
+from cutlayer.onnx.file import OnnxFile
+from cutlayer.onnx.protos import editable, open_proto, run, the_package
 from cutlayer.onnx.seams import sources
+from cutlayer.onnx.types import BOUNDS, FLOATS, dtype_of, to_float32
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -27,7 +29,12 @@ _IN_NUMPY = {
 } | {"tensor(bool)", "tensor(string)"}
 """Types that ONNX Runtime returns as numpy arrays."""
 
-_NO_WEIGHTS = ("int32", "int64", "bool", "object")
+_CAST = (*FLOATS, *BOUNDS)
+"""Types that numpy lacks and that can be cast to one that it has, if they are none of `_IN_NUMPY`."""
+
+AS_FLOAT = ":float32"
+
+_NO_WEIGHTS = ("int32", "int64", "bool", "string", "object")
 """Types of constants that hold shapes and axes; a quantized bias of int32 is not counted either."""
 
 
@@ -38,11 +45,13 @@ class Value(NamedTuple):
         shape: Its shape; empty where numpy has no such type.
         dtype: The name of its type in numpy, or in ONNX Runtime where numpy has no such type.
         steady: Whether it has the same shape for other inputs.
+        largest: Largest magnitude of whole numbers of 32 bits or more; 0 for others.
     """
 
     shape: tuple[int, ...]
     dtype: str
     steady: bool = True
+    largest: float = 0.0
 
 
 def measure(
@@ -73,15 +82,31 @@ def measure(
     session = open_proto(probe(file, wanted, free), plain=True)
     types = {output.name: output.type for output in session.get_outputs()}
     names = [name for name, kind in types.items() if kind in _IN_NUMPY]
-    first, *further = (
-        {name: (array.shape, array.dtype.name) for name, array in zip(names, run(session, inputs, names), strict=True)}
-        for inputs in ({file.image: batch} for batch in (images, *others))
-    )
+    batches = [{file.image: batch} for batch in (images, *others)]
+    each = [dict(zip(names, run(session, batch, names), strict=True)) for batch in batches]
+    cast = {name: dtype for name, kind in types.items() if kind not in _IN_NUMPY and (dtype := dtype_of(kind)) in _CAST}
+    if cast:
+        # Types that numpy does not have.
+        session = open_proto(probe(file, cast, free, cast=True), plain=True)
+        for arrays, batch in zip(each, batches, strict=True):
+            arrays |= dict(zip(cast, run(session, batch, [f"{name}{AS_FLOAT}" for name in cast]), strict=True))
     return (
         known
         | {file.image: Value(images.shape, "float32")}
-        | {name: Value((), kind) for name, kind in types.items()}
-        | {name: Value(*value, all(other[name] == value for other in further)) for name, value in first.items()}
+        | {name: Value((), dtype_of(kind)) for name, kind in types.items()}
+        | {name: _value([arrays[name] for arrays in each], cast.get(name)) for name in each[0]}
+    )
+
+
+def _value(arrays: Sequence[NDArray[Any]], dtype: str | None) -> Value:
+    """What is known of a tensor from its arrays in several runs; `dtype` where numpy does not have its type."""
+    first, *others = arrays
+    whole = first.dtype.kind in "iu" and first.dtype.itemsize >= 4 and first.size
+    return Value(
+        first.shape,
+        dtype or {"object": "string"}.get(first.dtype.name, first.dtype.name),
+        all(other.shape == first.shape for other in others),
+        max(float(np.abs(array.astype(np.float64)).max(initial=0)) for array in arrays) if whole else 0.0,
     )
 
 
@@ -125,8 +150,11 @@ def _macs(node: NodeProto, values: Mapping[str, Value]) -> int:
     return prod(result) * first[0 if transposed else -1]
 
 
-def probe(file: OnnxFile, outputs: Iterable[str], free: bool) -> ModelProto:
-    """The model with these tensors as its outputs, for any batch (`free`) or for one sample."""
+def probe(file: OnnxFile, outputs: Iterable[str], free: bool, *, cast: bool = False) -> ModelProto:
+    """The model with these tensors as its outputs, for any batch (`free`) or for one sample.
+
+    With `cast`, the outputs are the tensors as float32, with `AS_FLOAT` behind their names.
+    """
     onnx = the_package()
     model = editable(file.proto)
     graph = model.graph
@@ -134,6 +162,10 @@ def probe(file: OnnxFile, outputs: Iterable[str], free: bool) -> ModelProto:
         del values[:]
     shape = ["N" if free else 1, *file.input.shape]
     graph.input.append(onnx.helper.make_tensor_value_info(file.image, onnx.TensorProto.FLOAT, shape))
+    if cast:
+        outputs = list(outputs)
+        graph.node.extend(node for name in outputs for node in to_float32(name, f"{name}{AS_FLOAT}"))
+        outputs = [f"{name}{AS_FLOAT}" for name in outputs]
     # Without types, which ONNX Runtime infers.
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(outputs))
     return model

@@ -5,23 +5,23 @@ This needs the packages onnx and onnxruntime, not torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.errors import ConfigError, SplitError
+from cutlayer.errors import SplitError
 from cutlayer.onnx.errors import message, newest
+from cutlayer.onnx.protos import open_proto, the_package
 from cutlayer.onnx.seams import put_in_order
+from cutlayer.onnx.types import FLOATS, dtype_of
 from cutlayer.spec import TensorSpec
 
 if TYPE_CHECKING:
     import onnx
-    import onnxruntime
 
 MOST_BYTES = 2**31 - 1
 """Greatest size of one ONNX file; the format allows no larger ones."""
@@ -29,7 +29,7 @@ MOST_BYTES = 2**31 - 1
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """A model that ONNX Runtime takes, with one float32 input and one output.
+    """A model that ONNX Runtime takes, with one input and one output.
 
     Attributes:
         path: Path of the file.
@@ -37,6 +37,8 @@ class OnnxFile:
         image: Name of its input.
         logits: Name of its output.
         input: One sample of the input, in [0, 1].
+        takes: Type of the input.
+        gives: Type of the output.
     """
 
     path: Path
@@ -44,6 +46,8 @@ class OnnxFile:
     image: str
     logits: str
     input: TensorSpec
+    takes: str = "float32"
+    gives: str = "float32"
 
 
 def read(path: Path, input: TensorSpec | None = None) -> OnnxFile:
@@ -97,10 +101,12 @@ def read(path: Path, input: TensorSpec | None = None) -> OnnxFile:
             f"{path} takes {names[0]} and gives {names[1]}; only a model with one input and one output can be cut."
         )
     ((image, kind, shape),) = inputs
-    if kind != "tensor(float)":
-        raise SplitError(f"{path} takes {image} as {kind}; images are float32 here, export it with a float32 input.")
+    ((logits, gives, _),) = outputs
+    takes = dtype_of(kind)
+    if takes not in FLOATS and takes != "uint8":
+        raise SplitError(f"{path} takes {image} as {kind}; only images are sent here, as float32 or uint8.")
     put_in_order(proto.graph)
-    return OnnxFile(path, proto, image, outputs[0][0], _sample(path, shape, input))
+    return OnnxFile(path, proto, image, logits, _sample(path, shape, input), takes, dtype_of(gives))
 
 
 def _sample(path: Path, axes: Sequence[int | str | None], stated: TensorSpec | None) -> TensorSpec:
@@ -132,57 +138,6 @@ def _opsets(proto: onnx.ModelProto) -> str:
     return f"IR version {proto.ir_version}, {opsets or 'no opset'}"
 
 
-def editable(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy to be changed, in which no initializer has to be an input as well, as before version 4."""
-    copy: onnx.ModelProto = the_package().ModelProto()
-    copy.CopyFrom(proto)
-    copy.ir_version = max(copy.ir_version, 4)
-    return copy
-
-
-def open_proto(proto: onnx.ModelProto, *, plain: bool = False) -> onnxruntime.InferenceSession:
-    """A session of one thread that logs nothing. It raises the errors of ONNX Runtime.
-
-    Args:
-        proto: The model.
-        plain: Turn off optimization, so that two models with the same nodes agree to the bit.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    if plain:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(
-        proto.SerializeToString(), options, providers=["CPUExecutionProvider"], enable_fallback=0
-    )
-
-
-def run(
-    session: onnxruntime.InferenceSession, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]
-) -> list[NDArray[Any]]:
-    """Compute the outputs of these names, with nothing on standard error if it fails."""
-    import onnxruntime
-
-    options = onnxruntime.RunOptions()
-    options.log_severity_level = 4
-    return session.run(list(outputs), dict(inputs), options)  # type: ignore[no-any-return]
-
-
 def samples(spec: TensorSpec, count: int) -> NDArray[np.float32]:
     """Random samples between 0 and 1, the same at each call: ``(count, *spec.shape)``."""
     return np.random.default_rng(0).random((count, *spec.shape), np.float32)
-
-
-def the_package() -> ModuleType:
-    """The package onnx, which a device does not need.
-
-    Raises:
-        ConfigError: The package is not installed.
-    """
-    try:
-        import onnx
-    except ImportError:
-        raise ConfigError("Cutting an ONNX file needs the package onnx; install cutlayer[cut].") from None
-    return onnx  # type: ignore[no-any-return]

@@ -21,12 +21,14 @@ from cutlayer.models.manifest import HEAD_ONNX, TAIL_ONNX, Manifest, sha256
 from cutlayer.onnx import costs as onnx_costs
 from cutlayer.onnx.batch import BATCH, any_batch
 from cutlayer.onnx.costs import Value
+from cutlayer.onnx.ends import with_float32_ends
 from cutlayer.onnx.errors import message
-from cutlayer.onnx.file import OnnxFile, read, samples, the_package
+from cutlayer.onnx.file import OnnxFile, read, samples
 from cutlayer.onnx.halves import halves
-from cutlayer.onnx.normalize import normalizing
 from cutlayer.onnx.parity import difference, whole
+from cutlayer.onnx.protos import the_package
 from cutlayer.onnx.seams import seams
+from cutlayer.onnx.types import BOUNDS, EXACT, FLOATS
 from cutlayer.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -39,9 +41,11 @@ class OnnxCut(Cut):
 
     Attributes:
         op: Operator of that node.
+        dtype: Type of the tensor in the file; it is sent as float32.
     """
 
     op: str
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,12 @@ def survey(
         ConfigError: The package onnx or ONNX Runtime is not installed.
         SplitError: The file is no ONNX model that can be cut.
     """
-    file = read(path, input)
-    if any(mean) or any(number != 1 for number in std):
-        file = normalizing(file, mean, std)
+    written = read(path, input)
+    file = with_float32_ends(written, mean, std)
     nodes, names, refused = seams(file.proto, file.image, file.logits)
+    if written.logits in names:
+        names.remove(written.logits)
+        refused[written.logits] = "it is the answer"
     if not nodes:
         raise SplitError(
             f"{path} gives {file.logits}, which does not depend on {file.image}; there is nothing to split."
@@ -95,9 +101,11 @@ def survey(
             "state it with --input."
         ) from None
     logits = values[file.logits]
-    if logits.dtype != "float32" or logits.shape[:1] != (1,):
+    if written.gives not in FLOATS or logits.shape[:1] != (1,):
         shape = "x".join(map(str, logits.shape))
-        raise SplitError(f"{path} gives {logits.dtype} of shape {shape or '()'}; only a batch of float32 can be sent.")
+        raise SplitError(
+            f"{path} gives {written.gives} of shape {shape or '()'}; only a batch of real numbers can be sent."
+        )
     opened, batched = any_batch(file, nodes) or (None, {})
     cuts = []
     for node, params, macs in onnx_costs.params_and_macs(nodes, values, file.image):
@@ -106,15 +114,20 @@ def survey(
                 refused[name] = reason
             else:
                 aliases = (node.name,) if node.name not in ("", name) else ()
-                cuts.append(OnnxCut(name, aliases, TensorSpec(values[name].shape[1:]), params, macs, node.op_type))
+                dtype = values[name].dtype
+                smashed = TensorSpec(values[name].shape[1:], "float32", *BOUNDS.get(dtype, (None, None)))
+                cuts.append(OnnxCut(name, aliases, smashed, params, macs, node.op_type, dtype))
     return Survey(file, cuts, refused, logits.shape[1:], opened)
 
 
 def _no_batch(value: Value, batched: Value | None) -> str | None:
     """Why a tensor cannot be sent, given its value for one sample and, perhaps, for `BATCH` samples."""
-    if value.dtype != "float32" or len(value.shape) < 2:
-        axes = f" of {len(value.shape)} axes" if value.shape else ""
-        return f"it is {value.dtype}{axes}, and only a batch of float32 can be sent"
+    if value.dtype not in FLOATS and value.dtype not in BOUNDS:
+        return f"it is {value.dtype}, which holds no numbers that can be sent"
+    if value.largest > EXACT:
+        return f"it is {value.dtype} with numbers up to {value.largest:,.0f}, which float32 does not hold exactly"
+    if len(value.shape) < 2:
+        return "it has no batch of values"
     if not value.steady:
         return "its shape depends on what is in the image"
     if not prod(value.shape):
@@ -176,4 +189,4 @@ def write(survey: Survey, cut: str, out: Path, *, data: str | None = None) -> Ma
 
 def _halves(survey: Survey, cut: OnnxCut) -> tuple[ModelProto, ModelProto]:
     free = survey.opened is not None
-    return halves(survey.opened or survey.file, cut.name, cut.shape, survey.logits, free=free)
+    return halves(survey.opened or survey.file, cut.name, cut.dtype, cut.shape, survey.logits, free=free)

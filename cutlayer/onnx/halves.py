@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from cutlayer.onnx.file import OnnxFile, the_package
+from cutlayer.onnx.file import OnnxFile
+from cutlayer.onnx.protos import the_package
 from cutlayer.onnx.seams import bodies, closure, sources
+from cutlayer.onnx.types import from_float32, to_float32
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 
 def halves(
-    file: OnnxFile, cut: str, smashed: Sequence[int], logits: Sequence[int], *, free: bool
+    file: OnnxFile, cut: str, dtype: str, smashed: Sequence[int], logits: Sequence[int], *, free: bool
 ) -> tuple[ModelProto, ModelProto]:
     """Head and tail as models of their own, with the opsets, local functions and metadata of the file.
 
@@ -24,6 +26,7 @@ def halves(
     Args:
         file: The whole model.
         cut: Name of a seam.
+        dtype: Type of the seam; one other than float32 is converted at the end of the head and back in the tail.
         smashed: Shape of one sample of the seam.
         logits: Shape of one sample of the output.
         free: Whether the halves take any batch, or one sample at a time.
@@ -38,6 +41,16 @@ def halves(
     ]
     head = _part(file.proto, ends[:2], values[:2])
     tail = _part(file.proto, ends[1:], values[1:])
+    if dtype != "float32":
+        renamed = {"smashed": _unused("smashed", head.graph)}
+        _rename(head.graph.node, renamed)
+        head.graph.node.extend(to_float32(renamed["smashed"], "smashed"))
+        renamed = {"smashed": _unused("smashed", tail.graph)}
+        _rename(tail.graph.node, renamed)
+        first = from_float32("smashed", renamed["smashed"], dtype, tail.graph)
+        nodes = [*first, *tail.graph.node]
+        del tail.graph.node[:]
+        tail.graph.node.extend(nodes)
     if len(logits) != 1:
         renamed = {"logits": _unused("unflattened", tail.graph)}
         _rename(tail.graph.node, renamed)

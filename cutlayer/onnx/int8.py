@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.onnx.errors import message
-from cutlayer.onnx.file import the_package
+from cutlayer.onnx.protos import the_package
 from cutlayer.spec import TensorSpec
 
 if TYPE_CHECKING:

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.onnx.errors import message
-from cutlayer.onnx.file import OnnxFile, open_proto, run, samples, the_package
+from cutlayer.onnx.file import OnnxFile, samples
+from cutlayer.onnx.protos import open_proto, run, the_package
+from cutlayer.onnx.types import element_type
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -21,6 +23,10 @@ QUANTIZED_TOLERANCE = 0.1
 """`TOLERANCE` of a model in int8 with optimization: where the cut prevents a fusion, ONNX Runtime rounds elsewhere.
 
 A ResNet-20 with random weights changes by 2.3 % when it is optimized, its halves from the whole by 1.6 %."""
+
+HALF_TOLERANCES = {"float16": 0.01, "bfloat16": 0.05}
+"""`TOLERANCE` of a model that computes in half precision: ONNX Runtime keeps float32 between two nodes, but not across
+a cut, so that a tensor is rounded there and nowhere else, to 11 or 8 bits."""
 
 MOST_CHECKED = 1024
 """Elements of the largest constant that the checker gets; shapes and axes have fewer."""
@@ -65,10 +71,20 @@ def difference(
     except Exception as error:  # the errors of ONNX Runtime have no common base but this
         return f"ONNX Runtime cannot run the halves: {message(error)}"
     apart = distance(logits, expected)
-    rounded = not plain and any("uantize" in node.op_type for node in file.proto.graph.node)
-    if apart <= (QUANTIZED_TOLERANCE if rounded else TOLERANCE):
+    if apart <= tolerance(file.proto, plain=plain):
         return None
-    return f"the halves give something else than the whole, by {apart:.1%} of its largest output"
+    return f"the halves give something else than the whole, by {apart:.2g} of its largest output"
+
+
+def tolerance(model: ModelProto, *, plain: bool) -> float:
+    """The largest difference that is no fault: `TOLERANCE`, or more for a model that rounds; see `open_proto`."""
+    graph = model.graph
+    types = {tensor.data_type for tensor in graph.initializer}
+    types |= {attribute.i for node in graph.node for attribute in node.attribute if attribute.name == "to"}
+    halves = [tolerance for dtype, tolerance in HALF_TOLERANCES.items() if element_type(dtype) in types]
+    if not plain and any("uantize" in node.op_type for node in graph.node):
+        halves.append(QUANTIZED_TOLERANCE)
+    return max(halves, default=TOLERANCE)
 
 
 def _fault(model: ModelProto) -> str | None:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cutlayer.profile.cost_model import ON_MACHINES, envelope
-from cutlayer.profile.emulated import Measurements
 from cutlayer.profile.sampling import Key, p50
+from cutlayer.profile.taken import Measurements
 from cutlayer.records.profile import Alternative, Bandwidth, Choice, CutAndCodec, Limits, Line, Quality, Recommendation
 from cutlayer.records.run import Estimate
 
@@ -19,7 +19,7 @@ def recommend(
     measurements: Measurements, network: str, limits: Limits, quality: Mapping[Key, Quality]
 ) -> Recommendation:
     """The fastest choice within the limits, what is as good, what the device takes alone, and the Pareto set."""
-    choices = all_choices(measurements, network, quality)
+    choices, alone = all_choices(measurements, network, quality), measurements.local
     chosen = best(choices, limits)
     near = [] if chosen is None else as_good(chosen, choices, limits)
     return Recommendation(
@@ -29,6 +29,7 @@ def recommend(
         why_none=why_none(choices, limits) if chosen is None else None,
         device_alone_ns=_device_alone_ns(measurements, limits, quality),
         pareto=tuple(CutAndCodec(choice.cut, choice.codec) for choice in pareto(choices)),
+        device_alone_off_ns=0.0 if alone is None else half_interval(alone.ns),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isinf
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,13 +12,15 @@ from cutlayer.machine.identity import machine
 from cutlayer.network.shaper import APPLICATION_LEVEL
 from cutlayer.percentiles import percentiles
 from cutlayer.profile.advice import bandwidth, recommend
-from cutlayer.profile.emulated import Measurements
 from cutlayer.profile.measure import CutMeasurements
 from cutlayer.profile.plan import Plan, Settings
 from cutlayer.profile.sampling import Key
+from cutlayer.profile.taken import Measurements
+from cutlayer.profile.timing import Timing
 from cutlayer.profile.verdict import faults
 from cutlayer.records import profile as records
 from cutlayer.records.profile import Limits, Quality, Times
+from cutlayer.split_folder import open_split
 from cutlayer.trace import STAGES
 
 
@@ -30,16 +33,24 @@ def record(
     *,
     images: str,
     notes: Sequence[str],
+    ended: str | None = None,
 ) -> records.Profile:
-    """The whole record; `images` is what was sent, in words, and each note a sentence that a reader has to know."""
-    reasons = faults(measurements.cuts.values(), measurements.model_errors)
+    """The whole record; `images` is what was sent, in words, and each note a sentence that a reader has to know.
+
+    `ended` is a sentence on why the profile ended before all was measured, None where it did not.
+    """
+    rounds = measurements.taken.rounds
+    reasons = faults(measurements.cuts.values(), rounds, measurements.model_errors)
+    verdict = "INVALID" if reasons else "VALID"
+    if ended is not None:
+        verdict, reasons = "INCOMPLETE", [ended, *reasons]
     local, labels = measurements.local, measurements.labels
     # What shaped the networks, or would have where nothing was measured through any.
     emulation = " and ".join(sorted(set(labels.values()))) or ("tc" if settings.tc else APPLICATION_LEVEL)
     return records.Profile(
         schema=records.SCHEMA,
         model=plan.model,
-        verdict="INVALID" if reasons else "VALID",
+        verdict=verdict,
         reasons=tuple(reasons),
         notes=tuple(notes),
         images=images,
@@ -53,7 +64,10 @@ def record(
         local_ns=None if local is None else _times(local.ns),
         local_peak_rss_bytes=None if local is None else local.peak_rss_bytes,
         networks={
-            network.name: records.NetworkRecord(str(network), network.source, labels.get(network.name))
+            network.name: records.NetworkRecord(
+                str(network), network.source, labels.get(network.name),
+                None if isinf(network.up_bps) else network.up_bps,
+            )
             for network in measurements.networks
         },
         cost_model=_cost_model(measurements),
@@ -61,7 +75,14 @@ def record(
         recommendations=tuple(recommend(measurements, n.name, limits, quality) for n in measurements.networks),
         limits=limits,
         bandwidth=bandwidth(measurements, limits, quality),
+        local_energy=None if local is None else _energy(local),
+        rounds=sum(len(of_one.taken) for of_one in rounds.values()),
+        set_aside=sum(len(of_one.set_aside) for of_one in rounds.values() if of_one.enough),
     )  # fmt: skip
+
+
+def _energy(timing: Timing) -> records.Energy:
+    return records.Energy(timing.joules, None if timing.joules is None else "rapl")
 
 
 def _times(samples: ArrayLike) -> Times:
@@ -73,11 +94,12 @@ def _times(samples: ArrayLike) -> Times:
 
 def _cut(name: str, measurements: Measurements, quality: Mapping[Key, Quality]) -> records.CutRecord:
     cut = measurements.cuts[name]
-    candidate, head = cut.candidate, cut.head
+    candidate, head, split = cut.candidate, cut.head, open_split(cut.candidate.folder)
+    order = list(measurements.taken.cuts) or [name]
     return records.CutRecord(
         cut=name, shape=candidate.shape, bytes=candidate.nbytes, params=candidate.params, macs=candidate.macs,
-        measured_as=measurements.order.index(name) + 1, cold_ns=cut.cold, peak_rss_bytes=head.peak_rss_bytes,
-        energy=records.Energy(head.joules, None if head.joules is None else "rapl"), quota=head.quota,
+        measured_as=order.index(name) + 1, cold_ns=cut.cold, peak_rss_bytes=head.peak_rss_bytes,
+        energy=_energy(head), quota=head.quota,
         temperature_c=head.temperature_c, clock_hz=head.clock_hz, held_back=head.held_back, cpu_share=head.cpu_share,
         others_share=head.others, head_ns=_times(head.ns),
         codecs={codec: _codec(cut, codec, quality.get((name, codec), Quality())) for codec in cut.codecs},
@@ -85,6 +107,8 @@ def _cut(name: str, measurements: Measurements, quality: Mapping[Key, Quality]) 
             network.name: {codec: _requests(measurements, network.name, (name, codec)) for codec in cut.codecs}
             for network in measurements.networks
         },
+        head_file_bytes=split.head_file_bytes, tail_file_bytes=split.tail_file_bytes,
+        rounds=len(cut.rounds.taken), disturbed=tuple(cut.rounds.set_aside),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ parts of 1. A key that is absent from the JSON is a field with a default.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -87,11 +88,15 @@ class Setup:
 
 @dataclass(frozen=True)
 class NetworkRecord:
-    """A network: its figures as text, their source, and what emulated it (None where nothing was measured)."""
+    """A network: its figures as text, their source, and what emulated it (None where nothing was measured).
+
+    `up_bps` is the rate from the device; None where it has no limit, and in records of older versions.
+    """
 
     figures: str
     source: str
     emulation: str | None
+    up_bps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -218,6 +223,10 @@ class CutRecord:
         head_ns: Times of the head alone.
         codecs: Measurements with each codec, by its name.
         networks: Requests by the name of the network and that of the codec.
+        head_file_bytes: Size of the file of the head.
+        tail_file_bytes: Size of the file of the tail, which a device without it need not hold.
+        rounds: Number of rounds in which the cut was measured; None in records of older versions.
+        disturbed: What disturbed those rounds that were disturbed, in words. They count only where too few others are.
     """
 
     cut: str
@@ -238,6 +247,10 @@ class CutRecord:
     head_ns: Times
     codecs: dict[str, CodecRecord]
     networks: dict[str, dict[str, RequestRecord]]
+    head_file_bytes: int | None = None
+    tail_file_bytes: int | None = None
+    rounds: int | None = None
+    disturbed: tuple[str, ...] = ()
 
     def fastest(self, network: str) -> tuple[str, RequestRecord]:
         """The codec with the smallest end-to-end p50 over a network, and its requests."""
@@ -289,6 +302,7 @@ class Recommendation:
         why_none: Why there is no best choice, in a sentence; None when there is one.
         device_alone_ns: Time of the whole model on the device; None where it is unknown or breaks a limit.
         pareto: Choices that no other beats in everything, in the order of latency.
+        device_alone_off_ns: How far off that time may be: half of its 95 % interval.
     """
 
     network: str
@@ -297,6 +311,17 @@ class Recommendation:
     why_none: str | None
     device_alone_ns: float | None
     pareto: tuple[CutAndCodec, ...]
+    device_alone_off_ns: float = 0.0
+
+    @property
+    def faster(self) -> str | None:
+        """``alone`` or ``split``, whichever is faster, or ``even``; None where one of the two is not known."""
+        if self.best is None or self.device_alone_ns is None:
+            return None
+        more_ns = self.best.latency_ns - self.device_alone_ns
+        if abs(more_ns) <= math.hypot(self.best.off_ns, self.device_alone_off_ns):
+            return "even"
+        return "alone" if more_ns > 0 else "split"
 
 
 @dataclass(frozen=True)
@@ -348,7 +373,7 @@ class Profile:
 
     Attributes:
         model: Model that the user named.
-        verdict: Whether the figures can be believed: ``VALID`` or ``INVALID``.
+        verdict: Whether the figures can be believed: ``VALID``, ``INVALID``, or ``INCOMPLETE`` where not all is there.
         reasons: Why not, a sentence each.
         notes: What a reader has to know, a sentence each.
         images: What was sent, in words.
@@ -359,6 +384,9 @@ class Profile:
         networks: The networks by name, in the order that the user gave.
         cuts: The cuts, in the order of the model.
         recommendations: One for each network.
+        local_energy: Energy of one inference of the whole model on the device; None where it was not run there.
+        rounds: Number of rounds of all measurements together; None in records of older versions.
+        set_aside: Number of disturbed rounds among them that count for nothing, because others were made.
     """
 
     schema: int
@@ -377,6 +405,9 @@ class Profile:
     recommendations: tuple[Recommendation, ...]
     limits: Limits
     bandwidth: Bandwidth
+    local_energy: Energy | None = None
+    rounds: int | None = None
+    set_aside: int = 0
 
     @property
     def codecs(self) -> tuple[str, ...]:

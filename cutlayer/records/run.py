@@ -208,6 +208,8 @@ class Result:
         spectrum: What the head passes on; None where it was not measured.
         seconds: Duration of the parts of the run.
         words: What the attacks and metrics say of themselves that are not part of cutlayer.
+        setup: Names data, model, cut, training and measurement: the figures of runs that share it can be compared.
+            Empty in records of the first version.
     """
 
     schema: int
@@ -233,16 +235,12 @@ class Result:
     flags: tuple[Flag, ...]
     seconds: dict[str, float]
     words: tuple[Words, ...] = ()
+    setup: str = ""
 
     @property
     def undefended(self) -> bool:
         """Whether this is the baseline."""
         return bool(self.defense["name"] == "none")
-
-    @property
-    def change(self) -> float:
-        """Accuracy less that of the same model undefended."""
-        return self.utility.accuracy.value - self.utility.baseline.value
 
 
 def load_result(value: Mapping[str, Any]) -> Result:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cutlayer.data.cifar import HUNDRED, TEN, read_batch
+from cutlayer.data.cifar import HUNDRED, TEN, read_batches
 from cutlayer.data.load import load
 from cutlayer.errors import DataError
 
@@ -42,7 +42,7 @@ def test_there_are_as_many_classes_as_the_names_say():
 )
 def test_pixels_come_channel_by_channel(root, path, classes, labels):
     path = root / f"{path}.bin"
-    image = read_batch(path, classes, labels).inputs[0] * 255
+    image = read_batches([path], classes, labels).one(0)[0] * 255
     assert np.array_equal(np.rint(image).ravel(), np.fromfile(path, np.uint8)[labels : labels + 3072])
 
 
@@ -51,7 +51,12 @@ def test_pixels_come_channel_by_channel(root, path, classes, labels):
     [("cifar10", f"{TENS}/test_batch.bin", [10]), ("cifar100", f"{HUNDREDS}/test.bin", [0, 100])],
 )
 def test_a_damaged_batch_is_named(root, name, path, labels):
-    for damage in (b"", bytes(3071 + len(labels)), bytes([*labels, *[0] * 3072])):
+    beyond = f"{path} holds the label {labels[-1]}, and the data set has {labels[-1]} classes"
+    for damage, message in (
+        (b"", f"{path} is damaged"),
+        (bytes(3071 + len(labels)), f"{path} is damaged"),
+        (bytes([*labels, *[0] * 3072]), beyond),
+    ):
         (root / path).write_bytes(damage)
-        with pytest.raises(DataError, match=f"{path} is damaged"):
+        with pytest.raises(DataError, match=message):
             load(name, root)

@@ -21,7 +21,8 @@ class Row(NamedTuple):
         needs: The module that it comes with, numpy if it needs no other, or what the error says of the missing file.
         sizes: Samples in each part; None where they depend on the files.
         greatest: A lower bound of the greatest value.
-        other_people: Whether each class is missing from some part: the attacker's people are in no other one.
+        other_people: Whether each class is missing from some part: the attacker's people, or the victims' photographs,
+            are in no other one.
     """
 
     needs: str
@@ -34,6 +35,7 @@ ROWS = {
     "digits": Row("sklearn", (898, 449, 225, 225)),
     "faces": Row("skimage", (100, 50, 25, 25)),
     "photos": Row("skimage", (8000, 4000, 1000, 1000)),
+    "photographs": Row("skimage", (7200, 3600, 1005, 1200), other_people=True),
     "mnist": Row("MNIST/raw/train-images-idx3-ubyte is missing", (30000, 30000, 5000, 5000)),
     "fashion-mnist": Row("FashionMNIST/raw/train-images-idx3-ubyte is missing", (30000, 30000, 5000, 5000)),
     "cifar10": Row("cifar-10-batches-bin/data_batch_1.bin is missing"),

@@ -59,11 +59,52 @@ def test_a_halved_image_has_the_means_of_four_pixels():
 def test_rows_and_columns_of_a_pgm_are_not_confused(tmp_path):
     pixels = np.arange(6).reshape(2, 3)
     write_pgm(tmp_path / "a.pgm", pixels)
-    assert np.array_equal(read_pgm(tmp_path / "a.pgm"), pixels)
+    assert np.array_equal(np.rint(read_pgm(tmp_path / "a.pgm") * 255), pixels)
 
 
-@pytest.mark.parametrize("content", [b"", b"P2\n1 1\n255\n0", b"P5\n2 2\n255\nabc", b"P5\n1 1\n65535\nab"])
-def test_a_damaged_file_is_named(tmp_path, content):
+@pytest.mark.parametrize("content", [
+    b"P5\n2 1\n255\n\x00\xff",
+    b"P5 # by a scanner\n2\t1 # wide\n#\n255\n\x00\xff",
+    b"P5\n2 1\n65535\n\x00\x00\xff\xff",
+    b"P5\n2 1\n3\n\x00\x03 and what follows the picture",
+    b"P2\n2 1\n255\n0 # dark\n255\n",
+])  # fmt: skip
+def test_every_kind_of_pgm_is_read(tmp_path, content):
     (tmp_path / "a.pgm").write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.pgm is damaged"):
+    assert read_pgm(tmp_path / "a.pgm").tolist() == [[0.0, 1.0]]
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (b"", "is no PGM file"),
+    (b"P6\n1 1\n255\nabc", "is no PGM file"),
+    (b"P5\n1 1\n0\na", "is no PGM file: its greatest value is 0"),
+    (b"P5\n2 2\n255\nabc", "is damaged: of 2x2 pixels up to 255, 3 are there"),
+    (b"P5\n1 1\n65535\na", "is damaged"),
+    (b"P5\n1 1\n100\nz", "is damaged: of 1x1 pixels up to 100, 1 are there, the greatest 122"),
+    (b"P2\n2 1\n255\n0 x", "is damaged"),
+])  # fmt: skip
+def test_only_what_is_damaged_is_called_so(tmp_path, content, message):
+    (tmp_path / "a.pgm").write_bytes(content)
+    with pytest.raises(DataError, match=rf"a\.pgm {message}"):
         read_pgm(tmp_path / "a.pgm")
+
+
+def test_files_of_other_systems_are_passed_over(root):
+    before = load("att-faces", root)
+    for name in (
+        "orl_faces/s0/._0.pgm",
+        "orl_faces/__MACOSX/s0/0.pgm",
+        "orl_faces/@eaDir/0.pgm",
+        "orl_faces/.git/0.pgm",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"Mac OS X")
+    after = load("att-faces", root)
+    assert after.classes == before.classes
+    assert np.array_equal(after.auxiliary.inputs, before.auxiliary.inputs)
+
+
+def test_an_image_of_another_size_is_named(root):
+    write_pgm(root / "orl_faces/s1/9.pgm", np.zeros((64, 64)))
+    with pytest.raises(DataError, match=r"9\.pgm has 64x64 pixels, and 0\.pgm has 92x112"):
+        load("att-faces", root)

@@ -45,6 +45,6 @@ def test_a_crop_carries_the_label_of_the_photograph_that_it_is_cut_from():
     splits = photos.load(None, 0)
     for label, name in enumerate(splits.classes):
         crop = splits.private.inputs[splits.private.labels == label][0].transpose(1, 2, 0)
-        windows = np.lib.stride_tricks.sliding_window_view(photos.photograph(name), crop.shape)
+        windows = np.lib.stride_tricks.sliding_window_view(photos.photograph(photos.PHOTOS[name]), crop.shape)
         corner = np.argwhere((windows[:, :, 0, 0, 0] == crop[0, 0]).all(-1))
         assert any(np.array_equal(windows[y, x, 0], crop) for y, x in corner)

@@ -10,9 +10,11 @@ import psutil
 import pytest
 import torch
 
+from cutlayer import cli
 from cutlayer.data.load import load
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.experiment import plan, victim
+from cutlayer.experiment.rehearsal import rehearse
 from cutlayer.experiment.run import run_all
 from cutlayer.records.reading import read, read_result
 from cutlayer.trace import STAGES
@@ -42,6 +44,26 @@ def runs(tmp_path_factory):
 
 def privacy(result, attack, deployment="zmq-onnx"):
     return next(a for a in result.privacy if (a.attack, a.deployment) == (attack, deployment))
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path, capsys):
+    path = tmp_path / "plan.toml"
+    path.write_text(PLAN.replace("epochs = 1", "epochs = 5") + TWO_DEFENSES)
+    cli.app.cli(args=["run", str(path), "--dry-run", "--out", str(tmp_path / "runs")])
+    first, second = capsys.readouterr().out.split("defense gaussian-noise sigma=0.5")
+    parts = ["training resnet20", "cutting", "over zmq-onnx", "over grpc-torch", "with mean-image", "with ridge"]
+    assert [part for part in parts if part in first] == parts
+    assert "averaging" not in first
+    assert "averaging" in second
+    assert "hardening with gaussian-noise sigma=0.5" in second
+    assert "training" not in second
+    assert "In all about" in second
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_leaves_out_what_is_finished(runs):
+    folder, path, _, _ = runs
+    assert rehearse(plan.load(path), folder, None, lambda text: None) == [[], []]
 
 
 def test_both_deployments_are_measured_stage_by_stage(runs):

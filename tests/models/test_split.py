@@ -35,6 +35,7 @@ ROWS = {
     "he_cifar10cnn": Row(RGB, "ReLU22", "ReLU22"),
     "resnet20": Row(RGB, "layer1.0", "layer2.2"),
     "vgg11_bn": Row(RGB, "features.7", "features.7"),
+    "vgg11_slim": Row(RGB, "features.3", "features.3"),
     "resnet18": Row(RGB, "layer2.0", "layer4.0"),
     "mobilenet_v2": Row(RGB, "features.2", "features.16"),
     "mobilenet_v3_small": Row(RGB, "features.1", "features.10"),

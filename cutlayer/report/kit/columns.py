@@ -45,7 +45,8 @@ def columns(
 
 def wrap(text: str, indent: str = "") -> str:
     """A paragraph of lines of at most `WIDTH` letters, all but the first after an indent."""
-    return textwrap.fill(plain(text), WIDTH, subsequent_indent=indent)
+    # A number and its unit stay on one line: what joins them is a plain space only afterwards.
+    return "\n".join(map(plain, textwrap.wrap(text, WIDTH, subsequent_indent=indent)))
 
 
 def plain(text: str) -> str:

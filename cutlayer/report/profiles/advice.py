@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import inf
 
-from cutlayer.records.profile import Profile, Recommendation
+from cutlayer.records.profile import CutRecord, Profile, Recommendation
+from cutlayer.report.kit.wording import size
 
 NAMED = 3
 """Number of choices as good as the best that are named; the others are counted."""
@@ -18,8 +20,85 @@ def basis(profile: Profile) -> str:
     return start + "moved by the median difference to what was measured over the same network."
 
 
+def headline(profile: Profile, time: Callable[[float], str]) -> str:
+    """Whether to split for speed at all, on each network; `time` gives the text of a time in ns."""
+    by_answer: dict[str | None, list[Recommendation]] = {}
+    for recommendation in profile.recommendations:
+        by_answer.setdefault(recommendation.faster, []).append(recommendation)
+    sentences = [] if profile.verdict == "VALID" else [f"{profile.verdict}, for the reasons below; as measured:"]
+    if entries := by_answer.get("alone"):
+        sentences.append(
+            f"Do not split for speed{_over(entries, profile)}: the device alone takes {_alone(entries, time)}, "
+            f"and the fastest split {_fastest(entries, time)}."
+        )
+    if entries := by_answer.get("even"):
+        sentences.append(
+            f"A split gains no speed{_over(entries, profile)}: the device alone takes {_alone(entries, time)}, "
+            f"which is not told apart from the fastest split, {_fastest(entries, time)}."
+        )
+    if entries := by_answer.get("split"):
+        sentences.append(
+            f"Split for speed{_over(entries, profile)}: the fastest split takes {_fastest(entries, time)}, "
+            f"and the device alone {_alone(entries, time)}."
+        )
+    if entries := by_answer.get(None):
+        sentences.append(_not_compared(profile, entries))
+    return " ".join(sentences)
+
+
+def _over(entries: Sequence[Recommendation], profile: Profile) -> str:
+    names = [entry.network for entry in entries]
+    return "" if len(names) == len(profile.recommendations) else f" over {_listed(names)}"
+
+
+def _alone(entries: Sequence[Recommendation], time: Callable[[float], str]) -> str:
+    return time(next(entry.device_alone_ns for entry in entries if entry.device_alone_ns is not None))
+
+
+def _fastest(entries: Sequence[Recommendation], time: Callable[[float], str]) -> str:
+    return _listed([f"{time(entry.best.latency_ns)} over {entry.network}" for entry in entries if entry.best])
+
+
+def _not_compared(profile: Profile, entries: Sequence[Recommendation]) -> str:
+    """Why nothing is said of a split against the device alone, where one of the two is missing."""
+    over = _listed([entry.network for entry in entries])
+    if any(entry.best is None for entry in entries):
+        return f"Over {over}, no split keeps the limits."
+    if profile.local_ns is None:
+        return f"Over {over}, the device alone is no choice: it has no tail, or the tail was not measured here."
+    return f"Over {over}, the device alone is no choice: it breaks a limit."
+
+
+def _listed(texts: Sequence[str]) -> str:
+    *others, last = texts
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def other_reasons(profile: Profile, time: Callable[[float], str]) -> list[str]:
+    """What could justify a split that is not faster: what each recommended cut saves of the device."""
+    slower = [entry.best for entry in profile.recommendations if entry.best and entry.faster in ("alone", "even")]
+    cuts = [cut for cut in profile.cuts if cut.cut in {choice.cut for choice in slower}]
+    return [f"{cut.cut}: {'; '.join(_savings(profile, cut, time))}." for cut in cuts]
+
+
+def _savings(profile: Profile, cut: CutRecord, time: Callable[[float], str]) -> list[str]:
+    clauses, whole_rss = [], profile.local_peak_rss_bytes
+    if whole_rss is not None:
+        clauses.append(f"memory at its peak {size(cut.peak_rss_bytes)}, the whole model {size(whole_rss)}")
+    if cut.head_file_bytes is not None and cut.tail_file_bytes is not None:
+        whole = size(cut.head_file_bytes + cut.tail_file_bytes)
+        clauses.append(f"{size(cut.tail_file_bytes)} of {whole} of the model's files kept at the server")
+    whole_energy = profile.local_energy and profile.local_energy.joules
+    if cut.energy.joules is not None and whole_energy is not None:
+        clauses.append(f"energy {cut.energy.joules:.3f} J for the head, {whole_energy:.3f} J for the whole model")
+    elif profile.local_ns is not None:
+        whole_time = f"{time(profile.local_ns.p50)} for the whole model"
+        clauses.append(f"battery: {time(cut.head_ns.p50)} of computing for the head, {whole_time}, no meter here")
+    return clauses
+
+
 def best(profile: Profile, recommendation: Recommendation, time: Callable[[float], str]) -> str:
-    """The best choice on a network, where its time goes, what is as good, and what the device takes alone.
+    """The fastest split on a network, where its time goes, what it costs over the device alone, and what is as good.
 
     `time` gives the text of a time in ns.
     """
@@ -34,13 +113,41 @@ def best(profile: Profile, recommendation: Recommendation, time: Callable[[float
     parts["the rest"] = sum(stages.values()) - sum(parts.values())
     clauses = [f"{choice.cut} with {choice.codec}, {time(choice.latency_ns)} ({requests.source_text})"]
     clauses[0] += ": " + ", ".join(f"{name} {time(ns)}" for name, ns in parts.items())
-    if near := [f"{other.cut} with {other.codec}" for other in recommendation.as_good]:
+    if alone_ns is not None and recommendation.faster in ("alone", "split"):
+        more_ns = choice.latency_ns - alone_ns
+        clauses.append(f"{time(abs(more_ns))} {'more' if more_ns > 0 else 'less'} than the device alone")
+    near = [f"{other.cut} with {other.codec}" for other in recommendation.as_good]
+    if len(profile.cuts) > 1 and {choice.cut, *(other.cut for other in recommendation.as_good)} == {
+        cut.cut for cut in profile.cuts
+    }:
+        clauses.append(f"the {len(profile.cuts)} cuts are not told apart, so that speed does not choose between them")
+    elif near:
         more = f" and {len(near) - NAMED} more" if len(near) > NAMED else ""
         clauses.append(f"not told apart from {', '.join(near[:NAMED])}{more}")
-    if alone_ns is not None:
-        faster = "faster" if alone_ns < choice.latency_ns else "slower"
-        clauses.append(f"the device alone is {faster}, {time(alone_ns)}")
+    if other := _other_by_rate(profile, recommendation):
+        clauses.append(other)
     return "; ".join(clauses)
+
+
+def _other_by_rate(profile: Profile, recommendation: Recommendation) -> str | None:
+    """Why the best choice by bandwidth, which is computed, is another one than that on the network."""
+    up_bps, chosen = profile.networks[recommendation.network].up_bps, recommendation.best
+    spans = profile.bandwidth.best
+    span = next(
+        (s for s in spans if s.from_bps <= (up_bps or inf) and (s.to_bps is None or (up_bps or inf) < s.to_bps)), None
+    )
+    if span is None or chosen is None or span.choice == f"{chosen.cut} {chosen.codec}":
+        return None
+    if span.choice in {f"{other.cut} {other.codec}" for other in recommendation.as_good}:
+        return f"by bandwidth alone it is {span.choice}, which is computed and not told apart"
+    return f"by bandwidth alone it is {span.choice}, which is computed without what was measured over this network"
+
+
+def verdict(profile: Profile) -> str:
+    """The verdict, and how many rounds were set aside for it."""
+    if not profile.set_aside:
+        return profile.verdict
+    return f"{profile.verdict} after {profile.set_aside} of {profile.rounds} rounds were set aside"
 
 
 def head_and_bytes(profile: Profile) -> str:

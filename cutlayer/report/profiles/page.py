@@ -41,16 +41,24 @@ def page(profile: Profile) -> str:
 def _opening(profile: Profile) -> Html:
     lead = f"On {profile.machine['processor']}, the head with {advice.cpu(profile)}. {profile.images}."
     sentences = [(entry.network, advice.best(profile, entry, duration)) for entry in profile.recommendations]
-    reasons = el("ul", el("li", [el("p", reason) for reason in profile.reasons]), class_="flags")
+    reasons = advice.other_reasons(profile, duration)
+    faults = el("ul", el("li", [el("p", reason) for reason in profile.reasons]), class_="flags")
     return el(
         "header",
         el("p", "cutlayer profile", class_="product"),
         el("h1", f"Where to cut {profile.model}"),
-        el("p", lead, class_="lead"),
+        el("p", el("b", advice.headline(profile, duration)), class_="lead"),
+        el("p", lead),
+        el("p", "The fastest split over each network:"),
         el("ul", [el("li", el("b", network), f": {sentence}") for network, sentence in sentences]),
         note(advice.basis(profile)),
-        el("p", el("b", profile.verdict), None if profile.reasons else ": nothing speaks against these figures."),
-        reasons if profile.reasons else None,
+        [el("p", "What else could justify a split:"), el("ul", [el("li", reason) for reason in reasons])]
+        if reasons
+        else None,
+        el(
+            "p", el("b", advice.verdict(profile)), ":" if profile.reasons else "; nothing speaks against these figures."
+        ),
+        faults if profile.reasons else None,
         map(note, profile.notes),
     )
 

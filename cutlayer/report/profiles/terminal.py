@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cutlayer.records.profile import Profile, Span
 from cutlayer.report.kit.columns import columns, wrap
-from cutlayer.report.kit.wording import ms, rate
+from cutlayer.report.kit.wording import duration, ms, rate
 from cutlayer.report.profiles import advice
 
 
@@ -83,10 +83,14 @@ def _network(profile: Profile, name: str) -> str:
 
 
 def _advice(profile: Profile) -> str:
-    lines = [f"Best cut. {advice.basis(profile)}"]
+    lines = [wrap(advice.headline(profile, duration)), "The fastest split over each network:"]
     for recommendation in profile.recommendations:
-        sentence = advice.best(profile, recommendation, lambda ns: f"{ms(ns)} ms")
-        lines.append(f"  {recommendation.network}: {sentence}")
+        sentence = advice.best(profile, recommendation, duration)
+        lines.append(wrap(f"  {recommendation.network}: {sentence}", "    "))
+    lines.append(wrap(advice.basis(profile)))
+    if reasons := advice.other_reasons(profile, duration):
+        lines.append("What else could justify a split:")
+        lines += [wrap(f"  {reason}", "    ") for reason in reasons]
     if profile.bandwidth.best:
         lines.append("Best cut by bandwidth, the round trip being the same for all:")
         lines += [f"  {_rates(span)}: {span.choice}" for span in profile.bandwidth.best]
@@ -106,8 +110,8 @@ def _verdict(profile: Profile) -> str:
         through = f" ({profile.settings.network_emulation or 'the network that there is'})"
         lines.append(f"Cost model: {advice.model_errors(profile)}{through if profile.cost_model.points else ''}.")
     lines += [f"Note: {note}" for note in profile.notes]
-    lines.append(profile.verdict + (":" if profile.reasons else ""))
-    lines += [f"  {reason}" for reason in profile.reasons]
+    lines.append(advice.verdict(profile) + (":" if profile.reasons else ""))
+    lines += [wrap(f"  {reason}", "    ") for reason in profile.reasons]
     return "\n".join(lines)
 
 

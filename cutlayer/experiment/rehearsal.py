@@ -1,0 +1,125 @@
+"""How long a plan takes on this machine: each part is run for a moment, and the rest is estimated.
+
+Nothing is trained to its end: training, hardening and attacks run for half a second in each of their loops, on a model
+that has hardly learned. Their time does not depend on what they have learned. No process is started and no record is
+written.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import fx
+
+from cutlayer.data.load import load
+from cutlayer.data.splits import Splits
+from cutlayer.defenses.base import deployed
+from cutlayer.experiment import adversary, victim
+from cutlayer.experiment.spec import Experiment
+from cutlayer.experiment.victim import Say
+from cutlayer.privacy.view import view_of, wire
+from cutlayer.progress import rehearsed, words
+from cutlayer.records.run import RESULT
+from cutlayer.split_folder import open_split
+
+PROCESSES_S = 6.0
+"""Start and end of the two processes of a deployment, with their imports and data, on two cores."""
+
+N_TIMED = 20
+"""Requests from which the time of all is estimated."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of an experiment, and the seconds that it is estimated to take."""
+
+    what: str
+    seconds: float
+
+
+def rehearse(experiments: Sequence[Experiment], runs: Path, data_root: Path | None, say: Say) -> list[list[Part]]:
+    """Estimate the parts of every experiment, in their order; an experiment that is finished has none.
+
+    Experiments that differ in nothing but their seed take the same time, and one of them is rehearsed. A model that
+    several experiments share is trained by the first of them.
+
+    Raises:
+        ConfigError, SplitError, DataError: The plan cannot work.
+    """
+    known: dict[str, list[Part]] = {}
+    trained: set[str] = set()
+    estimates: list[list[Part]] = []
+    for i, experiment in enumerate(experiments, 1):
+        if (runs / experiment.id / RESULT).exists():
+            estimates.append([])
+            continue
+        key = repr({**asdict(experiment), "seed": 0})
+        if key not in known:
+            say(f"[{i}/{len(experiments)}] rehearsing {experiment}")
+            known[key] = _parts(experiment, load(experiment.data, data_root, experiment.seed))
+        training, *others = known[key]
+        model = victim.cached(experiment, runs)
+        estimates.append(others if model.exists() or str(model) in trained else [training, *others])
+        trained.add(str(model))
+    return estimates
+
+
+def told(experiments: Sequence[Experiment], estimates: Sequence[Sequence[Part]]) -> str:
+    """What will be done, with the time of each part and the sum, for a terminal."""
+    lines = []
+    for experiment, parts in zip(experiments, estimates, strict=True):
+        lines.append(f"{experiment}: {_sum(parts) if parts else 'finished before'}")
+        lines += [f"  {words(part.seconds):>7}  {part.what}" for part in parts]
+    return "\n".join([*lines, f"In all {_sum([part for parts in estimates for part in parts])} on this machine."])
+
+
+def _sum(parts: Sequence[Part]) -> str:
+    return f"about {words(sum(part.seconds for part in parts))}"
+
+
+def _parts(experiment: Experiment, data: Splits) -> list[Part]:
+    data, setup, parts = victim.shown(experiment, data), experiment.measure, list[Part]()
+    with TemporaryDirectory() as work, rehearsed(most_s=0.5) as clock:
+
+        def timed(what: str, since_s: float) -> None:
+            parts.append(Part(what, clock.now_s() - since_s))
+
+        begin_s = clock.now_s()
+        model: fx.GraphModule = victim.train(experiment, data, _silent)
+        timed(f"training {experiment.model} on {len(data.train):,} images", begin_s)
+
+        begin_s = clock.now_s()
+        victim.export(experiment, model, data, Path(work) / "split", _silent)
+        hardening = "" if experiment.defense.name == "none" else f"hardening with {experiment.defense.label}, "
+        timed(f"{hardening}cutting, export", begin_s)
+
+        opened = open_split(Path(work) / "split")
+        defense, private = deployed(opened), data.private.inputs[: setup.private]
+        attacks = adversary.attacks(experiment, defense)
+        n_releases = max(attack.n_releases for _, attack in attacks)
+        wired, tail = wire(opened.head(), defense, setup.codec, [experiment.seed]), opened.tail()
+        begin_s = clock.now_s()
+        for image in data.test.inputs[:N_TIMED]:
+            tail(wired(image[None]))
+        each_s = (clock.now_s() - begin_s) / min(N_TIMED, len(data.test))
+        n_requests = setup.warmup + setup.count + n_releases * len(private)
+        for deployment in experiment.deployments:
+            parts.append(Part(f"{n_requests:,} requests over {deployment.label}", PROCESSES_S + n_requests * each_s))
+
+        for named, attack in attacks:
+            # In a run, the devices make these releases.
+            releases = torch.stack([torch.tensor(wired(private)) for _ in range(attack.n_releases)])
+            begin_s = clock.now_s()
+            seen = view_of(opened, attack.needs, data.auxiliary, codec=setup.codec, seed=experiment.seed)
+            attack.fit(seen)
+            fitted_s = clock.now_s()
+            attack.invert_releases(releases.to(seen.device))
+            inverted_s = (clock.now_s() - fitted_s) * len(experiment.deployments)
+            parts.append(Part(f"attacking with {named.label}", fitted_s - begin_s + inverted_s))
+    return parts
+
+
+def _silent(text: str) -> None:
+    """A rehearsal does not say that it trains."""

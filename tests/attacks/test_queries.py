@@ -1,0 +1,64 @@
+"""What an attacker holds out to choose its settings by comes from other photographs than what it learns from."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cutlayer.attacks.features import decoder, ridge
+from cutlayer.attacks.queries import with_held_out
+from cutlayer.data.splits import Dataset
+from tests.attacks.victims import linear_head
+
+
+def grouped(view, groups):
+    """The view, whose auxiliary images show nothing but the number of their group."""
+    groups = np.asarray(groups)
+    inputs = np.broadcast_to(groups[:, None, None, None] / 100, view.auxiliary.inputs[: len(groups)].shape)
+    auxiliary = Dataset(inputs.astype(np.float32), np.zeros(len(groups), np.int64), groups=groups)
+    return replace(view, auxiliary=auxiliary)
+
+
+@pytest.mark.parametrize(("groups", "n", "expected"), [
+    (np.arange(40) // 8, 0.1, 8),  # five photographs of eight crops: one of them
+    (np.arange(40) // 2, 0.1, 4),  # twenty of two crops: two of them
+    (np.arange(40) // 2, 5, 6),  # a number of images: three of them
+    (np.arange(40) // 20, 0.9, 20),  # one of the two is always left
+])  # fmt: skip
+def test_whole_groups_are_held_out(make_view, groups, n, expected):
+    images, n_fit = with_held_out(grouped(make_view(linear_head()), groups), 0, n)
+    shown = images[:, 0, 0, 0]
+    assert len(images) - n_fit == expected
+    assert set(shown[:n_fit].tolist()).isdisjoint(shown[n_fit:].tolist())
+
+
+@pytest.mark.parametrize("groups", [None, np.zeros(40, np.int64)])
+def test_without_two_groups_the_last_images_are_held_out(make_view, groups):
+    view = make_view(linear_head(), n=40)
+    view = replace(view, auxiliary=replace(view.auxiliary, groups=groups))
+    images, n_fit = with_held_out(view, 0, 0.1)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(view.seed))
+    assert n_fit == 36
+    assert torch.equal(images, torch.from_numpy(view.auxiliary.inputs)[order])
+
+
+def test_ridge_chooses_its_penalty_by_another_group(make_view, monkeypatch):
+    solved = []
+    monkeypatch.setattr(
+        ridge, "_solve", lambda a, x, n_fit: solved.append((x, n_fit)) or torch.zeros(a.shape[1], x.shape[1])
+    )
+    ridge.Ridge().fit(grouped(make_view(linear_head()), np.arange(40) // 8))
+    ((pixels, n_fit),) = solved
+    shown = pixels[:, 0]
+    assert n_fit == 32
+    assert set(shown[:n_fit].tolist()).isdisjoint(shown[n_fit:].tolist())
+
+
+def test_a_decoder_chooses_its_epoch_by_another_group(make_view, monkeypatch):
+    decoded = []
+    monkeypatch.setattr(decoder, "_decode", lambda network, smashed: decoded.append(smashed) or torch.zeros(8, 1, 6, 6))
+    view = grouped(make_view(linear_head()), np.arange(40) // 8)
+    decoder.Decoder(capacity="he-small", epochs=1).fit(view)
+    assert len(decoded[0]) == 8
+    assert len(decoded[0].unique(dim=0)) == 1  # eight crops of one photograph
