@@ -13,11 +13,19 @@ Cuttable = Annotated[str, arg(metavar="MODEL")]
 
 
 def list_names(
-    kind: Positional[Literal["attacks", "defenses", "models", "datasets", "metrics", "codecs", "transports"]], /
+    kind: Positional[
+        Literal["attacks", "defenses", "models", "datasets", "metrics", "codecs", "transports", "examples"]
+    ],
+    /,
 ) -> None:
     """List the names that experiments and commands accept, with their options and defaults."""
     from cutlayer import registry
+    from cutlayer.experiment import examples
 
+    if kind == "examples":
+        for name in examples.names():
+            print(f"{name:22} {examples.summary(name)}")
+        return
     table: registry.Registry = getattr(registry, kind.upper())
     for name in table:
         print(f"{name:22} {table.summary(name)}")

@@ -41,6 +41,7 @@ def save(
     defense: dict[str, Any],
     data: str | None,
     learned: Mapping[str, NDArray[Any]] | None = None,
+    weights: bool = True,
 ) -> Manifest:
     """Write the folder, under its name only when it is complete. A split folder of that name is replaced.
 
@@ -52,6 +53,7 @@ def save(
         defense: ``{"name": ..., **options}`` of what the device runs on its activations, perhaps with `then`.
         data: Name of the data set that the model was trained on.
         learned: What the defense learned and the device needs.
+        weights: Whether to write the weights in torch too, which only a model that the name builds again can use.
 
     Raises:
         SplitError: A half cannot be exported, or the folder exists already and holds something else.
@@ -59,8 +61,9 @@ def save(
     with new_folder(Path(folder)) as part:
         export_onnx(split.head, split.input, part / HEAD_ONNX, "image", "smashed")
         export_onnx(split.tail, split.smashed, part / TAIL_ONNX, "smashed", "logits")
-        _save_weights(split.head, part / HEAD_WEIGHTS)
-        _save_weights(split.tail, part / TAIL_WEIGHTS)
+        if weights:
+            _save_weights(split.head, part / HEAD_WEIGHTS)
+            _save_weights(split.tail, part / TAIL_WEIGHTS)
         if learned:
             (part / LEARNED).write_bytes(serialize_arrays(dict(learned)))
         files = {name: sha256(part / name) for name in (*FILES, LEARNED) if (part / name).exists()}
