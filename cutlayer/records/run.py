@@ -210,6 +210,7 @@ class Result:
         words: What the attacks and metrics say of themselves that are not part of cutlayer.
         setup: Names data, model, cut, training and measurement: the figures of runs that share it can be compared.
             Empty in records of the first version.
+        expect: What the claim expects of the figures, as `cutlayer.records.expectation` reads it.
     """
 
     schema: int
@@ -236,6 +237,7 @@ class Result:
     seconds: dict[str, float]
     words: tuple[Words, ...] = ()
     setup: str = ""
+    expect: tuple[str, ...] = ()
 
     @property
     def undefended(self) -> bool:
