@@ -1,6 +1,6 @@
 """Red flags: signs that the evaluation itself is suspect, after AutoAttack's `flags_doc.md`.
 
-They judge the attacks, not the defense: a leakage that is too low is first a suspect.
+They judge the victim and the attacks, not the defense: a leakage that is too low is first a suspect.
 """
 
 import hashlib
@@ -20,11 +20,14 @@ from cutlayer.defenses.base import Defense
 from cutlayer.experiment.spec import Experiment
 from cutlayer.nets.decoders import build
 from cutlayer.privacy.spectrum import ill_conditioned
-from cutlayer.records.run import AttackRecord, Flag, Spectrum
+from cutlayer.records.run import AttackRecord, Flag, Spectrum, Utility
 from cutlayer.registry import ATTACKS, CODECS, DEFENSES
 
 INVERTIBLE_GAIN = 0.5
 """An undefended shallow cut that leaks less than half of the mean image's error was attacked badly, or is deep."""
+
+NEAR_CHANCE = 0.1
+"""Share of the way from guessing to no error that a victim's model must have come, or its cut is that of no model."""
 
 Flags = Iterator[Flag]
 
@@ -47,6 +50,25 @@ def flags(
         raised += [*_averaging(rows, kinds, defense), *_decoders(attacks, defense)]
         raised += [*_masks(attacks, experiment), *_masked_gradient(attacks, spectrum)]
     return tuple(raised)
+
+
+def unfit(utility: Utility, labels: NDArray[np.int64]) -> Flags:
+    """A model that has learned nothing, or a defense that has destroyed what it learned, protects nothing of use.
+
+    Chance is what the most frequent class alone reaches as an answer; `labels` are those of the test images.
+    """
+    chance = np.bincount(labels).max() / len(labels)
+    for name, subject, accuracy in (
+        ("victim-near-chance", "The model without a defense", utility.baseline),
+        ("defended-near-chance", "The model with the defense", utility.accuracy),
+    ):
+        if accuracy.low < chance + NEAR_CHANCE * (1 - chance):
+            yield Flag(
+                name,
+                f"{subject} answers {accuracy.value:.1%} of {accuracy.n:,} test images rightly, and always the same "
+                f"answer would do so for {chance:.1%}: what leaks of such a model says little about one that works.",
+            )
+            return
 
 
 def _averaging(rows: Sequence[AttackRecord], kinds: Mapping[str, tuple[Any, ...]], defense: Defense) -> Flags:

@@ -16,6 +16,7 @@ from typing import Any
 
 from cutlayer.errors import ConfigError
 from cutlayer.experiment.spec import HEADS, Deployment, Experiment, Measure, Named, Options, Published, Training
+from cutlayer.records import expectation
 from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, MODELS, TRANSPORTS, Registry, check_type, near
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.connect import servable
@@ -44,7 +45,7 @@ def load(path: Path, settings: Mapping[str, str] | None = None) -> list[Experime
 def parse(table: Mapping[str, Any]) -> list[Experiment]:
     """Expand a plan that is already a table."""
     texts, sections = ("name", "claim"), ("training", "measure", "defense", "deployment", "attack", "published")
-    _only(table, {*texts, "data", "model", "cut", "seed", *sections}, "key")
+    _only(table, {*texts, "data", "model", "cut", "seed", "expect", *sections}, "key")
     for key in ("data", "model", "cut"):
         if key not in table:
             raise ConfigError(f"The key {key!r} is missing.")
@@ -64,7 +65,12 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
     codec_named(common["measure"].codec)
     common |= {key: table[key] for key in texts if key in table}
     cuts, seeds = _listed("cut", str, table["cut"]), _listed("seed", int, table.get("seed", 0))
-    defenses = _named(DEFENSES, table.get("defense", [{"name": "none"}]))
+    defenses = list(_named(DEFENSES, table.get("defense", [{"name": "none"}])))
+    common["expect"] = tuple(_listed("expect", str, table.get("expect", [])))
+    # The plan that a run keeps of itself has one defense, and expectations of the others as well.
+    labels = [defense.label for defense in defenses] if defenses[1:] else []
+    for text in common["expect"]:
+        expectation.check(text, labels, [attack.label for attack in common["attacks"]])
     experiments = [
         Experiment(table["data"], table["model"], cut, seed=seed, defense=defense, **common)
         for cut, defense, seed in itertools.product(cuts, defenses, seeds)
@@ -182,9 +188,13 @@ def _apply(table: dict[str, Any], key: str, text: str) -> None:
         table[head] = value
 
 
+KEYS = ("name", "claim", "expect", "data", "model", "cut", "seed")
+"""The keys of a plan that are no tables."""
+
+
 def toml(experiment: Experiment) -> str:
     """The experiment as a plan of one, which `plan.load` reads back to the same id."""
-    lines = [f"{key} = {_value(getattr(experiment, key))}" for key in ("name", "claim", "data", "model", "cut", "seed")]
+    lines = [f"{key} = {_value(getattr(experiment, key))}" for key in KEYS]
     sections: list[tuple[str, dict[str, Any]]] = [
         ("[training]", asdict(experiment.training)),
         ("[measure]", asdict(experiment.measure)),

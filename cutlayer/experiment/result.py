@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.edge.requests import UNKNOWN
-from cutlayer.experiment.flags import flags
+from cutlayer.experiment.flags import flags, unfit
 from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.spec import Experiment
 from cutlayer.metrics.interval import paired_change, proportion
@@ -61,6 +61,11 @@ def result(
     right, undefended = (
         classes == answers.labels for classes in (next(iter(answers.served.values())), answers.undefended)
     )
+    utility = Utility(
+        accuracy=proportion(int(right.sum()), len(right)),
+        baseline=proportion(int(undefended.sum()), len(undefended)),
+        change=paired_change(undefended, right),
+    )
     return Result(
         schema=SCHEMA,
         id=experiment.id,
@@ -77,18 +82,15 @@ def result(
         defense=manifest.defense,
         defense_label=experiment.defense.label,
         defense_facts=facts,
-        utility=Utility(
-            accuracy=proportion(int(right.sum()), len(right)),
-            baseline=proportion(int(undefended.sum()), len(undefended)),
-            change=paired_change(undefended, right),
-        ),
+        utility=utility,
         privacy=tuple(replace(attack, published=published(attack, experiment)) for attack in attacks),
         worst_case=worst_case(attacks),
         spectrum=spectrum,
         cost=tuple(map(cost, observed)),
-        flags=flags(experiment, attacks, data, defense, spectrum),
+        flags=(*unfit(utility, answers.labels), *flags(experiment, attacks, data, defense, spectrum)),
         seconds=seconds,
         setup=setup(experiment),
+        expect=experiment.expect,
     )
 
 

@@ -117,6 +117,7 @@ class Experiment:
     deployments: tuple[Deployment, ...] = (Deployment(),)
     attacks: tuple[Named, ...] = (Named("mean-image"),)
     published: tuple[Published, ...] = ()
+    expect: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -124,7 +125,7 @@ class Experiment:
         parts: Options = {"data": self.data, "model": self.model, "cut": self.cut}
         for f in fields(self):
             value = getattr(self, f.name)
-            if f.name not in ("name", "claim", "published", *parts) and value != f.default:
+            if f.name not in ("name", "claim", "published", "expect", *parts) and value != f.default:
                 parts[f.name] = _differences(value) if isinstance(value, Training | Measure) else value
         text = json.dumps(parts, sort_keys=True, default=_identity)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

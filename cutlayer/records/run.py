@@ -190,6 +190,7 @@ class Result:
         seconds: Duration of the parts of the run.
         setup: Names data, model, cut, training and measurement: the figures of runs that share it can be compared.
             Empty in records of the first version.
+        expect: What the claim expects of the figures, as `cutlayer.records.expectation` reads it.
     """
 
     schema: int
@@ -215,6 +216,7 @@ class Result:
     flags: tuple[Flag, ...]
     seconds: dict[str, float]
     setup: str = ""
+    expect: tuple[str, ...] = ()
 
     @property
     def undefended(self) -> bool:

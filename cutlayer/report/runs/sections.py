@@ -14,6 +14,8 @@ from cutlayer.report.kit.svg import stage_bar
 from cutlayer.report.kit.wording import ACCESS, LEAKAGE_GAIN, STAGE_WORDS, access_name, duration, scale, seconds, size
 from cutlayer.report.runs import conditions, tables
 from cutlayer.report.runs.charts import Point, scatter, typical_request
+from cutlayer.report.runs.claims import claims as stated_claims
+from cutlayer.report.runs.claims import verdict
 from cutlayer.report.runs.groups import Group
 from cutlayer.report.runs.settings import Member, typical
 from cutlayer.report.runs.story import NO_PICTURE, class_names, originals, rebuilt_by, shown
@@ -125,9 +127,18 @@ def attacks(group: Group) -> Html:
 
 
 def claims(group: Group) -> list[Html]:
-    """What each plan claims, as a claim."""
-    texts = dict.fromkeys(result.claim for member in group.members if (result := member.run.result).claim)
-    return [el("p", el("b", "The plan claims: "), text, class_="claim") for text in texts]
+    """What each plan claims, as a claim, and whether the table supports it."""
+    parts: list[Html] = []
+    for (claim, expected), judged in stated_claims(group).items():
+        if claim:
+            parts.append(el("p", el("b", "The plan claims: "), claim, class_="claim"))
+        parts.append(el("p", verdict(judged), class_="note"))
+        items = [
+            el("li", el("b", found), f": {text} ({figures})")
+            for text, (found, figures) in zip(expected, judged, strict=True)
+        ]
+        parts += [el("ul", items, class_="plain")] if items else []
+    return parts
 
 
 def flags(group: Group) -> Html:
