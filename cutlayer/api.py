@@ -1,5 +1,7 @@
 """What a program needs from cutlayer: the names that ``import cutlayer`` gives.
 
+For example::
+
     import cutlayer
 
     data = cutlayer.load_data(images, labels)
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import secrets
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
@@ -24,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError, SplitError, near
+from cutlayer.progress import told
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -162,15 +166,21 @@ def split(
         name, chosen, n_epochs = type(model).__name__, copy.deepcopy(model), epochs or 0
     halves = split_at(chosen, cut, data.input)
     classes = _classes(halves, data)
-    if n_epochs:
-        training.train(chosen, data.train, epochs=n_epochs, seed=seed)
-    halves = copied(hardening.harden(halves, data, seed))
+    with told(_say):
+        if n_epochs:
+            training.train(chosen, data.train, epochs=n_epochs, seed=seed)
+        halves = copied(hardening.harden(halves, data, seed))
     by_name = isinstance(model, str)
     manifest = folder.save(
         Path(out), halves, model=name, classes=classes, defense=description, data=data.name if by_name else None,
         learned=hardening.learned, weights=by_name,
     )  # fmt: skip
     return SplitFolder(Path(out), manifest, None if by_name else halves)
+
+
+def _say(text: str) -> None:
+    """Print the progress of a loop that takes long to standard error."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _classes(halves: SplitModel, data: Splits) -> int:
@@ -278,11 +288,12 @@ def attack(
 
     chosen: Attack = ATTACKS.make(attack, **options) if isinstance(attack, str) else attack
     seen = view_of(split, chosen.needs, data.auxiliary, codec=codec, seed=seed)
-    chosen.fit(seen)
     originals = data.private.inputs[:n]
     wired = wire(split.head(), deployed(split), codec, [seed, 2])
-    releases = np.stack([_arrived(wired, originals) for _ in range(chosen.n_releases)])
-    rebuilt = chosen.invert_releases(torch.from_numpy(releases).to(seen.device)).float().cpu()
+    with told(_say):
+        chosen.fit(seen)
+        releases = np.stack([_arrived(wired, originals) for _ in range(chosen.n_releases)])
+        rebuilt = chosen.invert_releases(torch.from_numpy(releases).to(seen.device)).float().cpu()
     label = Named(attack, options).label if isinstance(attack, str) else repr(attack)
     return Attacked(label, originals, rebuilt.numpy(), score(rebuilt, data, seed))
 
@@ -328,7 +339,8 @@ def run(
 
     path = Path(plan) if str(plan).endswith(".toml") else examples.path(str(plan))
     root = None if data_root is None else Path(data_root)
-    return run_all(load(path, changes), Path(out), resume=True, data_root=root, say=say)
+    with told(say):
+        return run_all(load(path, changes), Path(out), resume=True, data_root=root, say=say)
 
 
 def serve(

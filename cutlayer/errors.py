@@ -1,5 +1,7 @@
 """Every error that cutlayer raises on purpose. The text is one sentence: what is wrong and what to do.
 
+The kinds::
+
     CutlayerError
     ├── ConfigError         an unknown name, option, key or type in what the user wrote
     ├── DataError           a data set that is missing or damaged
