@@ -1,4 +1,4 @@
-"""Images and labels in arrays: an .npz file, an .npy file, or a folder with x.npy and y.npy.
+"""Images and labels in arrays: in memory, in an .npz or .npy file, or in a folder with x.npy and y.npy.
 
 The arrays of an .npz file are ``x`` and, where there are labels, ``y``; ``group`` keeps images with one number in one
 part, and ``classes`` names the classes. With ``x_train, y_train, x_test, y_test`` (or ``train_images, train_labels,
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from cutlayer.data.folder import NO_CLASS
 from cutlayer.data.images import BACKGROUND, fit
+from cutlayer.data.near import near_copies
 from cutlayer.data.parts import dealt
 from cutlayer.data.splits import Splits
 from cutlayer.data.stored import Stored
@@ -96,24 +98,49 @@ def open_arrays(path: Path, name: str, seed: int, shape: tuple[int, ...] | None)
     Raises:
         DataError: The file is damaged, an array is missing or of another kind, or two do not belong together.
     """
-    arrays = _arrays(path)
+    return _splits(name, _arrays(path), f"{path}, array ", seed, shape)
+
+
+def from_arrays(
+    images: NDArray[Any], labels: NDArray[Any] | None, seed: int = 0, shape: tuple[int, ...] | None = None
+) -> Splits:
+    """Deal out images in memory, and their labels, to the four parts, as 4 : 2 : 1 : 1.
+
+    Args:
+        images: As the module says.
+        labels: ``(N,)``, as the module says; None where they are not known.
+        seed: Decides which image goes to which part.
+        shape: ``(C, H, W)`` of the inputs; None for that of the images.
+
+    Raises:
+        DataError: The arrays are no images with labels.
+    """
+    arrays = {"images": images} if labels is None else {"images": images, "labels": labels}
+    splits = _splits("arrays", arrays, "", seed, shape).loaded()
+    return replace(splits, notes=(*splits.notes, *near_copies(splits)))
+
+
+def _splits(
+    name: str, arrays: Mapping[str, NDArray[Any]], where: str, seed: int, shape: tuple[int, ...] | None
+) -> Splits:
+    """The four parts; a message begins with `where`, and goes on with the name of an array."""
     two = next((names for names in _TWO if set(names) <= arrays.keys()), None)
     pairs = [two[:2], two[2:]] if two else [next((names for names in _ONE if names[0] in arrays), ("", ""))]
     if not pairs[0][0]:
         raise DataError(
-            f"{path} holds the arrays {', '.join(sorted(arrays)) or '(none)'}; images are expected as x and labels as "
+            f"{where}x is missing, among {', '.join(sorted(arrays)) or 'none'}; images are expected as x and labels as "
             f"y, or {', '.join(_TWO[0])}."
         )
-    labels = [arrays.get(key) for _, key in pairs]
-    classes, numbers = _classes(path, labels, arrays.get("classes"))
+    label_key = pairs[0][1]
+    classes, numbers = _classes(where + label_key, [arrays.get(key) for _, key in pairs], arrays.get("classes"))
     parts = []
     for (key, label_key), own in zip(pairs, numbers, strict=True):
-        source, where = ArrayImages(arrays[key], shape, f"{path}, array {key}"), f"{path}, array"
+        source = ArrayImages(arrays[key], shape, where + key)
         n, group = len(arrays[key]), arrays.get("group") if len(pairs) == 1 else None
         for other, values in ((label_key, own), ("group", group)):
             if values is not None and len(values) != n:
                 raise DataError(
-                    f"{where} {key} holds {n:,} images and {other} holds {len(values):,} numbers, so that the two do "
+                    f"{where}{key} holds {n:,} images and {other} holds {len(values):,} numbers, so that the two do "
                     "not belong together."
                 )
         groups = None if group is None else np.unique(group, return_inverse=True)[1].astype(np.int64)
@@ -143,7 +170,7 @@ def _array(path: Path) -> NDArray[Any]:
 
 
 def _classes(
-    path: Path, labels: list[NDArray[Any] | None], names: NDArray[Any] | None
+    where: str, labels: list[NDArray[Any] | None], names: NDArray[Any] | None
 ) -> tuple[tuple[str, ...], list[NDArray[np.int64] | None]]:
     """The names of the classes, and the labels as their numbers."""
     if labels[0] is None or any(own is None for own in labels):
@@ -161,10 +188,10 @@ def _classes(
         numbers = together.astype(np.int64)
         if (numbers != together).any() or numbers.min() < 0 or numbers.max() >= _MOST_CLASSES:
             raise DataError(
-                f"{path}: labels are the numbers of the classes, from 0, or strings; they go from {together.min()} to "
-                f"{together.max()}."
+                f"{where} goes from {together.min()} to {together.max()}; labels are the numbers of the classes, from "
+                "0, or strings."
             )
         classes = tuple(map(str, range(int(numbers.max()) + 1))) if names is None else tuple(map(str, names))
         if numbers.max() >= len(classes):
-            raise DataError(f"{path}: there is a label {numbers.max()}, and {len(classes)} classes are named, from 0.")
+            raise DataError(f"{where} holds the label {numbers.max()}, and {len(classes)} classes are named, from 0.")
     return classes, list(np.split(numbers.astype(np.int64), np.cumsum([len(own) for own in flat])[:-1]))

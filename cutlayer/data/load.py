@@ -8,7 +8,7 @@ from pathlib import Path
 from cutlayer.data.near import near_copies
 from cutlayer.data.path import is_path, open_path
 from cutlayer.data.splits import Splits
-from cutlayer.errors import DataError
+from cutlayer.errors import ConfigError, DataError
 from cutlayer.registry import DATASETS
 
 
@@ -68,5 +68,10 @@ def open_data(
     read = DATASETS.load(name)
     wanted = shape or otherwise
     options = {"shape": wanted} if wanted and "shape" in inspect.signature(read).parameters else {}
-    splits: Splits = read(data_root(root), seed, **options)
+    splits = read(data_root(root), seed, **options)
+    if not isinstance(splits, Splits):
+        raise ConfigError(
+            f"The data set {name!r} must be a function (root, seed) that returns a cutlayer.data.splits.Splits; it "
+            f"returns a {type(splits).__name__}."
+        )
     return splits

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import ConfigError, DataError
 
-
 _GOLDEN = (5**0.5 - 1) / 2
 """Multiples of it, without their whole part, are spread evenly over 0 to 1, however many there are."""
 
