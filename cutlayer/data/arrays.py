@@ -177,9 +177,7 @@ def _classes(
         return (), [None] * len(labels)
     flat = [own.reshape(len(own), -1) for own in labels if own is not None]
     if any(own.shape[1] != 1 for own in flat):
-        raise DataError(
-            f"{path}: labels have the shape {labels[0].shape}; one number or string for each image is needed."
-        )
+        raise DataError(f"{where} has the shape {labels[0].shape}; each image needs one number or string.")
     together = np.concatenate([own[:, 0] for own in flat])
     if together.dtype.kind in "US":
         found, numbers = np.unique(together, return_inverse=True)
