@@ -26,9 +26,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.errors import ConfigError, SplitError
+from cutlayer.errors import ConfigError, SplitError, near
 from cutlayer.progress import told
-from cutlayer.registry import near
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -295,7 +294,7 @@ def attack(
         chosen.fit(seen)
         releases = np.stack([_arrived(wired, originals) for _ in range(chosen.n_releases)])
         rebuilt = chosen.invert_releases(torch.from_numpy(releases).to(seen.device)).float().cpu()
-    label = Named(attack, options).key if isinstance(attack, str) else repr(attack)
+    label = Named(attack, options).label if isinstance(attack, str) else repr(attack)
     return Attacked(label, originals, rebuilt.numpy(), score(rebuilt, data, seed))
 
 
@@ -345,7 +344,11 @@ def run(
 
 
 def serve(
-    split: SplitFolder, listen: str = "grpc://127.0.0.1:0", *, tap: Path | str | None = None
+    split: SplitFolder,
+    listen: str = "grpc://127.0.0.1:0",
+    *,
+    tap: Path | str | None = None,
+    codecs: Sequence[str] = (),
 ) -> AbstractContextManager[str]:
     """Serve the tail of a split folder from a process of its own until the block ends; gives the address.
 
@@ -353,6 +356,7 @@ def serve(
         split: The split folder.
         listen: Address; port 0 takes a free one.
         tap: Folder for a copy of everything that arrives; `cutlayer.cloud.tap.read` reads it.
+        codecs: Codecs of your own that devices will use, such as ``mine.py:Negative``.
 
     Raises:
         Unreachable: The server did not get ready; the message holds its last line.
@@ -360,7 +364,7 @@ def serve(
     from cutlayer.deployment import processes
 
     words = [] if tap is None else ["--tap", tap]
-    return processes.cloud(split.path, "--listen", listen, *words)
+    return processes.cloud(split.path, "--listen", listen, *words, codecs=codecs)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from cutlayer.edge.exchange import Template, check_metadata, different_split, re
 from cutlayer.edge.pipeline import Pipeline
 from cutlayer.errors import Refused
 from cutlayer.models.manifest import Manifest, tail_name
+from cutlayer.registry import DEFENSES
 from cutlayer.trace import Trace
 from cutlayer.wire.codecs.base import Parameter
 from cutlayer.wire.handshake import metadata_request
@@ -78,7 +79,7 @@ class Edge:
         self._parameters: dict[str, Parameter] = {
             "protocol": PROTOCOL,
             "session": self.session,
-            "defense": str(manifest.defense.get("name", "none")),
+            "defense": DEFENSES.label(str(manifest.defense.get("name", "none"))),
         }
         self._template: Template | None = None
         if greet:

@@ -11,8 +11,8 @@ import re
 from collections.abc import Collection
 from typing import NamedTuple
 
-from cutlayer.errors import ConfigError
-from cutlayer.registry import METRICS, near
+from cutlayer.errors import ConfigError, near
+from cutlayer.registry import METRICS
 
 ACCURACY, LEAKAGE = "accuracy", "leakage"
 _INEQUALITY = re.compile(r"(?P<left>.+) (?P<sign>[<>]) (?P<right>.+)")
