@@ -47,7 +47,7 @@ test: $(READY) ## Run the whole test suite, linters included
 	$(BIN)/python -m pytest
 
 .PHONY: docs
-docs: $(READY) ## Build the documentation of commands and Python API as a site in docs/_site
+docs: $(READY) ## Build the documentation, pages and Python API, as a site in docs/_site
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --jobs auto docs docs/_site
 	@echo "The site is docs/_site/index.html"
 

@@ -70,7 +70,7 @@ class Reader:
             self._templates[parts[0]] = template
         return template, request.id, tuple(tensor.data for tensor in request.tensors.values())
 
-    def batch(self, job: Job) -> NDArray[Any]:
+    def smashed(self, job: Job) -> NDArray[Any]:
         """Return the array ``(N, *smashed.shape)``, joined with what came beside it, if the tail accepts it.
 
         Raises:
@@ -80,12 +80,9 @@ class Reader:
         for name, array, dtype in zip(self._expected, arrays, self._dtypes, strict=True):
             if array.dtype != dtype:
                 spec = self._expected[name]
-                raise DecodeError(f"Send {name} as {spec.dtype} of shape Nx{spec}, not {array.dtype}.")
+                named = "" if len(arrays) == 1 else f"{name} as "
+                raise DecodeError(f"Send {named}{spec.dtype} of shape Nx{spec}, not {array.dtype}.")
         return arrays[0] if len(arrays) == 1 else join(dict(zip(self._expected, arrays, strict=True)))
-
-    def smashed(self, job: Job) -> NDArray[np.float32]:
-        """Return the smashed data alone, ``(N, *smashed.shape)``. Raises DecodeError."""
-        return job.template.decode[0](job.data[0])
 
     def answer(self, job: Job, arrays: Mapping[str, NDArray[Any]]) -> Message:
         """Return the answer to a request whose samples have these outputs, without durations."""

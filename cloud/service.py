@@ -114,7 +114,7 @@ class Service:
                 self._drop(job)
                 continue
             try:
-                smashed.append(self._reader.batch(job))
+                smashed.append(self._reader.smashed(job))
                 ready.append(job)
             except Exception as error:
                 self._fail(job, error)

@@ -1,5 +1,7 @@
 """What a program needs from cutlayer: the names that ``import cutlayer`` gives.
 
+For example::
+
     import cutlayer
 
     data = cutlayer.load_data(images, labels)
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import secrets
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
@@ -23,8 +26,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.errors import ConfigError, SplitError
-from cutlayer.registry import near
+from cutlayer.errors import ConfigError, SplitError, near
+from cutlayer.progress import told
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -68,14 +71,22 @@ class Attacked:
 
 
 def load_data(
-    source: str | NDArray[Any], labels: NDArray[Any] | None = None, *, seed: int = 0, root: Path | str | None = None
+    source: str | Path | NDArray[Any],
+    labels: NDArray[Any] | None = None,
+    *,
+    shape: Sequence[int] | None = None,
+    seed: int = 0,
+    root: Path | str | None = None,
 ) -> Splits:
     """Read a data set, or take arrays, and deal them out to four parts: train, auxiliary, private and test.
 
     Args:
-        source: A name from ``cutlayer list datasets``; or images, ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``,
-            uint8, or floating point in [0, 1].
-        labels: ``(N,)``, the classes of the images, 0 and up; only with images.
+        source: A name from ``cutlayer list datasets``; the path of a folder of images or of an .npz or .npy file; or
+            images, ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``, uint8, uint16, or floating point in [0, 1].
+        labels: ``(N,)``, the classes of the images, numbers from 0, or strings; only with images, and where they are
+            known.
+        shape: ``(C, H, W)`` of the inputs: images of another size are scaled until the shorter side fits, and cropped
+            in the center. The size of the images if left out.
         seed: Decides which sample goes to which part.
         root: Folder of the original files; the environment variable CUTLAYER_DATA or ``data`` if left out.
 
@@ -86,10 +97,10 @@ def load_data(
     if isinstance(source, np.ndarray):
         from cutlayer.data.arrays import from_arrays
 
-        return from_arrays(source, labels, seed)
+        return from_arrays(source, labels, seed, None if shape is None else tuple(shape))
     from cutlayer.data.load import load
 
-    return load(source, root, seed)
+    return load(str(source), root, seed, shape=None if shape is None else tuple(shape))
 
 
 def cuts(model: nn.Module | str, input: Splits | Sequence[int]) -> list[Cut]:
@@ -163,15 +174,21 @@ def split(
         name, chosen, n_epochs = type(model).__name__, copy.deepcopy(model), epochs or 0
     halves = split_at(chosen, cut, data.input)
     classes = _classes(halves, data)
-    if n_epochs:
-        training.train(chosen, data.train, epochs=n_epochs, seed=seed)
-    halves = copied(hardening.harden(halves, data, seed))
+    with told(_say):
+        if n_epochs:
+            training.train(chosen, data.train, epochs=n_epochs, seed=seed)
+        halves = copied(hardening.harden(halves, data, seed))
     by_name = isinstance(model, str)
     manifest = folder.save(
         Path(out), halves, model=name, classes=classes, defense=description, data=data.name if by_name else None,
         learned=hardening.learned, weights=by_name,
     )  # fmt: skip
     return SplitFolder(Path(out), manifest, None if by_name else halves)
+
+
+def _say(text: str) -> None:
+    """Print the progress of a loop that takes long to standard error."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _classes(halves: SplitModel, data: Splits) -> int:
@@ -279,12 +296,13 @@ def attack(
 
     chosen: Attack = ATTACKS.make(attack, **options) if isinstance(attack, str) else attack
     seen = view_of(split, chosen.needs, data.auxiliary, codec=codec, seed=seed)
-    chosen.fit(seen)
     originals = data.private.inputs[:n]
     wired = wire(split.head(), deployed(split), codec, [seed, 2])
-    releases = np.stack([_arrived(wired, originals) for _ in range(chosen.n_releases)])
-    rebuilt = chosen.invert_releases(torch.from_numpy(releases).to(seen.device)).float().cpu()
-    label = Named(attack, options).key if isinstance(attack, str) else repr(attack)
+    with told(_say):
+        chosen.fit(seen)
+        releases = np.stack([_arrived(wired, originals) for _ in range(chosen.n_releases)])
+        rebuilt = chosen.invert_releases(torch.from_numpy(releases).to(seen.device)).float().cpu()
+    label = Named(attack, options).label if isinstance(attack, str) else repr(attack)
     return Attacked(label, originals, rebuilt.numpy(), score(rebuilt, data, seed))
 
 
@@ -329,11 +347,16 @@ def run(
 
     path = Path(plan) if str(plan).endswith(".toml") else examples.path(str(plan))
     root = None if data_root is None else Path(data_root)
-    return run_all(load(path, changes), Path(out), resume=True, data_root=root, say=say)
+    with told(say):
+        return run_all(load(path, changes), Path(out), resume=True, data_root=root, say=say)
 
 
 def serve(
-    split: SplitFolder, listen: str = "grpc://127.0.0.1:0", *, tap: Path | str | None = None
+    split: SplitFolder,
+    listen: str = "grpc://127.0.0.1:0",
+    *,
+    tap: Path | str | None = None,
+    codecs: Sequence[str] = (),
 ) -> AbstractContextManager[str]:
     """Serve the tail of a split folder from a process of its own until the block ends; gives the address.
 
@@ -341,6 +364,7 @@ def serve(
         split: The split folder.
         listen: Address; port 0 takes a free one.
         tap: Folder for a copy of everything that arrives; `cutlayer.cloud.tap.read` reads it.
+        codecs: Codecs of your own that devices will use, such as ``mine.py:Negative``.
 
     Raises:
         Unreachable: The server did not get ready; the message holds its last line.
@@ -348,7 +372,7 @@ def serve(
     from cutlayer.deployment import processes
 
     words = [] if tap is None else ["--tap", tap]
-    return processes.cloud(split.path, "--listen", listen, *words)
+    return processes.cloud(split.path, "--listen", listen, *words, codecs=codecs)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from tyro.conf import OmitArgPrefixes
 
 from cutlayer import __version__
 from cutlayer.commands import checks, experiments, models, profile, quantize, say, sides
-from cutlayer.errors import CutlayerError
+from cutlayer.errors import EXTRAS, CutlayerError, missing_package
 from cutlayer.progress import told
 
 app = tyro.extras.SubcommandApp()
@@ -36,6 +36,12 @@ def main() -> None:
     except CutlayerError as error:
         _print_notes(error)
         print(f"cutlayer: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        # Commands import what they need; a device has no torch. Any other missing module is a fault of ours.
+        if (error.name or "").partition(".")[0] not in EXTRAS:
+            raise
+        print(f"cutlayer: This command cannot run here: {missing_package(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as stop:
         _print_notes(stop)

@@ -15,6 +15,7 @@ from cutlayer.edge.pipeline import Pipeline
 from cutlayer.edge.state import State
 from cutlayer.errors import Refused
 from cutlayer.models.manifest import Manifest, tail_name
+from cutlayer.registry import DEFENSES
 from cutlayer.trace import Trace
 from cutlayer.wire.codecs.base import Parameter
 from cutlayer.wire.handshake import metadata_request
@@ -81,7 +82,7 @@ class Edge:
         self._parameters: dict[str, Parameter] = {
             "protocol": PROTOCOL,
             "session": self.session,
-            "defense": str(manifest.defense.get("name", "none")),
+            "defense": DEFENSES.label(str(manifest.defense.get("name", "none"))),
         }
         self._template: Template | None = None
         if greet:

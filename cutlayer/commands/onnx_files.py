@@ -30,7 +30,7 @@ def print_cuts(model: Path, given: Given) -> None:
     if graph.file.guessed:
         shapes = ", ".join(f"{name}={spec}" for name, spec in graph.file.inputs.items())
         print(f"the file leaves sizes open; these were tried and work: {shapes}; --input states others")
-    for name, output in _likely_state(graph).items():
+    for name, output in graph.file.likely_state.items():
         print(f"{output} may be what {name} takes in the next request; --state {name}={output} keeps it on the device")
     other_types = _grouped({cut.name: cut.dtype for cut in graph.cuts if cut.dtype != "float32"})
     for dtype, names in other_types.items():
@@ -50,17 +50,6 @@ def print_cuts(model: Path, given: Given) -> None:
         print("the model cannot be cut: at no place does a single tensor carry all that the rest needs")
     if graph.opened is None:
         print("the model computes one sample at a time: its batch size is 1, or its samples depend on each other")
-
-
-def _likely_state(graph: Survey) -> dict[str, str]:
-    """Inputs that no option mentions, each with the output of its shape that is named like it."""
-    file = graph.file
-    free = {name: spec for name, spec in file.inputs.items() if name not in (*file.state, *file.public, file.image)}
-    likely = {
-        name: [output for output, given in file.outputs.items() if given.shape == spec.shape and name[0] == output[0]]
-        for name, spec in free.items()
-    }
-    return {name: outputs[0] for name, outputs in likely.items() if len(outputs) == 1}
 
 
 def _grouped(values: Mapping[str, str]) -> dict[str, str]:

@@ -49,6 +49,6 @@ def quantize(
         raise ConfigError(f"--out {out} is the folder itself, which is needed for the comparison; name another folder.")
     splits = load(name, data_root, seed)
     images, test = splits.train.take(calibrate).inputs, splits.test.take(count)
-    float32.with_head(out, lambda path: quantize_head(float32.file(HEAD_ONNX), manifest.input, images, path))
+    float32.with_head(out, lambda path: quantize_head(float32.file(HEAD_ONNX), manifest, images, path))
     print(f"{out}: {manifest.model} cut at {manifest.cut}, head in int8, calibrated on {len(images)} images of {name}")
     print(compare(float32, open_split(out), test.inputs, test.labels, threads=threads))

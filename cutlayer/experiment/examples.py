@@ -4,8 +4,7 @@ import tomllib
 from importlib import resources
 from pathlib import Path
 
-from cutlayer.errors import ConfigError
-from cutlayer.registry import near
+from cutlayer.errors import ConfigError, near
 
 FOLDER = Path(str(resources.files("cutlayer"))) / "experiments"
 

@@ -27,7 +27,7 @@ from cutlayer.models.halves import SplitModel
 from cutlayer.models.halves import split as split_at
 from cutlayer.models.manifest import HEAD_ONNX, HEAD_WEIGHTS, LEARNED, TAIL_ONNX, TAIL_WEIGHTS, Manifest, sha256
 from cutlayer.models.zoo import build
-from cutlayer.registry import defense_from
+from cutlayer.registry import DEFENSES, MODELS, defense_from, defense_names
 
 FILES = (HEAD_ONNX, HEAD_WEIGHTS, TAIL_ONNX, TAIL_WEIGHTS)
 
@@ -67,7 +67,9 @@ def save(
         if learned:
             (part / LEARNED).write_bytes(serialize_arrays(dict(learned)))
         files = {name: sha256(part / name) for name in (*FILES, LEARNED) if (part / name).exists()}
-        manifest = Manifest(model, split.cut, classes, split.input, split.smashed, defense, data, files)
+        sources = {name: MODELS.digest(name) for name in (model,) if MODELS.is_own(name)}
+        sources |= {name: DEFENSES.digest(name) for name in defense_names(defense) if DEFENSES.is_own(name)}
+        manifest = Manifest(model, split.cut, classes, split.input, split.smashed, defense, data, files, sources)
         manifest.save(part)
     return manifest
 
@@ -78,6 +80,7 @@ def rebuild(folder: Path, manifest: Manifest) -> SplitModel:
     Raises:
         SplitError: The weights do not fit the model that the manifest names.
     """
+    manifest.verify_source(MODELS, manifest.model)
     try:
         model = build(manifest.model, manifest.input, manifest.classes)
         split: SplitModel = defense_from(manifest.defense).surgery(split_at(model, manifest.cut, manifest.input))

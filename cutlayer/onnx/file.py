@@ -60,7 +60,20 @@ class OnnxFile:
     def image(self) -> str:
         """Name of the input that the head hides: of those that are neither state nor public, the largest."""
         data = [name for name in self.inputs if name not in self.state and name not in self.public]
-        return max(data, key=lambda name: self.inputs[name].size)
+        likely = [name for name in data if name not in self.likely_state] or data
+        return max(likely, key=lambda name: self.inputs[name].size)
+
+    @property
+    def likely_state(self) -> dict[str, str]:
+        """Inputs that no option names, each with the only output of its shape whose name begins like its own."""
+        free = {name: spec for name, spec in self.inputs.items() if name not in self.state and name not in self.public}
+        likely = {
+            name: [
+                output for output, given in self.outputs.items() if given.shape == spec.shape and name[0] == output[0]
+            ]
+            for name, spec in free.items()
+        }
+        return {name: outputs[0] for name, outputs in likely.items() if len(outputs) == 1 and len(free) > 1}
 
     @property
     def input(self) -> TensorSpec:

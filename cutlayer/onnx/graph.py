@@ -181,7 +181,7 @@ def write(survey: Survey, cut: str, out: Path, *, data: str | None = None) -> Ma
         files = {name: sha256(part / name) for name in (HEAD_ONNX, TAIL_ONNX)}
         manifest = Manifest(
             file.path.name, chosen.name, _classes(file, parts), file.input, chosen.smashed, {"name": "none"}, data,
-            files, None if is_plain(file) else _ends(file, parts),
+            files, ends=None if is_plain(file) else _ends(file, parts),
         )  # fmt: skip
         manifest.save(part)
     return manifest

@@ -154,7 +154,8 @@ def _timing(run: Run, task: str, settings: Settings) -> Timing:
 def served(candidate: Candidate, settings: Settings) -> AbstractContextManager[str]:
     """Serve the cut from a process on this machine; the context gives its address."""
     listen = f"{settings.transport}://127.0.0.1:0"
-    return processes.cloud(candidate.folder, "--listen", listen, "--threads", settings.server_threads)
+    words = "--listen", listen, "--threads", settings.server_threads
+    return processes.cloud(candidate.folder, *words, codecs=settings.codecs)
 
 
 def device(candidate: Candidate, images: Path, settings: Settings) -> AbstractContextManager[tuple[Run, ColdStart]]:

@@ -73,6 +73,18 @@ def recurrent(path):
     return model(path, nodes, inputs, outputs, [weights("w", 4, 3), constant("zero", [0], np.int64)])
 
 
+def detector(path):
+    """As many rows as there are values above a half, and a total."""
+    nodes = [
+        "r = Relu image", "n = Neg r", "row = Squeeze n zero", "bright = Less row half",
+        ("found = Compress row bright", {"axis": 0}), ("total = ReduceSum n", {"keepdims": 0}),
+    ]  # fmt: skip
+    return model(
+        path, nodes, {"image": (FLOAT, [1, 16])},
+        {"found": (FLOAT, ["rows"]), "total": (FLOAT, [])}, [constant("zero", [0], np.int64), constant("half", -0.5)],
+    )  # fmt: skip
+
+
 STATES = Given(state={"h": "hn", "c": "cn"})
 
 
@@ -256,15 +268,7 @@ def test_no_common_size_fits(tmp_path):
 
 
 def test_an_answer_whose_length_depends_on_the_image(tmp_path):
-    """As a detector's: as many rows as there are values above a half."""
-    nodes = [
-        "r = Relu image", "n = Neg r", "row = Squeeze n zero", "bright = Less row half",
-        ("found = Compress row bright", {"axis": 0}), ("total = ReduceSum n", {"keepdims": 0}),
-    ]  # fmt: skip
-    path = model(
-        tmp_path / "m.onnx", nodes, {"image": (FLOAT, [1, 16])},
-        {"found": (FLOAT, ["rows"]), "total": (FLOAT, [])}, [constant("zero", [0], np.int64), constant("half", -0.5)],
-    )  # fmt: skip
+    path = detector(tmp_path / "m.onnx")
     manifest = split_onnx(path, "r", tmp_path / "split")
     assert (manifest.ends.answers["found"].shape, manifest.ends.answers["total"].shape) == ((-1,), ())
     assert manifest.ends.alone
