@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from cutlayer import training
-from cutlayer.data.load import load
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import deployed
 from cutlayer.errors import ConfigError
@@ -30,6 +29,7 @@ from cutlayer.progress import told
 from cutlayer.records import writing
 from cutlayer.records.reading import read_result
 from cutlayer.records.run import RESULT, AttackRecord, Result
+from cutlayer.registry import DATASETS
 from cutlayer.split_folder import open_split
 
 FACTS_FROM = 256
@@ -45,9 +45,12 @@ def run_all(
         ConfigError, SplitError, DataError: Something cannot work; found before anything is trained or written.
     """
     tune_allocator()
-    loaded = {key: load(key[0], data_root, key[1]) for key in {(e.data, e.seed) for e in experiments}}
+    loaded = {_source(experiment): experiment for experiment in experiments}
+    data = {source: victim.load_data(experiment, data_root) for source, experiment in loaded.items()}
+    for note in dict.fromkeys(note for splits in data.values() for note in splits.notes):
+        say(note)
     for experiment in experiments:
-        check(experiment, loaded[experiment.data, experiment.seed])
+        check(experiment, data[_source(experiment)])
     results = []
     for i, experiment in enumerate(experiments, 1):
         folder = runs / experiment.id
@@ -60,8 +63,14 @@ def run_all(
         else:
             stamped = _stamped(say)
             with told(stamped):
-                results.append(run(experiment, loaded[experiment.data, experiment.seed], runs, data_root, stamped))
+                results.append(run(experiment, data[_source(experiment)], runs, data_root, stamped))
     return results
+
+
+def _source(experiment: Experiment) -> tuple[str, ...]:
+    """What decides which images an experiment has; the model may decide on the size of images from a path."""
+    model = experiment.model if DATASETS.is_path(experiment.data) or experiment.data == "random" else ""
+    return experiment.data, str(experiment.seed), experiment.input, model
 
 
 def check(experiment: Experiment, data: Splits) -> None:

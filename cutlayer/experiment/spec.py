@@ -110,7 +110,11 @@ class Published:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that determines one result. Equal experiments have equal ids."""
+    """Everything that determines one result. Equal experiments have equal ids.
+
+    Attributes:
+        input: Size of the images, such as 3x64x64, for data by path; that of the arrays, or of the model, if empty.
+    """
 
     data: str
     model: str
@@ -125,6 +129,7 @@ class Experiment:
     attacks: tuple[Named, ...] = (Named("mean-image"),)
     published: tuple[Published, ...] = ()
     expect: tuple[str, ...] = ()
+    input: str = ""
 
     @property
     def id(self) -> str:
