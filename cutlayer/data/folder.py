@@ -21,12 +21,10 @@ from numpy.typing import NDArray
 from cutlayer.data.images import SUFFIXES, ImageFiles, size_of
 from cutlayer.data.listing import visible
 from cutlayer.data.parts import dealt
-from cutlayer.data.splits import NAMED, Dataset, Splits
+from cutlayer.data.splits import NAMED, NO_CLASS, Dataset, Splits
 from cutlayer.data.stored import Stored
 from cutlayer.errors import DataError
 
-NO_CLASS = -1
-"""The label of an image whose class is not known."""
 TRAIN, VALIDATION, TEST = {"train", "training"}, {"val", "valid", "validation"}, {"test", "testing"}
 PICTURES = {
     ".avif", ".cr2", ".cr3", ".dng", ".exr", ".heic", ".heif", ".jp2", ".jxl", ".nef", ".raw", ".svg", ".avi", ".mkv",

@@ -37,7 +37,7 @@ def load_data(experiment: Experiment, data_root: Path | None) -> Splits:
     otherwise = preferred.default.shape if preferred and isinstance(preferred.default, TensorSpec) else None
     data = load(experiment.data, data_root, experiment.seed, shape=shape, otherwise=otherwise)
     if shape and data.input.shape != shape:
-        raise ConfigError(f"The images of {data.name} are {data.input}, not {experiment.input}; leave out the input.")
+        raise ConfigError(f"The images of {data.name} are {data.input}, not {experiment.input}; leave out --input.")
     return data
 
 
