@@ -46,6 +46,8 @@ class Measure:
         metrics: Metrics of the user's own, beside those of `cutlayer list metrics`.
         edge_threads: Threads of the device's head.
         cloud_threads: Threads of the server's tail.
+        turns: Rounds in which a defended deployment takes turns with the undefended model, for the time that the
+            defense adds; 0 for none.
     """
 
     count: int = 500
@@ -56,6 +58,7 @@ class Measure:
     metrics: tuple[str, ...] = ()
     edge_threads: int = 1
     cloud_threads: int = 1
+    turns: int = 0
 
 
 @dataclass(frozen=True)
