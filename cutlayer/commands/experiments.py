@@ -10,8 +10,9 @@ from cutlayer.errors import ConfigError
 
 
 def run(
-    experiments: Positional[Annotated[Path, arg(metavar="FILE.toml")]],
+    experiments: Positional[Annotated[Path | None, arg(metavar="FILE.toml")]] = None,
     /,
+    example: str | None = None,
     set: Annotated[UseAppendAction[list[str]], arg(metavar="KEY=VALUE")] = [],  # noqa: B006
     out: Path = Path("runs"),
     resume: bool = True,
@@ -22,7 +23,8 @@ def run(
     """Run every experiment of a plan: train, split, serve, measure, attack. Finished experiments are skipped.
 
     Args:
-        experiments: File of a plan; see experiments/.
+        experiments: File of a plan; docs/experiments.md describes the format.
+        example: Name from `cutlayer list examples`, in place of a file.
         set: Change of one value, such as defense.sigma=0.5 or training.epochs=1; may be given several times.
         out: Folder for the records.
         resume: Keep the finished parts of an interrupted run; --no-resume starts again.
@@ -30,10 +32,16 @@ def run(
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
         dry_run: Only print what would be trained, measured and attacked, and how long that takes on this machine.
     """
-    from cutlayer.experiment import plan
+    from cutlayer.experiment import examples, plan
     from cutlayer.experiment.run import run_all
     from cutlayer.report.runs.terminal import text
 
+    if experiments is None and example is not None:
+        experiments = examples.path(example)
+    elif experiments is None or example is not None:
+        raise ConfigError(
+            "Name either the file of a plan or an example: --example NAME, from `cutlayer list examples`."
+        )
     planned = plan.share(plan.load(experiments, dict(map(_setting, set))), part)
     if dry_run:
         from cutlayer.experiment.rehearsal import rehearse, told
@@ -42,6 +50,16 @@ def run(
         return
     results = run_all(planned, out, resume=resume, data_root=data_root, say=say)
     print(text(results))
+
+
+def demo(out: Path = Path("runs")) -> None:
+    """Run the demonstration: train, cut, serve and attack a small network, print the table, and write the report.
+
+    Args:
+        out: Folder for the records and the report.
+    """
+    run(example="demo", out=out)
+    report(out)
 
 
 def report(runs: Positional[Annotated[Path, arg(metavar="RUNS")]] = Path("runs"), /) -> None:

@@ -24,6 +24,7 @@ def cloud(
     max_delay_us: int = 0,
     budget_mib: int = 256,
     metrics: str | None = None,
+    codec: UseAppendAction[list[str]] = [],  # noqa: B006
     heartbeat_s: float = 10.0,
     idle_s: float = 600.0,
     security: ServerSecurity = Server(),  # noqa: B008
@@ -43,17 +44,22 @@ def cloud(
         max_delay_us: Longest wait of a request for others to share its batch, in microseconds.
         budget_mib: Most MiB of unanswered requests; further ones are refused with a time to retry.
         metrics: HOST:PORT for Prometheus metrics and health over HTTP.
+        codec: A codec of your own that devices may use, such as mine.py:Negative; may be given several times. Those of
+            `cutlayer list codecs` need no naming.
         heartbeat_s: Seconds of silence after which a client is probed; give both sides the same.
         idle_s: Seconds without a request after which a stream ends and a connection is dropped, over gRPC.
         security: Files for encryption and authentication.
     """
     from cutlayer.cloud.admission import Limits
     from cutlayer.cloud.serve import serve
+    from cutlayer.wire.codecs.packed import admit
     from cutlayer.wire.transport import Timeouts
 
     log = logging.getLogger("cutlayer.wire.visitors")
     log.setLevel(logging.INFO)
     log.addHandler(logging.StreamHandler())
+    for name in codec:
+        admit(name)
     limits = Limits(max_batch, max_delay_us, budget_mib << 20)
     timeouts = Timeouts(heartbeat_s=heartbeat_s, idle_s=idle_s)
     serve(
@@ -96,8 +102,8 @@ def edge(
         folder: Written by `cutlayer split`; the device needs split.json and head.onnx only.
         connect: Address of the cloud.
         head: Runtime of the head; onnx needs no torch.
-        data: A name from `cutlayer list datasets`, or `random` for random pixels; the data set that the split was
-            trained on if left out.
+        data: A name from `cutlayer list datasets`, or the path of a folder of images, an .npz or an .npy file; the data
+            set that the split was trained on if left out.
         camera: Number of a camera, or path of a video, in place of a data set; needs OpenCV.
         count: Number of test images or frames, sent one by one; if left out 500, or all test images if there are fewer.
         loop: Begin again after the last image, until Ctrl-C or SIGTERM.

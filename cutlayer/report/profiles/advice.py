@@ -25,7 +25,7 @@ def headline(profile: Profile, time: Callable[[float], str]) -> str:
     by_answer: dict[str | None, list[Recommendation]] = {}
     for recommendation in profile.recommendations:
         by_answer.setdefault(recommendation.faster, []).append(recommendation)
-    sentences = [] if profile.verdict == "VALID" else [f"{profile.verdict}, for the reasons below; as measured:"]
+    sentences = [] if profile.verdict == "VALID" else [f"The figures are {profile.verdict}, for the reasons below."]
     if entries := by_answer.get("alone"):
         sentences.append(
             f"Do not split for speed{_over(entries, profile)}: the device alone takes {_alone(entries, time)}, "
@@ -141,6 +141,13 @@ def _other_by_rate(profile: Profile, recommendation: Recommendation) -> str | No
     if span.choice in {f"{other.cut} {other.codec}" for other in recommendation.as_good}:
         return f"by bandwidth alone it is {span.choice}, which is computed and not told apart"
     return f"by bandwidth alone it is {span.choice}, which is computed without what was measured over this network"
+
+
+def verdict(profile: Profile) -> str:
+    """The verdict, and how many rounds were set aside for it."""
+    if not profile.set_aside:
+        return profile.verdict
+    return f"{profile.verdict} after {profile.set_aside} of {profile.rounds} rounds were set aside"
 
 
 def head_and_bytes(profile: Profile) -> str:

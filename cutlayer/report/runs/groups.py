@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 from cutlayer.records.reading import Run
-from cutlayer.report.kit.wording import defense_name, in_order
+from cutlayer.report.kit.wording import defense_name, in_order, learn
 from cutlayer.report.runs.settings import Member, Setting
 
 COLORS = 7  # classes c0 (undefended), c1 ... c6 of the style sheet
@@ -82,6 +82,7 @@ def group(runs: Sequence[Run]) -> list[Group]:
 
     What was trained or measured in another way stands apart, since its figures cannot be compared.
     """
+    learn(run.result for run in runs)
     by_split: dict[tuple[str, str, str, str], list[Run]] = {}
     for run in runs:
         result = run.result

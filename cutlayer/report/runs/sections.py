@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 from cutlayer.percentiles import LEAST_SAMPLES
 from cutlayer.records.reading import Run, Skipped
-from cutlayer.records.run import Flag, Result
+from cutlayer.records.run import Result
 from cutlayer.report.kit.markup import Html, dot, el, note, row, section, small, table
 from cutlayer.report.kit.pictures import picture_row, strip
 from cutlayer.report.kit.svg import stage_bar
 from cutlayer.report.kit.wording import ACCESS, LEAKAGE_GAIN, STAGE_WORDS, access_name, duration, scale, seconds, size
 from cutlayer.report.runs import conditions, tables
 from cutlayer.report.runs.charts import Point, scatter, typical_request
+from cutlayer.report.runs.claims import claims as stated_claims
+from cutlayer.report.runs.claims import verdict
 from cutlayer.report.runs.groups import Group
 from cutlayer.report.runs.settings import Member, typical
 from cutlayer.report.runs.story import NO_PICTURE, class_names, originals, rebuilt_by, shown
@@ -46,12 +48,12 @@ def headline(group: Group) -> Html:
 
 def reconstructions(group: Group) -> Html:
     """Originals beside what each attack made of them, for each defense."""
-    seed = " Of several seeds, the first is shown." if len(group.seeds) > 1 else ""
+    seed = " Pictures and percentages are those of the first seed." if len(group.seeds) > 1 else ""
     return section(
         "Every attack, in pictures",
         note(
             "The percentage beside an attack is its leakage gain, on the deployment that was measured first. "
-            f"The pictures are the private ones with most contrast; the figures are over all.{seed}"
+            f"The pictures are the private ones with most contrast; the figures are over all private ones.{seed}"
         ),
         el("div", [_block(setting.members[0]) for setting in group.settings], class_="blocks"),
     )
@@ -125,18 +127,33 @@ def attacks(group: Group) -> Html:
 
 
 def claims(group: Group) -> list[Html]:
-    """What each plan claims, as a claim."""
-    texts = dict.fromkeys(result.claim for member in group.members if (result := member.run.result).claim)
-    return [el("p", el("b", "The plan claims: "), text, class_="claim") for text in texts]
+    """What each plan claims, as a claim, and whether the table supports it."""
+    parts: list[Html] = []
+    for (claim, expected), judged in stated_claims(group).items():
+        if claim:
+            parts.append(el("p", el("b", "The plan claims: "), claim, class_="claim"))
+        parts.append(el("p", verdict(judged), class_="note"))
+        items = [
+            el("li", el("b", found), f": {text} ({figures})")
+            for text, (found, figures) in zip(expected, judged, strict=True)
+        ]
+        parts += [el("ul", items, class_="plain")] if items else []
+    return parts
 
 
 def flags(group: Group) -> Html:
-    """Every red flag, with the runs that raised it: equal sentences once."""
-    raised: dict[Flag, list[Html]] = {flag: [] for flag in conditions.flags(group)}
+    """Every red flag, with the runs that raised it: each kind once, and equal sentences once."""
+    raised: dict[str, dict[str, list[Html]]] = {}
+    for flag in conditions.flags(group):
+        raised.setdefault(flag.flag, {})[flag.text] = []
     for member in group.members:
         for flag in member.run.result.flags:
-            raised.setdefault(flag, []).append(el("span", dot(member.color), member.label, class_="where"))
-    items = [el("li", el("b", flag.flag), where, el("p", flag.text)) for flag, where in raised.items()]
+            where = el("span", dot(member.color), member.label, class_="where")
+            raised.setdefault(flag.flag, {}).setdefault(flag.text, []).append(where)
+    items = [
+        el("li", el("b", kind), [el("p", where, text) for text, where in texts.items()])
+        for kind, texts in raised.items()
+    ]
     return red_flags(group, el("ul", items, class_="flags") if items else None)
 
 
@@ -204,6 +221,8 @@ def _value(key: str, value: object) -> str:
         return ", ".join(f"{name} {_value(name, entry)}" for name, entry in value.items())
     if key.endswith("_bytes") and isinstance(value, int):
         return size(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else str(value)

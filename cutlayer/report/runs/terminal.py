@@ -12,6 +12,7 @@ from cutlayer.report.kit.columns import WIDTH, columns, wrap
 from cutlayer.report.kit.comparison import sign
 from cutlayer.report.kit.wording import ACCURACY, LEAKAGE_GAIN, access_name, duration, points, scale, size
 from cutlayer.report.runs import conditions
+from cutlayer.report.runs.claims import claims, verdict
 from cutlayer.report.runs.groups import Group, group
 from cutlayer.report.runs.settings import Setting
 
@@ -26,8 +27,16 @@ def text(results: Iterable[Result]) -> str:
 
 def _group(group: Group) -> str:
     if group.is_sweep:
-        return "\n\n".join([_title(group), _sweep(group)])
-    parts = [_title(group), _headline(group), *_attacks(group), _time(group), _published(group), _flags(group)]
+        return "\n\n".join([_title(group), _sweep(group), *_claims(group)])
+    parts = [
+        _title(group),
+        _headline(group),
+        *_claims(group),
+        *_attacks(group),
+        _time(group),
+        _published(group),
+        _flags(group),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -51,6 +60,18 @@ def _headline(group: Group) -> str:
     legend += "Leakage: 0 % is an attacker who guesses the average picture, 100 % the exact picture."
     legend += "".join(f" {metric.title}: {metric.explanation}" for metric in scales.values() if metric.explanation)
     return _table(head, rows, left=(0, 3)) + "\n" + wrap(legend)
+
+
+def _claims(group: Group) -> list[str]:
+    """What each plan claims, and whether the table supports it."""
+    parts = []
+    for (claim, expected), judged in claims(group).items():
+        lines = [wrap(f"The plan claims: {claim}")] if claim else []
+        lines.append(wrap(verdict(judged)))
+        for text, (found, figures) in zip(expected, judged, strict=True):
+            lines.append(wrap(f"  {found}: {text} ({figures})", indent="    "))
+        parts.append("\n".join(lines))
+    return parts
 
 
 def _change(setting: Setting) -> str:
