@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.data.folder import NO_CLASS
+from cutlayer.data.splits import NO_CLASS
 from cutlayer.edge.frames import MOST_BY_DEFAULT, Frame, Sent
 from cutlayer.errors import ConfigError, DataError
 from cutlayer.spec import TensorSpec

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.data.folder import NO_CLASS
+from cutlayer.data.splits import NO_CLASS
 from cutlayer.edge.frames import Sent
 from cutlayer.edge.offline.policy import OfflineCounts
 from cutlayer.machine.footprint import peak_rss_bytes
