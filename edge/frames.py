@@ -7,11 +7,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.data.splits import Splits, unreadable
+from cutlayer.data.splits import NO_CLASS, Splits, unreadable
 from cutlayer.errors import ConfigError
 
 MOST_BY_DEFAULT = 500
-UNLABELLED = -1
+UNLABELLED = NO_CLASS
 
 
 class Sent(NamedTuple):

@@ -250,7 +250,7 @@ def _splits(data: Splits | str | None, manifest: Manifest, root: Path | None, se
         name = data or manifest.data
         if name is None:
             raise ConfigError("The split folder names no data set; name one with --data.")
-        splits = open_data(name, root, seed)
+        splits = open_data(name, root, seed, shape=manifest.input.shape)
     if splits.input.shape != manifest.input.shape:
         raise SplitError(
             f"The images of {splits.name} are {splits.input}, but the head takes {manifest.input}; choose another "

@@ -96,8 +96,8 @@ def edge(
         folder: Written by `cutlayer split`; the device needs split.json and head.onnx only.
         connect: Address of the cloud.
         head: Runtime of the head; onnx needs no torch.
-        data: A name from `cutlayer list datasets`, or `random` for random pixels; the data set that the split was
-            trained on if left out.
+        data: A name from `cutlayer list datasets`, the path of a folder of images, an .npz or .npy file, or `random`
+            for random pixels; the data set that the split was trained on if left out.
         camera: Number of a camera, or path of a video, in place of a data set; needs OpenCV.
         count: Number of test images or frames, sent one by one; if left out 500, or all test images if there are fewer.
         loop: Begin again after the last image, until Ctrl-C or SIGTERM.
