@@ -40,6 +40,7 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "onnxruntime": _version("onnxruntime"),
+        "torch": _version("torch"),
         "cutlayer": _version("cutlayer"),
         "load_1min": _load(),
         "clock": clock.implementation,
