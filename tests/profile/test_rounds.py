@@ -82,7 +82,7 @@ def taken_until_done(pattern, seconds, round_s):
     ("pattern", "seconds", "round_s", "n"),
     [
         (".", 5.0, 0.5, 5),
-        ("x....", 5.0, 0.5, 6),
+        ("x....", 5.0, 0.5, 7),
         ("x", 5.0, 0.5, 10),
         # A slow head gets at most twice the time of its first rounds.
         ("x", 5.0, 3.0, 10),
