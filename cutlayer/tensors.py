@@ -5,7 +5,7 @@ Such a batch is cut into samples, stored and taken in turn like a batch of image
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ def random(spec: TensorSpec, count: int, rng: np.random.Generator) -> NDArray[An
     return rng.integers(low, max(low, high) + 1, shape).astype(dtype)
 
 
-def random_batch(specs: Mapping[str, TensorSpec], count: int, seed: int = 0) -> NDArray[Any]:
+def random_batch(specs: Mapping[str, TensorSpec], count: int, seed: int | Sequence[int] = 0) -> NDArray[Any]:
     """Random samples of all inputs of a model, as one batch; of a single input the array alone.
 
     Args:

@@ -101,8 +101,10 @@ def split(
         model: A name from `cutlayer list models`, or an ONNX file.
         cut: A name from `cutlayer cuts MODEL`.
         out: The folder to write.
-        data: A name from `cutlayer list datasets`. Optional for an ONNX file, to measure its accuracy.
-        input: Shape of one image, for an ONNX file that leaves it open, or of an input by name: audio=1x576.
+        data: A name from `cutlayer list datasets`, or the path of a folder of images, an .npz or .npy file.
+            Optional for an ONNX file, to measure its accuracy.
+        input: Shape of one image, for an ONNX file that leaves it open, or of an input by name: audio=1x576; or the
+            size that the images of a path get, such as 3x64x64.
         state: An input of an ONNX file that takes what an output of the request before gave: h=hn.
         constant: An input of an ONNX file that always has the same value: sr=16000.
         public: An input of an ONNX file that the server may see, so that both halves may take it: mask.
@@ -122,18 +124,21 @@ def split(
             seed=seed,
         )  # fmt: skip
         return
-    _only_onnx(
-        {"--input": input, "--state": state, "--constant": constant, "--public": public, "--mean": mean, "--std": std}
-    )
+    _only_onnx({"--state": state, "--constant": constant, "--public": public, "--mean": mean, "--std": std})
     if data is None:
         raise ConfigError("A model by name is trained first; name a data set with --data, such as photos.")
     from cutlayer import training
-    from cutlayer.data.load import load
     from cutlayer.experiment import victim
     from cutlayer.experiment.spec import Experiment, Training
+    from cutlayer.registry import DATASETS
 
-    splits = load(data, data_root, seed)
-    experiment = Experiment(data, model, cut, seed=seed, training=Training() if epochs is None else Training(epochs))
+    experiment = Experiment(
+        DATASETS.resolved(data, Path.cwd()), model, cut, seed=seed, input=",".join(input),
+        training=Training() if epochs is None else Training(epochs),
+    )  # fmt: skip
+    splits = victim.load_data(experiment, data_root)
+    for note in splits.notes:
+        say(note)
     victim.check_cut(experiment, splits)
     trained = victim.train(experiment, splits, say)
     correct, n = training.accuracy(trained, splits.test)

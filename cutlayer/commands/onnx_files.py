@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cutlayer.commands import say
 from cutlayer.commands.cut_table import table
 from cutlayer.data.load import load
 from cutlayer.data.splits import Splits
@@ -17,6 +18,7 @@ from cutlayer.models.manifest import Ends
 from cutlayer.onnx.given import Given
 from cutlayer.onnx.graph import Survey, checked, survey, write
 from cutlayer.onnx.types import LOSSLESS
+from cutlayer.registry import DATASETS
 from cutlayer.split_folder import open_split
 
 _LISTED = 3
@@ -70,8 +72,11 @@ def split_file(
     """Cut an ONNX file and write the split folder; with a data set, measure its accuracy too."""
     check_free(out)
     graph = survey(model, given)
-    splits = None if data is None else load(data, data_root, seed)
+    data = data and DATASETS.resolved(data, Path.cwd())
+    splits = load(data, data_root, seed, shape=graph.file.input.shape) if data else None
     if splits is not None:
+        for note in splits.notes:
+            say(note)
         _check_data(graph, splits)
     manifest = write(graph, cut, out, data=data)
     text = f"{out}: {model.name} cut at {manifest.cut}, smashed {manifest.smashed}"
@@ -89,6 +94,11 @@ def _check_data(graph: Survey, splits: Splits) -> None:
     numbers, classes = prod(answer.shape), len(splits.classes)
     if len(file.inputs) - len(file.state) > 1:
         raise SplitError(f"{file.path} takes {', '.join(file.inputs)}, not images alone; leave out --data.")
+    if not splits.classes:
+        raise SplitError(
+            f"The images of {splits.name} have no classes, so that no accuracy can be measured: leave out --data, or "
+            "put the images of each class into a folder of its own."
+        )
     says_class = np.dtype(answer.dtype).kind in "iu" and numbers == 1
     if splits.input.shape != file.input.shape or not (numbers == classes or says_class):
         raise SplitError(

@@ -92,6 +92,24 @@ def prepare(
     return from_onnx(path, cuts, given, out, data, say)
 
 
+def own_shape(model: str, given: Given = NOTHING) -> tuple[int, ...] | None:
+    """The shape of one input as the model itself states it; None if it states none.
+
+    Raises:
+        SplitError: The split folder or the ONNX file cannot be read, or the file leaves the shape open.
+    """
+    if (Path(model) / MANIFEST).exists():
+        return open_split(Path(model)).manifest.input.shape
+    if model.endswith(".onnx"):
+        from cutlayer.onnx.ends import with_batches
+        from cutlayer.onnx.file import read
+
+        shape: tuple[int, ...] = with_batches(read(Path(model), given)).input.shape
+        return shape
+    stated = MODELS.options(model).get("input")
+    return stated.default.shape if stated and isinstance(stated.default, TensorSpec) else None
+
+
 def from_onnx(path: Path, cuts: Sequence[str], given: Given, out: Path, data: str | None, say: Say) -> list[Candidate]:
     """Cuts of an ONNX file; see `prepare`."""
     from cutlayer.onnx.graph import survey, write
