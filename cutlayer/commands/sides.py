@@ -1,5 +1,6 @@
 """The two sides of a split model, and the keys with which they authenticate each other."""
 
+import logging
 import signal
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,6 +31,8 @@ def cloud(
 ) -> None:
     """Serve the tail of a split folder until SIGTERM or Ctrl-C.
 
+    Standard error says who connects, who is refused, and why: at most five lines in ten seconds for one reason.
+
     Args:
         folder: Written by `cutlayer split`.
         listen: grpc://HOST:PORT or zmq://HOST:PORT; port 0 takes a free one and prints it.
@@ -52,6 +55,9 @@ def cloud(
     from cutlayer.wire.codecs.packed import admit
     from cutlayer.wire.transport import Timeouts
 
+    log = logging.getLogger("cutlayer.wire.visitors")
+    log.setLevel(logging.INFO)
+    log.addHandler(logging.StreamHandler())
     for name in codec:
         admit(name)
     limits = Limits(max_batch, max_delay_us, budget_mib << 20)
