@@ -187,7 +187,8 @@ class Result:
         privacy: Every attack on every deployment.
         worst_case: The attack that leaks most; None where none was run.
         spectrum: What the head passes on; None where it was not measured.
-        seconds: Duration of the parts of the run.
+        seconds: Duration of the parts of the run: ``train``, ``harden`` (with cutting and export), ``measure``,
+            ``attack`` (with scores), ``spectrum``.
     """
 
     schema: int
