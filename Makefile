@@ -3,7 +3,16 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# What the demo needs is installed first; the rest only for tests and development.
+DEMO   := $(VENV)/.demo
 READY  := $(VENV)/.ready
+
+# uv, where there is one, takes from its cache what it has downloaded before.
+ifneq ($(shell command -v uv 2>/dev/null),)
+PIP    := uv pip install --quiet --python $(BIN)/python
+else
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+endif
 
 .DEFAULT_GOAL := help
 
@@ -11,25 +20,36 @@ READY  := $(VENV)/.ready
 help: ## Print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 24
 
-$(READY): pyproject.toml requirements.lock
+$(DEMO): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "cutlayer needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "Installing what the demo needs into $(VENV), once: about 1.5 GB on disk, 1 to 3 minutes."
+	@echo "On Linux for x86-64, torch from PyPI brings CUDA, which is several GB more."
+	@$(PYTHON) -m venv $(VENV)
+	$(PIP) -r requirements.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(READY): $(DEMO) requirements-dev.lock
+	@echo "Installing what tests, checks and documentation need into $(VENV), once: about 0.4 GB more, 1 to 3 minutes."
+	$(PIP) -r requirements-dev.lock
 	@touch $@
 
 .PHONY: install
 install: $(READY) ## Set up .venv with all packages
 
 .PHONY: demo
-demo: $(READY) ## Run experiments/demo.toml (train, split, serve, measure, attack), and write the report
-	$(BIN)/cutlayer run experiments/demo.toml
-	$(BIN)/cutlayer report runs
+demo: $(DEMO) ## Run the demonstration (train, split, serve, measure, attack), and write the report
+	$(BIN)/cutlayer demo
 
 .PHONY: test
 test: $(READY) ## Run the whole test suite, linters included
 	$(BIN)/python -m pytest
+
+.PHONY: docs
+docs: $(READY) ## Build the documentation, pages and Python API, as a site in docs/_site
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --jobs auto docs docs/_site
+	@echo "The site is docs/_site/index.html"
 
 .PHONY: fuzz
 fuzz: $(READY) ## Send damaged frames: 200,000 to the decoders, 20,000 to a live server of each transport
@@ -101,12 +121,16 @@ proto: $(READY) ## Regenerate the message classes from proto/, with the oldest g
 	rm -rf $(VENV)-proto
 
 .PHONY: lock
-lock: ## Resolve the newest versions and write requirements.lock
+lock: ## Resolve the newest versions and write both locks: for the demo, and what development adds to it
 	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet --editable '.[dev]'
-	$(VENV)-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -vE '^(nvidia-|cuda-|triton==)' > requirements.lock
+	$(VENV)-lock/bin/python -m pip install --quiet hatchling editables --editable '.[lab]'
+	$(FREEZE) > requirements.lock
+	$(VENV)-lock/bin/python -m pip install --quiet --constraint requirements.lock --editable '.[dev]'
+	$(FREEZE) | grep -vxFf requirements.lock > requirements-dev.lock
 	rm -rf $(VENV)-lock
+
+FREEZE = $(VENV)-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -vE '^(nvidia-|cuda-|triton==)'
 
 .PHONY: clean
 clean: ## Remove .venv, caches and artifacts; keep runs
-	rm -rf $(VENV) artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) docs/_site artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -27,8 +27,8 @@ def times(folder: Path, n_bytes: int, rounds: int) -> tuple[list[float], list[fl
     live, gone = Queue(folder / "live", MOST_BYTES), Queue(folder / "gone", MOST_BYTES, drop_oldest=True)
     for _ in range(rounds):
         start = time.perf_counter_ns()
-        live.put(request)
-        live.done()
+        place, _ = live.put(request)
+        live.done(place)
         middle = time.perf_counter_ns()
         gone.put(request)
         gone.sync()

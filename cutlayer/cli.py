@@ -6,34 +6,54 @@ import sys
 import tyro
 from tyro.conf import OmitArgPrefixes
 
+from cutlayer import __version__
 from cutlayer.commands import checks, experiments, models, profile, quantize, say, sides
-from cutlayer.errors import CutlayerError
+from cutlayer.errors import EXTRAS, CutlayerError, missing_package
 from cutlayer.progress import told
 
 app = tyro.extras.SubcommandApp()
 app.command(name="list")(models.list_names)
 for command in (
     models.cuts, models.split, quantize.quantize, profile.profile, checks.compare, checks.doctor,
-    sides.cloud, sides.edge, sides.certs, experiments.run, experiments.report,
+    sides.cloud, sides.edge, sides.certs, experiments.demo, experiments.run, experiments.report,
 ):  # fmt: skip
     app.command(command)
 
 
 def main() -> None:
-    """Run the command line. An error that the user can fix gives one sentence on standard error and exit code 2."""
+    """Run the command line. An error that the user can fix gives one sentence on standard error and exit code 2.
+
+    The notes of an error go to standard output: what was measured until then.
+    """
     # Threads that spin while they wait make torch ten times slower if other processes use the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if sys.argv[1:] == ["--version"]:
+        print(f"cutlayer {__version__}")
+        return
     try:
         with told(say):
             app.cli(prog="cutlayer", config=(OmitArgPrefixes,))
     except CutlayerError as error:
+        _print_notes(error)
         print(f"cutlayer: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except ModuleNotFoundError as error:
+        # Commands import what they need; a device has no torch. Any other missing module is a fault of ours.
+        if (error.name or "").partition(".")[0] not in EXTRAS:
+            raise
+        print(f"cutlayer: This command cannot run here: {missing_package(error)}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt as stop:
+        _print_notes(stop)
         sys.exit(130)
     except BrokenPipeError:
         # The reader of the output has closed it; discard what is still buffered.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print_notes(error: BaseException) -> None:
+    for note in getattr(error, "__notes__", ()):
+        print(note, flush=True)
 
 
 if __name__ == "__main__":

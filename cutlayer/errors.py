@@ -1,5 +1,7 @@
 """Every error that cutlayer raises on purpose. The text is one sentence: what is wrong and what to do.
 
+The kinds::
+
     CutlayerError
     ├── ConfigError         an unknown name, option, key or type in what the user wrote
     ├── DataError           a data set that is missing or damaged
@@ -17,6 +19,9 @@ The command line prints the sentence and ends with exit code 2.
 """
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class CutlayerError(Exception):
@@ -87,3 +92,37 @@ class Refused(WireError):
     def __init__(self, code: str, message: str, retry_after_ms: int = 0) -> None:
         super().__init__(message)
         self.code, self.retry_after_ms = code, retry_after_ms
+
+
+EXTRAS = {
+    "cryptography": "certs",
+    "matplotlib": "lab",
+    "onnx": "cut",
+    "onnxruntime": "onnx",
+    "onnxscript": "lab",
+    "PIL": "lab",
+    "skimage": "lab",
+    "sklearn": "lab",
+    "torch": "lab",
+    "torchmetrics": "lab",
+    "torchvision": "lab",
+    "zstandard": "zstd",
+}
+"""The extra of cutlayer that brings a package, by the name under which the package is imported."""
+
+
+def missing_package(error: ModuleNotFoundError) -> str:
+    """Which package is missing, and what to install, as the end of an error message."""
+    package = (error.name or str(error)).partition(".")[0]
+    if package in EXTRAS:
+        return f"{package} is not installed; install cutlayer[{EXTRAS[package]}]."
+    return f"{package} is not installed; install the package that has it."
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """The part of an error message that lists what exists, the nearest names first."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"known: {', '.join(known)}." if known else "there are none."

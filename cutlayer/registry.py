@@ -1,42 +1,65 @@
 """The lists of what can be named: strings only, so that listing names imports nothing.
 
 Adding an attack, a defense, a codec, a data set, a model, a metric or a transport is one new file and one line here.
+What is not part of cutlayer needs no line: see `cutlayer.own`.
 """
 
-import difflib
+from __future__ import annotations
+
 import importlib
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, get_args
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, get_args
 
-from cutlayer.errors import ConfigError
+from cutlayer import own
+from cutlayer.errors import ConfigError, missing_package, near
 
-
-def near(name: str, known: Iterable[str]) -> str:
-    """The part of an error message that lists what exists, the nearest names first."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    return f"known: {', '.join(known)}." if known else "there are none."
-
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 _PLAIN = (bool, int, float, str)
 """Types of the options that a plan can state and `check_type` checks."""
 
 
 class Registry(Mapping[str, str]):
-    """Names of one kind of thing and where each is defined, as ``module:attribute``."""
+    """Names of one kind of thing and where each is defined, as ``module:attribute``.
 
-    def __init__(self, kind: str, entries: Mapping[str, str]) -> None:
-        self.kind = kind
-        self._entries = dict(entries)
+    As a mapping it holds the names that are part of cutlayer. Every method also takes ``package.module:attribute``,
+    ``path/to/file.py:attribute``, and the names that installed packages offer as entry points of `group`.
+
+    Args:
+        kind: What the names stand for, for messages.
+        entries: The names that are part of cutlayer.
+        group: Group of the entry points.
+        contract: What something of the user's own must be: the bases, and for each base the methods that it must
+            define; ``a or b`` where either is enough. Without methods, it must be an instance of the base.
+        families: For the beginning of a name, a function that returns what the rest of the name stands for.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        entries: Mapping[str, str],
+        group: str,
+        contract: Mapping[str, tuple[str, ...]] | None = None,
+        families: Mapping[str, str] | None = None,
+    ) -> None:
+        self.kind, self.group = kind, group
+        self._entries, self._contract, self._families = dict(entries), contract or {}, families or {}
 
     def __getitem__(self, name: str) -> str:
-        if name not in self._entries:
-            raise ConfigError(f"There is no {self.kind} named {name!r}; {near(name, self._entries)}")
-        return self._entries[name]
+        if name in self._entries:
+            return self._entries[name]
+        if own.is_own(name):
+            return name
+        points = own.offered(self.group)
+        if name not in points:
+            raise ConfigError(f"There is no {self.kind} named {name!r}; {near(name, [*self._entries, *points])}")
+        if len(points[name]) > 1:
+            choice = " or ".join(f"{point.value} of {_package(point)}" for point in points[name])
+            raise ConfigError(f"Two packages offer the {self.kind} {name!r}; write {choice} in its place.")
+        return points[name][0].value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -44,20 +67,94 @@ class Registry(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def takes(self, name: str) -> bool:
+        """Whether the name is one of this kind; a file, a module or an attribute may still be missing."""
+        return self._family(name) is not None or name in self._entries or own.is_own(name) or name in self.offered()
+
+    def offered(self) -> dict[str, str]:
+        """The names that installed packages offer, each with the packages; those of cutlayer are not among them."""
+        points = own.offered(self.group).items()
+        return {name: ", ".join(map(_package, of)) for name, of in points if name not in self._entries}
+
+    def hidden(self) -> dict[str, str]:
+        """The names of cutlayer that installed packages offer as well, each with what to write to get theirs."""
+        points = own.offered(self.group).items()
+        return {name: ", ".join(p.value for p in of) for name, of in points if name in self._entries}
+
+    def is_own(self, name: str) -> bool:
+        """Whether the name stands for something that is not part of cutlayer."""
+        return name not in self._entries and (own.is_own(name) or name in own.offered(self.group))
+
+    def label(self, name: str) -> str:
+        """The name for a reader: ``Gray`` of ``/home/me/mine.py:Gray``."""
+        return own.attribute(name) if name not in self._entries and own.is_own(name) else name
+
+    def place(self, name: str) -> str:
+        """The name without the folder of its file: ``mine.py:Gray``; equal wherever the file lies."""
+        return own.place(name) if name not in self._entries else name
+
+    def identity(self, name: str) -> str:
+        """The name in the id of an experiment: for what is not part of cutlayer, with the hash of its source file.
+
+        Raises:
+            ConfigError: There is no such file or module.
+        """
+        return f"{own.place(name)}#{self.digest(name)}" if self.is_own(name) else name
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of the source file of something of the user's own, in hex.
+
+        Raises:
+            ConfigError: There is no such file or module.
+        """
+        return own.digest(self[name])
+
     def load(self, name: str) -> Any:
         """Import and return what the name stands for.
 
         Raises:
-            ConfigError: The name is unknown, or a package that its module imports is not installed.
+            ConfigError: The name is unknown, a package that its module imports is not installed, or something of the
+                user's own is not what its kind has to be.
         """
-        module, _, attribute = self[name].partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)
+            if (family := self._family(name)) is not None:
+                return _imported(self._families[family])(name.removeprefix(family))
+            if not self.is_own(name):
+                return _imported(self[name])
+            target = own.load(self[name])
+            self._check(name, target)
         except ModuleNotFoundError as error:
-            raise ConfigError(
-                f"The {self.kind} {name!r} needs the package {error.name!r}, which is not installed; install it, or "
-                f"choose another {self.kind}."
-            ) from error
+            raise ConfigError(f"The {self.kind} {name!r} cannot be used: {missing_package(error)}") from error
+        return target
+
+    def _family(self, name: str) -> str | None:
+        return next((family for family in self._families if name.startswith(family)), None)
+
+    def _check(self, name: str, target: Any) -> None:
+        """Refuse something of the user's own that is not what its kind has to be."""
+        if not self._contract:
+            return
+        for place, needed in self._contract.items():
+            base = _imported(place)
+            if not needed and isinstance(target, base):
+                return
+            if not (needed and isinstance(target, type) and issubclass(target, base)):
+                continue
+            for methods in needed:
+                if all(getattr(target, method) is getattr(base, method) for method in methods.split(" or ")):
+                    raise ConfigError(f"{name} is no {self.kind} yet: it lacks {methods.replace(' or ', '() or ')}().")
+            bare = [option for option, kind in inspect.get_annotations(target).items() if "ClassVar" not in str(kind)]
+            if (
+                bare
+                and "__dataclass_fields__" in vars(base)
+                and not {"__init__", "__dataclass_fields__"} & {*vars(target)}
+            ):
+                options = ", ".join(bare)
+                raise ConfigError(f"{name} has options ({options}): write @dataclass(kw_only=True) above its class.")
+            return
+        bases = " or ".join(place.replace(":", ".") for place in self._contract)
+        what = "a class derived from" if any(self._contract.values()) else "an instance of"
+        raise ConfigError(f"{name} is no {self.kind}: it must be {what} {bases}, and is {_described(target)}.")
 
     def options(self, name: str) -> dict[str, inspect.Parameter]:
         """The options that `make` accepts for this name, with their defaults; none for what is not built, a metric."""
@@ -83,11 +180,24 @@ class Registry(Mapping[str, str]):
         for option, value in options.items():
             if option not in accepted:
                 raise ConfigError(f"The {self.kind} {name!r} has no option {option!r}; {near(option, accepted)}")
-            check_type(f"{name}.{option}", accepted[option].annotation, value)
+            check_type(f"{self.label(name)}.{option}", accepted[option].annotation, value)
         missing = [o for o, p in accepted.items() if p.default is p.empty and o not in options]
         if missing:
             raise ConfigError(f"The {self.kind} {name!r} needs the option {missing[0]!r}.")
         return target(**options)
+
+
+def _imported(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "an unnamed package"
+
+
+def _described(target: Any) -> str:
+    return f"the class {target.__name__}" if isinstance(target, type) else f"of type {type(target).__name__}"
 
 
 def _shown(default: Any) -> str:
@@ -126,6 +236,11 @@ CODECS = Registry(
         "shuffle": "cutlayer.wire.codecs.shuffle:Shuffle",
         "zstd": "cutlayer.wire.codecs.zstd:Zstd",
     },
+    "cutlayer.codecs",
+    {
+        "cutlayer.wire.codecs.base:Codec": ("encode", "decode", "most_bytes"),
+        "cutlayer.wire.codecs.base:Packing": ("pack", "unpack"),
+    },
 )
 
 TRANSPORTS = Registry(
@@ -136,6 +251,8 @@ TRANSPORTS = Registry(
         "oip+grpc": "cutlayer.wire.grpc.scheme:OPEN_INFERENCE",
         "inprocess": "cutlayer.wire.inprocess:IN_PROCESS",
     },
+    "cutlayer.transports",
+    {"cutlayer.wire.scheme:Scheme": ()},
 )
 
 DATASETS = Registry(
@@ -153,6 +270,7 @@ DATASETS = Registry(
         "lfw-32": "cutlayer.data.people:load_lfw32",
         "att-faces": "cutlayer.data.people:load_att",
     },
+    "cutlayer.datasets",
 )
 
 _TORCHVISION = [
@@ -169,6 +287,7 @@ MODELS = Registry(
         "vgg11_slim": "cutlayer.models.vgg11:vgg11_slim",
         **{name: f"cutlayer.models.zoo:{name}" for name in _TORCHVISION},
     },
+    "cutlayer.models",
 )
 
 METRICS = Registry(
@@ -179,6 +298,8 @@ METRICS = Registry(
         "ssim": "cutlayer.metrics.image:SSIM",
         "identification": "cutlayer.metrics.identification:IDENTIFICATION",
     },
+    "cutlayer.metrics",
+    {"cutlayer.metrics.base:Metric": ()},
 )
 
 DEFENSES = Registry(
@@ -203,6 +324,8 @@ DEFENSES = Registry(
         "crafter-z": "cutlayer.defenses.crafter_z:CrafterZ",
         "crafter-distilled": "cutlayer.defenses.crafter_distilled:CrafterDistilled",
     },
+    "cutlayer.defenses",
+    {"cutlayer.defenses.base:Defense": ("protect or harden or surgery",)},
 )
 
 ATTACKS = Registry(
@@ -217,7 +340,16 @@ ATTACKS = Registry(
         "averaging": "cutlayer.attacks.features.averaging:Averaging",
         "mask-aware": "cutlayer.attacks.features.mask_aware:MaskAware",
     },
+    "cutlayer.attacks",
+    {"cutlayer.attacks.base:Attack": ("invert or invert_releases",)},
 )
+
+
+def defense_names(description: Mapping[str, Any]) -> Iterator[str]:
+    """The name in the description of a defense, and the names of those that follow it."""
+    yield str(description["name"])
+    if "then" in description:
+        yield from defense_names(description["then"])
 
 
 def defense_from(description: Mapping[str, Any]) -> Any:

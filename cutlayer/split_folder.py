@@ -39,10 +39,12 @@ class SplitFolder:
     Attributes:
         path: The folder.
         manifest: The content of its `split.json`.
+        in_memory: The halves in torch, where the code of the model is known to this process only.
     """
 
     path: Path
     manifest: Manifest
+    in_memory: SplitModel | None = None
 
     @property
     def has_tail(self) -> bool:
@@ -61,8 +63,8 @@ class SplitFolder:
 
     @property
     def has_halves(self) -> bool:
-        """Whether the folder holds both halves in torch; what was cut from an ONNX file does not."""
-        return HEAD_WEIGHTS in self.manifest.files
+        """Whether both halves are there in torch; of what was cut from an ONNX file they are not."""
+        return self.in_memory is not None or HEAD_WEIGHTS in self.manifest.files
 
     def head(self, runtime: Runtime = "onnx", threads: int = 1) -> Half:
         """Open the head.
@@ -101,10 +103,14 @@ class SplitFolder:
         Raises:
             SplitError: The folder has no halves in torch, or a file is missing, damaged or does not fit the model.
         """
+        if self.in_memory is not None:
+            from cutlayer.models.halves import copied
+
+            return copied(self.in_memory)
         if not self.has_halves:
             raise SplitError(
-                f"{self.path} has no halves in torch, only in ONNX: it was cut from an ONNX file, or its head computes "
-                "in int8; use --head onnx and --tail onnx."
+                f"{self.path} has no halves in torch, only in ONNX: it was cut from an ONNX file or from a module of "
+                "another program, or its head computes in int8; use --head onnx and --tail onnx."
             )
         from cutlayer.models.folder import rebuild
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError
-from cutlayer.registry import defense_from
+from cutlayer.registry import DEFENSES, defense_from, defense_names
 
 if TYPE_CHECKING:
     from cutlayer.data.splits import Splits
@@ -211,8 +211,10 @@ def deployed(split: SplitFolder) -> Defense:
     """The defense of a split folder, ready to protect.
 
     Raises:
-        SplitError: What the defense learned is missing or damaged.
+        SplitError: What the defense learned is missing or damaged, or a defense of the user's own is not found here.
     """
+    for name in defense_names(split.manifest.defense):
+        split.manifest.verify_source(DEFENSES, name)
     defense: Defense = defense_from(split.manifest.defense)
     defense.deploy(split.learned(), split.halves)
     return defense

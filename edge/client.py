@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from cutlayer.edge.exchange import Template, check_metadata, different_split, re
 from cutlayer.edge.pipeline import Pipeline
 from cutlayer.errors import Refused
 from cutlayer.models.manifest import Manifest, tail_name
+from cutlayer.registry import DEFENSES
 from cutlayer.trace import Trace
 from cutlayer.wire.codecs.base import Parameter
 from cutlayer.wire.handshake import metadata_request
@@ -71,12 +73,13 @@ class Edge:
         self._model, self._version, self._classes = tail_name(manifest), manifest.version, manifest.classes
         self._shape = manifest.smashed.shape
         self.session = secrets.token_hex(8)
+        self._indexes = itertools.count()
         # Seeded once, by the system, so that each release has fresh draws.
         self._rng = np.random.default_rng()
         self._parameters: dict[str, Parameter] = {
             "protocol": PROTOCOL,
             "session": self.session,
-            "defense": str(manifest.defense.get("name", "none")),
+            "defense": DEFENSES.label(str(manifest.defense.get("name", "none"))),
         }
         self._template: Template | None = None
         if greet:
@@ -87,19 +90,19 @@ class Edge:
         return f"{self.session}-{index}"
 
     def infer(
-        self, images: NDArray[np.float32], index: int, rng: np.random.Generator | None = None
+        self, images: NDArray[np.float32], index: int | None = None, rng: np.random.Generator | None = None
     ) -> tuple[NDArray[Any], Trace]:
         """Make one request: ``(N, *input.shape)`` to logits ``(N, classes)``, which may be read-only.
 
         Args:
             images: One batch.
-            index: Index of the request, unique within the session.
+            index: Index of the request, unique within the session; counted from 0 if always left out.
             rng: Source of the defense's draws, for tests; seeded by the system if left out.
 
         Raises:
             WireError: No valid answer arrived. The next request can be made.
         """
-        return self.ask(self.release(images, index, rng))
+        return self.ask(self.release(images, next(self._indexes) if index is None else index, rng))
 
     def release(self, images: NDArray[np.float32], index: int, rng: np.random.Generator | None = None) -> Outgoing:
         """Compute what leaves the device for one batch. See `infer`."""
@@ -113,11 +116,14 @@ class Edge:
         encode_ns += time.monotonic_ns() - encoded_at
         return Outgoing(index, request, known, start, head_ns, protect_ns, encode_ns)
 
-    def ask(self, outgoing: Outgoing) -> tuple[NDArray[Any], Trace]:
-        """Send a released batch and read the answer. See `infer`. The time since its release is unattributed."""
+    def ask(self, outgoing: Outgoing, timeout_s: float | None = None) -> tuple[NDArray[Any], Trace]:
+        """Send a released batch and read the answer, within `timeout_s` or else `request_s`. See `infer`.
+
+        The time since its release is unattributed.
+        """
         index, request, known, start, head_ns, protect_ns, encode_ns = outgoing
         sent = time.monotonic_ns()
-        reply = self._transport.request(request, self._timeouts.request_s)
+        reply = self._transport.request(request, timeout_s or self._timeouts.request_s)
         received = time.monotonic_ns()
         logits, (queue_ns, decode_ns, tail_ns, reply_ns) = known.read(reply, request)
         ended = time.monotonic_ns()

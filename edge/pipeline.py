@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from cutlayer.defenses.base import Defense
 from cutlayer.split_folder import Half
 from cutlayer.wire.codecs.base import Codec, Encoded
-from cutlayer.wire.codecs.packed import decode
 
 
 class Released(NamedTuple):
@@ -51,4 +50,4 @@ class Pipeline:
 
     def wire(self, images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[Any]:
         """Return what the server receives for these images: the released bytes, decoded, ``(N, *smashed.shape)``."""
-        return decode(self.release(images, rng).encoded)
+        return self._codec.decode(self.release(images, rng).encoded)

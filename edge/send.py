@@ -1,20 +1,26 @@
-"""The device's process: it sends test images for time and accuracy, then private images for the attacks."""
+"""The device's process: it sends images one by one, and measures each request."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import itertools
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from cutlayer.data.load import open_data
-from cutlayer.data.splits import Dataset, Splits, unreadable
+from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import deployed
 from cutlayer.edge.client import Edge
+from cutlayer.edge.frames import Frame, Frames, Noise, Planned
 from cutlayer.edge.offline.policy import OfflinePolicy
-from cutlayer.edge.offline.replay import open_offline
+from cutlayer.edge.offline.replay import Offline, open_offline
+from cutlayer.edge.pace import Pace
 from cutlayer.edge.pipeline import Pipeline
-from cutlayer.edge.requests import Answered, Recorder, Sent, Summary
-from cutlayer.errors import ConfigError, SplitError, WireError
+from cutlayer.edge.requests import Answered, Recorder, Summary
+from cutlayer.errors import ConfigError, CutlayerError, SplitError, WireError
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.footprint import restart_peak_rss, sent_bytes
 from cutlayer.models.manifest import Manifest
@@ -25,6 +31,12 @@ from cutlayer.wire.connect import connect as connect_to
 from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Timeouts
 
+RANDOM = "random"
+"""In place of the name of a data set: random pixels."""
+
+COLLECT_EACH = 1000
+"""Requests between two collections of garbage in a run without end."""
+
 
 def send(
     folder: Path,
@@ -32,7 +44,7 @@ def send(
     *,
     head: Runtime = "onnx",
     data: Splits | str | None = None,
-    count: int = 500,
+    count: int | None = None,
     private: int = 0,
     releases: int = 1,
     warmup: int = 20,
@@ -44,15 +56,23 @@ def send(
     data_root: Path | None = None,
     timeouts: Timeouts | None = None,
     policy: OfflinePolicy | None = None,
+    rate: float | None = None,
+    loop: bool = False,
+    camera: str | None = None,
 ) -> Summary:
-    """Send images one by one, each after the answer to the one before.
+    """Send images one by one: test images for time and accuracy, then private images for the attacks; or a camera's.
+
+    Each request begins after the answer to the one before, or with `rate` at its time, whatever the one before took;
+    if that took longer, it begins late, and its response time counts from the time at which it was due.
 
     Args:
         folder: A split folder; `split.json` and `head.onnx` are enough for an onnx head.
         connect: Address of the server.
         head: Runtime of the head.
-        data: Images, or the name of a data set; the data set that the model was trained on if left out.
-        count: Number of test images. Their times and answers are the result.
+        data: Images, or the name of a data set, or ``random`` for random pixels; the data set that the model was
+            trained on if left out.
+        count: Number of test images; 500, or all if there are fewer, if left out. Their times and answers are the
+            result.
         private: Number of victims' images, sent after the test images.
         releases: Number of times that each private image is sent; all are sent once before any is repeated.
         warmup: Requests between the very first and those that count; both are recorded separately.
@@ -65,70 +85,162 @@ def send(
         timeouts: Time limits of the transport.
         policy: Policy for requests without a server; the run ends if left out. Requests that are answered later, or on
             the device, count in `Summary.offline` only.
+        rate: Requests per second; each after the one before if left out.
+        loop: Whether to begin again after the last image. Ctrl-C (KeyboardInterrupt) then ends the run as planned.
+        camera: Number of a camera or path of a video, instead of a data set; see `cutlayer.edge.camera`.
 
     Raises:
+        ConfigError: An option is not possible, or an image is missing.
         SplitError: The folder is damaged, or the server holds another split.
-        WireError: The connection was lost, or an answer came too late. The record holds what was measured before.
+        WireError: The connection was lost, or an answer came too late.
         QueueError: The queue is full or in use, or its disk is full.
+        KeyboardInterrupt: See `loop`. After any of the errors, the record holds what was measured before, and a note of
+            the error has the summary.
     """
     timeouts = timeouts or Timeouts()
-    split = open_split(folder)
+    split, pace = open_split(folder), Pace(rate)
     manifest = split.manifest
-    splits = _splits(data, manifest, data_root, seed)
-    test, plan, note = _plan(splits, count, private, releases)
-    half = split.head(head, threads)
-    pipeline = Pipeline(half, deployed(split), codec_named(codec))
-    port, recorder = Address.parse(connect).port, Recorder()
+    frames = _frames(manifest, data, count, private, releases, seed, data_root, loop, camera)
+    recorder = Recorder(pace.due or frames.due, endless=loop)
+    with contextlib.ExitStack() as opened:
+        opened.callback(frames.close)
+        half = split.head(head, threads)
+        pipeline = Pipeline(half, deployed(split), codec_named(codec))
 
-    # After the data set is read, because a tuned allocator keeps the memory that reading took.
-    tune_allocator()
-    restart_peak_rss()
-    start_ns = time.monotonic_ns()
-    transport = connect_to(connect, timeouts, security=security)
-    # A garbage collection during a request would add to the time of some stage.
-    collects = gc.isenabled()
-    gc.disable()
-    offline = None
-    try:
+        # After the data set is read, because a tuned allocator keeps the memory that reading took.
+        tune_allocator()
+        restart_peak_rss()
+        start_ns = time.monotonic_ns()
+        transport = opened.enter_context(contextlib.closing(connect_to(connect, timeouts, security=security)))
+        opened.enter_context(_no_garbage_collection())
         edge = Edge(manifest, pipeline, transport, timeouts, greet=policy is None)
+        offline = None
         if policy is not None:
             offline = open_offline(policy, edge, split, timeouts, half, threads)
-        infer = offline.infer if offline is not None else edge.infer
+            opened.callback(offline.close, transport)
+        if record is not None:
+            opened.callback(lambda: recorder.save(record) if recorder.first_request_ns or offline else None)
+        device = _Device(edge, offline, frames, pace, recorder, 1 + warmup)
         try:
-            if offline is None or offline.lookout.reachable():
-                image = test.one(0)
-                edge.infer(image, 0)
+            device.warm_up(start_ns)
+            device.send_all(Address.parse(connect).port, collect_each=COLLECT_EACH if loop else 0)
+        except (CutlayerError, KeyboardInterrupt) as error:
+            if not (loop and isinstance(error, KeyboardInterrupt)):
+                if recorder.n_answered:
+                    error.add_note(f"{device.summary()}\n(until the run ended early)")
+                raise
+        return device.summary()
+
+
+class _Device(NamedTuple):
+    """One run: what is sent, when, through what, and the measurements. The first `n_uncounted` requests warm up."""
+
+    edge: Edge
+    offline: Offline | None
+    frames: Frames
+    pace: Pace
+    recorder: Recorder
+    n_uncounted: int
+
+    def warm_up(self, start_ns: int) -> None:
+        """Make the requests that do not count, if the server is there."""
+        edge, offline, recorder = self.edge, self.offline, self.recorder
+        try:
+            if offline is None or offline.reachable():
+                image, wait_s = self.frames.example(), None if offline is None else offline.wait_s
+                edge.ask(edge.release(image, 0), wait_s)
                 recorder.first_request_ns = time.monotonic_ns() - start_ns
-                recorder.warmup = [edge.infer(image, index)[1] for index in range(1, 1 + warmup)]
+                for index in range(1, self.n_uncounted):
+                    recorder.warmup.append(edge.ask(edge.release(image, index), wait_s)[1])
         except WireError as error:
             if offline is None:
                 raise
-            offline.lookout.lost(error)
-        if offline is not None:
-            offline.replay()
+            offline.lost(error)
+
+    def send_all(self, port: int, collect_each: int) -> None:
+        """Send the frames, each at its time. Collect garbage between requests now and then, if a run has no end."""
+        frames, recorder, offline = self.frames, self.recorder, self.offline
+        if offline is not None and not recorder.due:
+            # Each request follows those before it, and these are the first. A frame that has a time does not wait.
+            offline.flush()
         before = sent_bytes(port)
-        for index, (part, sent) in enumerate(plan, 1 + warmup):
-            answer = infer(part.one(sent.image), index)
-            if answer is not None:
-                label = int(part.labels[sent.image])
-                recorder.answered.append(Answered(sent, edge.request_id(index), label, *answer))
-        recorder.count_sent(before, sent_bytes(port))
+        self.pace.start()
+        try:
+            for number in itertools.count() if frames.total is None else range(frames.total):
+                due_ns = self.pace.await_turn(number)
+                if (frame := frames.take(number)) is None:
+                    break
+                self._send(frame, number, due_ns or frame.taken_ns)
+                if collect_each and not number % collect_each:
+                    gc.collect()
+        finally:
+            recorder.count_sent(before, sent_bytes(port))
         if offline is not None:
-            offline.finish()
-            for index, (part, sent) in enumerate(plan, 1 + warmup):
-                logits = offline.late.get(edge.request_id(index))
-                if logits is not None and part is test:
-                    offline.counts.n_late += 1
-                    offline.counts.n_correct += int(logits[0].argmax()) == int(part.labels[sent.image])
+            offline.flush()
+
+    def summary(self) -> Summary:
+        """Return the measurements so far."""
+        if self.offline is not None:
+            self._collect(self.offline)
+        counts = None if self.offline is None else self.offline.counts
+        return self.recorder.summary(counts, self.frames.skipped, self.frames.note)
+
+    def _send(self, frame: Frame, number: int, due_ns: int | None) -> None:
+        index, offline = self.n_uncounted + number, self.offline
+        began_ns = time.monotonic_ns()
+        answer = self.edge.infer(frame.image, index) if offline is None else offline.infer(frame.image, index)
+        response_ns = time.monotonic_ns() - (due_ns or began_ns)
+        if due_ns is not None:
+            self.recorder.behind_ns = max(self.recorder.behind_ns, began_ns - due_ns)
+        if answer is not None:
+            request_id = self.edge.request_id(index)
+            self.recorder.add(Answered(frame.sent, request_id, frame.label, *answer, response_ns))
+        if offline is not None:
+            self._collect(offline)
+
+    def _collect(self, offline: Offline) -> None:
+        """Take the late answers. Those to requests of an earlier run have another session, and no label here."""
+        for request_id, logits in offline.collect().items():
+            session, _, index = request_id.rpartition("-")
+            if session == self.edge.session and (number := int(index) - self.n_uncounted) >= 0:
+                self.recorder.add_late(logits, self.frames.label(number))
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Collect no garbage by itself: during a request it would add to the time of some stage."""
+    collects = gc.isenabled()
+    gc.disable()
+    # What is there now is not looked at again by `gc.collect`, which is then short.
+    gc.freeze()
+    try:
+        yield
     finally:
+        gc.unfreeze()
         if collects:
             gc.enable()
-        transport.close()
-        if offline is not None:
-            offline.close()
-        if record is not None and (recorder.first_request_ns or offline is not None):
-            recorder.save(record)
-    return recorder.summary(None if offline is None else offline.counts, note)
+
+
+def _frames(
+    manifest: Manifest,
+    data: Splits | str | None,
+    count: int | None,
+    private: int,
+    releases: int,
+    seed: int,
+    root: Path | None,
+    loop: bool,
+    camera: str | None,
+) -> Frames:
+    if camera is None and data != RANDOM:
+        return Planned(_splits(data, manifest, root, seed), count, private, releases, loop=loop)
+    if private or (camera is not None and data is not None):
+        raise ConfigError("--private and a camera need data of their own: give --data NAME, or --camera, not both.")
+    if camera is None:
+        return Noise(manifest.input.shape, count, loop=loop, seed=seed)
+    from cutlayer.edge.camera import Camera
+
+    return Camera(camera, manifest.input, count, loop=loop)
 
 
 def _splits(data: Splits | str | None, manifest: Manifest, root: Path | None, seed: int) -> Splits:
@@ -145,17 +257,3 @@ def _splits(data: Splits | str | None, manifest: Manifest, root: Path | None, se
             "data set with --data."
         )
     return splits
-
-
-def _plan(splits: Splits, count: int, private: int, releases: int) -> tuple[Dataset, list[tuple[Dataset, Sent]], str]:
-    """The test images, what to send in order (all of them, then all private ones once per release), and what to say."""
-    test, victims, faults = splits.test, splits.private, list[str]()
-    for name, wanted in (("test", count), ("private", private)):
-        part, found = splits.parts[name].first_readable(max(wanted, 1))
-        if wanted > len(part):
-            raise ConfigError(f"{splits.name} has only {len(part):,} {name} images; {wanted:,} were asked for.")
-        faults += found
-        test, victims = (part, victims) if name == "test" else (test, part)
-    plan = [(test, Sent(0, image, 0)) for image in range(count)]
-    plan += [(victims, Sent(1, image, release)) for release in range(releases) for image in range(private)]
-    return test, plan, unreadable(faults) if faults else ""

@@ -34,11 +34,10 @@ offline = Offline(edge, manifest, lookout, queue=Queue(queue, 1 << 26))
 for index in range(count):
     offline.infer(images(1), index)
     print(edge.request_id(index), flush=True)
-offline.finish()
+offline.flush()
 while offline.counts.waiting:
-    offline.finish()
-offline.close()
-transport.close()
+    offline.flush()
+offline.close(transport)
 """
 
 

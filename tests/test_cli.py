@@ -82,7 +82,7 @@ def test_edge_sends_the_images_that_the_split_was_trained_on(tmp_path, monkeypat
         raise ConfigError("enough")
 
     write_split(tmp_path, data="digits")
-    monkeypatch.setattr("cutlayer.edge.send.load", load)
+    monkeypatch.setattr("cutlayer.edge.send.open_data", load)
     for options in ([], ["--data", "faces"]):
         with pytest.raises(ConfigError, match="enough"):
             cli.app.cli(args=["edge", str(tmp_path), *options])

@@ -82,7 +82,8 @@ def test_a_queue_is_read_and_sent_in_order(tmp_path):
     queue = Queue(tmp_path / "queue", 1 << 20)
     ids = []
     while len(queue):
-        ids.append(read_infer_request(queue.first()).id)
-        queue.done()
+        place, request = queue.first()
+        ids.append(read_infer_request(request).id)
+        queue.done(place)
     queue.close()
     assert ids == ["id-raw", "id-int8"]

@@ -36,8 +36,9 @@ def test_no_benchmark_hides_a_package():
     assert not packages & {file.stem for file in (ROOT / "benchmarks").iterdir()}
 
 
-def test_the_lock_names_versions_and_no_addresses():
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_a_lock_names_versions_and_no_addresses(lock):
+    for line in (ROOT / lock).read_text().splitlines():
         name, equals, version = line.partition("==")
         assert all((name, equals, version)), line
         assert "/" not in line

@@ -10,8 +10,9 @@ from cutlayer.errors import ConfigError
 
 
 def run(
-    experiments: Positional[Annotated[Path, arg(metavar="FILE.toml")]],
+    experiments: Positional[Annotated[Path | None, arg(metavar="FILE.toml")]] = None,
     /,
+    example: str | None = None,
     set: Annotated[UseAppendAction[list[str]], arg(metavar="KEY=VALUE")] = [],  # noqa: B006
     out: Path = Path("runs"),
     resume: bool = True,
@@ -23,7 +24,8 @@ def run(
     """Run every experiment of a plan: train, split, serve, measure, attack. Finished experiments are skipped.
 
     Args:
-        experiments: File of a plan; see experiments/.
+        experiments: File of a plan; docs/experiments.md describes the format.
+        example: Name from `cutlayer list examples`, in place of a file.
         set: Change of one value, such as defense.sigma=0.5 or training.epochs=1; may be given several times.
         out: Folder for the records.
         resume: Keep the finished parts of an interrupted run; --no-resume starts again.
@@ -32,11 +34,17 @@ def run(
         dry_run: Only print what would be trained, measured and attacked, and how long that takes on this machine.
         budget: Time for the plan, such as 90s: attacks make fewer steps where this machine is too slow for all of them.
     """
-    from cutlayer.experiment import plan
+    from cutlayer.experiment import examples, plan
     from cutlayer.experiment.run import run_all
     from cutlayer.profile.plan import duration_ns
     from cutlayer.report.runs.terminal import text
 
+    if experiments is None and example is not None:
+        experiments = examples.path(example)
+    elif experiments is None or example is not None:
+        raise ConfigError(
+            "Name either the file of a plan or an example: --example NAME, from `cutlayer list examples`."
+        )
     planned = plan.share(plan.load(experiments, dict(map(_setting, set))), part)
     if dry_run:
         from cutlayer.experiment.rehearsal import rehearse, told
@@ -46,6 +54,16 @@ def run(
     budget_s = duration_ns(budget) / 1e9 if budget else None
     results = run_all(planned, out, resume=resume, data_root=data_root, say=say, budget_s=budget_s)
     print(text(results))
+
+
+def demo(out: Path = Path("runs")) -> None:
+    """Run the demonstration: train, cut, serve and attack a small network, print the table, and write the report.
+
+    Args:
+        out: Folder for the records and the report.
+    """
+    run(example="demo", out=out)
+    report(out)
 
 
 def report(runs: Positional[Annotated[Path, arg(metavar="RUNS")]] = Path("runs"), /) -> None:

@@ -13,14 +13,33 @@ Cuttable = Annotated[str, arg(metavar="MODEL")]
 
 
 def list_names(
-    kind: Positional[Literal["attacks", "defenses", "models", "datasets", "metrics", "codecs", "transports"]], /
+    kind: Positional[
+        Literal["attacks", "defenses", "models", "datasets", "metrics", "codecs", "transports", "examples"]
+    ],
+    /,
 ) -> None:
-    """List the names that experiments and commands accept, with their options and defaults."""
-    from cutlayer import registry
+    """List the names that experiments and commands accept, with their options and defaults.
 
+    Names that other installed packages offer come last. package.module:attribute and path/to/file.py:attribute are
+    accepted as well.
+    """
+    from cutlayer import registry
+    from cutlayer.experiment import examples
+
+    if kind == "examples":
+        for name in examples.names():
+            print(f"{name:22} {examples.summary(name)}")
+        return
     table: registry.Registry = getattr(registry, kind.upper())
-    for name in table:
-        print(f"{name:22} {table.summary(name)}")
+    packages = table.offered()
+    for name in (*table, *packages):
+        try:
+            text = table.summary(name)
+        except ConfigError as error:
+            text = f"({error})"
+        print(f"{name:22} {text}" + (f" (from {packages[name]})" if name in packages else ""))
+    for name, other in table.hidden().items():
+        say(f"note: another package offers {name!r} as well; write {other} for that one.")
 
 
 def cuts(model: Positional[Cuttable], /, input: str | None = None, classes: int | None = None) -> None:

@@ -25,7 +25,7 @@ def profile(
     server_threads: int = 1,
     transport: str = "grpc",
     samples: int = 460,
-    seconds: float = 2.5,
+    seconds: float = 5.0,
     data: str | None = None,
     data_root: Path | None = None,
     epochs: int = 0,
@@ -56,7 +56,7 @@ def profile(
         server_threads: Threads of the tail, if this machine serves it.
         transport: grpc, zmq or another transport of `cutlayer list transports`, if this machine serves the tail.
         samples: Runs of each head, more of a quick one; a p95 needs 90, a p99 459.
-        seconds: Time limit for the runs of each head, in seconds.
+        seconds: Time limit for the runs of each head, in seconds; half of it unless other programs disturb them.
         data: A name from `cutlayer list datasets`, whose images are sent instead of random ones.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
         epochs: Training passes over the data set, for a model by name; 0 leaves its weights random.
@@ -85,5 +85,6 @@ def profile(
     )  # fmt: skip
     limits = Limits(None if max_latency is None else duration_ns(max_latency), max_leakage, min_accuracy)
     plan = Plan(model, names("cut", cuts), input, classes, network, data, data_root, connect, epochs, privacy)
-    print(text(run_plan(plan, settings, limits, out, say)))
+    profile = run_plan(plan, settings, limits, out, say, lambda incomplete: print(text(incomplete)))
+    print(text(profile))
     print(f"\nThe whole record and a page with charts are in {(out / HTML).resolve().parent}")

@@ -1,5 +1,6 @@
 """The two sides of a split model, and the keys with which they authenticate each other."""
 
+import signal
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +23,7 @@ def cloud(
     max_delay_us: int = 0,
     budget_mib: int = 256,
     metrics: str | None = None,
+    codec: UseAppendAction[list[str]] = [],  # noqa: B006
     heartbeat_s: float = 10.0,
     idle_s: float = 600.0,
     security: ServerSecurity = Server(),  # noqa: B008
@@ -39,14 +41,19 @@ def cloud(
         max_delay_us: Longest wait of a request for others to share its batch, in microseconds.
         budget_mib: Most MiB of unanswered requests; further ones are refused with a time to retry.
         metrics: HOST:PORT for Prometheus metrics and health over HTTP.
+        codec: A codec of your own that devices may use, such as mine.py:Negative; may be given several times. Those of
+            `cutlayer list codecs` need no naming.
         heartbeat_s: Seconds of silence after which a client is probed; give both sides the same.
         idle_s: Seconds without a request after which a stream ends and a connection is dropped, over gRPC.
         security: Files for encryption and authentication.
     """
     from cutlayer.cloud.admission import Limits
     from cutlayer.cloud.serve import serve
+    from cutlayer.wire.codecs.packed import admit
     from cutlayer.wire.transport import Timeouts
 
+    for name in codec:
+        admit(name)
     limits = Limits(max_batch, max_delay_us, budget_mib << 20)
     timeouts = Timeouts(heartbeat_s=heartbeat_s, idle_s=idle_s)
     serve(
@@ -61,7 +68,10 @@ def edge(
     connect: str = "grpc://127.0.0.1:8001",
     head: Literal["onnx", "torch"] = "onnx",
     data: str | None = None,
-    count: int = 500,
+    camera: str | None = None,
+    count: int | None = None,
+    loop: bool = False,
+    rate: float | None = None,
     private: int = 0,
     releases: int = 1,
     warmup: int = 20,
@@ -72,6 +82,7 @@ def edge(
     request_s: float = 30.0,
     heartbeat_s: float = 10.0,
     on_offline: Literal["local", "queue", "drop"] | None = None,
+    wait_s: float = 1.0,
     queue: Path = Path("queue"),
     queue_mib: int = 256,
     queue_full: Literal["refuse", "drop-oldest"] = "refuse",
@@ -85,8 +96,12 @@ def edge(
         folder: Written by `cutlayer split`; the device needs split.json and head.onnx only.
         connect: Address of the cloud.
         head: Runtime of the head; onnx needs no torch.
-        data: A name from `cutlayer list datasets`; the data set that the split was trained on if left out.
-        count: Number of test images, sent one by one.
+        data: A name from `cutlayer list datasets`, or `random` for random pixels; the data set that the split was
+            trained on if left out.
+        camera: Number of a camera, or path of a video, in place of a data set; needs OpenCV.
+        count: Number of test images or frames, sent one by one; if left out 500, or all test images if there are fewer.
+        loop: Begin again after the last image, until Ctrl-C or SIGTERM.
+        rate: Requests per second; each is sent after the answer to the one before if left out.
         private: Number of victims' images, sent after the test images, for the attacks.
         releases: How many times each private image is sent.
         warmup: Requests before the first that counts.
@@ -99,6 +114,7 @@ def edge(
             sides more.
         on_offline: Without a server, run the whole model here (local, needs tail.onnx), keep requests on disk and send
             them in order later (queue), or drop them (drop); if left out, the run ends.
+        wait_s: Longest time in seconds that a request waits for the server, if on-offline is given.
         queue: Folder of the requests kept on disk. Requests of an earlier run are sent first.
         queue_mib: Most MiB that the queue may take.
         queue_full: What happens when the queue is full: refuse ends the run, drop-oldest drops the oldest requests.
@@ -113,12 +129,14 @@ def edge(
 
     if queue_mib < 1:
         raise ConfigError(f"--queue-mib must be 1 or more; {queue_mib} was given.")
-    policy = on_offline and OfflinePolicy(on_offline, queue, queue_mib << 20, queue_full == "drop-oldest")
+    policy = on_offline and OfflinePolicy(on_offline, queue, queue_mib << 20, queue_full == "drop-oldest", wait_s)
     timeouts = Timeouts(connect_s, request_s, heartbeat_s)
+    # A service manager ends a run as Ctrl-C does, with the summary.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     summary = send(
         folder, connect, head=head, data=data, count=count, private=private, releases=releases, warmup=warmup,
         codec=codec, threads=threads, record=record, security=security, seed=seed,
-        data_root=data_root, timeouts=timeouts, policy=policy or None,
+        data_root=data_root, timeouts=timeouts, policy=policy or None, rate=rate, loop=loop, camera=camera,
     )  # fmt: skip
     print(summary)
 

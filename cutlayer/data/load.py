@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from cutlayer.data.splits import Splits
+from cutlayer.errors import ConfigError
 from cutlayer.registry import DATASETS
 
 
@@ -29,5 +30,10 @@ def load(name: str, root: Path | str | None = None, seed: int = 0) -> Splits:
 
 def open_data(name: str, root: Path | str | None = None, seed: int = 0) -> Splits:
     """The same parts, in which inputs may stay in their files until they are asked for: see `Dataset.one`."""
-    splits: Splits = DATASETS.load(name)(data_root(root), seed)
+    splits = DATASETS.load(name)(data_root(root), seed)
+    if not isinstance(splits, Splits):
+        raise ConfigError(
+            f"The data set {name!r} must be a function (root, seed) that returns a cutlayer.data.splits.Splits; it "
+            f"returns a {type(splits).__name__}."
+        )
     return splits

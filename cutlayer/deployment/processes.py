@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO
 
 from cutlayer.errors import Unreachable
+from cutlayer.wire.codecs.packed import own_codecs
 
 READY_S = 60.0
 STOP_S = 15.0
@@ -29,16 +30,25 @@ def edge(*words: object) -> None:
 
 
 @contextlib.contextmanager
-def cloud(*words: object) -> Iterator[str]:
+def cloud(*words: object, codecs: Iterable[str] = ()) -> Iterator[str]:
     """Run a `cutlayer cloud` and give the address where it listens; end it by SIGTERM, so that the tap is complete.
+
+    Args:
+        words: Its arguments.
+        codecs: The codecs that devices will use, such as ``int8+zstd``; the server is told which of them to import.
 
     Raises:
         Unreachable: It ended, or did not get ready in time; the message holds its last line.
     """
+    admitted = [word for codec in codecs for name in own_codecs(codec) for word in ("--codec", name)]
     # What the cloud prints goes to a file: a pipe that nobody reads would fill up and stop it.
     with tempfile.TemporaryFile("w+") as log:
         server = subprocess.Popen(
-            _command("cloud", *words), stdout=subprocess.PIPE, stderr=log, text=True, preexec_fn=_die_with_parent
+            _command("cloud", *words, *admitted),
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            preexec_fn=_die_with_parent,
         )
         assert server.stdout is not None
         try:

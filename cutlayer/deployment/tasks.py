@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -18,7 +19,7 @@ from cutlayer.edge.pipeline import Pipeline
 from cutlayer.machine.contention import between, moment
 from cutlayer.machine.energy import joules
 from cutlayer.machine.footprint import peak_rss_bytes
-from cutlayer.machine.throttling import condition, held_back, stopped
+from cutlayer.machine.throttling import condition, held_back, own_clock_hz, stopped
 from cutlayer.records.dataclass_json import dump
 from cutlayer.split_folder import Half, SplitFolder
 from cutlayer.trace import columns
@@ -50,6 +51,11 @@ class Device:
     images: NDArray[np.float32]
     threads: int
 
+    @cached_property
+    def smashed(self) -> list[NDArray[np.float32]]:
+        """The output of the head for each image."""
+        return [self.head(self.image(index)) for index in range(len(self.images))]
+
     def image(self, index: int) -> NDArray[np.float32]:
         """A batch of one."""
         at = index % len(self.images)
@@ -69,7 +75,7 @@ def time_local(device: Device, samples: int, seconds: float, least: int) -> dict
 
 def time_codec(device: Device, codec: str, samples: int, seconds: float, least: int) -> dict[str, Any]:
     """Time defense and codec on the head's output: ns of each, and the bytes of the tensor, image by image."""
-    rng, smashed = np.random.default_rng(), [device.head(device.image(i)) for i in range(len(device.images))]
+    rng, smashed = np.random.default_rng(), device.smashed
     # The head has been run: what is left of the pipeline starts with its output.
     pipeline = Pipeline(lambda smashed: smashed, device.defense, codec_named(codec))
 
@@ -121,6 +127,7 @@ def _timed(
         start = time.monotonic_ns()
         work(image)
         taken.append(time.monotonic_ns() - start)
+    clock_hz = own_clock_hz()
     contention, joules_after, condition_after = between(before, moment()), joules(), condition()
     spent = None
     if joules_before is not None and joules_after is not None and joules_after >= joules_before:
@@ -135,6 +142,7 @@ def _timed(
         "quota": quota and quota._asdict(),
         "temperature_c": dump(condition_after.temperature_c),
         "clock_hz": dump(condition_after.clock_hz),
+        "own_clock_hz": clock_hz,
     }
 
 

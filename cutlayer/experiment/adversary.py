@@ -14,6 +14,7 @@ from cutlayer.attacks.base import Attack
 from cutlayer.attacks.view import View
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
+from cutlayer.errors import ConfigError
 from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.experiment.victim import Say
@@ -35,7 +36,14 @@ def attacks(experiment: Experiment, defense: Defense) -> list[tuple[Named, Attac
 
 
 def attack(
-    named: Named, attack: Attack, seen: View, observed: Sequence[Observed], data: Splits, work: Path, say: Say
+    named: Named,
+    attack: Attack,
+    seen: View,
+    observed: Sequence[Observed],
+    data: Splits,
+    metrics: Sequence[str],
+    work: Path,
+    say: Say,
 ) -> list[AttackRecord]:
     """Fit once, rebuild the private images from the tap of each deployment, score.
 
@@ -45,6 +53,7 @@ def attack(
         seen: All that the attack may touch.
         observed: The taps.
         data: The truth, for the scores alone.
+        metrics: Names of metrics beside those of cutlayer.
         work: Folder of the rows, the scores and the reconstructions of each finished attack, until the run is finished.
         say: Called when there is work to do.
 
@@ -65,11 +74,12 @@ def attack(
         start = time.perf_counter()
         images = attack.invert_releases(releases).float().cpu()
         invert_s = time.perf_counter() - start
-        scored, where = score(images, data, seen.seed), observation.deployment.label
+        _check(named, images, data)
+        scored, where = score(images, data, seen.seed, metrics), observation.deployment.label
         arrays |= {f"{where}/{metric}": scores for metric, scores in scored.per_input.items()}
         arrays[where] = images.numpy().astype(np.float16)
         rows.append(AttackRecord(
-            attack=named.name, label=named.label, access=attack.needs.name, deployment=where,
+            attack=ATTACKS.label(named.name), label=named.label, access=attack.needs.name, deployment=where,
             n_releases=attack.n_releases, fit_s=fit_s, invert_s=invert_s, n=scored.n, metrics=scored.metrics,
             leakage_gain=scored.leakage_gain,
         ))  # fmt: skip
@@ -95,6 +105,15 @@ def kept(
     telling = data.modality.most_telling(private.inputs, SHOWN)
     tiles = data.tiles if data.tiles and data.tiles[0] * data.tiles[1] <= n_private else None
     return Reconstructions(private.inputs.astype(np.float16), private.labels, telling, rebuilt, tiles), scores
+
+
+def _check(named: Named, images: torch.Tensor, data: Splits) -> None:
+    """Refuse what is no reconstruction: another shape than the inputs, or values outside [0, 1]."""
+    wanted = data.private.inputs[: len(images)].shape
+    if tuple(images.shape) != wanted:
+        raise ConfigError(f"The attack {named.label} gives {tuple(images.shape)} where {wanted} is needed.")
+    if not bool(((images >= 0) & (images <= 1)).all()):
+        raise ConfigError(f"The attack {named.label} gives values outside [0, 1]; clamp its reconstructions.")
 
 
 def _path(work: Path, named: Named) -> Path:

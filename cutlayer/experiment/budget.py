@@ -5,6 +5,7 @@ and its records state the steps that were made. All experiments of a plan get th
 compared under attacks of different strength. An attack with fewer steps than it needs raises a red flag.
 """
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -58,9 +59,15 @@ def fitted(
     fixed_s = len(untrained) * training_s
     with TemporaryDirectory() as work, rehearsed(most_s=0.3) as clock:
         victim.export(first, model, data, Path(work) / "split", say, runs)
-        # Those that average releases run where there is noise; here they average one.
         attacks = [(named, ATTACKS.make(named.name, **named.options)) for named in first.attacks]
-        parts = after_export(first, data, open_split(Path(work) / "split"), attacks, clock)
+        # An attack that wraps another one takes about as long as that one, which is rehearsed once.
+        inner = {repr(attack.parts[-1]): (named, attack) for named, attack in reversed(attacks)}
+        parts = after_export(first, data, open_split(Path(work) / "split"), list(inner.values())[::-1], clock)
+        known = {part.attack.key: part for part in parts if part.attack}
+        for named, attack in attacks:
+            if named.key not in known:
+                stand_in, _ = inner[repr(attack.parts[-1])]
+                parts.append(replace(known[stand_in.key], attack=named))
         hardening_s = clock.now_s()
         for experiment in experiments:
             defense = defense_from({"name": experiment.defense.name, **experiment.defense.options})
@@ -80,10 +87,17 @@ def fitted(
 
 def shortened(experiments: Sequence[Experiment], share: float) -> list[Experiment]:
     """The experiments with a share of the steps of each attack that takes any; its title says so."""
-    return [
-        replace(e, attacks=tuple(_shorter(named, share) for named in e.attacks)) if share < 1 else e
-        for e in experiments
-    ]
+    return [_shortened(experiment, share) if share < 1 else experiment for experiment in experiments]
+
+
+def _shortened(experiment: Experiment, share: float) -> Experiment:
+    attacks = tuple(_shorter(named, share) for named in experiment.attacks)
+    titles = {old.label: new.label for old, new in zip(experiment.attacks, attacks, strict=True)}
+    published = tuple(replace(entry, attack=titles.get(entry.attack, entry.attack)) for entry in experiment.published)
+    expect = experiment.expect
+    for old, new in titles.items():
+        expect = tuple(re.sub(rf"(?<= by ){re.escape(old)}(?= [<>] |$)", lambda _, n=new: n, text) for text in expect)
+    return replace(experiment, attacks=attacks, published=published, expect=expect)
 
 
 def _shorter(named: Named, share: float) -> Named:

@@ -1,6 +1,6 @@
 """Red flags: signs that the evaluation itself is suspect, after AutoAttack's `flags_doc.md`.
 
-They judge the attacks, not the defense: a leakage that is too low is first a suspect.
+They judge the victim and the attacks, not the defense: a leakage that is too low is first a suspect.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cutlayer import own
 from cutlayer.attacks.base import Attack
 from cutlayer.attacks.view import Access
 from cutlayer.data.splits import Splits
@@ -20,11 +21,15 @@ from cutlayer.defenses.base import Defense
 from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.nets.decoders import build
 from cutlayer.privacy.spectrum import ill_conditioned
-from cutlayer.records.run import AttackRecord, Flag, Spectrum
-from cutlayer.registry import ATTACKS, CODECS, DEFENSES
+from cutlayer.records.run import AttackRecord, Flag, Spectrum, Utility
+from cutlayer.registry import ATTACKS, CODECS, DEFENSES, defense_names
+from cutlayer.wire.codecs.packed import parts
 
 INVERTIBLE_GAIN = 0.5
 """An undefended shallow cut that leaks less than half of the mean image's error was attacked badly, or is deep."""
+
+NEAR_CHANCE = 0.1
+"""Share of the way from guessing to no error that a victim's model must have come, or its cut is that of no model."""
 
 Flags = Iterator[Flag]
 
@@ -33,7 +38,7 @@ def flags(
     experiment: Experiment, rows: Sequence[AttackRecord], data: Splits, defense: Defense, spectrum: Spectrum
 ) -> tuple[Flag, ...]:
     """Every flag that an experiment raises: `rows` are of the attacks that ran, `defense` is as deployed."""
-    raised = [*_order(rows), *_useless(rows), *_overlap(data, experiment.measure.private)]
+    raised = [*_order(rows), *_useless(rows, experiment), *_overlap(data, experiment.measure.private)]
     if experiment.defense.name == "none" and rows and max(_gain(row) for row in rows) < INVERTIBLE_GAIN:
         text = f"No attack got past a leakage gain of {INVERTIBLE_GAIN} on the undefended model."
         raised.append(Flag("baseline-not-invertible", text))
@@ -48,6 +53,25 @@ def flags(
         raised += _under_trained(run)
         raised += [*_masks(attacks, experiment), *_masked_gradient(attacks, spectrum)]
     return tuple(raised)
+
+
+def unfit(utility: Utility, labels: NDArray[np.int64]) -> Flags:
+    """A model that has learned nothing, or a defense that has destroyed what it learned, protects nothing of use.
+
+    Chance is what the most frequent class alone reaches as an answer; `labels` are those of the test images.
+    """
+    chance = np.bincount(labels).max() / len(labels)
+    for name, subject, accuracy in (
+        ("victim-near-chance", "The model without a defense", utility.baseline),
+        ("defended-near-chance", "The model with the defense", utility.accuracy),
+    ):
+        if accuracy.low < chance + NEAR_CHANCE * (1 - chance):
+            yield Flag(
+                name,
+                f"{subject} answers {accuracy.value:.1%} of {accuracy.n:,} test images rightly, and always the same "
+                f"answer would do so for {chance:.1%}: what leaks of such a model says little about one that works.",
+            )
+            return
 
 
 def _averaging(rows: Sequence[AttackRecord], kinds: Mapping[str, tuple[Any, ...]], defense: Defense) -> Flags:
@@ -108,23 +132,16 @@ def _under_trained(run: Sequence[Named]) -> Flags:
 
 def _masks(attacks: Sequence[Attack], experiment: Experiment) -> Flags:
     """The positions of the values that were left out are a message of their own."""
-    defenses = _names({"name": experiment.defense.name, **experiment.defense.options})
-    codecs = [codec.partition(":")[0] for codec in experiment.measure.codec.split("+")]
+    defenses = defense_names({"name": experiment.defense.name, **experiment.defense.options})
+    codecs = [part.name for part in parts(experiment.measure.codec)]
     senders = [(DEFENSES, name) for name in defenses] + [(CODECS, name) for name in codecs]
     masks = [name for registry, name in senders if registry.load(name).sends_zeros]
     if masks and not any(attack.sees_mask for attack in attacks):
         yield Flag(
             "no-mask-aware-attack",
-            f"With {masks[0]} most values arrive as zero, and no attack was told which ones (mask-aware): their "
-            "positions alone may rebuild the picture.",
+            f"With {own.attribute(masks[0])} most values arrive as zero, and no attack was told which ones "
+            "(mask-aware): their positions alone may rebuild the picture.",
         )
-
-
-def _names(description: Mapping[str, Any]) -> Iterator[str]:
-    """The name of a defense and the names of those that follow it."""
-    yield description["name"]
-    if "then" in description:
-        yield from _names(description["then"])
 
 
 def _masked_gradient(attacks: Sequence[Attack], spectrum: Spectrum) -> Flags:
@@ -157,9 +174,10 @@ def _order(rows: Sequence[AttackRecord]) -> Flags:
             yield Flag("weaker-beats-stronger", f"{text}: the attack with the stronger access is not at its best.")
 
 
-def _useless(rows: Sequence[AttackRecord]) -> Flags:
+def _useless(rows: Sequence[AttackRecord], experiment: Experiment) -> Flags:
+    names = {ATTACKS.label(attack.name): attack.name for attack in experiment.attacks}
     for row in rows:
-        if not ATTACKS.load(row.attack).is_floor and row.leakage_gain.high <= 0:
+        if not ATTACKS.load(names.get(row.attack, row.attack)).is_floor and row.leakage_gain.high <= 0:
             yield Flag("no-better-than-mean", f"{row.label} ({row.deployment}) is no better than the mean image.")
 
 

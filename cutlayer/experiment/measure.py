@@ -80,7 +80,7 @@ def measure(
             [] if data_root is None else ["--data-root", data_root],
         )
         server = ["--listen", f"{deployment.transport}://127.0.0.1:0", "--tap", part / "tap"]
-        with processes.cloud(folder, *server, "--threads", setup.cloud_threads) as address:
+        with processes.cloud(folder, *server, "--threads", setup.cloud_threads, codecs=[setup.codec]) as address:
             processes.edge(
                 folder, "--connect", address, "--head", deployment.head, "--data", experiment.data, *root,
                 "--seed", experiment.seed, "--count", setup.count, "--private", setup.private,

@@ -2,6 +2,8 @@
 
 A plan names data, model, cuts, defenses, deployments and attacks; every combination of cut, defense and seed is one
 `Experiment`. A list where one value is expected (``sigma = [0.2, 0.5]``) stands for one entry with each value.
+
+A file such as ``mine.py:Gray`` is looked for in the folder of the plan, one in a setting in the current folder.
 """
 
 import itertools
@@ -14,10 +16,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from cutlayer.errors import ConfigError
+from cutlayer import own
+from cutlayer.errors import ConfigError, near
 from cutlayer.experiment.spec import HEADS, Deployment, Experiment, Measure, Named, Options, Published, Training
-from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, MODELS, TRANSPORTS, Registry, check_type, near
-from cutlayer.wire.codecs.packed import codec_named
+from cutlayer.records import expectation
+from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, METRICS, MODELS, TRANSPORTS, Registry, check_type
+from cutlayer.wire.codecs.packed import codec_named, rewritten
 from cutlayer.wire.connect import servable
 
 
@@ -33,6 +37,7 @@ def load(path: Path, settings: Mapping[str, str] | None = None) -> list[Experime
         raise ConfigError(f"There is no experiment file {path}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no valid TOML: {error}.") from None
+    table = _located(table, Path(path).parent)
     for key, value in (settings or {}).items():
         _apply(table, key, value)
     try:
@@ -44,7 +49,7 @@ def load(path: Path, settings: Mapping[str, str] | None = None) -> list[Experime
 def parse(table: Mapping[str, Any]) -> list[Experiment]:
     """Expand a plan that is already a table."""
     texts, sections = ("name", "claim"), ("training", "measure", "defense", "deployment", "attack", "published")
-    _only(table, {*texts, "data", "model", "cut", "seed", *sections}, "key")
+    _only(table, {*texts, "data", "model", "cut", "seed", "expect", *sections}, "key")
     for key in ("data", "model", "cut"):
         if key not in table:
             raise ConfigError(f"The key {key!r} is missing.")
@@ -62,9 +67,19 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
         if len(set(names)) < len(names):
             raise ConfigError(f"Two attacks are {max(names, key=names.count)!r}; let them differ, or drop one.")
     codec_named(common["measure"].codec)
+    metrics = [*METRICS, *map(METRICS.label, common["measure"].metrics)]
+    if len(set(metrics)) < len(metrics):
+        raise ConfigError(f"There is another metric {max(metrics, key=metrics.count)!r}; name yours differently.")
+    for metric in common["measure"].metrics:
+        METRICS.load(metric)
     common |= {key: table[key] for key in texts if key in table}
     cuts, seeds = _listed("cut", str, table["cut"]), _listed("seed", int, table.get("seed", 0))
-    defenses = _named(DEFENSES, table.get("defense", [{"name": "none"}]))
+    defenses = list(_named(DEFENSES, table.get("defense", [{"name": "none"}])))
+    common["expect"] = tuple(_listed("expect", str, table.get("expect", [])))
+    # The plan that a run keeps of itself has one defense, and expectations of the others as well.
+    labels = [defense.label for defense in defenses] if defenses[1:] else []
+    for text in common["expect"]:
+        expectation.check(text, labels, [attack.label for attack in common["attacks"]])
     experiments = [
         Experiment(table["data"], table["model"], cut, seed=seed, defense=defense, **common)
         for cut, defense, seed in itertools.product(cuts, defenses, seeds)
@@ -138,6 +153,8 @@ def _record(kind: type, options: Any, where: str) -> Any:
     _only(options, set(accepted), f"{where} key")
     for key, value in options.items():
         check_type(f"{where}.{key}", accepted[key].type, value)
+    listed = {key for key, f in accepted.items() if isinstance(f.default, tuple)}
+    options = {k: tuple(_listed(f"{where}.{k}", str, v)) if k in listed else v for k, v in options.items()}
     try:
         return kind(**options)
     except TypeError as error:
@@ -157,6 +174,19 @@ def _only(table: Mapping[str, Any], known: set[str], what: str) -> None:
             raise ConfigError(f"Unknown {what} {key!r}; {near(key, sorted(known))}")
 
 
+def _located(value: Any, folder: Path, key: str = "") -> Any:
+    """The value of a key, with the files of names such as ``mine.py:Gray`` looked for in a folder."""
+    if isinstance(value, dict):
+        return {inner: _located(entry, folder, inner) for inner, entry in value.items()}
+    if isinstance(value, list):
+        return [_located(entry, folder, key) for entry in value]
+    if not isinstance(value, str) or key in ("claim", "expect", "title", "source"):
+        return value
+    if key == "codec":
+        return rewritten(value, lambda name: own.resolved(name, folder))
+    return own.resolved(value, folder)
+
+
 def _apply(table: dict[str, Any], key: str, text: str) -> None:
     """Set one value: ``seed``, ``training.epochs``, or an option of every defense or attack that has it."""
     try:
@@ -164,6 +194,7 @@ def _apply(table: dict[str, Any], key: str, text: str) -> None:
     except tomllib.TOMLDecodeError:
         value = text
     head, _, rest = key.partition(".")
+    value = _located(value, Path.cwd(), rest or head)
     registries = {"defense": DEFENSES, "attack": ATTACKS}
     if head in registries and rest:
         entries = _tables(head, table.get(head, []))
@@ -182,9 +213,13 @@ def _apply(table: dict[str, Any], key: str, text: str) -> None:
         table[head] = value
 
 
+KEYS = ("name", "claim", "expect", "data", "model", "cut", "seed")
+"""The keys of a plan that are no tables."""
+
+
 def toml(experiment: Experiment) -> str:
     """The experiment as a plan of one, which `plan.load` reads back to the same id."""
-    lines = [f"{key} = {_value(getattr(experiment, key))}" for key in ("name", "claim", "data", "model", "cut", "seed")]
+    lines = [f"{key} = {_value(getattr(experiment, key))}" for key in KEYS]
     sections: list[tuple[str, dict[str, Any]]] = [
         ("[training]", asdict(experiment.training)),
         ("[measure]", asdict(experiment.measure)),

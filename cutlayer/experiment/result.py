@@ -1,7 +1,8 @@
 """The record of a finished experiment, from its observations and scores."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.edge.requests import UNKNOWN
-from cutlayer.experiment.flags import flags
+from cutlayer.experiment.flags import flags, unfit
 from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.spec import Experiment
 from cutlayer.metrics.interval import paired_change, proportion
@@ -17,7 +18,8 @@ from cutlayer.models.manifest import Manifest
 from cutlayer.percentiles import percentiles
 from cutlayer.privacy.score import CANDIDATES
 from cutlayer.privacy.worst_case import worst_case
-from cutlayer.records.run import SCHEMA, AttackRecord, CostRecord, Published, Result, Spectrum, Utility
+from cutlayer.records.run import SCHEMA, AttackRecord, CostRecord, Published, Result, Spectrum, Utility, Words
+from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, METRICS, MODELS
 from cutlayer.trace import STAGES
 
 
@@ -61,34 +63,61 @@ def result(
     right, undefended = (
         classes == answers.labels for classes in (next(iter(answers.served.values())), answers.undefended)
     )
+    utility = Utility(
+        accuracy=proportion(int(right.sum()), len(right)),
+        baseline=proportion(int(undefended.sum()), len(undefended)),
+        change=paired_change(undefended, right),
+    )
     return Result(
         schema=SCHEMA,
         id=experiment.id,
         name=experiment.name,
         claim=experiment.claim,
-        data=experiment.data,
-        model=experiment.model,
+        data=DATASETS.label(experiment.data),
+        model=MODELS.label(experiment.model),
         cut=experiment.cut,
         seed=experiment.seed,
         classes=tuple(data.classes),
         input=manifest.input.shape,
         smashed=manifest.smashed.shape,
         candidates=min(CANDIDATES, len(data.private)),
-        defense=manifest.defense,
+        defense=_readable(manifest.defense),
         defense_label=experiment.defense.label,
         defense_facts=facts,
-        utility=Utility(
-            accuracy=proportion(int(right.sum()), len(right)),
-            baseline=proportion(int(undefended.sum()), len(undefended)),
-            change=paired_change(undefended, right),
-        ),
+        utility=utility,
         privacy=tuple(replace(attack, published=published(attack, experiment)) for attack in attacks),
         worst_case=worst_case(attacks),
         spectrum=spectrum,
         cost=tuple(map(cost, observed)),
-        flags=flags(experiment, attacks, data, defense, spectrum),
+        flags=(*unfit(utility, answers.labels), *flags(experiment, attacks, data, defense, spectrum)),
         seconds=seconds,
+        words=tuple(_words(experiment)),
+        setup=setup(experiment),
+        expect=experiment.expect,
     )
+
+
+def setup(experiment: Experiment) -> str:
+    """The id of the experiment without what may differ between runs that are compared."""
+    bare = Experiment(experiment.data, experiment.model, experiment.cut)
+    return replace(bare, training=experiment.training, measure=experiment.measure).id
+
+
+def _readable(description: Mapping[str, Any]) -> dict[str, Any]:
+    """The description of a defense with the names for a reader."""
+    readable = {**description, "name": DEFENSES.label(description["name"])}
+    return readable | ({"then": _readable(description["then"])} if "then" in description else {})
+
+
+def _words(experiment: Experiment) -> Iterator[Words]:
+    """What the attacks and metrics of the user's own say of themselves."""
+    for name in dict.fromkeys(attack.name for attack in experiment.attacks):
+        if ATTACKS.is_own(name):
+            yield Words(name=ATTACKS.label(name), explanation=str(ATTACKS.load(name).plain_words))
+    for name in experiment.measure.metrics:
+        own, known = METRICS.load(name), {field.name for field in fields(Words)}
+        said = {key: value for key, value in vars(own).items() if key in known}
+        yield Words(**{**said, "name": METRICS.label(name)})
 
 
 def cost(observed: Observed) -> CostRecord:

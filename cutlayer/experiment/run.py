@@ -144,7 +144,9 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
             query=oracle(shared.reader() if shared else wired(named)), head=split.head, tail=split.tail,
             seed=experiment.seed,
         )  # fmt: skip
-        rows += adversary.attack(named, attack, seen, observed, data, folder / "attacks", say)
+        rows += adversary.attack(
+            named, attack, seen, observed, data, experiment.measure.metrics, folder / "attacks", say
+        )
     ends["attack"] = time.perf_counter()
 
     facts = defense.facts(head(data.auxiliary.inputs[:FACTS_FROM]))

@@ -2,8 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+from cutlayer import own
+from cutlayer.registry import ATTACKS, CODECS, DATASETS, DEFENSES, METRICS, MODELS
+from cutlayer.wire.codecs.packed import rewritten
 
 HEADS = ("onnx", "torch")
 Options = dict[str, Any]
@@ -38,6 +43,7 @@ class Measure:
         auxiliary: The first so many of the attackers' own images; 0 for all that there are.
         warmup: Requests before the first that counts.
         codec: Name of the codec on the wire.
+        metrics: Metrics of the user's own, beside those of `cutlayer list metrics`.
         edge_threads: Threads of the device's head.
         cloud_threads: Threads of the server's tail.
     """
@@ -47,6 +53,7 @@ class Measure:
     auxiliary: int = 0
     warmup: int = 20
     codec: str = "raw"
+    metrics: tuple[str, ...] = ()
     edge_threads: int = 1
     cloud_threads: int = 1
 
@@ -80,13 +87,13 @@ class Named:
 
     @property
     def key(self) -> str:
-        """Name and options: ``gaussian-noise sigma=0.5``, ``ressfl then gaussian-noise sigma=0.1``."""
-        return _text({"name": self.name, **self.options})
+        """Name and options: ``gaussian-noise sigma=0.5``, ``mine.py:Halve then gaussian-noise sigma=0.1``."""
+        return _text({"name": self.name, **self.options}, own.place)
 
     @property
     def label(self) -> str:
-        """Title in records and tables."""
-        return self.title or self.key
+        """Title in records and tables; of what is not part of cutlayer the name of the class."""
+        return self.title or _text({"name": self.name, **self.options}, own.attribute)
 
 
 @dataclass(frozen=True)
@@ -117,36 +124,66 @@ class Experiment:
     deployments: tuple[Deployment, ...] = (Deployment(),)
     attacks: tuple[Named, ...] = (Named("mean-image"),)
     published: tuple[Published, ...] = ()
+    expect: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
-        """12 hex digits over what differs from the defaults; names and texts do not count."""
-        parts: Options = {"data": self.data, "model": self.model, "cut": self.cut}
+        """12 hex digits over what differs from the defaults; names and texts do not count.
+
+        What is not part of cutlayer counts with the hash of its source file.
+        """
+        parts: Options = {"data": DATASETS.identity(self.data), "model": MODELS.identity(self.model), "cut": self.cut}
         for f in fields(self):
             value = getattr(self, f.name)
-            if f.name not in ("name", "claim", "published", *parts) and value != f.default:
+            if f.name not in ("name", "claim", "published", "expect", *parts) and value != f.default:
                 parts[f.name] = _differences(value) if isinstance(value, Training | Measure) else value
         text = json.dumps(parts, sort_keys=True, default=_identity)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def __str__(self) -> str:
         seed = f", seed {self.seed}" if self.seed else ""
-        return f"{self.model} at {self.cut} on {self.data}, defense {self.defense.label}{seed}"
+        model, data = MODELS.label(self.model), DATASETS.label(self.data)
+        return f"{model} at {self.cut} on {data}, defense {self.defense.label}{seed}"
 
 
 def _differences(value: Training | Measure) -> Options:
     """The fields that differ from their defaults."""
-    return {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != f.default}
+    options = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != f.default}
+    if "codec" in options:
+        options["codec"] = rewritten(options["codec"], CODECS.identity)
+    if "metrics" in options:
+        options["metrics"] = [METRICS.identity(name) for name in options["metrics"]]
+    return options
 
 
 def _identity(value: Any) -> Options:
     """The fields of a part of an experiment that count in its id: all but a title."""
-    return {key: entry for key, entry in asdict(value).items() if key != "title"}
+    options = {key: entry for key, entry in asdict(value).items() if key != "title"}
+    return _identified(options) if isinstance(value, Named) else options
 
 
-def _text(description: Options) -> str:
-    text = str(description["name"])
-    for key, value in description.items():
+def _identified(options: Options) -> Options:
+    """The names in a description of a defense or an attack with the hash of their source; all else as it is."""
+    identified: Options = {}
+    for key, value in options.items():
+        if isinstance(value, dict):
+            value = _identified(value)
+        elif _names_something(key, value):
+            registry = next((kind for kind in (ATTACKS, DEFENSES) if kind.is_own(value)), None)
+            value = value if registry is None else registry.identity(value)
+        identified[key] = value
+    return identified
+
+
+def _text(options: Options, shown: Callable[[str], str]) -> str:
+    text = shown(str(options["name"]))
+    for key, value in options.items():
         if key not in ("name", "then"):
-            text += f" {key}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
-    return f"{text} then {_text(description['then'])}" if "then" in description else text
+            value = ",".join(map(str, value)) if isinstance(value, tuple) else value
+            text += f" {key}={shown(value) if _names_something(key, value) else value}"
+    return f"{text} then {_text(options['then'], shown)}" if "then" in options else text
+
+
+def _names_something(key: str, value: Any) -> bool:
+    """Whether an option is a name as in a registry: an attack that another one wraps, or anything in a file."""
+    return isinstance(value, str) and (key in ("name", "attack") or own.FILE.fullmatch(value) is not None)

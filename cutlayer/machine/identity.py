@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -121,3 +122,21 @@ def _commit() -> dict[str, Any]:
         return {"commit": git("rev-parse", "--short=12", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
+
+
+def decisive(env: Mapping[str, Any]) -> dict[str, str]:
+    """What decides about the last digits of a run's figures, by its name: with another value, one seed gives others.
+
+    An item that a record of an older version does not have is left out.
+    """
+    packages, threads = env.get("packages") or {}, env.get("threads") or {}
+    items = {
+        "processor": env.get("cpu"),
+        "instruction sets": " ".join(env.get("instruction_sets") or ()) or None,
+        "kernels of torch": env.get("torch_kernels"),
+        "GPU": env.get("gpu"),
+        "threads of training and attacks": threads.get("attacker"),
+        **{name: packages.get(name) for name in ("torch", "onnxruntime", "numpy")},
+        "commit": f"{env['commit']}{', with changes' * bool(env.get('dirty'))}" if env.get("commit") else None,
+    }
+    return {name: str(value) for name, value in items.items() if value is not None}

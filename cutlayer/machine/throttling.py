@@ -66,6 +66,15 @@ def condition(root: Path = Path("/")) -> Condition:
     )
 
 
+def own_clock_hz(root: Path = Path("/")) -> float | None:
+    """Clock of the core that this process runs on now; None where the system does not tell."""
+    if not hasattr(psutil.Process, "cpu_num"):
+        return None
+    path = root / f"sys/devices/system/cpu/cpu{psutil.Process().cpu_num()}/cpufreq/scaling_cur_freq"
+    clock_khz = _number(path)
+    return None if clock_khz is None else clock_khz * 1e3
+
+
 def held_back(before: Condition, after: Condition) -> list[str]:
     """Reasons to doubt times measured between two moments, in words; a quota is none, because the user sets it."""
     reasons = []

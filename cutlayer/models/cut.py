@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from cutlayer.errors import SplitError
-from cutlayer.registry import near
+from cutlayer.errors import SplitError, near
 from cutlayer.spec import TensorSpec
 
 

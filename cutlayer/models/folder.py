@@ -28,7 +28,7 @@ from cutlayer.models.halves import SplitModel
 from cutlayer.models.halves import split as split_at
 from cutlayer.models.manifest import HEAD_ONNX, HEAD_WEIGHTS, LEARNED, TAIL_ONNX, TAIL_WEIGHTS, Manifest, sha256
 from cutlayer.models.zoo import build
-from cutlayer.registry import defense_from
+from cutlayer.registry import DEFENSES, MODELS, defense_from, defense_names
 
 FILES = (HEAD_ONNX, HEAD_WEIGHTS, TAIL_ONNX, TAIL_WEIGHTS)
 
@@ -43,6 +43,7 @@ def save(
     data: str | None,
     learned: Mapping[str, NDArray[Any]] | None = None,
     exported: Path | None = None,
+    weights: bool = True,
 ) -> Manifest:
     """Write the folder, under its name only when it is complete. A split folder of that name is replaced.
 
@@ -55,6 +56,7 @@ def save(
         data: Name of the data set that the model was trained on.
         learned: What the defense learned and the device needs.
         exported: A split folder of the same halves, whose files are copied: an export takes seconds.
+        weights: Whether to write the weights in torch too, which only a model that the name builds again can use.
 
     Raises:
         SplitError: A half cannot be exported, or the folder exists already and holds something else.
@@ -62,16 +64,20 @@ def save(
     with new_folder(Path(folder)) as part:
         if exported:
             for name in FILES:
-                shutil.copyfile(exported / name, part / name)
+                if (exported / name).exists():
+                    shutil.copyfile(exported / name, part / name)
         else:
             export_onnx(split.head, split.input, part / HEAD_ONNX, "image", "smashed")
             export_onnx(split.tail, split.smashed, part / TAIL_ONNX, "smashed", "logits")
+        if weights and not exported:
             _save_weights(split.head, part / HEAD_WEIGHTS)
             _save_weights(split.tail, part / TAIL_WEIGHTS)
         if learned:
             (part / LEARNED).write_bytes(serialize_arrays(dict(learned)))
         files = {name: sha256(part / name) for name in (*FILES, LEARNED) if (part / name).exists()}
-        manifest = Manifest(model, split.cut, classes, split.input, split.smashed, defense, data, files)
+        sources = {name: MODELS.digest(name) for name in (model,) if MODELS.is_own(name)}
+        sources |= {name: DEFENSES.digest(name) for name in defense_names(defense) if DEFENSES.is_own(name)}
+        manifest = Manifest(model, split.cut, classes, split.input, split.smashed, defense, data, files, sources)
         manifest.save(part)
     return manifest
 
@@ -82,6 +88,7 @@ def rebuild(folder: Path, manifest: Manifest) -> SplitModel:
     Raises:
         SplitError: The weights do not fit the model that the manifest names.
     """
+    manifest.verify_source(MODELS, manifest.model)
     try:
         model = build(manifest.model, manifest.input, manifest.classes)
         split: SplitModel = defense_from(manifest.defense).surgery(split_at(model, manifest.cut, manifest.input))

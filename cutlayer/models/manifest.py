@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from cutlayer.errors import SplitError
+from cutlayer.errors import ConfigError, SplitError
+from cutlayer.registry import MODELS, Registry
 from cutlayer.spec import TensorSpec
 
 MANIFEST = "split.json"
@@ -32,6 +33,7 @@ class Manifest:
         defense: ``{"name": ..., **options}`` of what the device runs on its activations, perhaps with `then`.
         data: Name of the data set that the model was trained on, or None.
         files: File name to SHA-256, for each file beside the manifest.
+        sources: SHA-256 of each source file of the user's own that the halves or the defense need, by name.
         version: Hash over all of the above: equal on both sides or the handshake is refused.
     """
 
@@ -43,16 +45,21 @@ class Manifest:
     defense: dict[str, Any]
     data: str | None
     files: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
         """16 hex digits that both sides state at the handshake."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        text = json.dumps(self._stated(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _stated(self) -> dict[str, Any]:
+        """The fields, without those that older folders lack where they are empty."""
+        return {key: value for key, value in asdict(self).items() if value or key != "sources"}
 
     def save(self, folder: Path) -> None:
         """Write `split.json` into the folder, last of its files."""
-        text = json.dumps({"format": FORMAT, "version": self.version, **asdict(self)}, indent=2)
+        text = json.dumps({"format": FORMAT, "version": self.version, **self._stated()}, indent=2)
         temporary = folder / (MANIFEST + ".part")
         temporary.write_text(text + "\n")
         temporary.replace(folder / MANIFEST)
@@ -100,6 +107,24 @@ class Manifest:
                     f"{path} is not the file that {MANIFEST} was written for; copy the whole folder again."
                 )
 
+    def verify_source(self, registry: Registry, name: str) -> None:
+        """Check that something of the user's own is found here, and is what the folder was made with.
+
+        Raises:
+            SplitError: It is not found, or its source file differs.
+        """
+        if name not in self.sources:
+            return
+        try:
+            found = registry.digest(name)
+        except ConfigError as error:
+            raise SplitError(f"The split needs the {registry.kind} {registry.label(name)}. {error}") from None
+        if found != self.sources[name]:
+            raise SplitError(
+                f"{name.rpartition(':')[0]} has changed since the split was made with the {registry.kind} "
+                f"{registry.label(name)}; bring the older file back, or make the folder again with `cutlayer split`."
+            )
+
 
 def sha256(path: Path) -> str:
     """Hex digest of a file."""
@@ -109,4 +134,4 @@ def sha256(path: Path) -> str:
 
 def tail_name(manifest: Manifest) -> str:
     """What the tail of a split is called on the wire: ``vgg11_bn@features.7``."""
-    return f"{manifest.model}@{manifest.cut}"
+    return f"{MODELS.label(manifest.model)}@{manifest.cut}"

@@ -14,8 +14,7 @@ import re
 from dataclasses import dataclass
 from math import inf, isfinite
 
-from cutlayer.errors import ConfigError
-from cutlayer.registry import near
+from cutlayer.errors import ConfigError, near
 
 _RATES = {"bit": 1.0, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
 _TIMES = {"us": 1e-6, "ms": 1e-3, "s": 1.0}

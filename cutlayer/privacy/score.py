@@ -1,5 +1,6 @@
 """How near reconstructions come to the truth. Nothing here can see a model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cutlayer.data.splits import Splits
+from cutlayer.errors import ConfigError
 from cutlayer.metrics.image import mse
 from cutlayer.metrics.interval import bootstrap
 from cutlayer.metrics.leakage import leakage_gain
@@ -35,21 +37,32 @@ class Score:
     per_input: dict[str, NDArray[np.float64]]
 
 
-def score(reconstructions: Tensor, data: Splits, seed: int) -> Score:
+def score(reconstructions: Tensor, data: Splits, seed: int, metrics: Sequence[str] = ()) -> Score:
     """Every metric of the data's modality with n and a 95 % interval, and the leakage gain over the mean input.
 
     Args:
         reconstructions: ``(N, *input.shape)``, of the first N private inputs.
         data: The true inputs, the candidates, and the auxiliary inputs whose mean is the floor.
         seed: Seed of the bootstrap.
+        metrics: Names of metrics beside those of cutlayer.
+
+    Raises:
+        ConfigError: A metric of the user's own gives something else than a score for each reconstruction.
     """
     originals = torch.from_numpy(data.private.inputs[: len(reconstructions)])
     candidates = torch.from_numpy(data.private.inputs[:CANDIDATES])
     floor = torch.from_numpy(data.auxiliary.inputs.mean(axis=0)).expand_as(originals)
-    metrics = {name: metric for name in METRICS if data.modality.name in (metric := METRICS.load(name)).modalities}
-    scores = {
-        name: metric.score(reconstructions, originals, candidates).double().numpy() for name, metric in metrics.items()
-    }
+    scores = {}
+    for name in (*METRICS, *metrics):
+        metric = METRICS.load(name)
+        if data.modality.name in metric.modalities:
+            scored = metric.score(reconstructions, originals, candidates).double().numpy()
+            scores[METRICS.label(name)] = scored
+            if scored.shape not in ((len(originals),), (min(len(originals), len(candidates)),)):
+                raise ConfigError(
+                    f"The metric {METRICS.label(name)} gives scores of shape {scored.shape} for "
+                    f"{len(originals)} reconstructions; let it give one number for each."
+                )
     errors, floor_errors = (mse(inputs, originals).numpy() for inputs in (reconstructions, floor))
     return Score(
         n=len(reconstructions),

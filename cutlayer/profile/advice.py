@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cutlayer.profile.cost_model import ON_MACHINES, envelope
-from cutlayer.profile.emulated import Measurements
 from cutlayer.profile.sampling import Key, p50
+from cutlayer.profile.taken import Measurements
 from cutlayer.records.profile import Alternative, Bandwidth, Choice, CutAndCodec, Limits, Line, Quality, Recommendation
 from cutlayer.records.run import Estimate
 

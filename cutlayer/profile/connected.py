@@ -20,10 +20,11 @@ from cutlayer.edge.pipeline import Pipeline
 from cutlayer.errors import SplitError
 from cutlayer.network.profiles import Network
 from cutlayer.profile.cost_model import Request, Transport, fit, typical
-from cutlayer.profile.emulated import Measurements, measure_all, typical_requests
+from cutlayer.profile.emulated import measure_all
 from cutlayer.profile.measure import measure_cut, measure_local
 from cutlayer.profile.plan import Say, Settings
 from cutlayer.profile.prepare import Candidate
+from cutlayer.profile.taken import Measurements, Taken, typical_requests
 from cutlayer.records.profile import ModelCheck
 from cutlayer.split_folder import open_split
 from cutlayer.trace import STAGES
@@ -56,42 +57,44 @@ def hosted(candidates: Sequence[Candidate], address: str, settings: Settings) ->
     )
 
 
-def measure_connected(
-    candidates: Sequence[Candidate], images: Path, address: str, settings: Settings, say: Say
-) -> Measurements:
-    """Measure this device, and the server at the address over the network between them.
+def measure_connected(taken: Taken, images: Path, address: str, settings: Settings, say: Say) -> None:
+    """Measure this device, and the server at the address over the network between them, into `taken`.
 
     Raises:
         SplitError: The server holds none of these cuts.
         WireError: No server answers at the address.
     """
-    candidate = hosted(candidates, address, settings)
+    candidate = hosted(taken.candidates, address, settings)
     say(f"{candidate.cut} at {address}")
-    remote_cut = measure_cut(candidate, images, settings, connect=address)
-    if len(candidates) == 1:
-        # There is no other cut to compute, so that a device without a tail can be profiled.
-        cuts, order = {candidate.cut: remote_cut}, [candidate.cut]
-    else:
-        cuts, order = measure_all(candidates, images, settings, say)
-    local = None
-    if open_split(candidates[-1].folder).has_tail:
+    taken.remote = measure_cut(candidate, images, settings, connect=address)
+    if len(taken.candidates) > 1:
+        # Otherwise there is no other cut to compute, so that a device without a tail can be profiled.
+        measure_all(taken, images, settings, say)
+    if open_split(taken.candidates[-1].folder).has_tail:
         say("the whole model on this device")
-        local = measure_local(candidates[-1], images, settings)
-    remote, requests = typical(remote_cut.requests), typical_requests(cuts)
-    transport = fit(remote.values())
+        taken.local = measure_local(taken.candidates[-1], images, settings)
+
+
+def computed(taken: Taken, address: str) -> Measurements:
+    """What was measured so far, and the other cuts as they would be with the server at the address."""
+    assert taken.remote is not None
+    cut, remote = taken.remote.candidate.cut, typical(taken.remote.requests)
+    known = {cut: taken.remote} | taken.cuts
+    cuts = {candidate.cut: known[candidate.cut] for candidate in taken.candidates if candidate.cut in known}
+    requests, transport = typical_requests(cuts), fit(remote.values())
     tail_ratio = float(
-        np.median([request.stages["tail"] / requests[candidate.cut, c].stages["tail"] for c, request in remote.items()])
+        np.median([request.stages["tail"] / requests[cut, codec].stages["tail"] for codec, request in remote.items()])
     )
     # The network that the fitted transport describes is for the record: nothing is computed from it.
     rate_bps = 8e9 / transport.per_byte_ns if transport.per_byte_ns else inf
     up_bps, delay_s = (float(f"{figure:.3g}") for figure in (rate_bps, transport.fixed_ns / 2e9))
     network = Network(address, up_bps, inf, delay_s, source="fitted to what was measured")
-    measured = {(candidate.cut, codec): columns for codec, columns in remote_cut.requests.items()}
+    measured = {(cut, codec): columns for codec, columns in taken.remote.requests.items()}
     predicted = {key: _predict(request, transport, tail_ratio) for key, request in requests.items()}
     return Measurements(
-        cuts=cuts, order=order, local=local, networks=[network], transport=transport,
-        requests=requests, measured={address: measured}, predicted={address: predicted},
-        checks=_leave_one_out(candidate.cut, address, remote), real=True,
+        taken=taken, cuts=cuts, networks=[network], transport=transport, requests=requests,
+        measured={address: measured}, predicted={address: predicted}, checks=_leave_one_out(cut, address, remote),
+        real=True,
     )  # fmt: skip
 
 

@@ -115,7 +115,8 @@ class Settings:
 
     Attributes:
         codecs: Names of codecs, for `cutlayer.wire.codecs.packed.codec_named`.
-        seconds: Longest time for each head, once there are `LEAST` runs; codecs and requests get a share of it.
+        seconds: Longest time for each head, once there are `LEAST` runs: half of it, and the rest for rounds in place
+            of disturbed ones. Codecs and requests get a share of it.
         server_threads: Threads of the tail, where this machine serves it.
         transport: Scheme of the transport between the two.
         seed: Seed of the order of the cuts, and of the images where they are random.
@@ -127,7 +128,7 @@ class Settings:
 
     codecs: tuple[str, ...]
     samples: int = 460
-    seconds: float = 2.5
+    seconds: float = 5.0
     threads: int = 1
     server_threads: int = 1
     head: Runtime = "onnx"

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cutlayer.errors import ConfigError, SplitError
+from cutlayer.errors import ConfigError, SplitError, near
 from cutlayer.models.cut import AnyCut, find_cut
 from cutlayer.models.manifest import MANIFEST
 from cutlayer.profile.plan import Say
-from cutlayer.registry import MODELS, near
+from cutlayer.registry import MODELS
 from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import open_split
 

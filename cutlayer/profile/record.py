@@ -12,10 +12,11 @@ from cutlayer.machine.identity import machine
 from cutlayer.network.shaper import APPLICATION_LEVEL
 from cutlayer.percentiles import percentiles
 from cutlayer.profile.advice import bandwidth, recommend
-from cutlayer.profile.emulated import Measurements
-from cutlayer.profile.measure import CutMeasurements, Timing
+from cutlayer.profile.measure import CutMeasurements
 from cutlayer.profile.plan import Plan, Settings
 from cutlayer.profile.sampling import Key
+from cutlayer.profile.taken import Measurements
+from cutlayer.profile.timing import Timing
 from cutlayer.profile.verdict import faults
 from cutlayer.records import profile as records
 from cutlayer.records.profile import Limits, Quality, Times
@@ -32,16 +33,24 @@ def record(
     *,
     images: str,
     notes: Sequence[str],
+    ended: str | None = None,
 ) -> records.Profile:
-    """The whole record; `images` is what was sent, in words, and each note a sentence that a reader has to know."""
-    reasons = faults(measurements.cuts.values(), measurements.model_errors)
+    """The whole record; `images` is what was sent, in words, and each note a sentence that a reader has to know.
+
+    `ended` is a sentence on why the profile ended before all was measured, None where it did not.
+    """
+    rounds = measurements.taken.rounds
+    reasons = faults(measurements.cuts.values(), rounds, measurements.model_errors)
+    verdict = "INVALID" if reasons else "VALID"
+    if ended is not None:
+        verdict, reasons = "INCOMPLETE", [ended, *reasons]
     local, labels = measurements.local, measurements.labels
     # What shaped the networks, or would have where nothing was measured through any.
     emulation = " and ".join(sorted(set(labels.values()))) or ("tc" if settings.tc else APPLICATION_LEVEL)
     return records.Profile(
         schema=records.SCHEMA,
         model=plan.model,
-        verdict="INVALID" if reasons else "VALID",
+        verdict=verdict,
         reasons=tuple(reasons),
         notes=tuple(notes),
         images=images,
@@ -67,6 +76,8 @@ def record(
         limits=limits,
         bandwidth=bandwidth(measurements, limits, quality),
         local_energy=None if local is None else _energy(local),
+        rounds=sum(len(of_one.taken) for of_one in rounds.values()),
+        set_aside=sum(len(of_one.set_aside) for of_one in rounds.values() if of_one.enough),
     )  # fmt: skip
 
 
@@ -84,9 +95,10 @@ def _times(samples: ArrayLike) -> Times:
 def _cut(name: str, measurements: Measurements, quality: Mapping[Key, Quality]) -> records.CutRecord:
     cut = measurements.cuts[name]
     candidate, head, split = cut.candidate, cut.head, open_split(cut.candidate.folder)
+    order = list(measurements.taken.cuts) or [name]
     return records.CutRecord(
         cut=name, shape=candidate.shape, bytes=candidate.nbytes, params=candidate.params, macs=candidate.macs,
-        measured_as=measurements.order.index(name) + 1, cold_ns=cut.cold, peak_rss_bytes=head.peak_rss_bytes,
+        measured_as=order.index(name) + 1, cold_ns=cut.cold, peak_rss_bytes=head.peak_rss_bytes,
         energy=_energy(head), quota=head.quota,
         temperature_c=head.temperature_c, clock_hz=head.clock_hz, held_back=head.held_back, cpu_share=head.cpu_share,
         others_share=head.others, head_ns=_times(head.ns),
@@ -96,6 +108,7 @@ def _cut(name: str, measurements: Measurements, quality: Mapping[Key, Quality]) 
             for network in measurements.networks
         },
         head_file_bytes=split.head_file_bytes, tail_file_bytes=split.tail_file_bytes,
+        rounds=len(cut.rounds.taken), disturbed=tuple(cut.rounds.set_aside),
     )  # fmt: skip
 
 

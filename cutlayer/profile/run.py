@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cutlayer.data.load import load
 from cutlayer.data.splits import Splits
-from cutlayer.errors import ConfigError, SplitError
+from cutlayer.errors import ConfigError, CutlayerError, SplitError
 from cutlayer.network.profiles import networks_named
+from cutlayer.profile import connected, emulated
 from cutlayer.profile.advice import keeps
 from cutlayer.profile.check import check_plan
-from cutlayer.profile.connected import measure_connected
-from cutlayer.profile.emulated import measure_emulated
 from cutlayer.profile.plan import DEFAULT_NETWORKS, Plan, Say, Settings
 from cutlayer.profile.prepare import Candidate, Train, prepare
 from cutlayer.profile.quality import accuracy, leakage
 from cutlayer.profile.record import record
 from cutlayer.profile.sampling import Key
+from cutlayer.profile.taken import Taken
+from cutlayer.progress import told, track
 from cutlayer.records.profile import Limits, Profile, Quality
 from cutlayer.records.profile_files import save
 from cutlayer.registry import MODELS
@@ -36,14 +38,20 @@ IMAGES = "images.npy"
 RANDOM_IMAGES, DATA_IMAGES = 8, 64
 
 
-def run_plan(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) -> Profile:
+def run_plan(
+    plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say, show_incomplete: Callable[[Profile], None]
+) -> Profile:
     """Measure, and write the record, `profile.csv` and `profile.html` to `out`, replacing those of an older profile.
+
+    Where it ends early, by an error or by Ctrl-C, the files are written with what was measured until then, if that is
+    one cut at least, the record says that it is incomplete, and `show_incomplete` receives it before the error goes on.
 
     Raises:
         CutlayerError: The plan cannot be carried out; nothing was measured where the plan itself is wrong.
     """
     try:
-        return _run(plan, settings, limits, out, say)
+        with told(say):
+            return _run(plan, settings, limits, out, say, show_incomplete)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
@@ -53,7 +61,9 @@ def run_plan(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say
         ) from None
 
 
-def _run(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) -> Profile:
+def _run(
+    plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say, show_incomplete: Callable[[Profile], None]
+) -> Profile:
     networks = networks_named(DEFAULT_NETWORKS if plan.network is None else plan.network)
     spec = check_plan(plan, settings, limits, networks, out)
     splits = None if plan.data is None else load(plan.data, plan.data_root, settings.seed)
@@ -65,38 +75,80 @@ def _run(plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say) ->
         plan.model, plan.cuts, spec, out, classes=len(splits.classes) if splits else plan.classes, data=plan.data,
         say=say, train=_trainer(plan, splits, settings.seed, say),
     )  # fmt: skip
-    split = open_split(candidates[0].folder)
-    manifest, input = split.manifest, split.manifest.input
-    judged = splits is not None and split.has_tail and manifest.classes == len(splits.classes)
+    judged = _is_judged(plan, candidates[0], limits, splits)
+    images, sent = _images(plan, candidates[0], settings, splits)
+    out.mkdir(parents=True, exist_ok=True)
+    np.save(out / IMAGES, images)
+    taken, quality = Taken(candidates), dict[Key, Quality]()
+
+    def known(ended: str | None = None) -> Profile:
+        figures = connected.computed(taken, plan.connect) if plan.connect else emulated.computed(taken, networks)
+        return record(figures, plan, settings, limits, quality, images=sent, notes=_notes(plan, judged), ended=ended)
+
+    try:
+        if plan.connect is None:
+            # Quality comes first: the time of the networks is for the choices that may be recommended.
+            quality |= _quality(plan, candidates, settings, splits, judged, say)
+
+            def may_recommend(key: Key) -> bool:
+                return keeps(limits, quality.get(key, Quality()))
+
+            emulated.measure_emulated(taken, out / IMAGES, networks, settings, say, may_recommend)
+        else:
+            connected.measure_connected(taken, out / IMAGES, plan.connect, settings, say)
+            quality |= _quality(plan, candidates, settings, splits, judged, say)
+    except BaseException as error:
+        if taken.cuts or taken.remote:
+            profile = known(_ended(error, len(taken.cuts), len(candidates)))
+            show_incomplete(profile)
+            _save(out, profile)
+        raise
+    profile = known()
+    _save(out, profile)
+    return profile
+
+
+def _save(out: Path, profile: Profile) -> None:
+    save(out, profile)
+    page.save(out, profile)
+
+
+def _ended(error: BaseException, n_cuts: int, of: int) -> str:
+    """Why a profile is incomplete, in a sentence."""
+    if isinstance(error, KeyboardInterrupt):
+        reason = "It was stopped by Ctrl-C"
+    else:
+        kind = "" if isinstance(error, CutlayerError) else f"{type(error).__name__}: "
+        reason = f"It failed: {kind}{error}".rstrip(".")
+    return f"{reason}; {n_cuts} of {of} cuts had been measured until then."
+
+
+def _is_judged(plan: Plan, candidate: Candidate, limits: Limits, splits: Splits | None) -> bool:
+    """Whether the model answers with the classes of the data, so that an answer is right or wrong."""
+    split = open_split(candidate.folder)
+    judged = splits is not None and split.has_tail and split.manifest.classes == len(splits.classes)
     if limits.accuracy is not None and not judged:
         raise ConfigError(
-            f"{plan.model} has {manifest.classes} outputs, and {plan.data} has other classes, so that no answer is "
-            "right; leave out --min-accuracy, or name the data set that the model was trained on."
+            f"{plan.model} has {split.manifest.classes} outputs, and {plan.data} has other classes, so that no answer "
+            "is right; leave out --min-accuracy, or name the data set that the model was trained on."
             if split.has_tail
             else f"{plan.model} has no tail here, so that its answers are unknown; leave out --min-accuracy."
         )
+    return judged
+
+
+def _images(
+    plan: Plan, candidate: Candidate, settings: Settings, splits: Splits | None
+) -> tuple[NDArray[np.float32], str]:
+    """The images that are sent, and what they are in words."""
+    input = open_split(candidate.folder).manifest.input
     if splits is None:
         images = np.random.default_rng(settings.seed).random((RANDOM_IMAGES, *input.shape), np.float32)
     else:
         images = splits.test.inputs[:DATA_IMAGES]
     if images.shape[1:] != input.shape:
         raise SplitError(f"The images of {plan.data} are {splits and splits.input}, and the head takes {input}.")
-    out.mkdir(parents=True, exist_ok=True)
-    np.save(out / IMAGES, images)
-    if plan.connect is None:
-        # Quality comes first: the time of the networks is for the choices that may be recommended.
-        quality = _quality(plan, candidates, settings, splits, judged, say)
-        measurements = measure_emulated(
-            candidates, out / IMAGES, networks, settings, say, lambda key: keeps(limits, quality.get(key, Quality()))
-        )
-    else:
-        measurements = measure_connected(candidates, out / IMAGES, plan.connect, settings, say)
-        quality = _quality(plan, candidates, settings, splits, judged, say)
-    sent = f"{len(images)} {plan.data or 'random'} images of {input}, one at a time"
-    profile = record(measurements, plan, settings, limits, quality, images=sent, notes=_notes(plan, judged))
-    save(out, profile)
-    page.save(out, profile)
-    return profile
+    return images, f"{len(images)} {plan.data or 'random'} images of {input}, one at a time"
 
 
 def _trainer(plan: Plan, splits: Splits | None, seed: int, say: Say) -> Train | None:
@@ -119,7 +171,7 @@ def _quality(
     quality: dict[Key, Quality] = {}
     if splits is None:
         return quality
-    for candidate in candidates:
+    for candidate in track(candidates, "accuracy and leakage of the cuts"):
         if judged:
             say(f"accuracy of {candidate.cut} on {splits.name}")
             quality |= accuracy(candidate, settings.codecs, splits)

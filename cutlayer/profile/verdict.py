@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from cutlayer.profile.measure import CutMeasurements, Timing
+from cutlayer.profile.measure import CutMeasurements
 from cutlayer.profile.plan import LEAST
+from cutlayer.profile.rounds import Rounds
 from cutlayer.trace import STAGES, Columns
 
 STEADY = 0.10
 """Greatest distance between the medians of the thirds of a head's runs, as a part of the median of all."""
-
-OWN_CORE = 0.90
-"""Least CPU time of a head for each second that passes."""
-
-OTHERS = 0.25
-"""Greatest share of all cores that other processes may take, for cores share caches and memory."""
 
 UNATTRIBUTED = 0.05
 """Greatest part of a request's time that belongs to no stage."""
@@ -26,12 +23,18 @@ MODEL_ERROR = 0.25
 """Greatest median error of the cost model."""
 
 
-def faults(cuts: Iterable[CutMeasurements], model_errors: Sequence[float]) -> list[str]:
+def faults(
+    cuts: Iterable[CutMeasurements], rounds: Mapping[str, Rounds[Any]], model_errors: Sequence[float]
+) -> list[str]:
     """Why the profile is not valid: one sentence each, none when it is.
 
-    The errors of the cost model, at the points that were measured, are parts of what was measured.
+    Args:
+        cuts: The cuts that were measured.
+        rounds: The rounds of each measurement, by what was measured in them.
+        model_errors: Errors of the cost model at the points that were measured, as parts of what was measured.
     """
-    sentences = [sentence for cut in cuts for sentence in _faults_of_cut(cut)]
+    sentences = _faults_of_rounds(rounds)
+    sentences += [sentence for cut in cuts for sentence in _faults_of_cut(cut)]
     typical = float(np.median(np.abs(model_errors or [0.0])))
     if typical > MODEL_ERROR:
         sentences.append(
@@ -39,6 +42,20 @@ def faults(cuts: Iterable[CutMeasurements], model_errors: Sequence[float]) -> li
             "trust only what is marked as measured."
         )
     return sentences
+
+
+def _faults_of_rounds(rounds: Mapping[str, Rounds[Any]]) -> list[str]:
+    """One sentence on all measurements of which too few rounds are left, with the most disturbed one as an example."""
+    disturbed = {what: of_one for what, of_one in rounds.items() if not of_one.enough}
+    if not disturbed:
+        return []
+    worst = max(disturbed, key=lambda what: len(disturbed[what].set_aside) / len(disturbed[what].taken))
+    others = f", and of {len(disturbed) - 1} other measurements," if len(disturbed) > 1 else ""
+    set_aside, taken = disturbed[worst].set_aside, disturbed[worst].taken
+    return [
+        f"Too few rounds of {worst}{others} were undisturbed: {len(set_aside)} of {len(taken)} were "
+        f"{Counter(set_aside).most_common(1)[0][0]}. End what else runs on this machine, or give it more --seconds."
+    ]
 
 
 def _faults_of_cut(cut: CutMeasurements) -> list[str]:
@@ -49,22 +66,8 @@ def _faults_of_cut(cut: CutMeasurements) -> list[str]:
     spread = (max(thirds) - min(thirds)) / float(np.median(runs_ns))
     if spread > STEADY:
         sentences.append(f"drifting, the head's median changed by {spread:.0%} while it was measured.")
-    if crowd := _crowd(cut.head):
-        sentences.append(f"not alone, {crowd}; end what else runs on this machine.")
-    sentences += [f"throttled, {cause}." for cause in cut.head.held_back]
     sentences += [_fault_of_requests(codec, columns) for codec, columns in cut.requests.items()]
     return [f"{cut.candidate.cut}: {sentence}" for sentence in sentences if sentence]
-
-
-def _crowd(head: Timing) -> str:
-    """What other processes took while a head was timed; empty where it was little."""
-    waited = head.waited_ns / head.wall_ns
-    # A quota is the user's wish, and stops the head on purpose.
-    if head.quota is None and head.cpu_share < OWN_CORE:
-        return f"the head got {head.cpu_share:.0%} of a core"
-    if head.quota is None and waited > 1 - OWN_CORE:
-        return f"the head waited for a core {waited:.0%} of the time"
-    return f"other work took {head.others:.0%} of all cores" if head.others > OTHERS else ""
 
 
 def _fault_of_requests(codec: str, columns: Columns) -> str:

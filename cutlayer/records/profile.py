@@ -225,6 +225,8 @@ class CutRecord:
         networks: Requests by the name of the network and that of the codec.
         head_file_bytes: Size of the file of the head.
         tail_file_bytes: Size of the file of the tail, which a device without it need not hold.
+        rounds: Number of rounds in which the cut was measured; None in records of older versions.
+        disturbed: What disturbed those rounds that were disturbed, in words. They count only where too few others are.
     """
 
     cut: str
@@ -247,6 +249,8 @@ class CutRecord:
     networks: dict[str, dict[str, RequestRecord]]
     head_file_bytes: int | None = None
     tail_file_bytes: int | None = None
+    rounds: int | None = None
+    disturbed: tuple[str, ...] = ()
 
     def fastest(self, network: str) -> tuple[str, RequestRecord]:
         """The codec with the smallest end-to-end p50 over a network, and its requests."""
@@ -369,7 +373,7 @@ class Profile:
 
     Attributes:
         model: Model that the user named.
-        verdict: Whether the figures can be believed: ``VALID`` or ``INVALID``.
+        verdict: Whether the figures can be believed: ``VALID``, ``INVALID``, or ``INCOMPLETE`` where not all is there.
         reasons: Why not, a sentence each.
         notes: What a reader has to know, a sentence each.
         images: What was sent, in words.
@@ -381,6 +385,8 @@ class Profile:
         cuts: The cuts, in the order of the model.
         recommendations: One for each network.
         local_energy: Energy of one inference of the whole model on the device; None where it was not run there.
+        rounds: Number of rounds of all measurements together; None in records of older versions.
+        set_aside: Number of disturbed rounds among them that count for nothing, because others were made.
     """
 
     schema: int
@@ -400,6 +406,8 @@ class Profile:
     limits: Limits
     bandwidth: Bandwidth
     local_energy: Energy | None = None
+    rounds: int | None = None
+    set_aside: int = 0
 
     @property
     def codecs(self) -> tuple[str, ...]:

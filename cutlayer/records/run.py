@@ -82,6 +82,25 @@ class AttackRecord:
     published: Published | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What an attack or a metric of the user's own says of itself, so that a report needs nothing but the record.
+
+    Attributes:
+        name: Name in the record, of the attack or the metric.
+        explanation: An attack's plain words, or a metric's explanation; the others are those of
+            `cutlayer.metrics.base.Metric`.
+    """
+
+    name: str
+    explanation: str = ""
+    title: str = ""
+    unit: str = ""
+    digits: int = 3
+    factor: float = 1.0
+    leak_when: str = ""
+
+
 @dataclass(frozen=True)
 class WorstCase:
     """The attack that leaks most, over all attacks and deployments; the fields are those of its `AttackRecord`."""
@@ -189,6 +208,10 @@ class Result:
         spectrum: What the head passes on; None where it was not measured.
         seconds: Duration of the parts of the run: ``train``, ``harden`` (with cutting and export), ``measure``,
             ``attack`` (with scores), ``spectrum``.
+        words: What the attacks and metrics say of themselves that are not part of cutlayer.
+        setup: Names data, model, cut, training and measurement: the figures of runs that share it can be compared.
+            Empty in records of the first version.
+        expect: What the claim expects of the figures, as `cutlayer.records.expectation` reads it.
     """
 
     schema: int
@@ -213,16 +236,14 @@ class Result:
     cost: tuple[CostRecord, ...]
     flags: tuple[Flag, ...]
     seconds: dict[str, float]
+    words: tuple[Words, ...] = ()
+    setup: str = ""
+    expect: tuple[str, ...] = ()
 
     @property
     def undefended(self) -> bool:
         """Whether this is the baseline."""
         return bool(self.defense["name"] == "none")
-
-    @property
-    def change(self) -> float:
-        """Accuracy less that of the same model undefended."""
-        return self.utility.accuracy.value - self.utility.baseline.value
 
 
 def load_result(value: Mapping[str, Any]) -> Result:

@@ -22,8 +22,8 @@ class Security:
         token_file: File with the token that clients show and the server asks for, over gRPC.
         curve_key: Secret key of this side, for CURVE over ZeroMQ.
         curve_server: Public key of the server, for CURVE over ZeroMQ.
-        allow: Public keys of the clients that are admitted over ZeroMQ, as a file or a folder of *.pub; all clients
-            are admitted if left out.
+        allow: Public keys of the clients that are admitted over ZeroMQ, as a file or a folder of .pub files; all
+            clients are admitted if left out.
         insecure: Allow plain text between machines.
     """
 

@@ -1,4 +1,4 @@
-"""Whether the server is reachable. Attempts to reach it are made with growing pauses, so that no request waits."""
+"""Whether the server is reachable. Attempts to reach it are made with growing pauses."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ class Lookout:
         first_pause_s: Pause after the first failed attempt in seconds; it doubles with each further one.
         most_pause_s: Longest pause in seconds.
         clock: Monotonic clock, in seconds.
+
+    Attributes:
+        here: Whether the server is reachable, as far as is known.
+        losses: Number of times that the server was found to be away.
     """
 
     def __init__(
@@ -32,30 +36,34 @@ class Lookout:
     ) -> None:
         self._look, self._clock = look, clock
         self._first_pause_s, self._most_pause_s = first_pause_s, most_pause_s
-        self._pause_s, self._look_at, self._here = first_pause_s, -inf, False
+        self._pause_s, self._look_at = first_pause_s, -inf
+        self.here, self.losses = False, 0
 
-    def reachable(self) -> bool:
-        """Return whether the server is reachable; after a pause, try to reach it.
+    def due_in_s(self) -> float:
+        """Return the seconds until the next attempt to reach the server; 0 if it is due."""
+        return max(0.0, self._look_at - self._clock())
+
+    def look(self) -> None:
+        """Try to reach the server, which takes as long as the handshake may take.
 
         Raises:
             SplitError: The server holds another split.
             WireError: The server refuses this device.
         """
-        if self._here:
-            return True
-        if self._clock() < self._look_at:
-            return False
         try:
             self._look()
         except WireError as error:
             self.lost(error)
-            return False
-        self._here, self._pause_s = True, self._first_pause_s
-        return True
+        else:
+            self.here = True
 
     def at_once(self) -> None:
         """End the current pause."""
         self._look_at = -inf
+
+    def answered(self) -> None:
+        """Note that the server has answered a request in time: the next pause is short again."""
+        self._pause_s = self._first_pause_s
 
     def lost(self, error: WireError) -> None:
         """Note that the server is away, or raise the error if it has another cause."""
@@ -64,8 +72,9 @@ class Lookout:
         )
         if not gone:
             raise error
-        if self._here or self._pause_s == self._first_pause_s:
+        if self.here or self._pause_s == self._first_pause_s:
             log.warning("the server is away: %s", error)
-        self._here = False
+        self.here = False
+        self.losses += 1
         self._look_at = self._clock() + self._pause_s
         self._pause_s = min(2 * self._pause_s, self._most_pause_s)

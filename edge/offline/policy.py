@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Literal
 
+from cutlayer.errors import ConfigError
+
 Policy = Literal["local", "queue", "drop"]
+
+WAIT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -18,12 +23,21 @@ class OfflinePolicy:
         queue: Folder of the queue, for the policy queue, as are the fields below.
         most_bytes: Limit of the queue's size in bytes.
         drop_oldest: Whether a full queue drops its oldest requests; otherwise the run ends.
+        wait_s: Longest time in seconds that a request waits for the server, for every policy.
+
+    Raises:
+        ConfigError: `wait_s` is not above 0.
     """
 
     do: Policy
     queue: Path = Path("queue")
     most_bytes: int = 256 << 20
     drop_oldest: bool = False
+    wait_s: float = WAIT_S
+
+    def __post_init__(self) -> None:
+        if not 0 < self.wait_s < inf:
+            raise ConfigError(f"--wait-s must be a number of seconds above 0; {self.wait_s:g} was given.")
 
 
 @dataclass

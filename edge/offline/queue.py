@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from cutlayer.edge.offline.segment import OVERHEAD_BYTES, SUFFIX, Segment
 from cutlayer.errors import QueueError
@@ -22,8 +24,15 @@ SEGMENTS = 16
 """Approximate number of segments of a full queue. Space is freed one segment at a time."""
 
 
+class Place(NamedTuple):
+    """The place of a request on the disk."""
+
+    segment: Segment
+    offset: int
+
+
 class Queue:
-    """The queue in one folder, for one process and one thread at a time. Close it after use.
+    """The queue in one folder, for one process. Any thread may use it. Close it after use.
 
     Args:
         folder: Folder of the queue, created if it is missing.
@@ -39,6 +48,7 @@ class Queue:
         self._segments: deque[Segment] = deque()
         self._number = 0
         self._unsynced_names = False
+        self._using = threading.Lock()
         with self._disk(), contextlib.ExitStack() as opened:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = opened.enter_context((folder / "lock").open("ab"))
@@ -49,15 +59,16 @@ class Queue:
 
     def __len__(self) -> int:
         """Number of waiting requests."""
-        return sum(len(segment.waiting) for segment in self._segments)
+        with self._using:
+            return self._waiting()
 
     @property
     def nbytes(self) -> int:
         """Size on the disk, in bytes."""
         return sum(segment.nbytes for segment in self._segments)
 
-    def put(self, request: Message) -> int:
-        """Append a request that has one tensor; return the number of old requests dropped for it.
+    def put(self, request: Message) -> tuple[Place, int]:
+        """Append a request that has one tensor; return its place, and the number of old requests dropped for it.
 
         Raises:
             QueueError: The queue or its disk is full. The request was not added.
@@ -70,21 +81,30 @@ class Queue:
                 self._segments[-1].nbytes and self._segments[-1].nbytes + n_bytes > self._most_bytes // SEGMENTS
             ):
                 self._begin_segment()
-            self._segments[-1].append(request.header, tensor)
-        return dropped
+            segment = self._segments[-1]
+            segment.append(request.header, tensor)
+        return Place(segment, segment.waiting[-1]), dropped
 
-    def first(self) -> Message:
-        """Return the oldest waiting request. Raises QueueError if it has changed on the disk."""
+    def first(self) -> tuple[Place, Message]:
+        """Return the oldest waiting request and its place. Raises QueueError if it has changed on the disk."""
         with self._disk():
-            return self._first().first()
+            segment = next(segment for segment in self._segments if segment.waiting)
+            return Place(segment, segment.waiting[0]), segment.first()
 
-    def done(self) -> None:
-        """Mark the oldest waiting request as sent. Raises QueueError if that cannot be written."""
+    def done(self, oldest: Place) -> bool:
+        """Mark the oldest waiting request as sent; return False if a full queue has dropped it in the meantime.
+
+        Raises:
+            QueueError: It cannot be written.
+        """
         with self._disk():
-            segment = self._first()
+            segment, offset = oldest
+            if segment not in self._segments or not segment.waiting or segment.waiting[0] != offset:
+                return False
             segment.done()
             if not segment.waiting and segment is not self._segments[-1]:
                 self._delete(segment)
+            return True
 
     def sync(self) -> None:
         """Return once all waiting requests are on the disk. Raises QueueError."""
@@ -106,8 +126,8 @@ class Queue:
                 segment.close() if segment.waiting else self._delete(segment)
         self._lock.close()
 
-    def _first(self) -> Segment:
-        return next(segment for segment in self._segments if segment.waiting)
+    def _waiting(self) -> int:
+        return sum(len(segment.waiting) for segment in self._segments)
 
     def _open_segments(self) -> None:
         paths = sorted(self.folder.glob(f"*{SUFFIX}"))
@@ -137,8 +157,8 @@ class Queue:
             oldest = self._segments[0]
             if oldest.waiting and not self._drop_oldest:
                 raise QueueError(
-                    f"The queue {self.folder} is full: {len(self):,} requests wait in {self.nbytes:,} bytes. Start the "
-                    "server, raise --queue-mib, or drop the oldest requests with --queue-full drop-oldest."
+                    f"The queue {self.folder} is full: {self._waiting():,} requests wait in {self.nbytes:,} bytes. "
+                    "Start the server, raise --queue-mib, or drop the oldest requests with --queue-full drop-oldest."
                 )
             dropped += len(oldest.waiting)
             self._delete(oldest)
@@ -150,9 +170,10 @@ class Queue:
 
     @contextlib.contextmanager
     def _disk(self) -> Iterator[None]:
-        """Raise QueueError for an error of the disk."""
+        """Hold the lock, and raise QueueError for an error of the disk."""
         try:
-            yield
+            with self._using:
+                yield
         except BlockingIOError:
             raise QueueError(f"Another process uses the queue {self.folder}; end it, or name another folder.") from None
         except OSError as error:

@@ -1,4 +1,5 @@
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -6,8 +7,9 @@ import pytest
 from cutlayer.cloud.service import Service
 from cutlayer.cloud.tap import Tap, read
 from cutlayer.data.splits import Dataset, Splits
+from cutlayer.edge.frames import Planned
 from cutlayer.edge.send import send
-from cutlayer.errors import ConfigError, DeadlineExceeded, SplitError, Unreachable
+from cutlayer.errors import ConfigError, DataError, DeadlineExceeded, SplitError, Unreachable
 from cutlayer.split_folder import open_split
 from cutlayer.trace import STAGES
 from cutlayer.wire.connect import listen
@@ -146,3 +148,107 @@ def test_a_damaged_head_is_refused(folder):
     (folder / "head.onnx").write_bytes((folder / "tail.onnx").read_bytes())
     with pytest.raises(SplitError, match=r"head\.onnx"):
         send(folder, "inprocess://nobody", data=SPLITS, count=1)
+
+
+def test_a_request_at_a_rate_is_due_at_its_time_and_its_response_includes_the_wait(folder):
+    """The third request holds up those behind it: their service is quick, and their response is not."""
+    tail, batches = open_split(folder).tail(threads=1), []
+
+    def slow_once(smashed):
+        batches.append(1)
+        if len(batches) == 1 + 2 + 3:
+            time.sleep(0.5)
+        return tail(smashed)
+
+    summary = run(folder, tail=slow_once, private=0, rate=100)
+    saved = record(folder)
+    service, response = saved["end_to_end_ns"] / 1e9, saved["response_ns"] / 1e9
+    assert (response > service).all()
+    held = np.maximum(0, 0.5 - 0.01 * np.arange(1, COUNT - 2))
+    assert service[2] > 0.5
+    assert (response[3:] - service[3:] >= held - 0.02).all(), "the wait behind a slow request is left out"
+    assert summary.behind_ns >= 0.46e9
+    rows = str(summary).splitlines()
+    assert any(row.startswith("response") for row in rows)
+    assert any(row.startswith("due 100 per second; the latest request began") for row in rows)
+
+
+def test_requests_are_not_early(folder, monkeypatch):
+    began = []
+    monkeypatch.setattr(
+        Planned, "take", lambda self, number, take=Planned.take: (began.append(1), take(self, number))[1]
+    )
+    start = time.monotonic()
+    run(folder, private=0, rate=50)
+    assert len(began) == COUNT
+    assert time.monotonic() - start >= (COUNT - 1) / 50
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_loop_goes_on_until_it_is_stopped_and_then_ends_with_the_summary(folder, monkeypatch, count):
+    monkeypatch.setattr("cutlayer.edge.requests.MOST_ROWS", 20)
+    take, stop_at = Planned.take, 100
+
+    def stopped(self, number):
+        if number == stop_at:
+            raise KeyboardInterrupt
+        return take(self, number)
+
+    monkeypatch.setattr(Planned, "take", stopped)
+    if not count:
+        with pytest.raises(ConfigError, match="at least one image"):
+            run(folder, count=0, private=0, loop=True)
+        return
+    summary = run(folder, count=count, private=0, loop=True)
+    assert summary.n == summary.n_labelled == stop_at
+    assert "(n = 20 drawn evenly from 100)" in str(summary)
+    saved = record(folder)
+    assert saved["logits"].shape == (20, 0)
+    assert saved["request_index"].tolist() == sorted(saved["request_index"])
+    numbers = saved["request_index"] - 1 - 2
+    assert (saved["image"] == numbers % count).all()
+    assert (saved["release"] == numbers // count).all()
+    assert numbers.max() >= 20, "only the first requests were kept"
+    with pytest.raises(ConfigError, match="exclude each other"):
+        run(folder, loop=True)
+
+
+def test_an_error_and_ctrl_c_say_what_was_measured_until_then(folder, monkeypatch):
+    take = Planned.take
+    for error in (DataError("gone"), KeyboardInterrupt()):
+
+        def ended(self, number, error=error):
+            if number == 4:
+                raise error
+            return take(self, number)
+
+        monkeypatch.setattr(Planned, "take", ended)
+        with pytest.raises(type(error)) as raised:
+            run(folder, private=0)
+        (note,) = raised.value.__notes__
+        assert "(n = 4)" in note
+        assert "of 4)" in note
+
+
+def test_random_pixels_need_no_data_set(folder, tmp_path):
+    tap = Tap(tmp_path / "tap")
+    summary = run(folder, tap=tap, data="random", count=20, private=0)
+    tap.close()
+    assert summary.n == 20
+    assert summary.n_labelled == 0
+    assert "accuracy" not in str(summary)
+    assert record(folder)["labels"].tolist() == [-1] * 20
+    distinct = {smashed.tobytes() for _, smashed in read(tmp_path / "tap")}
+    assert len(distinct) == 8
+    with pytest.raises(ConfigError, match="data of their own"):
+        run(folder, data="random")
+
+
+def test_all_test_images_are_sent_if_there_are_fewer_than_the_default(folder):
+    assert run(folder, count=None, private=0).n == COUNT
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_rate_that_is_none_is_refused(folder, rate):
+    with pytest.raises(ConfigError, match="--rate must be"):
+        run(folder, rate=rate)

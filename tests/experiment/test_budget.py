@@ -11,6 +11,8 @@ from cutlayer.experiment.spec import Named
 PLAN = {
     "data": "digits", "model": "resnet20", "cut": "conv1", "training": {"epochs": 1, "images": 128},
     "measure": {"count": 10, "private": 4, "auxiliary": 100},
+    "published": [{"attack": "decoder", "cut": "conv1", "source": "A paper"}],
+    "expect": ["leakage of none by decoder > leakage of none by ridge", "mse of none < 0.1"],
     "defense": [{"name": "none"}, {"name": "gaussian-noise", "sigma": 0.5}],
     "attack": [
         {"name": "ridge"}, {"name": "decoder", "title": "decoder", "epochs": 4, "capacity": "conv_normN0C16"},
@@ -37,6 +39,8 @@ def test_a_share_of_the_steps_is_in_options_titles_and_id(planned):
     assert labels[0] == "ridge"
     assert labels[1] == "decoder, 2 of 4 steps"
     assert labels[3].endswith("100 of 200 steps")
+    assert [entry.attack for entry in half[0].published] == [labels[1]]
+    assert half[0].expect[0] == f"leakage of none by {labels[1]} > leakage of none by ridge"
     assert not {experiment.id for experiment in planned} & {experiment.id for experiment in half}
 
 

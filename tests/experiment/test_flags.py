@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from cutlayer.data.splits import Dataset, Splits
-from cutlayer.experiment.flags import flags
+from cutlayer.experiment.flags import flags, unfit
 from cutlayer.experiment.spec import Experiment, Measure, Named
-from cutlayer.records.run import AttackRecord, Estimate, Passed, Spectrum
+from cutlayer.metrics.interval import proportion
+from cutlayer.records.run import AttackRecord, Estimate, Passed, Spectrum, Utility
 from cutlayer.registry import defense_from
 
 
@@ -148,3 +149,19 @@ def test_a_gradient_that_may_only_be_masked():
 def test_private_images_that_the_attacker_already_holds():
     assert names(GOOD, data=splits(private=2)) == {"auxiliary-overlap"}
     assert names(GOOD, data=splits(private=1)) == {"train-overlap"}
+
+
+@pytest.mark.parametrize(
+    ("baseline", "accuracy", "expected"),
+    [
+        (450, 440, []),
+        (260, 255, ["victim-near-chance"]),
+        (450, 250, ["defended-near-chance"]),
+        (290, 290, ["victim-near-chance"]),
+        (330, 330, []),
+    ],
+)
+def test_a_victim_near_chance(baseline, accuracy, expected):
+    labels = np.repeat([0, 1, 2], [250, 150, 100])  # Always 0 is right for half.
+    utility = Utility(proportion(accuracy, 500), proportion(baseline, 500))
+    assert [flag.flag for flag in unfit(utility, labels)] == expected

@@ -139,3 +139,31 @@ def test_shares_are_disjoint_and_make_the_whole(tmp_path):
     for wrong in ("0/2", "3/2", "1", "a/b", "1/0", "-1/2"):
         with pytest.raises(ConfigError, match="--part must be such as"):
             plan.share(experiments, wrong)
+
+
+def test_a_plan_says_what_its_claim_expects(tmp_path):
+    expect = '\nexpect = ["leakage of gaussian-noise sigma=0.5 < leakage of none", "accuracy of none > 0.5"]\n'
+    experiments = loaded(tmp_path, expect + BASE)
+    assert experiments[0].expect == (
+        "leakage of gaussian-noise sigma=0.5 < leakage of none",
+        "accuracy of none > 0.5",
+    )
+    assert [e.id for e in experiments] == [e.id for e in loaded(tmp_path, BASE)], "it is a text"
+    (again,) = loaded(tmp_path, plan.toml(experiments[0]))
+    assert again == experiments[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("more privacy", "expect takes inequalities"),
+        ("leakage of none = 0.5", "expect takes inequalities"),
+        ("0.5 < leakage of none", "expect takes inequalities"),
+        ("leakage of nome < 0.5", "names the defense 'nome'.*did you mean none"),
+        ("leakege of none < 0.5", "names the figure 'leakege'.*did you mean leakage"),
+        ("leakage of none by averagin < 0.5", "names the attack 'averagin'.*did you mean averaging"),
+    ],
+)
+def test_an_expectation_that_no_figure_can_meet_is_refused(tmp_path, text, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        loaded(tmp_path, f"expect = {[text]}\n{BASE}")

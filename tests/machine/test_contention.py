@@ -1,8 +1,10 @@
 import os
+import subprocess
+import sys
 
 import pytest
 
-from cutlayer.machine.contention import Moment, between, moment
+from cutlayer.machine.contention import Moment, between, family_moment, moment
 
 
 def test_the_share_of_others_is_the_busy_time_without_ours():
@@ -25,3 +27,17 @@ def test_this_process_is_counted():
     contention = between(before, moment())
     assert 0 < contention.cpu_ns <= contention.wall_ns + contention.cpu_ns
     assert contention.waited_ns >= 0
+
+
+def test_a_process_that_this_one_started_belongs_to_the_family():
+    code = "import time; input()\nwhile time.process_time() < 0.3: pass\nprint('done', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        before, alone = family_moment(), moment()
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == b"done\n"
+        together, own = between(before, family_moment()), between(alone, moment())
+        child.communicate(b"\n")
+    assert together.cpu_ns - own.cpu_ns > 0.2e9
+    assert together.waited_ns == 0
+    assert together.others < own.others

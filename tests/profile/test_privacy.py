@@ -33,7 +33,7 @@ def profiled(model, tmp_path_factory):
     out, lines = tmp_path_factory.mktemp("profile"), []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quality, "ATTACKS", {"ridge": {}})
-        profile = run_plan(plan(model, privacy=True), SETTINGS, Limits(None, 0.6, 0.0), out, lines.append)
+        profile = run_plan(plan(model, privacy=True), SETTINGS, Limits(None, 0.6, 0.0), out, lines.append, pytest.fail)
     return out, profile, lines
 
 
@@ -71,7 +71,9 @@ def test_they_are_in_every_file(profiled):
 def test_answers_of_other_classes_are_neither_right_nor_wrong(tmp_path):
     other = chain(tmp_path / "other.onnx", 3, given=("image", ["N", 3, 32, 32]))
     with pytest.raises(ConfigError, match="has 10 outputs, and photos has other classes"):
-        run_plan(plan(other, "photos"), SETTINGS, Limits(None, None, 0.1), tmp_path / "out", lambda _: None)
+        run_plan(
+            plan(other, "photos"), SETTINGS, Limits(None, None, 0.1), tmp_path / "out", lambda _: None, pytest.fail
+        )
 
 
 def test_a_full_disk_is_one_sentence(model, tmp_path, monkeypatch):
@@ -80,4 +82,4 @@ def test_a_full_disk_is_one_sentence(model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(np, "save", full)
     with pytest.raises(ConfigError, match="cannot be written: no space left on device; free some space"):
-        run_plan(plan(model), SETTINGS, Limits(None, None, None), tmp_path / "out", lambda _: None)
+        run_plan(plan(model), SETTINGS, Limits(None, None, None), tmp_path / "out", lambda _: None, pytest.fail)

@@ -178,7 +178,10 @@ def place(px: float, py: float, label: str, taken: list[Box], area: Box) -> tupl
     left, top, right, bottom = area[0], area[1], area[0] + area[2], area[1] + area[3]
     width = LETTER * len(label)
     places = [
-        (px + dx, py + dy, anchor) for dy in (-9, 17, -24, 32, -39, 47) for dx, anchor in ((10, "start"), (-10, "end"))
+        (px + dx, py + dy, anchor)
+        for step in range(12)
+        for dy in (-9 - 15 * step, 17 + 15 * step)
+        for dx, anchor in ((10, "start"), (-10, "end"))
     ]
     for tx, ty, anchor in places:
         box = (tx if anchor == "start" else tx - width, ty - 11, width, 14.0)
@@ -187,6 +190,14 @@ def place(px: float, py: float, label: str, taken: list[Box], area: Box) -> tupl
             taken.append(box)
             return tx, ty, anchor
     return (px - 10, py - 9, "end") if px > (left + right) / 2 else (px + 10, py - 9, "start")
+
+
+def named(px: float, py: float, label: str, taken: list[Box], area: Box) -> list[Html]:
+    """A label beside its point, as `place` finds room; a line leads to it where another label stands between."""
+    tx, ty, anchor = place(px, py, label, taken, area)
+    middle = ty - 4
+    leader = [] if abs(middle - py) < 20 else [line(px, py, tx - 3 if anchor == "start" else tx + 3, middle, "leader")]
+    return [*leader, text(label, tx, ty, anchor, "name")]
 
 
 def stage_bar(stages: Mapping[str, float], longest: float, label: str) -> Html:

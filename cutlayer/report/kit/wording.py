@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from cutlayer.errors import ConfigError
-from cutlayer.records.run import Estimate
+from cutlayer.records.run import Estimate, Result, Words
 from cutlayer.registry import ATTACKS, METRICS
 
 DASH = "\N{EN DASH}"
@@ -84,11 +84,20 @@ STAGE_WORDS = {
 }
 
 
+_own: dict[str, Words] = {}
+"""What the records say of attacks and metrics that are not part of cutlayer, by name."""
+
+
+def learn(results: Iterable[Result]) -> None:
+    """Take over what the records say of attacks and metrics of the user's own; their files are never imported here."""
+    _own.update({words.name: words for result in results for words in result.words})
+
+
 def scale(metric: str) -> Scale:
     """How a metric is printed, in the metric's own words; a metric that is not known here goes by its name."""
     try:
-        known = METRICS.load(metric)
-    except ConfigError:
+        known = METRICS.load(metric) if metric in set(METRICS) else _own[metric]
+    except (ConfigError, KeyError):
         return Scale(metric)
     return Scale(known.title, known.unit, known.digits, known.factor, known.leak_when, known.explanation)
 
@@ -100,6 +109,8 @@ def in_order(metrics: Set[str]) -> list[str]:
 
 def attack_words(attack: str) -> str:
     """What an attack does, in its own plain words; empty when the attack is not known here, or torch is missing."""
+    if attack not in set(ATTACKS):
+        return _own[attack].explanation if attack in _own else ""
     try:
         return str(ATTACKS.load(attack).plain_words)
     except ConfigError:

@@ -143,6 +143,13 @@ def _other_by_rate(profile: Profile, recommendation: Recommendation) -> str | No
     return f"by bandwidth alone it is {span.choice}, which is computed without what was measured over this network"
 
 
+def verdict(profile: Profile) -> str:
+    """The verdict, and how many rounds were set aside for it."""
+    if not profile.set_aside:
+        return profile.verdict
+    return f"{profile.verdict} after {profile.set_aside} of {profile.rounds} rounds were set aside"
+
+
 def head_and_bytes(profile: Profile) -> str:
     """What the columns of heads and bytes hold, in sentences."""
     sentences = [

@@ -55,7 +55,9 @@ def _opening(profile: Profile) -> Html:
         [el("p", "What else could justify a split:"), el("ul", [el("li", reason) for reason in reasons])]
         if reasons
         else None,
-        el("p", el("b", profile.verdict), None if profile.reasons else ": nothing speaks against these figures."),
+        el(
+            "p", el("b", advice.verdict(profile)), ":" if profile.reasons else "; nothing speaks against these figures."
+        ),
         faults if profile.reasons else None,
         map(note, profile.notes),
     )

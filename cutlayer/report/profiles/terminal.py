@@ -110,8 +110,8 @@ def _verdict(profile: Profile) -> str:
         through = f" ({profile.settings.network_emulation or 'the network that there is'})"
         lines.append(f"Cost model: {advice.model_errors(profile)}{through if profile.cost_model.points else ''}.")
     lines += [f"Note: {note}" for note in profile.notes]
-    lines.append(profile.verdict + (":" if profile.reasons else ""))
-    lines += [f"  {reason}" for reason in profile.reasons]
+    lines.append(advice.verdict(profile) + (":" if profile.reasons else ""))
+    lines += [wrap(f"  {reason}", "    ") for reason in profile.reasons]
     return "\n".join(lines)
 
 

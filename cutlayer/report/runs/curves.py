@@ -10,7 +10,7 @@ from cutlayer.records.run import Estimate
 from cutlayer.report.kit.markup import Html, el
 from cutlayer.report.kit.svg import Axis, Chart, Frame, circle, diamond, domain, percent, text, ticks
 from cutlayer.report.kit.wording import duration, size
-from cutlayer.report.runs.sweep import Setting
+from cutlayer.report.runs.settings import Setting
 
 FRAME = Frame(300.0, 210.0, left=34.0, right=292.0, top=12.0, bottom=172.0)
 RADII = (3.5, 9.0)
@@ -35,7 +35,8 @@ def curves(settings: Sequence[Setting], baseline: Estimate) -> list[Html]:
         return chart.x(min(setting.leakage.value, 1.0)), chart.y(setting.accuracy.value)
 
     def radius(setting: Setting) -> float:
-        share = 0.0 if setting.p50_ns is None else _share(setting.p50_ns, times, otherwise=0.0)
+        time_ns = setting.time_ns()
+        share = 0.0 if time_ns is None else _share(time_ns, times, otherwise=0.0)
         return RADII[0] + share * (RADII[1] - RADII[0])
 
     def shade(setting: Setting) -> str:
@@ -56,7 +57,7 @@ def curves(settings: Sequence[Setting], baseline: Estimate) -> list[Html]:
         text("worst-case leakage gain, %", FRAME.right, FRAME.height - 6, "end"),
         text("accuracy, %", chart.x(0.0) + 6, FRAME.top + 2),
     ]
-    times = [s.p50_ns for s in settings if s.p50_ns is not None]
+    times = [time for s in settings if (time := s.time_ns()) is not None]
     sizes = sorted({s.tensor_bytes for s in settings if s.tensor_bytes is not None})
     families = groupby((s for s in settings if not s.undefended), key=lambda s: s.family)
     charts = [panel(name, list(own)) for name, own in families]
@@ -88,4 +89,4 @@ def _share(value: float, values: Sequence[float], *, otherwise: float) -> float:
 
 def _spoken(setting: Setting) -> str:
     where = f"leakage gain {setting.leakage.value:.1%}, accuracy {setting.accuracy.value:.1%}"
-    return f"{setting.label}: {where}, {duration(setting.p50_ns)}, {size(setting.tensor_bytes)}"
+    return f"{setting.label}: {where}, {duration(setting.time_ns())}, {size(setting.tensor_bytes)}"

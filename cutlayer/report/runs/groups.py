@@ -1,28 +1,21 @@
-"""Runs that belong on one chart: the same data, model and cut, each with its own color."""
+"""Runs that belong on one chart: the same data, model, cut and training, by defense and seed."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import cycle
 from math import prod
+from typing import Any
 
 from cutlayer.records.reading import Run
-from cutlayer.report.kit.wording import defense_name, in_order
+from cutlayer.report.kit.wording import defense_name, in_order, learn
+from cutlayer.report.runs.settings import Member, Setting
 
 COLORS = 7  # classes c0 (undefended), c1 ... c6 of the style sheet
-
-
-@dataclass(frozen=True)
-class Member:
-    """One run in its group."""
-
-    run: Run
-    label: str
-    color: str
 
 
 @dataclass(frozen=True)
@@ -30,23 +23,33 @@ class Group:
     """One split of one model on one data set, under several defenses."""
 
     anchor: str
-    members: tuple[Member, ...]
+    title: str
+    settings: tuple[Setting, ...]
 
     @property
     def first(self) -> Run:
         """A run of the group, for what all have in common."""
-        return self.members[0].run
+        return self.settings[0].members[0].run
 
     @property
-    def title(self) -> str:
-        """Data, model and cut."""
-        result = self.first.result
-        return f"{result.data}, {result.model} cut at {result.cut}"
+    def members(self) -> list[Member]:
+        """Every run, by setting and seed."""
+        return [member for setting in self.settings for member in setting.members]
 
     @property
-    def undefended(self) -> Run | None:
+    def undefended(self) -> Setting | None:
         """The baseline, when it was run."""
-        return next((m.run for m in self.members if m.run.result.undefended), None)
+        return next((setting for setting in self.settings if setting.undefended), None)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Every seed, in order."""
+        return sorted({member.run.result.seed for member in self.members})
+
+    @property
+    def deployments(self) -> list[str]:
+        """Every deployment, in the order of the runs."""
+        return list(dict.fromkeys(name for setting in self.settings for name in setting.deployments))
 
     @property
     def smashed_size(self) -> int:
@@ -68,29 +71,64 @@ class Group:
         """Whether published values stand beside ours."""
         return any(attack.published for m in self.members for attack in m.run.result.privacy)
 
+    @property
+    def is_sweep(self) -> bool:
+        """Whether there are more defenses than colors can tell apart."""
+        return len(self.settings) > COLORS
+
 
 def group(runs: Sequence[Run]) -> list[Group]:
-    """Runs by (data, model, cut); the group of the newest run first, the undefended baseline first in each."""
-    by_split: dict[tuple[str, str, str], list[Run]] = {}
-    for run in runs:
-        by_split.setdefault((run.result.data, run.result.model, run.result.cut), []).append(run)
-    newest = sorted(by_split.items(), key=lambda item: item[0])
-    newest.sort(key=lambda item: max(str(run.env.get("started", "")) for run in item[1]), reverse=True)
-    return [Group(f"g{i}", _members(members)) for i, (_, members) in enumerate(newest, 1)]
+    """Runs by data, model, cut and training; the group of the newest run first, the undefended baseline first in each.
 
-
-def _members(runs: list[Run]) -> tuple[Member, ...]:
-    runs = sorted(runs, key=lambda run: (not run.result.undefended, natural(run.result.defense_label), run.result.id))
-    n_runs = Counter(run.result.defense_label for run in runs)
-    colors = cycle(range(1, COLORS))
-    members = []
+    What was trained or measured in another way stands apart, since its figures cannot be compared.
+    """
+    learn(run.result for run in runs)
+    by_split: dict[tuple[str, str, str, str], list[Run]] = {}
     for run in runs:
         result = run.result
-        label = defense_name(result.defense_label)
-        if n_runs[result.defense_label] > 1:
-            label += f" ({result.id[:6]}, seed {result.seed})"
-        members.append(Member(run, label, f"c{0 if result.undefended else next(colors)}"))
-    return tuple(members)
+        by_split.setdefault((result.data, result.model, result.cut, result.setup), []).append(run)
+    newest = sorted(by_split.items(), key=lambda item: item[0])
+    newest.sort(key=lambda item: max(str(run.env.get("started", "")) for run in item[1]), reverse=True)
+    alike = Counter(key[:3] for key in by_split)
+    groups = []
+    for i, ((data, model, cut, _), members) in enumerate(newest, 1):
+        names = ", ".join(sorted({run.result.name for run in members})) if alike[data, model, cut] > 1 else ""
+        title = f"{data}, {model} cut at {cut}{f' ({names})' if names else ''}"
+        groups.append(Group(f"g{i}", title, _settings(members)))
+    return groups
+
+
+def _settings(runs: Sequence[Run]) -> tuple[Setting, ...]:
+    """The runs by defense and strength: the baseline first, then by the numbers in the labels."""
+    alike: dict[tuple[str, str, str, str], list[Run]] = {}
+    n_runs = Counter((run.result.defense_label, str(run.result.defense), run.result.seed) for run in runs)
+    for run in runs:
+        result, options = run.result, str(run.result.defense)
+        # Two runs of one defense with one seed differ in something that the record does not name.
+        twice = n_runs[result.defense_label, options, result.seed] > 1
+        key = family(result.defense), result.defense_label, options, result.id if twice else ""
+        alike.setdefault(key, []).append(run)
+    n_settings = Counter(title for _, title, *_ in alike)
+    colors, settings = cycle(range(1, COLORS)), []
+    for key in sorted(alike, key=lambda key: (key[0] != "none", key[0], natural(key[1]), *key[2:])):
+        name, title, *_ = key
+        of_seeds = sorted(alike[key], key=lambda run: run.result.seed)
+        first = of_seeds[0].result
+        color = f"c{0 if first.undefended else next(colors)}"
+        label = defense_name(title)
+        if n_settings[title] > 1:
+            label += f" ({first.id[:6]}{f', seed {first.seed}' if len(of_seeds) == 1 else ''})"
+        members = [
+            Member(run, f"{label}, seed {run.result.seed}" if len(of_seeds) > 1 else label, color) for run in of_seeds
+        ]
+        settings.append(Setting(name, label, color, tuple(members)))
+    return tuple(settings)
+
+
+def family(defense: Mapping[str, Any]) -> str:
+    """The names of a defense and of those that follow it."""
+    name, then = str(defense.get("name", "none")), defense.get("then")
+    return f"{name} then {family(then)}" if isinstance(then, Mapping) else name
 
 
 def natural(label: str) -> list[tuple[bool, float, str]]:

@@ -11,7 +11,6 @@ from cutlayer.report.runs import sections, sweep_sections
 from cutlayer.report.runs.groups import Group, group
 from cutlayer.report.runs.spectrum import spectrum
 from cutlayer.report.runs.story import opening, pictures_first
-from cutlayer.report.runs.sweep import is_sweep
 
 
 def write(runs: Path) -> Path:
@@ -42,8 +41,8 @@ def page(runs: Sequence[Run], skipped: Sequence[Skipped]) -> str:
 
 def _article(group: Group) -> Html:
     title = el("p", group.title, class_="split")
-    if is_sweep(group):
+    if group.is_sweep:
         return el("article", title, sweep_sections.article(group), id=group.anchor)
-    parts = [pictures_first, sections.headline, sections.reconstructions, sections.privacy_accuracy, sections.latency]
-    parts += [sections.attacks, spectrum, sections.flags]
+    parts = [sections.flags, pictures_first, sections.headline, sections.reconstructions, sections.privacy_accuracy]
+    parts += [sections.latency, sections.attacks, spectrum]
     return el("article", title, [part(group) for part in parts], id=group.anchor)

@@ -2,84 +2,105 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from cutlayer.percentiles import LEAST_SAMPLES
 from cutlayer.records.reading import Run, Skipped
+from cutlayer.records.run import Result
 from cutlayer.report.kit.markup import Html, dot, el, note, row, section, small, table
 from cutlayer.report.kit.pictures import picture_row, strip
 from cutlayer.report.kit.svg import stage_bar
 from cutlayer.report.kit.wording import ACCESS, LEAKAGE_GAIN, STAGE_WORDS, access_name, duration, scale, seconds, size
-from cutlayer.report.runs import tables
+from cutlayer.report.runs import conditions, tables
 from cutlayer.report.runs.charts import Point, scatter, typical_request
-from cutlayer.report.runs.groups import Group, Member
+from cutlayer.report.runs.claims import claims as stated_claims
+from cutlayer.report.runs.claims import verdict
+from cutlayer.report.runs.groups import Group
+from cutlayer.report.runs.settings import Member, typical
 from cutlayer.report.runs.story import NO_PICTURE, class_names, originals, rebuilt_by, shown
 
 GRID = 8  # pictures in a row of the grid
 
 
 def headline(group: Group) -> Html:
-    """The main table."""
-    n = group.first.result.utility.accuracy.n
-    claims = dict.fromkeys(m.run.result.claim for m in group.members if m.run.result.claim)
+    """The claim, the main table, and the machine with its load."""
+    n, seeds = group.first.result.utility.accuracy.n, group.seeds
+    over = "95 % intervals."
+    if len(seeds) > 1:
+        over = (
+            "the ends of the 95 % intervals of all seeds. Each figure is the mean over the seeds "
+            f"{', '.join(map(str, seeds))}; each change is that from the model of the same seed without a defense."
+        )
     return section(
         "The result in one table",
-        [el("p", claim, class_="claim") for claim in claims],
+        claims(group),
         tables.headline(group),
         note(
             f"Accuracy on {n:,} test images. The worst attack is the one with the highest leakage gain of all that "
-            "were run. Small figures are 95 % intervals. 0 % leakage is what an attacker reaches who always guesses "
-            "the average picture; 100 % is the exact picture."
+            f"were run. Small figures are {over} 0 % leakage is what an attacker reaches who always guesses the "
+            "average picture; 100 % is the exact picture. The runs were timed one after the other, so that a "
+            "difference of two times may be that of the machine's other work."
         ),
+        note(conditions.machine(group)),
     )
 
 
 def reconstructions(group: Group) -> Html:
     """Originals beside what each attack made of them, for each defense."""
+    seed = " Pictures and percentages are those of the first seed." if len(group.seeds) > 1 else ""
     return section(
         "Every attack, in pictures",
         note(
             "The percentage beside an attack is its leakage gain, on the deployment that was measured first. "
-            "The pictures are the private ones with most contrast; the figures are over all."
+            f"The pictures are the private ones with most contrast; the figures are over all private ones.{seed}"
         ),
-        el("div", [_block(member) for member in group.members], class_="blocks"),
+        el("div", [_block(setting.members[0]) for setting in group.settings], class_="blocks"),
     )
 
 
 def privacy_accuracy(group: Group) -> Html | None:
     """The scatter; one defense alone has nothing to be compared with."""
     points = [
-        Point(m.label, m.color, worst.leakage_gain, m.run.result.utility.accuracy, m.run.result.undefended)
-        for m in group.members
-        if (worst := m.run.result.worst_case)
+        Point(s.label, s.color, s.leakage, s.accuracy, s.undefended, tuple(map(_place, s.results)))
+        for s in group.settings
+        if s.worst
     ]
     if len(points) < 2:
         return None
-    text = "Up and to the left is better: accurate, and little leaks. Lines through the points are 95 % intervals."
-    return section("Privacy against accuracy", note(text), scatter(points, group.first.result.utility.baseline))
+    text = "Up and to the left is better: accurate, and little leaks. Lines through the points are 95 % intervals"
+    text += "; small points are the seeds." if len(group.seeds) > 1 else "."
+    return section("Privacy against accuracy", note(text), scatter(points, group.settings[0].baseline))
 
 
 def latency(group: Group) -> Html:
     """Stacked bars for each deployment, and the percentiles."""
-    bars = [(cost, m, typical_request(m.run.traces, cost.deployment)) for cost, m in tables.deployments(group)]
-    longest = max((sum(stages.values()) for *_, stages in bars if stages), default=0.0) or 1.0
+    bars = []
+    for name, setting in ((name, s) for name in group.deployments for s in group.settings if name in s.deployments):
+        requests = [typical_request(member.run.traces, name) for member in setting.members]
+        bars.append((name, setting, typical([stages for stages in requests if stages])))
+    longest = max((sum(stages.values()) for *_, stages in bars), default=0.0) or 1.0
     rows = []
-    for cost, member, stages in bars:
-        title = el("span", el("b", cost.deployment), " ", member.label)
-        p50 = el("span", f"p50 {duration(cost.end_to_end.get('p50'))}")
+    for name, setting, stages in bars:
+        title = el("span", el("b", name), " ", setting.label)
+        p50 = el("span", f"p50 {duration(setting.time_ns(name))}")
         bar = el("p", "No raw samples of this deployment.", class_="empty")
         if stages:
-            bar = stage_bar(stages, longest, f"{cost.deployment}, {member.label}")
+            bar = stage_bar(stages, longest, f"{name}, {setting.label}")
         rows.append(el("div", el("div", title, p50, class_="bar-title"), bar))
     legend = [
         el("li", el("span", class_=f"swatch s-{stage}"), el("b", stage), f" {meaning}")
         for stage, meaning in STAGE_WORDS.items()
     ]
+    mean = ", the mean over the seeds" if len(group.seeds) > 1 else ""
     return section(
         "Where the time goes",
         note(
-            "Each bar is one typical request: the mean over the tenth of the requests around the median one, so that "
-            "the stages add up. Blue is the device, yellow the network, red the server, grey what no stage claims."
+            f"Each bar is one typical request{mean}: the mean over the tenth of the requests around the median one, so "
+            "that the stages add up. Blue is the device, yellow the network, red the server, grey what no stage "
+            "claims. The runs were timed one after the other, so that a difference of two bars may be that of the "
+            "machine's other work. What a defense takes is the stage protect, and the stage head where the defense "
+            "changed the head."
         ),
         el("div", rows, class_="bars"),
         el("ul", legend, class_="legend"),
@@ -87,7 +108,8 @@ def latency(group: Group) -> Html:
         tables.stage_percentiles(group),
         note(
             "A percentile is printed only with enough samples behind it "
-            f"({', '.join(f'p{q} needs {n}' for q, n in LEAST_SAMPLES.items() if n > 1)}); otherwise a dash."
+            f"({', '.join(f'p{q} needs {n}' for q, n in LEAST_SAMPLES.items() if n > 1)}); otherwise a dash, or no "
+            "column."
         ),
     )
 
@@ -104,20 +126,43 @@ def attacks(group: Group) -> Html:
     return section("Every attack, in numbers", tables.attacks(group), el("div", lists, class_="columns"))
 
 
+def claims(group: Group) -> list[Html]:
+    """What each plan claims, as a claim, and whether the table supports it."""
+    parts: list[Html] = []
+    for (claim, expected), judged in stated_claims(group).items():
+        if claim:
+            parts.append(el("p", el("b", "The plan claims: "), claim, class_="claim"))
+        parts.append(el("p", verdict(judged), class_="note"))
+        items = [
+            el("li", el("b", found), f": {text} ({figures})")
+            for text, (found, figures) in zip(expected, judged, strict=True)
+        ]
+        parts += [el("ul", items, class_="plain")] if items else []
+    return parts
+
+
 def flags(group: Group) -> Html:
-    """Every red flag, with the run that raised it."""
+    """Every red flag, with the runs that raised it: each kind once, and equal sentences once."""
+    raised: dict[str, dict[str, list[Html]]] = {}
+    for flag in conditions.flags(group):
+        raised.setdefault(flag.flag, {})[flag.text] = []
+    for member in group.members:
+        for flag in member.run.result.flags:
+            where = el("span", dot(member.color), member.label, class_="where")
+            raised.setdefault(flag.flag, {}).setdefault(flag.text, []).append(where)
     items = [
-        el("li", el("b", flag.flag), el("span", dot(m.color), m.label, class_="where"), el("p", flag.text))
-        for m in group.members
-        for flag in m.run.result.flags
+        el("li", el("b", kind), [el("p", where, text) for text, where in texts.items()])
+        for kind, texts in raised.items()
     ]
     return red_flags(group, el("ul", items, class_="flags") if items else None)
 
 
 def red_flags(group: Group, raised: object) -> Html:
     """The part of the page about red flags."""
+    if not raised:
+        return el("p", "No red flag was raised.", class_="note", id=f"{group.anchor}-flags")
     text = "A red flag says that the evaluation itself is suspect, so that its figures may flatter or wrong a defense."
-    return section("Red flags", note(text), raised or el("p", "None was raised."), id=f"{group.anchor}-flags")
+    return section("Red flags", note(text), raised, id=f"{group.anchor}-flags")
 
 
 def environment(runs: Sequence[Run], skipped: Sequence[Skipped]) -> Html:
@@ -157,6 +202,12 @@ def _block(member: Member) -> Html:
     return el("div", heading, rows, class_="block")
 
 
+def _place(result: Result) -> tuple[float, float]:
+    """Leakage gain and accuracy of one run, for its small point."""
+    worst = result.worst_case
+    return worst.leakage_gain.value if worst else math.nan, result.utility.accuracy.value
+
+
 def _values(runs: Sequence[Run], key: str) -> list[Html]:
     """The value of one entry; where runs differ, each value with its runs."""
     by_value: dict[str, list[str]] = {}
@@ -170,6 +221,8 @@ def _value(key: str, value: object) -> str:
         return ", ".join(f"{name} {_value(name, entry)}" for name, entry in value.items())
     if key.endswith("_bytes") and isinstance(value, int):
         return size(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else str(value)

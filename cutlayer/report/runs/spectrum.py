@@ -13,9 +13,10 @@ FEWER, FAINTER = 0.9, 2.0
 def spectrum(group: Group) -> Html | None:
     """The spectrum of the first layers under each defense; None where no run has measured it."""
     items = [
-        el("li", el("b", dot(member.color), member.label), el("p", sentence(measured, member.run.result.undefended)))
-        for member in group.members
-        if (measured := member.run.result.spectrum)
+        el("li", el("b", dot(member.color), member.label), el("p", sentence(measured, setting.undefended)))
+        for setting in group.settings
+        for member in setting.members[:1]
+        if (measured := setting.first.spectrum)
     ]
     if not items:
         return None
@@ -25,7 +26,9 @@ def spectrum(group: Group) -> Html | None:
         "another, and the change of what the first layers give is measured. Noise and zeros that are added afterwards "
         "do not count here."
     )
-    return section("Is the picture gone, or only faint?", note(text), el("ul", items, class_="flags"))
+    if len(group.seeds) > 1:
+        text += " Of a defense with several seeds, the first is told."
+    return section("Is the picture gone, or only faint?", note(text), el("ul", items, class_="plain"))
 
 
 def sentence(measured: Spectrum, undefended: bool) -> str:

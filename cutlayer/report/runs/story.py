@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from cutlayer.data.modality import IMAGE
 from cutlayer.records.reading import Run
 from cutlayer.records.reconstructions import Reconstructions
+from cutlayer.report.kit.comparison import against, sign
 from cutlayer.report.kit.markup import Html, dot, el
 from cutlayer.report.kit.pictures import choose, strip
-from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, attack_words, duration, points, size
-from cutlayer.report.runs.groups import Group, Member
+from cutlayer.report.kit.wording import ACCURACY, LEAKAGE_GAIN, attack_words, duration, size
+from cutlayer.report.runs.groups import Group
+from cutlayer.report.runs.settings import Setting
 
 SHOWN = 6  # pictures in a strip
 NO_PICTURE = el("p", "The pictures of this run could not be read.", class_="empty")
@@ -46,7 +48,7 @@ def opening() -> Html:
 
 def pictures_first(group: Group) -> Html:
     """The originals, and below them what the worst attack makes of them under each defense."""
-    result, reference = group.first.result, group.members[0]
+    result, reference = group.first.result, group.settings[0].members[0]
     sent = f"{group.smashed_size:,} numbers"
     if result.cost and result.cost[0].tensor_bytes is not None:
         sent += f" ({size(result.cost[0].tensor_bytes)})"
@@ -59,19 +61,22 @@ def pictures_first(group: Group) -> Html:
             f"tiles{_size(result.input)}, which are laid together again here. Beside it stands what the worst attack "
             "makes of it: the one with the highest leakage gain over all tiles."
         )
+    if len(group.seeds) > 1:
+        about += f" They are those of seed {reference.run.result.seed}; the figures are means over the seeds."
     rows = [_originals(reference.run, indices, about)]
-    for member in group.members:
+    for setting in group.settings:
+        member = setting.members[0]
         same = np.array_equal(originals(member.run), originals(reference.run))
         own = indices if same else shown(member.run, SHOWN)
         if not same:
             rows.append(_originals(member.run, own, f"The pictures of the run with {member.label}."))
-        rows.append(_verdict(group, member, own))
+        rows.append(_verdict(group, setting, own))
     return el(
         "section",
         el(
             "p",
             f"For each {'tile' if tiles else 'picture'} the camera sends {sent}. ",
-            _in_one_sentence(group),
+            in_one_sentence(group),
             class_="lead",
         ),
         el("div", rows, class_="story photographs" if tiles else "story"),
@@ -136,75 +141,66 @@ def _size(shape: tuple[int, ...]) -> str:
     return text + " in color" if text and shape[0] == 3 else text
 
 
-def _verdict(group: Group, member: Member, indices: list[int]) -> Html:
+def _verdict(group: Group, setting: Setting, indices: list[int]) -> Html:
     """One defense: its worst reconstructions, what they mean, and what the defense costs."""
-    run, worst = member.run, member.run.result.worst_case
-    heading = el("h3", "What the server rebuilds", el("span", dot(member.color), member.label))
+    member, worst = setting.members[0], setting.worst
+    heading = el("h3", "What the server rebuilds", el("span", dot(setting.color), setting.label))
     if worst is None:
-        return el("div", el("div", heading, el("p", "No attack was run."), _cost(group, member)), class_="row")
+        return el("div", el("div", heading, el("p", "No attack was run."), _cost(group, setting)), class_="row")
     plain_words = attack_words(worst.attack)
-    leaked = el("strong", f"{LEAKAGE_GAIN.value(worst.leakage_gain.value)} leaked")
+    leaked = el("strong", f"{LEAKAGE_GAIN.value(setting.leakage.value)} leaked")
     sentences = [leaked, f" to the worst attack, {worst.label}", f" ({plain_words})." if plain_words else "."]
-    identified = worst.metrics.get("identification")
-    if identified and math.isfinite(identified.value):
-        among = f"{run.result.candidates:,} candidates" if run.result.candidates else "all candidates"
+    identified = setting.metric("identification")
+    if math.isfinite(identified.value):
+        candidates = setting.first.candidates
+        among = f"{candidates:,} candidates" if candidates else "all candidates"
         share = ACCURACY.value(identified.value)
         sentences.append(f" Its pictures point to the right original among {among} in {share} of cases.")
     picture = NO_PICTURE
-    if indices and (rebuilt := rebuilt_by(run, worst.label, worst.deployment)) is not None:
-        alt = f"Reconstructions by {worst.label} with {member.label} of: {class_names(run, indices)}"
-        picture = _drawn(run, rebuilt, indices, alt)
-    return el("div", el("div", heading, el("p", sentences), _cost(group, member)), picture, class_="row")
+    if indices and (rebuilt := rebuilt_by(member.run, worst.label, worst.deployment)) is not None:
+        alt = f"Reconstructions by {worst.label} with {setting.label} of: {class_names(member.run, indices)}"
+        picture = _drawn(member.run, rebuilt, indices, alt)
+    return el("div", el("div", heading, el("p", sentences), _cost(group, setting)), picture, class_="row")
 
 
-def _cost(group: Group, member: Member) -> Html:
-    """Accuracy and time, against the undefended baseline where there is one."""
-    result = member.run.result
-    accuracy = f"Accuracy {ACCURACY.value(result.utility.accuracy.value)}"
-    if not result.undefended:
-        accuracy += f", {_more_or_less(result.change)} without a defense"
-    return el("p", accuracy, _time(group, member.run), ".", class_="cost")
+def _cost(group: Group, setting: Setting) -> Html:
+    """Accuracy against the same models without the defense, and the time that the defense itself takes."""
+    accuracy = f"Accuracy {ACCURACY.value(setting.accuracy.value)}"
+    if not setting.undefended:
+        accuracy += f", {against(setting.change, 'without a defense')}"
+    return el("p", f"{accuracy}. ", _time(group, setting), class_="cost")
 
 
-def _more_or_less(change: float) -> str:
-    text = points(change)
-    return "the same as" if text in ("0.0", DASH) else f"{text[1:]} points {'more' if change > 0 else 'less'} than"
+def _time(group: Group, setting: Setting) -> str:
+    """The time of one answer on the first deployment, and how much of it the defense itself takes.
 
-
-def _time(group: Group, run: Run) -> str:
-    """The time of one answer on the first deployment, and how much of it the defense takes."""
-    p50 = run.result.cost[0].end_to_end.get("p50") if run.result.cost else None
+    Nothing is said of the time without the defense: it was measured at another moment, beside other work.
+    """
+    p50 = setting.time_ns()
     if p50 is None:
         return ""
-    text = f"; an answer takes {duration(p50)}"
-    bare = group.undefended.result.cost if group.undefended and group.undefended is not run else ()
-    same = (cost.end_to_end.get("p50") for cost in bare if cost.deployment == run.result.cost[0].deployment)
-    before = next(same, None)
-    return text if before is None else f"{text}, {duration(abs(p50 - before))} {'more' if p50 >= before else 'less'}"
+    where = f" over {setting.deployments[0]}" if len(group.deployments) > 1 else ""
+    text = f"An answer{where} takes {duration(p50)} (p50)"
+    protect = setting.time_ns(stage="protect")
+    if setting.undefended or protect is None:
+        return f"{text}."
+    return f"{text}; the defense itself takes {duration(protect)} on the device."
 
 
-def _in_one_sentence(group: Group) -> str:
-    """The result in words: the baseline against the defense that leaks least."""
-    bare = group.undefended.result.worst_case if group.undefended else None
+def in_one_sentence(group: Group) -> str:
+    """The result in words: the baseline, and the defenses that leak least, as far as the intervals tell them apart."""
+    bare = group.undefended
     text = ""
-    if bare:
-        gain = LEAKAGE_GAIN.value(bare.leakage_gain.value)
+    if bare and math.isfinite(bare.leakage.value):
+        gain = LEAKAGE_GAIN.value(bare.leakage.value)
         text = f"Without a defense, the worst attack recovers {gain} of what sets a picture apart from the average one."
-    defended = [m for m in group.members if m.run.result.worst_case and not m.run.result.undefended]
-    if defended:
-        best = min(defended, key=lambda m: _gain(m.run))
-        gain = LEAKAGE_GAIN.value(_gain(best.run))
-        text += f" Of the defenses on this page, {best.label} leaks least: {gain}, {_price(best.run)}."
-    return text
-
-
-def _price(run: Run) -> str:
-    text = points(run.result.change)
-    if text in ("0.0", DASH):
-        return "at no loss of accuracy"
-    return f"at {'a gain' if run.result.change > 0 else 'the price'} of {text[1:]} points of accuracy"
-
-
-def _gain(run: Run) -> float:
-    worst = run.result.worst_case
-    return worst.leakage_gain.value if worst and not math.isnan(worst.leakage_gain.value) else math.inf
+    defended = [s for s in group.settings if not s.undefended and math.isfinite(s.leakage.value)]
+    if not defended:
+        return text
+    best = min(defended, key=lambda s: s.leakage.value)
+    close = [s for s in defended if s is not best and sign(s.less_leakage(best)) <= 0]
+    close += [bare] if bare and sign(bare.less_leakage(best)) <= 0 else []
+    gain = LEAKAGE_GAIN.value(best.leakage.value)
+    text += f" The lowest leakage gain of a defense on this page is {gain}, that of {best.label}"
+    text += f"; it is not told apart from that of {', '.join(s.label for s in close)}." if close else "."
+    return f"{text.strip()} With {best.label}, accuracy is {against(best.change, 'without a defense')}."

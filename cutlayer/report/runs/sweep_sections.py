@@ -8,19 +8,19 @@ from itertools import groupby
 from cutlayer.report.kit.markup import Html, el, note, row, section, table
 from cutlayer.report.kit.pictures import picture_row, strip
 from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, duration, facts, points, scale, size
-from cutlayer.report.runs import sweep, tables
+from cutlayer.report.runs import conditions, tables
 from cutlayer.report.runs.curves import curves
 from cutlayer.report.runs.groups import Group
-from cutlayer.report.runs.sections import GRID, red_flags
+from cutlayer.report.runs.sections import GRID, claims, red_flags
+from cutlayer.report.runs.settings import Setting
 from cutlayer.report.runs.spectrum import spectrum
 from cutlayer.report.runs.story import class_names, originals, rebuilt_by, shown
-from cutlayer.report.runs.sweep import Setting
 
 
 def article(group: Group) -> list[Html]:
-    """Curves first, then the table, the worst pictures, every number, and the red flags."""
-    settings = sweep.settings(group)
-    return [_curves(group, settings), _headline(group, settings), _pictures(settings), _numbers(group), _flags(group)]
+    """The red flags first, then curves, the table, the worst pictures, and every number."""
+    settings = group.settings
+    return [_flags(group), _curves(group, settings), _headline(group, settings), _pictures(settings), _numbers(group)]
 
 
 def _curves(group: Group, settings: Sequence[Setting]) -> Html:
@@ -29,12 +29,12 @@ def _curves(group: Group, settings: Sequence[Setting]) -> Html:
         "from the one that leaks most to the one that leaks least, controls beside the line; grey are all others. The "
         "leakage is that of the strongest attack that was run, the mean over the seeds."
     )
-    charts = curves(settings, group.first.result.utility.baseline)
+    charts = curves(settings, group.settings[0].baseline)
     return section("Each defense, from weak to strong", note(text), charts)
 
 
 def _headline(group: Group, settings: Sequence[Setting]) -> Html:
-    seeds = len({member.run.result.seed for member in group.members})
+    seeds = len(group.seeds)
     first = group.first.result
     head = ["Defense", "Accuracy, %", "Change", "Worst attack", "Leakage gain, %"]
     head += [scale(metric).heading for metric in group.headline_metrics]
@@ -49,15 +49,15 @@ def _headline(group: Group, settings: Sequence[Setting]) -> Html:
         "who always guesses the average picture; 100 % is the exact picture."
     )
     content = table("What each defense keeps, leaks and costs", head, bodies, "headline")
-    return section("The result in one table", note(text), content)
+    return section("The result in one table", claims(group), note(text), content, note(conditions.machine(group)))
 
 
 def _cells(setting: Setting, metrics: Sequence[str]) -> list[str]:
     stated = facts(setting.members[0].run.result.defense_facts)
-    cells = [ACCURACY.number(setting.accuracy.value), DASH if setting.undefended else points(setting.change)]
+    cells = [ACCURACY.number(setting.accuracy.value), DASH if setting.undefended else points(setting.change.value)]
     cells += [setting.attack, LEAKAGE_GAIN.number(setting.leakage.value)]
     cells += [scale(metric).number(setting.metric(metric).value) for metric in metrics]
-    return [*cells, duration(setting.p50_ns), size(setting.tensor_bytes), stated]
+    return [*cells, duration(setting.time_ns()), size(setting.tensor_bytes), stated]
 
 
 def _pictures(settings: Sequence[Setting]) -> Html:
@@ -91,6 +91,8 @@ def _numbers(group: Group) -> Html:
 def _flags(group: Group) -> Html:
     """Each kind of red flag once, with the runs that raised it folded away."""
     raised: dict[str, list[Html]] = {}
+    for flag in conditions.flags(group):
+        raised.setdefault(flag.flag, []).append(el("li", flag.text))
     for member in group.members:
         for flag in member.run.result.flags:
             raised.setdefault(flag.flag, []).append(el("li", el("b", member.label), f" {flag.text}"))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from cutlayer.percentiles import PERCENTILES
-from cutlayer.records.run import AttackRecord, CostRecord, Estimate
+from cutlayer.records.run import AttackRecord, CostRecord, Estimate, WorstCase
+from cutlayer.report.kit.comparison import interval_of_points
 from cutlayer.report.kit.markup import Html, dot, el, row, small, table
 from cutlayer.report.kit.wording import (
     ACCURACY,
@@ -20,7 +22,8 @@ from cutlayer.report.kit.wording import (
     seconds,
     size,
 )
-from cutlayer.report.runs.groups import Group, Member
+from cutlayer.report.runs.groups import Group
+from cutlayer.report.runs.settings import Member, Setting, change, spread
 from cutlayer.trace import STAGES
 
 
@@ -29,19 +32,21 @@ def headline(group: Group) -> Html:
     head = ["Defense", _heading(ACCURACY, "95 % interval"), _titled("Change", "points"), "Worst attack"]
     head += [_heading(LEAKAGE_GAIN), *(_heading(scale(metric)) for metric in group.headline_metrics)]
     head += [_titled("End to end", "p50"), _titled("Sent", "per picture"), "Flags"]
-    rows = [_headline_row(group, member) for member in group.members]
+    rows = [_headline_row(group, setting) for setting in group.settings]
     return table("What each defense keeps, leaks and costs", head, [el("tbody", rows)], "headline")
 
 
 def percentiles(group: Group) -> Html:
-    """End-to-end percentiles and sizes, one row for each deployment of each defense."""
-    measured = any(cost.energy_j is not None for cost, _ in deployments(group))
-    head = ["Deployment", "Defense", "n", *PERCENTILES, "First request", "Tensor", "Message", "On the socket"]
-    head += ["Peak memory", "Energy"] if measured else ["Peak memory"]
+    """End-to-end percentiles and sizes, one row for each deployment of each run; no column that would be empty."""
+    costs = deployments(group)
+    measured = any(cost.energy_j is not None for cost, _ in costs)
+    shown = [p for p in PERCENTILES if any(cost.end_to_end.get(p) is not None for cost, _ in costs)]
+    head = ["Deployment", "Defense", "n", *shown, "First request", "Tensor", "Message", "On the socket", "Peak memory"]
+    head += ["Energy"] if measured else []
     rows = []
-    for cost, member in deployments(group):
+    for cost, member in costs:
         cells = [el("td", dot(member.color), member.label), f"{cost.n:,}"]
-        cells += [duration(cost.end_to_end.get(p)) for p in PERCENTILES]
+        cells += [duration(cost.end_to_end.get(p)) for p in shown]
         cells.append(duration(cost.first_request_ns))
         cells += [size(n) for n in (cost.tensor_bytes, cost.message_bytes, cost.kernel_bytes, cost.edge_peak_rss_bytes)]
         if measured:
@@ -52,38 +57,53 @@ def percentiles(group: Group) -> Html:
 
 def stage_percentiles(group: Group) -> Html:
     """Every percentile of every stage, folded away."""
-    head = ["Stage", "n", *PERCENTILES]
+    costs = deployments(group)
+    shown = [p for p in PERCENTILES if any(cost.end_to_end.get(p) is not None for cost, _ in costs)]
+    head = ["Stage", "n", *shown]
     bodies = []
-    for cost, member in deployments(group):
+    for cost, member in costs:
         rows = [_band(len(head), f"{cost.deployment}, {member.label}")]
         for stage in STAGES:
             times = cost.stages.get(stage, {})
-            rows.append(row(stage, [cost.n, *(duration(times.get(p)) for p in PERCENTILES)]))
+            rows.append(row(stage, [cost.n, *(duration(times.get(p)) for p in shown)]))
         bodies.append(el("tbody", rows))
     title = "Percentiles of every stage"
     return el("details", el("summary", title), table(title, head, bodies, "numbers"))
 
 
-def attacks(group: Group) -> Html:
-    """Every attack on every deployment, with every metric and its interval."""
-    head = ["Attack", "Access", "n", _heading(LEAKAGE_GAIN), *(_heading(scale(metric)) for metric in group.metrics)]
-    head.append(_titled("Time", "to fit and to invert"))
-    head += ["Published in"] if group.reproduction else []
-    bodies = []
-    for member in group.members:
-        rows = [_attack_row(attack, member, group) for attack in member.run.result.privacy]
-        bodies.append(el("tbody", _band(len(head), dot(member.color), member.label), rows))
-    return table("Every attack", head, bodies, "attacks")
+def attacks(group: Group) -> list[Html]:
+    """Every attack on every deployment, with every metric and its interval: the mean over the seeds, then each seed."""
+    settings = [(s.label, s.color, s.attacks, s.worst) for s in group.settings]
+    content = [_attack_table(group, settings)]
+    if len(group.members) > len(group.settings):
+        members = [(m.label, m.color, m.run.result.privacy, m.run.result.worst_case) for m in group.members]
+        content.append(el("details", el("summary", "The same for each seed"), _attack_table(group, members)))
+    return content
 
 
 def deployments(group: Group) -> list[tuple[CostRecord, Member]]:
-    """Deployments in the order of the first run, and within each the defenses."""
-    names = list(dict.fromkeys(c.deployment for m in group.members for c in m.run.result.cost))
-    return [(c, m) for name in names for m in group.members for c in m.run.result.cost if c.deployment == name]
+    """Deployments in the order of the first run, and within each the runs."""
+    return [
+        (c, m) for name in group.deployments for m in group.members for c in m.run.result.cost if c.deployment == name
+    ]
 
 
-def _attack_row(attack: AttackRecord, member: Member, group: Group) -> Html:
-    worst = member.run.result.worst_case
+Block = tuple[str, str, Sequence[AttackRecord], WorstCase | None]
+"""Label and color of a defense, its attacks, and the worst of them."""
+
+
+def _attack_table(group: Group, blocks: Sequence[Block]) -> Html:
+    head = ["Attack", "Access", "n", _heading(LEAKAGE_GAIN), *(_heading(scale(metric)) for metric in group.metrics)]
+    head.append(_titled("Time", "to fit and to invert"))
+    head += ["Published in"] if group.reproduction else []
+    bodies = [
+        el("tbody", _band(len(head), dot(color), label), [_attack_row(attack, worst, group) for attack in attacks])
+        for label, color, attacks, worst in blocks
+    ]
+    return table("Every attack", head, bodies, "attacks")
+
+
+def _attack_row(attack: AttackRecord, worst: WorstCase | None, group: Group) -> Html:
     is_worst = worst and (attack.deployment, attack.label) == (worst.deployment, worst.label)
     badge = el("span", "worst case", class_="badge") if is_worst else None
     releases = f"{attack.n_releases} releases" if attack.n_releases > 1 else None
@@ -99,29 +119,46 @@ def _attack_row(attack: AttackRecord, member: Member, group: Group) -> Html:
     return row(el("th", attack.label, badge, scope="row"), cells)
 
 
-def _headline_row(group: Group, member: Member) -> Html:
-    result = member.run.result
-    worst, metrics = result.worst_case, group.headline_metrics
-    change = DASH if result.undefended else points(result.change)
-    cells: list[object] = [_measured(ACCURACY, result.utility.accuracy), change]
-    if worst:
-        where = f"on {worst.deployment}" if len(result.cost) > 1 else None
-        cells += [el("td", worst.label, small(where)), _measured(LEAKAGE_GAIN, worst.leakage_gain)]
-        cells += [_measured(scale(metric), worst.metrics.get(metric)) for metric in metrics]
+def _headline_row(group: Group, setting: Setting) -> Html:
+    results = setting.results
+    accuracies = small(spread((result.utility.accuracy for result in results), ACCURACY.number))
+    cells = [_measured(ACCURACY, setting.accuracy, accuracies)]
+    if setting.undefended:
+        cells.append(_cell("Change, points", DASH))
     else:
-        cells += ["none was run", *[DASH] * (1 + len(metrics))]
-    times = {c.deployment: duration(c.end_to_end.get("p50")) for c in result.cost}
-    cells += [_per_deployment(times), _per_deployment({c.deployment: size(c.sent_bytes) for c in result.cost})]
-    count = f"{len(result.flags)} flag{'s'[: len(result.flags) > 1]}"
-    cells.append(el("td", el("a", count, href=f"#{group.anchor}-flags", class_="flag")) if result.flags else "none")
-    return row(el("th", dot(member.color), member.label, small(facts(result.defense_facts)), scope="row"), cells)
+        of_seeds = small(spread(map(change, results), points))
+        value, interval = points(setting.change.value), small(interval_of_points(setting.change))
+        cells.append(_cell("Change, points", value, interval, of_seeds))
+    worst = setting.worst
+    where = small(f"on {worst.deployment}") if worst and len(group.deployments) > 1 else None
+    cells.append(_cell("Worst attack", worst.label if worst else "none was run", where))
+    gains = spread((r.worst_case.leakage_gain for r in results if r.worst_case), LEAKAGE_GAIN.number)
+    cells.append(_measured(LEAKAGE_GAIN, setting.leakage, small(gains)))
+    cells += [_measured(scale(metric), setting.metric(metric)) for metric in group.headline_metrics]
+    times = {name: setting.time_ns(name) for name in setting.deployments}
+    sizes = {name: setting.sent_bytes(name) for name in setting.deployments}
+    cells.append(_cell("End to end, p50", _per_deployment({name: duration(time) for name, time in times.items()})))
+    known = [count for count in sizes.values() if count]
+    alike = bool(known) and len(known) == len(sizes) and max(known) - min(known) < max(known) / 100
+    texts = {name: size(known[0] if alike else count) for name, count in sizes.items()}
+    cells.append(_cell("Sent per picture", _per_deployment(texts)))
+    count = f"{setting.n_flags} flag{'s'[: setting.n_flags > 1]}"
+    link = el("a", count, href=f"#{group.anchor}-flags", class_="flag") if setting.n_flags else "none"
+    cells.append(_cell("Flags", link))
+    stated = small(facts(setting.first.defense_facts))
+    return row(el("th", dot(setting.color), setting.label, stated, scope="row"), cells)
 
 
-def _per_deployment(texts: dict[str, str]) -> Html:
+def _cell(label: str, *content: object) -> Html:
+    """A cell with the title of its column, which a narrow screen shows beside it."""
+    return el("td", el("div", content), data_label=label)
+
+
+def _per_deployment(texts: dict[str, str]) -> object:
     """One line for each deployment, or one alone where all have the same text."""
     if len(set(texts.values())) <= 1:
-        return el("td", next(iter(texts.values()), DASH))
-    return el("td", [el("div", text, small(deployment), class_="line") for deployment, text in texts.items()])
+        return next(iter(texts.values()), DASH)
+    return [el("div", text, small(deployment), class_="line") for deployment, text in texts.items()]
 
 
 def _attack_metric(attack: AttackRecord, name: str) -> Html:
@@ -137,8 +174,8 @@ def _attack_metric(attack: AttackRecord, name: str) -> Html:
 def _measured(metric: Scale, estimate: Estimate | None, beside: Html | None = None) -> Html:
     """A value over its 95 % interval."""
     if estimate is None or math.isnan(estimate.value):
-        return el("td", DASH)
-    return el("td", metric.number(estimate.value), small(metric.interval(estimate)), beside)
+        return _cell(metric.heading, DASH)
+    return _cell(metric.heading, metric.number(estimate.value), small(metric.interval(estimate)), beside)
 
 
 def _heading(metric: Scale, note: str = "") -> Html:

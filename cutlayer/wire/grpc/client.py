@@ -117,7 +117,8 @@ class GrpcClient:
                 if code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
                     raise self._error(error) from None
             # gRPC retries a failed TLS handshake and hides its reason; with wrong files, retrying cannot help.
-            if not diagnosed and (fault := tls.handshake_fault(self._address, self._security, left_s)):
+            left_s = deadline - time.monotonic()
+            if not diagnosed and left_s > 0 and (fault := tls.handshake_fault(self._address, self._security, left_s)):
                 raise Refused("UNAUTHENTICATED", fault)
             diagnosed = True
             time.sleep(_LOOK_UP_S)

@@ -3,6 +3,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from cutlayer.edge.offline.queue import Queue
 from cutlayer.edge.offline.replay import Offline, open_offline
 from cutlayer.edge.pipeline import Pipeline
 from cutlayer.edge.send import send
-from cutlayer.errors import QueueError, Refused, SplitError, Unreachable
+from cutlayer.errors import DeadlineExceeded, QueueError, Refused, SplitError, Unreachable
 from cutlayer.registry import defense_from
 from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.raw import Raw
@@ -30,19 +32,21 @@ from tests.tiny_split import CLASSES, images, serving, write_split
 
 ROOM = 1 << 20
 GONE = Unreachable("no server")
-PAUSE_S = 10.0
 
 
 class Cloud:
-    """A server that a test can switch off, and that keeps the requests that arrived."""
+    """A server that a test can switch off or hold, and that keeps the requests that arrived."""
 
     def __init__(self, manifest):
-        self.manifest, self.arrived, self.looks = manifest, [], 0
+        self.manifest, self.arrived = manifest, []
         self.error, self.lose_answers = None, False
+        self.answering, self.asked = threading.Event(), threading.Event()
+        self.answering.set()
 
     def request(self, message, timeout_s):
-        if message.kind is Kind.METADATA:
-            self.looks += 1
+        self.asked.set()
+        if not self.answering.wait(min(timeout_s, 60)):
+            raise DeadlineExceeded("no answer in time")
         if self.error is not None:
             raise self.error
         if message.kind is Kind.METADATA:
@@ -55,16 +59,19 @@ class Cloud:
         logits = Raw().encode(np.zeros((smashed.shape[0], CLASSES), np.float32))
         return infer_reply(Inference(request.model, request.version, request.id, {"logits": logits}))
 
+    def close(self):
+        self.answering.set()
+
 
 class Bench:
-    """A device, a server that can be away, and a clock."""
+    """A device, and a server that can be away."""
 
-    def __init__(self, folder, do, defense=None, most_bytes=ROOM):
-        self.folder, self.now, self.index = folder, 0.0, 0
+    def __init__(self, folder, do, defense=None, most_bytes=ROOM, drop_oldest=False, wait_s=30.0):
+        self.folder, self.index = folder, 0
         self.manifest = open_split(folder).manifest
         self.cloud = Cloud(self.manifest)
         self.head = open_split(folder).head()
-        self.policy = OfflinePolicy(do, folder.parent / "queue", most_bytes)
+        self.policy = OfflinePolicy(do, folder.parent / "queue", most_bytes, drop_oldest, wait_s)
         self.defense = defense or Defense()
         self.boot()
 
@@ -73,7 +80,6 @@ class Bench:
         pipeline = Pipeline(self.head, self.defense, Raw())
         edge = Edge(self.manifest, pipeline, self.cloud, greet=False)
         self.offline = open_offline(self.policy, edge, open_split(self.folder), Timeouts(), self.head, 1)
-        self.offline.lookout._clock = lambda: self.now
 
     def ask(self, n=1):
         answers = []
@@ -82,18 +88,29 @@ class Bench:
             self.index += 1
         return [answer is not None for answer in answers]
 
+    def comes_back(self):
+        """Let the server answer, and wait until the device has found it and has sent what waited."""
+        self.cloud.error = None
+        until = time.monotonic() + 20
+        while not self.offline.reachable():
+            assert time.monotonic() < until, "the server was not found again"
+            time.sleep(0.005)
+        self.offline.flush()
+
     def indices(self):
         return [int(id.rpartition("-")[2]) for id, _ in self.cloud.arrived]
 
 
 @pytest.fixture
-def bench(folder):
+def bench(folder, monkeypatch):
     """A function that makes a device with this policy; all of them are closed afterwards."""
+    impatient = partial(Lookout, first_pause_s=0.01, most_pause_s=0.01)
+    monkeypatch.setattr("cutlayer.edge.offline.replay.Lookout", impatient)
     with contextlib.ExitStack() as opened:
 
         def make(do, **options):
             device = Bench(folder, do, **options)
-            opened.callback(lambda: device.offline.close())
+            opened.callback(lambda: device.offline.close(device.cloud))
             return device
 
         yield make
@@ -104,36 +121,101 @@ def test_a_queue_is_sent_in_order_once_the_server_is_back(bench):
     assert device.ask(2) == [True, True]
     device.cloud.error = GONE
     assert device.ask(3) == [False] * 3
+    device.cloud.answering.clear()
     device.cloud.error = None
     assert device.ask() == [False], "a request overtook those that wait"
-    device.now += PAUSE_S
-    assert device.ask() == [False]
+    device.cloud.answering.set()
+    device.comes_back()
     assert device.ask() == [True]
-    assert device.indices() == list(range(8))
+    assert device.indices() == list(range(7))
     counts = device.offline.counts
-    assert (counts.queued, counts.replayed, counts.waiting, counts.dropped) == (4, 5, 0, 0)
-    assert [id.rpartition("-")[2] for id in device.offline.late] == ["2", "3", "4", "5", "6"]
+    assert (counts.queued, counts.replayed, counts.waiting, counts.dropped) == (4, 4, 0, 0)
+    assert [id.rpartition("-")[2] for id in device.offline.collect()] == ["2", "3", "4", "5"]
+    assert not device.offline.collect()
 
 
-def test_the_server_is_not_looked_for_at_every_request(bench):
+@pytest.mark.parametrize("do", ["queue", "local", "drop"])
+def test_requests_do_not_wait_while_an_attempt_to_reach_the_server_hangs(bench, do):
+    device = bench(do, wait_s=0.01)
+    device.cloud.answering.clear()
+    assert device.ask(20) == [False] * 20
+    assert device.cloud.asked.is_set(), "nobody looked for the server"
+    assert not device.cloud.arrived
+
+
+def test_requests_do_not_wait_for_a_server_that_does_not_answer_in_time(bench):
+    device = bench("queue", wait_s=30.0)
+    assert device.ask() == [True]
+    device.cloud.answering.clear()
+    device.offline.wait_s = 0.01
+    device.ask()
+    device.offline.wait_s = 1e9
+    assert device.ask(20) == [False] * 20, "a request waited behind one that is unanswered"
+    device.cloud.answering.set()
+    device.offline.flush()
+    assert device.indices() == list(range(22))
+    device.ask()
+    device.offline.flush()
+    assert device.ask() == [True], "the server is prompt again, and nobody waits for it"
+
+
+def test_a_device_that_is_stopped_while_it_sends_the_queue_loses_nothing(bench):
     device = bench("queue")
     device.cloud.error = GONE
-    device.ask(50)
-    assert device.cloud.looks == 1
+    device.ask(3)
+    device.cloud.asked.clear()
+    device.cloud.answering.clear()
+    device.cloud.error = None
+    device.offline._lookout.here = True  # so that the next thing the thread does is to send
+    device.ask()
+    assert device.cloud.asked.wait(20)
+    device.offline.close(device.cloud)
+    device.boot()
+    device.comes_back()
+    assert sorted(set(device.indices())) == [0, 1, 2, 3]
+    assert device.offline.counts.waiting == 0
+
+
+def test_a_request_that_a_full_queue_drops_while_it_is_sent_is_counted_once(bench):
+    device = bench("queue", most_bytes=2000, drop_oldest=True)
+    device.cloud.error = GONE
+    device.ask()
+    device.cloud.answering.clear()
+    device.cloud.error = None
+    device.ask(40)
+    device.cloud.answering.set()
+    device.comes_back()
+    counts = device.offline.counts
+    assert counts.waiting == 0
+    assert counts.replayed + counts.dropped == 41
+    assert len(device.cloud.arrived) == counts.replayed
+
+
+def test_the_server_is_not_looked_for_at_every_request():
+    now, looks = 0.0, []
+
+    def look():
+        looks.append(now)
+        raise GONE
+
+    lookout = Lookout(look, clock=lambda: now)
     for _ in range(200):
-        device.now += 1.0
-        device.ask()
-    assert device.cloud.looks < 15
+        if not lookout.due_in_s():
+            lookout.look()
+        now += 1.0
+    assert looks[:4] == [0, 1, 3, 7]
+    assert np.diff(looks).max() == 30
 
 
 def test_requests_of_a_killed_device_are_sent_first_by_the_next(bench):
     device = bench("queue")
     device.cloud.error = GONE
     device.ask(3)
-    device.offline.close()
+    device.offline.close(device.cloud)
     device.boot()
     device.cloud.error = None
     device.ask(2)
+    device.comes_back()
     assert device.indices() == list(range(5))
 
 
@@ -142,11 +224,11 @@ def test_an_image_is_never_released_twice(bench):
     device.cloud.lose_answers = True
     device.ask()
     device.cloud.lose_answers = False
-    device.offline.close()
+    device.offline.close(device.cloud)
     device.boot()
-    device.offline.finish()
-    first, again = device.cloud.arrived
-    assert first == again, "another id, or another draw of the noise"
+    device.comes_back()
+    assert len(device.cloud.arrived) >= 2
+    assert len(set(device.cloud.arrived)) == 1, "another id, or another draw of the noise"
 
 
 @pytest.mark.parametrize("queued", [True, False])
@@ -164,8 +246,7 @@ def test_a_request_that_the_server_will_never_take_does_not_block_the_queue(benc
 
     device.cloud.request = fails_once
     assert device.ask(2) == [False, not queued]
-    device.cloud.error = None
-    device.offline.finish()
+    device.comes_back()
     assert device.indices() == [1]
     assert (device.offline.counts.refused, device.offline.counts.waiting) == (1, 0)
 
@@ -177,7 +258,7 @@ def test_a_server_that_refuses_the_device_ends_the_run_and_loses_no_request(benc
     device.ask(2)
     device.cloud.error = Refused(code, "No.")
     with pytest.raises((Refused, SplitError)):
-        device.offline.finish()
+        device.offline.flush()
     assert len(device.offline._queue) == 2
 
 
@@ -192,7 +273,7 @@ def test_a_queue_of_another_split_is_refused(bench, folder):
     device = bench("queue")
     device.cloud.error = GONE
     device.ask(2)
-    device.offline.close()
+    device.offline.close(device.cloud)
     device.manifest = write_split(folder, seed=1)
     with pytest.raises(QueueError, match="holds 2 requests of another split, tiny@relu"):
         device.boot()
@@ -204,12 +285,11 @@ def test_local_gives_the_answers_of_the_server_and_sends_nothing(bench, folder):
     device = bench("local")
     device.cloud.error = GONE
     assert device.ask(3) == [False] * 3
-    for index, (id, logits) in enumerate(device.offline.late.items()):
+    for index, (id, logits) in enumerate(device.offline.collect().items()):
         assert id.endswith(f"-{index}")
         whole = open_split(folder).tail(threads=1)(device.head(images(1, seed=index)))
         np.testing.assert_array_equal(logits, whole)
-    device.cloud.error = None
-    device.now += PAUSE_S
+    device.comes_back()
     assert device.ask() == [True]
     assert device.indices() == [3]
     assert device.offline.counts.local == 3
@@ -225,7 +305,7 @@ def test_drop_counts(bench):
     device = bench("drop")
     device.cloud.error = GONE
     assert device.ask(3) == [False] * 3
-    device.cloud.error, device.now = None, PAUSE_S
+    device.comes_back()
     assert device.ask(2) == [True, True]
     assert device.indices() == [3, 4]
     assert device.offline.counts.dropped == 3
@@ -300,16 +380,17 @@ def test_a_server_that_answers_late_computes_each_request_once(folder, tmp_path,
         manifest, head = open_split(folder).manifest, open_split(folder).head()
         edge = Edge(manifest, Pipeline(head, Defense(), Raw()), client, Timeouts(request_s=0.2), greet=False)
         lookout = Lookout(lambda: edge.shake_hands(1.0), first_pause_s=0.01, most_pause_s=0.01)
-        offline = Offline(edge, manifest, lookout, queue=Queue(tmp_path / "queue", ROOM))
+        offline = Offline(edge, manifest, lookout, queue=Queue(tmp_path / "queue", ROOM), wait_s=0.2)
         assert [offline.infer(images(1, seed=index), index) for index in range(3)] == [None] * 3
         go_on.set()
         while offline.counts.waiting:
-            offline.finish()
-        offline.close()
+            offline.flush()
+        late = offline.collect()
+        offline.close(client)
     assert sum(computed) == 3
     for index in range(3):
         expected = tail(head(images(1, seed=index)))
-        np.testing.assert_allclose(offline.late[edge.request_id(index)], expected, rtol=1e-5)
+        np.testing.assert_allclose(late[edge.request_id(index)], expected, rtol=1e-5)
 
 
 def test_two_devices_do_not_share_a_queue(folder, tmp_path):
@@ -330,5 +411,5 @@ def test_the_queue_can_be_read_by_its_owner_alone(tmp_path):
     device = Bench(tmp_path / "split", "queue")
     device.cloud.error = GONE
     device.ask()
-    device.offline.close()
+    device.offline.close(device.cloud)
     assert {os.stat(path).st_mode & 0o077 for path in tmp_path.glob("queue/*.queue")} == {0}

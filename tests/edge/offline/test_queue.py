@@ -25,11 +25,11 @@ def numbers(queue):
     """Take all waiting requests out; return their numbers."""
     taken = []
     while len(queue):
-        first = queue.first()
+        place, first = queue.first()
         number = int(first.header.split()[1])
         assert bytes(first.tensors[0]) == request(number).tensors[0]
         taken.append(number)
-        queue.done()
+        assert queue.done(place)
     return taken
 
 
@@ -54,8 +54,8 @@ def newest(folder):
 def test_requests_come_out_in_order_also_in_a_later_process(opened, tmp_path):
     queue = opened()
     for number in range(5):
-        assert queue.put(request(number)) == 0
-    queue.done()
+        assert queue.put(request(number))[1] == 0
+    queue.done(queue.first()[0])
     queue.sync()
     queue.close()
     queue = opened()
@@ -70,8 +70,7 @@ def test_requests_come_out_in_order_also_in_a_later_process(opened, tmp_path):
 def test_a_segment_that_is_done_leaves_the_disk(opened, tmp_path):
     queue = opened(SEGMENTS * 2 * RECORD_BYTES)
     for number in range(200):
-        queue.put(request(number))
-        queue.done()
+        queue.done(queue.put(request(number))[0])
     assert len(list(tmp_path.glob("queue/*.queue"))) == 1
     assert queue.nbytes <= 2 * RECORD_BYTES
 
@@ -89,7 +88,7 @@ def test_a_full_queue_refuses_new_requests_and_keeps_the_old(opened):
 
 def test_a_full_queue_gives_up_its_oldest_where_that_is_allowed(opened):
     queue = opened(2 * SEGMENTS * RECORD_BYTES, drop_oldest=True)
-    dropped = sum(queue.put(request(number)) for number in range(100))
+    dropped = sum(queue.put(request(number))[1] for number in range(100))
     assert queue.nbytes <= 2 * SEGMENTS * RECORD_BYTES
     left = numbers(queue)
     assert left == list(range(dropped, 100))

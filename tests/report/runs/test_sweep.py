@@ -4,8 +4,7 @@ import pytest
 
 from cutlayer.records.reading import read
 from cutlayer.report.runs import page as html
-from cutlayer.report.runs import sweep
-from cutlayer.report.runs.groups import group
+from cutlayer.report.runs.groups import family, group
 from cutlayer.report.runs.terminal import text
 from tests.report.conftest import noise_label, read_results, result, write_run
 
@@ -25,12 +24,12 @@ def many(tmp_path):
 
 def test_seeds_of_one_setting_become_one_mean(many):
     (sweep_of_noise,) = group(read(many)[0])
-    settings = sweep.settings(sweep_of_noise)
+    settings = sweep_of_noise.settings
     assert [s.label for s in settings] == ["no defense", *(noise_label(sigma) for sigma in SIGMAS[1:])]
     assert {len(s.members) for s in settings} == {2}
     half = next(s for s in settings if s.label == noise_label(0.5))
     assert half.accuracy.value == pytest.approx(0.804 - 0.03 + 0.01)
-    assert half.change == pytest.approx(-0.03 + 0.01)
+    assert half.change.value == pytest.approx(-0.03 + 0.01)
     assert half.leakage.value == pytest.approx(0.96 / 1.5)
     assert half.attack == "white-box"
     assert half.metric("nonsense").n == 0
@@ -64,12 +63,12 @@ def test_the_terminal_has_one_line_for_each_setting(many):
 
 
 def test_few_runs_are_no_sweep(runs):
-    assert not any(map(sweep.is_sweep, group(read(runs)[0])))
+    assert not any(g.is_sweep for g in group(read(runs)[0]))
 
 
 def test_names_of_followers_belong_to_the_family():
     followed = {"name": "ressfl", "then": {"name": "gaussian-noise", "sigma": 1}}
-    assert sweep.family(followed) == "ressfl then gaussian-noise"
+    assert family(followed) == "ressfl then gaussian-noise"
 
 
 def test_a_control_is_a_point_beside_the_curve(many):

@@ -1,0 +1,394 @@
+"""What a program needs from cutlayer: the names that ``import cutlayer`` gives.
+
+For example::
+
+    import cutlayer
+
+    data = cutlayer.load_data(images, labels)
+    split = cutlayer.split(model, "3", data, "artifacts/mine")
+    print(cutlayer.attack("ridge", split, data))
+
+Each function imports what it needs when it is called, so that ``import cutlayer`` is quick, and `open_split`, `serve`
+and `connect` work on a device without torch.
+"""
+
+from __future__ import annotations
+
+import copy
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutlayer.errors import ConfigError, SplitError, near
+from cutlayer.progress import told
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from cutlayer.attacks.base import Attack
+    from cutlayer.attacks.view import Access, View
+    from cutlayer.data.splits import Splits
+    from cutlayer.edge.client import Edge
+    from cutlayer.models.cut import Cut
+    from cutlayer.models.halves import SplitModel
+    from cutlayer.privacy.score import Score
+    from cutlayer.privacy.view import Wire
+    from cutlayer.records.run import Result
+    from cutlayer.split_folder import SplitFolder
+    from cutlayer.wire.security import Security
+
+AccessName = Literal["query-free", "black-box", "white-box"]
+"""What an attacker knows of the head; see `cutlayer.attacks.view.Access`."""
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """The outcome of `attack`; as text, the leakage gain with its interval.
+
+    Attributes:
+        attack: Name of the attack and its options.
+        originals: The private images, ``(N, C, H, W)`` float32 in [0, 1].
+        reconstructions: What the attacker made of them, of the same shape.
+        score: Every metric, and the leakage gain, each with n and a 95 % interval.
+    """
+
+    attack: str
+    originals: NDArray[np.float32]
+    reconstructions: NDArray[np.float32]
+    score: Score
+
+    def __str__(self) -> str:
+        gain = self.score.leakage_gain
+        interval = f"95 % interval {gain.low:.1%} to {gain.high:.1%}"
+        return f"{self.attack}: leakage gain {gain.value:.1%} ({interval}, n = {gain.n})"
+
+
+def load_data(
+    source: str | NDArray[Any], labels: NDArray[Any] | None = None, *, seed: int = 0, root: Path | str | None = None
+) -> Splits:
+    """Read a data set, or take arrays, and deal them out to four parts: train, auxiliary, private and test.
+
+    Args:
+        source: A name from ``cutlayer list datasets``; or images, ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``,
+            uint8, or floating point in [0, 1].
+        labels: ``(N,)``, the classes of the images, 0 and up; only with images.
+        seed: Decides which sample goes to which part.
+        root: Folder of the original files; the environment variable CUTLAYER_DATA or ``data`` if left out.
+
+    Raises:
+        ConfigError: The name is unknown.
+        DataError: A file is missing or damaged, or the arrays are no images with labels.
+    """
+    if isinstance(source, np.ndarray):
+        from cutlayer.data.arrays import from_arrays
+
+        return from_arrays(source, labels, seed)
+    from cutlayer.data.load import load
+
+    return load(source, root, seed)
+
+
+def cuts(model: nn.Module | str, input: Splits | Sequence[int]) -> list[Cut]:
+    """Every place where a model can be cut: its name, the shape that is sent, parameters and MACs of the head.
+
+    Args:
+        model: A module that torch.fx can trace, in eval mode afterwards; or a name from ``cutlayer list models``.
+        input: The data, or the shape of one image, ``(C, H, W)``.
+
+    Raises:
+        SplitError: The model cannot be traced, or cannot take such images.
+    """
+    from cutlayer.models import zoo
+    from cutlayer.models.cuts import cuts as find_cuts
+    from cutlayer.spec import image_spec
+
+    data = None if isinstance(input, Sequence) else input
+    spec = image_spec(*input) if isinstance(input, Sequence) else input.input
+    if isinstance(model, str):
+        return find_cuts(zoo.build(model, spec, len(data.classes) if data else 10), spec)
+    return find_cuts(model, spec)
+
+
+def split(
+    model: nn.Module | str,
+    cut: str,
+    data: Splits,
+    out: Path | str,
+    *,
+    defense: str | Mapping[str, Any] = "none",
+    epochs: int | None = None,
+    seed: int = 0,
+) -> SplitFolder:
+    """Cut a model in two and write the split folder, which device and server open.
+
+    Args:
+        model: A module with one input, images in [0, 1], and one output, the logits, that torch.fx can trace. A copy is
+            cut, so that later changes of the module have no effect. Or a name from ``cutlayer list models``.
+        cut: A name from `cuts`.
+        data: Its `train` part trains the model and the defense.
+        out: The folder to write; a split folder of that name is replaced.
+        defense: A name from ``cutlayer list defenses``, or with options: ``{"name": "gaussian-noise", "sigma": 0.5}``.
+        epochs: Passes over the training part before the cut. If left out, a module is used as it is, and a model by
+            name is trained for 4.
+        seed: Seed of the training, and of the weights of a model by name.
+
+    Returns:
+        The folder. If the model was a module, the halves in torch, which a white-box attacker needs, stay in the
+        memory of this process: the folder on disk has both halves as ONNX only, because a file of weights cannot say
+        which code they belong to.
+
+    Raises:
+        SplitError: The model cannot be cut there, or a half cannot be exported.
+        ConfigError: The model or the defense is unknown, or an option has the wrong type.
+    """
+    from cutlayer import training
+    from cutlayer.experiment.spec import Training
+    from cutlayer.models import folder, zoo
+    from cutlayer.models.halves import copied
+    from cutlayer.models.halves import split as split_at
+    from cutlayer.registry import defense_from
+    from cutlayer.split_folder import SplitFolder
+
+    description = {"name": defense} if isinstance(defense, str) else dict(defense)
+    hardening = defense_from(description)
+    chosen: nn.Module
+    if isinstance(model, str):
+        name, chosen = model, zoo.build(model, data.input, len(data.classes), seed)
+        n_epochs = Training().epochs if epochs is None else epochs
+    else:
+        name, chosen, n_epochs = type(model).__name__, copy.deepcopy(model), epochs or 0
+    halves = split_at(chosen, cut, data.input)
+    classes = _classes(halves, data)
+    with told(_say):
+        if n_epochs:
+            training.train(chosen, data.train, epochs=n_epochs, seed=seed)
+        halves = copied(hardening.harden(halves, data, seed))
+    by_name = isinstance(model, str)
+    manifest = folder.save(
+        Path(out), halves, model=name, classes=classes, defense=description, data=data.name if by_name else None,
+        learned=hardening.learned, weights=by_name,
+    )  # fmt: skip
+    return SplitFolder(Path(out), manifest, None if by_name else halves)
+
+
+def _say(text: str) -> None:
+    """Print the progress of a loop that takes long to standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _classes(halves: SplitModel, data: Splits) -> int:
+    """The number of logits of a model.
+
+    Raises:
+        SplitError: The output of the model is no row of logits, or there are fewer of them than classes.
+    """
+    import torch
+
+    with torch.no_grad():
+        shape: tuple[int, ...] = tuple(halves.tail(halves.head(torch.zeros(1, *data.input.shape))).shape)
+    if len(shape) != 2 or shape[0] != 1 or shape[1] < len(data.classes):
+        raise SplitError(
+            f"The model gives {shape} for one image, but the data has {len(data.classes)} classes; its output must be "
+            "(N, classes), one logit for each class at least."
+        )
+    return shape[1]
+
+
+def open_split(folder: Path | str) -> SplitFolder:
+    """Open a split folder that `split` or ``cutlayer split`` wrote. Without torch, `SplitFolder.head` still works.
+
+    Raises:
+        SplitError: The folder is no split folder, or its manifest is damaged.
+    """
+    from cutlayer.split_folder import open_split
+
+    return open_split(Path(folder))
+
+
+def observe(
+    split: SplitFolder, inputs: NDArray[np.float32], *, codec: str = "raw", seed: int | None = None
+) -> NDArray[Any]:
+    """What the server receives for these inputs: ``decode(encode(protect(head(x))))``, sent one by one.
+
+    Args:
+        split: The split folder, whose own head and defense are used.
+        inputs: ``(N, *input.shape)`` float32 in [0, 1].
+        codec: A name from ``cutlayer list codecs``.
+        seed: Seed of the defense's draws; if left out, each call draws afresh, as the device does.
+
+    Returns:
+        ``(N, *smashed.shape)``.
+    """
+    from cutlayer.defenses.base import deployed
+    from cutlayer.privacy.view import wire
+
+    draws = [secrets.randbits(64)] if seed is None else [seed, 2]
+    return _arrived(wire(split.head(), deployed(split), codec, draws), inputs)
+
+
+def _arrived(wired: Wire, inputs: NDArray[np.float32]) -> NDArray[Any]:
+    """What arrives for these inputs if they are sent one by one, as a device sends them."""
+    return np.concatenate([wired(inputs[i : i + 1]) for i in range(len(inputs))])
+
+
+def view(split: SplitFolder, access: AccessName | Access, data: Splits, *, codec: str = "raw", seed: int = 0) -> View:
+    """What an attacker may touch: exactly what the threat model grants. What it withholds raises `WithheldError`.
+
+    Args:
+        split: The split folder, whose own head and defense answer the queries.
+        access: What the attacker knows of the head.
+        data: Its `auxiliary` part is the attacker's own; the other parts are not in the view.
+        codec: A name from ``cutlayer list codecs``.
+        seed: Seed of the attacker's own random choices, and of the draws behind the queries.
+    """
+    from cutlayer.attacks.view import Access
+    from cutlayer.privacy.view import view_of
+
+    if isinstance(access, str):
+        known = {level.name.lower().replace("_", "-"): level for level in Access}
+        if access not in known:
+            raise ConfigError(f"There is no access named {access!r}; {near(access, known)}")
+        access = known[access]
+    return view_of(split, access, data.auxiliary, codec=codec, seed=seed)
+
+
+def attack(
+    attack: str | Attack, split: SplitFolder, data: Splits, /, *, n: int = 32, codec: str = "raw", seed: int = 0,
+    **options: Any,
+) -> Attacked:  # fmt: skip
+    """Fit an attack on what its threat model grants, reconstruct private images from what arrives, and score them.
+
+    Args:
+        attack: A name from ``cutlayer list attacks``; or an attack of your own, see `cutlayer.attacks.base.Attack`.
+        split: The split folder, whose own head and defense are attacked.
+        data: The attacker holds its `auxiliary` part; the first n images of its `private` part are the victims.
+        n: Number of private images.
+        codec: A name from ``cutlayer list codecs``.
+        seed: Seed of the attacker, of the draws of the defense, and of the intervals.
+        options: Options of an attack by name, such as ``epochs=5``.
+
+    Raises:
+        ConfigError: The attack or an option is unknown.
+        WithheldError: The attack needs what the split folder does not have, such as the head in torch.
+    """
+    import torch
+
+    from cutlayer.defenses.base import deployed
+    from cutlayer.experiment.spec import Named
+    from cutlayer.privacy.score import score
+    from cutlayer.privacy.view import view_of, wire
+    from cutlayer.registry import ATTACKS
+
+    chosen: Attack = ATTACKS.make(attack, **options) if isinstance(attack, str) else attack
+    seen = view_of(split, chosen.needs, data.auxiliary, codec=codec, seed=seed)
+    originals = data.private.inputs[:n]
+    wired = wire(split.head(), deployed(split), codec, [seed, 2])
+    with told(_say):
+        chosen.fit(seen)
+        releases = np.stack([_arrived(wired, originals) for _ in range(chosen.n_releases)])
+        rebuilt = chosen.invert_releases(torch.from_numpy(releases).to(seen.device)).float().cpu()
+    label = Named(attack, options).label if isinstance(attack, str) else repr(attack)
+    return Attacked(label, originals, rebuilt.numpy(), score(rebuilt, data, seed))
+
+
+def score(reconstructions: NDArray[np.float32] | Tensor, data: Splits, *, seed: int = 0) -> Score:
+    """How near reconstructions come to the first private images: every metric, and the leakage gain.
+
+    Args:
+        reconstructions: ``(N, C, H, W)`` in [0, 1], of the first N images of ``data.private``, in their order.
+        data: The true images, the candidates of the identification, and the auxiliary images whose mean is the floor.
+        seed: Seed of the bootstrap that gives the 95 % intervals.
+    """
+    import torch
+
+    from cutlayer.privacy.score import score as score_tensor
+
+    return score_tensor(torch.as_tensor(reconstructions).detach().float().cpu(), data, seed)
+
+
+def run(
+    plan: Path | str,
+    *,
+    changes: Mapping[str, str] | None = None,
+    out: Path | str = "runs",
+    data_root: Path | str | None = None,
+    say: Callable[[str], None] = print,
+) -> list[Result]:
+    """Run every experiment of a plan, as ``cutlayer run`` does, and return the records.
+
+    Args:
+        plan: A TOML file, or the name of an example from ``cutlayer list examples``.
+        changes: Values to change, such as ``{"training.epochs": "1"}``.
+        out: Folder for the records; an experiment that is finished there is not run again.
+        data_root: Folder of the data sets that are not embedded.
+        say: Called with each line of progress.
+
+    Raises:
+        ConfigError, SplitError, DataError: Something cannot work; found before anything is trained or written.
+    """
+    from cutlayer.experiment import examples
+    from cutlayer.experiment.plan import load
+    from cutlayer.experiment.run import run_all
+
+    path = Path(plan) if str(plan).endswith(".toml") else examples.path(str(plan))
+    root = None if data_root is None else Path(data_root)
+    with told(say):
+        return run_all(load(path, changes), Path(out), resume=True, data_root=root, say=say)
+
+
+def serve(
+    split: SplitFolder,
+    listen: str = "grpc://127.0.0.1:0",
+    *,
+    tap: Path | str | None = None,
+    codecs: Sequence[str] = (),
+) -> AbstractContextManager[str]:
+    """Serve the tail of a split folder from a process of its own until the block ends; gives the address.
+
+    Args:
+        split: The split folder.
+        listen: Address; port 0 takes a free one.
+        tap: Folder for a copy of everything that arrives; `cutlayer.cloud.tap.read` reads it.
+        codecs: Codecs of your own that devices will use, such as ``mine.py:Negative``.
+
+    Raises:
+        Unreachable: The server did not get ready; the message holds its last line.
+    """
+    from cutlayer.deployment import processes
+
+    words = [] if tap is None else ["--tap", tap]
+    return processes.cloud(split.path, "--listen", listen, *words, codecs=codecs)
+
+
+@contextmanager
+def connect(
+    split: SplitFolder, address: str, *, codec: str = "raw", security: Security | None = None
+) -> Iterator[Edge]:
+    """Connect a device to the server at an address; ``device.infer(images)`` gives the logits and the times.
+
+    Args:
+        split: The split folder, whose own head and defense run here.
+        address: Address of a server of the same split folder.
+        codec: A name from ``cutlayer list codecs``.
+        security: Files for encryption and authentication; plain text if left out, on this machine only.
+
+    Raises:
+        SplitError: The server holds another split.
+        WireError: There is no connection.
+    """
+    from cutlayer.defenses.base import deployed
+    from cutlayer.edge.client import Edge
+    from cutlayer.edge.pipeline import Pipeline
+    from cutlayer.wire import connect as wire
+    from cutlayer.wire.codecs.packed import codec_named
+    from cutlayer.wire.security import PLAIN
+
+    with closing(wire.connect(address, security=security or PLAIN)) as transport:
+        yield Edge(split.manifest, Pipeline(split.head(), deployed(split), codec_named(codec)), transport)

@@ -1,0 +1,76 @@
+"""What a claim expects of the figures, as a plan writes it: "leakage of noise 2.0 < leakage of none".
+
+A side is a number, ``FIGURE of DEFENSE`` or ``FIGURE of DEFENSE by ATTACK``. A figure is ``accuracy``, ``leakage`` (the
+leakage gain) or the name of a metric; without an attack it is that of the worst one. Accuracy, leakage and an
+identification rate are shares: 0.5 is 50 %.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import NamedTuple
+
+from cutlayer.errors import ConfigError, near
+from cutlayer.registry import METRICS
+
+ACCURACY, LEAKAGE = "accuracy", "leakage"
+_INEQUALITY = re.compile(r"(?P<left>.+) (?P<sign>[<>]) (?P<right>.+)")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_SIDE = re.compile(r"([a-z][\w-]*) of (.+?)(?: by (.+))?")
+
+
+class Figure(NamedTuple):
+    """A figure of a defense; `attack` is empty for the worst one."""
+
+    name: str
+    defense: str
+    attack: str
+
+
+class Expectation(NamedTuple):
+    """An inequality of two figures, or of a figure and a number."""
+
+    left: Figure
+    less: bool
+    right: Figure | float
+
+
+def parse(text: str) -> Expectation:
+    """Read an expectation.
+
+    Raises:
+        ConfigError: It is not of this form.
+    """
+    match = _INEQUALITY.fullmatch(text.strip())
+    left, right = (_SIDE.fullmatch(match[side]) if match else None for side in ("left", "right"))
+    if match is None or left is None or not (right or _NUMBER.fullmatch(match["right"])):
+        raise ConfigError(
+            f"expect takes inequalities such as 'leakage of noise 2.0 < leakage of none', 'leakage of noise 2.0 by "
+            f"white-box > 0.5' or 'accuracy of none > 0.8'; {text!r} was given."
+        )
+    return Expectation(_figure(left), match["sign"] == "<", _figure(right) if right else float(match["right"]))
+
+
+def check(text: str, defenses: Collection[str], attacks: Collection[str]) -> None:
+    """Refuse an expectation of figures that a plan will not have.
+
+    Where no defenses are given, any name of a defense is accepted.
+
+    Raises:
+        ConfigError: It has another form, or names an unknown figure, defense or attack; the message lists near ones.
+    """
+    expected, figures = parse(text), (ACCURACY, LEAKAGE, *METRICS)
+    for side in (expected.left, expected.right):
+        if isinstance(side, Figure):
+            for kind, name, known in (
+                ("figure", side.name, figures),
+                ("defense", side.defense, defenses),
+                ("attack", side.attack, ("", *attacks)),
+            ):
+                if known and name not in known:
+                    raise ConfigError(f"expect names the {kind} {name!r} in {text!r}; {near(name, sorted(known))}")
+
+
+def _figure(match: re.Match[str]) -> Figure:
+    return Figure(match[1], match[2], match[3] or "")

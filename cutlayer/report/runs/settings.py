@@ -1,0 +1,190 @@
+"""One defense at one strength over its seeds: every figure is the mean over the seeds, with the spread beside it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import mean as arithmetic_mean
+
+import numpy as np
+
+from cutlayer.records.reading import Run
+from cutlayer.records.run import AttackRecord, CostRecord, Estimate, Result, WorstCase
+from cutlayer.report.kit.comparison import UNKNOWN, less, mean
+
+Percentile = tuple[str, str]
+"""Stage, or ``end_to_end``, and percentile."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a setting. `label` names its seed where the setting has several."""
+
+    run: Run
+    label: str
+    color: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One defense at one strength.
+
+    Attributes:
+        family: The defense without its options.
+        label: The defense with its options, or its title.
+        color: A class of the style sheet.
+        members: One run for each seed, in the order of the seeds.
+    """
+
+    family: str
+    label: str
+    color: str
+    members: tuple[Member, ...]
+
+    @property
+    def first(self) -> Result:
+        """The result of the first seed, for what all have in common."""
+        return self.members[0].run.result
+
+    @property
+    def results(self) -> list[Result]:
+        """The result of each seed."""
+        return [member.run.result for member in self.members]
+
+    @property
+    def by_seed(self) -> dict[int, Result]:
+        """The results by their seeds."""
+        return {result.seed: result for result in self.results}
+
+    @property
+    def undefended(self) -> bool:
+        """Whether this is the baseline."""
+        return self.first.undefended
+
+    @property
+    def titled(self) -> bool:
+        """Whether a plan gave it a name of its own, as to a control; it is then no point on the curve."""
+        name = self.family.partition(" ")[0]
+        return not f"{self.label} ".startswith(f"{name} ")
+
+    @property
+    def accuracy(self) -> Estimate:
+        """Accuracy on the first deployment."""
+        return mean([result.utility.accuracy for result in self.results])
+
+    @property
+    def baseline(self) -> Estimate:
+        """Accuracy of the models of the same seeds without the defense."""
+        return mean([result.utility.baseline for result in self.results])
+
+    @property
+    def change(self) -> Estimate:
+        """Accuracy less that of the model of the same seed without the defense."""
+        return mean([change(result) for result in self.results])
+
+    @property
+    def leakage(self) -> Estimate:
+        """Worst-case leakage gain."""
+        return self._of_worst(lambda worst: worst.leakage_gain)
+
+    def less_leakage(self, other: Setting) -> Estimate:
+        """Worst-case leakage gain less that of another setting, seed by seed; unknown where they share no seed."""
+        mine, theirs = ({s: r.worst_case for s, r in setting.by_seed.items()} for setting in (self, other))
+        pairs = [(mine[seed], theirs[seed]) for seed in mine if seed in theirs]
+        return mean([less(a.leakage_gain, b.leakage_gain) for a, b in pairs if a and b])
+
+    def metric(self, name: str) -> Estimate:
+        """A metric of the worst attack."""
+        return self._of_worst(lambda worst: worst.metrics.get(name))
+
+    def _of_worst(self, read: Callable[[WorstCase], Estimate | None]) -> Estimate:
+        """The mean of an estimate of the worst attack; unknown where a seed lacks it."""
+        worst = [result.worst_case for result in self.results]
+        known = [estimate for attack in worst if attack and (estimate := read(attack))]
+        return mean(known) if len(known) == len(worst) else UNKNOWN
+
+    @property
+    def worst(self) -> WorstCase | None:
+        """The worst case of the first of the seeds for which `attack` was worst."""
+        cases = [result.worst_case for result in self.results if result.worst_case]
+        return next((case for case in cases if case.label == self.attack), None)
+
+    @property
+    def attack(self) -> str:
+        """The attack that was worst for most seeds."""
+        names = [result.worst_case.label for result in self.results if result.worst_case]
+        return Counter(names).most_common(1)[0][0] if names else "none was run"
+
+    @property
+    def attacks(self) -> list[AttackRecord]:
+        """Every attack on every deployment."""
+        rows: dict[tuple[str, str], list[AttackRecord]] = {}
+        for result in self.results:
+            for attack in result.privacy:
+                rows.setdefault((attack.deployment, attack.label), []).append(attack)
+        return [_averaged(of_seeds) for of_seeds in rows.values()]
+
+    @property
+    def deployments(self) -> list[str]:
+        """The deployments of all seeds."""
+        return list(dict.fromkeys(cost.deployment for result in self.results for cost in result.cost))
+
+    def costs(self, deployment: str | None = None) -> list[CostRecord]:
+        """What a deployment costs, for each seed that has it; the first deployment when None."""
+        wanted = deployment or next(iter(self.deployments), None)
+        return [cost for result in self.results for cost in result.cost if cost.deployment == wanted]
+
+    def time_ns(
+        self, deployment: str | None = None, stage: str = "end_to_end", percentile: str = "p50"
+    ) -> float | None:
+        """A percentile of the time of a request, or of one of its stages, the mean over the seeds; None if unknown."""
+        costs = self.costs(deployment)
+        times = [(c.end_to_end if stage == "end_to_end" else c.stages.get(stage, {})).get(percentile) for c in costs]
+        known = [time for time in times if time is not None]
+        return arithmetic_mean(known) if known and len(known) == len(times) else None
+
+    @property
+    def tensor_bytes(self) -> int | None:
+        """The released tensor of one picture, as the codec packed it."""
+        return next((cost.tensor_bytes for cost in self.costs()), None)
+
+    def sent_bytes(self, deployment: str | None = None) -> int | None:
+        """The bytes of one request on the socket, of the first seed that has the deployment."""
+        return next((cost.sent_bytes for cost in self.costs(deployment)), None)
+
+    @property
+    def n_flags(self) -> int:
+        """Number of red flags, over all seeds."""
+        return sum(len(result.flags) for result in self.results)
+
+
+def change(result: Result) -> Estimate:
+    """Accuracy less that of the same model undefended, image by image where the record has it."""
+    utility = result.utility
+    return utility.change or less(utility.accuracy, utility.baseline)
+
+
+def spread(values: Iterable[Estimate], number: Callable[[float], str]) -> str:
+    """The value of each seed, from the lowest to the highest; empty for a single one."""
+    known = sorted(estimate.value for estimate in values if not math.isnan(estimate.value))
+    return f"seeds {number(known[0])} to {number(known[-1])}" if len(known) > 1 else ""
+
+
+def typical(stages: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of typical requests, stage by stage, so that the stages still add up."""
+    return {name: float(np.mean([of_seed[name] for of_seed in stages])) for name in stages[0]} if stages else {}
+
+
+def _averaged(rows: Sequence[AttackRecord]) -> AttackRecord:
+    """One row for the rows of several seeds."""
+    first, names = rows[0], [name for name in rows[0].metrics if all(name in row.metrics for row in rows)]
+    return replace(
+        first,
+        n=sum(row.n for row in rows),
+        fit_s=arithmetic_mean(row.fit_s for row in rows),
+        invert_s=arithmetic_mean(row.invert_s for row in rows),
+        metrics={name: mean([row.metrics[name] for row in rows]) for name in names},
+        leakage_gain=mean([row.leakage_gain for row in rows]),
+    )

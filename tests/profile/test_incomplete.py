@@ -1,0 +1,87 @@
+"""What was measured before an error or Ctrl-C is printed, and written to files that say that they are incomplete."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from cutlayer.errors import Unreachable
+from cutlayer.profile import emulated
+from cutlayer.profile.compare import invalid
+from cutlayer.profile.plan import Plan, Settings
+from cutlayer.profile.run import run_plan
+from cutlayer.records.profile import Limits
+from cutlayer.records.profile_files import read
+from tests.profile.profiled import QUICK
+
+SETTINGS = Settings(("raw",), samples=90, seconds=0.1)
+NONE = Limits(None, None, None)
+
+
+def fails_at(monkeypatch, place, error):
+    measure, calls = emulated.measure_cut, []
+
+    def failing(*arguments):
+        calls.append(None)
+        if len(calls) == place:
+            raise error
+        return measure(*arguments)
+
+    monkeypatch.setattr(emulated, "measure_cut", failing)
+
+
+def test_an_error_in_a_cut_leaves_the_cuts_before_it(model, tmp_path, monkeypatch):
+    error, reason = ZeroDivisionError("by 0"), "It failed: ZeroDivisionError: by 0; 1 of 2 cuts had been measured"
+    fails_at(monkeypatch, 2, error)
+    shown = []
+    with pytest.raises(type(error)):
+        run_plan(Plan(str(model), ("r1", "flat")), SETTINGS, NONE, tmp_path, lambda _: None, shown.append)
+    (profile,) = shown
+    assert profile == read(tmp_path)
+    assert profile.verdict == "INCOMPLETE"
+    assert profile.reasons[0].startswith(reason)
+    (cut,) = profile.cuts
+    assert cut.head_ns.n >= 90
+    assert cut.networks["wifi"]["raw"].source == "model"
+    assert "INCOMPLETE" in (tmp_path / "profile.html").read_text()
+    assert "INCOMPLETE: It" in invalid(profile, "first")
+
+
+def test_an_error_through_a_network_leaves_all_cuts(model, tmp_path, monkeypatch):
+    def points(*_):
+        raise Unreachable("The relay is gone.")
+
+    monkeypatch.setattr(emulated, "measure_points", points)
+    shown = []
+    with pytest.raises(Unreachable):
+        run_plan(Plan(str(model), ("r1", "flat")), SETTINGS, NONE, tmp_path, lambda _: None, shown.append)
+    assert shown[0].local_ns is not None
+    assert shown[0].reasons[0] == "It failed: The relay is gone; 2 of 2 cuts had been measured until then."
+    assert len(read(tmp_path).cuts) == 2
+
+
+def test_nothing_is_written_where_nothing_was_measured(model, tmp_path, monkeypatch):
+    fails_at(monkeypatch, 1, Unreachable("gone"))
+    with pytest.raises(Unreachable):
+        run_plan(Plan(str(model), ("r1",)), SETTINGS, NONE, tmp_path, lambda _: None, pytest.fail)
+    assert not (tmp_path / "profile.json").exists()
+
+
+def test_ctrl_c_prints_the_rows_measured_so_far(model, tmp_path):
+    words = ["profile", model, *QUICK, "--cuts", "all", "--network", "loopback", "--out", tmp_path / "out"]
+    command = [sys.executable, "-m", "cutlayer.cli", *map(str, words)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # Its own group, as in a terminal, where Ctrl-C reaches all processes of the profile.
+    with subprocess.Popen(command, text=True, start_new_session=True, **pipes) as running:
+        for line in running.stderr:
+            if line.startswith("2 of "):
+                break
+        os.killpg(running.pid, signal.SIGINT)
+        stdout, stderr = running.communicate(timeout=60)
+    assert running.returncode == 130, stderr
+    assert "INCOMPLETE" in stdout
+    assert "Traceback" not in stderr
+    (cut,) = read(tmp_path / "out").cuts
+    assert cut.cut in stdout
