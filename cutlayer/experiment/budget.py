@@ -96,7 +96,9 @@ def _shortened(experiment: Experiment, share: float) -> Experiment:
     published = tuple(replace(entry, attack=titles.get(entry.attack, entry.attack)) for entry in experiment.published)
     expect = experiment.expect
     for old, new in titles.items():
-        expect = tuple(re.sub(rf"(?<= by ){re.escape(old)}(?= [<>] |$)", lambda _, n=new: n, text) for text in expect)
+        # Between " by " and the sign or the end stands a title; a backslash in the new one is no escape.
+        title, literally = rf"(?<= by ){re.escape(old)}(?= [<>] |$)", new.replace("\\", r"\\")
+        expect = tuple(re.sub(title, literally, text) for text in expect)
     return replace(experiment, attacks=attacks, published=published, expect=expect)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ class Reconstructions:
     rebuilt: Mapping[tuple[str, str], NDArray[Any]] = field(default_factory=dict)
     tiles: tuple[int, int] | None = None
 
+    @cached_property
     def whole(self) -> Reconstructions:
         """The photographs in place of their tiles, laid together again; the same where there are no tiles."""
         if self.tiles is None:

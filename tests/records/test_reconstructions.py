@@ -23,11 +23,11 @@ def test_photographs_stand_in_place_of_their_tiles():
     private = np.concatenate([TILES, others])
     labels = np.array([7] * 6 + [8] * 6 + [9] * 5)
     tiles = Reconstructions(private, labels, np.array([3, 4]), {("zmq", "ridge"): private / 2}, (2, 3))
-    whole = from_arrays(tiles.arrays(), "zmq").whole()
+    whole = from_arrays(tiles.arrays(), "zmq").whole
     np.testing.assert_array_equal(whole.originals, PHOTOS)
     np.testing.assert_array_equal(whole.by("ridge", "zmq"), PHOTOS / 2)
     assert (whole.labels.tolist(), whole.telling.tolist(), whole.tiles) == ([7, 8], [0, 1], None)
-    assert whole.whole() is whole
+    assert whole.whole is whole
 
 
 @pytest.mark.parametrize("tiles", [(0, 3), (5, 5), (-2, -3)])

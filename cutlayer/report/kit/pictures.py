@@ -41,7 +41,7 @@ def strip(images: NDArray[np.uint8], indices: Sequence[int], alt: str) -> Html:
         sheet[:, left : left + width, :3] = colors.transpose(1, 2, 0)
         sheet[:, left : left + width, 3] = 255
     file = io.BytesIO()
-    Image.fromarray(sheet).save(file, "PNG", optimize=True)
+    Image.fromarray(sheet).save(file, "PNG")
     source = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
     return el("img", class_="strip", src=source, alt=alt, width=sheet.shape[1], height=height)
 

@@ -58,8 +58,8 @@ def pictures_first(group: Group) -> Html:
     if tiles:
         about = (
             f"Photographs on which neither the network nor the attacker was trained. Each is sent as {prod(tiles)} "
-            f"tiles{_size(result.input)}, which are laid together again here. Beside it stands what the worst attack "
-            "makes of it: the one with the highest leakage gain over all tiles."
+            f"tiles{_size(result.input)}, which are laid together again here. The other pictures are what the worst "
+            "attack makes of it: the one with the highest leakage gain over all tiles."
         )
     if len(group.seeds) > 1:
         about += f" They are those of seed {reference.run.result.seed}; the figures are means over the seeds."
@@ -85,7 +85,7 @@ def pictures_first(group: Group) -> Html:
 
 def whole(run: Run) -> Reconstructions | None:
     """The pictures of a run; whole photographs where its private pictures are their tiles."""
-    return None if run.pictures is None else run.pictures.whole()
+    return None if run.pictures is None else run.pictures.whole
 
 
 def shown(run: Run, count: int) -> list[int]:
