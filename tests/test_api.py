@@ -228,6 +228,13 @@ with cutlayer.serve(split) as address, cutlayer.connect(split, address) as devic
     assert done.stdout == "(1, 3)\n", done.stderr
 
 
+def test_what_to_know_of_the_data_is_said(capsys):
+    images, labels = arrays()
+    twice = cutlayer.load_data(np.concatenate([images, images]), np.concatenate([labels, labels]))
+    assert twice.notes
+    assert [f"note: {note}" for note in twice.notes] == capsys.readouterr().err.splitlines()
+
+
 @pytest.mark.parametrize(
     ("images", "shape"),
     [
@@ -253,13 +260,12 @@ def test_images_come_in_several_layouts(images, shape):
 @pytest.mark.parametrize(
     ("images", "labels", "sentence"),
     [
-        (np.zeros((4, 1, 8, 8), np.float32), None, "none was given"),
-        (np.zeros((4, 1, 8, 8), np.float32), np.zeros(3, int), "need one label each"),
-        (np.zeros((4, 1, 8, 8), np.float32), np.zeros(4), "float64"),
-        (np.zeros((4, 1, 8, 8), np.float32), np.full(4, -1), "least -1"),
-        (np.full((4, 1, 8, 8), 2.0), np.zeros(4, int), "from 2.0 to 2.0"),
+        (np.zeros((4, 1, 8, 8), np.float32), np.zeros(3, int), "images holds 4 images and labels holds 3 numbers"),
+        (np.zeros((4, 1, 8, 8), np.float32), np.full(4, 0.5), "labels goes from 0.5 to 0.5"),
+        (np.zeros((4, 1, 8, 8), np.float32), np.full(4, -1), "labels goes from -1 to -1"),
+        (np.full((4, 1, 8, 8), 2.0), np.zeros(4, int), "from 2 to 2"),
         (np.full((4, 1, 8, 8), np.nan), np.zeros(4, int), "from nan to nan"),
-        (np.zeros((4, 8, 8, 8), np.float32), np.zeros(4, int), "1 or 3 channels"),
+        (np.zeros((4, 8, 8, 8), np.float32), np.zeros(4, int), "with 1, 3 or 4 channels"),
     ],
 )
 def test_arrays_that_are_no_images_with_labels_are_refused(images, labels, sentence):

@@ -83,8 +83,10 @@ def split(
         model: A name from `cutlayer list models`, or an ONNX file.
         cut: A name from `cutlayer cuts MODEL`.
         out: The folder to write.
-        data: A name from `cutlayer list datasets`. Optional for an ONNX file, to measure its accuracy.
-        input: Shape of one image, for an ONNX file that leaves it open.
+        data: A name from `cutlayer list datasets`, or the path of a folder of images, an .npz or .npy file.
+            Optional for an ONNX file, to measure its accuracy.
+        input: Shape of one image, for an ONNX file that leaves it open; or the size that the images of a path get, such
+            as 3x64x64.
         mean: Values that an ONNX file needs subtracted from images in [0, 1], such as 0.485,0.456,0.406.
         std: Values by which the result is divided, such as 0.229,0.224,0.225, or 0.00392157 for a file that takes 0 to
             255.
@@ -100,7 +102,7 @@ def split(
             Path(model), cut, out, _spec(input), mean=mean, std=std, data=data, data_root=data_root, seed=seed,
         )  # fmt: skip
         return
-    for option, value in (("--input", input), ("--mean", mean), ("--std", std)):
+    for option, value in (("--mean", mean), ("--std", std)):
         if value is not None:
             raise ConfigError(
                 f"{option} is for ONNX files; leave it out for a model by name, which takes the images of --data."
@@ -108,12 +110,17 @@ def split(
     if data is None:
         raise ConfigError("A model by name is trained first; name a data set with --data, such as photos.")
     from cutlayer import training
-    from cutlayer.data.load import load
     from cutlayer.experiment import victim
     from cutlayer.experiment.spec import Experiment, Training
+    from cutlayer.registry import DATASETS
 
-    splits = load(data, data_root, seed)
-    experiment = Experiment(data, model, cut, seed=seed, training=Training() if epochs is None else Training(epochs))
+    experiment = Experiment(
+        DATASETS.resolved(data, Path.cwd()), model, cut, seed=seed, input=input or "",
+        training=Training() if epochs is None else Training(epochs),
+    )  # fmt: skip
+    splits = victim.load_data(experiment, data_root)
+    for note in splits.notes:
+        say(note)
     victim.check_cut(experiment, splits)
     trained = victim.train(experiment, splits, say)
     correct, n = training.accuracy(trained, splits.test)

@@ -46,6 +46,8 @@ class Measure:
         metrics: Metrics of the user's own, beside those of `cutlayer list metrics`.
         edge_threads: Threads of the device's head.
         cloud_threads: Threads of the server's tail.
+        turns: Rounds in which a defended deployment takes turns with the undefended model, for the time that the
+            defense adds; 0 for none.
     """
 
     count: int = 500
@@ -56,6 +58,7 @@ class Measure:
     metrics: tuple[str, ...] = ()
     edge_threads: int = 1
     cloud_threads: int = 1
+    turns: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,11 @@ class Published:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that determines one result. Equal experiments have equal ids."""
+    """Everything that determines one result. Equal experiments have equal ids.
+
+    Attributes:
+        input: Size of the images, such as 3x64x64, for data by path; that of the arrays, or of the model, if empty.
+    """
 
     data: str
     model: str
@@ -125,6 +132,7 @@ class Experiment:
     attacks: tuple[Named, ...] = (Named("mean-image"),)
     published: tuple[Published, ...] = ()
     expect: tuple[str, ...] = ()
+    input: str = ""
 
     @property
     def id(self) -> str:

@@ -13,6 +13,7 @@ from cutlayer.errors import ConfigError, SplitError, near
 from cutlayer.models.cut import AnyCut, find_cut
 from cutlayer.models.manifest import MANIFEST
 from cutlayer.profile.plan import Say
+from cutlayer.progress import track
 from cutlayer.registry import MODELS
 from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import open_split
@@ -86,6 +87,22 @@ def prepare(
     return from_onnx(path, cuts, input, out, data, say)
 
 
+def own_shape(model: str) -> tuple[int, ...] | None:
+    """The shape of one input as the model itself states it; None if it states none.
+
+    Raises:
+        SplitError: The split folder or the ONNX file cannot be read, or the file leaves the shape open.
+    """
+    if (Path(model) / MANIFEST).exists():
+        return open_split(Path(model)).manifest.input.shape
+    if model.endswith(".onnx"):
+        from cutlayer.onnx.file import read
+
+        return read(Path(model)).input.shape
+    stated = MODELS.options(model).get("input")
+    return stated.default.shape if stated and isinstance(stated.default, TensorSpec) else None
+
+
 def from_onnx(
     path: Path, cuts: Sequence[str], input: TensorSpec | None, out: Path, data: str | None, say: Say
 ) -> list[Candidate]:
@@ -101,7 +118,7 @@ def from_onnx(
             raise SplitError(f"{path} cannot be cut at {name!r}: {graph.refused[name]}; see `cutlayer cuts {path}`.")
     for older in (out / "cuts").glob(f"[0-9]*-*/{MANIFEST}"):
         shutil.rmtree(older.parent)
-    for place, cut in enumerate(pick(graph.cuts, cuts)):
+    for place, cut in enumerate(track(pick(graph.cuts, cuts), "writing the cuts")):
         folder = out / "cuts" / f"{place:02}-{re.sub(r'[^A-Za-z0-9._-]+', '_', cut.name)[:80]}"
         try:
             write(graph, cut.name, folder, data=data)
