@@ -103,6 +103,7 @@ def _source(experiment: Experiment) -> tuple[str, ...]:
 
 def check(experiment: Experiment, data: Splits) -> None:
     """Raise `ConfigError` where the data set has too few images, `SplitError` where the model has no such cut."""
+    victim.check_cut(experiment, data)
     setup = experiment.measure
     training, auxiliary = experiment.training.images or len(data.train), setup.auxiliary or len(data.auxiliary)
     needs = {"test": setup.count, "private": setup.private, "train": training, "auxiliary": auxiliary}
@@ -113,7 +114,6 @@ def check(experiment: Experiment, data: Splits) -> None:
             raise ConfigError(f"{data.name} has {present} {part} images, not {wanted}; change [{section}].")
     if setup.turns < 0 or setup.turns == 1:
         raise ConfigError(f"measure.turns must be 0, or at least 2 for an interval, not {setup.turns}.")
-    victim.check_cut(experiment, data)
 
 
 def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None, say: Say) -> Result:
