@@ -6,26 +6,28 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import fx
 
 from cutlayer import training
 from cutlayer.data.splits import Splits
-from cutlayer.experiment.spec import Experiment
+from cutlayer.experiment.spec import Experiment, file_digest
 from cutlayer.models import folder, zoo
 from cutlayer.models.cut import find_cut
 from cutlayer.models.cuts import cuts
 from cutlayer.models.halves import split
 from cutlayer.models.manifest import Manifest
-from cutlayer.registry import defense_from
+from cutlayer.models.start import RANDOM
+from cutlayer.registry import DATASETS, MODELS, defense_from
 
 Say = Callable[[str], None]
 
 
 def build(experiment: Experiment, data: Splits) -> fx.GraphModule:
     """The untrained model."""
-    return zoo.build(experiment.model, data.input, len(data.classes), experiment.seed)
+    return zoo.build(experiment.model, data.input, len(data.classes), experiment.seed, experiment.start)
 
 
 def check_cut(experiment: Experiment, data: Splits) -> None:
@@ -42,7 +44,11 @@ def shown(experiment: Experiment, data: Splits) -> Splits:
 def train(experiment: Experiment, data: Splits, say: Say) -> fx.GraphModule:
     """A model trained as the experiment says."""
     model, how = build(experiment, data), experiment.training
-    say(f"training {experiment.model} on {len(data.train):,} {data.name} images")
+    if not how.epochs:
+        weights = Path(experiment.start.weights).name
+        say(f"{MODELS.label(experiment.model)}, {f'with the weights of {weights}' if weights else 'not trained'}")
+        return model
+    say(f"training {MODELS.label(experiment.model)} on {len(data.train):,} {data.name} images")
     training.train(
         model, data.train, epochs=how.epochs, seed=experiment.seed, lr=how.lr, batch=how.batch, flip=how.flip
     )
@@ -51,7 +57,11 @@ def train(experiment: Experiment, data: Splits, say: Say) -> fx.GraphModule:
 
 def cached(experiment: Experiment, runs: Path) -> Path:
     """The file of the trained model, which experiments with equal training share."""
-    determinants = [experiment.data, experiment.model, experiment.seed, asdict(experiment.training)]
+    data, model = DATASETS.identity(experiment.data), MODELS.identity(experiment.model)
+    determinants: list[Any] = [data, model, experiment.seed, asdict(experiment.training)]
+    if experiment.start != RANDOM:
+        weights = file_digest(Path(experiment.start.weights)) if experiment.start.weights else ""
+        determinants.append(asdict(experiment.start) | {"weights": weights})
     key = hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:12]
     return runs / "models" / f"{key}.safetensors"
 

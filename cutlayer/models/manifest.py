@@ -34,6 +34,8 @@ class Manifest:
         data: Name of the data set that the model was trained on, or None.
         files: File name to SHA-256, for each file beside the manifest.
         sources: SHA-256 of each source file of the user's own that the halves or the defense need, by name.
+        mean: Normalization inside the head, see `cutlayer.models.start`; empty where it follows from the model's name.
+        std: Likewise.
         version: Hash over all of the above: equal on both sides or the handshake is refused.
     """
 
@@ -46,6 +48,8 @@ class Manifest:
     data: str | None
     files: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     @property
     def version(self) -> str:
@@ -55,7 +59,7 @@ class Manifest:
 
     def _stated(self) -> dict[str, Any]:
         """The fields, without those that older folders lack where they are empty."""
-        return {key: value for key, value in asdict(self).items() if value or key != "sources"}
+        return {key: value for key, value in asdict(self).items() if value or key not in ("sources", "mean", "std")}
 
     def save(self, folder: Path) -> None:
         """Write `split.json` into the folder, last of its files."""
@@ -78,6 +82,7 @@ class Manifest:
             known = {key: value for key, value in data.items() if key in names}
             for key in ("input", "smashed"):
                 known[key] = TensorSpec(**{**known[key], "shape": tuple(known[key]["shape"])})
+            known |= {key: tuple(known[key]) for key in ("mean", "std") if key in known}
             manifest = cls(**known)
         except (FileNotFoundError, NotADirectoryError):
             raise SplitError(
