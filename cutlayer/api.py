@@ -71,14 +71,22 @@ class Attacked:
 
 
 def load_data(
-    source: str | NDArray[Any], labels: NDArray[Any] | None = None, *, seed: int = 0, root: Path | str | None = None
+    source: str | Path | NDArray[Any],
+    labels: NDArray[Any] | None = None,
+    *,
+    shape: Sequence[int] | None = None,
+    seed: int = 0,
+    root: Path | str | None = None,
 ) -> Splits:
     """Read a data set, or take arrays, and deal them out to four parts: train, auxiliary, private and test.
 
     Args:
-        source: A name from ``cutlayer list datasets``; or images, ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``,
-            uint8, or floating point in [0, 1].
-        labels: ``(N,)``, the classes of the images, 0 and up; only with images.
+        source: A name from ``cutlayer list datasets``; the path of a folder of images or of an .npz or .npy file; or
+            images, ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``, uint8, uint16, or floating point in [0, 1].
+        labels: ``(N,)``, the classes of the images, numbers from 0, or strings; only with images, and where they are
+            known.
+        shape: ``(C, H, W)`` of the inputs: images of another size are scaled until the shorter side fits, and cropped
+            in the center. The size of the images if left out.
         seed: Decides which sample goes to which part.
         root: Folder of the original files; the environment variable CUTLAYER_DATA or ``data`` if left out.
 
@@ -89,10 +97,10 @@ def load_data(
     if isinstance(source, np.ndarray):
         from cutlayer.data.arrays import from_arrays
 
-        return from_arrays(source, labels, seed)
+        return from_arrays(source, labels, seed, None if shape is None else tuple(shape))
     from cutlayer.data.load import load
 
-    return load(source, root, seed)
+    return load(str(source), root, seed, shape=None if shape is None else tuple(shape))
 
 
 def cuts(model: nn.Module | str, input: Splits | Sequence[int]) -> list[Cut]:

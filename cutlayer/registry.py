@@ -269,6 +269,7 @@ DATASETS = Registry(
         "lfw": "cutlayer.data.people:load_lfw",
         "lfw-32": "cutlayer.data.people:load_lfw32",
         "att-faces": "cutlayer.data.people:load_att",
+        "random": "cutlayer.data.noise:load",
     },
     "cutlayer.datasets",
 )

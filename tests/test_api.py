@@ -253,13 +253,12 @@ def test_images_come_in_several_layouts(images, shape):
 @pytest.mark.parametrize(
     ("images", "labels", "sentence"),
     [
-        (np.zeros((4, 1, 8, 8), np.float32), None, "none was given"),
-        (np.zeros((4, 1, 8, 8), np.float32), np.zeros(3, int), "need one label each"),
-        (np.zeros((4, 1, 8, 8), np.float32), np.zeros(4), "float64"),
-        (np.zeros((4, 1, 8, 8), np.float32), np.full(4, -1), "least -1"),
-        (np.full((4, 1, 8, 8), 2.0), np.zeros(4, int), "from 2.0 to 2.0"),
+        (np.zeros((4, 1, 8, 8), np.float32), np.zeros(3, int), "images holds 4 images and labels holds 3 numbers"),
+        (np.zeros((4, 1, 8, 8), np.float32), np.full(4, 0.5), "labels goes from 0.5 to 0.5"),
+        (np.zeros((4, 1, 8, 8), np.float32), np.full(4, -1), "labels goes from -1 to -1"),
+        (np.full((4, 1, 8, 8), 2.0), np.zeros(4, int), "from 2 to 2"),
         (np.full((4, 1, 8, 8), np.nan), np.zeros(4, int), "from nan to nan"),
-        (np.zeros((4, 8, 8, 8), np.float32), np.zeros(4, int), "1 or 3 channels"),
+        (np.zeros((4, 8, 8, 8), np.float32), np.zeros(4, int), "with 1, 3 or 4 channels"),
     ],
 )
 def test_arrays_that_are_no_images_with_labels_are_refused(images, labels, sentence):

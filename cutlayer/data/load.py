@@ -1,10 +1,14 @@
 """Data sets by name."""
 
+import inspect
 import os
+from dataclasses import replace
 from pathlib import Path
 
+from cutlayer.data.near import near_copies
+from cutlayer.data.path import is_path, open_path
 from cutlayer.data.splits import Splits
-from cutlayer.errors import ConfigError
+from cutlayer.errors import ConfigError, DataError
 from cutlayer.registry import DATASETS
 
 
@@ -13,24 +17,58 @@ def data_root(root: Path | str | None = None) -> Path:
     return Path(root or os.environ.get("CUTLAYER_DATA") or "data")
 
 
-def load(name: str, root: Path | str | None = None, seed: int = 0) -> Splits:
+def load(
+    name: str,
+    root: Path | str | None = None,
+    seed: int = 0,
+    *,
+    shape: tuple[int, ...] | None = None,
+    otherwise: tuple[int, ...] | None = None,
+) -> Splits:
     """Read a data set into memory, in its four parts.
 
     Args:
-        name: Name in `cutlayer.registry.DATASETS`.
+        name: Name in `cutlayer.registry.DATASETS`, or the path of data of one's own: a folder of images, a folder that
+            torchvision downloaded, an .npz or .npy file.
         root: Folder of the original files, see `data_root`; unused by data sets that come with the packages.
         seed: Decides which sample goes to which part. The same seed gives the same parts everywhere.
+        shape: ``(C, H, W)`` of the inputs, for a path and for `random`; other data sets have one of their own.
+        otherwise: The shape of image files and of random inputs where none is stated.
 
     Raises:
         ConfigError: The name is unknown, or the package that holds the data is not installed.
-        DataError: A file is missing, damaged or of another kind.
+        DataError: A file is missing, damaged or of another kind, or the data do not fit into memory.
     """
-    return open_data(name, root, seed).loaded()
+    opened = open_data(name, root, seed, shape=shape, otherwise=otherwise)
+    if not is_path(name):
+        return opened.loaded()
+    import psutil  # which a device does without
+
+    needed, free = sum(map(len, opened.parts.values())) * opened.input.nbytes, psutil.virtual_memory().available
+    if needed > free:
+        raise DataError(
+            f"{name} needs {needed / 1e9:,.1f} GB of memory at {opened.input}, and {free / 1e9:,.1f} GB are free; "
+            "state a smaller size with --input, or take fewer images."
+        )
+    loaded = opened.loaded()
+    return replace(loaded, notes=(*loaded.notes, *near_copies(loaded)))
 
 
-def open_data(name: str, root: Path | str | None = None, seed: int = 0) -> Splits:
+def open_data(
+    name: str,
+    root: Path | str | None = None,
+    seed: int = 0,
+    *,
+    shape: tuple[int, ...] | None = None,
+    otherwise: tuple[int, ...] | None = None,
+) -> Splits:
     """The same parts, in which inputs may stay in their files until they are asked for: see `Dataset.one`."""
-    splits = DATASETS.load(name)(data_root(root), seed)
+    if is_path(name):
+        return open_path(Path(name).expanduser(), name, seed, shape, otherwise)
+    read = DATASETS.load(name)
+    wanted = shape or otherwise
+    options = {"shape": wanted} if wanted and "shape" in inspect.signature(read).parameters else {}
+    splits = read(data_root(root), seed, **options)
     if not isinstance(splits, Splits):
         raise ConfigError(
             f"The data set {name!r} must be a function (root, seed) that returns a cutlayer.data.splits.Splits; it "

@@ -1,7 +1,7 @@
 """The four parts of a data set, which never share a sample, from the files that its authors publish."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import ConfigError, DataError
+
+_GOLDEN = (5**0.5 - 1) / 2
+"""Multiples of it, without their whole part, are spread evenly over 0 to 1, however many there are."""
 
 
 def deal(data: Dataset, shares: tuple[int, ...], rng: np.random.Generator) -> list[Dataset]:
@@ -76,3 +79,39 @@ def labelled(
             f"{len(classes) - 1}; put the labels of this data set there."
         )
     return labels.astype(np.int64)
+
+
+def dealt(sets: Sequence[Dataset], seed: int) -> list[Dataset]:
+    """The four parts of data of one's own: each class in the same proportions, and no group in two parts.
+
+    Args:
+        sets: One set, dealt out to train, auxiliary, private and test as 4 : 2 : 1 : 1; or one for training and one for
+            testing, which are halved: train and auxiliary, private and test.
+        seed: Decides which sample goes to which part.
+
+    Raises:
+        DataError: There are no samples.
+    """
+    rng = np.random.default_rng(seed)
+    if not all(map(len, sets)):
+        raise DataError("There are no images in it, or in one of its two parts.")
+    return [part for data in sets for part in _shared(data, (4, 2, 1, 1) if len(sets) == 1 else (1, 1), rng)]
+
+
+def _shared(data: Dataset, shares: tuple[int, ...], rng: np.random.Generator) -> list[Dataset]:
+    order = rng.permutation(len(data))
+    labels, groups = data.labels[order], order if data.groups is None else data.groups[order]
+    units, first, unit, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    owner, edges = np.empty(len(units), np.intp), np.cumsum(shares) / sum(shares)
+    # A class begins anywhere, and the classes begin evenly spread, so that the rounding of small ones favors no part.
+    begins = (rng.random() + _GOLDEN * np.arange(len(np.unique(labels[first])))) % 1
+    for begin, label in zip(begins, np.unique(labels[first]), strict=True):
+        own = np.flatnonzero(labels[first] == label)
+        own = own[np.argsort(first[own])]  # units are sorted by their number, and are to be in random order
+        middles = (np.cumsum(sizes[own]) - sizes[own] / 2) / sizes[own].sum()
+        owner[own] = np.searchsorted(edges, (middles + begin) % 1, side="right").clip(max=len(shares) - 1)
+    for part in range(len(shares)):
+        counts = np.bincount(owner, minlength=len(shares))
+        if not counts[part] and counts.max() > 1:
+            owner[np.flatnonzero(owner == counts.argmax())[-1]] = part
+    return [data.at(order[owner[unit] == part]) for part in range(len(shares))]

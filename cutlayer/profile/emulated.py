@@ -16,7 +16,7 @@ from cutlayer.profile.points import Point, measure_points
 from cutlayer.profile.rounds import joined
 from cutlayer.profile.sampling import NETWORK_S, TURNS, Key, choose_points, p50
 from cutlayer.profile.taken import Measurements, Taken, off_ns, typical_requests
-from cutlayer.progress import track
+from cutlayer.progress import track, words
 from cutlayer.records.profile import ModelCheck
 from cutlayer.trace import Columns
 
@@ -49,9 +49,12 @@ def measure_emulated(
             seed = [settings.seed, place]
             chosen = choose_points(now.predicted[network.name], now.measured[network.name], may_recommend, seed)
             points += [Point(now.cuts[cut].candidate, codec, network, n, s) for (cut, codec), n, s in chosen]
+        if points:
+            seconds = sum(point.samples * point.expected_s for point in points)
+            say(f"turn {turn + 1} of {TURNS} through the networks: {len(points)} choices, about {words(seconds)}")
         for place, (point, measured) in enumerate(measure_points(points, images, settings), 1):
             cut, codec, name = point.candidate.cut, point.codec, point.network.name
-            say(f"turn {turn + 1} of {TURNS}, {place} of {len(points)}: {cut} with {codec} over {name}")
+            say(f"{place} of {len(points)}: {cut} with {codec} over {name}")
             taken.points.setdefault(name, {})[cut, codec] = measured
 
 

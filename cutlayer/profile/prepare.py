@@ -13,6 +13,7 @@ from cutlayer.errors import ConfigError, SplitError, near
 from cutlayer.models.cut import AnyCut, find_cut
 from cutlayer.models.manifest import MANIFEST
 from cutlayer.profile.plan import Say
+from cutlayer.progress import track
 from cutlayer.registry import MODELS
 from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import open_split
@@ -101,7 +102,7 @@ def from_onnx(
             raise SplitError(f"{path} cannot be cut at {name!r}: {graph.refused[name]}; see `cutlayer cuts {path}`.")
     for older in (out / "cuts").glob(f"[0-9]*-*/{MANIFEST}"):
         shutil.rmtree(older.parent)
-    for place, cut in enumerate(pick(graph.cuts, cuts)):
+    for place, cut in enumerate(track(pick(graph.cuts, cuts), "writing the cuts")):
         folder = out / "cuts" / f"{place:02}-{re.sub(r'[^A-Za-z0-9._-]+', '_', cut.name)[:80]}"
         try:
             write(graph, cut.name, folder, data=data)

@@ -25,7 +25,7 @@ def headline(profile: Profile, time: Callable[[float], str]) -> str:
     by_answer: dict[str | None, list[Recommendation]] = {}
     for recommendation in profile.recommendations:
         by_answer.setdefault(recommendation.faster, []).append(recommendation)
-    sentences = [] if profile.verdict == "VALID" else [f"{profile.verdict}, for the reasons below; as measured:"]
+    sentences = [] if profile.verdict == "VALID" else [f"The figures are {profile.verdict}, for the reasons below."]
     if entries := by_answer.get("alone"):
         sentences.append(
             f"Do not split for speed{_over(entries, profile)}: the device alone takes {_alone(entries, time)}, "

@@ -70,7 +70,8 @@ def _bandwidth(profile: Profile) -> Html:
         rows.append(row(f"{number} {span.choice}", rates))
     how = "Computed: stages as measured, and each byte at the given rate, up and down. The round trip of "
     how += "the network to the server is in it" if profile.bandwidth.round_trip_included else "a network is on top"
-    how += "; it is the same for all cuts, and the device alone does not pay it."
+    how += "; it is the same for all cuts, and the device alone does not pay it. A point is the fastest split over a "
+    how += "network, with its round trip and its own rate down."
     table = _table(["Best", "from", "up to"], rows)
     return section("The best cut against bandwidth", el("p", how), bandwidth_curve(profile), table)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from cutlayer.machine.identity import decisive
 from cutlayer.records.run import Flag
+from cutlayer.report.kit.wording import SPACE
 from cutlayer.report.runs.groups import Group
 
 BUSY = 0.1
@@ -20,7 +21,7 @@ def machine(group: Group) -> str:
     shares = [cost.others for member in group.members for cost in member.run.result.cost if cost.others is not None]
     if not shares:
         return f"{text} What else the machine did meanwhile was not recorded."
-    least, most = (f"{share:.0%}".replace("%", " %") for share in (min(shares), max(shares)))
+    least, most = _percent(min(shares)), _percent(max(shares))
     between = most if least == most else f"{least} to {most}"
     return f"{text} While requests were timed, other processes took {between} of its cores."
 
@@ -28,12 +29,18 @@ def machine(group: Group) -> str:
 def flags(group: Group) -> list[Flag]:
     """Where the machine was busy, or where the runs of the group depend on different machines or versions."""
     raised = []
-    for member in group.members:
-        for cost in member.run.result.cost:
-            if cost.others is not None and cost.others >= BUSY:
-                share = f"{cost.others:.0%}".replace("%", " %")
-                text = f"While {member.label} was timed on {cost.deployment}, other processes took {share} of the cores"
-                raised.append(Flag("busy-machine", f"{text}: its times are theirs as well."))
+    timed = [(cost, member) for member in group.members for cost in member.run.result.cost if cost.others is not None]
+    busy = [(cost.others or 0.0, f"{member.label} on {cost.deployment}") for cost, member in timed]
+    if disturbed := [entry for entry in busy if entry[0] >= BUSY]:
+        most, where = max(disturbed)
+        many = (
+            f"While {len(disturbed)} of the {len(timed)} deployments were timed"
+            if disturbed[1:]
+            else f"While {where} was timed"
+        )
+        text = f"{many}, other processes took up to {_percent(most)} of the cores"
+        text += f" ({where})" if disturbed[1:] else ""
+        raised.append(Flag("busy-machine", f"{text}: a difference of two times may be theirs."))
     known = {member.run.result.id: decisive(member.run.env) for member in group.members if member.run.env}
     for item in dict.fromkeys(name for values in known.values() for name in values):
         runs_of: dict[str, list[str]] = {}
@@ -53,3 +60,7 @@ def _described(env: Mapping[str, Any]) -> list[str]:
     text = f"{cores} cores of {env.get('cpu', 'an unknown processor')}" if cores else str(env.get("cpu", "unknown"))
     strongest = ", ".join(sets[-3:]) if isinstance(sets, list) else ""
     return [f"{text} ({strongest})" if strongest else text]
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.0f}{SPACE}%"

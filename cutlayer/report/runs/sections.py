@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cutlayer.percentiles import LEAST_SAMPLES
 from cutlayer.records.reading import Run, Skipped
-from cutlayer.records.run import Flag, Result
+from cutlayer.records.run import Result
 from cutlayer.report.kit.markup import Html, dot, el, note, row, section, small, table
 from cutlayer.report.kit.pictures import picture_row, strip
 from cutlayer.report.kit.svg import stage_bar
@@ -48,12 +48,12 @@ def headline(group: Group) -> Html:
 
 def reconstructions(group: Group) -> Html:
     """Originals beside what each attack made of them, for each defense."""
-    seed = " Of several seeds, the first is shown." if len(group.seeds) > 1 else ""
+    seed = " Pictures and percentages are those of the first seed." if len(group.seeds) > 1 else ""
     return section(
         "Every attack, in pictures",
         note(
             "The percentage beside an attack is its leakage gain, on the deployment that was measured first. "
-            f"The pictures are the private ones with most contrast; the figures are over all.{seed}"
+            f"The pictures are the private ones with most contrast; the figures are over all private ones.{seed}"
         ),
         el("div", [_block(setting.members[0]) for setting in group.settings], class_="blocks"),
     )
@@ -142,12 +142,18 @@ def claims(group: Group) -> list[Html]:
 
 
 def flags(group: Group) -> Html:
-    """Every red flag, with the runs that raised it: equal sentences once."""
-    raised: dict[Flag, list[Html]] = {flag: [] for flag in conditions.flags(group)}
+    """Every red flag, with the runs that raised it: each kind once, and equal sentences once."""
+    raised: dict[str, dict[str, list[Html]]] = {}
+    for flag in conditions.flags(group):
+        raised.setdefault(flag.flag, {})[flag.text] = []
     for member in group.members:
         for flag in member.run.result.flags:
-            raised.setdefault(flag, []).append(el("span", dot(member.color), member.label, class_="where"))
-    items = [el("li", el("b", flag.flag), where, el("p", flag.text)) for flag, where in raised.items()]
+            where = el("span", dot(member.color), member.label, class_="where")
+            raised.setdefault(flag.flag, {}).setdefault(flag.text, []).append(where)
+    items = [
+        el("li", el("b", kind), [el("p", where, text) for text, where in texts.items()])
+        for kind, texts in raised.items()
+    ]
     return red_flags(group, el("ul", items, class_="flags") if items else None)
 
 
@@ -215,6 +221,8 @@ def _value(key: str, value: object) -> str:
         return ", ".join(f"{name} {_value(name, entry)}" for name, entry in value.items())
     if key.endswith("_bytes") and isinstance(value, int):
         return size(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else str(value)

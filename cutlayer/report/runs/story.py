@@ -174,4 +174,4 @@ def in_one_sentence(group: Group) -> str:
     gain = LEAKAGE_GAIN.value(best.leakage.value)
     text += f" The lowest leakage gain of a defense on this page is {gain}, that of {best.label}"
     text += f"; it is not told apart from that of {', '.join(s.label for s in close)}." if close else "."
-    return f"{text.strip()} With it, accuracy is {against(best.change, 'without a defense')}."
+    return f"{text.strip()} With {best.label}, accuracy is {against(best.change, 'without a defense')}."

@@ -120,35 +120,45 @@ def _attack_row(attack: AttackRecord, worst: WorstCase | None, group: Group) -> 
 
 
 def _headline_row(group: Group, setting: Setting) -> Html:
-    results, metrics = setting.results, group.headline_metrics
-    accuracies = spread((result.utility.accuracy for result in results), ACCURACY.number)
-    cells: list[object] = [_measured(ACCURACY, setting.accuracy, small(accuracies))]
+    results = setting.results
+    accuracies = small(spread((result.utility.accuracy for result in results), ACCURACY.number))
+    cells = [_measured(ACCURACY, setting.accuracy, accuracies)]
     if setting.undefended:
-        cells.append(DASH)
+        cells.append(_cell("Change, points", DASH))
     else:
         of_seeds = small(spread(map(change, results), points))
-        cells.append(el("td", points(setting.change.value), small(interval_of_points(setting.change)), of_seeds))
-    if worst := setting.worst:
-        gains = spread((r.worst_case.leakage_gain for r in results if r.worst_case), LEAKAGE_GAIN.number)
-        cells.append(el("td", worst.label, small(f"on {worst.deployment}" if len(group.deployments) > 1 else None)))
-        cells.append(_measured(LEAKAGE_GAIN, setting.leakage, small(gains)))
-        cells += [_measured(scale(metric), setting.metric(metric)) for metric in metrics]
-    else:
-        cells += ["none was run", *[DASH] * (1 + len(metrics))]
-    cells.append(_per_deployment({name: duration(setting.time_ns(name)) for name in setting.deployments}))
-    cells.append(_per_deployment({name: size(setting.sent_bytes(name)) for name in setting.deployments}))
+        value, interval = points(setting.change.value), small(interval_of_points(setting.change))
+        cells.append(_cell("Change, points", value, interval, of_seeds))
+    worst = setting.worst
+    where = small(f"on {worst.deployment}") if worst and len(group.deployments) > 1 else None
+    cells.append(_cell("Worst attack", worst.label if worst else "none was run", where))
+    gains = spread((r.worst_case.leakage_gain for r in results if r.worst_case), LEAKAGE_GAIN.number)
+    cells.append(_measured(LEAKAGE_GAIN, setting.leakage, small(gains)))
+    cells += [_measured(scale(metric), setting.metric(metric)) for metric in group.headline_metrics]
+    times = {name: setting.time_ns(name) for name in setting.deployments}
+    sizes = {name: setting.sent_bytes(name) for name in setting.deployments}
+    cells.append(_cell("End to end, p50", _per_deployment({name: duration(time) for name, time in times.items()})))
+    known = [count for count in sizes.values() if count]
+    alike = bool(known) and len(known) == len(sizes) and max(known) - min(known) < max(known) / 100
+    texts = {name: size(known[0] if alike else count) for name, count in sizes.items()}
+    cells.append(_cell("Sent per picture", _per_deployment(texts)))
     count = f"{setting.n_flags} flag{'s'[: setting.n_flags > 1]}"
-    link = el("td", el("a", count, href=f"#{group.anchor}-flags", class_="flag"))
-    cells.append(link if setting.n_flags else "none")
+    link = el("a", count, href=f"#{group.anchor}-flags", class_="flag") if setting.n_flags else "none"
+    cells.append(_cell("Flags", link))
     stated = small(facts(setting.first.defense_facts))
     return row(el("th", dot(setting.color), setting.label, stated, scope="row"), cells)
 
 
-def _per_deployment(texts: dict[str, str]) -> Html:
+def _cell(label: str, *content: object) -> Html:
+    """A cell with the title of its column, which a narrow screen shows beside it."""
+    return el("td", el("div", content), data_label=label)
+
+
+def _per_deployment(texts: dict[str, str]) -> object:
     """One line for each deployment, or one alone where all have the same text."""
     if len(set(texts.values())) <= 1:
-        return el("td", next(iter(texts.values()), DASH))
-    return el("td", [el("div", text, small(deployment), class_="line") for deployment, text in texts.items()])
+        return next(iter(texts.values()), DASH)
+    return [el("div", text, small(deployment), class_="line") for deployment, text in texts.items()]
 
 
 def _attack_metric(attack: AttackRecord, name: str) -> Html:
@@ -164,8 +174,8 @@ def _attack_metric(attack: AttackRecord, name: str) -> Html:
 def _measured(metric: Scale, estimate: Estimate | None, beside: Html | None = None) -> Html:
     """A value over its 95 % interval."""
     if estimate is None or math.isnan(estimate.value):
-        return el("td", DASH)
-    return el("td", metric.number(estimate.value), small(metric.interval(estimate)), beside)
+        return _cell(metric.heading, DASH)
+    return _cell(metric.heading, metric.number(estimate.value), small(metric.interval(estimate)), beside)
 
 
 def _heading(metric: Scale, note: str = "") -> Html:

@@ -69,7 +69,9 @@ def test_no_split_within_the_limits_is_said():
 
 
 def test_a_verdict_that_is_not_valid_stands_before_all_advice():
-    assert headline(dataclasses.replace(GOLDEN, verdict="INVALID")).startswith("INVALID, for the reasons below")
+    assert headline(dataclasses.replace(GOLDEN, verdict="INVALID")).startswith(
+        "The figures are INVALID, for the reasons below. Do not split"
+    )
 
 
 def test_what_else_could_justify_a_split():

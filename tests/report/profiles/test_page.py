@@ -2,11 +2,14 @@
 
 import csv
 import dataclasses
+import itertools
+import re
 
 from cutlayer.records.profile import Bandwidth, Leakage, Limits, Quality
 from cutlayer.records.run import Estimate
+from cutlayer.report.kit.svg import LETTER
 from cutlayer.report.kit.wording import duration
-from cutlayer.report.profiles import page, terminal
+from cutlayer.report.profiles import charts, page, terminal
 from cutlayer.trace import STAGES
 from tests.report.runs.test_page import Page
 
@@ -59,9 +62,9 @@ def test_known_quality_is_drawn_with_its_limits(profiled):
     limited = dataclasses.replace(without, limits=Limits(None, leakage=0.7, accuracy=0.8))
     text = page.page(limited)
     assert "Leakage gain against end-to-end latency" in text
-    # One line for each limit, on each network.
+    # One line for each limit, on each network and screen.
     lines = page.page(without).count('class="reference"')
-    assert text.count('class="reference"') == lines + 2 * len(profile.networks)
+    assert text.count('class="reference"') == lines + 2 * 2 * len(profile.networks)
     assert "0.800" in terminal.text(limited)
 
 
@@ -73,3 +76,17 @@ def test_no_choice_within_the_limits_is_said_and_nothing_is_drawn(profiled):
     profile = dataclasses.replace(profile, **changes)
     for text in (page.page(profile), terminal.text(profile)):
         assert "No cut keeps the limit on leakage. The device alone keeps it, and takes" in text
+
+
+def test_charts_are_drawn_for_wide_and_narrow_screens_and_their_labels_do_not_overlap(profiled):
+    _, _, profile = profiled
+    for screen, frame in charts.FRAMES.items():
+        (drawing,) = (str(svg) for svg in charts.bandwidth_curve(profile) if f"scatter {screen}" in svg)
+        assert f'viewBox="0 0 {frame.width:.0f} {frame.height:.0f}"' in drawing
+        # The recommended choice of the emulated network is a point; loopback has no rate.
+        assert drawing.count("<circle") == 1
+        below = re.findall(rf'<text x="([\d.]+)" y="{frame.bottom + 19:.1f}" text-anchor="middle">([^<]*)<', drawing)
+        ends = [(float(x) - LETTER * len(words) / 2, float(x) + LETTER * len(words) / 2) for x, words in below]
+        assert len(ends) > 2
+        assert all(end < begin for (_, end), (begin, _) in itertools.pairwise(ends))
+        assert ends[-1][1] < frame.width

@@ -1,0 +1,83 @@
+"""Data of one's own by its path: a folder of images, a file of arrays, a folder that torchvision downloaded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from functools import cache
+from pathlib import Path
+
+from cutlayer.data.arrays import open_arrays
+from cutlayer.data.downloads import open_download
+from cutlayer.data.folder import open_folder
+from cutlayer.data.listing import visible
+from cutlayer.data.splits import Splits
+from cutlayer.errors import DataError
+from cutlayer.registry import DATASETS
+
+ARRAYS = (".npz", ".npy")
+_FUNCTION = re.compile(r".+\.py:[A-Za-z_]\w*")
+
+
+def is_path(name: str) -> bool:
+    """Whether a name of a data set is meant as a path: it has a separator or such a suffix, or is a folder here.
+
+    Names in `cutlayer.registry.DATASETS` are not, nor are those of a function in a file, ``folder/mine.py:load``.
+    """
+    if name in set(DATASETS) or _FUNCTION.fullmatch(name):
+        return False
+    return "/" in name or os.sep in name or name.endswith(ARRAYS) or name.startswith(("~", ".")) or Path(name).is_dir()
+
+
+def open_path(
+    path: Path, name: str, seed: int, shape: tuple[int, ...] | None = None, otherwise: tuple[int, ...] | None = None
+) -> Splits:
+    """The four parts of what lies at a path; images are read when they are asked for.
+
+    Args:
+        path: A folder, or an .npz or .npy file.
+        name: Name of the data set.
+        seed: Decides which image goes to which part. The same seed gives the same parts everywhere.
+        shape: ``(C, H, W)`` of the inputs: images of another size are scaled until the shorter side fits, and cropped
+            in the center. None for the size of arrays as they are.
+        otherwise: The shape of image files where none is stated.
+
+    Raises:
+        ConfigError: Image files need Pillow, which is not installed.
+        DataError: There is nothing, or nothing that can be read as images.
+    """
+    if not path.exists():
+        raise DataError(f"There is no file or folder {path}; name a folder of images, or an .npz or .npy file.")
+    if path.is_file() and path.suffix.lower() not in ARRAYS:
+        raise DataError(f"{path} is a file; name a folder of images, or an .npz or .npy file.")
+    if path.is_file() or (path / "x.npy").is_file():
+        return open_arrays(path, name, seed, shape)
+    return open_download(path, name, seed) or open_folder(path, name, seed, shape, otherwise)
+
+
+def identity(path: Path) -> str:
+    """A hash over the names, sizes and contents of all files at a path, in hex: the same data, the same hash.
+
+    The files are read once in each process, unless one of them has changed since.
+
+    Raises:
+        DataError: There is nothing.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise DataError(f"There is no file or folder {path}; name a folder of images, or an .npz or .npy file.")
+    files = [path] if path.is_file() else visible(path)
+    listing = [(file, file.stat()) for file in files]
+    return _hash(path, tuple((str(file), stat.st_size, stat.st_mtime_ns) for file, stat in listing))
+
+
+@cache
+def _hash(path: Path, listing: tuple[tuple[str, int, int], ...]) -> str:
+    total = hashlib.sha256()
+    for name, size, _ in listing:
+        relative = os.path.relpath(name, path) if path.is_dir() else path.suffix
+        with open(name, "rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{relative}\0{size}\0{content}\n".encode("utf-8", "surrogateescape"))
+    return total.hexdigest()
