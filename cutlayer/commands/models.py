@@ -1,13 +1,20 @@
 """Commands that list names, show the cuts of a model, and split it."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from cutlayer import own
 from cutlayer.commands import say
 from cutlayer.errors import ConfigError
+from cutlayer.registry import MODELS
 from cutlayer.spec import TensorSpec
+
+if TYPE_CHECKING:
+    from cutlayer.models.start import Start
 
 Cuttable = Annotated[str, arg(metavar="MODEL")]
 
@@ -46,9 +53,9 @@ def cuts(model: Positional[Cuttable], /, input: str | None = None, classes: int 
     """List every place where a model can be cut: name, shape, bytes, params and MACs of the head.
 
     Args:
-        model: A name from `cutlayer list models`, or an ONNX file.
+        model: A name from `cutlayer list models`, an ONNX file, or a model of your own such as mine.py:Net.
         input: Shape of one image, such as 3x32x32; the model's own if left out.
-        classes: Number of outputs of the model; 10 if left out. An ONNX file has its own.
+        classes: Number of outputs of the model; 10 if left out. An ONNX file and a model of your own have theirs.
     """
     if model.endswith(".onnx"):
         from cutlayer.commands.onnx_files import print_cuts
@@ -61,7 +68,9 @@ def cuts(model: Positional[Cuttable], /, input: str | None = None, classes: int 
     from cutlayer.models.cuts import cuts as find_cuts
 
     spec = _spec(input, n_axes=3) or zoo.default_input(model)
-    print(table(model, spec, find_cuts(zoo.build(model, spec, 10 if classes is None else classes), spec)))
+    if classes is None and not MODELS.is_own(model):
+        classes = 10
+    print(table(MODELS.label(model), spec, find_cuts(zoo.build(model, spec, classes), spec)))
 
 
 def split(
@@ -70,55 +79,98 @@ def split(
     cut: str,
     out: Path,
     data: str | None = None,
+    weights: Path | None = None,
     input: str | None = None,
+    classes: int | None = None,
     mean: str | None = None,
     std: str | None = None,
     epochs: int | None = None,
     seed: int = 0,
+    force: bool = False,
     data_root: Path | None = None,
 ) -> None:
-    """Train a model, cut it, and export the two halves as a split folder; or cut an ONNX file as it is.
+    """Train a model, cut it, and export the two halves as a split folder; or cut one that has its weights as it is.
 
     Args:
-        model: A name from `cutlayer list models`, or an ONNX file.
+        model: A name from `cutlayer list models`, an ONNX file, or a model of your own such as mine.py:Net.
         cut: A name from `cutlayer cuts MODEL`.
         out: The folder to write.
-        data: A name from `cutlayer list datasets`. Optional for an ONNX file, to measure its accuracy.
-        input: Shape of one image, for an ONNX file that leaves it open.
-        mean: Values that an ONNX file needs subtracted from images in [0, 1], such as 0.485,0.456,0.406.
-        std: Values by which the result is divided, such as 0.229,0.224,0.225, or 0.00392157 for a file that takes 0 to
+        data: A name from `cutlayer list datasets`; needed for training, optional for a model that has its weights, to
+            measure its accuracy.
+        weights: File of the model's weights: safetensors, or .pth, .pt, .th and the like with a state dict.
+        input: Shape of one image, such as 3x32x32, where there is no data set and the model does not say.
+        classes: Number of outputs of a model with --weights, where there is no data set; the model's own if left out.
+        mean: Values subtracted from images in [0, 1] first, such as 0.485,0.456,0.406; see docs/own.md for what is done
+            if left out.
+        std: Values by which the result is divided, such as 0.229,0.224,0.225, or 0.00392157 for a model that takes 0 to
             255.
-        epochs: Passes over the training part; 4 if left out. An ONNX file is not trained.
+        epochs: Passes over the training part; if left out, 4 without and 0 with weights. An ONNX file is not trained.
         seed: Seed of weights, order and splits.
+        force: Replace a split folder that --out names.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
     """
+    from cutlayer.models.files import check_free
+    from cutlayer.models.start import Start
+
+    check_free(out, replace=force)
+    mean_std = _numbers("--mean", mean), _numbers("--std", std)
     if model.endswith(".onnx"):
         from cutlayer.commands.onnx_files import split_file
 
-        _leave_out("--epochs", epochs)
-        split_file(
-            Path(model), cut, out, _spec(input), mean=mean, std=std, data=data, data_root=data_root, seed=seed,
-        )  # fmt: skip
+        for option, value in (("--epochs", epochs), ("--weights", weights), ("--classes", classes)):
+            _leave_out(option, value)
+        split_file(Path(model), cut, out, _spec(input), *mean_std, data=data, data_root=data_root, seed=seed)
         return
-    for option, value in (("--input", input), ("--mean", mean), ("--std", std)):
-        if value is not None:
-            raise ConfigError(
-                f"{option} is for ONNX files; leave it out for a model by name, which takes the images of --data."
-            )
+    # What is recorded is found again from any folder.
+    model, data = own.resolved(model, Path.cwd()), data and own.resolved(data, Path.cwd())
+    start = Start("" if weights is None else str(weights.absolute()), *map(tuple, mean_std))
+    passes = epochs if epochs is not None else 0 if weights else 4
     if data is None:
-        raise ConfigError("A model by name is trained first; name a data set with --data, such as photos.")
+        if passes:
+            raise ConfigError(
+                "A model is trained first, on a data set; name one with --data, such as photos. Or give the model its "
+                "weights with --weights FILE, or leave it as it is with --epochs 0."
+            )
+        print(f"{out}: {_split_as_it_is(model, cut, out, _spec(input, n_axes=3), classes, seed, start)}")
+        return
     from cutlayer import training
     from cutlayer.data.load import load
     from cutlayer.experiment import victim
     from cutlayer.experiment.spec import Experiment, Training
 
     splits = load(data, data_root, seed)
-    experiment = Experiment(data, model, cut, seed=seed, training=Training() if epochs is None else Training(epochs))
+    for option, given, known in (("--input", input, splits.input), ("--classes", classes, len(splits.classes))):
+        if given is not None and str(given) != str(known):
+            raise ConfigError(f"{splits.name} has {known}, and {option} says {given}; leave it out, or change --data.")
+    experiment = Experiment(data, model, cut, seed=seed, start=start, training=Training(passes))
     victim.check_cut(experiment, splits)
     trained = victim.train(experiment, splits, say)
     correct, n = training.accuracy(trained, splits.test)
     manifest = victim.export(experiment, trained, splits, out, say)
-    print(f"{out}: {model} cut at {cut}, smashed {manifest.smashed}, test accuracy {correct / n:.1%} (n = {n:,})")
+    text = f"{MODELS.label(model)} cut at {cut}, smashed {manifest.smashed}"
+    print(f"{out}: {text}, test accuracy {correct / n:.1%} (n = {n:,})")
+
+
+def _split_as_it_is(
+    model: str, cut: str, out: Path, input: TensorSpec | None, classes: int | None, seed: int, start: Start
+) -> str:
+    """Cut a model that is not trained, without a data set, and return what was done."""
+    from cutlayer.models import folder, zoo
+    from cutlayer.models.halves import split as split_at
+
+    spec = input or zoo.default_input(model)
+    built = zoo.build(model, spec, classes, seed, start)
+    halves = split_at(built, cut, spec)
+    n_classes = zoo.n_classes(built, spec)
+    manifest = folder.save(out, halves, model=model, classes=n_classes, defense={"name": "none"}, data=None)
+    return f"{MODELS.label(model)} cut at {halves.cut}, smashed {manifest.smashed}, {n_classes:,} classes"
+
+
+def _numbers(option: str, text: str | None) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")] if text is not None else []
+    except ValueError:
+        raise ConfigError(f"{option} takes numbers such as 0.485,0.456,0.406; {text!r} was given.") from None
 
 
 def _leave_out(option: str, value: object) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 
 from cutlayer.commands.cut_table import table
 from cutlayer.data.load import load
-from cutlayer.errors import ConfigError, SplitError
-from cutlayer.models.files import check_free
+from cutlayer.errors import SplitError
 from cutlayer.onnx.graph import checked, survey, write
 from cutlayer.onnx.types import LOSSLESS
 from cutlayer.spec import TensorSpec
@@ -51,12 +50,11 @@ def _grouped(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def split_file(
-    model: Path, cut: str, out: Path, input: TensorSpec | None, *, mean: str | None, std: str | None,
+    model: Path, cut: str, out: Path, input: TensorSpec | None, mean: Sequence[float], std: Sequence[float], *,
     data: str | None, data_root: Path | None, seed: int,
 ) -> None:  # fmt: skip
     """Cut an ONNX file and write the split folder; with a data set, measure its accuracy too."""
-    check_free(out)
-    graph = survey(model, input, mean=_numbers("--mean", mean or "0"), std=_numbers("--std", std or "1"))
+    graph = survey(model, input, mean=list(mean) or [0.0], std=list(std) or [1.0])
     splits, n_logits = None if data is None else load(data, data_root, seed), prod(graph.logits)
     if splits and (splits.input.shape, len(splits.classes)) != (graph.file.input.shape, n_logits):
         raise SplitError(
@@ -69,10 +67,3 @@ def split_file(
         correct, n = open_split(out).answers(splits.test.inputs) == splits.test.labels, len(splits.test)
         text += f", test accuracy {int(correct.sum()) / n:.1%} (n = {n:,})"
     print(text)
-
-
-def _numbers(option: str, text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ConfigError(f"{option} takes numbers such as 0.485,0.456,0.406; {text!r} was given.") from None

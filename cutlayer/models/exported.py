@@ -9,11 +9,12 @@ dropout, ...) are folded back into a call of the layer itself: it keeps its name
 from __future__ import annotations
 
 import inspect
+import io
 import logging
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from operator import attrgetter
 from typing import Any
 
@@ -64,11 +65,11 @@ def exported(model: nn.Module, input: TensorSpec) -> fx.GraphModule:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings of torch about what it has not understood; the error says it."""
+    """Without what torch warns of and prints about what it has not understood; the error says it."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -95,7 +95,7 @@ def test_torch_halves_that_are_not_there(tmp_path):
             "--mean takes numbers",
         ),
         (["split", "he_lenet", "--cut", "ReLU2", "--out", "{out}"], "--data"),
-        (["split", "he_lenet", "--cut", "ReLU2", "--data", "digits", "--input", "1x8x8", "--out", "{out}"], "--input"),
+        (["split", "he_lenet", "--cut", "ReLU2", "--data", "digits", "--input", "1x9x9", "--out", "{out}"], "--input"),
         (["quantize", "{out}", "--out", "{out}2"], "split.json"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
