@@ -24,7 +24,7 @@ $(DEMO): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "cutlayer needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	@echo "Installing what the demo needs into $(VENV), once: about 1.5 GB on disk, 1 to 3 minutes."
-	@echo "On Linux for x86-64, torch from PyPI brings CUDA, which is several GB more."
+	@echo "On Linux for x86-64, torch from PyPI brings CUDA, 4.5 GB more, unless pip has an index with torch for the CPU."
 	@$(PYTHON) -m venv $(VENV)
 	$(PIP) -r requirements.lock
 	$(PIP) --no-deps --no-build-isolation --editable .

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
+from cutlayer.wire.visitors import REASONS, Visitors
+
 NANOSECONDS = tuple(scale * 10**power for power in range(5, 11) for scale in (1, 3))
 SAMPLES = (1, 2, 4, 8, 16, 32, 64)
 STAGES = ("queue", "decode", "tail", "reply")
@@ -37,10 +39,11 @@ class Metrics:
 
     Args:
         gauges: Functions that return a current value, by name; the name ends with the unit.
+        visitors: The log of the server, which counts connections.
     """
 
-    def __init__(self, gauges: Mapping[str, Callable[[], float]]) -> None:
-        self._gauges = gauges
+    def __init__(self, gauges: Mapping[str, Callable[[], float]], visitors: Visitors) -> None:
+        self._gauges, self._visitors = gauges, visitors
         self._lock = threading.Lock()
         self._codes: Counter[str] = Counter(OK=0)
         self._counts = dict.fromkeys(("repeated_requests", "abandoned_requests", "request_bytes"), 0)
@@ -70,6 +73,15 @@ class Metrics:
         with self._lock:
             self._samples.observe(n_samples)
 
+    def summary(self) -> str:
+        """Return a line about all requests so far."""
+        with self._lock:
+            codes, request_bytes = dict(self._codes), self._counts["request_bytes"]
+        connections, turned_away = self._visitors.counts()
+        line = f"answered {codes.pop('OK'):,} requests, {request_bytes / 1e6:,.1f} MB, over {connections:,} connections"
+        refused = {**codes, **{f"connections, {reason}": n for reason, n in turned_away.items()}}
+        return line + "".join(f"; refused {n:,} ({what})" for what, n in refused.items())
+
     def text(self) -> str:
         """Return all metrics in the exposition format."""
         with self._lock:
@@ -79,9 +91,13 @@ class Metrics:
         yield "# TYPE cutlayer_requests_total counter"
         for code, count in sorted(self._codes.items()):
             yield f'cutlayer_requests_total{{code="{code}"}} {count}'
-        for name, count in self._counts.items():
+        connections, refused = self._visitors.counts()
+        for name, count in {**self._counts, "connections": connections}.items():
             yield f"# TYPE cutlayer_{name}_total counter"
             yield f"cutlayer_{name}_total {count}"
+        yield "# TYPE cutlayer_refused_connections_total counter"
+        for reason in REASONS:
+            yield f'cutlayer_refused_connections_total{{reason="{reason}"}} {refused.get(reason, 0)}'
         for name, gauge in self._gauges.items():
             yield f"# TYPE cutlayer_{name} gauge"
             yield f"cutlayer_{name} {gauge():g}"

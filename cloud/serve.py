@@ -17,6 +17,7 @@ from cutlayer.split_folder import Runtime, open_split
 from cutlayer.wire.connect import listen as listen_at
 from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Timeouts
+from cutlayer.wire.visitors import Visitors
 
 GRACE_S = 5.0
 
@@ -37,7 +38,8 @@ def serve(
 ) -> None:
     """Answer requests until SIGTERM or SIGINT, then answer those that have arrived and return.
 
-    When it is ready, it prints one line: ``ready ADDRESS MODEL@CUT version=...``, with ``metrics=URL`` if asked for.
+    When it is ready, it prints one line: ``ready ADDRESS MODEL@CUT version=...``, with ``metrics=URL`` if asked for. It
+    ends with what it has answered and refused, for whatever reason it ends. `cutlayer.wire.visitors` logs who connects.
 
     Args:
         folder: A split folder; its `split.json` and the files of the tail are checked.
@@ -64,12 +66,16 @@ def serve(
     manifest = split.manifest
     with ExitStack() as opened:
         tapped = None if tap is None else opened.enter_context(closing(Tap(tap, durable=durable)))
-        service = Service(manifest, split.tail(tail, threads), tapped, limits=limits)
+        visitors = opened.enter_context(closing(Visitors()))
+        service = Service(manifest, split.tail(tail, threads), tapped, limits=limits, visitors=visitors)
+        opened.callback(lambda: print(service.metrics.summary(), flush=True))
         # Closed in the reverse order, so that the metrics show the shutdown.
         metrics_server = None
         if metrics is not None:
             metrics_server = opened.enter_context(closing(MetricsServer(metrics, service, insecure=security.insecure)))
-        server = opened.enter_context(closing(listen_at(listen, service, timeouts, security=security)))
+        server = opened.enter_context(
+            closing(listen_at(listen, service, timeouts, security=security, visitors=visitors))
+        )
         opened.callback(service.drain, grace_s)
         page = [] if metrics_server is None else [f"metrics={metrics_server.address}/metrics"]
         print("ready", server.address, tail_name(manifest), f"version={manifest.version}", *page, flush=True)

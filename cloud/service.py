@@ -24,6 +24,7 @@ from cutlayer.wire.codecs.base import DATATYPES
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.template import completed, timed
 from cutlayer.wire.transport import Caller, nothing, refusal
+from cutlayer.wire.visitors import Visitors
 
 
 class Service:
@@ -35,6 +36,7 @@ class Service:
         tap: Recorder of the requests, if there is one; the caller closes it.
         clock: Monotonic clock in nanoseconds, the same that stamps arrivals.
         limits: Limits of batches and unanswered requests.
+        visitors: The log of who is refused; that of the transport, if there is one.
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class Service:
         tap: Tap | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         limits: Limits | None = None,
+        visitors: Visitors | None = None,
     ) -> None:
         limits = limits or Limits()
+        self._visitors = visitors or Visitors()
         self._tail, self._tap, self._clock = tail, tap, clock
         self._classes = manifest.classes
         self._reader = Reader(manifest)
@@ -60,7 +64,7 @@ class Service:
         }
         if tap is not None:
             gauges["tap_unwritten_bytes"] = lambda: tap.unwritten_bytes
-        self.metrics = Metrics(gauges)
+        self.metrics = Metrics(gauges, self._visitors)
 
     @property
     def ready(self) -> bool:
@@ -189,6 +193,7 @@ class Service:
 
     def _refuse(self, caller: Caller, refused: Refused) -> None:
         self.metrics.refuse(refused.code)
+        self._visitors.refused(caller.peer, refused.code, str(refused))
         caller.answer(refused, nothing)
 
     def _record(self, request: Message) -> None:

@@ -71,22 +71,18 @@ class Attacked:
 
 
 def load_data(
-    source: str | Path | NDArray[Any],
-    labels: NDArray[Any] | None = None,
-    *,
-    shape: Sequence[int] | None = None,
-    seed: int = 0,
-    root: Path | str | None = None,
-) -> Splits:
+    source: str | NDArray[Any], labels: NDArray[Any] | None = None, *, shape: Sequence[int] | None = None,
+    seed: int = 0, root: Path | str | None = None,
+) -> Splits:  # fmt: skip
     """Read a data set, or take arrays, and deal them out to four parts: train, auxiliary, private and test.
 
+    What a reader of the results should know, such as files that cannot be read, is printed, and kept in `Splits.notes`.
+
     Args:
-        source: A name from ``cutlayer list datasets``; the path of a folder of images or of an .npz or .npy file; or
+        source: A name from ``cutlayer list datasets``; the path of a folder of images, or of an .npz or .npy file; or
             images, ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``, uint8, uint16, or floating point in [0, 1].
-        labels: ``(N,)``, the classes of the images, numbers from 0, or strings; only with images, and where they are
-            known.
-        shape: ``(C, H, W)`` of the inputs: images of another size are scaled until the shorter side fits, and cropped
-            in the center. The size of the images if left out.
+        labels: ``(N,)``, the classes of the images, 0 and up, or strings; only with images.
+        shape: ``(C, H, W)`` to which images of a path, or in an array, are resized and cropped.
         seed: Decides which sample goes to which part.
         root: Folder of the original files; the environment variable CUTLAYER_DATA or ``data`` if left out.
 
@@ -94,13 +90,18 @@ def load_data(
         ConfigError: The name is unknown.
         DataError: A file is missing or damaged, or the arrays are no images with labels.
     """
+    wanted = None if shape is None else tuple(shape)
     if isinstance(source, np.ndarray):
         from cutlayer.data.arrays import from_arrays
 
-        return from_arrays(source, labels, seed, None if shape is None else tuple(shape))
-    from cutlayer.data.load import load
+        data = from_arrays(source, labels, seed, wanted)
+    else:
+        from cutlayer.data.load import load
 
-    return load(str(source), root, seed, shape=None if shape is None else tuple(shape))
+        data = load(source, root, seed, shape=wanted)
+    for note in data.notes:
+        _say(f"note: {note}")
+    return data
 
 
 def cuts(model: nn.Module | str, input: Splits | Sequence[int]) -> list[Cut]:

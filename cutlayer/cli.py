@@ -11,6 +11,8 @@ from cutlayer.commands import checks, experiments, models, profile, quantize, sa
 from cutlayer.errors import EXTRAS, CutlayerError, missing_package
 from cutlayer.progress import told
 
+ABOUT = f"A testbed for split learning, version {__version__}. --version prints the version alone."
+
 app = tyro.extras.SubcommandApp()
 app.command(name="list")(models.list_names)
 for command in (
@@ -32,7 +34,7 @@ def main() -> None:
         return
     try:
         with told(say):
-            app.cli(prog="cutlayer", config=(OmitArgPrefixes,))
+            app.cli(prog="cutlayer", description=ABOUT, config=(OmitArgPrefixes,))
     except CutlayerError as error:
         _print_notes(error)
         print(f"cutlayer: {error}", file=sys.stderr)

@@ -37,6 +37,13 @@ def resolved(name: str, folder: Path) -> str:
     return f"{Path(os.path.abspath(folder / Path(match[1]).expanduser()))}:{match[2]}" if match else name
 
 
+def is_path(name: str, folder: Path = Path()) -> bool:
+    """Whether the name is meant as the path of data: it has a separator or ends as arrays do, or is a folder there."""
+    if is_own(name):
+        return False
+    return "/" in name or os.sep in name or name.endswith((".npz", ".npy")) or (folder / name).is_dir()
+
+
 def attribute(name: str) -> str:
     """The name for a reader: ``Gray`` of ``/home/me/mine.py:Gray``; other names as they are."""
     return name.rpartition(":")[2] if is_own(name) else name

@@ -9,7 +9,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from cutlayer import own
@@ -187,6 +189,45 @@ class Registry(Mapping[str, str]):
         return target(**options)
 
 
+class DataSets(Registry):
+    """Data sets, which also have the path of a folder of images or of a file of arrays as their name."""
+
+    def is_path(self, name: str) -> bool:
+        """Whether the name is a path, and not that of a data set."""
+        return not super().takes(name) and own.is_path(name)
+
+    def resolved(self, name: str, folder: Path) -> str:
+        """The name with its path made absolute, a relative one from this folder; other names as they are."""
+        if super().takes(name) or not own.is_path(name, folder):
+            return own.resolved(name, folder)
+        return os.path.abspath(folder / Path(name).expanduser())
+
+    def __getitem__(self, name: str) -> str:
+        return "cutlayer.data.path:reader" if self.is_path(name) else super().__getitem__(name)
+
+    def takes(self, name: str) -> bool:
+        """See `Registry`."""
+        return self.is_path(name) or super().takes(name)
+
+    def label(self, name: str) -> str:
+        """See `Registry`; of a path the last part."""
+        return os.path.basename(os.path.abspath(name)) if self.is_path(name) else super().label(name)
+
+    def identity(self, name: str) -> str:
+        """See `Registry`; of a path the hash of the content of all files there, wherever they lie.
+
+        Raises:
+            DataError: There is nothing at the path.
+        """
+        if not self.is_path(name):
+            return super().identity(name)
+        return f"path#{_imported('cutlayer.data.path:identity')(Path(name))}"
+
+    def load(self, name: str) -> Any:
+        """See `Registry`."""
+        return _imported(self[name])(name) if self.is_path(name) else super().load(name)
+
+
 def _imported(place: str) -> Any:
     module, _, attribute = place.partition(":")
     return getattr(importlib.import_module(module), attribute)
@@ -255,7 +296,7 @@ TRANSPORTS = Registry(
     {"cutlayer.wire.scheme:Scheme": ()},
 )
 
-DATASETS = Registry(
+DATASETS = DataSets(
     "dataset",
     {
         "digits": "cutlayer.data.digits:load",

@@ -5,6 +5,8 @@ from math import prod
 
 import numpy as np
 
+from cutlayer.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -39,3 +41,18 @@ class TensorSpec:
 def image_spec(channels: int, height: int, width: int) -> TensorSpec:
     """The specification of an image: float32 in [0, 1]."""
     return TensorSpec((channels, height, width), "float32", 0.0, 1.0)
+
+
+def image_shape(text: str) -> tuple[int, ...]:
+    """The ``(C, H, W)`` that a text states, such as ``3x32x32``.
+
+    Raises:
+        ConfigError: It is of another form.
+    """
+    try:
+        shape = tuple(map(int, text.split("x")))
+    except ValueError:
+        shape = ()
+    if len(shape) != 3 or min(shape) < 1:
+        raise ConfigError(f"A shape has the form CxHxW, such as 3x32x32; {text!r} was given.")
+    return shape

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.edge.frames import MOST_BY_DEFAULT, UNLABELLED, Frame, Sent
+from cutlayer.data.splits import NO_CLASS
+from cutlayer.edge.frames import MOST_BY_DEFAULT, Frame, Sent
 from cutlayer.errors import ConfigError, DataError
 from cutlayer.spec import TensorSpec
 
@@ -81,11 +82,11 @@ class Camera:
             return None
         picture, taken_ns = taken
         # A file's frame is there as soon as it is asked for.
-        return Frame(Sent(0, number, 0), self._fitted(picture), UNLABELLED, taken_ns if self._live else None)
+        return Frame(Sent(0, number, 0), self._fitted(picture), NO_CLASS, taken_ns if self._live else None)
 
     def label(self, number: int) -> int | None:
         """See `Frames`."""
-        return UNLABELLED
+        return NO_CLASS
 
     def close(self) -> None:
         """See `Frames`."""

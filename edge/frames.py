@@ -11,7 +11,6 @@ from cutlayer.data.splits import Splits, unreadable
 from cutlayer.errors import ConfigError
 
 MOST_BY_DEFAULT = 500
-UNLABELLED = -1
 
 
 class Sent(NamedTuple):
@@ -28,7 +27,7 @@ class Frame(NamedTuple):
     Attributes:
         sent: Which image it is.
         image: ``(1, *input.shape)``.
-        label: Its class, or `UNLABELLED`.
+        label: Its class, or `NO_CLASS`.
         taken_ns: When it was there to be sent (`time.monotonic_ns`); None if it always was.
     """
 
@@ -60,7 +59,7 @@ class Frames(Protocol):
         """Return the frame with this number, or None if there are no more; in order, each once."""
 
     def label(self, number: int) -> int | None:
-        """Return the class of a test image that was sent under this number, or `UNLABELLED`; None if it was private."""
+        """Return the class of a test image that was sent under this number, or `NO_CLASS`; None if it was private."""
 
     def close(self) -> None:
         """Release what was opened."""
@@ -119,35 +118,3 @@ class Planned:
             return Sent(0, place, finished)
         release, image = divmod(place - self._count, self._private)
         return Sent(1, image, release)
-
-
-class Noise:
-    """Images of evenly distributed random pixels, a few that take turns: for times, where no data set is at hand.
-
-    Args:
-        shape: Shape of one image.
-        count: Number of frames; `MOST_BY_DEFAULT` if None.
-        loop: Whether to go on until the run is stopped.
-        seed: Seed of the pixels.
-    """
-
-    def __init__(self, shape: tuple[int, ...], count: int | None, *, loop: bool = False, seed: int = 0) -> None:
-        self._images = np.random.default_rng(seed).random((8, *shape), np.float32)
-        self.total = None if loop else MOST_BY_DEFAULT if count is None else count
-        self.skipped, self.due, self.note = 0, "", ""
-
-    def example(self) -> NDArray[np.float32]:
-        """See `Frames`."""
-        return self._images[:1]
-
-    def take(self, number: int) -> Frame | None:
-        """See `Frames`."""
-        finished, image = divmod(number, len(self._images))
-        return Frame(Sent(0, image, finished), self._images[image : image + 1], UNLABELLED)
-
-    def label(self, number: int) -> int | None:
-        """See `Frames`."""
-        return UNLABELLED
-
-    def close(self) -> None:
-        """See `Frames`."""

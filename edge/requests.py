@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.edge.frames import UNLABELLED, Sent
+from cutlayer.data.splits import NO_CLASS
+from cutlayer.edge.frames import Sent
 from cutlayer.edge.offline.policy import OfflineCounts
 from cutlayer.machine.footprint import peak_rss_bytes
 from cutlayer.percentiles import percentile
@@ -40,7 +41,7 @@ class Answered(NamedTuple):
     Attributes:
         sent: Its image.
         id: Its id in the tap.
-        label: The true class, or `UNLABELLED`.
+        label: The true class, or `NO_CLASS`.
         logits: ``(1, classes)``.
         trace: Its times.
         response_ns: Time from when it was due to its answer; the end-to-end time if it was due when it began.
@@ -155,7 +156,7 @@ class Recorder:
         self.n_answered += 1
         if row.sent.part == 0:
             self._n += 1
-            self._n_labelled += row.label != UNLABELLED
+            self._n_labelled += row.label != NO_CLASS
             self._n_correct += int(row.logits.argmax()) == row.label
         if not self._endless:
             self.answered.append(row)
@@ -168,7 +169,7 @@ class Recorder:
 
     def add_late(self, logits: NDArray[Any], label: int | None) -> None:
         """Take an answer that came later, or from the device; None stands for the label of a private image."""
-        if label is not None and label != UNLABELLED:
+        if label is not None and label != NO_CLASS:
             self._n_late += 1
             self._n_late_correct += int(logits.argmax()) == label
 

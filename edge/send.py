@@ -14,7 +14,7 @@ from cutlayer.data.load import open_data
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import deployed
 from cutlayer.edge.client import Edge
-from cutlayer.edge.frames import Frame, Frames, Noise, Planned
+from cutlayer.edge.frames import Frame, Frames, Planned
 from cutlayer.edge.offline.policy import OfflinePolicy
 from cutlayer.edge.offline.replay import Offline, open_offline
 from cutlayer.edge.pace import Pace
@@ -30,9 +30,6 @@ from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.connect import connect as connect_to
 from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Timeouts
-
-RANDOM = "random"
-"""In place of the name of a data set: random pixels."""
 
 COLLECT_EACH = 1000
 """Requests between two collections of garbage in a run without end."""
@@ -69,8 +66,8 @@ def send(
         folder: A split folder; `split.json` and `head.onnx` are enough for an onnx head.
         connect: Address of the server.
         head: Runtime of the head.
-        data: Images, or the name of a data set, or ``random`` for random pixels; the data set that the model was
-            trained on if left out.
+        data: Images, or the name of a data set or the path of one's own (see `cutlayer.data.load.load`); the data set
+            that the model was trained on if left out.
         count: Number of test images; 500, or all if there are fewer, if left out. Their times and answers are the
             result.
         private: Number of victims' images, sent after the test images.
@@ -232,12 +229,10 @@ def _frames(
     loop: bool,
     camera: str | None,
 ) -> Frames:
-    if camera is None and data != RANDOM:
-        return Planned(_splits(data, manifest, root, seed), count, private, releases, loop=loop)
-    if private or (camera is not None and data is not None):
-        raise ConfigError("--private and a camera need data of their own: give --data NAME, or --camera, not both.")
     if camera is None:
-        return Noise(manifest.input.shape, count, loop=loop, seed=seed)
+        return Planned(_splits(data, manifest, root, seed), count, private, releases, loop=loop)
+    if private or data is not None:
+        raise ConfigError("--camera takes the place of a data set; leave out --data and --private.")
     from cutlayer.edge.camera import Camera
 
     return Camera(camera, manifest.input, count, loop=loop)
@@ -250,7 +245,7 @@ def _splits(data: Splits | str | None, manifest: Manifest, root: Path | None, se
         name = data or manifest.data
         if name is None:
             raise ConfigError("The split folder names no data set; name one with --data.")
-        splits = open_data(name, root, seed)
+        splits = open_data(name, root, seed, shape=manifest.input.shape)
     if splits.input.shape != manifest.input.shape:
         raise SplitError(
             f"The images of {splits.name} are {splits.input}, but the head takes {manifest.input}; choose another "

@@ -228,6 +228,13 @@ with cutlayer.serve(split) as address, cutlayer.connect(split, address) as devic
     assert done.stdout == "(1, 3)\n", done.stderr
 
 
+def test_what_to_know_of_the_data_is_said(capsys):
+    images, labels = arrays()
+    twice = cutlayer.load_data(np.concatenate([images, images]), np.concatenate([labels, labels]))
+    assert twice.notes
+    assert [f"note: {note}" for note in twice.notes] == capsys.readouterr().err.splitlines()
+
+
 @pytest.mark.parametrize(
     ("images", "shape"),
     [

@@ -77,7 +77,7 @@ def test_each_side_takes_the_timeouts_that_are_its_own(tmp_path, monkeypatch):
 def test_edge_sends_the_images_that_the_split_was_trained_on(tmp_path, monkeypatch):
     loaded = []
 
-    def load(name, *_):
+    def load(name, *_, **__):
         loaded.append(name)
         raise ConfigError("enough")
 

@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 from cutlayer import own
 from cutlayer.commands import say
 from cutlayer.errors import ConfigError
-from cutlayer.registry import MODELS
+from cutlayer.registry import DATASETS, MODELS
 from cutlayer.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -95,10 +95,11 @@ def split(
         model: A name from `cutlayer list models`, an ONNX file, or a model of your own such as mine.py:Net.
         cut: A name from `cutlayer cuts MODEL`.
         out: The folder to write.
-        data: A name from `cutlayer list datasets`; needed for training, optional for a model that has its weights, to
-            measure its accuracy.
+        data: A name from `cutlayer list datasets`, or the path of a folder of images, an .npz or .npy file. Needed for
+            training, optional for a model that has its weights, to measure its accuracy.
         weights: File of the model's weights: safetensors, or .pth, .pt, .th and the like with a state dict.
-        input: Shape of one image, such as 3x32x32, where there is no data set and the model does not say.
+        input: Shape of one image, such as 3x32x32, where there is no data set and the model does not say; or
+            the size that the images of a path get.
         classes: Number of outputs of a model with --weights, where there is no data set; the model's own if left out.
         mean: Values subtracted from images in [0, 1] first, such as 0.485,0.456,0.406; see docs/own.md for what is done
             if left out.
@@ -122,7 +123,7 @@ def split(
         split_file(Path(model), cut, out, _spec(input), *mean_std, data=data, data_root=data_root, seed=seed)
         return
     # What is recorded is found again from any folder.
-    model, data = own.resolved(model, Path.cwd()), data and own.resolved(data, Path.cwd())
+    model, data = own.resolved(model, Path.cwd()), data and DATASETS.resolved(data, Path.cwd())
     start = Start("" if weights is None else str(weights.absolute()), *map(tuple, mean_std))
     passes = epochs if epochs is not None else 0 if weights else 4
     if data is None:
@@ -134,15 +135,15 @@ def split(
         print(f"{out}: {_split_as_it_is(model, cut, out, _spec(input, n_axes=3), classes, seed, start)}")
         return
     from cutlayer import training
-    from cutlayer.data.load import load
     from cutlayer.experiment import victim
     from cutlayer.experiment.spec import Experiment, Training
 
-    splits = load(data, data_root, seed)
-    for option, given, known in (("--input", input, splits.input), ("--classes", classes, len(splits.classes))):
-        if given is not None and str(given) != str(known):
-            raise ConfigError(f"{splits.name} has {known}, and {option} says {given}; leave it out, or change --data.")
-    experiment = Experiment(data, model, cut, seed=seed, start=start, training=Training(passes))
+    experiment = Experiment(data, model, cut, seed=seed, input=input or "", start=start, training=Training(passes))
+    splits = victim.load_data(experiment, data_root)
+    for note in splits.notes:
+        say(note)
+    if classes is not None and classes != len(splits.classes):
+        raise ConfigError(f"{splits.name} has {len(splits.classes)} classes, not {classes}; leave out --classes.")
     victim.check_cut(experiment, splits)
     trained = victim.train(experiment, splits, say)
     correct, n = training.accuracy(trained, splits.test)

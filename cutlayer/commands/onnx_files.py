@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 
+from cutlayer.commands import say
 from cutlayer.commands.cut_table import table
 from cutlayer.data.load import load
 from cutlayer.errors import SplitError
 from cutlayer.onnx.graph import checked, survey, write
 from cutlayer.onnx.types import LOSSLESS
+from cutlayer.registry import DATASETS
 from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import open_split
 
@@ -55,7 +57,16 @@ def split_file(
 ) -> None:  # fmt: skip
     """Cut an ONNX file and write the split folder; with a data set, measure its accuracy too."""
     graph = survey(model, input, mean=list(mean) or [0.0], std=list(std) or [1.0])
-    splits, n_logits = None if data is None else load(data, data_root, seed), prod(graph.logits)
+    n_logits = prod(graph.logits)
+    data = data and DATASETS.resolved(data, Path.cwd())
+    splits = load(data, data_root, seed, shape=graph.file.input.shape) if data else None
+    for note in splits.notes if splits else ():
+        say(note)
+    if splits and not splits.classes:
+        raise SplitError(
+            f"The images of {data} have no classes, so that no accuracy can be measured: leave out --data, or put the "
+            "images of each class into a folder of its own."
+        )
     if splits and (splits.input.shape, len(splits.classes)) != (graph.file.input.shape, n_logits):
         raise SplitError(
             f"{data} has {len(splits.classes)} classes of {splits.input} images, but {model} gives {n_logits} numbers "

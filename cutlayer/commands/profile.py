@@ -57,7 +57,8 @@ def profile(
         transport: grpc, zmq or another transport of `cutlayer list transports`, if this machine serves the tail.
         samples: Runs of each head, more of a quick one; a p95 needs 90, a p99 459.
         seconds: Time limit for the runs of each head, in seconds; half of it unless other programs disturb them.
-        data: A name from `cutlayer list datasets`, whose images are sent instead of random ones.
+        data: A name from `cutlayer list datasets`, or the path of a folder of images, an .npz or .npy file, whose
+            images are sent instead of random ones.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
         epochs: Training passes over the data set, for a model by name; 0 leaves its weights random.
         privacy: Attack every cut with ridge, nearest and a small decoder, with the images of --data.

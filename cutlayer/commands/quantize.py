@@ -5,6 +5,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from cutlayer.commands import say
 from cutlayer.errors import ConfigError
 from cutlayer.registry import DATASETS, MODELS
 
@@ -26,7 +27,8 @@ def quantize(
     Args:
         folder: Written by `cutlayer split`.
         out: The split folder to write.
-        data: A name from `cutlayer list datasets`; the data set that the split was trained on if left out.
+        data: A name from `cutlayer list datasets`, random, or the path of a folder of images, an .npz or .npy file; the
+            data set that the split was trained on if left out.
         calibrate: Number of training images from which the value ranges are set.
         count: Number of test images for the accuracy of both heads.
         threads: Threads of each half.
@@ -52,7 +54,11 @@ def quantize(
     if out.resolve() == folder.resolve():
         raise ConfigError(f"--out {out} is the folder itself, which is needed for the comparison; name another folder.")
     check_free(out, replace=force)
-    splits = load(name, data_root, seed)
+    splits = load(name, data_root, seed, shape=manifest.input.shape)
+    for note in splits.notes:
+        say(note)
+    if splits.input.shape != manifest.input.shape:
+        raise ConfigError(f"The images of {name} are {splits.input}, and the head takes {manifest.input}.")
     images, test = splits.train.take(calibrate).inputs, splits.test.take(count)
     float32.with_head(out, lambda path: quantize_head(float32.file(HEAD_ONNX), manifest.input, images, path))
     what = f"{MODELS.label(manifest.model)} cut at {manifest.cut}"

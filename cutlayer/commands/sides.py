@@ -1,5 +1,6 @@
 """The two sides of a split model, and the keys with which they authenticate each other."""
 
+import logging
 import signal
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,6 +31,8 @@ def cloud(
 ) -> None:
     """Serve the tail of a split folder until SIGTERM or Ctrl-C.
 
+    Standard error says who connects, who is refused, and why: at most five lines in ten seconds for one reason.
+
     Args:
         folder: Written by `cutlayer split`.
         listen: grpc://HOST:PORT or zmq://HOST:PORT; port 0 takes a free one and prints it.
@@ -52,6 +55,9 @@ def cloud(
     from cutlayer.wire.codecs.packed import admit
     from cutlayer.wire.transport import Timeouts
 
+    log = logging.getLogger("cutlayer.wire.visitors")
+    log.setLevel(logging.INFO)
+    log.addHandler(logging.StreamHandler())
     for name in codec:
         admit(name)
     limits = Limits(max_batch, max_delay_us, budget_mib << 20)
@@ -96,8 +102,8 @@ def edge(
         folder: Written by `cutlayer split`; the device needs split.json and head.onnx only.
         connect: Address of the cloud.
         head: Runtime of the head; onnx needs no torch.
-        data: A name from `cutlayer list datasets`, or `random` for random pixels; the data set that the split was
-            trained on if left out.
+        data: A name from `cutlayer list datasets`, the path of a folder of images, an .npz or .npy file, or `random`
+            for random pixels; the data set that the split was trained on if left out.
         camera: Number of a camera, or path of a video, in place of a data set; needs OpenCV.
         count: Number of test images or frames, sent one by one; if left out 500, or all test images if there are fewer.
         loop: Begin again after the last image, until Ctrl-C or SIGTERM.

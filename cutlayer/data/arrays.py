@@ -22,11 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.data.folder import NO_CLASS
 from cutlayer.data.images import BACKGROUND, fit
 from cutlayer.data.near import near_copies
 from cutlayer.data.parts import dealt
-from cutlayer.data.splits import Splits
+from cutlayer.data.splits import NO_CLASS, Splits
 from cutlayer.data.stored import Stored
 from cutlayer.errors import DataError
 

@@ -21,13 +21,16 @@ from numpy.typing import NDArray
 from cutlayer.data.images import SUFFIXES, ImageFiles, size_of
 from cutlayer.data.listing import visible
 from cutlayer.data.parts import dealt
-from cutlayer.data.splits import NAMED, Dataset, Splits
+from cutlayer.data.splits import NAMED, NO_CLASS, Dataset, Splits
 from cutlayer.data.stored import Stored
 from cutlayer.errors import DataError
 
-NO_CLASS = -1
-"""The label of an image whose class is not known."""
 TRAIN, VALIDATION, TEST = {"train", "training"}, {"val", "valid", "validation"}, {"test", "testing"}
+PICTURES = {
+    ".avif", ".cr2", ".cr3", ".dng", ".exr", ".heic", ".heif", ".jp2", ".jxl", ".nef", ".raw", ".svg", ".avi", ".mkv",
+    ".mov", ".mp4", ".webm",
+}  # fmt: skip
+"""Endings of pictures and videos that are not read, which is said; other files are passed over in silence."""
 _LOOKED_AT = 200
 """Images whose headers are read to find out whether all have one size."""
 
@@ -64,8 +67,15 @@ def open_folder(
     classes, labels, groups = _classes(top, [place[divided:] for place in places])
     source = ImageFiles(paths, shape or otherwise or _one_size(paths, folder))
     data = Stored(source, labels, groups=groups)
-    left = sum(others.values())
-    notes = (f"{left:,} files of {folder} are no images and are passed over ({kinds}).",) if left else ()
+    left = {suffix: n for suffix, n in others.items() if suffix in PICTURES}
+    notes = (
+        (
+            f"{sum(left.values()):,} pictures of {name} are left out, because their kinds are not read "
+            f"({', '.join(f'{suffix} {n:,}' for suffix, n in left.items())}); convert them to PNG or JPEG.",
+        )
+        if left
+        else ()
+    )
     parts: list[Dataset] = [data]
     if divided:
         held_back = TEST if tops & TEST else VALIDATION

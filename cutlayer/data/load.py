@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from cutlayer.data.near import near_copies
-from cutlayer.data.path import is_path, open_path
 from cutlayer.data.splits import Splits
 from cutlayer.errors import ConfigError, DataError
 from cutlayer.registry import DATASETS
@@ -40,7 +39,7 @@ def load(
         DataError: A file is missing, damaged or of another kind, or the data do not fit into memory.
     """
     opened = open_data(name, root, seed, shape=shape, otherwise=otherwise)
-    if not is_path(name):
+    if not DATASETS.is_path(name):
         return opened.loaded()
     import psutil  # which a device does without
 
@@ -63,12 +62,10 @@ def open_data(
     otherwise: tuple[int, ...] | None = None,
 ) -> Splits:
     """The same parts, in which inputs may stay in their files until they are asked for: see `Dataset.one`."""
-    if is_path(name):
-        return open_path(Path(name).expanduser(), name, seed, shape, otherwise)
     read = DATASETS.load(name)
-    wanted = shape or otherwise
-    options = {"shape": wanted} if wanted and "shape" in inspect.signature(read).parameters else {}
-    splits = read(data_root(root), seed, **options)
+    stated = {"shape": shape, "otherwise": otherwise}
+    taken = inspect.signature(read).parameters
+    splits = read(data_root(root), seed, **{key: value for key, value in stated.items() if value and key in taken})
     if not isinstance(splits, Splits):
         raise ConfigError(
             f"The data set {name!r} must be a function (root, seed) that returns a cutlayer.data.splits.Splits; it "

@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.data.folder import NO_CLASS
 from cutlayer.data.parts import deal
-from cutlayer.data.splits import Splits
+from cutlayer.data.splits import NO_CLASS, Splits
 from cutlayer.data.stored import Stored
 
 N = 8000
@@ -25,10 +24,12 @@ class Noise:
         return np.random.default_rng([self._seed, place]).random(self.shape, np.float32)
 
 
-def load(root: Path | None, seed: int, shape: tuple[int, ...] = SHAPE) -> Splits:
+def load(
+    root: Path | None, seed: int, shape: tuple[int, ...] | None = None, otherwise: tuple[int, ...] = SHAPE
+) -> Splits:
     """Random values of the model's shape, without classes: 4,000 train, 2,000 auxiliary, 1,000 private, 1,000 test.
 
     `root` is not used. Values are uniform in [0, 1].
     """
-    data = Stored(Noise(tuple(shape), seed), np.full(N, NO_CLASS, np.int64))
+    data = Stored(Noise(shape or otherwise, seed), np.full(N, NO_CLASS, np.int64))
     return Splits("random", (), *deal(data, (4, 2, 1, 1), np.random.default_rng(seed)))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 from cutlayer.data.arrays import open_arrays
 from cutlayer.data.downloads import open_download
@@ -14,20 +14,32 @@ from cutlayer.data.folder import open_folder
 from cutlayer.data.listing import visible
 from cutlayer.data.splits import Splits
 from cutlayer.errors import DataError
-from cutlayer.registry import DATASETS
 
 ARRAYS = (".npz", ".npy")
-_FUNCTION = re.compile(r".+\.py:[A-Za-z_]\w*")
 
 
-def is_path(name: str) -> bool:
-    """Whether a name of a data set is meant as a path: it has a separator or such a suffix, or is a folder here.
+class Read(Protocol):
+    """What reads a data set; see `open_path`."""
 
-    Names in `cutlayer.registry.DATASETS` are not, nor are those of a function in a file, ``folder/mine.py:load``.
-    """
-    if name in set(DATASETS) or _FUNCTION.fullmatch(name):
-        return False
-    return "/" in name or os.sep in name or name.endswith(ARRAYS) or name.startswith(("~", ".")) or Path(name).is_dir()
+    def __call__(
+        self,
+        root: Path,
+        seed: int,
+        shape: tuple[int, ...] | None = None,
+        otherwise: tuple[int, ...] | None = None,
+    ) -> Splits:
+        """The four parts; `root` is not used."""
+
+
+def reader(name: str) -> Read:
+    """The function that reads what lies at a path, of the form of every data set."""
+
+    def read(
+        root: Path, seed: int, shape: tuple[int, ...] | None = None, otherwise: tuple[int, ...] | None = None
+    ) -> Splits:
+        return open_path(Path(name).expanduser(), name, seed, shape, otherwise)
+
+    return read
 
 
 def open_path(

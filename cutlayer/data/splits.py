@@ -10,6 +10,8 @@ from cutlayer.data.modality import IMAGE, Modality
 from cutlayer.spec import TensorSpec
 
 PARTS = ("train", "auxiliary", "private", "test")
+NO_CLASS = -1
+"""The label of a sample whose class is not known."""
 NAMED = 5
 """Files that a sentence names, at most."""
 

@@ -35,7 +35,11 @@ def check_packages() -> Iterator[Finding]:
         yield fault("packages", "cutlayer itself is not installed", "pip install '.[onnx]' in its folder")
         return
     known = [match.groups() for match in requirements if match]
-    wanted = [(name, least, extra) for name, least, extra in known if extra is None or extra in _EXTRAS]
+    order = (None, *_EXTRAS)
+    # An extra that includes another one repeats its requirements; each package counts once, for the first in order.
+    wanted: dict[str, tuple[str, str | None]] = {}
+    for name, least, extra in sorted((row for row in known if row[2] in order), key=lambda row: order.index(row[2])):
+        wanted.setdefault(name, (least, extra))
     loading = {
         name: subprocess.Popen(
             [sys.executable, "-c", f"import {module}"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -43,7 +47,7 @@ def check_packages() -> Iterator[Finding]:
         for name, module in _COMPILED.items()
         if _version(name)
     }
-    findings = [_package(name, least, extra, loading.get(name)) for name, least, extra in wanted]
+    findings = [_package(name, least, extra, loading.get(name)) for name, (least, extra) in wanted.items()]
     yield from (finding for finding in findings if finding.status != "ok")
     yield ok("packages", ", ".join(finding.says for finding in findings if finding.status == "ok"))
 

@@ -38,7 +38,8 @@ def flags(
     experiment: Experiment, rows: Sequence[AttackRecord], data: Splits, defense: Defense, spectrum: Spectrum
 ) -> tuple[Flag, ...]:
     """Every flag that an experiment raises: `rows` are of the attacks that ran, `defense` is as deployed."""
-    raised = [*_order(rows), *_useless(rows, experiment), *_overlap(data, experiment.measure.private)]
+    raised = [Flag("data", note) for note in data.notes]
+    raised += [*_order(rows), *_useless(rows, experiment), *_overlap(data, experiment.measure.private)]
     if experiment.defense.name == "none" and rows and max(_gain(row) for row in rows) < INVERTIBLE_GAIN:
         text = f"No attack got past a leakage gain of {INVERTIBLE_GAIN} on the undefended model."
         raised.append(Flag("baseline-not-invertible", text))

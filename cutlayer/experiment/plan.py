@@ -23,6 +23,7 @@ from cutlayer.experiment.spec import HEADS, Deployment, Experiment, Measure, Nam
 from cutlayer.models.start import Start
 from cutlayer.records import expectation
 from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, METRICS, MODELS, TRANSPORTS, Registry, check_type
+from cutlayer.spec import image_shape
 from cutlayer.wire.codecs.packed import codec_named, rewritten
 from cutlayer.wire.connect import servable
 
@@ -51,11 +52,11 @@ def load(path: Path, settings: Mapping[str, str] | None = None) -> list[Experime
 def parse(table: Mapping[str, Any]) -> list[Experiment]:
     """Expand a plan that is already a table."""
     texts, sections = ("name", "claim"), ("training", "measure", "defense", "deployment", "attack", "published")
-    _only(table, {*texts, "data", "model", "cut", "seed", "expect", *sections}, "key")
+    _only(table, {*texts, "data", "input", "model", "cut", "seed", "expect", *sections}, "key")
     for key in ("data", "model", "cut"):
         if key not in table:
             raise ConfigError(f"The key {key!r} is missing.")
-    for key in ("name", "claim", "data"):
+    for key in ("name", "claim", "data", "input"):
         check_type(key, str, table.get(key, ""))
     model, start = _model(table["model"])
     if not (DATASETS.takes(table["data"]) and MODELS.takes(model)):
@@ -81,7 +82,9 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
         raise ConfigError(f"There is another metric {max(metrics, key=metrics.count)!r}; name yours differently.")
     for metric in common["measure"].metrics:
         METRICS.load(metric)
-    common |= {key: table[key] for key in texts if key in table}
+    common |= {key: table[key] for key in (*texts, "input") if key in table}
+    if table.get("input"):
+        image_shape(table["input"])
     cuts, seeds = _listed("cut", str, table["cut"]), _listed("seed", int, table.get("seed", 0))
     defenses = list(_named(DEFENSES, table.get("defense", [{"name": "none"}])))
     common["expect"] = tuple(_listed("expect", str, table.get("expect", [])))
@@ -210,6 +213,8 @@ def _located(value: Any, folder: Path, key: str = "") -> Any:
         return value
     if key == "weights" and value:
         return os.path.abspath(folder / Path(value).expanduser())
+    if key == "data":
+        return DATASETS.resolved(value, folder)
     if key == "codec":
         return rewritten(value, lambda name: own.resolved(name, folder))
     return own.resolved(value, folder)
@@ -243,14 +248,15 @@ def _apply(table: dict[str, Any], key: str, text: str) -> None:
         table[head] = value
 
 
-KEYS = ("name", "claim", "expect", "data", "model", "cut", "seed")
+KEYS = ("name", "claim", "expect", "data", "input", "model", "cut", "seed")
 """The keys of a plan that are no tables."""
 
 
 def toml(experiment: Experiment) -> str:
     """The experiment as a plan of one, which `plan.load` reads back to the same id."""
     start = {key: value for key, value in asdict(experiment.start).items() if value}
-    lines = [f"{key} = {_value(getattr(experiment, key))}" for key in KEYS if key != "model" or not start]
+    stated = {*KEYS} - ({"model"} if start else set()) - (set() if experiment.input else {"input"})
+    lines = [f"{key} = {_value(getattr(experiment, key))}" for key in KEYS if key in stated]
     sections: list[tuple[str, dict[str, Any]]] = [
         *([("[model]", {"name": experiment.model, **start})] if start else []),
         ("[training]", asdict(experiment.training)),

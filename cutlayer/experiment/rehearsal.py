@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import fx
 
-from cutlayer.data.load import load
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import deployed
 from cutlayer.experiment import adversary, victim
@@ -58,7 +57,7 @@ def rehearse(experiments: Sequence[Experiment], runs: Path, data_root: Path | No
         key = repr({**asdict(experiment), "seed": 0})
         if key not in known:
             say(f"[{i}/{len(experiments)}] rehearsing {experiment}")
-            known[key] = _parts(experiment, load(experiment.data, data_root, experiment.seed))
+            known[key] = _parts(experiment, victim.load_data(experiment, data_root))
         training, *others = known[key]
         model = victim.cached(experiment, runs)
         estimates.append(others if model.exists() or str(model) in trained else [training, *others])

@@ -13,6 +13,7 @@ from cutlayer.edge.requests import UNKNOWN
 from cutlayer.experiment.flags import flags, unfit
 from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.spec import Experiment
+from cutlayer.experiment.turns import added
 from cutlayer.metrics.interval import paired_change, proportion
 from cutlayer.models.manifest import Manifest
 from cutlayer.percentiles import percentiles
@@ -20,7 +21,7 @@ from cutlayer.privacy.score import CANDIDATES
 from cutlayer.privacy.worst_case import worst_case
 from cutlayer.records.run import SCHEMA, AttackRecord, CostRecord, Published, Result, Spectrum, Utility, Words
 from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, METRICS, MODELS
-from cutlayer.trace import STAGES
+from cutlayer.trace import STAGES, Columns
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,14 @@ def result(
     facts: dict[str, float | str],
     answers: Answers,
     observed: Sequence[Observed],
+    turns: Mapping[str, Columns],
     attacks: Sequence[AttackRecord],
     seconds: dict[str, float],
 ) -> Result:
     """The whole of `result.json`.
 
     `manifest` is that of the split folder that was served, `defense` is as deployed, and `facts` are what it states of
-    itself.
+    itself. `turns` are the times of the deployments that took turns with the undefended model, by their labels.
     """
     right, undefended = (
         classes == answers.labels for classes in (next(iter(answers.served.values())), answers.undefended)
@@ -88,7 +90,7 @@ def result(
         privacy=tuple(replace(attack, published=published(attack, experiment)) for attack in attacks),
         worst_case=worst_case(attacks),
         spectrum=spectrum,
-        cost=tuple(map(cost, observed)),
+        cost=tuple(cost(entry, turns.get(entry.deployment.label), experiment.seed) for entry in observed),
         flags=(*unfit(utility, answers.labels), *flags(experiment, attacks, data, defense, spectrum)),
         seconds=seconds,
         words=tuple(_words(experiment)),
@@ -99,7 +101,7 @@ def result(
 
 def setup(experiment: Experiment) -> str:
     """The id of the experiment without what may differ between runs that are compared."""
-    bare = Experiment(experiment.data, experiment.model, experiment.cut)
+    bare = Experiment(experiment.data, experiment.model, experiment.cut, input=experiment.input)
     return replace(bare, start=experiment.start, training=experiment.training, measure=experiment.measure).id
 
 
@@ -120,8 +122,8 @@ def _words(experiment: Experiment) -> Iterator[Words]:
         yield Words(**{**said, "name": METRICS.label(name)})
 
 
-def cost(observed: Observed) -> CostRecord:
-    """Percentiles of every stage, sizes and memory of one deployment."""
+def cost(observed: Observed, turns: Columns | None, seed: int) -> CostRecord:
+    """Percentiles of every stage, sizes and memory of one deployment, and what the defense adds, if it took turns."""
     timed, record = observed.timed, observed.record
     kernel_bytes = int(record["kernel_bytes"])
     return CostRecord(
@@ -139,6 +141,7 @@ def cost(observed: Observed) -> CostRecord:
         energy_j=None,
         energy_source="none",
         others=observed.others,
+        added_ns=added(turns, seed) if turns else None,
     )
 
 

@@ -3,13 +3,14 @@
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import torch
+from torch import fx
 
 from cutlayer import training
-from cutlayer.data.load import load
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import deployed
 from cutlayer.errors import ConfigError
@@ -18,6 +19,7 @@ from cutlayer.experiment.measure import measure
 from cutlayer.experiment.plan import toml
 from cutlayer.experiment.result import Answers, result, summary
 from cutlayer.experiment.spec import Experiment, Named
+from cutlayer.experiment.turns import take_turns
 from cutlayer.experiment.victim import Say
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.identity import environment
@@ -30,7 +32,9 @@ from cutlayer.progress import told
 from cutlayer.records import writing
 from cutlayer.records.reading import read_result
 from cutlayer.records.run import RESULT, AttackRecord, Result
+from cutlayer.registry import DATASETS
 from cutlayer.split_folder import open_split
+from cutlayer.trace import Columns
 
 FACTS_FROM = 256
 """Auxiliary images from whose smashed data a defense states its facts."""
@@ -45,9 +49,12 @@ def run_all(
         ConfigError, SplitError, DataError: Something cannot work; found before anything is trained or written.
     """
     tune_allocator()
-    loaded = {key: load(key[0], data_root, key[1]) for key in {(e.data, e.seed) for e in experiments}}
+    loaded = {_source(experiment): experiment for experiment in experiments}
+    data = {source: victim.load_data(experiment, data_root) for source, experiment in loaded.items()}
+    for note in dict.fromkeys(note for splits in data.values() for note in splits.notes):
+        say(note)
     for experiment in experiments:
-        check(experiment, loaded[experiment.data, experiment.seed])
+        check(experiment, data[_source(experiment)])
     results = []
     for i, experiment in enumerate(experiments, 1):
         folder = runs / experiment.id
@@ -60,8 +67,14 @@ def run_all(
         else:
             stamped = _stamped(say)
             with told(stamped):
-                results.append(run(experiment, loaded[experiment.data, experiment.seed], runs, data_root, stamped))
+                results.append(run(experiment, data[_source(experiment)], runs, data_root, stamped))
     return results
+
+
+def _source(experiment: Experiment) -> tuple[str, ...]:
+    """What decides which images an experiment has; the model may decide on the size of images from a path."""
+    model = experiment.model if DATASETS.is_path(experiment.data) or experiment.data == "random" else ""
+    return experiment.data, str(experiment.seed), experiment.input, model
 
 
 def check(experiment: Experiment, data: Splits) -> None:
@@ -74,6 +87,8 @@ def check(experiment: Experiment, data: Splits) -> None:
         if not 0 < wanted <= present:
             section = "training" if part == "train" else "measure"
             raise ConfigError(f"{data.name} has {present} {part} images, not {wanted}; change [{section}].")
+    if setup.turns < 0 or setup.turns == 1:
+        raise ConfigError(f"measure.turns must be 0, or at least 2 for an interval, not {setup.turns}.")
     victim.check_cut(experiment, data)
 
 
@@ -104,6 +119,7 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
         measure(experiment, deployment, opened.path, folder / "measured", n_releases, data_root, say)
         for deployment in experiment.deployments
     ]
+    turns = _turns(experiment, model, data, opened.path, folder / "measured", say)
     ends["measure"] = time.perf_counter()
 
     head = Releases(opened.head(threads=torch.get_num_threads()), repeats=True, most_bytes=MOST_BYTES).reader()
@@ -130,9 +146,11 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     seconds = {part: end - start for (_, start), (part, end) in pairwise(ends.items())}
     served = {entry.deployment.label: entry.answers for entry in observed}
     answers = Answers(test.labels, undefended_answers, served)
-    record = result(experiment, opened.manifest, data, defense, passed, facts, answers, observed, rows, seconds)
+    record = result(experiment, opened.manifest, data, defense, passed, facts, answers, observed, turns, rows, seconds)
     kept = adversary.kept(attacks, data, experiment.measure.private, folder / "attacks")
     timed = {entry.deployment.label: entry.timed for entry in observed}
+    for label, times in turns.items():
+        timed[label] |= {f"turns_{side}_ns": values for side, values in times.items()}
     writing.finish(runs, record, env, timed, answers.arrays(), *kept)
     for leftover in (folder / "measured", folder / "attacks", *folder.glob(".*.part")):
         shutil.rmtree(leftover)
@@ -144,3 +162,19 @@ def _stamped(say: Say) -> Say:
     """Progress lines with the seconds since the experiment began."""
     begin = time.perf_counter()
     return lambda text: say(f"{time.perf_counter() - begin:7.1f} s  {text}")
+
+
+def _turns(
+    experiment: Experiment, model: fx.GraphModule, data: Splits, split: Path, work: Path, say: Say
+) -> dict[str, Columns]:
+    """The times of each deployment that took turns with the undefended model, by its label."""
+    if not experiment.measure.turns or experiment.defense.name == "none":
+        return {}
+    bare = work / "undefended"
+    if not (bare / MANIFEST).exists():
+        victim.export(replace(experiment, defense=Named("none")), model, data, bare, say)
+    images = data.test.inputs[: experiment.measure.count]
+    return {
+        deployment.label: take_turns(experiment, deployment, (split, bare), images, work, say)
+        for deployment in experiment.deployments
+    }

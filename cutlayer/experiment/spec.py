@@ -50,6 +50,8 @@ class Measure:
         metrics: Metrics of the user's own, beside those of `cutlayer list metrics`.
         edge_threads: Threads of the device's head.
         cloud_threads: Threads of the server's tail.
+        turns: Rounds in which a defended deployment takes turns with the undefended model, for the time that the
+            defense adds; 0 for none.
     """
 
     count: int = 500
@@ -60,6 +62,7 @@ class Measure:
     metrics: tuple[str, ...] = ()
     edge_threads: int = 1
     cloud_threads: int = 1
+    turns: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,11 @@ class Published:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that determines one result. Equal experiments have equal ids."""
+    """Everything that determines one result. Equal experiments have equal ids.
+
+    Attributes:
+        input: Size of the images, such as 3x64x64, for data by path; that of the arrays, or of the model, if empty.
+    """
 
     data: str
     model: str
@@ -130,6 +137,7 @@ class Experiment:
     attacks: tuple[Named, ...] = (Named("mean-image"),)
     published: tuple[Published, ...] = ()
     expect: tuple[str, ...] = ()
+    input: str = ""
 
     @property
     def id(self) -> str:

@@ -12,7 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import fx
 
 from cutlayer import training
+from cutlayer.data.load import load
 from cutlayer.data.splits import Splits
+from cutlayer.errors import ConfigError
 from cutlayer.experiment.spec import Experiment, file_digest
 from cutlayer.models import folder, zoo
 from cutlayer.models.cut import find_cut
@@ -21,12 +23,33 @@ from cutlayer.models.halves import split
 from cutlayer.models.manifest import Manifest
 from cutlayer.models.start import RANDOM
 from cutlayer.registry import DATASETS, MODELS, defense_from
+from cutlayer.spec import TensorSpec, image_shape
 
 Say = Callable[[str], None]
 
 
+def load_data(experiment: Experiment, data_root: Path | None) -> Splits:
+    """The data of an experiment, images of one's own in the size that the experiment or its model states.
+
+    Raises:
+        ConfigError: The experiment states a size, and the data have another one of their own.
+    """
+    shape = image_shape(experiment.input) if experiment.input else None
+    preferred = MODELS.options(experiment.model).get("input")
+    otherwise = preferred.default.shape if preferred and isinstance(preferred.default, TensorSpec) else None
+    data = load(experiment.data, data_root, experiment.seed, shape=shape, otherwise=otherwise)
+    if shape and data.input.shape != shape:
+        raise ConfigError(f"The images of {data.name} are {data.input}, not {experiment.input}; leave out --input.")
+    return data
+
+
 def build(experiment: Experiment, data: Splits) -> fx.GraphModule:
     """The untrained model."""
+    if not data.classes:
+        raise ConfigError(
+            f"The images of {data.name} have no classes, which a model is trained on: put the images of each class "
+            "into a folder of its own, or store labels as y beside x."
+        )
     return zoo.build(experiment.model, data.input, len(data.classes), experiment.seed, experiment.start)
 
 
@@ -57,7 +80,8 @@ def train(experiment: Experiment, data: Splits, say: Say) -> fx.GraphModule:
 
 def cached(experiment: Experiment, runs: Path) -> Path:
     """The file of the trained model, which experiments with equal training share."""
-    data, model = DATASETS.identity(experiment.data), MODELS.identity(experiment.model)
+    data = DATASETS.identity(experiment.data) + (f" {experiment.input}" if experiment.input else "")
+    model = MODELS.identity(experiment.model)
     determinants: list[Any] = [data, model, experiment.seed, asdict(experiment.training)]
     if experiment.start != RANDOM:
         weights = file_digest(Path(experiment.start.weights)) if experiment.start.weights else ""

@@ -40,6 +40,7 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "onnxruntime": _version("onnxruntime"),
+        "torch": _version("torch"),
         "cutlayer": _version("cutlayer"),
         "load_1min": _load(),
         "clock": clock.implementation,
@@ -119,6 +120,7 @@ def _commit() -> dict[str, Any]:
         return subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # an environment inside some other checkout is none of ours
         return {"commit": git("rev-parse", "--short=12", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}

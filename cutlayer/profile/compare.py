@@ -74,11 +74,17 @@ def differences(before: Profile, after: Profile) -> list[str]:
     settings = dump(before.settings), dump(after.settings)
     for part, (first, second), keys in (
         ("settings", settings, sorted({*settings[0]} - {"seed"})),
-        ("machine", (before.machine, after.machine), ("processor", "cores", "affinity", "onnxruntime")),
+        ("machine", (before.machine, after.machine), _known(before.machine, after.machine)),
     ):
         different = [key for key in keys if first.get(key) != second.get(key)]
         sentences += [f"The profiles differ in {part}.{k}: {first.get(k)} and {second.get(k)}." for k in different]
     return sentences
+
+
+def _known(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What of the machine decides about figures, where both profiles say it: one of an older version may not."""
+    decisive = ("processor", "instruction_sets", "cores", "affinity", "torch", "onnxruntime")
+    return [item for item in decisive if item in before and item in after]
 
 
 def figures(profile: Profile) -> Figures:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.data.splits import NO_CLASS
 from cutlayer.models.manifest import HEAD_ONNX
 from cutlayer.split_folder import Half, SplitFolder
 
@@ -21,6 +22,7 @@ class Effect:
         int8_ns: Times of the int8 head for the same images, taken in turns with the other.
         float32_correct: Number of right answers with the float32 head.
         int8_correct: Number of right answers with the int8 head.
+        n_labelled: Number of images whose class is known, among which answers are right or wrong.
         agreed: Number of images with the same answer from both.
     """
 
@@ -30,6 +32,7 @@ class Effect:
     int8_correct: int
     agreed: int
     n: int
+    n_labelled: int
     float32_bytes: int
     int8_bytes: int
 
@@ -41,9 +44,10 @@ class Effect:
     def __str__(self) -> str:
         """Accuracy, time and size, in three lines."""
         before, after = (float(np.median(times)) / 1e6 for times in (self.float32_ns, self.int8_ns))
+        shares = (correct / max(self.n_labelled, 1) for correct in (self.float32_correct, self.int8_correct))
+        accuracy = "accuracy {:.1%} in float32, {:.1%} in int8; ".format(*shares) if self.n_labelled else ""
         return (
-            f"accuracy {self.float32_correct / self.n:.1%} in float32, {self.int8_correct / self.n:.1%} in int8; "
-            f"the same answer to {self.agreed:,} of {self.n:,} images\n"
+            f"{accuracy}the same answer to {self.agreed:,} of {self.n:,} images\n"
             f"head p50 {before:.3f} ms in float32, {after:.3f} ms in int8: {self.gain:.2f} times as fast "
             f"(n = {len(self.int8_ns)} pairs, one image each)\n"
             f"{HEAD_ONNX} {self.float32_bytes:,} bytes in float32, {self.int8_bytes:,} in int8"
@@ -65,7 +69,7 @@ def compare(
         float32: Split folder with the float32 head.
         int8: Split folder with the int8 head, and the same tail.
         images: ``(N, *input.shape)``, other images than those that calibrated the head.
-        labels: ``(N,)`` classes of the images.
+        labels: ``(N,)`` classes of the images, `NO_CLASS` where they are not known.
         rounds: Number of timed pairs of single images.
         threads: Threads of each half.
     """
@@ -77,9 +81,11 @@ def compare(
     for head in heads:
         head(images[:1])
     times = np.array([[_timed(head, images[i % len(images)][None]) for head in heads] for i in range(rounds)])
-    agreed = int((exact == small).sum())
+    agreed, n_labelled = int((exact == small).sum()), int((labels != NO_CLASS).sum())
     float32_ns, int8_ns = times.T
-    return Effect(float32_ns, int8_ns, exact_correct, small_correct, agreed, len(labels), exact_bytes, small_bytes)
+    return Effect(
+        float32_ns, int8_ns, exact_correct, small_correct, agreed, len(labels), n_labelled, exact_bytes, small_bytes
+    )
 
 
 def _timed(head: Half, image: NDArray[np.float32]) -> int:

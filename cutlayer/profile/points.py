@@ -16,7 +16,7 @@ from cutlayer.network.shaper import shaped
 from cutlayer.profile.measure import DEADLINE_S, columns, concatenated, device, served
 from cutlayer.profile.plan import Settings
 from cutlayer.profile.prepare import Candidate
-from cutlayer.profile.rounds import Rounds, in_rounds
+from cutlayer.profile.rounds import LONG_NS, Rounds, in_rounds
 from cutlayer.trace import Columns
 
 ROUNDS, MANY_REQUESTS = 3, 12
@@ -67,7 +67,7 @@ def measure_points(
 def _measure(point: Point, server: str, run: Run) -> Rounds[Columns]:
     # Each round begins with a handshake, which would take most of the time where there are few requests.
     wanted = ROUNDS if point.samples >= MANY_REQUESTS else 1
-    samples = ceil(point.samples / wanted)
+    samples = max(ceil(point.samples / wanted), ceil(LONG_NS / (1e9 * point.expected_s)))
 
     def take() -> tuple[Columns, None]:
         answer = run(

@@ -87,6 +87,22 @@ def prepare(
     return from_onnx(path, cuts, input, out, data, say)
 
 
+def own_shape(model: str) -> tuple[int, ...] | None:
+    """The shape of one input as the model itself states it; None if it states none.
+
+    Raises:
+        SplitError: The split folder or the ONNX file cannot be read, or the file leaves the shape open.
+    """
+    if (Path(model) / MANIFEST).exists():
+        return open_split(Path(model)).manifest.input.shape
+    if model.endswith(".onnx"):
+        from cutlayer.onnx.file import read
+
+        return read(Path(model)).input.shape
+    stated = MODELS.options(model).get("input")
+    return stated.default.shape if stated and isinstance(stated.default, TensorSpec) else None
+
+
 def from_onnx(
     path: Path, cuts: Sequence[str], input: TensorSpec | None, out: Path, data: str | None, say: Say
 ) -> list[Candidate]:

@@ -41,7 +41,8 @@ class Round(Generic[T]):
     Attributes:
         value: What was measured.
         timing: Timing of the device's own computation in it; None where there is none.
-        others: Share of all cores that was taken by processes which are no part of the profile.
+        others: Share of all cores that was taken by processes which are no part of the profile; 0 in a round that is
+            too short to tell.
     """
 
     value: T
@@ -98,7 +99,8 @@ def in_rounds(
     while True:
         before = family_moment()
         value, timing = take()
-        taken.append(Round(value, timing, between(before, family_moment()).others))
+        meanwhile = between(before, family_moment())
+        taken.append(Round(value, timing, meanwhile.others if meanwhile.wall_ns >= LONG_NS else 0.0))
         rounds = Rounds(tuple(taken), tuple(disturbances(taken)), wanted)
         undisturbed = len(taken) - len(rounds.set_aside)
         if len(taken) >= wanted and (undisturbed >= wanted or not more(rounds)):
@@ -130,9 +132,9 @@ def _disturbance(taken: Round[T], middle_hz: float | None) -> str:
         waited = own.waited_ns / own.wall_ns
         # A quota is the user's wish, and stops the head on purpose.
         if own.quota is None and own.cpu_share < OWN_CORE:
-            return f"not alone: it got {own.cpu_share:.0%} of a core"
+            return f"not alone: its process got {own.cpu_share:.0%} of a core"
         if own.quota is None and waited > 1 - OWN_CORE:
-            return f"not alone: it waited for a core {waited:.0%} of the time"
+            return f"not alone: its process waited for a core {waited:.0%} of the time"
         if own.others > OTHERS and own.wall_ns >= LONG_NS:
             return f"not alone: other work took {own.others:.0%} of all cores"
         if middle_hz and own.own_clock_hz and abs(own.own_clock_hz / middle_hz - 1) > CLOCK:

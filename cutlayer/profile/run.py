@@ -19,7 +19,7 @@ from cutlayer.profile import connected, emulated
 from cutlayer.profile.advice import keeps
 from cutlayer.profile.check import check_plan
 from cutlayer.profile.plan import DEFAULT_NETWORKS, Plan, Say, Settings
-from cutlayer.profile.prepare import Candidate, Train, prepare
+from cutlayer.profile.prepare import Candidate, Train, own_shape, prepare
 from cutlayer.profile.quality import accuracy, leakage
 from cutlayer.profile.record import record
 from cutlayer.profile.sampling import Key
@@ -27,8 +27,9 @@ from cutlayer.profile.taken import Taken
 from cutlayer.progress import told, track
 from cutlayer.records.profile import Limits, Profile, Quality
 from cutlayer.records.profile_files import save
-from cutlayer.registry import MODELS
+from cutlayer.registry import DATASETS, MODELS
 from cutlayer.report.profiles import page
+from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import open_split
 
 if TYPE_CHECKING:
@@ -66,14 +67,15 @@ def _run(
 ) -> Profile:
     networks = networks_named(DEFAULT_NETWORKS if plan.network is None else plan.network)
     spec = check_plan(plan, settings, limits, networks, out)
-    splits = None if plan.data is None else load(plan.data, plan.data_root, settings.seed)
+    splits = None if plan.data is None else _data(plan.data, plan, spec, settings.seed, say)
     if splits is not None:
         if spec is not None and spec.shape != splits.input.shape:
             raise ConfigError(f"The images of {splits.name} are {splits.input}, not {spec}; leave out --input.")
         spec = splits.input
+    classes = (splits and len(splits.classes)) or plan.classes  # images without classes leave the number to the plan
     candidates = prepare(
-        plan.model, plan.cuts, spec, out, classes=len(splits.classes) if splits else plan.classes, data=plan.data,
-        say=say, train=_trainer(plan, splits, settings.seed, say),
+        plan.model, plan.cuts, spec, out, classes=classes, data=plan.data, say=say,
+        train=_trainer(plan, splits, settings.seed, say),
     )  # fmt: skip
     judged = _is_judged(plan, candidates[0], limits, splits)
     images, sent = _images(plan, candidates[0], settings, splits)
@@ -106,6 +108,22 @@ def _run(
     profile = known()
     _save(out, profile)
     return profile
+
+
+def _data(name: str, plan: Plan, spec: TensorSpec | None, seed: int, say: Say) -> Splits:
+    """The images, those of a path in the size that the plan states, or else in that of the model."""
+    splits = load(
+        name,
+        plan.data_root,
+        seed,
+        shape=None if spec is None else spec.shape,
+        otherwise=own_shape(plan.model) if DATASETS.is_path(name) and spec is None else None,
+    )
+    for note in splits.notes:
+        say(note)
+    if plan.epochs and not splits.classes:
+        raise ConfigError(f"The images of {name} have no classes to train on; leave out --epochs.")
+    return splits
 
 
 def _save(out: Path, profile: Profile) -> None:

@@ -160,6 +160,8 @@ class CostRecord:
         edge_peak_rss_bytes: Peak memory of the device's process.
         energy_source: Meter of the energy, or ``none``.
         others: Share of all cores of the machine that other processes took meanwhile; None where it is unknown.
+        added_ns: What the defense adds to the median request, in turns with the undefended model, n being the rounds;
+            None where they did not take turns.
     """
 
     deployment: str
@@ -176,6 +178,7 @@ class CostRecord:
     energy_j: float | None
     energy_source: str
     others: float | None = None
+    added_ns: Estimate | None = None
 
     @property
     def sent_bytes(self) -> int | None:

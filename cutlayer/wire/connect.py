@@ -12,6 +12,7 @@ from cutlayer.wire.retry import Client, Line, Retry
 from cutlayer.wire.scheme import Scheme
 from cutlayer.wire.security import PLAIN, Security, option
 from cutlayer.wire.transport import Handler, Server, Timeouts, Transport
+from cutlayer.wire.visitors import Visitors
 
 
 def connect(
@@ -28,8 +29,15 @@ def connect(
     return Client(line, target, retry or Retry())
 
 
-def listen(address: str, handler: Handler, timeouts: Timeouts | None = None, *, security: Security = PLAIN) -> Server:
-    """Return a server that answers at the address until it is closed.
+def listen(
+    address: str,
+    handler: Handler,
+    timeouts: Timeouts | None = None,
+    *,
+    security: Security = PLAIN,
+    visitors: Visitors | None = None,
+) -> Server:
+    """Return a server that answers at the address until it is closed, and that logs to `visitors` who reaches it.
 
     Raises:
         ConfigError: See `connect`.
@@ -38,7 +46,8 @@ def listen(address: str, handler: Handler, timeouts: Timeouts | None = None, *, 
     target, scheme = check_secure(address, security, listening=True)
     if not scheme.server:
         raise ConfigError(f"{target.scheme}:// is for clients only; listen at grpc:// or zmq:// instead.")
-    server: Server = _load(scheme.server, target, scheme)(target, handler, timeouts or Timeouts(), security)
+    serve = _load(scheme.server, target, scheme)
+    server: Server = serve(target, handler, timeouts or Timeouts(), security, visitors or Visitors())
     return server
 
 

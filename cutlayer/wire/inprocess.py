@@ -13,6 +13,7 @@ from cutlayer.wire.message import Message
 from cutlayer.wire.scheme import Scheme
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Caller, Handler, Timeouts
+from cutlayer.wire.visitors import Visitors
 
 _servers: dict[str, InProcessServer] = {}
 
@@ -63,7 +64,9 @@ class InProcessClient:
 class InProcessServer:
     """The server's end; see `Server`."""
 
-    def __init__(self, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> None:
+    def __init__(
+        self, address: Address, handler: Handler, timeouts: Timeouts, security: Security, visitors: Visitors
+    ) -> None:
         if address.host in _servers:
             raise WireError(f"{address} is taken in this process; choose another name.")
         self.address, self.handler = address, handler

@@ -34,8 +34,8 @@ class Scheme:
     Attributes:
         explanation: One line for `cutlayer list`.
         client: Class of the client, as ``module:class``; see `Line`. It takes address, timeouts and security.
-        server: Class of the server; see `Server`. It takes address, handler, timeouts and security. Empty if there is
-            only a client.
+        server: Class of the server; see `Server`. It takes address, handler, timeouts, security and visitors. Empty if
+            there is only a client.
         package: Name on PyPI of the package that it needs; empty if it needs none.
         networked: Whether an address is ``host:port`` reached over TCP; otherwise it is a name within this process.
         takes_model: Whether an address may end in ``/MODEL``.

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from cutlayer.errors import ConfigError, DecodeError, Refused
 from cutlayer.wire.address import Address
 from cutlayer.wire.message import Message
+from cutlayer.wire.visitors import UNKNOWN
 
 log = logging.getLogger("cutlayer.wire")
 
@@ -77,11 +78,13 @@ class Caller(NamedTuple):
         gone: Returns whether the client has left, so that the request need not be computed.
         answer: Sends the answer or the reason why there is none, without waiting for the network; call it once. Its
             second argument is called after the answer has left, or cannot leave; that time is not part of the latency.
+        peer: Its address, for the log.
     """
 
     client: Hashable
     gone: Callable[[], bool]
     answer: Callable[[Message | Refused, Callable[[], None]], None]
+    peer: str = UNKNOWN
 
 
 def nothing() -> None:

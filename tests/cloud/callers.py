@@ -13,6 +13,8 @@ from tests.tiny_split import SMASHED
 class Waiting:
     """A caller that keeps its answer."""
 
+    peer = "a test"
+
     def __init__(self, client="another"):
         self.client, self.left, self.replies, self.answered = client, False, [], threading.Event()
 

@@ -1,3 +1,4 @@
+import logging
 import re
 import urllib.error
 import urllib.request
@@ -10,6 +11,7 @@ from cutlayer.cloud.service import Service
 from cutlayer.errors import ConfigError, Refused, WireError
 from cutlayer.split_folder import open_split
 from cutlayer.wire.message import Kind, Message
+from cutlayer.wire.visitors import Visitors
 from tests.cloud.callers import handle, request
 from tests.tiny_split import write_split
 
@@ -74,6 +76,34 @@ def test_requests_and_answers_are_counted(service, watched):
         buckets = [v for k, v in counted.items() if k.startswith(f'cutlayer_stage_seconds_bucket{{stage="{stage}"')]
         assert buckets == sorted(buckets)
         assert buckets[-1] == 2
+
+
+def test_connections_and_refusals_are_counted_and_said_at_the_end(tmp_path):
+    visitors = Visitors()
+    manifest = write_split(tmp_path / "split")
+    service = Service(manifest, open_split(tmp_path / "split").tail(threads=1), visitors=visitors)
+    assert service.metrics.summary() == "answered 0 requests, 0.0 MB, over 0 connections"
+    for peer in ("a:1", "a:1", "b:2"):
+        visitors.arrived(peer)
+    visitors.turned_away("c:3", "tls", "no certificate.")
+    handle(service, request("s-1", session="s"))
+    with pytest.raises(Refused):
+        handle(service, Message(Kind.INFER, b"\xff"))
+    counted = samples(service.metrics.text())
+    assert counted["cutlayer_connections_total"] == 2
+    assert counted['cutlayer_refused_connections_total{reason="tls"}'] == 1
+    assert counted['cutlayer_refused_connections_total{reason="key"}'] == 0
+    said = service.metrics.summary()
+    assert said.startswith("answered 1 requests, ")
+    assert said.endswith("over 2 connections; refused 1 (INVALID_ARGUMENT); refused 1 (connections, tls)")
+    service.drain()
+
+
+def test_a_refusal_says_who_and_why(service, caplog):
+    with caplog.at_level(logging.INFO, "cutlayer.wire.visitors"), pytest.raises(Refused):
+        handle(service, request("s-1", session="s", protocol=99))
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == "a test is refused, INVALID_ARGUMENT: This server speaks version 1 of the protocol, not 99."
 
 
 def test_stages_are_in_seconds(tmp_path):

@@ -6,9 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from cutlayer.data.folder import NO_CLASS
 from cutlayer.data.load import data_root, load
-from cutlayer.data.splits import Splits
+from cutlayer.data.splits import NO_CLASS, Splits
 from cutlayer.errors import ConfigError, DataError
 from cutlayer.registry import DATASETS
 

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from cutlayer.data.load import load, open_data
-from cutlayer.data.path import identity, is_path
+from cutlayer.data.path import identity
 from cutlayer.data.stored import Stored
 from cutlayer.errors import ConfigError, DataError
+from cutlayer.registry import DATASETS
 from tests.data.test_mnist import idx
 
 SHAPE = (3, 8, 8)
@@ -57,6 +58,7 @@ def odd(tmp_path):
     (folder / "__MACOSX" / "one").mkdir(parents=True)
     (folder / "__MACOSX" / "one" / "plain.png").write_bytes(b"Mac OS X")
     (folder / "notes.txt").write_text("from my camera")
+    (one / "phone.HEIC").write_bytes(b"ftypheic")
     return folder
 
 
@@ -73,12 +75,11 @@ def test_every_kind_of_image_becomes_the_same_picture(odd):
 
 
 def test_what_cannot_be_read_is_named_and_counted(odd):
-    unreadable, others = load(str(odd), shape=SHAPE).notes[:2][::-1]
+    others, unreadable = load(str(odd), shape=SHAPE).notes[:2]
     assert unreadable.startswith("3 files cannot be read and are left out: ")
     for name in ("one/cut_short.png", "one/empty.jpg: it is empty", "two/a text.png"):
         assert name in unreadable
-    assert others.startswith("1 files")
-    assert ".txt 1" in others
+    assert others.endswith("odd are left out, because their kinds are not read (.heic 1); convert them to PNG or JPEG.")
 
 
 def test_copies_across_parts_are_counted(odd):
@@ -346,9 +347,15 @@ def test_the_identity_is_that_of_the_content(odd, tmp_path):
     assert identity(odd) != before
 
 
-def test_names_are_no_paths():
-    assert not is_path("mnist")
-    assert all(map(is_path, ("./mnist", "data/mnist", "mnist.npz", "~/mnist")))
+def test_names_are_no_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("mnist", "mine"):
+        (tmp_path / folder).mkdir()
+    assert not any(map(DATASETS.is_path, ("mnist", "digits", "mine.py:squares", "other")))
+    assert all(map(DATASETS.is_path, ("mine", "./mnist", "data/mnist", "mnist.npz", "~/mnist")))
+    assert DATASETS.resolved("mine", tmp_path) == str(tmp_path / "mine")
+    assert DATASETS.resolved("mnist", tmp_path) == "mnist"
+    assert DATASETS.label(str(tmp_path / "mine/")) == "mine"
 
 
 def test_random_inputs_have_the_shape_that_is_wanted():

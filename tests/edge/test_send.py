@@ -230,18 +230,28 @@ def test_an_error_and_ctrl_c_say_what_was_measured_until_then(folder, monkeypatc
         assert "of 4)" in note
 
 
-def test_random_pixels_need_no_data_set(folder, tmp_path):
-    tap = Tap(tmp_path / "tap")
-    summary = run(folder, tap=tap, data="random", count=20, private=0)
-    tap.close()
-    assert summary.n == 20
-    assert summary.n_labelled == 0
+def test_random_pixels_need_no_data_set(folder):
+    summary = run(folder, data="random", count=20, private=0)
+    assert (summary.n, summary.n_labelled) == (20, 0)
     assert "accuracy" not in str(summary)
     assert record(folder)["labels"].tolist() == [-1] * 20
-    distinct = {smashed.tobytes() for _, smashed in read(tmp_path / "tap")}
-    assert len(distinct) == 8
-    with pytest.raises(ConfigError, match="data of their own"):
-        run(folder, data="random")
+
+
+def test_a_file_of_ones_own_is_sent(folder, tmp_path):
+    own = images(40, 7)
+    np.savez(tmp_path / "own.npz", x=own, y=np.arange(40) % CLASSES)
+    tap = Tap(tmp_path / "tap")
+    summary = run(folder, tap=tap, data=str(tmp_path / "own.npz"), count=None, private=0)
+    tap.close()
+    assert 0 < summary.n == summary.n_labelled < 40
+    expected = open_split(folder).head()(own)
+    arrived = np.concatenate([smashed for _, smashed in read(tmp_path / "tap")])
+    assert all(np.isclose(one, expected, atol=1e-5).all(axis=(1, 2, 3)).any() for one in arrived)
+
+
+def test_a_camera_takes_the_place_of_a_data_set(folder):
+    with pytest.raises(ConfigError, match="takes the place of a data set"):
+        run(folder, camera="0")
 
 
 def test_all_test_images_are_sent_if_there_are_fewer_than_the_default(folder):

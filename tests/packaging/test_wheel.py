@@ -1,5 +1,6 @@
 """The wheel: what is in it, and that it works in a folder whose names are those of the folders of the checkout."""
 
+import json
 import os
 import subprocess
 import sys
@@ -77,6 +78,10 @@ def place(wheel, tmp_path_factory):
         (folder / name).mkdir(parents=True)
         (folder / name / "__init__.py").write_text("raise RuntimeError('a folder of the user was imported')")
     (folder / "tiny.toml").write_text(PLAN)
+    # The user's own repository, which has nothing to do with the code of cutlayer.
+    git = ["git", "-c", "user.name=user", "-c", "user.email=user@localhost", "-C", root]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message", "mine"], check=True)
     return Place(root / "venv/bin", folder)
 
 
@@ -116,7 +121,8 @@ def test_an_installed_wheel_beside_folders_of_the_same_names(place):
     assert {path.stem for path in (ROOT / "experiments").glob("*.toml")} <= set(examples.split())
     # Its server and its device are processes of their own, which start in the folder of the user.
     assert "ridge" in place.run("cutlayer", "run", "tiny.toml")
-    assert len(list((place.folder / "runs").glob("*/result.json"))) == 1
+    (environment,) = (place.folder / "runs").glob("*/env.json")
+    assert json.loads(environment.read_text())["commit"] is None
 
 
 def test_an_installed_wheel_runs_an_example_and_says_what_its_data_set_lacks(place):

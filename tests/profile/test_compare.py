@@ -190,3 +190,17 @@ def test_other_settings_and_machines_are_said(tmp_path):
     threads, processor = "settings.threads: 1 and 2", "machine.processor: AMD EPYC and another"
     for note in ("it was throttled", "of two models, tiny and large", threads, processor):
         assert note in done.stderr
+
+
+def test_another_instruction_set_or_torch_is_said_and_an_old_record_is_not_known_to_differ():
+    def on(**machine):
+        data = profile()
+        return load(Profile, data | {"machine": data["machine"] | machine})
+
+    with_bf16, without = (on(instruction_sets=sets, torch="2.13.0") for sets in (["avx2", "avx512_bf16"], ["avx2"]))
+    assert profiles.differences(with_bf16, without) == [
+        "The profiles differ in machine.instruction_sets: ['avx2', 'avx512_bf16'] and ['avx2']."
+    ]
+    older = on(instruction_sets=["avx2"], torch="2.12.0")
+    assert profiles.differences(without, older) == ["The profiles differ in machine.torch: 2.13.0 and 2.12.0."]
+    assert profiles.differences(load(Profile, profile()), without) == []

@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 
+from cutlayer.machine.contention import Moment
 from cutlayer.machine.throttling import Reading
 from cutlayer.profile.rounds import ENOUGH, ROUNDS, Round, Rounds, disturbances, in_rounds, joined, time_left
 from cutlayer.profile.timing import Timing, together
@@ -29,8 +30,8 @@ HOT = Reading(80.0, "chip")
     ("own", "others", "words"),
     [
         (timing(), 0.1, ""),
-        (timing(cpu_share=0.5), 0.0, "not alone: it got 50% of a core"),
-        (timing(waited=0.2), 0.0, "not alone: it waited for a core 20% of the time"),
+        (timing(cpu_share=0.5), 0.0, "not alone: its process got 50% of a core"),
+        (timing(waited=0.2), 0.0, "not alone: its process waited for a core 20% of the time"),
         (timing(others=0.5), 0.0, "not alone: other work took 50% of all cores"),
         (timing(others=0.5, wall_ns=SECOND // 100), 0.0, ""),
         (timing(), 0.5, "not alone: other work took 50% of all cores"),
@@ -81,14 +82,16 @@ def taken_until_done(pattern, seconds, round_s):
     ("pattern", "seconds", "round_s", "n"),
     [
         (".", 5.0, 0.5, 5),
-        ("x....", 5.0, 0.5, 6),
+        ("x....", 5.0, 0.5, 7),
         ("x", 5.0, 0.5, 10),
         # A slow head gets at most twice the time of its first rounds.
         ("x", 5.0, 3.0, 10),
         ("..x", 5.0, 3.0, 7),
     ],
 )
-def test_disturbed_rounds_are_made_again_as_long_as_there_is_time(pattern, seconds, round_s, n):
+def test_disturbed_rounds_are_made_again_as_long_as_there_is_time(pattern, seconds, round_s, n, monkeypatch):
+    clock = itertools.count(0, SECOND)
+    monkeypatch.setattr("cutlayer.profile.rounds.family_moment", lambda: Moment(next(clock), 0, {}, 0))
     assert taken_until_done(pattern, seconds, round_s) == n
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 import socket
 import stat
 import threading
@@ -15,8 +16,10 @@ from cutlayer.wire import certs
 from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.security import Security
+from cutlayer.wire.visitors import Visitors
 from cutlayer.wire.zmq.frames import MAGIC, PREFIX
 from tests.wire.ends import SOCKETS, WAIT_S, Echo, numbers, submit
+from tests.wire.zmq.test_departures import wait_until
 
 QUESTION = Message(Kind.INFER, b"\x1a\x02hi", (b"smashed",))
 
@@ -65,9 +68,9 @@ def ask(address, client_security):
         return client.request(QUESTION, WAIT_S)
 
 
-def refused(folder, scheme, server, client, friend=None):
+def refused(folder, scheme, server, client, friend=None, visitors=None):
     """Return the error of a refused client, after a check that another client is still answered."""
-    listening = listen(SOCKETS[scheme], Echo(), security=security(folder, server))
+    listening = listen(SOCKETS[scheme], Echo(), security=security(folder, server), visitors=visitors)
     start = time.monotonic()
     try:
         with pytest.raises((Refused, Unreachable)) as caught:
@@ -75,6 +78,8 @@ def refused(folder, scheme, server, client, friend=None):
         assert time.monotonic() - start < WAIT_S, "later than the deadline"
         if friend is not None:
             assert ask(listening.address, security(folder, friend)).header == QUESTION.header
+            # The server notices a failed handshake when the connection is gone.
+            wait_until(lambda: visitors is None or any(visitors.counts()[1].values()))
     finally:
         listening.close(0)
     return str(caught.value)
@@ -136,11 +141,40 @@ REFUSALS = {
 """Files of the server, of a client that it admits if there is one, and of a refused client, with the reason."""
 
 
+WHY = {
+    ("grpc", ""): ("tls", "The TLS handshake failed"),
+    ("grpc", "no token"): ("token", "The token is missing or wrong"),
+    ("grpc", "a wrong token"): ("token", "The token is missing or wrong"),
+    ("zmq", ""): ("protocol", "does not know this server's public key, only one side uses CURVE"),
+    ("zmq", "an unknown CURVE key"): ("key", "its CURVE key is not in"),
+}
+"""Reason in the metrics and part of the line, by transport and case; by transport for all other cases."""
+
+
 @pytest.mark.parametrize("case", REFUSALS)
 def test_any_other_client_gets_the_reason(folder, case):
     server, friend, client, reason = REFUSALS[case]
     scheme = "zmq" if {"curve_key", "curve_server"} & {*server, *client} else "grpc"
     assert reason in refused(folder, scheme, server, client, friend)
+
+
+# Nothing tells a server without encryption over gRPC that somebody tried to encrypt.
+@pytest.mark.parametrize("case", [case for case in REFUSALS if case != "TLS to plain text"])
+def test_the_server_says_whom_it_admits_and_whom_it_refuses_and_why(folder, case, caplog):
+    server, friend, client, _ = REFUSALS[case]
+    scheme = "zmq" if {"curve_key", "curve_server"} & {*server, *client} else "grpc"
+    reason, why = WHY[scheme, case] if (scheme, case) in WHY else WHY[scheme, ""]
+    with caplog.at_level(logging.INFO, "cutlayer.wire.visitors"):
+        visitors = Visitors()
+        refused(folder, scheme, server, client, friend, visitors)
+    lines = [record.getMessage() for record in caplog.records if record.name == "cutlayer.wire.visitors"]
+    # A connection that failed may be gone before its address is looked up.
+    who = r"(127\.0\.0\.1(:\d+)?|a client of unknown address)"
+    assert any(re.fullmatch(rf"{who} is refused: .*{why}.*", line) for line in lines), lines
+    admitted = [line for line in lines if re.fullmatch(r"127\.0\.0\.1:\d+ is connected", line)]
+    connections, by_reason = visitors.counts()
+    assert len(admitted) == connections == (friend is not None)
+    assert set(by_reason) == {reason}
 
 
 @pytest.mark.parametrize("curve", [False, True])

@@ -38,7 +38,8 @@ def _bandwidth_curve(profile: Profile, frame: Frame, screen: str) -> Html:
     lowest = [(bps, min(line.ns(bps) for line in lines)) for bps in grid]
     alone_ns = None if profile.local_ns is None else profile.local_ns.p50
     shown = [lowest[0][1], lowest[-1][1], *(ns for _, _, ns in points), *([alone_ns] if alone_ns else [])]
-    low, high = min(shown) / 1.6, max(shown) * 1.6
+    # There is room above for the labels of the choices.
+    low, high = min(shown) / 1.6, max(shown) * 5
     across = _logarithmic(FROM_BPS, TO_BPS, rate, "Rate of the network, up and down")
     chart = _chart(frame, across, _logarithmic(low, high, duration))
     parts = [chart.axes()]

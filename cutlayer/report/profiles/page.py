@@ -22,7 +22,7 @@ _STYLE = """
 .scatter .curve { fill: none; stroke: var(--accent); stroke-width: 2.5; }
 .scatter .faint { fill: none; stroke: var(--soft); opacity: 0.35; }
 .scatter .faint circle { fill: var(--soft); }
-td.number { text-align: right; }
+.numbers td, .numbers thead th + th { text-align: right; }
 """
 
 
@@ -95,29 +95,37 @@ def _network(profile: Profile, name: str) -> Html:
 
 
 def _cuts(profile: Profile) -> Html:
-    """The heads alone, what they send, and what that is worth and gives away."""
+    """The heads alone and what they take of the device; then what they send, and what that is worth and gives away."""
     warm = any(cut.temperature_c for cut in profile.cuts)
     first, *others = profile.cuts[0].head_ns.percentiles
-    names = ["Cut", "Smashed", f"Head {first}", *others, "n", "Start", "Open", "First", "Peak RSS", "MACs", "Params"]
-    names += ["Energy", *(["Temperature"] if warm else []), *profile.codecs]
-    names += [f"{name}, {codec}" for name in profile.quality_names for codec in profile.codecs]
-    rows = []
+    names = ["Cut", f"Head {first}", *others, "n", "Start", "Open", "First", "Peak RSS", "Energy"]
+    sent = ["Cut", "Smashed", "MACs", "Params", *profile.codecs]
+    sent += [f"{name}, {codec}" for name in profile.quality_names for codec in profile.codecs]
+    rows, sent_rows = [], []
     for cut in profile.cuts:
         head, cold, joules = cut.head_ns, cut.cold_ns, cut.energy.joules
-        values = ["x".join(map(str, cut.shape)), *map(duration, head.percentiles.values()), head.n]
+        values: list[object] = [*map(duration, head.percentiles.values()), f"{head.n:,}"]
         values += [*map(duration, (cold.start_ns, cold.open_ns, cold.first_ns)), size(cut.peak_rss_bytes)]
-        values += [DASH if count is None else f"{count:,}" for count in (cut.macs, cut.params)]
         values.append(DASH if joules is None else f"{joules:.3f} J ({cut.energy.source})")
         if warm:
             values.append(f"{cut.temperature_c.value:.0f} °C" if cut.temperature_c else DASH)
+        rows.append(_numbers(cut.cut, values))
+        values = ["x".join(map(str, cut.shape))]
+        values += [DASH if count is None else f"{count:,}" for count in (cut.macs, cut.params)]
         values += [size(codec.message_bytes) for codec in cut.codecs.values()]
         for name in profile.quality_names:
             estimates = [codec.quality.known.get(name) for codec in cut.codecs.values()]
             values += [DASH if estimate is None else f"{estimate.value:.3f}" for estimate in estimates]
-        rows.append(_numbers(cut.cut, values))
+        sent_rows.append(_numbers(cut.cut, values))
     how = "A percentile is given where enough runs stand behind it. Start is a fresh process until it can work; "
     how += "first is its very first inference; energy is of one inference, with all that runs on the machine."
-    return section("The cuts", el("p", how), el("p", advice.head_and_bytes(profile)), _table(names, rows))
+    return section(
+        "The cuts",
+        el("p", how),
+        el("p", advice.head_and_bytes(profile)),
+        _table([*names, *(["Temperature"] if warm else [])], rows),
+        _table(sent, sent_rows),
+    )
 
 
 def _stages(profile: Profile) -> Html:
@@ -133,7 +141,7 @@ def _stages(profile: Profile) -> Html:
         parts.append(el("details", el("summary", f"With {name}"), table))
     real = len(profile.cuts) == 1 and profile.settings.network_emulation is None
     how = f"Of whole requests to {profile.settings.server if real else 'a server process on this machine'}, "
-    how += "without any emulated network: p50, and below it p95 and p99."
+    how += "without any emulated network: p50, and below it p95 and p99 where there are enough of them."
     return section("The stages", el("p", how), parts)
 
 
@@ -151,13 +159,13 @@ def _how(profile: Profile) -> Html:
 
 def _table(names: Sequence[str], rows: Sequence[Html]) -> Html:
     head = el("tr", [el("th", name, scope="col") for name in names])
-    return el("div", el("table", el("thead", head), el("tbody", rows)), class_="wide")
+    return el("div", el("table", el("thead", head), el("tbody", rows), class_="numbers"), class_="wide")
 
 
 def _numbers(name: str, values: Sequence[object]) -> Html:
-    return row(name, [el("td", value, class_="number") for value in values])
+    return row(name, [el("td", value) for value in values])
 
 
 def _percentiles(times: Times) -> list[object]:
-    first, *others = map(duration, times.percentiles.values())
-    return [first, *(el("small", other) for other in others)]
+    first, *others = times.percentiles.values()
+    return [duration(first), *(el("small", duration(other)) for other in others if other is not None)]

@@ -35,7 +35,7 @@ def curves(settings: Sequence[Setting], baseline: Estimate) -> list[Html]:
         return chart.x(min(setting.leakage.value, 1.0)), chart.y(setting.accuracy.value)
 
     def radius(setting: Setting) -> float:
-        time_ns = setting.time_ns()
+        time_ns = setting.time_ns(stage="protect")
         share = 0.0 if time_ns is None else _share(time_ns, times, otherwise=0.0)
         return RADII[0] + share * (RADII[1] - RADII[0])
 
@@ -57,7 +57,8 @@ def curves(settings: Sequence[Setting], baseline: Estimate) -> list[Html]:
         text("worst-case leakage gain, %", FRAME.right, FRAME.height - 6, "end"),
         text("accuracy, %", chart.x(0.0) + 6, FRAME.top + 2),
     ]
-    times = [time for s in settings if (time := s.time_ns()) is not None]
+    known = [s.time_ns(stage="protect") for s in settings if not s.undefended]
+    times = [time for time in known if time is not None]
     sizes = sorted({s.tensor_bytes for s in settings if s.tensor_bytes is not None})
     families = groupby((s for s in settings if not s.undefended), key=lambda s: s.family)
     charts = [panel(name, list(own)) for name, own in families]
@@ -68,7 +69,7 @@ def _legend(times: Sequence[float], sizes: Sequence[int]) -> Html:
     """The meaning of the size and the color of a point."""
     items = [el("li", el("b", "diamond"), " no defense"), el("li", el("b", "dashed line"), " the mean image")]
     if times:
-        span = f" the time of an answer (p50), from {duration(min(times))} to {duration(max(times))}"
+        span = f" the time of the defense on the device (p50), from {duration(min(times))} to {duration(max(times))}"
         items.append(el("li", el("b", "size"), span))
     for shade in range(SHADES):
         if same := [count for count in sizes if _shade(count, sizes) == shade]:
@@ -89,4 +90,4 @@ def _share(value: float, values: Sequence[float], *, otherwise: float) -> float:
 
 def _spoken(setting: Setting) -> str:
     where = f"leakage gain {setting.leakage.value:.1%}, accuracy {setting.accuracy.value:.1%}"
-    return f"{setting.label}: {where}, {duration(setting.time_ns())}, {size(setting.tensor_bytes)}"
+    return f"{setting.label}: {where}, {duration(setting.time_ns(stage='protect'))}, {size(setting.tensor_bytes)}"

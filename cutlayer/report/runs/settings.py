@@ -145,6 +145,11 @@ class Setting:
         known = [time for time in times if time is not None]
         return arithmetic_mean(known) if known and len(known) == len(times) else None
 
+    def added_ns(self, deployment: str | None = None) -> Estimate | None:
+        """What the defense adds to a request, where every seed took turns with the undefended model."""
+        known = [cost.added_ns for cost in self.costs(deployment) if cost.added_ns]
+        return mean(known) if known and len(known) == len(self.costs(deployment)) else None
+
     @property
     def tensor_bytes(self) -> int | None:
         """The released tensor of one picture, as the codec packed it."""

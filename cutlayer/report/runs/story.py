@@ -145,7 +145,8 @@ def _cost(group: Group, setting: Setting) -> Html:
 def _time(group: Group, setting: Setting) -> str:
     """The time of one answer on the first deployment, and how much of it the defense itself takes.
 
-    Nothing is said of the time without the defense: it was measured at another moment, beside other work.
+    What a defense adds to the whole is said only where it took turns with the undefended model: else the time without
+    it was measured at another moment, beside other work.
     """
     p50 = setting.time_ns()
     if p50 is None:
@@ -155,7 +156,14 @@ def _time(group: Group, setting: Setting) -> str:
     protect = setting.time_ns(stage="protect")
     if setting.undefended or protect is None:
         return f"{text}."
-    return f"{text}; the defense itself takes {duration(protect)} on the device."
+    text += f"; the defense itself takes {duration(protect)} on the device."
+    added = setting.added_ns()
+    if added is None:
+        return text
+    interval = f"95 % interval {duration(added.low)} to {duration(added.high)}, {added.n} rounds"
+    found = {1: f"adds {duration(added.value)} to a request", -1: f"takes {duration(-added.value)} from a request"}
+    measured = found.get(sign(added), f"changes a request by {duration(added.value)}, not told apart from nothing")
+    return f"{text} Measured in turns with the undefended model, it {measured} ({interval})."
 
 
 def in_one_sentence(group: Group) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 
-from cutlayer.report.kit.markup import Html, el, note, row, section, table
+from cutlayer.report.kit.markup import Html, el, note, section
 from cutlayer.report.kit.pictures import picture_row, strip
-from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, duration, facts, points, scale, size
+from cutlayer.report.kit.wording import LEAKAGE_GAIN
 from cutlayer.report.runs import conditions, tables
 from cutlayer.report.runs.curves import curves
 from cutlayer.report.runs.groups import Group
-from cutlayer.report.runs.sections import GRID, claims, red_flags
+from cutlayer.report.runs.sections import GRID, headline, red_flags
 from cutlayer.report.runs.settings import Setting
 from cutlayer.report.runs.spectrum import spectrum
 from cutlayer.report.runs.story import class_names, originals, rebuilt_by, shown
@@ -20,7 +19,7 @@ from cutlayer.report.runs.story import class_names, originals, rebuilt_by, shown
 def article(group: Group) -> list[Html]:
     """The red flags first, then curves, the table, the worst pictures, and every number."""
     settings = group.settings
-    return [_flags(group), _curves(group, settings), _headline(group, settings), _pictures(settings), _numbers(group)]
+    return [_flags(group), _curves(group, settings), headline(group), _pictures(settings), _numbers(group)]
 
 
 def _curves(group: Group, settings: Sequence[Setting]) -> Html:
@@ -31,33 +30,6 @@ def _curves(group: Group, settings: Sequence[Setting]) -> Html:
     )
     charts = curves(settings, group.settings[0].baseline)
     return section("Each defense, from weak to strong", note(text), charts)
-
-
-def _headline(group: Group, settings: Sequence[Setting]) -> Html:
-    seeds = len(group.seeds)
-    first = group.first.result
-    head = ["Defense", "Accuracy, %", "Change", "Worst attack", "Leakage gain, %"]
-    head += [scale(metric).heading for metric in group.headline_metrics]
-    head += ["End to end, p50", "Released", "It states"]
-    bodies = [
-        el("tbody", [row(s.label, _cells(s, group.headline_metrics)) for s in own])
-        for _, own in groupby(settings, key=lambda s: s.family)
-    ]
-    text = (
-        f"Mean over {seeds} seed{'s' if seeds > 1 else ''}, {first.utility.accuracy.n:,} test images and "
-        f"{first.privacy[0].n if first.privacy else 0:,} private ones each. 0 % leakage is what an attacker reaches "
-        "who always guesses the average picture; 100 % is the exact picture."
-    )
-    content = table("What each defense keeps, leaks and costs", head, bodies, "headline")
-    return section("The result in one table", claims(group), note(text), content, note(conditions.machine(group)))
-
-
-def _cells(setting: Setting, metrics: Sequence[str]) -> list[str]:
-    stated = facts(setting.members[0].run.result.defense_facts)
-    cells = [ACCURACY.number(setting.accuracy.value), DASH if setting.undefended else points(setting.change.value)]
-    cells += [setting.attack, LEAKAGE_GAIN.number(setting.leakage.value)]
-    cells += [scale(metric).number(setting.metric(metric).value) for metric in metrics]
-    return [*cells, duration(setting.time_ns()), size(setting.tensor_bytes), stated]
 
 
 def _pictures(settings: Sequence[Setting]) -> Html:

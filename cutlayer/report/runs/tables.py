@@ -41,8 +41,20 @@ def percentiles(group: Group) -> Html:
     costs = deployments(group)
     measured = any(cost.energy_j is not None for cost, _ in costs)
     shown = [p for p in PERCENTILES if any(cost.end_to_end.get(p) is not None for cost, _ in costs)]
-    head = ["Deployment", "Defense", "n", *shown, "First request", "Tensor", "Message", "On the socket", "Peak memory"]
+    head: list[object] = [
+        "Deployment",
+        "Defense",
+        "n",
+        *shown,
+        "First request",
+        "Tensor",
+        "Message",
+        "On the socket",
+        "Peak memory",
+    ]
     head += ["Energy"] if measured else []
+    turns = any(cost.added_ns for cost, _ in costs)
+    head += [_titled("Added", "in turns, p50")] if turns else []
     rows = []
     for cost, member in costs:
         cells = [el("td", dot(member.color), member.label), f"{cost.n:,}"]
@@ -51,6 +63,10 @@ def percentiles(group: Group) -> Html:
         cells += [size(n) for n in (cost.tensor_bytes, cost.message_bytes, cost.kernel_bytes, cost.edge_peak_rss_bytes)]
         if measured:
             cells.append(DASH if cost.energy_j is None else f"{cost.energy_j:.3g} J ({cost.energy_source})")
+        if turns and (added := cost.added_ns):
+            cells.append(el("td", duration(added.value), small(f"{duration(added.low)} to {duration(added.high)}")))
+        elif turns:
+            cells.append(DASH)
         rows.append(row(cost.deployment, cells))
     return table("End-to-end time and size of one request", head, [el("tbody", rows)], "numbers")
 

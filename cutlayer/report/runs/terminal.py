@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 
@@ -27,7 +28,7 @@ def text(results: Iterable[Result]) -> str:
 
 def _group(group: Group) -> str:
     if group.is_sweep:
-        return "\n\n".join([_title(group), _sweep(group), *_claims(group)])
+        return "\n\n".join([_title(group), _sweep(group), *_claims(group), _flag_counts(group)])
     parts = [
         _title(group),
         _headline(group),
@@ -89,17 +90,28 @@ def _over_seeds(group: Group) -> str:
 def _sweep(group: Group) -> str:
     """One line for each defense and strength."""
     scales = {name: scale(name) for name in group.headline_metrics}
-    head = ["DEFENSE", "SEEDS", "ACCURACY", "CHANGE", "WORST ATTACK", "LEAKAGE"]
-    head += [*(metric.title.upper() for metric in scales.values()), "P50", "RELEASED", "FLAGS"]
+    head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST ATTACK", "LEAKAGE"]
+    head += [*(metric.title.upper() for metric in scales.values()), "PROTECT", "RELEASED"]
     rows = []
     for s in group.settings:
-        cells = [s.label, str(len(s.members)), ACCURACY.value(s.accuracy.value), _change(s), s.attack]
+        cells = [s.label, ACCURACY.value(s.accuracy.value), _change(s), s.attack]
         cells.append(LEAKAGE_GAIN.value(s.leakage.value))
         cells += [metric.value(s.metric(name).value) for name, metric in scales.items()]
-        rows.append([*cells, duration(s.time_ns()), size(s.tensor_bytes), str(s.n_flags)])
-    note = "Mean over the seeds. Change in points; a change in brackets is not told apart from none. Leakage: that of "
-    note += "the worst attack; 0 % is the average picture, 100 % the exact one."
-    return _table(head, rows, left=(0, 4)) + "\n" + wrap(note)
+        rows.append([*cells, duration(s.time_ns(stage="protect")), size(s.tensor_bytes)])
+    legend = (
+        f"Accuracy on {group.first.result.utility.accuracy.n:,} test images{_over_seeds(group)}. Change in points; "
+    )
+    legend += "a change in brackets is not told apart from none. Leakage: that of the worst attack; 0 % is the average "
+    legend += "picture, 100 % the exact one. Protect: the time of the defense on the device, p50."
+    return _table(head, rows, left=(0, 3)) + "\n" + wrap(legend)
+
+
+def _flag_counts(group: Group) -> str:
+    """How many runs raised each kind of flag; the report has the sentences."""
+    counts = Counter(flag.flag for member in group.members for flag in member.run.result.flags)
+    counts.update(flag.flag for flag in conditions.flags(group))
+    named = ", ".join(f"{kind} ({n})" for kind, n in counts.most_common())
+    return wrap(f"Red flags: {named}; see the report.") if named else "No red flags."
 
 
 def _attacks(group: Group) -> list[str]:

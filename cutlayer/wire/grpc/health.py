@@ -26,10 +26,13 @@ _LOOK_UP_S = 0.1
 
 
 class Health:
-    """The methods Check and Watch: whether a server is `ready`. A watch occupies a thread, like any other call."""
+    """The methods Check and Watch: whether a server is `ready`. A watch occupies a thread, like any other call.
 
-    def __init__(self, ready: Callable[[], bool]) -> None:
-        self._ready = ready
+    Each call is given to `arrived` first.
+    """
+
+    def __init__(self, ready: Callable[[], bool], arrived: Callable[[grpc.ServicerContext], None]) -> None:
+        self._ready, self._arrived = ready, arrived
         self._draining = threading.Event()
         self.methods = {
             f"/{HEALTH}/Check": grpc.unary_unary_rpc_method_handler(self._check),
@@ -44,11 +47,13 @@ class Health:
         return _SERVING if self._ready() and not self._draining.is_set() else _NOT_SERVING
 
     def _check(self, data: bytes, context: grpc.ServicerContext) -> bytes:
+        self._arrived(context)
         if _service_name(data, context) not in SERVICES:
             context.abort(grpc.StatusCode.NOT_FOUND, f"This server serves {SERVICE}.")
         return self._status()
 
     def _watch(self, data: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+        self._arrived(context)
         known, reported = _service_name(data, context) in SERVICES, b""
         while context.is_active():
             draining = self._draining.is_set()

@@ -12,17 +12,19 @@ from typing import NoReturn
 import grpc
 
 from cutlayer import __version__
-from cutlayer.errors import DecodeError, Refused, WireError
+from cutlayer.errors import ConfigError, DecodeError, Refused, WireError
 from cutlayer.wire import open_inference_pb2
 from cutlayer.wire.address import Address
 from cutlayer.wire.grpc import tls
 from cutlayer.wire.grpc.frames import LIMITS, RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS, RETRY_AFTER, SERVICE, STREAM
+from cutlayer.wire.grpc.handshakes import Handshakes, name_of
 from cutlayer.wire.grpc.health import Health
 from cutlayer.wire.grpc.server_stream import Stream
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.protobuf import join, split
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Caller, Handler, Timeouts, refusal
+from cutlayer.wire.visitors import Visitors
 
 MAX_CALLS = 128
 """Concurrent streams and single calls, each with a thread. Further ones are refused with RESOURCE_EXHAUSTED."""
@@ -31,7 +33,9 @@ MAX_CALLS = 128
 class GrpcServer:
     """The server's end; see `Server`."""
 
-    def __init__(self, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> None:
+    def __init__(
+        self, address: Address, handler: Handler, timeouts: Timeouts, security: Security, visitors: Visitors
+    ) -> None:
         self._server = grpc.server(
             ThreadPoolExecutor(MAX_CALLS, thread_name_prefix="grpc"),
             maximum_concurrent_rpcs=MAX_CALLS,
@@ -47,15 +51,21 @@ class GrpcServer:
                 ("grpc.http2.min_ping_interval_without_data_ms", int(timeouts.heartbeat_s * 500)),
             ],
         )
-        self._methods = _Methods(handler, security.token(), timeouts.idle_s)
+        self._handshakes = Handshakes(visitors)
+        self._methods = _Methods(handler, security.token(), timeouts.idle_s, visitors, self._handshakes)
         self._server.add_generic_rpc_handlers((self._methods,))
         try:
-            port = tls.add_port(self._server, address, security)
+            port = tls.add_port(self._server, address, security, self._handshakes.begun)
         except RuntimeError:
             port = 0
+        except ConfigError:
+            self._handshakes.close()
+            raise
         if not port:
+            self._handshakes.close()
             raise WireError(f"Cannot listen at {address}: the port is taken, or the host is not this machine.")
         self.address = Address(address.scheme, address.host, port)
+        self._handshakes.port = port
         self._server.start()
 
     def close(self, grace_s: float = 5.0) -> None:
@@ -64,13 +74,17 @@ class GrpcServer:
         self._methods.drain()
         stopped.wait()
         self._methods.join(grace_s)
+        self._handshakes.close()
 
 
 class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
     """The methods of the Open Inference Protocol that a server of one model offers."""
 
-    def __init__(self, handler: Handler, token: str | None, idle_s: float) -> None:
+    def __init__(
+        self, handler: Handler, token: str | None, idle_s: float, visitors: Visitors, handshakes: Handshakes
+    ) -> None:
         self._handler, self._token, self._idle_s = handler, token, idle_s
+        self._visitors, self._handshakes = visitors, handshakes
         calls: dict[str, Callable[[bytes, grpc.ServicerContext], bytes]] = {
             "ServerLive": lambda data, context: open_inference_pb2.ServerLiveResponse(live=True).SerializeToString(),
             "ServerReady": self._server_ready,
@@ -80,9 +94,10 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
             "ModelInfer": lambda data, context: self._handle(Kind.INFER, data, context),
         }
         self._methods = {
-            f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()
+            f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(self._logged(call))
+            for name, call in calls.items()
         }
-        self._health = Health(lambda: handler.ready)
+        self._health = Health(lambda: handler.ready, lambda context: handshakes.called(name_of(context.peer())))
         self._methods |= self._health.methods
         self._streams: set[Stream] = set()
         self._changed = threading.Condition()
@@ -90,10 +105,10 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         if not tls.admits(self._token, handler_call_details.invocation_metadata):
-            return grpc.stream_stream_rpc_method_handler(_unauthenticated)
+            return grpc.stream_stream_rpc_method_handler(self._unauthenticated)
         if handler_call_details.method != STREAM:
             return self._methods.get(handler_call_details.method)
-        stream = Stream(self._handler, self._idle_s)
+        stream = Stream(self._handler, self._idle_s, self._visitors)
         return grpc.stream_stream_rpc_method_handler(
             lambda requests, context: self._serve(stream, requests, context), request_deserializer=stream.arrived
         )
@@ -111,7 +126,28 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
         with self._changed:
             self._changed.wait_for(lambda: not self._streams, timeout_s)
 
+    def _arrived(self, context: grpc.ServicerContext) -> None:
+        peer = name_of(context.peer())
+        self._handshakes.called(peer)
+        self._visitors.arrived(peer)
+
+    def _logged(
+        self, call: Callable[[bytes, grpc.ServicerContext], bytes]
+    ) -> Callable[[bytes, grpc.ServicerContext], bytes]:
+        def logged(data: bytes, context: grpc.ServicerContext) -> bytes:
+            self._arrived(context)
+            return call(data, context)
+
+        return logged
+
+    def _unauthenticated(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:
+        peer, why = name_of(context.peer()), "The token is missing or wrong"
+        self._handshakes.called(peer)
+        self._visitors.turned_away(peer, "token", f"{why}.")
+        _abort(context, Refused("UNAUTHENTICATED", f"{why}; give the server's token with --token-file."))
+
     def _serve(self, stream: Stream, requests: Iterator[bool], context: grpc.ServicerContext) -> Iterator[bytes]:
+        self._arrived(context)
         with self._changed:
             if self._draining:
                 stream.drain()
@@ -128,7 +164,9 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
         try:
             header, tensors, _ = split(data, RAW_INPUT_CONTENTS)
         except DecodeError as error:
-            _abort(context, refusal(error))
+            refused = refusal(error)
+            self._visitors.refused(name_of(context.peer()), refused.code, str(refused))
+            _abort(context, refused)
         reply = self._reply(Message(kind, header, tensors), arrived_ns, context)
         if isinstance(reply, Refused):
             _abort(context, reply)
@@ -149,7 +187,8 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
 
         if not context.add_callback(ended):
             ended()
-        caller = Caller(context.peer(), lambda: not context.is_active(), answer)
+        client = context.peer()
+        caller = Caller(client, lambda: not context.is_active(), answer, name_of(client))
         self._handler.submit(request, arrived_ns, caller, lend=True)
         return replies.get()
 
@@ -162,12 +201,6 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
         if isinstance(reply, Refused) and reply.code == "INVALID_ARGUMENT":
             _abort(context, reply)
         return open_inference_pb2.ModelReadyResponse(ready=not isinstance(reply, Refused)).SerializeToString()
-
-
-def _unauthenticated(requests: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:
-    _abort(
-        context, Refused("UNAUTHENTICATED", "The token is missing or wrong; give the server's token with --token-file.")
-    )
 
 
 def _abort(context: grpc.ServicerContext, refused: Refused) -> NoReturn:

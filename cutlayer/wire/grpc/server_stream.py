@@ -13,9 +13,11 @@ import grpc
 
 from cutlayer.errors import DecodeError, Refused
 from cutlayer.wire.grpc.frames import RAW_INPUT_CONTENTS, stream_answer
+from cutlayer.wire.grpc.handshakes import name_of
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.protobuf import split
 from cutlayer.wire.transport import Caller, Handler, nothing, refusal
+from cutlayer.wire.visitors import UNKNOWN, Visitors
 
 MAX_UNANSWERED = 16
 """Unanswered requests of one stream that are read; further ones wait in the network."""
@@ -37,10 +39,11 @@ class Stream:
     Args:
         handler: Handler of the requests.
         idle_s: Seconds without a request after which the stream ends and frees its thread.
+        visitors: The log of the server.
     """
 
-    def __init__(self, handler: Handler, idle_s: float) -> None:
-        self._handler, self._idle_s = handler, idle_s
+    def __init__(self, handler: Handler, idle_s: float, visitors: Visitors) -> None:
+        self._handler, self._idle_s, self._visitors = handler, idle_s, visitors
         # Arrived requests and ready answers in order; None if no more requests will come or the client has left.
         self._work: SimpleQueue[_Arrived | _Answered | None] = SimpleQueue()
         # One entry for each request that may be read. It serves as a semaphore in C: one in Python would hold the
@@ -50,6 +53,7 @@ class Stream:
             self._room.put(None)
         self._lock = threading.Lock()
         self._over = False
+        self._peer = UNKNOWN
 
     def arrived(self, data: bytes) -> bool:
         """Stamp and queue a message. It is a deserializer, which gRPC's own thread calls at once on arrival."""
@@ -66,6 +70,7 @@ class Stream:
             return
         threading.Thread(target=self._read, args=(requests,), name="grpc-stream", daemon=True).start()
         client, unanswered, ended = context.peer(), 0, False
+        self._peer = name_of(client)
         leaving: _Answered | None = None
         try:
             while not (ended and not unanswered) and not self._over:
@@ -109,9 +114,11 @@ class Stream:
         try:
             header, tensors, request_id = split(arrived.data, RAW_INPUT_CONTENTS)
         except DecodeError as error:
-            self._answer("", refusal(error), nothing)
+            refused = refusal(error)
+            self._visitors.refused(self._peer, refused.code, str(refused))
+            self._answer("", refused, nothing)
             return
-        caller = Caller(client, lambda: self._over, partial(self._answer, request_id))
+        caller = Caller(client, lambda: self._over, partial(self._answer, request_id), self._peer)
         self._handler.submit(Message(Kind.INFER, header, tensors), arrived.at_ns, caller, lend=lend)
 
     def _read(self, requests: Iterator[bool]) -> None:

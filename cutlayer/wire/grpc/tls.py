@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import socket
 import ssl
+from collections.abc import Callable
 
 import grpc
 
@@ -25,8 +26,8 @@ def channel(address: Address, security: Security, options: list[tuple[str, int]]
     return grpc.secure_channel(address.netloc, grpc.ssl_channel_credentials(ca, key, cert), options=options)
 
 
-def add_port(server: grpc.Server, address: Address, security: Security) -> int:
-    """Make a server listen; return its port, or 0 if it cannot.
+def add_port(server: grpc.Server, address: Address, security: Security, begun: Callable[[], None]) -> int:
+    """Make a server listen, and call `begun` before each TLS handshake; return its port, or 0 if it cannot.
 
     Raises:
         ConfigError: The certificate or the key is not valid.
@@ -36,7 +37,9 @@ def add_port(server: grpc.Server, address: Address, security: Security) -> int:
     key, cert = read(security.key), read(security.cert)
     _check(security)
     ca = read(security.ca) if security.ca else None
-    credentials = grpc.ssl_server_credentials([(key, cert)], ca, require_client_auth=ca is not None)
+    files = grpc.ssl_server_certificate_configuration([(key, cert)], ca)
+    # The function may return new files, and None to go on with these.
+    credentials = grpc.dynamic_ssl_server_credentials(files, begun, require_client_authentication=ca is not None)
     return int(server.add_secure_port(address.netloc, credentials))
 
 

@@ -16,6 +16,7 @@ from zmq.utils import z85
 
 from cutlayer.errors import ConfigError
 from cutlayer.wire.security import Security, read
+from cutlayer.wire.visitors import UNKNOWN, Visitors, plain
 
 KEY_LENGTH = 40
 _ZAP = "inproc://zeromq.zap.01"
@@ -66,10 +67,16 @@ def allowed(path: Path) -> list[bytes]:
 
 
 class Doorkeeper:
-    """Decides which keys the servers of one ZeroMQ context admit (ZAP). It reads these keys at each handshake."""
+    """Decides which keys the servers of one ZeroMQ context admit (ZAP). It reads these keys at each handshake.
 
-    def __init__(self, context: Any, allow: Path) -> None:
-        self._allow = allow
+    Args:
+        context: The context.
+        allow: See `Security`.
+        visitors: The log of the server.
+    """
+
+    def __init__(self, context: Any, allow: Path, visitors: Visitors) -> None:
+        self._allow, self._visitors = allow, visitors
         self._socket = context.socket(zmq.REP)
         self._socket.linger, self._socket.rcvtimeo = 0, _PATIENCE_MS
         self._socket.bind(_ZAP)
@@ -86,7 +93,11 @@ class Doorkeeper:
         while not self._closing:
             with contextlib.suppress(zmq.Again):
                 version, request, *credentials = self._socket.recv_multipart()
-                status, text = (b"200", b"") if self._admits(credentials) else (b"400", b"This key is not on the list.")
+                admitted = self._admits(credentials)
+                if not admitted:
+                    host = credentials[1].decode("ascii", "replace") if len(credentials) > 1 else UNKNOWN
+                    self._visitors.turned_away(plain(host), "key", f"its CURVE key is not in {self._allow}.")
+                status, text = (b"200", b"") if admitted else (b"400", b"This key is not on the list.")
                 self._socket.send_multipart([version, request, status, text, b"", b""])
         self._socket.close(linger=0)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import select
+import socket
+import stat
 import threading
 import time
 from typing import Any
@@ -12,6 +16,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from cutlayer.errors import Refused, Unreachable, WireError
 from cutlayer.wire.address import Address
+from cutlayer.wire.visitors import UNKNOWN, Visitors, name
 
 _FAILED_AUTH, _FAILED_PROTOCOL = zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 _FAILED_SILENTLY = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -90,10 +95,15 @@ class Connection:
 
 
 _ACCEPTED, _DISCONNECTED, _CLOSED = int(zmq.EVENT_ACCEPTED), int(zmq.EVENT_DISCONNECTED), int(zmq.EVENT_CLOSED)
+_DENIED, _BROKEN = int(_FAILED_AUTH), (int(_FAILED_PROTOCOL), int(_FAILED_SILENTLY))
+_WHY = (
+    "the handshake failed: it does not know this server's public key, only one side uses CURVE, it speaks no ZeroMQ, "
+    "or it has left."
+)
 
 
 class Departures:
-    """The clients of a server's socket that have disconnected.
+    """The clients of a server's socket: their addresses, and which have disconnected.
 
     A client is known by the descriptor of its connection, and the system reuses descriptors. ZeroMQ reports a
     disconnection before the descriptor is reused, and a new connection before its first message. So a client that is
@@ -101,10 +111,17 @@ class Departures:
 
     Args:
         socket: The server's socket, before it is bound.
+        visitors: The log of the server.
     """
 
-    def __init__(self, socket: Any) -> None:
-        self._monitor = open_monitor(socket, _ACCEPTED | _DISCONNECTED | _CLOSED)
+    def __init__(self, socket: Any, visitors: Visitors) -> None:
+        self._visitors = visitors
+        # Addresses by descriptor, and descriptors that nothing was heard from.
+        self._peers: dict[int, str] = {}
+        self._unheard: set[int] = set()
+        # Whether the next to disconnect has failed, and how many were denied, which the doorkeeper has said already.
+        self._failed, self._denied = False, 0
+        self._monitor = open_monitor(socket, _ACCEPTED | _DISCONNECTED | _CLOSED | _DENIED | sum(_BROKEN))
         self.descriptor = int(self._monitor.fd)
         self._lock = threading.Lock()
         self._gone: set[int] = set()
@@ -119,6 +136,16 @@ class Departures:
     def heard(self, source: int) -> None:
         """Note a message from this descriptor. For the thread that receives."""
         self._gone.discard(source)
+        if source not in self._peers:
+            # The event of its arrival has come, but was not read yet.
+            self.look()
+        if source in self._unheard:
+            self._unheard.discard(source)
+            self._visitors.arrived(self._peers[source])
+
+    def peer(self, source: int) -> str:
+        """Return the address of the client with this descriptor. For the thread that receives."""
+        return self._peers.get(source, UNKNOWN)
 
     def look(self) -> None:
         """Read the new events. For the thread that receives, when `descriptor` is readable."""
@@ -142,12 +169,37 @@ class Departures:
     def _read(self) -> None:
         gone = set(self._gone)
         while self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:
-            event = recv_monitor_message(self._monitor)
-            if event["event"] == _DISCONNECTED:
-                gone.add(event["value"])
-            elif event["event"] == _ACCEPTED:
-                gone.discard(event["value"])
+            message = recv_monitor_message(self._monitor)
+            event, descriptor = int(message["event"]), int(message["value"])
+            if event == _DISCONNECTED:
+                gone.add(descriptor)
+                peer = self._peers.pop(descriptor, UNKNOWN)
+                self._unheard.discard(descriptor)
+                if self._failed:
+                    self._visitors.turned_away(peer, "protocol", _WHY)
+                    self._failed = False
+            elif event == _ACCEPTED:
+                gone.discard(descriptor)
+                self._peers[descriptor] = _peer(descriptor)
+                self._unheard.add(descriptor)
+            elif event == _DENIED:
+                self._denied += 1
+            elif event in _BROKEN:
+                # Its value is no descriptor; the event of the disconnection follows.
+                self._failed = not self._denied
+                self._denied = max(0, self._denied - 1)
             else:
                 self._unbound = True
         # Replaced as a whole, because a later event may cancel an earlier one.
         self._gone = gone
+
+
+def _peer(descriptor: int) -> str:
+    """Return the address at the other end of a connection, as ``host:port``, unless it is closed already."""
+    with contextlib.suppress(OSError):
+        # The descriptor may already be that of something else.
+        if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            with socket.socket(fileno=os.dup(descriptor)) as connection:
+                if connection.family in (socket.AF_INET, socket.AF_INET6):
+                    return name(*connection.getpeername()[:2])
+    return UNKNOWN

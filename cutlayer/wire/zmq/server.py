@@ -18,6 +18,7 @@ from cutlayer.wire.handshake import error_reply
 from cutlayer.wire.message import Message
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Caller, Handler, Timeouts, nothing, refusal
+from cutlayer.wire.visitors import Visitors
 from cutlayer.wire.zmq.curve import Doorkeeper, server_options
 from cutlayer.wire.zmq.frames import LOOK_UP_MS, correlation_of, open_socket, pack, unpack
 from cutlayer.wire.zmq.monitor import Departures
@@ -37,15 +38,17 @@ class ZmqServer:
     answer sends it.
     """
 
-    def __init__(self, address: Address, handler: Handler, timeouts: Timeouts, security: Security) -> None:
-        self._handler = handler
+    def __init__(
+        self, address: Address, handler: Handler, timeouts: Timeouts, security: Security, visitors: Visitors
+    ) -> None:
+        self._handler, self._visitors = handler, visitors
         endpoint = f"tcp://{_numeric(address)}"
         options = {**server_options(security), "router_mandatory": 1, "router_handover": 1}
         # A list of admitted keys applies to a whole context, so each server has its own context.
         self._context = zmq.Context()
-        self._doorkeeper = Doorkeeper(self._context, security.allow) if security.allow else None
+        self._doorkeeper = Doorkeeper(self._context, security.allow, visitors) if security.allow else None
         router = open_socket(zmq.ROUTER, timeouts, options, self._context)
-        self._departures = Departures(router)
+        self._departures = Departures(router, visitors)
         try:
             router.bind(endpoint)
         except (zmq.ZMQError, OSError) as error:
@@ -146,13 +149,16 @@ class ZmqServer:
             waited = True
 
     def _take(self, client: bytes, frames: list[Buffer], arrived_ns: int, lend: bool) -> None:
-        gone = partial(self._departures.has_left, self._shared.source)
+        source = self._shared.source
+        gone, peer = partial(self._departures.has_left, source), self._departures.peer(source)
         try:
             request, correlation = unpack(frames)
         except DecodeError as error:
-            self._answer(client, correlation_of(frames), refusal(error), nothing)
+            refused = refusal(error)
+            self._visitors.refused(peer, refused.code, str(refused))
+            self._answer(client, correlation_of(frames), refused, nothing)
             return
-        caller = Caller(client, gone, partial(self._answer, client, correlation))
+        caller = Caller(client, gone, partial(self._answer, client, correlation), peer)
         self._handler.submit(request, arrived_ns, caller, lend=lend)
 
 

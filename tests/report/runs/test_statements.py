@@ -64,6 +64,22 @@ def test_nothing_is_said_of_a_time_that_another_process_took(tmp_path):
     assert not re.findall(r"[\d.]+ (?:ms|µs|s) (?:more|less|faster|slower)", page)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "sentence"),
+    [
+        (100_000, 300_000, "it adds 200 µs to a request (95 % interval 100 µs to 300 µs, 12 rounds)"),
+        (-100_000, 500_000, "it changes a request by 200 µs, not told apart from nothing (95 % interval −100 µs to"),
+        (-300_000, -100_000, "it takes 200 µs from a request (95 % interval −300 µs to −100 µs, 12 rounds)"),
+    ],
+)
+def test_what_was_measured_in_turns_is_said_with_its_interval(tmp_path, low, high, sentence):
+    bare, noisy = record("a" * 12, 0.0), record("b" * 12, 0.5)
+    noisy["cost"][0]["added_ns"] = {"value": (low + high) / 2, "n": 12, "low": low, "high": high}
+    for made in (bare, noisy):
+        write_run(tmp_path, made)
+    assert f"Measured in turns with the undefended model, {sentence}" in said(tmp_path)[0]
+
+
 def test_an_accuracy_that_is_not_told_apart_is_neither_more_nor_less(tmp_path):
     write_run(tmp_path, record("a" * 12, 0.0))
     write_run(tmp_path, record("b" * 12, 0.5, change=estimate(0.004, 0.01, 500)))

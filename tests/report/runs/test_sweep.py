@@ -59,6 +59,9 @@ def test_stronger_noise_lies_further_left_and_lower(many):
 def test_the_terminal_has_one_line_for_each_setting(many):
     printed = text(read_results(many))
     assert max(map(len, printed.splitlines())) <= 120
+    assert all(noise_label(sigma) in printed for sigma in SIGMAS[1:])
+    assert "IDENTIFIED" in printed
+    assert "Red flags: weaker-beats-stronger (16); see the report." in printed
     assert sum(line.startswith("gaussian-noise") for line in printed.splitlines()) == len(SIGMAS) - 1
 
 
