@@ -5,17 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from cutlayer import own
 from cutlayer.commands import say
 from cutlayer.errors import ConfigError
+from cutlayer.onnx.given import given
 from cutlayer.registry import DATASETS, MODELS
 from cutlayer.spec import TensorSpec
 
 if TYPE_CHECKING:
     from cutlayer.models.start import Start
 
+
+Texts = UseAppendAction[list[str]]
 Cuttable = Annotated[str, arg(metavar="MODEL")]
 
 
@@ -49,25 +52,38 @@ def list_names(
         say(f"note: another package offers {name!r} as well; write {other} for that one.")
 
 
-def cuts(model: Positional[Cuttable], /, input: str | None = None, classes: int | None = None) -> None:
+def cuts(
+    model: Positional[Cuttable],
+    /,
+    input: Texts = [],  # noqa: B006
+    classes: int | None = None,
+    state: Texts = [],  # noqa: B006
+    constant: Texts = [],  # noqa: B006
+    public: Texts = [],  # noqa: B006
+) -> None:
     """List every place where a model can be cut: name, shape, bytes, params and MACs of the head.
 
     Args:
         model: A name from `cutlayer list models`, an ONNX file, or a model of your own such as mine.py:Net.
-        input: Shape of one image, such as 3x32x32; the model's own if left out.
+        input: Shape of one image, such as 3x32x32, or of an input of an ONNX file by name, audio=1x576; the model's own
+            if left out.
         classes: Number of outputs of the model; 10 if left out. An ONNX file and a model of your own have theirs.
+        state: For an ONNX file, an input that takes what an output of the request before gave: h=hn.
+        constant: For an ONNX file, an input that always has the same value: sr=16000.
+        public: For an ONNX file, an input that the server may see, so that both halves may take it: mask.
     """
     if model.endswith(".onnx"):
         from cutlayer.commands.onnx_files import print_cuts
 
         _leave_out("--classes", classes)
-        print_cuts(Path(model), _spec(input))
+        print_cuts(Path(model), given(input, state, constant, public))
         return
+    _only_onnx({"--state": state, "--constant": constant, "--public": public})
     from cutlayer.commands.cut_table import table
     from cutlayer.models import zoo
     from cutlayer.models.cuts import cuts as find_cuts
 
-    spec = _spec(input, n_axes=3) or zoo.default_input(model)
+    spec = _image(input) or zoo.default_input(model)
     if classes is None and not MODELS.is_own(model):
         classes = 10
     print(table(MODELS.label(model), spec, find_cuts(zoo.build(model, spec, classes), spec)))
@@ -80,8 +96,11 @@ def split(
     out: Path,
     data: str | None = None,
     weights: Path | None = None,
-    input: str | None = None,
     classes: int | None = None,
+    input: Texts = [],  # noqa: B006
+    state: Texts = [],  # noqa: B006
+    constant: Texts = [],  # noqa: B006
+    public: Texts = [],  # noqa: B006
     mean: str | None = None,
     std: str | None = None,
     epochs: int | None = None,
@@ -98,9 +117,12 @@ def split(
         data: A name from `cutlayer list datasets`, or the path of a folder of images, an .npz or .npy file. Needed for
             training, optional for a model that has its weights, to measure its accuracy.
         weights: File of the model's weights: safetensors, or .pth, .pt, .th and the like with a state dict.
-        input: Shape of one image, such as 3x32x32, where there is no data set and the model does not say; or
-            the size that the images of a path get.
+        input: Shape of one image, such as 3x32x32, where there is no data set and the model does not say, or of an
+            input of an ONNX file by name: audio=1x576; or the size that the images of a path get.
         classes: Number of outputs of a model with --weights, where there is no data set; the model's own if left out.
+        state: An input of an ONNX file that takes what an output of the request before gave: h=hn.
+        constant: An input of an ONNX file that always has the same value: sr=16000.
+        public: An input of an ONNX file that the server may see, so that both halves may take it: mask.
         mean: Values subtracted from images in [0, 1] first, such as 0.485,0.456,0.406; see docs/own.md for what is done
             if left out.
         std: Values by which the result is divided, such as 0.229,0.224,0.225, or 0.00392157 for a model that takes 0 to
@@ -114,17 +136,20 @@ def split(
     from cutlayer.models.start import Start
 
     check_free(out, replace=force)
-    mean_std = _numbers("--mean", mean), _numbers("--std", std)
     if model.endswith(".onnx"):
         from cutlayer.commands.onnx_files import split_file
 
         for option, value in (("--epochs", epochs), ("--weights", weights), ("--classes", classes)):
             _leave_out(option, value)
-        split_file(Path(model), cut, out, _spec(input), *mean_std, data=data, data_root=data_root, seed=seed)
+        split_file(
+            Path(model), cut, out, given(input, state, constant, public, mean, std), data=data, data_root=data_root,
+            seed=seed,
+        )  # fmt: skip
         return
+    _only_onnx({"--state": state, "--constant": constant, "--public": public})
     # What is recorded is found again from any folder.
     model, data = own.resolved(model, Path.cwd()), data and DATASETS.resolved(data, Path.cwd())
-    start = Start("" if weights is None else str(weights.absolute()), *map(tuple, mean_std))
+    start = Start("" if weights is None else str(weights.absolute()), _numbers("--mean", mean), _numbers("--std", std))
     passes = epochs if epochs is not None else 0 if weights else 4
     if data is None:
         if passes:
@@ -132,13 +157,13 @@ def split(
                 "A model is trained first, on a data set; name one with --data, such as photos. Or give the model its "
                 "weights with --weights FILE, or leave it as it is with --epochs 0."
             )
-        print(f"{out}: {_split_as_it_is(model, cut, out, _spec(input, n_axes=3), classes, seed, start)}")
+        print(f"{out}: {_split_as_it_is(model, cut, out, _image(input), classes, seed, start)}")
         return
     from cutlayer import training
     from cutlayer.experiment import victim
     from cutlayer.experiment.spec import Experiment, Training
 
-    experiment = Experiment(data, model, cut, seed=seed, input=input or "", start=start, training=Training(passes))
+    experiment = Experiment(data, model, cut, seed=seed, input=",".join(input), start=start, training=Training(passes))
     splits = victim.load_data(experiment, data_root)
     for note in splits.notes:
         say(note)
@@ -167,9 +192,9 @@ def _split_as_it_is(
     return f"{MODELS.label(model)} cut at {halves.cut}, smashed {manifest.smashed}, {n_classes:,} classes"
 
 
-def _numbers(option: str, text: str | None) -> list[float]:
+def _numbers(option: str, text: str | None) -> tuple[float, ...]:
     try:
-        return [float(part) for part in text.split(",")] if text is not None else []
+        return tuple(float(part) for part in text.split(",")) if text is not None else ()
     except ValueError:
         raise ConfigError(f"{option} takes numbers such as 0.485,0.456,0.406; {text!r} was given.") from None
 
@@ -179,14 +204,19 @@ def _leave_out(option: str, value: object) -> None:
         raise ConfigError(f"{option} is not for ONNX files, which are cut as they are; leave it out.")
 
 
-def _spec(text: str | None, n_axes: int | None = None) -> TensorSpec | None:
-    """One input in [0, 1] of the shape that the text states, with so many axes; None where there is no text."""
-    if text is None:
+def _only_onnx(options: dict[str, object]) -> None:
+    for option, value in options.items():
+        if value:
+            raise ConfigError(
+                f"{option} is for ONNX files; leave it out for a model by name, which takes the images of --data."
+            )
+
+
+def _image(texts: list[str]) -> TensorSpec | None:
+    """One image in [0, 1] of the shape that the text states; None where there is no text."""
+    if not texts:
         return None
-    try:
-        shape = tuple(map(int, text.split("x")))
-    except ValueError:
-        shape = ()
-    if not shape or min(shape) < 1 or len(shape) != (n_axes or len(shape)):
-        raise ConfigError(f"A shape has the form CxHxW, such as 3x32x32; {text!r} was given.")
+    shape = given(texts).shape
+    if shape is None or len(shape) != 3:
+        raise ConfigError(f"A shape has the form CxHxW, such as 3x32x32; {' '.join(texts)!r} was given.")
     return TensorSpec(shape, "float32", 0.0, 1.0)

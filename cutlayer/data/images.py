@@ -113,7 +113,7 @@ def _plain(image: Image.Image, channels: int) -> Image.Image:
     """The same image upright and without transparency: gray or RGB of 8 bits, or gray in float32 in [0, 1]."""
     from PIL import Image, ImageOps
 
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)  # a copy of a large photograph is half of a device's memory
     if image.mode.startswith("I") or image.mode == "F":  # 16-bit gray, in 16 or 32 bits
         values = np.asarray(image, np.float32)
         gray = np.clip(values / np.float32(1 if image.mode == "F" and values.max() <= 1 else 65535), 0, 1)
@@ -125,7 +125,7 @@ def _plain(image: Image.Image, channels: int) -> Image.Image:
         image = Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image)
     if image.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
         image = image.convert("RGB")
-    return image.convert(MODES[channels])
+    return image if image.mode == MODES[channels] else image.convert(MODES[channels])
 
 
 def _fit(image: Image.Image, height: int, width: int) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from cutlayer.errors import ConfigError
@@ -167,3 +168,30 @@ def test_a_plan_says_what_its_claim_expects(tmp_path):
 def test_an_expectation_that_no_figure_can_meet_is_refused(tmp_path, text, complaint):
     with pytest.raises(ConfigError, match=complaint):
         loaded(tmp_path, f"expect = {[text]}\n{BASE}")
+
+
+def test_the_path_of_data_is_relative_to_the_plan_and_its_content_is_in_the_id(tmp_path):
+    def images(folder, shade):
+        folder.mkdir()
+        np.save(folder / "x.npy", np.full((8, 16, 16), shade, np.uint8))
+        return folder
+
+    text = first("").replace("digits", "mine")
+    images(tmp_path / "mine", 0)
+    (experiment,) = loaded(tmp_path, text)
+    assert experiment.data == str(tmp_path / "mine")
+    id_before = experiment.id
+    assert loaded(tmp_path, plan.toml(experiment))[0].id == id_before
+    (resized,) = loaded(tmp_path, 'input = "1x20x20"\n' + text)
+    assert resized.id != id_before
+    assert loaded(tmp_path, plan.toml(resized))[0] == resized
+    (tmp_path / "mine").rename(tmp_path / "moved")
+    (moved,) = loaded(tmp_path, text.replace("mine", "./moved"))
+    assert moved.id == id_before
+    images(tmp_path / "other", 1)
+    assert loaded(tmp_path, text.replace("mine", "other/"))[0].id != id_before
+
+
+def test_a_size_that_is_none_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="CxHxW, such as 3x32x32; '64' was given"):
+        loaded(tmp_path, 'input = "64"\n' + first(""))
