@@ -10,10 +10,11 @@ import pytest
 
 from cutlayer.deployment import processes
 from cutlayer.network.shaper import APPLICATION_LEVEL
+from cutlayer.onnx.given import NOTHING
 from cutlayer.profile.prepare import from_onnx
 from cutlayer.records.profile_files import read
 from cutlayer.split_folder import open_split
-from tests.profile.profiled import QUICK, cutlayer
+from tests.profile.profiled import QUICK, cutlayer, segmenter
 from tests.tiny_split import images, write_split
 
 
@@ -84,7 +85,7 @@ def test_the_kernel_shapes_where_it_may_and_the_record_says_so(model, tmp_path):
 
 def test_another_profile_in_the_same_folder_leaves_no_cuts_of_the_first(model, tmp_path):
     for cut in ("r1", "flat"):
-        candidates = from_onnx(model, [cut], None, tmp_path, None, lambda _: None)
+        candidates = from_onnx(model, [cut], NOTHING, tmp_path, None, lambda _: None)
     assert [candidate.folder for candidate in candidates] == list((tmp_path / "cuts").iterdir())
     assert open_split(candidates[0].folder).manifest.cut == "flat"
 
@@ -93,6 +94,22 @@ def test_the_split_folders_can_be_deployed(profiled):
     out, _, _ = profiled
     for folder in (out / "cuts").iterdir():
         open_split(folder).manifest.verify(folder, "head.onnx", "tail.onnx")
+
+
+def test_a_large_answer_is_in_what_is_measured_and_in_what_is_computed(tmp_path):
+    network, answer_bytes = "500mbit:100mbit/1ms", 21 * 48 * 48 * 4
+    words = ["profile", segmenter(tmp_path / "model.onnx"), *QUICK[:4], "--codecs", "raw", "--cuts", "r3"]
+    done = cutlayer(*words, "--network", network, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    profile = read(tmp_path / "out")
+    (cut,) = profile.cuts
+    assert answer_bytes < cut.codecs["raw"].answer_bytes < answer_bytes + 400
+    # The shaper carries this answer in 15 ms; nothing can be faster.
+    carried_ns = 8e9 * answer_bytes / 100e6
+    assert cut.networks[network]["raw"].source == "measured"
+    assert cut.networks[network]["raw"].stages_ns["network"] > carried_ns
+    (check,) = profile.cost_model.points
+    assert check.predicted_ns > carried_ns
 
 
 def test_rounds_are_in_the_record(profiled):
