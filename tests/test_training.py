@@ -155,4 +155,4 @@ def test_any_loss_is_minimized_and_a_module_at_rate_zero_stays_as_it_is():
 def test_samples_without_classes_train_nothing():
     data = Dataset(np.zeros((4, 1, 2, 2), np.float32), np.full(4, NO_CLASS))
     with pytest.raises(ConfigError, match="have no classes, which a model is trained on"):
-        training.train(nn.Flatten(), data, epochs=1, seed=0)
+        train(nn.Flatten(), data, epochs=1, seed=0)
