@@ -49,7 +49,9 @@ def measured(
         halves = split(model, cut, input)
         folder.save(exact, halves, model=name, classes=classes, defense={"name": "none"}, data=None)
         float32 = open_split(exact)
-        float32.with_head(small, lambda path: quantize_head(float32.file(HEAD_ONNX), input, calibration, path))
+        float32.with_head(
+            small, lambda path: quantize_head(float32.file(HEAD_ONNX), float32.manifest, calibration, path)
+        )
         return compare(float32, open_split(small), test.inputs, test.labels, rounds=ROUNDS)
 
 

@@ -45,7 +45,7 @@ def pruned(halves: SplitModel, budget: int) -> SplitModel:
 
 def prepare(path: Path) -> Callable[[], int]:
     """Run a head in ONNX Runtime, for `compare`."""
-    head, image = open_half(path, 1, "image", "smashed"), np.zeros((1, *IMAGE.shape), np.float32)
+    head, image = open_half(path, 1, {"image": IMAGE}, ["smashed"]), np.zeros((1, *IMAGE.shape), np.float32)
 
     def work() -> int:
         for _ in range(REPEATS):

@@ -67,7 +67,8 @@ def write_tail(path: Path) -> None:
 
 def tail_us(path: Path, n: int, repeats: int = 50) -> float:
     """Median time of the tail per sample, in a batch of n."""
-    tail, smashed, times_s = open_half(path, 1, "smashed", "logits"), np.ones((n, *SMASHED.shape), np.float32), []
+    tail = open_half(path, 1, {"smashed": SMASHED}, ["logits"])
+    smashed, times_s = np.ones((n, *SMASHED.shape), np.float32), []
     for _ in range(repeats):
         start = time.perf_counter()
         tail(smashed)
@@ -80,7 +81,8 @@ def _serve(transport: str, tail: Path, max_batch: int, parent: Connection) -> No
     from cutlayer.cloud.service import Service
 
     tune_allocator()
-    service = Service(MANIFEST, open_half(tail, 1, "smashed", "logits"), limits=Limits(max_batch=max_batch))
+    half = open_half(tail, 1, {"smashed": SMASHED}, ["logits"])
+    service = Service(MANIFEST, half, limits=Limits(max_batch=max_batch))
     server = listen(f"{transport}://127.0.0.1:0", service, PATIENCE)
     parent.send(str(server.address))
     parent.recv()

@@ -24,15 +24,15 @@ class Template(NamedTuple):
     Attributes:
         tensor: Description of the smashed data, without bytes.
         n_samples: Number of samples by the header, not yet checked against the bytes.
-        decode: Function from the bytes to the smashed data. Raises DecodeError.
-        reply: The answer without id, bytes and durations.
+        decode: For each tensor, a function from the bytes to the array. Raises DecodeError.
+        reply: The answer without id, bytes and durations; None where its header depends on the data.
         session: Name of the session, if the client gives one.
     """
 
     tensor: Encoded
     n_samples: int
-    decode: Callable[[Buffer], NDArray[Any]]
-    reply: Message
+    decode: tuple[Callable[[Buffer], NDArray[Any]], ...]
+    reply: Message | None
     session: Parameter | None
 
 
@@ -43,7 +43,7 @@ class Job:
         request: The message that arrived.
         template: Template of its session's requests.
         id: Id of the request within its session.
-        data: Bytes of its smashed data.
+        data: Bytes of its tensors, of the smashed data first.
         callers: Callers in order of arrival, each with its arrival time (`time.monotonic_ns`).
         read_ns: Time that reading the request took.
         n_samples: Number of samples; see `Template`.
@@ -54,12 +54,13 @@ class Job:
     __slots__ = ("callers", "data", "id", "key", "n_samples", "nbytes", "read_ns", "request", "template")
 
     def __init__(
-        self, request: Message, template: Template, id: str, data: Buffer, caller: Caller, arrived_ns: int, read_ns: int
-    ) -> None:
+        self, request: Message, template: Template, id: str, data: tuple[Buffer, ...], caller: Caller, arrived_ns: int,
+        read_ns: int,
+    ) -> None:  # fmt: skip
         self.request, self.template, self.id, self.data = request, template, id, data
         self.callers, self.read_ns = [(caller, arrived_ns)], read_ns
         self.n_samples = template.n_samples
-        self.nbytes = len(request.header) + len(data) + OVERHEAD_BYTES
+        self.nbytes = len(request.header) + sum(map(len, data)) + OVERHEAD_BYTES
         self.key = key(template.session, id)
 
     @property

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +12,13 @@ from numpy.typing import NDArray
 from cutlayer.cloud.job import Job, Template
 from cutlayer.errors import DecodeError, Refused
 from cutlayer.models.manifest import Manifest, tail_name
-from cutlayer.wire.codecs.base import Buffer, Encoded
+from cutlayer.spec import TensorSpec
+from cutlayer.tensors import join
+from cutlayer.wire.codecs.base import Buffer, Encoded, datatype_of
 from cutlayer.wire.codecs.packed import codec_of
 from cutlayer.wire.handshake import Metadata, metadata_reply, read_metadata_request
 from cutlayer.wire.message import PROTOCOL, Inference, Message, infer_reply, read_infer_request
-from cutlayer.wire.template import without_id
+from cutlayer.wire.template import completed, without_id
 
 MAX_TEMPLATES = 256
 
@@ -23,15 +27,16 @@ class Reader:
     """Reader of the requests for one split's tail."""
 
     def __init__(self, manifest: Manifest) -> None:
-        self._expected, self._classes = manifest.smashed, manifest.classes
-        self._dtype = np.dtype(self._expected.dtype)
+        self._expected = {"smashed": manifest.smashed} | manifest.beside
+        self._dtypes = [np.dtype(spec.dtype) for spec in self._expected.values()]
+        self._answers, self._alone = manifest.answers, manifest.ends is not None and manifest.ends.alone
         # Kept, because the manifest computes its hash at each access.
         self._version = manifest.version
         self._metadata = Metadata(
             name=tail_name(manifest),
             versions=(self._version,),
-            inputs={"smashed": ("FP32", (-1, *manifest.smashed.shape))},
-            outputs={"logits": ("FP32", (-1, manifest.classes))},
+            inputs=_described(self._expected),
+            outputs=_described(self._answers),
         )
         self._templates: dict[bytes, Template] = {}
 
@@ -41,54 +46,88 @@ class Reader:
         self._check(wanted.name, wanted.versions)
         return metadata_reply(self._metadata)
 
-    def read(self, message: Message) -> tuple[Template, str, Buffer]:
-        """Return the template of a request, checked; its id; and the bytes of its tensor.
+    def read(self, message: Message) -> tuple[Template, str, tuple[Buffer, ...]]:
+        """Return the template of a request, checked; its id; and the bytes of its tensors.
 
         Raises:
             DecodeError: The message is not a request of this protocol.
             Refused: The request is for another tail.
         """
         parts = without_id(message.header)
-        if parts and len(message.tensors) == 1:
+        if parts and len(message.tensors) == len(self._dtypes):
             known = self._templates.get(parts[0])
             if known is not None:
-                return known, parts[1], message.tensors[0]
+                return known, parts[1], message.tensors
         request = read_infer_request(message)
         template = self._template(request)
         # A header that holds the tensor, or parameters that our codecs do not have, may differ in each request.
-        fixed = {"codec", *codec_of(template.tensor).parameters}
-        reusable = bool(message.tensors) and template.tensor.parameters.keys() <= fixed
+        reusable = bool(message.tensors) and all(
+            tensor.parameters.keys() <= {"codec", *codec_of(tensor).parameters} for tensor in request.tensors.values()
+        )
         if parts and reusable and _is_request(message._replace(header=parts[0]), request._replace(id="")):
             if len(self._templates) >= MAX_TEMPLATES:
                 self._templates.clear()
             self._templates[parts[0]] = template
-        return template, request.id, request.tensors["smashed"].data
+        return template, request.id, tuple(tensor.data for tensor in request.tensors.values())
 
-    def smashed(self, job: Job) -> NDArray[np.float32]:
-        """Return the array ``(N, *smashed.shape)``, if the tail accepts it. Raises DecodeError."""
-        smashed = job.template.decode(job.data)
-        if smashed.dtype != self._dtype:
-            raise DecodeError(f"Send {self._expected.dtype} of shape Nx{self._expected}, not {smashed.dtype}.")
-        return smashed
+    def smashed(self, job: Job) -> NDArray[Any]:
+        """Return the array ``(N, *smashed.shape)``, joined with what came beside it, if the tail accepts it.
+
+        Raises:
+            DecodeError: The bytes are not those of such tensors.
+        """
+        arrays = [decode(data) for decode, data in zip(job.template.decode, job.data, strict=True)]
+        for name, array, dtype in zip(self._expected, arrays, self._dtypes, strict=True):
+            if array.dtype != dtype:
+                spec = self._expected[name]
+                named = "" if len(arrays) == 1 else f"{name} as "
+                raise DecodeError(f"Send {named}{spec.dtype} of shape Nx{spec}, not {array.dtype}.")
+        return arrays[0] if len(arrays) == 1 else join(dict(zip(self._expected, arrays, strict=True)))
+
+    def answer(self, job: Job, arrays: Mapping[str, NDArray[Any]]) -> Message:
+        """Return the answer to a request whose samples have these outputs, without durations."""
+        data = [array.tobytes() for array in arrays.values()]
+        if job.template.reply is not None:
+            return completed(job.template.reply, job.id, *data)
+        answers = {
+            name: Encoded(datatype_of(array.dtype.name), array.shape, bytes_, {"codec": "raw"})
+            for (name, array), bytes_ in zip(arrays.items(), data, strict=True)
+        }
+        return infer_reply(Inference(self._metadata.name, self._version, job.id, answers))
 
     def _template(self, request: Inference) -> Template:
         self._check(request.model, (request.version,) if request.version else ())
         protocol = request.parameters.get("protocol", PROTOCOL)
         if protocol != PROTOCOL:
             raise DecodeError(f"This server speaks version {PROTOCOL} of the protocol, not {protocol!r:.20}.")
-        if list(request.tensors) != ["smashed"]:
-            raise DecodeError(f"Send one tensor named smashed, not {', '.join(request.tensors)!r:.80}.")
-        tensor, expected = request.tensors["smashed"]._replace(data=b""), self._expected
+        if list(request.tensors) != list(self._expected):
+            wanted = "one tensor named smashed" if len(self._expected) == 1 else ", ".join(self._expected)
+            raise DecodeError(f"Send {wanted}, not {', '.join(request.tensors)!r:.80}.")
+        tensors = {name: tensor._replace(data=b"") for name, tensor in request.tensors.items()}
+        n = (tensors["smashed"].shape or (0,))[0]
         # Checked before decoding, because a few packed bytes may expand to a tensor of any size.
-        if tensor.shape[1:] != expected.shape or 0 in tensor.shape:
-            raise DecodeError(
-                f"Send {expected.dtype} of shape Nx{expected}, not {tensor.datatype:.20} of shape {tensor.shape!s:.80}."
-            )
-        logits = Encoded("FP32", (*tensor.shape[:1], self._classes), b"", {"codec": "raw"})
-        reply = infer_reply(Inference(request.model, self._version, "", {"logits": logits}))
-        return Template(
-            tensor, tensor.shape[0], codec_of(tensor).decoder(tensor), reply, request.parameters.get("session")
-        )
+        for name, tensor in tensors.items():
+            expected = self._expected[name]
+            if tensor.shape != (n, *expected.shape) or not n:
+                raise DecodeError(
+                    f"Send {expected.dtype} of shape Nx{expected}, not {tensor.datatype:.20} of shape "
+                    f"{tensor.shape!s:.80}."
+                )
+        if self._alone and n > 1:
+            raise DecodeError("Send one sample in each request: how much this model answers depends on the sample.")
+        decode = tuple(codec_of(tensor).decoder(tensor) for tensor in tensors.values())
+        smashed, session = tensors["smashed"], request.parameters.get("session")
+        return Template(smashed, n, decode, self._reply(request.model, n), session)
+
+    def _reply(self, model: str, n: int) -> Message | None:
+        """Return the answer without id, bytes and durations, if all is known before it is computed."""
+        if self._alone:
+            return None
+        answers = {
+            name: Encoded(datatype_of(spec.dtype), (n, *spec.shape), b"", {"codec": "raw"})
+            for name, spec in self._answers.items()
+        }
+        return infer_reply(Inference(model, self._version, "", answers))
 
     def _check(self, model: str, versions: tuple[str, ...]) -> None:
         """Refuse a request for another split. A request without a version, as of other clients, is accepted."""
@@ -96,6 +135,10 @@ class Reader:
         if model != held.name or not set(versions) <= set(held.versions):
             wanted = " ".join((model, *versions))
             raise Refused("NOT_FOUND", f"This server holds {held.name} {held.versions[0]}, not {wanted:.80}.")
+
+
+def _described(specs: Mapping[str, TensorSpec]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return {name: (datatype_of(spec.dtype), (-1, *spec.shape)) for name, spec in specs.items()}
 
 
 def _is_request(message: Message, request: Inference) -> bool:

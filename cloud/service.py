@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +22,9 @@ from cutlayer.cloud.tap import Tap
 from cutlayer.errors import DecodeError, Refused, SplitError
 from cutlayer.models.manifest import Manifest
 from cutlayer.split_folder import Half
-from cutlayer.wire.codecs.base import DATATYPES
+from cutlayer.tensors import parts
 from cutlayer.wire.message import Kind, Message
-from cutlayer.wire.template import completed, timed
+from cutlayer.wire.template import timed
 from cutlayer.wire.transport import Caller, nothing, refusal
 from cutlayer.wire.visitors import Visitors
 
@@ -51,12 +53,14 @@ class Service:
         limits = limits or Limits()
         self._visitors = visitors or Visitors()
         self._tail, self._tap, self._clock = tail, tap, clock
-        self._classes = manifest.classes
+        if manifest.ends is not None and manifest.ends.alone:
+            limits = replace(limits, max_batch=1)
+        self._answers = {name: (np.dtype(spec.dtype), spec.shape) for name, spec in manifest.answers.items()}
         self._reader = Reader(manifest)
         self._replies = Replies()
         self._batcher = Batcher(self._compute, limits)
-        # The batch is assembled here; the tail may write to it.
-        self._batch = np.empty((limits.max_batch, *manifest.smashed.shape), np.float32)
+        # The batch is assembled here; the tail may write to it. That of several tensors is assembled anew.
+        self._batch = None if manifest.beside else np.empty((limits.max_batch, *manifest.smashed.shape), np.float32)
         gauges: dict[str, Callable[[], float]] = {
             "in_flight_bytes": lambda: self._batcher.in_flight_bytes,
             "remembered_bytes": lambda: self._replies.nbytes,
@@ -108,7 +112,7 @@ class Service:
     def _compute(self, jobs: list[Job]) -> None:
         started_ns = self._clock()
         ready: list[Job] = []
-        smashed: list[NDArray[np.float32]] = []
+        smashed: list[NDArray[Any]] = []
         for job in jobs:
             if self._replies.abandoned(job):
                 self._drop(job)
@@ -123,28 +127,38 @@ class Service:
         try:
             batch = smashed[0] if len(smashed) == 1 else self._assemble(smashed)
             decoded_ns = self._clock()
-            logits = self._tail(batch)
+            output = self._tail(batch)
             computed_ns = self._clock()
-            if logits.shape != (len(batch), self._classes):
-                raise SplitError(
-                    f"The tail gave logits of shape {logits.shape} for smashed data of shape {batch.shape}."
-                )
+            answers = self._checked(output, len(batch))
         except Exception as error:
             for job in ready:
                 self._fail(job, error)
                 self._record(job.request)
             return
-        # Copied, because a kept answer would otherwise keep the logits of its whole batch in memory.
-        data = logits.astype(DATATYPES["FP32"], copy=False).tobytes()
-        end, sample_bytes = 0, len(data) // len(batch)
+        end = 0
         for job in ready:
-            start, end = end, end + job.n_samples * sample_bytes
-            self._answer(
-                job, completed(job.template.reply, job.id, data[start:end]), started_ns, decoded_ns, computed_ns
-            )
+            start, end = end, end + job.n_samples
+            # Copied, because a kept answer would otherwise keep the answers of its whole batch in memory.
+            reply = self._reader.answer(job, {name: array[start:end] for name, array in answers.items()})
+            self._answer(job, reply, started_ns, decoded_ns, computed_ns)
         self.metrics.batch(len(batch))
 
-    def _assemble(self, smashed: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    def _checked(self, output: NDArray[Any], n: int) -> dict[str, NDArray[Any]]:
+        """Return what a tail gave by name, little-endian and in the types of the manifest."""
+        answers = parts(output, next(iter(self._answers)))
+        for name, (dtype, shape) in self._answers.items():
+            given = answers[name]
+            fits = given.ndim == 1 + len(shape) and all(
+                size in (-1, there) for size, there in zip((n, *shape), given.shape, strict=True)
+            )
+            if not fits:
+                raise SplitError(f"The tail gave {name} of shape {given.shape} for {n} samples, not ({n}, *{shape}).")
+            answers[name] = given.astype(dtype.newbyteorder("<"), copy=False)
+        return answers
+
+    def _assemble(self, smashed: list[NDArray[Any]]) -> NDArray[Any]:
+        if self._batch is None:
+            return np.concatenate(smashed)
         end = 0
         for array in smashed:
             start, end = end, end + len(array)

@@ -160,6 +160,7 @@ class Tap:
 def read(folder: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:
     """Yield the header and the decoded smashed data of each record, in the order of arrival.
 
+    What was sent beside it, such as an input of the tail, is in the tap too, and is not the smashed data.
     An incomplete last record, of a server that was killed, is skipped.
 
     Raises:
@@ -174,6 +175,8 @@ def read(folder: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:
         try:
             header = json.loads(line)
             start, length = header["offset"], header["length"]
+            if header["name"] != "smashed":
+                continue
             tensor = Encoded(
                 header["datatype"], tuple(header["shape"]), data[start : start + length].data, header["parameters"]
             )

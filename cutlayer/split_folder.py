@@ -19,6 +19,7 @@ from cutlayer.errors import ConfigError, SplitError
 from cutlayer.models.files import new_folder
 from cutlayer.models.manifest import HEAD_ONNX, HEAD_WEIGHTS, LEARNED, TAIL_ONNX, TAIL_WEIGHTS, Manifest, sha256
 from cutlayer.onnx.session import open_half
+from cutlayer.tensors import chosen, join, parts, zeros
 
 if TYPE_CHECKING:
     from cutlayer.models.halves import SplitModel
@@ -28,8 +29,12 @@ BATCH = 16
 
 Runtime = Literal["onnx", "torch"]
 
-Half = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""A head, ``(N, *input.shape)`` to ``(N, *smashed.shape)``, or a tail, ``(N, *smashed.shape)`` to ``(N, classes)``."""
+Half = Callable[[NDArray[Any]], NDArray[Any]]
+"""A head, ``(N, *input.shape)`` to ``(N, *smashed.shape)``, or a tail, ``(N, *smashed.shape)`` to ``(N, classes)``.
+
+Where a split has `Ends`, a batch of several tensors is joined by `cutlayer.tensors.join`. A head then takes all that a
+request is made of, and state, which is zero where it is left out.
+"""
 
 
 @dataclass(frozen=True)
@@ -79,23 +84,32 @@ class SplitFolder:
         """
         if runtime == "torch":
             return _in_torch(self, "head", threads)
-        return open_half(self.file(HEAD_ONNX), threads, "image", "smashed")
+        manifest = self.manifest
+        if manifest.ends is None:
+            return open_half(self.file(HEAD_ONNX), threads, {"image": manifest.input}, ["smashed"])
+        ends = manifest.ends
+        # The data comes first, as a batch that is not joined is that.
+        takes = {name: spec for name, spec in ends.head.items() if name not in ends.state} | ends.head
+        return open_half(self.file(HEAD_ONNX), threads, takes, ["smashed", *ends.kept], ends.state)
 
     def tail(self, runtime: Runtime = "onnx", threads: int | None = None) -> Half:
         """Open the tail; see `head`. With `threads` None all cores compute one batch."""
         if runtime == "torch":
             return _in_torch(self, "tail", threads)
-        return open_half(self.file(TAIL_ONNX), threads, "smashed", "logits")
+        manifest = self.manifest
+        takes = {"smashed": manifest.smashed} | manifest.beside
+        return open_half(self.file(TAIL_ONNX), threads, takes, list(manifest.answers))
 
     def model(self, threads: int = 1) -> Half:
         """The whole model in this process: the head, then the tail, with no defense in between."""
         head, tail = self.head(threads=threads), self.tail(threads=threads)
-        return lambda inputs: tail(head(inputs))
+        return whole(head, tail, self.manifest)
 
     def answers(self, inputs: NDArray[np.float32], threads: int = 1) -> NDArray[np.int64]:
         """The class that the whole model gives to each input: ``(N, *input.shape)`` to ``(N,)``."""
         model = self.model(threads)
-        return np.concatenate([model(inputs[i : i + BATCH]).argmax(1) for i in range(0, len(inputs), BATCH)])
+        step = 1 if self.manifest.ends and self.manifest.ends.alone else BATCH
+        return np.concatenate([chosen(model(inputs[i : i + step])) for i in range(0, len(inputs), step)])
 
     def halves(self) -> SplitModel:
         """Both halves in torch, on the CPU and in eval mode.
@@ -165,6 +179,27 @@ def _in_torch(split: SplitFolder, half: Literal["head", "tail"], threads: int | 
     except ImportError:
         raise ConfigError(f"Torch is not installed; install cutlayer[lab], or use the onnx {half}.") from None
     return computed_by(getattr(split.halves(), half), threads)
+
+
+def only_smashed(head: Half) -> Half:
+    """The head without the outputs that stay on the device, and with all state zero, as attacks see it."""
+    return lambda inputs: parts(head(inputs), "smashed")["smashed"]
+
+
+def whole(head: Half, tail: Half, manifest: Manifest) -> Half:
+    """The model of which these are the halves, with all state zero; its outputs are joined where there are several."""
+    ends = manifest.ends
+    if ends is None:
+        return lambda inputs: tail(head(inputs))
+    (image, *_), (answer, *_) = manifest.data_inputs, ends.answers
+
+    def run(inputs: NDArray[Any]) -> NDArray[Any]:
+        data, kept = parts(inputs, image), parts(head(inputs), "smashed")
+        beside = {name: data.get(name, zeros(spec, len(inputs))) for name, spec in ends.tail.items()}
+        answers = parts(tail(join({"smashed": kept.pop("smashed"), **beside})), answer)
+        return join(kept | answers)
+
+    return run
 
 
 def open_split(folder: Path) -> SplitFolder:

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.edge.exchange import Template, check_metadata, different_split, read_answer, template
+from cutlayer.edge.exchange import Template, check_metadata, different_split, read_answer, template, with_batch
 from cutlayer.edge.pipeline import Pipeline
+from cutlayer.edge.state import State
 from cutlayer.errors import Refused
 from cutlayer.models.manifest import Manifest, tail_name
 from cutlayer.registry import DEFENSES
@@ -34,6 +35,7 @@ class Outgoing(NamedTuple):
         head_ns: Duration of the head.
         protect_ns: Duration of the defense.
         encode_ns: Duration of the codec and of writing the message.
+        kept: What the head gave beside the smashed data, or None.
     """
 
     request_index: int
@@ -43,6 +45,7 @@ class Outgoing(NamedTuple):
     head_ns: int
     protect_ns: int
     encode_ns: int
+    kept: NDArray[Any] | None = None
 
 
 class Edge:
@@ -70,8 +73,8 @@ class Edge:
         greet: bool = True,
     ) -> None:
         self._pipeline, self._transport, self._timeouts = pipeline, transport, timeouts or Timeouts()
-        self._model, self._version, self._classes = tail_name(manifest), manifest.version, manifest.classes
-        self._shape = manifest.smashed.shape
+        self._manifest, self._model, self._version = manifest, tail_name(manifest), manifest.version
+        self._state = State(manifest)
         self.session = secrets.token_hex(8)
         self._indexes = itertools.count()
         # Seeded once, by the system, so that each release has fresh draws.
@@ -94,6 +97,9 @@ class Edge:
     ) -> tuple[NDArray[Any], Trace]:
         """Make one request: ``(N, *input.shape)`` to logits ``(N, classes)``, which may be read-only.
 
+        A split with `Ends` takes a batch joined by `cutlayer.tensors.join`, if it takes several tensors, and gives all
+        outputs of the model joined, by name. The state of the request before goes with it.
+
         Args:
             images: One batch.
             index: Index of the request, unique within the session; counted from 0 if always left out.
@@ -107,30 +113,34 @@ class Edge:
     def release(self, images: NDArray[np.float32], index: int, rng: np.random.Generator | None = None) -> Outgoing:
         """Compute what leaves the device for one batch. See `infer`."""
         start = time.monotonic_ns()
-        encoded, head_ns, protect_ns, encode_ns = self._pipeline.release(images, rng or self._rng)
+        inputs = self._state.joined_to(images)
+        encoded, head_ns, protect_ns, encode_ns, kept = self._pipeline.release(inputs, rng or self._rng)
         encoded_at = time.monotonic_ns()
+        self._state.take(kept)
         known = self._template
         if known is None or not known.fits(encoded):
-            self._template = known = template(encoded, self._model, self._version, self._classes, self._parameters)
-        request = completed(known.request, self.request_id(index), encoded.data)
+            beside = self._manifest.beside
+            self._template = known = template(encoded, beside, self._manifest, self._version, self._parameters)
+        request = completed(known.request, self.request_id(index), encoded.data, *self._state.beside(inputs))
         encode_ns += time.monotonic_ns() - encoded_at
-        return Outgoing(index, request, known, start, head_ns, protect_ns, encode_ns)
+        return Outgoing(index, request, known, start, head_ns, protect_ns, encode_ns, kept)
 
     def ask(self, outgoing: Outgoing, timeout_s: float | None = None) -> tuple[NDArray[Any], Trace]:
         """Send a released batch and read the answer, within `timeout_s` or else `request_s`. See `infer`.
 
         The time since its release is unattributed.
         """
-        index, request, known, start, head_ns, protect_ns, encode_ns = outgoing
+        index, request, known, start, head_ns, protect_ns, encode_ns, kept = outgoing
         sent = time.monotonic_ns()
         reply = self._transport.request(request, timeout_s or self._timeouts.request_s)
         received = time.monotonic_ns()
         logits, (queue_ns, decode_ns, tail_ns, reply_ns) = known.read(reply, request)
+        self._state.take(logits)
         ended = time.monotonic_ns()
 
-        return logits, Trace(
+        return self._state.all_outputs(logits, kept), Trace(
             index,
-            known.logits[0],
+            known.smashed.shape[0],
             head_ns,
             protect_ns,
             encode_ns,
@@ -154,8 +164,8 @@ class Edge:
         """
         inference = read_infer_request(request)
         reply = self._transport.request(request, self._timeouts.request_s)
-        n_samples = inference.tensors["smashed"].shape[:1]
-        logits, _ = read_answer(reply, inference.id, (*n_samples, self._classes))
+        answers = with_batch(self._manifest.answers, inference.tensors["smashed"].shape[0])
+        logits, _ = read_answer(reply, inference.id, answers, joined=self._manifest.ends is not None)
         return inference.id, logits
 
     def shake_hands(self, timeout_s: float | None = None) -> None:
@@ -167,4 +177,4 @@ class Edge:
             if refused.code != "NOT_FOUND":
                 raise
             raise different_split(str(refused)) from None
-        check_metadata(reply, self._model, self._version, self._shape, (self._classes,))
+        check_metadata(reply, self._manifest, self._version)

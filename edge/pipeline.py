@@ -24,13 +24,15 @@ class Released(NamedTuple):
     head_ns: int
     protect_ns: int
     encode_ns: int
+    kept: NDArray[Any] | None = None
+    """What the head gave, where that is more than smashed data; the rest of it stays on the device."""
 
 
 class Pipeline:
     """Head, defense and codec of one device.
 
     Args:
-        head: Function from images to smashed data.
+        head: Function from images to smashed data, or to all that a head of several outputs gives.
         defense: Protection of the smashed data before it leaves.
         codec: Codec of the smashed data on the wire.
     """
@@ -42,11 +44,14 @@ class Pipeline:
         """Compute what leaves the device for these inputs, ``(N, *input.shape)``; the defense draws from `rng`."""
         start = time.monotonic_ns()
         smashed = self._head(images)
+        kept = None
+        if smashed.dtype.names is not None:
+            kept, smashed = smashed, np.ascontiguousarray(smashed["smashed"])
         computed = time.monotonic_ns()
         protected = self._defense.protect(smashed, rng)
         guarded = time.monotonic_ns()
         encoded = self._codec.encode(protected)
-        return Released(encoded, computed - start, guarded - computed, time.monotonic_ns() - guarded)
+        return Released(encoded, computed - start, guarded - computed, time.monotonic_ns() - guarded, kept)
 
     def wire(self, images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[Any]:
         """Return what the server receives for these images: the released bytes, decoded, ``(N, *smashed.shape)``."""

@@ -27,6 +27,7 @@ from cutlayer.edge.frames import Sent
 from cutlayer.edge.offline.policy import OfflineCounts
 from cutlayer.machine.footprint import peak_rss_bytes
 from cutlayer.percentiles import percentile
+from cutlayer.tensors import chosen
 from cutlayer.trace import STAGES, Columns, Trace, columns
 
 UNKNOWN = -1
@@ -157,7 +158,7 @@ class Recorder:
         if row.sent.part == 0:
             self._n += 1
             self._n_labelled += row.label != NO_CLASS
-            self._n_correct += int(row.logits.argmax()) == row.label
+            self._n_correct += int(chosen(row.logits)[0]) == row.label
         if not self._endless:
             self.answered.append(row)
             return
@@ -171,13 +172,15 @@ class Recorder:
         """Take an answer that came later, or from the device; None stands for the label of a private image."""
         if label is not None and label != NO_CLASS:
             self._n_late += 1
-            self._n_late_correct += int(logits.argmax()) == label
+            self._n_late_correct += int(chosen(logits)[0]) == label
 
     def count_sent(self, before: int | None, after: int | None) -> None:
         """Take the kernel's byte counter from before the first and after the last request that counts."""
-        # The counter is that of the open connections: after a new one it may be lower.
-        if before is not None and after is not None and self.n_answered and after >= before:
-            self._kernel_bytes = (after - before) // self.n_answered
+        if before is not None and after is not None and self.answered:
+            each = (after - before) // self.n_answered
+            # The counter is that of the open connections: where one was lost, what it has sent is missing.
+            if each >= min(row.trace.message_bytes for row in self.answered):
+                self._kernel_bytes = each
 
     def save(self, path: Path) -> None:
         """Write the file, with an atomic rename."""
@@ -194,7 +197,7 @@ class Recorder:
             image=image,
             release=release,
             labels=np.array([row.label for row in answered], np.int64),
-            logits=np.array([row.logits[0] for row in answered], np.float32),
+            **_answers([row.logits[0] for row in answered]),
             response_ns=np.array([row.response_ns for row in answered], np.int64),
             first_request_ns=np.array(self.first_request_ns),
             warmup_end_to_end=columns(self.warmup)["end_to_end_ns"],
@@ -221,6 +224,15 @@ class Recorder:
             offline and replace(offline, n_late=self._n_late, n_correct=self._n_late_correct),
             note,
         )
+
+
+def _answers(rows: list[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The answers as arrays: ``logits``, or ``answer:NAME`` for each name, where all have one shape."""
+    names = rows[0].dtype.names if rows else None
+    if names is None:
+        return {"logits": np.array(rows, np.float32)}
+    fields = {f"answer:{name}": [row[name] for row in rows] for name in names}
+    return {name: np.stack(arrays) for name, arrays in fields.items() if len({array.shape for array in arrays}) == 1}
 
 
 def _ms(ns: int | None) -> str:

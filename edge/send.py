@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cutlayer.data.load import open_data
+from cutlayer.data.noise import RANDOM, load_inputs
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import deployed
 from cutlayer.edge.client import Edge
@@ -171,7 +172,8 @@ class _Device(NamedTuple):
                 if collect_each and not number % collect_each:
                     gc.collect()
         finally:
-            recorder.count_sent(before, sent_bytes(port))
+            if offline is None or not offline.counts.queued:
+                recorder.count_sent(before, sent_bytes(port))
         if offline is not None:
             offline.flush()
 
@@ -245,7 +247,14 @@ def _splits(data: Splits | str | None, manifest: Manifest, root: Path | None, se
         name = data or manifest.data
         if name is None:
             raise ConfigError("The split folder names no data set; name one with --data.")
+        if manifest.ends is not None and name == RANDOM:
+            return load_inputs(manifest.data_inputs, seed)
         splits = open_data(name, root, seed, shape=manifest.input.shape)
+    if len(manifest.data_inputs) > 1:
+        raise SplitError(
+            f"A request of this split is made of {', '.join(manifest.data_inputs)}, and {splits.name} has images; send "
+            f"random inputs with --data {RANDOM}, or your own through the Python interface."
+        )
     if splits.input.shape != manifest.input.shape:
         raise SplitError(
             f"The images of {splits.name} are {splits.input}, but the head takes {manifest.input}; choose another "

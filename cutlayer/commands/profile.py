@@ -6,15 +6,20 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from cutlayer.commands import say
+from cutlayer.commands.models import Texts
 from cutlayer.commands.security import Client, ClientSecurity
 from cutlayer.errors import ConfigError
+from cutlayer.onnx.given import given
 
 
 def profile(
     model: Positional[Annotated[str, arg(metavar="MODEL")]],
     /,
     cuts: str = "auto",
-    input: str | None = None,
+    input: Texts = [],  # noqa: B006
+    state: Texts = [],  # noqa: B006
+    constant: Texts = [],  # noqa: B006
+    public: Texts = [],  # noqa: B006
     classes: int = 10,
     network: str | None = None,
     tc: bool = False,
@@ -44,7 +49,11 @@ def profile(
     Args:
         model: A name from `cutlayer list models` (random weights), an ONNX file, or a split folder.
         cuts: auto for the cuts worth measuring, all, or names separated by commas; see `cutlayer cuts`.
-        input: Shape of one image, such as 3x224x224; the model's own if left out.
+        input: Shape of one image, such as 3x224x224, or of an input of an ONNX file by name, audio=1x576; the model's
+            own if left out.
+        state: For an ONNX file, an input that takes what an output of the request before gave: h=hn.
+        constant: For an ONNX file, an input that always has the same value: sr=16000.
+        public: For an ONNX file, an input that the server may see, so that both halves may take it: mask.
         classes: Number of outputs, for a model by name.
         network: Names (loopback, lan, wifi, lte, 3g, nbiot, satellite) or rate/delay/jitter/loss, such as
             20mbit/40ms/5ms/0.1%, separated by commas; emulated on this machine. loopback,wifi,lte if left out.
@@ -85,7 +94,11 @@ def profile(
         security, () if cores is None else numbers(cores), quota, tc,
     )  # fmt: skip
     limits = Limits(None if max_latency is None else duration_ns(max_latency), max_leakage, min_accuracy)
-    plan = Plan(model, names("cut", cuts), input, classes, network, data, data_root, connect, epochs, privacy)
+    stated = given(input, state, constant, public)
+    plan = Plan(
+        model, names("cut", cuts), ",".join(input) or None, classes, network, data, data_root, connect, epochs, privacy,
+        stated,
+    )  # fmt: skip
     profile = run_plan(plan, settings, limits, out, say, lambda incomplete: print(text(incomplete)))
     print(text(profile))
     print(f"\nThe whole record and a page with charts are in {(out / HTML).resolve().parent}")

@@ -55,6 +55,6 @@ def quantize(
     if splits.input.shape != manifest.input.shape:
         raise ConfigError(f"The images of {name} are {splits.input}, and the head takes {manifest.input}.")
     images, test = splits.train.take(calibrate).inputs, splits.test.take(count)
-    float32.with_head(out, lambda path: quantize_head(float32.file(HEAD_ONNX), manifest.input, images, path))
+    float32.with_head(out, lambda path: quantize_head(float32.file(HEAD_ONNX), manifest, images, path))
     print(f"{out}: {manifest.model} cut at {manifest.cut}, head in int8, calibrated on {len(images)} images of {name}")
     print(compare(float32, open_split(out), test.inputs, test.labels, threads=threads))

@@ -44,7 +44,12 @@ def embedded(data_set: str, module: str, package: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise ConfigError(f"The data set {data_set!r} needs {package}: pip install 'cutlayer[lab]'.") from None
+        raise lacks(data_set, package) from None
+
+
+def lacks(data_set: str, package: str) -> ConfigError:
+    """The error that a package with the images of a data set is not installed."""
+    return ConfigError(f"The data set {data_set!r} needs {package}: pip install 'cutlayer[lab]'.")
 
 
 def as_images(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ from cutlayer.machine.energy import joules
 from cutlayer.machine.footprint import peak_rss_bytes
 from cutlayer.machine.throttling import condition, held_back, own_clock_hz, stopped
 from cutlayer.records.dataclass_json import dump
-from cutlayer.split_folder import Half, SplitFolder
+from cutlayer.split_folder import Half, SplitFolder, whole
 from cutlayer.trace import columns
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.connect import connect
@@ -70,7 +70,7 @@ def time_head(device: Device, samples: int, seconds: float, least: int) -> dict[
 def time_local(device: Device, samples: int, seconds: float, least: int) -> dict[str, Any]:
     """Time head and tail both on this device, with no network at all; see `time_head`."""
     tail = device.split.tail(threads=device.threads)
-    return _timed(lambda images: tail(device.head(images)), device, samples, seconds, least)
+    return _timed(whole(device.head, tail, device.split.manifest), device, samples, seconds, least)
 
 
 def time_codec(device: Device, codec: str, samples: int, seconds: float, least: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The victim: a model trained on the training part, hardened by its defense, and cut into a split folder."""
 
+import functools
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ from cutlayer.models import folder, zoo
 from cutlayer.models.cut import find_cut
 from cutlayer.models.cuts import cuts
 from cutlayer.models.halves import split
-from cutlayer.models.manifest import Manifest
+from cutlayer.models.manifest import MANIFEST, Manifest
 from cutlayer.registry import DATASETS, MODELS, defense_from
 from cutlayer.spec import TensorSpec, image_shape
 
@@ -95,15 +96,28 @@ def trained(experiment: Experiment, data: Splits, runs: Path, say: Say) -> fx.Gr
     return model
 
 
-def export(experiment: Experiment, model: fx.GraphModule, data: Splits, out: Path, say: Say) -> Manifest:
-    """Cut the model, harden it with the experiment's defense, and write the split folder."""
+def export(
+    experiment: Experiment, model: fx.GraphModule, data: Splits, out: Path, say: Say, runs: Path | None = None
+) -> Manifest:
+    """Cut the model, harden it with the experiment's defense, and write the split folder.
+
+    Experiments whose defense leaves the halves as they are share one export in `runs/models/`, where `runs` is given.
+    """
     description = {"name": experiment.defense.name, **experiment.defense.options}
     defense = defense_from(description)
     if experiment.defense.name != "none":
         say(f"hardening with {experiment.defense.label}")
-    halves = defense.harden(split(model, experiment.cut, data.input), data, experiment.seed)
-    say(f"cut at {halves.cut}, smashed {halves.smashed}; exporting head and tail")
-    return folder.save(
-        out, halves, model=experiment.model, classes=len(data.classes), defense=description, data=experiment.data,
-        learned=defense.learned,
-    )  # fmt: skip
+    undefended = split(model, experiment.cut, data.input)
+    halves = defense.harden(undefended, data, experiment.seed)
+    shared = None
+    if runs is not None and halves is undefended:
+        weights = cached(experiment, runs)
+        shared = weights.with_name(f"{weights.stem}-{halves.cut}")
+    save = functools.partial(
+        folder.save, split=halves, model=experiment.model, classes=len(data.classes), data=experiment.data
+    )
+    if shared is None or not (shared / MANIFEST).exists():
+        say(f"cut at {halves.cut}, smashed {halves.smashed}; exporting head and tail")
+        if shared is not None:
+            save(shared, defense={"name": "none"})
+    return save(out, defense=description, learned=defense.learned, exported=shared)

@@ -5,6 +5,7 @@ A folder that was cut from an ONNX file, or whose head computes in int8, has no 
 Weights are safetensors: nothing here unpickles.
 """
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def save(
     defense: dict[str, Any],
     data: str | None,
     learned: Mapping[str, NDArray[Any]] | None = None,
+    exported: Path | None = None,
     weights: bool = True,
 ) -> Manifest:
     """Write the folder, under its name only when it is complete. A split folder of that name is replaced.
@@ -53,15 +55,21 @@ def save(
         defense: ``{"name": ..., **options}`` of what the device runs on its activations, perhaps with `then`.
         data: Name of the data set that the model was trained on.
         learned: What the defense learned and the device needs.
+        exported: A split folder of the same halves, whose files are copied: an export takes seconds.
         weights: Whether to write the weights in torch too, which only a model that the name builds again can use.
 
     Raises:
         SplitError: A half cannot be exported, or the folder exists already and holds something else.
     """
     with new_folder(Path(folder)) as part:
-        export_onnx(split.head, split.input, part / HEAD_ONNX, "image", "smashed")
-        export_onnx(split.tail, split.smashed, part / TAIL_ONNX, "smashed", "logits")
-        if weights:
+        if exported:
+            for name in FILES:
+                if (exported / name).exists():
+                    shutil.copyfile(exported / name, part / name)
+        else:
+            export_onnx(split.head, split.input, part / HEAD_ONNX, "image", "smashed")
+            export_onnx(split.tail, split.smashed, part / TAIL_ONNX, "smashed", "logits")
+        if weights and not exported:
             _save_weights(split.head, part / HEAD_WEIGHTS)
             _save_weights(split.tail, part / TAIL_WEIGHTS)
         if learned:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,42 @@ HEAD_ONNX, TAIL_ONNX = (f"{half}.onnx" for half in ("head", "tail"))
 HEAD_WEIGHTS, TAIL_WEIGHTS = (f"{half}.safetensors" for half in ("head", "tail"))
 LEARNED = "defense.safetensors"
 """The arrays that the defense learned and the device needs; only where there are such arrays."""
-FORMAT = 1
+FORMAT, FORMAT_OF_ENDS = 1, 2
+"""Format of `split.json`, and of one with `Ends`, which an older program refuses."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The tensors of a split that has others than an image, smashed data and logits, by name; each of one sample.
+
+    Attributes:
+        head: Inputs of the head: data, and state.
+        tail: Inputs of the tail beside the smashed data, which are sent as they are, undefended.
+        kept: Outputs of the head beside the smashed data, which stay on the device.
+        answers: Outputs of the tail. A length is -1 where it depends on the data.
+        state: Inputs that take what an output of the request before gave, zeros at first: input name to output name.
+            The device keeps them all; those of the tail come with the answer and are sent back with the next request.
+    """
+
+    head: dict[str, TensorSpec]
+    tail: dict[str, TensorSpec]
+    kept: dict[str, TensorSpec]
+    answers: dict[str, TensorSpec]
+    state: dict[str, str]
+
+    @property
+    def alone(self) -> bool:
+        """Whether the server computes one sample at a time, because the shape of an answer depends on the data."""
+        return any(-1 in spec.shape for spec in self.answers.values())
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Ends:
+        """Undo `dataclasses.asdict`."""
+        specs = {
+            name: {tensor: _spec(spec) for tensor, spec in data[name].items()}
+            for name in ("head", "tail", "kept", "answers")
+        }
+        return cls(**specs, state=dict(data["state"]))
 
 
 @dataclass(frozen=True)
@@ -34,6 +70,7 @@ class Manifest:
         data: Name of the data set that the model was trained on, or None.
         files: File name to SHA-256, for each file beside the manifest.
         sources: SHA-256 of each source file of the user's own that the halves or the defense need, by name.
+        ends: What goes in and comes out where that is more than an image, smashed data and logits; None otherwise.
         version: Hash over all of the above: equal on both sides or the handshake is refused.
     """
 
@@ -46,6 +83,24 @@ class Manifest:
     data: str | None
     files: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    ends: Ends | None = None
+
+    @property
+    def data_inputs(self) -> dict[str, TensorSpec]:
+        """What a request is made of, by name: all inputs of both halves that are no state."""
+        if self.ends is None:
+            return {"image": self.input}
+        return {name: spec for name, spec in (self.ends.head | self.ends.tail).items() if name not in self.ends.state}
+
+    @property
+    def answers(self) -> dict[str, TensorSpec]:
+        """What the tail gives, by name."""
+        return {"logits": TensorSpec((self.classes,))} if self.ends is None else self.ends.answers
+
+    @property
+    def beside(self) -> dict[str, TensorSpec]:
+        """What is sent beside the smashed data, by name."""
+        return {} if self.ends is None else self.ends.tail
 
     @property
     def version(self) -> str:
@@ -55,11 +110,12 @@ class Manifest:
 
     def _stated(self) -> dict[str, Any]:
         """The fields, without those that older folders lack where they are empty."""
-        return {key: value for key, value in asdict(self).items() if value or key != "sources"}
+        return {key: value for key, value in asdict(self).items() if value or key not in ("sources", "ends")}
 
     def save(self, folder: Path) -> None:
         """Write `split.json` into the folder, last of its files."""
-        text = json.dumps({"format": FORMAT, "version": self.version, **self._stated()}, indent=2)
+        format = FORMAT_OF_ENDS if self.ends else FORMAT
+        text = json.dumps({"format": format, "version": self.version, **self._stated()}, indent=2)
         temporary = folder / (MANIFEST + ".part")
         temporary.write_text(text + "\n")
         temporary.replace(folder / MANIFEST)
@@ -77,7 +133,9 @@ class Manifest:
             names = {f.name for f in fields(cls)}
             known = {key: value for key, value in data.items() if key in names}
             for key in ("input", "smashed"):
-                known[key] = TensorSpec(**{**known[key], "shape": tuple(known[key]["shape"])})
+                known[key] = _spec(known[key])
+            if known.get("ends") is not None:
+                known["ends"] = Ends.from_json(known["ends"])
             manifest = cls(**known)
         except (FileNotFoundError, NotADirectoryError):
             raise SplitError(
@@ -88,7 +146,10 @@ class Manifest:
             raise SplitError(f"{path} cannot be read: {reason}; see who owns it, or copy the folder again.") from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise SplitError(f"{path} is damaged ({error}); make the folder again with `cutlayer split`.") from None
-        if data.get("format") != FORMAT or data.get("version") != manifest.version:
+        if (
+            data.get("format") != (FORMAT_OF_ENDS if manifest.ends else FORMAT)
+            or data.get("version") != manifest.version
+        ):
             raise SplitError(f"{path} is damaged or of another format; make the folder again with `cutlayer split`.")
         return manifest
 
@@ -124,6 +185,10 @@ class Manifest:
                 f"{name.rpartition(':')[0]} has changed since the split was made with the {registry.kind} "
                 f"{registry.label(name)}; bring the older file back, or make the folder again with `cutlayer split`."
             )
+
+
+def _spec(data: Mapping[str, Any]) -> TensorSpec:
+    return TensorSpec(**{**data, "shape": tuple(data["shape"])})
 
 
 def sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cutlayer.onnx import costs as onnx_costs
 from cutlayer.onnx.file import OnnxFile, samples
-from cutlayer.onnx.parity import distance, tolerance, whole
+from cutlayer.onnx.parity import Answers, distance, one_by_one, tolerance, whole
 from cutlayer.onnx.protos import editable, open_proto, run, the_package
 from cutlayer.onnx.seams import has_control_flow
 
@@ -33,18 +33,22 @@ def any_batch(file: OnnxFile, path: Sequence[NodeProto]) -> tuple[OnnxFile, Mapp
         path: The nodes between its input and its output.
     """
     # A branch that depends on the data would be taken for the whole batch.
-    if has_control_flow(file.proto):
+    if has_control_flow(file.proto) or file.state or any(-1 in spec.shape for spec in file.outputs.values()):
         return None
-    images = samples(file.input, BATCH)
+    inputs, names = samples(file, BATCH), list(file.outputs)
+    expected: Answers = ()
     for reshaping in (False, True):
         try:
             opened = replace(file, proto=_reshaping_any_batch(file, path)) if reshaping else file
-            session = open_proto(onnx_costs.probe(opened, [file.logits], free=True), plain=True)
-            (logits,) = run(session, {file.image: images}, [file.logits])
-            if len(logits) == BATCH and distance(
-                logits.reshape(BATCH, -1), whole(file, BATCH, plain=True)
-            ) <= tolerance(file.proto, plain=True):
-                return opened, onnx_costs.measure(opened, path, images, free=True)
+            session = open_proto(onnx_costs.probe(opened, names, free=True), plain=True)
+            together = dict(zip(names, run(session, inputs, names), strict=True))
+            expected = expected or whole(file, BATCH, plain=True)
+            if all(len(array) == BATCH for array in together.values()) and all(
+                distance(one[name], wanted[name]) <= tolerance(file.proto, plain=True)
+                for one, wanted in zip(one_by_one(together), expected, strict=True)
+                for name in names
+            ):
+                return opened, onnx_costs.measure(opened, path, inputs, free=True)
         except Exception:  # a model that was made for one sample may raise anything
             continue
     return None

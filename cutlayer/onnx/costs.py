@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cutlayer.onnx.file import OnnxFile
 from cutlayer.onnx.protos import editable, open_proto, run, the_package
 from cutlayer.onnx.seams import sources
-from cutlayer.onnx.types import BOUNDS, FLOATS, dtype_of, to_float32
+from cutlayer.onnx.types import BOUNDS, FLOATS, dtype_of, element_type, to_float32
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -55,15 +55,16 @@ class Value(NamedTuple):
 
 
 def measure(
-    file: OnnxFile, path: Sequence[NodeProto], images: NDArray[np.float32], *others: NDArray[np.float32], free: bool
-) -> dict[str, Value]:
+    file: OnnxFile, path: Sequence[NodeProto], inputs: Mapping[str, NDArray[Any]], *others: Mapping[str, NDArray[Any]],
+    free: bool,
+) -> dict[str, Value]:  # fmt: skip
     """Measure every tensor on the path and every constant that its nodes take.
 
     Args:
         file: The model.
-        path: The nodes between input and output.
-        images: One batch.
-        *others: Further batches of the same size, for shapes that depend on what is in the images.
+        path: The nodes between inputs and outputs.
+        inputs: One batch of each input.
+        *others: Further batches of the same size, for shapes that depend on what is in the inputs.
         free: Whether to leave the batch axis open.
 
     Raises:
@@ -78,11 +79,12 @@ def measure(
             *((sparse.values, sparse.dims) for sparse in graph.sparse_initializer),
         ]
     }
-    wanted = {name for node in path for name in (*sources(node), *node.output) if name} - known.keys() - {file.image}
+    wanted = {name for node in path for name in (*sources(node), *node.output) if name}
+    wanted -= known.keys() | file.inputs.keys()
     session = open_proto(probe(file, wanted, free), plain=True)
     types = {output.name: output.type for output in session.get_outputs()}
     names = [name for name, kind in types.items() if kind in _IN_NUMPY]
-    batches = [{file.image: batch} for batch in (images, *others)]
+    batches = (inputs, *others)
     each = [dict(zip(names, run(session, batch, names), strict=True)) for batch in batches]
     cast = {name: dtype for name, kind in types.items() if kind not in _IN_NUMPY and (dtype := dtype_of(kind)) in _CAST}
     if cast:
@@ -92,7 +94,7 @@ def measure(
             arrays |= dict(zip(cast, run(session, batch, [f"{name}{AS_FLOAT}" for name in cast]), strict=True))
     return (
         known
-        | {file.image: Value(images.shape, "float32")}
+        | {name: Value(batch.shape, batch.dtype.name) for name, batch in inputs.items()}
         | {name: Value((), dtype_of(kind)) for name, kind in types.items()}
         | {name: _value([arrays[name] for arrays in each], cast.get(name)) for name in each[0]}
     )
@@ -111,7 +113,7 @@ def _value(arrays: Sequence[NDArray[Any]], dtype: str | None) -> Value:
 
 
 def params_and_macs(
-    path: Sequence[NodeProto], values: Mapping[str, Value], image: str
+    path: Sequence[NodeProto], values: Mapping[str, Value], inputs: Iterable[str]
 ) -> Iterator[tuple[NodeProto, int, int]]:
     """Each node of the path, with the parameters and the multiply-accumulates up to it.
 
@@ -123,9 +125,9 @@ def params_and_macs(
     Args:
         path: The nodes between input and output.
         values: Tensors measured with a batch of one.
-        image: Name of the input.
+        inputs: Names of the inputs.
     """
-    seen = {image} | {name for node in path for name in node.output}
+    seen = set(inputs) | {name for node in path for name in node.output}
     params = macs = 0
     for node in path:
         constants = sources(node) - seen
@@ -160,8 +162,10 @@ def probe(file: OnnxFile, outputs: Iterable[str], free: bool, *, cast: bool = Fa
     graph = model.graph
     for values in (graph.input, graph.output, graph.value_info):
         del values[:]
-    shape = ["N" if free else 1, *file.input.shape]
-    graph.input.append(onnx.helper.make_tensor_value_info(file.image, onnx.TensorProto.FLOAT, shape))
+    graph.input.extend(
+        onnx.helper.make_tensor_value_info(name, element_type(spec.dtype), ["N" if free else 1, *spec.shape])
+        for name, spec in file.inputs.items()
+    )
     if cast:
         outputs = list(outputs)
         graph.node.extend(node for name in outputs for node in to_float32(name, f"{name}{AS_FLOAT}"))

@@ -1,4 +1,4 @@
-"""Both ends of an ONNX model made float32: images in [0, 1] go in and float32 comes out, whatever the file takes."""
+"""Both ends of an ONNX model as the two sides take them: a batch first, and an image from 0 to 1 in float32."""
 
 from __future__ import annotations
 
@@ -11,11 +11,20 @@ import numpy as np
 
 from cutlayer.errors import ConfigError
 from cutlayer.onnx.file import OnnxFile
-from cutlayer.onnx.protos import editable, the_package
-from cutlayer.onnx.types import from_float32, to_float32
+from cutlayer.onnx.given import NOTHING, Given
+from cutlayer.onnx.names import names_in, renamed_input, renamed_output, surround, unused
+from cutlayer.onnx.protos import editable, opset, the_package
+from cutlayer.onnx.types import element_type, from_float32
+from cutlayer.spec import TensorSpec
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import GraphProto, ModelProto, NodeProto
+
+IMAGE_AXES = 3
+"""Axes of one image, of which one may have length 1."""
+
+AXES_AS_INPUT = 13
+"""First opset in which the axes of Unsqueeze are an input."""
 
 AS_IT_IS = (0.0,), (1.0,)
 """Mean and deviation that change nothing."""
@@ -24,80 +33,99 @@ UNSIGNED = (0.0,), (1 / 255,)
 """Mean and deviation of a model that takes uint8, as a camera gives it."""
 
 
-def with_float32_ends(file: OnnxFile, mean: Sequence[float], std: Sequence[float]) -> OnnxFile:
-    """The model that takes ``x`` in [0, 1] and gives the output of `file` for ``(x - mean) / std``, both in float32.
+def with_batches(file: OnnxFile, given: Given = NOTHING) -> OnnxFile:
+    """The model whose inputs and outputs all have a batch first, of one sample, and which takes ``x`` in [0, 1].
 
-    Args:
-        file: The model.
-        mean: One number, or one for each channel.
-        std: One number, or one for each channel, above 0; 1 / 255 for a model that takes 0 to 255. A model that takes
-            uint8 gets 0 to 255 where neither mean nor deviation is stated.
+    An input or output whose first axis is not one sample long gets an axis before it. The image is normalized to
+    ``(x - mean) / std``; a model that takes an image of uint8 gets 0 to 255, where neither of these is stated.
 
     Raises:
         ConfigError: There are not as many numbers as channels, or a deviation is not above 0.
     """
-    if file.takes == "uint8" and (tuple(mean), tuple(std)) == AS_IT_IS:
-        mean, std = UNSIGNED
+    onnx = the_package()
     proto = editable(file.proto)
     graph = proto.graph
-    first: list[NodeProto] = []
-    image = file.image
-    if file.takes != "float32":
-        image, taken = free_name("image_float32", file), image
-        first = from_float32(image, taken, file.takes, graph)
-    if (tuple(mean), tuple(std)) != AS_IT_IS:
-        image, taken = free_name("unit_image", file), image
-        first = _normalizing(file, image, taken, mean, std, proto) + first
-    last: list[NodeProto] = []
-    logits = file.logits
-    if file.gives != "float32":
-        logits = free_name("logits_float32", file)
-        last = to_float32(file.logits, logits)
-    if not first and not last:
-        return file
-    onnx = the_package()
-    for values, old, new in ((graph.input, file.image, image), (graph.output, file.logits, logits)):
-        for value in values:
-            if value.name == old:
-                value.name = new
-                value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
-    nodes = [*first, *graph.node, *last]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    return replace(file, proto=proto, image=image, logits=logits)
+    inputs = {name: _sample(spec) for name, spec in file.inputs.items()}
+    outputs = {name: _sample(spec) for name, spec in file.outputs.items()}
+    for name, spec in file.inputs.items():
+        if inputs[name].shape == spec.shape:
+            surround(graph, [_reshape(graph, name, renamed_input(graph, name), spec.shape)], [])
+    for name, spec in file.outputs.items():
+        if outputs[name].shape == spec.shape:
+            surround(graph, [], [_with_an_axis(proto, renamed_output(graph, name), name)])
+    inputs[file.image] = _unit_image(graph, file.image, inputs[file.image], given)
+    del graph.input[:], graph.output[:]
+    graph.input.extend(
+        onnx.helper.make_tensor_value_info(name, element_type(spec.dtype), [1, *spec.shape])
+        for name, spec in inputs.items()
+    )
+    # Without types, which ONNX Runtime infers.
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+    return replace(file, proto=proto, inputs=inputs, outputs=outputs)
 
 
-def _normalizing(
-    file: OnnxFile, image: str, normalized: str, mean: Sequence[float], std: Sequence[float], proto: ModelProto
-) -> list[NodeProto]:
-    """The nodes from an image in [0, 1] to a normalized one; `proto` gets mean and deviation as initializers."""
+def _sample(whole: TensorSpec) -> TensorSpec:
+    """One sample: the tensor without a first axis of length one, or the whole tensor."""
+    return replace(whole, shape=whole.shape[1:]) if whole.shape[:1] == (1,) else whole
+
+
+def _reshape(graph: GraphProto, tensor: str, name: str, shape: Sequence[int]) -> NodeProto:
     onnx = the_package()
-    shape = file.input.shape
+    sizes = unused(f"{name}_shape", names_in(graph))
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array(shape, np.int64), sizes))
+    node: NodeProto = onnx.helper.make_node("Reshape", [tensor, sizes], [name], name=name)
+    return node
+
+
+def _with_an_axis(model: ModelProto, tensor: str, name: str) -> NodeProto:
+    """The node that gives a tensor a first axis of length one, of whatever shape it is."""
+    onnx = the_package()
+    node: NodeProto
+    if opset(model) < AXES_AS_INPUT:
+        node = onnx.helper.make_node("Unsqueeze", [tensor], [name], name=name, axes=[0])
+        return node
+    axes = unused(f"{name}_axis", names_in(model.graph))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0], np.int64), axes))
+    node = onnx.helper.make_node("Unsqueeze", [tensor, axes], [name], name=name)
+    return node
+
+
+def _unit_image(graph: GraphProto, image: str, sample: TensorSpec, given: Given) -> TensorSpec:
+    """Make an input take what is in [0, 1], normalized first; return what it then takes."""
+    onnx = the_package()
+    mean, std = tuple(given.mean), tuple(given.std)
+    if sample.dtype == "uint8" and len(sample.shape) >= IMAGE_AXES:
+        if (mean, std) == AS_IT_IS:
+            mean, std = UNSIGNED
+        surround(graph, from_float32(image, renamed_input(graph, image), "uint8", graph), [])
+    elif sample.dtype != "float32":
+        if (mean, std) != AS_IT_IS:
+            raise ConfigError(f"{image} takes {sample.dtype}, which is not normalized; leave out --mean and --std.")
+        return sample
+    unit = replace(sample, dtype="float32", low=0.0, high=1.0)
+    if (mean, std) == AS_IT_IS:
+        return unit
+    shape = sample.shape
     for name, numbers in (("mean", mean), ("std", std)):
-        if len(numbers) not in {1, shape[0], shape[-1]} or not all(map(isfinite, numbers)):
+        if len(numbers) not in {1, *shape[:1], *shape[-1:]} or not all(map(isfinite, numbers)):
             raise ConfigError(
-                f"--{name} must be one number, or one for each channel of {file.input}; {len(numbers)} were given."
+                f"--{name} must be one number, or one for each channel of {sample}; {len(numbers)} were given."
             )
     if min(std) <= 0:
         raise ConfigError(f"--std must be above 0; {min(std):g} was given.")
-    mean_name, std_name, centered = (free_name(name, file) for name in ("unit_mean", "unit_std", "unit_centered"))
+    normalized = renamed_input(graph, image)
+    taken = names_in(graph)
+    mean_name, std_name, centered = (unused(f"{image}_{what}", taken) for what in ("mean", "std", "centered"))
     for name, numbers in ((mean_name, mean), (std_name, std)):
         axes = [1] * len(shape)
-        # Channels first, unless only the last axis has as many.
-        axes[0 if len(numbers) == shape[0] else -1] = len(numbers)
+        if axes:
+            # Channels first, unless only the last axis has as many.
+            axes[0 if len(numbers) == shape[0] else -1] = len(numbers)
         array = np.array(numbers, np.float32).reshape(1, *axes)
-        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
-    return [
+        graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    first = [
         onnx.helper.make_node("Sub", [image, mean_name], [centered], name=centered),
         onnx.helper.make_node("Div", [centered, std_name], [normalized], name="normalize"),
     ]
-
-
-def free_name(name: str, file: OnnxFile) -> str:
-    """The name, or the name with underscores behind it where the file has a tensor of that name."""
-    graph = file.proto.graph
-    names = {name for node in graph.node for name in (*node.input, *node.output)}
-    names |= {tensor.name for tensor in graph.initializer}
-    while name in names:
-        name += "_"
-    return name
+    surround(graph, first, [])
+    return unit

@@ -1,27 +1,32 @@
-"""Reading an ONNX file: its input and output, or one sentence on why it cannot be cut.
+"""Reading an ONNX file: its inputs and outputs, or one sentence on why it cannot be cut.
 
 This needs the packages onnx and onnxruntime, not torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import SplitError
+from cutlayer.onnx import sizes
+from cutlayer.onnx.branches import without_fixed_branches
 from cutlayer.onnx.errors import message, newest
-from cutlayer.onnx.protos import open_proto, the_package
-from cutlayer.onnx.seams import put_in_order
-from cutlayer.onnx.types import FLOATS, dtype_of
+from cutlayer.onnx.given import NOTHING, Given
+from cutlayer.onnx.protos import editable, open_proto, run, the_package
+from cutlayer.onnx.random_inputs import Bounds, arrays, ranges
+from cutlayer.onnx.seams import put_in_order, varying_tensors
+from cutlayer.onnx.types import BOUNDS, FLOATS, dtype_of, float32_ends
 from cutlayer.spec import TensorSpec
+from cutlayer.tensors import random
 
 if TYPE_CHECKING:
-    import onnx
+    from onnx import ModelProto
 
 MOST_BYTES = 2**31 - 1
 """Greatest size of one ONNX file; the format allows no larger ones."""
@@ -29,40 +34,95 @@ MOST_BYTES = 2**31 - 1
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """A model that ONNX Runtime takes, with one input and one output.
+    """A model that ONNX Runtime takes, with inputs and outputs of known types.
+
+    As `read` gives it, the shapes are whole ones, as the file has them; `cutlayer.onnx.ends` puts a batch first.
 
     Attributes:
         path: Path of the file.
         proto: The model, external data included, its nodes in an order in which they can run. It is never changed.
-        image: Name of its input.
-        logits: Name of its output.
-        input: One sample of the input, in [0, 1].
-        takes: Type of the input.
-        gives: Type of the output.
+        inputs: Data and state that it takes, by name.
+        outputs: What it gives, by name. A length is -1 where it depends on the data.
+        state: Inputs that take what an output of the request before gave: input name to output name.
+        public: Inputs that both halves may take.
+        guessed: Whether a size was tried that neither file nor user state.
     """
 
     path: Path
-    proto: onnx.ModelProto
-    image: str
-    logits: str
-    input: TensorSpec
-    takes: str = "float32"
-    gives: str = "float32"
+    proto: ModelProto
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+    state: Mapping[str, str] = field(default_factory=dict)
+    public: Sequence[str] = ()
+    guessed: bool = False
+
+    @property
+    def image(self) -> str:
+        """Name of the input that the head hides: of those that are neither state nor public, the largest."""
+        data = [name for name in self.inputs if name not in self.state and name not in self.public]
+        likely = [name for name in data if name not in self.likely_state] or data
+        return max(likely, key=lambda name: self.inputs[name].size)
+
+    @property
+    def likely_state(self) -> dict[str, str]:
+        """Inputs that no option names, each with the only output of its shape whose name begins like its own."""
+        free = {name: spec for name, spec in self.inputs.items() if name not in self.state and name not in self.public}
+        likely = {
+            name: [
+                output for output, given in self.outputs.items() if given.shape == spec.shape and name[0] == output[0]
+            ]
+            for name, spec in free.items()
+        }
+        return {name: outputs[0] for name, outputs in likely.items() if len(outputs) == 1 and len(free) > 1}
+
+    @property
+    def input(self) -> TensorSpec:
+        """One sample of the input that the head hides."""
+        return self.inputs[self.image]
 
 
-def read(path: Path, input: TensorSpec | None = None) -> OnnxFile:
-    """Read a model and open it once in ONNX Runtime.
+def read(path: Path, given: Given = NOTHING) -> OnnxFile:
+    """Read a model and run it in ONNX Runtime, to know what goes in and what comes out.
 
     Args:
         path: Path of the file.
-        input: One sample, for a file that leaves its shape open; only its shape is used.
+        given: What the user states about it.
 
     Raises:
         ConfigError: The package onnx or ONNX Runtime is not installed.
-        SplitError: The file is missing, damaged, of an unknown opset, has several inputs or outputs, or its input is no
-            batch of float32 samples of a known shape.
+        SplitError: The file is missing, damaged, of an unknown opset, or runs with none of the shapes that were stated
+            or tried; an input or output has a type that cannot be sent; or a name that was given does not exist.
     """
     path = Path(path)
+    proto = _load(path)
+    inputs, outputs = _ends(path, proto)
+    _check(path, given, inputs, outputs)
+    put_in_order(proto.graph)
+    proto = _with_constants(proto, inputs, given.constants)
+    inputs = {name: input for name, input in inputs.items() if name not in given.constants}
+    proto = float32_ends(proto, {name: input.dtype for name, input in inputs.items()}, outputs)
+    shapes, ranges_, guessed = _shapes(path, proto, inputs, outputs, given)
+    takes = {
+        name: TensorSpec(shapes[name], "float32" if input.dtype in FLOATS else input.dtype, *ranges_[name])
+        for name, input in inputs.items()
+    }
+    proto = without_fixed_branches(proto, arrays(takes, 0))
+    session = open_proto(proto)
+    # Two runs, for shapes that depend on what is in the input.
+    one, two = (run(session, arrays(takes, seed), list(outputs)) for seed in (0, 1))
+    varying = varying_tensors(proto.graph)
+    declared = {
+        value.name: value.shape if value.name in varying else first.shape
+        for value, first in zip(session.get_outputs(), one, strict=True)
+    }
+    gives = {
+        name: TensorSpec(_shape(first, second, declared[name]), first.dtype.name)
+        for name, first, second in zip(outputs, one, two, strict=True)
+    }
+    return OnnxFile(path, proto, takes, gives, dict(given.state), tuple(given.public), guessed)
+
+
+def _load(path: Path) -> ModelProto:
     onnx = the_package()
     if not path.is_file():
         raise SplitError(f"There is no file {path}; name an ONNX file, or a model from `cutlayer list models`.")
@@ -80,11 +140,13 @@ def read(path: Path, input: TensorSpec | None = None) -> OnnxFile:
         raise SplitError(f"{path} cannot be read as an ONNX model: it has no graph; is it damaged or cut short?")
     if n_bytes > MOST_BYTES:
         raise SplitError(f"{path} is larger than the 2 GiB of one ONNX file; cut it with other tools.")
+    return proto
+
+
+def _ends(path: Path, proto: ModelProto) -> tuple[dict[str, sizes.Input], dict[str, str]]:
+    """The inputs, and the types of the outputs, as ONNX Runtime sees them."""
     try:
         session = open_proto(proto)
-        inputs, outputs = (
-            [(v.name, v.type, v.shape) for v in get()] for get in (session.get_inputs, session.get_outputs)
-        )
     except Exception as error:  # the errors of ONNX Runtime have no common base but this
         if limit := newest(error):
             raise SplitError(
@@ -95,49 +157,108 @@ def read(path: Path, input: TensorSpec | None = None) -> OnnxFile:
             f"ONNX Runtime cannot open {path} ({_opsets(proto)}): {message(error)}; export it again with an opset and "
             "operators that it supports."
         ) from None
-    if len(inputs) != 1 or len(outputs) != 1:
-        names = [", ".join(name for name, _, _ in values) for values in (inputs, outputs)]
+    ranked = {value.name for value in proto.graph.input if value.type.tensor_type.HasField("shape")}
+    inputs = {
+        value.name: sizes.Input(value.name, dtype_of(value.type), tuple(value.shape) if value.name in ranked else None)
+        for value in session.get_inputs()
+    }
+    return inputs, {value.name: dtype_of(value.type) for value in session.get_outputs()}
+
+
+def _check(path: Path, given: Given, inputs: Mapping[str, sizes.Input], outputs: Mapping[str, str]) -> None:
+    """Refuse names that the file does not have, and types that cannot be sent."""
+    stated = {"--input": given.shapes, "--state": given.state, "--constant": given.constants, "--public": given.public}
+    for option, names in stated.items():
+        for name in names:
+            if name not in inputs:
+                raise SplitError(f"{path} has no input {name!r}, as {option} says; it takes {', '.join(inputs)}.")
+    for name in given.state.values():
+        if name not in outputs:
+            raise SplitError(f"{path} has no output {name!r}, as --state says; it gives {', '.join(outputs)}.")
+    types = {name: input.dtype for name, input in inputs.items()}
+    for verb, ends in (("takes", types), ("gives", outputs)):
+        for name, dtype in ends.items():
+            if dtype not in FLOATS and dtype not in BOUNDS:
+                raise SplitError(f"{path} {verb} {name} as {dtype}, which holds no numbers that can be sent.")
+    if passed := inputs.keys() & outputs.keys():
+        raise SplitError(f"{path} gives {min(passed)}, which is an input; export it without that output.")
+    if not [name for name in inputs if name not in (*given.state, *given.constants, *given.public)]:
         raise SplitError(
-            f"{path} takes {names[0]} and gives {names[1]}; only a model with one input and one output can be cut."
+            f"{path} has no input left that a head could hide; leave one out of --state, --constant and --public."
         )
-    ((image, kind, shape),) = inputs
-    ((logits, gives, _),) = outputs
-    takes = dtype_of(kind)
-    if takes not in FLOATS and takes != "uint8":
-        raise SplitError(f"{path} takes {image} as {kind}; only images are sent here, as float32 or uint8.")
-    put_in_order(proto.graph)
-    return OnnxFile(path, proto, image, logits, _sample(path, shape, input), takes, dtype_of(gives))
 
 
-def _sample(path: Path, axes: Sequence[int | str | None], stated: TensorSpec | None) -> TensorSpec:
-    """One sample of an input with these axes, of the shape that the user states where the file leaves it open."""
-    shown = "x".join("?" if axis is None else str(axis) for axis in axes) or "an unknown number of axes"
-    if axes and len(axes) < 2:
-        raise SplitError(f"{path} takes an input of shape {shown}; the first axis must be the batch, others follow.")
-    if axes and isinstance(axes[0], int) and axes[0] != 1:
-        raise SplitError(f"{path} takes {shown}, {axes[0]} samples at a time; export it for one sample, or any number.")
-    sizes = list(axes[1:])
-    if stated is not None:
-        fits = not axes or (
-            len(sizes) == len(stated.shape)
-            and all(size == length for size, length in zip(sizes, stated.shape, strict=True) if isinstance(size, int))
-        )
-        if not fits:
-            raise SplitError(
-                f"{path} takes {shown}, batch first, and not samples of {stated}; leave out --input, or "
-                "take data of that shape."
-            )
-        sizes = list(stated.shape)
-    if not sizes or not all(isinstance(size, int) for size in sizes):
-        raise SplitError(f"{path} leaves the shape of its input open ({shown}); state it, as in --input 3x224x224.")
-    return TensorSpec(tuple(int(size or 0) for size in sizes), "float32", 0.0, 1.0)
+def _with_constants(proto: ModelProto, inputs: Mapping[str, sizes.Input], constants: Mapping[str, float]) -> ModelProto:
+    """The model in which inputs have become initializers."""
+    if not constants:
+        return proto
+    onnx = the_package()
+    proto = editable(proto)
+    left = [value for value in proto.graph.input if value.name not in constants]
+    for value in proto.graph.input:
+        if value.name in constants:
+            shape = [axis if isinstance(axis, int) else 1 for axis in inputs[value.name].axes or ()]
+            element = value.type.tensor_type.elem_type
+            array = np.full(shape, constants[value.name], onnx.helper.tensor_dtype_to_np_dtype(element))
+            proto.graph.initializer.append(onnx.numpy_helper.from_array(array, value.name))
+    del proto.graph.input[:]
+    proto.graph.input.extend(left)
+    return proto
 
 
-def _opsets(proto: onnx.ModelProto) -> str:
+def _shapes(
+    path: Path, proto: ModelProto, inputs: Mapping[str, sizes.Input], outputs: Mapping[str, str], given: Given
+) -> tuple[dict[str, tuple[int, ...]], dict[str, Bounds], bool]:
+    """The first whole shapes and ranges of the inputs with which the model runs, and whether they were guessed."""
+    known = {name: sizes.stated(path, inputs[name], shape) for name, shape in given.shapes.items()}
+    data = [name for name in inputs if name not in (*given.state, *given.public, *given.shapes)]
+    if given.shape is not None and data:
+        # The one that it fits; if it fits none, the first, for the error.
+        image = next((name for name in data if sizes.fits(inputs[name], given.shape)), data[0])
+        known[image] = sizes.stated(path, inputs[image], given.shape)
+    for name, input in inputs.items():
+        if input.axes is None and name not in known:
+            raise SplitError(f"{path} does not say how many axes {name} has; state them, as in --input 3x224x224.")
+    first_error: tuple[str, str] | None = None
+    session = open_proto(proto)
+    fixed, candidates = sizes.candidates(proto, list(inputs.values()), known, given.state)
+    for shapes in candidates:
+        for bounds in ranges(proto, {name: input.dtype for name, input in inputs.items()}):
+            specs = {
+                name: TensorSpec(shapes[name], "float32" if input.dtype in FLOATS else input.dtype, *bounds[name])
+                for name, input in inputs.items()
+            }
+            try:
+                run(session, arrays(specs, 0), list(outputs))
+            except Exception as error:  # the errors of ONNX Runtime have no common base but this
+                shown = ", ".join("x".join(map(str, shape)) or "one number" for shape in shapes.values())
+                first_error = first_error or (shown, message(error))
+                continue
+            return shapes, bounds, not fixed
+    assert first_error is not None, "there is at least one candidate"
+    shown, reason = first_error
+    takes = ", ".join(f"{name} {input}" for name, input in inputs.items())
+    advice = "if it takes another shape, state it with --input" if fixed else (
+        f"it takes {takes} and ran with no common size; state one, as in --input 3x224x224 or --input "
+        f"{min(inputs)}=1x576"
+    )  # fmt: skip
+    raise SplitError(f"ONNX Runtime cannot run {path} on {shown}: {reason}; {advice}.")
+
+
+def _shape(first: NDArray[Any], second: NDArray[Any], declared: Sequence[sizes.Axis]) -> tuple[int, ...]:
+    """The shape of an output, from two runs and from the file; -1 is a length that may depend on the data."""
+    fixed = [isinstance(axis, int) for axis in declared] if len(declared) == first.ndim else [False] * first.ndim
+    return tuple(
+        a if a and a == b and known else -1 for a, b, known in zip(first.shape, second.shape, fixed, strict=True)
+    )
+
+
+def _opsets(proto: ModelProto) -> str:
     opsets = ", ".join(f"{entry.domain or 'opset'} {entry.version}" for entry in proto.opset_import)
     return f"IR version {proto.ir_version}, {opsets or 'no opset'}"
 
 
-def samples(spec: TensorSpec, count: int) -> NDArray[np.float32]:
-    """Random samples between 0 and 1, the same at each call: ``(count, *spec.shape)``."""
-    return np.random.default_rng(0).random((count, *spec.shape), np.float32)
+def samples(file: OnnxFile, count: int) -> dict[str, NDArray[Any]]:
+    """Random samples of every input of a file with its batch first, the same at each call: ``(count, *spec.shape)``."""
+    rng = np.random.default_rng(0)
+    return {name: random(spec, count, rng) for name, spec in file.inputs.items()}

@@ -6,33 +6,33 @@ again. `checked` has made and run each cut that it offers: tail(head(x)) equals 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from cutlayer.errors import SplitError
 from cutlayer.models.cut import Cut, find_cut
 from cutlayer.models.files import new_folder
-from cutlayer.models.manifest import HEAD_ONNX, TAIL_ONNX, Manifest, sha256
+from cutlayer.models.manifest import HEAD_ONNX, TAIL_ONNX, Ends, Manifest, sha256
 from cutlayer.onnx import costs as onnx_costs
 from cutlayer.onnx.batch import BATCH, any_batch
 from cutlayer.onnx.costs import Value
-from cutlayer.onnx.ends import with_float32_ends
+from cutlayer.onnx.ends import with_batches
 from cutlayer.onnx.errors import message
 from cutlayer.onnx.file import OnnxFile, read, samples
-from cutlayer.onnx.halves import halves
-from cutlayer.onnx.parity import difference, whole
+from cutlayer.onnx.given import NOTHING, Given
+from cutlayer.onnx.halves import Halves, Place, halves, is_plain
+from cutlayer.onnx.names import GIVEN
+from cutlayer.onnx.parity import difference, one_by_one, whole
 from cutlayer.onnx.protos import the_package
 from cutlayer.onnx.seams import seams
 from cutlayer.onnx.types import BOUNDS, EXACT, FLOATS
 from cutlayer.spec import TensorSpec
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    pass
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,18 @@ class OnnxCut(Cut):
 
     Attributes:
         op: Operator of that node.
-        dtype: Type of the tensor in the file; it is sent as float32.
+        place: The tensor and how the halves handle it.
+        beside: Inputs of the tail beside the smashed data, which are sent as they are.
     """
 
     op: str
-    dtype: str = "float32"
+    place: Place
+    beside: tuple[str, ...] = ()
+
+    @property
+    def dtype(self) -> str:
+        """Type of the tensor in the file; it is sent as float32."""
+        return self.place.dtype
 
 
 @dataclass(frozen=True)
@@ -53,87 +60,80 @@ class Survey:
     """What an ONNX file is and where it can be cut.
 
     Attributes:
-        file: The file.
+        file: The file, with its batch first.
         cuts: The cuts, in the order of the graph.
-        refused: For every other tensor between input and output, the reason why it is no cut.
-        logits: Shape of one sample of the output.
+        refused: For every other tensor between inputs and outputs, the reason why it is no cut.
         opened: The same model for batches of any size; None where the halves compute samples one by one.
     """
 
     file: OnnxFile
     cuts: list[OnnxCut]
     refused: Mapping[str, str]
-    logits: tuple[int, ...]
     opened: OnnxFile | None
 
 
-def survey(
-    path: Path, input: TensorSpec | None = None, *, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,)
-) -> Survey:
+def survey(path: Path, given: Given = NOTHING) -> Survey:
     """Find the cuts of an ONNX file and what they cost; `checked` runs them.
 
     Args:
         path: Path of the file.
-        input: One sample, for a file that leaves its shape open.
-        mean: Mean to subtract from inputs in [0, 1] first: one number, or one for each channel.
-        std: Standard deviation to divide them by then, likewise.
+        given: What the user states about it.
 
     Raises:
         ConfigError: The package onnx or ONNX Runtime is not installed.
         SplitError: The file is no ONNX model that can be cut.
     """
-    written = read(path, input)
-    file = with_float32_ends(written, mean, std)
-    nodes, names, refused = seams(file.proto, file.image, file.logits)
-    if written.logits in names:
-        names.remove(written.logits)
-        refused[written.logits] = "it is the answer"
-    if not nodes:
+    file = with_batches(read(path, given), given)
+    if "smashed" in (*file.inputs, *file.outputs):
+        raise SplitError(f"{path} has an input or output named smashed, which is the name of what is sent; rename it.")
+    found = seams(file.proto, file.image, list(file.inputs), list(file.outputs), public=file.public, state=file.state)
+    if not found.nodes:
         raise SplitError(
-            f"{path} gives {file.logits}, which does not depend on {file.image}; there is nothing to split."
+            f"{path} gives {', '.join(file.outputs)}, which does not depend on {file.image}; there is nothing to split."
         )
-    sample, another = np.split(samples(file.input, 2), 2)
+    sample, another = one_by_one(samples(file, 2))
     try:
-        values = onnx_costs.measure(file, nodes, sample, another, free=False)
+        values = onnx_costs.measure(file, found.nodes, sample, another, free=False)
     except Exception as error:  # the errors of ONNX Runtime have no common base but this
         raise SplitError(
             f"ONNX Runtime cannot run {path} on {file.input}: {message(error)}; if it takes another shape, "
             "state it with --input."
         ) from None
-    logits = values[file.logits]
-    if written.gives not in FLOATS or logits.shape[:1] != (1,):
-        shape = "x".join(map(str, logits.shape))
-        raise SplitError(
-            f"{path} gives {written.gives} of shape {shape or '()'}; only a batch of real numbers can be sent."
-        )
-    opened, batched = any_batch(file, nodes) or (None, {})
-    cuts = []
-    for node, params, macs in onnx_costs.params_and_macs(nodes, values, file.image):
-        for name in names.intersection(node.output):
-            if reason := _no_batch(values[name], batched.get(name)):
+    opened, batched = any_batch(file, found.nodes) or (None, {})
+    cuts, refused = [], dict(found.refused)
+    given_as_outputs = {f"{name}{GIVEN}" for name in file.outputs}
+    for node, params, macs in onnx_costs.params_and_macs(found.nodes, values, file.inputs):
+        for name in node.output:
+            if name not in found.found:
+                continue
+            if name in given_as_outputs:
+                refused[name] = "it is the answer"
+                continue
+            if reason := _not_sent(values[name]):
                 refused[name] = reason
-            else:
-                aliases = (node.name,) if node.name not in ("", name) else ()
-                dtype = values[name].dtype
-                smashed = TensorSpec(values[name].shape[1:], "float32", *BOUNDS.get(dtype, (None, None)))
-                cuts.append(OnnxCut(name, aliases, smashed, params, macs, node.op_type, dtype))
-    return Survey(file, cuts, refused, logits.shape[1:], opened)
+                continue
+            value, seam = values[name], found.found[name]
+            first = value.shape[:1] == (1,) and len(value.shape) > 1
+            together = name in batched and batched[name].shape == (BATCH, *value.shape[1:])
+            is_batched = first and (together or opened is None)
+            place = Place(name, value.dtype, value.shape, is_batched, opened is not None and is_batched, seam.kept)
+            smashed = TensorSpec(place.smashed, "float32", *BOUNDS.get(value.dtype, (None, None)))
+            aliases = (node.name,) if node.name not in ("", name) else ()
+            beside = tuple(n for n in seam.tail if n not in file.state)
+            cuts.append(OnnxCut(name, aliases, smashed, params, macs, node.op_type, place, beside))
+    return Survey(file, cuts, refused, opened)
 
 
-def _no_batch(value: Value, batched: Value | None) -> str | None:
-    """Why a tensor cannot be sent, given its value for one sample and, perhaps, for `BATCH` samples."""
+def _not_sent(value: Value) -> str | None:
+    """Why a tensor cannot be sent, given its value for one sample."""
     if value.dtype not in FLOATS and value.dtype not in BOUNDS:
         return f"it is {value.dtype}, which holds no numbers that can be sent"
     if value.largest > EXACT:
         return f"it is {value.dtype} with numbers up to {value.largest:,.0f}, which float32 does not hold exactly"
-    if len(value.shape) < 2:
-        return "it has no batch of values"
     if not value.steady:
         return "its shape depends on what is in the image"
     if not prod(value.shape):
         return "it is empty"
-    if value.shape[0] != 1 or (batched and batched.shape != (BATCH, *value.shape[1:])):
-        return "its first axis is not the batch"
     return None
 
 
@@ -171,22 +171,41 @@ def write(survey: Survey, cut: str, out: Path, *, data: str | None = None) -> Ma
     # Without optimization, where the comparison is exact, and with it, as the halves will run.
     for plain in (True, False):
         expected = whole(file, BATCH, plain=plain)
-        wrong = difference(file, parts, expected, together=survey.opened is not None, plain=plain)
+        wrong = difference(file, parts, expected, together=chosen.place.free, plain=plain)
         if wrong is not None:
             raise SplitError(f"{file.path} cannot be cut at {cut!r}: {wrong}; cut elsewhere, see `cutlayer cuts`.")
-    with new_folder(Path(out)) as part:
-        names = (HEAD_ONNX, TAIL_ONNX)
-        for name, half in zip(names, parts, strict=True):
+    with new_folder(out) as part:
+        for name, half in ((HEAD_ONNX, parts.head), (TAIL_ONNX, parts.tail)):
             described = the_package().shape_inference.infer_shapes(half)
             (part / name).write_bytes(described.SerializeToString())
-        files = {name: sha256(part / name) for name in names}
+        files = {name: sha256(part / name) for name in (HEAD_ONNX, TAIL_ONNX)}
         manifest = Manifest(
-            file.path.name, chosen.name, prod(survey.logits), file.input, chosen.smashed, {"name": "none"}, data, files
-        )
+            file.path.name, chosen.name, _classes(file, parts), file.input, chosen.smashed, {"name": "none"}, data,
+            files, ends=None if is_plain(file) else _ends(file, parts),
+        )  # fmt: skip
         manifest.save(part)
     return manifest
 
 
-def _halves(survey: Survey, cut: OnnxCut) -> tuple[ModelProto, ModelProto]:
-    free = survey.opened is not None
-    return halves(survey.opened or survey.file, cut.name, cut.dtype, cut.shape, survey.logits, free=free)
+def _halves(survey: Survey, cut: OnnxCut) -> Halves:
+    return halves((survey.opened if cut.place.free else None) or survey.file, cut.place)
+
+
+def _classes(file: OnnxFile, parts: Halves) -> int:
+    """Numbers in the first answer; 0 where they depend on the data."""
+    shape = file.outputs[next(iter(parts.answers.values()))].shape
+    return 0 if -1 in shape else prod(shape)
+
+
+def _ends(file: OnnxFile, parts: Halves) -> Ends:
+    return Ends(
+        {name: file.inputs[of] for name, of in parts.head_inputs.items()},
+        {name: file.inputs[of] for name, of in parts.tail_inputs.items()},
+        {name: file.outputs[of] for name, of in parts.kept.items()},
+        {name: file.outputs[of] for name, of in parts.answers.items()},
+        {
+            input: output
+            for input, output in file.state.items()
+            if input in parts.head_inputs or input in parts.tail_inputs
+        },
+    )

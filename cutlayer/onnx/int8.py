@@ -13,15 +13,15 @@ import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError, SplitError
+from cutlayer.models.manifest import Manifest
 from cutlayer.onnx.errors import message
 from cutlayer.onnx.protos import the_package
-from cutlayer.spec import TensorSpec
+from cutlayer.tensors import parts, zeros
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -33,7 +33,7 @@ QUANTIZED = "cutlayer.quantized"
 """Key in the metadata of a head that states how it was quantized."""
 
 
-def quantize_head(head: Path, input: TensorSpec, images: NDArray[np.float32], path: Path) -> None:
+def quantize_head(head: Path, manifest: Manifest, images: NDArray[Any], path: Path) -> None:
     """Write a head that computes in int8, from one that does not.
 
     Weights have a scale for each output channel, activations one for each tensor, from the least and greatest value
@@ -41,18 +41,22 @@ def quantize_head(head: Path, input: TensorSpec, images: NDArray[np.float32], pa
 
     Args:
         head: The ONNX file of a head.
-        input: One sample that the head takes.
+        manifest: Manifest of its split folder.
         images: Images for calibration, ``(N, *input.shape)``: of the kind that the device will see, and not those that
-            measure the accuracy. A hundred are enough.
+            measure the accuracy. A hundred are enough. Where a request is made of several tensors, a batch of them
+            that `cutlayer.tensors.join` made; state is zero.
         path: The file to write.
 
     Raises:
         ConfigError: The package onnx or ONNX Runtime is not installed.
         SplitError: The head is quantized already or cannot be, or the images are not of its shape.
     """
-    if images.shape[1:] != input.shape or not len(images):
-        shape = "x".join(map(str, images.shape))
-        raise SplitError(f"The images for calibration are {shape}, and the head takes a batch of {input}.")
+    data = manifest.data_inputs
+    given = {name: array.shape[1:] for name, array in parts(images, next(iter(data))).items()}
+    if given != {name: spec.shape for name, spec in data.items()} or not len(images):
+        shape = ", ".join("x".join(map(str, (len(images), *shape))) for shape in given.values())
+        wanted = ", ".join(f"{name} of {spec}" for name, spec in data.items())
+        raise SplitError(f"The images for calibration are {shape}, and the head takes a batch of {wanted}.")
     onnx = the_package()
     model = onnx.load(head)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
@@ -68,7 +72,13 @@ def quantize_head(head: Path, input: TensorSpec, images: NDArray[np.float32], pa
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError:
         raise ConfigError("ONNX Runtime is not installed; install cutlayer[onnx].") from None
-    each = ({"image": images[i : i + 1]} for i in range(len(images)))
+    takes = {"image": manifest.input} if manifest.ends is None else manifest.ends.head
+
+    def inputs(sample: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        tensors = parts(sample, next(iter(data)))
+        return {name: tensors[name] if name in tensors else zeros(spec, 1) for name, spec in takes.items()}
+
+    each = (inputs(images[i : i + 1]) for i in range(len(images)))
     reader = SimpleNamespace(get_next=lambda: next(each, None))
     try:
         with ExitStack() as stack:

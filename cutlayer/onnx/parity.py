@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import inf, isnan, prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.onnx.errors import message
 from cutlayer.onnx.file import OnnxFile, samples
+from cutlayer.onnx.halves import Halves
 from cutlayer.onnx.protos import open_proto, run, the_package
 from cutlayer.onnx.types import element_type
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+    from onnxruntime import InferenceSession
 
 TOLERANCE = 1e-4
 """Largest difference between tail(head(x)) and the whole, as a fraction of the largest output."""
@@ -28,52 +31,81 @@ HALF_TOLERANCES = {"float16": 0.01, "bfloat16": 0.05}
 """`TOLERANCE` of a model that computes in half precision: ONNX Runtime keeps float32 between two nodes, but not across
 a cut, so that a tensor is rounded there and nowhere else, to 11 or 8 bits."""
 
+FLAT = 2
+"""Axes of an answer that was flattened: samples and numbers."""
+
 MOST_CHECKED = 1024
 """Elements of the largest constant that the checker gets; shapes and axes have fewer."""
 
 
-def whole(file: OnnxFile, count: int, *, plain: bool) -> NDArray[np.float32]:
-    """The output of a file for `count` samples, one after the other: ``(count, classes)``.
+Answers = Sequence[Mapping[str, NDArray[Any]]]
+"""The outputs by name for each sample, one after the other, each with a batch of one."""
+
+
+def whole(file: OnnxFile, count: int, *, plain: bool) -> Answers:
+    """The outputs of a file for `count` samples.
 
     Args:
-        file: The model.
+        file: The model, with its batch first.
         count: Number of `samples`.
-        plain: See `cutlayer.onnx.file.open_proto`.
+        plain: See `cutlayer.onnx.protos.open_proto`.
     """
-    session, images = open_proto(file.proto, plain=plain), samples(file.input, count)
-    each = [run(session, {file.image: images[i : i + 1]}, [file.logits])[0] for i in range(count)]
-    return np.concatenate(each).reshape(count, -1)
+    session, inputs, names = open_proto(file.proto, plain=plain), samples(file, count), list(file.outputs)
+    return [dict(zip(names, run(session, one, names), strict=True)) for one in one_by_one(inputs)]
 
 
-def difference(
-    file: OnnxFile, parts: tuple[ModelProto, ModelProto], expected: NDArray[np.float32], *, together: bool, plain: bool
-) -> str | None:
+def one_by_one(inputs: Mapping[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]]]:
+    """The samples of a batch, each a batch of its own."""
+    count = len(next(iter(inputs.values())))
+    return [{name: array[i : i + 1] for name, array in inputs.items()} for i in range(count)]
+
+
+def difference(file: OnnxFile, parts: Halves, expected: Answers, *, together: bool, plain: bool) -> str | None:
     """What is wrong with the head and tail of a file, in a few words without a full stop; None if nothing is.
 
     Args:
         file: The file that they were cut from.
         parts: Head and tail.
-        expected: The output of `whole`.
+        expected: The outputs of `whole`.
         together: Whether to run the samples as one batch, rather than one after the other.
         plain: The value of `plain` with which `expected` was computed.
     """
-    for name, part in zip(("head", "tail"), parts, strict=True):
+    for name, part in (("head", parts.head), ("tail", parts.tail)):
         if fault := _fault(part):
             return f"the checker of ONNX says that the {name} would be no valid model: {fault}"
-    if not np.isfinite(expected).all():
+    if not all(_finite(array) for answer in expected for array in answer.values()):
         return "the whole gives infinity, or what is no number, for random images, so that nothing can be compared"
-    images = samples(file.input, len(expected))
-    batches = [images] if together else [images[i : i + 1] for i in range(len(images))]
+    inputs = samples(file, len(expected))
     try:
-        head, tail = (open_proto(part, plain=plain) for part in parts)
-        smashed = [run(head, {"image": batch}, ["smashed"])[0] for batch in batches]
-        logits = np.concatenate([run(tail, {"smashed": batch}, ["logits"])[0] for batch in smashed])
+        head, tail = (open_proto(part, plain=plain) for part in (parts.head, parts.tail))
+        given = [_through(head, tail, parts, batch) for batch in ([inputs] if together else one_by_one(inputs))]
     except Exception as error:  # the errors of ONNX Runtime have no common base but this
         return f"ONNX Runtime cannot run the halves: {message(error)}"
-    apart = distance(logits, expected)
-    if apart <= tolerance(file.proto, plain=plain):
+    answers = one_by_one(given[0]) if together else given
+    allowed = tolerance(file.proto, plain=plain)
+    apart = max(
+        distance(one[name], wanted[name]) for one, wanted in zip(answers, expected, strict=True) for name in wanted
+    )
+    if apart <= allowed:
         return None
     return f"the halves give something else than the whole, by {apart:.2g} of its largest output"
+
+
+def _through(
+    head: InferenceSession, tail: InferenceSession, parts: Halves, inputs: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """All outputs of the file, from both halves."""
+    kept, answers = list(parts.kept), list(parts.answers)
+    smashed, *first = run(head, {name: inputs[of] for name, of in parts.head_inputs.items()}, ["smashed", *kept])
+    beside = {name: inputs[of] for name, of in parts.tail_inputs.items()}
+    second = run(tail, {"smashed": smashed, **beside}, answers)
+    return {parts.kept[name]: array for name, array in zip(kept, first, strict=True)} | {
+        parts.answers[name]: array for name, array in zip(answers, second, strict=True)
+    }
+
+
+def _finite(array: NDArray[Any]) -> bool:
+    return bool(np.isfinite(array).all())
 
 
 def tolerance(model: ModelProto, *, plain: bool) -> float:
@@ -114,14 +146,23 @@ def _fault(model: ModelProto) -> str | None:
     return None
 
 
-def distance(given: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """The largest difference, as a fraction of the largest expected value; infinite where it is not a number."""
-    if given.shape != expected.shape:
+def distance(given: NDArray[Any], expected: NDArray[Any]) -> float:
+    """How far two outputs of one sample are apart; infinite where it cannot be said.
+
+    Of real numbers, the largest difference as a fraction of the largest expected value. Of whole numbers, such as the
+    class of each pixel, the share of those that differ: two values may be nearly equal where one is chosen.
+    """
+    if given.size != expected.size or (given.shape != expected.shape and given.ndim != FLAT):
         return inf
+    given, expected = given.reshape(expected.shape), expected
+    if not expected.size:
+        return 0.0
+    if expected.dtype.kind != "f":
+        return float((given != expected).mean())
     # Infinity minus infinity is not a number, which is handled below.
     with np.errstate(invalid="ignore"):
-        largest_difference = float(np.abs(given - expected).max(initial=0.0))
-    largest = float(np.abs(expected).max(initial=0.0))
+        largest_difference = float(np.abs(given - expected).max())
+    largest = float(np.abs(expected).max())
     if isnan(largest_difference) or (largest_difference and not largest):
         return inf
     return largest_difference / largest if largest else 0.0

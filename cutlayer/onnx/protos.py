@@ -64,3 +64,8 @@ def run(
     options = onnxruntime.RunOptions()
     options.log_severity_level = 4
     return session.run(list(outputs), dict(inputs), options)  # type: ignore[no-any-return]
+
+
+def opset(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators."""
+    return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError, SplitError
+from cutlayer.spec import TensorSpec
+from cutlayer.tensors import join, parts, zeros
 
 
 def open_half(
-    path: Path, threads: int | None, input_name: str, output_name: str
-) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Open an ONNX file with one input and one output of these names, as a function of a batch of any size.
+    path: Path, threads: int | None, takes: Mapping[str, TensorSpec], gives: Sequence[str], zero: Collection[str] = ()
+) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Open an ONNX file with inputs and outputs of these names, as a function of a batch of any size.
 
-    A half that was cut from an ONNX file for one sample at a time computes the samples one after the other.
+    Several inputs are one batch, joined by `cutlayer.tensors.join`, and so are several outputs. A half that was cut
+    from an ONNX file for one sample at a time computes the samples one after the other.
 
     Args:
         path: The file.
         threads: Threads that compute one batch; all cores when None. They sleep between requests rather than spin,
             because the two halves may share a machine, and a device has a battery.
-        input_name: ``image`` of a head, ``smashed`` of a tail.
-        output_name: ``smashed`` of a head, ``logits`` of a tail.
+        takes: One sample of each input; a batch that was not joined is the first.
+        gives: Names of the outputs.
+        zero: Inputs that are zero where the batch lacks them, as state is at first.
 
     Raises:
         ConfigError: ONNX Runtime is not installed.
@@ -42,19 +47,29 @@ def open_half(
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the errors of ONNX Runtime have no common base but this
         raise SplitError(f"{path} cannot be opened as an ONNX model: {str(error).splitlines()[0]}") from None
-    names = [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()]
-    if names != ([input_name], [output_name]):
+    names = {i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()}
+    if names != (set(takes), set(gives)):
         raise SplitError(
-            f"{path} takes {', '.join(names[0])} and gives {', '.join(names[1])}, not {input_name} and {output_name}; "
-            "it was not written by `cutlayer split`."
+            f"{path} takes {', '.join(sorted(names[0]))} and gives {', '.join(sorted(names[1]))}, not "
+            f"{', '.join(takes)} and {', '.join(gives)}; it was not written by `cutlayer split`."
         )
+    (only, *others), outputs = takes, list(gives)
+    plain = not others and len(outputs) == 1
 
-    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        return session.run([output_name], {input_name: batch})[0]  # type: ignore[no-any-return]
+    def run(batch: NDArray[Any]) -> NDArray[Any]:
+        if plain and batch.dtype.names is None:
+            return session.run(outputs, {only: batch})[0]  # type: ignore[no-any-return]
+        given = parts(batch, only)
+        inputs = {
+            name: zeros(spec, len(batch)) if name in zero and name not in given else given[name]
+            for name, spec in takes.items()
+        }
+        arrays = session.run(outputs, inputs)
+        return join(dict(zip(outputs, arrays, strict=True))) if len(outputs) > 1 else arrays[0]
 
-    def run_each(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run_each(batch: NDArray[Any]) -> NDArray[Any]:
         if len(batch) == 1:
             return run(batch)
         return np.concatenate([run(batch[i : i + 1]) for i in range(len(batch))])
 
-    return run_each if session.get_inputs()[0].shape[0] == 1 else run
+    return run_each if session.get_inputs()[0].shape[:1] == [1] else run

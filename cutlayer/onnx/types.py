@@ -6,12 +6,14 @@ Smashed data and images are float32, whatever the file computes in. The conversi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from cutlayer.onnx.protos import the_package
+from cutlayer.onnx.names import renamed_input, renamed_output, surround
+from cutlayer.onnx.protos import editable, the_package
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, NodeProto
+    from onnx import GraphProto, ModelProto, NodeProto
 
 FLOATS = ("float32", "float16", "bfloat16", "float64", "float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz")
 """Types of real numbers, which are cast and need no rounding."""
@@ -25,6 +27,9 @@ BOUNDS = {
     "uint64": (0.0, EXACT), "int32": (-EXACT, EXACT), "int64": (-EXACT, EXACT),
 }  # fmt: skip
 """Least and greatest value of each type of whole numbers that float32 carries."""
+
+HALF = tuple(dtype for dtype in FLOATS if dtype not in ("float32", "float64"))
+"""Types of real numbers that float32 holds exactly."""
 
 LOSSLESS = {"float16": "fp16", "bfloat16": "bf16", "uint8": "int8", "int8": "int8"}
 """The codec that loses nothing of a seam of this type: the tail rounds what has to be whole."""
@@ -74,3 +79,31 @@ def from_float32(tensor: str, name: str, dtype: str, graph: GraphProto) -> list[
             onnx.helper.make_node("Clip", [rounded, f"{name}_low", f"{name}_high"], [last], name=last),
         ]
     return [*nodes, onnx.helper.make_node("Cast", [last], [name], name=f"{name}_cast", to=element_type(dtype))]
+
+
+def float32_ends(model: ModelProto, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> ModelProto:
+    """The model that takes float32 where it took other real numbers, and gives float32 where it gave half precision.
+
+    Args:
+        model: The model.
+        inputs: The type of each input by name.
+        outputs: The type of each output by name.
+    """
+    taken = {name: dtype for name, dtype in inputs.items() if dtype in FLOATS and dtype != "float32"}
+    given = [name for name, dtype in outputs.items() if dtype in HALF]
+    if not taken and not given:
+        return model
+    model = editable(model)
+    graph = model.graph
+    first: list[NodeProto] = []
+    last: list[NodeProto] = []
+    for name, dtype in taken.items():
+        inner = renamed_input(graph, name)
+        first = [*from_float32(name, inner, dtype, graph), *first]
+    for name in given:
+        last += to_float32(renamed_output(graph, name), name)
+    surround(graph, first, last)
+    for value in (*graph.input, *graph.output):
+        if value.name in taken or value.name in given:
+            value.type.tensor_type.elem_type = the_package().TensorProto.FLOAT
+    return model

@@ -17,6 +17,7 @@ from cutlayer.attacks.view import Access, Query, View
 from cutlayer.data.splits import Dataset
 from cutlayer.defenses.base import Defense, deployed
 from cutlayer.edge.pipeline import Pipeline
+from cutlayer.errors import SplitError
 from cutlayer.machine.compute import pick_device
 from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import Half, SplitFolder
@@ -105,6 +106,11 @@ def view_of(
         head: The head of the folder, where it is open already; see `wire`.
         seed: Seed of the attacker's own random choices, and of the draws of the oracle.
     """
+    if len(split.manifest.data_inputs) > 1:
+        raise SplitError(
+            f"Attacks rebuild one image from smashed data, and the head of {split.path} takes "
+            f"{', '.join(split.manifest.data_inputs)}; give the others a value with `cutlayer split --constant`."
+        )
     defense, halves = deployed(split), split.halves() if split.has_halves else None
     return view(
         access,

@@ -56,7 +56,7 @@ def check_plan(
     nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
         raise ConfigError(f"{out} cannot be written, because of {nearest}; name another folder with --out.")
-    return None if plan.input is None else shape(plan.input, image=Path(plan.model).suffix != ".onnx")
+    return None if plan.input is None or Path(plan.model).suffix == ".onnx" else shape(plan.input)
 
 
 def _check_quality(plan: Plan, limits: Limits) -> None:

@@ -80,7 +80,8 @@ def compare(
     heads = [folder.head(threads=threads) for folder in folders]
     for head in heads:
         head(images[:1])
-    times = np.array([[_timed(head, images[i % len(images)][None]) for head in heads] for i in range(rounds)])
+    turns = [images[at : at + 1] for at in (i % len(images) for i in range(rounds))]
+    times = np.array([[_timed(head, image) for head in heads] for image in turns])
     agreed, n_labelled = int((exact == small).sum()), int((labels != NO_CLASS).sum())
     float32_ns, int8_ns = times.T
     return Effect(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from cutlayer.errors import ConfigError
+from cutlayer.onnx.given import NOTHING, Given, given
 from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import Runtime
 from cutlayer.wire.security import PLAIN, Security
@@ -34,6 +34,7 @@ class Plan:
         data_root: Folder of the data sets that are not embedded.
         connect: Address of a real server; None for one on this machine.
         epochs: Epochs of training on the data set, for a model by name; 0 leaves its weights random.
+        given: What the user states about an ONNX file.
         privacy: Whether every cut is attacked, with the data set's images.
     """
 
@@ -47,6 +48,7 @@ class Plan:
     connect: str | None = None
     epochs: int = 0
     privacy: bool = False
+    given: Given = NOTHING
 
 
 def names(what: str, text: str) -> tuple[str, ...]:
@@ -89,20 +91,16 @@ def duration_ns(text: str) -> float:
     return value
 
 
-def shape(text: str, *, image: bool = True) -> TensorSpec:
-    """One sample, ``CxHxW``.
-
-    Args:
-        text: Text that the user wrote.
-        image: Whether there must be three axes; an ONNX file may take any number, such as ``1x16000`` of sound.
+def shape(text: str) -> TensorSpec:
+    """One image, ``CxHxW``.
 
     Raises:
-        ConfigError: The text is not a shape.
+        ConfigError: The text is not the shape of an image.
     """
-    sizes = [int(size) for size in text.split("x")] if re.fullmatch(r"\d{1,9}(x\d{1,9})*", text) else []
-    if not sizes or (image and len(sizes) != 3) or not 0 < math.prod(sizes) <= 1 << 28:
+    sizes = given([text]).shape
+    if sizes is None or len(sizes) != 3:
         raise ConfigError(f"A shape must be CxHxW, such as 3x224x224; {text!r} was given.")
-    return TensorSpec(tuple(sizes), "float32", 0.0, 1.0)
+    return TensorSpec(sizes, "float32", 0.0, 1.0)
 
 
 LEAST = 90

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutlayer.errors import ConfigError, SplitError, near
 from cutlayer.models.cut import AnyCut, find_cut
 from cutlayer.models.manifest import MANIFEST
+from cutlayer.onnx.given import NOTHING, Given
 from cutlayer.profile.plan import Say
 from cutlayer.progress import track
 from cutlayer.registry import MODELS
@@ -58,6 +59,7 @@ def prepare(
     data: str | None,
     say: Say,
     train: Train | None = None,
+    given: Given = NOTHING,
 ) -> list[Candidate]:
     """The cuts to compare, in the order of the model; their split folders are written under ``out/cuts``.
 
@@ -70,6 +72,7 @@ def prepare(
         data: Name of the data set that the model was trained on, for the split folders.
         say: Receives a line about each step.
         train: Trains a model by name in place; it keeps its random weights when None.
+        given: What the user states about an ONNX file.
 
     Raises:
         ConfigError: There is no such model, or it cannot take such images.
@@ -84,10 +87,12 @@ def prepare(
         raise ConfigError(
             f"{model!r} is not the name of a model, a split folder or an ONNX file; {near(model, MODELS)}"
         )
-    return from_onnx(path, cuts, input, out, data, say)
+    if input is not None:
+        given = replace(given, shape=input.shape)
+    return from_onnx(path, cuts, given, out, data, say)
 
 
-def own_shape(model: str) -> tuple[int, ...] | None:
+def own_shape(model: str, given: Given = NOTHING) -> tuple[int, ...] | None:
     """The shape of one input as the model itself states it; None if it states none.
 
     Raises:
@@ -96,20 +101,20 @@ def own_shape(model: str) -> tuple[int, ...] | None:
     if (Path(model) / MANIFEST).exists():
         return open_split(Path(model)).manifest.input.shape
     if model.endswith(".onnx"):
+        from cutlayer.onnx.ends import with_batches
         from cutlayer.onnx.file import read
 
-        return read(Path(model)).input.shape
+        shape: tuple[int, ...] = with_batches(read(Path(model), given)).input.shape
+        return shape
     stated = MODELS.options(model).get("input")
     return stated.default.shape if stated and isinstance(stated.default, TensorSpec) else None
 
 
-def from_onnx(
-    path: Path, cuts: Sequence[str], input: TensorSpec | None, out: Path, data: str | None, say: Say
-) -> list[Candidate]:
+def from_onnx(path: Path, cuts: Sequence[str], given: Given, out: Path, data: str | None, say: Say) -> list[Candidate]:
     """Cuts of an ONNX file; see `prepare`."""
     from cutlayer.onnx.graph import survey, write
 
-    graph, candidates = survey(path, input), []
+    graph, candidates = survey(path, given), []
     if not graph.cuts:
         raise SplitError(f"{path} cannot be cut anywhere: no single tensor of it carries all that follows.")
     named = tuple(cuts) not in (AUTO, ALL)

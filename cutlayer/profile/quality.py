@@ -18,7 +18,7 @@ from cutlayer.profile.plan import Say
 from cutlayer.profile.prepare import Candidate
 from cutlayer.profile.sampling import Key
 from cutlayer.records.profile import Leakage, Quality
-from cutlayer.split_folder import Half, open_split
+from cutlayer.split_folder import Half, only_smashed, open_split
 from cutlayer.wire.codecs.packed import codec_named
 
 IMAGES = 500
@@ -36,7 +36,7 @@ def accuracy(candidate: Candidate, codecs: Sequence[str], splits: Splits) -> dic
     from cutlayer.metrics.interval import proportion
 
     split, test = open_split(candidate.folder), splits.test.take(IMAGES)
-    head, tail = one_by_one(split.head()), one_by_one(split.tail(threads=1))
+    head, tail = one_by_one(only_smashed(split.head())), one_by_one(split.tail(threads=1))
     defense, rng = deployed(split), np.random.default_rng(0)
 
     def n_correct(smashed: NDArray[np.float32]) -> int:
@@ -66,7 +66,7 @@ def leakage(candidate: Candidate, codecs: Sequence[str], splits: Splits, seed: i
     split = open_split(candidate.folder)
     private, auxiliary = splits.private.take(VICTIMS), splits.auxiliary.take(AUXILIARY)
     # Every codec asks for the same images.
-    head, leakages = Releases(one_by_one(split.head()), repeats=True).reader(), {}
+    head, leakages = Releases(one_by_one(only_smashed(split.head())), repeats=True).reader(), {}
     for codec in codecs:
         say(f"attacking {candidate.cut} with {codec}")
         seen = view_of(split, Access.BLACK_BOX, auxiliary, codec=codec, head=head, seed=seed)

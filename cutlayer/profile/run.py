@@ -31,6 +31,7 @@ from cutlayer.registry import DATASETS, MODELS
 from cutlayer.report.profiles import page
 from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import open_split
+from cutlayer.tensors import random_batch
 
 if TYPE_CHECKING:
     from torch import nn
@@ -75,7 +76,7 @@ def _run(
     classes = (splits and len(splits.classes)) or plan.classes  # images without classes leave the number to the plan
     candidates = prepare(
         plan.model, plan.cuts, spec, out, classes=classes, data=plan.data, say=say,
-        train=_trainer(plan, splits, settings.seed, say),
+        train=_trainer(plan, splits, settings.seed, say), given=plan.given,
     )  # fmt: skip
     judged = _is_judged(plan, candidates[0], limits, splits)
     images, sent = _images(plan, candidates[0], settings, splits)
@@ -117,7 +118,7 @@ def _data(name: str, plan: Plan, spec: TensorSpec | None, seed: int, say: Say) -
         plan.data_root,
         seed,
         shape=None if spec is None else spec.shape,
-        otherwise=own_shape(plan.model) if DATASETS.is_path(name) and spec is None else None,
+        otherwise=own_shape(plan.model, plan.given) if DATASETS.is_path(name) and spec is None else None,
     )
     for note in splits.notes:
         say(note)
@@ -144,7 +145,8 @@ def _ended(error: BaseException, n_cuts: int, of: int) -> str:
 def _is_judged(plan: Plan, candidate: Candidate, limits: Limits, splits: Splits | None) -> bool:
     """Whether the model answers with the classes of the data, so that an answer is right or wrong."""
     split = open_split(candidate.folder)
-    judged = splits is not None and split.has_tail and split.manifest.classes == len(splits.classes)
+    plain = split.manifest.ends is None
+    judged = splits is not None and plain and split.has_tail and split.manifest.classes == len(splits.classes)
     if limits.accuracy is not None and not judged:
         raise ConfigError(
             f"{plan.model} has {split.manifest.classes} outputs, and {plan.data} has other classes, so that no answer "
@@ -159,12 +161,16 @@ def _images(
     plan: Plan, candidate: Candidate, settings: Settings, splits: Splits | None
 ) -> tuple[NDArray[np.float32], str]:
     """The images that are sent, and what they are in words."""
-    input = open_split(candidate.folder).manifest.input
+    manifest = open_split(candidate.folder).manifest
+    input, inputs = manifest.input, manifest.data_inputs
     if splits is None:
-        images = np.random.default_rng(settings.seed).random((RANDOM_IMAGES, *input.shape), np.float32)
+        shapes = ", ".join(f"{name} {spec}" for name, spec in inputs.items())
+        images = random_batch(inputs, RANDOM_IMAGES, settings.seed)
+        if len(inputs) > 1:
+            return images, f"{len(images)} random requests of {shapes}, one at a time"
     else:
         images = splits.test.inputs[:DATA_IMAGES]
-    if images.shape[1:] != input.shape:
+    if len(inputs) > 1 or images.shape[1:] != input.shape:
         raise SplitError(f"The images of {plan.data} are {splits and splits.input}, and the head takes {input}.")
     return images, f"{len(images)} {plan.data or 'random'} images of {input}, one at a time"
 

@@ -25,9 +25,9 @@ from cutlayer.edge.client import Edge, Outgoing
 from cutlayer.edge.offline.lookout import Lookout
 from cutlayer.edge.offline.policy import WAIT_S, OfflineCounts, OfflinePolicy
 from cutlayer.edge.offline.queue import Queue
-from cutlayer.errors import DeadlineExceeded, QueueError, Refused, WireError
+from cutlayer.errors import DeadlineExceeded, QueueError, Refused, SplitError, WireError
 from cutlayer.models.manifest import Manifest, tail_name
-from cutlayer.split_folder import Half, SplitFolder
+from cutlayer.split_folder import Half, SplitFolder, whole
 from cutlayer.trace import Trace
 from cutlayer.wire.message import read_infer_request
 from cutlayer.wire.transport import Timeouts, Transport
@@ -291,6 +291,11 @@ def open_offline(
         QueueError: The queue cannot be used.
     """
     manifest = split.manifest
+    if manifest.ends is not None and manifest.ends.state and policy.do != "drop":
+        raise SplitError(
+            f"The model keeps state from one request to the next, so none can be answered later or elsewhere; leave "
+            f"out --on-offline {policy.do}, or use drop."
+        )
     lookout = Lookout(lambda: edge.shake_hands(timeouts.connect_s))
     if policy.do == "drop":
         return Offline(edge, manifest, lookout, wait_s=policy.wait_s)
@@ -302,7 +307,7 @@ def open_offline(
             queue.close()
             raise
     tail = split.tail(threads=threads)
-    return Offline(edge, manifest, lookout, model=lambda images: tail(head(images)), wait_s=policy.wait_s)
+    return Offline(edge, manifest, lookout, model=whole(head, tail, manifest), wait_s=policy.wait_s)
 
 
 def _check_split(queue: Queue, manifest: Manifest) -> None:

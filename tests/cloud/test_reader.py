@@ -38,7 +38,7 @@ def test_the_header_of_a_session_is_read_once_whatever_the_codec(reader, codec):
     tensors = [codec_named(codec).encode(rng.random((1, *SMASHED.shape), np.float32)) for _ in range(2)]
     first, second = (reader.read(request(tensor, f"s-{i}")) for i, tensor in enumerate(tensors))
     assert first[0] is second[0]
-    assert [read[1:] for read in (first, second)] == [(f"s-{i}", tensor.data) for i, tensor in enumerate(tensors)]
+    assert [read[1:] for read in (first, second)] == [(f"s-{i}", (tensor.data,)) for i, tensor in enumerate(tensors)]
 
 
 @pytest.mark.parametrize("shape", [(4096, 4096), (4096, 64, 64), (0, *SMASHED.shape), SMASHED.shape, ()])

@@ -9,6 +9,7 @@ from cutlayer.cloud.reader import MAX_TEMPLATES
 from cutlayer.cloud.service import Service
 from cutlayer.errors import Refused, SplitError
 from cutlayer.onnx.session import open_half
+from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import open_split
 from cutlayer.wire import open_inference_pb2 as pb
 from cutlayer.wire.codecs.packed import decode
@@ -204,4 +205,4 @@ def test_a_file_that_is_no_tail_is_refused(folder, content):
         (folder / content).read_bytes() if isinstance(content, str) else whole[:50] if content is None else content
     )
     with pytest.raises(SplitError, match=r"broken\.onnx"):
-        open_half(path, 1, "smashed", "logits")
+        open_half(path, 1, {"smashed": TensorSpec((4,))}, ["logits"])

@@ -6,6 +6,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from cutlayer.onnx import graph as onnx_graph
+from cutlayer.onnx.given import NOTHING
 from cutlayer.split_folder import open_split
 
 FOUR = {"given": ("image", ["N", 4]), "wanted": ("logits", ["N", 4])}
@@ -72,9 +73,9 @@ def branches(takes, then="Add", otherwise="Mul"):
     }
 
 
-def split_onnx(path, cut, out, input=None, **options):
+def split_onnx(path, cut, out, given=NOTHING, **options):
     """Survey a file and write the split folder."""
-    return onnx_graph.write(onnx_graph.survey(path, input), cut, out, **options)
+    return onnx_graph.write(onnx_graph.survey(path, given), cut, out, **options)
 
 
 def chain(path, channels=3, **options):

@@ -84,7 +84,10 @@ def test_torch_halves_that_are_not_there(tmp_path):
     ("words", "complaint"),
     [
         (["cuts", "absent.onnx"], "There is no file absent.onnx"),
-        (["cuts", "{model}"], "--input 3x224x224"),
+        (["cuts", "{model}", "--input", "absent=1x8x8"], "has no input 'absent', as --input says; it takes image"),
+        (["cuts", "{model}", "--state", "image"], "--state takes NAME=VALUE, such as h=hn"),
+        (["cuts", "{model}", "--constant", "image=x"], "--constant takes numbers such as sr=16000"),
+        (["cuts", "he_lenet", "--public", "image"], "--public is for ONNX files"),
         (["cuts", "{model}", "--input", "1x8x-8"], "CxHxW"),
         (["cuts", "{model}", "--input", "1x8x8", "--classes", "10"], "--classes is not for ONNX files"),
         (["split", "{model}", "--input", "1x8x8", "--cut", "c2", "--out", "{out}"], "r1 would have to be sent"),

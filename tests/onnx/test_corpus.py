@@ -7,8 +7,8 @@ import onnx
 import pytest
 
 from cutlayer.errors import SplitError
+from cutlayer.onnx.given import Given
 from cutlayer.onnx.graph import checked, survey, write
-from cutlayer.spec import TensorSpec
 from tests.onnx.onnx_models import assert_halves_are_the_whole
 
 DATA = Path(onnx.__file__).parent / "backend/test/data"
@@ -19,7 +19,7 @@ def surveyed(path):
     """The file as it is, or for the first shape that it takes where it leaves its shape open."""
     for shape in SHAPES:
         try:
-            return checked(survey(path, TensorSpec(shape) if shape else None))
+            return checked(survey(path, Given(shape)))
         except SplitError as error:
             if shape == SHAPES[-1] or (not shape and "as in --input" not in str(error)):
                 raise

@@ -10,8 +10,8 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from cutlayer.errors import ConfigError, SplitError
+from cutlayer.onnx.given import Given
 from cutlayer.onnx.graph import checked, survey
-from cutlayer.spec import TensorSpec
 from tests.onnx.onnx_models import chain, split_onnx, write
 
 
@@ -75,59 +75,53 @@ OPEN = ["N", 3, "height", None]
 @pytest.mark.parametrize(
     ("shape", "asked", "complaint"),
     [
-        (OPEN, None, r"open \(Nx3xheightx\?\); state it, as in --input 3x224x224"),
         (OPEN, (1, 8, 8), "not samples of 1x8x8"),
         (OPEN, (3, 8), "not samples of 3x8"),
         (["N", 3, 8, 8], (3, 9, 9), "not samples of 3x9x9"),
-        ([4, 3, 8, 8], None, "4 samples at a time"),
-        (["N"], None, "the first axis must be the batch"),
+        ([4, 3, 8, 8], (5, 3, 8, 8), "not samples of 5x3x8x8"),
     ],
 )
-def test_an_input_that_is_no_batch_of_samples_of_a_known_shape(tmp_path, shape, asked, complaint):
+def test_a_shape_that_is_not_that_of_the_input(tmp_path, shape, asked, complaint):
     path = write(
         tmp_path / "m.onnx", ["r = Relu image", "logits = Neg r"], given=("image", shape),
         wanted=("logits", shape),
     )  # fmt: skip
     with pytest.raises(SplitError, match=complaint):
-        survey(path, TensorSpec(asked) if asked else None)
+        survey(path, Given(asked))
 
 
 def test_a_shape_that_the_model_cannot_take(tmp_path, capfd):
     nodes = ["f = Flatten image", "logits = MatMul f w"]
     w = numpy_helper.from_array(np.zeros((192, 10), np.float32), "w")
     path = write(tmp_path / "m.onnx", nodes, [w], given=("image", OPEN))
-    with pytest.raises(SplitError, match=r"cannot run .* on 3x5x5"):
-        survey(path, TensorSpec((3, 5, 5)))
+    with pytest.raises(SplitError, match=r"cannot run .* on 1x3x5x5: .*; if it takes another"):
+        survey(path, Given((3, 5, 5)))
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_input_that_holds_no_image(tmp_path):
-    nodes = [("f = Cast image", {"to": TensorProto.FLOAT}), "logits = Neg f"]
+@pytest.mark.parametrize("end", ["takes", "gives"])
+def test_text_at_an_end(tmp_path, end):
+    takes, gives = (TensorProto.STRING if end == verb else TensorProto.FLOAT for verb in ("takes", "gives"))
+    nodes = [("f = Cast image", {"to": TensorProto.FLOAT}), ("logits = Cast f", {"to": gives})]
     path = write(
-        tmp_path / "m.onnx", nodes, given=("image", ["N", 4]), wanted=("logits", ["N", 4]),
-        types=(TensorProto.INT64, TensorProto.FLOAT),
-    )  # fmt: skip
-    with pytest.raises(SplitError, match="only images are sent here, as float32 or uint8"):
+        tmp_path / "m.onnx", nodes, given=("image", ["N", 4]), wanted=("logits", ["N", 4]), types=(takes, gives)
+    )
+    with pytest.raises(SplitError, match=f"{end} (image|logits) as string, which holds no numbers that can be sent"):
         survey(path)
 
 
-def test_an_output_that_is_not_a_batch_of_real_numbers(tmp_path):
-    nodes = ["r = Relu image", ("logits = ArgMax r", {"axis": 1, "keepdims": 0})]
-    path = write(
-        tmp_path / "m.onnx", nodes, given=("image", ["N", 4]), wanted=("logits", ["N"]),
-        types=(TensorProto.FLOAT, TensorProto.INT64),
-    )  # fmt: skip
-    with pytest.raises(SplitError, match="gives int64 of shape 1; only"):
-        survey(path)
-
-
-def test_several_inputs_or_outputs(tmp_path):
-    path = chain(tmp_path / "m.onnx")
-    model = onnx.load(path)
-    model.graph.output.append(onnx.helper.make_tensor_value_info("r1", TensorProto.FLOAT, None))
-    onnx.save(model, path)
-    with pytest.raises(SplitError, match="gives logits, r1; only a model with one input and one output"):
-        survey(path)
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (Given(state={"h": "logits"}), "has no input 'h', as --state says; it takes image"),
+        (Given(state={"image": "hn"}), "has no output 'hn', as --state says; it gives logits"),
+        (Given(constants={"sr": 1.0}), "has no input 'sr', as --constant says"),
+        (Given(public=["image"]), "has no input left that a head could hide"),
+    ],
+)
+def test_names_that_the_file_does_not_have(tmp_path, given, complaint):
+    with pytest.raises(SplitError, match=complaint):
+        survey(chain(tmp_path / "m.onnx"), given)
 
 
 def test_without_the_package_onnx(tmp_path, monkeypatch):

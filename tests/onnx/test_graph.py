@@ -10,9 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.onnx import graph as onnx_graph
+from cutlayer.onnx.given import Given
 from cutlayer.onnx.graph import checked, survey
 from cutlayer.onnx.halves import halves
-from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import open_split
 from tests.onnx.onnx_models import FOUR, assert_halves_are_the_whole, branches, chain, run, split_onnx, weights, write
 
@@ -194,7 +194,7 @@ def test_control_flow_is_cut_before_and_after_but_not_within(tmp_path):
 
 @pytest.mark.parametrize(
     ("cut", "complaint"),
-    [("c2", "'c2': r1 would have to be sent as well"), ("c3", "c2 would have"), ("r8", r"did you mean r\d or r\d\?")],
+    [("c2", "'c2': r1 would have to be sent as well"), ("c3", "r1 would have"), ("r8", r"did you mean r\d or r\d\?")],
 )
 def test_a_cut_that_does_not_exist_is_explained(tmp_path, cut, complaint):
     with pytest.raises(SplitError, match=complaint):
@@ -202,16 +202,22 @@ def test_a_cut_that_does_not_exist_is_explained(tmp_path, cut, complaint):
     assert not (tmp_path / "split").exists()
 
 
-def test_what_is_not_one_batch_is_no_cut(tmp_path):
+def test_a_tensor_whose_batch_is_not_first_is_sent_whole(tmp_path):
     nodes = [
         ("whole = Cast image", {"to": TensorProto.INT32}),
         ("back = Cast whole", {"to": TensorProto.FLOAT}),
         ("turned = Transpose back", {"perm": [1, 0]}),
         ("logits = Transpose turned", {"perm": [1, 0]}),
     ]
-    surveyed = survey(write(tmp_path / "m.onnx", nodes, **FOUR))
-    assert [cut.name for cut in surveyed.cuts] == ["whole", "back"]
-    assert "first axis is not the batch" in surveyed.refused["turned"]
+    path = write(tmp_path / "m.onnx", nodes, **FOUR)
+    surveyed = survey(path)
+    assert [(cut.name, cut.place.free) for cut in checked(surveyed).cuts] == [
+        ("whole", True), ("back", True), ("turned", False),
+    ]  # fmt: skip
+    split_onnx(path, "turned", tmp_path / "split")
+    split, x = open_split(tmp_path / "split"), images(3, 4) * 9
+    assert split.manifest.smashed.shape == (4, 1), "the whole tensor is one sample"
+    np.testing.assert_array_equal(split.model()(x), np.trunc(x))
 
 
 def test_two_outputs_of_one_node_are_no_cut(tmp_path):
@@ -225,11 +231,11 @@ def test_two_outputs_of_one_node_are_no_cut(tmp_path):
 def test_a_wrong_half_is_not_offered_and_not_written(tmp_path, monkeypatch):
     path = chain(tmp_path / "m.onnx")
 
-    def wrong(*args, **options):
-        head, tail = halves(*args, **options)
-        for tensor in head.graph.initializer:
+    def wrong(*args):
+        parts = halves(*args)
+        for tensor in parts.head.graph.initializer:
             tensor.raw_data = (numpy_helper.to_array(tensor) * np.float32(1.01)).tobytes()
-        return head, tail
+        return parts
 
     monkeypatch.setattr(onnx_graph, "halves", wrong)
     surveyed = checked(survey(path))
@@ -248,7 +254,7 @@ def test_a_draw_at_random_that_comes_out_differently_is_noticed(tmp_path):
 
 def test_an_open_shape_is_closed_in_the_halves(tmp_path):
     path = chain(tmp_path / "m.onnx", given=("image", ["N", 3, "height", "width"]))
-    manifest = split_onnx(path, "r1", tmp_path / "split", TensorSpec((3, 12, 16)))
+    manifest = split_onnx(path, "r1", tmp_path / "split", Given((3, 12, 16)))
     assert (manifest.input.shape, manifest.smashed.shape) == ((3, 12, 16), (4, 12, 16))
     assert (manifest.input.low, manifest.input.high) == (0.0, 1.0)
     assert_parity(path, tmp_path / "split", 2)
@@ -257,11 +263,11 @@ def test_an_open_shape_is_closed_in_the_halves(tmp_path):
 @pytest.mark.parametrize(("mean", "std"), [((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)), ((0.0,), (1 / 255,)), ((0.5,), (1.0,))])
 def test_images_are_normalized_in_the_head(tmp_path, mean, std):
     path = chain(tmp_path / "m.onnx")
-    surveyed = checked(survey(path, mean=mean, std=std))
+    surveyed = checked(survey(path, Given(mean=mean, std=std)))
     assert [cut.op for cut in surveyed.cuts[:3]] == ["Sub", "Div", "Conv"]
     x = images(3, 3, 8, 8)
     wanted = run(path, (x - np.float32(mean).reshape(1, -1, 1, 1)) / np.float32(std).reshape(1, -1, 1, 1))
-    for cut in ("image", "r1"):
+    for cut in ("image_taken", "r1"):
         onnx_graph.write(surveyed, cut, tmp_path / cut)
         head = run(tmp_path / cut / "head.onnx", x)
         np.testing.assert_allclose(run(tmp_path / cut / "tail.onnx", head), wanted, rtol=1e-3, atol=1e-3)
@@ -270,7 +276,7 @@ def test_images_are_normalized_in_the_head(tmp_path, mean, std):
 def test_channels_that_come_last_are_normalized_there(tmp_path):
     nodes = [("t = Transpose image", {"perm": [0, 3, 1, 2]}), "p = GlobalAveragePool t", "logits = Flatten p"]
     path = write(tmp_path / "m.onnx", nodes, given=("image", ["N", 8, 8, 3]), wanted=("logits", ["N", 3]))
-    onnx_graph.write(survey(path, mean=(1.0, 2.0, 3.0)), "t", tmp_path / "split")
+    onnx_graph.write(survey(path, Given(mean=(1.0, 2.0, 3.0))), "t", tmp_path / "split")
     head = run(tmp_path / "split/head.onnx", np.zeros((1, 8, 8, 3), np.float32))
     np.testing.assert_allclose(run(tmp_path / "split/tail.onnx", head), [[-1, -2, -3]], rtol=1e-5)
 
@@ -284,4 +290,4 @@ def test_channels_that_come_last_are_normalized_there(tmp_path):
 )
 def test_a_normalization_that_does_not_fit(tmp_path, options, complaint):
     with pytest.raises(ConfigError, match=complaint):
-        survey(chain(tmp_path / "m.onnx"), **options)
+        survey(chain(tmp_path / "m.onnx"), Given(**options))

@@ -20,8 +20,8 @@ def images(n, seed=0):
 def quantized(folder, calibration, out):
     """The folder with its head in int8, as `cutlayer quantize` writes it."""
     split = open_split(folder)
-    head, takes = split.file("head.onnx"), split.manifest.input
-    return split.with_head(out, lambda path: quantize_head(head, takes, calibration, path))
+    head = split.file("head.onnx")
+    return split.with_head(out, lambda path: quantize_head(head, split.manifest, calibration, path))
 
 
 @pytest.fixture

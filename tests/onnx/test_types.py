@@ -118,7 +118,9 @@ def test_a_model_of_another_float_takes_and_gives_float32(tmp_path, kind):
     path = write(tmp_path / "m.onnx", nodes, [weight], **FOUR, types=(kind, kind))
     surveyed = checked(survey(path))
     assert [cut.name for cut in surveyed.cuts if cut.op != "Cast"] == ["a", "r"]
-    assert surveyed.refused["logits"] == "it is the answer"
+    assert "logits" not in [cut.name for cut in surveyed.cuts]
+    if kind == TensorProto.FLOAT16:
+        assert surveyed.refused["logits_given"] == "it is the answer"
     split_onnx(path, "r", tmp_path / "split")
     model = open_split(tmp_path / "split").model()
     float32 = np.maximum(X @ numpy_helper.to_array(weights("w", 4, 4)), 0) @ numpy_helper.to_array(weights("w", 4, 4))

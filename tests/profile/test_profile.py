@@ -10,6 +10,7 @@ import pytest
 
 from cutlayer.deployment import processes
 from cutlayer.network.shaper import APPLICATION_LEVEL
+from cutlayer.onnx.given import NOTHING
 from cutlayer.profile.prepare import from_onnx
 from cutlayer.records.profile_files import read
 from cutlayer.split_folder import open_split
@@ -84,7 +85,7 @@ def test_the_kernel_shapes_where_it_may_and_the_record_says_so(model, tmp_path):
 
 def test_another_profile_in_the_same_folder_leaves_no_cuts_of_the_first(model, tmp_path):
     for cut in ("r1", "flat"):
-        candidates = from_onnx(model, [cut], None, tmp_path, None, lambda _: None)
+        candidates = from_onnx(model, [cut], NOTHING, tmp_path, None, lambda _: None)
     assert [candidate.folder for candidate in candidates] == list((tmp_path / "cuts").iterdir())
     assert open_split(candidates[0].folder).manifest.cut == "flat"
 

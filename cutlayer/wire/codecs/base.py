@@ -24,7 +24,10 @@ DATATYPES = {
     "BOOL": np.dtype("?"),
     "UINT8": np.dtype("u1"),
     "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
     "INT8": np.dtype("i1"),
+    "INT16": np.dtype("<i2"),
     "INT32": np.dtype("<i4"),
     "INT64": np.dtype("<i8"),
     "FP16": np.dtype("<f2"),
@@ -33,6 +36,12 @@ DATATYPES = {
 }
 _NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 FLOAT = np.dtype(np.float32)
+
+
+def datatype_of(dtype: str) -> str:
+    """Return the name of a type that numpy has, by the name that numpy has for it."""
+    return _NAMES[np.dtype(dtype).newbyteorder("<")]
+
 
 NO_PARAMETERS: Mapping[str, Parameter] = MappingProxyType({})
 
