@@ -42,6 +42,10 @@ install: $(READY) ## Set up .venv with all packages
 demo: $(DEMO) ## Run the demonstration (train, split, serve, measure, attack), and write the report
 	$(BIN)/cutlayer demo
 
+.PHONY: demo-picture
+demo-picture: $(DEMO) ## Draw docs/demo.jpg from the records of the demonstration
+	$(BIN)/python docs/demo_picture.py runs docs/demo.jpg
+
 .PHONY: test
 test: $(READY) ## Run the whole test suite, linters included
 	$(BIN)/python -m pytest

@@ -31,8 +31,19 @@ class Attack:
     sees_mask: ClassVar[bool] = False
     """Whether the attack is told which of the values that arrive were left out."""
 
+    steps_option: ClassVar[str] = ""
+    """Name of the option that counts the steps, to which the time is about proportional; empty where there is none."""
+
+    least_steps: ClassVar[int] = 0
+    """With fewer steps than these the attack is under-trained."""
+
     n_releases = 1
     """Releases of one private input that the attack wants to observe."""
+
+    @property
+    def steps(self) -> int | None:
+        """The number of steps; None where the attack has none."""
+        return getattr(self, self.steps_option) if self.steps_option else None
 
     @property
     def needs(self) -> Access:

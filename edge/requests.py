@@ -176,9 +176,11 @@ class Recorder:
 
     def count_sent(self, before: int | None, after: int | None) -> None:
         """Take the kernel's byte counter from before the first and after the last request that counts."""
-        # The counter is that of the open connections: after a new one it may be lower.
-        if before is not None and after is not None and self.n_answered and after >= before:
-            self._kernel_bytes = (after - before) // self.n_answered
+        if before is not None and after is not None and self.answered:
+            each = (after - before) // self.n_answered
+            # The counter is that of the open connections: where one was lost, what it has sent is missing.
+            if each >= min(row.trace.message_bytes for row in self.answered):
+                self._kernel_bytes = each
 
     def save(self, path: Path) -> None:
         """Write the file, with an atomic rename."""

@@ -172,7 +172,8 @@ class _Device(NamedTuple):
                 if collect_each and not number % collect_each:
                     gc.collect()
         finally:
-            recorder.count_sent(before, sent_bytes(port))
+            if offline is None or not offline.counts.queued:
+                recorder.count_sent(before, sent_bytes(port))
         if offline is not None:
             offline.flush()
 

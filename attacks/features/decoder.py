@@ -54,6 +54,8 @@ class Decoder(Attack):
 
     plain_words = "a neural network trained to turn what was sent back into pictures"
     needs = Access.BLACK_BOX
+    steps_option = "epochs"
+    least_steps = 2
 
     capacity: str = "res_normN4C64"  # ResSFL, the strongest of its Table 4
     epochs: int = 20

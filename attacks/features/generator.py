@@ -57,6 +57,8 @@ class Generator(Attack):
 
     plain_words = "finds a generated picture that would have sent the same numbers"
     needs = Access.WHITE_BOX
+    steps_option = "iterations"
+    least_steps = 50
 
     iterations: int = 200
     latent: int = 64

@@ -19,6 +19,7 @@ def run(
     part: str = "1/1",
     data_root: Path | None = None,
     dry_run: bool = False,
+    budget: str = "",
 ) -> None:
     """Run every experiment of a plan: train, split, serve, measure, attack. Finished experiments are skipped.
 
@@ -31,9 +32,11 @@ def run(
         part: Share of the experiments to run, so that processes or machines divide a plan: 1/2 and 2/2.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
         dry_run: Only print what would be trained, measured and attacked, and how long that takes on this machine.
+        budget: Time for the plan, such as 90s: attacks make fewer steps where this machine is too slow for all of them.
     """
     from cutlayer.experiment import examples, plan
     from cutlayer.experiment.run import run_all
+    from cutlayer.profile.plan import duration_ns
     from cutlayer.report.runs.terminal import text
 
     if experiments is None and example is not None:
@@ -48,17 +51,19 @@ def run(
 
         print(told(planned, rehearse(planned, out, data_root, say)))
         return
-    results = run_all(planned, out, resume=resume, data_root=data_root, say=say)
+    budget_s = duration_ns(budget) / 1e9 if budget else None
+    results = run_all(planned, out, resume=resume, data_root=data_root, say=say, budget_s=budget_s)
     print(text(results))
 
 
-def demo(out: Path = Path("runs")) -> None:
+def demo(out: Path = Path("runs"), budget: str = "80s") -> None:
     """Run the demonstration: train, cut, serve and attack a small network, print the table, and write the report.
 
     Args:
         out: Folder for the records and the report.
+        budget: Time for all but the report: attacks make fewer steps where this machine is too slow for all of them.
     """
-    run(example="demo", out=out)
+    run(example="demo", out=out, budget=budget)
     report(out)
 
 

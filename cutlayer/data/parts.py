@@ -44,7 +44,12 @@ def embedded(data_set: str, module: str, package: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise ConfigError(f"The data set {data_set!r} needs {package}: pip install 'cutlayer[lab]'.") from None
+        raise lacks(data_set, package) from None
+
+
+def lacks(data_set: str, package: str) -> ConfigError:
+    """The error that a package with the images of a data set is not installed."""
+    return ConfigError(f"The data set {data_set!r} needs {package}: pip install 'cutlayer[lab]'.")
 
 
 def as_images(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -114,4 +119,5 @@ def _shared(data: Dataset, shares: tuple[int, ...], rng: np.random.Generator) ->
         counts = np.bincount(owner, minlength=len(shares))
         if not counts[part] and counts.max() > 1:
             owner[np.flatnonzero(owner == counts.argmax())[-1]] = part
-    return [data.at(order[owner[unit] == part]) for part in range(len(shares))]
+    # A part takes a run of each class, which is mixed again: the first samples of a part stand for all of it.
+    return [data.at(rng.permutation(order[owner[unit] == part])) for part in range(len(shares))]

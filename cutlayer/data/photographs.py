@@ -8,6 +8,7 @@ The victim and the attacker are trained on crops of six other photographs; the l
 outputs for all nine, but has never seen one of the three.
 """
 
+import importlib.util
 from itertools import product
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from cutlayer.data.parts import as_images, embedded, mixed
+from cutlayer.data.parts import as_images, lacks, mixed
 from cutlayer.data.photos import SIDE, crops, photograph
 from cutlayer.data.splits import Dataset, Splits
 
@@ -79,4 +80,10 @@ def tiles(photo: NDArray[np.float32]) -> NDArray[np.float32]:
 def _known(name: str) -> NDArray[np.float32]:
     if not name.endswith(".jpg"):
         return photograph(name)
-    return as_images(embedded("photographs", "sklearn.datasets", "scikit-learn").load_sample_image(name))
+    # Its function for that, in sklearn.datasets, takes a second to import, in every process.
+    from PIL import Image
+
+    found = importlib.util.find_spec("sklearn")
+    if found is None or found.origin is None:
+        raise lacks("photographs", "scikit-learn")
+    return as_images(np.asarray(Image.open(Path(found.origin).parent / "datasets" / "images" / name).convert("RGB")))

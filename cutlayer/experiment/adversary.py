@@ -103,7 +103,8 @@ def kept(
                 else:
                     rebuilt[where, named.label] = array
     telling = data.modality.most_telling(private.inputs, SHOWN)
-    return Reconstructions(private.inputs.astype(np.float16), private.labels, telling, rebuilt), scores
+    tiles = data.tiles if data.tiles and data.tiles[0] * data.tiles[1] <= n_private else None
+    return Reconstructions(private.inputs.astype(np.float16), private.labels, telling, rebuilt, tiles), scores
 
 
 def _check(named: Named, images: torch.Tensor, data: Splits) -> None:

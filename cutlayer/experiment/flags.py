@@ -18,7 +18,7 @@ from cutlayer.attacks.base import Attack
 from cutlayer.attacks.view import Access
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
-from cutlayer.experiment.spec import Experiment
+from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.nets.decoders import build
 from cutlayer.privacy.spectrum import ill_conditioned
 from cutlayer.records.run import AttackRecord, Flag, Spectrum, Utility
@@ -51,6 +51,7 @@ def flags(
             for named in run
         }
         raised += [*_averaging(rows, kinds, defense), *_decoders(attacks, defense)]
+        raised += _under_trained(run)
         raised += [*_masks(attacks, experiment), *_masked_gradient(attacks, spectrum)]
     return tuple(raised)
 
@@ -116,6 +117,18 @@ def _size(name: str) -> int:
     """Number of weights of the decoder of this name, for one shape of smashed data."""
     with torch.device("meta"):
         return sum(p.numel() for p in build(name, (16, 8, 8), (3, 32, 32)).parameters())
+
+
+def _under_trained(run: Sequence[Named]) -> Flags:
+    """An attack that stops too early makes a defense look strong."""
+    for named in run:
+        for attack in ATTACKS.make(named.name, **named.options).parts:
+            if attack.steps is not None and attack.steps < attack.least_steps:
+                yield Flag(
+                    "under-trained",
+                    f"{named.label} made {attack.steps} steps ({attack.steps_option}); with fewer than "
+                    f"{attack.least_steps} the attack is weaker than it has to be.",
+                )
 
 
 def _masks(attacks: Sequence[Attack], experiment: Experiment) -> Flags:

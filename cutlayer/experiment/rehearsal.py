@@ -13,15 +13,16 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import fx
 
+from cutlayer.attacks.base import Attack
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import deployed
 from cutlayer.experiment import adversary, victim
-from cutlayer.experiment.spec import Experiment
+from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.experiment.victim import Say
 from cutlayer.privacy.view import view_of, wire
-from cutlayer.progress import rehearsed, words
+from cutlayer.progress import Rehearsal, rehearsed, words
 from cutlayer.records.run import RESULT
-from cutlayer.split_folder import open_split
+from cutlayer.split_folder import SplitFolder, open_split
 
 PROCESSES_S = 6.0
 """Start and end of the two processes of a deployment, with their imports and data, on two cores."""
@@ -32,10 +33,11 @@ N_TIMED = 20
 
 @dataclass(frozen=True)
 class Part:
-    """One part of an experiment, and the seconds that it is estimated to take."""
+    """One part of an experiment, the seconds that it is estimated to take, and the attack where it is one."""
 
     what: str
     seconds: float
+    attack: Named | None = None
 
 
 def rehearse(experiments: Sequence[Experiment], runs: Path, data_root: Path | None, say: Say) -> list[list[Part]]:
@@ -79,7 +81,7 @@ def _sum(parts: Sequence[Part]) -> str:
 
 
 def _parts(experiment: Experiment, data: Splits) -> list[Part]:
-    data, setup, parts = victim.shown(experiment, data), experiment.measure, list[Part]()
+    data, parts = victim.shown(experiment, data), list[Part]()
     with TemporaryDirectory() as work, rehearsed(most_s=0.5) as clock:
 
         def timed(what: str, since_s: float) -> None:
@@ -95,28 +97,48 @@ def _parts(experiment: Experiment, data: Splits) -> list[Part]:
         timed(f"{hardening}cutting, export", begin_s)
 
         opened = open_split(Path(work) / "split")
-        defense, private = deployed(opened), data.private.inputs[: setup.private]
-        attacks = adversary.attacks(experiment, defense)
-        n_releases = max(attack.n_releases for _, attack in attacks)
-        wired, tail = wire(opened.head(), defense, setup.codec, [experiment.seed]), opened.tail()
-        begin_s = clock.now_s()
-        for image in data.test.inputs[:N_TIMED]:
-            tail(wired(image[None]))
-        each_s = (clock.now_s() - begin_s) / min(N_TIMED, len(data.test))
-        n_requests = setup.warmup + setup.count + n_releases * len(private)
-        for deployment in experiment.deployments:
-            parts.append(Part(f"{n_requests:,} requests over {deployment.label}", PROCESSES_S + n_requests * each_s))
+        parts += after_export(experiment, data, opened, adversary.attacks(experiment, deployed(opened)), clock)
+    return parts
 
-        for named, attack in attacks:
-            # In a run, the devices make these releases.
-            releases = torch.stack([torch.tensor(wired(private)) for _ in range(attack.n_releases)])
-            begin_s = clock.now_s()
-            seen = view_of(opened, attack.needs, data.auxiliary, codec=setup.codec, seed=experiment.seed)
-            attack.fit(seen)
-            fitted_s = clock.now_s()
-            attack.invert_releases(releases.to(seen.device))
-            inverted_s = (clock.now_s() - fitted_s) * len(experiment.deployments)
-            parts.append(Part(f"attacking with {named.label}", fitted_s - begin_s + inverted_s))
+
+def after_export(
+    experiment: Experiment,
+    data: Splits,
+    opened: SplitFolder,
+    attacks: Sequence[tuple[Named, Attack]],
+    clock: Rehearsal,
+) -> list[Part]:
+    """Estimate what follows the export of a split folder: the requests over each deployment, and each attack.
+
+    Args:
+        experiment: Deployments, number of requests and codec.
+        data: The data, as far as the experiment uses it.
+        opened: The split folder.
+        attacks: The attacks, not yet fitted.
+        clock: The rehearsal in which this is called.
+    """
+    setup, parts = experiment.measure, list[Part]()
+    defense, private = deployed(opened), data.private.inputs[: setup.private]
+    n_releases = max(attack.n_releases for _, attack in attacks)
+    wired, tail = wire(opened.head(), defense, setup.codec, [experiment.seed]), opened.tail()
+    begin_s = clock.now_s()
+    for image in data.test.inputs[:N_TIMED]:
+        tail(wired(image[None]))
+    each_s = (clock.now_s() - begin_s) / min(N_TIMED, len(data.test))
+    n_requests = setup.warmup + setup.count + n_releases * len(private)
+    for deployment in experiment.deployments:
+        parts.append(Part(f"{n_requests:,} requests over {deployment.label}", PROCESSES_S + n_requests * each_s))
+
+    for named, attack in attacks:
+        # In a run, the devices make these releases.
+        releases = torch.stack([torch.tensor(wired(private)) for _ in range(attack.n_releases)])
+        begin_s = clock.now_s()
+        seen = view_of(opened, attack.needs, data.auxiliary, codec=setup.codec, seed=experiment.seed)
+        attack.fit(seen)
+        fitted_s = clock.now_s()
+        attack.invert_releases(releases.to(seen.device))
+        inverted_s = (clock.now_s() - fitted_s) * len(experiment.deployments)
+        parts.append(Part(f"attacking with {named.label}", fitted_s - begin_s + inverted_s, named))
     return parts
 
 

@@ -15,6 +15,7 @@ from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import deployed
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import adversary, victim
+from cutlayer.experiment.budget import fitted
 from cutlayer.experiment.measure import measure
 from cutlayer.experiment.plan import toml
 from cutlayer.experiment.result import Answers, result, summary
@@ -33,6 +34,7 @@ from cutlayer.records import writing
 from cutlayer.records.reading import read_result
 from cutlayer.records.run import RESULT, AttackRecord, Result
 from cutlayer.registry import DATASETS
+from cutlayer.report.runs.durations import durations
 from cutlayer.split_folder import open_split
 from cutlayer.trace import Columns
 
@@ -41,13 +43,28 @@ FACTS_FROM = 256
 
 
 def run_all(
-    experiments: Sequence[Experiment], runs: Path, *, resume: bool, data_root: Path | None, say: Say
+    experiments: Sequence[Experiment],
+    runs: Path,
+    *,
+    resume: bool,
+    data_root: Path | None,
+    say: Say,
+    budget_s: float | None = None,
 ) -> list[Result]:
-    """Run each experiment that is not finished yet; return the records of all.
+    """Run each experiment that is not finished yet; say where the time went; return the records of all.
+
+    Args:
+        experiments: Those of one plan.
+        runs: Folder of the records.
+        resume: Whether finished experiments, and finished parts of others, are kept.
+        data_root: Folder of the data sets that are not embedded.
+        say: Called with each line of progress.
+        budget_s: Seconds for the plan, for which attacks make fewer steps on a slow machine; None for no limit.
 
     Raises:
         ConfigError, SplitError, DataError: Something cannot work; found before anything is trained or written.
     """
+    begin_s = time.perf_counter()
     tune_allocator()
     loaded = {_source(experiment): experiment for experiment in experiments}
     data = {source: victim.load_data(experiment, data_root) for source, experiment in loaded.items()}
@@ -55,7 +72,11 @@ def run_all(
         say(note)
     for experiment in experiments:
         check(experiment, data[_source(experiment)])
-    results = []
+    spent: dict[str, float] = {}
+    if budget_s is not None:
+        first, left_s = data[_source(experiments[0])], budget_s - (time.perf_counter() - begin_s)
+        experiments, spent = fitted(experiments, first, left_s, runs, resume=resume, say=say)
+    results, fresh = list[Result](), list[Result]()
     for i, experiment in enumerate(experiments, 1):
         folder = runs / experiment.id
         say(f"[{i}/{len(experiments)}] {experiment}  ({folder})")
@@ -67,7 +88,10 @@ def run_all(
         else:
             stamped = _stamped(say)
             with told(stamped):
-                results.append(run(experiment, data[_source(experiment)], runs, data_root, stamped))
+                fresh.append(run(experiment, data[_source(experiment)], runs, data_root, stamped))
+            results.append(fresh[-1])
+    if fresh:
+        say(durations(fresh, spent, time.perf_counter() - begin_s))
     return results
 
 
@@ -104,13 +128,14 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     (folder / "experiment.toml").write_text(toml(experiment))
 
     model = victim.trained(experiment, data, runs, say)
+    ends["train"] = time.perf_counter()
     test = data.test.take(experiment.measure.count)
     undefended_answers = training.predictions(model, test)
     if not (folder / "split" / MANIFEST).exists():
-        victim.export(experiment, model, data, folder / "split", say)
+        victim.export(experiment, model, data, folder / "split", say, runs)
     opened = open_split(folder / "split")
     split = opened.halves()
-    ends["train"] = time.perf_counter()
+    ends["harden"] = time.perf_counter()
 
     defense = deployed(opened)
     attacks = adversary.attacks(experiment, defense)
@@ -143,6 +168,7 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     facts = defense.facts(head(data.auxiliary.inputs[:FACTS_FROM]))
     undefended = split_at_cut(model, experiment.cut, data.input).head
     passed = spectrum(split.head, data.auxiliary.inputs, undefended)
+    ends["spectrum"] = time.perf_counter()
     seconds = {part: end - start for (_, start), (part, end) in pairwise(ends.items())}
     served = {entry.deployment.label: entry.answers for entry in observed}
     answers = Answers(test.labels, undefended_answers, served)

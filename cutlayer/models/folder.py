@@ -5,6 +5,7 @@ A folder that was cut from an ONNX file, or whose head computes in int8, has no 
 Weights are safetensors: nothing here unpickles.
 """
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from cutlayer.models.graph import reason
 from cutlayer.models.halves import SplitModel
 from cutlayer.models.halves import split as split_at
 from cutlayer.models.manifest import HEAD_ONNX, HEAD_WEIGHTS, LEARNED, TAIL_ONNX, TAIL_WEIGHTS, Manifest, sha256
-from cutlayer.models.zoo import build
+from cutlayer.models.start import Start
+from cutlayer.models.zoo import build, normalization_of
 from cutlayer.registry import DEFENSES, MODELS, defense_from, defense_names
 
 FILES = (HEAD_ONNX, HEAD_WEIGHTS, TAIL_ONNX, TAIL_WEIGHTS)
@@ -41,6 +43,7 @@ def save(
     defense: dict[str, Any],
     data: str | None,
     learned: Mapping[str, NDArray[Any]] | None = None,
+    exported: Path | None = None,
     weights: bool = True,
 ) -> Manifest:
     """Write the folder, under its name only when it is complete. A split folder of that name is replaced.
@@ -53,15 +56,21 @@ def save(
         defense: ``{"name": ..., **options}`` of what the device runs on its activations, perhaps with `then`.
         data: Name of the data set that the model was trained on.
         learned: What the defense learned and the device needs.
+        exported: A split folder of the same halves, whose files are copied: an export takes seconds.
         weights: Whether to write the weights in torch too, which only a model that the name builds again can use.
 
     Raises:
         SplitError: A half cannot be exported, or the folder exists already and holds something else.
     """
     with new_folder(Path(folder)) as part:
-        export_onnx(split.head, split.input, part / HEAD_ONNX, "image", "smashed")
-        export_onnx(split.tail, split.smashed, part / TAIL_ONNX, "smashed", "logits")
-        if weights:
+        if exported:
+            for name in FILES:
+                if (exported / name).exists():
+                    shutil.copyfile(exported / name, part / name)
+        else:
+            export_onnx(split.head, split.input, part / HEAD_ONNX, "image", "smashed")
+            export_onnx(split.tail, split.smashed, part / TAIL_ONNX, "smashed", "logits")
+        if weights and not exported:
             _save_weights(split.head, part / HEAD_WEIGHTS)
             _save_weights(split.tail, part / TAIL_WEIGHTS)
         if learned:
@@ -69,7 +78,11 @@ def save(
         files = {name: sha256(part / name) for name in (*FILES, LEARNED) if (part / name).exists()}
         sources = {name: MODELS.digest(name) for name in (model,) if MODELS.is_own(name)}
         sources |= {name: DEFENSES.digest(name) for name in defense_names(defense) if DEFENSES.is_own(name)}
-        manifest = Manifest(model, split.cut, classes, split.input, split.smashed, defense, data, files, sources)
+        normalized = normalization_of(model, split.head)
+        manifest = Manifest(
+            model, split.cut, classes, split.input, split.smashed, defense, data, files, sources,
+            mean=normalized.mean, std=normalized.std,
+        )  # fmt: skip
         manifest.save(part)
     return manifest
 
@@ -82,7 +95,8 @@ def rebuild(folder: Path, manifest: Manifest) -> SplitModel:
     """
     manifest.verify_source(MODELS, manifest.model)
     try:
-        model = build(manifest.model, manifest.input, manifest.classes)
+        normalized = Start(mean=manifest.mean, std=manifest.std)
+        model = build(manifest.model, manifest.input, manifest.classes, start=normalized)
         split: SplitModel = defense_from(manifest.defense).surgery(split_at(model, manifest.cut, manifest.input))
         head, tail = load_file(folder / HEAD_WEIGHTS), load_file(folder / TAIL_WEIGHTS)
         split = widths.fit(split, head, tail)

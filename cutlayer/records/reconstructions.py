@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,24 @@ class Reconstructions:
         labels: ``(N,)`` the classes of the originals.
         telling: Positions of the originals with most contrast, which say most to the eye, chosen by them alone.
         rebuilt: Arrays as the originals, by deployment and label of the attack.
+        tiles: Rows and columns, where the originals begin with the tiles of whole photographs in reading order; else
+            None.
     """
 
     originals: NDArray[Any] = field(default_factory=lambda: np.zeros(0, np.float16))
     labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     telling: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     rebuilt: Mapping[tuple[str, str], NDArray[Any]] = field(default_factory=dict)
+    tiles: tuple[int, int] | None = None
+
+    @cached_property
+    def whole(self) -> Reconstructions:
+        """The photographs in place of their tiles, laid together again; the same where there are no tiles."""
+        if self.tiles is None:
+            return self
+        originals, labels = mosaic(self.originals, self.tiles), self.labels[:: self.tiles[0] * self.tiles[1]]
+        rebuilt = {key: mosaic(images, self.tiles) for key, images in self.rebuilt.items()}
+        return Reconstructions(originals, labels[: len(originals)], np.arange(len(originals)), rebuilt)
 
     def by(self, label: str, deployment: str) -> NDArray[Any] | None:
         """What an attack rebuilt from this deployment, or from another one where this is missing; None for neither.
@@ -40,7 +53,8 @@ class Reconstructions:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays by their names in the file: no label of an attack takes the name of another array."""
         images = {f"{REBUILT}{deployment}/{label}": images for (deployment, label), images in self.rebuilt.items()}
-        return {"originals": self.originals, "labels": self.labels, "telling": self.telling, **images}
+        tiles = {} if self.tiles is None else {"tiles": np.array(self.tiles)}
+        return {"originals": self.originals, "labels": self.labels, "telling": self.telling, **tiles, **images}
 
 
 def from_arrays(arrays: Mapping[str, NDArray[Any]], deployment: str) -> Reconstructions:
@@ -67,4 +81,21 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], deployment: str) -> Reconstr
         raise ValueError("it holds arrays of other shapes than the originals")
     if len(labels) != len(originals) or not np.isin(telling, np.arange(len(originals))).all():
         raise ValueError("its labels and positions do not belong to the originals")
-    return Reconstructions(originals, labels, telling, rebuilt)
+    if "telling" not in arrays or "tiles" not in arrays:
+        return Reconstructions(originals, labels, telling, rebuilt)
+    rows, columns = arrays["tiles"].tolist()
+    if originals.ndim != 4 or min(rows, columns) < 1 or rows * columns > len(originals):
+        raise ValueError("its tiles make no whole photograph")
+    return Reconstructions(originals, labels, telling, rebuilt, (rows, columns))
+
+
+def mosaic(tiles: NDArray[Any], grid: tuple[int, int]) -> NDArray[Any]:
+    """Photographs ``(N, C, rows * h, columns * w)`` of tiles ``(N * rows * columns, C, h, w)`` in reading order.
+
+    Tiles that make no whole photograph are left out.
+    """
+    rows, columns = grid
+    _, channels, height, width = tiles.shape
+    n = len(tiles) // (rows * columns)
+    placed = tiles[: n * rows * columns].reshape(n, rows, columns, channels, height, width)
+    return placed.transpose(0, 3, 1, 4, 2, 5).reshape(n, channels, rows * height, columns * width)

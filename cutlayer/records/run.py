@@ -209,7 +209,8 @@ class Result:
         privacy: Every attack on every deployment.
         worst_case: The attack that leaks most; None where none was run.
         spectrum: What the head passes on; None where it was not measured.
-        seconds: Duration of the parts of the run.
+        seconds: Duration of the parts of the run: ``train``, ``harden`` (with cutting and export), ``measure``,
+            ``attack`` (with scores), ``spectrum``.
         words: What the attacks and metrics say of themselves that are not part of cutlayer.
         setup: Names data, model, cut, training and measurement: the figures of runs that share it can be compared.
             Empty in records of the first version.

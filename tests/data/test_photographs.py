@@ -4,7 +4,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from cutlayer.data import photographs
 from cutlayer.data.photos import photograph
-from cutlayer.report.kit.pictures import mosaic
+from cutlayer.records.reconstructions import mosaic
 
 
 @pytest.fixture(scope="module")

@@ -81,6 +81,14 @@ def test_times_are_kept_one_by_one_and_apart_from_the_first(folder):
     assert saved["kernel_bytes"] == -1 or saved["kernel_bytes"] > saved["message_bytes"].max()
 
 
+def test_bytes_that_the_kernel_counts_are_unknown_where_a_connection_was_lost(folder, monkeypatch):
+    counts = iter([10_000, 10_100])
+    monkeypatch.setattr("cutlayer.edge.send.sent_bytes", lambda port: next(counts))
+    assert run(folder).kernel_bytes == -1
+    counts = iter([10_000, 10_000 + (COUNT + PRIVATE * RELEASES) * 2000])
+    assert run(folder).kernel_bytes == 2000
+
+
 def test_the_summary_has_a_dash_where_samples_are_too_few(folder):
     text = str(run(folder))
     assert f"n = {COUNT}" in text

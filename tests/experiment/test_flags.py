@@ -76,6 +76,15 @@ def test_an_attack_at_the_mean_image():
     assert names([*GOOD, row("decoder", "BLACK_BOX", -0.3, -0.2, -0.1)]) == {"no-better-than-mean"}
 
 
+def test_an_attack_with_too_few_steps():
+    few, enough = ({"name": "white-box", "iterations": n} for n in (99, 100))
+    assert names(GOOD, attacks=[few]) == {"under-trained"}
+    assert names(GOOD, attacks=[enough]) == set()
+    assert names(GOOD[:2], attacks=[few]) == set(), "an attack that did not run has nothing to say"
+    wrapped = {"name": "averaging", "title": "white-box", "attack": "white-box", "options": {"iterations": 5}}
+    assert names(GOOD, attacks=[wrapped]) == {"under-trained"}
+
+
 def test_a_random_defense_without_averaging():
     assert names(GOOD, defense=NOISE) == {"no-averaging"}
     assert names([*GOOD, row("averaging", "BLACK_BOX", 0.8, 0.88, 0.9, n_releases=4)], defense=NOISE) == set()

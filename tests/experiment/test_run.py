@@ -17,6 +17,7 @@ from cutlayer.experiment import plan, victim
 from cutlayer.experiment.rehearsal import rehearse
 from cutlayer.experiment.run import run_all
 from cutlayer.records.reading import read, read_result
+from cutlayer.split_folder import open_split
 from cutlayer.trace import STAGES
 
 PLAN = """
@@ -169,8 +170,18 @@ def test_the_record_says_on_what_the_figures_depend(runs):
     assert all(0 <= cost.others <= 1 for result in results for cost in result.cost)
 
 
-def test_the_undefended_model_is_trained_once_for_all_defenses(runs):
-    assert sum("training" in line for line in runs[3]) == 1
+def test_the_undefended_model_is_trained_and_exported_once_for_all_defenses(runs):
+    folder, _, results, progress = runs
+    assert sum("training resnet20" in line for line in progress) == 1
+    assert sum("exporting" in line for line in progress) == 1
+    manifests = [open_split(folder / result.id / "split").manifest for result in results]
+    assert manifests[0].files == manifests[1].files
+    assert [manifest.defense["name"] for manifest in manifests] == ["none", "gaussian-noise"]
+
+
+def test_the_last_line_says_where_the_time_went(runs):
+    assert "WHERE THE TIME WENT" in runs[3][-1]
+    assert "attack: averaging n_releases=8" in runs[3][-1]
 
 
 def test_a_finished_experiment_is_not_run_again(runs):

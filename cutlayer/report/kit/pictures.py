@@ -4,7 +4,6 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,21 +41,9 @@ def strip(images: NDArray[np.uint8], indices: Sequence[int], alt: str) -> Html:
         sheet[:, left : left + width, :3] = colors.transpose(1, 2, 0)
         sheet[:, left : left + width, 3] = 255
     file = io.BytesIO()
-    Image.fromarray(sheet).save(file, "PNG", optimize=True)
+    Image.fromarray(sheet).save(file, "PNG")
     source = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
     return el("img", class_="strip", src=source, alt=alt, width=sheet.shape[1], height=height)
-
-
-def mosaic(tiles: NDArray[Any], grid: tuple[int, int]) -> NDArray[Any]:
-    """Photographs ``(N, C, rows * h, columns * w)`` of tiles ``(N * rows * columns, C, h, w)`` in reading order.
-
-    Tiles that make no whole photograph are left out.
-    """
-    rows, columns = grid
-    _, channels, height, width = tiles.shape
-    n = len(tiles) // (rows * columns)
-    placed = tiles[: n * rows * columns].reshape(n, rows, columns, channels, height, width)
-    return placed.transpose(0, 3, 1, 4, 2, 5).reshape(n, channels, rows * height, columns * width)
 
 
 def picture_row(name: str, note: str, picture: Html) -> Html:

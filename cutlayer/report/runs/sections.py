@@ -48,12 +48,16 @@ def headline(group: Group) -> Html:
 
 def reconstructions(group: Group) -> Html:
     """Originals beside what each attack made of them, for each defense."""
+    pictures = group.settings[0].members[0].run.pictures
+    which = "The pictures are the private ones with most contrast; the figures are over all private ones."
+    if pictures and pictures.tiles:
+        which = "The photographs are laid together from their tiles; the figures are over all tiles."
     seed = " Pictures and percentages are those of the first seed." if len(group.seeds) > 1 else ""
     return section(
         "Every attack, in pictures",
         note(
             "The percentage beside an attack is its leakage gain, on the deployment that was measured first. "
-            f"The pictures are the private ones with most contrast; the figures are over all private ones.{seed}"
+            f"{which}{seed}"
         ),
         el("div", [_block(setting.members[0]) for setting in group.settings], class_="blocks"),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from cutlayer.data.modality import IMAGE
 from cutlayer.records.reading import Run
+from cutlayer.records.reconstructions import Reconstructions
 from cutlayer.report.kit.comparison import against, sign
 from cutlayer.report.kit.markup import Html, dot, el
 from cutlayer.report.kit.pictures import choose, strip
@@ -51,7 +53,14 @@ def pictures_first(group: Group) -> Html:
     if result.cost and result.cost[0].tensor_bytes is not None:
         sent += f" ({size(result.cost[0].tensor_bytes)})"
     indices = shown(reference.run, SHOWN)
+    tiles = reference.run.pictures.tiles if reference.run.pictures else None
     about = f"Private pictures{_size(result.input)}, which the attacker had never seen."
+    if tiles:
+        about = (
+            f"Photographs on which neither the network nor the attacker was trained. Each is sent as {prod(tiles)} "
+            f"tiles{_size(result.input)}, which are laid together again here. The other pictures are what the worst "
+            "attack makes of it: the one with the highest leakage gain over all tiles."
+        )
     if len(group.seeds) > 1:
         about += f" They are those of seed {reference.run.result.seed}; the figures are means over the seeds."
     rows = [_originals(reference.run, indices, about)]
@@ -64,14 +73,24 @@ def pictures_first(group: Group) -> Html:
         rows.append(_verdict(group, setting, own))
     return el(
         "section",
-        el("p", f"For each picture the camera sends {sent}. ", in_one_sentence(group), class_="lead"),
-        el("div", rows, class_="story"),
+        el(
+            "p",
+            f"For each {'tile' if tiles else 'picture'} the camera sends {sent}. ",
+            in_one_sentence(group),
+            class_="lead",
+        ),
+        el("div", rows, class_="story photographs" if tiles else "story"),
     )
+
+
+def whole(run: Run) -> Reconstructions | None:
+    """The pictures of a run; whole photographs where its private pictures are their tiles."""
+    return None if run.pictures is None else run.pictures.whole
 
 
 def shown(run: Run, count: int) -> list[int]:
     """Which of a run's pictures are shown; none when they could not be read, or are no pictures."""
-    pictures = run.pictures
+    pictures = whole(run)
     if pictures is None or pictures.originals.ndim != 4:
         return []
     chosen = choose(pictures.labels[pictures.telling], len(pictures.telling), count)
@@ -80,12 +99,14 @@ def shown(run: Run, count: int) -> list[int]:
 
 def originals(run: Run) -> NDArray[np.uint8]:
     """The private pictures, ``(N, C, H, W)``; none when they could not be read."""
-    return np.zeros((0, 1, 1, 1), np.uint8) if run.pictures is None else _pixels(run.pictures.originals)
+    pictures = whole(run)
+    return np.zeros((0, 1, 1, 1), np.uint8) if pictures is None else _pixels(pictures.originals)
 
 
 def rebuilt_by(run: Run, label: str, deployment: str) -> NDArray[np.uint8] | None:
     """What an attack rebuilt of each private picture; None where the record has none."""
-    rebuilt = None if run.pictures is None else run.pictures.by(label, deployment)
+    pictures = whole(run)
+    rebuilt = None if pictures is None else pictures.by(label, deployment)
     return None if rebuilt is None else _pixels(rebuilt)
 
 
@@ -96,14 +117,22 @@ def _pixels(images: NDArray[Any]) -> NDArray[np.uint8]:
 
 def class_names(run: Run, indices: Sequence[int]) -> str:
     """The classes of the shown originals, for the alternative text."""
-    classes, labels = run.result.classes, run.pictures.labels if run.pictures else ()
+    pictures = whole(run)
+    classes, labels = run.result.classes, pictures.labels if pictures else ()
     return ", ".join(classes[labels[i]] for i in indices if i < len(labels) and 0 <= labels[i] < len(classes))
 
 
 def _originals(run: Run, indices: list[int], text: str) -> Html:
     alt = f"{len(indices)} original pictures: {class_names(run, indices)}"
-    picture = strip(originals(run), indices, alt) if indices else NO_PICTURE
+    picture = _drawn(run, originals(run), indices, alt) if indices else NO_PICTURE
     return el("div", el("div", el("h3", "What the camera saw"), el("p", text)), picture, class_="row")
+
+
+def _drawn(run: Run, images: NDArray[np.uint8], indices: list[int], alt: str) -> Html:
+    """Small pictures side by side in one strip; whole photographs one by one, so that they can be large."""
+    if run.pictures is None or run.pictures.tiles is None:
+        return strip(images, indices, alt)
+    return el("div", [strip(images, [i], f"{alt} ({class_names(run, [i])})") for i in indices], class_="shots")
 
 
 def _size(shape: tuple[int, ...]) -> str:
@@ -130,7 +159,7 @@ def _verdict(group: Group, setting: Setting, indices: list[int]) -> Html:
     picture = NO_PICTURE
     if indices and (rebuilt := rebuilt_by(member.run, worst.label, worst.deployment)) is not None:
         alt = f"Reconstructions by {worst.label} with {setting.label} of: {class_names(member.run, indices)}"
-        picture = strip(rebuilt, indices, alt)
+        picture = _drawn(member.run, rebuilt, indices, alt)
     return el("div", el("div", heading, el("p", sentences), _cost(group, setting)), picture, class_="row")
 
 

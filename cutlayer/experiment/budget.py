@@ -1,0 +1,130 @@
+"""A plan within a given time: attacks that take steps take fewer of them where this machine is too slow.
+
+Only the steps of attacks change. They are options of the attacks, so that an experiment with fewer steps has another id
+and its records state the steps that were made. All experiments of a plan get the same share, or else defenses would be
+compared under attacks of different strength. An attack with fewer steps than it needs raises a red flag.
+"""
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from cutlayer.data.splits import Splits
+from cutlayer.experiment import victim
+from cutlayer.experiment.rehearsal import after_export
+from cutlayer.experiment.spec import Experiment, Named, Options
+from cutlayer.experiment.victim import Say
+from cutlayer.models.halves import split
+from cutlayer.progress import rehearsed, words
+from cutlayer.registry import ATTACKS, defense_from
+from cutlayer.split_folder import open_split
+
+SHARES = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05)
+"""Shares of the planned steps among which is chosen: few, so that a second run finds the records of the first."""
+RESERVE = 0.1
+"""Share of the time that is kept for what is not estimated: scores, the spectrum, records."""
+
+
+def fitted(
+    experiments: Sequence[Experiment], data: Splits, left_s: float, runs: Path, *, resume: bool, say: Say
+) -> tuple[list[Experiment], dict[str, float]]:
+    """The experiments with as many steps of their attacks as fit into the time that begins now.
+
+    The first model is trained and exported, and the run takes both up. On it, undefended, all attacks of the first
+    experiment are rehearsed; they stand for those of the others. A plan that was begun before keeps its steps.
+
+    Args:
+        experiments: Those of one plan.
+        data: The data of the first experiment.
+        left_s: Seconds for all of them, from now on.
+        runs: Folder of the records.
+        resume: Whether experiments that were begun before are taken up.
+        say: Called with what is done and chosen.
+
+    Returns:
+        The experiments, and the seconds of each part of the work that was done here.
+    """
+    for share in SHARES if resume else ():
+        if any((runs / experiment.id).exists() for experiment in shortened(experiments, share)):
+            return shortened(experiments, share), {}
+    begin_s = time.perf_counter()
+    first = replace(experiments[0], defense=Named("none"))
+    data = victim.shown(first, data)
+    model = victim.trained(first, data, runs, say)
+    training_s = time.perf_counter() - begin_s
+    untrained = {path for path in (victim.cached(e, runs) for e in experiments) if not path.exists()}
+    fixed_s = len(untrained) * training_s
+    with TemporaryDirectory() as work, rehearsed(most_s=0.3) as clock:
+        victim.export(first, model, data, Path(work) / "split", say, runs)
+        attacks = [(named, ATTACKS.make(named.name, **named.options)) for named in first.attacks]
+        # An attack that wraps another one takes about as long as that one, which is rehearsed once.
+        inner = {repr(attack.parts[-1]): (named, attack) for named, attack in reversed(attacks)}
+        parts = after_export(first, data, open_split(Path(work) / "split"), list(inner.values())[::-1], clock)
+        known = {part.attack.key: part for part in parts if part.attack}
+        for named, attack in attacks:
+            if named.key not in known:
+                stand_in, _ = inner[repr(attack.parts[-1])]
+                parts.append(replace(known[stand_in.key], attack=named))
+        hardening_s = clock.now_s()
+        for experiment in experiments:
+            defense = defense_from({"name": experiment.defense.name, **experiment.defense.options})
+            defense.harden(split(model, first.cut, data.input), data, experiment.seed)
+        fixed_s += clock.now_s() - hardening_s
+    takes_steps = {named.key for named in first.attacks if _steps(named) is not None}
+    steps_s = len(experiments) * sum(p.seconds for p in parts if p.attack and p.attack.key in takes_steps)
+    fixed_s += len(experiments) * sum(p.seconds for p in parts) - steps_s
+    spent_s = time.perf_counter() - begin_s
+    share = next((s for s in SHARES if fixed_s + s * steps_s <= (1 - RESERVE) * (left_s - spent_s)), SHARES[-1])
+    say(
+        f"{words(left_s - spent_s)} are left. All steps of the attacks would take about {words(steps_s)}, and all else "
+        f"{words(fixed_s)}: {share:.0%} of the planned steps are made."
+    )
+    return shortened(experiments, share), {"train": training_s, "rehearse": spent_s - training_s}
+
+
+def shortened(experiments: Sequence[Experiment], share: float) -> list[Experiment]:
+    """The experiments with a share of the steps of each attack that takes any; its title says so."""
+    return [_shortened(experiment, share) if share < 1 else experiment for experiment in experiments]
+
+
+def _shortened(experiment: Experiment, share: float) -> Experiment:
+    attacks = tuple(_shorter(named, share) for named in experiment.attacks)
+    titles = {old.label: new.label for old, new in zip(experiment.attacks, attacks, strict=True)}
+    published = tuple(replace(entry, attack=titles.get(entry.attack, entry.attack)) for entry in experiment.published)
+    expect = experiment.expect
+    for old, new in titles.items():
+        # Between " by " and the sign or the end stands a title; a backslash in the new one is no escape.
+        title, literally = rf"(?<= by ){re.escape(old)}(?= [<>] |$)", new.replace("\\", r"\\")
+        expect = tuple(re.sub(title, literally, text) for text in expect)
+    return replace(experiment, attacks=attacks, published=published, expect=expect)
+
+
+def _shorter(named: Named, share: float) -> Named:
+    planned = _steps(named)
+    if planned is None:
+        return named
+    shorter = Named(named.name, _fewer(named.name, named.options, share))
+    return replace(shorter, title=f"{named.label}, {_steps(shorter)} of {planned} steps")
+
+
+def _steps(named: Named) -> int | None:
+    """The steps of an attack, or of the attack that it wraps."""
+    parts = ATTACKS.make(named.name, **named.options).parts
+    return next((part.steps for part in parts if part.steps is not None), None)
+
+
+def _fewer(name: str, options: Options, share: float) -> Options:
+    """The options with fewer steps; an attack that wraps another one has its name in `attack`, its `options` too."""
+    attack = ATTACKS.make(name, **options)
+    if attack.steps is not None:
+        option, value = attack.steps_option, max(1, round(share * attack.steps))
+    elif len(attack.parts) > 1:
+        option, value = "options", _fewer(attack.attack, attack.options or {}, share)
+    else:
+        return options
+    changed = {**options, option: value}
+    # As in a plan, what equals its default is left out, for the id.
+    return {k: v for k, v in changed.items() if k != option or v != ATTACKS.options(name)[k].default}
