@@ -37,6 +37,7 @@ def quantize(
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
     """
     from cutlayer.data.load import load
+    from cutlayer.data.noise import RANDOM, load_inputs
     from cutlayer.models.files import check_free
     from cutlayer.models.manifest import HEAD_ONNX
     from cutlayer.onnx.int8 import quantize_head
@@ -54,11 +55,14 @@ def quantize(
     if out.resolve() == folder.resolve():
         raise ConfigError(f"--out {out} is the folder itself, which is needed for the comparison; name another folder.")
     check_free(out, replace=force)
-    splits = load(name, data_root, seed, shape=manifest.input.shape)
+    if name == RANDOM:
+        splits = load_inputs(manifest.data_inputs, seed)
+    else:
+        splits = load(name, data_root, seed, shape=manifest.input.shape)
+        if splits.input.shape != manifest.input.shape:
+            raise ConfigError(f"The images of {name} are {splits.input}, and the head takes {manifest.input}.")
     for note in splits.notes:
         say(note)
-    if splits.input.shape != manifest.input.shape:
-        raise ConfigError(f"The images of {name} are {splits.input}, and the head takes {manifest.input}.")
     images, test = splits.train.take(calibrate).inputs, splits.test.take(count)
     float32.with_head(out, lambda path: quantize_head(float32.file(HEAD_ONNX), manifest, images, path))
     what = f"{MODELS.label(manifest.model)} cut at {manifest.cut}"
