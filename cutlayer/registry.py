@@ -330,6 +330,7 @@ MODELS = Registry(
         **{name: f"cutlayer.models.zoo:{name}" for name in _TORCHVISION},
     },
     "cutlayer.models",
+    families={"timm/": "cutlayer.models.zoo:timm"},
 )
 
 METRICS = Registry(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cutlayer.data.splits import Dataset
+from cutlayer.data.splits import NO_CLASS, Dataset
 from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import autocast, pick_device, placed
 from cutlayer.progress import note, track
@@ -41,7 +41,15 @@ def train(
     """Minimize the cross-entropy of a model with `optimize`, whose arguments and result the others are.
 
     The logits of a batch are those of `forward`, with gradients for the model; without it, those of the model alone.
+
+    Raises:
+        ConfigError: There are samples whose class is not known.
     """
+    if (data.labels == NO_CLASS).any():
+        raise ConfigError(
+            "The data have no classes, which a model is trained on: put the images of each class into a folder of its "
+            "own, or give a label for each image."
+        )
 
     def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
         logits = forward(images, rng) if forward else model(images)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from cutlayer.data.splits import Dataset
+from cutlayer.data.splits import NO_CLASS, Dataset
 from cutlayer.errors import ConfigError
 from cutlayer.training import accuracy, optimize, train
 
@@ -150,3 +150,9 @@ def test_any_loss_is_minimized_and_a_module_at_rate_zero_stays_as_it_is():
     assert not same(start, weights(moving))
     assert losses[-1] < losses[0]
     assert not moving.training
+
+
+def test_samples_without_classes_train_nothing():
+    data = Dataset(np.zeros((4, 1, 2, 2), np.float32), np.full(4, NO_CLASS))
+    with pytest.raises(ConfigError, match="have no classes, which a model is trained on"):
+        train(nn.Flatten(), data, epochs=1, seed=0)

@@ -1,14 +1,22 @@
 """Commands that list names, show the cuts of a model, and split it."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from cutlayer import own
 from cutlayer.commands import say
 from cutlayer.errors import ConfigError
 from cutlayer.onnx.given import given
+from cutlayer.registry import DATASETS, MODELS
 from cutlayer.spec import TensorSpec
+
+if TYPE_CHECKING:
+    from cutlayer.models.start import Start
+
 
 Texts = UseAppendAction[list[str]]
 Cuttable = Annotated[str, arg(metavar="MODEL")]
@@ -56,10 +64,10 @@ def cuts(
     """List every place where a model can be cut: name, shape, bytes, params and MACs of the head.
 
     Args:
-        model: A name from `cutlayer list models`, or an ONNX file.
+        model: A name from `cutlayer list models`, an ONNX file, or a model of your own such as mine.py:Net.
         input: Shape of one image, such as 3x32x32, or of an input of an ONNX file by name, audio=1x576; the model's own
             if left out.
-        classes: Number of outputs of the model; 10 if left out. An ONNX file has its own.
+        classes: Number of outputs of the model; 10 if left out. An ONNX file and a model of your own have theirs.
         state: For an ONNX file, an input that takes what an output of the request before gave: h=hn.
         constant: For an ONNX file, an input that always has the same value: sr=16000.
         public: For an ONNX file, an input that the server may see, so that both halves may take it: mask.
@@ -76,7 +84,9 @@ def cuts(
     from cutlayer.models.cuts import cuts as find_cuts
 
     spec = _image(input) or zoo.default_input(model)
-    print(table(model, spec, find_cuts(zoo.build(model, spec, 10 if classes is None else classes), spec)))
+    if classes is None and not MODELS.is_own(model):
+        classes = 10
+    print(table(MODELS.label(model), spec, find_cuts(zoo.build(model, spec, classes), spec)))
 
 
 def split(
@@ -85,6 +95,8 @@ def split(
     cut: str,
     out: Path,
     data: str | None = None,
+    weights: Path | None = None,
+    classes: int | None = None,
     input: Texts = [],  # noqa: B006
     state: Texts = [],  # noqa: B006
     constant: Texts = [],  # noqa: B006
@@ -93,57 +105,98 @@ def split(
     std: str | None = None,
     epochs: int | None = None,
     seed: int = 0,
+    force: bool = False,
     data_root: Path | None = None,
 ) -> None:
-    """Train a model, cut it, and export the two halves as a split folder; or cut an ONNX file as it is.
+    """Train a model, cut it, and export the two halves as a split folder; or cut one that has its weights as it is.
 
     Args:
-        model: A name from `cutlayer list models`, or an ONNX file.
+        model: A name from `cutlayer list models`, an ONNX file, or a model of your own such as mine.py:Net.
         cut: A name from `cutlayer cuts MODEL`.
         out: The folder to write.
-        data: A name from `cutlayer list datasets`, or the path of a folder of images, an .npz or .npy file.
-            Optional for an ONNX file, to measure its accuracy.
-        input: Shape of one image, for an ONNX file that leaves it open, or of an input by name: audio=1x576; or the
-            size that the images of a path get, such as 3x64x64.
+        data: A name from `cutlayer list datasets`, or the path of a folder of images, an .npz or .npy file. Needed for
+            training, optional for a model that has its weights, to measure its accuracy.
+        weights: File of the model's weights: safetensors, or .pth, .pt, .th and the like with a state dict.
+        input: Shape of one image, such as 3x32x32, where there is no data set and the model does not say, or of an
+            input of an ONNX file by name: audio=1x576; or the size that the images of a path get.
+        classes: Number of outputs of a model with --weights, where there is no data set; the model's own if left out.
         state: An input of an ONNX file that takes what an output of the request before gave: h=hn.
         constant: An input of an ONNX file that always has the same value: sr=16000.
         public: An input of an ONNX file that the server may see, so that both halves may take it: mask.
-        mean: Values that an ONNX file needs subtracted from images in [0, 1], such as 0.485,0.456,0.406.
-        std: Values by which the result is divided, such as 0.229,0.224,0.225, or 0.00392157 for a file that takes 0 to
+        mean: Values subtracted from images in [0, 1] first, such as 0.485,0.456,0.406; see docs/own.md for what is done
+            if left out.
+        std: Values by which the result is divided, such as 0.229,0.224,0.225, or 0.00392157 for a model that takes 0 to
             255.
-        epochs: Passes over the training part; 4 if left out. An ONNX file is not trained.
+        epochs: Passes over the training part; if left out, 4 without and 0 with weights. An ONNX file is not trained.
         seed: Seed of weights, order and splits.
+        force: Replace a split folder that --out names.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
     """
+    from cutlayer.models.files import check_free
+    from cutlayer.models.start import Start
+
+    check_free(out, replace=force)
     if model.endswith(".onnx"):
         from cutlayer.commands.onnx_files import split_file
 
-        _leave_out("--epochs", epochs)
+        for option, value in (("--epochs", epochs), ("--weights", weights), ("--classes", classes)):
+            _leave_out(option, value)
         split_file(
             Path(model), cut, out, given(input, state, constant, public, mean, std), data=data, data_root=data_root,
             seed=seed,
         )  # fmt: skip
         return
-    _only_onnx({"--state": state, "--constant": constant, "--public": public, "--mean": mean, "--std": std})
+    _only_onnx({"--state": state, "--constant": constant, "--public": public})
+    # What is recorded is found again from any folder.
+    model, data = own.resolved(model, Path.cwd()), data and DATASETS.resolved(data, Path.cwd())
+    start = Start("" if weights is None else str(weights.absolute()), _numbers("--mean", mean), _numbers("--std", std))
+    passes = epochs if epochs is not None else 0 if weights else 4
     if data is None:
-        raise ConfigError("A model by name is trained first; name a data set with --data, such as photos.")
+        if passes:
+            raise ConfigError(
+                "A model is trained first, on a data set; name one with --data, such as photos. Or give the model its "
+                "weights with --weights FILE, or leave it as it is with --epochs 0."
+            )
+        print(f"{out}: {_split_as_it_is(model, cut, out, _image(input), classes, seed, start)}")
+        return
     from cutlayer import training
     from cutlayer.experiment import victim
     from cutlayer.experiment.spec import Experiment, Training
-    from cutlayer.registry import DATASETS
 
-    experiment = Experiment(
-        DATASETS.resolved(data, Path.cwd()), model, cut, seed=seed, input=",".join(input),
-        training=Training() if epochs is None else Training(epochs),
-    )  # fmt: skip
+    experiment = Experiment(data, model, cut, seed=seed, input=",".join(input), start=start, training=Training(passes))
     splits = victim.load_data(experiment, data_root)
     for note in splits.notes:
         say(note)
+    if classes is not None and classes != len(splits.classes):
+        raise ConfigError(f"{splits.name} has {len(splits.classes)} classes, not {classes}; leave out --classes.")
     victim.check_cut(experiment, splits)
     trained = victim.train(experiment, splits, say)
     correct, n = training.accuracy(trained, splits.test)
     manifest = victim.export(experiment, trained, splits, out, say)
-    print(f"{out}: {model} cut at {cut}, smashed {manifest.smashed}, test accuracy {correct / n:.1%} (n = {n:,})")
+    text = f"{MODELS.label(model)} cut at {cut}, smashed {manifest.smashed}"
+    print(f"{out}: {text}, test accuracy {correct / n:.1%} (n = {n:,})")
+
+
+def _split_as_it_is(
+    model: str, cut: str, out: Path, input: TensorSpec | None, classes: int | None, seed: int, start: Start
+) -> str:
+    """Cut a model that is not trained, without a data set, and return what was done."""
+    from cutlayer.models import folder, zoo
+    from cutlayer.models.halves import split as split_at
+
+    spec = input or zoo.default_input(model)
+    built = zoo.build(model, spec, classes, seed, start)
+    halves = split_at(built, cut, spec)
+    n_classes = zoo.n_classes(built, spec)
+    manifest = folder.save(out, halves, model=model, classes=n_classes, defense={"name": "none"}, data=None)
+    return f"{MODELS.label(model)} cut at {halves.cut}, smashed {manifest.smashed}, {n_classes:,} classes"
+
+
+def _numbers(option: str, text: str | None) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",")) if text is not None else ()
+    except ValueError:
+        raise ConfigError(f"{option} takes numbers such as 0.485,0.456,0.406; {text!r} was given.") from None
 
 
 def _leave_out(option: str, value: object) -> None:

@@ -13,7 +13,6 @@ from cutlayer.commands.cut_table import table
 from cutlayer.data.load import load
 from cutlayer.data.splits import Splits
 from cutlayer.errors import SplitError
-from cutlayer.models.files import check_free
 from cutlayer.models.manifest import Ends
 from cutlayer.onnx.given import Given
 from cutlayer.onnx.graph import Survey, checked, survey, write
@@ -70,7 +69,6 @@ def split_file(
     model: Path, cut: str, out: Path, given: Given, *, data: str | None, data_root: Path | None, seed: int
 ) -> None:
     """Cut an ONNX file and write the split folder; with a data set, measure its accuracy too."""
-    check_free(out)
     graph = survey(model, given)
     data = data and DATASETS.resolved(data, Path.cwd())
     splits = load(data, data_root, seed, shape=graph.file.input.shape) if data else None

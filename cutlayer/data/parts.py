@@ -119,4 +119,5 @@ def _shared(data: Dataset, shares: tuple[int, ...], rng: np.random.Generator) ->
         counts = np.bincount(owner, minlength=len(shares))
         if not counts[part] and counts.max() > 1:
             owner[np.flatnonzero(owner == counts.argmax())[-1]] = part
-    return [data.at(order[owner[unit] == part]) for part in range(len(shares))]
+    # A part takes a run of each class, which is mixed again: the first samples of a part stand for all of it.
+    return [data.at(rng.permutation(order[owner[unit] == part])) for part in range(len(shares))]

@@ -8,6 +8,7 @@ A file such as ``mine.py:Gray`` is looked for in the folder of the plan, one in 
 
 import itertools
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from typing import Any
 from cutlayer import own
 from cutlayer.errors import ConfigError, near
 from cutlayer.experiment.spec import HEADS, Deployment, Experiment, Measure, Named, Options, Published, Training
+from cutlayer.models.start import Start
 from cutlayer.records import expectation
 from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, METRICS, MODELS, TRANSPORTS, Registry, check_type
 from cutlayer.spec import image_shape
@@ -33,7 +35,7 @@ def load(path: Path, settings: Mapping[str, str] | None = None) -> list[Experime
         ConfigError: A key, name, option or type is unknown; the message lists the near ones.
     """
     try:
-        table = tomllib.loads(Path(path).read_text())
+        table = tomllib.loads(Path(path).read_text("utf-8-sig"))  # Windows may write a byte order mark
     except FileNotFoundError:
         raise ConfigError(f"There is no experiment file {path}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -54,11 +56,18 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
     for key in ("data", "model", "cut"):
         if key not in table:
             raise ConfigError(f"The key {key!r} is missing.")
-    for key in ("name", "claim", "data", "input", "model"):
+    for key in ("name", "claim", "data", "input"):
         check_type(key, str, table.get(key, ""))
-    _ = DATASETS[table["data"]], MODELS[table["model"]]
+    model, start = _model(table["model"])
+    if not (DATASETS.takes(table["data"]) and MODELS.takes(model)):
+        _ = DATASETS[table["data"]], MODELS[model]
+    how = table.get("training", {})
+    if start.weights and isinstance(how, dict):
+        # What has weights is trained further only if the plan says how long.
+        how = {"epochs": 0, **how}
     common = {
-        "training": _record(Training, table.get("training", {}), "training"),
+        "training": _record(Training, how, "training"),
+        "start": start,
         "measure": _record(Measure, table.get("measure", {}), "measure"),
         "deployments": tuple(_deployments(table.get("deployment", [{}]))),
         "attacks": tuple(_named(ATTACKS, table.get("attack", [{"name": "mean-image"}]))),
@@ -84,10 +93,27 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
     for text in common["expect"]:
         expectation.check(text, labels, [attack.label for attack in common["attacks"]])
     experiments = [
-        Experiment(table["data"], table["model"], cut, seed=seed, defense=defense, **common)
+        Experiment(table["data"], model, cut, seed=seed, defense=defense, **common)
         for cut, defense, seed in itertools.product(cuts, defenses, seeds)
     ]
     return list({experiment.id: experiment for experiment in experiments}.values())
+
+
+def _model(value: Any) -> tuple[str, Start]:
+    """The name of the model and how it begins, from ``model = "NAME"`` or the table ``[model]``."""
+    if not isinstance(value, dict):
+        check_type("model", str, value)
+        return value, Start()
+    _only(value, {"name", *(f.name for f in fields(Start))}, "model key")
+    if "name" not in value:
+        raise ConfigError("[model] needs a name.")
+    check_type("model.name", str, value["name"])
+    numbers = {key: tuple(map(float, _listed(f"model.{key}", float, value.get(key, [])))) for key in ("mean", "std")}
+    check_type("model.weights", str, value.get("weights", ""))
+    start = Start(value.get("weights", ""), **numbers)
+    if start.weights and not Path(start.weights).exists():
+        raise ConfigError(f"There is no file {start.weights} with weights.")
+    return value["name"], start
 
 
 def share(experiments: list[Experiment], part: str) -> list[Experiment]:
@@ -185,6 +211,8 @@ def _located(value: Any, folder: Path, key: str = "") -> Any:
         return [_located(entry, folder, key) for entry in value]
     if not isinstance(value, str) or key in ("claim", "expect", "title", "source"):
         return value
+    if key == "weights" and value:
+        return os.path.abspath(folder / Path(value).expanduser())
     if key == "data":
         return DATASETS.resolved(value, folder)
     if key == "codec":
@@ -209,6 +237,8 @@ def _apply(table: dict[str, Any], key: str, text: str) -> None:
         for entry in takers:
             entry[rest] = value
     elif rest:
+        if head == "model" and isinstance(table.get(head), str):
+            table[head] = {"name": table[head]}
         section = table.setdefault(head, {})
         for entry in section if isinstance(section, list) else [section]:
             if not isinstance(entry, dict):
@@ -224,9 +254,11 @@ KEYS = ("name", "claim", "expect", "data", "input", "model", "cut", "seed")
 
 def toml(experiment: Experiment) -> str:
     """The experiment as a plan of one, which `plan.load` reads back to the same id."""
-    stated = [key for key in KEYS if key != "input" or experiment.input]
-    lines = [f"{key} = {_value(getattr(experiment, key))}" for key in stated]
+    start = {key: value for key, value in asdict(experiment.start).items() if value}
+    stated = {*KEYS} - ({"model"} if start else set()) - (set() if experiment.input else {"input"})
+    lines = [f"{key} = {_value(getattr(experiment, key))}" for key in KEYS if key in stated]
     sections: list[tuple[str, dict[str, Any]]] = [
+        *([("[model]", {"name": experiment.model, **start})] if start else []),
         ("[training]", asdict(experiment.training)),
         ("[measure]", asdict(experiment.measure)),
         *(("[[deployment]]", asdict(deployment)) for deployment in experiment.deployments),

@@ -101,8 +101,8 @@ def result(
 
 def setup(experiment: Experiment) -> str:
     """The id of the experiment without what may differ between runs that are compared."""
-    bare = Experiment(experiment.data, experiment.model, experiment.cut)
-    return replace(bare, training=experiment.training, measure=experiment.measure).id
+    bare = Experiment(experiment.data, experiment.model, experiment.cut, input=experiment.input)
+    return replace(bare, start=experiment.start, training=experiment.training, measure=experiment.measure).id
 
 
 def _readable(description: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,9 +4,13 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from cutlayer import own
+from cutlayer.errors import ConfigError
+from cutlayer.models.start import RANDOM, Start
 from cutlayer.registry import ATTACKS, CODECS, DATASETS, DEFENSES, METRICS, MODELS
 from cutlayer.wire.codecs.packed import rewritten
 
@@ -127,6 +131,7 @@ class Experiment:
     seed: int = 0
     training: Training = Training()
     measure: Measure = Measure()
+    start: Start = RANDOM
     defense: Named = Named("none")
     deployments: tuple[Deployment, ...] = (Deployment(),)
     attacks: tuple[Named, ...] = (Named("mean-image"),)
@@ -144,7 +149,7 @@ class Experiment:
         for f in fields(self):
             value = getattr(self, f.name)
             if f.name not in ("name", "claim", "published", "expect", *parts) and value != f.default:
-                parts[f.name] = _differences(value) if isinstance(value, Training | Measure) else value
+                parts[f.name] = _differences(value) if isinstance(value, Training | Measure | Start) else value
         text = json.dumps(parts, sort_keys=True, default=_identity)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -154,14 +159,35 @@ class Experiment:
         return f"{model} at {self.cut} on {data}, defense {self.defense.label}{seed}"
 
 
-def _differences(value: Training | Measure) -> Options:
+def _differences(value: Training | Measure | Start) -> Options:
     """The fields that differ from their defaults."""
     options = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != f.default}
     if "codec" in options:
         options["codec"] = rewritten(options["codec"], CODECS.identity)
+    if "weights" in options:
+        options["weights"] = file_digest(Path(options["weights"]))
     if "metrics" in options:
         options["metrics"] = [METRICS.identity(name) for name in options["metrics"]]
     return options
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hex; of a folder, over its files.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    files = sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
+    if not all(part.is_file() for part in files):
+        raise ConfigError(f"There is no file {path} with weights.")
+    digests = [_digest(part, part.stat().st_mtime_ns) for part in files]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+@cache
+def _digest(path: Path, mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _identity(value: Any) -> Options:

@@ -57,9 +57,12 @@ def take_turns(
 
 
 def added(times: dict[str, NDArray[np.int64]], seed: int) -> Estimate:
-    """What the defense adds to the median request, in ns: the mean over the rounds, which are resampled."""
+    """What the defense adds to the median request of a round, in ns: the median over the rounds, which are resampled.
+
+    Not the mean: in some rounds another process stops one of the two sides for milliseconds.
+    """
     defended, undefended = (np.median(times[side], axis=1) for side in SIDES)
-    return bootstrap(defended - undefended, seed)
+    return bootstrap(defended - undefended, seed, np.median)
 
 
 def _measure(

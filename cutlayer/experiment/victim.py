@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import fx
@@ -15,12 +16,13 @@ from cutlayer import training
 from cutlayer.data.load import load
 from cutlayer.data.splits import Splits
 from cutlayer.errors import ConfigError
-from cutlayer.experiment.spec import Experiment
+from cutlayer.experiment.spec import Experiment, file_digest
 from cutlayer.models import folder, zoo
 from cutlayer.models.cut import find_cut
 from cutlayer.models.cuts import cuts
 from cutlayer.models.halves import split
 from cutlayer.models.manifest import MANIFEST, Manifest
+from cutlayer.models.start import RANDOM
 from cutlayer.registry import DATASETS, MODELS, defense_from
 from cutlayer.spec import TensorSpec, image_shape
 
@@ -49,7 +51,7 @@ def build(experiment: Experiment, data: Splits) -> fx.GraphModule:
             f"The images of {data.name} have no classes, which a model is trained on: put the images of each class "
             "into a folder of its own, or store labels as y beside x."
         )
-    return zoo.build(experiment.model, data.input, len(data.classes), experiment.seed)
+    return zoo.build(experiment.model, data.input, len(data.classes), experiment.seed, experiment.start)
 
 
 def check_cut(experiment: Experiment, data: Splits) -> None:
@@ -66,7 +68,11 @@ def shown(experiment: Experiment, data: Splits) -> Splits:
 def train(experiment: Experiment, data: Splits, say: Say) -> fx.GraphModule:
     """A model trained as the experiment says."""
     model, how = build(experiment, data), experiment.training
-    say(f"training {experiment.model} on {len(data.train):,} {data.name} images")
+    if not how.epochs:
+        weights = Path(experiment.start.weights).name
+        say(f"{MODELS.label(experiment.model)}, {f'with the weights of {weights}' if weights else 'not trained'}")
+        return model
+    say(f"training {MODELS.label(experiment.model)} on {len(data.train):,} {data.name} images")
     training.train(
         model, data.train, epochs=how.epochs, seed=experiment.seed, lr=how.lr, batch=how.batch, flip=how.flip
     )
@@ -76,7 +82,11 @@ def train(experiment: Experiment, data: Splits, say: Say) -> fx.GraphModule:
 def cached(experiment: Experiment, runs: Path) -> Path:
     """The file of the trained model, which experiments with equal training share."""
     data = DATASETS.identity(experiment.data) + (f" {experiment.input}" if experiment.input else "")
-    determinants = [data, experiment.model, experiment.seed, asdict(experiment.training)]
+    model = MODELS.identity(experiment.model)
+    determinants: list[Any] = [data, model, experiment.seed, asdict(experiment.training)]
+    if experiment.start != RANDOM:
+        weights = file_digest(Path(experiment.start.weights)) if experiment.start.weights else ""
+        determinants.append(asdict(experiment.start) | {"weights": weights})
     key = hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:12]
     return runs / "models" / f"{key}.safetensors"
 

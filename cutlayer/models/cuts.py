@@ -26,9 +26,9 @@ def cuts(model: nn.Module, input: TensorSpec) -> list[Cut]:
     """Find every cut of the model between its input and its output, and put the model in eval mode.
 
     Raises:
-        SplitError: torch.fx cannot trace the model, or it cannot take such an input.
+        SplitError: The model cannot be traced, or it cannot take such an input.
     """
-    return [cut for cut, _ in cut_nodes(trace(model), input)]
+    return [cut for cut, _ in cut_nodes(trace(model, input), input)]
 
 
 def cut_nodes(model: fx.GraphModule, input: TensorSpec) -> list[tuple[Cut, fx.Node]]:

@@ -53,11 +53,13 @@ def _cannot(folder: Path, error: OSError) -> SplitError:
     return SplitError(f"{folder} cannot be written: {reason}; free some space, or name another folder.")
 
 
-def check_free(folder: Path) -> None:
-    """Refuse to replace anything but a split folder.
+def check_free(folder: Path, *, replace: bool = True) -> None:
+    """Refuse to replace anything but a split folder, or that as well.
 
     Raises:
-        SplitError: The folder exists and holds something else.
+        SplitError: The folder exists and holds something else; or it is a split folder, and is not to be replaced.
     """
+    if (folder / MANIFEST).exists() and not replace:
+        raise SplitError(f"{folder} is a split folder already; replace it with --force, or name another folder.")
     if folder.exists() and not (folder / MANIFEST).exists() and (folder.is_file() or any(folder.iterdir())):
         raise SplitError(f"{folder} exists and is no split folder; name another one.")

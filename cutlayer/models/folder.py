@@ -27,7 +27,8 @@ from cutlayer.models.graph import reason
 from cutlayer.models.halves import SplitModel
 from cutlayer.models.halves import split as split_at
 from cutlayer.models.manifest import HEAD_ONNX, HEAD_WEIGHTS, LEARNED, TAIL_ONNX, TAIL_WEIGHTS, Manifest, sha256
-from cutlayer.models.zoo import build
+from cutlayer.models.start import Start
+from cutlayer.models.zoo import build, normalization_of
 from cutlayer.registry import DEFENSES, MODELS, defense_from, defense_names
 
 FILES = (HEAD_ONNX, HEAD_WEIGHTS, TAIL_ONNX, TAIL_WEIGHTS)
@@ -77,7 +78,11 @@ def save(
         files = {name: sha256(part / name) for name in (*FILES, LEARNED) if (part / name).exists()}
         sources = {name: MODELS.digest(name) for name in (model,) if MODELS.is_own(name)}
         sources |= {name: DEFENSES.digest(name) for name in defense_names(defense) if DEFENSES.is_own(name)}
-        manifest = Manifest(model, split.cut, classes, split.input, split.smashed, defense, data, files, sources)
+        normalized = normalization_of(model, split.head)
+        manifest = Manifest(
+            model, split.cut, classes, split.input, split.smashed, defense, data, files, sources,
+            mean=normalized.mean, std=normalized.std,
+        )  # fmt: skip
         manifest.save(part)
     return manifest
 
@@ -90,7 +95,8 @@ def rebuild(folder: Path, manifest: Manifest) -> SplitModel:
     """
     manifest.verify_source(MODELS, manifest.model)
     try:
-        model = build(manifest.model, manifest.input, manifest.classes)
+        normalized = Start(mean=manifest.mean, std=manifest.std)
+        model = build(manifest.model, manifest.input, manifest.classes, start=normalized)
         split: SplitModel = defense_from(manifest.defense).surgery(split_at(model, manifest.cut, manifest.input))
         head, tail = load_file(folder / HEAD_WEIGHTS), load_file(folder / TAIL_WEIGHTS)
         split = widths.fit(split, head, tail)

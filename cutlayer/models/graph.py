@@ -1,23 +1,29 @@
 """A model as a torch.fx graph, on which `cuts` and `split` work."""
 
+import traceback
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from torch import Tensor, fx, nn
 
 from cutlayer.errors import SplitError
+from cutlayer.spec import TensorSpec
 
 
-def trace(model: nn.Module) -> fx.GraphModule:
+def trace(model: nn.Module, input: TensorSpec | None = None) -> fx.GraphModule:
     """Trace the model in eval mode; the graph uses the model's own modules.
+
+    torch.fx follows the model's code; where it cannot, torch.export runs it on an example of the input, if one is
+    given: see `cutlayer.models.exported`.
 
     No module works in place afterwards: the smashed data belongs to the caller, and a tail that starts with an in-place
     ReLU would change it. Decisions of the model's own code that depend on the mode, such as torchvision's stochastic
     depth, are fixed as in eval mode; standard layers such as dropout still follow `train` and `eval`.
 
     Raises:
-        SplitError: torch.fx cannot follow the model's code.
+        SplitError: Neither can follow the model's code; the message names the line.
     """
     model.eval()
     for module in model.modules():
@@ -25,15 +31,40 @@ def trace(model: nn.Module) -> fx.GraphModule:
             module.inplace = False  # type: ignore[assignment]
     if isinstance(model, fx.GraphModule):
         return model
+    refusal: Exception | None = None
     try:
-        return fx.symbolic_trace(model)
+        traced = fx.symbolic_trace(model)
+        if len(_inputs(traced.graph)) == 1 or input is None:
+            return traced
     except Exception as error:  # the model's own code runs here, and may raise anything
-        raise SplitError(f"torch.fx cannot trace {type(model).__name__}: {reason(error)}") from error
+        refusal = error
+    if input is None:
+        raise SplitError(f"torch.fx cannot trace {type(model).__name__}: {reason(refusal)}") from refusal
+    from cutlayer.models.exported import exported
+
+    try:
+        return exported(model, input)
+    except Exception as error:
+        raise SplitError(f"{type(model).__name__} cannot be traced: {_blamed(error)}") from error
 
 
-def reason(error: BaseException) -> str:
+def reason(error: BaseException | None) -> str:
     """The first line of a library's error message, to end a sentence of ours with."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _blamed(error: BaseException) -> str:
+    """The line of the model's own code at which the tracing ended, and why."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not {"torch", "cutlayer"} & {*Path(frame.filename).parts}]
+    lines = [frame for frame in own if Path(frame.filename).is_file()]
+    where = f"line {lines[-1].lineno} of {lines[-1].filename} (`{lines[-1].line}`): " if lines else ""
+    if "DataDependent" in type(error).__name__ or "data-dependent" in str(error):
+        return (
+            f"{where}it decides by the values of a tensor, so that there is no one graph to cut. Compute both ways and "
+            "choose with torch.where, or name a function that returns the part of the model without this line."
+        )
+    return f"{where}{reason(error)}"
 
 
 def ends(graph: fx.Graph) -> tuple[fx.Node, fx.Node]:
@@ -42,11 +73,15 @@ def ends(graph: fx.Graph) -> tuple[fx.Node, fx.Node]:
     Raises:
         SplitError: The model has several inputs or outputs.
     """
-    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    inputs = _inputs(graph)
     result = graph.output_node().args[0]
     if len(inputs) != 1 or not isinstance(result, fx.Node):
         raise SplitError("Only a model with one input and one output can be cut.")
     return inputs[0], result
+
+
+def _inputs(graph: fx.Graph) -> list[fx.Node]:
+    return [node for node in graph.nodes if node.op == "placeholder"]
 
 
 def insert_after(model: fx.GraphModule, node: fx.Node, name: str, child: nn.Module) -> fx.Node:

@@ -37,7 +37,7 @@ class SplitModel:
 
 
 def split(model: nn.Module, cut: str, input: TensorSpec) -> SplitModel:
-    """Cut any torch.fx-traceable model in two.
+    """Cut any model in two that torch.fx or torch.export can trace.
 
     The halves share the parameters of the model, under the same names: training one trains the model. All
     three are in eval mode afterwards.
@@ -50,7 +50,7 @@ def split(model: nn.Module, cut: str, input: TensorSpec) -> SplitModel:
     Raises:
         SplitError: The model has no such cut, or cannot be traced.
     """
-    traced = trace(model)
+    traced = trace(model, input)
     nodes = dict(cut_nodes(traced, input))
     chosen = find_cut(nodes, cut)
     return split_at(traced, chosen, nodes[chosen], input)

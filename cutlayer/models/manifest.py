@@ -70,6 +70,8 @@ class Manifest:
         data: Name of the data set that the model was trained on, or None.
         files: File name to SHA-256, for each file beside the manifest.
         sources: SHA-256 of each source file of the user's own that the halves or the defense need, by name.
+        mean: Normalization inside the head, see `cutlayer.models.start`; empty where it follows from the model's name.
+        std: Likewise.
         ends: What goes in and comes out where that is more than an image, smashed data and logits; None otherwise.
         version: Hash over all of the above: equal on both sides or the handshake is refused.
     """
@@ -83,6 +85,8 @@ class Manifest:
     data: str | None
     files: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     ends: Ends | None = None
 
     @property
@@ -110,7 +114,8 @@ class Manifest:
 
     def _stated(self) -> dict[str, Any]:
         """The fields, without those that older folders lack where they are empty."""
-        return {key: value for key, value in asdict(self).items() if value or key not in ("sources", "ends")}
+        absent = ("sources", "mean", "std", "ends")
+        return {key: value for key, value in asdict(self).items() if value or key not in absent}
 
     def save(self, folder: Path) -> None:
         """Write `split.json` into the folder, last of its files."""
@@ -136,6 +141,7 @@ class Manifest:
                 known[key] = _spec(known[key])
             if known.get("ends") is not None:
                 known["ends"] = Ends.from_json(known["ends"])
+            known |= {key: tuple(known[key]) for key in ("mean", "std") if key in known}
             manifest = cls(**known)
         except (FileNotFoundError, NotADirectoryError):
             raise SplitError(

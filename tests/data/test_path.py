@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from cutlayer.data.load import load, open_data
+from cutlayer.data.parts import dealt
 from cutlayer.data.path import identity
+from cutlayer.data.splits import Dataset
 from cutlayer.data.stored import Stored
 from cutlayer.errors import ConfigError, DataError
 from cutlayer.registry import DATASETS
@@ -79,7 +81,7 @@ def test_what_cannot_be_read_is_named_and_counted(odd):
     assert unreadable.startswith("3 files cannot be read and are left out: ")
     for name in ("one/cut_short.png", "one/empty.jpg: it is empty", "two/a text.png"):
         assert name in unreadable
-    assert others.endswith("odd are left out, because their kinds are not read (.heic 1); convert them to PNG or JPEG.")
+    assert others == "Pictures of kinds that are not read are left out (.heic 1); convert them to PNG or JPEG."
 
 
 def test_copies_across_parts_are_counted(odd):
@@ -184,13 +186,17 @@ def test_a_group_stays_in_one_part(tmp_path, stored):
 
 
 def test_each_class_is_dealt_out_alike():
-    from cutlayer.data.parts import dealt
-    from cutlayer.data.splits import Dataset
-
     labels = np.repeat(np.arange(50), 8)
     parts = dealt([Dataset(np.zeros((400, 1, 1, 1), np.float32), labels)], seed=1)
     counts = np.array([np.bincount(part.labels, minlength=50) for part in parts])
     assert (counts == np.array([[4], [2], [1], [1]])).all()
+
+
+def test_the_first_samples_of_a_part_are_of_every_class():
+    labels = np.repeat(np.arange(4), 400)
+    for part in dealt([Dataset(np.zeros((1600, 1, 1, 1), np.float32), labels)], seed=0):
+        counts = np.bincount(part.take(len(part) // 4).labels, minlength=4)
+        assert counts.min() > counts.mean() / 2
 
 
 @pytest.mark.parametrize(("shape", "expected"), [

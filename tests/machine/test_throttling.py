@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from cutlayer.machine.cgroup import Quota, cpu_group, quota_in_force
-from cutlayer.machine.throttling import Condition, Reading, condition, held_back, stopped
+from cutlayer.machine.throttling import Condition, Reading, condition, held_back, own_clock_hz, stopped
 
 
 def write(root, **files):
@@ -140,3 +140,13 @@ def test_a_quota_counts_from_one_moment_to_the_next():
     before, after = (Condition(quota=Quota(0.25, "cpu.max", *counts)) for counts in ((10, 5, 100), (50, 41, 700)))
     assert stopped(before, after) == Quota(0.25, "cpu.max", 40, 36, 600)
     assert stopped(Condition(), after) == after.quota
+
+
+def test_the_clock_of_the_core_that_this_process_runs_on(tmp_path, monkeypatch):
+    assert own_clock_hz(tmp_path) is None
+    cores = {f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq": 1_000_000 + core for core in range(4)}
+    write(tmp_path, **cores)
+    monkeypatch.setattr(psutil.Process, "cpu_num", lambda _: 3, raising=False)
+    assert own_clock_hz(tmp_path) == 1_000_003e3
+    monkeypatch.delattr(psutil.Process, "cpu_num")
+    assert own_clock_hz(tmp_path) is None

@@ -43,6 +43,10 @@ def headline(profile: Profile, time: Callable[[float], str]) -> str:
         )
     if entries := by_answer.get(None):
         sentences.append(_not_compared(profile, entries))
+    if all(_all_near(profile, recommendation) for recommendation in profile.recommendations):
+        sentences.append(
+            f"The {len(profile.cuts)} cuts are not told apart on any network: none stands out for its speed."
+        )
     return " ".join(sentences)
 
 
@@ -117,9 +121,7 @@ def best(profile: Profile, recommendation: Recommendation, time: Callable[[float
         more_ns = choice.latency_ns - alone_ns
         clauses.append(f"{time(abs(more_ns))} {'more' if more_ns > 0 else 'less'} than the device alone")
     near = [f"{other.cut} with {other.codec}" for other in recommendation.as_good]
-    if len(profile.cuts) > 1 and {choice.cut, *(other.cut for other in recommendation.as_good)} == {
-        cut.cut for cut in profile.cuts
-    }:
+    if _all_near(profile, recommendation):
         clauses.append(f"the {len(profile.cuts)} cuts are not told apart, so that speed does not choose between them")
     elif near:
         more = f" and {len(near) - NAMED} more" if len(near) > NAMED else ""
@@ -127,6 +129,12 @@ def best(profile: Profile, recommendation: Recommendation, time: Callable[[float
     if other := _other_by_rate(profile, recommendation):
         clauses.append(other)
     return "; ".join(clauses)
+
+
+def _all_near(profile: Profile, recommendation: Recommendation) -> bool:
+    """Whether there are several cuts, and none of them is told apart from the best."""
+    near = {other.cut for other in (recommendation.best, *recommendation.as_good) if other}
+    return len(profile.cuts) > 1 and near == {cut.cut for cut in profile.cuts}
 
 
 def _other_by_rate(profile: Profile, recommendation: Recommendation) -> str | None:

@@ -98,6 +98,14 @@ def test_cuts_within_the_noise_are_said_to_be():
 
     assert "the 2 cuts are not told apart, so that speed" in sentence(Alternative("r1", "raw", 5.6e6))
     assert "not told apart from flat with raw" in sentence(Alternative("flat", "raw", 5.6e6))
+    near = [
+        dataclasses.replace(entry, as_good=(Alternative("r1", "raw", 6e6), Alternative("flat", "raw", 6e6)))
+        for entry in GOLDEN.recommendations
+    ]
+    assert headline(with_recommendations(*near)).endswith(
+        "not told apart on any network: none stands out for its speed."
+    )
+    assert "none stands out" not in headline(with_recommendations(near[0], dataclasses.replace(SLOW, as_good=())))
 
 
 def test_another_cut_by_bandwidth_is_explained():
