@@ -36,8 +36,9 @@ def quantize(
         force: Replace a split folder that --out names.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
     """
-    from cutlayer.data.load import load
+    from cutlayer.data.load import open_data
     from cutlayer.data.noise import RANDOM, load_inputs
+    from cutlayer.data.splits import unreadable
     from cutlayer.models.files import check_free
     from cutlayer.models.manifest import HEAD_ONNX
     from cutlayer.onnx.int8 import quantize_head
@@ -58,12 +59,15 @@ def quantize(
     if name == RANDOM:
         splits = load_inputs(manifest.data_inputs, seed)
     else:
-        splits = load(name, data_root, seed, shape=manifest.input.shape)
+        splits = open_data(name, data_root, seed, shape=manifest.input.shape)
         if splits.input.shape != manifest.input.shape:
             raise ConfigError(f"The images of {name} are {splits.input}, and the head takes {manifest.input}.")
-    for note in splits.notes:
+    (train, faults), (test, more) = splits.train.first_readable(calibrate), splits.test.first_readable(count)
+    for note in (*splits.notes, *([unreadable([*faults, *more])] if faults or more else [])):
         say(note)
-    images, test = splits.train.take(calibrate).inputs, splits.test.take(count)
+    if not (len(train) and len(test)):
+        raise ConfigError(f"{name} has {len(train)} training and {len(test)} test images; one of each is needed.")
+    images, test = train.inputs, test.loaded()[0]
     float32.with_head(out, lambda path: quantize_head(float32.file(HEAD_ONNX), manifest, images, path))
     what = f"{MODELS.label(manifest.model)} cut at {manifest.cut}"
     print(f"{out}: {what}, head in int8, calibrated on {len(images)} images of {DATASETS.label(name)}")

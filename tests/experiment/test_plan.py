@@ -195,3 +195,8 @@ def test_the_path_of_data_is_relative_to_the_plan_and_its_content_is_in_the_id(t
 def test_a_size_that_is_none_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="CxHxW, such as 3x32x32; '64' was given"):
         loaded(tmp_path, 'input = "64"\n' + first(""))
+
+
+def test_a_byte_order_mark_changes_nothing(tmp_path):
+    (experiment,) = loaded(tmp_path, first(""))
+    assert loaded(tmp_path, "\ufeff" + first("")) == [experiment]
