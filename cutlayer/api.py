@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from cutlayer.privacy.score import Score
     from cutlayer.privacy.view import Wire
     from cutlayer.records.run import Result
+    from cutlayer.spec import TensorSpec
     from cutlayer.split_folder import SplitFolder
     from cutlayer.wire.security import Security
 
@@ -108,21 +109,18 @@ def cuts(model: nn.Module | str, input: Splits | Sequence[int]) -> list[Cut]:
     """Every place where a model can be cut: its name, the shape that is sent, parameters and MACs of the head.
 
     Args:
-        model: A module that torch.fx can trace, in eval mode afterwards; or a name from ``cutlayer list models``.
+        model: A module that torch.fx or torch.export can trace, in eval mode afterwards; or a name from ``cutlayer list
+            models``, or one such as ``mine.py:Net``.
         input: The data, or the shape of one image, ``(C, H, W)``.
 
     Raises:
         SplitError: The model cannot be traced, or cannot take such images.
     """
-    from cutlayer.models import zoo
     from cutlayer.models.cuts import cuts as find_cuts
     from cutlayer.spec import image_spec
 
-    data = None if isinstance(input, Sequence) else input
-    spec = image_spec(*input) if isinstance(input, Sequence) else input.input
-    if isinstance(model, str):
-        return find_cuts(zoo.build(model, spec, len(data.classes) if data else 10), spec)
-    return find_cuts(model, spec)
+    spec, classes = (image_spec(*input), 0) if isinstance(input, Sequence) else (input.input, len(input.classes))
+    return find_cuts(_built(model, spec, classes)[1], spec)
 
 
 def split(
@@ -131,6 +129,7 @@ def split(
     data: Splits,
     out: Path | str,
     *,
+    weights: Path | str | None = None,
     defense: str | Mapping[str, Any] = "none",
     epochs: int | None = None,
     seed: int = 0,
@@ -138,15 +137,17 @@ def split(
     """Cut a model in two and write the split folder, which device and server open.
 
     Args:
-        model: A module with one input, images in [0, 1], and one output, the logits, that torch.fx can trace. A copy is
-            cut, so that later changes of the module have no effect. Or a name from ``cutlayer list models``.
+        model: A module with one input, images in [0, 1], and one output, the logits, that torch.fx or torch.export can
+            trace. A copy is cut, so that later changes of the module have no effect. Or a name from ``cutlayer list
+            models``, or one such as ``mine.py:Net``.
         cut: A name from `cuts`.
         data: Its `train` part trains the model and the defense.
         out: The folder to write; a split folder of that name is replaced.
+        weights: File of the model's weights: safetensors, or .pth, .pt and the like with a state dict.
         defense: A name from ``cutlayer list defenses``, or with options: ``{"name": "gaussian-noise", "sigma": 0.5}``.
-        epochs: Passes over the training part before the cut. If left out, a module is used as it is, and a model by
-            name is trained for 4.
-        seed: Seed of the training, and of the weights of a model by name.
+        epochs: Passes over the training part before the cut. If left out, a module, and a model with a file of weights,
+            is used as it is, and another model by name is trained for 4.
+        seed: Seed of the training, and of the random weights of a model by name.
 
     Returns:
         The folder. If the model was a module, the halves in torch, which a white-box attacker needs, stay in the
@@ -155,36 +156,59 @@ def split(
 
     Raises:
         SplitError: The model cannot be cut there, or a half cannot be exported.
-        ConfigError: The model or the defense is unknown, or an option has the wrong type.
+        ConfigError: The model or the defense is unknown, the weights do not fit, or an option has the wrong type.
     """
     from cutlayer import training
     from cutlayer.experiment.spec import Training
-    from cutlayer.models import folder, zoo
+    from cutlayer.models import folder
     from cutlayer.models.halves import copied
     from cutlayer.models.halves import split as split_at
-    from cutlayer.registry import defense_from
+    from cutlayer.registry import DATASETS, defense_from
     from cutlayer.split_folder import SplitFolder
 
     description = {"name": defense} if isinstance(defense, str) else dict(defense)
     hardening = defense_from(description)
-    chosen: nn.Module
-    if isinstance(model, str):
-        name, chosen = model, zoo.build(model, data.input, len(data.classes), seed)
-        n_epochs = Training().epochs if epochs is None else epochs
-    else:
-        name, chosen, n_epochs = type(model).__name__, copy.deepcopy(model), epochs or 0
+    by_name = isinstance(model, str)
+    if epochs is None:
+        epochs = Training().epochs if by_name and weights is None else 0
+    name, chosen = _built(model, data.input, len(data.classes), seed, weights)
     halves = split_at(chosen, cut, data.input)
     classes = _classes(halves, data)
     with told(_say):
-        if n_epochs:
-            training.train(chosen, data.train, epochs=n_epochs, seed=seed)
+        if epochs:
+            if not data.classes:
+                raise ConfigError(f"The images of {data.name} have no labels, which training needs; leave out epochs.")
+            training.train(chosen, data.train, epochs=epochs, seed=seed)
         halves = copied(hardening.harden(halves, data, seed))
-    by_name = isinstance(model, str)
     manifest = folder.save(
-        Path(out), halves, model=name, classes=classes, defense=description, data=data.name if by_name else None,
-        learned=hardening.learned, weights=by_name,
+        Path(out), halves, model=name, classes=classes, defense=description, learned=hardening.learned,
+        data=data.name if DATASETS.takes(data.name) else None, weights=by_name,
     )  # fmt: skip
     return SplitFolder(Path(out), manifest, None if by_name else halves)
+
+
+def _built(
+    model: nn.Module | str, input: TensorSpec, classes: int, seed: int = 0, weights: Path | str | None = None
+) -> tuple[str, nn.Module]:
+    """The name and a copy of a module; or the model that a name stands for, with so many logits (0: its own number)."""
+    from cutlayer import own
+    from cutlayer.models import zoo
+    from cutlayer.models.start import Start
+    from cutlayer.models.weights import load_weights
+
+    if not isinstance(model, str):
+        copied = copy.deepcopy(model)
+        if weights is not None:
+            load_weights(copied, Path(weights))
+        return type(model).__name__, copied
+    if model.endswith(".onnx"):
+        raise ConfigError(
+            f"{model} is cut by `cutlayer split {model}`; open the folder that it writes with cutlayer.open_split."
+        )
+    # What is recorded is found again from any folder.
+    name = own.resolved(model, Path.cwd())
+    start = Start("" if weights is None else str(Path(weights).absolute()))
+    return name, zoo.build(name, input, classes or None, seed, start)
 
 
 def _say(text: str) -> None:

@@ -1,6 +1,7 @@
 """The names of ``import cutlayer``: a module and arrays of one's own, cut, served, observed and attacked."""
 
 import ast
+import inspect
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -121,6 +122,35 @@ def test_a_model_by_name_is_rebuilt_from_its_folder(tmp_path):
     cutlayer.split("he_lenet", "pool1", data, tmp_path / "split", epochs=0)
     assert cutlayer.open_split(tmp_path / "split").halves().cut == "pool1"
     assert "pool1" in {cut.name for cut in cutlayer.cuts("he_lenet", data)}
+
+
+def test_a_model_in_a_file_of_ones_own_with_weights_is_rebuilt_by_any_process(data, tmp_path, monkeypatch):
+    code = f"import torch\nfrom torch import nn\nCLASSES = {CLASSES}\n" + inspect.getsource(Own)
+    (tmp_path / "mine.py").write_text(code)
+    own = model()
+    torch.save(own.state_dict(), tmp_path / "weights.pth")
+    monkeypatch.chdir(tmp_path)
+    assert "conv" in {cut.name for cut in cutlayer.cuts("mine.py:Own", data)}
+    cutlayer.split("mine.py:Own", "conv", data, "split", weights="weights.pth")
+    monkeypatch.chdir("/")
+    opened, images = cutlayer.open_split(tmp_path / "split"), torch.from_numpy(data.test.inputs)
+    halves = opened.halves()
+    with torch.no_grad():
+        assert torch.allclose(halves.tail(halves.head(images)), own(images), atol=1e-5)
+        own.conv.weight.zero_()
+    of_module = cutlayer.split(own, "conv", data, tmp_path / "again", weights=tmp_path / "weights.pth")
+    np.testing.assert_allclose(of_module.model()(data.test.inputs), opened.model()(data.test.inputs), atol=1e-5)
+
+
+def test_an_onnx_file_is_left_to_the_command():
+    with pytest.raises(ConfigError, match=r"is cut by `cutlayer split net.onnx`"):
+        cutlayer.cuts("net.onnx", (1, 8, 8))
+
+
+def test_training_needs_labels(tmp_path):
+    unlabelled = cutlayer.load_data(arrays()[0])
+    with pytest.raises(ConfigError, match="have no labels, which training needs"):
+        cutlayer.split(model(), "conv", unlabelled, tmp_path / "split", epochs=1)
 
 
 def test_a_model_with_too_few_logits_is_refused(data, tmp_path):

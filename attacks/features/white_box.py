@@ -73,7 +73,7 @@ class WhiteBox(Attack):
     plain_words = "changes a guess until it would have sent the same numbers"
     needs = Access.WHITE_BOX
     steps_option = "iterations"
-    least_steps = 100
+    least_steps = 50
 
     iterations: int = 1000
     lr: tuple[float, ...] = (0.5, 0.1)

@@ -36,7 +36,8 @@ def quantize(
         force: Replace a split folder that --out names.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
     """
-    from cutlayer.data.load import load
+    from cutlayer.data.load import open_data
+    from cutlayer.data.splits import unreadable
     from cutlayer.models.files import check_free
     from cutlayer.models.manifest import HEAD_ONNX
     from cutlayer.onnx.int8 import quantize_head
@@ -54,12 +55,15 @@ def quantize(
     if out.resolve() == folder.resolve():
         raise ConfigError(f"--out {out} is the folder itself, which is needed for the comparison; name another folder.")
     check_free(out, replace=force)
-    splits = load(name, data_root, seed, shape=manifest.input.shape)
-    for note in splits.notes:
-        say(note)
+    splits = open_data(name, data_root, seed, shape=manifest.input.shape)
     if splits.input.shape != manifest.input.shape:
         raise ConfigError(f"The images of {name} are {splits.input}, and the head takes {manifest.input}.")
-    images, test = splits.train.take(calibrate).inputs, splits.test.take(count)
+    (train, faults), (test, more) = splits.train.first_readable(calibrate), splits.test.first_readable(count)
+    for note in (*splits.notes, *([unreadable([*faults, *more])] if faults or more else [])):
+        say(note)
+    if not (len(train) and len(test)):
+        raise ConfigError(f"{name} has {len(train)} training and {len(test)} test images; one of each is needed.")
+    images, test = train.inputs, test.loaded()[0]
     float32.with_head(out, lambda path: quantize_head(float32.file(HEAD_ONNX), manifest, images, path))
     what = f"{MODELS.label(manifest.model)} cut at {manifest.cut}"
     print(f"{out}: {what}, head in int8, calibrated on {len(images)} images of {DATASETS.label(name)}")

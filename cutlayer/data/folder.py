@@ -67,14 +67,9 @@ def open_folder(
     classes, labels, groups = _classes(top, [place[divided:] for place in places])
     source = ImageFiles(paths, shape or otherwise or _one_size(paths, folder))
     data = Stored(source, labels, groups=groups)
-    left = {suffix: n for suffix, n in others.items() if suffix in PICTURES}
+    left = ", ".join(f"{suffix} {n:,}" for suffix, n in others.items() if suffix in PICTURES)
     notes = (
-        (
-            f"{sum(left.values()):,} pictures of {name} are left out, because their kinds are not read "
-            f"({', '.join(f'{suffix} {n:,}' for suffix, n in left.items())}); convert them to PNG or JPEG.",
-        )
-        if left
-        else ()
+        (f"Pictures of kinds that are not read are left out ({left}); convert them to PNG or JPEG.",) if left else ()
     )
     parts: list[Dataset] = [data]
     if divided:

@@ -132,5 +132,5 @@ class Splits:
 def unreadable(faults: Sequence[str]) -> str:
     """A sentence that counts the files that cannot be read, and names the first of them."""
     more = f" and {len(faults) - NAMED:,} more" if len(faults) > NAMED else ""
-    files = "1 file" if len(faults) == 1 else f"{len(faults):,} files"
-    return f"{files} cannot be read and are left out: {'; '.join(faults[:NAMED])}{more}."
+    files = "1 file cannot be read and is" if len(faults) == 1 else f"{len(faults):,} files cannot be read and are"
+    return f"{files} left out: {'; '.join(faults[:NAMED])}{more}."

@@ -77,10 +77,13 @@ def fitted(
     steps_s = len(experiments) * sum(p.seconds for p in parts if p.attack and p.attack.key in takes_steps)
     fixed_s += len(experiments) * sum(p.seconds for p in parts) - steps_s
     spent_s = time.perf_counter() - begin_s
-    share = next((s for s in SHARES if fixed_s + s * steps_s <= (1 - RESERVE) * (left_s - spent_s)), SHARES[-1])
+    usable_s = (1 - RESERVE) * (left_s - spent_s)
+    fitting = [share for share in SHARES if fixed_s + share * steps_s <= usable_s]
+    share = fitting[0] if fitting else min((s for s in SHARES if _sound(_shortened(first, s))), default=1.0)
     say(
-        f"{words(left_s - spent_s)} are left. All steps of the attacks would take about {words(steps_s)}, and all else "
-        f"{words(fixed_s)}: {share:.0%} of the planned steps are made."
+        f"{words(max(0.0, left_s - spent_s))} are left. All steps of the attacks would take about {words(steps_s)}, "
+        f"and all else {words(fixed_s)}: {share:.0%} of the planned steps are made"
+        f"{'.' if fitting else ', and the time cannot be kept.'}"
     )
     return shortened(experiments, share), {"train": training_s, "rehearse": spent_s - training_s}
 
@@ -100,6 +103,12 @@ def _shortened(experiment: Experiment, share: float) -> Experiment:
         title, literally = rf"(?<= by ){re.escape(old)}(?= [<>] |$)", new.replace("\\", r"\\")
         expect = tuple(re.sub(title, literally, text) for text in expect)
     return replace(experiment, attacks=attacks, published=published, expect=expect)
+
+
+def _sound(experiment: Experiment) -> bool:
+    """Whether no attack makes fewer steps than it needs."""
+    parts = [part for named in experiment.attacks for part in ATTACKS.make(named.name, **named.options).parts]
+    return all(part.steps is None or part.steps >= part.least_steps for part in parts)
 
 
 def _shorter(named: Named, share: float) -> Named:

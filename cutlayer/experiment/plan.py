@@ -36,7 +36,7 @@ def load(path: Path, settings: Mapping[str, str] | None = None) -> list[Experime
         ConfigError: A key, name, option or type is unknown; the message lists the near ones.
     """
     try:
-        table = tomllib.loads(Path(path).read_text())
+        table = tomllib.loads(Path(path).read_text("utf-8-sig"))  # Windows may write a byte order mark
     except FileNotFoundError:
         raise ConfigError(f"There is no experiment file {path}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 
 from cutlayer.onnx.names import names_in, rename, unused, weights
 from cutlayer.onnx.protos import editable, open_proto, run, the_package
-from cutlayer.onnx.seams import sources
+from cutlayer.onnx.seams import OF_SHAPES, sources
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
 
 MOST_ROUNDS = 32
 """Depth of branches within branches."""
-
-_OF_SHAPES = ("Shape", "Size")
 
 
 def without_fixed_branches(model: ModelProto, inputs: Mapping[str, NDArray[Any]]) -> ModelProto:
@@ -52,7 +50,7 @@ def _decided_by_values(graph: GraphProto, inputs: Mapping[str, NDArray[Any]]) ->
     """Tensors whose values depend on those of the inputs, and not on their shapes alone."""
     dependent = set(inputs)
     for node in graph.node:
-        if node.op_type not in _OF_SHAPES and not dependent.isdisjoint(sources(node)):
+        if node.op_type not in OF_SHAPES and not dependent.isdisjoint(sources(node)):
             dependent |= set(node.output)
     return dependent
 

@@ -32,6 +32,10 @@ MOST_BYTES = 2**31 - 1
 """Greatest size of one ONNX file; the format allows no larger ones."""
 
 
+BLOCKED = "com.microsoft.nchwc"
+"""Domain of operators on tensors whose channels are in blocks of the size of a vector register."""
+
+
 @dataclass(frozen=True)
 class OnnxFile:
     """A model that ONNX Runtime takes, with inputs and outputs of known types.
@@ -136,6 +140,12 @@ def _load(path: Path) -> ModelProto:
         raise SplitError(
             f"{path} cannot be read as an ONNX model: {message(error)}; is it damaged or cut short?"
         ) from None
+    if any(node.domain == BLOCKED for node in proto.graph.node):
+        raise SplitError(
+            f"{path} was optimized by ONNX Runtime for one kind of processor, and its tensors are channel-blocked: "
+            "other machines cannot run it, and attacks cannot read them; cut the file that it was made from, or "
+            "optimize that with the level extended at most."
+        )
     if not proto.graph.node:
         raise SplitError(f"{path} cannot be read as an ONNX model: it has no graph; is it damaged or cut short?")
     if n_bytes > MOST_BYTES:

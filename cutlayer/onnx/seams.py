@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 
+OF_SHAPES = ("Shape", "Size")
+"""Operators that take the shape of a tensor and not its values."""
+
 VARYING = ("NonZero", "Compress", "NonMaxSuppression", "Unique")
 """Operators whose outputs have a shape that depends on the data."""
 

@@ -1,7 +1,7 @@
 """Tensors in `InferTensorContents`, the typed alternative to `raw_contents`, converted to raw bytes.
 
 Packed floating-point numbers already have the bytes of `raw_contents`, so they are cut out of the header unparsed.
-Integers are refused: they would need unpacking, and no tail takes them.
+Integers are refused: they would need unpacking; send them raw.
 """
 
 from __future__ import annotations

@@ -144,8 +144,14 @@ class Offline:
             if self._waiting():
                 self._lookout.at_once()
                 self._changed.notify_all()
+            # The counts of a request change after it has left the queue, while its thread is still sending.
             self._changed.wait_for(
-                lambda: self._fault or self._lookout.losses > losses or not (self._waiting() or self._sending)
+                lambda: (
+                    self._queue is None
+                    or self._fault
+                    or self._lookout.losses > losses
+                    or not (self._waiting() or self._sending)
+                )
             )
         self._raise_fault()
 

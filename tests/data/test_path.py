@@ -81,7 +81,7 @@ def test_what_cannot_be_read_is_named_and_counted(odd):
     assert unreadable.startswith("3 files cannot be read and are left out: ")
     for name in ("one/cut_short.png", "one/empty.jpg: it is empty", "two/a text.png"):
         assert name in unreadable
-    assert others.endswith("odd are left out, because their kinds are not read (.heic 1); convert them to PNG or JPEG.")
+    assert others == "Pictures of kinds that are not read are left out (.heic 1); convert them to PNG or JPEG."
 
 
 def test_copies_across_parts_are_counted(odd):

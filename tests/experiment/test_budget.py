@@ -75,10 +75,10 @@ def test_enough_time_changes_nothing(fit, planned):
     assert victim.cached(planned[0], fit[1]).exists(), "the run takes up the trained model"
 
 
-def test_without_time_left_the_least_share_is_taken(fit, planned):
+def test_without_time_left_every_attack_keeps_the_steps_that_it_needs(fit, planned):
     experiments, _, said = fit[0](1.0)
-    assert steps(experiments) == steps(budget.shortened(planned, budget.SHARES[-1]))
-    assert "5% of the planned steps" in said[-1]
+    assert steps(experiments) == [None, 2, 1000, 100]
+    assert "50% of the planned steps are made, and the time cannot be kept" in said[-1]
 
 
 def test_a_plan_that_was_begun_keeps_its_steps(fit, planned):

@@ -77,7 +77,7 @@ def test_an_attack_at_the_mean_image():
 
 
 def test_an_attack_with_too_few_steps():
-    few, enough = ({"name": "white-box", "iterations": n} for n in (99, 100))
+    few, enough = ({"name": "white-box", "iterations": n} for n in (49, 50))
     assert names(GOOD, attacks=[few]) == {"under-trained"}
     assert names(GOOD, attacks=[enough]) == set()
     assert names(GOOD[:2], attacks=[few]) == set(), "an attack that did not run has nothing to say"

@@ -212,3 +212,8 @@ def test_a_size_that_is_none_is_refused(tmp_path):
 def test_an_unknown_setting_is_named_with_the_full_names_of_those_that_are_near(tmp_path, key, complaint):
     with pytest.raises(ConfigError, match=f"--set knows no '{key}' in this plan; .*{complaint}"):
         loaded(tmp_path, BASE, **{key: "1"})
+
+
+def test_a_byte_order_mark_changes_nothing(tmp_path):
+    (experiment,) = loaded(tmp_path, first(""))
+    assert loaded(tmp_path, "\ufeff" + first("")) == [experiment]

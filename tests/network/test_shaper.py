@@ -98,7 +98,11 @@ def test_the_kernel_shapes_where_it_may():
             [(near, far)] = stack.enter_context(connected(network_named("16mbit:8mbit/10ms"), tc=True))
         except ConfigError as error:
             pytest.skip(str(error))
-        assert min(ping(near, far) for _ in range(5)) >= 0.02 * 0.95
+        times = []
+        # The least of many: a delay that is applied twice, by the kernel and by the relay, never goes below 40 ms.
+        while len(times) < 50 and (len(times) < 5 or min(times) > 0.02 * 1.5):
+            times.append(ping(near, far))
+        assert 0.02 * 0.95 <= min(times) <= 0.02 * 1.5
         for source, sink, rate_bps in ((near, far, 16e6), (far, near, 8e6)):
             assert 0.4 * 0.9 <= transfer_s(source, sink, int(rate_bps / 8 * 0.4)) <= 0.41 * 1.05 + 0.2
 

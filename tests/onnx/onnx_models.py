@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from cutlayer.onnx import graph as onnx_graph
 from cutlayer.onnx.given import NOTHING
 from cutlayer.split_folder import open_split
+from cutlayer.tensors import parts, random_batch
 
 FOUR = {"given": ("image", ["N", 4]), "wanted": ("logits", ["N", 4])}
 """Ends of a model of batches of four numbers."""
@@ -62,6 +63,33 @@ def assert_halves_are_the_whole(path, folder, array, **options):
         onnx.checker.check_model(onnx.load(folder / f"{half}.onnx"), full_check=True)
     logits, expected = run(folder / "tail.onnx", smashed, **options), run(path, array, **options)
     np.testing.assert_allclose(logits, expected.reshape(len(array), -1), rtol=1e-4, atol=1e-5, err_msg=f"{path}")
+
+
+def assert_split_is_the_whole(path, folder):
+    """Head and tail give every output that the file gives, for random inputs of any names, types and shapes."""
+    split = open_split(folder)
+    for half in ("head", "tail"):
+        onnx.checker.check_model(onnx.load(folder / f"{half}.onnx"))
+    manifest = split.manifest
+    batch = random_batch(manifest.data_inputs, 1, seed=3)
+    answers = parts(split.model()(batch), "logits")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    given, feeds = parts(batch, ""), {}
+    for value in session.get_inputs():
+        array = given.get(value.name, next(iter(given.values())) if len(given) == 1 else None)
+        whole = array[0] if array.ndim > len(value.shape) else array
+        feeds[value.name] = whole.astype(
+            {"float16": np.float16, "double": np.float64}.get(value.type[7:-1], whole.dtype)
+        )
+    names = [value.name for value in session.get_outputs()]
+    for name, wanted in zip(names, session.run(names, feeds), strict=True):
+        answer = answers["logits" if manifest.ends is None else name]
+        if wanted.dtype.kind == "f":
+            np.testing.assert_allclose(answer.reshape(-1), wanted.reshape(-1), rtol=1e-3, atol=1e-4, err_msg=f"{path}")
+        else:
+            np.testing.assert_array_equal(answer.reshape(-1), wanted.reshape(-1), err_msg=f"{path}")
 
 
 def branches(takes, then="Add", otherwise="Mul"):

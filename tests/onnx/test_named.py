@@ -301,3 +301,37 @@ def test_the_class_that_an_answer_means():
     assert chosen(scores) == [1]
     assert chosen(join({"label": label, "scores": scores})) == [7]
     assert chosen(join({"none": np.empty((1, 0), np.float32)})) == [-1]
+
+
+def test_a_shape_that_is_read_first_and_used_last_is_constant_here(tmp_path):
+    """As in a segmenter that enlarges its answer to the size of the image."""
+    nodes = [
+        "size = Shape image", "hw = Slice size two four", ("c = Conv image k", {"strides": [2, 2]}), "r = Relu c",
+        "front = Slice size zero two", ("all = Concat front hw", {"axis": 0}),
+        helper.make_node("Resize", ["r", "", "", "all"], ["logits"], mode="nearest"),
+    ]  # fmt: skip
+    constants = [constant(name, [value], np.int64) for name, value in (("zero", 0), ("two", 2), ("four", 4))]
+    path = model(
+        tmp_path / "m.onnx", nodes, {"image": (FLOAT, ["N", 3, "h", "w"])}, {"logits": (FLOAT, ["N", 3, "h", "w"])},
+        [weights("k", 3, 3, 2, 2), *constants],
+    )  # fmt: skip
+    surveyed = checked(survey(path, Given((3, 8, 10))))
+    assert [cut.name for cut in surveyed.cuts] == ["c", "r"]
+    split_onnx(path, "r", tmp_path / "split", Given((3, 8, 10)))
+    x = np.random.default_rng(0).random((1, 3, 8, 10), np.float32)
+    wanted = outputs_of(path, {"image": x})["logits"]
+    np.testing.assert_allclose(open_split(tmp_path / "split").model()(x), wanted.reshape(1, -1), rtol=1e-5)
+
+
+def test_infinity_in_some_places_is_compared(tmp_path):
+    """As where a model masks words: the other numbers are compared, and the places of infinity."""
+    nodes = ["r = Relu image", "s = Neg r", "logits = Add s mask"]
+    path = write(tmp_path / "m.onnx", nodes, [constant("mask", [0, 0, 0, -np.inf])], **FOUR)
+    assert [cut.name for cut in checked(survey(path)).cuts] == ["r", "s"]
+
+
+def test_a_file_that_was_optimized_for_one_processor_is_refused(tmp_path):
+    nodes = [helper.make_node("ReorderInput", ["image"], ["r"], domain="com.microsoft.nchwc"), "logits = Neg r"]
+    path = model(tmp_path / "m.onnx", nodes, {"image": (FLOAT, [1, 16, 8, 8])}, {"logits": (FLOAT, [1, 16, 8, 8])})
+    with pytest.raises(SplitError, match="optimized by ONNX Runtime for one kind of processor"):
+        survey(path)

@@ -42,7 +42,7 @@ def refused(tmp_path, monkeypatch, capsys):
         (("MODEL", "--min-accuracy", "90", "--data", "digits"), "from 0 to 1"),
         (("MODEL", "--epochs", "3", "--data", "digits"), "comes with its weights"),
         (("MODEL", "--epochs", "1000000", "--data", "digits"), "--epochs must be 0 or more and below 1,000,000"),
-        (("MODEL", "--data", "digits"), "take data of that shape"),
+        (("MODEL", "--data", "digits"), "takes image as Nx3x8x8, batch first, and not samples of 1x8x8"),
         (("MODEL", "--seed", "-1"), "--seed must be 0 or more"),
         (("MODEL", "--network", ""), "no network named ''"),
         (("MODEL", "--quota", "0"), "The CPU quota must be above 0"),

@@ -150,11 +150,15 @@ def _how(profile: Profile) -> Html:
     facts = {"Cost model": advice.model_errors(profile), **settings, **profile.machine}
     # The cores of the settings and those of the machine have the same name.
     facts["pinned_to"] = settings["cores"]
-    items = [
-        el("div", el("dt", name.replace("_", " ")), el("dd", DASH if value is None else str(value)))
-        for name, value in facts.items()
-    ]
+    items = [el("div", el("dt", name.replace("_", " ")), el("dd", _fact(value))) for name, value in facts.items()]
     return section("How it was measured", el("dl", items, class_="columns"))
+
+
+def _fact(value: object) -> str:
+    """An entry of the machine or of the settings in words."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return DASH if value is None else str(value)
 
 
 def _table(names: Sequence[str], rows: Sequence[Html]) -> Html:

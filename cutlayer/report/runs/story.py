@@ -209,6 +209,6 @@ def in_one_sentence(group: Group) -> str:
     close = [s for s in defended if s is not best and sign(s.less_leakage(best)) <= 0]
     close += [bare] if bare and sign(bare.less_leakage(best)) <= 0 else []
     gain = LEAKAGE_GAIN.value(best.leakage.value)
-    text += f" The lowest leakage gain of a defense on this page is {gain}, that of {best.label}"
+    text += f" The lowest leakage gain of a defense is {gain}, that of {best.label}"
     text += f"; it is not told apart from that of {', '.join(s.label for s in close)}." if close else "."
     return f"{text.strip()} With {best.label}, accuracy is {against(best.change, 'without a defense')}."
