@@ -207,7 +207,7 @@ def tree(tmp_path_factory):
         package = folder.replace("/", ".") if folder.startswith("cutlayer/") else f"cutlayer.{folder.replace('/', '.')}"
         target = f'"toy": "{package}.toy:{toy.name}",'
         text = table_of_names.read_text()
-        place = text.index("{\n", text.index(f"{table} = Registry(")) + 2
+        place = text.index("{\n", text.index(f"\n{table} = ")) + 2
         table_of_names.write_text(f"{text[:place]}        {target}\n{text[place:]}")
         row = toy.row if toy.row.endswith(",") else f"{toy.row},"
         insert(copy / test, f"{rows} = ", row)

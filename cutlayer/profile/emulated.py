@@ -51,7 +51,8 @@ def measure_emulated(
             points += [Point(now.cuts[cut].candidate, codec, network, n, s) for (cut, codec), n, s in chosen]
         if points:
             seconds = sum(point.samples * point.expected_s for point in points)
-            say(f"turn {turn + 1} of {TURNS} through the networks: {len(points)} choices, about {words(seconds)}")
+            choices = "1 choice" if len(points) == 1 else f"{len(points)} choices"
+            say(f"turn {turn + 1} of {TURNS} through the networks: {choices}, at least {words(seconds)}")
         for place, (point, measured) in enumerate(measure_points(points, images, settings), 1):
             cut, codec, name = point.candidate.cut, point.codec, point.network.name
             say(f"{place} of {len(points)}: {cut} with {codec} over {name}")

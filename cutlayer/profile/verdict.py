@@ -50,7 +50,8 @@ def _faults_of_rounds(rounds: Mapping[str, Rounds[Any]]) -> list[str]:
     if not disturbed:
         return []
     worst = max(disturbed, key=lambda what: len(disturbed[what].set_aside) / len(disturbed[what].taken))
-    others = f", and of {len(disturbed) - 1} other measurements," if len(disturbed) > 1 else ""
+    n_others = len(disturbed) - 1
+    others = f", and of {n_others} other measurement{'s'[: n_others > 1]}," if n_others else ""
     set_aside, taken = disturbed[worst].set_aside, disturbed[worst].taken
     return [
         f"Too few rounds of {worst}{others} were undisturbed: {len(set_aside)} of {len(taken)} were "

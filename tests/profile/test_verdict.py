@@ -56,7 +56,7 @@ def test_a_profile_whose_rounds_were_disturbed_is_not_valid_unless_enough_are_le
     two, three = (measured(STEADY, ("hot",) * n + ("",) * (5 - n), unattributed=0) for n in (2, 3))
     assert faults_of(two) == []
     (fault,) = faults([two, three], {"pool": two.rounds, "relu": three.rounds, "fc": three.rounds}, [])
-    assert fault.startswith("Too few rounds of relu, and of 1 other measurements, were undisturbed: 3 of 5 were hot.")
+    assert fault.startswith("Too few rounds of relu, and of 1 other measurement, were undisturbed: 3 of 5 were hot.")
 
 
 def test_a_model_that_is_far_off_is_named():
