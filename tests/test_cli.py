@@ -126,3 +126,42 @@ def test_grpc_itself_prints_nothing_unless_asked(tmp_path, verbosity):
     *core, ours = done.stderr.splitlines()
     assert ours.startswith(f"cutlayer: Cannot listen at {address}")
     assert bool(core) == bool(verbosity)
+
+
+WITHOUT_TORCH = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+sys.argv = ["cutlayer", *sys.argv[1:]]
+from cutlayer.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["list", "attacks"], 0, "torch is not installed; install cutlayer[lab]"),
+        (["list", "codecs"], 0, "int8"),
+        (
+            ["cuts", "vgg11_bn"],
+            2,
+            "cutlayer: This command cannot run here: torch is not installed; install cutlayer[lab]",
+        ),
+        (["run", "PLAN"], 2, "torch is not installed; install cutlayer[lab]"),
+        (["report", "{out}"], 2, "There is no folder"),
+    ],
+)
+def test_without_torch_a_command_says_what_is_missing(tmp_path, words, code, said):
+    plan = str(Path(__file__).parents[1] / "experiments/demo.toml")
+    words = [plan if word == "PLAN" else word.format(out=tmp_path / "none") for word in words]
+    command = [sys.executable, "-c", WITHOUT_TORCH, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
 from cutlayer import own
 from cutlayer.commands import say
 from cutlayer.errors import ConfigError
+from cutlayer.models.start import Start
 from cutlayer.onnx.given import given
 from cutlayer.registry import DATASETS, MODELS
 from cutlayer.spec import TensorSpec
-
-if TYPE_CHECKING:
-    from cutlayer.models.start import Start
-
 
 Texts = UseAppendAction[list[str]]
 Cuttable = Annotated[str, arg(metavar="MODEL")]
@@ -133,7 +130,6 @@ def split(
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
     """
     from cutlayer.models.files import check_free
-    from cutlayer.models.start import Start
 
     check_free(out, replace=force)
     if model.endswith(".onnx"):
@@ -149,7 +145,7 @@ def split(
     _only_onnx({"--state": state, "--constant": constant, "--public": public})
     # What is recorded is found again from any folder.
     model, data = own.resolved(model, Path.cwd()), data and DATASETS.resolved(data, Path.cwd())
-    start = Start("" if weights is None else str(weights.absolute()), _numbers("--mean", mean), _numbers("--std", std))
+    start = start_of(weights, mean, std)
     passes = epochs if epochs is not None else 0 if weights else 4
     if data is None:
         if passes:
@@ -190,6 +186,11 @@ def _split_as_it_is(
     n_classes = zoo.n_classes(built, spec)
     manifest = folder.save(out, halves, model=model, classes=n_classes, defense={"name": "none"}, data=None)
     return f"{MODELS.label(model)} cut at {halves.cut}, smashed {manifest.smashed}, {n_classes:,} classes"
+
+
+def start_of(weights: Path | None, mean: str | None, std: str | None) -> Start:
+    """How a model by name begins, from the options of a command."""
+    return Start("" if weights is None else str(weights.absolute()), _numbers("--mean", mean), _numbers("--std", std))
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...]:

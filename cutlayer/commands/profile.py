@@ -20,7 +20,10 @@ def profile(
     state: Texts = [],  # noqa: B006
     constant: Texts = [],  # noqa: B006
     public: Texts = [],  # noqa: B006
-    classes: int = 10,
+    weights: Path | None = None,
+    classes: int | None = None,
+    mean: str | None = None,
+    std: str | None = None,
     network: str | None = None,
     tc: bool = False,
     codecs: str = "raw,fp16,int8+zstd",
@@ -47,14 +50,18 @@ def profile(
     """Run every cut of a model on this device, and say which is best on which network, and why.
 
     Args:
-        model: A name from `cutlayer list models` (random weights), an ONNX file, or a split folder.
+        model: A name from `cutlayer list models`, a model of your own such as mine.py:Net, an ONNX file, or a split
+            folder. Weights are random unless --weights or --epochs is given.
         cuts: auto for the cuts worth measuring, all, or names separated by commas; see `cutlayer cuts`.
         input: Shape of one image, such as 3x224x224, or of an input of an ONNX file by name, audio=1x576; the model's
             own if left out.
         state: For an ONNX file, an input that takes what an output of the request before gave: h=hn.
         constant: For an ONNX file, an input that always has the same value: sr=16000.
         public: For an ONNX file, an input that the server may see, so that both halves may take it: mask.
-        classes: Number of outputs, for a model by name.
+        weights: File of the weights of a model by name; see `cutlayer split`.
+        classes: Number of outputs of a model by name; 10 if left out, or that of a model of your own.
+        mean: Values subtracted from images in [0, 1] first, for a model by name; see docs/own.md.
+        std: Values by which the result is divided.
         network: Names (loopback, lan, wifi, lte, 3g, nbiot, satellite) or rate/delay/jitter/loss, such as
             20mbit/40ms/5ms/0.1%, separated by commas; emulated on this machine. loopback,wifi,lte if left out.
         tc: Let the kernel shape the networks, in network namespaces; needs root, or user namespaces.
@@ -80,6 +87,7 @@ def profile(
         out: Folder for profile.json, profile.csv, profile.html and the split folders of the cuts.
         security: Files for encryption and authentication.
     """
+    from cutlayer.commands.models import start_of
     from cutlayer.profile.plan import Plan, Settings, duration_ns, names, numbers
     from cutlayer.profile.run import run_plan
     from cutlayer.records.profile import Limits
@@ -97,7 +105,7 @@ def profile(
     stated = given(input, state, constant, public)
     plan = Plan(
         model, names("cut", cuts), ",".join(input) or None, classes, network, data, data_root, connect, epochs, privacy,
-        stated,
+        stated, start_of(weights, mean, std),
     )  # fmt: skip
     profile = run_plan(plan, settings, limits, out, say, lambda incomplete: print(text(incomplete)))
     print(text(profile))

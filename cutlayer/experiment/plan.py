@@ -6,6 +6,7 @@ A plan names data, model, cuts, defenses, deployments and attacks; every combina
 A file such as ``mine.py:Gray`` is looked for in the folder of the plan, one in a setting in the current folder.
 """
 
+import difflib
 import itertools
 import json
 import os
@@ -42,6 +43,7 @@ def load(path: Path, settings: Mapping[str, str] | None = None) -> list[Experime
         raise ConfigError(f"{path} is no valid TOML: {error}.") from None
     table = _located(table, Path(path).parent)
     for key, value in (settings or {}).items():
+        _check_setting(table, key)
         _apply(table, key, value)
     try:
         return parse(table)
@@ -220,6 +222,28 @@ def _located(value: Any, folder: Path, key: str = "") -> Any:
     return own.resolved(value, folder)
 
 
+def _check_setting(table: Mapping[str, Any], key: str) -> None:
+    """Refuse a key that no plan has, with the full names of those that are near: ``training.epochs`` for ``epochs``."""
+    kinds = {"training": Training, "measure": Measure, "deployment": Deployment, "model": Start, "published": Published}
+    known = [*KEYS, *(f"{section}.{f.name}" for section, kind in kinds.items() for f in fields(kind)), "model.name"]
+    for head, registry in (("defense", DEFENSES), ("attack", ATTACKS)):
+        entries = _tables(head, table.get(head, [{"name": "none"}] if head == "defense" else [{"name": "mean-image"}]))
+        options = {option for entry in entries for option in registry.options(str(entry.get("name")))}
+        known += [f"{head}.{option}" for option in ("name", "title", "then", *sorted(options))]
+    head, _, last = key.rpartition(".")
+    if key in known or key in {name.partition(".")[0] for name in known}:
+        return
+    close = [name for name in known if name.rpartition(".")[2] == last]
+    close = close or difflib.get_close_matches(key, known, cutoff=0.75)
+    if close:
+        hint = f"did you mean {' or '.join(close[:3])}?"
+    elif siblings := [name for name in known if head and name.startswith(f"{head}.")]:
+        hint = f"known: {', '.join(siblings)}."
+    else:
+        hint = "it takes the keys of a plan, such as seed, training.epochs or measure.codec."
+    raise ConfigError(f"--set knows no {key!r} in this plan; {hint}")
+
+
 def _apply(table: dict[str, Any], key: str, text: str) -> None:
     """Set one value: ``seed``, ``training.epochs``, or an option of every defense or attack that has it."""
     try:
@@ -231,11 +255,9 @@ def _apply(table: dict[str, Any], key: str, text: str) -> None:
     registries = {"defense": DEFENSES, "attack": ATTACKS}
     if head in registries and rest:
         entries = _tables(head, table.get(head, []))
-        takers = [e for e in entries if rest == "name" or rest in registries[head].options(e.get("name", "none"))]
-        if not takers:
-            raise ConfigError(f"No [[{head}]] of this plan has an option {rest!r}.")
-        for entry in takers:
-            entry[rest] = value
+        for entry in entries:
+            if rest in ("name", "title", "then") or rest in registries[head].options(entry.get("name", "none")):
+                entry[rest] = value
     elif rest:
         if head == "model" and isinstance(table.get(head), str):
             table[head] = {"name": table[head]}

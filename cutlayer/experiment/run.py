@@ -144,7 +144,7 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
         measure(experiment, deployment, opened.path, folder / "measured", n_releases, data_root, say)
         for deployment in experiment.deployments
     ]
-    turns = _turns(experiment, model, data, opened.path, folder / "measured", say)
+    turns = _turns(experiment, model, data, opened.path, folder / "measured", runs, say)
     ends["measure"] = time.perf_counter()
 
     head = Releases(opened.head(threads=torch.get_num_threads()), repeats=True, most_bytes=MOST_BYTES).reader()
@@ -191,14 +191,14 @@ def _stamped(say: Say) -> Say:
 
 
 def _turns(
-    experiment: Experiment, model: fx.GraphModule, data: Splits, split: Path, work: Path, say: Say
+    experiment: Experiment, model: fx.GraphModule, data: Splits, split: Path, work: Path, runs: Path, say: Say
 ) -> dict[str, Columns]:
     """The times of each deployment that took turns with the undefended model, by its label."""
     if not experiment.measure.turns or experiment.defense.name == "none":
         return {}
     bare = work / "undefended"
     if not (bare / MANIFEST).exists():
-        victim.export(replace(experiment, defense=Named("none")), model, data, bare, say)
+        victim.export(replace(experiment, defense=Named("none")), model, data, bare, say, runs)
     images = data.test.inputs[: experiment.measure.count]
     return {
         deployment.label: take_turns(experiment, deployment, (split, bare), images, work, say)

@@ -9,6 +9,7 @@ from pathlib import Path
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.machine.limits import check_pin, quota
 from cutlayer.models.manifest import HEAD_WEIGHTS
+from cutlayer.models.start import RANDOM
 from cutlayer.network.namespaces import two_hosts
 from cutlayer.network.profiles import Network
 from cutlayer.profile.plan import Plan, Settings, shape
@@ -35,7 +36,7 @@ def check_plan(
         codec_named(codec)
     numbers = {"samples": settings.samples, "seconds": settings.seconds, "threads": settings.threads}
     for name, value in {**numbers, "server-threads": settings.server_threads, "classes": plan.classes}.items():
-        if not 0 < value < MOST:
+        if value is not None and not 0 < value < MOST:
             raise ConfigError(f"--{name} must be above 0 and below {MOST:,}; {value} was given.")
     if not 0 <= plan.epochs < MOST:
         raise ConfigError(f"--epochs must be 0 or more and below {MOST:,}; {plan.epochs} was given.")
@@ -69,7 +70,9 @@ def _check_quality(plan: Plan, limits: Limits) -> None:
     for option, share in {"--max-leakage": limits.leakage, "--min-accuracy": limits.accuracy}.items():
         if share is not None and not 0 <= share <= 1:
             raise ConfigError(f"{option} must be from 0 to 1, such as 0.3; {share:g} was given.")
-    if plan.epochs and plan.model not in set(MODELS):
+    if plan.start != RANDOM and not MODELS.takes(plan.model):
+        raise ConfigError(f"{plan.model} comes with its weights; leave out --weights, --mean and --std.")
+    if plan.epochs and not MODELS.takes(plan.model):
         raise ConfigError(f"{plan.model} comes with its weights and is not trained; leave out --epochs.")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cutlayer.errors import ConfigError
+from cutlayer.models.start import RANDOM, Start
 from cutlayer.onnx.given import NOTHING, Given, given
 from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import Runtime
@@ -35,13 +36,14 @@ class Plan:
         connect: Address of a real server; None for one on this machine.
         epochs: Epochs of training on the data set, for a model by name; 0 leaves its weights random.
         given: What the user states about an ONNX file.
+        start: Weights of a model by name, and its normalization.
         privacy: Whether every cut is attacked, with the data set's images.
     """
 
     model: str
     cuts: tuple[str, ...] = ("auto",)
     input: str | None = None
-    classes: int = 10
+    classes: int | None = None
     network: str | None = None
     data: str | None = None
     data_root: Path | None = None
@@ -49,6 +51,7 @@ class Plan:
     epochs: int = 0
     privacy: bool = False
     given: Given = NOTHING
+    start: Start = RANDOM
 
 
 def names(what: str, text: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cutlayer.errors import ConfigError, SplitError, near
 from cutlayer.models.cut import AnyCut, find_cut
 from cutlayer.models.manifest import MANIFEST
+from cutlayer.models.start import RANDOM, Start
 from cutlayer.onnx.given import NOTHING, Given
 from cutlayer.profile.plan import Say
 from cutlayer.progress import track
@@ -55,20 +56,22 @@ def prepare(
     input: TensorSpec | None,
     out: Path,
     *,
-    classes: int,
+    classes: int | None,
     data: str | None,
     say: Say,
     train: Train | None = None,
+    start: Start = RANDOM,
     given: Given = NOTHING,
 ) -> list[Candidate]:
     """The cuts to compare, in the order of the model; their split folders are written under ``out/cuts``.
 
     Args:
-        model: A name from `cutlayer list models`, which gets random weights, an ONNX file, or a split folder.
+        model: A model by name, an ONNX file, or a split folder.
         cuts: Names of cuts; `AUTO` takes those worth a measurement, `ALL` all that differ in what they cost.
         input: One image; the model's own when None.
         out: Folder of the profile.
-        classes: Number of outputs of a model by name.
+        classes: Number of outputs of a model by name; 10, or that of a model of the user's own, when None.
+        start: Weights of a model by name, and its normalization.
         data: Name of the data set that the model was trained on, for the split folders.
         say: Receives a line about each step.
         train: Trains a model by name in place; it keeps its random weights when None.
@@ -81,8 +84,8 @@ def prepare(
     if (Path(model) / MANIFEST).exists():
         return [_from_folder(Path(model), cuts)]
     path = Path(model)
-    if model in set(MODELS):
-        path, cuts, input = _export(model, cuts, input, out, classes, say, train)
+    if MODELS.takes(model):
+        path, cuts, input = _export(model, cuts, input, out, classes, start, say, train)
     elif path.suffix != ".onnx":
         raise ConfigError(
             f"{model!r} is not the name of a model, a split folder or an ONNX file; {near(model, MODELS)}"
@@ -178,7 +181,14 @@ def choose_cuts(cuts: Sequence[AnyCut], count: int | None) -> list[AnyCut]:
 
 
 def _export(
-    model: str, cuts: Sequence[str], input: TensorSpec | None, out: Path, classes: int, say: Say, train: Train | None
+    model: str,
+    cuts: Sequence[str],
+    input: TensorSpec | None,
+    out: Path,
+    classes: int | None,
+    start: Start,
+    say: Say,
+    train: Train | None,
 ) -> tuple[Path, list[str], TensorSpec]:
     """The ONNX file of a model by name, the names of the cuts to compare, and the input."""
     try:
@@ -192,14 +202,17 @@ def _export(
     from cutlayer.models.export import export_named
 
     spec = input or zoo.default_input(model)
-    module = zoo.build(model, spec, classes)
+    if classes is None and not MODELS.is_own(model):
+        classes = 10
+    module = zoo.build(model, spec, classes, start=start)
     if train is not None:
         train(module)
     nodes = list(cut_nodes(module, spec))
     chosen = [cut.name for cut in pick([cut for cut, _ in nodes], cuts)]
-    say(f"exporting {model} for {spec} images, to be cut at {len(chosen)} places")
+    name = MODELS.label(model)
+    say(f"exporting {name} for {spec} images, to be cut at {len(chosen)} places")
     out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{model}.onnx"
+    path = out / f"{name.replace('/', '-')}.onnx"
     export_named(module, {cut.name: node for cut, node in nodes if cut.name in chosen}, spec, path)
     return path, chosen, spec
 

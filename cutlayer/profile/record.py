@@ -20,6 +20,7 @@ from cutlayer.profile.timing import Timing
 from cutlayer.profile.verdict import faults
 from cutlayer.records import profile as records
 from cutlayer.records.profile import Limits, Quality, Times
+from cutlayer.registry import MODELS
 from cutlayer.split_folder import open_split
 from cutlayer.trace import STAGES
 
@@ -49,7 +50,7 @@ def record(
     emulation = " and ".join(sorted(set(labels.values()))) or ("tc" if settings.tc else APPLICATION_LEVEL)
     return records.Profile(
         schema=records.SCHEMA,
-        model=plan.model,
+        model=MODELS.label(plan.model),
         verdict=verdict,
         reasons=tuple(reasons),
         notes=tuple(notes),

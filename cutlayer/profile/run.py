@@ -76,7 +76,7 @@ def _run(
     classes = (splits and len(splits.classes)) or plan.classes  # images without classes leave the number to the plan
     candidates = prepare(
         plan.model, plan.cuts, spec, out, classes=classes, data=plan.data, say=say,
-        train=_trainer(plan, splits, settings.seed, say), given=plan.given,
+        train=_trainer(plan, splits, settings.seed, say), start=plan.start, given=plan.given,
     )  # fmt: skip
     judged = _is_judged(plan, candidates[0], limits, splits)
     images, sent = _images(plan, candidates[0], settings, splits)
@@ -207,7 +207,7 @@ def _quality(
 
 def _notes(plan: Plan, judged: bool) -> list[str]:
     notes = []
-    if plan.model in set(MODELS) and not plan.epochs:
+    if MODELS.takes(plan.model) and not (plan.epochs or plan.start.weights or MODELS.is_own(plan.model)):
         notes.append(
             "The weights are random: times are those of any weights, sizes after zstd, accuracy and leakage are not."
         )

@@ -197,6 +197,23 @@ def test_a_size_that_is_none_is_refused(tmp_path):
         loaded(tmp_path, 'input = "64"\n' + first(""))
 
 
+@pytest.mark.parametrize(
+    ("key", "complaint"),
+    [
+        ("nonsense", "takes the keys of a plan, such as seed, training.epochs or measure.codec"),
+        ("epochs", "did you mean training.epochs"),
+        ("trainin.epochs", "did you mean training.epochs"),
+        ("cuts", "did you mean cut"),
+        ("attack.n_relases", "did you mean attack.n_releases"),
+        ("defense.unknown", "known: defense.name, defense.title, defense.then"),
+        ("measure.unknown", "known: measure.count, measure.private"),
+    ],
+)
+def test_an_unknown_setting_is_named_with_the_full_names_of_those_that_are_near(tmp_path, key, complaint):
+    with pytest.raises(ConfigError, match=f"--set knows no '{key}' in this plan; .*{complaint}"):
+        loaded(tmp_path, BASE, **{key: "1"})
+
+
 def test_a_byte_order_mark_changes_nothing(tmp_path):
     (experiment,) = loaded(tmp_path, first(""))
     assert loaded(tmp_path, "\ufeff" + first("")) == [experiment]
