@@ -72,7 +72,7 @@ class Attacked:
 
 
 def load_data(
-    source: str | NDArray[Any], labels: NDArray[Any] | None = None, *, shape: Sequence[int] | None = None,
+    source: str | Path | NDArray[Any], labels: NDArray[Any] | None = None, *, shape: Sequence[int] | None = None,
     seed: int = 0, root: Path | str | None = None,
 ) -> Splits:  # fmt: skip
     """Read a data set, or take arrays, and deal them out to four parts: train, auxiliary, private and test.
@@ -99,7 +99,7 @@ def load_data(
     else:
         from cutlayer.data.load import load
 
-        data = load(source, root, seed, shape=wanted)
+        data = load(str(source), root, seed, shape=wanted)
     for note in data.notes:
         _say(f"note: {note}")
     return data

@@ -247,7 +247,7 @@ def _splits(data: Splits | str | None, manifest: Manifest, root: Path | None, se
         name = data or manifest.data
         if name is None:
             raise ConfigError("The split folder names no data set; name one with --data.")
-        if manifest.ends is not None and name == RANDOM:
+        if name == RANDOM:
             return load_inputs(manifest.data_inputs, seed)
         splits = open_data(name, root, seed, shape=manifest.input.shape)
     if len(manifest.data_inputs) > 1:

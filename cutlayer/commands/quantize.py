@@ -37,6 +37,7 @@ def quantize(
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
     """
     from cutlayer.data.load import open_data
+    from cutlayer.data.noise import RANDOM, load_inputs
     from cutlayer.data.splits import unreadable
     from cutlayer.models.files import check_free
     from cutlayer.models.manifest import HEAD_ONNX
@@ -55,9 +56,12 @@ def quantize(
     if out.resolve() == folder.resolve():
         raise ConfigError(f"--out {out} is the folder itself, which is needed for the comparison; name another folder.")
     check_free(out, replace=force)
-    splits = open_data(name, data_root, seed, shape=manifest.input.shape)
-    if splits.input.shape != manifest.input.shape:
-        raise ConfigError(f"The images of {name} are {splits.input}, and the head takes {manifest.input}.")
+    if name == RANDOM:
+        splits = load_inputs(manifest.data_inputs, seed)
+    else:
+        splits = open_data(name, data_root, seed, shape=manifest.input.shape)
+        if splits.input.shape != manifest.input.shape:
+            raise ConfigError(f"The images of {name} are {splits.input}, and the head takes {manifest.input}.")
     (train, faults), (test, more) = splits.train.first_readable(calibrate), splits.test.first_readable(count)
     for note in (*splits.notes, *([unreadable([*faults, *more])] if faults or more else [])):
         say(note)

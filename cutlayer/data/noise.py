@@ -35,6 +35,7 @@ class NamedNoise:
 
     def __init__(self, inputs: Mapping[str, TensorSpec], seed: int) -> None:
         self._inputs, self._seed = dict(inputs), seed
+        self.dtype = random_batch(inputs, 0).dtype
         self.shape = () if len(inputs) > 1 else next(iter(inputs.values())).shape
 
     def __getitem__(self, place: int, /) -> NDArray[Any]:

@@ -98,7 +98,8 @@ class Stored(Dataset):
 
     def loaded(self) -> tuple[Dataset, list[str]]:
         """The same samples in memory without those that cannot be read, and a sentence about each of these."""
-        inputs = np.empty((len(self), *self.shape), np.float32)
+        # Images are float32; other inputs of a model have types of their own.
+        inputs = np.empty((len(self), *self.shape), getattr(self.source, "dtype", np.float32))
         kept: list[int] = []
         faults = []
         for position, place in enumerate(self.places.tolist()):

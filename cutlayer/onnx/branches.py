@@ -58,7 +58,9 @@ def _decided_by_values(graph: GraphProto, inputs: Mapping[str, NDArray[Any]]) ->
 def _with_branches(model: ModelProto, taken: Mapping[str, bool]) -> ModelProto:
     model = editable(model)
     graph = model.graph
-    names = names_in(graph)
+    left = [node for node in graph.node if node.op_type != "If" or node.input[0] not in taken]
+    names = {name for node in graph.node for name in node.output} | {value.name for value in graph.input}
+    names |= names_in(type(graph)(node=left, initializer=graph.initializer, input=graph.input))
     nodes: list[NodeProto] = []
     for node in graph.node:
         if node.op_type == "If" and node.input[0] in taken:
@@ -82,7 +84,7 @@ def _branch(node: NodeProto, graph: GraphProto, names: set[str], *, then: bool) 
     renamed = {name: given[name] for name in given if name in computed}
     for name in inside:
         if name not in renamed:
-            renamed[name] = unused(f"{node.output[0]}:{name}", names)
+            renamed[name] = unused(name, names)
             names.add(renamed[name])
     rename(body.node, renamed)
     for tensor in weights(body):

@@ -54,7 +54,8 @@ def with_batches(file: OnnxFile, given: Given = NOTHING) -> OnnxFile:
         if outputs[name].shape == spec.shape:
             surround(graph, [], [_with_an_axis(proto, renamed_output(graph, name), name)])
     inputs[file.image] = _unit_image(graph, file.image, inputs[file.image], given)
-    del graph.input[:], graph.output[:]
+    # What the file says of types in between may be wrong, and counts only where an output states none.
+    del graph.input[:], graph.output[:], graph.value_info[:]
     graph.input.extend(
         onnx.helper.make_tensor_value_info(name, element_type(spec.dtype), [1, *spec.shape])
         for name, spec in inputs.items()

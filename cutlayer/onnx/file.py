@@ -233,18 +233,23 @@ def _shapes(
     session = open_proto(proto)
     fixed, candidates = sizes.candidates(proto, list(inputs.values()), known, given.state)
     for shapes in candidates:
+        first_that_runs = None
         for bounds in ranges(proto, {name: input.dtype for name, input in inputs.items()}):
             specs = {
                 name: TensorSpec(shapes[name], "float32" if input.dtype in FLOATS else input.dtype, *bounds[name])
                 for name, input in inputs.items()
             }
             try:
-                run(session, arrays(specs, 0), list(outputs))
+                gives = [array for seed in (0, 1) for array in run(session, arrays(specs, seed), list(outputs))]
             except Exception as error:  # the errors of ONNX Runtime have no common base but this
                 shown = ", ".join("x".join(map(str, shape)) or "one number" for shape in shapes.values())
                 first_error = first_error or (shown, message(error))
                 continue
-            return shapes, bounds, not fixed
+            if all(mostly_numbers(array) for array in gives):
+                return shapes, bounds, not fixed
+            first_that_runs = first_that_runs or bounds
+        if first_that_runs is not None:
+            return shapes, first_that_runs, not fixed
     assert first_error is not None, "there is at least one candidate"
     shown, reason = first_error
     takes = ", ".join(f"{name} {input}" for name, input in inputs.items())
@@ -261,6 +266,11 @@ def _shape(first: NDArray[Any], second: NDArray[Any], declared: Sequence[sizes.A
     return tuple(
         a if a and a == b and known else -1 for a, b, known in zip(first.shape, second.shape, fixed, strict=True)
     )
+
+
+def mostly_numbers(array: NDArray[Any]) -> bool:
+    """Whether at least half of a tensor are numbers; a model that masks gives infinity in some places."""
+    return array.dtype.kind != "f" or not array.size or float(np.isfinite(array).mean()) >= 1 / 2
 
 
 def _opsets(proto: ModelProto) -> str:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.errors import SplitError
 from cutlayer.onnx.errors import message
-from cutlayer.onnx.file import OnnxFile, samples
+from cutlayer.onnx.file import OnnxFile, mostly_numbers, samples
 from cutlayer.onnx.halves import Halves
 from cutlayer.onnx.protos import open_proto, run, the_package
 from cutlayer.onnx.types import element_type
@@ -49,9 +50,17 @@ def whole(file: OnnxFile, count: int, *, plain: bool) -> Answers:
         file: The model, with its batch first.
         count: Number of `samples`.
         plain: See `cutlayer.onnx.protos.open_proto`.
+
+    Raises:
+        SplitError: ONNX Runtime cannot run the file.
     """
-    session, inputs, names = open_proto(file.proto, plain=plain), samples(file, count), list(file.outputs)
-    return [dict(zip(names, run(session, one, names), strict=True)) for one in one_by_one(inputs)]
+    inputs, names = samples(file, count), list(file.outputs)
+    try:
+        session = open_proto(file.proto, plain=plain)
+        return [dict(zip(names, run(session, one, names), strict=True)) for one in one_by_one(inputs)]
+    except Exception as error:  # the errors of ONNX Runtime have no common base but this
+        how = "" if plain else ", optimized"
+        raise SplitError(f"ONNX Runtime cannot run {file.path}{how}: {message(error)}; export it again.") from None
 
 
 def one_by_one(inputs: Mapping[str, NDArray[Any]]) -> list[dict[str, NDArray[Any]]]:
@@ -76,7 +85,7 @@ def difference(
     for name, part in (("head", parts.head), ("tail", parts.tail)):
         if fault := _fault(part, file):
             return f"the checker of ONNX says that the {name} would be no valid model: {fault}"
-    if not all(_comparable(array) for answer in expected for array in answer.values()):
+    if not all(mostly_numbers(array) for answer in expected for array in answer.values()):
         return "the whole gives mostly what is no number for random images, so that nothing can be compared"
     inputs = samples(file, len(expected))
     try:
@@ -109,11 +118,6 @@ def furthest(given: Answers, expected: Answers) -> float:
     return max(
         distance(one[name], wanted[name]) for one, wanted in zip(given, expected, strict=True) for name in wanted
     )
-
-
-def _comparable(array: NDArray[Any]) -> bool:
-    """Whether at least half of an output are numbers; a model that masks gives infinity in some places."""
-    return array.dtype.kind != "f" or not array.size or float(np.isfinite(array).mean()) >= 1 / 2
 
 
 def tolerance(model: ModelProto, *, plain: bool) -> float:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 Bounds = tuple[float | None, float | None]
 
-LARGEST = (255.0, 1.0, 0.0)
-"""Largest whole numbers that are tried where the file does not show how many there are."""
+TRIED = ((0.0, 255.0), (1.0, 1.0), (0.0, 1.0), (0.0, 0.0))
+"""Whole numbers that are tried where the file does not show how many there are; a length must be at least 1."""
 
 _TAKE_ROWS = ("Cast", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Transpose")
 
@@ -45,8 +45,8 @@ def ranges(model: ModelProto, dtypes: Mapping[str, str]) -> Iterator[dict[str, B
             known[name] = (0.0, float(rows - 1))
         else:
             unknown.append(name)
-    for largest in LARGEST if unknown else LARGEST[:1]:
-        yield known | {name: (0.0, min(largest, BOUNDS[dtypes[name]][1])) for name in unknown}
+    for low, high in TRIED if unknown else TRIED[:1]:
+        yield known | {name: (low, min(high, BOUNDS[dtypes[name]][1])) for name in unknown}
 
 
 def _rows(model: ModelProto, name: str) -> int | None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import cutlayer
 from cutlayer.data.load import load, open_data
 from cutlayer.data.parts import dealt
 from cutlayer.data.path import identity
@@ -370,3 +371,9 @@ def test_random_inputs_have_the_shape_that_is_wanted():
     assert splits.test.one(3).shape == (1, 1, 5, 7)
     assert not np.array_equal(splits.test.one(3), splits.test.one(4))
     assert np.array_equal(splits.test.one(3), open_data("random", shape=(1, 5, 7)).test.one(3))
+
+
+def test_a_program_names_the_path_and_is_told_what_is_left_out(odd, capsys):
+    data = cutlayer.load_data(odd, shape=SHAPE)
+    assert data.classes == ("one", "two")
+    assert "note: 3 files cannot be read and are left out: " in capsys.readouterr().err

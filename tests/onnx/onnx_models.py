@@ -80,9 +80,8 @@ def assert_split_is_the_whole(path, folder):
     for value in session.get_inputs():
         array = given.get(value.name, next(iter(given.values())) if len(given) == 1 else None)
         whole = array[0] if array.ndim > len(value.shape) else array
-        feeds[value.name] = whole.astype(
-            {"float16": np.float16, "double": np.float64}.get(value.type[7:-1], whole.dtype)
-        )
+        real = {"tensor(float16)": np.float16, "tensor(double)": np.float64}
+        feeds[value.name] = whole.astype(real.get(value.type, whole.dtype))
     names = [value.name for value in session.get_outputs()]
     for name, wanted in zip(names, session.run(names, feeds), strict=True):
         answer = answers["logits" if manifest.ends is None else name]

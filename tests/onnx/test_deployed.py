@@ -177,6 +177,14 @@ def test_a_head_of_several_inputs_is_quantized(tmp_path):
     assert 0 < np.linalg.norm(near - exact) < 0.1 * np.linalg.norm(exact)
 
 
+def test_random_inputs_of_every_name_quantize_a_head(tmp_path):
+    split_onnx(image_and_more(tmp_path / "m.onnx"), "r", tmp_path / "split")
+    words = ("quantize", tmp_path / "split", "--data", "random", "--out", tmp_path / "int8")
+    done = cutlayer(*words, "--calibrate", 8, "--count", 4)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the same answer to" in done.stdout
+
+
 def test_the_commands_tell_what_goes_where(tmp_path):
     path = recurrent(tmp_path / "m.onnx")
     listed = cutlayer("cuts", path)

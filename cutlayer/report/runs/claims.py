@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 
 from cutlayer.errors import ConfigError
@@ -14,7 +15,7 @@ from cutlayer.report.kit.wording import ACCURACY, LEAKAGE_GAIN, Scale, scale
 from cutlayer.report.runs.groups import Group
 from cutlayer.report.runs.settings import Setting, change
 
-SUPPORTED, UNSUPPORTED = "supported by the table", "not supported by the table"
+SUPPORTED, UNSUPPORTED, UNCHECKED = "supported by the table", "not supported by the table", "not checked"
 
 
 def claims(group: Group) -> Mapping[tuple[str, tuple[str, ...]], list[tuple[str, str]]]:
@@ -27,10 +28,12 @@ def verdict(judged: list[tuple[str, str]]) -> str:
     """The verdict on a whole claim: that on its expectations, as a sentence."""
     if not judged:
         return "The plan states no expectation by which the table could support the claim or not."
-    supported = sum(found == SUPPORTED for found, _ in judged)
-    if supported == len(judged):
-        return "Supported by the table."
-    return f"Not supported by the table: {len(judged) - supported} of {len(judged)} expectations are not met."
+    counts = Counter(found for found, _ in judged)
+    if counts[UNSUPPORTED]:
+        return f"Not supported by the table: {counts[UNSUPPORTED]} of {len(judged)} expectations are not met."
+    if counts[UNCHECKED]:
+        return f"Not checked in full: for {counts[UNCHECKED]} of {len(judged)} expectations there is no run."
+    return "Supported by the table."
 
 
 def judge(group: Group, text: str) -> tuple[str, str]:
@@ -41,12 +44,12 @@ def judge(group: Group, text: str) -> tuple[str, str]:
     try:
         expected = expectation.parse(text)
     except ConfigError:
-        return UNSUPPORTED, "this version of cutlayer cannot read it"
+        return UNCHECKED, "this version of cutlayer cannot read it"
     settings = {setting.first.defense_label: setting for setting in group.settings}
     left = _of_seeds(settings, expected.left)
     right = _of_seeds(settings, expected.right) if isinstance(expected.right, Figure) else {}
     if not left or (isinstance(expected.right, Figure) and not right):
-        return UNSUPPORTED, "there is no run that has these figures"
+        return UNCHECKED, "there is no run that has these figures"
     found = sign(_difference(settings, expected, left, right))
     words = _scale(expected.left).value
     figures = f"{words(mean([*left.values()]).value)} against "

@@ -34,7 +34,7 @@ def flags(group: Group) -> list[Flag]:
     if disturbed := [entry for entry in busy if entry[0] >= BUSY]:
         most, where = max(disturbed)
         many = (
-            f"While {len(disturbed)} of the {len(timed)} deployments were timed"
+            f"While {len(disturbed)} of {len(timed)} measurements were taken"
             if disturbed[1:]
             else f"While {where} was timed"
         )
