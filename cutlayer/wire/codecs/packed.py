@@ -203,7 +203,10 @@ def _codec(name: str) -> Codec:
     names = name.split("+")
     unknown = [part for part in names if part not in set(CODECS) and part not in _admitted]
     if unknown:
-        raise DecodeError(f"There is no codec {unknown[0]!r:.40} here; known: {', '.join([*CODECS, *_admitted])}.")
+        known = ", ".join([*CODECS, *_admitted])
+        raise DecodeError(
+            f"There is no codec {unknown[0]!r:.40} here; known: {known}. A server is told of another one with --codec."
+        )
     try:
         return _combined(name, [_make(Part(_admitted.get(part, part))) for part in names])
     except ConfigError as error:
