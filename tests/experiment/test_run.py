@@ -218,7 +218,7 @@ def test_killed_at_any_stage_it_resumes_and_leaves_no_server_behind(tmp_path):
         assert line, f"never {moment}"
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    finished = ("training", "exporting", "serving", "attacking with nearest")
+    finished = ("training resnet20", "exporting", "serving", "attacking with nearest")
     assert not [part for part in finished if part in done.stderr]
     (result,) = (tmp_path / "runs").glob("*/result.json")
     assert {a.attack for a in read_result(result.parent).privacy} >= {"mean-image", "nearest", "ridge"}
