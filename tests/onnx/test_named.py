@@ -4,13 +4,17 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from cutlayer.attacks.view import Access
+from cutlayer.data.splits import Dataset
 from cutlayer.errors import SplitError
 from cutlayer.models.manifest import Manifest
 from cutlayer.onnx.given import Given, given
 from cutlayer.onnx.graph import checked, survey
-from cutlayer.split_folder import open_split
+from cutlayer.privacy.view import view_of
+from cutlayer.split_folder import only_smashed, open_split
 from cutlayer.tensors import chosen, join, parts, random_batch
 from tests.onnx.onnx_models import FOUR, node_of, split_onnx, weights, write
 
@@ -335,3 +339,25 @@ def test_a_file_that_was_optimized_for_one_processor_is_refused(tmp_path):
     path = model(tmp_path / "m.onnx", nodes, {"image": (FLOAT, [1, 16, 8, 8])}, {"logits": (FLOAT, [1, 16, 8, 8])})
     with pytest.raises(SplitError, match="optimized by ONNX Runtime for one kind of processor"):
         survey(path)
+
+
+def test_a_type_that_the_file_states_wrongly_for_its_output_does_not_matter(tmp_path):
+    path = write(tmp_path / "m.onnx", ["r = Relu image", "s = Neg r", "logits = Exp s"], **FOUR)
+    proto = onnx.load(path)
+    proto.graph.value_info.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT16, ["N", 4]))
+    onnx.save(proto, path)
+    assert [cut.name for cut in checked(survey(path)).cuts] == ["r", "s"]
+
+
+def test_attacks_see_the_smashed_data_of_a_split_with_state_and_refuse_several_inputs(tmp_path):
+    recurrent_split = split_onnx(recurrent(tmp_path / "m.onnx"), "seam", tmp_path / "state", STATES)
+    split = open_split(tmp_path / "state")
+    images = np.random.default_rng(0).random((3, 4), np.float32)
+    data = Dataset(images, np.zeros(3, np.int64))
+    seen = view_of(split, Access.BLACK_BOX, data).query(torch.from_numpy(images)).numpy()
+    assert seen.shape == (3, *recurrent_split.smashed.shape)
+    first = only_smashed(split.head())(images)
+    np.testing.assert_array_equal(seen, first, "each as in a first request")
+    split_onnx(image_and_more(tmp_path / "n.onnx"), "r", tmp_path / "several")
+    with pytest.raises(SplitError, match="Attacks rebuild one image from smashed data"):
+        view_of(open_split(tmp_path / "several"), Access.BLACK_BOX, data)
