@@ -385,6 +385,13 @@ def test_a_file_that_has_changed_is_not_run(split_with_own_defense, mine):
         deployed(open_split(split_with_own_defense))
 
 
+def test_a_file_without_a_hash_is_not_run(split_with_own_defense, monkeypatch):
+    replace(open_split(split_with_own_defense).manifest, sources={}).save(split_with_own_defense)
+    monkeypatch.setattr(own, "load", lambda name: pytest.fail(f"{name} was imported"))
+    with pytest.raises(SplitError, match="without the hash of its file, and nothing is imported without one"):
+        deployed(open_split(split_with_own_defense))
+
+
 def test_registries_share_one_mechanism():
     assert defense_from({"name": "none"}) is not None
     assert isinstance(Registry("thing", {"a": "math:pi"}, "none").load("a"), float)

@@ -180,8 +180,13 @@ class Manifest:
         Raises:
             SplitError: It is not found, or its source file differs.
         """
-        if name not in self.sources:
+        if not registry.is_own(name):
             return
+        if name not in self.sources:
+            raise SplitError(
+                f"{MANIFEST} names the {registry.kind} {name} without the hash of its file, and nothing is imported "
+                "without one; make the folder again with `cutlayer split`."
+            )
         try:
             found = registry.digest(name)
         except ConfigError as error:
