@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import fx
 
 from cutlayer import training
-from cutlayer.data.load import load
+from cutlayer.data.load import load, other_size
 from cutlayer.data.splits import Splits
 from cutlayer.errors import ConfigError
 from cutlayer.experiment.spec import Experiment, file_digest
@@ -40,7 +40,7 @@ def load_data(experiment: Experiment, data_root: Path | None) -> Splits:
     otherwise = preferred.default.shape if preferred and isinstance(preferred.default, TensorSpec) else None
     data = load(experiment.data, data_root, experiment.seed, shape=shape, otherwise=otherwise)
     if shape and data.input.shape != shape:
-        raise ConfigError(f"The images of {data.name} are {data.input}, not {experiment.input}; leave out --input.")
+        raise other_size(data, experiment.input)
     return data
 
 
@@ -72,7 +72,7 @@ def train(experiment: Experiment, data: Splits, say: Say) -> fx.GraphModule:
         weights = Path(experiment.start.weights).name
         say(f"{MODELS.label(experiment.model)}, {f'with the weights of {weights}' if weights else 'not trained'}")
         return model
-    say(f"training {MODELS.label(experiment.model)} on {len(data.train):,} {data.name} images")
+    say(f"training {MODELS.label(experiment.model)} on {len(data.train):,} {DATASETS.label(data.name)} images")
     training.train(
         model, data.train, epochs=how.epochs, seed=experiment.seed, lr=how.lr, batch=how.batch, flip=how.flip
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.data.load import load
+from cutlayer.data.load import load, other_size
 from cutlayer.data.splits import Splits
 from cutlayer.errors import ConfigError, CutlayerError, SplitError
 from cutlayer.network.profiles import networks_named
@@ -71,7 +71,7 @@ def _run(
     splits = None if plan.data is None else _data(plan.data, plan, spec, settings.seed, say)
     if splits is not None:
         if spec is not None and spec.shape != splits.input.shape:
-            raise ConfigError(f"The images of {splits.name} are {splits.input}, not {spec}; leave out --input.")
+            raise other_size(splits, spec)
         spec = splits.input
     classes = (splits and len(splits.classes)) or plan.classes  # images without classes leave the number to the plan
     candidates = prepare(
@@ -182,7 +182,7 @@ def _trainer(plan: Plan, splits: Splits | None, seed: int, say: Say) -> Train | 
     def train(model: nn.Module) -> None:
         from cutlayer import training
 
-        say(f"training {plan.model} on {len(splits.train):,} {splits.name} images")
+        say(f"training {plan.model} on {len(splits.train):,} {DATASETS.label(splits.name)} images")
         training.train(model, splits.train, seed=seed, epochs=plan.epochs)
 
     return train
@@ -197,7 +197,7 @@ def _quality(
         return quality
     for candidate in track(candidates, "accuracy and leakage of the cuts"):
         if judged:
-            say(f"accuracy of {candidate.cut} on {splits.name}")
+            say(f"accuracy of {candidate.cut} on {DATASETS.label(splits.name)}")
             quality |= accuracy(candidate, settings.codecs, splits)
         if plan.privacy:
             for key, gain in leakage(candidate, settings.codecs, splits, settings.seed, say).items():
