@@ -60,7 +60,7 @@ def test_a_model_is_not_trained_on_images_without_classes(folder):
 
 def test_a_size_is_not_for_data_that_have_one(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="images of digits are 1x8x8, not 1x16x16; leave out --input.$"):
+    with pytest.raises(ConfigError, match=r"images of digits are 1x8x8, not 1x16x16; leave out --input\.$"):
         run(folder, data="digits")
     (tmp_path / "digits").mkdir()
     with pytest.raises(ConfigError, match=r"For the folder digits .* write ./digits"):
