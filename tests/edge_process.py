@@ -86,3 +86,8 @@ def assert_all_once_in_order(ids: Sequence[str], recorded: Sequence[str]) -> Non
     counts = Counter(id.rpartition("-")[0] for id in recorded)
     expected = [f"{session}-{index}" for session in sessions for index in range(counts[session])]
     assert recorded == expected, "out of order, or one is missing"
+
+
+def heeds_ctrl_c():
+    """For a process to be stopped by Ctrl-C: without it, that of a test run in the background would ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

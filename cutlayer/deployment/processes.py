@@ -1,8 +1,8 @@
 """The two processes of a deployment, started as a user would start them."""
 
 import contextlib
-import ctypes
 import io
+import os
 import select
 import signal
 import subprocess
@@ -16,6 +16,21 @@ from cutlayer.wire.codecs.packed import own_codecs
 
 READY_S = 60.0
 STOP_S = 15.0
+
+_TIED = """
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    if os.getppid() != {parent}:
+        sys.exit("The process that started this one has ended.")
+from cutlayer.cli import main
+main()
+"""
+"""`cutlayer`, which the kernel of Linux ends when its parent is killed, so that no server is left behind.
+
+The child asks for that itself. With a function that `subprocess` calls after the fork, a Ctrl-C during the fork is
+raised in one of Python's own hooks, and lost.
+"""
 
 
 def edge(*words: object) -> None:
@@ -43,13 +58,8 @@ def cloud(*words: object, codecs: Iterable[str] = ()) -> Iterator[str]:
     admitted = [word for codec in codecs for name in own_codecs(codec) for word in ("--codec", name)]
     # What the cloud prints goes to a file: a pipe that nobody reads would fill up and stop it.
     with tempfile.TemporaryFile("w+") as log:
-        server = subprocess.Popen(
-            _command("cloud", *words, *admitted),
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            preexec_fn=_die_with_parent,
-        )
+        command = [sys.executable, "-c", _TIED.format(parent=os.getpid()), "cloud", *map(str, [*words, *admitted])]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert server.stdout is not None
         try:
             ready, _, _ = select.select([server.stdout], [], [], READY_S)
@@ -78,12 +88,6 @@ def end(process: subprocess.Popen[str], seconds: float) -> None:
 def _command(*words: object) -> list[str]:
     """`cutlayer WORDS`, run by this interpreter."""
     return [sys.executable, "-m", "cutlayer.cli", *map(str, words)]
-
-
-def _die_with_parent() -> None:
-    """On Linux, let the kernel end the cloud when the experiment is killed, so that no server is left behind."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def last_line(log: IO[str]) -> str:

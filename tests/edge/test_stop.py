@@ -9,12 +9,15 @@ import time
 import pytest
 
 from tests.cloud_process import CloudProcess
+from tests.edge_process import heeds_ctrl_c
 from tests.tiny_split import SMASHED
 
 
 def edge(folder, address, *options):
     command = [sys.executable, "-m", "cutlayer.cli", "edge", folder, "--connect", address, "--data", "random", *options]
-    return subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeds_ctrl_c
+    )
 
 
 def stopped(process, tap, with_signal):

@@ -45,10 +45,10 @@ def test_the_other_side_is_the_same_model_without_the_defense(tmp_path, monkeypa
     monkeypatch.setattr(run, "take_turns", lambda _, place, folders, *rest: asked.append((place, folders)) or {})
     data, model, split, work = load("digits", None, 0), object(), tmp_path / "split", tmp_path / "measured"
     noisy = replace(EXPERIMENT, defense=Named("gaussian-noise", {"sigma": 0.5}))
-    assert run._turns(EXPERIMENT, model, data, split, work, print) == {}
-    assert run._turns(noisy, model, data, split, work, print).keys() == {"zmq-onnx"}
+    assert run._turns(EXPERIMENT, model, data, split, work, tmp_path, print) == {}
+    assert run._turns(noisy, model, data, split, work, tmp_path, print).keys() == {"zmq-onnx"}
     assert asked == [(Deployment(), (split, work / "undefended"))]
-    assert exported == [(Named("none"), model, data, work / "undefended", print)]
+    assert exported == [(Named("none"), model, data, work / "undefended", print, tmp_path)]
 
 
 @pytest.mark.parametrize("turns", [-1, 1])

@@ -31,7 +31,7 @@ QUICK = Timeouts(connect_s=5.0, request_s=3.0, heartbeat_s=0.4)
 SLOW = Timeouts(connect_s=5.0, request_s=10.0, heartbeat_s=2.0)
 # A request takes longer than heartbeat_s, and no longer than the silence that a connection survives.
 BUSY = Timeouts(connect_s=5.0, request_s=10.0, heartbeat_s=1.2)
-DEAF = Timeouts(connect_s=5.0, request_s=0.7, heartbeat_s=30.0)
+DEAF = Timeouts(connect_s=5.0, request_s=1.5, heartbeat_s=30.0)
 NEVER = Retry(attempts=1)
 SLACK_S = 10.0
 """Additional time on a busy machine, before a request counts as hung."""
