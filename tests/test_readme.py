@@ -1,9 +1,6 @@
 """The README and the docs as a newcomer uses them: programs and plans run, and every named path exists."""
 
-import os
 import re
-import subprocess
-import sys
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -15,26 +12,13 @@ from cutlayer.experiment.spec import Measure, Training
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-WORDED = re.compile(r"leakage gain ([-\d.]+)% \(95 % interval ([-\d.]+)% to ([-\d.]+)%, n = (\d+)\)")
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 FOLDERS = re.compile(r"^\| (`[^|]+`) \|", re.M)
 
 
-def test_the_quick_start_prints_a_leakage_gain_with_its_interval(tmp_path):
-    """The program as it stands in the README, which is that of examples/."""
+def test_the_quick_start_is_the_program_of_examples_which_tests_run():
     (program,) = re.findall(r"```python\n(.*?)```", README, re.S)
-    assert (ROOT / "examples/quickstart.py").read_text().endswith(program)
-    assert len([line for line in program.splitlines() if line]) <= 12
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found = WORDED.search(done.stdout)
-    assert found, done.stdout
-    value, low, high, n = map(float, found.groups())
-    assert n == 32
-    # No defense and a shallow cut: ridge regression must get much, and no attack gets more than everything.
-    assert 40 < low <= value <= high < 100
+    assert (ROOT / "examples/quickstart.py").read_text().endswith(f'"""\n\n{program}')
 
 
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])
