@@ -32,7 +32,7 @@ from cutlayer.privacy.view import Wire, oracle, view, wire
 from cutlayer.progress import told
 from cutlayer.records import writing
 from cutlayer.records.reading import read_result
-from cutlayer.records.run import RESULT, AttackRecord, Result
+from cutlayer.records.run import EXPERIMENT, RESULT, AttackRecord, Result
 from cutlayer.registry import DATASETS
 from cutlayer.report.runs.durations import durations
 from cutlayer.split_folder import open_split
@@ -125,7 +125,7 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     env = environment(edge=experiment.measure.edge_threads, cloud=experiment.measure.cloud_threads)
     folder = runs / experiment.id
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "experiment.toml").write_text(toml(experiment))
+    (folder / EXPERIMENT).write_text(toml(experiment))
 
     model = victim.trained(experiment, data, runs, say)
     ends["train"] = time.perf_counter()

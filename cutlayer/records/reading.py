@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cutlayer.errors import CutlayerError
 from cutlayer.records.files import read_json
 from cutlayer.records.reconstructions import Reconstructions, from_arrays
-from cutlayer.records.run import RESULT, Result, load_result
+from cutlayer.records.run import EXPERIMENT, RESULT, Result, load_result
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ def read(runs: Path) -> tuple[list[Run], list[Skipped]]:
         try:
             finished.append(_read_run(folder))
         except FileNotFoundError:
+            if not (folder / EXPERIMENT).exists():
+                continue  # not a run, such as the folder of the trained models
             skipped.append(Skipped(folder.name, "It is unfinished: it has no result.json."))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             skipped.append(Skipped(folder.name, f"Its result.json is damaged: {_reason(error)}."))

@@ -8,6 +8,7 @@ from typing import Any
 
 from cutlayer.records.dataclass_json import INLINE, load
 
+EXPERIMENT = "experiment.toml"
 RESULT = "result.json"
 SCHEMA = 1
 

@@ -224,7 +224,11 @@ def test_a_damaged_run_is_skipped_with_the_reason(runs, damage, reason):
 
 def test_an_unfinished_run_is_skipped(runs):
     (runs / "dddddddddddd").mkdir()
-    assert "dddddddddddd  It is unfinished" in rendered(runs)[1].text
+    (runs / "dddddddddddd" / "experiment.toml").touch()
+    (runs / "models").mkdir(exist_ok=True)
+    text = rendered(runs)[1].text
+    assert "dddddddddddd  It is unfinished" in text
+    assert "models  It is unfinished" not in text
 
 
 @pytest.mark.parametrize("name", ["reconstructions.npz", "requests.npz", "env.json"])
