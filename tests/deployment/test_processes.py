@@ -20,11 +20,10 @@ def test_a_cloud_is_not_stopped_by_what_it_prints(tmp_path, monkeypatch):
     """Many more bytes than a pipe holds."""
     written = "print('x' * 1000000, 'last words', sep='\\n', file=sys.stderr)"
     code = f"import sys, time\n{written}\nprint('ready zmq://here', flush=True)"
-    command = processes._command()[:1]
-    monkeypatch.setattr(processes, "_command", lambda *words: [*command, "-c", f"{code}\ntime.sleep(60)"])
+    monkeypatch.setattr(processes, "_TIED", f"{code}\ntime.sleep(60)")
     with processes.cloud(tmp_path) as address:
         assert address == "zmq://here"
-    monkeypatch.setattr(processes, "_command", lambda *words: [*command, "-c", code.replace("ready", "not")])
+    monkeypatch.setattr(processes, "_TIED", code.replace("ready", "not"))
     with pytest.raises(Unreachable, match="The cloud did not get ready: last words"), processes.cloud(tmp_path):
         pass
 
