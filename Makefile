@@ -47,13 +47,17 @@ demo-picture: $(DEMO) ## Draw docs/demo.jpg from the records of the demonstratio
 	$(BIN)/python docs/demo_picture.py runs docs/demo.jpg
 
 .PHONY: test
-test: $(READY) ## Run the whole test suite, linters included
+test: $(READY) ## Run the test suite, linters included, without the tests of test-slow
 	$(BIN)/python -m pytest
 
 .PHONY: docs
 docs: $(READY) ## Build the documentation, pages and Python API, as a site in docs/_site
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --jobs auto docs docs/_site
 	@echo "The site is docs/_site/index.html"
+
+.PHONY: test-slow
+test-slow: $(READY) ## Run the tests that take minutes: every defense through processes, sockets and attacks
+	$(BIN)/python -m pytest -m slow
 
 .PHONY: fuzz
 fuzz: $(READY) ## Send damaged frames: 200,000 to the decoders, 20,000 to a live server of each transport
