@@ -35,7 +35,7 @@ class Attack:
     """Name of the option that counts the steps, to which the time is about proportional; empty where there is none."""
 
     least_steps: ClassVar[int] = 0
-    """With fewer steps than these the attack is under-trained."""
+    """The attack is under-trained with fewer steps than these."""
 
     n_releases = 1
     """Releases of one private input that the attack wants to observe."""

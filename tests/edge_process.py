@@ -89,5 +89,5 @@ def assert_all_once_in_order(ids: Sequence[str], recorded: Sequence[str]) -> Non
 
 
 def heeds_ctrl_c():
-    """For a process to be stopped by Ctrl-C: without it, that of a test run in the background would ignore it."""
+    """Let a process be stopped by Ctrl-C, which one that is started from the background ignores."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -54,7 +54,7 @@ def print_cuts(model: Path, given: Given) -> None:
 
 
 def _grouped(values: Mapping[str, str]) -> dict[str, str]:
-    """For each value, the names that have it, as a list of which the first few are named."""
+    """The names that have each value, as a list of which the first few are named."""
     groups: dict[str, list[str]] = {}
     for name, value in values.items():
         groups.setdefault(value, []).append(name)

@@ -49,7 +49,7 @@ def with_batches(file: OnnxFile, given: Given = NOTHING) -> OnnxFile:
     outputs = {name: _sample(spec) for name, spec in file.outputs.items()}
     for name, spec in file.inputs.items():
         if inputs[name].shape == spec.shape:
-            surround(graph, [_reshape(graph, name, renamed_input(graph, name), spec.shape)], [])
+            surround(graph, [reshape(graph, name, renamed_input(graph, name), spec.shape)], [])
     for name, spec in file.outputs.items():
         if outputs[name].shape == spec.shape:
             surround(graph, [], [_with_an_axis(proto, renamed_output(graph, name), name)])
@@ -70,7 +70,8 @@ def _sample(whole: TensorSpec) -> TensorSpec:
     return replace(whole, shape=whole.shape[1:]) if whole.shape[:1] == (1,) else whole
 
 
-def _reshape(graph: GraphProto, tensor: str, name: str, shape: Sequence[int]) -> NodeProto:
+def reshape(graph: GraphProto, tensor: str, name: str, shape: Sequence[int]) -> NodeProto:
+    """The node that gives a tensor another shape, which becomes a constant of the graph."""
     onnx = the_package()
     sizes = unused(f"{name}_shape", names_in(graph))
     graph.initializer.append(onnx.numpy_helper.from_array(np.array(shape, np.int64), sizes))

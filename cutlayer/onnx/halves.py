@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from cutlayer.onnx.ends import reshape
 from cutlayer.onnx.file import OnnxFile
 from cutlayer.onnx.names import names_in, rename, surround, unused, weights
 from cutlayer.onnx.protos import the_package
@@ -174,7 +173,7 @@ def _end_head(graph: GraphProto, place: Place) -> None:
     if place.batched:
         last.append(onnx.helper.make_node("Identity", [real], ["smashed"], name="smashed"))
     else:
-        last.append(_reshape(graph, real, "smashed", (1, *place.smashed)))
+        last.append(reshape(graph, real, "smashed", (1, *place.smashed)))
     surround(graph, [], last)
 
 
@@ -188,18 +187,10 @@ def _begin_tail(graph: GraphProto, place: Place) -> None:
     whole = "smashed"
     if not place.batched:
         whole = tensor if place.dtype == "float32" else unused("smashed_whole", names_in(graph))
-        first.append(_reshape(graph, "smashed", whole, place.shape))
+        first.append(reshape(graph, "smashed", whole, place.shape))
     if place.dtype != "float32":
         first += from_float32(whole, tensor, place.dtype, graph)
     surround(graph, first, [])
-
-
-def _reshape(graph: GraphProto, tensor: str, name: str, shape: Sequence[int]) -> NodeProto:
-    onnx = the_package()
-    sizes = unused(f"{name}_shape", names_in(graph))
-    graph.initializer.append(onnx.numpy_helper.from_array(np.array(shape, np.int64), sizes))
-    node: NodeProto = onnx.helper.make_node("Reshape", [tensor, sizes], [name], name=name)
-    return node
 
 
 def _flatten(graph: GraphProto, dtype: str, axes: int) -> None:

@@ -78,7 +78,7 @@ def recurrent(path):
 
 
 def detector(path):
-    """As many rows as there are values above a half, and a total."""
+    """Write a model that gives as many rows as there are values above a half, and a total."""
     nodes = [
         "r = Relu image", "n = Neg r", "row = Squeeze n zero", "bright = Less row half",
         ("found = Compress row bright", {"axis": 0}), ("total = ReduceSum n", {"keepdims": 0}),
@@ -187,7 +187,7 @@ def test_state_that_would_cross_the_cut_is_refused(tmp_path):
 
 
 def test_a_constant_input_decides_a_branch(tmp_path):
-    """As in a detector of voices, whose whole network is in the branches of its sampling rate."""
+    """A detector of voices has its whole network in the branches of its sampling rate."""
     nodes = ["fast = Greater rate threshold", ("y = If fast", branches())]
     inputs = {"image": (FLOAT, ["N", 4]), "rate": (INT64, [])}
     held = [weights("w", 4, 6), weights("v", 6, 2), constant("threshold", 8000, np.int64)]
@@ -308,7 +308,7 @@ def test_the_class_that_an_answer_means():
 
 
 def test_a_shape_that_is_read_first_and_used_last_is_constant_here(tmp_path):
-    """As in a segmenter that enlarges its answer to the size of the image."""
+    """A segmenter enlarges its answer to the size of the image."""
     nodes = [
         "size = Shape image", "hw = Slice size two four", ("c = Conv image k", {"strides": [2, 2]}), "r = Relu c",
         "front = Slice size zero two", ("all = Concat front hw", {"axis": 0}),
@@ -328,7 +328,7 @@ def test_a_shape_that_is_read_first_and_used_last_is_constant_here(tmp_path):
 
 
 def test_infinity_in_some_places_is_compared(tmp_path):
-    """As where a model masks words: the other numbers are compared, and the places of infinity."""
+    """A model that masks words gives infinity: the other numbers are compared, and the places of infinity."""
     nodes = ["r = Relu image", "s = Neg r", "logits = Add s mask"]
     path = write(tmp_path / "m.onnx", nodes, [constant("mask", [0, 0, 0, -np.inf])], **FOUR)
     assert [cut.name for cut in checked(survey(path)).cuts] == ["r", "s"]
