@@ -45,6 +45,8 @@ def open_proto(proto: onnx.ModelProto, *, plain: bool = False) -> onnxruntime.In
     """
     import onnxruntime
 
+    # What it allocates has a logger of its own.
+    onnxruntime.set_default_logger_severity(4)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
