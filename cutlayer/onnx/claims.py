@@ -48,7 +48,9 @@ def check_claims(path: Path, model: ModelProto) -> None:
     for tensor in _tensors(model):
         reason = _missing(path.parent, tensor)
         if reason is not None:
-            raise SplitError(f"{shown(path)} claims a tensor {shown(tensor.name)!r} {reason}; is it cut short?")
+            raise SplitError(
+                f"{shown(path)} claims a tensor {shown(tensor.name)!r} {reason}; copy it with all its files again, or export it as one file."
+            )
     for node in _nodes(model):
         if node.domain in OF_PROCESSOR or (node.domain and node.op_type in _OF_PROCESSOR_TYPES):
             raise SplitError(
@@ -102,7 +104,7 @@ def _missing_outside(folder: Path, tensor: TensorProto, wanted: int | None) -> s
         for part in parts:
             place = place / part
             if stat.S_ISLNK(place.lstat().st_mode):
-                return f"whose data is in {shown(location, 80)!r}, which is a link; copy the file itself there"
+                return f"whose data is in {shown(location, 80)!r}, which is a link"
         status = place.stat()
     except OSError as error:
         return f"whose data is in {shown(location, 80)!r}: {str(error.strerror).lower()}"
