@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpy.typing import NDArray
 
 from cutlayer.wire.codecs.base import Buffer, Encoded, Parameter
 from cutlayer.wire.message import Message
+from cutlayer.wire.peer import Peer
 from cutlayer.wire.transport import Caller
+
+if TYPE_CHECKING:
+    from cutlayer.cloud.turns import Line
 
 OVERHEAD_BYTES = 1024
 """Memory of a request in addition to its own bytes, so that a budget in bytes limits small requests too."""
@@ -27,6 +31,7 @@ class Template(NamedTuple):
         decode: For each tensor, a function from the bytes to the array. Raises DecodeError.
         reply: The answer without id, bytes and durations; None where its header depends on the data.
         session: Name of the session, if the client gives one.
+        more_bytes: Memory that the request takes beside the bytes that arrive: decoded tensors and the answer.
     """
 
     tensor: Encoded
@@ -34,10 +39,13 @@ class Template(NamedTuple):
     decode: tuple[Callable[[Buffer], NDArray[Any]], ...]
     reply: Message | None
     session: Parameter | None
+    more_bytes: int = 0
 
 
 class Job:
     """A request that was read, and the callers that wait for its answer: several if it was sent again.
+
+    It is computed in one batch, or in several slices.
 
     Attributes:
         request: The message that arrived.
@@ -49,9 +57,21 @@ class Job:
         n_samples: Number of samples; see `Template`.
         nbytes: Bytes that it takes of the server's budget.
         key: Identity by which a repetition is recognized; see `key`.
+        line: The connection whose tail time it uses, once it is taken.
+        taken: Number of its samples that have been given to a batch.
+        smashed: Its decoded tensors; None before they are decoded, and after it is answered.
+        answers: The outputs of its samples by name; those of samples that were not yet computed are undefined.
+        decode_ns: Time that decoding took.
+        tail_ns: Time of the tail so far, of all slices.
+        over: Whether it was answered or refused.
     """
 
-    __slots__ = ("callers", "data", "id", "key", "n_samples", "nbytes", "read_ns", "request", "template")
+    __slots__ = (
+        "answers", "callers", "data", "decode_ns", "id", "key", "line", "n_samples", "nbytes", "over", "read_ns",
+        "request", "smashed", "tail_ns", "taken", "template",
+    )  # fmt: skip
+
+    line: Line
 
     def __init__(
         self, request: Message, template: Template, id: str, data: tuple[Buffer, ...], caller: Caller, arrived_ns: int,
@@ -60,13 +80,17 @@ class Job:
         self.request, self.template, self.id, self.data = request, template, id, data
         self.callers, self.read_ns = [(caller, arrived_ns)], read_ns
         self.n_samples = template.n_samples
-        self.nbytes = len(request.header) + sum(map(len, data)) + OVERHEAD_BYTES
+        self.nbytes = len(request.header) + sum(map(len, data)) + template.more_bytes + OVERHEAD_BYTES
         self.key = key(template.session, id)
+        self.taken = self.decode_ns = self.tail_ns = 0
+        self.smashed: NDArray[Any] | None = None
+        self.answers: dict[str, NDArray[Any]] = {}
+        self.over = False
 
     @property
-    def client(self) -> Hashable:
-        """Identity of the client whose turn it takes."""
-        return self.callers[0][0].peer.connection
+    def peer(self) -> Peer:
+        """The client whose turn it takes."""
+        return self.callers[0][0].peer
 
 
 def key(session: object, request_id: str) -> tuple[str, str] | None:
