@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError, SplitError
+from cutlayer.onnx.errors import message
 from cutlayer.spec import TensorSpec
 from cutlayer.tensors import join, parts, zeros
 
@@ -68,7 +69,7 @@ def open_half(
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the errors of ONNX Runtime have no common base but this
-        raise SplitError(f"{path} cannot be opened as an ONNX model: {str(error).splitlines()[0]}") from None
+        raise SplitError(f"{path} cannot be opened as an ONNX model: {message(error)}.") from None
     names = {i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()}
     if names != (set(takes), set(gives)):
         raise SplitError(
