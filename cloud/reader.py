@@ -128,12 +128,12 @@ class Reader:
             raise DecodeError("Send one sample in each request: how much this model answers depends on the sample.")
         codecs = [codec_of(tensor) for tensor in tensors.values()]
         decode = tuple(codec.decoder(tensor) for codec, tensor in zip(codecs, tensors.values(), strict=True))
-        smashed, session = tensors["smashed"], request.parameters.get("session")
-        decoded = [
-            spec.nbytes for codec, spec in zip(codecs, self._expected.values(), strict=True) if codec.copies_bytes
-        ]
-        more_bytes = n * (sum(decoded) + sum(max(0, spec.nbytes) for spec in self._answers.values()))
-        return Template(smashed, n, decode, self._reply(request.model, n), session, more_bytes)
+        specs = zip(codecs, self._expected.values(), strict=True)
+        decoded_bytes = sum(spec.nbytes for codec, spec in specs if codec.copies_bytes)
+        answer_bytes = sum(max(0, spec.nbytes) for spec in self._answers.values())
+        session, secret = (request.parameters.get(name) for name in ("session", "secret"))
+        reply, more_bytes = self._reply(request.model, n), n * (decoded_bytes + answer_bytes)
+        return Template(tensors["smashed"], n, decode, reply, session, secret, more_bytes)
 
     def _reply(self, model: str, n: int) -> Message | None:
         """Return the answer without id, bytes and durations, if all is known before it is computed."""

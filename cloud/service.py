@@ -142,7 +142,7 @@ class Service:
         except Exception as error:
             for job, _, _ in ready:
                 if self._fail(job, error):
-                    self._record(job.request)
+                    self._record(job)
             return
         end = 0
         for job, first, last in ready:
@@ -151,9 +151,12 @@ class Service:
             job.tail_ns += computed_ns - decoded_ns
             if last - first == job.n_samples:
                 job.answers = {name: array[start:end] for name, array in answers.items()}
-            for name, array in answers.items() if last - first < job.n_samples else ():
-                whole = job.answers.setdefault(name, np.empty((job.n_samples, *array.shape[1:]), array.dtype))
-                whole[first:last] = array[start:end]
+            else:
+                job.answers = job.answers or {
+                    name: np.empty((job.n_samples, *array.shape[1:]), array.dtype) for name, array in answers.items()
+                }
+                for name, array in answers.items():
+                    job.answers[name][first:last] = array[start:end]
             if last == job.n_samples:
                 self._answer(job, computed_ns)
         self.metrics.batch(len(samples))
@@ -189,9 +192,9 @@ class Service:
         sent: Callable[[], None] = nothing
         if self._tap is not None:
             if self._tap.durable:
-                self._tap.record_now(job.request)
+                self._tap.record_now(job.request, job.owner)
             else:
-                sent = partial(self._tap.record, job.request)
+                sent = partial(self._tap.record, job.request, job.owner)
         durations = (
             # The wait for its turn, and between the slices for those of others.
             computed_ns - arrived_ns - job.read_ns - job.decode_ns - job.tail_ns,
@@ -227,14 +230,14 @@ class Service:
         with contextlib.suppress(DecodeError):
             if job.smashed is None:
                 self._reader.smashed(job)
-            self._record(job.request)
+            self._record(job)
 
     def _refuse(self, caller: Caller, refused: Refused) -> None:
         self.metrics.refuse(refused.code)
         self._visitors.refused(caller.peer.name, refused.code, str(refused))
         caller.answer(refused, nothing)
 
-    def _record(self, request: Message) -> None:
+    def _record(self, job: Job) -> None:
         """Give the request to the tap, after its answer."""
         if self._tap is not None:
-            self._tap.record(request)
+            self._tap.record(job.request, job.owner)

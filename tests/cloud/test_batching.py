@@ -13,7 +13,7 @@ from cutlayer.wire.codecs.packed import codec_named, decode
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.handshake import metadata_request
 from cutlayer.wire.message import Inference, Kind, Message, infer_request
-from tests.cloud.callers import HeldTail, Waiting, handle, request
+from tests.cloud.callers import SECRET, HeldTail, Waiting, handle, request
 from tests.tiny_split import CLASSES, SMASHED, write_split
 
 
@@ -73,7 +73,9 @@ def test_queued_requests_are_computed_together_and_each_gets_its_own_answer(serv
 
 def test_a_large_request_is_computed_in_slices_and_answered_whole(serving, tmp_path):
     samples = np.random.default_rng(0).normal(size=(10, *SMASHED.shape)).astype(np.float32)
-    large = infer_request(Inference("tiny@relu", "", "big", {"smashed": Raw().encode(samples)}, {"session": "s"}))
+    large = infer_request(
+        Inference("tiny@relu", "", "big", {"smashed": Raw().encode(samples)}, {"session": "s", "secret": SECRET})
+    )
     with closing(Tap(tmp_path / "tap")) as tap:
         service, tail = serving(tap, max_batch=4)
         with busy(service, tail):
