@@ -232,7 +232,7 @@ def test_an_image_is_never_released_twice(bench):
 
 
 @pytest.mark.parametrize("queued", [True, False])
-@pytest.mark.parametrize("code", ["INTERNAL", "INVALID_ARGUMENT"])
+@pytest.mark.parametrize("code", ["OUT_OF_RANGE", "INVALID_ARGUMENT"])
 def test_a_request_that_the_server_will_never_take_does_not_block_the_queue(bench, code, queued):
     device = bench("queue")
     device.cloud.error = GONE if queued else None
@@ -251,7 +251,7 @@ def test_a_request_that_the_server_will_never_take_does_not_block_the_queue(benc
     assert (device.offline.counts.refused, device.offline.counts.waiting) == (1, 0)
 
 
-@pytest.mark.parametrize("code", ["UNAUTHENTICATED", "NOT_FOUND"])
+@pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "NOT_FOUND"])
 def test_a_server_that_refuses_the_device_ends_the_run_and_loses_no_request(bench, code):
     device = bench("queue")
     device.cloud.error = GONE
