@@ -8,6 +8,7 @@ from collections.abc import Callable
 from math import inf
 
 from cutlayer.errors import WireError
+from cutlayer.foreign import shown
 from cutlayer.wire.outcomes import Then, outcome
 
 log = logging.getLogger("cutlayer.edge.offline.replay")
@@ -71,7 +72,7 @@ class Lookout:
         """Note that the server is away, or fails; raise the error if it refuses for good."""
         if outcome(error).then is Then.REFUSED:
             raise error
-        self.why = str(error)
+        self.why = shown(error)
         if self.here or self._pause_s == self._first_pause_s:
             log.warning("the server is away: %s", error)
         self.here = False

@@ -86,7 +86,7 @@ class OfflineCounts:
             line += f" ({self.why})" if self.why else ""
         if self.refused or self.failed:
             line += (
-                f"\n{self.refused + self.failed:,} requests are set aside in {self.aside}, the last because: "
-                f"{self.why_aside} To send them again: --queue {self.aside} --count 0"
+                f"\nset aside in {self.aside}: {self.refused + self.failed:,}, the last because of {self.why_aside} "
+                f"To send what is there: --queue {self.aside} --count 0"
             )
         return line

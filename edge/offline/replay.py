@@ -29,15 +29,13 @@ from cutlayer.edge.offline.policy import WAIT_S, OfflineCounts, OfflinePolicy
 from cutlayer.edge.offline.queue import SET_ASIDE, Place, Queue
 from cutlayer.edge.offline.suspects import Suspects
 from cutlayer.errors import DeadlineExceeded, QueueError, Refused, SplitError, WireError
+from cutlayer.foreign import shown
 from cutlayer.models.manifest import Manifest, tail_name
 from cutlayer.split_folder import Half, SplitFolder, whole
 from cutlayer.trace import Trace
 from cutlayer.wire.message import read_infer_request
 from cutlayer.wire.outcomes import Then, outcome
 from cutlayer.wire.transport import Timeouts, Transport
-
-LONGEST_REASON = 1000
-"""Characters of the reason that is kept with a request."""
 
 PASSED_S = 10.0
 """Seconds after which a request that failed is sent again, where no other waits that could be sent instead."""
@@ -156,7 +154,7 @@ class Offline:
             losses = self._lookout.losses
             if self._waiting():
                 self._lookout.at_once()
-                self._suspects.again()
+                self._pass_over_no_longer()
                 self._changed.notify_all()
             # The counts of a request change after it has left the queue, while its thread is still sending.
             self._changed.wait_for(
@@ -213,9 +211,7 @@ class Offline:
         self._raise_fault()
         return None
 
-    def _ask(
-        self, queue: Queue, place: Place, outgoing: Outgoing
-    ) -> tuple[tuple[NDArray[Any], Trace] | None, bool]:
+    def _ask(self, queue: Queue, place: Place, outgoing: Outgoing) -> tuple[tuple[NDArray[Any], Trace] | None, bool]:
         """Send a request of the queue; return the answer if it came in time, and whether the request has left it."""
         try:
             answer = self._edge.ask(outgoing, self.wait_s)
@@ -259,15 +255,19 @@ class Offline:
                 if pause_s == 0.0:
                     self._sending = True
                     return True
-                if not self._changed.wait(pause_s) and self._lookout.here:
-                    self._suspects.again()
+                if not self._changed.wait(pause_s):
+                    self._pass_over_no_longer()
             return False
 
     def _look(self) -> None:
         self._lookout.look()
         with self._changed:
-            if self._lookout.here and not self._due():
-                self._suspects.again()
+            self._pass_over_no_longer()
+
+    def _pass_over_no_longer(self) -> None:
+        """Send the requests that failed once more, if no other is left whose answer would tell more."""
+        if not self._due():
+            self._suspects.again()
 
     def _send_oldest(self, queue: Queue) -> None:
         place, request = queue.first(self._suspects.passed)
@@ -330,9 +330,9 @@ class Offline:
 
     def _set_aside(self, queue: Queue, place: Place, error: WireError) -> None:
         """Move a request to the folder of those that are given up, with the reason, and count it."""
-        reason = f"{error.code}: {error}" if isinstance(error, Refused) else str(error)
+        reason = shown(f"{error.code}: {error}" if isinstance(error, Refused) else error)
         log.warning("a queued request is set aside: %s", reason)
-        kept, dropped = queue.set_aside(place, reason[:LONGEST_REASON])
+        kept, dropped = queue.set_aside(place, reason)
         with self._changed:
             self._counts.dropped += dropped
             if kept:

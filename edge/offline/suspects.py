@@ -2,8 +2,8 @@
 
 A request that failed is passed over until the server has answered another one. The answer shows that the server works,
 so it counts as a try of each request that was passed over. After several tries such a request is set aside. A request
-that is answered in the end shows that its failures were the server's, and all tries so far are forgotten: a server that
-runs out of memory now and then sets nothing aside.
+that is answered in the end shows that its failures were the server's, and all tries so far are forgotten: where each
+attempt fails at random, fewer than one request in a hundred is set aside.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 
 from cutlayer.errors import ConnectionLost, DeadlineExceeded, Refused, StreamReset, Unreachable, WireError
+from cutlayer.foreign import shown
 from cutlayer.wire.address import Address
 from cutlayer.wire.grpc import tls
 from cutlayer.wire.grpc.client_stream import Answer, ClientStream
@@ -136,7 +137,7 @@ class GrpcClient:
             return DeadlineExceeded(f"{self._address} did not answer within {timeout_s:g} s.")
         if code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN) and _RESET.search(details or ""):
             return StreamReset(
-                f"A proxy in front of {self._address}, or the server itself, ended the stream ({details}); let the "
+                f"A proxy in front of {self._address}, or the server itself, ended the stream ({shown(details)}); let the "
                 "proxy pass long streams and large bodies, such as with client_max_body_size 0 in nginx."
             )
         torn = code is grpc.StatusCode.UNKNOWN and (details or "").startswith(_TORN)
