@@ -5,8 +5,8 @@ A record is
     mark, CRC-32 of all that follows, length of the header, length of the tensor, header, tensor
 
 with little-endian lengths of 4 and 8 bytes. The mark is ``cutq`` while the record waits, and ``cutd`` once it is done.
-Marking a record changes one byte, which needs no space on a full disk and is atomic. A record with the mark ``cutr`` has
-no tensor; its header is the reason, in UTF-8, why the request after it was set aside.
+Marking a record changes one byte, which needs no space on a full disk and is atomic. A record with the mark ``cutr``
+has no tensor; its header is the reason, in UTF-8, why the request after it was set aside.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def test_a_run_through_a_proxy_that_resets_streams_gets_every_answer(folder, pro
         edge = edge_at(folder, client)
         for index in range(40):
             edge.infer(images(1, index), index)
-        with pytest.raises(StreamReset, match="A proxy in front of .* or the server itself, ended the stream"):
+        with pytest.raises(StreamReset, match=r"A proxy in front of .* or the server itself, ended the stream"):
             edge.infer(images(16), 40)
         edge.infer(images(1), 41)
 

@@ -137,8 +137,8 @@ class GrpcClient:
             return DeadlineExceeded(f"{self._address} did not answer within {timeout_s:g} s.")
         if code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN) and _RESET.search(details or ""):
             return StreamReset(
-                f"A proxy in front of {self._address}, or the server itself, ended the stream ({shown(details)}); let the "
-                "proxy pass long streams and large bodies, such as with client_max_body_size 0 in nginx."
+                f"A proxy in front of {self._address}, or the server itself, ended the stream ({shown(details)}); let "
+                "the proxy pass long streams and large bodies, such as with client_max_body_size 0 in nginx."
             )
         torn = code is grpc.StatusCode.UNKNOWN and (details or "").startswith(_TORN)
         if torn or code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.OK):

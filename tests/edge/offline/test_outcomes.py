@@ -154,7 +154,7 @@ def test_a_stream_that_a_proxy_ends_is_opened_again_and_at_last_the_proxy_is_nam
             edge.infer(images(1, index), index)
         assert script.tries == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
         script.fault = lambda index: Refused("UNKNOWN", words)
-        with pytest.raises(StreamReset, match="^A proxy in front of grpc://.*client_max_body_size 0"):
+        with pytest.raises(StreamReset, match=r"^A proxy in front of grpc://.*client_max_body_size 0"):
             edge.infer(images(1), 5)
         script.fault = lambda index: None
         edge.infer(images(1), 6)
