@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -12,9 +12,6 @@ from cutlayer.wire.codecs.base import Buffer, Encoded, Parameter
 from cutlayer.wire.message import Message
 from cutlayer.wire.peer import Peer
 from cutlayer.wire.transport import Caller
-
-if TYPE_CHECKING:
-    from cutlayer.cloud.turns import Line
 
 OVERHEAD_BYTES = 1024
 """Memory of a request in addition to its own bytes, so that a budget in bytes limits small requests too."""
@@ -67,7 +64,6 @@ class Job:
         nbytes: Bytes that it takes of the server's budget.
         owner: Whose request it is; see `owner`.
         key: Owner and id, by which a repetition is recognized; None if the request has no `owner` or no id.
-        line: The connection whose tail time it uses, once it is taken.
         taken: Number of its samples that have been given to a batch.
         smashed: Its decoded tensors; None before they are decoded.
         answers: The outputs of its samples by name; those of samples that were not yet computed are undefined.
@@ -77,11 +73,9 @@ class Job:
     """
 
     __slots__ = (
-        "answers", "callers", "data", "decode_ns", "id", "key", "line", "n_samples", "nbytes", "over", "owner",
+        "answers", "callers", "data", "decode_ns", "id", "key", "n_samples", "nbytes", "over", "owner",
         "read_ns", "request", "smashed", "tail_ns", "taken", "template",
     )  # fmt: skip
-
-    line: Line
 
     def __init__(
         self, request: Message, template: Template, id: str, data: tuple[Buffer, ...], caller: Caller, arrived_ns: int,

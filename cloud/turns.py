@@ -119,11 +119,11 @@ class Turns:
         self._smallest = min(self._smallest, job.n_samples)
         if now_s - self._looked_s > LOOK_S:
             self._look(now_s)
-        job.line = line
 
     def put(self, job: Job) -> None:
         """Let a request wait that was met."""
-        line, peer = job.line, job.line.peer
+        peer = self._peers[job.peer.party]
+        line = peer.lines[job.peer.connection]
         self._waiting[peer.key], peer.waiting[line.key] = peer, line
         line.jobs.append(job)
         self.n_samples += job.n_samples
@@ -132,7 +132,8 @@ class Turns:
         """Return a request that was met as a batch, if nothing waits and it is no longer than a batch; else nothing."""
         if self._waiting or job.n_samples > self.room():
             return []
-        self._level_s, job.line.peer.level_s = job.line.peer.used_s, job.line.used_s
+        peer = self._peers[job.peer.party]
+        self._level_s, peer.level_s = peer.used_s, peer.lines[job.peer.connection].used_s
         return [Slice(job, 0, job.n_samples)]
 
     def take(self) -> list[Slice]:
@@ -176,16 +177,18 @@ class Turns:
         total = sum(part.stop - part.start for part in batch)
         for job, start, stop in batch:
             share_s = seconds * (stop - start) / total if total else seconds
-            job.line.used_s += share_s
-            job.line.peer.used_s += share_s
-            job.line.seen_s = now_s
+            if line := self._line(job):
+                line.used_s += share_s
+                line.peer.used_s += share_s
+                line.seen_s = now_s
         if total:
             self._cost.observe(total, seconds)
 
     def drop(self, job: Job) -> None:
         """Forget the rest of a request of which a part was computed."""
-        if job.taken < job.n_samples and job.line.jobs and job.line.jobs[0] is job:
-            self._leave(job.line)
+        line = self._line(job) if job.taken < job.n_samples else None
+        if line and line.jobs and line.jobs[0] is job:
+            self._leave(line)
             self.n_samples -= job.n_samples - job.taken
 
     def clear(self) -> list[Job]:
@@ -210,6 +213,11 @@ class Turns:
     def expected_s(self) -> float:
         """Return about how long it takes to compute what waits."""
         return self._cost.of(self._max_batch) * (1 + self.n_samples / self._max_batch)
+
+    def _line(self, job: Job) -> Line | None:
+        """Return the connection of a request, unless it was silent for so long that it is forgotten."""
+        peer = self._peers.get(job.peer.party)
+        return peer and peer.lines.get(job.peer.connection)
 
     def _leave(self, line: Line) -> None:
         """Remove the first request of a line."""

@@ -23,7 +23,7 @@ class Line:
 
     def put(self, party, n=1, connection=None):
         caller = Caller(Peer(connection or party, "a test", party), lambda: False, lambda *_: None)
-        template = Template(Encoded("FP32", (n,), b""), n, (), None, None)
+        template = Template(Encoded("FP32", (n,), b""), n, (), None, None, None)
         job = Job(Message(Kind.INFER, b""), template, str(next(self.jobs)), (b"",), caller, 0, 0)
         self.turns.meet(job, self.now_s)
         self.turns.put(job)
