@@ -217,7 +217,7 @@ class Turns:
     def _line(self, job: Job) -> Line | None:
         """Return the connection of a request, unless it was silent for so long that it is forgotten."""
         peer = self._peers.get(job.peer.party)
-        return peer and peer.lines.get(job.peer.connection)
+        return peer.lines.get(job.peer.connection) if peer else None
 
     def _leave(self, line: Line) -> None:
         """Remove the first request of a line."""
