@@ -26,6 +26,7 @@ from typing import Any, NoReturn, TypeVar
 
 from cutlayer import errors
 from cutlayer.errors import ConfigError, CutlayerError, SplitError
+from cutlayer.terminal import say_lines
 
 T = TypeVar("T")
 
@@ -131,7 +132,7 @@ def _work(work: Callable[[], Any], limits: Limits, writing: int, parent: int, sc
     except KeyboardInterrupt:
         os._exit(130)
     except BaseException:
-        traceback.print_exc()
+        say_lines(traceback.format_exc())
     with suppress(OSError):
         for stream in (sys.stdout, sys.stderr):
             stream.flush()

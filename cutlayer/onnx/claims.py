@@ -49,7 +49,8 @@ def check_claims(path: Path, model: ModelProto) -> None:
         reason = _missing(path.parent, tensor)
         if reason is not None:
             raise SplitError(
-                f"{shown(path)} claims a tensor {shown(tensor.name)!r} {reason}; copy it with all its files again, or export it as one file."
+                f"{shown(path)} claims a tensor {shown(tensor.name)!r} {reason}; copy it with all its files again, or "
+                "export it as one file."
             )
     for node in _nodes(model):
         if node.domain in OF_PROCESSOR or (node.domain and node.op_type in _OF_PROCESSOR_TYPES):
