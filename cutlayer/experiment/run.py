@@ -31,8 +31,8 @@ from cutlayer.privacy.spectrum import spectrum
 from cutlayer.privacy.view import Wire, oracle, view, wire
 from cutlayer.progress import told
 from cutlayer.records import writing
-from cutlayer.records.reading import read_result
-from cutlayer.records.run import EXPERIMENT, RESULT, AttackRecord, Result
+from cutlayer.records.reading import read_finished
+from cutlayer.records.run import EXPERIMENT, AttackRecord, Result
 from cutlayer.registry import DATASETS
 from cutlayer.report.runs.durations import durations
 from cutlayer.split_folder import open_split
@@ -82,9 +82,9 @@ def run_all(
         say(f"[{i}/{len(experiments)}] {experiment}  ({folder})")
         if not resume:
             shutil.rmtree(folder, ignore_errors=True)
-        if (folder / RESULT).exists():
+        if (finished := read_finished(folder, say)) is not None:
             say("          finished before; --no-resume runs it again")
-            results.append(read_result(folder))
+            results.append(finished)
         else:
             stamped = _stamped(say)
             with told(stamped):
@@ -177,7 +177,7 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     timed = {entry.deployment.label: entry.timed for entry in observed}
     for label, times in turns.items():
         timed[label] |= {f"turns_{side}_ns": values for side, values in times.items()}
-    writing.finish(runs, record, env, timed, answers.arrays(), *kept)
+    writing.finish(runs, record, env, timed, answers.arrays(), *kept, say)
     for leftover in (folder / "measured", folder / "attacks", *folder.glob(".*.part")):
         shutil.rmtree(leftover)
     say(summary(record))

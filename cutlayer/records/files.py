@@ -13,18 +13,13 @@ import numpy as np
 def write_text(path: Path, text: str) -> None:
     """Write by an atomic rename: a reader sees the old file, the new one, or none."""
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     temporary.replace(path)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Like `write_text`, for JSON."""
-    write_text(path, json.dumps(value, indent=1) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Like `write_text`, for JSON of RFC 8259: NaN and Infinity are no numbers of it, and raise ValueError."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:

@@ -258,4 +258,8 @@ def load_result(value: Mapping[str, Any]) -> Result:
     """
     if value["schema"] != SCHEMA:
         raise ValueError(f"schema {value['schema']!r} where this version of cutlayer reads {SCHEMA}")
-    return load(Result, value)
+    result = load(Result, value)
+    deployments = {entry.deployment for entry in result.cost}
+    if unknown := {attack.deployment for attack in result.privacy} - deployments:
+        raise ValueError(f"an attack on {min(unknown)!r:.80}, which is no deployment of the run")
+    return result
