@@ -66,7 +66,7 @@ class Job:
     @property
     def client(self) -> Hashable:
         """Identity of the client whose turn it takes."""
-        return self.callers[0][0].client
+        return self.callers[0][0].peer.connection
 
 
 def key(session: object, request_id: str) -> tuple[str, str] | None:

@@ -207,7 +207,7 @@ class Service:
 
     def _refuse(self, caller: Caller, refused: Refused) -> None:
         self.metrics.refuse(refused.code)
-        self._visitors.refused(caller.peer, refused.code, str(refused))
+        self._visitors.refused(caller.peer.name, refused.code, str(refused))
         caller.answer(refused, nothing)
 
     def _record(self, request: Message) -> None:

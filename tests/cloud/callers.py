@@ -7,16 +7,15 @@ import numpy as np
 from cutlayer.errors import Refused
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.message import Inference, infer_request, read_infer_reply
+from cutlayer.wire.peer import Peer
 from tests.tiny_split import SMASHED
 
 
 class Waiting:
     """A caller that keeps its answer."""
 
-    peer = "a test"
-
     def __init__(self, client="another"):
-        self.client, self.left, self.replies, self.answered = client, False, [], threading.Event()
+        self.peer, self.left, self.replies, self.answered = Peer(client, "a test"), False, [], threading.Event()
 
     def gone(self):
         return self.left
