@@ -16,9 +16,10 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from math import prod
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -39,7 +40,7 @@ _ENCRYPTED = 1
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[BufferedReader]:
     """The file at a path, opened for reading. Links are followed; what they lead to has to be a file.
 
     Raises:
@@ -137,7 +138,7 @@ def read_arrays(path: Path, most_bytes: int = MOST_ARRAYS_BYTES) -> dict[str, ND
             if len(members) > MOST_ARRAYS:
                 raise ValueError(f"it holds {len(members):,} arrays, and at most {MOST_ARRAYS:,} are read")
             if (total := sum(member.file_size for member in members)) > most_bytes:
-                raise ValueError(f"its arrays take {_size(total)} by its list, and at most {_size(most_bytes)} are read")
+                raise ValueError(f"its arrays take {_size(total)} by its list; at most {_size(most_bytes)} are read")
             for member in members:
                 if member.compress_type not in _PACKED or member.flag_bits & _ENCRYPTED:
                     raise ValueError(f"{member.filename!r:.80} is packed in a way that numpy does not write")
@@ -174,15 +175,15 @@ def _read_array(file: IO[bytes], n_bytes: int, name: str) -> NDArray[Any]:
 def _header(file: IO[bytes], n_bytes: int, name: str) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
     """Type, shape and order of the array that a file of so many bytes holds."""
     try:
-        version = npy.read_magic(file)  # type: ignore[no-untyped-call]
+        version = npy.read_magic(file)
         if version not in _HEADERS:
             raise ValueError(f"its version {version} is not read")
-        shape, fortran, dtype = _HEADERS[version](file)  # type: ignore[no-untyped-call]
+        shape, fortran, dtype = _HEADERS[version](file)
         # A bool is an int to numpy's check.
         valid = all(type(length) is int and length >= 0 for length in shape) and len(shape) <= 32
         if not valid or dtype.hasobject or dtype.fields is not None or dtype.subdtype is not None:
             raise ValueError("it is no array of numbers or strings")
-    except (ValueError, TypeError, SyntaxError, RecursionError, EOFError, struct.error, MemoryError) as error:
+    except Exception as error:  # numpy reads the header as Python's tokens and literals, which raise what they like
         raise ValueError(f"{name!r:.80} is no array that can be read: {error!s:.200}") from None
     if (claimed := prod(shape) * dtype.itemsize) > n_bytes:
         raise ValueError(f"{name!r:.80} has {_size(claimed)} by its header, and {_size(n_bytes)} are there")

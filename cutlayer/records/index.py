@@ -68,7 +68,8 @@ def _put(path: Path, results: Iterable[Result]) -> None:
 
 def _put_result(database: sqlite3.Connection, result: Result) -> None:
     cost = {entry.deployment: entry for entry in result.cost}
-    for attack in result.privacy:
+    # The record of another run, perhaps damaged, may lack a deployment.
+    for attack in (attack for attack in result.privacy if attack.deployment in cost):
         where, scores = cost[attack.deployment], attack.metrics
         columns = (scores.get(name) for name in ("mse", "psnr", "ssim", "identification"))
         key = result.id, where.transport, where.head, attack.label

@@ -136,7 +136,9 @@ def _environment(path: Path, notes: list[str]) -> dict[str, Any]:
     try:
         env = read_json(path)
         parts = {"packages": dict, "threads": dict, "instruction_sets": list}
-        if not isinstance(env, dict) or not all(isinstance(env.get(key) or kind(), kind) for key, kind in parts.items()):
+        if not isinstance(env, dict) or not all(
+            isinstance(env.get(key) or kind(), kind) for key, kind in parts.items()
+        ):
             raise ValueError("it is not what a run writes")
         return env
     except (OSError, ValueError) as error:

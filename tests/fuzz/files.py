@@ -9,7 +9,7 @@ import signal
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -167,7 +167,6 @@ def _certificates() -> Path:
 
 def _secured(folder: Path) -> None:
     from cutlayer.doctor.files import check_security
-    from cutlayer.wire.connect import listen
     from cutlayer.wire.security import Security
 
     def at(*names: str) -> list[Path]:

@@ -157,9 +157,11 @@ def _archive_spoiled(path: Path, rng: np.random.Generator) -> str:
         # Flags, compression, and sizes of one member, where the archive states them.
         mark = (_LOCAL_HEADER, _CENTRAL_HEADER)[int(rng.integers(2))]
         start = data.find(mark, data.find(name.encode()) - 50 if rng.random() < 0.5 else 0)
-        offset, form, values = [(8, "<H", (1, 12, 14, 99)), (20, "<I", (0, 2**31, 2**32 - 1)), (24, "<I", (0, 2**32 - 2))][
-            int(rng.integers(3))
-        ]
+        offset, form, values = [
+            (8, "<H", (1, 12, 14, 99)),
+            (20, "<I", (0, 2**31, 2**32 - 1)),
+            (24, "<I", (0, 2**32 - 2)),
+        ][int(rng.integers(3))]
         with contextlib.suppress(struct.error):
             struct.pack_into(form, data, max(0, start) + offset, values[int(rng.integers(len(values)))])
     path.write_bytes(data)
