@@ -23,11 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.bounded import opened, parse_json, reason
-from cutlayer.cloud.job import key
 from cutlayer.errors import DataError, DecodeError
 from cutlayer.wire.codecs.base import Encoded
 from cutlayer.wire.codecs.packed import decode
-from cutlayer.wire.message import Kind, Message, read_infer_request
+from cutlayer.wire.message import MAX_HEADER_BYTES, Kind, Message, read_infer_request
 
 BYTES, RECORDS = "tap.bin", "tap.jsonl"
 
@@ -68,20 +67,20 @@ class Tap:
         except OSError as error:
             raise DataError(f"--tap {folder} cannot be continued: {reason(error)}.") from None
         for header in headers:
-            self._know(key(header["session"], header["id"]))
+            self._know(_identity(header["owner"], header["id"]))
         self._writing = threading.Lock()
-        self._unwritten: deque[Message] = deque()
+        self._unwritten: deque[tuple[Message, str | None]] = deque()
         self.unwritten_bytes = 0
         self._closed = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._write_all, name="tap", daemon=True)
         self._thread.start()
 
-    def record_now(self, request: Message) -> None:
-        """Write the tensors of an inference request at once."""
+    def record_now(self, request: Message, owner: str | None = None) -> None:
+        """Write the tensors of an inference request at once. See `cutlayer.cloud.job.owner`."""
         try:
             with self._writing:
-                self.write(request)
+                self.write(request, owner)
         except DecodeError:
             log.info("a request that could not be read is not in the tap")
         except (OSError, ValueError):
@@ -90,7 +89,7 @@ class Tap:
             with contextlib.suppress(OSError, DataError), self._writing:
                 self._reopen()
 
-    def record(self, request: Message) -> None:
+    def record(self, request: Message, owner: str | None = None) -> None:
         """Queue the tensors of an inference request; other messages hold no smashed data."""
         if request.kind is not Kind.INFER:
             return
@@ -98,7 +97,7 @@ class Tap:
             if self.unwritten_bytes > MAX_UNWRITTEN_BYTES:
                 log.warning("the tap's disk is slower than the network; requests now wait for it")
                 self._changed.wait_for(lambda: self.unwritten_bytes <= MAX_UNWRITTEN_BYTES)
-            self._unwritten.append(request)
+            self._unwritten.append((request, owner))
             self.unwritten_bytes += request.nbytes
             self._changed.notify_all()
 
@@ -117,16 +116,16 @@ class Tap:
                 self._changed.wait_for(lambda: self._unwritten or self._closed)
                 if not self._unwritten:
                     return
-                request = self._unwritten.popleft()
-            self.record_now(request)
+                request, owner = self._unwritten.popleft()
+            self.record_now(request, owner)
             with self._changed:
                 self.unwritten_bytes -= request.nbytes
                 self._changed.notify_all()
 
-    def write(self, request: Message) -> None:
+    def write(self, request: Message, owner: str | None = None) -> None:
         """Append one request, its bytes first, so that a record never refers to missing bytes."""
         inference = read_infer_request(request)
-        identity = key(inference.parameters.get("session"), inference.id)
+        identity = _identity(owner, inference.id)
         if identity in self._known:
             return
         for name, tensor in inference.tensors.items():
@@ -136,6 +135,7 @@ class Tap:
                 "id": inference.id,
                 "name": name,
                 **{parameter: inference.parameters.get(parameter) for parameter in ("session", "defense")},
+                "owner": owner,
                 "datatype": tensor.datatype,
                 "shape": tensor.shape,
                 "parameters": tensor.parameters,
@@ -168,6 +168,11 @@ class Tap:
                 self._known.popitem(last=False)
 
 
+def _identity(owner: object, request_id: str) -> tuple[str, str] | None:
+    """Return what recognizes a repeated request; None if it has no owner or no id, so that each one is a new one."""
+    return (owner, request_id) if isinstance(owner, str) and request_id else None
+
+
 def read(folder: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:
     """Yield the header and the decoded smashed data of each record, in the order of arrival.
 
@@ -198,9 +203,10 @@ def read(folder: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:
         raise DataError(f"{folder} holds no tap that can be read: {reason(error)}.") from None
 
 
-_MOST_HEADER_BYTES = 1 << 20
+_MOST_HEADER_BYTES = 8 * MAX_HEADER_BYTES
+"""Of a line: JSON writes a byte of a header as six at most."""
 _KINDS = {
-    "id": str, "name": str, "session": str | None, "datatype": str, "shape": list, "parameters": dict, "offset": int,
+    "id": str, "name": str, "owner": str | None, "datatype": str, "shape": list, "parameters": dict, "offset": int,
     "length": int,
 }  # fmt: skip
 """What a line of `tap.jsonl` holds."""
@@ -223,7 +229,7 @@ def _header(line: bytes, path: Path, number: int) -> dict[str, Any]:
         header = parse_json(line)
         if not isinstance(header, dict):
             raise ValueError("it is no table")
-        header = {"session": None, **header}
+        header = {"owner": None, **header}
         for name, kind in _KINDS.items():
             if not isinstance(header[name], kind) or isinstance(header[name], bool):
                 raise ValueError(f"{name} is {header[name]!r:.80}")
