@@ -28,6 +28,7 @@ from cutlayer.models.start import RANDOM
 from cutlayer.records.files import delete
 from cutlayer.registry import DATASETS, MODELS, defense_from
 from cutlayer.spec import TensorSpec, image_shape
+from cutlayer.split_folder import open_split
 
 Say = Callable[[str], None]
 
@@ -119,8 +120,9 @@ def whole(folder: Path, say: Say) -> bool:
     if not (folder.exists() or folder.is_symlink()):
         return False
     try:
-        manifest = Manifest.load(folder)
-        manifest.verify(folder, *manifest.files)
+        split = open_split(folder)
+        for name in split.manifest.files:
+            split.file(name)
         return True
     except SplitError as error:
         say(f"a split folder is damaged, and is made again: {error}")
