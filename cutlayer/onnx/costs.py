@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from cutlayer.onnx.file import OnnxFile
 from cutlayer.onnx.protos import editable, open_proto, run, the_package
 from cutlayer.onnx.seams import sources
-from cutlayer.onnx.types import BOUNDS, FLOATS, dtype_of, element_type, to_float32
+from cutlayer.onnx.session import dtype_of
+from cutlayer.onnx.types import BOUNDS, FLOATS, element_type, to_float32
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
