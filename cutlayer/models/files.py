@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cutlayer.errors import SplitError
 from cutlayer.models.manifest import MANIFEST
+from cutlayer.own import recordable
 
 
 @contextmanager
@@ -57,8 +58,10 @@ def check_free(folder: Path, *, replace: bool = True) -> None:
     """Refuse to replace anything but a split folder, or that as well.
 
     Raises:
+        ConfigError: Its name is no UTF-8.
         SplitError: The folder exists and holds something else; or it is a split folder, and is not to be replaced.
     """
+    recordable(str(folder))
     if (folder / MANIFEST).exists() and not replace:
         raise SplitError(f"{folder} is a split folder already; replace it with --force, or name another folder.")
     if folder.exists() and not (folder / MANIFEST).exists() and (folder.is_file() or any(folder.iterdir())):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.onnx.errors import message
+from cutlayer.own import recordable
 from cutlayer.spec import TensorSpec
 from cutlayer.tensors import join, parts, zeros
 
@@ -68,10 +69,11 @@ def open_half(
         zero: Inputs that are zero where the batch lacks them, as state is at first.
 
     Raises:
-        ConfigError: ONNX Runtime is not installed.
+        ConfigError: ONNX Runtime is not installed, or the path is no UTF-8.
         SplitError: The file is missing, damaged, or no half of a split model.
     """
     onnxruntime = runtime()
+    recordable(str(path))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1

@@ -64,7 +64,8 @@ LIES = [
     ("mean", [NAN]), ("mean", 0.5), ("mean", ["0.5"]), ("std", [0.0]), ("std", [-1.0]), ("std", [1.0] * 5000),
     ("ends", []), ("ends", {}), ("ends", {"head": {}, "tail": {}, "kept": {}, "answers": {}, "state": {}}),
     *(("ends", ends(**lie)) for lie in (
-        {"head": [HUGE]}, {"answers": [-2]}, {"head": [-1]}, {"state": {"a": "y"}}, {"state": {"x": 1}}, {"head": [1.5]},
+        {"head": [HUGE]}, {"answers": [-2]}, {"head": [-1]}, {"head": [1.5]}, {"state": {"a": "y"}},
+        {"state": {"x": 1}},
     )),
 ]  # fmt: skip
 
@@ -104,7 +105,7 @@ def test_a_manifest_that_could_not_be_read_is_not_written(tmp_path):
     lying = Manifest(**{**vars(manifest), "model": "caf\udce9.onnx"})
     with pytest.raises(
         SplitError,
-        match=r"cannot be written as a split folder: model is 'caf.udce9\.onnx', which has letters that UTF-8 cannot hold",
+        match=r"cannot be written as a split folder: model is .*, which has letters that UTF-8 cannot hold",
     ):
         lying.save(tmp_path)
     assert open_split(tmp_path).manifest == manifest
