@@ -41,7 +41,7 @@ def resolved(name: str, folder: Path) -> str:
 
 
 def recordable(name: str) -> str:
-    """The name of a file as it is, which split folders and records hold, and ONNX Runtime takes, as text in UTF-8.
+    """The name of a file as it is, which records hold and ONNX Runtime takes as text in UTF-8.
 
     Raises:
         ConfigError: It has bytes that are no UTF-8, as a name in Latin-1 from an old disk has.

@@ -147,13 +147,23 @@ class SplitFolder:
         """The arrays that the defense learned and the device needs; empty where there are none.
 
         Raises:
-            SplitError: The file is missing or differs from its hash.
+            SplitError: The file is missing, differs from its hash, or holds anything but arrays of finite numbers.
         """
         if LEARNED not in self.manifest.files:
             return {}
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        return load_file(self.file(LEARNED))
+        path = self.file(LEARNED)
+        try:
+            arrays: dict[str, NDArray[Any]] = load_file(path)
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise SplitError(
+                f"{path} is damaged ({reason(error)}); make the folder again with `cutlayer split`."
+            ) from None
+        if not all(array.dtype.kind in "biuf" and np.isfinite(array).all() for array in arrays.values()):
+            raise SplitError(f"{path} holds what is no finite number; make the folder again with `cutlayer split`.")
+        return arrays
 
     def with_head(self, out: Path, write_head: Callable[[Path], None]) -> Manifest:
         """Write a split folder that differs from this one in its head, and has no halves in torch.
