@@ -50,8 +50,8 @@ def recordable(name: str) -> str:
         name.encode()
     except UnicodeEncodeError:
         raise ConfigError(
-            f"{shown(name)} has a name that is no UTF-8, which neither records nor ONNX Runtime can take; rename it, or "
-            "the folder in which it is."
+            f"{shown(name)} has a name that is no UTF-8, which neither records nor ONNX Runtime take; rename it or "
+            "its folder."
         ) from None
     return name
 
