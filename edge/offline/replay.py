@@ -117,6 +117,7 @@ class Offline:
             else:
                 self._lookout.answered()
                 return answer
+        images = self._edge.checked(images)
         logits = None if self._model is None else self._model(images)
         with self._changed:
             if logits is None:
