@@ -43,7 +43,13 @@ def handle(service, message, arrived_ns=0):
     return caller.reply()
 
 
+SECRET = "a secret of some session"
+
+
 def request(id="", n=1, value=0.0, **parameters):
+    """A request; one of a session shows a secret, unless another one or none is given."""
+    if parameters.get("session"):
+        parameters = {"secret": SECRET} | parameters
     smashed = Raw().encode(np.full((n, *SMASHED.shape), value, np.float32))
     return infer_request(Inference("tiny@relu", "", id, {"smashed": smashed}, parameters))
 

@@ -31,7 +31,8 @@ def test_requests_say_whose_they_are(folder, scheme, proven):
     files = PAIRS[scheme] if proven else ({}, {})
     server = listen(SOCKETS[scheme], held := Held(), security=security(folder, files[0]))
     peers = []
-    with contextlib.closing(server):
+    with contextlib.ExitStack() as opened:
+        opened.callback(server.close, 0)
         for _ in range(2):
             with contextlib.closing(connect(str(server.address), security=security(folder, files[1]))) as client:
                 futures = [client.submit(message(number), WAIT_S) for number in range(2)]
