@@ -26,10 +26,6 @@ def connect(
             `security.insecure`.
     """
     target, scheme = check_secure(address, security, listening=False)
-    if scheme.networked and not target.port:
-        raise ConfigError(
-            f"{target} names port 0, at which no server is reached; the ready line of a server names its port."
-        )
     with described(f"No server is reached at {target}"):
         line: Line = _load(scheme.client, target, scheme)(target, timeouts or Timeouts(), security)
     return Client(line, target, retry or Retry())

@@ -249,12 +249,6 @@ def test_more_names_of_this_machine(host):
     assert not Address.parse(f"grpc://{host}:1").leaves_machine
 
 
-@each_transport
-def test_nobody_is_reached_at_port_0(scheme):
-    with pytest.raises(ConfigError, match="port 0"):
-        connect(f"{scheme}://127.0.0.1:0")
-
-
 STARVED = """
 import os, resource, sys
 from cutlayer.errors import WireError
