@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.cloud.admission import Limits, closing
+from cutlayer.cloud.admission import Limits, closing, unrecorded
 from cutlayer.cloud.batcher import Batcher
 from cutlayer.cloud.job import Job
 from cutlayer.cloud.metrics import Metrics
 from cutlayer.cloud.reader import Reader
 from cutlayer.cloud.replies import Replies
 from cutlayer.cloud.tap import Tap
-from cutlayer.errors import DecodeError, Refused, SplitError
+from cutlayer.errors import DecodeError, Refused, SplitError, WriteError
 from cutlayer.models.manifest import Manifest
 from cutlayer.split_folder import Half
 from cutlayer.tensors import parts
@@ -68,6 +68,7 @@ class Service:
         }
         if tap is not None:
             gauges["tap_unwritten_bytes"] = lambda: tap.unwritten_bytes
+            gauges["tap_lost_requests"] = lambda: tap.n_lost
         self.metrics = Metrics(gauges, self._visitors)
 
     @property
@@ -166,14 +167,18 @@ class Service:
         return self._batch[:end]
 
     def _answer(self, job: Job, reply: Message, started_ns: int, decoded_ns: int, computed_ns: int) -> None:
-        self._batcher.release(job)
-        first, arrived_ns = job.callers[0]
         sent: Callable[[], None] = nothing
         if self._tap is not None:
             if self._tap.durable:
-                self._tap.record_now(job.request)
+                try:
+                    self._tap.record_now(job.request)
+                except WriteError:
+                    self._fail(job, unrecorded())
+                    return
             else:
                 sent = partial(self._tap.record, job.request)
+        self._batcher.release(job)
+        first, arrived_ns = job.callers[0]
         durations = (
             started_ns - arrived_ns - job.read_ns,
             job.read_ns + decoded_ns - started_ns,

@@ -12,17 +12,20 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.cloud.job import key
-from cutlayer.errors import DataError, DecodeError
+from cutlayer.errors import DataError, DecodeError, WriteError
+from cutlayer.machine.files import open_regular, write_whole, writing
+from cutlayer.machine.lock import only_one
 from cutlayer.wire.codecs.base import Encoded
 from cutlayer.wire.codecs.packed import decode
 from cutlayer.wire.message import Kind, Message, read_infer_request
@@ -41,43 +44,72 @@ log = logging.getLogger("cutlayer.cloud.tap")
 class Tap:
     """Writes requests into a folder, on a thread of its own. Close it to write the last records.
 
+    Where the disk is full, the tap says so once, and writes again as soon as there is space.
+
     Args:
         folder: The folder, created if it is missing and continued otherwise.
         durable: Whether to give a record to the operating system before its answer leaves, so that a killed server
-            loses no answered request. The answer takes that much longer.
+            loses no answered request. The answer takes that much longer, and a request that cannot be written is not
+            answered.
 
     Attributes:
         unwritten_bytes: Bytes of the requests that wait for the disk.
+        n_lost: Number of requests that could not be written.
+
+    Raises:
+        WriteError: The folder cannot be written.
+        BusyError: Another server writes to it.
+        DataError: It holds a tap that is damaged.
     """
 
     def __init__(self, folder: Path, *, durable: bool = False) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.durable = durable
         self._folder = folder
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
-        for line in self._open()[-MAX_KNOWN:]:
-            header = json.loads(line)
-            self._know(key(header.get("session"), header["id"]))
+        with contextlib.ExitStack() as opened, writing(folder):
+            opened.enter_context(only_one(folder, inside=True))
+            lines = self._open()
+            opened.callback(self._close_files)
+            for line in lines[-MAX_KNOWN:]:
+                header = json.loads(line)
+                self._know(key(header.get("session"), header["id"]))
+            self._opened = opened.pop_all()
         self._writing = threading.Lock()
         self._unwritten: deque[Message] = deque()
         self.unwritten_bytes = 0
-        self._closed = False
+        self.n_lost = 0
+        self._fails = self._closed = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._write_all, name="tap", daemon=True)
         self._thread.start()
 
     def record_now(self, request: Message) -> None:
-        """Write the tensors of an inference request at once."""
-        try:
-            with self._writing:
+        """Write the tensors of an inference request at once.
+
+        Raises:
+            WriteError: They could not be written, and nothing of them is left.
+        """
+        with self._writing:
+            try:
+                if self._fails:
+                    # Cuts off a half-written record, so that the next one refers to the right bytes.
+                    self._close_files()
+                    self._open()
                 self.write(request)
-        except DecodeError:
-            log.info("a request that could not be read is not in the tap")
-        except (OSError, ValueError):
-            # ValueError: the files are closed, because opening them again has failed before.
-            log.exception("the tap lost a record")
-            with contextlib.suppress(OSError), self._writing:
-                self._reopen()
+            except DecodeError:
+                log.info("a request that could not be read is not in the tap")
+            except OSError as error:
+                unwritten = WriteError.of(self._folder, error)
+                if not self._fails:
+                    promise = "such requests are refused" if self.durable else "requests are answered all the same"
+                    log.warning("the tap has stopped: %s Until then %s.", unwritten, promise)
+                self._fails = True
+                self.n_lost += 1
+                raise unwritten from error
+            else:
+                if self._fails:
+                    log.warning("the tap goes on; it lacks %d requests so far", self.n_lost)
+                self._fails = False
 
     def record(self, request: Message) -> None:
         """Queue the tensors of an inference request; other messages hold no smashed data."""
@@ -97,8 +129,9 @@ class Tap:
             self._closed = True
             self._changed.notify_all()
         self._thread.join()
-        self._bytes.close()
-        self._records.close()
+        self._opened.close()
+        if self.n_lost:
+            log.warning("the tap %s lacks %d requests, which could not be written", self._folder, self.n_lost)
 
     def _write_all(self) -> None:
         while True:
@@ -107,20 +140,20 @@ class Tap:
                 if not self._unwritten:
                     return
                 request = self._unwritten.popleft()
-            self.record_now(request)
+            with contextlib.suppress(WriteError):  # said and counted
+                self.record_now(request)
             with self._changed:
                 self.unwritten_bytes -= request.nbytes
                 self._changed.notify_all()
 
     def write(self, request: Message) -> None:
-        """Append one request, its bytes first, so that a record never refers to missing bytes."""
+        """Append one request, its bytes first, so that a record never refers to missing bytes. Raises OSError."""
         inference = read_infer_request(request)
         identity = key(inference.parameters.get("session"), inference.id)
         if identity in self._known:
             return
         for name, tensor in inference.tensors.items():
-            self._bytes.write(tensor.data)
-            self._bytes.flush()
+            write_whole(self._bytes, tensor.data)
             header = {
                 "id": inference.id,
                 "name": name,
@@ -131,24 +164,21 @@ class Tap:
                 "offset": self._offset,
                 "length": len(tensor.data),
             }
-            self._records.write(json.dumps(header) + "\n")
-            self._records.flush()
+            write_whole(self._records, json.dumps(header).encode() + b"\n")
             self._offset += len(tensor.data)
         self._know(identity)
 
     def _open(self) -> list[bytes]:
-        """Open both files after their last complete record; return the records."""
+        """Open both files after their last complete record; return the records. Raises OSError."""
         self._offset, lines = _drop_torn_record(self._folder)
-        self._bytes = (self._folder / BYTES).open("ab")
-        self._records = (self._folder / RECORDS).open("a", encoding="utf-8")
+        # Unbuffered: what a full disk refuses is not written by a later close.
+        self._bytes, self._records = (_opened(self._folder / name, os.O_APPEND) for name in (BYTES, RECORDS))
         return lines
 
-    def _reopen(self) -> None:
-        """Cut off a half-written record, so that the next record refers to the right bytes."""
+    def _close_files(self) -> None:
         for file in (self._bytes, self._records):
             with contextlib.suppress(OSError):
                 file.close()
-        self._open()
 
     def _know(self, identity: tuple[str, str] | None) -> None:
         if identity is not None:
@@ -189,14 +219,21 @@ def _drop_torn_record(folder: Path) -> tuple[int, list[bytes]]:
     """Cut off an incomplete last record; return the offset of the next bytes, and the complete records."""
     records, data = folder / RECORDS, folder / BYTES
     if not records.exists() or not data.exists():
-        records.write_bytes(b"")
-        data.write_bytes(b"")
+        for path in (records, data):
+            with _opened(path) as file:
+                file.truncate(0)
         return 0, []
-    text = records.read_bytes()
-    complete = text[: text.rfind(b"\n") + 1]
+    with _opened(records) as file:
+        text = file.read()
+        complete = text[: text.rfind(b"\n") + 1]
+        file.truncate(len(complete))
     lines = complete.splitlines()
     end = sum(json.loads(lines[-1])[field] for field in ("offset", "length")) if lines else 0
-    for path, size in ((records, len(complete)), (data, end)):
-        with path.open("r+b") as file:
-            file.truncate(size)
+    with _opened(data) as file:
+        file.truncate(end)
     return end, lines
+
+
+def _opened(path: Path, how: int = 0) -> BinaryIO:
+    """One of the two files, made if it is missing; never through a link, whose target would be cut off."""
+    return open_regular(path, os.O_RDWR | os.O_CREAT | how, buffering=0)

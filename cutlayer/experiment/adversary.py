@@ -63,7 +63,6 @@ def attack(
     path = _path(work, named).with_suffix(".json")
     if path.exists():
         return [load(AttackRecord, record) for record in read_json(path)]
-    work.mkdir(exist_ok=True)
     say(f"attacking with {named.label}")
     start = time.perf_counter()
     attack.fit(seen)

@@ -1,6 +1,5 @@
 """One deployment, for real: a cloud process, an edge process, a socket between them."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from cutlayer.deployment import processes
 from cutlayer.errors import Unreachable
 from cutlayer.experiment.spec import Deployment, Experiment
 from cutlayer.machine.contention import between, moment
+from cutlayer.machine.files import part_of, writing
 from cutlayer.records.files import read_json, write_json
 from cutlayer.trace import Columns
 
@@ -70,9 +70,9 @@ def measure(
     """
     final = work / deployment.label
     if not final.exists():
-        part = work / f"{deployment.label}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+        with writing(final):
+            part = part_of(final)
+            part.mkdir(parents=True)
         say(f"serving over {deployment.transport} with a head on {deployment.head}")
         before, setup, root = (
             moment(started=True),
@@ -88,7 +88,8 @@ def measure(
                 "--threads", setup.edge_threads, "--record", part / "record.npz",
             )  # fmt: skip
         write_json(part / "load.json", between(before, moment(started=True)).others)
-        part.rename(final)
+        with writing(final):
+            part.rename(final)
     with np.load(final / "record.npz", allow_pickle=False) as record:
         arrays = dict(record)
     return Observed(deployment, arrays, arrived(final / "tap", arrays), read_json(final / "load.json"))

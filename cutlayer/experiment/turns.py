@@ -17,7 +17,7 @@ from cutlayer.deployment.device_process import open_device
 from cutlayer.experiment.spec import Deployment, Experiment
 from cutlayer.metrics.interval import bootstrap
 from cutlayer.progress import track
-from cutlayer.records.files import write_arrays
+from cutlayer.records.files import write_array, write_arrays
 from cutlayer.records.run import Estimate
 from cutlayer.split_folder import Runtime
 
@@ -49,7 +49,7 @@ def take_turns(
     final = work / f"{deployment.label}.turns.npz"
     if not final.exists():
         say(f"taking {experiment.measure.turns} turns with the undefended model over {deployment.label}")
-        np.save(work / "images.npy", images)
+        write_array(work / "images.npy", images)
         times = _measure(experiment, deployment, folders, work / "images.npy")
         write_arrays(final, times)
     with np.load(final, allow_pickle=False) as arrays:

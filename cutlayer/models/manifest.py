@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cutlayer.errors import ConfigError, SplitError
+from cutlayer.records.files import write_text
 from cutlayer.registry import MODELS, Registry
 from cutlayer.spec import TensorSpec
 
@@ -121,9 +122,7 @@ class Manifest:
         """Write `split.json` into the folder, last of its files."""
         format = FORMAT_OF_ENDS if self.ends else FORMAT
         text = json.dumps({"format": format, "version": self.version, **self._stated()}, indent=2)
-        temporary = folder / (MANIFEST + ".part")
-        temporary.write_text(text + "\n")
-        temporary.replace(folder / MANIFEST)
+        write_text(folder / MANIFEST, text + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:

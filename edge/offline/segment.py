@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cutlayer.errors import QueueError
+from cutlayer.machine.files import open_regular, write_whole
 from cutlayer.wire.codecs.base import MAX_TENSOR_BYTES, Buffer
 from cutlayer.wire.message import MAX_HEADER_BYTES, Kind, Message
 
@@ -52,7 +53,7 @@ class Segment:
         self.nbytes = 0
         self.waiting: deque[int] = deque()
         self._unsynced = False
-        self._file: BinaryIO = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
+        self._file: BinaryIO = open_regular(path, os.O_RDWR | os.O_CREAT, 0o600, buffering=0)
         try:
             self._scan()
         except BaseException:
@@ -66,7 +67,7 @@ class Segment:
         self._file.seek(self.nbytes)
         try:
             for part in (_PREFIX.pack(_WAITS, checksum) + lengths, header, tensor):
-                _write(self._file, part)
+                write_whole(self._file, part)
         except OSError:
             self._file.truncate(self.nbytes)
             raise
@@ -84,7 +85,7 @@ class Segment:
     def done(self) -> None:
         """Mark the oldest waiting request as done. Raises OSError."""
         self._file.seek(self.waiting[0])
-        _write(self._file, _DONE)
+        write_whole(self._file, _DONE)
         self.waiting.popleft()
 
     def sync(self) -> None:
@@ -149,13 +150,6 @@ class Segment:
         rest = _read(self._file, size - self.nbytes)
         places = (self.nbytes + match.start() for match in re.finditer(b"cut[qd]", rest))
         return next((place for place in places if self._read(place) is not None), size)
-
-
-def _write(file: BinaryIO, data: Buffer) -> None:
-    """Write all bytes; an unbuffered file may take fewer at a time."""
-    left = memoryview(data)
-    while left:
-        left = left[file.write(left) :]
 
 
 def _read(file: BinaryIO, n_bytes: int) -> bytes:
