@@ -1,7 +1,8 @@
-"""One request on its way through the server."""
+"""One request on its way through the server, and whose it is."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
@@ -17,6 +18,12 @@ OVERHEAD_BYTES = 1024
 MAX_SESSION = 128
 """Longest name of a session, in characters, whose repeated requests are recognized."""
 
+SECRET_LENGTHS = range(16, 129)
+"""Lengths of a session's secret, in characters; another one counts as none."""
+
+OWNER_LENGTH = 32
+"""Hexadecimal digits of an owner's hash."""
+
 
 class Template(NamedTuple):
     """What all requests of a session share.
@@ -27,6 +34,7 @@ class Template(NamedTuple):
         decode: For each tensor, a function from the bytes to the array. Raises DecodeError.
         reply: The answer without id, bytes and durations; None where its header depends on the data.
         session: Name of the session, if the client gives one.
+        secret: Secret of the session, if the client gives one.
     """
 
     tensor: Encoded
@@ -34,6 +42,7 @@ class Template(NamedTuple):
     decode: tuple[Callable[[Buffer], NDArray[Any]], ...]
     reply: Message | None
     session: Parameter | None
+    secret: Parameter | None
 
 
 class Job:
@@ -48,10 +57,11 @@ class Job:
         read_ns: Time that reading the request took.
         n_samples: Number of samples; see `Template`.
         nbytes: Bytes that it takes of the server's budget.
-        key: Identity by which a repetition is recognized; see `key`.
+        owner: Whose request it is; see `owner`.
+        key: Owner and id, by which a repetition is recognized; None if the request has no `owner` or no id.
     """
 
-    __slots__ = ("callers", "data", "id", "key", "n_samples", "nbytes", "read_ns", "request", "template")
+    __slots__ = ("callers", "data", "id", "key", "n_samples", "nbytes", "owner", "read_ns", "request", "template")
 
     def __init__(
         self, request: Message, template: Template, id: str, data: tuple[Buffer, ...], caller: Caller, arrived_ns: int,
@@ -61,16 +71,26 @@ class Job:
         self.callers, self.read_ns = [(caller, arrived_ns)], read_ns
         self.n_samples = template.n_samples
         self.nbytes = len(request.header) + sum(map(len, data)) + OVERHEAD_BYTES
-        self.key = key(template.session, id)
+        self.owner = owner(caller.peer.identity, template.session, template.secret)
+        self.key = (self.owner, id) if self.owner and id else None
 
     @property
     def client(self) -> Hashable:
         """Identity of the client whose turn it takes."""
-        return self.callers[0][0].client
+        return self.callers[0][0].peer.connection
 
 
-def key(session: object, request_id: str) -> tuple[str, str] | None:
-    """Return the identity of a request; None without a session, since ids of several clients may then be equal."""
-    if isinstance(session, str) and 0 < len(session) <= MAX_SESSION and request_id:
-        return session, request_id
-    return None
+def owner(identity: str, session: object, secret: object) -> str | None:
+    """Return whose answers those of a session are, as a hash: nobody else can name it, and it tells no secret.
+
+    The name of a session is no secret: whoever knows it must not get its answers, spoil its ids or block it. A session
+    therefore belongs to the peer that has proven `identity`, and to those who know its secret. With neither there is
+    no owner, and so no memory of its requests.
+    """
+    if not (isinstance(session, str) and 0 < len(session) <= MAX_SESSION):
+        return None
+    if not (isinstance(secret, str) and len(secret) in SECRET_LENGTHS):
+        secret = ""
+    if not (identity or secret):
+        return None
+    return hashlib.sha256(repr((identity, session, secret)).encode()).hexdigest()[:OWNER_LENGTH]

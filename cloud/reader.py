@@ -116,8 +116,8 @@ class Reader:
         if self._alone and n > 1:
             raise DecodeError("Send one sample in each request: how much this model answers depends on the sample.")
         decode = tuple(codec_of(tensor).decoder(tensor) for tensor in tensors.values())
-        smashed, session = tensors["smashed"], request.parameters.get("session")
-        return Template(smashed, n, decode, self._reply(request.model, n), session)
+        session, secret = (request.parameters.get(name) for name in ("session", "secret"))
+        return Template(tensors["smashed"], n, decode, self._reply(request.model, n), session, secret)
 
     def _reply(self, model: str, n: int) -> Message | None:
         """Return the answer without id, bytes and durations, if all is known before it is computed."""

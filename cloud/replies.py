@@ -1,7 +1,8 @@
 """The last answers of each session, so that a repeated request is answered without a second computation.
 
-A request is recognized by its session and its id. Its header must be equal too, because an id belongs to one request.
-The tensor is not compared, which would take as long as the computation saves.
+A request is recognized by its owner, which is more than the name of its session (`cutlayer.cloud.job.owner`), and its
+id. Its header must be equal too, because an id belongs to one request. The tensor is not compared, which would take as
+long as the computation saves.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ ENTRY_BYTES = 192 + sum(map(getsizeof, ("", b"", b"", b"", (b"",), (None, None, 
 """Overhead of an answer with one tensor: its objects, its table entries, and rounding."""
 
 _Key = tuple[str, str]
+"""Owner and id."""
 
 
 class _Answer(NamedTuple):
@@ -96,9 +98,9 @@ class Replies:
             del self._pending[key]
 
     def _remember(self, key: _Key, header: bytes, reply: Message) -> None:
-        session, request_id = key
-        replies = self._sessions.setdefault(session, OrderedDict())
-        self._sessions.move_to_end(session)
+        owner, request_id = key
+        replies = self._sessions.setdefault(owner, OrderedDict())
+        self._sessions.move_to_end(owner)
         nbytes = len(request_id) + len(header) + reply.nbytes + ENTRY_BYTES
         replies[request_id] = _Answer(header, reply, nbytes)
         self.nbytes += nbytes

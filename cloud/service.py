@@ -134,7 +134,7 @@ class Service:
         except Exception as error:
             for job in ready:
                 self._fail(job, error)
-                self._record(job.request)
+                self._record(job)
             return
         end = 0
         for job in ready:
@@ -171,12 +171,12 @@ class Service:
         if self._tap is not None:
             if self._tap.durable:
                 try:
-                    self._tap.record_now(job.request)
+                    self._tap.record_now(job.request, job.owner)
                 except WriteError:
                     self._fail(job, unrecorded())
                     return
             else:
-                sent = partial(self._tap.record, job.request)
+                sent = partial(self._tap.record, job.request, job.owner)
         self._batcher.release(job)
         first, arrived_ns = job.callers[0]
         durations = (
@@ -208,14 +208,14 @@ class Service:
             caller.answer(Refused("CANCELLED", "The client closed its connection."), nothing)
         with contextlib.suppress(DecodeError):
             self._reader.smashed(job)
-            self._record(job.request)
+            self._record(job)
 
     def _refuse(self, caller: Caller, refused: Refused) -> None:
         self.metrics.refuse(refused.code)
-        self._visitors.refused(caller.peer, refused.code, str(refused))
+        self._visitors.refused(caller.peer.name, refused.code, str(refused))
         caller.answer(refused, nothing)
 
-    def _record(self, request: Message) -> None:
+    def _record(self, job: Job) -> None:
         """Give the request to the tap, after its answer."""
         if self._tap is not None:
-            self._tap.record(request)
+            self._tap.record(job.request, job.owner)

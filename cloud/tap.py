@@ -22,7 +22,6 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.cloud.job import key
 from cutlayer.errors import DataError, DecodeError, WriteError
 from cutlayer.machine.files import open_regular, write_whole, writing
 from cutlayer.machine.lock import only_one
@@ -72,10 +71,10 @@ class Tap:
             opened.callback(self._close_files)
             for line in lines[-MAX_KNOWN:]:
                 header = json.loads(line)
-                self._know(key(header.get("session"), header["id"]))
+                self._know(_identity(header.get("owner"), header["id"]))
             self._opened = opened.pop_all()
         self._writing = threading.Lock()
-        self._unwritten: deque[Message] = deque()
+        self._unwritten: deque[tuple[Message, str | None]] = deque()
         self.unwritten_bytes = 0
         self.n_lost = 0
         self._fails = self._closed = False
@@ -83,8 +82,8 @@ class Tap:
         self._thread = threading.Thread(target=self._write_all, name="tap", daemon=True)
         self._thread.start()
 
-    def record_now(self, request: Message) -> None:
-        """Write the tensors of an inference request at once.
+    def record_now(self, request: Message, owner: str | None = None) -> None:
+        """Write the tensors of an inference request at once. See `cutlayer.cloud.job.owner`.
 
         Raises:
             WriteError: They could not be written, and nothing of them is left.
@@ -95,7 +94,7 @@ class Tap:
                     # Cuts off a half-written record, so that the next one refers to the right bytes.
                     self._close_files()
                     self._open()
-                self.write(request)
+                self.write(request, owner)
             except DecodeError:
                 log.info("a request that could not be read is not in the tap")
             except OSError as error:
@@ -111,7 +110,7 @@ class Tap:
                     log.warning("the tap goes on; it lacks %d requests so far", self.n_lost)
                 self._fails = False
 
-    def record(self, request: Message) -> None:
+    def record(self, request: Message, owner: str | None = None) -> None:
         """Queue the tensors of an inference request; other messages hold no smashed data."""
         if request.kind is not Kind.INFER:
             return
@@ -119,7 +118,7 @@ class Tap:
             if self.unwritten_bytes > MAX_UNWRITTEN_BYTES:
                 log.warning("the tap's disk is slower than the network; requests now wait for it")
                 self._changed.wait_for(lambda: self.unwritten_bytes <= MAX_UNWRITTEN_BYTES)
-            self._unwritten.append(request)
+            self._unwritten.append((request, owner))
             self.unwritten_bytes += request.nbytes
             self._changed.notify_all()
 
@@ -139,17 +138,17 @@ class Tap:
                 self._changed.wait_for(lambda: self._unwritten or self._closed)
                 if not self._unwritten:
                     return
-                request = self._unwritten.popleft()
+                request, owner = self._unwritten.popleft()
             with contextlib.suppress(WriteError):  # said and counted
-                self.record_now(request)
+                self.record_now(request, owner)
             with self._changed:
                 self.unwritten_bytes -= request.nbytes
                 self._changed.notify_all()
 
-    def write(self, request: Message) -> None:
+    def write(self, request: Message, owner: str | None = None) -> None:
         """Append one request, its bytes first, so that a record never refers to missing bytes. Raises OSError."""
         inference = read_infer_request(request)
-        identity = key(inference.parameters.get("session"), inference.id)
+        identity = _identity(owner, inference.id)
         if identity in self._known:
             return
         for name, tensor in inference.tensors.items():
@@ -158,6 +157,7 @@ class Tap:
                 "id": inference.id,
                 "name": name,
                 **{parameter: inference.parameters.get(parameter) for parameter in ("session", "defense")},
+                "owner": owner,
                 "datatype": tensor.datatype,
                 "shape": tensor.shape,
                 "parameters": tensor.parameters,
@@ -185,6 +185,11 @@ class Tap:
             self._known[identity] = None
             if len(self._known) > MAX_KNOWN:
                 self._known.popitem(last=False)
+
+
+def _identity(owner: object, request_id: str) -> tuple[str, str] | None:
+    """Return what recognizes a repeated request; None if it has no owner or no id, so that each one is a new one."""
+    return (owner, request_id) if isinstance(owner, str) and request_id else None
 
 
 def read(folder: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cutlayer import __version__
 from cutlayer.errors import EXTRAS, CutlayerError, missing_package, unwritable
 from cutlayer.stopping import exit_code, heed
+from cutlayer.terminal import listening, say, tell, tell_lines
 
 if TYPE_CHECKING:
     from tyro.extras import SubcommandApp
@@ -65,14 +66,13 @@ def _run() -> None:
     # Threads that spin while they wait make torch ten times slower if other processes use the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if sys.argv[1:] == ["--version"]:
-        print(f"cutlayer {__version__}")
+        tell(f"cutlayer {__version__}")
         return
     from tyro.conf import OmitArgPrefixes
 
-    from cutlayer.commands import say
     from cutlayer.progress import told
 
-    with told(say):
+    with listening(), told(say):
         app().cli(prog="cutlayer", description=ABOUT, config=(OmitArgPrefixes,))
     sys.stdout.flush()
 
@@ -83,13 +83,13 @@ def _end(error: Exception, sentence: str) -> None:
         sys.stdout.flush()
     except OSError:
         _discard_output()
-    print(f"cutlayer: {sentence}", file=sys.stderr)
+    say(f"cutlayer: {sentence}")
     sys.exit(2)
 
 
 def _print_notes(error: BaseException) -> None:
     for note in getattr(error, "__notes__", ()):
-        print(note, flush=True)
+        tell_lines(note)
 
 
 def _discard_output() -> None:

@@ -26,9 +26,17 @@ import difflib
 import errno
 from collections.abc import Iterable
 
+from cutlayer.foreign import shown
+
+MOST = 4000
+"""Letters of a message that are shown."""
+
 
 class CutlayerError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base of all errors raised on purpose. The text may quote others, and is shown as `cutlayer.foreign` does."""
+
+    def __str__(self) -> str:
+        return shown(super().__str__(), MOST)
 
 
 class ConfigError(CutlayerError):
@@ -109,7 +117,7 @@ class Refused(WireError):
 
     def __init__(self, code: str, message: str, retry_after_ms: int = 0) -> None:
         super().__init__(message)
-        self.code, self.retry_after_ms = code, retry_after_ms
+        self.code, self.retry_after_ms = shown(code), retry_after_ms
 
 
 _ADVICE = {

@@ -110,7 +110,7 @@ def _end(code: int) -> None:
             with contextlib.suppress(Exception):
                 say()
         with contextlib.suppress(Exception):
-            print("cutlayer: stopped in the middle of a computation.", file=sys.stderr, flush=True)
+            os.write(2, b"cutlayer: stopped in the middle of a computation.\n")
             sys.stdout.flush()
 
     # The main thread may hold a lock that the words wait for.

@@ -82,6 +82,8 @@ class Edge:
         self._parameters: dict[str, Parameter] = {
             "protocol": PROTOCOL,
             "session": self.session,
+            # Proves to the server that a repeated request is of this session, whose name others may learn.
+            "secret": secrets.token_hex(16),
             "defense": DEFENSES.label(str(manifest.defense.get("name", "none"))),
         }
         self._template: Template | None = None

@@ -29,6 +29,7 @@ from cutlayer.machine.footprint import restart_peak_rss, sent_bytes
 from cutlayer.models.manifest import Manifest
 from cutlayer.split_folder import Runtime, open_split
 from cutlayer.stopping import last_words
+from cutlayer.terminal import tell_lines
 from cutlayer.wire.address import Address
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.connect import connect as connect_to
@@ -129,7 +130,7 @@ def send(
         if record is not None:
             opened.push(functools.partial(_keep, device, record))
             opened.enter_context(last_words(functools.partial(recorder.save, record)))
-        opened.enter_context(last_words(lambda: print(recorder.summary())))
+        opened.enter_context(last_words(lambda: tell_lines(recorder.summary())))
         try:
             device.warm_up(start_ns)
             device.send_all(Address.parse(connect).port, collect_each=COLLECT_EACH if loop else 0)

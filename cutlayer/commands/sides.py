@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from cutlayer.commands.security import Client, ClientSecurity, Server, ServerSecurity
+from cutlayer.terminal import tell, tell_lines
 
 Folder = Annotated[Path, arg(metavar="FOLDER")]
 
@@ -54,9 +55,7 @@ def cloud(
     from cutlayer.wire.codecs.packed import admit
     from cutlayer.wire.transport import Timeouts
 
-    log = logging.getLogger("cutlayer.wire.visitors")
-    log.setLevel(logging.INFO)
-    log.addHandler(logging.StreamHandler())
+    logging.getLogger("cutlayer.wire.visitors").setLevel(logging.INFO)
     for name in codec:
         admit(name)
     limits = Limits(max_batch, max_delay_us, budget_mib << 20)
@@ -141,7 +140,7 @@ def edge(
         codec=codec, threads=threads, record=record, security=security, seed=seed,
         data_root=data_root, timeouts=timeouts, policy=policy or None, rate=rate, loop=loop, camera=camera,
     )  # fmt: skip
-    print(summary)
+    tell_lines(summary)
 
 
 def certs(
@@ -160,4 +159,4 @@ def certs(
     from cutlayer.wire.certs import init
 
     for path in init(folder, host):
-        print(path)
+        tell(path)

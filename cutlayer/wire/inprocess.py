@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 from cutlayer.errors import DeadlineExceeded, Refused, Unreachable, WireError
 from cutlayer.wire.address import Address
 from cutlayer.wire.message import Message
+from cutlayer.wire.peer import Peer
 from cutlayer.wire.scheme import Scheme
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Caller, Handler, Timeouts
@@ -44,7 +45,7 @@ class InProcessClient:
             replies.put(reply)
             sent()
 
-        caller = Caller(threading.get_ident(), lambda: left, answer)
+        caller = Caller(Peer(threading.get_ident(), "this process"), lambda: left, answer)
         server.handler.submit(message, arrived_ns, caller, lend=True)
         try:
             reply = replies.get(timeout=timeout_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from cutlayer.errors import ConfigError, DecodeError, Refused
 from cutlayer.wire.address import Address
 from cutlayer.wire.message import Message
-from cutlayer.wire.visitors import UNKNOWN
+from cutlayer.wire.peer import Peer
 
 log = logging.getLogger("cutlayer.wire")
 
@@ -74,17 +74,15 @@ class Caller(NamedTuple):
     """The client of one request, as a server's handler sees it. Any thread may use it.
 
     Attributes:
-        client: Identity of the connection, by which clients take turns.
+        peer: Who the request came from; clients take turns by its `connection`.
         gone: Returns whether the client has left, so that the request need not be computed.
         answer: Sends the answer or the reason why there is none, without waiting for the network; call it once. Its
             second argument is called after the answer has left, or cannot leave; that time is not part of the latency.
-        peer: Its address, for the log.
     """
 
-    client: Hashable
+    peer: Peer
     gone: Callable[[], bool]
     answer: Callable[[Message | Refused, Callable[[], None]], None]
-    peer: str = UNKNOWN
 
 
 def nothing() -> None:

@@ -20,8 +20,6 @@ REMEMBERED = 4096
 REASONS = ("tls", "token", "key", "protocol")
 """Reasons for which a connection is refused; they are labels in the metrics."""
 
-UNKNOWN = "a client of unknown address"
-
 
 @dataclass
 class _Window:
@@ -102,14 +100,3 @@ class Visitors:
         if window.withheld:
             log.info("%s: %d more since, not listed", reason, window.withheld)
             window.withheld = 0
-
-
-def plain(host: str) -> str:
-    """Return an IPv4 address in its own form, and any other unchanged."""
-    return host.removeprefix("::ffff:") if "." in host else host
-
-
-def name(host: str, port: int | str) -> str:
-    """Return ``host:port``."""
-    host = plain(host)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

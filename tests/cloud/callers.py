@@ -7,16 +7,15 @@ import numpy as np
 from cutlayer.errors import Refused
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.message import Inference, infer_request, read_infer_reply
+from cutlayer.wire.peer import Peer
 from tests.tiny_split import SMASHED
 
 
 class Waiting:
     """A caller that keeps its answer."""
 
-    peer = "a test"
-
     def __init__(self, client="another"):
-        self.client, self.left, self.replies, self.answered = client, False, [], threading.Event()
+        self.peer, self.left, self.replies, self.answered = Peer(client, "a test"), False, [], threading.Event()
 
     def gone(self):
         return self.left
@@ -44,7 +43,13 @@ def handle(service, message, arrived_ns=0):
     return caller.reply()
 
 
+SECRET = "a secret of some session"
+
+
 def request(id="", n=1, value=0.0, **parameters):
+    """A request; one of a session shows a secret, unless another one or none is given."""
+    if parameters.get("session"):
+        parameters = {"secret": SECRET} | parameters
     smashed = Raw().encode(np.full((n, *SMASHED.shape), value, np.float32))
     return infer_request(Inference("tiny@relu", "", id, {"smashed": smashed}, parameters))
 

@@ -11,6 +11,7 @@ from cutlayer.wire.codecs.base import Encoded
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.message import Inference, infer_request
 from cutlayer.wire.template import completed
+from tests.cloud.callers import Waiting
 from tests.tiny_split import SMASHED, write_split
 
 MIB = 1 << 20
@@ -29,7 +30,7 @@ def request(tensor, id):
 
 def smashed(reader, message):
     template, name, data = reader.read(message)
-    return reader.smashed(Job(message, template, name, data, None, 0, 0))
+    return reader.smashed(Job(message, template, name, data, Waiting(), 0, 0))
 
 
 @pytest.mark.parametrize("codec", ["raw", "fp16", "int8", "int4:channel+zstd", "top-k"])

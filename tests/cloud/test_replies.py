@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from cutlayer.cloud import replies
+from cutlayer.cloud.job import owner
 from cutlayer.cloud.service import Service
 from cutlayer.cloud.tap import Tap, read
 from cutlayer.errors import Refused
 from cutlayer.split_folder import open_split
-from tests.cloud.callers import HeldTail, Waiting, handle, request
+from tests.cloud.callers import SECRET, HeldTail, Waiting, handle, request
 from tests.cloud.test_batching import busy, submit
 from tests.tiny_split import write_split
 
@@ -108,13 +109,13 @@ def test_the_memory_has_bounds(served, monkeypatch):
             handle(service, request(f"{number}", session=f"{session}"))
     memory = service._replies
     assert [(name, list(answers)) for name, answers in memory._sessions.items()] == [
-        (f"{session}", ["7", "8", "9"]) for session in range(6, 10)
+        (owner("", f"{session}", SECRET), ["7", "8", "9"]) for session in range(6, 10)
     ]
     assert memory.nbytes == sum(answer.nbytes for session in memory._sessions.values() for answer in session.values())
 
     monkeypatch.setattr(replies, "MAX_BYTES", 1)
     handle(service, request("last", session="new"))
-    assert {name: list(answers) for name, answers in memory._sessions.items()} == {"new": ["last"]}
+    assert {name: list(answers) for name, answers in memory._sessions.items()} == {owner("", "new", SECRET): ["last"]}
     assert not memory._pending
 
 
@@ -129,7 +130,7 @@ def test_sessions_that_are_over_make_room_for_those_that_are_not(served, monkeyp
         for session in ("a", "b"):
             handle(service, request(f"{number}", session=session))
     assert memory.nbytes <= replies.MAX_BYTES
-    ids = {name: list(answers) for name, answers in memory._sessions.items()}
+    ids = {name: list(memory._sessions[owner("", name, SECRET)]) for name in ("a", "b", "over")}
     assert ids["a"] == ids["b"] == [f"{number}" for number in range(8)]
     assert ids["over"][-1] == "19", "the oldest answers go first"
 

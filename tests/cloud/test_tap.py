@@ -57,10 +57,10 @@ def test_a_slow_disk_adds_to_no_latency(tmp_path, transport):
     tap, tapped, write_now = Tap(tmp_path / "tap"), threading.Event(), threading.Event()
     plainly = tap.write
 
-    def slowly(message):
+    def slowly(message, owner):
         tapped.set()
         assert write_now.wait(20)
-        plainly(message)
+        plainly(message, owner)
 
     tap.write = slowly
     with serving(tmp_path / "split", transport, tap=tap) as client:

@@ -36,7 +36,11 @@ def requests(model: str, version: str, shape: tuple[int, ...], session: str = "f
             tensor = codec_named(name).encode(smashed)
         except ConfigError:
             continue  # a package is not installed
-        parameters = {"protocol": 1, "defense": "none", **({"session": session} if session else {})}
+        parameters = {
+            "protocol": 1,
+            "defense": "none",
+            **({"session": session, "secret": session * 8} if session else {}),
+        }
         template = infer_request(Inference(model, version, "", {"smashed": tensor._replace(data=b"")}, parameters))
         messages.append(completed(template, f"fuzz-{name}", tensor.data))
     return [*messages, metadata_request(model, version), metadata_request(model, "")]
@@ -140,7 +144,7 @@ def _described_wrongly(data: bytes, rng: np.random.Generator) -> bytes:
             names = [*tensor.parameters, "codec", _word(rng)]
             _set(tensor.parameters[names[rng.integers(len(names))]], rng)
         case 4:
-            _set(header.parameters[("protocol", "session", "defense", _word(rng))[rng.integers(4)]], rng)
+            _set(header.parameters[("protocol", "session", "secret", "defense", _word(rng))[rng.integers(5)]], rng)
         case 5:
             header.model_name = _word(rng)
         case 6:

@@ -140,7 +140,7 @@ def test_a_folder_that_holds_something_else_is_not_replaced(tmp_path):
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(WriteError, match="file/split cannot be written: .*/file is no folder"):
+    with pytest.raises(WriteError, match=r"file/split cannot be written: .*/file is no folder"):
         split_onnx(chain(tmp_path / "m.onnx"), "r1", tmp_path / "file/split")
 
 

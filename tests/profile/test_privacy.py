@@ -81,5 +81,5 @@ def test_a_full_disk_is_one_sentence(model, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(np, "save", full)
-    with pytest.raises(WriteError, match="images.npy cannot be written: no space left on device; free some space"):
+    with pytest.raises(WriteError, match=r"images.npy cannot be written: no space left on device; free some space"):
         run_plan(plan(model), SETTINGS, Limits(None, None, None), tmp_path / "out", lambda _: None, pytest.fail)

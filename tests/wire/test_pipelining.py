@@ -31,7 +31,7 @@ def test_requests_of_one_connection_have_the_same_client(serve, address):
     _, client = serve(address, held)
     serve(address, held)
     futures = submit(client, 3)
-    assert len({caller.client for _, caller in held.take(3)}) == 1
+    assert len({caller.peer.connection for _, caller in held.take(3)}) == 1
     client.close()
     with pytest.raises(WireError):
         futures[0].result(WAIT_S)
@@ -128,7 +128,7 @@ def test_a_zeromq_client_that_reconnects_replaces_its_connection(serve):
     with client._line._shared.lock:
         client._line._lose(ConnectionLost("as if"))
     ((_, second),) = held.take()
-    assert first.client == second.client
+    assert first.peer.connection == second.peer.connection
     second.answer(message(1), nothing)
     assert numbers(future) == [1]
 

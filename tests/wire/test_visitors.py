@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from cutlayer.wire import visitors
-from cutlayer.wire.visitors import LINES, REMEMBERED, WINDOW_S, Visitors, name
+from cutlayer.wire.visitors import LINES, REMEMBERED, WINDOW_S, Visitors
 
 
 @pytest.fixture
@@ -48,10 +48,3 @@ def test_a_connection_is_counted_once_and_memory_is_bounded(log):
         said.arrived(f"other:{port}")
     assert not said.knows("host:1")
     assert len(said._seen) == REMEMBERED
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"), [("::ffff:10.0.0.1", "10.0.0.1:5"), ("10.0.0.1", "10.0.0.1:5"), ("::1", "[::1]:5")]
-)
-def test_addresses_are_written_in_one_way(host, expected):
-    assert name(host, 5) == expected

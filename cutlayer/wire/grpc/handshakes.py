@@ -7,11 +7,11 @@ If it ends without a call, its handshake has failed.
 from __future__ import annotations
 
 import threading
-from urllib.parse import unquote
 
 import psutil
 
-from cutlayer.wire.visitors import Visitors, name
+from cutlayer.wire.peer import name
+from cutlayer.wire.visitors import Visitors
 
 WHY = (
     "The TLS handshake failed: it shows no certificate that --ca has signed, does not trust this server's certificate, "
@@ -81,9 +81,3 @@ class Handshakes:
             for connection in connections
             if connection.raddr and connection.laddr.port == self.port
         }
-
-
-def name_of(peer: str) -> str:
-    """Return what gRPC writes as ``ipv4:1.2.3.4:5`` or ``ipv6:%5B::1%5D:5`` as `name` does."""
-    host, _, port = unquote(peer).partition(":")[2].rpartition(":")
-    return name(host.strip("[]"), port)

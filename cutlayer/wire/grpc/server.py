@@ -17,8 +17,9 @@ from cutlayer.wire import open_inference_pb2
 from cutlayer.wire.address import Address
 from cutlayer.wire.grpc import tls
 from cutlayer.wire.grpc.frames import LIMITS, RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS, RETRY_AFTER, SERVICE, STREAM
-from cutlayer.wire.grpc.handshakes import Handshakes, name_of
+from cutlayer.wire.grpc.handshakes import Handshakes
 from cutlayer.wire.grpc.health import Health
+from cutlayer.wire.grpc.peer import peer_of
 from cutlayer.wire.grpc.server_stream import Stream
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.protobuf import join, split
@@ -97,7 +98,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
             f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(self._logged(call))
             for name, call in calls.items()
         }
-        self._health = Health(lambda: handler.ready, lambda context: handshakes.called(name_of(context.peer())))
+        self._health = Health(lambda: handler.ready, lambda context: handshakes.called(peer_of(context).name))
         self._methods |= self._health.methods
         self._streams: set[Stream] = set()
         self._changed = threading.Condition()
@@ -127,7 +128,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
             self._changed.wait_for(lambda: not self._streams, timeout_s)
 
     def _arrived(self, context: grpc.ServicerContext) -> None:
-        peer = name_of(context.peer())
+        peer = peer_of(context).name
         self._handshakes.called(peer)
         self._visitors.arrived(peer)
 
@@ -141,7 +142,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
         return logged
 
     def _unauthenticated(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> NoReturn:
-        peer, why = name_of(context.peer()), "The token is missing or wrong"
+        peer, why = peer_of(context).name, "The token is missing or wrong"
         self._handshakes.called(peer)
         self._visitors.turned_away(peer, "token", f"{why}.")
         _abort(context, Refused("UNAUTHENTICATED", f"{why}; give the server's token with --token-file."))
@@ -165,7 +166,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
             header, tensors, _ = split(data, RAW_INPUT_CONTENTS)
         except DecodeError as error:
             refused = refusal(error)
-            self._visitors.refused(name_of(context.peer()), refused.code, str(refused))
+            self._visitors.refused(peer_of(context).name, refused.code, str(refused))
             _abort(context, refused)
         reply = self._reply(Message(kind, header, tensors), arrived_ns, context)
         if isinstance(reply, Refused):
@@ -187,8 +188,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
 
         if not context.add_callback(ended):
             ended()
-        client = context.peer()
-        caller = Caller(client, lambda: not context.is_active(), answer, name_of(client))
+        caller = Caller(peer_of(context), lambda: not context.is_active(), answer)
         self._handler.submit(request, arrived_ns, caller, lend=True)
         return replies.get()
 

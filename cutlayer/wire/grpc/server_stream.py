@@ -13,11 +13,12 @@ import grpc
 
 from cutlayer.errors import DecodeError, Refused
 from cutlayer.wire.grpc.frames import RAW_INPUT_CONTENTS, stream_answer
-from cutlayer.wire.grpc.handshakes import name_of
+from cutlayer.wire.grpc.peer import peer_of
 from cutlayer.wire.message import Kind, Message
+from cutlayer.wire.peer import Peer
 from cutlayer.wire.protobuf import split
 from cutlayer.wire.transport import Caller, Handler, nothing, refusal
-from cutlayer.wire.visitors import UNKNOWN, Visitors
+from cutlayer.wire.visitors import Visitors
 
 MAX_UNANSWERED = 16
 """Unanswered requests of one stream that are read; further ones wait in the network."""
@@ -53,7 +54,7 @@ class Stream:
             self._room.put(None)
         self._lock = threading.Lock()
         self._over = False
-        self._peer = UNKNOWN
+        self._peer = Peer(None)
 
     def arrived(self, data: bytes) -> bool:
         """Stamp and queue a message. It is a deserializer, which gRPC's own thread calls at once on arrival."""
@@ -69,8 +70,8 @@ class Stream:
         if not context.add_callback(self._gone):
             return
         threading.Thread(target=self._read, args=(requests,), name="grpc-stream", daemon=True).start()
-        client, unanswered, ended = context.peer(), 0, False
-        self._peer = name_of(client)
+        unanswered, ended = 0, False
+        self._peer = peer_of(context)
         leaving: _Answered | None = None
         try:
             while not (ended and not unanswered) and not self._over:
@@ -84,7 +85,7 @@ class Stream:
                 elif isinstance(work, _Arrived):
                     unanswered += 1
                     # If the client waits for each answer, this thread computes it, which saves a thread switch.
-                    self._submit(client, work, lend=unanswered == 1 and self._work.empty())
+                    self._submit(work, lend=unanswered == 1 and self._work.empty())
                 else:
                     leaving = work
                     yield work.data
@@ -110,15 +111,15 @@ class Stream:
                 return
         sent()
 
-    def _submit(self, client: str, arrived: _Arrived, lend: bool) -> None:
+    def _submit(self, arrived: _Arrived, lend: bool) -> None:
         try:
             header, tensors, request_id = split(arrived.data, RAW_INPUT_CONTENTS)
         except DecodeError as error:
             refused = refusal(error)
-            self._visitors.refused(self._peer, refused.code, str(refused))
+            self._visitors.refused(self._peer.name, refused.code, str(refused))
             self._answer("", refused, nothing)
             return
-        caller = Caller(client, lambda: self._over, partial(self._answer, request_id), self._peer)
+        caller = Caller(self._peer, lambda: self._over, partial(self._answer, request_id))
         self._handler.submit(Message(Kind.INFER, header, tensors), arrived.at_ns, caller, lend=lend)
 
     def _read(self, requests: Iterator[bool]) -> None:

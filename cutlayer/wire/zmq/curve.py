@@ -15,8 +15,9 @@ import zmq
 from zmq.utils import z85
 
 from cutlayer.errors import ConfigError
+from cutlayer.wire.peer import UNKNOWN, plain
 from cutlayer.wire.security import Security, read
-from cutlayer.wire.visitors import UNKNOWN, Visitors, plain
+from cutlayer.wire.visitors import Visitors
 
 KEY_LENGTH = 40
 _ZAP = "inproc://zeromq.zap.01"
@@ -94,11 +95,13 @@ class Doorkeeper:
             with contextlib.suppress(zmq.Again):
                 version, request, *credentials = self._socket.recv_multipart()
                 admitted = self._admits(credentials)
+                # The user of the connection's messages; see `SharedSocket.user`.
+                user = z85.encode(credentials[4]) if admitted else b""
                 if not admitted:
                     host = credentials[1].decode("ascii", "replace") if len(credentials) > 1 else UNKNOWN
                     self._visitors.turned_away(plain(host), "key", f"its CURVE key is not in {self._allow}.")
                 status, text = (b"200", b"") if admitted else (b"400", b"This key is not on the list.")
-                self._socket.send_multipart([version, request, status, text, b"", b""])
+                self._socket.send_multipart([version, request, status, text, user, b""])
         self._socket.close(linger=0)
 
     def _admits(self, credentials: list[bytes]) -> bool:

@@ -9,6 +9,7 @@ import socket
 import stat
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import zmq
@@ -16,7 +17,8 @@ from zmq.utils.monitor import recv_monitor_message
 
 from cutlayer.errors import Refused, Unreachable, WireError
 from cutlayer.wire.address import Address
-from cutlayer.wire.visitors import UNKNOWN, Visitors, name
+from cutlayer.wire.peer import Peer, at
+from cutlayer.wire.visitors import Visitors
 
 _FAILED_AUTH, _FAILED_PROTOCOL = zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 _FAILED_SILENTLY = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -100,6 +102,7 @@ _WHY = (
     "the handshake failed: it does not know this server's public key, only one side uses CURVE, it speaks no ZeroMQ, "
     "or it has left."
 )
+_NOBODY = Peer(None)
 
 
 class Departures:
@@ -116,8 +119,8 @@ class Departures:
 
     def __init__(self, socket: Any, visitors: Visitors) -> None:
         self._visitors = visitors
-        # Addresses by descriptor, and descriptors that nothing was heard from.
-        self._peers: dict[int, str] = {}
+        # Peers by descriptor, and descriptors that nothing was heard from.
+        self._peers: dict[int, Peer] = {}
         self._unheard: set[int] = set()
         # Whether the next to disconnect has failed, and how many were denied, which the doorkeeper has said already.
         self._failed, self._denied = False, 0
@@ -133,19 +136,20 @@ class Departures:
         """Return whether the connection with this descriptor was closed. Any thread may call it."""
         return source in self._gone
 
-    def heard(self, source: int) -> None:
-        """Note a message from this descriptor. For the thread that receives."""
+    def heard(self, source: int, user: Callable[[], str]) -> None:
+        """Note a message from this descriptor, whose proven identity `user` returns. For the thread that receives."""
         self._gone.discard(source)
         if source not in self._peers:
             # The event of its arrival has come, but was not read yet.
             self.look()
         if source in self._unheard:
             self._unheard.discard(source)
-            self._visitors.arrived(self._peers[source])
+            self._peers[source] = self._peers[source]._replace(identity=user())
+            self._visitors.arrived(self._peers[source].name)
 
-    def peer(self, source: int) -> str:
-        """Return the address of the client with this descriptor. For the thread that receives."""
-        return self._peers.get(source, UNKNOWN)
+    def peer(self, source: int, connection: bytes) -> Peer:
+        """Return the client with this descriptor and routing id. For the thread that receives."""
+        return self._peers.get(source, _NOBODY)._replace(connection=connection)
 
     def look(self) -> None:
         """Read the new events. For the thread that receives, when `descriptor` is readable."""
@@ -173,7 +177,7 @@ class Departures:
             event, descriptor = int(message["event"]), int(message["value"])
             if event == _DISCONNECTED:
                 gone.add(descriptor)
-                peer = self._peers.pop(descriptor, UNKNOWN)
+                peer = self._peers.pop(descriptor, _NOBODY).name
                 self._unheard.discard(descriptor)
                 if self._failed:
                     self._visitors.turned_away(peer, "protocol", _WHY)
@@ -194,12 +198,12 @@ class Departures:
         self._gone = gone
 
 
-def _peer(descriptor: int) -> str:
-    """Return the address at the other end of a connection, as ``host:port``, unless it is closed already."""
+def _peer(descriptor: int) -> Peer:
+    """Return the peer at the other end of a connection, unless that is closed already."""
     with contextlib.suppress(OSError):
         # The descriptor may already be that of something else.
         if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             with socket.socket(fileno=os.dup(descriptor)) as connection:
                 if connection.family in (socket.AF_INET, socket.AF_INET6):
-                    return name(*connection.getpeername()[:2])
-    return UNKNOWN
+                    return at(None, *connection.getpeername()[:2])
+    return _NOBODY

@@ -139,7 +139,7 @@ class ZmqServer:
                     return None
                 # A check for a message is cheaper than a failed attempt to receive one.
                 if (waited or shared.readable()) and (frames := shared.receive()) is not None:
-                    self._departures.heard(shared.source)
+                    self._departures.heard(shared.source, shared.user)
                     self._unanswered += 1
                     return frames
                 if self._closing:
@@ -150,15 +150,15 @@ class ZmqServer:
 
     def _take(self, client: bytes, frames: list[Buffer], arrived_ns: int, lend: bool) -> None:
         source = self._shared.source
-        gone, peer = partial(self._departures.has_left, source), self._departures.peer(source)
+        gone, peer = partial(self._departures.has_left, source), self._departures.peer(source, client)
         try:
             request, correlation = unpack(frames)
         except DecodeError as error:
             refused = refusal(error)
-            self._visitors.refused(peer, refused.code, str(refused))
+            self._visitors.refused(peer.name, refused.code, str(refused))
             self._answer(client, correlation_of(frames), refused, nothing)
             return
-        caller = Caller(client, gone, partial(self._answer, client, correlation), peer)
+        caller = Caller(peer, gone, partial(self._answer, client, correlation))
         self._handler.submit(request, arrived_ns, caller, lend=lend)
 
 

@@ -22,7 +22,7 @@ from cutlayer.wire.zmq.frames import COPY_BELOW_BYTES
 
 # Plain numbers, because each use of a pyzmq enumeration takes as long as the call itself.
 _DO_NOT_WAIT, _SEND_MORE = int(zmq.DONTWAIT), int(zmq.DONTWAIT | zmq.SNDMORE)
-_IN, _SOURCE = int(zmq.POLLIN), int(zmq.SRCFD)
+_IN, _SOURCE, _USER = int(zmq.POLLIN), int(zmq.SRCFD), "User-Id"
 
 NOWHERE = -1
 """Stands for the descriptor of an unknown connection."""
@@ -38,6 +38,7 @@ class SharedSocket:
         self.lock = threading.Lock()
         self.socket: Any = None
         self.source = NOWHERE
+        self._last: Any = None
         self._extra_descriptor = -1
         self._on_extra: Callable[[], None] = lambda: None
         self._awaited = False
@@ -104,12 +105,20 @@ class SharedSocket:
                 more = frame.more
         except zmq.Again:
             return None
+        self._last = frame
         try:
             self.source = frame.get(_SOURCE)
         except zmq.ZMQError:
             # Messages of a ZMTP 1 peer carry no metadata.
             self.source = NOWHERE
         return frames
+
+    def user(self) -> str:
+        """Return the CURVE key of the last message's client if it is on the list, or an empty string."""
+        try:
+            return str(self._last.get(_USER))
+        except zmq.ZMQError:
+            return ""
 
     def about_to_wait(self) -> None:
         """Announce a `wait`, so that other users of the socket wake it. Hold the lock, with no message there."""
