@@ -14,6 +14,7 @@ The kinds::
         ├── DecodeError     bytes that are not a message of this protocol
         ├── Unreachable     no answer at the address, or the peer closed the connection
         │   └── ConnectionLost   while it worked on a request, which may be sent again
+        │       └── StreamReset  by something between the two, such as a proxy
         ├── DeadlineExceeded     no answer within the time allowed
         └── Refused         the server answered with an error code and a sentence
 
@@ -101,6 +102,10 @@ class Unreachable(WireError):
 
 class ConnectionLost(Unreachable):
     """The connection was lost while the peer had a request to answer."""
+
+
+class StreamReset(ConnectionLost):
+    """The stream of requests was ended, by something between the two or by the peer, and the connection was not."""
 
 
 class DeadlineExceeded(WireError):
