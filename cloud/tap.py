@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import DataError, DecodeError, WriteError
-from cutlayer.machine.files import open_regular, write_whole, writing
+from cutlayer.machine.files import check_writable, open_regular, write_whole, writing
 from cutlayer.machine.lock import only_one
 from cutlayer.wire.codecs.base import Encoded
 from cutlayer.wire.codecs.packed import decode
@@ -65,6 +65,7 @@ class Tap:
         self.durable = durable
         self._folder = folder
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+        check_writable(folder, "folder")
         with contextlib.ExitStack() as opened, writing(folder):
             opened.enter_context(only_one(folder, inside=True))
             lines = self._open()

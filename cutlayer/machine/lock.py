@@ -116,5 +116,5 @@ def _holder(file: BinaryIO) -> str:
         file.seek(0)
         name = json.loads(file.read(_MOST_BYTES))
         return shown(f"process {int(name['pid'])} on {name['host']} since {name['since']}")
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another process"
