@@ -22,12 +22,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.bounded import opened, parse_json, reason
 from cutlayer.errors import DataError, DecodeError, WriteError
 from cutlayer.machine.files import check_writable, open_regular, write_whole, writing
 from cutlayer.machine.lock import only_one
 from cutlayer.wire.codecs.base import Encoded
 from cutlayer.wire.codecs.packed import decode
-from cutlayer.wire.message import Kind, Message, read_infer_request
+from cutlayer.wire.message import MAX_HEADER_BYTES, Kind, Message, read_infer_request
 
 BYTES, RECORDS = "tap.bin", "tap.jsonl"
 
@@ -66,14 +67,13 @@ class Tap:
         self._folder = folder
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
         check_writable(folder, "folder")
-        with contextlib.ExitStack() as opened, writing(folder):
-            opened.enter_context(only_one(folder, inside=True))
-            lines = self._open()
-            opened.callback(self._close_files)
-            for line in lines[-MAX_KNOWN:]:
-                header = json.loads(line)
-                self._know(_identity(header.get("owner"), header["id"]))
-            self._opened = opened.pop_all()
+        with contextlib.ExitStack() as held, writing(folder):
+            held.enter_context(only_one(folder, inside=True))
+            headers = self._open()
+            held.callback(self._close_files)
+            for header in headers:
+                self._know(_identity(header["owner"], header["id"]))
+            self._held = held.pop_all()
         self._writing = threading.Lock()
         self._unwritten: deque[tuple[Message, str | None]] = deque()
         self.unwritten_bytes = 0
@@ -129,7 +129,7 @@ class Tap:
             self._closed = True
             self._changed.notify_all()
         self._thread.join()
-        self._opened.close()
+        self._held.close()
         if self.n_lost:
             log.warning("the tap %s lacks %d requests, which could not be written", self._folder, self.n_lost)
 
@@ -169,12 +169,12 @@ class Tap:
             self._offset += len(tensor.data)
         self._know(identity)
 
-    def _open(self) -> list[bytes]:
-        """Open both files after their last complete record; return the records. Raises OSError."""
-        self._offset, lines = _drop_torn_record(self._folder)
+    def _open(self) -> list[dict[str, Any]]:
+        """Open both files after their last complete record; return the last headers. Raises OSError."""
+        self._offset, headers = _drop_torn_record(self._folder)
         # Unbuffered: what a full disk refuses is not written by a later close.
         self._bytes, self._records = (_opened(self._folder / name, os.O_APPEND) for name in (BYTES, RECORDS))
-        return lines
+        return headers
 
     def _close_files(self) -> None:
         for file in (self._bytes, self._records):
@@ -203,41 +203,93 @@ def read(folder: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:
         DataError: The folder holds no tap, or the tap is damaged before its end.
     """
     try:
-        lines = (folder / RECORDS).read_bytes().split(b"\n")
-        data = np.memmap(folder / BYTES, np.uint8, "r") if (folder / BYTES).stat().st_size else np.empty(0, np.uint8)
-    except OSError as error:
-        raise DataError(f"{folder} holds no tap: {error}.") from None
-    for number, line in enumerate(lines[:-1], 1):
-        try:
-            header = json.loads(line)
-            start, length = header["offset"], header["length"]
+        with opened(folder / BYTES) as file:
+            data = np.memmap(file, np.uint8, "r") if os.fstat(file.fileno()).st_size else np.empty(0, np.uint8)
+        for number, line in enumerate(_lines(folder / RECORDS), 1):
+            header = _header(line, folder / RECORDS, number)
             if header["name"] != "smashed":
                 continue
+            start, length = header["offset"], header["length"]
+            if start + length > len(data):
+                raise DataError(f"{folder / BYTES} ends before the bytes of line {number} of {RECORDS}.")
             tensor = Encoded(
                 header["datatype"], tuple(header["shape"]), data[start : start + length].data, header["parameters"]
             )
-            yield header, decode(tensor)
-        except (ValueError, KeyError, TypeError, DecodeError) as error:
-            raise DataError(f"{folder / RECORDS} is damaged in line {number}: {error}.") from None
+            try:
+                yield header, decode(tensor)
+            except (DecodeError, ValueError, TypeError) as error:
+                raise DataError(f"{folder / RECORDS} is damaged in line {number}: {error}.") from None
+    except OSError as error:
+        raise DataError(f"{folder} holds no tap that can be read: {reason(error)}.") from None
 
 
-def _drop_torn_record(folder: Path) -> tuple[int, list[bytes]]:
-    """Cut off an incomplete last record; return the offset of the next bytes, and the complete records."""
+_MOST_HEADER_BYTES = 8 * MAX_HEADER_BYTES
+"""Of a line: JSON writes a byte of a header as six at most."""
+_KINDS = {
+    "id": str, "name": str, "owner": str | None, "datatype": str, "shape": list, "parameters": dict, "offset": int,
+    "length": int,
+}  # fmt: skip
+"""What a line of `tap.jsonl` holds."""
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The complete lines of a file. A longer one than any that is written comes in pieces, which are no records."""
+    with opened(path) as file:
+        while (line := file.readline(_MOST_HEADER_BYTES)).endswith(b"\n") or len(line) == _MOST_HEADER_BYTES:
+            yield line
+
+
+def _header(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    """The header in a line.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    try:
+        header = parse_json(line)
+        if not isinstance(header, dict):
+            raise ValueError("it is no table")
+        header = {"owner": None, **header}
+        for name, kind in _KINDS.items():
+            if not isinstance(header[name], kind) or isinstance(header[name], bool):
+                raise ValueError(f"{name} is {header[name]!r:.80}")
+        if min(header["offset"], header["length"]) < 0 or not all(type(axis) is int for axis in header["shape"]):
+            raise ValueError("a place or a length is no number of bytes")
+    except (ValueError, KeyError) as error:
+        raise DataError(f"{path} is damaged in line {number}: {reason(error)}.") from None
+    return header
+
+
+def _drop_torn_record(folder: Path) -> tuple[int, list[dict[str, Any]]]:
+    """Cut off an incomplete last record; return the offset of the next bytes, and the headers of the last records.
+
+    Raises:
+        DataError: The tap is damaged before its end, so that nothing may be added to it.
+        OSError: A file cannot be read or written.
+    """
     records, data = folder / RECORDS, folder / BYTES
     if not records.exists() or not data.exists():
         for path in (records, data):
             with _opened(path) as file:
                 file.truncate(0)
         return 0, []
-    with _opened(records) as file:
-        text = file.read()
-        complete = text[: text.rfind(b"\n") + 1]
-        file.truncate(len(complete))
-    lines = complete.splitlines()
-    end = sum(json.loads(lines[-1])[field] for field in ("offset", "length")) if lines else 0
-    with _opened(data) as file:
-        file.truncate(end)
-    return end, lines
+    complete, n_lines = 0, 0
+    last: deque[bytes] = deque(maxlen=MAX_KNOWN)
+    for line in _lines(records):
+        complete, n_lines = complete + len(line), n_lines + 1
+        last.append(line)
+    try:
+        headers = [_header(line, records, n_lines - len(last) + number) for number, line in enumerate(last, 1)]
+        end = headers[-1]["offset"] + headers[-1]["length"] if headers else 0
+        with opened(data) as file:
+            if os.fstat(file.fileno()).st_size < end:
+                raise DataError(f"{data} ends before the bytes of the last line of {RECORDS}.")
+    except DataError as error:
+        raise DataError(f"{error} Name another folder with --tap, or move this one away.") from None
+    for path, size in ((records, complete), (data, end)):
+        with _opened(path) as file:
+            file.truncate(size)
+    return end, headers
 
 
 def _opened(path: Path, how: int = 0) -> BinaryIO:

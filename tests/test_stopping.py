@@ -10,7 +10,7 @@ import pytest
 
 from cutlayer.stopping import Stopped, exit_code
 
-BEGIN = "import os, signal, sys, time\nfrom cutlayer import stopping\nstopping.GRACE_S = 0.05\n"
+BEGIN = "import os, signal, sys, time\nfrom cutlayer import stopping\n"
 END = """
 try:
     stopping.heed()
@@ -24,6 +24,7 @@ WAITS = "def work():\n    print('ready', flush=True)\n    time.sleep(60)\n"
 # A library that computes and does not return to Python, without the global lock: here a mutex that is locked twice.
 COMPUTES = """
 import ctypes
+stopping.GRACE_S, stopping.LAST_WORDS_S = 0.05, 30.0
 def work():
     mutex, lock = ctypes.create_string_buffer(64), ctypes.CDLL(None).pthread_mutex_lock
     with stopping.last_words(lambda: print("what was measured")):

@@ -27,15 +27,14 @@ from cutlayer.machine.files import check_writable
 from cutlayer.machine.identity import environment
 from cutlayer.machine.lock import only_one
 from cutlayer.models.halves import split as split_at_cut
-from cutlayer.models.manifest import MANIFEST
 from cutlayer.privacy.releases import MOST_BYTES, Releases
 from cutlayer.privacy.spectrum import spectrum
 from cutlayer.privacy.view import Wire, oracle, view, wire
 from cutlayer.progress import told
 from cutlayer.records import writing
-from cutlayer.records.files import write_text
-from cutlayer.records.reading import read_result
-from cutlayer.records.run import EXPERIMENT, RESULT, AttackRecord, Result
+from cutlayer.records.files import delete, write_text
+from cutlayer.records.reading import read_finished
+from cutlayer.records.run import EXPERIMENT, AttackRecord, Result
 from cutlayer.registry import DATASETS
 from cutlayer.report.runs.durations import durations
 from cutlayer.split_folder import open_split
@@ -89,9 +88,9 @@ def run_all(
         with only_one(folder, say=say):
             if not resume:
                 shutil.rmtree(folder, ignore_errors=True)
-            if (folder / RESULT).exists():
+            if (finished := read_finished(folder, say)) is not None:
                 say("          finished before; --no-resume runs it again")
-                results.append(read_result(folder))
+                results.append(finished)
             else:
                 stamped = _stamped(say)
                 with told(stamped):
@@ -138,7 +137,9 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     ends["train"] = time.perf_counter()
     test = data.test.take(experiment.measure.count)
     undefended_answers = training.predictions(model, test)
-    if not (folder / "split" / MANIFEST).exists():
+    if not victim.whole(folder / "split", say):
+        for outdated in ("measured", "attacks"):  # of the split that was there before
+            delete(folder / outdated)
         victim.export(experiment, model, data, folder / "split", say, runs)
     opened = open_split(folder / "split")
     split = opened.halves()
@@ -185,12 +186,12 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     for label, times in turns.items():
         timed[label] |= {f"turns_{side}_ns": values for side, values in times.items()}
     try:
-        writing.finish(runs, record, env, timed, answers.arrays(), *kept)
+        writing.finish(runs, record, env, timed, answers.arrays(), *kept, say)
     except WriteError as error:
         error.add_note(f"{summary(record)}\n(measured, and not yet recorded; a later start takes it up)")
         raise
     for leftover in (folder / "measured", folder / "attacks", *folder.glob(".*.part")):
-        shutil.rmtree(leftover)
+        delete(leftover)
     say(summary(record))
     return record
 
@@ -208,7 +209,7 @@ def _turns(
     if not experiment.measure.turns or experiment.defense.name == "none":
         return {}
     bare = work / "undefended"
-    if not (bare / MANIFEST).exists():
+    if not victim.whole(bare, say):
         victim.export(replace(experiment, defense=Named("none")), model, data, bare, say, runs)
     images = data.test.inputs[: experiment.measure.count]
     return {

@@ -9,14 +9,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import fx
 
 from cutlayer import training
+from cutlayer.bounded import check_regular, reason
 from cutlayer.data.load import load, other_size
 from cutlayer.data.splits import Splits
-from cutlayer.errors import ConfigError
+from cutlayer.errors import ConfigError, SplitError
 from cutlayer.experiment.spec import Experiment, file_digest
 from cutlayer.machine.files import leftovers, new_file
 from cutlayer.machine.lock import only_one
@@ -24,10 +26,12 @@ from cutlayer.models import folder, zoo
 from cutlayer.models.cut import find_cut
 from cutlayer.models.cuts import cuts
 from cutlayer.models.halves import split
-from cutlayer.models.manifest import MANIFEST, Manifest
+from cutlayer.models.manifest import Manifest
 from cutlayer.models.start import RANDOM
+from cutlayer.records.files import delete
 from cutlayer.registry import DATASETS, MODELS, defense_from
 from cutlayer.spec import TensorSpec, image_shape
+from cutlayer.split_folder import open_split
 
 Say = Callable[[str], None]
 
@@ -99,16 +103,36 @@ def trained(experiment: Experiment, data: Splits, runs: Path, say: Say) -> fx.Gr
     path = cached(experiment, runs)
     # Who comes second waits, and takes the model.
     with only_one(path, say=say):
-        if path.exists():
+        if path.exists() or path.is_symlink():
             model = build(experiment, data)
-            model.load_state_dict(load_file(path))
-            return model
+            try:
+                check_regular(path)
+                model.load_state_dict(load_file(path))
+                return model
+            except (OSError, SafetensorError, RuntimeError) as error:
+                say(f"{path} is damaged ({reason(error)}): training again")
+                delete(path)
         model = train(experiment, data, say)
         for killed in leftovers(path):
-            killed.unlink(missing_ok=True)
+            delete(killed)
         with new_file(path) as file:
             file.write(serialize(model.state_dict()))
         return model
+
+
+def whole(folder: Path, say: Say) -> bool:
+    """Whether a split folder is there with all its files as they were written; a damaged one is said, and deleted."""
+    if not (folder.exists() or folder.is_symlink()):
+        return False
+    try:
+        split = open_split(folder)
+        for name in split.manifest.files:
+            split.file(name)
+        return True
+    except SplitError as error:
+        say(f"a split folder is damaged, and is made again: {error}")
+        delete(folder)
+        return False
 
 
 def export(
@@ -134,7 +158,7 @@ def export(
     with contextlib.ExitStack() as held:
         if shared is not None:
             held.enter_context(only_one(shared.with_name(f"{shared.name}.export"), say=say))
-        if shared is None or not (shared / MANIFEST).exists():
+        if shared is None or not whole(shared, say):
             say(f"cut at {halves.cut}, smashed {halves.smashed}; exporting head and tail")
             if shared is not None:
                 save(shared, defense={"name": "none"})

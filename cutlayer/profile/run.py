@@ -81,6 +81,7 @@ def _run(
     candidates = prepare(
         plan.model, plan.cuts, spec, out, classes=classes, data=plan.data, say=say,
         train=_trainer(plan, splits, settings.seed, say), start=plan.start, given=plan.given,
+        confinement=plan.confinement,
     )  # fmt: skip
     judged = _is_judged(plan, candidates[0], limits, splits)
     images, sent = _images(plan, candidates[0], settings, splits)
@@ -125,7 +126,9 @@ def _data(name: str, plan: Plan, spec: TensorSpec | None, seed: int, say: Say) -
         plan.data_root,
         seed,
         shape=None if spec is None else spec.shape,
-        otherwise=own_shape(plan.model, plan.given) if DATASETS.is_path(name) and spec is None else None,
+        otherwise=own_shape(plan.model, plan.given, plan.confinement)
+        if DATASETS.is_path(name) and spec is None
+        else None,
     )
     for note in splits.notes:
         say(note)

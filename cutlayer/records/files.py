@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,17 +21,20 @@ def write_text(path: Path, text: str) -> None:
         WriteError: It cannot be written, and the old file stays.
     """
     with new_file(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Like `write_text`, for JSON."""
-    write_text(path, json.dumps(value, indent=1) + "\n")
+    """Like `write_text`, for JSON of RFC 8259: NaN and Infinity are no numbers of it, and raise ValueError."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+def delete(path: Path) -> None:
+    """Delete a file, a link or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
