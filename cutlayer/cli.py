@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cutlayer import __version__
 from cutlayer.errors import EXTRAS, CutlayerError, missing_package, unwritable
-from cutlayer.stopping import exit_code, heed
+from cutlayer.stopping import heed, leave
 from cutlayer.terminal import listening, say, tell, tell_lines
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def main() -> None:
         _end(error, f"This command cannot run here: {missing_package(error)}")
     except KeyboardInterrupt as stop:
         _print_notes(stop)
-        sys.exit(exit_code(stop))
+        leave(stop)
     except BrokenPipeError:
         # The reader of the output has closed it.
         _discard_output()

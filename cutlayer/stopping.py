@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 GRACE_S = 1.5
 """Seconds after which a main thread that has not returned to Python is no longer waited for."""
@@ -36,9 +36,12 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
-def exit_code(stop: KeyboardInterrupt) -> int:
-    """The exit code for Ctrl-C or for another signal, as a shell gives it: 130, 143, 129."""
-    return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
+def leave(stop: KeyboardInterrupt) -> NoReturn:
+    """Exit with the code for Ctrl-C or for another signal, as a shell gives it: 130, 143, 129."""
+    for number in NUMBERS:
+        # Python restores the default at its end, and a second signal would change the exit code.
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT))
 
 
 def heed() -> None:
