@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +22,7 @@ from cutlayer.cloud.replies import Replies
 from cutlayer.cloud.tap import Tap
 from cutlayer.cloud.turns import Slice
 from cutlayer.errors import DecodeError, Refused, SplitError, WriteError
+from cutlayer.machine.footprint import allocated_bytes
 from cutlayer.models.manifest import Manifest
 from cutlayer.split_folder import Half
 from cutlayer.tensors import parts
@@ -66,6 +68,8 @@ class Service:
             "in_flight_bytes": lambda: self._batcher.in_flight_bytes,
             "remembered_bytes": lambda: self._replies.nbytes,
             "ready": lambda: self.ready,
+            "allocated_bytes": lambda: allocated_bytes() or 0,
+            "python_blocks": sys.getallocatedblocks,
         }
         if tap is not None:
             gauges["tap_unwritten_bytes"] = lambda: tap.unwritten_bytes

@@ -4,7 +4,7 @@ The kinds::
 
     CutlayerError
     ├── ConfigError         an unknown name, option, key or type in what the user wrote
-    ├── DataError           a data set that is missing or damaged
+    ├── DataError           a data set that is missing or damaged, an input that the head does not take
     ├── SplitError          a model that cannot be cut there, a damaged split folder, two sides that differ
     ├── QueueError          the device's queue is full or in use, or its disk is full
     ├── WriteError          a file or folder that cannot be written: a full disk, no permission
@@ -45,7 +45,7 @@ class ConfigError(CutlayerError):
 
 
 class DataError(CutlayerError):
-    """A data set is missing or damaged; the message names the file that was looked for."""
+    """A data set is missing or damaged, and the message names the file; or an input is none that the head takes."""
 
 
 class SplitError(CutlayerError):
