@@ -1,7 +1,6 @@
 """The two sides of a split model, and the keys with which they authenticate each other."""
 
 import logging
-import signal
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,6 +23,7 @@ def cloud(
     max_batch: int = 16,
     max_delay_us: int = 0,
     budget_mib: int = 256,
+    max_samples: int = 256,
     metrics: str | None = None,
     codec: UseAppendAction[list[str]] = [],  # noqa: B006
     heartbeat_s: float = 10.0,
@@ -41,9 +41,11 @@ def cloud(
         tap: Folder that keeps a copy of everything that arrives, for the attacks.
         durable: Write to the tap before each answer leaves, so that a killed server loses no answered request.
         threads: Threads of the tail; all cores if left out.
-        max_batch: Most samples, of all clients, in one batch; 1 computes each request by itself.
+        max_batch: Most samples, of all clients, in one batch; a larger request is computed in slices.
         max_delay_us: Longest wait of a request for others to share its batch, in microseconds.
-        budget_mib: Most MiB of unanswered requests; further ones are refused with a time to retry.
+        budget_mib: Most MiB of unanswered requests, decoded; further ones are refused with a time to retry. One client
+            holds at most half of what the others leave.
+        max_samples: Most samples of a request; larger ones are refused.
         metrics: HOST:PORT for Prometheus metrics and health over HTTP.
         codec: A codec of your own that devices may use, such as mine.py:Negative; may be given several times. Those of
             `cutlayer list codecs` need no naming.
@@ -59,7 +61,7 @@ def cloud(
     logging.getLogger("cutlayer.wire.visitors").setLevel(logging.INFO)
     for name in codec:
         admit(name)
-    limits = Limits(max_batch, max_delay_us, budget_mib << 20)
+    limits = Limits(max_batch, max_delay_us, budget_mib << 20, max_samples)
     timeouts = Timeouts(heartbeat_s=heartbeat_s, idle_s=idle_s)
     serve(
         folder, listen, tail=tail, tap=tap, durable=durable, threads=threads, limits=limits, metrics=metrics,
@@ -136,8 +138,6 @@ def edge(
         raise ConfigError(f"--queue-mib must be 1 or more; {queue_mib} was given.")
     policy = on_offline and OfflinePolicy(on_offline, queue, queue_mib << 20, queue_full == "drop-oldest", wait_s)
     timeouts = Timeouts(connect_s, request_s, heartbeat_s)
-    # A service manager ends a run as Ctrl-C does, with the summary.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     summary = send(
         folder, connect, head=head, data=data, count=count, private=private, releases=releases, warmup=warmup,
         codec=codec, threads=threads, record=record, security=security, seed=seed,
