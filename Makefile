@@ -59,6 +59,21 @@ docs: $(READY) ## Build the documentation, pages and Python API, as a site in do
 test-slow: $(READY) ## Run the tests that take minutes: every defense through processes, sockets and attacks
 	$(BIN)/python -m pytest -m slow
 
+OLDEST := $(VENV)-oldest
+OLDEST_TESTS ?= tests/wire tests/edge tests/cloud tests/doctor tests/onnx
+
+.PHONY: test-oldest
+test-oldest: ## Run the tests of device and server, without torch, with the oldest packages that pyproject.toml allows; PYTHON names the Python
+	rm -rf $(OLDEST)
+	$(PYTHON) -m venv $(OLDEST)
+	@command -v uv >/dev/null || $(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv || \
+		{ echo "make test-oldest needs uv, which finds the oldest versions, and pip cannot install it here; install uv first"; exit 2; }
+	@PATH=$$PATH:$(OLDEST)/bin; set -x; \
+	uv pip install --quiet --python $(OLDEST)/bin/python --only-binary :all: --no-binary cutlayer --resolution lowest-direct --editable '.[certs,cut,zstd]' && \
+	uv pip install --quiet --python $(OLDEST)/bin/python pytest pytest-timeout hypothesis pyyaml && \
+	uv pip list --quiet --python $(OLDEST)/bin/python && \
+	$(OLDEST)/bin/cutlayer doctor && $(OLDEST)/bin/python -m pytest -p no:cacheprovider $(OLDEST_TESTS)
+
 .PHONY: fuzz
 fuzz: $(READY) ## Send damaged frames: 200,000 to the decoders, 20,000 to a live server of each transport; damage 7,000 files for their readers
 	$(BIN)/python -m tests.fuzz.run
