@@ -12,6 +12,7 @@ from cutlayer.bounded import MOST_TEXT_BYTES, opened, read_json, reason
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.foreign import shown
 from cutlayer.models import claims
+from cutlayer.records.files import write_text
 from cutlayer.registry import MODELS, Registry
 from cutlayer.spec import TensorSpec
 
@@ -129,9 +130,7 @@ class Manifest:
             raise SplitError(f"{folder} cannot be written as a split folder: {reason(error)}.") from None
         format = FORMAT_OF_ENDS if self.ends else FORMAT
         text = json.dumps({"format": format, "version": self.version, **stated}, indent=2)
-        temporary = folder / (MANIFEST + ".part")
-        temporary.write_text(text + "\n")
-        temporary.replace(folder / MANIFEST)
+        write_text(folder / MANIFEST, text + "\n")
 
     @classmethod
     def from_json(cls, data: Any) -> Manifest:
