@@ -5,8 +5,9 @@ takes one request, or a slice of one, of each in turn, up to a number of samples
 `max_batch`, and a larger request is computed undivided, or in slices of `SLICE_S`.
 
 In company it may be smaller. A client waits for the batch under way and for its own, so neither may take much longer
-than a request by itself: at most `STRETCH` times the smallest request of the company or, where many wait, the mean time
-until they were served one by one. A tail that computes a batch in nearly the time of one sample loses nothing by this.
+than a request by itself: at most `STRETCH` times the smallest request of the company or, where many wait, about the
+mean time until they were served one by one. A tail that computes a batch in nearly the time of one sample loses nothing
+by this.
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ class Turns:
             return self._max_batch
         several = len(self._parties) > 1
         n_waiting = len(self._waiting if several else next(iter(self._parties.values())).waiting)
-        longest_s = max(LEAST_S, max(STRETCH, (n_waiting + 1) / 2) * self._cost.of(self._smallest))
+        longest_s = max(LEAST_S, max(STRETCH, n_waiting / 2) * self._cost.of(self._smallest))
         return min(self._max_batch, max(self._smallest, self._cost.most(longest_s)))
 
     def _longest(self, n: int, room: int) -> int:
