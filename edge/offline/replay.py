@@ -93,7 +93,7 @@ class Offline:
     def counts(self) -> OfflineCounts:
         """Counts of the requests that were not answered at once."""
         with self._changed:
-            return replace(self._counts, waiting=self._waiting(), why=self._lookout.why)
+            return replace(self._counts, waiting=self._waiting(), why=self._lookout.why or self._suspects.why)
 
     def infer(
         self, images: NDArray[np.float32], index: int, rng: np.random.Generator | None = None
@@ -101,6 +101,7 @@ class Offline:
         """See `Edge.infer`; return None if the server does not answer in time, or has to answer older requests first.
 
         Raises:
+            DataError: The head does not take such a batch.
             SplitError: The server holds another split.
             WireError: The server refuses the handshake for good, or this request without a queue; a queue sets it
                 aside instead.
@@ -117,6 +118,7 @@ class Offline:
             else:
                 self._lookout.answered()
                 return answer
+        images = self._edge.checked(images)
         logits = None if self._model is None else self._model(images)
         with self._changed:
             if logits is None:
