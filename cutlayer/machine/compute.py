@@ -38,6 +38,12 @@ def tune_allocator() -> bool:
     return all(mallopt(parameter, value) == 1 for parameter, value in settings)
 
 
+def give_back_memory() -> None:
+    """Return freed memory to the kernel, after much of it was freed that is not needed again."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def pick_device(name: str | None = None) -> torch.device:
     """The named device, or the fastest one present: cuda, then mps, then cpu.
 

@@ -13,12 +13,12 @@ import grpc
 
 from cutlayer.errors import DecodeError, Refused
 from cutlayer.wire.grpc.frames import RAW_INPUT_CONTENTS, stream_answer
-from cutlayer.wire.grpc.peer import peer_of
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.peer import Peer
 from cutlayer.wire.protobuf import split
 from cutlayer.wire.transport import Caller, Handler, nothing, refusal
 from cutlayer.wire.visitors import Visitors
+from cutlayer.wire.watch import Watch
 
 MAX_UNANSWERED = 16
 """Unanswered requests of one stream that are read; further ones wait in the network."""
@@ -41,10 +41,11 @@ class Stream:
         handler: Handler of the requests.
         idle_s: Seconds without a request after which the stream ends and frees its thread.
         visitors: The log of the server.
+        watch: What limits its connections.
     """
 
-    def __init__(self, handler: Handler, idle_s: float, visitors: Visitors) -> None:
-        self._handler, self._idle_s, self._visitors = handler, idle_s, visitors
+    def __init__(self, handler: Handler, idle_s: float, visitors: Visitors, watch: Watch) -> None:
+        self._handler, self._idle_s, self._visitors, self._watch = handler, idle_s, visitors, watch
         # Arrived requests and ready answers in order; None if no more requests will come or the client has left.
         self._work: SimpleQueue[_Arrived | _Answered | None] = SimpleQueue()
         # One entry for each request that may be read. It serves as a semaphore in C: one in Python would hold the
@@ -65,13 +66,13 @@ class Stream:
         """Stop reading, answer the requests that were read, and end the stream."""
         self._work.put(None)
 
-    def serve(self, requests: Iterator[bool], context: grpc.ServicerContext) -> Iterator[bytes]:
+    def serve(self, requests: Iterator[bool], peer: Peer, context: grpc.ServicerContext) -> Iterator[bytes]:
         """Yield the answers in the order in which they are ready."""
         if not context.add_callback(self._gone):
             return
         threading.Thread(target=self._read, args=(requests,), name="grpc-stream", daemon=True).start()
         unanswered, ended = 0, False
-        self._peer = peer_of(context)
+        self._peer = peer
         leaving: _Answered | None = None
         try:
             while not (ended and not unanswered) and not self._over:
@@ -84,6 +85,7 @@ class Stream:
                     ended = True
                 elif isinstance(work, _Arrived):
                     unanswered += 1
+                    self._watch.arrived(peer.name, len(work.data))
                     # If the client waits for each answer, this thread computes it, which saves a thread switch.
                     self._submit(work, lend=unanswered == 1 and self._work.empty())
                 else:
