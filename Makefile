@@ -63,6 +63,10 @@ test-slow: $(READY) ## Run the tests that take minutes: every defense through pr
 fuzz: $(READY) ## Send damaged frames: 200,000 to the decoders, 20,000 to a live server of each transport
 	$(BIN)/python -m tests.fuzz.run
 
+.PHONY: hostile
+hostile: $(READY) ## Attack a server of each transport, with keys and without, while a victim asks; check its answers, its times and the memory
+	$(BIN)/python -m tests.hostile.run
+
 .PHONY: soak
 soak: $(READY) ## Run 32 clients for 10 minutes; check every answer and the growth of memory
 	$(BIN)/python -m tests.faults.soak

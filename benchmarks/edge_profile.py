@@ -36,7 +36,7 @@ ROW = "{:<10}{:>11}{:>11}{:>8}{:>14}{:>8}{:>5}   {}"
 ACCOUNT = ("head", *OURS, "tail", "network")
 DEVICE = (
     "import time; begun = time.perf_counter()\n"
-    "import onnxruntime, cutlayer.edge.send, cutlayer.onnx.session\n"
+    "import cutlayer.edge.send, cutlayer.onnx.session; cutlayer.onnx.session.runtime()\n"
     "import cutlayer.wire.grpc.client, cutlayer.wire.zmq.client, cutlayer.wire.codecs.zstd, zstandard\n"
     "from cutlayer.machine.footprint import peak_rss_bytes\n"
     "print(f'{time.perf_counter() - begun:.2f} s, {peak_rss_bytes() / 1e6:.0f} MB')\n"

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from cutlayer.commands import say
 from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset
 from cutlayer.experiment import victim
@@ -26,6 +25,7 @@ from cutlayer.onnx.int8 import quantize_head
 from cutlayer.profile.int8_effect import Effect, compare
 from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import open_split
+from cutlayer.terminal import say
 
 TRAINED = {
     "vgg11_bn": ("features.0", "features.3", "features.7", "features.14"),

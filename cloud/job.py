@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
 from cutlayer.wire.codecs.base import Buffer, Encoded, Parameter
 from cutlayer.wire.message import Message
+from cutlayer.wire.peer import Peer
 from cutlayer.wire.transport import Caller
 
 OVERHEAD_BYTES = 1024
@@ -35,6 +36,7 @@ class Template(NamedTuple):
         reply: The answer without id, bytes and durations; None where its header depends on the data.
         session: Name of the session, if the client gives one.
         secret: Secret of the session, if the client gives one.
+        more_bytes: Memory that the request takes beside the bytes that arrive: decoded tensors and the answer.
     """
 
     tensor: Encoded
@@ -43,10 +45,13 @@ class Template(NamedTuple):
     reply: Message | None
     session: Parameter | None
     secret: Parameter | None
+    more_bytes: int = 0
 
 
 class Job:
     """A request that was read, and the callers that wait for its answer: several if it was sent again.
+
+    It is computed in one batch, or in several slices.
 
     Attributes:
         request: The message that arrived.
@@ -59,9 +64,18 @@ class Job:
         nbytes: Bytes that it takes of the server's budget.
         owner: Whose request it is; see `owner`.
         key: Owner and id, by which a repetition is recognized; None if the request has no `owner` or no id.
+        taken: Number of its samples that have been given to a batch.
+        smashed: Its decoded tensors; None before they are decoded.
+        answers: The outputs of its samples by name; those of samples that were not yet computed are undefined.
+        decode_ns: Time that decoding took.
+        tail_ns: Time of the tail so far, of all slices.
+        over: Whether it was answered or refused.
     """
 
-    __slots__ = ("callers", "data", "id", "key", "n_samples", "nbytes", "owner", "read_ns", "request", "template")
+    __slots__ = (
+        "answers", "callers", "data", "decode_ns", "id", "key", "n_samples", "nbytes", "over", "owner",
+        "read_ns", "request", "smashed", "tail_ns", "taken", "template",
+    )  # fmt: skip
 
     def __init__(
         self, request: Message, template: Template, id: str, data: tuple[Buffer, ...], caller: Caller, arrived_ns: int,
@@ -70,14 +84,18 @@ class Job:
         self.request, self.template, self.id, self.data = request, template, id, data
         self.callers, self.read_ns = [(caller, arrived_ns)], read_ns
         self.n_samples = template.n_samples
-        self.nbytes = len(request.header) + sum(map(len, data)) + OVERHEAD_BYTES
+        self.nbytes = len(request.header) + sum(map(len, data)) + template.more_bytes + OVERHEAD_BYTES
         self.owner = owner(caller.peer.identity, template.session, template.secret)
         self.key = (self.owner, id) if self.owner and id else None
+        self.taken = self.decode_ns = self.tail_ns = 0
+        self.smashed: NDArray[Any] | None = None
+        self.answers: dict[str, NDArray[Any]] = {}
+        self.over = False
 
     @property
-    def client(self) -> Hashable:
-        """Identity of the client whose turn it takes."""
-        return self.callers[0][0].peer.connection
+    def peer(self) -> Peer:
+        """The client whose turn it takes."""
+        return self.callers[0][0].peer
 
 
 def owner(identity: str, session: object, secret: object) -> str | None:

@@ -24,9 +24,15 @@ MAX_TEMPLATES = 256
 
 
 class Reader:
-    """Reader of the requests for one split's tail."""
+    """Reader of the requests for one split's tail.
 
-    def __init__(self, manifest: Manifest) -> None:
+    Args:
+        manifest: Manifest of the split.
+        max_samples: Most samples of a request.
+    """
+
+    def __init__(self, manifest: Manifest, max_samples: int) -> None:
+        self._max_samples = max_samples
         self._expected = {"smashed": manifest.smashed} | manifest.beside
         self._dtypes = [np.dtype(spec.dtype) for spec in self._expected.values()]
         self._answers, self._alone = manifest.answers, manifest.ends is not None and manifest.ends.alone
@@ -84,8 +90,9 @@ class Reader:
                 raise DecodeError(f"Send {named}{spec.dtype} of shape Nx{spec}, not {array.dtype}.")
         return arrays[0] if len(arrays) == 1 else join(dict(zip(self._expected, arrays, strict=True)))
 
-    def answer(self, job: Job, arrays: Mapping[str, NDArray[Any]]) -> Message:
-        """Return the answer to a request whose samples have these outputs, without durations."""
+    def answer(self, job: Job) -> Message:
+        """Return the answer to a request whose samples were computed, without durations."""
+        arrays = job.answers
         data = [array.tobytes() for array in arrays.values()]
         if job.template.reply is not None:
             return completed(job.template.reply, job.id, *data)
@@ -113,11 +120,20 @@ class Reader:
                     f"Send {expected.dtype} of shape Nx{expected}, not {tensor.datatype:.20} of shape "
                     f"{tensor.shape!s:.80}."
                 )
+        if n > self._max_samples:
+            raise DecodeError(
+                f"A request has at most {self._max_samples} samples at this server (--max-samples); this one has {n}."
+            )
         if self._alone and n > 1:
             raise DecodeError("Send one sample in each request: how much this model answers depends on the sample.")
-        decode = tuple(codec_of(tensor).decoder(tensor) for tensor in tensors.values())
+        codecs = [codec_of(tensor) for tensor in tensors.values()]
+        decode = tuple(codec.decoder(tensor) for codec, tensor in zip(codecs, tensors.values(), strict=True))
+        specs = zip(codecs, self._expected.values(), strict=True)
+        decoded_bytes = sum(spec.nbytes for codec, spec in specs if codec.copies_bytes)
+        answer_bytes = sum(max(0, spec.nbytes) for spec in self._answers.values())
         session, secret = (request.parameters.get(name) for name in ("session", "secret"))
-        return Template(tensors["smashed"], n, decode, self._reply(request.model, n), session, secret)
+        reply, more_bytes = self._reply(request.model, n), n * (decoded_bytes + answer_bytes)
+        return Template(tensors["smashed"], n, decode, reply, session, secret, more_bytes)
 
     def _reply(self, model: str, n: int) -> Message | None:
         """Return the answer without id, bytes and durations, if all is known before it is computed."""

@@ -14,6 +14,7 @@ from cutlayer.cloud.tap import Tap
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.models.manifest import tail_name
 from cutlayer.split_folder import Runtime, open_split
+from cutlayer.terminal import tell
 from cutlayer.wire.connect import listen as listen_at
 from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Timeouts
@@ -68,7 +69,7 @@ def serve(
         tapped = None if tap is None else opened.enter_context(closing(Tap(tap, durable=durable)))
         visitors = opened.enter_context(closing(Visitors()))
         service = Service(manifest, split.tail(tail, threads), tapped, limits=limits, visitors=visitors)
-        opened.callback(lambda: print(service.metrics.summary(), flush=True))
+        opened.callback(lambda: tell(service.metrics.summary()))
         # Closed in the reverse order, so that the metrics show the shutdown.
         metrics_server = None
         if metrics is not None:
@@ -78,5 +79,5 @@ def serve(
         )
         opened.callback(service.drain, grace_s)
         page = [] if metrics_server is None else [f"metrics={metrics_server.address}/metrics"]
-        print("ready", server.address, tail_name(manifest), f"version={manifest.version}", *page, flush=True)
+        tell(" ".join(["ready", str(server.address), tail_name(manifest), f"version={manifest.version}", *page]))
         stop.wait()

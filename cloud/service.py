@@ -19,6 +19,7 @@ from cutlayer.cloud.metrics import Metrics
 from cutlayer.cloud.reader import Reader
 from cutlayer.cloud.replies import Replies
 from cutlayer.cloud.tap import Tap
+from cutlayer.cloud.turns import Slice
 from cutlayer.errors import DecodeError, Refused, SplitError
 from cutlayer.models.manifest import Manifest
 from cutlayer.split_folder import Half
@@ -56,7 +57,7 @@ class Service:
         if manifest.ends is not None and manifest.ends.alone:
             limits = replace(limits, max_batch=1)
         self._answers = {name: (np.dtype(spec.dtype), spec.shape) for name, spec in manifest.answers.items()}
-        self._reader = Reader(manifest)
+        self._reader = Reader(manifest, limits.max_samples)
         self._replies = Replies()
         self._batcher = Batcher(self._compute, limits)
         # The batch is assembled here; the tail may write to it. That of several tensors is assembled anew.
@@ -109,39 +110,56 @@ class Service:
                 for waiting, _ in self._replies.finish(job, None):
                     self._refuse(waiting, refused)
 
-    def _compute(self, jobs: list[Job]) -> None:
+    def _compute(self, batch: list[Slice]) -> None:
         started_ns = self._clock()
-        ready: list[Job] = []
+        ready: list[Slice] = []
         smashed: list[NDArray[Any]] = []
-        for job in jobs:
+        for part in batch:
+            job = part.job
+            if job.over:
+                continue
             if self._replies.abandoned(job):
                 self._drop(job)
                 continue
             try:
-                smashed.append(self._reader.smashed(job))
-                ready.append(job)
+                if job.smashed is None:
+                    job.smashed = self._reader.smashed(job)
+                smashed.append(job.smashed[part.start : part.stop])
+                ready.append(part)
             except Exception as error:
                 self._fail(job, error)
         if not ready:
             return
         try:
-            batch = smashed[0] if len(smashed) == 1 else self._assemble(smashed)
+            samples = smashed[0] if len(smashed) == 1 else self._assemble(smashed)
             decoded_ns = self._clock()
-            output = self._tail(batch)
+            if not len(samples):
+                ready[0].job.decode_ns += decoded_ns - started_ns
+                return
+            output = self._tail(samples)
             computed_ns = self._clock()
-            answers = self._checked(output, len(batch))
+            answers = self._checked(output, len(samples))
         except Exception as error:
-            for job in ready:
-                self._fail(job, error)
-                self._record(job)
+            for job, _, _ in ready:
+                if self._fail(job, error):
+                    self._record(job)
             return
         end = 0
-        for job in ready:
-            start, end = end, end + job.n_samples
-            # Copied, because a kept answer would otherwise keep the answers of its whole batch in memory.
-            reply = self._reader.answer(job, {name: array[start:end] for name, array in answers.items()})
-            self._answer(job, reply, started_ns, decoded_ns, computed_ns)
-        self.metrics.batch(len(batch))
+        for job, first, last in ready:
+            start, end = end, end + last - first
+            job.decode_ns += decoded_ns - started_ns
+            job.tail_ns += computed_ns - decoded_ns
+            if last - first == job.n_samples:
+                job.answers = {name: array[start:end] for name, array in answers.items()}
+            else:
+                job.answers = job.answers or {
+                    name: np.empty((job.n_samples, *array.shape[1:]), array.dtype) for name, array in answers.items()
+                }
+                for name, array in answers.items():
+                    job.answers[name][first:last] = array[start:end]
+            if last == job.n_samples:
+                self._answer(job, computed_ns)
+        self.metrics.batch(len(samples))
 
     def _checked(self, output: NDArray[Any], n: int) -> dict[str, NDArray[Any]]:
         """Return what a tail gave by name, little-endian and in the types of the manifest."""
@@ -165,8 +183,11 @@ class Service:
             self._batch[start:end] = array
         return self._batch[:end]
 
-    def _answer(self, job: Job, reply: Message, started_ns: int, decoded_ns: int, computed_ns: int) -> None:
-        self._batcher.release(job)
+    def _answer(self, job: Job, computed_ns: int) -> None:
+        # Copied, because a kept answer would otherwise keep the answers of its whole batch in memory.
+        reply = self._reader.answer(job)
+        if not self._batcher.end(job):
+            return
         first, arrived_ns = job.callers[0]
         sent: Callable[[], None] = nothing
         if self._tap is not None:
@@ -175,9 +196,10 @@ class Service:
             else:
                 sent = partial(self._tap.record, job.request, job.owner)
         durations = (
-            started_ns - arrived_ns - job.read_ns,
-            job.read_ns + decoded_ns - started_ns,
-            computed_ns - decoded_ns,
+            # The wait for its turn, and between the slices for those of others.
+            computed_ns - arrived_ns - job.read_ns - job.decode_ns - job.tail_ns,
+            job.read_ns + job.decode_ns,
+            job.tail_ns,
             self._clock() - computed_ns,
         )
         first.answer(timed(reply, *durations), sent)
@@ -191,18 +213,23 @@ class Service:
         """Return an earlier answer with the durations of this repetition."""
         return timed(reply, 0, 0, 0, max(0, self._clock() - arrived_ns))
 
-    def _fail(self, job: Job, error: Exception) -> None:
-        self._batcher.release(job)
+    def _fail(self, job: Job, error: Exception) -> bool:
+        """Refuse a request; return False if it has been answered already."""
+        if not self._batcher.end(job):
+            return False
         for caller, _ in self._replies.finish(job, None):
             self._refuse(caller, refusal(error))
+        return True
 
     def _drop(self, job: Job) -> None:
-        self._batcher.release(job)
+        if not self._batcher.end(job):
+            return
         self.metrics.count("abandoned_requests")
         for caller, _ in job.callers:
             caller.answer(Refused("CANCELLED", "The client closed its connection."), nothing)
         with contextlib.suppress(DecodeError):
-            self._reader.smashed(job)
+            if job.smashed is None:
+                self._reader.smashed(job)
             self._record(job)
 
     def _refuse(self, caller: Caller, refused: Refused) -> None:

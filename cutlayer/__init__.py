@@ -4,6 +4,9 @@ The names in `__all__` are those of `cutlayer.api`, imported when they are first
 """
 
 import importlib
+import os
+import sys
+import warnings
 from typing import Any
 
 __version__ = "0.1.0"
@@ -21,6 +24,17 @@ __all__ = [
     "split",
     "view",
 ]
+
+# ONNX Runtime for Linux and macOS, from 1.29 on, reports each process that loads it to its maker. It reads this
+# variable when it is loaded, and only then. So the variable is set here, before any module of this package, any library
+# and any file of the user's own can load it. Child processes inherit it. An empty value, or 0, would not turn it off.
+if "onnxruntime" in sys.modules and os.environ.get("ORT_DISABLE_TELEMETRY") != "1":
+    warnings.warn(
+        "onnxruntime was imported before cutlayer, and may have reported this process to its maker; import cutlayer "
+        "first, or set ORT_DISABLE_TELEMETRY=1 in the environment.",
+        stacklevel=2,
+    )
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import copy
 import secrets
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError, SplitError, near
 from cutlayer.progress import told
+from cutlayer.terminal import say
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -101,7 +101,7 @@ def load_data(
 
         data = load(str(source), root, seed, shape=wanted)
     for note in data.notes:
-        _say(f"note: {note}")
+        say(f"note: {note}")
     return data
 
 
@@ -174,7 +174,7 @@ def split(
     name, chosen = _built(model, data.input, len(data.classes), seed, weights)
     halves = split_at(chosen, cut, data.input)
     classes = _classes(halves, data)
-    with told(_say):
+    with told(say):
         if epochs:
             if not data.classes:
                 raise ConfigError(f"The images of {data.name} have no labels, which training needs; leave out epochs.")
@@ -209,11 +209,6 @@ def _built(
     name = own.resolved(model, Path.cwd())
     start = Start("" if weights is None else str(Path(weights).absolute()))
     return name, zoo.build(name, input, classes or None, seed, start)
-
-
-def _say(text: str) -> None:
-    """Print the progress of a loop that takes long to standard error."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def _classes(halves: SplitModel, data: Splits) -> int:
@@ -323,7 +318,7 @@ def attack(
     seen = view_of(split, chosen.needs, data.auxiliary, codec=codec, seed=seed)
     originals = data.private.inputs[:n]
     wired = wire(split.head(), deployed(split), codec, [seed, 2])
-    with told(_say):
+    with told(say):
         chosen.fit(seen)
         releases = np.stack([_arrived(wired, originals) for _ in range(chosen.n_releases)])
         rebuilt = chosen.invert_releases(torch.from_numpy(releases).to(seen.device)).float().cpu()

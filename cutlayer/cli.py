@@ -7,9 +7,10 @@ import tyro
 from tyro.conf import OmitArgPrefixes
 
 from cutlayer import __version__
-from cutlayer.commands import checks, experiments, models, profile, quantize, say, sides
+from cutlayer.commands import checks, experiments, models, profile, quantize, sides
 from cutlayer.errors import EXTRAS, CutlayerError, missing_package
 from cutlayer.progress import told
+from cutlayer.terminal import listening, say, tell, tell_lines
 
 ABOUT = f"A testbed for split learning, version {__version__}. --version prints the version alone."
 
@@ -30,20 +31,20 @@ def main() -> None:
     # Threads that spin while they wait make torch ten times slower if other processes use the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if sys.argv[1:] == ["--version"]:
-        print(f"cutlayer {__version__}")
+        tell(f"cutlayer {__version__}")
         return
     try:
-        with told(say):
+        with listening(), told(say):
             app.cli(prog="cutlayer", description=ABOUT, config=(OmitArgPrefixes,))
     except CutlayerError as error:
         _print_notes(error)
-        print(f"cutlayer: {error}", file=sys.stderr)
+        say(f"cutlayer: {error}")
         sys.exit(2)
     except ModuleNotFoundError as error:
         # Commands import what they need; a device has no torch. Any other missing module is a fault of ours.
         if (error.name or "").partition(".")[0] not in EXTRAS:
             raise
-        print(f"cutlayer: This command cannot run here: {missing_package(error)}", file=sys.stderr)
+        say(f"cutlayer: This command cannot run here: {missing_package(error)}")
         sys.exit(2)
     except KeyboardInterrupt as stop:
         _print_notes(stop)
@@ -55,7 +56,7 @@ def main() -> None:
 
 def _print_notes(error: BaseException) -> None:
     for note in getattr(error, "__notes__", ()):
-        print(note, flush=True)
+        tell_lines(note)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ The kinds::
         ├── DecodeError     bytes that are not a message of this protocol
         ├── Unreachable     no answer at the address, or the peer closed the connection
         │   └── ConnectionLost   while it worked on a request, which may be sent again
+        │       └── StreamReset  by something between the two, such as a proxy
         ├── DeadlineExceeded     no answer within the time allowed
         └── Refused         the server answered with an error code and a sentence
 
@@ -23,9 +24,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from cutlayer.foreign import shown
+
+MOST = 4000
+"""Letters of a message that are shown."""
+
 
 class CutlayerError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base of all errors raised on purpose. The text may quote others, and is shown as `cutlayer.foreign` does."""
+
+    def __str__(self) -> str:
+        return shown(super().__str__(), MOST)
 
 
 class ConfigError(CutlayerError):
@@ -77,6 +86,10 @@ class ConnectionLost(Unreachable):
     """The connection was lost while the peer had a request to answer."""
 
 
+class StreamReset(ConnectionLost):
+    """The stream of requests was ended, by something between the two or by the peer, and the connection was not."""
+
+
 class DeadlineExceeded(WireError):
     """There was no answer within the time allowed."""
 
@@ -91,7 +104,7 @@ class Refused(WireError):
 
     def __init__(self, code: str, message: str, retry_after_ms: int = 0) -> None:
         super().__init__(message)
-        self.code, self.retry_after_ms = code, retry_after_ms
+        self.code, self.retry_after_ms = shown(code), retry_after_ms
 
 
 EXTRAS = {

@@ -13,6 +13,9 @@ MOST = 200
 
 _CUT = "..."
 
+# Also the wide forms of the four signs. A tab or carriage return, which begins a formula too, is escaped.
+_FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
+
 # Controls, formats (marks of direction and of zero width among them), lone surrogates, letters for private use and
 # unassigned ones, separators of lines and of paragraphs.
 _ESCAPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -56,6 +59,29 @@ def shown(text: object, most: int | None = MOST) -> str:
 def shown_lines(text: object) -> str:
     """A text of several lines of which each one is shown in full: the last check of what goes to a terminal or log."""
     return "\n".join(shown(line, most=None) for line in str(text).split("\n"))
+
+
+def cell(value: object) -> object:
+    """A value for a cell of a CSV file: a number as it is, a text so that no program computes it.
+
+    A text that begins like a formula gets an apostrophe in front, by which spreadsheets mark what is only text; readers
+    of other programs see the apostrophe. A text that is a number stays as it is.
+
+    >>> [cell(text) for text in ("=1+1", "-0.5", "features.3", 2.5)]
+    ["'=1+1", '-0.5', 'features.3', 2.5]
+    """
+    if not isinstance(value, str):
+        return value
+    text = shown(value)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _shown(letter: str) -> str:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from cutlayer.commands import say
 from cutlayer.commands.security import Client, ClientSecurity
+from cutlayer.terminal import say, tell, tell_lines
 
 
 def compare(
@@ -43,13 +43,13 @@ def compare(
             say(f"note: {reason}")
     failed = False
     for metric, rows in tables.items():
-        print(conditions.table(metric, rows))
+        tell_lines(conditions.table(metric, rows))
         n_apart = len({row for side in (first, second) for row in side if row.metric == metric}) - len(rows)
         if n_apart:
             say(f"note: {n_apart} more values of {metric} have no counterpart of the same source in the other profile.")
         for condition in (condition for condition in required if condition.metric == metric):
             broken = conditions.broken(condition, rows)
-            print(f"{'FAIL' if broken else 'ok'}: {condition.text}, {len(broken)} of {len(rows)}")
+            tell(f"{'FAIL' if broken else 'ok'}: {condition.text}, {len(broken)} of {len(rows)}")
             failed = failed or bool(broken)
     if failed:
         sys.exit(1)
@@ -72,8 +72,8 @@ def doctor(
 
     statuses = []
     for finding in examine(folder, connect, security):
-        print(finding, flush=True)
+        tell_lines(finding)
         statuses.append(finding.status)
-    print(f"faults: {statuses.count('fault')}, notes: {statuses.count('note')}")
+    tell(f"faults: {statuses.count('fault')}, notes: {statuses.count('note')}")
     if "fault" in statuses:
         sys.exit(1)

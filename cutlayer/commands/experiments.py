@@ -5,8 +5,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from cutlayer.commands import say
 from cutlayer.errors import ConfigError
+from cutlayer.terminal import say, tell, tell_lines
 
 
 def run(
@@ -49,11 +49,11 @@ def run(
     if dry_run:
         from cutlayer.experiment.rehearsal import rehearse, told
 
-        print(told(planned, rehearse(planned, out, data_root, say)))
+        tell_lines(told(planned, rehearse(planned, out, data_root, say)))
         return
     budget_s = duration_ns(budget) / 1e9 if budget else None
     results = run_all(planned, out, resume=resume, data_root=data_root, say=say, budget_s=budget_s)
-    print(text(results))
+    tell_lines(text(results))
 
 
 def demo(out: Path = Path("runs"), budget: str = "80s") -> None:
@@ -71,7 +71,7 @@ def report(runs: Positional[Annotated[Path, arg(metavar="RUNS")]] = Path("runs")
     """Write one self-contained HTML page from the records of finished runs."""
     from cutlayer.report.runs.page import write
 
-    print(f"The report is {write(runs).resolve()}")
+    tell(f"The report is {write(runs).resolve()}")
 
 
 def _setting(text: str) -> tuple[str, str]:

@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from cutlayer import own
-from cutlayer.commands import say
 from cutlayer.errors import ConfigError
 from cutlayer.models.start import Start
 from cutlayer.onnx.given import given
 from cutlayer.registry import DATASETS, MODELS
 from cutlayer.spec import TensorSpec
+from cutlayer.terminal import say, tell, tell_lines
 
 Texts = UseAppendAction[list[str]]
 Cuttable = Annotated[str, arg(metavar="MODEL")]
@@ -35,7 +35,7 @@ def list_names(
 
     if kind == "examples":
         for name in examples.names():
-            print(f"{name:22} {examples.summary(name)}")
+            tell(f"{name:22} {examples.summary(name)}")
         return
     table: registry.Registry = getattr(registry, kind.upper())
     packages = table.offered()
@@ -44,7 +44,7 @@ def list_names(
             text = table.summary(name)
         except ConfigError as error:
             text = f"({error})"
-        print(f"{name:22} {text}" + (f" (from {packages[name]})" if name in packages else ""))
+        tell(f"{name:22} {text}" + (f" (from {packages[name]})" if name in packages else ""))
     for name, other in table.hidden().items():
         say(f"note: another package offers {name!r} as well; write {other} for that one.")
 
@@ -83,7 +83,7 @@ def cuts(
     spec = _image(input) or zoo.default_input(model)
     if classes is None and not MODELS.is_own(model):
         classes = 10
-    print(table(MODELS.label(model), spec, find_cuts(zoo.build(model, spec, classes), spec)))
+    tell_lines(table(MODELS.label(model), spec, find_cuts(zoo.build(model, spec, classes), spec)))
 
 
 def split(
@@ -153,7 +153,7 @@ def split(
                 "A model is trained first, on a data set; name one with --data, such as photos. Or give the model its "
                 "weights with --weights FILE, or leave it as it is with --epochs 0."
             )
-        print(f"{out}: {_split_as_it_is(model, cut, out, _image(input), classes, seed, start)}")
+        tell(f"{out}: {_split_as_it_is(model, cut, out, _image(input), classes, seed, start)}")
         return
     from cutlayer import training
     from cutlayer.experiment import victim
@@ -170,7 +170,7 @@ def split(
     correct, n = training.accuracy(trained, splits.test)
     manifest = victim.export(experiment, trained, splits, out, say)
     text = f"{MODELS.label(model)} cut at {cut}, smashed {manifest.smashed}"
-    print(f"{out}: {text}, test accuracy {correct / n:.1%} (n = {n:,})")
+    tell(f"{out}: {text}, test accuracy {correct / n:.1%} (n = {n:,})")
 
 
 def _split_as_it_is(

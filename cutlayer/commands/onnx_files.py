@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cutlayer.commands import say
 from cutlayer.commands.cut_table import table
 from cutlayer.data.load import load
 from cutlayer.data.splits import Splits
@@ -19,6 +18,7 @@ from cutlayer.onnx.graph import Survey, checked, survey, write
 from cutlayer.onnx.types import LOSSLESS
 from cutlayer.registry import DATASETS
 from cutlayer.split_folder import open_split
+from cutlayer.terminal import say, tell, tell_lines
 
 _LISTED = 3
 """Most tensors that are named for each reason against a cut."""
@@ -27,30 +27,30 @@ _LISTED = 3
 def print_cuts(model: Path, given: Given) -> None:
     """Print every place where an ONNX file can be cut, and the reasons against a cut elsewhere."""
     graph = checked(survey(model, given))
-    print(table(model.name, graph.file.input, graph.cuts))
+    tell_lines(table(model.name, graph.file.input, graph.cuts))
     if graph.file.guessed:
         shapes = ", ".join(f"{name}={spec}" for name, spec in graph.file.inputs.items())
-        print(f"the file leaves sizes open; these were tried and work: {shapes}; --input states others")
+        tell(f"the file leaves sizes open; these were tried and work: {shapes}; --input states others")
     for name, output in graph.file.likely_state.items():
-        print(f"{output} may be what {name} takes in the next request; --state {name}={output} keeps it on the device")
+        tell(f"{output} may be what {name} takes in the next request; --state {name}={output} keeps it on the device")
     other_types = _grouped({cut.name: cut.dtype for cut in graph.cuts if cut.dtype != "float32"})
     for dtype, names in other_types.items():
         codec = f"; the codec {LOSSLESS[dtype]} loses nothing of it" if dtype in LOSSLESS else ""
-        print(f"{dtype} at {names}: sent as float32{codec}")
+        tell(f"{dtype} at {names}: sent as float32{codec}")
     for beside, names in _grouped({cut.name: ", ".join(cut.beside) for cut in graph.cuts if cut.beside}).items():
-        print(f"cut at {names}, {beside} is sent to the server as it is, undefended")
+        tell(f"cut at {names}, {beside} is sent to the server as it is, undefended")
     if alone := [cut.name for cut in graph.cuts if not cut.place.free and graph.opened is not None]:
-        print(f"one sample at a time at {_listed(alone)}: the first axis there is not the batch")
+        tell(f"one sample at a time at {_listed(alone)}: the first axis there is not the batch")
     reasons = {
         name: "others would have to be sent as well" if "as well" in reason else reason
         for name, reason in graph.refused.items()
     }
     for reason, names in _grouped(reasons).items():
-        print(f"no cut at {names}: {reason}")
+        tell(f"no cut at {names}: {reason}")
     if not graph.cuts:
-        print("the model cannot be cut: at no place does a single tensor carry all that the rest needs")
+        tell("the model cannot be cut: at no place does a single tensor carry all that the rest needs")
     if graph.opened is None:
-        print("the model computes one sample at a time: its batch size is 1, or its samples depend on each other")
+        tell("the model computes one sample at a time: its batch size is 1, or its samples depend on each other")
 
 
 def _grouped(values: Mapping[str, str]) -> dict[str, str]:
@@ -81,9 +81,10 @@ def split_file(
     if splits:
         correct, n = open_split(out).answers(splits.test.inputs) == splits.test.labels, len(splits.test)
         text += f", test accuracy {int(correct.sum()) / n:.1%} (n = {n:,})"
-    print(text)
+    tell(text)
     if manifest.ends is not None:
-        print(_described(manifest.ends))
+        for line in _described(manifest.ends):
+            tell(line)
 
 
 def _check_data(graph: Survey, splits: Splits) -> None:
@@ -105,7 +106,7 @@ def _check_data(graph: Survey, splits: Splits) -> None:
         )
 
 
-def _described(ends: Ends) -> str:
+def _described(ends: Ends) -> list[str]:
     """What goes in and out of each half, in a few lines."""
     beside = [name for name in ends.tail if name not in ends.state]
     lines = [
@@ -119,4 +120,4 @@ def _described(ends: Ends) -> str:
         + ("kept on the device" if output in ends.kept else "which comes with the answer and is sent back")
         for name, output in ends.state.items()
     ]
-    return "\n".join(lines)
+    return lines

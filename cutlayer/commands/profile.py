@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from cutlayer.commands import say
 from cutlayer.commands.models import Texts
 from cutlayer.commands.security import Client, ClientSecurity
 from cutlayer.errors import ConfigError
 from cutlayer.onnx.given import given
+from cutlayer.terminal import say, tell, tell_lines
 
 
 def profile(
@@ -107,6 +107,7 @@ def profile(
         model, names("cut", cuts), ",".join(input) or None, classes, network, data, data_root, connect, epochs, privacy,
         stated, start_of(weights, mean, std),
     )  # fmt: skip
-    profile = run_plan(plan, settings, limits, out, say, lambda incomplete: print(text(incomplete)))
-    print(text(profile))
-    print(f"\nThe whole record and a page with charts are in {(out / HTML).resolve().parent}")
+    profile = run_plan(plan, settings, limits, out, say, lambda incomplete: tell_lines(text(incomplete)))
+    tell_lines(text(profile))
+    tell()
+    tell(f"The whole record and a page with charts are in {(out / HTML).resolve().parent}")

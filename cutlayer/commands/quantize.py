@@ -5,9 +5,9 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from cutlayer.commands import say
 from cutlayer.errors import ConfigError
 from cutlayer.registry import DATASETS, MODELS
+from cutlayer.terminal import say, tell, tell_lines
 
 
 def quantize(
@@ -70,5 +70,5 @@ def quantize(
     images, test = train.inputs, test.loaded()[0]
     float32.with_head(out, lambda path: quantize_head(float32.file(HEAD_ONNX), manifest, images, path))
     what = f"{MODELS.label(manifest.model)} cut at {manifest.cut}"
-    print(f"{out}: {what}, head in int8, calibrated on {len(images)} images of {DATASETS.label(name)}")
-    print(compare(float32, open_split(out), test.inputs, test.labels, threads=threads))
+    tell(f"{out}: {what}, head in int8, calibrated on {len(images)} images of {DATASETS.label(name)}")
+    tell_lines(compare(float32, open_split(out), test.inputs, test.labels, threads=threads))

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from cutlayer.commands.security import Client, ClientSecurity, Server, ServerSecurity
+from cutlayer.terminal import tell, tell_lines
 
 Folder = Annotated[Path, arg(metavar="FOLDER")]
 
@@ -23,6 +24,7 @@ def cloud(
     max_batch: int = 16,
     max_delay_us: int = 0,
     budget_mib: int = 256,
+    max_samples: int = 256,
     metrics: str | None = None,
     codec: UseAppendAction[list[str]] = [],  # noqa: B006
     heartbeat_s: float = 10.0,
@@ -40,9 +42,11 @@ def cloud(
         tap: Folder that keeps a copy of everything that arrives, for the attacks.
         durable: Write to the tap before each answer leaves, so that a killed server loses no answered request.
         threads: Threads of the tail; all cores if left out.
-        max_batch: Most samples, of all clients, in one batch; 1 computes each request by itself.
+        max_batch: Most samples, of all clients, in one batch; a larger request is computed in slices.
         max_delay_us: Longest wait of a request for others to share its batch, in microseconds.
-        budget_mib: Most MiB of unanswered requests; further ones are refused with a time to retry.
+        budget_mib: Most MiB of unanswered requests, decoded; further ones are refused with a time to retry. One client
+            holds at most half of what the others leave.
+        max_samples: Most samples of a request; larger ones are refused.
         metrics: HOST:PORT for Prometheus metrics and health over HTTP.
         codec: A codec of your own that devices may use, such as mine.py:Negative; may be given several times. Those of
             `cutlayer list codecs` need no naming.
@@ -55,12 +59,10 @@ def cloud(
     from cutlayer.wire.codecs.packed import admit
     from cutlayer.wire.transport import Timeouts
 
-    log = logging.getLogger("cutlayer.wire.visitors")
-    log.setLevel(logging.INFO)
-    log.addHandler(logging.StreamHandler())
+    logging.getLogger("cutlayer.wire.visitors").setLevel(logging.INFO)
     for name in codec:
         admit(name)
-    limits = Limits(max_batch, max_delay_us, budget_mib << 20)
+    limits = Limits(max_batch, max_delay_us, budget_mib << 20, max_samples)
     timeouts = Timeouts(heartbeat_s=heartbeat_s, idle_s=idle_s)
     serve(
         folder, listen, tail=tail, tap=tap, durable=durable, threads=threads, limits=limits, metrics=metrics,
@@ -144,7 +146,7 @@ def edge(
         codec=codec, threads=threads, record=record, security=security, seed=seed,
         data_root=data_root, timeouts=timeouts, policy=policy or None, rate=rate, loop=loop, camera=camera,
     )  # fmt: skip
-    print(summary)
+    tell_lines(summary)
 
 
 def certs(
@@ -163,4 +165,4 @@ def certs(
     from cutlayer.wire.certs import init
 
     for path in init(folder, host):
-        print(path)
+        tell(path)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Literal, NamedTuple
 
+from cutlayer.errors import MOST
+from cutlayer.foreign import shown
+
 WORTH_KNOWING_DAYS = 30
 """Days before an expiry from which it is reported as a note."""
 
@@ -25,7 +28,8 @@ class Finding(NamedTuple):
     do: str = ""
 
     def __str__(self) -> str:
-        return f"{self.status:<6}{self.what:<14}{self.says}" + (f"\n{'':<20}-> {self.do}" if self.do else "")
+        says, do = (shown(text, most=MOST) for text in (self.says, self.do))
+        return f"{self.status:<6}{self.what:<14}{says}" + (f"\n{'':<20}-> {do}" if do else "")
 
 
 ok, note, fault = partial(Finding, "ok"), partial(Finding, "note"), partial(Finding, "fault")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cutlayer.errors import ConfigError, SplitError
+from cutlayer.foreign import shown
 from cutlayer.registry import MODELS, Registry
 from cutlayer.spec import TensorSpec
 
@@ -209,5 +210,8 @@ def sha256(path: Path) -> str:
 
 
 def tail_name(manifest: Manifest) -> str:
-    """What the tail of a split is called on the wire: ``vgg11_bn@features.7``."""
-    return f"{MODELS.label(manifest.model)}@{manifest.cut}"
+    """What the tail of a split is called on the wire: ``vgg11_bn@features.7``.
+
+    It is in every log, and must be a text that UTF-8 can hold, so it is shown as `cutlayer.foreign` does.
+    """
+    return shown(f"{MODELS.label(manifest.model)}@{manifest.cut}", most=None)

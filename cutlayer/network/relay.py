@@ -72,7 +72,7 @@ async def relay(network: Network, host: str, port: int, cable: list[str] | None)
             ]
         running = asyncio.gather(*[_serve(listening, onward) for listening, onward in ways])
         loop.add_reader(sys.stdin, lambda: os.read(sys.stdin.fileno(), 1) or running.cancel())
-        print(first.getsockname()[1], flush=True)
+        print(first.getsockname()[1], flush=True)  # noqa: T201 - for the process that started this one
         with contextlib.suppress(asyncio.CancelledError):
             await running
 

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from cutlayer.errors import ConfigError, SplitError
+from cutlayer.errors import SplitError
 from cutlayer.models.manifest import Manifest
 from cutlayer.onnx.errors import message
 from cutlayer.onnx.protos import the_package
+from cutlayer.onnx.session import runtime
 from cutlayer.tensors import parts, zeros
 
 if TYPE_CHECKING:
@@ -67,11 +68,10 @@ def quantize_head(head: Path, manifest: Manifest, images: NDArray[Any], path: Pa
             f"{head} is of opset {opset}, and int8 with a scale for each channel needs {LEAST_OPSET} or later; "
             "convert the model with onnx.version_converter, and cut that."
         )
-    try:
-        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-        from onnxruntime.quantization.shape_inference import quant_pre_process
-    except ImportError:
-        raise ConfigError("ONNX Runtime is not installed; install cutlayer[onnx].") from None
+    runtime()
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
     takes = {"image": manifest.input} if manifest.ends is None else manifest.ends.head
 
     def inputs(sample: NDArray[Any]) -> dict[str, NDArray[Any]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError
+from cutlayer.onnx.session import runtime
 
 if TYPE_CHECKING:
     import onnx
@@ -37,17 +38,15 @@ def editable(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def open_proto(proto: onnx.ModelProto, *, plain: bool = False) -> onnxruntime.InferenceSession:
-    """A session of one thread that logs nothing. It raises the errors of ONNX Runtime.
+    """A session of one thread. It raises the errors of ONNX Runtime.
 
     Args:
         proto: The model.
         plain: Turn off optimization, so that two models with the same nodes agree to the bit.
     """
-    import onnxruntime
-
+    onnxruntime = runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
     if plain:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(
@@ -58,12 +57,8 @@ def open_proto(proto: onnx.ModelProto, *, plain: bool = False) -> onnxruntime.In
 def run(
     session: onnxruntime.InferenceSession, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]
 ) -> list[NDArray[Any]]:
-    """Compute the outputs of these names, with nothing on standard error if it fails."""
-    import onnxruntime
-
-    options = onnxruntime.RunOptions()
-    options.log_severity_level = 4
-    return session.run(list(outputs), dict(inputs), options)  # type: ignore[no-any-return]
+    """Compute the outputs of these names."""
+    return session.run(list(outputs), dict(inputs))  # type: ignore[no-any-return]
 
 
 def opset(model: onnx.ModelProto) -> int:

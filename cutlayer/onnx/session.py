@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.errors import ConfigError, SplitError
+from cutlayer.onnx.errors import message
 from cutlayer.spec import TensorSpec
 from cutlayer.tensors import join, parts, zeros
+
+_FATAL = 4
+
+
+def runtime() -> ModuleType:
+    """ONNX Runtime, which sends nothing and prints nothing. All of cutlayer takes it from here.
+
+    It prints nothing, because its log quotes the names in a model file as they are. Its errors say the same.
+
+    Raises:
+        ConfigError: It is not installed, or would report this process to its maker.
+    """
+    if "onnxruntime" not in sys.modules and os.environ.get("ORT_DISABLE_TELEMETRY") != "1":
+        raise ConfigError(
+            "ORT_DISABLE_TELEMETRY was changed after cutlayer had set it to 1, and ONNX Runtime would report this "
+            "process to its maker; leave it as it is."
+        )
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ConfigError("ONNX Runtime is not installed; install cutlayer[onnx].") from None
+    onnxruntime.set_default_logger_severity(_FATAL)
+    return onnxruntime  # type: ignore[no-any-return]
 
 
 def open_half(
@@ -34,19 +61,15 @@ def open_half(
         ConfigError: ONNX Runtime is not installed.
         SplitError: The file is missing, damaged, or no half of a split model.
     """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise ConfigError("ONNX Runtime is not installed; install cutlayer[onnx], or use torch.") from None
+    onnxruntime = runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the errors of ONNX Runtime have no common base but this
-        raise SplitError(f"{path} cannot be opened as an ONNX model: {str(error).splitlines()[0]}") from None
+        raise SplitError(f"{path} cannot be opened as an ONNX model: {message(error)}.") from None
     names = {i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()}
     if names != (set(takes), set(gives)):
         raise SplitError(

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 from cutlayer.errors import ConfigError
+from cutlayer.foreign import cell
 from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import read_json, write_json, write_text
 from cutlayer.records.profile import SCHEMA, Profile
@@ -49,7 +50,8 @@ def save(folder: Path, profile: Profile) -> None:
 def _table(profile: Profile) -> str:
     """One row for each cut, network and codec."""
     text = io.StringIO()
-    writer = csv.writer(text)
+    # Texts in quotation marks, for programs that separate cells by other signs than a comma.
+    writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
     columns = ["cut", "codec", "network", "source", "n", "end_to_end_ns", "end_to_end_p95_ns", "end_to_end_p99_ns"]
     columns += [*(f"{stage}_ns" for stage in STAGES), "message_bytes", "answer_bytes"]
     writer.writerow([*columns, "peak_rss_bytes", "params", "macs", "accuracy", "leakage"])
@@ -58,12 +60,11 @@ def _table(profile: Profile) -> str:
             for codec, request in requests.items():
                 times, of_codec = request.end_to_end_ns, cut.codecs[codec]
                 quality = of_codec.quality
-                writer.writerow(
-                    [
-                        cut.cut, codec, network, request.source, times.n, times.p50, times.p95, times.p99,
-                        *(round(request.stages_ns[stage]) for stage in STAGES),
-                        of_codec.message_bytes, of_codec.answer_bytes, cut.peak_rss_bytes, cut.params, cut.macs,
-                        *(estimate and estimate.value for estimate in (quality.accuracy, quality.leakage)),
-                    ]
-                )  # fmt: skip
+                values = [
+                    cut.cut, codec, network, request.source, times.n, times.p50, times.p95, times.p99,
+                    *(round(request.stages_ns[stage]) for stage in STAGES),
+                    of_codec.message_bytes, of_codec.answer_bytes, cut.peak_rss_bytes, cut.params, cut.macs,
+                    *(estimate and estimate.value for estimate in (quality.accuracy, quality.leakage)),
+                ]  # fmt: skip
+                writer.writerow(map(cell, values))
     return text.getvalue()

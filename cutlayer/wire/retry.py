@@ -1,4 +1,4 @@
-"""The retry policy of every transport: which errors are retried, when, and for how long.
+"""The retry policy of every transport: when and for how long an error is retried; `outcomes` says which.
 
 A retry is safe: requests are idempotent by session and request id, and a server repeats an answer from its memory. A
 request without an answer is not retried before its deadline: on a slow link a second copy of the tensor would make it
@@ -16,9 +16,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from cutlayer.errors import ConnectionLost, DeadlineExceeded, Refused, Unreachable, WireError
+from cutlayer.errors import DeadlineExceeded, Refused, Unreachable, WireError
 from cutlayer.wire.address import Address
 from cutlayer.wire.message import Message
+from cutlayer.wire.outcomes import outcome
 
 MAX_IN_FLIGHT = 16
 """Concurrent requests of one client; further ones wait, and their deadlines run meanwhile."""
@@ -43,8 +44,7 @@ class Retry:
     def pause_s(self, failures: int, error: WireError) -> float | None:
         """Return the pause after this many failures, in seconds; None if `error`, the last one, is final."""
         server_ms = error.retry_after_ms if isinstance(error, Refused) else 0
-        passing = server_ms or isinstance(error, ConnectionLost) or getattr(error, "code", "") == "UNAVAILABLE"
-        if not passing or failures >= self.attempts:
+        if not outcome(error).again or failures >= self.attempts:
             return None
         longest = min(self.most_s, self.first_s * 2.0 ** min(failures - 1, 60))
         return server_ms / 1000 + longest * (1 - self.jitter * random.random())

@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from math import inf
 
-from cutlayer.errors import DeadlineExceeded, Refused, Unreachable, WireError
+from cutlayer.errors import WireError
+from cutlayer.foreign import shown
+from cutlayer.wire.outcomes import Then, outcome
 
 log = logging.getLogger("cutlayer.edge.offline.replay")
 
@@ -24,6 +26,7 @@ class Lookout:
     Attributes:
         here: Whether the server is reachable, as far as is known.
         losses: Number of times that the server was found to be away.
+        why: What was wrong the last time; empty once the server has answered.
     """
 
     def __init__(
@@ -37,7 +40,7 @@ class Lookout:
         self._look, self._clock = look, clock
         self._first_pause_s, self._most_pause_s = first_pause_s, most_pause_s
         self._pause_s, self._look_at = first_pause_s, -inf
-        self.here, self.losses = False, 0
+        self.here, self.losses, self.why = False, 0, ""
 
     def due_in_s(self) -> float:
         """Return the seconds until the next attempt to reach the server; 0 if it is due."""
@@ -48,7 +51,7 @@ class Lookout:
 
         Raises:
             SplitError: The server holds another split.
-            WireError: The server refuses this device.
+            WireError: The server refuses the handshake for good.
         """
         try:
             self._look()
@@ -63,15 +66,13 @@ class Lookout:
 
     def answered(self) -> None:
         """Note that the server has answered a request in time: the next pause is short again."""
-        self._pause_s = self._first_pause_s
+        self._pause_s, self.why = self._first_pause_s, ""
 
     def lost(self, error: WireError) -> None:
-        """Note that the server is away, or raise the error if it has another cause."""
-        gone = isinstance(error, Unreachable | DeadlineExceeded) or (
-            isinstance(error, Refused) and (error.retry_after_ms or error.code == "UNAVAILABLE")
-        )
-        if not gone:
+        """Note that the server is away, or fails; raise the error if it refuses for good."""
+        if outcome(error).then is Then.REFUSED:
             raise error
+        self.why = shown(error)
         if self.here or self._pause_s == self._first_pause_s:
             log.warning("the server is away: %s", error)
         self.here = False

@@ -48,26 +48,34 @@ class OfflineCounts:
         local: Requests answered on the device.
         queued: Requests that stayed in the queue when they were made.
         replayed: Requests sent from the queue and answered.
-        refused: Requests sent from the queue and refused for good.
+        refused: Requests of the queue that were refused for good.
+        failed: Requests of the queue that failed again and again, while others were answered.
         dropped: Requests given up by the policy, or dropped from a full queue.
         n_late: Test images of this run that were answered on the device or from the queue.
         n_correct: Number of correct answers among `n_late`.
         waiting: Requests still in the queue.
         where: Folder of the queue.
+        aside: Folder of the queue of those that were refused or failed.
+        why: What was wrong with the server at last; empty if nothing.
+        why_aside: Why the last request was refused or failed.
     """
 
     local: int = 0
     queued: int = 0
     replayed: int = 0
     refused: int = 0
+    failed: int = 0
     dropped: int = 0
     n_late: int = 0
     n_correct: int = 0
     waiting: int = 0
     where: Path | None = None
+    aside: Path | None = None
+    why: str = ""
+    why_aside: str = ""
 
     def __str__(self) -> str:
-        counts = {name: getattr(self, name) for name in ("local", "queued", "replayed", "refused", "dropped")}
+        counts = {name: getattr(self, name) for name in ("local", "queued", "replayed", "refused", "failed", "dropped")}
         line = "while the server was away: " + (
             ", ".join(f"{n:,} {name}" for name, n in counts.items() if n) or "nothing"
         )
@@ -75,4 +83,10 @@ class OfflineCounts:
             line += f"; {self.n_correct / self.n_late:.1%} of {self.n_late:,} test images right"
         if self.waiting:
             line += f"\n{self.waiting:,} requests wait in {self.where}; the next run sends them first"
+            line += f" ({self.why})" if self.why else ""
+        if self.refused or self.failed:
+            line += (
+                f"\nset aside in {self.aside}: {self.refused + self.failed:,}, the last because of {self.why_aside} "
+                f"To send what is there: --queue {self.aside} --count 0"
+            )
         return line

@@ -3,6 +3,8 @@
 Once `Queue.put` returns, the operating system has the request, and killing the process loses nothing. After
 `Queue.sync` the request is on the disk, and a power cut loses nothing either. Requests answered shortly before a power
 cut may be sent again with the same id, by which the server recognizes them.
+
+A request that is given up is moved to a queue of the same kind in the folder `set-aside` of the queue, with the reason.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import fcntl
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +24,9 @@ from cutlayer.wire.message import Message
 
 SEGMENTS = 16
 """Approximate number of segments of a full queue. Space is freed one segment at a time."""
+
+SET_ASIDE = "set-aside"
+"""Folder in that of a queue: the queue of the requests that were given up."""
 
 
 class Place(NamedTuple):
@@ -48,6 +53,7 @@ class Queue:
         self._segments: deque[Segment] = deque()
         self._number = 0
         self._unsynced_names = False
+        self._aside: Queue | None = None
         self._using = threading.Lock()
         with self._disk(), contextlib.ExitStack() as opened:
             folder.mkdir(parents=True, exist_ok=True)
@@ -67,14 +73,24 @@ class Queue:
         """Size on the disk, in bytes."""
         return sum(segment.nbytes for segment in self._segments)
 
-    def put(self, request: Message) -> tuple[Place, int]:
+    @property
+    def reasons(self) -> list[str]:
+        """Why the waiting requests were set aside, in their order; empty for a queue of others."""
+        return [reason for segment in self._segments for reason in segment.reasons.values()]
+
+    def put(self, request: Message, reason: str = "") -> tuple[Place, int]:
         """Append a request that has one tensor; return its place, and the number of old requests dropped for it.
+
+        Args:
+            request: The request.
+            reason: Why it was set aside, if it was.
 
         Raises:
             QueueError: The queue or its disk is full. The request was not added.
         """
         (tensor,) = request.tensors
         n_bytes = OVERHEAD_BYTES + len(request.header) + len(tensor)
+        n_bytes += OVERHEAD_BYTES + len(reason.encode()) if reason else 0
         with self._disk():
             dropped = self._make_room(n_bytes)
             if not self._segments or (
@@ -82,29 +98,59 @@ class Queue:
             ):
                 self._begin_segment()
             segment = self._segments[-1]
-            segment.append(request.header, tensor)
+            segment.append(request.header, tensor, reason)
         return Place(segment, segment.waiting[-1]), dropped
 
-    def first(self) -> tuple[Place, Message]:
-        """Return the oldest waiting request and its place. Raises QueueError if it has changed on the disk."""
-        with self._disk():
-            segment = next(segment for segment in self._segments if segment.waiting)
-            return Place(segment, segment.waiting[0]), segment.first()
+    def first(self, passed: Collection[Place] = ()) -> tuple[Place, Message]:
+        """Return the oldest waiting request that is none of `passed`, and its place; there must be one.
 
-    def done(self, oldest: Place) -> bool:
-        """Mark the oldest waiting request as sent; return False if a full queue has dropped it in the meantime.
+        Raises:
+            QueueError: It has changed on the disk.
+        """
+        with self._disk():
+            places = (Place(segment, offset) for segment in self._segments for offset in segment.waiting)
+            place = next(place for place in places if place not in passed)
+            return place, place.segment.read(place.offset)
+
+    def holds(self, place: Place) -> bool:
+        """Return whether the request at this place waits; a full queue may have dropped it."""
+        with self._using:
+            return self._holds(place)
+
+    def done(self, place: Place) -> bool:
+        """Mark a waiting request as sent; return False if a full queue has dropped it in the meantime.
 
         Raises:
             QueueError: It cannot be written.
         """
         with self._disk():
-            segment, offset = oldest
-            if segment not in self._segments or not segment.waiting or segment.waiting[0] != offset:
+            if not self._holds(place):
                 return False
-            segment.done()
+            segment, offset = place
+            segment.done(offset)
             if not segment.waiting and segment is not self._segments[-1]:
                 self._delete(segment)
             return True
+
+    def set_aside(self, place: Place, reason: str) -> tuple[bool, int]:
+        """Move a waiting request to the queue in the folder `set-aside`, which has the same limit.
+
+        Returns:
+            False if a full queue has dropped the request in the meantime, and the number of those that were set aside
+            earlier and are dropped for it.
+
+        Raises:
+            QueueError: It cannot be written, or the other queue is full. The request still waits.
+        """
+        with self._disk():
+            if not self._holds(place):
+                return False, 0
+            request = place.segment.read(place.offset)
+        if self._aside is None:
+            self._aside = Queue(self.folder / SET_ASIDE, self._most_bytes, drop_oldest=self._drop_oldest)
+        _, dropped = self._aside.put(request, reason)
+        self._aside.sync()
+        return self.done(place), dropped
 
     def sync(self) -> None:
         """Return once all waiting requests are on the disk. Raises QueueError."""
@@ -124,7 +170,12 @@ class Queue:
         for segment in list(self._segments):
             with contextlib.suppress(OSError):
                 segment.close() if segment.waiting else self._delete(segment)
+        if self._aside is not None:
+            self._aside.close()
         self._lock.close()
+
+    def _holds(self, place: Place) -> bool:
+        return place.segment in self._segments and place.offset in place.segment.waiting
 
     def _waiting(self) -> int:
         return sum(len(segment.waiting) for segment in self._segments)

@@ -1,8 +1,10 @@
 """What the device does while its server is away, and after it has returned.
 
-queue   Each request is written to a queue on disk before it is sent, and leaves the queue once it is answered. The
-        queue is sent in order. An image is released only once, because a second draw of a defense's noise would tell
-        an attacker more than the first draw alone.
+queue   Each request is written to a queue on disk before it is sent, and leaves the queue once it is answered, or is
+        moved to the folder `set-aside` of the queue, with the reason: `cutlayer.wire.outcomes` says what is a refusal
+        for good, and `suspects` which request has failed too often. The queue is sent in order, but for requests that
+        failed. An image is released only once, because a second draw of a defense's noise would tell an attacker more
+        than the first draw alone.
 local   Head and tail run on the device; nothing leaves it.
 drop    Nothing runs and nothing is kept; the request is only counted.
 
@@ -24,16 +26,19 @@ from numpy.typing import NDArray
 from cutlayer.edge.client import Edge, Outgoing
 from cutlayer.edge.offline.lookout import Lookout
 from cutlayer.edge.offline.policy import WAIT_S, OfflineCounts, OfflinePolicy
-from cutlayer.edge.offline.queue import Queue
+from cutlayer.edge.offline.queue import SET_ASIDE, Place, Queue
+from cutlayer.edge.offline.suspects import Suspects
 from cutlayer.errors import DeadlineExceeded, QueueError, Refused, SplitError, WireError
+from cutlayer.foreign import shown
 from cutlayer.models.manifest import Manifest, tail_name
 from cutlayer.split_folder import Half, SplitFolder, whole
 from cutlayer.trace import Trace
 from cutlayer.wire.message import read_infer_request
+from cutlayer.wire.outcomes import Then, outcome
 from cutlayer.wire.transport import Timeouts, Transport
 
-SETS_ASIDE = ("INVALID_ARGUMENT", "INTERNAL")
-"""Refusals that concern one request and would recur: it leaves the queue, so that the others can be sent."""
+PASSED_S = 10.0
+"""Seconds after which a request that failed is sent again, where no other waits that could be sent instead."""
 
 log = logging.getLogger("cutlayer.edge.offline.replay")
 
@@ -70,7 +75,10 @@ class Offline:
         self._edge, self._queue, self._model, self._lookout, self.wait_s = edge, queue, model, lookout, wait_s
         if queue is not None and len(queue):
             _check_split(queue, manifest)
-        self._counts = OfflineCounts(where=queue.folder if queue is not None else None)
+        self._counts = OfflineCounts()
+        if queue is not None:
+            self._counts = OfflineCounts(where=queue.folder, aside=queue.folder / SET_ASIDE)
+        self._suspects = Suspects()
         self._late: dict[str, NDArray[Any]] = {}
         # Held while the fields below change, never while a thread waits for the network.
         self._changed = threading.Condition()
@@ -85,7 +93,7 @@ class Offline:
     def counts(self) -> OfflineCounts:
         """Counts of the requests that were not answered at once."""
         with self._changed:
-            return replace(self._counts, waiting=self._waiting())
+            return replace(self._counts, waiting=self._waiting(), why=self._lookout.why)
 
     def infer(
         self, images: NDArray[np.float32], index: int, rng: np.random.Generator | None = None
@@ -94,7 +102,8 @@ class Offline:
 
         Raises:
             SplitError: The server holds another split.
-            WireError: The server refuses this device, or this request without a queue; a queue counts it instead.
+            WireError: The server refuses the handshake for good, or this request without a queue; a queue sets it
+                aside instead.
             QueueError: The queue or its disk is full.
         """
         if self._queue is not None:
@@ -134,15 +143,18 @@ class Offline:
     def flush(self) -> None:
         """Return once no request waits, or the server is away; if requests wait, try to reach it without a pause.
 
+        Requests that failed are tried again, and may then still wait.
+
         Raises:
             SplitError: The server holds another split.
-            WireError: The server refuses this device.
+            WireError: The server refuses the handshake for good.
             QueueError: The queue or its disk is full.
         """
         with self._changed:
             losses = self._lookout.losses
             if self._waiting():
                 self._lookout.at_once()
+                self._pass_over_no_longer()
                 self._changed.notify_all()
             # The counts of a request change after it has left the queue, while its thread is still sending.
             self._changed.wait_for(
@@ -150,13 +162,13 @@ class Offline:
                     self._queue is None
                     or self._fault
                     or self._lookout.losses > losses
-                    or not (self._waiting() or self._sending)
+                    or not (self._due() or self._sending)
                 )
             )
         self._raise_fault()
 
     def lost(self, error: WireError) -> None:
-        """Note that the server is away, or raise the error if it has another cause."""
+        """Note that the server is away, or fails; raise the error if it refuses for good."""
         with self._changed:
             if not self._closing:
                 self._lookout.lost(error)
@@ -176,17 +188,21 @@ class Offline:
         place, dropped = queue.put(outgoing.request)
         self.reachable()
         with self._changed:
-            self._counts.dropped += dropped
-            at_once = self._lookout.here and self._prompt and not self._sending and len(queue) == 1
+            if dropped:
+                self._counts.dropped += dropped
+                self._suspects.keep(queue.holds)
+            at_once = self._lookout.here and self._prompt and not self._sending and self._due() == 1
             self._sending = self._sending or at_once
         if at_once:
             try:
-                answer, finished = self._ask(outgoing)
-                if finished:
-                    queue.done(place)
-                    return answer
+                answer, finished = self._ask(queue, place, outgoing)
             finally:
                 self._sending = False
+            if finished:
+                if self._suspects:
+                    with self._changed:
+                        self._changed.notify_all()
+                return answer
         # After the attempt to send, so that no answer waits for the disk.
         queue.sync()
         with self._changed:
@@ -195,8 +211,8 @@ class Offline:
         self._raise_fault()
         return None
 
-    def _ask(self, outgoing: Outgoing) -> tuple[tuple[NDArray[Any], Trace] | None, bool]:
-        """Send a request of the queue; return the answer if it came in time, and whether the request is finished."""
+    def _ask(self, queue: Queue, place: Place, outgoing: Outgoing) -> tuple[tuple[NDArray[Any], Trace] | None, bool]:
+        """Send a request of the queue; return the answer if it came in time, and whether the request has left it."""
         try:
             answer = self._edge.ask(outgoing, self.wait_s)
         except DeadlineExceeded:
@@ -204,8 +220,9 @@ class Offline:
             self._prompt, self._missed = False, True
             return None, False
         except WireError as error:
-            return None, self._gives_up(error)
-        self._lookout.answered()
+            return None, self._failed(queue, place, error)
+        queue.done(place)
+        self._answered(queue, place)
         return answer, True
 
     def _run(self) -> None:
@@ -214,7 +231,7 @@ class Offline:
             while self._await_work():
                 try:
                     if not self._lookout.here:
-                        self._lookout.look()
+                        self._look()
                     elif self._queue is not None:
                         self._send_oldest(self._queue)
                 finally:
@@ -234,25 +251,35 @@ class Offline:
                 if not self._sending and not self._lookout.here:
                     pause_s = self._lookout.due_in_s()
                 elif not self._sending and self._waiting():
-                    pause_s = 0.0
+                    pause_s = 0.0 if self._due() else PASSED_S
                 if pause_s == 0.0:
                     self._sending = True
                     return True
-                self._changed.wait(pause_s)
+                if not self._changed.wait(pause_s):
+                    self._pass_over_no_longer()
             return False
 
+    def _look(self) -> None:
+        self._lookout.look()
+        with self._changed:
+            self._pass_over_no_longer()
+
+    def _pass_over_no_longer(self) -> None:
+        """Send the requests that failed once more, if no other is left whose answer would tell more."""
+        if not self._due():
+            self._suspects.again()
+
     def _send_oldest(self, queue: Queue) -> None:
-        place, request = queue.first()
+        place, request = queue.first(self._suspects.passed)
         start = time.monotonic()
         try:
             request_id, logits = self._edge.ask_again(request)
         except WireError as error:
-            if self._gives_up(error):
-                queue.done(place)
+            self._failed(queue, place, error)
             return
         took_s = time.monotonic() - start
         kept = queue.done(place)
-        self._lookout.answered()
+        self._answered(queue, place)
         with self._changed:
             # The answer to a second request for the same thing says little about the server's speed.
             self._prompt, self._missed = not self._missed and took_s <= self.wait_s, False
@@ -264,15 +291,54 @@ class Offline:
     def _waiting(self) -> int:
         return 0 if self._queue is None else len(self._queue)
 
-    def _gives_up(self, error: WireError) -> bool:
-        """Return whether a queued request is given up, and count it; for other errors see `Lookout.lost`."""
-        if not isinstance(error, Refused) or error.code not in SETS_ASIDE:
-            self.lost(error)
-            return False
-        log.warning("a queued request was refused and is given up: %s", error)
+    def _due(self) -> int:
+        """Number of waiting requests that are not passed over."""
+        return self._waiting() - len(self._suspects.passed)
+
+    def _answered(self, queue: Queue, place: Place) -> None:
+        """Note that the server has answered a request, and set those aside that have failed too often beside it."""
         with self._changed:
-            self._counts.refused += 1
-        return True
+            self._lookout.answered()
+            failed = self._suspects.answered(place)
+            self._changed.notify_all()
+        for other, (_, error) in failed.items():
+            self._set_aside(queue, other, error)
+
+    def _failed(self, queue: Queue, place: Place, error: WireError) -> bool:
+        """Decide what becomes of a request that was sent in vain; return whether it has left the queue.
+
+        Raises:
+            SplitError: The server now holds another split; the request waits for its own.
+        """
+        then = outcome(error).then
+        if isinstance(error, Refused) and error.code == "NOT_FOUND":
+            # Of this request, or of all of this device?
+            self._lookout.look()
+            if not self._lookout.here:
+                return False
+        if then is Then.REFUSED:
+            self._set_aside(queue, place, error)
+            return True
+        with self._changed:
+            if self._closing or not queue.holds(place):
+                return False
+            if then is Then.AWAY:
+                self._suspects.lost(place, error)
+            if then is Then.AWAY or self._suspects.failed(place, error):
+                self._lookout.lost(error)
+        return False
+
+    def _set_aside(self, queue: Queue, place: Place, error: WireError) -> None:
+        """Move a request to the folder of those that are given up, with the reason, and count it."""
+        reason = shown(f"{error.code}: {error}" if isinstance(error, Refused) else error)
+        log.warning("a queued request is set aside: %s", reason)
+        kept, dropped = queue.set_aside(place, reason)
+        with self._changed:
+            self._counts.dropped += dropped
+            if kept:
+                self._counts.why_aside = reason
+                self._counts.refused += outcome(error).then is Then.REFUSED
+                self._counts.failed += outcome(error).then is not Then.REFUSED
 
     def _raise_fault(self) -> None:
         if self._fault is not None:

@@ -5,7 +5,8 @@ A record is
     mark, CRC-32 of all that follows, length of the header, length of the tensor, header, tensor
 
 with little-endian lengths of 4 and 8 bytes. The mark is ``cutq`` while the record waits, and ``cutd`` once it is done.
-Marking a record changes one byte, which needs no space on a full disk and is atomic.
+Marking a record changes one byte, which needs no space on a full disk and is atomic. A record with the mark ``cutr``
+has no tensor; its header is the reason, in UTF-8, why the request after it was set aside.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from cutlayer.wire.message import MAX_HEADER_BYTES, Kind, Message
 
 SUFFIX = ".queue"
 
-_WAITS, _DONE = b"cutq", b"cutd"
+_WAITS, _DONE, _REASON = b"cutq", b"cutd", b"cutr"
 _PREFIX, _LENGTHS = struct.Struct("<4sI"), struct.Struct("<IQ")
 OVERHEAD_BYTES = _PREFIX.size + _LENGTHS.size
 """Bytes of a record in addition to header and tensor."""
@@ -41,7 +42,8 @@ class Segment:
 
     Attributes:
         nbytes: Size on the disk.
-        waiting: Offsets of the records that wait.
+        waiting: Offsets of the requests that wait.
+        reasons: Why requests were set aside, by their offsets; empty for most segments.
 
     Raises:
         OSError: The file cannot be read or written.
@@ -51,6 +53,7 @@ class Segment:
         self.path = path
         self.nbytes = 0
         self.waiting: deque[int] = deque()
+        self.reasons: dict[int, str] = {}
         self._unsynced = False
         self._file: BinaryIO = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
         try:
@@ -59,33 +62,38 @@ class Segment:
             self.close()
             raise
 
-    def append(self, header: bytes, tensor: Buffer) -> None:
-        """Write a record, which then waits. If it raises OSError, nothing was written."""
-        lengths = _LENGTHS.pack(len(header), len(tensor))
-        checksum = zlib.crc32(tensor, zlib.crc32(header, zlib.crc32(lengths)))
+    def append(self, header: bytes, tensor: Buffer, reason: str = "") -> None:
+        """Write a request, which then waits, and why it was set aside. If it raises OSError, nothing was written."""
+        records = [_record(_REASON, reason.encode(), b"")] if reason else []
+        place = self.nbytes + sum(len(part) for record in records for part in record)
+        records.append(_record(_WAITS, header, tensor))
         self._file.seek(self.nbytes)
         try:
-            for part in (_PREFIX.pack(_WAITS, checksum) + lengths, header, tensor):
-                _write(self._file, part)
+            for record in records:
+                for part in record:
+                    _write(self._file, part)
         except OSError:
             self._file.truncate(self.nbytes)
             raise
-        self.waiting.append(self.nbytes)
-        self.nbytes += OVERHEAD_BYTES + len(header) + len(tensor)
+        self.waiting.append(place)
+        if reason:
+            self.reasons[place] = reason
+        self.nbytes = place + OVERHEAD_BYTES + len(header) + len(tensor)
         self._unsynced = True
 
-    def first(self) -> Message:
-        """Return the oldest waiting request. Raises QueueError if it has changed on the disk."""
-        record = self._read(self.waiting[0])
+    def read(self, offset: int) -> Message:
+        """Return the waiting request at this offset. Raises QueueError if it has changed on the disk."""
+        record = self._read(offset)
         if record is None:
             raise QueueError(f"{self.path} has changed on the disk; move it away to continue without its requests.")
         return record[1]
 
-    def done(self) -> None:
-        """Mark the oldest waiting request as done. Raises OSError."""
-        self._file.seek(self.waiting[0])
+    def done(self, offset: int) -> None:
+        """Mark the waiting request at this offset as done. Raises OSError."""
+        self._file.seek(offset)
         _write(self._file, _DONE)
-        self.waiting.popleft()
+        self.waiting.remove(offset)
+        self.reasons.pop(offset, None)
 
     def sync(self) -> None:
         """Return once all records are on the disk, safe from a power cut. Raises OSError."""
@@ -108,6 +116,7 @@ class Segment:
         Damaged bytes between records are skipped: a device that refused to start would lose all later requests.
         """
         size = self._file.seek(0, os.SEEK_END)
+        reason = ""
         while self.nbytes < size:
             record = self._read(self.nbytes)
             if record is None:
@@ -120,9 +129,12 @@ class Segment:
                     return
                 self.nbytes = after
                 continue
-            mark, _ = record
+            mark, message = record
             if mark == _WAITS:
                 self.waiting.append(self.nbytes)
+                if reason:
+                    self.reasons[self.nbytes] = reason
+            reason = message.header.decode(errors="replace") if mark == _REASON else ""
             self.nbytes = self._file.tell()
 
     def _read(self, start: int) -> tuple[bytes, Message] | None:
@@ -133,7 +145,7 @@ class Segment:
             return None
         mark, checksum = _PREFIX.unpack_from(beginning)
         header_bytes, tensor_bytes = _LENGTHS.unpack_from(beginning, _PREFIX.size)
-        if mark not in (_WAITS, _DONE) or header_bytes > MAX_HEADER_BYTES or tensor_bytes > MAX_TENSOR_BYTES:
+        if mark not in (_WAITS, _DONE, _REASON) or header_bytes > MAX_HEADER_BYTES or tensor_bytes > MAX_TENSOR_BYTES:
             return None
         # Checked before memory is allocated, because a damaged length may exceed the memory of the device.
         if header_bytes + tensor_bytes > os.fstat(self._file.fileno()).st_size - start - OVERHEAD_BYTES:
@@ -147,8 +159,14 @@ class Segment:
         """Return the offset of the next complete record after damaged bytes, or the file's size if there is none."""
         self._file.seek(self.nbytes)
         rest = _read(self._file, size - self.nbytes)
-        places = (self.nbytes + match.start() for match in re.finditer(b"cut[qd]", rest))
+        places = (self.nbytes + match.start() for match in re.finditer(b"cut[qdr]", rest))
         return next((place for place in places if self._read(place) is not None), size)
+
+
+def _record(mark: bytes, header: bytes, tensor: Buffer) -> tuple[Buffer, Buffer, Buffer]:
+    lengths = _LENGTHS.pack(len(header), len(tensor))
+    checksum = zlib.crc32(tensor, zlib.crc32(header, zlib.crc32(lengths)))
+    return _PREFIX.pack(mark, checksum) + lengths, header, tensor
 
 
 def _write(file: BinaryIO, data: Buffer) -> None:

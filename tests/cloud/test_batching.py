@@ -1,18 +1,20 @@
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import numpy as np
 import pytest
 
-from cutlayer.cloud.admission import Limits
+from cutlayer.cloud.admission import Budget, Limits
 from cutlayer.cloud.service import Service
+from cutlayer.cloud.tap import Tap, read
 from cutlayer.errors import ConfigError, Refused
 from cutlayer.split_folder import open_split
-from cutlayer.wire.codecs.packed import decode
+from cutlayer.wire.codecs.packed import codec_named, decode
+from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.handshake import metadata_request
-from cutlayer.wire.message import Kind, Message
-from tests.cloud.callers import HeldTail, Waiting, handle, request
-from tests.tiny_split import SMASHED, write_split
+from cutlayer.wire.message import Inference, Kind, Message, infer_request
+from tests.cloud.callers import SECRET, HeldTail, Waiting, handle, request
+from tests.tiny_split import CLASSES, SMASHED, write_split
 
 
 @pytest.fixture
@@ -35,8 +37,8 @@ def serving(tmp_path):
 
 @contextmanager
 def busy(service, tail):
-    """Keep the service busy with another client's request, on a thread that was lent to it."""
-    caller = Waiting("first")
+    """Keep the service busy with an earlier request of the client, on a thread that was lent to it."""
+    caller = Waiting()
     lent = threading.Thread(target=service.submit, args=(request(value=-1), 0, caller), kwargs={"lend": True})
     lent.start()
     assert tail.begun.wait(20)
@@ -69,25 +71,114 @@ def test_queued_requests_are_computed_together_and_each_gets_its_own_answer(serv
     assert tail.batches == [[-1], [0, 1, 1, 1, 2, 2]]
 
 
-def test_clients_take_turns(serving):
-    service, tail = serving(max_batch=2)
-    with busy(service, tail):
-        callers = submit(service, *(request(value=i) for i in (10, 11, 12)), client="greedy")
-        callers += submit(service, request(value=20), client="modest")
-    answers(callers)
-    assert tail.batches == [[-1], [10, 20], [11, 12]]
+def test_a_large_request_is_computed_in_slices_and_answered_whole(serving, tmp_path):
+    samples = np.random.default_rng(0).normal(size=(10, *SMASHED.shape)).astype(np.float32)
+    large = infer_request(
+        Inference("tiny@relu", "", "big", {"smashed": Raw().encode(samples)}, {"session": "s", "secret": SECRET})
+    )
+    with closing(Tap(tmp_path / "tap")) as tap:
+        service, tail = serving(tap, max_batch=4)
+        with busy(service, tail):
+            first, again = submit(service, large, large)
+        reply = first.inference()
+        logits = decode(reply.tensors["logits"])
+        assert again.inference().tensors["logits"].data == reply.tensors["logits"].data
+    expected = np.concatenate([tail.tail(samples[i : i + 4]) for i in (0, 4, 8)])
+    np.testing.assert_array_equal(logits, expected)
+    assert [len(batch) for batch in tail.batches] == [1, 4, 4, 2]
+    assert [header["shape"][0] for header, _ in read(tmp_path / "tap")] == [1, 10]
+    assert service.metrics.text().count('cutlayer_requests_total{code="OK"} 2\n') == 1
 
 
-def test_a_request_is_never_cut_in_two(serving):
+def test_others_are_served_between_the_slices_of_a_large_request(serving):
     service, tail = serving(max_batch=4)
-    with busy(service, tail):
-        callers = [
-            caller
-            for client, n in enumerate((3, 2, 9, 1))
-            for caller in submit(service, request(n=n, value=client), client=client)
-        ]
-    answers(callers)
-    assert tail.batches == [[-1], [0] * 3, [1] * 2, [2] * 9, [3]]
+    (large,) = submit(service, request(n=200, value=1), client="hog")
+    assert tail.begun.wait(20)
+    small = submit(service, request(value=2), request(value=3))
+    tail.go_on.set()
+    answers(small)
+    assert not large.answered.is_set()
+    large.reply()
+    order = [value for batch in tail.batches for value in batch]
+    assert order.index(3) < 20
+    assert order.count(1) == 200
+
+
+def test_a_client_that_leaves_stops_its_remaining_slices(serving, tmp_path):
+    with closing(Tap(tmp_path / "tap")) as tap:
+        service, tail = serving(tap, max_batch=4)
+        (large,) = submit(service, request(n=100))
+        assert tail.begun.wait(20)
+        large.left = True
+        tail.go_on.set()
+        assert large.answered.wait(20)
+        handle(service, request(value=2))
+    assert [refused.code for refused in large.replies] == ["CANCELLED"]
+    assert sum(len(batch) for batch in tail.batches) <= 2 * 4 + 1
+    assert service._batcher.in_flight_bytes == 0
+    assert [header["shape"][0] for header, _ in read(tmp_path / "tap")] == [100, 1]
+
+
+def test_a_tail_that_fails_between_slices_is_one_error(serving):
+    service, tail = serving(max_batch=4)
+    works = tail.tail
+    tail.go_on.set()
+    tail.tail = lambda smashed: works(smashed) if len(tail.batches) < 3 else 1 / 0
+    (large,) = submit(service, request(n=20))
+    with pytest.raises(Refused, match="its log"):
+        large.reply()
+    assert (len(tail.batches), service._batcher.in_flight_bytes) == (3, 0)
+    tail.tail = works
+    handle(service, request())
+
+
+def test_the_durations_of_slices_add_up(tmp_path):
+    manifest = write_split(tmp_path / "split")
+    clock = Ticks()
+    tail = clock.passing(1000, open_split(tmp_path / "split").tail(threads=1))
+    service = Service(manifest, tail, clock=clock, limits=Limits(max_batch=4))
+    (large,) = submit(service, request(n=10))
+    durations = large.inference().parameters
+    assert durations["tail_ns"] == 3 * 1000
+    assert sum(durations.values()) == clock.now_ns
+    service.drain()
+
+
+class Ticks:
+    """A clock that goes on only while the tail computes."""
+
+    now_ns = 0
+
+    def __call__(self):
+        return self.now_ns
+
+    def passing(self, ns, tail):
+        def compute(smashed):
+            self.now_ns += ns
+            return tail(smashed)
+
+        return compute
+
+
+@pytest.mark.parametrize("codec", ["top-k", "raw+zstd", "raw"])
+def test_too_many_samples_are_refused_before_they_are_decoded(serving, codec, monkeypatch):
+    service, tail = serving(max_samples=8)
+    tail.go_on.set()
+    zeros = codec_named(codec).encode(np.zeros((9, *SMASHED.shape), np.float32))
+    monkeypatch.setattr(type(codec_named(codec)), "decode", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(Refused, match=r"at most 8 samples .*--max-samples.* has 9") as caught:
+        handle(service, infer_request(Inference("tiny@relu", "", "", {"smashed": zeros})))
+    assert caught.value.code == "INVALID_ARGUMENT"
+
+
+def test_decoded_bytes_and_answers_count_toward_the_budget(serving):
+    service, tail = serving()
+    few = codec_named("top-k").encode(np.zeros((200, *SMASHED.shape), np.float32))
+    (caller,) = submit(service, infer_request(Inference("tiny@relu", "", "", {"smashed": few})))
+    assert service._batcher.in_flight_bytes >= 200 * (SMASHED.nbytes + 4 * CLASSES) + len(few.data)
+    tail.go_on.set()
+    caller.reply()
+    assert service._batcher.in_flight_bytes == 0
 
 
 def test_a_request_that_cannot_be_read_spoils_no_other(serving):
@@ -138,7 +229,7 @@ def test_a_lent_thread_computes(serving):
 
 def test_requests_beyond_the_budget_get_a_time_to_retry(serving):
     size = request().nbytes
-    service, tail = serving(max_bytes=3 * (size + 1024))
+    service, tail = serving(max_bytes=6 * (size + 1100))
     with busy(service, tail):
         taken = submit(service, request(), request())
         (beyond,) = submit(service, request())
@@ -195,7 +286,32 @@ def test_draining_has_an_end(serving):
             stuck.reply()
 
 
-@pytest.mark.parametrize("wrong", [{"max_batch": 0}, {"max_delay_us": -1}, {"max_bytes": 0}])
+def test_one_peer_leaves_room_for_others():
+    budget = Budget(100)
+    assert [budget.take("hog", 20) for _ in range(3)] == [True, True, False]
+    assert [budget.take("other", 20) for _ in range(2)] == [True, False]
+    assert not budget.take("third", 30)
+    assert budget.take("third", 13)
+    budget.give_back("hog", 20)
+    assert budget.take("other", 10)
+    assert budget.nbytes == 63
+
+
+def test_a_request_larger_than_the_budget_leaves_room_for_small_ones():
+    budget = Budget(100)
+    assert budget.take("hog", 500)
+    assert not budget.take("hog", 1)
+    assert budget.take("other", 20)
+    assert not budget.take("third", 500)
+    budget.give_back("hog", 500)
+    budget.give_back("other", 20)
+    assert budget.nbytes == 0
+    assert budget.take("third", 500)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_batch": 0}, {"max_delay_us": -1}, {"max_bytes": 0}, {"max_samples": 0}, {"max_batch": 1 << 40}]
+)
 def test_limits_that_leave_no_room(wrong):
-    with pytest.raises(ConfigError, match="must be 1 or more"):
+    with pytest.raises(ConfigError, match=rf"{next(iter(wrong))}.* was given"):
         Limits(**wrong)

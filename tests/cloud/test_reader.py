@@ -19,7 +19,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def reader(tmp_path):
-    return Reader(write_split(tmp_path / "split"))
+    return Reader(write_split(tmp_path / "split"), max_samples=256)
 
 
 def request(tensor, id):

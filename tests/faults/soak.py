@@ -26,8 +26,8 @@ from tests.tiny_split import edge_at, images, write_split
 
 PATIENCE = Timeouts(connect_s=30.0, request_s=60.0)
 REQUESTS_A_SESSION = 200
-BATCHES = (1, 3, 40, 300)
-"""Images in a request, in turn: from 288 bytes to 86 KB."""
+BATCHES = (1, 3, 40, 250)
+"""Images in a request, in turn: from 288 bytes to 72 KB."""
 
 WARM_UP, ALLOWED_GROWTH = 0.25, 0.05
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from cutlayer.onnx import graph as onnx_graph
 from cutlayer.onnx.given import NOTHING
+from cutlayer.onnx.session import runtime
 from cutlayer.split_folder import open_split
 from cutlayer.tensors import parts, random_batch
 
@@ -47,8 +47,9 @@ def write(
 
 def run(path, array, *, optimized=True):
     """The output of a model of one input and one output."""
+    onnxruntime = runtime()
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    options.intra_op_num_threads = 1
     if not optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -73,8 +74,9 @@ def assert_split_is_the_whole(path, folder):
     manifest = split.manifest
     batch = random_batch(manifest.data_inputs, 1, seed=3)
     answers = parts(split.model()(batch), "logits")
+    onnxruntime = runtime()
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     given, feeds = parts(batch, ""), {}
     for value in session.get_inputs():

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -13,6 +12,7 @@ from cutlayer.onnx import graph as onnx_graph
 from cutlayer.onnx.given import Given
 from cutlayer.onnx.graph import checked, survey
 from cutlayer.onnx.halves import halves
+from cutlayer.onnx.session import runtime
 from cutlayer.split_folder import open_split
 from tests.onnx.onnx_models import FOUR, assert_halves_are_the_whole, branches, chain, run, split_onnx, weights, write
 
@@ -88,7 +88,7 @@ def test_a_model_for_one_sample_at_a_time_stays_one(tmp_path):
     node.graph.output[0].name = "scaled"
     onnx.save(node, path)
     split_onnx(path, "r", tmp_path / "split")
-    assert onnxruntime.InferenceSession(tmp_path / "split/tail.onnx").get_inputs()[0].shape == [1, 3, 8, 8]
+    assert runtime().InferenceSession(tmp_path / "split/tail.onnx").get_inputs()[0].shape == [1, 3, 8, 8]
     assert_parity(path, tmp_path / "split", 1)
     # Both sides take several all the same, as when a server computes requests of several clients together.
     head, tail = open_split(tmp_path / "split").head(), open_split(tmp_path / "split").tail(threads=1)
@@ -100,7 +100,7 @@ def test_a_model_for_one_sample_at_a_time_stays_one(tmp_path):
 def test_a_reshape_to_a_batch_of_one_is_opened(tmp_path, exact):
     path = reshaping(tmp_path / "m.onnx", [1, -1], **exact)
     split_onnx(path, "r", tmp_path / "split")
-    assert onnxruntime.InferenceSession(tmp_path / "split/tail.onnx").get_inputs()[0].shape == ["N", 3, 8, 8]
+    assert runtime().InferenceSession(tmp_path / "split/tail.onnx").get_inputs()[0].shape == ["N", 3, 8, 8]
     assert_parity(path, tmp_path / "split", 1)
     x = images(3, 3, 8, 8)
     np.testing.assert_allclose(run(tmp_path / "split/tail.onnx", np.maximum(x, 0)), one_by_one(path, x), rtol=1e-4)

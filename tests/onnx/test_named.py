@@ -2,7 +2,6 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -13,6 +12,7 @@ from cutlayer.errors import SplitError
 from cutlayer.models.manifest import Manifest
 from cutlayer.onnx.given import Given, given
 from cutlayer.onnx.graph import checked, survey
+from cutlayer.onnx.session import runtime
 from cutlayer.privacy.view import view_of
 from cutlayer.split_folder import only_smashed, open_split
 from cutlayer.tensors import chosen, join, parts, random_batch
@@ -35,7 +35,7 @@ def model(path, nodes, inputs, outputs, initializers=(), opset=17):
 
 def outputs_of(path, inputs):
     """What ONNX Runtime gives for whole inputs, by name."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = runtime().InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_outputs()]
     return dict(zip(names, session.run(names, inputs), strict=True))
 

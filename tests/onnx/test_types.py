@@ -1,11 +1,11 @@
 """Seams and ends of any numeric type: float32 is sent, and the halves give what the file gives, to the bit."""
 
 import numpy as np
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from cutlayer.onnx.graph import checked, survey
+from cutlayer.onnx.session import runtime
 from cutlayer.onnx.types import LOSSLESS
 from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.packed import codec_named, decode
@@ -16,6 +16,7 @@ X = np.random.default_rng(2).random((3, 4), np.float32)
 
 def plain(path, array):
     """The output of a file, node by node."""
+    onnxruntime = runtime()
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

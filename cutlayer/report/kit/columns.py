@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Container, Sequence
 
+from cutlayer.foreign import shown
 from cutlayer.report.kit.wording import DASH, MINUS, SPACE
 
 WIDTH = 120
@@ -28,7 +29,7 @@ def columns(
         width: Width of the table at most: the widest columns are shortened. Not limited when None.
         rule: Whether a line is drawn below the titles.
     """
-    lines = [[plain(cell) for cell in row] for row in [head, *rows]]
+    lines = [[shown(plain(cell)) for cell in row] for row in [head, *rows]]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     gaps = 2 * (len(widths) - 1)
     while width is not None and sum(widths) + gaps > width and max(widths) > 6:
@@ -50,5 +51,5 @@ def wrap(text: str, indent: str = "") -> str:
 
 
 def plain(text: str) -> str:
-    """The text with plain signs for numbers and "?" for control characters."""
-    return "".join(c if c.isprintable() else "?" for c in text.translate(_ASCII))
+    """One line with plain signs for numbers, in which what steers a terminal is escaped."""
+    return shown(text.translate(_ASCII), most=None)

@@ -1,8 +1,13 @@
-"""HTML and SVG elements as functions that escape by default, so that no record can put markup into the page."""
+"""HTML and SVG elements as functions that escape by default, so that no record can put markup into the page.
+
+Nor can it turn the direction of the text, or hide in it.
+"""
 
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
+
+from cutlayer.foreign import shown_lines
 
 # The second defense after escaping: markup that slipped through can load nothing and run nothing.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -88,11 +93,11 @@ def _child(child: object) -> str:
         return child
     if isinstance(child, Iterable) and not isinstance(child, str):
         return join(child)
-    return escape(str(child))
+    return escape(shown_lines(child))
 
 
 def _attribute(key: str, value: object) -> str:
     if value is None or value is False:
         return ""
     key = key.rstrip("_").replace("_", "-")
-    return f" {key}" if value is True else f' {key}="{escape(str(value))}"'
+    return f" {key}" if value is True else f' {key}="{escape(shown_lines(value))}"'

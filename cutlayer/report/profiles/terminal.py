@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cutlayer.records.profile import Profile, Span
-from cutlayer.report.kit.columns import columns, wrap
+from cutlayer.report.kit.columns import columns, plain, wrap
 from cutlayer.report.kit.wording import duration, ms, rate
 from cutlayer.report.profiles import advice
 
@@ -16,10 +16,8 @@ def text(profile: Profile) -> str:
 
 def _heading(profile: Profile) -> str:
     machine, settings = profile.machine, profile.settings
-    return (
-        f"{profile.model} on {machine['processor']} ({machine['machine']}), {advice.cpu(profile)}, "
-        f"head in {settings.head}, server: {settings.server}\n{profile.images}"
-    )
+    where = f"{profile.model} on {machine['processor']} ({machine['machine']}), {advice.cpu(profile)}, "
+    return plain(f"{where}head in {settings.head}, server: {settings.server}") + "\n" + plain(profile.images)
 
 
 def _cuts(profile: Profile) -> str:
@@ -44,7 +42,7 @@ def _cuts(profile: Profile) -> str:
     legend = "times in ms; cold = opening the head and its first inference; J = per inference"
     source = next((cut.energy.source for cut in profile.cuts if cut.energy.source), None)
     meter = f", by {source}" if source else ": no meter that can be read here"
-    return "\n".join([*lines, legend + meter, *_held_back(profile)])
+    return "\n".join([*lines, plain(legend + meter), *map(plain, _held_back(profile))])
 
 
 def _held_back(profile: Profile) -> list[str]:
@@ -79,7 +77,7 @@ def _network(profile: Profile, name: str) -> str:
         rows.append([cut.cut, *latencies, *map(ms, parts)])
     figures = profile.networks[name].figures
     title = f"{name} ({figures}): end-to-end p50 in ms, * measured; the stages are those of the fastest codec"
-    return title + "\n" + columns(names, rows)
+    return plain(title) + "\n" + columns(names, rows)
 
 
 def _advice(profile: Profile) -> str:
@@ -93,7 +91,7 @@ def _advice(profile: Profile) -> str:
         lines += [wrap(f"  {reason}", "    ") for reason in reasons]
     if profile.bandwidth.best:
         lines.append("Best cut by bandwidth, the round trip being the same for all:")
-        lines += [f"  {_rates(span)}: {span.choice}" for span in profile.bandwidth.best]
+        lines += [plain(f"  {_rates(span)}: {span.choice}") for span in profile.bandwidth.best]
     return "\n".join(lines)
 
 
@@ -109,7 +107,7 @@ def _verdict(profile: Profile) -> str:
     if profile.cost_model.points or "model" in sources:
         through = f" ({profile.settings.network_emulation or 'the network that there is'})"
         lines.append(f"Cost model: {advice.model_errors(profile)}{through if profile.cost_model.points else ''}.")
-    lines += [f"Note: {note}" for note in profile.notes]
+    lines += [plain(f"Note: {note}") for note in profile.notes]
     lines.append(advice.verdict(profile) + (":" if profile.reasons else ""))
     lines += [wrap(f"  {reason}", "    ") for reason in profile.reasons]
     return "\n".join(lines)

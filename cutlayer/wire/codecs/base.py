@@ -82,6 +82,9 @@ class Codec:
     sends_zeros = False
     """Whether the codec leaves zeros in place of values, so that their positions are a message of their own."""
 
+    copies_bytes = True
+    """Whether a decoded array takes memory beside that of the bytes."""
+
     def encode(self, array: NDArray[Any]) -> Encoded:
         """Return the bytes to send for ``(N, ...)``. Samples do not mix: a batch decodes to what its parts would.
 

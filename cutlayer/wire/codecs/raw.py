@@ -17,6 +17,7 @@ class Raw(Codec):
 
     name = "raw"
     datatypes = DATATYPES
+    copies_bytes = False
     _PARAMETERS = MappingProxyType({"codec": name})
 
     def encode(self, array: NDArray[Any]) -> Encoded:

@@ -6,6 +6,7 @@ stream that lives as long as the connection, because a separate call costs more 
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from queue import Empty
@@ -13,7 +14,8 @@ from typing import Any
 
 import grpc
 
-from cutlayer.errors import ConnectionLost, DeadlineExceeded, Refused, Unreachable, WireError
+from cutlayer.errors import ConnectionLost, DeadlineExceeded, Refused, StreamReset, Unreachable, WireError
+from cutlayer.foreign import shown
 from cutlayer.wire.address import Address
 from cutlayer.wire.grpc import tls
 from cutlayer.wire.grpc.client_stream import Answer, ClientStream
@@ -28,6 +30,9 @@ _LOOK_UP_S = 0.05
 
 _TORN = "Stream removed"
 """How gRPC describes a call whose connection was lost in a way that has no status code."""
+
+_RESET = re.compile(r"RST_STREAM|http/?2", re.IGNORECASE)
+"""Part of how gRPC describes a call that HTTP/2 ended, and not the method that was called."""
 
 
 class GrpcClient:
@@ -128,8 +133,13 @@ class GrpcClient:
 
     def _error(self, error: Any, timeout_s: float = 0.0) -> WireError:
         code, details = error.code(), error.details()
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED and timeout_s:
             return DeadlineExceeded(f"{self._address} did not answer within {timeout_s:g} s.")
+        if code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN) and _RESET.search(details or ""):
+            return StreamReset(
+                f"A proxy in front of {self._address}, or the server itself, ended the stream ({shown(details)}); let "
+                "the proxy pass long streams and large bodies, such as with client_max_body_size 0 in nginx."
+            )
         torn = code is grpc.StatusCode.UNKNOWN and (details or "").startswith(_TORN)
         if torn or code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.OK):
             self._connected = False

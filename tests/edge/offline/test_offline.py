@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from cutlayer.cloud.service import Service
 from cutlayer.cloud.tap import read
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.defenses.base import Defense
@@ -23,6 +24,7 @@ from cutlayer.errors import DeadlineExceeded, QueueError, Refused, SplitError, U
 from cutlayer.registry import defense_from
 from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.raw import Raw
+from cutlayer.wire.connect import listen
 from cutlayer.wire.handshake import Metadata, metadata_reply
 from cutlayer.wire.message import Inference, Kind, infer_reply, read_infer_request
 from cutlayer.wire.transport import Timeouts
@@ -232,7 +234,7 @@ def test_an_image_is_never_released_twice(bench):
 
 
 @pytest.mark.parametrize("queued", [True, False])
-@pytest.mark.parametrize("code", ["INTERNAL", "INVALID_ARGUMENT"])
+@pytest.mark.parametrize("code", ["OUT_OF_RANGE", "INVALID_ARGUMENT"])
 def test_a_request_that_the_server_will_never_take_does_not_block_the_queue(bench, code, queued):
     device = bench("queue")
     device.cloud.error = GONE if queued else None
@@ -251,7 +253,7 @@ def test_a_request_that_the_server_will_never_take_does_not_block_the_queue(benc
     assert (device.offline.counts.refused, device.offline.counts.waiting) == (1, 0)
 
 
-@pytest.mark.parametrize("code", ["UNAUTHENTICATED", "NOT_FOUND"])
+@pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "NOT_FOUND"])
 def test_a_server_that_refuses_the_device_ends_the_run_and_loses_no_request(bench, code):
     device = bench("queue")
     device.cloud.error = GONE
@@ -330,6 +332,42 @@ def test_a_run_without_a_server_reports_its_requests(folder, tmp_path, do):
         "drop": "4 dropped",
     }[do]
     assert str(summary).startswith(f"while the server was away: {ending}")
+
+
+def test_what_was_set_aside_is_sent_by_the_command_that_the_summary_names(folder, tmp_path):
+    part = Dataset(images(8), np.arange(8) % CLASSES)
+    toy, refused = Splits("toy", (), part, part, part, part), Refused("INVALID_ARGUMENT", "Not\x1b[2J now.")
+
+    def run(queue, count):
+        options = {"data": toy, "count": count, "warmup": 0, "policy": OfflinePolicy("queue", queue)}
+        return str(send(folder, str(server.address), **options))
+
+    service = Service(open_split(folder).manifest, open_split(folder).tail(threads=1))
+    fault, take = [refused], service.submit
+
+    def submit(request, arrived_ns, caller, *, lend=False):
+        if fault and request.kind is Kind.INFER and int(read_infer_request(request).id.rpartition("-")[2]) == 3:
+            caller.answer(fault[0], lambda: None)
+        else:
+            take(request, arrived_ns, caller, lend=lend)
+
+    service.submit = submit
+    server = listen("zmq://127.0.0.1:0", service)
+    try:
+        summary = run(tmp_path / "queue", 8)
+        assert "accuracy: " in summary
+        assert "(n = 7)" in summary
+        aside = tmp_path / "queue" / "set-aside"
+        assert summary.splitlines()[-2:] == [
+            "while the server was away: 1 refused",
+            f"set aside in {aside}: 1, the last because of INVALID_ARGUMENT: Not\\x1b[2J now. To send what is there: "
+            f"--queue {aside} --count 0",
+        ]
+        fault.clear()
+        assert run(aside, 0) == "while the server was away: 1 replayed"
+    finally:
+        server.close()
+        service.drain()
 
 
 def test_a_queue_without_room_is_refused_before_anything_else(folder):

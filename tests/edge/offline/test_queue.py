@@ -191,3 +191,44 @@ def test_a_full_disk_is_one_sentence_and_loses_no_request(tmp_path):
     sentence, put = done.stdout.splitlines()
     assert os.strerror(errno.ENOSPC).lower() in sentence
     assert 10 < int(put) < (64 << 10) // TENSOR_BYTES
+
+
+def test_requests_are_done_in_any_order_and_others_passed_over(opened):
+    queue = opened()
+    places = [queue.put(request(number))[0] for number in range(4)]
+    assert queue.first({places[0]})[0] == places[1]
+    assert queue.done(places[2])
+    assert not queue.done(places[2])
+    assert [queue.holds(place) for place in places] == [True, True, False, True]
+    queue.close()
+    assert numbers(opened()) == [0, 1, 3]
+
+
+def test_a_request_that_is_set_aside_keeps_its_reason_and_can_be_read_as_a_queue(opened, tmp_path):
+    queue = opened()
+    places = [queue.put(request(number))[0] for number in range(3)]
+    assert queue.set_aside(places[1], "INTERNAL: café") == (True, 0)
+    assert queue.set_aside(places[0], "UNKNOWN: no") == (True, 0)
+    assert queue.set_aside(places[0], "UNKNOWN: no") == (False, 0)
+    assert numbers(queue) == [2]
+    queue.close()
+    aside = Queue(tmp_path / "queue" / "set-aside", ROOM)
+    assert aside.reasons == ["INTERNAL: café", "UNKNOWN: no"]
+    assert numbers(aside) == [1, 0]
+    assert aside.reasons == []
+    aside.close()
+
+
+def test_set_aside_has_the_limit_of_the_queue(opened):
+    queue = opened(3 * RECORD_BYTES, drop_oldest=True)
+    dropped = 0
+    for number in range(5):
+        place, _ = queue.put(request(number))
+        dropped += queue.set_aside(place, "no")[1]
+    assert dropped == 3
+    queue.close()
+    queue = opened(3 * RECORD_BYTES)
+    place, _ = queue.put(request(5))
+    with pytest.raises(QueueError, match="set-aside is full"):
+        queue.set_aside(place, "no")
+    assert queue.holds(place), "the request that found no room still waits"

@@ -17,7 +17,7 @@ def test_the_widest_column_is_shortened_until_the_table_fits():
 
 
 def test_a_cell_cannot_steer_the_terminal():
-    assert columns(["name"], [["\x1b[2J"]]) == "name\n?[2J"
+    assert columns(["name"], [["\x1b[2J"]]) == "name\n\\x1b[2J"
 
 
 def test_signs_become_plain():
