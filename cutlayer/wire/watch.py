@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cutlayer.machine.compute import give_back_memory
+from cutlayer.machine.compute import give_back_memory, resident_bytes
 from cutlayer.wire.message import MAX_MESSAGE_BYTES
 from cutlayer.wire.peer import name, network
 from cutlayer.wire.places import may_take
@@ -24,8 +24,11 @@ from cutlayer.wire.visitors import Visitors
 
 log = logging.getLogger("cutlayer.wire.watch")
 
-LOOK_S, LOOK_SHARE = 0.05, 0.05
-"""Time between two looks, and the largest part of the time that the looks themselves may take."""
+LOOK_S, AGAIN_S, LOOK_SHARE = 0.05, 0.01, 0.05
+"""Time between two looks, that after a look that has ended connections, and the largest share of time of all looks."""
+
+GIVE_BACK_S = 0.5
+"""Time after which the memory of an unfinished message goes back to the system, once its connection is closed."""
 
 MAX_CONNECTIONS = 1024
 KEPT_DESCRIPTORS = 24
@@ -56,6 +59,7 @@ class _Connection:
         received: Bytes that have arrived at the last look.
         unfinished: Those of them that belong to no finished message.
         stalled_since_s: Time of the last finished message or of few unfinished bytes.
+        resident_before: Memory of this process at that time, in bytes.
         ended: Whether it was ended and is about to be closed.
     """
 
@@ -63,6 +67,7 @@ class _Connection:
     network: str
     since_s: float
     stalled_since_s: float
+    resident_before: int = 0
     heard: bool = False
     received: int = 0
     unfinished: float = 0.0
@@ -86,7 +91,8 @@ class Watch:
         self._barred: dict[str, float] = {}
         self._to_end: deque[tuple[str, str, str]] = deque()
         self._last_s = clock()
-        self._ended_large = False
+        self._n_ended = 0
+        self._give_back_s: float | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="connections", daemon=True)
 
@@ -124,7 +130,8 @@ class Watch:
                 self.look()
             except Exception:
                 log.exception("the connections could not be looked at")
-            pause_s = max(LOOK_S, (time.thread_time() - began) / LOOK_SHARE)
+            pause_s = max(AGAIN_S if self._n_ended else LOOK_S, (time.thread_time() - began) / LOOK_SHARE)
+            self._n_ended = 0
 
     def look(self) -> None:
         """Look at all connections once."""
@@ -133,6 +140,7 @@ class Watch:
         # Before the counts of the system, so that a message is never counted here and not yet there.
         finished = self._finished()
         self._update(now)
+        self._resident = resident_bytes()
         for key, connection in self._connections.items():
             self._count(key, connection, finished, now, elapsed_s)
         self._end_named()
@@ -154,9 +162,11 @@ class Watch:
         ends = self._sockets.look()
         gone = [key for key in self._connections if key not in ends]
         for key in gone:
-            del self._connections[key]
-        if gone and self._ended_large:
-            self._ended_large = False
+            if self._connections.pop(key).unfinished > SLACK_BYTES:
+                # Its library frees the memory a little later.
+                self._give_back_s = now + GIVE_BACK_S
+        if self._give_back_s is not None and now > self._give_back_s:
+            self._give_back_s = None
             give_back_memory()
         for key, (host, port) in ends.items():
             if key not in self._connections:
@@ -177,14 +187,14 @@ class Watch:
         connection.unfinished = max(0.0, connection.unfinished + new)
         connection.heard = connection.heard or number > 0
         if number or connection.unfinished <= SLACK_BYTES:
-            connection.stalled_since_s = now
+            connection.stalled_since_s, connection.resident_before = now, self._resident
 
     def _open(self) -> list[tuple[Key, _Connection]]:
         return [item for item in self._connections.items() if not item[1].ended]
 
     def _end(self, key: Key, connection: _Connection, reason: str, why: str) -> None:
         connection.ended = True
-        self._ended_large = self._ended_large or connection.unfinished > SLACK_BYTES
+        self._n_ended += 1
         self._sockets.end(key)
         self._visitors.turned_away(connection.name, reason, why)
 
@@ -225,17 +235,22 @@ class Watch:
                 self._end(key, connection, "limit", why)
 
     def _end_unfinished(self) -> None:
-        """End connections with unfinished messages of the network that has most of them, until the rest fits."""
+        """End connections with unfinished messages of the network that has most of them, until the rest fits.
+
+        Bytes in many small frames take up to 32 times as much memory, so what the process has grown by counts, too.
+        """
         large = [item for item in self._open() if item[1].unfinished > SLACK_BYTES]
         total = sum(connection.unfinished for _, connection in large)
-        if total <= MAX_UNFINISHED_BYTES:
+        grown = max((self._resident - connection.resident_before for _, connection in large), default=0)
+        if max(total, grown) <= MAX_UNFINISHED_BYTES:
             return
+        fitting = min(total, MAX_UNFINISHED_BYTES) / 2
         by_network: Counter[str] = Counter()
         for _, connection in large:
             by_network[connection.network] += int(connection.unfinished)
         large.sort(key=lambda item: (-by_network[item[1].network], -item[1].unfinished))
         for key, connection in large:
-            if total <= MAX_UNFINISHED_BYTES / 2:
+            if total <= fitting:
                 break
             why = f"its unfinished messages, {connection.unfinished / 1e6:.0f} MB, are among the largest."
             self._end(key, connection, "limit", why)

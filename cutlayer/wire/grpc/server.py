@@ -34,6 +34,9 @@ from cutlayer.wire.watch import Watch
 MAX_CALLS = 128
 """Concurrent streams and single calls, each with a thread. Further ones are refused with RESOURCE_EXHAUSTED."""
 
+MAX_CALLS_OF_CONNECTION = 64
+"""Concurrent streams and calls of one connection; a client waits with further ones."""
+
 MAX_REFUSALS = 64
 """Calls beyond these that have a thread for as long as it takes to refuse them."""
 
@@ -53,8 +56,7 @@ class GrpcServer:
             options=[
                 *LIMITS,
                 ("grpc.so_reuseport", 0),
-                # Of one connection; a client waits with further ones.
-                ("grpc.max_concurrent_streams", MAX_CALLS // 2),
+                ("grpc.max_concurrent_streams", MAX_CALLS_OF_CONNECTION),
                 ("grpc.server_handshake_timeout_ms", int(HANDSHAKE_S * 1000)),
                 ("grpc.max_connection_idle_ms", int(timeouts.idle_s * 1000)),
                 # Without keepalive, the streams of clients that died silently would keep their threads.
