@@ -60,7 +60,7 @@ test-slow: $(READY) ## Run the tests that take minutes: every defense through pr
 	$(BIN)/python -m pytest -m slow
 
 .PHONY: fuzz
-fuzz: $(READY) ## Send damaged frames: 200,000 to the decoders, 20,000 to a live server of each transport
+fuzz: $(READY) ## Send damaged frames: 200,000 to the decoders, 20,000 to a live server of each transport; damage 7,000 files for their readers
 	$(BIN)/python -m tests.fuzz.run
 
 .PHONY: hostile

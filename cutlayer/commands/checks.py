@@ -59,6 +59,8 @@ def doctor(
     folder: Positional[Annotated[Path | None, arg(metavar="FOLDER")]] = None,
     /,
     connect: str | None = None,
+    limit_s: float | None = None,
+    limit_gb: float | None = None,
     security: ClientSecurity = Client(),  # noqa: B008
 ) -> None:
     """Check what this device lacks and say what to do about it; exit code 1 if there is a fault.
@@ -66,12 +68,15 @@ def doctor(
     Args:
         folder: A split folder, whose head is run once.
         connect: Address of the cloud; the connection is measured with up to 16 MiB of random bytes.
+        limit_s: Time in seconds that the check of the split folder may take; 600 if left out.
+        limit_gb: Memory in GB that it may take; three quarters of this machine's if left out.
         security: Files for encryption and authentication.
     """
     from cutlayer.doctor.examine import examine
+    from cutlayer.machine.confined import limits
 
     statuses = []
-    for finding in examine(folder, connect, security):
+    for finding in examine(folder, connect, security, limits(limit_s, limit_gb)):
         tell_lines(finding)
         statuses.append(finding.status)
     tell(f"faults: {statuses.count('fault')}, notes: {statuses.count('note')}")

@@ -57,6 +57,8 @@ def cuts(
     state: Texts = [],  # noqa: B006
     constant: Texts = [],  # noqa: B006
     public: Texts = [],  # noqa: B006
+    limit_s: float | None = None,
+    limit_gb: float | None = None,
 ) -> None:
     """List every place where a model can be cut: name, shape, bytes, params and MACs of the head.
 
@@ -68,14 +70,18 @@ def cuts(
         state: For an ONNX file, an input that takes what an output of the request before gave: h=hn.
         constant: For an ONNX file, an input that always has the same value: sr=16000.
         public: For an ONNX file, an input that the server may see, so that both halves may take it: mask.
+        limit_s: For an ONNX file, the time in seconds that the work on it may take; 600 if left out.
+        limit_gb: For an ONNX file, the memory in GB that it may take; three quarters of this machine's if left out.
     """
     if model.endswith(".onnx"):
         from cutlayer.commands.onnx_files import print_cuts
+        from cutlayer.machine.confined import confined, limits
 
         _leave_out("--classes", classes)
-        print_cuts(Path(model), given(input, state, constant, public))
+        stated = given(input, state, constant, public)
+        confined(lambda: print_cuts(Path(model), stated), limits(limit_s, limit_gb), model)
         return
-    _only_onnx({"--state": state, "--constant": constant, "--public": public})
+    _only_onnx(_of_onnx(state, constant, public, limit_s, limit_gb))
     from cutlayer.commands.cut_table import table
     from cutlayer.models import zoo
     from cutlayer.models.cuts import cuts as find_cuts
@@ -104,6 +110,8 @@ def split(
     seed: int = 0,
     force: bool = False,
     data_root: Path | None = None,
+    limit_s: float | None = None,
+    limit_gb: float | None = None,
 ) -> None:
     """Train a model, cut it, and export the two halves as a split folder; or cut one that has its weights as it is.
 
@@ -128,21 +136,26 @@ def split(
         seed: Seed of weights, order and splits.
         force: Replace a split folder that --out names.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
+        limit_s: For an ONNX file, the time in seconds that the work on it may take, with the measurement of accuracy;
+            600 if left out.
+        limit_gb: For an ONNX file, the memory in GB that it may take; three quarters of this machine's if left out.
     """
     from cutlayer.models.files import check_free
 
     check_free(out, replace=force)
     if model.endswith(".onnx"):
         from cutlayer.commands.onnx_files import split_file
+        from cutlayer.machine.confined import confined, limits
 
         for option, value in (("--epochs", epochs), ("--weights", weights), ("--classes", classes)):
             _leave_out(option, value)
-        split_file(
-            Path(model), cut, out, given(input, state, constant, public, mean, std), data=data, data_root=data_root,
-            seed=seed,
+        stated = given(input, state, constant, public, mean, std)
+        confined(
+            lambda: split_file(Path(model), cut, out, stated, data=data, data_root=data_root, seed=seed),
+            limits(limit_s, limit_gb), model,
         )  # fmt: skip
         return
-    _only_onnx({"--state": state, "--constant": constant, "--public": public})
+    _only_onnx(_of_onnx(state, constant, public, limit_s, limit_gb))
     # What is recorded is found again from any folder.
     model, data = own.resolved(model, Path.cwd()), data and DATASETS.resolved(data, Path.cwd())
     start = start_of(weights, mean, std)
@@ -203,6 +216,14 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...]:
 def _leave_out(option: str, value: object) -> None:
     if value is not None:
         raise ConfigError(f"{option} is not for ONNX files, which are cut as they are; leave it out.")
+
+
+def _of_onnx(
+    state: Texts, constant: Texts, public: Texts, limit_s: float | None, limit_gb: float | None
+) -> dict[str, object]:
+    """The options that only an ONNX file has, by name."""
+    names = ("--state", "--constant", "--public", "--limit-s", "--limit-gb")
+    return dict(zip(names, (state, constant, public, limit_s, limit_gb), strict=True))
 
 
 def _only_onnx(options: dict[str, object]) -> None:

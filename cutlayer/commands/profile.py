@@ -45,6 +45,8 @@ def profile(
     quota: float | None = None,
     seed: int = 0,
     out: Path = Path("runs/profile"),
+    limit_s: float | None = None,
+    limit_gb: float | None = None,
     security: ClientSecurity = Client(),  # noqa: B008
 ) -> None:
     """Run every cut of a model on this device, and say which is best on which network, and why.
@@ -85,9 +87,12 @@ def profile(
         quota: CPU time of the device's process: 0.25 is a quarter of one core; no limit if left out.
         seed: Seed of weights, random images and the order of the cuts.
         out: Folder for profile.json, profile.csv, profile.html and the split folders of the cuts.
+        limit_s: For an ONNX file, the time in seconds in which it must be cut; 600 if left out.
+        limit_gb: For an ONNX file, the memory in GB that this may take; three quarters of this machine's if left out.
         security: Files for encryption and authentication.
     """
     from cutlayer.commands.models import start_of
+    from cutlayer.machine.confined import limits as limits_of
     from cutlayer.profile.plan import Plan, Settings, duration_ns, names, numbers
     from cutlayer.profile.run import run_plan
     from cutlayer.records.profile import Limits
@@ -105,7 +110,7 @@ def profile(
     stated = given(input, state, constant, public)
     plan = Plan(
         model, names("cut", cuts), ",".join(input) or None, classes, network, data, data_root, connect, epochs, privacy,
-        stated, start_of(weights, mean, std),
+        stated, start_of(weights, mean, std), limits_of(limit_s, limit_gb),
     )  # fmt: skip
     profile = run_plan(plan, settings, limits, out, say, lambda incomplete: tell_lines(text(incomplete)))
     tell_lines(text(profile))

@@ -21,6 +21,8 @@ def quantize(
     seed: int = 0,
     force: bool = False,
     data_root: Path | None = None,
+    limit_s: float | None = None,
+    limit_gb: float | None = None,
 ) -> None:
     """Quantize the head of a split folder to int8, and measure its speed and accuracy on this machine.
 
@@ -35,7 +37,21 @@ def quantize(
         seed: Seed of the data splits, the same as for `cutlayer split`.
         force: Replace a split folder that --out names.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
+        limit_s: Time in seconds that the whole work may take; 600 if left out.
+        limit_gb: Memory in GB that it may take; three quarters of this machine's if left out.
     """
+    from cutlayer.machine.confined import confined, limits
+
+    confined(
+        lambda: _quantize(folder, out, data, calibrate, count, threads, seed, force=force, data_root=data_root),
+        limits(limit_s, limit_gb), folder,
+    )  # fmt: skip
+
+
+def _quantize(
+    folder: Path, out: Path, data: str | None, calibrate: int, count: int, threads: int, seed: int, *, force: bool,
+    data_root: Path | None,
+) -> None:  # fmt: skip
     from cutlayer.data.load import open_data
     from cutlayer.data.noise import RANDOM, load_inputs
     from cutlayer.data.splits import unreadable

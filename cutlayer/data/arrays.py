@@ -13,7 +13,6 @@ An .npy file is mapped to memory and read one image at a time; the arrays of an 
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.bounded import map_array, read_arrays, reason
 from cutlayer.data.images import BACKGROUND, fit
 from cutlayer.data.near import near_copies
 from cutlayer.data.parts import dealt
@@ -33,6 +33,8 @@ CHANNELS = (1, 3, 4)
 _ONE = (("x", "y"), ("images", "labels"), ("data", "labels"))
 _TWO = (("x_train", "y_train", "x_test", "y_test"), ("train_images", "train_labels", "test_images", "test_labels"))
 _MOST_CLASSES = 1 << 16
+_MOST_BYTES = 64 << 30
+"""Of an .npz file, unpacked; larger data sets are .npy files, which are mapped to memory."""
 
 
 class ArrayImages:
@@ -155,17 +157,16 @@ def _arrays(path: Path) -> Mapping[str, NDArray[Any]]:
     if path.suffix.lower() == ".npy":
         return {"x": _array(path)}
     try:
-        with np.load(path, allow_pickle=False) as loaded:
-            return {key: loaded[key] for key in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+        return read_arrays(path, _MOST_BYTES)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {reason(error)}.") from None
 
 
 def _array(path: Path) -> NDArray[Any]:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+        return map_array(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {reason(error)}.") from None
 
 
 def _classes(
@@ -174,8 +175,8 @@ def _classes(
     """The names of the classes, and the labels as their numbers."""
     if labels[0] is None or any(own is None for own in labels):
         return (), [None] * len(labels)
-    flat = [own.reshape(len(own), -1) for own in labels if own is not None]
-    if any(own.shape[1] != 1 for own in flat):
+    flat = [own.reshape(-1, 1) for own in labels if own is not None and own.ndim and own.size == len(own) > 0]
+    if len(flat) < len(labels):
         raise DataError(f"{where} has the shape {labels[0].shape}; each image needs one number or string.")
     together = np.concatenate([own[:, 0] for own in flat])
     if together.dtype.kind in "US":

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.bounded import read_bytes, reason
 from cutlayer.data.cifar import HUNDRED, TEN, read_batches
 from cutlayer.data.mnist import CLOTHES, DIGITS, read_part
 from cutlayer.data.parts import dealt, labelled
@@ -24,6 +25,7 @@ from cutlayer.data.stored import Pixels, Stored
 from cutlayer.errors import DataError
 
 _SHAPE = (3, 32, 32)
+_MOST_BYTES = 1 << 30
 _STL = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 _STL_SHAPE = (3, 96, 96)
 
@@ -85,10 +87,15 @@ def _stl10(folder: Path) -> Found:
     def part(name: str) -> Dataset:
         images, labels = folder / f"{name}_X.bin", folder / f"{name}_y.bin"
         size = int(np.prod(_STL_SHAPE))
+        if not images.exists():
+            raise DataError(f"{images} is missing; fetch it again.")
         if not images.stat().st_size or images.stat().st_size % size:
             raise DataError(f"{images} is damaged: its size is no multiple of {size:,} bytes; fetch it again.")
         pixels = np.memmap(images, np.uint8, "r").reshape(-1, *_STL_SHAPE).transpose(0, 1, 3, 2)  # column by column
-        numbers = np.fromfile(labels, np.uint8).astype(np.int64) - 1  # from 1
+        try:
+            numbers = np.frombuffer(read_bytes(labels, _MOST_BYTES), np.uint8).astype(np.int64) - 1  # from 1
+        except (OSError, ValueError) as error:
+            raise DataError(f"{labels} cannot be read: {reason(error)}; fetch it again.") from None
         return Stored(Pixels(pixels), labelled(len(pixels), images, numbers, labels, _STL))
 
     return _STL, part("train"), part("test")
@@ -109,13 +116,13 @@ def _pickled(paths: list[Path], classes: tuple[str, ...]) -> Stored:
     pixels, numbers = [], []
     for path in paths:
         try:
-            batch = _Plain(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+            batch = _Plain(io.BytesIO(read_bytes(path, _MOST_BYTES)), encoding="latin1").load()
             data = np.asarray(batch["data"], np.uint8).reshape(-1, *_SHAPE)
             labels = np.array(batch["labels" if "labels" in batch else "fine_labels"], np.int64)
         except FileNotFoundError:
             raise DataError(f"{path} is missing; let torchvision.datasets download it again.") from None
-        except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError) as error:
-            raise DataError(f"{path} is damaged, or no batch of CIFAR: {error}; fetch it again.") from None
+        except Exception as error:  # an unpickler raises whatever it meets in damaged bytes
+            raise DataError(f"{path} is damaged, or no batch of CIFAR: {reason(error)}; fetch it again.") from None
         pixels.append(data)
         numbers.append(labelled(len(data), path, labels, path, classes))
     return Stored(Pixels(*pixels), np.concatenate(numbers))

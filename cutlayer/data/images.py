@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.bounded import check_regular
 from cutlayer.data.parts import as_images
 from cutlayer.data.stored import Unreadable
 from cutlayer.errors import ConfigError, DataError
@@ -69,6 +70,7 @@ def pillow(path: Path) -> Any:
 def size_of(path: Path) -> tuple[int, int, int] | None:
     """Channels, height and width of an image, turned upright, from its header; None if it cannot be read."""
     try:
+        check_regular(path)
         with pillow(path).open(path) as image:
             width, height = image.size
             turned = image.getexif().get(0x0112, 1) >= 5  # the orientations that exchange rows and columns
@@ -87,6 +89,7 @@ def read_image(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
     channels, height, width = shape
     module = pillow(path)
     try:
+        check_regular(path)  # Pillow would wait at a pipe
         with warnings.catch_warnings(), module.open(path) as image:
             # Large photographs are no attack, and a damaged EXIF block spoils no pixel.
             warnings.simplefilter("ignore")
@@ -95,7 +98,9 @@ def read_image(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
                 image.draft(None, (side, side))
             return _fit(_plain(image, channels), height, width)
     except (OSError, ValueError, SyntaxError, EOFError, TypeError, module.DecompressionBombError) as error:
-        text = "it is empty" if path.stat().st_size == 0 else str(error).replace(str(path), path.name)
+        text = (
+            "it is empty" if path.is_file() and path.stat().st_size == 0 else str(error).replace(str(path), path.name)
+        )
         name = path.name.encode("utf-8", "backslashreplace").decode()
         raise Unreadable(f"{path.parent.name}/{name}: {text}") from None
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.bounded import opened, reason
 from cutlayer.data.parts import from_train_and_test, labelled
 from cutlayer.data.splits import Splits
 from cutlayer.data.stored import Pixels, Stored
@@ -21,6 +22,8 @@ from cutlayer.errors import DataError
 DIGITS = tuple("0123456789")
 CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 _UINT8 = 8
+_MOST_BYTES = 1 << 30
+"""Of a file, unpacked: more than any data set of this format has."""
 
 
 def load_mnist(root: Path, seed: int) -> Splits:
@@ -66,7 +69,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         if path.exists():
             content = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
         elif packed.exists():
-            content = np.frombuffer(gzip.decompress(packed.read_bytes()), np.uint8)
+            with opened(packed) as file, gzip.open(file) as unpacked:
+                content = np.frombuffer(unpacked.read(_MOST_BYTES), np.uint8)
         else:
             raise DataError(
                 f"{path} is missing, and so is {packed.name}; name the folder that holds {path.parts[-3]}/raw with "
@@ -75,7 +79,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{packed} is damaged ({error}); fetch it again.") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+        raise DataError(f"{path} cannot be read: {reason(error)}.") from None
     kind, axes = content[2:4].tolist() if len(content) > 3 else (0, 0)
     if content[:2].any() or not axes:
         raise DataError(f"{path} is no idx file: it does not begin with two zero bytes, a type and a number of axes.")

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+from cutlayer.bounded import opened, reason
 from cutlayer.data.arrays import open_arrays
 from cutlayer.data.downloads import open_download
 from cutlayer.data.folder import open_folder
@@ -89,7 +90,10 @@ def _hash(path: Path, listing: tuple[tuple[str, int, int], ...]) -> str:
     total = hashlib.sha256()
     for name, size, _ in listing:
         relative = os.path.relpath(name, path) if path.is_dir() else path.suffix
-        with open(name, "rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            with opened(Path(name)) as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise DataError(f"{name} cannot be read: {reason(error)}.") from None
         total.update(f"{relative}\0{size}\0{content}\n".encode("utf-8", "surrogateescape"))
     return total.hexdigest()

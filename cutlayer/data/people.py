@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.bounded import read_bytes, reason
 from cutlayer.data.listing import visible
 from cutlayer.data.parts import mixed
 from cutlayer.data.splits import Splits
@@ -25,8 +26,11 @@ from cutlayer.errors import DataError
 LEAST, MOST = 20, 60
 """Images of one person of LFW: a person with fewer is left out; of a person with more (one has 530), MOST are used."""
 
+_MOST_BYTES = 64 << 20
 _GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
-_PGM = re.compile(rb"P([25])" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)(?:\s|#[^\r\n]*[\r\n])")
+_PGM = re.compile(
+    rb"P([25])" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,9})(?:\s|#[^\r\n]*[\r\n])"
+)
 
 
 def load_lfw(root: Path, seed: int) -> Splits:
@@ -83,7 +87,10 @@ def read_pgm(path: Path) -> NDArray[np.float32]:
     Raises:
         DataError: The file is of another kind, or damaged.
     """
-    content = path.read_bytes()
+    try:
+        content = read_bytes(path, _MOST_BYTES)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {reason(error)}.") from None
     header = _PGM.match(content)
     if header is None:
         raise DataError(f"{path} is no PGM file: it does not begin with P5 or P2, width, height and greatest value.")
@@ -95,7 +102,7 @@ def read_pgm(path: Path) -> NDArray[np.float32]:
         pixels = np.frombuffer(raster[: len(raster) // 2 * 2], ">u2") if most > 255 else np.frombuffer(raster, np.uint8)
     else:
         words = re.sub(rb"#[^\r\n]*", b"", raster).split()
-        pixels = np.array([int(word) if word.isdigit() else most + 1 for word in words], np.int64)
+        pixels = np.array([int(word) if word.isdigit() and len(word) < 10 else most + 1 for word in words], np.int64)
     n = width * height
     if len(pixels) < n or pixels[:n].max(initial=0) > most:
         raise DataError(

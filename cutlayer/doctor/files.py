@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cutlayer.bounded import MOST_TEXT_BYTES, check_regular, read_bytes
 from cutlayer.defenses.base import deployed
 from cutlayer.doctor.finding import WORTH_KNOWING_DAYS, Finding, fault, note, ok
 from cutlayer.errors import CutlayerError
@@ -107,7 +108,7 @@ def _dates(path: Path, now: datetime.datetime) -> Finding:
             "certificate", f"the dates of {path} were not read", "pip install 'cutlayer[certs]' to check the dates"
         )
     try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        certificate = x509.load_pem_x509_certificate(read_bytes(path, MOST_TEXT_BYTES))
     except (OSError, ValueError):
         return fault("certificate", f"{path} holds no certificate", COPY_AGAIN)
     if now < certificate.not_valid_before_utc:
@@ -122,6 +123,8 @@ def _dates(path: Path, now: datetime.datetime) -> Finding:
 
 def _pair(cert: Path, key: Path) -> Iterator[Finding]:
     try:
+        for path in (cert, key):
+            check_regular(path)  # OpenSSL would wait at a pipe
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert, key)
     except (OSError, ssl.SSLError):
         yield fault("certificate", f"{key} is not the private key of {cert}", "copy both from the same folder")

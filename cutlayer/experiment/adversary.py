@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cutlayer.attacks.base import Attack
 from cutlayer.attacks.view import View
+from cutlayer.bounded import read_arrays, read_json, reason
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError
@@ -20,7 +21,7 @@ from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.experiment.victim import Say
 from cutlayer.privacy.score import score
 from cutlayer.records.dataclass_json import dump, load
-from cutlayer.records.files import read_json, write_arrays, write_json
+from cutlayer.records.files import delete, write_arrays, write_json
 from cutlayer.records.reconstructions import Reconstructions
 from cutlayer.records.run import AttackRecord
 from cutlayer.registry import ATTACKS
@@ -62,8 +63,13 @@ def attack(
     """
     path = _path(work, named).with_suffix(".json")
     if path.exists():
-        return [load(AttackRecord, record) for record in read_json(path)]
-    work.mkdir(exist_ok=True)
+        try:
+            read_arrays(path.with_suffix(".npz"))  # needed at the end
+            return [load(AttackRecord, record) for record in read_json(path)]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            say(f"the records of {named.label} are damaged ({reason(error)}): attacking again")
+            for damaged in (path, path.with_suffix(".npz")):
+                delete(damaged)
     say(f"attacking with {named.label}")
     start = time.perf_counter()
     attack.fit(seen)
@@ -95,13 +101,12 @@ def kept(
     private = data.private.take(n_private)
     rebuilt, scores = dict[tuple[str, str], NDArray[Any]](), dict[str, NDArray[np.float64]]()
     for named, _ in attacks:
-        with np.load(_path(work, named).with_suffix(".npz"), allow_pickle=False) as saved:
-            for name, array in saved.items():
-                where, _, metric = name.partition("/")
-                if metric:
-                    scores[f"{where}/{named.label}/{metric}"] = array
-                else:
-                    rebuilt[where, named.label] = array
+        for name, array in read_arrays(_path(work, named).with_suffix(".npz")).items():
+            where, _, metric = name.partition("/")
+            if metric:
+                scores[f"{where}/{named.label}/{metric}"] = array
+            else:
+                rebuilt[where, named.label] = array
     telling = data.modality.most_telling(private.inputs, SHOWN)
     tiles = data.tiles if data.tiles and data.tiles[0] * data.tiles[1] <= n_private else None
     return Reconstructions(private.inputs.astype(np.float16), private.labels, telling, rebuilt, tiles), scores

@@ -1,6 +1,5 @@
 """One deployment, for real: a cloud process, an edge process, a socket between them."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.bounded import read_arrays, read_json, reason
 from cutlayer.cloud import tap
 from cutlayer.deployment import processes
-from cutlayer.errors import Unreachable
+from cutlayer.errors import DataError, Unreachable
 from cutlayer.experiment.spec import Deployment, Experiment
 from cutlayer.machine.contention import between, moment
-from cutlayer.records.files import read_json, write_json
+from cutlayer.machine.files import part_of, writing
+from cutlayer.records.files import delete, write_json
 from cutlayer.trace import Columns
 
 
@@ -69,10 +70,11 @@ def measure(
         say: Called when there is work to do.
     """
     final = work / deployment.label
-    if not final.exists():
-        part = work / f"{deployment.label}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    observed = _kept(deployment, final, say) if final.exists() else None
+    if observed is None:
+        with writing(final):
+            part = part_of(final)
+            part.mkdir(parents=True)
         say(f"serving over {deployment.transport} with a head on {deployment.head}")
         before, setup, root = (
             moment(started=True),
@@ -88,10 +90,28 @@ def measure(
                 "--threads", setup.edge_threads, "--record", part / "record.npz",
             )  # fmt: skip
         write_json(part / "load.json", between(before, moment(started=True)).others)
-        part.rename(final)
-    with np.load(final / "record.npz", allow_pickle=False) as record:
-        arrays = dict(record)
-    return Observed(deployment, arrays, arrived(final / "tap", arrays), read_json(final / "load.json"))
+        with writing(final):
+            part.rename(final)
+        observed = _read(deployment, final)
+    return observed
+
+
+def _read(deployment: Deployment, folder: Path) -> Observed:
+    arrays = read_arrays(folder / "record.npz")
+    others = read_json(folder / "load.json")
+    if not isinstance(others, float | int):
+        raise ValueError("load.json holds no number")
+    return Observed(deployment, arrays, arrived(folder / "tap", arrays), others)
+
+
+def _kept(deployment: Deployment, folder: Path, say: Callable[[str], None]) -> Observed | None:
+    """What an interrupted run has measured; None, and the folder is deleted, where that is damaged."""
+    try:
+        return _read(deployment, folder)
+    except (OSError, ValueError, KeyError, TypeError, DataError, Unreachable) as error:
+        say(f"{folder} is damaged ({reason(error)}): measuring again")
+        delete(folder)
+        return None
 
 
 def arrived(folder: Path, record: dict[str, NDArray[np.generic]]) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cutlayer import own
+from cutlayer.bounded import read_text, reason
 from cutlayer.errors import ConfigError, near
 from cutlayer.experiment.spec import HEADS, Deployment, Experiment, Measure, Named, Options, Published, Training
 from cutlayer.models.start import Start
@@ -36,11 +37,15 @@ def load(path: Path, settings: Mapping[str, str] | None = None) -> list[Experime
         ConfigError: A key, name, option or type is unknown; the message lists the near ones.
     """
     try:
-        table = tomllib.loads(Path(path).read_text("utf-8-sig"))  # Windows may write a byte order mark
+        table = tomllib.loads(read_text(Path(path)))
     except FileNotFoundError:
         raise ConfigError(f"There is no experiment file {path}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no valid TOML: {error}.") from None
+    except OSError as error:
+        raise ConfigError(f"The experiment file {path} cannot be read: {reason(error)}.") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is no valid TOML: it is nested too deeply.") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is no valid TOML: {reason(error)}.") from None
     table = _located(table, Path(path).parent)
     for key, value in (settings or {}).items():
         _check_setting(table, key)

@@ -12,12 +12,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.bounded import read_arrays, reason
 from cutlayer.deployment import processes
 from cutlayer.deployment.device_process import open_device
 from cutlayer.experiment.spec import Deployment, Experiment
 from cutlayer.metrics.interval import bootstrap
 from cutlayer.progress import track
-from cutlayer.records.files import write_arrays
+from cutlayer.records.files import delete, write_array, write_arrays
 from cutlayer.records.run import Estimate
 from cutlayer.split_folder import Runtime
 
@@ -47,13 +48,25 @@ def take_turns(
         say: Called when there is work to do.
     """
     final = work / f"{deployment.label}.turns.npz"
-    if not final.exists():
+    kept = _kept(final, say) if final.exists() else None
+    if kept is None:
         say(f"taking {experiment.measure.turns} turns with the undefended model over {deployment.label}")
-        np.save(work / "images.npy", images)
+        write_array(work / "images.npy", images)
         times = _measure(experiment, deployment, folders, work / "images.npy")
         write_arrays(final, times)
-    with np.load(final, allow_pickle=False) as arrays:
-        return dict(arrays)
+        return times
+    return kept
+
+
+def _kept(path: Path, say: Callable[[str], None]) -> dict[str, NDArray[np.int64]] | None:
+    """The times of an interrupted run; None, and the file is deleted, where it is damaged."""
+    try:
+        arrays = read_arrays(path)
+        return {side: arrays[side] for side in SIDES}
+    except (OSError, ValueError, KeyError) as error:
+        say(f"{path} is damaged ({reason(error)}): taking turns again")
+        delete(path)
+        return None
 
 
 def added(times: dict[str, NDArray[np.int64]], seed: int) -> Estimate:

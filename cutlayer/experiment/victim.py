@@ -1,30 +1,37 @@
 """The victim: a model trained on the training part, hardened by its defense, and cut into a split folder."""
 
+import contextlib
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import fx
 
 from cutlayer import training
+from cutlayer.bounded import check_regular, reason
 from cutlayer.data.load import load, other_size
 from cutlayer.data.splits import Splits
-from cutlayer.errors import ConfigError
+from cutlayer.errors import ConfigError, SplitError
 from cutlayer.experiment.spec import Experiment, file_digest
+from cutlayer.machine.files import leftovers, new_file
+from cutlayer.machine.lock import only_one
 from cutlayer.models import folder, zoo
 from cutlayer.models.cut import find_cut
 from cutlayer.models.cuts import cuts
 from cutlayer.models.halves import split
-from cutlayer.models.manifest import MANIFEST, Manifest
+from cutlayer.models.manifest import Manifest
 from cutlayer.models.start import RANDOM
+from cutlayer.records.files import delete
 from cutlayer.registry import DATASETS, MODELS, defense_from
 from cutlayer.spec import TensorSpec, image_shape
+from cutlayer.split_folder import open_split
 
 Say = Callable[[str], None]
 
@@ -94,16 +101,38 @@ def cached(experiment: Experiment, runs: Path) -> Path:
 def trained(experiment: Experiment, data: Splits, runs: Path, say: Say) -> fx.GraphModule:
     """The trained model, from `runs/models/` where an equal one was trained before."""
     path = cached(experiment, runs)
-    if path.exists():
-        model = build(experiment, data)
-        model.load_state_dict(load_file(path))
+    # Who comes second waits, and takes the model.
+    with only_one(path, say=say):
+        if path.exists() or path.is_symlink():
+            model = build(experiment, data)
+            try:
+                check_regular(path)
+                model.load_state_dict(load_file(path))
+                return model
+            except (OSError, SafetensorError, RuntimeError) as error:
+                say(f"{path} is damaged ({reason(error)}): training again")
+                delete(path)
+        model = train(experiment, data, say)
+        for killed in leftovers(path):
+            delete(killed)
+        with new_file(path) as file:
+            file.write(serialize(model.state_dict()))
         return model
-    model = train(experiment, data, say)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.part")
-    save_file(model.state_dict(), temporary)
-    temporary.replace(path)
-    return model
+
+
+def whole(folder: Path, say: Say) -> bool:
+    """Whether a split folder is there with all its files as they were written; a damaged one is said, and deleted."""
+    if not (folder.exists() or folder.is_symlink()):
+        return False
+    try:
+        split = open_split(folder)
+        for name in split.manifest.files:
+            split.file(name)
+        return True
+    except SplitError as error:
+        say(f"a split folder is damaged, and is made again: {error}")
+        delete(folder)
+        return False
 
 
 def export(
@@ -126,8 +155,11 @@ def export(
     save = functools.partial(
         folder.save, split=halves, model=experiment.model, classes=len(data.classes), data=experiment.data
     )
-    if shared is None or not (shared / MANIFEST).exists():
-        say(f"cut at {halves.cut}, smashed {halves.smashed}; exporting head and tail")
+    with contextlib.ExitStack() as held:
         if shared is not None:
-            save(shared, defense={"name": "none"})
+            held.enter_context(only_one(shared.with_name(f"{shared.name}.export"), say=say))
+        if shared is None or not whole(shared, say):
+            say(f"cut at {halves.cut}, smashed {halves.smashed}; exporting head and tail")
+            if shared is not None:
+                save(shared, defense={"name": "none"})
     return save(out, defense=description, learned=defense.learned, exported=shared)

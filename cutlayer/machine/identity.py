@@ -134,7 +134,7 @@ def decisive(env: Mapping[str, Any]) -> dict[str, str]:
     packages, threads = env.get("packages") or {}, env.get("threads") or {}
     items = {
         "processor": env.get("cpu"),
-        "instruction sets": " ".join(env.get("instruction_sets") or ()) or None,
+        "instruction sets": " ".join(map(str, env.get("instruction_sets") or ())) or None,
         "kernels of torch": env.get("torch_kernels"),
         "GPU": env.get("gpu"),
         "threads of training and attacks": threads.get("attacker"),

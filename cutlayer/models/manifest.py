@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from cutlayer.bounded import MOST_TEXT_BYTES, opened, read_json, reason
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.foreign import shown
+from cutlayer.records.files import write_text
 from cutlayer.registry import MODELS, Registry
 from cutlayer.spec import TensorSpec
 
@@ -122,9 +124,7 @@ class Manifest:
         """Write `split.json` into the folder, last of its files."""
         format = FORMAT_OF_ENDS if self.ends else FORMAT
         text = json.dumps({"format": format, "version": self.version, **self._stated()}, indent=2)
-        temporary = folder / (MANIFEST + ".part")
-        temporary.write_text(text + "\n")
-        temporary.replace(folder / MANIFEST)
+        write_text(folder / MANIFEST, text + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:
@@ -135,7 +135,7 @@ class Manifest:
         """
         path = Path(folder) / MANIFEST
         try:
-            data = json.loads(path.read_text())
+            data = read_json(path, MOST_TEXT_BYTES)
             names = {f.name for f in fields(cls)}
             known = {key: value for key, value in data.items() if key in names}
             for key in ("input", "smashed"):
@@ -149,10 +149,13 @@ class Manifest:
                 f"{folder} is no split folder: it has no {MANIFEST}; make one with `cutlayer split`."
             ) from None
         except OSError as error:
-            reason = str(error.strerror).lower()
-            raise SplitError(f"{path} cannot be read: {reason}; see who owns it, or copy the folder again.") from None
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise SplitError(f"{path} is damaged ({error}); make the folder again with `cutlayer split`.") from None
+            raise SplitError(
+                f"{path} cannot be read: {reason(error)}; see who owns it, or copy the folder again."
+            ) from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SplitError(
+                f"{path} is damaged ({reason(error)}); make the folder again with `cutlayer split`."
+            ) from None
         if (
             data.get("format") != (FORMAT_OF_ENDS if manifest.ends else FORMAT)
             or data.get("version") != manifest.version
@@ -170,7 +173,11 @@ class Manifest:
             path = Path(folder) / name
             if name not in self.files or not path.exists():
                 raise SplitError(f"{path} is missing; copy it from the folder that `cutlayer split` wrote.")
-            if sha256(path) != self.files[name]:
+            try:
+                digest = sha256(path)
+            except OSError as error:
+                raise SplitError(f"{path} cannot be read: {reason(error)}; copy the whole folder again.") from None
+            if digest != self.files[name]:
                 raise SplitError(
                     f"{path} is not the file that {MANIFEST} was written for; copy the whole folder again."
                 )
@@ -205,7 +212,7 @@ def _spec(data: Mapping[str, Any]) -> TensorSpec:
 
 def sha256(path: Path) -> str:
     """Hex digest of a file."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pickle
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -76,13 +74,13 @@ def read(path: Path) -> dict[str, Tensor]:
             stored: Any = load_file(path)
         else:
             stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, KeyError) as error:
-        raise ConfigError(f"{path} cannot be read as weights: {reason(error)}") from error
     except pickle.UnpicklingError as error:
         raise ConfigError(
             f"{path} holds more than weights, and loading that would run its code. Write the weights alone, with "
             "safetensors.torch.save_file(model.state_dict(), FILE) where the model was trained."
         ) from error
+    except Exception as error:  # torch raises whatever its unpickler meets in damaged bytes
+        raise ConfigError(f"{path} cannot be read as weights: {reason(error)}") from error
     found = _state(stored)
     if not found:
         kind = f"a dictionary of {_some(map(str, stored))}" if isinstance(stored, Mapping) else type(stored).__name__

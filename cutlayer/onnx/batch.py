@@ -36,6 +36,7 @@ def any_batch(file: OnnxFile, path: Sequence[NodeProto]) -> tuple[OnnxFile, Mapp
     if has_control_flow(file.proto) or file.state or any(-1 in spec.shape for spec in file.outputs.values()):
         return None
     inputs, names = samples(file, BATCH), list(file.outputs)
+    allowed = tolerance(file.proto, plain=True)
     expected: Answers = ()
     for reshaping in (False, True):
         try:
@@ -44,7 +45,7 @@ def any_batch(file: OnnxFile, path: Sequence[NodeProto]) -> tuple[OnnxFile, Mapp
             together = dict(zip(names, run(session, inputs, names), strict=True))
             expected = expected or whole(file, BATCH, plain=True)
             if all(len(array) == BATCH for array in together.values()) and all(
-                distance(one[name], wanted[name]) <= tolerance(file.proto, plain=True)
+                distance(one[name], wanted[name]) <= allowed
                 for one, wanted in zip(one_by_one(together), expected, strict=True)
                 for name in names
             ):

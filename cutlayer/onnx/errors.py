@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import re
 
+from cutlayer.foreign import shown
+
+MOST = 400
+"""Letters of a message that are shown: it may quote names of any length."""
+
 _STATUS = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _PLACE = re.compile(r"/\S+\.(?:cc|h|hpp|cu):\d+ [^()]*\(")
 _AFTER_SIGNATURE = re.compile(r"(?: const)?(?: \[with [^\]]*\])?(?:::<lambda\([^)]*\)>)? ?")
@@ -23,7 +28,7 @@ def message(error: BaseException) -> str:
             end += 1
         rest = line[end:]
         line = line[: place.start()] + rest[_AFTER_SIGNATURE.match(rest).end() :]  # type: ignore[union-attr]
-    return line.strip().rstrip(".")
+    return shown(line.strip().rstrip("."), MOST)
 
 
 def newest(error: BaseException) -> str | None:

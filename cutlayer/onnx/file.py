@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 from cutlayer.errors import SplitError
 from cutlayer.onnx import sizes
 from cutlayer.onnx.branches import without_fixed_branches
+from cutlayer.onnx.claims import check_claims
 from cutlayer.onnx.errors import message, newest
 from cutlayer.onnx.given import NOTHING, Given
 from cutlayer.onnx.protos import editable, open_proto, run, the_package
 from cutlayer.onnx.random_inputs import Bounds, arrays, ranges
-from cutlayer.onnx.seams import put_in_order, varying_tensors
+from cutlayer.onnx.seams import Index, put_in_order, varying_tensors
 from cutlayer.onnx.types import BOUNDS, FLOATS, dtype_of, float32_ends
 from cutlayer.spec import TensorSpec
 from cutlayer.tensors import random
@@ -30,10 +32,6 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 2**31 - 1
 """Greatest size of one ONNX file; the format allows no larger ones."""
-
-
-BLOCKED = "com.microsoft.nchwc"
-"""Domain of operators on tensors whose channels are in blocks of the size of a vector register."""
 
 
 @dataclass(frozen=True)
@@ -60,23 +58,35 @@ class OnnxFile:
     public: Sequence[str] = ()
     guessed: bool = False
 
-    @property
+    @cached_property
+    def index(self) -> Index:
+        """The graph, ready to be taken apart."""
+        return Index(self.proto.graph)
+
+    @cached_property
+    def can_be_inferred(self) -> bool:
+        """Whether shape inference has nothing to say against the file, which ONNX Runtime opens all the same."""
+        try:
+            the_package().shape_inference.infer_shapes(self.proto, strict_mode=True)
+        except Exception:  # the errors of inference have no common base but this
+            return False
+        return True
+
+    @cached_property
     def image(self) -> str:
         """Name of the input that the head hides: of those that are neither state nor public, the largest."""
         data = [name for name in self.inputs if name not in self.state and name not in self.public]
         likely = [name for name in data if name not in self.likely_state] or data
         return max(likely, key=lambda name: self.inputs[name].size)
 
-    @property
+    @cached_property
     def likely_state(self) -> dict[str, str]:
         """Inputs that no option names, each with the only output of its shape whose name begins like its own."""
         free = {name: spec for name, spec in self.inputs.items() if name not in self.state and name not in self.public}
-        likely = {
-            name: [
-                output for output, given in self.outputs.items() if given.shape == spec.shape and name[0] == output[0]
-            ]
-            for name, spec in free.items()
-        }
+        alike: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+        for name, spec in self.outputs.items():
+            alike.setdefault((name[:1], spec.shape), []).append(name)
+        likely = {name: alike.get((name[:1], spec.shape), []) for name, spec in free.items()}
         return {name: outputs[0] for name, outputs in likely.items() if len(outputs) == 1 and len(free) > 1}
 
     @property
@@ -131,21 +141,19 @@ def _load(path: Path) -> ModelProto:
     if not path.is_file():
         raise SplitError(f"There is no file {path}; name an ONNX file, or a model from `cutlayer list models`.")
     try:
-        proto = onnx.load(path)
+        proto = onnx.load(path, load_external_data=False)
+        check_claims(path, proto)
+        onnx.load_external_data_for_model(proto, str(path.parent))
         n_bytes = proto.ByteSize()
         # A copy checks all strings now; broken ones would be noticed much later.
         onnx.GraphProto(name=proto.graph.name, node=proto.graph.node)
         onnx.ModelProto(producer_name=proto.producer_name, producer_version=proto.producer_version)
+    except SplitError:
+        raise
     except Exception as error:  # the errors of protobuf, onnx and the files of external data have no common base
         raise SplitError(
             f"{path} cannot be read as an ONNX model: {message(error)}; is it damaged or cut short?"
         ) from None
-    if any(node.domain == BLOCKED for node in proto.graph.node):
-        raise SplitError(
-            f"{path} was optimized by ONNX Runtime for one kind of processor, and its tensors are channel-blocked: "
-            "other machines cannot run it, and attacks cannot read them; cut the file that it was made from, or "
-            "optimize that with the level extended at most."
-        )
     if not proto.graph.node:
         raise SplitError(f"{path} cannot be read as an ONNX model: it has no graph; is it damaged or cut short?")
     if n_bytes > MOST_BYTES:

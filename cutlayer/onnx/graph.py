@@ -6,8 +6,9 @@ again. `checked` has made and run each cut that it offers: tail(head(x)) equals 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,9 @@ from cutlayer.onnx.errors import message
 from cutlayer.onnx.file import OnnxFile, read, samples
 from cutlayer.onnx.fixed_shapes import with_fixed_shapes
 from cutlayer.onnx.given import NOTHING, Given
-from cutlayer.onnx.halves import Halves, Place, halves, is_plain
+from cutlayer.onnx.halves import Halves, Place, halves, is_plain, part
 from cutlayer.onnx.names import GIVEN
-from cutlayer.onnx.parity import difference, furthest, one_by_one, tolerance, whole
+from cutlayer.onnx.parity import NO_NUMBERS, Answers, difference, furthest, one_by_one, tolerance, whole
 from cutlayer.onnx.protos import the_package
 from cutlayer.onnx.seams import Seams, seams
 from cutlayer.onnx.types import BOUNDS, EXACT, FLOATS
@@ -162,18 +163,42 @@ def _not_sent(value: Value) -> str | None:
 
 def checked(survey: Survey) -> Survey:
     """Move the cuts whose halves compute something else than the whole to `refused`."""
-    # Without optimization, node by node: this shows our own mistakes and no different fusions, and is several times
-    # faster. One sample is enough, because `any_batch` has tried batches with the whole.
-    file, expected = survey.file, whole(survey.file, 1, plain=True)
-    wrong = {
-        cut.name: difference(
-            file, _halves(survey, cut), expected, together=True, plain=True, allowed=tolerance(file.proto, plain=True)
-        )
-        for cut in survey.cuts
-    }
-    refused = {name: reason for name, reason in wrong.items() if reason is not None}
+    expected = whole(survey.file, 1, plain=True)
+    allowed = tolerance(survey.file.proto, plain=True)
+    refused: dict[str, str] = {}
+    for free in (True, False):
+        refused |= _wrong(survey, [cut for cut in survey.cuts if cut.place.free == free], expected, allowed)
     cuts = [cut for cut in survey.cuts if cut.name not in refused]
     return replace(survey, cuts=cuts, refused={**survey.refused, **refused})
+
+
+def _wrong(survey: Survey, cuts: Sequence[OnnxCut], expected: Answers, allowed: float) -> dict[str, str]:
+    """Why some of these cuts are none. The file is taken apart at all of them at once, so each node runs once.
+
+    Where the parts in a row do not compute what the whole does, each half of the cuts is tried by itself.
+    """
+    if not cuts:
+        return {}
+    kept = [set(cut.place.kept) for cut in cuts]
+    nested = all(before <= after for before, after in pairwise(kept))
+    reason: str | None = "the outputs that the heads compute differ"
+    if nested:
+        file = _file(survey, cuts[0])
+        ends = [None, *(cut.place for cut in cuts), None]
+        parts = [part(file, before, after) for before, after in pairwise(ends)]
+        # Without optimization, node by node: this shows our own mistakes and no different fusions, and is several times
+        # faster. One sample is enough, because `any_batch` has tried batches with the whole.
+        reason = difference(survey.file, parts, expected, together=True, plain=True, allowed=allowed)
+    if reason is None:
+        return {}
+    if len(cuts) == 1 or reason == NO_NUMBERS:
+        return {cut.name: reason for cut in cuts}
+    half = len(cuts) // 2
+    return {
+        name: why
+        for some in (cuts[:half], cuts[half:])
+        for name, why in _wrong(survey, some, expected, allowed).items()
+    }
 
 
 def write(survey: Survey, cut: str, out: Path, *, data: str | None = None) -> Manifest:
@@ -200,41 +225,49 @@ def write(survey: Survey, cut: str, out: Path, *, data: str | None = None) -> Ma
     for plain in (True, False):
         expected = exact if plain else whole(file, BATCH, plain=False)
         allowed = max(tolerance(file.proto, plain=plain), 2 * furthest(expected, exact))
-        wrong = difference(file, parts, expected, together=chosen.place.free, plain=plain, allowed=allowed)
+        wrong = difference(
+            file, [parts.head, parts.tail], expected, together=chosen.place.free, plain=plain, allowed=allowed
+        )
         if wrong is not None:
             raise SplitError(f"{file.path} cannot be cut at {cut!r}: {wrong}; cut elsewhere, see `cutlayer cuts`.")
-    with new_folder(out) as part:
-        for name, half in ((HEAD_ONNX, parts.head), (TAIL_ONNX, parts.tail)):
-            described = the_package().shape_inference.infer_shapes(half)
-            (part / name).write_bytes(described.SerializeToString())
-        files = {name: sha256(part / name) for name in (HEAD_ONNX, TAIL_ONNX)}
+    infer = the_package().shape_inference.infer_shapes
+    described = {name: infer(half.model) for name, half in ((HEAD_ONNX, parts.head), (TAIL_ONNX, parts.tail))}
+    with new_folder(out) as folder:
+        for name, half in described.items():
+            (folder / name).write_bytes(half.SerializeToString())
+        files = {name: sha256(folder / name) for name in described}
         manifest = Manifest(
             file.path.name, chosen.name, _classes(file, parts), file.input, chosen.smashed, {"name": "none"}, data,
             files, ends=None if is_plain(file) else _ends(file, parts),
         )  # fmt: skip
-        manifest.save(part)
+        manifest.save(folder)
     return manifest
 
 
+def _file(survey: Survey, cut: OnnxCut) -> OnnxFile:
+    """The file that a cut takes apart: the one for batches of any size, or the one for single samples."""
+    return (survey.opened if cut.place.free else None) or survey.file
+
+
 def _halves(survey: Survey, cut: OnnxCut) -> Halves:
-    return halves((survey.opened if cut.place.free else None) or survey.file, cut.place)
+    return halves(_file(survey, cut), cut.place)
 
 
 def _classes(file: OnnxFile, parts: Halves) -> int:
     """Numbers in the first answer; 0 where they depend on the data."""
-    shape = file.outputs[next(iter(parts.answers.values()))].shape
+    shape = file.outputs[next(iter(parts.tail.outputs.values()))].shape
     return 0 if -1 in shape else prod(shape)
 
 
 def _ends(file: OnnxFile, parts: Halves) -> Ends:
     return Ends(
-        {name: file.inputs[of] for name, of in parts.head_inputs.items()},
-        {name: file.inputs[of] for name, of in parts.tail_inputs.items()},
-        {name: file.outputs[of] for name, of in parts.kept.items()},
-        {name: file.outputs[of] for name, of in parts.answers.items()},
+        {name: file.inputs[of] for name, of in parts.head.inputs.items()},
+        {name: file.inputs[of] for name, of in parts.tail.inputs.items()},
+        {name: file.outputs[of] for name, of in parts.head.outputs.items()},
+        {name: file.outputs[of] for name, of in parts.tail.outputs.items()},
         {
             input: output
             for input, output in file.state.items()
-            if input in parts.head_inputs or input in parts.tail_inputs
+            if input in parts.head.inputs or input in parts.tail.inputs
         },
     )

@@ -11,7 +11,6 @@ from cutlayer.onnx.ends import reshape
 from cutlayer.onnx.file import OnnxFile
 from cutlayer.onnx.names import names_in, rename, surround, unused, weights
 from cutlayer.onnx.protos import the_package
-from cutlayer.onnx.seams import closure, sources
 from cutlayer.onnx.types import element_type, from_float32, to_float32
 
 if TYPE_CHECKING:
@@ -45,24 +44,34 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Halves:
-    """Both halves, and what stands for which tensor of the file.
+class Part:
+    """A part of a file as a model of its own, and what stands for which tensor of the file.
 
     Attributes:
-        head: The head; it gives ``smashed``.
-        tail: The tail; it takes ``smashed``.
-        head_inputs: Each input of the head, and the input of the file that it is.
-        tail_inputs: Each input of the tail beside the smashed data, likewise.
-        kept: Each output of the head beside the smashed data, and the output of the file that it is.
-        answers: Each output of the tail, likewise.
+        model: The model. It takes `taken`, and gives ``smashed`` unless it is the tail.
+        taken: Name of the input that is the smashed data of the cut before; None in the head, and where the part does
+            not depend on it.
+        inputs: Each other input, and the input of the file that it is.
+        outputs: Each output beside ``smashed``, and the output of the file that it is.
     """
 
-    head: ModelProto
-    tail: ModelProto
-    head_inputs: Mapping[str, str]
-    tail_inputs: Mapping[str, str]
-    kept: Mapping[str, str]
-    answers: Mapping[str, str]
+    model: ModelProto
+    taken: str | None
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Both halves of a file."""
+
+    head: Part
+    tail: Part
+
+
+def halves(file: OnnxFile, place: Place) -> Halves:
+    """Head and tail of a file at a cut; see `part`."""
+    return Halves(part(file, None, place), part(file, place, None))
 
 
 def is_plain(file: OnnxFile) -> bool:
@@ -77,22 +86,33 @@ def is_plain(file: OnnxFile) -> bool:
     )
 
 
-def halves(file: OnnxFile, place: Place) -> Halves:
-    """Head and tail as models of their own, with the opsets, local functions and metadata of the file.
+def part(file: OnnxFile, before: Place | None, after: Place | None) -> Part:
+    """What a file computes between two cuts, with its opsets, local functions and metadata.
 
-    Each half gets the initializers and constants that it needs. Where `is_plain`, the tensors at the ends are called
+    Without a cut before it this is the head of the cut after it, without one after it the tail of the one before. Each
+    part gets the initializers and constants that it needs. Where `is_plain`, the tensors at the ends are called
     ``image`` and ``logits``, as in any split folder, and an answer of several axes is flattened to one; otherwise they
     keep their names, types and shapes. Smashed data is float32 with a batch first.
 
     Args:
         file: The whole model, with its batch first.
-        place: Where it is cut.
+        before: The cut whose smashed data the part takes.
+        after: The cut whose smashed data it gives.
     """
     onnx = the_package()
+    place = after or before
+    assert place is not None, "a part has a cut at one end at least"
     batch = "N" if place.free else 1
     plain = is_plain(file)
-    answers = [name for name in file.outputs if name not in place.kept]
-    sent = onnx.helper.make_tensor_value_info("smashed", onnx.TensorProto.FLOAT, [batch, *place.smashed])
+    # Both ends of a part in the middle are smashed data.
+    taken = "smashed" if after is None else "smashed_before"
+    done = () if before is None else before.kept
+    given = [name for name in (file.outputs if after is None else after.kept) if name not in done]
+
+    def smashed(cut: Place, name: str) -> ValueInfoProto:
+        value: ValueInfoProto = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [batch, *cut.smashed])
+        return value
+
     takes = {
         name: onnx.helper.make_tensor_value_info(
             "image" if plain else name, element_type(spec.dtype), [batch, *spec.shape]
@@ -101,35 +121,46 @@ def halves(file: OnnxFile, place: Place) -> Halves:
     }
     gives = {
         name: onnx.helper.make_tensor_value_info(
-            "logits" if plain else name, element_type("float32" if plain else spec.dtype),
-            [batch, prod(spec.shape)] if plain else [batch, *(size if size >= 0 else None for size in spec.shape)],
+            "logits" if plain else name, element_type("float32" if plain else file.outputs[name].dtype),
+            [batch, prod(file.outputs[name].shape)]
+            if plain
+            else [batch, *(size if size >= 0 else None for size in file.outputs[name].shape)],
         )
-        for name, spec in file.outputs.items()
+        for name in given
     }  # fmt: skip
-    head = _part(file.proto, takes, {place.name: sent} | {name: gives[name] for name in place.kept})
-    if place.name in place.kept:
-        head.graph.output.append(sent)
-    tail = _part(file.proto, {place.name: sent} | takes, {name: gives[name] for name in answers})
-    _end_head(head.graph, place)
-    _begin_tail(tail.graph, place)
-    if plain:
-        _flatten(tail.graph, file.outputs[answers[0]].dtype, axes=len(file.outputs[answers[0]].shape))
-    shown = {value.name: name for name, value in (*takes.items(), *gives.items())}
-    return Halves(
-        head,
-        tail,
-        {value.name: shown[value.name] for value in head.graph.input},
-        {value.name: shown[value.name] for value in tail.graph.input if value.name != "smashed"},
-        {gives[name].name: name for name in place.kept},
-        {gives[name].name: name for name in answers},
+    starts = takes if before is None else {before.name: smashed(before, taken)} | takes
+    ends = gives if after is None else {after.name: smashed(after, "smashed")} | gives
+    model = _part(file, starts, ends)
+    if after is not None:
+        if after.name in gives:
+            model.graph.output.append(smashed(after, "smashed"))
+        _end_head(model.graph, after)
+    if before is not None:
+        _begin_tail(model.graph, before, taken)
+    if plain and after is None:
+        (answer,) = given
+        _flatten(model.graph, file.outputs[answer].dtype, axes=len(file.outputs[answer].shape))
+    of_file = {value.name: name for name, value in takes.items()}
+    inputs = [value.name for value in model.graph.input]
+    depends = before is not None and taken in inputs
+    if depends:
+        inputs.remove(taken)
+    return Part(
+        model,
+        taken if depends else None,
+        {name: of_file[name] for name in inputs},
+        {value.name: name for name, value in gives.items()},
     )
 
 
-def _part(whole: ModelProto, starts: Mapping[str, ValueInfoProto], ends: Mapping[str, ValueInfoProto]) -> ModelProto:
+def _part(file: OnnxFile, starts: Mapping[str, ValueInfoProto], ends: Mapping[str, ValueInfoProto]) -> ModelProto:
     """The nodes between tensors as a model, in which these tensors are called as their descriptions say."""
     onnx = the_package()
-    nodes = closure(whole.graph, starts.keys(), ends.keys())
-    needed = {name for node in nodes for name in sources(node)}
+    whole, index = file.proto, file.index
+    places = index.closure(starts.keys(), ends.keys())
+    nodes = [index.nodes[place] for place in places]
+    needed = set[str]().union(*(index.sources[place] for place in places))
+    dense, sparse = index.weights(needed)
     part: ModelProto = onnx.ModelProto(
         # Before version 4 each initializer had to be an input as well; otherwise the two are the same.
         ir_version=max(whole.ir_version, 4),
@@ -141,8 +172,8 @@ def _part(whole: ModelProto, starts: Mapping[str, ValueInfoProto], ends: Mapping
         graph=onnx.GraphProto(
             name=whole.graph.name or "graph",
             node=nodes,
-            initializer=[tensor for tensor in whole.graph.initializer if tensor.name in needed],
-            sparse_initializer=[t for t in whole.graph.sparse_initializer if t.values.name in needed],
+            initializer=dense,
+            sparse_initializer=sparse,
             input=[value for name, value in starts.items() if name in needed],
             output=ends.values(),
         ),
@@ -177,17 +208,17 @@ def _end_head(graph: GraphProto, place: Place) -> None:
     surround(graph, [], last)
 
 
-def _begin_tail(graph: GraphProto, place: Place) -> None:
-    """Undo what the head did at its end."""
+def _begin_tail(graph: GraphProto, place: Place, taken: str) -> None:
+    """Undo what the head did at its end; `taken` is the name of the smashed data."""
     if place.dtype == "float32" and place.batched:
         return
-    tensor = unused("smashed", {*names_in(graph), "smashed"})
-    rename(graph.node, {"smashed": tensor})
+    tensor = unused(taken, {*names_in(graph), taken})
+    rename(graph.node, {taken: tensor})
     first: list[NodeProto] = []
-    whole = "smashed"
+    whole = taken
     if not place.batched:
-        whole = tensor if place.dtype == "float32" else unused("smashed_whole", names_in(graph))
-        first.append(reshape(graph, "smashed", whole, place.shape))
+        whole = tensor if place.dtype == "float32" else unused(f"{taken}_whole", names_in(graph))
+        first.append(reshape(graph, taken, whole, place.shape))
     if place.dtype != "float32":
         first += from_float32(whole, tensor, place.dtype, graph)
     surround(graph, first, [])

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from cutlayer.errors import SplitError
 from cutlayer.onnx.errors import message
 from cutlayer.onnx.file import OnnxFile, mostly_numbers, samples
-from cutlayer.onnx.halves import Halves
+from cutlayer.onnx.halves import Part
 from cutlayer.onnx.protos import open_proto, run, the_package
 from cutlayer.onnx.types import element_type
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-    from onnxruntime import InferenceSession
 
 TOLERANCE = 1e-4
 """Largest difference between tail(head(x)) and the whole, as a fraction of the largest output."""
@@ -38,6 +37,9 @@ FLAT = 2
 MOST_CHECKED = 1024
 """Elements of the largest constant that the checker gets; shapes and axes have fewer."""
 
+
+NO_NUMBERS = "the whole gives mostly what is no number for random images, so that nothing can be compared"
+"""Why no cut of a file can be checked."""
 
 Answers = Sequence[Mapping[str, NDArray[Any]]]
 """The outputs by name for each sample, one after the other, each with a batch of one."""
@@ -70,27 +72,30 @@ def one_by_one(inputs: Mapping[str, NDArray[Any]]) -> list[dict[str, NDArray[Any
 
 
 def difference(
-    file: OnnxFile, parts: Halves, expected: Answers, *, together: bool, plain: bool, allowed: float
+    file: OnnxFile, parts: Sequence[Part], expected: Answers, *, together: bool, plain: bool, allowed: float
 ) -> str | None:
-    """What is wrong with the head and tail of a file, in a few words without a full stop; None if nothing is.
+    """What is wrong with the parts of a file, in a few words without a full stop; None if nothing is.
 
     Args:
         file: The file that they were cut from.
-        parts: Head and tail.
+        parts: Head and tail, or a head, parts between two cuts, and a tail, each of which takes what the one before
+            gives.
         expected: The outputs of `whole`.
         together: Whether to run the samples as one batch, rather than one after the other.
         plain: The value of `plain` with which `expected` was computed.
         allowed: Largest difference that is no fault; see `distance`.
     """
-    for name, part in (("head", parts.head), ("tail", parts.tail)):
-        if fault := _fault(part, file):
-            return f"the checker of ONNX says that the {name} would be no valid model: {fault}"
     if not all(mostly_numbers(array) for answer in expected for array in answer.values()):
-        return "the whole gives mostly what is no number for random images, so that nothing can be compared"
+        return NO_NUMBERS
+    for part in parts:
+        if fault := _fault(part.model, file):
+            which = "head" if part is parts[0] else "tail"
+            return f"the checker of ONNX says that the {which} would be no valid model: {fault}"
+    if not all(part.taken for part in parts[1:]):
+        return "the tail does not depend on the smashed data"
     inputs = samples(file, len(expected))
     try:
-        head, tail = (open_proto(part, plain=plain) for part in (parts.head, parts.tail))
-        given = [_through(head, tail, parts, batch) for batch in ([inputs] if together else one_by_one(inputs))]
+        given = _through(parts, [inputs] if together else one_by_one(inputs), plain=plain)
     except Exception as error:  # the errors of ONNX Runtime have no common base but this
         return f"ONNX Runtime cannot run the halves: {message(error)}"
     answers = one_by_one(given[0]) if together else given
@@ -101,16 +106,21 @@ def difference(
 
 
 def _through(
-    head: InferenceSession, tail: InferenceSession, parts: Halves, inputs: Mapping[str, NDArray[Any]]
-) -> dict[str, NDArray[Any]]:
-    """All outputs of the file, from both halves."""
-    kept, answers = list(parts.kept), list(parts.answers)
-    smashed, *first = run(head, {name: inputs[of] for name, of in parts.head_inputs.items()}, ["smashed", *kept])
-    beside = {name: inputs[of] for name, of in parts.tail_inputs.items()}
-    second = run(tail, {"smashed": smashed, **beside}, answers)
-    return {parts.kept[name]: array for name, array in zip(kept, first, strict=True)} | {
-        parts.answers[name]: array for name, array in zip(answers, second, strict=True)
-    }
+    parts: Sequence[Part], batches: Sequence[Mapping[str, NDArray[Any]]], *, plain: bool
+) -> list[dict[str, NDArray[Any]]]:
+    """All outputs of the file for each batch, from all parts, which are opened one after the other."""
+    smashed: list[NDArray[Any]] = []
+    given: list[dict[str, NDArray[Any]]] = [{} for _ in batches]
+    for part in parts:
+        session = open_proto(part.model, plain=plain)
+        names = [*(["smashed"] if part is not parts[-1] else []), *part.outputs]
+        for place, batch in enumerate(batches):
+            before = {part.taken: smashed[place]} if part.taken else {}
+            arrays = run(session, before | {name: batch[of] for name, of in part.inputs.items()}, names)
+            if part is not parts[-1]:
+                smashed[place : place + 1] = [arrays.pop(0)]
+            given[place] |= dict(zip(part.outputs.values(), arrays, strict=True))
+    return given
 
 
 def furthest(given: Answers, expected: Answers) -> float:
@@ -150,19 +160,10 @@ def _fault(model: ModelProto, file: OnnxFile) -> str | None:
         ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions, graph=graph
     )
     try:
-        onnx.checker.check_model(checked, full_check=_can_be_inferred(file.proto))
+        onnx.checker.check_model(checked, full_check=file.can_be_inferred)
     except Exception as error:  # the errors of checker and inference have no common base but this
         return message(error)
     return None
-
-
-def _can_be_inferred(model: ModelProto) -> bool:
-    """Whether shape inference has nothing to say against a file, which ONNX Runtime opens all the same."""
-    try:
-        the_package().shape_inference.infer_shapes(model, strict_mode=True)
-    except Exception:  # the errors of inference have no common base but this
-        return False
-    return True
 
 
 def distance(given: NDArray[Any], expected: NDArray[Any]) -> float:

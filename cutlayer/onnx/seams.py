@@ -6,14 +6,16 @@ input and one output. What an If, a Loop or a Scan takes from outside its body c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from graphlib import TopologicalSorter
 from itertools import islice
+from operator import or_
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto
+    from onnx import GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 
 CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 
@@ -78,7 +80,7 @@ def seams(
     graph = model.graph
     hidden = [name for name in inputs if name not in public]
     nodes = _path(graph, hidden, outputs)
-    reach = _Reach(nodes, hidden)
+    reach = _Reach(nodes, hidden, outputs, state)
     branching = _branching_functions(model)
     found: dict[str, Seam] = {}
     refused: dict[str, str] = {}
@@ -93,7 +95,7 @@ def seams(
         for name in node.output:
             if name not in reach.users:
                 continue
-            seam = reach.seam(name, i, outputs, state)
+            seam = reach.seam(name, i)
             if isinstance(seam, str):
                 refused[name] = seam
             elif not reach.taken[i] & hides_image:
@@ -113,16 +115,19 @@ class _Reach:
         taken: For each node, the inputs on which it depends.
     """
 
-    def __init__(self, nodes: Sequence[NodeProto], inputs: Sequence[str]) -> None:
-        self._nodes, self._inputs = nodes, list(inputs)
+    def __init__(
+        self, nodes: Sequence[NodeProto], inputs: Sequence[str], outputs: Sequence[str], state: Mapping[str, str]
+    ) -> None:
+        self._nodes, self._inputs, self._outputs, self._state = nodes, list(inputs), outputs, state
         self._producer = {name: i for i, node in enumerate(nodes) for name in node.output if name}
+        self._sources = [sources(node) for node in nodes]
         place = {name: i for i, name in enumerate(inputs)}
-        self.users: dict[str, int] = {}
+        self.users: dict[str, list[int]] = {}
         self._before: list[int] = []
         self.taken: list[int] = []
-        for i, node in enumerate(nodes):
+        for i, names in enumerate(self._sources):
             before, taken = 1 << i, 0
-            for name in sources(node):
+            for name in names:
                 if name in place:
                     taken |= 1 << place[name]
                 elif name in self._producer:
@@ -130,75 +135,98 @@ class _Reach:
                     taken |= self.taken[self._producer[name]]
                 else:
                     continue
-                self.users[name] = self.users.get(name, 0) | 1 << i
+                self.users.setdefault(name, []).append(i)
             self._before.append(before)
             self.taken.append(taken)
+        self._used = [name for name in inputs if name in self.users]
+        self._giving: dict[int, list[str]] = {}
+        for output in outputs:
+            if output in self._producer:
+                self._giving.setdefault(self._producer[output], []).append(output)
+        self._gives = _bits(self._giving)
+        users = {name: _bits(takers) for name, takers in self.users.items()}
+        # Of each node: the nodes that take what it gives, and those that take anything on which it depends.
+        self._next = [_union(users.get(name, 0) for name in node.output) for node in nodes]
+        self._beside: list[int] = []
+        for names in self._sources:
+            takers = {self._producer[name] for name in names if name in self._producer}
+            beside = _union(self._beside[i] | self._next[i] for i in takers)
+            self._beside.append(beside | _union(users[name] for name in names if name in place))
         self._behind = [0] * len(nodes)
         for i in reversed(range(len(nodes))):
-            self._behind[i] = 1 << i
-            for name in nodes[i].output:
-                self._behind[i] |= self.behind(name)
+            self._behind[i] = 1 << i | _union(map(self.behind, nodes[i].output))
 
     def behind(self, name: str) -> int:
         """The nodes that depend on a tensor."""
-        behind, users = 0, self.users.get(name, 0)
-        while users:
-            first = users & -users
-            behind |= self._behind[first.bit_length() - 1]
-            users ^= first
-        return behind
+        return _union(self._behind[i] for i in self.users.get(name, ()))
 
-    def seam(self, name: str, at: int, outputs: Sequence[str], state: Mapping[str, str]) -> Seam | str:
+    def seam(self, name: str, at: int) -> Seam | str:
         """The seam at a tensor that node `at` gives, or the reason why it is none."""
         head, taken, behind = self._before[at], self.taken[at], self.behind(name)
-        answers: list[str] = []
-        apart: list[str] = []
-        for output in outputs:
-            producer = self._producer.get(output)
-            if producer is not None and head >> producer & 1:
+        takers = self._beside[at]
+        for other in self._nodes[at].output:
+            if other != name:
+                takers |= _bits(self.users.get(other, ()))
+        for producer in _ones(self._gives & ~head & ~behind):
+            if not (self._before[producer] & self._before[at] or self.taken[producer] & self.taken[at]):
                 continue
-            if producer is None or behind >> producer & 1:
-                answers.append(output)
-            elif self._before[producer] & head or self.taken[producer] & taken:
-                apart.append(output)
-            else:
-                answers.append(output)
-        for output in apart:
             # What is computed beside the seam: state that stays on the device.
-            if output not in state.values():
-                return f"{output}, another output, would have to be computed on the device as well"
-            head |= self._before[self._producer[output]]
-            taken |= self.taken[self._producer[output]]
-        if not any(behind >> self._producer[output] & 1 for output in answers if output in self._producer):
+            for output in self._giving[producer]:
+                if output not in self._state.values():
+                    return f"{output}, another output, would have to be computed on the device as well"
+            head |= self._before[producer]
+            taken |= self.taken[producer]
+            takers |= self._beside[producer] | self._next[producer]
+        if not behind & self._gives:
             return "no answer depends on it"
-        rest = (1 << len(self._nodes)) - 1 & ~head
-        inputs = [name for i, name in enumerate(self._inputs) if taken >> i & 1]
-        crossing = list(islice(self._crossing(name, head, rest, inputs), 3))
-        if crossing:
-            more = " and others" if len(crossing) > 2 else ""
-            return f"{', '.join(sorted(crossing[:2]))}{more} would have to be sent as well"
-        for i, input in enumerate(self._inputs):
-            producer = self._producer.get(state.get(input, ""))
-            if producer is not None and head >> producer & 1 and not taken >> i & 1 and input in self.users:
+        if crossing := takers & ~head:
+            names = list(islice(self._crossing(name, head, crossing, taken), 3))
+            more = " and others" if len(names) > 2 else ""
+            return f"{', '.join(sorted(names[:2]))}{more} would have to be sent as well"
+        inputs = {name for i, name in enumerate(self._inputs) if taken >> i & 1}
+        for input, output in self._state.items():
+            producer_of_state = self._producer.get(output)
+            in_head = producer_of_state is not None and head >> producer_of_state & 1
+            if in_head and input not in inputs and input in self.users:
                 return f"{input}, which is state of the tail, would have to come from the head, undefended"
-        used = [n for n in self._inputs if n in self.users]
+        kept = {output for producer, outputs in self._giving.items() if head >> producer & 1 for output in outputs}
         return Seam(
-            tuple(n for n in used if n in inputs),
-            tuple(n for n in used if n not in inputs),
-            tuple(n for n in outputs if n not in answers),
-            tuple(answers),
+            tuple(n for n in self._used if n in inputs),
+            tuple(n for n in self._used if n not in inputs),
+            tuple(n for n in self._outputs if n in kept),
+            tuple(n for n in self._outputs if n not in kept),
         )
 
-    def _crossing(self, seam: str, head: int, rest: int, inputs: Sequence[str]) -> Iterator[str]:
-        """Tensors of the head, and inputs that it takes, that the rest takes too; the last ones first."""
-        left = head
-        while left:
-            i = left.bit_length() - 1
-            left ^= 1 << i
-            for name in self._nodes[i].output:
-                if name != seam and self.users.get(name, 0) & rest:
+    def _crossing(self, seam: str, head: int, takers: int, taken: int) -> Iterator[str]:
+        """Tensors of the head, and inputs that it takes, that some nodes of the rest take too; of `SHOWN` nodes."""
+        inputs = {name for i, name in enumerate(self._inputs) if taken >> i & 1}
+        found = {seam}
+        for i in islice(_ones(takers), SHOWN):
+            for name in sorted(self._sources[i] - found):
+                if name in inputs or (name in self._producer and head >> self._producer[name] & 1):
+                    found.add(name)
                     yield name
-        yield from (name for name in inputs if self.users.get(name, 0) & rest)
+
+
+SHOWN = 16
+"""Nodes behind a tensor that is no seam of which is said what else they take."""
+
+
+def _union(sets: Iterable[int]) -> int:
+    return reduce(or_, sets, 0)
+
+
+def _bits(places: Iterable[int]) -> int:
+    """The set of these places."""
+    return _union(1 << place for place in places)
+
+
+def _ones(bits: int) -> Iterator[int]:
+    """The places in a set, the first ones first."""
+    while bits:
+        first = bits & -bits
+        yield first.bit_length() - 1
+        bits ^= first
 
 
 def varying_tensors(graph: GraphProto) -> set[str]:
@@ -226,15 +254,40 @@ def put_in_order(graph: GraphProto) -> None:
         graph.node.extend(nodes[i] for i in TopologicalSorter(before).static_order())
 
 
-def closure(graph: GraphProto, starts: Collection[str], ends: Collection[str]) -> list[NodeProto]:
-    """The nodes that are needed to compute `ends` from `starts`, constants included, in order."""
-    needed = set(ends)
-    nodes = []
-    for node in reversed(graph.node):
-        if not needed.isdisjoint(node.output) and not (set(node.output) & needed) <= set(starts):
-            nodes.append(node)
-            needed |= sources(node)
-    return nodes[::-1]
+class Index:
+    """Which node gives each tensor and what each takes, so that a part of a graph is found in the time of the part.
+
+    Attributes:
+        graph: The graph, which must not change.
+        nodes: Its nodes.
+        sources: For each node, the tensors that it takes; see `sources`.
+    """
+
+    def __init__(self, graph: GraphProto) -> None:
+        self.graph, self.nodes = graph, list(graph.node)
+        self.sources = [sources(node) for node in self.nodes]
+        self._producer = {name: i for i, node in enumerate(self.nodes) for name in node.output if name}
+        self._weights = {tensor.name: i for i, tensor in enumerate(graph.initializer)}
+        self._sparse = {tensor.values.name: i for i, tensor in enumerate(graph.sparse_initializer)}
+
+    def closure(self, starts: Collection[str], ends: Collection[str]) -> list[int]:
+        """The places of the nodes that are needed to compute `ends` from `starts`, constants included, in order."""
+        found: set[int] = set()
+        wanted = list(ends)
+        while wanted:
+            name = wanted.pop()
+            place = self._producer.get(name)
+            if place is not None and place not in found and name not in starts:
+                found.add(place)
+                wanted += self.sources[place]
+        return sorted(found)
+
+    def weights(self, names: Collection[str]) -> tuple[list[TensorProto], list[SparseTensorProto]]:
+        """The initializers of these names, and the sparse ones, each in the order of the graph."""
+        dense, sparse = (
+            sorted(places[name] for name in names if name in places) for places in (self._weights, self._sparse)
+        )
+        return [self.graph.initializer[i] for i in dense], [self.graph.sparse_initializer[i] for i in sparse]
 
 
 def sources(node: NodeProto) -> set[str]:
@@ -267,10 +320,11 @@ def _path(graph: GraphProto, inputs: Collection[str], outputs: Collection[str]) 
     """The nodes that depend on the inputs and on which the outputs depend."""
     downstream = set(inputs)
     path = []
-    for node in closure(graph, inputs, outputs):
-        if not downstream.isdisjoint(sources(node)):
-            downstream |= set(node.output)
-            path.append(node)
+    index = Index(graph)
+    for place in index.closure(inputs, outputs):
+        if not downstream.isdisjoint(index.sources[place]):
+            downstream |= set(index.nodes[place].output)
+            path.append(index.nodes[place])
     return path
 
 

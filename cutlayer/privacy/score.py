@@ -1,7 +1,8 @@
 """How near reconstructions come to the truth. Nothing here can see a model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import nan
 
 import numpy as np
 import torch
@@ -66,7 +67,14 @@ def score(reconstructions: Tensor, data: Splits, seed: int, metrics: Sequence[st
     errors, floor_errors = (mse(inputs, originals).numpy() for inputs in (reconstructions, floor))
     return Score(
         n=len(reconstructions),
-        metrics={name: bootstrap(score, seed) for name, score in scores.items()},
+        metrics={name: _mean(score, seed) for name, score in scores.items()},
         leakage_gain=leakage_gain(errors, floor_errors, seed),
         per_input=scores,
     )
+
+
+def _mean(scores: NDArray[np.float64], seed: int) -> Estimate:
+    """The mean of the scores that are not infinite, and the number of those that are."""
+    infinite = np.isinf(scores)
+    rest = bootstrap(scores[~infinite], seed) if not infinite.all() else Estimate(nan, 0, nan, nan)
+    return replace(rest, infinite=int(infinite.sum()))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cutlayer.errors import ConfigError
+from cutlayer.machine.confined import Limits
 from cutlayer.models.start import RANDOM, Start
 from cutlayer.onnx.given import NOTHING, Given, given
 from cutlayer.spec import TensorSpec
@@ -38,6 +39,7 @@ class Plan:
         given: What the user states about an ONNX file.
         start: Weights of a model by name, and its normalization.
         privacy: Whether every cut is attacked, with the data set's images.
+        confinement: What the work on an ONNX file may take until it is cut; None does it in this process, unlimited.
     """
 
     model: str
@@ -52,6 +54,7 @@ class Plan:
     privacy: bool = False
     given: Given = NOTHING
     start: Start = RANDOM
+    confinement: Limits | None = None
 
 
 def names(what: str, text: str) -> tuple[str, ...]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cutlayer.errors import ConfigError, SplitError, near
+from cutlayer.machine.confined import Limits, confined
 from cutlayer.models.cut import AnyCut, find_cut
 from cutlayer.models.manifest import MANIFEST
 from cutlayer.models.start import RANDOM, Start
@@ -62,6 +63,7 @@ def prepare(
     train: Train | None = None,
     start: Start = RANDOM,
     given: Given = NOTHING,
+    confinement: Limits | None = None,
 ) -> list[Candidate]:
     """The cuts to compare, in the order of the model; their split folders are written under ``out/cuts``.
 
@@ -76,6 +78,7 @@ def prepare(
         say: Receives a line about each step.
         train: Trains a model by name in place; it keeps its random weights when None.
         given: What the user states about an ONNX file.
+        confinement: What the work on an ONNX file of the user's may take; see `cutlayer.machine.confined`.
 
     Raises:
         ConfigError: There is no such model, or it cannot take such images.
@@ -86,16 +89,24 @@ def prepare(
     path = Path(model)
     if MODELS.takes(model):
         path, cuts, input = _export(model, cuts, input, out, classes, start, say, train)
+        confinement = None  # the file is our own
     elif path.suffix != ".onnx":
         raise ConfigError(
             f"{model!r} is not the name of a model, a split folder or an ONNX file; {near(model, MODELS)}"
         )
     if input is not None:
         given = replace(given, shape=input.shape)
-    return from_onnx(path, cuts, given, out, data, say)
+    if confinement is None:
+        return from_onnx(path, cuts, given, out, data, say)
+    # As JSON holds them: without the classes and the paths.
+    told = confined(
+        lambda: [{**asdict(c), "folder": str(c.folder)} for c in from_onnx(path, cuts, given, out, data, say)],
+        confinement, path,
+    )  # fmt: skip
+    return [Candidate(**{**c, "folder": Path(c["folder"]), "shape": tuple(c["shape"])}) for c in told]
 
 
-def own_shape(model: str, given: Given = NOTHING) -> tuple[int, ...] | None:
+def own_shape(model: str, given: Given = NOTHING, confinement: Limits | None = None) -> tuple[int, ...] | None:
     """The shape of one input as the model itself states it; None if it states none.
 
     Raises:
@@ -107,8 +118,10 @@ def own_shape(model: str, given: Given = NOTHING) -> tuple[int, ...] | None:
         from cutlayer.onnx.ends import with_batches
         from cutlayer.onnx.file import read
 
-        shape: tuple[int, ...] = with_batches(read(Path(model), given)).input.shape
-        return shape
+        def shape() -> tuple[int, ...]:
+            return with_batches(read(Path(model), given)).input.shape
+
+        return tuple(confined(shape, confinement, model)) if confinement else shape()
     stated = MODELS.options(model).get("input")
     return stated.default.shape if stated and isinstance(stated.default, TensorSpec) else None
 
@@ -211,7 +224,6 @@ def _export(
     chosen = [cut.name for cut in pick([cut for cut, _ in nodes], cuts)]
     name = MODELS.label(model)
     say(f"exporting {name} for {spec} images, to be cut at {len(chosen)} places")
-    out.mkdir(parents=True, exist_ok=True)
     path = out / f"{name.replace('/', '-')}.onnx"
     export_named(module, {cut.name: node for cut, node in nodes if cut.name in chosen}, spec, path)
     return path, chosen, spec

@@ -1,7 +1,7 @@
 """Frozen dataclasses to and from plain JSON values: one description of a record for those who write and read it.
 
 A field with a default may be absent from the JSON, and is left out of it where it has its default. JSON's null is None
-for a field that may be None, and NaN for any other float.
+for a field that may be None, and NaN for any other float. A float that is not finite is written as null.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 _KINDS: dict[Any, tuple[type, ...]] = {float: (int, float), int: (int,), str: (str,), bool: (bool,)}
 _hints = cache(get_type_hints)
+_GREATEST = (1 << 63) - 1
+"""Of the integers that other programs, and SQLite, can read."""
 
 INLINE = {"inline": True}
 """Metadata of a field whose entries stand beside the record's other keys in the JSON, not below a key of their own."""
@@ -43,6 +45,8 @@ def dump(value: Any) -> Any:
         return entries
     if isinstance(value, Mapping):
         return {key: dump(entry) for key, entry in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return [dump(entry) for entry in value] if isinstance(value, tuple | list) else value
 
 
@@ -60,12 +64,14 @@ def _load(kind: Any, value: Any) -> Any:
         return {_load(arguments[0], key): _load(arguments[1], entry) for key, entry in _of(dict, value).items()}
     if origin is Literal:
         if value not in arguments:
-            raise ValueError(f"{value!r} where one of {arguments} is needed")
+            raise ValueError(f"{value!r:.80} where one of {arguments} is needed")
         return value
     if kind is float and value is None:
         return math.nan
     if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(f"{value!r} where {kind.__name__} is needed")
+        raise TypeError(f"{value!r:.80} where {kind.__name__} is needed")
+    if isinstance(value, int) and abs(value) > _GREATEST:
+        raise ValueError(f"a number of {len(str(value))} digits")
     return value
 
 
@@ -96,5 +102,5 @@ def _load_any(kinds: tuple[Any, ...], value: Any) -> Any:
 
 def _of(kind: type[T], value: Any) -> T:
     if not isinstance(value, kind):
-        raise TypeError(f"{value!r} where {kind.__name__} is needed")
+        raise TypeError(f"{value!r:.80} where {kind.__name__} is needed")
     return value

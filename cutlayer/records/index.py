@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Iterable
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
+from cutlayer.records.reading import results
 from cutlayer.records.run import Result
+
+INDEX = "index.sqlite"
 
 _TABLES = """
 create table if not exists rows (
@@ -19,28 +24,65 @@ create table if not exists metrics (
     primary key (experiment, transport, head, attack, metric))"""
 
 
-def index(runs: Path, result: Result) -> None:
+_COLUMNS = {"rows": 19, "metrics": 9}
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def index(runs: Path, result: Result, say: Callable[[str], None]) -> None:
     """Put the rows of a result into `runs/index.sqlite`; a repeated call replaces them.
 
-    The table `rows` has a column for each of four metrics; the table `metrics` has a row for every metric.
+    The table `rows` has a column for each of four metrics; the table `metrics` has a row for every metric. An index
+    that is damaged, or is of another schema, is moved aside and made again from the results of all runs, which is said.
+
+    Raises:
+        sqlite3.Error: It cannot be written.
     """
-    cost = {entry.deployment: entry for entry in result.cost}
-    with closing(sqlite3.connect(runs / "index.sqlite")) as database, database:
+    path = runs / INDEX
+    try:
+        if path.is_file() or not (path.exists() or path.is_symlink()):
+            _put(path, [result])
+            return
+    except sqlite3.Error as error:
+        # The primary result code is in the lowest byte.
+        if not isinstance(error, _OtherSchema) and getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+            raise
+    aside = next(name for n in count(1) if not (name := runs / f"{INDEX}.damaged-{n}").exists())
+    path.rename(aside)
+    say(f"{path} is damaged, or of another version: it is made again from all results, and the old one is {aside.name}")
+    _put(path, [*results(runs), result])
+
+
+class _OtherSchema(sqlite3.DatabaseError):
+    """The tables have other columns than those of this version."""
+
+
+def _put(path: Path, results: Iterable[Result]) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
         database.executescript(_TABLES)
-        for attack in result.privacy:
-            where, scores = cost[attack.deployment], attack.metrics
-            columns = (scores.get(name) for name in ("mse", "psnr", "ssim", "identification"))
-            key = result.id, where.transport, where.head, attack.label
-            database.execute(
-                f"insert or replace into rows values ({', '.join('?' * 19)})",
-                (
-                    result.id, result.name, result.data, result.model, result.cut, result.defense_label,
-                    where.transport, where.head, result.seed, attack.label, attack.n,
-                    *(score and score.value for score in columns), attack.leakage_gain.value,
-                    result.utility.accuracy.value, where.end_to_end["p50"], where.message_bytes,
-                ),
-            )  # fmt: skip
-            database.executemany(
-                f"insert or replace into metrics values ({', '.join('?' * 9)})",
-                [(*key, name, score.value, score.n, score.low, score.high) for name, score in scores.items()],
-            )
+        for table, columns in _COLUMNS.items():
+            if len(database.execute(f"pragma table_info({table})").fetchall()) != columns:
+                raise _OtherSchema(table)
+        for result in results:
+            _put_result(database, result)
+
+
+def _put_result(database: sqlite3.Connection, result: Result) -> None:
+    cost = {entry.deployment: entry for entry in result.cost}
+    # The record of another run, perhaps damaged, may lack a deployment.
+    for attack in (attack for attack in result.privacy if attack.deployment in cost):
+        where, scores = cost[attack.deployment], attack.metrics
+        columns = (scores.get(name) for name in ("mse", "psnr", "ssim", "identification"))
+        key = result.id, where.transport, where.head, attack.label
+        database.execute(
+            f"insert or replace into rows values ({', '.join('?' * _COLUMNS['rows'])})",
+            (
+                result.id, result.name, result.data, result.model, result.cut, result.defense_label,
+                where.transport, where.head, result.seed, attack.label, attack.n,
+                *(score and score.value for score in columns), attack.leakage_gain.value,
+                result.utility.accuracy.value, where.end_to_end["p50"], where.message_bytes,
+            ),
+        )  # fmt: skip
+        database.executemany(
+            f"insert or replace into metrics values ({', '.join('?' * _COLUMNS['metrics'])})",
+            [(*key, name, score.value, score.n, score.low, score.high) for name, score in scores.items()],
+        )

@@ -6,10 +6,11 @@ import csv
 import io
 from pathlib import Path
 
+from cutlayer.bounded import read_json, reason
 from cutlayer.errors import ConfigError
 from cutlayer.foreign import cell
 from cutlayer.records.dataclass_json import dump, load
-from cutlayer.records.files import read_json, write_json, write_text
+from cutlayer.records.files import write_json, write_text
 from cutlayer.records.profile import SCHEMA, Profile
 from cutlayer.trace import STAGES
 
@@ -35,8 +36,8 @@ def read(path: Path) -> Profile:
     except FileNotFoundError:
         raise ConfigError(f"{file} does not exist; `cutlayer profile MODEL --out {path}` writes it.") from None
     except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {str(error.strerror).lower()}.") from None
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        raise ConfigError(f"{file} cannot be read: {reason(error)}.") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise ConfigError(f"{file} is not a profile, or is damaged; run `cutlayer profile` again.") from None
     return profile
 

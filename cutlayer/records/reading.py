@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.bounded import read_arrays, read_json, reason
 from cutlayer.errors import CutlayerError
-from cutlayer.records.files import read_json
 from cutlayer.records.reconstructions import Reconstructions, from_arrays
 from cutlayer.records.run import EXPERIMENT, RESULT, Result, load_result
 
@@ -52,19 +52,40 @@ def read(runs: Path) -> tuple[list[Run], list[Skipped]]:
     if not runs.is_dir():
         raise CutlayerError(f"There is no folder {runs}; make runs first with `cutlayer run EXPERIMENT.toml`.")
     finished, skipped = list[Run](), list[Skipped]()
-    for folder in sorted(path for path in runs.iterdir() if path.is_dir() and not path.name.startswith(".")):
+    for folder in _folders(runs):
         try:
             finished.append(_read_run(folder))
         except FileNotFoundError:
             if not (folder / EXPERIMENT).exists():
                 continue  # not a run, such as the folder of the trained models
             skipped.append(Skipped(folder.name, "It is unfinished: it has no result.json."))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            skipped.append(Skipped(folder.name, f"Its result.json is damaged: {_reason(error)}."))
+        except _DAMAGED as error:
+            skipped.append(Skipped(folder.name, f"Its result.json is damaged: {reason(error)}."))
     if not finished:
         passed_over = "".join(f" {s.name}: {s.reason}" for s in skipped[:3])
         raise CutlayerError(f"{runs} holds no finished run; make one with `cutlayer run EXPERIMENT.toml`.{passed_over}")
     return finished, skipped
+
+
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)
+
+
+def read_finished(folder: Path, say: Callable[[str], None]) -> Result | None:
+    """The result of the run in a folder; None where it is not finished, or damaged, which is said."""
+    try:
+        return read_result(folder)
+    except FileNotFoundError:
+        return None
+    except _DAMAGED as error:
+        say(f"{folder / RESULT} is damaged ({reason(error)}), so that the run counts as unfinished")
+        return None
+
+
+def results(runs: Path) -> Iterator[Result]:
+    """The results of all finished runs below a folder; damaged ones are passed over."""
+    for folder in _folders(runs):
+        with contextlib.suppress(*_DAMAGED):
+            yield read_result(folder)
 
 
 def read_result(folder: Path) -> Result:
@@ -77,16 +98,16 @@ def read_result(folder: Path) -> Result:
     return load_result(read_json(folder / RESULT))
 
 
+def _folders(runs: Path) -> list[Path]:
+    return sorted(path for path in runs.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
 def _read_run(folder: Path) -> Run:
     result = read_result(folder)
     notes: list[str] = []
     pictures = _pictures(folder / "reconstructions.npz", result, notes)
     traces = _arrays(folder / "requests.npz", notes)
-    try:
-        env = dict(read_json(folder / "env.json"))
-    except (OSError, ValueError, TypeError) as error:
-        env = {}
-        notes.append(f"env.json cannot be read ({_reason(error)}); the environment is unknown.")
+    env = _environment(folder / "env.json", notes)
     return Run(result, env, pictures, traces, tuple(notes))
 
 
@@ -97,25 +118,29 @@ def _pictures(path: Path, result: Result, notes: list[str]) -> Reconstructions |
     try:
         return from_arrays(arrays, result.cost[0].deployment if result.cost else "")
     except (KeyError, ValueError) as error:
-        notes.append(f"{path.name} cannot be used ({_reason(error)}); no picture is shown.")
+        notes.append(f"{path.name} cannot be used ({reason(error)}); no picture is shown.")
         return None
 
 
 def _arrays(path: Path, notes: list[str]) -> dict[str, NDArray[Any]]:
     """All arrays of an .npz file, or none and a note."""
     try:
-        # numpy leaves a file that it opened itself open when it holds no archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        notes.append(f"{path.name} cannot be read ({_reason(error)}); what it holds is left out.")
+        return read_arrays(path)
+    except (OSError, ValueError) as error:
+        notes.append(f"{path.name} cannot be read ({reason(error)}); what it holds is left out.")
         return {}
 
 
-def _reason(error: Exception) -> str:
-    """The reason of an error, without the path of the user's folder."""
-    if isinstance(error, KeyError):
-        return f"{error} is missing"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
+def _environment(path: Path, notes: list[str]) -> dict[str, Any]:
+    """The content of `env.json`, or nothing and a note."""
+    try:
+        env = read_json(path)
+        parts = {"packages": dict, "threads": dict, "instruction_sets": list}
+        if not isinstance(env, dict) or not all(
+            isinstance(env.get(key) or kind(), kind) for key, kind in parts.items()
+        ):
+            raise ValueError("it is not what a run writes")
+        return env
+    except (OSError, ValueError) as error:
+        notes.append(f"env.json cannot be read ({reason(error)}); the environment is unknown.")
+        return {}

@@ -25,12 +25,15 @@ class Estimate:
         n: Number of samples.
         low: Lower end of the 95 % interval; NaN where there is none, as for one sample.
         high: Upper end of the interval.
+        infinite: Number of further samples whose score is infinite, such as the PSNR of an exact copy. Nothing else
+            counts them: an infinite score would hide all others.
     """
 
     value: float
     n: int
     low: float
     high: float
+    infinite: int = field(default=0, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Writing the files of a finished run, each by an atomic rename, and its rows in the index."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ def finish(
     answers: Mapping[str, NDArray[Any]],
     reconstructions: Reconstructions,
     scores: Mapping[str, NDArray[Any]],
+    say: Callable[[str], None],
 ) -> None:
     """Write all that a finished experiment leaves; `result.json`, which says that it is finished, comes last.
 
@@ -34,6 +35,7 @@ def finish(
             and ``served/DEPLOYMENT``.
         reconstructions: What the attackers rebuilt.
         scores: Score of each reconstruction, by ``deployment/attack/metric``.
+        say: Called with a sentence where the index had to be made again.
     """
     folder = runs / result.id
     traces = {f"{label}/{name}": values for label, columns in timed.items() for name, values in columns.items()}
@@ -42,5 +44,5 @@ def finish(
     write_arrays(folder / "reconstructions.npz", reconstructions.arrays())
     write_arrays(folder / "scores.npz", scores)
     write_json(folder / "env.json", env)
-    index(runs, result)
+    index(runs, result, say)
     write_json(folder / RESULT, dump(result))

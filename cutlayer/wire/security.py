@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from cutlayer.bounded import MOST_TEXT_BYTES, read_bytes, reason
 from cutlayer.errors import ConfigError
 from cutlayer.wire.address import Address
 
@@ -94,6 +95,6 @@ PLAIN = Security()
 def read(path: Path) -> bytes:
     """Return the contents of a file that the user named. Raises ConfigError if it cannot be read."""
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {str(error.strerror).lower()}.") from None
+        return read_bytes(path, MOST_TEXT_BYTES)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {reason(error)}.") from None

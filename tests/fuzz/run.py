@@ -1,9 +1,10 @@
-"""Corrupted and random frames for every decoder and for a server of each transport: the long form of the tests.
+"""Corrupted frames for every decoder and a server of each transport, damaged files for every reader: the long form.
 
-    .venv/bin/python -m tests.fuzz.run [--frames 200000] [--live 20000] [--seed 0]
+    .venv/bin/python -m tests.fuzz.run [--frames 200000] [--live 20000] [--files 7000] [--seed 0]
 
-Fails on anything but DecodeError or the wire's own error reply, on a frame that gets no answer, on a hang, on memory
-that grows, and on a server that gives other logits afterwards. The seed repeats a run.
+Fails on anything but DecodeError or the wire's own error reply, on a file for which a reader raises another error than
+cutlayer's, on a frame that gets no answer, on a hang, on memory that grows, and on a server that gives other logits
+afterwards. The seed repeats a run.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.fuzz import decoders, servers
+from tests.fuzz import decoders, files, servers
 from tests.tiny_split import write_split
 
 
@@ -20,6 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=200_000, help="for the decoders, shared out among them")
     parser.add_argument("--live", type=int, default=20_000, help="for a server, at each way to reach it")
+    parser.add_argument("--files", type=int, default=7_000, help="damaged, for the readers of our own files")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     each = -(-options.frames // len(decoders.READERS))
@@ -30,6 +32,10 @@ def main() -> None:
         grown = decoders.resident_bytes() - small
         _say(reader, outcomes, f"grown by {grown / 1e6:.1f} MB")
         assert grown < servers.ALLOWED_GROWTH_BYTES, f"{reader}: {grown:,} bytes more than after a tenth of the frames"
+    for reader in files.READERS:
+        _say(
+            reader, files.fuzz(reader, -(-options.files // len(files.READERS)), options.seed), "no other error", "files"
+        )
     with tempfile.TemporaryDirectory() as folder:
         write_split(Path(folder))
         for transport in servers.FUZZERS:
@@ -37,9 +43,9 @@ def main() -> None:
                 _say(f"live server, {way.replace('_', ' ')}", outcomes, "still answers, not grown")
 
 
-def _say(what: str, outcomes: Counter[str], then: str) -> None:
+def _say(what: str, outcomes: Counter[str], then: str, unit: str = "frames") -> None:
     counts = ", ".join(f"{n:,} {outcome}" for outcome, n in sorted(outcomes.items()))
-    print(f"{what:<32} {sum(outcomes.values()):>8,} frames: {counts}; {then}", flush=True)
+    print(f"{what:<32} {sum(outcomes.values()):>8,} {unit}: {counts}; {then}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.fuzz import decoders, servers
+from tests.fuzz import decoders, files, servers
 from tests.tiny_split import write_split
 
 
@@ -19,3 +19,8 @@ def test_a_server_answers_corrupted_frames_and_lives(tmp_path, transport):
     for outcomes in servers.bombard(tmp_path, transport, 400, seed=0).values():
         assert outcomes["answered"] > 5
         assert outcomes["INVALID_ARGUMENT"] + outcomes["refused"] > 100
+
+
+@pytest.mark.parametrize("reader", files.READERS)
+def test_damaged_files_are_read_repaired_or_refused(reader):
+    assert files.fuzz(reader, 30, seed=0).total() == 30

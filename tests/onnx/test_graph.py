@@ -9,9 +9,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.onnx import graph as onnx_graph
+from cutlayer.onnx import halves as onnx_halves
 from cutlayer.onnx.given import Given
 from cutlayer.onnx.graph import checked, survey
-from cutlayer.onnx.halves import halves
+from cutlayer.onnx.halves import part
 from cutlayer.onnx.session import runtime
 from cutlayer.split_folder import open_split
 from tests.onnx.onnx_models import FOUR, assert_halves_are_the_whole, branches, chain, run, split_onnx, weights, write
@@ -231,13 +232,14 @@ def test_two_outputs_of_one_node_are_no_cut(tmp_path):
 def test_a_wrong_half_is_not_offered_and_not_written(tmp_path, monkeypatch):
     path = chain(tmp_path / "m.onnx")
 
-    def wrong(*args):
-        parts = halves(*args)
-        for tensor in parts.head.graph.initializer:
+    def wrong(file, before, after):
+        made = part(file, before, after)
+        for tensor in made.model.graph.initializer if after else ():
             tensor.raw_data = (numpy_helper.to_array(tensor) * np.float32(1.01)).tobytes()
-        return parts
+        return made
 
-    monkeypatch.setattr(onnx_graph, "halves", wrong)
+    for module in (onnx_graph, onnx_halves):
+        monkeypatch.setattr(module, "part", wrong)
     surveyed = checked(survey(path))
     assert surveyed.cuts == []
     assert "give something else than the whole, by" in surveyed.refused["r1"]

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cutlayer.bounded import read_json
 from cutlayer.percentiles import PERCENTILES
 from cutlayer.records.dataclass_json import dump, load
-from cutlayer.records.files import read_json, write_arrays
+from cutlayer.records.files import write_arrays
 from cutlayer.records.index import index
 from cutlayer.records.reading import read, read_result
 from cutlayer.records.reconstructions import Reconstructions, from_arrays
@@ -52,9 +53,9 @@ def test_an_old_index_takes_the_rows_of_a_new_metric(runs):
     toy = Estimate(0.5, 12, 0.4, 0.6)
     attacks = tuple(replace(attack, metrics=attack.metrics | {"toy": toy}) for attack in old.privacy)
     before = rows(runs, "select * from rows order by 1, 7, 8, 10")
-    index(runs, replace(old, privacy=attacks))
+    index(runs, replace(old, privacy=attacks), print)
     assert rows(runs, "select * from rows order by 1, 7, 8, 10") == before
-    index(runs, replace(old, id="0123456789ab", privacy=attacks))
+    index(runs, replace(old, id="0123456789ab", privacy=attacks), print)
     assert len(rows(runs, "select * from rows")) == 2 * len(before)
     assert set(rows(runs, "select value, n, low, high from metrics where metric = 'toy'")) == {(0.5, 12, 0.4, 0.6)}
     assert len(rows(runs, "select * from metrics")) == 2 * len(before) * 5
@@ -63,7 +64,7 @@ def test_an_old_index_takes_the_rows_of_a_new_metric(runs):
 def test_a_result_without_one_of_the_four_metrics_is_indexed(tmp_path):
     result = load_result(conftest.result("aaaaaaaaaaaa", 0.5))
     few = tuple(replace(attack, metrics={"mse": attack.metrics["mse"]}) for attack in result.privacy)
-    index(tmp_path, replace(result, privacy=few))
+    index(tmp_path, replace(result, privacy=few), print)
     assert {row[0] for row in rows(tmp_path, "select ssim from rows")} == {None}
 
 
@@ -76,7 +77,7 @@ def test_a_failed_insert_leaves_no_open_database_and_no_half_of_the_rows(runs, m
     first, *others = old.privacy
     bad = replace(first, metrics={"mse": replace(first.metrics["mse"], value="no number")}, label=object())
     with pytest.raises(sqlite3.Error):
-        index(runs, replace(old, id="0123456789ab", privacy=(*others, bad)))
+        index(runs, replace(old, id="0123456789ab", privacy=(*others, bad)), print)
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         opened[0].execute("select 1")
     monkeypatch.undo()

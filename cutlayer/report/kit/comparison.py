@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cutlayer.records.run import Estimate
 from cutlayer.report.kit.wording import DASH, points
@@ -26,12 +27,16 @@ def mean(estimates: Sequence[Estimate]) -> Estimate:
 
     So it excludes a value exactly where the interval of each seed excludes it, on the same side.
     """
+    infinite = sum(e.infinite for e in estimates)
+    # A seed whose scores are all infinite has no mean.
+    estimates = [e for e in estimates if e.n or not e.infinite]
     if not estimates:
-        return UNKNOWN
+        return replace(UNKNOWN, infinite=infinite)
     value, n = sum(e.value for e in estimates) / len(estimates), sum(e.n for e in estimates)
     if any(math.isnan(e.low) or math.isnan(e.high) for e in estimates):
-        return Estimate(value, n, math.nan, math.nan)
-    return Estimate(value, n, min(e.low for e in estimates), max(e.high for e in estimates))
+        return Estimate(value, n, math.nan, math.nan, infinite=infinite)
+    low, high = min(e.low for e in estimates), max(e.high for e in estimates)
+    return Estimate(value, n, low, high, infinite=infinite)
 
 
 def sign(change: Estimate) -> int:

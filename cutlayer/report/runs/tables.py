@@ -189,9 +189,11 @@ def _attack_metric(attack: AttackRecord, name: str) -> Html:
 
 def _measured(metric: Scale, estimate: Estimate | None, beside: Html | None = None) -> Html:
     """A value over its 95 % interval."""
-    if estimate is None or math.isnan(estimate.value):
+    if estimate is None or (math.isnan(estimate.value) and not estimate.infinite):
         return _cell(metric.heading, DASH)
-    return _cell(metric.heading, metric.number(estimate.value), small(metric.interval(estimate)), beside)
+    infinite = f"and {estimate.infinite:,} infinite" if estimate.infinite else ""
+    below = el("div", small(infinite)) if infinite else None
+    return _cell(metric.heading, metric.number(estimate.value), small(metric.interval(estimate)), below, beside)
 
 
 def _heading(metric: Scale, note: str = "") -> Html:
