@@ -85,9 +85,12 @@ class Sockets:
                     connection.shutdown(socket.SHUT_RDWR)
 
     def _other_end(self, key: Key) -> tuple[str, int] | None:
-        with contextlib.suppress(OSError), _borrowed(key) as connection:
+        # With its true family, or an address of IPv6 would be cut off.
+        with contextlib.suppress(OSError), _borrowed(key, family=-1) as connection:
+            if connection.family not in (socket.AF_INET, socket.AF_INET6):
+                return None
             here, there = connection.getsockname(), connection.getpeername()
-            if isinstance(here, tuple) and here[1] == self._port:
+            if here[1] == self._port:
                 return str(there[0]), int(there[1])
         return None
 
@@ -101,11 +104,16 @@ def _descriptors() -> Iterator[int]:
 
 
 @contextmanager
-def _borrowed(key: Key) -> Iterator[socket.socket]:
-    """Lend the socket of a descriptor that belongs to a library, without another descriptor. Raises OSError."""
+def _borrowed(key: Key, family: int = socket.AF_INET) -> Iterator[socket.socket]:
+    """Lend the socket of a descriptor that belongs to a library, without another descriptor.
+
+    Asking the system for its family, which -1 stands for, takes longer. Raises OSError.
+    """
     if os.fstat(key.descriptor).st_ino != key.inode:
         raise OSError("the connection is closed")
-    borrowed = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=key.descriptor)
+    borrowed = socket.socket(
+        family, -1 if family == -1 else socket.SOCK_STREAM, -1 if family == -1 else 0, key.descriptor
+    )
     try:
         yield borrowed
     finally:
