@@ -110,6 +110,10 @@ class Watch:
         """End the connection of the client at this ``host:port``. See `Visitors.turned_away`."""
         self._to_end.append((name, reason, why))
 
+    def end_all(self, reason: str, why: str) -> None:
+        """End all connections, so that their clients are checked again. See `Visitors.turned_away`."""
+        self._to_end.append(("", reason, why))
+
     def bar(self, name: str, network: str, why: str) -> None:
         """End a connection, and take no new ones from its network for `BARRED_S`."""
         self._barred[network] = self._clock() + BARRED_S
@@ -204,8 +208,8 @@ class Watch:
             name, reason, why = self._to_end.popleft()
             named[name] = reason, why
         for key, connection in self._open() if named else ():
-            if connection.name in named:
-                self._end(key, connection, *named[connection.name])
+            if said := named.get(connection.name) or named.get(""):
+                self._end(key, connection, *said)
 
     def _end_barred(self, now: float) -> None:
         self._barred = {network: until_s for network, until_s in self._barred.items() if now < until_s}

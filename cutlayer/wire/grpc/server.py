@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import grpc
 
 from cutlayer import __version__
-from cutlayer.errors import ConfigError, DecodeError, Refused, WireError
+from cutlayer.errors import DecodeError, Refused, WireError
 from cutlayer.wire import open_inference_pb2
 from cutlayer.wire.address import Address
 from cutlayer.wire.grpc import tls
@@ -40,6 +40,9 @@ MAX_CALLS_OF_CONNECTION = 64
 MAX_REFUSALS = 64
 """Calls beyond these that have a thread for as long as it takes to refuse them."""
 
+RETRY_MS = 500
+"""Time until a client may ask again for a place."""
+
 HANDSHAKE_S = 10.0
 """Time of a connection for its handshakes: TLS, and that of HTTP/2."""
 
@@ -50,6 +53,7 @@ class GrpcServer:
     def __init__(
         self, address: Address, handler: Handler, timeouts: Timeouts, security: Security, visitors: Visitors
     ) -> None:
+        self._admission = tls.Admission(security)
         self._server = grpc.server(
             ThreadPoolExecutor(MAX_CALLS + MAX_REFUSALS, thread_name_prefix="grpc"),
             maximum_concurrent_rpcs=MAX_CALLS + MAX_REFUSALS,
@@ -69,18 +73,23 @@ class GrpcServer:
         )
         self._handshakes = Handshakes(visitors)
         self._watch = Watch(visitors, 2 * timeouts.heartbeat_s)
-        self._methods = _Methods(handler, security.token(), timeouts, visitors, self._handshakes, self._watch)
+        self._methods = _Methods(handler, self._admission, timeouts, visitors, self._handshakes, self._watch)
         self._server.add_generic_rpc_handlers((self._methods,))
         try:
-            port = tls.add_ports(self._server, address, security, self._handshakes.begun)
-        except (ConfigError, WireError):
+            port = tls.add_ports(self._server, address, self._admission.credentials(self._handshakes.begun))
+        except WireError:
             self._server.stop(None)
             self._handshakes.close()
             raise
         self.address = Address(address.scheme, address.host, port)
         self._handshakes.port = port
         self._server.start()
-        self._watch.start(port, self._methods.end_late)
+        self._watch.start(port, self._look)
+
+    def _look(self) -> None:
+        self._methods.end_late()
+        if changed := self._admission.changed():
+            self._watch.end_all(*changed)
 
     def close(self, grace_s: float = 5.0) -> None:
         """See `Server.close`."""
@@ -98,13 +107,13 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
     def __init__(
         self,
         handler: Handler,
-        token: str | None,
+        admission: tls.Admission,
         timeouts: Timeouts,
         visitors: Visitors,
         handshakes: Handshakes,
         watch: Watch,
     ) -> None:
-        self._handler, self._token, self._timeouts = handler, token, timeouts
+        self._handler, self._admission, self._timeouts = handler, admission, timeouts
         self._visitors, self._handshakes, self._watch = visitors, handshakes, watch
         self._places = Places(MAX_CALLS)
         self._health = Health(lambda: handler.ready)
@@ -128,7 +137,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._draining = False
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-        if not tls.admits(self._token, handler_call_details.invocation_metadata):
+        if not tls.admits(self._admission.token, handler_call_details.invocation_metadata):
             return grpc.stream_stream_rpc_method_handler(self._unauthenticated)
         if handler_call_details.method == STREAM:
             stream = Stream(self._handler, self._timeouts.idle_s, self._visitors, self._watch)
@@ -174,7 +183,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
         if not self._places.take(peer.party):
             why = "its streams and calls are too many"
             self._visitors.turned_away(peer.name, "limit", f"{why}.")
-            _abort(context, Refused("RESOURCE_EXHAUSTED", f"This call is refused: {why}; end some of them."))
+            _abort(context, Refused("RESOURCE_EXHAUSTED", f"This call is refused: {why}; end some of them.", RETRY_MS))
         try:
             yield from behavior(requests, peer, context)
         finally:

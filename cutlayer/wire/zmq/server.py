@@ -74,7 +74,7 @@ class ZmqServer:
         self._closing = self._closed = False
         self._thread = threading.Thread(target=self._serve, name="zmq-server", daemon=True)
         self._thread.start()
-        self._watch.start(self.address.port, nothing)
+        self._watch.start(self.address.port, self._end_removed)
 
     def close(self, grace_s: float = 5.0) -> None:
         """See `Server.close`."""
@@ -109,6 +109,14 @@ class ZmqServer:
             raise OSError(error.errno, str(error)) from None
         self._bound.append(str(router.getsockopt_string(zmq.LAST_ENDPOINT)))
         return int(self._bound[-1].rpartition(":")[2])
+
+    def _end_removed(self) -> None:
+        """End the connections of the keys that are no longer on the list."""
+        listed = None if self._doorkeeper is None else self._doorkeeper.changed()
+        if listed is not None:
+            for peer in self._departures.identified():
+                if peer.identity not in listed:
+                    self._watch.end(peer.name, "key", "its CURVE key was removed from the list.")
 
     def _end_context(self) -> None:
         if self._doorkeeper is not None:
