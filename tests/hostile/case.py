@@ -116,7 +116,8 @@ class Attack:
 class Case:
     """A case: its name, what it does in one sentence, the transports that it attacks, and its function.
 
-    The victim connects anew for each request if `newcomers`. The server may have so many `descriptors` as it says.
+    The victim connects anew for each request if `newcomers`. The server may have so many `descriptors` as it says. A case
+    that is `long` has one of its own in `tests.wire.test_watch`, and no place in the short form.
     """
 
     name: str
@@ -125,13 +126,14 @@ class Case:
     run: Callable[[Attack], None]
     newcomers: bool = False
     descriptors: int | None = None
+    long: bool = False
 
 
 _cases: dict[str, Case] = {}
 
 
 def case(
-    *transports: str, newcomers: bool = False, descriptors: int | None = None
+    *transports: str, newcomers: bool = False, descriptors: int | None = None, long: bool = False
 ) -> Callable[[Callable[[Attack], None]], Callable[[Attack], None]]:
     """Make a function a case, for these transports; for both if none is named. See `Case`."""
 
@@ -139,7 +141,7 @@ def case(
         what = (function.__doc__ or "").partition("\n")[0]
         assert what.endswith("."), f"{function.__name__} needs a sentence that says what it does"
         name = function.__name__.replace("_", " ")
-        _cases[name] = Case(name, what, transports or ("grpc", "zmq"), function, newcomers, descriptors)
+        _cases[name] = Case(name, what, transports or ("grpc", "zmq"), function, newcomers, descriptors, long)
         return function
 
     return add

@@ -8,6 +8,7 @@ import threading
 import time
 from queue import SimpleQueue
 
+import grpc
 import zmq
 
 from cutlayer.wire.connect import connect
@@ -18,6 +19,7 @@ from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.transport import Timeouts
 from cutlayer.wire.zmq.curve import client_options
 from tests.hostile.case import ONCE, Attack, case
+from tests.hostile.cost import together
 
 CHANNELS, STREAMS = 3, 128
 
@@ -55,9 +57,13 @@ def calls_without_message(attack: Attack) -> None:
 def hold_calls(attack: Attack, path: str) -> None:
     """Open calls of a method on several connections; open those again that end."""
 
-    def hold(number: int) -> None:
-        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.test.number", number)]
-        channel = tls.channel(attack.address, attack.security, options)
+    def hold() -> None:
+        # A pool of its own, or the channels would share a connection.
+        options, encryption = [("grpc.use_local_subchannel_pool", 1)], tls.credentials(attack.security)
+        if encryption is None:
+            channel = grpc.insecure_channel(attack.address.netloc, options)
+        else:
+            channel = grpc.secure_channel(attack.address.netloc, encryption, options)
         with contextlib.closing(channel):
             calls = []
             while attack.going():
@@ -74,14 +80,10 @@ def hold_calls(attack: Attack, path: str) -> None:
             for call in calls:
                 call.cancel()
 
-    threads = [threading.Thread(target=hold, args=(number,)) for number in range(CHANNELS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(CHANNELS, hold)
 
 
-@case()
+@case(long=True)
 def half_sent_messages(attack: Attack) -> None:
     """Twelve connections with all but the end of a message of 160 MiB."""
     large = Message(Kind.INFER, b"\x1a\x041234", (bytes(LARGE_BYTES),))
@@ -99,11 +101,7 @@ def half_sent_messages(attack: Attack) -> None:
                             future.result()
                     time.sleep(0.05)
 
-    threads = [threading.Thread(target=send) for _ in range(HALF_SENT)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(HALF_SENT, send)
 
 
 @contextlib.contextmanager
@@ -136,7 +134,7 @@ def stopping_at(attack: Attack, nbytes: int):
         yield f"{attack.address.scheme}://127.0.0.1:{listening.getsockname()[1]}"
 
 
-@case("zmq")
+@case("zmq", long=True)
 def many_frames(attack: Attack) -> None:
     """Messages of a million frames of one byte, each on a connection of its own."""
     context = zmq.Context()
@@ -156,7 +154,7 @@ def many_frames(attack: Attack) -> None:
         context.term()
 
 
-@case("zmq")
+@case("zmq", long=True)
 def frames_without_end(attack: Attack) -> None:
     """Frames of 64 bytes of a message that never ends, as many as the server takes, on four bare connections."""
     if attack.security.curve_key:
@@ -172,11 +170,7 @@ def frames_without_end(attack: Attack) -> None:
                 while attack.going():
                     connection.sendall(frames * 1000)
 
-    threads = [threading.Thread(target=send) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(4, send)
 
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)

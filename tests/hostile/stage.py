@@ -156,8 +156,8 @@ class Stage:
         Raises:
             AssertionError: The victim got a wrong answer, or the server has ended.
         """
-        if case.descriptors is not None:
-            self._server.rlimit(psutil.RLIMIT_NOFILE, (case.descriptors, case.descriptors))
+        _, most = self._server.rlimit(psutil.RLIMIT_NOFILE)
+        self._server.rlimit(psutil.RLIMIT_NOFILE, (case.descriptors or most, most))
         before = self._server.memory_info().rss
         alone = self.ask(seconds, case.newcomers)
         under_way_s = seconds / 10
