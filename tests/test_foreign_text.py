@@ -7,11 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import unicodedata
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -36,11 +38,12 @@ from cutlayer.wire.message import Inference, infer_request
 from tests.cloud_process import CloudProcess
 from tests.onnx.onnx_models import chain
 from tests.report.conftest import result
-from tests.test_golden import GOLDEN
 from tests.tiny_split import PATIENCE, SMASHED, write_model, write_split
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\r\n\u202egnp\u200b\0\x9b1m\u2028"
 """Sets the title of a terminal, clears it, begins a line, turns the direction, hides, ends, colors."""
+
+GOLDEN = Path(__file__).parent / "golden"
 
 FORGED = "\n127.0.0.1:1 is connected"
 
@@ -289,6 +292,10 @@ def test_a_cell_is_never_a_formula(value, right):
     assert cell(value) == right
 
 
+def fail():
+    raise ValueError(EVIL)
+
+
 def test_log_warnings_and_threads_go_through_the_terminal(capsys):
     with terminal.listening(), warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -298,8 +305,13 @@ def test_log_warnings_and_threads_go_through_the_terminal(capsys):
             raise ValueError(EVIL)
         except ValueError:
             logging.getLogger("cutlayer.anything").exception("failed")
+            sys.excepthook(*sys.exc_info())
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
     log = capsys.readouterr().err
     assert_harmless(log)
+    assert log.count("ValueError: \\x1b]0;owned") == 3
     assert not any(line == FORGED.strip() for line in log.splitlines())
 
 
