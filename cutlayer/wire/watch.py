@@ -12,7 +12,8 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cutlayer.machine.compute import give_back_memory, resident_bytes
@@ -88,6 +89,7 @@ class Watch:
         # Messages that have arrived since the last look; a queue in C, because a lock would delay the messages.
         self._arrived: deque[tuple[str, int]] = deque()
         self._connections: dict[Key, _Connection] = {}
+        self._unread: list[str] = []
         self._barred: dict[str, float] = {}
         self._to_end: deque[tuple[str, str, str]] = deque()
         self._last_s = clock()
@@ -96,15 +98,30 @@ class Watch:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="connections", daemon=True)
 
-    def start(self, port: int, also: Callable[[], None]) -> None:
-        """Begin to watch the connections of a port, and call `also` before each look."""
-        self._also = also
+    def start(self, port: int, also: Callable[[], None], reading: Callable[[], bool] = lambda: True) -> None:
+        """Begin to watch the connections of a port.
+
+        Args:
+            port: The port.
+            also: Called before each look.
+            reading: Whether the server reads from its connections now.
+        """
+        self._also, self._reading = also, reading
         self._sockets = Sockets(port)
         self._thread.start()
 
     def arrived(self, name: str, nbytes: int) -> None:
         """Note a finished message from the client at this ``host:port``."""
         self._arrived.append((name, nbytes))
+
+    @contextmanager
+    def unread(self, name: str) -> Iterator[None]:
+        """Forgive a connection that its messages do not get finished while this server does not read them."""
+        self._unread.append(name)
+        try:
+            yield
+        finally:
+            self._unread.remove(name)
 
     def end(self, name: str, reason: str, why: str) -> None:
         """End the connection of the client at this ``host:port``. See `Visitors.turned_away`."""
@@ -190,7 +207,7 @@ class Watch:
         connection.received = received
         connection.unfinished = max(0.0, connection.unfinished + new)
         connection.heard = connection.heard or number > 0
-        if number or connection.unfinished <= SLACK_BYTES:
+        if number or connection.unfinished <= SLACK_BYTES or not self._reading() or connection.name in self._unread:
             connection.stalled_since_s, connection.resident_before = now, self._resident
 
     def _open(self) -> list[tuple[Key, _Connection]]:

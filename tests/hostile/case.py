@@ -116,8 +116,8 @@ class Attack:
 class Case:
     """A case: its name, what it does in one sentence, the transports that it attacks, and its function.
 
-    The victim connects anew for each request if `newcomers`. The server may have so many `descriptors` as it says. A case
-    that is `long` has one of its own in `tests.wire.test_watch`, and no place in the short form.
+    The victim connects anew for each request if `newcomers`. The server may have so many `descriptors` as it says. One
+    that is `long` has a test in `tests.wire.test_watch` instead of the short form.
     """
 
     name: str

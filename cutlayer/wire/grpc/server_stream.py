@@ -60,6 +60,7 @@ class Stream:
     def arrived(self, data: bytes) -> bool:
         """Stamp and queue a message. It is a deserializer, which gRPC's own thread calls at once on arrival."""
         self._work.put(_Arrived(data, time.monotonic_ns()))
+        self._watch.arrived(self._peer.name, len(data))
         return True
 
     def drain(self) -> None:
@@ -68,11 +69,11 @@ class Stream:
 
     def serve(self, requests: Iterator[bool], peer: Peer, context: grpc.ServicerContext) -> Iterator[bytes]:
         """Yield the answers in the order in which they are ready."""
+        self._peer = peer
         if not context.add_callback(self._gone):
             return
         threading.Thread(target=self._read, args=(requests,), name="grpc-stream", daemon=True).start()
         unanswered, ended = 0, False
-        self._peer = peer
         leaving: _Answered | None = None
         try:
             while not (ended and not unanswered) and not self._over:
@@ -85,7 +86,6 @@ class Stream:
                     ended = True
                 elif isinstance(work, _Arrived):
                     unanswered += 1
-                    self._watch.arrived(peer.name, len(work.data))
                     # If the client waits for each answer, this thread computes it, which saves a thread switch.
                     self._submit(work, lend=unanswered == 1 and self._work.empty())
                 else:
@@ -127,7 +127,12 @@ class Stream:
     def _read(self, requests: Iterator[bool]) -> None:
         try:
             while True:
-                self._room.get()
+                if self._room.empty():
+                    # What arrives now is not read, so its messages do not get finished.
+                    with self._watch.unread(self._peer.name):
+                        self._room.get()
+                else:
+                    self._room.get()
                 if self._over:
                     return
                 next(requests)

@@ -74,7 +74,7 @@ class ZmqServer:
         self._closing = self._closed = False
         self._thread = threading.Thread(target=self._serve, name="zmq-server", daemon=True)
         self._thread.start()
-        self._watch.start(self.address.port, self._end_removed)
+        self._watch.start(self.address.port, self._end_removed, lambda: not self._lent)
 
     def close(self, grace_s: float = 5.0) -> None:
         """See `Server.close`."""
