@@ -38,6 +38,9 @@ KEPT_DESCRIPTORS = 24
 MAX_UNFINISHED_BYTES = MAX_MESSAGE_BYTES + (MAX_MESSAGE_BYTES >> 6)
 """Bytes of unfinished messages of all connections: those of one message of the largest size, with its framing."""
 
+MAX_OVERHEAD_BYTES = 128 << 20
+"""Memory beyond those bytes."""
+
 SLACK_BYTES = 64 << 10
 """Unfinished bytes of a connection that count as none."""
 
@@ -258,12 +261,13 @@ class Watch:
     def _end_unfinished(self) -> None:
         """End connections with unfinished messages of the network that has most of them, until the rest fits.
 
-        Bytes in many small frames take up to 32 times as much memory, so what the process has grown by counts, too.
+        Bytes in many small frames take up to 32 times as much memory, so what the process has grown by counts, too, less
+        the bytes themselves.
         """
         large = [item for item in self._open() if item[1].unfinished > SLACK_BYTES]
         total = sum(connection.unfinished for _, connection in large)
         grown = max((self._resident - connection.resident_before for _, connection in large), default=0)
-        if max(total, grown) <= MAX_UNFINISHED_BYTES:
+        if total <= MAX_UNFINISHED_BYTES and grown - total <= MAX_OVERHEAD_BYTES:
             return
         fitting = min(total, MAX_UNFINISHED_BYTES) / 2
         by_network: Counter[str] = Counter()
