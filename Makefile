@@ -77,7 +77,7 @@ test-oldest: $(OLDEST)/bin/uv ## Test device and server, without torch, with the
 	$(OLDEST)/env/bin/python -m pytest -p no:cacheprovider $(OLDEST_TESTS)
 
 .PHONY: fuzz
-fuzz: $(READY) ## Send damaged frames: 200,000 to the decoders, 20,000 to a live server of each transport; damage 7,000 files for their readers
+fuzz: $(READY) ## Send damaged frames: 200,000 to the decoders, 20,000 to a live server of each transport; cut 5,000 damaged ONNX files; damage 7,000 files for their readers
 	$(BIN)/python -m tests.fuzz.run
 
 .PHONY: hostile

@@ -3,6 +3,7 @@
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from cutlayer.attacks.view import Access
@@ -17,7 +18,6 @@ from cutlayer.split_folder import only_smashed, open_split
 from cutlayer.tensors import chosen, join, parts, random_batch
 from tests.onnx.onnx_models import FOUR, node_of, split_onnx, weights, write
 
-torch = pytest.importorskip("torch")
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 
 
