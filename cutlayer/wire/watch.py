@@ -261,7 +261,7 @@ class Watch:
     def _end_unfinished(self) -> None:
         """End connections with unfinished messages of the network that has most of them, until the rest fits.
 
-        Bytes in many small frames take up to 32 times as much memory, so what the process has grown by beyond them counts.
+        Bytes in many small frames take up to 32 times as much memory, so what the process has grown by counts, too.
         """
         large = [item for item in self._open() if item[1].unfinished > SLACK_BYTES]
         total = sum(connection.unfinished for _, connection in large)
