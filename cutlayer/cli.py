@@ -9,18 +9,26 @@ from tyro.conf import OmitArgPrefixes
 from cutlayer import __version__
 from cutlayer.commands import checks, experiments, models, profile, quantize, sides
 from cutlayer.errors import EXTRAS, CutlayerError, missing_package
+from cutlayer.options import checked
 from cutlayer.progress import told
 from cutlayer.terminal import listening, say, tell, tell_lines
 
 ABOUT = f"A testbed for split learning, version {__version__}. --version prints the version alone."
 
+COMMANDS = {
+    "list": models.list_names,
+    **{
+        command.__name__: command
+        for command in (
+            models.cuts, models.split, quantize.quantize, profile.profile, checks.compare, checks.doctor,
+            sides.cloud, sides.edge, sides.certs, experiments.demo, experiments.run, experiments.report,
+        )
+    },
+}  # fmt: skip
+
 app = tyro.extras.SubcommandApp()
-app.command(name="list")(models.list_names)
-for command in (
-    models.cuts, models.split, quantize.quantize, profile.profile, checks.compare, checks.doctor,
-    sides.cloud, sides.edge, sides.certs, experiments.demo, experiments.run, experiments.report,
-):  # fmt: skip
-    app.command(command)
+for name, command in COMMANDS.items():
+    app.command(name=name)(checked(command))
 
 
 def main() -> None:

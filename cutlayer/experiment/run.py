@@ -91,7 +91,8 @@ def run_all(
                 fresh.append(run(experiment, data[_source(experiment)], runs, data_root, stamped))
             results.append(fresh[-1])
     if fresh:
-        say(durations(fresh, spent, time.perf_counter() - begin_s))
+        for line in durations(fresh, spent, time.perf_counter() - begin_s).splitlines():
+            say(line)
     return results
 
 

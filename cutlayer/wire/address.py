@@ -9,10 +9,15 @@ inprocess://any-name          a function call, for tests and simulations
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 
 from cutlayer.errors import ConfigError
 from cutlayer.registry import TRANSPORTS
+
+
+def _is_port(text: str) -> bool:
+    return re.fullmatch("[0-9]{1,5}", text) is not None and int(text) < 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,14 @@ class Address:
         if transport and transport.takes_model:
             rest, _, model = rest.partition("/")
         host, colon, port = rest.rpartition(":")
-        if not (transport and transport.networked and colon and host and port.isdecimal() and int(port) < 1 << 16):
+        if not (
+            transport
+            and transport.networked
+            and colon
+            and host
+            and re.fullmatch("[0-9]{1,5}", port)
+            and int(port) < 1 << 16
+        ):
             raise ConfigError(f"{text!r} is not an address; write grpc://127.0.0.1:8001 or zmq://127.0.0.1:8001.")
         return cls(scheme, host.removeprefix("[").removesuffix("]"), int(port), model)
 
