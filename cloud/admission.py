@@ -79,6 +79,11 @@ def busy(retry_after_ms: int) -> Refused:
     return Refused("RESOURCE_EXHAUSTED", "The server is busy; retry later.", retry_after_ms)
 
 
+def unrecorded() -> Refused:
+    """Return the refusal of a request that a durable tap cannot keep."""
+    return Refused("RESOURCE_EXHAUSTED", "The server cannot record the request; retry later.", 1000)
+
+
 def closing() -> Refused:
     """Return the refusal of a request that arrives during a shutdown."""
     return Refused("UNAVAILABLE", "The server is shutting down; retry once it has restarted.", 500)

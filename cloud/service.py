@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.cloud.admission import Limits, closing
+from cutlayer.cloud.admission import Limits, closing, unrecorded
 from cutlayer.cloud.batcher import Batcher
 from cutlayer.cloud.job import Job
 from cutlayer.cloud.metrics import Metrics
@@ -20,7 +21,8 @@ from cutlayer.cloud.reader import Reader
 from cutlayer.cloud.replies import Replies
 from cutlayer.cloud.tap import Tap
 from cutlayer.cloud.turns import Slice
-from cutlayer.errors import DecodeError, Refused, SplitError
+from cutlayer.errors import DecodeError, Refused, SplitError, WriteError
+from cutlayer.machine.footprint import allocated_bytes
 from cutlayer.models.manifest import Manifest
 from cutlayer.split_folder import Half
 from cutlayer.tensors import parts
@@ -66,9 +68,12 @@ class Service:
             "in_flight_bytes": lambda: self._batcher.in_flight_bytes,
             "remembered_bytes": lambda: self._replies.nbytes,
             "ready": lambda: self.ready,
+            "allocated_bytes": lambda: allocated_bytes() or 0,
+            "python_blocks": sys.getallocatedblocks,
         }
         if tap is not None:
             gauges["tap_unwritten_bytes"] = lambda: tap.unwritten_bytes
+            gauges["tap_lost_requests"] = lambda: tap.n_lost
         self.metrics = Metrics(gauges, self._visitors)
 
     @property
@@ -192,7 +197,11 @@ class Service:
         sent: Callable[[], None] = nothing
         if self._tap is not None:
             if self._tap.durable:
-                self._tap.record_now(job.request, job.owner)
+                try:
+                    self._tap.record_now(job.request, job.owner)
+                except WriteError:
+                    self._refuse_all(job, unrecorded())
+                    return
             else:
                 sent = partial(self._tap.record, job.request, job.owner)
         durations = (
@@ -217,9 +226,13 @@ class Service:
         """Refuse a request; return False if it has been answered already."""
         if not self._batcher.end(job):
             return False
-        for caller, _ in self._replies.finish(job, None):
-            self._refuse(caller, refusal(error))
+        self._refuse_all(job, refusal(error))
         return True
+
+    def _refuse_all(self, job: Job, refused: Refused) -> None:
+        """Refuse a request to all who wait for it."""
+        for caller, _ in self._replies.finish(job, None):
+            self._refuse(caller, refused)
 
     def _drop(self, job: Job) -> None:
         if not self._batcher.end(job):

@@ -17,13 +17,15 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.bounded import opened, parse_json, reason
-from cutlayer.errors import DataError, DecodeError
+from cutlayer.errors import DataError, DecodeError, WriteError
+from cutlayer.machine.files import check_writable, open_regular, write_whole, writing
+from cutlayer.machine.lock import only_one
 from cutlayer.wire.codecs.base import Encoded
 from cutlayer.wire.codecs.packed import decode
 from cutlayer.wire.message import MAX_HEADER_BYTES, Kind, Message, read_infer_request
@@ -42,52 +44,72 @@ log = logging.getLogger("cutlayer.cloud.tap")
 class Tap:
     """Writes requests into a folder, on a thread of its own. Close it to write the last records.
 
+    Where the disk is full, the tap says so once, and writes again as soon as there is space.
+
     Args:
         folder: The folder, created if it is missing and continued otherwise.
         durable: Whether to give a record to the operating system before its answer leaves, so that a killed server
-            loses no answered request. The answer takes that much longer.
-
-    Raises:
-        DataError: The folder cannot be written, or holds a damaged tap.
+            loses no answered request. The answer takes that much longer, and a request that cannot be written is not
+            answered.
 
     Attributes:
         unwritten_bytes: Bytes of the requests that wait for the disk.
+        n_lost: Number of requests that could not be written.
+
+    Raises:
+        WriteError: The folder cannot be written.
+        BusyError: Another server writes to it.
+        DataError: It holds a tap that is damaged.
     """
 
     def __init__(self, folder: Path, *, durable: bool = False) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"--tap {folder}: the folder cannot be made: {reason(error)}.") from None
         self.durable = durable
         self._folder = folder
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
-        try:
+        check_writable(folder, "folder")
+        with contextlib.ExitStack() as held, writing(folder):
+            held.enter_context(only_one(folder, inside=True))
             headers = self._open()
-        except OSError as error:
-            raise DataError(f"--tap {folder} cannot be continued: {reason(error)}.") from None
-        for header in headers:
-            self._know(_identity(header["owner"], header["id"]))
+            held.callback(self._close_files)
+            for header in headers:
+                self._know(_identity(header["owner"], header["id"]))
+            self._held = held.pop_all()
         self._writing = threading.Lock()
         self._unwritten: deque[tuple[Message, str | None]] = deque()
         self.unwritten_bytes = 0
-        self._closed = False
+        self.n_lost = 0
+        self._fails = self._closed = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._write_all, name="tap", daemon=True)
         self._thread.start()
 
     def record_now(self, request: Message, owner: str | None = None) -> None:
-        """Write the tensors of an inference request at once. See `cutlayer.cloud.job.owner`."""
-        try:
-            with self._writing:
+        """Write the tensors of an inference request at once. See `cutlayer.cloud.job.owner`.
+
+        Raises:
+            WriteError: They could not be written, and nothing of them is left.
+        """
+        with self._writing:
+            try:
+                if self._fails:
+                    # Cuts off a half-written record, so that the next one refers to the right bytes.
+                    self._close_files()
+                    self._open()
                 self.write(request, owner)
-        except DecodeError:
-            log.info("a request that could not be read is not in the tap")
-        except (OSError, ValueError):
-            # ValueError: the files are closed, because opening them again has failed before.
-            log.exception("the tap lost a record")
-            with contextlib.suppress(OSError, DataError), self._writing:
-                self._reopen()
+            except DecodeError:
+                log.info("a request that could not be read is not in the tap")
+            except OSError as error:
+                unwritten = WriteError.of(self._folder, error)
+                if not self._fails:
+                    promise = "such requests are refused" if self.durable else "requests are answered all the same"
+                    log.warning("the tap has stopped: %s Until then %s.", unwritten, promise)
+                self._fails = True
+                self.n_lost += 1
+                raise unwritten from error
+            else:
+                if self._fails:
+                    log.warning("the tap goes on; it lacks %d requests so far", self.n_lost)
+                self._fails = False
 
     def record(self, request: Message, owner: str | None = None) -> None:
         """Queue the tensors of an inference request; other messages hold no smashed data."""
@@ -107,8 +129,9 @@ class Tap:
             self._closed = True
             self._changed.notify_all()
         self._thread.join()
-        self._bytes.close()
-        self._records.close()
+        self._held.close()
+        if self.n_lost:
+            log.warning("the tap %s lacks %d requests, which could not be written", self._folder, self.n_lost)
 
     def _write_all(self) -> None:
         while True:
@@ -117,20 +140,20 @@ class Tap:
                 if not self._unwritten:
                     return
                 request, owner = self._unwritten.popleft()
-            self.record_now(request, owner)
+            with contextlib.suppress(WriteError):  # said and counted
+                self.record_now(request, owner)
             with self._changed:
                 self.unwritten_bytes -= request.nbytes
                 self._changed.notify_all()
 
     def write(self, request: Message, owner: str | None = None) -> None:
-        """Append one request, its bytes first, so that a record never refers to missing bytes."""
+        """Append one request, its bytes first, so that a record never refers to missing bytes. Raises OSError."""
         inference = read_infer_request(request)
         identity = _identity(owner, inference.id)
         if identity in self._known:
             return
         for name, tensor in inference.tensors.items():
-            self._bytes.write(tensor.data)
-            self._bytes.flush()
+            write_whole(self._bytes, tensor.data)
             header = {
                 "id": inference.id,
                 "name": name,
@@ -142,24 +165,21 @@ class Tap:
                 "offset": self._offset,
                 "length": len(tensor.data),
             }
-            self._records.write(json.dumps(header) + "\n")
-            self._records.flush()
+            write_whole(self._records, json.dumps(header).encode() + b"\n")
             self._offset += len(tensor.data)
         self._know(identity)
 
     def _open(self) -> list[dict[str, Any]]:
-        """Open both files after their last complete record; return the last headers."""
+        """Open both files after their last complete record; return the last headers. Raises OSError."""
         self._offset, headers = _drop_torn_record(self._folder)
-        self._bytes = (self._folder / BYTES).open("ab")
-        self._records = (self._folder / RECORDS).open("a", encoding="utf-8")
+        # Unbuffered: what a full disk refuses is not written by a later close.
+        self._bytes, self._records = (_opened(self._folder / name, os.O_APPEND) for name in (BYTES, RECORDS))
         return headers
 
-    def _reopen(self) -> None:
-        """Cut off a half-written record, so that the next record refers to the right bytes."""
+    def _close_files(self) -> None:
         for file in (self._bytes, self._records):
             with contextlib.suppress(OSError):
                 file.close()
-        self._open()
 
     def _know(self, identity: tuple[str, str] | None) -> None:
         if identity is not None:
@@ -249,8 +269,9 @@ def _drop_torn_record(folder: Path) -> tuple[int, list[dict[str, Any]]]:
     """
     records, data = folder / RECORDS, folder / BYTES
     if not records.exists() or not data.exists():
-        records.write_bytes(b"")
-        data.write_bytes(b"")
+        for path in (records, data):
+            with _opened(path) as file:
+                file.truncate(0)
         return 0, []
     complete, n_lines = 0, 0
     last: deque[bytes] = deque(maxlen=MAX_KNOWN)
@@ -266,6 +287,11 @@ def _drop_torn_record(folder: Path) -> tuple[int, list[dict[str, Any]]]:
     except DataError as error:
         raise DataError(f"{error} Name another folder with --tap, or move this one away.") from None
     for path, size in ((records, complete), (data, end)):
-        with path.open("r+b") as file:
+        with _opened(path) as file:
             file.truncate(size)
     return end, headers
+
+
+def _opened(path: Path, how: int = 0) -> BinaryIO:
+    """One of the two files, made if it is missing; never through a link, whose target would be cut off."""
+    return open_regular(path, os.O_RDWR | os.O_CREAT | how, buffering=0)

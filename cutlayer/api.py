@@ -401,6 +401,9 @@ def connect(
 ) -> Iterator[Edge]:
     """Connect a device to the server at an address; ``device.infer(images)`` gives the logits and the times.
 
+    Images are ``(N, *input.shape)`` in [0, 1], float32 or another floating point type. Others raise DataError, which
+    says what to do; see `cutlayer.edge.inputs.contract`.
+
     Args:
         split: The split folder, whose own head and defense run here.
         address: Address of a server of the same split folder.

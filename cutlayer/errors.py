@@ -4,9 +4,11 @@ The kinds::
 
     CutlayerError
     ├── ConfigError         an unknown name, option, key or type in what the user wrote
-    ├── DataError           a data set that is missing or damaged
+    ├── DataError           a data set that is missing or damaged, an input that the head does not take
     ├── SplitError          a model that cannot be cut there, a damaged split folder, two sides that differ
     ├── QueueError          the device's queue is full or in use, or its disk is full
+    ├── WriteError          a file or folder that cannot be written: a full disk, no permission
+    ├── BusyError           a file or folder that another process writes at this moment
     ├── WithheldError       an attack reached for a capability that its threat model withholds
     └── WireError           anything between the two processes
         ├── DecodeError     bytes that are not a message of this protocol
@@ -22,6 +24,7 @@ The command line prints the sentence and ends with exit code 2.
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 from cutlayer.foreign import shown
@@ -42,7 +45,7 @@ class ConfigError(CutlayerError):
 
 
 class DataError(CutlayerError):
-    """A data set is missing or damaged; the message names the file that was looked for."""
+    """A data set is missing or damaged, and the message names the file; or an input is none that the head takes."""
 
 
 class SplitError(CutlayerError):
@@ -51,6 +54,21 @@ class SplitError(CutlayerError):
 
 class QueueError(CutlayerError):
     """A device's queue of unsent requests is full or in use, or its disk is full."""
+
+
+class WriteError(CutlayerError):
+    """A file or folder cannot be written; the message names it and the reason."""
+
+    @classmethod
+    def of(cls, path: object, error: OSError) -> WriteError:
+        """The error for what the operating system refused at this path."""
+        reason = (error.strerror or str(error)).rstrip(".")
+        advice = _ADVICE.get(error.errno or 0, "name another one")
+        return cls(f"{path} cannot be written: {reason[:1].lower()}{reason[1:]}; {advice}.")
+
+
+class BusyError(CutlayerError):
+    """Another process writes the same file or folder; the message says which process."""
 
 
 class WithheldError(CutlayerError):
@@ -66,14 +84,23 @@ class DecodeError(WireError):
 
 
 class Unreachable(WireError):
-    """There is no answer at the address, or the peer closed the connection."""
+    """There is no answer at the address, or the peer closed the connection.
+
+    Attributes:
+        says: What is wrong, without a full stop where `do` is given.
+        do: Advice, without a full stop; may be empty.
+    """
+
+    def __init__(self, says: str, do: str = "") -> None:
+        super().__init__(f"{says}; {do}." if do else says)
+        self.says, self.do = says, do
 
     @classmethod
-    def at(cls, address: object, waited_s: float) -> Unreachable:
-        """The error for an address at which nothing answered in this time, in seconds."""
+    def at(cls, address: object, waited_s: float, why: str = "", do: str = "") -> Unreachable:
+        """The error for an address at which nothing answered in this time in seconds, and the reason if known."""
         return cls(
-            f"No server answers at {address} (waited {waited_s:.3g} s); check that `cutlayer cloud` runs there and "
-            "that no firewall blocks the port."
+            f"No server answers at {address} (waited {waited_s:.3g} s){why and ': '}{why}",
+            do or "check that `cutlayer cloud` runs there and that no firewall blocks the port",
         )
 
     @classmethod
@@ -105,6 +132,20 @@ class Refused(WireError):
     def __init__(self, code: str, message: str, retry_after_ms: int = 0) -> None:
         super().__init__(message)
         self.code, self.retry_after_ms = shown(code), retry_after_ms
+
+
+_ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space, or name another folder"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "name a place where you may write"),
+}
+"""What to do where a disk, a quota or a file is full, or the user may not write, by the code of the system."""
+
+
+def unwritable(error: OSError) -> str | None:
+    """The sentence for an error of the disk that the user can mend; None for any other one."""
+    if error.errno not in _ADVICE:
+        return None
+    return str(WriteError.of(error.filename or "The output", error))
 
 
 EXTRAS = {

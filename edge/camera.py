@@ -52,7 +52,7 @@ class Camera:
         if len(input.shape) != 3 or input.shape[0] not in (1, 3):
             raise ConfigError(f"--camera needs a head that takes images with 1 or 3 channels, and this takes {input}.")
         self._cv2 = cv2 or _opencv()
-        self._source, self._shape, self._loop = source, input.shape, loop
+        self._source, self._input, self._loop = source, input, loop
         self._live = source.isdecimal()
         self.total = None if loop else MOST_BY_DEFAULT if count is None else count
         self.skipped, self.due, self.note = 0, "when the camera has given a frame" if self._live else "", ""
@@ -82,7 +82,9 @@ class Camera:
             return None
         picture, taken_ns = taken
         # A file's frame is there as soon as it is asked for.
-        return Frame(Sent(0, number, 0), self._fitted(picture), NO_CLASS, taken_ns if self._live else None)
+        return Frame(
+            Sent(0, number, 0), fitted(picture, self._input, self._cv2), NO_CLASS, taken_ns if self._live else None
+        )
 
     def label(self, number: int) -> int | None:
         """See `Frames`."""
@@ -136,20 +138,28 @@ class Camera:
     def _named(self) -> str:
         return f"The camera {self._source}" if self._live else self._source
 
-    def _fitted(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return ``(1, C, H, W)`` from OpenCV's ``(H, W, 3)`` in the order blue, green, red."""
-        cv2, (channels, height, width) = self._cv2, self._shape
-        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY if channels == 1 else cv2.COLOR_BGR2RGB)
-        # The shorter side decides, so that nothing is distorted; what is left over at the longer one is cut off evenly.
-        scale = max(height / picture.shape[0], width / picture.shape[1])
-        tall, wide = (
-            max(least, round(side * scale)) for side, least in zip(picture.shape, (height, width), strict=False)
-        )
-        if scale != 1:
-            picture = cv2.resize(picture, (wide, tall), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        top, left = (tall - height) // 2, (wide - width) // 2
-        picture = picture[top : top + height, left : left + width].reshape(height, width, channels)
-        return np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+
+def fitted(picture: NDArray[np.uint8], input: TensorSpec, cv2: Any = None) -> NDArray[np.float32]:
+    """Make a camera's frame the input of a head, ``(1, C, H, W)`` in [0, 1] in the order red, green, blue.
+
+    Args:
+        picture: ``(H, W, 3)`` in the order blue, green, red, as OpenCV gives it.
+        input: What the head takes: `Manifest.input`, with one or three channels.
+        cv2: See `Camera`.
+
+    Raises:
+        ConfigError: OpenCV is not installed.
+    """
+    cv2, (channels, height, width) = cv2 or _opencv(), input.shape
+    picture = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY if channels == 1 else cv2.COLOR_BGR2RGB)
+    # The shorter side decides, so that nothing is distorted; what is left over at the longer one is cut off evenly.
+    scale = max(height / picture.shape[0], width / picture.shape[1])
+    tall, wide = (max(least, round(side * scale)) for side, least in zip(picture.shape, (height, width), strict=False))
+    if scale != 1:
+        picture = cv2.resize(picture, (wide, tall), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    top, left = (tall - height) // 2, (wide - width) // 2
+    picture = picture[top : top + height, left : left + width].reshape(height, width, channels)
+    return np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
 
 
 def _opencv() -> Any:

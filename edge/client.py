@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.edge.exchange import Template, check_metadata, different_split, read_answer, template, with_batch
+from cutlayer.edge.inputs import contract
 from cutlayer.edge.pipeline import Pipeline
 from cutlayer.edge.state import State
 from cutlayer.errors import Refused
@@ -58,6 +59,10 @@ class Edge:
         timeouts: Time limits; `request_s` is the deadline of each request.
         greet: Whether to make the handshake now. If the server may be away, call `shake_hands` later.
 
+    Attributes:
+        session: Random name of this device's requests.
+        checked: Checks a batch and gives it in the types that the head takes; see `cutlayer.edge.inputs.contract`.
+
     Raises:
         SplitError: The server holds another model, cut or version.
         WireError: The handshake failed.
@@ -74,6 +79,7 @@ class Edge:
     ) -> None:
         self._pipeline, self._transport, self._timeouts = pipeline, transport, timeouts or Timeouts()
         self._manifest, self._model, self._version = manifest, tail_name(manifest), manifest.version
+        self.checked = contract(manifest)
         self._state = State(manifest)
         self.session = secrets.token_hex(8)
         self._indexes = itertools.count()
@@ -103,11 +109,12 @@ class Edge:
         outputs of the model joined, by name. The state of the request before goes with it.
 
         Args:
-            images: One batch.
+            images: One batch, as `cutlayer.edge.inputs.contract` says.
             index: Index of the request, unique within the session; counted from 0 if always left out.
             rng: Source of the defense's draws, for tests; seeded by the system if left out.
 
         Raises:
+            DataError: The head does not take such a batch. Nothing was sent.
             WireError: No valid answer arrived. The next request can be made.
         """
         return self.ask(self.release(images, next(self._indexes) if index is None else index, rng))
@@ -115,7 +122,7 @@ class Edge:
     def release(self, images: NDArray[np.float32], index: int, rng: np.random.Generator | None = None) -> Outgoing:
         """Compute what leaves the device for one batch. See `infer`."""
         start = time.monotonic_ns()
-        inputs = self._state.joined_to(images)
+        inputs = self._state.joined_to(self.checked(images))
         encoded, head_ns, protect_ns, encode_ns, kept = self._pipeline.release(inputs, rng or self._rng)
         encoded_at = time.monotonic_ns()
         self._state.take(kept)

@@ -27,6 +27,7 @@ from cutlayer.edge.frames import Sent
 from cutlayer.edge.offline.policy import OfflineCounts
 from cutlayer.machine.footprint import peak_rss_bytes
 from cutlayer.percentiles import percentile
+from cutlayer.records.files import write_arrays
 from cutlayer.tensors import chosen
 from cutlayer.trace import STAGES, Columns, Trace, columns
 
@@ -183,28 +184,24 @@ class Recorder:
                 self._kernel_bytes = each
 
     def save(self, path: Path) -> None:
-        """Write the file, with an atomic rename."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Write the file, which appears when it is whole. Raises WriteError."""
         answered = sorted(self.answered, key=lambda row: row.trace.request_index)
         part, image, release = np.array([row.sent for row in answered], np.int64).reshape(-1, 3).T
-        temporary = path.with_name(path.name + ".part.npz")
-        np.savez_compressed(
-            temporary,
-            allow_pickle=False,
+        arrays = {
             **columns([row.trace for row in answered]),
-            id=np.array([row.id for row in answered], np.str_),
-            part=part,
-            image=image,
-            release=release,
-            labels=np.array([row.label for row in answered], np.int64),
+            "id": np.array([row.id for row in answered], np.str_),
+            "part": part,
+            "image": image,
+            "release": release,
+            "labels": np.array([row.label for row in answered], np.int64),
             **_answers([row.logits[0] for row in answered]),
-            response_ns=np.array([row.response_ns for row in answered], np.int64),
-            first_request_ns=np.array(self.first_request_ns),
-            warmup_end_to_end=columns(self.warmup)["end_to_end_ns"],
-            kernel_bytes=np.array(self._kernel_bytes),
-            peak_rss_bytes=np.array(peak_rss_bytes()),
-        )
-        temporary.replace(path)
+            "response_ns": np.array([row.response_ns for row in answered], np.int64),
+            "first_request_ns": np.array(self.first_request_ns),
+            "warmup_end_to_end": columns(self.warmup)["end_to_end_ns"],
+            "kernel_bytes": np.array(self._kernel_bytes),
+            "peak_rss_bytes": np.array(peak_rss_bytes()),
+        }
+        write_arrays(path, arrays)
 
     def summary(self, offline: OfflineCounts | None = None, skipped: int = 0, note: str = "") -> Summary:
         """Summarize the test images that the server answered at once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import itertools
 import time
@@ -21,11 +22,14 @@ from cutlayer.edge.offline.replay import Offline, open_offline
 from cutlayer.edge.pace import Pace
 from cutlayer.edge.pipeline import Pipeline
 from cutlayer.edge.requests import Answered, Recorder, Summary
-from cutlayer.errors import ConfigError, CutlayerError, SplitError, WireError
+from cutlayer.errors import ConfigError, CutlayerError, SplitError, WireError, WriteError
 from cutlayer.machine.compute import tune_allocator
+from cutlayer.machine.files import check_writable
 from cutlayer.machine.footprint import restart_peak_rss, sent_bytes
 from cutlayer.models.manifest import Manifest
 from cutlayer.split_folder import Runtime, open_split
+from cutlayer.stopping import last_words
+from cutlayer.terminal import tell_lines
 from cutlayer.wire.address import Address
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.connect import connect as connect_to
@@ -92,10 +96,16 @@ def send(
         SplitError: The folder is damaged, or the server holds another split.
         WireError: The connection was lost, or an answer came too late.
         QueueError: The queue is full or in use, or its disk is full.
+        WriteError: The record or the queue cannot be written, found before the first request; or the disk has become
+            full, and a note of the error has the summary.
         KeyboardInterrupt: See `loop`. After any of the errors, the record holds what was measured before, and a note of
             the error has the summary.
     """
     timeouts = timeouts or Timeouts()
+    if record is not None:
+        check_writable(record, "file")
+    if policy is not None and policy.do == "queue":
+        check_writable(policy.queue, "folder")
     split, pace = open_split(folder), Pace(rate)
     manifest = split.manifest
     frames = _frames(manifest, data, count, private, releases, seed, data_root, loop, camera)
@@ -116,9 +126,11 @@ def send(
         if policy is not None:
             offline = open_offline(policy, edge, split, timeouts, half, threads)
             opened.callback(offline.close, transport)
-        if record is not None:
-            opened.callback(lambda: recorder.save(record) if recorder.first_request_ns or offline else None)
         device = _Device(edge, offline, frames, pace, recorder, 1 + warmup)
+        if record is not None:
+            opened.push(functools.partial(_keep, device, record))
+            opened.enter_context(last_words(functools.partial(recorder.save, record)))
+        opened.enter_context(last_words(lambda: tell_lines(recorder.summary())))
         try:
             device.warm_up(start_ns)
             device.send_all(Address.parse(connect).port, collect_each=COLLECT_EACH if loop else 0)
@@ -203,6 +215,19 @@ class _Device(NamedTuple):
             session, _, index = request_id.rpartition("-")
             if session == self.edge.session and (number := int(index) - self.n_uncounted) >= 0:
                 self.recorder.add_late(logits, self.frames.label(number))
+
+
+def _keep(device: _Device, record: Path, _kind: object, error: BaseException | None, _trace: object) -> None:
+    """Write the record at the end of a run, of whatever kind the end is; what was measured is not lost in any case."""
+    if not (device.recorder.first_request_ns or device.offline):
+        return
+    try:
+        device.recorder.save(record)
+    except WriteError as unwritten:
+        if error is None:
+            unwritten.add_note(str(device.summary()))
+            raise
+        error.add_note(str(unwritten))
 
 
 @contextlib.contextmanager

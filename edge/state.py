@@ -22,20 +22,17 @@ class State:
 
     def __init__(self, manifest: Manifest) -> None:
         self._ends, self._image = manifest.ends, next(iter(manifest.data_inputs))
-        self._names = list(manifest.data_inputs)
         self._kept: dict[str, NDArray[Any]] = {}
 
     def joined_to(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return a batch together with the state of the request before.
 
         Raises:
-            ConfigError: The batch lacks an input, or has another number of samples than the one before.
+            ConfigError: The batch has another number of samples than the one before.
         """
         if self._ends is None:
             return inputs
         given = parts(inputs, self._image)
-        if missing := [name for name in self._names if name not in given]:
-            raise ConfigError(f"This split takes {', '.join(self._names)}, and {', '.join(missing)} was not given.")
         for name in self._ends.state:
             kept = self._kept.get(name)
             if kept is None:

@@ -20,6 +20,9 @@ class CloudProcess:
         tap: Folder of the tap; no tap if left out.
         options: Further options of `cutlayer cloud`.
         within: Words before the command, such as those that enter a network namespace.
+
+    Attributes:
+        metrics: URL of the metrics, if an option asks for them.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class CloudProcess:
             self.kill()
             raise AssertionError(f"the cloud did not start: {self.errors}")
         self.address = line.split()[1]
+        self.metrics = line.partition(" metrics=")[2].strip()
 
     def kill(self) -> None:
         """Kill the process with SIGKILL."""

@@ -69,8 +69,8 @@ def test_each_side_takes_the_timeouts_that_are_its_own(tmp_path, monkeypatch):
     given = []
     for side in ("cutlayer.cloud.serve.serve", "cutlayer.edge.send.send"):
         monkeypatch.setattr(side, lambda *_, timeouts, **__: given.append(timeouts))
-    cli.app.cli(args=["cloud", str(tmp_path), "--heartbeat-s", "60", "--idle-s", "5"])
-    cli.app.cli(args=["edge", str(tmp_path), "--heartbeat-s", "60", "--connect-s", "1", "--request-s", "120"])
+    cli.app().cli(args=["cloud", str(tmp_path), "--heartbeat-s", "60", "--idle-s", "5"])
+    cli.app().cli(args=["edge", str(tmp_path), "--heartbeat-s", "60", "--connect-s", "1", "--request-s", "120"])
     assert given == [Timeouts(heartbeat_s=60, idle_s=5), Timeouts(connect_s=1, request_s=120, heartbeat_s=60)]
 
 
@@ -85,7 +85,7 @@ def test_edge_sends_the_images_that_the_split_was_trained_on(tmp_path, monkeypat
     monkeypatch.setattr("cutlayer.edge.send.open_data", load)
     for options in ([], ["--data", "faces"]):
         with pytest.raises(ConfigError, match="enough"):
-            cli.app.cli(args=["edge", str(tmp_path), *options])
+            cli.app().cli(args=["edge", str(tmp_path), *options])
     assert loaded == ["digits", "faces"]
 
 
@@ -107,12 +107,12 @@ def test_each_side_takes_the_security_options_that_are_its_own(command, own, oth
     monkeypatch.setattr("cutlayer.report.profiles.terminal.text", str)
     names = ("ca", "cert", "key", "token-file", "curve-key", own)
     options = [word for name in names for word in (f"--{name}", f"{name}.file")]
-    cli.app.cli(args=[*command, *options, "--insecure"], config=(OmitArgPrefixes,))
+    cli.app().cli(args=[*command, *options, "--insecure"], config=(OmitArgPrefixes,))
     assert given[0].files == {name.replace("-", "_"): Path(f"{name}.file") for name in names}
     assert given[0].insecure
     assert Security.from_json(given[0].to_json()).files == given[0].files
     with pytest.raises(SystemExit):
-        cli.app.cli(args=[*command, f"--{other}", "file"], config=(OmitArgPrefixes,))
+        cli.app().cli(args=[*command, f"--{other}", "file"], config=(OmitArgPrefixes,))
 
 
 @pytest.mark.parametrize("verbosity", [{}, {"GRPC_VERBOSITY": "ERROR"}], ids=["by default", "as asked for"])

@@ -29,7 +29,7 @@ def flattened(command):
 
 def found(kind):
     """Every option that accepts this kind: command, option, and its bounds."""
-    for name, command in cli.COMMANDS.items():
+    for name, command in cli.commands().items():
         for shown, annotation in flattened(command):
             kinds, bounds = options._parts(annotation)
             if kind in kinds:
@@ -51,8 +51,8 @@ def beyond(bound, kind):
 def refused(command, shown, value):
     """What a command says of one value of one option, before it runs; the other arguments lead nowhere."""
     arguments = {}
-    parameters = inspect.signature(cli.COMMANDS[command]).parameters
-    for name, option, annotation in options.options(cli.COMMANDS[command]):
+    parameters = inspect.signature(cli.commands()[command]).parameters
+    for name, option, annotation in options.options(cli.commands()[command]):
         parameter = parameters[name]
         if option == shown:
             arguments[name] = value
@@ -66,7 +66,7 @@ def refused(command, shown, value):
         arguments.pop(name) for name, p in parameters.items() if p.kind is p.POSITIONAL_ONLY and name in arguments
     ]
     with pytest.raises(ConfigError) as raised:
-        options.checked(cli.COMMANDS[command])(*positional, **arguments)
+        options.checked(cli.commands()[command])(*positional, **arguments)
     return str(raised.value)
 
 

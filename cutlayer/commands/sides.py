@@ -1,7 +1,6 @@
 """The two sides of a split model, and the keys with which they authenticate each other."""
 
 import logging
-import signal
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -137,8 +136,6 @@ def edge(
 
     policy = on_offline and OfflinePolicy(on_offline, queue, queue_mib << 20, queue_full == "drop-oldest", wait_s)
     timeouts = Timeouts(connect_s, request_s, heartbeat_s)
-    # A service manager ends a run as Ctrl-C does, with the summary.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     summary = send(
         folder, connect, head=head, data=data, count=count, private=private, releases=releases, warmup=warmup,
         codec=codec, threads=threads, record=record, security=security, seed=seed,

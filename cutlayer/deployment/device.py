@@ -29,6 +29,7 @@ from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.footprint import restart_peak_rss
 from cutlayer.machine.limits import pin, quota
 from cutlayer.split_folder import Runtime, open_split
+from cutlayer.stopping import heed
 
 
 def serve(device: Device, lines: Iterable[str], answer: Callable[[dict[str, Any]], None]) -> None:
@@ -52,6 +53,12 @@ def _refused(error: CutlayerError) -> dict[str, Any]:
 
 def main() -> None:
     """Open the split folder, answer how long that took, then serve standard input to its end."""
+    heed()
+    with contextlib.suppress(KeyboardInterrupt):
+        _main()
+
+
+def _main() -> None:
     folder, images, options = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
     # Answers have standard output to themselves: a library that prints would spoil them.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")

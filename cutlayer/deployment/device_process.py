@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cutlayer import errors
-from cutlayer.deployment.processes import end, last_line
+from cutlayer.deployment.processes import end, last_line, stop, tied
 from cutlayer.errors import CutlayerError, Unreachable
 from cutlayer.records.profile import ColdStart
 from cutlayer.split_folder import Runtime
@@ -36,8 +35,7 @@ def open_device(
         CutlayerError: The process could not open the folder.
     """
     options = {"head": head, "threads": threads, "cores": cores, "quota": quota}
-    command = [sys.executable, "-m", "cutlayer.deployment.device", str(folder), str(images)]
-    command.append(json.dumps(options))
+    command = tied("cutlayer.deployment.device", folder, images, json.dumps(options))
     with tempfile.TemporaryFile("w+") as log:
         start_ns = time.monotonic_ns()
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -64,5 +62,7 @@ def open_device(
             opened = answer()
             passed_ns = time.monotonic_ns() - start_ns
             yield run, ColdStart(passed_ns - opened["open_ns"] - opened["first_ns"], **opened)
-        finally:
-            end(process, 10.0)
+        except BaseException:
+            stop(process)
+            raise
+        end(process, 10.0)

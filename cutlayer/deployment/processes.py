@@ -4,7 +4,6 @@ import contextlib
 import io
 import os
 import select
-import signal
 import subprocess
 import sys
 import tempfile
@@ -23,10 +22,10 @@ if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
     if os.getppid() != {parent}:
         sys.exit("The process that started this one has ended.")
-from cutlayer.cli import main
+from {module} import main
 main()
 """
-"""`cutlayer`, which the kernel of Linux ends when its parent is killed, so that no server is left behind.
+"""A module of cutlayer as a program, which the kernel of Linux ends when its parent is killed.
 
 The child asks for that itself. With a function that `subprocess` calls after the fork, a Ctrl-C during the fork is
 raised in one of Python's own hooks, and lost.
@@ -39,7 +38,8 @@ def edge(*words: object) -> None:
     Raises:
         Unreachable: It failed; the message holds its last line.
     """
-    done = subprocess.run(_command("edge", *words), capture_output=True, text=True, check=False)
+    # An exception here, such as a stop, kills it at once.
+    done = subprocess.run(tied("cutlayer.cli", "edge", *words), capture_output=True, text=True, check=False)
     if done.returncode:
         raise Unreachable(f"The edge failed: {last_line(io.StringIO(done.stderr))}")
 
@@ -58,7 +58,7 @@ def cloud(*words: object, codecs: Iterable[str] = ()) -> Iterator[str]:
     admitted = [word for codec in codecs for name in own_codecs(codec) for word in ("--codec", name)]
     # What the cloud prints goes to a file: a pipe that nobody reads would fill up and stop it.
     with tempfile.TemporaryFile("w+") as log:
-        command = [sys.executable, "-c", _TIED.format(parent=os.getpid()), "cloud", *map(str, [*words, *admitted])]
+        command = tied("cutlayer.cli", "cloud", *words, *admitted)
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert server.stdout is not None
         try:
@@ -71,9 +71,17 @@ def cloud(*words: object, codecs: Iterable[str] = ()) -> Iterator[str]:
             yield first_words[1]
             if server.poll() is not None:
                 raise Unreachable(f"The cloud ended by itself: {last_line(log)}")
-        finally:
-            server.send_signal(signal.SIGTERM)
-            end(server, STOP_S)
+        except BaseException:
+            stop(server)
+            raise
+        server.terminate()
+        end(server, STOP_S)
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """End a process whose results are not needed any more, within a second."""
+    process.terminate()
+    end(process, 1.0)
 
 
 def end(process: subprocess.Popen[str], seconds: float) -> None:
@@ -85,9 +93,9 @@ def end(process: subprocess.Popen[str], seconds: float) -> None:
         process.communicate()
 
 
-def _command(*words: object) -> list[str]:
-    """`cutlayer WORDS`, run by this interpreter."""
-    return [sys.executable, "-m", "cutlayer.cli", *map(str, words)]
+def tied(module: str, *words: object) -> list[str]:
+    """The command that runs the `main` of a module with these words, in a process that ends with this one."""
+    return [sys.executable, "-c", _TIED.format(parent=os.getpid(), module=module), *map(str, words)]
 
 
 def last_line(log: IO[str]) -> str:

@@ -38,6 +38,7 @@ def examine(
     from cutlayer.doctor.files import check_security, check_split
     from cutlayer.doctor.machine import check_machine
     from cutlayer.doctor.server import check_server
+    from cutlayer.doctor.telemetry import check_telemetry
     from cutlayer.split_folder import open_split
     from cutlayer.wire.connect import check_secure
 
@@ -45,6 +46,7 @@ def examine(
         _, scheme = check_secure(connect, security, listening=False)
         if not scheme.networked:
             raise ConfigError(f"{connect} is in this process; give a server's address, such as grpc://127.0.0.1:8001.")
+    yield from check_telemetry()
     yield from check_machine(Path())
     keys = list(check_security(security))
     yield from keys

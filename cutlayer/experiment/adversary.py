@@ -70,7 +70,6 @@ def attack(
             say(f"the records of {named.label} are damaged ({reason(error)}): attacking again")
             for damaged in (path, path.with_suffix(".npz")):
                 delete(damaged)
-    work.mkdir(exist_ok=True)
     say(f"attacking with {named.label}")
     start = time.perf_counter()
     attack.fit(seen)

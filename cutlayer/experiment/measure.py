@@ -1,6 +1,5 @@
 """One deployment, for real: a cloud process, an edge process, a socket between them."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from cutlayer.deployment import processes
 from cutlayer.errors import DataError, Unreachable
 from cutlayer.experiment.spec import Deployment, Experiment
 from cutlayer.machine.contention import between, moment
+from cutlayer.machine.files import part_of, writing
 from cutlayer.records.files import delete, write_json
 from cutlayer.trace import Columns
 
@@ -72,9 +72,9 @@ def measure(
     final = work / deployment.label
     observed = _kept(deployment, final, say) if final.exists() else None
     if observed is None:
-        part = work / f"{deployment.label}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+        with writing(final):
+            part = part_of(final)
+            part.mkdir(parents=True)
         say(f"serving over {deployment.transport} with a head on {deployment.head}")
         before, setup, root = (
             moment(started=True),
@@ -90,7 +90,8 @@ def measure(
                 "--threads", setup.edge_threads, "--record", part / "record.npz",
             )  # fmt: skip
         write_json(part / "load.json", between(before, moment(started=True)).others)
-        part.rename(final)
+        with writing(final):
+            part.rename(final)
         observed = _read(deployment, final)
     return observed
 

@@ -13,7 +13,7 @@ from torch import fx
 from cutlayer import training
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import deployed
-from cutlayer.errors import ConfigError
+from cutlayer.errors import ConfigError, WriteError
 from cutlayer.experiment import adversary, victim
 from cutlayer.experiment.budget import fitted
 from cutlayer.experiment.measure import measure
@@ -23,14 +23,16 @@ from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.experiment.turns import take_turns
 from cutlayer.experiment.victim import Say
 from cutlayer.machine.compute import tune_allocator
+from cutlayer.machine.files import check_writable
 from cutlayer.machine.identity import environment
+from cutlayer.machine.lock import only_one
 from cutlayer.models.halves import split as split_at_cut
 from cutlayer.privacy.releases import MOST_BYTES, Releases
 from cutlayer.privacy.spectrum import spectrum
 from cutlayer.privacy.view import Wire, oracle, view, wire
 from cutlayer.progress import told
 from cutlayer.records import writing
-from cutlayer.records.files import delete
+from cutlayer.records.files import delete, write_text
 from cutlayer.records.reading import read_finished
 from cutlayer.records.run import EXPERIMENT, AttackRecord, Result
 from cutlayer.registry import DATASETS
@@ -63,8 +65,10 @@ def run_all(
 
     Raises:
         ConfigError, SplitError, DataError: Something cannot work; found before anything is trained or written.
+        WriteError: The user may not write to `runs`, found before as well; or its disk has become full.
     """
     begin_s = time.perf_counter()
+    check_writable(runs, "folder")
     tune_allocator()
     loaded = {_source(experiment): experiment for experiment in experiments}
     data = {source: victim.load_data(experiment, data_root) for source, experiment in loaded.items()}
@@ -80,16 +84,18 @@ def run_all(
     for i, experiment in enumerate(experiments, 1):
         folder = runs / experiment.id
         say(f"[{i}/{len(experiments)}] {experiment}  ({folder})")
-        if not resume:
-            shutil.rmtree(folder, ignore_errors=True)
-        if (finished := read_finished(folder, say)) is not None:
-            say("          finished before; --no-resume runs it again")
-            results.append(finished)
-        else:
-            stamped = _stamped(say)
-            with told(stamped):
-                fresh.append(run(experiment, data[_source(experiment)], runs, data_root, stamped))
-            results.append(fresh[-1])
+        # Another process with the same plan waits here, and takes up what this one has finished.
+        with only_one(folder, say=say):
+            if not resume:
+                shutil.rmtree(folder, ignore_errors=True)
+            if (finished := read_finished(folder, say)) is not None:
+                say("          finished before; --no-resume runs it again")
+                results.append(finished)
+            else:
+                stamped = _stamped(say)
+                with told(stamped):
+                    fresh.append(run(experiment, data[_source(experiment)], runs, data_root, stamped))
+                results.append(fresh[-1])
     if fresh:
         for line in durations(fresh, spent, time.perf_counter() - begin_s).splitlines():
             say(line)
@@ -125,8 +131,7 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     ends, data = {"begin": time.perf_counter()}, victim.shown(experiment, data)
     env = environment(edge=experiment.measure.edge_threads, cloud=experiment.measure.cloud_threads)
     folder = runs / experiment.id
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / EXPERIMENT).write_text(toml(experiment))
+    write_text(folder / EXPERIMENT, toml(experiment))
 
     model = victim.trained(experiment, data, runs, say)
     ends["train"] = time.perf_counter()
@@ -180,7 +185,11 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     timed = {entry.deployment.label: entry.timed for entry in observed}
     for label, times in turns.items():
         timed[label] |= {f"turns_{side}_ns": values for side, values in times.items()}
-    writing.finish(runs, record, env, timed, answers.arrays(), *kept, say)
+    try:
+        writing.finish(runs, record, env, timed, answers.arrays(), *kept, say)
+    except WriteError as error:
+        error.add_note(f"{summary(record)}\n(measured, and not yet recorded; a later start takes it up)")
+        raise
     for leftover in (folder / "measured", folder / "attacks", *folder.glob(".*.part")):
         delete(leftover)
     say(summary(record))

@@ -18,7 +18,7 @@ from cutlayer.deployment.device_process import open_device
 from cutlayer.experiment.spec import Deployment, Experiment
 from cutlayer.metrics.interval import bootstrap
 from cutlayer.progress import track
-from cutlayer.records.files import delete, write_arrays
+from cutlayer.records.files import delete, write_array, write_arrays
 from cutlayer.records.run import Estimate
 from cutlayer.split_folder import Runtime
 
@@ -51,7 +51,7 @@ def take_turns(
     kept = _kept(final, say) if final.exists() else None
     if kept is None:
         say(f"taking {experiment.measure.turns} turns with the undefended model over {deployment.label}")
-        np.save(work / "images.npy", images)
+        write_array(work / "images.npy", images)
         times = _measure(experiment, deployment, folders, work / "images.npy")
         write_arrays(final, times)
         return times

@@ -1,16 +1,17 @@
 """The victim: a model trained on the training part, hardened by its defense, and cut into a split folder."""
 
+import contextlib
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import fx
 
 from cutlayer import training
@@ -19,6 +20,8 @@ from cutlayer.data.load import load, other_size
 from cutlayer.data.splits import Splits
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.experiment.spec import Experiment, file_digest
+from cutlayer.machine.files import leftovers, new_file
+from cutlayer.machine.lock import only_one
 from cutlayer.models import folder, zoo
 from cutlayer.models.cut import find_cut
 from cutlayer.models.cuts import cuts
@@ -98,21 +101,23 @@ def cached(experiment: Experiment, runs: Path) -> Path:
 def trained(experiment: Experiment, data: Splits, runs: Path, say: Say) -> fx.GraphModule:
     """The trained model, from `runs/models/` where an equal one was trained before."""
     path = cached(experiment, runs)
-    if path.exists() or path.is_symlink():
-        model = build(experiment, data)
-        try:
-            check_regular(path)
-            model.load_state_dict(load_file(path))
-            return model
-        except (OSError, SafetensorError, RuntimeError) as error:
-            say(f"{path} is damaged ({reason(error)}): training again")
-            delete(path)
-    model = train(experiment, data, say)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.part")
-    save_file(model.state_dict(), temporary)
-    temporary.replace(path)
-    return model
+    # Who comes second waits, and takes the model.
+    with only_one(path, say=say):
+        if path.exists() or path.is_symlink():
+            model = build(experiment, data)
+            try:
+                check_regular(path)
+                model.load_state_dict(load_file(path))
+                return model
+            except (OSError, SafetensorError, RuntimeError) as error:
+                say(f"{path} is damaged ({reason(error)}): training again")
+                delete(path)
+        model = train(experiment, data, say)
+        for killed in leftovers(path):
+            delete(killed)
+        with new_file(path) as file:
+            file.write(serialize(model.state_dict()))
+        return model
 
 
 def whole(folder: Path, say: Say) -> bool:
@@ -150,8 +155,11 @@ def export(
     save = functools.partial(
         folder.save, split=halves, model=experiment.model, classes=len(data.classes), data=experiment.data
     )
-    if shared is None or not whole(shared, say):
-        say(f"cut at {halves.cut}, smashed {halves.smashed}; exporting head and tail")
+    with contextlib.ExitStack() as held:
         if shared is not None:
-            save(shared, defense={"name": "none"})
+            held.enter_context(only_one(shared.with_name(f"{shared.name}.export"), say=say))
+        if shared is None or not whole(shared, say):
+            say(f"cut at {halves.cut}, smashed {halves.smashed}; exporting head and tail")
+            if shared is not None:
+                save(shared, defense={"name": "none"})
     return save(out, defense=description, learned=defense.learned, exported=shared)

@@ -1,8 +1,9 @@
-"""What the device's process used: memory, and the bytes that the kernel sent for it."""
+"""What this process uses: memory, and the bytes that the kernel sent for it."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import resource
 import socket
@@ -29,6 +30,31 @@ def peak_rss_bytes() -> int:
         return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class _Mallinfo2(ctypes.Structure):
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks"), "keepcost"
+        )
+    )  # fmt: skip
+
+
+def allocated_bytes() -> int | None:
+    """Bytes that the C library has given out and not got back, in all threads; None where it does not tell.
+
+    Free space that it keeps is part of the resident memory, and not of these. Neither are Python's small objects, for
+    which Python has memory of its own: `sys.getallocatedblocks` counts them.
+    """
+    try:
+        mallinfo2 = ctypes.CDLL(None).mallinfo2
+    except AttributeError:
+        # It came with glibc 2.33.
+        return None
+    mallinfo2.restype = _Mallinfo2
+    info = mallinfo2()
+    return int(info.uordblks + info.hblkhd)
 
 
 def sent_bytes(port: int) -> int | None:

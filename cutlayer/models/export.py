@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from cutlayer.errors import SplitError
+from cutlayer.machine.files import new_path
 from cutlayer.models.graph import reason
 from cutlayer.spec import TensorSpec
 
@@ -58,18 +59,16 @@ def _write(
     module: nn.Module, exported: nn.Module, spec: TensorSpec, path: Path, input: str, outputs: list[str]
 ) -> None:
     """Write `exported` to a file whose only output is the first of `outputs`, checked against `module`."""
-    temporary = path.with_name(path.name + ".part")
     exported.eval()
     try:
-        _export(exported, spec, temporary, input, outputs)
-        _check(module.eval(), spec, temporary)
-        temporary.replace(path)
+        with new_path(path) as part:
+            _export(exported, spec, part, path.name, input, outputs)
+            _check(module.eval(), spec, part)
     finally:
         module.eval()
-        temporary.unlink(missing_ok=True)
 
 
-def _export(module: nn.Module, spec: TensorSpec, path: Path, input: str, outputs: list[str]) -> None:
+def _export(module: nn.Module, spec: TensorSpec, path: Path, name: str, input: str, outputs: list[str]) -> None:
     try:
         with warnings.catch_warnings():
             # The exporter of torch calls deprecated functions of torch.
@@ -83,9 +82,9 @@ def _export(module: nn.Module, spec: TensorSpec, path: Path, input: str, outputs
         # Stack traces hold file names of this machine, and would make equal models differ.
         for node in program.model.graph.all_nodes():
             node.metadata_props.clear()
-        program.save(path)
     except Exception as error:  # dozens of kinds, none of them documented
-        raise SplitError(f"torch cannot export {path.stem}: {reason(error.__cause__ or error)}") from error
+        raise SplitError(f"torch cannot export {name}: {reason(error.__cause__ or error)}") from error
+    program.save(path)
 
 
 def _check(module: nn.Module, spec: TensorSpec, path: Path) -> None:

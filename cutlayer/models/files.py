@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cutlayer.errors import SplitError
+from cutlayer.machine.files import check_writable, leftovers, part_of, writing
+from cutlayer.machine.lock import only_one
 from cutlayer.models.manifest import MANIFEST
 
 
@@ -20,37 +20,28 @@ def new_folder(folder: Path) -> Iterator[Path]:
     A split folder of that name is replaced.
 
     Raises:
-        SplitError: The folder exists already and holds something else, cannot be made, or its disk is full.
+        SplitError: The folder exists already and holds something else.
+        WriteError: It cannot be made, or its disk is full.
+        BusyError: Another process writes it.
     """
     check_free(folder)
     # A folder such as "." has no name to build the other names on.
     folder = folder.resolve()
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(part, ignore_errors=True)
+    part = part_of(folder)
+    with only_one(folder), writing(folder):
+        for killed in leftovers(folder):
+            shutil.rmtree(killed, ignore_errors=True)
         part.mkdir()
-    except OSError as error:
-        raise _cannot(folder, error) from None
-    try:
-        yield part
-        # The old folder stays whole until the last moment.
-        old = part.with_suffix(".old")
-        if folder.exists():
-            folder.rename(old)
-        part.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise _cannot(folder, error) from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _cannot(folder: Path, error: OSError) -> SplitError:
-    reason = str(error.strerror).lower()
-    return SplitError(f"{folder} cannot be written: {reason}; free some space, or name another folder.")
+        try:
+            yield part
+            # The old folder stays whole until the last moment.
+            old = part_of(folder).with_suffix(".old")
+            if folder.exists():
+                folder.rename(old)
+            part.rename(folder)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def check_free(folder: Path, *, replace: bool = True) -> None:
@@ -58,7 +49,9 @@ def check_free(folder: Path, *, replace: bool = True) -> None:
 
     Raises:
         SplitError: The folder exists and holds something else; or it is a split folder, and is not to be replaced.
+        WriteError: The user may not write there.
     """
+    check_writable(folder, "new folder")
     if (folder / MANIFEST).exists() and not replace:
         raise SplitError(f"{folder} is a split folder already; replace it with --force, or name another folder.")
     if folder.exists() and not (folder / MANIFEST).exists() and (folder.is_file() or any(folder.iterdir())):

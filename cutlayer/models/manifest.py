@@ -12,6 +12,7 @@ from typing import Any
 from cutlayer.bounded import MOST_TEXT_BYTES, opened, read_json, reason
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.foreign import shown
+from cutlayer.records.files import write_text
 from cutlayer.registry import MODELS, Registry
 from cutlayer.spec import TensorSpec
 
@@ -123,9 +124,7 @@ class Manifest:
         """Write `split.json` into the folder, last of its files."""
         format = FORMAT_OF_ENDS if self.ends else FORMAT
         text = json.dumps({"format": format, "version": self.version, **self._stated()}, indent=2)
-        temporary = folder / (MANIFEST + ".part")
-        temporary.write_text(text + "\n")
-        temporary.replace(folder / MANIFEST)
+        write_text(folder / MANIFEST, text + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from cutlayer.errors import SplitError
+from cutlayer.errors import SplitError, unwritable
 from cutlayer.models.manifest import Manifest
 from cutlayer.onnx.errors import message
 from cutlayer.onnx.protos import the_package
@@ -97,6 +97,8 @@ def quantize_head(head: Path, manifest: Manifest, images: NDArray[Any], path: Pa
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
             )  # fmt: skip
     except Exception as error:  # dozens of kinds, none of them documented
+        if isinstance(error, OSError) and unwritable(error):
+            raise
         raise SplitError(
             f"ONNX Runtime cannot quantize {head}: {message(error)}; cut elsewhere, or keep float32."
         ) from None
@@ -105,4 +107,4 @@ def quantize_head(head: Path, manifest: Manifest, images: NDArray[Any], path: Pa
         raise SplitError(f"{head} has no operator that ONNX Runtime can compute in int8; cut further back.")
     entry = quantized.metadata_props.add()
     entry.key, entry.value = QUANTIZED, f"static int8, calibrated on {len(images)} images"
-    onnx.save(quantized, str(path))
+    path.write_bytes(quantized.SerializeToString())

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.errors import ConfigError, SplitError
+from cutlayer.errors import ConfigError, DataError, SplitError
 from cutlayer.onnx.errors import message
 from cutlayer.spec import TensorSpec
 from cutlayer.tensors import join, parts, zeros
@@ -57,6 +57,9 @@ def open_half(
         gives: Names of the outputs.
         zero: Inputs that are zero where the batch lacks them, as state is at first.
 
+    Returns:
+        The function. It raises DataError for a batch that the model cannot compute.
+
     Raises:
         ConfigError: ONNX Runtime is not installed.
         SplitError: The file is missing, damaged, or no half of a split model.
@@ -79,15 +82,22 @@ def open_half(
     (only, *others), outputs = takes, list(gives)
     plain = not others and len(outputs) == 1
 
+    def compute(inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        try:
+            return session.run(outputs, inputs)  # type: ignore[no-any-return]
+        except Exception as error:
+            # Such as the number of a word that the model does not know, or too little memory.
+            raise DataError(f"{path} cannot compute this batch: {message(error)}.") from error
+
     def run(batch: NDArray[Any]) -> NDArray[Any]:
         if plain and batch.dtype.names is None:
-            return session.run(outputs, {only: batch})[0]  # type: ignore[no-any-return]
+            return compute({only: batch})[0]
         given = parts(batch, only)
         inputs = {
             name: zeros(spec, len(batch)) if name in zero and name not in given else given[name]
             for name, spec in takes.items()
         }
-        arrays = session.run(outputs, inputs)
+        arrays = compute(inputs)
         return join(dict(zip(outputs, arrays, strict=True))) if len(outputs) > 1 else arrays[0]
 
     def run_each(batch: NDArray[Any]) -> NDArray[Any]:

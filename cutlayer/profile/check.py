@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from cutlayer.errors import ConfigError, SplitError
+from cutlayer.machine.files import check_writable
 from cutlayer.machine.limits import check_pin, quota
 from cutlayer.models.manifest import HEAD_WEIGHTS
 from cutlayer.models.start import RANDOM
@@ -54,9 +54,7 @@ def check_plan(
             f"{plan.model} is cut as an ONNX file and has no head in torch; leave out --head torch, or name a folder "
             "that `cutlayer split` has written from a model by name."
         )
-    nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
-        raise ConfigError(f"{out} cannot be written, because of {nearest}; name another folder with --out.")
+    check_writable(out, "folder")
     return None if plan.input is None or Path(plan.model).suffix == ".onnx" else shape(plan.input)
 
 

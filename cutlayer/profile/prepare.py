@@ -224,7 +224,6 @@ def _export(
     chosen = [cut.name for cut in pick([cut for cut, _ in nodes], cuts)]
     name = MODELS.label(model)
     say(f"exporting {name} for {spec} images, to be cut at {len(chosen)} places")
-    out.mkdir(parents=True, exist_ok=True)
     path = out / f"{name.replace('/', '-')}.onnx"
     export_named(module, {cut.name: node for cut, node in nodes if cut.name in chosen}, spec, path)
     return path, chosen, spec

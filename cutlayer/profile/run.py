@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +12,9 @@ from numpy.typing import NDArray
 
 from cutlayer.data.load import load, other_size
 from cutlayer.data.splits import Splits
-from cutlayer.errors import ConfigError, CutlayerError, SplitError
-from cutlayer.network.profiles import networks_named
+from cutlayer.errors import ConfigError, CutlayerError, SplitError, WriteError
+from cutlayer.machine.lock import only_one
+from cutlayer.network.profiles import Network, networks_named
 from cutlayer.profile import connected, emulated
 from cutlayer.profile.advice import keeps
 from cutlayer.profile.check import check_plan
@@ -25,6 +25,7 @@ from cutlayer.profile.record import record
 from cutlayer.profile.sampling import Key
 from cutlayer.profile.taken import Taken
 from cutlayer.progress import told, track
+from cutlayer.records.files import write_array
 from cutlayer.records.profile import Limits, Profile, Quality
 from cutlayer.records.profile_files import save
 from cutlayer.registry import DATASETS, MODELS
@@ -47,27 +48,30 @@ def run_plan(
 
     Where it ends early, by an error or by Ctrl-C, the files are written with what was measured until then, if that is
     one cut at least, the record says that it is incomplete, and `show_incomplete` receives it before the error goes on.
+    It also receives a whole profile that cannot be written.
 
     Raises:
         CutlayerError: The plan cannot be carried out; nothing was measured where the plan itself is wrong.
+        BusyError: Another process writes a profile to `out`.
     """
-    try:
-        with told(say):
-            return _run(plan, settings, limits, out, say, show_incomplete)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            raise
-        raise ConfigError(
-            f"{out} cannot be written: {str(error.strerror).lower()}; free some space, or name another folder "
-            "with --out."
-        ) from None
+    with told(say):
+        networks = networks_named(DEFAULT_NETWORKS if plan.network is None else plan.network)
+        spec = check_plan(plan, settings, limits, networks, out)
+        # Two at a time would not only write to one folder, but also slow each other down: nobody waits for the other.
+        with only_one(out, inside=True):
+            return _run(plan, settings, limits, networks, spec, out, say, show_incomplete)
 
 
 def _run(
-    plan: Plan, settings: Settings, limits: Limits, out: Path, say: Say, show_incomplete: Callable[[Profile], None]
+    plan: Plan,
+    settings: Settings,
+    limits: Limits,
+    networks: Sequence[Network],
+    spec: TensorSpec | None,
+    out: Path,
+    say: Say,
+    show_incomplete: Callable[[Profile], None],
 ) -> Profile:
-    networks = networks_named(DEFAULT_NETWORKS if plan.network is None else plan.network)
-    spec = check_plan(plan, settings, limits, networks, out)
     splits = None if plan.data is None else _data(plan.data, plan, spec, settings.seed, say)
     if splits is not None:
         if spec is not None and spec.shape != splits.input.shape:
@@ -81,8 +85,7 @@ def _run(
     )  # fmt: skip
     judged = _is_judged(plan, candidates[0], limits, splits)
     images, sent = _images(plan, candidates[0], settings, splits)
-    out.mkdir(parents=True, exist_ok=True)
-    np.save(out / IMAGES, images)
+    write_array(out / IMAGES, images)
     taken, quality = Taken(candidates), dict[Key, Quality]()
 
     def known(ended: str | None = None) -> Profile:
@@ -108,7 +111,11 @@ def _run(
             _save(out, profile)
         raise
     profile = known()
-    _save(out, profile)
+    try:
+        _save(out, profile)
+    except WriteError:
+        show_incomplete(profile)
+        raise
     return profile
 
 
@@ -138,7 +145,7 @@ def _save(out: Path, profile: Profile) -> None:
 def _ended(error: BaseException, n_cuts: int, of: int) -> str:
     """Why a profile is incomplete, in a sentence."""
     if isinstance(error, KeyboardInterrupt):
-        reason = "It was stopped by Ctrl-C"
+        reason = f"It was stopped by {str(error) or 'Ctrl-C'}"
     else:
         kind = "" if isinstance(error, CutlayerError) else f"{type(error).__name__}: "
         reason = f"It failed: {kind}{error}".rstrip(".")

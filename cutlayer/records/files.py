@@ -1,4 +1,4 @@
-"""Small files, each written by an atomic rename."""
+"""Small files, each of which appears when it is whole; see `cutlayer.machine.files`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from cutlayer.machine.files import new_file
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write by an atomic rename: a reader sees the old file, the new one, or none."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    temporary.replace(path)
+    """Write a text: a reader sees the old file, the new one, or none.
+
+    Raises:
+        WriteError: It cannot be written, and the old file stays.
+    """
+    with new_file(path) as file:
+        file.write(text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -31,8 +37,13 @@ def delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Like `write_text`, for one array as `.npy`."""
+    with new_file(path) as file:
+        np.save(file, array, allow_pickle=False)
+
+
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Like `write_text`, for arrays in one `.npz`."""
-    temporary = path.with_name(path.name + ".part.npz")
-    np.savez_compressed(temporary, allow_pickle=False, **arrays)
-    temporary.replace(path)
+    with new_file(path) as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 import zmq
 
 from cutlayer.errors import ConfigError
+from cutlayer.machine.files import check_writable, new_file
+from cutlayer.machine.lock import only_one
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -43,7 +45,10 @@ def init(folder: Path, hosts: Sequence[str] = ()) -> list[Path]:
 
     Raises:
         ConfigError: One of the files already exists, or the package `cryptography` is missing.
+        WriteError: The folder cannot be written; none of the files is left.
+        BusyError: Another process writes files there.
     """
+    check_writable(folder, "folder")
     try:
         from cryptography.hazmat.primitives.asymmetric import ec
     except ImportError:
@@ -61,20 +66,27 @@ def init(folder: Path, hosts: Sequence[str] = ()) -> list[Path]:
         files[f"{name}.key"], files[public_name] = (secret + b"\n", SECRET), (public + b"\n", PUBLIC)
     files["token"] = secrets.token_urlsafe(32).encode() + b"\n", SECRET
 
-    existing = [folder / name for name in files if (folder / name).exists()]
-    if existing:
-        raise ConfigError(f"{existing[0]} exists already and may be in use; nothing was written. Name another folder.")
-    for name, (content, mode) in files.items():
-        _write(folder / name, content, mode)
-    return [folder / name for name in files]
+    paths = [folder / name for name in files]
+    with only_one(folder, inside=True):
+        if existing := [path for path in paths if os.path.lexists(path)]:
+            raise ConfigError(
+                f"{existing[0]} exists already and may be in use; nothing was written. Name another folder."
+            )
+        try:
+            for path, (content, mode) in zip(paths, files.values(), strict=True):
+                _write(path, content, mode)
+        except BaseException:
+            # A key without its certificate would keep the next start from writing both.
+            for path in paths:
+                path.unlink(missing_ok=True)
+            raise
+    return paths
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Opened with its mode, so that the file is never readable by others, whatever the umask is.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)
+    with new_file(path, mode) as file:
+        os.fchmod(file.fileno(), mode)
         file.write(content)
 
 

@@ -10,7 +10,6 @@ A request that is given up is moved to a queue of the same kind in the folder `s
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import threading
 from collections import deque
@@ -19,7 +18,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cutlayer.edge.offline.segment import OVERHEAD_BYTES, SUFFIX, Segment
-from cutlayer.errors import QueueError
+from cutlayer.errors import BusyError, QueueError, WriteError
+from cutlayer.machine.lock import only_one
 from cutlayer.wire.message import Message
 
 SEGMENTS = 16
@@ -56,12 +56,10 @@ class Queue:
         self._aside: Queue | None = None
         self._using = threading.Lock()
         with self._disk(), contextlib.ExitStack() as opened:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = opened.enter_context((folder / "lock").open("ab"))
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            opened.callback(self.close)
+            opened.enter_context(only_one(folder, inside=True))
+            opened.callback(self._close_segments)
             self._open_segments()
-            opened.pop_all()
+            self._opened = opened.pop_all()
 
     def __len__(self) -> int:
         """Number of waiting requests."""
@@ -167,12 +165,14 @@ class Queue:
 
     def close(self) -> None:
         """Unlock the folder. Waiting requests stay in it, and segments without any are deleted."""
+        self._opened.close()
+
+    def _close_segments(self) -> None:
         for segment in list(self._segments):
             with contextlib.suppress(OSError):
                 segment.close() if segment.waiting else self._delete(segment)
         if self._aside is not None:
             self._aside.close()
-        self._lock.close()
 
     def _holds(self, place: Place) -> bool:
         return place.segment in self._segments and place.offset in place.segment.waiting
@@ -225,8 +225,8 @@ class Queue:
         try:
             with self._using:
                 yield
-        except BlockingIOError:
-            raise QueueError(f"Another process uses the queue {self.folder}; end it, or name another folder.") from None
+        except (BusyError, WriteError) as error:
+            raise QueueError(f"The queue cannot be used. {error}") from None
         except OSError as error:
             raise QueueError(
                 f"The queue {self.folder} cannot be written: {str(error.strerror).lower()}. Free some space, or name "

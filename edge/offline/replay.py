@@ -101,6 +101,7 @@ class Offline:
         """See `Edge.infer`; return None if the server does not answer in time, or has to answer older requests first.
 
         Raises:
+            DataError: The head does not take such a batch.
             SplitError: The server holds another split.
             WireError: The server refuses the handshake for good, or this request without a queue; a queue sets it
                 aside instead.
@@ -117,6 +118,7 @@ class Offline:
             else:
                 self._lookout.answered()
                 return answer
+        images = self._edge.checked(images)
         logits = None if self._model is None else self._model(images)
         with self._changed:
             if logits is None:

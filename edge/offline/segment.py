@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cutlayer.errors import QueueError
+from cutlayer.machine.files import open_regular, write_whole
 from cutlayer.wire.codecs.base import MAX_TENSOR_BYTES, Buffer
 from cutlayer.wire.message import MAX_HEADER_BYTES, Kind, Message
 
@@ -55,7 +56,7 @@ class Segment:
         self.waiting: deque[int] = deque()
         self.reasons: dict[int, str] = {}
         self._unsynced = False
-        self._file: BinaryIO = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
+        self._file: BinaryIO = open_regular(path, os.O_RDWR | os.O_CREAT, 0o600, buffering=0)
         try:
             self._scan()
         except BaseException:
@@ -71,7 +72,7 @@ class Segment:
         try:
             for record in records:
                 for part in record:
-                    _write(self._file, part)
+                    write_whole(self._file, part)
         except OSError:
             self._file.truncate(self.nbytes)
             raise
@@ -91,7 +92,7 @@ class Segment:
     def done(self, offset: int) -> None:
         """Mark the waiting request at this offset as done. Raises OSError."""
         self._file.seek(offset)
-        _write(self._file, _DONE)
+        write_whole(self._file, _DONE)
         self.waiting.remove(offset)
         self.reasons.pop(offset, None)
 
@@ -167,13 +168,6 @@ def _record(mark: bytes, header: bytes, tensor: Buffer) -> tuple[Buffer, Buffer,
     lengths = _LENGTHS.pack(len(header), len(tensor))
     checksum = zlib.crc32(tensor, zlib.crc32(header, zlib.crc32(lengths)))
     return _PREFIX.pack(mark, checksum) + lengths, header, tensor
-
-
-def _write(file: BinaryIO, data: Buffer) -> None:
-    """Write all bytes; an unbuffered file may take fewer at a time."""
-    left = memoryview(data)
-    while left:
-        left = left[file.write(left) :]
 
 
 def _read(file: BinaryIO, n_bytes: int) -> bytes:

@@ -97,7 +97,6 @@ def test_others_are_served_between_the_slices_of_a_large_request(serving):
     small = submit(service, request(value=2), request(value=3))
     tail.go_on.set()
     answers(small)
-    assert not large.answered.is_set()
     large.reply()
     order = [value for batch in tail.batches for value in batch]
     assert order.index(3) < 20

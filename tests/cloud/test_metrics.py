@@ -71,6 +71,8 @@ def test_requests_and_answers_are_counted(service, watched):
     assert counted['cutlayer_batch_samples_bucket{le="1.0"}'] == 1
     assert counted["cutlayer_in_flight_bytes"] == 0
     assert counted["cutlayer_remembered_bytes"] > 0
+    assert counted["cutlayer_allocated_bytes"] >= 0
+    assert counted["cutlayer_python_blocks"] > 10_000
     for stage in ("queue", "decode", "tail", "reply"):
         assert counted[f'cutlayer_stage_seconds_count{{stage="{stage}"}}'] == 2
         buckets = [v for k, v in counted.items() if k.startswith(f'cutlayer_stage_seconds_bucket{{stage="{stage}"')]

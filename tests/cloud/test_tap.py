@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cutlayer.cloud.tap import BYTES, RECORDS, Tap, read
-from cutlayer.errors import DataError
+from cutlayer.errors import DataError, WriteError
 from cutlayer.wire.codecs.fp16 import Float16
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.message import Inference, Kind, Message, infer_request
@@ -111,13 +111,11 @@ class Full:
         self.file, self.full = file, True
 
     def write(self, data):
-        self.file.write(data[: len(data) // 2] if self.full else data)
+        written = self.file.write(data[: len(data) // 2] if self.full else data)
         if self.full:
             self.full = False
             raise OSError(errno.ENOSPC, "No space left on device")
-
-    def flush(self):
-        self.file.flush()
+        return written
 
     def close(self):
         self.file.close()
@@ -128,11 +126,15 @@ def test_a_disk_that_was_full_costs_the_records_of_that_time_and_no_others(tmp_p
     tap = Tap(tmp_path)
     tap.record_now(request(1))
     setattr(tap, which, Full(getattr(tap, which)))
-    tap.record_now(request(2))
+    with pytest.raises(WriteError, match="no space left on device"):
+        tap.record_now(request(2))
     for number in (2, 3):
         tap.record_now(request(number))
     tap.close()
-    assert "lost a record" in caplog.text
+    stopped, goes_on, lacks = caplog.messages
+    assert "stopped" in stopped
+    assert "goes on" in goes_on
+    assert "lacks 1 requests" in lacks
     assert [np.unique(smashed).tolist() for _, smashed in read(tmp_path)] == [[1.0], [2.0], [3.0]]
 
 

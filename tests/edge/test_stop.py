@@ -46,7 +46,7 @@ def test_a_loop_ends_with_the_summary(folder, tmp_path, number):
 def test_a_run_that_is_stopped_early_says_what_it_has_measured_and_so_does_the_server(folder, tmp_path):
     with CloudProcess(folder, "grpc://127.0.0.1:0", tmp_path / "tap", ("--durable",)) as cloud:
         code, out = stopped(edge(folder, cloud.address, "--rate", 50, "--warmup", 0), tmp_path / "tap", signal.SIGTERM)
-        assert code == 130
+        assert code == 143
         assert "(until the run ended early)" in out
         (n,) = re.findall(r"\(n = (\d+)\)", out)
         cloud._process.terminate()

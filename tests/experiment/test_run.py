@@ -50,7 +50,7 @@ def privacy(result, attack, deployment="zmq-onnx"):
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path, capsys):
     path = tmp_path / "plan.toml"
     path.write_text(PLAN.replace("epochs = 1", "epochs = 5") + TWO_DEFENSES)
-    cli.app.cli(args=["run", str(path), "--dry-run", "--out", str(tmp_path / "runs")])
+    cli.app().cli(args=["run", str(path), "--dry-run", "--out", str(tmp_path / "runs")])
     first, second = capsys.readouterr().out.split("defense gaussian-noise sigma=0.5")
     parts = ["training resnet20", "cutting", "over zmq-onnx", "over grpc-torch", "with mean-image", "with ridge"]
     assert [part for part in parts if part in first] == parts

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from cutlayer.machine.footprint import peak_rss_bytes, restart_peak_rss, sent_bytes
+from cutlayer.machine.footprint import allocated_bytes, peak_rss_bytes, restart_peak_rss, sent_bytes
 
 
 def test_sent_bytes_counts_one_port_and_leaves_no_file_open():
@@ -47,3 +47,13 @@ def test_peak_memory_is_not_the_parents():
     code = "from cutlayer.machine.footprint import peak_rss_bytes; print(peak_rss_bytes())"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(child.stdout) < held.nbytes
+
+
+def test_allocated_bytes_are_those_in_use():
+    before = allocated_bytes()
+    if before is None:
+        pytest.skip("this C library does not say")
+    held = [bytes(100_000) for _ in range(100)]
+    assert 10_000_000 <= allocated_bytes() - before < 12_000_000
+    held.clear()
+    assert allocated_bytes() - before < 1_000_000

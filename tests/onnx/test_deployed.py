@@ -13,7 +13,7 @@ from cutlayer.defenses.base import Defense
 from cutlayer.edge.client import Edge
 from cutlayer.edge.pipeline import Pipeline
 from cutlayer.edge.send import send
-from cutlayer.errors import ConfigError, SplitError, WireError
+from cutlayer.errors import DataError, SplitError, WireError
 from cutlayer.onnx.given import Given
 from cutlayer.onnx.int8 import quantize_head
 from cutlayer.split_folder import open_split
@@ -95,7 +95,7 @@ def test_several_inputs_and_answers_in_batches(tmp_path, served):
     wanted = outputs_of(path, parts(batch, ""))["out"]
     for _ in range(2):  # from the template, too
         np.testing.assert_allclose(edge.infer(batch)[0]["out"], wanted, rtol=1e-5)
-    with pytest.raises(ConfigError, match="takes image, gain, meta, and gain, meta was not given"):
+    with pytest.raises(DataError, match="takes image, gain, meta, and gain, meta was not given"):
         edge.infer(batch["image"])
 
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from cutlayer.errors import ConfigError, SplitError
+from cutlayer.errors import ConfigError, SplitError, WriteError
 from cutlayer.onnx.given import Given
 from cutlayer.onnx.graph import checked, survey
 from tests.onnx.onnx_models import chain, split_onnx, write
@@ -140,7 +140,7 @@ def test_a_folder_that_holds_something_else_is_not_replaced(tmp_path):
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SplitError, match="file/split cannot be written: file exists; free some space"):
+    with pytest.raises(WriteError, match=r"file/split cannot be written: .*/file is no folder"):
         split_onnx(chain(tmp_path / "m.onnx"), "r1", tmp_path / "file/split")
 
 
@@ -149,7 +149,7 @@ def test_a_disk_that_is_full(tmp_path):
     path = chain(tmp_path / "m.onnx")
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
-        with pytest.raises(SplitError, match="split cannot be written: file too large; free some space"):
+        with pytest.raises(WriteError, match="split cannot be written: file too large; free some space"):
             split_onnx(path, "r1", tmp_path / "split")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

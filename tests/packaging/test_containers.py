@@ -81,7 +81,7 @@ def started(service, places):
     finally:
         process.terminate()
         out, error = process.communicate(timeout=30)
-        assert process.returncode == 0 or (service == "edge" and process.returncode == 130), out + error
+        assert process.returncode == 0 or (service == "edge" and process.returncode == 143), out + error
 
 
 def test_the_services_make_keys_find_each_other_over_tls_and_are_healthy(folder, tmp_path):

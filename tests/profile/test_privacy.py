@@ -6,7 +6,7 @@ import errno
 import numpy as np
 import pytest
 
-from cutlayer.errors import ConfigError
+from cutlayer.errors import ConfigError, WriteError
 from cutlayer.profile import quality
 from cutlayer.profile.plan import Plan, Settings
 from cutlayer.profile.run import run_plan
@@ -77,9 +77,9 @@ def test_answers_of_other_classes_are_neither_right_nor_wrong(tmp_path):
 
 
 def test_a_full_disk_is_one_sentence(model, tmp_path, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(np, "save", full)
-    with pytest.raises(ConfigError, match="cannot be written: no space left on device; free some space"):
+    with pytest.raises(WriteError, match=r"images.npy cannot be written: no space left on device; free some space"):
         run_plan(plan(model), SETTINGS, Limits(None, None, None), tmp_path / "out", lambda _: None, pytest.fail)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from cutlayer.machine.files import check_writable
 from cutlayer.records.files import write_text
 from cutlayer.records.reading import Run, Skipped, read
 from cutlayer.report.kit import markup
@@ -20,9 +21,12 @@ def write(runs: Path) -> Path:
 
     Raises:
         CutlayerError: There is no folder, or no finished run in it.
+        WriteError: The user may not write to it.
     """
-    finished, skipped = read(runs)
     path = runs / "report.html"
+    if runs.is_dir():
+        check_writable(path, "file")
+    finished, skipped = read(runs)
     write_text(path, page(finished, skipped))
     return path
 

@@ -437,7 +437,7 @@ def test_two_devices_do_not_share_a_queue(folder, tmp_path):
     second = EdgeProcess(tmp_path, "zmq://127.0.0.1:9")
     _, errors = second.process.communicate(timeout=60)
     assert second.process.returncode
-    assert "Another process uses the queue" in errors
+    assert f"queue is in use by process {first.process.pid} on " in errors
     ids += first.kill()
     queue = Queue(tmp_path / "queue", ROOM)
     assert len(queue) >= len(ids)

@@ -1,0 +1,131 @@
+"""SIGTERM and SIGHUP end a command as Ctrl-C does: it unwinds, writes what it has, and ends with its own exit code.
+
+The signals raise `Stopped` in the main thread. A library may be computing there, and return to Python only later; after
+`GRACE_S` the process is ended without it, with the `last_words` of what was under way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, NoReturn
+
+GRACE_S = 1.5
+"""Seconds after which a main thread that has not returned to Python is no longer waited for."""
+
+LAST_WORDS_S = 0.4
+"""Seconds for the last words."""
+
+NUMBERS = (signal.SIGTERM, signal.SIGHUP)
+
+_LOST = 0
+"""Written into the pipe, where signals write their numbers, when Python has dropped the exception."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A service manager ended the process, or its terminal was closed; `str` is the name of the signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def leave(stop: KeyboardInterrupt) -> NoReturn:
+    """Exit with the code for Ctrl-C or for another signal, as a shell gives it: 130, 143, 129."""
+    for number in NUMBERS:
+        # Python restores the default at its end, and a second signal would change the exit code.
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT))
+
+
+def heed() -> None:
+    """Raise `Stopped` in the main thread, which calls this, at the first SIGTERM or SIGHUP; ignore those that follow.
+
+    A process that runs as PID 1, as in a container, would ignore SIGTERM otherwise. A signal that is ignored already
+    stays so: `nohup` ignores SIGHUP.
+    """
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        return
+    for number in NUMBERS:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _stop)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    # Written to in the signal's own context, also while a library computes in the main thread.
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    os.register_at_fork(after_in_child=_forget)
+    report = sys.unraisablehook
+
+    def unraisable(lost: Any) -> None:
+        if isinstance(lost.exc_value, Stopped):
+            os.write(writing, bytes([_LOST]))
+        else:
+            report(lost)
+
+    sys.unraisablehook = unraisable
+    threading.Thread(target=_watch, args=(reading,), name="stopping", daemon=True).start()
+
+
+@contextlib.contextmanager
+def last_words(say: Callable[[], object]) -> Iterator[None]:
+    """What is called, in another thread, if the process must end while the main thread computes in this block."""
+    _last_words.append(say)
+    try:
+        yield
+    finally:
+        _last_words.remove(say)
+
+
+_last_words: list[Callable[[], object]] = []
+_raised = threading.Event()
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    if not _raised.is_set():
+        _raised.set()
+        raise Stopped(number)
+
+
+def _watch(reading: int) -> None:
+    number = signal.SIGTERM
+    while True:
+        (byte,) = os.read(reading, 1)
+        if byte == _LOST:
+            # Raised in a hook of Python, such as `__del__`, which cannot pass it on.
+            time.sleep(0.01)
+            _raised.clear()
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
+        elif byte in NUMBERS and signal.getsignal(byte) is _stop:
+            number = signal.Signals(byte)
+            if not _raised.wait(GRACE_S):
+                _end(128 + byte)
+
+
+def _end(code: int) -> None:
+    def speak() -> None:
+        for say in reversed(_last_words):
+            with contextlib.suppress(Exception):
+                say()
+        with contextlib.suppress(Exception):
+            os.write(2, b"cutlayer: stopped in the middle of a computation.\n")
+            sys.stdout.flush()
+
+    # The main thread may hold a lock that the words wait for.
+    speaking = threading.Thread(target=speak, daemon=True)
+    speaking.start()
+    speaking.join(LAST_WORDS_S)
+    os._exit(code)
+
+
+def _forget() -> None:
+    """A process that is forked, without another program, is ended by signals as any other."""
+    signal.set_wakeup_fd(-1)
+    for number in NUMBERS:
+        if signal.getsignal(number) is _stop:
+            signal.signal(number, signal.SIG_DFL)
