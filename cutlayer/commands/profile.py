@@ -23,6 +23,7 @@ from cutlayer.options import (
     Weights,
     Within,
 )
+from cutlayer.own import recordable
 from cutlayer.terminal import say, tell, tell_lines
 
 
@@ -116,6 +117,8 @@ def profile(
 
     if transport not in (listening := servable()):
         raise ConfigError(f"--transport must be {' or '.join(listening)}; {transport!r} was given.")
+    for name in (model, data or ""):
+        recordable(name)
     settings = Settings(
         names("codec", codecs), samples, seconds, threads, server_threads, head, transport, seed,
         security, () if cores is None else numbers(cores), quota, tc,
