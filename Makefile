@@ -59,8 +59,25 @@ docs: $(READY) ## Build the documentation, pages and Python API, as a site in do
 test-slow: $(READY) ## Run the tests that take minutes: every defense through processes, sockets and attacks
 	$(BIN)/python -m pytest -m slow
 
+OLDEST := $(VENV)-oldest
+OLDEST_TESTS ?= tests/wire tests/edge tests/cloud tests/doctor $(addprefix tests/onnx/test_,file.py graph.py odd.py types.py random.py corpus.py)
+
+# uv, because pip cannot choose the oldest versions.
+$(OLDEST)/bin/uv:
+	@$(PYTHON) -m venv $(OLDEST) && $(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv || \
+		{ echo "The oldest versions are found with uv, which pip cannot install here; see what it says above."; exit 2; }
+
+.PHONY: test-oldest
+test-oldest: $(OLDEST)/bin/uv ## Test device and server, without torch, with the oldest packages that pyproject.toml allows, for the Python that PYTHON names
+	$(OLDEST)/bin/uv venv --quiet --clear --no-python-downloads --python "$$(command -v $(PYTHON))" $(OLDEST)/env
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/env/bin/python --only-binary :all: --no-binary cutlayer \
+		--resolution lowest-direct --editable '.[certs,cut,zstd]'
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/env/bin/python pytest pytest-timeout hypothesis pyyaml
+	$(OLDEST)/env/bin/cutlayer doctor
+	$(OLDEST)/env/bin/python -m pytest -p no:cacheprovider $(OLDEST_TESTS)
+
 .PHONY: fuzz
-fuzz: $(READY) ## Send damaged frames: 200,000 to the decoders, 20,000 to a live server of each transport; damage 7,000 files for their readers
+fuzz: $(READY) ## Send damaged frames: 200,000 to the decoders, 20,000 to a live server of each transport; cut 5,000 damaged ONNX files; damage 7,000 files for their readers
 	$(BIN)/python -m tests.fuzz.run
 
 .PHONY: hostile
@@ -145,4 +162,4 @@ FREEZE = $(VENV)-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$
 
 .PHONY: clean
 clean: ## Remove .venv, caches and artifacts; keep runs
-	rm -rf $(VENV) docs/_site artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(OLDEST) docs/_site artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

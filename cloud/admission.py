@@ -1,9 +1,8 @@
 """Admission of requests: how much a server takes on at a time, and its answers when it takes no more."""
 
-from collections import Counter
-from collections.abc import Hashable
 from dataclasses import dataclass
 
+from cutlayer.cloud.lines import Party
 from cutlayer.errors import ConfigError, Refused
 
 MOST = 1 << 16
@@ -48,28 +47,24 @@ class Budget:
     """
 
     def __init__(self, most: int) -> None:
-        self._half = (most + 1) // 2
-        self._most = most
-        self._held: Counter[Hashable] = Counter()
+        self._most, self._half = most, (most + 1) // 2
         self._total = 0
         self.nbytes = 0
 
-    def take(self, party: Hashable, nbytes: int) -> bool:
+    def take(self, party: Party, nbytes: int) -> bool:
         """Count a request of this peer, if there is room for it; return whether there is."""
-        counted, held = min(nbytes, self._half), self._held[party]
+        counted, held = min(nbytes, self._half), party.held_bytes
         if self._total and 2 * (held + counted) > self._most - (self._total - held):
             return False
-        self._held[party] = held + counted
+        party.held_bytes = held + counted
         self._total += counted
         self.nbytes += nbytes
         return True
 
-    def give_back(self, party: Hashable, nbytes: int) -> None:
+    def give_back(self, party: Party, nbytes: int) -> None:
         """Count a request no longer."""
         counted = min(nbytes, self._half)
-        self._held[party] -= counted
-        if not self._held[party]:
-            del self._held[party]
+        party.held_bytes -= counted
         self._total -= counted
         self.nbytes -= nbytes
 

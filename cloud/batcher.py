@@ -51,13 +51,14 @@ class Batcher:
         with self._lock:
             if self.closed:
                 raise closing()
-            if not self._budget.take(job.peer.party, job.nbytes):
-                raise busy(min(1000, 1 + int(1000 * self._turns.expected_s())))
             self._turns.meet(job, time.monotonic())
+            if not self._budget.take(job.line.party, job.nbytes):
+                raise busy(min(1000, 1 + int(1000 * self._turns.expected_s())))
             # If requests form batches, a thread that computes a single one would delay the others.
             lend = lend and self._one_by_one and not self._limits.max_delay_us
             batch = self._turns.undivided(job) if lend else []
             if not batch or not self._computing.acquire(False):
+                job.taken = 0
                 self._turns.put(job)
                 self._wake()
                 return
@@ -72,8 +73,9 @@ class Batcher:
             if job.over:
                 return False
             job.over = True
-            self._budget.give_back(job.peer.party, job.nbytes)
-            self._turns.drop(job)
+            self._budget.give_back(job.line.party, job.nbytes)
+            if job.taken < job.n_samples:
+                self._turns.drop(job)
             return True
 
     def close(self, deadline_s: float) -> list[Job]:

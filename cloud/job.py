@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from cutlayer.cloud.lines import Line
 from cutlayer.wire.codecs.base import Buffer, Encoded, Parameter
 from cutlayer.wire.message import Message
-from cutlayer.wire.peer import Peer
 from cutlayer.wire.transport import Caller
 
 OVERHEAD_BYTES = 1024
@@ -64,6 +64,7 @@ class Job:
         nbytes: Bytes that it takes of the server's budget.
         owner: Whose request it is; see `owner`.
         key: Owner and id, by which a repetition is recognized; None if the request has no `owner` or no id.
+        line: The connection whose tail time it uses, once it is known.
         taken: Number of its samples that have been given to a batch.
         smashed: Its decoded tensors; None before they are decoded.
         answers: The outputs of its samples by name; those of samples that were not yet computed are undefined.
@@ -73,9 +74,11 @@ class Job:
     """
 
     __slots__ = (
-        "answers", "callers", "data", "decode_ns", "id", "key", "n_samples", "nbytes", "over", "owner",
+        "answers", "callers", "data", "decode_ns", "id", "key", "line", "n_samples", "nbytes", "over", "owner",
         "read_ns", "request", "smashed", "tail_ns", "taken", "template",
     )  # fmt: skip
+
+    line: Line
 
     def __init__(
         self, request: Message, template: Template, id: str, data: tuple[Buffer, ...], caller: Caller, arrived_ns: int,
@@ -91,11 +94,6 @@ class Job:
         self.smashed: NDArray[Any] | None = None
         self.answers: dict[str, NDArray[Any]] = {}
         self.over = False
-
-    @property
-    def peer(self) -> Peer:
-        """The client whose turn it takes."""
-        return self.callers[0][0].peer
 
 
 def owner(identity: str, session: object, secret: object) -> str | None:

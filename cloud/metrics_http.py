@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from cutlayer.cloud.service import Service
 from cutlayer.errors import ConfigError, WireError
-from cutlayer.wire.address import Address
+from cutlayer.foreign import shown
+from cutlayer.wire.address import Address, host_and_port
+from cutlayer.wire.reach import Endpoint, bind_all
 
 REQUEST_S = 5.0
 """Seconds in which a request must be complete."""
@@ -25,37 +28,47 @@ class MetricsServer:
 
     Raises:
         ConfigError: The address is not valid, or other machines can reach it without `insecure`.
-        WireError: The address is taken, or does not belong to this machine.
+        WireError: It cannot listen there; the error says why.
     """
 
     def __init__(self, listen: str, service: Service, *, insecure: bool = False) -> None:
-        host, colon, port = listen.rpartition(":")
-        if not (colon and host and port.isdecimal() and int(port) < 1 << 16):
-            raise ConfigError(f"{listen!r} is not HOST:PORT; write 127.0.0.1:9100.")
-        address = Address("http", host.removeprefix("[").removesuffix("]"), int(port))
+        try:
+            address = Address("http", *host_and_port(listen))
+        except ValueError as error:
+            raise ConfigError(f"'{shown(listen)}' is not HOST:PORT: {error}; write 127.0.0.1:9100.") from None
         if address.leaves_machine and not insecure:
             raise ConfigError(
                 f"{address} would show plain text to other machines; listen at 127.0.0.1, or allow it with --insecure."
             )
+        handler, self._opened = _handler(service), ExitStack()
         try:
-            self._server = _Server((address.host, address.port), _handler(service))
-        except OSError as error:
-            raise WireError(f"Cannot listen at {address}: {str(error).lower()}.") from None
-        self.address = Address("http", address.host, self._server.server_address[1])
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True)
-        self._thread.start()
+            port = bind_all(address, lambda endpoint: self._serve(endpoint, handler))
+        except WireError:
+            self._opened.close()
+            raise
+        self.address = Address("http", address.host, port)
 
     def close(self) -> None:
         """Stop listening."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._opened.close()
+
+    def _serve(self, endpoint: Endpoint, handler: type[BaseHTTPRequestHandler]) -> int:
+        server = _Server(endpoint, handler)
+        thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="metrics", daemon=True)
+        thread.start()
+        for step in (server.server_close, thread.join, server.shutdown):
+            self._opened.callback(step)
+        return int(server.server_address[1])
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     # Do not wait for a scraper that hangs.
     block_on_close = False
+
+    def __init__(self, endpoint: Endpoint, handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = endpoint.family
+        super().__init__((endpoint.host, endpoint.port), handler)
 
 
 def _handler(service: Service) -> type[BaseHTTPRequestHandler]:

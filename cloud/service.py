@@ -240,10 +240,11 @@ class Service:
         self.metrics.count("abandoned_requests")
         for caller, _ in job.callers:
             caller.answer(Refused("CANCELLED", "The client closed its connection."), nothing)
-        with contextlib.suppress(DecodeError):
-            if job.smashed is None:
-                self._reader.smashed(job)
-            self._record(job)
+        if self._tap is not None:
+            with contextlib.suppress(DecodeError):
+                if job.smashed is None:
+                    self._reader.smashed(job)
+                self._record(job)
 
     def _refuse(self, caller: Caller, refused: Refused) -> None:
         self.metrics.refuse(refused.code)

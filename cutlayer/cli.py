@@ -47,6 +47,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         # Commands import what they need; a device has no torch. Any other missing module is a fault of ours.
         if (error.name or "").partition(".")[0] not in EXTRAS:
+            _blame_packages(error)
             raise
         _end(error, f"This command cannot run here: {missing_package(error)}")
     except KeyboardInterrupt as stop:
@@ -60,6 +61,9 @@ def main() -> None:
         if (sentence := unwritable(error)) is None:
             raise
         _end(error, sentence)
+    except Exception as error:
+        _blame_packages(error)
+        raise
 
 
 def _run() -> None:
@@ -75,6 +79,24 @@ def _run() -> None:
     with listening(), told(say):
         app().cli(prog="cutlayer", description=ABOUT, config=(OmitArgPrefixes,))
     sys.stdout.flush()
+
+
+def _blame_packages(error: Exception) -> None:
+    """Say which packages are missing or too old, where that is why the command cannot run, or may be.
+
+    The doctor needs none of them to say so.
+    """
+    from cutlayer.doctor.finding import tell_findings
+    from cutlayer.doctor.packages import check_packages, unfit_packages
+
+    unfit = [f"{finding.says}; {finding.do}." for finding in unfit_packages()]
+    # protobuf has an error of its own for generated code that is newer than itself.
+    if unfit and (isinstance(error, ImportError) or type(error).__name__ == "VersionError"):
+        if sys.argv[1:2] == ["doctor"]:
+            tell_findings(check_packages())
+        _end(error, f"This command cannot run here: {' '.join(unfit)}")
+    for words in unfit:
+        error.add_note(f"The reason may be this: {words}")
 
 
 def _end(error: Exception, sentence: str) -> None:

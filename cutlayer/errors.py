@@ -84,14 +84,23 @@ class DecodeError(WireError):
 
 
 class Unreachable(WireError):
-    """There is no answer at the address, or the peer closed the connection."""
+    """There is no answer at the address, or the peer closed the connection.
+
+    Attributes:
+        says: What is wrong, without a full stop where `do` is given.
+        do: Advice, without a full stop; may be empty.
+    """
+
+    def __init__(self, says: str, do: str = "") -> None:
+        super().__init__(f"{says}; {do}." if do else says)
+        self.says, self.do = says, do
 
     @classmethod
-    def at(cls, address: object, waited_s: float) -> Unreachable:
-        """The error for an address at which nothing answered in this time, in seconds."""
+    def at(cls, address: object, waited_s: float, why: str = "", do: str = "") -> Unreachable:
+        """The error for an address at which nothing answered in this time in seconds, and the reason if known."""
         return cls(
-            f"No server answers at {address} (waited {waited_s:.3g} s); check that `cutlayer cloud` runs there and "
-            "that no firewall blocks the port."
+            f"No server answers at {address} (waited {waited_s:.3g} s){why and ': '}{why}",
+            do or "check that `cutlayer cloud` runs there and that no firewall blocks the port",
         )
 
     @classmethod

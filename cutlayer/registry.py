@@ -200,7 +200,7 @@ class DataSets(Registry):
         """The name with its path made absolute, a relative one from this folder; other names as they are."""
         if super().takes(name) or not own.is_path(name, folder):
             return own.resolved(name, folder)
-        return os.path.abspath(folder / Path(name).expanduser())
+        return own.recordable(os.path.abspath(folder / Path(name).expanduser()))
 
     def __getitem__(self, name: str) -> str:
         return "cutlayer.data.path:reader" if self.is_path(name) else super().__getitem__(name)

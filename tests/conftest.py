@@ -1,12 +1,13 @@
 """What every test needs."""
 
+import importlib.util
 import os
 
 import pytest
 from hypothesis import settings
 
-# Fixtures that tests of several folders use.
-pytest_plugins = ("tests.models.lively", "tests.profile.profiled")
+# Fixtures that tests of several folders use; those of models need torch, which a device does not have.
+pytest_plugins = ["tests.profile.profiled", *["tests.models.lively"] * bool(importlib.util.find_spec("torch"))]
 
 # Tests are small: threads only get in each other's way. Read by torch, numpy and onnxruntime when they load.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

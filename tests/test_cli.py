@@ -102,7 +102,7 @@ def test_each_side_takes_the_security_options_that_are_its_own(command, own, oth
     given = []
     for side in ("cutlayer.cloud.serve.serve", "cutlayer.edge.send.send"):
         monkeypatch.setattr(side, lambda *_, security, **__: given.append(security))
-    monkeypatch.setattr("cutlayer.doctor.examine.examine", lambda _, __, security: given.append(security) or [])
+    monkeypatch.setattr("cutlayer.doctor.examine.examine", lambda _, __, security, ___: given.append(security) or [])
     monkeypatch.setattr("cutlayer.profile.run.run_plan", lambda _, settings, *__: given.append(settings.security))
     monkeypatch.setattr("cutlayer.report.profiles.terminal.text", str)
     names = ("ca", "cert", "key", "token-file", "curve-key", own)

@@ -7,11 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import unicodedata
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -29,6 +31,7 @@ from cutlayer.records import profile_files
 from cutlayer.records.run import load_result
 from cutlayer.report.runs import page
 from cutlayer.report.runs.terminal import text as as_text
+from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.base import Encoded
 from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.handshake import metadata_request
@@ -36,11 +39,12 @@ from cutlayer.wire.message import Inference, infer_request
 from tests.cloud_process import CloudProcess
 from tests.onnx.onnx_models import chain
 from tests.report.conftest import result
-from tests.test_golden import GOLDEN
 from tests.tiny_split import PATIENCE, SMASHED, write_model, write_split
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\r\n\u202egnp\u200b\0\x9b1m\u2028"
 """Sets the title of a terminal, clears it, begins a line, turns the direction, hides, ends, colors."""
+
+GOLDEN = Path(__file__).parent / "golden"
 
 FORGED = "\n127.0.0.1:1 is connected"
 
@@ -177,7 +181,7 @@ def test_a_hostile_client_to_a_cloud(tmp_path, scheme):
 def test_a_hostile_split_folder(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr("cutlayer.doctor.packages.check_packages", list)
     monkeypatch.setattr("cutlayer.doctor.machine.check_machine", lambda _: [])
-    manifest = replace(write_split(tmp_path / "split"), model=f"{EVIL}.onnx", cut=f"{EVIL}\udcff", data=EVIL)
+    manifest = replace(write_split(tmp_path / "split"), model=f"{EVIL}.onnx", cut=EVIL, data=EVIL)
     manifest.save(tmp_path / "split")
     printed, _ = run(capfd, "doctor", tmp_path / "split")
     assert_harmless(printed)
@@ -205,6 +209,8 @@ def test_a_hostile_model(tmp_path, capfd):
     printed, code = run(capfd, "cuts", path)
     assert code == 0
     assert_harmless(printed)
+    # `split` refuses a name that is no UTF-8, before it opens the file.
+    path = path.rename(tmp_path / "evil\x1b[2J.onnx")
     printed, code = run(capfd, "split", path, "--cut", "none", "--out", tmp_path / "out")
     assert code == 2
     assert_harmless(printed)
@@ -215,7 +221,7 @@ def test_a_node_that_fails_prints_nothing(tmp_path, capfd):
     node = helper.make_node("Reshape", ["smashed", "shape"], ["logits"], name=EVIL)
     shape = numpy_helper.from_array(np.array([-1, 7]), "shape")
     write_model(tmp_path / "tail.onnx", [node], ("smashed", SMASHED.shape), ("logits", (7,)), [shape])
-    half = open_half(tmp_path / "tail.onnx", 1, {"smashed": SMASHED}, ["logits"])
+    half = open_half(tmp_path / "tail.onnx", 1, {"smashed": SMASHED}, {"logits": TensorSpec((7,))})
     with pytest.raises(Exception, match="owned"):
         half(np.zeros((1, *SMASHED.shape), np.float32))
     assert capfd.readouterr() == ("", "")
@@ -289,6 +295,10 @@ def test_a_cell_is_never_a_formula(value, right):
     assert cell(value) == right
 
 
+def fail():
+    raise ValueError(EVIL)
+
+
 def test_log_warnings_and_threads_go_through_the_terminal(capsys):
     with terminal.listening(), warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -298,8 +308,13 @@ def test_log_warnings_and_threads_go_through_the_terminal(capsys):
             raise ValueError(EVIL)
         except ValueError:
             logging.getLogger("cutlayer.anything").exception("failed")
+            sys.excepthook(*sys.exc_info())
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
     log = capsys.readouterr().err
     assert_harmless(log)
+    assert log.count("ValueError: \\x1b]0;owned") == 3
     assert not any(line == FORGED.strip() for line in log.splitlines())
 
 

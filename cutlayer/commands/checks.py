@@ -73,12 +73,7 @@ def doctor(
         security: Files for encryption and authentication.
     """
     from cutlayer.doctor.examine import examine
+    from cutlayer.doctor.finding import tell_findings
     from cutlayer.machine.confined import limits
 
-    statuses = []
-    for finding in examine(folder, connect, security, limits(limit_s, limit_gb)):
-        tell_lines(finding)
-        statuses.append(finding.status)
-    tell(f"faults: {statuses.count('fault')}, notes: {statuses.count('note')}")
-    if "fault" in statuses:
-        sys.exit(1)
+    tell_findings(examine(folder, connect, security, limits(limit_s, limit_gb)))

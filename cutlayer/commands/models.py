@@ -149,6 +149,7 @@ def split(
 
         for option, value in (("--epochs", epochs), ("--weights", weights), ("--classes", classes)):
             _leave_out(option, value)
+        own.recordable(Path(model).name)
         stated = given(input, state, constant, public, mean, std)
         confined(
             lambda: split_file(Path(model), cut, out, stated, data=data, data_root=data_root, seed=seed),

@@ -9,6 +9,7 @@ from cutlayer.commands.models import Texts
 from cutlayer.commands.security import Client, ClientSecurity
 from cutlayer.errors import ConfigError
 from cutlayer.onnx.given import given
+from cutlayer.own import recordable
 from cutlayer.terminal import say, tell, tell_lines
 
 
@@ -102,6 +103,8 @@ def profile(
 
     if transport not in (listening := servable()):
         raise ConfigError(f"--transport must be {' or '.join(listening)}; {transport!r} was given.")
+    for name in (model, data or ""):
+        recordable(name)
     settings = Settings(
         names("codec", codecs), samples, seconds, threads, server_threads, head, transport, seed,
         security, () if cores is None else numbers(cores), quota, tc,

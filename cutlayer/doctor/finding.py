@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from functools import partial
 from typing import Literal, NamedTuple
 
 from cutlayer.errors import MOST
 from cutlayer.foreign import shown
+from cutlayer.terminal import tell, tell_lines
 
 WORTH_KNOWING_DAYS = 30
 """Days before an expiry from which it is reported as a note."""
@@ -33,3 +36,14 @@ class Finding(NamedTuple):
 
 
 ok, note, fault = partial(Finding, "ok"), partial(Finding, "note"), partial(Finding, "fault")
+
+
+def tell_findings(findings: Iterable[Finding]) -> None:
+    """Print findings as they come, and their number; end with exit code 1 if there is a fault."""
+    statuses = []
+    for finding in findings:
+        tell_lines(finding)
+        statuses.append(finding.status)
+    tell(f"faults: {statuses.count('fault')}, notes: {statuses.count('note')}")
+    if "fault" in statuses:
+        sys.exit(1)

@@ -17,7 +17,9 @@ LEAST_PYTHON = (3, 11)
 LIMIT_S = 60
 
 _REQUIREMENT = re.compile(r"([\w.-]+)\s*>=\s*([\d.]+)(?:.*extra\s*==\s*['\"](\w+)['\"])?.*")
-_COMPILED = {"numpy": "numpy", "grpcio": "grpc", "pyzmq": "zmq", "onnxruntime": "onnxruntime", "psutil": "psutil"}
+# What is imported to see that a package can be loaded; protobuf refuses generated code that is newer than itself.
+_LOADED = {"numpy": "numpy", "grpcio": "grpc", "pyzmq": "zmq", "onnxruntime": "onnxruntime", "psutil": "psutil"}
+_LOADED |= {"protobuf": "cutlayer.wire.open_inference_pb2"}
 _EXTRAS = {
     "onnx": "`cutlayer edge` runs heads with it",
     "cut": "`cutlayer cuts`, `split`, `quantize` and `profile` need it for ONNX files",
@@ -30,26 +32,42 @@ def check_packages() -> Iterator[Finding]:
     """Check Python, and each requirement of cutlayer and its extras for a device."""
     yield _python()
     try:
-        requirements = [_REQUIREMENT.fullmatch(text) for text in metadata.requires("cutlayer") or ()]
+        wanted = _wanted()
     except metadata.PackageNotFoundError:
         yield fault("packages", "cutlayer itself is not installed", "pip install '.[onnx]' in its folder")
         return
+    loading = {
+        name: subprocess.Popen(
+            [sys.executable, "-c", f"import {module}"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        for name, module in _LOADED.items()
+        if _version(name)
+    }
+    findings = [_package(name, least, extra, loading.get(name)) for name, (least, extra) in wanted.items()]
+    yield from (finding for finding in findings if finding.status != "ok")
+    yield ok("packages", ", ".join(finding.says for finding in findings if finding.status == "ok"))
+
+
+def unfit_packages() -> list[Finding]:
+    """Return a fault for each package that cutlayer cannot do without and that is missing or too old."""
+    try:
+        wanted = _wanted()
+    except metadata.PackageNotFoundError:
+        return []
+    findings = (_package(name, least, extra, None) for name, (least, extra) in wanted.items())
+    return [finding for finding in findings if finding.status == "fault"]
+
+
+def _wanted() -> dict[str, tuple[str, str | None]]:
+    """Return the least version of each package, and the extra that brings it, from the metadata of cutlayer."""
+    requirements = (_REQUIREMENT.fullmatch(text) for text in metadata.requires("cutlayer") or ())
     known = [match.groups() for match in requirements if match]
     order = (None, *_EXTRAS)
     # An extra that includes another one repeats its requirements; each package counts once, for the first in order.
     wanted: dict[str, tuple[str, str | None]] = {}
     for name, least, extra in sorted((row for row in known if row[2] in order), key=lambda row: order.index(row[2])):
         wanted.setdefault(name, (least, extra))
-    loading = {
-        name: subprocess.Popen(
-            [sys.executable, "-c", f"import {module}"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        for name, module in _COMPILED.items()
-        if _version(name)
-    }
-    findings = [_package(name, least, extra, loading.get(name)) for name, (least, extra) in wanted.items()]
-    yield from (finding for finding in findings if finding.status != "ok")
-    yield ok("packages", ", ".join(finding.says for finding in findings if finding.status == "ok"))
+    return wanted
 
 
 def _python() -> Finding:
@@ -74,7 +92,9 @@ def _package(name: str, least: str, extra: str | None, loading: subprocess.Popen
             return fault("packages", f"{name} is missing: {_EXTRAS.get(extra or '', 'cutlayer needs it')}", install)
         return note("packages", f"{name} is missing: {_EXTRAS[str(extra)]}", install)
     if _numbers(version) < _numbers(least):
-        return fault("packages", f"{name} is {version}, but at least {least} is needed", install)
+        return fault(
+            "packages", f"{name} is {version}, but at least {least} is needed", f"pip install '{name}>={least}'"
+        )
     if loading is not None and (reason := _reason(loading)):
         return fault(
             "packages",

@@ -22,6 +22,7 @@ from cutlayer.wire.connect import check_secure, connect
 from cutlayer.wire.grpc import tls
 from cutlayer.wire.handshake import metadata_request
 from cutlayer.wire.message import Inference, Message, infer_request
+from cutlayer.wire.reach import dial, look_up
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Timeouts, Transport
 
@@ -30,6 +31,7 @@ NO_MODEL = "cutlayer-doctor"
 
 KEYS = "both sides need files of the same `cutlayer certs init`; copy this side's files from there"
 LOG = "see the server's log for the reason"
+CLOUD = f"{LOG}, and check that `cutlayer cloud` listens there"
 
 ROUND_TRIPS = 10
 FIRST_BYTES, MOST_BYTES = 4 << 10, 16 << 20
@@ -80,8 +82,11 @@ def check_server(text: str, security: Security, manifest: Manifest | None) -> It
         except Refused as refused:
             yield fault("server", str(refused), KEYS if refused.code == "UNAUTHENTICATED" else LOG)
             return
-        except (DeadlineExceeded, Unreachable) as error:
-            yield fault("server", str(error), f"{LOG}, and check that `cutlayer cloud` listens there")
+        except Unreachable as error:
+            yield fault("server", error.says, error.do or CLOUD)
+            return
+        except DeadlineExceeded as error:
+            yield fault("server", str(error), CLOUD)
             return
         yield ok("round trip", f"{speed.rtt_s * 1e3:.2f} ms, median of {ROUND_TRIPS} through {address.scheme}")
         yield _bandwidth(speed)
@@ -150,24 +155,18 @@ def _reach(address: Address) -> Finding:
     """Check that a TCP connection to the server can be opened."""
     start = time.perf_counter()
     try:
-        with socket.create_connection((address.host, address.port), _TIMEOUTS.connect_s) as connection:
+        with dial(address, _TIMEOUTS.connect_s) as connection:
             took_s = time.perf_counter() - start
             return ok("server", f"{address} is {connection.getpeername()[0]}, TCP opened in {took_s * 1e3:.2f} ms")
-    except socket.gaierror:
-        return fault("server", f"the name {address.host} has no IP address", "check the spelling and this device's DNS")
-    except ConnectionRefusedError:
-        return fault("server", f"no server listens at {address}", "start `cutlayer cloud` there, and check the port")
-    except TimeoutError:
-        return fault("server", f"{address} does not answer", "check the route to it and the firewalls in between")
-    except OSError as error:
-        return fault("server", f"{address}: {str(error.strerror).lower()}", "check this device's network")
+    except Unreachable as error:
+        return fault("server", error.says, error.do)
 
 
 def _server_certificate(address: Address, security: Security) -> Iterator[Finding]:
     with (
-        contextlib.suppress(OSError),
-        socket.create_connection((address.host, address.port), _TIMEOUTS.connect_s) as plain,
-        tls.context(security).wrap_socket(plain, server_hostname=address.host) as encrypted,
+        contextlib.suppress(OSError, Unreachable),
+        dial(address, _TIMEOUTS.connect_s) as plain,
+        tls.context(security).wrap_socket(plain, server_hostname=address.server_name) as encrypted,
     ):
         certificate = encrypted.getpeercert() or {}
         until = datetime.datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), datetime.UTC)
@@ -177,11 +176,11 @@ def _server_certificate(address: Address, security: Security) -> Iterator[Findin
 
 def _mtu(address: Address) -> Iterator[Finding]:
     """Check the MTU of the path to the server; yield nothing if the kernel does not know it."""
-    with contextlib.suppress(OSError):
-        family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_DGRAM)[0][0]
+    with contextlib.suppress(OSError, Unreachable):
+        family, *place = look_up(address, _TIMEOUTS.connect_s)[0]
         level, option = (socket.IPPROTO_IPV6, _IPV6_MTU) if family == socket.AF_INET6 else (socket.IPPROTO_IP, _IP_MTU)
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((address.host, address.port))
+            probe.connect(tuple(place))
             mtu = probe.getsockopt(level, option)
         if mtu < SMALL_MTU_BYTES:
             yield note("MTU", f"{mtu:,} bytes", "raise it if the link allows: ip link set dev DEVICE mtu 1500")

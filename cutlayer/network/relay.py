@@ -116,16 +116,20 @@ async def _connect(near: socket.socket, onward: Onward, up: Link, down: Link) ->
 
 
 async def _open(onward: Onward) -> socket.socket:
+    """Connect to the first address of the host that takes the connection; raise the OSError of the last one."""
     loop = asyncio.get_running_loop()
-    (family, kind, protocol, _, address), *_ = await loop.getaddrinfo(onward.host, onward.port, type=socket.SOCK_STREAM)
-    end = await loop.run_in_executor(onward.thread, socket.socket, family, kind, protocol)
-    end.setblocking(False)
-    try:
-        await loop.sock_connect(end, address)
-    except BaseException:
-        end.close()
-        raise
-    return end
+    rows = await loop.getaddrinfo(onward.host, onward.port, type=socket.SOCK_STREAM)
+    for left, (family, kind, protocol, _, address) in zip(reversed(range(len(rows))), rows, strict=True):
+        end = await loop.run_in_executor(onward.thread, socket.socket, family, kind, protocol)
+        end.setblocking(False)
+        try:
+            await loop.sock_connect(end, address)
+            return end
+        except BaseException as error:
+            end.close()
+            if not (left and isinstance(error, OSError)):
+                raise
+    raise AssertionError("getaddrinfo returns an address or raises.")
 
 
 def _within(namespace: str) -> ThreadPoolExecutor:

@@ -14,6 +14,7 @@ from cutlayer.errors import ConfigError
 from cutlayer.network.namespaces import two_hosts
 from cutlayer.network.profiles import Network
 from cutlayer.wire.address import Address
+from cutlayer.wire.reach import look_up
 
 APPLICATION_LEVEL = "application-level shaper"
 """`cutlayer.network.link` says what such a shaper leaves out."""
@@ -42,6 +43,7 @@ def shaped(
 
     Raises:
         ConfigError: The address is not that of a TCP server on this machine, or the kernel may not shape here.
+        Unreachable: The name of the host is unknown.
     """
     to = Address.parse(address)
     if to.port == 0:
@@ -54,6 +56,8 @@ def shaped(
             f"{address} is off loopback, where there is a network already; measure that one, start the server on this "
             "machine, or allow a shaper on top with --insecure."
         )
+    # The relay finds the address again; here an unknown name still has a sentence.
+    look_up(to, _READY_S)
     with contextlib.ExitStack() as stack:
         label, left, cable = APPLICATION_LEVEL, network, None
         if tc:

@@ -12,6 +12,7 @@ from cutlayer.wire.retry import Client, Line, Retry
 from cutlayer.wire.scheme import Scheme
 from cutlayer.wire.security import PLAIN, Security, option
 from cutlayer.wire.transport import Handler, Server, Timeouts, Transport
+from cutlayer.wire.trouble import described
 from cutlayer.wire.visitors import Visitors
 
 
@@ -25,7 +26,8 @@ def connect(
             `security.insecure`.
     """
     target, scheme = check_secure(address, security, listening=False)
-    line: Line = _load(scheme.client, target, scheme)(target, timeouts or Timeouts(), security)
+    with described(f"No server is reached at {target}"):
+        line: Line = _load(scheme.client, target, scheme)(target, timeouts or Timeouts(), security)
     return Client(line, target, retry or Retry())
 
 
@@ -41,13 +43,14 @@ def listen(
 
     Raises:
         ConfigError: See `connect`.
-        WireError: The address is taken, or does not belong to this machine.
+        WireError: It cannot listen at the address; the error says why.
     """
     target, scheme = check_secure(address, security, listening=True)
     if not scheme.server:
         raise ConfigError(f"{target.scheme}:// is for clients only; listen at grpc:// or zmq:// instead.")
     serve = _load(scheme.server, target, scheme)
-    server: Server = serve(target, handler, timeouts or Timeouts(), security, visitors or Visitors())
+    with described(f"Cannot listen at {target}"):
+        server: Server = serve(target, handler, timeouts or Timeouts(), security, visitors or Visitors())
     return server
 
 

@@ -56,7 +56,7 @@ class OfflineCounts:
         waiting: Requests still in the queue.
         where: Folder of the queue.
         aside: Folder of the queue of those that were refused or failed.
-        why: What was wrong with the server at last; empty if nothing.
+        why: What was wrong at last, with the server or with a request that waits; empty if nothing.
         why_aside: Why the last request was refused or failed.
     """
 

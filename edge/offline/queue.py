@@ -133,6 +133,8 @@ class Queue:
     def set_aside(self, place: Place, reason: str) -> tuple[bool, int]:
         """Move a waiting request to the queue in the folder `set-aside`, which has the same limit.
 
+        A process that is killed meanwhile leaves it in both.
+
         Returns:
             False if a full queue has dropped the request in the meantime, and the number of those that were set aside
             earlier and are dropped for it.

@@ -93,7 +93,7 @@ class Offline:
     def counts(self) -> OfflineCounts:
         """Counts of the requests that were not answered at once."""
         with self._changed:
-            return replace(self._counts, waiting=self._waiting(), why=self._lookout.why)
+            return replace(self._counts, waiting=self._waiting(), why=self._lookout.why or self._suspects.why)
 
     def infer(
         self, images: NDArray[np.float32], index: int, rng: np.random.Generator | None = None

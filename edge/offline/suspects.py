@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from cutlayer.edge.offline.queue import Place
 from cutlayer.errors import WireError
+from cutlayer.foreign import shown
 
 TRIES = 5
 """Failed tries of a request, beside answers to others, after which it is set aside."""
@@ -36,10 +37,12 @@ class Suspects:
 
     Attributes:
         passed: Requests that are passed over for now.
+        why: The last failure, until a request that failed is answered.
     """
 
     def __init__(self) -> None:
         self.passed: set[Place] = set()
+        self.why = ""
         self._failed: dict[Place, Suspect] = {}
         self._lost_at: Place | None = None
         self._losses = self._in_a_row = 0
@@ -52,6 +55,7 @@ class Suspects:
         """Take the failure of a request; return whether the server seems to fail for all."""
         self._failed[place] = Suspect(self._failed[place].tries if place in self._failed else 0, error)
         self.passed.add(place)
+        self.why = shown(error)
         self._in_a_row += 1
         return self._in_a_row >= IN_A_ROW
 
@@ -70,6 +74,7 @@ class Suspects:
             return {}
         if place in self._failed:
             self._failed.clear()
+            self.why = ""
         for other in self.passed & self._failed.keys():
             tries, error = self._failed[other]
             self._failed[other] = Suspect(tries + 1, error)

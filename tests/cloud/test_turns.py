@@ -6,14 +6,14 @@ import pytest
 
 from cutlayer.cloud.cost import Cost
 from cutlayer.cloud.job import Job, Template
-from cutlayer.cloud.turns import COMPANY_S, Turns
+from cutlayer.cloud.turns import COMPANY_S, SLICE_S, Turns
 from cutlayer.wire.codecs.base import Encoded
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.peer import Peer
 from cutlayer.wire.transport import Caller
 
 
-class Line:
+class Server:
     """Turns whose tail takes `fixed_s` for each batch and `each_s` for each sample."""
 
     def __init__(self, fixed_s=0.0, each_s=0.1, max_batch=16):
@@ -38,7 +38,7 @@ class Line:
             part.job.smashed = ()
         self.now_s += took_s
         self.turns.charge(batch, took_s, self.now_s)
-        return [(part.job.peer.connection, part.stop - part.start) for part in batch]
+        return [(part.job.line.key, part.stop - part.start) for part in batch]
 
     def waited(self, job):
         """Serve until this request is computed; return the seconds."""
@@ -49,7 +49,7 @@ class Line:
 
 
 def test_one_client_has_whole_batches():
-    line = Line()
+    line = Server()
     for n in (3, 2, 9, 5):
         line.put("only", n)
     assert [line.serve() for _ in range(2)] == [[("only", 3), ("only", 2), ("only", 9)], [("only", 5)]]
@@ -59,8 +59,21 @@ def test_one_client_has_whole_batches():
     assert [line.serve() for _ in range(4)] == [[("only", n)] for n in (0, 16, 16, 8)]
 
 
+def test_a_large_request_of_the_only_client_is_undivided_if_it_is_short():
+    line = Server(each_s=SLICE_S / 200)
+    # Before the first batch it is not known how long one takes.
+    line.put("only", 20)
+    assert [line.serve() for _ in range(3)] == [[("only", n)] for n in (0, 16, 4)]
+    line.put("only", 128)
+    line.put("only", 300)
+    assert [line.serve() for _ in range(5)] == [[("only", n)] for n in (128, 0, 128, 128, 44)]
+    line.put("other", 3)
+    line.put("only", 128)
+    assert max(n for _ in range(40) for _, n in line.serve()) <= 16
+
+
 def test_a_request_that_fits_a_batch_is_never_cut():
-    line = Line(max_batch=4)
+    line = Server(max_batch=4)
     for n in (3, 2, 1, 4):
         line.put("only", n)
     assert [line.serve() for _ in range(3)] == [[("only", 3)], [("only", 2), ("only", 1)], [("only", 4)]]
@@ -69,7 +82,7 @@ def test_a_request_that_fits_a_batch_is_never_cut():
 @pytest.mark.parametrize("hog", [[300], [16] * 20, [1] * 300], ids=["one large", "many", "many small"])
 @pytest.mark.parametrize("fixed_s", [0.0, 0.1, 2.0], ids=["each sample costs", "both cost", "each batch costs"])
 def test_beside_a_hog_a_client_waits_at_most_three_times_as_long_as_alone(hog, fixed_s):
-    line = Line(fixed_s)
+    line = Server(fixed_s)
     alone_s = line.waited(line.put("victim"))
     queued = [line.put("hog", n, f"hog {number}") for number, n in enumerate(hog)]
     line.waited(line.put("victim"))
@@ -84,7 +97,7 @@ def test_beside_a_hog_a_client_waits_at_most_three_times_as_long_as_alone(hog, f
 
 
 def test_peers_share_the_time_of_the_tail_however_many_connections_they_have():
-    line = Line()
+    line = Server()
     for number in range(128):
         line.put("many", 4, f"connection {number}")
     for _ in range(128):
@@ -97,7 +110,7 @@ def test_peers_share_the_time_of_the_tail_however_many_connections_they_have():
 
 
 def test_connections_of_one_peer_share_its_time():
-    line = Line()
+    line = Server()
     for _ in range(100):
         line.put("site", 16, "greedy")
     modest = [line.put("site", 1, "modest") for _ in range(20)]
@@ -107,7 +120,7 @@ def test_connections_of_one_peer_share_its_time():
 
 
 def test_nobody_saves_up_turns_by_being_away():
-    line = Line(max_batch=1)
+    line = Server(max_batch=1)
     line.put("late")
     line.serve()
     for _ in range(50):
@@ -121,7 +134,7 @@ def test_nobody_saves_up_turns_by_being_away():
 
 
 def test_a_client_is_company_for_a_while():
-    line = Line()
+    line = Server()
     line.put("other")
     line.serve()
     line.put("first", 16)
@@ -134,7 +147,7 @@ def test_a_client_is_company_for_a_while():
 
 
 def test_the_rest_of_a_request_is_dropped():
-    line = Line(max_batch=4)
+    line = Server(max_batch=4)
     job = line.put("only", 10)
     line.serve(), line.serve()
     line.turns.drop(job)

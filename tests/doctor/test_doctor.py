@@ -1,9 +1,13 @@
 """The checks of the device itself: a test provokes each finding, which must give advice."""
 
 import datetime
+import os
+import re
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +21,7 @@ from cutlayer.split_folder import open_split
 from cutlayer.wire.security import Security
 from tests.doctor.findings import faults, only
 
+ROOT = Path(__file__).parents[2]
 YEAR = datetime.timedelta(days=365)
 
 
@@ -101,6 +106,54 @@ def test_a_package_that_is_missing_or_old(monkeypatch):
     assert packages._package("any", "1.9", None, None).status == "ok"
 
 
+def declared():
+    """The requirements in pyproject.toml, as an installed package shows them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].items()
+    return project["dependencies"] + [f"{each}; extra == '{name}'" for name, wanted in extras for each in wanted]
+
+
+def bounds():
+    """The least version of each package that a device may need."""
+    rows = [packages._REQUIREMENT.fullmatch(each) for each in declared()]
+    return {row[1]: row[2] for row in rows if row and row[3] in (None, *packages._EXTRAS)}
+
+
+@pytest.mark.parametrize(("name", "least"), bounds().items())
+def test_a_package_below_its_bound_is_named_with_what_is_needed(name, least, monkeypatch):
+    head, last = re.fullmatch(r"(.*?)(\d+)(?:\.0)*", least).groups()
+    below = f"{head}{int(last) - 1}.99"
+    monkeypatch.setattr(metadata, "requires", lambda _: declared())
+    monkeypatch.setattr(metadata, "version", lambda asked: below if asked == name else "999")
+    (finding,) = packages.unfit_packages()
+    assert finding.says == f"{name} is {below}, but at least {least} is needed"
+    assert finding.do == f"pip install '{name}>={least}'"
+
+
+@pytest.fixture
+def ruined(tmp_path):
+    """An environment in which no package can be imported that the command line or the wire needs."""
+    for module, name in (("tyro", "tyro"), ("grpc", "grpcio"), ("zmq", "pyzmq"), ("google", "protobuf")):
+        (tmp_path / f"{module}.py").write_text("raise ImportError('ruined')")
+        (tmp_path / f"{name}-0.1.dist-info").mkdir()
+        (tmp_path / f"{name}-0.1.dist-info" / "METADATA").write_text(f"Name: {name}\nVersion: 0.1\n")
+    return {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+
+
+def test_the_doctor_starts_without_the_packages_that_it_finds_too_old(ruined):
+    done = cutlayer(env=ruined)
+    assert done.returncode == 1, done.stderr
+    for name in ("tyro", "grpcio", "pyzmq", "protobuf"):
+        assert f"fault packages      {name} is 0.1, but at least " in done.stdout
+        assert f"-> pip install '{name}>=" in done.stdout
+    other = subprocess.run(
+        [sys.executable, "-m", "cutlayer.cli", "edge", "x"], env=ruined, capture_output=True, text=True, check=False
+    )
+    assert other.returncode == 2
+    assert re.match("cutlayer: This command cannot run here: .*tyro is 0.1, but at least", other.stderr)
+    assert len(other.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("code", "sentence"),
     [("import os; os.kill(os.getpid(), 4)", "SIGILL"), ("import nonsense_without_a_name", "nonsense_without_a_name")],
@@ -173,10 +226,9 @@ def test_a_clock_that_stands_still(monkeypatch):
     assert machine._clock().status == "fault"
 
 
-def cutlayer(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "cutlayer.cli", "doctor", *map(str, words)], capture_output=True, text=True, check=False
-    )
+def cutlayer(*words, **options):
+    command = [sys.executable, "-m", "cutlayer.cli", "doctor", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
 def test_exit_code_1_with_a_fault(tmp_path):

@@ -179,9 +179,10 @@ def test_the_undefended_model_is_trained_and_exported_once_for_all_defenses(runs
     assert [manifest.defense["name"] for manifest in manifests] == ["none", "gaussian-noise"]
 
 
-def test_the_last_line_says_where_the_time_went(runs):
-    assert "WHERE THE TIME WENT" in runs[3][-1]
-    assert "attack: averaging n_releases=8" in runs[3][-1]
+def test_the_last_lines_say_where_the_time_went(runs):
+    assert any("WHERE THE TIME WENT" in line for line in runs[3])
+    assert not any("\n" in line for line in runs[3])
+    assert any("attack: averaging n_releases=8" in line for line in runs[3])
 
 
 def test_a_finished_experiment_is_not_run_again(runs):

@@ -145,7 +145,8 @@ def main() -> None:
         print(
             f"{transport}: {options.clients} clients, {options.minutes:g} min, {soaked.answered:,} answers; "
             f"{len(soaked.samples)} samples, the memory of answers was full "
-            + ("at none of them, so growth cannot be told" if full_s is None else f"from number {full_s} on"),
+            + ("at none of them" if full_s is None else f"from number {full_s} on")
+            + ("" if soaked.tenths else ", too late to tell growth"),
             flush=True,
         )
         for name, tenths in soaked.tenths.items():

@@ -13,7 +13,7 @@ from cutlayer.wire.retry import MAX_IN_FLIGHT
 from cutlayer.wire.transport import Timeouts
 from cutlayer.wire.zmq.frames import open_socket
 from cutlayer.wire.zmq.socket import SharedSocket
-from tests.wire.ends import EVERY, SOCKETS, WAIT_S, Held, each_transport, message, nothing, numbers
+from tests.wire.ends import EVERY, SOCKETS, WAIT_S, Echo, Held, each_transport, message, nothing, numbers, submit
 
 LONG_S, MESSAGE = 60.0, message(1)
 each_socket = pytest.mark.parametrize("scheme", SOCKETS)
@@ -189,12 +189,12 @@ def test_an_answer_to_an_unknown_client_does_not_hide_a_message_that_arrived_mea
 
 def test_a_server_that_breaks_off_again_and_again_delays_no_other_connection(serve):
     """The unread events of one connection must not fill a queue for which ZeroMQ's own thread would wait."""
-    with socket.create_server(("127.0.0.1", 0)) as breaks_off:
-        client = connect(f"zmq://127.0.0.1:{breaks_off.getsockname()[1]}")
-        line = client._line
-        line._options |= {"reconnect_ivl": 1, "reconnect_ivl_max": 1}
-        with line._shared.lock:
-            line._lose(Unreachable("to open another"))
+    first = listen(SOCKETS["zmq"], Echo())
+    client = connect(str(first.address))
+    client._line._options |= {"reconnect_ivl": 1, "reconnect_ivl_max": 1}
+    assert numbers(submit(client, 1)[0]) == [0]
+    first.close()
+    with socket.create_server(("127.0.0.1", first.address.port)) as breaks_off:
         breaks_off.settimeout(10)
         for _ in range(2500):
             breaks_off.accept()[0].close()

@@ -6,6 +6,7 @@ stream that lives as long as the connection, because a separate call costs more 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import time
@@ -22,6 +23,7 @@ from cutlayer.wire.grpc.client_stream import Answer, ClientStream
 from cutlayer.wire.grpc.frames import LIMITS, LIVE, PATHS, RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS, RETRY_AFTER
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.protobuf import join, split
+from cutlayer.wire.reach import Endpoint, Reason, look_up
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Timeouts
 
@@ -40,11 +42,11 @@ class GrpcClient:
 
     def __init__(self, address: Address, timeouts: Timeouts, security: Security) -> None:
         self._address, self._timeouts, self._security = address, timeouts, security
-        self._channel = tls.channel(address, security, _options(timeouts))
+        self._encryption = tls.credentials(security)
         self._token = tls.token_metadata(security.token())
-        self._calls = {kind: self._channel.unary_unary(path) for kind, path in PATHS.items()}
-        self._live = self._channel.unary_unary(LIVE)
         self._opening = threading.Lock()
+        self._endpoints: tuple[Endpoint, ...] = ()
+        self._channel: grpc.Channel | None = None
         self._stream: ClientStream | None = None
         self._connected = self._closed = False
 
@@ -57,7 +59,7 @@ class GrpcClient:
         except ValueError:
             # gRPC raises this when another thread closes the channel.
             if not self._closed:
-                raise
+                raise ConnectionLost(f"The connection to {self._address} was lost.") from None
             raise Unreachable.closed(self._address) from None
 
     def _request(self, message: Message, timeout_s: float) -> Message:
@@ -82,10 +84,13 @@ class GrpcClient:
             stream, self._stream = self._stream, None
         if stream is not None:
             stream.close()
-        self._channel.close()
+        if self._channel is not None:
+            self._channel.close()
 
     def _call(self, message: Message, timeout_s: float) -> Message:
         """Make a request by a call of its own."""
+        if self._closed:
+            raise Unreachable.closed(self._address)
         data = join(message.header, message.tensors, RAW_INPUT_CONTENTS)
         try:
             reply = self._calls[message.kind](data, timeout=timeout_s, metadata=self._token)
@@ -111,25 +116,64 @@ class GrpcClient:
         patience_s = min(timeout_s, self._timeouts.connect_s)
         deadline = time.monotonic() + patience_s
         diagnosed = False
-        while (left_s := deadline - time.monotonic()) > 0 and not self._closed:
-            try:
-                self._live(b"", timeout=left_s, metadata=self._token)
-                break
-            except grpc.RpcError as error:
-                code = error.code()
-                if code is grpc.StatusCode.UNIMPLEMENTED:
-                    break
-                if code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-                    raise self._error(error) from None
-            # gRPC retries a failed TLS handshake and hides its reason; with wrong files, retrying cannot help.
-            left_s = deadline - time.monotonic()
-            if not diagnosed and left_s > 0 and (fault := tls.handshake_fault(self._address, self._security, left_s)):
-                raise Refused("UNAUTHENTICATED", fault)
-            diagnosed = True
-            time.sleep(_LOOK_UP_S)
-        else:
-            raise Unreachable.at(self._address, patience_s)
+        with contextlib.closing(Reason(self._address, patience_s)) as reason:
+            while (left_s := deadline - time.monotonic()) > 0 and not self._closed:
+                if self._found(left_s, reason):
+                    if self._lives(deadline, reason):
+                        break
+                    # gRPC retries a failed TLS handshake and hides its reason; with wrong files, a retry cannot help.
+                    left_s = 0.0 if diagnosed else deadline - time.monotonic()
+                    if left_s > 0 and (fault := tls.handshake_fault(self._address, self._security, left_s)):
+                        raise Refused("UNAUTHENTICATED", fault)
+                    diagnosed = True
+                time.sleep(_LOOK_UP_S)
+            else:
+                raise Unreachable.closed(self._address) if self._closed else reason.error()
         self._connected = True
+
+    def _found(self, timeout_s: float, reason: Reason) -> bool:
+        """Look the server's name up and use its addresses; return False if that fails for now."""
+        try:
+            # Each time, because the addresses may have changed since the connection was lost.
+            endpoints = look_up(self._address, timeout_s, self._endpoints)
+        except Unreachable as error:
+            reason.no_name(error)
+            return False
+        self._open(endpoints)
+        return True
+
+    def _lives(self, deadline: float, reason: Reason) -> bool:
+        """Return whether the server answers; False if it cannot be reached yet."""
+        live = self._live.future(b"", timeout=deadline - time.monotonic(), metadata=self._token)
+        try:
+            if (first_s := reason.half_way - time.monotonic()) > 0:
+                with contextlib.suppress(grpc.FutureTimeoutError):
+                    live.result(first_s)
+                    return True
+            reason.ask(self._endpoints)
+            live.result()
+        except grpc.RpcError as error:
+            code = error.code()
+            if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                reason.ask(self._endpoints)
+                return False
+            if code is not grpc.StatusCode.UNIMPLEMENTED:
+                raise self._error(error) from None
+        return True
+
+    def _open(self, endpoints: tuple[Endpoint, ...]) -> None:
+        """Use a channel to these addresses from now on."""
+        with self._opening:
+            if self._closed or set(endpoints) == set(self._endpoints):
+                return
+            old, self._stream = self._channel, None
+            self._endpoints = endpoints
+            channel = tls.channel(self._address, endpoints, self._encryption, _options(self._timeouts))
+            self._calls = {kind: channel.unary_unary(path) for kind, path in PATHS.items()}
+            self._live = channel.unary_unary(LIVE)
+            self._channel = channel
+        if old is not None:
+            old.close()
 
     def _error(self, error: Any, timeout_s: float = 0.0) -> WireError:
         code, details = error.code(), error.details()

@@ -56,15 +56,11 @@ class GrpcServer:
         self._methods = _Methods(handler, security.token(), timeouts.idle_s, visitors, self._handshakes)
         self._server.add_generic_rpc_handlers((self._methods,))
         try:
-            port = tls.add_port(self._server, address, security, self._handshakes.begun)
-        except RuntimeError:
-            port = 0
-        except ConfigError:
+            port = tls.add_ports(self._server, address, security, self._handshakes.begun)
+        except (ConfigError, WireError):
+            self._server.stop(None)
             self._handshakes.close()
             raise
-        if not port:
-            self._handshakes.close()
-            raise WireError(f"Cannot listen at {address}: the port is taken, or the host is not this machine.")
         self.address = Address(address.scheme, address.host, port)
         self._handshakes.port = port
         self._server.start()

@@ -3,44 +3,84 @@
 from __future__ import annotations
 
 import hmac
-import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import grpc
 
-from cutlayer.errors import ConfigError
+from cutlayer.errors import ConfigError, Unreachable
 from cutlayer.wire.address import Address
 from cutlayer.wire.grpc.scheme import GRPC
+from cutlayer.wire.reach import Endpoint, bind_all, dial, refusal_to_listen
 from cutlayer.wire.security import Security, read
 
 AUTHORIZATION = "authorization"
 
 
-def channel(address: Address, security: Security, options: list[tuple[str, int]]) -> grpc.Channel:
-    """Return a client's channel, encrypted if `security` asks for it."""
+def credentials(security: Security) -> grpc.ChannelCredentials | None:
+    """Return what encrypts a client's connection; None for plain text.
+
+    Raises:
+        ConfigError: A file cannot be used.
+    """
     if not GRPC.encrypted(security):
-        return grpc.insecure_channel(address.netloc, options=options)
+        return None
     key, cert, ca = (read(path) if path else None for path in (security.key, security.cert, security.ca))
     _check(security)
-    return grpc.secure_channel(address.netloc, grpc.ssl_channel_credentials(ca, key, cert), options=options)
+    return grpc.ssl_channel_credentials(ca, key, cert)
 
 
-def add_port(server: grpc.Server, address: Address, security: Security, begun: Callable[[], None]) -> int:
-    """Make a server listen, and call `begun` before each TLS handshake; return its port, or 0 if it cannot.
+def channel(
+    address: Address,
+    endpoints: Sequence[Endpoint],
+    encryption: grpc.ChannelCredentials | None,
+    options: list[tuple[str, Any]],
+) -> grpc.Channel:
+    """Return a channel to any of these addresses, of which it tries all; a certificate must still show the name."""
+    # IPv4 as IPv6 writes it, since one target has addresses of one family.
+    hosts = (end.host if ":" in end.host else f"::ffff:{end.host}" for end in endpoints)
+    target = "ipv6:" + ",".join(f"[{host.replace('%', '%25')}]:{address.port}" for host in hosts)
+    authority = replace(address, host=address.server_name).netloc
+    options = [*options, ("grpc.default_authority", authority)]
+    if encryption is None:
+        return grpc.insecure_channel(target, options=options)
+    return grpc.secure_channel(
+        target, encryption, options=[*options, ("grpc.ssl_target_name_override", address.server_name)]
+    )
+
+
+def add_ports(server: grpc.Server, address: Address, security: Security, begun: Callable[[], None]) -> int:
+    """Make a server listen at all addresses of its host, and call `begun` before each TLS handshake; return its port.
 
     Raises:
         ConfigError: The certificate or the key is not valid.
+        WireError: It cannot listen at one of them; the error says why.
     """
-    if not (security.cert and security.key):
-        return int(server.add_insecure_port(address.netloc))
-    key, cert = read(security.key), read(security.cert)
-    _check(security)
-    ca = read(security.ca) if security.ca else None
-    files = grpc.ssl_server_certificate_configuration([(key, cert)], ca)
-    # The function may return new files, and None to go on with these.
-    credentials = grpc.dynamic_ssl_server_credentials(files, begun, require_client_authentication=ca is not None)
-    return int(server.add_secure_port(address.netloc, credentials))
+    encryption = None
+    if security.cert and security.key:
+        key, cert = read(security.key), read(security.cert)
+        _check(security)
+        ca = read(security.ca) if security.ca else None
+        files = grpc.ssl_server_certificate_configuration([(key, cert)], ca)
+        # The function may return new files, and None to go on with these.
+        encryption = grpc.dynamic_ssl_server_credentials(files, begun, require_client_authentication=ca is not None)
+
+    def bind(endpoint: Endpoint) -> int:
+        netloc = endpoint.netloc
+        try:
+            if encryption is not None:
+                port = int(server.add_secure_port(netloc, encryption))
+            else:
+                port = int(server.add_insecure_port(netloc))
+        except RuntimeError:
+            port = 0
+        if not port:
+            raise OSError(refusal_to_listen(endpoint), "")
+        return port
+
+    return bind_all(address, bind)
 
 
 def token_metadata(token: str | None) -> list[tuple[str, str]] | None:
@@ -61,8 +101,8 @@ def handshake_fault(address: Address, security: Security, timeout_s: float) -> s
     tls = context(security)
     try:
         with (
-            socket.create_connection((address.host, address.port), timeout_s) as plain,
-            tls.wrap_socket(plain, server_hostname=address.host) as encrypted,
+            dial(address, timeout_s) as plain,
+            tls.wrap_socket(plain, server_hostname=address.server_name) as encrypted,
         ):
             if not GRPC.encrypted(security):
                 return _speaks_tls(address)
@@ -72,7 +112,7 @@ def handshake_fault(address: Address, security: Security, timeout_s: float) -> s
         return f"The certificate of {address} cannot be trusted: {error.verify_message.rstrip('.')}."
     except ssl.SSLError as error:
         return _reason(address, security, error.reason or "")
-    except OSError:
+    except (OSError, Unreachable):
         return None
 
 

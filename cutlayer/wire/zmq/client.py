@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
@@ -13,8 +14,10 @@ from cutlayer.errors import ConnectionLost, DeadlineExceeded, DecodeError, Refus
 from cutlayer.wire.address import Address
 from cutlayer.wire.handshake import read_error_reply
 from cutlayer.wire.message import Kind, Message
+from cutlayer.wire.reach import STAGGER_S, Endpoint, Reason, look_up
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Timeouts
+from cutlayer.wire.trouble import described
 from cutlayer.wire.zmq.curve import client_options
 from cutlayer.wire.zmq.frames import LOOK_UP_MS, open_socket, pack, unpack
 from cutlayer.wire.zmq.monitor import Connection
@@ -84,15 +87,16 @@ class ZmqClient:
     def __init__(self, address: Address, timeouts: Timeouts, security: Security) -> None:
         self._address, self._timeouts = address, timeouts
         # A client that reconnects under this identity replaces its old connection. An identity must not begin with 0.
-        identity = b"c" + secrets.token_bytes(15)
-        self._options = {**client_options(security), "identity": identity, "reconnect_ivl": 100}
+        self._identity = b"c" + secrets.token_bytes(15)
+        self._options = {**client_options(security), "reconnect_ivl": 100}
         self._options |= {"reconnect_ivl_max": 1000, "connect_timeout": int(timeouts.connect_s * 1000)}
         self._encrypted = "curve_serverkey" in self._options
         self._answers = Answers()
         self._reading = threading.Lock()
         self._closing = self._closed = False
         self._shared = SharedSocket()
-        self._open()
+        self._connection: Connection | None = None
+        self._endpoints: tuple[Endpoint, ...] = ()
 
     def request(self, message: Message, timeout_s: float) -> Message:
         """See `Line.request`."""
@@ -141,10 +145,11 @@ class ZmqClient:
         """Send a request once the connection is up; return its correlation number."""
         if self._closed:
             raise Unreachable.closed(self._address)
-        if self._connection.poll(0) and self._connection.look():
+        connection = self._connection
+        if connection is not None and connection.poll(0) and connection.look():
             self._end()
-        if not self._connection.up:
-            self._await_connection(min(deadline - time.monotonic(), self._timeouts.connect_s))
+        if self._connection is None:
+            self._connect(min(deadline - time.monotonic(), self._timeouts.connect_s))
         correlation = self._answers.expect(answer)
         try:
             self._shared.send(pack(message, correlation))
@@ -178,7 +183,7 @@ class ZmqClient:
             if left_ms <= 0:
                 return None
             with self._shared.lock:
-                if self._closed:
+                if self._connection is None:
                     # All requests have received their error, and the socket is closed.
                     continue
                 if self._shared.readable():
@@ -192,7 +197,8 @@ class ZmqClient:
     def _hand_out(self) -> None:
         """Hand out one answer, or fail all requests if the connection was lost."""
         try:
-            if self._closed or self._read_answer() or not self._connection.look():
+            connection = self._connection
+            if connection is None or self._read_answer() or not connection.look():
                 return
         except ConnectionLost as error:
             self._lose(error)
@@ -225,29 +231,65 @@ class ZmqClient:
         return True
 
     def _lose(self, error: WireError) -> None:
-        """Fail all requests, and open a new socket; the old one would send its queue to the next server there."""
+        """Fail all requests, and close the socket, which would send its queue to the next server there."""
         self._answers.fail(error)
-        self._connection.close()
-        self._shared.drop()
-        if not self._closed:
-            self._open()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+            self._shared.drop()
 
-    def _open(self) -> None:
-        socket = open_socket(zmq.DEALER, self._timeouts, self._options)
-        self._connection = Connection(socket, self._address, self._encrypted)
-        self._shared.hold(socket)
-        socket.connect(f"tcp://{self._address.netloc}")
+    def _connect(self, timeout_s: float) -> None:
+        """Open a socket and await its connection; hold the lock. Raises `Unreachable`, or `Refused`."""
+        deadline = time.monotonic() + timeout_s
+        with contextlib.closing(Reason(self._address, timeout_s)) as reason:
+            while (left_s := deadline - time.monotonic()) > 0 and not self._closing:
+                try:
+                    # Each time, because the addresses may have changed since the connection was lost.
+                    self._endpoints = look_up(self._address, left_s, self._endpoints)
+                    break
+                except Unreachable as error:
+                    reason.no_name(error)
+                    time.sleep(min(left_s, LOOK_UP_MS / 1000))
+            else:
+                raise Unreachable.closed(self._address) if self._closing else reason.error()
+            self._connection = self._race(deadline, reason)
+        self._shared.hold(self._connection.socket)
 
-    def _await_connection(self, timeout_s: float) -> None:
-        connection, deadline = self._connection, time.monotonic() + timeout_s
-        while not connection.up:
-            left_ms = int((deadline - time.monotonic()) * 1000)
-            if left_ms > 0 and not self._closing:
-                connection.wait(min(left_ms, LOOK_UP_MS))
-            connection.look()
-            if self._closing:
-                raise Unreachable.closed(self._address)
-            if isinstance(connection.trouble, Refused) or (left_ms <= 0 and not connection.up):
-                error = connection.trouble or Unreachable.at(self._address, timeout_s)
-                self._lose(error)
-                raise error
+    def _race(self, deadline: float, reason: Reason) -> Connection:
+        """Connect to each address a little after the one before, and return the first connection that is up."""
+        waiting, tried, next_at = list(self._endpoints), list[Connection](), 0.0
+        winner: Connection | None = None
+        try:
+            while winner is None:
+                now = time.monotonic()
+                if self._closing:
+                    raise Unreachable.closed(self._address)
+                if now >= deadline:
+                    raise next(filter(None, (connection.trouble for connection in tried)), None) or reason.error()
+                if waiting and (now >= next_at or all(connection.failed for connection in tried)):
+                    tried.append(self._attempt(waiting.pop(0), len(tried)))
+                    next_at = now + STAGGER_S
+                if now >= reason.half_way:
+                    reason.ask(self._endpoints)
+                until = min(deadline, now + LOOK_UP_MS / 1000, next_at if waiting else deadline)
+                zmq.zmq_poll([(connection.monitor, zmq.POLLIN) for connection in tried], int((until - now) * 1000) + 1)
+                for connection in tried:
+                    connection.look()
+                winner = next((connection for connection in tried if connection.up), None)
+                if not waiting and all(isinstance(connection.trouble, Refused) for connection in tried) and not winner:
+                    raise tried[0].trouble  # type: ignore[misc]
+            return winner
+        finally:
+            for connection in tried:
+                if connection is not winner:
+                    connection.close()
+                    connection.socket.close(linger=0)
+
+    def _attempt(self, endpoint: Endpoint, number: int) -> Connection:
+        # Two names of one server must not seem to be one client that has come back.
+        identity = self._identity[:-1] + bytes([self._identity[-1] ^ number])
+        with described(f"No server is reached at {self._address}"):
+            socket = open_socket(zmq.DEALER, self._timeouts, {**self._options, "identity": identity})
+            connection = Connection(socket, self._address, self._encrypted)
+        socket.connect(f"tcp://{endpoint.netloc}")
+        return connection

@@ -22,7 +22,9 @@ from cutlayer.wire.visitors import Visitors
 
 _FAILED_AUTH, _FAILED_PROTOCOL = zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 _FAILED_SILENTLY = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-_EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _FAILED_AUTH | _FAILED_PROTOCOL | _FAILED_SILENTLY
+_RETRIED = zmq.EVENT_CONNECT_RETRIED
+_FAILURES = _FAILED_AUTH | _FAILED_PROTOCOL | _FAILED_SILENTLY | _RETRIED
+_EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _FAILURES
 
 
 def open_monitor(socket: Any, events: int) -> Any:
@@ -46,40 +48,41 @@ class Connection:
 
     Attributes:
         up: Whether the connection was up at the last `look`.
+        failed: Whether an attempt to connect has failed; ZeroMQ goes on trying.
         trouble: Error of the last failed handshake; a `Refused` is final.
+        monitor: Socket that receives the events.
         poll: Called with 0, returns a list that is not empty if there are unread events.
     """
 
     def __init__(self, socket: Any, address: Address, encrypted: bool) -> None:
-        self._socket, self._address, self._encrypted = socket, address, encrypted
-        self.up = False
+        self.socket, self._address, self._encrypted = socket, address, encrypted
+        self.up = self.failed = False
         self.trouble: WireError | None = None
-        self._monitor = open_monitor(socket, _EVENTS)
+        self.monitor = open_monitor(socket, _EVENTS)
         poller = select.poll()
-        poller.register(int(self._monitor.fd), select.POLLIN)
+        poller.register(int(self.monitor.fd), select.POLLIN)
         self.poll = poller.poll
 
     def look(self) -> bool:
         """Read the new events; return whether a connection was lost since the last look."""
         lost = False
-        while self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:
-            event = recv_monitor_message(self._monitor)["event"]
+        while self.monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            event = recv_monitor_message(self.monitor)["event"]
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.up = True
             elif event == zmq.EVENT_DISCONNECTED:
                 lost, self.up = lost or self.up, False
+            elif event == _RETRIED:
+                self.failed = True
             else:
+                self.failed = True
                 self.trouble = self._handshake_error(event)
         return lost
 
-    def wait(self, timeout_ms: int) -> None:
-        """Wait for an event, at most this long."""
-        self._monitor.poll(timeout_ms)
-
     def close(self) -> None:
         """Stop watching. Call it before the socket is closed."""
-        self._socket.disable_monitor()
-        self._monitor.close(linger=0)
+        self.socket.disable_monitor()
+        self.monitor.close(linger=0)
 
     def _handshake_error(self, event: int) -> WireError:
         if event == _FAILED_AUTH:
@@ -128,7 +131,7 @@ class Departures:
         self.descriptor = int(self._monitor.fd)
         self._lock = threading.Lock()
         self._gone: set[int] = set()
-        self._unbound = False
+        self._unbound = 0
         # The descriptor signals only events that arrive after a read.
         self._read()
 
@@ -157,11 +160,11 @@ class Departures:
             if not self._monitor.closed:
                 self._read()
 
-    def await_unbound(self, timeout_s: float) -> None:
-        """Wait until the socket has left its port, which is then free."""
+    def await_unbound(self, timeout_s: float, n_addresses: int) -> None:
+        """Wait until the socket has left its port at this many addresses, which is then free."""
         deadline = time.monotonic() + timeout_s
         with self._lock:
-            while not self._unbound and (left_s := deadline - time.monotonic()) > 0:
+            while self._unbound < n_addresses and (left_s := deadline - time.monotonic()) > 0:
                 self._monitor.poll(int(left_s * 1000) + 1)
                 self._read()
 
@@ -193,7 +196,7 @@ class Departures:
                 self._failed = not self._denied
                 self._denied = max(0, self._denied - 1)
             else:
-                self._unbound = True
+                self._unbound += 1
         # Replaced as a whole, because a later event may cancel an earlier one.
         self._gone = gone
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import zmq
 
-from cutlayer.errors import ConfigError, DecodeError, Refused, WireError
+from cutlayer.errors import DecodeError, Refused, WireError
 from cutlayer.wire.address import Address
 from cutlayer.wire.codecs.base import Buffer
 from cutlayer.wire.handshake import error_reply
 from cutlayer.wire.message import Message
+from cutlayer.wire.reach import Endpoint, bind_all
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Caller, Handler, Timeouts, nothing, refusal
 from cutlayer.wire.visitors import Visitors
@@ -42,22 +43,21 @@ class ZmqServer:
         self, address: Address, handler: Handler, timeouts: Timeouts, security: Security, visitors: Visitors
     ) -> None:
         self._handler, self._visitors = handler, visitors
-        endpoint = f"tcp://{_numeric(address)}"
         options = {**server_options(security), "router_mandatory": 1, "router_handover": 1}
         # A list of admitted keys applies to a whole context, so each server has its own context.
         self._context = zmq.Context()
         self._doorkeeper = Doorkeeper(self._context, security.allow, visitors) if security.allow else None
         router = open_socket(zmq.ROUTER, timeouts, options, self._context)
         self._departures = Departures(router, visitors)
+        self._bound: list[str] = []
         try:
-            router.bind(endpoint)
-        except (zmq.ZMQError, OSError) as error:
+            port = bind_all(address, partial(self._bind, router))
+        except WireError:
             self._departures.close()
             router.close(linger=0)
             self._end_context()
-            raise WireError(f"Cannot listen at {address}: {str(error).lower()}.") from None
-        bound = router.getsockopt_string(zmq.LAST_ENDPOINT)
-        self.address = Address(address.scheme, address.host, int(bound.rpartition(":")[2]))
+            raise
+        self.address = Address(address.scheme, address.host, port)
 
         self._shared = SharedSocket()
         self._shared.hold(router)
@@ -83,15 +83,24 @@ class ZmqServer:
             self._closed = True
             # Unbinding ends the connections too, and drops unsent replies unless they may linger.
             self._shared.socket.linger = LAST_REPLIES_MS
-            self._shared.socket.unbind(self._shared.socket.last_endpoint)
+            for bound in self._bound:
+                self._shared.socket.unbind(bound)
             # ZeroMQ's thread unbinds, and the monitor reports when the port is free.
-            self._departures.await_unbound(LAST_REPLIES_MS / 1000)
+            self._departures.await_unbound(LAST_REPLIES_MS / 1000, len(self._bound))
             self._shared.socket.disable_monitor()
             self._shared.drop(linger_ms=LAST_REPLIES_MS)
             self._departures.close()
         self._thread.join(max(0.1, deadline - time.monotonic()))
         self._shared.close()
         self._end_context()
+
+    def _bind(self, router: Any, endpoint: Endpoint) -> int:
+        try:
+            router.bind(f"tcp://{endpoint.netloc}")
+        except zmq.ZMQError as error:
+            raise OSError(error.errno, str(error)) from None
+        self._bound.append(str(router.getsockopt_string(zmq.LAST_ENDPOINT)))
+        return int(self._bound[-1].rpartition(":")[2])
 
     def _end_context(self) -> None:
         if self._doorkeeper is not None:
@@ -160,14 +169,3 @@ class ZmqServer:
             return
         caller = Caller(peer, gone, partial(self._answer, client, correlation))
         self._handler.submit(request, arrived_ns, caller, lend=lend)
-
-
-def _numeric(address: Address) -> str:
-    """Return ``host:port`` with a numeric host, since ZeroMQ binds to no names."""
-    try:
-        host = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][4][0]
-    except socket.gaierror:
-        raise ConfigError(
-            f"The name {address.host!r} has no IP address; write an address or name of this machine."
-        ) from None
-    return Address(address.scheme, str(host), address.port).netloc

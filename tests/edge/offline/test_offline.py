@@ -20,7 +20,7 @@ from cutlayer.edge.offline.queue import Queue
 from cutlayer.edge.offline.replay import Offline, open_offline
 from cutlayer.edge.pipeline import Pipeline
 from cutlayer.edge.send import send
-from cutlayer.errors import DeadlineExceeded, QueueError, Refused, SplitError, Unreachable
+from cutlayer.errors import ConnectionLost, DeadlineExceeded, DecodeError, QueueError, Refused, SplitError, Unreachable
 from cutlayer.registry import defense_from
 from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.raw import Raw
@@ -259,9 +259,76 @@ def test_a_server_that_refuses_the_device_ends_the_run_and_loses_no_request(benc
     device.cloud.error = GONE
     device.ask(2)
     device.cloud.error = Refused(code, "No.")
+
+    def until_it_is_known():
+        # An attempt that began before is still of a server that is away.
+        for _ in range(100):
+            device.offline.flush()
+
     with pytest.raises((Refused, SplitError)):
-        device.offline.flush()
+        until_it_is_known()
     assert len(device.offline._queue) == 2
+
+
+@pytest.mark.parametrize(
+    "error", [Refused("UNAUTHENTICATED", "No."), Refused("INTERNAL", "It failed."), DecodeError("What is this?")]
+)
+def test_a_server_that_does_not_admit_the_device_for_a_while_loses_no_request_and_is_asked_again(bench, error):
+    device = bench("queue")
+    device.cloud.error = error
+    assert device.ask(3) == [False] * 3
+    device.offline.flush()
+    assert str(error) in str(device.offline.counts)
+    device.comes_back()
+    assert sorted(device.indices()) == [0, 1, 2]
+    assert not device.offline.counts.why
+
+
+@pytest.mark.parametrize("error", [Refused("INTERNAL", "It failed."), DecodeError("What is this?")])
+@pytest.mark.parametrize(("do", "count"), [("local", "local"), ("drop", "dropped")])
+def test_a_server_that_fails_counts_as_away_without_a_queue(bench, do, count, error):
+    device = bench(do)
+    assert device.ask() == [True]
+    device.cloud.error = error
+    assert device.ask(3) == [False] * 3
+    device.comes_back()
+    assert device.ask() == [True]
+    assert getattr(device.offline.counts, count) == 3
+
+
+def test_a_request_that_failed_is_sent_again_though_nobody_makes_another(bench, monkeypatch):
+    monkeypatch.setattr("cutlayer.edge.offline.replay.PASSED_S", 0.01)
+    device = bench("queue")
+    assert device.ask() == [True]
+    device.cloud.error = Refused("INTERNAL", "It failed.")
+    assert device.ask() == [False]
+    assert str(device.offline.counts).endswith("the next run sends them first (It failed.)")
+    device.cloud.error = None
+    until = time.monotonic() + 20
+    while device.offline.counts.waiting:
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    assert device.indices() == [0, 1]
+
+
+@pytest.mark.parametrize("error", [ConnectionLost("lost"), Unreachable("gone"), DeadlineExceeded("late")])
+def test_a_request_that_ends_or_holds_the_server_each_time_does_not_block_the_queue(bench, error):
+    device = bench("queue")
+    answer = device.cloud.request
+
+    def fails(message, timeout_s):
+        if message.kind is Kind.INFER and read_infer_request(message).id.endswith("-2"):
+            raise error
+        return answer(message, timeout_s)
+
+    device.cloud.request = fails
+    device.ask(12)
+    until = time.monotonic() + 20
+    while device.offline.counts.waiting:
+        assert time.monotonic() < until, device.offline.counts
+        device.offline.flush()
+    assert (device.offline.counts.failed, device.offline.counts.refused) == (1, 0)
+    assert device.indices() == [index for index in range(12) if index != 2]
 
 
 def test_a_full_queue_ends_the_run(bench):
