@@ -6,10 +6,14 @@ import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Annotated
 
 from cutlayer.bounded import MOST_TEXT_BYTES, read_bytes, reason
 from cutlayer.errors import ConfigError
+from cutlayer.options import At
 from cutlayer.wire.address import Address
+
+File = Annotated[Path | None, At("file")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +33,13 @@ class Security:
         insecure: Allow plain text between machines.
     """
 
-    ca: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
-    token_file: Path | None = None
-    curve_key: Path | None = None
-    curve_server: Path | None = None
-    allow: Path | None = None
+    ca: File = None
+    cert: File = None
+    key: File = None
+    token_file: File = None
+    curve_key: File = None
+    curve_server: File = None
+    allow: Annotated[Path | None, At("file", "folder")] = None
     insecure: bool = False
 
     @classmethod
