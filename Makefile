@@ -60,7 +60,7 @@ test-slow: $(READY) ## Run the tests that take minutes: every defense through pr
 	$(BIN)/python -m pytest -m slow
 
 OLDEST := $(VENV)-oldest
-OLDEST_TESTS ?= tests/wire tests/edge tests/cloud tests/doctor tests/onnx
+OLDEST_TESTS ?= tests/wire tests/edge tests/cloud tests/doctor $(addprefix tests/onnx/test_,file.py graph.py odd.py types.py random.py corpus.py)
 
 # uv, because pip cannot choose the oldest versions.
 $(OLDEST)/bin/uv:

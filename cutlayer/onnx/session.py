@@ -82,7 +82,9 @@ def open_half(
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     except Exception as error:  # the errors of ONNX Runtime have no common base but this
         raise SplitError(f"{path} cannot be opened as an ONNX model: {message(error)}.") from None
     names = {i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()}
