@@ -60,7 +60,7 @@ test-slow: $(READY) ## Run the tests that take minutes: every defense through pr
 	$(BIN)/python -m pytest -m slow
 
 OLDEST := $(VENV)-oldest
-OLDEST_TESTS ?= tests/wire tests/edge tests/cloud tests/doctor tests/onnx
+OLDEST_TESTS ?= tests/wire tests/edge tests/cloud tests/doctor $(addprefix tests/onnx/test_,file.py graph.py odd.py types.py random.py corpus.py)
 
 # uv, because pip cannot choose the oldest versions.
 $(OLDEST)/bin/uv:
@@ -77,7 +77,7 @@ test-oldest: $(OLDEST)/bin/uv ## Test device and server, without torch, with the
 	$(OLDEST)/env/bin/python -m pytest -p no:cacheprovider $(OLDEST_TESTS)
 
 .PHONY: fuzz
-fuzz: $(READY) ## Send damaged frames: 200,000 to the decoders, 20,000 to a live server of each transport; damage 7,000 files for their readers
+fuzz: $(READY) ## Send damaged frames: 200,000 to the decoders, 20,000 to a live server of each transport; cut 5,000 damaged ONNX files; damage 7,000 files for their readers
 	$(BIN)/python -m tests.fuzz.run
 
 .PHONY: hostile

@@ -21,8 +21,8 @@ from cutlayer.models.export import export_onnx
 from cutlayer.models.halves import SplitModel, join, split
 from cutlayer.models.widths import measured
 from cutlayer.models.zoo import build
-from cutlayer.onnx.session import open_half
-from cutlayer.spec import image_spec
+from cutlayer.onnx.session import open_half, runtime
+from cutlayer.spec import TensorSpec, image_spec
 
 VICTIMS = {"vgg11_bn": ("features.7", "features.14"), "resnet20": ("layer1.1", "layer2.0")}
 IMAGE, REPEATS = image_spec(3, 32, 32), 50
@@ -45,7 +45,9 @@ def pruned(halves: SplitModel, budget: int) -> SplitModel:
 
 def prepare(path: Path) -> Callable[[], int]:
     """Run a head in ONNX Runtime, for `compare`."""
-    head, image = open_half(path, 1, {"image": IMAGE}, ["smashed"]), np.zeros((1, *IMAGE.shape), np.float32)
+    (gives,) = runtime().InferenceSession(path).get_outputs()
+    head = open_half(path, 1, {"image": IMAGE}, {"smashed": TensorSpec(tuple(gives.shape[1:]))})
+    image = np.zeros((1, *IMAGE.shape), np.float32)
 
     def work() -> int:
         for _ in range(REPEATS):

@@ -67,7 +67,7 @@ def write_tail(path: Path) -> None:
 
 def tail_us(path: Path, n: int, repeats: int = 50) -> float:
     """Median time of the tail per sample, in a batch of n."""
-    tail = open_half(path, 1, {"smashed": SMASHED}, ["logits"])
+    tail = open_half(path, 1, {"smashed": SMASHED}, {"logits": TensorSpec((CLASSES,))})
     smashed, times_s = np.ones((n, *SMASHED.shape), np.float32), []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -81,7 +81,7 @@ def _serve(transport: str, tail: Path, max_batch: int, parent: Connection) -> No
     from cutlayer.cloud.service import Service
 
     tune_allocator()
-    half = open_half(tail, 1, {"smashed": SMASHED}, ["logits"])
+    half = open_half(tail, 1, {"smashed": SMASHED}, {"logits": TensorSpec((CLASSES,))})
     service = Service(MANIFEST, half, limits=Limits(max_batch=max_batch))
     server = listen(f"{transport}://127.0.0.1:0", service, PATIENCE)
     parent.send(str(server.address))

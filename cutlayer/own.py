@@ -21,6 +21,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from cutlayer.errors import ConfigError, missing_package, near
+from cutlayer.foreign import shown
 
 FILE = re.compile(r"(.+\.py):([A-Za-z_]\w*)")
 _MODULE = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
@@ -34,7 +35,25 @@ def is_own(name: str) -> bool:
 def resolved(name: str, folder: Path) -> str:
     """The name with the path of its file made absolute, a relative one from this folder; other names as they are."""
     match = FILE.fullmatch(name)
-    return f"{Path(os.path.abspath(folder / Path(match[1]).expanduser()))}:{match[2]}" if match else name
+    if not match:
+        return name
+    return recordable(f"{Path(os.path.abspath(folder / Path(match[1]).expanduser()))}:{match[2]}")
+
+
+def recordable(name: str) -> str:
+    """The name of a file as it is, which records hold and ONNX Runtime takes as text in UTF-8.
+
+    Raises:
+        ConfigError: It has bytes that are no UTF-8, as a name in Latin-1 from an old disk has.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{shown(name)} has a name that is no UTF-8, which neither records nor ONNX Runtime take; rename it or "
+            "its folder."
+        ) from None
+    return name
 
 
 def is_path(name: str, folder: Path = Path()) -> bool:

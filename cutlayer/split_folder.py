@@ -7,6 +7,7 @@ before it is used, so that what runs is what `cutlayer split` wrote.
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +16,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.bounded import reason
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.models.files import new_folder
-from cutlayer.models.manifest import HEAD_ONNX, HEAD_WEIGHTS, LEARNED, TAIL_ONNX, TAIL_WEIGHTS, Manifest, sha256
+from cutlayer.models.manifest import (
+    HEAD_ONNX,
+    HEAD_WEIGHTS,
+    LEARNED,
+    MANIFEST,
+    TAIL_ONNX,
+    TAIL_WEIGHTS,
+    Manifest,
+    sha256,
+)
+from cutlayer.onnx.external import external_files
 from cutlayer.onnx.session import open_half
 from cutlayer.tensors import chosen, join, parts, zeros
 
@@ -86,11 +98,11 @@ class SplitFolder:
             return _in_torch(self, "head", threads)
         manifest = self.manifest
         if manifest.ends is None:
-            return open_half(self.file(HEAD_ONNX), threads, {"image": manifest.input}, ["smashed"])
+            return open_half(self.file(HEAD_ONNX), threads, {"image": manifest.input}, {"smashed": manifest.smashed})
         ends = manifest.ends
         # The data comes first, as a batch that is not joined is that.
         takes = {name: spec for name, spec in ends.head.items() if name not in ends.state} | ends.head
-        return open_half(self.file(HEAD_ONNX), threads, takes, ["smashed", *ends.kept], ends.state)
+        return open_half(self.file(HEAD_ONNX), threads, takes, {"smashed": manifest.smashed} | ends.kept, ends.state)
 
     def tail(self, runtime: Runtime = "onnx", threads: int | None = None) -> Half:
         """Open the tail; see `head`. With `threads` None all cores compute one batch."""
@@ -98,7 +110,7 @@ class SplitFolder:
             return _in_torch(self, "tail", threads)
         manifest = self.manifest
         takes = {"smashed": manifest.smashed} | manifest.beside
-        return open_half(self.file(TAIL_ONNX), threads, takes, list(manifest.answers))
+        return open_half(self.file(TAIL_ONNX), threads, takes, manifest.answers)
 
     def model(self, threads: int = 1) -> Half:
         """The whole model in this process: the head, then the tail, with no defense in between."""
@@ -135,13 +147,23 @@ class SplitFolder:
         """The arrays that the defense learned and the device needs; empty where there are none.
 
         Raises:
-            SplitError: The file is missing or differs from its hash.
+            SplitError: The file is missing, differs from its hash, or holds anything but arrays of finite numbers.
         """
         if LEARNED not in self.manifest.files:
             return {}
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        return load_file(self.file(LEARNED))
+        path = self.file(LEARNED)
+        try:
+            arrays: dict[str, NDArray[Any]] = load_file(path)
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise SplitError(
+                f"{path} is damaged ({reason(error)}); make the folder again with `cutlayer split`."
+            ) from None
+        if not all(array.dtype.kind in "biuf" and np.isfinite(array).all() for array in arrays.values()):
+            raise SplitError(f"{path} holds what is no finite number; make the folder again with `cutlayer split`.")
+        return arrays
 
     def with_head(self, out: Path, write_head: Callable[[Path], None]) -> Manifest:
         """Write a split folder that differs from this one in its head, and has no halves in torch.
@@ -153,24 +175,41 @@ class SplitFolder:
         Raises:
             SplitError: A file of this folder is damaged, or `out` exists and holds something else.
         """
-        unchanged = [TAIL_ONNX, *(name for name in (LEARNED,) if name in self.manifest.files)]
-        with new_folder(out) as part:
-            write_head(part / HEAD_ONNX)
-            for name in unchanged:
-                shutil.copyfile(self.file(name), part / name)
-            files = {name: sha256(part / name) for name in (HEAD_ONNX, *unchanged)}
-            manifest = replace(self.manifest, files=files)
-            manifest.save(part)
+        replaced = (HEAD_ONNX, HEAD_WEIGHTS, TAIL_WEIGHTS)
+        unchanged = [name for name in self.manifest.files if name not in replaced]
+        with tempfile.TemporaryDirectory(prefix="cutlayer-") as scratch:
+            head = Path(scratch) / HEAD_ONNX
+            write_head(head)
+            with new_folder(out) as part:
+                shutil.copyfile(head, part / HEAD_ONNX)
+                for name in unchanged:
+                    shutil.copyfile(self.file(name), part / name)
+                files = {name: sha256(part / name) for name in (HEAD_ONNX, *unchanged)}
+                manifest = replace(self.manifest, files=files)
+                manifest.save(part)
         return manifest
 
     def file(self, name: str) -> Path:
-        """The path of one file of the folder, its content compared with its hash.
+        """The path of one file of the folder, its content compared with its hash, and so that of the files it takes.
 
         Raises:
-            SplitError: The file is missing or differs from its hash.
+            SplitError: The file, or one in which it keeps weights, is missing, lies elsewhere or differs from its hash.
         """
         self.manifest.verify(self.path, name)
-        return self.path / name
+        path = self.path / name
+        if path.suffix == ".onnx":
+            try:
+                others = external_files(path)
+            except (OSError, ValueError) as error:
+                raise SplitError(f"{path} cannot be read: {reason(error)}; copy the whole folder again.") from None
+            for other in sorted(others):
+                if other not in self.manifest.files:
+                    raise SplitError(
+                        f"{path} keeps weights in {other!r}, for which {MANIFEST} has no hash; make the folder again "
+                        "with `cutlayer split`."
+                    )
+            self.manifest.verify(self.path, *sorted(others))
+        return path
 
 
 def _in_torch(split: SplitFolder, half: Literal["head", "tail"], threads: int | None) -> Half:

@@ -22,7 +22,9 @@ Differs from the paper:
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +33,8 @@ from numpy.typing import NDArray
 
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.shared.aware import snr_db
-from cutlayer.errors import ConfigError
+from cutlayer.errors import ConfigError, SplitError
+from cutlayer.options import Count, Epochs, LearningRate, Weight
 
 if TYPE_CHECKING:
     from cutlayer.data.splits import Splits
@@ -53,11 +56,11 @@ class Shredder(Defense):
     knob = "scale"
     draws = True
 
-    scale: float
-    weight: float = 1.0
-    n_noises: int = 16
-    epochs: int = 4
-    lr: float = 5e-2
+    scale: Weight
+    weight: Weight = 1.0
+    n_noises: Count = 16
+    epochs: Epochs = 4
+    lr: LearningRate = 5e-2
 
     def __post_init__(self) -> None:
         if min(self.scale, self.weight, self.epochs) < 0 or self.n_noises < 1 or self.lr <= 0:
@@ -99,19 +102,44 @@ class Shredder(Defense):
         learned: NDArray[np.float32] = collection[0].detach().numpy()
         return learned
 
+    def deploy(self, learned: Mapping[str, NDArray[Any]], halves: Callable[[], SplitModel]) -> None:
+        """See `Defense`.
+
+        Raises:
+            SplitError: The arrays are not those of a collection.
+        """
+        super().deploy(learned, halves)
+        if not self.random:
+            return
+        order, location, scale = (np.asarray(learned.get(key, ())) for key in PARTS)
+        if (
+            order.ndim != 2 or not order.size or order.dtype.kind not in "iu"
+            or not location.shape == scale.shape == order.shape[:1]
+            or int(order.min()) < 0 or int(order.max()) >= order.shape[1]
+        ):  # fmt: skip
+            raise SplitError(
+                f"What {self!r} learned is no collection of noise; make the folder again with `cutlayer split`."
+            )
+
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
         """Add noise of a member drawn for each sample; at scale 0 return the input itself."""
         if not self.random:
             return smashed
         xp = array_namespace(smashed)
-        noise = self._draw(len(smashed), rng).reshape(tuple(smashed.shape))
+        noise = self._draw(len(smashed), rng)
+        if noise.size != prod(smashed.shape):
+            raise SplitError(
+                f"What {self!r} learned is of {noise.shape[1]:,} numbers for each sample, not of "
+                f"{'x'.join(map(str, smashed.shape[1:]))}; make the folder again with `cutlayer split`."
+            )
+        noise = noise.reshape(tuple(smashed.shape))
         return smashed + xp.asarray(noise, dtype=smashed.dtype, device=device(smashed))
 
     def _draw(self, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Noise of a member drawn for each of n samples, ``(n, D)``."""
         if not self._learned:
             raise ConfigError(f"{self!r} has no noise yet; call harden() or deploy() first.")
-        order, location, scale = (self._learned[key] for key in ("order", "location", "scale"))
+        order, location, scale = (self._learned[key] for key in PARTS)
         member = rng.integers(len(order), size=n)
         shape = (n, order.shape[1])
         draws = rng.standard_exponential(shape, np.float32) - rng.standard_exponential(shape, np.float32)
@@ -125,6 +153,10 @@ class Shredder(Defense):
         if not self.random:
             return {}
         return snr_db(smashed, float(self._draw(200, np.random.default_rng(0)).var(axis=0, dtype=np.float64).mean()))
+
+
+PARTS = ("order", "location", "scale")
+"""What is stored of each member: the order of its elements, and its Laplace distribution."""
 
 
 def _fitted(collection: NDArray[np.float32]) -> dict[str, NDArray[Any]]:

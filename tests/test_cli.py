@@ -48,7 +48,7 @@ def test_cuts_prints_a_line_for_each_cut():
         (["cloud", "{out}"], "split.json"),
         (["edge", "{out}"], "split.json"),
         (["cloud", "{out}", "--heartbeat-s", "0"], "above 0"),
-        (["edge", "{out}", "--request-s", "-1"], "-1 was given"),
+        (["edge", "{out}", "--request-s", "-1"], "-1.0 was given"),
         (["run", "absent.toml"], "no experiment file"),
         (["run", "experiments/demo.toml", "--set", "defense.sigmma=1", "--out", "{out}"], "sigmma"),
         (["run", "experiments/demo.toml", "--set", "oops", "--out", "{out}"], "KEY=VALUE"),
@@ -102,7 +102,7 @@ def test_each_side_takes_the_security_options_that_are_its_own(command, own, oth
     given = []
     for side in ("cutlayer.cloud.serve.serve", "cutlayer.edge.send.send"):
         monkeypatch.setattr(side, lambda *_, security, **__: given.append(security))
-    monkeypatch.setattr("cutlayer.doctor.examine.examine", lambda _, __, security: given.append(security) or [])
+    monkeypatch.setattr("cutlayer.doctor.examine.examine", lambda _, __, security, ___: given.append(security) or [])
     monkeypatch.setattr("cutlayer.profile.run.run_plan", lambda _, settings, *__: given.append(settings.security))
     monkeypatch.setattr("cutlayer.report.profiles.terminal.text", str)
     names = ("ca", "cert", "key", "token-file", "curve-key", own)

@@ -28,6 +28,8 @@ def print_cuts(model: Path, given: Given) -> None:
     """Print every place where an ONNX file can be cut, and the reasons against a cut elsewhere."""
     graph = checked(survey(model, given))
     tell_lines(table(model.name, graph.file.input, graph.cuts))
+    if uncounted := list(dict.fromkeys(name for cut in graph.cuts for name in cut.uncounted)):
+        tell(f"not counted in the MACs of a head: {_listed(uncounted)}")
     if graph.file.guessed:
         shapes = ", ".join(f"{name}={spec}" for name, spec in graph.file.inputs.items())
         tell(f"the file leaves sizes open; these were tried and work: {shapes}; --input states others")

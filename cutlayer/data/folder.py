@@ -98,8 +98,10 @@ def _classes(
         )
     if flat:
         return (), np.full(len(places), NO_CLASS, np.int64), None
-    classes = sorted({place[0] for place in places})
-    numbers = {name: number for number, name in enumerate(classes)}
+    folders = sorted({place[0] for place in places})
+    numbers = {name: number for number, name in enumerate(folders)}
+    # Records hold the names, in UTF-8, which the name of a folder need not be.
+    classes = [name.encode("utf-8", "backslashreplace").decode() for name in folders]
     labels = np.array([numbers[place[0]] for place in places], np.int64)
     if all(len(place) == 2 for place in places):
         return tuple(classes), labels, None

@@ -199,8 +199,11 @@ def _result(answer: bytes, status: int, limits: Limits, subject: object) -> Any:
     if "memory" in told:
         raise _too_large(subject, limits)
     if "error" in told:
-        kind = getattr(errors, told["error"], SplitError)
-        error = (SplitError if kind is errors.Refused else kind)(told["text"])
+        kind = getattr(errors, told["error"], CutlayerError)
+        try:
+            error = kind(told["text"])
+        except TypeError:  # an error of the network, which says more than a text
+            error = CutlayerError(told["text"])
         if any(word in told["text"].lower() for word in _OF_MEMORY):
             error = _too_large(subject, limits)
         for note in told["notes"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from cutlayer.errors import SplitError, near
@@ -21,6 +21,7 @@ class Cut:
         smashed: The tensor that is sent for one sample.
         params: Number of parameters of the head.
         macs: Multiply-accumulates of the head for one sample, in convolutions and matrix products.
+        uncounted: Operators of the head that `macs` leaves out because nothing is known of them, each once.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Cut:
     smashed: TensorSpec
     params: int
     macs: int
+    uncounted: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from cutlayer.errors import SplitError
 from cutlayer.machine.files import check_writable, leftovers, part_of, writing
 from cutlayer.machine.lock import only_one
 from cutlayer.models.manifest import MANIFEST
+from cutlayer.own import recordable
 
 
 @contextmanager
@@ -48,9 +49,11 @@ def check_free(folder: Path, *, replace: bool = True) -> None:
     """Refuse to replace anything but a split folder, or that as well.
 
     Raises:
+        ConfigError: Its name is no UTF-8.
         SplitError: The folder exists and holds something else; or it is a split folder, and is not to be replaced.
         WriteError: The user may not write there.
     """
+    recordable(str(folder))
     check_writable(folder, "new folder")
     if (folder / MANIFEST).exists() and not replace:
         raise SplitError(f"{folder} is a split folder already; replace it with --force, or name another folder.")

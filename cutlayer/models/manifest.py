@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cutlayer.bounded import MOST_TEXT_BYTES, opened, read_json, reason
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.foreign import shown
+from cutlayer.models import claims
 from cutlayer.records.files import write_text
 from cutlayer.registry import MODELS, Registry
 from cutlayer.spec import TensorSpec
@@ -50,13 +50,14 @@ class Ends:
         return any(-1 in spec.shape for spec in self.answers.values())
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Ends:
-        """Undo `dataclasses.asdict`."""
-        specs = {
-            name: {tensor: _spec(spec) for tensor, spec in data[name].items()}
-            for name in ("head", "tail", "kept", "answers")
-        }
-        return cls(**specs, state=dict(data["state"]))
+    def from_json(cls, data: Any) -> Ends:
+        """Undo `dataclasses.asdict`. Raises ValueError, with the reason."""
+        stated = claims.table(data, "ends", ("head", "tail", "kept", "answers", "state"))
+        head, tail, kept = (claims.specs(stated[name], name) for name in ("head", "tail", "kept"))
+        answers = claims.specs(stated["answers"], "answers", open=True)
+        if not head or not answers:
+            raise ValueError("ends has no input of the head, or no answer")
+        return cls(head, tail, kept, answers, claims.names_of_state(stated["state"], head | tail, kept | answers))
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,44 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Write `split.json` into the folder, last of its files."""
+        stated = json.loads(json.dumps(self._stated()))
+        try:
+            self.from_json(stated)
+        except ValueError as error:
+            raise SplitError(f"{folder} cannot be written as a split folder: {reason(error)}.") from None
         format = FORMAT_OF_ENDS if self.ends else FORMAT
-        text = json.dumps({"format": format, "version": self.version, **self._stated()}, indent=2)
+        text = json.dumps({"format": format, "version": self.version, **stated}, indent=2)
         write_text(folder / MANIFEST, text + "\n")
+
+    @classmethod
+    def from_json(cls, data: Any) -> Manifest:
+        """A manifest whose claims are within bounds, from the content of `split.json`.
+
+        Raises:
+            ValueError: A claim is missing, of the wrong kind or out of bounds; the text is the reason.
+        """
+        stated = claims.table(data, MANIFEST, ("model", "cut", "classes", "input", "smashed", "defense", "files"))
+        classes = claims.whole(stated["classes"], "classes", 0, claims.MOST_ELEMENTS)
+        ends = None if stated.get("ends") is None else Ends.from_json(stated["ends"])
+        if not classes and ends is None:
+            raise ValueError("classes is 0, which needs ends")
+        mean, std = (claims.numbers(stated.get(name, []), name) for name in ("mean", "std"))
+        if std and min(std) <= 0:
+            raise ValueError(f"std has the number {min(std):g}, and a deviation is above 0")
+        return cls(
+            claims.text(stated["model"], "model"),
+            claims.text(stated["cut"], "cut"),
+            classes,
+            claims.spec(stated["input"], "input"),
+            claims.spec(stated["smashed"], "smashed"),
+            claims.defense(stated["defense"]),
+            claims.optional(claims.text, stated.get("data"), "data"),
+            claims.files(stated["files"]),
+            claims.sources(stated.get("sources", {})),
+            mean,
+            std,
+            ends,
+        )
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:
@@ -136,14 +172,7 @@ class Manifest:
         path = Path(folder) / MANIFEST
         try:
             data = read_json(path, MOST_TEXT_BYTES)
-            names = {f.name for f in fields(cls)}
-            known = {key: value for key, value in data.items() if key in names}
-            for key in ("input", "smashed"):
-                known[key] = _spec(known[key])
-            if known.get("ends") is not None:
-                known["ends"] = Ends.from_json(known["ends"])
-            known |= {key: tuple(known[key]) for key in ("mean", "std") if key in known}
-            manifest = cls(**known)
+            manifest = cls.from_json(data)
         except (FileNotFoundError, NotADirectoryError):
             raise SplitError(
                 f"{folder} is no split folder: it has no {MANIFEST}; make one with `cutlayer split`."
@@ -167,12 +196,15 @@ class Manifest:
         """Check that the named files are present and are the ones that the manifest was written for.
 
         Raises:
-            SplitError: A file is missing or differs.
+            SplitError: A file is missing, differs, or is a link that leads out of the folder.
         """
         for name in names:
             path = Path(folder) / name
             if name not in self.files or not path.exists():
                 raise SplitError(f"{path} is missing; copy it from the folder that `cutlayer split` wrote.")
+            # Links within the folder are how some systems replace all files at once.
+            if not path.resolve().is_relative_to(Path(folder).resolve()):
+                raise SplitError(f"{path} is a link that leads out of the folder; copy the file itself there.")
             try:
                 digest = sha256(path)
             except OSError as error:
@@ -204,10 +236,6 @@ class Manifest:
                 f"{name.rpartition(':')[0]} has changed since the split was made with the {registry.kind} "
                 f"{registry.label(name)}; bring the older file back, or make the folder again with `cutlayer split`."
             )
-
-
-def _spec(data: Mapping[str, Any]) -> TensorSpec:
-    return TensorSpec(**{**data, "shape": tuple(data["shape"])})
 
 
 def sha256(path: Path) -> str:

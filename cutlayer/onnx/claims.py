@@ -49,7 +49,7 @@ def check_claims(path: Path, model: ModelProto) -> None:
         reason = _missing(path.parent, tensor)
         if reason is not None:
             raise SplitError(
-                f"{shown(path)} claims a tensor {shown(tensor.name)!r} {reason}; copy it with all its files again, or "
+                f"{shown(path)} claims a tensor '{shown(tensor.name)}' {reason}; copy it with all its files again, or "
                 "export it as one file."
             )
     for node in _nodes(model):
@@ -98,23 +98,23 @@ def _missing_outside(folder: Path, tensor: TensorProto, wanted: int | None) -> s
         return "whose data has an offset or a length that is no number"
     parts = Path(location).parts
     if not parts or Path(location).is_absolute() or ".." in parts or "\0" in location:
-        return f"whose data is in {shown(location, 80)!r}, which is not in the folder of the model"
+        return f"whose data is in '{shown(location, 80)}', which is not in the folder of the model"
     place = folder
     try:
         # Also no folder on the way there may be a link.
         for part in parts:
             place = place / part
             if stat.S_ISLNK(place.lstat().st_mode):
-                return f"whose data is in {shown(location, 80)!r}, which is a link"
+                return f"whose data is in '{shown(location, 80)}', which is a link"
         status = place.stat()
     except OSError as error:
-        return f"whose data is in {shown(location, 80)!r}: {str(error.strerror).lower()}"
+        return f"whose data is in '{shown(location, 80)}': {str(error.strerror).lower()}"
     if not stat.S_ISREG(status.st_mode):
-        return f"whose data is in {shown(location, 80)!r}, which is no regular file"
+        return f"whose data is in '{shown(location, 80)}', which is no regular file"
     if offset < 0 or length < 0 or offset + max(length, wanted or 0) > status.st_size:
-        return f"whose data is not all in {shown(location, 80)!r}, a file of {status.st_size:,} bytes"
+        return f"whose data is not all in '{shown(location, 80)}', a file of {status.st_size:,} bytes"
     if length and wanted is not None and length != wanted:
-        return f"of {wanted:,} bytes, and {length:,} in {shown(location, 80)!r}"
+        return f"of {wanted:,} bytes, and {length:,} in '{shown(location, 80)}'"
     return None
 
 
@@ -186,7 +186,7 @@ def _inlined(path: Path, model: ModelProto) -> int:
         running.add(name)
         if any(other in running for other in missing):
             raise SplitError(
-                f"{shown(path)} has a local function {shown(name[1])!r} that calls itself, over others or directly, "
+                f"{shown(path)} has a local function '{shown(name[1])}' that calls itself, over others or directly, "
                 "which ONNX forbids; export it again."
             )
         todo += missing

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from cutlayer.onnx.file import OnnxFile
 from cutlayer.onnx.protos import editable, open_proto, run, the_package
 from cutlayer.onnx.seams import sources
-from cutlayer.onnx.types import BOUNDS, FLOATS, dtype_of, element_type, to_float32
+from cutlayer.onnx.session import dtype_of
+from cutlayer.onnx.types import BOUNDS, FLOATS, element_type, to_float32
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -21,6 +22,21 @@ if TYPE_CHECKING:
 _WEIGHTS = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}
 _SUMMED = {"MatMul", "MatMulInteger", "QLinearMatMul", "Gemm"}
 _COUNTED = {*_WEIGHTS, *_SUMMED, "ConvTranspose"}
+
+_NOT_COUNTED = {
+    "Attention", "DFT", "DeformConv", "Einsum", "GRU", "If", "LSTM", "LinearAttention", "Loop", "RNN", "STFT", "Scan",
+    "SequenceMap",
+}  # fmt: skip
+"""Operators of ONNX that multiply and accumulate and are not counted."""
+
+_OWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+
+_FREE = {
+    "BiasGelu", "DequantizeLinear", "FastGelu", "Gelu", "QLinearAdd", "QLinearAveragePool", "QLinearConcat",
+    "QLinearGlobalAveragePool", "QLinearLeakyRelu", "QLinearMul", "QLinearSigmoid", "QuantizeLinear", "QuickGelu",
+    "SkipLayerNormalization", "SkipSimplifiedLayerNormalization",
+}  # fmt: skip
+"""Operators of other domains that are known to multiply and accumulate nothing."""
 
 _IN_NUMPY = {
     f"tensor({name}{bits})"
@@ -112,15 +128,29 @@ def _value(arrays: Sequence[NDArray[Any]], dtype: str | None) -> Value:
     )
 
 
-def params_and_macs(
+class Costs(NamedTuple):
+    """What a node and all nodes of the path before it cost.
+
+    Attributes:
+        params: Parameters.
+        macs: Multiply-accumulates of the operators that are counted.
+        uncounted: The operators that are not counted, each once; the multiply-accumulates are at least `macs` then.
+    """
+
+    params: int
+    macs: int
+    uncounted: tuple[str, ...]
+
+
+def costs(
     path: Sequence[NodeProto], values: Mapping[str, Value], inputs: Iterable[str]
-) -> Iterator[tuple[NodeProto, int, int]]:
+) -> Iterator[tuple[NodeProto, Costs]]:
     """Each node of the path, with the parameters and the multiply-accumulates up to it.
 
     Parameters are the elements of the constant tensors that the nodes take. Statistics of batch normalization and
     scales of quantization for each channel count; scalars do not. Multiply-accumulates are those of convolutions and
-    matrix products, but not of those inside control flow, local functions and fused attention, nor in types that numpy
-    does not have, such as bfloat16.
+    matrix products; control flow, local functions, operators of other domains, recurrent networks, attention and what
+    computes in types that numpy does not have, such as bfloat16, are not counted, and named instead.
 
     Args:
         path: The nodes between input and output.
@@ -129,21 +159,28 @@ def params_and_macs(
     """
     seen = set(inputs) | {name for node in path for name in node.output}
     params = macs = 0
+    uncounted: tuple[str, ...] = ()
     for node in path:
         constants = sources(node) - seen
         seen |= constants
         weights = [values[name] for name in constants if name in values and values[name].dtype not in _NO_WEIGHTS]
         params += sum(prod(value.shape) for value in weights if value.shape)
-        macs += _macs(node, values)
-        yield node, params, macs
+        of_node = _macs(node, values)
+        if of_node is not None:
+            macs += of_node
+        elif (name := f"{node.domain}.{node.op_type}".lstrip(".")) not in uncounted:
+            uncounted = (*uncounted, name)
+        yield node, Costs(params, macs, uncounted)
 
 
-def _macs(node: NodeProto, values: Mapping[str, Value]) -> int:
+def _macs(node: NodeProto, values: Mapping[str, Value]) -> int | None:
+    """The multiply-accumulates of a node; None where they are not counted."""
     if node.op_type not in _COUNTED:
-        return 0
+        known = node.op_type not in _NOT_COUNTED if node.domain in _OWN_DOMAINS else node.op_type in _FREE
+        return 0 if known else None
     first, result = values[node.input[0]].shape, values[node.output[0]].shape
-    if not (first and result):
-        return 0
+    if not first:
+        return None
     if node.op_type == "ConvTranspose":
         return prod(first) * prod(values[node.input[1]].shape[1:])
     if node.op_type in _WEIGHTS:

@@ -23,7 +23,8 @@ from cutlayer.onnx.given import NOTHING, Given
 from cutlayer.onnx.protos import editable, open_proto, run, the_package
 from cutlayer.onnx.random_inputs import Bounds, arrays, ranges
 from cutlayer.onnx.seams import Index, put_in_order, varying_tensors
-from cutlayer.onnx.types import BOUNDS, FLOATS, dtype_of, float32_ends
+from cutlayer.onnx.session import dtype_of
+from cutlayer.onnx.types import BOUNDS, FLOATS, float32_ends
 from cutlayer.spec import TensorSpec
 from cutlayer.tensors import random
 

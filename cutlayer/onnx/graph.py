@@ -105,7 +105,7 @@ def survey(path: Path, given: Given = NOTHING) -> Survey:
         ) from None
     cuts, refused = [], dict(found.refused)
     given_as_outputs = {f"{name}{GIVEN}" for name in file.outputs}
-    for node, params, macs in onnx_costs.params_and_macs(found.nodes, values, file.inputs):
+    for node, cost in onnx_costs.costs(found.nodes, values, file.inputs):
         for name in node.output:
             if name not in found.found:
                 continue
@@ -123,7 +123,12 @@ def survey(path: Path, given: Given = NOTHING) -> Survey:
             smashed = TensorSpec(place.smashed, "float32", *BOUNDS.get(value.dtype, (None, None)))
             aliases = (node.name,) if node.name not in ("", name) else ()
             beside = tuple(n for n in seam.tail if n not in file.state)
-            cuts.append(OnnxCut(name, aliases, smashed, params, macs, node.op_type, place, beside))
+            cuts.append(
+                OnnxCut(
+                    name, aliases, smashed, cost.params, cost.macs, node.op_type, place, beside,
+                    uncounted=cost.uncounted,
+                )
+            )  # fmt: skip
     return Survey(file, cuts, refused, opened)
 
 

@@ -45,12 +45,6 @@ def element_type(dtype: str) -> int:
     return number
 
 
-def dtype_of(kind: str) -> str:
-    """The name in numpy of what ONNX Runtime calls ``tensor(float)``; the name without ``tensor`` if numpy has none."""
-    name = kind.removeprefix("tensor(").removesuffix(")")
-    return {"float": "float32", "double": "float64"}.get(name, name)
-
-
 def to_float32(tensor: str, name: str) -> list[NodeProto]:
     """The nodes that give `tensor` as float32 under another name."""
     onnx = the_package()

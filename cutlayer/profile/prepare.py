@@ -40,7 +40,7 @@ class Candidate:
         shape: Shape of the smashed data of one sample.
         nbytes: Size of the smashed data of one sample, before any codec.
         params: Parameters of the head; None where the split folder was written elsewhere and does not say.
-        macs: Multiply-accumulates of the head for one sample; None in the same case.
+        macs: Multiply-accumulates of the head for one sample; None in the same case, and where some are not counted.
     """
 
     cut: str
@@ -148,7 +148,8 @@ def from_onnx(path: Path, cuts: Sequence[str], given: Given, out: Path, data: st
                 raise
             say(f"left out: {error}")
             continue
-        candidates.append(Candidate(cut.name, folder, cut.shape, cut.nbytes, cut.params, cut.macs))
+        macs = None if cut.uncounted else cut.macs
+        candidates.append(Candidate(cut.name, folder, cut.shape, cut.nbytes, cut.params, macs))
     if not candidates:
         raise SplitError(f"{path} cannot be cut anywhere; `cutlayer cuts {path}` says why.")
     return candidates

@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from cutlayer.errors import Refused
+from cutlayer.errors import DecodeError, Refused
 from cutlayer.wire import error_pb2, open_inference_pb2
 from cutlayer.wire.message import Kind, Message, parse
+from cutlayer.wire.protobuf import MAX_TENSORS
+
+MOST_VERSIONS, MOST_AXES = 64, 16
+"""Versions of a model, and axes of a tensor with its batch, that an answer to the handshake may describe."""
 
 
 class Metadata(NamedTuple):
@@ -52,8 +56,17 @@ def metadata_reply(metadata: Metadata) -> Message:
 
 
 def read_metadata_reply(message: Message) -> Metadata:
-    """Undo `metadata_reply`. Raises DecodeError."""
+    """Undo `metadata_reply`. Raises DecodeError, also for more tensors, axes or versions than a model has."""
     header = parse(open_inference_pb2.ModelMetadataResponse, message)
+    described = (*header.inputs, *header.outputs)
+    if len(described) > 2 * MAX_TENSORS or len(header.versions) > MOST_VERSIONS:
+        raise DecodeError(
+            f"The server describes {len(described)} tensors and {len(header.versions)} versions of a model; at most "
+            f"{2 * MAX_TENSORS} and {MOST_VERSIONS} are read."
+        )
+    for tensor in described:
+        if len(tensor.shape) > MOST_AXES or not all(-1 <= length < 1 << 31 for length in tensor.shape):
+            raise DecodeError(f"The server describes a tensor of {len(tensor.shape)} axes or of impossible lengths.")
     inputs, outputs = (
         {t.name: (t.datatype, tuple(t.shape)) for t in tensors} for tensors in (header.inputs, header.outputs)
     )

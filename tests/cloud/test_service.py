@@ -205,4 +205,4 @@ def test_a_file_that_is_no_tail_is_refused(folder, content):
         (folder / content).read_bytes() if isinstance(content, str) else whole[:50] if content is None else content
     )
     with pytest.raises(SplitError, match=r"broken\.onnx"):
-        open_half(path, 1, {"smashed": TensorSpec((4,))}, ["logits"])
+        open_half(path, 1, {"smashed": TensorSpec((4,))}, {"logits": TensorSpec((4,))})

@@ -1,6 +1,6 @@
 """Corrupted frames for every decoder and a server of each transport, damaged files for every reader: the long form.
 
-    .venv/bin/python -m tests.fuzz.run [--frames 200000] [--live 20000] [--files 7000] [--seed 0]
+    .venv/bin/python -m tests.fuzz.run [--frames 200000] [--live 20000] [--files 7000] [--models 5000] [--seed 0]
 
 Fails on anything but DecodeError or the wire's own error reply, on a file for which a reader raises another error than
 cutlayer's, on a frame that gets no answer, on a hang, on memory that grows, and on a server that gives other logits
@@ -12,7 +12,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.fuzz import decoders, files, servers
+from tests.fuzz import decoders, files, models, servers
 from tests.tiny_split import write_split
 
 
@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=200_000, help="for the decoders, shared out among them")
     parser.add_argument("--live", type=int, default=20_000, help="for a server, at each way to reach it")
     parser.add_argument("--files", type=int, default=7_000, help="damaged, for the readers of our own files")
+    parser.add_argument("--models", type=int, default=5_000, help="ONNX files")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     each = -(-options.frames // len(decoders.READERS))
@@ -36,6 +37,8 @@ def main() -> None:
         _say(
             reader, files.fuzz(reader, -(-options.files // len(files.READERS)), options.seed), "no other error", "files"
         )
+    with tempfile.TemporaryDirectory() as folder:
+        _say("ONNX files", models.fuzz(Path(folder), options.models, options.seed), "within the limits", "files")
     with tempfile.TemporaryDirectory() as folder:
         write_split(Path(folder))
         for transport in servers.FUZZERS:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from cutlayer.errors import SplitError
+from cutlayer.errors import ConfigError, SplitError
 from cutlayer.split_folder import open_split
 from tests.cloud_process import CloudProcess
 from tests.onnx.onnx_models import chain, write
@@ -110,3 +110,24 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, words, complaint):
     assert complaint in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not out.exists()
+
+
+def test_names_that_are_no_utf_8(tmp_path):
+    """As old disks and archives from Windows have them; split folders and records hold names in UTF-8."""
+    odd = digits(tmp_path).rename(tmp_path / "caf\udce9.onnx")
+    (tmp_path / "d\udce9").mkdir()
+    words = ("--cut", "r1", "--input", "1x8x8", "--out")
+    for command in (("split", odd, *words, tmp_path / "s"), ("profile", odd), ("profile", "m", "--data", "d\udce9")):
+        done = cutlayer(*command)
+        assert done.returncode == 2
+        assert "has a name that is no UTF-8" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    assert cutlayer("cuts", odd, "--input", "1x8x8").returncode == 0
+    plain = odd.rename(tmp_path / "m.onnx")
+    done = cutlayer("split", plain, *words, tmp_path / "d\udce9/s")
+    assert done.returncode == 2
+    assert "has a name that is no UTF-8" in done.stderr
+    assert cutlayer("split", plain, *words, tmp_path / "s").returncode == 0
+    moved = (tmp_path / "s").rename(tmp_path / "d\udce9/s")
+    with pytest.raises(ConfigError, match="has a name that is no UTF-8"):
+        open_split(moved).head()

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from cutlayer.commands.cut_table import table
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.onnx import graph as onnx_graph
 from cutlayer.onnx import halves as onnx_halves
@@ -14,6 +15,7 @@ from cutlayer.onnx.given import Given
 from cutlayer.onnx.graph import checked, survey
 from cutlayer.onnx.halves import part
 from cutlayer.onnx.session import runtime
+from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import open_split
 from tests.onnx.onnx_models import FOUR, assert_halves_are_the_whole, branches, chain, run, split_onnx, weights, write
 
@@ -219,6 +221,24 @@ def test_a_tensor_whose_batch_is_not_first_is_sent_whole(tmp_path):
     split, x = open_split(tmp_path / "split"), images(3, 4) * 9
     assert split.manifest.smashed.shape == (4, 1), "the whole tensor is one sample"
     np.testing.assert_array_equal(split.model()(x), np.trunc(x))
+
+
+def test_operators_of_which_nothing_is_known_are_not_counted_as_nothing(tmp_path):
+    opset = [helper.make_opsetid("", 17), helper.make_opsetid("ours", 1)]
+    inner = helper.make_function("ours", "Double", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], opset)
+    nodes = [
+        "r = Relu image", helper.make_node("Double", ["r"], ["d"], domain="ours"), "m = MatMul d w",
+        ("e = Einsum m w", {"equation": "ni,ij->nj"}), "logits = Neg e",
+    ]  # fmt: skip
+    path = write(tmp_path / "m.onnx", nodes, [weights("w", 4, 4)], **FOUR, functions=[inner])
+    cuts = survey(path).cuts
+    assert {cut.name: (cut.macs, cut.uncounted) for cut in cuts} == {
+        "r": (0, ()), "d": (0, ("ours.Double",)), "m": (16, ("ours.Double",)), "e": (16, ("ours.Double", "Einsum")),
+    }  # fmt: skip
+    lines = {line.split()[0]: line for line in table("m", TensorSpec((4,)), cuts).splitlines()[2:]}
+    assert lines["r"].endswith(" 0")
+    assert lines["d"].endswith("not counted")
+    assert lines["e"].endswith("at least 16")
 
 
 def test_two_outputs_of_one_node_are_no_cut(tmp_path):
