@@ -247,18 +247,22 @@ def observe(
 
     Args:
         split: The split folder, whose own head and defense are used.
-        inputs: ``(N, *input.shape)`` float32 in [0, 1].
+        inputs: ``(N, *input.shape)`` in [0, 1], as a device takes them.
         codec: A name from ``cutlayer list codecs``.
         seed: Seed of the defense's draws; if left out, each call draws afresh, as the device does.
 
     Returns:
         ``(N, *smashed.shape)``.
+
+    Raises:
+        DataError: The head does not take such inputs.
     """
     from cutlayer.defenses.base import deployed
+    from cutlayer.edge.inputs import contract
     from cutlayer.privacy.view import wire
 
     draws = [secrets.randbits(64)] if seed is None else [seed, 2]
-    return _arrived(wire(split.head(), deployed(split), codec, draws), inputs)
+    return _arrived(wire(split.head(), deployed(split), codec, draws), contract(split.manifest)(inputs))
 
 
 def _arrived(wired: Wire, inputs: NDArray[np.float32]) -> NDArray[Any]:

@@ -37,11 +37,14 @@ class Stopped(KeyboardInterrupt):
 
 
 def leave(stop: KeyboardInterrupt) -> NoReturn:
-    """Exit with the code for Ctrl-C or for another signal, as a shell gives it: 130, 143, 129."""
-    for number in NUMBERS:
-        # Python restores the default at its end, and a second signal would change the exit code.
-        signal.signal(number, signal.SIG_IGN)
-    sys.exit(128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT))
+    """Exit with the code for Ctrl-C or for another signal, as a shell gives it: 130, 143, 129.
+
+    All has been unwound before, and what Python does at its end, with libraries as large as torch, takes seconds.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT))
 
 
 def heed() -> None:

@@ -180,6 +180,10 @@ def test_what_is_observed_is_what_the_server_keeps(split, data, tmp_path):
         cutlayer.connect(split, address, codec="int8") as device,
     ):
         answers = [device.infer(images[i : i + 1]) for i in range(len(images))]
+        with pytest.raises(DataError, match="divide by 255"):
+            device.infer(images * 255)
+    with pytest.raises(DataError, match="divide by 255"):
+        cutlayer.observe(split, images * 255)
     kept = np.concatenate([smashed for _, smashed in tap.read(tmp_path / "tap")])
     np.testing.assert_array_equal(cutlayer.observe(split, images, codec="int8"), kept)
     assert not np.array_equal(kept, cutlayer.observe(split, images))

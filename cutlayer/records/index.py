@@ -8,6 +8,8 @@ from contextlib import closing
 from itertools import count
 from pathlib import Path
 
+from cutlayer.errors import WriteError
+from cutlayer.machine.lock import only_one
 from cutlayer.records.reading import results
 from cutlayer.records.run import Result
 
@@ -35,9 +37,19 @@ def index(runs: Path, result: Result, say: Callable[[str], None]) -> None:
     that is damaged, or is of another schema, is moved aside and made again from the results of all runs, which is said.
 
     Raises:
-        sqlite3.Error: It cannot be written.
+        WriteError: It cannot be written.
     """
     path = runs / INDEX
+    try:
+        # One process at a time: the others wait here, and not at SQLite, which gives up after a while.
+        with only_one(path, say=say):
+            _index(path, result, say)
+    except sqlite3.Error as error:
+        raise WriteError(f"{path} cannot be written: {error}; free some space, or name another folder.") from error
+
+
+def _index(path: Path, result: Result, say: Callable[[str], None]) -> None:
+    runs = path.parent
     try:
         if path.is_file() or not (path.exists() or path.is_symlink()):
             _put(path, [result])

@@ -1,4 +1,5 @@
 import gc
+import resource
 import tracemalloc
 
 import numpy as np
@@ -189,3 +190,39 @@ def test_a_durable_tap_is_written_before_the_answer_leaves(tmp_path):
     service.submit(request("s-1", session="s"), 0, caller, lend=True)
     tap.close()
     assert recorded == [["s-1"]]
+
+
+def test_a_durable_tap_that_cannot_be_written_refuses_and_a_repetition_is_answered_and_recorded_once(tmp_path):
+    tap = Tap(tmp_path / "tap", durable=True)
+    service = Service(write_split(tmp_path / "split"), open_split(tmp_path / "split").tail(threads=1), tap)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        for n_lost in (1, 2):
+            with pytest.raises(Refused) as refused:
+                handle(service, request("s-1", session="s"))
+            assert (refused.value.code, refused.value.retry_after_ms) == ("RESOURCE_EXHAUSTED", 1000)
+            assert tap.n_lost == n_lost
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    handle(service, request("s-1", session="s"))
+    tap.close()
+    assert [header["id"] for header, _ in read(tmp_path / "tap")] == ["s-1"]
+
+
+def test_a_tap_that_cannot_be_written_keeps_no_answer_back(tmp_path, caplog):
+    tap = Tap(tmp_path / "tap")
+    service = Service(write_split(tmp_path / "split"), open_split(tmp_path / "split").tail(threads=1), tap)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        for number in range(3):
+            handle(service, request(f"s-{number}", session="s"))
+    finally:
+        tap.close()
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "tap_lost_requests 3" in service.metrics.text()
+    assert list(read(tmp_path / "tap")) == []
+    stopped, lacks = caplog.messages
+    assert "the tap has stopped" in stopped
+    assert "lacks 3 requests" in lacks

@@ -175,7 +175,8 @@ def test_a_word_that_the_model_does_not_know_is_an_error_of_ours(tmp_path):
     )
     opset = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), str(tmp_path / "head.onnx"))
-    head = open_half(tmp_path / "head.onnx", 1, {"image": TensorSpec((2,), "int64", 0.0, 2.0)}, ["smashed"])
+    words, vectors = TensorSpec((2,), "int64", 0.0, 2.0), TensorSpec((2, 3))
+    head = open_half(tmp_path / "head.onnx", 1, {"image": words}, {"smashed": vectors})
     assert head(np.array([[0, 2]])).shape == (1, 2, 3)
     with pytest.raises(DataError, match=r"head\.onnx cannot compute this batch: .*out of .*bounds"):
         head(np.array([[0, 3]]))

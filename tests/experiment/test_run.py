@@ -207,16 +207,23 @@ def test_what_cannot_work_is_found_before_anything_is_written(runs, tmp_path, se
     assert not (tmp_path / "runs").exists()
 
 
-def test_killed_at_any_stage_it_resumes_and_leaves_no_server_behind(tmp_path):
+def test_killed_or_stopped_at_any_stage_it_resumes_and_leaves_no_process_behind(tmp_path):
     path = tmp_path / "tiny.toml"
     path.write_text(PLAN)
     command = [sys.executable, "-m", "cutlayer.cli", "run", path, "--out", tmp_path / "runs"]
-    for moment in ("training", "exporting", "serving over grpc", "attacking with ridge"):
+    stops = {
+        "training": "terminate",
+        "exporting": "kill",
+        "serving over grpc": "terminate",
+        "attacking with ridge": "kill",
+    }
+    for moment, stop in stops.items():
         victim = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         line = next((line for line in victim.stderr if moment in line), None)
-        victim.kill()
+        getattr(victim, stop)()
         victim.communicate()
         assert line, f"never {moment}"
+        assert victim.returncode == {"kill": -9, "terminate": 143}[stop]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     finished = ("training resnet20", "exporting", "serving", "attacking with nearest")

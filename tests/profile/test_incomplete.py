@@ -70,7 +70,14 @@ def test_nothing_is_written_where_nothing_was_measured(model, tmp_path, monkeypa
     assert not (tmp_path / "profile.json").exists()
 
 
-def test_ctrl_c_prints_the_rows_measured_so_far(model, tmp_path):
+def to_all(process):
+    os.killpg(process.pid, signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("stop", "code", "name"), [(to_all, 130, "Ctrl-C"), (subprocess.Popen.terminate, 143, "SIGTERM")]
+)
+def test_a_stop_prints_the_rows_measured_so_far(model, tmp_path, stop, code, name):
     words = ["profile", model, *QUICK, "--cuts", "all", "--network", "loopback", "--out", tmp_path / "out"]
     command = [sys.executable, "-m", "cutlayer.cli", *map(str, words)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -78,10 +85,12 @@ def test_ctrl_c_prints_the_rows_measured_so_far(model, tmp_path):
     with subprocess.Popen(command, text=True, start_new_session=True, preexec_fn=heeds_ctrl_c, **pipes) as running:
         for line in running.stderr:
             if line.startswith("2 of "):
-                os.killpg(running.pid, signal.SIGINT)
+                stop(running)
         stdout = running.stdout.read()
-    assert running.returncode == 130
+    assert running.returncode == code
     assert "INCOMPLETE" in stdout
-    cuts = read(tmp_path / "out").cuts
+    profile = read(tmp_path / "out")
+    assert profile.reasons[0].startswith(f"It was stopped by {name}; ")
+    cuts = profile.cuts
     assert 1 <= len(cuts) <= 2
     assert all(cut.cut in stdout for cut in cuts)

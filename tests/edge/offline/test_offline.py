@@ -20,7 +20,7 @@ from cutlayer.edge.offline.queue import Queue
 from cutlayer.edge.offline.replay import Offline, open_offline
 from cutlayer.edge.pipeline import Pipeline
 from cutlayer.edge.send import send
-from cutlayer.errors import DeadlineExceeded, DecodeError, QueueError, Refused, SplitError, Unreachable
+from cutlayer.errors import ConnectionLost, DeadlineExceeded, DecodeError, QueueError, Refused, SplitError, Unreachable
 from cutlayer.registry import defense_from
 from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.raw import Raw
@@ -311,6 +311,26 @@ def test_a_request_that_failed_is_sent_again_though_nobody_makes_another(bench, 
     assert device.indices() == [0, 1]
 
 
+@pytest.mark.parametrize("error", [ConnectionLost("lost"), Unreachable("gone"), DeadlineExceeded("late")])
+def test_a_request_that_ends_or_holds_the_server_each_time_does_not_block_the_queue(bench, error):
+    device = bench("queue")
+    answer = device.cloud.request
+
+    def fails(message, timeout_s):
+        if message.kind is Kind.INFER and read_infer_request(message).id.endswith("-2"):
+            raise error
+        return answer(message, timeout_s)
+
+    device.cloud.request = fails
+    device.ask(12)
+    until = time.monotonic() + 20
+    while device.offline.counts.waiting:
+        assert time.monotonic() < until, device.offline.counts
+        device.offline.flush()
+    assert (device.offline.counts.failed, device.offline.counts.refused) == (1, 0)
+    assert device.indices() == [index for index in range(12) if index != 2]
+
+
 def test_a_full_queue_ends_the_run(bench):
     device = bench("queue", most_bytes=2000)
     device.cloud.error = GONE
@@ -422,7 +442,7 @@ def test_a_queue_without_room_is_refused_before_anything_else(folder):
     done = subprocess.run(
         [sys.executable, "-m", "cutlayer.cli", *map(str, command)], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stderr) == (2, "cutlayer: --queue-mib must be 1 or more; 0 was given.\n")
+    assert (done.returncode, done.stderr) == (2, "cutlayer: --queue-mib must be 1 to 1,048,576; 0 was given.\n")
 
 
 @pytest.mark.parametrize("transport", ["grpc", "zmq"])
