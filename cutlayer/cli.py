@@ -3,6 +3,7 @@
 import functools
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cutlayer import __version__
@@ -16,20 +17,27 @@ if TYPE_CHECKING:
 ABOUT = f"A testbed for split learning, version {__version__}. --version prints the version alone."
 
 
-@functools.cache
-def app() -> "SubcommandApp":
-    """The commands. Imported here, for signals are heeded before that: it takes seconds on a small device."""
-    from tyro.extras import SubcommandApp
-
+def commands() -> dict[str, Callable[..., None]]:
+    """The commands by name. Imported here, for signals are heeded before that: it takes seconds on a small device."""
     from cutlayer.commands import checks, experiments, models, profile, quantize, sides
 
-    app = SubcommandApp()
-    app.command(name="list")(models.list_names)
-    for command in (
+    named = (
         models.cuts, models.split, quantize.quantize, profile.profile, checks.compare, checks.doctor,
         sides.cloud, sides.edge, sides.certs, experiments.demo, experiments.run, experiments.report,
-    ):  # fmt: skip
-        app.command(command)
+    )  # fmt: skip
+    return {"list": models.list_names, **{command.__name__: command for command in named}}
+
+
+@functools.cache
+def app() -> "SubcommandApp":
+    """The commands, whose options are read from their arguments, and checked before they run."""
+    from tyro.extras import SubcommandApp
+
+    from cutlayer.options import checked
+
+    app = SubcommandApp()
+    for name, command in commands().items():
+        app.command(name=name)(checked(command))
     return app
 
 

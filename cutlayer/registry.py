@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from cutlayer import own
 from cutlayer.errors import ConfigError, missing_package, near
+from cutlayer.options import check
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 _PLAIN = (bool, int, float, str)
-"""Types of the options that a plan can state and `check_type` checks."""
+"""Types of the options that a plan can state."""
 
 
 class Registry(Mapping[str, str]):
@@ -168,7 +168,7 @@ class Registry(Mapping[str, str]):
         target = self.load(name)
         line = getattr(target, "explanation", None) or (inspect.getdoc(target) or "").partition("\n")[0]
         options = self.options(name).values()
-        if not options or any(p.default is p.empty and p.annotation not in _PLAIN for p in options):
+        if not options or any(p.default is p.empty and _plain(p.annotation) not in _PLAIN for p in options):
             return line
         return f"{line} [{', '.join(f'{p.name}={_shown(p.default)}' for p in options)}]"
 
@@ -176,13 +176,13 @@ class Registry(Mapping[str, str]):
         """Build the named thing from its options.
 
         Raises:
-            ConfigError: The name or an option is unknown, or a value has the wrong type.
+            ConfigError: The name or an option is unknown, or a value has the wrong type or is out of its bounds.
         """
         target, accepted = self.load(name), self.options(name)
         for option, value in options.items():
             if option not in accepted:
                 raise ConfigError(f"The {self.kind} {name!r} has no option {option!r}; {near(option, accepted)}")
-            check_type(f"{self.label(name)}.{option}", accepted[option].annotation, value)
+            check(f"{self.label(name)}.{option}", accepted[option].annotation, value)
         missing = [o for o, p in accepted.items() if p.default is p.empty and o not in options]
         if missing:
             raise ConfigError(f"The {self.kind} {name!r} needs the option {missing[0]!r}.")
@@ -241,27 +241,15 @@ def _described(target: Any) -> str:
     return f"the class {target.__name__}" if isinstance(target, type) else f"of type {type(target).__name__}"
 
 
+def _plain(annotation: Any) -> Any:
+    """An annotation without its bounds."""
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
 def _shown(default: Any) -> str:
     if default is inspect.Parameter.empty:
         return "?"
     return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
-
-
-def check_type(where: str, annotation: Any, value: Any) -> None:
-    """Reject a value that contradicts a plain annotation: bool, int, float or str, each perhaps ``| None``.
-
-    Raises:
-        ConfigError: The type is wrong, or a number is not finite.
-    """
-    kinds = [kind for kind in (get_args(annotation) or (annotation,)) if kind is not type(None)]
-    if not all(kind in _PLAIN for kind in kinds):
-        return
-    fits = any(
-        isinstance(value, (int, float) if kind is float else kind) and (kind is bool or not isinstance(value, bool))
-        for kind in kinds
-    )
-    if not fits or (isinstance(value, float) and not math.isfinite(value)):
-        raise ConfigError(f"{where} must be of type {kinds[0].__name__}, not {value!r}.")
 
 
 CODECS = Registry(

@@ -7,6 +7,8 @@ import numpy as np
 
 from cutlayer.errors import ConfigError
 
+_MOST_SIDE, _MOST_ELEMENTS = 65_536, 1 << 28
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -54,5 +56,9 @@ def image_shape(text: str) -> tuple[int, ...]:
     except ValueError:
         shape = ()
     if len(shape) != 3 or min(shape) < 1:
-        raise ConfigError(f"A shape has the form CxHxW, such as 3x32x32; {text!r} was given.")
+        raise ConfigError(f"A shape has the form CxHxW, such as 3x32x32; {text!r:.80} was given.")
+    if max(shape) > _MOST_SIDE or prod(shape) > _MOST_ELEMENTS:
+        raise ConfigError(
+            f"A shape has at most {_MOST_SIDE:,} on each side and {_MOST_ELEMENTS:,} in all; {text!r:.80} was given."
+        )
     return shape

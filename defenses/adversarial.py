@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError
+from cutlayer.options import Epochs, LearningRate, Weight
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,13 +54,13 @@ class Adversarial(Defense):
 
     knob = "weight"
 
-    weight: float = 1.0  # SIMBA's DeepObfuscator: alpha = 0.5
+    weight: Weight = 1.0  # SIMBA's DeepObfuscator: alpha = 0.5
     measure: str = "ssim"
     decoder: str = "res_normN4C64"
     turns: str = "batches"
-    pretrain_epochs: int = 1
-    epochs: int = 4
-    lr: float = 2e-3
+    pretrain_epochs: Epochs = 1
+    epochs: Epochs = 4
+    lr: LearningRate = 2e-3
 
     def __post_init__(self) -> None:
         if min(self.weight, self.pretrain_epochs, self.epochs) < 0 or self.lr <= 0:

@@ -30,6 +30,7 @@ import numpy as np
 
 from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError
+from cutlayer.options import Batch, Epochs, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,11 +55,11 @@ class BiDO(Defense):
 
     knob = "weight_x"
 
-    weight_x: float = 0.05  # the paper's for CelebA
-    weight_y: float = 0.5  # the paper's for CelebA
+    weight_x: Weight = 0.05  # the paper's for CelebA
+    weight_y: Weight = 0.5  # the paper's for CelebA
     layers: str = "all"
-    epochs: int = 4
-    batch: int = 64  # the code's
+    epochs: Epochs = 4
+    batch: Batch = 64  # the code's
 
     def __post_init__(self) -> None:
         if min(self.weight_x, self.weight_y, self.epochs) < 0 or self.batch < 2:

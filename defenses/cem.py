@@ -37,6 +37,7 @@ from cutlayer.defenses.base import Defense
 from cutlayer.defenses.gaussian_noise import GaussianNoise
 from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import pick_device
+from cutlayer.options import Epochs, Size, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,12 +68,12 @@ class Cem(Defense):
 
     knob = "weight"
 
-    weight: float = 8.0  # the code's run_exp.sh: 8 and 16
-    sigma: float = 0.1  # there 0.01 to 0.15
-    clusters: int = 5
-    threshold: float = 0.125
+    weight: Weight = 8.0  # the code's run_exp.sh: 8 and 16
+    sigma: Weight = 0.1  # there 0.01 to 0.15
+    clusters: Size = 5
+    threshold: Weight = 0.125
     bound: str = "sigmoid"
-    epochs: int = 4
+    epochs: Epochs = 4
 
     def __post_init__(self) -> None:
         if min(self.weight, self.threshold, self.epochs) < 0 or self.clusters < 1:

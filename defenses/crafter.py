@@ -39,6 +39,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cutlayer.defenses.shared.generative import Generative
+from cutlayer.options import Count, LearningRate, Size, Weight, Whole
 from cutlayer.progress import track
 
 if TYPE_CHECKING:
@@ -65,15 +66,15 @@ class Crafter(Generative):
         terms: Terms of the Neumann series (paper: 120).
     """
 
-    privacy: float = 1.0
-    iterations: int = 40
-    lr: float = 0.05
-    search: int = 3
-    terms: int = 6
-    n_critic: int = 2
-    latent: int = 64
-    width: int = 16
-    prior_steps: int = 400
+    privacy: Weight = 1.0
+    iterations: Count = 40
+    lr: LearningRate = 0.05
+    search: Whole = 3
+    terms: Count = 6
+    n_critic: Count = 2
+    latent: Size = 64
+    width: Size = 16
+    prior_steps: Count = 400
     public: str = "auxiliary"
 
     def craft(self, split: SplitModel, prior: Prior, critics: Critics, clean: Tensor) -> Tensor:

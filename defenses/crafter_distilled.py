@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.crafter import Crafter
 from cutlayer.errors import ConfigError
+from cutlayer.options import Count, Epochs, LearningRate, Size, Weight, Whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -57,19 +58,19 @@ class CrafterDistilled(Defense):
 
     knob = "privacy"
 
-    privacy: float = 1.0
-    n_crafted: int = 512
-    channels: int = 32
-    epochs: int = 60
-    lr: float = 5e-3
-    iterations: int = 40
-    crafting_lr: float = 0.05
-    search: int = 3
-    terms: int = 6
-    n_critic: int = 2
-    latent: int = 64
-    width: int = 16
-    prior_steps: int = 400
+    privacy: Weight = 1.0
+    n_crafted: Count = 512
+    channels: Size = 32
+    epochs: Epochs = 60
+    lr: LearningRate = 5e-3
+    iterations: Count = 40
+    crafting_lr: LearningRate = 0.05
+    search: Whole = 3
+    terms: Count = 6
+    n_critic: Count = 2
+    latent: Size = 64
+    width: Size = 16
+    prior_steps: Count = 400
     public: str = "auxiliary"
 
     def __post_init__(self) -> None:

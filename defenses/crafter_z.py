@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cutlayer.defenses.shared.generative import Generative
+from cutlayer.options import Count, LearningRate, Size, Weight
 from cutlayer.progress import track
 
 if TYPE_CHECKING:
@@ -46,13 +47,13 @@ class CrafterZ(Generative):
         lr: Adam's learning rate on z (paper: 0.005).
     """
 
-    privacy: float = 1.0
-    iterations: int = 80
-    lr: float = 0.05
-    n_critic: int = 2
-    latent: int = 64
-    width: int = 16
-    prior_steps: int = 400
+    privacy: Weight = 1.0
+    iterations: Count = 80
+    lr: LearningRate = 0.05
+    n_critic: Count = 2
+    latent: Size = 64
+    width: Size = 16
+    prior_steps: Count = 400
     public: str = "auxiliary"
 
     def craft(self, split: SplitModel, prior: Prior, critics: Critics, clean: Tensor) -> Tensor:

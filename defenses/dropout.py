@@ -22,6 +22,7 @@ from array_api_compat import array_namespace, device
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.shared.aware import adapt
 from cutlayer.errors import ConfigError
+from cutlayer.options import Epochs, Share
 
 if TYPE_CHECKING:
     from cutlayer.data.splits import Splits
@@ -40,8 +41,8 @@ class Dropout(Defense):
     sends_zeros = True
     knob = "rate"
 
-    rate: float
-    epochs: int = 0
+    rate: Share
+    epochs: Epochs = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate <= 1 or self.epochs < 0:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.defenses.shared.additive import AdditiveNoise
+from cutlayer.options import Epochs, Weight
 
 
 @dataclass(kw_only=True)
@@ -33,8 +34,8 @@ class GaussianNoise(AdditiveNoise):
     knob = "sigma"
     unit_variance = 1.0
 
-    sigma: float
-    noise_aware_epochs: int = 0
+    sigma: Weight
+    noise_aware_epochs: Epochs = 0
     bound: str = "none"
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.defenses.shared.additive import AdditiveNoise
+from cutlayer.options import Epochs, Weight
 
 
 @dataclass(kw_only=True)
@@ -38,8 +39,8 @@ class LaplaceNoise(AdditiveNoise):
     knob = "scale"
     unit_variance = 2.0
 
-    scale: float
-    noise_aware_epochs: int = 0
+    scale: Weight
+    noise_aware_epochs: Epochs = 0
     bound: str = "none"
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -35,6 +35,7 @@ from cutlayer.defenses.laplace_noise import LaplaceNoise
 from cutlayer.defenses.shared.additive import AdditiveNoise
 from cutlayer.defenses.shared.aware import adapt, smashed_of
 from cutlayer.errors import ConfigError
+from cutlayer.options import Epochs, Share, Weight
 
 if TYPE_CHECKING:
     from cutlayer.data.splits import Splits
@@ -61,11 +62,11 @@ class LocalDP(Defense):
     knob = "noise"
     draws = True
 
-    noise: float
+    noise: Weight
     mechanism: str = "gaussian"
-    clip: float | None = None
-    delta: float = 1e-5
-    epochs: int = 4
+    clip: Weight | None = None
+    delta: Share = 1e-5
+    epochs: Epochs = 4
 
     def __post_init__(self) -> None:
         if self.mechanism not in MECHANISMS:

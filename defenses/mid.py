@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.shared.aware import snr_db
 from cutlayer.errors import ConfigError, SplitError
+from cutlayer.options import Epochs, Weight
 from cutlayer.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class Mid(Defense):
     knob = "beta"
     draws = True
 
-    beta: float = 1e-3  # the code's sweep begins at 0.001
-    epochs: int = 4
+    beta: Weight = 1e-3  # the code's sweep begins at 0.001
+    epochs: Epochs = 4
 
     def __post_init__(self) -> None:
         if min(self.beta, self.epochs) < 0:

@@ -24,6 +24,7 @@ import numpy as np
 
 from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError
+from cutlayer.options import Batch, Epochs, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,9 +45,9 @@ class NoPeek(Defense):
 
     knob = "weight"
 
-    weight: float = 1.0  # ResSFL, Table 4: 1, 1.5, 2
-    epochs: int = 4
-    batch: int = 64
+    weight: Weight = 1.0  # ResSFL, Table 4: 1, 1.5, 2
+    epochs: Epochs = 4
+    batch: Batch = 64
 
     def __post_init__(self) -> None:
         if self.weight < 0 or self.epochs < 0 or self.batch < 2:

@@ -31,6 +31,7 @@ import numpy as np
 
 from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError
+from cutlayer.options import Epochs, LearningRate, Share, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,14 +61,14 @@ class Patrol(Defense):
 
     knob = "adversary"
 
-    adversary: float = 10.0
-    lipschitz: float = 0.01
+    adversary: Weight = 10.0
+    lipschitz: Weight = 0.01
     deeper: str = ""
-    budget: float = 1.0
-    sparsity: float = 0.1
+    budget: Weight = 1.0
+    sparsity: Share = 0.1
     decoder: str = "conv_normN0C16"
-    epochs: int = 4
-    lr: float = 2e-3
+    epochs: Epochs = 4
+    lr: LearningRate = 2e-3
 
     def __post_init__(self) -> None:
         if min(self.adversary, self.lipschitz, self.budget, self.sparsity, self.epochs) < 0 or self.lr <= 0:

@@ -14,7 +14,7 @@ what else is in the batch. An attacker's gradients pass straight through the rou
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from array_api_compat import array_namespace, device
@@ -22,6 +22,7 @@ from array_api_compat import array_namespace, device
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.shared.aware import adapt
 from cutlayer.errors import ConfigError
+from cutlayer.options import Epochs, Within
 
 if TYPE_CHECKING:
     from cutlayer.data.splits import Splits
@@ -42,9 +43,9 @@ class Quantize(Defense):
 
     knob = "bits"
 
-    bits: int = 2
+    bits: Annotated[int, Within(0, 16)] = 2
     rounding: str = "nearest"
-    epochs: int = 0
+    epochs: Epochs = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.bits <= 16 or self.epochs < 0:

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.surgery.bottleneck import parse
 from cutlayer.errors import ConfigError
+from cutlayer.options import Batch, Count, Epochs, LearningRate, Weight
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,16 +84,16 @@ class ResSFL(Defense):
     knob = "weight"
 
     bottleneck: str = "noRELU_C8S1"  # VGG-11-BN, cut 4: Tables 3 and 6
-    weight: float = 0.3  # VGG-11-BN, cut 4: Tables 3 and 6
-    threshold: float = 0.5  # all of Tables 2 to 6
+    weight: Weight = 0.3  # VGG-11-BN, cut 4: Tables 3 and 6
+    threshold: Weight = 0.5  # all of Tables 2 to 6
     decoder: str = "res_normN4C64"  # all of Tables 2 to 6
-    steps: int = 1
-    every: int = 1
-    pretrain_epochs: int = 1
-    epochs: int = 4
-    lr: float = 2e-3
-    batch: int = 64
-    head_lr_scale: float = 1.0
+    steps: Count = 1
+    every: Count = 1
+    pretrain_epochs: Epochs = 1
+    epochs: Epochs = 4
+    lr: LearningRate = 2e-3
+    batch: Batch = 64
+    head_lr_scale: Weight = 1.0
     flip: bool = False
     source: str = ""
 

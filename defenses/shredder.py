@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.shared.aware import snr_db
 from cutlayer.errors import ConfigError, SplitError
+from cutlayer.options import Count, Epochs, LearningRate, Weight
 
 if TYPE_CHECKING:
     from cutlayer.data.splits import Splits
@@ -55,11 +56,11 @@ class Shredder(Defense):
     knob = "scale"
     draws = True
 
-    scale: float
-    weight: float = 1.0
-    n_noises: int = 16
-    epochs: int = 4
-    lr: float = 5e-2
+    scale: Weight
+    weight: Weight = 1.0
+    n_noises: Count = 16
+    epochs: Epochs = 4
+    lr: LearningRate = 5e-2
 
     def __post_init__(self) -> None:
         if min(self.scale, self.weight, self.epochs) < 0 or self.n_noises < 1 or self.lr <= 0:

@@ -21,6 +21,7 @@ from array_api_compat import array_namespace
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.shared.aware import adapt
 from cutlayer.errors import ConfigError
+from cutlayer.options import Epochs, Share
 
 if TYPE_CHECKING:
     from cutlayer.data.splits import Splits
@@ -40,8 +41,8 @@ class TopK(Defense):
     sends_zeros = True
     knob = "sparsity"
 
-    sparsity: float = 0.95
-    epochs: int = 0
+    sparsity: Share = 0.95
+    epochs: Epochs = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.sparsity < 1 or self.epochs < 0:

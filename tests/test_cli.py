@@ -48,7 +48,7 @@ def test_cuts_prints_a_line_for_each_cut():
         (["cloud", "{out}"], "split.json"),
         (["edge", "{out}"], "split.json"),
         (["cloud", "{out}", "--heartbeat-s", "0"], "above 0"),
-        (["edge", "{out}", "--request-s", "-1"], "-1 was given"),
+        (["edge", "{out}", "--request-s", "-1"], "-1.0 was given"),
         (["run", "absent.toml"], "no experiment file"),
         (["run", "experiments/demo.toml", "--set", "defense.sigmma=1", "--out", "{out}"], "sigmma"),
         (["run", "experiments/demo.toml", "--set", "oops", "--out", "{out}"], "KEY=VALUE"),

@@ -18,6 +18,7 @@ from torch import Tensor
 from cutlayer.attacks.base import Attack
 from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
+from cutlayer.options import Count
 from cutlayer.registry import ATTACKS
 
 OVER = ("releases", "survivors")
@@ -40,7 +41,7 @@ class Averaging(Attack):
     plain_words = "averages several transmissions of the same picture to remove the noise"
 
     attack: str = "ridge"
-    n_releases: int = 16
+    n_releases: Count = 16
     over: str = "releases"
     options: dict[str, Any] | None = None
 

@@ -29,6 +29,7 @@ from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import autocast
 from cutlayer.nets.decoders import build, parse
 from cutlayer.nets.grid import standardize
+from cutlayer.options import Batch, Epochs, LearningRate, Whole
 from cutlayer.progress import note, track
 
 HELD_OUT = 0.1
@@ -58,12 +59,12 @@ class Decoder(Attack):
     least_steps = 2
 
     capacity: str = "res_normN4C64"  # ResSFL, the strongest of its Table 4
-    epochs: int = 20
-    lr: float = 5e-3
-    batch: int = 64
+    epochs: Epochs = 20
+    lr: LearningRate = 5e-3
+    batch: Batch = 64
     auxiliary: str = "images"
-    n_auxiliary: int = 0
-    n_queries: int = 0
+    n_auxiliary: Whole = 0
+    n_queries: Whole = 0
 
     def __post_init__(self) -> None:
         parse(self.capacity)

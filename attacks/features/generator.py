@@ -30,6 +30,7 @@ from cutlayer.attacks.queries import release, with_held_out
 from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
 from cutlayer.nets.latent import learned
+from cutlayer.options import Count, LearningRate, Size, Whole
 from cutlayer.progress import track
 
 CHUNK = 256
@@ -60,14 +61,14 @@ class Generator(Attack):
     steps_option = "iterations"
     least_steps = 50
 
-    iterations: int = 200
-    latent: int = 64
-    width: int = 16
-    prior_steps: int = 400
-    pixels: int = 150
-    lr: float = 5e-3
-    crafted: int = 0
-    crafted_epochs: int = 30
+    iterations: Count = 200
+    latent: Size = 64
+    width: Size = 16
+    prior_steps: Count = 400
+    pixels: Whole = 150
+    lr: LearningRate = 5e-3
+    crafted: Whole = 0
+    crafted_epochs: Count = 30
 
     def fit(self, view: View) -> None:
         """Learn the prior, then find out on the attacker's own images which refinements help."""

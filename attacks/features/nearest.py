@@ -17,6 +17,7 @@ from cutlayer.attacks.base import Attack
 from cutlayer.attacks.queries import auxiliary_images, release
 from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
+from cutlayer.options import Whole
 
 CHUNK = 256
 """Releases compared with the table at a time; bounds the memory."""
@@ -36,7 +37,7 @@ class Nearest(Attack):
     needs = Access.BLACK_BOX
 
     metric: str = "l2"
-    n_auxiliary: int = 0
+    n_auxiliary: Whole = 0
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:

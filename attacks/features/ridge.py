@@ -21,6 +21,7 @@ from torch import Tensor
 from cutlayer.attacks.base import Attack
 from cutlayer.attacks.queries import release, with_held_out
 from cutlayer.attacks.view import Access, View
+from cutlayer.options import Size, Whole
 
 CHUNK = 1024
 """Rows multiplied at a time; bounds the memory."""
@@ -48,8 +49,8 @@ class Ridge(Attack):
     plain_words = "a linear formula fitted on the attacker's own pictures"
     needs = Access.BLACK_BOX
 
-    max_system: int = 8192
-    n_auxiliary: int = 0
+    max_system: Size = 8192
+    n_auxiliary: Whole = 0
 
     def fit(self, view: View) -> None:
         """Query with the auxiliary images, choose the penalty, solve."""

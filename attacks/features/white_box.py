@@ -43,6 +43,7 @@ from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import autocast
 from cutlayer.models.graph import trace
+from cutlayer.options import Count, LearningRate, Weight
 from cutlayer.progress import track
 
 CHUNK = 256
@@ -75,13 +76,13 @@ class WhiteBox(Attack):
     steps_option = "iterations"
     least_steps = 50
 
-    iterations: int = 1000
-    lr: tuple[float, ...] = (0.5, 0.1)
-    tv: tuple[float, ...] = (0.0, 0.01, 0.1, 1.0)
+    iterations: Count = 1000
+    lr: tuple[LearningRate, ...] = (0.5, 0.1)
+    tv: tuple[Weight, ...] = (0.0, 0.01, 0.1, 1.0)
     misfit: tuple[str, ...] = ("plain",)
-    rehearsal: int = 4
-    restarts: int = 1
-    expectation: int = 1
+    rehearsal: Count = 4
+    restarts: Count = 1
+    expectation: Count = 1
     bf16: bool = True
 
     def __post_init__(self) -> None:

@@ -7,12 +7,13 @@ from typing import Annotated
 from tyro.conf import Positional, UseAppendAction, arg
 
 from cutlayer.commands.security import Client, ClientSecurity
+from cutlayer.options import At, Gigabytes, Seconds
 from cutlayer.terminal import say, tell, tell_lines
 
 
 def compare(
-    before: Positional[Annotated[Path, arg(metavar="BEFORE")]],
-    after: Positional[Annotated[Path, arg(metavar="AFTER")]],
+    before: Positional[Annotated[Path, At("folder", "file"), arg(metavar="BEFORE")]],
+    after: Positional[Annotated[Path, At("folder", "file"), arg(metavar="AFTER")]],
     /,
     fail_if: Annotated[UseAppendAction[list[str]], arg(metavar='"METRIC OP LIMIT"')] = [],  # noqa: B006
 ) -> None:
@@ -56,11 +57,11 @@ def compare(
 
 
 def doctor(
-    folder: Positional[Annotated[Path | None, arg(metavar="FOLDER")]] = None,
+    folder: Positional[Annotated[Path | None, At("folder"), arg(metavar="FOLDER")]] = None,
     /,
     connect: str | None = None,
-    limit_s: float | None = None,
-    limit_gb: float | None = None,
+    limit_s: Seconds | None = None,
+    limit_gb: Gigabytes | None = None,
     security: ClientSecurity = Client(),  # noqa: B008
 ) -> None:
     """Check what this device lacks and say what to do about it; exit code 1 if there is a fault.

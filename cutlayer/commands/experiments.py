@@ -6,18 +6,19 @@ from typing import Annotated
 from tyro.conf import Positional, UseAppendAction, arg
 
 from cutlayer.errors import ConfigError
+from cutlayer.options import At, DataRoot, OutFolder
 from cutlayer.terminal import say, tell, tell_lines
 
 
 def run(
-    experiments: Positional[Annotated[Path | None, arg(metavar="FILE.toml")]] = None,
+    experiments: Positional[Annotated[Path | None, At("file"), arg(metavar="FILE.toml")]] = None,
     /,
     example: str | None = None,
     set: Annotated[UseAppendAction[list[str]], arg(metavar="KEY=VALUE")] = [],  # noqa: B006
-    out: Path = Path("runs"),
+    out: OutFolder = Path("runs"),
     resume: bool = True,
     part: str = "1/1",
-    data_root: Path | None = None,
+    data_root: DataRoot = None,
     dry_run: bool = False,
     budget: str = "",
 ) -> None:
@@ -56,7 +57,7 @@ def run(
     tell_lines(text(results))
 
 
-def demo(out: Path = Path("runs"), budget: str = "80s") -> None:
+def demo(out: OutFolder = Path("runs"), budget: str = "80s") -> None:
     """Run the demonstration: train, cut, serve and attack a small network, print the table, and write the report.
 
     Args:
@@ -67,7 +68,7 @@ def demo(out: Path = Path("runs"), budget: str = "80s") -> None:
     report(out)
 
 
-def report(runs: Positional[Annotated[Path, arg(metavar="RUNS")]] = Path("runs"), /) -> None:
+def report(runs: Positional[Annotated[Path, At("folder"), arg(metavar="RUNS")]] = Path("runs"), /) -> None:
     """Write one self-contained HTML page from the records of finished runs."""
     from cutlayer.report.runs.page import write
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite, nan
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from cutlayer import own
 from cutlayer.errors import ConfigError
 from cutlayer.models.start import Start
 from cutlayer.onnx.given import given
+from cutlayer.options import Classes, DataRoot, Epochs, Gigabytes, OutFolder, Seconds, Seed, Weights
 from cutlayer.registry import DATASETS, MODELS
 from cutlayer.spec import TensorSpec
 from cutlayer.terminal import say, tell, tell_lines
@@ -53,12 +55,12 @@ def cuts(
     model: Positional[Cuttable],
     /,
     input: Texts = [],  # noqa: B006
-    classes: int | None = None,
+    classes: Classes = None,
     state: Texts = [],  # noqa: B006
     constant: Texts = [],  # noqa: B006
     public: Texts = [],  # noqa: B006
-    limit_s: float | None = None,
-    limit_gb: float | None = None,
+    limit_s: Seconds | None = None,
+    limit_gb: Gigabytes | None = None,
 ) -> None:
     """List every place where a model can be cut: name, shape, bytes, params and MACs of the head.
 
@@ -96,22 +98,22 @@ def split(
     model: Positional[Cuttable],
     /,
     cut: str,
-    out: Path,
+    out: OutFolder,
     data: str | None = None,
-    weights: Path | None = None,
-    classes: int | None = None,
+    weights: Weights = None,
+    classes: Classes = None,
     input: Texts = [],  # noqa: B006
     state: Texts = [],  # noqa: B006
     constant: Texts = [],  # noqa: B006
     public: Texts = [],  # noqa: B006
     mean: str | None = None,
     std: str | None = None,
-    epochs: int | None = None,
-    seed: int = 0,
+    epochs: Epochs | None = None,
+    seed: Seed = 0,
     force: bool = False,
-    data_root: Path | None = None,
-    limit_s: float | None = None,
-    limit_gb: float | None = None,
+    data_root: DataRoot = None,
+    limit_s: Seconds | None = None,
+    limit_gb: Gigabytes | None = None,
 ) -> None:
     """Train a model, cut it, and export the two halves as a split folder; or cut one that has its weights as it is.
 
@@ -209,9 +211,12 @@ def start_of(weights: Path | None, mean: str | None, std: str | None) -> Start:
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split(",")) if text is not None else ()
+        numbers = tuple(float(part) for part in text.split(",")) if text is not None else ()
     except ValueError:
-        raise ConfigError(f"{option} takes numbers such as 0.485,0.456,0.406; {text!r} was given.") from None
+        numbers = (nan,)
+    if not all(map(isfinite, numbers)):
+        raise ConfigError(f"{option} takes numbers such as 0.485,0.456,0.406; {text!r:.80} was given.")
+    return numbers
 
 
 def _leave_out(option: str, value: object) -> None:

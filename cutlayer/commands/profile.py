@@ -9,6 +9,20 @@ from cutlayer.commands.models import Texts
 from cutlayer.commands.security import Client, ClientSecurity
 from cutlayer.errors import ConfigError
 from cutlayer.onnx.given import given
+from cutlayer.options import (
+    Classes,
+    Count,
+    DataRoot,
+    Epochs,
+    Gigabytes,
+    OutFolder,
+    Seconds,
+    Seed,
+    Share,
+    Threads,
+    Weights,
+    Within,
+)
 from cutlayer.own import recordable
 from cutlayer.terminal import say, tell, tell_lines
 
@@ -21,8 +35,8 @@ def profile(
     state: Texts = [],  # noqa: B006
     constant: Texts = [],  # noqa: B006
     public: Texts = [],  # noqa: B006
-    weights: Path | None = None,
-    classes: int | None = None,
+    weights: Weights = None,
+    classes: Classes = None,
     mean: str | None = None,
     std: str | None = None,
     network: str | None = None,
@@ -30,24 +44,24 @@ def profile(
     codecs: str = "raw,fp16,int8+zstd",
     connect: str | None = None,
     head: Literal["onnx", "torch"] = "onnx",
-    threads: int = 1,
-    server_threads: int = 1,
+    threads: Threads = 1,
+    server_threads: Threads = 1,
     transport: str = "grpc",
-    samples: int = 460,
-    seconds: float = 5.0,
+    samples: Count = 460,
+    seconds: Seconds = 5.0,
     data: str | None = None,
-    data_root: Path | None = None,
-    epochs: int = 0,
+    data_root: DataRoot = None,
+    epochs: Epochs = 0,
     privacy: bool = False,
     max_latency: str | None = None,
-    max_leakage: float | None = None,
-    min_accuracy: float | None = None,
+    max_leakage: Share | None = None,
+    min_accuracy: Share | None = None,
     cores: str | None = None,
-    quota: float | None = None,
-    seed: int = 0,
-    out: Path = Path("runs/profile"),
-    limit_s: float | None = None,
-    limit_gb: float | None = None,
+    quota: Annotated[float | None, Within(0, 1024, above=True)] = None,
+    seed: Seed = 0,
+    out: OutFolder = Path("runs/profile"),
+    limit_s: Seconds | None = None,
+    limit_gb: Gigabytes | None = None,
     security: ClientSecurity = Client(),  # noqa: B008
 ) -> None:
     """Run every cut of a model on this device, and say which is best on which network, and why.

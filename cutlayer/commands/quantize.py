@@ -6,23 +6,24 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from cutlayer.errors import ConfigError
+from cutlayer.options import At, Count, DataRoot, Gigabytes, OutFolder, Seconds, Seed, Threads
 from cutlayer.registry import DATASETS, MODELS
 from cutlayer.terminal import say, tell, tell_lines
 
 
 def quantize(
-    folder: Positional[Annotated[Path, arg(metavar="FOLDER")]],
+    folder: Positional[Annotated[Path, At("folder"), arg(metavar="FOLDER")]],
     /,
-    out: Path,
+    out: OutFolder,
     data: str | None = None,
-    calibrate: int = 100,
-    count: int = 500,
-    threads: int = 1,
-    seed: int = 0,
+    calibrate: Count = 100,
+    count: Count = 500,
+    threads: Threads = 1,
+    seed: Seed = 0,
     force: bool = False,
-    data_root: Path | None = None,
-    limit_s: float | None = None,
-    limit_gb: float | None = None,
+    data_root: DataRoot = None,
+    limit_s: Seconds | None = None,
+    limit_gb: Gigabytes | None = None,
 ) -> None:
     """Quantize the head of a split folder to int8, and measure its speed and accuracy on this machine.
 
@@ -66,9 +67,6 @@ def _quantize(
     name = data or manifest.data
     if name is None:
         raise ConfigError("The split folder names no data set; name one with --data.")
-    for option, value in (("--calibrate", calibrate), ("--count", count)):
-        if value < 1:
-            raise ConfigError(f"{option} must be 1 or more; {value} was given.")
     if out.resolve() == folder.resolve():
         raise ConfigError(f"--out {out} is the folder itself, which is needed for the comparison; name another folder.")
     check_free(out, replace=force)

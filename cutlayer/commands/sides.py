@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from cutlayer.commands.security import Client, ClientSecurity, Server, ServerSecurity
+from cutlayer.options import At, Count, DataRoot, Mebibytes, OutFolder, Seconds, Seed, Size, Threads, Whole, Within
 from cutlayer.terminal import tell, tell_lines
 
-Folder = Annotated[Path, arg(metavar="FOLDER")]
+Folder = Annotated[Path, At("folder"), arg(metavar="FOLDER")]
 
 
 def cloud(
@@ -17,17 +18,17 @@ def cloud(
     /,
     listen: str = "grpc://127.0.0.1:8001",
     tail: Literal["onnx", "torch"] = "onnx",
-    tap: Path | None = None,
+    tap: Annotated[Path | None, At("folder")] = None,
     durable: bool = False,
-    threads: int | None = None,
-    max_batch: int = 16,
-    max_delay_us: int = 0,
-    budget_mib: int = 256,
-    max_samples: int = 256,
+    threads: Threads | None = None,
+    max_batch: Size = 16,
+    max_delay_us: Whole = 0,
+    budget_mib: Mebibytes = 256,
+    max_samples: Size = 256,
     metrics: str | None = None,
     codec: UseAppendAction[list[str]] = [],  # noqa: B006
-    heartbeat_s: float = 10.0,
-    idle_s: float = 600.0,
+    heartbeat_s: Seconds = 10.0,
+    idle_s: Seconds = 600.0,
     security: ServerSecurity = Server(),  # noqa: B008
 ) -> None:
     """Serve the tail of a split folder until SIGTERM or Ctrl-C.
@@ -76,26 +77,26 @@ def edge(
     head: Literal["onnx", "torch"] = "onnx",
     data: str | None = None,
     camera: str | None = None,
-    count: int | None = None,
+    count: Count | None = None,
     loop: bool = False,
-    rate: float | None = None,
-    private: int = 0,
-    releases: int = 1,
-    warmup: int = 20,
+    rate: Annotated[float | None, Within(0, 1_000_000, above=True)] = None,
+    private: Whole = 0,
+    releases: Count = 1,
+    warmup: Whole = 20,
     codec: str = "raw",
-    threads: int = 1,
-    record: Path | None = None,
-    connect_s: float = 5.0,
-    request_s: float = 30.0,
-    heartbeat_s: float = 10.0,
+    threads: Threads = 1,
+    record: Annotated[Path | None, At("file")] = None,
+    connect_s: Seconds = 5.0,
+    request_s: Seconds = 30.0,
+    heartbeat_s: Seconds = 10.0,
     on_offline: Literal["local", "queue", "drop"] | None = None,
-    wait_s: float = 1.0,
-    queue: Path = Path("queue"),
-    queue_mib: int = 256,
+    wait_s: Annotated[float, Within(0, 10_000_000)] = 1.0,
+    queue: OutFolder = Path("queue"),
+    queue_mib: Mebibytes = 256,
     queue_full: Literal["refuse", "drop-oldest"] = "refuse",
     security: ClientSecurity = Client(),  # noqa: B008
-    seed: int = 0,
-    data_root: Path | None = None,
+    seed: Seed = 0,
+    data_root: DataRoot = None,
 ) -> None:
     """Run the head of a split folder on images, send the smashed data, and time each stage.
 
@@ -131,11 +132,8 @@ def edge(
     """
     from cutlayer.edge.offline.policy import OfflinePolicy
     from cutlayer.edge.send import send
-    from cutlayer.errors import ConfigError
     from cutlayer.wire.transport import Timeouts
 
-    if queue_mib < 1:
-        raise ConfigError(f"--queue-mib must be 1 or more; {queue_mib} was given.")
     policy = on_offline and OfflinePolicy(on_offline, queue, queue_mib << 20, queue_full == "drop-oldest", wait_s)
     timeouts = Timeouts(connect_s, request_s, heartbeat_s)
     summary = send(
@@ -148,7 +146,7 @@ def edge(
 
 def certs(
     action: Positional[Literal["init"]],
-    folder: Positional[Annotated[Path, arg(metavar="DIR")]],
+    folder: Positional[Annotated[Path, At("folder"), arg(metavar="DIR")]],
     /,
     host: UseAppendAction[list[str]] = [],  # noqa: B006
 ) -> None:

@@ -27,6 +27,6 @@ def path(name: str) -> Path:
 
 def summary(name: str) -> str:
     """One line for `cutlayer list`: the first line of the file, and the data set and the model of the plan."""
-    text = path(name).read_text()
+    text = path(name).read_text("utf-8")
     plan, first = tomllib.loads(text), text.partition("\n")[0]
     return f"{first.removeprefix('#').strip()} [data={plan['data']}, model={plan['model']}]"

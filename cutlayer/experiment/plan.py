@@ -23,8 +23,9 @@ from cutlayer.bounded import read_text, reason
 from cutlayer.errors import ConfigError, near
 from cutlayer.experiment.spec import HEADS, Deployment, Experiment, Measure, Named, Options, Published, Training
 from cutlayer.models.start import Start
+from cutlayer.options import Seed, check
 from cutlayer.records import expectation
-from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, METRICS, MODELS, TRANSPORTS, Registry, check_type
+from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, METRICS, MODELS, TRANSPORTS, Registry
 from cutlayer.spec import image_shape
 from cutlayer.wire.codecs.packed import codec_named, rewritten
 from cutlayer.wire.connect import servable
@@ -64,7 +65,7 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
         if key not in table:
             raise ConfigError(f"The key {key!r} is missing.")
     for key in ("name", "claim", "data", "input"):
-        check_type(key, str, table.get(key, ""))
+        check(key, str, table.get(key, ""))
     model, start = _model(table["model"])
     if not (DATASETS.takes(table["data"]) and MODELS.takes(model)):
         _ = DATASETS[table["data"]], MODELS[model]
@@ -78,7 +79,7 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
         "measure": _record(Measure, table.get("measure", {}), "measure"),
         "deployments": tuple(_deployments(table.get("deployment", [{}]))),
         "attacks": tuple(_named(ATTACKS, table.get("attack", [{"name": "mean-image"}]))),
-        "published": tuple(_record(Published, entry, "published") for entry in table.get("published", [])),
+        "published": tuple(_record(Published, entry, "published") for entry in _published(table)),
     }
     for names in ([attack.key for attack in common["attacks"]], [attack.label for attack in common["attacks"]]):
         if len(set(names)) < len(names):
@@ -92,7 +93,7 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
     common |= {key: table[key] for key in (*texts, "input") if key in table}
     if table.get("input"):
         image_shape(table["input"])
-    cuts, seeds = _listed("cut", str, table["cut"]), _listed("seed", int, table.get("seed", 0))
+    cuts, seeds = _listed("cut", str, table["cut"], some=True), _listed("seed", Seed, table.get("seed", 0), some=True)
     defenses = list(_named(DEFENSES, table.get("defense", [{"name": "none"}])))
     common["expect"] = tuple(_listed("expect", str, table.get("expect", [])))
     # The plan that a run keeps of itself has one defense, and expectations of the others as well.
@@ -106,17 +107,21 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
     return list({experiment.id: experiment for experiment in experiments}.values())
 
 
+def _published(table: Mapping[str, Any]) -> list[Options]:
+    return _tables("published", table["published"]) if table.get("published", []) != [] else []
+
+
 def _model(value: Any) -> tuple[str, Start]:
     """The name of the model and how it begins, from ``model = "NAME"`` or the table ``[model]``."""
     if not isinstance(value, dict):
-        check_type("model", str, value)
+        check("model", str, value)
         return value, Start()
     _only(value, {"name", *(f.name for f in fields(Start))}, "model key")
     if "name" not in value:
         raise ConfigError("[model] needs a name.")
-    check_type("model.name", str, value["name"])
+    check("model.name", str, value["name"])
     numbers = {key: tuple(map(float, _listed(f"model.{key}", float, value.get(key, [])))) for key in ("mean", "std")}
-    check_type("model.weights", str, value.get("weights", ""))
+    check("model.weights", str, value.get("weights", ""))
     start = Start(value.get("weights", ""), **numbers)
     if start.weights and not Path(start.weights).exists():
         raise ConfigError(f"There is no file {start.weights} with weights.")
@@ -129,9 +134,9 @@ def share(experiments: list[Experiment], part: str) -> list[Experiment]:
     Raises:
         ConfigError: It is not of this form, or K is not among 1 to N.
     """
-    match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", part)
+    match = re.fullmatch(r"([1-9]\d{0,8})/([1-9]\d{0,8})", part)
     if match is None or int(match[1]) > int(match[2]):
-        raise ConfigError(f"--part must be such as 1/2 or 2/2, not {part!r}.")
+        raise ConfigError(f"--part must be such as 1/2 or 2/2, not {part!r:.80}.")
     return experiments[int(match[1]) - 1 :: int(match[2])]
 
 
@@ -161,7 +166,7 @@ def _named(registry: Registry, entries: Any) -> Iterator[Named]:
             entry, lists = {**entry, "then": followers}, lists - {"then"}
         for options in _expand(entry, lists):
             name, title, then = options.pop("name"), options.pop("title", ""), options.pop("then", None)
-            check_type("title", str, title)
+            check("title", str, title)
             options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
             registry.make(name, **options)
             changed = {k: v for k, v in options.items() if v != accepted[k].default}
@@ -170,6 +175,9 @@ def _named(registry: Registry, entries: Any) -> Iterator[Named]:
 
 def _expand(entry: Options, lists: AbstractSet[str] = frozenset()) -> Iterator[Options]:
     """One entry for each combination of the values in its lists; an option in `lists` takes a list as one value."""
+    for key, value in entry.items():
+        if value == []:
+            raise ConfigError(f"{key} is an empty list; it needs a value.")
     axes = [[(k, x) for x in v] if isinstance(v, list) and k not in lists else [(k, v)] for k, v in entry.items()]
     return (dict(choice) for choice in itertools.product(*axes))
 
@@ -187,20 +195,22 @@ def _record(kind: type, options: Any, where: str) -> Any:
         raise ConfigError(f"{where} must be a table.")
     accepted = {f.name: f for f in fields(kind)}
     _only(options, set(accepted), f"{where} key")
-    for key, value in options.items():
-        check_type(f"{where}.{key}", accepted[key].type, value)
     listed = {key for key, f in accepted.items() if isinstance(f.default, tuple)}
     options = {k: tuple(_listed(f"{where}.{k}", str, v)) if k in listed else v for k, v in options.items()}
+    for key, value in options.items():
+        check(f"{where}.{key}", accepted[key].type, value)
     try:
         return kind(**options)
     except TypeError as error:
         raise ConfigError(f"{where}: {error}.") from None
 
 
-def _listed(where: str, kind: type, value: Any) -> list[Any]:
+def _listed(where: str, kind: Any, value: Any, *, some: bool = False) -> list[Any]:
     values = value if isinstance(value, list) else [value]
+    if some and not values:
+        raise ConfigError(f"{where} is an empty list; it needs a value.")
     for entry in values:
-        check_type(where, kind, entry)
+        check(where, kind, entry)
     return values
 
 

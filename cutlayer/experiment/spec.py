@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from cutlayer import own
 from cutlayer.errors import ConfigError
 from cutlayer.models.start import RANDOM, Start
+from cutlayer.options import Batch, Count, Epochs, LearningRate, Threads, Whole, Within
 from cutlayer.registry import ATTACKS, CODECS, DATASETS, DEFENSES, METRICS, MODELS
 from cutlayer.wire.codecs.packed import rewritten
 
@@ -30,11 +31,11 @@ class Training:
         images: The first so many training images, for the model and for its defense; 0 for all.
     """
 
-    epochs: int = 4
-    lr: float = 2e-3
-    batch: int = 64
+    epochs: Epochs = 4
+    lr: LearningRate = 2e-3
+    batch: Batch = 64
     flip: bool = False
-    images: int = 0
+    images: Whole = 0
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,15 @@ class Measure:
             defense adds; 0 for none.
     """
 
-    count: int = 500
-    private: int = 64
-    auxiliary: int = 0
-    warmup: int = 20
+    count: Count = 500
+    private: Count = 64
+    auxiliary: Whole = 0
+    warmup: Whole = 20
     codec: str = "raw"
     metrics: tuple[str, ...] = ()
-    edge_threads: int = 1
-    cloud_threads: int = 1
-    turns: int = 0
+    edge_threads: Threads = 1
+    cloud_threads: Threads = 1
+    turns: Annotated[int, Within(0, 10_000)] = 0
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from cutlayer.profile.compare import Figure, Figures, Row
 from cutlayer.report.kit.columns import columns
 
 _OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
-_CONDITION = re.compile(r"\s*([a-z][\w.]*)\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)\s*(x|%|[a-zA-Z]+)\s*")
+_CONDITION = re.compile(r"\s*([a-z][\w.]*)\s*(>=|<=|>|<)\s*(-?\d{1,18}(?:\.\d{1,18})?)\s*(x|%|[a-zA-Z]+)\s*")
 _UNITS = {"us": ("ns", 1e3), "ms": ("ns", 1e6), "s": ("ns", 1e9), "B": ("bytes", 1.0)}
 
 

@@ -79,8 +79,8 @@ def numbers(text: str) -> tuple[int, ...]:
         ConfigError: One is not a number, or is there twice.
     """
     cores = names("core", text)
-    if not all(core.isdecimal() for core in cores):
-        raise ConfigError(f"Cores must be numbers with commas between them, such as 0,1; {text!r} was given.")
+    if not all(core.isdecimal() and len(core) < 6 for core in cores):
+        raise ConfigError(f"Cores must be numbers with commas between them, such as 0,1; {text!r:.80} was given.")
     return tuple(map(int, cores))
 
 
@@ -90,10 +90,10 @@ def duration_ns(text: str) -> float:
     Raises:
         ConfigError: The text is not a time above 0.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|ms|s)", text.strip())
+    match = re.fullmatch(r"(\d{1,12}(?:\.\d*)?|\.\d+)\s*(us|ms|s)", text.strip())
     value = float(match[1]) * _UNITS[match[2]] if match else 0.0
     if not value:
-        raise ConfigError(f"A time must be a number above 0 with us, ms or s, such as 50ms; {text!r} was given.")
+        raise ConfigError(f"A time must be a number above 0 with us, ms or s, such as 50ms; {text!r:.80} was given.")
     return value
 
 

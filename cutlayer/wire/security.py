@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Annotated
 
 from cutlayer.bounded import MOST_TEXT_BYTES, read_bytes, reason
 from cutlayer.errors import ConfigError
+from cutlayer.options import At
 from cutlayer.wire.address import Address
+
+File = Annotated[Path | None, At("file")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +33,13 @@ class Security:
         insecure: Allow plain text between machines.
     """
 
-    ca: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
-    token_file: Path | None = None
-    curve_key: Path | None = None
-    curve_server: Path | None = None
-    allow: Path | None = None
+    ca: File = None
+    cert: File = None
+    key: File = None
+    token_file: File = None
+    curve_key: File = None
+    curve_server: File = None
+    allow: Annotated[Path | None, At("file", "folder")] = None
     insecure: bool = False
 
     @classmethod
@@ -81,6 +86,35 @@ class Security:
         if not token or not token.isprintable() or " " in token:
             raise ConfigError(f"{self.token_file} holds no token; a token is one line of printable characters.")
         return token
+
+    @property
+    def secret_files(self) -> list[Path]:
+        """The files that are given and that nobody else may read."""
+        return [path for name, path in self.files.items() if name in ("key", "token_file", "curve_key")]
+
+
+def exposed(path: Path) -> str | None:
+    """Return a sentence if other users can read or write a secret file, which may be missing; otherwise None."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return None
+    return f"{path} is secret, but other users can read or write it (mode {mode:o})" if mode & 0o077 else None
+
+
+def without_passphrase(path: Path) -> bytes:
+    """Return the contents of a file with a private key.
+
+    Raises:
+        ConfigError: The file cannot be read, or the key in it has a passphrase, for which nobody would be asked.
+    """
+    content = read(path)
+    if b"ENCRYPTED" in content:
+        raise ConfigError(
+            f"The private key in {path} has a passphrase, and there is nobody to type it in; write one without it: "
+            f"`openssl pkey -in {path} -out NEW_FILE`, and `chmod 600 NEW_FILE`."
+        )
+    return content
 
 
 def option(name: str) -> str:

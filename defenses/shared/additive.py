@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.shared.aware import adapt, smashed_of, snr_db
 from cutlayer.errors import ConfigError
+from cutlayer.options import Epochs
 
 if TYPE_CHECKING:
     from cutlayer.data.splits import Splits
@@ -39,7 +40,7 @@ class AdditiveNoise(Defense):
             [-1, 1], so that it cannot out-scale the noise.
     """
 
-    noise_aware_epochs: int
+    noise_aware_epochs: Epochs
     bound: str
 
     draws = True

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError
+from cutlayer.options import Count, Size, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,11 +45,11 @@ class Generative(Defense):
     knob = "privacy"
     draws = True
 
-    privacy: float
-    n_critic: int
-    latent: int
-    width: int
-    prior_steps: int
+    privacy: Weight
+    n_critic: Count
+    latent: Size
+    width: Size
+    prior_steps: Count
     public: str
 
     def __post_init__(self) -> None:

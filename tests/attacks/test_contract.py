@@ -63,7 +63,7 @@ def test_says_what_it_does(name):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("averaging", {"n_releases": 0}, "n_releases must be at least 1"),
+        ("averaging", {"n_releases": 0}, "n_releases must be 1 to 10,000,000"),
         ("averaging", {"over": "the moon"}, "over must be one of releases, survivors"),
         ("averaging", {"attack": "averaging"}, "cannot wrap itself"),
         ("averaging", {"attack": "no-such"}, "There is no attack"),

@@ -59,7 +59,7 @@ class Row(NamedTuple):
     def make_off(self) -> Defense:
         knob = DEFENSES.load(self.name).knob
         kind = DEFENSES.options(self.name)[knob].annotation if knob else None
-        zero = {knob: 0 if kind in (int, "int") else 0.0} if knob else {}
+        zero = {knob: 0 if getattr(kind, "__origin__", kind) is int else 0.0} if knob else {}
         return DEFENSES.make(self.name, **{**self.options, **zero, **self.off})
 
 

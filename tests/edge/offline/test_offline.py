@@ -442,7 +442,7 @@ def test_a_queue_without_room_is_refused_before_anything_else(folder):
     done = subprocess.run(
         [sys.executable, "-m", "cutlayer.cli", *map(str, command)], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stderr) == (2, "cutlayer: --queue-mib must be 1 or more; 0 was given.\n")
+    assert (done.returncode, done.stderr) == (2, "cutlayer: --queue-mib must be 1 to 1,048,576; 0 was given.\n")
 
 
 @pytest.mark.parametrize("transport", ["grpc", "zmq"])
