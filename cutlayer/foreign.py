@@ -11,6 +11,9 @@ from unicodedata import category
 MOST = 200
 """Letters of a foreign text that are shown, unless more are asked for: enough for a name and for most sentences."""
 
+MOST_CELL = 1000
+"""Letters of a cell of a table: the longest names of tensors, to be copied, are of a few hundred."""
+
 _CUT = "..."
 
 # Also the wide forms of the four signs. A tab or carriage return, which begins a formula too, is escaped.
@@ -72,7 +75,7 @@ def cell(value: object) -> object:
     """
     if not isinstance(value, str):
         return value
-    text = shown(value)
+    text = shown(value, MOST_CELL)
     return f"'{text}" if text.lstrip().startswith(_FORMULA) and not _is_number(text) else text
 
 

@@ -29,6 +29,7 @@ from cutlayer.models.manifest import tail_name
 from cutlayer.onnx.session import open_half
 from cutlayer.records import profile_files
 from cutlayer.records.run import load_result
+from cutlayer.report.kit.columns import columns
 from cutlayer.report.runs import page
 from cutlayer.report.runs.terminal import text as as_text
 from cutlayer.spec import TensorSpec
@@ -269,6 +270,13 @@ def test_a_hostile_profile(tmp_path, capfd):
     for row in csv.DictReader(table.splitlines()):
         assert row["cut"].startswith("'=HYPERLINK")
         assert float(row["end_to_end_ns"]) > 0
+
+
+def test_a_long_name_can_be_copied_from_a_table():
+    name = "StatefulPartitionedCall/model/" * 20
+    assert name in columns(["cut"], [[name]])
+    assert cell(name) == name
+    assert len(columns(["cut"], [["x" * 10**6]])) < 3000
 
 
 @pytest.mark.parametrize(

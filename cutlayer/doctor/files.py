@@ -15,10 +15,10 @@ import numpy as np
 from cutlayer.bounded import MOST_TEXT_BYTES, check_regular, read_bytes
 from cutlayer.defenses.base import deployed
 from cutlayer.doctor.finding import WORTH_KNOWING_DAYS, Finding, fault, note, ok
-from cutlayer.errors import CutlayerError
+from cutlayer.errors import ConfigError, CutlayerError
 from cutlayer.models.manifest import tail_name
 from cutlayer.split_folder import open_split
-from cutlayer.wire.security import Security
+from cutlayer.wire.security import Security, exposed, without_passphrase
 from cutlayer.wire.zmq.curve import read_key
 
 COPY_AGAIN = "copy it again from the folder that `cutlayer certs init` wrote"
@@ -86,10 +86,8 @@ def _readable(path: Path, *, secret: bool) -> Finding:
         return fault("file", f"{path}: {str(error.strerror).lower()}", COPY_AGAIN)
     if not os.access(path, os.R_OK):
         return fault("file", f"{path} cannot be read by this user", f"chown {os.getuid()} {path}, or run as its owner")
-    if secret and mode & 0o077:
-        return fault(
-            "file", f"{path} is secret, but other users can read or write it (mode {mode:o})", f"chmod 600 {path}"
-        )
+    if secret and (why := exposed(path)):
+        return fault("file", why, f"chmod 600 {path}")
     return ok("file", f"{path}, mode {mode:o}")
 
 
@@ -125,6 +123,9 @@ def _pair(cert: Path, key: Path) -> Iterator[Finding]:
     try:
         for path in (cert, key):
             check_regular(path)  # OpenSSL would wait at a pipe
+        without_passphrase(key)  # and for a passphrase
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert, key)
+    except ConfigError as error:
+        yield fault("certificate", error.args[0], "write a key without a passphrase")
     except (OSError, ssl.SSLError):
         yield fault("certificate", f"{key} is not the private key of {cert}", "copy both from the same folder")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import platform
+import resource
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -36,6 +37,20 @@ def tune_allocator() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     settings = ((_M_TRIM_THRESHOLD, 1 << 30), (_M_TOP_PAD, 64 << 20), (_M_MMAP_THRESHOLD, 32 << 20))
     return all(mallopt(parameter, value) == 1 for parameter, value in settings)
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the kernel, after much of it was freed that is not needed again."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def resident_bytes() -> int:
+    """Return the memory of this process that is in use; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_bytes().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
 
 
 def pick_device(name: str | None = None) -> torch.device:

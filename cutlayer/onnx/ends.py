@@ -12,7 +12,7 @@ import numpy as np
 from cutlayer.errors import ConfigError
 from cutlayer.onnx.file import OnnxFile
 from cutlayer.onnx.given import NOTHING, Given
-from cutlayer.onnx.names import names_in, renamed_input, renamed_output, surround, unused
+from cutlayer.onnx.names import GIVEN, TAKEN, names_in, renamed, surround, unused
 from cutlayer.onnx.protos import editable, opset, the_package
 from cutlayer.onnx.types import element_type, from_float32
 from cutlayer.spec import TensorSpec
@@ -47,12 +47,12 @@ def with_batches(file: OnnxFile, given: Given = NOTHING) -> OnnxFile:
     graph = proto.graph
     inputs = {name: _sample(spec) for name, spec in file.inputs.items()}
     outputs = {name: _sample(spec) for name, spec in file.outputs.items()}
-    for name, spec in file.inputs.items():
-        if inputs[name].shape == spec.shape:
-            surround(graph, [reshape(graph, name, renamed_input(graph, name), spec.shape)], [])
-    for name, spec in file.outputs.items():
-        if outputs[name].shape == spec.shape:
-            surround(graph, [], [_with_an_axis(proto, renamed_output(graph, name), name)])
+    taken = renamed(graph, [name for name, spec in file.inputs.items() if inputs[name].shape == spec.shape], TAKEN)
+    answers = renamed(graph, [name for name, spec in file.outputs.items() if outputs[name].shape == spec.shape], GIVEN)
+    names = {*names_in(graph), *taken, *answers}
+    first = [reshape(graph, name, inner, file.inputs[name].shape, names) for name, inner in taken.items()]
+    last = [_with_an_axis(proto, inner, name, names) for name, inner in answers.items()]
+    surround(graph, first, last)
     inputs[file.image] = _unit_image(graph, file.image, inputs[file.image], given)
     # What the file says of types in between may be wrong, and counts only where an output states none.
     del graph.input[:], graph.output[:], graph.value_info[:]
@@ -70,23 +70,25 @@ def _sample(whole: TensorSpec) -> TensorSpec:
     return replace(whole, shape=whole.shape[1:]) if whole.shape[:1] == (1,) else whole
 
 
-def reshape(graph: GraphProto, tensor: str, name: str, shape: Sequence[int]) -> NodeProto:
-    """The node that gives a tensor another shape, which becomes a constant of the graph."""
+def reshape(graph: GraphProto, tensor: str, name: str, shape: Sequence[int], taken: set[str]) -> NodeProto:
+    """The node that gives a tensor another shape, which becomes a constant of the graph; `taken` gets its name."""
     onnx = the_package()
-    sizes = unused(f"{name}_shape", names_in(graph))
+    sizes = unused(f"{name}_shape", taken)
+    taken.add(sizes)
     graph.initializer.append(onnx.numpy_helper.from_array(np.array(shape, np.int64), sizes))
     node: NodeProto = onnx.helper.make_node("Reshape", [tensor, sizes], [name], name=name)
     return node
 
 
-def _with_an_axis(model: ModelProto, tensor: str, name: str) -> NodeProto:
+def _with_an_axis(model: ModelProto, tensor: str, name: str, taken: set[str]) -> NodeProto:
     """The node that gives a tensor a first axis of length one, of whatever shape it is."""
     onnx = the_package()
     node: NodeProto
     if opset(model) < AXES_AS_INPUT:
         node = onnx.helper.make_node("Unsqueeze", [tensor], [name], name=name, axes=[0])
         return node
-    axes = unused(f"{name}_axis", names_in(model.graph))
+    axes = unused(f"{name}_axis", taken)
+    taken.add(axes)
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0], np.int64), axes))
     node = onnx.helper.make_node("Unsqueeze", [tensor, axes], [name], name=name)
     return node
@@ -99,7 +101,7 @@ def _unit_image(graph: GraphProto, image: str, sample: TensorSpec, given: Given)
     if sample.dtype == "uint8" and len(sample.shape) >= IMAGE_AXES:
         if (mean, std) == AS_IT_IS:
             mean, std = UNSIGNED
-        surround(graph, from_float32(image, renamed_input(graph, image), "uint8", graph), [])
+        surround(graph, from_float32(image, renamed(graph, [image], TAKEN)[image], "uint8", graph), [])
     elif sample.dtype != "float32":
         if (mean, std) != AS_IT_IS:
             raise ConfigError(f"{image} takes {sample.dtype}, which is not normalized; leave out --mean and --std.")
@@ -115,7 +117,7 @@ def _unit_image(graph: GraphProto, image: str, sample: TensorSpec, given: Given)
             )
     if min(std) <= 0:
         raise ConfigError(f"--std must be above 0; {min(std):g} was given.")
-    normalized = renamed_input(graph, image)
+    normalized = renamed(graph, [image], TAKEN)[image]
     taken = names_in(graph)
     mean_name, std_name, centered = (unused(f"{image}_{what}", taken) for what in ("mean", "std", "centered"))
     for name, numbers in ((mean_name, mean), (std_name, std)):

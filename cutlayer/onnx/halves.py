@@ -204,7 +204,7 @@ def _end_head(graph: GraphProto, place: Place) -> None:
     if place.batched:
         last.append(onnx.helper.make_node("Identity", [real], ["smashed"], name="smashed"))
     else:
-        last.append(reshape(graph, real, "smashed", (1, *place.smashed)))
+        last.append(reshape(graph, real, "smashed", (1, *place.smashed), names_in(graph)))
     surround(graph, [], last)
 
 
@@ -218,7 +218,7 @@ def _begin_tail(graph: GraphProto, place: Place, taken: str) -> None:
     whole = taken
     if not place.batched:
         whole = tensor if place.dtype == "float32" else unused(f"{taken}_whole", names_in(graph))
-        first.append(reshape(graph, taken, whole, place.shape))
+        first.append(reshape(graph, taken, whole, place.shape, names_in(graph)))
     if place.dtype != "float32":
         first += from_float32(whole, tensor, place.dtype, graph)
     surround(graph, first, [])

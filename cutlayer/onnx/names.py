@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cutlayer.onnx.seams import bodies
@@ -49,18 +49,25 @@ def rename(nodes: Sequence[NodeProto], names: Mapping[str, str]) -> None:
                 value.name = names.get(value.name, value.name)
 
 
-def renamed_input(graph: GraphProto, name: str) -> str:
-    """Rename what the nodes take as an input, so that others can stand between; return the new name."""
-    inner = unused(f"{name}_taken", names_in(graph))
-    rename(graph.node, {name: inner})
-    return inner
+TAKEN = "_taken"
+"""What is put behind the name of what the nodes take for an input, where others stand between."""
 
 
-def renamed_output(graph: GraphProto, name: str) -> str:
-    """Rename the tensor that is an output, so that others can give the output; return the new name."""
-    inner = unused(f"{name}{GIVEN}", names_in(graph))
-    rename(graph.node, {name: inner})
-    return inner
+def renamed(graph: GraphProto, names: Iterable[str], behind: str) -> dict[str, str]:
+    """Rename tensors wherever nodes use them, so that others can have their names; return the new names.
+
+    Args:
+        graph: The graph.
+        names: Names of inputs or outputs.
+        behind: What is put behind each.
+    """
+    taken = names_in(graph)
+    new: dict[str, str] = {}
+    for name in names:
+        new[name] = unused(f"{name}{behind}", taken)
+        taken.add(new[name])
+    rename(graph.node, new)
+    return new
 
 
 def surround(graph: GraphProto, first: Sequence[NodeProto], last: Sequence[NodeProto]) -> None:

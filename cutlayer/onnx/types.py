@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from cutlayer.onnx.names import renamed_input, renamed_output, surround
+from cutlayer.onnx.names import GIVEN, TAKEN, renamed, surround
 from cutlayer.onnx.protos import editable, the_package
 
 if TYPE_CHECKING:
@@ -91,11 +91,10 @@ def float32_ends(model: ModelProto, inputs: Mapping[str, str], outputs: Mapping[
     graph = model.graph
     first: list[NodeProto] = []
     last: list[NodeProto] = []
-    for name, dtype in taken.items():
-        inner = renamed_input(graph, name)
-        first = [*from_float32(name, inner, dtype, graph), *first]
-    for name in given:
-        last += to_float32(renamed_output(graph, name), name)
+    for name, inner in renamed(graph, taken, TAKEN).items():
+        first += from_float32(name, inner, taken[name], graph)
+    for name, inner in renamed(graph, given, GIVEN).items():
+        last += to_float32(inner, name)
     surround(graph, first, last)
     for value in (*graph.input, *graph.output):
         if value.name in taken or value.name in given:

@@ -177,11 +177,13 @@ def choose_cuts(cuts: Sequence[AnyCut], count: int | None) -> list[AnyCut]:
     # Of cuts that cost the same, the last: behind the activation, values are bounded and compress better.
     last = {(cut.nbytes, cut.macs): cut for cut in cuts}
     distinct = sorted(last.values(), key=lambda cut: (cut.macs, -cut.nbytes))
+    if count is None or count >= len(distinct):
+        return distinct
     chosen: list[AnyCut] = []
     for cut in distinct:
-        if not chosen or cut.nbytes < min(other.nbytes for other in chosen):
+        # Each is smaller than the one before it.
+        if not chosen or cut.nbytes < chosen[-1].nbytes:
             chosen.append(cut)
-    count = len(distinct) if count is None else count
     # When there are too many, those stay whose fall in size is the steepest.
     while len(chosen) > count:
         falls = [chosen[i].nbytes / chosen[i + 1].nbytes for i in range(len(chosen) - 1)]

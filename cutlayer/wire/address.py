@@ -72,8 +72,7 @@ class Address:
     @property
     def server_name(self) -> str:
         """The host as a certificate writes it: in lower case, without a last dot or a zone, other scripts in ASCII."""
-        host = self.host.partition("%")[0].lower()
-        return host if ":" in host else host.removesuffix(".").encode("idna").decode("ascii")
+        return certified(self.host)
 
     @property
     def leaves_machine(self) -> bool:
@@ -87,6 +86,12 @@ class Address:
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host if self.local else self.netloc}{self.model and '/'}{self.model}"
+
+
+def certified(host: str) -> str:
+    """Return a host as a certificate writes it, see `Address.server_name`. Raises UnicodeError for other text."""
+    host = host.partition("%")[0].lower()
+    return host if ":" in host else host.removesuffix(".").encode("idna").decode("ascii")
 
 
 def host_and_port(text: str) -> tuple[str, int]:

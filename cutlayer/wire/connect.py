@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
@@ -10,10 +12,15 @@ from cutlayer.registry import TRANSPORTS
 from cutlayer.wire.address import Address
 from cutlayer.wire.retry import Client, Line, Retry
 from cutlayer.wire.scheme import Scheme
-from cutlayer.wire.security import PLAIN, Security, option
+from cutlayer.wire.security import PLAIN, Security, exposed, option
 from cutlayer.wire.transport import Handler, Server, Timeouts, Transport
 from cutlayer.wire.trouble import described
 from cutlayer.wire.visitors import Visitors
+
+log = logging.getLogger("cutlayer.wire")
+
+_said: set[Path] = set()
+"""Secret files that others can read and of which the log has a line."""
 
 
 def connect(
@@ -73,6 +80,10 @@ def check_secure(text: str, security: Security, *, listening: bool) -> tuple[Add
             if name not in scheme.files:
                 raise ConfigError(f"{option(name)} has no effect over {address.scheme}://; leave it out.")
     scheme.check_files(security, listening=listening)
+    for path in security.secret_files:
+        if path not in _said and (why := exposed(path)):
+            _said.add(path)
+            log.warning("%s; let nobody else read it: chmod 600 %s", why, path)
     security.refuse_plain_text(address, scheme.encrypted_by)
     return address, scheme
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -85,6 +86,35 @@ class Security:
         if not token or not token.isprintable() or " " in token:
             raise ConfigError(f"{self.token_file} holds no token; a token is one line of printable characters.")
         return token
+
+    @property
+    def secret_files(self) -> list[Path]:
+        """The files that are given and that nobody else may read."""
+        return [path for name, path in self.files.items() if name in ("key", "token_file", "curve_key")]
+
+
+def exposed(path: Path) -> str | None:
+    """Return a sentence if other users can read or write a secret file, which may be missing; otherwise None."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return None
+    return f"{path} is secret, but other users can read or write it (mode {mode:o})" if mode & 0o077 else None
+
+
+def without_passphrase(path: Path) -> bytes:
+    """Return the contents of a file with a private key.
+
+    Raises:
+        ConfigError: The file cannot be read, or the key in it has a passphrase, for which nobody would be asked.
+    """
+    content = read(path)
+    if b"ENCRYPTED" in content:
+        raise ConfigError(
+            f"The private key in {path} has a passphrase, and there is nobody to type it in; write one without it: "
+            f"`openssl pkey -in {path} -out NEW_FILE`, and `chmod 600 NEW_FILE`."
+        )
+    return content
 
 
 def option(name: str) -> str:

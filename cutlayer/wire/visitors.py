@@ -17,7 +17,7 @@ LINES, WINDOW_S = 5, 10.0
 REMEMBERED = 4096
 """Connections by whose names a repeated call is recognized."""
 
-REASONS = ("tls", "token", "key", "protocol")
+REASONS = ("tls", "token", "key", "protocol", "limit")
 """Reasons for which a connection is refused; they are labels in the metrics."""
 
 

@@ -128,7 +128,7 @@ class Segment:
                 if after == size:
                     self._file.truncate(self.nbytes)
                     return
-                self.nbytes = after
+                self.nbytes, reason = after, ""
                 continue
             mark, message = record
             if mark == _WAITS:

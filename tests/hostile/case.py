@@ -38,7 +38,7 @@ from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Timeouts, Transport
 from tests.tiny_split import edge_at
 
-MODULES = ("cost",)
+MODULES = ("cost", "peers")
 
 ONCE = Retry(attempts=1)
 FIRST_TRY_S = 10.0
@@ -114,25 +114,34 @@ class Attack:
 
 @dataclass(frozen=True)
 class Case:
-    """A case: its name, what it does in one sentence, the transports that it attacks, and its function."""
+    """A case: its name, what it does in one sentence, the transports that it attacks, and its function.
+
+    The victim connects anew for each request if `newcomers`. The server may have so many `descriptors` as it says. One
+    that is `long` has a test in `tests.wire.test_watch` instead of the short form.
+    """
 
     name: str
     what: str
     transports: tuple[str, ...]
     run: Callable[[Attack], None]
+    newcomers: bool = False
+    descriptors: int | None = None
+    long: bool = False
 
 
 _cases: dict[str, Case] = {}
 
 
-def case(*transports: str) -> Callable[[Callable[[Attack], None]], Callable[[Attack], None]]:
-    """Make a function a case, for these transports; for both if none is named."""
+def case(
+    *transports: str, newcomers: bool = False, descriptors: int | None = None, long: bool = False
+) -> Callable[[Callable[[Attack], None]], Callable[[Attack], None]]:
+    """Make a function a case, for these transports; for both if none is named. See `Case`."""
 
     def add(function: Callable[[Attack], None]) -> Callable[[Attack], None]:
         what = (function.__doc__ or "").partition("\n")[0]
         assert what.endswith("."), f"{function.__name__} needs a sentence that says what it does"
         name = function.__name__.replace("_", " ")
-        _cases[name] = Case(name, what, transports or ("grpc", "zmq"), function)
+        _cases[name] = Case(name, what, transports or ("grpc", "zmq"), function, newcomers, descriptors, long)
         return function
 
     return add

@@ -107,34 +107,42 @@ class Stage:
     """A server on one lane, and both peers. Use it in a `with`.
 
     In plain text the victim comes over IPv6 and the attacker over IPv4, so that their addresses differ, as those of two
-    machines do. With keys, their keys differ.
+    machines do. With keys, their keys differ, and their addresses only in a case with newcomers: who has no connection
+    yet has shown no key.
     """
 
     def __init__(self, folder: Path, lane: str, keys: tuple[Path, Path], options: tuple[str, ...] = ()) -> None:
         self._folder, self._lane = folder, lane
         self._victim, self._attacker = (_security(lane, keys[0], client) for client in keys)
-        here = "127.0.0.1" if lane != LANES[lane] or not _has_ipv6() else "[::]"
+        here = "[::]" if _has_ipv6() else "127.0.0.1"
         self._cloud = CloudProcess(folder, f"{LANES[lane]}://{here}:0", options=(*_options(lane, keys[0]), *options))
 
     def __enter__(self) -> Stage:
         self._cloud.__enter__()
         address = Address.parse(self._cloud.address)
         self._server = psutil.Process(self._cloud.pid)
-        victim, attacker = ("::1", "127.0.0.1") if address.host == "::" else ("127.0.0.1", "127.0.0.1")
+        attacker = "127.0.0.1"
+        self._victims = [
+            str(Address(address.scheme, host, address.port))
+            for host in (attacker, "::1" if address.host == "::" else attacker)
+        ]
         context = multiprocessing.get_context("spawn")
         self._attacking, there = context.Pipe()
         target = (str(Address(address.scheme, attacker, address.port)), self._folder, self._attacker.to_json())
         self._process = context.Process(target=_attack, args=(there, *target), daemon=True)
         self._process.start()
-        self._client = connect(
-            str(Address(address.scheme, victim, address.port)), PATIENCE, retry=Retry(100), security=self._victim
-        )
-        self._edge, self._asked = edge_at(self._folder, self._client, timeouts=PATIENCE), 0
+        self._asked = 0
+        self._connect(elsewhere=self._lane == LANES[self._lane])
         shape = open_split(self._folder).manifest.input.shape
         self._image = np.random.default_rng(0).random((1, *shape), np.float32)
         self._expected = open_split(self._folder).model()(self._image)
         self._attacking.recv()
         return self
+
+    def _connect(self, elsewhere: bool) -> None:
+        address = self._victims[elsewhere]
+        self._client = connect(address, PATIENCE, retry=Retry(100), security=self._victim)
+        self._edge = edge_at(self._folder, self._client, timeouts=PATIENCE)
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
@@ -148,12 +156,14 @@ class Stage:
         Raises:
             AssertionError: The victim got a wrong answer, or the server has ended.
         """
+        _, most = self._server.rlimit(psutil.RLIMIT_NOFILE)
+        self._server.rlimit(psutil.RLIMIT_NOFILE, (case.descriptors or most, most))
         before = self._server.memory_info().rss
-        alone = self.ask(seconds)
+        alone = self.ask(seconds, case.newcomers)
         under_way_s = seconds / 10
         self._attacking.send((case.name, seconds + 2 * under_way_s))
         time.sleep(under_way_s)
-        beside = self.ask(seconds)
+        beside = self.ask(seconds, case.newcomers)
         during = self._server.memory_info().rss
         assert self._attacking.poll(60), "the attacker does not end"
         outcomes = self._attacking.recv()
@@ -162,14 +172,17 @@ class Stage:
         time.sleep(seconds / 5)
         return Survival(outcomes, alone, beside, (before, during, self._server.memory_info().rss))
 
-    def ask(self, seconds: float) -> Asked:
-        """Send one request after the other as the victim."""
+    def ask(self, seconds: float, newcomers: bool = False) -> Asked:
+        """Send one request after the other as the victim, each from a new connection if `newcomers`."""
         right, errors, times_s = 0, [], []
         until = time.monotonic() + seconds
         while time.monotonic() < until or not times_s:
             self._asked += 1
             start_s = time.perf_counter()
             try:
+                if newcomers:
+                    self._client.close()
+                    self._connect(elsewhere=True)
                 logits = self._edge.infer(self._image, self._asked)[0]
             except WireError as error:
                 errors.append(f"{type(error).__name__}: {error}")

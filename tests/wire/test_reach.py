@@ -104,7 +104,7 @@ def test_a_name_service_that_fails_later_does_not_matter(scheme, names):
 
 @pytest.mark.parametrize("name", ["cloud.example", "CLOUD.Example", "cloud.example.", "bücher.example", "::1", "other"])
 def test_a_certificate_must_show_the_name_and_not_the_number(name, names, tmp_path):
-    certs.init(tmp_path / "certs", ["cloud.example", "xn--bcher-kva.example"])
+    certs.init(tmp_path / "certs", ["cloud.example", "Bücher.example."])
     of = {path.name: path for path in (tmp_path / "certs").iterdir()}
     names[name] = ["127.0.0.1"] if name != "::1" else None
     host = "[::1]" if name == "::1" else "127.0.0.1"

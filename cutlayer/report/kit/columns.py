@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Container, Sequence
 
-from cutlayer.foreign import shown
+from cutlayer.foreign import MOST_CELL, shown
 from cutlayer.report.kit.wording import DASH, MINUS, SPACE
 
 WIDTH = 120
@@ -29,7 +29,7 @@ def columns(
         width: Width of the table at most: the widest columns are shortened. Not limited when None.
         rule: Whether a line is drawn below the titles.
     """
-    lines = [[shown(plain(cell)) for cell in row] for row in [head, *rows]]
+    lines = [[shown(plain(cell), MOST_CELL) for cell in row] for row in [head, *rows]]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     gaps = 2 * (len(widths) - 1)
     while width is not None and sum(widths) + gaps > width and max(widths) > 6:

@@ -6,7 +6,7 @@ Its messages have one field each, so this file encodes them by hand.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import grpc
 
@@ -25,19 +25,22 @@ _LOOK_UP_S = 0.1
 """Interval at which a watch checks whether the server is still ready."""
 
 
+Call = Callable[[bytes, grpc.ServicerContext], Iterable[bytes]]
+"""A function from the message of a call to its answers."""
+
+
+def once(call: Callable[[bytes, grpc.ServicerContext], bytes]) -> Call:
+    """Return a call with one answer."""
+    return lambda data, context: (call(data, context),)
+
+
 class Health:
-    """The methods Check and Watch: whether a server is `ready`. A watch occupies a thread, like any other call.
+    """The methods Check and Watch: whether a server is `ready`. A watch occupies a thread, like any other call."""
 
-    Each call is given to `arrived` first.
-    """
-
-    def __init__(self, ready: Callable[[], bool], arrived: Callable[[grpc.ServicerContext], None]) -> None:
-        self._ready, self._arrived = ready, arrived
+    def __init__(self, ready: Callable[[], bool]) -> None:
+        self._ready = ready
         self._draining = threading.Event()
-        self.methods = {
-            f"/{HEALTH}/Check": grpc.unary_unary_rpc_method_handler(self._check),
-            f"/{HEALTH}/Watch": grpc.unary_stream_rpc_method_handler(self._watch),
-        }
+        self.calls: dict[str, Call] = {f"/{HEALTH}/Check": once(self._check), f"/{HEALTH}/Watch": self._watch}
 
     def drain(self) -> None:
         """Report NOT_SERVING to all watches and end them."""
@@ -47,13 +50,11 @@ class Health:
         return _SERVING if self._ready() and not self._draining.is_set() else _NOT_SERVING
 
     def _check(self, data: bytes, context: grpc.ServicerContext) -> bytes:
-        self._arrived(context)
         if _service_name(data, context) not in SERVICES:
             context.abort(grpc.StatusCode.NOT_FOUND, f"This server serves {SERVICE}.")
         return self._status()
 
     def _watch(self, data: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
-        self._arrived(context)
         known, reported = _service_name(data, context) in SERVICES, b""
         while context.is_active():
             draining = self._draining.is_set()

@@ -13,12 +13,12 @@ import grpc
 
 from cutlayer.errors import DecodeError, Refused
 from cutlayer.wire.grpc.frames import RAW_INPUT_CONTENTS, stream_answer
-from cutlayer.wire.grpc.peer import peer_of
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.peer import Peer
 from cutlayer.wire.protobuf import split
 from cutlayer.wire.transport import Caller, Handler, nothing, refusal
 from cutlayer.wire.visitors import Visitors
+from cutlayer.wire.watch import Watch
 
 MAX_UNANSWERED = 16
 """Unanswered requests of one stream that are read; further ones wait in the network."""
@@ -41,10 +41,11 @@ class Stream:
         handler: Handler of the requests.
         idle_s: Seconds without a request after which the stream ends and frees its thread.
         visitors: The log of the server.
+        watch: What limits its connections.
     """
 
-    def __init__(self, handler: Handler, idle_s: float, visitors: Visitors) -> None:
-        self._handler, self._idle_s, self._visitors = handler, idle_s, visitors
+    def __init__(self, handler: Handler, idle_s: float, visitors: Visitors, watch: Watch) -> None:
+        self._handler, self._idle_s, self._visitors, self._watch = handler, idle_s, visitors, watch
         # Arrived requests and ready answers in order; None if no more requests will come or the client has left.
         self._work: SimpleQueue[_Arrived | _Answered | None] = SimpleQueue()
         # One entry for each request that may be read. It serves as a semaphore in C: one in Python would hold the
@@ -59,19 +60,20 @@ class Stream:
     def arrived(self, data: bytes) -> bool:
         """Stamp and queue a message. It is a deserializer, which gRPC's own thread calls at once on arrival."""
         self._work.put(_Arrived(data, time.monotonic_ns()))
+        self._watch.arrived(self._peer.name, len(data))
         return True
 
     def drain(self) -> None:
         """Stop reading, answer the requests that were read, and end the stream."""
         self._work.put(None)
 
-    def serve(self, requests: Iterator[bool], context: grpc.ServicerContext) -> Iterator[bytes]:
+    def serve(self, requests: Iterator[bool], peer: Peer, context: grpc.ServicerContext) -> Iterator[bytes]:
         """Yield the answers in the order in which they are ready."""
+        self._peer = peer
         if not context.add_callback(self._gone):
             return
         threading.Thread(target=self._read, args=(requests,), name="grpc-stream", daemon=True).start()
         unanswered, ended = 0, False
-        self._peer = peer_of(context)
         leaving: _Answered | None = None
         try:
             while not (ended and not unanswered) and not self._over:
@@ -125,7 +127,12 @@ class Stream:
     def _read(self, requests: Iterator[bool]) -> None:
         try:
             while True:
-                self._room.get()
+                if self._room.empty():
+                    # What arrives now is not read, so its messages do not get finished.
+                    with self._watch.unread(self._peer.name):
+                        self._room.get()
+                else:
+                    self._room.get()
                 if self._over:
                     return
                 next(requests)

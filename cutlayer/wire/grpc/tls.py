@@ -6,6 +6,7 @@ import hmac
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import grpc
@@ -13,8 +14,9 @@ import grpc
 from cutlayer.errors import ConfigError, Unreachable
 from cutlayer.wire.address import Address
 from cutlayer.wire.grpc.scheme import GRPC
+from cutlayer.wire.kept import Kept
 from cutlayer.wire.reach import Endpoint, bind_all, dial, refusal_to_listen
-from cutlayer.wire.security import Security, read
+from cutlayer.wire.security import Security, read, without_passphrase
 
 AUTHORIZATION = "authorization"
 
@@ -51,21 +53,74 @@ def channel(
     )
 
 
-def add_ports(server: grpc.Server, address: Address, security: Security, begun: Callable[[], None]) -> int:
-    """Make a server listen at all addresses of its host, and call `begun` before each TLS handshake; return its port.
+class Admission:
+    """The files of a server that say who it is and whom it admits, read again while it runs.
+
+    Args:
+        security: The files.
 
     Raises:
-        ConfigError: The certificate or the key is not valid.
+        ConfigError: One of them is not valid.
+    """
+
+    def __init__(self, security: Security) -> None:
+        self._token = Kept(security.token)
+        self._files = Kept(partial(_files, security)) if security.cert and security.key else None
+        self._replaced: grpc.ServerCertificateConfiguration | None = None
+
+    @property
+    def token(self) -> str | None:
+        """The token that each call must show, if any."""
+        return self._token.value
+
+    def credentials(self, begun: Callable[[], None]) -> grpc.ServerCredentials | None:
+        """Return the credentials of a server that calls `begun` before each handshake; None for plain text."""
+        if self._files is None:
+            return None
+
+        def fetch() -> grpc.ServerCertificateConfiguration | None:
+            begun()
+            # None stands for the files that gRPC has.
+            replaced, self._replaced = self._replaced, None
+            return replaced
+
+        ca = self._files.value[2]
+        return grpc.dynamic_ssl_server_credentials(
+            _configuration(self._files.value), fetch, require_client_authentication=ca is not None
+        )
+
+    def changed(self) -> tuple[str, str] | None:
+        """Read the files again now and then; if others are admitted from now on, return the reason and a sentence."""
+        if self._files is not None:
+            ca = self._files.value[2]
+            if self._files.look():
+                self._replaced = _configuration(self._files.value)
+                if ca != self._files.value[2]:
+                    return "tls", "the certificates of --ca have changed, so each client must show its own again."
+        if self._token.look():
+            return "token", "the token has changed."
+        return None
+
+
+def _files(security: Security) -> tuple[bytes, bytes, bytes | None]:
+    """Return key, certificate and authority of a server. Raises ConfigError."""
+    assert security.key
+    assert security.cert
+    _check(security)
+    return read(security.key), read(security.cert), read(security.ca) if security.ca else None
+
+
+def _configuration(files: tuple[bytes, bytes, bytes | None]) -> grpc.ServerCertificateConfiguration:
+    key, cert, ca = files
+    return grpc.ssl_server_certificate_configuration([(key, cert)], ca)
+
+
+def add_ports(server: grpc.Server, address: Address, encryption: grpc.ServerCredentials | None) -> int:
+    """Make a server listen at all addresses of its host; return its port.
+
+    Raises:
         WireError: It cannot listen at one of them; the error says why.
     """
-    encryption = None
-    if security.cert and security.key:
-        key, cert = read(security.key), read(security.cert)
-        _check(security)
-        ca = read(security.ca) if security.ca else None
-        files = grpc.ssl_server_certificate_configuration([(key, cert)], ca)
-        # The function may return new files, and None to go on with these.
-        encryption = grpc.dynamic_ssl_server_credentials(files, begun, require_client_authentication=ca is not None)
 
     def bind(endpoint: Endpoint) -> int:
         netloc = endpoint.netloc
@@ -171,6 +226,8 @@ def context(security: Security) -> ssl.SSLContext:
 
 def _check(security: Security) -> None:
     """Raise ConfigError for files that gRPC cannot use: it reports nothing and refuses all connections."""
+    if security.key:
+        without_passphrase(security.key)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         if security.ca:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import struct
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import zmq
 from zmq.utils import z85
 
 from cutlayer.errors import ConfigError
+from cutlayer.wire.kept import Kept
 from cutlayer.wire.peer import UNKNOWN, plain
 from cutlayer.wire.security import Security, read
 from cutlayer.wire.visitors import Visitors
@@ -23,6 +25,9 @@ KEY_LENGTH = 40
 _ZAP = "inproc://zeromq.zap.01"
 _DOMAIN = b"cutlayer"
 _PATIENCE_MS = 100
+
+NOBODY = b"nobody"
+"""Contents of an allow-list that admits no client on purpose; an empty one may be about to be written."""
 
 
 def read_key(path: Path) -> bytes:
@@ -53,22 +58,29 @@ def server_options(security: Security) -> dict[str, Any]:
     secret = read_key(security.curve_key)
     options = {"curve_server": 1, "curve_secretkey": secret, "curve_publickey": zmq.curve_public(secret)}
     if security.allow is not None:
-        if not allowed(security.allow):
-            raise ConfigError(
-                f"{security.allow} holds no public key, so no client would be admitted; add a *.pub file."
-            )
+        allowed(security.allow)
         # With a domain, ZeroMQ admits no client without an answer from `Doorkeeper`.
         options["zap_domain"] = _DOMAIN
     return options
 
 
-def allowed(path: Path) -> list[bytes]:
-    """Return the public keys in a file, or in a folder's ``*.pub``. Raises ConfigError."""
-    return [read_key(file) for file in (sorted(path.glob("*.pub")) if path.is_dir() else [path])]
+def allowed(path: Path) -> frozenset[bytes]:
+    """Return the public keys in a file, or in a folder's ``*.pub``, of which `NOBODY` stands for none.
+
+    Raises:
+        ConfigError: A file holds something else, or there is none.
+    """
+    files = sorted(path.glob("*.pub")) if path.is_dir() else [path]
+    if not files:
+        raise ConfigError(
+            f"{path} holds no public key, so no client would be admitted; add a *.pub file, or, if that is meant, one "
+            f"with the word {NOBODY.decode()}."
+        )
+    return frozenset(read_key(file) for file in files if read(file).strip() != NOBODY)
 
 
 class Doorkeeper:
-    """Decides which keys the servers of one ZeroMQ context admit (ZAP). It reads these keys at each handshake.
+    """Decides which keys the servers of one ZeroMQ context admit (ZAP): those that are, or were last, on the list.
 
     Args:
         context: The context.
@@ -78,12 +90,17 @@ class Doorkeeper:
 
     def __init__(self, context: Any, allow: Path, visitors: Visitors) -> None:
         self._allow, self._visitors = allow, visitors
+        self._list = Kept(partial(allowed, allow))
         self._socket = context.socket(zmq.REP)
         self._socket.linger, self._socket.rcvtimeo = 0, _PATIENCE_MS
         self._socket.bind(_ZAP)
         self._closing = False
         self._thread = threading.Thread(target=self._decide_all, name="zmq-doorkeeper", daemon=True)
         self._thread.start()
+
+    def changed(self) -> frozenset[str] | None:
+        """Read the list again now and then; return the keys on it if it has changed."""
+        return frozenset(map(bytes.decode, self._list.value)) if self._list.look() else None
 
     def close(self) -> None:
         """Stop deciding; no client is admitted from then on."""
@@ -108,7 +125,10 @@ class Doorkeeper:
         # Domain, address, identity, mechanism, and the public key for the mechanism CURVE.
         if len(credentials) != 5 or credentials[0] != _DOMAIN or credentials[3] != b"CURVE":
             return False
-        try:
-            return z85.encode(credentials[4]) in allowed(self._allow)
-        except ConfigError:
-            return False
+        key = z85.encode(credentials[4])
+        if key in self._list.value:
+            return True
+        # A new key is admitted at once.
+        with contextlib.suppress(ConfigError):
+            return key in allowed(self._allow)
+        return False

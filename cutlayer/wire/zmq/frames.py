@@ -28,6 +28,10 @@ COPY_BELOW_BYTES = 256 << 10
 HIGH_WATER_MARK = 32
 """Messages in a queue: twice a client's requests in flight, since a reader reports only now and then what it read."""
 
+MOST_FRAMES = 64
+"""Frames of a message that are kept, so that one with too many tensors is refused with a sentence; no client of ours
+sends as many. ZeroMQ takes any number of frames, and hands them over one by one."""
+
 LOOK_UP_MS = 100
 """Longest wait for a message before the connection is checked again."""
 

@@ -154,6 +154,10 @@ class Departures:
         """Return the client with this descriptor and routing id. For the thread that receives."""
         return self._peers.get(source, _NOBODY)._replace(connection=connection)
 
+    def identified(self) -> list[Peer]:
+        """Return the connected clients that have proven an identity. Any thread may call it."""
+        return [peer for peer in list(self._peers.values()) if peer.identity]
+
     def look(self) -> None:
         """Read the new events. For the thread that receives, when `descriptor` is readable."""
         with self._lock:

@@ -20,12 +20,16 @@ from cutlayer.wire.reach import Endpoint, bind_all
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Caller, Handler, Timeouts, nothing, refusal
 from cutlayer.wire.visitors import Visitors
+from cutlayer.wire.watch import Watch
 from cutlayer.wire.zmq.curve import Doorkeeper, server_options
-from cutlayer.wire.zmq.frames import LOOK_UP_MS, correlation_of, open_socket, pack, unpack
+from cutlayer.wire.zmq.frames import LOOK_UP_MS, MOST_FRAMES, correlation_of, open_socket, pack, unpack
 from cutlayer.wire.zmq.monitor import Departures
 from cutlayer.wire.zmq.socket import SharedSocket
 
 LAST_REPLIES_MS = 1000
+
+HANDSHAKE_S = 10.0
+"""Time of a connection for the handshake of ZeroMQ."""
 
 COMPANY_S = 10.0
 """Seconds after overlapping requests, or a change of client, in which the server expects that to happen again."""
@@ -44,11 +48,13 @@ class ZmqServer:
     ) -> None:
         self._handler, self._visitors = handler, visitors
         options = {**server_options(security), "router_mandatory": 1, "router_handover": 1}
+        options["handshake_ivl"] = int(HANDSHAKE_S * 1000)
         # A list of admitted keys applies to a whole context, so each server has its own context.
         self._context = zmq.Context()
         self._doorkeeper = Doorkeeper(self._context, security.allow, visitors) if security.allow else None
         router = open_socket(zmq.ROUTER, timeouts, options, self._context)
         self._departures = Departures(router, visitors)
+        self._watch = Watch(visitors, 2 * timeouts.heartbeat_s)
         self._bound: list[str] = []
         try:
             port = bind_all(address, partial(self._bind, router))
@@ -68,6 +74,7 @@ class ZmqServer:
         self._closing = self._closed = False
         self._thread = threading.Thread(target=self._serve, name="zmq-server", daemon=True)
         self._thread.start()
+        self._watch.start(self.address.port, self._end_removed, lambda: not self._lent)
 
     def close(self, grace_s: float = 5.0) -> None:
         """See `Server.close`."""
@@ -91,6 +98,7 @@ class ZmqServer:
             self._shared.drop(linger_ms=LAST_REPLIES_MS)
             self._departures.close()
         self._thread.join(max(0.1, deadline - time.monotonic()))
+        self._watch.close()
         self._shared.close()
         self._end_context()
 
@@ -101,6 +109,14 @@ class ZmqServer:
             raise OSError(error.errno, str(error)) from None
         self._bound.append(str(router.getsockopt_string(zmq.LAST_ENDPOINT)))
         return int(self._bound[-1].rpartition(":")[2])
+
+    def _end_removed(self) -> None:
+        """End the connections of the keys that are no longer on the list."""
+        listed = None if self._doorkeeper is None else self._doorkeeper.changed()
+        if listed is not None:
+            for peer in self._departures.identified():
+                if peer.identity not in listed:
+                    self._watch.end(peer.name, "key", "its CURVE key was removed from the list.")
 
     def _end_context(self) -> None:
         if self._doorkeeper is not None:
@@ -160,6 +176,10 @@ class ZmqServer:
     def _take(self, client: bytes, frames: list[Buffer], arrived_ns: int, lend: bool) -> None:
         source = self._shared.source
         gone, peer = partial(self._departures.has_left, source), self._departures.peer(source, client)
+        self._watch.arrived(peer.name, sum(map(len, frames)))
+        if len(frames) + 1 == MOST_FRAMES and (n_more := self._shared.pass_over()):
+            why = f"its message has {len(frames) + n_more:,} frames."
+            self._watch.bar(peer.name, peer.network, why)
         try:
             request, correlation = unpack(frames)
         except DecodeError as error:

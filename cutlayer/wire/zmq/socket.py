@@ -18,17 +18,22 @@ from typing import Any
 import zmq
 
 from cutlayer.wire.codecs.base import Buffer
-from cutlayer.wire.zmq.frames import COPY_BELOW_BYTES
+from cutlayer.wire.zmq.frames import COPY_BELOW_BYTES, MOST_FRAMES
 
 # Plain numbers, because each use of a pyzmq enumeration takes as long as the call itself.
 _DO_NOT_WAIT, _SEND_MORE = int(zmq.DONTWAIT), int(zmq.DONTWAIT | zmq.SNDMORE)
-_IN, _SOURCE, _USER = int(zmq.POLLIN), int(zmq.SRCFD), "User-Id"
+_IN, _SOURCE, _USER, _MORE = int(zmq.POLLIN), int(zmq.SRCFD), "User-Id", int(zmq.RCVMORE)
 
 NOWHERE = -1
 """Stands for the descriptor of an unknown connection."""
 
 # The method of the base class skips what pyzmq adds for other kinds of sockets.
 _transmit: Any = zmq.backend.Socket.send
+_take: Any = zmq.backend.Socket.recv
+_option: Any = zmq.backend.Socket.get
+
+_PASSED_OVER = 1024
+"""Frames that are passed over before other threads may send."""
 
 
 class SharedSocket:
@@ -93,12 +98,13 @@ class SharedSocket:
     def receive(self) -> list[Buffer] | None:
         """Return the frames of a message, large ones not copied; None if no message has arrived. Hold the lock.
 
-        Afterwards `source` is the descriptor of the message's connection, or `NOWHERE`.
+        Afterwards `source` is the descriptor of the message's connection, or `NOWHERE`. If it returns `MOST_FRAMES`,
+        more of them may have arrived, and `pass_over` must follow.
         """
         frames: list[Buffer] = []
         try:
             more = True
-            while more:
+            while more and len(frames) < MOST_FRAMES:
                 frame = self.socket.recv(_DO_NOT_WAIT, False)
                 data = frame.bytes if len(frame) < COPY_BELOW_BYTES else frame.buffer
                 frames.append(data)
@@ -112,6 +118,20 @@ class SharedSocket:
             # Messages of a ZMTP 1 peer carry no metadata.
             self.source = NOWHERE
         return frames
+
+    def pass_over(self) -> int:
+        """Drop the frames of a message that `receive` has left, and return their number. Without the lock.
+
+        They arrive one by one, so others may send meanwhile.
+        """
+        dropped = 0
+        while True:
+            with self.lock:
+                for _ in range(_PASSED_OVER):
+                    if self.socket.closed or not _option(self.socket, _MORE):
+                        return dropped
+                    _take(self.socket, _DO_NOT_WAIT, True)
+                    dropped += 1
 
     def user(self) -> str:
         """Return the CURVE key of the last message's client if it is on the list, or an empty string."""

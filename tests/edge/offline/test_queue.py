@@ -232,3 +232,17 @@ def test_set_aside_has_the_limit_of_the_queue(opened):
     with pytest.raises(QueueError, match="set-aside is full"):
         queue.set_aside(place, "no")
     assert queue.holds(place), "the request that found no room still waits"
+
+
+def test_a_damaged_request_takes_its_reason_along(opened, tmp_path):
+    queue = opened()
+    for number in range(2):
+        queue.put(request(number), f"because {number}")
+    queue.close()
+    path = newest(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"header 00000")] ^= 1
+    path.write_bytes(data)
+    queue = opened()
+    assert queue.reasons == ["because 1"]
+    assert numbers(queue) == [1]
