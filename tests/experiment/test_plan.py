@@ -302,8 +302,8 @@ def test_another_encoding_of_the_terminal_garbles_no_record(tmp_path):
     (tmp_path / "plan.toml").write_text(first('claim = "µ ∞"\n'), encoding="utf-8-sig")
     program = (
         "import sys; from pathlib import Path; from cutlayer.experiment import plan;"
-        "from cutlayer.terminal import tell; from cutlayer.records.files import write_text; found = plan.load(Path(sys.argv[1]));"
-        "write_text(Path(sys.argv[2]), plan.toml(found[0])); tell(found[0].claim)"
+        "from cutlayer.terminal import tell; from cutlayer.records.files import write_text;"
+        "found = plan.load(Path(sys.argv[1])); write_text(Path(sys.argv[2]), plan.toml(found[0])); tell(found[0].claim)"
     )
     command = [sys.executable, "-c", program, tmp_path / "plan.toml", tmp_path / "again.toml"]
     variables = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "latin-1"}
