@@ -24,7 +24,7 @@ def cloud(
     max_batch: Size = 16,
     max_delay_us: Whole = 0,
     budget_mib: Mebibytes = 256,
-    max_samples: Annotated[int, Within(1, 1 << 20)] = 256,
+    max_samples: Size = 256,
     metrics: str | None = None,
     codec: UseAppendAction[list[str]] = [],  # noqa: B006
     heartbeat_s: Seconds = 10.0,

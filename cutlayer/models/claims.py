@@ -34,7 +34,7 @@ DTYPES = (
 """Types of tensors, by their names in numpy."""
 
 OPEN = -1
-"""Length of an axis of an answer that depends on the data."""
+"""Length of an axis of an output that depends on the data."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 

@@ -33,7 +33,7 @@ class Ends:
         head: Inputs of the head: data, and state.
         tail: Inputs of the tail beside the smashed data, which are sent as they are, undefended.
         kept: Outputs of the head beside the smashed data, which stay on the device.
-        answers: Outputs of the tail. A length is -1 where it depends on the data.
+        answers: Outputs of the tail. Here and in `kept`, a length is -1 where it depends on the data.
         state: Inputs that take what an output of the request before gave, zeros at first: input name to output name.
             The device keeps them all; those of the tail come with the answer and are sent back with the next request.
     """
@@ -53,8 +53,8 @@ class Ends:
     def from_json(cls, data: Any) -> Ends:
         """Undo `dataclasses.asdict`. Raises ValueError, with the reason."""
         stated = claims.table(data, "ends", ("head", "tail", "kept", "answers", "state"))
-        head, tail, kept = (claims.specs(stated[name], name) for name in ("head", "tail", "kept"))
-        answers = claims.specs(stated["answers"], "answers", open=True)
+        head, tail = (claims.specs(stated[name], name) for name in ("head", "tail"))
+        kept, answers = (claims.specs(stated[name], name, open=True) for name in ("kept", "answers"))
         if not head or not answers:
             raise ValueError("ends has no input of the head, or no answer")
         return cls(head, tail, kept, answers, claims.names_of_state(stated["state"], head | tail, kept | answers))

@@ -72,8 +72,7 @@ class Address:
     @property
     def server_name(self) -> str:
         """The host as a certificate writes it: in lower case, without a last dot or a zone, other scripts in ASCII."""
-        host = self.host.partition("%")[0].lower()
-        return host if ":" in host else host.removesuffix(".").encode("idna").decode("ascii")
+        return certified(self.host)
 
     @property
     def leaves_machine(self) -> bool:
@@ -89,6 +88,12 @@ class Address:
         return f"{self.scheme}://{self.host if self.local else self.netloc}{self.model and '/'}{self.model}"
 
 
+def certified(host: str) -> str:
+    """Return a host as a certificate writes it, see `Address.server_name`. Raises UnicodeError for other text."""
+    host = host.partition("%")[0].lower()
+    return host if ":" in host else host.removesuffix(".").encode("idna").decode("ascii")
+
+
 def host_and_port(text: str) -> tuple[str, int]:
     """Return the parts of ``host:port``, brackets around the host removed. Raises ValueError with what is wrong."""
     host, colon, port = text.rpartition(":")
@@ -98,11 +103,11 @@ def host_and_port(text: str) -> tuple[str, int]:
         raise ValueError(f"the port must be a number from 0 to {MOST_PORT}")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-    _check_host(host)
+    check_host(host)
     return host, int(port)
 
 
-def _check_host(host: str) -> None:
+def check_host(host: str) -> None:
     """Raise ValueError with what is wrong with a host."""
     if ":" in host or "%" in host:
         try:

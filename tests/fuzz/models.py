@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from cutlayer.errors import SplitError
 from cutlayer.machine.confined import Limits, confined
@@ -17,6 +18,8 @@ LIMITS = Limits(seconds=60.0, gigabytes=4.0)
 """For all files of one child together."""
 
 AT_ONCE = 50
+
+EXTREMES = (0, 1, 2, -1, -2, 7, 255, 1 << 20, 1 << 31, (1 << 31) - 1, 1 << 40, (1 << 63) - 1, -(1 << 63))
 
 
 def fuzz(folder: Path, n: int, seed: int) -> Counter[str]:
@@ -56,26 +59,62 @@ def _cut(path: Path, data: bytes) -> str:
 
 def _spoiled(corpus: list[bytes], n: int, seed: list[int]) -> list[bytes]:
     rng = np.random.default_rng(seed)
-    files = []
-    for _ in range(n):
-        data = corpus[rng.integers(len(corpus))]
-        for _ in range(int(rng.integers(1, 4))):
-            at, length = int(rng.integers(len(data) + 1)), int(rng.integers(1, 64))
-            match int(rng.integers(6)):
-                case 0:
-                    data = data[:at] if rng.random() < 0.2 else data[:at] + data[at + length :]
-                case 1:
-                    data = data[:at] + rng.bytes(length) + data[at:]
-                case 2:
-                    data = data[: at + length] + data[at:]
-                case 3:
-                    other = corpus[rng.integers(len(corpus))]
-                    begin = int(rng.integers(len(other)))
-                    data = data[:at] + other[begin : begin + length] + data[at + length :]
-                case 4:
-                    # The largest number of ten bytes, as a length of an axis or of a message.
-                    data = data[:at] + b"\xff" * 9 + b"\x01" + data[at + 1 :]
-                case _:
-                    data = data[:at] + bytes([int(rng.integers(256))]) + data[at + 1 :]
-        files.append(data)
-    return files
+    ways = (_bytes_spoiled, _described_wrongly)
+    return [ways[number % 2](corpus[rng.integers(len(corpus))], corpus, rng) for number in range(n)]
+
+
+def _bytes_spoiled(data: bytes, corpus: list[bytes], rng: np.random.Generator) -> bytes:
+    for _ in range(int(rng.integers(1, 4))):
+        at, length = int(rng.integers(len(data) + 1)), int(rng.integers(1, 64))
+        match int(rng.integers(6)):
+            case 0:
+                data = data[:at] if rng.random() < 0.2 else data[:at] + data[at + length :]
+            case 1:
+                data = data[:at] + rng.bytes(length) + data[at:]
+            case 2:
+                data = data[: at + length] + data[at:]
+            case 3:
+                other = corpus[rng.integers(len(corpus))]
+                begin = int(rng.integers(len(other)))
+                data = data[:at] + other[begin : begin + length] + data[at + length :]
+            case 4:
+                # The largest number of ten bytes, as a length of an axis or of a message.
+                data = data[:at] + b"\xff" * 9 + b"\x01" + data[at + 1 :]
+            case _:
+                data = data[:at] + bytes([int(rng.integers(256))]) + data[at + 1 :]
+    return data
+
+
+def _described_wrongly(data: bytes, _: list[bytes], rng: np.random.Generator) -> bytes:
+    """A model that can be parsed, with nodes, attributes, shapes, types or names that are wrong."""
+    model = onnx.ModelProto.FromString(data)
+    graph = model.graph
+    for _number in range(int(rng.integers(1, 4))):
+        node = graph.node[rng.integers(len(graph.node))]
+        names = [name for other in graph.node for name in (*other.input, *other.output) if name]
+        name = names[rng.integers(len(names))]
+        weights = graph.initializer[rng.integers(len(graph.initializer))]
+        extreme = EXTREMES[rng.integers(len(EXTREMES))]
+        match int(rng.integers(9)):
+            case 0 if node.input:
+                node.input[rng.integers(len(node.input))] = name
+            case 1:
+                node.output[0] = name
+            case 2:
+                node.op_type = graph.node[rng.integers(len(graph.node))].op_type
+            case 3:
+                weights.dims[:] = [*weights.dims, extreme]
+            case 4:
+                weights.data_type = int(rng.integers(-1, 30))
+            case 5 if node.attribute:
+                attribute = node.attribute[rng.integers(len(node.attribute))]
+                attribute.ints[:] = [extreme for _ in attribute.ints]
+                attribute.i = extreme
+            case 6:
+                node.attribute.add(name="axis", type=onnx.AttributeProto.INT, i=extreme)
+            case 7:
+                ends = (graph.input, graph.output)[rng.integers(2)]
+                ends[0].type.tensor_type.shape.dim.add(dim_value=extreme)
+            case _:
+                graph.node.add().CopyFrom(node)
+    return model.SerializeToString()

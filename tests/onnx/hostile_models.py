@@ -80,9 +80,9 @@ def _else():
 
 
 def many_branches(path):
-    """Three hundred conditions one after the other, whose branches call their tensors the same."""
+    """A hundred and twenty conditions one after the other, whose branches call their tensors the same."""
     nodes, last = [], "image"
-    for i in range(300):
+    for i in range(120):
         nodes.append((f"x{i} = If yes", branches(f"{last} {last}")))
         last = f"x{i}"
     yes = numpy_helper.from_array(np.array(True), "yes")

@@ -104,7 +104,7 @@ def test_a_name_service_that_fails_later_does_not_matter(scheme, names):
 
 @pytest.mark.parametrize("name", ["cloud.example", "CLOUD.Example", "cloud.example.", "bücher.example", "::1", "other"])
 def test_a_certificate_must_show_the_name_and_not_the_number(name, names, tmp_path):
-    certs.init(tmp_path / "certs", ["cloud.example", "xn--bcher-kva.example"])
+    certs.init(tmp_path / "certs", ["cloud.example", "Bücher.example."])
     of = {path.name: path for path in (tmp_path / "certs").iterdir()}
     names[name] = ["127.0.0.1"] if name != "::1" else None
     host = "[::1]" if name == "::1" else "127.0.0.1"
@@ -116,6 +116,13 @@ def test_a_certificate_must_show_the_name_and_not_the_number(name, names, tmp_pa
             return
         with pytest.raises(Refused, match="cannot be trusted"):
             ask(asked, security=client)
+
+
+@pytest.mark.parametrize("host", ["a b", "a..b", "a" * 64, "user@host", "::1::2"])
+def test_a_certificate_is_made_for_no_name_that_cannot_be(host, tmp_path):
+    with pytest.raises(ConfigError, match="neither an IP address nor a host name"):
+        certs.init(tmp_path / "certs", [host])
+    assert not (tmp_path / "certs").exists()
 
 
 def faults():
