@@ -145,7 +145,7 @@ def unwritable(error: OSError) -> str | None:
     """The sentence for an error of the disk that the user can mend; None for any other one."""
     if error.errno not in _ADVICE:
         return None
-    return str(WriteError.of(error.filename or "The output", error))
+    return str(WriteError.of(error.filename or "A temporary file or the output", error))
 
 
 EXTRAS = {

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from cutlayer.errors import ConfigError
 
+_GREATEST = 1 << 63
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
@@ -121,6 +122,10 @@ def check(where: str, annotation: Any, value: Any) -> None:
         for entry in value:
             check(where, inner, entry)
         return
+    if listed:
+        raise ConfigError(f"{where} must be a list; {value!r:.80} was given.")
+    if any(get_origin(kind) is dict for kind in kinds) and not isinstance(value, dict):
+        raise ConfigError(f"{where} must be a table; {value!r:.80} was given.")
     plain = [kind for kind in kinds if kind is not NoneType]
     if plain and all(kind in _WORDS for kind in plain):
         _check_plain(where, plain, bounds, value)
@@ -136,7 +141,8 @@ def _check_plain(where: str, kinds: list[Any], bounds: list[Any], value: Any) ->
         isinstance(value, (int, float) if kind is float else kind) and (kind is bool or not isinstance(value, bool))
         for kind in kinds
     )
-    if not fits or (isinstance(value, float) and not math.isfinite(value)):
+    finite = abs(value) < _GREATEST if isinstance(value, int) else not isinstance(value, float) or math.isfinite(value)
+    if not (fits and finite):
         accepted = "".join(f", {bound}" for bound in bounds if isinstance(bound, Within))
         raise ConfigError(f"{where} must be {_WORDS[kinds[0]]}{accepted}; {value!r:.80} was given.")
 

@@ -60,7 +60,7 @@ def is_path(name: str, folder: Path = Path()) -> bool:
     """Whether the name is meant as the path of data: it has a separator or ends as arrays do, or is a folder there."""
     if is_own(name):
         return False
-    return "/" in name or os.sep in name or name.endswith((".npz", ".npy")) or (folder / name).is_dir()
+    return "/" in name or os.sep in name or name.endswith((".npz", ".npy")) or os.path.isdir(folder / name)
 
 
 def attribute(name: str) -> str:

@@ -172,7 +172,7 @@ class Registry(Mapping[str, str]):
             return line
         return f"{line} [{', '.join(f'{p.name}={_shown(p.default)}' for p in options)}]"
 
-    def make(self, name: str, **options: Any) -> Any:
+    def make(self, name: str, /, **options: Any) -> Any:
         """Build the named thing from its options.
 
         Raises:

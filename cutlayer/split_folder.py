@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cutlayer.bounded import reason
 from cutlayer.errors import ConfigError, SplitError
+from cutlayer.machine.files import writing
 from cutlayer.models.files import new_folder
 from cutlayer.models.manifest import (
     HEAD_ONNX,
@@ -174,12 +175,14 @@ class SplitFolder:
 
         Raises:
             SplitError: A file of this folder is damaged, or `out` exists and holds something else.
+            WriteError: `out` or the temporary file of the new head cannot be written.
         """
         replaced = (HEAD_ONNX, HEAD_WEIGHTS, TAIL_WEIGHTS)
         unchanged = [name for name in self.manifest.files if name not in replaced]
         with tempfile.TemporaryDirectory(prefix="cutlayer-") as scratch:
             head = Path(scratch) / HEAD_ONNX
-            write_head(head)
+            with writing(head):
+                write_head(head)
             with new_folder(out) as part:
                 shutil.copyfile(head, part / HEAD_ONNX)
                 for name in unchanged:

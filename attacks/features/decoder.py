@@ -29,7 +29,7 @@ from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import autocast
 from cutlayer.nets.decoders import build, parse
 from cutlayer.nets.grid import standardize
-from cutlayer.options import Batch, Epochs, LearningRate, Whole
+from cutlayer.options import Batch, Count, LearningRate, Whole
 from cutlayer.progress import note, track
 
 HELD_OUT = 0.1
@@ -59,7 +59,7 @@ class Decoder(Attack):
     least_steps = 2
 
     capacity: str = "res_normN4C64"  # ResSFL, the strongest of its Table 4
-    epochs: Epochs = 20
+    epochs: Count = 20
     lr: LearningRate = 5e-3
     batch: Batch = 64
     auxiliary: str = "images"

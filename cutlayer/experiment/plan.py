@@ -159,6 +159,7 @@ def _named(registry: Registry, entries: Any) -> Iterator[Named]:
     for entry in _tables(registry.kind, entries):
         if "name" not in entry:
             raise ConfigError(f"Each [[{registry.kind}]] needs a name.")
+        check(f"{registry.kind}.name", str, entry["name"])
         accepted = registry.options(entry["name"])
         lists = {key for key, parameter in accepted.items() if isinstance(parameter.default, tuple)}
         if registry is DEFENSES and "then" in entry:

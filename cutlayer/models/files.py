@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cutlayer.errors import SplitError
+from cutlayer.errors import SplitError, WriteError
 from cutlayer.machine.files import check_writable, leftovers, part_of, writing
 from cutlayer.machine.lock import only_one
 from cutlayer.models.manifest import MANIFEST
@@ -41,6 +41,11 @@ def new_folder(folder: Path) -> Iterator[Path]:
                 folder.rename(old)
             part.rename(folder)
             shutil.rmtree(old, ignore_errors=True)
+        except WriteError as unwritten:
+            # Of a file in `part`, whose name says nothing to anybody.
+            if isinstance(unwritten.__cause__, OSError):
+                raise WriteError.of(folder, unwritten.__cause__) from None
+            raise
         finally:
             shutil.rmtree(part, ignore_errors=True)
 

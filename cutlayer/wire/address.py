@@ -103,11 +103,11 @@ def host_and_port(text: str) -> tuple[str, int]:
         raise ValueError(f"the port must be a number from 0 to {MOST_PORT}")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-    _check_host(host)
+    check_host(host)
     return host, int(port)
 
 
-def _check_host(host: str) -> None:
+def check_host(host: str) -> None:
     """Raise ValueError with what is wrong with a host."""
     if ":" in host or "%" in host:
         try:

@@ -23,7 +23,7 @@ import zmq
 from cutlayer.errors import ConfigError
 from cutlayer.machine.files import check_writable, new_file
 from cutlayer.machine.lock import only_one
-from cutlayer.wire.address import certified
+from cutlayer.wire.address import certified, check_host
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -140,6 +140,7 @@ def _general_name(host: str) -> x509.GeneralName:
     except ValueError:
         pass
     try:
+        check_host(host.removeprefix("*."))
         return x509.DNSName(certified(host))
     except ValueError:
         raise ConfigError(f"{host!r} is neither an IP address nor a host name.") from None

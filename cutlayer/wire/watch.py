@@ -137,6 +137,7 @@ class Watch:
     def bar(self, name: str, network: str, why: str) -> None:
         """End a connection, and take no new ones from its network for `BARRED_S`."""
         self._barred[network] = self._clock() + BARRED_S
+        self._give_back_s = self._clock() + GIVE_BACK_S
         self.end(name, "limit", why)
 
     def close(self) -> None:

@@ -1,11 +1,17 @@
+import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from cutlayer import options
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import plan
 from cutlayer.experiment.spec import Experiment, Named, Training
+from cutlayer.registry import ATTACKS, DEFENSES
 
 BASE = """
 data = "digits"
@@ -217,3 +223,90 @@ def test_an_unknown_setting_is_named_with_the_full_names_of_those_that_are_near(
 def test_a_byte_order_mark_changes_nothing(tmp_path):
     (experiment,) = loaded(tmp_path, first(""))
     assert loaded(tmp_path, "\ufeff" + first("")) == [experiment]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("training = {epochs = -1}", "training.epochs must be 0 to 100,000; -1 was given"),
+        ("training = {batch = 0}", "training.batch must be 1 to 65,536; 0 was given"),
+        ("training = {lr = 0.0}", "training.lr must be above 0 and at most 1,000; 0.0 was given"),
+        ("training = {lr = nan}", "training.lr must be a number, above 0 and at most 1,000; nan was given"),
+        ("training = {epochs = [1, 2]}", "training.epochs must be a whole number, 0 to 100,000; [1, 2] was given"),
+        ("training = 3", "training must be a table"),
+        ("measure = {edge_threads = 0}", "measure.edge_threads must be 1 to 1,024; 0 was given"),
+        ("measure = {warmup = -5}", "measure.warmup must be 0 to 10,000,000; -5 was given"),
+        ("measure = {count = 0}", "measure.count must be 1 to 10,000,000; 0 was given"),
+        ("seed = -1", "seed must be 0 to 4,294,967,295; -1 was given"),
+        ("seed = [0, -1]", "seed must be 0 to 4,294,967,295; -1 was given"),
+        ("seed = []", "seed is an empty list; it needs a value"),
+        ("seed = true", "seed must be a whole number, 0 to 4,294,967,295; True was given"),
+        ("cut = []", "cut is an empty list"),
+        ("attack = []", "attack must be a table"),
+        ("published = 5", "published must be a table"),
+        ('input = "3x999999x9"', "at most 65,536 on each side"),
+        ('attack = {name = "decoder", epochs = 0}', "decoder.epochs must be 1 to 10,000,000; 0 was given"),
+        ('attack = {name = "decoder", epochs = []}', "epochs is an empty list"),
+        ('attack = {name = "white-box", lr = [0.5, -1.0]}', "white-box.lr must be above 0 and at most 1,000; -1.0"),
+        ('attack = {name = "white-box", lr = 3}', "white-box.lr must be a list; 3 was given"),
+        ('attack = {name = "averaging", options = 3}', "averaging.options must be a table; 3 was given"),
+        (
+            'attack = {name = "averaging", options = {n_auxiliary = -1}}',
+            "ridge.n_auxiliary must be 0 to 10,000,000; -1",
+        ),
+        ('defense = {name = "quantize", bits = 17}', "quantize.bits must be 0 to 16; 17 was given"),
+        (
+            'defense = {name = "none", then = {name = "dropout", rate = 2.0}}',
+            "dropout.rate must be 0 to 1; 2.0 was given",
+        ),
+        ("defense = {name = 3}", "defense.name must be a text; 3 was given"),
+    ],
+)
+def test_numbers_are_checked_for_meaning_and_the_key_is_named(tmp_path, text, sentence):
+    base = {"data": '"digits"', "model": '"he_lenet"', "cut": '"conv1"'}
+    plan_text = "\n".join(f"{key} = {value}" for key, value in base.items() if not text.startswith(f"{key} ="))
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        loaded(tmp_path, f"{plan_text}\n{text}")
+
+
+def test_options_of_attacks_and_defenses_have_bounds_that_hold_their_defaults():
+    for registry in (ATTACKS, DEFENSES):
+        for name in registry:
+            for option, parameter in registry.options(name).items():
+                kinds, bounds = options._parts(parameter.annotation)
+                assert bounds or not {int, float} & {*kinds}, f"{name}.{option}: write its bounds beside it"
+                if parameter.default is not parameter.empty:
+                    options.check(option, parameter.annotation, parameter.default)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+def test_a_byte_order_mark_is_passed_over_or_named(tmp_path, encoding):
+    path = tmp_path / "plan.toml"
+    path.write_text(first('claim = "µ"\n'), encoding=encoding)
+    if encoding == "utf-8-sig":
+        assert plan.load(path)[0].claim == "µ"
+        return
+    with pytest.raises(ConfigError, match="mark of UTF-16" if encoding == "utf-16" else "save it as UTF-8"):
+        plan.load(path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_a_plan_that_is_no_file(tmp_path, kind):
+    path = tmp_path / "plan.toml"
+    os.mkdir(path) if kind == "folder" else os.mkfifo(path)
+    with pytest.raises(ConfigError, match=r"cannot be read: (is a directory|it is a pipe)"):
+        plan.load(path)
+
+
+def test_another_encoding_of_the_terminal_garbles_no_record(tmp_path):
+    (tmp_path / "plan.toml").write_text(first('claim = "µ ∞"\n'), encoding="utf-8-sig")
+    program = (
+        "import sys; from pathlib import Path; from cutlayer.experiment import plan;"
+        "from cutlayer.terminal import tell; from cutlayer.records.files import write_text;"
+        "found = plan.load(Path(sys.argv[1])); write_text(Path(sys.argv[2]), plan.toml(found[0])); tell(found[0].claim)"
+    )
+    command = [sys.executable, "-c", program, tmp_path / "plan.toml", tmp_path / "again.toml"]
+    variables = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, capture_output=True, check=True, env=os.environ | variables)
+    assert done.stdout == "µ ∞\n".encode("latin-1", "backslashreplace")
+    assert plan.load(tmp_path / "again.toml")[0].claim == "µ ∞"

@@ -7,6 +7,7 @@ too large", and takes the way that "no space left on device" takes.
 import re
 import resource
 import shutil
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def trained_model(folder):
 
 STEPS = {
     record: "record.npz", result: r"\w+\.(npz|json)", rows: "index.sqlite", profile: "profile.json",
-    page_of_a_profile: "profile.html", report: "report.html", split: "split", keys: r"\w+\.(key|pem|pub)",
+    page_of_a_profile: "profile.html", report: "report.html", split: "head.onnx", keys: r"\w+\.(key|pem|pub)",
     tapped: "new", queued: "new", array: "images.npy", trained_model: r"\w+\.safetensors",
 }  # fmt: skip
 
@@ -145,7 +146,8 @@ def content(folder):
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
 @pytest.mark.parametrize("n_bytes", [0, 20])
-def test_a_full_disk_costs_what_is_being_written_and_nothing_else(tmp_path, step, n_bytes):
+def test_a_full_disk_costs_what_is_being_written_and_nothing_else(tmp_path, monkeypatch, step, n_bytes):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     prepare(tmp_path)
     before = content(tmp_path)
     why = "(file too large|disk I/O error|database or disk is full)[;.] free some space"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import shutil
 import signal
 import tempfile
@@ -120,6 +121,41 @@ def _plan(folder: Path) -> None:
     plan.load(folder / "experiment.toml")
 
 
+PLAN: dict[str, Any] = {
+    "name": "x", "data": "digits", "cut": ["conv1"], "seed": [0, 1], "expect": [], "input": "",
+    "model": {"name": "he_lenet", "mean": [0.5], "std": [0.5]},
+    "training": {"epochs": 1, "lr": 0.01, "batch": 3, "flip": True, "images": 100},
+    "measure": {"count": 5, "private": 3, "auxiliary": 5, "warmup": 1, "codec": "int8:channel", "edge_threads": 1},
+    "deployment": [{"transport": "zmq", "head": "onnx"}],
+    "defense": [
+        {"name": "gaussian-noise", "sigma": [0.1, 0.5], "then": {"name": "quantize", "bits": 3}},
+        {"name": "shredder", "scale": 0.5, "title": "a"},
+    ],
+    "attack": [
+        {"name": "averaging", "n_releases": [1, 4], "attack": "ridge", "options": {"n_auxiliary": 5}},
+        {"name": "white-box", "lr": [0.5], "tv": [0.1], "misfit": ["plain"]},
+    ],
+    "published": [{"attack": "ridge", "cut": "conv1", "source": "x", "psnr": 3.0}],
+}  # fmt: skip
+
+
+def _table(folder: Path) -> None:
+    """A plan whose TOML is whole and says something wrong."""
+    from cutlayer.bounded import read_json
+    from cutlayer.experiment import plan
+
+    try:
+        table = read_json(folder / "plan.json")
+    except (OSError, ValueError):
+        return  # the damage is that of the JSON, which only these tests have
+    if isinstance(table, dict):
+        plan.parse(table)
+
+
+def _write_table(folder: Path) -> None:
+    (folder / "plan.json").write_text(json.dumps(PLAN))
+
+
 def _weights(folder: Path) -> None:
     import torch
 
@@ -188,6 +224,7 @@ READERS: dict[str, Reader] = {
     "continued tap": Reader(lambda folder: copied(GOLDEN / "tap", folder), _continued_tap, ("*",)),
     "queue": Reader(lambda folder: copied(GOLDEN / "queue", folder), _queue, ("*",)),
     "plan": Reader(lambda folder: copied(GOLDEN / "run", folder), _plan, ("experiment.toml",)),
+    "table of a plan": Reader(_write_table, _table, ("plan.json",)),
     "weights": Reader(_write_weights, _weights, ("*",)),
     "arrays": Reader(_write_arrays, _arrays, ("*.npz", "arrays/*.npy")),
     "keys": Reader(lambda folder: copied(_certificates(), folder), _secured, ("*",)),

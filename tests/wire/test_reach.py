@@ -118,6 +118,13 @@ def test_a_certificate_must_show_the_name_and_not_the_number(name, names, tmp_pa
             ask(asked, security=client)
 
 
+@pytest.mark.parametrize("host", ["a b", "a..b", "a" * 64, "user@host", "::1::2"])
+def test_a_certificate_is_made_for_no_name_that_cannot_be(host, tmp_path):
+    with pytest.raises(ConfigError, match="neither an IP address nor a host name"):
+        certs.init(tmp_path / "certs", [host])
+    assert not (tmp_path / "certs").exists()
+
+
 def faults():
     """Each reason not to reach a server: what to do to the names, the host, and words of the sentence."""
     return {
