@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import threading
 
-import psutil
-
 from cutlayer.wire.peer import name
+from cutlayer.wire.sockets import Sockets
 from cutlayer.wire.visitors import Visitors
 
 WHY = (
@@ -25,19 +24,19 @@ class Handshakes:
 
     Args:
         visitors: The log of the server.
-
-    Attributes:
-        port: Port of the server, once it is known.
     """
 
     def __init__(self, visitors: Visitors) -> None:
-        self.port = 0
+        self._sockets = Sockets(0)
         self._visitors = visitors
         self._waiting: set[str] = set()
         self._changed = threading.Condition()
         self._closing = False
-        self._process = psutil.Process()
         self._thread = threading.Thread(target=self._watch, name="grpc-handshakes", daemon=True)
+
+    def watch(self, port: int) -> None:
+        """Set the port of the server, before its first handshake."""
+        self._sockets = Sockets(port)
 
     def begun(self) -> None:
         """Note the connection whose handshake begins now. gRPC's own thread calls it."""
@@ -75,9 +74,4 @@ class Handshakes:
 
     def _peers(self) -> set[str]:
         """Return the clients that are connected to the server, as ``host:port``."""
-        connections = self._process.net_connections("tcp")
-        return {
-            name(connection.raddr.ip, connection.raddr.port)
-            for connection in connections
-            if connection.raddr and connection.laddr.port == self.port
-        }
+        return {name(host, port) for host, port in self._sockets.look().values()}

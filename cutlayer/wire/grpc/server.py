@@ -72,7 +72,7 @@ class GrpcServer:
             ],
         )
         self._handshakes = Handshakes(visitors)
-        self._watch = Watch(visitors, 2 * timeouts.heartbeat_s)
+        self._watch = Watch(visitors, 2 * timeouts.heartbeat_s, self._handshakes.called)
         self._methods = _Methods(handler, self._admission, timeouts, visitors, self._handshakes, self._watch)
         self._server.add_generic_rpc_handlers((self._methods,))
         try:
@@ -82,7 +82,7 @@ class GrpcServer:
             self._handshakes.close()
             raise
         self.address = Address(address.scheme, address.host, port)
-        self._handshakes.port = port
+        self._handshakes.watch(port)
         self._server.start()
         self._watch.start(port, self._look)
 
