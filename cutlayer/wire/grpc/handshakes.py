@@ -24,19 +24,19 @@ class Handshakes:
 
     Args:
         visitors: The log of the server.
+
+    Attributes:
+        port: Port of the server, once it is known.
     """
 
     def __init__(self, visitors: Visitors) -> None:
-        self._sockets = Sockets(0)
+        self.port = 0
+        self._sockets: Sockets | None = None
         self._visitors = visitors
         self._waiting: set[str] = set()
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._watch, name="grpc-handshakes", daemon=True)
-
-    def watch(self, port: int) -> None:
-        """Set the port of the server, before its first handshake."""
-        self._sockets = Sockets(port)
 
     def begun(self) -> None:
         """Note the connection whose handshake begins now. gRPC's own thread calls it."""
@@ -73,5 +73,7 @@ class Handshakes:
                     self._visitors.turned_away(peer, "tls", WHY)
 
     def _peers(self) -> set[str]:
-        """Return the clients that are connected to the server, as ``host:port``."""
-        return {name(host, port) for host, port in self._sockets.look().values()}
+        """Return the clients that are connected to the server, as ``host:port``. Hold the lock."""
+        # Not with psutil, which reads a table of the whole machine: a storm of handshakes would stop the server.
+        self._sockets = self._sockets or Sockets(self.port)
+        return {name(*end) for end in self._sockets.look().values()}

@@ -82,7 +82,7 @@ class GrpcServer:
             self._handshakes.close()
             raise
         self.address = Address(address.scheme, address.host, port)
-        self._handshakes.watch(port)
+        self._handshakes.port = port
         self._server.start()
         self._watch.start(port, self._look)
 
