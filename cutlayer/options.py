@@ -141,9 +141,11 @@ def _check_plain(where: str, kinds: list[Any], bounds: list[Any], value: Any) ->
         isinstance(value, (int, float) if kind is float else kind) and (kind is bool or not isinstance(value, bool))
         for kind in kinds
     )
-    finite = abs(value) < _GREATEST if isinstance(value, int) else not isinstance(value, float) or math.isfinite(value)
-    if not (fits and finite):
-        accepted = "".join(f", {bound}" for bound in bounds if isinstance(bound, Within))
+    ranges = [bound for bound in bounds if isinstance(bound, Within)]
+    # An integer without bounds has to fit where it goes.
+    fits = fits and (bool(ranges) or not isinstance(value, int) or abs(value) < _GREATEST)
+    if not fits or (isinstance(value, float) and not math.isfinite(value)):
+        accepted = "".join(f", {bound}" for bound in ranges)
         raise ConfigError(f"{where} must be {_WORDS[kinds[0]]}{accepted}; {value!r:.80} was given.")
 
 
