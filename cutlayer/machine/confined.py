@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from cutlayer import errors
-from cutlayer.errors import ConfigError, CutlayerError, SplitError
+from cutlayer.errors import CutlayerError, SplitError
 from cutlayer.terminal import say_lines
 
 T = TypeVar("T")
@@ -61,14 +61,7 @@ class Limits:
 
 
 def limits(seconds: float | None, gigabytes: float | None) -> Limits:
-    """The limits that the options ``--limit-s`` and ``--limit-gb`` state.
-
-    Raises:
-        ConfigError: One is no number above 0.
-    """
-    for option, value in (("--limit-s", seconds), ("--limit-gb", gigabytes)):
-        if value is not None and not 0 < value < 1e9:
-            raise ConfigError(f"{option} must be a number above 0 and below 1e9; {value:g} was given.")
+    """The limits that the options ``--limit-s`` and ``--limit-gb`` state."""
     return Limits(DEFAULT_S if seconds is None else seconds, gigabytes)
 
 

@@ -84,11 +84,18 @@ class Watch:
     Args:
         visitors: The log of the server.
         stall_s: Time after which a message that does not get finished ends its connection.
+        ended: Called with the ``host:port`` of each connection that it ends.
         clock: Monotonic clock, in seconds.
     """
 
-    def __init__(self, visitors: Visitors, stall_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._visitors, self._stall_s, self._clock = visitors, stall_s, clock
+    def __init__(
+        self,
+        visitors: Visitors,
+        stall_s: float,
+        ended: Callable[[str], None] = lambda name: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._visitors, self._stall_s, self._ended, self._clock = visitors, stall_s, ended, clock
         # Messages that have arrived since the last look; a queue in C, because a lock would delay the messages.
         self._arrived: deque[tuple[str, int]] = deque()
         self._connections: dict[Key, _Connection] = {}
@@ -137,6 +144,7 @@ class Watch:
     def bar(self, name: str, network: str, why: str) -> None:
         """End a connection, and take no new ones from its network for `BARRED_S`."""
         self._barred[network] = self._clock() + BARRED_S
+        self._give_back_s = self._clock() + GIVE_BACK_S
         self.end(name, "limit", why)
 
     def close(self) -> None:
@@ -219,6 +227,7 @@ class Watch:
     def _end(self, key: Key, connection: _Connection, reason: str, why: str) -> None:
         connection.ended = True
         self._n_ended += 1
+        self._ended(connection.name)
         self._sockets.end(key)
         self._visitors.turned_away(connection.name, reason, why)
 

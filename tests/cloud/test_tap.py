@@ -1,12 +1,13 @@
 import errno
 import json
+import os
 import threading
 
 import numpy as np
 import pytest
 
 from cutlayer.cloud.tap import BYTES, RECORDS, Tap, read
-from cutlayer.errors import DataError, WriteError
+from cutlayer.errors import BusyError, DataError, WriteError
 from cutlayer.wire.codecs.fp16 import Float16
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.message import Inference, Kind, Message, infer_request
@@ -175,3 +176,23 @@ def test_damage_elsewhere_is_an_error(tmp_path):
 def test_an_empty_tap(tmp_path):
     write(tmp_path)
     assert ids(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", [BYTES, RECORDS])
+def test_a_planted_link_is_not_cut_off(tmp_path, name):
+    """A half-written record at the end of a tap is cut off, and so would be the file that the link leads to."""
+    (tmp_path / "victim").write_text("years of work")
+    write(tmp_path / "tap", request(1))
+    (tmp_path / "tap" / name).unlink()
+    (tmp_path / "tap" / name).symlink_to(tmp_path / "victim")
+    with pytest.raises((WriteError, DataError)):
+        Tap(tmp_path / "tap")
+    assert (tmp_path / "victim").read_text() == "years of work"
+
+
+def test_two_servers_do_not_share_a_tap(tmp_path):
+    tap = Tap(tmp_path)
+    with pytest.raises(BusyError, match=f"in use by process {os.getpid()} on "):
+        Tap(tmp_path)
+    tap.close()
+    Tap(tmp_path).close()

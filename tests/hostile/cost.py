@@ -13,6 +13,7 @@ from cutlayer.errors import WireError
 from cutlayer.models.manifest import tail_name
 from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.packed import codec_named
+from cutlayer.wire.handshake import metadata_request
 from cutlayer.wire.message import Inference, Message, infer_request
 from cutlayer.wire.template import completed
 from cutlayer.wire.transport import Transport
@@ -108,3 +109,19 @@ def leaves_at_once(attack: Attack) -> None:
 
     with suppress(WireError):
         together(4, ask_and_leave)
+
+
+@case()
+def connects_again_and_again(attack: Attack) -> None:
+    """New connections from eight threads, each closed after one question about the model."""
+    manifest = open_split(attack.folder).manifest
+    question = metadata_request(tail_name(manifest), manifest.version)
+
+    def ask_once() -> None:
+        while attack.going():
+            client = attack.client()
+            with attack.attempt():
+                client.request(question, 5.0)
+            client.close()
+
+    together(8, ask_once)

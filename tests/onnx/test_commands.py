@@ -1,5 +1,6 @@
 """ONNX files from the command line, on machines that have no torch."""
 
+import re
 import subprocess
 import sys
 
@@ -131,3 +132,19 @@ def test_names_that_are_no_utf_8(tmp_path):
     moved = (tmp_path / "s").rename(tmp_path / "d\udce9/s")
     with pytest.raises(ConfigError, match="has a name that is no UTF-8"):
         open_split(moved).head()
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--limit-gb", "0.1"], "--limit-gb must be"),
+        (["--limit-gb", "nan"], "--limit-gb must be"),
+        (["--limit-s", "0"], "--limit-s must be"),
+        (["--limit-s", "0.001"], r"m\.onnx was not done within the time limit of 0\.001 s; .* with --limit-s"),
+    ],
+)
+def test_limits_of_the_work_on_a_file(tmp_path, words, complaint):
+    done = cutlayer("cuts", digits(tmp_path), "--input", "1x8x8", *words)
+    assert done.returncode == 2
+    assert re.search(complaint, done.stderr)
+    assert len(done.stderr.strip().splitlines()) == 1

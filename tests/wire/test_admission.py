@@ -132,6 +132,15 @@ def test_a_key_with_a_passphrase_is_one_sentence(own, side):
         assert [finding.says for finding in findings] == [str(caught.value)]
 
 
+def test_a_server_says_that_its_certificate_has_expired(own, caplog):
+    files = {"cert": "expired/server.pem", "key": "expired/server.key"}
+    for owner, n in (("expired", 1), ("ours", 1)):
+        listen(
+            SOCKETS["grpc"], Echo(), security=security(own, {k: v.replace("expired", owner) for k, v in files.items()})
+        ).close(0)
+        assert caplog.text.count("has expired; write new files") == n
+
+
 @pytest.mark.parametrize("scheme", SOCKETS)
 def test_a_secret_that_others_can_read_is_said_once_and_alike(own, scheme, caplog):
     caplog.set_level(logging.WARNING)

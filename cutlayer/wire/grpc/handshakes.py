@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import threading
 
-import psutil
-
 from cutlayer.wire.peer import name
+from cutlayer.wire.sockets import Sockets
 from cutlayer.wire.visitors import Visitors
 
 WHY = (
@@ -32,11 +31,11 @@ class Handshakes:
 
     def __init__(self, visitors: Visitors) -> None:
         self.port = 0
+        self._sockets: Sockets | None = None
         self._visitors = visitors
         self._waiting: set[str] = set()
         self._changed = threading.Condition()
         self._closing = False
-        self._process = psutil.Process()
         self._thread = threading.Thread(target=self._watch, name="grpc-handshakes", daemon=True)
 
     def begun(self) -> None:
@@ -74,10 +73,7 @@ class Handshakes:
                     self._visitors.turned_away(peer, "tls", WHY)
 
     def _peers(self) -> set[str]:
-        """Return the clients that are connected to the server, as ``host:port``."""
-        connections = self._process.net_connections("tcp")
-        return {
-            name(connection.raddr.ip, connection.raddr.port)
-            for connection in connections
-            if connection.raddr and connection.laddr.port == self.port
-        }
+        """Return the clients that are connected to the server, as ``host:port``. Hold the lock."""
+        # Not with psutil, which reads a table of the whole machine: a storm of handshakes would stop the server.
+        self._sockets = self._sockets or Sockets(self.port)
+        return {name(*end) for end in self._sockets.look().values()}

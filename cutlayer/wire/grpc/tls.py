@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,6 +20,8 @@ from cutlayer.wire.reach import Endpoint, bind_all, dial, refusal_to_listen
 from cutlayer.wire.security import Security, read, without_passphrase
 
 AUTHORIZATION = "authorization"
+
+log = logging.getLogger("cutlayer.wire")
 
 
 def credentials(security: Security) -> grpc.ChannelCredentials | None:
@@ -67,6 +70,8 @@ class Admission:
         self._token = Kept(security.token)
         self._files = Kept(partial(_files, security)) if security.cert and security.key else None
         self._replaced: grpc.ServerCertificateConfiguration | None = None
+        self._security = security
+        self._say_expired()
 
     @property
     def token(self) -> str | None:
@@ -95,11 +100,18 @@ class Admission:
             ca = self._files.value[2]
             if self._files.look():
                 self._replaced = _configuration(self._files.value)
+                self._say_expired()
                 if ca != self._files.value[2]:
                     return "tls", "the certificates of --ca have changed, so each client must show its own again."
         if self._token.look():
             return "token", "the token has changed."
         return None
+
+    def _say_expired(self) -> None:
+        if self._files is not None and (fault := _fault(self._security)):
+            log.warning(
+                "No client will trust %s: %s; write new files with `cutlayer certs init`.", self._security.cert, fault
+            )
 
 
 def _files(security: Security) -> tuple[bytes, bytes, bytes | None]:

@@ -31,6 +31,9 @@ LAST_REPLIES_MS = 1000
 HANDSHAKE_S = 10.0
 """Time of a connection for the handshake of ZeroMQ."""
 
+IO_THREADS = 4
+"""Threads of ZeroMQ that read and decrypt: a message of many MB, with CURVE, does not hold up all connections."""
+
 COMPANY_S = 10.0
 """Seconds after overlapping requests, or a change of client, in which the server expects that to happen again."""
 
@@ -50,7 +53,7 @@ class ZmqServer:
         options = {**server_options(security), "router_mandatory": 1, "router_handover": 1}
         options["handshake_ivl"] = int(HANDSHAKE_S * 1000)
         # A list of admitted keys applies to a whole context, so each server has its own context.
-        self._context = zmq.Context()
+        self._context = zmq.Context(IO_THREADS)
         self._doorkeeper = Doorkeeper(self._context, security.allow, visitors) if security.allow else None
         router = open_socket(zmq.ROUTER, timeouts, options, self._context)
         self._departures = Departures(router, visitors)

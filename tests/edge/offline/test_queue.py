@@ -246,3 +246,12 @@ def test_a_damaged_request_takes_its_reason_along(opened, tmp_path):
     queue = opened()
     assert queue.reasons == ["because 1"]
     assert numbers(queue) == [1]
+
+
+def test_a_planted_link_is_not_cut_off(tmp_path):
+    (tmp_path / "victim").write_text("years of work")
+    (tmp_path / "queue").mkdir()
+    (tmp_path / "queue" / "0000000001.queue").symlink_to(tmp_path / "victim")
+    with pytest.raises(QueueError, match="it is a link"):
+        Queue(tmp_path / "queue", 1 << 20)
+    assert (tmp_path / "victim").read_text() == "years of work"
