@@ -94,7 +94,7 @@ Weight = Annotated[float, Within(0, 1e9)]
 Share = Annotated[float, Within(0, 1)]
 Classes = Annotated[int | None, Within(1, 1 << 20)]
 Gigabytes = Annotated[float, Within(0.25, 100_000)]
-"""Memory for the work on a file; the libraries that do it take 0.15 of it."""
+"""Memory for the work on a file; the libraries that do it take about 0.1 of it."""
 Mebibytes = Annotated[int, Within(1, 1 << 20)]
 Weights = Annotated[Path | None, At("file", "folder")]
 """File of a model's weights, or the folder in which another program has stored the halves."""
