@@ -163,7 +163,12 @@ class Service:
                 for name, array in answers.items():
                     job.answers[name][first:last] = array[start:end]
             if last == job.n_samples:
-                self._answer(job, computed_ns)
+                try:
+                    self._answer(job, computed_ns)
+                except Exception as error:
+                    # The other requests of the batch, and the thread that computes them, must not suffer.
+                    self._batcher.end(job)
+                    self._refuse_all(job, refusal(error))
         self.metrics.batch(len(samples))
 
     def _checked(self, output: NDArray[Any], n: int) -> dict[str, NDArray[Any]]:

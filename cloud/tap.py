@@ -87,7 +87,7 @@ class Tap:
         """Write the tensors of an inference request at once. See `cutlayer.cloud.job.owner`.
 
         Raises:
-            WriteError: They could not be written, and nothing of them is left.
+            WriteError: They could not be written, and nothing of them is left; or the tap was damaged meanwhile.
         """
         with self._writing:
             try:
@@ -98,8 +98,9 @@ class Tap:
                 self.write(request, owner)
             except DecodeError:
                 log.info("a request that could not be read is not in the tap")
-            except OSError as error:
-                unwritten = WriteError.of(self._folder, error)
+            except (OSError, DataError) as error:
+                # Who frees space may have cut off the tap itself.
+                unwritten = WriteError.of(self._folder, error) if isinstance(error, OSError) else WriteError(str(error))
                 if not self._fails:
                     promise = "such requests are refused" if self.durable else "requests are answered all the same"
                     log.warning("the tap has stopped: %s Until then %s.", unwritten, promise)

@@ -100,7 +100,8 @@ def _descriptors() -> Iterator[int]:
     try:
         yield from map(int, os.listdir(DESCRIPTORS))
     except OSError:
-        yield from range(MOST_DESCRIPTORS)
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource is not None else MOST_DESCRIPTORS
+        yield from range(min(limit, MOST_DESCRIPTORS) if limit >= 0 else MOST_DESCRIPTORS)
 
 
 @contextmanager

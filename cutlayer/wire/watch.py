@@ -84,11 +84,18 @@ class Watch:
     Args:
         visitors: The log of the server.
         stall_s: Time after which a message that does not get finished ends its connection.
+        ended: Called with the ``host:port`` of each connection that it ends.
         clock: Monotonic clock, in seconds.
     """
 
-    def __init__(self, visitors: Visitors, stall_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._visitors, self._stall_s, self._clock = visitors, stall_s, clock
+    def __init__(
+        self,
+        visitors: Visitors,
+        stall_s: float,
+        ended: Callable[[str], None] = lambda name: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._visitors, self._stall_s, self._ended, self._clock = visitors, stall_s, ended, clock
         # Messages that have arrived since the last look; a queue in C, because a lock would delay the messages.
         self._arrived: deque[tuple[str, int]] = deque()
         self._connections: dict[Key, _Connection] = {}
@@ -164,8 +171,8 @@ class Watch:
         elapsed_s, self._last_s = now - self._last_s, now
         # Before the counts of the system, so that a message is never counted here and not yet there.
         finished = self._finished()
-        self._update(now)
         self._resident = resident_bytes()
+        self._update(now)
         for key, connection in self._connections.items():
             self._count(key, connection, finished, now, elapsed_s)
         self._end_named()
@@ -195,7 +202,7 @@ class Watch:
             give_back_memory()
         for key, (host, port) in ends.items():
             if key not in self._connections:
-                self._connections[key] = _Connection(name(host, port), network(host), now, now)
+                self._connections[key] = _Connection(name(host, port), network(host), now, now, self._resident)
 
     def _count(
         self,
@@ -220,6 +227,7 @@ class Watch:
     def _end(self, key: Key, connection: _Connection, reason: str, why: str) -> None:
         connection.ended = True
         self._n_ended += 1
+        self._ended(connection.name)
         self._sockets.end(key)
         self._visitors.turned_away(connection.name, reason, why)
 

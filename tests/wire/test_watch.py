@@ -10,6 +10,7 @@ import pytest
 import zmq
 
 from cutlayer.errors import Refused
+from cutlayer.machine.compute import resident_bytes
 from cutlayer.wire import watch
 from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.grpc import server as grpc_server
@@ -116,6 +117,20 @@ def test_unfinished_messages_fit_in_a_budget(served, scheme, monkeypatch):
                 assert client.request(large, WAIT_S).tensors[0] == large.tensors[0]
 
 
+@pytest.mark.parametrize("scheme", SOCKETS)
+def test_memory_from_before_a_message_is_not_its_own(served, scheme, monkeypatch):
+    monkeypatch.setattr(watch, "MAX_OVERHEAD_BYTES", resident_bytes() // 2)
+    # So that the message is there at the first look.
+    monkeypatch.setattr(watch, "LOOK_S", 0.4)
+    address, visitors = served(scheme)
+    with half_sent(address) as connection:
+        connection.settimeout(0.05)
+        until = time.monotonic() + 0.8
+        while time.monotonic() < until:
+            assert not over(connection)
+    assert limited(visitors) == 0
+
+
 @contextlib.contextmanager
 def half_sent(address, nbytes=200_000):
     """A connection with the first bytes of a message of 16 MB."""
@@ -205,7 +220,7 @@ def test_the_bytes_of_messages_are_counted_as_those_of_the_network(address):
         (key,) = sockets.look()
         assert 6_000_000 < sockets.received(key) < 6_200_000
         watched = server._watch
-        wait_until(lambda: not watched._arrived)
+        wait_until(lambda: any(c.received > 6_000_000 for c in list(watched._connections.values())))
         (connection,) = watched._connections.values()
         assert connection.heard
         assert connection.unfinished <= watch.SLACK_BYTES

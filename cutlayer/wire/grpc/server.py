@@ -72,7 +72,7 @@ class GrpcServer:
             ],
         )
         self._handshakes = Handshakes(visitors)
-        self._watch = Watch(visitors, 2 * timeouts.heartbeat_s)
+        self._watch = Watch(visitors, 2 * timeouts.heartbeat_s, self._handshakes.called)
         self._methods = _Methods(handler, self._admission, timeouts, visitors, self._handshakes, self._watch)
         self._server.add_generic_rpc_handlers((self._methods,))
         try:
