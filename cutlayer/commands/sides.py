@@ -77,7 +77,7 @@ def edge(
     head: Literal["onnx", "torch"] = "onnx",
     data: str | None = None,
     camera: str | None = None,
-    count: Count | None = None,
+    count: Whole | None = None,
     loop: bool = False,
     rate: Annotated[float | None, Within(0, 1_000_000, above=True)] = None,
     private: Whole = 0,
@@ -108,6 +108,7 @@ def edge(
             for random pixels; the data set that the split was trained on if left out.
         camera: Number of a camera, or path of a video, in place of a data set; needs OpenCV.
         count: Number of test images or frames, sent one by one; if left out 500, or all test images if there are fewer.
+            With 0, only the warmup and what waits in the queue are sent.
         loop: Begin again after the last image, until Ctrl-C or SIGTERM.
         rate: Requests per second; each is sent after the answer to the one before if left out.
         private: Number of victims' images, sent after the test images, for the attacks.

@@ -431,7 +431,14 @@ def test_what_was_set_aside_is_sent_by_the_command_that_the_summary_names(folder
             f"--queue {aside} --count 0",
         ]
         fault.clear()
-        assert run(aside, 0) == "while the server was away: 1 replayed"
+        command = ["edge", folder, "--connect", server.address, "--data", "random", "--on-offline", "queue"]
+        done = subprocess.run(
+            [sys.executable, "-m", "cutlayer.cli", *map(str, [*command, "--queue", aside, "--count", "0"])],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.stdout, done.stderr) == ("while the server was away: 1 replayed\n", "")
     finally:
         server.close()
         service.drain()
