@@ -171,8 +171,8 @@ class Watch:
         elapsed_s, self._last_s = now - self._last_s, now
         # Before the counts of the system, so that a message is never counted here and not yet there.
         finished = self._finished()
-        self._update(now)
         self._resident = resident_bytes()
+        self._update(now)
         for key, connection in self._connections.items():
             self._count(key, connection, finished, now, elapsed_s)
         self._end_named()
@@ -202,7 +202,7 @@ class Watch:
             give_back_memory()
         for key, (host, port) in ends.items():
             if key not in self._connections:
-                self._connections[key] = _Connection(name(host, port), network(host), now, now)
+                self._connections[key] = _Connection(name(host, port), network(host), now, now, self._resident)
 
     def _count(
         self,
