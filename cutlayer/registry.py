@@ -57,7 +57,7 @@ class Registry(Mapping[str, str]):
             return name
         points = own.offered(self.group)
         if name not in points:
-            raise ConfigError(f"There is no {self.kind} named {name!r}; {near(name, [*self._entries, *points])}")
+            raise ConfigError(f"There is no {self.kind} named {name!r:.80}; {near(name, [*self._entries, *points])}")
         if len(points[name]) > 1:
             choice = " or ".join(f"{point.value} of {_package(point)}" for point in points[name])
             raise ConfigError(f"Two packages offer the {self.kind} {name!r}; write {choice} in its place.")
@@ -181,7 +181,7 @@ class Registry(Mapping[str, str]):
         target, accepted = self.load(name), self.options(name)
         for option, value in options.items():
             if option not in accepted:
-                raise ConfigError(f"The {self.kind} {name!r} has no option {option!r}; {near(option, accepted)}")
+                raise ConfigError(f"The {self.kind} {name!r} has no option {option!r:.80}; {near(option, accepted)}")
             check(f"{self.label(name)}.{option}", accepted[option].annotation, value)
         missing = [o for o, p in accepted.items() if p.default is p.empty and o not in options]
         if missing:

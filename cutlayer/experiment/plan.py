@@ -147,10 +147,10 @@ def _deployments(entries: list[Options]) -> Iterator[Deployment]:
         if deployment.transport not in (served := servable()):
             raise ConfigError(
                 f"deployment.transport must be {' or '.join(served)}, over which our server can be reached from "
-                f"another process; {deployment.transport!r} was given."
+                f"another process; {deployment.transport!r:.80} was given."
             )
         if deployment.head not in HEADS:
-            raise ConfigError(f"There is no head named {deployment.head!r}; {near(deployment.head, HEADS)}")
+            raise ConfigError(f"There is no head named {deployment.head!r:.80}; {near(deployment.head, HEADS)}")
         yield deployment
 
 
@@ -218,7 +218,7 @@ def _listed(where: str, kind: Any, value: Any, *, some: bool = False) -> list[An
 def _only(table: Mapping[str, Any], known: set[str], what: str) -> None:
     for key in table:
         if key not in known:
-            raise ConfigError(f"Unknown {what} {key!r}; {near(key, sorted(known))}")
+            raise ConfigError(f"Unknown {what} {key!r:.80}; {near(key, sorted(known))}")
 
 
 def _located(value: Any, folder: Path, key: str = "") -> Any:

@@ -92,6 +92,22 @@ def test_a_refused_request_may_come_again(served):
     assert tapped(*tap) == ["s-1"]
 
 
+@pytest.mark.parametrize("lend", [True, False])
+def test_an_answer_that_cannot_be_given_ends_its_own_request_only(served, monkeypatch, lend):
+    service, tail, _ = served
+    tail.go_on.set()
+    with monkeypatch.context() as patch:
+        patch.setattr(service._reader, "answer", lambda job: 1 / 0)
+        for _ in range(2):
+            caller = Waiting()
+            service.submit(request("s-1", session="s"), 0, caller, lend=lend)
+            with pytest.raises(Refused, match="The server failed"):
+                caller.reply()
+    caller = Waiting()
+    service.submit(request("s-1", session="s"), 0, caller, lend=lend)
+    caller.reply()
+
+
 def test_an_id_stands_for_one_request(served):
     service, tail, _ = served
     tail.go_on.set()

@@ -139,6 +139,27 @@ def test_a_disk_that_was_full_costs_the_records_of_that_time_and_no_others(tmp_p
     assert [np.unique(smashed).tolist() for _, smashed in read(tmp_path)] == [[1.0], [2.0], [3.0]]
 
 
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_tap_that_was_cut_off_to_free_space_stops_and_goes_on_when_it_is_away(tmp_path, caplog, durable):
+    tap = Tap(tmp_path, durable=durable)
+    tap.record_now(request(1))
+    tap._records = Full(tap._records)
+    with pytest.raises(WriteError, match="no space left"):
+        tap.record_now(request(2))
+    (tmp_path / BYTES).write_bytes(b"")
+    with pytest.raises(WriteError, match="ends before the bytes"):
+        tap.record_now(request(3))
+    tap.record(request(4))
+    while tap.n_lost < 3:
+        pass
+    for name in (BYTES, RECORDS):
+        (tmp_path / name).unlink()
+    tap.record(request(5))
+    tap.close()
+    assert ids(tmp_path) == ["s-5"]
+    assert "lacks 3 requests" in caplog.messages[-1]
+
+
 def test_damage_elsewhere_is_an_error(tmp_path):
     write(tmp_path, request(1), request(2))
     lines = (tmp_path / RECORDS).read_text().splitlines()

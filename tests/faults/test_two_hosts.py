@@ -52,7 +52,7 @@ def test_two_hosts_on_a_slow_cable(tmp_path, cable, transport):
     device, server, _, left, _ = cable
     write_split(tmp_path / "split")
     address = f"{transport}://{server.address}:0"
-    options = ("--insecure",)
+    options = ("--insecure", "--max-samples", "500")
     with CloudProcess(tmp_path / "split", address, tmp_path / "tap", options, within=server.within) as cloud:
         # The kernel of this machine may support no delay.
         with shaped(cloud.address, left, within=device.within, insecure=True) as (near, _):
