@@ -47,8 +47,9 @@ demo-picture: $(DEMO) ## Draw docs/demo.jpg from the records of the demonstratio
 	$(BIN)/python docs/demo_picture.py runs docs/demo.jpg
 
 .PHONY: test
+# Each test computes with one thread. A file's tests stay in one process, for they share what is slow to make.
 test: $(READY) ## Run the test suite, linters included, without the tests of test-slow
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: docs
 docs: $(READY) ## Build the documentation, pages and Python API, as a site in docs/_site

@@ -1,4 +1,4 @@
-"""Cases of cost: requests that are valid, and whose computation keeps the tail from the others."""
+"""Cases of cost: requests that are valid, and whose computation keeps the tail from the others; two controls first."""
 
 from __future__ import annotations
 
@@ -54,6 +54,20 @@ def together(n: int, function: Callable[..., None], *arguments: object) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+@case()
+def busy_neighbour(attack: Attack) -> None:
+    """A control that sends nothing: a process that computes on the same cores all the time."""
+    while attack.going():
+        sum(range(1 << 20))
+        attack.count("sums")
+
+
+@case()
+def honest_client(attack: Attack) -> None:
+    """A control: a second client that asks for one sample after the other, as the victim does."""
+    ask(attack, attack.client(), request(attack, 1))
 
 
 @case()
