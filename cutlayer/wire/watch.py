@@ -194,7 +194,7 @@ class Watch:
         ends = self._sockets.look()
         gone = [key for key in self._connections if key not in ends]
         for key in gone:
-            if self._connections.pop(key).unfinished > SLACK_BYTES:
+            if self._connections.pop(key).unfinished > SLACK_BYTES and self._give_back_s is None:
                 # Its library frees the memory a little later.
                 self._give_back_s = now + GIVE_BACK_S
         if self._give_back_s is not None and now > self._give_back_s:
@@ -218,8 +218,13 @@ class Watch:
         connection.received = received
         connection.unfinished = max(0.0, connection.unfinished + new)
         connection.heard = connection.heard or number > 0
-        if number or connection.unfinished <= SLACK_BYTES or not self._reading() or connection.name in self._unread:
-            connection.stalled_since_s, connection.resident_before = now, self._resident
+        finishes = number > 0 or connection.unfinished <= SLACK_BYTES
+        if finishes:
+            connection.resident_before = self._resident
+        if finishes or not self._reading() or connection.name in self._unread:
+            connection.stalled_since_s = now
+        # Memory that was given back meanwhile does not hide what has come since.
+        connection.resident_before = min(connection.resident_before, self._resident)
 
     def _open(self) -> list[tuple[Key, _Connection]]:
         return [item for item in self._connections.items() if not item[1].ended]
