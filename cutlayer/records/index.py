@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -25,8 +26,8 @@ create table if not exists metrics (
     experiment text, transport text, head text, attack text, metric text, value real, n integer, low real, high real,
     primary key (experiment, transport, head, attack, metric))"""
 
+_TABLE_NAMES = ("rows", "metrics")
 
-_COLUMNS = {"rows": 19, "metrics": 9}
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -44,7 +45,7 @@ def index(runs: Path, result: Result, say: Callable[[str], None]) -> None:
         # One process at a time: the others wait here, and not at SQLite, which gives up after a while.
         with only_one(path, say=say):
             _index(path, result, say)
-    except sqlite3.Error as error:
+    except sqlite3.OperationalError as error:
         raise WriteError(f"{path} cannot be written: {error}; free some space, or name another folder.") from error
 
 
@@ -71,11 +72,23 @@ class _OtherSchema(sqlite3.DatabaseError):
 def _put(path: Path, results: Iterable[Result]) -> None:
     with closing(sqlite3.connect(path)) as database, database:
         database.executescript(_TABLES)
-        for table, columns in _COLUMNS.items():
-            if len(database.execute(f"pragma table_info({table})").fetchall()) != columns:
-                raise _OtherSchema(table)
+        if _columns(database) != _expected_columns():
+            raise _OtherSchema
         for result in results:
             _put_result(database, result)
+
+
+def _columns(database: sqlite3.Connection) -> dict[str, list[str]]:
+    return {
+        table: [name for _, name, *_ in database.execute(f"pragma table_info({table})")] for table in _TABLE_NAMES
+    }
+
+
+@cache
+def _expected_columns() -> dict[str, list[str]]:
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.executescript(_TABLES)
+        return _columns(database)
 
 
 def _put_result(database: sqlite3.Connection, result: Result) -> None:
@@ -86,7 +99,7 @@ def _put_result(database: sqlite3.Connection, result: Result) -> None:
         columns = (scores.get(name) for name in ("mse", "psnr", "ssim", "identification"))
         key = result.id, where.transport, where.head, attack.label
         database.execute(
-            f"insert or replace into rows values ({', '.join('?' * _COLUMNS['rows'])})",
+            f"insert or replace into rows values ({', '.join('?' * len(_expected_columns()['rows']))})",
             (
                 result.id, result.name, result.data, result.model, result.cut, result.defense_label,
                 where.transport, where.head, result.seed, attack.label, attack.n,
@@ -95,6 +108,6 @@ def _put_result(database: sqlite3.Connection, result: Result) -> None:
             ),
         )  # fmt: skip
         database.executemany(
-            f"insert or replace into metrics values ({', '.join('?' * _COLUMNS['metrics'])})",
+            f"insert or replace into metrics values ({', '.join('?' * len(_expected_columns()['metrics']))})",
             [(*key, name, score.value, score.n, score.low, score.high) for name, score in scores.items()],
         )

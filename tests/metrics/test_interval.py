@@ -40,7 +40,7 @@ def test_other_statistics_and_infinite_scores():
 
 def test_one_sample_has_no_interval_and_none_has_no_value():
     estimate = bootstrap(np.array([0.3]), seed=0)
-    assert astuple(estimate) == pytest.approx((0.3, 1, math.nan, math.nan), nan_ok=True)
+    assert astuple(estimate) == pytest.approx((0.3, 1, math.nan, math.nan, 0), nan_ok=True)
     with pytest.raises(ValueError, match="no samples"):
         bootstrap(np.array([]), seed=0)
 
@@ -66,7 +66,7 @@ def test_leakage_gain_is_resampled_in_pairs():
 )
 def test_wilson_interval(successes, n, low, high):
     """The interval of Wilson 1927's formula by hand; a perfect score is not certainty."""
-    expected = (successes / n, n, low, high)
+    expected = (successes / n, n, low, high, 0)
     assert astuple(proportion(successes, n)) == pytest.approx(expected, abs=1e-4)
 
 

@@ -71,7 +71,7 @@ def test_a_result_without_one_of_the_four_metrics_is_indexed(tmp_path):
 def test_a_failed_insert_leaves_no_open_database_and_no_half_of_the_rows(runs, monkeypatch):
     opened = []
     monkeypatch.setattr(
-        sqlite3, "connect", lambda path, connect=sqlite3.connect: opened.append(connect(path)) or opened[0]
+        sqlite3, "connect", lambda path, connect=sqlite3.connect: opened.append(connect(path)) or opened[-1]
     )
     old = read_result(runs / "295a94a24ab0")
     first, *others = old.privacy
@@ -140,3 +140,15 @@ def rows(runs, query):
         fetched = database.execute(query).fetchall()
     database.close()
     return fetched
+
+
+def test_an_index_with_other_columns_is_made_again(runs):
+    said = []
+    result = read_result(runs / "295a94a24ab0")
+    index(runs, result, said.append)
+    expected = rows(runs, "select * from metrics")
+    with sqlite3.connect(runs / "index.sqlite") as database:
+        database.execute("alter table metrics rename column low to lower")
+    index(runs, result, said.append)
+    assert rows(runs, "select * from metrics") == expected
+    assert "made again" in said[-1]
