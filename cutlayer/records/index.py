@@ -79,9 +79,7 @@ def _put(path: Path, results: Iterable[Result]) -> None:
 
 
 def _columns(database: sqlite3.Connection) -> dict[str, list[str]]:
-    return {
-        table: [name for _, name, *_ in database.execute(f"pragma table_info({table})")] for table in _TABLE_NAMES
-    }
+    return {table: [name for _, name, *_ in database.execute(f"pragma table_info({table})")] for table in _TABLE_NAMES}
 
 
 @cache
