@@ -101,6 +101,8 @@ class Watch:
         (folder / "trace").mkdir()
         through = f"http://127.0.0.1:{proxy.port}"
         hushed = {"CI", "GITHUB_ACTIONS", "ORT_RUNNING_UNIT_TESTS", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
+        # Torch sets it in the process that has used its compiler: this one, after other tests.
+        hushed |= {"TORCHINDUCTOR_CACHE_DIR"}
         self.environment = {name: value for name, value in os.environ.items() if name not in hushed} | {
             "HOME": str(self.home), "TMPDIR": str(folder / "tmp"), "PYTHONDONTWRITEBYTECODE": "1",
             "CUTLAYER_TEST_EVENTS": str(folder / "events"), "http_proxy": through, "https_proxy": through,
