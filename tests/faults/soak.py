@@ -5,10 +5,11 @@
 Every client begins a new session after 200 requests, so that a leak of a connection would add up too. Once a second,
 the server says through its metrics how many bytes its C library has given out, how many blocks Python has, and how many
 bytes its memory of answers takes; the kernel says how much is resident. While the memory of answers fills, all of them
-grow. So the first quarter of the time is warm-up, and what came before this memory was full does not count either. Of
-the tenths of what follows, the last is compared with the first, by their medians: bytes in use and blocks may grow by 2
-%, because what leaks shows there; resident memory by 15 %, because it moves with the free space that the allocator
-keeps.
+grow. So the first quarter of the time is warm-up, and what came before this memory was full does not count either. What
+follows is taken in tenths, by their medians. Over gRPC, bytes in use rise and fall like a saw, by 8 % within two to three
+minutes, with Python's collector of cycles. So the mean of the last five tenths is compared with that of the first five:
+bytes in use and blocks may grow by 2 %, because what leaks shows there; resident memory by 15 %, because it moves with
+the free space that the allocator keeps.
 """
 
 from __future__ import annotations
@@ -150,7 +151,8 @@ def main() -> None:
             flush=True,
         )
         for name, tenths in soaked.tenths.items():
-            growth = tenths[-1] / tenths[0] - 1 if tenths[0] else 0.0
+            before, after = np.mean(tenths[:5]), np.mean(tenths[5:])
+            growth = after / before - 1 if before else 0.0
             unit = "thousand" if name == "blocks" else "MB"
             scale = 1e3 if name == "blocks" else 1e6
             print(f"  {name}, {unit}: {' '.join(f'{t / scale:.1f}' for t in tenths)} ({growth:+.1%})", flush=True)
