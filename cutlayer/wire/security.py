@@ -89,8 +89,8 @@ class Security:
         fits = 0 < len(token) <= MOST_TOKEN and token.isascii() and token.isprintable() and " " not in token
         if not fits:
             raise ConfigError(
-                f"{self.token_file} holds no token; a token is one line of at most {MOST_TOKEN:,} ASCII letters, digits "
-                "and signs, without spaces."
+                f"{self.token_file} holds no token; a token is one line of at most {MOST_TOKEN:,} ASCII letters, "
+                "digits and signs, without spaces."
             )
         return token
 
