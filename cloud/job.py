@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -109,4 +110,10 @@ def owner(identity: str, session: object, secret: object) -> str | None:
         secret = ""
     if not (identity or secret):
         return None
+    return _hash(identity, session, secret)
+
+
+@lru_cache(maxsize=1024)
+def _hash(identity: str, session: str, secret: str) -> str:
+    # Kept, because hashing takes as long as all other steps of recognizing a repetition.
     return hashlib.sha256(repr((identity, session, secret)).encode()).hexdigest()[:OWNER_LENGTH]
