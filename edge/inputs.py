@@ -170,7 +170,7 @@ def _type_hint(batch: NDArray[Any], spec: TensorSpec) -> str:
 def _out_of_range(name: str, batch: NDArray[Any], spec: TensorSpec) -> DataError:
     bad = np.count_nonzero(~np.isfinite(batch))
     if bad:
-        return _wrong(name, f"{bad:,} numbers that are infinite or none (NaN)", spec, "replace them by numbers")
+        return _wrong(name, f"values that are infinite or NaN ({bad:,} here)", spec, "replace them")
     low, high = float(batch.min()), float(batch.max())
     return _wrong(name, f"numbers from {low:g} to {high:g}", spec, _range_hint(low, high, spec))
 

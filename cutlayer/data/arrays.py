@@ -141,8 +141,8 @@ def _splits(
         for other, values in ((label_key, own), ("group", group)):
             if values is not None and len(values) != n:
                 raise DataError(
-                    f"{where}{key} holds {n:,} images and {other} holds {len(values):,} numbers, so that the two do "
-                    "not belong together."
+                    f"{where}{key} holds {n:,} images and {other} holds {len(values):,} numbers, so they do not "
+                    "belong together."
                 )
         groups = None if group is None else np.unique(group, return_inverse=True)[1].astype(np.int64)
         parts.append(Stored(source, np.full(n, NO_CLASS) if own is None else own, groups=groups))

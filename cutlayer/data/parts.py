@@ -74,8 +74,8 @@ def labelled(
     """
     if len(labels) != inputs:
         raise DataError(
-            f"{where} holds {inputs:,} inputs and {where_labels} holds {len(labels):,} labels, so that the two do not "
-            "belong together; put two there that were written together."
+            f"{where} holds {inputs:,} inputs and {where_labels} holds {len(labels):,} labels, so they do not belong "
+            "together; fetch both again."
         )
     outside = labels[(labels < 0) | (labels >= len(classes))]
     if len(outside):

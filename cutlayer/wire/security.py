@@ -15,6 +15,9 @@ from cutlayer.wire.address import Address
 
 File = Annotated[Path | None, At("file")]
 
+MOST_TOKEN = 4096
+"""Most characters of a token: the headers of a gRPC call have 16 KiB at most, and take ASCII only."""
+
 
 @dataclass(frozen=True, slots=True)
 class Security:
@@ -83,8 +86,12 @@ class Security:
         if self.token_file is None:
             return None
         token = read(self.token_file).decode("ascii", "replace").strip()
-        if not token or not token.isprintable() or " " in token:
-            raise ConfigError(f"{self.token_file} holds no token; a token is one line of printable characters.")
+        fits = 0 < len(token) <= MOST_TOKEN and token.isascii() and token.isprintable() and " " not in token
+        if not fits:
+            raise ConfigError(
+                f"{self.token_file} holds no token; a token is one line of at most {MOST_TOKEN:,} ASCII letters, "
+                "digits and signs, without spaces."
+            )
         return token
 
     @property

@@ -27,6 +27,7 @@ class Lookout:
         here: Whether the server is reachable, as far as is known.
         losses: Number of times that the server was found to be away.
         why: What was wrong the last time; empty once the server has answered.
+        over: Whether this device is closing, so that an attempt that it breaks off says nothing of the server.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Lookout:
         self._first_pause_s, self._most_pause_s = first_pause_s, most_pause_s
         self._pause_s, self._look_at = first_pause_s, -inf
         self.here, self.losses, self.why = False, 0, ""
+        self.over = False
 
     def due_in_s(self) -> float:
         """Return the seconds until the next attempt to reach the server; 0 if it is due."""
@@ -56,7 +58,8 @@ class Lookout:
         try:
             self._look()
         except WireError as error:
-            self.lost(error)
+            if not self.over:
+                self.lost(error)
         else:
             self.here = True
 

@@ -179,7 +179,7 @@ class Offline:
     def close(self, transport: Transport) -> None:
         """Close the transport, which ends a request under way, and then the thread and the queue."""
         with self._changed:
-            self._closing = True
+            self._closing = self._lookout.over = True
             self._changed.notify_all()
         transport.close()
         self._thread.join()

@@ -67,7 +67,7 @@ WRONG = {
     "0 to 65535": (GOOD * 65535, r"divide by 65535\.$"),
     "-1 to 1": (GOOD * 2 - 1, r"make them \(x \+ 1\) / 2"),
     "normalized": ((GOOD - 0.45) / 0.22, "undo the normalization, which is part of the head"),
-    "NaN": (with_one(np.nan), r"1 numbers that are infinite or none \(NaN\)"),
+    "NaN": (with_one(np.nan), r"values that are infinite or NaN \(1 here\)"),
     "infinite": (with_one(np.inf), "infinite"),
     "minus infinite": (with_one(-np.inf), "infinite"),
     "too large for the type": (with_one(0).astype(np.float64) + np.eye(32) * 1e300, "infinite"),

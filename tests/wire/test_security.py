@@ -241,6 +241,13 @@ def test_only_the_owner_can_read_secret_files(folder):
         assert stat.S_IMODE(path.stat().st_mode) == (0o644 if path.suffix in (".pem", ".pub") else 0o600), path
 
 
+@pytest.mark.parametrize("content", [b"", b"two\nlines", b"two words", "café".encode(), b"\x1b[2J", b"a" * 5000])
+def test_what_a_call_cannot_carry_is_no_token(tmp_path, content):
+    (tmp_path / "token").write_bytes(content)
+    with pytest.raises(ConfigError, match="holds no token; a token is one line"):
+        Security(token_file=tmp_path / "token").token()
+
+
 def test_no_file_is_overwritten(folder):
     before = contents(folder / "ours")
     with pytest.raises(ConfigError, match="exists already"):

@@ -1,5 +1,6 @@
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -24,7 +25,7 @@ from cutlayer.errors import ConnectionLost, DeadlineExceeded, DecodeError, Queue
 from cutlayer.registry import defense_from
 from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.raw import Raw
-from cutlayer.wire.connect import listen
+from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.handshake import Metadata, metadata_reply
 from cutlayer.wire.message import Inference, Kind, infer_reply, read_infer_request
 from cutlayer.wire.transport import Timeouts
@@ -399,6 +400,20 @@ def test_a_run_without_a_server_reports_its_requests(folder, tmp_path, do):
         "drop": "4 dropped",
     }[do]
     assert str(summary).startswith(f"while the server was away: {ending}")
+
+
+def test_a_device_that_ends_while_it_looks_for_the_server_does_not_call_it_away(folder, tmp_path, caplog):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"zmq://127.0.0.1:{silent.getsockname()[1]}"
+        transport = connect(address, Timeouts(connect_s=20))
+        split = open_split(folder)
+        pipeline = Pipeline(split.head(), Defense(), Raw())
+        edge = Edge(split.manifest, pipeline, transport, Timeouts(), greet=False)
+        queue = Queue(tmp_path / "queue", ROOM)
+        offline = Offline(edge, split.manifest, Lookout(lambda: edge.shake_hands(20)), queue=queue)
+        silent.accept()[0].close()
+        offline.close(transport)
+    assert not caplog.messages
 
 
 def test_what_was_set_aside_is_sent_by_the_command_that_the_summary_names(folder, tmp_path):
