@@ -6,8 +6,8 @@ Every client begins a new session after 200 requests, so that a leak of a connec
 the server says through its metrics how many bytes its C library has given out, how many blocks Python has, and how many
 bytes its memory of answers takes; the kernel says how much is resident. While the memory of answers fills, all of them
 grow. So the first quarter of the time is warm-up, and what came before this memory was full does not count either. What
-follows is taken in tenths, by their medians. Over gRPC, bytes in use rise and fall like a saw, by 8 % within two to three
-minutes, with Python's collector of cycles. So the mean of the last five tenths is compared with that of the first five:
+follows is taken in tenths, by their medians. Over gRPC, bytes in use rise and fall like a saw, by 8 % within some
+minutes, and Python's blocks with them. So the mean of the last five tenths is compared with that of the first five:
 bytes in use and blocks may grow by 2 %, because what leaks shows there; resident memory by 15 %, because it moves with
 the free space that the allocator keeps.
 """
