@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import grpc
@@ -11,6 +12,7 @@ from cutlayer.errors import ConnectionLost, DeadlineExceeded, Refused, Unreachab
 from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.grpc.frames import STREAM, read_stream_answer, stream_answer
 from cutlayer.wire.grpc.server_stream import MAX_UNANSWERED
+from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.retry import MAX_IN_FLIGHT, Retry
 from cutlayer.wire.transport import Timeouts
 from tests.wire.ends import SOCKETS, WAIT_S, Echo, Held, each_socket, each_transport, message, nothing, numbers, submit
@@ -43,6 +45,15 @@ def test_a_fast_client_loses_no_answer(serve, address):
     for number in range(2000):
         assert client.request(message(number), 5).header == message(number).header
     assert numbers(*submit(client, 500)) == list(range(500))
+
+
+@each_socket
+def test_more_threads_than_a_connection_has_requests_in_flight_lose_no_answer(serve, address):
+    _, client = serve(address, Echo())
+    with ThreadPoolExecutor(4 * MAX_IN_FLIGHT) as threads:
+        large = [Message(Kind.INFER, message(number).header, (bytes(300_000),)) for number in range(1000)]
+        for answer in [threads.submit(client.request, request, 10) for request in large]:
+            assert len(answer.result().tensors[0]) == 300_000
 
 
 @each_socket

@@ -19,7 +19,7 @@ from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Timeouts
 from cutlayer.wire.trouble import described
 from cutlayer.wire.zmq.curve import client_options
-from cutlayer.wire.zmq.frames import LOOK_UP_MS, open_socket, pack, unpack
+from cutlayer.wire.zmq.frames import HIGH_WATER_MARK, LOOK_UP_MS, open_socket, pack, unpack
 from cutlayer.wire.zmq.monitor import Connection
 from cutlayer.wire.zmq.socket import SharedSocket
 
@@ -92,6 +92,8 @@ class ZmqClient:
         self._options |= {"reconnect_ivl_max": 1000, "connect_timeout": int(timeouts.connect_s * 1000)}
         self._encrypted = "curve_serverkey" in self._options
         self._answers = Answers()
+        # The server drops the answers that its queue to this client has no room for.
+        self._places = threading.Semaphore(HIGH_WATER_MARK // 2)
         self._reading = threading.Lock()
         self._closing = self._closed = False
         self._shared = SharedSocket()
@@ -101,9 +103,17 @@ class ZmqClient:
     def request(self, message: Message, timeout_s: float) -> Message:
         """See `Line.request`."""
         deadline = time.monotonic() + timeout_s
+        if not self._places.acquire(timeout=max(0.0, timeout_s)):
+            raise DeadlineExceeded(f"{self._address} has not answered the requests before within {timeout_s:g} s.")
+        try:
+            return self._request(message, deadline, timeout_s)
+        finally:
+            self._places.release()
+
+    def _request(self, message: Message, deadline: float, timeout_s: float) -> Message:
         answer: Answer = SimpleQueue()
         # Another thread may hold the lock while it waits for the connection, longer than this request may take.
-        if not self._shared.lock.acquire(timeout=max(0.0, timeout_s)):
+        if not self._shared.lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise Unreachable.at(self._address, timeout_s)
         try:
             correlation = self._send(message, answer, deadline)
