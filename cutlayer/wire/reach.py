@@ -76,7 +76,7 @@ def look_up(address: Address, timeout_s: float, known: Sequence[Endpoint] = ()) 
     try:
         return found.result(max(0.0, timeout_s / 4 if known else timeout_s))
     except TimeoutError:
-        error = Unreachable(*silent_name_service(address.host))
+        error = _Temporary(*silent_name_service(address.host))
     except _Temporary as temporary:
         error = temporary
     if known:
@@ -171,8 +171,9 @@ class Reason:
         self._name: Unreachable | None = None
 
     def no_name(self, error: Unreachable) -> None:
-        """Note that the name was not resolved."""
-        self._name = error
+        """Note that the name was not resolved. An unknown name stays so if the last look-up runs out of time."""
+        if self._name is None or not isinstance(error, _Temporary):
+            self._name = error
 
     def ask(self, endpoints: Sequence[Endpoint]) -> None:
         """Connect to these addresses, if it is time and was not done yet."""

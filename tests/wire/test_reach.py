@@ -301,3 +301,20 @@ def test_every_reason_has_words_of_its_own():
     assert len({each.says for each in found}) == len(found)
     assert len({each.do for each in found}) >= len(found) - 1
     assert str(resource.getrlimit(resource.RLIMIT_NOFILE)[0]) in found[3].says
+
+
+@each_transport
+def test_an_unknown_name_stays_unknown_when_the_last_look_up_runs_out_of_time(scheme, names):
+    unknown = socket.gaierror(socket.EAI_NONAME, "unknown")
+    first = iter([unknown])
+
+    def answer():
+        if error := next(first, None):
+            raise error
+        time.sleep(2)
+        raise unknown
+
+    # A name of its own, because a look-up that is under way is shared.
+    names[f"{scheme}.example"] = answer
+    with pytest.raises(Unreachable, match=rf"the name {scheme}\.example is unknown here"):
+        ask(f"{scheme}://{scheme}.example:1", Timeouts(connect_s=0.6), Security(insecure=True))
