@@ -111,21 +111,26 @@ def test_other_tensors_protocols_and_kinds_are_refused(service, manifest):
 
 @pytest.mark.parametrize("transport", ["grpc"])
 def test_the_wait_for_another_request_is_queue(folder, transport):
-    tail = slowed(open_split(folder).tail(threads=1), 0.1)
+    slow, computing = slowed(open_split(folder).tail(threads=1), 0.1), threading.Event()
+
+    def tail(batch):
+        computing.set()
+        return slow(batch)
+
     traces = {}
     with serving(folder, transport, tail) as client:
         edge = edge_at(folder, client)
-        start = threading.Barrier(2)
 
         def infer(index):
-            start.wait()
             traces[index] = edge.infer(images(1), index)[1]
 
-        both = [threading.Thread(target=infer, args=(index,)) for index in range(2)]
-        for thread in both:
-            thread.start()
-        for thread in both:
-            thread.join()
+        first, second = (threading.Thread(target=infer, args=(index,)) for index in range(2))
+        first.start()
+        # Two that arrive together would be computed together.
+        assert computing.wait(30)
+        second.start()
+        first.join()
+        second.join()
     waited = max(trace.queue_ns for trace in traces.values())
     assert waited > 50e6
     assert all(trace.network_ns < 50e6 for trace in traces.values())

@@ -31,7 +31,7 @@ folder, address, _, queue = sys.argv[1:]
 images = np.random.default_rng(0).random((6, 3, 8, 8), np.float32)
 part = Dataset(images, np.zeros(6, np.int64))
 splits = Splits("noise", (), part, part, part, part)
-policy = OfflinePolicy("queue", Path(queue))
+policy = OfflinePolicy("queue", Path(queue), wait_s=30.0)
 print(send(Path(folder), address, data=splits, count=6, warmup=1, codec="int8", policy=policy))
 """
 
