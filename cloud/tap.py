@@ -225,7 +225,7 @@ def read(folder: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:
 
 
 _MOST_HEADER_BYTES = 8 * MAX_HEADER_BYTES
-"""Of a line: JSON writes a byte of a header as six at most."""
+"""The longest line that is read; JSON writes a byte of a header as six at most."""
 _KINDS = {
     "id": str, "name": str, "owner": str | None, "datatype": str, "shape": list, "parameters": dict, "offset": int,
     "length": int,

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 
 MOST_JSON_BYTES = 64 << 20
 MOST_TEXT_BYTES = 4 << 20
-"""Of a plan, a key, a certificate or another file that a person writes."""
+"""The limit of a plan, a key, a certificate or another file that a person writes."""
 MOST_ARRAYS_BYTES = 8 << 30
-"""Of all arrays in an .npz file together, unpacked."""
+"""The limit of all arrays in an .npz file together, unpacked."""
 MOST_ARRAYS = 10_000
 MOST_DEPTH = 64
 """Lists and tables within each other in a JSON file."""

@@ -83,7 +83,7 @@ Count = Annotated[int, Within(1, MANY)]
 Epochs = Annotated[int, Within(0, 100_000)]
 Batch = Annotated[int, Within(1, 65_536)]
 Size = Annotated[int, Within(1, 65_536)]
-"""Of a layer, a vector or a system of equations."""
+"""The size of a layer, a vector or a system of equations."""
 Threads = Annotated[int, Within(1, 1024)]
 Seed = Annotated[int, Within(0, 2**32 - 1)]
 """What all generators of random numbers take, numpy's oldest included."""

@@ -88,7 +88,7 @@ class Edge:
         self._parameters: dict[str, Parameter] = {
             "protocol": PROTOCOL,
             "session": self.session,
-            # Proves to the server that a repeated request is of this session, whose name others may learn.
+            # Proves to the server that a repeated request has the same sender: others may learn a session's name.
             "secret": secrets.token_hex(16),
             "defense": DEFENSES.label(str(manifest.defense.get("name", "none"))),
         }

@@ -34,7 +34,7 @@ _ONE = (("x", "y"), ("images", "labels"), ("data", "labels"))
 _TWO = (("x_train", "y_train", "x_test", "y_test"), ("train_images", "train_labels", "test_images", "test_labels"))
 _MOST_CLASSES = 1 << 16
 _MOST_BYTES = 64 << 30
-"""Of an .npz file, unpacked; larger data sets are .npy files, which are mapped to memory."""
+"""The limit of an .npz file, unpacked; larger data sets are .npy files, which are mapped to memory."""
 
 
 class ArrayImages:

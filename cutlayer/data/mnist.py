@@ -23,7 +23,7 @@ DIGITS = tuple("0123456789")
 CLOTHES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 _UINT8 = 8
 _MOST_BYTES = 1 << 30
-"""Of a file, unpacked: more than any data set of this format has."""
+"""The limit of a file, unpacked: more than any data set of this format has."""
 
 
 def load_mnist(root: Path, seed: int) -> Splits:

@@ -204,8 +204,8 @@ def _identified(options: Options) -> Options:
         if isinstance(value, dict):
             value = _identified(value)
         elif _names_something(key, value):
-            registry = next((kind for kind in (ATTACKS, DEFENSES) if kind.is_own(value)), None)
-            value = value if registry is None else registry.identity(value)
+            known = next((kind for kind in (ATTACKS, DEFENSES) if kind.is_own(value)), None)
+            value = value if known is None else known.identity(value)
         identified[key] = value
     return identified
 

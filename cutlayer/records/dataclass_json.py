@@ -18,7 +18,7 @@ T = TypeVar("T")
 _KINDS: dict[Any, tuple[type, ...]] = {float: (int, float), int: (int,), str: (str,), bool: (bool,)}
 _hints = cache(get_type_hints)
 _GREATEST = (1 << 63) - 1
-"""Of the integers that other programs, and SQLite, can read."""
+"""The greatest integer that other programs, and SQLite, can read."""
 
 INLINE = {"inline": True}
 """Metadata of a field whose entries stand beside the record's other keys in the JSON, not below a key of their own."""

@@ -59,10 +59,10 @@ CODES = {
     "UNIMPLEMENTED": Outcome(False, Then.AWAY),
     "FAILED_PRECONDITION": Outcome(False, Then.AWAY),
 }
-"""By the code of a `Refused`. A code that is not here counts as `UNKNOWN`."""
+"""What follows from each code of a `Refused`. A code that is not here counts as `UNKNOWN`."""
 
 LATER = Outcome(True, Then.AWAY)
-"""Of each code with a time after which to try again."""
+"""What follows from any code that comes with a time after which to try again."""
 
 WITHOUT_CODE: dict[type[WireError], Outcome] = {
     StreamReset: Outcome(True, Then.FAILED),
@@ -72,7 +72,7 @@ WITHOUT_CODE: dict[type[WireError], Outcome] = {
     DecodeError: Outcome(False, Then.FAILED),
     WireError: Outcome(False, Then.FAILED),
 }
-"""By the kind of the error; the most special ones come first."""
+"""What follows from each kind of error without a code; the most special ones come first."""
 
 
 def outcome(error: WireError) -> Outcome:

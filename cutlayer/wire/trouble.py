@@ -33,7 +33,7 @@ class Trouble(NamedTuple):
 
 
 def unknown_name(host: str) -> Trouble:
-    """For a name that no name service of the system knows."""
+    """Return the words for a name that no name service of the system knows."""
     if host.rstrip(".").lower().endswith(".local"):
         do = "check that the machine is on; names in .local need mDNS, on Linux avahi-daemon and libnss-mdns"
     else:
@@ -42,7 +42,7 @@ def unknown_name(host: str) -> Trouble:
 
 
 def silent_name_service(host: str) -> Trouble:
-    """For a name about which the system gets no answer."""
+    """Return the words for a name about which the system gets no answer."""
     return Trouble(
         f"the name service does not answer when it is asked for {host}",
         "check this machine's network and the name servers in /etc/resolv.conf, or give the IP address",
@@ -50,7 +50,7 @@ def silent_name_service(host: str) -> Trouble:
 
 
 def descriptors() -> Trouble:
-    """For a process, or a system, that may open no further file or connection."""
+    """Return the words for a process, or a system, that may open no further file or connection."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return Trouble(
         f"no file descriptor is free (limit of this process: {most})",
@@ -78,7 +78,7 @@ def described(before: str) -> Iterator[None]:
 
 
 def not_reached(code: int | None, where: str) -> Trouble:
-    """For a TCP connection that was not opened.
+    """Return the words for a TCP connection that was not opened.
 
     Args:
         code: Error number of the system; None if nothing came back.

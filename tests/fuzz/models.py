@@ -15,7 +15,7 @@ from tests.onnx.hostile_models import nested_branches
 from tests.onnx.onnx_models import chain
 
 LIMITS = Limits(seconds=60.0, gigabytes=4.0)
-"""For all files of one child together."""
+"""The limits of all files of one child together."""
 
 AT_ONCE = 50
 

@@ -96,7 +96,7 @@ def large_requests(attack: Attack) -> None:
 
 @case()
 def many_in_flight(attack: Attack) -> None:
-    """As many unanswered requests as a connection may have, of a batch of samples each."""
+    """A connection with as many unanswered requests as it may have, of a batch of samples each."""
     together(IN_FLIGHT, ask, attack, attack.client(), request(attack, 16, "raw+zstd"))
 
 

@@ -114,7 +114,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, words, complaint):
 
 
 def test_names_that_are_no_utf_8(tmp_path):
-    """As old disks and archives from Windows have them; split folders and records hold names in UTF-8."""
+    """Old disks and archives from Windows have such names; split folders and records hold names in UTF-8."""
     odd = digits(tmp_path).rename(tmp_path / "caf\udce9.onnx")
     (tmp_path / "d\udce9").mkdir()
     words = ("--cut", "r1", "--input", "1x8x8", "--out")
