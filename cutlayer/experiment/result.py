@@ -19,7 +19,7 @@ from cutlayer.models.manifest import Manifest
 from cutlayer.percentiles import percentiles
 from cutlayer.privacy.score import CANDIDATES
 from cutlayer.privacy.worst_case import worst_case
-from cutlayer.records.run import SCHEMA, AttackRecord, CostRecord, Published, Result, Spectrum, Utility, Words
+from cutlayer.records.run import SCHEMA, AttackRecord, Ceiling, CostRecord, Published, Result, Spectrum, Utility, Words
 from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, METRICS, MODELS
 from cutlayer.trace import STAGES, Columns
 
@@ -50,6 +50,7 @@ def result(
     data: Splits,
     defense: Defense,
     spectrum: Spectrum,
+    ceiling: Ceiling,
     facts: dict[str, float | str],
     answers: Answers,
     observed: Sequence[Observed],
@@ -90,8 +91,9 @@ def result(
         privacy=tuple(replace(attack, published=published(attack, experiment)) for attack in attacks),
         worst_case=worst_case(attacks),
         spectrum=spectrum,
+        ceiling=ceiling,
         cost=tuple(cost(entry, turns.get(entry.deployment.label), experiment.seed) for entry in observed),
-        flags=(*unfit(utility, answers.labels), *flags(experiment, attacks, data, defense, spectrum)),
+        flags=(*unfit(utility, answers.labels), *flags(experiment, attacks, data, defense, spectrum, ceiling)),
         seconds=seconds,
         words=tuple(_words(experiment)),
         setup=setup(experiment),

@@ -27,6 +27,7 @@ from cutlayer.machine.files import check_writable
 from cutlayer.machine.identity import environment
 from cutlayer.machine.lock import only_one
 from cutlayer.models.halves import split as split_at_cut
+from cutlayer.privacy.ceiling import ceiling
 from cutlayer.privacy.releases import MOST_BYTES, Releases
 from cutlayer.privacy.spectrum import spectrum
 from cutlayer.privacy.view import Wire, oracle, view, wire
@@ -177,10 +178,12 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     undefended = split_at_cut(model, experiment.cut, data.input).head
     passed = spectrum(split.head, data.auxiliary.inputs, undefended)
     ends["spectrum"] = time.perf_counter()
+    bound = ceiling(defense, head, data, experiment.measure.private, experiment.seed)
+    ends["ceiling"] = time.perf_counter()
     seconds = {part: end - start for (_, start), (part, end) in pairwise(ends.items())}
     served = {entry.deployment.label: entry.answers for entry in observed}
     answers = Answers(test.labels, undefended_answers, served)
-    record = result(experiment, opened.manifest, data, defense, passed, facts, answers, observed, turns, rows, seconds)
+    record = result(experiment, opened.manifest, data, defense, passed, bound, facts, answers, observed, turns, rows, seconds)
     kept = adversary.kept(attacks, data, experiment.measure.private, folder / "attacks")
     timed = {entry.deployment.label: entry.timed for entry in observed}
     for label, times in turns.items():
