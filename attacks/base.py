@@ -12,11 +12,12 @@ from typing import ClassVar
 from torch import Tensor
 
 from cutlayer.attacks.view import Access, View
+from cutlayer.metrics.identification import squared_distances
 
 
 @dataclass(kw_only=True)
 class Attack:
-    """Base of every attack: `fit` before any victim's data is seen, then `invert` what arrived.
+    """Base of every attack: `fit` before any victim's data is seen, then `invert` or `identify` what arrived.
 
     A subclass is a dataclass, and its fields are its options: nothing assigns them after `__post_init__`. What `fit`
     learns goes into attributes whose names begin with ``_``, so the dataclass is not frozen.
@@ -51,6 +52,12 @@ class Attack:
         return Access.QUERY_FREE
 
     @property
+    def reconstructs(self) -> bool:
+        """Whether the attack rebuilds inputs; one that does not says only which of some candidates was sent."""
+        kind = type(self)
+        return kind.invert is not Attack.invert or kind.invert_releases is not Attack.invert_releases
+
+    @property
     def decoders(self) -> tuple[str, ...]:
         """Names in `cutlayer.nets.decoders` of the networks that the attack trains."""
         return ()
@@ -82,3 +89,18 @@ class Attack:
     def invert_releases(self, releases: Tensor) -> Tensor:
         """Reconstruct from releases of each input, ``(n_releases, N, *smashed.shape)``; the first unless overridden."""
         return self.invert(releases[0])
+
+    def identify(self, releases: Tensor, candidates: Tensor) -> Tensor:
+        """Score how likely each candidate is to be the input behind what arrived.
+
+        Unless overridden, the reconstruction is compared with the candidates: the score is the squared L2 distance in
+        pixels, negative.
+
+        Args:
+            releases: ``(n_releases, N, *smashed.shape)``, the releases of each input.
+            candidates: ``(M, *input.shape)`` float32 in [0, 1], on the device of the attacker.
+
+        Returns:
+            ``(N, M)``, greatest for the candidate that is most likely; equal scores are candidates not told apart.
+        """
+        return -squared_distances(self.invert_releases(releases), candidates)

@@ -372,7 +372,7 @@ ATTACKS = Registry(
         "mask-aware": "cutlayer.attacks.features.mask_aware:MaskAware",
     },
     "cutlayer.attacks",
-    {"cutlayer.attacks.base:Attack": ("invert or invert_releases",)},
+    {"cutlayer.attacks.base:Attack": ("invert or invert_releases or identify",)},
 )
 
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cutlayer.data.splits import Splits
+    from cutlayer.defenses.shared.density import Density
     from cutlayer.models.halves import SplitModel
 
 GAMMA = 0.01
@@ -135,3 +136,7 @@ class Cem(Defense):
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
         """Add fresh noise; at sigma 0 return the input itself."""
         return self._noise.protect(smashed, rng)
+
+    def density(self, smashed: Any) -> Density | None:
+        """That of its noise."""
+        return self._noise.density(smashed)

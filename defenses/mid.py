@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.shared.aware import snr_db
+from cutlayer.defenses.shared.density import Density
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.options import Epochs, Weight
 from cutlayer.spec import TensorSpec
@@ -122,6 +123,10 @@ class Mid(Defense):
         mean, std = distribution(smashed)
         noise = rng.standard_normal(tuple(mean.shape), np.float32)
         return mean + std * array_namespace(smashed).asarray(noise, dtype=mean.dtype, device=device(mean))
+
+    def density(self, smashed: Any) -> Density | None:
+        """The normal distribution that the head gives, with a deviation of each element of each input."""
+        return Density("gaussian", *distribution(smashed)) if self.random else None
 
 
 def distribution(parameters: Any) -> tuple[Any, Any]:

@@ -132,7 +132,7 @@ def test_another_process_has_the_same_class(mine):
         (ATTACKS, "Gone", "defines no 'Gone'; known: .*Gray"),
         (ATTACKS, "Graz", "did you mean Gray"),
         (ATTACKS, "Halve", "is no attack: it must be a class derived from cutlayer.attacks.base.Attack, and is the"),
-        (ATTACKS, "Idle", r"is no attack yet: it lacks invert\(\) or invert_releases\(\)"),
+        (ATTACKS, "Idle", r"is no attack yet: it lacks invert\(\) or invert_releases\(\) or identify\(\)"),
         (ATTACKS, "Bare", r"has options \(level\): write @dataclass\(kw_only=True\)"),
         (ATTACKS, "FARTHEST", "is no attack: .* and is of type Metric"),
         (DEFENSES, "Gray", "is no defense"),

@@ -13,6 +13,28 @@ from cutlayer.metrics.base import Metric
 if TYPE_CHECKING:
     from torch import Tensor
 
+POOL_VALUES = 1 << 24
+"""Numbers of the pool that are compared at a time; bounds the memory."""
+
+
+def squared_distances(queries: Tensor, pool: Tensor) -> Tensor:
+    """The squared L2 distance of each query, ``(N, ...)``, to each entry of a pool, ``(M, ...)``: ``(N, M)``.
+
+    Products are summed in float64 (in float32 on a device without it), a part of the pool at a time. What rounding
+    leaves of the distance of equal tensors is 0.
+    """
+    import torch
+
+    dtype = torch.float32 if queries.device.type == "mps" else torch.float64
+    a, parts = queries.flatten(1).to(dtype), []
+    length = a.square().sum(1, keepdim=True)
+    for part in pool.to(queries.device).flatten(1).split(max(1, POOL_VALUES // a.shape[1])):
+        b = part.to(dtype)
+        reach = length + b.square().sum(1)
+        distance = torch.addmm(reach, a, b.T, alpha=-2)
+        parts.append(distance.masked_fill_(distance < 16 * torch.finfo(dtype).eps * reach, 0))
+    return torch.cat(parts, 1)
+
 
 def identified(reconstructions: Tensor, originals: Tensor, candidates: Tensor) -> Tensor:
     """Whether the candidate nearest (L2) to the reconstruction is its original.
@@ -27,10 +49,8 @@ def identified(reconstructions: Tensor, originals: Tensor, candidates: Tensor) -
     Returns:
         ``(min(N, M),)``, each 0 or 1.
     """
-    import torch
-
     n, pool = len(candidates), candidates.flatten(1)
-    nearest = torch.cdist(reconstructions[:n].flatten(1).double(), pool.double()).argmin(1)
+    nearest = squared_distances(reconstructions[:n], candidates).argmin(1)
     return (pool[nearest] == originals[:n].flatten(1)).all(1).to(reconstructions.dtype)
 
 

@@ -102,6 +102,17 @@ def test_gives_one_image_in_range_for_each_input(row, sigma, n, make_view, priva
 
 
 @each
+def test_scores_each_candidate_for_each_input(row, make_view, private):
+    view, attack = make_view(convolutional_head(), GaussianNoise(sigma=0.05)), row.make()
+    attack.fit(view)
+    releases = torch.stack([view.query(private[:3]) for _ in range(attack.n_releases)])
+    scores = attack.identify(releases, private[:7])
+    assert scores.shape == (3, 7)
+    assert scores.isfinite().all()
+    assert not scores.requires_grad
+
+
+@each
 def test_one_seed_one_result(row, make_view, private):
     def result():
         view, attack = make_view(convolutional_head(), GaussianNoise(sigma=0.1)), row.make()
@@ -148,3 +159,9 @@ def test_an_invertible_head_hides_nothing(name, options, least_db, make_view, pr
     attack.fit(view)
     error = (attack.invert(view.query(private)) - private).square().flatten(1).mean(dim=1)
     assert (-10 * torch.log10(error)).mean() > least_db
+
+
+def test_an_exact_reconstruction_identifies_every_input(make_view, private):
+    view, attack = make_view(linear_head()), ATTACKS.make("ridge")
+    attack.fit(view)
+    assert attack.identify(view.query(private)[None], private).argmax(1).tolist() == list(range(len(private)))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cutlayer.metrics.identification import identified
+from cutlayer.metrics.identification import identified, squared_distances
 
 
 @pytest.fixture
@@ -31,3 +31,11 @@ def test_more_candidates_make_it_harder(pool):
 
 def test_a_reconstruction_whose_original_is_no_candidate_is_left_out(pool):
     assert identified(pool, pool, pool[:7]).tolist() == [1.0] * 7
+
+
+@pytest.mark.parametrize("n_values", [1, 500, 1 << 24])
+def test_distances_do_not_depend_on_how_the_pool_is_cut(pool, monkeypatch, n_values):
+    monkeypatch.setattr("cutlayer.metrics.identification.POOL_VALUES", n_values)
+    given = squared_distances(pool[:4], pool)
+    torch.testing.assert_close(given, torch.cdist(pool[:4].flatten(1).double(), pool.flatten(1).double()).square())
+    assert (given.diagonal() == 0).all()
