@@ -200,20 +200,9 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     served = {entry.deployment.label: entry.answers for entry in observed}
     answers = Answers(test.labels, undefended_answers, served)
     record = result(
-        experiment,
-        opened.manifest,
-        data,
-        defense,
-        passed,
-        bound,
-        facts,
-        answers,
-        observed,
-        turns,
-        rows,
-        failed,
+        experiment, opened.manifest, data, defense, passed, bound, facts, answers, observed, turns, rows, failed,
         seconds,
-    )
+    )  # fmt: skip
     kept = adversary.kept(attacks, data, experiment.measure.private, folder / "attacks")
     timed = {entry.deployment.label: entry.timed for entry in observed}
     for label, times in turns.items():

@@ -97,7 +97,7 @@ def ceiling_of(density: Density, inputs: NDArray[np.float32], floor: NDArray[np.
         # Each input is sent equally often, but for a last part of a round.
         sent = np.concatenate([rng.permutation(n) for _ in range(-(-trials // n))])[:trials]
         hits, errors = attacker.guess(sent, n_releases, seed)
-        identified = exact_proportion(hits.sum(), trials, CONFIDENCE)
+        identified = exact_proportion(float(hits.sum()), trials, CONFIDENCE)
         chosen, times = np.unique(sent, return_counts=True)
         mean_errors = np.bincount(sent, errors)[chosen] / times
         gain = leakage_gain(mean_errors, floor_errors[chosen], seed, CONFIDENCE)
