@@ -351,6 +351,7 @@ DEFENSES = Registry(
         "bido": "cutlayer.defenses.bido:BiDO",
         "cem": "cutlayer.defenses.cem:Cem",
         "mid": "cutlayer.defenses.mid:Mid",
+        "certified-noise": "cutlayer.defenses.certified_noise:CertifiedNoise",
         "crafter": "cutlayer.defenses.crafter:Crafter",
         "crafter-z": "cutlayer.defenses.crafter_z:CrafterZ",
         "crafter-distilled": "cutlayer.defenses.crafter_distilled:CrafterDistilled",
