@@ -19,7 +19,7 @@ from cutlayer.errors import ConfigError
 from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.experiment.victim import Say
-from cutlayer.privacy.score import score
+from cutlayer.privacy.score import Chosen, score
 from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import delete, write_arrays, write_json
 from cutlayer.records.reconstructions import Reconstructions
@@ -42,7 +42,7 @@ def attack(
     seen: View,
     observed: Sequence[Observed],
     data: Splits,
-    metrics: Sequence[str],
+    metrics: Chosen,
     work: Path,
     say: Say,
 ) -> list[AttackRecord]:
@@ -54,7 +54,7 @@ def attack(
         seen: All that the attack may touch.
         observed: The taps.
         data: The truth, for the scores alone.
-        metrics: Names of metrics beside those of cutlayer.
+        metrics: Metrics beside the standard ones.
         work: Folder of the rows, the scores and the reconstructions of each finished attack, until the run is finished.
         say: Called when there is work to do.
 
