@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.errors import ConfigError, SplitError, near
+from cutlayer.errors import ConfigError, SplitError
 from cutlayer.progress import told
 from cutlayer.terminal import say
 
@@ -283,12 +283,8 @@ def view(split: SplitFolder, access: AccessName | Access, data: Splits, *, codec
     from cutlayer.attacks.view import Access
     from cutlayer.privacy.view import view_of
 
-    if isinstance(access, str):
-        known = {level.name.lower().replace("_", "-"): level for level in Access}
-        if access not in known:
-            raise ConfigError(f"There is no access named {access!r}; {near(access, known)}")
-        access = known[access]
-    return view_of(split, access, data.auxiliary, codec=codec, seed=seed)
+    granted = Access.named(access) if isinstance(access, str) else access
+    return view_of(split, granted, data.auxiliary, codec=codec, seed=seed)
 
 
 def attack(
@@ -309,15 +305,18 @@ def attack(
     Raises:
         ConfigError: The attack or an option is unknown.
         WithheldError: The attack needs what the split folder does not have, such as the head in torch.
+        DataError: The attacker holds some of the private images already.
     """
     import torch
 
+    from cutlayer.data.overlap import check_apart
     from cutlayer.defenses.base import deployed
     from cutlayer.experiment.spec import Named
     from cutlayer.privacy.score import score
     from cutlayer.privacy.view import view_of, wire
     from cutlayer.registry import ATTACKS
 
+    check_apart(data, n)
     chosen: Attack = ATTACKS.make(attack, **options) if isinstance(attack, str) else attack
     seen = view_of(split, chosen.needs, data.auxiliary, codec=codec, seed=seed)
     originals = data.private.inputs[:n]

@@ -6,7 +6,7 @@ from typing import Annotated
 from tyro.conf import Positional, UseAppendAction, arg
 
 from cutlayer.errors import ConfigError
-from cutlayer.options import At, DataRoot, OutFolder, WeightsRoot
+from cutlayer.options import At, DataRoot, Gigabytes, OutFolder, WeightsRoot
 from cutlayer.terminal import say, tell, tell_lines
 
 
@@ -22,6 +22,7 @@ def run(
     weights_root: WeightsRoot = None,
     dry_run: bool = False,
     budget: str = "",
+    max_memory: Gigabytes | None = None,
 ) -> None:
     """Run every experiment of a plan: train, split, serve, measure, attack. Finished experiments are skipped.
 
@@ -37,12 +38,16 @@ def run(
             in that of the data sets, if left out.
         dry_run: Only print what would be trained, measured and attacked, and how long that takes on this machine.
         budget: Time for the plan, such as 90s: attacks make fewer steps where this machine is too slow for all of them.
+        max_memory: Memory in GB that this process, and each one that it starts, may claim: what needs more ends with a
+            message in place of a slow machine. No limit if left out. Linux only.
     """
     from cutlayer.experiment import examples, plan
     from cutlayer.experiment.run import run_all
+    from cutlayer.machine.memory import limit_memory
     from cutlayer.profile.plan import duration_ns
     from cutlayer.report.runs.terminal import text
 
+    limit_memory(max_memory)
     if experiments is None and example is not None:
         experiments = examples.path(example)
     elif experiments is None or example is not None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cutlayer import own
+from cutlayer.attacks.view import Access
 from cutlayer.bounded import read_text, reason
 from cutlayer.errors import ConfigError, near
 from cutlayer.experiment.spec import HEADS, Deployment, Experiment, Measure, Named, Options, Published, Training
@@ -85,6 +86,7 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
         if len(set(names)) < len(names):
             raise ConfigError(f"Two attacks are {max(names, key=names.count)!r}; let them differ, or drop one.")
     codec_named(common["measure"].codec)
+    _ = Access.named(common["measure"].access)
     metrics = common["measure"].metrics
     labels = [*METRICS, *map(METRICS.label, filter(METRICS.is_own, metrics))]
     if len(set(labels)) < len(labels):
