@@ -87,6 +87,22 @@ class AttackRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FailedAttack:
+    """An attack that gave no reconstruction on some deployment, so that it has no figure.
+
+    Attributes:
+        label: Title of the attack with its options.
+        access: Name of the access that it needs, as in `cutlayer.attacks.view.Access`.
+        reason: What went wrong, a sentence.
+    """
+
+    attack: str
+    label: str
+    access: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Words:
     """What an attack or a metric of the user's own says of itself, so that a report needs nothing but the record.
 
@@ -212,6 +228,7 @@ class Result:
         defense_facts: What the defense states of itself.
         privacy: Every attack on every deployment.
         worst_case: The attack that leaks most; None where none was run.
+        failed: The attacks that failed, none of which has a figure.
         spectrum: What the head passes on; None where it was not measured.
         seconds: Duration of the parts of the run: ``train``, ``harden`` (with cutting and export), ``measure``,
             ``attack`` (with scores), ``spectrum``.
@@ -246,6 +263,7 @@ class Result:
     words: tuple[Words, ...] = ()
     setup: str = ""
     expect: tuple[str, ...] = ()
+    failed: tuple[FailedAttack, ...] = ()
 
     @property
     def undefended(self) -> bool:
