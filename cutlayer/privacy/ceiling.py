@@ -9,8 +9,8 @@ textbook facts of Bayesian decisions: C. P. Robert, "The Bayesian Choice", 2007,
 Both figures are measured on simulated releases, and stated with one-sided bounds of 95 %: that of the identification
 rate is exact (Clopper and Pearson, Biometrika, 1934), that of the leakage gain a percentile bootstrap over the inputs.
 
-What is assumed: the candidates and a uniform prior; noise that is drawn anew for each release; the head as deployed, in
-float32. Whatever follows the noise (a codec, rounding, a later defense) only takes away, by data processing. No ceiling
+What is assumed: the candidates and a uniform prior; noise that is drawn anew for each release, or kept for an input
+where the defense says so; the head as deployed, in float32. Whatever follows the noise (a codec, rounding, a later defense) only takes away, by data processing. No ceiling
 is stated for an attacker who knows more than the candidates, such as that two releases are of one person.
 """
 
@@ -75,7 +75,8 @@ def ceiling(defense: Defense, head: Half, data: Splits, n_private: int, seed: in
     if density is None:
         return Ceiling("density unknown" if defense.random else "deterministic")
     floor = data.auxiliary.inputs.mean(axis=0)
-    return ceiling_of(density, inputs, floor, min(n_private, len(inputs)), seed)
+    bound = ceiling_of(density, inputs, floor, min(n_private, len(inputs)), seed)
+    return bound if defense.random else _repeated(bound)
 
 
 def ceiling_of(density: Density, inputs: NDArray[np.float32], floor: NDArray[np.float32], n: int, seed: int) -> Ceiling:
@@ -177,6 +178,13 @@ def _not_negative(gain: Estimate) -> Estimate:
     Over all candidates it cannot be less; over the first n of them it can, by chance.
     """
     return Estimate(max(0.0, gain.value), gain.n, max(0.0, gain.low), max(0.0, gain.high))
+
+
+def _repeated(bound: Ceiling) -> Ceiling:
+    """The same ceiling where a repeated input has the same noise again: all releases of it say what one says."""
+    first = bound.at[0]
+    at = tuple(replace(first, n_releases=n_releases) for n_releases in RELEASES)
+    return replace(bound, at=at, gone_after=1.0 if first.identified.value >= GONE else None)
 
 
 def _gone_after(rates: dict[int, float]) -> float | None:
