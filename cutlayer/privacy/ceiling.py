@@ -10,8 +10,9 @@ Both figures are measured on simulated releases, and stated with one-sided bound
 rate is exact (Clopper and Pearson, Biometrika, 1934), that of the leakage gain a percentile bootstrap over the inputs.
 
 What is assumed: the candidates and a uniform prior; noise that is drawn anew for each release, or kept for an input
-where the defense says so; the head as deployed, in float32. Whatever follows the noise (a codec, rounding, a later defense) only takes away, by data processing. No ceiling
-is stated for an attacker who knows more than the candidates, such as that two releases are of one person.
+where the defense says so; the head as deployed, in float32. Whatever follows the noise (a codec, rounding, a later
+defense) only takes away, by data processing. No ceiling is stated for an attacker who knows more than the candidates,
+such as that two releases are of one person.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from cutlayer.experiment.spec import Experiment, Measure, Named
 from cutlayer.models.halves import SplitModel, split
 from cutlayer.models.zoo import build
 from cutlayer.privacy.ceiling import ceiling
+from cutlayer.privacy.score import Chosen
 from cutlayer.privacy.view import oracle, view
 from cutlayer.records.run import Passed, Spectrum
 from cutlayer.spec import image_spec
@@ -100,7 +101,7 @@ def attacked(halves: SplitModel, defense: Defense, attacks: list[Attack], tmp_pa
     private = splits.private.inputs[:N_PRIVATE]
     released = {"zmq-onnx": np.stack([wire(private) for _ in range(N_RELEASES)])}
     named = [(Named("mean-image", {"of": type(attack).__name__}), attack) for attack in attacks]
-    rows, failed = adversary.attack_all(named, lambda *_: seen, released, splits, (), tmp_path, lambda text: None)
+    rows, failed = adversary.attack_all(named, lambda *_: seen, released, splits, Chosen(), tmp_path, lambda text: None)
     assert not failed
     bound = ceiling(defense, head, splits, N_PRIVATE, seed=0)
     experiment = Experiment("digits", "resnet20", "layer1", measure=Measure(private=N_PRIVATE))

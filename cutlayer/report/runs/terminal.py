@@ -116,7 +116,7 @@ def _sweep(group: Group) -> str:
     scales = {name: scale(name) for name in group.headline_metrics}
     bounded = ceilings.any_known(group)
     head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST CASE", "LEAKAGE", *["CEILING"][:bounded]]
-    head += [*(metric.title.upper() for metric in scales.values()), "PROTECT", "RELEASED"]
+    head += [*(metric.title.upper() for metric in scales.values()), "PROTECT", "TENSOR"]
     rows = []
     for s in group.settings:
         cells = [s.label, ACCURACY.value(s.accuracy.value), _change(s), s.attack]
