@@ -50,7 +50,7 @@ def _title(group: Group) -> str:
 def _headline(group: Group) -> str:
     scales = {name: scale(name) for name in group.headline_metrics}
     bounded = ceilings.any_known(group)
-    head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST CASE", "LEAKAGE", *["CEILING"][:bounded]]
+    head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST", "LEAKAGE", *["CEILING"][:bounded]]
     head += [*(metric.title.upper() for metric in scales.values()), "P50", "SENT"]
     rows = []
     for setting in group.settings:
@@ -115,7 +115,7 @@ def _sweep(group: Group) -> str:
     """One line for each defense and strength."""
     scales = {name: scale(name) for name in group.headline_metrics}
     bounded = ceilings.any_known(group)
-    head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST CASE", "LEAKAGE", *["CEILING"][:bounded]]
+    head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST", "LEAKAGE", *["CEILING"][:bounded]]
     head += [*(metric.title.upper() for metric in scales.values()), "PROTECT", "TENSOR"]
     rows = []
     for s in group.settings:
