@@ -238,9 +238,9 @@ class Chain(Defense):
         from what a release tells, so that the density of the noise stands for both, as a bound; two Gaussian noises one
         after the other are one.
         """
-        if not self.first.random:
-            return self.second.density(self.first.protect(smashed, np.random.default_rng(0)))
         first = self.first.density(smashed)
+        if first is None and not self.first.random:
+            return self.second.density(self.first.protect(smashed, np.random.default_rng(0)))
         if first is None or not self.second.protects:
             return first
         second = self.second.density(first.mean)

@@ -133,7 +133,7 @@ def _words(experiment: Experiment) -> Iterator[Words]:
     for name in dict.fromkeys(attack.name for attack in experiment.attacks):
         if ATTACKS.is_own(name):
             yield Words(name=ATTACKS.label(name), explanation=str(ATTACKS.load(name).plain_words))
-    for name in experiment.measure.metrics:
+    for name in filter(METRICS.is_own, experiment.measure.metrics):
         own, known = METRICS.load(name), {field.name for field in fields(Words)}
         said = {key: value for key, value in vars(own).items() if key in known}
         yield Words(**{**said, "name": METRICS.label(name)})

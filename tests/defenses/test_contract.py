@@ -87,6 +87,8 @@ ROWS = [
     Row("bido", {"epochs": 1}, off={"weight_y": 0.0}),
     Row("cem", {"epochs": 1}, off={"sigma": 0.0}),
     Row("mid", {"epochs": 1}),
+    Row("certified-noise", {"epochs": 1, "width": 8}),
+    Row("certified-noise", {"epochs": 1, "head_lr_scale": 0.1, "memo": True}),
     Row("crafter", {"iterations": 2, "terms": 2, "n_critic": 1, **PRIOR}, light=False),
     Row("crafter-z", {"iterations": 2, "n_critic": 1, **PRIOR}, light=False),
     Row("crafter-distilled", {"iterations": 2, "n_crafted": 8, "channels": 4, "epochs": 1, **PRIOR}, light=False),
@@ -108,6 +110,7 @@ IMPOSSIBLE = {
     "bido": {"weight_x": [-1.0], "weight_y": [-1.0], "layers": ["last"], "batch": [1]},
     "cem": {"weight": [-1.0], "sigma": [-0.1], "clusters": [0], "bound": ["wall"]},
     "mid": {"beta": [-1.0], "epochs": [-1]},
+    "certified-noise": {"sigma": [-1.0], "numbers": [0], "spread": [-1.0], "width": [0], "lr": [0.0], "batch": [0]},
     **{name: {"privacy": [-1.0], "public": ["private"]} for name in ("crafter", "crafter-z", "crafter-distilled")},
 }
 """Values that the options of each defense refuse."""
