@@ -80,6 +80,7 @@ def result(
         accuracy=proportion(int(right.sum()), len(right)),
         baseline=proportion(int(undefended.sum()), len(undefended)),
         change=paired_change(undefended, right),
+        further_epochs=defense.further_epochs,
     )
     return Result(
         schema=SCHEMA,
@@ -132,7 +133,7 @@ def _words(experiment: Experiment) -> Iterator[Words]:
     for name in dict.fromkeys(attack.name for attack in experiment.attacks):
         if ATTACKS.is_own(name):
             yield Words(name=ATTACKS.label(name), explanation=str(ATTACKS.load(name).plain_words))
-    for name in experiment.measure.metrics:
+    for name in filter(METRICS.is_own, experiment.measure.metrics):
         own, known = METRICS.load(name), {field.name for field in fields(Words)}
         said = {key: value for key, value in vars(own).items() if key in known}
         yield Words(**{**said, "name": METRICS.label(name)})

@@ -33,6 +33,7 @@ from cutlayer.machine.lock import only_one
 from cutlayer.machine.memory import is_lack_of_memory
 from cutlayer.models.halves import split as split_at_cut
 from cutlayer.privacy.releases import MOST_BYTES, Releases
+from cutlayer.privacy.score import Chosen
 from cutlayer.privacy.spectrum import spectrum
 from cutlayer.privacy.view import Wire, oracle, view, wire
 from cutlayer.progress import told
@@ -57,6 +58,7 @@ def run_all(
     data_root: Path | None,
     say: Say,
     budget_s: float | None = None,
+    weights_root: Path | None = None,
 ) -> list[Result]:
     """Run each experiment that is not finished yet; say where the time went; return the records of all.
 
@@ -67,6 +69,7 @@ def run_all(
         data_root: Folder of the data sets that are not embedded.
         say: Called with each line of progress.
         budget_s: Seconds for the plan, for which attacks make fewer steps on a slow machine; None for no limit.
+        weights_root: Folder of the published weights of metrics; see `cutlayer.metrics.weights.weights_root`.
 
     Raises:
         ConfigError, SplitError, DataError, WithheldError: See `check`; found before anything is trained or written.
@@ -81,6 +84,9 @@ def run_all(
         say(note)
     for experiment in experiments:
         check(experiment, data[_source(experiment)])
+    chosen = [Chosen(experiment.measure.metrics, weights_root) for experiment in experiments]
+    for note in dict.fromkeys(text for metrics in chosen for text in metrics.left_out()):
+        say(note)
     spent: dict[str, float] = {}
     if budget_s is not None:
         first, left_s = data[_source(experiments[0])], budget_s - (time.perf_counter() - begin_s)
@@ -99,7 +105,7 @@ def run_all(
             else:
                 stamped = _stamped(say)
                 with told(stamped), enough_memory(experiment):
-                    fresh.append(run(experiment, data[_source(experiment)], runs, data_root, stamped))
+                    fresh.append(run(experiment, data[_source(experiment)], runs, data_root, stamped, weights_root))
                 results.append(fresh[-1])
     if fresh:
         for line in durations(fresh, spent, time.perf_counter() - begin_s).splitlines():
@@ -137,7 +143,9 @@ def check(experiment: Experiment, data: Splits) -> None:
     check_apart(victim.shown(experiment, data), setup.private)
 
 
-def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None, say: Say) -> Result:
+def run(
+    experiment: Experiment, data: Splits, runs: Path, data_root: Path | None, say: Say, weights_root: Path | None = None
+) -> Result:
     """Train, harden, split, serve, measure, attack, record.
 
     Every part leaves its product under `runs/<id>/`, complete or not at all; a later call takes up what is there.
@@ -150,16 +158,16 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     model = victim.trained(experiment, data, runs, say)
     ends["train"] = time.perf_counter()
     test = data.test.take(experiment.measure.count)
-    undefended_answers = training.predictions(model, test)
     if not victim.whole(folder / "split", say):
         for outdated in ("measured", "attacks"):  # of the split that was there before
             delete(folder / outdated)
         victim.export(experiment, model, data, folder / "split", say, runs)
     opened = open_split(folder / "split")
-    split = opened.halves()
+    split, defense = opened.halves(), deployed(opened)
+    baseline = victim.further(experiment, model, data, defense.further_epochs, runs, say)
+    undefended_answers = training.predictions(baseline, test)
     ends["harden"] = time.perf_counter()
 
-    defense = deployed(opened)
     attacks = adversary.attacks(experiment, defense)
     n_releases = max(attack.n_releases for _, attack in attacks)
     observed = [
@@ -184,9 +192,8 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
         )  # fmt: skip
 
     released = {entry.deployment.label: entry.releases for entry in observed}
-    rows, failed = adversary.attack_all(
-        attacks, view_for, released, data, experiment.measure.metrics, folder / "attacks", say
-    )
+    metrics = Chosen(experiment.measure.metrics, weights_root)
+    rows, failed = adversary.attack_all(attacks, view_for, released, data, metrics, folder / "attacks", say)
     ends["attack"] = time.perf_counter()
 
     facts = defense.facts(head(data.auxiliary.inputs[:FACTS_FROM]))
