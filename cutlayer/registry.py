@@ -343,7 +343,7 @@ STANDARD_METRICS = ("mse", "psnr", "ssim", "identification")
 DEFENSES = Registry(
     "defense",
     {
-        "none": "cutlayer.defenses.base:Defense",
+        "none": "cutlayer.defenses.none:Undefended",
         "gaussian-noise": "cutlayer.defenses.gaussian_noise:GaussianNoise",
         "laplace-noise": "cutlayer.defenses.laplace_noise:LaplaceNoise",
         "local-dp": "cutlayer.defenses.local_dp:LocalDP",

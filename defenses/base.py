@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Defense:
-    """The undefended baseline, and the base of every defense.
+    """The base of every defense; as it is, it changes nothing.
 
     A subclass is a dataclass, and its fields are its options: nothing assigns them after `__post_init__`. The
     dataclass is not frozen, because `harden` and `deploy` set what was learned.
@@ -66,6 +66,14 @@ class Defense:
     def decoders(self) -> tuple[str, ...]:
         """The decoder against which this part trains the model, where it is on."""
         return (self.decoder,) if self.decoder and self.on else ()
+
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part in which `harden` trains the model further, or its tail alone.
+
+        The model without a defense is trained for as many epochs more before the accuracies are compared.
+        """
+        return 0
 
     @property
     def parts(self) -> tuple[Defense, ...]:
@@ -166,6 +174,11 @@ class Chain(Defense):
     def slow(self) -> bool:
         """Whether either is slow."""
         return self.first.slow or self.second.slow
+
+    @property
+    def further_epochs(self) -> int:
+        """The passes of both."""
+        return self.first.further_epochs + self.second.further_epochs
 
     @property
     def protects(self) -> bool:

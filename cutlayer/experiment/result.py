@@ -82,6 +82,7 @@ def result(
         accuracy=proportion(int(right.sum()), len(right)),
         baseline=proportion(int(undefended.sum()), len(undefended)),
         change=paired_change(undefended, right),
+        further_epochs=defense.further_epochs,
     )
     return Result(
         schema=SCHEMA,

@@ -159,16 +159,16 @@ def run(
     model = victim.trained(experiment, data, runs, say)
     ends["train"] = time.perf_counter()
     test = data.test.take(experiment.measure.count)
-    undefended_answers = training.predictions(model, test)
     if not victim.whole(folder / "split", say):
         for outdated in ("measured", "attacks"):  # of the split that was there before
             delete(folder / outdated)
         victim.export(experiment, model, data, folder / "split", say, runs)
     opened = open_split(folder / "split")
-    split = opened.halves()
+    split, defense = opened.halves(), deployed(opened)
+    baseline = victim.further(experiment, model, data, defense.further_epochs, runs, say)
+    undefended_answers = training.predictions(baseline, test)
     ends["harden"] = time.perf_counter()
 
-    defense = deployed(opened)
     attacks = adversary.attacks(experiment, defense)
     n_releases = max(attack.n_releases for _, attack in attacks)
     observed = [

@@ -42,13 +42,16 @@ class Utility:
 
     Attributes:
         accuracy: With the defense.
-        baseline: Of the same model without any.
+        baseline: Without any, of the same model after `further_epochs` more.
         change: The first less the second, image by image; None in records of the first version.
+        further_epochs: Passes over the training part in which the defense trained the model, or its tail. The baseline
+            got as many.
     """
 
     accuracy: Estimate
     baseline: Estimate
     change: Estimate | None = None
+    further_epochs: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
