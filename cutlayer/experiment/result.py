@@ -25,6 +25,7 @@ from cutlayer.records.run import (
     Ceiling,
     CostRecord,
     FailedAttack,
+    Predictors,
     Published,
     Result,
     Spectrum,
@@ -62,6 +63,7 @@ def result(
     defense: Defense,
     spectrum: Spectrum,
     ceiling: Ceiling,
+    predictors: Predictors | None,
     facts: dict[str, float | str],
     answers: Answers,
     observed: Sequence[Observed],
@@ -105,6 +107,7 @@ def result(
         worst_case=worst_case(attacks),
         spectrum=spectrum,
         ceiling=ceiling,
+        predictors=predictors,
         cost=tuple(cost(entry, turns.get(entry.deployment.label), experiment.seed) for entry in observed),
         flags=(
             *unfit(utility, answers.labels),
