@@ -19,11 +19,15 @@ part of it, so that directions which hold nothing else are not magnified.
     top-k sent. With additive noise that is every value, and the misfit is maximum likelihood without a draw.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from cutlayer.attacks.queries import release
+from cutlayer.attacks.view import View
 from cutlayer.nets.grid import channel_axis
 
 MISFITS = ("plain", "channel", "whitened", "survivors")
@@ -36,6 +40,45 @@ FAINT = 1e-10
 
 Scaling = Callable[[Tensor], Tensor]
 """Differences of smashed data, ``(N, *smashed.shape)``, to comparable units; same shape out."""
+
+
+class Misfit:
+    """The misfits of guesses to what arrived, for one attacker.
+
+    Args:
+        kinds: Some of `MISFITS`.
+        images: ``(N, C, H, W)``, the attacker's own, from which the scales are measured; they are queried.
+        view: What the attacker may touch; white-box.
+        draws: Draws of a random defense for each comparison.
+
+    Attributes:
+        smashed: What arrived for these images, ``(N, *smashed.shape)``.
+        scalings: The scaling of each kind.
+    """
+
+    def __init__(self, kinds: Sequence[str], images: Tensor, view: View, draws: int = 1) -> None:
+        noise = torch.empty(images.shape).normal_(0, NUDGE, generator=torch.Generator().manual_seed(view.seed))
+        self.smashed, nudged = (release(view.query, images.cpu() + change, view.device) for change in (0, noise))
+        self.scalings = {kind: scaling(kind, self.smashed, nudged - self.smashed) for kind in kinds}
+        self._protect = functools.partial(view.defense.protect, rng=np.random.default_rng(view.seed))
+        self._draws = draws if view.random else 1
+
+    def __call__(self, kind: str, output: Tensor, releases: Iterable[Tensor]) -> Tensor:
+        """Mean squared difference to what was received, scaled, over releases and draws of the defense, ``(N,)``.
+
+        Args:
+            kind: One of the kinds.
+            output: ``(N, *smashed.shape)``, the output of the head for the guesses.
+            releases: What arrived, ``(N, *smashed.shape)`` each.
+        """
+        each = tuple(range(1, output.ndim))  # flattening would undo the memory layout
+        scale, draws = self.scalings[kind], 1 if kind == "survivors" else self._draws
+        misfits = [
+            scale(difference(kind, output, self._protect, smashed)).square().mean(each)
+            for smashed in releases
+            for _ in range(draws)
+        ]
+        return torch.stack(misfits).mean(dim=0)
 
 
 def scaling(kind: str, smashed: Tensor, response: Tensor) -> Scaling:
