@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,13 +14,14 @@ from cutlayer.registry import DEFENSES, defense_from, defense_names
 
 if TYPE_CHECKING:
     from cutlayer.data.splits import Splits
+    from cutlayer.defenses.shared.density import Density
     from cutlayer.models.halves import SplitModel
     from cutlayer.split_folder import SplitFolder
 
 
 @dataclass(kw_only=True)
 class Defense:
-    """The undefended baseline, and the base of every defense.
+    """The base of every defense; as it is, it changes nothing.
 
     A subclass is a dataclass, and its fields are its options: nothing assigns them after `__post_init__`. The
     dataclass is not frozen, because `harden` and `deploy` set what was learned.
@@ -65,6 +66,14 @@ class Defense:
     def decoders(self) -> tuple[str, ...]:
         """The decoder against which this part trains the model, where it is on."""
         return (self.decoder,) if self.decoder and self.on else ()
+
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part in which `harden` trains the model further, or its tail alone.
+
+        The model without a defense is trained for as many epochs more before the accuracies are compared.
+        """
+        return 0
 
     @property
     def parts(self) -> tuple[Defense, ...]:
@@ -128,6 +137,17 @@ class Defense:
         """
         return smashed
 
+    def density(self, smashed: Any) -> Density | None:
+        """The law of one release of each input; None where no noise is added, or its density is not known.
+
+        A defense that is `random` and states no density has no ceiling; see `cutlayer.privacy.ceiling`.
+
+        Args:
+            smashed: ``(M, *smashed.shape)`` from the hardened head, before protection: a numpy array or a torch tensor,
+                through which gradients flow.
+        """
+        return None
+
     def then(self, other: Defense) -> Defense:
         """This defense first, the other one on its output."""
         return Chain(first=self, second=other)
@@ -154,6 +174,11 @@ class Chain(Defense):
     def slow(self) -> bool:
         """Whether either is slow."""
         return self.first.slow or self.second.slow
+
+    @property
+    def further_epochs(self) -> int:
+        """The passes of both."""
+        return self.first.further_epochs + self.second.further_epochs
 
     @property
     def protects(self) -> bool:
@@ -205,6 +230,24 @@ class Chain(Defense):
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
         """Protect with the first, then with the second."""
         return self.second.protect(self.first.protect(smashed, rng), rng)
+
+    def density(self, smashed: Any) -> Density | None:
+        """The density of the part that adds noise, and whether it is that of what arrives.
+
+        What the first one does without noise moves the means of the second. Whatever follows noise can only take away
+        from what a release tells, so that the density of the noise stands for both, as a bound; two Gaussian noises one
+        after the other are one.
+        """
+        first = self.first.density(smashed)
+        if first is None and not self.first.random:
+            return self.second.density(self.first.protect(smashed, np.random.default_rng(0)))
+        if first is None or not self.second.protects:
+            return first
+        second = self.second.density(first.mean)
+        both_gaussian = second is not None and first.exact and first.family == second.family == "gaussian"
+        if second and both_gaussian and second.mean is first.mean:
+            return replace(second, scale=(first.scale**2 + second.scale**2) ** 0.5)
+        return replace(first, exact=False)
 
 
 def deployed(split: SplitFolder) -> Defense:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cutlayer.data.splits import Splits
+    from cutlayer.defenses.shared.density import Density
     from cutlayer.models.halves import SplitModel
 
 GAMMA = 0.01
@@ -84,6 +85,11 @@ class Cem(Defense):
     def random(self) -> bool:
         """Whether there is noise: not at sigma 0."""
         return self._noise.random
+
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part; see the base."""
+        return self.epochs if self.weight or self.sigma else 0
 
     def surgery(self, split: SplitModel) -> SplitModel:
         """The bound at the end of the head."""
@@ -135,3 +141,7 @@ class Cem(Defense):
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
         """Add fresh noise; at sigma 0 return the input itself."""
         return self._noise.protect(smashed, rng)
+
+    def density(self, smashed: Any) -> Density | None:
+        """That of its noise."""
+        return self._noise.density(smashed)

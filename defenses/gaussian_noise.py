@@ -33,6 +33,7 @@ class GaussianNoise(AdditiveNoise):
 
     knob = "sigma"
     unit_variance = 1.0
+    family = "gaussian"
 
     sigma: Weight
     noise_aware_epochs: Epochs = 0

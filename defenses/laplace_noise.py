@@ -38,6 +38,7 @@ class LaplaceNoise(AdditiveNoise):
 
     knob = "scale"
     unit_variance = 2.0
+    family = "laplace"
 
     scale: Weight
     noise_aware_epochs: Epochs = 0

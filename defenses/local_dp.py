@@ -39,6 +39,7 @@ from cutlayer.options import Epochs, Share, Weight
 
 if TYPE_CHECKING:
     from cutlayer.data.splits import Splits
+    from cutlayer.defenses.shared.density import Density
     from cutlayer.models.halves import SplitModel
 
 MECHANISMS = ("gaussian", "laplace")
@@ -74,6 +75,11 @@ class LocalDP(Defense):
         if min(self.noise, self.epochs) < 0 or not 0 < self.delta < 1 or (self.clip is not None and self.clip <= 0):
             raise ConfigError(f"{self!r}: noise and epochs must be 0 or more, clip positive, delta between 0 and 1.")
 
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part; see the base."""
+        return self.epochs if self.random else 0
+
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Fix the clip, then train head and tail behind clip and noise; behind a clip no head out-scales noise."""
         if not self.random:
@@ -87,11 +93,11 @@ class LocalDP(Defense):
         """Clip each sample, then add fresh noise; without noise return the input itself."""
         if not self.random:
             return smashed
-        xp, clip = array_namespace(smashed), self._bound()
-        norms = self._norms(smashed)
-        factors = clip / xp.where(norms > clip, norms, xp.full_like(norms, clip))
-        clipped = smashed * xp.reshape(factors, (-1, *[1] * (smashed.ndim - 1)))
-        return self._noise(clip).protect(clipped, rng)
+        return self._noise(self._bound()).protect(self._clipped(smashed), rng)
+
+    def density(self, smashed: Any) -> Density | None:
+        """Around the clipped smashed data."""
+        return self._noise(self._bound()).density(self._clipped(smashed)) if self.random else None
 
     def epsilon(self, releases: int) -> float:
         """The epsilon after that many releases of one input; its delta is `delta` (Gaussian) or 0 (Laplace)."""
@@ -124,6 +130,12 @@ class LocalDP(Defense):
         if "clip" not in self._learned:
             raise ConfigError(f"{self!r}: the clip is measured when the model is hardened; set clip, or harden first.")
         return float(self._learned["clip"])
+
+    def _clipped(self, smashed: Any) -> Any:
+        xp, clip = array_namespace(smashed), self._bound()
+        norms = self._norms(smashed)
+        factors = clip / xp.where(norms > clip, norms, xp.full_like(norms, clip))
+        return smashed * xp.reshape(factors, (-1, *[1] * (smashed.ndim - 1)))
 
     def _norms(self, smashed: Any) -> Any:
         """The norm of each sample that the mechanism clips, L1 or L2: ``(N, ...)`` -> ``(N,)``."""

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.shared.aware import snr_db
+from cutlayer.defenses.shared.density import Density
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.options import Epochs, Weight
 from cutlayer.spec import TensorSpec
@@ -62,6 +63,11 @@ class Mid(Defense):
     def __post_init__(self) -> None:
         if min(self.beta, self.epochs) < 0:
             raise ConfigError(f"{self!r}: beta and epochs must be 0 or more.")
+
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part; see the base."""
+        return self.epochs if self.beta else 0
 
     def surgery(self, split: SplitModel) -> SplitModel:
         """A 1x1 convolution at the end of the head, which passes the smashed data on as the mean until it is trained.
@@ -122,6 +128,10 @@ class Mid(Defense):
         mean, std = distribution(smashed)
         noise = rng.standard_normal(tuple(mean.shape), np.float32)
         return mean + std * array_namespace(smashed).asarray(noise, dtype=mean.dtype, device=device(mean))
+
+    def density(self, smashed: Any) -> Density | None:
+        """The normal distribution that the head gives, with a deviation of each element of each input."""
+        return Density("gaussian", *distribution(smashed)) if self.random else None
 
 
 def distribution(parameters: Any) -> tuple[Any, Any]:

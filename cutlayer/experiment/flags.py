@@ -21,7 +21,7 @@ from cutlayer.defenses.base import Defense
 from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.nets.decoders import build
 from cutlayer.privacy.spectrum import ill_conditioned
-from cutlayer.records.run import AttackRecord, Flag, Spectrum, Utility
+from cutlayer.records.run import AttackRecord, FailedAttack, Flag, Spectrum, Utility
 from cutlayer.registry import ATTACKS, CODECS, DEFENSES, defense_names
 from cutlayer.wire.codecs.packed import parts
 
@@ -73,6 +73,12 @@ def unfit(utility: Utility, labels: NDArray[np.int64]) -> Flags:
                 f"answer would do so for {chance:.1%}: what leaks of such a model says little about one that works.",
             )
             return
+
+
+def failures(failed: Sequence[FailedAttack]) -> Flags:
+    """An attack that failed may have been the worst."""
+    for attack in failed:
+        yield Flag("attack-failed", f"{attack.label} failed and has no figure: {attack.reason}")
 
 
 def _averaging(rows: Sequence[AttackRecord], kinds: Mapping[str, tuple[Any, ...]], defense: Defense) -> Flags:
@@ -183,10 +189,10 @@ def _useless(rows: Sequence[AttackRecord], experiment: Experiment) -> Flags:
 
 
 def _overlap(data: Splits, n_private: int) -> Flags:
-    for name in ("auxiliary", "train"):
-        shared = len(_hashes(data.private.take(n_private).inputs) & _hashes(getattr(data, name).inputs))
-        if shared:
-            yield Flag(f"{name}-overlap", f"{shared} private images are in the {name} part too, pixel for pixel.")
+    """What the auxiliary part shares with the private one is refused before anything is trained."""
+    shared = len(_hashes(data.private.take(n_private).inputs) & _hashes(data.train.inputs))
+    if shared:
+        yield Flag("train-overlap", f"{shared} private images are in the train part too, pixel for pixel.")
 
 
 def _hashes(images: Iterable[NDArray[np.float32]]) -> set[bytes]:

@@ -42,13 +42,16 @@ class Utility:
 
     Attributes:
         accuracy: With the defense.
-        baseline: Of the same model without any.
+        baseline: Without any, of the same model after `further_epochs` more.
         change: The first less the second, image by image; None in records of the first version.
+        further_epochs: Passes over the training part in which the defense trained the model, or its tail. The baseline
+            got as many.
     """
 
     accuracy: Estimate
     baseline: Estimate
     change: Estimate | None = None
+    further_epochs: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,22 @@ class AttackRecord:
     metrics: dict[str, Estimate]
     leakage_gain: Estimate
     published: Published | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedAttack:
+    """An attack that gave no reconstruction on some deployment, so that it has no figure.
+
+    Attributes:
+        label: Title of the attack with its options.
+        access: Name of the access that it needs, as in `cutlayer.attacks.view.Access`.
+        reason: What went wrong, a sentence.
+    """
+
+    attack: str
+    label: str
+    access: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +231,7 @@ class Result:
         defense_facts: What the defense states of itself.
         privacy: Every attack on every deployment.
         worst_case: The attack that leaks most; None where none was run.
+        failed: The attacks that failed, none of which has a figure.
         spectrum: What the head passes on; None where it was not measured.
         seconds: Duration of the parts of the run: ``train``, ``harden`` (with cutting and export), ``measure``,
             ``attack`` (with scores), ``spectrum``.
@@ -246,6 +266,7 @@ class Result:
     words: tuple[Words, ...] = ()
     setup: str = ""
     expect: tuple[str, ...] = ()
+    failed: tuple[FailedAttack, ...] = ()
 
     @property
     def undefended(self) -> bool:

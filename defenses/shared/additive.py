@@ -11,7 +11,7 @@ the tail begins with the line that undoes this near 0, so that both halves start
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from array_api_compat import array_namespace, device
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.shared.aware import adapt, smashed_of, snr_db
+from cutlayer.defenses.shared.density import Density
 from cutlayer.errors import ConfigError
 from cutlayer.options import Epochs
 
@@ -46,6 +47,8 @@ class AdditiveNoise(Defense):
     draws = True
     unit_variance: ClassVar[float]
     """Variance of a draw of strength 1."""
+    family: ClassVar[Literal["gaussian", "laplace"]]
+    """Kind of the density of a draw, whose scale is the strength."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength < float("inf"):
@@ -72,10 +75,19 @@ class AdditiveNoise(Defense):
         noise = self.draw(tuple(smashed.shape), rng) * np.float32(self.strength)
         return smashed + xp.asarray(noise, dtype=smashed.dtype, device=device(smashed))
 
+    def density(self, smashed: Any) -> Density | None:
+        """Around the smashed data itself; the bound is part of the head."""
+        return Density(self.family, smashed, self.strength) if self.random else None
+
     @property
     def bounded(self) -> bool:
         """Whether the head gets a bound; not at strength 0, which is the undefended model."""
         return self.random and self.bound != NONE
+
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part; see the base."""
+        return self.noise_aware_epochs if self.random else 0
 
     def surgery(self, split: SplitModel) -> SplitModel:
         """The bound at the end of the head, and the layer that undoes it at the start of the tail."""

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from cutlayer.metrics.base import Metric
+from cutlayer.metrics.base import Beside, Metric
+from cutlayer.nets._torchvision import models
 from cutlayer.registry import METRICS
 
 
@@ -14,11 +15,13 @@ class Row(NamedTuple):
 
     Attributes:
         perfect: Score of an exact copy.
-        brighter: Score of an image of 0.6 whose original is one of 0.5.
+        brighter: Score of an image of 0.6 whose original is one of 0.5; None where the weights decide.
+        network: Network of torchvision whose weights it measures with; random ones in these tests.
     """
 
     perfect: float
-    brighter: float
+    brighter: float | None
+    network: str = ""
 
 
 ROWS = {
@@ -26,6 +29,10 @@ ROWS = {
     "psnr": Row(torch.inf, 20.0),
     "ssim": Row(1.0, 0.6001 / 0.6101),  # brightness alone: (2 * 0.6 * 0.5 + 1e-4) / (0.6**2 + 0.5**2 + 1e-4)
     "identification": Row(1.0, 1.0),
+    "ms-ssim": Row(1.0, 0.6001 / 0.6101),
+    "lpips": Row(0.0, None, "alexnet"),
+    "lpips-squeeze": Row(0.0, None, "squeezenet1_1"),
+    "lpips-vgg": Row(0.0, None, "vgg16"),
 }
 
 
@@ -38,6 +45,34 @@ CANDIDATES = torch.cat([ORIGINALS, images(1)])
 NOISY = (ORIGINALS + 0.1 * torch.randn(ORIGINALS.shape, generator=torch.Generator().manual_seed(2))).clamp(0, 1)
 UNRELATED = images(1)
 
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A folder of weights, in which those of every network are random."""
+    folder = tmp_path_factory.mktemp("weights")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for metric in map(METRICS.load, METRICS):
+            if metric.weights is not None:
+                name = next(row.network for key, row in ROWS.items() if METRICS.load(key) is metric)
+                with torch.device("meta"):
+                    network = getattr(models, name)()
+                features = {f"features.{key}": value for key, value in network.features.state_dict().items()}
+                weights = {
+                    key: torch.randn(value.shape) / max(1, value[0].numel()) ** 0.5 for key, value in features.items()
+                }
+                torch.save(weights, folder / metric.weights.names[-1])
+    return folder
+
+
+@pytest.fixture
+def score(root):
+    def scored(metric: Metric, x, y, candidates):
+        return metric.score(x, y, candidates, Beside(prior=CANDIDATES.mean(0)), root)
+
+    return scored
+
+
 every_metric = pytest.mark.parametrize("metric", [METRICS.load(name) for name in METRICS], ids=list(METRICS))
 
 
@@ -46,26 +81,28 @@ def test_every_registered_metric_has_a_row():
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_known_scores(name):
+def test_known_scores(score, name):
     metric: Metric = METRICS.load(name)
-    assert metric.score(ORIGINALS, ORIGINALS, CANDIDATES).tolist() == pytest.approx([ROWS[name].perfect] * 6)
+    assert score(metric, ORIGINALS, ORIGINALS, CANDIDATES).tolist() == pytest.approx([ROWS[name].perfect] * 6, abs=1e-6)
     brighter, original, candidate = (torch.full((1, 1, 8, 8), value, dtype=torch.double) for value in (0.6, 0.5, 0.9))
-    score = metric.score(brighter, original, torch.cat([original, candidate]))
-    assert score.tolist() == pytest.approx([ROWS[name].brighter])
+    scored = score(metric, brighter, original, torch.cat([original, candidate]))
+    assert scored.shape == (1,)
+    if ROWS[name].brighter is not None:
+        assert scored.tolist() == pytest.approx([ROWS[name].brighter])
 
 
 @every_metric
-def test_each_reconstruction_has_a_score_of_its_own(metric):
-    scores = metric.score(NOISY, ORIGINALS, CANDIDATES)
+def test_each_reconstruction_has_a_score_of_its_own(score, metric):
+    scores = score(metric, NOISY, ORIGINALS, CANDIDATES)
     assert scores.shape == (6,)
     assert scores.dtype == torch.float32
-    single = [metric.score(NOISY[i : i + 1], ORIGINALS[i : i + 1], CANDIDATES[i:])[0] for i in range(6)]
-    assert torch.allclose(torch.stack(single), scores)
+    single = [score(metric, NOISY[i : i + 1], ORIGINALS[i : i + 1], CANDIDATES[i:])[0] for i in range(6)]
+    assert torch.allclose(torch.stack(single), scores, atol=1e-6)
 
 
 @every_metric
-def test_a_nearer_reconstruction_leaks_more(metric):
-    copy, noisy, unrelated = (metric.score(x, ORIGINALS, CANDIDATES) for x in (ORIGINALS, NOISY, UNRELATED))
+def test_a_nearer_reconstruction_leaks_more(score, metric):
+    copy, noisy, unrelated = (score(metric, x, ORIGINALS, CANDIDATES) for x in (ORIGINALS, NOISY, UNRELATED))
     sign = {"high": 1, "low": -1}[metric.leak_when]
     assert bool((sign * noisy > sign * unrelated).all())
     assert bool((sign * copy >= sign * noisy).all())
@@ -81,8 +118,8 @@ def test_it_carries_the_words_of_a_report(metric):
 
 
 @every_metric
-def test_what_would_be_scored_wrongly_is_refused(metric):
+def test_what_would_be_scored_wrongly_is_refused(score, metric):
     image = torch.full((2, 1, 8, 8), 0.5)
     for wrong in (image[:1], image[0], image * 255, image - 1, image * float("nan"), (image * 2).to(torch.uint8)):
         with pytest.raises(ValueError, match=r"cannot be scored against|must be floating-point"):
-            metric.score(wrong, image, image)
+            score(metric, wrong, image, image)

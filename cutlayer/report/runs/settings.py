@@ -11,7 +11,7 @@ from statistics import mean as arithmetic_mean
 import numpy as np
 
 from cutlayer.records.reading import Run
-from cutlayer.records.run import AttackRecord, CostRecord, Estimate, Result, WorstCase
+from cutlayer.records.run import AttackRecord, CostRecord, Estimate, FailedAttack, Result, WorstCase
 from cutlayer.report.kit.comparison import UNKNOWN, less, mean
 
 Percentile = tuple[str, str]
@@ -125,6 +125,11 @@ class Setting:
             for attack in result.privacy:
                 rows.setdefault((attack.deployment, attack.label), []).append(attack)
         return [_averaged(of_seeds) for of_seeds in rows.values()]
+
+    @property
+    def failed(self) -> dict[str, FailedAttack]:
+        """The attacks that failed for some seed, by their labels."""
+        return {attack.label: attack for result in self.results for attack in result.failed}
 
     @property
     def deployments(self) -> list[str]:

@@ -117,15 +117,18 @@ def _flag_counts(group: Group) -> str:
 def _attacks(group: Group) -> list[str]:
     """Leakage gain of each attack under each defense, on the first deployment; three defenses in one table."""
     of_settings = [setting.attacks for setting in group.settings]
+    failed = [setting.failed for setting in group.settings]
     attacks = {a.label: access_name(a.access) for rows in of_settings for a in rows}
+    attacks |= {a.label: access_name(a.access) for entries in failed for a in entries.values()}
     # Of equal labels the first deployment comes last, so that its value stays.
-    gains = [{a.label: a.leakage_gain.value for a in reversed(rows)} for rows in of_settings]
+    gains = [{a.label: LEAKAGE_GAIN.value(a.leakage_gain.value) for a in reversed(rows)} for rows in of_settings]
+    cells = [dict.fromkeys(names, "failed") | found for names, found in zip(failed, gains, strict=True)]
     tables = []
-    for start in range(0, len(gains) if attacks else 0, 3):
+    for start in range(0, len(cells) if attacks else 0, 3):
         part = slice(start, start + 3)
         head = ["LEAKAGE BY ATTACK", "ACCESS", *(s.label for s in group.settings[part])]
         rows = [
-            [label, access, *(LEAKAGE_GAIN.value(by_attack.get(label, math.nan)) for by_attack in gains[part])]
+            [label, access, *(by_attack.get(label, LEAKAGE_GAIN.value(math.nan)) for by_attack in cells[part])]
             for label, access in attacks.items()
         ]
         tables.append(_table(head, rows, left=(0, 1)))

@@ -17,7 +17,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from cutlayer.errors import Refused, Unreachable, WireError
 from cutlayer.wire.address import Address
-from cutlayer.wire.peer import Peer, at
+from cutlayer.wire.peer import UNKNOWN, Peer, at, network
 from cutlayer.wire.visitors import Visitors
 
 _FAILED_AUTH, _FAILED_PROTOCOL = zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -115,6 +115,9 @@ class Departures:
     disconnection before the descriptor is reused, and a new connection before its first message. So a client that is
     connected never counts as gone if `look` reads all events, and a message clears the mark of its descriptor.
 
+    A message may be received after its connection was closed, even after another client has the descriptor. So who it
+    is from, by key and address, is told by the message and not by its descriptor.
+
     Args:
         socket: The server's socket, before it is bound.
         visitors: The log of the server.
@@ -139,20 +142,31 @@ class Departures:
         """Return whether the connection with this descriptor was closed. Any thread may call it."""
         return source in self._gone
 
-    def heard(self, source: int, user: Callable[[], str]) -> None:
-        """Note a message from this descriptor, whose proven identity `user` returns. For the thread that receives."""
+    def heard(self, source: int, connection: bytes, identity: str, host: Callable[[], str]) -> Peer:
+        """Note a message, and return who it is from. For the thread that receives.
+
+        Args:
+            source: Descriptor of its connection.
+            connection: Routing id of its connection.
+            identity: What its connection has proven; see `Peer`.
+            host: Returns the address from which it came.
+        """
         self._gone.discard(source)
-        if source not in self._peers:
-            # The event of its arrival has come, but was not read yet.
-            self.look()
+        peer = self._peers.get(source, _NOBODY)
+        if peer.connection == connection and peer.identity == identity:
+            return peer
+        # The event of its arrival may have come, but was not read yet.
+        self.look()
+        from_network = network(host())
+        peer = self._peers.get(source, _NOBODY)._replace(connection=connection, identity=identity)
+        if source not in self._peers or peer.network != from_network:
+            # Its connection is closed, and the descriptor is that of no client, or of another one.
+            return Peer(connection, UNKNOWN, from_network, identity)
+        self._peers[source] = peer
         if source in self._unheard:
             self._unheard.discard(source)
-            self._peers[source] = self._peers[source]._replace(identity=user())
-            self._visitors.arrived(self._peers[source].name)
-
-    def peer(self, source: int, connection: bytes) -> Peer:
-        """Return the client with this descriptor and routing id. For the thread that receives."""
-        return self._peers.get(source, _NOBODY)._replace(connection=connection)
+            self._visitors.arrived(peer.name)
+        return peer
 
     def identified(self) -> list[Peer]:
         """Return the connected clients that have proven an identity. Any thread may call it."""

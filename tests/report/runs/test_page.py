@@ -178,12 +178,12 @@ def test_an_attack_and_a_metric_of_a_later_version_are_shown_by_their_names(runs
         record["worst_case"]["attack"] = "of-tomorrow"
         for row in record["privacy"]:
             row["attack"] = "of-tomorrow"
-            row["metrics"] = {"lpips": row["metrics"]["ssim"]}
+            row["metrics"] = {"of-the-future": row["metrics"]["ssim"]}
 
     for run_id in ("aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"):
         edit(runs, run_id, rename)
     source, page = rendered(runs)
-    assert page.row("Attack", "Access")[4] == "lpips|"
+    assert page.row("Attack", "Access")[4] == "of-the-future|"
     assert page.row("ridge", "black-box")[4].startswith("0.866|")
     assert "to the worst attack, white-box." in page.text
     assert "higher leaks more" in source
