@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from cutlayer.attacks.base import Attack, fitted
-from cutlayer.attacks.features.misfit import Misfit
+from cutlayer.attacks.features.misfit import Misfit, suitable
 from cutlayer.attacks.features.white_box import freeze
 from cutlayer.attacks.queries import release, varied, with_held_out
 from cutlayer.attacks.view import Access, View
@@ -49,7 +49,7 @@ class LearnedStep(Attack):
     Args:
         attack: Name of the attack that gives the picture to begin with.
         options: Options of that attack; None for its defaults.
-        steps: Corrections, one after the other.
+        corrections: Corrections, one after the other.
         width: Channels of each network.
         blocks: Residual blocks of each network.
         epochs: Passes over the attacker's images.
@@ -90,8 +90,9 @@ class LearnedStep(Attack):
         self._start, self._device = fitted(self._start, view), view.device
         generator = torch.Generator().manual_seed(view.seed)
         images, training = with_held_out(view, 0, HELD_OUT)
-        self._head = freeze(view.head).to(view.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._misfit = Misfit(("whitened",), images[:CHUNK].to(view.device), view)
+        self._head = freeze(view.head).to(view.device)
+        self._kind = suitable(view.defense, release(view.query, images[:1]))[-1]
+        self._misfit = Misfit((self._kind,), images[:CHUNK].to(view.device), view)
 
         def observed(images: Tensor) -> Tensor:
             return torch.stack([release(view.query, images, view.device) for _ in range(self.n_releases)])
@@ -101,7 +102,7 @@ class LearnedStep(Attack):
             shape = view.smashed.shape, view.input.shape, 3, self.width, self.blocks
             networks = nn.ModuleList(Corrector(*shape) for _ in range(self.corrections))
         networks.to(view.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._networks, self._scales = networks, [(1.0, 1.0)] * self.corrections
+        self._networks = networks
         held_out, seen = images[training:].to(view.device), observed(images[training:])
         optimizer = torch.optim.Adam(networks.parameters(), self.lr)
         n_steps = self.epochs * -(-training // self.batch)
@@ -122,10 +123,41 @@ class LearnedStep(Attack):
                 torch.autograd.backward(loss)
                 optimizer.step()
                 schedule.step()
-            errors = [float(mse_loss(x, held_out)) for x in self._path(seen)]
+            networks.eval()
+            errors = [float(mse_loss(x, held_out)) for x in self._path(seen, self.corrections)]
             note(f"error on held-out images {min(errors):.4f}")
             if min(errors) < least:
                 least, best, self._n = min(errors), copy.deepcopy(networks.state_dict()), errors.index(min(errors))
         if best is not None:
             networks.load_state_dict(best)
         networks.eval()
+
+    def invert(self, smashed: Tensor) -> Tensor:
+        """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""
+        return self.invert_releases(smashed[None])
+
+    def invert_releases(self, releases: Tensor) -> Tensor:
+        """``(n_releases, N, *smashed.shape)`` -> ``(N, C, H, W)``."""
+        return self._path(releases.to(self._device), self._n)[-1].clamp(0, 1).to(releases.device)
+
+    @torch.no_grad()
+    def _path(self, releases: Tensor, n: int) -> list[Tensor]:
+        """The picture of the first attack, then that after each of n corrections, ``(N, C, H, W)`` each."""
+        starts = self._start.invert_releases(releases)
+        path = [starts]
+        for k in range(n):
+            parts = zip(*(part.split(CHUNK) for part in (path[-1], starts)), releases.split(CHUNK, dim=1), strict=True)
+            path.append(torch.cat([self._step(k, *part).float() for part in parts]))
+        return path
+
+    def _step(self, k: int, x: Tensor, start: Tensor, releases: Tensor) -> Tensor:
+        """The picture after the k-th correction, ``(N, C, H, W)``; gradients flow to the weights of the k-th alone."""
+        with torch.enable_grad():
+            guess = x.clamp(0, 1).requires_grad_()
+            output = self._head(guess)
+            (gradient,) = torch.autograd.grad(self._misfit(self._kind, output, releases).sum(), guess)
+        unexplained = self._misfit.unexplained(output.detach(), releases)
+        with autocast(x.device):
+            correction = self._networks[k](torch.cat([guess.detach(), start, gradient], dim=1), unexplained)
+        corrected: Tensor = x + correction.float()
+        return corrected

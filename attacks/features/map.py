@@ -19,26 +19,30 @@ Where the defense rounds, gradients pass through the rounding as the defense say
 misfit ``survivors`` compares those that arrived.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import mse_loss
 
 from cutlayer.attacks.base import Attack, fitted
-from cutlayer.attacks.features.misfit import MISFITS, PRECONDITIONED, Misfit
+from cutlayer.attacks.features.misfit import MISFITS, PRECONDITIONED, Misfit, suitable
 from cutlayer.attacks.features.white_box import freeze, remaining
 from cutlayer.attacks.queries import apart, release
 from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
 from cutlayer.nets.residual_prior import ResidualPrior
-from cutlayer.options import Count, LearningRate, Share, Weight
+from cutlayer.options import Count, LearningRate
 from cutlayer.progress import track
 from cutlayer.registry import ATTACKS
 
 CHUNK = 256
 """Images searched together."""
+HELD_OUT = 0.1
+"""Share of the attacker's images on which the residuals are measured and the setting chosen; whole groups."""
+START, MOST, LEAST = -1, 3, -9
+"""Weights of the prior are 10^k, where the misfit of a guess that knows nothing is 1; the walk begins at k = -1."""
 BETAS = (0.9, 0.99)
 """Adam's decay rates."""
 
@@ -52,9 +56,8 @@ class Map(Attack):
         options: Options of that attack; None for its defaults.
         iterations: Adam steps.
         lr: Adam's learning rate, in standard deviations of the residuals.
-        weight: Weights of the prior to rehearse; the misfit has a variance of 1 where nothing is known.
-        misfit: Ways to rehearse of comparing smashed data; see `cutlayer.attacks.features.misfit`.
-        held_out: Share of the attacker's images on which the residuals are measured and the settings chosen.
+        misfit: Ways to rehearse of comparing smashed data; see `cutlayer.attacks.features.misfit`. If empty,
+            ``whitened``, and what suits the defense: ``likelihood`` or ``survivors``.
         rehearsal: Images inverted with every setting to choose one.
     """
 
@@ -67,15 +70,13 @@ class Map(Attack):
     options: dict[str, Any] | None = None
     iterations: Count = 100
     lr: LearningRate = 0.1
-    weight: tuple[Weight, ...] = (1e-3, 1e-2, 1e-1, 1.0)
-    misfit: tuple[str, ...] = ("plain", "whitened")
-    held_out: Share = 0.1
-    rehearsal: Count = 32
+    misfit: tuple[str, ...] = ()
+    rehearsal: Count = 64
 
     def __post_init__(self) -> None:
         if unknown := set(self.misfit) - set(MISFITS):
             raise ConfigError(f"map.misfit must be of {', '.join(MISFITS)}, not {min(unknown)!r}.")
-        self.weight, self.misfit = tuple(self.weight), tuple(self.misfit)  # TOML writes lists
+        self.misfit = tuple(self.misfit)  # TOML writes lists
         self._start: Attack = ATTACKS.make(self.attack, **(self.options or {}))
         self.n_releases = self._start.n_releases  # the search explains all that the first attack observes
 
@@ -87,7 +88,7 @@ class Map(Attack):
     @property
     def rescales_misfit(self) -> bool:
         """Whether one of the misfits to rehearse is rescaled."""
-        return not set(self.misfit).isdisjoint(PRECONDITIONED)
+        return not self.misfit or not set(self.misfit).isdisjoint(PRECONDITIONED)
 
     @property
     def parts(self) -> tuple[Attack, ...]:
@@ -96,30 +97,46 @@ class Map(Attack):
 
     def fit(self, view: View) -> None:
         """Fit the first attack, measure its residuals on images that it has not seen, and choose the setting."""
-        rest, images = apart(view, self.held_out)
+        rest, images = apart(view, HELD_OUT)
         self._device, images = view.device, images.to(view.device)
         rehearsed = fitted(ATTACKS.make(self.attack, **(self.options or {})), rest)
-        self._head = freeze(view.head).to(view.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._misfit = Misfit(self.misfit, images[:CHUNK], view)
+        self._head = freeze(view.head).to(view.device)
         releases = torch.stack([release(view.query, images.cpu(), view.device) for _ in range(self.n_releases)])
+        kinds = self.misfit or suitable(view.defense, releases[0])
+        self._misfit = Misfit(kinds, images[:CHUNK], view)
         starts = rehearsed.invert_releases(releases)
         self._prior = ResidualPrior(images - starts)
-        self._setting = self._rehearse(
-            *(part[: self.rehearsal] for part in (images, starts)), releases[:, : self.rehearsal]
-        )
+        few = slice(self.rehearsal)
+        self._setting = self._rehearse(kinds, images[few], starts[few], releases[:, few])
         self._start = fitted(self._start, view)
 
-    def _rehearse(self, images: Tensor, starts: Tensor, releases: Tensor) -> tuple[str, float] | None:
-        """The setting that comes nearest to images that the attacker knows; None where the first attack does."""
-        errors: dict[tuple[str, float] | None, float] = {None: float(mse_loss(starts, images))}
-        n = len(self.weight)
-        weights = torch.tensor(self.weight).repeat_interleave(len(images)).to(starts)
-        many = releases.repeat(1, n, *[1] * (releases.ndim - 2))
-        for kind in self.misfit:
-            guesses = self._search(many, starts.repeat(n, 1, 1, 1), kind, weights).reshape(n, *images.shape)
-            for weight, guess in zip(self.weight, guesses, strict=True):
-                errors[kind, weight] = float(mse_loss(guess, images))
-        return min(errors, key=lambda setting: errors[setting])
+    def _rehearse(
+        self, kinds: Sequence[str], images: Tensor, starts: Tensor, releases: Tensor
+    ) -> tuple[str, float] | None:
+        """The misfit and weight that come nearest to images that the attacker knows.
+
+        None where none of them is surely better than the first attack alone: by more than one standard error.
+        """
+        errors: dict[tuple[str, int], Tensor] = {}
+        alone = (starts - images).square().flatten(1).mean(1)
+
+        def error(kind: str, exponent: int) -> float:
+            weight = torch.full((len(images),), 10.0**exponent).to(starts)
+            guess = self._search(releases, starts, kind, weight)
+            errors[kind, exponent] = (guess - images).square().flatten(1).mean(1)
+            return float(errors[kind, exponent].mean())
+
+        for kind in kinds:
+            best, least = START, error(kind, START)
+            for step in (-1, 1):
+                while LEAST <= best + step <= MOST and (tried := error(kind, best + step)) < least:
+                    best, least = best + step, tried
+                if best != START:
+                    break
+        kind, exponent = min(errors, key=lambda setting: float(errors[setting].mean()))
+        gained = alone - errors[kind, exponent]
+        surely = len(gained) > 1 and float(gained.mean()) > float(gained.std()) / len(gained) ** 0.5
+        return (kind, 10.0**exponent) if surely else None
 
     def invert(self, smashed: Tensor) -> Tensor:
         """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""

@@ -17,6 +17,9 @@ part of it, so that directions which hold nothing else are not magnified.
 ``survivors``
     The head's own output, without the defense, compared where what arrived is not zero: the values that dropout and
     top-k sent. With additive noise that is every value, and the misfit is maximum likelihood without a draw.
+``likelihood``
+    The density that a defense with additive noise states of its releases (`cutlayer.defenses.shared.density`), negative
+    and logarithmic: Laplacian noise is compared by absolute differences, noise of several sizes in units of each.
 """
 
 import functools
@@ -28,9 +31,11 @@ from torch import Tensor
 
 from cutlayer.attacks.queries import release
 from cutlayer.attacks.view import View
+from cutlayer.defenses.base import Defense
+from cutlayer.errors import ConfigError
 from cutlayer.nets.grid import channel_axis
 
-MISFITS = ("plain", "channel", "whitened", "survivors")
+MISFITS = ("plain", "channel", "whitened", "survivors", "likelihood")
 PRECONDITIONED = ("channel", "whitened")
 
 NUDGE = 0.05
@@ -61,7 +66,12 @@ class Misfit:
         self.smashed, nudged = (release(view.query, images.cpu() + change, view.device) for change in (0, noise))
         self.scalings = {kind: scaling(kind, self.smashed, nudged - self.smashed) for kind in kinds}
         self._protect = functools.partial(view.defense.protect, rng=np.random.default_rng(view.seed))
-        self._draws = draws if view.random else 1
+        self._defense, self._draws = view.defense, draws if view.random else 1
+        if "likelihood" in kinds and not has_likelihood(view.defense, self.smashed):
+            raise ConfigError(
+                f"{view.defense!r} states no density of what arrives, which the misfit 'likelihood' needs; use another "
+                f"one of {', '.join(MISFITS)}."
+            )
 
     def __call__(self, kind: str, output: Tensor, releases: Iterable[Tensor]) -> Tensor:
         """Mean squared difference to what was received, scaled, over releases and draws of the defense, ``(N,)``.
@@ -71,6 +81,11 @@ class Misfit:
             output: ``(N, *smashed.shape)``, the output of the head for the guesses.
             releases: What arrived, ``(N, *smashed.shape)`` each.
         """
+        if kind == "likelihood":
+            density = self._defense.density(output)
+            assert density is not None, "it was there when the misfit was made"
+            size = output[0].numel() / 2  # with Gaussian noise this is then the mean squared difference, in deviations
+            return torch.stack([-density.log_density_of_own(smashed) / size for smashed in releases]).mean(dim=0)
         each = tuple(range(1, output.ndim))  # flattening would undo the memory layout
         scale, draws = self.scalings[kind], 1 if kind == "survivors" else self._draws
         misfits = [
@@ -79,6 +94,28 @@ class Misfit:
             for _ in range(draws)
         ]
         return torch.stack(misfits).mean(dim=0)
+
+    def unexplained(self, output: Tensor, releases: Iterable[Tensor]) -> Tensor:
+        """What arrived, the mean over releases, minus what the guesses would have sent, ``(N, *smashed.shape)``."""
+        if has_likelihood(self._defense, output):
+            density = self._defense.density(output)
+            assert density is not None
+            return torch.stack([smashed - density.mean for smashed in releases]).mean(dim=0)
+        kind = suitable(self._defense, output)[-1]
+        return -torch.stack([difference(kind, output, self._protect, smashed) for smashed in releases]).mean(dim=0)
+
+
+def has_likelihood(defense: Defense, smashed: Tensor) -> bool:
+    """Whether the defense states the density of what arrives, for smashed data such as this."""
+    density = defense.density(smashed)
+    return density is not None and density.exact
+
+
+def suitable(defense: Defense, smashed: Tensor) -> tuple[str, ...]:
+    """The misfits that suit a defense, whose smashed data this is."""
+    if has_likelihood(defense, smashed):
+        return ("whitened", "likelihood")
+    return ("whitened", "survivors") if any(part.sends_zeros for part in defense.parts) else ("whitened",)
 
 
 def scaling(kind: str, smashed: Tensor, response: Tensor) -> Scaling:

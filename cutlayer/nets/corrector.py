@@ -1,11 +1,10 @@
 """Correctors: networks that improve a reconstruction, given what is still unexplained of what arrived."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, pixel_shuffle, pixel_unshuffle
 
 from cutlayer.nets.decoders import Residual
-from cutlayer.nets.grid import Fit, Grid, Standardize
+from cutlayer.nets.grid import Fit, Grid
 
 FOLD = 2
 """Pixels on a side of the squares that become channels, so that layers are cheaper and see farther."""
@@ -22,17 +21,20 @@ class Corrector(nn.Module):
         blocks: Residual blocks.
     """
 
-    def __init__(self, smashed: tuple[int, ...], image: tuple[int, ...], pictures: int, width: int, blocks: int) -> None:
+    def __init__(
+        self, smashed: tuple[int, ...], image: tuple[int, ...], pictures: int, width: int, blocks: int
+    ) -> None:
         super().__init__()
         channels, height, width_px = image
         grid = Grid(smashed, image)
         self.height, self.width = height, width_px
         rows, columns = -(-height // FOLD), -(-width_px // FOLD)
-        layers: list[nn.Module] = [grid, Standardize(grid.channels)]
+        layers: list[nn.Module] = [grid, nn.BatchNorm2d(grid.channels)]
         for _ in range(max(0, grid.doublings - 1)):
             layers += [nn.Upsample(scale_factor=2)]
         self.unexplained = nn.Sequential(*layers, Fit(rows, columns), nn.Conv2d(grid.channels, width, 3, padding=1))
-        self.seen = nn.Conv2d(pictures * channels * FOLD**2, width, 3, padding=1)
+        folded = pictures * channels * FOLD**2
+        self.seen = nn.Sequential(nn.BatchNorm2d(folded), nn.Conv2d(folded, width, 3, padding=1))
         self.body = nn.Sequential(*(Residual(width) for _ in range(blocks)), nn.BatchNorm2d(width), nn.ReLU())
         self.last = nn.Conv2d(width, channels * FOLD**2, 3, padding=1)
         nn.init.zeros_(self.last.weight)

@@ -26,7 +26,7 @@ class ResidualPrior:
     """
 
     def __init__(self, residuals: Tensor) -> None:
-        n, channels, height, width = residuals.shape
+        _, channels, height, width = residuals.shape
         self._rows, self._columns = (cosines(side).to(residuals) for side in (height, width))
         flat = residuals.movedim(1, -1).reshape(-1, channels)
         self._colors = torch.linalg.eigh((flat.T @ flat).cpu().double())[1].to(residuals)
@@ -37,7 +37,8 @@ class ResidualPrior:
     def image(self, coefficients: Tensor) -> Tensor:
         """The residuals that these coefficients mean, ``(N, C, H, W)`` -> same shape."""
         scaled = (coefficients * self._frequencies).movedim(1, -1) @ self._colors.T
-        return (self._rows.T @ scaled.movedim(-1, 1) @ self._columns) * self._pixels
+        images: Tensor = (self._rows.T @ scaled.movedim(-1, 1) @ self._columns) * self._pixels
+        return images
 
     def coefficients(self, residuals: Tensor) -> Tensor:
         """The inverse of `image`."""
@@ -45,7 +46,8 @@ class ResidualPrior:
 
     def _transform(self, images: Tensor) -> Tensor:
         mixed = (images.movedim(1, -1) @ self._colors).movedim(-1, 1)
-        return self._rows @ mixed @ self._columns.T
+        frequencies: Tensor = self._rows @ mixed @ self._columns.T
+        return frequencies
 
 
 def cosines(side: int) -> Tensor:
@@ -60,6 +62,4 @@ def _smooth(variances: Tensor) -> Tensor:
     """``(C, H, W)``, each the mean over its neighborhood within the image."""
     if min(variances.shape[1:]) < NEIGHBORHOOD:
         return variances
-    return avg_pool2d(
-        variances[None], NEIGHBORHOOD, stride=1, padding=NEIGHBORHOOD // 2, count_include_pad=False
-    )[0]
+    return avg_pool2d(variances[None], NEIGHBORHOOD, stride=1, padding=NEIGHBORHOOD // 2, count_include_pad=False)[0]
