@@ -72,18 +72,17 @@ def shown(experiment: Experiment, data: Splits) -> Splits:
     return replace(data, train=data.train.take(n_train), auxiliary=data.auxiliary.take(n_auxiliary))
 
 
-def train(experiment: Experiment, data: Splits, say: Say) -> fx.GraphModule:
-    """A model trained as the experiment says."""
-    model, how = build(experiment, data), experiment.training
+def train(experiment: Experiment, model: fx.GraphModule, data: Splits, say: Say) -> None:
+    """Train a model as the experiment says."""
+    how = experiment.training
     if not how.epochs:
         weights = Path(experiment.start.weights).name
         say(f"{MODELS.label(experiment.model)}, {f'with the weights of {weights}' if weights else 'not trained'}")
-        return model
+        return
     say(f"training {MODELS.label(experiment.model)} on {len(data.train):,} {DATASETS.label(data.name)} images")
     training.train(
         model, data.train, epochs=how.epochs, seed=experiment.seed, lr=how.lr, batch=how.batch, flip=how.flip
     )
-    return model
 
 
 def cached(experiment: Experiment, runs: Path) -> Path:
@@ -100,11 +99,22 @@ def cached(experiment: Experiment, runs: Path) -> Path:
 
 def trained(experiment: Experiment, data: Splits, runs: Path, say: Say) -> fx.GraphModule:
     """The trained model, from `runs/models/` where an equal one was trained before."""
-    path = cached(experiment, runs)
+    return remembered(
+        cached(experiment, runs),
+        lambda: build(experiment, data),
+        lambda model: train(experiment, model, data, say),
+        say,
+    )
+
+
+def remembered(
+    path: Path, build: Callable[[], fx.GraphModule], train: Callable[[fx.GraphModule], None], say: Say
+) -> fx.GraphModule:
+    """A model with the weights of a file; it is trained, and the file written, where there is none that is whole."""
     # Who comes second waits, and takes the model.
     with only_one(path, say=say):
         if path.exists() or path.is_symlink():
-            model = build(experiment, data)
+            model = build()
             try:
                 check_regular(path)
                 model.load_state_dict(load_file(path))
@@ -112,7 +122,8 @@ def trained(experiment: Experiment, data: Splits, runs: Path, say: Say) -> fx.Gr
             except (OSError, SafetensorError, RuntimeError) as error:
                 say(f"{path} is damaged ({reason(error)}): training again")
                 delete(path)
-        model = train(experiment, data, say)
+        model = build()
+        train(model)
         for killed in leftovers(path):
             delete(killed)
         with new_file(path) as file:
