@@ -384,6 +384,7 @@ ATTACKS = Registry(
         "white-box": "cutlayer.attacks.features.white_box:WhiteBox",
         "averaging": "cutlayer.attacks.features.averaging:Averaging",
         "mask-aware": "cutlayer.attacks.features.mask_aware:MaskAware",
+        "watch-list": "cutlayer.attacks.features.watch_list:WatchList",
     },
     "cutlayer.attacks",
     {"cutlayer.attacks.base:Attack": ("invert or invert_releases or identify",)},

@@ -1,7 +1,7 @@
 """Estimates with their number of samples and a 95 % interval."""
 
 from collections.abc import Callable
-from math import nan, sqrt
+from math import ceil, floor, nan, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -37,6 +37,25 @@ def proportion(successes: int, n: int) -> Estimate:
     center = (share + _Z * _Z / (2 * n)) / (1 + _Z * _Z / n)
     reach = _Z / (1 + _Z * _Z / n) * sqrt(share * (1 - share) / n + _Z * _Z / (4 * n * n))
     return Estimate(share, n, max(0.0, center - reach), min(1.0, center + reach))
+
+
+def exact_proportion(successes: float, n: int) -> Estimate:
+    """A share with its exact interval (Clopper and Pearson, Biometrika, 1934), which covers at least 95 % of the time.
+
+    Args:
+        successes: From 0 to n. Where ties give a part of a success, the lower end is that of the whole number below,
+            and the upper end that of the one above.
+        n: Number of samples, at least 1.
+    """
+    from scipy.special import betaincinv
+
+    successes = round(successes, 6)
+    if not 0 <= successes <= n or n == 0:
+        raise ValueError(f"{successes:g} of {n} is no proportion")
+    tail, least, most = (1 - _CONFIDENCE) / 2, floor(successes), ceil(successes)
+    low = float(betaincinv(least, n - least + 1, tail)) if least else 0.0
+    high = float(betaincinv(most + 1, n - most, 1 - tail)) if most < n else 1.0
+    return Estimate(successes / n, n, low, high)
 
 
 def paired_change(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Estimate:
