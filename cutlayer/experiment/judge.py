@@ -64,9 +64,11 @@ def judge(experiment: Experiment, data: Splits, runs: Path, weights_root: Path |
         key = hashlib.sha256(f"{cached(experiment, runs).stem} {name} {MODEL} {IMAGES} {EPOCHS}".encode()).hexdigest()
         seed = int(key[:8], 16)  # other weights than the victim's, which may be the same network
 
-        def train(model: fx.GraphModule) -> None:
+        def train() -> fx.GraphModule:
+            model = zoo.build(MODEL, small, len(data.classes), seed)
             say(f"training the evaluation classifier, {MODEL}, on {len(images):,} {name} images")
             training.train(model, _shrunk(images), epochs=EPOCHS, seed=seed)
+            return model
 
         path = runs / "models" / f"judge-{key[:12]}.safetensors"
         model = remembered(path, lambda: zoo.build(MODEL, small, len(data.classes), seed), train, say)
@@ -96,8 +98,9 @@ def _is_victims(path: Path, experiment: Experiment) -> bool:
 
 def _small(images: Tensor) -> Tensor:
     """Images of at most `SIDE` pixels on each side: each pixel is the mean of what it covers."""
-    size = [min(side, SIDE) for side in images.shape[2:]]
-    return images if size == [*images.shape[2:]] else adaptive_avg_pool2d(images, size)
+    height, width = images.shape[2:]
+    size = min(height, SIDE), min(width, SIDE)
+    return images if size == (height, width) else adaptive_avg_pool2d(images, size)
 
 
 def _shrunk(data: Dataset) -> Dataset:

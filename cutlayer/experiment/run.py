@@ -210,6 +210,7 @@ def run(
     record = result(
         experiment, opened.manifest, data, defense, passed, facts, answers, observed, turns, rows, failed, seconds
     )
+    record = replace(record, judge=metrics.judge.title if metrics.judge else "")
     kept = adversary.kept(attacks, data, experiment.measure.private, folder / "attacks")
     timed = {entry.deployment.label: entry.timed for entry in observed}
     for label, times in turns.items():

@@ -72,17 +72,18 @@ def shown(experiment: Experiment, data: Splits) -> Splits:
     return replace(data, train=data.train.take(n_train), auxiliary=data.auxiliary.take(n_auxiliary))
 
 
-def train(experiment: Experiment, model: fx.GraphModule, data: Splits, say: Say) -> None:
-    """Train a model as the experiment says."""
-    how = experiment.training
+def train(experiment: Experiment, data: Splits, say: Say) -> fx.GraphModule:
+    """A model trained as the experiment says."""
+    model, how = build(experiment, data), experiment.training
     if not how.epochs:
         weights = Path(experiment.start.weights).name
         say(f"{MODELS.label(experiment.model)}, {f'with the weights of {weights}' if weights else 'not trained'}")
-        return
+        return model
     say(f"training {MODELS.label(experiment.model)} on {len(data.train):,} {DATASETS.label(data.name)} images")
     training.train(
         model, data.train, epochs=how.epochs, seed=experiment.seed, lr=how.lr, batch=how.batch, flip=how.flip
     )
+    return model
 
 
 def cached(experiment: Experiment, runs: Path) -> Path:
@@ -99,18 +100,21 @@ def cached(experiment: Experiment, runs: Path) -> Path:
 
 def trained(experiment: Experiment, data: Splits, runs: Path, say: Say) -> fx.GraphModule:
     """The trained model, from `runs/models/` where an equal one was trained before."""
-    return remembered(
-        cached(experiment, runs),
-        lambda: build(experiment, data),
-        lambda model: train(experiment, model, data, say),
-        say,
-    )
+    path = cached(experiment, runs)
+    return remembered(path, lambda: build(experiment, data), lambda: train(experiment, data, say), say)
 
 
 def remembered(
-    path: Path, build: Callable[[], fx.GraphModule], train: Callable[[fx.GraphModule], None], say: Say
+    path: Path, build: Callable[[], fx.GraphModule], train: Callable[[], fx.GraphModule], say: Say
 ) -> fx.GraphModule:
-    """A model with the weights of a file; it is trained, and the file written, where there is none that is whole."""
+    """A model with the weights of a file; a trained one, whose weights are written there, if no whole file is there.
+
+    Args:
+        path: The file.
+        build: Makes the model without these weights.
+        train: Makes a trained model.
+        say: Called when there is work to do.
+    """
     # Who comes second waits, and takes the model.
     with only_one(path, say=say):
         if path.exists() or path.is_symlink():
@@ -122,8 +126,7 @@ def remembered(
             except (OSError, SafetensorError, RuntimeError) as error:
                 say(f"{path} is damaged ({reason(error)}): training again")
                 delete(path)
-        model = build()
-        train(model)
+        model = train()
         for killed in leftovers(path):
             delete(killed)
         with new_file(path) as file:

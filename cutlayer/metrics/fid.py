@@ -52,8 +52,9 @@ def frechet_distance(a: Tensor, b: Tensor) -> Tensor:
         factor = (samples - samples.mean(0)) / (len(samples) - 1) ** 0.5
         centered.append(torch.linalg.qr(factor, mode="r").R if len(factor) > factor.shape[1] else factor)
     root = torch.linalg.svdvals(centered[0] @ centered[1].T).sum()
-    spread = sum(factor.square().sum() for factor in centered)
-    return ((a.mean(0) - b.mean(0)).square().sum() + spread - 2 * root).clamp(min=0)
+    spread = torch.stack([factor.square().sum() for factor in centered]).sum()
+    distance: Tensor = (a.mean(0) - b.mean(0)).square().sum() + spread - 2 * root
+    return distance.clamp(min=0)
 
 
 def features(network: nn.Module, images: Tensor) -> Tensor:

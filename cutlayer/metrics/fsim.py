@@ -25,7 +25,7 @@ def feature_similarity(reconstructions: Tensor, originals: Tensor, *_: Tensor) -
     from cutlayer.nets import _torchvision  # noqa: F401  # without which piq cannot import it
     from piq import fsim  # isort: skip
 
-    _, channels, height, width = originals.shape
+    channels, height, width = originals.shape[1:]
     batch = max(1, _PIXELS // (height * width))
     pairs = zip(reconstructions.split(batch), originals.split(batch), strict=True)
     with torch.inference_mode():
