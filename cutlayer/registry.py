@@ -350,7 +350,7 @@ STANDARD_METRICS = ("mse", "psnr", "ssim", "identification")
 DEFENSES = Registry(
     "defense",
     {
-        "none": "cutlayer.defenses.base:Defense",
+        "none": "cutlayer.defenses.none:Undefended",
         "gaussian-noise": "cutlayer.defenses.gaussian_noise:GaussianNoise",
         "laplace-noise": "cutlayer.defenses.laplace_noise:LaplaceNoise",
         "local-dp": "cutlayer.defenses.local_dp:LocalDP",
@@ -365,6 +365,7 @@ DEFENSES = Registry(
         "bido": "cutlayer.defenses.bido:BiDO",
         "cem": "cutlayer.defenses.cem:Cem",
         "mid": "cutlayer.defenses.mid:Mid",
+        "certified-noise": "cutlayer.defenses.certified_noise:CertifiedNoise",
         "crafter": "cutlayer.defenses.crafter:Crafter",
         "crafter-z": "cutlayer.defenses.crafter_z:CrafterZ",
         "crafter-distilled": "cutlayer.defenses.crafter_distilled:CrafterDistilled",

@@ -22,6 +22,7 @@ from cutlayer.privacy.worst_case import worst_case
 from cutlayer.records.run import (
     SCHEMA,
     AttackRecord,
+    Ceiling,
     CostRecord,
     FailedAttack,
     Published,
@@ -60,6 +61,7 @@ def result(
     data: Splits,
     defense: Defense,
     spectrum: Spectrum,
+    ceiling: Ceiling,
     facts: dict[str, float | str],
     answers: Answers,
     observed: Sequence[Observed],
@@ -80,6 +82,7 @@ def result(
         accuracy=proportion(int(right.sum()), len(right)),
         baseline=proportion(int(undefended.sum()), len(undefended)),
         change=paired_change(undefended, right),
+        further_epochs=defense.further_epochs,
     )
     return Result(
         schema=SCHEMA,
@@ -101,11 +104,12 @@ def result(
         privacy=tuple(replace(attack, published=published(attack, experiment)) for attack in attacks),
         worst_case=worst_case(attacks),
         spectrum=spectrum,
+        ceiling=ceiling,
         cost=tuple(cost(entry, turns.get(entry.deployment.label), experiment.seed) for entry in observed),
         flags=(
             *unfit(utility, answers.labels),
             *failures(failed),
-            *flags(experiment, attacks, data, defense, spectrum),
+            *flags(experiment, attacks, data, defense, spectrum, ceiling),
         ),
         seconds=seconds,
         words=tuple(_words(experiment)),

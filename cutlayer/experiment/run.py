@@ -33,6 +33,7 @@ from cutlayer.machine.identity import environment
 from cutlayer.machine.lock import only_one
 from cutlayer.machine.memory import is_lack_of_memory
 from cutlayer.models.halves import split as split_at_cut
+from cutlayer.privacy.ceiling import ceiling
 from cutlayer.privacy.releases import MOST_BYTES, Releases
 from cutlayer.privacy.score import Chosen
 from cutlayer.privacy.spectrum import spectrum
@@ -160,16 +161,16 @@ def run(
     model = victim.trained(experiment, data, runs, say)
     ends["train"] = time.perf_counter()
     test = data.test.take(experiment.measure.count)
-    undefended_answers = training.predictions(model, test)
     if not victim.whole(folder / "split", say):
         for outdated in ("measured", "attacks"):  # of the split that was there before
             delete(folder / outdated)
         victim.export(experiment, model, data, folder / "split", say, runs)
     opened = open_split(folder / "split")
-    split = opened.halves()
+    split, defense = opened.halves(), deployed(opened)
+    baseline = victim.further(experiment, model, data, defense.further_epochs, runs, say)
+    undefended_answers = training.predictions(baseline, test)
     ends["harden"] = time.perf_counter()
 
-    defense = deployed(opened)
     attacks = adversary.attacks(experiment, defense)
     n_releases = max(attack.n_releases for _, attack in attacks)
     observed = [
@@ -204,12 +205,15 @@ def run(
     undefended = split_at_cut(model, experiment.cut, data.input).head
     passed = spectrum(split.head, data.auxiliary.inputs, undefended)
     ends["spectrum"] = time.perf_counter()
+    bound = ceiling(defense, head, data, experiment.measure.private, experiment.seed)
+    ends["ceiling"] = time.perf_counter()
     seconds = {part: end - start for (_, start), (part, end) in pairwise(ends.items())}
     served = {entry.deployment.label: entry.answers for entry in observed}
     answers = Answers(test.labels, undefended_answers, served)
     record = result(
-        experiment, opened.manifest, data, defense, passed, facts, answers, observed, turns, rows, failed, seconds
-    )
+        experiment, opened.manifest, data, defense, passed, bound, facts, answers, observed, turns, rows, failed,
+        seconds,
+    )  # fmt: skip
     record = replace(record, judge=metrics.judge.title if metrics.judge else "")
     kept = adversary.kept(attacks, data, experiment.measure.private, folder / "attacks")
     timed = {entry.deployment.label: entry.timed for entry in observed}
