@@ -20,7 +20,7 @@ from cutlayer.data.splits import NO_CLASS, Dataset, Splits
 from cutlayer.experiment.spec import Experiment, file_digest
 from cutlayer.experiment.victim import Say, cached, remembered
 from cutlayer.machine.compute import pick_device
-from cutlayer.metrics.judged import Judge
+from cutlayer.metrics.judge import Judge
 from cutlayer.metrics.weights import WeightsFile
 from cutlayer.models import zoo
 from cutlayer.models.halves import split

@@ -12,7 +12,7 @@ from cutlayer.metrics.weights import WeightsFile
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cutlayer.metrics.judged import Judge
+    from cutlayer.metrics.judge import Judge
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from cutlayer.errors import ConfigError
 from cutlayer.metrics.base import Beside
 from cutlayer.metrics.image import mse
 from cutlayer.metrics.interval import bootstrap
-from cutlayer.metrics.judged import Judge
+from cutlayer.metrics.judge import Judge
 from cutlayer.metrics.leakage import leakage_gain
 from cutlayer.records.run import Estimate
 from cutlayer.registry import METRICS, STANDARD_METRICS

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cutlayer.metrics.base import Beside, Metric
-from cutlayer.metrics.judged import Judge
+from cutlayer.metrics.judge import Judge
 from cutlayer.nets._torchvision import models
 from cutlayer.registry import METRICS
 

@@ -1,7 +1,8 @@
 import torch
 
 from cutlayer.metrics.base import Beside
-from cutlayer.metrics.judged import ACCURACY, DISTANCE, IIP, Judge
+from cutlayer.metrics.judge import Judge
+from cutlayer.metrics.judged import ACCURACY, DISTANCE, IIP
 
 # Two features, the means of the two halves of a 1x2 image; the class is the greater one.
 JUDGE = Judge("", features=lambda x: x.flatten(1), logits=lambda x: x)
