@@ -20,6 +20,7 @@ from cutlayer.defenses.base import deployed
 from cutlayer.errors import ConfigError, WriteError
 from cutlayer.experiment import adversary, victim
 from cutlayer.experiment.budget import fitted
+from cutlayer.experiment.judge import judge
 from cutlayer.experiment.measure import measure
 from cutlayer.experiment.plan import toml
 from cutlayer.experiment.result import Answers, result, summary
@@ -32,6 +33,7 @@ from cutlayer.machine.identity import environment
 from cutlayer.machine.lock import only_one
 from cutlayer.machine.memory import is_lack_of_memory
 from cutlayer.models.halves import split as split_at_cut
+from cutlayer.privacy.ceiling import ceiling
 from cutlayer.privacy.releases import MOST_BYTES, Releases
 from cutlayer.privacy.score import Chosen
 from cutlayer.privacy.spectrum import spectrum
@@ -84,8 +86,9 @@ def run_all(
         say(note)
     for experiment in experiments:
         check(experiment, data[_source(experiment)])
-    chosen = [Chosen(experiment.measure.metrics, weights_root) for experiment in experiments]
-    for note in dict.fromkeys(text for metrics in chosen for text in metrics.left_out()):
+    setups = [experiment.measure for experiment in experiments]
+    notes = (Chosen(setup.metrics, weights_root).notes(setup.private) for setup in setups)
+    for note in dict.fromkeys(text for found in notes for text in found):
         say(note)
     spent: dict[str, float] = {}
     if budget_s is not None:
@@ -193,6 +196,8 @@ def run(
 
     released = {entry.deployment.label: entry.releases for entry in observed}
     metrics = Chosen(experiment.measure.metrics, weights_root)
+    if metrics.ask_a_judge:
+        metrics = replace(metrics, judge=judge(experiment, data, runs, weights_root, say))
     rows, failed = adversary.attack_all(attacks, view_for, released, data, metrics, folder / "attacks", say)
     ends["attack"] = time.perf_counter()
 
@@ -200,12 +205,16 @@ def run(
     undefended = split_at_cut(model, experiment.cut, data.input).head
     passed = spectrum(split.head, data.auxiliary.inputs, undefended)
     ends["spectrum"] = time.perf_counter()
+    bound = ceiling(defense, head, data, experiment.measure.private, experiment.seed)
+    ends["ceiling"] = time.perf_counter()
     seconds = {part: end - start for (_, start), (part, end) in pairwise(ends.items())}
     served = {entry.deployment.label: entry.answers for entry in observed}
     answers = Answers(test.labels, undefended_answers, served)
     record = result(
-        experiment, opened.manifest, data, defense, passed, facts, answers, observed, turns, rows, failed, seconds
-    )
+        experiment, opened.manifest, data, defense, passed, bound, facts, answers, observed, turns, rows, failed,
+        seconds,
+    )  # fmt: skip
+    record = replace(record, judge=metrics.judge.title if metrics.judge else "")
     kept = adversary.kept(attacks, data, experiment.measure.private, folder / "attacks")
     timed = {entry.deployment.label: entry.timed for entry in observed}
     for label, times in turns.items():
