@@ -98,7 +98,7 @@ def _parts(experiment: Experiment, data: Splits) -> list[Part]:
         timed(f"{hardening}cutting, export", begin_s)
 
         opened = open_split(Path(work) / "split")
-        parts += after_export(experiment, data, opened, adversary.attacks(experiment, deployed(opened)), clock)
+        parts += after_export(experiment, data, opened, adversary.attacks(experiment.attacks, deployed(opened)), clock)
     return parts
 
 

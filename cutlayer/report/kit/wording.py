@@ -71,6 +71,15 @@ ACCESS = {
     "WHITE_BOX": ("white-box", "also holds the weights of the device's half and the settings of the defense"),
 }
 
+VANTAGES = {
+    "cloud": "The attacker is the server, which decodes all that arrives and holds the second half of the model.",
+    "link": "The attacker reads the network, where nothing is encrypted, and decodes what passes; it holds no tail.",
+    "encrypted-link": "The attacker reads the network, where messages are encrypted: it sees their lengths and times.",
+    "client": "The attacker is the server together with one of its clients, whose copy of the first half it holds.",
+    "servers": "The attacker is several servers together, each of which gets one release of every picture.",
+}
+"""Where the attacker sits, by the names of `cutlayer.attacks.view.VANTAGES`."""
+
 STAGE_WORDS = {
     "head": "the first layers, on the device",
     "protect": "the defense, on the device",
