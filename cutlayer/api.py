@@ -329,19 +329,30 @@ def attack(
     return Attacked(label, originals, rebuilt.numpy(), score(rebuilt, data, seed))
 
 
-def score(reconstructions: NDArray[np.float32] | Tensor, data: Splits, *, seed: int = 0) -> Score:
-    """How near reconstructions come to the first private images: every metric, and the leakage gain.
+def score(
+    reconstructions: NDArray[np.float32] | Tensor, data: Splits, *, seed: int = 0, metrics: Sequence[str] = (),
+    weights_root: Path | str | None = None,
+) -> Score:  # fmt: skip
+    """How near reconstructions come to the first private images: the standard metrics, and the leakage gain.
 
     Args:
         reconstructions: ``(N, C, H, W)`` in [0, 1], of the first N images of ``data.private``, in their order.
         data: The true images, the candidates of the identification, and the auxiliary images whose mean is the floor.
         seed: Seed of the bootstrap that gives the 95 % intervals.
+        metrics: Metrics beside the standard ones, from ``cutlayer list metrics``; one whose file of weights is missing
+            is NaN, which is said, and so is one that needs an evaluation classifier, which only `run` trains.
+        weights_root: Folder of published weights; the environment variable CUTLAYER_WEIGHTS, or the folder ``weights``
+            in that of the data sets, if left out.
     """
     import torch
 
+    from cutlayer.privacy.score import Chosen
     from cutlayer.privacy.score import score as score_tensor
 
-    return score_tensor(torch.as_tensor(reconstructions).detach().float().cpu(), data, seed)
+    chosen = Chosen(tuple(metrics), None if weights_root is None else Path(weights_root))
+    for note in chosen.notes(len(reconstructions)):
+        say(f"note: {note}")
+    return score_tensor(torch.as_tensor(reconstructions).detach().float().cpu(), data, seed, chosen)
 
 
 def run(
@@ -350,6 +361,7 @@ def run(
     changes: Mapping[str, str] | None = None,
     out: Path | str = "runs",
     data_root: Path | str | None = None,
+    weights_root: Path | str | None = None,
     say: Callable[[str], None] = print,
 ) -> list[Result]:
     """Run every experiment of a plan, as ``cutlayer run`` does, and return the records.
@@ -359,6 +371,7 @@ def run(
         changes: Values to change, such as ``{"training.epochs": "1"}``.
         out: Folder for the records; an experiment that is finished there is not run again.
         data_root: Folder of the data sets that are not embedded.
+        weights_root: Folder of published weights; see `score`.
         say: Called with each line of progress.
 
     Raises:
@@ -369,9 +382,11 @@ def run(
     from cutlayer.experiment.run import run_all
 
     path = Path(plan) if str(plan).endswith(".toml") else examples.path(str(plan))
-    root = None if data_root is None else Path(data_root)
+    root, weights = (None if folder is None else Path(folder) for folder in (data_root, weights_root))
     with told(say):
-        return run_all(load(path, changes), Path(out), resume=True, data_root=root, say=say)
+        return run_all(
+            load(path, changes), Path(out), resume=True, data_root=root, say=say, weights_root=weights
+        )  # fmt: skip
 
 
 def serve(

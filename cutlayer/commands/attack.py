@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from cutlayer.errors import ConfigError
-from cutlayer.options import At, Count, DataRoot, Gigabytes, OutFolder, Seed, Whole
+from cutlayer.options import At, Count, DataRoot, Gigabytes, OutFolder, Seed, WeightsRoot, Whole
 from cutlayer.terminal import say, tell, tell_lines
 
 
@@ -27,6 +27,7 @@ def attack(
     seed: Seed | None = None,
     out: OutFolder = Path("attacked"),
     data_root: DataRoot = None,
+    weights_root: WeightsRoot = None,
     max_memory: Gigabytes | None = None,
 ) -> None:
     """Attack what a server has recorded, on any machine: nothing is sent, and no device or server is needed.
@@ -53,6 +54,7 @@ def attack(
         seed: Seed of the data's parts, the attackers and the intervals.
         out: Folder for the results.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
+        weights_root: Folder of published weights, for metrics of the plan that need them.
         max_memory: Memory in GB that this process may claim. Linux only.
     """
     from cutlayer.attacks.view import Access, vantage_named
@@ -60,6 +62,7 @@ def attack(
     from cutlayer.experiment.plan import attacks_named, load
     from cutlayer.experiment.spec import Measure
     from cutlayer.machine.memory import limit_memory
+    from cutlayer.privacy.score import Chosen
     from cutlayer.report.runs.tap import text
     from cutlayer.split_folder import open_split
 
@@ -75,8 +78,9 @@ def attack(
         raise ConfigError("The split folder names no data set; name the attackers' own with --data.")
     record = attack_tap(
         tap, opened, asked, out, data=name, access=Access.named(access or setup.access),
-        vantage=vantage_named(vantage or setup.vantage), say=say, truth=truth, metrics=setup.metrics,
-        codec=codec or (setup.codec if planned else ""), releases=releases, count=count,
+        vantage=vantage_named(vantage or setup.vantage), say=say, truth=truth,
+        metrics=Chosen(setup.metrics, weights_root), codec=codec or (setup.codec if planned else ""),
+        releases=releases, count=count,
         auxiliary=setup.auxiliary if auxiliary is None else auxiliary,
         seed=(planned.seed if planned else 0) if seed is None else seed, data_root=data_root,
     )  # fmt: skip

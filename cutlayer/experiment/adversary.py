@@ -23,7 +23,7 @@ from cutlayer.experiment.victim import Say
 from cutlayer.foreign import shown
 from cutlayer.machine.memory import is_lack_of_memory
 from cutlayer.privacy.releases import Releases
-from cutlayer.privacy.score import score
+from cutlayer.privacy.score import Chosen, score
 from cutlayer.privacy.view import lengths, oracle, view, wire
 from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import delete, write_arrays, write_json
@@ -121,7 +121,7 @@ def attack_all(
     view_for: ViewFor,
     seen: Mapping[str, Mapping[str, NDArray[np.float32]]],
     truth: Splits | None,
-    metrics: Sequence[str],
+    metrics: Chosen,
     work: Path,
     say: Say,
 ) -> tuple[list[AttackRecord], list[FailedAttack]]:
@@ -168,7 +168,7 @@ def attack(
     seen: View,
     released: Mapping[str, NDArray[np.float32]],
     truth: Splits | None,
-    metrics: Sequence[str],
+    metrics: Chosen,
     work: Path,
     say: Say,
 ) -> list[AttackRecord]:
@@ -180,7 +180,7 @@ def attack(
         seen: All that the attack may touch.
         released: What arrived, ``(n_releases, N, *smashed.shape)`` by the label of the deployment.
         truth: The truth, for the scores alone; None where it is unknown.
-        metrics: Names of metrics beside those of cutlayer.
+        metrics: Metrics beside the standard ones.
         work: Folder of the rows, the scores and the reconstructions of each finished attack, until the run is finished.
         say: Called when there is work to do.
 

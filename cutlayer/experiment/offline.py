@@ -24,6 +24,7 @@ from cutlayer.machine.files import check_writable
 from cutlayer.machine.memory import enough_memory
 from cutlayer.models.manifest import Manifest, tail_name
 from cutlayer.privacy.releases import MOST_BYTES, Releases
+from cutlayer.privacy.score import NO_METRICS_BESIDE, Chosen
 from cutlayer.records.dataclass_json import dump
 from cutlayer.records.files import write_arrays, write_json, write_text
 from cutlayer.records.reconstructions import REBUILT
@@ -48,7 +49,7 @@ def attack_tap(
     vantage: Vantage,
     say: Say,
     truth: Path | None = None,
-    metrics: Sequence[str] = (),
+    metrics: Chosen = NO_METRICS_BESIDE,
     codec: str = "",
     releases: int = 1,
     count: int | None = None,
@@ -69,7 +70,7 @@ def attack_tap(
         say: Called when there is work to do.
         truth: File that says what the requests carried, see `cutlayer.experiment.recorded.read_truth`; without it,
             nothing is scored.
-        metrics: Names of metrics beside those of cutlayer.
+        metrics: Metrics beside the standard ones.
         codec: Name of the codec; what the requests say if empty.
         releases: Without a record: the number of rounds in which the device sent the same inputs.
         count: Attack the first so many inputs; all if None.

@@ -87,11 +87,14 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
             raise ConfigError(f"Two attacks are {max(names, key=names.count)!r}; let them differ, or drop one.")
     codec_named(common["measure"].codec)
     _ = Access.named(common["measure"].access), vantage_named(common["measure"].vantage)
-    metrics = [*METRICS, *map(METRICS.label, common["measure"].metrics)]
-    if len(set(metrics)) < len(metrics):
-        raise ConfigError(f"There is another metric {max(metrics, key=metrics.count)!r}; name yours differently.")
-    for metric in common["measure"].metrics:
+    metrics = common["measure"].metrics
+    labels = [*METRICS, *map(METRICS.label, filter(METRICS.is_own, metrics))]
+    if len(set(labels)) < len(labels):
+        raise ConfigError(f"There is another metric {max(labels, key=labels.count)!r}; name yours differently.")
+    for metric in metrics:
         METRICS.load(metric)
+        if metrics.count(metric) > 1:
+            raise ConfigError(f"measure.metrics names {metric!r} twice.")
     common |= {key: table[key] for key in (*texts, "input") if key in table}
     if table.get("input"):
         image_shape(table["input"])

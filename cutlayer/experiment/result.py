@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.attacks.view import Access
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.edge.requests import UNKNOWN
@@ -22,6 +23,7 @@ from cutlayer.privacy.worst_case import worst_case
 from cutlayer.records.run import (
     SCHEMA,
     AttackRecord,
+    Ceiling,
     CostRecord,
     FailedAttack,
     Published,
@@ -60,6 +62,7 @@ def result(
     data: Splits,
     defense: Defense,
     spectrum: Spectrum,
+    ceiling: Ceiling,
     facts: dict[str, float | str],
     answers: Answers,
     observed: Sequence[Observed],
@@ -80,6 +83,7 @@ def result(
         accuracy=proportion(int(right.sum()), len(right)),
         baseline=proportion(int(undefended.sum()), len(undefended)),
         change=paired_change(undefended, right),
+        further_epochs=defense.further_epochs,
     )
     return Result(
         schema=SCHEMA,
@@ -101,17 +105,20 @@ def result(
         privacy=tuple(replace(attack, published=published(attack, experiment)) for attack in attacks),
         worst_case=worst_case(attacks),
         spectrum=spectrum,
+        ceiling=ceiling,
         cost=tuple(cost(entry, turns.get(entry.deployment.label), experiment.seed) for entry in observed),
         flags=(
             *unfit(utility, answers.labels),
             *failures(failed),
-            *flags(experiment, attacks, data, defense, spectrum),
+            *flags(experiment, attacks, data, defense, spectrum, ceiling),
         ),
         seconds=seconds,
         words=tuple(_words(experiment)),
         setup=setup(experiment),
         expect=experiment.expect,
         failed=tuple(failed),
+        access=Access.named(experiment.measure.access).name,
+        vantage=experiment.measure.vantage,
     )
 
 
@@ -132,7 +139,7 @@ def _words(experiment: Experiment) -> Iterator[Words]:
     for name in dict.fromkeys(attack.name for attack in experiment.attacks):
         if ATTACKS.is_own(name):
             yield Words(name=ATTACKS.label(name), explanation=str(ATTACKS.load(name).plain_words))
-    for name in experiment.measure.metrics:
+    for name in filter(METRICS.is_own, experiment.measure.metrics):
         own, known = METRICS.load(name), {field.name for field in fields(Words)}
         said = {key: value for key, value in vars(own).items() if key in known}
         yield Words(**{**said, "name": METRICS.label(name)})

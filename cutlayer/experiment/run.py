@@ -18,6 +18,7 @@ from cutlayer.defenses.base import deployed
 from cutlayer.errors import ConfigError, WriteError
 from cutlayer.experiment import adversary, victim
 from cutlayer.experiment.budget import fitted
+from cutlayer.experiment.judge import judge
 from cutlayer.experiment.measure import measure
 from cutlayer.experiment.plan import toml
 from cutlayer.experiment.result import Answers, result, summary
@@ -30,7 +31,9 @@ from cutlayer.machine.identity import environment
 from cutlayer.machine.lock import only_one
 from cutlayer.machine.memory import enough_memory
 from cutlayer.models.halves import split as split_at_cut
+from cutlayer.privacy.ceiling import ceiling
 from cutlayer.privacy.releases import MOST_BYTES, Releases
+from cutlayer.privacy.score import Chosen
 from cutlayer.privacy.spectrum import spectrum
 from cutlayer.progress import told
 from cutlayer.records import writing
@@ -54,6 +57,7 @@ def run_all(
     data_root: Path | None,
     say: Say,
     budget_s: float | None = None,
+    weights_root: Path | None = None,
 ) -> list[Result]:
     """Run each experiment that is not finished yet; say where the time went; return the records of all.
 
@@ -64,6 +68,7 @@ def run_all(
         data_root: Folder of the data sets that are not embedded.
         say: Called with each line of progress.
         budget_s: Seconds for the plan, for which attacks make fewer steps on a slow machine; None for no limit.
+        weights_root: Folder of the published weights of metrics; see `cutlayer.metrics.weights.weights_root`.
 
     Raises:
         ConfigError, SplitError, DataError, WithheldError: See `check`; found before anything is trained or written.
@@ -78,6 +83,10 @@ def run_all(
         say(note)
     for experiment in experiments:
         check(experiment, data[_source(experiment)])
+    setups = [experiment.measure for experiment in experiments]
+    notes = (Chosen(setup.metrics, weights_root).notes(setup.private) for setup in setups)
+    for note in dict.fromkeys(text for found in notes for text in found):
+        say(note)
     spent: dict[str, float] = {}
     if budget_s is not None:
         first, left_s = data[_source(experiments[0])], budget_s - (time.perf_counter() - begin_s)
@@ -96,7 +105,7 @@ def run_all(
             else:
                 stamped = _stamped(say)
                 with told(stamped), enough_memory(experiment, _smaller(experiment)):
-                    fresh.append(run(experiment, data[_source(experiment)], runs, data_root, stamped))
+                    fresh.append(run(experiment, data[_source(experiment)], runs, data_root, stamped, weights_root))
                 results.append(fresh[-1])
     if fresh:
         for line in durations(fresh, spent, time.perf_counter() - begin_s).splitlines():
@@ -135,7 +144,9 @@ def check(experiment: Experiment, data: Splits) -> None:
     check_apart(victim.shown(experiment, data), setup.private)
 
 
-def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None, say: Say) -> Result:
+def run(
+    experiment: Experiment, data: Splits, runs: Path, data_root: Path | None, say: Say, weights_root: Path | None = None
+) -> Result:
     """Train, harden, split, serve, measure, attack, record.
 
     Every part leaves its product under `runs/<id>/`, complete or not at all; a later call takes up what is there.
@@ -148,16 +159,16 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     model = victim.trained(experiment, data, runs, say)
     ends["train"] = time.perf_counter()
     test = data.test.take(experiment.measure.count)
-    undefended_answers = training.predictions(model, test)
     if not victim.whole(folder / "split", say):
         for outdated in ("measured", "attacks"):  # of the split that was there before
             delete(folder / outdated)
         victim.export(experiment, model, data, folder / "split", say, runs)
     opened = open_split(folder / "split")
-    split = opened.halves()
+    split, defense = opened.halves(), deployed(opened)
+    baseline = victim.further(experiment, model, data, defense.further_epochs, runs, say)
+    undefended_answers = training.predictions(baseline, test)
     ends["harden"] = time.perf_counter()
 
-    defense = deployed(opened)
     attacks = adversary.attacks(experiment.attacks, defense)
     n_releases = max(attack.n_releases for _, attack in attacks)
     observed = [
@@ -174,21 +185,26 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
         key=experiment.defense.key, vantage=vantage_named(experiment.measure.vantage),
     )  # fmt: skip
     seen = {entry.deployment.label: entry.seen for entry in observed}
-    rows, failed = adversary.attack_all(
-        attacks, view_for, seen, data, experiment.measure.metrics, folder / "attacks", say
-    )
+    metrics = Chosen(experiment.measure.metrics, weights_root)
+    if metrics.ask_a_judge:
+        metrics = replace(metrics, judge=judge(experiment, data, runs, weights_root, say))
+    rows, failed = adversary.attack_all(attacks, view_for, seen, data, metrics, folder / "attacks", say)
     ends["attack"] = time.perf_counter()
 
     facts = defense.facts(head(data.auxiliary.inputs[:FACTS_FROM]))
     undefended = split_at_cut(model, experiment.cut, data.input).head
     passed = spectrum(split.head, data.auxiliary.inputs, undefended)
     ends["spectrum"] = time.perf_counter()
+    bound = ceiling(defense, head, data, experiment.measure.private, experiment.seed)
+    ends["ceiling"] = time.perf_counter()
     seconds = {part: end - start for (_, start), (part, end) in pairwise(ends.items())}
     served = {entry.deployment.label: entry.answers for entry in observed}
     answers = Answers(test.labels, undefended_answers, served)
     record = result(
-        experiment, opened.manifest, data, defense, passed, facts, answers, observed, turns, rows, failed, seconds
-    )
+        experiment, opened.manifest, data, defense, passed, bound, facts, answers, observed, turns, rows, failed,
+        seconds,
+    )  # fmt: skip
+    record = replace(record, judge=metrics.judge.title if metrics.judge else "")
     kept = adversary.kept(attacks, data, experiment.measure.private, folder / "attacks")
     timed = {entry.deployment.label: entry.timed for entry in observed}
     for label, times in turns.items():

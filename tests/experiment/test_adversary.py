@@ -17,6 +17,7 @@ from cutlayer.experiment.flags import failures
 from cutlayer.experiment.plan import parse
 from cutlayer.experiment.run import check
 from cutlayer.experiment.spec import Named
+from cutlayer.privacy.score import Chosen
 from cutlayer.privacy.view import view
 from cutlayer.registry import ATTACKS
 from cutlayer.spec import TensorSpec
@@ -63,7 +64,7 @@ def view_for(named, attack):
 
 def attacked(tmp_path, *attacks, truth=DATA):
     seen = {"zmq-onnx": {SMASHED: DATA.private.inputs[None]}}
-    return adversary.attack_all(attacks, view_for, seen, truth, (), tmp_path, print)
+    return adversary.attack_all(attacks, view_for, seen, truth, Chosen(), tmp_path, print)
 
 
 @pytest.mark.parametrize(

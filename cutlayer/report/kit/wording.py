@@ -131,6 +131,12 @@ def access_name(access: str) -> str:
     return ACCESS[access][0] if access in ACCESS else access
 
 
+def where_attackers_sit(vantage: str, access: str) -> str:
+    """One sentence or two on the threat model; nothing of a vantage that this version does not know."""
+    granted = f"At most {access_name(access)} access to the first half is granted."
+    return " ".join(filter(None, [VANTAGES.get(vantage), granted]))
+
+
 def points(difference: float) -> str:
     """A difference of two shares in percentage points, signed; one that rounds to nothing has no sign."""
     if math.isnan(difference):

@@ -11,7 +11,17 @@ from cutlayer.records.run import Result
 from cutlayer.report.kit.markup import Html, dot, el, note, row, section, small, table
 from cutlayer.report.kit.pictures import picture_row, strip
 from cutlayer.report.kit.svg import stage_bar
-from cutlayer.report.kit.wording import ACCESS, LEAKAGE_GAIN, STAGE_WORDS, access_name, duration, scale, seconds, size
+from cutlayer.report.kit.wording import (
+    ACCESS,
+    LEAKAGE_GAIN,
+    STAGE_WORDS,
+    access_name,
+    duration,
+    scale,
+    seconds,
+    size,
+    where_attackers_sit,
+)
 from cutlayer.report.runs import conditions, tables
 from cutlayer.report.runs.charts import Point, scatter, typical_request
 from cutlayer.report.runs.claims import claims as stated_claims
@@ -122,12 +132,16 @@ def attacks(group: Group) -> Html:
     """Every number of every attack, and the meaning of the columns."""
     scales = [LEAKAGE_GAIN, *map(scale, group.metrics)]
     metrics = [(metric.title, metric.explanation) for metric in scales if metric.explanation]
+    judges = dict.fromkeys(member.run.result.judge for member in group.members if member.run.result.judge)
+    metrics += [("Evaluation classifier", judge) for judge in judges]
     meanings = {"The metrics": metrics, "The attacker's access": [(name, f"{text}.") for name, text in ACCESS.values()]}
     lists = [
         el("div", el("h3", title), el("dl", [[el("dt", name), el("dd", text)] for name, text in items]))
         for title, items in meanings.items()
     ]
-    return section("Every attack, in numbers", tables.attacks(group), el("div", lists, class_="columns"))
+    result = group.first.result
+    sits = note(where_attackers_sit(result.vantage, result.access))
+    return section("Every attack, in numbers", sits, tables.attacks(group), el("div", lists, class_="columns"))
 
 
 def claims(group: Group) -> list[Html]:

@@ -14,7 +14,7 @@ from cutlayer.report.kit import markup
 from cutlayer.report.kit.columns import WIDTH, columns, wrap
 from cutlayer.report.kit.markup import Html, el, note, section
 from cutlayer.report.kit.pictures import picture_row, strip
-from cutlayer.report.kit.wording import LEAKAGE_GAIN, VANTAGES, access_name, in_order, scale
+from cutlayer.report.kit.wording import LEAKAGE_GAIN, access_name, in_order, scale, where_attackers_sit
 from cutlayer.report.runs.tables import attack_table
 
 SHOWN = 12
@@ -73,8 +73,8 @@ def _subject(record: TapRecord) -> str:
     releases = f", {record.n_releases} releases of each" if record.n_releases > 1 else ""
     return (
         f"{record.n:,} inputs{releases}, that were sent to {record.model} (version {record.version}) with the defense "
-        f"{record.defense} in the codec {record.codec}. {VANTAGES.get(record.vantage, '')} It is granted "
-        f"{access_name(record.access)} access, and holds the auxiliary part of {record.data}."
+        f"{record.defense} in the codec {record.codec}. {where_attackers_sit(record.vantage, record.access)} The "
+        f"attacker holds the auxiliary part of {record.data}."
     )
 
 

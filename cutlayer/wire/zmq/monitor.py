@@ -168,9 +168,9 @@ class Departures:
             self._visitors.arrived(peer.name)
         return peer
 
-    def identified(self) -> list[Peer]:
-        """Return the connected clients that have proven an identity. Any thread may call it."""
-        return [peer for peer in list(self._peers.values()) if peer.identity]
+    def connected(self) -> list[Peer]:
+        """Return the connected clients; one without a message so far has no identity yet. Any thread may call it."""
+        return list(self._peers.values())
 
     def look(self) -> None:
         """Read the new events. For the thread that receives, when `descriptor` is readable."""

@@ -116,11 +116,14 @@ class ZmqServer:
 
     def _end_removed(self) -> None:
         """End the connections of the keys that are no longer on the list."""
-        listed = None if self._doorkeeper is None else self._doorkeeper.changed()
-        if listed is not None:
-            for peer in self._departures.identified():
-                if peer.identity not in listed:
-                    self._watch.end(peer.name, "key", "its CURVE key was removed from the list.")
+        if self._doorkeeper is None:
+            return
+        some_removed = self._doorkeeper.look()
+        for peer in self._departures.connected():
+            if self._doorkeeper.removed(peer.identity) or (some_removed and not self._doorkeeper.lists(peer.identity)):
+                # Only a message tells the key. A silent client whose key is still on the list connects again.
+                which = "its CURVE key" if peer.identity else "a CURVE key, perhaps that of this silent client,"
+                self._watch.end(peer.name, "key", f"{which} was removed from the list.")
 
     def _end_context(self) -> None:
         if self._doorkeeper is not None:

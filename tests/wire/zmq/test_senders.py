@@ -1,5 +1,6 @@
 """Who a message is from does not depend on when it is received: its connection may be closed, or another's, by then."""
 
+import os
 import threading
 from contextlib import ExitStack
 
@@ -79,9 +80,11 @@ def held(keys):
         # It opens files now and then, which could have a descriptor that is to be that of a connection.
         server._watch.close()
         first, second = (Device(keys, name, opened) for name in CLIENTS)
+        below = os.dup(server._departures.descriptor)
         first.connect(server.address, "127.0.0.1")
         first.send(0)
         ((_, caller),) = handler.take()
+        os.close(below)
         yield server, handler, caller, first, second
 
 
@@ -100,6 +103,27 @@ def left(server, caller):
 def descriptors(server):
     """The descriptors of the server's connections."""
     return [key.descriptor for key in Sockets(server.address.port).look()]
+
+
+def connect_at(descriptor, device, server, host):
+    """Connect a device, and let the server's end of it have a descriptor that is free; return whether it has.
+
+    The system gives the lowest free one. So the device's end gets one below it, and no other one below is free.
+    """
+    below = []
+    while (taken := os.dup(server._departures.descriptor)) < descriptor:
+        below.append(taken)
+    os.close(taken)
+    os.close(below.pop(0))
+    device.connect(server.address, host)
+    wait_until(lambda: descriptors(server))
+    for taken in below:
+        os.close(taken)
+    if descriptors(server) == [descriptor]:
+        return True
+    # Another thread of this process has opened or closed something meanwhile.
+    device.leave(server)
+    return False
 
 
 def senders(handler, n):
@@ -126,11 +150,9 @@ def test_a_descriptor_that_is_used_again_is_no_identity(held, seen):
     if seen:
         first.send(1)
         wait_until(lambda: waits(server))
-    before = descriptors(server)
+    (descriptor,) = descriptors(server)
     first.leave(server)
-    second.connect(server.address, "127.0.0.2")
-    wait_until(lambda: descriptors(server))
-    assert descriptors(server) == before
+    wait_until(lambda: connect_at(descriptor, second, server, "127.0.0.2"))
     second.send(2)
     wait_until(lambda: waits(server))
     if seen:
