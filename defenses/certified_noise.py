@@ -100,6 +100,11 @@ class CertifiedNoise(Defense):
         """Whether two releases of one input differ: not with a memo."""
         return self.on and not self.memo
 
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part; see the base."""
+        return self.epochs if self.on else 0
+
     def surgery(self, split: SplitModel) -> SplitModel:
         """The bottleneck and the unit norm at the end of the head, the expansion at the start of the tail."""
         return _grafted(split, *self._ends(split.smashed.shape, seed=0)) if self.on else split
