@@ -32,6 +32,7 @@ from cutlayer.machine.identity import environment
 from cutlayer.machine.lock import only_one
 from cutlayer.machine.memory import is_lack_of_memory
 from cutlayer.models.halves import split as split_at_cut
+from cutlayer.privacy.ceiling import ceiling
 from cutlayer.privacy.releases import MOST_BYTES, Releases
 from cutlayer.privacy.score import Chosen
 from cutlayer.privacy.spectrum import spectrum
@@ -200,12 +201,15 @@ def run(
     undefended = split_at_cut(model, experiment.cut, data.input).head
     passed = spectrum(split.head, data.auxiliary.inputs, undefended)
     ends["spectrum"] = time.perf_counter()
+    bound = ceiling(defense, head, data, experiment.measure.private, experiment.seed)
+    ends["ceiling"] = time.perf_counter()
     seconds = {part: end - start for (_, start), (part, end) in pairwise(ends.items())}
     served = {entry.deployment.label: entry.answers for entry in observed}
     answers = Answers(test.labels, undefended_answers, served)
     record = result(
-        experiment, opened.manifest, data, defense, passed, facts, answers, observed, turns, rows, failed, seconds
-    )
+        experiment, opened.manifest, data, defense, passed, bound, facts, answers, observed, turns, rows, failed,
+        seconds,
+    )  # fmt: skip
     kept = adversary.kept(attacks, data, experiment.measure.private, folder / "attacks")
     timed = {entry.deployment.label: entry.timed for entry in observed}
     for label, times in turns.items():

@@ -22,6 +22,7 @@ from cutlayer.report.kit.wording import (
     seconds,
     size,
 )
+from cutlayer.report.runs import ceilings
 from cutlayer.report.runs.groups import Group
 from cutlayer.report.runs.settings import Member, Setting, change, spread
 from cutlayer.trace import STAGES
@@ -30,7 +31,9 @@ from cutlayer.trace import STAGES
 def headline(group: Group) -> Html:
     """One row for each defense: what it keeps, what still leaks, what it costs."""
     head = ["Defense", _heading(ACCURACY, "95 % interval"), _titled("Change", "points"), "Worst attack"]
-    head += [_heading(LEAKAGE_GAIN), *(_heading(scale(metric)) for metric in group.headline_metrics)]
+    head.append(_heading(LEAKAGE_GAIN))
+    head += [_titled("Ceiling, %", "identified / leakage gain")] if ceilings.any_known(group) else []
+    head += [*(_heading(scale(metric)) for metric in group.headline_metrics)]
     head += [_titled("End to end", "p50"), _titled("Sent", "per picture"), "Flags"]
     rows = [_headline_row(group, setting) for setting in group.settings]
     return table("What each defense keeps, leaks and costs", head, [el("tbody", rows)], "headline")
@@ -162,6 +165,8 @@ def _headline_row(group: Group, setting: Setting) -> Html:
     cells.append(_cell("Worst attack", worst.label if worst else "none was run", where))
     gains = spread((r.worst_case.leakage_gain for r in results if r.worst_case), LEAKAGE_GAIN.number)
     cells.append(_measured(LEAKAGE_GAIN, setting.leakage, small(gains)))
+    if ceilings.any_known(group):
+        cells.append(_cell("Ceiling, %", ceilings.beside_worst(setting)))
     cells += [_measured(scale(metric), setting.metric(metric)) for metric in group.headline_metrics]
     times = {name: setting.time_ns(name) for name in setting.deployments}
     sizes = {name: setting.sent_bytes(name) for name in setting.deployments}
