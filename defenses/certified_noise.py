@@ -80,7 +80,7 @@ class CertifiedNoise(Defense):
 
     sigma: Weight = 0.2
     numbers: Size = 16
-    spread: Weight = 0.1
+    spread: Weight = 0.3
     width: Size = 64
     epochs: Epochs = 8
     lr: LearningRate = 4e-3
