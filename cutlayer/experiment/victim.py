@@ -101,7 +101,9 @@ def cached(experiment: Experiment, runs: Path) -> Path:
 
 def trained(experiment: Experiment, data: Splits, runs: Path, say: Say) -> fx.GraphModule:
     """The trained model, from `runs/models/` where an equal one was trained before."""
-    return _kept(cached(experiment, runs), lambda: build(experiment, data), lambda: train(experiment, data, say), say)
+    return remembered(
+        cached(experiment, runs), lambda: build(experiment, data), lambda: train(experiment, data, say), say
+    )
 
 
 def further(
@@ -126,10 +128,10 @@ def further(
 
     path = cached(experiment, runs)
     path = path.with_name(f"{path.stem}-{epochs}-more{path.suffix}")
-    return _kept(path, lambda: build(experiment, data), more, say)
+    return remembered(path, lambda: build(experiment, data), more, say)
 
 
-def _kept(
+def remembered(
     path: Path, build: Callable[[], fx.GraphModule], train: Callable[[], fx.GraphModule], say: Say
 ) -> fx.GraphModule:
     """A model with the weights in a file; where there is none, or it is damaged, the model is trained and kept."""
