@@ -25,10 +25,8 @@ from cutlayer.machine.memory import enough_memory
 from cutlayer.models.manifest import Manifest, tail_name
 from cutlayer.privacy.releases import MOST_BYTES, Releases
 from cutlayer.privacy.score import NO_METRICS_BESIDE, Chosen
-from cutlayer.records.dataclass_json import dump
-from cutlayer.records.files import write_arrays, write_json, write_text
-from cutlayer.records.reconstructions import REBUILT
-from cutlayer.records.tap import ATTACKS_FILE, TAP_SCHEMA, TapRecord
+from cutlayer.records.files import write_text
+from cutlayer.records.tap import PAGE, TAP_SCHEMA, TapRecord, finish
 from cutlayer.report.runs.tap import page
 from cutlayer.split_folder import SplitFolder
 
@@ -123,13 +121,11 @@ def attack_tap(
         notes=tuple(notes),
     )  # fmt: skip
     private = None if answer is None else answer.private.take(n)
-    truly = {} if private is None else {"originals": private.inputs, "labels": private.labels}
     by_attack = {label: images for (_, label), images in rebuilt.items()}
-    write_arrays(out / "reconstructions.npz", truly | {f"{REBUILT}{k}": v for k, v in by_attack.items()})
-    if scores:
-        write_arrays(out / "scores.npz", {name.removeprefix(f"{PLACE}/"): values for name, values in scores.items()})
-    write_text(out / "page.html", page(record, None if private is None else private.inputs, by_attack, held.modality))
-    write_json(out / ATTACKS_FILE, dump(record))
+    of_attack = {name.removeprefix(f"{PLACE}/"): values for name, values in scores.items()}
+    originals = None if private is None else private.inputs
+    write_text(out / PAGE, page(record, originals, by_attack, held.modality))
+    finish(out, record, originals, by_attack, of_attack)
     return record
 
 

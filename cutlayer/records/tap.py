@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from numpy.typing import NDArray
+
+from cutlayer.records.dataclass_json import dump
+from cutlayer.records.files import delete, write_arrays, write_json
+from cutlayer.records.reconstructions import REBUILT
 from cutlayer.records.run import AttackRecord, FailedAttack
 
-ATTACKS_FILE = "attacks.json"
+ATTACKS_FILE, PAGE = "attacks.json", "page.html"
 TAP_SCHEMA = 1
 
 
@@ -47,3 +55,28 @@ class TapRecord:
     attacks: tuple[AttackRecord, ...]
     failed: tuple[FailedAttack, ...]
     notes: tuple[str, ...] = ()
+
+
+def finish(
+    out: Path,
+    record: TapRecord,
+    originals: NDArray[Any] | None,
+    rebuilt: Mapping[str, NDArray[Any]],
+    scores: Mapping[str, NDArray[Any]],
+) -> None:
+    """Write the arrays, and last of all the record.
+
+    Args:
+        out: The folder.
+        record: The record.
+        originals: The true inputs; None where they are unknown.
+        rebuilt: The reconstructions by the label of the attack.
+        scores: The score of each reconstruction by ``attack/metric``; a file of an earlier attack is deleted if empty.
+    """
+    truly = {} if originals is None else {"originals": originals}
+    write_arrays(out / "reconstructions.npz", truly | {f"{REBUILT}{name}": images for name, images in rebuilt.items()})
+    if scores:
+        write_arrays(out / "scores.npz", scores)
+    else:
+        delete(out / "scores.npz")
+    write_json(out / ATTACKS_FILE, dump(record))

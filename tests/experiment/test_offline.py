@@ -33,8 +33,8 @@ CODEC = "int8:channel+zstd"
 def recorded(tmp_path_factory):
     """A split folder, its data, a tap of test and private images, and the device's record of what it sent."""
     folder = tmp_path_factory.mktemp("recorded")
-    rng = np.random.default_rng(0)
-    np.savez(folder / "images.npz", x=rng.random((160, 6, 6), np.float32), y=np.arange(160) % 3)
+    coarse = np.random.default_rng(0).random((320, 3, 3), np.float32)
+    np.savez(folder / "images.npz", x=coarse.repeat(2, 1).repeat(2, 2), y=np.arange(320) % 3)
     data = load(str(folder / "images.npz"))
     manifest = write_split(folder / "split", defense=NOISE)
     tap = taps.Tap(folder / "tap", manifest)
@@ -108,7 +108,7 @@ def test_the_inputs_themselves_are_the_truth_in_the_order_of_the_requests(record
     np.savez(tmp_path / "x.npz", x=np.concatenate([data.test.inputs[:2], *[data.private.inputs[:N]] * ROUNDS])[:, 0])
     record, _ = attacked(recorded, tmp_path / "out", truth=tmp_path / "x.npz", count=2 + N * ROUNDS)
     assert record.scored
-    assert record.attacks[1].leakage_gain.low > 0, "in another order, ridge does worse than the mean image"
+    assert record.attacks[1].leakage_gain.low > 0.3, "in another order, ridge is worse than the mean image"
     np.savez(tmp_path / "few.npz", x=data.test.inputs[:2, 0])
     with pytest.raises(DataError, match="holds 2 inputs, and 17 are attacked"):
         attacked(recorded, tmp_path / "out", truth=tmp_path / "few.npz")
@@ -161,7 +161,7 @@ def test_what_does_not_belong_together_is_refused(recorded, tmp_path, options, e
 def test_a_private_image_that_the_attacker_holds_is_refused(recorded, tmp_path):
     sent = np.concatenate([recorded.data.auxiliary.inputs[:2], recorded.data.private.inputs[: N * ROUNDS]])
     np.savez(tmp_path / "x.npz", x=sent[:, 0])
-    with pytest.raises(DataError, match="2 of 40 auxiliary inputs"):
+    with pytest.raises(DataError, match="2 of 80 auxiliary inputs"):
         attacked(recorded, tmp_path / "out", truth=tmp_path / "x.npz")
 
 
