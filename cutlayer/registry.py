@@ -390,6 +390,8 @@ ATTACKS = Registry(
         "nearest": "cutlayer.attacks.features.nearest:Nearest",
         "ridge": "cutlayer.attacks.features.ridge:Ridge",
         "decoder": "cutlayer.attacks.features.decoder:Decoder",
+        "learned-step": "cutlayer.attacks.features.learned_step:LearnedStep",
+        "map": "cutlayer.attacks.features.map:Map",
         "white-box": "cutlayer.attacks.features.white_box:WhiteBox",
         "averaging": "cutlayer.attacks.features.averaging:Averaging",
         "mask-aware": "cutlayer.attacks.features.mask_aware:MaskAware",
