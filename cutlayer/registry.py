@@ -366,6 +366,8 @@ ATTACKS = Registry(
         "mean-image": "cutlayer.attacks.features.mean_image:MeanImage",
         "nearest": "cutlayer.attacks.features.nearest:Nearest",
         "ridge": "cutlayer.attacks.features.ridge:Ridge",
+        "pca-ridge": "cutlayer.attacks.features.pca_ridge:PcaRidge",
+        "kernel-ridge": "cutlayer.attacks.features.kernel_ridge:KernelRidge",
         "decoder": "cutlayer.attacks.features.decoder:Decoder",
         "white-box": "cutlayer.attacks.features.white_box:WhiteBox",
         "averaging": "cutlayer.attacks.features.averaging:Averaging",
