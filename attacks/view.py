@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from cutlayer.data.splits import Dataset
 from cutlayer.defenses.base import Defense
-from cutlayer.errors import WithheldError
+from cutlayer.errors import ConfigError, WithheldError, near
 from cutlayer.spec import TensorSpec
 
 
@@ -25,6 +25,23 @@ class Access(IntEnum):
     """May push inputs of its own through the device's head and defense."""
     WHITE_BOX = 2
     """Holds the head's weights and the defense's code and settings (never its random draws)."""
+
+    @property
+    def label(self) -> str:
+        """The name for a reader: ``white-box``."""
+        return self.name.lower().replace("_", "-")
+
+    @classmethod
+    def named(cls, label: str) -> Access:
+        """The access of this name.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        known = {access.label: access for access in cls}
+        if label not in known:
+            raise ConfigError(f"There is no access named {label!r:.80}; {near(label, known)}")
+        return known[label]
 
 
 Query = Callable[[Tensor], Tensor]
@@ -45,6 +62,7 @@ class View:
         device: Where the attacker computes.
         seed: Seed of the attacker's own random choices.
         random: Whether two releases of one input differ, which any observer can tell.
+        access: What the threat model grants; a split without halves in torch has less to give.
     """
 
     input: TensorSpec
@@ -53,37 +71,60 @@ class View:
     device: torch.device
     seed: int
     random: bool
+    access: Access
     _tail: nn.Module | None = None
     _query: Query | None = None
     _head: nn.Module | None = None
     _defense: Defense | None = None
+    _kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def tail(self) -> nn.Module:
         """The server's half of the model, in eval mode. Withheld where the split has none in torch."""
-        return self._granted("tail", self._tail)
+        return self._granted("tail", Access.QUERY_FREE, self._tail)
 
     @property
     def query(self) -> Query:
         """The oracle `wire(x)`. Withheld from a query-free attacker."""
-        return self._granted("query", self._query)
+        return self._granted("query", Access.BLACK_BOX, self._query)
 
     @property
     def head(self) -> nn.Module:
         """The device's half of the model, differentiable, in eval mode. White-box only."""
-        return self._granted("head", self._head)
+        return self._granted("head", Access.WHITE_BOX, self._head)
 
     @property
     def defense(self) -> Defense:
         """The device's defense, whose `protect` the attacker may run with draws of its own. White-box only."""
-        return self._granted("defense", self._defense)
+        return self._granted("defense", Access.WHITE_BOX, self._defense)
 
     def with_query(self, query: Query, smashed: TensorSpec | None = None) -> View:
         """The same view with an oracle derived from this one's, and the spec of what that oracle gives."""
         _ = self.query  # raises where queries are withheld
-        return replace(self, _query=query, smashed=smashed or self.smashed)
+        return replace(self, _query=query, smashed=smashed or self.smashed, _kept={})
 
-    def _granted(self, name: str, value: T | None) -> T:
+    def with_auxiliary(self, auxiliary: Dataset) -> View:
+        """The same view of an attacker who holds other images."""
+        return replace(self, auxiliary=auxiliary, _kept={})
+
+    def kept(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` returned for this key before, in this view; made now where it was not.
+
+        Attacks that contain one another share what they fit this way: a decoder is trained once for all of them.
+        """
+        if key not in self._kept:
+            self._kept[key] = make()
+        return cast("T", self._kept[key])
+
+    def _granted(self, name: str, needs: Access, value: T | None) -> T:
+        if value is None and self.access < needs:
+            raise WithheldError(
+                f"This view withholds the {name} from the attacker: that needs {needs.label} access, and "
+                f"{self.access.label} access is granted."
+            )
         if value is None:
-            raise WithheldError(f"This threat model withholds the {name} from the attacker.")
+            raise WithheldError(
+                f"This view withholds the {name} from the attacker, for the split has no halves in torch: it was cut "
+                "from an ONNX file or from a module of another program, or its head computes in int8."
+            )
         return value

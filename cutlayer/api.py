@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.errors import ConfigError, SplitError, near
+from cutlayer.errors import ConfigError, SplitError
 from cutlayer.progress import told
 from cutlayer.terminal import say
 
@@ -283,12 +283,8 @@ def view(split: SplitFolder, access: AccessName | Access, data: Splits, *, codec
     from cutlayer.attacks.view import Access
     from cutlayer.privacy.view import view_of
 
-    if isinstance(access, str):
-        known = {level.name.lower().replace("_", "-"): level for level in Access}
-        if access not in known:
-            raise ConfigError(f"There is no access named {access!r}; {near(access, known)}")
-        access = known[access]
-    return view_of(split, access, data.auxiliary, codec=codec, seed=seed)
+    granted = Access.named(access) if isinstance(access, str) else access
+    return view_of(split, granted, data.auxiliary, codec=codec, seed=seed)
 
 
 def attack(
@@ -309,15 +305,18 @@ def attack(
     Raises:
         ConfigError: The attack or an option is unknown.
         WithheldError: The attack needs what the split folder does not have, such as the head in torch.
+        DataError: The attacker holds some of the private images already.
     """
     import torch
 
+    from cutlayer.data.overlap import check_apart
     from cutlayer.defenses.base import deployed
     from cutlayer.experiment.spec import Named
     from cutlayer.privacy.score import score
     from cutlayer.privacy.view import view_of, wire
     from cutlayer.registry import ATTACKS
 
+    check_apart(data, n)
     chosen: Attack = ATTACKS.make(attack, **options) if isinstance(attack, str) else attack
     seen = view_of(split, chosen.needs, data.auxiliary, codec=codec, seed=seed)
     originals = data.private.inputs[:n]
@@ -330,19 +329,30 @@ def attack(
     return Attacked(label, originals, rebuilt.numpy(), score(rebuilt, data, seed))
 
 
-def score(reconstructions: NDArray[np.float32] | Tensor, data: Splits, *, seed: int = 0) -> Score:
-    """How near reconstructions come to the first private images: every metric, and the leakage gain.
+def score(
+    reconstructions: NDArray[np.float32] | Tensor, data: Splits, *, seed: int = 0, metrics: Sequence[str] = (),
+    weights_root: Path | str | None = None,
+) -> Score:  # fmt: skip
+    """How near reconstructions come to the first private images: the standard metrics, and the leakage gain.
 
     Args:
         reconstructions: ``(N, C, H, W)`` in [0, 1], of the first N images of ``data.private``, in their order.
         data: The true images, the candidates of the identification, and the auxiliary images whose mean is the floor.
         seed: Seed of the bootstrap that gives the 95 % intervals.
+        metrics: Metrics beside the standard ones, from ``cutlayer list metrics``; one whose file of weights is missing
+            is NaN, which is said, and so is one that needs an evaluation classifier, which only `run` trains.
+        weights_root: Folder of published weights; the environment variable CUTLAYER_WEIGHTS, or the folder ``weights``
+            in that of the data sets, if left out.
     """
     import torch
 
+    from cutlayer.privacy.score import Chosen
     from cutlayer.privacy.score import score as score_tensor
 
-    return score_tensor(torch.as_tensor(reconstructions).detach().float().cpu(), data, seed)
+    chosen = Chosen(tuple(metrics), None if weights_root is None else Path(weights_root))
+    for note in chosen.notes(len(reconstructions)):
+        say(f"note: {note}")
+    return score_tensor(torch.as_tensor(reconstructions).detach().float().cpu(), data, seed, chosen)
 
 
 def run(
@@ -351,6 +361,7 @@ def run(
     changes: Mapping[str, str] | None = None,
     out: Path | str = "runs",
     data_root: Path | str | None = None,
+    weights_root: Path | str | None = None,
     say: Callable[[str], None] = print,
 ) -> list[Result]:
     """Run every experiment of a plan, as ``cutlayer run`` does, and return the records.
@@ -360,6 +371,7 @@ def run(
         changes: Values to change, such as ``{"training.epochs": "1"}``.
         out: Folder for the records; an experiment that is finished there is not run again.
         data_root: Folder of the data sets that are not embedded.
+        weights_root: Folder of published weights; see `score`.
         say: Called with each line of progress.
 
     Raises:
@@ -370,9 +382,11 @@ def run(
     from cutlayer.experiment.run import run_all
 
     path = Path(plan) if str(plan).endswith(".toml") else examples.path(str(plan))
-    root = None if data_root is None else Path(data_root)
+    root, weights = (None if folder is None else Path(folder) for folder in (data_root, weights_root))
     with told(say):
-        return run_all(load(path, changes), Path(out), resume=True, data_root=root, say=say)
+        return run_all(
+            load(path, changes), Path(out), resume=True, data_root=root, say=say, weights_root=weights
+        )  # fmt: skip
 
 
 def serve(

@@ -155,6 +155,7 @@ EXTRAS = {
     "onnxruntime": "onnx",
     "onnxscript": "lab",
     "PIL": "lab",
+    "piq": "lab",
     "skimage": "lab",
     "sklearn": "lab",
     "torch": "lab",

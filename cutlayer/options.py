@@ -100,6 +100,7 @@ Weights = Annotated[Path | None, At("file", "folder")]
 """File of a model's weights, or the folder in which another program has stored the halves."""
 OutFolder = Annotated[Path, At("folder")]
 DataRoot = Annotated[Path | None, At("folder")]
+WeightsRoot = Annotated[Path | None, At("folder")]
 
 
 def check(where: str, annotation: Any, value: Any) -> None:

@@ -328,15 +328,29 @@ METRICS = Registry(
         "psnr": "cutlayer.metrics.image:PSNR",
         "ssim": "cutlayer.metrics.image:SSIM",
         "identification": "cutlayer.metrics.identification:IDENTIFICATION",
+        "ms-ssim": "cutlayer.metrics.multiscale:MS_SSIM",
+        "fsim": "cutlayer.metrics.fsim:FSIM",
+        "avd": "cutlayer.metrics.variation:AVD",
+        "rdlv": "cutlayer.metrics.relative:RDLV",
+        "lpips": "cutlayer.metrics.lpips:ALEX",
+        "lpips-squeeze": "cutlayer.metrics.lpips:SQUEEZE",
+        "lpips-vgg": "cutlayer.metrics.lpips:VGG",
+        "fid": "cutlayer.metrics.fid:FID",
+        "recognized": "cutlayer.metrics.judged:ACCURACY",
+        "feature-distance": "cutlayer.metrics.judged:DISTANCE",
+        "iip": "cutlayer.metrics.judged:IIP",
     },
     "cutlayer.metrics",
     {"cutlayer.metrics.base:Metric": ()},
 )
 
+STANDARD_METRICS = ("mse", "psnr", "ssim", "identification")
+"""The metrics of every run. A plan names others, which take longer or need a network: ``[measure] metrics``."""
+
 DEFENSES = Registry(
     "defense",
     {
-        "none": "cutlayer.defenses.base:Defense",
+        "none": "cutlayer.defenses.none:Undefended",
         "gaussian-noise": "cutlayer.defenses.gaussian_noise:GaussianNoise",
         "laplace-noise": "cutlayer.defenses.laplace_noise:LaplaceNoise",
         "local-dp": "cutlayer.defenses.local_dp:LocalDP",
@@ -351,6 +365,7 @@ DEFENSES = Registry(
         "bido": "cutlayer.defenses.bido:BiDO",
         "cem": "cutlayer.defenses.cem:Cem",
         "mid": "cutlayer.defenses.mid:Mid",
+        "certified-noise": "cutlayer.defenses.certified_noise:CertifiedNoise",
         "crafter": "cutlayer.defenses.crafter:Crafter",
         "crafter-z": "cutlayer.defenses.crafter_z:CrafterZ",
         "crafter-distilled": "cutlayer.defenses.crafter_distilled:CrafterDistilled",
@@ -369,9 +384,12 @@ ATTACKS = Registry(
         "pca-ridge": "cutlayer.attacks.features.pca_ridge:PcaRidge",
         "kernel-ridge": "cutlayer.attacks.features.kernel_ridge:KernelRidge",
         "decoder": "cutlayer.attacks.features.decoder:Decoder",
+        "learned-step": "cutlayer.attacks.features.learned_step:LearnedStep",
+        "map": "cutlayer.attacks.features.map:Map",
         "white-box": "cutlayer.attacks.features.white_box:WhiteBox",
         "averaging": "cutlayer.attacks.features.averaging:Averaging",
         "mask-aware": "cutlayer.attacks.features.mask_aware:MaskAware",
+        "watch-list": "cutlayer.attacks.features.watch_list:WatchList",
     },
     "cutlayer.attacks",
     {"cutlayer.attacks.base:Attack": ("invert or invert_releases or identify",)},

@@ -68,6 +68,11 @@ class Adversarial(Defense):
         if self.turns not in TURNS:
             raise ConfigError(f"adversarial.turns must be {' or '.join(TURNS)}, not {self.turns!r}.")
 
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part; see the base."""
+        return self.epochs if self.weight else 0
+
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Train copies of the halves; the structure stays as it is."""
         if not self.weight:

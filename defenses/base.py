@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Defense:
-    """The undefended baseline, and the base of every defense.
+    """The base of every defense; as it is, it changes nothing.
 
     A subclass is a dataclass, and its fields are its options: nothing assigns them after `__post_init__`. The
     dataclass is not frozen, because `harden` and `deploy` set what was learned.
@@ -66,6 +66,14 @@ class Defense:
     def decoders(self) -> tuple[str, ...]:
         """The decoder against which this part trains the model, where it is on."""
         return (self.decoder,) if self.decoder and self.on else ()
+
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part in which `harden` trains the model further, or its tail alone.
+
+        The model without a defense is trained for as many epochs more before the accuracies are compared.
+        """
+        return 0
 
     @property
     def parts(self) -> tuple[Defense, ...]:
@@ -168,6 +176,11 @@ class Chain(Defense):
         return self.first.slow or self.second.slow
 
     @property
+    def further_epochs(self) -> int:
+        """The passes of both."""
+        return self.first.further_epochs + self.second.further_epochs
+
+    @property
     def protects(self) -> bool:
         """Whether either changes the releases."""
         return self.first.protects or self.second.protects
@@ -225,9 +238,9 @@ class Chain(Defense):
         from what a release tells, so that the density of the noise stands for both, as a bound; two Gaussian noises one
         after the other are one.
         """
-        if not self.first.random:
-            return self.second.density(self.first.protect(smashed, np.random.default_rng(0)))
         first = self.first.density(smashed)
+        if first is None and not self.first.random:
+            return self.second.density(self.first.protect(smashed, np.random.default_rng(0)))
         if first is None or not self.second.protects:
             return first
         second = self.second.density(first.mean)

@@ -67,6 +67,11 @@ class BiDO(Defense):
         if self.layers not in LAYERS:
             raise ConfigError(f"bido.layers must be one of {', '.join(LAYERS)}, not {self.layers!r}.")
 
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part; see the base."""
+        return self.epochs if self.weight_x or self.weight_y else 0
+
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Train copies of both halves; with both weights 0 return the split itself."""
         if self.weight_x == 0 and self.weight_y == 0:

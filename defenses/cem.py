@@ -86,6 +86,11 @@ class Cem(Defense):
         """Whether there is noise: not at sigma 0."""
         return self._noise.random
 
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part; see the base."""
+        return self.epochs if self.weight or self.sigma else 0
+
     def surgery(self, split: SplitModel) -> SplitModel:
         """The bound at the end of the head."""
         return self._noise.surgery(split)

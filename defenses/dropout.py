@@ -53,6 +53,11 @@ class Dropout(Defense):
         """Whether some elements are withheld and some are not."""
         return 0 < self.rate < 1
 
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part; see the base."""
+        return self.epochs if self.rate else 0
+
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Train a copy of the tail behind the mask; the head stays as it is."""
         return adapt(split, self.protect, data, epochs=self.epochs if self.rate else 0, seed=seed)

@@ -75,6 +75,11 @@ class LocalDP(Defense):
         if min(self.noise, self.epochs) < 0 or not 0 < self.delta < 1 or (self.clip is not None and self.clip <= 0):
             raise ConfigError(f"{self!r}: noise and epochs must be 0 or more, clip positive, delta between 0 and 1.")
 
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part; see the base."""
+        return self.epochs if self.random else 0
+
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Fix the clip, then train head and tail behind clip and noise; behind a clip no head out-scales noise."""
         if not self.random:

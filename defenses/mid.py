@@ -64,6 +64,11 @@ class Mid(Defense):
         if min(self.beta, self.epochs) < 0:
             raise ConfigError(f"{self!r}: beta and epochs must be 0 or more.")
 
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part; see the base."""
+        return self.epochs if self.beta else 0
+
     def surgery(self, split: SplitModel) -> SplitModel:
         """A 1x1 convolution at the end of the head, which passes the smashed data on as the mean until it is trained.
 

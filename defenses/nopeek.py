@@ -53,6 +53,11 @@ class NoPeek(Defense):
         if self.weight < 0 or self.epochs < 0 or self.batch < 2:
             raise ConfigError(f"{self!r}: weight and epochs must be 0 or more, and batch 2 or more.")
 
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part; see the base."""
+        return self.epochs if self.weight else 0
+
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Train copies of both halves; at weight 0 return the split itself."""
         if self.weight == 0:

@@ -74,6 +74,13 @@ class Patrol(Defense):
         if min(self.adversary, self.lipschitz, self.budget, self.sparsity, self.epochs) < 0 or self.lr <= 0:
             raise ConfigError(f"{self!r}: lr must be above 0, the other numbers 0 or more.")
 
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part, twice as many where channels are removed; see the base."""
+        if self.budget and (self.deeper or self.budget < 1):  # A deeper head costs more than the budget.
+            return 2 * self.epochs
+        return self.epochs if self.adversary or self.lipschitz else 0
+
     def surgery(self, split: SplitModel) -> SplitModel:
         """The deeper cut, if any, before pruning; the cut keeps its name, because loading repeats the surgery."""
         if not self.deeper:

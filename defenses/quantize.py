@@ -58,6 +58,11 @@ class Quantize(Defense):
         """Whether the rounding is stochastic."""
         return self.bits > 0 and self.rounding == "stochastic"
 
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part; see the base."""
+        return self.epochs if self.bits else 0
+
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Train a copy of the tail behind the rounding; the head stays as it is."""
         return adapt(split, self.protect, data, epochs=self.epochs if self.bits else 0, seed=seed)

@@ -110,6 +110,11 @@ class ResSFL(Defense):
                 "weight to 0 or head_lr_scale above 0."
             )
 
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part; see the base."""
+        return self.epochs if self.bottleneck or self.weight or self.source else 0
+
     def surgery(self, split: SplitModel) -> SplitModel:
         """The bottleneck, if any, with weights that have seen no image."""
         return self._narrowed(split, seed=0) if self.bottleneck else split

@@ -48,6 +48,11 @@ class TopK(Defense):
         if not 0 <= self.sparsity < 1 or self.epochs < 0:
             raise ConfigError(f"{self!r}: sparsity must be at least 0 and less than 1, and epochs 0 or more.")
 
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part; see the base."""
+        return self.epochs if self.sparsity else 0
+
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Train a copy of the tail behind the zeros; the head stays as it is."""
         return adapt(split, self.protect, data, epochs=self.epochs if self.sparsity else 0, seed=seed)

@@ -66,7 +66,7 @@ def imported():
                 names.add(node.module)
     tops = {name.partition(".")[0] for name in names} - {*sys.stdlib_module_names, "cutlayer", "benchmarks", "tests"}
     # A torchvision whose operators do not load with this torch is imported as the models do it.
-    instead = {"torchvision": "cutlayer.models._torchvision"}
+    instead = {"torchvision": "cutlayer.nets._torchvision"}
     return sorted(instead.get(name, name) for name in tops if importlib.util.find_spec(name))
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from tyro.conf import Positional, UseAppendAction, arg
 
 from cutlayer.errors import ConfigError
-from cutlayer.options import At, DataRoot, OutFolder
+from cutlayer.options import At, DataRoot, Gigabytes, OutFolder, WeightsRoot
 from cutlayer.terminal import say, tell, tell_lines
 
 
@@ -19,8 +19,10 @@ def run(
     resume: bool = True,
     part: str = "1/1",
     data_root: DataRoot = None,
+    weights_root: WeightsRoot = None,
     dry_run: bool = False,
     budget: str = "",
+    max_memory: Gigabytes | None = None,
 ) -> None:
     """Run every experiment of a plan: train, split, serve, measure, attack. Finished experiments are skipped.
 
@@ -32,14 +34,20 @@ def run(
         resume: Keep the finished parts of an interrupted run; --no-resume starts again.
         part: Share of the experiments to run, so that processes or machines divide a plan: 1/2 and 2/2.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
+        weights_root: Folder of the published weights of metrics such as lpips; CUTLAYER_WEIGHTS, or the folder weights
+            in that of the data sets, if left out.
         dry_run: Only print what would be trained, measured and attacked, and how long that takes on this machine.
         budget: Time for the plan, such as 90s: attacks make fewer steps where this machine is too slow for all of them.
+        max_memory: Memory in GB that this process, and each one that it starts, may claim: what needs more ends with a
+            message in place of a slow machine. No limit if left out. Linux only.
     """
     from cutlayer.experiment import examples, plan
     from cutlayer.experiment.run import run_all
+    from cutlayer.machine.memory import limit_memory
     from cutlayer.profile.plan import duration_ns
     from cutlayer.report.runs.terminal import text
 
+    limit_memory(max_memory)
     if experiments is None and example is not None:
         experiments = examples.path(example)
     elif experiments is None or example is not None:
@@ -53,7 +61,9 @@ def run(
         tell_lines(told(planned, rehearse(planned, out, data_root, say)))
         return
     budget_s = duration_ns(budget) / 1e9 if budget else None
-    results = run_all(planned, out, resume=resume, data_root=data_root, say=say, budget_s=budget_s)
+    results = run_all(
+        planned, out, resume=resume, data_root=data_root, say=say, budget_s=budget_s, weights_root=weights_root
+    )
     tell_lines(text(results))
 
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,20 @@ import torch
 from numpy.typing import NDArray
 
 from cutlayer.attacks.base import Attack
-from cutlayer.attacks.view import View
+from cutlayer.attacks.view import Access, View
 from cutlayer.bounded import read_arrays, read_json, reason
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
-from cutlayer.errors import ConfigError
-from cutlayer.experiment.measure import Observed
+from cutlayer.errors import ConfigError, CutlayerError, WithheldError
 from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.experiment.victim import Say
-from cutlayer.privacy.score import score
+from cutlayer.foreign import shown
+from cutlayer.machine.memory import is_lack_of_memory
+from cutlayer.privacy.score import Chosen, score
 from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import delete, write_arrays, write_json
 from cutlayer.records.reconstructions import Reconstructions
-from cutlayer.records.run import AttackRecord
+from cutlayer.records.run import AttackRecord, FailedAttack
 from cutlayer.registry import ATTACKS
 
 SHOWN = 12
@@ -36,30 +39,88 @@ def attacks(experiment: Experiment, defense: Defense) -> list[tuple[Named, Attac
     return [(named, attack) for named, attack in attacks if defense.random or attack.n_releases == 1]
 
 
+def check_granted(attacks: Sequence[Named], granted: Access) -> None:
+    """Refuse an attack that needs more access than is granted.
+
+    Raises:
+        WithheldError: The first such attack, with what it needs and what is granted.
+    """
+    for named in attacks:
+        needs = ATTACKS.make(named.name, **named.options).needs
+        if needs > granted:
+            raise WithheldError(
+                f"The attack {named.label} needs {needs.label} access, and {granted.label} access is granted; leave "
+                "the attack out, or grant more with access."
+            )
+
+
+def attack_all(
+    attacks: Sequence[tuple[Named, Attack]],
+    view_for: Callable[[Named, Attack], View],
+    released: Mapping[str, NDArray[np.float32]],
+    truth: Splits | None,
+    metrics: Chosen,
+    work: Path,
+    say: Say,
+) -> tuple[list[AttackRecord], list[FailedAttack]]:
+    """Run every attack, in a run and on a recorded tap alike; one that fails does not stop the others.
+
+    Args:
+        attacks: The attacks, not yet fitted.
+        view_for: Gives all that an attack may touch.
+        released: See `attack`, as the further arguments.
+        truth: Likewise.
+        metrics: Likewise.
+        work: Likewise.
+        say: Likewise.
+
+    Returns:
+        The rows of the attacks that worked, and those that failed with the reason.
+
+    Raises:
+        ConfigError: All of them failed.
+    """
+    rows, failed = list[AttackRecord](), list[FailedAttack]()
+    for named, chosen in attacks:
+        try:
+            rows += attack(named, chosen, view_for(named, chosen), released, truth, metrics, work, say)
+        except AttackError as error:
+            say(str(error))
+            failed.append(FailedAttack(
+                attack=ATTACKS.label(named.name), label=named.label, access=chosen.needs.name, reason=error.reason
+            ))  # fmt: skip
+    if attacks and len(failed) == len(attacks):
+        raise ConfigError("No attack worked. " + " ".join(f"{entry.label}: {entry.reason}" for entry in failed))
+    return rows, failed
+
+
 def attack(
     named: Named,
     attack: Attack,
     seen: View,
-    observed: Sequence[Observed],
-    data: Splits,
-    metrics: Sequence[str],
+    released: Mapping[str, NDArray[np.float32]],
+    truth: Splits | None,
+    metrics: Chosen,
     work: Path,
     say: Say,
 ) -> list[AttackRecord]:
-    """Fit once, rebuild the private images from the tap of each deployment, score.
+    """Fit once, rebuild the private images from what arrived in each deployment, score.
 
     Args:
         named: The attack in the plan; an interrupted run finds the rows of a finished attack by its key.
         attack: The attack, not yet fitted.
         seen: All that the attack may touch.
-        observed: The taps.
-        data: The truth, for the scores alone.
-        metrics: Names of metrics beside those of cutlayer.
+        released: What arrived, ``(n_releases, N, *smashed.shape)`` by the label of the deployment.
+        truth: The truth, for the scores alone; None where it is unknown.
+        metrics: Metrics beside the standard ones.
         work: Folder of the rows, the scores and the reconstructions of each finished attack, until the run is finished.
         say: Called when there is work to do.
 
     Returns:
-        One record for each deployment.
+        One record for each deployment; none where the truth is unknown.
+
+    Raises:
+        AttackError: The attack failed.
     """
     path = _path(work, named).with_suffix(".json")
     if path.exists():
@@ -72,18 +133,22 @@ def attack(
                 delete(damaged)
     say(f"attacking with {named.label}")
     start = time.perf_counter()
-    attack.fit(seen)
+    with failing(named, attack):
+        attack.fit(seen)
     fit_s = time.perf_counter() - start
     rows, arrays = list[AttackRecord](), dict[str, NDArray[Any]]()
-    for observation in observed:
-        releases = torch.from_numpy(observation.releases[: attack.n_releases]).to(seen.device)
+    for where, arrived in released.items():
         start = time.perf_counter()
-        images = attack.invert_releases(releases).float().cpu()
+        with failing(named, attack):
+            images = attack.invert_releases(torch.from_numpy(arrived[: attack.n_releases]).to(seen.device))
+            images = images.float().cpu()
+            _check(images, (arrived.shape[1], *seen.input.shape))
         invert_s = time.perf_counter() - start
-        _check(named, images, data)
-        scored, where = score(images, data, seen.seed, metrics), observation.deployment.label
-        arrays |= {f"{where}/{metric}": scores for metric, scores in scored.per_input.items()}
         arrays[where] = images.numpy().astype(np.float16)
+        if truth is None:
+            continue
+        scored = score(images, truth, seen.seed, metrics)
+        arrays |= {f"{where}/{metric}": scores for metric, scores in scored.per_input.items()}
         rows.append(AttackRecord(
             attack=ATTACKS.label(named.name), label=named.label, access=attack.needs.name, deployment=where,
             n_releases=attack.n_releases, fit_s=fit_s, invert_s=invert_s, n=scored.n, metrics=scored.metrics,
@@ -94,6 +159,46 @@ def attack(
     return rows
 
 
+class AttackError(CutlayerError):
+    """An attack failed; the others go on."""
+
+    def __init__(self, label: str, reason: str) -> None:
+        super().__init__(f"{label} failed: {reason}")
+        self.reason = reason
+
+
+@contextmanager
+def failing(named: Named, attack: Attack) -> Iterator[None]:
+    """Turn whatever goes wrong in an attack into an `AttackError` that says why."""
+    try:
+        yield
+    except Exception as error:
+        if is_lack_of_memory(error):
+            why = f"It ran out of memory; {_smaller(attack)}."
+        elif isinstance(error, CutlayerError):
+            why = str(error)
+        else:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            why = shown(f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}: {error}", 600)
+        raise AttackError(named.label, why) from error
+
+
+SIZES = ("batch", "chunk", "n_auxiliary", "max_system", "restarts")
+"""Options of attacks that decide on their memory."""
+
+
+def _smaller(attack: Attack) -> str:
+    """What to change in an attack that ran out of memory, as a clause."""
+    halves = [
+        f"{name} = {value // 2}"
+        for part in attack.parts
+        for name in SIZES
+        if isinstance(value := getattr(part, name, None), int) and value > 1
+    ]
+    less = f"try it with {' or '.join(halves)}, or" if halves else "try it"
+    return f"{less} with fewer images of the attacker ([measure] auxiliary), or with more memory (--max-memory)"
+
+
 def kept(
     attacks: Sequence[tuple[Named, Attack]], data: Splits, n_private: int, work: Path
 ) -> tuple[Reconstructions, dict[str, NDArray[np.float64]]]:
@@ -101,7 +206,8 @@ def kept(
     private = data.private.take(n_private)
     rebuilt, scores = dict[tuple[str, str], NDArray[Any]](), dict[str, NDArray[np.float64]]()
     for named, _ in attacks:
-        for name, array in read_arrays(_path(work, named).with_suffix(".npz")).items():
+        path = _path(work, named).with_suffix(".npz")
+        for name, array in read_arrays(path).items() if path.exists() else ():
             where, _, metric = name.partition("/")
             if metric:
                 scores[f"{where}/{named.label}/{metric}"] = array
@@ -112,13 +218,15 @@ def kept(
     return Reconstructions(private.inputs.astype(np.float16), private.labels, telling, rebuilt, tiles), scores
 
 
-def _check(named: Named, images: torch.Tensor, data: Splits) -> None:
-    """Refuse what is no reconstruction: another shape than the inputs, or values outside [0, 1]."""
-    wanted = data.private.inputs[: len(images)].shape
+def _check(images: torch.Tensor, wanted: tuple[int, ...]) -> None:
+    """Refuse what is no reconstruction: another shape than the inputs, no finite numbers, or values outside [0, 1]."""
     if tuple(images.shape) != wanted:
-        raise ConfigError(f"The attack {named.label} gives {tuple(images.shape)} where {wanted} is needed.")
+        raise ConfigError(f"It gives {tuple(images.shape)} where {wanted} is needed.")
+    diverged = int((~images.isfinite()).flatten(1).any(dim=1).sum())
+    if diverged:
+        raise ConfigError(f"It diverged: {diverged} of {len(images)} reconstructions hold what is no finite number.")
     if not bool(((images >= 0) & (images <= 1)).all()):
-        raise ConfigError(f"The attack {named.label} gives values outside [0, 1]; clamp its reconstructions.")
+        raise ConfigError("It gives values outside [0, 1]; clamp its reconstructions.")
 
 
 def _path(work: Path, named: Named) -> Path:

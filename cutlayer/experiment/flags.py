@@ -19,9 +19,10 @@ from cutlayer.attacks.view import Access
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.experiment.spec import Experiment, Named
+from cutlayer.metrics.interval import exact_proportion
 from cutlayer.nets.decoders import build
 from cutlayer.privacy.spectrum import ill_conditioned
-from cutlayer.records.run import AttackRecord, Flag, Spectrum, Utility
+from cutlayer.records.run import AttackRecord, Ceiling, FailedAttack, Flag, Spectrum, Utility
 from cutlayer.registry import ATTACKS, CODECS, DEFENSES, defense_names
 from cutlayer.wire.codecs.packed import parts
 
@@ -35,11 +36,17 @@ Flags = Iterator[Flag]
 
 
 def flags(
-    experiment: Experiment, rows: Sequence[AttackRecord], data: Splits, defense: Defense, spectrum: Spectrum
+    experiment: Experiment,
+    rows: Sequence[AttackRecord],
+    data: Splits,
+    defense: Defense,
+    spectrum: Spectrum,
+    ceiling: Ceiling,
 ) -> tuple[Flag, ...]:
     """Every flag that an experiment raises: `rows` are of the attacks that ran, `defense` is as deployed."""
     raised = [Flag("data", note) for note in data.notes]
     raised += [*_order(rows), *_useless(rows, experiment), *_overlap(data, experiment.measure.private)]
+    raised += _above_ceiling(rows, ceiling)
     if experiment.defense.name == "none" and rows and max(_gain(row) for row in rows) < INVERTIBLE_GAIN:
         text = f"No attack got past a leakage gain of {INVERTIBLE_GAIN} on the undefended model."
         raised.append(Flag("baseline-not-invertible", text))
@@ -73,6 +80,12 @@ def unfit(utility: Utility, labels: NDArray[np.int64]) -> Flags:
                 f"answer would do so for {chance:.1%}: what leaks of such a model says little about one that works.",
             )
             return
+
+
+def failures(failed: Sequence[FailedAttack]) -> Flags:
+    """An attack that failed may have been the worst."""
+    for attack in failed:
+        yield Flag("attack-failed", f"{attack.label} failed and has no figure: {attack.reason}")
 
 
 def _averaging(rows: Sequence[AttackRecord], kinds: Mapping[str, tuple[Any, ...]], defense: Defense) -> Flags:
@@ -158,6 +171,26 @@ def _masked_gradient(attacks: Sequence[Attack], spectrum: Spectrum) -> Flags:
         )
 
 
+def _above_ceiling(rows: Sequence[AttackRecord], ceiling: Ceiling) -> Flags:
+    """An attack did what no attacker can, by more than both intervals allow.
+
+    A row is compared with the ceiling of at least as many releases of the same private inputs.
+    """
+    for row in rows:
+        bounds, found = ceiling.over(row.n_releases), row.metrics.get("identification")
+        identified = exact_proportion(found.value * found.n, found.n) if found and found.n else None
+        for what, reached, bound in (
+            ("identifies", identified, bounds and bounds.identified),
+            ("has a leakage gain of", row.leakage_gain, bounds and bounds.leakage_gain),
+        ):
+            if reached and bound and reached.low > bound.high:
+                yield Flag(
+                    "above-the-ceiling",
+                    f"{row.label} ({row.deployment}) {what} {reached.value:.1%} (at least {reached.low:.1%}) from "
+                    f"{row.n_releases} releases, and the ceiling is {bound.high:.1%}: one of the two is wrong.",
+                )
+
+
 def _gain(row: AttackRecord) -> float:
     return row.leakage_gain.value
 
@@ -183,10 +216,10 @@ def _useless(rows: Sequence[AttackRecord], experiment: Experiment) -> Flags:
 
 
 def _overlap(data: Splits, n_private: int) -> Flags:
-    for name in ("auxiliary", "train"):
-        shared = len(_hashes(data.private.take(n_private).inputs) & _hashes(getattr(data, name).inputs))
-        if shared:
-            yield Flag(f"{name}-overlap", f"{shared} private images are in the {name} part too, pixel for pixel.")
+    """What the auxiliary part shares with the private one is refused before anything is trained."""
+    shared = len(_hashes(data.private.take(n_private).inputs) & _hashes(data.train.inputs))
+    if shared:
+        yield Flag("train-overlap", f"{shared} private images are in the train part too, pixel for pixel.")
 
 
 def _hashes(images: Iterable[NDArray[np.float32]]) -> set[bytes]:

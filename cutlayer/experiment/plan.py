@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cutlayer import own
+from cutlayer.attacks.view import Access
 from cutlayer.bounded import read_text, reason
 from cutlayer.errors import ConfigError, near
 from cutlayer.experiment.spec import HEADS, Deployment, Experiment, Measure, Named, Options, Published, Training
@@ -85,11 +86,15 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
         if len(set(names)) < len(names):
             raise ConfigError(f"Two attacks are {max(names, key=names.count)!r}; let them differ, or drop one.")
     codec_named(common["measure"].codec)
-    metrics = [*METRICS, *map(METRICS.label, common["measure"].metrics)]
-    if len(set(metrics)) < len(metrics):
-        raise ConfigError(f"There is another metric {max(metrics, key=metrics.count)!r}; name yours differently.")
-    for metric in common["measure"].metrics:
+    _ = Access.named(common["measure"].access)
+    metrics = common["measure"].metrics
+    labels = [*METRICS, *map(METRICS.label, filter(METRICS.is_own, metrics))]
+    if len(set(labels)) < len(labels):
+        raise ConfigError(f"There is another metric {max(labels, key=labels.count)!r}; name yours differently.")
+    for metric in metrics:
         METRICS.load(metric)
+        if metrics.count(metric) > 1:
+            raise ConfigError(f"measure.metrics names {metric!r} twice.")
     common |= {key: table[key] for key in (*texts, "input") if key in table}
     if table.get("input"):
         image_shape(table["input"])

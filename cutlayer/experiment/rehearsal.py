@@ -98,6 +98,10 @@ def _parts(experiment: Experiment, data: Splits) -> list[Part]:
         timed(f"{hardening}cutting, export", begin_s)
 
         opened = open_split(Path(work) / "split")
+        if epochs := deployed(opened).further_epochs:
+            begin_s = clock.now_s()
+            victim.further(experiment, model, data, epochs, Path(work), _silent)
+            timed("training the undefended model further, for as many epochs as the defense has", begin_s)
         parts += after_export(experiment, data, opened, adversary.attacks(experiment, deployed(opened)), clock)
     return parts
 

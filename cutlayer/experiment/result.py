@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.edge.requests import UNKNOWN
-from cutlayer.experiment.flags import flags, unfit
+from cutlayer.experiment.flags import failures, flags, unfit
 from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.spec import Experiment
 from cutlayer.experiment.turns import added
@@ -19,7 +19,18 @@ from cutlayer.models.manifest import Manifest
 from cutlayer.percentiles import percentiles
 from cutlayer.privacy.score import CANDIDATES
 from cutlayer.privacy.worst_case import worst_case
-from cutlayer.records.run import SCHEMA, AttackRecord, CostRecord, Published, Result, Spectrum, Utility, Words
+from cutlayer.records.run import (
+    SCHEMA,
+    AttackRecord,
+    Ceiling,
+    CostRecord,
+    FailedAttack,
+    Published,
+    Result,
+    Spectrum,
+    Utility,
+    Words,
+)
 from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, METRICS, MODELS
 from cutlayer.trace import STAGES, Columns
 
@@ -50,11 +61,13 @@ def result(
     data: Splits,
     defense: Defense,
     spectrum: Spectrum,
+    ceiling: Ceiling,
     facts: dict[str, float | str],
     answers: Answers,
     observed: Sequence[Observed],
     turns: Mapping[str, Columns],
     attacks: Sequence[AttackRecord],
+    failed: Sequence[FailedAttack],
     seconds: dict[str, float],
 ) -> Result:
     """The whole of `result.json`.
@@ -69,6 +82,7 @@ def result(
         accuracy=proportion(int(right.sum()), len(right)),
         baseline=proportion(int(undefended.sum()), len(undefended)),
         change=paired_change(undefended, right),
+        further_epochs=defense.further_epochs,
     )
     return Result(
         schema=SCHEMA,
@@ -90,12 +104,18 @@ def result(
         privacy=tuple(replace(attack, published=published(attack, experiment)) for attack in attacks),
         worst_case=worst_case(attacks),
         spectrum=spectrum,
+        ceiling=ceiling,
         cost=tuple(cost(entry, turns.get(entry.deployment.label), experiment.seed) for entry in observed),
-        flags=(*unfit(utility, answers.labels), *flags(experiment, attacks, data, defense, spectrum)),
+        flags=(
+            *unfit(utility, answers.labels),
+            *failures(failed),
+            *flags(experiment, attacks, data, defense, spectrum, ceiling),
+        ),
         seconds=seconds,
         words=tuple(_words(experiment)),
         setup=setup(experiment),
         expect=experiment.expect,
+        failed=tuple(failed),
     )
 
 
@@ -116,7 +136,7 @@ def _words(experiment: Experiment) -> Iterator[Words]:
     for name in dict.fromkeys(attack.name for attack in experiment.attacks):
         if ATTACKS.is_own(name):
             yield Words(name=ATTACKS.label(name), explanation=str(ATTACKS.load(name).plain_words))
-    for name in experiment.measure.metrics:
+    for name in filter(METRICS.is_own, experiment.measure.metrics):
         own, known = METRICS.load(name), {field.name for field in fields(Words)}
         said = {key: value for key, value in vars(own).items() if key in known}
         yield Words(**{**said, "name": METRICS.label(name)})

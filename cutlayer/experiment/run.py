@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,11 +12,15 @@ import torch
 from torch import fx
 
 from cutlayer import training
+from cutlayer.attacks.base import Attack
+from cutlayer.attacks.view import Access, View
+from cutlayer.data.overlap import check_apart
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import deployed
 from cutlayer.errors import ConfigError, WriteError
 from cutlayer.experiment import adversary, victim
 from cutlayer.experiment.budget import fitted
+from cutlayer.experiment.judge import judge
 from cutlayer.experiment.measure import measure
 from cutlayer.experiment.plan import toml
 from cutlayer.experiment.result import Answers, result, summary
@@ -26,15 +31,18 @@ from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.files import check_writable
 from cutlayer.machine.identity import environment
 from cutlayer.machine.lock import only_one
+from cutlayer.machine.memory import is_lack_of_memory
 from cutlayer.models.halves import split as split_at_cut
+from cutlayer.privacy.ceiling import ceiling
 from cutlayer.privacy.releases import MOST_BYTES, Releases
+from cutlayer.privacy.score import Chosen
 from cutlayer.privacy.spectrum import spectrum
 from cutlayer.privacy.view import Wire, oracle, view, wire
 from cutlayer.progress import told
 from cutlayer.records import writing
 from cutlayer.records.files import delete, write_text
 from cutlayer.records.reading import read_finished
-from cutlayer.records.run import EXPERIMENT, AttackRecord, Result
+from cutlayer.records.run import EXPERIMENT, Result
 from cutlayer.registry import DATASETS
 from cutlayer.report.runs.durations import durations
 from cutlayer.split_folder import open_split
@@ -52,6 +60,7 @@ def run_all(
     data_root: Path | None,
     say: Say,
     budget_s: float | None = None,
+    weights_root: Path | None = None,
 ) -> list[Result]:
     """Run each experiment that is not finished yet; say where the time went; return the records of all.
 
@@ -62,9 +71,10 @@ def run_all(
         data_root: Folder of the data sets that are not embedded.
         say: Called with each line of progress.
         budget_s: Seconds for the plan, for which attacks make fewer steps on a slow machine; None for no limit.
+        weights_root: Folder of the published weights of metrics; see `cutlayer.metrics.weights.weights_root`.
 
     Raises:
-        ConfigError, SplitError, DataError: Something cannot work; found before anything is trained or written.
+        ConfigError, SplitError, DataError, WithheldError: See `check`; found before anything is trained or written.
         WriteError: The user may not write to `runs`, found before as well; or its disk has become full.
     """
     begin_s = time.perf_counter()
@@ -76,6 +86,10 @@ def run_all(
         say(note)
     for experiment in experiments:
         check(experiment, data[_source(experiment)])
+    setups = [experiment.measure for experiment in experiments]
+    notes = (Chosen(setup.metrics, weights_root).notes(setup.private) for setup in setups)
+    for note in dict.fromkeys(text for found in notes for text in found):
+        say(note)
     spent: dict[str, float] = {}
     if budget_s is not None:
         first, left_s = data[_source(experiments[0])], budget_s - (time.perf_counter() - begin_s)
@@ -93,8 +107,8 @@ def run_all(
                 results.append(finished)
             else:
                 stamped = _stamped(say)
-                with told(stamped):
-                    fresh.append(run(experiment, data[_source(experiment)], runs, data_root, stamped))
+                with told(stamped), enough_memory(experiment):
+                    fresh.append(run(experiment, data[_source(experiment)], runs, data_root, stamped, weights_root))
                 results.append(fresh[-1])
     if fresh:
         for line in durations(fresh, spent, time.perf_counter() - begin_s).splitlines():
@@ -109,7 +123,15 @@ def _source(experiment: Experiment) -> tuple[str, ...]:
 
 
 def check(experiment: Experiment, data: Splits) -> None:
-    """Raise `ConfigError` where the data set has too few images, `SplitError` where the model has no such cut."""
+    """Refuse what cannot work, or must not count.
+
+    Raises:
+        ConfigError: The data set has too few images.
+        SplitError: The model has no such cut.
+        WithheldError: An attack needs more than the attackers are granted.
+        DataError: The attackers hold some of the private images already.
+    """
+    adversary.check_granted(experiment.attacks, Access.named(experiment.measure.access))
     victim.check_cut(experiment, data)
     setup = experiment.measure
     training, auxiliary = experiment.training.images or len(data.train), setup.auxiliary or len(data.auxiliary)
@@ -121,9 +143,12 @@ def check(experiment: Experiment, data: Splits) -> None:
             raise ConfigError(f"{data.name} has {present} {part} images, not {wanted}; change [{section}].")
     if setup.turns < 0 or setup.turns == 1:
         raise ConfigError(f"measure.turns must be 0, or at least 2 for an interval, not {setup.turns}.")
+    check_apart(victim.shown(experiment, data), setup.private)
 
 
-def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None, say: Say) -> Result:
+def run(
+    experiment: Experiment, data: Splits, runs: Path, data_root: Path | None, say: Say, weights_root: Path | None = None
+) -> Result:
     """Train, harden, split, serve, measure, attack, record.
 
     Every part leaves its product under `runs/<id>/`, complete or not at all; a later call takes up what is there.
@@ -136,16 +161,16 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
     model = victim.trained(experiment, data, runs, say)
     ends["train"] = time.perf_counter()
     test = data.test.take(experiment.measure.count)
-    undefended_answers = training.predictions(model, test)
     if not victim.whole(folder / "split", say):
         for outdated in ("measured", "attacks"):  # of the split that was there before
             delete(folder / outdated)
         victim.export(experiment, model, data, folder / "split", say, runs)
     opened = open_split(folder / "split")
-    split = opened.halves()
+    split, defense = opened.halves(), deployed(opened)
+    baseline = victim.further(experiment, model, data, defense.further_epochs, runs, say)
+    undefended_answers = training.predictions(baseline, test)
     ends["harden"] = time.perf_counter()
 
-    defense = deployed(opened)
     attacks = adversary.attacks(experiment, defense)
     n_releases = max(attack.n_releases for _, attack in attacks)
     observed = [
@@ -161,26 +186,35 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
         return wire(head, defense, experiment.measure.codec, [experiment.seed, *named.key.encode()])
 
     shared = Releases(wired(experiment.defense), repeats=False) if defense.slow else None
-    rows: list[AttackRecord] = []
-    for named, attack in attacks:
-        seen = view(
+
+    def view_for(named: Named, attack: Attack) -> View:
+        return view(
             attack.needs, input=split.input, smashed=split.smashed, auxiliary=data.auxiliary, defense=defense,
             query=oracle(shared.reader() if shared else wired(named)), head=split.head, tail=split.tail,
             seed=experiment.seed,
         )  # fmt: skip
-        rows += adversary.attack(
-            named, attack, seen, observed, data, experiment.measure.metrics, folder / "attacks", say
-        )
+
+    released = {entry.deployment.label: entry.releases for entry in observed}
+    metrics = Chosen(experiment.measure.metrics, weights_root)
+    if metrics.ask_a_judge:
+        metrics = replace(metrics, judge=judge(experiment, data, runs, weights_root, say))
+    rows, failed = adversary.attack_all(attacks, view_for, released, data, metrics, folder / "attacks", say)
     ends["attack"] = time.perf_counter()
 
     facts = defense.facts(head(data.auxiliary.inputs[:FACTS_FROM]))
     undefended = split_at_cut(model, experiment.cut, data.input).head
     passed = spectrum(split.head, data.auxiliary.inputs, undefended)
     ends["spectrum"] = time.perf_counter()
+    bound = ceiling(defense, head, data, experiment.measure.private, experiment.seed)
+    ends["ceiling"] = time.perf_counter()
     seconds = {part: end - start for (_, start), (part, end) in pairwise(ends.items())}
     served = {entry.deployment.label: entry.answers for entry in observed}
     answers = Answers(test.labels, undefended_answers, served)
-    record = result(experiment, opened.manifest, data, defense, passed, facts, answers, observed, turns, rows, seconds)
+    record = result(
+        experiment, opened.manifest, data, defense, passed, bound, facts, answers, observed, turns, rows, failed,
+        seconds,
+    )  # fmt: skip
+    record = replace(record, judge=metrics.judge.title if metrics.judge else "")
     kept = adversary.kept(attacks, data, experiment.measure.private, folder / "attacks")
     timed = {entry.deployment.label: entry.timed for entry in observed}
     for label, times in turns.items():
@@ -194,6 +228,21 @@ def run(experiment: Experiment, data: Splits, runs: Path, data_root: Path | None
         delete(leftover)
     say(summary(record))
     return record
+
+
+@contextmanager
+def enough_memory(experiment: Experiment) -> Iterator[None]:
+    """Say what to change where training, measurement or scores need more memory than there is."""
+    try:
+        yield
+    except Exception as error:
+        if not is_lack_of_memory(error):
+            raise
+        half = max(1, experiment.training.batch // 2)
+        raise ConfigError(
+            f"{experiment} ran out of memory; try it with training.batch={half}, with fewer images (training.images, "
+            "measure.auxiliary), or with more memory (--max-memory)."
+        ) from error
 
 
 def _stamped(say: Say) -> Say:

@@ -48,11 +48,13 @@ class Measure:
         auxiliary: The first so many of the attackers' own images; 0 for all that there are.
         warmup: Requests before the first that counts.
         codec: Name of the codec on the wire.
-        metrics: Metrics of the user's own, beside those of `cutlayer list metrics`.
+        metrics: Metrics beside the standard ones: names from `cutlayer list metrics`, or of the user's own.
         edge_threads: Threads of the device's head.
         cloud_threads: Threads of the server's tail.
         turns: Rounds in which a defended deployment takes turns with the undefended model, for the time that the
             defense adds; 0 for none.
+        access: What the attackers are granted of the head: query-free, black-box or white-box. An attack that needs
+            more is refused.
     """
 
     count: Count = 500
@@ -64,6 +66,7 @@ class Measure:
     edge_threads: Threads = 1
     cloud_threads: Threads = 1
     turns: Annotated[int, Within(0, 10_000)] = 0
+    access: str = "white-box"
 
 
 @dataclass(frozen=True)

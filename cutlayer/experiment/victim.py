@@ -18,6 +18,7 @@ from cutlayer import training
 from cutlayer.bounded import check_regular, reason
 from cutlayer.data.load import load, other_size
 from cutlayer.data.splits import Splits
+from cutlayer.defenses.none import Undefended
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.experiment.spec import Experiment, file_digest
 from cutlayer.machine.files import leftovers, new_file
@@ -25,7 +26,7 @@ from cutlayer.machine.lock import only_one
 from cutlayer.models import folder, zoo
 from cutlayer.models.cut import find_cut
 from cutlayer.models.cuts import cuts
-from cutlayer.models.halves import split
+from cutlayer.models.halves import join, split
 from cutlayer.models.manifest import Manifest
 from cutlayer.models.start import RANDOM
 from cutlayer.records.files import delete
@@ -100,11 +101,44 @@ def cached(experiment: Experiment, runs: Path) -> Path:
 
 def trained(experiment: Experiment, data: Splits, runs: Path, say: Say) -> fx.GraphModule:
     """The trained model, from `runs/models/` where an equal one was trained before."""
+    return remembered(
+        cached(experiment, runs), lambda: build(experiment, data), lambda: train(experiment, data, say), say
+    )
+
+
+def further(
+    experiment: Experiment, model: fx.GraphModule, data: Splits, epochs: int, runs: Path, say: Say
+) -> fx.GraphModule:
+    """The trained model after as many epochs more, without a defense: what a defense that trains is compared with.
+
+    Args:
+        experiment: The experiment whose model it is, and whose seed trains it.
+        model: The trained model, which stays as it is.
+        data: The data, of which `train` is used.
+        epochs: Further passes over the training part; with 0 the model itself is returned.
+        runs: Folder of the records, which keeps the result for other experiments with the same model.
+        say: Called when there is work to do.
+    """
+    if not epochs:
+        return model
+
+    def more() -> fx.GraphModule:
+        say(f"training the undefended model further, epochs: {epochs}, as many as the defense has")
+        return join(Undefended(epochs=epochs).harden(split(model, experiment.cut, data.input), data, experiment.seed))
+
     path = cached(experiment, runs)
+    path = path.with_name(f"{path.stem}-{epochs}-more{path.suffix}")
+    return remembered(path, lambda: build(experiment, data), more, say)
+
+
+def remembered(
+    path: Path, build: Callable[[], fx.GraphModule], train: Callable[[], fx.GraphModule], say: Say
+) -> fx.GraphModule:
+    """A model with the weights in a file; where there is none, or it is damaged, the model is trained and kept."""
     # Who comes second waits, and takes the model.
     with only_one(path, say=say):
         if path.exists() or path.is_symlink():
-            model = build(experiment, data)
+            model = build()
             try:
                 check_regular(path)
                 model.load_state_dict(load_file(path))
@@ -112,7 +146,7 @@ def trained(experiment: Experiment, data: Splits, runs: Path, say: Say) -> fx.Gr
             except (OSError, SafetensorError, RuntimeError) as error:
                 say(f"{path} is damaged ({reason(error)}): training again")
                 delete(path)
-        model = train(experiment, data, say)
+        model = train()
         for killed in leftovers(path):
             delete(killed)
         with new_file(path) as file:

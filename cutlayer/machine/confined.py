@@ -26,6 +26,7 @@ from typing import Any, NoReturn, TypeVar
 
 from cutlayer import errors
 from cutlayer.errors import CutlayerError, SplitError
+from cutlayer.machine.memory import lacks_memory
 from cutlayer.terminal import say_lines
 
 T = TypeVar("T")
@@ -38,8 +39,6 @@ SHARE = 3 / 4
 
 _CGROUP_LIMITS = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes")
 _PR_SET_PDEATHSIG = 1
-_OF_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate", "out of memory", "cannot allocate", "memoryerror")
-"""What the messages of libraries say when they get no memory."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +196,7 @@ def _result(answer: bytes, status: int, limits: Limits, subject: object) -> Any:
             error = kind(told["text"])
         except TypeError:  # an error of the network, which says more than a text
             error = CutlayerError(told["text"])
-        if any(word in told["text"].lower() for word in _OF_MEMORY):
+        if lacks_memory(told["text"]):
             error = _too_large(subject, limits)
         for note in told["notes"]:
             error.add_note(note)

@@ -36,6 +36,38 @@ def squared_distances(queries: Tensor, pool: Tensor) -> Tensor:
     return torch.cat(parts, 1)
 
 
+def ranks(scores: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+    """How many false candidates each input has before the true one, and how many are not told apart from it.
+
+    Args:
+        scores: ``(N, M)``, greatest for the candidate that is most likely; one that is not a number is the least.
+        true: ``(N, M)`` bool, true for the candidates that are the input; at least one in each row. They count as one.
+
+    Returns:
+        Two whole numbers for each input, ``(N,)`` each.
+    """
+    scores = scores.nan_to_num(nan=-float("inf"), posinf=float("inf"), neginf=-float("inf"))
+    best = scores.masked_fill(~true, -float("inf")).amax(1, keepdim=True)
+    return ((scores > best) & ~true).sum(1), ((scores == best) & ~true).sum(1)
+
+
+def shares(before: Tensor, ties: Tensor, k: int) -> Tensor:
+    """The chance that each input is among the k most likely candidates, ``(N,)``, where ties are broken by lot."""
+    return ((k - before) / (ties + 1)).clamp(0, 1)
+
+
+def equal_inputs(originals: Tensor, candidates: Tensor) -> Tensor:
+    """Which candidates are an original, value for value: ``(N, ...)`` and ``(M, ...)`` to ``(N, M)`` bool."""
+    import torch
+
+    known: dict[bytes, int] = {}
+    a, b = (
+        torch.tensor([known.setdefault(row.tobytes(), len(known)) for row in inputs.cpu().numpy()])
+        for inputs in (originals, candidates)
+    )
+    return a[:, None] == b
+
+
 def identified(reconstructions: Tensor, originals: Tensor, candidates: Tensor) -> Tensor:
     """Whether the candidate nearest (L2) to the reconstruction is its original.
 
@@ -47,11 +79,11 @@ def identified(reconstructions: Tensor, originals: Tensor, candidates: Tensor) -
         candidates: ``(M, *input.shape)``, which begin with the originals, or with the first M of them.
 
     Returns:
-        ``(min(N, M),)``, each 0 or 1.
+        ``(min(N, M),)``: 0, 1, or the chance of a lot where several are equally near.
     """
-    n, pool = len(candidates), candidates.flatten(1)
-    nearest = squared_distances(reconstructions[:n], candidates).argmin(1)
-    return (pool[nearest] == originals[:n].flatten(1)).all(1).to(reconstructions.dtype)
+    n = len(candidates)
+    found = ranks(-squared_distances(reconstructions[:n], candidates), equal_inputs(originals[:n], candidates))
+    return shares(*found, 1).to(reconstructions.dtype)
 
 
 IDENTIFICATION = Metric(

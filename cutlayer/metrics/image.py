@@ -14,7 +14,9 @@ from cutlayer.metrics.base import Metric
 if TYPE_CHECKING:
     from torch import Tensor
 
-_WINDOW, _SIGMA = 11, 1.5
+WINDOW = 11
+"""Side of the window of SSIM, in pixels."""
+_SIGMA = 1.5
 _C1, _C2 = 0.01**2, 0.03**2
 
 
@@ -47,12 +49,24 @@ def structural_similarity(x: Tensor, y: Tensor) -> Tensor:
 
     # Half precision would turn a flat region's variance into noise, so no autocast in here.
     with torch.autocast(x.device.type, enabled=False):
-        size = min(_WINDOW, (min(y.shape[2:]) - 1) // 2 * 2 + 1)
-        rows, columns = _windows(y.shape[2], size, y), _windows(y.shape[3], size, y)
-        mean_x, mean_y, xx, yy, xy = (rows @ z @ columns.mT for z in (x, y, x * x, y * y, x * y))
-        squares, product = mean_x.square() + mean_y.square(), mean_x * mean_y
-        likeness = (2 * product + _C1) * (2 * (xy - product) + _C2)
-        return (likeness / ((squares + _C1) * (xx + yy - squares + _C2))).flatten(1).mean(1)
+        squares, product, variances, covariance = _moments(x, y)
+        likeness = (2 * product + _C1) * (2 * covariance + _C2)
+        return (likeness / ((squares + _C1) * (variances + _C2))).flatten(1).mean(1)
+
+
+def contrast_similarity(x: Tensor, y: Tensor) -> Tensor:
+    """The part of `structural_similarity` that does not depend on the brightness, ``(N,)``."""
+    _, _, variances, covariance = _moments(x, y)
+    return ((2 * covariance + _C2) / (variances + _C2)).flatten(1).mean(1)
+
+
+def _moments(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Within each window: sum of the squared means, product of the means, sum of the variances, covariance."""
+    size = min(WINDOW, (min(y.shape[2:]) - 1) // 2 * 2 + 1)
+    rows, columns = _windows(y.shape[2], size, y), _windows(y.shape[3], size, y)
+    mean_x, mean_y, xx, yy, xy = (rows @ z @ columns.mT for z in (x, y, x * x, y * y, x * y))
+    squares, product = mean_x.square() + mean_y.square(), mean_x * mean_y
+    return squares, product, xx + yy - squares, xy - product
 
 
 def _windows(side: int, size: int, like: Tensor) -> Tensor:
@@ -65,7 +79,7 @@ def _windows(side: int, size: int, like: Tensor) -> Tensor:
 
     starts, places = (torch.arange(n, dtype=like.dtype, device=like.device) for n in (side - size + 1, side))
     distance = places - starts[:, None] - size // 2
-    weights = (-(distance / (_SIGMA * size / _WINDOW)).square() / 2).exp() * (distance.abs() <= size // 2)
+    weights = (-(distance / (_SIGMA * size / WINDOW)).square() / 2).exp() * (distance.abs() <= size // 2)
     return weights / weights.sum(1, keepdim=True)
 
 

@@ -1,7 +1,7 @@
 """Estimates with their number of samples and a 95 % interval."""
 
 from collections.abc import Callable
-from math import nan, sqrt
+from math import ceil, floor, nan, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -39,6 +39,26 @@ def proportion(successes: int, n: int) -> Estimate:
     return Estimate(share, n, max(0.0, center - reach), min(1.0, center + reach))
 
 
+def exact_proportion(successes: float, n: int, confidence: float = _CONFIDENCE) -> Estimate:
+    """A share with its exact interval (Clopper and Pearson, Biometrika, 1934), which covers at least as often.
+
+    Args:
+        successes: From 0 to n. Where ties give a part of a success, the lower end is that of the whole number below,
+            and the upper end that of the one above.
+        n: Number of samples, at least 1.
+        confidence: Of the interval; at 0.9 each of its ends holds with 95 %.
+    """
+    from scipy.special import betaincinv
+
+    successes = round(successes, 6)
+    if not 0 <= successes <= n or n == 0:
+        raise ValueError(f"{successes:g} of {n} is no proportion")
+    tail, least, most = (1 - confidence) / 2, floor(successes), ceil(successes)
+    low = float(betaincinv(least, n - least + 1, tail)) if least else 0.0
+    high = float(betaincinv(most + 1, n - most, 1 - tail)) if most < n else 1.0
+    return Estimate(successes / n, n, low, high)
+
+
 def paired_change(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Estimate:
     """The change of a share between two answers to each sample, with the interval of Agresti and Min (2005).
 
@@ -60,7 +80,9 @@ def paired_change(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Estima
     return Estimate((gained - lost) / n, n, max(-1.0, center - reach), min(1.0, center + reach))
 
 
-def resampled(statistic: Callable[[NDArray[np.intp]], NDArray[np.float64]], n: int, seed: int) -> Estimate:
+def resampled(
+    statistic: Callable[[NDArray[np.intp]], NDArray[np.float64]], n: int, seed: int, confidence: float = _CONFIDENCE
+) -> Estimate:
     """An estimate of a statistic that is a function of sample numbers, ``(..., n)`` -> ``(...)``."""
     if n == 0:
         raise ValueError("no samples")
@@ -70,7 +92,7 @@ def resampled(statistic: Callable[[NDArray[np.intp]], NDArray[np.float64]], n: i
     rng, rows = np.random.default_rng(seed), max(1, _CHUNK // n)
     chunks = (min(rows, _RESAMPLES - first) for first in range(0, _RESAMPLES, rows))
     values = np.concatenate([statistic(rng.integers(n, size=(chunk, n))) for chunk in chunks])
-    tail = (1 - _CONFIDENCE) / 2
+    tail = (1 - confidence) / 2
     # A value that occurred, and no mean of two values, which an infinite score does not have.
     low, high = np.quantile(values, [tail, 1 - tail], method="inverted_cdf")
     return Estimate(value, n, float(low), float(high))

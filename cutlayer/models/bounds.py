@@ -32,6 +32,15 @@ class Clip(nn.Module):
         return x.clamp(-1, 1)
 
 
+class Sphere(nn.Module):
+    """Divide each row by its L2 norm, so that the norm of what comes out is 1; near 0, and at infinity, it is less."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, d)`` to the same shape."""
+        # At 0 the root has no gradient.
+        return x / (x.square().sum(1, keepdim=True) + 1e-12).sqrt()
+
+
 BOUNDS: dict[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "clip": Clip}
 """The layers that can bound the smashed data: to [-1, 1], to [0, 1], to [-1, 1]."""
 

@@ -171,7 +171,7 @@ def timm(name: str) -> Callable[..., nn.Module]:
         ConfigError: timm has no such model.
     """
     # timm needs torchvision, which cannot be imported without this where its operators do not load.
-    from cutlayer.models import _torchvision  # noqa: F401
+    from cutlayer.nets import _torchvision  # noqa: F401
 
     module = importlib.import_module("timm")
     if not module.is_model(name):
@@ -206,7 +206,7 @@ def vit_b_16(input: TensorSpec = IMAGENET, classes: int = 1000) -> nn.Module:
 
 
 def _from_torchvision(name: str, input: TensorSpec, classes: int, **options: int) -> nn.Module:
-    from cutlayer.models._torchvision import models
+    from cutlayer.nets._torchvision import models
 
     model: nn.Module = getattr(models, name)(weights=None, num_classes=classes, **options)
     first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))

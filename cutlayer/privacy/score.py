@@ -1,24 +1,59 @@
 """How near reconstructions come to the truth. Nothing here can see a model."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import nan
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cutlayer.data.splits import Splits
+from cutlayer.data.splits import NO_CLASS, Splits
 from cutlayer.errors import ConfigError
+from cutlayer.metrics.base import Beside
 from cutlayer.metrics.image import mse
 from cutlayer.metrics.interval import bootstrap
+from cutlayer.metrics.judge import Judge
 from cutlayer.metrics.leakage import leakage_gain
 from cutlayer.records.run import Estimate
-from cutlayer.registry import METRICS
+from cutlayer.registry import METRICS, STANDARD_METRICS
 
 CANDIDATES = 1000
 """Greatest number of private inputs among which the identification rate looks for the true one."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The metrics beside the standard ones, and what they measure with.
+
+    Attributes:
+        names: Names in the registry, or of the user's own.
+        weights_root: Folder of published weights; see `cutlayer.metrics.weights.weights_root`.
+        judge: The evaluation classifier; None where there is none.
+    """
+
+    names: tuple[str, ...] = ()
+    weights_root: Path | None = None
+    judge: Judge | None = None
+
+    @property
+    def ask_a_judge(self) -> bool:
+        """Whether a metric needs an evaluation classifier."""
+        return any("judge" in METRICS.load(name).needs for name in self.names)
+
+    def notes(self, n: int) -> list[str]:
+        """What to know of the scores of n reconstructions: metrics whose weights are missing, and biased ones."""
+        found = []
+        for metric in map(METRICS.load, self.names):
+            if metric.weights is not None and metric.weights.found(self.weights_root) is None:
+                found.append(f"{metric.title} is left out: {metric.weights.missing(self.weights_root)}.")
+            elif n < metric.fewest:
+                found.append(
+                    f"{metric.title} of {n:,} images is biased; it needs {metric.fewest:,}, and is comparable only "
+                    "with that of equally many images."
+                )
+        return found
 
 
 @dataclass(frozen=True)
@@ -27,9 +62,11 @@ class Score:
 
     Attributes:
         n: Number of reconstructions.
-        metrics: Mean score by the name of the metric.
+        metrics: Mean score by the name of the metric; NaN where its file of weights is missing, or there
+            is no evaluation classifier.
         leakage_gain: Share of the mean input's error that was removed.
-        per_input: Score of each reconstruction by the name of the metric, ``(n,)`` each.
+        per_input: Score of each reconstruction by the name of the metric, ``(n,)`` each; none of a metric that scores
+            all of them together.
     """
 
     n: int
@@ -38,36 +75,55 @@ class Score:
     per_input: dict[str, NDArray[np.float64]]
 
 
-def score(reconstructions: Tensor, data: Splits, seed: int, metrics: Sequence[str] = ()) -> Score:
-    """Every metric of the data's modality with n and a 95 % interval, and the leakage gain over the mean input.
+NO_METRICS_BESIDE = Chosen()
+
+
+def score(reconstructions: Tensor, data: Splits, seed: int, beside: Chosen = NO_METRICS_BESIDE) -> Score:
+    """The standard metrics and those chosen beside them, with n and a 95 % interval, and the leakage gain.
+
+    Metrics that do not apply to the data's modality are left out. A score of the set has no interval: reconstructions
+    that are drawn twice make a set look less various than it is.
 
     Args:
         reconstructions: ``(N, *input.shape)``, of the first N private inputs.
         data: The true inputs, the candidates, and the auxiliary inputs whose mean is the floor.
         seed: Seed of the bootstrap.
-        metrics: Names of metrics beside those of cutlayer.
+        beside: Metrics beside the standard ones.
 
     Raises:
-        ConfigError: A metric of the user's own gives something else than a score for each reconstruction.
+        ConfigError: A metric of the user's own gives something else than a score for each reconstruction, or a file of
+            weights is damaged.
     """
     originals = torch.from_numpy(data.private.inputs[: len(reconstructions)])
     candidates = torch.from_numpy(data.private.inputs[:CANDIDATES])
-    floor = torch.from_numpy(data.auxiliary.inputs.mean(axis=0)).expand_as(originals)
-    scores = {}
-    for name in (*METRICS, *metrics):
-        metric = METRICS.load(name)
-        if data.modality.name in metric.modalities:
-            scored = metric.score(reconstructions, originals, candidates).double().numpy()
-            scores[METRICS.label(name)] = scored
-            if scored.shape not in ((len(originals),), (min(len(originals), len(candidates)),)):
-                raise ConfigError(
-                    f"The metric {METRICS.label(name)} gives scores of shape {scored.shape} for "
-                    f"{len(originals)} reconstructions; let it give one number for each."
-                )
-    errors, floor_errors = (mse(inputs, originals).numpy() for inputs in (reconstructions, floor))
+    prior = torch.from_numpy(data.auxiliary.inputs.mean(axis=0))
+    labels = data.private.labels[: max(len(originals), len(candidates))]
+    known = None if (labels == NO_CLASS).any() else torch.from_numpy(labels)
+    context = Beside(prior=prior, labels=known, judge=beside.judge)
+    estimates, scores = dict[str, Estimate](), dict[str, NDArray[np.float64]]()
+    for name in dict.fromkeys((*STANDARD_METRICS, *beside.names)):
+        metric, label = METRICS.load(name), METRICS.label(name)
+        if data.modality.name not in metric.modalities:
+            continue
+        lacks = any(getattr(context, need) is None for need in metric.needs)
+        if lacks or (metric.weights is not None and metric.weights.found(beside.weights_root) is None):
+            estimates[label] = Estimate(nan, 0, nan, nan)
+            continue
+        scored = metric.score(reconstructions, originals, candidates, context, beside.weights_root).double().numpy()
+        each = (len(originals),), (min(len(originals), len(candidates)),)
+        if scored.shape not in (((),) if metric.of_set else each):
+            raise ConfigError(
+                f"The metric {label} gives scores of shape {scored.shape} for {len(originals)} reconstructions; let it "
+                f"give one number for {'all' if metric.of_set else 'each'}."
+            )
+        if metric.of_set:
+            estimates[label] = Estimate(float(scored), len(reconstructions), nan, nan)
+        else:
+            scores[label], estimates[label] = scored, _mean(scored, seed)
+    errors, floor_errors = (mse(inputs, originals).numpy() for inputs in (reconstructions, prior.expand_as(originals)))
     return Score(
         n=len(reconstructions),
-        metrics={name: _mean(score, seed) for name, score in scores.items()},
+        metrics=estimates,
         leakage_gain=leakage_gain(errors, floor_errors, seed),
         per_input=scores,
     )

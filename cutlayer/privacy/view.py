@@ -62,6 +62,7 @@ def view(
         device=device or pick_device(),
         seed=seed,
         random=defense.random,
+        access=access,
         _tail=tail,
         _query=query if access >= Access.BLACK_BOX else None,
         _head=head if white else None,

@@ -42,13 +42,16 @@ class Utility:
 
     Attributes:
         accuracy: With the defense.
-        baseline: Of the same model without any.
+        baseline: Without any, of the same model after `further_epochs` more.
         change: The first less the second, image by image; None in records of the first version.
+        further_epochs: Passes over the training part in which the defense trained the model, or its tail. The baseline
+            got as many.
     """
 
     accuracy: Estimate
     baseline: Estimate
     change: Estimate | None = None
+    further_epochs: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,22 @@ class AttackRecord:
     metrics: dict[str, Estimate]
     leakage_gain: Estimate
     published: Published | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedAttack:
+    """An attack that gave no reconstruction on some deployment, so that it has no figure.
+
+    Attributes:
+        label: Title of the attack with its options.
+        access: Name of the access that it needs, as in `cutlayer.attacks.view.Access`.
+        reason: What went wrong, a sentence.
+    """
+
+    attack: str
+    label: str
+    access: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +171,44 @@ class Spectrum:
 
 
 @dataclass(frozen=True)
+class CeilingAt:
+    """What nobody exceeds who observes this many releases of one input; the ends of intervals hold with 95 % each.
+
+    Attributes:
+        identified: How often the best guess is the true candidate; n is the number of simulated guesses.
+        leakage_gain: That of the reconstruction with the least mean squared error; n is the number of inputs.
+    """
+
+    n_releases: int
+    identified: Estimate
+    leakage_gain: Estimate
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """What no attacker exceeds, as `cutlayer.privacy.ceiling` computes it.
+
+    Attributes:
+        none: Why there is no ceiling, ``deterministic`` or ``density unknown``; empty where there is one.
+        candidates: Number of inputs that the attacker holds, of which the true one is any.
+        at: By the number of releases, from 1.
+        gone_after: Releases of one input after which the true candidate is found in 95 % of cases; None where that
+            takes more than were tried.
+        tried: Greatest number of releases that was tried.
+    """
+
+    none: str = ""
+    candidates: int = 0
+    at: tuple[CeilingAt, ...] = ()
+    gone_after: float | None = None
+    tried: int = 0
+
+    def over(self, n_releases: int) -> CeilingAt | None:
+        """The ceiling of whoever observes at least as many releases; None where that was not simulated."""
+        return next((entry for entry in self.at if entry.n_releases >= n_releases), None)
+
+
+@dataclass(frozen=True)
 class CostRecord:
     """What one deployment costs for each of n requests; sizes are medians, None where they are unknown.
 
@@ -212,13 +269,16 @@ class Result:
         defense_facts: What the defense states of itself.
         privacy: Every attack on every deployment.
         worst_case: The attack that leaks most; None where none was run.
+        failed: The attacks that failed, none of which has a figure.
         spectrum: What the head passes on; None where it was not measured.
+        ceiling: What no attacker exceeds; None in records of older versions.
         seconds: Duration of the parts of the run: ``train``, ``harden`` (with cutting and export), ``measure``,
-            ``attack`` (with scores), ``spectrum``.
+            ``attack`` (with scores), ``spectrum``, ``ceiling``.
         words: What the attacks and metrics say of themselves that are not part of cutlayer.
         setup: Names data, model, cut, training and measurement: the figures of runs that share it can be compared.
             Empty in records of the first version.
         expect: What the claim expects of the figures, as `cutlayer.records.expectation` reads it.
+        judge: The evaluation classifier of the metrics that need one, and its accuracy on real images; may be empty.
     """
 
     schema: int
@@ -240,12 +300,15 @@ class Result:
     privacy: tuple[AttackRecord, ...]
     worst_case: WorstCase | None
     spectrum: Spectrum | None = None
+    ceiling: Ceiling | None = None
     cost: tuple[CostRecord, ...]
     flags: tuple[Flag, ...]
     seconds: dict[str, float]
     words: tuple[Words, ...] = ()
     setup: str = ""
     expect: tuple[str, ...] = ()
+    failed: tuple[FailedAttack, ...] = ()
+    judge: str = ""
 
     @property
     def undefended(self) -> bool:

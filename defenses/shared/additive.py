@@ -84,6 +84,11 @@ class AdditiveNoise(Defense):
         """Whether the head gets a bound; not at strength 0, which is the undefended model."""
         return self.random and self.bound != NONE
 
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part; see the base."""
+        return self.noise_aware_epochs if self.random else 0
+
     def surgery(self, split: SplitModel) -> SplitModel:
         """The bound at the end of the head, and the layer that undoes it at the start of the tail."""
         if not self.bounded:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -107,16 +107,39 @@ class Density:
         return -(exponent + _log_norm(self.family) + scale.log()).flatten(1).sum(1)
 
     def draw(self, n_releases: int, rng: Generator) -> Tensor:
-        """Independent releases of each input, ``(n_releases, M, *shape)`` float32."""
+        """Independent releases of each input, ``(n_releases, M, *shape)`` on the CPU, in the precision of `mean`."""
         import torch
 
-        mean, scale = (torch.as_tensor(value, dtype=torch.float32).cpu() for value in (self.mean, self.scale))
-        shape = (n_releases, *mean.shape)
+        mean = torch.as_tensor(self.mean).cpu()
+        scale = torch.as_tensor(self.scale, dtype=mean.dtype).cpu()
+        noise = mean.new_empty(n_releases, *mean.shape)
         if self.family == "gaussian":
-            noise = torch.randn(shape, generator=rng)
+            noise.normal_(generator=rng)
         else:
-            noise = torch.empty(shape).exponential_(generator=rng) - torch.empty(shape).exponential_(generator=rng)
+            noise.exponential_(generator=rng).sub_(torch.empty_like(noise).exponential_(generator=rng))
         return noise.mul_(scale).add_(mean)
+
+    def at(self, rows: Any) -> Density:
+        """The law for some of the inputs, in the order of these numbers."""
+        return replace(self, mean=self.mean[rows], scale=self.scale if self.same_scale else self.scale[rows])
+
+    def reduced(self) -> Density | None:
+        """The same law in the few directions in which the means differ, in units of the noise: at most M numbers.
+
+        Gaussian noise of one scale is alike in every direction once elements are divided by their scales. What lies
+        outside the directions of the means is then the same for all inputs, and tells nothing. None where the noise is
+        another: what tells inputs apart has no fewer numbers there.
+        """
+        import torch
+
+        if self.family != "gaussian" or not self.same_scale:
+            return None
+        products: Tensor | float = 0.0
+        for _, mean, scale in self._parts(torch.empty(1, 0, *self.mean.shape[1:])):
+            apart = (mean - mean.mean(0)) / scale
+            products = products + apart @ apart.T
+        values, vectors = torch.linalg.eigh(products)
+        return replace(self, mean=vectors * values.clamp(min=0).sqrt(), scale=1.0)
 
     def _parts(self, releases: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """A part of the elements at a time: ``(n_releases, N, d)``, the means ``(M, d)`` and the scales.

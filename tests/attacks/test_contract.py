@@ -11,6 +11,7 @@ from cutlayer.attacks.base import Attack
 from cutlayer.attacks.view import Access
 from cutlayer.defenses.gaussian_noise import GaussianNoise
 from cutlayer.errors import ConfigError, WithheldError
+from cutlayer.metrics.identification import ranks, shares
 from cutlayer.registry import ATTACKS
 from tests.attacks.victims import constant_head, convolutional_head, linear_head
 
@@ -35,17 +36,28 @@ ROWS = [
     Row("ridge", {"max_system": 50}),
     Row("decoder", {"capacity": "conv_normN0C16", "epochs": 2}),
     Row("decoder", {"capacity": "he-small", "epochs": 2, "auxiliary": "noise"}),
+    Row("decoder", {"capacity": "conv_normN0C16", "epochs": 2, "varied": True, "schedule": "constant"}),
     Row("white-box", {"iterations": 20}),
     Row("white-box", {"iterations": 20, "misfit": ("channel", "whitened", "survivors"), "restarts": 2}),
+    Row("map", {"attack": "ridge", "iterations": 5, "misfit": ("plain", "whitened", "survivors")}),
+    Row("map", {"attack": "averaging", "options": {"n_releases": 3}, "iterations": 5}),
+    Row("learned-step", {"attack": "ridge", "corrections": 2, "width": 4, "blocks": 1, "epochs": 2}),
     Row("averaging", {"n_releases": 3}),
     Row("averaging", {"n_releases": 3, "over": "survivors"}),
     Row("averaging", {"attack": "white-box", "n_releases": 2, "options": {"iterations": 5}}),
     Row("mask-aware", {"options": {"capacity": "conv_normN0C16", "epochs": 2}}),
     Row("mask-aware", {"attack": "ridge", "see": "positions"}),
     Row("mask-aware", {"attack": "ridge", "see": "values"}),
+    Row("watch-list", {}),
+    Row("watch-list", {"n_releases": 2, "n_queries": 3}),
+    Row("watch-list", {"likelihood": True}),
     Row("generator", {"iterations": 5, "latent": 4, "width": 4, "prior_steps": 6, "pixels": 3, "crafted": 8}),
 ]
+SEARCH = {"attack": "mean-image", "iterations": 150, "lr": 0.3, "misfit": ("plain",)}
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: repr(row.make()))
+each_that_rebuilds = pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.make().reconstructs], ids=lambda row: repr(row.make())
+)
 
 
 def test_every_registered_attack_has_a_row():
@@ -70,11 +82,18 @@ def test_says_what_it_does(name):
         ("decoder", {"capacity": "big"}, "There is no decoder 'big'"),
         ("decoder", {"capacity": "res_normN4C0"}, "There is no decoder"),
         ("decoder", {"auxiliary": "victims"}, "auxiliary must be one of images, noise"),
+        ("decoder", {"schedule": "steps"}, "schedule must be one of cosine, constant"),
+        ("map", {"misfit": ("best",)}, "misfit must be of plain, channel, whitened, survivors, likelihood"),
+        ("map", {"attack": "no-such"}, "There is no attack"),
         ("mask-aware", {"see": "all"}, "see must be one of both, positions, values"),
         ("mask-aware", {"attack": "white-box"}, "mask-aware cannot run 'white-box'"),
         ("mask-aware", {"attack": "averaging"}, "mask-aware cannot run 'averaging'"),
         ("nearest", {"metric": "l1"}, "metric must be one of l2, cosine"),
-        ("white-box", {"misfit": ("plain", "best")}, "misfit must be of plain, channel, whitened, survivors"),
+        (
+            "white-box",
+            {"misfit": ("plain", "best")},
+            "misfit must be of plain, channel, whitened, survivors, likelihood",
+        ),
     ],
 )
 def test_an_impossible_option_is_refused(name, options, message):
@@ -82,7 +101,7 @@ def test_an_impossible_option_is_refused(name, options, message):
         ATTACKS.make(name, **options)
 
 
-@each
+@each_that_rebuilds
 @pytest.mark.parametrize("sigma", [0.0, 0.3])
 @pytest.mark.parametrize("n", [1, 5])
 def test_gives_one_image_in_range_for_each_input(row, sigma, n, make_view, private):
@@ -102,14 +121,28 @@ def test_gives_one_image_in_range_for_each_input(row, sigma, n, make_view, priva
 
 
 @each
-def test_scores_each_candidate_for_each_input(row, make_view, private):
-    view, attack = make_view(convolutional_head(), GaussianNoise(sigma=0.05)), row.make()
+@pytest.mark.parametrize("sigma", [0.0, 0.05])
+def test_scores_each_candidate_for_each_input(row, sigma, make_view, private):
+    view, attack = make_view(convolutional_head(), GaussianNoise(sigma=sigma)), row.make()
+    options = repr(attack)
     attack.fit(view)
+    assert repr(attack) == options, "fit() changed an option"
     releases = torch.stack([view.query(private[:3]) for _ in range(attack.n_releases)])
+    recorded = releases.clone()
     scores = attack.identify(releases, private[:7])
     assert scores.shape == (3, 7)
     assert scores.isfinite().all()
     assert not scores.requires_grad
+    assert torch.equal(releases, recorded), "what the tap recorded was changed in place"
+
+
+@each
+def test_nobody_is_identified_behind_a_constant_head(row, make_view, private):
+    view, attack = make_view(constant_head()), row.make()
+    attack.fit(view)
+    scores = attack.identify(view.query(private)[None].repeat(attack.n_releases, 1, 1, 1, 1), private)
+    found = shares(*ranks(scores, torch.eye(len(private), dtype=torch.bool)), 1)
+    assert found.mean() == pytest.approx(1 / len(private), abs=1e-6)
 
 
 @each
@@ -117,7 +150,9 @@ def test_one_seed_one_result(row, make_view, private):
     def result():
         view, attack = make_view(convolutional_head(), GaussianNoise(sigma=0.1)), row.make()
         attack.fit(view)
-        return attack.invert_releases(torch.stack([view.query(private[:3]) for _ in range(attack.n_releases)]))
+        releases = torch.stack([view.query(private[:3]) for _ in range(attack.n_releases)])
+        scores = attack.identify(releases, private)
+        return (scores, attack.invert_releases(releases).double()) if attack.reconstructs else (scores,)
 
     before = torch.random.get_rng_state()
     torch.testing.assert_close(result(), result(), rtol=0, atol=1e-5)
@@ -143,7 +178,7 @@ def test_reaches_for_nothing_that_is_withheld(row, access, make_view):
         attack.fit(view)
 
 
-@each
+@each_that_rebuilds
 def test_nothing_beats_the_mean_image_behind_a_constant_head(row, make_view, private):
     view, attack, floor = make_view(constant_head()), row.make(), ATTACKS.make("mean-image")
     attack.fit(view)
@@ -153,7 +188,9 @@ def test_nothing_beats_the_mean_image_behind_a_constant_head(row, make_view, pri
     assert 10 * torch.log10(least / error) < 0.1
 
 
-@pytest.mark.parametrize(("name", "options", "least_db"), [("ridge", {}, 55), ("white-box", {"iterations": 600}, 60)])
+@pytest.mark.parametrize(
+    ("name", "options", "least_db"), [("ridge", {}, 55), ("white-box", {"iterations": 600}, 60), ("map", SEARCH, 60)]
+)
 def test_an_invertible_head_hides_nothing(name, options, least_db, make_view, private):
     view, attack = make_view(linear_head()), ATTACKS.make(name, **options)
     attack.fit(view)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from cutlayer import training
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.defenses.base import Defense, deployed
 from cutlayer.defenses.gaussian_noise import GaussianNoise
@@ -68,6 +69,7 @@ PRIOR = {"latent": 4, "width": 2, "prior_steps": 4}
 
 ROWS = [
     Row("none"),
+    Row("none", {"epochs": 1}, off={"epochs": 0}),
     Row("gaussian-noise", {"sigma": 0.5}),
     Row("gaussian-noise", {"sigma": 0.3, "bound": "clip", "noise_aware_epochs": 1}),
     Row("laplace-noise", {"scale": 0.5, "noise_aware_epochs": 1}),
@@ -85,6 +87,8 @@ ROWS = [
     Row("bido", {"epochs": 1}, off={"weight_y": 0.0}),
     Row("cem", {"epochs": 1}, off={"sigma": 0.0}),
     Row("mid", {"epochs": 1}),
+    Row("certified-noise", {"epochs": 1, "width": 8}),
+    Row("certified-noise", {"epochs": 1, "head_lr_scale": 0.1, "memo": True}),
     Row("crafter", {"iterations": 2, "terms": 2, "n_critic": 1, **PRIOR}, light=False),
     Row("crafter-z", {"iterations": 2, "n_critic": 1, **PRIOR}, light=False),
     Row("crafter-distilled", {"iterations": 2, "n_crafted": 8, "channels": 4, "epochs": 1, **PRIOR}, light=False),
@@ -106,6 +110,7 @@ IMPOSSIBLE = {
     "bido": {"weight_x": [-1.0], "weight_y": [-1.0], "layers": ["last"], "batch": [1]},
     "cem": {"weight": [-1.0], "sigma": [-0.1], "clusters": [0], "bound": ["wall"]},
     "mid": {"beta": [-1.0], "epochs": [-1]},
+    "certified-noise": {"sigma": [-1.0], "numbers": [0], "spread": [-1.0], "width": [0], "lr": [0.0], "batch": [0]},
     **{name: {"privacy": [-1.0], "public": ["private"]} for name in ("crafter", "crafter-z", "crafter-distilled")},
 }
 """Values that the options of each defense refuse."""
@@ -185,6 +190,20 @@ def test_strength_zero_is_the_undefended_model_bit_for_bit(row):
     assert defense.learned == {}
     for smashed in (clean(ROWS[0]), torch.from_numpy(clean(ROWS[0]))):
         assert defense.protect(smashed, rng()) is smashed
+
+
+@each
+def test_further_epochs_are_the_passes_that_train_the_model(row, monkeypatch):
+    halves, passes = victim(row.model, row.cut), []
+
+    def count(modules, data_, loss, *, epochs, **_):
+        if data_ is data().train and any("fc3" in name for module in modules for name, _ in module.named_parameters()):
+            passes.append(epochs)
+
+    monkeypatch.setattr(training, "optimize", count)
+    row.make().harden(halves, data(), seed=0)
+    assert row.make().further_epochs == sum(passes)
+    assert row.make_off().further_epochs == 0
 
 
 @each

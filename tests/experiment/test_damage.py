@@ -83,7 +83,7 @@ def test_a_damaged_attack_is_made_again(tmp_path, suffix):
     told, still, named = [], Still(), Named("mean-image")
 
     def attack():
-        return adversary.attack(named, still, None, (), load("digits", None, 0), (), tmp_path, told.append)
+        return adversary.attack(named, still, None, {}, load("digits", None, 0), (), tmp_path, told.append)
 
     attack()
     cut_off(next(tmp_path.glob(f"*{suffix}")))

@@ -7,7 +7,7 @@ from cutlayer.data.splits import Dataset, Splits
 from cutlayer.experiment.flags import flags, unfit
 from cutlayer.experiment.spec import Experiment, Measure, Named
 from cutlayer.metrics.interval import proportion
-from cutlayer.records.run import AttackRecord, Estimate, Passed, Spectrum, Utility
+from cutlayer.records.run import AttackRecord, Ceiling, CeilingAt, Estimate, Passed, Spectrum, Utility
 from cutlayer.registry import defense_from
 
 
@@ -31,12 +31,14 @@ def spectrum(before=10.0, after=10.0):
     return Spectrum(2, 16, 1.0, head=Passed(16, after, 1), undefended=Passed(16, before, 1))
 
 
-def names(rows, *, data=None, defense=None, attacks=(), passed=None, codec="raw"):
+def names(rows, *, data=None, defense=None, attacks=(), passed=None, codec="raw", bound=None):
     """Names of the flags that are raised; `attacks` and `defense` are entries of the plan."""
     entry, measure = defense or {"name": "none"}, Measure(private=20, codec=codec)
     attacks = tuple(map(named, attacks))
     experiment = Experiment("digits", "resnet20", "layer1", defense=named(entry), attacks=attacks, measure=measure)
-    raised = flags(experiment, rows, data or splits(), defense_from(entry), passed or spectrum())
+    raised = flags(
+        experiment, rows, data or splits(), defense_from(entry), passed or spectrum(), bound or Ceiling("deterministic")
+    )
     return {flag.flag for flag in raised}
 
 
@@ -147,7 +149,6 @@ def test_a_gradient_that_may_only_be_masked():
 
 
 def test_private_images_that_the_attacker_already_holds():
-    assert names(GOOD, data=splits(private=2)) == {"auxiliary-overlap"}
     assert names(GOOD, data=splits(private=1)) == {"train-overlap"}
 
 
@@ -165,3 +166,25 @@ def test_a_victim_near_chance(baseline, accuracy, expected):
     labels = np.repeat([0, 1, 2], [250, 150, 100])  # Always 0 is right for half.
     utility = Utility(proportion(accuracy, 500), proportion(baseline, 500))
     assert [flag.flag for flag in unfit(utility, labels)] == expected
+
+
+def bound_at(n_releases, identified, gain):
+    return CeilingAt(n_releases, *(Estimate(value, 60, value - 0.05, value) for value in (identified, gain)))
+
+
+def test_an_attack_above_the_ceiling():
+    rows, bound = GOOD[:2], Ceiling("", 60, (bound_at(1, 0.5, 0.7), bound_at(16, 0.9, 0.85)), 20.0, 64)
+    above = {"above-the-ceiling"}
+    assert names(rows, bound=bound) == above, "at least 80 % where no attacker has more than 70 %"
+    assert names([rows[0], row("ridge", "BLACK_BOX", 0.69, 0.85, 0.9)], bound=bound) == set(), "within the interval"
+    several = row("averaging", "BLACK_BOX", 0.8, 0.85, 0.9, n_releases=8)
+    assert names([rows[0], several], bound=bound) == set(), "the ceiling of 16 releases holds for 8"
+    assert names([rows[0], replace(several, n_releases=64)], bound=bound) == set(), "none was simulated for so many"
+
+
+def test_identification_above_the_ceiling():
+    weak = row("ridge", "BLACK_BOX", 0.5, 0.55, 0.6)
+    found = [replace(weak, metrics={"identification": Estimate(v, 60, 0.0, 1.0)}) for v in (36 / 60, 45 / 60)]
+    bound = Ceiling("", 60, (bound_at(1, 0.5, 0.7),), None, 64)
+    assert names(found[:1], bound=bound) == set(), "36 of 60 may be luck"
+    assert names(found[1:], bound=bound) == {"above-the-ceiling"}

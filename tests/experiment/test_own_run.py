@@ -118,7 +118,7 @@ count = 10
 private = 5
 warmup = 1
 codec = "mine.py:Negative+zstd"
-metrics = ["mine.py:FARTHEST"]
+metrics = ["mine.py:FARTHEST", "ms-ssim", "lpips"]
 
 [[defense]]
 name = "mine.py:Halve"
@@ -134,7 +134,7 @@ def cutlayer(folder, *words):
     command = [sys.executable, "-m", "cutlayer.cli", *map(str, words)]
     done = subprocess.run(command, cwd=folder, env=HERE, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,8 @@ def folder(tmp_path_factory):
     (folder / "plans").mkdir()
     (folder / "plans/mine.py").write_text(MINE)
     (folder / "plans/plan.toml").write_text(PLAN)
-    cutlayer(folder, "run", "plans/plan.toml")
+    said = cutlayer(folder, "run", "plans/plan.toml", "--weights-root", folder)
+    assert said.count("LPIPS AlexNet is left out") == 1
     return folder
 
 
@@ -156,6 +157,8 @@ def test_the_records_have_names_for_a_reader(folder):
     assert [row["attack"] for row in record["privacy"]] == ["Brightness", "mean-image"]
     brightness = record["privacy"][0]
     assert 0 < brightness["metrics"]["FARTHEST"]["value"] < 1
+    assert 0 < brightness["metrics"]["ms-ssim"]["value"] < 1
+    assert brightness["metrics"]["lpips"]["value"] is None
     assert brightness["leakage_gain"]["value"] > 0.3, "it sees whether the picture is dark or bright"
     assert str(folder) not in path.read_text()
 
@@ -166,7 +169,13 @@ def test_the_page_says_what_they_say_of_themselves(folder):
     cutlayer(folder, "report", "runs")
     (folder / "elsewhere.py").rename(folder / "plans/mine.py")
     page = (folder / "runs/report.html").read_text()
-    for words in ("guesses one gray for the whole picture", "Farthest pixel", "the error of the worst pixel", "Halve"):
+    for words in (
+        "guesses one gray for the whole picture",
+        "Farthest pixel",
+        "the error of the worst pixel",
+        "Halve",
+        "MS-SSIM",
+    ):
         assert words in page, words
     assert not re.search(r"mine\.py|" + re.escape(str(folder)), page)
 

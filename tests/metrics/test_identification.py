@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cutlayer.metrics.identification import identified, squared_distances
+from cutlayer.metrics.identification import equal_inputs, identified, ranks, shares, squared_distances
 
 
 @pytest.fixture
@@ -39,3 +39,26 @@ def test_distances_do_not_depend_on_how_the_pool_is_cut(pool, monkeypatch, n_val
     given = squared_distances(pool[:4], pool)
     torch.testing.assert_close(given, torch.cdist(pool[:4].flatten(1).double(), pool.flatten(1).double()).square())
     assert (given.diagonal() == 0).all()
+
+
+def test_ranks_count_who_stands_before_the_true_one_and_who_stands_beside_it():
+    scores = torch.tensor([[3.0, 2.0, 2.0, 1.0], [0.0, 0.0, 0.0, 0.0], [1.0, float("nan"), 2.0, 0.5]])
+    true = torch.eye(4, dtype=torch.bool)[[1, 0, 1]]
+    before, ties = ranks(scores, true)
+    assert before.tolist() == [1, 0, 3]
+    assert ties.tolist() == [1, 3, 0]
+    assert shares(before, ties, 1).tolist() == [0, 0.25, 0]
+    assert shares(before, ties, 2).tolist() == [0.5, 0.5, 0]
+    assert shares(before, ties, 4).tolist() == [1, 1, 1]
+
+
+def test_a_copy_of_the_true_candidate_counts_as_the_true_one(pool):
+    candidates = torch.cat([pool, pool[:1]])
+    true = equal_inputs(pool[:2], candidates)
+    assert true.nonzero().tolist() == [[0, 0], [0, 20], [1, 1]]
+    found = ranks(-squared_distances(pool[:2], candidates), true)
+    assert shares(*found, 1).tolist() == [1, 1]
+
+
+def test_what_does_not_depend_on_the_candidate_finds_one_in_m():
+    assert shares(*ranks(torch.zeros(7, 50), torch.eye(50, dtype=torch.bool)[:7]), 1).mean() == pytest.approx(1 / 50)

@@ -4,7 +4,7 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from cutlayer.metrics.interval import bootstrap, paired_change, proportion
+from cutlayer.metrics.interval import bootstrap, exact_proportion, paired_change, proportion
 from cutlayer.metrics.leakage import leakage_gain
 
 
@@ -96,3 +96,38 @@ def test_a_paired_change_is_not_told_apart_from_none_by_a_few_images():
     assert paired_change(*answers(380, 20, 0, 100)).high < 0
     with pytest.raises(ValueError, match="do not pair"):
         paired_change(np.ones(3, bool), np.ones(4, bool))
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [  # Clopper and Pearson's intervals as R's binom.test prints them.
+        (0, 10, 0.0, 0.3085),
+        (1, 10, 0.0025, 0.4450),
+        (5, 10, 0.1871, 0.8129),
+        (10, 10, 0.6915, 1.0),
+        (98, 100, 0.9296, 0.9976),
+        (1, 1, 0.0250, 1.0),
+    ],
+)
+def test_the_exact_interval_of_a_share(successes, n, low, high):
+    found = exact_proportion(successes, n)
+    assert (found.value, found.n) == (successes / n, n)
+    assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+
+
+def test_parts_of_a_success_widen_the_exact_interval():
+    found, below, above = (exact_proportion(successes, 10) for successes in (4.5, 4, 5))
+    assert (found.value, found.low, found.high) == (0.45, below.low, above.high)
+
+
+def test_the_exact_interval_covers_at_least_95_percent():
+    for share in (0.02, 0.5, 0.9):
+        chance = [math.comb(20, k) * share**k * (1 - share) ** (20 - k) for k in range(21)]
+        holds = [exact_proportion(k, 20).low <= share <= exact_proportion(k, 20).high for k in range(21)]
+        assert sum(c for c, inside in zip(chance, holds, strict=True) if inside) >= 0.95
+
+
+@pytest.mark.parametrize(("successes", "n"), [(-1, 5), (6, 5), (0, 0)])
+def test_no_exact_interval_of_what_is_no_share(successes, n):
+    with pytest.raises(ValueError, match="no proportion"):
+        exact_proportion(successes, n)

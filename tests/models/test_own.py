@@ -281,7 +281,7 @@ def test_the_halves_that_ressfl_stores_are_one_model_again(tmp_path):
 
 
 def test_torchvisions_own_weights_bring_their_own_normalization(tmp_path):
-    from cutlayer.models._torchvision import models
+    from cutlayer.nets._torchvision import models
 
     source = models.mobilenet_v3_small(weights=None, num_classes=10)
     torch.save(source.state_dict(), tmp_path / "mobilenet_v3_small-047dcff4.pth")
@@ -294,7 +294,7 @@ def test_torchvisions_own_weights_bring_their_own_normalization(tmp_path):
 
 
 def test_a_model_of_timm_is_cut_and_takes_its_own_weights(tmp_path):
-    from cutlayer.models import _torchvision  # noqa: F401
+    from cutlayer.nets import _torchvision  # noqa: F401
 
     timm = pytest.importorskip("timm", reason="timm is not installed")
     source = timm.create_model("resnet18", num_classes=10).eval()

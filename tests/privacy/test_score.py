@@ -1,16 +1,20 @@
 """The mean score of an attack: exact copies are counted, and hide nothing."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from cutlayer.data.splits import Dataset, Splits
-from cutlayer.privacy.score import score
+from cutlayer.errors import ConfigError
+from cutlayer.metrics.base import Metric
+from cutlayer.privacy.score import Chosen, score
 from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import write_json
 from cutlayer.records.run import Estimate
+from cutlayer.registry import METRICS
 
 
 @pytest.fixture
@@ -43,6 +47,31 @@ def test_exact_copies_alone_have_no_psnr_and_the_record_is_json(data, tmp_path):
     write_json(tmp_path / "a.json", dump(psnr))
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "b.json", {"psnr": math.inf})
+
+
+def test_a_metric_whose_weights_are_missing_is_said_and_has_no_value(data, tmp_path):
+    chosen = Chosen(("ms-ssim", "lpips"), tmp_path)
+    (sentence,) = chosen.notes(6)
+    assert sentence.startswith(f"LPIPS AlexNet is left out: {tmp_path} holds no alexnet_features.npz")
+    scored = score(torch.from_numpy(data.private.inputs * 0.9), data, 0, chosen)
+    assert math.isnan(scored.metrics["lpips"].value)
+    assert 0 < scored.metrics["ms-ssim"].value < 1
+    assert "lpips" not in scored.per_input
+
+
+def test_one_score_for_the_whole_set_has_no_interval(data, monkeypatch):
+    farthest = Metric("Farthest", "the worst.", "low", lambda x, y, _: (x - y).abs().amax(), of_set=True)
+    monkeypatch.setattr(METRICS, "load", lambda name, load=METRICS.load: farthest if name == "farthest" else load(name))
+    rebuilt = torch.from_numpy(data.private.inputs * 0.9)
+    scored = score(rebuilt, data, 0, Chosen(("farthest",)))
+    worst = scored.metrics["farthest"]
+    assert worst.value == pytest.approx((data.private.inputs - rebuilt.numpy()).max())
+    assert (worst.n, math.isnan(worst.low), math.isnan(worst.high)) == (6, True, True)
+    monkeypatch.setattr(METRICS, "load", lambda name, load=METRICS.load: replace(farthest, of_set=False))
+    with pytest.raises(
+        ConfigError, match=r"scores of shape \(\) for 6 reconstructions; let it give one number for each"
+    ):
+        score(rebuilt, data, 0, Chosen(("farthest",)))
 
 
 def test_an_infinity_of_an_older_record_is_read():

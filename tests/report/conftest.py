@@ -60,10 +60,21 @@ def result(run_id: str, sigma: float) -> dict[str, Any]:
             "head": {"passed": 256.0, "condition": 40.0 * (1 + sigma) ** 3, "largest": 3.0},
             "undefended": {"passed": 256.0, "condition": 40.0, "largest": 3.0},
         },
+        "ceiling": ceiling(sigma),
         "cost": [cost(deployment, sigma, 300) for deployment in DEPLOYMENTS],
         "flags": [flag] if sigma else [],
         "seconds": {"train": 60.1, "measure": 4.2, "attack": 40.0},
     }  # fmt: skip
+
+
+def ceiling(sigma: float) -> dict[str, Any]:
+    if not sigma:
+        return {"none": "deterministic"}
+    entries = [
+        {"n_releases": n, "identified": estimate(0.9, 0.02, 2000), "leakage_gain": estimate(1 / (1 + sigma / n), 0.01)}
+        for n in (1, 4, 16)
+    ]
+    return {"candidates": 64, "at": entries, "gone_after": 20.5 if sigma < 1 else None, "tried": 65536}
 
 
 def attack(name: str, label: str, access: str, gain: float, deployment: str) -> dict[str, Any]:

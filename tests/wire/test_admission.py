@@ -5,6 +5,7 @@ import logging
 import shutil
 
 import pytest
+import zmq
 
 from cutlayer.doctor.files import check_security
 from cutlayer.errors import ConfigError, Refused, WireError
@@ -14,7 +15,10 @@ from cutlayer.wire.connect import _said, connect, listen
 from cutlayer.wire.kept import Kept
 from cutlayer.wire.retry import Retry
 from cutlayer.wire.security import Security
-from cutlayer.wire.zmq.curve import NOBODY, allowed
+from cutlayer.wire.transport import Timeouts
+from cutlayer.wire.zmq.curve import NOBODY, allowed, client_options
+from cutlayer.wire.zmq.frames import open_socket, pack
+from cutlayer.wire.zmq.monitor import Connection
 from tests.wire.ends import SOCKETS, WAIT_S, Echo
 from tests.wire.test_security import PAIRS, QUESTION, ask, folder, security
 from tests.wire.zmq.test_departures import wait_until
@@ -68,6 +72,34 @@ def test_who_is_removed_loses_its_connections(own, scheme, server, client, file,
     with served(own, scheme, server, client) as (_, asking):
         shutil.copy(own / other, own / file)
         wait_until(lambda: refused(asking))
+
+
+def test_a_silent_client_loses_its_connection_too_and_one_whose_key_stays_connects_again(own):
+    """Only a message tells the key of a connection; both clients connect and send none."""
+    shutil.copytree(own / "ours", own / "client")
+    shutil.copy(own / "theirs/clients/client.pub", own / "ours/clients/stays.pub")
+    files = {name: path.replace("ours", "client") for name, path in PAIRS["zmq"][1].items()}
+    with contextlib.ExitStack() as opened:
+        server = listen(SOCKETS["zmq"], Echo(), security=security(own, PAIRS["zmq"][0]))
+        opened.callback(server.close, 0)
+        clients = []
+        for key in ("client/curve-client.key", "theirs/curve-client.key"):
+            options = client_options(security(own, files | {"curve_key": key}))
+            socket = open_socket(zmq.DEALER, Timeouts(), options)
+            opened.callback(socket.close, 0)
+            connection = Connection(socket, server.address, True)
+            opened.callback(connection.close)
+            socket.connect(f"tcp://127.0.0.1:{server.address.port}")
+            wait_until(lambda connection=connection: connection.look() or connection.up)
+            clients.append((socket, connection))
+        (own / "ours/clients/client.pub").unlink()
+        for _, connection in clients:
+            wait_until(connection.look)
+        for socket, _ in clients:
+            socket.send_multipart(pack(QUESTION, 1))
+        (removed, _), (stays, _) = clients
+        assert stays.poll(WAIT_S * 1000)
+        assert not removed.poll(0)
 
 
 BEGUN = {"empty": b"", "half written": b"half"}

@@ -12,6 +12,7 @@ from math import prod
 from typing import Any
 
 from cutlayer.records.reading import Run
+from cutlayer.registry import METRICS, STANDARD_METRICS
 from cutlayer.report.kit.wording import defense_name, in_order, learn
 from cutlayer.report.runs.settings import Member, Setting
 
@@ -63,8 +64,13 @@ class Group:
 
     @property
     def headline_metrics(self) -> list[str]:
-        """The metrics beside the leakage gain, which itself stands for the mean squared error."""
-        return [name for name in self.metrics if name != "mse"]
+        """The standard metrics and the user's own, without the mean squared error, which the leakage gain stands for.
+
+        Other metrics of cutlayer that a plan names are in the table of all attacks.
+        """
+        return [
+            name for name in self.metrics if name != "mse" and (name in STANDARD_METRICS or name not in set(METRICS))
+        ]
 
     @property
     def reproduction(self) -> bool:

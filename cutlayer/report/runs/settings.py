@@ -11,7 +11,7 @@ from statistics import mean as arithmetic_mean
 import numpy as np
 
 from cutlayer.records.reading import Run
-from cutlayer.records.run import AttackRecord, CostRecord, Estimate, Result, WorstCase
+from cutlayer.records.run import AttackRecord, Ceiling, CeilingAt, CostRecord, Estimate, FailedAttack, Result, WorstCase
 from cutlayer.report.kit.comparison import UNKNOWN, less, mean
 
 Percentile = tuple[str, str]
@@ -99,6 +99,29 @@ class Setting:
         """A metric of the worst attack."""
         return self._of_worst(lambda worst: worst.metrics.get(name))
 
+    @property
+    def ceiling(self) -> Ceiling | None:
+        """What no attacker exceeds, the mean over the seeds; gone after the fewest releases of any seed.
+
+        None where a seed has no record of it; where a seed has no ceiling, that seed's record.
+        """
+        of_seeds = [result.ceiling for result in self.results]
+        known = [ceiling for ceiling in of_seeds if ceiling]
+        if len(known) < len(of_seeds):
+            return None
+        if (without := next((ceiling for ceiling in known if ceiling.none), None)) is not None:
+            return without
+        by_number: dict[int, list[CeilingAt]] = {}
+        for at in (at for ceiling in known for at in ceiling.at):
+            by_number.setdefault(at.n_releases, []).append(at)
+        means = [
+            CeilingAt(n, mean([at.identified for at in ats]), mean([at.leakage_gain for at in ats]))
+            for n, ats in sorted(by_number.items())
+            if len(ats) == len(known)
+        ]
+        gone = [ceiling.gone_after for ceiling in known if ceiling.gone_after is not None]
+        return replace(known[0], at=tuple(means), gone_after=min(gone, default=None))
+
     def _of_worst(self, read: Callable[[WorstCase], Estimate | None]) -> Estimate:
         """The mean of an estimate of the worst attack; unknown where a seed lacks it."""
         worst = [result.worst_case for result in self.results]
@@ -125,6 +148,11 @@ class Setting:
             for attack in result.privacy:
                 rows.setdefault((attack.deployment, attack.label), []).append(attack)
         return [_averaged(of_seeds) for of_seeds in rows.values()]
+
+    @property
+    def failed(self) -> dict[str, FailedAttack]:
+        """The attacks that failed for some seed, by their labels."""
+        return {attack.label: attack for result in self.results for attack in result.failed}
 
     @property
     def deployments(self) -> list[str]:

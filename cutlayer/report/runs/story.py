@@ -167,7 +167,10 @@ def _cost(group: Group, setting: Setting) -> Html:
     """Accuracy against the same models without the defense, and the time that the defense itself takes."""
     accuracy = f"Accuracy {ACCURACY.value(setting.accuracy.value)}"
     if not setting.undefended:
-        accuracy += f", {against(setting.change, 'without a defense')}"
+        without = "without a defense"
+        if setting.first.utility.further_epochs:
+            without += ", trained for as many epochs"
+        accuracy += f", {against(setting.change, without)}"
     return el("p", f"{accuracy}. ", _time(group, setting), class_="cost")
 
 

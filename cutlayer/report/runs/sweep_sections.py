@@ -8,6 +8,7 @@ from cutlayer.report.kit.markup import Html, el, note, section
 from cutlayer.report.kit.pictures import picture_row, strip
 from cutlayer.report.kit.wording import LEAKAGE_GAIN
 from cutlayer.report.runs import conditions, tables
+from cutlayer.report.runs.ceilings import ceilings
 from cutlayer.report.runs.curves import curves
 from cutlayer.report.runs.groups import Group
 from cutlayer.report.runs.sections import GRID, headline, red_flags
@@ -56,6 +57,7 @@ def _numbers(group: Group) -> Html:
         "Every number",
         el("details", el("summary", "Every attack on every run"), tables.attacks(group)),
         el("details", el("summary", "End-to-end times and sizes"), tables.percentiles(group)),
+        el("details", el("summary", "The ceiling of every defense"), ceilings(group)),
         el("details", el("summary", "The spectrum of every head"), spectrum(group)),
     )
 

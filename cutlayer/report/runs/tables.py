@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from cutlayer.percentiles import PERCENTILES
-from cutlayer.records.run import AttackRecord, CostRecord, Estimate, WorstCase
+from cutlayer.records.run import AttackRecord, CostRecord, Estimate, FailedAttack, WorstCase
 from cutlayer.report.kit.comparison import interval_of_points
 from cutlayer.report.kit.markup import Html, dot, el, row, small, table
 from cutlayer.report.kit.wording import (
@@ -22,6 +22,7 @@ from cutlayer.report.kit.wording import (
     seconds,
     size,
 )
+from cutlayer.report.runs import ceilings
 from cutlayer.report.runs.groups import Group
 from cutlayer.report.runs.settings import Member, Setting, change, spread
 from cutlayer.trace import STAGES
@@ -30,7 +31,9 @@ from cutlayer.trace import STAGES
 def headline(group: Group) -> Html:
     """One row for each defense: what it keeps, what still leaks, what it costs."""
     head = ["Defense", _heading(ACCURACY, "95 % interval"), _titled("Change", "points"), "Worst attack"]
-    head += [_heading(LEAKAGE_GAIN), *(_heading(scale(metric)) for metric in group.headline_metrics)]
+    head.append(_heading(LEAKAGE_GAIN))
+    head += [_titled("Ceiling, %", "identified / leakage gain")] if ceilings.any_known(group) else []
+    head += [*(_heading(scale(metric)) for metric in group.headline_metrics)]
     head += [_titled("End to end", "p50"), _titled("Sent", "per picture"), "Flags"]
     rows = [_headline_row(group, setting) for setting in group.settings]
     return table("What each defense keeps, leaks and costs", head, [el("tbody", rows)], "headline")
@@ -89,10 +92,11 @@ def stage_percentiles(group: Group) -> Html:
 
 def attacks(group: Group) -> list[Html]:
     """Every attack on every deployment, with every metric and its interval: the mean over the seeds, then each seed."""
-    settings = [(s.label, s.color, s.attacks, s.worst) for s in group.settings]
+    settings = [(s.label, s.color, s.attacks, [*s.failed.values()], s.worst) for s in group.settings]
     content = [_attack_table(group, settings)]
     if len(group.members) > len(group.settings):
-        members = [(m.label, m.color, m.run.result.privacy, m.run.result.worst_case) for m in group.members]
+        results = [(m.label, m.color, m.run.result) for m in group.members]
+        members = [(label, color, r.privacy, r.failed, r.worst_case) for label, color, r in results]
         content.append(el("details", el("summary", "The same for each seed"), _attack_table(group, members)))
     return content
 
@@ -104,8 +108,8 @@ def deployments(group: Group) -> list[tuple[CostRecord, Member]]:
     ]
 
 
-Block = tuple[str, str, Sequence[AttackRecord], WorstCase | None]
-"""Label and color of a defense, its attacks, and the worst of them."""
+Block = tuple[str, str, Sequence[AttackRecord], Sequence[FailedAttack], WorstCase | None]
+"""Label and color of a defense, its attacks, those that failed, and the worst of them."""
 
 
 def _attack_table(group: Group, blocks: Sequence[Block]) -> Html:
@@ -113,8 +117,13 @@ def _attack_table(group: Group, blocks: Sequence[Block]) -> Html:
     head.append(_titled("Time", "to fit and to invert"))
     head += ["Published in"] if group.reproduction else []
     bodies = [
-        el("tbody", _band(len(head), dot(color), label), [_attack_row(attack, worst, group) for attack in attacks])
-        for label, color, attacks, worst in blocks
+        el(
+            "tbody",
+            _band(len(head), dot(color), label),
+            [_attack_row(attack, worst, group) for attack in attacks],
+            [_failed_row(attack, len(head) - 2) for attack in failed],
+        )
+        for label, color, attacks, failed, worst in blocks
     ]
     return table("Every attack", head, bodies, "attacks")
 
@@ -135,6 +144,12 @@ def _attack_row(attack: AttackRecord, worst: WorstCase | None, group: Group) -> 
     return row(el("th", attack.label, badge, scope="row"), cells)
 
 
+def _failed_row(attack: FailedAttack, columns: int) -> Html:
+    """The reason in place of the figures."""
+    reason = el("td", f"failed: {attack.reason}", colspan=columns)
+    return row(el("th", attack.label, scope="row"), [el("td", access_name(attack.access)), reason])
+
+
 def _headline_row(group: Group, setting: Setting) -> Html:
     results = setting.results
     accuracies = small(spread((result.utility.accuracy for result in results), ACCURACY.number))
@@ -150,6 +165,8 @@ def _headline_row(group: Group, setting: Setting) -> Html:
     cells.append(_cell("Worst attack", worst.label if worst else "none was run", where))
     gains = spread((r.worst_case.leakage_gain for r in results if r.worst_case), LEAKAGE_GAIN.number)
     cells.append(_measured(LEAKAGE_GAIN, setting.leakage, small(gains)))
+    if ceilings.any_known(group):
+        cells.append(_cell("Ceiling, %", ceilings.beside_worst(setting)))
     cells += [_measured(scale(metric), setting.metric(metric)) for metric in group.headline_metrics]
     times = {name: setting.time_ns(name) for name in setting.deployments}
     sizes = {name: setting.sent_bytes(name) for name in setting.deployments}

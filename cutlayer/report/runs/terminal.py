@@ -12,7 +12,7 @@ from cutlayer.records.run import Flag, Published, Result
 from cutlayer.report.kit.columns import WIDTH, columns, wrap
 from cutlayer.report.kit.comparison import sign
 from cutlayer.report.kit.wording import ACCURACY, LEAKAGE_GAIN, access_name, duration, points, scale, size
-from cutlayer.report.runs import conditions
+from cutlayer.report.runs import ceilings, conditions
 from cutlayer.report.runs.claims import claims, verdict
 from cutlayer.report.runs.groups import Group, group
 from cutlayer.report.runs.settings import Setting
@@ -34,6 +34,7 @@ def _group(group: Group) -> str:
         _headline(group),
         *_claims(group),
         *_attacks(group),
+        _ceilings(group),
         _time(group),
         _published(group),
         _flags(group),
@@ -48,19 +49,42 @@ def _title(group: Group) -> str:
 
 def _headline(group: Group) -> str:
     scales = {name: scale(name) for name in group.headline_metrics}
-    head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST ATTACK", "LEAKAGE"]
+    bounded = ceilings.any_known(group)
+    head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST", "LEAKAGE", *["CEILING"][:bounded]]
     head += [*(metric.title.upper() for metric in scales.values()), "P50", "SENT"]
     rows = []
     for setting in group.settings:
         cells = [setting.label, ACCURACY.value(setting.accuracy.value), _change(setting), setting.attack]
-        cells.append(LEAKAGE_GAIN.value(setting.leakage.value))
+        cells += [
+            LEAKAGE_GAIN.value(setting.leakage.value),
+            *[ceilings.beside_worst(setting, ceilings.WHOLE)][:bounded],
+        ]
         cells += [metric.value(setting.metric(name).value) for name, metric in scales.items()]
         rows.append([*cells, duration(setting.time_ns()), size(setting.sent_bytes())])
     legend = f"Accuracy on {group.first.result.utility.accuracy.n:,} test images{_over_seeds(group)}. "
     legend += "Change in points; a change in brackets is not told apart from none. "
     legend += "Leakage: 0 % is an attacker who guesses the average picture, 100 % the exact picture."
     legend += "".join(f" {metric.title}: {metric.explanation}" for metric in scales.values() if metric.explanation)
+    legend += _about_ceiling(group)
     return _table(head, rows, left=(0, 3)) + "\n" + wrap(legend)
+
+
+def _about_ceiling(group: Group) -> str:
+    """What the column says, and what it assumes; empty where there is no such column."""
+    if not ceilings.any_known(group):
+        return ""
+    return (
+        " Ceiling: no attacker identifies more pictures (first figure, %) or has a greater leakage gain (second) from "
+        f"as many releases as the worst attack; none: no noise is added. {ceilings.assumed_of(group)}"
+    )
+
+
+def _ceilings(group: Group) -> str:
+    """The ceiling by the number of releases."""
+    numbers = ceilings.releases(group)
+    head = ["CEILING: IDENTIFIED / LEAKAGE, %", *(f"{n} RELEASE{'S'[: n > 1]}" for n in numbers), "GONE AFTER"]
+    found = [[setting.label, *cells] for setting, cells in ceilings.rows(group)]
+    return _table(head, found) if numbers else ""
 
 
 def _claims(group: Group) -> list[str]:
@@ -90,12 +114,13 @@ def _over_seeds(group: Group) -> str:
 def _sweep(group: Group) -> str:
     """One line for each defense and strength."""
     scales = {name: scale(name) for name in group.headline_metrics}
-    head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST ATTACK", "LEAKAGE"]
-    head += [*(metric.title.upper() for metric in scales.values()), "PROTECT", "RELEASED"]
+    bounded = ceilings.any_known(group)
+    head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST", "LEAKAGE", *["CEILING"][:bounded]]
+    head += [*(metric.title.upper() for metric in scales.values()), "PROTECT", "TENSOR"]
     rows = []
     for s in group.settings:
         cells = [s.label, ACCURACY.value(s.accuracy.value), _change(s), s.attack]
-        cells.append(LEAKAGE_GAIN.value(s.leakage.value))
+        cells += [LEAKAGE_GAIN.value(s.leakage.value), *[ceilings.beside_worst(s, ceilings.WHOLE)][:bounded]]
         cells += [metric.value(s.metric(name).value) for name, metric in scales.items()]
         rows.append([*cells, duration(s.time_ns(stage="protect")), size(s.tensor_bytes)])
     legend = (
@@ -103,6 +128,7 @@ def _sweep(group: Group) -> str:
     )
     legend += "a change in brackets is not told apart from none. Leakage: that of the worst attack; 0 % is the average "
     legend += "picture, 100 % the exact one. Protect: the time of the defense on the device, p50."
+    legend += _about_ceiling(group)
     return _table(head, rows, left=(0, 3)) + "\n" + wrap(legend)
 
 
@@ -117,15 +143,18 @@ def _flag_counts(group: Group) -> str:
 def _attacks(group: Group) -> list[str]:
     """Leakage gain of each attack under each defense, on the first deployment; three defenses in one table."""
     of_settings = [setting.attacks for setting in group.settings]
+    failed = [setting.failed for setting in group.settings]
     attacks = {a.label: access_name(a.access) for rows in of_settings for a in rows}
+    attacks |= {a.label: access_name(a.access) for entries in failed for a in entries.values()}
     # Of equal labels the first deployment comes last, so that its value stays.
-    gains = [{a.label: a.leakage_gain.value for a in reversed(rows)} for rows in of_settings]
+    gains = [{a.label: LEAKAGE_GAIN.value(a.leakage_gain.value) for a in reversed(rows)} for rows in of_settings]
+    cells = [dict.fromkeys(names, "failed") | found for names, found in zip(failed, gains, strict=True)]
     tables = []
-    for start in range(0, len(gains) if attacks else 0, 3):
+    for start in range(0, len(cells) if attacks else 0, 3):
         part = slice(start, start + 3)
         head = ["LEAKAGE BY ATTACK", "ACCESS", *(s.label for s in group.settings[part])]
         rows = [
-            [label, access, *(LEAKAGE_GAIN.value(by_attack.get(label, math.nan)) for by_attack in gains[part])]
+            [label, access, *(by_attack.get(label, LEAKAGE_GAIN.value(math.nan)) for by_attack in cells[part])]
             for label, access in attacks.items()
         ]
         tables.append(_table(head, rows, left=(0, 1)))

@@ -91,6 +91,7 @@ class Doorkeeper:
     def __init__(self, context: Any, allow: Path, visitors: Visitors) -> None:
         self._allow, self._visitors = allow, visitors
         self._list = Kept(partial(allowed, allow))
+        self._removed: set[bytes] = set()
         self._socket = context.socket(zmq.REP)
         self._socket.linger, self._socket.rcvtimeo = 0, _PATIENCE_MS
         self._socket.bind(_ZAP)
@@ -98,9 +99,23 @@ class Doorkeeper:
         self._thread = threading.Thread(target=self._decide_all, name="zmq-doorkeeper", daemon=True)
         self._thread.start()
 
-    def changed(self) -> frozenset[str] | None:
-        """Read the list again now and then; return the keys on it if it has changed."""
-        return frozenset(map(bytes.decode, self._list.value)) if self._list.look() else None
+    def look(self) -> bool:
+        """Read the list again now and then; return whether a key was removed from it since."""
+        before = self._list.value
+        if not self._list.look():
+            return False
+        # In place, because the other thread may take back a key meanwhile.
+        self._removed |= before
+        self._removed -= self._list.value
+        return not before <= self._list.value
+
+    def lists(self, identity: str) -> bool:
+        """Return whether this key, see `Peer`, is on the list."""
+        return identity.encode() in self._list.value
+
+    def removed(self, identity: str) -> bool:
+        """Return whether this key was on the list and is no longer."""
+        return identity.encode() in self._removed
 
     def close(self) -> None:
         """Stop deciding; no client is admitted from then on."""
@@ -130,5 +145,7 @@ class Doorkeeper:
             return True
         # A new key is admitted at once.
         with contextlib.suppress(ConfigError):
-            return key in allowed(self._allow)
+            if key in allowed(self._allow):
+                self._removed.discard(key)
+                return True
         return False

@@ -17,7 +17,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from cutlayer.errors import Refused, Unreachable, WireError
 from cutlayer.wire.address import Address
-from cutlayer.wire.peer import Peer, at
+from cutlayer.wire.peer import UNKNOWN, Peer, at, network
 from cutlayer.wire.visitors import Visitors
 
 _FAILED_AUTH, _FAILED_PROTOCOL = zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -95,7 +95,11 @@ class Connection:
                 "none; give the server --curve-key and the client --curve-server.",
             )
         if self._encrypted:
-            return Unreachable(f"{self._address} broke off the handshake; check that --curve-server is its public key.")
+            # A server of plain text may have closed the connection before its greeting was read.
+            return Unreachable(
+                f"{self._address} broke off the handshake; check that --curve-server is its public key, and that it "
+                "has a --curve-key: CURVE is for both sides or none."
+            )
         return Unreachable(f"{self._address} broke off the handshake; check that a ZeroMQ server listens there.")
 
 
@@ -114,6 +118,9 @@ class Departures:
     A client is known by the descriptor of its connection, and the system reuses descriptors. ZeroMQ reports a
     disconnection before the descriptor is reused, and a new connection before its first message. So a client that is
     connected never counts as gone if `look` reads all events, and a message clears the mark of its descriptor.
+
+    A message may be received after its connection was closed, even after another client has the descriptor. So who it
+    is from, by key and address, is told by the message and not by its descriptor.
 
     Args:
         socket: The server's socket, before it is bound.
@@ -139,24 +146,35 @@ class Departures:
         """Return whether the connection with this descriptor was closed. Any thread may call it."""
         return source in self._gone
 
-    def heard(self, source: int, user: Callable[[], str]) -> None:
-        """Note a message from this descriptor, whose proven identity `user` returns. For the thread that receives."""
+    def heard(self, source: int, connection: bytes, identity: str, host: Callable[[], str]) -> Peer:
+        """Note a message, and return who it is from. For the thread that receives.
+
+        Args:
+            source: Descriptor of its connection.
+            connection: Routing id of its connection.
+            identity: What its connection has proven; see `Peer`.
+            host: Returns the address from which it came.
+        """
         self._gone.discard(source)
-        if source not in self._peers:
-            # The event of its arrival has come, but was not read yet.
-            self.look()
+        peer = self._peers.get(source, _NOBODY)
+        if peer.connection == connection and peer.identity == identity:
+            return peer
+        # The event of its arrival may have come, but was not read yet.
+        self.look()
+        from_network = network(host())
+        peer = self._peers.get(source, _NOBODY)._replace(connection=connection, identity=identity)
+        if source not in self._peers or peer.network != from_network:
+            # Its connection is closed, and the descriptor is that of no client, or of another one.
+            return Peer(connection, UNKNOWN, from_network, identity)
+        self._peers[source] = peer
         if source in self._unheard:
             self._unheard.discard(source)
-            self._peers[source] = self._peers[source]._replace(identity=user())
-            self._visitors.arrived(self._peers[source].name)
+            self._visitors.arrived(peer.name)
+        return peer
 
-    def peer(self, source: int, connection: bytes) -> Peer:
-        """Return the client with this descriptor and routing id. For the thread that receives."""
-        return self._peers.get(source, _NOBODY)._replace(connection=connection)
-
-    def identified(self) -> list[Peer]:
-        """Return the connected clients that have proven an identity. Any thread may call it."""
-        return [peer for peer in list(self._peers.values()) if peer.identity]
+    def connected(self) -> list[Peer]:
+        """Return the connected clients; one without a message so far has no identity yet. Any thread may call it."""
+        return list(self._peers.values())
 
     def look(self) -> None:
         """Read the new events. For the thread that receives, when `descriptor` is readable."""

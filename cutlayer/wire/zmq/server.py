@@ -16,6 +16,7 @@ from cutlayer.wire.address import Address
 from cutlayer.wire.codecs.base import Buffer
 from cutlayer.wire.handshake import error_reply
 from cutlayer.wire.message import Message
+from cutlayer.wire.peer import Peer
 from cutlayer.wire.reach import Endpoint, bind_all
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Caller, Handler, Timeouts, nothing, refusal
@@ -115,11 +116,14 @@ class ZmqServer:
 
     def _end_removed(self) -> None:
         """End the connections of the keys that are no longer on the list."""
-        listed = None if self._doorkeeper is None else self._doorkeeper.changed()
-        if listed is not None:
-            for peer in self._departures.identified():
-                if peer.identity not in listed:
-                    self._watch.end(peer.name, "key", "its CURVE key was removed from the list.")
+        if self._doorkeeper is None:
+            return
+        some_removed = self._doorkeeper.look()
+        for peer in self._departures.connected():
+            if self._doorkeeper.removed(peer.identity) or (some_removed and not self._doorkeeper.lists(peer.identity)):
+                # Only a message tells the key. A silent client whose key is still on the list connects again.
+                which = "its CURVE key" if peer.identity else "a CURVE key, perhaps that of this silent client,"
+                self._watch.end(peer.name, "key", f"{which} was removed from the list.")
 
     def _end_context(self) -> None:
         if self._doorkeeper is not None:
@@ -143,11 +147,11 @@ class ZmqServer:
         sent()
 
     def _serve(self) -> None:
-        while (frames := self._receive()) is not None:
+        while (received := self._receive()) is not None:
             arrived_ns = time.monotonic_ns()
-            client = bytes(frames.pop(0))
+            client, peer, frames = received
             self._lent = self._is_alone(client)
-            self._take(client, frames, arrived_ns, self._lent)
+            self._take(client, peer, frames, arrived_ns, self._lent)
             self._lent = False
 
     def _is_alone(self, client: bytes) -> bool:
@@ -158,8 +162,8 @@ class ZmqServer:
             self._last_client = client
         return now > self._company_until
 
-    def _receive(self) -> list[Buffer] | None:
-        """Return the next message; None once the server closes."""
+    def _receive(self) -> tuple[bytes, Peer, list[Buffer]] | None:
+        """Return the routing id, the sender and the frames of the next message; None once the server closes."""
         shared, waited = self._shared, False
         while True:
             with shared.lock:
@@ -167,18 +171,19 @@ class ZmqServer:
                     return None
                 # A check for a message is cheaper than a failed attempt to receive one.
                 if (waited or shared.readable()) and (frames := shared.receive()) is not None:
-                    self._departures.heard(shared.source, shared.user)
                     self._unanswered += 1
-                    return frames
+                    client = bytes(frames.pop(0))
+                    # Without a list of keys nobody has proven one, and to find that out takes longer.
+                    identity = shared.user() if self._doorkeeper is not None else ""
+                    return client, self._departures.heard(shared.source, client, identity, shared.host), frames
                 if self._closing:
                     return None
                 shared.about_to_wait()
             shared.wait(LOOK_UP_MS)
             waited = True
 
-    def _take(self, client: bytes, frames: list[Buffer], arrived_ns: int, lend: bool) -> None:
-        source = self._shared.source
-        gone, peer = partial(self._departures.has_left, source), self._departures.peer(source, client)
+    def _take(self, client: bytes, peer: Peer, frames: list[Buffer], arrived_ns: int, lend: bool) -> None:
+        gone = partial(self._departures.has_left, self._shared.source)
         self._watch.arrived(peer.name, sum(map(len, frames)))
         if len(frames) + 1 == MOST_FRAMES and (n_more := self._shared.pass_over()):
             why = f"its message has {len(frames) + n_more:,} frames."

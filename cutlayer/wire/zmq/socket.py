@@ -22,7 +22,8 @@ from cutlayer.wire.zmq.frames import COPY_BELOW_BYTES, MOST_FRAMES
 
 # Plain numbers, because each use of a pyzmq enumeration takes as long as the call itself.
 _DO_NOT_WAIT, _SEND_MORE = int(zmq.DONTWAIT), int(zmq.DONTWAIT | zmq.SNDMORE)
-_IN, _SOURCE, _USER, _MORE = int(zmq.POLLIN), int(zmq.SRCFD), "User-Id", int(zmq.RCVMORE)
+_IN, _SOURCE, _MORE = int(zmq.POLLIN), int(zmq.SRCFD), int(zmq.RCVMORE)
+_USER, _HOST = "User-Id", "Peer-Address"
 
 NOWHERE = -1
 """Stands for the descriptor of an unknown connection."""
@@ -135,8 +136,16 @@ class SharedSocket:
 
     def user(self) -> str:
         """Return the CURVE key of the last message's client if it is on the list, or an empty string."""
+        return self._said(_USER)
+
+    def host(self) -> str:
+        """Return the address from which the last message came, without port, or an empty string."""
+        return self._said(_HOST)
+
+    def _said(self, name: str) -> str:
+        """Return what ZeroMQ knew of the connection when the last message arrived on it."""
         try:
-            return str(self._last.get(_USER))
+            return str(self._last.get(name))
         except zmq.ZMQError:
             return ""
 

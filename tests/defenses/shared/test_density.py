@@ -10,6 +10,7 @@ from torch.distributions import Laplace, Normal
 
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.cem import Cem
+from cutlayer.defenses.certified_noise import CertifiedNoise
 from cutlayer.defenses.dropout import Dropout
 from cutlayer.defenses.gaussian_noise import GaussianNoise
 from cutlayer.defenses.laplace_noise import LaplaceNoise
@@ -31,6 +32,7 @@ STATED = [
     LocalDP(noise=0.2, clip=9.0, mechanism="laplace"),
     Mid(),
     Cem(sigma=0.3),
+    CertifiedNoise(sigma=0.3),
     TopK(sparsity=0.5).then(LaplaceNoise(scale=0.3)),
     GaussianNoise(sigma=0.3).then(GaussianNoise(sigma=0.4)),
     Mid().then(GaussianNoise(sigma=0.4)),

@@ -2,6 +2,10 @@ from dataclasses import replace
 
 import pytest
 
+from cutlayer.records.reading import Run
+from cutlayer.records.run import FailedAttack
+from cutlayer.report.runs.groups import group as groups
+from cutlayer.report.runs.tables import attacks
 from cutlayer.report.runs.terminal import text
 from tests.report.conftest import read_results
 
@@ -44,6 +48,14 @@ def test_a_missing_percentile_is_a_dash(results):
     results[0].cost[0].end_to_end["p95"] = None
     line = next(line for line in text(results[:1]).splitlines() if line.startswith("zmq-onnx"))
     assert line.split()[-2:] == ["-", "300"]
+
+
+def test_an_attack_that_failed_is_in_the_tables_with_the_reason(results):
+    failed = (FailedAttack(attack="map", label="map", access="WHITE_BOX", reason="It diverged."),)
+    lines = text([results[0], replace(results[1], failed=failed)]).splitlines()
+    assert any(line.split() == ["map", "white-box", "-", "failed"] for line in lines)
+    (group,) = groups([Run(results[0]), Run(replace(results[1], failed=failed))])
+    assert "failed: It diverged." in "".join(attacks(group))
 
 
 def test_a_record_cannot_steer_the_terminal(results):

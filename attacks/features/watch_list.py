@@ -1,0 +1,148 @@
+"""Watch list: which of the inputs that the attacker expects was sent?
+
+The attacker holds a list of candidates, the true one among them: pictures of the people who are looked for, pages of
+the documents that a camera may see. It needs no reconstruction: it pushes the candidates through the device's own head
+and defense, and takes the one whose smashed data is most like what arrived. A defense that makes every reconstruction
+useless may still send numbers that only one picture gives.
+
+How the two are compared is chosen on images of the attacker's own: it plays the game among those, and takes the way
+that wins most often; `cutlayer.attacks.features.comparisons` has the ways. Where the defense is not random, both are
+equal number for number, and nothing has to be learned.
+
+Threat model: the attacker queries the device's head and defense, with its own images and with the candidates. With
+`likelihood` it holds the head and knows the law of the noise; where the defense states one, no attacker does better.
+The figure rests on the list: every candidate is equally likely, and the attacker knows each to the pixel.
+
+The task is that of a gallery and a probe in face recognition (Phillips, Moon, Rizvi, Rauss, "The FERET evaluation
+methodology for face-recognition algorithms", PAMI 2000). We know of no paper that plays it on smashed data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from cutlayer.attacks.base import Attack
+from cutlayer.attacks.features.comparisons import Comparison, Euclidean, ways
+from cutlayer.attacks.features.white_box import freeze
+from cutlayer.attacks.queries import CHUNK, release, with_held_out
+from cutlayer.attacks.view import Access, View
+from cutlayer.defenses.shared.density import Density
+from cutlayer.metrics.identification import ranks, shares
+from cutlayer.options import Count
+
+HELD_OUT = 256
+"""The attacker's own images among which the ways to compare are tried."""
+LEARNING = 512
+"""Further images, from whose releases the noise is learned."""
+REPEATS = 4
+"""Releases of each of them."""
+MOST_VALUES = 1 << 25
+"""Numbers of releases that are held at a time; bounds the memory, and how many of the attacker's images are used."""
+LEAST = 32
+"""Images that are used in any case."""
+MISFIT = 0.05
+"""Nats per value by which the density of what arrives may differ from that of draws of the law that is stated."""
+
+Law = Callable[[Tensor], Density | None]
+"""Images to the law of a release of each; None where the defense states none."""
+
+
+@dataclass(kw_only=True)
+class WatchList(Attack):
+    """Encode the candidates with the device's own head and defense, and take the one that fits best.
+
+    Args:
+        n_releases: Releases of each input that the attacker waits for.
+        n_queries: Releases of each candidate, where the defense is random.
+        likelihood: Whether the attacker holds the head and uses the law of the noise, where the defense states one.
+    """
+
+    plain_words = "sends every picture of a list through the device itself and takes the one that fits best"
+
+    n_releases: Count = 1
+    n_queries: Count = 16
+    likelihood: bool = False
+
+    @property
+    def needs(self) -> Access:
+        """Queries; the head and the defense for the likelihood."""
+        return Access.WHITE_BOX if self.likelihood else Access.BLACK_BOX
+
+    def fit(self, view: View) -> None:
+        """Learn the noise, then choose how to compare on images of the attacker's own."""
+        self._view, self._query = view, view.query
+        self._way, self._law = cast(Comparison, Euclidean()), cast(Law | None, None)
+        law = _stated(view) if self.likelihood else None
+        if not view.random:
+            return
+        n, size = self.n_releases, view.smashed.size
+        held_out = min(HELD_OUT, max(LEAST, MOST_VALUES // (n * size)))
+        learning = min(LEARNING, max(LEAST, MOST_VALUES // (REPEATS * size)))
+        images, n_fit = with_held_out(view, held_out + learning, held_out)
+        own, learned_from = images[n_fit:][:held_out], images[: min(n_fit, learning)]
+        if law and _obeys(law, view, own):
+            self._law = law
+            return
+        tried = ways(self._releases(learned_from, REPEATS), view.seed)
+        arrived = self._releases(own, n)
+        true = torch.eye(len(own), dtype=torch.bool, device=view.device)
+        best = -1.0
+        for way, scores in zip(tried, self._scores(tried, arrived, own), strict=True):
+            found = ranks(scores, true)
+            # The rate decides, and among equal rates how near the others come.
+            rate = float(shares(*found, 1).mean() - 1e-6 * (found[0] + 1).log().mean())
+            if rate > best:
+                self._way, best = way, rate
+
+    def identify(self, releases: Tensor, candidates: Tensor) -> Tensor:
+        """``(n_releases, N, *smashed.shape)`` and ``(M, *input.shape)`` -> ``(N, M)``."""
+        if self._law is None:
+            return self._scores([self._way], releases.flatten(2), candidates)[0]
+        laws = map(self._law, candidates.split(max(1, MOST_VALUES // self._view.smashed.size)))
+        return torch.cat([law.log_density_of_releases(releases) for law in laws if law], 1)
+
+    def _scores(self, tried: Sequence[Comparison], releases: Tensor, candidates: Tensor) -> list[Tensor]:
+        """The scores ``(N, M)`` of each way; only a part of the candidates' releases is in memory at a time."""
+        observed = [way.observe(releases) for way in tried]
+        parts: list[list[Tensor]] = [[] for _ in tried]
+        n = self.n_queries if self._view.random else 1
+        for part in candidates.split(max(1, MOST_VALUES // (n * self._view.smashed.size))):
+            encoded = self._releases(part, n)
+            for scores, way, seen in zip(parts, tried, observed, strict=True):
+                scores.append(way.score(seen, encoded))
+        return [torch.cat(scores, 1) for scores in parts]
+
+    def _releases(self, images: Tensor, n: int) -> Tensor:
+        """Several releases of each image, ``(n, N, D)``."""
+        return torch.stack([release(self._query, images, self._view.device).flatten(1) for _ in range(n)])
+
+
+def _stated(view: View) -> Law:
+    """The law of a release of each image, by the head and the defense that a white-box attacker holds."""
+    head, defense = freeze(view.head).to(view.device), view.defense
+
+    def law(images: Tensor) -> Density | None:
+        with torch.no_grad():
+            smashed = [head(part.to(view.device)) for part in images.split(CHUNK)]
+            return defense.density(torch.cat(smashed))
+
+    return law
+
+
+def _obeys(law: Law, view: View, own: Tensor) -> bool:
+    """Whether there is a law, and what arrives for images of the attacker's own obeys it: no codec has changed it."""
+    stated = law(own[:1])
+    if stated is None or not stated.exact or stated.mean.shape[1:] != view.smashed.shape:
+        return False
+    stated = law(own)
+    assert stated is not None
+    drawn = stated.draw(1, torch.Generator().manual_seed(view.seed))[0].to(view.device)
+    found, expected = (
+        stated.log_density_of_own(released).mean() for released in (release(view.query, own, view.device), drawn)
+    )
+    return bool((found - expected).abs() < MISFIT * view.smashed.size)

@@ -1,0 +1,201 @@
+"""The ceiling: what no attacker exceeds where a defense adds noise of known density.
+
+The attacker is given all that could help: the head, the defense, and N candidates, one of which was sent. With each
+candidate equally likely, the most likely one is the best guess, so that its rate of success bounds every attacker's
+identification rate. The mean of the candidates, weighted by how likely each is after what arrived, has the least mean
+squared error of all reconstructions; its leakage gain bounds that of whoever knows less than the candidates. (Both are
+textbook facts of Bayesian decisions: C. P. Robert, "The Bayesian Choice", 2007, chapter 2.)
+
+Both figures are measured on simulated releases, and stated with one-sided bounds of 95 %: that of the identification
+rate is exact (Clopper and Pearson, Biometrika, 1934), that of the leakage gain a percentile bootstrap over the inputs.
+
+What is assumed: the candidates and a uniform prior; noise that is drawn anew for each release, or kept for an input
+where the defense says so; the head as deployed, in float32. Whatever follows the noise (a codec, rounding, a later
+defense) only takes away, by data processing. No ceiling is stated for an attacker who knows more than the candidates,
+such as that two releases are of one person.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import log2, prod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cutlayer.data.splits import Splits
+from cutlayer.defenses.base import Defense
+from cutlayer.defenses.shared.density import Density
+from cutlayer.metrics.image import mse
+from cutlayer.metrics.interval import exact_proportion
+from cutlayer.metrics.leakage import leakage_gain
+from cutlayer.privacy.score import CANDIDATES
+from cutlayer.records.run import Ceiling, CeilingAt, Estimate
+from cutlayer.split_folder import Half
+
+RELEASES = (1, 4, 16, 64)
+"""Numbers of releases of one input for which the ceiling is stated."""
+FURTHER = 65_536
+"""Greatest number of releases that is tried to find when nothing is hidden any more."""
+GONE = 0.95
+"""Identification rate from which on nothing is hidden."""
+TRIALS = 2000
+"""Simulated guesses for each number of releases, where they are cheap; at least one for each input."""
+LEAST_TRIALS = 64
+"""Simulated guesses below which a number of releases is left out."""
+WORK = 4e9
+"""Differences of two numbers that are computed for a number of releases, about 4 s of one core."""
+VALUES = 1 << 24
+"""Numbers that are held at a time."""
+BATCH = 256
+"""Inputs that the head is given at a time."""
+CONFIDENCE = 0.9
+"""Of intervals whose ends hold with 95 % each."""
+
+
+def ceiling(defense: Defense, head: Half, data: Splits, n_private: int, seed: int) -> Ceiling:
+    """The ceiling of a deployed head and its defense.
+
+    Args:
+        defense: The defense, ready to protect.
+        head: The head as deployed.
+        data: The candidates are its first private inputs, at most `CANDIDATES`; the mean auxiliary input is the floor
+            of the leakage gain.
+        n_private: Private inputs that are attacked. The figures are means over these.
+        seed: Seed of the simulated noise and of the bootstrap.
+    """
+    # A slow defense before the noise takes seconds for each candidate.
+    inputs = data.private.inputs[: n_private if defense.slow else CANDIDATES]
+    parts = [head(inputs[first : first + BATCH]) for first in range(0, len(inputs), BATCH)]
+    density = defense.density(np.concatenate(parts))
+    if density is None:
+        return Ceiling("density unknown" if defense.random else "deterministic")
+    floor = data.auxiliary.inputs.mean(axis=0)
+    bound = ceiling_of(density, inputs, floor, min(n_private, len(inputs)), seed)
+    return bound if defense.random else _repeated(bound)
+
+
+def ceiling_of(density: Density, inputs: NDArray[np.float32], floor: NDArray[np.float32], n: int, seed: int) -> Ceiling:
+    """The ceiling where a release of each of N candidates follows a density.
+
+    Args:
+        density: The law of one release of each candidate.
+        inputs: The candidates, ``(N, *input.shape)``.
+        floor: The reconstruction of whoever has learned nothing, ``(*input.shape,)``.
+        n: The first n candidates are sent, one after the other, and the figures are means over these.
+        seed: Seed of the simulated noise and of the bootstrap.
+    """
+    attacker, rng = _Attacker.of(density, inputs), np.random.default_rng(seed)
+    floor_errors = np.square(inputs[:n].reshape(n, -1) - floor.ravel(), dtype=np.float64).mean(axis=1)
+    at, rates = list[CeilingAt](), dict[int, float]()
+    for n_releases in RELEASES:
+        if not (trials := attacker.trials(n, n_releases)):
+            continue
+        # Each input is sent equally often, but for a last part of a round.
+        sent = np.concatenate([rng.permutation(n) for _ in range(-(-trials // n))])[:trials]
+        hits, errors = attacker.guess(sent, n_releases, seed)
+        identified = exact_proportion(float(hits.sum()), trials, CONFIDENCE)
+        chosen, times = np.unique(sent, return_counts=True)
+        mean_errors = np.bincount(sent, errors)[chosen] / times
+        gain = leakage_gain(mean_errors, floor_errors[chosen], seed, CONFIDENCE)
+        at.append(CeilingAt(n_releases, identified, _not_negative(gain)))
+        rates[n_releases] = identified.value
+    while attacker.is_reduced and max(rates.values()) < GONE and max(rates) < FURTHER:
+        n_releases = 4 * max(rates)
+        rates[n_releases] = float(attacker.guess(np.arange(n), n_releases, seed)[0].mean())
+    return Ceiling("", len(inputs), tuple(at), _gone_after(rates), max(rates, default=0))
+
+
+@dataclass(frozen=True)
+class _Attacker:
+    """Whoever holds the density and the candidates.
+
+    Attributes:
+        density: That of the U different candidates.
+        log_prior: Logarithm of how often each of them is among the inputs, ``(U,)``.
+        candidates: ``(U, *input.shape)``.
+        place: The candidate that each input is, ``(N,)``.
+        is_reduced: Whether `density` is that of a few directions, so that guesses are cheap.
+    """
+
+    density: Density
+    log_prior: Tensor
+    candidates: Tensor
+    place: NDArray[np.intp]
+    is_reduced: bool
+
+    @classmethod
+    def of(cls, density: Density, inputs: NDArray[np.float32]) -> _Attacker:
+        """The attacker of these inputs, equal ones of which are one candidate."""
+        digests = [hashlib.blake2b(image.tobytes()).hexdigest() for image in inputs]
+        _, first, place, times = np.unique(digests, return_index=True, return_inverse=True, return_counts=True)
+        mean, scale = torch.as_tensor(density.mean), torch.as_tensor(density.scale, dtype=torch.float64)
+        density = replace(density, mean=mean, scale=scale).at(first)
+        reduced = density.reduced()
+        candidates = torch.from_numpy(inputs[first])
+        return cls(reduced or density, torch.from_numpy(times).log(), candidates, place, reduced is not None)
+
+    def trials(self, n: int, n_releases: int) -> int:
+        """Simulated guesses for this number of releases of n inputs; 0 where too few are possible in a short time."""
+        if self.is_reduced:
+            return max(n, TRIALS)
+        of_each = n_releases * prod(self.density.mean.shape[1:])
+        if self.density.family == "laplace":
+            of_each *= len(self.candidates)
+        most = int(WORK / of_each)
+        return min(most, max(n, TRIALS)) if most >= LEAST_TRIALS else 0
+
+    def guess(self, sent: NDArray[np.intp], n_releases: int, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Guess which inputs were sent, from so many releases of each.
+
+        Returns:
+            The chance that the best guess is right, and the mean squared error of the best reconstruction, ``(T,)``
+            each for T inputs sent.
+        """
+        rng, density = torch.Generator().manual_seed(seed), self.density
+        if self.is_reduced:
+            # The mean of releases says all that they say.
+            density, n_releases = replace(density, scale=n_releases**-0.5), 1
+        values = max(n_releases * prod(density.mean.shape[1:]), self.candidates[0].numel())
+        hits, errors = [], []
+        for true in torch.from_numpy(self.place[sent]).split(max(1, VALUES // values)):
+            releases = density.at(true).draw(n_releases, rng)
+            scores = density.log_density_of_releases(releases) + self.log_prior
+            best = scores == scores.amax(1, keepdim=True)
+            hits.append(best[range(len(true)), true] / best.sum(1))
+            rebuilt = scores.softmax(1).float() @ self.candidates.flatten(1)
+            errors.append(mse(rebuilt, self.candidates[true].flatten(1)))
+        return torch.cat(hits).double().numpy(), torch.cat(errors).double().numpy()
+
+
+def _not_negative(gain: Estimate) -> Estimate:
+    """The gain, at least that of the floor itself, which any attacker can give.
+
+    Over all candidates it cannot be less; over the first n of them it can, by chance.
+    """
+    return Estimate(max(0.0, gain.value), gain.n, max(0.0, gain.low), max(0.0, gain.high))
+
+
+def _repeated(bound: Ceiling) -> Ceiling:
+    """The same ceiling where a repeated input has the same noise again: all releases of it say what one says."""
+    first = bound.at[0]
+    at = tuple(replace(first, n_releases=n_releases) for n_releases in RELEASES)
+    return replace(bound, at=at, gone_after=1.0 if first.identified.value >= GONE else None)
+
+
+def _gone_after(rates: dict[int, float]) -> float | None:
+    """The number of releases at which the rate reaches `GONE`; None where it does not.
+
+    Between two numbers the rate is taken for a straight line over the logarithm of the number.
+    """
+    if rates and rates[1] >= GONE:
+        return 1.0
+    for (fewer, low), (more, high) in pairwise(sorted(rates.items())):
+        if high >= GONE:
+            return float(2 ** (log2(fewer) + (GONE - low) / (high - low) * log2(more / fewer)))
+    return None

@@ -1,0 +1,97 @@
+"""What no attacker exceeds under each defense, beside what the attacks of the plan reached."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+from cutlayer.records.run import Ceiling, CeilingAt
+from cutlayer.report.kit.markup import Html, dot, el, note, row, section, table
+from cutlayer.report.kit.wording import DASH, LEAKAGE_GAIN, Scale
+from cutlayer.report.runs.groups import Group
+from cutlayer.report.runs.settings import Setting
+
+WHOLE = replace(LEAKAGE_GAIN, digits=0)
+"""Whole percents, where a terminal has little room."""
+
+
+def any_known(group: Group) -> bool:
+    """Whether a run of the group says what its ceiling is, or that there is none."""
+    return any(setting.ceiling for setting in group.settings)
+
+
+def beside_worst(setting: Setting, scale: Scale = LEAKAGE_GAIN) -> str:
+    """The ceiling for as many releases as the worst attack observed: identification and leakage gain, in percent."""
+    ceiling, worst = setting.ceiling, setting.worst
+    if ceiling is None or ceiling.none:
+        return {"deterministic": "none", "density unknown": "unknown"}[ceiling.none] if ceiling else DASH
+    return both(ceiling.over(worst.n_releases if worst else 1), scale)
+
+
+def both(at: CeilingAt | None, scale: Scale = LEAKAGE_GAIN) -> str:
+    """Upper bounds of identification and leakage gain, "82.2 / 66.0"; a dash where they were not simulated."""
+    return f"{scale.number(at.identified.high)} / {scale.number(at.leakage_gain.high)}" if at else DASH
+
+
+def none_sentence(ceiling: Ceiling) -> str:
+    """Why there is no ceiling."""
+    return f"no ceiling: {ceiling.none}"
+
+
+def gone(ceiling: Ceiling) -> str:
+    """The number of releases after which nothing is hidden."""
+    if ceiling.gone_after is None:
+        return f"more than {ceiling.tried:,}" if ceiling.tried else DASH
+    return f"{math.ceil(ceiling.gone_after):,}"
+
+
+def releases(group: Group) -> list[int]:
+    """The numbers of releases for which some setting has a ceiling."""
+    return sorted({at.n_releases for setting in group.settings if setting.ceiling for at in setting.ceiling.at})
+
+
+def rows(group: Group) -> list[tuple[Setting, list[str]]]:
+    """The cells of each setting with a record: one for each number of releases, then when it is gone."""
+    numbers, found = releases(group), list[tuple[Setting, list[str]]]()
+    for setting in group.settings:
+        if ceiling := setting.ceiling:
+            by_number = {at.n_releases: at for at in ceiling.at}
+            cells = [both(by_number.get(n)) for n in numbers] + [gone(ceiling)]
+            found.append((setting, cells if not ceiling.none else [none_sentence(ceiling), *[""] * len(numbers)]))
+    return found
+
+
+def assumed(candidates: Iterable[int]) -> str:
+    """The assumptions of a ceiling, in one line, from the numbers of candidates of its runs."""
+    counts = sorted({n for n in candidates if n})
+    among = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}" if counts else "all"
+    return (
+        f"The ceiling assumes that the input is one of {among} candidates which the attacker holds, each equally "
+        "likely, that the noise of every release is drawn anew, and the head as deployed, in float32; one-sided 95 % "
+        "bounds."
+    )
+
+
+def assumed_of(group: Group) -> str:
+    """The assumptions of the group's ceilings."""
+    return assumed(setting.ceiling.candidates for setting in group.settings if setting.ceiling)
+
+
+def ceilings(group: Group) -> Html | None:
+    """The ceiling of each defense by the number of releases; None where no run has one."""
+    numbers = releases(group)
+    if not numbers:
+        return None
+    text = (
+        "Where a defense adds noise whose density is known, the best possible attacker can be computed: nobody who "
+        "is given the device's half, the defense and all candidates finds the true one more often, and no "
+        "reconstruction has a smaller error on average. Each cell says how often the true picture is found, and the "
+        f"leakage gain, in percent. {assumed_of(group)} Gone after: the number of releases of one picture from which "
+        "on the true one is found in 95 % of cases. A defense that adds no noise has no ceiling, for whoever knows "
+        "the candidates compares what each of them would give."
+    )
+    head = ["Defense", *(f"{n} release{'s'[: n > 1]}" for n in numbers), "Gone after"]
+    body = [row(el("th", dot(setting.color), setting.label, scope="row"), cells) for setting, cells in rows(group)]
+    title = "What no attacker exceeds"
+    return section(title, note(text), table(title, head, [el("tbody", body)], "numbers"))

@@ -1,0 +1,39 @@
+import subprocess
+import sys
+
+import pytest
+
+from cutlayer.machine.memory import is_lack_of_memory
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux limits memory")
+
+
+@pytest.mark.parametrize(
+    ("error", "lacks"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."), True),
+        (RuntimeError("[ONNXRuntimeError] : std::bad_alloc"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_the_lack_of_memory_is_told_from_other_errors(error, lacks):
+    assert is_lack_of_memory(error) is lacks
+
+
+@LINUX
+def test_a_limit_holds_for_torch_and_numpy():
+    code = """
+import numpy, torch
+from cutlayer.machine.memory import is_lack_of_memory, limit_memory
+limit_memory(1.5)
+for claim in (lambda: torch.empty(1 << 30), lambda: numpy.empty(1 << 32, numpy.uint8)):
+    try:
+        claim()
+    except Exception as error:
+        print(is_lack_of_memory(error))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True"]
