@@ -15,11 +15,12 @@ Threat model: that of `ridge`, the attacker queries the device's head and defens
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import fold, unfold
+from torch.nn.functional import fold, pad, unfold
 
 from cutlayer.attacks.base import Attack
 from cutlayer.attacks.features.pca_ridge import Components, halvings
@@ -70,7 +71,8 @@ class KernelRidge(Attack):
             raise ConfigError(f"kernel-ridge.kernel must be of {', '.join(KERNELS)}, not {min(unknown)!r}.")
         if even := [width for width in self.window if width and width % 2 == 0]:
             raise ConfigError(f"kernel-ridge.window must be 0 or odd, so that a window has a middle, not {even[0]}.")
-        self.kernel, self.bandwidth, self.window = map(tuple, (self.kernel, self.bandwidth, self.window))
+        self.kernel, self.bandwidth = tuple(self.kernel), tuple(self.bandwidth)  # TOML writes lists
+        self.window = tuple(self.window)
 
     def fit(self, view: View) -> None:
         """Query with the auxiliary images; choose the windows by the linear map, then what is added to it."""
@@ -117,7 +119,7 @@ class Windows:
         self._block = 2**grid.doublings
         self._start = math.ceil(image[1] / self._block), math.ceil(image[2] / self._block)
         self._grid, self._fit = grid, Fit(*self._start)
-        self._pad = Fit(self._start[0] * self._block, self._start[1] * self._block)
+        self._padded = self._start[0] * self._block, self._start[1] * self._block
         self.possible = width == 0 or (grid.layout != "vector" and grid.channels * width**2 <= WIDEST)
         """Whether smashed data of this shape has such windows, and they are not too wide."""
 
@@ -131,7 +133,8 @@ class Windows:
         """``(N, C, H, W)`` -> ``(N, places, pixels)``."""
         if not self._width:
             return images.flatten(1)[:, None]
-        return unfold(self._pad(images), self._block, stride=self._block).mT
+        below, right = self._padded[0] - self._image[1], self._padded[1] - self._image[2]
+        return unfold(pad(images, (0, right, 0, below)), self._block, stride=self._block).mT
 
     def assembled(self, map: "Map", smashed: Tensor) -> Tensor:
         """The images ``(N, C, H, W)`` that a map makes of ``(N, *smashed.shape)``."""
@@ -139,10 +142,8 @@ class Windows:
         blocks = map(rows.flatten(0, 1)).reshape(*rows.shape[:2], -1)
         if not self._width:
             return blocks.reshape(-1, *self._image)
-        whole: Tensor = Fit(*self._image[1:])(
-            fold(blocks.mT, [side * self._block for side in self._start], self._block, stride=self._block)
-        )
-        return whole
+        padded = fold(blocks.mT, self._padded, self._block, stride=self._block)
+        return padded[..., : self._image[1], : self._image[2]]
 
     def examples(
         self, smashed: Tensor, images: Tensor, n_fit: int, most: int, generator: torch.Generator
@@ -154,7 +155,7 @@ class Windows:
         """
         inside = torch.nonzero(self.blocks(torch.ones_like(images[:1]))[0].amin(dim=1) == 1)[:, 0].cpu()
         each = min(len(inside), max(1, most // len(images)))
-        rows, pixels = [], []
+        rows, pixels = list[Tensor](), list[Tensor]()
         for part, truth in zip(torch.split(smashed, _IMAGES), torch.split(images, _IMAGES), strict=True):
             order = torch.rand(len(part), len(inside), generator=generator).argsort(dim=1)[:, :each]
             chosen = inside[order].to(part.device)[..., None]
@@ -186,7 +187,7 @@ class Map:
     @classmethod
     def linear(cls, rows: Tensor, pixels: Tensor, n_fit: int, most: int, seed: int) -> "Map":
         """The map without features, of at most so many components."""
-        components, mean = Components(rows[:n_fit], most, seed), pixels.mean(dim=0)
+        components, mean = Components(rows[:n_fit], most, seed), pixels[:n_fit].mean(dim=0)
         scores, best = components.scores(rows), None
         for used in halvings(scores.shape[1]):
             weights, error = solve(scores[:, :used], pixels - mean, n_fit)
@@ -239,7 +240,7 @@ class RandomFeatures:
         if kernel == "gaussian":  # two points are typically sqrt(2 variance) apart
             self._directions = directions / (bandwidth * (2 * variance).sqrt()).clamp(min=1e-12)
             self._offset = 2 * math.pi * torch.rand(n, generator=generator).to(points)
-            self._function = torch.cos
+            self._function: Callable[[Tensor], Tensor] = torch.cos
         else:
             self._directions = directions / variance.sqrt()
             self._offset = bandwidth * torch.randn(n, generator=generator).to(points)

@@ -37,7 +37,7 @@ class Components:
     """
 
     def __init__(self, rows: Tensor, n: int, seed: int) -> None:
-        self.center, spread = rows.mean(dim=0), rows.std(dim=0)
+        self.center, spread = rows.mean(dim=0), rows.std(dim=0, correction=0)
         # A value that never changes has no weight.
         self.scale = torch.where(spread > 1e-6 * spread.max(), 1 / spread, 0.0)
         with torch.random.fork_rng(devices=[rows.device] if rows.is_cuda else []):
@@ -73,7 +73,7 @@ class PcaRidge(Attack):
         images, n_fit = with_held_out(view, self.n_auxiliary, HELD_OUT)
         rows = release(view.query, images, device).flatten(1)
         self._shape, pixels = images.shape[1:], images.to(device).flatten(1)
-        self._mean = pixels.mean(dim=0)
+        self._mean = pixels[:n_fit].mean(dim=0)  # of the images from which the components are centered
         # From no held-out image, so that a victim's image fits the components as well as those by which we choose.
         self._components = Components(rows[:n_fit], self.components, view.seed)
         scores = self._components.scores(rows)
