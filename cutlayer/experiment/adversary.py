@@ -13,51 +13,113 @@ import torch
 from numpy.typing import NDArray
 
 from cutlayer.attacks.base import Attack
-from cutlayer.attacks.view import Access, View
+from cutlayer.attacks.view import LENGTHS, Access, Vantage, View
 from cutlayer.bounded import read_arrays, read_json, reason
-from cutlayer.data.splits import Splits
+from cutlayer.data.splits import Dataset, Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError, CutlayerError, WithheldError
-from cutlayer.experiment.spec import Experiment, Named
+from cutlayer.experiment.spec import Named
 from cutlayer.experiment.victim import Say
 from cutlayer.foreign import shown
 from cutlayer.machine.memory import is_lack_of_memory
+from cutlayer.privacy.releases import Releases
 from cutlayer.privacy.score import Chosen, score
+from cutlayer.privacy.view import lengths, oracle, view, wire
 from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import delete, write_arrays, write_json
 from cutlayer.records.reconstructions import Reconstructions
 from cutlayer.records.run import AttackRecord, FailedAttack
 from cutlayer.registry import ATTACKS
+from cutlayer.spec import TensorSpec
+from cutlayer.split_folder import Half, SplitFolder
+
+ViewFor = Callable[[Named, Attack], View]
+"""Gives all that an attack may touch."""
 
 SHOWN = 12
 """Private images that a page shows: those with most contrast, for they say most to the eye."""
 
 
-def attacks(experiment: Experiment, defense: Defense) -> list[tuple[Named, Attack]]:
-    """The experiment's attacks, not yet fitted; those that average releases only where there is noise."""
-    attacks = [(named, ATTACKS.make(named.name, **named.options)) for named in experiment.attacks]
+def attacks(asked: Sequence[Named], defense: Defense) -> list[tuple[Named, Attack]]:
+    """The attacks that are asked for, not yet fitted; those that average releases only where there is noise."""
+    attacks = [(named, ATTACKS.make(named.name, **named.options)) for named in asked]
     return [(named, attack) for named, attack in attacks if defense.random or attack.n_releases == 1]
 
 
-def check_granted(attacks: Sequence[Named], granted: Access) -> None:
-    """Refuse an attack that needs more access than is granted.
+def check_granted(attacks: Sequence[Named], granted: Access, vantage: Vantage) -> None:
+    """Refuse an attack that needs more access than is granted, or sees what nobody sees from where the attacker sits.
 
     Raises:
+        ConfigError: The place grants more than the access that is stated.
         WithheldError: The first such attack, with what it needs and what is granted.
     """
+    if granted < vantage.least:
+        raise ConfigError(
+            f"At the vantage {vantage.name} the attacker has {vantage.least.label} access at least; {granted.label} is "
+            "stated."
+        )
     for named in attacks:
-        needs = ATTACKS.make(named.name, **named.options).needs
-        if needs > granted:
+        chosen = ATTACKS.make(named.name, **named.options)
+        if chosen.needs > granted:
             raise WithheldError(
-                f"The attack {named.label} needs {needs.label} access, and {granted.label} access is granted; leave "
-                "the attack out, or grant more with access."
+                f"The attack {named.label} needs {chosen.needs.label} access, and {granted.label} access is granted; "
+                "leave the attack out, or grant more with access."
             )
+        unseen = [part.sees for part in chosen.parts if part.sees not in vantage.sees]
+        if unseen:
+            raise WithheldError(
+                f"The attack {named.label} observes the {unseen[0]} of each message, and at the vantage {vantage.name} "
+                f"{' and '.join(vantage.sees)} are seen; leave the attack out, or choose another vantage."
+            )
+
+
+def viewer(
+    split: SplitFolder,
+    head: Half,
+    defense: Defense,
+    auxiliary: Dataset,
+    *,
+    codec: str,
+    seed: int,
+    key: str,
+    vantage: Vantage,
+) -> ViewFor:
+    """What each attack may touch of a deployed split, with draws of its own for the queries of each.
+
+    Args:
+        split: The split folder. Where it has no halves in torch, the views withhold both.
+        head: Its head, which may remember what it computed.
+        defense: Its defense, ready to protect.
+        auxiliary: The attackers' own images.
+        codec: Name of the codec on the wire.
+        seed: Seed of the attackers' random choices, and with the attack that of the draws.
+        key: Name and options of the defense; with `seed`, the seed of the draws that attacks share where the defense is
+            slow.
+        vantage: Where the attackers sit.
+    """
+    halves = split.halves() if split.has_halves else None
+    in_torch = (None, None) if halves is None else (halves.tail, halves.head)
+    seed_of: Callable[[str], list[int]] = lambda text: [seed, *text.encode()]  # noqa: E731
+    shared = Releases(wire(head, defense, codec, seed_of(key)), repeats=False) if defense.slow else None
+
+    def view_for(named: Named, attack: Attack) -> View:
+        if attack.sees == LENGTHS:
+            seen, query = TensorSpec((1,)), lengths(head, defense, codec, seed_of(named.key))
+        else:
+            seen = split.manifest.smashed
+            query = shared.reader() if shared else wire(head, defense, codec, seed_of(named.key))
+        return view(
+            attack.needs, input=split.manifest.input, smashed=seen, auxiliary=auxiliary, query=oracle(query),
+            defense=defense, tail=in_torch[0], head=in_torch[1], seed=seed, vantage=vantage,
+        )  # fmt: skip
+
+    return view_for
 
 
 def attack_all(
     attacks: Sequence[tuple[Named, Attack]],
-    view_for: Callable[[Named, Attack], View],
-    released: Mapping[str, NDArray[np.float32]],
+    view_for: ViewFor,
+    seen: Mapping[str, Mapping[str, NDArray[np.float32]]],
     truth: Splits | None,
     metrics: Chosen,
     work: Path,
@@ -68,8 +130,8 @@ def attack_all(
     Args:
         attacks: The attacks, not yet fitted.
         view_for: Gives all that an attack may touch.
-        released: See `attack`, as the further arguments.
-        truth: Likewise.
+        seen: What passed in each deployment, by its label and by what an attack observes, ``(n_releases, N, ...)``.
+        truth: See `attack`, as the further arguments.
         metrics: Likewise.
         work: Likewise.
         say: Likewise.
@@ -82,7 +144,13 @@ def attack_all(
     """
     rows, failed = list[AttackRecord](), list[FailedAttack]()
     for named, chosen in attacks:
+        released = {label: observed[chosen.sees] for label, observed in seen.items()}
         try:
+            least = min(len(arrived) for arrived in released.values())
+            if least < chosen.n_releases:
+                raise AttackError(
+                    named.label, f"It wants {chosen.n_releases} releases of each input, and {least} were observed."
+                )
             rows += attack(named, chosen, view_for(named, chosen), released, truth, metrics, work, say)
         except AttackError as error:
             say(str(error))
@@ -199,12 +267,24 @@ def _smaller(attack: Attack) -> str:
     return f"{less} with fewer images of the attacker ([measure] auxiliary), or with more memory (--max-memory)"
 
 
+Rebuilt = dict[tuple[str, str], NDArray[Any]]
+"""Reconstructions by deployment and label of the attack."""
+
+
 def kept(
     attacks: Sequence[tuple[Named, Attack]], data: Splits, n_private: int, work: Path
 ) -> tuple[Reconstructions, dict[str, NDArray[np.float64]]]:
     """All private inputs with all reconstructions, and the score of each one by ``deployment/attack/metric``."""
     private = data.private.take(n_private)
-    rebuilt, scores = dict[tuple[str, str], NDArray[Any]](), dict[str, NDArray[np.float64]]()
+    rebuilt, scores = finished(attacks, work)
+    telling = data.modality.most_telling(private.inputs, SHOWN)
+    tiles = data.tiles if data.tiles and data.tiles[0] * data.tiles[1] <= n_private else None
+    return Reconstructions(private.inputs.astype(np.float16), private.labels, telling, rebuilt, tiles), scores
+
+
+def finished(attacks: Sequence[tuple[Named, Attack]], work: Path) -> tuple[Rebuilt, dict[str, NDArray[np.float64]]]:
+    """What `attack` left of each attack that did not fail: the reconstructions, and the scores."""
+    rebuilt, scores = Rebuilt(), dict[str, NDArray[np.float64]]()
     for named, _ in attacks:
         path = _path(work, named).with_suffix(".npz")
         for name, array in read_arrays(path).items() if path.exists() else ():
@@ -213,9 +293,7 @@ def kept(
                 scores[f"{where}/{named.label}/{metric}"] = array
             else:
                 rebuilt[where, named.label] = array
-    telling = data.modality.most_telling(private.inputs, SHOWN)
-    tiles = data.tiles if data.tiles and data.tiles[0] * data.tiles[1] <= n_private else None
-    return Reconstructions(private.inputs.astype(np.float16), private.labels, telling, rebuilt, tiles), scores
+    return rebuilt, scores
 
 
 def _check(images: torch.Tensor, wanted: tuple[int, ...]) -> None:

@@ -102,7 +102,7 @@ def _parts(experiment: Experiment, data: Splits) -> list[Part]:
             begin_s = clock.now_s()
             victim.further(experiment, model, data, epochs, Path(work), _silent)
             timed("training the undefended model further, for as many epochs as the defense has", begin_s)
-        parts += after_export(experiment, data, opened, adversary.attacks(experiment, deployed(opened)), clock)
+        parts += after_export(experiment, data, opened, adversary.attacks(experiment.attacks, deployed(opened)), clock)
     return parts
 
 

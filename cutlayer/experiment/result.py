@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.attacks.view import Access
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.edge.requests import UNKNOWN
@@ -116,6 +117,8 @@ def result(
         setup=setup(experiment),
         expect=experiment.expect,
         failed=tuple(failed),
+        access=Access.named(experiment.measure.access).name,
+        vantage=experiment.measure.vantage,
     )
 
 

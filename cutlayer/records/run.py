@@ -270,6 +270,8 @@ class Result:
         privacy: Every attack on every deployment.
         worst_case: The attack that leaks most; None where none was run.
         failed: The attacks that failed, none of which has a figure.
+        access: Name of the access that the attackers were granted at most.
+        vantage: Where they sat, a key of `cutlayer.report.kit.wording.VANTAGES`.
         spectrum: What the head passes on; None where it was not measured.
         ceiling: What no attacker exceeds; None in records of older versions.
         seconds: Duration of the parts of the run: ``train``, ``harden`` (with cutting and export), ``measure``,
@@ -308,6 +310,8 @@ class Result:
     setup: str = ""
     expect: tuple[str, ...] = ()
     failed: tuple[FailedAttack, ...] = ()
+    access: str = "WHITE_BOX"
+    vantage: str = "cloud"
     judge: str = ""
 
     @property
