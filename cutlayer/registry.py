@@ -395,6 +395,7 @@ ATTACKS = Registry(
         "white-box": "cutlayer.attacks.features.white_box:WhiteBox",
         "averaging": "cutlayer.attacks.features.averaging:Averaging",
         "mask-aware": "cutlayer.attacks.features.mask_aware:MaskAware",
+        "traffic": "cutlayer.attacks.traffic.traffic:Traffic",
         "watch-list": "cutlayer.attacks.features.watch_list:WatchList",
     },
     "cutlayer.attacks",

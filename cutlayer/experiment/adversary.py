@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from cutlayer.attacks.base import Attack
-from cutlayer.attacks.view import LENGTHS, Access, Vantage, View
+from cutlayer.attacks.view import SMASHED, Access, Vantage, View
 from cutlayer.bounded import read_arrays, read_json, reason
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.defenses.base import Defense
@@ -24,13 +24,12 @@ from cutlayer.foreign import shown
 from cutlayer.machine.memory import is_lack_of_memory
 from cutlayer.privacy.releases import Releases
 from cutlayer.privacy.score import Chosen, score
-from cutlayer.privacy.view import lengths, oracle, view, wire
+from cutlayer.privacy.view import observable, oracle, view, watched, wire
 from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import delete, write_arrays, write_json
 from cutlayer.records.reconstructions import Reconstructions
 from cutlayer.records.run import AttackRecord, FailedAttack
 from cutlayer.registry import ATTACKS
-from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import Half, SplitFolder
 
 ViewFor = Callable[[Named, Attack], View]
@@ -103,14 +102,14 @@ def viewer(
     shared = Releases(wire(head, defense, codec, seed_of(key)), repeats=False) if defense.slow else None
 
     def view_for(named: Named, attack: Attack) -> View:
-        if attack.sees == LENGTHS:
-            seen, query = TensorSpec((1,)), lengths(head, defense, codec, seed_of(named.key))
+        if shared and attack.sees == SMASHED:
+            query = shared.reader()
         else:
-            seen = split.manifest.smashed
-            query = shared.reader() if shared else wire(head, defense, codec, seed_of(named.key))
+            query = watched(attack.sees, head, defense, codec, seed_of(named.key))
         return view(
-            attack.needs, input=split.manifest.input, smashed=seen, auxiliary=auxiliary, query=oracle(query),
-            defense=defense, tail=in_torch[0], head=in_torch[1], seed=seed, vantage=vantage,
+            attack.needs, input=split.manifest.input, smashed=observable(attack.sees, split.manifest.smashed),
+            auxiliary=auxiliary, query=oracle(query), defense=defense, tail=in_torch[0], head=in_torch[1], seed=seed,
+            vantage=vantage,
         )  # fmt: skip
 
     return view_for
