@@ -47,7 +47,7 @@ OWN = 300
 PADDINGS = (64, 256, 1024, 4096, 0)
 """Multiples in bytes to which tensors are padded; 0 for the longest of all."""
 
-Lengths = NDArray[np.float64]
+Lengths = NDArray[np.floating]
 
 
 class Relay:
@@ -147,7 +147,7 @@ def sent(
 
 
 def mapping(traffic: Lengths, tensors: Lengths) -> NDArray[np.float64]:
-    """A line from the traffic to the size of the tensor, by the medians of the residuals, which acknowledgements skew."""
+    """A line from the traffic to the size of the tensor, through the median residual, as frames vary."""
     slope = np.polyfit(traffic, tensors, 1)[0] if np.ptp(tensors) > 0 else 0.0
     return np.array([slope, np.median(tensors - slope * traffic)])
 
@@ -182,12 +182,11 @@ def report(title: str, split: SplitFolder, data: Splits, victims: int, candidate
     rng = np.random.default_rng(0)
     private, own = data.private.take(candidates), data.auxiliary.take(4000)
     pool = private.inputs
+    print(f"\n{title}: {split.manifest.smashed} numbers, {victims} victims among {len(pool):,} candidates, of which a")
+    print(f"guess identifies {1 / len(pool):.2%}, and finds {10 / len(pool):.1%} among the first ten")
     print(
-        f"\n{title}: {split.manifest.smashed} numbers, {victims} victims among {len(pool):,} candidates, which a guess"
-    )
-    print(f"identifies in {1 / len(pool):.2%} and finds among its first ten in {10 / len(pool):.1%}")
-    print(
-        f"{'wire':6} {'codec':18} {'bytes':>16} {'identified':>26} {'top 10':>7} {'class':>15} {'linked':>7} {'off by':>8}"
+        f"{'wire':6} {'codec':18} {'bytes':>16} {'identified':>26} {'top 10':>7} {'class / guess':>15} {'linked':>7} "
+        f"{'off by':>8}"
     )
     for codec in CODECS:
         sizes = lengths(split.head(), deployed(split), codec, [0])
