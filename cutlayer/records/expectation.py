@@ -12,7 +12,6 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from cutlayer.errors import ConfigError, near
-from cutlayer.registry import METRICS
 
 ACCURACY, LEAKAGE = "accuracy", "leakage"
 _INEQUALITY = re.compile(r"(?P<left>.+) (?P<sign>[<>]) (?P<right>.+)")
@@ -52,7 +51,7 @@ def parse(text: str) -> Expectation:
     return Expectation(_figure(left), match["sign"] == "<", _figure(right) if right else float(match["right"]))
 
 
-def check(text: str, defenses: Collection[str], attacks: Collection[str]) -> None:
+def check(text: str, defenses: Collection[str], attacks: Collection[str], metrics: Collection[str]) -> None:
     """Refuse an expectation of figures that a plan will not have.
 
     Where no defenses are given, any name of a defense is accepted.
@@ -60,7 +59,7 @@ def check(text: str, defenses: Collection[str], attacks: Collection[str]) -> Non
     Raises:
         ConfigError: It has another form, or names an unknown figure, defense or attack; the message lists near ones.
     """
-    expected, figures = parse(text), (ACCURACY, LEAKAGE, *METRICS)
+    expected, figures = parse(text), (ACCURACY, LEAKAGE, *metrics)
     for side in (expected.left, expected.right):
         if isinstance(side, Figure):
             for kind, name, known in (
