@@ -5,6 +5,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,47 @@ from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.experiment.victim import Say
 from cutlayer.foreign import shown
 from cutlayer.machine.memory import is_lack_of_memory
+from cutlayer.metrics.identification import squared_distances
+from cutlayer.privacy.identification import candidates, identification
 from cutlayer.privacy.score import Chosen, score
 from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import delete, write_arrays, write_json
 from cutlayer.records.reconstructions import Reconstructions
-from cutlayer.records.run import AttackRecord, FailedAttack
+from cutlayer.records.run import PIXELS, WATCH_LIST, AttackRecord, FailedAttack, IdentificationRecord
 from cutlayer.registry import ATTACKS
 
 SHOWN = 12
 """Private images that a page shows: those with most contrast, for they say most to the eye."""
 
 
+@dataclass(frozen=True)
+class Achieved:
+    """What attacks achieved: their reconstructions on each deployment, and how often they identify an input."""
+
+    rows: tuple[AttackRecord, ...] = ()
+    identification: tuple[IdentificationRecord, ...] = ()
+
+
 def attacks(experiment: Experiment, defense: Defense) -> list[tuple[Named, Attack]]:
-    """The experiment's attacks, not yet fitted; those that average releases only where there is noise."""
-    attacks = [(named, ATTACKS.make(named.name, **named.options)) for named in experiment.attacks]
-    return [(named, attack) for named, attack in attacks if defense.random or attack.n_releases == 1]
+    """The experiment's attacks, not yet fitted; those that average releases only where there is noise.
+
+    Every run plays the watch list, whatever the plan names, because the worst case must not depend on that: with the
+    most that is granted, on one release, and on as many as another attack waits for.
+    """
+    planned = [(named, ATTACKS.make(named.name, **named.options)) for named in experiment.attacks]
+    attacks = [(named, attack) for named, attack in planned if defense.random or attack.n_releases == 1]
+    most = max([1, *(attack.n_releases for _, attack in attacks)])
+    listed = [*_watch_lists(Access.named(experiment.measure.access), defense, most)]
+    return attacks + [(n, ATTACKS.make(n.name, **n.options)) for n in listed if n not in experiment.attacks]
+
+
+def _watch_lists(granted: Access, defense: Defense, most: int) -> Iterator[Named]:
+    """The watch list with one release and with the most; by the likelihood where the noise has a stated law."""
+    if granted >= Access.BLACK_BOX:
+        stated = any((part.random or part.on) and type(part).density is not Defense.density for part in defense.parts)
+        law = {"likelihood": True} if stated and granted >= Access.WHITE_BOX else {}
+        for n in dict.fromkeys((1, most)):
+            yield Named("watch-list", {**({"n_releases": n} if n > 1 else {}), **law})
 
 
 def check_granted(attacks: Sequence[Named], granted: Access) -> None:
@@ -62,7 +89,7 @@ def attack_all(
     metrics: Chosen,
     work: Path,
     say: Say,
-) -> tuple[list[AttackRecord], list[FailedAttack]]:
+) -> tuple[Achieved, list[FailedAttack]]:
     """Run every attack, in a run and on a recorded tap alike; one that fails does not stop the others.
 
     Args:
@@ -75,15 +102,16 @@ def attack_all(
         say: Likewise.
 
     Returns:
-        The rows of the attacks that worked, and those that failed with the reason.
+        What the attacks that worked achieved, and those that failed with the reason.
 
     Raises:
         ConfigError: All of them failed.
     """
-    rows, failed = list[AttackRecord](), list[FailedAttack]()
+    achieved, failed = Achieved(), list[FailedAttack]()
     for named, chosen in attacks:
         try:
-            rows += attack(named, chosen, view_for(named, chosen), released, truth, metrics, work, say)
+            of_one = attack(named, chosen, view_for(named, chosen), released, truth, metrics, work, say)
+            achieved = Achieved(achieved.rows + of_one.rows, achieved.identification + of_one.identification)
         except AttackError as error:
             say(str(error))
             failed.append(FailedAttack(
@@ -91,7 +119,7 @@ def attack_all(
             ))  # fmt: skip
     if attacks and len(failed) == len(attacks):
         raise ConfigError("No attack worked. " + " ".join(f"{entry.label}: {entry.reason}" for entry in failed))
-    return rows, failed
+    return achieved, failed
 
 
 def attack(
@@ -103,8 +131,8 @@ def attack(
     metrics: Chosen,
     work: Path,
     say: Say,
-) -> list[AttackRecord]:
-    """Fit once, rebuild the private images from what arrived in each deployment, score.
+) -> Achieved:
+    """Fit once, rebuild the private images from what arrived in each deployment, look for them among others, score.
 
     Args:
         named: The attack in the plan; an interrupted run finds the rows of a finished attack by its key.
@@ -117,7 +145,7 @@ def attack(
         say: Called when there is work to do.
 
     Returns:
-        One record for each deployment; none where the truth is unknown.
+        Records for each deployment; none where the truth is unknown.
 
     Raises:
         AttackError: The attack failed.
@@ -126,7 +154,7 @@ def attack(
     if path.exists():
         try:
             read_arrays(path.with_suffix(".npz"))  # needed at the end
-            return [load(AttackRecord, record) for record in read_json(path)]
+            return load(Achieved, read_json(path))
         except (OSError, ValueError, KeyError, TypeError) as error:
             say(f"the records of {named.label} are damaged ({reason(error)}): attacking again")
             for damaged in (path, path.with_suffix(".npz")):
@@ -136,8 +164,17 @@ def attack(
     with failing(named, attack):
         attack.fit(seen)
     fit_s = time.perf_counter() - start
-    rows, arrays = list[AttackRecord](), dict[str, NDArray[Any]]()
-    for where, arrived in released.items():
+    rows, found, arrays = list[AttackRecord](), list[IdentificationRecord](), dict[str, NDArray[Any]]()
+
+    def look_up(where: str, scores: torch.Tensor, truth: Splits, how: str) -> None:
+        record, ranks = identification(
+            scores, truth, attack=ATTACKS.label(named.name), label=named.label, access=attack.needs.name,
+            deployment=where, n_releases=attack.n_releases, how=how,
+        )  # fmt: skip
+        found.append(record)
+        arrays[f"{where}/rank, {how}"] = ranks
+
+    for where, arrived in released.items() if attack.reconstructs else ():
         start = time.perf_counter()
         with failing(named, attack):
             images = attack.invert_releases(torch.from_numpy(arrived[: attack.n_releases]).to(seen.device))
@@ -154,9 +191,19 @@ def attack(
             n_releases=attack.n_releases, fit_s=fit_s, invert_s=invert_s, n=scored.n, metrics=scored.metrics,
             leakage_gain=scored.leakage_gain,
         ))  # fmt: skip
+        look_up(where, -squared_distances(images, candidates(truth)), truth, PIXELS)
+    if truth is not None and type(attack).identify is not Attack.identify:
+        # What arrived in all deployments at once: the attack encodes each candidate once.
+        together = np.concatenate([arrived[: attack.n_releases] for arrived in released.values()], 1)
+        with failing(named, attack):
+            scores = attack.identify(torch.from_numpy(together).to(seen.device), candidates(truth).to(seen.device))
+            _check_scores(scores, (together.shape[1], len(candidates(truth))))
+        for where, part in zip(released, scores.split([a.shape[1] for a in released.values()]), strict=True):
+            look_up(where, part, truth, WATCH_LIST)
+    achieved = Achieved(tuple(rows), tuple(found))
     write_arrays(path.with_suffix(".npz"), arrays)
-    write_json(path, dump(rows))
-    return rows
+    write_json(path, dump(achieved))
+    return achieved
 
 
 class AttackError(CutlayerError):
@@ -227,6 +274,14 @@ def _check(images: torch.Tensor, wanted: tuple[int, ...]) -> None:
         raise ConfigError(f"It diverged: {diverged} of {len(images)} reconstructions hold what is no finite number.")
     if not bool(((images >= 0) & (images <= 1)).all()):
         raise ConfigError("It gives values outside [0, 1]; clamp its reconstructions.")
+
+
+def _check_scores(scores: torch.Tensor, wanted: tuple[int, int]) -> None:
+    """Refuse scores of candidates that have another shape, or are no numbers."""
+    if tuple(scores.shape) != wanted:
+        raise ConfigError(f"It gives scores of shape {tuple(scores.shape)} where {wanted} is needed.")
+    if bool(scores.isnan().any()):
+        raise ConfigError("It diverged: a score is no number.")
 
 
 def _path(work: Path, named: Named) -> Path:

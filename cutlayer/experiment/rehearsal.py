@@ -19,6 +19,7 @@ from cutlayer.defenses.base import deployed
 from cutlayer.experiment import adversary, victim
 from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.experiment.victim import Say
+from cutlayer.privacy.identification import candidates
 from cutlayer.privacy.view import view_of, wire
 from cutlayer.progress import Rehearsal, rehearsed, words
 from cutlayer.records.run import RESULT
@@ -142,7 +143,10 @@ def after_export(
         seen = view_of(opened, attack.needs, data.auxiliary, codec=setup.codec, seed=experiment.seed)
         attack.fit(seen)
         fitted_s = clock.now_s()
-        attack.invert_releases(releases.to(seen.device))
+        if attack.reconstructs:
+            attack.invert_releases(releases.to(seen.device))
+        else:
+            attack.identify(releases.to(seen.device), candidates(data).to(seen.device))
         inverted_s = (clock.now_s() - fitted_s) * len(experiment.deployments)
         parts.append(Part(f"attacking with {named.label}", fitted_s - begin_s + inverted_s, named))
     return parts

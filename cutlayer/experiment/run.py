@@ -194,7 +194,7 @@ def run(
 
     released = {entry.deployment.label: entry.releases for entry in observed}
     metrics = Chosen(experiment.measure.metrics, weights_root)
-    rows, failed = adversary.attack_all(attacks, view_for, released, data, metrics, folder / "attacks", say)
+    achieved, failed = adversary.attack_all(attacks, view_for, released, data, metrics, folder / "attacks", say)
     ends["attack"] = time.perf_counter()
 
     facts = defense.facts(head(data.auxiliary.inputs[:FACTS_FROM]))
@@ -207,7 +207,7 @@ def run(
     served = {entry.deployment.label: entry.answers for entry in observed}
     answers = Answers(test.labels, undefended_answers, served)
     record = result(
-        experiment, opened.manifest, data, defense, passed, bound, facts, answers, observed, turns, rows, failed,
+        experiment, opened.manifest, data, defense, passed, bound, facts, answers, observed, turns, achieved, failed,
         seconds,
     )  # fmt: skip
     kept = adversary.kept(attacks, data, experiment.measure.private, folder / "attacks")

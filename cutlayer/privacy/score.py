@@ -15,11 +15,9 @@ from cutlayer.metrics.base import Beside
 from cutlayer.metrics.image import mse
 from cutlayer.metrics.interval import bootstrap
 from cutlayer.metrics.leakage import leakage_gain
+from cutlayer.privacy.identification import candidates
 from cutlayer.records.run import Estimate
 from cutlayer.registry import METRICS, STANDARD_METRICS
-
-CANDIDATES = 1000
-"""Greatest number of private inputs among which the identification rate looks for the true one."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def score(reconstructions: Tensor, data: Splits, seed: int, beside: Chosen = NO_
             weights is damaged.
     """
     originals = torch.from_numpy(data.private.inputs[: len(reconstructions)])
-    candidates = torch.from_numpy(data.private.inputs[:CANDIDATES])
+    pool = candidates(data)
     prior = torch.from_numpy(data.auxiliary.inputs.mean(axis=0))
     context, estimates, scores = Beside(prior=prior), dict[str, Estimate](), dict[str, NDArray[np.float64]]()
     for name in dict.fromkeys((*STANDARD_METRICS, *beside.names)):
@@ -92,8 +90,8 @@ def score(reconstructions: Tensor, data: Splits, seed: int, beside: Chosen = NO_
         if metric.weights is not None and metric.weights.found(beside.weights_root) is None:
             estimates[label] = Estimate(nan, 0, nan, nan)
             continue
-        scored = metric.score(reconstructions, originals, candidates, context, beside.weights_root).double().numpy()
-        each = (len(originals),), (min(len(originals), len(candidates)),)
+        scored = metric.score(reconstructions, originals, pool, context, beside.weights_root).double().numpy()
+        each = (len(originals),), (min(len(originals), len(pool)),)
         if scored.shape not in (((),) if metric.of_set else each):
             raise ConfigError(
                 f"The metric {label} gives scores of shape {scored.shape} for {len(originals)} reconstructions; let it "
