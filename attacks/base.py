@@ -104,3 +104,13 @@ class Attack:
             ``(N, M)``, greatest for the candidate that is most likely; equal scores are candidates not told apart.
         """
         return -squared_distances(self.invert_releases(releases), candidates)
+
+
+def fitted(attack: Attack, view: View) -> Attack:
+    """The attack, fitted to the view; an equal one that was fitted to the same view before takes its place."""
+
+    def fit() -> Attack:
+        attack.fit(view)
+        return attack
+
+    return view.kept((type(attack), repr(attack)), fit)

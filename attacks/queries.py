@@ -37,6 +37,54 @@ def with_held_out(view: View, limit: int, n: float) -> tuple[Tensor, int]:
     return torch.from_numpy(own.at(np.argsort(held_out, kind="stable")).inputs), int((~held_out).sum())
 
 
+def apart(view: View, share: float) -> tuple[View, Tensor]:
+    """The view without a share of the images, and those images, by which an attack chooses among others that it runs.
+
+    Whole groups are left out, as in `with_held_out`. Equal calls give the same view, so that what is fitted to it is
+    fitted once.
+    """
+
+    def make() -> tuple[View, Tensor]:
+        own = _shuffled(view, 0)
+        held_out = own.held_out(max(1, int(share * len(own))))
+        return view.with_auxiliary(own.at(np.flatnonzero(~held_out))), torch.from_numpy(own.inputs[held_out])
+
+    return view.kept(("apart", share), make)
+
+
+def varied(images: Tensor, generator: torch.Generator) -> Tensor:
+    """As many other images, made of these: mirrored, patched together, mixed, and changed in brightness and contrast.
+
+    A head at a shallow cut looks at small parts of an image, and its inversion is learned from parts as well. So an
+    attacker who may query is not limited to the images that it holds. Half of the images are at most mirrored.
+
+    Args:
+        images: ``(N, C, H, W)`` in [0, 1], on the CPU.
+        generator: Source of every random choice.
+
+    Returns:
+        ``(N, C, H, W)`` in [0, 1], in the same order as the images they begin from.
+    """
+
+    def chance(share: float) -> Tensor:
+        return (torch.rand(n, generator=generator) < share).view(-1, 1, 1, 1)
+
+    def between(low: float, high: float) -> Tensor:
+        return torch.empty(n, 1, 1, 1).uniform_(low, high, generator=generator)
+
+    n, height, width = len(images), *images.shape[2:]
+    images = torch.where(chance(0.5), images.flip(-1), images)
+    others = images[torch.randperm(n, generator=generator)]
+    rows, columns = (torch.arange(side).view(shape) / side for side, shape in ((height, (-1, 1)), (width, (1, -1))))
+    top, left = between(-0.5, 1), between(-0.5, 1)
+    patch = (rows >= top) & (rows < top + 0.5) & (columns >= left) & (columns < left + 0.5)
+    share = torch.where(chance(0.5), patch.float(), between(0, 0.5))
+    mixed = torch.lerp(images, others, share)
+    mean = mixed.mean((1, 2, 3), keepdim=True)
+    mixed = ((mixed - mean) * between(0.6, 1.4) + mean + between(-0.1, 0.1)).clamp(0, 1)
+    return torch.where(chance(0.5), mixed, images)
+
+
 def _shuffled(view: View, limit: int) -> Dataset:
     order = torch.randperm(len(view.auxiliary), generator=torch.Generator().manual_seed(view.seed))
     return view.auxiliary.at(order[: limit or len(order)].numpy())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +76,7 @@ class View:
     _query: Query | None = None
     _head: nn.Module | None = None
     _defense: Defense | None = None
+    _kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def tail(self) -> nn.Module:
@@ -100,7 +101,20 @@ class View:
     def with_query(self, query: Query, smashed: TensorSpec | None = None) -> View:
         """The same view with an oracle derived from this one's, and the spec of what that oracle gives."""
         _ = self.query  # raises where queries are withheld
-        return replace(self, _query=query, smashed=smashed or self.smashed)
+        return replace(self, _query=query, smashed=smashed or self.smashed, _kept={})
+
+    def with_auxiliary(self, auxiliary: Dataset) -> View:
+        """The same view of an attacker who holds other images."""
+        return replace(self, auxiliary=auxiliary, _kept={})
+
+    def kept(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` returned for this key before, in this view; made now where it was not.
+
+        Attacks that contain one another share what they fit this way: a decoder is trained once for all of them.
+        """
+        if key not in self._kept:
+            self._kept[key] = make()
+        return cast("T", self._kept[key])
 
     def _granted(self, name: str, needs: Access, value: T | None) -> T:
         if value is None and self.access < needs:

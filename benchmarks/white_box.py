@@ -55,7 +55,7 @@ def prepare_loop() -> Callable[[], int]:
     attack, received = fitted(view, bf16=False, steps=STEPS), view.query(images(LOOPED, seed=2))
 
     def work() -> int:
-        one_by_one(view.head, received, attack._scaling["plain"], STEPS)
+        one_by_one(view.head, received, attack._misfit.scalings["plain"], STEPS)
         return LOOPED
 
     return work
@@ -87,7 +87,7 @@ def main() -> None:
     steps, (view, truth) = 300, trained(BATCH)
     exact, received = fitted(view, bf16=False, steps=steps), view.query(truth)
     batched = exact.invert(received)
-    looped = one_by_one(view.head, received[:LOOPED], exact._scaling["plain"], steps)
+    looped = one_by_one(view.head, received[:LOOPED], exact._misfit.scalings["plain"], steps)
     fast = fitted(view, bf16=True, steps=steps).invert(received)
     print(f"photographs and a trained network, {steps} steps, mean PSNR:")
     print(f"  loop     {psnr_db(looped, truth[:LOOPED]).mean():6.2f} dB (n={LOOPED})")

@@ -340,7 +340,7 @@ def score(
         data: The true images, the candidates of the identification, and the auxiliary images whose mean is the floor.
         seed: Seed of the bootstrap that gives the 95 % intervals.
         metrics: Metrics beside the standard ones, from ``cutlayer list metrics``; one whose file of weights is missing
-            is NaN, which is said.
+            is NaN, which is said, and so is one that needs an evaluation classifier, which only `run` trains.
         weights_root: Folder of published weights; the environment variable CUTLAYER_WEIGHTS, or the folder ``weights``
             in that of the data sets, if left out.
     """
@@ -350,7 +350,7 @@ def score(
     from cutlayer.privacy.score import score as score_tensor
 
     chosen = Chosen(tuple(metrics), None if weights_root is None else Path(weights_root))
-    for note in chosen.left_out():
+    for note in chosen.notes(len(reconstructions)):
         say(f"note: {note}")
     return score_tensor(torch.as_tensor(reconstructions).detach().float().cpu(), data, seed, chosen)
 

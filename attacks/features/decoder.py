@@ -11,6 +11,9 @@ Differs from the papers:
 
 - Defense-aware: the network learns from what is on the wire; of a random defense it sees fresh noise in every epoch.
 - Adam's learning rate starts at 5e-3 (papers: 1e-3) and falls to zero along a cosine, because there are few epochs.
+  `schedule = "constant"` and `lr = 1e-3` are those of the papers.
+- With `varied`, every epoch sees other images, made of the attacker's own: whoever may query has them released as well,
+  and a network learns more from many images than from few.
 - The epoch kept is the one with the least error over all held-out images, in eval mode (ResSFL: one batch, train mode).
 - Noise images are clipped to [0, 1], the only values that a device accepts.
 """
@@ -23,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from cutlayer.attacks.base import Attack
-from cutlayer.attacks.queries import release, with_held_out
+from cutlayer.attacks.queries import release, varied, with_held_out
 from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import autocast
@@ -37,6 +40,7 @@ HELD_OUT = 0.1
 CHUNK = 512
 """Releases decoded at a time; bounds the memory."""
 SOURCES = ("images", "noise")
+SCHEDULES = ("cosine", "constant")
 
 
 @dataclass(kw_only=True)
@@ -51,6 +55,9 @@ class Decoder(Attack):
         auxiliary: ``images``, the attacker's own, or ``noise``, Gaussian images instead (the random set of He et al.).
         n_auxiliary: Images used; 0 for all that the attacker has.
         n_queries: Fresh releases of each image from a random defense, at most; 0 for one in every epoch.
+        schedule: How the learning rate falls: ``cosine``, to zero, or ``constant``, not at all.
+        varied: Whether every epoch queries with variations of the attacker's images in place of the images themselves;
+            see `cutlayer.attacks.queries.varied`. It asks for `epochs` times as many releases.
     """
 
     plain_words = "a neural network trained to turn what was sent back into pictures"
@@ -65,11 +72,15 @@ class Decoder(Attack):
     auxiliary: str = "images"
     n_auxiliary: Whole = 0
     n_queries: Whole = 0
+    schedule: str = "cosine"
+    varied: bool = False
 
     def __post_init__(self) -> None:
         parse(self.capacity)
         if self.auxiliary not in SOURCES:
             raise ConfigError(f"decoder.auxiliary must be one of {', '.join(SOURCES)}, not {self.auxiliary!r}.")
+        if self.schedule not in SCHEDULES:
+            raise ConfigError(f"decoder.schedule must be one of {', '.join(SCHEDULES)}, not {self.schedule!r}.")
 
     @property
     def decoders(self) -> tuple[str, ...]:
@@ -89,22 +100,27 @@ class Decoder(Attack):
         smashed = release(view.query, images, view.device)
         standardize(network, smashed[:CHUNK])
         images, least, best = images.to(view.device), torch.inf, copy.deepcopy(network.state_dict())
+        learned, arrived, held_out = images[:training], smashed[:training], smashed[training:]
         optimizer = torch.optim.Adam(network.parameters(), self.lr)
         steps = max(1, self.epochs * -(-training // self.batch))
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        least_share = 0.0 if self.schedule == "cosine" else 1.0
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=least_share * self.lr)
         for epoch in track(range(self.epochs), "training the decoder"):
-            if epoch and view.random and (epoch < self.n_queries or not self.n_queries):
-                smashed = release(view.query, images.cpu(), view.device)
+            if self.varied:
+                learned = varied(images[:training].cpu(), generator)
+                arrived, learned = release(view.query, learned, view.device), learned.to(view.device)
+            elif epoch and view.random and (epoch < self.n_queries or not self.n_queries):
+                arrived = release(view.query, learned.cpu(), view.device)
             network.train()
             for rows in track(torch.split(torch.randperm(training, generator=generator).to(view.device), self.batch)):
                 with autocast(view.device):
-                    output = network(smashed[rows])
-                loss = mse_loss(output.float(), images[rows])
+                    output = network(arrived[rows])
+                loss = mse_loss(output.float(), learned[rows])
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 optimizer.step()
                 schedule.step()
-            error = float(mse_loss(_decode(network, smashed[training:]), images[training:]))
+            error = float(mse_loss(_decode(network, held_out), images[training:]))
             note(f"error on held-out images {error:.4f}")
             if error < least:  # never where it is not a number
                 least, best = error, copy.deepcopy(network.state_dict())

@@ -17,16 +17,25 @@ part of it, so that directions which hold nothing else are not magnified.
 ``survivors``
     The head's own output, without the defense, compared where what arrived is not zero: the values that dropout and
     top-k sent. With additive noise that is every value, and the misfit is maximum likelihood without a draw.
+``likelihood``
+    The density that a defense with additive noise states of its releases (`cutlayer.defenses.shared.density`), negative
+    and logarithmic: Laplacian noise is compared by absolute differences, noise of several sizes in units of each.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from cutlayer.attacks.queries import release
+from cutlayer.attacks.view import View
+from cutlayer.defenses.base import Defense
+from cutlayer.errors import ConfigError
 from cutlayer.nets.grid import channel_axis
 
-MISFITS = ("plain", "channel", "whitened", "survivors")
+MISFITS = ("plain", "channel", "whitened", "survivors", "likelihood")
 PRECONDITIONED = ("channel", "whitened")
 
 NUDGE = 0.05
@@ -36,6 +45,77 @@ FAINT = 1e-10
 
 Scaling = Callable[[Tensor], Tensor]
 """Differences of smashed data, ``(N, *smashed.shape)``, to comparable units; same shape out."""
+
+
+class Misfit:
+    """The misfits of guesses to what arrived, for one attacker.
+
+    Args:
+        kinds: Some of `MISFITS`.
+        images: ``(N, C, H, W)``, the attacker's own, from which the scales are measured; they are queried.
+        view: What the attacker may touch; white-box.
+        draws: Draws of a random defense for each comparison.
+
+    Attributes:
+        smashed: What arrived for these images, ``(N, *smashed.shape)``.
+        scalings: The scaling of each kind.
+    """
+
+    def __init__(self, kinds: Sequence[str], images: Tensor, view: View, draws: int = 1) -> None:
+        noise = torch.empty(images.shape).normal_(0, NUDGE, generator=torch.Generator().manual_seed(view.seed))
+        self.smashed, nudged = (release(view.query, images.cpu() + change, view.device) for change in (0, noise))
+        self.scalings = {kind: scaling(kind, self.smashed, nudged - self.smashed) for kind in kinds}
+        self._protect = functools.partial(view.defense.protect, rng=np.random.default_rng(view.seed))
+        self._defense, self._draws = view.defense, draws if view.random else 1
+        if "likelihood" in kinds and not has_likelihood(view.defense, self.smashed):
+            raise ConfigError(
+                f"{view.defense!r} states no density of what arrives, which the misfit 'likelihood' needs; use another "
+                f"one of {', '.join(MISFITS)}."
+            )
+
+    def __call__(self, kind: str, output: Tensor, releases: Iterable[Tensor]) -> Tensor:
+        """Mean squared difference to what was received, scaled, over releases and draws of the defense, ``(N,)``.
+
+        Args:
+            kind: One of the kinds.
+            output: ``(N, *smashed.shape)``, the output of the head for the guesses.
+            releases: What arrived, ``(N, *smashed.shape)`` each.
+        """
+        if kind == "likelihood":
+            density = self._defense.density(output)
+            assert density is not None, "it was there when the misfit was made"
+            size = output[0].numel() / 2  # with Gaussian noise this is then the mean squared difference, in deviations
+            return torch.stack([-density.log_density_of_own(smashed) / size for smashed in releases]).mean(dim=0)
+        each = tuple(range(1, output.ndim))  # flattening would undo the memory layout
+        scale, draws = self.scalings[kind], 1 if kind == "survivors" else self._draws
+        misfits = [
+            scale(difference(kind, output, self._protect, smashed)).square().mean(each)
+            for smashed in releases
+            for _ in range(draws)
+        ]
+        return torch.stack(misfits).mean(dim=0)
+
+    def unexplained(self, output: Tensor, releases: Iterable[Tensor]) -> Tensor:
+        """What arrived, the mean over releases, minus what the guesses would have sent, ``(N, *smashed.shape)``."""
+        if has_likelihood(self._defense, output):
+            density = self._defense.density(output)
+            assert density is not None
+            return torch.stack([smashed - density.mean for smashed in releases]).mean(dim=0)
+        kind = suitable(self._defense, output)[-1]
+        return -torch.stack([difference(kind, output, self._protect, smashed) for smashed in releases]).mean(dim=0)
+
+
+def has_likelihood(defense: Defense, smashed: Tensor) -> bool:
+    """Whether the defense states the density of what arrives, for smashed data such as this."""
+    density = defense.density(smashed)
+    return density is not None and density.exact
+
+
+def suitable(defense: Defense, smashed: Tensor) -> tuple[str, ...]:
+    """The misfits that suit a defense, whose smashed data this is."""
+    if has_likelihood(defense, smashed):
+        return ("whitened", "likelihood")
+    return ("whitened", "survivors") if any(part.sends_zeros for part in defense.parts) else ("whitened",)
 
 
 def scaling(kind: str, smashed: Tensor, response: Tensor) -> Scaling:

@@ -26,19 +26,17 @@ Differs from the paper:
 """
 
 import copy
-import functools
 import itertools
 from collections import Counter
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cutlayer.attacks.base import Attack
-from cutlayer.attacks.features.misfit import MISFITS, NUDGE, PRECONDITIONED, difference, scaling
-from cutlayer.attacks.queries import auxiliary_images, release
+from cutlayer.attacks.features.misfit import MISFITS, PRECONDITIONED, Misfit
+from cutlayer.attacks.queries import auxiliary_images
 from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import autocast
@@ -98,15 +96,12 @@ class WhiteBox(Attack):
     def fit(self, view: View) -> None:
         """Freeze a copy of the head; choose a misfit, learning rate and weight of TV on the attacker's own images."""
         self._head = freeze(view.head).to(view.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._defense, self._random, self._device = view.defense, view.random, view.device
-        self._rng = np.random.default_rng(view.seed)
+        self._device = view.device
         self._images = auxiliary_images(view, max(MEASURED, self.rehearsal, self.restarts)).to(view.device)
-        noise = torch.empty(self._images.shape).normal_(0, NUDGE, generator=torch.Generator().manual_seed(view.seed))
-        smashed, nudged = (release(view.query, self._images.cpu() + change, view.device) for change in (0, noise))
-        self._scaling = {kind: scaling(kind, smashed, nudged - smashed) for kind in self.misfit}
+        self._misfit = Misfit(self.misfit, self._images, view, self.expectation)
         self._setting = self.misfit[0], self.lr[0], self.tv[0]
         if len(self.misfit) * len(self.lr) * len(self.tv) > 1:
-            self._setting = self._rehearse(self._images[: self.rehearsal], smashed[: self.rehearsal])
+            self._setting = self._rehearse(self._images[: self.rehearsal], self._misfit.smashed[: self.rehearsal])
 
     def _rehearse(self, images: Tensor, smashed: Tensor) -> tuple[str, float, float]:
         """The setting that comes nearest to images that the attacker knows."""
@@ -153,7 +148,7 @@ class WhiteBox(Attack):
             fast = self.bf16 and not exact and step < (1 - EXACT_TAIL) * self.iterations
             with autocast(smashed.device, enabled=fast):
                 output = self._head(x)
-            loss = self._misfit(kind, output.float(), smashed) + tv * total_variation(x)
+            loss = self._misfit(kind, output.float(), (smashed,)) + tv * total_variation(x)
             (gradient,) = torch.autograd.grad(loss.sum(), x)
             with torch.no_grad():
                 mean.lerp_(gradient, 1 - BETAS[0])
@@ -162,15 +157,6 @@ class WhiteBox(Attack):
                 x -= rate * mean / ((square / (1 - BETAS[1] ** (step + 1))).sqrt_() + EPSILON)
                 x.clamp_(0, 1)
         return x.detach().contiguous(), loss.detach()
-
-    def _misfit(self, kind: str, output: Tensor, smashed: Tensor) -> Tensor:
-        """``(N,)``: mean squared difference to what was received, scaled, over draws of the defense."""
-        draws = self.expectation if self._random and kind != "survivors" else 1
-        each = tuple(range(1, output.ndim))  # flattening would undo the memory layout
-        protect = functools.partial(self._defense.protect, rng=self._rng)
-        scale = self._scaling[kind]
-        misfits = [scale(difference(kind, output, protect, smashed)).square().mean(each) for _ in range(draws)]
-        return torch.stack(misfits).mean(dim=0)
 
 
 def remaining(step: int, steps: int) -> float:

@@ -20,6 +20,7 @@ from cutlayer.defenses.base import deployed
 from cutlayer.errors import ConfigError, WriteError
 from cutlayer.experiment import adversary, victim
 from cutlayer.experiment.budget import fitted
+from cutlayer.experiment.judge import judge
 from cutlayer.experiment.measure import measure
 from cutlayer.experiment.plan import toml
 from cutlayer.experiment.result import Answers, result, summary
@@ -85,8 +86,9 @@ def run_all(
         say(note)
     for experiment in experiments:
         check(experiment, data[_source(experiment)])
-    chosen = [Chosen(experiment.measure.metrics, weights_root) for experiment in experiments]
-    for note in dict.fromkeys(text for metrics in chosen for text in metrics.left_out()):
+    setups = [experiment.measure for experiment in experiments]
+    notes = (Chosen(setup.metrics, weights_root).notes(setup.private) for setup in setups)
+    for note in dict.fromkeys(text for found in notes for text in found):
         say(note)
     spent: dict[str, float] = {}
     if budget_s is not None:
@@ -194,6 +196,8 @@ def run(
 
     released = {entry.deployment.label: entry.releases for entry in observed}
     metrics = Chosen(experiment.measure.metrics, weights_root)
+    if metrics.ask_a_judge:
+        metrics = replace(metrics, judge=judge(experiment, data, runs, weights_root, say))
     achieved, failed = adversary.attack_all(attacks, view_for, released, data, metrics, folder / "attacks", say)
     ends["attack"] = time.perf_counter()
 
@@ -210,6 +214,7 @@ def run(
         experiment, opened.manifest, data, defense, passed, bound, facts, answers, observed, turns, achieved, failed,
         seconds,
     )  # fmt: skip
+    record = replace(record, judge=metrics.judge.title if metrics.judge else "")
     kept = adversary.kept(attacks, data, experiment.measure.private, folder / "attacks")
     timed = {entry.deployment.label: entry.timed for entry in observed}
     for label, times in turns.items():

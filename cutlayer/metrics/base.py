@@ -12,6 +12,8 @@ from cutlayer.metrics.weights import WeightsFile
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from cutlayer.metrics.judge import Judge
+
 
 @dataclass(frozen=True)
 class Beside:
@@ -19,9 +21,13 @@ class Beside:
 
     Attributes:
         prior: The mean of the attacker's own images, ``(*input.shape)``: the guess of who has seen no release.
+        labels: The true classes of the originals and of the candidates, ``(max(N, M),)``.
+        judge: An evaluation classifier.
     """
 
     prior: Tensor | None = None
+    labels: Tensor | None = None
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Metric:
         factor: What a score is multiplied by before it is printed.
         modalities: Names of the kinds of inputs that can be scored, as in `cutlayer.data.modality`.
         of_set: Whether there is one score for all reconstructions together, and not one for each.
+        fewest: Number of reconstructions below which the score of the set is biased.
         needs: Names of the fields of `Beside` that `measure` takes.
         weights: File of the published network that measures; None where there is no network.
     """
@@ -52,6 +59,7 @@ class Metric:
     factor: float = 1.0
     modalities: tuple[str, ...] = ("image",)
     of_set: bool = False
+    fewest: int = 0
     needs: tuple[str, ...] = ()
     weights: WeightsFile | None = None
 

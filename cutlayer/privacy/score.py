@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cutlayer.data.splits import Splits
+from cutlayer.data.splits import NO_CLASS, Splits
 from cutlayer.errors import ConfigError
 from cutlayer.metrics.base import Beside
 from cutlayer.metrics.image import mse
 from cutlayer.metrics.interval import bootstrap
+from cutlayer.metrics.judge import Judge
 from cutlayer.metrics.leakage import leakage_gain
 from cutlayer.privacy.identification import candidates
 from cutlayer.records.run import Estimate
@@ -27,19 +28,30 @@ class Chosen:
     Attributes:
         names: Names in the registry, or of the user's own.
         weights_root: Folder of published weights; see `cutlayer.metrics.weights.weights_root`.
+        judge: The evaluation classifier; None where there is none.
     """
 
     names: tuple[str, ...] = ()
     weights_root: Path | None = None
+    judge: Judge | None = None
 
-    def left_out(self) -> list[str]:
-        """A sentence about each metric whose file of weights is missing; tables have a dash in its place."""
-        metrics = [METRICS.load(name) for name in self.names]
-        return [
-            f"{metric.title} is left out: {metric.weights.missing(self.weights_root)}."
-            for metric in metrics
-            if metric.weights is not None and metric.weights.found(self.weights_root) is None
-        ]
+    @property
+    def ask_a_judge(self) -> bool:
+        """Whether a metric needs an evaluation classifier."""
+        return any("judge" in METRICS.load(name).needs for name in self.names)
+
+    def notes(self, n: int) -> list[str]:
+        """What to know of the scores of n reconstructions: metrics whose weights are missing, and biased ones."""
+        found = []
+        for metric in map(METRICS.load, self.names):
+            if metric.weights is not None and metric.weights.found(self.weights_root) is None:
+                found.append(f"{metric.title} is left out: {metric.weights.missing(self.weights_root)}.")
+            elif n < metric.fewest:
+                found.append(
+                    f"{metric.title} of {n:,} images is biased; it needs {metric.fewest:,}, and is comparable only "
+                    "with that of equally many images."
+                )
+        return found
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,8 @@ class Score:
 
     Attributes:
         n: Number of reconstructions.
-        metrics: Mean score by the name of the metric; NaN where its file of weights is missing.
+        metrics: Mean score by the name of the metric; NaN where its file of weights is missing, or there
+            is no evaluation classifier.
         leakage_gain: Share of the mean input's error that was removed.
         per_input: Score of each reconstruction by the name of the metric, ``(n,)`` each; none of a metric that scores
             all of them together.
@@ -82,12 +95,16 @@ def score(reconstructions: Tensor, data: Splits, seed: int, beside: Chosen = NO_
     originals = torch.from_numpy(data.private.inputs[: len(reconstructions)])
     pool = candidates(data)
     prior = torch.from_numpy(data.auxiliary.inputs.mean(axis=0))
-    context, estimates, scores = Beside(prior=prior), dict[str, Estimate](), dict[str, NDArray[np.float64]]()
+    labels = data.private.labels[: max(len(originals), len(candidates))]
+    known = None if (labels == NO_CLASS).any() else torch.from_numpy(labels)
+    context = Beside(prior=prior, labels=known, judge=beside.judge)
+    estimates, scores = dict[str, Estimate](), dict[str, NDArray[np.float64]]()
     for name in dict.fromkeys((*STANDARD_METRICS, *beside.names)):
         metric, label = METRICS.load(name), METRICS.label(name)
         if data.modality.name not in metric.modalities:
             continue
-        if metric.weights is not None and metric.weights.found(beside.weights_root) is None:
+        lacks = any(getattr(context, need) is None for need in metric.needs)
+        if lacks or (metric.weights is not None and metric.weights.found(beside.weights_root) is None):
             estimates[label] = Estimate(nan, 0, nan, nan)
             continue
         scored = metric.score(reconstructions, originals, pool, context, beside.weights_root).double().numpy()

@@ -316,6 +316,7 @@ class Result:
         setup: Names data, model, cut, training and measurement: the figures of runs that share it can be compared.
             Empty in records of the first version.
         expect: What the claim expects of the figures, as `cutlayer.records.expectation` reads it.
+        judge: The evaluation classifier of the metrics that need one, and its accuracy on real images; may be empty.
     """
 
     schema: int
@@ -346,6 +347,7 @@ class Result:
     expect: tuple[str, ...] = ()
     failed: tuple[FailedAttack, ...] = ()
     identification: tuple[IdentificationRecord, ...] = ()
+    judge: str = ""
 
     @property
     def undefended(self) -> bool:

@@ -36,8 +36,12 @@ ROWS = [
     Row("ridge", {"max_system": 50}),
     Row("decoder", {"capacity": "conv_normN0C16", "epochs": 2}),
     Row("decoder", {"capacity": "he-small", "epochs": 2, "auxiliary": "noise"}),
+    Row("decoder", {"capacity": "conv_normN0C16", "epochs": 2, "varied": True, "schedule": "constant"}),
     Row("white-box", {"iterations": 20}),
     Row("white-box", {"iterations": 20, "misfit": ("channel", "whitened", "survivors"), "restarts": 2}),
+    Row("map", {"attack": "ridge", "iterations": 5, "misfit": ("plain", "whitened", "survivors")}),
+    Row("map", {"attack": "averaging", "options": {"n_releases": 3}, "iterations": 5}),
+    Row("learned-step", {"attack": "ridge", "corrections": 2, "width": 4, "blocks": 1, "epochs": 2}),
     Row("averaging", {"n_releases": 3}),
     Row("averaging", {"n_releases": 3, "over": "survivors"}),
     Row("averaging", {"attack": "white-box", "n_releases": 2, "options": {"iterations": 5}}),
@@ -49,6 +53,7 @@ ROWS = [
     Row("watch-list", {"likelihood": True}),
     Row("generator", {"iterations": 5, "latent": 4, "width": 4, "prior_steps": 6, "pixels": 3, "crafted": 8}),
 ]
+SEARCH = {"attack": "mean-image", "iterations": 150, "lr": 0.3, "misfit": ("plain",)}
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: repr(row.make()))
 each_that_rebuilds = pytest.mark.parametrize(
     "row", [row for row in ROWS if row.make().reconstructs], ids=lambda row: repr(row.make())
@@ -77,11 +82,18 @@ def test_says_what_it_does(name):
         ("decoder", {"capacity": "big"}, "There is no decoder 'big'"),
         ("decoder", {"capacity": "res_normN4C0"}, "There is no decoder"),
         ("decoder", {"auxiliary": "victims"}, "auxiliary must be one of images, noise"),
+        ("decoder", {"schedule": "steps"}, "schedule must be one of cosine, constant"),
+        ("map", {"misfit": ("best",)}, "misfit must be of plain, channel, whitened, survivors, likelihood"),
+        ("map", {"attack": "no-such"}, "There is no attack"),
         ("mask-aware", {"see": "all"}, "see must be one of both, positions, values"),
         ("mask-aware", {"attack": "white-box"}, "mask-aware cannot run 'white-box'"),
         ("mask-aware", {"attack": "averaging"}, "mask-aware cannot run 'averaging'"),
         ("nearest", {"metric": "l1"}, "metric must be one of l2, cosine"),
-        ("white-box", {"misfit": ("plain", "best")}, "misfit must be of plain, channel, whitened, survivors"),
+        (
+            "white-box",
+            {"misfit": ("plain", "best")},
+            "misfit must be of plain, channel, whitened, survivors, likelihood",
+        ),
     ],
 )
 def test_an_impossible_option_is_refused(name, options, message):
@@ -176,7 +188,9 @@ def test_nothing_beats_the_mean_image_behind_a_constant_head(row, make_view, pri
     assert 10 * torch.log10(least / error) < 0.1
 
 
-@pytest.mark.parametrize(("name", "options", "least_db"), [("ridge", {}, 55), ("white-box", {"iterations": 600}, 60)])
+@pytest.mark.parametrize(
+    ("name", "options", "least_db"), [("ridge", {}, 55), ("white-box", {"iterations": 600}, 60), ("map", SEARCH, 60)]
+)
 def test_an_invertible_head_hides_nothing(name, options, least_db, make_view, private):
     view, attack = make_view(linear_head()), ATTACKS.make(name, **options)
     attack.fit(view)

@@ -124,6 +124,8 @@ def attacks(group: Group) -> Html:
     """Every number of every attack, and the meaning of the columns."""
     scales = [LEAKAGE_GAIN, *map(scale, group.metrics)]
     metrics = [(metric.title, metric.explanation) for metric in scales if metric.explanation]
+    judges = dict.fromkeys(member.run.result.judge for member in group.members if member.run.result.judge)
+    metrics += [("Evaluation classifier", judge) for judge in judges]
     meanings = {"The metrics": metrics, "The attacker's access": [(name, f"{text}.") for name, text in ACCESS.values()]}
     lists = [
         el("div", el("h3", title), el("dl", [[el("dt", name), el("dd", text)] for name, text in items]))

@@ -32,7 +32,7 @@ def test_the_optimizer_equals_the_adam_of_torch(make_view, private):
     optimizer = torch.optim.Adam([x], lr)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: remaining(step, steps))
     for _ in range(steps):
-        loss = attack._scaling["plain"](view.head(x) - received).square().mean(dim=1).sum()
+        loss = attack._misfit.scalings["plain"](view.head(x) - received).square().mean(dim=1).sum()
         (x.grad,) = torch.autograd.grad(loss, x)
         optimizer.step()
         schedule.step()

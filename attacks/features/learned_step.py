@@ -1,0 +1,163 @@
+"""Learned step: networks that correct a decoder's picture from what it leaves unexplained, one after the other.
+
+    x_{k+1} = x_k + U_k(x_k, x_0, g_k, v - head(x_k)),      g_k = gradient of the misfit of x_k,      x_0 = d(v)
+
+A decoder sees what arrived once, and never finds out what its picture would have sent. Here it is told: each step has
+the difference to what arrived, and the direction in which the head says that the picture should change, and a network
+has learned how far to follow it. This is learned gradient descent (Andrychowicz et al., NeurIPS 2016; Adler, Oktem,
+"Solving ill-posed inverse problems using iterative deep neural networks", Inverse Problems, 2017) through the victim's
+own head.
+
+Threat model: the attacker holds the head's weights and the defense's code and settings, not its random draws, and
+images like the victims'. Defense-aware: the steps learn from what is on the wire, with fresh noise in every epoch.
+
+Differs from the papers: every step has weights of its own, and each learns by its own error, so that no gradient passes
+through the head's gradient. Each epoch sees variations of the attacker's images (`cutlayer.attacks.queries.varied`),
+on which the decoder errs about as it errs on a victim's. The epoch is chosen on held-out images, and so is the number
+of steps: 0 where no step helps, and the attack then answers as the decoder does.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from cutlayer.attacks.base import Attack, fitted
+from cutlayer.attacks.features.misfit import Misfit, suitable
+from cutlayer.attacks.features.white_box import freeze
+from cutlayer.attacks.queries import release, varied, with_held_out
+from cutlayer.attacks.view import Access, View
+from cutlayer.machine.compute import autocast
+from cutlayer.nets.corrector import Corrector
+from cutlayer.options import Batch, Count, LearningRate, Size
+from cutlayer.progress import note, track
+from cutlayer.registry import ATTACKS
+
+HELD_OUT = 0.1
+"""Share of the images that no step learns from, by which the best epoch and the number of steps are chosen."""
+CHUNK = 256
+"""Images corrected together; bounds the memory."""
+
+
+@dataclass(kw_only=True)
+class LearnedStep(Attack):
+    """Train networks that improve the picture of another attack step by step.
+
+    Args:
+        attack: Name of the attack that gives the picture to begin with.
+        options: Options of that attack; None for its defaults.
+        corrections: Corrections, one after the other.
+        width: Channels of each network.
+        blocks: Residual blocks of each network.
+        epochs: Passes over the attacker's images.
+        lr: Adam's learning rate at its highest; it falls to zero along a cosine.
+        batch: Images per step of the training.
+    """
+
+    plain_words = "networks that correct a decoder's picture by what it would have sent"
+    needs = Access.WHITE_BOX
+    steps_option = "epochs"
+    least_steps = 4
+
+    attack: str = "decoder"
+    options: dict[str, Any] | None = None
+    corrections: Count = 4
+    width: Size = 48
+    blocks: Count = 2
+    epochs: Count = 12
+    lr: LearningRate = 4e-3
+    batch: Batch = 32
+
+    def __post_init__(self) -> None:
+        self._start: Attack = ATTACKS.make(self.attack, **(self.options or {}))
+        self.n_releases = self._start.n_releases
+
+    @property
+    def decoders(self) -> tuple[str, ...]:
+        """Those of the first attack."""
+        return self._start.decoders
+
+    @property
+    def parts(self) -> tuple[Attack, ...]:
+        """This attack and the one that it begins with."""
+        return (self, *self._start.parts)
+
+    def fit(self, view: View) -> None:
+        """Fit the first attack, then train the corrections together."""
+        self._start, self._device = fitted(self._start, view), view.device
+        generator = torch.Generator().manual_seed(view.seed)
+        images, training = with_held_out(view, 0, HELD_OUT)
+        self._head = freeze(view.head).to(view.device)
+        self._kind = suitable(view.defense, release(view.query, images[:1]))[-1]
+        self._misfit = Misfit((self._kind,), images[:CHUNK].to(view.device), view)
+
+        def observed(images: Tensor) -> Tensor:
+            return torch.stack([release(view.query, images, view.device) for _ in range(self.n_releases)])
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(view.seed)
+            shape = view.smashed.shape, view.input.shape, 3, self.width, self.blocks
+            networks = nn.ModuleList(Corrector(*shape) for _ in range(self.corrections))
+        networks.to(view.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._networks = networks
+        held_out, seen = images[training:].to(view.device), observed(images[training:])
+        optimizer = torch.optim.Adam(networks.parameters(), self.lr)
+        n_steps = self.epochs * -(-training // self.batch)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
+        self._n, least, best = 0, float(mse_loss(self._start.invert_releases(seen), held_out)), None
+        for _ in track(range(self.epochs), "training the corrections"):
+            learned = varied(images[:training], generator)
+            releases, learned = observed(learned), learned.to(view.device)
+            starts = self._start.invert_releases(releases)
+            networks.train()
+            for rows in track(torch.randperm(training, generator=generator).to(view.device).split(self.batch)):
+                x = starts[rows]
+                loss = torch.zeros((), device=view.device)
+                for k in range(self.corrections):
+                    x = self._step(k, x.detach(), starts[rows], releases[:, rows])
+                    loss = loss + mse_loss(x, learned[rows])
+                optimizer.zero_grad(set_to_none=True)
+                torch.autograd.backward(loss)
+                optimizer.step()
+                schedule.step()
+            networks.eval()
+            errors = [float(mse_loss(x, held_out)) for x in self._path(seen, self.corrections)]
+            note(f"error on held-out images {min(errors):.4f}")
+            if min(errors) < least:
+                least, best, self._n = min(errors), copy.deepcopy(networks.state_dict()), errors.index(min(errors))
+        if best is not None:
+            networks.load_state_dict(best)
+        networks.eval()
+
+    def invert(self, smashed: Tensor) -> Tensor:
+        """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""
+        return self.invert_releases(smashed[None])
+
+    def invert_releases(self, releases: Tensor) -> Tensor:
+        """``(n_releases, N, *smashed.shape)`` -> ``(N, C, H, W)``."""
+        return self._path(releases.to(self._device), self._n)[-1].clamp(0, 1).to(releases.device)
+
+    @torch.no_grad()
+    def _path(self, releases: Tensor, n: int) -> list[Tensor]:
+        """The picture of the first attack, then that after each of n corrections, ``(N, C, H, W)`` each."""
+        starts = self._start.invert_releases(releases)
+        path = [starts]
+        for k in range(n):
+            parts = zip(*(part.split(CHUNK) for part in (path[-1], starts)), releases.split(CHUNK, dim=1), strict=True)
+            path.append(torch.cat([self._step(k, *part).float() for part in parts]))
+        return path
+
+    def _step(self, k: int, x: Tensor, start: Tensor, releases: Tensor) -> Tensor:
+        """The picture after the k-th correction, ``(N, C, H, W)``; gradients flow to the weights of the k-th alone."""
+        with torch.enable_grad():
+            guess = x.clamp(0, 1).requires_grad_()
+            output = self._head(guess)
+            (gradient,) = torch.autograd.grad(self._misfit(self._kind, output, releases).sum(), guess)
+        unexplained = self._misfit.unexplained(output.detach(), releases)
+        with autocast(x.device):
+            correction = self._networks[k](torch.cat([guess.detach(), start, gradient], dim=1), unexplained)
+        corrected: Tensor = x + correction.float()
+        return corrected
