@@ -14,6 +14,7 @@ import torch
 from torch import fx
 
 from cutlayer.attacks.base import Attack
+from cutlayer.attacks.view import Access, vantage_named
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import deployed
 from cutlayer.experiment import adversary, victim
@@ -103,7 +104,10 @@ def _parts(experiment: Experiment, data: Splits) -> list[Part]:
             begin_s = clock.now_s()
             victim.further(experiment, model, data, epochs, Path(work), _silent)
             timed("training the undefended model further, for as many epochs as the defense has", begin_s)
-        parts += after_export(experiment, data, opened, adversary.attacks(experiment, deployed(opened)), clock)
+        attacks = adversary.attacks(experiment.attacks, defense := deployed(opened))
+        granted, vantage = Access.named(experiment.measure.access), vantage_named(experiment.measure.vantage)
+        attacks += adversary.watch_lists(attacks, defense, granted, vantage)
+        parts += after_export(experiment, data, opened, attacks, clock)
     return parts
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.attacks.view import Access
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.edge.requests import UNKNOWN
@@ -118,6 +119,8 @@ def result(
         expect=experiment.expect,
         failed=tuple(failed),
         identification=achieved.identification,
+        access=Access.named(experiment.measure.access).name,
+        vantage=experiment.measure.vantage,
     )
 
 

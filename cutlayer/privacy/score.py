@@ -95,7 +95,7 @@ def score(reconstructions: Tensor, data: Splits, seed: int, beside: Chosen = NO_
     originals = torch.from_numpy(data.private.inputs[: len(reconstructions)])
     pool = candidates(data)
     prior = torch.from_numpy(data.auxiliary.inputs.mean(axis=0))
-    labels = data.private.labels[: max(len(originals), len(candidates))]
+    labels = data.private.labels[: max(len(originals), len(pool))]
     known = None if (labels == NO_CLASS).any() else torch.from_numpy(labels)
     context = Beside(prior=prior, labels=known, judge=beside.judge)
     estimates, scores = dict[str, Estimate](), dict[str, NDArray[np.float64]]()

@@ -308,6 +308,8 @@ class Result:
         identification: Every attack on every deployment, in pixels, by a watch list or both; empty in records of older
             versions.
         failed: The attacks that failed, none of which has a figure.
+        access: Name of the access that the attackers were granted at most.
+        vantage: Where they sat, a key of `cutlayer.report.kit.wording.VANTAGES`.
         spectrum: What the head passes on; None where it was not measured.
         ceiling: What no attacker exceeds; None in records of older versions.
         seconds: Duration of the parts of the run: ``train``, ``harden`` (with cutting and export), ``measure``,
@@ -347,6 +349,8 @@ class Result:
     expect: tuple[str, ...] = ()
     failed: tuple[FailedAttack, ...] = ()
     identification: tuple[IdentificationRecord, ...] = ()
+    access: str = "WHITE_BOX"
+    vantage: str = "cloud"
     judge: str = ""
 
     @property

@@ -76,6 +76,15 @@ ACCESS = {
     "WHITE_BOX": ("white-box", "also holds the weights of the device's half and the settings of the defense"),
 }
 
+VANTAGES = {
+    "cloud": "The attacker is the server, which decodes all that arrives and holds the second half of the model.",
+    "link": "The attacker reads the network, where nothing is encrypted, and decodes what passes; it holds no tail.",
+    "encrypted-link": "The attacker reads the network, where messages are encrypted: it sees their lengths and times.",
+    "client": "The attacker is the server together with one of its clients, whose copy of the first half it holds.",
+    "servers": "The attacker is several servers together, each of which gets one release of every picture.",
+}
+"""Where the attacker sits, by the names of `cutlayer.attacks.view.VANTAGES`."""
+
 STAGE_WORDS = {
     "head": "the first layers, on the device",
     "protect": "the defense, on the device",
@@ -125,6 +134,12 @@ def attack_words(attack: str) -> str:
 def access_name(access: str) -> str:
     """``WHITE_BOX`` as ``white-box``."""
     return ACCESS[access][0] if access in ACCESS else access
+
+
+def where_attackers_sit(vantage: str, access: str) -> str:
+    """One sentence or two on the threat model; nothing of a vantage that this version does not know."""
+    granted = f"At most {access_name(access)} access to the first half is granted."
+    return " ".join(filter(None, [VANTAGES.get(vantage), granted]))
 
 
 def points(difference: float) -> str:

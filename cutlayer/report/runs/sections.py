@@ -11,7 +11,17 @@ from cutlayer.records.run import Result
 from cutlayer.report.kit.markup import Html, dot, el, note, row, section, small, table
 from cutlayer.report.kit.pictures import picture_row, strip
 from cutlayer.report.kit.svg import stage_bar
-from cutlayer.report.kit.wording import ACCESS, LEAKAGE_GAIN, STAGE_WORDS, access_name, duration, scale, seconds, size
+from cutlayer.report.kit.wording import (
+    ACCESS,
+    LEAKAGE_GAIN,
+    STAGE_WORDS,
+    access_name,
+    duration,
+    scale,
+    seconds,
+    size,
+    where_attackers_sit,
+)
 from cutlayer.report.runs import conditions, tables
 from cutlayer.report.runs.charts import Point, scatter, typical_request
 from cutlayer.report.runs.claims import claims as stated_claims
@@ -131,7 +141,9 @@ def attacks(group: Group) -> Html:
         el("div", el("h3", title), el("dl", [[el("dt", name), el("dd", text)] for name, text in items]))
         for title, items in meanings.items()
     ]
-    return section("Every attack, in numbers", tables.attacks(group), el("div", lists, class_="columns"))
+    result = group.first.result
+    sits = note(where_attackers_sit(result.vantage, result.access))
+    return section("Every attack, in numbers", sits, tables.attacks(group), el("div", lists, class_="columns"))
 
 
 def claims(group: Group) -> list[Html]:

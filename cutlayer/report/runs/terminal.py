@@ -11,7 +11,17 @@ from cutlayer.records.reading import Run
 from cutlayer.records.run import Flag, Published, Result
 from cutlayer.report.kit.columns import WIDTH, columns, wrap
 from cutlayer.report.kit.comparison import sign
-from cutlayer.report.kit.wording import ACCURACY, IDENTIFIED, LEAKAGE_GAIN, access_name, duration, points, scale, size
+from cutlayer.report.kit.wording import (
+    ACCURACY,
+    IDENTIFIED,
+    LEAKAGE_GAIN,
+    access_name,
+    duration,
+    points,
+    scale,
+    size,
+    where_attackers_sit,
+)
 from cutlayer.report.runs import ceilings, conditions
 from cutlayer.report.runs.claims import claims, verdict
 from cutlayer.report.runs.groups import Group, group
@@ -34,6 +44,7 @@ def _group(group: Group) -> str:
         _title(group),
         _headline(group),
         *_claims(group),
+        _vantage(group),
         *_attacks(group),
         _ceilings(group),
         _time(group),
@@ -198,6 +209,14 @@ def _published(group: Group) -> str:
             numbers = metric.number(attack.metrics[name].value), metric.number(stated.values[name])
             rows.append([attack.label, setting.label, metric.heading, *numbers, stated.source])
     return _table(head, rows, left=(0, 1, 2, 5)) if rows else ""
+
+
+def _vantage(group: Group) -> str:
+    """Where the attackers sit, where that is no server that is granted everything."""
+    result = group.first.result
+    if (result.vantage, result.access) == ("cloud", "WHITE_BOX"):
+        return ""
+    return wrap(where_attackers_sit(result.vantage, result.access))
 
 
 def _flags(group: Group) -> str:
