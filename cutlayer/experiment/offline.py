@@ -106,7 +106,8 @@ def attack_tap(
     if len(attacks) < len(asked):
         say("The defense draws nothing, so that attacks that average several releases gain nothing and are left out.")
     if answer is not None:
-        attacks += adversary.watch_lists(attacks, defense, access, vantage)
+        at_hand = access if split.has_halves else min(access, Access.BLACK_BOX)
+        attacks += adversary.watch_lists(attacks, defense, at_hand, vantage)
     head = Releases(split.head(threads=torch.get_num_threads()), repeats=True, most_bytes=MOST_BYTES).reader()
     named = _named(manifest)
     view_for = adversary.viewer(

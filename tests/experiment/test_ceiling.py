@@ -11,7 +11,7 @@ from cutlayer.attacks.base import Attack
 from cutlayer.attacks.features.averaging import Averaging
 from cutlayer.attacks.features.nearest import Nearest
 from cutlayer.attacks.features.ridge import Ridge
-from cutlayer.attacks.view import Access, View
+from cutlayer.attacks.view import SMASHED, Access, View
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.defenses.base import Chain, Defense
 from cutlayer.defenses.cem import Cem

@@ -81,8 +81,9 @@ def test_the_rows_are_those_of_a_run_on_the_same_requests(recorded, tmp_path):
     assert [row.label for row in achieved.rows] == ["mean-image", "ridge", f"averaging n_releases={ROUNDS}"]
 
     ways = [(found.label, found.how, found.n_releases, found.candidates) for found in record.identification]
-    assert ways[:2] == [("mean-image", "pixels", 1, N), ("ridge", "pixels", 1, N)]
-    assert [(how, n) for _, how, n, _ in ways[3:]] == [("watch list", 1), ("watch list", ROUNDS)]
+    n = len(recorded.data.private)
+    assert ways[:2] == [("mean-image", "pixels", 1, n), ("ridge", "pixels", 1, n)]
+    assert [(how, releases) for _, how, releases, _ in ways[3:]] == [("watch list", 1), ("watch list", ROUNDS)]
     assert max(found.top_1.value for found in record.identification[3:]) > 0.5
 
     written = json.loads((tmp_path / "out/attacks.json").read_text())
