@@ -27,6 +27,7 @@ from cutlayer.records.run import (
     Ceiling,
     CostRecord,
     FailedAttack,
+    Predictors,
     Published,
     Result,
     Spectrum,
@@ -64,6 +65,7 @@ def result(
     defense: Defense,
     spectrum: Spectrum,
     ceiling: Ceiling,
+    predictors: Predictors | None,
     facts: dict[str, float | str],
     answers: Answers,
     observed: Sequence[Observed],
@@ -107,6 +109,7 @@ def result(
         worst_case=worst_case(achieved.rows),
         spectrum=spectrum,
         ceiling=ceiling,
+        predictors=predictors,
         cost=tuple(cost(entry, turns.get(entry.deployment.label), experiment.seed) for entry in observed),
         flags=(
             *unfit(utility, answers.labels),

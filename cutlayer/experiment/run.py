@@ -32,6 +32,7 @@ from cutlayer.machine.lock import only_one
 from cutlayer.machine.memory import enough_memory
 from cutlayer.models.halves import split as split_at_cut
 from cutlayer.privacy.ceiling import ceiling
+from cutlayer.privacy.predictors import predictors
 from cutlayer.privacy.releases import MOST_BYTES, Releases
 from cutlayer.privacy.score import Chosen
 from cutlayer.privacy.spectrum import spectrum
@@ -198,13 +199,14 @@ def run(
     passed = spectrum(split.head, data.auxiliary.inputs, undefended)
     ends["spectrum"] = time.perf_counter()
     bound = ceiling(defense, head, data, experiment.measure.private, experiment.seed)
+    predicted = predictors(split.head, defense, data.auxiliary.inputs, experiment.seed)
     ends["ceiling"] = time.perf_counter()
     seconds = {part: end - start for (_, start), (part, end) in pairwise(ends.items())}
     served = {entry.deployment.label: entry.answers for entry in observed}
     answers = Answers(test.labels, undefended_answers, served)
     record = result(
-        experiment, opened.manifest, data, defense, passed, bound, facts, answers, observed, turns, achieved, failed,
-        seconds,
+        experiment, opened.manifest, data, defense, passed, bound, predicted, facts, answers, observed, turns, achieved,
+        failed, seconds,
     )  # fmt: skip
     record = replace(record, judge=metrics.judge.title if metrics.judge else "")
     kept = adversary.kept(attacks, data, experiment.measure.private, folder / "attacks")

@@ -245,6 +245,24 @@ class Ceiling:
 
 
 @dataclass(frozen=True)
+class Predictors:
+    """Cheap numbers beside the ceiling, as `cutlayer.privacy.predictors` computes them from n images.
+
+    Attributes:
+        dfil: Fisher information leakage for each pixel.
+        van_trees: The leakage gain that the van Trees bound allows.
+        nats: Mutual information of input and release, if what is sent and the noise were normally distributed.
+        conditional_entropy: The leakage gain that the bound of conditional entropy allows.
+    """
+
+    n: int
+    dfil: float
+    van_trees: float
+    nats: float
+    conditional_entropy: float
+
+
+@dataclass(frozen=True)
 class CostRecord:
     """What one deployment costs for each of n requests; sizes are medians, None where they are unknown.
 
@@ -312,6 +330,7 @@ class Result:
         vantage: Where they sat, a key of `cutlayer.report.kit.wording.VANTAGES`.
         spectrum: What the head passes on; None where it was not measured.
         ceiling: What no attacker exceeds; None in records of older versions.
+        predictors: Cheap numbers that may predict leakage; None where no density of noise is known.
         seconds: Duration of the parts of the run: ``train``, ``harden`` (with cutting and export), ``measure``,
             ``attack`` (with scores), ``spectrum``, ``ceiling``.
         words: What the attacks and metrics say of themselves that are not part of cutlayer.
@@ -341,6 +360,7 @@ class Result:
     worst_case: WorstCase | None
     spectrum: Spectrum | None = None
     ceiling: Ceiling | None = None
+    predictors: Predictors | None = None
     cost: tuple[CostRecord, ...]
     flags: tuple[Flag, ...]
     seconds: dict[str, float]

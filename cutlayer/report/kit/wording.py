@@ -136,6 +136,17 @@ def access_name(access: str) -> str:
     return ACCESS[access][0] if access in ACCESS else access
 
 
+def ceiling_assumes(candidates: Iterable[int]) -> str:
+    """The assumptions of a ceiling, in one line, from the numbers of candidates of its runs."""
+    counts = sorted({n for n in candidates if n})
+    among = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}" if counts else "all"
+    return (
+        f"The ceiling assumes that the input is one of {among} candidates which the attacker holds, each equally "
+        "likely, that the noise of every release is drawn anew, and the head as deployed, in float32; one-sided 95 % "
+        "bounds."
+    )
+
+
 def where_attackers_sit(vantage: str, access: str) -> str:
     """One sentence or two on the threat model; nothing of a vantage that this version does not know."""
     granted = f"At most {access_name(access)} access to the first half is granted."
