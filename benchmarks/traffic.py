@@ -123,7 +123,7 @@ def served(split: SplitFolder, wire: Wire, keys: Path) -> Iterator[tuple[str, Re
     words = [word for name, file in wire.server.items() for word in ("--" + name.replace("_", "-"), keys / file)]
     with processes.cloud(split.path, "--listen", f"{wire.scheme}://127.0.0.1:0", *words) as address:
         relay = Relay(Address.parse(address).port)
-        device = Security(**{name: keys / file for name, file in wire.device.items()})
+        device = Security.from_json({name: str(keys / file) for name, file in wire.device.items()})
         try:
             yield f"{wire.scheme}://127.0.0.1:{relay.port}", relay, device
         finally:

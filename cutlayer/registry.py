@@ -389,6 +389,8 @@ ATTACKS = Registry(
         "mean-image": "cutlayer.attacks.features.mean_image:MeanImage",
         "nearest": "cutlayer.attacks.features.nearest:Nearest",
         "ridge": "cutlayer.attacks.features.ridge:Ridge",
+        "pca-ridge": "cutlayer.attacks.features.pca_ridge:PcaRidge",
+        "kernel-ridge": "cutlayer.attacks.features.kernel_ridge:KernelRidge",
         "decoder": "cutlayer.attacks.features.decoder:Decoder",
         "learned-step": "cutlayer.attacks.features.learned_step:LearnedStep",
         "map": "cutlayer.attacks.features.map:Map",
