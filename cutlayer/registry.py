@@ -382,6 +382,8 @@ ATTACKS = Registry(
         "nearest": "cutlayer.attacks.features.nearest:Nearest",
         "ridge": "cutlayer.attacks.features.ridge:Ridge",
         "decoder": "cutlayer.attacks.features.decoder:Decoder",
+        "stack": "cutlayer.attacks.features.stack:Stack",
+        "ensemble": "cutlayer.attacks.features.ensemble:Ensemble",
         "learned-step": "cutlayer.attacks.features.learned_step:LearnedStep",
         "map": "cutlayer.attacks.features.map:Map",
         "white-box": "cutlayer.attacks.features.white_box:WhiteBox",
