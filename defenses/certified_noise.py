@@ -80,7 +80,7 @@ class CertifiedNoise(Defense):
 
     sigma: Weight = 0.2
     numbers: Size = 16
-    spread: Weight = 0.1
+    spread: Weight = 0.3
     width: Size = 64
     epochs: Epochs = 8
     lr: LearningRate = 4e-3
@@ -99,6 +99,11 @@ class CertifiedNoise(Defense):
     def random(self) -> bool:
         """Whether two releases of one input differ: not with a memo."""
         return self.on and not self.memo
+
+    @property
+    def further_epochs(self) -> int:
+        """Passes over the training part; see the base."""
+        return self.epochs if self.on else 0
 
     def surgery(self, split: SplitModel) -> SplitModel:
         """The bottleneck and the unit norm at the end of the head, the expansion at the start of the tail."""

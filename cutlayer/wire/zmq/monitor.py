@@ -95,7 +95,11 @@ class Connection:
                 "none; give the server --curve-key and the client --curve-server.",
             )
         if self._encrypted:
-            return Unreachable(f"{self._address} broke off the handshake; check that --curve-server is its public key.")
+            # A server of plain text may have closed the connection before its greeting was read.
+            return Unreachable(
+                f"{self._address} broke off the handshake; check that --curve-server is its public key, and that it "
+                "has a --curve-key: CURVE is for both sides or none."
+            )
         return Unreachable(f"{self._address} broke off the handshake; check that a ZeroMQ server listens there.")
 
 
