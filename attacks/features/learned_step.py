@@ -9,12 +9,13 @@ has learned how far to follow it. This is learned gradient descent (Andrychowicz
 own head.
 
 Threat model: the attacker holds the head's weights and the defense's code and settings, not its random draws, and
-images like the victims'. Defense-aware: the steps learn from what is on the wire, with fresh noise in every epoch.
+images like the victims'. Defense-aware: the steps learn from what is on the wire, with noise drawn for each picture.
 
 Differs from the papers: every step has weights of its own, and each learns by its own error, so that no gradient passes
-through the head's gradient. Each epoch sees variations of the attacker's images (`cutlayer.attacks.queries.varied`),
-on which the decoder errs about as it errs on a victim's. The epoch is chosen on held-out images, and so is the number
-of steps: 0 where no step helps, and the attack then answers as the decoder does.
+through the head's gradient. The steps learn from variations of the attacker's images beside these images themselves
+(`cutlayer.attacks.queries.varied`): on those the decoder, which was trained on the images, errs about as it errs on a
+victim's. The epoch is chosen on held-out images, and so is the number of steps: 0 where no step helps, and the attack
+then answers as the decoder does. Around `map` a single step is a denoiser of what the search found.
 """
 
 import copy

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cutlayer.attacks.base import Attack
+from cutlayer.attacks.base import Attack, fitted
 from cutlayer.attacks.view import Access, View
 from cutlayer.bounded import read_arrays, read_json, reason
 from cutlayer.data.splits import Splits
@@ -106,6 +106,8 @@ def attack(
 ) -> list[AttackRecord]:
     """Fit once, rebuild the private images from what arrived in each deployment, score.
 
+    What an attack before this one has fitted in the same view is not fitted again, and not timed again.
+
     Args:
         named: The attack in the plan; an interrupted run finds the rows of a finished attack by its key.
         attack: The attack, not yet fitted.
@@ -134,7 +136,7 @@ def attack(
     say(f"attacking with {named.label}")
     start = time.perf_counter()
     with failing(named, attack):
-        attack.fit(seen)
+        attack = fitted(attack, seen)
     fit_s = time.perf_counter() - start
     rows, arrays = list[AttackRecord](), dict[str, NDArray[Any]]()
     for where, arrived in released.items():

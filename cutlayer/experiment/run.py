@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import fx
@@ -187,11 +188,13 @@ def run(
 
     shared = Releases(wired(experiment.defense), repeats=False) if defense.slow else None
 
+    once = dict[Any, Any]()  # an attack that others contain is fitted once
+
     def view_for(named: Named, attack: Attack) -> View:
         return view(
             attack.needs, input=split.input, smashed=split.smashed, auxiliary=data.auxiliary, defense=defense,
             query=oracle(shared.reader() if shared else wired(named)), head=split.head, tail=split.tail,
-            seed=experiment.seed,
+            seed=experiment.seed, kept=once,
         )  # fmt: skip
 
     released = {entry.deployment.label: entry.releases for entry in observed}
