@@ -112,6 +112,10 @@ bench-white-box: $(READY) ## Compare white-box inversion of 64 images in one bat
 bench-decoder: $(READY) ## Compare decoder training with a plain loop
 	$(BIN)/python benchmarks/decoder_training.py
 
+.PHONY: bench-ceiling
+bench-ceiling: $(READY) ## Compute the ceiling of ResNet-20 on CIFAR-10 at four cuts: make bench-ceiling WEIGHTS=resnet20-12fca82f.th
+	$(BIN)/python benchmarks/ceiling.py $(WEIGHTS)
+
 .PHONY: bench-pruning
 bench-pruning: $(READY) ## Measure what the removal of channels saves: size, multiply-accumulates, bytes and time of a head
 	$(BIN)/python benchmarks/pruned_head.py

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from cutlayer.attacks.view import Access, View
+from cutlayer.attacks.view import SMASHED, Access, View
 from cutlayer.metrics.identification import squared_distances
 
 
@@ -28,6 +28,9 @@ class Attack:
 
     is_floor: ClassVar[bool] = False
     """Whether the attack ignores what arrives, so that any attack that learns something does better."""
+
+    sees: ClassVar[str] = SMASHED
+    """What the attack observes of each message: its decoded smashed data, or only its length."""
 
     sees_mask: ClassVar[bool] = False
     """Whether the attack is told which of the values that arrive were left out."""

@@ -44,6 +44,52 @@ class Access(IntEnum):
         return known[label]
 
 
+SMASHED, LENGTHS = "smashed data", "lengths"
+"""What an attack can observe of a message: the smashed data, decoded, or the number of bytes that encode it."""
+
+
+@dataclass(frozen=True)
+class Vantage:
+    """Where the attacker sits, and so what passes before its eyes, whatever it knows of the head.
+
+    Attributes:
+        name: The name in a plan.
+        sees: What can be observed there, of `SMASHED` and `LENGTHS`.
+        holds_tail: Whether the server's half is at hand there.
+        least: The access that comes with the place.
+    """
+
+    name: str
+    sees: tuple[str, ...] = (SMASHED, LENGTHS)
+    holds_tail: bool = True
+    least: Access = Access.QUERY_FREE
+
+
+CLOUD = Vantage("cloud")
+"""The server, which decodes what arrives."""
+LINK = Vantage("link", holds_tail=False)
+"""Whoever reads the network where nothing is encrypted, and decodes what passes."""
+ENCRYPTED_LINK = Vantage("encrypted-link", (LENGTHS,), holds_tail=False)
+"""Whoever reads the network where TLS or CURVE encrypts it: the lengths and the times of messages are not encrypted."""
+CLIENT = Vantage("client", least=Access.BLACK_BOX)
+"""The server and one of its clients together: the client's copy of the head answers queries, and may be opened."""
+SERVERS = Vantage("servers")
+"""Several servers together, each of which gets one release of every input."""
+
+VANTAGES = {vantage.name: vantage for vantage in (CLOUD, LINK, ENCRYPTED_LINK, CLIENT, SERVERS)}
+
+
+def vantage_named(name: str) -> Vantage:
+    """The vantage of this name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if name not in VANTAGES:
+        raise ConfigError(f"There is no vantage named {name!r:.80}; {near(name, VANTAGES)}")
+    return VANTAGES[name]
+
+
 Query = Callable[[Tensor], Tensor]
 """``(N, C, H, W)`` in [0, 1] -> ``(N, *smashed.shape)``, as the server would receive it; fresh noise each time."""
 
@@ -63,6 +109,7 @@ class View:
         seed: Seed of the attacker's own random choices.
         random: Whether two releases of one input differ, which any observer can tell.
         access: What the threat model grants; a split without halves in torch has less to give.
+        vantage: Where the attacker sits.
     """
 
     input: TensorSpec
@@ -72,6 +119,7 @@ class View:
     seed: int
     random: bool
     access: Access
+    vantage: Vantage = CLOUD
     _tail: nn.Module | None = None
     _query: Query | None = None
     _head: nn.Module | None = None
@@ -80,7 +128,12 @@ class View:
 
     @property
     def tail(self) -> nn.Module:
-        """The server's half of the model, in eval mode. Withheld where the split has none in torch."""
+        """The server's half of the model, in eval mode. Withheld on the link, and where the split has none in torch."""
+        if not self.vantage.holds_tail:
+            raise WithheldError(
+                f"This view withholds the tail from the attacker: it sits at the vantage {self.vantage.name}, and the "
+                "server alone holds the tail."
+            )
         return self._granted("tail", Access.QUERY_FREE, self._tail)
 
     @property

@@ -66,7 +66,7 @@ def serve(
     split = open_split(folder)
     manifest = split.manifest
     with ExitStack() as opened:
-        tapped = None if tap is None else opened.enter_context(closing(Tap(tap, durable=durable)))
+        tapped = None if tap is None else opened.enter_context(closing(Tap(tap, manifest, durable=durable)))
         visitors = opened.enter_context(closing(Visitors()))
         service = Service(manifest, split.tail(tail, threads), tapped, limits=limits, visitors=visitors)
         opened.callback(lambda: tell(service.metrics.summary()))

@@ -26,6 +26,7 @@ from cutlayer.bounded import opened, parse_json, reason
 from cutlayer.errors import DataError, DecodeError, WriteError
 from cutlayer.machine.files import check_writable, open_regular, write_whole, writing
 from cutlayer.machine.lock import only_one
+from cutlayer.models.manifest import Manifest, tail_name
 from cutlayer.wire.codecs.base import Encoded
 from cutlayer.wire.codecs.packed import decode
 from cutlayer.wire.message import MAX_HEADER_BYTES, Kind, Message, read_infer_request
@@ -48,6 +49,8 @@ class Tap:
 
     Args:
         folder: The folder, created if it is missing and continued otherwise.
+        manifest: The split that is served, whose name and version stand in each record; those that the request states
+            if left out.
         durable: Whether to give a record to the operating system before its answer leaves, so that a killed server
             loses no answered request. The answer takes that much longer, and a request that cannot be written is not
             answered.
@@ -62,8 +65,9 @@ class Tap:
         DataError: It holds a tap that is damaged.
     """
 
-    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+    def __init__(self, folder: Path, manifest: Manifest | None = None, *, durable: bool = False) -> None:
         self.durable = durable
+        self._split = None if manifest is None else (tail_name(manifest), manifest.version)
         self._folder = folder
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
         check_writable(folder, "folder")
@@ -153,11 +157,14 @@ class Tap:
         identity = _identity(owner, inference.id)
         if identity in self._known:
             return
+        model, version = self._split or (inference.model, inference.version)
         for name, tensor in inference.tensors.items():
             write_whole(self._bytes, tensor.data)
             header = {
                 "id": inference.id,
                 "name": name,
+                "model": model,
+                "version": version,
                 **{parameter: inference.parameters.get(parameter) for parameter in ("session", "defense")},
                 "owner": owner,
                 "datatype": tensor.datatype,
@@ -197,6 +204,8 @@ def _identity(owner: object, request_id: str) -> tuple[str, str] | None:
 def read(folder: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:
     """Yield the header and the decoded smashed data of each record, in the order of arrival.
 
+    The header names the split that was served, by ``model`` and ``version``; both are empty in older taps.
+
     What was sent beside it, such as an input of the tail, is in the tap too, and is not the smashed data.
     An incomplete last record, of a server that was killed, is skipped.
 
@@ -227,8 +236,8 @@ def read(folder: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:
 _MOST_HEADER_BYTES = 8 * MAX_HEADER_BYTES
 """The longest line that is read; JSON writes a byte of a header as six at most."""
 _KINDS = {
-    "id": str, "name": str, "owner": str | None, "datatype": str, "shape": list, "parameters": dict, "offset": int,
-    "length": int,
+    "id": str, "name": str, "model": str, "version": str, "owner": str | None, "datatype": str, "shape": list,
+    "parameters": dict, "offset": int, "length": int,
 }  # fmt: skip
 """What a line of `tap.jsonl` holds."""
 
@@ -250,7 +259,7 @@ def _header(line: bytes, path: Path, number: int) -> dict[str, Any]:
         header = parse_json(line)
         if not isinstance(header, dict):
             raise ValueError("it is no table")
-        header = {"owner": None, **header}
+        header = {"owner": None, "model": "", "version": "", **header}  # which older taps lack
         for name, kind in _KINDS.items():
             if not isinstance(header[name], kind) or isinstance(header[name], bool):
                 raise ValueError(f"{name} is {header[name]!r:.80}")

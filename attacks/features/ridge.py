@@ -66,7 +66,7 @@ class Ridge(Attack):
         self._scale = torch.where(spread > 1e-6 * spread.max(), 1 / spread, 0.0)
         pixels = images.to(device).flatten(1)
         self._mean = pixels.mean(dim=0)
-        self._weights = _solve(smashed.sub_(self._center).mul_(self._scale), pixels - self._mean, n_fit)
+        self._weights, _ = solve(smashed.sub_(self._center).mul_(self._scale), pixels - self._mean, n_fit)
 
     def invert(self, smashed: Tensor) -> Tensor:
         """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""
@@ -75,10 +75,17 @@ class Ridge(Attack):
         return pixels.reshape(len(smashed), *self._shape).to(smashed)
 
 
-def _solve(a: Tensor, x: Tensor, n_fit: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """``(D, P)`` weights for inputs ``(N, D)`` and outputs ``(N, P)``, both centered; in float64 where that matters.
+def solve(a: Tensor, x: Tensor, n_fit: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, float]:
+    """The weights of ridge regression, solved in float64 where that matters.
 
-    The penalty is chosen by the rows from `n_fit` on.
+    Args:
+        a: ``(N, D)`` inputs, centered.
+        x: ``(N, P)`` outputs, centered.
+        n_fit: The penalty is chosen by the rows from this one on; afterwards all rows are used.
+        dtype: Precision of the system.
+
+    Returns:
+        Weights ``(D, P)``, and the mean squared error on the rows by which the penalty was chosen.
     """
     n = len(a)
     probed = torch.linspace(0, x.shape[1] - 1, min(x.shape[1], PROBED)).long()  # enough to choose by, and much cheaper
@@ -95,16 +102,16 @@ def _solve(a: Tensor, x: Tensor, n_fit: int, dtype: torch.dtype = torch.float32)
         solution = _ridge(system, target, n_fit * 10.0**exponent)
         return torch.inf if solution is None else float((probe @ solution - truth).square().mean())
 
-    exponent = _lowest(error, LEAST[dtype])
+    exponent, least = _lowest(error, LEAST[dtype])
     if exponent == LEAST[dtype] and dtype == torch.float32:
-        return _solve(a, x, n_fit, torch.float64)
+        return solve(a, x, n_fit, torch.float64)
     if primal:
         system, target = system + _cross(a[n_fit:], a[n_fit:], dtype), _cross(a, x, dtype)
     else:
         system, target = kernel, x.to(dtype)
     solution = _ridge(system, target, n * 10.0**exponent)
     assert solution is not None, "the walk ends where the system could be solved"
-    return solution.float() if primal else _cross(a, solution, dtype).float()
+    return (solution.float() if primal else _cross(a, solution, dtype).float()), least
 
 
 def _ridge(system: Tensor, target: Tensor, penalty: float) -> Tensor | None:
@@ -115,15 +122,19 @@ def _ridge(system: Tensor, target: Tensor, penalty: float) -> Tensor | None:
     return None if failed else torch.cholesky_solve(target, factor)
 
 
-def _lowest(error: Callable[[int], float], least: int) -> int:
-    """Walk downhill from START, one decade at a time, first towards less penalty; never below `least`."""
+def _lowest(error: Callable[[int], float], least: int) -> tuple[int, float]:
+    """Walk downhill from START, one decade at a time, first towards less penalty; never below `least`.
+
+    Returns:
+        The exponent at the bottom, and the error there.
+    """
     best, lowest = START, error(START)
     for step in (-1, 1):
         while lowest > NEGLIGIBLE and least <= best + step <= MOST and (tried := error(best + step)) < lowest:
             best, lowest = best + step, tried
         if best != START:
             break
-    return best
+    return best, lowest
 
 
 def _cross(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:

@@ -2,14 +2,19 @@
 
 import inspect
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from cutlayer.data.images import ImageFiles
 from cutlayer.data.near import near_copies
 from cutlayer.data.overlap import apart
 from cutlayer.data.splits import Splits
 from cutlayer.errors import ConfigError, DataError
 from cutlayer.registry import DATASETS
+
+_SPARE = 16
+"""One more sample is read for so many, because copies of private samples are left out of the auxiliary part."""
 
 
 def data_root(root: Path | str | None = None) -> Path:
@@ -24,6 +29,7 @@ def load(
     *,
     shape: tuple[int, ...] | None = None,
     otherwise: tuple[int, ...] | None = None,
+    most: Mapping[str, int] | None = None,
 ) -> Splits:
     """Read a data set into memory, in its four parts.
 
@@ -32,26 +38,32 @@ def load(
             torchvision downloaded, an .npz or .npy file.
         root: Folder of the original files, see `data_root`; unused by data sets that come with the packages.
         seed: Decides which sample goes to which part. The same seed gives the same parts everywhere.
-        shape: ``(C, H, W)`` of the inputs, for a path and for `random`; other data sets have one of their own.
+        shape: ``(C, H, W)`` of the inputs, for a path, for `random`, and for data sets that are folders of pictures;
+            other data sets have one of their own.
         otherwise: The shape of image files and of random inputs where none is stated.
+        most: Number of samples by the name of a part of which no more are needed; data sets that are folders of
+            pictures are read no further.
 
     Raises:
         ConfigError: The name is unknown, or the package that holds the data is not installed.
         DataError: A file is missing, damaged or of another kind, or the data do not fit into memory.
     """
     opened = open_data(name, root, seed, shape=shape, otherwise=otherwise)
-    if not DATASETS.is_path(name):
-        # What its authors published twice, nobody can mend.
-        return apart(opened.loaded())
     import psutil  # which a device does without
 
-    needed, free = sum(map(len, opened.parts.values())) * opened.input.nbytes, psutil.virtual_memory().available
+    pictures = not DATASETS.is_path(name) and isinstance(getattr(opened.train, "source", None), ImageFiles)
+    enough = {part: n + n // _SPARE for part, n in (most or {}).items()} if pictures else {}
+    n_samples = sum(min(len(part), enough.get(key, len(part))) for key, part in opened.parts.items())
+    needed, free = n_samples * opened.input.nbytes, psutil.virtual_memory().available
     if needed > free:
         raise DataError(
             f"{name} needs {needed / 1e9:,.1f} GB of memory at {opened.input}, and {free / 1e9:,.1f} GB are free; "
-            "state a smaller size with --input, or take fewer images."
+            "state a smaller size with --input, or take fewer images (in a plan: training.images, measure.auxiliary)."
         )
-    loaded = opened.loaded()
+    loaded = opened.loaded(enough)
+    if not DATASETS.is_path(name):
+        # What its authors published twice, nobody can mend.
+        return apart(loaded)
     return replace(loaded, notes=(*loaded.notes, *near_copies(loaded)))
 
 

@@ -32,6 +32,19 @@ class Modality:
         return np.sort(np.argsort(-self.contrast(inputs), kind="stable")[:n])
 
 
+def _row_spec(n: int) -> TensorSpec:
+    """The specification of a row of a table, whose columns are scaled to [0, 1]."""
+    return TensorSpec((n,), "float32", 0.0, 1.0)
+
+
+TABLE = Modality(
+    "table",
+    spec=_row_spec,
+    contrast=lambda rows: rows.std(axis=1),
+    pixels=lambda rows: np.rint(rows[:, None, None] * 255).astype(np.uint8),
+)
+"""Rows of a table, drawn as a line of gray pixels."""
+
 IMAGE = Modality(
     "image",
     spec=image_spec,

@@ -1,7 +1,8 @@
 """Labelled inputs, and the four parts that never share one: train, auxiliary, private, test."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,14 @@ NAMED = 5
 """Files that a sentence names, at most."""
 
 
+Known = TypeVar("Known", NDArray[np.int64], NDArray[np.int8])
+
+
+def known_at(values: Known | None, positions: NDArray[np.intp] | slice) -> Known | None:
+    """The values at these positions; None where none are known."""
+    return None if values is None else values[positions]
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Inputs with labels.
@@ -26,12 +35,15 @@ class Dataset:
         modality: The kind of the inputs.
         groups: ``(N,)`` int64, equal for samples that resemble each other beyond their class: crops of one photograph,
             pictures of one person. None where each sample stands for itself.
+        attributes: ``(N, A)`` int8, each 0 or 1: what is known of the samples beside their class; see
+            `Splits.attributes`. None where nothing is.
     """
 
     inputs: NDArray[np.float32]
     labels: NDArray[np.int64]
     modality: Modality = IMAGE
     groups: NDArray[np.int64] | None = None
+    attributes: NDArray[np.int8] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,8 +59,9 @@ class Dataset:
 
     def at(self, positions: NDArray[np.intp] | slice) -> "Dataset":
         """The samples at these positions, in their order."""
-        groups = None if self.groups is None else self.groups[positions]
-        return replace(self, inputs=self.inputs[positions], labels=self.labels[positions], groups=groups)
+        inputs, labels = self.inputs[positions], self.labels[positions]
+        groups, attributes = known_at(self.groups, positions), known_at(self.attributes, positions)
+        return replace(self, inputs=inputs, labels=labels, groups=groups, attributes=attributes)
 
     def take(self, n: int | None) -> "Dataset":
         """The first `n` samples; all of them when None."""
@@ -72,9 +85,9 @@ class Dataset:
             mask = more
         return mask
 
-    def loaded(self) -> tuple["Dataset", list[str]]:
-        """The same samples in memory, and a sentence about each one that cannot be read; see `Stored`."""
-        return self, []
+    def loaded(self, most: int | None = None) -> tuple["Dataset", list[str]]:
+        """The same samples in memory, or the first of them, and a sentence about each unreadable one; see `Stored`."""
+        return self.take(most), []
 
     def first_readable(self, n: int) -> tuple["Dataset", list[str]]:
         """The first `n` samples of those that `loaded` keeps, and a sentence about each other before them."""
@@ -95,6 +108,7 @@ class Splits:
         tiles: Rows and columns of tiles of one photograph, where the private part begins with whole photographs, tile
             by tile in reading order; None where it does not.
         notes: What a reader of the results should know of the data: files that are left out, and their number.
+        attributes: Names of what is known of each sample beside its class: a smile, a diagnosis, a loan.
     """
 
     name: str
@@ -105,6 +119,7 @@ class Splits:
     test: Dataset
     tiles: tuple[int, int] | None = field(default=None, kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
+    attributes: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def parts(self) -> dict[str, Dataset]:
@@ -121,12 +136,17 @@ class Splits:
         """What one input looks like."""
         return self.modality.spec(*self.train.shape)
 
-    def loaded(self) -> "Splits":
-        """The same parts in memory; what cannot be read is left out, and said in `notes`."""
-        parts, found = zip(*(part.loaded() for part in self.parts.values()), strict=True)
+    def loaded(self, most: Mapping[str, int] | None = None) -> "Splits":
+        """The same parts in memory; what cannot be read is left out, and said in `notes`.
+
+        Args:
+            most: Number of samples by the name of a part of which no more are needed.
+        """
+        loaded = (part.loaded((most or {}).get(name)) for name, part in self.parts.items())
+        parts, found = zip(*loaded, strict=True)
         faults = [fault for faults in found for fault in faults]
         notes = (*self.notes, *([unreadable(faults)] if faults else []))
-        return Splits(self.name, self.classes, *parts, tiles=self.tiles, notes=notes)
+        return Splits(self.name, self.classes, *parts, tiles=self.tiles, notes=notes, attributes=self.attributes)
 
 
 def unreadable(faults: Sequence[str]) -> str:

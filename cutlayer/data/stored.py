@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cutlayer.data.modality import IMAGE, Modality
 from cutlayer.data.parts import as_images
-from cutlayer.data.splits import Dataset
+from cutlayer.data.splits import Dataset, known_at
 from cutlayer.errors import DataError
 
 
@@ -60,6 +60,7 @@ class Stored(Dataset):
         places: ``(N,)``, the numbers of their inputs in the source.
         groups: See `Dataset`.
         modality: The kind of the inputs.
+        attributes: See `Dataset`.
     """
 
     def __init__(
@@ -69,8 +70,9 @@ class Stored(Dataset):
         places: NDArray[np.intp] | None = None,
         groups: NDArray[np.int64] | None = None,
         modality: Modality = IMAGE,
+        attributes: NDArray[np.int8] | None = None,
     ) -> None:
-        own = {"source": source, "labels": labels, "groups": groups, "modality": modality}
+        own = {"source": source, "labels": labels, "groups": groups, "modality": modality, "attributes": attributes}
         own["places"] = np.arange(len(labels)) if places is None else places
         self.__dict__.update(own)  # as the frozen base does, which takes no assignment
 
@@ -93,24 +95,32 @@ class Stored(Dataset):
 
     def at(self, positions: NDArray[np.intp] | slice) -> Stored:
         """The samples at these positions, in their order; nothing is read."""
-        groups = None if self.groups is None else self.groups[positions]
-        return Stored(self.source, self.labels[positions], self.places[positions], groups, self.modality)
+        groups, attributes = known_at(self.groups, positions), known_at(self.attributes, positions)
+        labels, places = self.labels[positions], self.places[positions]
+        return Stored(self.source, labels, places, groups, self.modality, attributes)
 
-    def loaded(self) -> tuple[Dataset, list[str]]:
-        """The same samples in memory without those that cannot be read, and a sentence about each of these."""
+    def loaded(self, most: int | None = None) -> tuple[Dataset, list[str]]:
+        """The same samples in memory without those that cannot be read, and a sentence about each of these.
+
+        Args:
+            most: Reading ends after so many samples; all are read when None.
+        """
         # Images are float32; other inputs of a model have types of their own.
-        inputs = np.empty((len(self), *self.shape), getattr(self.source, "dtype", np.float32))
+        n = len(self) if most is None else min(len(self), most)
+        inputs = np.empty((n, *self.shape), getattr(self.source, "dtype", np.float32))
         kept: list[int] = []
         faults = []
         for position, place in enumerate(self.places.tolist()):
+            if len(kept) == n:
+                break
             try:
                 inputs[len(kept)] = self.source[place]
                 kept.append(position)
             except Unreadable as error:
                 faults.append(str(error))
         positions = np.array(kept, np.intp)
-        groups = None if self.groups is None else self.groups[positions]
-        return Dataset(inputs[: len(kept)], self.labels[positions], self.modality, groups), faults
+        groups, attributes = known_at(self.groups, positions), known_at(self.attributes, positions)
+        return Dataset(inputs[: len(kept)], self.labels[positions], self.modality, groups, attributes), faults
 
     def first_readable(self, n: int) -> tuple[Stored, list[str]]:
         """The first `n` samples of those that `loaded` keeps, still in their files, and a sentence about each other."""

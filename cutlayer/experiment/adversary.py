@@ -3,8 +3,10 @@
 import hashlib
 import time
 import traceback
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,77 +15,177 @@ import torch
 from numpy.typing import NDArray
 
 from cutlayer.attacks.base import Attack, fitted
-from cutlayer.attacks.view import Access, View
+from cutlayer.attacks.view import LENGTHS, SMASHED, Access, Vantage, View
 from cutlayer.bounded import read_arrays, read_json, reason
-from cutlayer.data.splits import Splits
+from cutlayer.data.splits import Dataset, Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError, CutlayerError, WithheldError
-from cutlayer.experiment.spec import Experiment, Named
+from cutlayer.experiment.spec import Named
 from cutlayer.experiment.victim import Say
 from cutlayer.foreign import shown
 from cutlayer.machine.memory import is_lack_of_memory
+from cutlayer.metrics.identification import squared_distances
+from cutlayer.privacy.identification import candidates, identification
+from cutlayer.privacy.releases import Releases
 from cutlayer.privacy.score import Chosen, score
+from cutlayer.privacy.view import lengths, oracle, view, wire
 from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import delete, write_arrays, write_json
 from cutlayer.records.reconstructions import Reconstructions
-from cutlayer.records.run import AttackRecord, FailedAttack
+from cutlayer.records.run import PIXELS, WATCH_LIST, AttackRecord, FailedAttack, IdentificationRecord
 from cutlayer.registry import ATTACKS
+from cutlayer.spec import TensorSpec
+from cutlayer.split_folder import Half, SplitFolder
+
+ViewFor = Callable[[Named, Attack], View]
+"""Gives all that an attack may touch."""
 
 SHOWN = 12
 """Private images that a page shows: those with most contrast, for they say most to the eye."""
 
 
-def attacks(experiment: Experiment, defense: Defense) -> list[tuple[Named, Attack]]:
-    """The experiment's attacks, not yet fitted; those that average releases only where there is noise."""
-    attacks = [(named, ATTACKS.make(named.name, **named.options)) for named in experiment.attacks]
+@dataclass(frozen=True)
+class Achieved:
+    """What attacks achieved: their reconstructions on each deployment, and how often they identify an input."""
+
+    rows: tuple[AttackRecord, ...] = ()
+    identification: tuple[IdentificationRecord, ...] = ()
+
+
+def attacks(asked: Sequence[Named], defense: Defense) -> list[tuple[Named, Attack]]:
+    """The attacks that are asked for, not yet fitted; those that average releases only where there is noise."""
+    attacks = [(named, ATTACKS.make(named.name, **named.options)) for named in asked]
     return [(named, attack) for named, attack in attacks if defense.random or attack.n_releases == 1]
 
 
-def check_granted(attacks: Sequence[Named], granted: Access) -> None:
-    """Refuse an attack that needs more access than is granted.
+def watch_lists(
+    attacks: Sequence[tuple[Named, Attack]], defense: Defense, granted: Access, vantage: Vantage
+) -> list[tuple[Named, Attack]]:
+    """The watch lists that are played beside the attacks that are asked for.
+
+    Every run plays them, because the worst case must not depend on what a plan names: on one release, and on as many as
+    another attack waits for; by the likelihood where the noise has a stated law and the head is granted.
+    """
+    if granted < Access.BLACK_BOX or SMASHED not in vantage.sees:
+        return []
+    stated = any((part.random or part.on) and type(part).density is not Defense.density for part in defense.parts)
+    law = {"likelihood": True} if stated and granted >= Access.WHITE_BOX else {}
+    most = max([1, *(attack.n_releases for _, attack in attacks)])
+    listed = [Named("watch-list", {**({"n_releases": n} if n > 1 else {}), **law}) for n in dict.fromkeys((1, most))]
+    known = [named.key for named, _ in attacks]
+    return [(named, ATTACKS.make(named.name, **named.options)) for named in listed if named.key not in known]
+
+
+def check_granted(attacks: Sequence[Named], granted: Access, vantage: Vantage) -> None:
+    """Refuse an attack that needs more access than is granted, or sees what nobody sees from where the attacker sits.
 
     Raises:
+        ConfigError: The place grants more than the access that is stated.
         WithheldError: The first such attack, with what it needs and what is granted.
     """
+    if granted < vantage.least:
+        raise ConfigError(
+            f"At the vantage {vantage.name} the attacker has {vantage.least.label} access at least; {granted.label} is "
+            "stated."
+        )
     for named in attacks:
-        needs = ATTACKS.make(named.name, **named.options).needs
-        if needs > granted:
+        chosen = ATTACKS.make(named.name, **named.options)
+        if chosen.needs > granted:
             raise WithheldError(
-                f"The attack {named.label} needs {needs.label} access, and {granted.label} access is granted; leave "
-                "the attack out, or grant more with access."
+                f"The attack {named.label} needs {chosen.needs.label} access, and {granted.label} access is granted; "
+                "leave the attack out, or grant more with access."
             )
+        unseen = [part.sees for part in chosen.parts if part.sees not in vantage.sees]
+        if unseen:
+            raise WithheldError(
+                f"The attack {named.label} observes the {unseen[0]} of each message, and at the vantage {vantage.name} "
+                f"{' and '.join(vantage.sees)} are seen; leave the attack out, or choose another vantage."
+            )
+
+
+def viewer(
+    split: SplitFolder,
+    head: Half,
+    defense: Defense,
+    auxiliary: Dataset,
+    *,
+    codec: str,
+    seed: int,
+    key: str,
+    vantage: Vantage,
+) -> ViewFor:
+    """What each attack may touch of a deployed split, with draws of its own for the queries of each.
+
+    Args:
+        split: The split folder. Where it has no halves in torch, the views withhold both.
+        head: Its head, which may remember what it computed.
+        defense: Its defense, ready to protect.
+        auxiliary: The attackers' own images.
+        codec: Name of the codec on the wire.
+        seed: Seed of the attackers' random choices, and with the attack that of the draws.
+        key: Name and options of the defense; with `seed`, the seed of the draws that attacks share where the defense is
+            slow.
+        vantage: Where the attackers sit.
+    """
+    halves = split.halves() if split.has_halves else None
+    in_torch = (None, None) if halves is None else (halves.tail, halves.head)
+    seed_of: Callable[[str], list[int]] = lambda text: [seed, *text.encode()]  # noqa: E731
+    shared = Releases(wire(head, defense, codec, seed_of(key)), repeats=False) if defense.slow else None
+
+    once = defaultdict[str, dict[Any, Any]](dict)  # an attack that others contain is fitted once, to what it observes
+
+    def view_for(named: Named, attack: Attack) -> View:
+        if attack.sees == LENGTHS:
+            seen, query = TensorSpec((1,)), lengths(head, defense, codec, seed_of(named.key))
+        else:
+            seen = split.manifest.smashed
+            query = shared.reader() if shared else wire(head, defense, codec, seed_of(named.key))
+        return view(
+            attack.needs, input=split.manifest.input, smashed=seen, auxiliary=auxiliary, query=oracle(query),
+            defense=defense, tail=in_torch[0], head=in_torch[1], seed=seed, vantage=vantage,
+            kept=once[attack.sees],
+        )  # fmt: skip
+
+    return view_for
 
 
 def attack_all(
     attacks: Sequence[tuple[Named, Attack]],
-    view_for: Callable[[Named, Attack], View],
-    released: Mapping[str, NDArray[np.float32]],
+    view_for: ViewFor,
+    seen: Mapping[str, Mapping[str, NDArray[np.float32]]],
     truth: Splits | None,
     metrics: Chosen,
     work: Path,
     say: Say,
-) -> tuple[list[AttackRecord], list[FailedAttack]]:
+) -> tuple[Achieved, list[FailedAttack]]:
     """Run every attack, in a run and on a recorded tap alike; one that fails does not stop the others.
 
     Args:
         attacks: The attacks, not yet fitted.
         view_for: Gives all that an attack may touch.
-        released: See `attack`, as the further arguments.
-        truth: Likewise.
+        seen: What passed in each deployment, by its label and by what an attack observes, ``(n_releases, N, ...)``.
+        truth: See `attack`, as the further arguments.
         metrics: Likewise.
         work: Likewise.
         say: Likewise.
 
     Returns:
-        The rows of the attacks that worked, and those that failed with the reason.
+        What the attacks that worked achieved, and those that failed with the reason.
 
     Raises:
         ConfigError: All of them failed.
     """
-    rows, failed = list[AttackRecord](), list[FailedAttack]()
+    achieved, failed = Achieved(), list[FailedAttack]()
     for named, chosen in attacks:
+        released = {label: observed[chosen.sees] for label, observed in seen.items()}
         try:
-            rows += attack(named, chosen, view_for(named, chosen), released, truth, metrics, work, say)
+            least = min(len(arrived) for arrived in released.values())
+            if least < chosen.n_releases:
+                raise AttackError(
+                    named.label, f"It wants {chosen.n_releases} releases of each input, and {least} were observed."
+                )
+            of_one = attack(named, chosen, view_for(named, chosen), released, truth, metrics, work, say)
+            achieved = Achieved(achieved.rows + of_one.rows, achieved.identification + of_one.identification)
         except AttackError as error:
             say(str(error))
             failed.append(FailedAttack(
@@ -91,7 +193,7 @@ def attack_all(
             ))  # fmt: skip
     if attacks and len(failed) == len(attacks):
         raise ConfigError("No attack worked. " + " ".join(f"{entry.label}: {entry.reason}" for entry in failed))
-    return rows, failed
+    return achieved, failed
 
 
 def attack(
@@ -103,8 +205,8 @@ def attack(
     metrics: Chosen,
     work: Path,
     say: Say,
-) -> list[AttackRecord]:
-    """Fit once, rebuild the private images from what arrived in each deployment, score.
+) -> Achieved:
+    """Fit once, rebuild the private images from what arrived in each deployment, look for them among others, score.
 
     What an attack before this one has fitted in the same view is not fitted again, and not timed again.
 
@@ -119,7 +221,7 @@ def attack(
         say: Called when there is work to do.
 
     Returns:
-        One record for each deployment; none where the truth is unknown.
+        Records for each deployment; none where the truth is unknown.
 
     Raises:
         AttackError: The attack failed.
@@ -128,7 +230,7 @@ def attack(
     if path.exists():
         try:
             read_arrays(path.with_suffix(".npz"))  # needed at the end
-            return [load(AttackRecord, record) for record in read_json(path)]
+            return load(Achieved, read_json(path))
         except (OSError, ValueError, KeyError, TypeError) as error:
             say(f"the records of {named.label} are damaged ({reason(error)}): attacking again")
             for damaged in (path, path.with_suffix(".npz")):
@@ -138,8 +240,17 @@ def attack(
     with failing(named, attack):
         attack = fitted(attack, seen)
     fit_s = time.perf_counter() - start
-    rows, arrays = list[AttackRecord](), dict[str, NDArray[Any]]()
-    for where, arrived in released.items():
+    rows, found, arrays = list[AttackRecord](), list[IdentificationRecord](), dict[str, NDArray[Any]]()
+
+    def look_up(where: str, scores: torch.Tensor, truth: Splits, how: str) -> None:
+        record, ranks = identification(
+            scores, truth, attack=ATTACKS.label(named.name), label=named.label, access=attack.needs.name,
+            deployment=where, n_releases=attack.n_releases, how=how,
+        )  # fmt: skip
+        found.append(record)
+        arrays[f"{where}/rank, {how}"] = ranks
+
+    for where, arrived in released.items() if attack.reconstructs else ():
         start = time.perf_counter()
         with failing(named, attack):
             images = attack.invert_releases(torch.from_numpy(arrived[: attack.n_releases]).to(seen.device))
@@ -156,9 +267,19 @@ def attack(
             n_releases=attack.n_releases, fit_s=fit_s, invert_s=invert_s, n=scored.n, metrics=scored.metrics,
             leakage_gain=scored.leakage_gain,
         ))  # fmt: skip
+        look_up(where, -squared_distances(images, candidates(truth)), truth, PIXELS)
+    if truth is not None and type(attack).identify is not Attack.identify:
+        # What arrived in all deployments at once: the attack encodes each candidate once.
+        together = np.concatenate([arrived[: attack.n_releases] for arrived in released.values()], 1)
+        with failing(named, attack):
+            scores = attack.identify(torch.from_numpy(together).to(seen.device), candidates(truth).to(seen.device))
+            _check_scores(scores, (together.shape[1], len(candidates(truth))))
+        for where, part in zip(released, scores.split([a.shape[1] for a in released.values()]), strict=True):
+            look_up(where, part, truth, WATCH_LIST)
+    achieved = Achieved(tuple(rows), tuple(found))
     write_arrays(path.with_suffix(".npz"), arrays)
-    write_json(path, dump(rows))
-    return rows
+    write_json(path, dump(achieved))
+    return achieved
 
 
 class AttackError(CutlayerError):
@@ -201,12 +322,24 @@ def _smaller(attack: Attack) -> str:
     return f"{less} with fewer images of the attacker ([measure] auxiliary), or with more memory (--max-memory)"
 
 
+Rebuilt = dict[tuple[str, str], NDArray[Any]]
+"""Reconstructions by deployment and label of the attack."""
+
+
 def kept(
     attacks: Sequence[tuple[Named, Attack]], data: Splits, n_private: int, work: Path
 ) -> tuple[Reconstructions, dict[str, NDArray[np.float64]]]:
     """All private inputs with all reconstructions, and the score of each one by ``deployment/attack/metric``."""
     private = data.private.take(n_private)
-    rebuilt, scores = dict[tuple[str, str], NDArray[Any]](), dict[str, NDArray[np.float64]]()
+    rebuilt, scores = finished(attacks, work)
+    telling = data.modality.most_telling(private.inputs, SHOWN)
+    tiles = data.tiles if data.tiles and data.tiles[0] * data.tiles[1] <= n_private else None
+    return Reconstructions(private.inputs.astype(np.float16), private.labels, telling, rebuilt, tiles), scores
+
+
+def finished(attacks: Sequence[tuple[Named, Attack]], work: Path) -> tuple[Rebuilt, dict[str, NDArray[np.float64]]]:
+    """What `attack` left of each attack that did not fail: the reconstructions, and the scores."""
+    rebuilt, scores = Rebuilt(), dict[str, NDArray[np.float64]]()
     for named, _ in attacks:
         path = _path(work, named).with_suffix(".npz")
         for name, array in read_arrays(path).items() if path.exists() else ():
@@ -215,9 +348,7 @@ def kept(
                 scores[f"{where}/{named.label}/{metric}"] = array
             else:
                 rebuilt[where, named.label] = array
-    telling = data.modality.most_telling(private.inputs, SHOWN)
-    tiles = data.tiles if data.tiles and data.tiles[0] * data.tiles[1] <= n_private else None
-    return Reconstructions(private.inputs.astype(np.float16), private.labels, telling, rebuilt, tiles), scores
+    return rebuilt, scores
 
 
 def _check(images: torch.Tensor, wanted: tuple[int, ...]) -> None:
@@ -229,6 +360,14 @@ def _check(images: torch.Tensor, wanted: tuple[int, ...]) -> None:
         raise ConfigError(f"It diverged: {diverged} of {len(images)} reconstructions hold what is no finite number.")
     if not bool(((images >= 0) & (images <= 1)).all()):
         raise ConfigError("It gives values outside [0, 1]; clamp its reconstructions.")
+
+
+def _check_scores(scores: torch.Tensor, wanted: tuple[int, int]) -> None:
+    """Refuse scores of candidates that have another shape, or are no numbers."""
+    if tuple(scores.shape) != wanted:
+        raise ConfigError(f"It gives scores of shape {tuple(scores.shape)} where {wanted} is needed.")
+    if bool(scores.isnan().any()):
+        raise ConfigError("It diverged: a score is no number.")
 
 
 def _path(work: Path, named: Named) -> Path:

@@ -1,12 +1,14 @@
 """One deployment, for real: a cloud process, an edge process, a socket between them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.attacks.view import LENGTHS, SMASHED
 from cutlayer.bounded import read_arrays, read_json, reason
 from cutlayer.cloud import tap
 from cutlayer.deployment import processes
@@ -25,14 +27,20 @@ class Observed:
     Attributes:
         deployment: Transport and runtime of the head.
         record: The edge's arrays: trace columns, logits, labels, and what each request carried.
-        releases: ``(n_releases, n_private, *smashed.shape)``, the private images' smashed data as they arrived.
+        seen: What arrived of the private images, ``(n_releases, n_private, ...)`` by what an attack observes: the
+            smashed data, and the lengths of its bytes.
         others: Share of all cores of the machine that other processes took meanwhile.
     """
 
     deployment: Deployment
     record: dict[str, NDArray[np.generic]]
-    releases: NDArray[np.float32]
+    seen: dict[str, NDArray[np.float32]]
     others: float
+
+    @property
+    def releases(self) -> NDArray[np.float32]:
+        """The private images' smashed data as they arrived, ``(n_releases, n_private, *smashed.shape)``."""
+        return self.seen[SMASHED]
 
     @property
     def timed(self) -> Columns:
@@ -114,8 +122,20 @@ def _kept(deployment: Deployment, folder: Path, say: Callable[[str], None]) -> O
         return None
 
 
-def arrived(folder: Path, record: dict[str, NDArray[np.generic]]) -> NDArray[np.float32]:
-    """The private releases from the tap, ``(n_releases, n_private, *smashed.shape)``.
+def arrived(
+    folder: Path,
+    record: Mapping[str, NDArray[np.generic]],
+    check: Callable[[dict[str, Any]], None] = lambda header: None,
+) -> dict[str, NDArray[np.float32]]:
+    """What the tap has of the private images, by what an attack observes.
+
+    Args:
+        folder: The tap.
+        record: The device's arrays, which say what each request carried.
+        check: Called with the header of each of these requests.
+
+    Returns:
+        The smashed data, ``(n_releases, n_private, *smashed.shape)``, and the lengths, ``(n_releases, n_private, 1)``.
 
     Raises:
         Unreachable: A request that the edge got an answer for is not in the tap.
@@ -124,14 +144,18 @@ def arrived(folder: Path, record: dict[str, NDArray[np.generic]]) -> NDArray[np.
     ids, releases, images = (record[name][private].tolist() for name in ("id", "release", "image"))
     where = dict(zip(ids, zip(releases, images, strict=True), strict=True))
     if not where:
-        return np.zeros((0, 0), np.float32)
+        return {SMASHED: np.zeros((0, 0), np.float32), LENGTHS: np.zeros((0, 0, 1), np.float32)}
     shape = max(releases) + 1, max(images) + 1
+    sizes = np.zeros((*shape, 1), np.float32)
     out: NDArray[np.float32] | None = None
     for header, smashed in tap.read(folder):
         place = where.pop(header["id"], None)
         if place is not None:
+            check(header)
             out = np.empty((*shape, *smashed.shape[1:]), np.float32) if out is None else out
-            out[place] = smashed[0]
+            out[place], sizes[place] = smashed[0], header["length"]
     if where or out is None:
-        raise Unreachable(f"The tap {folder} lacks {len(where)} of {len(ids)} requests; run the experiment again.")
-    return out
+        raise Unreachable(
+            f"The tap {folder} lacks {len(where)} of {len(ids)} requests of the record; run the experiment again."
+        )
+    return {SMASHED: out, LENGTHS: sizes}

@@ -12,14 +12,14 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from cutlayer import own
-from cutlayer.attacks.view import Access
+from cutlayer.attacks.view import Access, vantage_named
 from cutlayer.bounded import read_text, reason
 from cutlayer.errors import ConfigError, near
 from cutlayer.experiment.spec import HEADS, Deployment, Experiment, Measure, Named, Options, Published, Training
@@ -86,7 +86,7 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
         if len(set(names)) < len(names):
             raise ConfigError(f"Two attacks are {max(names, key=names.count)!r}; let them differ, or drop one.")
     codec_named(common["measure"].codec)
-    _ = Access.named(common["measure"].access)
+    _ = Access.named(common["measure"].access), vantage_named(common["measure"].vantage)
     metrics = common["measure"].metrics
     labels = [*METRICS, *map(METRICS.label, filter(METRICS.is_own, metrics))]
     if len(set(labels)) < len(labels):
@@ -110,6 +110,15 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
         for cut, defense, seed in itertools.product(cuts, defenses, seeds)
     ]
     return list({experiment.id: experiment for experiment in experiments}.values())
+
+
+def attacks_named(names: Sequence[str]) -> tuple[Named, ...]:
+    """Attacks by name, with their default options.
+
+    Raises:
+        ConfigError: There is no attack of that name.
+    """
+    return tuple(_named(ATTACKS, [{"name": own.resolved(name, Path.cwd())} for name in names]))
 
 
 def _published(table: Mapping[str, Any]) -> list[Options]:

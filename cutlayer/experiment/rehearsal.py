@@ -14,11 +14,13 @@ import torch
 from torch import fx
 
 from cutlayer.attacks.base import Attack
+from cutlayer.attacks.view import Access, vantage_named
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import deployed
 from cutlayer.experiment import adversary, victim
 from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.experiment.victim import Say
+from cutlayer.privacy.identification import candidates
 from cutlayer.privacy.view import view_of, wire
 from cutlayer.progress import Rehearsal, rehearsed, words
 from cutlayer.records.run import RESULT
@@ -102,7 +104,10 @@ def _parts(experiment: Experiment, data: Splits) -> list[Part]:
             begin_s = clock.now_s()
             victim.further(experiment, model, data, epochs, Path(work), _silent)
             timed("training the undefended model further, for as many epochs as the defense has", begin_s)
-        parts += after_export(experiment, data, opened, adversary.attacks(experiment, deployed(opened)), clock)
+        attacks = adversary.attacks(experiment.attacks, defense := deployed(opened))
+        granted, vantage = Access.named(experiment.measure.access), vantage_named(experiment.measure.vantage)
+        attacks += adversary.watch_lists(attacks, defense, granted, vantage)
+        parts += after_export(experiment, data, opened, attacks, clock)
     return parts
 
 
@@ -142,7 +147,10 @@ def after_export(
         seen = view_of(opened, attack.needs, data.auxiliary, codec=setup.codec, seed=experiment.seed)
         attack.fit(seen)
         fitted_s = clock.now_s()
-        attack.invert_releases(releases.to(seen.device))
+        if attack.reconstructs:
+            attack.invert_releases(releases.to(seen.device))
+        else:
+            attack.identify(releases.to(seen.device), candidates(data).to(seen.device))
         inverted_s = (clock.now_s() - fitted_s) * len(experiment.deployments)
         parts.append(Part(f"attacking with {named.label}", fitted_s - begin_s + inverted_s, named))
     return parts

@@ -2,19 +2,16 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import fx
 
 from cutlayer import training
-from cutlayer.attacks.base import Attack
-from cutlayer.attacks.view import Access, View
+from cutlayer.attacks.view import Access, vantage_named
 from cutlayer.data.overlap import check_apart
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import deployed
@@ -32,13 +29,13 @@ from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.files import check_writable
 from cutlayer.machine.identity import environment
 from cutlayer.machine.lock import only_one
-from cutlayer.machine.memory import is_lack_of_memory
+from cutlayer.machine.memory import enough_memory
 from cutlayer.models.halves import split as split_at_cut
 from cutlayer.privacy.ceiling import ceiling
+from cutlayer.privacy.predictors import predictors
 from cutlayer.privacy.releases import MOST_BYTES, Releases
 from cutlayer.privacy.score import Chosen
 from cutlayer.privacy.spectrum import spectrum
-from cutlayer.privacy.view import Wire, oracle, view, wire
 from cutlayer.progress import told
 from cutlayer.records import writing
 from cutlayer.records.files import delete, write_text
@@ -108,7 +105,7 @@ def run_all(
                 results.append(finished)
             else:
                 stamped = _stamped(say)
-                with told(stamped), enough_memory(experiment):
+                with told(stamped), enough_memory(experiment, _smaller(experiment)):
                     fresh.append(run(experiment, data[_source(experiment)], runs, data_root, stamped, weights_root))
                 results.append(fresh[-1])
     if fresh:
@@ -132,7 +129,8 @@ def check(experiment: Experiment, data: Splits) -> None:
         WithheldError: An attack needs more than the attackers are granted.
         DataError: The attackers hold some of the private images already.
     """
-    adversary.check_granted(experiment.attacks, Access.named(experiment.measure.access))
+    granted, vantage = Access.named(experiment.measure.access), vantage_named(experiment.measure.vantage)
+    adversary.check_granted(experiment.attacks, granted, vantage)
     victim.check_cut(experiment, data)
     setup = experiment.measure
     training, auxiliary = experiment.training.images or len(data.train), setup.auxiliary or len(data.auxiliary)
@@ -172,7 +170,9 @@ def run(
     undefended_answers = training.predictions(baseline, test)
     ends["harden"] = time.perf_counter()
 
-    attacks = adversary.attacks(experiment, defense)
+    attacks = adversary.attacks(experiment.attacks, defense)
+    granted, vantage = Access.named(experiment.measure.access), vantage_named(experiment.measure.vantage)
+    attacks += adversary.watch_lists(attacks, defense, granted, vantage)
     n_releases = max(attack.n_releases for _, attack in attacks)
     observed = [
         measure(experiment, deployment, opened.path, folder / "measured", n_releases, data_root, say)
@@ -183,25 +183,15 @@ def run(
 
     head = Releases(opened.head(threads=torch.get_num_threads()), repeats=True, most_bytes=MOST_BYTES).reader()
 
-    def wired(named: Named) -> Wire:
-        return wire(head, defense, experiment.measure.codec, [experiment.seed, *named.key.encode()])
-
-    shared = Releases(wired(experiment.defense), repeats=False) if defense.slow else None
-
-    once = dict[Any, Any]()  # an attack that others contain is fitted once
-
-    def view_for(named: Named, attack: Attack) -> View:
-        return view(
-            attack.needs, input=split.input, smashed=split.smashed, auxiliary=data.auxiliary, defense=defense,
-            query=oracle(shared.reader() if shared else wired(named)), head=split.head, tail=split.tail,
-            seed=experiment.seed, kept=once,
-        )  # fmt: skip
-
-    released = {entry.deployment.label: entry.releases for entry in observed}
+    view_for = adversary.viewer(
+        opened, head, defense, data.auxiliary, codec=experiment.measure.codec, seed=experiment.seed,
+        key=experiment.defense.key, vantage=vantage,
+    )  # fmt: skip
+    seen = {entry.deployment.label: entry.seen for entry in observed}
     metrics = Chosen(experiment.measure.metrics, weights_root)
     if metrics.ask_a_judge:
         metrics = replace(metrics, judge=judge(experiment, data, runs, weights_root, say))
-    rows, failed = adversary.attack_all(attacks, view_for, released, data, metrics, folder / "attacks", say)
+    achieved, failed = adversary.attack_all(attacks, view_for, seen, data, metrics, folder / "attacks", say)
     ends["attack"] = time.perf_counter()
 
     facts = defense.facts(head(data.auxiliary.inputs[:FACTS_FROM]))
@@ -209,13 +199,14 @@ def run(
     passed = spectrum(split.head, data.auxiliary.inputs, undefended)
     ends["spectrum"] = time.perf_counter()
     bound = ceiling(defense, head, data, experiment.measure.private, experiment.seed)
+    predicted = predictors(split.head, defense, data.auxiliary.inputs, experiment.seed)
     ends["ceiling"] = time.perf_counter()
     seconds = {part: end - start for (_, start), (part, end) in pairwise(ends.items())}
     served = {entry.deployment.label: entry.answers for entry in observed}
     answers = Answers(test.labels, undefended_answers, served)
     record = result(
-        experiment, opened.manifest, data, defense, passed, bound, facts, answers, observed, turns, rows, failed,
-        seconds,
+        experiment, opened.manifest, data, defense, passed, bound, predicted, facts, answers, observed, turns, achieved,
+        failed, seconds,
     )  # fmt: skip
     record = replace(record, judge=metrics.judge.title if metrics.judge else "")
     kept = adversary.kept(attacks, data, experiment.measure.private, folder / "attacks")
@@ -233,19 +224,10 @@ def run(
     return record
 
 
-@contextmanager
-def enough_memory(experiment: Experiment) -> Iterator[None]:
-    """Say what to change where training, measurement or scores need more memory than there is."""
-    try:
-        yield
-    except Exception as error:
-        if not is_lack_of_memory(error):
-            raise
-        half = max(1, experiment.training.batch // 2)
-        raise ConfigError(
-            f"{experiment} ran out of memory; try it with training.batch={half}, with fewer images (training.images, "
-            "measure.auxiliary), or with more memory (--max-memory)."
-        ) from error
+def _smaller(experiment: Experiment) -> str:
+    """What to try where an experiment runs out of memory."""
+    half = max(1, experiment.training.batch // 2)
+    return f"training.batch={half}, with fewer images (training.images, measure.auxiliary)"
 
 
 def _stamped(say: Say) -> Say:

@@ -55,6 +55,7 @@ class Measure:
             defense adds; 0 for none.
         access: What the attackers are granted of the head: query-free, black-box or white-box. An attack that needs
             more is refused.
+        vantage: Where they sit: cloud, link, encrypted-link, client or servers; see `cutlayer.attacks.view.VANTAGES`.
     """
 
     count: Count = 500
@@ -67,6 +68,7 @@ class Measure:
     cloud_threads: Threads = 1
     turns: Annotated[int, Within(0, 10_000)] = 0
     access: str = "white-box"
+    vantage: str = "cloud"
 
 
 @dataclass(frozen=True)

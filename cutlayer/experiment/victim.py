@@ -29,6 +29,7 @@ from cutlayer.models.cuts import cuts
 from cutlayer.models.halves import join, split
 from cutlayer.models.manifest import Manifest
 from cutlayer.models.start import RANDOM
+from cutlayer.privacy.identification import CANDIDATES
 from cutlayer.records.files import delete
 from cutlayer.registry import DATASETS, MODELS, defense_from
 from cutlayer.spec import TensorSpec, image_shape
@@ -46,7 +47,10 @@ def load_data(experiment: Experiment, data_root: Path | None) -> Splits:
     shape = image_shape(experiment.input) if experiment.input else None
     preferred = MODELS.options(experiment.model).get("input")
     otherwise = preferred.default.shape if preferred and isinstance(preferred.default, TensorSpec) else None
-    data = load(experiment.data, data_root, experiment.seed, shape=shape, otherwise=otherwise)
+    setup, images = experiment.measure, experiment.training.images
+    most = {"private": max(setup.private, CANDIDATES), "test": setup.count}
+    most |= {part: n for part, n in (("train", images), ("auxiliary", setup.auxiliary)) if n}
+    data = load(experiment.data, data_root, experiment.seed, shape=shape, otherwise=otherwise, most=most)
     if shape and data.input.shape != shape:
         raise other_size(data, experiment.input)
     return data

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from cutlayer.errors import ConfigError
 
@@ -24,6 +26,27 @@ def is_lack_of_memory(error: BaseException) -> bool:
         return True
     # ONNX Runtime and torch raise errors of their own, which only their texts tell from others.
     return isinstance(error, RuntimeError) and lacks_memory(str(error))
+
+
+@contextmanager
+def enough_memory(subject: object, smaller: str) -> Iterator[None]:
+    """Say what to make smaller where the work needs more memory than there is.
+
+    Args:
+        subject: What needs the memory, at the beginning of the sentence.
+        smaller: What to try, after "try it with".
+
+    Raises:
+        ConfigError: In place of the error that says so.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_lack_of_memory(error):
+            raise
+        raise ConfigError(
+            f"{subject} ran out of memory; try it with {smaller}, or with more memory (--max-memory)."
+        ) from error
 
 
 def limit_memory(gigabytes: float | None) -> None:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cutlayer.attacks.view import Access, Query, View
+from cutlayer.attacks.view import CLOUD, Access, Query, Vantage, View
 from cutlayer.data.splits import Dataset
 from cutlayer.defenses.base import Defense, deployed
 from cutlayer.edge.pipeline import Pipeline
@@ -40,6 +40,7 @@ def view(
     device: torch.device | None = None,
     seed: int = 0,
     kept: dict[Any, Any] | None = None,
+    vantage: Vantage = CLOUD,
 ) -> View:
     """Make the threat model an object: what `access` withholds is None.
 
@@ -55,6 +56,7 @@ def view(
         device: Where the attacker computes; the fastest one present when None.
         seed: Seed of the attacker's own random choices.
         kept: What the attacks of one run share, see `View.kept`; nothing when None.
+        vantage: Where the attacker sits.
     """
     white = access >= Access.WHITE_BOX
     return View(
@@ -65,6 +67,7 @@ def view(
         seed=seed,
         random=defense.random,
         access=access,
+        vantage=vantage,
         _tail=tail,
         _query=query if access >= Access.BLACK_BOX else None,
         _head=head if white else None,
@@ -84,6 +87,21 @@ def wire(head: Half, defense: Defense, codec: str, seed: list[int]) -> Wire:
     """
     pipeline, rng = Pipeline(head, defense, codec_named(codec)), np.random.default_rng(seed)
     return lambda inputs: pipeline.wire(inputs, rng)
+
+
+def lengths(head: Half, defense: Defense, codec: str, seed: list[int]) -> Wire:
+    """What is to be seen of the same pipeline where its bytes are encrypted: the size of each encoded tensor.
+
+    Returns:
+        A function from inputs, each of which is sent by itself, to the numbers of bytes, ``(N, 1)`` float32.
+    """
+    pipeline, rng = Pipeline(head, defense, codec_named(codec)), np.random.default_rng(seed)
+
+    def sizes(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        sent = [pipeline.release(inputs[i : i + 1], rng).encoded.data for i in range(len(inputs))]
+        return np.array([[len(data)] for data in sent], np.float32)
+
+    return sizes
 
 
 def oracle(wire: Wire) -> Query:

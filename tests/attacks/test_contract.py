@@ -34,6 +34,9 @@ ROWS = [
     Row("nearest", {"metric": "cosine", "n_auxiliary": 50}),
     Row("ridge", {}),
     Row("ridge", {"max_system": 50}),
+    Row("pca-ridge", {"components": 40}),
+    Row("kernel-ridge", {"features": 64, "bandwidth": (1.0,)}),
+    Row("kernel-ridge", {"features": 64, "kernel": ("gaussian",), "window": (3,)}),
     Row("decoder", {"capacity": "conv_normN0C16", "epochs": 2}),
     Row("decoder", {"capacity": "he-small", "epochs": 2, "auxiliary": "noise"}),
     Row("decoder", {"capacity": "conv_normN0C16", "epochs": 2, "varied": True, "schedule": "constant"}),
@@ -90,6 +93,8 @@ def test_says_what_it_does(name):
         ("stack", {"attacks": ({"name": "ridge"},)}, "stack.attacks must name two attacks or more"),
         ("stack", {"attacks": ({"name": "ridge"}, {"epochs": 3})}, "needs a name"),
         ("ensemble", {"attacks": ({"name": "ridge"}, {"name": "ridg"})}, "There is no attack named 'ridg'"),
+        ("kernel-ridge", {"kernel": ("linear",)}, "kernel must be of gaussian, arc-cosine"),
+        ("kernel-ridge", {"window": (0, 2)}, "window must be 0 or odd"),
         ("mask-aware", {"see": "all"}, "see must be one of both, positions, values"),
         ("mask-aware", {"attack": "white-box"}, "mask-aware cannot run 'white-box'"),
         ("mask-aware", {"attack": "averaging"}, "mask-aware cannot run 'averaging'"),
@@ -194,7 +199,14 @@ def test_nothing_beats_the_mean_image_behind_a_constant_head(row, make_view, pri
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "least_db"), [("ridge", {}, 55), ("white-box", {"iterations": 600}, 60), ("map", SEARCH, 60)]
+    ("name", "options", "least_db"),
+    [
+        ("ridge", {}, 55),
+        ("pca-ridge", {}, 55),
+        ("kernel-ridge", {}, 55),
+        ("white-box", {"iterations": 600}, 60),
+        ("map", SEARCH, 60),
+    ],
 )
 def test_an_invertible_head_hides_nothing(name, options, least_db, make_view, private):
     view, attack = make_view(linear_head()), ATTACKS.make(name, **options)

@@ -43,6 +43,14 @@ ROWS = {
     "lfw": Row("lfwcrop with its .pgm files is missing", None, 0.8, True),
     "lfw-32": Row("lfwcrop with its .pgm files is missing", None, 0.8, True),
     "att-faces": Row("orl_faces with its .pgm files is missing", None, 0.8, True),
+    "svhn": Row("svhn/train_32x32.mat is missing"),
+    "celeba": Row("celeba/list_attr_celeba.txt is missing"),
+    "imagenet": Row("imagenet/train is missing"),
+    "ffhq": Row("ffhq is missing"),
+    "chestxray8": Row("chestxray8/Data_Entry_2017.csv is missing"),
+    "ham10000": Row("ham10000/HAM10000_metadata.csv is missing"),
+    "bank-marketing": Row("bank-marketing/bank-full.csv is missing", (22606, 11303, 5651, 5651)),
+    "bank-marketing-additional": Row("bank-marketing/bank-additional-full.csv is missing", (20594, 10297, 5149, 5148)),
     "random": Row("numpy", (4000, 2000, 1000, 1000)),
 }
 ON_DISK = [name for name, row in ROWS.items() if row.needs.endswith("missing")]

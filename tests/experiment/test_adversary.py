@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cutlayer.attacks.base import Attack
-from cutlayer.attacks.view import Access
+from cutlayer.attacks.view import CLOUD, SMASHED, VANTAGES, Access
 from cutlayer.data.parts import from_one
 from cutlayer.data.splits import Dataset
 from cutlayer.defenses.base import Defense
@@ -15,7 +15,7 @@ from cutlayer.errors import ConfigError, WithheldError
 from cutlayer.experiment import adversary
 from cutlayer.experiment.flags import failures
 from cutlayer.experiment.plan import parse
-from cutlayer.experiment.run import check, enough_memory
+from cutlayer.experiment.run import check
 from cutlayer.experiment.spec import Named
 from cutlayer.privacy.score import Chosen
 from cutlayer.privacy.view import view
@@ -63,8 +63,8 @@ def view_for(named, attack):
 
 
 def attacked(tmp_path, *attacks, truth=DATA):
-    released = {"zmq-onnx": DATA.private.inputs[None]}
-    return adversary.attack_all(attacks, view_for, released, truth, Chosen(), tmp_path, print)
+    seen = {"zmq-onnx": {SMASHED: DATA.private.inputs[None]}}
+    return adversary.attack_all(attacks, view_for, seen, truth, Chosen(), tmp_path, print)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def attacked(tmp_path, *attacks, truth=DATA):
 )
 def test_one_that_fails_is_a_row_with_the_reason_and_the_others_go_on(tmp_path, does, reason):
     odd, floor = (Named("mine.py:Odd", title="odd"), Odd(does=does)), (Named("mean-image"), ATTACKS.make("mean-image"))
-    rows, failed = attacked(tmp_path, odd, floor)
-    assert [row.label for row in rows] == ["mean-image"]
+    achieved, failed = attacked(tmp_path, odd, floor)
+    assert [row.label for row in achieved.rows] == ["mean-image"]
     assert [(entry.label, entry.access) for entry in failed] == [("odd", "QUERY_FREE")]
     assert failed[0].reason.startswith(reason)
     (flag,) = failures(failed)
@@ -110,7 +110,7 @@ def test_where_all_fail_the_run_ends(tmp_path):
 
 def test_without_the_truth_there_are_reconstructions_and_no_rows(tmp_path):
     floor = (Named("mean-image"), ATTACKS.make("mean-image"))
-    assert attacked(tmp_path, floor, truth=None) == ([], [])
+    assert attacked(tmp_path, floor, truth=None) == (adversary.Achieved(), [])
     pictures, scores = adversary.kept([floor], DATA, N, tmp_path)
     assert pictures.rebuilt["zmq-onnx", "mean-image"].shape == (N, 1, 4, 4)
     assert not scores
@@ -121,9 +121,35 @@ def test_an_attack_whose_access_is_not_granted_is_refused_with_both_names():
     (experiment,) = parse(table | {"measure": {"access": "black-box"}})
     with pytest.raises(WithheldError, match="white-box needs white-box access, and black-box access is granted"):
         check(experiment, DATA)
-    adversary.check_granted(experiment.attacks, Access.WHITE_BOX)
+    adversary.check_granted(experiment.attacks, Access.WHITE_BOX, CLOUD)
     with pytest.raises(ConfigError, match="did you mean black-box"):
         parse(table | {"measure": {"access": "blackbox"}})
+
+
+def test_an_attack_that_sees_nothing_from_its_vantage_is_refused():
+    table = {"data": "digits", "model": "resnet20", "cut": "layer1", "attack": [{"name": "ridge"}]}
+    (experiment,) = parse(table | {"measure": {"vantage": "encrypted-link"}})
+    with pytest.raises(
+        WithheldError, match="ridge observes the smashed data of each message, and at the vantage encrypted-"
+    ):
+        check(experiment, DATA)
+    with pytest.raises(ConfigError, match="did you mean link"):
+        parse(table | {"measure": {"vantage": "linc"}})
+    with pytest.raises(ConfigError, match="black-box access at least; query-free is stated"):
+        adversary.check_granted((), Access.QUERY_FREE, VANTAGES["client"])
+
+
+def test_an_attack_that_wants_more_releases_than_were_observed_fails(tmp_path):
+    floor = (Named("mean-image"), ATTACKS.make("mean-image"))
+    averaging = (Named("averaging"), ATTACKS.make("averaging", n_releases=4))
+    _, (entry,) = attacked(tmp_path, averaging, floor)
+    assert entry.reason == "It wants 4 releases of each input, and 1 were observed."
+
+
+def test_on_the_link_nobody_holds_the_tail():
+    seen = replace(view_for(None, Odd()), vantage=VANTAGES["link"])
+    with pytest.raises(WithheldError, match="withholds the tail from the attacker: it sits at the vantage link"):
+        _ = seen.tail
 
 
 def test_the_default_access_leaves_the_id_alone():
@@ -132,14 +158,3 @@ def test_the_default_access_leaves_the_id_alone():
         parse(table | {"measure": measure}) for measure in ({}, {"access": "white-box"}, {"access": "black-box"})
     )
     assert plain.id == stated.id != less.id
-
-
-def test_a_run_that_lacks_memory_says_which_batch_to_try():
-    (experiment,) = parse({"data": "digits", "model": "resnet20", "cut": "layer1", "training": {"batch": 100}})
-    with (
-        pytest.raises(ConfigError, match=r"ran out of memory; try it with training.batch=50"),
-        enough_memory(experiment),
-    ):
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-    with pytest.raises(RuntimeError, match="another"), enough_memory(replace(experiment)):
-        raise RuntimeError("another")

@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from cutlayer.machine.memory import is_lack_of_memory
+from cutlayer.errors import ConfigError
+from cutlayer.machine.memory import enough_memory, is_lack_of_memory
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux limits memory")
 
@@ -21,6 +22,14 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux 
 )
 def test_the_lack_of_memory_is_told_from_other_errors(error, lacks):
     assert is_lack_of_memory(error) is lacks
+
+
+def test_what_to_make_smaller_is_said_in_place_of_the_librarys_error():
+    said = pytest.raises(ConfigError, match=r"^The run ran out of memory; try it with batch=32, or with more memory")
+    with said, enough_memory("The run", "batch=32"):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+    with pytest.raises(RuntimeError, match="another"), enough_memory("The run", "batch=32"):
+        raise RuntimeError("another")
 
 
 @LINUX

@@ -11,12 +11,23 @@ from cutlayer.records.run import Result
 from cutlayer.report.kit.markup import Html, dot, el, note, row, section, small, table
 from cutlayer.report.kit.pictures import picture_row, strip
 from cutlayer.report.kit.svg import stage_bar
-from cutlayer.report.kit.wording import ACCESS, LEAKAGE_GAIN, STAGE_WORDS, access_name, duration, scale, seconds, size
+from cutlayer.report.kit.wording import (
+    ACCESS,
+    LEAKAGE_GAIN,
+    STAGE_WORDS,
+    access_name,
+    duration,
+    scale,
+    seconds,
+    size,
+    where_attackers_sit,
+)
 from cutlayer.report.runs import conditions, tables
 from cutlayer.report.runs.charts import Point, scatter, typical_request
 from cutlayer.report.runs.claims import claims as stated_claims
 from cutlayer.report.runs.claims import verdict
 from cutlayer.report.runs.groups import Group
+from cutlayer.report.runs.identified import about
 from cutlayer.report.runs.settings import Member, typical
 from cutlayer.report.runs.story import NO_PICTURE, class_names, originals, rebuilt_by, shown
 
@@ -39,7 +50,8 @@ def headline(group: Group) -> Html:
         note(
             f"Accuracy on {n:,} test images. The worst attack is the one with the highest leakage gain of all that "
             f"were run. Small figures are {over} 0 % leakage is what an attacker reaches who always guesses the "
-            "average picture; 100 % is the exact picture. The runs were timed one after the other, so that a "
+            "average picture; 100 % is the exact picture. "
+            f"{about(group)} The runs were timed one after the other, so that a "
             "difference of two times may be that of the machine's other work."
         ),
         note(conditions.machine(group)),
@@ -129,7 +141,9 @@ def attacks(group: Group) -> Html:
         el("div", el("h3", title), el("dl", [[el("dt", name), el("dd", text)] for name, text in items]))
         for title, items in meanings.items()
     ]
-    return section("Every attack, in numbers", tables.attacks(group), el("div", lists, class_="columns"))
+    result = group.first.result
+    sits = note(where_attackers_sit(result.vantage, result.access))
+    return section("Every attack, in numbers", sits, tables.attacks(group), el("div", lists, class_="columns"))
 
 
 def claims(group: Group) -> list[Html]:

@@ -12,6 +12,7 @@ from cutlayer.report.kit.markup import Html, dot, el, row, small, table
 from cutlayer.report.kit.wording import (
     ACCURACY,
     DASH,
+    IDENTIFIED,
     LEAKAGE_GAIN,
     Scale,
     access_name,
@@ -22,7 +23,7 @@ from cutlayer.report.kit.wording import (
     seconds,
     size,
 )
-from cutlayer.report.runs import ceilings
+from cutlayer.report.runs import ceilings, identified
 from cutlayer.report.runs.groups import Group
 from cutlayer.report.runs.settings import Member, Setting, change, spread
 from cutlayer.trace import STAGES
@@ -33,7 +34,7 @@ def headline(group: Group) -> Html:
     head = ["Defense", _heading(ACCURACY, "95 % interval"), _titled("Change", "points"), "Worst attack"]
     head.append(_heading(LEAKAGE_GAIN))
     head += [_titled("Ceiling, %", "identified / leakage gain")] if ceilings.any_known(group) else []
-    head += [*(_heading(scale(metric)) for metric in group.headline_metrics)]
+    head += [_heading(IDENTIFIED), *(_heading(scale(metric)) for metric in group.headline_metrics)]
     head += [_titled("End to end", "p50"), _titled("Sent", "per picture"), "Flags"]
     rows = [_headline_row(group, setting) for setting in group.settings]
     return table("What each defense keeps, leaks and costs", head, [el("tbody", rows)], "headline")
@@ -93,11 +94,17 @@ def stage_percentiles(group: Group) -> Html:
 def attacks(group: Group) -> list[Html]:
     """Every attack on every deployment, with every metric and its interval: the mean over the seeds, then each seed."""
     settings = [(s.label, s.color, s.attacks, [*s.failed.values()], s.worst) for s in group.settings]
-    content = [_attack_table(group, settings)]
+    content = [attack_table(settings, group.metrics, published=group.reproduction)]
     if len(group.members) > len(group.settings):
         results = [(m.label, m.color, m.run.result) for m in group.members]
         members = [(label, color, r.privacy, r.failed, r.worst_case) for label, color, r in results]
-        content.append(el("details", el("summary", "The same for each seed"), _attack_table(group, members)))
+        content.append(
+            el(
+                "details",
+                el("summary", "The same for each seed"),
+                attack_table(members, group.metrics, published=group.reproduction),
+            )
+        )
     return content
 
 
@@ -112,15 +119,16 @@ Block = tuple[str, str, Sequence[AttackRecord], Sequence[FailedAttack], WorstCas
 """Label and color of a defense, its attacks, those that failed, and the worst of them."""
 
 
-def _attack_table(group: Group, blocks: Sequence[Block]) -> Html:
-    head = ["Attack", "Access", "n", _heading(LEAKAGE_GAIN), *(_heading(scale(metric)) for metric in group.metrics)]
+def attack_table(blocks: Sequence[Block], metrics: Sequence[str], *, published: bool = False) -> Html:
+    """Every attack of each block, with every metric; `published` for the values of the literature beside them."""
+    head = ["Attack", "Access", "n", _heading(LEAKAGE_GAIN), *(_heading(scale(metric)) for metric in metrics)]
     head.append(_titled("Time", "to fit and to invert"))
-    head += ["Published in"] if group.reproduction else []
+    head += ["Published in"] if published else []
     bodies = [
         el(
             "tbody",
             _band(len(head), dot(color), label),
-            [_attack_row(attack, worst, group) for attack in attacks],
+            [_attack_row(attack, worst, metrics, published=published) for attack in attacks],
             [_failed_row(attack, len(head) - 2) for attack in failed],
         )
         for label, color, attacks, failed, worst in blocks
@@ -128,7 +136,7 @@ def _attack_table(group: Group, blocks: Sequence[Block]) -> Html:
     return table("Every attack", head, bodies, "attacks")
 
 
-def _attack_row(attack: AttackRecord, worst: WorstCase | None, group: Group) -> Html:
+def _attack_row(attack: AttackRecord, worst: WorstCase | None, metrics: Sequence[str], *, published: bool) -> Html:
     is_worst = worst and (attack.deployment, attack.label) == (worst.deployment, worst.label)
     badge = el("span", "worst case", class_="badge") if is_worst else None
     releases = f"{attack.n_releases} releases" if attack.n_releases > 1 else None
@@ -136,10 +144,10 @@ def _attack_row(attack: AttackRecord, worst: WorstCase | None, group: Group) -> 
         el("td", access_name(attack.access), small(f"on {attack.deployment}")),
         el("td", attack.n, small(releases)),
         _measured(LEAKAGE_GAIN, attack.leakage_gain),
-        *(_attack_metric(attack, name) for name in group.metrics),
+        *(_attack_metric(attack, name) for name in metrics),
         el("td", seconds(attack.fit_s), small(seconds(attack.invert_s))),
     ]
-    if group.reproduction:
+    if published:
         cells.append(el("td", attack.published.source if attack.published else DASH, class_="source"))
     return row(el("th", attack.label, badge, scope="row"), cells)
 
@@ -167,6 +175,8 @@ def _headline_row(group: Group, setting: Setting) -> Html:
     cells.append(_measured(LEAKAGE_GAIN, setting.leakage, small(gains)))
     if ceilings.any_known(group):
         cells.append(_cell("Ceiling, %", ceilings.beside_worst(setting)))
+    found = setting.identifier
+    cells.append(_measured(IDENTIFIED, setting.identified, small(identified.how(found)) if found else None))
     cells += [_measured(scale(metric), setting.metric(metric)) for metric in group.headline_metrics]
     times = {name: setting.time_ns(name) for name in setting.deployments}
     sizes = {name: setting.sent_bytes(name) for name in setting.deployments}

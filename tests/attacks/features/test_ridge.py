@@ -12,22 +12,25 @@ from tests.attacks.victims import convolutional_head, error, linear_head
 
 @pytest.mark.parametrize(("samples", "values"), [(90, 20), (30, 50)], ids=["primal", "dual"])
 def test_solves_what_scikit_learn_solves(samples, values, monkeypatch):
-    monkeypatch.setattr(ridge, "_lowest", lambda error, least: -1)
+    monkeypatch.setattr(ridge, "_lowest", lambda error, least: (-1, error(-1)))
     rng = np.random.default_rng(0)
     a, x = (rng.normal(size=(samples, k)).astype(np.float32) for k in (values, 7))
     expected = Reference(alpha=0.1 * samples, fit_intercept=False, solver="cholesky").fit(a, x).coef_.T
-    weights = ridge._solve(torch.from_numpy(a), torch.from_numpy(x), samples - samples // 10).numpy()
-    np.testing.assert_allclose(weights, expected, atol=1e-5)
+    n_fit = samples - samples // 10
+    weights, error = ridge.solve(torch.from_numpy(a), torch.from_numpy(x), n_fit)
+    np.testing.assert_allclose(weights.numpy(), expected, atol=1e-5)
+    part = Reference(alpha=0.1 * n_fit, fit_intercept=False, solver="cholesky").fit(a[:n_fit], x[:n_fit])
+    assert error == pytest.approx(np.square(part.predict(a[n_fit:]) - x[n_fit:]).mean(), rel=1e-4)
 
 
 def test_the_walk_finds_the_valley():
     for bottom in (-9, -5, -3, 0, 3):
-        assert ridge._lowest(lambda k, bottom=bottom: 1 + abs(k - bottom), -9) == bottom
+        assert ridge._lowest(lambda k, bottom=bottom: 1 + abs(k - bottom), -9) == (bottom, 1)
 
 
 def test_the_walk_ends_at_what_rounding_allows():
-    assert ridge._lowest(lambda k: 10 + k, -4) == -4
-    assert ridge._lowest(lambda k: 10 + k if k >= -3 else torch.inf, -9) == -3
+    assert ridge._lowest(lambda k: 10 + k, -4) == (-4, 6)
+    assert ridge._lowest(lambda k: 10 + k if k >= -3 else torch.inf, -9) == (-3, 7)
 
 
 @pytest.mark.parametrize("max_system", [8192, 60], ids=["primal", "dual"])

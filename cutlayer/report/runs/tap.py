@@ -1,0 +1,86 @@
+"""What attacks made of a recorded tap: a table for the terminal, and a page of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutlayer.data.modality import Modality
+from cutlayer.records.tap import TapRecord
+from cutlayer.report.kit import markup
+from cutlayer.report.kit.columns import WIDTH, columns, wrap
+from cutlayer.report.kit.markup import Html, el, note, section
+from cutlayer.report.kit.pictures import picture_row, strip
+from cutlayer.report.kit.wording import LEAKAGE_GAIN, access_name, in_order, scale, where_attackers_sit
+from cutlayer.report.runs.tables import attack_table
+
+SHOWN = 12
+"""Pictures in a strip."""
+
+
+def text(record: TapRecord) -> str:
+    """The attacks with their figures, or their names alone where nothing could be scored; at most 120 columns."""
+    metrics = {name: scale(name) for name in _metrics(record)}
+    lines = [wrap(_subject(record)), *map(wrap, record.notes)]
+    if record.attacks:
+        head = ["ATTACK", "ACCESS", "RELEASES", "N", "LEAKAGE", *(metric.title.upper() for metric in metrics.values())]
+        rows = [
+            [
+                attack.label, access_name(attack.access), str(attack.n_releases), str(attack.n),
+                LEAKAGE_GAIN.value(attack.leakage_gain.value),
+                *(metric.value(attack.metrics[name].value) for name, metric in metrics.items()),
+            ]
+            for attack in record.attacks
+        ]  # fmt: skip
+        lines.append("\n" + columns(head, rows, left=(0, 1), width=WIDTH, rule=True))
+    lines += [wrap(f"{attack.label} failed: {attack.reason}", indent="  ") for attack in record.failed]
+    return "\n".join(lines) + "\n"
+
+
+def page(
+    record: TapRecord, originals: NDArray[Any] | None, rebuilt: Mapping[str, NDArray[Any]], modality: Modality
+) -> str:
+    """The same with pictures, as a page that needs nothing but itself.
+
+    Args:
+        record: What was attacked, and the figures.
+        originals: ``(N, *input.shape)``, the true inputs; None where they are unknown.
+        rebuilt: The reconstructions by the label of the attack, of the same shape.
+        modality: The kind of the inputs; pictures are shown of images alone.
+    """
+    gains = {attack.label: LEAKAGE_GAIN.value(attack.leakage_gain.value) for attack in record.attacks}
+    rows = [] if originals is None else [_row("original", "", originals, modality)]
+    rows += [_row(label, gains.get(label, ""), images, modality) for label, images in rebuilt.items()]
+    found = attack_table([(record.defense, "c0", record.attacks, record.failed, None)], _metrics(record))
+    main = el(
+        "main",
+        el("header", el("p", "cutlayer", class_="product"), el("h1", "What does this tap give away?")),
+        section("What was attacked", note(_subject(record)), [note(text) for text in record.notes]),
+        section("Every attack, in pictures", el("div", rows, class_="blocks")) if rows[0] else None,
+        section("Every attack, in numbers", found) if record.attacks or record.failed else None,
+    )
+    return markup.page("cutlayer: what does this tap give away?", main)
+
+
+def _metrics(record: TapRecord) -> list[str]:
+    return in_order({name for attack in record.attacks for name in attack.metrics})
+
+
+def _subject(record: TapRecord) -> str:
+    releases = f", {record.n_releases} releases of each" if record.n_releases > 1 else ""
+    return (
+        f"{record.n:,} inputs{releases}, that were sent to {record.model} (version {record.version}) with the defense "
+        f"{record.defense} in the codec {record.codec}. {where_attackers_sit(record.vantage, record.access)} The "
+        f"attacker holds the auxiliary part of {record.data}."
+    )
+
+
+def _row(label: str, about: str, images: NDArray[Any], modality: Modality) -> Html | None:
+    """A strip of the first pictures; nothing for inputs that are none."""
+    if images.ndim != 4:
+        return None
+    pixels = modality.pixels(images[:SHOWN].astype(np.float32))
+    return picture_row(label, about, strip(pixels, range(len(pixels)), f"{label}: the first inputs of the tap"))
