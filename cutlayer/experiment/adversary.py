@@ -3,6 +3,7 @@
 import hashlib
 import time
 import traceback
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cutlayer.attacks.base import Attack
+from cutlayer.attacks.base import Attack, fitted
 from cutlayer.attacks.view import SMASHED, Access, Vantage, View
 from cutlayer.bounded import read_arrays, read_json, reason
 from cutlayer.data.splits import Dataset, Splits
@@ -130,6 +131,8 @@ def viewer(
     seed_of: Callable[[str], list[int]] = lambda text: [seed, *text.encode()]  # noqa: E731
     shared = Releases(wire(head, defense, codec, seed_of(key)), repeats=False) if defense.slow else None
 
+    once = defaultdict[str, dict[Any, Any]](dict)  # an attack that others contain is fitted once, to what it observes
+
     def view_for(named: Named, attack: Attack) -> View:
         if shared and attack.sees == SMASHED:
             query = shared.reader()
@@ -138,7 +141,7 @@ def viewer(
         return view(
             attack.needs, input=split.manifest.input, smashed=observable(attack.sees, split.manifest.smashed),
             auxiliary=auxiliary, query=oracle(query), defense=defense, tail=in_torch[0], head=in_torch[1], seed=seed,
-            vantage=vantage,
+            vantage=vantage, kept=once[attack.sees],
         )  # fmt: skip
 
     return view_for
@@ -203,6 +206,8 @@ def attack(
 ) -> Achieved:
     """Fit once, rebuild the private images from what arrived in each deployment, look for them among others, score.
 
+    What an attack before this one has fitted in the same view is not fitted again, and not timed again.
+
     Args:
         named: The attack in the plan; an interrupted run finds the rows of a finished attack by its key.
         attack: The attack, not yet fitted.
@@ -231,7 +236,7 @@ def attack(
     say(f"attacking with {named.label}")
     start = time.perf_counter()
     with failing(named, attack):
-        attack.fit(seen)
+        attack = fitted(attack, seen)
     fit_s = time.perf_counter() - start
     rows, found, arrays = list[AttackRecord](), list[IdentificationRecord](), dict[str, NDArray[Any]]()
 

@@ -39,6 +39,7 @@ def view(
     head: nn.Module | None = None,
     device: torch.device | None = None,
     seed: int = 0,
+    kept: dict[Any, Any] | None = None,
     vantage: Vantage = CLOUD,
 ) -> View:
     """Make the threat model an object: what `access` withholds is None.
@@ -54,6 +55,7 @@ def view(
         head: The device's half in torch, for a white-box attacker; None where the split has none.
         device: Where the attacker computes; the fastest one present when None.
         seed: Seed of the attacker's own random choices.
+        kept: What the attacks of one run share, see `View.kept`; nothing when None.
         vantage: Where the attacker sits.
     """
     white = access >= Access.WHITE_BOX
@@ -70,6 +72,7 @@ def view(
         _query=query if access >= Access.BLACK_BOX else None,
         _head=head if white else None,
         _defense=defense if white else None,
+        _kept={} if kept is None else kept,
     )
 
 
