@@ -105,6 +105,9 @@ def attack_tap(
     attacks = adversary.attacks(asked, defense)
     if len(attacks) < len(asked):
         say("The defense draws nothing, so that attacks that average several releases gain nothing and are left out.")
+    if answer is not None:
+        at_hand = access if split.has_halves else min(access, Access.BLACK_BOX)
+        attacks += adversary.watch_lists(attacks, defense, at_hand, vantage)
     head = Releases(split.head(threads=torch.get_num_threads()), repeats=True, most_bytes=MOST_BYTES).reader()
     named = _named(manifest)
     view_for = adversary.viewer(
@@ -112,13 +115,13 @@ def attack_tap(
     )
     with tempfile.TemporaryDirectory(prefix="cutlayer-") as scratch, enough_memory(f"The attack on {tap}", _SMALLER):
         work = Path(scratch)
-        rows, failed = adversary.attack_all(attacks, view_for, {PLACE: seen}, answer, metrics, work, say)
+        achieved, failed = adversary.attack_all(attacks, view_for, {PLACE: seen}, answer, metrics, work, say)
         rebuilt, scores = adversary.finished(attacks, work)
     record = TapRecord(
         schema=TAP_SCHEMA, model=tail_name(manifest), version=manifest.version, defense=named.label, codec=codec,
         data=held.name, seed=seed, access=access.name, vantage=vantage.name, input=manifest.input.shape, n=n,
-        n_releases=n_releases, scored=answer is not None, attacks=tuple(rows), failed=tuple(failed),
-        notes=tuple(notes),
+        n_releases=n_releases, scored=answer is not None, attacks=achieved.rows, failed=tuple(failed),
+        notes=tuple(notes), identification=achieved.identification,
     )  # fmt: skip
     private = None if answer is None else answer.private.take(n)
     by_attack = {label: images for (_, label), images in rebuilt.items()}

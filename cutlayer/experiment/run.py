@@ -171,6 +171,8 @@ def run(
     ends["harden"] = time.perf_counter()
 
     attacks = adversary.attacks(experiment.attacks, defense)
+    granted, vantage = Access.named(experiment.measure.access), vantage_named(experiment.measure.vantage)
+    attacks += adversary.watch_lists(attacks, defense, granted, vantage)
     n_releases = max(attack.n_releases for _, attack in attacks)
     observed = [
         measure(experiment, deployment, opened.path, folder / "measured", n_releases, data_root, say)
@@ -183,13 +185,13 @@ def run(
 
     view_for = adversary.viewer(
         opened, head, defense, data.auxiliary, codec=experiment.measure.codec, seed=experiment.seed,
-        key=experiment.defense.key, vantage=vantage_named(experiment.measure.vantage),
+        key=experiment.defense.key, vantage=vantage,
     )  # fmt: skip
     seen = {entry.deployment.label: entry.seen for entry in observed}
     metrics = Chosen(experiment.measure.metrics, weights_root)
     if metrics.ask_a_judge:
         metrics = replace(metrics, judge=judge(experiment, data, runs, weights_root, say))
-    rows, failed = adversary.attack_all(attacks, view_for, seen, data, metrics, folder / "attacks", say)
+    achieved, failed = adversary.attack_all(attacks, view_for, seen, data, metrics, folder / "attacks", say)
     ends["attack"] = time.perf_counter()
 
     facts = defense.facts(head(data.auxiliary.inputs[:FACTS_FROM]))
@@ -203,7 +205,7 @@ def run(
     served = {entry.deployment.label: entry.answers for entry in observed}
     answers = Answers(test.labels, undefended_answers, served)
     record = result(
-        experiment, opened.manifest, data, defense, passed, bound, predicted, facts, answers, observed, turns, rows,
+        experiment, opened.manifest, data, defense, passed, bound, predicted, facts, answers, observed, turns, achieved,
         failed, seconds,
     )  # fmt: skip
     record = replace(record, judge=metrics.judge.title if metrics.judge else "")

@@ -34,7 +34,7 @@ from cutlayer.defenses.shared.density import Density
 from cutlayer.metrics.image import mse
 from cutlayer.metrics.interval import exact_proportion
 from cutlayer.metrics.leakage import leakage_gain
-from cutlayer.privacy.score import CANDIDATES
+from cutlayer.privacy.identification import CANDIDATES
 from cutlayer.records.run import Ceiling, CeilingAt, Estimate
 from cutlayer.split_folder import Half
 

@@ -16,11 +16,9 @@ from cutlayer.metrics.image import mse
 from cutlayer.metrics.interval import bootstrap
 from cutlayer.metrics.judge import Judge
 from cutlayer.metrics.leakage import leakage_gain
+from cutlayer.privacy.identification import candidates
 from cutlayer.records.run import Estimate
 from cutlayer.registry import METRICS, STANDARD_METRICS
-
-CANDIDATES = 1000
-"""Greatest number of private inputs among which the identification rate looks for the true one."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +93,9 @@ def score(reconstructions: Tensor, data: Splits, seed: int, beside: Chosen = NO_
             weights is damaged.
     """
     originals = torch.from_numpy(data.private.inputs[: len(reconstructions)])
-    candidates = torch.from_numpy(data.private.inputs[:CANDIDATES])
+    pool = candidates(data)
     prior = torch.from_numpy(data.auxiliary.inputs.mean(axis=0))
-    labels = data.private.labels[: max(len(originals), len(candidates))]
+    labels = data.private.labels[: max(len(originals), len(pool))]
     known = None if (labels == NO_CLASS).any() else torch.from_numpy(labels)
     context = Beside(prior=prior, labels=known, judge=beside.judge)
     estimates, scores = dict[str, Estimate](), dict[str, NDArray[np.float64]]()
@@ -109,8 +107,8 @@ def score(reconstructions: Tensor, data: Splits, seed: int, beside: Chosen = NO_
         if lacks or (metric.weights is not None and metric.weights.found(beside.weights_root) is None):
             estimates[label] = Estimate(nan, 0, nan, nan)
             continue
-        scored = metric.score(reconstructions, originals, candidates, context, beside.weights_root).double().numpy()
-        each = (len(originals),), (min(len(originals), len(candidates)),)
+        scored = metric.score(reconstructions, originals, pool, context, beside.weights_root).double().numpy()
+        each = (len(originals),), (min(len(originals), len(pool)),)
         if scored.shape not in (((),) if metric.of_set else each):
             raise ConfigError(
                 f"The metric {label} gives scores of shape {scored.shape} for {len(originals)} reconstructions; let it "

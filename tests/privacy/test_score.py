@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from cutlayer.data.splits import Dataset, Splits
+from cutlayer.data.modality import TABLE
+from cutlayer.data.splits import NO_CLASS, Dataset, Splits
 from cutlayer.errors import ConfigError
 from cutlayer.metrics.base import Metric
 from cutlayer.privacy.score import Chosen, score
@@ -72,6 +73,20 @@ def test_one_score_for_the_whole_set_has_no_interval(data, monkeypatch):
         ConfigError, match=r"scores of shape \(\) for 6 reconstructions; let it give one number for each"
     ):
         score(rebuilt, data, 0, Chosen(("farthest",)))
+
+
+def test_rows_of_a_table_have_the_scores_that_need_no_picture():
+    rows = np.random.default_rng(0).random((6, 5)).astype(np.float32)
+    table = Splits("rows", ("one",), *[Dataset(rows, np.zeros(6, np.int64), TABLE)] * 4)
+    scored = score(torch.from_numpy(rows * 0.9), table, 0, Chosen(("ms-ssim", "rdlv")))
+    assert list(scored.metrics) == ["mse", "psnr", "identification"]
+    assert 0 < scored.leakage_gain.value < 1
+
+
+def test_what_has_no_class_has_no_evaluation_classifier(data):
+    parts = [Dataset(data.private.inputs, np.full(6, NO_CLASS))] * 4
+    scored = score(torch.from_numpy(data.private.inputs), Splits("noise", (), *parts), 0, Chosen(("recognized", "iip")))
+    assert all(math.isnan(scored.metrics[name].value) for name in ("recognized", "iip"))
 
 
 def test_an_infinity_of_an_older_record_is_read():

@@ -65,6 +65,11 @@ LEAKAGE_GAIN = Scale(
     "by mean squared error.",
 )  # fmt: skip
 
+IDENTIFIED = Scale(
+    "Identified", "%", 1, 100, "high",
+    "how often the picture that was sent is picked from all candidates, by the attack that does it best.",
+)  # fmt: skip
+
 ACCESS = {
     "QUERY_FREE": ("query-free", "sees only what arrives at the server, and holds the server's half of the model"),
     "BLACK_BOX": ("black-box", "may also push pictures of its own through the device and watch what comes out"),

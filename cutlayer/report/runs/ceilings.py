@@ -21,11 +21,15 @@ def any_known(group: Group) -> bool:
 
 
 def beside_worst(setting: Setting, scale: Scale = LEAKAGE_GAIN) -> str:
-    """The ceiling for as many releases as the worst attack observed: identification and leakage gain, in percent."""
-    ceiling, worst = setting.ceiling, setting.worst
+    """The ceiling of identification and leakage gain, in percent, each for as many releases as the worst observed."""
+    ceiling, worst, found = setting.ceiling, setting.worst, setting.identifier
     if ceiling is None or ceiling.none:
         return {"deterministic": "none", "density unknown": "unknown"}[ceiling.none] if ceiling else DASH
-    return both(ceiling.over(worst.n_releases if worst else 1), scale)
+    identified, leakage = (ceiling.over(record.n_releases if record else 1) for record in (found, worst))
+    if identified is leakage is None:
+        return DASH
+    first = scale.number(identified.identified.high) if identified else DASH
+    return f"{first} / {scale.number(leakage.leakage_gain.high) if leakage else DASH}"
 
 
 def both(at: CeilingAt | None, scale: Scale = LEAKAGE_GAIN) -> str:

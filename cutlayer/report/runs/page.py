@@ -11,6 +11,7 @@ from cutlayer.report.kit.markup import Html, el
 from cutlayer.report.runs import sections, sweep_sections
 from cutlayer.report.runs.ceilings import ceilings
 from cutlayer.report.runs.groups import Group, group
+from cutlayer.report.runs.identified import identified
 from cutlayer.report.runs.predictors import predictors
 from cutlayer.report.runs.spectrum import spectrum
 from cutlayer.report.runs.story import opening, pictures_first
@@ -51,5 +52,5 @@ def _article(group: Group) -> Html:
     if group.is_sweep:
         return el("article", title, sweep_sections.article(group), id=group.anchor)
     parts = [sections.flags, pictures_first, sections.headline, sections.reconstructions, sections.privacy_accuracy]
-    parts += [sections.latency, sections.attacks, ceilings, spectrum]
+    parts += [sections.latency, sections.attacks, identified, ceilings, spectrum]
     return el("article", title, [part(group) for part in parts], id=group.anchor)
