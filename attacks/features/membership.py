@@ -15,6 +15,7 @@ Threat model: an honest-but-curious server, which holds the tail; ``distance`` a
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,8 +42,8 @@ def membership_scores(
         labels: The true class of each input, ``(N,)``, for the score that takes it to be known.
         comparable: Whether the attacker's images have the classes of the inputs.
     """
-    scores: dict[str, NDArray[np.float32]] = {}
-    answers = [logs for arrived in releases if (logs := answer(view, arrived)) is not None]
+    scores: dict[str, NDArray[Any]] = {}
+    answers = [known for arrived in releases if (known := answer(view, arrived)) is not None]
     logs = torch.stack(answers).mean(0).numpy() if answers else None
     if logs is not None:
         scores["confidence"] = logs.max(1)

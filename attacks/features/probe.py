@@ -10,8 +10,8 @@ the classes) belongs to the numbers that a probe looks at: so what the answer al
 - ``mlp`` adds to it a network with one hidden layer, whose epoch is chosen on the same images; epoch 0 is ``linear``.
 
 To verify whether two inputs show the same person, an embedding is fitted on the attacker's own people: the covariance
-within a person is whitened (within-class covariance normalization, A. Hatch et al., Interspeech 2006), and the cosine of
-two inputs is compared.
+within a person is whitened (within-class covariance normalization, A. Hatch et al., Interspeech 2006), and the cosine
+of two inputs is compared.
 
 Threat model: an honest-but-curious server with black-box access to the head, and auxiliary images with what is probed.
 """
@@ -83,10 +83,10 @@ class Probe:
         self._classes, self._network = classes, None
         self._model, penalty = _logistic(numbers, truth, learned)
         if self.network == "mlp" and not self.answer_only and self._model is not None:
+            # The network corrects a regression that has not seen the held-out images, as this one has not the victims'.
             part = _fitted(_regression(penalty), numbers[learned], truth[learned])
             logits = torch.from_numpy(_log_probabilities(part, numbers, classes))
             self._network = _network(numbers, truth, logits, learned, ~learned, view.seed)
-            self._model = part if self._network else self._model
 
     def infer(self, releases: Tensor) -> Numbers:
         """Log-probabilities of the values of the property, up to a constant, ``(N, classes)``.
@@ -110,7 +110,9 @@ class Probe:
             known, unit = np.unique(groups, return_inverse=True)
             # A part of the images of the groups that are learned from says when to stop.
             stop = learned & (np.random.default_rng(view.seed).random(len(groups)) < HELD_OUT)
-            networks.append(_network(numbers, unit, torch.zeros(len(unit), len(known)), learned & ~stop, stop, view.seed))
+            networks.append(
+                _network(numbers, unit, torch.zeros(len(unit), len(known)), learned & ~stop, stop, view.seed)
+            )
         first, second = pairs_of(groups[~learned], view.seed)
         same = groups[~learned][first] == groups[~learned][second]
         best = -1.0
@@ -143,8 +145,8 @@ class Probe:
         sums: list[Tensor] = []
         for n, arrived in enumerate(releases):
             logs = answer(self._view, arrived)
-            parts = [part for part in (None if self.answer_only else arrived.float().flatten(1).cpu(), logs)]
-            known = [part for part in parts if part is not None] or [torch.zeros(len(arrived), 1)]
+            smashed = None if self.answer_only else arrived.float().flatten(1).cpu()
+            known = [part for part in (smashed, logs) if part is not None] or [torch.zeros(len(arrived), 1)]
             sums = [total + part for total, part in zip(sums, known, strict=True)] if n else known
         return [(total / self.n_releases).numpy() for total in sums]
 
@@ -242,7 +244,9 @@ def _log_probabilities(model: Any, numbers: Numbers, classes: int) -> Numbers:
     if model is None:
         return np.zeros((len(numbers), classes), np.float32)
     logs = np.full((len(numbers), classes), _FLOOR, np.float32)
-    logs[:, model.classes_] = np.maximum(model.predict_log_proba(numbers), _FLOOR)
+    logits = torch.from_numpy(model.decision_function(numbers).reshape(len(numbers), -1))
+    logits = torch.cat([-logits / 2, logits / 2], 1) if logits.shape[1] == 1 else logits
+    logs[:, model.classes_] = logits.log_softmax(1).clamp(min=_FLOOR).numpy()
     return logs
 
 
@@ -255,12 +259,13 @@ def _network(
     own, held = torch.from_numpy(np.flatnonzero(learned)), torch.from_numpy(stop)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
+        last = nn.Linear(HIDDEN, logits.shape[1])
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
         network = nn.Sequential(
             nn.BatchNorm1d(inputs.shape[1], affine=False), nn.Linear(inputs.shape[1], HIDDEN), nn.ReLU(),
-            nn.Dropout(0.3), nn.Linear(HIDDEN, logits.shape[1]),
+            nn.Dropout(0.3), last,
         )  # fmt: skip
-        nn.init.zeros_(network[-1].weight)
-        nn.init.zeros_(network[-1].bias)
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
         least, best, since = float(cross_entropy(logits[held], targets[held])), None, 0
         for _ in range(EPOCHS):
@@ -269,7 +274,7 @@ def _network(
                     continue
                 loss = cross_entropy(logits[batch] + network(inputs[batch]), targets[batch])
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
             network.eval()
             with torch.no_grad():

@@ -61,7 +61,10 @@ def load(path: Path, settings: Mapping[str, str] | None = None) -> list[Experime
 
 def parse(table: Mapping[str, Any]) -> list[Experiment]:
     """Expand a plan that is already a table."""
-    texts, sections = ("name", "claim"), ("training", "measure", "defense", "deployment", "attack", "probe", "published")
+    texts, sections = (
+        ("name", "claim"),
+        ("training", "measure", "defense", "deployment", "attack", "probe", "published"),
+    )
     _only(table, {*texts, "data", "input", "model", "cut", "seed", "expect", *sections}, "key")
     for key in ("data", "model", "cut"):
         if key not in table:
@@ -268,7 +271,14 @@ def _located(value: Any, folder: Path, key: str = "") -> Any:
 
 def _check_setting(table: Mapping[str, Any], key: str) -> None:
     """Refuse a key that no plan has, with the full names of those that are near: ``training.epochs`` for ``epochs``."""
-    kinds = {"training": Training, "measure": Measure, "deployment": Deployment, "model": Start, "probe": Probe, "published": Published}
+    kinds = {
+        "training": Training,
+        "measure": Measure,
+        "deployment": Deployment,
+        "model": Start,
+        "probe": Probe,
+        "published": Published,
+    }
     known = [*KEYS, *(f"{section}.{f.name}" for section, kind in kinds.items() for f in fields(kind)), "model.name"]
     for head, registry in (("defense", DEFENSES), ("attack", ATTACKS)):
         entries = _tables(head, table.get(head, [{"name": "none"}] if head == "defense" else [{"name": "mean-image"}]))

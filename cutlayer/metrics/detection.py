@@ -1,5 +1,7 @@
-"""How well scores tell positives from negatives: the area under the ROC curve (AUC), and the rate of true positives
-where few negatives are taken for positives, each with the interval of a bootstrap over whole groups.
+"""How well scores tell positives from negatives.
+
+The measures are the area under the ROC curve (AUC), and the rate of true positives where few negatives are taken for
+positives, each with the interval of a bootstrap over whole groups.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class Curve:
         below = false.sum(1, keepdims=True) - false.cumsum(1)
         pairs = found.sum(1) * false.sum(1)
         wins = (found * (below + false / 2)).sum(1)
-        return np.divide(wins, pairs, out=np.full(len(wins), nan), where=pairs > 0)
+        return _ratio(wins, pairs)
 
     def true_positives(self, weights: Weights, rate: float) -> NDArray[np.float64]:
         """The greatest share of positives that a threshold finds which takes at most this share of negatives: (B,)."""
@@ -55,7 +57,7 @@ class Curve:
         allowed = false.cumsum(1) <= rate * false.sum(1, keepdims=True) + 1e-9
         most = np.where(allowed, found.cumsum(1), 0).max(1)
         total = found.sum(1)
-        return np.divide(most, total, out=np.full(len(most), nan), where=total > 0)
+        return _ratio(most, total)
 
 
 @dataclass(frozen=True)
@@ -107,18 +109,24 @@ def detected(
 
     rng, rows = np.random.default_rng(seed), max(1, _CHUNK // len(positive))
     chunks = (min(rows, RESAMPLES - first) for first in range(0, RESAMPLES, rows))
-    drawn = [values(rng.multinomial(n_units, np.full(n_units, 1 / n_units), size).astype(np.float32)) for size in chunks]
+    drawn = [
+        values(rng.multinomial(n_units, np.full(n_units, 1 / n_units), size).astype(np.float32)) for size in chunks
+    ]
     value = values(np.ones((1, n_units), np.float32))[0]
     known = np.concatenate(drawn)
     known = known[~np.isnan(known).any(1)]
-    low, high = np.quantile(known, [0.025, 0.975], axis=0) if n_units > 1 and len(known) else np.full((2, 5), nan)
-    estimates = [Estimate(float(v), len(units), float(a), float(b)) for v, a, b in zip(value, low, high, strict=True)]
+    low, high = (
+        np.quantile(known, [0.025, 0.975], axis=0) if n_units > 1 and len(known) else np.full((2, len(value)), nan)
+    )
+    auc, floor, over, *found = (
+        Estimate(float(v), len(units), float(a), float(b)) for v, a, b in zip(value, low, high, strict=True)
+    )
     negatives = int((~positive[:, 0]).sum())
     at = tuple(
         estimate if positive.shape[1] == 1 and negatives * rate >= 1 else None
-        for rate, estimate in zip(FALSE_POSITIVES, estimates[3:], strict=True)
+        for rate, estimate in zip(FALSE_POSITIVES, found, strict=True)
     )
-    return Detected(*estimates[:3], at)
+    return Detected(auc, floor, over, at)
 
 
 def _weights(
@@ -139,4 +147,10 @@ def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The mean of ``(K, B)`` over the columns that are known, ``(B,)``; NaN where none is."""
     known = ~np.isnan(values)
     count = known.sum(0)
-    return np.divide(np.where(known, values, 0).sum(0), count, out=np.full(values.shape[1], nan), where=count > 0)
+    return _ratio(np.where(known, values, 0).sum(0), count.astype(np.float64))
+
+
+def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The one by the other; NaN where that is 0."""
+    ratio: NDArray[np.float64] = np.divide(part, whole, out=np.full(len(part), nan), where=whole > 0)
+    return ratio

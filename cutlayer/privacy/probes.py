@@ -56,7 +56,7 @@ def check(target: str, attribute: str, network: str, images: int, data: Splits) 
     if target == "class" and not _comparable(private, own):
         raise ConfigError(
             f"A probe for the class of {data.name} cannot be fitted: the attackers' images do not have the classes of "
-            "the private images. Ask for target = \"identity\" where the class is a person."
+            'the private images. Ask for target = "identity" where the class is a person.'
         )
     if target == "identity":
         for name, part in (("auxiliary", own), ("private", private)):
@@ -73,9 +73,11 @@ def check(target: str, attribute: str, network: str, images: int, data: Splits) 
     if target == "attribute":
         for name, part in (("auxiliary", own), ("private", private)):
             if len(np.unique(_attribute(attribute, data, part))) < 2:
-                raise ConfigError(f"All {name} images of {data.name} have the same value of the attribute {attribute!r}.")
+                raise ConfigError(
+                    f"All {name} images of {data.name} have the same value of the attribute {attribute!r}."
+                )
     elif attribute:
-        raise ConfigError(f"The probe {target} takes no attribute; write target = \"attribute\".")
+        raise ConfigError(f'The probe {target} takes no attribute; write target = "attribute".')
 
 
 def probe(
@@ -112,7 +114,8 @@ def probe(
     releases, units = _releases(wire, private.inputs, n_releases), _units(private)
     probes = [Probe(network=network, n_releases=n_releases, answer_only=only) for only in (False, True)]
     if target == "identity":
-        assert private.groups is not None and view.auxiliary.groups is not None
+        assert private.groups is not None, "see check"
+        assert view.auxiliary.groups is not None, "see check"
         first, second = pairs_of(private.groups, view.seed)
         same, products = private.groups[first] == private.groups[second], []
         for fitted in probes:
@@ -127,7 +130,7 @@ def probe(
         for fitted in probes:
             fitted.fit(view, own, 2)
             logs = fitted.infer(releases)
-            scores.append((logs[:, 1:] - logs[:, :1]))
+            scores.append(logs[:, 1:] - logs[:, :1])
         found = detected(scores[0], scores[1], truth[:, None] == 1, units, view.seed)
         return (record(network, found, positive=float(truth.mean())),)
     classes = max(len(data.classes), int(view.auxiliary.labels.max()) + 1)
@@ -137,21 +140,22 @@ def probe(
     answers = [known[:, :classes] for arrived in releases if (known := answer(view, arrived)) is not None]
     answered = torch.stack(answers).mean(0).numpy() if answers else np.zeros_like(logs)
     truth = private.labels[:, None] == np.unique(private.labels)
-    found = detected(*(of[:, np.unique(private.labels)].round(6) for of in (logs, answered)), truth, units, view.seed)
+    mine, floor = (of[:, np.unique(private.labels)].round(6) for of in (logs, answered))
+    found = detected(mine, floor, truth, units, view.seed)
     right = [proportion(int((of.argmax(1) == private.labels).sum()), images) for of in (logs, answered)]
     more = {"accuracy": right[0], "baseline_accuracy": right[1] if answers else None}
     return (record(network, found, positive=float(truth.mean()), **more),)
 
 
-def _membership(
-    view: View, wire: Wire, data: Splits, n_releases: int, images: int
-) -> Iterator[tuple[str, Detected]]:
+def _membership(view: View, wire: Wire, data: Splits, n_releases: int, images: int) -> Iterator[tuple[str, Detected]]:
     """Each score of members and of private inputs, beside one that knows nothing."""
     members, others = data.train.take(images), data.private.take(images)
-    inputs, labels = (np.concatenate([getattr(part, of) for part in (members, others)]) for of in ("inputs", "labels"))
+    inputs = np.concatenate([members.inputs, others.inputs])
+    labels = np.concatenate([members.labels, others.labels])
     releases, member = _releases(wire, inputs, n_releases), np.arange(2 * images) < images
-    grouped = members.groups is not None and others.groups is not None
-    units = np.concatenate([members.groups, others.groups]) if grouped else np.arange(2 * images)  # type: ignore[list-item]
+    units = np.arange(2 * images)
+    if members.groups is not None and others.groups is not None:
+        units = np.concatenate([members.groups, others.groups])
     comparable = _comparable(others, view.auxiliary)
     for how, scores in membership_scores(view, releases, labels, comparable=comparable).items():
         rounded = scores[:, None].round(6)
