@@ -95,6 +95,7 @@ def attack_tap(
     held = _data(data, manifest, auxiliary, seed, data_root)
     notes += held.notes
     answer = _truth(known, held, n)
+    notes += metrics.notes(n, judged=metrics.judge is not None)
     if answer is None:
         notes.append("The truth is not at hand, so that nothing could be scored: there are reconstructions alone.")
         if releases == 1:
