@@ -13,7 +13,6 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from cutlayer.errors import ConfigError, near
-from cutlayer.registry import METRICS
 
 ACCURACY, LEAKAGE, IDENTIFIED = "accuracy", "leakage", "identified"
 _INEQUALITY = re.compile(r"(?P<left>.+) (?P<sign>[<>]) (?P<right>.+)")
@@ -53,7 +52,7 @@ def parse(text: str) -> Expectation:
     return Expectation(_figure(left), match["sign"] == "<", _figure(right) if right else float(match["right"]))
 
 
-def check(text: str, defenses: Collection[str], attacks: Collection[str]) -> None:
+def check(text: str, defenses: Collection[str], attacks: Collection[str], metrics: Collection[str]) -> None:
     """Refuse an expectation of figures that a plan will not have.
 
     Where no defenses are given, any name of a defense is accepted.
@@ -61,7 +60,7 @@ def check(text: str, defenses: Collection[str], attacks: Collection[str]) -> Non
     Raises:
         ConfigError: It has another form, or names an unknown figure, defense or attack; the message lists near ones.
     """
-    expected, figures = parse(text), (ACCURACY, LEAKAGE, IDENTIFIED, *METRICS)
+    expected, figures = parse(text), (ACCURACY, LEAKAGE, IDENTIFIED, *metrics)
     for side in (expected.left, expected.right):
         if isinstance(side, Figure):
             for kind, name, known in (
