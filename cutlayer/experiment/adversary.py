@@ -3,6 +3,7 @@
 import hashlib
 import time
 import traceback
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cutlayer.attacks.base import Attack
-from cutlayer.attacks.view import LENGTHS, SMASHED, Access, Vantage, View
+from cutlayer.attacks.base import Attack, fitted
+from cutlayer.attacks.view import SMASHED, Access, Vantage, View
 from cutlayer.bounded import read_arrays, read_json, reason
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.defenses.base import Defense
@@ -27,13 +28,12 @@ from cutlayer.metrics.identification import squared_distances
 from cutlayer.privacy.identification import candidates, identification
 from cutlayer.privacy.releases import Releases
 from cutlayer.privacy.score import Chosen, score
-from cutlayer.privacy.view import lengths, oracle, view, wire
+from cutlayer.privacy.view import observable, oracle, view, watched, wire
 from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import delete, write_arrays, write_json
 from cutlayer.records.reconstructions import Reconstructions
 from cutlayer.records.run import PIXELS, WATCH_LIST, AttackRecord, FailedAttack, IdentificationRecord
 from cutlayer.registry import ATTACKS
-from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import Half, SplitFolder
 
 ViewFor = Callable[[Named, Attack], View]
@@ -131,15 +131,17 @@ def viewer(
     seed_of: Callable[[str], list[int]] = lambda text: [seed, *text.encode()]  # noqa: E731
     shared = Releases(wire(head, defense, codec, seed_of(key)), repeats=False) if defense.slow else None
 
+    once = defaultdict[str, dict[Any, Any]](dict)  # an attack that others contain is fitted once, to what it observes
+
     def view_for(named: Named, attack: Attack) -> View:
-        if attack.sees == LENGTHS:
-            seen, query = TensorSpec((1,)), lengths(head, defense, codec, seed_of(named.key))
+        if shared and attack.sees == SMASHED:
+            query = shared.reader()
         else:
-            seen = split.manifest.smashed
-            query = shared.reader() if shared else wire(head, defense, codec, seed_of(named.key))
+            query = watched(attack.sees, head, defense, codec, seed_of(named.key))
         return view(
-            attack.needs, input=split.manifest.input, smashed=seen, auxiliary=auxiliary, query=oracle(query),
-            defense=defense, tail=in_torch[0], head=in_torch[1], seed=seed, vantage=vantage,
+            attack.needs, input=split.manifest.input, smashed=observable(attack.sees, split.manifest.smashed),
+            auxiliary=auxiliary, query=oracle(query), defense=defense, tail=in_torch[0], head=in_torch[1], seed=seed,
+            vantage=vantage, kept=once[attack.sees],
         )  # fmt: skip
 
     return view_for
@@ -204,6 +206,8 @@ def attack(
 ) -> Achieved:
     """Fit once, rebuild the private images from what arrived in each deployment, look for them among others, score.
 
+    What an attack before this one has fitted in the same view is not fitted again, and not timed again.
+
     Args:
         named: The attack in the plan; an interrupted run finds the rows of a finished attack by its key.
         attack: The attack, not yet fitted.
@@ -232,7 +236,7 @@ def attack(
     say(f"attacking with {named.label}")
     start = time.perf_counter()
     with failing(named, attack):
-        attack.fit(seen)
+        attack = fitted(attack, seen)
     fit_s = time.perf_counter() - start
     rows, found, arrays = list[AttackRecord](), list[IdentificationRecord](), dict[str, NDArray[Any]]()
 

@@ -332,4 +332,6 @@ def _value(value: Any) -> str:
     """A TOML value; JSON's strings, numbers, booleans and lists are TOML's too."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key} = {_value(entry)}" for key, entry in value.items()) + "}"
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    return json.dumps(value, ensure_ascii=False)

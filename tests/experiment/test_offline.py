@@ -167,7 +167,7 @@ def test_what_does_not_belong_together_is_refused(recorded, tmp_path, options, e
 def test_a_private_image_that_the_attacker_holds_is_refused(recorded, tmp_path):
     sent = np.concatenate([recorded.data.auxiliary.inputs[:2], recorded.data.private.inputs[: N * ROUNDS]])
     np.savez(tmp_path / "x.npz", x=sent[:, 0])
-    with pytest.raises(DataError, match="2 of 80 auxiliary inputs"):
+    with pytest.raises(DataError, match="2 of 81 auxiliary inputs"):
         attacked(recorded, tmp_path / "out", truth=tmp_path / "x.npz")
 
 
