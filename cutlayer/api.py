@@ -350,7 +350,7 @@ def score(
     from cutlayer.privacy.score import score as score_tensor
 
     chosen = Chosen(tuple(metrics), None if weights_root is None else Path(weights_root))
-    for note in chosen.notes(len(reconstructions)):
+    for note in chosen.notes(len(reconstructions), judged=False):
         say(f"note: {note}")
     return score_tensor(torch.as_tensor(reconstructions).detach().float().cpu(), data, seed, chosen)
 
