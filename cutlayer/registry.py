@@ -305,7 +305,7 @@ DATASETS = DataSets(
         "chestxray8": "cutlayer.data.medical:load_chest",
         "ham10000": "cutlayer.data.medical:load_skin",
         "bank-marketing": "cutlayer.data.bank:load",
-        "bank-marketing-additional": "cutlayer.data.bank:load_additional",
+        "bank-additional": "cutlayer.data.bank:load_additional",
         "random": "cutlayer.data.noise:load",
     },
     "cutlayer.datasets",

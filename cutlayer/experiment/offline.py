@@ -24,7 +24,7 @@ from cutlayer.machine.files import check_writable
 from cutlayer.machine.memory import enough_memory
 from cutlayer.models.manifest import Manifest, tail_name
 from cutlayer.privacy.releases import MOST_BYTES, Releases
-from cutlayer.privacy.score import NO_METRICS_BESIDE, Chosen
+from cutlayer.privacy.score import NO_MORE, Chosen
 from cutlayer.records.files import write_text
 from cutlayer.records.tap import PAGE, TAP_SCHEMA, TapRecord, finish
 from cutlayer.report.runs.tap import page
@@ -47,7 +47,7 @@ def attack_tap(
     vantage: Vantage,
     say: Say,
     truth: Path | None = None,
-    metrics: Chosen = NO_METRICS_BESIDE,
+    metrics: Chosen = NO_MORE,
     codec: str = "",
     releases: int = 1,
     count: int | None = None,
@@ -95,6 +95,7 @@ def attack_tap(
     held = _data(data, manifest, auxiliary, seed, data_root)
     notes += held.notes
     answer = _truth(known, held, n)
+    notes += metrics.notes(n, judged=metrics.judge is not None)
     if answer is None:
         notes.append("The truth is not at hand, so that nothing could be scored: there are reconstructions alone.")
         if releases == 1:

@@ -85,7 +85,7 @@ def run_all(
     for experiment in experiments:
         check(experiment, data[_source(experiment)])
     setups = [experiment.measure for experiment in experiments]
-    notes = (Chosen(setup.metrics, weights_root).notes(setup.private) for setup in setups)
+    notes = (Chosen(setup.metrics, weights_root).notes(setup.private, judged=True) for setup in setups)
     for note in dict.fromkeys(text for found in notes for text in found):
         say(note)
     spent: dict[str, float] = {}
@@ -189,7 +189,7 @@ def run(
     )  # fmt: skip
     seen = {entry.deployment.label: entry.seen for entry in observed}
     metrics = Chosen(experiment.measure.metrics, weights_root)
-    if metrics.ask_a_judge:
+    if metrics.need_a_judge:
         metrics = replace(metrics, judge=judge(experiment, data, runs, weights_root, say))
     achieved, failed = adversary.attack_all(attacks, view_for, seen, data, metrics, folder / "attacks", say)
     ends["attack"] = time.perf_counter()
