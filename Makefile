@@ -100,6 +100,10 @@ bench-wire: $(READY) ## Compare both transports with a bare socket and other pro
 	$(BIN)/python benchmarks/wire_load.py
 	$(BIN)/python benchmarks/codecs.py
 
+.PHONY: bench-traffic
+bench-traffic: $(READY) ## Measure what the lengths of encrypted messages give away, over TLS and CURVE, and what padding costs
+	$(BIN)/python benchmarks/traffic.py
+
 .PHONY: bench-shaper
 bench-shaper: $(READY) ## Compare the emulated networks with their target rates and round trips
 	$(BIN)/python benchmarks/shaper.py
@@ -111,6 +115,10 @@ bench-white-box: $(READY) ## Compare white-box inversion of 64 images in one bat
 .PHONY: bench-decoder
 bench-decoder: $(READY) ## Compare decoder training with a plain loop
 	$(BIN)/python benchmarks/decoder_training.py
+
+.PHONY: bench-ceiling
+bench-ceiling: $(READY) ## Compute the ceiling of ResNet-20 on CIFAR-10 at four cuts: make bench-ceiling WEIGHTS=resnet20-12fca82f.th
+	$(BIN)/python benchmarks/ceiling.py $(WEIGHTS)
 
 .PHONY: bench-pruning
 bench-pruning: $(READY) ## Measure what the removal of channels saves: size, multiply-accumulates, bytes and time of a head

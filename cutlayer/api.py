@@ -313,14 +313,14 @@ def attack(
     from cutlayer.defenses.base import deployed
     from cutlayer.experiment.spec import Named
     from cutlayer.privacy.score import score
-    from cutlayer.privacy.view import view_of, wire
+    from cutlayer.privacy.view import view_of, watched
     from cutlayer.registry import ATTACKS
 
     check_apart(data, n)
     chosen: Attack = ATTACKS.make(attack, **options) if isinstance(attack, str) else attack
-    seen = view_of(split, chosen.needs, data.auxiliary, codec=codec, seed=seed)
+    seen = view_of(split, chosen.needs, data.auxiliary, codec=codec, seed=seed, sees=chosen.sees)
     originals = data.private.inputs[:n]
-    wired = wire(split.head(), deployed(split), codec, [seed, 2])
+    wired = watched(chosen.sees, split.head(), deployed(split), codec, [seed, 2])
     with told(say):
         chosen.fit(seen)
         releases = np.stack([_arrived(wired, originals) for _ in range(chosen.n_releases)])
@@ -350,7 +350,7 @@ def score(
     from cutlayer.privacy.score import score as score_tensor
 
     chosen = Chosen(tuple(metrics), None if weights_root is None else Path(weights_root))
-    for note in chosen.notes(len(reconstructions)):
+    for note in chosen.notes(len(reconstructions), judged=False):
         say(f"note: {note}")
     return score_tensor(torch.as_tensor(reconstructions).detach().float().cpu(), data, seed, chosen)
 

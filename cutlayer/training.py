@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from cutlayer.data.splits import NO_CLASS, Dataset
 from cutlayer.errors import ConfigError
-from cutlayer.machine.compute import autocast, pick_device, placed
+from cutlayer.machine.compute import autocast, fastest_layout, pick_device, placed
 from cutlayer.progress import note, track
 
 Forward = Callable[[Tensor, np.random.Generator], Tensor]
@@ -97,7 +97,7 @@ def optimize(
     """
     device = device or pick_device()
     inputs, labels = torch.from_numpy(data.inputs).to(device), torch.from_numpy(data.labels).to(device)
-    steps, rng = -(-len(data) // batch), np.random.default_rng(seed)
+    steps, rng, layout = -(-len(data) // batch), np.random.default_rng(seed), fastest_layout(inputs.dim())
     rates = [lr] * len(modules) if isinstance(lr, int | float) else list(lr)
     trained = [(module, rate) for module, rate in zip(modules, rates, strict=True) if rate > 0]
     with ExitStack() as stack:
@@ -118,7 +118,7 @@ def optimize(
             total = torch.zeros((), device=device)
             for index in track(np.array_split(rng.permutation(len(data)), steps)):
                 chosen = torch.from_numpy(index).to(device)
-                x, y = inputs[chosen].contiguous(memory_format=torch.channels_last), labels[chosen]
+                x, y = inputs[chosen].contiguous(memory_format=layout), labels[chosen]
                 if flip:
                     mirrored = torch.from_numpy(rng.random(len(x)) < 0.5).to(device)
                     x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
@@ -149,10 +149,10 @@ def predictions(
 ) -> NDArray[np.int64]:
     """The class that the model gives to each sample, in float32, ``(N,)``."""
     device = device or pick_device()
-    classes = np.zeros(len(data), np.int64)
+    classes, layout = np.zeros(len(data), np.int64), fastest_layout(data.inputs.ndim)
     model.eval()
     with placed(device, model), torch.inference_mode():
         for first in range(0, len(data), batch):
-            inputs = torch.from_numpy(data.inputs[first : first + batch]).to(device, memory_format=torch.channels_last)
+            inputs = torch.from_numpy(data.inputs[first : first + batch]).to(device, memory_format=layout)
             classes[first : first + batch] = model(inputs).argmax(1).cpu().numpy()
     return classes

@@ -14,9 +14,12 @@ alone is the center loss of Wen et al., ECCV 2016). The unit norm is a power con
 power to the directions; whatever it learns, a release holds no more than ``d / 2 log2(1 + 1 / (d sigma^2))`` bits of
 the input, the capacity of the Gaussian channel (Cover and Thomas, "Elements of Information Theory", section 9.4).
 
-Threat model: a server that knows everything, the inputs that are possible included, and sees k releases of one input:
-their mean carries noise of ``sigma / sqrt(k)``. The certificate is about what differs within a class. The class itself
-is what the server is asked for.
+Noise averages out: k releases of one input are as good as one with noise of ``sigma / sqrt(k)``. With `codewords` the
+head sends the nearest of M fixed points, so that any number of releases says which of them it is and no more. Among N
+equally likely inputs none is then identified with a chance above M / N, whatever the noise.
+
+Threat model: a server that knows everything, the inputs that are possible included, and sees k releases of one input.
+The certificate is about what differs within a class. The class itself is what the server is asked for.
 
 With `memo`, the noise of a release is a function of the head's output and of a secret that the device draws when it
 starts, so that a repeated input gives the same release and nothing averages out. The secret is in no file. This does
@@ -43,8 +46,7 @@ from numpy.typing import NDArray
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.shared.aware import smashed_of, snr_db
 from cutlayer.defenses.shared.density import Density
-from cutlayer.errors import ConfigError
-from cutlayer.options import Batch, Epochs, LearningRate, Size, Weight
+from cutlayer.options import Batch, Epochs, LearningRate, Size, Weight, Whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -67,6 +69,7 @@ class CertifiedNoise(Defense):
         sigma: Standard deviation of the noise on each number; the norm of all numbers together is at most 1.
         numbers: Numbers in a release.
         spread: Weight of the spread within a class, in nats, beside the cross-entropy.
+        codewords: Points that may be sent, for each class; 0 sends any point of the sphere. See above.
         width: Width of the hidden layers of the bottleneck.
         epochs: Passes over the training part.
         lr: Greatest learning rate of bottleneck and tail.
@@ -81,6 +84,7 @@ class CertifiedNoise(Defense):
     sigma: Weight = 0.2
     numbers: Size = 16
     spread: Weight = 0.3
+    codewords: Whole = 0
     width: Size = 64
     epochs: Epochs = 8
     lr: LearningRate = 4e-3
@@ -89,10 +93,6 @@ class CertifiedNoise(Defense):
     memo: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.sigma, self.spread, self.epochs, self.head_lr_scale) < 0 or min(self.numbers, self.width) < 1:
-            raise ConfigError(
-                f"{self!r}: sigma, spread, epochs and head_lr_scale must be 0 or more, numbers and width 1 or more."
-            )
         self._secret = b""
 
     @property
@@ -107,7 +107,10 @@ class CertifiedNoise(Defense):
 
     def surgery(self, split: SplitModel) -> SplitModel:
         """The bottleneck and the unit norm at the end of the head, the expansion at the start of the tail."""
-        return _grafted(split, *self._ends(split.smashed.shape, seed=0)) if self.on else split
+        if not self.on:
+            return split
+        narrowed = _grafted(split, *self._ends(split.smashed.shape, seed=0))
+        return self._coded(narrowed) if self.codewords else narrowed
 
     def harden(self, split: SplitModel, data: Splits, seed: int) -> SplitModel:
         """Train bottleneck and tail behind fresh noise, and the head too where `head_lr_scale` says so."""
@@ -115,7 +118,7 @@ class CertifiedNoise(Defense):
             return split
         import torch
         from torch import nn
-        from torch.nn.functional import cross_entropy
+        from torch.nn.functional import cross_entropy, normalize
 
         from cutlayer.models.bounds import Sphere
         from cutlayer.models.halves import copied
@@ -136,7 +139,31 @@ class CertifiedNoise(Defense):
             _behind(split, data.train) if frozen else data.train, loss,
             epochs=self.epochs, seed=seed, lr=[self.lr * self.head_lr_scale, *[self.lr] * 4], batch=self.batch,
         )  # fmt: skip
-        return _grafted(parts, narrow, widen)
+        hardened = _grafted(parts, narrow, widen)
+        if not self.codewords:
+            return hardened
+        from cutlayer.defenses.shared.clusters import Clusters
+
+        sent = torch.from_numpy(smashed_of(hardened, data.train, len(data.train)))
+        clusters = Clusters(self.codewords, seed)
+        clusters.fit(sent, torch.from_numpy(data.train.labels))
+        hardened = self._coded(hardened)
+        codewords = hardened.head.get_submodule("codebook").get_buffer("codewords")
+        # A class may have too few inputs for all its codewords; the rest repeat the first one and are never sent.
+        codewords.copy_(normalize(clusters.centers[:1]))
+        codewords[: len(clusters.centers)] = normalize(clusters.centers)
+        return hardened
+
+    def _coded(self, split: SplitModel) -> SplitModel:
+        """The codebook at the end of the head, still empty; the tail says how many classes there are."""
+        import torch
+
+        from cutlayer.models.bounds import Codebook
+        from cutlayer.models.halves import graft
+
+        with torch.no_grad():
+            classes = split.tail(torch.zeros(1, self.numbers)).shape[1]
+        return graft(split, "codebook", to_head=Codebook(self.codewords * classes, self.numbers))
 
     def facts(self, smashed: NDArray[np.float32]) -> dict[str, float | str]:
         """What is sent and its bound, the bits that a release holds at most, and the signal-to-noise ratio in dB."""

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from cutlayer.data.modality import TABLE
 from cutlayer.data.splits import NO_CLASS, Dataset
 from cutlayer.errors import ConfigError
 from cutlayer.training import accuracy, optimize, train
@@ -45,6 +46,14 @@ def test_it_learns():
     correct, n = accuracy(net, bright_side(101, seed=1), batch=50, device=CPU)
     assert n == 101
     assert correct > 95
+
+
+def test_rows_of_a_table_are_learned_as_images_are():
+    images = bright_side(200)
+    rows = Dataset(images.inputs.reshape(200, 64), images.labels, TABLE)
+    net = nn.Sequential(nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 2))
+    train(net, rows, epochs=20, seed=0, device=CPU)
+    assert accuracy(net, rows, device=CPU)[0] > 180
 
 
 def test_accuracy_is_counted_in_eval_mode():

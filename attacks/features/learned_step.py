@@ -9,12 +9,13 @@ has learned how far to follow it. This is learned gradient descent (Andrychowicz
 own head.
 
 Threat model: the attacker holds the head's weights and the defense's code and settings, not its random draws, and
-images like the victims'. Defense-aware: the steps learn from what is on the wire, with fresh noise in every epoch.
+images like the victims'. Defense-aware: the steps learn from what is on the wire, with noise drawn for each picture.
 
 Differs from the papers: every step has weights of its own, and each learns by its own error, so that no gradient passes
-through the head's gradient. Each epoch sees variations of the attacker's images (`cutlayer.attacks.queries.varied`),
-on which the decoder errs about as it errs on a victim's. The epoch is chosen on held-out images, and so is the number
-of steps: 0 where no step helps, and the attack then answers as the decoder does.
+through the head's gradient. The steps learn from variations of the attacker's images beside these images themselves
+(`cutlayer.attacks.queries.varied`): on those the decoder, which was trained on the images, errs about as it errs on a
+victim's. The epoch is chosen on held-out images, and so is the number of steps: 0 where no step helps, and the attack
+then answers as the decoder does. Around `map` a single step is a denoiser of what the search found.
 """
 
 import copy
@@ -32,7 +33,7 @@ from cutlayer.attacks.queries import release, varied, with_held_out
 from cutlayer.attacks.view import Access, View
 from cutlayer.machine.compute import autocast
 from cutlayer.nets.corrector import Corrector
-from cutlayer.options import Batch, Count, LearningRate, Size
+from cutlayer.options import Batch, Count, LearningRate, Size, Whole
 from cutlayer.progress import note, track
 from cutlayer.registry import ATTACKS
 
@@ -52,7 +53,8 @@ class LearnedStep(Attack):
         corrections: Corrections, one after the other.
         width: Channels of each network.
         blocks: Residual blocks of each network.
-        epochs: Passes over the attacker's images.
+        variations: Variations of each of the attacker's images from which the networks learn, beside the image itself.
+        epochs: Passes over images and variations.
         lr: Adam's learning rate at its highest; it falls to zero along a cosine.
         batch: Images per step of the training.
     """
@@ -67,7 +69,8 @@ class LearnedStep(Attack):
     corrections: Count = 4
     width: Size = 48
     blocks: Count = 2
-    epochs: Count = 12
+    variations: Whole = 2
+    epochs: Count = 5
     lr: LearningRate = 4e-3
     batch: Batch = 32
 
@@ -105,15 +108,18 @@ class LearnedStep(Attack):
         self._networks = networks
         held_out, seen = images[training:].to(view.device), observed(images[training:])
         optimizer = torch.optim.Adam(networks.parameters(), self.lr)
-        n_steps = self.epochs * -(-training // self.batch)
+        n_steps = self.epochs * -(-training * (1 + self.variations) // self.batch)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
-        self._n, least, best = 0, float(mse_loss(self._start.invert_releases(seen), held_out)), None
+        begun = self._start.invert_releases(seen)
+        self._n, least, best = 0, float(mse_loss(begun, held_out)), None
+        varieties = [images[:training], *(varied(images[:training], generator) for _ in range(self.variations))]
+        learned = torch.cat(varieties)
+        releases, learned = observed(learned), learned.to(view.device)
+        starts = self._start.invert_releases(releases)
         for _ in track(range(self.epochs), "training the corrections"):
-            learned = varied(images[:training], generator)
-            releases, learned = observed(learned), learned.to(view.device)
-            starts = self._start.invert_releases(releases)
             networks.train()
-            for rows in track(torch.randperm(training, generator=generator).to(view.device).split(self.batch)):
+            rows_of = torch.randperm(len(learned), generator=generator).to(view.device)
+            for rows in track(rows_of.split(self.batch)):
                 x = starts[rows]
                 loss = torch.zeros((), device=view.device)
                 for k in range(self.corrections):
@@ -124,7 +130,7 @@ class LearnedStep(Attack):
                 optimizer.step()
                 schedule.step()
             networks.eval()
-            errors = [float(mse_loss(x, held_out)) for x in self._path(seen, self.corrections)]
+            errors = [float(mse_loss(x, held_out)) for x in self._path(begun, seen, self.corrections)]
             note(f"error on held-out images {min(errors):.4f}")
             if min(errors) < least:
                 least, best, self._n = min(errors), copy.deepcopy(networks.state_dict()), errors.index(min(errors))
@@ -138,12 +144,13 @@ class LearnedStep(Attack):
 
     def invert_releases(self, releases: Tensor) -> Tensor:
         """``(n_releases, N, *smashed.shape)`` -> ``(N, C, H, W)``."""
-        return self._path(releases.to(self._device), self._n)[-1].clamp(0, 1).to(releases.device)
+        observed = releases.to(self._device)
+        path = self._path(self._start.invert_releases(observed), observed, self._n)
+        return path[-1].clamp(0, 1).to(releases.device)
 
     @torch.no_grad()
-    def _path(self, releases: Tensor, n: int) -> list[Tensor]:
+    def _path(self, starts: Tensor, releases: Tensor, n: int) -> list[Tensor]:
         """The picture of the first attack, then that after each of n corrections, ``(N, C, H, W)`` each."""
-        starts = self._start.invert_releases(releases)
         path = [starts]
         for k in range(n):
             parts = zip(*(part.split(CHUNK) for part in (path[-1], starts)), releases.split(CHUNK, dim=1), strict=True)

@@ -25,5 +25,5 @@ class MeanImage(Attack):
         self._mean = auxiliary_images(view).mean(dim=0)
 
     def invert(self, smashed: Tensor) -> Tensor:
-        """``(N, *smashed.shape)`` -> ``(N, C, H, W)``, N times the same image."""
-        return self._mean.to(smashed.device).repeat(len(smashed), 1, 1, 1)
+        """``(N, *smashed.shape)`` -> ``(N, *input.shape)``, N times the same."""
+        return self._mean.to(smashed.device).expand(len(smashed), *self._mean.shape).clone()

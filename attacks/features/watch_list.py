@@ -78,7 +78,7 @@ class WatchList(Attack):
         self._view, self._query = view, view.query
         self._way, self._law = cast(Comparison, Euclidean()), cast(Law | None, None)
         law = _stated(view) if self.likelihood else None
-        if not view.random:
+        if not view.random and law is None:
             return
         n, size = self.n_releases, view.smashed.size
         held_out = min(HELD_OUT, max(LEAST, MOST_VALUES // (n * size)))
@@ -87,6 +87,8 @@ class WatchList(Attack):
         own, learned_from = images[n_fit:][:held_out], images[: min(n_fit, learning)]
         if law and _obeys(law, view, own):
             self._law = law
+            return
+        if not view.random:
             return
         tried = ways(self._releases(learned_from, REPEATS), view.seed)
         arrived = self._releases(own, n)

@@ -3,8 +3,10 @@
 import hashlib
 import time
 import traceback
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cutlayer.attacks.base import Attack
-from cutlayer.attacks.view import LENGTHS, Access, Vantage, View
+from cutlayer.attacks.base import Attack, fitted
+from cutlayer.attacks.view import SMASHED, Access, Vantage, View
 from cutlayer.bounded import read_arrays, read_json, reason
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.defenses.base import Defense
@@ -22,15 +24,16 @@ from cutlayer.experiment.spec import Named
 from cutlayer.experiment.victim import Say
 from cutlayer.foreign import shown
 from cutlayer.machine.memory import is_lack_of_memory
+from cutlayer.metrics.identification import squared_distances
+from cutlayer.privacy.identification import candidates, identification
 from cutlayer.privacy.releases import Releases
 from cutlayer.privacy.score import Chosen, score
-from cutlayer.privacy.view import lengths, oracle, view, wire
+from cutlayer.privacy.view import observable, oracle, view, watched, wire
 from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import delete, write_arrays, write_json
 from cutlayer.records.reconstructions import Reconstructions
-from cutlayer.records.run import AttackRecord, FailedAttack
+from cutlayer.records.run import PIXELS, WATCH_LIST, AttackRecord, FailedAttack, IdentificationRecord
 from cutlayer.registry import ATTACKS
-from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import Half, SplitFolder
 
 ViewFor = Callable[[Named, Attack], View]
@@ -40,10 +43,36 @@ SHOWN = 12
 """Private images that a page shows: those with most contrast, for they say most to the eye."""
 
 
+@dataclass(frozen=True)
+class Achieved:
+    """What attacks achieved: their reconstructions on each deployment, and how often they identify an input."""
+
+    rows: tuple[AttackRecord, ...] = ()
+    identification: tuple[IdentificationRecord, ...] = ()
+
+
 def attacks(asked: Sequence[Named], defense: Defense) -> list[tuple[Named, Attack]]:
     """The attacks that are asked for, not yet fitted; those that average releases only where there is noise."""
     attacks = [(named, ATTACKS.make(named.name, **named.options)) for named in asked]
     return [(named, attack) for named, attack in attacks if defense.random or attack.n_releases == 1]
+
+
+def watch_lists(
+    attacks: Sequence[tuple[Named, Attack]], defense: Defense, granted: Access, vantage: Vantage
+) -> list[tuple[Named, Attack]]:
+    """The watch lists that are played beside the attacks that are asked for.
+
+    Every run plays them, because the worst case must not depend on what a plan names: on one release, and on as many as
+    another attack waits for; by the likelihood where the noise has a stated law and the head is granted.
+    """
+    if granted < Access.BLACK_BOX or SMASHED not in vantage.sees:
+        return []
+    stated = any((part.random or part.on) and type(part).density is not Defense.density for part in defense.parts)
+    law = {"likelihood": True} if stated and granted >= Access.WHITE_BOX else {}
+    most = max([1, *(attack.n_releases for _, attack in attacks)])
+    listed = [Named("watch-list", {**({"n_releases": n} if n > 1 else {}), **law}) for n in dict.fromkeys((1, most))]
+    known = [named.key for named, _ in attacks]
+    return [(named, ATTACKS.make(named.name, **named.options)) for named in listed if named.key not in known]
 
 
 def check_granted(attacks: Sequence[Named], granted: Access, vantage: Vantage) -> None:
@@ -102,15 +131,17 @@ def viewer(
     seed_of: Callable[[str], list[int]] = lambda text: [seed, *text.encode()]  # noqa: E731
     shared = Releases(wire(head, defense, codec, seed_of(key)), repeats=False) if defense.slow else None
 
+    once = defaultdict[str, dict[Any, Any]](dict)  # an attack that others contain is fitted once, to what it observes
+
     def view_for(named: Named, attack: Attack) -> View:
-        if attack.sees == LENGTHS:
-            seen, query = TensorSpec((1,)), lengths(head, defense, codec, seed_of(named.key))
+        if shared and attack.sees == SMASHED:
+            query = shared.reader()
         else:
-            seen = split.manifest.smashed
-            query = shared.reader() if shared else wire(head, defense, codec, seed_of(named.key))
+            query = watched(attack.sees, head, defense, codec, seed_of(named.key))
         return view(
-            attack.needs, input=split.manifest.input, smashed=seen, auxiliary=auxiliary, query=oracle(query),
-            defense=defense, tail=in_torch[0], head=in_torch[1], seed=seed, vantage=vantage,
+            attack.needs, input=split.manifest.input, smashed=observable(attack.sees, split.manifest.smashed),
+            auxiliary=auxiliary, query=oracle(query), defense=defense, tail=in_torch[0], head=in_torch[1], seed=seed,
+            vantage=vantage, kept=once[attack.sees],
         )  # fmt: skip
 
     return view_for
@@ -124,7 +155,7 @@ def attack_all(
     metrics: Chosen,
     work: Path,
     say: Say,
-) -> tuple[list[AttackRecord], list[FailedAttack]]:
+) -> tuple[Achieved, list[FailedAttack]]:
     """Run every attack, in a run and on a recorded tap alike; one that fails does not stop the others.
 
     Args:
@@ -137,12 +168,12 @@ def attack_all(
         say: Likewise.
 
     Returns:
-        The rows of the attacks that worked, and those that failed with the reason.
+        What the attacks that worked achieved, and those that failed with the reason.
 
     Raises:
         ConfigError: All of them failed.
     """
-    rows, failed = list[AttackRecord](), list[FailedAttack]()
+    achieved, failed = Achieved(), list[FailedAttack]()
     for named, chosen in attacks:
         released = {label: observed[chosen.sees] for label, observed in seen.items()}
         try:
@@ -151,7 +182,8 @@ def attack_all(
                 raise AttackError(
                     named.label, f"It wants {chosen.n_releases} releases of each input, and {least} were observed."
                 )
-            rows += attack(named, chosen, view_for(named, chosen), released, truth, metrics, work, say)
+            of_one = attack(named, chosen, view_for(named, chosen), released, truth, metrics, work, say)
+            achieved = Achieved(achieved.rows + of_one.rows, achieved.identification + of_one.identification)
         except AttackError as error:
             say(str(error))
             failed.append(FailedAttack(
@@ -159,7 +191,7 @@ def attack_all(
             ))  # fmt: skip
     if attacks and len(failed) == len(attacks):
         raise ConfigError("No attack worked. " + " ".join(f"{entry.label}: {entry.reason}" for entry in failed))
-    return rows, failed
+    return achieved, failed
 
 
 def attack(
@@ -171,8 +203,10 @@ def attack(
     metrics: Chosen,
     work: Path,
     say: Say,
-) -> list[AttackRecord]:
-    """Fit once, rebuild the private images from what arrived in each deployment, score.
+) -> Achieved:
+    """Fit once, rebuild the private images from what arrived in each deployment, look for them among others, score.
+
+    What an attack before this one has fitted in the same view is not fitted again, and not timed again.
 
     Args:
         named: The attack in the plan; an interrupted run finds the rows of a finished attack by its key.
@@ -185,7 +219,7 @@ def attack(
         say: Called when there is work to do.
 
     Returns:
-        One record for each deployment; none where the truth is unknown.
+        Records for each deployment; none where the truth is unknown.
 
     Raises:
         AttackError: The attack failed.
@@ -194,7 +228,7 @@ def attack(
     if path.exists():
         try:
             read_arrays(path.with_suffix(".npz"))  # needed at the end
-            return [load(AttackRecord, record) for record in read_json(path)]
+            return load(Achieved, read_json(path))
         except (OSError, ValueError, KeyError, TypeError) as error:
             say(f"the records of {named.label} are damaged ({reason(error)}): attacking again")
             for damaged in (path, path.with_suffix(".npz")):
@@ -202,10 +236,19 @@ def attack(
     say(f"attacking with {named.label}")
     start = time.perf_counter()
     with failing(named, attack):
-        attack.fit(seen)
+        attack = fitted(attack, seen)
     fit_s = time.perf_counter() - start
-    rows, arrays = list[AttackRecord](), dict[str, NDArray[Any]]()
-    for where, arrived in released.items():
+    rows, found, arrays = list[AttackRecord](), list[IdentificationRecord](), dict[str, NDArray[Any]]()
+
+    def look_up(where: str, scores: torch.Tensor, truth: Splits, how: str) -> None:
+        record, ranks = identification(
+            scores, truth, attack=ATTACKS.label(named.name), label=named.label, access=attack.needs.name,
+            deployment=where, n_releases=attack.n_releases, how=how,
+        )  # fmt: skip
+        found.append(record)
+        arrays[f"{where}/rank, {how}"] = ranks
+
+    for where, arrived in released.items() if attack.reconstructs else ():
         start = time.perf_counter()
         with failing(named, attack):
             images = attack.invert_releases(torch.from_numpy(arrived[: attack.n_releases]).to(seen.device))
@@ -222,9 +265,19 @@ def attack(
             n_releases=attack.n_releases, fit_s=fit_s, invert_s=invert_s, n=scored.n, metrics=scored.metrics,
             leakage_gain=scored.leakage_gain,
         ))  # fmt: skip
+        look_up(where, -squared_distances(images, candidates(truth)), truth, PIXELS)
+    if truth is not None and type(attack).identify is not Attack.identify:
+        # What arrived in all deployments at once: the attack encodes each candidate once.
+        together = np.concatenate([arrived[: attack.n_releases] for arrived in released.values()], 1)
+        with failing(named, attack):
+            scores = attack.identify(torch.from_numpy(together).to(seen.device), candidates(truth).to(seen.device))
+            _check_scores(scores, (together.shape[1], len(candidates(truth))))
+        for where, part in zip(released, scores.split([a.shape[1] for a in released.values()]), strict=True):
+            look_up(where, part, truth, WATCH_LIST)
+    achieved = Achieved(tuple(rows), tuple(found))
     write_arrays(path.with_suffix(".npz"), arrays)
-    write_json(path, dump(rows))
-    return rows
+    write_json(path, dump(achieved))
+    return achieved
 
 
 class AttackError(CutlayerError):
@@ -305,6 +358,14 @@ def _check(images: torch.Tensor, wanted: tuple[int, ...]) -> None:
         raise ConfigError(f"It diverged: {diverged} of {len(images)} reconstructions hold what is no finite number.")
     if not bool(((images >= 0) & (images <= 1)).all()):
         raise ConfigError("It gives values outside [0, 1]; clamp its reconstructions.")
+
+
+def _check_scores(scores: torch.Tensor, wanted: tuple[int, int]) -> None:
+    """Refuse scores of candidates that have another shape, or are no numbers."""
+    if tuple(scores.shape) != wanted:
+        raise ConfigError(f"It gives scores of shape {tuple(scores.shape)} where {wanted} is needed.")
+    if bool(scores.isnan().any()):
+        raise ConfigError("It diverged: a score is no number.")
 
 
 def _path(work: Path, named: Named) -> Path:

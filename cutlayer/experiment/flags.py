@@ -18,11 +18,21 @@ from cutlayer.attacks.base import Attack
 from cutlayer.attacks.view import Access
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
+from cutlayer.experiment.adversary import Achieved
 from cutlayer.experiment.spec import Experiment, Named
-from cutlayer.metrics.interval import exact_proportion
 from cutlayer.nets.decoders import build
 from cutlayer.privacy.spectrum import ill_conditioned
-from cutlayer.records.run import AttackRecord, Ceiling, FailedAttack, Flag, Spectrum, Utility
+from cutlayer.records.run import (
+    WATCH_LIST,
+    AttackRecord,
+    Ceiling,
+    Estimate,
+    FailedAttack,
+    Flag,
+    IdentificationRecord,
+    Spectrum,
+    Utility,
+)
 from cutlayer.registry import ATTACKS, CODECS, DEFENSES, defense_names
 from cutlayer.wire.codecs.packed import parts
 
@@ -37,16 +47,17 @@ Flags = Iterator[Flag]
 
 def flags(
     experiment: Experiment,
-    rows: Sequence[AttackRecord],
+    achieved: Achieved,
     data: Splits,
     defense: Defense,
     spectrum: Spectrum,
     ceiling: Ceiling,
 ) -> tuple[Flag, ...]:
-    """Every flag that an experiment raises: `rows` are of the attacks that ran, `defense` is as deployed."""
-    raised = [Flag("data", note) for note in data.notes]
+    """Every flag that an experiment raises: `achieved` is of the attacks that ran, `defense` is as deployed."""
+    rows, raised = achieved.rows, [Flag("data", note) for note in data.notes]
+    raised += _no_watch_list(achieved.identification)
     raised += [*_order(rows), *_useless(rows, experiment), *_overlap(data, experiment.measure.private)]
-    raised += _above_ceiling(rows, ceiling)
+    raised += _above_ceiling(achieved, ceiling)
     if experiment.defense.name == "none" and rows and max(_gain(row) for row in rows) < INVERTIBLE_GAIN:
         text = f"No attack got past a leakage gain of {INVERTIBLE_GAIN} on the undefended model."
         raised.append(Flag("baseline-not-invertible", text))
@@ -80,6 +91,16 @@ def unfit(utility: Utility, labels: NDArray[np.int64]) -> Flags:
                 f"answer would do so for {chance:.1%}: what leaks of such a model says little about one that works.",
             )
             return
+
+
+def _no_watch_list(found: Sequence[IdentificationRecord]) -> Flags:
+    """What reconstructions do not tell apart, an attacker who encodes the candidates itself may."""
+    if all(record.how != WATCH_LIST for record in found):
+        yield Flag(
+            "no-watch-list",
+            "No attack encoded the candidates itself (watch-list): the share of identified inputs is that of "
+            "reconstructions, and is too low where those are poor.",
+        )
 
 
 def failures(failed: Sequence[FailedAttack]) -> Flags:
@@ -171,24 +192,24 @@ def _masked_gradient(attacks: Sequence[Attack], spectrum: Spectrum) -> Flags:
         )
 
 
-def _above_ceiling(rows: Sequence[AttackRecord], ceiling: Ceiling) -> Flags:
+def _above_ceiling(achieved: Achieved, ceiling: Ceiling) -> Flags:
     """An attack did what no attacker can, by more than both intervals allow.
 
-    A row is compared with the ceiling of at least as many releases of the same private inputs.
+    A record is compared with the ceiling of at least as many releases of the same private inputs.
     """
-    for row in rows:
-        bounds, found = ceiling.over(row.n_releases), row.metrics.get("identification")
-        identified = exact_proportion(found.value * found.n, found.n) if found and found.n else None
-        for what, reached, bound in (
-            ("identifies", identified, bounds and bounds.identified),
-            ("has a leakage gain of", row.leakage_gain, bounds and bounds.leakage_gain),
-        ):
-            if reached and bound and reached.low > bound.high:
-                yield Flag(
-                    "above-the-ceiling",
-                    f"{row.label} ({row.deployment}) {what} {reached.value:.1%} (at least {reached.low:.1%}) from "
-                    f"{row.n_releases} releases, and the ceiling is {bound.high:.1%}: one of the two is wrong.",
-                )
+    reached: list[tuple[str, AttackRecord | IdentificationRecord, Estimate]] = []
+    reached += [("has a leakage gain of", row, row.leakage_gain) for row in achieved.rows]
+    reached += [(f"identifies by its {found.how}", found, found.top_1) for found in achieved.identification]
+    for what, record, share in reached:
+        if (bounds := ceiling.over(record.n_releases)) is None:
+            continue
+        bound = bounds.leakage_gain if isinstance(record, AttackRecord) else bounds.identified
+        if share.low > bound.high:
+            yield Flag(
+                "above-the-ceiling",
+                f"{record.label} ({record.deployment}) {what} {share.value:.1%} (at least {share.low:.1%}) from "
+                f"{record.n_releases} releases, and the ceiling is {bound.high:.1%}: one of the two is wrong.",
+            )
 
 
 def _gain(row: AttackRecord) -> float:

@@ -25,7 +25,7 @@ from cutlayer.metrics.weights import WeightsFile
 from cutlayer.models import zoo
 from cutlayer.models.halves import split
 from cutlayer.models.start import Start
-from cutlayer.privacy.score import CANDIDATES
+from cutlayer.privacy.identification import CANDIDATES
 
 MODEL, LAST = "resnet20", "flatten"
 """The network, and the layer that gives its features."""

@@ -24,7 +24,7 @@ from cutlayer.machine.files import check_writable
 from cutlayer.machine.memory import enough_memory
 from cutlayer.models.manifest import Manifest, tail_name
 from cutlayer.privacy.releases import MOST_BYTES, Releases
-from cutlayer.privacy.score import NO_METRICS_BESIDE, Chosen
+from cutlayer.privacy.score import NO_MORE, Chosen
 from cutlayer.records.files import write_text
 from cutlayer.records.tap import PAGE, TAP_SCHEMA, TapRecord, finish
 from cutlayer.report.runs.tap import page
@@ -47,7 +47,7 @@ def attack_tap(
     vantage: Vantage,
     say: Say,
     truth: Path | None = None,
-    metrics: Chosen = NO_METRICS_BESIDE,
+    metrics: Chosen = NO_MORE,
     codec: str = "",
     releases: int = 1,
     count: int | None = None,
@@ -95,6 +95,7 @@ def attack_tap(
     held = _data(data, manifest, auxiliary, seed, data_root)
     notes += held.notes
     answer = _truth(known, held, n)
+    notes += metrics.notes(n, judged=metrics.judge is not None)
     if answer is None:
         notes.append("The truth is not at hand, so that nothing could be scored: there are reconstructions alone.")
         if releases == 1:
@@ -105,6 +106,9 @@ def attack_tap(
     attacks = adversary.attacks(asked, defense)
     if len(attacks) < len(asked):
         say("The defense draws nothing, so that attacks that average several releases gain nothing and are left out.")
+    if answer is not None:
+        at_hand = access if split.has_halves else min(access, Access.BLACK_BOX)
+        attacks += adversary.watch_lists(attacks, defense, at_hand, vantage)
     head = Releases(split.head(threads=torch.get_num_threads()), repeats=True, most_bytes=MOST_BYTES).reader()
     named = _named(manifest)
     view_for = adversary.viewer(
@@ -112,13 +116,13 @@ def attack_tap(
     )
     with tempfile.TemporaryDirectory(prefix="cutlayer-") as scratch, enough_memory(f"The attack on {tap}", _SMALLER):
         work = Path(scratch)
-        rows, failed = adversary.attack_all(attacks, view_for, {PLACE: seen}, answer, metrics, work, say)
+        achieved, failed = adversary.attack_all(attacks, view_for, {PLACE: seen}, answer, metrics, work, say)
         rebuilt, scores = adversary.finished(attacks, work)
     record = TapRecord(
         schema=TAP_SCHEMA, model=tail_name(manifest), version=manifest.version, defense=named.label, codec=codec,
         data=held.name, seed=seed, access=access.name, vantage=vantage.name, input=manifest.input.shape, n=n,
-        n_releases=n_releases, scored=answer is not None, attacks=tuple(rows), failed=tuple(failed),
-        notes=tuple(notes),
+        n_releases=n_releases, scored=answer is not None, attacks=achieved.rows, failed=tuple(failed),
+        notes=tuple(notes), identification=achieved.identification,
     )  # fmt: skip
     private = None if answer is None else answer.private.take(n)
     by_attack = {label: images for (_, label), images in rebuilt.items()}

@@ -26,7 +26,7 @@ from cutlayer.experiment.spec import HEADS, Deployment, Experiment, Measure, Nam
 from cutlayer.models.start import Start
 from cutlayer.options import Seed, check
 from cutlayer.records import expectation
-from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, METRICS, MODELS, TRANSPORTS, Registry
+from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, METRICS, MODELS, STANDARD_METRICS, TRANSPORTS, Registry
 from cutlayer.spec import image_shape
 from cutlayer.wire.codecs.packed import codec_named, rewritten
 from cutlayer.wire.connect import servable
@@ -104,7 +104,8 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
     # The plan that a run keeps of itself has one defense, and expectations of the others as well.
     labels = [defense.label for defense in defenses] if defenses[1:] else []
     for text in common["expect"]:
-        expectation.check(text, labels, [attack.label for attack in common["attacks"]])
+        measured = (*STANDARD_METRICS, *map(METRICS.label, metrics))
+        expectation.check(text, labels, [attack.label for attack in common["attacks"]], measured)
     experiments = [
         Experiment(table["data"], model, cut, seed=seed, defense=defense, **common)
         for cut, defense, seed in itertools.product(cuts, defenses, seeds)
@@ -331,4 +332,6 @@ def _value(value: Any) -> str:
     """A TOML value; JSON's strings, numbers, booleans and lists are TOML's too."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key} = {_value(entry)}" for key, entry in value.items()) + "}"
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    return json.dumps(value, ensure_ascii=False)

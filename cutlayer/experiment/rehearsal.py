@@ -14,12 +14,14 @@ import torch
 from torch import fx
 
 from cutlayer.attacks.base import Attack
+from cutlayer.attacks.view import Access, vantage_named
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import deployed
 from cutlayer.experiment import adversary, victim
 from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.experiment.victim import Say
-from cutlayer.privacy.view import view_of, wire
+from cutlayer.privacy.identification import candidates
+from cutlayer.privacy.view import view_of, watched, wire
 from cutlayer.progress import Rehearsal, rehearsed, words
 from cutlayer.records.run import RESULT
 from cutlayer.split_folder import SplitFolder, open_split
@@ -102,7 +104,10 @@ def _parts(experiment: Experiment, data: Splits) -> list[Part]:
             begin_s = clock.now_s()
             victim.further(experiment, model, data, epochs, Path(work), _silent)
             timed("training the undefended model further, for as many epochs as the defense has", begin_s)
-        parts += after_export(experiment, data, opened, adversary.attacks(experiment.attacks, deployed(opened)), clock)
+        attacks = adversary.attacks(experiment.attacks, defense := deployed(opened))
+        granted, vantage = Access.named(experiment.measure.access), vantage_named(experiment.measure.vantage)
+        attacks += adversary.watch_lists(attacks, defense, granted, vantage)
+        parts += after_export(experiment, data, opened, attacks, clock)
     return parts
 
 
@@ -125,7 +130,8 @@ def after_export(
     setup, parts = experiment.measure, list[Part]()
     defense, private = deployed(opened), data.private.inputs[: setup.private]
     n_releases = max(attack.n_releases for _, attack in attacks)
-    wired, tail = wire(opened.head(), defense, setup.codec, [experiment.seed]), opened.tail()
+    head, tail = opened.head(), opened.tail()
+    wired = wire(head, defense, setup.codec, [experiment.seed])
     begin_s = clock.now_s()
     for image in data.test.inputs[:N_TIMED]:
         tail(wired(image[None]))
@@ -137,12 +143,16 @@ def after_export(
 
     for named, attack in attacks:
         # In a run, the devices make these releases.
-        releases = torch.stack([torch.tensor(wired(private)) for _ in range(attack.n_releases)])
+        passing = watched(attack.sees, head, defense, setup.codec, [experiment.seed])
+        releases = torch.stack([torch.tensor(passing(private)) for _ in range(attack.n_releases)])
         begin_s = clock.now_s()
-        seen = view_of(opened, attack.needs, data.auxiliary, codec=setup.codec, seed=experiment.seed)
+        seen = view_of(opened, attack.needs, data.auxiliary, codec=setup.codec, seed=experiment.seed, sees=attack.sees)
         attack.fit(seen)
         fitted_s = clock.now_s()
-        attack.invert_releases(releases.to(seen.device))
+        if attack.reconstructs:
+            attack.invert_releases(releases.to(seen.device))
+        else:
+            attack.identify(releases.to(seen.device), candidates(data).to(seen.device))
         inverted_s = (clock.now_s() - fitted_s) * len(experiment.deployments)
         parts.append(Part(f"attacking with {named.label}", fitted_s - begin_s + inverted_s, named))
     return parts

@@ -11,6 +11,7 @@ from cutlayer.attacks.view import Access
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.edge.requests import UNKNOWN
+from cutlayer.experiment.adversary import Achieved
 from cutlayer.experiment.flags import failures, flags, unfit
 from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.spec import Experiment
@@ -18,7 +19,7 @@ from cutlayer.experiment.turns import added
 from cutlayer.metrics.interval import paired_change, proportion
 from cutlayer.models.manifest import Manifest
 from cutlayer.percentiles import percentiles
-from cutlayer.privacy.score import CANDIDATES
+from cutlayer.privacy.identification import CANDIDATES
 from cutlayer.privacy.worst_case import worst_case
 from cutlayer.records.run import (
     SCHEMA,
@@ -26,6 +27,7 @@ from cutlayer.records.run import (
     Ceiling,
     CostRecord,
     FailedAttack,
+    Predictors,
     Published,
     Result,
     Spectrum,
@@ -63,11 +65,12 @@ def result(
     defense: Defense,
     spectrum: Spectrum,
     ceiling: Ceiling,
+    predictors: Predictors | None,
     facts: dict[str, float | str],
     answers: Answers,
     observed: Sequence[Observed],
     turns: Mapping[str, Columns],
-    attacks: Sequence[AttackRecord],
+    achieved: Achieved,
     failed: Sequence[FailedAttack],
     seconds: dict[str, float],
 ) -> Result:
@@ -102,21 +105,23 @@ def result(
         defense_label=experiment.defense.label,
         defense_facts=facts,
         utility=utility,
-        privacy=tuple(replace(attack, published=published(attack, experiment)) for attack in attacks),
-        worst_case=worst_case(attacks),
+        privacy=tuple(replace(attack, published=published(attack, experiment)) for attack in achieved.rows),
+        worst_case=worst_case(achieved.rows),
         spectrum=spectrum,
         ceiling=ceiling,
+        predictors=predictors,
         cost=tuple(cost(entry, turns.get(entry.deployment.label), experiment.seed) for entry in observed),
         flags=(
             *unfit(utility, answers.labels),
             *failures(failed),
-            *flags(experiment, attacks, data, defense, spectrum, ceiling),
+            *flags(experiment, achieved, data, defense, spectrum, ceiling),
         ),
         seconds=seconds,
         words=tuple(_words(experiment)),
         setup=setup(experiment),
         expect=experiment.expect,
         failed=tuple(failed),
+        identification=achieved.identification,
         access=Access.named(experiment.measure.access).name,
         vantage=experiment.measure.vantage,
     )
@@ -180,5 +185,8 @@ def published(attack: AttackRecord, experiment: Experiment) -> Published | None:
 def summary(result: Result) -> str:
     """One line of progress."""
     line = f"accuracy {result.utility.accuracy.value:.1%}"
-    worst = result.worst_case
-    return f"{line}; leaks most to {worst.label}, gain {worst.leakage_gain.value:.2f}" if worst else line
+    if worst := result.worst_case:
+        line += f"; leaks most to {worst.label}, gain {worst.leakage_gain.value:.2f}"
+    if found := result.identified:
+        line += f"; {found.label} identifies {found.top_1.value:.1%} among {found.candidates:,}"
+    return line

@@ -32,6 +32,7 @@ from cutlayer.machine.lock import only_one
 from cutlayer.machine.memory import enough_memory
 from cutlayer.models.halves import split as split_at_cut
 from cutlayer.privacy.ceiling import ceiling
+from cutlayer.privacy.predictors import predictors
 from cutlayer.privacy.releases import MOST_BYTES, Releases
 from cutlayer.privacy.score import Chosen
 from cutlayer.privacy.spectrum import spectrum
@@ -84,7 +85,7 @@ def run_all(
     for experiment in experiments:
         check(experiment, data[_source(experiment)])
     setups = [experiment.measure for experiment in experiments]
-    notes = (Chosen(setup.metrics, weights_root).notes(setup.private) for setup in setups)
+    notes = (Chosen(setup.metrics, weights_root).notes(setup.private, judged=True) for setup in setups)
     for note in dict.fromkeys(text for found in notes for text in found):
         say(note)
     spent: dict[str, float] = {}
@@ -170,6 +171,8 @@ def run(
     ends["harden"] = time.perf_counter()
 
     attacks = adversary.attacks(experiment.attacks, defense)
+    granted, vantage = Access.named(experiment.measure.access), vantage_named(experiment.measure.vantage)
+    attacks += adversary.watch_lists(attacks, defense, granted, vantage)
     n_releases = max(attack.n_releases for _, attack in attacks)
     observed = [
         measure(experiment, deployment, opened.path, folder / "measured", n_releases, data_root, say)
@@ -182,13 +185,13 @@ def run(
 
     view_for = adversary.viewer(
         opened, head, defense, data.auxiliary, codec=experiment.measure.codec, seed=experiment.seed,
-        key=experiment.defense.key, vantage=vantage_named(experiment.measure.vantage),
+        key=experiment.defense.key, vantage=vantage,
     )  # fmt: skip
     seen = {entry.deployment.label: entry.seen for entry in observed}
     metrics = Chosen(experiment.measure.metrics, weights_root)
-    if metrics.ask_a_judge:
+    if metrics.need_a_judge:
         metrics = replace(metrics, judge=judge(experiment, data, runs, weights_root, say))
-    rows, failed = adversary.attack_all(attacks, view_for, seen, data, metrics, folder / "attacks", say)
+    achieved, failed = adversary.attack_all(attacks, view_for, seen, data, metrics, folder / "attacks", say)
     ends["attack"] = time.perf_counter()
 
     facts = defense.facts(head(data.auxiliary.inputs[:FACTS_FROM]))
@@ -196,13 +199,14 @@ def run(
     passed = spectrum(split.head, data.auxiliary.inputs, undefended)
     ends["spectrum"] = time.perf_counter()
     bound = ceiling(defense, head, data, experiment.measure.private, experiment.seed)
+    predicted = predictors(split.head, defense, data.auxiliary.inputs, experiment.seed)
     ends["ceiling"] = time.perf_counter()
     seconds = {part: end - start for (_, start), (part, end) in pairwise(ends.items())}
     served = {entry.deployment.label: entry.answers for entry in observed}
     answers = Answers(test.labels, undefended_answers, served)
     record = result(
-        experiment, opened.manifest, data, defense, passed, bound, facts, answers, observed, turns, rows, failed,
-        seconds,
+        experiment, opened.manifest, data, defense, passed, bound, predicted, facts, answers, observed, turns, achieved,
+        failed, seconds,
     )  # fmt: skip
     record = replace(record, judge=metrics.judge.title if metrics.judge else "")
     kept = adversary.kept(attacks, data, experiment.measure.private, folder / "attacks")

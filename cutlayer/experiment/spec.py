@@ -219,7 +219,9 @@ def _text(options: Options, shown: Callable[[str], str]) -> str:
     text = shown(str(options["name"]))
     for key, value in options.items():
         if key not in ("name", "then"):
-            value = ",".join(map(str, value)) if isinstance(value, tuple) else value
+            if isinstance(value, tuple):
+                nested = [_text(entry, shown) for entry in value if isinstance(entry, dict) and "name" in entry]
+                value = " + ".join(nested) if nested else ",".join(map(str, value))
             text += f" {key}={shown(value) if _names_something(key, value) else value}"
     return f"{text} then {_text(options['then'], shown)}" if "then" in options else text
 

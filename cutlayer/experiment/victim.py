@@ -29,7 +29,7 @@ from cutlayer.models.cuts import cuts
 from cutlayer.models.halves import join, split
 from cutlayer.models.manifest import Manifest
 from cutlayer.models.start import RANDOM
-from cutlayer.privacy.score import CANDIDATES
+from cutlayer.privacy.identification import CANDIDATES
 from cutlayer.records.files import delete
 from cutlayer.registry import DATASETS, MODELS, defense_from
 from cutlayer.spec import TensorSpec, image_shape

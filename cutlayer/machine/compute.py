@@ -95,6 +95,13 @@ def autocast(device: torch.device | str = "cpu", *, enabled: bool = True) -> Abs
     return torch.autocast(kind, dtype=torch.bfloat16) if enabled and fast else nullcontext()
 
 
+def fastest_layout(axes: int) -> torch.memory_format:
+    """The layout of a batch with so many axes: that which convolutions prefer, for a batch of images."""
+    import torch
+
+    return torch.channels_last if axes == 4 else torch.contiguous_format
+
+
 @contextmanager
 def placed(device: torch.device, *modules: nn.Module) -> Iterator[None]:
     """Move modules to `device`, in the layout that its convolutions prefer; afterwards back to the CPU, contiguous.

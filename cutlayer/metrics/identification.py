@@ -87,6 +87,6 @@ def identified(reconstructions: Tensor, originals: Tensor, candidates: Tensor) -
 
 
 IDENTIFICATION = Metric(
-    "Identified", "how often the true picture is the one nearest to the reconstruction among all candidates.",
-    "high", identified, unit="%", digits=1, factor=100,
+    "Identified in pixels", "how often the true picture is the one nearest to the reconstruction among all candidates.",
+    "high", identified, unit="%", digits=1, factor=100, modalities=("image", "table"),
 )  # fmt: skip

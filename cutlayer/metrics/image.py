@@ -83,10 +83,17 @@ def _windows(side: int, size: int, like: Tensor) -> Tensor:
     return weights / weights.sum(1, keepdim=True)
 
 
-MSE = Metric("MSE", "mean squared error of the pixels, each between 0 and 1.", "low", mse, digits=4)
+MSE = Metric(
+    "MSE",
+    "mean squared error of the pixels, each between 0 and 1.",
+    "low",
+    mse,
+    digits=4,
+    modalities=("image", "table"),
+)
 PSNR = Metric(
     "PSNR",
     "peak signal-to-noise ratio, the mean over pictures; it rises by 10 where the squared error falls to a tenth.",
-    "high", psnr_db, unit="dB", digits=2,
+    "high", psnr_db, unit="dB", digits=2, modalities=("image", "table"),
 )  # fmt: skip
 SSIM = Metric("SSIM", "structural similarity; 1 is the same picture, 0 is nothing in common.", "high", ssim)

@@ -41,6 +41,25 @@ class Sphere(nn.Module):
         return x / (x.square().sum(1, keepdim=True) + 1e-12).sqrt()
 
 
+class Codebook(nn.Module):
+    """Put in place of each row the codeword, one of a fixed number, whose inner product with it is greatest.
+
+    Args:
+        codewords: Number of codewords.
+        numbers: Numbers in each.
+    """
+
+    def __init__(self, codewords: int, numbers: int) -> None:
+        super().__init__()
+        self.register_buffer("codewords", torch.zeros(codewords, numbers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, numbers)`` to the same shape; the gradient is that of the identity."""
+        codewords = self.get_buffer("codewords")
+        # The sum is exact, because the difference is 0, so that equal codewords stay equal bit for bit.
+        return codewords[(x @ codewords.T).argmax(1)] + (x - x.detach())
+
+
 BOUNDS: dict[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "clip": Clip}
 """The layers that can bound the smashed data: to [-1, 1], to [0, 1], to [-1, 1]."""
 

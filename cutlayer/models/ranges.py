@@ -6,7 +6,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
-from cutlayer.models.bounds import Clip, Sphere
+from cutlayer.models.bounds import Clip, Codebook, Sphere
 from cutlayer.models.normalize import Normalize
 
 Range = tuple[float | None, float | None]
@@ -27,7 +27,7 @@ _OPERATIONS: dict[Range, tuple[object, ...]] = {
     (0.0, 6.0): (nn.ReLU6,),
     (0.0, None): (nn.ReLU, functional.relu, torch.relu, "relu", _ATEN.relu.default),
     # Rounded away from zero, so that no rounding error of a kernel goes beyond them.
-    (-1.000001, 1.000001): (Sphere,),
+    (-1.000001, 1.000001): (Sphere, Codebook),
     (-0.376, None): (nn.Hardswish, _ATEN.hardswish.default),
     (-0.279, None): (nn.SiLU, functional.silu, _ATEN.silu.default),
     (-0.171, None): (nn.GELU, functional.gelu, _ATEN.gelu.default),

@@ -34,7 +34,7 @@ from cutlayer.defenses.shared.density import Density
 from cutlayer.metrics.image import mse
 from cutlayer.metrics.interval import exact_proportion
 from cutlayer.metrics.leakage import leakage_gain
-from cutlayer.privacy.score import CANDIDATES
+from cutlayer.privacy.identification import CANDIDATES
 from cutlayer.records.run import Ceiling, CeilingAt, Estimate
 from cutlayer.split_folder import Half
 
@@ -71,10 +71,11 @@ def ceiling(defense: Defense, head: Half, data: Splits, n_private: int, seed: in
     """
     # A slow defense before the noise takes seconds for each candidate.
     inputs = data.private.inputs[: n_private if defense.slow else CANDIDATES]
+    if defense.density(head(inputs[:1])) is None:
+        return Ceiling("density unknown" if defense.random else "deterministic")
     parts = [head(inputs[first : first + BATCH]) for first in range(0, len(inputs), BATCH)]
     density = defense.density(np.concatenate(parts))
-    if density is None:
-        return Ceiling("density unknown" if defense.random else "deterministic")
+    assert density is not None
     floor = data.auxiliary.inputs.mean(axis=0)
     bound = ceiling_of(density, inputs, floor, min(n_private, len(inputs)), seed)
     return bound if defense.random else _repeated(bound)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cutlayer.attacks.view import CLOUD, Access, Query, Vantage, View
+from cutlayer.attacks.view import CLOUD, LENGTHS, SMASHED, Access, Query, Vantage, View
 from cutlayer.data.splits import Dataset
 from cutlayer.defenses.base import Defense, deployed
 from cutlayer.edge.pipeline import Pipeline
@@ -39,6 +39,7 @@ def view(
     head: nn.Module | None = None,
     device: torch.device | None = None,
     seed: int = 0,
+    kept: dict[Any, Any] | None = None,
     vantage: Vantage = CLOUD,
 ) -> View:
     """Make the threat model an object: what `access` withholds is None.
@@ -54,6 +55,7 @@ def view(
         head: The device's half in torch, for a white-box attacker; None where the split has none.
         device: Where the attacker computes; the fastest one present when None.
         seed: Seed of the attacker's own random choices.
+        kept: What the attacks of one run share, see `View.kept`; nothing when None.
         vantage: Where the attacker sits.
     """
     white = access >= Access.WHITE_BOX
@@ -70,6 +72,7 @@ def view(
         _query=query if access >= Access.BLACK_BOX else None,
         _head=head if white else None,
         _defense=defense if white else None,
+        _kept={} if kept is None else kept,
     )
 
 
@@ -101,6 +104,16 @@ def lengths(head: Half, defense: Defense, codec: str, seed: list[int]) -> Wire:
     return sizes
 
 
+def watched(sees: str, head: Half, defense: Defense, codec: str, seed: list[int]) -> Wire:
+    """What an attack observes of the device's pipeline, `SMASHED` or `LENGTHS`; see `wire` and `lengths`."""
+    return lengths(head, defense, codec, seed) if sees == LENGTHS else wire(head, defense, codec, seed)
+
+
+def observable(sees: str, smashed: TensorSpec) -> TensorSpec:
+    """The shape of what an attack observes of one input."""
+    return TensorSpec((1,)) if sees == LENGTHS else smashed
+
+
 def oracle(wire: Wire) -> Query:
     """What the server would receive for any input, as tensors on the device of the input."""
     return lambda inputs: torch.tensor(wire(inputs.detach().cpu().numpy()), device=inputs.device)
@@ -114,6 +127,7 @@ def view_of(
     codec: str = "raw",
     head: Half | None = None,
     seed: int = 0,
+    sees: str = SMASHED,
 ) -> View:
     """The view of a deployed split folder, its own defense included.
 
@@ -124,6 +138,7 @@ def view_of(
         codec: Name of the codec on the wire.
         head: The head of the folder, where it is open already; see `wire`.
         seed: Seed of the attacker's own random choices, and of the draws of the oracle.
+        sees: What the attack observes, `SMASHED` or `LENGTHS`.
     """
     if len(split.manifest.data_inputs) > 1:
         raise SplitError(
@@ -134,9 +149,9 @@ def view_of(
     return view(
         access,
         input=split.manifest.input,
-        smashed=split.manifest.smashed,
+        smashed=observable(sees, split.manifest.smashed),
         auxiliary=auxiliary,
-        query=oracle(wire(head or split.head(), defense, codec, [seed, 1])),
+        query=oracle(watched(sees, head or split.head(), defense, codec, [seed, 1])),
         defense=defense,
         tail=None if halves is None else halves.tail,
         head=None if halves is None else halves.head,

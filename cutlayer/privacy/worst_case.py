@@ -14,7 +14,9 @@ def worst(gains: Mapping[Name, Estimate]) -> Name:
     return max(gains, key=lambda name: gains[name].value)
 
 
-def worst_case(attacks: Sequence[AttackRecord]) -> WorstCase:
-    """The attack that leaks most, over all attacks and deployments."""
+def worst_case(attacks: Sequence[AttackRecord]) -> WorstCase | None:
+    """The attack that leaks most, over all attacks and deployments; None where none made a reconstruction."""
+    if not attacks:
+        return None
     chosen = attacks[worst({place: attack.leakage_gain for place, attack in enumerate(attacks)})]
     return WorstCase(**{field.name: getattr(chosen, field.name) for field in fields(WorstCase)})

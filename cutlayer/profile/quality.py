@@ -18,6 +18,7 @@ from cutlayer.profile.plan import Say
 from cutlayer.profile.prepare import Candidate
 from cutlayer.profile.sampling import Key
 from cutlayer.records.profile import Leakage, Quality
+from cutlayer.records.run import Ceiling
 from cutlayer.split_folder import Half, only_smashed, open_split
 from cutlayer.wire.codecs.packed import codec_named
 
@@ -52,12 +53,15 @@ def accuracy(candidate: Candidate, codecs: Sequence[str], splits: Splits) -> dic
     return quality
 
 
-def leakage(candidate: Candidate, codecs: Sequence[str], splits: Splits, seed: int, say: Say) -> dict[Key, Leakage]:
-    """Leakage gain of the strongest of `ATTACKS` on private images with each codec, with its interval."""
+def leakage(
+    candidate: Candidate, codecs: Sequence[str], splits: Splits, seed: int, say: Say
+) -> tuple[dict[Key, Leakage], Ceiling]:
+    """Leakage gain of the strongest of `ATTACKS` on private images with each codec, and what no attacker exceeds."""
     import torch
 
     from cutlayer import registry
     from cutlayer.attacks.view import Access
+    from cutlayer.privacy.ceiling import ceiling
     from cutlayer.privacy.releases import Releases
     from cutlayer.privacy.score import score
     from cutlayer.privacy.view import view_of
@@ -78,7 +82,7 @@ def leakage(candidate: Candidate, codecs: Sequence[str], splits: Splits, seed: i
             scores[name] = score(attack.invert(arrived).float().cpu(), splits, seed).leakage_gain
         strongest = worst(scores)
         leakages[candidate.cut, codec] = Leakage(**vars(scores[strongest]), attack=strongest, of_each=scores)
-    return leakages
+    return leakages, ceiling(deployed(split), head, splits, VICTIMS, seed)
 
 
 def one_by_one(head: Half) -> Half:

@@ -210,8 +210,9 @@ def _quality(
             say(f"accuracy of {candidate.cut} on {DATASETS.label(splits.name)}")
             quality |= accuracy(candidate, settings.codecs, splits)
         if plan.privacy:
-            for key, gain in leakage(candidate, settings.codecs, splits, settings.seed, say).items():
-                quality[key] = replace(quality.get(key, Quality()), leakage=gain)
+            gains, bound = leakage(candidate, settings.codecs, splits, settings.seed, say)
+            for key, gain in gains.items():
+                quality[key] = replace(quality.get(key, Quality()), leakage=gain, ceiling=bound)
     return quality
 
 

@@ -1,8 +1,9 @@
 """What a claim expects of the figures, as a plan writes it: "leakage of noise 2.0 < leakage of none".
 
 A side is a number, ``FIGURE of DEFENSE`` or ``FIGURE of DEFENSE by ATTACK``. A figure is ``accuracy``, ``leakage`` (the
-leakage gain) or the name of a metric; without an attack it is that of the worst one. Accuracy, leakage and an
-identification rate are shares: 0.5 is 50 %.
+leakage gain), ``identified`` (the share of inputs that are picked from all candidates) or the name of a metric. Without
+an attack it is that of the worst one: for ``identified`` the one that identifies most, by a watch list or in pixels,
+otherwise the one that leaks most. Accuracy, leakage and what is identified are shares: 0.5 is 50 %.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from cutlayer.errors import ConfigError, near
-from cutlayer.registry import METRICS
 
-ACCURACY, LEAKAGE = "accuracy", "leakage"
+ACCURACY, LEAKAGE, IDENTIFIED = "accuracy", "leakage", "identified"
 _INEQUALITY = re.compile(r"(?P<left>.+) (?P<sign>[<>]) (?P<right>.+)")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _SIDE = re.compile(r"([a-z][\w-]*) of (.+?)(?: by (.+))?")
@@ -52,7 +52,7 @@ def parse(text: str) -> Expectation:
     return Expectation(_figure(left), match["sign"] == "<", _figure(right) if right else float(match["right"]))
 
 
-def check(text: str, defenses: Collection[str], attacks: Collection[str]) -> None:
+def check(text: str, defenses: Collection[str], attacks: Collection[str], metrics: Collection[str]) -> None:
     """Refuse an expectation of figures that a plan will not have.
 
     Where no defenses are given, any name of a defense is accepted.
@@ -60,7 +60,7 @@ def check(text: str, defenses: Collection[str], attacks: Collection[str]) -> Non
     Raises:
         ConfigError: It has another form, or names an unknown figure, defense or attack; the message lists near ones.
     """
-    expected, figures = parse(text), (ACCURACY, LEAKAGE, *METRICS)
+    expected, figures = parse(text), (ACCURACY, LEAKAGE, IDENTIFIED, *metrics)
     for side in (expected.left, expected.right):
         if isinstance(side, Figure):
             for kind, name, known in (

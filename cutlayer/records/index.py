@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from functools import cache
 from itertools import count
@@ -12,7 +12,7 @@ from pathlib import Path
 from cutlayer.errors import WriteError
 from cutlayer.machine.lock import only_one
 from cutlayer.records.reading import results
-from cutlayer.records.run import Result
+from cutlayer.records.run import Estimate, Result
 
 INDEX = "index.sqlite"
 
@@ -34,7 +34,8 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 def index(runs: Path, result: Result, say: Callable[[str], None]) -> None:
     """Put the rows of a result into `runs/index.sqlite`; a repeated call replaces them.
 
-    The table `rows` has a column for each of four metrics; the table `metrics` has a row for every metric. An index
+    The table `rows` has a column for each of four metrics; the table `metrics` has a row for every metric and every way
+    to identify an input, and one, `identified`, for the attack of the run that identifies most of them. An index
     that is damaged, or is of another schema, is moved aside and made again from the results of all runs, which is said.
 
     Raises:
@@ -105,7 +106,17 @@ def _put_result(database: sqlite3.Connection, result: Result) -> None:
                 result.utility.accuracy.value, where.end_to_end["p50"], where.message_bytes,
             ),
         )  # fmt: skip
-        database.executemany(
-            f"insert or replace into metrics values ({', '.join('?' * len(_expected_columns()['metrics']))})",
-            [(*key, name, score.value, score.n, score.low, score.high) for name, score in scores.items()],
-        )
+        _put_metrics(database, key, scores)
+    for found in (found for found in result.identification if found.deployment in cost):
+        where = cost[found.deployment]
+        shares = {f"identified, {found.how}": found.top_1, f"among the first ten, {found.how}": found.top_10}
+        if found == result.identified:
+            shares["identified"] = found.top_1
+        _put_metrics(database, (result.id, where.transport, where.head, found.label), shares)
+
+
+def _put_metrics(database: sqlite3.Connection, key: tuple[str, ...], scores: Mapping[str, Estimate]) -> None:
+    database.executemany(
+        f"insert or replace into metrics values ({', '.join('?' * len(_expected_columns()['metrics']))})",
+        [(*key, name, score.value, score.n, score.low, score.high) for name, score in scores.items()],
+    )

@@ -7,12 +7,12 @@ parts of 1. A key that is absent from the JSON is a field with a default.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from cutlayer.machine.throttling import Reading
 from cutlayer.records.dataclass_json import INLINE
-from cutlayer.records.run import Estimate
+from cutlayer.records.run import Ceiling, Estimate
 
 SCHEMA = 1
 
@@ -51,16 +51,22 @@ class Quality:
         accuracy: Accuracy of the deployment, with what the codec and the defense change.
         whole_accuracy: Accuracy of the model without any codec or defense.
         leakage: Leakage gain of the strongest attack.
+        ceiling: What no attacker exceeds, with any codec; None in records of older versions.
     """
 
     accuracy: Estimate | None = None
     whole_accuracy: Estimate | None = None
     leakage: Leakage | None = None
+    ceiling: Ceiling | None = None
 
     @property
     def known(self) -> dict[str, Estimate]:
-        """``accuracy`` and ``leakage``, where they were measured."""
+        """``accuracy`` and ``leakage``, where they were measured, and what no attacker exceeds with one release."""
+        first = self.ceiling.over(1) if self.ceiling else None
         estimates = {"accuracy": self.accuracy, "leakage": self.leakage}
+        if first:
+            bounds = {"leakage at most": first.leakage_gain, "identified at most": first.identified}
+            estimates |= {name: replace(bound, value=bound.high) for name, bound in bounds.items()}
         return {name: estimate for name, estimate in estimates.items() if estimate is not None}
 
 
@@ -416,6 +422,6 @@ class Profile:
 
     @property
     def quality_names(self) -> list[str]:
-        """Those of ``accuracy`` and ``leakage`` that are known of any choice."""
+        """The names of the estimates that are known of any choice."""
         known = {name for cut in self.cuts for codec in cut.codecs.values() for name in codec.quality.known}
         return sorted(known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import nan
 from typing import Any
 
 from cutlayer.records.dataclass_json import INLINE, load
@@ -87,6 +88,41 @@ class AttackRecord:
     metrics: dict[str, Estimate]
     leakage_gain: Estimate
     published: Published | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentificationRecord:
+    """How often one attack on one deployment picks the input that was sent from a list of candidates.
+
+    Attributes:
+        label: Title of the attack with its options.
+        access: Name of the access that it needs, as in `cutlayer.attacks.view.Access`.
+        n_releases: Releases of one input that it observed.
+        how: ``watch list``: the attack scores the candidates itself, by their own smashed data; ``pixels``: its
+            reconstruction is compared with them.
+        candidates: Number of candidates, the true one among them.
+        top_1: Share of the inputs whose true candidate comes first, with its exact interval (Clopper and Pearson).
+        top_10: Share of those whose true candidate is among the first ten.
+        ranks: Ranks of the curve, ascending: from 1 to the number of candidates.
+        curve: Share of the inputs whose true candidate is among the first so many, for each of the ranks (the
+            cumulative match characteristic).
+    """
+
+    attack: str
+    label: str
+    access: str
+    deployment: str
+    n_releases: int
+    how: str
+    candidates: int
+    top_1: Estimate
+    top_10: Estimate
+    ranks: tuple[int, ...] = ()
+    curve: tuple[float, ...] = ()
+
+
+WATCH_LIST, PIXELS = "watch list", "pixels"
+"""The two ways to identify an input."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +245,24 @@ class Ceiling:
 
 
 @dataclass(frozen=True)
+class Predictors:
+    """Cheap numbers beside the ceiling, as `cutlayer.privacy.predictors` computes them from n images.
+
+    Attributes:
+        dfil: Fisher information leakage for each pixel.
+        van_trees: The leakage gain that the van Trees bound allows.
+        nats: Mutual information of input and release, if what is sent and the noise were normally distributed.
+        conditional_entropy: The leakage gain that the bound of conditional entropy allows.
+    """
+
+    n: int
+    dfil: float
+    van_trees: float
+    nats: float
+    conditional_entropy: float
+
+
+@dataclass(frozen=True)
 class CostRecord:
     """What one deployment costs for each of n requests; sizes are medians, None where they are unknown.
 
@@ -269,11 +323,14 @@ class Result:
         defense_facts: What the defense states of itself.
         privacy: Every attack on every deployment.
         worst_case: The attack that leaks most; None where none was run.
+        identification: Every attack on every deployment, in pixels, by a watch list or both; empty in records of older
+            versions.
         failed: The attacks that failed, none of which has a figure.
         access: Name of the access that the attackers were granted at most.
         vantage: Where they sat, a key of `cutlayer.report.kit.wording.VANTAGES`.
         spectrum: What the head passes on; None where it was not measured.
         ceiling: What no attacker exceeds; None in records of older versions.
+        predictors: Cheap numbers that may predict leakage; None where no density of noise is known.
         seconds: Duration of the parts of the run: ``train``, ``harden`` (with cutting and export), ``measure``,
             ``attack`` (with scores), ``spectrum``, ``ceiling``.
         words: What the attacks and metrics say of themselves that are not part of cutlayer.
@@ -303,6 +360,7 @@ class Result:
     worst_case: WorstCase | None
     spectrum: Spectrum | None = None
     ceiling: Ceiling | None = None
+    predictors: Predictors | None = None
     cost: tuple[CostRecord, ...]
     flags: tuple[Flag, ...]
     seconds: dict[str, float]
@@ -310,6 +368,7 @@ class Result:
     setup: str = ""
     expect: tuple[str, ...] = ()
     failed: tuple[FailedAttack, ...] = ()
+    identification: tuple[IdentificationRecord, ...] = ()
     access: str = "WHITE_BOX"
     vantage: str = "cloud"
     judge: str = ""
@@ -318,6 +377,28 @@ class Result:
     def undefended(self) -> bool:
         """Whether this is the baseline."""
         return bool(self.defense["name"] == "none")
+
+    @property
+    def identified(self) -> IdentificationRecord | None:
+        """The attack that identifies most inputs, over all attacks, deployments and ways; of equals the first.
+
+        In records of older versions it is the attack that leaks most, by its pixels; None where none was run.
+        """
+        if self.identification:
+            return max(self.identification, key=lambda found: (found.top_1.value, found.top_10.value))
+        worst = self.worst_case
+        if worst is None or "identification" not in worst.metrics:
+            return None
+        return IdentificationRecord(
+            attack=worst.attack, label=worst.label, access=worst.access, deployment=worst.deployment,
+            n_releases=worst.n_releases, how=PIXELS, candidates=self.candidates or 0,
+            top_1=worst.metrics["identification"], top_10=Estimate(nan, 0, nan, nan),
+        )  # fmt: skip
+
+    @property
+    def has_watch_list(self) -> bool:
+        """Whether an attack scored the candidates itself."""
+        return any(found.how == WATCH_LIST for found in self.identification)
 
 
 def load_result(value: Mapping[str, Any]) -> Result:

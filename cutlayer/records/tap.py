@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cutlayer.records.dataclass_json import dump
 from cutlayer.records.files import delete, write_arrays, write_json
 from cutlayer.records.reconstructions import REBUILT
-from cutlayer.records.run import AttackRecord, FailedAttack
+from cutlayer.records.run import AttackRecord, FailedAttack, IdentificationRecord
 
 ATTACKS_FILE, PAGE = "attacks.json", "page.html"
 TAP_SCHEMA = 1
@@ -37,6 +37,7 @@ class TapRecord:
         attacks: Every attack that was scored.
         failed: The attacks that failed, none of which has a figure.
         notes: What a reader of the results should know.
+        identification: How often each of them, and a watch list, picks an input from those that were attacked.
     """
 
     schema: int
@@ -55,6 +56,7 @@ class TapRecord:
     attacks: tuple[AttackRecord, ...]
     failed: tuple[FailedAttack, ...]
     notes: tuple[str, ...] = ()
+    identification: tuple[IdentificationRecord, ...] = ()
 
 
 def finish(

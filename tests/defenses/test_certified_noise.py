@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ from cutlayer.defenses.base import Defense
 from cutlayer.defenses.certified_noise import CertifiedNoise, nats_apart
 from cutlayer.defenses.gaussian_noise import GaussianNoise
 from cutlayer.defenses.shared.aware import smashed_of
-from cutlayer.models.bounds import Sphere
+from cutlayer.models.bounds import Codebook, Sphere
 from cutlayer.models.export import export_onnx
 from cutlayer.models.halves import SplitModel, split
 from cutlayer.onnx.session import runtime
+from cutlayer.spec import TensorSpec
 from cutlayer.training import train
 from tests.defenses.victims import IMAGE, SMOOTH, accuracy, rng, shades, small_lenet, small_split, smooth_images
 
@@ -61,7 +63,7 @@ def test_a_weight_on_the_spread_brings_a_class_together():
 def test_halves_are_trained_or_left_as_options_say(cut, head_lr_scale):
     data, whole = shades(), small_split(3)
     halves = split(nn.Sequential(*whole.head.children(), *whole.tail.children()), cut, IMAGE)
-    defense = CertifiedNoise(sigma=0.1, epochs=10, head_lr_scale=head_lr_scale)
+    defense = CertifiedNoise(sigma=0.1, epochs=20, head_lr_scale=head_lr_scale)
     hardened = defense.harden(halves, data, seed=0)
     assert hardened.smashed.shape == (16,)
     assert accuracy(hardened, defense.protect, data) > 0.9
@@ -94,6 +96,31 @@ def test_the_norm_is_at_most_1_for_all_numbers(factor):
     assert sent.detach().double().norm(dim=1).max() <= 1 + 1e-6
     (gradient,) = torch.autograd.grad(sent[:, 0].sum(), given)
     assert factor > 1e15 or torch.isfinite(gradient).all()
+
+
+def test_with_codewords_no_number_of_releases_tells_more_than_the_codeword():
+    data, halves = smooth_images(), trained_lenet()
+    defense = CertifiedNoise(sigma=0.2, codewords=2, epochs=20, width=16)
+    hardened = defense.harden(halves, data, seed=0)
+    sent = smashed_of(hardened, data.test, len(data.test))
+    different = np.unique(sent, axis=0)
+    assert 2 <= len(different) <= 4
+    np.testing.assert_allclose(np.linalg.norm(different, axis=1), 1, rtol=1e-6)
+    assert accuracy(hardened, defense.protect, data) > 0.85
+    averaged = replace(defense, sigma=1e-9)
+    rates = [identified(hardened, d, data.test.inputs) for d in (defense, averaged)]
+    # What is drawn is of a finite number of trials; 5 standard deviations.
+    assert max(rates) < len(different) / len(sent) + 5 * (len(different) / len(sent) / (20 * len(sent))) ** 0.5
+
+
+def test_the_exported_codebook_sends_its_codewords_bit_for_bit(tmp_path):
+    book = Codebook(6, 4)
+    book.get_buffer("codewords").copy_(torch.randn(6, 4, generator=torch.Generator().manual_seed(0)))
+    export_onnx(book, TensorSpec((4,), "float32"), tmp_path / "book.onnx", "x", "sent")
+    given = rng().normal(size=(200, 4)).astype(np.float32)
+    (sent,) = runtime().InferenceSession(tmp_path / "book.onnx").run(None, {"x": given})
+    codewords = book.get_buffer("codewords").numpy()
+    assert np.array_equal(sent, codewords[(given @ codewords.T).argmax(1)])
 
 
 def test_what_it_states():

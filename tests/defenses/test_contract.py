@@ -88,7 +88,7 @@ ROWS = [
     Row("cem", {"epochs": 1}, off={"sigma": 0.0}),
     Row("mid", {"epochs": 1}),
     Row("certified-noise", {"epochs": 1, "width": 8}),
-    Row("certified-noise", {"epochs": 1, "head_lr_scale": 0.1, "memo": True}),
+    Row("certified-noise", {"epochs": 1, "head_lr_scale": 0.1, "codewords": 2, "memo": True}),
     Row("crafter", {"iterations": 2, "terms": 2, "n_critic": 1, **PRIOR}, light=False),
     Row("crafter-z", {"iterations": 2, "n_critic": 1, **PRIOR}, light=False),
     Row("crafter-distilled", {"iterations": 2, "n_crafted": 8, "channels": 4, "epochs": 1, **PRIOR}, light=False),

@@ -78,8 +78,8 @@ def attacked(tmp_path, *attacks, truth=DATA):
 )
 def test_one_that_fails_is_a_row_with_the_reason_and_the_others_go_on(tmp_path, does, reason):
     odd, floor = (Named("mine.py:Odd", title="odd"), Odd(does=does)), (Named("mean-image"), ATTACKS.make("mean-image"))
-    rows, failed = attacked(tmp_path, odd, floor)
-    assert [row.label for row in rows] == ["mean-image"]
+    achieved, failed = attacked(tmp_path, odd, floor)
+    assert [row.label for row in achieved.rows] == ["mean-image"]
     assert [(entry.label, entry.access) for entry in failed] == [("odd", "QUERY_FREE")]
     assert failed[0].reason.startswith(reason)
     (flag,) = failures(failed)
@@ -110,7 +110,7 @@ def test_where_all_fail_the_run_ends(tmp_path):
 
 def test_without_the_truth_there_are_reconstructions_and_no_rows(tmp_path):
     floor = (Named("mean-image"), ATTACKS.make("mean-image"))
-    assert attacked(tmp_path, floor, truth=None) == ([], [])
+    assert attacked(tmp_path, floor, truth=None) == (adversary.Achieved(), [])
     pictures, scores = adversary.kept([floor], DATA, N, tmp_path)
     assert pictures.rebuilt["zmq-onnx", "mean-image"].shape == (N, 1, 4, 4)
     assert not scores

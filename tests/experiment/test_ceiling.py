@@ -11,7 +11,7 @@ from cutlayer.attacks.base import Attack
 from cutlayer.attacks.features.averaging import Averaging
 from cutlayer.attacks.features.nearest import Nearest
 from cutlayer.attacks.features.ridge import Ridge
-from cutlayer.attacks.view import Access, View
+from cutlayer.attacks.view import SMASHED, Access, View
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.defenses.base import Chain, Defense
 from cutlayer.defenses.cem import Cem
@@ -99,15 +99,17 @@ def attacked(halves: SplitModel, defense: Defense, attacks: list[Attack], tmp_pa
         query=oracle(wire), head=halves.head, tail=halves.tail, device=torch.device("cpu"),
     )  # fmt: skip
     private = splits.private.inputs[:N_PRIVATE]
-    released = {"zmq-onnx": np.stack([wire(private) for _ in range(N_RELEASES)])}
+    released = {"zmq-onnx": {SMASHED: np.stack([wire(private) for _ in range(N_RELEASES)])}}
     named = [(Named("mean-image", {"of": type(attack).__name__}), attack) for attack in attacks]
-    rows, failed = adversary.attack_all(named, lambda *_: seen, released, splits, Chosen(), tmp_path, lambda text: None)
+    achieved, failed = adversary.attack_all(
+        named, lambda *_: seen, released, splits, Chosen(), tmp_path, lambda text: None
+    )
     assert not failed
     bound = ceiling(defense, head, splits, N_PRIVATE, seed=0)
     experiment = Experiment("digits", "resnet20", "layer1", measure=Measure(private=N_PRIVATE))
     flat = Spectrum(2, 16, 1.0, head=Passed(16, 10, 1), undefended=Passed(16, 10, 1))
-    raised = {flag.flag for flag in flags(experiment, rows, splits, defense, flat, bound)}
-    return rows, bound, "above-the-ceiling" in raised
+    raised = {flag.flag for flag in flags(experiment, achieved, splits, defense, flat, bound)}
+    return achieved.rows, bound, "above-the-ceiling" in raised
 
 
 @pytest.mark.parametrize("defense", ADDITIVE, ids=repr)

@@ -87,6 +87,6 @@ def test_a_damaged_attack_is_made_again(tmp_path, suffix):
 
     attack()
     cut_off(next(tmp_path.glob(f"*{suffix}")))
-    assert attack() == attack() == []
+    assert attack() == attack() == adversary.Achieved()
     assert still.fitted == 2
     assert ["again" in line for line in told] == [False, True, False]

@@ -4,10 +4,22 @@ import numpy as np
 import pytest
 
 from cutlayer.data.splits import Dataset, Splits
+from cutlayer.experiment.adversary import Achieved
 from cutlayer.experiment.flags import flags, unfit
 from cutlayer.experiment.spec import Experiment, Measure, Named
-from cutlayer.metrics.interval import proportion
-from cutlayer.records.run import AttackRecord, Ceiling, CeilingAt, Estimate, Passed, Spectrum, Utility
+from cutlayer.metrics.interval import exact_proportion, proportion
+from cutlayer.records.run import (
+    PIXELS,
+    WATCH_LIST,
+    AttackRecord,
+    Ceiling,
+    CeilingAt,
+    Estimate,
+    IdentificationRecord,
+    Passed,
+    Spectrum,
+    Utility,
+)
 from cutlayer.registry import defense_from
 
 
@@ -27,18 +39,28 @@ def row(attack, access, low, value, high, n_releases=1):
     )  # fmt: skip
 
 
+def found(how):
+    share = Estimate(0.5, 20, 0.27, 0.73)
+    return IdentificationRecord(
+        attack="ridge", label="ridge", access="BLACK_BOX", deployment="zmq-onnx", n_releases=1, how=how, candidates=20,
+        top_1=share, top_10=share,
+    )  # fmt: skip
+
+
 def spectrum(before=10.0, after=10.0):
     return Spectrum(2, 16, 1.0, head=Passed(16, after, 1), undefended=Passed(16, before, 1))
 
 
-def names(rows, *, data=None, defense=None, attacks=(), passed=None, codec="raw", bound=None):
+def names(rows, *, data=None, defense=None, attacks=(), passed=None, codec="raw", listed=(), bound=None):
     """Names of the flags that are raised; `attacks` and `defense` are entries of the plan."""
     entry, measure = defense or {"name": "none"}, Measure(private=20, codec=codec)
     attacks = tuple(map(named, attacks))
     experiment = Experiment("digits", "resnet20", "layer1", defense=named(entry), attacks=attacks, measure=measure)
+    achieved = Achieved(tuple(rows), (*listed, found(WATCH_LIST)))
     raised = flags(
-        experiment, rows, data or splits(), defense_from(entry), passed or spectrum(), bound or Ceiling("deterministic")
-    )
+        experiment, achieved, data or splits(), defense_from(entry), passed or spectrum(),
+        bound or Ceiling("deterministic"),
+    )  # fmt: skip
     return {flag.flag for flag in raised}
 
 
@@ -54,6 +76,19 @@ GOOD = [
     row("ridge", "BLACK_BOX", 0.8, 0.85, 0.9),
     row("white-box", "WHITE_BOX", 0.8, 0.9, 1),
 ]
+
+
+def test_without_a_watch_list_the_identified_share_is_suspect():
+    experiment = Experiment("digits", "resnet20", "layer1")
+    for achieved, expected in (
+        (Achieved((), (found(PIXELS),)), 1),
+        (Achieved(), 1),
+        (Achieved((), (found(WATCH_LIST),)), 0),
+    ):
+        raised = flags(
+            experiment, achieved, splits(), defense_from({"name": "none"}), spectrum(), Ceiling("deterministic")
+        )
+        assert [flag.flag for flag in raised].count("no-watch-list") == expected
 
 
 def test_a_sound_evaluation_raises_none():
@@ -182,9 +217,10 @@ def test_an_attack_above_the_ceiling():
     assert names([rows[0], replace(several, n_releases=64)], bound=bound) == set(), "none was simulated for so many"
 
 
-def test_identification_above_the_ceiling():
-    weak = row("ridge", "BLACK_BOX", 0.5, 0.55, 0.6)
-    found = [replace(weak, metrics={"identification": Estimate(v, 60, 0.0, 1.0)}) for v in (36 / 60, 45 / 60)]
+@pytest.mark.parametrize("how", [PIXELS, WATCH_LIST])
+def test_identification_above_the_ceiling(how):
     bound = Ceiling("", 60, (bound_at(1, 0.5, 0.7),), None, 64)
-    assert names(found[:1], bound=bound) == set(), "36 of 60 may be luck"
-    assert names(found[1:], bound=bound) == {"above-the-ceiling"}
+    rows = [row("ridge", "BLACK_BOX", 0.5, 0.55, 0.6)]
+    for hits, raised in ((36, set()), (45, {"above-the-ceiling"})):  # 36 of 60 may be luck
+        listed = replace(found(how), top_1=exact_proportion(hits, 60))
+        assert names(rows, bound=bound, listed=[listed]) == raised

@@ -73,12 +73,18 @@ def test_the_rows_are_those_of_a_run_on_the_same_requests(recorded, tmp_path):
         recorded.split, recorded.split.head(), defense, recorded.data.auxiliary, codec=CODEC, seed=0,
         key="gaussian-noise sigma=0.1", vantage=CLOUD,
     )  # fmt: skip
-    rows, _ = adversary.attack_all(
+    achieved, _ = adversary.attack_all(
         adversary.attacks(asked, defense), views, {"tap": seen}, recorded.data, Chosen(), tmp_path / "work", print
     )
-    for row, again in zip(rows, record.attacks, strict=True):
+    for row, again in zip(achieved.rows, record.attacks, strict=True):
         assert (row.label, row.leakage_gain, row.metrics) == (again.label, again.leakage_gain, again.metrics)
-    assert [row.label for row in rows] == ["mean-image", "ridge", f"averaging n_releases={ROUNDS}"]
+    assert [row.label for row in achieved.rows] == ["mean-image", "ridge", f"averaging n_releases={ROUNDS}"]
+
+    ways = [(found.label, found.how, found.n_releases, found.candidates) for found in record.identification]
+    n = len(recorded.data.private)
+    assert ways[:2] == [("mean-image", "pixels", 1, n), ("ridge", "pixels", 1, n)]
+    assert [(how, releases) for _, how, releases, _ in ways[3:]] == [("watch list", 1), ("watch list", ROUNDS)]
+    assert max(found.top_1.value for found in record.identification[3:]) > 0.5
 
     written = json.loads((tmp_path / "out/attacks.json").read_text())
     assert load_record(TapRecord, written) == record
@@ -161,7 +167,7 @@ def test_what_does_not_belong_together_is_refused(recorded, tmp_path, options, e
 def test_a_private_image_that_the_attacker_holds_is_refused(recorded, tmp_path):
     sent = np.concatenate([recorded.data.auxiliary.inputs[:2], recorded.data.private.inputs[: N * ROUNDS]])
     np.savez(tmp_path / "x.npz", x=sent[:, 0])
-    with pytest.raises(DataError, match="2 of 80 auxiliary inputs"):
+    with pytest.raises(DataError, match="2 of 81 auxiliary inputs"):
         attacked(recorded, tmp_path / "out", truth=tmp_path / "x.npz")
 
 

@@ -17,6 +17,7 @@ from cutlayer.experiment import plan, victim
 from cutlayer.experiment.rehearsal import rehearse
 from cutlayer.experiment.run import run_all
 from cutlayer.records.reading import read, read_result
+from cutlayer.records.run import PIXELS, WATCH_LIST
 from cutlayer.split_folder import open_split
 from cutlayer.trace import STAGES
 
@@ -93,6 +94,31 @@ def test_every_attack_is_scored_on_each_tap_with_n_and_interval(runs):
         best = max(result.privacy, key=lambda a: a.leakage_gain.value)
         assert result.worst_case.leakage_gain == best.leakage_gain
         assert result.worst_case.metrics == best.metrics
+
+
+def test_every_run_plays_the_watch_list_though_the_plan_names_none(runs):
+    plain, noisy = runs[2]
+    for result, releases in ((plain, [1]), (noisy, [1, 8])):
+        listed = [found for found in result.identification if found.how == WATCH_LIST]
+        assert [(found.n_releases, found.deployment) for found in listed] == [
+            (n, deployment) for n in releases for deployment in ("zmq-onnx", "grpc-torch")
+        ]
+        assert {found.attack for found in listed} == {"watch-list"}
+        in_pixels = [found for found in result.identification if found.how == PIXELS]
+        assert [(found.label, found.deployment) for found in in_pixels] == [
+            (a.label, a.deployment) for a in result.privacy
+        ]
+        for found, attack in zip(in_pixels, result.privacy, strict=True):
+            assert found.top_1.value == pytest.approx(attack.metrics["identification"].value)
+        for found in result.identification:
+            assert found.candidates == result.candidates
+            assert found.top_1.n == 12
+            assert found.curve[0] == pytest.approx(found.top_1.value, abs=1e-6)
+            assert found.curve[0] <= found.top_10.value <= found.curve[-1] == 1
+        assert result.identified.top_1.value == max(found.top_1.value for found in result.identification)
+        assert not any(flag.flag == "no-watch-list" for flag in result.flags)
+    assert plain.identified.top_1.value == 1
+    assert noisy.identified.access in ("BLACK_BOX", "WHITE_BOX")
 
 
 def test_the_numbers_mean_what_they_should(runs):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from cutlayer.data.splits import Dataset, Splits
+from cutlayer.data.modality import TABLE
+from cutlayer.data.splits import NO_CLASS, Dataset, Splits
 from cutlayer.errors import ConfigError
 from cutlayer.metrics.base import Metric
 from cutlayer.privacy.score import Chosen, score
@@ -51,7 +52,8 @@ def test_exact_copies_alone_have_no_psnr_and_the_record_is_json(data, tmp_path):
 
 def test_a_metric_whose_weights_are_missing_is_said_and_has_no_value(data, tmp_path):
     chosen = Chosen(("ms-ssim", "lpips"), tmp_path)
-    (sentence,) = chosen.notes(6)
+    (sentence,) = chosen.notes(6, judged=True)
+    assert "only `cutlayer run` has" in Chosen(("iip",)).notes(6, judged=False)[0]
     assert sentence.startswith(f"LPIPS AlexNet is left out: {tmp_path} holds no alexnet_features.npz")
     scored = score(torch.from_numpy(data.private.inputs * 0.9), data, 0, chosen)
     assert math.isnan(scored.metrics["lpips"].value)
@@ -72,6 +74,20 @@ def test_one_score_for_the_whole_set_has_no_interval(data, monkeypatch):
         ConfigError, match=r"scores of shape \(\) for 6 reconstructions; let it give one number for each"
     ):
         score(rebuilt, data, 0, Chosen(("farthest",)))
+
+
+def test_rows_of_a_table_have_the_scores_that_need_no_picture():
+    rows = np.random.default_rng(0).random((6, 5)).astype(np.float32)
+    table = Splits("rows", ("one",), *[Dataset(rows, np.zeros(6, np.int64), TABLE)] * 4)
+    scored = score(torch.from_numpy(rows * 0.9), table, 0, Chosen(("ms-ssim", "rdlv")))
+    assert list(scored.metrics) == ["mse", "psnr", "identification"]
+    assert 0 < scored.leakage_gain.value < 1
+
+
+def test_what_has_no_class_has_no_evaluation_classifier(data):
+    parts = [Dataset(data.private.inputs, np.full(6, NO_CLASS))] * 4
+    scored = score(torch.from_numpy(data.private.inputs), Splits("noise", (), *parts), 0, Chosen(("recognized", "iip")))
+    assert all(math.isnan(scored.metrics[name].value) for name in ("recognized", "iip"))
 
 
 def test_an_infinity_of_an_older_record_is_read():

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from cutlayer.profile.plan import Plan, Settings
 from cutlayer.profile.run import run_plan
 from cutlayer.records.profile import Limits
 from cutlayer.records.profile_files import read
+from cutlayer.records.run import Ceiling, CeilingAt, Estimate
 from cutlayer.report.profiles import terminal
+from cutlayer.report.profiles.page import page
 from tests.onnx.onnx_models import chain
 
 NETWORK = "200mbit/1ms"
@@ -66,6 +69,25 @@ def test_they_are_in_every_file(profiled):
     assert float(row["leakage"]) == profile.cuts[0].codecs["raw"].quality.leakage.value
     assert "Leakage gain against end-to-end latency" in (out / "profile.html").read_text()
     assert "accuracy  leakage" in terminal.text(profile)
+    assert "No ceiling on what an attacker can do: deterministic." in terminal.text(profile)
+
+
+def test_the_ceiling_stands_beside_the_leakage_of_the_cheap_attacks(profiled):
+    at = CeilingAt(1, Estimate(0.4, 2000, 0.38, 0.42), Estimate(0.5, 200, 0.45, 0.55))
+    cuts = []
+    for cut in profiled[1].cuts:
+        codecs = {
+            name: replace(codec, quality=replace(codec.quality, ceiling=Ceiling("", 200, (at,), 7.0, 64)))
+            for name, codec in cut.codecs.items()
+        }
+        cuts.append(replace(cut, codecs=codecs))
+    bounded = replace(profiled[1], cuts=tuple(cuts))
+    text = terminal.text(bounded)
+    assert "accuracy  identified at most  leakage  leakage at most" in text
+    assert "one of 200 candidates" in " ".join(text.split())
+    assert "0.420" in text
+    assert "0.550" in text
+    assert "leakage at most, int8" in page(bounded)
 
 
 def test_answers_of_other_classes_are_neither_right_nor_wrong(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.profile import quality
 from cutlayer.profile.prepare import Candidate
+from cutlayer.records.run import Ceiling
 from tests.tiny_split import CLASSES, INPUT, images, write_split
 
 
@@ -33,12 +34,16 @@ def test_accuracy_is_that_of_the_codec(tmp_path, splits):
 
 def test_leakage_is_the_worst_of_the_attacks_and_a_defense_lowers_it(tmp_path, splits, monkeypatch):
     monkeypatch.setattr(quality, "ATTACKS", {"ridge": {}, "nearest": {}})
-    bare = quality.leakage(candidate(tmp_path / "bare"), ["raw"], splits, 0, lambda _: None)["relu", "raw"]
+    gains, without = quality.leakage(candidate(tmp_path / "bare"), ["raw"], splits, 0, lambda _: None)
+    bare = gains["relu", "raw"]
     noise = {"name": "gaussian-noise", "sigma": 10.0}
-    covered = quality.leakage(candidate(tmp_path / "covered", defense=noise), ["raw"], splits, 0, lambda _: None)
+    covered, bound = quality.leakage(candidate(tmp_path / "covered", defense=noise), ["raw"], splits, 0, lambda _: None)
     assert bare.value == max(gain.value for gain in bare.of_each.values())
     assert bare.attack in ("ridge", "nearest")
     assert covered["relu", "raw"].value < bare.value
+    assert without == Ceiling("deterministic")
+    assert bound.candidates == 40
+    assert covered["relu", "raw"].low <= bound.over(1).leakage_gain.high < 0.9
 
 
 def test_a_head_that_takes_one_sample_gives_batches():

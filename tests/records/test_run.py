@@ -17,7 +17,15 @@ from cutlayer.records.files import write_arrays
 from cutlayer.records.index import index
 from cutlayer.records.reading import read, read_result
 from cutlayer.records.reconstructions import Reconstructions, from_arrays
-from cutlayer.records.run import AttackRecord, Estimate, Published, load_result
+from cutlayer.records.run import (
+    PIXELS,
+    WATCH_LIST,
+    AttackRecord,
+    Estimate,
+    IdentificationRecord,
+    Published,
+    load_result,
+)
 from cutlayer.trace import STAGES
 from tests.report import conftest
 
@@ -152,3 +160,40 @@ def test_an_index_with_other_columns_is_made_again(runs):
     index(runs, result, said.append)
     assert rows(runs, "select * from metrics") == expected
     assert "made again" in said[-1]
+
+
+def identified(how, value, label="watch-list", top_10=1.0):
+    return IdentificationRecord(
+        attack=label, label=label, access="BLACK_BOX", deployment="zmq-onnx", n_releases=1, how=how, candidates=1000,
+        top_1=Estimate(value, 200, value - 0.1, 1.0), top_10=Estimate(top_10, 200, 0.9, 1.0), ranks=(1, 10, 1000),
+        curve=(value, top_10, 1.0),
+    )  # fmt: skip
+
+
+def test_an_old_result_shows_the_pixels_of_the_attack_that_leaks_most(runs):
+    old = read_result(runs / "295a94a24ab0")
+    assert not old.has_watch_list
+    found, worst = old.identified, old.worst_case
+    assert (found.label, found.how, found.candidates) == (worst.label, PIXELS, old.candidates)
+    assert found.top_1 == worst.metrics["identification"]
+    assert replace(old, worst_case=None).identified is None
+
+
+def test_the_most_that_any_attack_identifies_is_what_a_run_says(runs):
+    ways = (identified(PIXELS, 0.9, "ridge"), identified(WATCH_LIST, 0.97), identified(WATCH_LIST, 0.97, "later"))
+    result = replace(read_result(runs / "295a94a24ab0"), identification=ways)
+    assert load_result(json.loads(json.dumps(dump(result)))) == result
+    assert result.identified == ways[1]
+    assert result.has_watch_list
+    assert replace(result, identification=ways[:1]).identified == ways[0]
+
+
+def test_the_index_holds_every_way_to_identify(runs):
+    ways = (identified(PIXELS, 0.25, "ridge"), identified(WATCH_LIST, 0.75))
+    index(runs, replace(read_result(runs / "295a94a24ab0"), identification=ways), print)
+    found = rows(runs, "select metric, attack, value, n from metrics where metric like 'identified%' order by metric")
+    assert found == [
+        ("identified", "watch-list", 0.75, 200),
+        ("identified, pixels", "ridge", 0.25, 200),
+        ("identified, watch list", "watch-list", 0.75, 200),
+    ]

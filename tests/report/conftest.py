@@ -54,6 +54,16 @@ def result(run_id: str, sigma: float) -> dict[str, Any]:
         "defense_label": noise_label(sigma), "defense_facts": {},
         "utility": {"accuracy": estimate(0.804 - 0.06 * sigma, 0.036, 500), "baseline": estimate(0.804, 0.035, 500)},
         "privacy": attacks,
+        "identification": [
+            identification(a["attack"], a["label"], a["access"], a["deployment"], a["n_releases"], "pixels", share)
+            for a in attacks
+            if (share := a["metrics"]["identification"]["value"])
+        ]
+        + [
+            identification("watch-list", label, "WHITE_BOX", deployment, n, "watch list", 1 - sigma / (5 + 5 * n))
+            for n, label in ((1, "watch-list"), (8, "watch-list n_releases=8"))[: 1 + bool(sigma)]
+            for deployment in DEPLOYMENTS
+        ],
         "worst_case": {key: worst[key] for key in of_attack} | worst["metrics"],
         "spectrum": {
             "n": 4, "directions": 256, "variance": 0.97,
@@ -89,6 +99,18 @@ def attack(name: str, label: str, access: str, gain: float, deployment: str) -> 
         "attack": name, "label": label, "access": access, "deployment": deployment, "n": 64,
         "n_releases": 16 if name == "averaging" else 1, "fit_s": 2.04, "invert_s": 0.13, "metrics": metrics,
         "leakage_gain": estimate(gain, 0.015),
+    }  # fmt: skip
+
+
+def identification(
+    name: str, label: str, access: str, deployment: str, n_releases: int, how: str, share: float
+) -> dict[str, Any]:
+    ranks = [1, 2, 3, 4, 6, 10, 16, 25, 40, 64]
+    curve = [1 - (1 - share) * (1 - np.log(rank) / np.log(64)) for rank in ranks]
+    return {
+        "attack": name, "label": label, "access": access, "deployment": deployment, "n_releases": n_releases,
+        "how": how, "candidates": 64, "top_1": estimate(share, 0.03), "top_10": estimate(curve[5], 0.03),
+        "ranks": ranks, "curve": curve,
     }  # fmt: skip
 
 

@@ -65,6 +65,11 @@ LEAKAGE_GAIN = Scale(
     "by mean squared error.",
 )  # fmt: skip
 
+IDENTIFIED = Scale(
+    "Identified", "%", 1, 100, "high",
+    "how often the picture that was sent is picked from all candidates, by the attack that does it best.",
+)  # fmt: skip
+
 ACCESS = {
     "QUERY_FREE": ("query-free", "sees only what arrives at the server, and holds the server's half of the model"),
     "BLACK_BOX": ("black-box", "may also push pictures of its own through the device and watch what comes out"),
@@ -129,6 +134,17 @@ def attack_words(attack: str) -> str:
 def access_name(access: str) -> str:
     """``WHITE_BOX`` as ``white-box``."""
     return ACCESS[access][0] if access in ACCESS else access
+
+
+def ceiling_assumes(candidates: Iterable[int]) -> str:
+    """The assumptions of a ceiling, in one line, from the numbers of candidates of its runs."""
+    counts = sorted({n for n in candidates if n})
+    among = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}" if counts else "all"
+    return (
+        f"The ceiling assumes that the input is one of {among} candidates which the attacker holds, each equally "
+        "likely, that the noise of every release is drawn anew, and the head as deployed, in float32; one-sided 95 % "
+        "bounds."
+    )
 
 
 def where_attackers_sit(vantage: str, access: str) -> str:

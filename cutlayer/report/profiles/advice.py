@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 
 from cutlayer.records.profile import CutRecord, Profile, Recommendation
-from cutlayer.report.kit.wording import size
+from cutlayer.report.kit.wording import ceiling_assumes, size
 
 NAMED = 3
 """Number of choices as good as the best that are named; the others are counted."""
@@ -18,6 +18,17 @@ def basis(profile: Profile) -> str:
     if profile.settings.network_emulation is None:
         return start + "which is fitted to what was measured."
     return start + "moved by the median difference to what was measured over the same network."
+
+
+def ceiling(profile: Profile) -> str:
+    """What the columns of the ceiling say and assume, or why there are none; empty where none was looked for."""
+    found = [codec.quality.ceiling for cut in profile.cuts for codec in cut.codecs.values() if codec.quality.ceiling]
+    if not found:
+        return ""
+    if reasons := sorted({ceiling.none for ceiling in found if ceiling.none}):
+        return f"No ceiling on what an attacker can do: {', '.join(reasons)}."
+    assumed = ceiling_assumes(ceiling.candidates for ceiling in found)
+    return f"Leakage and identified at most: what no attacker exceeds with one release, whatever the codec. {assumed}"
 
 
 def headline(profile: Profile, time: Callable[[float], str]) -> str:

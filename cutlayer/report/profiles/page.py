@@ -125,6 +125,7 @@ def _cuts(profile: Profile) -> Html:
         el("p", advice.head_and_bytes(profile)),
         _table([*names, *(["Temperature"] if warm else [])], rows),
         _table(sent, sent_rows),
+        el("p", advice.ceiling(profile)) if advice.ceiling(profile) else None,
     )
 
 

@@ -42,7 +42,8 @@ def _cuts(profile: Profile) -> str:
     legend = "times in ms; cold = opening the head and its first inference; J = per inference"
     source = next((cut.energy.source for cut in profile.cuts if cut.energy.source), None)
     meter = f", by {source}" if source else ": no meter that can be read here"
-    return "\n".join([*lines, plain(legend + meter), *map(plain, _held_back(profile))])
+    bound = [wrap(advice.ceiling(profile))] if advice.ceiling(profile) else []
+    return "\n".join([*lines, plain(legend + meter), *bound, *map(plain, _held_back(profile))])
 
 
 def _held_back(profile: Profile) -> list[str]:

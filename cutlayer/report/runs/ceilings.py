@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import replace
 
 from cutlayer.records.run import Ceiling, CeilingAt
 from cutlayer.report.kit.markup import Html, dot, el, note, row, section, table
-from cutlayer.report.kit.wording import DASH, LEAKAGE_GAIN, Scale
+from cutlayer.report.kit.wording import DASH, LEAKAGE_GAIN, Scale, ceiling_assumes
 from cutlayer.report.runs.groups import Group
 from cutlayer.report.runs.settings import Setting
 
@@ -22,11 +21,15 @@ def any_known(group: Group) -> bool:
 
 
 def beside_worst(setting: Setting, scale: Scale = LEAKAGE_GAIN) -> str:
-    """The ceiling for as many releases as the worst attack observed: identification and leakage gain, in percent."""
-    ceiling, worst = setting.ceiling, setting.worst
+    """The ceiling of identification and leakage gain, in percent, each for as many releases as the worst observed."""
+    ceiling, worst, found = setting.ceiling, setting.worst, setting.identifier
     if ceiling is None or ceiling.none:
         return {"deterministic": "none", "density unknown": "unknown"}[ceiling.none] if ceiling else DASH
-    return both(ceiling.over(worst.n_releases if worst else 1), scale)
+    identified, leakage = (ceiling.over(record.n_releases if record else 1) for record in (found, worst))
+    if identified is leakage is None:
+        return DASH
+    first = scale.number(identified.identified.high) if identified else DASH
+    return f"{first} / {scale.number(leakage.leakage_gain.high) if leakage else DASH}"
 
 
 def both(at: CeilingAt | None, scale: Scale = LEAKAGE_GAIN) -> str:
@@ -62,20 +65,9 @@ def rows(group: Group) -> list[tuple[Setting, list[str]]]:
     return found
 
 
-def assumed(candidates: Iterable[int]) -> str:
-    """The assumptions of a ceiling, in one line, from the numbers of candidates of its runs."""
-    counts = sorted({n for n in candidates if n})
-    among = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}" if counts else "all"
-    return (
-        f"The ceiling assumes that the input is one of {among} candidates which the attacker holds, each equally "
-        "likely, that the noise of every release is drawn anew, and the head as deployed, in float32; one-sided 95 % "
-        "bounds."
-    )
-
-
 def assumed_of(group: Group) -> str:
     """The assumptions of the group's ceilings."""
-    return assumed(setting.ceiling.candidates for setting in group.settings if setting.ceiling)
+    return ceiling_assumes(setting.ceiling.candidates for setting in group.settings if setting.ceiling)
 
 
 def ceilings(group: Group) -> Html | None:

@@ -11,7 +11,7 @@ from cutlayer.records import expectation
 from cutlayer.records.expectation import Expectation, Figure
 from cutlayer.records.run import Estimate, Result
 from cutlayer.report.kit.comparison import UNKNOWN, less, mean, sign
-from cutlayer.report.kit.wording import ACCURACY, LEAKAGE_GAIN, Scale, scale
+from cutlayer.report.kit.wording import ACCURACY, IDENTIFIED, LEAKAGE_GAIN, Scale, scale
 from cutlayer.report.runs.groups import Group
 from cutlayer.report.runs.settings import Setting, change
 
@@ -88,6 +88,10 @@ def _of_seeds(settings: Mapping[str, Setting], side: Figure | float) -> dict[int
 def _read(result: Result, side: Figure) -> Estimate | None:
     if side.name == expectation.ACCURACY:
         return result.utility.accuracy
+    if side.name == expectation.IDENTIFIED:
+        by_attack = [found.top_1 for found in result.identification if found.label == side.attack]
+        best = result.identified.top_1 if result.identified else None
+        return max(by_attack, key=lambda share: share.value, default=None) if side.attack else best
     row = next((a for a in result.privacy if a.label == side.attack), None) if side.attack else result.worst_case
     if row is None:
         return None
@@ -95,7 +99,11 @@ def _read(result: Result, side: Figure) -> Estimate | None:
 
 
 def _scale(side: Figure) -> Scale:
-    return {expectation.ACCURACY: ACCURACY, expectation.LEAKAGE: LEAKAGE_GAIN}.get(side.name) or scale(side.name)
+    return {
+        expectation.ACCURACY: ACCURACY,
+        expectation.LEAKAGE: LEAKAGE_GAIN,
+        expectation.IDENTIFIED: IDENTIFIED,
+    }.get(side.name) or scale(side.name)
 
 
 def _number(side: Figure | float) -> float:

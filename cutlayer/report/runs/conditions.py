@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cutlayer.machine.identity import decisive
-from cutlayer.records.run import Flag
+from cutlayer.records.run import Flag, Result
 from cutlayer.report.kit.wording import SPACE
 from cutlayer.report.runs.groups import Group
 
@@ -27,8 +27,11 @@ def machine(group: Group) -> str:
 
 
 def flags(group: Group) -> list[Flag]:
-    """Where the machine was busy, or where the runs of the group depend on different machines or versions."""
+    """Where the machine was busy, runs depend on different machines or versions, or an old one has no watch list."""
     raised = []
+    if old := [member.label for member in group.members if _is_old(member.run.result)]:
+        text = f"The records of {', '.join(old)} are of an older version, which played no watch list: the share of "
+        raised.append(Flag("no-watch-list", f"{text}identified pictures is that of reconstructions, and too low."))
     timed = [(cost, member) for member in group.members for cost in member.run.result.cost if cost.others is not None]
     busy = [(cost.others or 0.0, f"{member.label} on {cost.deployment}") for cost, member in timed]
     if disturbed := [entry for entry in busy if entry[0] >= BUSY]:
@@ -52,6 +55,11 @@ def flags(group: Group) -> list[Flag]:
             text = f"The runs differ in {item}: {each}. Their figures differ for that reason too."
             raised.append(Flag("other-conditions", text))
     return raised
+
+
+def _is_old(result: Result) -> bool:
+    """Whether a result with attacks has no record of identification; others say themselves what they lack."""
+    return bool(result.privacy) and not result.identification
 
 
 def _described(env: Mapping[str, Any]) -> list[str]:

@@ -90,4 +90,6 @@ def _share(value: float, values: Sequence[float], *, otherwise: float) -> float:
 
 def _spoken(setting: Setting) -> str:
     where = f"leakage gain {setting.leakage.value:.1%}, accuracy {setting.accuracy.value:.1%}"
+    if math.isfinite(setting.identified.value):
+        where += f", identified {setting.identified.value:.1%}"
     return f"{setting.label}: {where}, {duration(setting.time_ns(stage='protect'))}, {size(setting.tensor_bytes)}"

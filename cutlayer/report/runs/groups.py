@@ -64,12 +64,15 @@ class Group:
 
     @property
     def headline_metrics(self) -> list[str]:
-        """The standard metrics and the user's own, without the mean squared error, which the leakage gain stands for.
+        """The standard metrics and the user's own, without those for which another column stands.
 
+        The leakage gain stands for the mean squared error, and the share of identified pictures for that in pixels.
         Other metrics of cutlayer that a plan names are in the table of all attacks.
         """
         return [
-            name for name in self.metrics if name != "mse" and (name in STANDARD_METRICS or name not in set(METRICS))
+            name
+            for name in self.metrics
+            if name not in ("mse", "identification") and (name in STANDARD_METRICS or name not in set(METRICS))
         ]
 
     @property

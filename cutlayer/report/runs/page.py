@@ -11,6 +11,8 @@ from cutlayer.report.kit.markup import Html, el
 from cutlayer.report.runs import sections, sweep_sections
 from cutlayer.report.runs.ceilings import ceilings
 from cutlayer.report.runs.groups import Group, group
+from cutlayer.report.runs.identified import identified
+from cutlayer.report.runs.predictors import predictors
 from cutlayer.report.runs.spectrum import spectrum
 from cutlayer.report.runs.story import opening, pictures_first
 
@@ -40,7 +42,8 @@ def page(runs: Sequence[Run], skipped: Sequence[Skipped]) -> str:
         for g in groups
     ]
     contents = el("nav", el("p", "On this page"), el("ul", links), aria_label="On this page") if links[1:] else None
-    main = el("main", opening(), contents, map(_article, groups), sections.environment(runs, skipped))
+    predicted = predictors([run.result for run in runs])
+    main = el("main", opening(), contents, map(_article, groups), predicted, sections.environment(runs, skipped))
     return markup.page("cutlayer: what can the server see?", main)
 
 
@@ -49,5 +52,5 @@ def _article(group: Group) -> Html:
     if group.is_sweep:
         return el("article", title, sweep_sections.article(group), id=group.anchor)
     parts = [sections.flags, pictures_first, sections.headline, sections.reconstructions, sections.privacy_accuracy]
-    parts += [sections.latency, sections.attacks, ceilings, spectrum]
+    parts += [sections.latency, sections.attacks, identified, ceilings, spectrum]
     return el("article", title, [part(group) for part in parts], id=group.anchor)

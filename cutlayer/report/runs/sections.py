@@ -27,6 +27,7 @@ from cutlayer.report.runs.charts import Point, scatter, typical_request
 from cutlayer.report.runs.claims import claims as stated_claims
 from cutlayer.report.runs.claims import verdict
 from cutlayer.report.runs.groups import Group
+from cutlayer.report.runs.identified import about
 from cutlayer.report.runs.settings import Member, typical
 from cutlayer.report.runs.story import NO_PICTURE, class_names, originals, rebuilt_by, shown
 
@@ -49,7 +50,8 @@ def headline(group: Group) -> Html:
         note(
             f"Accuracy on {n:,} test images. The worst attack is the one with the highest leakage gain of all that "
             f"were run. Small figures are {over} 0 % leakage is what an attacker reaches who always guesses the "
-            "average picture; 100 % is the exact picture. The runs were timed one after the other, so that a "
+            "average picture; 100 % is the exact picture. "
+            f"{about(group)} The runs were timed one after the other, so that a "
             "difference of two times may be that of the machine's other work."
         ),
         note(conditions.machine(group)),

@@ -11,7 +11,17 @@ from statistics import mean as arithmetic_mean
 import numpy as np
 
 from cutlayer.records.reading import Run
-from cutlayer.records.run import AttackRecord, Ceiling, CeilingAt, CostRecord, Estimate, FailedAttack, Result, WorstCase
+from cutlayer.records.run import (
+    AttackRecord,
+    Ceiling,
+    CeilingAt,
+    CostRecord,
+    Estimate,
+    FailedAttack,
+    IdentificationRecord,
+    Result,
+    WorstCase,
+)
 from cutlayer.report.kit.comparison import UNKNOWN, less, mean
 
 Percentile = tuple[str, str]
@@ -133,6 +143,40 @@ class Setting:
         """The worst case of the first of the seeds for which `attack` was worst."""
         cases = [result.worst_case for result in self.results if result.worst_case]
         return next((case for case in cases if case.label == self.attack), None)
+
+    @property
+    def identified(self) -> Estimate:
+        """The share of pictures that the best attack of each seed identifies; unknown where a seed has none."""
+        known = [result.identified.top_1 for result in self.results if result.identified]
+        return mean(known) if len(known) == len(self.results) else UNKNOWN
+
+    @property
+    def identifier(self) -> IdentificationRecord | None:
+        """The record behind it, of the seed in which most are identified."""
+        known = [result.identified for result in self.results if result.identified]
+        return max(known, key=lambda found: found.top_1.value, default=None)
+
+    @property
+    def has_watch_list(self) -> bool:
+        """Whether an attack scored the candidates itself, in every seed."""
+        return all(result.has_watch_list for result in self.results)
+
+    @property
+    def identification(self) -> list[IdentificationRecord]:
+        """Every attack on every deployment, by each way to identify; the mean over the seeds."""
+        rows: dict[tuple[str, str, str], list[IdentificationRecord]] = {}
+        for result in self.results:
+            for found in result.identification:
+                rows.setdefault((found.deployment, found.label, found.how), []).append(found)
+        return [
+            replace(
+                of_seeds[0],
+                top_1=mean([found.top_1 for found in of_seeds]),
+                top_10=mean([found.top_10 for found in of_seeds]),
+                curve=tuple(map(arithmetic_mean, zip(*(found.curve for found in of_seeds), strict=False))),
+            )
+            for of_seeds in rows.values()
+        ]
 
     @property
     def attack(self) -> str:

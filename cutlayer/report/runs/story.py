@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from cutlayer.data.modality import IMAGE
 from cutlayer.records.reading import Run
 from cutlayer.records.reconstructions import Reconstructions
+from cutlayer.records.run import PIXELS
 from cutlayer.report.kit.comparison import against, sign
 from cutlayer.report.kit.markup import Html, dot, el
 from cutlayer.report.kit.pictures import choose, strip
-from cutlayer.report.kit.wording import ACCURACY, LEAKAGE_GAIN, attack_words, duration, size
+from cutlayer.report.kit.wording import ACCURACY, IDENTIFIED, LEAKAGE_GAIN, attack_words, duration, size
 from cutlayer.report.runs.groups import Group
 from cutlayer.report.runs.settings import Setting
 
@@ -150,17 +151,24 @@ def _verdict(group: Group, setting: Setting, indices: list[int]) -> Html:
     plain_words = attack_words(worst.attack)
     leaked = el("strong", f"{LEAKAGE_GAIN.value(setting.leakage.value)} leaked")
     sentences = [leaked, f" to the worst attack, {worst.label}", f" ({plain_words})." if plain_words else "."]
-    identified = setting.metric("identification")
-    if math.isfinite(identified.value):
-        candidates = setting.first.candidates
-        among = f"{candidates:,} candidates" if candidates else "all candidates"
-        share = ACCURACY.value(identified.value)
-        sentences.append(f" Its pictures point to the right original among {among} in {share} of cases.")
+    sentences.append(_identified(setting))
     picture = NO_PICTURE
     if indices and (rebuilt := rebuilt_by(member.run, worst.label, worst.deployment)) is not None:
         alt = f"Reconstructions by {worst.label} with {setting.label} of: {class_names(member.run, indices)}"
         picture = _drawn(member.run, rebuilt, indices, alt)
     return el("div", el("div", heading, el("p", sentences), _cost(group, setting)), picture, class_="row")
+
+
+def _identified(setting: Setting) -> str:
+    """How often the picture is picked from a list, and by what."""
+    found, share = setting.identifier, setting.identified
+    if found is None or not math.isfinite(share.value):
+        return ""
+    among = f"{found.candidates:,} candidates" if found.candidates else "all candidates"
+    in_pixels = found.how == PIXELS
+    way = f"by the pictures of {found.label}" if in_pixels else "by what the device makes of each candidate"
+    after = f", after {found.n_releases} transmissions of it" if found.n_releases > 1 else ""
+    return f" The right picture is picked from {among} in {IDENTIFIED.value(share.value)} of cases, {way}{after}."
 
 
 def _cost(group: Group, setting: Setting) -> Html:

@@ -11,6 +11,7 @@ from cutlayer.report.runs import conditions, tables
 from cutlayer.report.runs.ceilings import ceilings
 from cutlayer.report.runs.curves import curves
 from cutlayer.report.runs.groups import Group
+from cutlayer.report.runs.identified import every_way
 from cutlayer.report.runs.sections import GRID, headline, red_flags
 from cutlayer.report.runs.settings import Setting
 from cutlayer.report.runs.spectrum import spectrum
@@ -57,6 +58,7 @@ def _numbers(group: Group) -> Html:
         "Every number",
         el("details", el("summary", "Every attack on every run"), tables.attacks(group)),
         el("details", el("summary", "End-to-end times and sizes"), tables.percentiles(group)),
+        el("details", el("summary", "Who is identified under every defense"), every_way(group.settings)),
         el("details", el("summary", "The ceiling of every defense"), ceilings(group)),
         el("details", el("summary", "The spectrum of every head"), spectrum(group)),
     )

@@ -12,6 +12,7 @@ from cutlayer.report.kit.markup import Html, dot, el, row, small, table
 from cutlayer.report.kit.wording import (
     ACCURACY,
     DASH,
+    IDENTIFIED,
     LEAKAGE_GAIN,
     Scale,
     access_name,
@@ -22,7 +23,7 @@ from cutlayer.report.kit.wording import (
     seconds,
     size,
 )
-from cutlayer.report.runs import ceilings
+from cutlayer.report.runs import ceilings, identified
 from cutlayer.report.runs.groups import Group
 from cutlayer.report.runs.settings import Member, Setting, change, spread
 from cutlayer.trace import STAGES
@@ -33,7 +34,7 @@ def headline(group: Group) -> Html:
     head = ["Defense", _heading(ACCURACY, "95 % interval"), _titled("Change", "points"), "Worst attack"]
     head.append(_heading(LEAKAGE_GAIN))
     head += [_titled("Ceiling, %", "identified / leakage gain")] if ceilings.any_known(group) else []
-    head += [*(_heading(scale(metric)) for metric in group.headline_metrics)]
+    head += [_heading(IDENTIFIED), *(_heading(scale(metric)) for metric in group.headline_metrics)]
     head += [_titled("End to end", "p50"), _titled("Sent", "per picture"), "Flags"]
     rows = [_headline_row(group, setting) for setting in group.settings]
     return table("What each defense keeps, leaks and costs", head, [el("tbody", rows)], "headline")
@@ -174,6 +175,8 @@ def _headline_row(group: Group, setting: Setting) -> Html:
     cells.append(_measured(LEAKAGE_GAIN, setting.leakage, small(gains)))
     if ceilings.any_known(group):
         cells.append(_cell("Ceiling, %", ceilings.beside_worst(setting)))
+    found = setting.identifier
+    cells.append(_measured(IDENTIFIED, setting.identified, small(identified.how(found)) if found else None))
     cells += [_measured(scale(metric), setting.metric(metric)) for metric in group.headline_metrics]
     times = {name: setting.time_ns(name) for name in setting.deployments}
     sizes = {name: setting.sent_bytes(name) for name in setting.deployments}

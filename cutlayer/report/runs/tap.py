@@ -59,7 +59,7 @@ def page(
         "main",
         el("header", el("p", "cutlayer", class_="product"), el("h1", "What does this tap give away?")),
         section("What was attacked", note(_subject(record)), [note(text) for text in record.notes]),
-        section("Every attack, in pictures", el("div", rows, class_="blocks")) if rows[0] else None,
+        section("Every attack, in pictures", el("div", rows, class_="blocks")) if any(rows) else None,
         section("Every attack, in numbers", found) if record.attacks or record.failed else None,
     )
     return markup.page("cutlayer: what does this tap give away?", main)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from cutlayer.records.reading import Run
@@ -13,6 +13,7 @@ from cutlayer.report.kit.columns import WIDTH, columns, wrap
 from cutlayer.report.kit.comparison import sign
 from cutlayer.report.kit.wording import (
     ACCURACY,
+    IDENTIFIED,
     LEAKAGE_GAIN,
     access_name,
     duration,
@@ -24,6 +25,7 @@ from cutlayer.report.kit.wording import (
 from cutlayer.report.runs import ceilings, conditions
 from cutlayer.report.runs.claims import claims, verdict
 from cutlayer.report.runs.groups import Group, group
+from cutlayer.report.runs.identified import about, among, how
 from cutlayer.report.runs.settings import Setting
 
 _table = partial(columns, width=WIDTH, rule=True)
@@ -61,7 +63,7 @@ def _headline(group: Group) -> str:
     scales = {name: scale(name) for name in group.headline_metrics}
     bounded = ceilings.any_known(group)
     head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST", "LEAKAGE", *["CEILING"][:bounded]]
-    head += [*(metric.title.upper() for metric in scales.values()), "P50", "SENT"]
+    head += ["IDENTIFIED", *(metric.title.upper() for metric in scales.values()), "P50", "SENT"]
     rows = []
     for setting in group.settings:
         cells = [setting.label, ACCURACY.value(setting.accuracy.value), _change(setting), setting.attack]
@@ -69,11 +71,13 @@ def _headline(group: Group) -> str:
             LEAKAGE_GAIN.value(setting.leakage.value),
             *[ceilings.beside_worst(setting, ceilings.WHOLE)][:bounded],
         ]
+        cells.append(IDENTIFIED.value(setting.identified.value))
         cells += [metric.value(setting.metric(name).value) for name, metric in scales.items()]
         rows.append([*cells, duration(setting.time_ns()), size(setting.sent_bytes())])
     legend = f"Accuracy on {group.first.result.utility.accuracy.n:,} test images{_over_seeds(group)}. "
     legend += "Change in points; a change in brackets is not told apart from none. "
     legend += "Leakage: 0 % is an attacker who guesses the average picture, 100 % the exact picture."
+    legend += f" {about(group)}"
     legend += "".join(f" {metric.title}: {metric.explanation}" for metric in scales.values() if metric.explanation)
     legend += _about_ceiling(group)
     return _table(head, rows, left=(0, 3)) + "\n" + wrap(legend)
@@ -126,18 +130,19 @@ def _sweep(group: Group) -> str:
     scales = {name: scale(name) for name in group.headline_metrics}
     bounded = ceilings.any_known(group)
     head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST", "LEAKAGE", *["CEILING"][:bounded]]
-    head += [*(metric.title.upper() for metric in scales.values()), "PROTECT", "TENSOR"]
+    head += ["IDENTIFIED", *(metric.title.upper() for metric in scales.values()), "PROTECT", "TENSOR"]
     rows = []
     for s in group.settings:
         cells = [s.label, ACCURACY.value(s.accuracy.value), _change(s), s.attack]
         cells += [LEAKAGE_GAIN.value(s.leakage.value), *[ceilings.beside_worst(s, ceilings.WHOLE)][:bounded]]
+        cells.append(IDENTIFIED.value(s.identified.value))
         cells += [metric.value(s.metric(name).value) for name, metric in scales.items()]
         rows.append([*cells, duration(s.time_ns(stage="protect")), size(s.tensor_bytes)])
     legend = (
         f"Accuracy on {group.first.result.utility.accuracy.n:,} test images{_over_seeds(group)}. Change in points; "
     )
     legend += "a change in brackets is not told apart from none. Leakage: that of the worst attack; 0 % is the average "
-    legend += "picture, 100 % the exact one. Protect: the time of the defense on the device, p50."
+    legend += f"picture, 100 % the exact one. {about(group)} Protect: the time of the defense on the device, p50."
     legend += _about_ceiling(group)
     return _table(head, rows, left=(0, 3)) + "\n" + wrap(legend)
 
@@ -151,7 +156,7 @@ def _flag_counts(group: Group) -> str:
 
 
 def _attacks(group: Group) -> list[str]:
-    """Leakage gain of each attack under each defense, on the first deployment; three defenses in one table."""
+    """Leakage gain of each attack under each defense, on the first deployment, and what share it identifies."""
     of_settings = [setting.attacks for setting in group.settings]
     failed = [setting.failed for setting in group.settings]
     attacks = {a.label: access_name(a.access) for rows in of_settings for a in rows}
@@ -159,10 +164,21 @@ def _attacks(group: Group) -> list[str]:
     # Of equal labels the first deployment comes last, so that its value stays.
     gains = [{a.label: LEAKAGE_GAIN.value(a.leakage_gain.value) for a in reversed(rows)} for rows in of_settings]
     cells = [dict.fromkeys(names, "failed") | found for names, found in zip(failed, gains, strict=True)]
+    listed = [setting.identification for setting in group.settings]
+    shares = [{how(f): IDENTIFIED.value(f.top_1.value) for f in reversed(found)} for found in listed]
+    ways = {how(f): access_name(f.access) for found in listed for f in found}
+    return [
+        *_by_attack("LEAKAGE BY ATTACK", attacks, cells, group),
+        *_by_attack(f"IDENTIFIED AMONG {among(group).upper()}", ways, shares, group),
+    ]
+
+
+def _by_attack(title: str, attacks: Mapping[str, str], cells: Sequence[Mapping[str, str]], group: Group) -> list[str]:
+    """A row for each attack with its access, and a column for each defense; three defenses in one table."""
     tables = []
     for start in range(0, len(cells) if attacks else 0, 3):
         part = slice(start, start + 3)
-        head = ["LEAKAGE BY ATTACK", "ACCESS", *(s.label for s in group.settings[part])]
+        head = [title, "ACCESS", *(s.label for s in group.settings[part])]
         rows = [
             [label, access, *(by_attack.get(label, LEAKAGE_GAIN.value(math.nan)) for by_attack in cells[part])]
             for label, access in attacks.items()

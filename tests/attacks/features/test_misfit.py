@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from cutlayer.attacks.features.misfit import difference, scaling
+from cutlayer.attacks.features.misfit import Misfit, difference, scaling, suitable
+from cutlayer.defenses.base import Defense
+from cutlayer.defenses.gaussian_noise import GaussianNoise
+from cutlayer.defenses.laplace_noise import LaplaceNoise
+from cutlayer.defenses.quantize import Quantize
+from tests.attacks.victims import linear_head, smooth_images
 
 
 @pytest.mark.parametrize("shape", [(6, 4, 4), (6,), (4, 6), (4, 4, 6)], ids=["image", "vector", "tokens", "swin"])
@@ -58,3 +63,38 @@ def test_the_other_misfits_compare_the_protected_guess():
 def test_a_misfit_without_survivors_is_zero():
     misfit = difference("survivors", torch.ones(1, 4), lambda smashed: smashed, torch.zeros(1, 4))
     assert misfit.tolist() == [[0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("defense", "power"), [(GaussianNoise(sigma=0.5), 2), (LaplaceNoise(scale=0.5, bound="none"), 1)]
+)
+def test_the_likelihood_measures_differences_as_the_noise_is_spread(defense, power, make_view):
+    """Up to a constant: mean squares for Gaussian noise, mean absolute values for Laplacian noise."""
+    view = make_view(linear_head(), defense)
+    misfit = Misfit(("likelihood",), smooth_images(8, seed=3), view)
+    output, arrived = torch.randn(2, 5, 64, generator=torch.Generator().manual_seed(0))
+    expected = ((output - arrived) / 0.5).abs().pow(power).mean(dim=1) * (1 if power == 2 else 2)
+    values = misfit("likelihood", output, (arrived,)) - misfit("likelihood", output, (output,))
+    torch.testing.assert_close(values, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_several_releases_are_compared_together(make_view):
+    view = make_view(linear_head(), GaussianNoise(sigma=0.5))
+    misfit = Misfit(("plain", "likelihood"), smooth_images(8, seed=3), view)
+    output, first, second = torch.randn(3, 5, 64, generator=torch.Generator().manual_seed(0))
+    both, *each = (misfit("likelihood", output, seen) for seen in ((first, second), (first,), (second,)))
+    torch.testing.assert_close(both, (each[0] + each[1]) / 2)
+    torch.testing.assert_close(misfit.unexplained(output, (first, second)), (first + second) / 2 - output)
+
+
+@pytest.mark.parametrize(
+    ("defense", "kinds"),
+    [
+        (Defense(), ("whitened",)),
+        (Quantize(bits=2), ("whitened",)),
+        (GaussianNoise(sigma=0.5), ("whitened", "likelihood")),
+        (GaussianNoise(sigma=0.5).then(Quantize(bits=2)), ("whitened",)),
+    ],
+)
+def test_a_misfit_suits_the_defense(defense, kinds):
+    assert suitable(defense, torch.ones(1, 8)) == kinds

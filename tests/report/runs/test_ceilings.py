@@ -19,7 +19,16 @@ def lines_of(results, start):
     return [line for line in text(results).splitlines() if line.startswith(start)]
 
 
+def test_each_figure_is_for_as_many_releases_as_the_worst_attack_of_its_kind(results):
+    assert results[1].identified.n_releases == 8
+    assert results[1].worst_case.n_releases == 1
+    at_16, at_1 = (results[1].ceiling.over(n) for n in (8, 1))
+    expected = f"{at_16.identified.high:.0%} / {at_1.leakage_gain.high:.0%}".replace("%", "")
+    assert expected in lines_of(results, "gaussian-noise sigma=0.5")[0]
+
+
 def test_it_stands_beside_the_worst_attack_for_as_many_releases(results):
+    results = [replace(result, identification=()) for result in results]
     assert "96.0 % none" in " ".join(lines_of(results, "no defense")[0].split())
     assert "92 / 68" in lines_of(results, "gaussian-noise sigma=0.5")[0]
     most = replace(results[1].worst_case, n_releases=16)

@@ -60,3 +60,21 @@ def test_an_attack_that_failed_is_in_the_tables_with_the_reason(results):
 
 def test_a_record_cannot_steer_the_terminal(results):
     assert "\x1b" not in text([replace(results[0], defense_label="\x1b[2Jcleared")])
+
+
+def test_the_share_identified_is_that_of_the_best_attack_and_each_has_a_row(results):
+    line = next(line for line in text(results).splitlines() if line.startswith("gaussian-noise sigma=2.0"))
+    assert f"{results[2].identified.top_1.value:.1%}".replace("%", " %") in line
+    lines = [" ".join(line.split()) for line in text(results).splitlines()]
+    assert any(line.startswith("IDENTIFIED AMONG 64 CANDIDATES ACCESS no defense") for line in lines)
+    assert "watch-list white-box 100.0 % 95.0 % 80.0 %" in lines
+    assert "watch-list n_releases=8 white-box - 98.9 % 95.6 %" in lines
+    assert "ridge, in pixels black-box 86.2 % 57.5 % 28.7 %" in lines
+
+
+def test_an_old_record_has_the_share_in_pixels_and_a_flag(results):
+    old = [replace(result, identification=()) for result in results[:1]]
+    printed = " ".join(text(old).split())
+    assert "IDENTIFIED" in printed
+    assert "No watch list was played against no defense: there it is the figure in pixels." in printed
+    assert "! no-watch-list: The records of no defense are of an older version" in printed

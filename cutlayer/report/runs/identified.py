@@ -1,0 +1,121 @@
+"""How often an attacker picks the picture that was sent from a list: by the list itself, or by its reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cutlayer.records.run import PIXELS, WATCH_LIST, IdentificationRecord
+from cutlayer.report.kit.markup import Html, dot, el, note, row, section, small, table
+from cutlayer.report.kit.svg import Axis, Chart, Frame, percent, text
+from cutlayer.report.kit.wording import IDENTIFIED, access_name
+from cutlayer.report.runs.groups import Group
+from cutlayer.report.runs.settings import Setting
+
+FRAME = Frame(300.0, 214.0, left=34.0, right=292.0, top=12.0, bottom=172.0)
+LINES = {"list": "watch list", "waits": "watch list that waits for several releases", "pixels": "best reconstruction"}
+"""The lines of a chart by their class of the style sheet."""
+
+
+def how(found: IdentificationRecord) -> str:
+    """The attack, and whether it compares reconstructions or is a watch list, with the number of releases."""
+    by = f"{found.label}, in pixels" if found.how == PIXELS else found.label
+    return f"{by}, {found.n_releases} releases" if found.n_releases > 1 and "n_releases" not in found.label else by
+
+
+def among(group: Group) -> str:
+    """The number of candidates, in words."""
+    counts = sorted({r.candidates for s in group.settings for r in s.results if r.candidates})
+    if not counts:
+        return "all candidates"
+    return f"{counts[0]:,} candidates" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} candidates"
+
+
+def about(group: Group) -> str:
+    """What the figure says, in sentences."""
+    said = (
+        f"Identified is how often the picture that was sent is picked from {among(group)}, by the attack that does it "
+        "best: one that encodes the candidates with the device's own half (watch list), or one whose reconstruction "
+        "is compared with them in pixels."
+    )
+    if without := [setting.label for setting in group.settings if not setting.has_watch_list]:
+        said += f" No watch list was played against {', '.join(without)}: there it is the figure in pixels."
+    return said
+
+
+def identified(group: Group) -> Html | None:
+    """The curves of each defense, and every way to identify; None where no run has a record of it."""
+    settings = [setting for setting in group.settings if setting.identification]
+    if not settings:
+        return None
+    explained = (
+        f"{about(group)} Each chart shows in what share of cases the right candidate is among the first so many of "
+        "the attacker's list (the cumulative match characteristic); the dashed line is guessing. Who can be identified "
+        "has been found out, however poor the reconstruction looks."
+    )
+    legend = [
+        el("li", el("span", class_=f"line {name}"), words)
+        for name, words in LINES.items()
+        if any(name in _lines(setting) for setting in settings)
+    ]
+    return section(
+        "Which picture was it?",
+        note(explained),
+        el("div", [_panel(setting) for setting in settings], class_="curves"),
+        el("ul", legend, class_="legend"),
+        el("details", el("summary", "Every attack, with intervals"), every_way(settings)),
+    )
+
+
+def _lines(setting: Setting) -> dict[str, IdentificationRecord]:
+    """The best record for each line of a chart."""
+    of_line: dict[str, list[IdentificationRecord]] = {name: [] for name in LINES}
+    for found in setting.identification:
+        name = "pixels" if found.how == PIXELS else "waits" if found.n_releases > 1 else "list"
+        of_line[name].append(found)
+    return {name: max(found, key=lambda f: f.top_1.value) for name, found in of_line.items() if found}
+
+
+def _panel(setting: Setting) -> Html:
+    lines = _lines(setting)
+    most = max(found.candidates for found in lines.values())
+    ticks = [rank for rank in (1, 10, 100, 1000, 10_000) if rank <= most]
+    across = Axis(1, max(most, 2), ticks, "{:,.0f}".format, logarithmic=True)
+    chart = Chart(FRAME, across, Axis(0, 1.02, (0.0, 0.25, 0.5, 0.75, 1.0), percent))
+    guessing = sorted({*next(iter(lines.values())).ranks})
+    drawn = [chart.polyline([(rank, rank / most) for rank in guessing], "guess")]
+    drawn += [
+        chart.polyline([*zip(found.ranks, found.curve, strict=True)], f"cmc {name}") for name, found in lines.items()
+    ]
+    titles = [
+        text("first so many candidates", FRAME.right, FRAME.height - 6, "end"),
+        text("found among them, %", FRAME.left + 6, FRAME.bottom - 8),
+    ]
+    spoken = "; ".join(f"{how(found)}: {IDENTIFIED.value(found.top_1.value)} at once" for found in lines.values())
+    caption = el("figcaption", dot(setting.color), setting.label)
+    return el("figure", caption, chart.svg([chart.axes(), titles, drawn], f"{setting.label}. {spoken}.", None))
+
+
+def every_way(settings: Sequence[Setting]) -> Html:
+    """A table of every attack by each way to identify a picture."""
+    head = ["Attack", "Access", "Releases", "How", "First", "Among the first ten", "Candidates"]
+    bodies = []
+    for setting in settings:
+        band = el("tr", el("th", dot(setting.color), setting.label, scope="rowgroup", colspan=len(head)), class_="band")
+        rows = [
+            row(
+                el("th", found.label, scope="row"),
+                [
+                    el("td", access_name(found.access), small(f"on {found.deployment}")),
+                    found.n_releases,
+                    "watch list" if found.how == WATCH_LIST else "in pixels",
+                    *(
+                        el("td", IDENTIFIED.value(share.value), small(IDENTIFIED.interval(share)))
+                        for share in (found.top_1, found.top_10)
+                    ),
+                    f"{found.candidates:,}",
+                ],
+            )
+            for found in setting.identification
+        ]
+        bodies.append(el("tbody", band, rows))
+    return table("Every way to identify a picture", head, bodies, "attacks")

@@ -1,0 +1,129 @@
+"""Which cheap number predicts leakage? The rank correlation of each with what the worst attack found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from cutlayer.records.run import CeilingAt, Predictors, Result
+from cutlayer.report.kit.markup import Html, el, note, row, section, small, table
+from cutlayer.report.kit.wording import DASH, MINUS
+
+LEAST = 4
+"""Runs below which a correlation of ranks says nothing."""
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """How far the order of runs by a number is their order by leakage.
+
+    Attributes:
+        n: Number of runs.
+        spearman: Spearman's correlation of ranks, 1 where the orders are the same.
+        low: Lower end of its 95 % interval, a bootstrap over the runs.
+        high: Upper end.
+        kendall: Kendall's tau-b, the share of pairs in the same order less that of pairs in the opposite one.
+    """
+
+    n: int
+    spearman: float
+    low: float
+    high: float
+    kendall: float
+
+
+def _bound(read: Callable[[CeilingAt], float]) -> Callable[[Result], float | None]:
+    """A figure of the ceiling for one release; 1 where there is no noise."""
+
+    def value(result: Result) -> float | None:
+        if result.ceiling is None or result.ceiling.none == "density unknown":
+            return None
+        first = result.ceiling.over(1)
+        return read(first) if first else 1.0 if result.ceiling.none else None
+
+    return value
+
+
+def _of(read: Callable[[Predictors], float], without_noise: float) -> Callable[[Result], float | None]:
+    """A predictor, and its value where there is no noise."""
+
+    def value(result: Result) -> float | None:
+        if result.predictors:
+            return read(result.predictors)
+        return without_noise if result.ceiling and result.ceiling.none == "deterministic" else None
+
+    return value
+
+
+NUMBERS: dict[str, Callable[[Result], float | None]] = {
+    "ceiling of the leakage gain, one release": _bound(lambda at: at.leakage_gain.value),
+    "ceiling of identification, one release": _bound(lambda at: at.identified.value),
+    "Fisher information for each pixel (dFIL)": _of(lambda p: p.dfil, math.inf),
+    "leakage gain that van Trees allows": _of(lambda p: p.van_trees, 1.0),
+    "mutual information, if all were normal": _of(lambda p: p.nats, math.inf),
+    "leakage gain that conditional entropy allows": _of(lambda p: p.conditional_entropy, 1.0),
+    "directions that the head passes on": lambda r: r.spectrum.head.passed if r.spectrum else None,
+    "how faint the faintest one is (less leaks)": lambda r: -r.spectrum.head.condition if r.spectrum else None,
+    "size of the strongest direction": lambda r: r.spectrum.head.largest if r.spectrum else None,
+}
+"""The numbers, each the greater the more leaks if it predicts well; None where a run does not have it."""
+
+
+def correlations(results: Sequence[Result], reached: Callable[[Result], float | None]) -> dict[str, Correlation]:
+    """The correlation of each number with what was reached, over the runs that have both; at least `LEAST` of them.
+
+    A number that is the same in all runs orders nothing, and is left out.
+    """
+    import numpy as np
+    from scipy.stats import kendalltau, rankdata
+
+    found, rng = dict[str, Correlation](), np.random.default_rng(0)
+    for name, number in NUMBERS.items():
+        pairs = [(number(result), reached(result)) for result in results]
+        known = np.array([(x, y) for x, y in pairs if x is not None and y is not None and not math.isnan(x + y)])
+        if len(known) < LEAST or min(len(set(column)) for column in known.T.tolist()) < 2:
+            continue
+
+        def spearman(rows: np.ndarray) -> float:
+            x, y = (rankdata(column) for column in rows.T)
+            return float(np.corrcoef(x, y)[0, 1]) if x.std() and y.std() else 0.0
+
+        again = [spearman(known[rng.integers(len(known), size=len(known))]) for _ in range(RESAMPLES)]
+        low, high = np.quantile(again, [0.025, 0.975])
+        tau = float(kendalltau(*known.T).statistic)
+        found[name] = Correlation(len(known), spearman(known), float(low), float(high), tau)
+    return found
+
+
+def leaked(result: Result) -> float | None:
+    """The leakage gain of the worst attack that observed one release."""
+    return max((row.leakage_gain.value for row in result.privacy if row.n_releases == 1), default=None)
+
+
+def predictors(results: Sequence[Result]) -> Html | None:
+    """Which cheap number predicts leakage; None where there are too few runs."""
+    ranked = sorted(correlations(results, leaked).items(), key=lambda item: -item[1].spearman)
+    if not ranked:
+        return None
+    text = (
+        "Each number takes seconds, and no attack. The runs are put in order by it, and by the leakage gain of the "
+        "worst attack on one release: 1 is the same order, 0 none, -1 the opposite one. In small print the 95 % "
+        "interval over runs; runs with one model are no independent samples of all models. A defense without noise "
+        "has the greatest value of the first six, and one whose density is not known has none."
+    )
+    head = ["Number", "Runs", "Spearman", "Kendall"]
+    body = [
+        row(
+            name,
+            [c.n, el("td", _signed(c.spearman), small(f"{_signed(c.low)} to {_signed(c.high)}")), _signed(c.kendall)],
+        )
+        for name, c in ranked
+    ]
+    title = "Which cheap number predicts leakage?"
+    return section(title, note(text), table(title, head, [el("tbody", body)], "numbers"))
+
+
+def _signed(value: float) -> str:
+    return DASH if math.isnan(value) else f"{value:.2f}".replace("-", MINUS)
