@@ -65,7 +65,8 @@ class DenoiseFirst(Attack):
     batch: Batch = 64
 
     def __post_init__(self) -> None:
-        self._inner, self._alone = (ATTACKS.make(self.attack, **(self.options or {})) for _ in range(2))
+        self._inner: Attack = ATTACKS.make(self.attack, **(self.options or {}))
+        self._alone: Attack = ATTACKS.make(self.attack, **(self.options or {}))
         if self._inner.needs > Access.BLACK_BOX or self._inner.n_releases > 1:
             raise ConfigError(
                 f"denoise-first cannot run {self.attack!r}. It runs black-box attacks on one release; to average "

@@ -26,7 +26,6 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
@@ -175,9 +174,15 @@ class QueryFree(Attack):
             with torch.inference_mode():
                 return torch.Tensor(shadow(images.to(self._view.device)).to(images.device).clone())
 
-        own = self._view.auxiliary.at(np.s_[: len(self._images)])
-        shadowed = {"access": Access.WHITE_BOX, "random": False, "auxiliary": own, "_kept": {}}
-        return replace(self._view, _head=shadow, _query=query, _defense=Defense(), **shadowed)
+        return replace(
+            self._view,
+            access=Access.WHITE_BOX,
+            random=False,
+            _head=shadow,
+            _query=query,
+            _defense=Defense(),
+            _kept={},
+        )
 
 
 def _within(found: Tensor, says: Tensor, means: Tensor) -> Tensor:
@@ -201,7 +206,7 @@ Statistics = dict[str, Tensor]
 
 
 def _statistics(smashed: Tensor, classes: Tensor) -> Statistics:
-    """What is compared of smashed data ``(N, *smashed.shape)`` whose classes have the probabilities ``(N, classes)``."""
+    """What is compared of smashed data ``(N, *shape)`` whose classes have the probabilities ``(N, classes)``."""
     grid = smashed if smashed.ndim == 4 else smashed.flatten(1)[..., None, None]
     mean = grid.mean(dim=0)
     weights = classes.sum(dim=0)
@@ -223,7 +228,7 @@ def _statistics(smashed: Tensor, classes: Tensor) -> Statistics:
 
 
 def _mismatch(of: Statistics, wanted: Statistics) -> Tensor:
-    """The squared distances of the statistics, each in units of what was wanted, class means counted three times."""
+    """Squared distances of the statistics, in units of what was wanted; the means of the classes count three times."""
     scale = {name: value.square().mean().clamp(min=1e-12) for name, value in wanted.items()}
     scale["mean"] = wanted["variance"].mean().clamp(min=1e-12)
     parts = {name: (of[name] - value).square().mean() / scale[name] for name, value in wanted.items()}
