@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cutlayer import own
 from cutlayer.attacks.base import Attack
-from cutlayer.attacks.view import Access
+from cutlayer.attacks.view import SMASHED, Access, vantage_named
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.experiment.adversary import Achieved
@@ -58,7 +58,8 @@ def flags(
     raised += _no_watch_list(achieved.identification)
     raised += [*_order(rows), *_useless(rows, experiment), *_overlap(data, experiment.measure.private)]
     raised += _above_ceiling(achieved, ceiling)
-    if experiment.defense.name == "none" and rows and max(_gain(row) for row in rows) < INVERTIBLE_GAIN:
+    sees = SMASHED in vantage_named(experiment.measure.vantage).sees
+    if sees and experiment.defense.name == "none" and rows and max(_gain(row) for row in rows) < INVERTIBLE_GAIN:
         text = f"No attack got past a leakage gain of {INVERTIBLE_GAIN} on the undefended model."
         raised.append(Flag("baseline-not-invertible", text))
     if rows:
