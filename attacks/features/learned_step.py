@@ -29,7 +29,7 @@ from torch.nn.functional import mse_loss
 from cutlayer.attacks.base import Attack, fitted
 from cutlayer.attacks.features.misfit import Misfit, suitable
 from cutlayer.attacks.features.white_box import freeze
-from cutlayer.attacks.queries import release, varied, with_held_out
+from cutlayer.attacks.queries import HELD_OUT, release, varied, with_held_out
 from cutlayer.attacks.view import Access, View
 from cutlayer.machine.compute import autocast
 from cutlayer.nets.corrector import Corrector
@@ -37,8 +37,6 @@ from cutlayer.options import Batch, Count, LearningRate, Size, Whole
 from cutlayer.progress import note, track
 from cutlayer.registry import ATTACKS
 
-HELD_OUT = 0.1
-"""Share of the images that no step learns from, by which the best epoch and the number of steps are chosen."""
 CHUNK = 256
 """Images corrected together; bounds the memory."""
 
@@ -77,6 +75,11 @@ class LearnedStep(Attack):
     def __post_init__(self) -> None:
         self._start: Attack = ATTACKS.make(self.attack, **(self.options or {}))
         self.n_releases = self._start.n_releases
+
+    @property
+    def keeps_apart(self) -> bool:
+        """Whether the first attack does."""
+        return self._start.keeps_apart
 
     @property
     def decoders(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ Generalized Gaussian Image Model for Edge-Preserving MAP Estimation", IEEE TIP, 
 `cutlayer.attacks.features.misfit`. Threat model: the attacker holds the head's weights and the defense's code and
 settings, not its random draws, and images like the victims'.
 
-Misfit and weight are chosen on images of the attacker's own that d has not seen, in whole groups. So is whether to
+Misfit and weight are chosen on images of the attacker's own that d has not learned from. So is whether to
 search at all: where no search comes nearer to those images than d does, the attack answers as d does.
 
 Where the defense rounds, gradients pass through the rounding as the defense says; where it leaves values out, the
@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cutlayer.attacks.base import Attack, fitted
+from cutlayer.attacks.base import Attack, fitted, unbiased
 from cutlayer.attacks.features.misfit import MISFITS, PRECONDITIONED, Misfit, suitable
 from cutlayer.attacks.features.white_box import freeze, remaining
 from cutlayer.attacks.queries import apart, release
@@ -39,8 +39,6 @@ from cutlayer.registry import ATTACKS
 
 CHUNK = 256
 """Images searched together."""
-HELD_OUT = 0.1
-"""Share of the attacker's images on which the residuals are measured and the setting chosen; whole groups."""
 START, MOST, LEAST = -1, 3, -9
 """Weights of the prior are 10^k, where the misfit of a guess that knows nothing is 1; the walk begins at k = -1."""
 BETAS = (0.9, 0.99)
@@ -81,6 +79,11 @@ class Map(Attack):
         self.n_releases = self._start.n_releases  # the search explains all that the first attack observes
 
     @property
+    def keeps_apart(self) -> bool:
+        """Whether the first attack does."""
+        return self._start.keeps_apart
+
+    @property
     def decoders(self) -> tuple[str, ...]:
         """Those of the first attack."""
         return self._start.decoders
@@ -97,9 +100,8 @@ class Map(Attack):
 
     def fit(self, view: View) -> None:
         """Fit the first attack, measure its residuals on images that it has not seen, and choose the setting."""
-        rest, images = apart(view, HELD_OUT)
-        self._device, images = view.device, images.to(view.device)
-        rehearsed = fitted(ATTACKS.make(self.attack, **(self.options or {})), rest)
+        self._device, images = view.device, apart(view)[1].to(view.device)
+        rehearsed = unbiased(ATTACKS.make(self.attack, **(self.options or {})), view)
         self._head = freeze(view.head).to(view.device)
         releases = torch.stack([release(view.query, images.cpu(), view.device) for _ in range(self.n_releases)])
         kinds = self.misfit or suitable(view.defense, releases[0])
