@@ -9,6 +9,8 @@ from cutlayer.data.splits import Dataset
 
 HELD_OUT = 0.1
 """Share of the images that an attack does not learn from, by which it chooses among epochs and settings."""
+SURE = 3.0
+"""Standard errors by which an attack must do better on held-out images than a weaker one that it contains."""
 CHUNK = 256
 """Images pushed through the query at a time; bounds the memory of the device's head."""
 
@@ -103,3 +105,9 @@ def release(query: Query, images: Tensor, device: torch.device | str = "cpu") ->
     if out is None:
         raise ValueError("The attacker has no images to query with.")
     return out
+
+
+def surely_less(errors: Tensor, than: Tensor) -> bool:
+    """Whether errors of the same images, ``(N,)`` each, are less by more than `SURE` standard errors."""
+    gained = than - errors
+    return len(gained) > 1 and float(gained.mean()) > SURE * float(gained.std()) / len(gained) ** 0.5

@@ -109,9 +109,3 @@ class Combined(Attack):
 def pictures(attacks: list[Attack], releases: Tensor) -> Tensor:
     """What each of K attacks rebuilds from these releases, ``(K, N, C, H, W)``."""
     return torch.stack([attack.invert_releases(releases[: attack.n_releases]) for attack in attacks])
-
-
-def surely_less(errors: Tensor, than: Tensor) -> bool:
-    """Whether errors of the same images, ``(N,)`` each, are less by more than one standard error of the difference."""
-    gained = than - errors
-    return len(gained) > 1 and float(gained.mean()) > float(gained.std()) / len(gained) ** 0.5
