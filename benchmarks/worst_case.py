@@ -31,21 +31,24 @@ SEARCH = {"iterations": 50, "lr": 0.5}
 MAP = {"attack": "decoder", "options": DECODER, **SEARCH}
 LEARNED = {"attack": "map", "options": MAP, "corrections": 1}
 BOTH = {"attack": "learned-step", "options": LEARNED, **SEARCH}
+PARTS: tuple[dict[str, Any], ...] = (
+    {"name": "ridge"}, {"name": "decoder", **RESSFL}, {"name": "decoder", **DECODER}, {"name": "map", **MAP},
+)  # fmt: skip
+MORE: tuple[dict[str, Any], ...] = ({"name": "learned-step", **LEARNED}, {"name": "map", **BOTH})
 SUITE: dict[str, tuple[str, dict[str, Any]]] = {
     "mean-image": ("mean-image", {}),
     "ridge": ("ridge", {}),
     "decoder, ResSFL's N0C16": ("decoder", RESSFL),
     "decoder": ("decoder", DECODER),
-    "white-box": ("white-box", {"misfit": ("plain", "whitened"), "iterations": 200, "rehearsal": 2, "lr": (0.1,)}),
     "map": ("map", MAP),
+    "stack": ("stack", {"attacks": PARTS}),
+    "ensemble": ("ensemble", {"attacks": PARTS}),
+    "learned-step of map": ("learned-step", LEARNED),
+    "map of it": ("map", BOTH),
+    "stack of all": ("stack", {"attacks": PARTS + MORE}),
+    "white-box": ("white-box", {"misfit": ("plain", "whitened"), "iterations": 200, "rehearsal": 2, "lr": (0.1,)}),
     "learned-step": ("learned-step", {"attack": "decoder", "options": DECODER}),
-    "map, learned-step": ("learned-step", LEARNED),
-    "map, learned-step, map": ("map", BOTH),
-    "stack": ("stack", {"attacks": (
-        {"name": "ridge"}, {"name": "decoder", **RESSFL}, {"name": "decoder", **DECODER}, {"name": "map", **MAP},
-        {"name": "learned-step", **LEARNED}, {"name": "map", **BOTH},
-    )}),
-}  # fmt: skip
+}
 
 
 def main(
