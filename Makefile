@@ -100,6 +100,10 @@ bench-wire: $(READY) ## Compare both transports with a bare socket and other pro
 	$(BIN)/python benchmarks/wire_load.py
 	$(BIN)/python benchmarks/codecs.py
 
+.PHONY: bench-traffic
+bench-traffic: $(READY) ## Measure what the lengths of encrypted messages give away, over TLS and CURVE, and what padding costs
+	$(BIN)/python benchmarks/traffic.py
+
 .PHONY: bench-shaper
 bench-shaper: $(READY) ## Compare the emulated networks with their target rates and round trips
 	$(BIN)/python benchmarks/shaper.py

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from cutlayer.attacks.base import Attack, fitted
-from cutlayer.attacks.view import LENGTHS, SMASHED, Access, Vantage, View
+from cutlayer.attacks.view import SMASHED, Access, Vantage, View
 from cutlayer.bounded import read_arrays, read_json, reason
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.defenses.base import Defense
@@ -28,13 +28,12 @@ from cutlayer.metrics.identification import squared_distances
 from cutlayer.privacy.identification import candidates, identification
 from cutlayer.privacy.releases import Releases
 from cutlayer.privacy.score import Chosen, score
-from cutlayer.privacy.view import lengths, oracle, view, wire
+from cutlayer.privacy.view import observable, oracle, view, watched, wire
 from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import delete, write_arrays, write_json
 from cutlayer.records.reconstructions import Reconstructions
 from cutlayer.records.run import PIXELS, WATCH_LIST, AttackRecord, FailedAttack, IdentificationRecord
 from cutlayer.registry import ATTACKS
-from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import Half, SplitFolder
 
 ViewFor = Callable[[Named, Attack], View]
@@ -76,7 +75,7 @@ def watch_lists(
     return [(named, ATTACKS.make(named.name, **named.options)) for named in listed if named.key not in known]
 
 
-def check_granted(attacks: Sequence[Named], granted: Access, vantage: Vantage) -> None:
+def check_granted(attacks: Sequence[Named], granted: Access, vantage: Vantage, servers: int = 1) -> None:
     """Refuse an attack that needs more access than is granted, or sees what nobody sees from where the attacker sits.
 
     Raises:
@@ -95,11 +94,17 @@ def check_granted(attacks: Sequence[Named], granted: Access, vantage: Vantage) -
                 f"The attack {named.label} needs {chosen.needs.label} access, and {granted.label} access is granted; "
                 "leave the attack out, or grant more with access."
             )
-        unseen = [part.sees for part in chosen.parts if part.sees not in vantage.sees]
+        # A floor observes nothing.
+        unseen = [part.sees for part in chosen.parts if not part.is_floor and part.sees not in vantage.sees]
         if unseen:
             raise WithheldError(
                 f"The attack {named.label} observes the {unseen[0]} of each message, and at the vantage {vantage.name} "
                 f"{' and '.join(vantage.sees)} are seen; leave the attack out, or choose another vantage."
+            )
+        if servers > 1 and chosen.n_releases > servers:
+            raise WithheldError(
+                f"The attack {named.label} needs {chosen.n_releases} releases of one input, and {servers} servers get "
+                "one each; leave the attack out, or raise measure.servers."
             )
 
 
@@ -135,15 +140,14 @@ def viewer(
     once = defaultdict[str, dict[Any, Any]](dict)  # an attack that others contain is fitted once, to what it observes
 
     def view_for(named: Named, attack: Attack) -> View:
-        if attack.sees == LENGTHS:
-            seen, query = TensorSpec((1,)), lengths(head, defense, codec, seed_of(named.key))
+        if shared and attack.sees == SMASHED:
+            query = shared.reader()
         else:
-            seen = split.manifest.smashed
-            query = shared.reader() if shared else wire(head, defense, codec, seed_of(named.key))
+            query = watched(attack.sees, head, defense, codec, seed_of(named.key))
         return view(
-            attack.needs, input=split.manifest.input, smashed=seen, auxiliary=auxiliary, query=oracle(query),
-            defense=defense, tail=in_torch[0], head=in_torch[1], seed=seed, vantage=vantage,
-            kept=once[attack.sees],
+            attack.needs, input=split.manifest.input, smashed=observable(attack.sees, split.manifest.smashed),
+            auxiliary=auxiliary, query=oracle(query), defense=defense, tail=in_torch[0], head=in_torch[1], seed=seed,
+            vantage=vantage, kept=once[attack.sees],
         )  # fmt: skip
 
     return view_for

@@ -21,7 +21,7 @@ from cutlayer.experiment import adversary, victim
 from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.experiment.victim import Say
 from cutlayer.privacy.identification import candidates
-from cutlayer.privacy.view import view_of, wire
+from cutlayer.privacy.view import view_of, watched, wire
 from cutlayer.progress import Rehearsal, rehearsed, words
 from cutlayer.records.run import RESULT
 from cutlayer.split_folder import SplitFolder, open_split
@@ -130,7 +130,8 @@ def after_export(
     setup, parts = experiment.measure, list[Part]()
     defense, private = deployed(opened), data.private.inputs[: setup.private]
     n_releases = max(attack.n_releases for _, attack in attacks)
-    wired, tail = wire(opened.head(), defense, setup.codec, [experiment.seed]), opened.tail()
+    head, tail = opened.head(), opened.tail()
+    wired = wire(head, defense, setup.codec, [experiment.seed])
     begin_s = clock.now_s()
     for image in data.test.inputs[:N_TIMED]:
         tail(wired(image[None]))
@@ -142,9 +143,10 @@ def after_export(
 
     for named, attack in attacks:
         # In a run, the devices make these releases.
-        releases = torch.stack([torch.tensor(wired(private)) for _ in range(attack.n_releases)])
+        passing = watched(attack.sees, head, defense, setup.codec, [experiment.seed])
+        releases = torch.stack([torch.tensor(passing(private)) for _ in range(attack.n_releases)])
         begin_s = clock.now_s()
-        seen = view_of(opened, attack.needs, data.auxiliary, codec=setup.codec, seed=experiment.seed)
+        seen = view_of(opened, attack.needs, data.auxiliary, codec=setup.codec, seed=experiment.seed, sees=attack.sees)
         attack.fit(seen)
         fitted_s = clock.now_s()
         if attack.reconstructs:

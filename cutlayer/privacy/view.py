@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cutlayer.attacks.view import CLOUD, Access, Query, Vantage, View
+from cutlayer.attacks.view import CLOUD, LENGTHS, SMASHED, Access, Query, Vantage, View
 from cutlayer.data.splits import Dataset
 from cutlayer.defenses.base import Defense, deployed
 from cutlayer.edge.pipeline import Pipeline
@@ -104,6 +104,16 @@ def lengths(head: Half, defense: Defense, codec: str, seed: list[int]) -> Wire:
     return sizes
 
 
+def watched(sees: str, head: Half, defense: Defense, codec: str, seed: list[int]) -> Wire:
+    """What an attack observes of the device's pipeline, `SMASHED` or `LENGTHS`; see `wire` and `lengths`."""
+    return lengths(head, defense, codec, seed) if sees == LENGTHS else wire(head, defense, codec, seed)
+
+
+def observable(sees: str, smashed: TensorSpec) -> TensorSpec:
+    """The shape of what an attack observes of one input."""
+    return TensorSpec((1,)) if sees == LENGTHS else smashed
+
+
 def oracle(wire: Wire) -> Query:
     """What the server would receive for any input, as tensors on the device of the input."""
     return lambda inputs: torch.tensor(wire(inputs.detach().cpu().numpy()), device=inputs.device)
@@ -117,6 +127,7 @@ def view_of(
     codec: str = "raw",
     head: Half | None = None,
     seed: int = 0,
+    sees: str = SMASHED,
 ) -> View:
     """The view of a deployed split folder, its own defense included.
 
@@ -127,6 +138,7 @@ def view_of(
         codec: Name of the codec on the wire.
         head: The head of the folder, where it is open already; see `wire`.
         seed: Seed of the attacker's own random choices, and of the draws of the oracle.
+        sees: What the attack observes, `SMASHED` or `LENGTHS`.
     """
     if len(split.manifest.data_inputs) > 1:
         raise SplitError(
@@ -137,9 +149,9 @@ def view_of(
     return view(
         access,
         input=split.manifest.input,
-        smashed=split.manifest.smashed,
+        smashed=observable(sees, split.manifest.smashed),
         auxiliary=auxiliary,
-        query=oracle(wire(head or split.head(), defense, codec, [seed, 1])),
+        query=oracle(watched(sees, head or split.head(), defense, codec, [seed, 1])),
         defense=defense,
         tail=None if halves is None else halves.tail,
         head=None if halves is None else halves.head,

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cutlayer.attacks.view import Access, View
+from cutlayer.attacks.view import SMASHED, Access, View
 from cutlayer.data.splits import Dataset
 from cutlayer.defenses.base import Defense
 from cutlayer.privacy.view import view
 from cutlayer.spec import TensorSpec
-from tests.attacks.victims import IMAGE, smooth_images
+from tests.attacks.victims import IMAGE, classifier, smooth_images
 
 MakeView = Callable[..., View]
 
@@ -21,13 +21,21 @@ MakeView = Callable[..., View]
 def make_view() -> MakeView:
     """A view of a head and a defense, with the oracle that the runner would build from them."""
 
-    def make(head: nn.Module, defense: Defense | None = None, access: Access = Access.WHITE_BOX, n: int = 400) -> View:
+    def make(
+        head: nn.Module,
+        defense: Defense | None = None,
+        access: Access = Access.WHITE_BOX,
+        n: int = 400,
+        sees: str = SMASHED,
+    ) -> View:
         defense = defense or Defense()
         rng = np.random.default_rng(7)
 
         @torch.no_grad()
         def query(images: Tensor) -> Tensor:
-            return defense.protect(head(images), rng)
+            released = defense.protect(head(images), rng)
+            # The length of a codec that sends no number near zero.
+            return released if sees == SMASHED else (released > 0.1).flatten(1).sum(dim=1, keepdim=True).float()
 
         images = smooth_images(n, seed=1)
         return view(
@@ -37,7 +45,7 @@ def make_view() -> MakeView:
             auxiliary=Dataset(images.numpy(), np.zeros(n, np.int64)),
             query=query,
             defense=defense,
-            tail=nn.Identity(),
+            tail=classifier(int(np.prod(query(images[:1]).shape[1:]))),
             head=head,
             device=torch.device("cpu"),
         )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cutlayer.attacks.base import Attack
-from cutlayer.attacks.view import Access
+from cutlayer.attacks.view import Access, View
 from cutlayer.defenses.gaussian_noise import GaussianNoise
 from cutlayer.errors import ConfigError, WithheldError
 from cutlayer.metrics.identification import ranks, shares
@@ -27,6 +27,10 @@ class Row(NamedTuple):
     def make(self) -> Attack:
         return ATTACKS.make(self.name, **self.options)
 
+    def view(self, make_view, *victim, **options) -> View:
+        """The view of a victim, in which the attack observes what it observes on the wire."""
+        return make_view(*victim, sees=self.make().sees, **options)
+
 
 ROWS = [
     Row("mean-image", {}),
@@ -37,6 +41,10 @@ ROWS = [
     Row("pca-ridge", {"components": 40}),
     Row("kernel-ridge", {"features": 64, "bandwidth": (1.0,)}),
     Row("kernel-ridge", {"features": 64, "kernel": ("gaussian",), "window": (3,)}),
+    Row("query-free", {"epochs": 2, "options": {"iterations": 5, "lr": (0.1,), "tv": (2.0,)}}),
+    Row("query-free", {"epochs": 2, "attack": "ridge", "shadow": "3x3x4+3x3x8+p", "match": 0.0}),
+    Row("denoise-first", {"attack": "ridge", "epochs": 2}),
+    Row("averaging", {"attack": "denoise-first", "n_releases": 2, "options": {"attack": "ridge", "epochs": 2}}),
     Row("decoder", {"capacity": "conv_normN0C16", "epochs": 2}),
     Row("decoder", {"capacity": "he-small", "epochs": 2, "auxiliary": "noise"}),
     Row("decoder", {"capacity": "conv_normN0C16", "epochs": 2, "varied": True, "schedule": "constant"}),
@@ -53,6 +61,8 @@ ROWS = [
     Row("mask-aware", {"options": {"capacity": "conv_normN0C16", "epochs": 2}}),
     Row("mask-aware", {"attack": "ridge", "see": "positions"}),
     Row("mask-aware", {"attack": "ridge", "see": "values"}),
+    Row("traffic", {}),
+    Row("traffic", {"n_releases": 3, "n_queries": 2}),
     Row("watch-list", {}),
     Row("watch-list", {"n_releases": 2, "n_queries": 3}),
     Row("watch-list", {"likelihood": True}),
@@ -95,6 +105,9 @@ def test_says_what_it_does(name):
         ("ensemble", {"attacks": ({"name": "ridge"}, {"name": "ridg"})}, "There is no attack named 'ridg'"),
         ("kernel-ridge", {"kernel": ("linear",)}, "kernel must be of gaussian, arc-cosine"),
         ("kernel-ridge", {"window": (0, 2)}, "window must be 0 or odd"),
+        ("query-free", {"shadow": "3x3x4+pool"}, "'pool' is no layer"),
+        ("query-free", {"attack": "query-free"}, "query-free cannot run 'query-free'"),
+        ("denoise-first", {"attack": "white-box"}, "denoise-first cannot run 'white-box'"),
         ("mask-aware", {"see": "all"}, "see must be one of both, positions, values"),
         ("mask-aware", {"attack": "white-box"}, "mask-aware cannot run 'white-box'"),
         ("mask-aware", {"attack": "averaging"}, "mask-aware cannot run 'averaging'"),
@@ -115,7 +128,7 @@ def test_an_impossible_option_is_refused(name, options, message):
 @pytest.mark.parametrize("sigma", [0.0, 0.3])
 @pytest.mark.parametrize("n", [1, 5])
 def test_gives_one_image_in_range_for_each_input(row, sigma, n, make_view, private):
-    view, attack = make_view(convolutional_head(), GaussianNoise(sigma=sigma)), row.make()
+    view, attack = row.view(make_view, convolutional_head(), GaussianNoise(sigma=sigma)), row.make()
     options = repr(attack)
     attack.fit(view)
     assert repr(attack) == options, "fit() changed an option"
@@ -133,7 +146,7 @@ def test_gives_one_image_in_range_for_each_input(row, sigma, n, make_view, priva
 @each
 @pytest.mark.parametrize("sigma", [0.0, 0.05])
 def test_scores_each_candidate_for_each_input(row, sigma, make_view, private):
-    view, attack = make_view(convolutional_head(), GaussianNoise(sigma=sigma)), row.make()
+    view, attack = row.view(make_view, convolutional_head(), GaussianNoise(sigma=sigma)), row.make()
     options = repr(attack)
     attack.fit(view)
     assert repr(attack) == options, "fit() changed an option"
@@ -148,9 +161,9 @@ def test_scores_each_candidate_for_each_input(row, sigma, make_view, private):
 
 @each
 def test_nobody_is_identified_behind_a_constant_head(row, make_view, private):
-    view, attack = make_view(constant_head()), row.make()
+    view, attack = row.view(make_view, constant_head()), row.make()
     attack.fit(view)
-    scores = attack.identify(view.query(private)[None].repeat(attack.n_releases, 1, 1, 1, 1), private)
+    scores = attack.identify(torch.stack([view.query(private)] * attack.n_releases), private)
     found = shares(*ranks(scores, torch.eye(len(private), dtype=torch.bool)), 1)
     assert found.mean() == pytest.approx(1 / len(private), abs=1e-6)
 
@@ -158,7 +171,7 @@ def test_nobody_is_identified_behind_a_constant_head(row, make_view, private):
 @each
 def test_one_seed_one_result(row, make_view, private):
     def result():
-        view, attack = make_view(convolutional_head(), GaussianNoise(sigma=0.1)), row.make()
+        view, attack = row.view(make_view, convolutional_head(), GaussianNoise(sigma=0.1)), row.make()
         attack.fit(view)
         releases = torch.stack([view.query(private[:3]) for _ in range(attack.n_releases)])
         scores = attack.identify(releases, private)
@@ -172,7 +185,7 @@ def test_one_seed_one_result(row, make_view, private):
 @each
 def test_leaves_the_victims_head_alone(row, make_view):
     head = convolutional_head().train()
-    row.make().fit(make_view(head))
+    row.make().fit(row.view(make_view, head))
     assert head.training
     assert all(parameter.requires_grad and parameter.grad is None for parameter in head.parameters())
 
@@ -180,7 +193,7 @@ def test_leaves_the_victims_head_alone(row, make_view):
 @each
 @pytest.mark.parametrize("access", Access)
 def test_reaches_for_nothing_that_is_withheld(row, access, make_view):
-    view, attack = make_view(convolutional_head(), access=access), row.make()
+    view, attack = row.view(make_view, convolutional_head(), access=access), row.make()
     if access < attack.needs:
         with pytest.raises(WithheldError):
             attack.fit(view)
@@ -190,7 +203,7 @@ def test_reaches_for_nothing_that_is_withheld(row, access, make_view):
 
 @each_that_rebuilds
 def test_nothing_beats_the_mean_image_behind_a_constant_head(row, make_view, private):
-    view, attack, floor = make_view(constant_head()), row.make(), ATTACKS.make("mean-image")
+    view, attack, floor = row.view(make_view, constant_head()), row.make(), ATTACKS.make("mean-image")
     attack.fit(view)
     floor.fit(view)
     received = view.query(private)

@@ -155,7 +155,7 @@ def test_an_older_tap_is_compared_by_its_shape(recorded, tmp_path):
         ({"data": "digits"}, Exception, "are 1x8x8"),
         ({"seed": 1, "truth": True}, DataError, "was not recorded with the private part"),
         ({"access": Access.QUERY_FREE}, WithheldError, "ridge needs black-box access, and query-free"),
-        ({"vantage": VANTAGES["encrypted-link"]}, WithheldError, "ridge observes the smashed data|mean-image observes"),
+        ({"vantage": VANTAGES["encrypted-link"]}, WithheldError, "ridge observes the smashed data"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(recorded, tmp_path, options, error, message):
@@ -167,7 +167,7 @@ def test_what_does_not_belong_together_is_refused(recorded, tmp_path, options, e
 def test_a_private_image_that_the_attacker_holds_is_refused(recorded, tmp_path):
     sent = np.concatenate([recorded.data.auxiliary.inputs[:2], recorded.data.private.inputs[: N * ROUNDS]])
     np.savez(tmp_path / "x.npz", x=sent[:, 0])
-    with pytest.raises(DataError, match="2 of 80 auxiliary inputs"):
+    with pytest.raises(DataError, match="2 of 81 auxiliary inputs"):
         attacked(recorded, tmp_path / "out", truth=tmp_path / "x.npz")
 
 

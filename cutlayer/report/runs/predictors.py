@@ -102,27 +102,37 @@ def leaked(result: Result) -> float | None:
     return max((row.leakage_gain.value for row in result.privacy if row.n_releases == 1), default=None)
 
 
+def identified(result: Result) -> float | None:
+    """The share that the best attack identifies from one release."""
+    return max((found.top_1.value for found in result.identification if found.n_releases == 1), default=None)
+
+
 def predictors(results: Sequence[Result]) -> Html | None:
     """Which cheap number predicts leakage; None where there are too few runs."""
-    ranked = sorted(correlations(results, leaked).items(), key=lambda item: -item[1].spearman)
-    if not ranked:
+    leakage, identification = correlations(results, leaked), correlations(results, identified)
+    if not leakage:
         return None
+    ranked = sorted(leakage.items(), key=lambda item: -item[1].spearman)
     text = (
-        "Each number takes seconds, and no attack. The runs are put in order by it, and by the leakage gain of the "
-        "worst attack on one release: 1 is the same order, 0 none, -1 the opposite one. In small print the 95 % "
+        "Each number takes seconds, and no attack. The runs are put in order by it, and by what the worst attack on "
+        "one release reached: 1 is the same order, 0 none, -1 the opposite one. In small print the 95 % "
         "interval over runs; runs with one model are no independent samples of all models. A defense without noise "
         "has the greatest value of the first six, and one whose density is not known has none."
     )
-    head = ["Number", "Runs", "Spearman", "Kendall"]
-    body = [
-        row(
-            name,
-            [c.n, el("td", _signed(c.spearman), small(f"{_signed(c.low)} to {_signed(c.high)}")), _signed(c.kendall)],
-        )
-        for name, c in ranked
-    ]
+    head = ["Number", "Runs", "Leakage gain, Spearman", "Kendall", "Identified, Spearman", "Kendall"]
+    body = [row(name, [c.n, *_cells(c), *_cells(identification.get(name))]) for name, c in ranked]
     title = "Which cheap number predicts leakage?"
     return section(title, note(text), table(title, head, [el("tbody", body)], "numbers"))
+
+
+def _cells(found: Correlation | None) -> list[object]:
+    """Spearman's with its interval, and Kendall's."""
+    if found is None:
+        return [DASH, DASH]
+    return [
+        el("td", _signed(found.spearman), small(f"{_signed(found.low)} to {_signed(found.high)}")),
+        _signed(found.kendall),
+    ]
 
 
 def _signed(value: float) -> str:

@@ -59,7 +59,7 @@ def page(
         "main",
         el("header", el("p", "cutlayer", class_="product"), el("h1", "What does this tap give away?")),
         section("What was attacked", note(_subject(record)), [note(text) for text in record.notes]),
-        section("Every attack, in pictures", el("div", rows, class_="blocks")) if rows[0] else None,
+        section("Every attack, in pictures", el("div", rows, class_="blocks")) if any(rows) else None,
         section("Every attack, in numbers", found) if record.attacks or record.failed else None,
     )
     return markup.page("cutlayer: what does this tap give away?", main)
@@ -71,9 +71,10 @@ def _metrics(record: TapRecord) -> list[str]:
 
 def _subject(record: TapRecord) -> str:
     releases = f", {record.n_releases} releases of each" if record.n_releases > 1 else ""
+    sits = where_attackers_sit(record.vantage, record.access, record.n_releases)
     return (
         f"{record.n:,} inputs{releases}, that were sent to {record.model} (version {record.version}) with the defense "
-        f"{record.defense} in the codec {record.codec}. {where_attackers_sit(record.vantage, record.access)} The "
+        f"{record.defense} in the codec {record.codec}. {sits} The "
         f"attacker holds the auxiliary part of {record.data}."
     )
 
