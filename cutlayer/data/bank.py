@@ -37,7 +37,7 @@ def load(root: Path, seed: int) -> Splits:
 
 def load_additional(root: Path, seed: int) -> Splits:
     """Later clients and the economy, 63 numbers each: 20,594 train, 10,297 auxiliary, 5,149 private, 5,148 test."""
-    return _load("bank-marketing-additional", root, "bank-additional-full.csv", seed)
+    return _load("bank-additional", root, "bank-additional-full.csv", seed)
 
 
 def _load(name: str, root: Path, file: str, seed: int) -> Splits:

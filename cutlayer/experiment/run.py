@@ -86,7 +86,7 @@ def run_all(
     for experiment in experiments:
         check(experiment, data[_source(experiment)])
     setups = [experiment.measure for experiment in experiments]
-    notes = (Chosen(setup.metrics, weights_root).notes(setup.private) for setup in setups)
+    notes = (Chosen(setup.metrics, weights_root).notes(setup.private, judged=True) for setup in setups)
     for note in dict.fromkeys(text for found in notes for text in found):
         say(note)
     spent: dict[str, float] = {}
@@ -131,7 +131,7 @@ def check(experiment: Experiment, data: Splits) -> None:
         DataError: The attackers hold some of the private images already.
     """
     granted, vantage = Access.named(experiment.measure.access), vantage_named(experiment.measure.vantage)
-    adversary.check_granted(experiment.attacks, granted, vantage)
+    adversary.check_granted(experiment.attacks, granted, vantage, experiment.measure.servers)
     victim.check_cut(experiment, data)
     check_probes(experiment.probes, victim.shown(experiment, data), granted, vantage)
     setup = experiment.measure
@@ -191,7 +191,7 @@ def run(
     )  # fmt: skip
     seen = {entry.deployment.label: entry.seen for entry in observed}
     metrics = Chosen(experiment.measure.metrics, weights_root)
-    if metrics.ask_a_judge:
+    if metrics.need_a_judge:
         metrics = replace(metrics, judge=judge(experiment, data, runs, weights_root, say))
     achieved, failed = adversary.attack_all(attacks, view_for, seen, data, metrics, folder / "attacks", say)
     ends["attack"] = time.perf_counter()

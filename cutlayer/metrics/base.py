@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Beside:
+class Context:
     """What some metrics take beside the images; each states in `Metric.needs` what it takes.
 
     Attributes:
@@ -46,7 +46,7 @@ class Metric:
         modalities: Names of the kinds of inputs that can be scored, as in `cutlayer.data.modality`.
         of_set: Whether there is one score for all reconstructions together, and not one for each.
         fewest: Number of reconstructions below which the score of the set is biased.
-        needs: Names of the fields of `Beside` that `measure` takes.
+        needs: Names of the fields of `Context` that `measure` takes.
         weights: File of the published network that measures; None where there is no network.
     """
 
@@ -68,7 +68,7 @@ class Metric:
         reconstructions: Tensor,
         originals: Tensor,
         candidates: Tensor,
-        beside: Beside | None = None,
+        context: Context | None = None,
         weights_root: Path | None = None,
     ) -> Tensor:
         """Score each reconstruction, or all of them together.
@@ -78,7 +78,7 @@ class Metric:
             originals: The true inputs, in the same order.
             candidates: ``(M, *input.shape)``, inputs among which the original can be looked for: first the originals,
                 or as many of them as there are candidates, then others.
-            beside: What the metric needs beside the images.
+            context: What the metric needs beside the images.
             weights_root: Folder of published weights; see `cutlayer.metrics.weights.weights_root`.
 
         Returns:
@@ -97,7 +97,7 @@ class Metric:
         for inputs in (reconstructions, originals):
             if not (inputs.is_floating_point() and bool(((inputs >= 0) & (inputs <= 1)).all())):
                 raise ValueError("inputs must be floating-point and in [0, 1]; clamp a reconstruction before scoring")
-        more = {name: getattr(beside or Beside(), name) for name in self.needs}
+        more = {name: getattr(context or Context(), name) for name in self.needs}
         if self.weights is not None:
             more["weights"] = self.weights.path(weights_root)
         return self.measure(reconstructions, originals, candidates, **more)

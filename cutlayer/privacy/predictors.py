@@ -36,8 +36,10 @@ POINTS, PROBES = 8, 4
 """Images at which the trace of the Fisher information is taken, and random directions at each."""
 PRIOR_POINTS = 2
 """Images at which it is taken in every principal direction."""
-IMAGES = 1024
-"""Images from which the covariance of what is sent is estimated."""
+IMAGES, LEAST_IMAGES = 1024, 64
+"""Images from which the covariance of what is sent is estimated, at most and at least."""
+VALUES = 1 << 24
+"""Numbers that these images, and what is sent for them, have at most; bounds memory and time at large images."""
 CHUNK = 64
 """Images in a batch."""
 
@@ -55,9 +57,10 @@ def predictors(head: nn.Module, defense: Defense, images: NDArray[np.float32], s
         seed: Seed of the random directions.
     """
     exact = copy.deepcopy(head).cpu().double().eval()
-    own = torch.from_numpy(images[:IMAGES]).double()
-    if defense.slow or defense.density(exact(own[:1])) is None:
+    if defense.slow or (first := defense.density(exact(torch.from_numpy(images[:1]).double()))) is None:
         return None
+    size = max(images[0].size, first.mean[0].numel())
+    own = torch.from_numpy(images[: min(IMAGES, max(LEAST_IMAGES, VALUES // size))]).double()
 
     def law(batch: Tensor) -> Density:
         density = defense.density(exact(batch))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cutlayer.data.splits import NO_CLASS, Splits
 from cutlayer.errors import ConfigError
-from cutlayer.metrics.base import Beside
+from cutlayer.metrics.base import Context
 from cutlayer.metrics.image import mse
 from cutlayer.metrics.interval import bootstrap
 from cutlayer.metrics.judge import Judge
@@ -36,15 +36,22 @@ class Chosen:
     judge: Judge | None = None
 
     @property
-    def ask_a_judge(self) -> bool:
+    def need_a_judge(self) -> bool:
         """Whether a metric needs an evaluation classifier."""
         return any("judge" in METRICS.load(name).needs for name in self.names)
 
-    def notes(self, n: int) -> list[str]:
-        """What to know of the scores of n reconstructions: metrics whose weights are missing, and biased ones."""
+    def notes(self, n: int, *, judged: bool) -> list[str]:
+        """What to know of the scores of n reconstructions: metrics that are left out, and biased ones.
+
+        Args:
+            n: Number of reconstructions.
+            judged: Whether there is an evaluation classifier, or will be.
+        """
         found = []
         for metric in map(METRICS.load, self.names):
-            if metric.weights is not None and metric.weights.found(self.weights_root) is None:
+            if "judge" in metric.needs and not judged:
+                found.append(f"{metric.title} is left out: only `cutlayer run` has an evaluation classifier.")
+            elif metric.weights is not None and metric.weights.found(self.weights_root) is None:
                 found.append(f"{metric.title} is left out: {metric.weights.missing(self.weights_root)}.")
             elif n < metric.fewest:
                 found.append(
@@ -73,10 +80,10 @@ class Score:
     per_input: dict[str, NDArray[np.float64]]
 
 
-NO_METRICS_BESIDE = Chosen()
+NO_MORE = Chosen()
 
 
-def score(reconstructions: Tensor, data: Splits, seed: int, beside: Chosen = NO_METRICS_BESIDE) -> Score:
+def score(reconstructions: Tensor, data: Splits, seed: int, chosen: Chosen = NO_MORE) -> Score:
     """The standard metrics and those chosen beside them, with n and a 95 % interval, and the leakage gain.
 
     Metrics that do not apply to the data's modality are left out. A score of the set has no interval: reconstructions
@@ -86,7 +93,7 @@ def score(reconstructions: Tensor, data: Splits, seed: int, beside: Chosen = NO_
         reconstructions: ``(N, *input.shape)``, of the first N private inputs.
         data: The true inputs, the candidates, and the auxiliary inputs whose mean is the floor.
         seed: Seed of the bootstrap.
-        beside: Metrics beside the standard ones.
+        chosen: Metrics beside the standard ones.
 
     Raises:
         ConfigError: A metric of the user's own gives something else than a score for each reconstruction, or a file of
@@ -97,17 +104,17 @@ def score(reconstructions: Tensor, data: Splits, seed: int, beside: Chosen = NO_
     prior = torch.from_numpy(data.auxiliary.inputs.mean(axis=0))
     labels = data.private.labels[: max(len(originals), len(pool))]
     known = None if (labels == NO_CLASS).any() else torch.from_numpy(labels)
-    context = Beside(prior=prior, labels=known, judge=beside.judge)
+    context = Context(prior=prior, labels=known, judge=chosen.judge)
     estimates, scores = dict[str, Estimate](), dict[str, NDArray[np.float64]]()
-    for name in dict.fromkeys((*STANDARD_METRICS, *beside.names)):
+    for name in dict.fromkeys((*STANDARD_METRICS, *chosen.names)):
         metric, label = METRICS.load(name), METRICS.label(name)
         if data.modality.name not in metric.modalities:
             continue
         lacks = any(getattr(context, need) is None for need in metric.needs)
-        if lacks or (metric.weights is not None and metric.weights.found(beside.weights_root) is None):
+        if lacks or (metric.weights is not None and metric.weights.found(chosen.weights_root) is None):
             estimates[label] = Estimate(nan, 0, nan, nan)
             continue
-        scored = metric.score(reconstructions, originals, pool, context, beside.weights_root).double().numpy()
+        scored = metric.score(reconstructions, originals, pool, context, chosen.weights_root).double().numpy()
         each = (len(originals),), (min(len(originals), len(pool)),)
         if scored.shape not in (((),) if metric.of_set else each):
             raise ConfigError(

@@ -50,7 +50,7 @@ ROWS = {
     "chestxray8": Row("chestxray8/Data_Entry_2017.csv is missing"),
     "ham10000": Row("ham10000/HAM10000_metadata.csv is missing"),
     "bank-marketing": Row("bank-marketing/bank-full.csv is missing", (22606, 11303, 5651, 5651)),
-    "bank-marketing-additional": Row("bank-marketing/bank-additional-full.csv is missing", (20594, 10297, 5149, 5148)),
+    "bank-additional": Row("bank-marketing/bank-additional-full.csv is missing", (20594, 10297, 5149, 5148)),
     "random": Row("numpy", (4000, 2000, 1000, 1000)),
 }
 ON_DISK = [name for name, row in ROWS.items() if row.needs.endswith("missing")]

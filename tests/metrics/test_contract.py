@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from cutlayer.metrics.base import Beside, Metric
+from cutlayer.metrics.base import Context, Metric
 from cutlayer.metrics.judge import Judge
 from cutlayer.nets._torchvision import models
 from cutlayer.registry import METRICS
@@ -84,7 +84,7 @@ def score(root):
     def scored(metric: Metric, x, y, candidates):
         prior = CANDIDATES.mean(0) if x.shape[1:] == CANDIDATES.shape[1:] else y.mean(0)
         return metric.score(
-            x, y, candidates, Beside(prior=prior, labels=LABELS[12 - len(candidates) :], judge=JUDGE), root
+            x, y, candidates, Context(prior=prior, labels=LABELS[12 - len(candidates) :], judge=JUDGE), root
         )
 
     return scored

@@ -52,7 +52,8 @@ def test_exact_copies_alone_have_no_psnr_and_the_record_is_json(data, tmp_path):
 
 def test_a_metric_whose_weights_are_missing_is_said_and_has_no_value(data, tmp_path):
     chosen = Chosen(("ms-ssim", "lpips"), tmp_path)
-    (sentence,) = chosen.notes(6)
+    (sentence,) = chosen.notes(6, judged=True)
+    assert "only `cutlayer run` has" in Chosen(("iip",)).notes(6, judged=False)[0]
     assert sentence.startswith(f"LPIPS AlexNet is left out: {tmp_path} holds no alexnet_features.npz")
     scored = score(torch.from_numpy(data.private.inputs * 0.9), data, 0, chosen)
     assert math.isnan(scored.metrics["lpips"].value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cutlayer.records.run import CeilingAt, Predictors, Result
 from cutlayer.report.kit.markup import Html, el, note, row, section, small, table
@@ -79,21 +80,23 @@ def correlations(results: Sequence[Result], reached: Callable[[Result], float | 
     import numpy as np
     from scipy.stats import kendalltau, rankdata
 
+    def spearman(x: Any, y: Any) -> Any:
+        """Along the last axis; 0 where one of the two has a single value."""
+        a, b = (ranks - ranks.mean(-1, keepdims=True) for ranks in (rankdata(x, axis=-1), rankdata(y, axis=-1)))
+        lengths = np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
+        return np.divide((a * b).sum(-1), lengths, out=np.zeros_like(lengths), where=lengths > 0)
+
     found, rng = dict[str, Correlation](), np.random.default_rng(0)
     for name, number in NUMBERS.items():
         pairs = [(number(result), reached(result)) for result in results]
         known = np.array([(x, y) for x, y in pairs if x is not None and y is not None and not math.isnan(x + y)])
         if len(known) < LEAST or min(len(set(column)) for column in known.T.tolist()) < 2:
             continue
-
-        def spearman(rows: np.ndarray) -> float:
-            x, y = (rankdata(column) for column in rows.T)
-            return float(np.corrcoef(x, y)[0, 1]) if x.std() and y.std() else 0.0
-
-        again = [spearman(known[rng.integers(len(known), size=len(known))]) for _ in range(RESAMPLES)]
-        low, high = np.quantile(again, [0.025, 0.975])
-        tau = float(kendalltau(*known.T).statistic)
-        found[name] = Correlation(len(known), spearman(known), float(low), float(high), tau)
+        x, y = known.T
+        again = rng.integers(len(known), size=(RESAMPLES, len(known)))
+        low, high = np.quantile(spearman(x[again], y[again]), [0.025, 0.975])
+        value, tau = float(spearman(x[None], y[None])[0]), float(kendalltau(x, y).statistic)
+        found[name] = Correlation(len(known), value, float(low), float(high), tau)
     return found
 
 
@@ -102,27 +105,37 @@ def leaked(result: Result) -> float | None:
     return max((row.leakage_gain.value for row in result.privacy if row.n_releases == 1), default=None)
 
 
+def identified(result: Result) -> float | None:
+    """The share that the best attack identifies from one release."""
+    return max((found.top_1.value for found in result.identification if found.n_releases == 1), default=None)
+
+
 def predictors(results: Sequence[Result]) -> Html | None:
     """Which cheap number predicts leakage; None where there are too few runs."""
-    ranked = sorted(correlations(results, leaked).items(), key=lambda item: -item[1].spearman)
-    if not ranked:
+    leakage, identification = correlations(results, leaked), correlations(results, identified)
+    if not leakage:
         return None
+    ranked = sorted(leakage.items(), key=lambda item: -item[1].spearman)
     text = (
-        "Each number takes seconds, and no attack. The runs are put in order by it, and by the leakage gain of the "
-        "worst attack on one release: 1 is the same order, 0 none, -1 the opposite one. In small print the 95 % "
+        "Each number takes seconds, and no attack. The runs are put in order by it, and by what the worst attack on "
+        "one release reached: 1 is the same order, 0 none, -1 the opposite one. In small print the 95 % "
         "interval over runs; runs with one model are no independent samples of all models. A defense without noise "
         "has the greatest value of the first six, and one whose density is not known has none."
     )
-    head = ["Number", "Runs", "Spearman", "Kendall"]
-    body = [
-        row(
-            name,
-            [c.n, el("td", _signed(c.spearman), small(f"{_signed(c.low)} to {_signed(c.high)}")), _signed(c.kendall)],
-        )
-        for name, c in ranked
-    ]
+    head = ["Number", "Runs", "Leakage gain, Spearman", "Kendall", "Identified, Spearman", "Kendall"]
+    body = [row(name, [c.n, *_cells(c), *_cells(identification.get(name))]) for name, c in ranked]
     title = "Which cheap number predicts leakage?"
     return section(title, note(text), table(title, head, [el("tbody", body)], "numbers"))
+
+
+def _cells(found: Correlation | None) -> list[object]:
+    """Spearman's with its interval, and Kendall's."""
+    if found is None:
+        return [DASH, DASH]
+    return [
+        el("td", _signed(found.spearman), small(f"{_signed(found.low)} to {_signed(found.high)}")),
+        _signed(found.kendall),
+    ]
 
 
 def _signed(value: float) -> str:
