@@ -32,8 +32,6 @@ from cutlayer.options import Batch, Count, LearningRate, Size
 from cutlayer.progress import note, track
 from cutlayer.registry import ATTACKS
 
-HELD_OUT = 0.1
-"""Share of the images by which the best epoch is chosen, and whether cleaning helps; whole groups."""
 CHUNK = 512
 """Releases cleaned at a time; bounds the memory."""
 
@@ -90,7 +88,7 @@ class DenoiseFirst(Attack):
         if not view.random:
             self._alone.fit(view)
             return
-        rest, held_out = apart(view, HELD_OUT)
+        rest, held_out = apart(view)
         denoiser = self._trained(rest, held_out)
         received = release(view.query, held_out, view.device)
         errors = []
