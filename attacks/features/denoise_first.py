@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from cutlayer.attacks.base import Attack
-from cutlayer.attacks.features.combined import surely_less
-from cutlayer.attacks.queries import apart, release
+from cutlayer.attacks.queries import apart, release, surely_less
 from cutlayer.attacks.view import Access, Query, View
 from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import autocast
