@@ -175,6 +175,8 @@ class CertifiedNoise(Defense):
             "greatest_norm": float(np.linalg.norm(smashed, axis=1).max()),
             "noise_sigma": self.sigma,
             "bits_at_most": bits,
+            **({"different_points_sent": len(np.unique(smashed, axis=0))} if self.codewords else {}),
+            **({"memo": "a repeated input has the noise that it had"} if self.memo else {}),
         } | snr_db(smashed, self.sigma**2)
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
