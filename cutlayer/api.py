@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from cutlayer.models.halves import SplitModel
     from cutlayer.privacy.score import Score
     from cutlayer.privacy.view import Wire
-    from cutlayer.records.run import Result
+    from cutlayer.records.run import Estimate, IdentificationRecord, Result
     from cutlayer.spec import TensorSpec
     from cutlayer.split_folder import SplitFolder
     from cutlayer.wire.security import Security
@@ -51,24 +51,33 @@ AccessName = Literal["query-free", "black-box", "white-box"]
 
 @dataclass(frozen=True)
 class Attacked:
-    """The outcome of `attack`; as text, the leakage gain with its interval.
+    """The outcome of `attack`; as text, the leakage gain and the share identified, with their intervals.
 
     Attributes:
         attack: Name of the attack and its options.
         originals: The private images, ``(N, C, H, W)`` float32 in [0, 1].
-        reconstructions: What the attacker made of them, of the same shape.
-        score: Every metric, and the leakage gain, each with n and a 95 % interval.
+        reconstructions: What the attacker made of them, of the same shape; None from a watch list, which makes none.
+        score: Every metric, and the leakage gain, each with n and a 95 % interval; None where nothing was made.
+        identified: How often the attack picks the image that was sent from all candidates: by a watch list, or in the
+            pixels of its reconstruction. The attack ``watch-list`` needs no reconstruction, and bounds what one hides.
     """
 
     attack: str
     originals: NDArray[np.float32]
-    reconstructions: NDArray[np.float32]
-    score: Score
+    reconstructions: NDArray[np.float32] | None
+    score: Score | None
+    identified: IdentificationRecord
 
     def __str__(self) -> str:
-        gain = self.score.leakage_gain
-        interval = f"95 % interval {gain.low:.1%} to {gain.high:.1%}"
-        return f"{self.attack}: leakage gain {gain.value:.1%} ({interval}, n = {gain.n})"
+        found = self.identified
+        said = [f"identified {_with_interval(found.top_1)} among {found.candidates:,}"]
+        if self.score:
+            said.insert(0, f"leakage gain {_with_interval(self.score.leakage_gain)}")
+        return f"{self.attack}: {', '.join(said)}"
+
+
+def _with_interval(share: Estimate) -> str:
+    return f"{share.value:.1%} (95 % interval {share.low:.1%} to {share.high:.1%}, n = {share.n})"
 
 
 def load_data(
@@ -309,11 +318,15 @@ def attack(
     """
     import torch
 
+    from cutlayer.attacks.base import Attack as AnyAttack
     from cutlayer.data.overlap import check_apart
     from cutlayer.defenses.base import deployed
     from cutlayer.experiment.spec import Named
+    from cutlayer.metrics.identification import squared_distances
+    from cutlayer.privacy.identification import candidates, identification
     from cutlayer.privacy.score import score
     from cutlayer.privacy.view import view_of, watched
+    from cutlayer.records.run import PIXELS, WATCH_LIST
     from cutlayer.registry import ATTACKS
 
     check_apart(data, n)
@@ -324,9 +337,20 @@ def attack(
     with told(say):
         chosen.fit(seen)
         releases = np.stack([_arrived(wired, originals) for _ in range(chosen.n_releases)])
-        rebuilt = chosen.invert_releases(torch.from_numpy(releases).to(seen.device)).float().cpu()
+        arrived, pool = torch.from_numpy(releases).to(seen.device), candidates(data)
+        rebuilt = chosen.invert_releases(arrived).float().cpu() if chosen.reconstructs else None
+        if rebuilt is not None and type(chosen).identify is AnyAttack.identify:
+            how, likely = PIXELS, -squared_distances(rebuilt, pool)
+        else:
+            how, likely = WATCH_LIST, chosen.identify(arrived, pool.to(seen.device))
     label = Named(attack, options).label if isinstance(attack, str) else repr(attack)
-    return Attacked(label, originals, rebuilt.numpy(), score(rebuilt, data, seed))
+    found, _ = identification(
+        likely, data, attack=label, label=label, access=chosen.needs.name, deployment="",
+        n_releases=chosen.n_releases, how=how,
+    )  # fmt: skip
+    if rebuilt is None:
+        return Attacked(label, originals, None, None, found)
+    return Attacked(label, originals, rebuilt.numpy(), score(rebuilt, data, seed), found)
 
 
 def score(

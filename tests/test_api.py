@@ -208,8 +208,18 @@ def test_an_attack_reconstructs_what_a_linear_head_shows(split, data):
     gain = outcome.score.leakage_gain.value
     assert gain > 0.9, "a linear head with four times as many values as the image is invertible"
     assert str(outcome).startswith(f"ridge: leakage gain {gain:.1%} (95 % interval ")
+    assert (outcome.identified.how, outcome.identified.top_1.value) == ("pixels", 1)
+    assert str(outcome).endswith(f"identified 100.0% (95 % interval 63.1% to 100.0%, n = 8) among {len(data.private)}")
     with pytest.raises(ConfigError, match="no option"):
         cutlayer.attack("ridge", split, data, epochs=3)
+
+
+def test_a_watch_list_reconstructs_nothing_and_says_whom_it_identifies(split, noisy, data):
+    outcome = cutlayer.attack("watch-list", split, data, n=8)
+    assert (outcome.reconstructions, outcome.score) == (None, None)
+    assert (outcome.identified.how, outcome.identified.top_1.value) == ("watch list", 1)
+    assert str(outcome).startswith("watch-list: identified 100.0% (95 % interval 63.1% to 100.0%, n = 8) among")
+    assert cutlayer.attack("watch-list", noisy, data, n=8).identified.candidates == len(data.private)
 
 
 def test_averaging_gains_from_several_observations(noisy, data):

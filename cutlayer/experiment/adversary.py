@@ -75,7 +75,7 @@ def watch_lists(
     return [(named, ATTACKS.make(named.name, **named.options)) for named in listed if named.key not in known]
 
 
-def check_granted(attacks: Sequence[Named], granted: Access, vantage: Vantage) -> None:
+def check_granted(attacks: Sequence[Named], granted: Access, vantage: Vantage, servers: int = 1) -> None:
     """Refuse an attack that needs more access than is granted, or sees what nobody sees from where the attacker sits.
 
     Raises:
@@ -94,11 +94,17 @@ def check_granted(attacks: Sequence[Named], granted: Access, vantage: Vantage) -
                 f"The attack {named.label} needs {chosen.needs.label} access, and {granted.label} access is granted; "
                 "leave the attack out, or grant more with access."
             )
-        unseen = [part.sees for part in chosen.parts if part.sees not in vantage.sees]
+        # A floor observes nothing.
+        unseen = [part.sees for part in chosen.parts if not part.is_floor and part.sees not in vantage.sees]
         if unseen:
             raise WithheldError(
                 f"The attack {named.label} observes the {unseen[0]} of each message, and at the vantage {vantage.name} "
                 f"{' and '.join(vantage.sees)} are seen; leave the attack out, or choose another vantage."
+            )
+        if servers > 1 and chosen.n_releases > servers:
+            raise WithheldError(
+                f"The attack {named.label} needs {chosen.n_releases} releases of one input, and {servers} servers get "
+                "one each; leave the attack out, or raise measure.servers."
             )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cutlayer import own
 from cutlayer.attacks.base import Attack
-from cutlayer.attacks.view import Access
+from cutlayer.attacks.view import SMASHED, Access, vantage_named
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.experiment.adversary import Achieved
@@ -57,8 +57,9 @@ def flags(
     rows, raised = achieved.rows, [Flag("data", note) for note in data.notes]
     raised += _no_watch_list(achieved.identification)
     raised += [*_order(rows), *_useless(rows, experiment), *_overlap(data, experiment.measure.private)]
-    raised += _above_ceiling(achieved, ceiling)
-    if experiment.defense.name == "none" and rows and max(_gain(row) for row in rows) < INVERTIBLE_GAIN:
+    raised += above_ceiling(achieved, ceiling)
+    sees = SMASHED in vantage_named(experiment.measure.vantage).sees
+    if sees and experiment.defense.name == "none" and rows and max(_gain(row) for row in rows) < INVERTIBLE_GAIN:
         text = f"No attack got past a leakage gain of {INVERTIBLE_GAIN} on the undefended model."
         raised.append(Flag("baseline-not-invertible", text))
     if rows:
@@ -192,7 +193,7 @@ def _masked_gradient(attacks: Sequence[Attack], spectrum: Spectrum) -> Flags:
         )
 
 
-def _above_ceiling(achieved: Achieved, ceiling: Ceiling) -> Flags:
+def above_ceiling(achieved: Achieved, ceiling: Ceiling) -> Flags:
     """An attack did what no attacker can, by more than both intervals allow.
 
     A record is compared with the ceiling of at least as many releases of the same private inputs.

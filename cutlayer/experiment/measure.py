@@ -73,7 +73,7 @@ def measure(
         deployment: Transport and runtime of the head.
         folder: The split folder.
         work: Folder of the record and the tap, in one folder for each deployment, which has its name when complete.
-        n_releases: Number of times that each private image leaves the device.
+        n_releases: Number of times that each private image leaves the device; of several servers, each gets it once.
         data_root: Folder of the data sets that are not embedded.
         say: Called when there is work to do.
     """
@@ -89,14 +89,18 @@ def measure(
             experiment.measure,
             [] if data_root is None else ["--data-root", data_root],
         )
-        server = ["--listen", f"{deployment.transport}://127.0.0.1:0", "--tap", part / "tap"]
-        with processes.cloud(folder, *server, "--threads", setup.cloud_threads, codecs=[setup.codec]) as address:
-            processes.edge(
-                folder, "--connect", address, "--head", deployment.head, "--data", experiment.data, *root,
-                "--seed", experiment.seed, "--count", setup.count, "--private", setup.private,
-                "--releases", n_releases, "--warmup", setup.warmup, "--codec", setup.codec,
-                "--threads", setup.edge_threads, "--record", part / "record.npz",
-            )  # fmt: skip
+        for number in range(setup.servers):
+            # The first server answers the test images too; each of several gets one release of every private one.
+            own = part if number == 0 else part / f"server-{number}"
+            own.mkdir(exist_ok=True)
+            server = ["--listen", f"{deployment.transport}://127.0.0.1:0", "--tap", own / "tap"]
+            with processes.cloud(folder, *server, "--threads", setup.cloud_threads, codecs=[setup.codec]) as address:
+                processes.edge(
+                    folder, "--connect", address, "--head", deployment.head, "--data", experiment.data, *root,
+                    "--seed", experiment.seed, "--count", 0 if number else setup.count, "--private", setup.private,
+                    "--releases", n_releases if setup.servers == 1 else 1, "--warmup", setup.warmup,
+                    "--codec", setup.codec, "--threads", setup.edge_threads, "--record", own / "record.npz",
+                )  # fmt: skip
         write_json(part / "load.json", between(before, moment(started=True)).others)
         with writing(final):
             part.rename(final)
@@ -109,7 +113,11 @@ def _read(deployment: Deployment, folder: Path) -> Observed:
     others = read_json(folder / "load.json")
     if not isinstance(others, float | int):
         raise ValueError("load.json holds no number")
-    return Observed(deployment, arrays, arrived(folder / "tap", arrays), others)
+    seen = arrived(folder / "tap", arrays)
+    for further in sorted(folder.glob("server-*")):
+        more = arrived(further / "tap", read_arrays(further / "record.npz"))
+        seen = {kind: np.concatenate([values, more[kind]]) for kind, values in seen.items()}
+    return Observed(deployment, arrays, seen, others)
 
 
 def _kept(deployment: Deployment, folder: Path, say: Callable[[str], None]) -> Observed | None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cutlayer import own
-from cutlayer.attacks.view import Access, vantage_named
+from cutlayer.attacks.view import SERVERS, Access, vantage_named
 from cutlayer.bounded import read_text, reason
 from cutlayer.errors import ConfigError, near
 from cutlayer.experiment.spec import HEADS, Deployment, Experiment, Measure, Named, Options, Published, Training
@@ -87,6 +87,11 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
             raise ConfigError(f"Two attacks are {max(names, key=names.count)!r}; let them differ, or drop one.")
     codec_named(common["measure"].codec)
     _ = Access.named(common["measure"].access), vantage_named(common["measure"].vantage)
+    if (common["measure"].vantage == SERVERS.name) != (common["measure"].servers > 1):
+        raise ConfigError(
+            f"The vantage {SERVERS.name} is that of 2 servers or more, and others that of one; measure.vantage is "
+            f"{common['measure'].vantage!r}, and measure.servers is {common['measure'].servers}."
+        )
     metrics = common["measure"].metrics
     labels = [*METRICS, *map(METRICS.label, filter(METRICS.is_own, metrics))]
     if len(set(labels)) < len(labels):

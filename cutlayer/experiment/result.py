@@ -124,6 +124,7 @@ def result(
         identification=achieved.identification,
         access=Access.named(experiment.measure.access).name,
         vantage=experiment.measure.vantage,
+        servers=experiment.measure.servers,
     )
 
 

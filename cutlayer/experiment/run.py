@@ -130,7 +130,7 @@ def check(experiment: Experiment, data: Splits) -> None:
         DataError: The attackers hold some of the private images already.
     """
     granted, vantage = Access.named(experiment.measure.access), vantage_named(experiment.measure.vantage)
-    adversary.check_granted(experiment.attacks, granted, vantage)
+    adversary.check_granted(experiment.attacks, granted, vantage, experiment.measure.servers)
     victim.check_cut(experiment, data)
     setup = experiment.measure
     training, auxiliary = experiment.training.images or len(data.train), setup.auxiliary or len(data.auxiliary)

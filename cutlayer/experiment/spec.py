@@ -56,6 +56,7 @@ class Measure:
         access: What the attackers are granted of the head: query-free, black-box or white-box. An attack that needs
             more is refused.
         vantage: Where they sit: cloud, link, encrypted-link, client or servers; see `cutlayer.attacks.view.VANTAGES`.
+        servers: With the vantage servers, their number: each gets one release of every private image.
     """
 
     count: Count = 500
@@ -69,6 +70,7 @@ class Measure:
     turns: Annotated[int, Within(0, 10_000)] = 0
     access: str = "white-box"
     vantage: str = "cloud"
+    servers: Annotated[int, Within(1, 64)] = 1
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from cutlayer.edge.pipeline import Pipeline
 from cutlayer.profile.plan import Say
 from cutlayer.profile.prepare import Candidate
 from cutlayer.profile.sampling import Key
-from cutlayer.records.profile import Leakage, Quality
-from cutlayer.records.run import Ceiling
+from cutlayer.records.profile import Identified, Leakage, Quality
+from cutlayer.records.run import PIXELS, WATCH_LIST, Estimate
 from cutlayer.split_folder import Half, only_smashed, open_split
 from cutlayer.wire.codecs.packed import codec_named
 
@@ -30,6 +30,10 @@ VICTIMS, AUXILIARY = 200, 2000
 
 ATTACKS: dict[str, dict[str, Any]] = {"ridge": {}, "nearest": {}, "decoder": {"capacity": "res_normN0C16", "epochs": 8}}
 """Attacks that take seconds on a CPU, with their options. A stronger attack may succeed where they fail."""
+
+
+LISTED = "watch-list"
+"""The attack that picks an input from a list without any reconstruction."""
 
 
 def accuracy(candidate: Candidate, codecs: Sequence[str], splits: Splits) -> dict[Key, Quality]:
@@ -53,36 +57,55 @@ def accuracy(candidate: Candidate, codecs: Sequence[str], splits: Splits) -> dic
     return quality
 
 
-def leakage(
-    candidate: Candidate, codecs: Sequence[str], splits: Splits, seed: int, say: Say
-) -> tuple[dict[Key, Leakage], Ceiling]:
-    """Leakage gain of the strongest of `ATTACKS` on private images with each codec, and what no attacker exceeds."""
+def leakage(candidate: Candidate, codecs: Sequence[str], splits: Splits, seed: int, say: Say) -> dict[Key, Quality]:
+    """Leakage gain of the strongest of `ATTACKS` on private images with each codec, what they identify, the ceiling.
+
+    Identified is the greatest share among those attacks, in pixels, and a black-box watch list.
+    """
     import torch
 
     from cutlayer import registry
     from cutlayer.attacks.view import Access
+    from cutlayer.metrics.identification import squared_distances
     from cutlayer.privacy.ceiling import ceiling
+    from cutlayer.privacy.identification import candidates, identification
     from cutlayer.privacy.releases import Releases
     from cutlayer.privacy.score import score
     from cutlayer.privacy.view import view_of
     from cutlayer.privacy.worst_case import worst
 
-    split = open_split(candidate.folder)
+    split, pool = open_split(candidate.folder), candidates(splits)
     private, auxiliary = splits.private.take(VICTIMS), splits.auxiliary.take(AUXILIARY)
     # Every codec asks for the same images.
-    head, leakages = Releases(one_by_one(only_smashed(split.head())), repeats=True).reader(), {}
+    head, quality = Releases(one_by_one(only_smashed(split.head())), repeats=True).reader(), dict[Key, Quality]()
+    bound = ceiling(deployed(split), head, splits, VICTIMS, seed)
     for codec in codecs:
         say(f"attacking {candidate.cut} with {codec}")
         seen = view_of(split, Access.BLACK_BOX, auxiliary, codec=codec, head=head, seed=seed)
         arrived = seen.query(torch.from_numpy(private.inputs)).to(seen.device)
-        scores = {}
+        gains, likely = dict[str, Estimate](), dict[str, torch.Tensor]()
         for name, options in ATTACKS.items():
             attack = registry.ATTACKS.make(name, **options)
             attack.fit(seen)
-            scores[name] = score(attack.invert(arrived).float().cpu(), splits, seed).leakage_gain
-        strongest = worst(scores)
-        leakages[candidate.cut, codec] = Leakage(**vars(scores[strongest]), attack=strongest, of_each=scores)
-    return leakages, ceiling(deployed(split), head, splits, VICTIMS, seed)
+            images = attack.invert(arrived).float().cpu()
+            gains[name], likely[name] = score(images, splits, seed).leakage_gain, -squared_distances(images, pool)
+        listed = registry.ATTACKS.make(LISTED)
+        listed.fit(seen)
+        likely[LISTED] = listed.identify(arrived[None], pool.to(seen.device))
+        found = [
+            identification(
+                scores, splits, attack=by, label=by, access=seen.access.name, deployment=candidate.cut, n_releases=1,
+                how=WATCH_LIST if by == LISTED else PIXELS,
+            )[0]
+            for by, scores in likely.items()
+        ]  # fmt: skip
+        strongest, most = worst(gains), max(found, key=lambda record: record.top_1.value)
+        quality[candidate.cut, codec] = Quality(
+            leakage=Leakage(**vars(gains[strongest]), attack=strongest, of_each=gains),
+            identified=Identified(**vars(most.top_1), attack=most.label, how=most.how, candidates=most.candidates),
+            ceiling=bound,
+        )
+    return quality
 
 
 def one_by_one(head: Half) -> Half:

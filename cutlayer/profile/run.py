@@ -210,9 +210,9 @@ def _quality(
             say(f"accuracy of {candidate.cut} on {DATASETS.label(splits.name)}")
             quality |= accuracy(candidate, settings.codecs, splits)
         if plan.privacy:
-            gains, bound = leakage(candidate, settings.codecs, splits, settings.seed, say)
-            for key, gain in gains.items():
-                quality[key] = replace(quality.get(key, Quality()), leakage=gain, ceiling=bound)
+            for key, found in leakage(candidate, settings.codecs, splits, settings.seed, say).items():
+                known = quality.get(key, Quality())
+                quality[key] = replace(found, accuracy=known.accuracy, whole_accuracy=known.whole_accuracy)
     return quality
 
 
@@ -230,4 +230,8 @@ def _notes(plan: Plan, judged: bool) -> list[str]:
         notes.append("The server is this machine; --connect measures a real one.")
     if plan.privacy:
         notes.append("Leakage is to cheap attacks; a stronger one gets more: see `cutlayer run`.")
+        notes.append(
+            "Identified is how often the private image is picked from all candidates: by a watch list, which encodes "
+            "them with the device's own half, or by its reconstruction, whichever does better."
+        )
     return notes

@@ -44,6 +44,18 @@ class Leakage(Estimate):
 
 
 @dataclass(frozen=True)
+class Identified(Estimate):
+    """Share of inputs that are picked from so many candidates by the attack that does it best, and how it does so.
+
+    The interval is exact; see `cutlayer.records.run.IdentificationRecord`.
+    """
+
+    attack: str
+    how: str
+    candidates: int
+
+
+@dataclass(frozen=True)
 class Quality:
     """Accuracy and leakage of a cut with a codec; None where they were not measured.
 
@@ -51,6 +63,8 @@ class Quality:
         accuracy: Accuracy of the deployment, with what the codec and the defense change.
         whole_accuracy: Accuracy of the model without any codec or defense.
         leakage: Leakage gain of the strongest attack.
+        identified: Share of inputs that are picked from a list, by a watch list or in pixels; None in records of older
+            versions.
         ceiling: What no attacker exceeds, with any codec; None in records of older versions.
     """
 
@@ -58,12 +72,13 @@ class Quality:
     whole_accuracy: Estimate | None = None
     leakage: Leakage | None = None
     ceiling: Ceiling | None = None
+    identified: Identified | None = None
 
     @property
     def known(self) -> dict[str, Estimate]:
-        """``accuracy`` and ``leakage``, where they were measured, and what no attacker exceeds with one release."""
+        """``accuracy``, ``leakage``, ``identified`` where measured, and what no attacker exceeds with one release."""
         first = self.ceiling.over(1) if self.ceiling else None
-        estimates = {"accuracy": self.accuracy, "leakage": self.leakage}
+        estimates = dict[str, Estimate | None](accuracy=self.accuracy, leakage=self.leakage, identified=self.identified)
         if first:
             bounds = {"leakage at most": first.leakage_gain, "identified at most": first.identified}
             estimates |= {name: replace(bound, value=bound.high) for name, bound in bounds.items()}
@@ -423,5 +438,4 @@ class Profile:
     @property
     def quality_names(self) -> list[str]:
         """The names of the estimates that are known of any choice."""
-        known = {name for cut in self.cuts for codec in cut.codecs.values() for name in codec.quality.known}
-        return sorted(known)
+        return [*dict.fromkeys(n for cut in self.cuts for codec in cut.codecs.values() for n in codec.quality.known)]

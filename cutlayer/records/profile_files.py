@@ -55,17 +55,18 @@ def _table(profile: Profile) -> str:
     writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
     columns = ["cut", "codec", "network", "source", "n", "end_to_end_ns", "end_to_end_p95_ns", "end_to_end_p99_ns"]
     columns += [*(f"{stage}_ns" for stage in STAGES), "message_bytes", "answer_bytes"]
-    writer.writerow([*columns, "peak_rss_bytes", "params", "macs", "accuracy", "leakage"])
+    writer.writerow([*columns, "peak_rss_bytes", "params", "macs", "accuracy", "leakage", "identified"])
     for cut in profile.cuts:
         for network, requests in cut.networks.items():
             for codec, request in requests.items():
                 times, of_codec = request.end_to_end_ns, cut.codecs[codec]
                 quality = of_codec.quality
+                judged = quality.accuracy, quality.leakage, quality.identified
                 values = [
                     cut.cut, codec, network, request.source, times.n, times.p50, times.p95, times.p99,
                     *(round(request.stages_ns[stage]) for stage in STAGES),
                     of_codec.message_bytes, of_codec.answer_bytes, cut.peak_rss_bytes, cut.params, cut.macs,
-                    *(estimate and estimate.value for estimate in (quality.accuracy, quality.leakage)),
+                    *(estimate and estimate.value for estimate in judged),
                 ]  # fmt: skip
                 writer.writerow(map(cell, values))
     return text.getvalue()

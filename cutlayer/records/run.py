@@ -328,6 +328,7 @@ class Result:
         failed: The attacks that failed, none of which has a figure.
         access: Name of the access that the attackers were granted at most.
         vantage: Where they sat, a key of `cutlayer.report.kit.wording.VANTAGES`.
+        servers: Number of servers that they were; each got one release of every input where there are several.
         spectrum: What the head passes on; None where it was not measured.
         ceiling: What no attacker exceeds; None in records of older versions.
         predictors: Cheap numbers that may predict leakage; None where no density of noise is known.
@@ -371,6 +372,7 @@ class Result:
     identification: tuple[IdentificationRecord, ...] = ()
     access: str = "WHITE_BOX"
     vantage: str = "cloud"
+    servers: int = 1
     judge: str = ""
 
     @property

@@ -139,6 +139,17 @@ def test_an_attack_that_sees_nothing_from_its_vantage_is_refused():
         adversary.check_granted((), Access.QUERY_FREE, VANTAGES["client"])
 
 
+def test_several_servers_get_one_release_each():
+    averaging = {"name": "averaging", "n_releases": 4}
+    table = {"data": "digits", "model": "resnet20", "cut": "layer1", "attack": [averaging]}
+    (experiment,) = parse(table | {"measure": {"vantage": "servers", "servers": 3}})
+    with pytest.raises(WithheldError, match="needs 4 releases of one input, and 3 servers get one each"):
+        check(experiment, DATA)
+    for measure in ({"vantage": "servers"}, {"servers": 2}):
+        with pytest.raises(ConfigError, match="is that of 2 servers or more"):
+            parse(table | {"measure": measure})
+
+
 def test_an_attack_that_wants_more_releases_than_were_observed_fails(tmp_path):
     floor = (Named("mean-image"), ATTACKS.make("mean-image"))
     averaging = (Named("averaging"), ATTACKS.make("averaging", n_releases=4))

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -81,9 +82,10 @@ def test_a_damaged_attack_is_made_again(tmp_path, suffix):
             self.fitted = getattr(self, "fitted", 0) + 1
 
     told, still, named = [], Still(), Named("mean-image")
+    seen = SimpleNamespace(kept=lambda _key, fit: fit())
 
     def attack():
-        return adversary.attack(named, still, None, {}, load("digits", None, 0), (), tmp_path, told.append)
+        return adversary.attack(named, still, seen, {}, load("digits", None, 0), (), tmp_path, told.append)
 
     attack()
     cut_off(next(tmp_path.glob(f"*{suffix}")))

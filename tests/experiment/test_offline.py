@@ -155,7 +155,7 @@ def test_an_older_tap_is_compared_by_its_shape(recorded, tmp_path):
         ({"data": "digits"}, Exception, "are 1x8x8"),
         ({"seed": 1, "truth": True}, DataError, "was not recorded with the private part"),
         ({"access": Access.QUERY_FREE}, WithheldError, "ridge needs black-box access, and query-free"),
-        ({"vantage": VANTAGES["encrypted-link"]}, WithheldError, "ridge observes the smashed data|mean-image observes"),
+        ({"vantage": VANTAGES["encrypted-link"]}, WithheldError, "ridge observes the smashed data"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(recorded, tmp_path, options, error, message):

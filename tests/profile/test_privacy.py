@@ -83,7 +83,7 @@ def test_the_ceiling_stands_beside_the_leakage_of_the_cheap_attacks(profiled):
         cuts.append(replace(cut, codecs=codecs))
     bounded = replace(profiled[1], cuts=tuple(cuts))
     text = terminal.text(bounded)
-    assert "accuracy  identified at most  leakage  leakage at most" in text
+    assert "accuracy  leakage  identified  leakage at most  identified at most" in text
     assert "one of 200 candidates" in " ".join(text.split())
     assert "0.420" in text
     assert "0.550" in text

@@ -34,16 +34,28 @@ def test_accuracy_is_that_of_the_codec(tmp_path, splits):
 
 def test_leakage_is_the_worst_of_the_attacks_and_a_defense_lowers_it(tmp_path, splits, monkeypatch):
     monkeypatch.setattr(quality, "ATTACKS", {"ridge": {}, "nearest": {}})
-    gains, without = quality.leakage(candidate(tmp_path / "bare"), ["raw"], splits, 0, lambda _: None)
-    bare = gains["relu", "raw"]
+    without = quality.leakage(candidate(tmp_path / "bare"), ["raw"], splits, 0, lambda _: None)["relu", "raw"]
+    bare = without.leakage
     noise = {"name": "gaussian-noise", "sigma": 10.0}
-    covered, bound = quality.leakage(candidate(tmp_path / "covered", defense=noise), ["raw"], splits, 0, lambda _: None)
+    found = quality.leakage(candidate(tmp_path / "covered", defense=noise), ["raw"], splits, 0, lambda _: None)
+    covered, bound = found["relu", "raw"], found["relu", "raw"].ceiling
     assert bare.value == max(gain.value for gain in bare.of_each.values())
     assert bare.attack in ("ridge", "nearest")
-    assert covered["relu", "raw"].value < bare.value
-    assert without == Ceiling("deterministic")
+    assert covered.leakage.value < bare.value
+    assert without.ceiling == Ceiling("deterministic")
     assert bound.candidates == 40
-    assert covered["relu", "raw"].low <= bound.over(1).leakage_gain.high < 0.9
+    assert covered.leakage.low <= bound.over(1).leakage_gain.high < 0.9
+
+
+def test_identified_is_the_worst_of_the_watch_list_and_the_pixels(tmp_path, splits, monkeypatch):
+    monkeypatch.setattr(quality, "ATTACKS", {"nearest": {}})
+    split = candidate(tmp_path / "bare")
+    found = quality.leakage(split, ["raw"], splits, 0, lambda _: None)["relu", "raw"].identified
+    assert (found.attack, found.how, found.candidates, found.n, found.value) == ("watch-list", "watch list", 40, 40, 1)
+    assert found.low == pytest.approx(0.912, abs=1e-3)
+    noise = {"name": "gaussian-noise", "sigma": 1000.0}
+    covered = quality.leakage(candidate(tmp_path / "covered", defense=noise), ["raw"], splits, 0, lambda _: None)
+    assert covered["relu", "raw"].identified.value < 0.2
 
 
 def test_a_head_that_takes_one_sample_gives_batches():

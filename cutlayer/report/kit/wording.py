@@ -81,7 +81,7 @@ VANTAGES = {
     "link": "The attacker reads the network, where nothing is encrypted, and decodes what passes; it holds no tail.",
     "encrypted-link": "The attacker reads the network, where messages are encrypted: it sees their lengths and times.",
     "client": "The attacker is the server together with one of its clients, whose copy of the first half it holds.",
-    "servers": "The attacker is several servers together, each of which gets one release of every picture.",
+    "servers": "The attacker is {servers} servers together, each of which gets one release of every picture.",
 }
 """Where the attacker sits, by the names of `cutlayer.attacks.view.VANTAGES`."""
 
@@ -147,10 +147,10 @@ def ceiling_assumes(candidates: Iterable[int]) -> str:
     )
 
 
-def where_attackers_sit(vantage: str, access: str) -> str:
+def where_attackers_sit(vantage: str, access: str, servers: int = 1) -> str:
     """One sentence or two on the threat model; nothing of a vantage that this version does not know."""
     granted = f"At most {access_name(access)} access to the first half is granted."
-    return " ".join(filter(None, [VANTAGES.get(vantage), granted]))
+    return " ".join(filter(None, [VANTAGES.get(vantage, "").format(servers=servers), granted]))
 
 
 def points(difference: float) -> str:

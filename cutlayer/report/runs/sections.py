@@ -142,7 +142,7 @@ def attacks(group: Group) -> Html:
         for title, items in meanings.items()
     ]
     result = group.first.result
-    sits = note(where_attackers_sit(result.vantage, result.access))
+    sits = note(where_attackers_sit(result.vantage, result.access, result.servers))
     return section("Every attack, in numbers", sits, tables.attacks(group), el("div", lists, class_="columns"))
 
 

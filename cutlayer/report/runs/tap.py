@@ -71,9 +71,10 @@ def _metrics(record: TapRecord) -> list[str]:
 
 def _subject(record: TapRecord) -> str:
     releases = f", {record.n_releases} releases of each" if record.n_releases > 1 else ""
+    sits = where_attackers_sit(record.vantage, record.access, record.n_releases)
     return (
         f"{record.n:,} inputs{releases}, that were sent to {record.model} (version {record.version}) with the defense "
-        f"{record.defense} in the codec {record.codec}. {where_attackers_sit(record.vantage, record.access)} The "
+        f"{record.defense} in the codec {record.codec}. {sits} The "
         f"attacker holds the auxiliary part of {record.data}."
     )
 

@@ -216,7 +216,7 @@ def _vantage(group: Group) -> str:
     result = group.first.result
     if (result.vantage, result.access) == ("cloud", "WHITE_BOX"):
         return ""
-    return wrap(where_attackers_sit(result.vantage, result.access))
+    return wrap(where_attackers_sit(result.vantage, result.access, result.servers))
 
 
 def _flags(group: Group) -> str:

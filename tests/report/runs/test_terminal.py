@@ -5,6 +5,7 @@ import pytest
 from cutlayer.records.reading import Run
 from cutlayer.records.run import FailedAttack
 from cutlayer.report.runs.groups import group as groups
+from cutlayer.report.runs.sections import attacks as section
 from cutlayer.report.runs.tables import attacks
 from cutlayer.report.runs.terminal import text
 from tests.report.conftest import read_results
@@ -48,6 +49,15 @@ def test_a_missing_percentile_is_a_dash(results):
     results[0].cost[0].end_to_end["p95"] = None
     line = next(line for line in text(results[:1]).splitlines() if line.startswith("zmq-onnx"))
     assert line.split()[-2:] == ["-", "300"]
+
+
+def test_where_the_attackers_sit_is_said_where_it_is_not_the_server(results):
+    assert "The attacker is" not in text(results)
+    vantage = replace(results[0], vantage="servers", servers=3, access="BLACK_BOX")
+    assert "The attacker is 3 servers together" in text([vantage])
+    assert "At most black-box access" in text([vantage])
+    (group,) = groups([Run(replace(results[0], vantage="encrypted-link"))])
+    assert "it sees their lengths and times" in section(group)
 
 
 def test_an_attack_that_failed_is_in_the_tables_with_the_reason(results):
