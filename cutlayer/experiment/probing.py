@@ -7,7 +7,7 @@ from cutlayer.attacks.base import Attack
 from cutlayer.attacks.view import SMASHED, Access, Vantage, vantage_named
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
-from cutlayer.errors import WithheldError
+from cutlayer.errors import ConfigError, WithheldError
 from cutlayer.experiment.adversary import AttackError, failing
 from cutlayer.experiment.spec import Experiment, Named, Probe
 from cutlayer.experiment.victim import Say
@@ -18,8 +18,15 @@ from cutlayer.records.run import FailedAttack, Flag, ProbeRecord
 from cutlayer.split_folder import Half, SplitFolder
 
 
-def check_probes(probes: Sequence[Probe], data: Splits, granted: Access, vantage: Vantage) -> None:
+def check_probes(probes: Sequence[Probe], data: Splits, granted: Access, vantage: Vantage, other: str = "") -> None:
     """Refuse probes that the data cannot answer, or that need more than is granted.
+
+    Args:
+        probes: What the plan asks for.
+        data: The data.
+        granted: The access that is granted.
+        vantage: Where the attacker sits.
+        other: The data set whose images the attackers hold, if it is not that of the victims.
 
     Raises:
         ConfigError: What is asked for is unknown, or the data set does not hold it.
@@ -31,6 +38,11 @@ def check_probes(probes: Sequence[Probe], data: Splits, granted: Access, vantage
                 f"The probe {entry.label} needs black-box access and smashed data; {granted.label} access is granted, "
                 f"and at the vantage {vantage.name} {' and '.join(vantage.sees)} are seen. Leave the probe out, or "
                 "change measure.access or measure.vantage."
+            )
+        if other and entry.target != "identity":
+            raise ConfigError(
+                f"The probe {entry.label} is fitted on what is known of the attackers' images, and those of {other} "
+                "have other classes and attributes; leave the probe out, or measure.auxiliary_data."
             )
         check(entry.target, entry.attribute, entry.network, entry.images, data)
 

@@ -133,7 +133,8 @@ def check(experiment: Experiment, data: Splits) -> None:
     granted, vantage = Access.named(experiment.measure.access), vantage_named(experiment.measure.vantage)
     adversary.check_granted(experiment.attacks, granted, vantage, experiment.measure.servers)
     victim.check_cut(experiment, data)
-    check_probes(experiment.probes, victim.shown(experiment, data), granted, vantage)
+    other = experiment.measure.auxiliary_data
+    check_probes(experiment.probes, victim.shown(experiment, data), granted, vantage, other)
     setup = experiment.measure
     training, auxiliary = experiment.training.images or len(data.train), setup.auxiliary or len(data.auxiliary)
     needs = {"test": setup.count, "private": setup.private, "train": training, "auxiliary": auxiliary}

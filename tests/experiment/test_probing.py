@@ -59,6 +59,13 @@ def test_what_is_not_granted_is_refused(access, vantage):
         check_probes([Probe("class", images=50)], data, Access.named(access), vantage_named(vantage))
 
 
+def test_images_of_another_data_set_know_nothing_of_these_classes():
+    data, seen = load("digits", None, 0), (Access.WHITE_BOX, vantage_named("cloud"))
+    check_probes([Probe("class", images=50)], data, *seen)
+    with pytest.raises(ConfigError, match="those of mnist have other classes"):
+        check_probes([Probe("class", images=50)], data, *seen, "mnist")
+
+
 def test_a_probe_below_its_baseline_raises_a_flag():
     def record(high):
         nothing = Estimate(0.5, 9, 0.4, 0.6)
