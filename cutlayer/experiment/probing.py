@@ -17,6 +17,9 @@ from cutlayer.privacy.view import oracle, view, wire
 from cutlayer.records.run import FailedAttack, Flag, ProbeRecord
 from cutlayer.split_folder import Half, SplitFolder
 
+NEGLIGIBLE = 0.01
+"""A loss of AUC that is no sign of a bad fit."""
+
 
 def check_probes(probes: Sequence[Probe], data: Splits, granted: Access, vantage: Vantage, other: str = "") -> None:
     """Refuse probes that the data cannot answer, or that need more than is granted.
@@ -87,7 +90,7 @@ def probe_all(
 
 
 def under_trained(records: Sequence[ProbeRecord]) -> list[Flag]:
-    """A probe holds the answer that its baseline knows: one that is worse was not fitted well."""
+    """A probe holds the answer that its baseline knows: one that is clearly worse was not fitted well."""
     return [
         Flag(
             "probe-below-baseline",
@@ -96,5 +99,5 @@ def under_trained(records: Sequence[ProbeRecord]) -> list[Flag]:
             "what the smashed data tells.",
         )
         for record in records
-        if record.target != "membership" and record.over_baseline.high < 0
+        if record.target != "membership" and record.over_baseline.high < -NEGLIGIBLE
     ]

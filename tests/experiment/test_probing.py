@@ -74,4 +74,4 @@ def test_a_probe_below_its_baseline_raises_a_flag():
             over_baseline=Estimate(-0.1, 9, -0.2, high),
         )  # fmt: skip
 
-    assert [flag.flag for flag in under_trained([record(-0.01), record(0.0)])] == ["probe-below-baseline"]
+    assert [flag.flag for flag in under_trained([record(-0.02), record(-0.005)])] == ["probe-below-baseline"]

@@ -69,7 +69,7 @@ def probes(group: Group) -> Html | None:
             el("td", text, small(scale.interval(estimate)) if estimate else None)
             for scale, (text, estimate) in zip(scales, cells(record), strict=True)
         ]
-        counted = f"{record.auc.n:,}" + (f", {record.pairs:,} pairs" if record.pairs else "")
+        counted = el("td", f"{record.auc.n:,}", small(f"{record.pairs:,} pairs" if record.pairs else None))
         rows.append(
             row(el("th", named(record), scope="row"), [el("td", dot(member.color), member.label), counted, *values])
         )
