@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -74,7 +75,7 @@ def limit_memory(gigabytes: float | None) -> None:
     claimed, most = _claimed_bytes(), round(gigabytes * 1e9)
     if most < claimed + LEAST_BYTES:
         raise ConfigError(
-            f"--max-memory must be at least {(claimed + LEAST_BYTES) / 1e9:.2g} here, for the libraries alone claim "
+            f"--max-memory must be at least {math.ceil((claimed + LEAST_BYTES) / 1e7) / 100:g} here, for the libraries alone claim "
             f"{claimed / 1e9:.2g} GB; {gigabytes:g} was given."
         )
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
