@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from cutlayer.attacks.queries import apart
 from cutlayer.attacks.view import SMASHED, Access, View
 from cutlayer.metrics.identification import squared_distances
 
@@ -71,6 +72,14 @@ class Attack:
         return False
 
     @property
+    def keeps_apart(self) -> bool:
+        """Whether the attack learns nothing from the images that `cutlayer.attacks.queries.apart` puts aside.
+
+        By them it may choose an epoch or a setting. Another attack may then measure this one's errors on them.
+        """
+        return False
+
+    @property
     def parts(self) -> tuple[Attack, ...]:
         """This attack, and the attack that it wraps, if any."""
         return (self,)
@@ -107,6 +116,11 @@ class Attack:
             ``(N, M)``, greatest for the candidate that is most likely; equal scores are candidates not told apart.
         """
         return -squared_distances(self.invert_releases(releases), candidates)
+
+
+def unbiased(attack: Attack, view: View) -> Attack:
+    """The attack, fitted without the images that `cutlayer.attacks.queries.apart` puts aside."""
+    return fitted(attack, view if attack.keeps_apart else apart(view)[0])
 
 
 def fitted(attack: Attack, view: View) -> Attack:

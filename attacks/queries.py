@@ -7,6 +7,10 @@ from torch import Tensor
 from cutlayer.attacks.view import Query, View
 from cutlayer.data.splits import Dataset
 
+HELD_OUT = 0.1
+"""Share of the images that an attack does not learn from, by which it chooses among epochs and settings."""
+SURE = 3.0
+"""Standard errors by which an attack must do better on held-out images than a weaker one that it contains."""
 CHUNK = 256
 """Images pushed through the query at a time; bounds the memory of the device's head."""
 
@@ -37,19 +41,19 @@ def with_held_out(view: View, limit: int, n: float) -> tuple[Tensor, int]:
     return torch.from_numpy(own.at(np.argsort(held_out, kind="stable")).inputs), int((~held_out).sum())
 
 
-def apart(view: View, share: float) -> tuple[View, Tensor]:
-    """The view without a share of the images, and those images, by which an attack chooses among others that it runs.
+def apart(view: View) -> tuple[View, Tensor]:
+    """The view without a share of the images, and those images, on which the errors of other attacks are measured.
 
-    Whole groups are left out, as in `with_held_out`. Equal calls give the same view, so that what is fitted to it is
-    fitted once.
+    They are those that `with_held_out` puts last with `HELD_OUT` of all images. Equal calls give the same view, so that
+    what is fitted to it is fitted once.
     """
 
     def make() -> tuple[View, Tensor]:
         own = _shuffled(view, 0)
-        held_out = own.held_out(max(1, int(share * len(own))))
+        held_out = own.held_out(max(1, int(HELD_OUT * len(own))))
         return view.with_auxiliary(own.at(np.flatnonzero(~held_out))), torch.from_numpy(own.inputs[held_out])
 
-    return view.kept(("apart", share), make)
+    return view.kept("apart", make)
 
 
 def varied(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -101,3 +105,9 @@ def release(query: Query, images: Tensor, device: torch.device | str = "cpu") ->
     if out is None:
         raise ValueError("The attacker has no images to query with.")
     return out
+
+
+def surely_less(errors: Tensor, than: Tensor) -> bool:
+    """Whether errors of the same images, ``(N,)`` each, are less by more than `SURE` standard errors."""
+    gained = than - errors
+    return len(gained) > 1 and float(gained.mean()) > SURE * float(gained.std()) / len(gained) ** 0.5

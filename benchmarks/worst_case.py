@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
+from tyro.conf import Positional
 
 from cutlayer.attacks.base import fitted
 from cutlayer.attacks.view import Access
@@ -26,28 +27,32 @@ from cutlayer.split_folder import open_split
 
 DECODER = {"capacity": "conv_normN2C32", "epochs": 20, "batch": 32, "varied": True}
 RESSFL = {"capacity": "conv_normN0C16", "epochs": 50, "lr": 1e-3, "batch": 32, "schedule": "constant"}
-MAP = {"attack": "decoder", "options": DECODER}
+SEARCH = {"iterations": 50, "lr": 0.5}
+MAP = {"attack": "decoder", "options": DECODER, **SEARCH}
 LEARNED = {"attack": "map", "options": MAP, "corrections": 1}
-BOTH = {"attack": "learned-step", "options": LEARNED}
+BOTH = {"attack": "learned-step", "options": LEARNED, **SEARCH}
+PARTS: tuple[dict[str, Any], ...] = (
+    {"name": "ridge"}, {"name": "decoder", **RESSFL}, {"name": "decoder", **DECODER}, {"name": "map", **MAP},
+)  # fmt: skip
+MORE: tuple[dict[str, Any], ...] = ({"name": "learned-step", **LEARNED}, {"name": "map", **BOTH})
 SUITE: dict[str, tuple[str, dict[str, Any]]] = {
     "mean-image": ("mean-image", {}),
     "ridge": ("ridge", {}),
     "decoder, ResSFL's N0C16": ("decoder", RESSFL),
     "decoder": ("decoder", DECODER),
-    "white-box": ("white-box", {"misfit": ("plain", "whitened"), "iterations": 200, "rehearsal": 2, "lr": (0.1,)}),
     "map": ("map", MAP),
+    "stack": ("stack", {"attacks": PARTS}),
+    "ensemble": ("ensemble", {"attacks": PARTS}),
+    "learned-step of map": ("learned-step", LEARNED),
+    "map of it": ("map", BOTH),
+    "stack of all": ("stack", {"attacks": PARTS + MORE}),
+    "white-box": ("white-box", {"misfit": ("plain", "whitened"), "iterations": 200, "rehearsal": 2, "lr": (0.1,)}),
     "learned-step": ("learned-step", {"attack": "decoder", "options": DECODER}),
-    "map, learned-step": ("learned-step", LEARNED),
-    "map, learned-step, map": ("map", BOTH),
-    "stack": ("stack", {"attacks": (
-        {"name": "ridge"}, {"name": "decoder", **RESSFL}, {"name": "decoder", **DECODER}, {"name": "map", **MAP},
-        {"name": "learned-step", **LEARNED},
-    )}),
-}  # fmt: skip
+}
 
 
 def main(
-    split: Path,
+    split: Positional[Path],
     data: str,
     only: tuple[str, ...] = (),
     private: int = 200,

@@ -392,6 +392,8 @@ ATTACKS = Registry(
         "pca-ridge": "cutlayer.attacks.features.pca_ridge:PcaRidge",
         "kernel-ridge": "cutlayer.attacks.features.kernel_ridge:KernelRidge",
         "decoder": "cutlayer.attacks.features.decoder:Decoder",
+        "query-free": "cutlayer.attacks.features.query_free:QueryFree",
+        "denoise-first": "cutlayer.attacks.features.denoise_first:DenoiseFirst",
         "stack": "cutlayer.attacks.features.stack:Stack",
         "ensemble": "cutlayer.attacks.features.ensemble:Ensemble",
         "learned-step": "cutlayer.attacks.features.learned_step:LearnedStep",

@@ -60,6 +60,11 @@ class Averaging(Attack):
         return max(self._inner.needs, Access.BLACK_BOX)
 
     @property
+    def keeps_apart(self) -> bool:
+        """Whether the wrapped attack does."""
+        return self._inner.keeps_apart
+
+    @property
     def parts(self) -> tuple[Attack, ...]:
         """This attack and the wrapped one."""
         return (self, *self._inner.parts)

@@ -6,14 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cutlayer.attacks.base import Attack, fitted
+from cutlayer.attacks.base import Attack, fitted, unbiased
 from cutlayer.attacks.queries import apart, release
 from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
 from cutlayer.registry import ATTACKS
-
-HELD_OUT = 0.1
-"""Share of the attacker's images on which the combination is chosen, and no part is fitted; whole groups."""
 
 Description = dict[str, Any]
 """An attack as ``{"name": ..., **options}``."""
@@ -23,8 +20,9 @@ Description = dict[str, Any]
 class Combined(Attack):
     """Fit several attacks, and make one picture of theirs.
 
-    How is chosen on images that no part was fitted to; then every part is fitted again, to all images. A part that
-    another attack contains, or that ran before it, is fitted once (`View.kept`).
+    How is chosen on images that no part has learned from, except a setting. A part that would learn from them, as ridge
+    regression does, is fitted twice: without them for the choice, and to all images for the attack. A part that another
+    attack contains, or that ran before it, is fitted once (`View.kept`).
 
     Args:
         attacks: Two attacks or more, each a table with its name and its options.
@@ -75,9 +73,9 @@ class Combined(Attack):
         return (self, *(inner for part in self._parts for inner in part.parts))
 
     def fit(self, view: View) -> None:
-        """Fit the parts without some of the images, choose the combination on those, and fit the parts to all."""
-        rest, images = apart(view, HELD_OUT)
-        rehearsed = [fitted(part, rest) for part in self._made()]
+        """Fit the parts, and choose the combination on images that they have not learned from."""
+        images = apart(view)[1]
+        rehearsed = [unbiased(part, view) for part in self._made()]
         self._device = view.device
         self._parts = [fitted(part, view) for part in self._parts]
         releases = torch.stack([release(view.query, images, view.device) for _ in range(self.n_releases)])
@@ -111,9 +109,3 @@ class Combined(Attack):
 def pictures(attacks: list[Attack], releases: Tensor) -> Tensor:
     """What each of K attacks rebuilds from these releases, ``(K, N, C, H, W)``."""
     return torch.stack([attack.invert_releases(releases[: attack.n_releases]) for attack in attacks])
-
-
-def surely_less(errors: Tensor, than: Tensor) -> bool:
-    """Whether errors of the same images, ``(N,)`` each, are less by more than one standard error of the difference."""
-    gained = than - errors
-    return len(gained) > 1 and float(gained.mean()) > float(gained.std()) / len(gained) ** 0.5

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from cutlayer.attacks.base import Attack
-from cutlayer.attacks.queries import release, varied, with_held_out
+from cutlayer.attacks.queries import HELD_OUT, release, varied, with_held_out
 from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import autocast
@@ -35,8 +35,6 @@ from cutlayer.nets.grid import standardize
 from cutlayer.options import Batch, Count, LearningRate, Whole
 from cutlayer.progress import note, track
 
-HELD_OUT = 0.1
-"""Share of the images that the network does not learn from, by which the best epoch is chosen; whole groups."""
 CHUNK = 512
 """Releases decoded at a time; bounds the memory."""
 SOURCES = ("images", "noise")
@@ -81,6 +79,11 @@ class Decoder(Attack):
             raise ConfigError(f"decoder.auxiliary must be one of {', '.join(SOURCES)}, not {self.auxiliary!r}.")
         if self.schedule not in SCHEDULES:
             raise ConfigError(f"decoder.schedule must be one of {', '.join(SCHEDULES)}, not {self.schedule!r}.")
+
+    @property
+    def keeps_apart(self) -> bool:
+        """Whether the images that are held out are those of all attacks."""
+        return not self.n_auxiliary
 
     @property
     def decoders(self) -> tuple[str, ...]:

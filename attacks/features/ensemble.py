@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cutlayer.attacks.features.combined import Combined, surely_less
+from cutlayer.attacks.features.combined import Combined
 from cutlayer.attacks.features.misfit import NUDGE, scaling
-from cutlayer.attacks.queries import release
+from cutlayer.attacks.queries import release, surely_less
 from cutlayer.attacks.view import View
 from cutlayer.options import Count
 

@@ -29,7 +29,7 @@ from torch.nn.functional import mse_loss
 from cutlayer.attacks.base import Attack, fitted
 from cutlayer.attacks.features.misfit import Misfit, suitable
 from cutlayer.attacks.features.white_box import freeze
-from cutlayer.attacks.queries import release, varied, with_held_out
+from cutlayer.attacks.queries import HELD_OUT, release, varied, with_held_out
 from cutlayer.attacks.view import Access, View
 from cutlayer.machine.compute import autocast
 from cutlayer.nets.corrector import Corrector
@@ -37,8 +37,8 @@ from cutlayer.options import Batch, Count, LearningRate, Size, Whole
 from cutlayer.progress import note, track
 from cutlayer.registry import ATTACKS
 
-HELD_OUT = 0.1
-"""Share of the images that no step learns from, by which the best epoch and the number of steps are chosen."""
+MEASURED = 512
+"""Images, at most, by which the epoch and the number of steps are chosen."""
 CHUNK = 256
 """Images corrected together; bounds the memory."""
 
@@ -53,6 +53,7 @@ class LearnedStep(Attack):
         corrections: Corrections, one after the other.
         width: Channels of each network.
         blocks: Residual blocks of each network.
+        n_auxiliary: The attacker's images from which the networks learn; 0 for all. The first attack inverts each.
         variations: Variations of each of the attacker's images from which the networks learn, beside the image itself.
         epochs: Passes over images and variations.
         lr: Adam's learning rate at its highest; it falls to zero along a cosine.
@@ -66,17 +67,23 @@ class LearnedStep(Attack):
 
     attack: str = "decoder"
     options: dict[str, Any] | None = None
-    corrections: Count = 4
+    corrections: Count = 3
     width: Size = 48
     blocks: Count = 2
-    variations: Whole = 2
-    epochs: Count = 5
+    n_auxiliary: Whole = 0
+    variations: Whole = 1
+    epochs: Count = 6
     lr: LearningRate = 4e-3
     batch: Batch = 32
 
     def __post_init__(self) -> None:
         self._start: Attack = ATTACKS.make(self.attack, **(self.options or {}))
         self.n_releases = self._start.n_releases
+
+    @property
+    def keeps_apart(self) -> bool:
+        """Whether the first attack does."""
+        return self._start.keeps_apart
 
     @property
     def decoders(self) -> tuple[str, ...]:
@@ -93,9 +100,10 @@ class LearnedStep(Attack):
         self._start, self._device = fitted(self._start, view), view.device
         generator = torch.Generator().manual_seed(view.seed)
         images, training = with_held_out(view, 0, HELD_OUT)
+        own, unseen = images[:training][: self.n_auxiliary or training], images[training:][:MEASURED]
         self._head = freeze(view.head).to(view.device)
         self._kind = suitable(view.defense, release(view.query, images[:1]))[-1]
-        self._misfit = Misfit((self._kind,), images[:CHUNK].to(view.device), view)
+        self._misfit = Misfit((self._kind,), own[:CHUNK].to(view.device), view)
 
         def observed(images: Tensor) -> Tensor:
             return torch.stack([release(view.query, images, view.device) for _ in range(self.n_releases)])
@@ -106,14 +114,13 @@ class LearnedStep(Attack):
             networks = nn.ModuleList(Corrector(*shape) for _ in range(self.corrections))
         networks.to(view.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._networks = networks
-        held_out, seen = images[training:].to(view.device), observed(images[training:])
+        held_out, seen = unseen.to(view.device), observed(unseen)
         optimizer = torch.optim.Adam(networks.parameters(), self.lr)
-        n_steps = self.epochs * -(-training * (1 + self.variations) // self.batch)
+        n_steps = self.epochs * -(-len(own) * (1 + self.variations) // self.batch)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
         begun = self._start.invert_releases(seen)
         self._n, least, best = 0, float(mse_loss(begun, held_out)), None
-        varieties = [images[:training], *(varied(images[:training], generator) for _ in range(self.variations))]
-        learned = torch.cat(varieties)
+        learned = torch.cat([own, *(varied(own, generator) for _ in range(self.variations))])
         releases, learned = observed(learned), learned.to(view.device)
         starts = self._start.invert_releases(releases)
         for _ in track(range(self.epochs), "training the corrections"):

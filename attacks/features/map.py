@@ -12,7 +12,7 @@ Generalized Gaussian Image Model for Edge-Preserving MAP Estimation", IEEE TIP, 
 `cutlayer.attacks.features.misfit`. Threat model: the attacker holds the head's weights and the defense's code and
 settings, not its random draws, and images like the victims'.
 
-Misfit and weight are chosen on images of the attacker's own that d has not seen, in whole groups. So is whether to
+Misfit and weight are chosen on images of the attacker's own that d has not learned from. So is whether to
 search at all: where no search comes nearer to those images than d does, the attack answers as d does.
 
 Where the defense rounds, gradients pass through the rounding as the defense says; where it leaves values out, the
@@ -26,10 +26,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cutlayer.attacks.base import Attack, fitted
+from cutlayer.attacks.base import Attack, fitted, unbiased
 from cutlayer.attacks.features.misfit import MISFITS, PRECONDITIONED, Misfit, suitable
 from cutlayer.attacks.features.white_box import freeze, remaining
-from cutlayer.attacks.queries import apart, release
+from cutlayer.attacks.queries import apart, release, surely_less
 from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
 from cutlayer.nets.residual_prior import ResidualPrior
@@ -39,8 +39,8 @@ from cutlayer.registry import ATTACKS
 
 CHUNK = 256
 """Images searched together."""
-HELD_OUT = 0.1
-"""Share of the attacker's images on which the residuals are measured and the setting chosen; whole groups."""
+MEASURED = 512
+"""Images, at most, on which the residuals are measured."""
 START, MOST, LEAST = -1, 3, -9
 """Weights of the prior are 10^k, where the misfit of a guess that knows nothing is 1; the walk begins at k = -1."""
 BETAS = (0.9, 0.99)
@@ -69,7 +69,7 @@ class Map(Attack):
     attack: str = "decoder"
     options: dict[str, Any] | None = None
     iterations: Count = 100
-    lr: LearningRate = 0.1
+    lr: LearningRate = 0.3
     misfit: tuple[str, ...] = ()
     rehearsal: Count = 64
 
@@ -79,6 +79,11 @@ class Map(Attack):
         self.misfit = tuple(self.misfit)  # TOML writes lists
         self._start: Attack = ATTACKS.make(self.attack, **(self.options or {}))
         self.n_releases = self._start.n_releases  # the search explains all that the first attack observes
+
+    @property
+    def keeps_apart(self) -> bool:
+        """Whether the first attack does."""
+        return self._start.keeps_apart
 
     @property
     def decoders(self) -> tuple[str, ...]:
@@ -96,10 +101,9 @@ class Map(Attack):
         return (self, *self._start.parts)
 
     def fit(self, view: View) -> None:
-        """Fit the first attack, measure its residuals on images that it has not seen, and choose the setting."""
-        rest, images = apart(view, HELD_OUT)
-        self._device, images = view.device, images.to(view.device)
-        rehearsed = fitted(ATTACKS.make(self.attack, **(self.options or {})), rest)
+        """Fit the first attack, measure its errors on images that it has not learned from, and choose the setting."""
+        self._device, images = view.device, apart(view)[1][:MEASURED].to(view.device)
+        rehearsed = unbiased(ATTACKS.make(self.attack, **(self.options or {})), view)
         self._head = freeze(view.head).to(view.device)
         releases = torch.stack([release(view.query, images.cpu(), view.device) for _ in range(self.n_releases)])
         kinds = self.misfit or suitable(view.defense, releases[0])
@@ -115,12 +119,12 @@ class Map(Attack):
     ) -> tuple[str, float] | None:
         """The misfit and weight that come nearest to images that the attacker knows.
 
-        None where none of them is surely better than the first attack alone: by more than one standard error.
+        None where none of them is surely better than the first attack alone.
         """
-        errors: dict[tuple[str, int], Tensor] = {}
+        errors: dict[tuple[str, float], Tensor] = {}
         alone = (starts - images).square().flatten(1).mean(1)
 
-        def error(kind: str, exponent: int) -> float:
+        def error(kind: str, exponent: float) -> float:
             weight = torch.full((len(images),), 10.0**exponent).to(starts)
             guess = self._search(releases, starts, kind, weight)
             errors[kind, exponent] = (guess - images).square().flatten(1).mean(1)
@@ -133,10 +137,10 @@ class Map(Attack):
                     best, least = best + step, tried
                 if best != START:
                     break
+            for between in (best - 0.5, best + 0.5):
+                error(kind, between)
         kind, exponent = min(errors, key=lambda setting: float(errors[setting].mean()))
-        gained = alone - errors[kind, exponent]
-        surely = len(gained) > 1 and float(gained.mean()) > float(gained.std()) / len(gained) ** 0.5
-        return (kind, 10.0**exponent) if surely else None
+        return (kind, 10.0**exponent) if surely_less(errors[kind, exponent], alone) else None
 
     def invert(self, smashed: Tensor) -> Tensor:
         """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""

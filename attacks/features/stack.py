@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad, unfold
 
-from cutlayer.attacks.features.combined import Combined, surely_less
-from cutlayer.attacks.queries import auxiliary_images
+from cutlayer.attacks.features.combined import Combined
+from cutlayer.attacks.queries import auxiliary_images, surely_less
 from cutlayer.attacks.view import View
 from cutlayer.options import Within
 

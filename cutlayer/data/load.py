@@ -56,9 +56,14 @@ def load(
     n_samples = sum(min(len(part), enough.get(key, len(part))) for key, part in opened.parts.items())
     needed, free = n_samples * opened.input.nbytes, psutil.virtual_memory().available
     if needed > free:
+        advice = "state a smaller size with --input, or take fewer images"
+        if pictures:
+            advice += " (training.images and measure.auxiliary of a plan)"
+        elif not DATASETS.is_path(name):
+            advice = "end other programs, or use a machine with more memory"
         raise DataError(
             f"{name} needs {needed / 1e9:,.1f} GB of memory at {opened.input}, and {free / 1e9:,.1f} GB are free; "
-            "state a smaller size with --input, or take fewer images (in a plan: training.images, measure.auxiliary)."
+            f"{advice}."
         )
     loaded = opened.loaded(enough)
     if not DATASETS.is_path(name):

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from cutlayer.attacks.base import Attack
 from cutlayer.data.splits import Splits
 from cutlayer.experiment import victim
 from cutlayer.experiment.rehearsal import after_export
@@ -61,12 +62,12 @@ def fitted(
         victim.export(first, model, data, Path(work) / "split", say, runs)
         attacks = [(named, ATTACKS.make(named.name, **named.options)) for named in first.attacks]
         # An attack that wraps another one takes about as long as that one, which is rehearsed once.
-        inner = {repr(attack.parts[-1]): (named, attack) for named, attack in reversed(attacks)}
+        inner = {repr(_core(attack)): (named, attack) for named, attack in reversed(attacks)}
         parts = after_export(first, data, open_split(Path(work) / "split"), list(inner.values())[::-1], clock)
         known = {part.attack.key: part for part in parts if part.attack}
         for named, attack in attacks:
             if named.key not in known:
-                stand_in, _ = inner[repr(attack.parts[-1])]
+                stand_in, _ = inner[repr(_core(attack))]
                 parts.append(replace(known[stand_in.key], attack=named))
         hardening_s = clock.now_s()
         for experiment in experiments:
@@ -125,15 +126,27 @@ def _steps(named: Named) -> int | None:
     return next((part.steps for part in parts if part.steps is not None), None)
 
 
+def _core(attack: Attack) -> Attack:
+    """The attack that takes the time: of one that only wraps another one, that other one."""
+    while attack.steps is None and hasattr(attack, "attack") and len(attack.parts) > 1:
+        attack = attack.parts[1]
+    return attack
+
+
 def _fewer(name: str, options: Options, share: float) -> Options:
-    """The options with fewer steps; an attack that wraps another one has its name in `attack`, its `options` too."""
-    attack = ATTACKS.make(name, **options)
+    """The options with fewer steps, for the attack itself and for those that it contains.
+
+    An attack that begins with another one has its name in `attack`, its options in `options`; an attack that combines
+    several has them in `attacks`.
+    """
+    attack, changes = ATTACKS.make(name, **options), Options()
     if attack.steps is not None:
-        option, value = attack.steps_option, max(1, round(share * attack.steps))
-    elif len(attack.parts) > 1:
-        option, value = "options", _fewer(attack.attack, attack.options or {}, share)
-    else:
-        return options
-    changed = {**options, option: value}
+        changes[attack.steps_option] = max(1, round(share * attack.steps))
+    if hasattr(attack, "attacks") and len(attack.parts) > 1:
+        entries = [(entry["name"], {k: v for k, v in entry.items() if k != "name"}) for entry in attack.attacks]
+        changes["attacks"] = tuple({"name": name, **_fewer(name, rest, share)} for name, rest in entries)
+    elif hasattr(attack, "attack") and len(attack.parts) > 1:
+        changes["options"] = _fewer(attack.attack, attack.options or {}, share) or None
     # As in a plan, what equals its default is left out, for the id.
-    return {k: v for k, v in changed.items() if k != option or v != ATTACKS.options(name)[k].default}
+    defaults = ATTACKS.options(name)
+    return {k: v for k, v in {**options, **changes}.items() if k not in changes or v != defaults[k].default}

@@ -57,7 +57,7 @@ def flags(
     rows, raised = achieved.rows, [Flag("data", note) for note in data.notes]
     raised += _no_watch_list(achieved.identification)
     raised += [*_order(rows), *_useless(rows, experiment), *_overlap(data, experiment.measure.private)]
-    raised += _above_ceiling(achieved, ceiling)
+    raised += above_ceiling(achieved, ceiling)
     sees = SMASHED in vantage_named(experiment.measure.vantage).sees
     if sees and experiment.defense.name == "none" and rows and max(_gain(row) for row in rows) < INVERTIBLE_GAIN:
         text = f"No attack got past a leakage gain of {INVERTIBLE_GAIN} on the undefended model."
@@ -193,7 +193,7 @@ def _masked_gradient(attacks: Sequence[Attack], spectrum: Spectrum) -> Flags:
         )
 
 
-def _above_ceiling(achieved: Achieved, ceiling: Ceiling) -> Flags:
+def above_ceiling(achieved: Achieved, ceiling: Ceiling) -> Flags:
     """An attack did what no attacker can, by more than both intervals allow.
 
     A record is compared with the ceiling of at least as many releases of the same private inputs.

@@ -92,7 +92,7 @@ def attack_tap(
         raise ConfigError(f"Attacks rebuild one image, and the head of {split.path} takes {len(manifest.data_inputs)}.")
     seen, codec, notes = read_tap(tap, manifest, codec=codec, truth=known, releases=releases, count=count)
     n_releases, n = next(iter(seen.values())).shape[:2]
-    held = _data(data, manifest, auxiliary, seed, data_root)
+    held = attackers_data(data, manifest, auxiliary, seed, data_root)
     notes += held.notes
     answer = _truth(known, held, n)
     notes += metrics.notes(n, judged=metrics.judge is not None)
@@ -110,7 +110,7 @@ def attack_tap(
         at_hand = access if split.has_halves else min(access, Access.BLACK_BOX)
         attacks += adversary.watch_lists(attacks, defense, at_hand, vantage)
     head = Releases(split.head(threads=torch.get_num_threads()), repeats=True, most_bytes=MOST_BYTES).reader()
-    named = _named(manifest)
+    named = defense_named(manifest)
     view_for = adversary.viewer(
         split, head, defense, held.auxiliary, codec=codec, seed=seed, key=named.key, vantage=vantage
     )
@@ -133,7 +133,7 @@ def attack_tap(
     return record
 
 
-def _data(name: str, manifest: Manifest, auxiliary: int, seed: int, root: Path | None) -> Splits:
+def attackers_data(name: str, manifest: Manifest, auxiliary: int, seed: int, root: Path | None) -> Splits:
     """The data, with no more auxiliary images than the attackers get."""
     data = load(name, root, seed, shape=manifest.input.shape)
     if data.input.shape != manifest.input.shape:
@@ -150,7 +150,7 @@ def _truth(known: Truth | None, data: Splits, n: int) -> Splits | None:
     return answer
 
 
-def _named(manifest: Manifest) -> Named:
+def defense_named(manifest: Manifest) -> Named:
     """The defense of a split folder, as in a plan."""
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in manifest.defense.items() if k != "name"}
     return Named(str(manifest.defense["name"]), options)

@@ -95,6 +95,9 @@ def ceiling_of(density: Density, inputs: NDArray[np.float32], floor: NDArray[np.
     floor_errors = np.square(inputs[:n].reshape(n, -1) - floor.ravel(), dtype=np.float64).mean(axis=1)
     at, rates = list[CeilingAt](), dict[int, float]()
     for n_releases in RELEASES:
+        if not attacker.is_reduced and at and at[-1].identified.value == 1:
+            at.append(_nothing_hidden(at[-1], n_releases))
+            continue
         if not (trials := attacker.trials(n, n_releases)):
             continue
         # Each input is sent equally often, but for a last part of a round.
@@ -174,19 +177,24 @@ class _Attacker:
         return torch.cat(hits).double().numpy(), torch.cat(errors).double().numpy()
 
 
+def _nothing_hidden(last: CeilingAt, n_releases: int) -> CeilingAt:
+    """What more releases tell where fewer already tell each input: no less, and no more than everything."""
+    return CeilingAt(n_releases, replace(last.identified, high=1.0), replace(last.leakage_gain, high=1.0))
+
+
 def _not_negative(gain: Estimate) -> Estimate:
     """The gain, at least that of the floor itself, which any attacker can give.
 
     Over all candidates it cannot be less; over the first n of them it can, by chance.
     """
-    return Estimate(max(0.0, gain.value), gain.n, max(0.0, gain.low), max(0.0, gain.high))
+    # An interval of one input is not a number, and stays so: max() keeps the first where it cannot compare.
+    return Estimate(max(gain.value, 0.0), gain.n, max(gain.low, 0.0), max(gain.high, 0.0))
 
 
 def _repeated(bound: Ceiling) -> Ceiling:
     """The same ceiling where a repeated input has the same noise again: all releases of it say what one says."""
-    first = bound.at[0]
-    at = tuple(replace(first, n_releases=n_releases) for n_releases in RELEASES)
-    return replace(bound, at=at, gone_after=1.0 if first.identified.value >= GONE else None)
+    at = tuple(replace(first, n_releases=n_releases) for first in bound.at[:1] for n_releases in RELEASES)
+    return replace(bound, at=at, gone_after=1.0 if at and at[0].identified.value >= GONE else None)
 
 
 def _gone_after(rates: dict[int, float]) -> float | None:

@@ -12,7 +12,7 @@ from cutlayer.data.splits import Dataset
 from cutlayer.defenses.base import Defense
 from cutlayer.privacy.view import view
 from cutlayer.spec import TensorSpec
-from tests.attacks.victims import IMAGE, smooth_images
+from tests.attacks.victims import IMAGE, classifier, smooth_images
 
 MakeView = Callable[..., View]
 
@@ -45,7 +45,7 @@ def make_view() -> MakeView:
             auxiliary=Dataset(images.numpy(), np.zeros(n, np.int64)),
             query=query,
             defense=defense,
-            tail=nn.Identity(),
+            tail=classifier(int(np.prod(query(images[:1]).shape[1:]))),
             head=head,
             device=torch.device("cpu"),
         )

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from cutlayer.attacks.base import fitted, unbiased
 from cutlayer.attacks.features import decoder, ridge
-from cutlayer.attacks.queries import with_held_out
+from cutlayer.attacks.queries import HELD_OUT, apart, varied, with_held_out
 from cutlayer.data.splits import Dataset
+from cutlayer.registry import ATTACKS
 from tests.attacks.victims import linear_head
 
 
@@ -46,7 +48,9 @@ def test_without_two_groups_the_last_images_are_held_out(make_view, groups):
 def test_ridge_chooses_its_penalty_by_another_group(make_view, monkeypatch):
     solved = []
     monkeypatch.setattr(
-        ridge, "_solve", lambda a, x, n_fit: solved.append((x, n_fit)) or torch.zeros(a.shape[1], x.shape[1])
+        ridge,
+        "solve",
+        lambda a, x, n_fit: (solved.append((x, n_fit)) or torch.zeros(a.shape[1], x.shape[1]), 0.0),
     )
     ridge.Ridge().fit(grouped(make_view(linear_head()), np.arange(40) // 8))
     ((pixels, n_fit),) = solved
@@ -62,3 +66,42 @@ def test_a_decoder_chooses_its_epoch_by_another_group(make_view, monkeypatch):
     decoder.Decoder(capacity="he-small", epochs=1).fit(view)
     assert len(decoded[0]) == 8
     assert len(decoded[0].unique(dim=0)) == 1  # eight crops of one photograph
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(40) // 8, np.arange(40) // 2])
+def test_what_is_put_apart_is_what_every_attack_holds_out(make_view, groups):
+    view = make_view(linear_head(), n=40)
+    view = replace(view, auxiliary=replace(view.auxiliary, groups=groups))
+    images, n_fit = with_held_out(view, 0, HELD_OUT)
+    rest, put_apart = apart(view)
+    assert torch.equal(put_apart, images[n_fit:])
+    assert torch.equal(torch.from_numpy(rest.auxiliary.inputs), images[:n_fit])
+    assert apart(view)[0] is rest
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "keeps"),
+    [
+        ("ridge", {}, False),
+        ("decoder", {"capacity": "he-small", "epochs": 1}, True),
+        ("decoder", {"capacity": "he-small", "epochs": 1, "n_auxiliary": 30}, False),
+        ("averaging", {"attack": "ridge", "n_releases": 2}, False),
+        ("map", {"attack": "ridge", "iterations": 1}, False),
+        ("map", {"options": {"capacity": "he-small", "epochs": 1}, "iterations": 1}, True),
+    ],
+)
+def test_errors_are_measured_on_images_that_an_attack_has_not_learned_from(name, options, keeps, make_view):
+    view, attack = make_view(linear_head(), n=60), ATTACKS.make(name, **options)
+    assert attack.keeps_apart is keeps
+    assert (unbiased(attack, view) is fitted(ATTACKS.make(name, **options), view)) is keeps
+
+
+def test_variations_are_other_images_in_range(make_view):
+    images = torch.from_numpy(make_view(linear_head()).auxiliary.inputs)
+    made, again = (varied(images, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(made, again)
+    assert made.shape == images.shape
+    assert made.min() >= 0
+    assert made.max() <= 1
+    same = ((made == images).flatten(1).all(1) | (made == images.flip(-1)).flatten(1).all(1)).float().mean()
+    assert 0.4 < same < 0.6

@@ -1,6 +1,9 @@
 """Data sets of the literature, each from a small copy in the layout of its original files."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from scipy.io import savemat
@@ -102,6 +105,13 @@ def test_no_more_faces_are_read_than_are_needed(celeba):
     whole = load("celeba", celeba, shape=(3, 8, 8))
     assert np.array_equal(splits.train.inputs, whole.train.inputs[:4])
     assert np.array_equal(splits.private.attributes, whole.private.attributes[:3])
+
+
+@pytest.mark.parametrize(("name", "advice"), [("celeba", "training.images"), ("svhn", "a machine with more memory")])
+def test_what_does_not_fit_into_memory_is_said_before_it_is_read(celeba, svhn, monkeypatch, name, advice):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=100_000))
+    with pytest.raises(DataError, match=f"{name} needs .* GB of memory.*{advice}"):
+        load(name, celeba)
 
 
 def test_faces_that_are_not_there_are_counted_and_lists_that_differ_are_refused(celeba):

@@ -51,6 +51,18 @@ def test_every_share_can_be_read_back_to_its_id(planned, tmp_path):
             assert [again.id for again in plan.load(tmp_path / "plan.toml")] == [experiment.id]
 
 
+def test_attacks_that_contain_others_take_fewer_steps_of_all(planned, tmp_path):
+    inner = {"options": {"epochs": 8}, "iterations": 40}
+    attacks = (Named("map", inner), Named("stack", {"attacks": ({"name": "ridge"}, {"name": "map", **inner})}))
+    (half,) = budget.shortened([replace(planned[0], attacks=attacks, expect=(), published=())], 0.5)
+    fewer = {"options": {"epochs": 4}, "iterations": 20}
+    assert [named.options for named in half.attacks] == [
+        fewer, {"attacks": ({"name": "ridge"}, {"name": "map", **fewer})}
+    ]  # fmt: skip
+    (tmp_path / "plan.toml").write_text(plan.toml(half))
+    assert [again.id for again in plan.load(tmp_path / "plan.toml")] == [half.id]
+
+
 def test_the_least_share_leaves_a_step(planned):
     assert min(s for s in steps(budget.shortened(planned, budget.SHARES[-1])) if s) >= 1
 

@@ -118,7 +118,7 @@ count = 10
 private = 5
 warmup = 1
 codec = "mine.py:Negative+zstd"
-metrics = ["mine.py:FARTHEST", "ms-ssim", "lpips"]
+metrics = ["mine.py:FARTHEST", "ms-ssim", "lpips", "recognized"]
 
 [[defense]]
 name = "mine.py:Halve"
@@ -159,6 +159,8 @@ def test_the_records_have_names_for_a_reader(folder):
     assert 0 < brightness["metrics"]["FARTHEST"]["value"] < 1
     assert 0 < brightness["metrics"]["ms-ssim"]["value"] < 1
     assert brightness["metrics"]["lpips"]["value"] is None
+    assert brightness["metrics"]["recognized"]["n"] == 5
+    assert record["judge"].startswith("resnet20 (trained on 40 auxiliary images), right about ")
     assert brightness["leakage_gain"]["value"] > 0.3, "it sees whether the picture is dark or bright"
     assert str(folder) not in path.read_text()
 
@@ -175,6 +177,7 @@ def test_the_page_says_what_they_say_of_themselves(folder):
         "the error of the worst pixel",
         "Halve",
         "MS-SSIM",
+        "right about",
     ):
         assert words in page, words
     assert not re.search(r"mine\.py|" + re.escape(str(folder)), page)

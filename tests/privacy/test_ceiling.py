@@ -1,6 +1,6 @@
 """The ceiling, against answers that are known, and against attackers that try to exceed it."""
 
-from math import log, nan, sqrt
+from math import isnan, log, nan, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -121,6 +121,7 @@ def test_without_noise_everything_leaks_and_behind_infinite_noise_nothing(family
     weak = ceiling_of(Density(family, MEANS, 1e-6), INPUTS, FLOOR, N, 0).at[0]
     assert (weak.identified.value, weak.identified.high) == (1, 1)
     assert weak.leakage_gain.value == pytest.approx(1, abs=1e-6)
+    assert [at.n_releases for at in ceiling_of(Density(family, MEANS, 1e-6), INPUTS, FLOOR, N, 0).at] == list(RELEASES)
     strong = ceiling_of(Density(family, MEANS, 1e9), INPUTS, FLOOR, N, 0).at[0]
     assert bracketed(strong.identified, 1 / N)
     assert strong.leakage_gain.value == pytest.approx(0, abs=1e-6)
@@ -172,6 +173,27 @@ def test_equal_pictures_count_as_one_candidate():
     inputs = INPUTS[[0, 1, 1]]
     found = ceiling_of(gaussian(1e9, MEANS[:3]), inputs, inputs.mean(axis=0), 3, 0)
     assert found.at[0].identified.value == pytest.approx(2 / 3, abs=0.01)
+
+
+def test_one_input_has_no_interval_of_its_leakage():
+    found = ceiling_of(gaussian(0.5), INPUTS, FLOOR, 1, 0).at[0]
+    assert isnan(found.leakage_gain.high)
+    assert 0 < found.identified.high < 1
+
+
+def test_noise_that_is_kept_for_an_input_is_not_averaged_away():
+    class Kept(GaussianNoise):
+        random = False
+
+        def density(self, smashed):
+            return Density("gaussian", smashed, self.sigma)
+
+    fresh, kept = (ceiling(kind(sigma=3.0), head, splits(), 30, 0) for kind in (GaussianNoise, Kept))
+    assert kept.at[0] == fresh.at[0]
+    assert len({at.identified.value for at in kept.at}) == 1
+    assert [at.n_releases for at in kept.at] == list(RELEASES)
+    assert fresh.at[-1].identified.value > kept.at[-1].identified.value
+    assert kept.gone_after is None
 
 
 def splits():

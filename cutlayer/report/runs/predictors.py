@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cutlayer.records.run import CeilingAt, Predictors, Result
 from cutlayer.report.kit.markup import Html, el, note, row, section, small, table
@@ -79,21 +80,23 @@ def correlations(results: Sequence[Result], reached: Callable[[Result], float | 
     import numpy as np
     from scipy.stats import kendalltau, rankdata
 
+    def spearman(x: Any, y: Any) -> Any:
+        """Along the last axis; 0 where one of the two has a single value."""
+        a, b = (ranks - ranks.mean(-1, keepdims=True) for ranks in (rankdata(x, axis=-1), rankdata(y, axis=-1)))
+        lengths = np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
+        return np.divide((a * b).sum(-1), lengths, out=np.zeros_like(lengths), where=lengths > 0)
+
     found, rng = dict[str, Correlation](), np.random.default_rng(0)
     for name, number in NUMBERS.items():
         pairs = [(number(result), reached(result)) for result in results]
         known = np.array([(x, y) for x, y in pairs if x is not None and y is not None and not math.isnan(x + y)])
         if len(known) < LEAST or min(len(set(column)) for column in known.T.tolist()) < 2:
             continue
-
-        def spearman(rows: np.ndarray) -> float:
-            x, y = (rankdata(column) for column in rows.T)
-            return float(np.corrcoef(x, y)[0, 1]) if x.std() and y.std() else 0.0
-
-        again = [spearman(known[rng.integers(len(known), size=len(known))]) for _ in range(RESAMPLES)]
-        low, high = np.quantile(again, [0.025, 0.975])
-        tau = float(kendalltau(*known.T).statistic)
-        found[name] = Correlation(len(known), spearman(known), float(low), float(high), tau)
+        x, y = known.T
+        again = rng.integers(len(known), size=(RESAMPLES, len(known)))
+        low, high = np.quantile(spearman(x[again], y[again]), [0.025, 0.975])
+        value, tau = float(spearman(x[None], y[None])[0]), float(kendalltau(x, y).statistic)
+        found[name] = Correlation(len(known), value, float(low), float(high), tau)
     return found
 
 

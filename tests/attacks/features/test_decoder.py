@@ -44,3 +44,22 @@ def test_a_decoder_beats_the_mean_image(make_view, private):
     view = make_view(convolutional_head(), n=1000)
     decoder = Decoder(capacity="conv_normN0C16", epochs=8)
     assert error(decoder, view, private) < 0.4 * error(MeanImage(), view, private)
+
+
+def test_variations_of_the_images_are_queried_in_every_epoch(make_view):
+    view, queried, _ = record(make_view(convolutional_head(), n=100))
+    Decoder(capacity="he-small", epochs=3, varied=True).fit(view)
+    assert [len(images) for images in queried] == [100, 90, 90, 90]
+    assert not any(torch.equal(before, after) for before, after in itertools.pairwise(queried[1:]))
+
+
+def test_a_constant_learning_rate_stays(make_view, monkeypatch):
+    rates = []
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(
+        torch.optim.Adam, "step", lambda self: (rates.append(self.param_groups[0]["lr"]), step(self))[1]
+    )
+    for schedule in ("constant", "cosine"):
+        Decoder(capacity="he-small", epochs=2, schedule=schedule, lr=1e-3).fit(make_view(convolutional_head(), n=100))
+    assert rates[:4] == [pytest.approx(1e-3)] * 4
+    assert rates[7] < 0.5e-3

@@ -21,6 +21,7 @@ QUICK = {"iterations": 30, "lr": 0.3}
         ("ridge", {}),
         ("decoder", {"capacity": "conv_normN0C16", "epochs": 3}),
         ("averaging", {"attack": "ridge", "n_releases": 4}),
+        ("learned-step", {"attack": "ridge", "corrections": 1, "width": 8, "blocks": 1, "epochs": 2}),
     ],
 )
 def test_it_is_never_worse_than_the_attack_it_begins_with(name, options, sigma, make_view, private):

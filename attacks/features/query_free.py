@@ -1,0 +1,281 @@
+"""Query-free: a shadow of the head, trained through the server's own tail, takes the place of the head.
+
+    g* = argmin  CE(tail(g(x)), y)  +  match * mismatch(g(x), v),        then any attack, on g* in place of the head
+
+Zecheng He, Tianwei Zhang, Ruby B. Lee. Model Inversion Attacks Against Collaborative Inference, ACSAC 2019, section
+4.3; code github.com/zechenghe/Inverse_Collaborative_Inference @f010aed. Threat model: the server, which holds the tail
+and labelled images of its own, and knows neither the head nor an answer to any query.
+
+Differs from the paper:
+
+- The shadow is matched to what arrived. The server receives smashed data v of many requests and its tail says their
+  classes, so the shadow's features of the attacker's own images must have the same mean, variance, covariance between
+  channels and neighbors, and the same mean within each class. That last condition nearly pins a shallow head down: the
+  mean picture of each class is known. So the shadow is trained in `invert`, from the batch that has arrived.
+- A shadow that is wrong distorts its pictures, and nobody can tell by one of them. The attack compares their mean
+  within each class of what arrived with the mean picture of the class: the factor that brings the first nearest to the
+  second is applied to each picture's distance from the mean of its class. Where the two are not alike, or too few
+  requests arrived to tell, the answer is the mean picture of the classes that the tail names, and where the tail says
+  the same of all, it is the mean image.
+- Adam on batches of 256 with a one-cycle learning rate (theirs: 1e-3, halved every 5 epochs).
+"""
+
+import copy
+import math
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, one_hot
+
+from cutlayer.attacks.base import Attack
+from cutlayer.attacks.view import Access, View
+from cutlayer.data.splits import NO_CLASS
+from cutlayer.defenses.base import Defense
+from cutlayer.errors import ConfigError
+from cutlayer.machine.compute import autocast
+from cutlayer.nets.grid import Grid, layout
+from cutlayer.options import Batch, Count, LearningRate, Weight, Whole
+from cutlayer.progress import note, track
+from cutlayer.registry import ATTACKS
+
+FEWEST = 32
+"""Requests that must have arrived before the shadow can be matched to them and judged by them."""
+ALIKE = 0.3
+"""Least correlation of the class means of the reconstructions with those of the attacker's images."""
+MOST_CHANNELS = 1024
+"""With more channels than this, their covariance is not compared."""
+SEARCH = {"lr": (0.1,), "tv": (2.0,), "iterations": 300}
+"""Options of white-box unless others are stated: a single setting, because a rehearsal on the shadow does not know that
+the shadow is wrong, and smooths too little (He et al.: weight 2, learning rate 0.1)."""
+_LAYER = re.compile(r"([13579])x\1x([1-9]\d{0,3})")
+
+
+@dataclass(kw_only=True)
+class QueryFree(Attack):
+    """Train a shadow head behind which the tail answers as it should, and invert the shadow.
+
+    Args:
+        attack: Name of the attack that is run on the shadow.
+        options: Its options; None for its defaults, or for a smooth search where it is white-box.
+        shadow: Layers of the shadow in the notation of He et al., such as ``3x3x64+3x3x64+p+3x3x128``: convolutions
+            with a ReLU between them, ``p`` halves the sides. Empty: two convolutions at each size.
+        match: Weight of the mismatch with what arrived; 0 for the method of the paper.
+        epochs: Passes over the attacker's images.
+        lr: Adam's learning rate at its highest.
+        batch: Images in a step; the class means of a batch should mean something.
+        n_auxiliary: Images used; 0 for all that the attacker has.
+    """
+
+    plain_words = "imitates the device's half of the model by means of the server's half, and inverts the imitation"
+    needs = Access.QUERY_FREE
+    steps_option = "epochs"
+    least_steps = 2
+
+    attack: str = "white-box"
+    options: dict[str, Any] | None = None
+    shadow: str = ""
+    match: Weight = 1.0
+    epochs: Count = 20
+    lr: LearningRate = 1e-2
+    batch: Batch = 256
+    n_auxiliary: Whole = 0
+
+    def __post_init__(self) -> None:
+        for layer in self.shadow.split("+") if self.shadow else ():
+            if layer != "p" and _LAYER.fullmatch(layer) is None:
+                raise ConfigError(f"query-free.shadow must be such as 3x3x16+p+3x3x64; {layer!r:.80} is no layer.")
+        options = self.options or (SEARCH if self.attack == "white-box" else {})
+        if self.attack == "query-free":
+            raise ConfigError("query-free cannot run 'query-free' on its shadow; name an attack that needs the head.")
+        self._inner: Attack = ATTACKS.make(self.attack, **options)
+
+    @property
+    def parts(self) -> tuple[Attack, ...]:
+        """This attack and the one that is run on the shadow."""
+        return (self, *self._inner.parts)
+
+    def fit(self, view: View) -> None:
+        """Take the tail, the attacker's labelled images, and the mean image of each class."""
+        self._view, self._tail = view, copy.deepcopy(view.tail).to(view.device).eval().requires_grad_(False)
+        order = torch.randperm(len(view.auxiliary), generator=torch.Generator().manual_seed(view.seed))
+        own = view.auxiliary.at(order[: self.n_auxiliary or len(order)].numpy())
+        if (own.labels == NO_CLASS).any():
+            raise ConfigError("query-free needs the classes of the attacker's images, and there are some without.")
+        self._images, self._labels = (torch.from_numpy(part).to(view.device) for part in (own.inputs, own.labels))
+        self._mean, self._last = self._images.mean(dim=0), (torch.empty(0), torch.empty(0))
+
+    def invert(self, smashed: Tensor) -> Tensor:
+        """``(N, *smashed.shape)`` -> ``(N, C, H, W)``; the shadow is matched to these."""
+        before, images = self._last  # those are asked for again, to identify the inputs by
+        if before.shape != smashed.shape or not torch.equal(before, smashed):
+            images = self._rebuilt(smashed.to(self._view.device)).to(smashed)
+            self._last = smashed.clone(), images
+        return images.clone()
+
+    def _rebuilt(self, arrived: Tensor) -> Tensor:
+        says = self._says(arrived)
+        classes = one_hot(self._labels, says.shape[1]).float()
+        # Of the means of the classes, minus the mean image; 0 for a class of which the attacker has no image.
+        centered = (self._images - self._mean).flatten(1)
+        means = (classes.T @ centered) / classes.sum(dim=0).clamp(min=1)[:, None]
+        guess = (says - says.mean(dim=0)) @ means
+        if len(arrived) >= FEWEST:
+            shadow = self._shadow(arrived, says, classes)
+            self._inner.fit(self._shadowed(shadow))
+            found = self._inner.invert(arrived).flatten(1)
+            guess = guess + _within(found, says, means)
+        images = (self._mean.flatten() + guess).clamp(0, 1)
+        return images.reshape(len(arrived), *self._mean.shape)
+
+    def _says(self, smashed: Tensor) -> Tensor:
+        """The probabilities of the classes, ``(N, classes)``, that the tail gives to smashed data."""
+        with torch.inference_mode():
+            logits = torch.cat([self._tail(part) for part in torch.split(smashed, self.batch)])
+        if logits.ndim != 2 or logits.shape[1] <= int(self._labels.max()):
+            raise ConfigError(
+                f"query-free needs a tail that answers with a number for each class; this one gives "
+                f"{tuple(logits.shape[1:])} for {int(self._labels.max()) + 1} classes."
+            )
+        return logits.softmax(dim=1).clone()
+
+    def _shadow(self, arrived: Tensor, says: Tensor, classes: Tensor) -> nn.Module:
+        """The shadow, trained on the attacker's images and matched to what arrived."""
+        view, generator = self._view, torch.Generator().manual_seed(self._view.seed)
+        with torch.random.fork_rng(devices=[view.device] if view.device.type == "cuda" else [], device_type="cuda"):
+            torch.manual_seed(view.seed)
+            shadow = build(self.shadow, view.input.shape, view.smashed.shape, positive=bool((arrived >= 0).all()))
+        shadow.to(view.device)
+        wanted = _statistics(arrived, says)
+        steps = -(-len(self._images) // self.batch)
+        optimizer = torch.optim.Adam(shadow.parameters(), self.lr)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=self.epochs * steps)
+        for _ in track(range(self.epochs), "training the shadow"):
+            for rows in torch.randperm(len(self._images), generator=generator).to(view.device).chunk(steps):
+                with autocast(view.device):
+                    features = shadow(self._images[rows])
+                    logits = self._tail(features)
+                features, loss = features.float(), cross_entropy(logits.float(), self._labels[rows])
+                if self.match:
+                    loss = loss + self.match * _mismatch(_statistics(features, classes[rows]), wanted)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+            note(f"loss {loss.item():.3f}")
+        return shadow.eval().requires_grad_(False)
+
+    def _shadowed(self, shadow: nn.Module) -> View:
+        """What the attacker may touch when the shadow takes the place of the head, without a defense."""
+
+        def query(images: Tensor) -> Tensor:
+            with torch.inference_mode():
+                return torch.Tensor(shadow(images.to(self._view.device)).to(images.device).clone())
+
+        return replace(
+            self._view,
+            access=Access.WHITE_BOX,
+            random=False,
+            _head=shadow,
+            _query=query,
+            _defense=Defense(),
+            _kept={},
+        )
+
+
+def _within(found: Tensor, says: Tensor, means: Tensor) -> Tensor:
+    """How far each reconstruction ``(N, pixels)`` lies from the mean of its class, as far as the classes bear it out.
+
+    Args:
+        found: The reconstructions.
+        says: ``(N, classes)``, the probabilities of their classes.
+        means: ``(classes, pixels)``, the true mean image of each class minus that of all.
+    """
+    weights = says.sum(dim=0)
+    found_means = (says.T @ found) / weights.clamp(min=1e-6)[:, None]
+    away = found_means - (weights[:, None] * found_means).sum(dim=0) / weights.sum()
+    together, own, true = ((weights[:, None] * pair).sum() for pair in (away * means, away * away, means * means))
+    if together <= ALIKE * (own * true).sqrt() or own == 0:
+        return torch.zeros_like(found)
+    return (together / own).clamp(max=1) * (found - says @ found_means)
+
+
+Statistics = dict[str, Tensor]
+
+
+def _statistics(smashed: Tensor, classes: Tensor) -> Statistics:
+    """What is compared of smashed data ``(N, *shape)`` whose classes have the probabilities ``(N, classes)``."""
+    grid = smashed if smashed.ndim == 4 else smashed.flatten(1)[..., None, None]
+    mean = grid.mean(dim=0)
+    weights = classes.sum(dim=0)
+    within = (classes.T @ (grid - mean).flatten(1)) / weights.clamp(min=1)[:, None]
+    statistics = {
+        "mean": mean,
+        "variance": grid.var(dim=0),
+        "classes": within * (weights / weights.sum()).sqrt()[:, None],
+    }
+    if grid.shape[1] <= MOST_CHANNELS:
+        away = grid - mean
+        shifts = {"channels": (away, away), "below": (away[:, :, :-1], away[:, :, 1:])}
+        shifts["right"] = away[..., :-1], away[..., 1:]
+        for name, (a, b) in shifts.items():
+            if a.numel():
+                a, b = (part.movedim(1, 0).flatten(1) for part in (a, b))
+                statistics[name] = a @ b.T / a.shape[1]
+    return statistics
+
+
+def _mismatch(of: Statistics, wanted: Statistics) -> Tensor:
+    """Squared distances of the statistics, in units of what was wanted; the means of the classes count three times."""
+    scale = {name: value.square().mean().clamp(min=1e-12) for name, value in wanted.items()}
+    scale["mean"] = wanted["variance"].mean().clamp(min=1e-12)
+    parts = {name: (of[name] - value).square().mean() / scale[name] for name, value in wanted.items()}
+    return torch.stack([part * (3 if name == "classes" else 1) for name, part in parts.items()]).sum()
+
+
+def build(layers: str, image: tuple[int, ...], smashed: tuple[int, ...], *, positive: bool) -> nn.Module:
+    """A shadow ``(N, *image)`` -> ``(N, *smashed)``, with weights drawn from torch's global generator.
+
+    Args:
+        layers: See `QueryFree.shadow`.
+        image: Shape of an image.
+        smashed: Shape of the smashed data.
+        positive: Whether it ends with a ReLU.
+
+    Raises:
+        ConfigError: The layers do not end with as many channels as the smashed data has.
+    """
+    spatial = layout(smashed) == "channels first"
+    channels = smashed[0] if spatial else 64
+    if not layers:
+        sizes = Grid(smashed, image).doublings + 1
+        widths = [max(8, channels >> (sizes - 1 - k)) for k in range(sizes - 1)] + [channels]
+        layers = "+p+".join(f"3x3x{width}+3x3x{width}" for width in widths)
+    modules: list[nn.Module] = []
+    width = image[0]
+    for layer in layers.split("+"):
+        if match := _LAYER.fullmatch(layer):
+            modules += [nn.Conv2d(width, int(match[2]), int(match[1]), padding=int(match[1]) // 2), nn.ReLU()]
+            width = int(match[2])
+        else:
+            modules.append(nn.MaxPool2d(2, ceil_mode=True))
+    if spatial and width != channels:
+        raise ConfigError(f"query-free.shadow ends with {width} channels, and the smashed data has {channels}.")
+    last = max(place for place, module in enumerate(modules) if isinstance(module, nn.ReLU))
+    if spatial:
+        if not positive:
+            del modules[last]
+        return nn.Sequential(*modules, _fit(nn.Sequential(*modules)(torch.zeros(1, *image)).shape[2:], smashed[1:]))
+    linear = nn.Linear(16 * width, math.prod(smashed))
+    end = [nn.AdaptiveAvgPool2d(4), nn.Flatten(), linear, *([nn.ReLU()] if positive else []), nn.Unflatten(1, smashed)]
+    return nn.Sequential(*modules, *end)
+
+
+def _fit(given: tuple[int, ...], wanted: tuple[int, ...]) -> nn.Module:
+    """What `cutlayer.nets.grid.Fit` does to a grid of a known size, so that a search can trace it."""
+    if min(a / b for a, b in zip(given, wanted, strict=True)) >= 2:
+        return nn.AdaptiveAvgPool2d(wanted)
+    top, left = ((b - a) // 2 for a, b in zip(given, wanted, strict=True))
+    return nn.ZeroPad2d((left, wanted[1] - given[1] - left, top, wanted[0] - given[0] - top))
