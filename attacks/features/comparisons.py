@@ -151,13 +151,8 @@ class Mahalanobis:
         return score
 
 
-def ways(releases: Tensor, seed: int) -> list[Comparison]:
-    """The ways to compare that may be best for the noise in ``(R, I, D)``, the plain one first.
-
-    Args:
-        releases: Releases of the attacker's own images, R of each, R at least 2.
-        seed: Seed of what is trained.
-    """
+def ways(releases: Tensor) -> list[Comparison]:
+    """The ways to compare that may be best for the noise in ``(R, I, D)``, R at least 2, the plain one first."""
     tried: list[Comparison] = [Euclidean(), Mahalanobis(releases)]
     noise = releases[0] - releases[1]
     variance = noise.square().mean(0)

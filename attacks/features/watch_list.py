@@ -7,7 +7,8 @@ useless may still send numbers that only one picture gives.
 
 How the two are compared is chosen on images of the attacker's own: it plays the game among those, and takes the way
 that wins most often; `cutlayer.attacks.features.comparisons` has the ways. Where the defense is not random, both are
-equal number for number, and nothing has to be learned.
+equal number for number, and nothing has to be learned. A network that is trained to compare (contrastive, two towers)
+found fewer than the ways in closed form behind dropout, stochastic rounding and noise before top-k; none is used.
 
 Threat model: the attacker queries the device's head and defense, with its own images and with the candidates. With
 `likelihood` it holds the head and knows the law of the noise; where the defense states one, no attacker does better.
@@ -33,7 +34,7 @@ from cutlayer.attacks.queries import CHUNK, release, with_held_out
 from cutlayer.attacks.view import Access, View
 from cutlayer.defenses.shared.density import Density
 from cutlayer.metrics.identification import ranks, shares
-from cutlayer.options import Count
+from cutlayer.options import Count, Whole
 
 HELD_OUT = 256
 """The attacker's own images among which the ways to compare are tried."""
@@ -43,6 +44,8 @@ REPEATS = 4
 """Releases of each of them."""
 MOST_VALUES = 1 << 25
 """Numbers of releases that are held at a time; bounds the memory, and how many of the attacker's images are used."""
+LEAST_QUERIES, MOST_QUERIES, QUERIED_VALUES = 16, 256, 1 << 17
+"""Releases of each candidate, and the numbers that they hold together, within the two bounds."""
 LEAST = 32
 """Images that are used in any case."""
 MISFIT = 0.05
@@ -58,14 +61,14 @@ class WatchList(Attack):
 
     Args:
         n_releases: Releases of each input that the attacker waits for.
-        n_queries: Releases of each candidate, where the defense is random.
+        n_queries: Releases of each candidate, where the defense is random; 0 for as many as take seconds, 16 to 256.
         likelihood: Whether the attacker holds the head and uses the law of the noise, where the defense states one.
     """
 
     plain_words = "sends every picture of a list through the device itself and takes the one that fits best"
 
     n_releases: Count = 1
-    n_queries: Count = 16
+    n_queries: Whole = 0
     likelihood: bool = False
 
     @property
@@ -90,7 +93,7 @@ class WatchList(Attack):
             return
         if not view.random:
             return
-        tried = ways(self._releases(learned_from, REPEATS), view.seed)
+        tried = ways(self._releases(learned_from, REPEATS))
         arrived = self._releases(own, n)
         true = torch.eye(len(own), dtype=torch.bool, device=view.device)
         best = -1.0
@@ -108,11 +111,16 @@ class WatchList(Attack):
         laws = map(self._law, candidates.split(max(1, MOST_VALUES // self._view.smashed.size)))
         return torch.cat([law.log_density_of_releases(releases) for law in laws if law], 1)
 
+    @property
+    def _n_queries(self) -> int:
+        """Releases of each candidate: fewer where there are more values, which take as much longer."""
+        return self.n_queries or min(MOST_QUERIES, max(LEAST_QUERIES, QUERIED_VALUES // self._view.smashed.size))
+
     def _scores(self, tried: Sequence[Comparison], releases: Tensor, candidates: Tensor) -> list[Tensor]:
         """The scores ``(N, M)`` of each way; only a part of the candidates' releases is in memory at a time."""
         observed = [way.observe(releases) for way in tried]
         parts: list[list[Tensor]] = [[] for _ in tried]
-        n = self.n_queries if self._view.random else 1
+        n = self._n_queries if self._view.random else 1
         for part in candidates.split(max(1, MOST_VALUES // (n * self._view.smashed.size))):
             encoded = self._releases(part, n)
             for scores, way, seen in zip(parts, tried, observed, strict=True):

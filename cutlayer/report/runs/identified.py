@@ -88,7 +88,7 @@ def _panel(setting: Setting) -> Html:
     ]
     titles = [
         text("first so many candidates", FRAME.right, FRAME.height - 6, "end"),
-        text("found among them, %", FRAME.left + 6, FRAME.bottom - 8),
+        text("found among them, %", FRAME.left + 6, chart.y(0.32)),
     ]
     spoken = "; ".join(f"{how(found)}: {IDENTIFIED.value(found.top_1.value)} at once" for found in lines.values())
     caption = el("figcaption", dot(setting.color), setting.label)

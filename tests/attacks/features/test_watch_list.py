@@ -14,6 +14,7 @@ from cutlayer.defenses.gaussian_noise import GaussianNoise
 from cutlayer.defenses.laplace_noise import LaplaceNoise
 from cutlayer.defenses.top_k import TopK
 from cutlayer.metrics.identification import ranks, shares
+from cutlayer.spec import TensorSpec
 from tests.attacks.victims import convolutional_head, linear_head, smooth_images
 
 CANDIDATES = smooth_images(200, seed=3)
@@ -129,7 +130,7 @@ def test_only_ways_that_the_noise_calls_for_are_tried():
     gaussian = clean + torch.randn(4, 50, 30, generator=generator)
     laplace = clean + torch.distributions.Laplace(0.0, 1.0).icdf(torch.rand(4, 50, 30, generator=generator) * 0.999)
     dropped = clean * (torch.rand(4, 50, 30, generator=generator) > 0.5)
-    names = [[type(way).__name__ for way in ways(releases, 0)] for releases in (gaussian, laplace, dropped)]
+    names = [[type(way).__name__ for way in ways(releases)] for releases in (gaussian, laplace, dropped)]
     assert names[0] == ["Euclidean", "Mahalanobis"]
     assert names[1] == ["Euclidean", "Mahalanobis", "Absolute"]
     assert names[2][-2:] == ["Survivors", "Survivors"]
@@ -139,3 +140,11 @@ def test_queries_are_all_that_the_plain_form_needs(make_view):
     assert WatchList().needs == Access.BLACK_BOX
     assert WatchList(likelihood=True).needs == Access.WHITE_BOX
     assert rate(make_view(linear_head(), Defense(), access=Access.BLACK_BOX), WatchList()) == 1
+
+
+def test_each_candidate_is_queried_as_often_as_the_size_of_its_release_allows(make_view):
+    for rows, expected in ((36, 256), (1024, 128), (16_384, 16)):
+        attack = WatchList()
+        attack._view = make_view(linear_head(36)).with_query(lambda images: images, TensorSpec((rows,)))
+        assert attack._n_queries == expected
+    assert WatchList(n_queries=3)._n_queries == 3
