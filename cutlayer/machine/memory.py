@@ -74,8 +74,9 @@ def limit_memory(gigabytes: float | None) -> None:
     _claim_buffers()
     claimed, most = _claimed_bytes(), round(gigabytes * 1e9)
     if most < claimed + LEAST_BYTES:
+        least = math.ceil((claimed + LEAST_BYTES) / 1e7) / 100
         raise ConfigError(
-            f"--max-memory must be at least {math.ceil((claimed + LEAST_BYTES) / 1e7) / 100:g} here, for the libraries alone claim "
+            f"--max-memory must be at least {least:g} here, for the libraries alone claim "
             f"{claimed / 1e9:.2g} GB; {gigabytes:g} was given."
         )
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
