@@ -132,11 +132,9 @@ bench-int8: $(READY) ## Measure the gain in time and the loss of accuracy of hea
 full-ressfl: $(READY) ## Run ResSFL at full size on CIFAR-10, for a machine with a GPU: training speed and the errors of the attackers
 	$(BIN)/python benchmarks/ressfl_full.py
 
-RESNET20 ?= $(or $(CUTLAYER_DATA),data)/weights/resnet20-12fca82f.th
-
 .PHONY: full-certified
-full-certified: $(READY) ## Measure the ceiling of certified-noise and its accuracy at three cuts of ResNet-20 on CIFAR-10; RESNET20 names the published weights; an hour or more
-	$(BIN)/cutlayer run experiments/certified.toml --set model.weights=$(RESNET20)
+full-certified: $(READY) ## Measure the ceiling of certified-noise and its accuracy at three cuts of ResNet-20 on CIFAR-10; takes an hour or more: make full-certified WEIGHTS=resnet20-12fca82f.th
+	$(BIN)/cutlayer run experiments/certified.toml --set model.weights=$(WEIGHTS)
 
 .PHONY: bench-overhead
 bench-overhead: $(READY) ## Measure the time that the testbed adds to a request, over head, tail and the bare transport

@@ -169,13 +169,17 @@ class CertifiedNoise(Defense):
         """What is sent and its bound, the bits that a release holds at most, and the signal-to-noise ratio in dB."""
         if not self.on:
             return {}
-        bits = self.numbers / 2 * log2(1 + 1 / (self.numbers * self.sigma**2))
-        return {
+        stated: dict[str, float | str] = {
             "numbers": self.numbers,
             "greatest_norm": float(np.linalg.norm(smashed, axis=1).max()),
             "noise_sigma": self.sigma,
-            "bits_at_most": bits,
-        } | snr_db(smashed, self.sigma**2)
+            "bits_at_most": self.numbers / 2 * log2(1 + 1 / (self.numbers * self.sigma**2)),
+        }
+        if self.codewords:
+            stated["different_points_sent"] = len(np.unique(smashed, axis=0))
+        if self.memo:
+            stated["memo"] = "a repeated input has the noise that it had"
+        return stated | snr_db(smashed, self.sigma**2)
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
         """Add noise, ``(N, numbers)``: fresh, or with a memo that of the row; at sigma 0 return the input itself."""

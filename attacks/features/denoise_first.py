@@ -6,8 +6,8 @@ The lesson of "Measuring Data Reconstruction Defenses in Collaborative Inference
 attacker who refines the features before inverting them undoes much of a defense. Threat model: the attacker queries the
 device's head and defense with its own images, several times each; the mean of many answers is nearly free of fresh
 noise, and is what a network learns to make of a single one. The wrapped attack is then fitted to cleaned smashed data.
-Where the defense is not random there is nothing to clean, and where the cleaning does not help on images that neither
-network has seen, the wrapped attack runs alone.
+Where the defense is not random there is nothing to clean, and where the cleaning does not clearly help on images that
+neither network has seen, the wrapped attack runs alone.
 
 Differs from the paper: its refinement needs the head's gradients, ours only queries. No code was published.
 """
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from cutlayer.attacks.base import Attack
-from cutlayer.attacks.queries import apart, release
+from cutlayer.attacks.queries import apart, release, surely_less
 from cutlayer.attacks.view import Access, Query, View
 from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import autocast
@@ -96,8 +96,8 @@ class DenoiseFirst(Attack):
             (self._inner, rest.with_query(_cleaned(denoiser, view.query)), _clean(denoiser, received)),
         ):
             attack.fit(seen)
-            errors.append(mse_loss(attack.invert(smashed).cpu(), held_out).item())
-        if errors[1] < errors[0]:
+            errors.append((attack.invert(smashed).cpu() - held_out).square().flatten(1).mean(dim=1))
+        if surely_less(errors[1], errors[0]):
             self._denoiser = denoiser
             self._inner.fit(view.with_query(_cleaned(denoiser, view.query)))
         else:
@@ -117,7 +117,7 @@ class DenoiseFirst(Attack):
         target, wanted = (self._mean(view, part) for part in (images, held_out))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(view.seed)
-            network = Denoiser(target, self.width).to(view.device)
+            network = Denoiser(target, release(view.query, images, view.device), self.width).to(view.device)
         noisy = release(view.query, held_out, view.device)
         least, best = torch.inf, copy.deepcopy(network.state_dict())
         steps = -(-len(images) // self.batch)
@@ -154,14 +154,16 @@ class Denoiser(nn.Module):
 
     Args:
         target: ``(N, *shape)``, examples of clean smashed data.
+        noisy: ``(N, *shape)``, the same with noise; the network begins with the best factor for it.
         width: Channels, or hidden values.
     """
 
-    def __init__(self, target: Tensor, width: int) -> None:
+    def __init__(self, target: Tensor, noisy: Tensor, width: int) -> None:
         super().__init__()
         shape = tuple(target.shape[1:])
         self.center, self.variance = target.mean().item(), max(target.var().item(), 1e-12)
-        self.gain = nn.Parameter(torch.ones(()))
+        away = noisy - self.center
+        self.gain = nn.Parameter(((target - self.center) * away).mean() / away.square().mean().clamp(min=1e-12))
         if layout(shape) == "channels first":
             layers = [
                 nn.Conv2d(*sides, 3, padding=1) for sides in ((shape[0], width), (width, width), (width, shape[0]))

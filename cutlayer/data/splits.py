@@ -109,6 +109,8 @@ class Splits:
             by tile in reading order; None where it does not.
         notes: What a reader of the results should know of the data: files that are left out, and their number.
         attributes: Names of what is known of each sample beside its class: a smile, a diagnosis, a loan.
+        usual: The mean input of the victims' distribution, ``(*input.shape)``, where the auxiliary samples are of
+            another one; None where their mean is it.
     """
 
     name: str
@@ -120,6 +122,7 @@ class Splits:
     tiles: tuple[int, int] | None = field(default=None, kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
     attributes: tuple[str, ...] = field(default=(), kw_only=True)
+    usual: NDArray[np.float32] | None = field(default=None, kw_only=True)
 
     @property
     def parts(self) -> dict[str, Dataset]:
@@ -130,6 +133,12 @@ class Splits:
     def modality(self) -> Modality:
         """The kind of the inputs, the same in all parts."""
         return self.train.modality
+
+    @property
+    def floor(self) -> NDArray[np.float32]:
+        """The mean input, ``(*input.shape)``: what anybody knows before anything arrives."""
+        mean: NDArray[np.float32] = self.auxiliary.inputs.mean(axis=0)
+        return mean if self.usual is None else self.usual
 
     @property
     def input(self) -> TensorSpec:
@@ -146,7 +155,7 @@ class Splits:
         parts, found = zip(*loaded, strict=True)
         faults = [fault for faults in found for fault in faults]
         notes = (*self.notes, *([unreadable(faults)] if faults else []))
-        return Splits(self.name, self.classes, *parts, tiles=self.tiles, notes=notes, attributes=self.attributes)
+        return replace(self, **dict(zip(PARTS, parts, strict=True)), notes=notes)
 
 
 def unreadable(faults: Sequence[str]) -> str:

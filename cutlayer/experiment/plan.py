@@ -85,6 +85,8 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
     for names in ([attack.key for attack in common["attacks"]], [attack.label for attack in common["attacks"]]):
         if len(set(names)) < len(names):
             raise ConfigError(f"Two attacks are {max(names, key=names.count)!r}; let them differ, or drop one.")
+    if (other := common["measure"].auxiliary_data) and not DATASETS.takes(other):
+        _ = DATASETS[other]
     codec_named(common["measure"].codec)
     _ = Access.named(common["measure"].access), vantage_named(common["measure"].vantage)
     if (common["measure"].vantage == SERVERS.name) != (common["measure"].servers > 1):
@@ -251,7 +253,7 @@ def _located(value: Any, folder: Path, key: str = "") -> Any:
         return value
     if key == "weights" and value:
         return os.path.abspath(folder / Path(value).expanduser())
-    if key == "data":
+    if key == "data" or (key == "auxiliary_data" and value):
         return DATASETS.resolved(value, folder)
     if key == "codec":
         return rewritten(value, lambda name: own.resolved(name, folder))

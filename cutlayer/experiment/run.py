@@ -117,7 +117,7 @@ def run_all(
 def _source(experiment: Experiment) -> tuple[str, ...]:
     """What decides which images an experiment has; the model may decide on the size of images from a path."""
     model = experiment.model if DATASETS.is_path(experiment.data) or experiment.data == "random" else ""
-    return experiment.data, str(experiment.seed), experiment.input, model
+    return experiment.data, str(experiment.seed), experiment.input, model, experiment.measure.auxiliary_data
 
 
 def check(experiment: Experiment, data: Splits) -> None:

@@ -46,6 +46,8 @@ class Measure:
         count: Test images, sent one by one: accuracy and latency.
         private: Victims' images, sent one by one: what the attackers reconstruct.
         auxiliary: The first so many of the attackers' own images; 0 for all that there are.
+        auxiliary_data: Data set whose auxiliary part the attackers hold, in the size and the channels of the victims';
+            the data set of the victims if empty.
         warmup: Requests before the first that counts.
         codec: Name of the codec on the wire.
         metrics: Metrics beside the standard ones: names from `cutlayer list metrics`, or of the user's own.
@@ -62,6 +64,7 @@ class Measure:
     count: Count = 500
     private: Count = 64
     auxiliary: Whole = 0
+    auxiliary_data: str = ""
     warmup: Whole = 20
     codec: str = "raw"
     metrics: tuple[str, ...] = ()
@@ -172,6 +175,8 @@ def _differences(value: Training | Measure | Start) -> Options:
     options = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != f.default}
     if "codec" in options:
         options["codec"] = rewritten(options["codec"], CODECS.identity)
+    if "auxiliary_data" in options:
+        options["auxiliary_data"] = DATASETS.identity(options["auxiliary_data"])
     if "weights" in options:
         options["weights"] = file_digest(Path(options["weights"]))
     if "metrics" in options:

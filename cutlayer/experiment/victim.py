@@ -16,6 +16,7 @@ from torch import fx
 
 from cutlayer import training
 from cutlayer.bounded import check_regular, reason
+from cutlayer.data.borrowed import borrowed
 from cutlayer.data.load import load, other_size
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.none import Undefended
@@ -53,6 +54,10 @@ def load_data(experiment: Experiment, data_root: Path | None) -> Splits:
     data = load(experiment.data, data_root, experiment.seed, shape=shape, otherwise=otherwise, most=most)
     if shape and data.input.shape != shape:
         raise other_size(data, experiment.input)
+    if setup.auxiliary_data:
+        few = {"auxiliary": setup.auxiliary} if setup.auxiliary else {}
+        other = load(setup.auxiliary_data, data_root, experiment.seed, otherwise=data.input.shape, most=few)
+        data = replace(data, usual=data.auxiliary.inputs.mean(axis=0), auxiliary=borrowed(other, data))
     return data
 
 

@@ -76,7 +76,7 @@ def ceiling(defense: Defense, head: Half, data: Splits, n_private: int, seed: in
     parts = [head(inputs[first : first + BATCH]) for first in range(0, len(inputs), BATCH)]
     density = defense.density(np.concatenate(parts))
     assert density is not None
-    floor = data.auxiliary.inputs.mean(axis=0)
+    floor = data.floor
     bound = ceiling_of(density, inputs, floor, min(n_private, len(inputs)), seed)
     return bound if defense.random else _repeated(bound)
 

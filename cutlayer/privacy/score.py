@@ -101,7 +101,7 @@ def score(reconstructions: Tensor, data: Splits, seed: int, chosen: Chosen = NO_
     """
     originals = torch.from_numpy(data.private.inputs[: len(reconstructions)])
     pool = candidates(data)
-    prior = torch.from_numpy(data.auxiliary.inputs.mean(axis=0))
+    prior = torch.from_numpy(data.floor)
     labels = data.private.labels[: max(len(originals), len(pool))]
     known = None if (labels == NO_CLASS).any() else torch.from_numpy(labels)
     context = Context(prior=prior, labels=known, judge=chosen.judge)

@@ -130,6 +130,10 @@ def test_what_it_states():
     assert facts["noise_sigma"] == 0.25
     assert facts["bits_at_most"] == pytest.approx(16 / 2 * math.log2(1 + 1 / (16 * 0.25**2)))
     assert math.isfinite(facts["snr_db"])
+    assert not {"different_points_sent", "memo"} & facts.keys()
+    coded = CertifiedNoise(codewords=2, memo=True).facts(np.concatenate([sent, sent]))
+    assert coded["different_points_sent"] == 4
+    assert "repeated" in coded["memo"]
 
 
 def test_nats_are_those_of_normal_distributions():

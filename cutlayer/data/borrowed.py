@@ -1,0 +1,41 @@
+"""Auxiliary images of another data set, in the form of the victims' images: an attacker has no images like theirs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from cutlayer.data.images import fit
+from cutlayer.data.modality import IMAGE
+from cutlayer.data.splits import NO_CLASS, Dataset, Splits
+from cutlayer.errors import ConfigError
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)[:, None, None]
+"""Weights of red, green and blue in gray, ITU-R 601."""
+
+
+def borrowed(other: Splits, data: Splits) -> Dataset:
+    """The auxiliary part of another data set with as many channels, and of the same size, as the victims' data.
+
+    Gray is repeated for each channel, colors become gray by their luma, and sizes change as those of image files do.
+    The classes stay where both data sets have the same ones, and are unknown otherwise.
+
+    Raises:
+        ConfigError: One of the two has no images, or another number of channels than 1 and 3.
+    """
+    for splits in (other, data):
+        if splits.modality is not IMAGE or splits.input.shape[0] not in (1, 3):
+            raise ConfigError(
+                f"An attacker can hold the images of another data set where both have 1 or 3 channels; {splits.name} "
+                f"has inputs of {splits.input}. Leave out measure.auxiliary_data, or name another data set."
+            )
+    channels, height, width = data.input.shape
+    inputs = other.auxiliary.inputs
+    if inputs.shape[1] > channels:
+        inputs = (inputs * LUMA).sum(axis=1, keepdims=True)
+    inputs = np.stack([fit(image, height, width) for image in inputs]).repeat(channels // inputs.shape[1], axis=1)
+    labels = other.auxiliary.labels
+    if other.classes != data.classes:
+        labels = np.full_like(labels, NO_CLASS)
+    return replace(other.auxiliary, inputs=np.clip(inputs, 0, 1, dtype=np.float32), labels=labels)
