@@ -52,6 +52,8 @@ WORK = 4e9
 """Differences of two numbers that are computed for a number of releases, about 4 s of one core."""
 VALUES = 1 << 24
 """Numbers that are held at a time."""
+TIED = 1e-6
+"""Nats within which the logarithms of two likelihoods are equal; a lot decides between such candidates."""
 BATCH = 256
 """Inputs that the head is given at a time."""
 CONFIDENCE = 0.9
@@ -136,11 +138,14 @@ class _Attacker:
     @classmethod
     def of(cls, density: Density, inputs: NDArray[np.float32]) -> _Attacker:
         """The attacker of these inputs, equal ones of which are one candidate."""
-        digests = [hashlib.blake2b(image.tobytes()).hexdigest() for image in inputs]
-        _, first, place, times = np.unique(digests, return_index=True, return_inverse=True, return_counts=True)
+        _, first, place, times = _distinct(inputs)
         mean, scale = torch.as_tensor(density.mean), torch.as_tensor(density.scale, dtype=torch.float64)
         density = replace(density, mean=mean, scale=scale).at(first)
         reduced = density.reduced()
+        if reduced is not None:
+            # What the head gives alike is not told apart by rounding.
+            _, alike, group, _ = _distinct(density.mean.numpy())
+            reduced = reduced.at(torch.from_numpy(alike[group]))
         candidates = torch.from_numpy(inputs[first])
         return cls(reduced or density, torch.from_numpy(times).log(), candidates, place, reduced is not None)
 
@@ -170,11 +175,17 @@ class _Attacker:
         for true in torch.from_numpy(self.place[sent]).split(max(1, VALUES // values)):
             releases = density.at(true).draw(n_releases, rng)
             scores = density.log_density_of_releases(releases) + self.log_prior
-            best = scores == scores.amax(1, keepdim=True)
+            best = scores >= scores.amax(1, keepdim=True) - TIED
             hits.append(best[range(len(true)), true] / best.sum(1))
             rebuilt = scores.softmax(1).float() @ self.candidates.flatten(1)
             errors.append(mse(rebuilt, self.candidates[true].flatten(1)))
         return torch.cat(hits).double().numpy(), torch.cat(errors).double().numpy()
+
+
+def _distinct(rows: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """What `numpy.unique` says of rows of any shape: values, first positions, the value of each, and their counts."""
+    digests = [hashlib.blake2b(row.tobytes()).hexdigest() for row in rows]
+    return np.unique(digests, return_index=True, return_inverse=True, return_counts=True)
 
 
 def _nothing_hidden(last: CeilingAt, n_releases: int) -> CeilingAt:

@@ -168,6 +168,14 @@ def test_many_numbers_come_to_the_same_as_the_few_in_which_inputs_differ():
     np.testing.assert_allclose(np.diag(directly)[:, None] - directly, apart, rtol=1e-4, atol=1e-4)
 
 
+def test_a_lot_decides_between_candidates_for_which_the_head_gives_the_same():
+    """Six points, far apart, with ten candidates each: rounding tells none of them from the other nine."""
+    points = np.random.default_rng(3).normal(size=(6, 5)).astype(np.float32) * 100
+    found = ceiling_of(gaussian(0.01, np.repeat(points, 10, axis=0)), INPUTS, FLOOR, N, 0)
+    for at in found.at:
+        assert at.identified.value == pytest.approx(0.1, abs=1e-6)
+
+
 def test_equal_pictures_count_as_one_candidate():
     """Two of three are the same picture: it is guessed where nothing is known, and is right twice of three times."""
     inputs = INPUTS[[0, 1, 1]]
