@@ -27,10 +27,9 @@ from cutlayer.split_folder import open_split
 
 DECODER = {"capacity": "conv_normN2C32", "epochs": 20, "batch": 32, "varied": True}
 RESSFL = {"capacity": "conv_normN0C16", "epochs": 50, "lr": 1e-3, "batch": 32, "schedule": "constant"}
-SEARCH = {"iterations": 50, "lr": 0.5}
-MAP = {"attack": "decoder", "options": DECODER, **SEARCH}
+MAP = {"attack": "decoder", "options": DECODER}
 LEARNED = {"attack": "map", "options": MAP, "corrections": 1}
-BOTH = {"attack": "learned-step", "options": LEARNED, **SEARCH}
+BOTH = {"attack": "learned-step", "options": LEARNED}
 PARTS: tuple[dict[str, Any], ...] = (
     {"name": "ridge"}, {"name": "decoder", **RESSFL}, {"name": "decoder", **DECODER}, {"name": "map", **MAP},
 )  # fmt: skip

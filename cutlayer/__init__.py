@@ -18,6 +18,7 @@ __all__ = [
     "load_data",
     "observe",
     "open_split",
+    "probe",
     "run",
     "score",
     "serve",

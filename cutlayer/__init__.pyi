@@ -4,6 +4,7 @@ from cutlayer.api import cuts as cuts
 from cutlayer.api import load_data as load_data
 from cutlayer.api import observe as observe
 from cutlayer.api import open_split as open_split
+from cutlayer.api import probe as probe
 from cutlayer.api import run as run
 from cutlayer.api import score as score
 from cutlayer.api import serve as serve

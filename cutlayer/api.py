@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from cutlayer.models.halves import SplitModel
     from cutlayer.privacy.score import Score
     from cutlayer.privacy.view import Wire
-    from cutlayer.records.run import Estimate, IdentificationRecord, Result
+    from cutlayer.records.run import Estimate, IdentificationRecord, ProbeRecord, Result
     from cutlayer.spec import TensorSpec
     from cutlayer.split_folder import SplitFolder
     from cutlayer.wire.security import Security
@@ -351,6 +351,58 @@ def attack(
     if rebuilt is None:
         return Attacked(label, originals, None, None, found)
     return Attacked(label, originals, rebuilt.numpy(), score(rebuilt, data, seed), found)
+
+
+def probe(
+    target: str,
+    split: SplitFolder,
+    data: Splits,
+    /,
+    *,
+    attribute: str = "",
+    network: Literal["linear", "mlp"] = "linear",
+    n_releases: int = 1,
+    n: int = 200,
+    codec: str = "raw",
+    seed: int = 0,
+) -> tuple[ProbeRecord, ...]:
+    """Infer something else than the picture from smashed data: what it tells beyond the answer of the tail.
+
+    Args:
+        target: A name from ``cutlayer list probes``: class, attribute, identity or membership.
+        split: The split folder, whose own head and defense are probed.
+        data: The attacker holds its `auxiliary` part; the first n images of its `private` part are the victims, and for
+            the membership the first n of `train` are the members.
+        attribute: Name of the attribute, where that is the target: one of ``data.attributes``, or ``bright``.
+        network: What is fitted.
+        n_releases: Releases of one image that are observed, where the defense is random.
+        n: Number of images.
+        codec: A name from ``cutlayer list codecs``.
+        seed: Seed of the attacker, of the draws of the defense, and of the intervals.
+
+    Returns:
+        One record, or one for each score of the membership: AUC, that of a baseline, and their difference, with n and
+        95 % intervals.
+
+    Raises:
+        ConfigError: What is asked for is unknown, or the data do not hold it.
+        DataError: The attacker holds some of the private images already.
+    """
+    from cutlayer.attacks.view import Access
+    from cutlayer.data.overlap import check_apart
+    from cutlayer.defenses.base import deployed
+    from cutlayer.privacy.probes import check
+    from cutlayer.privacy.probes import probe as measure
+    from cutlayer.privacy.view import view_of, wire
+
+    check(target, attribute, network, n, data)
+    check_apart(data, n)
+    seen = view_of(split, Access.BLACK_BOX, data.auxiliary, codec=codec, seed=seed)
+    wired = wire(split.head(), deployed(split), codec, [seed, 3])
+    with told(say):
+        return measure(
+            seen, wired, data, target=target, attribute=attribute, network=network, n_releases=n_releases, images=n
+        )  # fmt: skip
 
 
 def score(

@@ -60,6 +60,14 @@ def noisy(data, tmp_path_factory):
     return cutlayer.split(model(), "conv", data, tmp_path_factory.mktemp("api") / "noisy", defense=noise)
 
 
+def test_a_probe_is_one_line(split, noisy, data):
+    (bright,) = cutlayer.probe("attribute", split, data, attribute="bright", n=60)
+    assert bright.auc.value > 0.9
+    assert bright.auc.n == 60
+    (hidden,) = cutlayer.probe("attribute", noisy, data, attribute="bright", n=60)
+    assert hidden.auc.value < bright.auc.value
+
+
 def test_the_names_are_there_and_importing_them_imports_nothing():
     code = (
         "import sys, cutlayer; assert not {'torch', 'numpy', 'cutlayer.api'} & set(sys.modules); print(*dir(cutlayer))"

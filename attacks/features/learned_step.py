@@ -14,8 +14,8 @@ images like the victims'. Defense-aware: the steps learn from what is on the wir
 Differs from the papers: every step has weights of its own, and each learns by its own error, so that no gradient passes
 through the head's gradient. The steps learn from variations of the attacker's images beside these images themselves
 (`cutlayer.attacks.queries.varied`): on those the decoder, which was trained on the images, errs about as it errs on a
-victim's. The epoch is chosen on held-out images, and so is the number of steps: 0 where no step helps, and the attack
-then answers as the decoder does. Around `map` a single step is a denoiser of what the search found.
+victim's. The epoch is chosen on held-out images, and so is the number of steps: 0 where none surely helps, and the
+attack then answers as the decoder does. Around `map` a single step is a denoiser of what the search found.
 """
 
 import copy
@@ -29,7 +29,7 @@ from torch.nn.functional import mse_loss
 from cutlayer.attacks.base import Attack, fitted
 from cutlayer.attacks.features.misfit import Misfit, suitable
 from cutlayer.attacks.features.white_box import freeze
-from cutlayer.attacks.queries import HELD_OUT, release, varied, with_held_out
+from cutlayer.attacks.queries import HELD_OUT, release, surely_less, varied, with_held_out
 from cutlayer.attacks.view import Access, View
 from cutlayer.machine.compute import autocast
 from cutlayer.nets.corrector import Corrector
@@ -119,7 +119,8 @@ class LearnedStep(Attack):
         n_steps = self.epochs * -(-len(own) * (1 + self.variations) // self.batch)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
         begun = self._start.invert_releases(seen)
-        self._n, least, best = 0, float(mse_loss(begun, held_out)), None
+        alone = least = (begun - held_out).square().flatten(1).mean(1)
+        self._n, best = 0, copy.deepcopy(networks.state_dict())
         learned = torch.cat([own, *(varied(own, generator) for _ in range(self.variations))])
         releases, learned = observed(learned), learned.to(view.device)
         starts = self._start.invert_releases(releases)
@@ -137,12 +138,15 @@ class LearnedStep(Attack):
                 optimizer.step()
                 schedule.step()
             networks.eval()
-            errors = [float(mse_loss(x, held_out)) for x in self._path(begun, seen, self.corrections)]
-            note(f"error on held-out images {min(errors):.4f}")
-            if min(errors) < least:
-                least, best, self._n = min(errors), copy.deepcopy(networks.state_dict()), errors.index(min(errors))
-        if best is not None:
-            networks.load_state_dict(best)
+            path = self._path(begun, seen, self.corrections)
+            errors = [(x - held_out).square().flatten(1).mean(1) for x in path]
+            n = min(range(len(errors)), key=lambda k: float(errors[k].mean()))
+            note(f"error on held-out images {errors[n].mean():.4f}")
+            if errors[n].mean() < least.mean():
+                least, best, self._n = errors[n], copy.deepcopy(networks.state_dict()), n
+        if not surely_less(least, alone):
+            self._n = 0
+        networks.load_state_dict(best)
         networks.eval()
 
     def invert(self, smashed: Tensor) -> Tensor:

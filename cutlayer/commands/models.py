@@ -23,7 +23,7 @@ Cuttable = Annotated[str, arg(metavar="MODEL")]
 
 def list_names(
     kind: Positional[
-        Literal["attacks", "defenses", "models", "datasets", "metrics", "codecs", "transports", "examples"]
+        Literal["attacks", "defenses", "models", "datasets", "metrics", "codecs", "transports", "probes", "examples"]
     ],
     /,
 ) -> None:
@@ -35,6 +35,12 @@ def list_names(
     from cutlayer import registry
     from cutlayer.experiment import examples
 
+    if kind == "probes":
+        from cutlayer.privacy.probes import TARGETS
+
+        for name, words in TARGETS.items():
+            tell(f"{name:22} {words}")
+        return
     if kind == "examples":
         for name in examples.names():
             tell(f"{name:22} {examples.summary(name)}")

@@ -1,9 +1,11 @@
 """CIFAR-10 and CIFAR-100 from their original binary files.
 
 A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009, https://www.cs.toronto.edu/~kriz/cifar.html.
+The attribute ``animal`` of CIFAR-10 follows from the class.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from cutlayer.data.stored import Pixels, Stored
 from cutlayer.errors import DataError
 
 TEN = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+ANIMALS = ("bird", "cat", "deer", "dog", "frog", "horse")
 HUNDRED = (
     "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl", "boy",
     "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair", "chimpanzee", "clock",
@@ -38,7 +41,14 @@ def load_cifar10(root: Path, seed: int) -> Splits:
     folder = root / "cifar-10-batches-bin"
     batches = [path for i in range(1, 6) if (path := folder / f"data_batch_{i}.bin").exists()]
     train = read_batches(batches or [folder / "data_batch_1.bin"], TEN)
-    return from_train_and_test("cifar10", TEN, train, read_batches([folder / "test_batch.bin"], TEN), seed)
+    train, test = (_with_animals(part) for part in (train, read_batches([folder / "test_batch.bin"], TEN)))
+    return replace(from_train_and_test("cifar10", TEN, train, test, seed), attributes=("animal",))
+
+
+def _with_animals(part: Stored) -> Stored:
+    """The same images, each with the attribute ``animal``."""
+    animal = np.isin(part.labels, [TEN.index(name) for name in ANIMALS])
+    return Stored(part.source, part.labels, part.places, attributes=animal[:, None].astype(np.int8))
 
 
 def load_cifar100(root: Path, seed: int) -> Splits:

@@ -22,9 +22,10 @@ from cutlayer import own
 from cutlayer.attacks.view import SERVERS, Access, vantage_named
 from cutlayer.bounded import read_text, reason
 from cutlayer.errors import ConfigError, near
-from cutlayer.experiment.spec import HEADS, Deployment, Experiment, Measure, Named, Options, Published, Training
+from cutlayer.experiment.spec import HEADS, Deployment, Experiment, Measure, Named, Options, Probe, Published, Training
 from cutlayer.models.start import Start
 from cutlayer.options import Seed, check
+from cutlayer.privacy.probes import TARGETS
 from cutlayer.records import expectation
 from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, METRICS, MODELS, STANDARD_METRICS, TRANSPORTS, Registry
 from cutlayer.spec import image_shape
@@ -60,7 +61,10 @@ def load(path: Path, settings: Mapping[str, str] | None = None) -> list[Experime
 
 def parse(table: Mapping[str, Any]) -> list[Experiment]:
     """Expand a plan that is already a table."""
-    texts, sections = ("name", "claim"), ("training", "measure", "defense", "deployment", "attack", "published")
+    texts, sections = (
+        ("name", "claim"),
+        ("training", "measure", "defense", "deployment", "attack", "probe", "published"),
+    )
     _only(table, {*texts, "data", "input", "model", "cut", "seed", "expect", *sections}, "key")
     for key in ("data", "model", "cut"):
         if key not in table:
@@ -80,6 +84,7 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
         "measure": _record(Measure, table.get("measure", {}), "measure"),
         "deployments": tuple(_deployments(table.get("deployment", [{}]))),
         "attacks": tuple(_named(ATTACKS, table.get("attack", [{"name": "mean-image"}]))),
+        "probes": tuple(_probes(table)),
         "published": tuple(_record(Published, entry, "published") for entry in _published(table)),
     }
     for names in ([attack.key for attack in common["attacks"]], [attack.label for attack in common["attacks"]]):
@@ -127,6 +132,17 @@ def attacks_named(names: Sequence[str]) -> tuple[Named, ...]:
         ConfigError: There is no attack of that name.
     """
     return tuple(_named(ATTACKS, [{"name": own.resolved(name, Path.cwd())} for name in names]))
+
+
+def _probes(table: Mapping[str, Any]) -> Iterator[Probe]:
+    entries = _tables("probe", table["probe"]) if table.get("probe", []) != [] else []
+    for options in itertools.chain.from_iterable(map(_expand, entries)):
+        if "target" not in options:
+            raise ConfigError(f"Each [[probe]] needs a target: {', '.join(TARGETS)}.")
+        entry: Probe = _record(Probe, options, "probe")
+        if entry.target not in TARGETS:
+            raise ConfigError(f"There is no probe named {entry.target!r:.80}; {near(entry.target, TARGETS)}")
+        yield entry
 
 
 def _published(table: Mapping[str, Any]) -> list[Options]:
@@ -262,7 +278,14 @@ def _located(value: Any, folder: Path, key: str = "") -> Any:
 
 def _check_setting(table: Mapping[str, Any], key: str) -> None:
     """Refuse a key that no plan has, with the full names of those that are near: ``training.epochs`` for ``epochs``."""
-    kinds = {"training": Training, "measure": Measure, "deployment": Deployment, "model": Start, "published": Published}
+    kinds = {
+        "training": Training,
+        "measure": Measure,
+        "deployment": Deployment,
+        "model": Start,
+        "probe": Probe,
+        "published": Published,
+    }
     known = [*KEYS, *(f"{section}.{f.name}" for section, kind in kinds.items() for f in fields(kind)), "model.name"]
     for head, registry in (("defense", DEFENSES), ("attack", ATTACKS)):
         entries = _tables(head, table.get(head, [{"name": "none"}] if head == "defense" else [{"name": "mean-image"}]))
@@ -324,6 +347,7 @@ def toml(experiment: Experiment) -> str:
         *(("[[deployment]]", asdict(deployment)) for deployment in experiment.deployments),
         ("[[defense]]", _entry(experiment.defense)),
         *(("[[attack]]", _entry(attack)) for attack in experiment.attacks),
+        *(("[[probe]]", asdict(probe)) for probe in experiment.probes),
         *(("[[published]]", asdict(published)) for published in experiment.published),
     ]
     for header, table in sections:

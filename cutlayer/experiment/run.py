@@ -21,6 +21,7 @@ from cutlayer.experiment.budget import fitted
 from cutlayer.experiment.judge import judge
 from cutlayer.experiment.measure import measure
 from cutlayer.experiment.plan import toml
+from cutlayer.experiment.probing import check_probes, probe_all, under_trained
 from cutlayer.experiment.result import Answers, result, summary
 from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.experiment.turns import take_turns
@@ -132,6 +133,8 @@ def check(experiment: Experiment, data: Splits) -> None:
     granted, vantage = Access.named(experiment.measure.access), vantage_named(experiment.measure.vantage)
     adversary.check_granted(experiment.attacks, granted, vantage, experiment.measure.servers)
     victim.check_cut(experiment, data)
+    other = experiment.measure.auxiliary_data
+    check_probes(experiment.probes, victim.shown(experiment, data), granted, vantage, other)
     setup = experiment.measure
     training, auxiliary = experiment.training.images or len(data.train), setup.auxiliary or len(data.auxiliary)
     needs = {"test": setup.count, "private": setup.private, "train": training, "auxiliary": auxiliary}
@@ -194,6 +197,9 @@ def run(
     achieved, failed = adversary.attack_all(attacks, view_for, seen, data, metrics, folder / "attacks", say)
     ends["attack"] = time.perf_counter()
 
+    probed, unprobed = probe_all(experiment, opened, head, defense, data, say)
+    ends["probe"] = time.perf_counter()
+
     facts = defense.facts(head(data.auxiliary.inputs[:FACTS_FROM]))
     undefended = split_at_cut(model, experiment.cut, data.input).head
     passed = spectrum(split.head, data.auxiliary.inputs, undefended)
@@ -206,9 +212,14 @@ def run(
     answers = Answers(test.labels, undefended_answers, served)
     record = result(
         experiment, opened.manifest, data, defense, passed, bound, predicted, facts, answers, observed, turns, achieved,
-        failed, seconds,
+        [*failed, *unprobed], seconds,
     )  # fmt: skip
-    record = replace(record, judge=metrics.judge.title if metrics.judge else "")
+    record = replace(
+        record,
+        judge=metrics.judge.title if metrics.judge else "",
+        probes=tuple(probed),
+        flags=(*record.flags, *under_trained(probed)),
+    )
     kept = adversary.kept(attacks, data, experiment.measure.private, folder / "attacks")
     timed = {entry.deployment.label: entry.timed for entry in observed}
     for label, times in turns.items():

@@ -127,6 +127,30 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """What else is inferred from smashed data, beside the picture; see `cutlayer.privacy.probes`.
+
+    Attributes:
+        target: class, attribute, identity or membership.
+        attribute: Name of the attribute, where that is the target: one of the data set, or ``bright``.
+        network: linear or mlp; of no account for the membership.
+        n_releases: Releases of one input that are observed.
+        images: Private inputs that are probed, and as many training images for the membership.
+    """
+
+    target: str
+    attribute: str = ""
+    network: str = "linear"
+    n_releases: Annotated[int, Within(1, 1024)] = 1
+    images: Count = 500
+
+    @property
+    def label(self) -> str:
+        """Short name for messages."""
+        return " ".join(filter(None, [self.target, self.attribute, self.network]))
+
+
+@dataclass(frozen=True)
 class Experiment:
     """Everything that determines one result. Equal experiments have equal ids.
 
@@ -149,6 +173,7 @@ class Experiment:
     published: tuple[Published, ...] = ()
     expect: tuple[str, ...] = ()
     input: str = ""
+    probes: tuple[Probe, ...] = ()
 
     @property
     def id(self) -> str:

@@ -49,7 +49,8 @@ def load_data(experiment: Experiment, data_root: Path | None) -> Splits:
     preferred = MODELS.options(experiment.model).get("input")
     otherwise = preferred.default.shape if preferred and isinstance(preferred.default, TensorSpec) else None
     setup, images = experiment.measure, experiment.training.images
-    most = {"private": max(setup.private, CANDIDATES), "test": setup.count}
+    probed = [entry.images for entry in experiment.probes]
+    most = {"private": max(setup.private, CANDIDATES, *probed), "test": setup.count}
     most |= {part: n for part, n in (("train", images), ("auxiliary", setup.auxiliary)) if n}
     data = load(experiment.data, data_root, experiment.seed, shape=shape, otherwise=otherwise, most=most)
     if shape and data.input.shape != shape:

@@ -262,6 +262,42 @@ class Predictors:
     conditional_entropy: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProbeRecord:
+    """What a probe infers of private inputs from their smashed data, as `cutlayer.privacy.probes` measures it.
+
+    Attributes:
+        target: What it looks for, a key of `cutlayer.privacy.probes.TARGETS`.
+        attribute: Name of the attribute, where that is the target.
+        how: ``linear`` or ``mlp``, or the score of a membership.
+        n_releases: Releases of one input that it observed.
+        auc: Area under the ROC curve, the mean over classes where there are several; n is the number of inputs.
+        baseline: That of who knows only the tail's answer; of the membership, that of a lot.
+        over_baseline: The first less the second.
+        found_at_1_percent: Share of the positives that are found where 1 % of the negatives are taken for positives;
+            None where there are fewer than 100 negatives, or several classes.
+        found_at_01_percent: Likewise at 0.1 %, with 1,000 negatives.
+        positive: Share of the positives.
+        accuracy: How often the class is inferred rightly; None for another target.
+        baseline_accuracy: How often the tail's answer is right; None for another target, or without a tail.
+        pairs: Number of pairs that were compared; None where inputs were.
+    """
+
+    target: str
+    attribute: str = ""
+    how: str
+    n_releases: int
+    auc: Estimate
+    baseline: Estimate
+    over_baseline: Estimate
+    found_at_1_percent: Estimate | None = None
+    found_at_01_percent: Estimate | None = None
+    positive: float
+    accuracy: Estimate | None = None
+    baseline_accuracy: Estimate | None = None
+    pairs: int | None = None
+
+
 @dataclass(frozen=True)
 class CostRecord:
     """What one deployment costs for each of n requests; sizes are medians, None where they are unknown.
@@ -332,8 +368,9 @@ class Result:
         spectrum: What the head passes on; None where it was not measured.
         ceiling: What no attacker exceeds; None in records of older versions.
         predictors: Cheap numbers that may predict leakage; None where no density of noise is known.
+        probes: What else the smashed data tells, where the plan asks.
         seconds: Duration of the parts of the run: ``train``, ``harden`` (with cutting and export), ``measure``,
-            ``attack`` (with scores), ``spectrum``, ``ceiling``.
+            ``attack`` (with scores), ``spectrum``, ``ceiling``, ``probe``.
         words: What the attacks and metrics say of themselves that are not part of cutlayer.
         setup: Names data, model, cut, training and measurement: the figures of runs that share it can be compared.
             Empty in records of the first version.
@@ -362,6 +399,7 @@ class Result:
     spectrum: Spectrum | None = None
     ceiling: Ceiling | None = None
     predictors: Predictors | None = None
+    probes: tuple[ProbeRecord, ...] = ()
     cost: tuple[CostRecord, ...]
     flags: tuple[Flag, ...]
     seconds: dict[str, float]

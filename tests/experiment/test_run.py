@@ -18,6 +18,7 @@ from cutlayer.experiment.rehearsal import rehearse
 from cutlayer.experiment.run import run_all
 from cutlayer.records.reading import read, read_result
 from cutlayer.records.run import PIXELS, WATCH_LIST
+from cutlayer.report.runs.terminal import text
 from cutlayer.split_folder import open_split
 from cutlayer.trace import STAGES
 
@@ -31,7 +32,17 @@ measure = {count = 50, private = 12, warmup = 2}
 deployment = [{transport = "zmq", head = "onnx"}, {transport = "grpc", head = "torch"}]
 attack = [{name = "mean-image"}, {name = "nearest"}, {name = "ridge"}, {name = "averaging", n_releases = 8}]
 """
-TWO_DEFENSES = 'defense = [{name = "none"}, {name = "gaussian-noise", sigma = 0.5}]'
+TWO_DEFENSES = """
+defense = [{name = "none"}, {name = "gaussian-noise", sigma = 0.5}]
+[[probe]]
+target = "attribute"
+attribute = "even"
+images = 60
+n_releases = [1, 2]
+[[probe]]
+target = "membership"
+images = 60
+"""
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +196,22 @@ def test_every_answer_score_and_reconstruction_is_kept(runs):
             assert rebuilt.dtype == np.float16
             error = ((rebuilt.astype(np.float32) - originals) ** 2).mean()
             assert error == pytest.approx(attack.metrics["mse"].value, rel=1e-2)
+
+
+def test_the_probes_are_in_the_records_and_in_the_terminal(runs):
+    folder, _, results, _ = runs
+    scores = ["confidence", "loss", "distance", "calibrated"]
+    assert [(record.how, record.n_releases) for record in results[0].probes] == [
+        ("linear", 1),
+        *((s, 1) for s in scores),
+    ]
+    assert [record.n_releases for record in results[1].probes] == [1, 2, 1, 1, 1, 1]
+    assert all(record.auc.n == (60 if record.target == "attribute" else 120) for record in results[1].probes)
+    assert read_result(folder / results[1].id).probes == results[1].probes
+    assert all(result.seconds["probe"] > 0 for result in results)
+    printed = text(results)
+    assert "even, linear x2" in printed
+    assert max(map(len, printed.splitlines())) <= 120
 
 
 def test_the_record_says_on_what_the_figures_depend(runs):

@@ -39,6 +39,7 @@ def durations(results: Sequence[Result], before: Mapping[str, float], whole_s: f
     rows["scores of the reconstructions"] = total("attack") - sum(attacks.values())
     rows["spectrum of the heads"] = total("spectrum")
     rows["ceiling of any attacker, predictors"] = total("ceiling")
+    rows |= {"probes": total("probe")} if any(result.probes for result in results) else {}
     rows["all else: data, records"] = whole_s - sum(rows.values())
     rows["in all"] = whole_s
     cells = [[title, seconds(spent_s), f"{spent_s / whole_s:.0%}"] for title, spent_s in rows.items()]

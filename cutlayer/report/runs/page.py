@@ -13,6 +13,7 @@ from cutlayer.report.runs.ceilings import ceilings
 from cutlayer.report.runs.groups import Group, group
 from cutlayer.report.runs.identified import identified
 from cutlayer.report.runs.predictors import predictors
+from cutlayer.report.runs.probes import probes
 from cutlayer.report.runs.spectrum import spectrum
 from cutlayer.report.runs.story import opening, pictures_first
 
@@ -52,5 +53,5 @@ def _article(group: Group) -> Html:
     if group.is_sweep:
         return el("article", title, sweep_sections.article(group), id=group.anchor)
     parts = [sections.flags, pictures_first, sections.headline, sections.reconstructions, sections.privacy_accuracy]
-    parts += [sections.latency, sections.attacks, identified, ceilings, spectrum]
+    parts += [sections.latency, sections.attacks, identified, probes, ceilings, spectrum]
     return el("article", title, [part(group) for part in parts], id=group.anchor)

@@ -22,7 +22,7 @@ from cutlayer.report.kit.wording import (
     size,
     where_attackers_sit,
 )
-from cutlayer.report.runs import ceilings, conditions
+from cutlayer.report.runs import ceilings, conditions, probes
 from cutlayer.report.runs.claims import claims, verdict
 from cutlayer.report.runs.groups import Group, group
 from cutlayer.report.runs.identified import about, among, how
@@ -39,7 +39,9 @@ def text(results: Iterable[Result]) -> str:
 
 def _group(group: Group) -> str:
     if group.is_sweep:
-        return "\n\n".join([_title(group), _sweep(group), *_claims(group), _flag_counts(group)])
+        return "\n\n".join(
+            [_title(group), _sweep(group), *_claims(group), *filter(None, [_probes(group)]), _flag_counts(group)]
+        )
     parts = [
         _title(group),
         _headline(group),
@@ -47,6 +49,7 @@ def _group(group: Group) -> str:
         _vantage(group),
         *_attacks(group),
         _ceilings(group),
+        _probes(group),
         _time(group),
         _published(group),
         _flags(group),
@@ -99,6 +102,16 @@ def _ceilings(group: Group) -> str:
     head = ["CEILING: IDENTIFIED / LEAKAGE, %", *(f"{n} RELEASE{'S'[: n > 1]}" for n in numbers), "GONE AFTER"]
     found = [[setting.label, *cells] for setting, cells in ceilings.rows(group)]
     return _table(head, found) if numbers else ""
+
+
+def _probes(group: Group) -> str:
+    """What else the smashed data tells."""
+    pairs = probes.found(group)
+    head = ["PROBE", "DEFENSE", *map(str.upper, probes.HEAD)]
+    rows = [
+        [probes.named(record), member.label, *(text for text, _ in probes.cells(record))] for member, record in pairs
+    ]
+    return _table(head, rows, left=(0, 1)) + "\n" + wrap(probes.ABOUT) if pairs else ""
 
 
 def _claims(group: Group) -> list[str]:
