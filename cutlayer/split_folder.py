@@ -97,13 +97,16 @@ class SplitFolder:
         """
         if runtime == "torch":
             return _in_torch(self, "head", threads)
-        manifest = self.manifest
+        manifest, gives = self.manifest, self.manifest.smashed
+        if manifest.defense["name"] != "none":
+            # A defense may send less than the head gives: MID's head gives means and deviations of what is sent.
+            gives = replace(gives, shape=(-1,) * len(gives.shape))
         if manifest.ends is None:
-            return open_half(self.file(HEAD_ONNX), threads, {"image": manifest.input}, {"smashed": manifest.smashed})
+            return open_half(self.file(HEAD_ONNX), threads, {"image": manifest.input}, {"smashed": gives})
         ends = manifest.ends
         # The data comes first, as a batch that is not joined is that.
         takes = {name: spec for name, spec in ends.head.items() if name not in ends.state} | ends.head
-        return open_half(self.file(HEAD_ONNX), threads, takes, {"smashed": manifest.smashed} | ends.kept, ends.state)
+        return open_half(self.file(HEAD_ONNX), threads, takes, {"smashed": gives} | ends.kept, ends.state)
 
     def tail(self, runtime: Runtime = "onnx", threads: int | None = None) -> Half:
         """Open the tail; see `head`. With `threads` None all cores compute one batch."""

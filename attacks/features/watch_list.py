@@ -44,7 +44,7 @@ REPEATS = 4
 """Releases of each of them."""
 MOST_VALUES = 1 << 25
 """Numbers of releases that are held at a time; bounds the memory, and how many of the attacker's images are used."""
-LEAST_QUERIES, MOST_QUERIES, QUERIED_VALUES = 16, 256, 1 << 17
+LEAST_QUERIES, MOST_QUERIES, QUERIED_VALUES = 8, 256, 1 << 17
 """Releases of each candidate, and the numbers that they hold together, within the two bounds."""
 LEAST = 32
 """Images that are used in any case."""
@@ -61,7 +61,7 @@ class WatchList(Attack):
 
     Args:
         n_releases: Releases of each input that the attacker waits for.
-        n_queries: Releases of each candidate, where the defense is random; 0 for as many as take seconds, 16 to 256.
+        n_queries: Releases of each candidate, where the defense is random; 0 for 8 to 256, by their size.
         likelihood: Whether the attacker holds the head and uses the law of the noise, where the defense states one.
     """
 

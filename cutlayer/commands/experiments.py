@@ -38,8 +38,8 @@ def run(
             in that of the data sets, if left out.
         dry_run: Only print what would be trained, measured and attacked, and how long that takes on this machine.
         budget: Time for the plan, such as 90s: attacks make fewer steps where this machine is too slow for all of them.
-        max_memory: Memory in GB that this process, and each one that it starts, may claim: what needs more ends with a
-            message in place of a slow machine. No limit if left out. Linux only.
+        max_memory: Memory in GB that this process may claim: what needs more ends with a message in place of a slow
+            machine. The device and the server, which it starts, are not limited. No limit if left out. Linux only.
     """
     from cutlayer.experiment import examples, plan
     from cutlayer.experiment.run import run_all

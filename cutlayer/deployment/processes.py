@@ -22,6 +22,8 @@ if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
     if os.getppid() != {parent}:
         sys.exit("The process that started this one has ended.")
+from cutlayer.machine.memory import unlimit_memory
+unlimit_memory()
 from {module} import main
 main()
 """

@@ -138,7 +138,7 @@ def after_export(
     each_s = (clock.now_s() - begin_s) / min(N_TIMED, len(data.test))
     n_requests = setup.warmup + setup.count + n_releases * len(private)
     for deployment in experiment.deployments:
-        seconds = PROCESSES_S[deployment.head] + n_requests * each_s
+        seconds = setup.servers * PROCESSES_S[deployment.head] + n_requests * each_s
         parts.append(Part(f"{n_requests:,} requests over {deployment.label}", seconds))
 
     for named, attack in attacks:

@@ -316,6 +316,8 @@ def test_a_split_folder_brings_back_what_was_hardened(row, tmp_path):
         assert_same_weights(loaded, split_)
         assert loaded.smashed == split_.smashed
         again = deployed(open_split(tmp_path / "split"))
+        given = open_split(tmp_path / "split").head()(data().test.inputs[:5])
+        np.testing.assert_allclose(given, clean(row), rtol=1e-3, atol=1e-4)
     assert np.array_equal(again.protect(clean(row), rng()), defense.protect(clean(row), rng()))
 
 

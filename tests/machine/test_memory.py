@@ -36,13 +36,20 @@ def test_what_to_make_smaller_is_said_in_place_of_the_librarys_error():
 def test_a_limit_holds_for_torch_and_numpy():
     code = """
 import numpy, torch
-from cutlayer.machine.memory import is_lack_of_memory, limit_memory
-limit_memory(1.5)
+from cutlayer.errors import ConfigError
+from cutlayer.machine.memory import is_lack_of_memory, limit_memory, unlimit_memory
+try:
+    limit_memory(0.25)
+except ConfigError as error:
+    print("must be at least" in str(error))
+limit_memory(2.5)
 for claim in (lambda: torch.empty(1 << 30), lambda: numpy.empty(1 << 32, numpy.uint8)):
     try:
         claim()
     except Exception as error:
         print(is_lack_of_memory(error))
+unlimit_memory()
+print(len(numpy.empty(1 << 32, numpy.uint8)) == 1 << 32)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "True"]
+    assert done.stdout.split() == ["True"] * 4
