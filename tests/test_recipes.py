@@ -271,6 +271,7 @@ count = 10
 private = 5
 warmup = 1
 codec = "toy+zstd"
+metrics = ["toy"]
 
 [[defense]]
 name = "toy"

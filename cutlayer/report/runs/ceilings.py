@@ -23,8 +23,10 @@ def any_known(group: Group) -> bool:
 def beside_worst(setting: Setting, scale: Scale = LEAKAGE_GAIN) -> str:
     """The ceiling of identification and leakage gain, in percent, each for as many releases as the worst observed."""
     ceiling, worst, found = setting.ceiling, setting.worst, setting.identifier
-    if ceiling is None or ceiling.none:
-        return {"deterministic": "none", "density unknown": "unknown"}[ceiling.none] if ceiling else DASH
+    if ceiling is None:
+        return DASH
+    if ceiling.none:
+        return {"deterministic": "none", "density unknown": "unknown"}.get(ceiling.none, ceiling.none)
     identified, leakage = (ceiling.over(record.n_releases if record else 1) for record in (found, worst))
     if identified is leakage is None:
         return DASH
