@@ -44,6 +44,7 @@ class Metric:
         digits: Decimals of a printed score.
         factor: What a score is multiplied by before it is printed.
         modalities: Names of the kinds of inputs that can be scored, as in `cutlayer.data.modality`.
+        of_yes_or_no: Whether each score is 0 or 1, so that the mean is a share and its interval exact.
         of_set: Whether there is one score for all reconstructions together, and not one for each.
         fewest: Number of reconstructions below which the score of the set is biased.
         needs: Names of the fields of `Context` that `measure` takes.
@@ -58,6 +59,7 @@ class Metric:
     digits: int = 3
     factor: float = 1.0
     modalities: tuple[str, ...] = ("image",)
+    of_yes_or_no: bool = False
     of_set: bool = False
     fewest: int = 0
     needs: tuple[str, ...] = ()

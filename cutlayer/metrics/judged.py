@@ -65,7 +65,7 @@ def identifiable(
 
 ACCURACY = Metric(
     "Recognized", "how often an evaluation classifier, not the victim's, sees the true class in the reconstruction.",
-    "high", recognized, unit="%", digits=1, factor=100, needs=("judge", "labels"),
+    "high", recognized, unit="%", digits=1, factor=100, of_yes_or_no=True, needs=("judge", "labels"),
 )  # fmt: skip
 DISTANCE = Metric(
     "Feature distance", "distance from the original in the features of an evaluation classifier; 0 is the same.",
@@ -73,5 +73,5 @@ DISTANCE = Metric(
 )  # fmt: skip
 IIP = Metric(
     "IIP", "how often the true picture is the nearest of its class, in the features of an evaluation classifier.",
-    "high", identifiable, unit="%", digits=1, factor=100, needs=("judge", "labels"),
+    "high", identifiable, unit="%", digits=1, factor=100, of_yes_or_no=True, needs=("judge", "labels"),
 )  # fmt: skip

@@ -13,7 +13,7 @@ from cutlayer.data.splits import NO_CLASS, Splits
 from cutlayer.errors import ConfigError
 from cutlayer.metrics.base import Context
 from cutlayer.metrics.image import mse
-from cutlayer.metrics.interval import bootstrap
+from cutlayer.metrics.interval import bootstrap, exact_proportion
 from cutlayer.metrics.judge import Judge
 from cutlayer.metrics.leakage import leakage_gain
 from cutlayer.privacy.identification import candidates
@@ -123,8 +123,10 @@ def score(reconstructions: Tensor, data: Splits, seed: int, chosen: Chosen = NO_
             )
         if metric.of_set:
             estimates[label] = Estimate(float(scored), len(reconstructions), nan, nan)
-        else:
-            scores[label], estimates[label] = scored, _mean(scored, seed)
+            continue
+        scores[label] = scored
+        share = metric.of_yes_or_no
+        estimates[label] = exact_proportion(int(scored.sum()), len(scored)) if share else _mean(scored, seed)
     errors, floor_errors = (mse(inputs, originals).numpy() for inputs in (reconstructions, prior.expand_as(originals)))
     return Score(
         n=len(reconstructions),

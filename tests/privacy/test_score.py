@@ -25,6 +25,13 @@ def data():
     return Splits("noise", ("one",), *parts)
 
 
+def test_the_share_of_the_identified_has_an_exact_interval(data):
+    truth = torch.from_numpy(data.private.inputs)
+    none, all_ = (score(rebuilt, data, 0).metrics["identification"] for rebuilt in (truth.flip(0), truth))
+    assert (none.value, none.low, none.high) == (0, 0, pytest.approx(1 - 0.025 ** (1 / 6)))
+    assert (all_.value, all_.low, all_.high) == (1, pytest.approx(0.025 ** (1 / 6)), 1)
+
+
 def test_one_exact_copy_does_not_hide_the_psnr_of_the_others(data):
     truth = torch.from_numpy(data.private.inputs)
     rebuilt = (truth * 0.9).clone()

@@ -176,7 +176,9 @@ def _headline_row(group: Group, setting: Setting) -> Html:
     if ceilings.any_known(group):
         cells.append(_cell("Ceiling, %", ceilings.beside_worst(setting)))
     found = setting.identifier
-    cells.append(_measured(IDENTIFIED, setting.identified, small(identified.how(found)) if found else None))
+    cells.append(
+        _measured(IDENTIFIED, setting.identified, el("small", identified.how(found), class_="wraps") if found else None)
+    )
     cells += [_measured(scale(metric), setting.metric(metric)) for metric in group.headline_metrics]
     times = {name: setting.time_ns(name) for name in setting.deployments}
     sizes = {name: setting.sent_bytes(name) for name in setting.deployments}
