@@ -99,11 +99,11 @@ class Combined(Attack):
             images: ``(N, C, H, W)``, the images of which these are pictures.
             releases: ``(n_releases, N, *smashed.shape)``, what arrived for them.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} lacks _choose()")
 
     def _combine(self, rebuilt: Tensor, releases: Tensor) -> Tensor:
         """``(K, N, C, H, W)``, the pictures of the parts -> ``(N, C, H, W)``."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} lacks _combine()")
 
 
 def pictures(attacks: list[Attack], releases: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class Ensemble(Combined):
         return self._nearest(rebuilt, releases) if self._selects else rebuilt[self._best]
 
     def _nearest(self, rebuilt: Tensor, releases: Tensor) -> Tensor:
-        """For each input the picture that fits best, ``(K, N, C, H, W)`` -> ``(N, C, H, W)``."""
+        """The picture of each input that fits best, ``(K, N, C, H, W)`` -> ``(N, C, H, W)``."""
         arrived, misfits = releases.mean(dim=0), []
         for candidates in rebuilt:
             sent = torch.stack([release(self._query, candidates.cpu(), arrived.device) for _ in range(self._draws)])

@@ -46,7 +46,7 @@ FEWEST = 32
 ALIKE = 0.3
 """Least correlation of the class means of the reconstructions with those of the attacker's images."""
 MOST_CHANNELS = 1024
-"""With more channels than this, their covariance is not compared."""
+"""Number of channels above which their covariance is not compared."""
 SEARCH = {"lr": (0.1,), "tv": (2.0,), "iterations": 300}
 """Options of white-box unless others are stated: a single setting, because a rehearsal on the shadow does not know that
 the shadow is wrong, and smooths too little (He et al.: weight 2, learning rate 0.1)."""

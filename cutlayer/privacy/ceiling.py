@@ -57,7 +57,7 @@ TIED = 1e-6
 BATCH = 256
 """Inputs that the head is given at a time."""
 CONFIDENCE = 0.9
-"""Of intervals whose ends hold with 95 % each."""
+"""Confidence of a two-sided interval, each of whose ends holds with 95 %."""
 
 
 def ceiling(defense: Defense, head: Half, data: Splits, n_private: int, seed: int) -> Ceiling:

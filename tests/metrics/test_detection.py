@@ -19,7 +19,7 @@ def test_by_hand_with_ties():
 
 
 def test_true_positives_at_one_percent_by_hand():
-    """Of 100 negatives one may be taken: the second best negative, 0.98, is the limit that 3 of 4 positives exceed."""
+    """One of 100 negatives may be taken: the second best negative, 0.98, is the limit that 3 of 4 positives exceed."""
     negatives = np.r_[0.99, 0.98, np.linspace(0, 0.5, 98)]
     positives = np.array([1.0, 0.985, 0.981, 0.9])
     scores, positive = np.r_[negatives, positives], np.r_[np.zeros(100, bool), np.ones(4, bool)]
@@ -49,7 +49,7 @@ def test_perfect_and_constant_scores():
 
 
 def test_the_interval_covers_the_true_value():
-    """Of normal scores one standard deviation apart the AUC is Phi(1 / sqrt 2) = 0.760."""
+    """The AUC of normal scores one standard deviation apart is Phi(1 / sqrt 2) = 0.760."""
     covered = 0
     for seed in range(25):
         rng = np.random.default_rng(seed)

@@ -81,7 +81,7 @@ def test_the_log_density_is_that_of_torch(defense):
 
 @pytest.mark.parametrize("defense", STATED, ids=repr)
 def test_what_is_released_follows_the_density(defense):
-    """By the first two absolute moments of the standardized releases, and by the correlation of elements."""
+    """The first two absolute moments of the standardized releases agree, and elements are not correlated."""
     density, generator, n = defense.density(smashed()), rng(5), 400
     assert density.exact
     mean, scale = tensors(density)
