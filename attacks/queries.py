@@ -57,7 +57,7 @@ def apart(view: View) -> tuple[View, Tensor]:
 
 
 def varied(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Return as many other images, made of these: mirrored, patched together, mixed, and changed in brightness and contrast.
+    """Return as many other images, made of these: mirrored, patched together, mixed, of other brightness and contrast.
 
     A head at a shallow cut looks at small parts of an image, and its inversion is learned from parts as well. So an
     attacker who may query is not limited to the images that it holds. Half of the images are at most mirrored.
