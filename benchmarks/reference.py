@@ -136,6 +136,9 @@ def suite(size: Size, defense: str) -> list[Table]:
         mean = {"attack": "decoder", "options": {**size.trained, "n_queries": 1}, "n_releases": n}
         attacks += [{"name": "averaging", "n_releases": [n // 4, n], "options": size.linear}]
         attacks += [{"name": "averaging", "title": title, **mean}]
+        attacks += [
+            {"name": "map", "title": f"map of {title}", "attack": "averaging", "options": mean, **size.searched}
+        ]
     if defense == "top-k":
         attacks += [{"name": "mask-aware", "title": "mask-aware", "options": size.trained}]
     return attacks
@@ -216,8 +219,10 @@ def train_vgg(path: Path, size: Size, seed: int, data_root: Path | None, say: Ca
             Start("", *(tuple(values) for values in NORMALIZED["vgg11_bn"].values())),
         )
         training.train(model, data.train, epochs=size.victim_epochs, seed=seed, flip=True)
+        # A plan states the normalization beside the weights, which are those of the network alone.
+        weights = {key: value for key, value in model.state_dict().items() if not key.startswith("normalize.")}
         with new_file(path) as file:
-            file.write(serialize(model.state_dict()))
+            file.write(serialize(weights))
 
 
 if __name__ == "__main__":
