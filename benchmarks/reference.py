@@ -118,7 +118,7 @@ def defenses(cut: Cut, size: Size, strength: int) -> list[Table]:
         {"name": "quantize", "bits": (2, 1)[strength], "epochs": n},
         {"name": "nopeek", "weight": (1.0, 10.0)[strength], "epochs": n},
         {"name": "cem", "sigma": (0.1, 0.4)[strength], "epochs": n},
-        {"name": "certified-noise", "sigma": (0.2, 0.4)[strength], "epochs": n},
+        {"name": "certified-noise", "sigma": (0.2, 0.4)[strength], "head_lr_scale": 0.25, "epochs": n},
     ]
 
 
