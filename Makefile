@@ -144,6 +144,14 @@ bench-profile: $(READY) ## Measure the time that the edge pipeline adds to two O
 bench-defenses: $(READY) ## Measure every defense at three strengths, with two seeds, on two data sets, under adaptive attacks; takes an hour or more
 	$(BIN)/python benchmarks/defense_sweep.py
 
+.PHONY: bench-reference
+bench-reference: $(READY) ## Measure the defenses at two strengths on ResNet-20 and VGG-11-BN, two cuts each, on CIFAR-10; takes hours, and goes on where it stopped: make bench-reference WEIGHTS=resnet20-12fca82f.th
+	$(BIN)/python benchmarks/reference.py --resnet20 $(WEIGHTS)
+
+.PHONY: full-defenses
+full-defenses: $(READY) ## The same on all images with more epochs and stronger attacks, for a machine with a GPU: make full-defenses WEIGHTS=resnet20-12fca82f.th
+	$(BIN)/python benchmarks/reference.py --full --resnet20 $(WEIGHTS) --out runs/full-defenses
+
 .PHONY: lint
 lint: $(READY) ## Check format, lint, types and import contracts
 	$(BIN)/ruff format --check .

@@ -63,12 +63,12 @@ class Attack:
 
     @property
     def decoders(self) -> tuple[str, ...]:
-        """Names in `cutlayer.nets.decoders` of the networks that the attack trains."""
+        """Names in `cutlayer.nets.decoders` of the networks that the attack itself trains."""
         return ()
 
     @property
     def rescales_misfit(self) -> bool:
-        """Whether the attack corrects for directions of the smashed data that a defense has made faint."""
+        """Whether the attack itself corrects for directions of the smashed data that a defense has made faint."""
         return False
 
     @property
@@ -80,9 +80,14 @@ class Attack:
         return False
 
     @property
+    def contained(self) -> tuple[Attack, ...]:
+        """The attacks that this one runs, without those that they run themselves."""
+        return ()
+
+    @property
     def parts(self) -> tuple[Attack, ...]:
-        """This attack, and the attack that it wraps, if any."""
-        return (self,)
+        """This attack, the attacks that it contains, and those that these contain."""
+        return (self, *(part for attack in self.contained for part in attack.parts))
 
     def fit(self, view: View) -> None:
         """Prepare, from the view alone."""
@@ -96,7 +101,9 @@ class Attack:
         Returns:
             ``(N, C, H, W)`` float32 in [0, 1].
         """
-        raise NotImplementedError(f"{type(self).__name__} lacks invert()")
+        if not self.reconstructs:
+            raise NotImplementedError(f"{type(self).__name__} lacks invert()")
+        return self.invert_releases(smashed[None])
 
     def invert_releases(self, releases: Tensor) -> Tensor:
         """Reconstruct from releases of each input, ``(n_releases, N, *smashed.shape)``; the first unless overridden."""

@@ -107,6 +107,16 @@ def release(query: Query, images: Tensor, device: torch.device | str = "cpu") ->
     return out
 
 
+def releases(view: View, images: Tensor, n: int) -> Tensor:
+    """What arrives for each image in n releases, ``(n, N, *smashed.shape)`` on the attacker's device."""
+    return torch.stack([release(view.query, images, view.device) for _ in range(n)])
+
+
+def squared_errors(rebuilt: Tensor, images: Tensor) -> Tensor:
+    """The mean squared error of each of N images, ``(N,)``, or of each for K attacks, ``(K, N)``."""
+    return (rebuilt - images).square().flatten(-3).mean(-1)
+
+
 def surely_less(errors: Tensor, than: Tensor) -> bool:
     """Whether errors of the same images, ``(N,)`` each, are less by more than `SURE` standard errors."""
     gained = than - errors

@@ -10,22 +10,20 @@ same scene, a request that is sent again.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from cutlayer.attacks.base import Attack
-from cutlayer.attacks.view import Access, View
+from cutlayer.attacks.view import View
+from cutlayer.attacks.wrapping import Wrapping
 from cutlayer.errors import ConfigError
 from cutlayer.options import Count
-from cutlayer.registry import ATTACKS
 
 OVER = ("releases", "survivors")
 
 
 @dataclass(kw_only=True)
-class Averaging(Attack):
+class Averaging(Wrapping):
     """Average `n_releases` of each input, then attack the mean.
 
     The wrapped attack is fitted on means of as many queries, so it knows the noise that is left. Where the defense is
@@ -43,7 +41,6 @@ class Averaging(Attack):
     attack: str = "ridge"
     n_releases: Count = 16
     over: str = "releases"
-    options: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.n_releases < 1:
@@ -52,22 +49,7 @@ class Averaging(Attack):
             raise ConfigError(f"averaging.over must be one of {', '.join(OVER)}, not {self.over!r}.")
         if self.attack == "averaging":
             raise ConfigError("averaging cannot wrap itself; raise n_releases instead.")
-        self._inner: Attack = ATTACKS.make(self.attack, **(self.options or {}))
-
-    @property
-    def needs(self) -> Access:
-        """The access that the wrapped attack needs, at least queries: it is fitted on means of them."""
-        return max(self._inner.needs, Access.BLACK_BOX)
-
-    @property
-    def keeps_apart(self) -> bool:
-        """Whether the wrapped attack does."""
-        return self._inner.keeps_apart
-
-    @property
-    def parts(self) -> tuple[Attack, ...]:
-        """This attack and the wrapped one."""
-        return (self, *self._inner.parts)
+        self._inner = self.another()
 
     def fit(self, view: View) -> None:
         """Fit the wrapped attack to means of releases."""

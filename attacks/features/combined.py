@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from cutlayer.attacks.base import Attack, fitted, unbiased
-from cutlayer.attacks.queries import apart, release
+from cutlayer.attacks.queries import apart, releases
 from cutlayer.attacks.view import Access, View
+from cutlayer.attacks.wrapping import rebuilding
 from cutlayer.errors import ConfigError
-from cutlayer.registry import ATTACKS
 
 Description = dict[str, Any]
 """An attack as ``{"name": ..., **options}``."""
@@ -46,10 +46,7 @@ class Combined(Attack):
                 raise ConfigError(
                     f"Each of {type(self).__name__.lower()}.attacks needs a name; {description} has none."
                 )
-            part: Attack = ATTACKS.make(name, **options)
-            if not part.reconstructs:
-                raise ConfigError(f"{name} reconstructs nothing, so that {type(self).__name__.lower()} cannot use it.")
-            parts.append(part)
+            parts.append(rebuilding(name, **options))
         return parts
 
     @property
@@ -58,19 +55,9 @@ class Combined(Attack):
         return max(Access.BLACK_BOX, *(part.needs for part in self._parts))
 
     @property
-    def decoders(self) -> tuple[str, ...]:
-        """Those of all parts."""
-        return tuple(dict.fromkeys(name for part in self._parts for name in part.decoders))
-
-    @property
-    def rescales_misfit(self) -> bool:
-        """Whether a part does."""
-        return any(part.rescales_misfit for part in self._parts)
-
-    @property
-    def parts(self) -> tuple[Attack, ...]:
-        """This attack, the parts, and theirs."""
-        return (self, *(inner for part in self._parts for inner in part.parts))
+    def contained(self) -> tuple[Attack, ...]:
+        """The parts."""
+        return tuple(self._parts)
 
     def fit(self, view: View) -> None:
         """Fit the parts, and choose the combination on images that they have not learned from."""
@@ -78,12 +65,8 @@ class Combined(Attack):
         rehearsed = [unbiased(part, view) for part in self._made()]
         self._device = view.device
         self._parts = [fitted(part, view) for part in self._parts]
-        releases = torch.stack([release(view.query, images, view.device) for _ in range(self.n_releases)])
-        self._choose(view, pictures(rehearsed, releases), images.to(view.device), releases)
-
-    def invert(self, smashed: Tensor) -> Tensor:
-        """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""
-        return self.invert_releases(smashed[None])
+        arrived = releases(view, images, self.n_releases)
+        self._choose(view, pictures(rehearsed, arrived), images.to(view.device), arrived)
 
     def invert_releases(self, releases: Tensor) -> Tensor:
         """``(n_releases, N, *smashed.shape)`` -> ``(N, C, H, W)``."""

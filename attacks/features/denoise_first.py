@@ -15,28 +15,25 @@ Differs from the paper: its refinement needs the head's gradients, ours only que
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from cutlayer.attacks.base import Attack
-from cutlayer.attacks.queries import apart, release, surely_less
-from cutlayer.attacks.view import Access, Query, View
-from cutlayer.errors import ConfigError
+from cutlayer.attacks.queries import apart, release, squared_errors, surely_less
+from cutlayer.attacks.view import Query, View
+from cutlayer.attacks.wrapping import Wrapping
 from cutlayer.machine.compute import autocast
 from cutlayer.nets.grid import layout
 from cutlayer.options import Batch, Count, LearningRate, Size
 from cutlayer.progress import note, track
-from cutlayer.registry import ATTACKS
 
 CHUNK = 512
 """Releases cleaned at a time; bounds the memory."""
 
 
 @dataclass(kw_only=True)
-class DenoiseFirst(Attack):
+class DenoiseFirst(Wrapping):
     """Run another attack on smashed data from which a network has removed the noise.
 
     Args:
@@ -50,12 +47,9 @@ class DenoiseFirst(Attack):
     """
 
     plain_words = "removes the noise from what was sent, and hands the rest to another attack"
-    needs = Access.BLACK_BOX
     steps_option = "epochs"
     least_steps = 2
 
-    attack: str = "decoder"
-    options: dict[str, Any] | None = None
     n_queries: Count = 16
     width: Size = 64
     epochs: Count = 10
@@ -63,23 +57,9 @@ class DenoiseFirst(Attack):
     batch: Batch = 64
 
     def __post_init__(self) -> None:
-        self._inner: Attack = ATTACKS.make(self.attack, **(self.options or {}))
-        self._alone: Attack = ATTACKS.make(self.attack, **(self.options or {}))
-        if self._inner.needs > Access.BLACK_BOX or self._inner.n_releases > 1:
-            raise ConfigError(
-                f"denoise-first cannot run {self.attack!r}. It runs black-box attacks on one release; to average "
-                "releases, wrap denoise-first in averaging."
-            )
-
-    @property
-    def parts(self) -> tuple[Attack, ...]:
-        """This attack and the wrapped one."""
-        return (self, *self._inner.parts)
-
-    @property
-    def sees_mask(self) -> bool:  # type: ignore[override]
-        """Whether the wrapped attack does."""
-        return self._inner.sees_mask
+        super().__post_init__()
+        self._only_black_box("denoise-first", "to average releases, wrap denoise-first in averaging")
+        self._alone = self.another()
 
     def fit(self, view: View) -> None:
         """Train the denoiser; find out on held-out images whether the wrapped attack gains by it."""
@@ -96,7 +76,7 @@ class DenoiseFirst(Attack):
             (self._inner, rest.with_query(_cleaned(denoiser, view.query)), _clean(denoiser, received)),
         ):
             attack.fit(seen)
-            errors.append((attack.invert(smashed).cpu() - held_out).square().flatten(1).mean(dim=1))
+            errors.append(squared_errors(attack.invert(smashed).cpu(), held_out))
         if surely_less(errors[1], errors[0]):
             self._denoiser = denoiser
             self._inner.fit(view.with_query(_cleaned(denoiser, view.query)))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cutlayer.attacks.features.combined import Combined
 from cutlayer.attacks.features.misfit import NUDGE, scaling
-from cutlayer.attacks.queries import release, surely_less
+from cutlayer.attacks.queries import release, squared_errors, surely_less
 from cutlayer.attacks.view import View
 from cutlayer.options import Count
 
@@ -42,10 +42,9 @@ class Ensemble(Combined):
         noise = torch.empty(images.shape).normal_(0, NUDGE, generator=torch.Generator().manual_seed(view.seed))
         nudged = release(view.query, images.cpu() + noise, view.device)
         self._scale = scaling("whitened", releases[0], nudged - releases[0])
-        errors = (rehearsed - images).square().flatten(2).mean(2)
+        errors = squared_errors(rehearsed, images)
         self._best = int(errors.mean(1).argmin())
-        chosen = (self._nearest(rehearsed, releases) - images).square().flatten(1).mean(1)
-        self._selects = surely_less(chosen, errors[self._best])
+        self._selects = surely_less(squared_errors(self._nearest(rehearsed, releases), images), errors[self._best])
 
     def _combine(self, rebuilt: Tensor, releases: Tensor) -> Tensor:
         return self._nearest(rebuilt, releases) if self._selects else rebuilt[self._best]

@@ -20,22 +20,21 @@ attack then answers as the decoder does. Around `map` a single step is a denoise
 
 import copy
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from cutlayer.attacks.base import Attack, fitted
+from cutlayer.attacks.base import fitted
 from cutlayer.attacks.features.misfit import Misfit, suitable
 from cutlayer.attacks.features.white_box import freeze
-from cutlayer.attacks.queries import HELD_OUT, release, surely_less, varied, with_held_out
+from cutlayer.attacks.queries import HELD_OUT, release, releases, squared_errors, surely_less, varied, with_held_out
 from cutlayer.attacks.view import Access, View
+from cutlayer.attacks.wrapping import Wrapping
 from cutlayer.machine.compute import autocast
 from cutlayer.nets.corrector import Corrector
 from cutlayer.options import Batch, Count, LearningRate, Size, Whole
 from cutlayer.progress import note, track
-from cutlayer.registry import ATTACKS
 
 MEASURED = 512
 """Images, at most, by which the epoch and the number of steps are chosen."""
@@ -44,7 +43,7 @@ CHUNK = 256
 
 
 @dataclass(kw_only=True)
-class LearnedStep(Attack):
+class LearnedStep(Wrapping):
     """Train networks that improve the picture of another attack step by step.
 
     Args:
@@ -65,8 +64,6 @@ class LearnedStep(Attack):
     steps_option = "epochs"
     least_steps = 4
 
-    attack: str = "decoder"
-    options: dict[str, Any] | None = None
     corrections: Count = 3
     width: Size = 48
     blocks: Count = 2
@@ -76,28 +73,9 @@ class LearnedStep(Attack):
     lr: LearningRate = 4e-3
     batch: Batch = 32
 
-    def __post_init__(self) -> None:
-        self._start: Attack = ATTACKS.make(self.attack, **(self.options or {}))
-        self.n_releases = self._start.n_releases
-
-    @property
-    def keeps_apart(self) -> bool:
-        """Whether the first attack does."""
-        return self._start.keeps_apart
-
-    @property
-    def decoders(self) -> tuple[str, ...]:
-        """Those of the first attack."""
-        return self._start.decoders
-
-    @property
-    def parts(self) -> tuple[Attack, ...]:
-        """This attack and the one that it begins with."""
-        return (self, *self._start.parts)
-
     def fit(self, view: View) -> None:
         """Fit the first attack, then train the corrections together."""
-        self._start, self._device = fitted(self._start, view), view.device
+        self._inner, self._device = fitted(self._inner, view), view.device
         generator = torch.Generator().manual_seed(view.seed)
         images, training = with_held_out(view, 0, HELD_OUT)
         own, unseen = images[:training][: self.n_auxiliary or training], images[training:][:MEASURED]
@@ -105,25 +83,22 @@ class LearnedStep(Attack):
         self._kind = suitable(view.defense, release(view.query, images[:1]))[-1]
         self._misfit = Misfit((self._kind,), own[:CHUNK].to(view.device), view)
 
-        def observed(images: Tensor) -> Tensor:
-            return torch.stack([release(view.query, images, view.device) for _ in range(self.n_releases)])
-
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(view.seed)
             shape = view.smashed.shape, view.input.shape, 3, self.width, self.blocks
             networks = nn.ModuleList(Corrector(*shape) for _ in range(self.corrections))
         networks.to(view.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._networks = networks
-        held_out, seen = unseen.to(view.device), observed(unseen)
+        held_out, seen = unseen.to(view.device), releases(view, unseen, self.n_releases)
         optimizer = torch.optim.Adam(networks.parameters(), self.lr)
         n_steps = self.epochs * -(-len(own) * (1 + self.variations) // self.batch)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
-        begun = self._start.invert_releases(seen)
-        alone = least = (begun - held_out).square().flatten(1).mean(1)
+        begun = self._inner.invert_releases(seen)
+        alone = least = squared_errors(begun, held_out)
         self._n, best = 0, copy.deepcopy(networks.state_dict())
         learned = torch.cat([own, *(varied(own, generator) for _ in range(self.variations))])
-        releases, learned = observed(learned), learned.to(view.device)
-        starts = self._start.invert_releases(releases)
+        arrived, learned = releases(view, learned, self.n_releases), learned.to(view.device)
+        starts = self._inner.invert_releases(arrived)
         for _ in track(range(self.epochs), "training the corrections"):
             networks.train()
             rows_of = torch.randperm(len(learned), generator=generator).to(view.device)
@@ -131,7 +106,7 @@ class LearnedStep(Attack):
                 x = starts[rows]
                 loss = torch.zeros((), device=view.device)
                 for k in range(self.corrections):
-                    x = self._step(k, x.detach(), starts[rows], releases[:, rows])
+                    x = self._step(k, x.detach(), starts[rows], arrived[:, rows])
                     loss = loss + mse_loss(x, learned[rows])
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
@@ -139,7 +114,7 @@ class LearnedStep(Attack):
                 schedule.step()
             networks.eval()
             path = self._path(begun, seen, self.corrections)
-            errors = [(x - held_out).square().flatten(1).mean(1) for x in path]
+            errors = [squared_errors(x, held_out) for x in path]
             n = min(range(len(errors)), key=lambda k: float(errors[k].mean()))
             note(f"error on held-out images {errors[n].mean():.4f}")
             if errors[n].mean() < least.mean():
@@ -149,14 +124,10 @@ class LearnedStep(Attack):
         networks.load_state_dict(best)
         networks.eval()
 
-    def invert(self, smashed: Tensor) -> Tensor:
-        """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""
-        return self.invert_releases(smashed[None])
-
     def invert_releases(self, releases: Tensor) -> Tensor:
         """``(n_releases, N, *smashed.shape)`` -> ``(N, C, H, W)``."""
         observed = releases.to(self._device)
-        path = self._path(self._start.invert_releases(observed), observed, self._n)
+        path = self._path(self._inner.invert_releases(observed), observed, self._n)
         return path[-1].clamp(0, 1).to(releases.device)
 
     @torch.no_grad()

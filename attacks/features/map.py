@@ -21,21 +21,20 @@ misfit ``survivors`` compares those that arrived.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from cutlayer.attacks.base import Attack, fitted, unbiased
+from cutlayer.attacks.base import fitted
 from cutlayer.attacks.features.misfit import MISFITS, PRECONDITIONED, Misfit, suitable
 from cutlayer.attacks.features.white_box import freeze, remaining
-from cutlayer.attacks.queries import apart, release, surely_less
+from cutlayer.attacks.queries import squared_errors, surely_less
 from cutlayer.attacks.view import Access, View
+from cutlayer.attacks.wrapping import Wrapping
 from cutlayer.errors import ConfigError
 from cutlayer.nets.residual_prior import ResidualPrior
 from cutlayer.options import Count, LearningRate
 from cutlayer.progress import track
-from cutlayer.registry import ATTACKS
 
 CHUNK = 256
 """Images searched together."""
@@ -48,7 +47,7 @@ BETAS = (0.9, 0.99)
 
 
 @dataclass(kw_only=True)
-class Map(Attack):
+class Map(Wrapping):
     """Refine the pictures of another attack through the head, with the errors of that attack as prior.
 
     Args:
@@ -66,8 +65,6 @@ class Map(Attack):
     steps_option = "iterations"
     least_steps = 20
 
-    attack: str = "decoder"
-    options: dict[str, Any] | None = None
     iterations: Count = 100
     lr: LearningRate = 0.3
     misfit: tuple[str, ...] = ()
@@ -77,42 +74,23 @@ class Map(Attack):
         if unknown := set(self.misfit) - set(MISFITS):
             raise ConfigError(f"map.misfit must be of {', '.join(MISFITS)}, not {min(unknown)!r}.")
         self.misfit = tuple(self.misfit)  # TOML writes lists
-        self._start: Attack = ATTACKS.make(self.attack, **(self.options or {}))
-        self.n_releases = self._start.n_releases  # the search explains all that the first attack observes
-
-    @property
-    def keeps_apart(self) -> bool:
-        """Whether the first attack does."""
-        return self._start.keeps_apart
-
-    @property
-    def decoders(self) -> tuple[str, ...]:
-        """Those of the first attack."""
-        return self._start.decoders
+        super().__post_init__()
 
     @property
     def rescales_misfit(self) -> bool:
         """Whether one of the misfits to rehearse is rescaled."""
         return not self.misfit or not set(self.misfit).isdisjoint(PRECONDITIONED)
 
-    @property
-    def parts(self) -> tuple[Attack, ...]:
-        """This attack and the one that it begins with."""
-        return (self, *self._start.parts)
-
     def fit(self, view: View) -> None:
         """Fit the first attack, measure its errors on images that it has not learned from, and choose the setting."""
-        self._device, images = view.device, apart(view)[1][:MEASURED].to(view.device)
-        rehearsed = unbiased(ATTACKS.make(self.attack, **(self.options or {})), view)
-        self._head = freeze(view.head).to(view.device)
-        releases = torch.stack([release(view.query, images.cpu(), view.device) for _ in range(self.n_releases)])
+        self._device, self._head = view.device, freeze(view.head).to(view.device)
+        images, starts, releases = self.rehearsed(view, MEASURED)
         kinds = self.misfit or suitable(view.defense, releases[0])
         self._misfit = Misfit(kinds, images[:CHUNK], view)
-        starts = rehearsed.invert_releases(releases)
         self._prior = ResidualPrior(images - starts)
         few = slice(self.rehearsal)
         self._setting = self._rehearse(kinds, images[few], starts[few], releases[:, few])
-        self._start = fitted(self._start, view)
+        self._inner = fitted(self._inner, view)
 
     def _rehearse(
         self, kinds: Sequence[str], images: Tensor, starts: Tensor, releases: Tensor
@@ -122,12 +100,12 @@ class Map(Attack):
         None where none of them is surely better than the first attack alone.
         """
         errors: dict[tuple[str, float], Tensor] = {}
-        alone = (starts - images).square().flatten(1).mean(1)
+        alone = squared_errors(starts, images)
 
         def error(kind: str, exponent: float) -> float:
             weight = torch.full((len(images),), 10.0**exponent).to(starts)
             guess = self._search(releases, starts, kind, weight)
-            errors[kind, exponent] = (guess - images).square().flatten(1).mean(1)
+            errors[kind, exponent] = squared_errors(guess, images)
             return float(errors[kind, exponent].mean())
 
         for kind in kinds:
@@ -142,14 +120,10 @@ class Map(Attack):
         kind, exponent = min(errors, key=lambda setting: float(errors[setting].mean()))
         return (kind, 10.0**exponent) if surely_less(errors[kind, exponent], alone) else None
 
-    def invert(self, smashed: Tensor) -> Tensor:
-        """``(N, *smashed.shape)`` -> ``(N, C, H, W)``."""
-        return self.invert_releases(smashed[None])
-
     def invert_releases(self, releases: Tensor) -> Tensor:
         """``(n_releases, N, *smashed.shape)`` -> ``(N, C, H, W)``."""
         observed = releases.to(self._device)
-        starts = self._start.invert_releases(observed)
+        starts = self._inner.invert_releases(observed)
         if self._setting is not None:
             kind, weight = self._setting
             starts = self._search(observed, starts, kind, torch.full((len(starts),), weight).to(starts))

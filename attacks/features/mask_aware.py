@@ -13,24 +13,22 @@ sent, as a wire that sends no zero would have them.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from cutlayer.attacks.base import Attack
 from cutlayer.attacks.queries import CHUNK
-from cutlayer.attacks.view import Access, View
+from cutlayer.attacks.view import View
+from cutlayer.attacks.wrapping import Wrapping
 from cutlayer.errors import ConfigError
 from cutlayer.nets.grid import channel_axis
-from cutlayer.registry import ATTACKS
 from cutlayer.spec import TensorSpec
 
 SEES = ("both", "positions", "values")
 
 
 @dataclass(kw_only=True)
-class MaskAware(Attack):
+class MaskAware(Wrapping):
     """Run another attack on smashed data that is seen with its mask.
 
     Args:
@@ -41,27 +39,15 @@ class MaskAware(Attack):
     """
 
     plain_words = "is told which numbers were left out, or sees nothing else"
-    needs = Access.BLACK_BOX
     sees_mask = True
 
-    attack: str = "decoder"
     see: str = "both"
-    options: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.see not in SEES:
             raise ConfigError(f"mask-aware.see must be one of {', '.join(SEES)}, not {self.see!r}.")
-        self._inner: Attack = ATTACKS.make(self.attack, **(self.options or {}))
-        if self._inner.needs > Access.BLACK_BOX or self._inner.n_releases > 1:
-            raise ConfigError(
-                f"mask-aware cannot run {self.attack!r}. It runs black-box attacks on one release: use white-box with "
-                "the misfit 'survivors', or wrap mask-aware in averaging."
-            )
-
-    @property
-    def parts(self) -> tuple[Attack, ...]:
-        """This attack and the wrapped one."""
-        return (self, *self._inner.parts)
+        super().__post_init__()
+        self._only_black_box("mask-aware", "use white-box with the misfit 'survivors', or wrap mask-aware in averaging")
 
     def fit(self, view: View) -> None:
         """Fit the attack to releases in the form in which it sees them later."""

@@ -24,7 +24,6 @@ import copy
 import math
 import re
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +31,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from cutlayer.attacks.base import Attack
 from cutlayer.attacks.view import Access, View
+from cutlayer.attacks.wrapping import Wrapping, rebuilding
 from cutlayer.data.splits import NO_CLASS
 from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError
@@ -39,7 +39,6 @@ from cutlayer.machine.compute import autocast
 from cutlayer.nets.grid import Grid, layout
 from cutlayer.options import Batch, Count, LearningRate, Weight, Whole
 from cutlayer.progress import note, track
-from cutlayer.registry import ATTACKS
 
 FEWEST = 32
 """Requests that must have arrived before the shadow can be matched to them and judged by them."""
@@ -54,7 +53,7 @@ _LAYER = re.compile(r"([13579])x\1x([1-9]\d{0,3})")
 
 
 @dataclass(kw_only=True)
-class QueryFree(Attack):
+class QueryFree(Wrapping):
     """Train a shadow head behind which the tail answers as it should, and invert the shadow.
 
     Args:
@@ -75,7 +74,6 @@ class QueryFree(Attack):
     least_steps = 2
 
     attack: str = "white-box"
-    options: dict[str, Any] | None = None
     shadow: str = ""
     match: Weight = 1.0
     epochs: Count = 20
@@ -87,15 +85,19 @@ class QueryFree(Attack):
         for layer in self.shadow.split("+") if self.shadow else ():
             if layer != "p" and _LAYER.fullmatch(layer) is None:
                 raise ConfigError(f"query-free.shadow must be such as 3x3x16+p+3x3x64; {layer!r:.80} is no layer.")
-        options = self.options or (SEARCH if self.attack == "white-box" else {})
         if self.attack == "query-free":
             raise ConfigError("query-free cannot run 'query-free' on its shadow; name an attack that needs the head.")
-        self._inner: Attack = ATTACKS.make(self.attack, **options)
+        super().__post_init__()
+        self.n_releases = 1  # each release is inverted by itself
+
+    def another(self) -> Attack:
+        """The attack to run on the shadow."""
+        return rebuilding(self.attack, **(self.options or (SEARCH if self.attack == "white-box" else {})))
 
     @property
-    def parts(self) -> tuple[Attack, ...]:
-        """This attack and the one that is run on the shadow."""
-        return (self, *self._inner.parts)
+    def keeps_apart(self) -> bool:
+        """No: the shadow learns from all images."""
+        return False
 
     def fit(self, view: View) -> None:
         """Take the tail, the attacker's labelled images, and the mean image of each class."""

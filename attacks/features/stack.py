@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad, unfold
 
 from cutlayer.attacks.features.combined import Combined
-from cutlayer.attacks.queries import auxiliary_images, surely_less
+from cutlayer.attacks.queries import auxiliary_images, squared_errors, surely_less
 from cutlayer.attacks.view import View
 from cutlayer.options import Within
 
@@ -48,7 +48,7 @@ class Stack(Combined):
 
     def _choose(self, view: View, rehearsed: Tensor, images: Tensor, releases: Tensor) -> None:
         self._mean = auxiliary_images(view).mean(dim=0).to(images)
-        errors = (rehearsed - images).square().flatten(2).mean(2)
+        errors = squared_errors(rehearsed, images)
         self._best = int(errors.mean(1).argmin())
         self._filters: Filters | None = None
         least, half = errors[self._best], torch.arange(len(images), device=images.device) % 2 == 0
@@ -58,7 +58,7 @@ class Stack(Combined):
             for judged in (half, ~half) if len(images) > 1 else ():
                 filters = solve(side, changes[:, ~judged], wanted[~judged], self._best)
                 guess = (self._mean + filtered(filters, changes[:, judged])).clamp(0, 1)
-                error[judged] = (guess - images[judged]).square().flatten(1).mean(1)
+                error[judged] = squared_errors(guess, images[judged])
             if surely_less(error, least):
                 least, self._filters = error, solve(side, changes, wanted, self._best)
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cutlayer.attacks.base import Attack
+from cutlayer.attacks.features.combined import Combined
+from cutlayer.attacks.wrapping import Wrapping
 from cutlayer.data.splits import Splits
 from cutlayer.experiment import victim
 from cutlayer.experiment.rehearsal import after_export
@@ -128,24 +130,20 @@ def _steps(named: Named) -> int | None:
 
 def _core(attack: Attack) -> Attack:
     """The attack that takes the time: of one that only wraps another one, that other one."""
-    while attack.steps is None and hasattr(attack, "attack") and len(attack.parts) > 1:
-        attack = attack.parts[1]
+    while attack.steps is None and isinstance(attack, Wrapping):
+        (attack,) = attack.contained
     return attack
 
 
 def _fewer(name: str, options: Options, share: float) -> Options:
-    """The options with fewer steps, for the attack itself and for those that it contains.
-
-    An attack that begins with another one has its name in `attack`, its options in `options`; an attack that combines
-    several has them in `attacks`.
-    """
+    """The options with fewer steps, for the attack itself and for those that it contains."""
     attack, changes = ATTACKS.make(name, **options), Options()
     if attack.steps is not None:
         changes[attack.steps_option] = max(1, round(share * attack.steps))
-    if hasattr(attack, "attacks") and len(attack.parts) > 1:
+    if isinstance(attack, Combined):
         entries = [(entry["name"], {k: v for k, v in entry.items() if k != "name"}) for entry in attack.attacks]
         changes["attacks"] = tuple({"name": name, **_fewer(name, rest, share)} for name, rest in entries)
-    elif hasattr(attack, "attack") and len(attack.parts) > 1:
+    elif isinstance(attack, Wrapping):
         changes["options"] = _fewer(attack.attack, attack.options or {}, share) or None
     # As in a plan, what equals its default is left out, for the id.
     defaults = ATTACKS.options(name)
