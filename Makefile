@@ -108,13 +108,9 @@ bench-traffic: $(READY) ## Measure what the lengths of encrypted messages give a
 bench-shaper: $(READY) ## Compare the emulated networks with their target rates and round trips
 	$(BIN)/python benchmarks/shaper.py
 
-.PHONY: bench-white-box
-bench-white-box: $(READY) ## Compare white-box inversion of 64 images in one batch with one image at a time
-	$(BIN)/python benchmarks/white_box.py
-
-.PHONY: bench-decoder
-bench-decoder: $(READY) ## Compare decoder training with a plain loop
-	$(BIN)/python benchmarks/decoder_training.py
+.PHONY: bench-attacks
+bench-attacks: $(READY) ## Compare the training of decoders with a plain loop, and white-box inversion of a batch with one image at a time
+	$(BIN)/python benchmarks/attacks.py
 
 .PHONY: bench-ceiling
 bench-ceiling: $(READY) ## Compute the ceiling of ResNet-20 on CIFAR-10 at four cuts: make bench-ceiling WEIGHTS=resnet20-12fca82f.th

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import nan
 from typing import Any
@@ -123,6 +123,11 @@ class IdentificationRecord:
 
 WATCH_LIST, PIXELS = "watch list", "pixels"
 """The two ways to identify an input."""
+
+
+def most_identified(records: Iterable[IdentificationRecord]) -> IdentificationRecord | None:
+    """The one that identifies most inputs, of equals the first; None where there is none."""
+    return max(records, key=lambda found: (found.top_1.value, found.top_10.value), default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -425,7 +430,7 @@ class Result:
         In records of older versions it is the attack that leaks most, by its pixels; None where none was run.
         """
         if self.identification:
-            return max(self.identification, key=lambda found: (found.top_1.value, found.top_10.value))
+            return most_identified(self.identification)
         worst = self.worst_case
         if worst is None or "identification" not in worst.metrics:
             return None
