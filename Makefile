@@ -132,6 +132,10 @@ bench-int8: $(READY) ## Measure the gain in time and the loss of accuracy of hea
 full-ressfl: $(READY) ## Run ResSFL at full size on CIFAR-10, for a machine with a GPU: training speed and the errors of the attackers
 	$(BIN)/python benchmarks/ressfl_full.py
 
+.PHONY: full-priors
+full-priors: $(READY) ## Measure what priors find at a deep cut of ResNet-20 on CIFAR-10, for a machine with a GPU: make full-priors WEIGHTS=resnet20-12fca82f.th
+	$(BIN)/python benchmarks/priors.py --weights $(WEIGHTS)
+
 .PHONY: full-certified
 full-certified: $(READY) ## Measure the ceiling of certified-noise and its accuracy at three cuts of ResNet-20 on CIFAR-10; takes an hour or more: make full-certified WEIGHTS=resnet20-12fca82f.th
 	$(BIN)/cutlayer run experiments/certified.toml --set model.weights=$(WEIGHTS)
