@@ -28,7 +28,7 @@ from cutlayer.metrics.identification import squared_distances
 from cutlayer.privacy.identification import candidates, identification
 from cutlayer.privacy.releases import Releases
 from cutlayer.privacy.score import Chosen, score
-from cutlayer.privacy.view import observable, oracle, view, watched, wire
+from cutlayer.privacy.view import observable, oracle, query_of, view, wire
 from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import delete, write_arrays, write_json
 from cutlayer.records.reconstructions import Reconstructions
@@ -141,12 +141,12 @@ def viewer(
 
     def view_for(named: Named, attack: Attack) -> View:
         if shared and attack.sees == SMASHED:
-            query = shared.reader()
+            query = oracle(shared.reader())
         else:
-            query = watched(attack.sees, head, defense, codec, seed_of(named.key))
+            query = query_of(attack.sees, head, defense, codec, seed_of(named.key), in_torch[1])
         return view(
             attack.needs, input=split.manifest.input, smashed=observable(attack.sees, split.manifest.smashed),
-            auxiliary=auxiliary, query=oracle(query), defense=defense, tail=in_torch[0], head=in_torch[1], seed=seed,
+            auxiliary=auxiliary, query=query, defense=defense, tail=in_torch[0], head=in_torch[1], seed=seed,
             vantage=vantage, kept=once[attack.sees],
         )  # fmt: skip
 
