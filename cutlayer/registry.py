@@ -399,6 +399,8 @@ ATTACKS = Registry(
         "learned-step": "cutlayer.attacks.features.learned_step:LearnedStep",
         "map": "cutlayer.attacks.features.map:Map",
         "white-box": "cutlayer.attacks.features.white_box:WhiteBox",
+        "deep-prior": "cutlayer.attacks.features.deep_prior:DeepPrior",
+        "diffusion-prior": "cutlayer.attacks.features.diffusion_prior:DiffusionPrior",
         "averaging": "cutlayer.attacks.features.averaging:Averaging",
         "mask-aware": "cutlayer.attacks.features.mask_aware:MaskAware",
         "traffic": "cutlayer.attacks.traffic.traffic:Traffic",

@@ -11,6 +11,8 @@ is `averaging` around this attack. Threat model: the attacker holds the head's w
 Differs from the paper:
 
 - The generator is that of `cutlayer.nets.wgan`, the search that of `cutlayer.nets.latent`.
+- The search may start several times, and the least loss decides (as Li et al., "GAN You See Me?", GLASS, 2024, search Z
+  before they go on from there). To go on in pixels with a prior as well, wrap this attack in `map`.
 - A1: z* is always found with the generator as it was, and the trained copy makes the image of it. With one generator
   for both, z* would follow the crafted release to the same wrong image again.
 - Whether the trained copy and the steps on pixels help is decided on further images of the attacker's own: without a
@@ -30,6 +32,7 @@ from cutlayer.attacks.queries import release, with_held_out
 from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
 from cutlayer.nets.latent import learned
+from cutlayer.nets.wgan import normal
 from cutlayer.options import Count, LearningRate, Size, Whole
 from cutlayer.progress import track
 
@@ -48,6 +51,8 @@ class Generator(Attack):
     Args:
         iterations: Steps of the search (paper: 600).
         latent: Length of a latent vector.
+        starts: Searches for each input: from the latent vector that the amortizer gives, then from random ones. The
+            one of the least loss is taken.
         width: Channels of generator and critic at full resolution.
         prior_steps: Training steps of the generator.
         pixels: Further steps on the image itself (paper: 150); 0 for none.
@@ -63,6 +68,7 @@ class Generator(Attack):
 
     iterations: Count = 200
     latent: Size = 64
+    starts: Count = 1
     width: Size = 16
     prior_steps: Count = 400
     pixels: Whole = 150
@@ -72,7 +78,7 @@ class Generator(Attack):
 
     def fit(self, view: View) -> None:
         """Learn the prior, then find out on the attacker's own images which refinements help."""
-        self._head = freeze(view.head).to(view.device)
+        self._head, self._seed = freeze(view.head).to(view.device), view.seed
         images, training = with_held_out(view, 0, REHEARSAL)
         images = images.to(view.device)
         shape = tuple(self._head(images[:1]).shape[1:])
@@ -116,9 +122,18 @@ class Generator(Attack):
 
     def _latents(self, smashed: Tensor) -> Tensor:
         """The latent vector z* of each release, ``(N, latent)``."""
+        random = torch.Generator().manual_seed(self._seed)
         with torch.no_grad():
-            start = self._prior.amortizer(smashed)
-        return self._prior.search(self._head, smashed, start, self.iterations)
+            z = self._prior.amortizer(smashed)
+        best: Tensor = z
+        least = torch.full((len(z),), torch.inf, device=z.device)
+        for _ in range(self.starts):
+            z = self._prior.search(self._head, smashed, z, self.iterations)
+            with torch.no_grad():
+                loss = self._prior.loss(self._head, z, smashed)
+            best, least = torch.where((loss < least)[:, None], z, best), torch.minimum(loss, least)
+            z = normal(1, self.latent, random, z.device).expand(len(z), -1)
+        return best
 
     def _refine(self, images: Tensor, smashed: Tensor) -> Tensor:
         """Continue on the image, ``(N, C, H, W)`` in [0, 1]."""

@@ -20,6 +20,8 @@ part of it, so that directions which hold nothing else are not magnified.
 ``likelihood``
     The density that a defense with additive noise states of its releases (`cutlayer.defenses.shared.density`), negative
     and logarithmic: Laplacian noise is compared by absolute differences, noise of several sizes in units of each.
+``cosine``
+    One minus the cosine between the two, as attacks with a generative prior do (DRAG, Lei et al., ICML 2025).
 """
 
 import functools
@@ -35,7 +37,7 @@ from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError
 from cutlayer.nets.grid import channel_axis
 
-MISFITS = ("plain", "channel", "whitened", "survivors", "likelihood")
+MISFITS = ("plain", "channel", "whitened", "survivors", "likelihood", "cosine")
 PRECONDITIONED = ("channel", "whitened")
 
 NUDGE = 0.05
@@ -87,6 +89,9 @@ class Misfit:
             size = output[0].numel() / 2  # with Gaussian noise this is then the mean squared difference, in deviations
             return torch.stack([-density.log_density_of_own(smashed) / size for smashed in releases]).mean(dim=0)
         each = tuple(range(1, output.ndim))  # flattening would undo the memory layout
+        if kind == "cosine":
+            pairs = [(self._protect(output), smashed) for smashed in releases for _ in range(self._draws)]
+            return torch.stack([1 - _cosine(*pair, each) for pair in pairs]).mean(dim=0)
         scale, draws = self.scalings[kind], 1 if kind == "survivors" else self._draws
         misfits = [
             scale(difference(kind, output, self._protect, smashed)).square().mean(each)
@@ -146,6 +151,12 @@ def _inverse_root(variance: Tensor) -> Tensor:
 def _to_unit_variance(scale: Scaling, smashed: Tensor) -> Scaling:
     spread = scale(smashed).var().clamp(min=1e-12).sqrt()
     return lambda change: scale(change) / spread
+
+
+def _cosine(a: Tensor, b: Tensor, each: tuple[int, ...]) -> Tensor:
+    """The cosine between the smashed data of each input, ``(N,)``; 0 where one of the two is nothing."""
+    product: Tensor = (a * b).sum(each) / (a.square().sum(each) * b.square().sum(each)).clamp(min=1e-24).sqrt()
+    return product
 
 
 def difference(kind: str, output: Tensor, protect: Callable[[Tensor], Tensor], smashed: Tensor) -> Tensor:

@@ -15,9 +15,7 @@ Differs from the paper:
   regions from which no image was ever generated.
 """
 
-import copy
 import functools
-import hashlib
 import math
 from collections.abc import Callable
 
@@ -28,16 +26,14 @@ from torch.nn import functional
 from cutlayer.machine.compute import autocast
 from cutlayer.nets import wgan
 from cutlayer.nets.grid import Grid, Standardize, standardize
+from cutlayer.nets.remembered import remembered
 from cutlayer.progress import track
 
 PULL = 0.01
 POOL = 512
 """Number of images that represent all images of a generator."""
 MOMENTUM = 0.9  # Crafter, the authors' code
-REMEMBERED = 4
-"""Number of priors to remember: all runs of a sweep of a defense's strength learn the same ones, like the attacker."""
 Head = Callable[[Tensor], Tensor]
-_LEARNED: dict[bytes, "Prior"] = {}
 
 
 class Prior(nn.Module):
@@ -113,22 +109,18 @@ def learned(
         steps: Number of steps of the generator, and of the amortizer.
         seed: Seed of every random choice.
     """
-    size = {"latent": latent, "width": width, "steps": steps, "seed": seed}
-    digest = hashlib.sha256(repr((size, str(head), tuple(images.shape), smashed, images.device)).encode())
-    for tensor in (images, *head.state_dict().values()):
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    key = digest.digest()
-    if key not in _LEARNED:
+
+    def train() -> Prior:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             prior = Prior(latent, width, tuple(images.shape[1:]), smashed)
         prior.to(images.device).eval()
         wgan.fit((prior.generator, prior.critic), images, latent, steps, seed)
         amortize(prior, head, steps, seed)
-        if len(_LEARNED) == REMEMBERED:
-            del _LEARNED[next(iter(_LEARNED))]
-        _LEARNED[key] = prior.eval().requires_grad_(False)
-    return copy.deepcopy(_LEARNED[key])
+        return prior.eval().requires_grad_(False)
+
+    settings = "latent", latent, width, steps, seed, str(head), tuple(images.shape), smashed, images.device
+    return remembered(settings, (images, *head.state_dict().values()), train)
 
 
 def amortize(prior: Prior, head: nn.Module, steps: int, seed: int) -> None:

@@ -50,6 +50,12 @@ ROWS = [
     Row("decoder", {"capacity": "conv_normN0C16", "epochs": 2, "varied": True, "schedule": "constant"}),
     Row("white-box", {"iterations": 20}),
     Row("white-box", {"iterations": 20, "misfit": ("channel", "whitened", "survivors"), "restarts": 2}),
+    Row("deep-prior", {"iterations": 3, "widths": (4, 8), "tv": (0.01,), "rehearsal": 2}),
+    Row("deep-prior", {"iterations": 3, "widths": (4,), "tv": (0.0,), "noise": (1.0,), "misfit": ("survivors",)}),
+    Row(
+        "diffusion-prior",
+        {"attack": "ridge", "steps_down": 2, "rate": (0.4,), "draws": 1, "width": 4, "prior_epochs": 1, "rehearsal": 4},
+    ),
     Row("map", {"attack": "ridge", "iterations": 5, "misfit": ("plain", "whitened", "survivors")}),
     Row("map", {"attack": "averaging", "options": {"n_releases": 3}, "iterations": 5}),
     Row("learned-step", {"attack": "ridge", "corrections": 2, "width": 4, "blocks": 1, "epochs": 2}),
@@ -66,7 +72,10 @@ ROWS = [
     Row("watch-list", {}),
     Row("watch-list", {"n_releases": 2, "n_queries": 3}),
     Row("watch-list", {"likelihood": True}),
-    Row("generator", {"iterations": 5, "latent": 4, "width": 4, "prior_steps": 6, "pixels": 3, "crafted": 8}),
+    Row(
+        "generator",
+        {"iterations": 5, "latent": 4, "width": 4, "prior_steps": 6, "pixels": 3, "crafted": 8, "starts": 2},
+    ),
 ]
 SEARCH = {"attack": "mean-image", "iterations": 150, "lr": 0.3, "misfit": ("plain",)}
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: repr(row.make()))

@@ -98,3 +98,13 @@ def test_several_releases_are_compared_together(make_view):
 )
 def test_a_misfit_suits_the_defense(defense, kinds):
     assert suitable(defense, torch.ones(1, 8)) == kinds
+
+
+def test_the_cosine_misfit_ignores_the_length_and_nothing_is_as_far_as_a_right_angle(make_view):
+    view = make_view(linear_head())
+    misfit = Misfit(("cosine",), smooth_images(20, seed=3), view)
+    sent = torch.zeros(3, 64)
+    sent[0, 0] = sent[1, 1] = 2.0
+    arrived = torch.zeros(3, 64)
+    arrived[0, 0] = arrived[1, 0] = arrived[2, 0] = 5.0
+    assert misfit("cosine", sent, (arrived,)).tolist() == pytest.approx([0, 1, 1])
