@@ -32,7 +32,7 @@ from cutlayer.nets.decoders import build
 from cutlayer.nets.grid import standardize
 
 DECODERS = ("conv_normN0C16", "conv_normN2C32", "conv_normN4C64")
-N_IMAGES, BATCH, EPOCHS, LR = 640, 64, 5, 5e-3
+N_IMAGES, BATCH, EPOCHS, LR = 320, 64, 4, 5e-3
 STEPS, LOOPED, STEP, TV = 50, 2, 0.1, 1.0
 
 
@@ -44,7 +44,7 @@ def plain_decoder(
     own, training = with_held_out(view, 0, HELD_OUT)
     torch.manual_seed(view.seed)
     network = build(capacity, view.smashed.shape, view.input.shape).to(view.device)
-    own = own[:training].to(view.device)
+    own = own.to(view.device)
     smashed = view.query(own[:512]) if ask_at_each_step else torch.cat([view.query(part) for part in own.split(256)])
     standardize(network, smashed[:512])
     optimizer = torch.optim.Adam(network.parameters(), LR)
@@ -169,7 +169,7 @@ def say_same_result(capacity: str, view: View, truth: Tensor) -> None:
         )
 
 
-def main(only: tuple[str, ...] = (*DECODERS, "white-box"), rounds: int = 5, photographs: int = 200) -> None:
+def main(only: tuple[str, ...] = (*DECODERS, "white-box"), rounds: int = 3, photographs: int = 200) -> None:
     """Print the times of the parts, and how far the results lie apart.
 
     Args:
@@ -178,7 +178,7 @@ def main(only: tuple[str, ...] = (*DECODERS, "white-box"), rounds: int = 5, phot
         photographs: Photographs on which the results are compared.
     """
     torch.set_num_threads(1)
-    view, truth = trained(photographs, 2 * N_IMAGES)
+    view, truth = trained(photographs, 2 * N_IMAGES, 500)
     print(f"{MODEL} at {CUT}, one thread; bfloat16 is {'used' if has_fast_bf16() else 'not fast here'}")
     for capacity in (name for name in only if name != "white-box"):
         print(f"{capacity}, {EPOCHS} epochs of {N_IMAGES} images, batch {BATCH}; times are per image and epoch")
@@ -198,7 +198,7 @@ def main(only: tuple[str, ...] = (*DECODERS, "white-box"), rounds: int = 5, phot
     if has_fast_bf16():
         contenders["one batch, bfloat16, last tenth float32"] = partial(prepare_batch, True)
     compare(contenders, rounds, time.process_time)
-    steps, truth = 300, truth[:BATCH]
+    steps, truth = 100, truth[:16]
     exact, received = fitted(view, bf16=False, steps=steps), view.query(truth)
     batched = exact.invert(received)
     looped = one_by_one(view.head, received[:LOOPED], exact._misfit.scalings["plain"], steps)
@@ -213,7 +213,7 @@ def main(only: tuple[str, ...] = (*DECODERS, "white-box"), rounds: int = 5, phot
         f"pixel {(looped - batched[:LOOPED]).abs().max():.1e}; batch float32 {psnr_db(batched, truth).mean():.2f}",
         end="",
     )
-    print(f" dB, bfloat16 {psnr_db(fitted(view, True, steps).invert(received), truth).mean():.2f} dB (n={BATCH})")
+    print(f" dB, bfloat16 {psnr_db(fitted(view, True, steps).invert(received), truth).mean():.2f} dB (n={len(truth)})")
 
 
 if __name__ == "__main__":
