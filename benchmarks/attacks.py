@@ -3,8 +3,9 @@
     .venv/bin/python benchmarks/attacks.py
     ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 .venv/bin/python benchmarks/attacks.py    as on an older processor
 
-Contenders take turns, with one thread each, and the processor time of each is measured. Whole fits are timed: queries
-of the head, all epochs, and the choice of one of them. The last lines of each part compare the results on photographs.
+Contenders take turns, with one thread each, and the processor time of each is measured. Of a decoder the whole training
+is timed, the choice of an epoch by held-out images included; what the head gives for the images is known before, except
+for the loop that asks at each step. The last lines of each part compare the results on photographs.
 """
 
 import time
@@ -69,6 +70,8 @@ def prepare_plain(capacity: str, ask_at_each_step: bool) -> Callable[[], int]:
     """The plain loop, for `compare`, with the C library's allocator as it is."""
     torch.set_num_threads(1)
     view = untrained(N_IMAGES)
+    if not ask_at_each_step:
+        view = remembering(view)
 
     def work() -> int:
         plain_decoder(capacity, view, ask_at_each_step=ask_at_each_step)
@@ -81,7 +84,7 @@ def prepare_ours(capacity: str, bf16: bool) -> Callable[[], int]:
     """The attack, for `compare`."""
     torch.set_num_threads(1)
     tune_allocator()
-    view = untrained(N_IMAGES)
+    view = remembering(untrained(N_IMAGES))
 
     def work() -> int:
         with nullcontext() if bf16 else without_bf16():
@@ -89,6 +92,19 @@ def prepare_ours(capacity: str, bf16: bool) -> Callable[[], int]:
         return EPOCHS * N_IMAGES
 
     return work
+
+
+def remembering(view: View) -> View:
+    """The view with a query that computes the answer to each batch once."""
+    answers = dict[bytes, Tensor]()
+
+    def query(batch: Tensor) -> Tensor:
+        key = batch.numpy().tobytes()
+        if key not in answers:
+            answers[key] = view.query(batch)
+        return answers[key]
+
+    return view.with_query(query)
 
 
 @contextmanager
@@ -154,8 +170,9 @@ def prepare_batch(bf16: bool) -> Callable[[], int]:
 def say_same_result(capacity: str, view: View, truth: Tensor) -> None:
     """Print the errors of the plain loop and of the attack on the same photographs."""
     smashed = view.query(truth)
-    with torch.inference_mode():
-        plain = mse(plain_decoder(capacity, view)(smashed).clamp(0, 1), truth)
+    network = plain_decoder(capacity, view)
+    with torch.no_grad():
+        plain = mse(network(smashed).clamp(0, 1), truth)
     for precision in ("float32", *(["bfloat16"] if has_fast_bf16() else [])):
         attack = decoder(capacity)
         with without_bf16() if precision == "float32" else nullcontext():
@@ -184,9 +201,10 @@ def main(only: tuple[str, ...] = (*DECODERS, "white-box"), rounds: int = 3, phot
         print(f"{capacity}, {EPOCHS} epochs of {N_IMAGES} images, batch {BATCH}; times are per image and epoch")
         contenders: dict[str, Prepare] = {
             "plain loop, pairs kept": partial(prepare_plain, capacity, False),
-            "plain loop, head asked at each step": partial(prepare_plain, capacity, True),
             "ours, float32": partial(prepare_ours, capacity, False),
         }
+        if capacity == DECODERS[0]:  # the smallest one, beside which the head counts most
+            contenders["plain loop, head asked at each step"] = partial(prepare_plain, capacity, True)
         if has_fast_bf16():
             contenders["ours, bfloat16"] = partial(prepare_ours, capacity, True)
         compare(contenders, rounds, time.process_time)
