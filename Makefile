@@ -108,13 +108,13 @@ bench-traffic: $(READY) ## Measure what the lengths of encrypted messages give a
 bench-shaper: $(READY) ## Compare the emulated networks with their target rates and round trips
 	$(BIN)/python benchmarks/shaper.py
 
-.PHONY: bench-white-box
-bench-white-box: $(READY) ## Compare white-box inversion of 64 images in one batch with one image at a time
-	$(BIN)/python benchmarks/white_box.py
+.PHONY: bench-attacks
+bench-attacks: $(READY) ## Compare the training of decoders with a plain loop, and white-box inversion of a batch with one image at a time
+	$(BIN)/python benchmarks/attacks.py
 
-.PHONY: bench-decoder
-bench-decoder: $(READY) ## Compare decoder training with a plain loop
-	$(BIN)/python benchmarks/decoder_training.py
+.PHONY: bench-gpu
+bench-gpu: $(READY) ## Measure on one GPU, in at most 8 minutes: training of decoders, white-box inversion, random defenses, ResSFL: make bench-gpu DATA_ROOT=DIR
+	$(BIN)/python benchmarks/gpu.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
 
 .PHONY: bench-ceiling
 bench-ceiling: $(READY) ## Compute the ceiling of ResNet-20 on CIFAR-10 at four cuts: make bench-ceiling WEIGHTS=resnet20-12fca82f.th
@@ -131,6 +131,10 @@ bench-int8: $(READY) ## Measure the gain in time and the loss of accuracy of hea
 .PHONY: full-ressfl
 full-ressfl: $(READY) ## Run ResSFL at full size on CIFAR-10, for a machine with a GPU: training speed and the errors of the attackers
 	$(BIN)/python benchmarks/ressfl_full.py
+
+.PHONY: full-priors
+full-priors: $(READY) ## Measure what priors find at a deep cut of ResNet-20 on CIFAR-10, for a machine with a GPU: make full-priors WEIGHTS=resnet20-12fca82f.th
+	$(BIN)/python benchmarks/priors.py --weights $(WEIGHTS)
 
 .PHONY: full-certified
 full-certified: $(READY) ## Measure the ceiling of certified-noise and its accuracy at three cuts of ResNet-20 on CIFAR-10; takes an hour or more: make full-certified WEIGHTS=resnet20-12fca82f.th

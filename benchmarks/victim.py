@@ -29,12 +29,12 @@ def untrained(n_auxiliary: int) -> View:
     return white_box(split(build(MODEL, IMAGE, 10), CUT, IMAGE), auxiliary, torch.device("cpu"))
 
 
-def trained(n_private: int) -> tuple[View, Tensor]:
-    """The view with a network trained on photographs for one epoch, and private photographs to rebuild."""
+def trained(n_private: int, n_auxiliary: int, n_train: int = 1000) -> tuple[View, Tensor]:
+    """The view with a network trained on a few photographs for one epoch, and private photographs to rebuild."""
     data = load("photos")
     model = build(MODEL, data.input, len(data.classes))
-    train(model, data.train, epochs=1, seed=0)
-    seen = white_box(split(model, CUT, IMAGE), data.auxiliary, torch.device("cpu"))
+    train(model, data.train.take(n_train), epochs=1, seed=0)
+    seen = white_box(split(model, CUT, IMAGE), data.auxiliary.take(n_auxiliary), torch.device("cpu"))
     return seen, torch.from_numpy(data.private.inputs[:n_private])
 
 

@@ -17,8 +17,9 @@ import tyro
 from tyro.conf import Positional
 
 from cutlayer.attacks.base import fitted
-from cutlayer.attacks.view import Access
+from cutlayer.attacks.view import Access, View
 from cutlayer.data.load import load
+from cutlayer.data.splits import Splits
 from cutlayer.metrics.interval import exact_proportion
 from cutlayer.privacy.score import score
 from cutlayer.privacy.view import view_of
@@ -34,7 +35,8 @@ PARTS: tuple[dict[str, Any], ...] = (
     {"name": "ridge"}, {"name": "decoder", **RESSFL}, {"name": "decoder", **DECODER}, {"name": "map", **MAP},
 )  # fmt: skip
 MORE: tuple[dict[str, Any], ...] = ({"name": "learned-step", **LEARNED}, {"name": "map", **BOTH})
-SUITE: dict[str, tuple[str, dict[str, Any]]] = {
+Suite = dict[str, tuple[str, dict[str, Any]]]
+SUITE: Suite = {
     "mean-image": ("mean-image", {}),
     "ridge": ("ridge", {}),
     "decoder, ResSFL's N0C16": ("decoder", RESSFL),
@@ -73,12 +75,24 @@ def main(
     opened, parts = open_split(split), load(data, None, seed)
     parts = dataclasses.replace(parts, auxiliary=parts.auxiliary.take(auxiliary or None))
     view = view_of(opened, Access.WHITE_BOX, parts.auxiliary, seed=seed)
+    attack_all(view, parts, {label: SUITE[label] for label in only or SUITE}, private, n_releases, seed)
+
+
+def attack_all(view: View, parts: Splits, suite: Suite, private: int, n_releases: int, seed: int) -> None:
+    """Print a row for each attack.
+
+    Args:
+        view: What the attacker may touch.
+        parts: The data, whose first private images are attacked.
+        suite: Name and options of each attack, by the label of its row.
+        private: Private images.
+        n_releases: Releases of each private image.
+        seed: Seed of the intervals.
+    """
     images = torch.from_numpy(parts.private.inputs[:private])
     releases = torch.stack([view.query(images) for _ in range(n_releases)]).to(view.device)
-    print(f"{'attack':26} {'leakage gain':>22} {'identified':>22} {'SSIM':>6} {'fit':>7} {'invert':>7}")
-    for label, (name, options) in SUITE.items():
-        if only and label not in only:
-            continue
+    print(f"{'attack':34} {'leakage gain':>22} {'identified':>22} {'SSIM':>6} {'fit':>7} {'invert':>7}")
+    for label, (name, options) in suite.items():
         if n_releases > 1:
             name, options = "averaging", {"attack": name, "options": options, "n_releases": n_releases}
         start = time.process_time()
@@ -89,7 +103,7 @@ def main(
         gain, hits = scored.leakage_gain, scored.per_input["identification"]
         named = exact_proportion(int(np.sum(hits)), len(hits))
         print(
-            f"{label:26} {_percent(gain)} {_percent(named)} {scored.metrics['ssim'].value:6.3f} "
+            f"{label:34} {_percent(gain)} {_percent(named)} {scored.metrics['ssim'].value:6.3f} "
             f"{end - start:5.0f} s {invert_s:5.0f} s",
             flush=True,
         )

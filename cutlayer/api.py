@@ -411,6 +411,10 @@ def score(
 ) -> Score:  # fmt: skip
     """How near reconstructions come to the first private images: the standard metrics, and the leakage gain.
 
+    Its metric ``identification`` compares reconstructions with the candidates in pixels. An attacker who encodes the
+    candidates with the device's own half finds more: ``attack("watch-list", split, data)`` says how many, and `run`
+    reports the greater of both.
+
     Args:
         reconstructions: ``(N, C, H, W)`` in [0, 1], of the first N images of ``data.private``, in their order.
         data: The true images, the candidates of the identification, and the auxiliary images whose mean is the floor.

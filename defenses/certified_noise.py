@@ -46,6 +46,7 @@ from numpy.typing import NDArray
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.shared.aware import smashed_of, snr_db
 from cutlayer.defenses.shared.density import Density
+from cutlayer.defenses.shared.draws import normal
 from cutlayer.options import Batch, Epochs, LearningRate, Size, Weight, Whole
 
 if TYPE_CHECKING:
@@ -192,8 +193,7 @@ class CertifiedNoise(Defense):
         return Density("gaussian", smashed, self.sigma) if self.on else None
 
     def _noisy(self, smashed: Any, rng: np.random.Generator) -> Any:
-        noise = rng.standard_normal(tuple(smashed.shape), np.float32)
-        return _added(smashed, noise * np.float32(self.sigma))
+        return smashed + array_namespace(smashed).astype(normal(smashed, rng) * self.sigma, smashed.dtype)
 
     def _repeated(self, smashed: Any, rng: np.random.Generator) -> Any:
         """The noise of each row is drawn by a generator whose seed is a keyed hash of the row."""
@@ -203,7 +203,8 @@ class CertifiedNoise(Defense):
         for row, drawn in zip(rows, noise, strict=True):
             seed = int.from_bytes(hashlib.blake2b(row.tobytes(), key=self._secret).digest(), "little")
             np.random.default_rng(seed).standard_normal(out=drawn, dtype=np.float32)
-        return _added(smashed, noise * np.float32(self.sigma))
+        xp = array_namespace(smashed)
+        return smashed + xp.asarray(noise * np.float32(self.sigma), dtype=smashed.dtype, device=device(smashed))
 
     def _ends(self, smashed: tuple[int, ...], seed: int) -> tuple[nn.Module, nn.Module]:
         """The bottleneck, ``(N, *smashed)`` to ``(N, numbers)``, and the expansion, which maps back; untrained."""
@@ -230,10 +231,6 @@ class CertifiedNoise(Defense):
 def nats_apart(sent: Tensor, centers: Tensor, sigma: float) -> Tensor:
     """Mean divergence of the releases of ``(N, d)`` from those of their centers, ``(N, d)``, in nats."""
     return (sent - centers).square().sum(1).mean() / (2 * sigma**2)
-
-
-def _added(smashed: Any, noise: NDArray[np.float32]) -> Any:
-    return smashed + array_namespace(smashed).asarray(noise, dtype=smashed.dtype, device=device(smashed))
 
 
 def _behind(split: SplitModel, data: Dataset) -> Dataset:

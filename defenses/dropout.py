@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.shared.aware import adapt
+from cutlayer.defenses.shared.draws import uniform
 from cutlayer.errors import ConfigError
 from cutlayer.options import Epochs, Share
 
@@ -67,5 +68,4 @@ class Dropout(Defense):
         if self.rate == 0:
             return smashed
         xp = array_namespace(smashed)
-        sent = xp.asarray(rng.random(tuple(smashed.shape), np.float32) >= self.rate, device=device(smashed))
-        return xp.where(sent, smashed, xp.zeros_like(smashed))
+        return xp.where(uniform(smashed, rng) >= self.rate, smashed, xp.zeros_like(smashed))

@@ -13,11 +13,12 @@ Differs from the paper:
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cutlayer.defenses.shared.additive import AdditiveNoise
+from cutlayer.defenses.shared.draws import normal
 from cutlayer.options import Epochs, Weight
 
 
@@ -39,6 +40,6 @@ class GaussianNoise(AdditiveNoise):
     noise_aware_epochs: Epochs = 0
     bound: str = "none"
 
-    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+    def draw(self, like: Any, rng: np.random.Generator) -> Any:
         """Noise of standard deviation 1."""
-        return rng.standard_normal(shape, np.float32)
+        return normal(like, rng)

@@ -17,11 +17,12 @@ Differs from the paper:
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cutlayer.defenses.shared.additive import AdditiveNoise
+from cutlayer.defenses.shared.draws import laplace
 from cutlayer.options import Epochs, Weight
 
 
@@ -44,6 +45,6 @@ class LaplaceNoise(AdditiveNoise):
     noise_aware_epochs: Epochs = 0
     bound: str = "none"
 
-    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
-        """Noise of scale 1: the difference of two exponential variables, which numpy draws in float32 too."""
-        return rng.standard_exponential(shape, np.float32) - rng.standard_exponential(shape, np.float32)
+    def draw(self, like: Any, rng: np.random.Generator) -> Any:
+        """Noise of scale 1."""
+        return laplace(like, rng)

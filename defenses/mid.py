@@ -26,12 +26,13 @@ from math import log
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.shared.aware import snr_db
 from cutlayer.defenses.shared.density import Density
+from cutlayer.defenses.shared.draws import normal
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.options import Epochs, Weight
 from cutlayer.spec import TensorSpec
@@ -126,8 +127,7 @@ class Mid(Defense):
         if self.beta == 0:
             return smashed
         mean, std = distribution(smashed)
-        noise = rng.standard_normal(tuple(mean.shape), np.float32)
-        return mean + std * array_namespace(smashed).asarray(noise, dtype=mean.dtype, device=device(mean))
+        return mean + std * array_namespace(smashed).astype(normal(mean, rng), mean.dtype)
 
     def density(self, smashed: Any) -> Density | None:
         """The normal distribution that the head gives, with a deviation of each element of each input."""

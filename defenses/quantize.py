@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.shared.aware import adapt
+from cutlayer.defenses.shared.draws import uniform
 from cutlayer.errors import ConfigError
 from cutlayer.options import Epochs, Within
 
@@ -78,8 +79,7 @@ class Quantize(Defense):
         step = xp.where(step > 0, step, xp.ones_like(step))  # a sample whose elements are all equal is its own level
         levels = (flat - low) / step
         if self.random:
-            shifts = rng.random(tuple(levels.shape), np.float32)
-            levels = xp.floor(levels + xp.asarray(shifts, dtype=levels.dtype, device=device(levels)))
+            levels = xp.floor(levels + xp.astype(uniform(levels, rng), levels.dtype))
             levels = xp.minimum(levels, xp.full_like(levels, 2**self.bits - 1))
         else:
             levels = xp.round(levels)

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +32,7 @@ from numpy.typing import NDArray
 
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.shared.aware import snr_db
+from cutlayer.defenses.shared.draws import laplace, members
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.options import Count, Epochs, LearningRate, Weight
 
@@ -126,33 +126,32 @@ class Shredder(Defense):
         if not self.random:
             return smashed
         xp = array_namespace(smashed)
-        noise = self._draw(len(smashed), rng)
-        if noise.size != prod(smashed.shape):
-            raise SplitError(
-                f"What {self!r} learned is of {noise.shape[1]:,} numbers for each sample, not of "
-                f"{'x'.join(map(str, smashed.shape[1:]))}; make the folder again with `cutlayer split`."
-            )
-        noise = noise.reshape(tuple(smashed.shape))
-        return smashed + xp.asarray(noise, dtype=smashed.dtype, device=device(smashed))
+        noise = self._draw(xp.reshape(smashed, (len(smashed), -1)), rng)
+        return smashed + xp.astype(xp.reshape(noise, tuple(smashed.shape)), smashed.dtype)
 
-    def _draw(self, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Noise of a member drawn for each of n samples, ``(n, D)``."""
+    def _draw(self, flat: Any, rng: np.random.Generator) -> Any:
+        """Noise of a member drawn for each sample of ``(N, D)``, of the same shape, float32."""
         if not self._learned:
             raise ConfigError(f"{self!r} has no noise yet; call harden() or deploy() first.")
-        order, location, scale = (self._learned[key] for key in PARTS)
-        member = rng.integers(len(order), size=n)
-        shape = (n, order.shape[1])
-        draws = rng.standard_exponential(shape, np.float32) - rng.standard_exponential(shape, np.float32)
-        draws = np.sort(draws, axis=1) * scale[member, None] + location[member, None]
-        noise: NDArray[np.float32] = np.empty_like(draws)
-        np.put_along_axis(noise, order[member].astype(np.intp), draws, axis=1)
+        xp = array_namespace(flat)
+        order, location, scale = (xp.asarray(self._learned[key], device=device(flat)) for key in PARTS)
+        if flat.shape[1] != order.shape[1]:
+            raise SplitError(
+                f"What {self!r} learned is of {order.shape[1]:,} numbers for each sample, not of {flat.shape[1]:,}; "
+                "make the folder again with `cutlayer split`."
+            )
+        member = members(flat, len(order), rng)
+        draws = xp.sort(laplace(flat, rng), axis=1) * scale[member, None] + location[member, None]
+        noise = xp.empty_like(draws)
+        noise[xp.arange(len(flat), device=device(flat))[:, None], xp.astype(order[member], xp.int64)] = draws
         return noise
 
     def facts(self, smashed: NDArray[np.float32]) -> dict[str, float | str]:
         """The signal-to-noise ratio of one release, in dB."""
         if not self.random:
             return {}
-        return snr_db(smashed, float(self._draw(200, np.random.default_rng(0)).var(axis=0, dtype=np.float64).mean()))
+        few = np.empty((200, smashed[0].size), np.float32)
+        return snr_db(smashed, float(self._draw(few, np.random.default_rng(0)).var(axis=0, dtype=np.float64).mean()))
 
 
 PARTS = ("order", "location", "scale")

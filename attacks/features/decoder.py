@@ -100,20 +100,21 @@ class Decoder(Attack):
             torch.manual_seed(view.seed)
             network = build(self.capacity, view.smashed.shape, view.input.shape)
         network.to(view.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        images = images.to(view.device)
         smashed = release(view.query, images, view.device)
         standardize(network, smashed[:CHUNK])
-        images, least, best = images.to(view.device), torch.inf, copy.deepcopy(network.state_dict())
+        least, best = torch.inf, copy.deepcopy(network.state_dict())
         learned, arrived, held_out = images[:training], smashed[:training], smashed[training:]
-        optimizer = torch.optim.Adam(network.parameters(), self.lr)
+        optimizer = torch.optim.Adam(network.parameters(), self.lr, fused=True)
         steps = max(1, self.epochs * -(-training // self.batch))
         least_share = 0.0 if self.schedule == "cosine" else 1.0
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=least_share * self.lr)
         for epoch in track(range(self.epochs), "training the decoder"):
             if self.varied:
-                learned = varied(images[:training].cpu(), generator)
-                arrived, learned = release(view.query, learned, view.device), learned.to(view.device)
+                learned = varied(images[:training].cpu(), generator).to(view.device)
+                arrived = release(view.query, learned, view.device)
             elif epoch and view.random and (epoch < self.n_queries or not self.n_queries):
-                arrived = release(view.query, learned.cpu(), view.device)
+                arrived = release(view.query, learned, view.device)
             network.train()
             for rows in track(torch.split(torch.randperm(training, generator=generator).to(view.device), self.batch)):
                 with autocast(view.device):

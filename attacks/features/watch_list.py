@@ -26,15 +26,17 @@ from typing import cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from cutlayer.attacks.base import Attack
-from cutlayer.attacks.features.comparisons import Comparison, Euclidean, ways
+from cutlayer.attacks.features.comparisons import Comparison, Equal, ways
 from cutlayer.attacks.features.white_box import freeze
 from cutlayer.attacks.queries import CHUNK, release, with_held_out
 from cutlayer.attacks.view import Access, View
 from cutlayer.defenses.shared.density import Density
 from cutlayer.metrics.identification import ranks, shares
 from cutlayer.options import Count, Whole
+from cutlayer.progress import track
 
 HELD_OUT = 256
 """The attacker's own images among which the ways to compare are tried."""
@@ -45,7 +47,8 @@ REPEATS = 4
 MOST_VALUES = 1 << 25
 """Numbers of releases that are held at a time; bounds the memory, and how many of the attacker's images are used."""
 LEAST_QUERIES, MOST_QUERIES, QUERIED_VALUES = 8, 256, 1 << 17
-"""Releases of each candidate, and the numbers that they hold together, within the two bounds."""
+"""Releases of each candidate, and the numbers that they hold together, within the two bounds. With half as many, a
+shallow head behind noise (65,536 values) gave away 35 % of 200 inputs in place of 53 %."""
 LEAST = 32
 """Images that are used in any case."""
 MISFIT = 0.05
@@ -79,7 +82,7 @@ class WatchList(Attack):
     def fit(self, view: View) -> None:
         """Learn the noise, then choose how to compare on images of the attacker's own."""
         self._view, self._query = view, view.query
-        self._way, self._law = cast(Comparison, Euclidean()), cast(Law | None, None)
+        self._way, self._law = cast(Comparison, Equal()), cast(Law | None, None)
         law = _stated(view) if self.likelihood else None
         if not view.random and law is None:
             return
@@ -121,15 +124,22 @@ class WatchList(Attack):
         observed = [way.observe(releases) for way in tried]
         parts: list[list[Tensor]] = [[] for _ in tried]
         n = self._n_queries if self._view.random else 1
-        for part in candidates.split(max(1, MOST_VALUES // (n * self._view.smashed.size))):
+        for part in track(
+            candidates.split(max(1, MOST_VALUES // (n * self._view.smashed.size))), "encoding candidates"
+        ):
             encoded = self._releases(part, n)
             for scores, way, seen in zip(parts, tried, observed, strict=True):
                 scores.append(way.score(seen, encoded))
-        return [torch.cat(scores, 1) for scores in parts]
+        found = [torch.cat(scores, 1) for scores in parts]
+        # A rehearsal ends the loop early; the candidates that are left have no score.
+        return [pad(scores, (0, len(candidates) - scores.shape[1]), value=-torch.inf) for scores in found]
 
     def _releases(self, images: Tensor, n: int) -> Tensor:
         """Several releases of each image, ``(n, N, D)``."""
-        return torch.stack([release(self._query, images, self._view.device).flatten(1) for _ in range(n)])
+        found = torch.empty(n, len(images), self._view.smashed.size, device=self._view.device)
+        for k in range(n):
+            found[k] = release(self._query, images, self._view.device).flatten(1)
+        return found
 
 
 def _stated(view: View) -> Law:

@@ -75,12 +75,18 @@ def pick_device(name: str | None = None) -> torch.device:
 
 @functools.cache
 def has_fast_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware; where it does not, bfloat16 is slower than float32."""
+    """Whether torch multiplies bfloat16 in hardware on this CPU; where it does not, bfloat16 is slower than float32.
+
+    `ATEN_CPU_CAPABILITY` tells torch to compute as on an older CPU, which has no bfloat16.
+    """
+    import torch
+
+    is_old = torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2")
     try:
         flags = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:
         return False
-    return not flags.isdisjoint({"avx512_bf16", "amx_bf16"})
+    return not flags.isdisjoint({"avx512_bf16", "amx_bf16"}) and not is_old
 
 
 def autocast(device: torch.device | str = "cpu", *, enabled: bool = True) -> AbstractContextManager[object]:

@@ -1,10 +1,12 @@
 """The view of an attacker on a deployed split. This is the only place that builds a `View`.
 
-What the attacker sees is exactly what left the device: the oracle returns what the device's own pipeline wires.
+What the attacker sees is exactly what left the device: the oracle returns what the device's own pipeline wires, or on a
+card what head and defense give there by the same law.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -119,6 +121,46 @@ def oracle(wire: Wire) -> Query:
     return lambda inputs: torch.tensor(wire(inputs.detach().cpu().numpy()), device=inputs.device)
 
 
+def on_card(head: nn.Module, defense: Defense, device: torch.device, seed: list[int]) -> Query:
+    """What the server would receive with the codec ``raw``, by the same law, computed by torch on the attacker's card.
+
+    Nothing passes through the host's memory: the defense draws there too, see `cutlayer.defenses.shared.draws`.
+
+    Args:
+        head: The device's half; a copy of it is moved.
+        defense: The defense of the device, ready to protect.
+        device: Where to compute.
+        seed: Seed of the draws; not that of the device.
+    """
+    head = copy.deepcopy(head).to(device).eval().requires_grad_(False)
+    rng = np.random.default_rng(seed)
+
+    def query(inputs: torch.Tensor) -> torch.Tensor:
+        # TF32 would round what the device computes in float32.
+        with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            sent: torch.Tensor = defense.protect(head(inputs.to(device)).contiguous(), rng)
+        return sent.to(inputs.device)
+
+    return query
+
+
+def query_of(sees: str, head: Half, defense: Defense, codec: str, seed: list[int], in_torch: nn.Module | None) -> Query:
+    """The oracle of an attacker: the device's own pipeline, or on a card `on_card`, where that gives the same.
+
+    Args:
+        sees: What the attack observes.
+        head: The deployed head; see `wire`.
+        defense: The defense of the device, ready to protect.
+        codec: Name of the codec.
+        seed: Seed of the draws.
+        in_torch: The same head in torch; None where the split has none.
+    """
+    device = pick_device()
+    if in_torch is not None and device.type == "cuda" and sees == SMASHED and codec == "raw" and not defense.slow:
+        return on_card(in_torch, defense, device, seed)
+    return oracle(watched(sees, head, defense, codec, seed))
+
+
 def view_of(
     split: SplitFolder,
     access: Access,
@@ -146,14 +188,15 @@ def view_of(
             f"{', '.join(split.manifest.data_inputs)}; give the others a value with `cutlayer split --constant`."
         )
     defense, halves = deployed(split), split.halves() if split.has_halves else None
+    in_torch = None if halves is None else halves.head
     return view(
         access,
         input=split.manifest.input,
         smashed=observable(sees, split.manifest.smashed),
         auxiliary=auxiliary,
-        query=oracle(watched(sees, head or split.head(), defense, codec, [seed, 1])),
+        query=query_of(sees, head or split.head(), defense, codec, [seed, 1], in_torch),
         defense=defense,
         tail=None if halves is None else halves.tail,
-        head=None if halves is None else halves.head,
+        head=in_torch,
         seed=seed,
     )

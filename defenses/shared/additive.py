@@ -1,7 +1,7 @@
 """The code that defenses share which add noise to each release.
 
-`protect` is written once against the array API: numpy on the device, torch in an attacker's hands. Every draw comes
-from the numpy generator, so that both add the same noise.
+`protect` is written once against the array API: numpy on the device, torch in an attacker's hands; see
+`cutlayer.defenses.shared.draws`.
 
 Noise of a fixed strength hides little from a network that is trained behind it: the head learns to make what it sends
 large. So the head is trained behind noise only where a layer bounds what it gives (`bound`): the smashed data is
@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from cutlayer.defenses.base import Defense
@@ -63,17 +63,16 @@ class AdditiveNoise(Defense):
         """The factor of a draw: in the unit of the smashed data, of which bounded data reaches 1 at most."""
         return float(getattr(self, self.knob))
 
-    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
-        """Noise of strength 1."""
+    def draw(self, like: Any, rng: np.random.Generator) -> Any:
+        """Noise of strength 1, float32, of the shape and on the device of an array."""
         raise NotImplementedError(f"{type(self).__name__} lacks draw()")
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
         """Add fresh noise; at strength 0 the input itself comes back."""
         if not self.random:
             return smashed
-        xp = array_namespace(smashed)
-        noise = self.draw(tuple(smashed.shape), rng) * np.float32(self.strength)
-        return smashed + xp.asarray(noise, dtype=smashed.dtype, device=device(smashed))
+        noise = self.draw(smashed, rng) * self.strength
+        return smashed + array_namespace(smashed).astype(noise, smashed.dtype)
 
     def density(self, smashed: Any) -> Density | None:
         """Around the smashed data itself; the bound is part of the head."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from scipy.stats import ks_2samp
 from torch.nn import functional
 
 from cutlayer import training
@@ -251,9 +252,22 @@ def test_all_randomness_comes_from_the_generator_and_is_declared(row):
 @each
 def test_the_attackers_copy_does_what_the_device_does(row):
     defense, smashed = hardened(row).defense, clean(row)
-    on_device = defense.protect(smashed, rng())
-    at_attacker = defense.protect(torch.from_numpy(smashed), rng())
-    np.testing.assert_allclose(on_device, at_attacker.detach().numpy(), rtol=1e-4, atol=1e-5)
+    if not defense.random or defense.slow:
+        on_device = defense.protect(smashed, rng())
+        at_attacker = defense.protect(torch.from_numpy(smashed), rng())
+        np.testing.assert_allclose(on_device, at_attacker.detach().numpy(), rtol=1e-4, atol=1e-5)
+        return
+    # In torch a random defense draws other numbers of the same law: of each value, and of all values of one input.
+    draws, inputs = rng(), torch.from_numpy(smashed)
+    on_device = np.stack([defense.protect(smashed, draws) for _ in range(200)])
+    at_attacker = np.stack([defense.protect(inputs, draws).detach().numpy() for _ in range(200)])
+    direction = rng(1).standard_normal(on_device[0, 0].size)
+    for law in (lambda sent: sent[:8].ravel(), lambda sent: sent[:, 0].reshape(len(sent), -1) @ direction):
+        # Rounded, because values of a few levels differ in the last digit.
+        assert ks_2samp(*(law(sent).round(4) for sent in (on_device, at_attacker))).pvalue > 1e-3
+    assert not np.array_equal(at_attacker[0], at_attacker[1])
+    first, again = (defense.protect(inputs, rng()) for _ in range(2))
+    assert torch.equal(first, again)
 
 
 @each

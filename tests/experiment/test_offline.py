@@ -17,8 +17,10 @@ from cutlayer.experiment.plan import attacks_named
 from cutlayer.experiment.recorded import read_tap, read_truth
 from cutlayer.privacy.score import Chosen
 from cutlayer.records.dataclass_json import load as load_record
+from cutlayer.records.run import most_identified
 from cutlayer.records.tap import TapRecord
 from cutlayer.registry import DEFENSES
+from cutlayer.report.runs.tap import text
 from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.packed import codec_named
 from tests.tiny_split import edge_at, serving, write_split
@@ -95,6 +97,10 @@ def test_the_rows_are_those_of_a_run_on_the_same_requests(recorded, tmp_path):
     page = (tmp_path / "out/page.html").read_text()
     assert "ridge: the first inputs of the tap" in page
     assert "The attacker is the server" in page
+    best = most_identified(record.identification)
+    for shown in (page, text(record)):
+        assert f"Identified: {100 * best.top_1.value:.1f} %" in " ".join(shown.split())
+    assert page.count("<td>watch list</td>") == 2
 
 
 def test_without_the_truth_there_are_pictures_and_no_figures(recorded, tmp_path):
@@ -106,7 +112,9 @@ def test_without_the_truth_there_are_pictures_and_no_figures(recorded, tmp_path)
     with np.load(tmp_path / "out/reconstructions.npz") as arrays:
         assert set(arrays) == {"rebuilt/mean-image", "rebuilt/ridge"}
     assert not (tmp_path / "out/scores.npz").exists()
-    assert "ridge: the first inputs" in (tmp_path / "out/page.html").read_text()
+    page = (tmp_path / "out/page.html").read_text()
+    assert "ridge: the first inputs" in page
+    assert "Identified:" not in page + text(record)
 
 
 def test_the_inputs_themselves_are_the_truth_in_the_order_of_the_requests(recorded, tmp_path):

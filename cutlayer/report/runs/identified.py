@@ -62,7 +62,7 @@ def identified(group: Group) -> Html | None:
         note(explained),
         el("div", [_panel(setting) for setting in settings], class_="curves"),
         el("ul", legend, class_="legend"),
-        el("details", el("summary", "Every attack, with intervals"), every_way(settings)),
+        el("details", el("summary", "Every attack, with intervals"), every_way(ways_of(settings))),
     )
 
 
@@ -95,12 +95,21 @@ def _panel(setting: Setting) -> Html:
     return el("figure", caption, chart.svg([chart.axes(), titles, drawn], f"{setting.label}. {spoken}.", None))
 
 
-def every_way(settings: Sequence[Setting]) -> Html:
+Ways = Sequence[tuple[str, str, Sequence[IdentificationRecord]]]
+"""The title of a defense, the class of its color, and its records."""
+
+
+def ways_of(settings: Sequence[Setting]) -> Ways:
+    """Those of each defense of a group."""
+    return [(setting.label, setting.color, setting.identification) for setting in settings]
+
+
+def every_way(ways: Ways) -> Html:
     """A table of every attack by each way to identify a picture."""
     head = ["Attack", "Access", "Releases", "How", "First", "Among the first ten", "Candidates"]
     bodies = []
-    for setting in settings:
-        band = el("tr", el("th", dot(setting.color), setting.label, scope="rowgroup", colspan=len(head)), class_="band")
+    for label, color, records in ways:
+        band = el("tr", el("th", dot(color), label, scope="rowgroup", colspan=len(head)), class_="band")
         rows = [
             row(
                 el("th", found.label, scope="row"),
@@ -115,7 +124,7 @@ def every_way(settings: Sequence[Setting]) -> Html:
                     f"{found.candidates:,}",
                 ],
             )
-            for found in setting.identification
+            for found in records
         ]
         bodies.append(el("tbody", band, rows))
     return table("Every way to identify a picture", head, bodies, "attacks")

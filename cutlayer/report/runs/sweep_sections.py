@@ -11,7 +11,7 @@ from cutlayer.report.runs import conditions, tables
 from cutlayer.report.runs.ceilings import ceilings
 from cutlayer.report.runs.curves import curves
 from cutlayer.report.runs.groups import Group
-from cutlayer.report.runs.identified import every_way
+from cutlayer.report.runs.identified import every_way, ways_of
 from cutlayer.report.runs.probes import found, probes
 from cutlayer.report.runs.sections import GRID, headline, red_flags
 from cutlayer.report.runs.settings import Setting
@@ -59,7 +59,7 @@ def _numbers(group: Group) -> Html:
         "Every number",
         el("details", el("summary", "Every attack on every run"), tables.attacks(group)),
         el("details", el("summary", "End-to-end times and sizes"), tables.percentiles(group)),
-        el("details", el("summary", "Who is identified under every defense"), every_way(group.settings)),
+        el("details", el("summary", "Who is identified under every defense"), every_way(ways_of(group.settings))),
         el("details", el("summary", "What the probes found"), probes(group)) if found(group) else None,
         el("details", el("summary", "The ceiling of every defense"), ceilings(group)),
         el("details", el("summary", "The spectrum of every head"), spectrum(group)),

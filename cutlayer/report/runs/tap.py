@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.data.modality import Modality
+from cutlayer.records.run import most_identified
 from cutlayer.records.tap import TapRecord
 from cutlayer.report.kit import markup
 from cutlayer.report.kit.columns import WIDTH, columns, wrap
 from cutlayer.report.kit.markup import Html, el, note, section
 from cutlayer.report.kit.pictures import picture_row, strip
-from cutlayer.report.kit.wording import LEAKAGE_GAIN, access_name, in_order, scale, where_attackers_sit
+from cutlayer.report.kit.wording import IDENTIFIED, LEAKAGE_GAIN, access_name, in_order, scale, where_attackers_sit
+from cutlayer.report.runs.identified import every_way, how
 from cutlayer.report.runs.tables import attack_table
 
 SHOWN = 12
@@ -36,6 +38,7 @@ def text(record: TapRecord) -> str:
             for attack in record.attacks
         ]  # fmt: skip
         lines.append("\n" + columns(head, rows, left=(0, 1), width=WIDTH, rule=True))
+    lines += [wrap(found)] if (found := _identified(record)) else []
     lines += [wrap(f"{attack.label} failed: {attack.reason}", indent="  ") for attack in record.failed]
     return "\n".join(lines) + "\n"
 
@@ -61,8 +64,24 @@ def page(
         section("What was attacked", note(_subject(record)), [note(text) for text in record.notes]),
         section("Every attack, in pictures", el("div", rows, class_="blocks")) if any(rows) else None,
         section("Every attack, in numbers", found) if record.attacks or record.failed else None,
+        section("Which input was it?", note(who), every_way([(record.defense, "c0", record.identification)]))
+        if (who := _identified(record))
+        else None,
     )
     return markup.page("cutlayer: what does this tap give away?", main)
+
+
+def _identified(record: TapRecord) -> str:
+    """How often the best attack picks the input that was sent, in sentences; empty where nothing was scored."""
+    found = most_identified(record.identification)
+    if found is None:
+        return ""
+    return (
+        f"Identified: {IDENTIFIED.value(found.top_1.value)} ({IDENTIFIED.interval(found.top_1)}) of {found.top_1.n:,} "
+        f"inputs are picked from {found.candidates:,} candidates, by {how(found)}: the attack that does it best, of "
+        "those that encode the candidates with the device's own half (watch list) and those whose reconstruction is "
+        "compared with them in pixels."
+    )
 
 
 def _metrics(record: TapRecord) -> list[str]:

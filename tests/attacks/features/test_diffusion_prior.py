@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cutlayer.attacks.features.diffusion_prior import DiffusionPrior, prior
-from cutlayer.data.splits import Dataset
+from cutlayer.attacks.queries import apart
 from cutlayer.errors import ConfigError
 from cutlayer.nets.diffusion import scales
 from cutlayer.registry import ATTACKS
@@ -12,9 +12,9 @@ NETWORK = {"width": 8, "prior_epochs": 20, "rehearsal": 16, "steps_down": 20}
 DRAG = {"attack": "mean-image", "strength": (1.0,), "rate": (0.4,), "draws": 1, "misfit": ("plain",), **NETWORK}
 
 
-def test_the_prior_removes_noise():
-    images = smooth_images(360, seed=1)
-    network = prior(Dataset(images.numpy(), torch.zeros(360).long().numpy()), 8, 20, 1, torch.device("cpu"))
+def test_the_prior_removes_noise(make_view):
+    own = apart(make_view(convolutional_head()))[0].auxiliary  # those of the other tests, which share the prior
+    network = prior(own, NETWORK["width"], NETWORK["prior_epochs"], 1, torch.device("cpu"))
     unseen, t = 2 * smooth_images(64, seed=2) - 1, torch.full((64,), 0.3)
     alpha, sigma = (factor[0] for factor in scales(t))
     x = alpha * unseen + sigma * torch.randn(unseen.shape, generator=torch.Generator().manual_seed(0))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cutlayer.attacks.features.comparisons import Euclidean, Mahalanobis, ways
+from cutlayer.attacks.features.comparisons import Equal, Euclidean, Mahalanobis, ways
 from cutlayer.attacks.features.watch_list import WatchList
 from cutlayer.attacks.view import Access
 from cutlayer.defenses.base import Defense
@@ -122,6 +122,12 @@ def test_what_is_learned_of_even_noise_does_no_harm():
     )
     assert 0.1 < plain < 0.9
     assert learned > plain - 0.03
+
+
+def test_a_distance_behind_noise_needs_no_exact_sum():
+    rows = 3 + torch.randn(3, 50, 2000, generator=torch.Generator().manual_seed(0))
+    exact, quick = (way.score(way.observe(rows[:1]), rows[1:]) for way in (Equal(), Euclidean()))
+    torch.testing.assert_close(quick.double(), exact, rtol=1e-5, atol=0)
 
 
 def test_only_ways_that_the_noise_calls_for_are_tried():
