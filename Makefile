@@ -112,6 +112,10 @@ bench-shaper: $(READY) ## Compare the emulated networks with their target rates 
 bench-attacks: $(READY) ## Compare the training of decoders with a plain loop, and white-box inversion of a batch with one image at a time
 	$(BIN)/python benchmarks/attacks.py
 
+.PHONY: bench-gpu
+bench-gpu: $(READY) ## Measure on one GPU, in at most 8 minutes: training of decoders, white-box inversion, random defenses, ResSFL: make bench-gpu DATA_ROOT=DIR
+	$(BIN)/python benchmarks/gpu.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
 .PHONY: bench-ceiling
 bench-ceiling: $(READY) ## Compute the ceiling of ResNet-20 on CIFAR-10 at four cuts: make bench-ceiling WEIGHTS=resnet20-12fca82f.th
 	$(BIN)/python benchmarks/ceiling.py $(WEIGHTS)

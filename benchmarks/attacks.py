@@ -36,7 +36,9 @@ N_IMAGES, BATCH, EPOCHS, LR = 640, 64, 5, 5e-3
 STEPS, LOOPED, STEP, TV = 50, 2, 0.1, 1.0
 
 
-def plain_decoder(capacity: str, view: View, ask_at_each_step: bool) -> nn.Module:
+def plain_decoder(
+    capacity: str, view: View, *, ask_at_each_step: bool = False, epochs: int = EPOCHS, batch: int = BATCH
+) -> nn.Module:
     """The training of `Decoder` in a plain loop: eager, float32, contiguous; weights, order and rates are the same."""
     generator = torch.Generator().manual_seed(view.seed)
     own, training = with_held_out(view, 0, HELD_OUT)
@@ -46,10 +48,10 @@ def plain_decoder(capacity: str, view: View, ask_at_each_step: bool) -> nn.Modul
     smashed = view.query(own[:512]) if ask_at_each_step else torch.cat([view.query(part) for part in own.split(256)])
     standardize(network, smashed[:512])
     optimizer = torch.optim.Adam(network.parameters(), LR)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS * -(-training // BATCH))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * -(-training // batch))
     network.train()
-    for _ in range(EPOCHS):
-        for rows in torch.randperm(training, generator=generator).to(view.device).split(BATCH):
+    for _ in range(epochs):
+        for rows in torch.randperm(training, generator=generator).to(view.device).split(batch):
             optimizer.zero_grad()
             arrived = view.query(own[rows]).clone() if ask_at_each_step else smashed[rows]
             torch.autograd.backward(mse_loss(network(arrived), own[rows]))
@@ -69,7 +71,7 @@ def prepare_plain(capacity: str, ask_at_each_step: bool) -> Callable[[], int]:
     view = untrained(N_IMAGES)
 
     def work() -> int:
-        plain_decoder(capacity, view, ask_at_each_step)
+        plain_decoder(capacity, view, ask_at_each_step=ask_at_each_step)
         return EPOCHS * N_IMAGES
 
     return work
@@ -153,7 +155,7 @@ def say_same_result(capacity: str, view: View, truth: Tensor) -> None:
     """Print the errors of the plain loop and of the attack on the same photographs."""
     smashed = view.query(truth)
     with torch.inference_mode():
-        plain = mse(plain_decoder(capacity, view, False)(smashed).clamp(0, 1), truth)
+        plain = mse(plain_decoder(capacity, view)(smashed).clamp(0, 1), truth)
     for precision in ("float32", *(["bfloat16"] if has_fast_bf16() else [])):
         attack = decoder(capacity)
         with without_bf16() if precision == "float32" else nullcontext():
