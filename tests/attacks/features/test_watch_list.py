@@ -142,6 +142,14 @@ def test_only_ways_that_the_noise_calls_for_are_tried():
     assert names[2][-2:] == ["Survivors", "Survivors"]
 
 
+@pytest.mark.parametrize("defense", [GaussianNoise(sigma=0.1), LaplaceNoise(scale=0.1), Dropout(rate=0.3)], ids=repr)
+@pytest.mark.parametrize("n", [2, 4, 9])
+def test_an_attacker_with_a_few_images_compares_without_what_it_would_have_to_learn(make_view, defense, n):
+    attack = WatchList(n_queries=16)
+    assert rate(make_view(linear_head(), defense, n=n), attack, n=20) > 0.5
+    assert not isinstance(attack._way, Mahalanobis)
+
+
 def test_queries_are_all_that_the_plain_form_needs(make_view):
     assert WatchList().needs == Access.BLACK_BOX
     assert WatchList(likelihood=True).needs == Access.WHITE_BOX
