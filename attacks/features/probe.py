@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from cutlayer.attacks.queries import release
+from cutlayer.attacks.queries import release, surely_less
 from cutlayer.attacks.view import SMASHED, Access, View
 from cutlayer.errors import WithheldError
 from cutlayer.metrics.detection import Curve
@@ -86,7 +86,9 @@ class Probe:
             # The network corrects a regression that has not seen the held-out images, as this one has not the victims'.
             part = _fitted(_regression(penalty), numbers[learned], truth[learned])
             logits = torch.from_numpy(_log_probabilities(part, numbers, classes))
-            self._network = _network(numbers, truth, logits, learned, ~learned, view.seed)
+            network, held = _network(numbers, truth, logits, learned, ~learned, view.seed), ~learned
+            if network is not None and _surely_corrects(network, numbers[held], logits[held], truth[held]):
+                self._network = network
 
     def infer(self, releases: Tensor) -> Numbers:
         """Log-probabilities of the values of the property, up to a constant, ``(N, classes)``.
@@ -286,6 +288,14 @@ def _network(
             if since == PATIENCE:
                 break
     return best
+
+
+def _surely_corrects(network: nn.Module, numbers: Numbers, logits: Tensor, truth: NDArray[np.int64]) -> bool:
+    """Whether it surely corrects logits on held-out images; the best of many epochs is so by chance as well."""
+    with torch.inference_mode():
+        tried = logits + network(torch.from_numpy(numbers)), logits
+        corrected, alone = (cross_entropy(each, torch.from_numpy(truth), reduction="none") for each in tried)
+    return surely_less(corrected, alone)
 
 
 def _embedded(network: nn.Sequential | None, numbers: Numbers) -> Numbers:

@@ -21,8 +21,6 @@ Differs from the paper:
 """
 
 import copy
-import math
-import re
 from dataclasses import dataclass, replace
 
 import torch
@@ -36,7 +34,7 @@ from cutlayer.data.splits import NO_CLASS
 from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import autocast
-from cutlayer.nets.grid import Grid, layout
+from cutlayer.nets.shadow import build, parse
 from cutlayer.options import Batch, Count, LearningRate, Weight, Whole
 from cutlayer.progress import note, track
 
@@ -49,7 +47,6 @@ MOST_CHANNELS = 1024
 SEARCH = {"lr": (0.1,), "tv": (2.0,), "iterations": 300}
 """Options of white-box unless others are stated: a single setting, because a rehearsal on the shadow does not know that
 the shadow is wrong, and smooths too little (He et al.: weight 2, learning rate 0.1)."""
-_LAYER = re.compile(r"([13579])x\1x([1-9]\d{0,3})")
 
 
 @dataclass(kw_only=True)
@@ -82,9 +79,7 @@ class QueryFree(Wrapping):
     n_auxiliary: Whole = 0
 
     def __post_init__(self) -> None:
-        for layer in self.shadow.split("+") if self.shadow else ():
-            if layer != "p" and _LAYER.fullmatch(layer) is None:
-                raise ConfigError(f"query-free.shadow must be such as 3x3x16+p+3x3x64; {layer!r:.80} is no layer.")
+        parse(self.shadow)
         if self.attack == "query-free":
             raise ConfigError("query-free cannot run 'query-free' on its shadow; name an attack that needs the head.")
         super().__post_init__()
@@ -235,49 +230,3 @@ def _mismatch(of: Statistics, wanted: Statistics) -> Tensor:
     scale["mean"] = wanted["variance"].mean().clamp(min=1e-12)
     parts = {name: (of[name] - value).square().mean() / scale[name] for name, value in wanted.items()}
     return torch.stack([part * (3 if name == "classes" else 1) for name, part in parts.items()]).sum()
-
-
-def build(layers: str, image: tuple[int, ...], smashed: tuple[int, ...], *, positive: bool) -> nn.Module:
-    """A shadow ``(N, *image)`` -> ``(N, *smashed)``, with weights drawn from torch's global generator.
-
-    Args:
-        layers: See `QueryFree.shadow`.
-        image: Shape of an image.
-        smashed: Shape of the smashed data.
-        positive: Whether it ends with a ReLU.
-
-    Raises:
-        ConfigError: The layers do not end with as many channels as the smashed data has.
-    """
-    spatial = layout(smashed) == "channels first"
-    channels = smashed[0] if spatial else 64
-    if not layers:
-        sizes = Grid(smashed, image).doublings + 1
-        widths = [max(8, channels >> (sizes - 1 - k)) for k in range(sizes - 1)] + [channels]
-        layers = "+p+".join(f"3x3x{width}+3x3x{width}" for width in widths)
-    modules: list[nn.Module] = []
-    width = image[0]
-    for layer in layers.split("+"):
-        if match := _LAYER.fullmatch(layer):
-            modules += [nn.Conv2d(width, int(match[2]), int(match[1]), padding=int(match[1]) // 2), nn.ReLU()]
-            width = int(match[2])
-        else:
-            modules.append(nn.MaxPool2d(2, ceil_mode=True))
-    if spatial and width != channels:
-        raise ConfigError(f"query-free.shadow ends with {width} channels, and the smashed data has {channels}.")
-    last = max(place for place, module in enumerate(modules) if isinstance(module, nn.ReLU))
-    if spatial:
-        if not positive:
-            del modules[last]
-        return nn.Sequential(*modules, _fit(nn.Sequential(*modules)(torch.zeros(1, *image)).shape[2:], smashed[1:]))
-    linear = nn.Linear(16 * width, math.prod(smashed))
-    end = [nn.AdaptiveAvgPool2d(4), nn.Flatten(), linear, *([nn.ReLU()] if positive else []), nn.Unflatten(1, smashed)]
-    return nn.Sequential(*modules, *end)
-
-
-def _fit(given: tuple[int, ...], wanted: tuple[int, ...]) -> nn.Module:
-    """What `cutlayer.nets.grid.Fit` does to a grid of a known size, so that a search can trace it."""
-    if min(a / b for a, b in zip(given, wanted, strict=True)) >= 2:
-        return nn.AdaptiveAvgPool2d(wanted)
-    top, left = ((b - a) // 2 for a, b in zip(given, wanted, strict=True))
-    return nn.ZeroPad2d((left, wanted[1] - given[1] - left, top, wanted[0] - given[0] - top))

@@ -26,6 +26,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from cutlayer.attacks.base import Attack
 from cutlayer.attacks.features.comparisons import Comparison, Equal, ways
@@ -35,6 +36,7 @@ from cutlayer.attacks.view import Access, View
 from cutlayer.defenses.shared.density import Density
 from cutlayer.metrics.identification import ranks, shares
 from cutlayer.options import Count, Whole
+from cutlayer.progress import track
 
 HELD_OUT = 256
 """The attacker's own images among which the ways to compare are tried."""
@@ -122,11 +124,15 @@ class WatchList(Attack):
         observed = [way.observe(releases) for way in tried]
         parts: list[list[Tensor]] = [[] for _ in tried]
         n = self._n_queries if self._view.random else 1
-        for part in candidates.split(max(1, MOST_VALUES // (n * self._view.smashed.size))):
+        for part in track(
+            candidates.split(max(1, MOST_VALUES // (n * self._view.smashed.size))), "encoding candidates"
+        ):
             encoded = self._releases(part, n)
             for scores, way, seen in zip(parts, tried, observed, strict=True):
                 scores.append(way.score(seen, encoded))
-        return [torch.cat(scores, 1) for scores in parts]
+        found = [torch.cat(scores, 1) for scores in parts]
+        # A rehearsal ends the loop early; the candidates that are left have no score.
+        return [pad(scores, (0, len(candidates) - scores.shape[1]), value=-torch.inf) for scores in found]
 
     def _releases(self, images: Tensor, n: int) -> Tensor:
         """Several releases of each image, ``(n, N, D)``."""

@@ -12,23 +12,26 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from torch import fx
+
 from cutlayer.attacks.base import Attack
 from cutlayer.attacks.features.combined import Combined
 from cutlayer.attacks.wrapping import Wrapping
 from cutlayer.data.splits import Splits
+from cutlayer.defenses.base import deployed
 from cutlayer.experiment import victim
-from cutlayer.experiment.rehearsal import after_export
+from cutlayer.experiment.rehearsal import after_export, beside_attacks
 from cutlayer.experiment.spec import Experiment, Named, Options
 from cutlayer.experiment.victim import Say
 from cutlayer.models.halves import split
-from cutlayer.progress import rehearsed, words
+from cutlayer.progress import Rehearsal, rehearsed, words
 from cutlayer.registry import ATTACKS, defense_from
-from cutlayer.split_folder import open_split
+from cutlayer.split_folder import SplitFolder, open_split
 
 SHARES = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05)
 """Shares of the planned steps among which is chosen: few, so that a second run finds the records of the first."""
 RESERVE = 0.1
-"""Share of the time that is kept for what is not estimated: scores, the spectrum, records."""
+"""Share of the time that is kept for what is not estimated: scores, records, and what the machine does besides."""
 
 
 def fitted(
@@ -37,7 +40,8 @@ def fitted(
     """The experiments with as many steps of their attacks as fit into the time that begins now.
 
     The first model is trained and exported, and the run takes both up. On it, undefended, all attacks of the first
-    experiment are rehearsed; they stand for those of the others. A plan that was begun before keeps its steps.
+    experiment are rehearsed; they stand for those of the others. What a run does beside them is rehearsed for each kind
+    of defense. A plan that was begun before keeps its steps.
 
     Args:
         experiments: Those of one plan.
@@ -65,17 +69,14 @@ def fitted(
         attacks = [(named, ATTACKS.make(named.name, **named.options)) for named in first.attacks]
         # An attack that wraps another one takes about as long as that one, which is rehearsed once.
         inner = {repr(_core(attack)): (named, attack) for named, attack in reversed(attacks)}
-        parts = after_export(first, data, open_split(Path(work) / "split"), list(inner.values())[::-1], clock)
+        opened = open_split(Path(work) / "split")
+        parts = after_export(first, data, opened, list(inner.values())[::-1], clock)
         known = {part.attack.key: part for part in parts if part.attack}
         for named, attack in attacks:
             if named.key not in known:
                 stand_in, _ = inner[repr(_core(attack))]
                 parts.append(replace(known[stand_in.key], attack=named))
-        hardening_s = clock.now_s()
-        for experiment in experiments:
-            defense = defense_from({"name": experiment.defense.name, **experiment.defense.options})
-            defense.harden(split(model, first.cut, data.input), data, experiment.seed)
-        fixed_s += clock.now_s() - hardening_s
+        fixed_s += _of_defenses(experiments, model, data, opened, Path(work), clock)
     takes_steps = {named.key for named in first.attacks if _steps(named) is not None}
     steps_s = len(experiments) * sum(p.seconds for p in parts if p.attack and p.attack.key in takes_steps)
     fixed_s += len(experiments) * sum(p.seconds for p in parts) - steps_s
@@ -89,6 +90,41 @@ def fitted(
         f"{'.' if fitting else ', and the time cannot be kept.'}"
     )
     return shortened(experiments, share), {"train": training_s, "rehearse": spent_s - training_s}
+
+
+def _of_defenses(
+    experiments: Sequence[Experiment], model: fx.GraphModule, data: Splits, opened: SplitFolder, work: Path,
+    clock: Rehearsal,
+) -> float:  # fmt: skip
+    """Seconds for what depends on the defense, whatever the attacks of the plan: hardening, watch lists, the ceiling.
+
+    Defenses of one kind take about the same time after they are hardened, and one of them is rehearsed.
+    """
+    undefended, begin_s = split(model, experiments[0].cut, data.input), clock.now_s()
+    trained, known, repeated_s = set[int](), dict[object, float](), 0.0
+    for experiment in experiments:
+        defense = defense_from({"name": experiment.defense.name, **experiment.defense.options})
+        halves = defense.harden(undefended, data, experiment.seed)
+        if defense.further_epochs not in trained:
+            trained.add(defense.further_epochs)
+            victim.further(experiment, model, data, defense.further_epochs, work, _silent)
+        kind = *map(type, defense.parts), defense.random
+        if kind not in known:
+            since_s = clock.now_s()
+            place = opened
+            if halves.smashed.shape != opened.manifest.smashed.shape:
+                victim.export(experiment, model, data, work / experiment.id, _silent)
+                place = open_split(work / experiment.id)
+                defense = deployed(place)
+            beside_attacks(experiment, data, place, defense, undefended.head, clock)
+            known[kind] = clock.now_s() - since_s
+        else:
+            repeated_s += known[kind]
+    return clock.now_s() - begin_s + repeated_s
+
+
+def _silent(text: str) -> None:
+    """A rehearsal does not say that it trains."""
 
 
 def shortened(experiments: Sequence[Experiment], share: float) -> list[Experiment]:

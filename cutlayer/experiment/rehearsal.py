@@ -5,23 +5,28 @@ that has hardly learned. Their time does not depend on what they have learned. N
 written.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from torch import fx
+from torch import fx, nn
 
-from cutlayer.attacks.base import Attack
+from cutlayer.attacks.base import Attack, fitted
 from cutlayer.attacks.view import Access, vantage_named
 from cutlayer.data.splits import Splits
-from cutlayer.defenses.base import deployed
+from cutlayer.defenses.base import Defense, deployed
 from cutlayer.experiment import adversary, victim
+from cutlayer.experiment.probing import probe_all
 from cutlayer.experiment.spec import Experiment, Named
 from cutlayer.experiment.victim import Say
+from cutlayer.models.halves import split as split_at_cut
+from cutlayer.privacy.ceiling import ceiling
 from cutlayer.privacy.identification import candidates
-from cutlayer.privacy.view import view_of, watched, wire
+from cutlayer.privacy.predictors import predictors
+from cutlayer.privacy.spectrum import spectrum
+from cutlayer.privacy.view import watched, wire
 from cutlayer.progress import Rehearsal, rehearsed, words
 from cutlayer.records.run import RESULT
 from cutlayer.split_folder import SplitFolder, open_split
@@ -104,10 +109,9 @@ def _parts(experiment: Experiment, data: Splits) -> list[Part]:
             begin_s = clock.now_s()
             victim.further(experiment, model, data, epochs, Path(work), _silent)
             timed("training the undefended model further, for as many epochs as the defense has", begin_s)
-        attacks = adversary.attacks(experiment.attacks, defense := deployed(opened))
-        granted, vantage = Access.named(experiment.measure.access), vantage_named(experiment.measure.vantage)
-        attacks += adversary.watch_lists(attacks, defense, granted, vantage)
-        parts += after_export(experiment, data, opened, attacks, clock)
+        defense, undefended = deployed(opened), split_at_cut(model, experiment.cut, data.input).head
+        parts += after_export(experiment, data, opened, adversary.attacks(experiment.attacks, defense), clock)
+        parts += beside_attacks(experiment, data, opened, defense, undefended, clock)
     return parts
 
 
@@ -127,8 +131,7 @@ def after_export(
         attacks: The attacks, not yet fitted.
         clock: The rehearsal in which this is called.
     """
-    setup, parts = experiment.measure, list[Part]()
-    defense, private = deployed(opened), data.private.inputs[: setup.private]
+    setup, parts, defense = experiment.measure, list[Part](), deployed(opened)
     n_releases = max(attack.n_releases for _, attack in attacks)
     head, tail = opened.head(), opened.tail()
     wired = wire(head, defense, setup.codec, [experiment.seed])
@@ -136,25 +139,82 @@ def after_export(
     for image in data.test.inputs[:N_TIMED]:
         tail(wired(image[None]))
     each_s = (clock.now_s() - begin_s) / min(N_TIMED, len(data.test))
-    n_requests = setup.warmup + setup.count + n_releases * len(private)
+    n_requests = setup.warmup + setup.count + n_releases * setup.private
     for deployment in experiment.deployments:
         seconds = setup.servers * PROCESSES_S[deployment.head] + n_requests * each_s
         parts.append(Part(f"{n_requests:,} requests over {deployment.label}", seconds))
 
+    return parts + _attacked(experiment, data, opened, defense, attacks, clock)
+
+
+def beside_attacks(
+    experiment: Experiment,
+    data: Splits,
+    opened: SplitFolder,
+    defense: Defense,
+    undefended: nn.Module,
+    clock: Rehearsal,
+) -> list[Part]:
+    """Estimate what a run does beside the attacks that its plan names: what is computed for every defense alike.
+
+    Args:
+        experiment: Probes, what the attackers are granted, and the number of private inputs.
+        data: The data, as far as the experiment uses it.
+        opened: A split folder whose smashed data has the shape of the experiment's.
+        defense: The experiment's defense, ready to protect.
+        undefended: The head before the defense changed it.
+        clock: The rehearsal in which this is called.
+    """
+    setup, parts = experiment.measure, list[Part]()
+    granted, vantage = Access.named(setup.access), vantage_named(setup.vantage)
+    named = adversary.attacks(experiment.attacks, defense)
+    listed = adversary.watch_lists(named, defense, granted, vantage)
+    parts += [replace(p, attack=None) for p in _attacked(experiment, data, opened, defense, listed, clock)]
+    head, halves, seed = opened.head(), opened.halves(), experiment.seed
+    own = data.auxiliary.inputs
+    works: dict[str, Callable[[], object]] = {
+        "probing": lambda: probe_all(experiment, opened, head, defense, data, _silent),
+        "the spectrum of the head": lambda: spectrum(halves.head, own, undefended),
+        "the ceiling of any attacker": lambda: ceiling(defense, head, data, setup.private, seed),
+        "predictors of leakage": lambda: predictors(halves.head, defense, own, seed),
+    }
+    for what, work in works.items():
+        begin_s = clock.now_s()
+        work()
+        parts.append(Part(what, clock.now_s() - begin_s))
+    return parts
+
+
+def _attacked(
+    experiment: Experiment,
+    data: Splits,
+    opened: SplitFolder,
+    defense: Defense,
+    attacks: Sequence[tuple[Named, Attack]],
+    clock: Rehearsal,
+) -> list[Part]:
+    """Each attack on what all deployments send; what two attacks have in common is fitted once, as in a run."""
+    setup, parts, head, many = experiment.measure, list[Part](), opened.head(), len(experiment.deployments)
+    view_for = adversary.viewer(
+        opened, head, defense, data.auxiliary, codec=setup.codec, seed=experiment.seed, key=experiment.defense.key,
+        vantage=vantage_named(setup.vantage),
+    )  # fmt: skip
     for named, attack in attacks:
         # In a run, the devices make these releases.
         passing = watched(attack.sees, head, defense, setup.codec, [experiment.seed])
+        private = data.private.inputs[: setup.private]
         releases = torch.stack([torch.tensor(passing(private)) for _ in range(attack.n_releases)])
-        begin_s = clock.now_s()
-        seen = view_of(opened, attack.needs, data.auxiliary, codec=setup.codec, seed=experiment.seed, sees=attack.sees)
-        attack.fit(seen)
-        fitted_s = clock.now_s()
+        begin_s, seen = clock.now_s(), view_for(named, attack)
+        attack = fitted(attack, seen)
+        releases, fitted_s = releases.to(seen.device), clock.now_s()
         if attack.reconstructs:
-            attack.invert_releases(releases.to(seen.device))
-        else:
-            attack.identify(releases.to(seen.device), candidates(data).to(seen.device))
-        inverted_s = (clock.now_s() - fitted_s) * len(experiment.deployments)
-        parts.append(Part(f"attacking with {named.label}", fitted_s - begin_s + inverted_s, named))
+            attack.invert_releases(releases)
+        seconds = fitted_s - begin_s + (clock.now_s() - fitted_s) * many
+        if type(attack).identify is not Attack.identify:
+            begin_s = clock.now_s()
+            attack.identify(releases.repeat(1, many, *[1] * (releases.ndim - 2)), candidates(data).to(seen.device))
+            seconds += clock.now_s() - begin_s
+        parts.append(Part(f"attacking with {named.label}", seconds, named))
     return parts
 
 

@@ -205,8 +205,9 @@ def run(
     passed = spectrum(split.head, data.auxiliary.inputs, undefended)
     ends["spectrum"] = time.perf_counter()
     bound = ceiling(defense, head, data, experiment.measure.private, experiment.seed)
-    predicted = predictors(split.head, defense, data.auxiliary.inputs, experiment.seed)
     ends["ceiling"] = time.perf_counter()
+    predicted = predictors(split.head, defense, data.auxiliary.inputs, experiment.seed)
+    ends["predict"] = time.perf_counter()
     seconds = {part: end - start for (_, start), (part, end) in pairwise(ends.items())}
     served = {entry.deployment.label: entry.answers for entry in observed}
     answers = Answers(test.labels, undefended_answers, served)

@@ -35,6 +35,7 @@ from cutlayer.metrics.image import mse
 from cutlayer.metrics.interval import exact_proportion
 from cutlayer.metrics.leakage import leakage_gain
 from cutlayer.privacy.identification import CANDIDATES
+from cutlayer.progress import track
 from cutlayer.records.run import Ceiling, CeilingAt, Estimate
 from cutlayer.split_folder import Half
 
@@ -171,15 +172,16 @@ class _Attacker:
             # The mean of releases says all that they say.
             density, n_releases = replace(density, scale=n_releases**-0.5), 1
         values = max(n_releases * prod(density.mean.shape[1:]), self.candidates[0].numel())
-        hits, errors = [], []
-        for true in torch.from_numpy(self.place[sent]).split(max(1, VALUES // values)):
+        places, hits, errors = torch.from_numpy(self.place[sent]), np.zeros(len(sent)), np.zeros(len(sent))
+        for rows in track(torch.arange(len(sent)).split(max(1, VALUES // values)), "simulating guesses"):
+            true = places[rows]
             releases = density.at(true).draw(n_releases, rng)
             scores = density.log_density_of_releases(releases) + self.log_prior
             best = scores >= scores.amax(1, keepdim=True) - TIED
-            hits.append(best[range(len(true)), true] / best.sum(1))
+            hits[rows] = best[range(len(true)), true] / best.sum(1)
             rebuilt = scores.softmax(1).float() @ self.candidates.flatten(1)
-            errors.append(mse(rebuilt, self.candidates[true].flatten(1)))
-        return torch.cat(hits).double().numpy(), torch.cat(errors).double().numpy()
+            errors[rows] = mse(rebuilt, self.candidates[true].flatten(1))
+        return hits, errors
 
 
 def _distinct(rows: NDArray[Any]) -> tuple[NDArray[Any], ...]:

@@ -106,6 +106,8 @@ class IdentificationRecord:
         ranks: Ranks of the curve, ascending: from 1 to the number of candidates.
         curve: Share of the inputs whose true candidate is among the first so many, for each of the ranks (the
             cumulative match characteristic).
+        seconds: Time that a watch list took here, with its fit on the first deployment; 0 where reconstructions were
+            compared, and in records of older versions.
     """
 
     attack: str
@@ -119,6 +121,7 @@ class IdentificationRecord:
     top_10: Estimate
     ranks: tuple[int, ...] = ()
     curve: tuple[float, ...] = ()
+    seconds: float = 0.0
 
 
 WATCH_LIST, PIXELS = "watch list", "pixels"
@@ -375,7 +378,7 @@ class Result:
         predictors: Cheap numbers that may predict leakage; None where no density of noise is known.
         probes: What else the smashed data tells, where the plan asks.
         seconds: Duration of the parts of the run: ``train``, ``harden`` (with cutting and export), ``measure``,
-            ``attack`` (with scores), ``spectrum``, ``ceiling``, ``probe``.
+            ``attack`` (with scores), ``spectrum``, ``ceiling``, ``predict``, ``probe``.
         words: What the attacks and metrics say of themselves that are not part of cutlayer.
         setup: Names data, model, cut, training and measurement: the figures of runs that share it can be compared.
             Empty in records of the first version.

@@ -87,6 +87,15 @@ def test_enough_time_changes_nothing(fit, planned):
     assert victim.cached(planned[0], fit[1]).exists(), "the run takes up the trained model"
 
 
+def test_what_every_defense_costs_beside_the_attacks_counts_once_for_each_kind(fit, planned, monkeypatch):
+    rehearsed, noise = [], planned[1]
+    further = replace(noise, defense=Named("gaussian-noise", {"sigma": 1.0}))
+    monkeypatch.setattr(budget, "beside_attacks", lambda experiment, *others: rehearsed.append(experiment.defense.key))
+    experiments = [*planned, further]
+    assert budget.fitted(experiments, load("digits"), 1e4, fit[1], resume=False, say=str)[0] == experiments
+    assert rehearsed == ["none", "gaussian-noise sigma=0.5"]
+
+
 def test_without_time_left_every_attack_keeps_the_steps_that_it_needs(fit, planned):
     experiments, _, said = fit[0](1.0)
     assert steps(experiments) == [None, 2, 1000, 100]

@@ -11,10 +11,13 @@ from cutlayer.attacks.base import Attack
 from cutlayer.attacks.features.averaging import Averaging
 from cutlayer.attacks.features.nearest import Nearest
 from cutlayer.attacks.features.ridge import Ridge
+from cutlayer.attacks.features.watch_list import WatchList
 from cutlayer.attacks.view import SMASHED, Access, View
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.defenses.base import Chain, Defense
 from cutlayer.defenses.cem import Cem
+from cutlayer.defenses.certified_noise import CertifiedNoise
+from cutlayer.defenses.dropout import Dropout
 from cutlayer.defenses.gaussian_noise import GaussianNoise
 from cutlayer.defenses.laplace_noise import LaplaceNoise
 from cutlayer.defenses.local_dp import LocalDP
@@ -40,7 +43,12 @@ ADDITIVE = [
     LocalDP(noise=0.002, clip=10.0, mechanism="laplace", epochs=0),
     Mid(epochs=0),
     Cem(sigma=0.2, bound="tanh", weight=0.0, epochs=0),
+    CertifiedNoise(sigma=0.5, numbers=16, epochs=1),
     GaussianNoise(sigma=0.05).then(Quantize(bits=3)),
+    GaussianNoise(sigma=0.05).then(Dropout(rate=0.3)),
+    GaussianNoise(sigma=0.05).then(LaplaceNoise(scale=0.03)),
+    GaussianNoise(sigma=0.05).then(GaussianNoise(sigma=0.03)),
+    Quantize(bits=4).then(GaussianNoise(sigma=0.06)),
 ]
 
 
@@ -100,7 +108,7 @@ def attacked(halves: SplitModel, defense: Defense, attacks: list[Attack], tmp_pa
     )  # fmt: skip
     private = splits.private.inputs[:N_PRIVATE]
     released = {"zmq-onnx": {SMASHED: np.stack([wire(private) for _ in range(N_RELEASES)])}}
-    named = [(Named("mean-image", {"of": type(attack).__name__}), attack) for attack in attacks]
+    named = [(Named("mean-image", {"of": repr(attack)}), attack) for attack in attacks]
     achieved, failed = adversary.attack_all(
         named, lambda *_: seen, released, splits, Chosen(), tmp_path, lambda text: None
     )
@@ -116,6 +124,7 @@ def attacked(halves: SplitModel, defense: Defense, attacks: list[Attack], tmp_pa
 def test_no_attack_exceeds_the_ceiling_of_noise_and_the_best_one_comes_near(defense, tmp_path):
     candidates = torch.from_numpy(data().private.inputs)
     attacks = [Ridge(), Nearest(), Averaging(attack="ridge", n_releases=N_RELEASES), Bayes(candidates=candidates)]
+    attacks += [WatchList(likelihood=True), WatchList(n_releases=N_RELEASES, n_queries=16)]
     rows, bound, above = attacked(deployed(defense), defense, attacks, tmp_path)
     assert not above
     first = bound.at[0]

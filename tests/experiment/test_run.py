@@ -65,7 +65,10 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path, capsys):
     cli.app().cli(args=["run", str(path), "--dry-run", "--out", str(tmp_path / "runs")])
     first, second = capsys.readouterr().out.split("defense gaussian-noise sigma=0.5")
     parts = ["training resnet20", "cutting", "over zmq-onnx", "over grpc-torch", "with mean-image", "with ridge"]
-    assert [part for part in parts if part in first] == parts
+    parts += ["with watch-list", "probing", "the spectrum of the head", "the ceiling of", "predictors of leakage"]
+    for printed in (first, second.replace("hardening with gaussian-noise sigma=0.5, ", "training resnet20 ")):
+        assert [part for part in parts if part in printed] == parts
+    assert (first.count("with watch-list"), second.count("with watch-list")) == (1, 2)
     assert "averaging" not in first
     assert "averaging" in second
     assert "hardening with gaussian-noise sigma=0.5" in second

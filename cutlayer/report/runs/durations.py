@@ -36,10 +36,13 @@ def durations(results: Sequence[Result], before: Mapping[str, float], whole_s: f
             fitted.add(attack.label)
     rows = {title: total(part) for part, title in PARTS.items() if total(part)}
     rows |= {f"attack: {label}": spent_s for label, spent_s in attacks.items()}
-    rows["scores of the reconstructions"] = total("attack") - sum(attacks.values())
-    rows["spectrum of the heads"] = total("spectrum")
-    rows["ceiling of any attacker, predictors"] = total("ceiling")
+    listed_s = sum(found.seconds for result in results for found in result.identification)
+    rows |= {"watch lists": listed_s} if listed_s else {}
+    rows["scores of the reconstructions"] = total("attack") - sum(attacks.values()) - listed_s
     rows |= {"probes": total("probe")} if any(result.probes for result in results) else {}
+    rows["spectrum of the heads"] = total("spectrum")
+    rows["ceiling of any attacker"] = total("ceiling")
+    rows |= {"predictors of leakage": total("predict")} if total("predict") else {}
     rows["all else: data, records"] = whole_s - sum(rows.values())
     rows["in all"] = whole_s
     cells = [[title, seconds(spent_s), f"{spent_s / whole_s:.0%}"] for title, spent_s in rows.items()]

@@ -1,5 +1,7 @@
 """Probes against heads whose smashed data tells everything, or nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -40,6 +42,12 @@ def bright(n, seed, groups=None):
 
 def released(view, data, n=1):
     return torch.stack([view.query(torch.from_numpy(data.inputs)) for _ in range(n)])
+
+
+def noisy(images, seed):
+    return images.flatten(1) + torch.randn(
+        len(images), images[0].numel(), generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def area(scores, positive):
@@ -87,6 +95,18 @@ def test_a_network_finds_what_a_linear_function_does_not():
         logs = probe.infer(released(held, private))
         found[network] = area(logs[:, 1] - logs[:, 0], private.labels == 1)
     assert found["linear"] < 0.65 < 0.9 < found["mlp"]
+
+
+@pytest.mark.parametrize("seed", range(1, 7, 2))
+def test_where_a_linear_function_is_all_there_is_the_network_is_left_out(seed):
+    """What is noise for the one must not be learned by the other."""
+    own, private = bright(N, seed), bright(200, seed + 1)
+    held, answers = seen(nn.Flatten(), own, sigma=1.0), []
+    for network in ("linear", "mlp"):
+        probe = Probe(network=network)
+        probe.fit(replace(held, _query=lambda images: noisy(images, seed)), own.labels, 2)
+        answers.append(probe.infer(noisy(torch.from_numpy(private.inputs), seed + 1)[None]))
+    np.testing.assert_array_equal(*answers)
 
 
 def test_more_releases_tell_more():

@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from cutlayer.attacks.features.mean_image import MeanImage
-from cutlayer.attacks.features.query_free import QueryFree, _within, build
+from cutlayer.attacks.features.query_free import QueryFree, _within
 from cutlayer.attacks.view import Access
 from cutlayer.data.splits import NO_CLASS
 from cutlayer.errors import ConfigError
+from cutlayer.nets.shadow import build
 from tests.attacks.victims import IMAGE, error, smooth_images
 
 TEMPLATES = smooth_images(4, seed=9)
