@@ -98,7 +98,7 @@ def release(query: Query, images: Tensor, device: torch.device | str = "cpu") ->
     """What arrives at the server for each image, ``(N, *smashed.shape)`` on `device`; fresh noise at each call."""
     out: Tensor | None = None
     for start in range(0, len(images), CHUNK):
-        smashed = query(images[start : start + CHUNK])
+        smashed = query(images[start : start + CHUNK].to(device))
         if out is None:
             out = torch.empty((len(images), *smashed.shape[1:]), device=device)
         out[start : start + CHUNK] = smashed

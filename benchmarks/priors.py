@@ -36,12 +36,20 @@ FULL: dict[str, dict[str, Any]] = {
 }
 SMALL: dict[str, dict[str, Any]] = {
     "decoder": {"capacity": "conv_normN2C32", "varied": True},
-    "white-box": {"iterations": 100, "lr": (0.1,), "tv": (0.1, 1.0)},
+    "white-box": {"iterations": 40, "lr": (0.1,), "tv": (0.1,)},
     "deep-prior": {"iterations": 100, "noise": (0.0,), "tv": (0.1,), "misfit": ("plain",)},
     "generator": {"latent": 128, "prior_steps": 1000, "iterations": 60, "pixels": 50},
-    "map": {"iterations": 50, "rehearsal": 24, "misfit": ("whitened",)},
+    "map": {"iterations": 50, "rehearsal": 32},
     "learned-step": {"corrections": 1, "n_auxiliary": 2000, "epochs": 3},
-    "diffusion-prior": {"prior_epochs": 5, "misfit": ("plain",), "rehearsal": 24, "draws": 1},
+    "diffusion-prior": {
+        "prior_epochs": 5,
+        "guidance": ("proximal",),
+        "strength": (0.2,),
+        "rate": (0.03, 0.1, 0.3),
+        "misfit": ("plain",),
+        "rehearsal": 16,
+        "draws": 1,
+    },
 }
 TINY: dict[str, dict[str, Any]] = {
     "decoder": {"capacity": "conv_normN0C16", "epochs": 1},

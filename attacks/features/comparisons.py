@@ -17,6 +17,8 @@ from cutlayer.metrics.identification import squared_distances
 
 MOST_DIRECTIONS = 256
 """Directions in which images differ, and in which noise does, that are kept apart; all others are treated alike."""
+FEWEST = 12
+"""Images from which the covariances of images and noise can be learned at all."""
 FAINTEST = 1e-6
 """Variance of the noise of a value below which it counts no more, as a share of the mean over all values."""
 HEAVY_TAILS = 4.0
@@ -171,7 +173,9 @@ def ways(releases: Tensor) -> list[Comparison]:
     variance = noise.square().mean(0)
     if variance.max() == 0:
         return [Equal()]
-    tried: list[Comparison] = [Euclidean(), Mahalanobis(releases)]
+    tried: list[Comparison] = [Euclidean()]
+    if releases.shape[1] >= FEWEST:
+        tried.append(Mahalanobis(releases))
     # The difference of two releases has half of the excess kurtosis of one.
     kurtosis = (noise.pow(4).mean(0)[variance > 0] / variance[variance > 0].square()).mean()
     if 3 + 2 * (kurtosis - 3) > HEAVY_TAILS:

@@ -124,7 +124,9 @@ class Decoder(Attack):
                 torch.autograd.backward(loss)
                 optimizer.step()
                 schedule.step()
-            error = float(mse_loss(_decode(network, held_out), images[training:]))
+            with autocast(view.device):
+                decoded = _decode(network, held_out)
+            error = float(mse_loss(decoded, images[training:]))
             note(f"error on held-out images {error:.4f}")
             if error < least:  # never where it is not a number
                 least, best = error, copy.deepcopy(network.state_dict())

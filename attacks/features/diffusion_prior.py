@@ -128,10 +128,8 @@ class DiffusionPrior(Wrapping):
         self._head = freeze(view.head).to(view.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Not the defender's seed: the attacker does not hold a prior of the defender's.
         self._network = prior(apart(view)[0].auxiliary, self.width, self.prior_epochs, view.seed + 1, view.device)
-        images, starts, releases = self.rehearsed(view, max(self.rehearsal, MEASURED))
-        self._misfit = Misfit(self.misfit, images[:MEASURED], view)
-        few = slice(self.rehearsal)
-        self._setting = self._rehearse(images[few], starts[few], releases[:, few])
+        self._misfit = Misfit(self.misfit, apart(view)[1][:MEASURED].to(view.device), view)
+        self._setting = self._rehearse(*self.rehearsed(view, self.rehearsal))
         self._inner = fitted(self._inner, view)
 
     def _rehearse(self, images: Tensor, starts: Tensor, releases: Tensor) -> Setting | None:

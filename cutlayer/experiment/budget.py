@@ -40,7 +40,8 @@ def fitted(
     """The experiments with as many steps of their attacks as fit into the time that begins now.
 
     The first model is trained and exported, and the run takes both up. On it, undefended, all attacks of the first
-    experiment are rehearsed; they stand for those of the others. A plan that was begun before keeps its steps.
+    experiment are rehearsed; they stand for those of the others. What a run does beside them is rehearsed for each kind
+    of defense. A plan that was begun before keeps its steps.
 
     Args:
         experiments: Those of one plan.

@@ -12,6 +12,7 @@ Differs from the papers:
 - Each channel of the input is standardized, so that the scale of the smashed data does not matter.
 - No batch normalization just before the sigmoid: with it, the images stay gray for many epochs.
 - Any shape can be decoded to any image (`cutlayer.nets.grid`).
+- ReLU works in place, on what a layer before it has made: training is bound by memory as much as by products.
 """
 
 import math
@@ -71,7 +72,7 @@ def _he(capacity: Capacity, inputs: int, outputs: int, doublings: int) -> list[n
     layers: list[nn.Module] = []
     for left in reversed(range(doublings)):
         width = inputs if left else capacity.channels
-        layers += [nn.ConvTranspose2d(inputs, width, 3, stride=2, padding=1, output_padding=1), nn.ReLU()]
+        layers += [nn.ConvTranspose2d(inputs, width, 3, stride=2, padding=1, output_padding=1), nn.ReLU(inplace=True)]
         inputs = width
     return [*layers, nn.ConvTranspose2d(inputs, outputs, 3, padding=1)]
 
@@ -88,12 +89,12 @@ def _ressfl(capacity: Capacity, inputs: int, outputs: int, doublings: int) -> li
 
 
 def _conv(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
 def _double(width: int) -> list[nn.Module]:
     up = nn.ConvTranspose2d(width, width, 3, stride=2, padding=1, output_padding=1, bias=False)
-    return [up, nn.BatchNorm2d(width), nn.ReLU()]
+    return [up, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
 
 
 class Residual(nn.Module):
@@ -103,7 +104,7 @@ class Residual(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for _ in range(2):
-            layers += [nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1, bias=False)]
+            layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.Conv2d(width, width, 3, padding=1, bias=False)]
         self.branch = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:

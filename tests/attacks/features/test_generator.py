@@ -49,6 +49,17 @@ def test_training_the_generator_on_releases_sees_through_a_change_of_them(make_v
     assert adaptive < error(MeanImage(), view, private)
 
 
+def test_of_several_starts_the_one_that_explains_the_most_is_taken(make_view, private):
+    view, losses = make_view(convolutional_head()), []
+    received = view.query(private)
+    for starts in (1, 3):
+        attack = Generator(starts=starts, pixels=0, **SMALL)
+        attack.fit(view)
+        losses.append(attack._prior.loss(attack._head, attack._latents(received), received))
+    assert (losses[1] <= losses[0]).all()
+    assert (losses[1] < losses[0]).any()
+
+
 @pytest.mark.parametrize("options", [{"latent": 3}, {"width": 2}])
 def test_any_size_of_generator_works(make_view, private, options):
     attack = Generator(**{**SMALL, "iterations": 5, "prior_steps": 5, **options})

@@ -1,6 +1,5 @@
 """The watch list: what it must find, and what it must not find more of than there is."""
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -31,9 +30,9 @@ def rate(view, attack: WatchList, n: int = 100) -> float:
 class Heteroscedastic(GaussianNoise):
     """Noise that is a hundred times stronger in one half of the values."""
 
-    def draw(self, shape, rng):
-        noise = rng.standard_normal(shape, np.float32)
-        noise[:, : shape[1] // 2] *= 100
+    def draw(self, like, rng):
+        noise = super().draw(like, rng)
+        noise[:, : like.shape[1] // 2] *= 100
         return noise
 
 
@@ -63,7 +62,11 @@ def test_more_releases_tell_more(make_view, likelihood):
 @pytest.mark.parametrize("defense", [GaussianNoise(sigma=0.25), LaplaceNoise(scale=0.2)])
 def test_who_knows_head_and_noise_does_no_worse(make_view, defense):
     view = make_view(linear_head(), defense)
-    black, white = (rate(view, WatchList(likelihood=likelihood), n=200) for likelihood in (False, True))
+    releases, true = view.query(CANDIDATES[:200])[None], torch.eye(len(CANDIDATES), dtype=torch.bool)[:200]
+    attacks = [WatchList(likelihood=likelihood) for likelihood in (False, True)]
+    for attack in attacks:
+        attack.fit(view)
+    black, white = (float(shares(*ranks(attack.identify(releases, CANDIDATES), true), 1).mean()) for attack in attacks)
     assert white >= black - 0.02
     assert white > 0.5
 
@@ -140,6 +143,14 @@ def test_only_ways_that_the_noise_calls_for_are_tried():
     assert names[0] == ["Euclidean", "Mahalanobis"]
     assert names[1] == ["Euclidean", "Mahalanobis", "Absolute"]
     assert names[2][-2:] == ["Survivors", "Survivors"]
+
+
+@pytest.mark.parametrize("defense", [GaussianNoise(sigma=0.1), LaplaceNoise(scale=0.1), Dropout(rate=0.3)], ids=repr)
+@pytest.mark.parametrize("n", [2, 4, 9])
+def test_an_attacker_with_a_few_images_compares_without_what_it_would_have_to_learn(make_view, defense, n):
+    attack = WatchList(n_queries=16)
+    assert rate(make_view(linear_head(), defense, n=n), attack, n=20) > 0.5
+    assert not isinstance(attack._way, Mahalanobis)
 
 
 def test_queries_are_all_that_the_plain_form_needs(make_view):
