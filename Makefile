@@ -110,7 +110,7 @@ bench-shaper: $(READY) ## Compare the emulated networks with their target rates 
 
 .PHONY: bench-attacks
 bench-attacks: $(READY) ## Compare the training of decoders with a plain loop, and white-box inversion of a batch with one image at a time
-	$(BIN)/python benchmarks/attacks.py
+	$(BIN)/python benchmarks/attack_speed.py
 
 .PHONY: bench-gpu
 bench-gpu: $(READY) ## Measure on one GPU, in at most 8 minutes: training of decoders, white-box inversion, random defenses, ResSFL: make bench-gpu DATA_ROOT=DIR

@@ -24,7 +24,7 @@ from scipy.stats import ks_2samp
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.attacks import plain_decoder
+from benchmarks.attack_speed import plain_decoder
 from benchmarks.ressfl_full import compiled
 from benchmarks.victim import CUT, MODEL, images, white_box
 from cutlayer.attacks.base import fitted
