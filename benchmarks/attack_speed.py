@@ -1,7 +1,7 @@
 """Speed of the attacks against the loops of the published code: training of decoders, and white-box inversion.
 
     .venv/bin/python benchmarks/attack_speed.py
-    ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 .venv/bin/python benchmarks/attack_speed.py    as on an older processor
+    ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 .venv/bin/python benchmarks/attack_speed.py   as on an older one
 
 Contenders take turns, with one thread each, and the processor time of each is measured. Of a decoder the whole training
 is timed, the choice of an epoch by held-out images included; what the head gives for the images is known before, except

@@ -132,13 +132,15 @@ def suite(size: Size, defense: str) -> list[Table]:
         {"name": "stack", "title": "stack", "attacks": [{"name": name, **parts[name]} for name in parts]},
     ]
     if defense in ("gaussian-noise", "cem", "certified-noise"):
-        n, title = size.releases, f"averaging {size.releases}, decoder"
-        mean = {"attack": "decoder", "options": {**size.trained, "n_queries": 1}, "n_releases": n}
-        attacks += [{"name": "averaging", "n_releases": [n // 4, n], "options": size.linear}]
-        attacks += [{"name": "averaging", "title": title, **mean}]
+        n = size.releases
         attacks += [
-            {"name": "map", "title": f"map of {title}", "attack": "averaging", "options": mean, **size.searched}
+            {"name": "averaging", "title": f"averaging {k}, ridge", "n_releases": k, "options": size.linear}
+            for k in (n // 4, n)
         ]
+        mean = {"attack": "decoder", "options": {**size.trained, "n_queries": 1}, "n_releases": n}
+        attacks += [{"name": "averaging", "title": f"averaging {n}, decoder", **mean}]
+        title = f"map of averaging {n}, decoder"
+        attacks += [{"name": "map", "title": title, "attack": "averaging", "options": mean, **size.searched}]
     if defense == "top-k":
         attacks += [{"name": "mask-aware", "title": "mask-aware", "options": size.trained}]
     return attacks

@@ -64,7 +64,7 @@ def fitted(
     training_s = time.perf_counter() - begin_s
     untrained = {path for path in (victim.cached(e, runs) for e in experiments) if not path.exists()}
     fixed_s = len(untrained) * training_s
-    with TemporaryDirectory() as work, rehearsed(most_s=0.3) as clock:
+    with TemporaryDirectory() as work, rehearsed(most_s=0.2) as clock:
         victim.export(first, model, data, Path(work) / "split", say, runs)
         attacks = [(named, ATTACKS.make(named.name, **named.options)) for named in first.attacks]
         # An attack that wraps another one takes about as long as that one, which is rehearsed once.
