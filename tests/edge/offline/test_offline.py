@@ -1,5 +1,6 @@
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -438,13 +439,17 @@ def test_what_was_set_aside_is_sent_by_the_command_that_the_summary_names(folder
     try:
         summary = run(tmp_path / "queue", 8)
         assert "accuracy: " in summary
-        assert "(n = 7)" in summary
+        # On a busy machine the thread of the queue may send one that would have been sent at once.
+        *_, away, last = summary.splitlines()
+        answered, replayed = re.search(r"\(n = (\d+)\)", summary), re.search(r"(\d+) replayed", away)
+        assert int(answered[1]) + int(replayed[1] if replayed else 0) == 7
+        assert away.startswith("while the server was away: ")
+        assert "1 refused" in away
         aside = tmp_path / "queue" / "set-aside"
-        assert summary.splitlines()[-2:] == [
-            "while the server was away: 1 refused",
+        assert last == (
             f"set aside in {aside}: 1, the last because of INVALID_ARGUMENT: Not\\x1b[2J now. To send what is there: "
-            f"--queue {aside} --count 0",
-        ]
+            f"--queue {aside} --count 0"
+        )
         fault.clear()
         command = ["edge", folder, "--connect", server.address, "--data", "random", "--on-offline", "queue"]
         done = subprocess.run(
