@@ -9,14 +9,14 @@ from cutlayer.errors import ConfigError
 from cutlayer.protocols.plan import KEYS, load, parse, toml
 from cutlayer.tables import Named
 
-BASE: dict[str, Any] = {"data": "digits", "model": "he_lenet", "cut": "ReLU2", "protocol": "splitfed-v1"}
+BASE: dict[str, Any] = {"data": "digits", "model": "lenet", "cut": "relu2", "protocol": "splitfed-v1"}
 
 WHOLE = """
 name = "all of it"
 claim = "Every key is read."
 data = "digits"
-model = "he_lenet"
-cut = ["conv1", "ReLU2", "ReLU2"]
+model = "lenet"
+cut = ["conv1", "relu2", "relu2"]
 clients = 3
 rounds = 4
 epochs = 2
@@ -64,8 +64,8 @@ sigma = 0.5
 def test_a_whole_plan_is_read_and_written_again(tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(WHOLE)
     plan = load(tmp_path / "plan.toml")
-    assert plan.cuts == ("conv1", "ReLU2", "ReLU2")
-    assert [plan.cut_of(client) for client in (1, 3)] == ["conv1", "ReLU2"]
+    assert plan.cuts == ("conv1", "relu2", "relu2")
+    assert [plan.cut_of(client) for client in (1, 3)] == ["conv1", "relu2"]
     assert (plan.row.head, plan.row.tail) == ("own", "copies")
     assert (plan.optimizer.name, plan.optimizer.momentum) == ("sgd", 0.9)
     assert plan.codec.error_feedback
@@ -104,8 +104,8 @@ def test_centralised_is_one_client_with_all_data() -> None:
     [
         ({"protocol": {"name": "splitfed-v1", "tail": "one"}}, "each need a copy of the tail"),
         ({"cut": ""}, "needs a cut"),
-        ({"cut": ["conv1", "ReLU2"]}, "2 cuts for 5 clients"),
-        ({"protocol": "vanilla", "cut": ["conv1", *["ReLU2"] * 4]}, "same cut at every client"),
+        ({"cut": ["conv1", "relu2"]}, "2 cuts for 5 clients"),
+        ({"protocol": "vanilla", "cut": ["conv1", *["relu2"] * 4]}, "same cut at every client"),
         ({"protocol": "u-shaped"}, "name with end"),
         ({"end": "fc1"}, "second cut of a U-shaped"),
         ({"rouns": 3}, "did you mean rounds"),
@@ -121,7 +121,7 @@ def test_centralised_is_one_client_with_all_data() -> None:
         ({"defense": {"name": "nois"}}, "no defense named 'nois'"),
         ({"defense": {"name": "gaussian-noise", "sigma": [0.1, 0.2]}}, "2 were given"),
         ({"data": "minst"}, "did you mean mnist"),
-        ({"model": "he_lnet"}, "did you mean he_lenet"),
+        ({"model": "lenetbn"}, "did you mean lenet"),
         ({"protocol": "local", "optimizer_state": "average"}, "averages none"),
         ({"protocol": "fedavg", "record": True}, "sends no smashed data"),
     ],

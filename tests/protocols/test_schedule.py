@@ -9,7 +9,7 @@ from cutlayer.protocols.schedule import batches, chosen, turns
 
 
 def plan(**changes: Any) -> TrainingPlan:
-    return parse({"data": "digits", "model": "he_lenet", "cut": "ReLU2", "protocol": "splitfed-v2"} | changes)
+    return parse({"data": "digits", "model": "lenet", "cut": "relu2", "protocol": "splitfed-v2"} | changes)
 
 
 def test_everybody_takes_part_unless_the_plan_samples() -> None:
