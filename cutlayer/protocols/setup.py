@@ -83,6 +83,8 @@ def prepare(plan: TrainingPlan, root: Path | None = None) -> Setup:
             f"The samples of {data.name} have no classes, which a model is trained on: put the images of each class "
             "into a folder of its own, or store labels as y beside x."
         )
+    if plan.classes not in (0, len(data.classes)):
+        raise ConfigError(f"{data.name} has {len(data.classes)} classes, and the plan says {plan.classes}; correct it.")
     rng = generator(plan.seed, Role.PARTITION)
     indices = partition(train.labels, plan.partition, plan.clients, rng, train.groups)
     setup = Setup(plan, data.input, data.classes, train, test, indices, data.notes)
