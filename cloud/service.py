@@ -28,6 +28,7 @@ from cutlayer.split_folder import Half
 from cutlayer.tensors import parts
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.template import timed
+from cutlayer.wire.training import CALLS
 from cutlayer.wire.transport import Caller, nothing, refusal
 from cutlayer.wire.visitors import Visitors
 
@@ -90,6 +91,8 @@ class Service:
                 caller.answer(self._reader.metadata(request), nothing)
             elif request.kind is Kind.INFER:
                 self._take(request, arrived_ns, caller, lend)
+            elif request.kind in CALLS:
+                raise Refused("UNIMPLEMENTED", "This server answers inference and does not train; train with another.")
             else:
                 raise DecodeError(f"A server does not answer messages of kind {request.kind.name}.")
         except Exception as error:

@@ -321,13 +321,13 @@ def attack(
     from cutlayer.attacks.base import Attack as AnyAttack
     from cutlayer.data.overlap import check_apart
     from cutlayer.defenses.base import deployed
-    from cutlayer.experiment.spec import Named
     from cutlayer.metrics.identification import squared_distances
     from cutlayer.privacy.identification import candidates, identification
     from cutlayer.privacy.score import score
     from cutlayer.privacy.view import view_of, watched
     from cutlayer.records.run import PIXELS, WATCH_LIST
     from cutlayer.registry import ATTACKS
+    from cutlayer.tables import Named
 
     check_apart(data, n)
     chosen: Attack = ATTACKS.make(attack, **options) if isinstance(attack, str) else attack

@@ -321,6 +321,8 @@ MODELS = Registry(
     {
         "he_lenet": "cutlayer.models.he2019:lenet",
         "he_cifar10cnn": "cutlayer.models.he2019:cifar10cnn",
+        "lenet": "cutlayer.models.lenet:lenet",
+        "lenet_bn": "cutlayer.models.lenet:lenet_bn",
         "resnet20": "cutlayer.models.resnet20:resnet20",
         "vgg11_slim": "cutlayer.models.vgg11:vgg11_slim",
         **{name: f"cutlayer.models.zoo:{name}" for name in _TORCHVISION},

@@ -20,7 +20,6 @@ from cutlayer.bounded import read_arrays, read_json, reason
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError, CutlayerError, WithheldError
-from cutlayer.experiment.spec import Named
 from cutlayer.experiment.victim import Say
 from cutlayer.foreign import shown
 from cutlayer.machine.memory import is_lack_of_memory
@@ -35,6 +34,7 @@ from cutlayer.records.reconstructions import Reconstructions
 from cutlayer.records.run import PIXELS, WATCH_LIST, AttackRecord, FailedAttack, IdentificationRecord
 from cutlayer.registry import ATTACKS
 from cutlayer.split_folder import Half, SplitFolder
+from cutlayer.tables import Named
 
 ViewFor = Callable[[Named, Attack], View]
 """Gives all that an attack may touch."""

@@ -23,7 +23,6 @@ from cutlayer.experiment import adversary
 from cutlayer.experiment.adversary import Achieved
 from cutlayer.experiment.flags import above_ceiling
 from cutlayer.experiment.offline import attackers_data, defense_named
-from cutlayer.experiment.spec import Named
 from cutlayer.experiment.victim import Say
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.metrics.interval import proportion
@@ -33,6 +32,7 @@ from cutlayer.privacy.score import NO_MORE
 from cutlayer.privacy.view import Wire, wire
 from cutlayer.records.run import Ceiling, Estimate, FailedAttack, Flag
 from cutlayer.split_folder import Half, SplitFolder
+from cutlayer.tables import Named
 
 CHEAP = ("mean-image", "nearest", "ridge")
 """Attacks that take seconds at any cut."""

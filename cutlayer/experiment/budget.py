@@ -21,12 +21,13 @@ from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import deployed
 from cutlayer.experiment import victim
 from cutlayer.experiment.rehearsal import after_export, beside_attacks
-from cutlayer.experiment.spec import Experiment, Named, Options
+from cutlayer.experiment.spec import Experiment
 from cutlayer.experiment.victim import Say
 from cutlayer.models.halves import split
 from cutlayer.progress import Rehearsal, rehearsed, words
 from cutlayer.registry import ATTACKS, defense_from
 from cutlayer.split_folder import SplitFolder, open_split
+from cutlayer.tables import Named, Options
 
 SHARES = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05)
 """Shares of the planned steps among which is chosen: few, so that a second run finds the records of the first."""

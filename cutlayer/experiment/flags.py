@@ -19,7 +19,7 @@ from cutlayer.attacks.view import SMASHED, Access, vantage_named
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.experiment.adversary import Achieved
-from cutlayer.experiment.spec import Experiment, Named
+from cutlayer.experiment.spec import Experiment
 from cutlayer.nets.decoders import build
 from cutlayer.privacy.spectrum import ill_conditioned
 from cutlayer.records.run import (
@@ -34,6 +34,7 @@ from cutlayer.records.run import (
     Utility,
 )
 from cutlayer.registry import ATTACKS, CODECS, DEFENSES, defense_names
+from cutlayer.tables import Named
 from cutlayer.wire.codecs.packed import parts
 
 INVERTIBLE_GAIN = 0.5

@@ -17,7 +17,6 @@ from cutlayer.defenses.base import deployed
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import adversary
 from cutlayer.experiment.recorded import Truth, read_tap, read_truth
-from cutlayer.experiment.spec import Named
 from cutlayer.experiment.victim import Say
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.files import check_writable
@@ -29,6 +28,7 @@ from cutlayer.records.files import write_text
 from cutlayer.records.tap import PAGE, TAP_SCHEMA, TapRecord, finish
 from cutlayer.report.runs.tap import page
 from cutlayer.split_folder import SplitFolder
+from cutlayer.tables import Named
 
 PLACE = "tap"
 """The name of the deployment in the rows: a tap does not say over what its requests came."""

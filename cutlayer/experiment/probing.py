@@ -9,13 +9,14 @@ from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError, WithheldError
 from cutlayer.experiment.adversary import AttackError, failing
-from cutlayer.experiment.spec import Experiment, Named, Probe
+from cutlayer.experiment.spec import Experiment, Probe
 from cutlayer.experiment.victim import Say
 from cutlayer.privacy.probes import check, probe
 from cutlayer.privacy.releases import Releases
 from cutlayer.privacy.view import oracle, view, wire
 from cutlayer.records.run import FailedAttack, Flag, ProbeRecord
 from cutlayer.split_folder import Half, SplitFolder
+from cutlayer.tables import Named
 
 NEGLIGIBLE = 0.01
 """A loss of AUC that is no sign of a bad fit."""

@@ -19,7 +19,7 @@ from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense, deployed
 from cutlayer.experiment import adversary, victim
 from cutlayer.experiment.probing import probe_all
-from cutlayer.experiment.spec import Experiment, Named
+from cutlayer.experiment.spec import Experiment
 from cutlayer.experiment.victim import Say
 from cutlayer.models.halves import split as split_at_cut
 from cutlayer.privacy.ceiling import ceiling
@@ -30,6 +30,7 @@ from cutlayer.privacy.view import watched, wire
 from cutlayer.progress import Rehearsal, rehearsed, words
 from cutlayer.records.run import RESULT
 from cutlayer.split_folder import SplitFolder, open_split
+from cutlayer.tables import Named
 
 PROCESSES_S = {"onnx": 2.5, "torch": 6.0}
 """Start and end of the two processes of a deployment, with their imports and data, by the head's runtime; on two cores

@@ -23,7 +23,7 @@ from cutlayer.experiment.measure import measure
 from cutlayer.experiment.plan import toml
 from cutlayer.experiment.probing import check_probes, probe_all, under_trained
 from cutlayer.experiment.result import Answers, result, summary
-from cutlayer.experiment.spec import Experiment, Named
+from cutlayer.experiment.spec import Experiment
 from cutlayer.experiment.turns import take_turns
 from cutlayer.experiment.victim import Say
 from cutlayer.machine.compute import tune_allocator
@@ -45,6 +45,7 @@ from cutlayer.records.run import EXPERIMENT, Result
 from cutlayer.registry import DATASETS
 from cutlayer.report.runs.durations import durations
 from cutlayer.split_folder import open_split
+from cutlayer.tables import Named
 from cutlayer.trace import Columns
 
 FACTS_FROM = 256

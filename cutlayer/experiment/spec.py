@@ -2,21 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from cutlayer import own
 from cutlayer.errors import ConfigError
 from cutlayer.models.start import RANDOM, Start
 from cutlayer.options import Batch, Count, Epochs, LearningRate, Threads, Whole, Within
 from cutlayer.registry import ATTACKS, CODECS, DATASETS, DEFENSES, METRICS, MODELS
+from cutlayer.tables import UNDEFENDED, Named, Options, names_something
 from cutlayer.wire.codecs.packed import rewritten
 
 HEADS = ("onnx", "torch")
-Options = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -90,31 +88,6 @@ class Deployment:
 
 
 @dataclass(frozen=True)
-class Named:
-    """A defense or an attack: its name in the registry and the options that differ from the defaults.
-
-    Attributes:
-        name: Name in the registry.
-        options: Options that differ from their defaults; for a defense also `then`, the one that follows it.
-        title: Title in place of the name and its options.
-    """
-
-    name: str
-    options: Options = field(default_factory=dict)
-    title: str = ""
-
-    @property
-    def key(self) -> str:
-        """Name and options: ``gaussian-noise sigma=0.5``, ``mine.py:Halve then gaussian-noise sigma=0.1``."""
-        return _text({"name": self.name, **self.options}, own.place)
-
-    @property
-    def label(self) -> str:
-        """Title in records and tables; of what is not part of cutlayer the name of the class."""
-        return self.title or _text({"name": self.name, **self.options}, own.attribute)
-
-
-@dataclass(frozen=True)
 class Published:
     """A value from the literature, shown beside ours."""
 
@@ -167,7 +140,7 @@ class Experiment:
     training: Training = Training()
     measure: Measure = Measure()
     start: Start = RANDOM
-    defense: Named = Named("none")
+    defense: Named = UNDEFENDED
     deployments: tuple[Deployment, ...] = (Deployment(),)
     attacks: tuple[Named, ...] = (Named("mean-image"),)
     published: tuple[Published, ...] = ()
@@ -240,24 +213,8 @@ def _identified(options: Options) -> Options:
     for key, value in options.items():
         if isinstance(value, dict):
             value = _identified(value)
-        elif _names_something(key, value):
+        elif names_something(key, value):
             known = next((kind for kind in (ATTACKS, DEFENSES) if kind.is_own(value)), None)
             value = value if known is None else known.identity(value)
         identified[key] = value
     return identified
-
-
-def _text(options: Options, shown: Callable[[str], str]) -> str:
-    text = shown(str(options["name"]))
-    for key, value in options.items():
-        if key not in ("name", "then"):
-            if isinstance(value, tuple):
-                nested = [_text(entry, shown) for entry in value if isinstance(entry, dict) and "name" in entry]
-                value = " + ".join(nested) if nested else ",".join(map(str, value))
-            text += f" {key}={shown(value) if _names_something(key, value) else value}"
-    return f"{text} then {_text(options['then'], shown)}" if "then" in options else text
-
-
-def _names_something(key: str, value: Any) -> bool:
-    """Whether an option is a name as in a registry: an attack that another one wraps, or anything in a file."""
-    return isinstance(value, str) and (key in ("name", "attack") or own.FILE.fullmatch(value) is not None)

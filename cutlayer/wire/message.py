@@ -30,11 +30,18 @@ AnyProtobuf = TypeVar("AnyProtobuf", bound=Protobuf)
 
 
 class Kind(IntEnum):
-    """The kinds of messages. A reply has the kind of its request, or ERROR."""
+    """The kinds of messages. A reply has the kind of its request, or ERROR. Those from 16 on are of training."""
 
     ERROR = 0
     INFER = 1
     METADATA = 2
+    OPEN = 16
+    TURN = 17
+    STEP = 18
+    AGGREGATE = 19
+    EVALUATE = 20
+    CHECKPOINT = 21
+    CLOSE = 22
 
 
 class Message(NamedTuple):
@@ -96,45 +103,57 @@ def read_infer_reply(message: Message) -> Inference:
 
 def _pack(inference: Inference, header: Any, field: str) -> Message:
     header.model_name, header.model_version, header.id = inference.model, inference.version, inference.id
-    _pack_parameters(inference.parameters, header.parameters)
-    for name, tensor in inference.tensors.items():
-        entry = getattr(header, field).add(name=name, datatype=tensor.datatype, shape=tensor.shape)
-        _pack_parameters(tensor.parameters, entry.parameters)
-    return Message(Kind.INFER, header.SerializeToString(), tuple(t.data for t in inference.tensors.values()))
+    write_parameters(inference.parameters, header.parameters)
+    return Message(Kind.INFER, *written(header, getattr(header, field), inference.tensors))
 
 
 def _unpack(message: Message, kind: Any, field: str) -> Inference:
     if not message.tensors:
         # Other clients may send the tensors inside the header.
         message = Message(message.kind, *take_out(message.header))
-    header, contents = parse(kind, message), message.tensors
-    entries = list(getattr(header, field))
+    header = parse(kind, message)
+    tensors = read_tensors(getattr(header, field), message.tensors)
+    if len(header.id.encode()) > MAX_ID_BYTES:
+        raise DecodeError(f"An id has at most {MAX_ID_BYTES} bytes; this one is longer.")
+    return Inference(header.model_name, header.model_version, header.id, tensors, read_parameters(header.parameters))
+
+
+def written(header: Protobuf, entries: Any, tensors: Mapping[str, Encoded]) -> tuple[bytes, tuple[Buffer, ...]]:
+    """Return the bytes of a header, after a description of each tensor was added to `entries`, and of the tensors."""
+    for name, tensor in tensors.items():
+        entry = entries.add(name=name, datatype=tensor.datatype, shape=tensor.shape)
+        write_parameters(tensor.parameters, entry.parameters)
+    return header.SerializeToString(), tuple(tensor.data for tensor in tensors.values())
+
+
+def read_tensors(entries: Any, contents: tuple[Buffer, ...]) -> dict[str, Encoded]:
+    """Return the tensors that a header describes by name. Raises DecodeError."""
     if len(entries) != len(contents) or len(entries) > MAX_TENSORS:
         raise DecodeError(
             f"The header describes {len(entries)} tensors, but {len(contents)} arrived; send the bytes of each, for at "
             f"most {MAX_TENSORS} tensors."
         )
     tensors = {
-        entry.name: Encoded(entry.datatype, tuple(entry.shape), data, _unpack_parameters(entry.parameters))
+        entry.name: Encoded(entry.datatype, tuple(entry.shape), data, read_parameters(entry.parameters))
         for entry, data in zip(entries, contents, strict=True)
     }
-    if len(header.id.encode()) > MAX_ID_BYTES:
-        raise DecodeError(f"An id has at most {MAX_ID_BYTES} bytes; this one is longer.")
     if len(tensors) != len(entries):
         raise DecodeError("Two tensors have the same name; give each its own.")
-    return Inference(header.model_name, header.model_version, header.id, tensors, _unpack_parameters(header.parameters))
+    return tensors
 
 
 # The field of InferParameter for each type of value.
 _FIELDS = {bool: "bool_param", int: "int64_param", float: "double_param", str: "string_param"}
 
 
-def _pack_parameters(parameters: Mapping[str, Parameter], into: Any) -> None:
+def write_parameters(parameters: Mapping[str, Parameter], into: Any) -> None:
+    """Write parameters into the field of a header."""
     for name, value in parameters.items():
         setattr(into[name], _FIELDS[type(value)], value)
 
 
-def _unpack_parameters(parameters: Any) -> dict[str, Parameter]:
+def read_parameters(parameters: Any) -> dict[str, Parameter]:
+    """Undo `write_parameters`."""
     chosen = ((name, value, value.WhichOneof("parameter_choice")) for name, value in parameters.items())
     return {name: getattr(value, field) for name, value, field in chosen if field}
 

@@ -16,11 +16,11 @@ from cutlayer.experiment import adversary
 from cutlayer.experiment.flags import failures
 from cutlayer.experiment.plan import parse
 from cutlayer.experiment.run import check
-from cutlayer.experiment.spec import Named
 from cutlayer.privacy.score import Chosen
 from cutlayer.privacy.view import view
 from cutlayer.registry import ATTACKS
 from cutlayer.spec import TensorSpec
+from cutlayer.tables import Named
 
 IMAGES = np.random.default_rng(0).random((64, 1, 4, 4), dtype=np.float32)
 DATA = from_one("toy", ("one",), Dataset(IMAGES, np.zeros(64, np.int64)), 0)

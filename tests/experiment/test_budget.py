@@ -6,7 +6,7 @@ import pytest
 
 from cutlayer.data.load import load
 from cutlayer.experiment import budget, plan, victim
-from cutlayer.experiment.spec import Named
+from cutlayer.tables import Named
 
 PLAN = {
     "data": "digits", "model": "resnet20", "cut": "conv1", "training": {"epochs": 1, "images": 128},

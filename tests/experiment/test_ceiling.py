@@ -25,7 +25,7 @@ from cutlayer.defenses.mid import Mid
 from cutlayer.defenses.quantize import Quantize
 from cutlayer.experiment import adversary
 from cutlayer.experiment.flags import flags
-from cutlayer.experiment.spec import Experiment, Measure, Named
+from cutlayer.experiment.spec import Experiment, Measure
 from cutlayer.models.halves import SplitModel, split
 from cutlayer.models.zoo import build
 from cutlayer.privacy.ceiling import ceiling
@@ -33,6 +33,7 @@ from cutlayer.privacy.score import Chosen
 from cutlayer.privacy.view import oracle, view
 from cutlayer.records.run import Passed, Spectrum
 from cutlayer.spec import image_spec
+from cutlayer.tables import Named
 from tests.attacks.victims import smooth_images
 
 N_PRIVATE, N_RELEASES, IMAGE = 40, 4, image_spec(1, 16, 16)

@@ -11,7 +11,8 @@ import torch
 from cutlayer.attacks.base import Attack
 from cutlayer.data.load import load
 from cutlayer.experiment import adversary, measure, turns, victim
-from cutlayer.experiment.spec import Deployment, Experiment, Measure, Named, Training
+from cutlayer.experiment.spec import Deployment, Experiment, Measure, Training
+from cutlayer.tables import Named
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PLACE = Deployment("zmq", "onnx")

@@ -6,7 +6,7 @@ import pytest
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.experiment.adversary import Achieved
 from cutlayer.experiment.flags import flags, unfit
-from cutlayer.experiment.spec import Experiment, Measure, Named
+from cutlayer.experiment.spec import Experiment, Measure
 from cutlayer.metrics.interval import exact_proportion, proportion
 from cutlayer.records.run import (
     PIXELS,
@@ -21,6 +21,7 @@ from cutlayer.records.run import (
     Utility,
 )
 from cutlayer.registry import defense_from
+from cutlayer.tables import Named
 
 
 def part(seed, n=20):

@@ -10,8 +10,9 @@ import pytest
 from cutlayer import options
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import plan
-from cutlayer.experiment.spec import Experiment, Named, Training
+from cutlayer.experiment.spec import Experiment, Training
 from cutlayer.registry import ATTACKS, DEFENSES
+from cutlayer.tables import Named
 
 BASE = """
 data = "digits"

@@ -9,8 +9,9 @@ import pytest
 from cutlayer.data.load import load
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import run
-from cutlayer.experiment.spec import Deployment, Experiment, Measure, Named
+from cutlayer.experiment.spec import Deployment, Experiment, Measure
 from cutlayer.experiment.turns import IN_A_TURN, SIDES, added, take_turns
+from cutlayer.tables import Named
 
 SPLIT = Path(__file__).parents[1] / "golden" / "split-tiny"
 EXPERIMENT = Experiment("digits", "resnet20", "layer1.0", measure=Measure(count=50, private=12, turns=3))

@@ -15,15 +15,18 @@ from cutlayer.wire.handshake import read_error_reply, read_metadata_reply, read_
 from cutlayer.wire.message import Kind, Message, read_infer_reply, read_infer_request
 from cutlayer.wire.protobuf import split
 from cutlayer.wire.template import without_id
+from cutlayer.wire.training import read_ask, read_reply, unpacked
 from cutlayer.wire.zmq.frames import unpack
 from tests.fuzz.mutate import (
     REPLY_FIELD,
     REQUEST_FIELD,
     Frames,
+    asks,
     grpc_frames,
     mutants,
     replies,
     requests,
+    training_replies,
     typed_request,
     zmq_frames,
 )
@@ -49,6 +52,32 @@ def grpc_reply(frames: Frames) -> None:
 
 def zmq_reply(frames: Frames) -> None:
     _read_reply(unpack(list(frames))[0])
+
+
+def grpc_ask(frames: Frames) -> None:
+    _read_ask(Message(Kind.STEP, *split(b"".join(frames), REQUEST_FIELD)[:2]))
+
+
+def zmq_ask(frames: Frames) -> None:
+    _read_ask(unpack(list(frames))[0])
+
+
+def grpc_training_reply(frames: Frames) -> None:
+    _read_training_reply(Message(Kind.STEP, *split(b"".join(frames), REPLY_FIELD)[:2]))
+
+
+def zmq_training_reply(frames: Frames) -> None:
+    _read_training_reply(unpack(list(frames))[0])
+
+
+def _read_ask(message: Message) -> None:
+    for name, tensor in read_ask(message).tensors.items():
+        (unpacked if name == "weights" else decode)(tensor)
+
+
+def _read_training_reply(message: Message) -> None:
+    for tensor in read_reply(message).tensors.values():
+        decode(tensor)
 
 
 def _read(message: Message) -> None:
@@ -79,6 +108,10 @@ READERS: dict[str, tuple[Callable[[Frames], None], list[Frames]]] = {
     "ZeroMQ requests": (zmq_request, zmq_frames(requests(*SPLIT))),
     "gRPC replies": (grpc_reply, grpc_frames(replies((3, 3))[:1], REPLY_FIELD)),
     "ZeroMQ replies": (zmq_reply, zmq_frames(replies((3, 3)))),
+    "gRPC asks": (grpc_ask, grpc_frames(asks(), REQUEST_FIELD)),
+    "ZeroMQ asks": (zmq_ask, zmq_frames(asks())),
+    "gRPC replies of training": (grpc_training_reply, grpc_frames(training_replies(), REPLY_FIELD)),
+    "ZeroMQ replies of training": (zmq_training_reply, zmq_frames(training_replies())),
 }
 
 

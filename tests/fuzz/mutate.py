@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 
 from cutlayer.errors import ConfigError, Refused
 from cutlayer.wire import open_inference_pb2 as pb
+from cutlayer.wire.codecs.base import Encoded
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.handshake import Metadata, error_reply, metadata_reply, metadata_request
 from cutlayer.wire.message import Inference, Message, infer_reply, infer_request
 from cutlayer.wire.protobuf import join
 from cutlayer.wire.template import completed, timed
+from cutlayer.wire.training import Ask, Call, Reply, ask_message, reply_message
 from cutlayer.wire.zmq.frames import pack
 from tests.wire.codecs.test_codecs import NAMES, PACKINGS
 
@@ -23,6 +26,8 @@ EXTREMES = (0, 1, -1, 2, 127, 128, 255, 1 << 15, 1 << 31, (1 << 31) - 1, 1 << 32
 WORDS = ("", "raw", "FP32", "INT8", "BOOL", "codec", "smashed", "\0", "é" * 40, "x" * 5000, "../../etc/passwd", "nan")
 
 CODEC_NAMES = (*NAMES, *(f"{name}+{packing}" for name in NAMES for packing in ("+".join(PACKINGS), PACKINGS[-1])))
+
+WEIGHTS = safetensors.numpy.save({"0.weight": np.ones((2, 3), np.float32), "0.bias": np.zeros(2, np.int64)})
 
 Frames = list[bytes]
 
@@ -63,6 +68,30 @@ def replies(shape: tuple[int, ...]) -> list[Message]:
         timed(inference, queue_ns=1, decode_ns=2, tail_ns=3, reply_ns=4),
         metadata_reply(metadata),
         error_reply(Refused("NOT_FOUND", "There is none.")),
+    ]
+
+
+def asks(session: str = "fuzz") -> list[Message]:
+    """Return the asks of one session of training, with tensors and weights, and the first ones of four others."""
+    smashed = np.random.default_rng(0).normal(size=(3, 2, 4, 4)).astype(np.float32)
+    weights = Encoded("UINT8", (len(WEIGHTS),), WEIGHTS, {"codec": "raw"})
+    of = {Call.STEP: {"smashed": Raw().encode(smashed), "labels": Raw().encode(np.arange(3))}}
+    of[Call.AGGREGATE] = {"weights": weights}
+    parameters = {"client": 1, "secret": session * 8, "round": 1}
+    others = [ask_message(Ask(Call.OPEN, f"{session} {n}", 0, parameters | {"client": n})) for n in range(2, 6)]
+    return [
+        *(ask_message(Ask(call, session, step, parameters, of.get(call, {}))) for step, call in enumerate(Call)),
+        *others,
+    ]
+
+
+def training_replies() -> list[Message]:
+    """Return replies of a server of training, for the fuzzing of clients."""
+    gradient = {"gradient": Raw().encode(np.ones((3, 2, 4, 4), np.float32))}
+    return [
+        reply_message(Reply(3, {"loss": 0.5}, gradient), Call.STEP),
+        reply_message(Reply(0, {"round": 2}), Call.OPEN),
+        reply_message(Reply(4, {"wait": "client 2 has not come (since 3 s)."}), Call.TURN),
     ]
 
 

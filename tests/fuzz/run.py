@@ -39,6 +39,9 @@ def main() -> None:
         )
     with tempfile.TemporaryDirectory() as folder:
         _say("ONNX files", models.fuzz(Path(folder), options.models, options.seed), "within the limits", "files")
+    for transport in servers.FUZZERS:
+        outcomes = servers.bombard_training(transport, options.live, options.seed)
+        _say(f"live server of training, {transport}", outcomes, "still answers, not grown")
     with tempfile.TemporaryDirectory() as folder:
         write_split(Path(folder))
         for transport in servers.FUZZERS:

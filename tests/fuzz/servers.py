@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
@@ -15,17 +16,23 @@ import numpy as np
 import psutil
 import zmq
 
+from cutlayer.cloud.training.service import Done, TrainingService
+from cutlayer.edge.training.session import Session
 from cutlayer.models.manifest import tail_name
 from cutlayer.split_folder import open_split
 from cutlayer.wire import open_inference_pb2 as pb
 from cutlayer.wire.address import Address
-from cutlayer.wire.connect import connect
+from cutlayer.wire.codecs.packed import decode
+from cutlayer.wire.connect import connect, listen
+from cutlayer.wire.grpc.frames import PATHS
 from cutlayer.wire.handshake import read_error_reply
 from cutlayer.wire.message import Kind
+from cutlayer.wire.training import CALLS, Ask, Call, Reply, unpacked
 from cutlayer.wire.transport import Timeouts
 from cutlayer.wire.zmq.frames import unpack
 from tests.cloud_process import CloudProcess
-from tests.fuzz.mutate import REQUEST_FIELD, Frames, grpc_frames, mutants, requests, typed_request, zmq_frames
+from tests.fuzz.decoders import resident_bytes
+from tests.fuzz.mutate import REQUEST_FIELD, Frames, asks, grpc_frames, mutants, requests, typed_request, zmq_frames
 from tests.tiny_split import edge_at, images
 
 PATIENCE_S = 20.0
@@ -37,8 +44,13 @@ WINDOW = 8
 REASONS = {"INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED"}
 """Codes with which a server may refuse a corrupted frame; an error in the server or a lack of capacity is none."""
 
+TRAINING_REASONS = {*REASONS, "OUT_OF_RANGE", "PERMISSION_DENIED", "ALREADY_EXISTS", "CANCELLED"}
+"""Those of a server of training: a frame may be another's, or not the next one."""
 
-def over_zmq(address: Address, corpus: list[Frames], n: int, seed: int) -> Counter[str]:
+
+def over_zmq(
+    address: Address, corpus: list[Frames], n: int, seed: int, reasons: Collection[str] = REASONS
+) -> Counter[str]:
     """Send each frame as a message; each gets one answer."""
     outcomes: Counter[str] = Counter()
     with zmq.Context.instance().socket(zmq.DEALER) as stranger:
@@ -51,23 +63,30 @@ def over_zmq(address: Address, corpus: list[Frames], n: int, seed: int) -> Count
                 assert stranger.poll(PATIENCE_S * 1000), f"no answer to one of {window!r:.4000}"
                 reply, _ = unpack(stranger.recv_multipart())
                 outcome = read_error_reply(reply).code if reply.kind is Kind.ERROR else "answered"
-                assert outcome in {"answered", *REASONS}, f"{outcome} for one of {window!r:.4000}"
+                assert outcome in {"answered", *reasons}, f"{outcome} for one of {window!r:.4000}"
                 outcomes[outcome] += 1
     return outcomes
 
 
-def over_grpc(address: Address, corpus: list[Frames], n: int, seed: int) -> Counter[str]:
-    """Send each frame by a call of its own."""
+def over_grpc(
+    address: Address,
+    corpus: list[Frames],
+    n: int,
+    seed: int,
+    reasons: Collection[str] = REASONS,
+    methods: Sequence[str] = (PATHS[Kind.INFER],),
+) -> Counter[str]:
+    """Send each frame by a call of its own, to one of the methods after the other."""
     outcomes: Counter[str] = Counter()
     with grpc.insecure_channel(address.netloc) as channel:
-        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-        for frames in mutants(corpus, n, seed):
+        calls = [channel.unary_unary(method) for method in methods]
+        for number, frames in enumerate(mutants(corpus, n, seed)):
             outcome = "answered"
             try:
-                call(b"".join(frames), timeout=PATIENCE_S)
+                calls[number % len(calls)](b"".join(frames), timeout=PATIENCE_S)
             except grpc.RpcError as error:
                 outcome = error.code().name
-            assert outcome in {"answered", *REASONS}, f"{outcome} for {frames!r:.4000}"
+            assert outcome in {"answered", *reasons}, f"{outcome} for {frames!r:.4000}"
             outcomes[outcome] += 1
     return outcomes
 
@@ -144,6 +163,49 @@ def bombard(folder: Path, transport: str, n: int, seed: int) -> dict[str, Counte
         np.testing.assert_array_equal(_logits(folder, cloud), before)
         assert cloud.stop() == 0
         assert "Traceback" not in cloud.errors, cloud.errors
+    return outcomes
+
+
+class _Adding:
+    """A coordinator that replies at once."""
+
+    def take(self, ask: Ask, done: Done) -> None:
+        for name, tensor in ask.tensors.items():
+            (unpacked if name == "weights" else decode)(tensor)
+        done(Reply(0, {"round": 0}))
+
+    def waiting(self, session: str) -> str:
+        return "nobody is waited for"
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def bombard_training(transport: str, n: int, seed: int) -> Counter[str]:
+    """Send n frames to a server of training in this process, and return their outcomes.
+
+    Raises:
+        AssertionError: A frame got a wrong answer or none, this process grew, or a client is no longer served.
+    """
+    service = TrainingService(_Adding)
+    with contextlib.closing(listen(f"{transport}://127.0.0.1:0", service)) as server:
+        if transport == "grpc":
+            # Frames do not say for which method they are, and a session begins with Open.
+            corpus = grpc_frames(asks(), REQUEST_FIELD)
+            methods = [path for kind in CALLS for path in (PATHS[Kind.OPEN], PATHS[kind])]
+            fuzzer = partial(over_grpc, reasons=TRAINING_REASONS, methods=methods)
+        else:
+            corpus, fuzzer = zmq_frames(asks()), partial(over_zmq, reasons=TRAINING_REASONS)
+        fuzzer(server.address, corpus, n // 10, seed + 1)
+        small = resident_bytes()
+        outcomes = fuzzer(server.address, corpus, n, seed)
+        grown = resident_bytes() - small
+        assert grown < ALLOWED_GROWTH_BYTES, f"the server grew by {grown:,} bytes in {n:,} frames"
+        with contextlib.closing(connect(str(server.address))) as client:
+            session = Session(client)
+            session.ask(Call.OPEN, {"client": 99})
+            assert session.ask(Call.CLOSE).step == 1
+    service.drain(0)
     return outcomes
 
 

@@ -21,6 +21,14 @@ def test_a_server_answers_corrupted_frames_and_lives(tmp_path, transport):
         assert outcomes["INVALID_ARGUMENT"] + outcomes["refused"] > 100
 
 
+@pytest.mark.parametrize("transport", servers.FUZZERS)
+def test_a_server_of_training_answers_corrupted_frames_and_lives(transport):
+    outcomes = servers.bombard_training(transport, 200, seed=0)
+    assert outcomes["answered"]
+    # The others were read, and came too late, too early or from a stranger.
+    assert 50 < outcomes["INVALID_ARGUMENT"] < 190
+
+
 @pytest.mark.parametrize("reader", files.READERS)
 def test_damaged_files_are_read_repaired_or_refused(reader):
     assert files.fuzz(reader, 20, seed=0).total() == 20

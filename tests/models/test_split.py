@@ -33,6 +33,8 @@ class Row(NamedTuple):
 ROWS = {
     "he_lenet": Row(GRAY, "ReLU2", "ReLU2"),
     "he_cifar10cnn": Row(RGB, "ReLU22", "ReLU22"),
+    "lenet": Row(image_spec(1, 16, 12), "pool1", "relu2"),
+    "lenet_bn": Row(image_spec(1, 16, 12), "pool1", "relu2"),
     "resnet20": Row(RGB, "layer1.0", "layer2.2"),
     "vgg11_bn": Row(RGB, "features.7", "features.7"),
     "vgg11_slim": Row(RGB, "features.3", "features.3"),

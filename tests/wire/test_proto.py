@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from cutlayer.wire import error_pb2, open_inference_pb2
+from cutlayer.wire import error_pb2, open_inference_pb2, training_pb2
 
 PROTO = Path(__file__).parents[2] / "proto"
 
 
-@pytest.mark.parametrize("module", [open_inference_pb2, error_pb2])
+@pytest.mark.parametrize("module", [open_inference_pb2, error_pb2, training_pb2])
 def test_generated_classes_are_fresh(module, tmp_path):
     protoc = pytest.importorskip("grpc_tools.protoc")
     name = module.DESCRIPTOR.name

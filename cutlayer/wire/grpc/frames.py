@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from cutlayer.errors import DecodeError, Refused
+from cutlayer.wire import training
 from cutlayer.wire.message import MAX_MESSAGE_BYTES, Kind, Message, parse
 from cutlayer.wire.open_inference_pb2 import ModelStreamInferResponse
 from cutlayer.wire.protobuf import join, split, varint
 
 SERVICE = "inference.GRPCInferenceService"
-PATHS = {Kind.INFER: f"/{SERVICE}/ModelInfer", Kind.METADATA: f"/{SERVICE}/ModelMetadata"}
+PATHS = {Kind.INFER: f"/{SERVICE}/ModelInfer", Kind.METADATA: f"/{SERVICE}/ModelMetadata"} | {
+    kind: f"/{training.SERVICE}/{call.name.capitalize()}" for kind, call in training.CALLS.items()
+}
+"""The method for each kind of message."""
+
 LIVE = f"/{SERVICE}/ServerLive"
 STREAM = f"/{SERVICE}/ModelStreamInfer"
 
 RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS = 7, 6
+"""Numbers of the fields with the bytes of tensors, in every request and in every answer."""
+
 LIMITS = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.max_send_message_length", MAX_MESSAGE_BYTES)]
 
 RETRY_AFTER = "retry-after-ms"

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 import grpc
 
 from cutlayer.errors import DecodeError
+from cutlayer.wire import training
 from cutlayer.wire.grpc.frames import SERVICE
 from cutlayer.wire.protobuf import fields
 
 HEALTH = "grpc.health.v1.Health"
-SERVICES = ("", SERVICE)
-"""Names with a known health: empty for the whole server, and the inference service."""
+SERVICES = ("", SERVICE, training.SERVICE)
+"""Names with a known health: empty for the whole server, and the services of inference and training."""
 
 _SERVICE_FIELD, _STATUS_FIELD = 1 << 3 | 2, 1 << 3
 _SERVING, _NOT_SERVING, _SERVICE_UNKNOWN = (bytes((_STATUS_FIELD, status)) for status in (1, 2, 3))
@@ -51,7 +52,7 @@ class Health:
 
     def _check(self, data: bytes, context: grpc.ServicerContext) -> bytes:
         if _service_name(data, context) not in SERVICES:
-            context.abort(grpc.StatusCode.NOT_FOUND, f"This server serves {SERVICE}.")
+            context.abort(grpc.StatusCode.NOT_FOUND, f"This server serves {SERVICE} or {training.SERVICE}.")
         return self._status()
 
     def _watch(self, data: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The server's end of the Open Inference Protocol over gRPC: one call for each request, or a stream of them."""
+"""The server's end of gRPC: one call for each request, or a stream of those of the Open Inference Protocol."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ from cutlayer.errors import DecodeError, Refused, WireError
 from cutlayer.wire import open_inference_pb2
 from cutlayer.wire.address import Address
 from cutlayer.wire.grpc import tls
-from cutlayer.wire.grpc.frames import LIMITS, RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS, RETRY_AFTER, SERVICE, STREAM
+from cutlayer.wire.grpc.frames import (
+    LIMITS,
+    PATHS,
+    RAW_INPUT_CONTENTS,
+    RAW_OUTPUT_CONTENTS,
+    RETRY_AFTER,
+    SERVICE,
+    STREAM,
+)
 from cutlayer.wire.grpc.handshakes import Handshakes
 from cutlayer.wire.grpc.health import Call, Health, once
 from cutlayer.wire.grpc.peer import peer_of
@@ -102,7 +110,7 @@ class GrpcServer:
 
 
 class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """The methods of the Open Inference Protocol that a server of one model offers."""
+    """The methods of the Open Inference Protocol that a server of one model offers, and those of training."""
 
     def __init__(
         self,
@@ -126,10 +134,9 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
                 "ServerReady": self._server_ready,
                 "ServerMetadata": _server_metadata,
                 "ModelReady": self._model_ready,
-                "ModelMetadata": lambda data, context: self._handle(Kind.METADATA, data, context),
-                "ModelInfer": lambda data, context: self._handle(Kind.INFER, data, context),
             }.items()
-        } | self._health.calls
+        }
+        self._calls |= {path: once(partial(self._handle, kind)) for kind, path in PATHS.items()} | self._health.calls
         # Calls whose message has not arrived, with the time until which it must.
         self._awaited: dict[grpc.ServicerContext, float] = {}
         self._streams: set[Stream] = set()

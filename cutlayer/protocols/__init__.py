@@ -1,0 +1,1 @@
+"""How a model is trained by clients and a server: plans, protocols as rows, averages, and draws from counters."""
