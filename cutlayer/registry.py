@@ -415,6 +415,7 @@ ATTACKS = Registry(
 GRADIENT_DEFENSES = Registry(
     "gradient defense",
     {
+        "none": "cutlayer.defenses.gradients.none:Unprotected",
         "iso": "cutlayer.defenses.gradients.iso:Iso",
         "max-norm": "cutlayer.defenses.gradients.max_norm:MaxNorm",
         "marvell": "cutlayer.defenses.gradients.marvell:Marvell",

@@ -29,6 +29,7 @@ from cutlayer.protocols.events import Event, Listener, unheard
 from cutlayer.protocols.party import digest, is_finite, use_threads
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.protocols.schedule import turns
+from cutlayer.registry import GRADIENT_DEFENSES
 from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.base import Encoded, Parameter, as_array
 from cutlayer.wire.training import Ask, Call, Reply, packed, unpacked
@@ -89,6 +90,8 @@ class Coordinator:
         self.traffic: dict[tuple[str, str, str], int] = {}
         self.busy_s = 0.0
         self._lock = Lock()
+        hidden = plan.gradient_defense
+        self._gradient_defense = GRADIENT_DEFENSES.make(hidden.name, **hidden.options)
         self._members: dict[int, Member] = {}
         self._sessions: dict[str, int] = {}
         self._codings: dict[int, Coding] = {}
@@ -542,6 +545,8 @@ class Coordinator:
         return Batch(client, smashed, labels)
 
     def _gradient(self, round: Round, batch: Batch, step: int, gradient: Tensor, loss: float) -> Answer:
+        draws = generator(self._plan.seed, Role.NOISE, batch.client, round.number, step)
+        gradient = self._gradient_defense.protect_cut_gradient(gradient, batch.labels, draws)
         self._on(Event("answered", batch.client, round.number, step, {"gradient": gradient, "loss": loss}))
         return {"loss": loss}, {"gradient": self._coding(batch.client).encode(gradient)}
 

@@ -20,7 +20,10 @@ class GradientDefense(ABC):
     """Base of the defenses of the gradient at the cut; a subclass is a dataclass whose fields are its options."""
 
     knob: ClassVar[str]
-    """Name of the option that says how strong the defense is; at 0 the gradient stays as it is, bit for bit."""
+    """Name of the option that says how strong the defense is; at 0 the gradient stays as it is, bit for bit.
+
+    Empty for one that does nothing.
+    """
 
     plain_words: ClassVar[str]
     """What the defense does, for a reader who does not know the field: a clause that begins with a verb."""
@@ -34,7 +37,7 @@ class GradientDefense(ABC):
             labels: ``(B,)`` whole numbers of the same kind: the classes of the samples.
             rng: Source of every random draw.
         """
-        if not getattr(self, self.knob) or not len(gradient):
+        if not (self.knob and getattr(self, self.knob) and len(gradient)):
             return gradient
         xp = array_namespace(gradient)
         protected = self.protect_rows(xp.reshape(gradient, (len(gradient), -1)), labels, rng)

@@ -54,7 +54,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def test_every_registered_defense_has_a_row():
-    assert {row.name for row in ROWS} == {*GRADIENT_DEFENSES}
+    assert {row.name for row in ROWS} | {"none"} == {*GRADIENT_DEFENSES}
     for name in GRADIENT_DEFENSES:
         kind = GRADIENT_DEFENSES.load(name)
         assert is_dataclass(kind)
@@ -79,8 +79,8 @@ def test_the_bytes_change_and_shape_and_kind_stay(row, kind):
 @each
 def test_at_strength_zero_the_gradient_is_returned_itself(row):
     gradient, labels = batch()
-    off = row.make(**{row.make().knob: 0.0})
-    assert off.protect_cut_gradient(gradient, labels, rng()) is gradient
+    for off in (row.make(**{row.make().knob: 0.0}), GRADIENT_DEFENSES.make("none")):
+        assert off.protect_cut_gradient(gradient, labels, rng()) is gradient
 
 
 @each
