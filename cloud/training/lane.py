@@ -1,13 +1,34 @@
-"""One session of a training server: its last ask, and the reply to it, which a repeated ask gets again."""
+"""One session of a training server: the asks that have come, in order, and the replies that may be asked for again."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cutlayer.errors import Refused
 from cutlayer.wire.message import Message
-from cutlayer.wire.training import Ask, Call
+from cutlayer.wire.training import WINDOW, Ask, Call
 from cutlayer.wire.transport import Caller
+
+
+@dataclass
+class Asked:
+    """An ask, and the reply to it once there is one.
+
+    Attributes:
+        call: What it asks.
+        header: Its header, which a repetition must have too.
+        asked_s: Time at which it came first.
+        caller: Who waits for the reply; None if nobody does.
+        held_s: Time since which `caller` waits.
+        reply: The reply; None before there is one.
+    """
+
+    call: Call
+    header: bytes
+    asked_s: float
+    caller: Caller | None = None
+    held_s: float = 0.0
+    reply: Message | Refused | None = None
 
 
 @dataclass
@@ -19,57 +40,56 @@ class Lane:
         owner: Whose it is; see `cutlayer.cloud.job.owner`.
         client: Number of its client in the plan.
         place: Whose this number is, over all sessions.
-        call: What its last ask asks.
-        step: Number of its last ask; -1 before the first.
-        header: Header of its last ask, which a repetition must have too.
-        reply: The reply to its last ask; None before there is one.
-        caller: Who waits for the reply; None if nobody does.
         peer: Address of the client, for the log.
-        asked_s: Time of its last ask.
-        held_s: Time since which `caller` waits.
+        heard_s: Time of its last ask.
+        asked: The asks by number whose replies the client may not have.
+        queue: Those that the coordinator has not taken.
+        next: Number of the ask that the coordinator takes next.
+        busy: Whether a thread is giving it an ask.
+        over: Whether the client has said that it is done.
     """
 
     session: str
     owner: str
     client: int
     place: str
-    call: Call = Call.OPEN
-    step: int = -1
-    header: bytes = b""
-    reply: Message | Refused | None = None
-    caller: Caller | None = None
     peer: str = ""
-    asked_s: float = 0.0
-    held_s: float = 0.0
+    heard_s: float = 0.0
+    asked: dict[int, Asked] = field(default_factory=dict)
+    queue: dict[int, Ask] = field(default_factory=dict)
+    next: int = 0
+    busy: bool = False
+    over: bool = False
 
-    @property
-    def over(self) -> bool:
-        """Whether the client has said that it is done."""
-        return self.call is Call.CLOSE and isinstance(self.reply, Message)
-
-    def arrive(self, ask: Ask, header: bytes, caller: Caller, now_s: float) -> bool:
-        """Take in an ask; return False for a repetition of the last one.
+    def arrive(self, ask: Ask, header: bytes, caller: Caller, now_s: float) -> tuple[Asked, Caller | None]:
+        """Take in an ask, or its repetition; return it, and who waited for its reply before.
 
         Raises:
-            Refused: It is neither the next ask nor a repetition.
+            Refused: The number is over or too early, or was that of another ask.
         """
-        if ask.step == self.step:
-            if (ask.call, header) != (self.call, self.header):
+        known = self.asked.get(ask.step)
+        if known is None:
+            if ask.step < self.next:
+                raise Refused("OUT_OF_RANGE", f"Step {ask.step} of this session is over: step {self.next} is next.")
+            if ask.step >= self.next + WINDOW:
                 raise Refused(
-                    "INVALID_ARGUMENT", f"Step {ask.step} of this session was another ask; go on with the next."
+                    "OUT_OF_RANGE", f"Step {ask.step} of this session is too early: step {self.next} is next."
                 )
-        elif ask.step != self.step + 1:
-            over_or_early = "is over" if ask.step < self.step else "comes too early"
-            raise Refused(
-                "OUT_OF_RANGE", f"Step {ask.step} of this session {over_or_early}: step {self.step} was the last one."
-            )
-        elif self.step >= 0 and self.reply is None:
-            raise Refused("OUT_OF_RANGE", f"Step {self.step} of this session has no reply yet; wait for it.")
-        new = ask.step != self.step
-        if new:
-            self.call, self.step, self.header, self.reply = ask.call, ask.step, header, None
-            self.asked_s = now_s
-        if self.reply is None:
-            self.caller, self.held_s = caller, now_s
-        self.peer = caller.peer.name
-        return new
+            known = self.asked[ask.step] = Asked(ask.call, header, now_s)
+            self.queue[ask.step] = ask
+        elif (known.call, known.header) != (ask.call, header):
+            raise Refused("INVALID_ARGUMENT", f"Step {ask.step} of this session was another ask; go on with the next.")
+        self.peer, self.heard_s = caller.peer.name, now_s
+        needed = max(ask.answered, ask.step - WINDOW + 1)
+        for step in [step for step, old in self.asked.items() if step < needed and old.reply is not None]:
+            del self.asked[step]
+        before, known.caller = known.caller, caller if known.reply is None else None
+        known.held_s = now_s
+        return known, before
+
+    def take(self) -> Ask | None:
+        """Return the next ask for the coordinator and set `busy`; None if it has not come, or a thread gives one."""
+        if self.busy or self.next not in self.queue:
+            return None
+        self.busy, self.next = True, self.next + 1
+        return self.queue.pop(self.next - 1)

@@ -43,7 +43,8 @@ class Coordinator(Protocol):
     def take(self, ask: Ask, done: Done) -> None:
         """Take the next ask of a session, and call `done` once with its reply: now or later, from any thread.
 
-        A session's next ask comes after the reply to the one before. What this raises is a reply, too.
+        A session's asks come in order and one after the other, at most `WINDOW` of them before their replies. What
+        this raises is a reply, too.
         """
 
     def waiting(self, session: str) -> str:
@@ -105,7 +106,7 @@ class TrainingService:
         """Refuse new asks, give those that have arrived some time for their reply, and refuse them then."""
         self._draining.set()
         with self._changed:
-            self._changed.wait_for(lambda: not any(lane.caller for lane in self._lanes.values()), deadline_s)
+            self._changed.wait_for(lambda: not self._callers(), deadline_s)
             for caller in self._forget():
                 self._refuse(caller, closing())
         self.coordinator.close()
@@ -128,30 +129,30 @@ class TrainingService:
             lane = self._lanes.get(ask.session) or self._opened(ask, whose, caller, secret)
             if lane.owner != whose:
                 raise Refused("PERMISSION_DENIED", f"The session {ask.session:.40} belongs to another client.")
-            before, new = lane.caller, lane.arrive(ask, request.header, caller, self._clock())
-            reply, coordinator = lane.reply, self.coordinator
+            asked, before = lane.arrive(ask, request.header, caller, self._clock())
+            reply, coordinator = asked.reply, self.coordinator
             if before is not None:
                 # The client asks again because this connection is lost.
                 before.answer(Refused("CANCELLED", "The same ask has come over another connection."), nothing)
         if reply is not None:
             caller.answer(reply, nothing)
-        elif new and lend:
-            self._apply(coordinator, lane, ask)
-        elif new:
-            self._pool.submit(self._apply, coordinator, lane, ask)
+        elif lend:
+            self._give(coordinator, lane)
+        else:
+            self._pool.submit(self._give, coordinator, lane)
 
     def _opened(self, ask: Ask, whose: str, caller: Caller, secret: object) -> Lane:
         """Return the lane of a new session. Hold the lock."""
         if ask.call is not Call.OPEN or ask.step:
             raise unknown()
         client = ask.parameters.get(CLIENT)
-        if isinstance(client, bool) or not isinstance(client, int) or client < 0:
-            raise DecodeError(f"A session is opened with the parameter {CLIENT}, a whole number from 0 on.")
+        if isinstance(client, bool) or not isinstance(client, int) or client < 1:
+            raise DecodeError(f"A session is opened with the parameter {CLIENT}, a whole number from 1 on.")
         place = owner(caller.peer.identity, f"client {client}", secret)
         assert place is not None
         other = next((lane for lane in self._lanes.values() if lane.client == client), None)
         if other is not None and other.place != place:
-            silent_s = self._clock() - other.asked_s
+            silent_s = self._clock() - other.heard_s
             raise Refused(
                 "ALREADY_EXISTS",
                 f"Client {client} takes part already, from {other.peer}, heard {silent_s:.0f} s ago; give each client "
@@ -175,28 +176,41 @@ class TrainingService:
 
     def _forget(self) -> list[Caller]:
         """Drop all sessions and return who waits. Hold the lock."""
-        callers = [lane.caller for lane in self._lanes.values() if lane.caller is not None]
+        callers = self._callers()
         self._lanes.clear()
         return callers
 
-    def _apply(self, coordinator: Coordinator, lane: Lane, ask: Ask) -> None:
-        # Without the tensors of the ask, which a coordinator may drop long before its reply.
-        done = partial(self._replied, lane, ask.step, ask.call)
-        try:
-            coordinator.take(ask, done)
-        except Exception as error:
-            done(refusal(error))
+    def _callers(self) -> list[Caller]:
+        return [asked.caller for lane in self._lanes.values() for asked in lane.asked.values() if asked.caller]
+
+    def _give(self, coordinator: Coordinator, lane: Lane) -> None:
+        """Give the coordinator the asks of a session that are there, in order, unless another thread does."""
+        while True:
+            with self._changed:
+                ask = lane.take()
+            if ask is None:
+                return
+            # Without the tensors of the ask, which a coordinator may drop long before its reply.
+            done = partial(self._replied, lane, ask.step, ask.call)
+            try:
+                coordinator.take(ask, done)
+            except Exception as error:
+                done(refusal(error))
+            finally:
+                lane.busy = False
 
     def _replied(self, lane: Lane, step: int, call: Call, reply: Reply | Refused) -> None:
         """Keep the reply to an ask and send it to who waits."""
         message = reply if isinstance(reply, Refused) else reply_message(reply._replace(step=step), call)
         with self._changed:
-            if self._lanes.get(lane.session) is not lane or lane.step != step or lane.reply is not None:
+            asked = lane.asked.get(step)
+            if self._lanes.get(lane.session) is not lane or asked is None or asked.reply is not None:
                 return
             if call is Call.OPEN and isinstance(message, Refused):
                 # It leaves the number of the client to others.
                 del self._lanes[lane.session]
-            lane.reply, caller, lane.caller = message, lane.caller, None
+            lane.over = lane.over or (call is Call.CLOSE and isinstance(message, Message))
+            asked.reply, caller, asked.caller = message, asked.caller, None
             self._changed.notify_all()
         if caller is not None and isinstance(message, Refused):
             self._refuse(caller, message)
@@ -208,18 +222,31 @@ class TrainingService:
         while not self._draining.wait(min(LOOK_S, self._hold_s / 4)):
             now = self._clock()
             with self._changed:
-                held = [lane for lane in self._lanes.values() if lane.caller and now - lane.held_s >= self._hold_s]
-            for lane in held:
-                try:
-                    why = f"{self.coordinator.waiting(lane.session)} (since {now - lane.asked_s:.0f} s)."
-                except Exception:
-                    log.exception("client %d waits, and the coordinator cannot say for whom", lane.client)
-                    why = "The server does not know for whom."
+                held = [
+                    (lane, step, asked)
+                    for lane in self._lanes.values()
+                    for step, asked in lane.asked.items()
+                    if asked.caller is not None and now - asked.held_s >= self._hold_s
+                ]
+            for lane, step, asked in held:
+                why = self._why(lane, step, now - asked.asked_s)
                 with self._changed:
-                    step, call, caller, lane.caller = lane.step, lane.call, lane.caller, None
+                    caller, asked.caller = asked.caller, None
                 if caller is not None:
-                    log.info("client %d, %s: %s", lane.client, lane.peer, why)
-                    caller.answer(reply_message(Reply(step, {WAIT: why}), call), nothing)
+                    log.info("client %d, %s, waits: %s", lane.client, lane.peer, why)
+                    caller.answer(reply_message(Reply(step, {WAIT: why}), asked.call), nothing)
+
+    def _why(self, lane: Lane, step: int, waited_s: float) -> str:
+        """Return a sentence on who is waited for before an ask gets its reply."""
+        if step in lane.queue:
+            why = f"step {lane.next} of this session has not come"
+        else:
+            try:
+                why = self.coordinator.waiting(lane.session)
+            except Exception:
+                log.exception("the coordinator cannot say who is waited for")
+                why = "the server waits"
+        return f"{why} (since {waited_s:.0f} s)."
 
     def _refuse(self, caller: Caller, refused: Refused) -> None:
         self._visitors.refused(caller.peer.name, refused.code, str(refused))

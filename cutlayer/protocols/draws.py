@@ -54,7 +54,17 @@ def drawing(seed: int, role: Role, client: int = 0, round: int = 0, step: int = 
     The generators of torch belong to the whole process. One thread at a time is in such a context, and the generators
     are restored at its end.
     """
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with _torch_draws, torch.random.fork_rng(devices, device_type="cuda"):
-        torch.manual_seed(int(generator(seed, role, client, round, step).integers(1 << 63)))
-        yield
+    number = int(generator(seed, role, client, round, step).integers(1 << 63))
+    with _torch_draws:
+        if torch.cuda.is_initialized():
+            with torch.random.fork_rng(range(torch.cuda.device_count()), device_type="cuda"):
+                torch.manual_seed(number)
+                yield
+            return
+        # torch.manual_seed would keep a stack trace of each call for a device that may come: 2 ms, and memory.
+        state = torch.default_generator.get_state()
+        try:
+            torch.default_generator.manual_seed(number)
+            yield
+        finally:
+            torch.default_generator.set_state(state)

@@ -25,6 +25,9 @@ MAX_SESSION = 128
 MOST_STEPS = 1 << 53
 """Limit of the number of an ask in its session."""
 
+WINDOW = 16
+"""Most asks of one session without a reply."""
+
 SECRET, CLIENT = "secret", "client"
 """Parameters of an ask: what proves whose the session is, in all of them, and in OPEN the number of the client."""
 
@@ -60,6 +63,7 @@ class Ask(NamedTuple):
         step: Number of the ask in its session: 0, 1, 2 and so on. A repeated ask has the number that it had.
         parameters: Further words and numbers.
         tensors: Tensors by name.
+        answered: The replies to all asks with lower numbers have come; the server forgets them.
     """
 
     call: Call
@@ -67,6 +71,7 @@ class Ask(NamedTuple):
     step: int
     parameters: Mapping[str, Parameter] = NO_PARAMETERS
     tensors: Mapping[str, Encoded] = NO_TENSORS
+    answered: int = 0
 
 
 class Reply(NamedTuple):
@@ -85,7 +90,7 @@ class Reply(NamedTuple):
 
 def ask_message(ask: Ask) -> Message:
     """Return the message that asks."""
-    header = training_pb2.Ask(session=ask.session, step=ask.step)
+    header = training_pb2.Ask(session=ask.session, step=ask.step, answered=ask.answered)
     write_parameters(ask.parameters, header.parameters)
     return Message(Kind(ask.call), *written(header, header.tensors, ask.tensors))
 
@@ -100,7 +105,8 @@ def read_ask(message: Message) -> Ask:
     if header.step >= MOST_STEPS:
         raise DecodeError(f"The number of a step is less than {MOST_STEPS}, not {header.step}.")
     tensors = read_tensors(header.tensors, message.tensors)
-    return Ask(CALLS[message.kind], header.session, header.step, read_parameters(header.parameters), tensors)
+    parameters = read_parameters(header.parameters)
+    return Ask(CALLS[message.kind], header.session, header.step, parameters, tensors, header.answered)
 
 
 def reply_message(reply: Reply, call: Call) -> Message:

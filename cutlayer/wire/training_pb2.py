@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from cutlayer.wire import open_inference_pb2 as cutlayer_dot_wire_dot_open__inference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63utlayer/wire/training.proto\x12\x14\x63utlayer.training.v1\x1a\"cutlayer/wire/open_inference.proto\"\xc7\x01\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12@\n\nparameters\x18\x04 \x03(\x0b\x32,.cutlayer.training.v1.Tensor.ParametersEntry\x1aL\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.inference.InferParameter:\x02\x38\x01\"\xf6\x01\n\x03\x41sk\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\x04\x12=\n\nparameters\x18\x04 \x03(\x0b\x32).cutlayer.training.v1.Ask.ParametersEntry\x12-\n\x07tensors\x18\x05 \x03(\x0b\x32\x1c.cutlayer.training.v1.Tensor\x12\x14\n\x0craw_contents\x18\x07 \x03(\x0c\x1aL\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.inference.InferParameter:\x02\x38\x01\"\xe9\x01\n\x05Reply\x12\x0c\n\x04step\x18\x02 \x01(\x04\x12?\n\nparameters\x18\x04 \x03(\x0b\x32+.cutlayer.training.v1.Reply.ParametersEntry\x12-\n\x07tensors\x18\x05 \x03(\x0b\x32\x1c.cutlayer.training.v1.Tensor\x12\x14\n\x0craw_contents\x18\x06 \x03(\x0c\x1aL\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.inference.InferParameter:\x02\x38\x01\x32\xda\x03\n\x08Training\x12>\n\x04Open\x12\x19.cutlayer.training.v1.Ask\x1a\x1b.cutlayer.training.v1.Reply\x12>\n\x04Turn\x12\x19.cutlayer.training.v1.Ask\x1a\x1b.cutlayer.training.v1.Reply\x12>\n\x04Step\x12\x19.cutlayer.training.v1.Ask\x1a\x1b.cutlayer.training.v1.Reply\x12\x43\n\tAggregate\x12\x19.cutlayer.training.v1.Ask\x1a\x1b.cutlayer.training.v1.Reply\x12\x42\n\x08\x45valuate\x12\x19.cutlayer.training.v1.Ask\x1a\x1b.cutlayer.training.v1.Reply\x12\x44\n\nCheckpoint\x12\x19.cutlayer.training.v1.Ask\x1a\x1b.cutlayer.training.v1.Reply\x12?\n\x05\x43lose\x12\x19.cutlayer.training.v1.Ask\x1a\x1b.cutlayer.training.v1.Replyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63utlayer/wire/training.proto\x12\x14\x63utlayer.training.v1\x1a\"cutlayer/wire/open_inference.proto\"\xc7\x01\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12@\n\nparameters\x18\x04 \x03(\x0b\x32,.cutlayer.training.v1.Tensor.ParametersEntry\x1aL\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.inference.InferParameter:\x02\x38\x01\"\x88\x02\n\x03\x41sk\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\x04\x12\x10\n\x08\x61nswered\x18\x03 \x01(\x04\x12=\n\nparameters\x18\x04 \x03(\x0b\x32).cutlayer.training.v1.Ask.ParametersEntry\x12-\n\x07tensors\x18\x05 \x03(\x0b\x32\x1c.cutlayer.training.v1.Tensor\x12\x14\n\x0craw_contents\x18\x07 \x03(\x0c\x1aL\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.inference.InferParameter:\x02\x38\x01\"\xe9\x01\n\x05Reply\x12\x0c\n\x04step\x18\x02 \x01(\x04\x12?\n\nparameters\x18\x04 \x03(\x0b\x32+.cutlayer.training.v1.Reply.ParametersEntry\x12-\n\x07tensors\x18\x05 \x03(\x0b\x32\x1c.cutlayer.training.v1.Tensor\x12\x14\n\x0craw_contents\x18\x06 \x03(\x0c\x1aL\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.inference.InferParameter:\x02\x38\x01\x32\xda\x03\n\x08Training\x12>\n\x04Open\x12\x19.cutlayer.training.v1.Ask\x1a\x1b.cutlayer.training.v1.Reply\x12>\n\x04Turn\x12\x19.cutlayer.training.v1.Ask\x1a\x1b.cutlayer.training.v1.Reply\x12>\n\x04Step\x12\x19.cutlayer.training.v1.Ask\x1a\x1b.cutlayer.training.v1.Reply\x12\x43\n\tAggregate\x12\x19.cutlayer.training.v1.Ask\x1a\x1b.cutlayer.training.v1.Reply\x12\x42\n\x08\x45valuate\x12\x19.cutlayer.training.v1.Ask\x1a\x1b.cutlayer.training.v1.Reply\x12\x44\n\nCheckpoint\x12\x19.cutlayer.training.v1.Ask\x1a\x1b.cutlayer.training.v1.Reply\x12?\n\x05\x43lose\x12\x19.cutlayer.training.v1.Ask\x1a\x1b.cutlayer.training.v1.Replyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,13 +43,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENSOR_PARAMETERSENTRY']._serialized_start=214
   _globals['_TENSOR_PARAMETERSENTRY']._serialized_end=290
   _globals['_ASK']._serialized_start=293
-  _globals['_ASK']._serialized_end=539
+  _globals['_ASK']._serialized_end=557
   _globals['_ASK_PARAMETERSENTRY']._serialized_start=214
   _globals['_ASK_PARAMETERSENTRY']._serialized_end=290
-  _globals['_REPLY']._serialized_start=542
-  _globals['_REPLY']._serialized_end=775
+  _globals['_REPLY']._serialized_start=560
+  _globals['_REPLY']._serialized_end=793
   _globals['_REPLY_PARAMETERSENTRY']._serialized_start=214
   _globals['_REPLY_PARAMETERSENTRY']._serialized_end=290
-  _globals['_TRAINING']._serialized_start=778
-  _globals['_TRAINING']._serialized_end=1252
+  _globals['_TRAINING']._serialized_start=796
+  _globals['_TRAINING']._serialized_end=1270
 # @@protoc_insertion_point(module_scope)

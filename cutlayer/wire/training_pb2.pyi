@@ -26,7 +26,7 @@ class Tensor(_message.Message):
     def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Mapping[str, _open_inference_pb2.InferParameter]] = ...) -> None: ...
 
 class Ask(_message.Message):
-    __slots__ = ("session", "step", "parameters", "tensors", "raw_contents")
+    __slots__ = ("session", "step", "answered", "parameters", "tensors", "raw_contents")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -36,15 +36,17 @@ class Ask(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_open_inference_pb2.InferParameter, _Mapping]] = ...) -> None: ...
     SESSION_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     RAW_CONTENTS_FIELD_NUMBER: _ClassVar[int]
     session: str
     step: int
+    answered: int
     parameters: _containers.MessageMap[str, _open_inference_pb2.InferParameter]
     tensors: _containers.RepeatedCompositeFieldContainer[Tensor]
     raw_contents: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, session: _Optional[str] = ..., step: _Optional[int] = ..., parameters: _Optional[_Mapping[str, _open_inference_pb2.InferParameter]] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., raw_contents: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    def __init__(self, session: _Optional[str] = ..., step: _Optional[int] = ..., answered: _Optional[int] = ..., parameters: _Optional[_Mapping[str, _open_inference_pb2.InferParameter]] = ..., tensors: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., raw_contents: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Reply(_message.Message):
     __slots__ = ("step", "parameters", "tensors", "raw_contents")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import secrets
+import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from cutlayer.errors import DeadlineExceeded, DecodeError, Refused, Unreachable, WireError
 from cutlayer.foreign import shown
@@ -18,6 +19,7 @@ from cutlayer.wire.training import (
     ROUND,
     SECRET,
     WAIT,
+    WINDOW,
     Ask,
     Call,
     Reply,
@@ -48,7 +50,7 @@ class RolledBack(Exception):
 
 
 class Session:
-    """The asks of one client, one at a time. The first must be OPEN.
+    """The asks of one client, of which the first must be OPEN. One thread makes them.
 
     Args:
         transport: Connection to the server; the caller closes it.
@@ -71,7 +73,11 @@ class Session:
         self._secret = secret or secrets.token_hex(16)
         self._request_s = (timeouts or Timeouts()).request_s
         self._opening: tuple[Mapping[str, Parameter], Mapping[str, Encoded]] = NO_PARAMETERS, NO_TENSORS
-        self._name, self._steps = "", itertools.count()
+        self._lock, self._reopening = threading.Lock(), threading.Lock()
+        self._name, self._steps, self._finished = "", 0, 0
+        self._unanswered: set[int] = set()
+        # The pool starts a thread only when an ask needs one.
+        self._pool = ThreadPoolExecutor(WINDOW, thread_name_prefix="session")
 
     def ask(
         self,
@@ -90,38 +96,69 @@ class Session:
         if call is Call.OPEN:
             self._opening = parameters, tensors
             return self._open()
+        return self._asked(self._numbered(call, parameters, tensors))
+
+    def submit(
+        self,
+        call: Call,
+        parameters: Mapping[str, Parameter] = NO_PARAMETERS,
+        tensors: Mapping[str, Encoded] = NO_TENSORS,
+    ) -> Future[Reply]:
+        """Ask without waiting; the future holds the reply, or what `ask` would raise.
+
+        The server takes asks in the order of these calls. At most `WINDOW` may be without a reply.
+        """
+        return self._pool.submit(self._asked, self._numbered(call, parameters, tensors))
+
+    def close(self) -> None:
+        """End the threads of `submit`. The caller has closed the transport, or has all replies."""
+        self._pool.shutdown(wait=False)
+
+    def _numbered(self, call: Call, parameters: Mapping[str, Parameter], tensors: Mapping[str, Encoded]) -> Ask:
+        with self._lock:
+            step = self._steps
+            self._steps += 1
+            self._unanswered.add(step)
+            answered = min(self._unanswered)
+            return Ask(call, self._name, step, {**parameters, SECRET: self._secret}, tensors, answered)
+
+    def _asked(self, ask: Ask) -> Reply:
         try:
-            return self._asked(call, parameters, tensors)
+            return self._exchanged(ask)
         except _Unknown:
-            reply = self._open()
-        finished = reply.parameters.get(ROUND)
-        if isinstance(finished, bool) or not isinstance(finished, int) or finished < 0:
-            raise DecodeError(
-                f"The server has opened a session at round {finished!r:.40}, which is no number of rounds."
-            )
-        raise RolledBack(finished)
+            with self._reopening:
+                # Of several asks without a reply, the first one opens a session.
+                if ask.session == self._name:
+                    self._finished = _rounds(self._open())
+        raise RolledBack(self._finished)
 
     def _open(self) -> Reply:
         while True:
-            self._name, self._steps = secrets.token_hex(8), itertools.count()
+            with self._lock:
+                self._name, self._steps, self._unanswered = secrets.token_hex(8), 0, set()
             try:
-                return self._asked(Call.OPEN, *self._opening)
+                return self._exchanged(self._numbered(Call.OPEN, *self._opening))
             except _Unknown:
                 # The run went back while the server held this ask.
                 self._sleep(_FIRST_S)
 
-    def _asked(self, call: Call, parameters: Mapping[str, Parameter], tensors: Mapping[str, Encoded]) -> Reply:
-        ask = Ask(call, self._name, next(self._steps), {**parameters, SECRET: self._secret}, tensors)
+    def _exchanged(self, ask: Ask) -> Reply:
+        """Ask until there is a reply that is none to wait."""
         message, said = ask_message(ask), ""
-        while True:
-            reply = read_reply(self._replied(message))
-            if reply.step != ask.step:
-                raise DecodeError(f"The server replied to step {reply.step}, not {ask.step}.")
-            if (why := reply.parameters.get(WAIT)) is None:
-                return reply
-            if not said:
-                log.info("waiting: %s", shown(str(why)))
-            said = str(why)
+        try:
+            while True:
+                reply = read_reply(self._replied(message))
+                if reply.step != ask.step:
+                    raise DecodeError(f"The server replied to step {reply.step}, not {ask.step}.")
+                if (why := reply.parameters.get(WAIT)) is None:
+                    return reply
+                if not said:
+                    log.info("waiting: %s", shown(str(why)))
+                said = str(why)
+        finally:
+            with self._lock:
+                if ask.session == self._name:
+                    self._unanswered.discard(ask.step)
 
     def _replied(self, message: Message) -> Message:
         """Return the server's reply to a message, which is sent again while the patience lasts."""
@@ -148,6 +185,14 @@ class Session:
                 log.warning("%s Trying again for up to %.0f s.", error, self._patience_s)
             self._sleep(pause_s)
             pause_s = min(_MOST_S, 2 * pause_s)
+
+
+def _rounds(reply: Reply) -> int:
+    """Return the number of finished rounds in the reply to OPEN."""
+    finished = reply.parameters.get(ROUND)
+    if isinstance(finished, bool) or not isinstance(finished, int) or finished < 0:
+        raise DecodeError(f"The server has opened a session at round {finished!r:.40}, which is no number of rounds.")
+    return finished
 
 
 class _Unknown(Exception):

@@ -77,8 +77,8 @@ def asks(session: str = "fuzz") -> list[Message]:
     weights = Encoded("UINT8", (len(WEIGHTS),), WEIGHTS, {"codec": "raw"})
     of = {Call.STEP: {"smashed": Raw().encode(smashed), "labels": Raw().encode(np.arange(3))}}
     of[Call.AGGREGATE] = {"weights": weights}
-    parameters = {"client": 0, "secret": session * 8, "round": 1}
-    others = [ask_message(Ask(Call.OPEN, f"{session} {n}", 0, parameters | {"client": n})) for n in range(1, 5)]
+    parameters = {"client": 1, "secret": session * 8, "round": 1}
+    others = [ask_message(Ask(Call.OPEN, f"{session} {n}", 0, parameters | {"client": n})) for n in range(2, 6)]
     return [
         *(ask_message(Ask(call, session, step, parameters, of.get(call, {}))) for step, call in enumerate(Call)),
         *others,

@@ -203,7 +203,7 @@ def bombard_training(transport: str, n: int, seed: int) -> Counter[str]:
         assert grown < ALLOWED_GROWTH_BYTES, f"the server grew by {grown:,} bytes in {n:,} frames"
         with contextlib.closing(connect(str(server.address))) as client:
             session = Session(client)
-            session.ask(Call.OPEN, {"client": 5})
+            session.ask(Call.OPEN, {"client": 99})
             assert session.ask(Call.CLOSE).step == 1
     service.drain(0)
     return outcomes

@@ -31,17 +31,18 @@ from tests.tiny_split import write_split
 from tests.wire.test_message import parameters, tensors, text
 
 sessions = st.text(min_size=1, max_size=128)
+steps = st.integers(0, MOST_STEPS - 1)
 named = st.dictionaries(text, tensors, max_size=3)
 
 
 @settings(max_examples=30)
-@given(st.builds(Ask, st.sampled_from(Call), sessions, st.integers(0, MOST_STEPS - 1), parameters, named))
+@given(st.builds(Ask, st.sampled_from(Call), sessions, steps, parameters, named, steps))
 def test_an_ask_survives_the_wire(ask):
     assert read_ask(ask_message(ask)) == ask
 
 
 @settings(max_examples=30)
-@given(st.builds(Reply, st.integers(0, MOST_STEPS - 1), parameters, named))
+@given(st.builds(Reply, steps, parameters, named))
 def test_a_reply_survives_the_wire(reply):
     message = reply_message(reply, Call.STEP)
     assert message.kind is Kind.STEP

@@ -63,12 +63,12 @@ def serve():
         service.drain(0)
 
 
-def asked(service, call, session, step, lend=True, secret=SECRET, identity="", tensors=None, **parameters):
+def asked(service, call, session, step, lend=True, secret=SECRET, identity="", tensors=None, answered=0, **parameters):
     caller = Waiting()
     caller.peer = caller.peer._replace(identity=identity)
     if secret is not None:
         parameters["secret"] = secret
-    service.submit(ask_message(Ask(call, session, step, parameters, tensors or {})), 0, caller, lend=lend)
+    service.submit(ask_message(Ask(call, session, step, parameters, tensors or {}, answered)), 0, caller, lend=lend)
     return caller
 
 
@@ -76,7 +76,7 @@ def replied(caller):
     return read_reply(caller.reply())
 
 
-def opened(service, client=0, session="s", **more):
+def opened(service, client=1, session="s", **more):
     return replied(asked(service, Call.OPEN, session, 0, client=client, **more))
 
 
@@ -107,7 +107,7 @@ def test_a_repeated_refusal_is_the_same_and_the_session_goes_on(serve):
 
 def test_a_repetition_while_the_reply_is_not_there_waits_in_place_of_the_first(serve):
     service = serve(hold=True)
-    first, second = (asked(service, Call.OPEN, "s", 0, client=0) for _ in range(2))
+    first, second = (asked(service, Call.OPEN, "s", 0, client=1) for _ in range(2))
     with pytest.raises(Refused, match="another connection") as caught:
         first.reply()
     assert caught.value.code == "CANCELLED"
@@ -121,10 +121,10 @@ def test_a_repetition_while_the_reply_is_not_there_waits_in_place_of_the_first(s
     ("call", "step", "more", "code", "sentence"),
     [
         (Call.TURN, 2, {"add": 1}, "INVALID_ARGUMENT", "was another ask"),
-        (Call.OPEN, 0, {"client": 0}, "OUT_OF_RANGE", "is over: step 2 was the last"),
+        (Call.OPEN, 0, {"client": 1}, "OUT_OF_RANGE", "is over: step 3 is next"),
         (Call.STEP, 2, {"add": 2}, "INVALID_ARGUMENT", "was another ask"),
-        (Call.STEP, 1, {"add": 1}, "OUT_OF_RANGE", "is over: step 2 was the last"),
-        (Call.STEP, 4, {"add": 1}, "OUT_OF_RANGE", "too early: step 2 was the last"),
+        (Call.STEP, 1, {"add": 1}, "OUT_OF_RANGE", "is over: step 3 is next"),
+        (Call.STEP, 19, {"add": 1}, "OUT_OF_RANGE", "too early: step 3 is next"),
         (Call.STEP, 3, {"add": 1, "secret": "the secret of a stranger"}, "PERMISSION_DENIED", "another client"),
         (Call.STEP, 3, {"add": 1, "identity": "a key"}, "PERMISSION_DENIED", "another client"),
         (Call.STEP, 3, {"secret": "short"}, "INVALID_ARGUMENT", "secret of 16 to 128"),
@@ -135,22 +135,44 @@ def test_what_is_not_the_next_ask_of_a_session_is_refused_and_changes_nothing(se
     service = serve()
     opened(service)
     for number in (1, 2):
-        asked(service, Call.STEP, "s", number, add=1).reply()
+        asked(service, Call.STEP, "s", number, add=1, answered=number).reply()
     with pytest.raises(Refused, match=sentence) as caught:
         asked(service, call, "s", step, **more).reply()
     assert caught.value.code == code
     assert replied(asked(service, Call.STEP, "s", 3, add=1)).parameters["total"] == 3
 
 
-def test_the_next_ask_does_not_overtake_the_last_one(serve):
-    service = serve(hold=True)
-    asked(service, Call.OPEN, "s", 0, client=0)
-    with pytest.raises(Refused, match="has no reply yet"):
-        asked(service, Call.STEP, "s", 1, add=1).reply()
+@pytest.mark.parametrize("lend", [True, False])
+def test_asks_that_overtake_each_other_are_taken_in_order(serve, lend):
+    service = serve()
+    opened(service)
+    order = [3, 1, 5, 2, 4]
+    callers = {step: asked(service, Call.STEP, "s", step, lend=lend, add=10**step) for step in order}
+    totals = {step: replied(caller).parameters["total"] for step, caller in callers.items()}
+    assert totals == {1: 10, 2: 110, 3: 1110, 4: 11110, 5: 111110}
+    assert replied(asked(service, Call.STEP, "s", 2, add=100)).parameters["total"] == 110
+
+
+def test_who_skips_a_step_is_told_so(serve):
+    service = serve(hold_s=0.05)
+    opened(service)
+    assert replied(asked(service, Call.STEP, "s", 2, add=1)).parameters == {
+        "wait": "step 1 of this session has not come (since 0 s)."
+    }
+
+
+def test_replies_that_have_come_are_forgotten(serve):
+    service = serve()
+    opened(service)
+    kept = []
+    for step in range(1, 40):
+        asked(service, Call.STEP, "s", step, add=1, answered=step if step < 10 else 0).reply()
+        kept.append(len(service._lanes["s"].asked))
+    assert kept == [1] * 9 + [*range(2, 17)] + [16] * 15
 
 
 @pytest.mark.parametrize(
-    ("step", "parameters"), [(1, {"client": 0}), (0, {}), (0, {"client": "x"}), (0, {"client": -1})]
+    ("step", "parameters"), [(1, {"client": 1}), (0, {}), (0, {"client": "x"}), (0, {"client": 0})]
 )
 def test_a_session_begins_with_a_whole_open(serve, step, parameters):
     with pytest.raises(Refused, match=r"no such session|whole number"):
@@ -185,12 +207,12 @@ def test_a_client_that_is_not_admitted_leaves_its_number_to_others(serve):
 
 def test_a_client_that_begins_again_takes_all_back_to_the_checkpoint(serve):
     service = serve()
-    opened(service, client=0, session="a")
-    opened(service, client=1, session="b")
+    opened(service, client=1, session="a")
+    opened(service, client=2, session="b")
     asked(service, Call.STEP, "a", 1, add=1).reply()
     service.built[0].hold = True
     waiting = asked(service, Call.STEP, "a", 2, add=1)
-    opened(service, client=1, session="b, restarted")
+    opened(service, client=2, session="b, restarted")
     for caller in (waiting, asked(service, Call.STEP, "a", 3, add=1)):
         with pytest.raises(Refused, match="open one") as caught:
             caller.reply()
@@ -198,7 +220,7 @@ def test_a_client_that_begins_again_takes_all_back_to_the_checkpoint(serve):
     old, new = service.built
     assert old.closed.wait(20)
     old.held[0]()  # too late: nobody hears it
-    opened(service, client=0, session="a, again")
+    opened(service, client=1, session="a, again")
     assert replied(asked(service, Call.STEP, "a, again", 1, add=1)).parameters["total"] == 1
     assert service.coordinator is new
 
@@ -214,17 +236,17 @@ def test_a_client_that_is_done_takes_nobody_back(serve):
 def test_who_is_held_is_told_for_whom_and_asks_again(serve, caplog):
     service = serve(hold=True, hold_s=0.05)
     with caplog.at_level("INFO", "cutlayer.cloud.training"):
-        reply = replied(asked(service, Call.OPEN, "s", 0, client=0))
+        reply = replied(asked(service, Call.OPEN, "s", 0, client=1))
     assert reply == Reply(0, {"wait": "client 2 has not opened a session (since 0 s)."})
-    assert "client 0, a test: client 2 has not opened" in caplog.text
-    again = asked(service, Call.OPEN, "s", 0, client=0)
+    assert "client 1, a test, waits: client 2 has not opened" in caplog.text
+    again = asked(service, Call.OPEN, "s", 0, client=1)
     service.built[0].held[0]()
     assert replied(again).parameters == {"total": 0, "round": 0}
 
 
 def test_draining_waits_for_what_is_computed_and_refuses_the_rest(serve):
     service = serve(hold=True)
-    early = asked(service, Call.OPEN, "a", 0, client=0)
+    early = asked(service, Call.OPEN, "a", 0, client=1)
     timer = threading.Timer(0.05, lambda: service.built[0].held[0]())
     timer.start()
     start = time.monotonic()

@@ -67,7 +67,7 @@ def steps(session, n, first=1):
 def test_asks_are_applied_in_order(run, address):
     server, service = run(address)
     with session_at(server) as session:
-        assert session.ask(Call.OPEN, {"client": 0}).parameters["round"] == 0
+        assert session.ask(Call.OPEN, {"client": 1}).parameters["round"] == 0
         assert steps(session, 4) == [1, 3, 6, 10]
         for call in (Call.TURN, Call.AGGREGATE, Call.EVALUATE, Call.CHECKPOINT, Call.CLOSE):
             session.ask(call)
@@ -88,7 +88,7 @@ def test_many_clients_at_a_time_have_sessions_of_their_own(run, address):
         except Exception as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=client, args=(number,)) for number in range(6)]
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(1, 7)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -120,7 +120,7 @@ def test_a_reply_that_is_lost_with_its_connection_comes_again_and_its_ask_is_app
 
     losing = Losing()
     with contextlib.closing(listen(address, losing, TIMES)) as second, session_at(second) as session:
-        session.ask(Call.OPEN, {"client": 0})
+        session.ask(Call.OPEN, {"client": 1})
         assert steps(session, 6) == [1, 3, 6, 10, 15, 21]
     assert losing.count > 8
     assert [ask.step for ask in service.coordinator.asks] == list(range(7))
@@ -130,7 +130,7 @@ def test_a_reply_that_is_lost_with_its_connection_comes_again_and_its_ask_is_app
 def test_a_server_that_was_restarted_is_found_again_and_says_where_it_stands(run, address):
     server, _ = run(address)
     with session_at(server) as session:
-        session.ask(Call.OPEN, {"client": 0})
+        session.ask(Call.OPEN, {"client": 1})
         assert steps(session, 2) == [1, 3]
         server.close(0)
         restart = threading.Timer(0.3, run, (str(server.address),))
@@ -146,10 +146,42 @@ def test_a_server_that_was_restarted_is_found_again_and_says_where_it_stands(run
 def test_a_server_that_stays_away_ends_the_patience(run, address):
     server, _ = run(address)
     with session_at(server, patience_s=0.6) as session:
-        session.ask(Call.OPEN, {"client": 0})
+        session.ask(Call.OPEN, {"client": 1})
         server.close(0)
         with pytest.raises(Unreachable, match="was silent for"):
             steps(session, 1)
+
+
+@each_transport
+def test_asks_of_one_client_overlap_and_are_taken_in_their_order(run, address):
+    server, service = run(address)
+    with session_at(server) as session:
+        session.ask(Call.OPEN, {"client": 1})
+        replies = [session.submit(Call.STEP, {"add": 10**number}) for number in range(15)]
+        totals = [reply.result(WAIT_S).parameters["total"] for reply in replies]
+        assert totals == [int("1" * (number + 1)) for number in range(15)]
+        assert session.ask(Call.STEP, {"add": 0}).parameters["total"] == totals[-1]
+        (lane,) = service._lanes.values()
+        assert len(lane.asked) == 1
+        session.close()
+
+
+@each_socket
+def test_of_overlapping_asks_that_are_lost_all_hear_that_the_run_went_back(run, address):
+    server, service = run(address)
+    with session_at(server) as session:
+        session.ask(Call.OPEN, {"client": 1})
+        service.coordinator.hold = True
+        replies = [session.submit(Call.STEP, {"add": 1}) for _ in range(5)]
+        with service._changed:
+            service._changed.wait_for(lambda: len(service.coordinator.held) == 5, 0.2)
+            service._roll_back("of a test")
+        for reply in replies:
+            with pytest.raises(RolledBack):
+                reply.result(WAIT_S)
+        assert steps(session, 2) == [1, 3]
+        assert len(service._lanes) == 1
+        session.close()
 
 
 def test_a_client_that_waits_asks_again_with_the_same_number(run, caplog):
@@ -158,7 +190,7 @@ def test_a_client_that_waits_asks_again_with_the_same_number(run, caplog):
     with session_at(server) as session, caplog.at_level("INFO", "cutlayer.edge.training"):
         timer = threading.Timer(0.6, lambda: service.coordinator.held[0]())
         timer.start()
-        assert session.ask(Call.OPEN, {"client": 0}).parameters == {"total": 0, "round": 0}
+        assert session.ask(Call.OPEN, {"client": 1}).parameters == {"total": 0, "round": 0}
     assert len(service.coordinator.asks) == 1
 
 
@@ -178,7 +210,7 @@ class Wrong:
 @each_transport
 def test_a_reply_that_does_not_fit_is_an_error(address):
     with contextlib.closing(listen(address, Wrong(), TIMES)) as server, session_at(server) as session:
-        session.ask(Call.OPEN, {"client": 0})
+        session.ask(Call.OPEN, {"client": 1})
         with pytest.raises(DecodeError, match="replied to step 2, not 1"):
             session.ask(Call.STEP)
         with pytest.raises(DecodeError, match="at round None"):
@@ -211,12 +243,11 @@ def keys(tmp_path_factory):
 def test_training_is_encrypted_and_its_clients_are_admitted_as_in_inference(run, keys, address, here, there):
     server, service = run(address, security=security(keys, here))
     with session_at(server, security=security(keys, there)) as session:
-        session.ask(Call.OPEN, {"client": 0})
-        assert steps(session, 2) == [1, 3]
-        lane = next(iter(service._lanes.values()))
-    with pytest.raises((Refused, Unreachable)), session_at(server, 0.1, security=_stranger(keys, there)) as session:
         session.ask(Call.OPEN, {"client": 1})
-    assert lane.client == 0
+        assert steps(session, 2) == [1, 3]
+    with pytest.raises((Refused, Unreachable)), session_at(server, 0.1, security=_stranger(keys, there)) as session:
+        session.ask(Call.OPEN, {"client": 2})
+    assert [lane.client for lane in service._lanes.values()] == [1]
 
 
 def _stranger(keys, files):

@@ -1,0 +1,651 @@
+"""The server's half of every protocol: who is served when, what is computed, and what is averaged.
+
+A client asks and is answered, at once or later: the server orders everything by when it answers. All that it computes
+follows from the plan, from counters and from what the clients send, whatever order their asks arrive in.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from threading import Lock, Timer
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cutlayer.cloud.training.round import Round
+from cutlayer.cloud.training.tails import Batch, Diverged, Tails
+from cutlayer.errors import CutlayerError, DecodeError, Refused, WireError
+from cutlayer.protocols.averaging import averaged, summed
+from cutlayer.protocols.barriers import checkpoint_due, evaluation_due
+from cutlayer.protocols.coding import Coding, decoded, decoded_labels
+from cutlayer.protocols.counts import Counts
+from cutlayer.protocols.draws import Role, generator
+from cutlayer.protocols.events import Event, Listener, unheard
+from cutlayer.protocols.party import digest, is_finite, use_threads
+from cutlayer.protocols.plan import TrainingPlan
+from cutlayer.protocols.schedule import turns
+from cutlayer.registry import GRADIENT_DEFENSES
+from cutlayer.spec import TensorSpec
+from cutlayer.wire.codecs.base import Encoded, Parameter, as_array
+from cutlayer.wire.training import Ask, Call, Reply, packed, unpacked
+from cutlayer.wire.transport import refusal
+
+log = logging.getLogger("cutlayer.training")
+
+Done = Callable[[Reply | Refused], None]
+Answer = tuple[dict[str, Parameter], dict[str, Encoded]]
+"""Parameters and tensors of a reply."""
+
+MOST_QUEUED = 2
+"""Batches of one client that may wait for their place in the order while the client goes on."""
+
+
+@dataclass
+class Member:
+    """One client: its session, the number of its training samples, and its unanswered asks with what answers them."""
+
+    session: str
+    samples: int
+    asks: deque[tuple[Ask, Done]] = field(default_factory=deque)
+
+
+class Coordinator:
+    """The server of one training. Any thread may call it.
+
+    Args:
+        plan: The plan.
+        model: The whole model as it is before training; it becomes the server's.
+        input: One input of the model.
+        classes: Number of classes.
+        on: Hears what happens; see `cutlayer.protocols.events`.
+        saved: Called with a round when all clients have written their checkpoints of it, before they are told.
+        clock: Monotonic clock in seconds.
+
+    Attributes:
+        tails: The server's part of the model.
+        rounds: Number of rounds that are finished.
+        traffic: Bytes of tensors, by ``up`` or ``down``, the call, and the name of the tensor.
+        busy_s: Time in seconds that the server computed.
+    """
+
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        model: nn.Module,
+        input: TensorSpec,
+        classes: int,
+        *,
+        on: Listener = unheard,
+        saved: Callable[[int], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._plan, self._classes, self._on, self._saved, self._clock = plan, classes, on, saved, clock
+        self.tails = Tails(plan, model, input, classes)
+        self.rounds = 0
+        self.traffic: dict[tuple[str, str, str], int] = {}
+        self.busy_s = 0.0
+        self._lock = Lock()
+        hidden = plan.gradient_defense
+        self._gradient_defense = GRADIENT_DEFENSES.make(hidden.name, **hidden.options)
+        self._members: dict[int, Member] = {}
+        self._sessions: dict[str, int] = {}
+        self._codings: dict[int, Coding] = {}
+        self._optimizer: dict[str, Tensor] = {}
+        self._round: Round | None = None
+        self._ready: dict[int, Answer] = {}
+        self._at_checkpoint: set[int] = set()
+        self._saved_round = 0
+        self._closed: set[int] = set()
+        self._gone: set[int] = set()
+        self._failed: Refused | None = None
+        self._blocking: tuple[frozenset[int], float] = (frozenset(), 0.0)
+        self._timer: Timer | None = None
+        cuts = {plan.cut_of(client): client for client in range(1, plan.clients + 1)}
+        self._started = {cut: digest(self.tails.head_weights(client)) for cut, client in cuts.items()}
+
+    def take(self, ask: Ask, done: Done) -> None:
+        """Take an ask, and answer it and others that it makes possible, now or at a later call, from any thread."""
+        answers: list[tuple[Done, Reply | Refused]] = []
+        with self._lock:
+            try:
+                client = self._client(ask)
+            except Exception as error:
+                answers.append((done, _refused(error)))
+            else:
+                self._gone.discard(client)
+                self._members[client].asks.append((ask, done))
+                self._count("up", ask.call, ask.tensors)
+                self._serve(answers)
+        for answer, reply in answers:
+            answer(reply)
+
+    def waiting(self, session: str) -> str:
+        """Who a client waits for, as a sentence without a full stop. It waits for no computation."""
+        others, round, client = self._blocking[0], self._round, self._sessions.get(session, 0)
+        listed = ", ".join(map(str, sorted(others - {client})[:10]))
+        more = f" and {len(others) - 10} more" if len(others) > 10 else ""
+        whom = f"client{'s' if len(others) > 1 else ''} {listed}{more}" if listed else "the server"
+        return f"Client {client} waits for {whom} in {f'round {round.number}' if round else 'the first round'}"
+
+    @property
+    def finished(self) -> bool:
+        """Whether all clients have closed their sessions."""
+        return len(self._closed | self._gone) >= self._plan.clients
+
+    def close(self) -> None:
+        """Stop watching for clients that do not come back."""
+        with self._lock:
+            if self._timer:
+                self._timer.cancel()
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+        """What a checkpoint at the end of a round needs: weights, optimiser states, and numbers for JSON."""
+        weights, optimizers = self.tails.state()
+        optimizers.update({f"head/{name}": value for name, value in self._optimizer.items()})
+        for client, coding in self._codings.items():
+            if coding.residual is not None:
+                weights[f"residual/{client}"] = coding.residual.clone()
+        traffic = [[*key, n_bytes] for key, n_bytes in sorted(self.traffic.items())]
+        return weights, optimizers, {"plan": self._plan.id, "rounds": self.rounds, "traffic": traffic}
+
+    def load(self, weights: Mapping[str, Tensor], optimizers: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Undo `state`, before the first ask.
+
+        Raises:
+            SplitError: It is the state of another plan.
+        """
+        if numbers["plan"] != self._plan.id:
+            raise CutlayerError(
+                f"The checkpoint belongs to the plan {numbers['plan']}, not to {self._plan.id}; name another folder."
+            )
+        parted = _parted(weights, "residual/")
+        for client, residual in parted[1].items():
+            self._coding(int(client)).residual = residual
+        tails, heads = _parted(optimizers, "head/")
+        self.tails.load(parted[0], tails)
+        self._optimizer = heads
+        self.rounds = self._saved_round = int(numbers["rounds"])
+        self.traffic = {(way, call, name): n_bytes for way, call, name, n_bytes in numbers["traffic"]}
+
+    # The order of service: which ask can be answered now.
+
+    def _serve(self, answers: list[tuple[Done, Reply | Refused]]) -> None:
+        """Answer all asks that can be answered."""
+        started = self._clock()
+        use_threads(self._plan.threads)
+        progress = True
+        while progress and self._failed is None:
+            self._move()
+            progress = False
+            for client, member in self._members.items():
+                while member.asks and self._failed is None:
+                    ask, done = member.asks[0]
+                    reply: Reply | Refused
+                    try:
+                        answer = self._answer(client, ask)
+                        if answer is None:
+                            break
+                        reply = Reply(ask.step, *answer)
+                        self._count("down", ask.call, reply.tensors)
+                    except Diverged as error:
+                        self._fail(client, ask, error)
+                        break
+                    except Exception as error:
+                        reply = _refused(error)
+                    member.asks.popleft()
+                    answers.append((done, reply))
+                    progress = True
+        if self._failed is not None:
+            for member in self._members.values():
+                answers += [(done, self._failed) for _, done in member.asks]
+                member.asks.clear()
+        self._watch()
+        self.busy_s += self._clock() - started
+
+    def _answer(self, client: int, ask: Ask) -> Answer | None:
+        """The answer to an ask; None if it has to wait."""
+        if client in self._ready:
+            return self._ready.pop(client)
+        if ask.call is Call.OPEN:
+            return {"round": self.rounds, "client": client}, {}
+        if ask.call is Call.CLOSE:
+            self._closed.add(client)
+            return {}, {}
+        number = _whole(ask, "round")
+        if ask.call is Call.CHECKPOINT:
+            return self._checkpoint(client, number)
+        if ask.call is Call.EVALUATE and not ask.tensors:
+            return self._end(client, number)
+        round = self._round
+        if round is None or round.number < number:
+            return None
+        if round.number > number:
+            raise Refused("FAILED_PRECONDITION", f"Round {number} is over; the training is in round {round.number}.")
+        if ask.call is Call.EVALUATE:
+            return self._evaluate(round, client, ask)
+        if ask.call is Call.TURN:
+            return self._turn(round, client, ask)
+        if client in round.dropped:
+            return {"dropped": True}, {}
+        if client not in round.given or client in round.heads:
+            raise Refused("FAILED_PRECONDITION", f"Client {client} is not in its turn; ask for one first.")
+        if ask.call is Call.AGGREGATE:
+            return self._sum(round, client) if "sum" in ask.parameters else self._deliver(round, client, ask)
+        return self._step(round, client, ask)
+
+    def _move(self) -> None:
+        """Begin the next round, or end the training part of this one, if all that it needs is there."""
+        round = self._round
+        if round is not None and self._over(round) and not round.announced:
+            round.announced = True
+            self._on(Event("round", 0, round.number))
+        if round is None or self._over(round):
+            clients = set(range(1, self._plan.clients + 1))
+            if self.rounds < self._plan.rounds and not clients - self._members.keys() - self._gone:
+                order = turns(self._plan, self.rounds + 1)
+                present = [client for client in order if client not in self._gone] or order
+                self._round = Round(self.rounds + 1, present)
+                self.tails.begin_round()
+        elif round.evaluators is None and round.trained:
+            self._aggregate(round)
+
+    def _over(self, round: Round) -> bool:
+        """Whether a round is trained, measured and saved."""
+        due = checkpoint_due(self._plan, round.number)
+        return round.evaluators is not None and not round.measuring and (not due or self._saved_round >= round.number)
+
+    def _awaited(self) -> set[int]:
+        """The clients whose next ask the training cannot go on without."""
+        round = self._round
+        everybody = set(range(1, self._plan.clients + 1))
+        if round is None:
+            return everybody - self._members.keys()
+        if round.evaluators is not None:
+            if round.measuring:
+                return set(round.measuring)
+            return everybody - self._at_checkpoint if not self._over(round) else set()
+        row = self._plan.row
+        if row.order == "turns":
+            return set(round.late[:1])
+        if row.tail == "one" and round.unready:
+            return set(round.unready)
+        if row.order == "together" and round.active:
+            return {client for client in round.late if not self._members[client].asks}
+        if row.tail == "one" and (client := round.next_in_line) is not None:
+            return {client}
+        return set(round.late)
+
+    # What each ask does.
+
+    def _turn(self, round: Round, client: int, ask: Ask) -> Answer | None:
+        if client not in round.order or client in round.dropped:
+            return {"part": False}, {}
+        round.steps.setdefault(client, _whole(ask, "steps"))
+        row = self._plan.row
+        if row.order == "turns" and round.late[0] != client:
+            return None
+        if row.order != "turns" and row.tail == "one" and round.unready:
+            return None
+        round.given.add(client)
+        parameters: dict[str, Parameter] = {"part": True}
+        if row.sync == "step":
+            parameters["steps"] = max(round.steps.values())
+        tensors: dict[str, Encoded] = {}
+        if row.head != "own":
+            tensors["weights"] = packed(self.tails.head_weights(client))
+            if self._optimizer:
+                tensors["optimizer"] = packed(self._optimizer_of(client))
+        return parameters, tensors
+
+    def _step(self, round: Round, client: int, ask: Ask) -> Answer | None:
+        row, served = self._plan.row, round.served.setdefault(client, 0)
+        if "gradient" in ask.tensors:
+            return self._step_body(round, client, served, ask)
+        if served + len(round.queued.get(client, ())) >= round.steps[client]:
+            raise Refused(
+                "FAILED_PRECONDITION",
+                f"Client {client} announced {round.steps[client]} steps in round {round.number}, and has taken them.",
+            )
+        if row.order == "together":
+            return self._step_together(round, client)
+        if row.feedback == "local-loss":
+            return self._enqueue(round, client, ask)
+        if row.order == "batches" and round.next_in_line != client:
+            return None
+        if row.u_shaped:
+            smashed = self._smashed(client, ask)
+            self._on(Event("received", client, round.number, served, {"smashed": smashed.detach()}))
+            output = self.tails.forward(client, smashed, round.number, served)
+            return {}, {"output": self._coding(client).encode(output)}
+        batch = self._batch(round, client, served, ask)
+        pieces, piece = int(ask.parameters.get("pieces", 1)), int(ask.parameters.get("piece", 0))
+        among = int(ask.parameters.get("among", len(batch.labels)))
+        loss, gradients = self.tails.backward([batch], round.number, served * self._plan.micro_batches + piece, among)
+        if piece == pieces - 1:
+            self.tails.apply(client)
+            round.served[client] += 1
+        return self._gradient(round, batch, served, gradients[0], loss)
+
+    def _step_body(self, round: Round, client: int, served: int, ask: Ask) -> Answer:
+        gradient = self.tails.backward_body(client, decoded(ask.tensors["gradient"]))
+        round.served[client] += 1
+        self._on(Event("answered", client, round.number, served, {"gradient": gradient}))
+        return {}, {"gradient": self._coding(client).encode(gradient)}
+
+    def _step_together(self, round: Round, client: int) -> Answer | None:
+        """Step once on the batches of all clients that have one, when all are there."""
+        active = sorted(round.active)
+        asks = [next(iter(self._members[other].asks), None) for other in active]
+        if not all(entry is not None and entry[0].call is Call.STEP for entry in asks):
+            return None
+        step = round.served[client]
+        batches = [
+            self._batch(round, other, step, entry[0]) for other, entry in zip(active, asks, strict=True) if entry
+        ]
+        loss, gradients = self.tails.step(batches, round.number, step)
+        union = sum(len(batch.labels) for batch in batches)
+        for batch, gradient in zip(batches, gradients, strict=True):
+            round.served[batch.client] = step + 1
+            if self._plan.row.sync == "round":
+                # Each head steps on its own, by the gradient of the mean over its own batch.
+                gradient = gradient * (union / len(batch.labels))
+            self._ready[batch.client] = self._gradient(round, batch, step, gradient, loss)
+        return self._ready.pop(client)
+
+    def _enqueue(self, round: Round, client: int, ask: Ask) -> Answer | None:
+        """Take a batch of a client that waits for no gradient, and train on those whose place in the order has come."""
+        queue = round.queued.setdefault(client, deque())
+        if len(queue) >= MOST_QUEUED:
+            return None
+        queue.append(self._batch(round, client, round.served[client] + len(queue), ask))
+        while (following := round.next_in_line) is not None and round.queued.get(following):
+            batch = round.queued[following].popleft()
+            self.tails.step([batch], round.number, round.served.setdefault(following, 0))
+            round.served[following] += 1
+        return {}, {}
+
+    def _sum(self, round: Round, client: int) -> Answer | None:
+        """Sum the gradients of all heads, which each of them applies then."""
+        asks = {other: next(iter(self._members[other].asks), None) for other in round.order}
+        if not all(entry is not None and "sum" in entry[0].parameters for entry in asks.values()):
+            return None
+        tensors = {other: entry[0].tensors for other, entry in asks.items() if entry}
+        gradients = {other: unpacked(given["gradients"]) for other, given in tensors.items() if "gradients" in given}
+        # The loss is the mean over the union, so that each gradient carries the share of its batch already.
+        total = packed(summed(gradients, dict.fromkeys(gradients, 1.0)))
+        self._ready.update({other: ({}, {"gradients": total}) for other in round.order})
+        return self._ready.pop(client)
+
+    def _deliver(self, round: Round, client: int, ask: Ask) -> Answer:
+        """Take what a client has at the end of its turn."""
+        if (step := ask.parameters.get("diverged")) is not None:
+            raise Diverged(f"a gradient of the client's layers is not finite in its step {step}")
+        taken = round.served.get(client, 0) + len(round.queued.get(client, ()))
+        if taken != round.steps[client] and self._plan.row.tail != "none":
+            raise Refused(
+                "FAILED_PRECONDITION",
+                f"Client {client} announced {round.steps[client]} steps in round {round.number} and has taken {taken}.",
+            )
+        head: dict[str, Tensor] = {}
+        if self._plan.row.head != "own":
+            if "weights" not in ask.tensors:
+                raise DecodeError("The weights of the head are missing.")
+            head = unpacked(ask.tensors["weights"])
+            expected = self.tails.head_weights(client)
+            if head.keys() != expected.keys():
+                odd = sorted(head.keys() ^ expected.keys())
+                raise DecodeError(f"The head of client {client} has other layers than at this server: {odd[0]!r:.80}.")
+            for name, value in head.items():
+                if value.is_floating_point() and not is_finite(value):
+                    raise Diverged(f"the weights of {name} are not finite at the end of its turn")
+        optimizer = unpacked(ask.tensors["optimizer"]) if "optimizer" in ask.tensors else {}
+        if self._plan.row.head == "handed":
+            self.tails.take_over(head)
+            self._optimizer = optimizer
+        round.heads[client], round.optimizers[client] = head, optimizer
+        costs = {name: ask.parameters[name] for name in ("busy_s", "rss_bytes") if name in ask.parameters}
+        self._on(Event("collected", client, round.number, taken, {"weights": head, **costs}))
+        return {}, {}
+
+    def _aggregate(self, round: Round) -> None:
+        """End the training of a round: average what is averaged, and choose who measures the accuracy."""
+        plan = self._plan
+        weights = {
+            client: float(self._members[client].samples) if plan.weighting == "samples" else 1.0
+            for client in round.heads
+        }
+        if weights and (plan.row.head == "averaged" or plan.row.tail == "copies"):
+            self.tails.aggregate(round.heads, weights)
+            if plan.optimizer_state == "average" and plan.row.head == "averaged":
+                self._optimizer = averaged(round.optimizers, weights)
+        self.rounds = round.number
+        round.evaluators = []
+        if evaluation_due(plan, round.number) and round.heads:
+            # Where the models of the clients differ each measures its own, otherwise one of them that was there.
+            differ = plan.row.head == "own" or plan.bn in ("local", "statistics-local")
+            present = sorted(self._members.keys() - self._gone)
+            round.evaluators = present if differ else [min(round.heads)]
+        if self._on is not unheard:
+            self._on(Event("averaged", 0, round.number, 0, {"weights": self.tails.weights()}))
+        round.heads = {client: {} for client in round.heads}
+        round.optimizers = {}
+
+    def _end(self, client: int, number: int) -> Answer | None:
+        """Tell a client that a round is over, and whether it measures the accuracy."""
+        if self.rounds < number:
+            # A client that was not chosen for the round may have become a substitute.
+            taking = self._round is not None and self._round.number == number and client in self._round.unready
+            return ({"again": True}, {}) if taking else None
+        round = self._round
+        if round is None or round.number != number or client not in round.measuring:
+            return {"evaluate": False}, {}
+        tensors = {}
+        if self._plan.row.head != "own":
+            tensors["weights"] = packed(self.tails.head_weights(client))
+        return {"evaluate": True}, tensors
+
+    def _evaluate(self, round: Round, client: int, ask: Ask) -> Answer:
+        """Count the correct answers to a batch of test data, or take the counts of a client with the last layers."""
+        if client not in round.measuring:
+            raise Refused("FAILED_PRECONDITION", f"Client {client} does not measure round {round.number}.")
+        tensors: dict[str, Encoded] = {}
+        if "smashed" in ask.tensors:
+            smashed = self._smashed(client, ask)
+            if self._plan.row.u_shaped:
+                tensors["output"] = self._coding(client).plain(self.tails.answer(client, smashed))
+            else:
+                labels = decoded_labels(_tensor(ask, "labels"), len(smashed), self._classes)
+                self._measured(round, client, self.tails.evaluate(client, smashed, labels, self._classes))
+        else:
+            correct = torch.from_numpy(as_array(_tensor(ask, "correct"), "INT64").copy())
+            total = torch.from_numpy(as_array(_tensor(ask, "total"), "INT64").copy())
+            if not correct.shape == total.shape == (self._classes,):
+                raise DecodeError(f"Counts have shape ({self._classes},), one number for each class.")
+            self._measured(round, client, Counts(correct, total, float(ask.parameters.get("loss", 0.0))))
+        if ask.parameters.get("last"):
+            round.ended.add(client)
+            counts = round.measured[client]
+            what = {"correct": counts.correct, "total": counts.total, "loss": counts.loss}
+            self._on(Event("measured", client, round.number, 0, what))
+        return {}, tensors
+
+    def _checkpoint(self, client: int, number: int) -> Answer | None:
+        """Hold the clients until all have written their checkpoints, and then the server its own."""
+        if self._saved_round >= number:
+            return {"saved": True}, {}
+        round = self._round
+        if round is None or round.number != number or round.evaluators is None or round.measuring:
+            return None
+        self._at_checkpoint.add(client)
+        if set(range(1, self._plan.clients + 1)) - self._at_checkpoint - self._gone:
+            return None
+        if self._saved is not None:
+            self._saved(number)
+        self._saved_round = number
+        self._at_checkpoint.clear()
+        return {"saved": True}, {}
+
+    # Reading asks and writing answers.
+
+    def _client(self, ask: Ask) -> int:
+        """The client of an ask; that which opens its session is entered here."""
+        if self._failed is not None:
+            raise self._failed
+        if ask.call is not Call.OPEN:
+            if ask.session not in self._sessions:
+                raise Refused("NOT_FOUND", "This session is not open at this server; open it first.")
+            return self._sessions[ask.session]
+        plan = self._plan
+        client = _whole(ask, "client")
+        if not 1 <= client <= plan.clients:
+            raise Refused("INVALID_ARGUMENT", f"The clients of this plan are 1 to {plan.clients}; {client} was given.")
+        theirs = str(ask.parameters.get("plan", ""))
+        if theirs != plan.id:
+            raise Refused(
+                "FAILED_PRECONDITION", f"This server trains the plan {plan.id}; client {client} has {theirs!r:.40}."
+            )
+        samples, classes = _whole(ask, "samples"), _whole(ask, "classes")
+        if samples < 1:
+            raise Refused("INVALID_ARGUMENT", f"Client {client} has no training samples; divide the data otherwise.")
+        if classes != self._classes:
+            raise Refused(
+                "FAILED_PRECONDITION", f"Client {client} has {classes} classes; this server has {self._classes}."
+            )
+        if ask.parameters.get("model") != self._started[plan.cut_of(client)]:
+            raise Refused(
+                "FAILED_PRECONDITION", f"Client {client} begins with another model than this server; compare versions."
+            )
+        if client in self._members:
+            raise Refused("ALREADY_EXISTS", f"Client {client} is here already; give each client a number of its own.")
+        self._sessions[ask.session] = client
+        self._members[client] = Member(ask.session, samples)
+        return client
+
+    def _smashed(self, client: int, ask: Ask) -> Tensor:
+        smashed = decoded(_tensor(ask, "smashed"))
+        spec = self.tails.pieces(client).smashed
+        assert spec is not None
+        if tuple(smashed.shape[1:]) != spec.shape or not len(smashed):
+            raise DecodeError(
+                f"The smashed data of client {client} have the shape {tuple(smashed.shape)}; at its cut it is "
+                f"(N, {', '.join(map(str, spec.shape))}), with N above 0."
+            )
+        return smashed
+
+    def _batch(self, round: Round, client: int, step: int, ask: Ask) -> Batch:
+        smashed = self._smashed(client, ask)
+        labels = decoded_labels(_tensor(ask, "labels"), len(smashed), self._classes)
+        what = {"smashed": smashed.detach(), "labels": labels}
+        self._on(Event("received", client, round.number, step, what))
+        return Batch(client, smashed, labels)
+
+    def _gradient(self, round: Round, batch: Batch, step: int, gradient: Tensor, loss: float) -> Answer:
+        draws = generator(self._plan.seed, Role.NOISE, batch.client, round.number, step)
+        gradient = self._gradient_defense.protect_cut_gradient(gradient, batch.labels, draws)
+        self._on(Event("answered", batch.client, round.number, step, {"gradient": gradient, "loss": loss}))
+        return {"loss": loss}, {"gradient": self._coding(batch.client).encode(gradient)}
+
+    def _optimizer_of(self, client: int) -> dict[str, Tensor]:
+        names = self.tails.head_weights(client).keys()
+        return {key: value for key, value in self._optimizer.items() if key.rpartition("/")[0] in names}
+
+    def _coding(self, client: int) -> Coding:
+        if client not in self._codings:
+            self._codings[client] = Coding(self._plan.codec.gradient, self._plan.codec.error_feedback)
+        return self._codings[client]
+
+    @staticmethod
+    def _measured(round: Round, client: int, counts: Counts) -> None:
+        before = round.measured.get(client)
+        round.measured[client] = counts if before is None else before + counts
+
+    def _count(self, way: str, call: Call, tensors: Mapping[str, Encoded]) -> None:
+        for name, encoded in tensors.items():
+            key = (way, call.name.lower(), name)
+            self.traffic[key] = self.traffic.get(key, 0) + len(encoded.data)
+
+    # What goes wrong.
+
+    def _fail(self, client: int, ask: Ask, error: Diverged) -> None:
+        """End the training for everybody."""
+        number, step = ask.parameters.get("round", 0), ask.parameters.get("step", 0)
+        self._failed = Refused(
+            "FAILED_PRECONDITION",
+            f"The training diverged at client {client}, round {number}, step {step}: {error}. Nothing of this step was "
+            "applied; use a lower learning rate.",
+        )
+
+    def _watch(self) -> None:
+        """Note since when the others wait for whom, and wake up when that has been too long."""
+        now, awaited = self._clock(), frozenset(self._awaited() - self._gone)
+        if awaited != self._blocking[0]:
+            self._blocking = (awaited, now)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        held = any(member.asks for client, member in self._members.items() if client not in awaited)
+        if self._plan.stragglers != "wait" and awaited and held and self._failed is None:
+            left = self._blocking[1] + self._plan.straggler_s - now
+            self._timer = Timer(max(0.0, left), self._drop, (awaited,))
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _drop(self, awaited: frozenset[int]) -> None:
+        """Go on without clients that the others have waited for, or with others in their place."""
+        answers: list[tuple[Done, Reply | Refused]] = []
+        with self._lock:
+            if awaited != self._blocking[0] or self._clock() - self._blocking[1] < self._plan.straggler_s:
+                return
+            self._gone |= awaited
+            round = self._round
+            if round is not None and round.evaluators is None:
+                late = [client for client in round.order if client in awaited]
+                round.dropped.update(late)
+                round.order = [client for client in round.order if client not in late]
+                for client in late:
+                    round.queued.pop(client, None)
+                if self._plan.stragglers == "replace":
+                    round.order += self._substitutes(round, len(late))
+                log.warning("Round %d goes on without the clients %s.", round.number, sorted(late))
+            elif round is not None:
+                round.ended |= awaited
+            self._serve(answers)
+        for answer, reply in answers:
+            answer(reply)
+
+    def _substitutes(self, round: Round, n: int) -> list[int]:
+        """Clients that were not chosen for a round, in an order drawn for it."""
+        free = sorted(self._members.keys() - self._gone - round.dropped - set(round.order))
+        drawn = generator(self._plan.seed, Role.SAMPLING, round=round.number, step=1).permutation(free)
+        return [int(client) for client in drawn[:n]]
+
+
+def _tensor(ask: Ask, name: str) -> Encoded:
+    if name not in ask.tensors:
+        raise DecodeError(f"The tensor {name!r} is missing in this {ask.call.name.lower()}.")
+    return ask.tensors[name]
+
+
+def _whole(ask: Ask, name: str) -> int:
+    value = ask.parameters.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise DecodeError(f"The parameter {name!r} of this {ask.call.name.lower()} must be a whole number from 0.")
+    return value
+
+
+def _refused(error: Exception) -> Refused:
+    """The refusal for an error; errors that we raise on purpose show their text."""
+    if isinstance(error, CutlayerError) and not isinstance(error, WireError):
+        return Refused("FAILED_PRECONDITION", str(error))
+    return refusal(error)
+
+
+def _parted(tensors: Mapping[str, Tensor], prefix: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The tensors whose name has no such prefix, and those with it, without it."""
+    rest = {name: value for name, value in tensors.items() if not name.startswith(prefix)}
+    return rest, {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

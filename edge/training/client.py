@@ -1,0 +1,394 @@
+"""The client's half of every protocol: ask for a turn, train with what the server answers, and measure.
+
+A client's run is a loop of asks, and the server orders everything by when it answers. All that a client computes
+follows from the plan, from counters and from what the server answers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cutlayer.data.splits import Dataset
+from cutlayer.edge.training.session import RolledBack
+from cutlayer.errors import ConfigError, DecodeError
+from cutlayer.machine.footprint import peak_rss_bytes
+from cutlayer.protocols.averaging import shared_names
+from cutlayer.protocols.barriers import checkpoint_due
+from cutlayer.protocols.coding import Coding, decoded, encoded_labels
+from cutlayer.protocols.counts import Counts, counted
+from cutlayer.protocols.cutting import pieces
+from cutlayer.protocols.draws import Role, drawing, generator
+from cutlayer.protocols.events import Event, Listener, unheard
+from cutlayer.protocols.party import Party, digest, use_threads
+from cutlayer.protocols.plan import TrainingPlan
+from cutlayer.protocols.schedule import batches
+from cutlayer.registry import GRADIENT_DEFENSES, defense_from
+from cutlayer.spec import TensorSpec
+from cutlayer.wire.codecs.base import NO_PARAMETERS, Encoded, Parameter
+from cutlayer.wire.training import NO_TENSORS, Call, Reply, packed, unpacked
+
+EVALUATED = 250
+"""Test samples in one ask."""
+
+
+class Asks(Protocol):
+    """What carries the asks; `cutlayer.edge.training.session.Session` is one."""
+
+    def ask(self, call: Call, parameters: Any = NO_PARAMETERS, tensors: Any = NO_TENSORS) -> Reply:
+        """Ask, and wait for the answer."""
+
+
+class Client:
+    """One client of a training.
+
+    Args:
+        plan: The plan.
+        number: The number of this client, from 1.
+        model: The whole model as it is before training; it becomes this client's.
+        input: One input of the model.
+        classes: Number of classes.
+        train: The training samples of this client.
+        test: The test samples of all.
+        session: What carries the asks.
+        on: Hears what happens; see `cutlayer.protocols.events`.
+
+    Attributes:
+        rounds: Number of rounds that are finished.
+    """
+
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        number: int,
+        model: nn.Module,
+        input: TensorSpec,
+        classes: int,
+        train: Dataset,
+        test: Dataset,
+        session: Asks,
+        *,
+        on: Listener = unheard,
+    ) -> None:
+        self.plan, self.number, self._classes, self._session, self._on = plan, number, classes, session, on
+        self._inputs, self._labels = torch.from_numpy(train.inputs), torch.from_numpy(train.labels)
+        self._test = torch.from_numpy(test.inputs), torch.from_numpy(test.labels)
+        self._pieces = pieces(plan, number, model, input, classes)
+        self._party = Party(self._pieces.at_client, plan.optimizer)
+        self._shared = set().union(*(shared_names(part, plan.bn) for part in self._pieces.at_client))
+        self._begun = digest(self._shared_weights())
+        self._coding = Coding(plan.codec.smashed, plan.codec.error_feedback)
+        self._end_coding = Coding("raw")
+        self._defense = defense_from({"name": plan.defense.name, **plan.defense.options})
+        hidden = plan.gradient_defense
+        self._gradient_defense = GRADIENT_DEFENSES.make(hidden.name, **hidden.options)
+        self._waited_s = 0.0
+        self.rounds = 0
+
+    def open(self) -> int:
+        """Open the session; return the number of rounds that are finished."""
+        parameters: dict[str, Parameter] = {
+            "client": self.number,
+            "plan": self.plan.id,
+            "samples": len(self._labels),
+            "classes": self._classes,
+            "model": self._begun,
+        }
+        return int(self._ask(Call.OPEN, parameters).parameters["round"])
+
+    def round(self, number: int) -> None:
+        """Take part in one round, as far as the server wants it.
+
+        Raises:
+            RolledBack: The run has gone back to a checkpoint.
+            Refused: The training has failed; the message says where.
+        """
+        use_threads(self.plan.threads)
+        again = True
+        while again:
+            turn = self._ask(Call.TURN, {"round": number, "steps": self._n_asks(number)})
+            if turn.parameters["part"]:
+                self._take_turn(number, turn)
+            end = self._ask(Call.EVALUATE, {"round": number})
+            again = bool(end.parameters.get("again"))
+        if end.parameters["evaluate"]:
+            self._load_shared(end)
+            self._evaluate(number)
+        self.rounds = number
+
+    def saved(self, number: int) -> None:
+        """Tell the server that this client has written its checkpoint, and wait for the others."""
+        self._ask(Call.CHECKPOINT, {"round": number})
+
+    def close(self) -> None:
+        """Tell the server that this client has ended."""
+        self._ask(Call.CLOSE)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Copies of the weights of this client's layers, by their names in the whole model."""
+        return self._party.weights()
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+        """What a checkpoint at the end of a round needs: weights, optimiser state, and numbers for JSON."""
+        weights = {f"head/{name}": value for name, value in self._party.weights().items()}
+        if self._coding.residual is not None:
+            weights["residual"] = self._coding.residual.clone()
+        return weights, self._party.optimizer_state(), {"plan": self.plan.id, "rounds": self.rounds}
+
+    def load(self, weights: dict[str, Tensor], optimizer: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+        """Undo `state`.
+
+        Raises:
+            ConfigError: It is the state of another plan.
+        """
+        if numbers["plan"] != self.plan.id:
+            raise ConfigError(
+                f"The checkpoint belongs to the plan {numbers['plan']}, not to {self.plan.id}; name another folder."
+            )
+        self._party.load({name.removeprefix("head/"): v for name, v in weights.items() if name.startswith("head/")})
+        self._party.load_optimizer(optimizer)
+        self._coding.residual = weights.get("residual")
+        self.rounds = int(numbers["rounds"])
+
+    def _ask(
+        self,
+        call: Call,
+        parameters: Mapping[str, Parameter] = NO_PARAMETERS,
+        tensors: Mapping[str, Encoded] = NO_TENSORS,
+    ) -> Reply:
+        """Ask, and leave the time until the answer out of what this client computed."""
+        started = time.monotonic()
+        try:
+            return self._session.ask(call, parameters, tensors)
+        finally:
+            self._waited_s += time.monotonic() - started
+
+    # One turn.
+
+    def _take_turn(self, number: int, turn: Reply) -> None:
+        plan, began, waited_s = self.plan, time.monotonic(), self._waited_s
+        self._load_shared(turn)
+        if plan.optimizer_state == "reset":
+            self._party.reset()
+        elif "optimizer" in turn.tensors:
+            self._party.load_optimizer({**self._own_optimizer(), **unpacked(turn.tensors["optimizer"])})
+        step = 0
+        for step, index in enumerate(self._batches(number)):
+            if not self._step(number, step, index):
+                return
+        for missing in range(step + 1, int(turn.parameters.get("steps", 0))):
+            # Others have more batches; the heads stay the same by the sum of their gradients.
+            if not self._step_with_all(number, missing):
+                return
+        tensors: dict[str, Encoded] = {}
+        if plan.row.head != "own":
+            weights = self._shared_weights()
+            tensors["weights"] = packed(weights)
+            self._on(Event("delivered", self.number, number, step, {"weights": weights}))
+            travels = plan.row.head == "handed" and plan.optimizer_state == "keep"
+            if travels or plan.optimizer_state == "average":
+                state = self._party.optimizer_state()
+                tensors["optimizer"] = packed({key: value for key, value in state.items() if self._is_shared(key)})
+        busy_s = time.monotonic() - began - (self._waited_s - waited_s)
+        costs = {"busy_s": busy_s, "rss_bytes": peak_rss_bytes()}
+        self._ask(Call.AGGREGATE, {"round": number, **costs}, tensors)
+
+    def _step(self, number: int, step: int, index: NDArray[np.intp]) -> bool:
+        """Train on one batch; return False if the round goes on without this client."""
+        row = self.plan.row
+        inputs, labels = self._inputs[torch.from_numpy(index)], self._labels[torch.from_numpy(index)]
+        if row.tail == "none":
+            with drawing(self.plan.seed, Role.DROPOUT, self.number, number, step):
+                logits = self._pieces.head(inputs)
+            functional.cross_entropy(logits, labels).backward()
+            return self._apply(number, step)
+        if row.feedback == "local-loss":
+            return self._step_by_local_loss(number, step, index, inputs, labels)
+        carrier, smashed = self._forward(number, step, inputs)
+        tensors = {"smashed": self._coding.encode(smashed, index, len(self._labels))}
+        if not row.u_shaped:
+            tensors["labels"] = encoded_labels(labels)
+        self._on(Event("sent", self.number, number, step, {"index": index, "smashed": smashed, "labels": labels}))
+        reply = self._ask(Call.STEP, {"round": number, "step": step}, tensors)
+        if row.u_shaped and not reply.parameters.get("dropped"):
+            gradient = self._through_end(number, step, reply, labels)
+            tensors = {"gradient": self._end_coding.encode(gradient)}
+            reply = self._ask(Call.STEP, {"round": number, "step": step}, tensors)
+        if reply.parameters.get("dropped"):
+            self._party.clear()
+            return False
+        self._backward(number, step, carrier, decoded(reply.tensors["gradient"]))
+        if row.sync == "step":
+            return self._step_with_all(number, step)
+        return self._apply(number, step)
+
+    def _forward(self, number: int, step: int, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the smashed data; return what the gradient enters at, and what leaves the device.
+
+        Where the defense has no gradient, that of what was sent is taken for that of what the head gave.
+        """
+        plan = self.plan
+        with drawing(plan.seed, Role.DROPOUT, self.number, number, step):
+            features: Tensor = self._pieces.head(inputs)
+        if not self._defense.protects:
+            return features, features.detach()
+        protected = self._defense.protect(features, generator(plan.seed, Role.PROTECT, self.number, number, step))
+        return (protected if protected.requires_grad else features), protected.detach().float()
+
+    def _backward(self, number: int, step: int, carrier: Tensor, gradient: Tensor) -> None:
+        if gradient.shape != carrier.shape:
+            raise DecodeError(
+                f"The gradient of step {step} has shape {tuple(gradient.shape)}, and must have {tuple(carrier.shape)}."
+            )
+        self._on(Event("learned", self.number, number, step, {"gradient": gradient}))
+        if carrier.requires_grad:
+            carrier.backward(gradient)
+
+    def _through_end(self, number: int, step: int, reply: Reply, labels: Tensor) -> Tensor:
+        """Compute the loss behind the server's layers; return the gradient at their output."""
+        end = self._pieces.end
+        assert end is not None
+        output = decoded(reply.tensors["output"]).requires_grad_()
+        with drawing(self.plan.seed, Role.DROPOUT, self.number, number, step):
+            logits = end(output)
+        functional.cross_entropy(logits, labels).backward()
+        assert output.grad is not None
+        draws = generator(self.plan.seed, Role.NOISE, self.number, number, step)
+        gradient: Tensor = self._gradient_defense.protect_cut_gradient(output.grad, labels, draws)
+        return gradient
+
+    def _step_by_local_loss(
+        self, number: int, step: int, index: NDArray[np.intp], inputs: Tensor, labels: Tensor
+    ) -> bool:
+        auxiliary = self._pieces.auxiliary
+        assert auxiliary is not None
+        carrier, smashed = self._forward(number, step, inputs)
+        if step % self.plan.auxiliary_every == 0:
+            tensors = {"smashed": self._coding.encode(smashed, index, len(labels)), "labels": encoded_labels(labels)}
+            self._on(Event("sent", self.number, number, step, {"index": index, "smashed": smashed, "labels": labels}))
+            reply = self._ask(Call.STEP, {"round": number, "step": step}, tensors)
+            if reply.parameters.get("dropped"):
+                return False
+        functional.cross_entropy(auxiliary(carrier), labels).backward()
+        return self._apply(number, step)
+
+    def _step_with_all(self, number: int, step: int) -> bool:
+        """Apply the sum of the gradients of all heads."""
+        gradients = self._party.gradients()
+        tensors = {"gradients": packed(gradients)} if gradients else {}
+        reply = self._ask(Call.AGGREGATE, {"round": number, "step": step, "sum": True}, tensors)
+        if reply.parameters.get("dropped"):
+            self._party.clear()
+            return False
+        self._party.set_gradients(unpacked(reply.tensors["gradients"]))
+        return self._apply(number, step)
+
+    def _apply(self, number: int, step: int) -> bool:
+        """Apply the gradients, unless one is not finite: then the server ends the training, which raises Refused."""
+        if not self._party.finite():
+            self._party.clear()
+            self._ask(Call.AGGREGATE, {"round": number, "step": step, "diverged": step})
+        self._party.step()
+        return True
+
+    # Measuring.
+
+    def _evaluate(self, number: int) -> None:
+        """Measure the accuracy on the test samples, with what the round has ended with."""
+        self._party.evaluating()
+        counts: Counts | None = None
+        inputs, labels = self._test
+        for first in range(0, len(labels), EVALUATED):
+            x, y = inputs[first : first + EVALUATED], labels[first : first + EVALUATED]
+            last = first + EVALUATED >= len(labels)
+            with torch.no_grad():
+                output = self._pieces.head(x)
+            if self._pieces.tail is not None:
+                protected = self._defense.protect(
+                    output, generator(self.plan.seed, Role.PROTECT, self.number, number, (1 << 31) + first)
+                )
+                tensors = {"smashed": self._coding.plain(protected)}
+                if self._pieces.end is None:
+                    tensors["labels"] = encoded_labels(y)
+                    self._ask(Call.EVALUATE, {"round": number, "last": last}, tensors)
+                    continue
+                reply = self._ask(Call.EVALUATE, {"round": number}, tensors)
+                with torch.no_grad():
+                    output = self._pieces.end(decoded(reply.tensors["output"]))
+            here = counted(output, y, self._classes)
+            counts = here if counts is None else counts + here
+        self._party.evaluating(False)
+        if counts is not None:
+            tensors = {"correct": encoded_labels(counts.correct), "total": encoded_labels(counts.total)}
+            self._ask(Call.EVALUATE, {"round": number, "last": True, "loss": counts.loss}, tensors)
+
+    # What travels.
+
+    def _batches(self, number: int) -> Iterator[NDArray[np.intp]]:
+        for epoch in range(self.plan.epochs):
+            yield from batches(self.plan, self.number, len(self._labels), number, epoch)
+
+    def _n_asks(self, number: int) -> int:
+        """The number of batches of a round that the server gets."""
+        return -(-sum(1 for _ in self._batches(number)) // self.plan.auxiliary_every)
+
+    def _shared_weights(self) -> dict[str, Tensor]:
+        return {name: value for name, value in self._party.weights().items() if name in self._shared}
+
+    def _load_shared(self, reply: Reply) -> None:
+        if "weights" in reply.tensors:
+            weights = unpacked(reply.tensors["weights"])
+            if weights.keys() != self._shared:
+                raise DecodeError("The server's head has other layers than this client's; compare the plans.")
+            self._party.load(weights)
+
+    def _is_shared(self, key: str) -> bool:
+        return key.rpartition("/")[0] in self._shared
+
+    def _own_optimizer(self) -> dict[str, Tensor]:
+        return {key: value for key, value in self._party.optimizer_state().items() if not self._is_shared(key)}
+
+
+def run(
+    client: Client,
+    save: Callable[[Client], None] | None = None,
+    restore: Callable[[Client, int], None] | None = None,
+) -> None:
+    """Take part in a training from where the run stands to its end.
+
+    Args:
+        client: The client, as it is before training.
+        save: Writes the client's `state` at the end of a round.
+        restore: Loads the state that the client had at the end of this round.
+
+    Raises:
+        ConfigError: The run goes on after a round whose state this client has not kept.
+        Refused: The training has failed; the message says where.
+    """
+    begin = client.state()
+    finished = client.open()
+    while True:
+        try:
+            if finished == 0:
+                client.load(*begin)
+            elif finished != client.rounds and restore is None:
+                raise ConfigError(f"The run goes on after round {finished}, of which this client has no checkpoint.")
+            elif restore is not None and finished:
+                restore(client, finished)
+            for number in range(finished + 1, client.plan.rounds + 1):
+                client.round(number)
+                if checkpoint_due(client.plan, number):
+                    if save is not None:
+                        save(client)
+                    client.saved(number)
+            client.close()
+            return
+        except RolledBack as back:
+            finished = back.round
