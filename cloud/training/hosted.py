@@ -29,6 +29,7 @@ class Hosted:
         setup: The data of the plan; None where this machine has none.
         folder: Folder of the run.
         transport: How the parties reach each other, for the record.
+        apart: Whether each client is a process of its own.
         told: Called with each round when it is over.
         before: The record of the run before an interruption.
         on: Hears what happens at the server.
@@ -48,6 +49,7 @@ class Hosted:
         folder: Path,
         transport: str,
         *,
+        apart: bool,
         told: Callable[[RoundRecord], None],
         before: TrainingRecord | None = None,
         on: Listener = unheard,
@@ -57,7 +59,8 @@ class Hosted:
         self._book = Book(plan, setup, classes, folder, transport, told)
         rounds = before.rounds if before is not None else ()
         self._book.go_on(rounds)
-        self._ledger = Ledger(setup.held() if setup is not None else None, self._book.take_down, rounds)
+        held = setup.held() if setup is not None else None
+        self._ledger = Ledger(held, self._book.take_down, apart=apart)
         self.service = TrainingService(self._build, visitors=visitors)
 
     @property
@@ -65,19 +68,19 @@ class Hosted:
         """The record so far."""
         return self._book.record
 
-    def end(self) -> None:
-        """Close the last round and the record, when all clients have ended or the server stops."""
-        self._ledger.end()
+    def end(self) -> TrainingRecord:
+        """Close the record, when all clients have ended or the server stops."""
         if self.coordinator.rounds >= self._plan.rounds:
             self._book.finish()
+        return self._book.record
 
     def _build(self) -> Desk:
         """A coordinator at the last checkpoint."""
         model = untrained(self._plan, self._input, len(self._classes))
         coordinator = Coordinator(self._plan, model, self._input, len(self._classes), on=self._hear)
-        self._ledger.begin(coordinator.rounds, lambda: (dict(coordinator.traffic), coordinator.busy_s))
+        self._ledger.begin(lambda: (dict(coordinator.traffic), coordinator.busy_s))
         self.coordinator = coordinator
-        return Desk(coordinator, plans.toml(self._plan), self._ledger)
+        return Desk(coordinator, plans.toml(self._plan))
 
     def _hear(self, event: Event) -> None:
         self._ledger(event)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,89 +24,69 @@ Totals = tuple[Traffic, float]
 
 
 class Ledger:
-    """Listens to the events of a server and closes the record of a round when the next one begins.
+    """Listens to the events of a server and makes a record of each round that is over.
 
     Args:
         held: ``(clients, classes)``, the number of samples of each class that each client holds; None if unknown.
-        told: Called with each round when it is closed.
-        rounds: What is known from before an interruption.
-
-    Attributes:
-        rounds: The closed rounds, in order.
+        told: Called with each record.
+        apart: Whether each client is a process of its own, whose memory says something.
     """
 
     def __init__(
         self,
         held: NDArray[np.int64] | None,
         told: Callable[[RoundRecord], None],
-        rounds: Sequence[RoundRecord] = (),
+        *,
+        apart: bool,
     ) -> None:
-        self._held, self._told, self.rounds = held, told, list(rounds)
-        self._lock = threading.Lock()
+        self._held, self._told, self._apart = held, told, apart
         self._totals: Callable[[], Totals] = lambda: ({}, 0.0)
-        self._before: Totals = {}, 0.0
-        self._number = 0
-        self._noted: dict[tuple[int, int], ClientRound] = {}
-        self._open(0)
+        self.begin(self._totals)
 
-    def begin(self, finished: int, totals: Callable[[], Totals]) -> None:
-        """Go on after a number of finished rounds, with the totals of another coordinator."""
-        with self._lock:
-            self.rounds = [entry for entry in self.rounds if entry.round <= finished]
-            self._totals, self._before = totals, totals()
-            self._open(0)
+    def begin(self, totals: Callable[[], Totals]) -> None:
+        """Go on with the totals of another coordinator, at the begin of a round."""
+        self._totals, self._before = totals, totals()
+        self._open()
 
     def __call__(self, event: Event) -> None:
-        """Hear an event."""
-        with self._lock:
-            if event.round != self._number:
-                self._close()
-                self._open(event.round)
-            self._ended_s = time.monotonic()
-            if event.name == "measured":
-                self._measured[event.client] = (
-                    np.asarray(event.what["correct"]), np.asarray(event.what["total"]), float(event.what["loss"])
-                )  # fmt: skip
+        """Hear an event; a coordinator raises one at a time."""
+        what = event.what
+        if event.name == "collected":
+            rss_bytes = what.get("rss_bytes") if self._apart else None
+            self._noted[event.client] = ClientRound(
+                client=event.client, busy_s=float(what.get("busy_s", nan)), rss_bytes=rss_bytes
+            )
+        elif event.name == "measured":
+            counts = np.asarray(what["correct"]), np.asarray(what["total"]), float(what["loss"])
+            self._measured[event.client] = counts
+        elif event.name == "round":
+            self._close(event.round)
 
-    def note(self, round: int, client: int, busy_s: float, rss_bytes: int) -> None:
-        """Take down how long a client has computed in a round, and its peak memory."""
-        with self._lock:
-            self._noted[round, client] = ClientRound(client=client, busy_s=busy_s, rss_bytes=rss_bytes or None)
-
-    def end(self) -> None:
-        """Close the last round."""
-        with self._lock:
-            self._close()
-            self._open(0)
-
-    def _open(self, number: int) -> None:
-        self._number, self._began_s = number, time.monotonic()
-        self._ended_s = self._began_s
+    def _open(self) -> None:
+        self._began_s = time.monotonic()
         self._measured: dict[int, tuple[NDArray[np.int64], NDArray[np.int64], float]] = {}
-        self._noted = {key: entry for key, entry in self._noted.items() if key[0] >= number > 0}
+        self._noted: dict[int, ClientRound] = {}
 
-    def _close(self) -> None:
-        if not self._number:
-            return
+    def _close(self, number: int) -> None:
         traffic, busy_s = self._totals()
         before, busy_before_s = self._before
-        self._before = dict(traffic), busy_s
         spent: dict[str, int] = {}
         for (way, call, name), n_bytes in traffic.items():
             kind = f"{way} {'evaluation' if call == 'evaluate' else name}"
             if (new := n_bytes - before.get((way, call, name), 0)) > 0:
                 spent[kind] = spent.get(kind, 0) + new
         entry = RoundRecord(
-            round=self._number,
+            round=number,
             accuracy=self._accuracy(),
             loss=self._loss(),
             clients=self._clients(),
             traffic=spent,
-            seconds=self._ended_s - self._began_s,
+            seconds=time.monotonic() - self._began_s,
             server_s=busy_s - busy_before_s,
             server_rss_bytes=peak_rss_bytes(),
         )
-        self.rounds.append(entry)
+        self._before = traffic, busy_s
+        self._open()
         self._told(entry)
 
     def _accuracy(self) -> Estimate | None:
@@ -120,13 +100,12 @@ class Ledger:
 
     def _loss(self) -> float:
         losses = [loss / float(total.sum()) for _, total, loss in self._measured.values()]
-        return sum(losses) / len(losses) if losses else float("nan")
+        return sum(losses) / len(losses) if losses else nan
 
     def _clients(self) -> tuple[ClientRound, ...]:
-        accuracies = self._by_client()
-        noted = {client: entry for (number, client), entry in self._noted.items() if number == self._number}
+        accuracies, noted = self._by_client(), self._noted
         return tuple(
-            replace(noted.get(client, ClientRound(client=client)), accuracy=accuracies.get(client, float("nan")))
+            replace(noted.get(client, ClientRound(client=client)), accuracy=accuracies.get(client, nan))
             for client in sorted(noted.keys() | accuracies.keys())
         )
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from cutlayer.cloud.training.hosted import Hosted
 from cutlayer.edge.training.client import Client, run
-from cutlayer.edge.training.reporting import Reporting
 from cutlayer.edge.training.session import Session
 from cutlayer.protocols.events import Listener, unheard
 from cutlayer.protocols.setup import Setup
@@ -49,35 +48,36 @@ def in_process(
     failures: list[BaseException] = []
     with ExitStack() as opened:
         hosted = Hosted(
-            plan, setup.input, setup.classes, setup, folder, "in process", told=told, before=before, on=on
+            plan, setup.input, setup.classes, setup, folder, "in process", apart=False, told=told, before=before, on=on
         )  # fmt: skip
         opened.callback(hosted.service.drain, 0.0)
         address = f"inprocess://{secrets.token_hex(8)}"
         opened.enter_context(closing(listen(address, hosted.service, times)))
 
-        def take_part(number: int) -> None:
+        clients = list[Client]()
+        for number in range(1, plan.clients + 1):
+            transport = opened.enter_context(closing(connect(address, times)))
+            session = Session(transport, PATIENCE_S, timeouts=times)
+            # Here and not in the threads: a model is traced by one thread at a time.
+            model, samples = setup.model(), setup.samples(number)
+            clients.append(
+                Client(plan, number, model, setup.input, len(setup.classes), samples, setup.test, session, on=on)
+            )
+
+        def take_part(client: Client) -> None:
             try:
-                with closing(connect(address, times)) as transport:
-                    session = Reporting(Session(transport, PATIENCE_S, timeouts=times), memory=False)
-                    client = Client(
-                        plan, number, setup.model(), setup.input, len(setup.classes), setup.samples(number),
-                        setup.test, session, on=on,
-                    )  # fmt: skip
-                    run(client)
+                run(client)
             except BaseException as error:
                 failures.append(error)
                 hosted.service.drain(0.0)
 
-        threads = [
-            threading.Thread(target=take_part, args=(number,), name=f"client-{number}", daemon=True)
-            for number in range(1, plan.clients + 1)
-        ]
+        threads = [threading.Thread(target=take_part, args=(client,), daemon=True) for client in clients]
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads):
             for thread in threads:
                 thread.join(0.2)  # so that Ctrl-C is heeded
-        hosted.end()
+        record = hosted.end()
     if failures:
         raise failures[0]
-    return hosted.record
+    return record

@@ -22,8 +22,14 @@ def training(
         traffic = {"up smashed": 1_000_000 * number, "down gradient": 900_000, "up weights": 5_000, "up labels": 800}
         entries.append(
             RoundRecord(
-                round=number, accuracy=Estimate(value, 2000, value - 0.02, value + 0.02), loss=2.3 - value, clients=each,
-                traffic=traffic, seconds=1.25, server_s=0.6, server_rss_bytes=410_000_000,
+                round=number,
+                accuracy=Estimate(value, 2000, value - 0.02, value + 0.02),
+                loss=2.3 - value,
+                clients=each,
+                traffic=traffic,
+                seconds=1.25,
+                server_s=0.6,
+                server_rss_bytes=410_000_000,
             )  # fmt: skip
         )
     return TrainingRecord(
