@@ -54,6 +54,7 @@ class Book:
         write_json(folder / "env.json", environment(edge=plan.threads, cloud=plan.threads))
         if setup is not None:
             training.write_partition(folder, setup.indices)
+        self.go_on(())
 
     def take_down(self, entry: RoundRecord) -> None:
         """Add a round; rounds from there on, which a rollback has undone, go."""
@@ -65,6 +66,7 @@ class Book:
     def go_on(self, rounds: tuple[RoundRecord, ...]) -> None:
         """Take over the rounds of an interrupted run."""
         self.record = replace(self.record, rounds=rounds)
+        training.write(self._folder, self.record)
 
     def finish(self) -> None:
         """Say that the last round is there."""
@@ -129,7 +131,7 @@ def earlier(folder: Path, *, resume: bool) -> TrainingRecord | None:
         ) from None
     if not record.finished and not resume:
         raise ConfigError(
-            f"{folder} holds a training of this plan that has stopped after round {len(record.rounds)} of "
-            f"{record.planned}: go on with --resume, or delete the folder to begin again."
+            f"{folder} holds a training of this plan that stopped after {len(record.rounds)} of {record.planned} "
+            "rounds: go on with --resume, or delete the folder to begin again."
         )
     return record

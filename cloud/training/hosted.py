@@ -10,11 +10,14 @@ from cutlayer.cloud.training.coordinator import Coordinator
 from cutlayer.cloud.training.desk import Desk
 from cutlayer.cloud.training.ledger import Ledger
 from cutlayer.cloud.training.service import TrainingService
+from cutlayer.errors import Refused
 from cutlayer.protocols import plan as plans
+from cutlayer.protocols.checkpoint import Checkpoints
 from cutlayer.protocols.events import Event, Listener, unheard
 from cutlayer.protocols.plan import TrainingPlan
+from cutlayer.protocols.recording import Recording
 from cutlayer.protocols.setup import Setup, untrained
-from cutlayer.records.training import RoundRecord, TrainingRecord
+from cutlayer.records.training import TRANSCRIPT, RoundRecord, TrainingRecord
 from cutlayer.spec import TensorSpec
 from cutlayer.wire.visitors import Visitors
 
@@ -55,7 +58,8 @@ class Hosted:
         on: Listener = unheard,
         visitors: Visitors | None = None,
     ) -> None:
-        self._plan, self._input, self._classes, self._on = plan, input, classes, on
+        self._plan, self._input, self._classes, self._on, self._folder = plan, input, classes, on, folder
+        self._checkpoints = Checkpoints(folder / "server", plan.id)
         self._book = Book(plan, setup, classes, folder, transport, told)
         rounds = before.rounds if before is not None else ()
         self._book.go_on(rounds)
@@ -68,6 +72,11 @@ class Hosted:
         """The record so far."""
         return self._book.record
 
+    @property
+    def failed(self) -> Refused | None:
+        """Why the training has failed; None where it has not."""
+        return self.coordinator._failed
+
     def end(self) -> TrainingRecord:
         """Close the record, when all clients have ended or the server stops."""
         if self.coordinator.rounds >= self._plan.rounds:
@@ -75,13 +84,21 @@ class Hosted:
         return self._book.record
 
     def _build(self) -> Desk:
-        """A coordinator at the last checkpoint."""
+        """A coordinator that stands at the last checkpoint, or at the beginning if there is none."""
         model = untrained(self._plan, self._input, len(self._classes))
-        coordinator = Coordinator(self._plan, model, self._input, len(self._classes), on=self._hear)
+        coordinator = Coordinator(
+            self._plan, model, self._input, len(self._classes), on=self._hear,
+            saved=lambda round: self._checkpoints.save(round, *coordinator.state()),
+        )  # fmt: skip
+        if (last := self._checkpoints.last()) is not None:
+            coordinator.load(*self._checkpoints.load(last))
+        self._listeners: list[Listener] = [self._ledger, self._on]
+        if self._plan.record:
+            self._listeners.append(Recording(self._folder / "server" / TRANSCRIPT, after=coordinator.rounds))
         self._ledger.begin(lambda: (dict(coordinator.traffic), coordinator.busy_s))
         self.coordinator = coordinator
         return Desk(coordinator, plans.toml(self._plan))
 
     def _hear(self, event: Event) -> None:
-        self._ledger(event)
-        self._on(event)
+        for listener in self._listeners:
+            listener(event)

@@ -23,7 +23,13 @@ from cutlayer.records.run import Estimate
 PLAN = "plan.toml"
 PARTITION = "partition.npz"
 TRAINING = "training.json"
+TRANSCRIPT = "transcript"
+"""Folder, in that of a party, of what it saw."""
+
 SCHEMA = 1
+
+EVALUATION = ("up evaluation", "down evaluation")
+"""Kinds of bytes that measure the accuracy, and do not train."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +90,8 @@ class RoundRecord:
         return sum(lowest) / len(lowest) if lowest else nan
 
     def sent(self, way: str) -> int:
-        """Bytes of all kinds that went ``up`` or ``down``."""
-        return sum(n for kind, n in self.traffic.items() if kind.startswith(f"{way} "))
+        """Bytes of training that went ``up`` or ``down``; those of measuring the accuracy do not count."""
+        return sum(n for kind, n in self.traffic.items() if kind.startswith(f"{way} ") and kind not in EVALUATION)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,7 @@ def _result(group: Group) -> Html:
             f"Accuracy on {n:,} test samples, with the 95 % interval of these samples. A client's accuracy is on test "
             "samples in the proportions of its own classes; the mean is over all clients, the worst 10 % are the mean "
             "of the worst tenth of them. Times are what a party computed, of the slowest client; bytes are tensors of "
-            f"all clients together.{over}"
+            f"all clients together, without those that measure the accuracy.{over}"
         ),
     )
 

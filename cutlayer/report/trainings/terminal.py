@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from cutlayer.records.training import RoundRecord, TrainingRecord
+from cutlayer.records.training import EVALUATION, RoundRecord, TrainingRecord
 from cutlayer.report.kit.columns import WIDTH, columns, plain, wrap
 from cutlayer.report.kit.wording import ACCURACY, DASH, seconds, size
 
@@ -30,7 +30,7 @@ def line(entry: RoundRecord) -> str:
     """One round. Times and memory of the clients are those of the slowest and of the largest."""
     busy = [client.busy_s for client in entry.clients if math.isfinite(client.busy_s)]
     memory = [client.rss_bytes for client in entry.clients if client.rss_bytes is not None]
-    other = sum(n for kind, n in entry.traffic.items() if kind not in KINDS)
+    other = sum(n for kind, n in entry.traffic.items() if kind not in (*KINDS, *EVALUATION))
     accuracy = ACCURACY.value(entry.accuracy.value) if entry.accuracy else DASH
     cells = [str(entry.round), accuracy, ACCURACY.value(entry.mean), ACCURACY.value(entry.worst)]
     cells.append(DASH if math.isnan(entry.loss) else f"{entry.loss:.3f}")
