@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from cutlayer.cloud.training.round import Round
 from cutlayer.cloud.training.tails import Batch, Diverged, Tails
-from cutlayer.errors import CutlayerError, DecodeError, Refused, WireError
+from cutlayer.errors import CutlayerError, DecodeError, Refused, SplitError, WireError
 from cutlayer.protocols.averaging import averaged, summed
 from cutlayer.protocols.barriers import checkpoint_due, evaluation_due
 from cutlayer.protocols.coding import Coding, decoded, decoded_labels
@@ -61,6 +61,7 @@ class Coordinator:
         model: The whole model as it is before training; it becomes the server's.
         input: One input of the model.
         classes: Number of classes.
+        tails: Makes the server's part of the model; a dishonest server has another one.
         on: Hears what happens; see `cutlayer.protocols.events`.
         saved: Called with a round when all clients have written their checkpoints of it, before they are told.
         clock: Monotonic clock in seconds.
@@ -70,6 +71,7 @@ class Coordinator:
         rounds: Number of rounds that are finished.
         traffic: Bytes of tensors, by ``up`` or ``down``, the call, and the name of the tensor.
         busy_s: Time in seconds that the server computed.
+        failed: Why the training has failed for everybody; None as long as it has not.
     """
 
     def __init__(
@@ -79,12 +81,13 @@ class Coordinator:
         input: TensorSpec,
         classes: int,
         *,
+        tails: Callable[[TrainingPlan, nn.Module, TensorSpec, int], Tails] = Tails,
         on: Listener = unheard,
         saved: Callable[[int], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan, self._classes, self._on, self._saved, self._clock = plan, classes, on, saved, clock
-        self.tails = Tails(plan, model, input, classes)
+        self.tails = tails(plan, model, input, classes)
         self.rounds = 0
         self.traffic: dict[tuple[str, str, str], int] = {}
         self.busy_s = 0.0
@@ -99,7 +102,7 @@ class Coordinator:
         self._saved_round = 0
         self._closed: set[int] = set()
         self._gone: set[int] = set()
-        self._failed: Refused | None = None
+        self.failed: Refused | None = None
         self._blocking: tuple[frozenset[int], float] = (frozenset(), 0.0)
         self._timer: Timer | None = None
         cuts = {plan.cut_of(client): client for client in range(1, plan.clients + 1)}
@@ -157,7 +160,7 @@ class Coordinator:
             SplitError: It is the state of another plan.
         """
         if numbers["plan"] != self._plan.id:
-            raise CutlayerError(
+            raise SplitError(
                 f"The checkpoint belongs to the plan {numbers['plan']}, not to {self._plan.id}; name another folder."
             )
         parted = _parted(weights, "residual/")
@@ -176,11 +179,11 @@ class Coordinator:
         started = self._clock()
         use_threads(self._plan.threads)
         progress = True
-        while progress and self._failed is None:
+        while progress and self.failed is None:
             self._move()
             progress = False
             for client, member in self._members.items():
-                while member.asks and self._failed is None:
+                while member.asks and self.failed is None:
                     ask, done = member.asks[0]
                     reply: Reply | Refused
                     try:
@@ -197,9 +200,9 @@ class Coordinator:
                     member.asks.popleft()
                     answers.append((done, reply))
                     progress = True
-        if self._failed is not None:
+        if self.failed is not None:
             for member in self._members.values():
-                answers += [(done, self._failed) for _, done in member.asks]
+                answers += [(done, self.failed) for _, done in member.asks]
                 member.asks.clear()
         self._watch()
         self.busy_s += self._clock() - started
@@ -491,8 +494,8 @@ class Coordinator:
 
     def _client(self, ask: Ask) -> int:
         """The client of an ask; that which opens its session is entered here."""
-        if self._failed is not None:
-            raise self._failed
+        if self.failed is not None:
+            raise self.failed
         if ask.call is not Call.OPEN:
             if ask.session not in self._sessions:
                 raise Refused("NOT_FOUND", "This session is not open at this server; open it first.")
@@ -569,7 +572,7 @@ class Coordinator:
     def _fail(self, client: int, ask: Ask, error: Diverged) -> None:
         """End the training for everybody."""
         number, step = ask.parameters.get("round", 0), ask.parameters.get("step", 0)
-        self._failed = Refused(
+        self.failed = Refused(
             "FAILED_PRECONDITION",
             f"The training diverged at client {client}, round {number}, step {step}: {error}. Nothing of this step was "
             "applied; use a lower learning rate.",
@@ -584,7 +587,7 @@ class Coordinator:
             self._timer.cancel()
             self._timer = None
         held = any(member.asks for client, member in self._members.items() if client not in awaited)
-        if self._plan.stragglers != "wait" and awaited and held and self._failed is None:
+        if self._plan.stragglers != "wait" and awaited and held and self.failed is None:
             left = self._blocking[1] + self._plan.straggler_s - now
             self._timer = Timer(max(0.0, left), self._drop, (awaited,))
             self._timer.daemon = True

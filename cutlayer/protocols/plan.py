@@ -274,6 +274,12 @@ def _check(plan: TrainingPlan) -> None:
             f"optimizer_state = 'average' needs weights that are averaged, and {plan.protocol} averages none; set "
             "'keep' or 'reset'."
         )
+    alone = plan.row.order == "together" or plan.row.feedback == "local-loss" or plan.row.labels == "kept"
+    if plan.micro_batches > 1 and alone:
+        raise ConfigError(
+            f"With {plan.protocol} there is nothing to overlap by sending a batch in pieces; leave micro_batches out, or "
+            "take a protocol in which each client sends its labels and waits for its gradient."
+        )
     if plan.record and plan.row.tail == "none":
         raise ConfigError(f"{plan.protocol} sends no smashed data that could be recorded; leave record out.")
 

@@ -7,13 +7,13 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from tests.protocols.direct import Run, model, planned
-from tests.protocols.test_exact import CHOSEN, STEPS, assert_same, joint
 
 from cutlayer.cloud.training.coordinator import Coordinator
 from cutlayer.cloud.training.service import TrainingService
 from cutlayer.edge.training.session import Session
 from cutlayer.wire.connect import connect, listen
+from tests.protocols.direct import Run, model, planned
+from tests.protocols.test_exact import CHOSEN, STEPS, assert_same, joint
 
 
 class Network:
