@@ -29,6 +29,7 @@ from cutlayer.protocols.events import Event, Listener, unheard
 from cutlayer.protocols.party import digest, is_finite, use_threads
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.protocols.schedule import turns
+from cutlayer.registry import GRADIENT_DEFENSES
 from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.base import Encoded, Parameter, as_array
 from cutlayer.wire.training import Ask, Call, Reply, packed, unpacked
@@ -71,6 +72,7 @@ class Coordinator:
         rounds: Number of rounds that are finished.
         traffic: Bytes of tensors, by ``up`` or ``down``, the call, and the name of the tensor.
         busy_s: Time in seconds that the server computed.
+        gone: Clients that the others no longer wait for.
         failed: Why the training has failed for everybody; None as long as it has not.
     """
 
@@ -92,6 +94,8 @@ class Coordinator:
         self.traffic: dict[tuple[str, str, str], int] = {}
         self.busy_s = 0.0
         self._lock = Lock()
+        hidden = plan.gradient_defense
+        self._gradient_defense = GRADIENT_DEFENSES.make(hidden.name, **hidden.options)
         self._members: dict[int, Member] = {}
         self._sessions: dict[str, int] = {}
         self._codings: dict[int, Coding] = {}
@@ -101,10 +105,11 @@ class Coordinator:
         self._at_checkpoint: set[int] = set()
         self._saved_round = 0
         self._closed: set[int] = set()
-        self._gone: set[int] = set()
+        self.gone: set[int] = set()
         self.failed: Refused | None = None
         self._blocking: tuple[frozenset[int], float] = (frozenset(), 0.0)
         self._timer: Timer | None = None
+        self._stopped = False
         cuts = {plan.cut_of(client): client for client in range(1, plan.clients + 1)}
         self._started = {cut: digest(self.tails.head_weights(client)) for cut, client in cuts.items()}
 
@@ -112,12 +117,14 @@ class Coordinator:
         """Take an ask, and answer it and others that it makes possible, now or at a later call, from any thread."""
         answers: list[tuple[Done, Reply | Refused]] = []
         with self._lock:
+            if self._stopped:
+                return
             try:
                 client = self._client(ask)
             except Exception as error:
                 answers.append((done, _refused(error)))
             else:
-                self._gone.discard(client)
+                self.gone.discard(client)
                 self._members[client].asks.append((ask, done))
                 self._count("up", ask.call, ask.tensors)
                 self._serve(answers)
@@ -135,11 +142,12 @@ class Coordinator:
     @property
     def finished(self) -> bool:
         """Whether all clients have closed their sessions."""
-        return len(self._closed | self._gone) >= self._plan.clients
+        return len(self._closed | self.gone) >= self._plan.clients
 
     def close(self) -> None:
-        """Stop watching for clients that do not come back."""
+        """Take no more asks and say nothing more to listeners, when what is computed now is done."""
         with self._lock:
+            self._stopped = True
             if self._timer:
                 self._timer.cancel()
 
@@ -224,6 +232,9 @@ class Coordinator:
         round = self._round
         if round is None or round.number < number:
             return None
+        if round.number > number and self._plan.stragglers != "wait":
+            # The others went on without this client, which comes back now.
+            return {"part": False, "dropped": True}, {}
         if round.number > number:
             raise Refused("FAILED_PRECONDITION", f"Round {number} is over; the training is in round {round.number}.")
         if ask.call is Call.EVALUATE:
@@ -246,9 +257,9 @@ class Coordinator:
             self._on(Event("round", 0, round.number))
         if round is None or self._over(round):
             clients = set(range(1, self._plan.clients + 1))
-            if self.rounds < self._plan.rounds and not clients - self._members.keys() - self._gone:
+            if self.rounds < self._plan.rounds and not clients - self._members.keys() - self.gone:
                 order = turns(self._plan, self.rounds + 1)
-                present = [client for client in order if client not in self._gone] or order
+                present = [client for client in order if client not in self.gone] or order
                 self._round = Round(self.rounds + 1, present)
                 self.tails.begin_round()
         elif round.evaluators is None and round.trained:
@@ -428,7 +439,7 @@ class Coordinator:
         if evaluation_due(plan, round.number) and round.heads:
             # Where the models of the clients differ each measures its own, otherwise one of them that was there.
             differ = plan.row.head == "own" or plan.bn in ("local", "statistics-local")
-            present = sorted(self._members.keys() - self._gone)
+            present = sorted(self._members.keys() - self.gone)
             round.evaluators = present if differ else [min(round.heads)]
         if self._on is not unheard:
             self._on(Event("averaged", 0, round.number, 0, {"weights": self.tails.weights()}))
@@ -482,7 +493,7 @@ class Coordinator:
         if round is None or round.number != number or round.evaluators is None or round.measuring:
             return None
         self._at_checkpoint.add(client)
-        if set(range(1, self._plan.clients + 1)) - self._at_checkpoint - self._gone:
+        if set(range(1, self._plan.clients + 1)) - self._at_checkpoint - self.gone:
             return None
         if self._saved is not None:
             self._saved(number)
@@ -520,7 +531,7 @@ class Coordinator:
             raise Refused(
                 "FAILED_PRECONDITION", f"Client {client} begins with another model than this server; compare versions."
             )
-        if client in self._members:
+        if client in self._members and client not in self._closed:
             raise Refused("ALREADY_EXISTS", f"Client {client} is here already; give each client a number of its own.")
         self._sessions[ask.session] = client
         self._members[client] = Member(ask.session, samples)
@@ -545,6 +556,8 @@ class Coordinator:
         return Batch(client, smashed, labels)
 
     def _gradient(self, round: Round, batch: Batch, step: int, gradient: Tensor, loss: float) -> Answer:
+        draws = generator(self._plan.seed, Role.NOISE, batch.client, round.number, step)
+        gradient = self._gradient_defense.protect_cut_gradient(gradient, batch.labels, draws)
         self._on(Event("answered", batch.client, round.number, step, {"gradient": gradient, "loss": loss}))
         return {"loss": loss}, {"gradient": self._coding(batch.client).encode(gradient)}
 
@@ -580,7 +593,7 @@ class Coordinator:
 
     def _watch(self) -> None:
         """Note since when the others wait for whom, and wake up when that has been too long."""
-        now, awaited = self._clock(), frozenset(self._awaited() - self._gone)
+        now, awaited = self._clock(), frozenset(self._awaited() - self.gone)
         if awaited != self._blocking[0]:
             self._blocking = (awaited, now)
         if self._timer is not None:
@@ -597,9 +610,9 @@ class Coordinator:
         """Go on without clients that the others have waited for, or with others in their place."""
         answers: list[tuple[Done, Reply | Refused]] = []
         with self._lock:
-            if awaited != self._blocking[0] or self._clock() - self._blocking[1] < self._plan.straggler_s:
+            if self._stopped or awaited != self._blocking[0] or self._clock() - self._blocking[1] < self._plan.straggler_s:
                 return
-            self._gone |= awaited
+            self.gone |= awaited
             round = self._round
             if round is not None and round.evaluators is None:
                 late = [client for client in round.order if client in awaited]
@@ -618,7 +631,7 @@ class Coordinator:
 
     def _substitutes(self, round: Round, n: int) -> list[int]:
         """Clients that were not chosen for a round, in an order drawn for it."""
-        free = sorted(self._members.keys() - self._gone - round.dropped - set(round.order))
+        free = sorted(self._members.keys() - self.gone - round.dropped - set(round.order))
         drawn = generator(self._plan.seed, Role.SAMPLING, round=round.number, step=1).permutation(free)
         return [int(client) for client in drawn[:n]]
 

@@ -32,7 +32,7 @@ from cutlayer.protocols.events import Event, Listener, unheard
 from cutlayer.protocols.party import Party, digest, use_threads
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.protocols.schedule import batches
-from cutlayer.registry import defense_from
+from cutlayer.registry import GRADIENT_DEFENSES, defense_from
 from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.base import NO_PARAMETERS, Encoded, Parameter
 from cutlayer.wire.training import NO_TENSORS, WINDOW, Call, Reply, packed, unpacked
@@ -102,6 +102,8 @@ class Client:
         self._coding = Coding(plan.codec.smashed, plan.codec.error_feedback)
         self._end_coding = Coding("raw")
         self._defense = defense_from({"name": plan.defense.name, **plan.defense.options})
+        hidden = plan.gradient_defense
+        self._gradient_defense = GRADIENT_DEFENSES.make(hidden.name, **hidden.options)
         self._waited_s = 0.0
         self.rounds = 0
 
@@ -307,7 +309,9 @@ class Client:
             logits = end(output)
         functional.cross_entropy(logits, labels).backward()
         assert output.grad is not None
-        return output.grad
+        draws = generator(self.plan.seed, Role.NOISE, self.number, number, step)
+        gradient: Tensor = self._gradient_defense.protect_cut_gradient(output.grad, labels, draws)
+        return gradient
 
     def _step_by_local_loss(
         self, number: int, step: int, index: NDArray[np.intp], inputs: Tensor, labels: Tensor

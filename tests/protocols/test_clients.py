@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -33,6 +34,18 @@ class Vanishing(Direct):
         return super().ask(call, *arguments)
 
 
+class Slow(Direct):
+    """A session whose client takes a rest before its second step."""
+
+    rested = 0
+
+    def ask(self, call: Call, *arguments: Any) -> Reply:
+        self.rested += call is Call.STEP
+        if call is Call.STEP and self.rested == 2:
+            time.sleep(0.6)
+        return super().ask(call, *arguments)
+
+
 def vanishing(client: int, after: int) -> Any:
     return lambda coordinator, k: Vanishing(coordinator, f"session {k}", after if k == client else 1000)
 
@@ -46,6 +59,18 @@ def test_the_others_go_on_without_a_client_that_vanishes(protocol: str) -> None:
     for number in (1, 2):
         assert {e.client for e in finished.heard if (e.name, e.round) == ("collected", number)} == {1, 3}
     assert [e.round for e in finished.heard if e.name == "round"] == [1, 2]
+
+
+@pytest.mark.parametrize("protocol", ["vanilla", "splitfed-v1", "parallel"])
+def test_a_client_that_comes_late_takes_part_again(protocol: str) -> None:
+    def session(coordinator: Coordinator, k: int) -> Direct:
+        return (Slow if k == 2 else Direct)(coordinator, f"session {k}", [])
+
+    changes = {"stragglers": "drop", "straggler_s": 0.2, "rounds": 60, "evaluate_rounds": 60}
+    finished = Run(planned(protocol, **changes), session=session).checked()
+    there = {e.round for e in finished.heard if (e.name, e.client) == ("collected", 2)}
+    assert 1 not in there
+    assert 60 in there
 
 
 def test_another_client_takes_the_place_of_one_that_vanishes() -> None:

@@ -54,7 +54,7 @@ def test_an_optimisers_state_goes_by_names() -> None:
     for each in (party, backwards):
         stepped(each, 1)
     assert_same(party.weights(), backwards.weights())
-    with pytest.raises(SplitError, match="'conv9.weight'"):
+    with pytest.raises(SplitError, match="conv9"):
         party.load_optimizer({"conv9.weight/exp_avg": torch.zeros(1)})
     with pytest.raises(SplitError, match="shape"):
         party.load_optimizer({"fc1.bias/exp_avg": torch.zeros(3)})
@@ -64,7 +64,7 @@ def test_weights_are_copies_and_a_wrong_one_changes_nothing() -> None:
     party = Party([model()], ADAM)
     before = party.weights()
     wrong = {"conv1.weight": torch.ones_like(before["conv1.weight"]), "fc2.bias": torch.zeros(9)}
-    with pytest.raises(SplitError, match="fc2.bias"):
+    with pytest.raises(SplitError, match=r"fc2\.bias"):
         party.load(wrong)
     assert_same(before, party.weights())
     stepped(party)
