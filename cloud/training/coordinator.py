@@ -140,6 +140,11 @@ class Coordinator:
         return f"Client {client} waits for {whom} in {f'round {round.number}' if round else 'the first round'}"
 
     @property
+    def awaited(self) -> frozenset[int]:
+        """The clients that the training cannot go on without now."""
+        return self._blocking[0]
+
+    @property
     def finished(self) -> bool:
         """Whether all clients have closed their sessions."""
         return len(self._closed | self.gone) >= self._plan.clients
@@ -602,15 +607,16 @@ class Coordinator:
         held = any(member.asks for client, member in self._members.items() if client not in awaited)
         if self._plan.stragglers != "wait" and awaited and held and self.failed is None:
             left = self._blocking[1] + self._plan.straggler_s - now
-            self._timer = Timer(max(0.0, left), self._drop, (awaited,))
+            self._timer = Timer(max(0.0, left), self.look)
             self._timer.daemon = True
             self._timer.start()
 
-    def _drop(self, awaited: frozenset[int]) -> None:
-        """Go on without clients that the others have waited for, or with others in their place."""
+    def look(self) -> None:
+        """Go on without clients that the others have waited for too long, or with others in their place."""
         answers: list[tuple[Done, Reply | Refused]] = []
         with self._lock:
-            if self._stopped or awaited != self._blocking[0] or self._clock() - self._blocking[1] < self._plan.straggler_s:
+            awaited, since = self._blocking
+            if self._stopped or self._plan.stragglers == "wait" or self._clock() - since < self._plan.straggler_s:
                 return
             self.gone |= awaited
             round = self._round

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -101,14 +102,15 @@ class Run:
         session: Callable[[Coordinator, int], Any] | None = None,
         after: tuple[Run, int] | None = None,
         tails: type[Tails] = Tails,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.plan, self.heard, self.seen = plan, list[Event](), dict[int, list[Event]]()
         self.data = {k: dataset(n, k) for k, n in enumerate(sizes[: plan.clients], 1)}
         # The states at the end of each round with a checkpoint: those of the clients, and that of the server under 0.
         self.kept: dict[int, dict[int, Any]] = {}
         self.asked: list[Ask] = []
-        on = self.heard.append
-        self.coordinator = Coordinator(plan, make(), INPUT, CLASSES, tails=tails, on=on, saved=self._save)
+        options: dict[str, Any] = {"tails": tails, "on": self.heard.append, "saved": self._save, "clock": clock}
+        self.coordinator = Coordinator(plan, make(), INPUT, CLASSES, **options)
         before = after[0].kept[after[1]] if after else {}
         if before:
             self.coordinator.load(*before[0])

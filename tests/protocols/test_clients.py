@@ -20,64 +20,66 @@ class Gone(Exception):
     """This client's process has ended."""
 
 
-class Vanishing(Direct):
-    """A session whose client vanishes at its n-th step, for good or until it is to come back."""
+class Clock:
+    """A clock that goes on only when a test says so."""
 
-    def __init__(self, coordinator: Coordinator, name: str, after: int) -> None:
-        super().__init__(coordinator, name, [])
-        self.left = after
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Late(Direct):
+    """A session whose client is overdue before its second step, and then comes back or does not."""
+
+    def __init__(self, coordinator: Coordinator, number: int, clock: Clock, back: bool) -> None:
+        super().__init__(coordinator, f"session {number}", [])
+        self.number, self.clock, self.back, self.steps = number, clock, back, 0
 
     def ask(self, call: Call, *arguments: Any) -> Reply:
-        self.left -= call is Call.STEP
-        if self.left < 0:
-            raise Gone
+        self.steps += call is Call.STEP
+        if call is Call.STEP and self.steps == 2:
+            while self.coordinator.awaited != {self.number}:
+                time.sleep(0.005)
+            self.clock.now += 1000
+            self.coordinator.look()
+            if not self.back:
+                raise Gone
         return super().ask(call, *arguments)
 
 
-class Slow(Direct):
-    """A session whose client takes a rest before its second step."""
+def run_with_a_late_client(number: int, back: bool, protocol: str, **changes: Any) -> Run:
+    clock = Clock()
 
-    rested = 0
+    def session(coordinator: Coordinator, k: int) -> Direct:
+        return Late(coordinator, k, clock, back) if k == number else Direct(coordinator, f"session {k}", [])
 
-    def ask(self, call: Call, *arguments: Any) -> Reply:
-        self.rested += call is Call.STEP
-        if call is Call.STEP and self.rested == 2:
-            time.sleep(0.6)
-        return super().ask(call, *arguments)
-
-
-def vanishing(client: int, after: int) -> Any:
-    return lambda coordinator, k: Vanishing(coordinator, f"session {k}", after if k == client else 1000)
+    return Run(planned(protocol, straggler_s=999.0, **changes), session=session, clock=clock)
 
 
 @pytest.mark.parametrize("protocol", ["vanilla", "splitfed-v1", "splitfed-v2", "parallel", "own-heads", "local-loss"])
 def test_the_others_go_on_without_a_client_that_vanishes(protocol: str) -> None:
-    plan = planned(protocol, stragglers="drop", straggler_s=0.2)
-    finished = Run(plan, session=vanishing(2, 1))
+    finished = run_with_a_late_client(2, False, protocol, stragglers="drop")
     assert [type(error) for error in finished.errors] == [Gone]
-    assert finished.coordinator.rounds == 2
     for number in (1, 2):
         assert {e.client for e in finished.heard if (e.name, e.round) == ("collected", number)} == {1, 3}
     assert [e.round for e in finished.heard if e.name == "round"] == [1, 2]
+    assert finished.coordinator.gone == {2}
 
 
 @pytest.mark.parametrize("protocol", ["vanilla", "splitfed-v1", "parallel"])
 def test_a_client_that_comes_late_takes_part_again(protocol: str) -> None:
-    def session(coordinator: Coordinator, k: int) -> Direct:
-        return (Slow if k == 2 else Direct)(coordinator, f"session {k}", [])
-
-    changes = {"stragglers": "drop", "straggler_s": 0.2, "rounds": 60, "evaluate_rounds": 60}
-    finished = Run(planned(protocol, **changes), session=session).checked()
+    finished = run_with_a_late_client(2, True, protocol, stragglers="drop", rounds=12, evaluate_rounds=12).checked()
     there = {e.round for e in finished.heard if (e.name, e.client) == ("collected", 2)}
     assert 1 not in there
-    assert 60 in there
+    assert 12 in there
 
 
 def test_another_client_takes_the_place_of_one_that_vanishes() -> None:
-    plan = planned("splitfed-v1", stragglers="replace", straggler_s=0.2, sampling=0.67, rounds=1)
-    chosen = {e.client for e in Run(planned("splitfed-v1", sampling=0.67, rounds=1)).heard if e.name == "collected"}
-    lost = min(chosen)
-    finished = Run(plan, session=vanishing(lost, 1))
+    changes = {"sampling": 0.67, "rounds": 1, "stragglers": "replace"}
+    chosen = {e.client for e in Run(planned("splitfed-v1", **changes)).heard if e.name == "collected"}
+    lost = next(client for client in sorted(chosen) if client != 2)
+    finished = run_with_a_late_client(lost, False, "splitfed-v1", **changes)
     assert [type(error) for error in finished.errors] == [Gone]
     assert {e.client for e in finished.heard if e.name == "collected"} == {1, 2, 3} - {lost}
 
