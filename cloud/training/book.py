@@ -77,6 +77,7 @@ class Book:
 def begun(plan: TrainingPlan, setup: Setup | None, classes: tuple[str, ...], transport: str) -> TrainingRecord:
     """The record of a training that has not begun."""
     record = TrainingRecord(
+        schema=training.SCHEMA,
         id=plan.id,
         name=plan.name,
         claim=plan.claim,

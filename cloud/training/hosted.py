@@ -75,7 +75,7 @@ class Hosted:
     @property
     def failed(self) -> Refused | None:
         """Why the training has failed; None where it has not."""
-        return self.coordinator._failed
+        return self.coordinator.failed
 
     def end(self) -> TrainingRecord:
         """Close the record, when all clients have ended or the server stops."""
@@ -97,7 +97,7 @@ class Hosted:
             self._listeners.append(Recording(self._folder / "server" / TRANSCRIPT, after=coordinator.rounds))
         self._ledger.begin(lambda: (dict(coordinator.traffic), coordinator.busy_s))
         self.coordinator = coordinator
-        return Desk(coordinator, plans.toml(self._plan))
+        return Desk(coordinator, plans.toml(self._plan), self._ledger.tick)
 
     def _hear(self, event: Event) -> None:
         for listener in self._listeners:

@@ -41,12 +41,18 @@ class Ledger:
     ) -> None:
         self._held, self._told, self._apart = held, told, apart
         self._totals: Callable[[], Totals] = lambda: ({}, 0.0)
+        self._began_s: float | None = None
         self.begin(self._totals)
 
     def begin(self, totals: Callable[[], Totals]) -> None:
-        """Go on with the totals of another coordinator, at the begin of a round."""
-        self._totals, self._before = totals, totals()
+        """Go on with the totals of another coordinator, before the first ask of a round."""
+        self._totals, self._before, self._began_s = totals, totals(), None
         self._open()
+
+    def tick(self) -> None:
+        """Begin to measure the time of a round, unless that of this one runs already."""
+        if self._began_s is None:
+            self._began_s = time.monotonic()
 
     def __call__(self, event: Event) -> None:
         """Hear an event; a coordinator raises one at a time."""
@@ -63,7 +69,6 @@ class Ledger:
             self._close(event.round)
 
     def _open(self) -> None:
-        self._began_s = time.monotonic()
         self._measured: dict[int, tuple[NDArray[np.int64], NDArray[np.int64], float]] = {}
         self._noted: dict[int, ClientRound] = {}
 
@@ -75,17 +80,18 @@ class Ledger:
             kind = f"{way} {'evaluation' if call == 'evaluate' else name}"
             if (new := n_bytes - before.get((way, call, name), 0)) > 0:
                 spent[kind] = spent.get(kind, 0) + new
+        now_s = time.monotonic()
         entry = RoundRecord(
             round=number,
             accuracy=self._accuracy(),
             loss=self._loss(),
             clients=self._clients(),
             traffic=spent,
-            seconds=time.monotonic() - self._began_s,
+            seconds=now_s - (now_s if self._began_s is None else self._began_s),
             server_s=busy_s - busy_before_s,
             server_rss_bytes=peak_rss_bytes(),
         )
-        self._before = traffic, busy_s
+        self._before, self._began_s = (traffic, busy_s), now_s
         self._open()
         self._told(entry)
 

@@ -79,14 +79,16 @@ def host(
 
     for name in log:
         trackers.check(name)
-    tracking: list[trackers.Track] = []
+    tracking, titles = list[trackers.Track](), list[str]()
 
     def ready(address: str, begun: TrainingRecord) -> None:
         tracking.extend(trackers.TRACKERS[name](begun, out / begun.id) for name in log)
-        tell(f"ready {address} training {begun.id}, {begun.clients} clients")
-        tell_lines(heading(begun))
+        tell(f"ready {address} {begun.plan}")
+        titles.append(heading(begun))
 
     def told(entry: RoundRecord) -> None:
+        while titles:
+            tell_lines(titles.pop())
         tell(line(entry))
         for track in tracking:
             track(entry)

@@ -25,6 +25,7 @@ from cutlayer.protocols.setup import Setup
 from cutlayer.records.run import Estimate
 from cutlayer.records.training import PLAN, RoundRecord, TrainingRecord, read
 from cutlayer.wire.connect import connect, listen
+from cutlayer.wire.retry import Retry
 from cutlayer.wire.transport import Timeouts
 
 RESTARTS = 3
@@ -74,7 +75,7 @@ def in_process(
 
         clients = list[Client]()
         for number in range(1, plan.clients + 1):
-            transport = opened.enter_context(closing(connect(address, times)))
+            transport = opened.enter_context(closing(connect(address, times, retry=Retry(attempts=1))))
             session = Session(transport, PATIENCE_S, timeouts=times)
             # Here and not in the threads: a model is traced by one thread at a time.
             model, samples = setup.model(), setup.samples(number)

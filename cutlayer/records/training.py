@@ -140,7 +140,7 @@ class TrainingRecord:
         finished: Whether the last round of the plan is there.
     """
 
-    schema: int = SCHEMA
+    schema: int
     id: str
     name: str
     claim: str = ""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import secrets
 import tomllib
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from cutlayer import own
 from cutlayer.edge.training.client import Client, run
-from cutlayer.edge.training.session import PATIENCE_S, Session
-from cutlayer.errors import ConfigError, DecodeError
+from cutlayer.edge.training.session import PATIENCE_S, RolledBack, Session
+from cutlayer.errors import ConfigError, DecodeError, WireError
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.protocols.checkpoint import Checkpoints
 from cutlayer.protocols.events import Event
@@ -106,7 +106,8 @@ def given_plan(transport: Transport, patience_s: float = PATIENCE_S, timeouts: T
     """
     session = Session(transport, patience_s, timeouts=timeouts)
     reply = session.ask(Call.OPEN, {CLIENT: READER + secrets.randbits(32)})
-    session.ask(Call.CLOSE)
+    with suppress(WireError, RolledBack):
+        session.ask(Call.CLOSE)
     text = reply.parameters.get("plan")
     if not isinstance(text, str):
         raise DecodeError("The server sent no plan; is it a server of inference?")

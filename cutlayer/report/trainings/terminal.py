@@ -76,4 +76,4 @@ def sent_by_kind(traffic: Mapping[str, int]) -> str:
 
 
 def _aligned(cells: Sequence[str]) -> str:
-    return "  ".join(plain(cell).rjust(width) for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip()
+    return " ".join(plain(cell).rjust(width) for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip()

@@ -1,9 +1,11 @@
 """Made-up records of trainings for tests of the report."""
 
+import hashlib
+
 import numpy as np
 
 from cutlayer.records.run import Estimate
-from cutlayer.records.training import ClientRound, Leakage, RoundRecord, TrainingRecord
+from cutlayer.records.training import SCHEMA, ClientRound, Leakage, RoundRecord, TrainingRecord
 
 
 def training(
@@ -33,7 +35,8 @@ def training(
             )
         )
     return TrainingRecord(
-        id=f"{abs(hash((label, seed))):012x}"[:12],
+        schema=SCHEMA,
+        id=hashlib.sha256(f"{label} {seed}".encode()).hexdigest()[:12],
         name="made",
         claim="V1 is FedAvg.",
         plan=f"{label}: lenet on mnist",
