@@ -18,12 +18,14 @@ class Desk:
     Args:
         coordinator: What decides all other replies; see `cutlayer.cloud.training.service.Coordinator`.
         plan: The plan as TOML.
-        begun: Called when a client asks for its turn.
+        clients: Number of clients.
+        complete: Called with each ask once all clients are there.
     """
 
-    def __init__(self, coordinator: Coordinator, plan: str, begun: Callable[[], None]) -> None:
-        self.coordinator, self._plan, self._begun = coordinator, plan, begun
+    def __init__(self, coordinator: Coordinator, plan: str, clients: int, complete: Callable[[], None]) -> None:
+        self.coordinator, self._plan, self._n_clients, self._complete = coordinator, plan, clients, complete
         self._readers: set[str] = set()
+        self._opened: set[str] = set()
 
     def take(self, ask: Ask, done: Callable[[Reply | Refused], None]) -> None:
         """See `cutlayer.cloud.training.service.Coordinator`."""
@@ -34,12 +36,14 @@ class Desk:
             self._readers.discard(ask.session)
             done(Reply(ask.step))
         else:
-            if ask.call is Call.TURN:
-                self._begun()
+            if ask.call is Call.OPEN:
+                self._opened.add(ask.session)
+            if len(self._opened) >= self._n_clients:
+                self._complete()
             self.coordinator.take(ask, done)
 
     @property
-    def gone(self) -> frozenset[int]:
+    def gone(self) -> set[int]:
         """See `Coordinator.gone`."""
         return self.coordinator.gone
 

@@ -97,7 +97,7 @@ class Hosted:
             self._listeners.append(Recording(self._folder / "server" / TRANSCRIPT, after=coordinator.rounds))
         self._ledger.begin(lambda: (dict(coordinator.traffic), coordinator.busy_s))
         self.coordinator = coordinator
-        return Desk(coordinator, plans.toml(self._plan), self._ledger.tick)
+        return Desk(coordinator, plans.toml(self._plan), self._plan.clients, self._ledger.tick)
 
     def _hear(self, event: Event) -> None:
         for listener in self._listeners:

@@ -39,7 +39,7 @@ def serve(
     say: Callable[[str], None],
     timeouts: Timeouts | None = None,
     security: Security = PLAIN,
-) -> TrainingRecord:
+) -> tuple[TrainingRecord, Setup | None]:
     """Train until all clients have ended, or until SIGTERM or SIGINT.
 
     Args:
@@ -55,7 +55,7 @@ def serve(
         security: Files for encryption and authentication; plain text if left out.
 
     Returns:
-        The record of the training.
+        The record of the training, and its data where they are here.
 
     Raises:
         ConfigError: The plan cannot be trained, or the folder holds another state of it.
@@ -74,7 +74,7 @@ def serve(
         before = earlier(folder, resume=resume)
         if before is not None and before.finished:
             say(f"{folder} holds this training, finished; change the plan, or delete the folder to train again.")
-            return before
+            return before, setup
         visitors = opened.enter_context(closing(Visitors()))
         transport = Address.parse(listen).scheme
         hosted = Hosted(
@@ -93,7 +93,7 @@ def serve(
             raise hosted.failed
     if not record.finished:
         say(f"Stopped after round {len(record.rounds)} of {plan.rounds}; the same command with --resume goes on.")
-    return record
+    return record, setup
 
 
 def known(

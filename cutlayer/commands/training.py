@@ -1,5 +1,6 @@
 """The command that trains by clients and a server."""
 
+import logging
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -48,14 +49,12 @@ def train(
     """
     from cutlayer.experiment.training import train as run
     from cutlayer.protocols import plan as plans
-    from cutlayer.report.trainings.terminal import summary
 
     settings = dict(map(setting, set))
     trained = run(
         plans.load(plan, settings), out=out, data_root=data_root, resume=resume,
         transport=None if in_process else transport, record=record, alone=alone, log=log, tell=tell_lines, say=say,
     )  # fmt: skip
-    tell_lines(summary(trained))
     tell(f"Records: {out / trained.id}. See them with `cutlayer report {out}`.")
 
 
@@ -70,12 +69,14 @@ def host(
     *,
     resume: bool,
     record: bool,
+    alone: bool,
 ) -> None:
     """Run the server of a training: ``cutlayer cloud --train``. It prints ``ready ADDRESS``, then a line a round."""
     from cutlayer.cloud.training import trackers
     from cutlayer.cloud.training.serve import serve
+    from cutlayer.deployment.training import compared
     from cutlayer.protocols import plan as plans
-    from cutlayer.report.trainings.terminal import heading, line
+    from cutlayer.report.trainings.terminal import heading, line, summary
 
     for name in log:
         trackers.check(name)
@@ -94,10 +95,13 @@ def host(
             track(entry)
 
     loaded = plans.load(plan)
-    serve(
+    made, setup = serve(
         replace(loaded, record=True) if record else loaded, listen, out=out, data_root=data_root, resume=resume,
         ready=ready, told=told, say=say, timeouts=timeouts, security=security,
     )  # fmt: skip
+    if alone and setup is not None:
+        made = compared(made, setup, out, say)
+    tell_lines(summary(made))
 
 
 def join(
@@ -114,6 +118,7 @@ def join(
     from cutlayer.edge.training.work import take_part
     from cutlayer.protocols import plan as plans
 
+    logging.getLogger("cutlayer.edge.training").setLevel(logging.INFO)
     match = re.fullmatch(r"([1-9]\d{0,5})(?:/([1-9]\d{0,5}))?", client)
     if match is None:
         raise ConfigError(f"--client says which client this is, of how many, such as 3/10; {client!r:.80} was given.")

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from signal import Signals
@@ -22,8 +22,7 @@ from cutlayer.protocols.events import Listener, unheard
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.protocols.row import protocol_named
 from cutlayer.protocols.setup import Setup
-from cutlayer.records.run import Estimate
-from cutlayer.records.training import PLAN, RoundRecord, TrainingRecord, read
+from cutlayer.records.training import PLAN, RoundRecord, TrainingRecord, read, write
 from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.retry import Retry
 from cutlayer.wire.transport import Timeouts
@@ -115,7 +114,7 @@ def processes(
     out: Path,
     data_root: Path | None,
     resume: bool,
-    record: bool,
+    alone: bool,
     log: Sequence[str],
     tell: Callable[[str], None],
     say: Callable[[str], None],
@@ -131,7 +130,7 @@ def processes(
         out: Folder of all runs.
         data_root: Folder of the data sets that are not embedded.
         resume: Whether to go on with an interrupted run.
-        record: Whether each party keeps what it sees.
+        alone: Whether the server trains each client alone as well, at the end.
         log: Where else the rounds are written; see `cutlayer.cloud.training.trackers`.
         tell: Called with each line that the server prints.
         say: Called with each line of progress.
@@ -140,8 +139,15 @@ def processes(
         Unreachable: A party has failed; the message holds its last line.
     """
     folder = out / plan.id
-    common = [*("--out", out), *(["--data-root", data_root] if data_root else []), *(["--record"] if record else [])]
-    serve = ["cloud", "--train", folder / PLAN, *common, *(word for name in log for word in ("--log", name))]
+    common = ["--out", out, *(["--data-root", data_root] if data_root else [])]
+    serve = [
+        "cloud",
+        "--train",
+        folder / PLAN,
+        *common,
+        *([] if alone else ["--no-alone"]),
+        *(word for name in log for word in ("--log", name)),
+    ]
     with ExitStack() as opened:
         server = opened.enter_context(Party("the server", folder / "server" / "log.txt", tell))
         server.start(*serve, "--listen", f"{transport}://127.0.0.1:0", *(["--resume"] if resume else []))
@@ -254,14 +260,14 @@ class Party:
                 self._tell(line.rstrip("\n"))
 
 
-def alone(setup: Setup, out: Path) -> tuple[Estimate | None, float]:
-    """What clients reach that train alone, for as many rounds: what a training has to be compared with.
+def compared(made: TrainingRecord, setup: Setup, out: Path, say: Callable[[str], None]) -> TrainingRecord:
+    """The record of a finished training with what clients reach that train alone, for as many rounds.
 
-    Returns:
-        The accuracy on all test samples and that on samples in the proportions of a client's own classes, both as the
-        mean over the clients. It is kept in a folder of its own; an equal plan finds it there.
+    It is kept in a folder of its own; a training with equal clients finds it there.
     """
     plan = setup.plan
+    if not made.finished or made.local is not None or plan.clients == 1 or plan.protocol == "local":
+        return made
     local = TrainingPlan(
         data=plan.data, model=plan.model, protocol="local", row=protocol_named("local"), clients=plan.clients,
         rounds=plan.rounds, epochs=plan.epochs, batch=plan.batch, seed=plan.seed, threads=plan.threads,
@@ -269,12 +275,13 @@ def alone(setup: Setup, out: Path) -> tuple[Estimate | None, float]:
         bn="replaced" if plan.bn == "replaced" else "shared", partition=plan.partition, samples=plan.samples,
         test=plan.test, input=plan.input, checkpoint_rounds=0, evaluate_rounds=plan.rounds, name="each client alone",
     )  # fmt: skip
-    folder = out / "baselines" / local.id
-    try:
+    folder, record = out / "baselines" / local.id, None
+    with suppress(OSError, ValueError, KeyError, TypeError):
         record = read(folder)
-    except (OSError, ValueError, KeyError, TypeError):
-        record = None
     if record is None or not record.finished:
+        say("training each client alone, for comparison")
         record = in_process(replace(setup, plan=local), folder)
     assert record.last is not None
-    return record.last.accuracy, record.last.mean
+    made = replace(made, local=record.last.accuracy, local_mean=record.last.mean)
+    write(out / plan.id, made)
+    return made

@@ -19,7 +19,7 @@ from cutlayer.protocols.setup import Setup, prepare
 from cutlayer.records import training
 from cutlayer.records.files import write_text
 from cutlayer.records.training import RoundRecord, TrainingRecord
-from cutlayer.report.trainings.terminal import heading, line
+from cutlayer.report.trainings.terminal import heading, line, summary
 
 
 def train(
@@ -67,24 +67,21 @@ def train(
     before = earlier(folder, resume=resume)
     if before is not None and before.finished:
         say(f"{folder} holds this training, finished; change the plan, or delete the folder to train again.")
+        tell(summary(before))
         return before
     if transport is None:
         tune_allocator()
         with only_one(folder):
             made = _in_process(setup, folder, before, log, tell, on)
-    else:
-        write_text(folder / training.PLAN, toml(plan))
-        deployed.processes(
-            plan, transport, out=out, data_root=data_root, resume=before is not None, record=record, log=log, tell=tell,
-            say=say,
-        )  # fmt: skip
-        made = training.read(folder)
-    if alone and made.finished and plan.clients > 1 and plan.protocol != "local":
-        say("training each client alone, for comparison")
-        accuracy, mean = deployed.alone(setup, out)
-        made = replace(made, local=accuracy, local_mean=mean)
-        training.write(folder, made)
-    return made
+        made = deployed.compared(made, setup, out, say) if alone else made
+        tell(summary(made))
+        return made
+    write_text(folder / training.PLAN, toml(plan))
+    deployed.processes(
+        plan, transport, out=out, data_root=data_root, resume=before is not None, alone=alone, log=log, tell=tell,
+        say=say,
+    )  # fmt: skip
+    return training.read(folder)
 
 
 def _in_process(

@@ -73,7 +73,8 @@ def take_part(
         plan = plan or given_plan(transport, patience_s, timeouts)
         if of not in (None, plan.clients) or number > plan.clients:
             raise ConfigError(
-                f"The plan of the server has {plan.clients} clients; --client {number}/{of or plan.clients} was given."
+                f"The plan has {plan.clients} clients; client {number}{f' of {of}' if of else ''} was named. State one "
+                f"of them, such as --client 1/{plan.clients}."
             )
         setup = prepare(plan, data_root)
         folder = out / plan.id / f"client-{number}"
