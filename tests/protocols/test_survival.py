@@ -1,0 +1,36 @@
+"""Whatever is killed and started again, the run ends with the bits of the undisturbed one (A2)."""
+
+import pytest
+import torch
+
+from cutlayer.protocols.row import PROTOCOLS
+from tests.protocols.direct import planned
+from tests.protocols.survival import World
+
+
+def plan_of(protocol):
+    end = {"end": "relu3"} if protocol == "u-shaped" else {}
+    clients = 1 if protocol == "centralised" else 2
+    return planned(protocol, clients=clients, rounds=3, checkpoint_rounds=1, evaluate_rounds=3, **end)
+
+
+def assert_same(left, right):
+    assert left.keys() == right.keys()
+    for name in left:
+        assert torch.equal(left[name], right[name]), name
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_run_whose_parties_are_killed_ends_with_the_same_bits(tmp_path, protocol):
+    plan = plan_of(protocol)
+    calm = World(plan, tmp_path / "calm", f"inprocess://calm-{protocol}")
+    undisturbed = calm.train()
+    assert set(calm.lives.values()) == {1}
+    n = calm.asks
+    deaths = {0: {n // 3: "", n: ""}, 1: {4: "after", 17: "before"}}
+    if plan.clients > 1:
+        deaths[2] = {9: "after"}
+    wild = World(plan, tmp_path / "wild", f"inprocess://wild-{protocol}", deaths)
+    assert_same(wild.train(), undisturbed)
+    assert wild.lives[0] == 3
+    assert wild.lives[1] == 3
