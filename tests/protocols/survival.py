@@ -87,12 +87,12 @@ def take_part(
 class Mortal:
     """A session that dies at some of its asks: before it asks, or with the reply in its hands."""
 
-    def __init__(self, session: Session, deaths: dict[int, str], count: list[int]) -> None:
-        self._session, self._deaths, self._count = session, deaths, count
+    def __init__(self, session: Session, deaths: dict[int, str], counts: dict[int, int], number: int) -> None:
+        self._session, self._deaths, self._counts, self._number = session, deaths, counts, number
 
     def ask(self, *ask: Any) -> Any:
-        self._count[0] += 1
-        death = self._deaths.get(self._count[0])
+        self._counts[self._number] += 1
+        death = self._deaths.get(self._counts[self._number])
         if death == "before":
             raise Killed
         reply = self._session.ask(*ask)
@@ -117,7 +117,7 @@ class World:
     ) -> None:
         self._plan, self._folder, self._address, self._deaths = plan, folder, address, deaths or {}
         self.lives = dict.fromkeys(range(plan.clients + 1), 1)
-        self.asks = 0
+        self.asks, self.counts = 0, dict.fromkeys(range(plan.clients + 1), 0)
         self.weights: dict[int, dict[str, torch.Tensor]] = {}
         self.failures: list[BaseException] = []
         self._dead = threading.Event()
@@ -143,11 +143,11 @@ class World:
 
     def _live(self, number: int) -> None:
         """One client after the other with this number, until one comes to the end."""
-        count, deaths = [0], self._deaths.get(number, {})
+        deaths = self._deaths.get(number, {})
         while True:
             try:
                 self.weights[number] = take_part(
-                    self._plan, number, self._address, self._folder, lambda s: Mortal(s, deaths, count)
+                    self._plan, number, self._address, self._folder, lambda s: Mortal(s, deaths, self.counts, number)
                 )
                 return
             except Killed:

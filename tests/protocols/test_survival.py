@@ -34,3 +34,18 @@ def test_a_run_whose_parties_are_killed_ends_with_the_same_bits(tmp_path, protoc
     assert_same(wild.train(), undisturbed)
     assert wild.lives[0] == 3
     assert wild.lives[1] == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_at_whatever_ask_one_party_is_killed_the_bits_are_the_same(tmp_path, protocol):
+    plan = plan_of(protocol)
+    calm = World(plan, tmp_path / "calm", f"inprocess://all-{protocol}")
+    undisturbed = calm.train()
+    moments = [(0, moment, "") for moment in range(1, calm.asks + 1)]
+    for client in range(1, plan.clients + 1):
+        moments += [(client, n, death) for n in range(1, calm.counts[client] + 1) for death in ("before", "after")]
+    for number, (party, moment, death) in enumerate(moments):
+        wild = World(plan, tmp_path / f"{number}", f"inprocess://all-{protocol}", {party: {moment: death}})
+        assert_same(wild.train(), undisturbed)
+        assert wild.lives[party] == 2
