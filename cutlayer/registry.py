@@ -412,6 +412,34 @@ ATTACKS = Registry(
     {"cutlayer.attacks.base:Attack": ("invert or invert_releases or identify",)},
 )
 
+GRADIENT_DEFENSES = Registry(
+    "gradient defense",
+    {
+        "none": "cutlayer.defenses.gradients.none:Unprotected",
+        "iso": "cutlayer.defenses.gradients.iso:Iso",
+        "max-norm": "cutlayer.defenses.gradients.max_norm:MaxNorm",
+        "marvell": "cutlayer.defenses.gradients.marvell:Marvell",
+        "perpendicular": "cutlayer.defenses.gradients.perpendicular:Perpendicular",
+    },
+    "cutlayer.gradient_defenses",
+    {"cutlayer.defenses.gradients.base:GradientDefense": ("protect_rows",)},
+)
+
+LABEL_ATTACKS = Registry(
+    "label attack",
+    {
+        "norm": "cutlayer.attacks.training.norm:Norm",
+        "direction": "cutlayer.attacks.training.direction:Direction",
+        "similarity": "cutlayer.attacks.training.similarity:Similarity",
+        "enumeration": "cutlayer.attacks.training.enumeration:Enumeration",
+        "exact": "cutlayer.attacks.training.enumeration:Exact",
+        "model-completion": "cutlayer.attacks.training.model_completion:ModelCompletion",
+        "surrogate": "cutlayer.attacks.training.surrogate:Surrogate",
+    },
+    "cutlayer.label_attacks",
+    {"cutlayer.attacks.training.base:LabelAttack": ("infer",)},
+)
+
 
 def defense_names(description: Mapping[str, Any]) -> Iterator[str]:
     """The name in the description of a defense, and the names of those that follow it."""

@@ -22,11 +22,26 @@ def cutlayer(*words, **options):
     )
 
 
-@pytest.mark.parametrize("kind", ["attacks", "defenses", "models", "datasets", "metrics", "codecs", "transports"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "attacks",
+        "label-attacks",
+        "defenses",
+        "gradient-defenses",
+        "models",
+        "datasets",
+        "metrics",
+        "codecs",
+        "transports",
+    ],
+)
 def test_list_names_everything_registered(kind):
     done = cutlayer("list", kind)
     assert done.returncode == 0, done.stderr
-    assert [line.split()[0] for line in done.stdout.splitlines()] == list(getattr(registry, kind.upper()))
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(
+        getattr(registry, kind.upper().replace("-", "_"))
+    )
 
 
 def test_cuts_prints_a_line_for_each_cut():

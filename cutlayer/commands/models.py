@@ -23,7 +23,19 @@ Cuttable = Annotated[str, arg(metavar="MODEL")]
 
 def list_names(
     kind: Positional[
-        Literal["attacks", "defenses", "models", "datasets", "metrics", "codecs", "transports", "probes", "examples"]
+        Literal[
+            "attacks",
+            "label-attacks",
+            "defenses",
+            "gradient-defenses",
+            "models",
+            "datasets",
+            "metrics",
+            "codecs",
+            "transports",
+            "probes",
+            "examples",
+        ]
     ],
     /,
 ) -> None:
@@ -45,7 +57,7 @@ def list_names(
         for name in examples.names():
             tell(f"{name:22} {examples.summary(name)}")
         return
-    table: registry.Registry = getattr(registry, kind.upper())
+    table: registry.Registry = getattr(registry, kind.upper().replace("-", "_"))
     packages = table.offered()
     for name in (*table, *packages):
         try:

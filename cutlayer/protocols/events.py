@@ -10,7 +10,7 @@ tensors; it must not change them. Where each name occurs:
 ``learned``     client  `gradient` at the cut as received
 ``delivered``   client  `weights` of its layers at the end of its turn
 ``received``    server  `smashed` as decoded, `labels` where they were sent
-``answered``    server  `gradient` at the cut, before its codec, and the `loss`
+``answered``    server  `gradient` at the cut, protected, before its codec, and the `loss`
 ``collected``   server  `weights` that a client delivered, `busy_s` that it computed, its greatest `rss_bytes`
 ``averaged``    server  `weights` of the whole model at the end of the round, as far as the server knows them
 ``measured``    server  `correct` and `total` samples of each class, and the sum of `loss`

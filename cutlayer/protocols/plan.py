@@ -25,12 +25,13 @@ from cutlayer.data.partition import IID, LAWS, Partition
 from cutlayer.errors import ConfigError, near
 from cutlayer.options import Batch, Count, LearningRate, Seed, Share, Threads, Whole, Within, check
 from cutlayer.protocols.row import CHOICES, Protocol, protocol_named
-from cutlayer.registry import CODECS, DATASETS, DEFENSES, MODELS
+from cutlayer.registry import CODECS, DATASETS, DEFENSES, GRADIENT_DEFENSES, MODELS, Registry
 from cutlayer.spec import image_shape
 from cutlayer.tables import UNDEFENDED, Named, Options, located, named, only, read, record, toml_value
 from cutlayer.wire.codecs.packed import codec_named, rewritten
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
+_DEFENSES = {"defense": DEFENSES, "gradient_defense": GRADIENT_DEFENSES}
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "optimizer_state": ("keep", "reset", "average"),
     "weighting": ("samples", "uniform"),
@@ -155,8 +156,8 @@ class TrainingPlan:
         """12 hex digits over everything that decides on the result; names and texts do not count."""
         content = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NO_RESULT}
         content |= {"data": DATASETS.identity(self.data), "model": MODELS.identity(self.model)}
-        for key in ("defense", "gradient_defense"):
-            content[key] = _identified({"name": content[key].name, **content[key].options})
+        for key in _DEFENSES:
+            content[key] = _identified({"name": content[key].name, **content[key].options}, _DEFENSES[key])
         content["codec"] = {
             key: rewritten(value, CODECS.identity) if isinstance(value, str) else value
             for key, value in asdict(self.codec).items()
@@ -225,7 +226,7 @@ def parse(table: Mapping[str, Any]) -> TrainingPlan:
     values["codec"] = record(Wire, table.get("codec", {}), "codec")
     law = table.get("partition", {})
     values["partition"] = record(Partition, {"name": law} if isinstance(law, str) else law, "partition")
-    for key in ("defense", "gradient_defense"):
+    for key in _DEFENSES:
         values[key] = _defense(key, table.get(key, {"name": "none"}))
     plan = TrainingPlan(**values, protocol=name, row=protocol_named(name, changes))
     if name == "centralised":
@@ -247,7 +248,7 @@ def _protocol(value: Any) -> tuple[str, Options]:
 
 
 def _defense(key: str, table: Any) -> Named:
-    found = list(named(DEFENSES, {"name": table} if isinstance(table, str) else table))
+    found = list(named(_DEFENSES[key], {"name": table} if isinstance(table, str) else table))
     if len(found) != 1:
         raise ConfigError(f"A training has one {key}; {len(found)} were given. Give each a plan of its own.")
     return found[0]
@@ -274,6 +275,17 @@ def _check(plan: TrainingPlan) -> None:
             f"optimizer_state = 'average' needs weights that are averaged, and {plan.protocol} averages none; set "
             "'keep' or 'reset'."
         )
+    alone = plan.row.order == "together" or plan.row.feedback == "local-loss" or plan.row.labels == "kept"
+    if plan.micro_batches > 1 and alone:
+        raise ConfigError(
+            f"With {plan.protocol} there is nothing to overlap by sending a batch in pieces; leave micro_batches out, "
+            "or take a protocol in which each client sends its labels and waits for its gradient."
+        )
+    if plan.gradient_defense != UNDEFENDED:
+        if plan.row.tail == "none" or plan.row.feedback == "local-loss":
+            raise ConfigError(f"{plan.protocol} sends no gradient of the cut; leave gradient_defense out.")
+        if plan.micro_batches > 1:
+            raise ConfigError("gradient_defense compares the gradients of a whole batch; set micro_batches = 1.")
     if plan.record and plan.row.tail == "none":
         raise ConfigError(f"{plan.protocol} sends no smashed data that could be recorded; leave record out.")
 
@@ -367,7 +379,7 @@ def toml(plan: TrainingPlan) -> str:
     return "\n".join(lines + tables) + "\n"
 
 
-def _identified(options: Options) -> Options:
+def _identified(options: Options, registry: Registry) -> Options:
     """The description of a defense, with the hash of the source of what is the user's own."""
-    known = {**options, "name": DEFENSES.identity(str(options["name"]))}
-    return {**known, "then": _identified(options["then"])} if "then" in options else known
+    known = {**options, "name": registry.identity(str(options["name"]))}
+    return {**known, "then": _identified(options["then"], registry)} if "then" in options else known
