@@ -204,6 +204,10 @@ class _Doomed:
             return
         self._coordinator.take(ask, lambda reply: None if self._gone else done(reply))
 
+    @property
+    def gone(self) -> set[int]:
+        return self._coordinator.gone
+
     def waiting(self, session: str) -> str:
         return self._coordinator.waiting(session)
 

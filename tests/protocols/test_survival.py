@@ -8,10 +8,21 @@ from tests.protocols.direct import planned
 from tests.protocols.survival import World
 
 
-def plan_of(protocol):
-    end = {"end": "relu3"} if protocol == "u-shaped" else {}
-    clients = 1 if protocol == "centralised" else 2
-    return planned(protocol, clients=clients, rounds=3, checkpoint_rounds=1, evaluate_rounds=3, **end)
+MORE = {
+    "u-shaped": {"end": "relu3"},
+    "centralised": {"clients": 1},
+    "in step": {"protocol": {"name": "parallel", "sync": "step"}},
+    "error feedback": {
+        "protocol": "vanilla",
+        "codec": {"smashed": "int8", "gradient": "int8", "error_feedback": True},
+    },
+}
+PLANS = (*PROTOCOLS, "in step", "error feedback")
+
+
+def plan_of(name):
+    base = {"protocol": name, "clients": 2, "rounds": 3, "checkpoint_rounds": 1, "evaluate_rounds": 3}
+    return planned(**base | MORE.get(name, {}))
 
 
 def assert_same(left, right):
@@ -20,7 +31,7 @@ def assert_same(left, right):
         assert torch.equal(left[name], right[name]), name
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", PLANS)
 def test_a_run_whose_parties_are_killed_ends_with_the_same_bits(tmp_path, protocol):
     plan = plan_of(protocol)
     calm = World(plan, tmp_path / "calm", f"inprocess://calm-{protocol}")
@@ -37,7 +48,7 @@ def test_a_run_whose_parties_are_killed_ends_with_the_same_bits(tmp_path, protoc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", PLANS)
 def test_at_whatever_ask_one_party_is_killed_the_bits_are_the_same(tmp_path, protocol):
     plan = plan_of(protocol)
     calm = World(plan, tmp_path / "calm", f"inprocess://all-{protocol}")
