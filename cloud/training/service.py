@@ -47,8 +47,8 @@ class Coordinator(Protocol):
     def take(self, ask: Ask, done: Done) -> None:
         """Take the next ask of a session, and call `done` once with its reply: now or later, from any thread.
 
-        It holds no lock while it calls `done`. A session's asks come in order and one after the other, at most `WINDOW` of them before their replies. What
-        this raises is a reply, too.
+        It holds no lock while it calls `done`. A session's asks come in order and one after the other, at most `WINDOW`
+        of them before their replies. What this raises is a reply, too.
         """
 
     def waiting(self, session: str) -> str:

@@ -7,7 +7,6 @@ from cutlayer.protocols.row import PROTOCOLS
 from tests.protocols.direct import planned
 from tests.protocols.survival import World
 
-
 MORE = {
     "u-shaped": {"end": "relu3"},
     "centralised": {"clients": 1},
