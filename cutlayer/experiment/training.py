@@ -10,6 +10,7 @@ from cutlayer.cloud.training.book import begun as beginning
 from cutlayer.cloud.training.book import earlier
 from cutlayer.cloud.training.trackers import TRACKERS, check
 from cutlayer.deployment import training as deployed
+from cutlayer.deployment.training_processes import processes
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.files import check_writable
 from cutlayer.machine.lock import only_one
@@ -77,7 +78,7 @@ def train(
         tell(summary(made))
         return made
     write_text(folder / training.PLAN, toml(plan))
-    deployed.processes(
+    processes(
         plan, transport, out=out, data_root=data_root, resume=before is not None, alone=alone, log=log, tell=tell,
         say=say,
     )  # fmt: skip
