@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from cutlayer.cloud.training.round import Round
 from cutlayer.cloud.training.tails import Batch, Diverged, Tails
-from cutlayer.errors import CutlayerError, DecodeError, Refused, WireError
+from cutlayer.errors import CutlayerError, DecodeError, Refused, SplitError, WireError
 from cutlayer.protocols.averaging import averaged, summed
 from cutlayer.protocols.barriers import checkpoint_due, evaluation_due
 from cutlayer.protocols.coding import Coding, decoded, decoded_labels
@@ -62,6 +62,7 @@ class Coordinator:
         model: The whole model as it is before training; it becomes the server's.
         input: One input of the model.
         classes: Number of classes.
+        tails: Makes the server's part of the model; a dishonest server has another one.
         on: Hears what happens; see `cutlayer.protocols.events`.
         saved: Called with a round when all clients have written their checkpoints of it, before they are told.
         clock: Monotonic clock in seconds.
@@ -71,6 +72,8 @@ class Coordinator:
         rounds: Number of rounds that are finished.
         traffic: Bytes of tensors, by ``up`` or ``down``, the call, and the name of the tensor.
         busy_s: Time in seconds that the server computed.
+        gone: Clients that the others no longer wait for.
+        failed: Why the training has failed for everybody; None as long as it has not.
     """
 
     def __init__(
@@ -80,12 +83,13 @@ class Coordinator:
         input: TensorSpec,
         classes: int,
         *,
+        tails: Callable[[TrainingPlan, nn.Module, TensorSpec, int], Tails] = Tails,
         on: Listener = unheard,
         saved: Callable[[int], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan, self._classes, self._on, self._saved, self._clock = plan, classes, on, saved, clock
-        self.tails = Tails(plan, model, input, classes)
+        self.tails = tails(plan, model, input, classes)
         self.rounds = 0
         self.traffic: dict[tuple[str, str, str], int] = {}
         self.busy_s = 0.0
@@ -101,10 +105,11 @@ class Coordinator:
         self._at_checkpoint: set[int] = set()
         self._saved_round = 0
         self._closed: set[int] = set()
-        self._gone: set[int] = set()
-        self._failed: Refused | None = None
+        self.gone: set[int] = set()
+        self.failed: Refused | None = None
         self._blocking: tuple[frozenset[int], float] = (frozenset(), 0.0)
         self._timer: Timer | None = None
+        self._stopped = False
         cuts = {plan.cut_of(client): client for client in range(1, plan.clients + 1)}
         self._started = {cut: digest(self.tails.head_weights(client)) for cut, client in cuts.items()}
 
@@ -112,12 +117,14 @@ class Coordinator:
         """Take an ask, and answer it and others that it makes possible, now or at a later call, from any thread."""
         answers: list[tuple[Done, Reply | Refused]] = []
         with self._lock:
+            if self._stopped:
+                return
             try:
                 client = self._client(ask)
             except Exception as error:
                 answers.append((done, _refused(error)))
             else:
-                self._gone.discard(client)
+                self.gone.discard(client)
                 self._members[client].asks.append((ask, done))
                 self._count("up", ask.call, ask.tensors)
                 self._serve(answers)
@@ -133,13 +140,19 @@ class Coordinator:
         return f"Client {client} waits for {whom} in {f'round {round.number}' if round else 'the first round'}"
 
     @property
+    def awaited(self) -> frozenset[int]:
+        """The clients that the training cannot go on without now."""
+        return self._blocking[0]
+
+    @property
     def finished(self) -> bool:
         """Whether all clients have closed their sessions."""
-        return len(self._closed | self._gone) >= self._plan.clients
+        return len(self._closed | self.gone) >= self._plan.clients
 
     def close(self) -> None:
-        """Stop watching for clients that do not come back."""
+        """Take no more asks and say nothing more to listeners, when what is computed now is done."""
         with self._lock:
+            self._stopped = True
             if self._timer:
                 self._timer.cancel()
 
@@ -160,7 +173,7 @@ class Coordinator:
             SplitError: It is the state of another plan.
         """
         if numbers["plan"] != self._plan.id:
-            raise CutlayerError(
+            raise SplitError(
                 f"The checkpoint belongs to the plan {numbers['plan']}, not to {self._plan.id}; name another folder."
             )
         parted = _parted(weights, "residual/")
@@ -179,11 +192,11 @@ class Coordinator:
         started = self._clock()
         use_threads(self._plan.threads)
         progress = True
-        while progress and self._failed is None:
+        while progress and self.failed is None:
             self._move()
             progress = False
             for client, member in self._members.items():
-                while member.asks and self._failed is None:
+                while member.asks and self.failed is None:
                     ask, done = member.asks[0]
                     reply: Reply | Refused
                     try:
@@ -200,9 +213,9 @@ class Coordinator:
                     member.asks.popleft()
                     answers.append((done, reply))
                     progress = True
-        if self._failed is not None:
+        if self.failed is not None:
             for member in self._members.values():
-                answers += [(done, self._failed) for _, done in member.asks]
+                answers += [(done, self.failed) for _, done in member.asks]
                 member.asks.clear()
         self._watch()
         self.busy_s += self._clock() - started
@@ -224,6 +237,9 @@ class Coordinator:
         round = self._round
         if round is None or round.number < number:
             return None
+        if round.number > number and self._plan.stragglers != "wait":
+            # The others went on without this client, which comes back now.
+            return {"part": False, "dropped": True}, {}
         if round.number > number:
             raise Refused("FAILED_PRECONDITION", f"Round {number} is over; the training is in round {round.number}.")
         if ask.call is Call.EVALUATE:
@@ -246,9 +262,9 @@ class Coordinator:
             self._on(Event("round", 0, round.number))
         if round is None or self._over(round):
             clients = set(range(1, self._plan.clients + 1))
-            if self.rounds < self._plan.rounds and not clients - self._members.keys() - self._gone:
+            if self.rounds < self._plan.rounds and not clients - self._members.keys() - self.gone:
                 order = turns(self._plan, self.rounds + 1)
-                present = [client for client in order if client not in self._gone] or order
+                present = [client for client in order if client not in self.gone] or order
                 self._round = Round(self.rounds + 1, present)
                 self.tails.begin_round()
         elif round.evaluators is None and round.trained:
@@ -428,7 +444,7 @@ class Coordinator:
         if evaluation_due(plan, round.number) and round.heads:
             # Where the models of the clients differ each measures its own, otherwise one of them that was there.
             differ = plan.row.head == "own" or plan.bn in ("local", "statistics-local")
-            present = sorted(self._members.keys() - self._gone)
+            present = sorted(self._members.keys() - self.gone)
             round.evaluators = present if differ else [min(round.heads)]
         if self._on is not unheard:
             self._on(Event("averaged", 0, round.number, 0, {"weights": self.tails.weights()}))
@@ -482,7 +498,7 @@ class Coordinator:
         if round is None or round.number != number or round.evaluators is None or round.measuring:
             return None
         self._at_checkpoint.add(client)
-        if set(range(1, self._plan.clients + 1)) - self._at_checkpoint - self._gone:
+        if set(range(1, self._plan.clients + 1)) - self._at_checkpoint - self.gone:
             return None
         if self._saved is not None:
             self._saved(number)
@@ -494,8 +510,8 @@ class Coordinator:
 
     def _client(self, ask: Ask) -> int:
         """The client of an ask; that which opens its session is entered here."""
-        if self._failed is not None:
-            raise self._failed
+        if self.failed is not None:
+            raise self.failed
         if ask.call is not Call.OPEN:
             if ask.session not in self._sessions:
                 raise Refused("NOT_FOUND", "This session is not open at this server; open it first.")
@@ -520,7 +536,7 @@ class Coordinator:
             raise Refused(
                 "FAILED_PRECONDITION", f"Client {client} begins with another model than this server; compare versions."
             )
-        if client in self._members:
+        if client in self._members and client not in self._closed:
             raise Refused("ALREADY_EXISTS", f"Client {client} is here already; give each client a number of its own.")
         self._sessions[ask.session] = client
         self._members[client] = Member(ask.session, samples)
@@ -574,7 +590,7 @@ class Coordinator:
     def _fail(self, client: int, ask: Ask, error: Diverged) -> None:
         """End the training for everybody."""
         number, step = ask.parameters.get("round", 0), ask.parameters.get("step", 0)
-        self._failed = Refused(
+        self.failed = Refused(
             "FAILED_PRECONDITION",
             f"The training diverged at client {client}, round {number}, step {step}: {error}. Nothing of this step was "
             "applied; use a lower learning rate.",
@@ -582,26 +598,27 @@ class Coordinator:
 
     def _watch(self) -> None:
         """Note since when the others wait for whom, and wake up when that has been too long."""
-        now, awaited = self._clock(), frozenset(self._awaited() - self._gone)
+        now, awaited = self._clock(), frozenset(self._awaited() - self.gone)
         if awaited != self._blocking[0]:
             self._blocking = (awaited, now)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         held = any(member.asks for client, member in self._members.items() if client not in awaited)
-        if self._plan.stragglers != "wait" and awaited and held and self._failed is None:
+        if self._plan.stragglers != "wait" and awaited and held and self.failed is None:
             left = self._blocking[1] + self._plan.straggler_s - now
-            self._timer = Timer(max(0.0, left), self._drop, (awaited,))
+            self._timer = Timer(max(0.0, left), self.look)
             self._timer.daemon = True
             self._timer.start()
 
-    def _drop(self, awaited: frozenset[int]) -> None:
-        """Go on without clients that the others have waited for, or with others in their place."""
+    def look(self) -> None:
+        """Go on without clients that the others have waited for too long, or with others in their place."""
         answers: list[tuple[Done, Reply | Refused]] = []
         with self._lock:
-            if awaited != self._blocking[0] or self._clock() - self._blocking[1] < self._plan.straggler_s:
+            awaited, since = self._blocking
+            if self._stopped or self._plan.stragglers == "wait" or self._clock() - since < self._plan.straggler_s:
                 return
-            self._gone |= awaited
+            self.gone |= awaited
             round = self._round
             if round is not None and round.evaluators is None:
                 late = [client for client in round.order if client in awaited]
@@ -620,7 +637,7 @@ class Coordinator:
 
     def _substitutes(self, round: Round, n: int) -> list[int]:
         """Clients that were not chosen for a round, in an order drawn for it."""
-        free = sorted(self._members.keys() - self._gone - round.dropped - set(round.order))
+        free = sorted(self._members.keys() - self.gone - round.dropped - set(round.order))
         drawn = generator(self._plan.seed, Role.SAMPLING, round=round.number, step=1).permutation(free)
         return [int(client) for client in drawn[:n]]
 

@@ -275,6 +275,12 @@ def _check(plan: TrainingPlan) -> None:
             f"optimizer_state = 'average' needs weights that are averaged, and {plan.protocol} averages none; set "
             "'keep' or 'reset'."
         )
+    alone = plan.row.order == "together" or plan.row.feedback == "local-loss" or plan.row.labels == "kept"
+    if plan.micro_batches > 1 and alone:
+        raise ConfigError(
+            f"With {plan.protocol} there is nothing to overlap by sending a batch in pieces; leave micro_batches out, "
+            "or take a protocol in which each client sends its labels and waits for its gradient."
+        )
     if plan.gradient_defense != UNDEFENDED:
         if plan.row.tail == "none" or plan.row.feedback == "local-loss":
             raise ConfigError(f"{plan.protocol} sends no gradient of the cut; leave gradient_defense out.")

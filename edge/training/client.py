@@ -7,7 +7,9 @@ follows from the plan, from counters and from what the server answers.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,7 +35,7 @@ from cutlayer.protocols.schedule import batches
 from cutlayer.registry import GRADIENT_DEFENSES, defense_from
 from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.base import NO_PARAMETERS, Encoded, Parameter
-from cutlayer.wire.training import NO_TENSORS, Call, Reply, packed, unpacked
+from cutlayer.wire.training import NO_TENSORS, WINDOW, Call, Reply, packed, unpacked
 
 EVALUATED = 250
 """Test samples in one ask."""
@@ -42,8 +44,21 @@ EVALUATED = 250
 class Asks(Protocol):
     """What carries the asks; `cutlayer.edge.training.session.Session` is one."""
 
-    def ask(self, call: Call, parameters: Any = NO_PARAMETERS, tensors: Any = NO_TENSORS) -> Reply:
+    def ask(
+        self,
+        call: Call,
+        parameters: Mapping[str, Parameter] = NO_PARAMETERS,
+        tensors: Mapping[str, Encoded] = NO_TENSORS,
+    ) -> Reply:
         """Ask, and wait for the answer."""
+
+    def submit(
+        self,
+        call: Call,
+        parameters: Mapping[str, Parameter] = NO_PARAMETERS,
+        tensors: Mapping[str, Encoded] = NO_TENSORS,
+    ) -> Future[Reply]:
+        """Ask without waiting. The server takes asks in the order of these calls."""
 
 
 class Client:
@@ -211,6 +226,8 @@ class Client:
             return self._apply(number, step)
         if row.feedback == "local-loss":
             return self._step_by_local_loss(number, step, index, inputs, labels)
+        if self.plan.micro_batches > 1 and len(index) > 1:
+            return self._step_in_pieces(number, step, index)
         carrier, smashed = self._forward(number, step, inputs)
         tensors = {"smashed": self._coding.encode(smashed, index, len(self._labels))}
         if not row.u_shaped:
@@ -228,6 +245,38 @@ class Client:
         if row.sync == "step":
             return self._step_with_all(number, step)
         return self._apply(number, step)
+
+    def _step_in_pieces(self, number: int, step: int, index: NDArray[np.intp]) -> bool:
+        """Train on one batch whose pieces are computed, sent and answered at the same time; both sides step once."""
+        pieces = np.array_split(index, min(self.plan.micro_batches, len(index)))
+        sent: deque[tuple[Tensor, Future[Reply]]] = deque()
+        for k, part in enumerate(pieces):
+            if len(sent) == WINDOW and not self._take_piece(number, step, *sent.popleft()):
+                return False
+            labels = self._labels[torch.from_numpy(part)]
+            carrier, smashed = self._forward(
+                number, step * self.plan.micro_batches + k, self._inputs[torch.from_numpy(part)]
+            )
+            tensors = {
+                "smashed": self._coding.encode(smashed, part, len(self._labels)),
+                "labels": encoded_labels(labels),
+            }
+            self._on(Event("sent", self.number, number, step, {"index": part, "smashed": smashed, "labels": labels}))
+            parameters = {"round": number, "step": step, "piece": k, "pieces": len(pieces), "among": len(index)}
+            sent.append((carrier, self._session.submit(Call.STEP, parameters, tensors)))
+        taken = [self._take_piece(number, step, *piece) for piece in sent]
+        return all(taken) and self._apply(number, step)
+
+    def _take_piece(self, number: int, step: int, carrier: Tensor, answered: Future[Reply]) -> bool:
+        """Wait for the gradient of a piece and add that of the head; return False if the round goes on without it."""
+        started = time.monotonic()
+        reply = answered.result()
+        self._waited_s += time.monotonic() - started
+        if reply.parameters.get("dropped"):
+            self._party.clear()
+            return False
+        self._backward(number, step, carrier, decoded(reply.tensors["gradient"]))
+        return True
 
     def _forward(self, number: int, step: int, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the smashed data; return what the gradient enters at, and what leaves the device.

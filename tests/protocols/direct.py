@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from cutlayer.cloud.training.coordinator import Coordinator
+from cutlayer.cloud.training.tails import Tails
 from cutlayer.data.splits import Dataset
 from cutlayer.edge.training.client import Client, run
 from cutlayer.errors import Refused
@@ -27,12 +29,16 @@ INPUT, CLASSES = image_spec(1, 8, 8), 4
 class Direct:
     """A session whose asks and replies pass through their bytes, without a transport."""
 
-    def __init__(self, coordinator: Coordinator, name: str) -> None:
-        self.coordinator, self.name, self.step = coordinator, name, 0
+    def __init__(self, coordinator: Coordinator, name: str, asked: list[Ask]) -> None:
+        self.coordinator, self.name, self.step, self.asked = coordinator, name, 0, asked
 
     def ask(self, call: Call, parameters: Any = NO_PARAMETERS, tensors: Any = NO_TENSORS) -> Reply:
+        return self.submit(call, parameters, tensors).result(timeout=20)
+
+    def submit(self, call: Call, parameters: Any = NO_PARAMETERS, tensors: Any = NO_TENSORS) -> Future[Reply]:
         ask = read_ask(ask_message(Ask(call, self.name, self.step, parameters, tensors)))
         self.step += 1
+        self.asked.append(ask)
         answered: Future[Reply] = Future()
 
         def done(reply: Reply | Refused) -> None:
@@ -42,7 +48,7 @@ class Direct:
                 answered.set_result(read_reply(reply_message(reply, call)))
 
         self.coordinator.take(ask, done)
-        return answered.result(timeout=20)
+        return answered
 
 
 def model(dropout: bool = False, bn: bool = True) -> nn.Module:
@@ -94,21 +100,41 @@ class Run:
         make: Callable[[], nn.Module] = model,
         sizes: tuple[int, ...] = (21, 13, 16),
         session: Callable[[Coordinator, int], Any] | None = None,
+        after: tuple[Run, int] | None = None,
+        tails: type[Tails] = Tails,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.plan, self.heard, self.seen = plan, list[Event](), dict[int, list[Event]]()
         self.data = {k: dataset(n, k) for k, n in enumerate(sizes[: plan.clients], 1)}
-        self.coordinator = Coordinator(plan, make(), INPUT, CLASSES, on=self.heard.append)
+        # The states at the end of each round with a checkpoint: those of the clients, and that of the server under 0.
+        self.kept: dict[int, dict[int, Any]] = {}
+        self.asked: list[Ask] = []
+        options: dict[str, Any] = {"tails": tails, "on": self.heard.append, "saved": self._save, "clock": clock}
+        self.coordinator = Coordinator(plan, make(), INPUT, CLASSES, **options)
+        before = after[0].kept[after[1]] if after else {}
+        if before:
+            self.coordinator.load(*before[0])
         self.clients: dict[int, Client] = {}
         for k, data in self.data.items():
-            ask = session(self.coordinator, k) if session else Direct(self.coordinator, f"session {k}")
+            ask = session(self.coordinator, k) if session else Direct(self.coordinator, f"session {k}", self.asked)
             self.seen[k] = []
             test = dataset(40, 99)
             on = self.seen[k].append
             self.clients[k] = Client(plan, k, make(), INPUT, CLASSES, data, test, ask, on=on)
         with ThreadPoolExecutor(len(self.clients)) as pool:
-            ended = [pool.submit(run, client) for client in self.clients.values()]
+            ended = [pool.submit(run, client, self._keep, self._restored(before)) for client in self.clients.values()]
         self.errors = [error for future in ended if (error := future.exception()) is not None]
         self.coordinator.close()
+
+    def _keep(self, client: Client) -> None:
+        self.kept.setdefault(client.rounds, {})[client.number] = client.state()
+
+    def _save(self, number: int) -> None:
+        self.kept[number][0] = self.coordinator.state()
+
+    @staticmethod
+    def _restored(before: dict[int, Any]) -> Callable[[Client, int], None]:
+        return lambda client, number: client.load(*before[client.number])
 
     def checked(self) -> Run:
         """This run, if nothing went wrong."""
@@ -123,4 +149,4 @@ class Run:
     def accuracies(self) -> list[tuple[int, int, float]]:
         """Round, client and accuracy of each measurement."""
         measured = [event for event in self.heard if event.name == "measured"]
-        return [(e.round, e.client, float(e.what["correct"].sum() / e.what["total"].sum())) for e in measured]
+        return sorted((e.round, e.client, float(e.what["correct"].sum() / e.what["total"].sum())) for e in measured)

@@ -1,0 +1,66 @@
+"""A training over real sockets ends with the bits of the joint training in one process (A1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from cutlayer.cloud.training.coordinator import Coordinator
+from cutlayer.cloud.training.service import TrainingService
+from cutlayer.edge.training.session import Session
+from cutlayer.wire.connect import connect, listen
+from tests.protocols.direct import Run, model, planned
+from tests.protocols.test_exact import CHOSEN, STEPS, assert_same, joint
+
+
+class Network:
+    """Sessions over a transport with one server, which is started with the first of them."""
+
+    def __init__(self, address: str) -> None:
+        self._address, self._stack, self._at = address, ExitStack(), ""
+
+    def session(self, coordinator: Coordinator, client: int) -> Any:
+        if not self._at:
+            service = TrainingService(lambda: coordinator)
+            server = listen(self._address, service)
+            self._at = str(server.address)
+            self._stack.callback(service.drain)
+            self._stack.callback(server.close)
+        transport = connect(self._at)
+        session = Session(transport)
+        self._stack.callback(transport.close)
+        self._stack.callback(session.close)
+        return session
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+@pytest.fixture(params=["inprocess", "grpc", "zmq"])
+def network(request: pytest.FixtureRequest) -> Iterator[Network]:
+    address = "inprocess://a-training" if request.param == "inprocess" else f"{request.param}://127.0.0.1:0"
+    network = Network(address)
+    yield network
+    network.close()
+
+
+@CHOSEN
+def test_a_networked_training_is_the_joint_training(network: Network, optimizer: str) -> None:
+    plan = planned(rounds=17, clients=2, optimizer=STEPS[optimizer], evaluate_rounds=17, checkpoint_rounds=0)
+    run = Run(plan, sizes=(24, 17), session=network.session).checked()
+    assert sum(event.name == "answered" for event in run.heard) >= 100
+    assert_same(run.whole(2), joint(plan, model(), optimizer, run.data))
+
+
+@pytest.mark.parametrize("protocol", ["u-shaped", "splitfed-v1", "splitfed-v2", "parallel", "local-loss"])
+def test_the_arrival_order_of_a_network_changes_no_bit(network: Network, protocol: str) -> None:
+    end = {"end": "relu3"} if protocol == "u-shaped" else {}
+    plan = planned(protocol, **end)
+    networked, direct = Run(plan, session=network.session).checked(), Run(plan).checked()
+    for client in (1, 2, 3):
+        assert_same(networked.whole(client), direct.whole(client))
+    assert networked.accuracies() == direct.accuracies()
+    assert networked.coordinator.traffic == direct.coordinator.traffic
