@@ -62,7 +62,8 @@ def gradient_penalty(critic: Critic, real: Tensor, made: Tensor, random: torch.G
     share = torch.rand(len(real), *[1] * (real.dim() - 1), generator=random).to(real)
     between = torch.lerp(real, made, share).requires_grad_()
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    penalty: Tensor = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    return penalty
 
 
 def mk_mmd(first: Tensor, second: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ are not fake. A batch whose labels it gets wrong is a probe of the client's, and
 Threat model: an active server, against a client that sends wrong labels now and then (SplitGuard).
 
 Differs from the paper: the shadow is a copy of the tail alone, trained on what arrives, and a batch is taken for fake
-where its loss is above the mean of the last ones by a number of their deviations.
+where its loss is above the median of the last ones by a number of their deviations.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class SplitSpy(TrainingAttack):
     Args:
         attack: The attack.
         lr: Learning rate of the shadow.
-        deviations: A batch is fake whose loss is above the mean by so many deviations, and by half of the mean.
+        deviations: A batch is fake whose loss is above the median by so many deviations, and by half of the median.
         window: Number of the last losses that are compared with.
         start: Number of batches in which the shadow learns before the attack begins; all are answered honestly.
     """
@@ -80,4 +80,6 @@ class SplitSpy(TrainingAttack):
 
     def _is_fake(self, loss: float) -> bool:
         recent = np.array(self._losses[-self.window :])
-        return bool(loss > recent.mean() + max(self.deviations * recent.std(), 0.5 * recent.mean()))
+        middle = float(np.median(recent))
+        deviation = 1.4826 * float(np.median(abs(recent - middle)))  # of a normal law, whatever fakes are among them
+        return loss > middle + max(self.deviations * deviation, 0.5 * middle)

@@ -1,15 +1,15 @@
 """Rebuild the inputs of a client while the split model is trained, with a substitute of the client's head.
 
-The server trains, on inputs of its own: a substitute head, whose features the current tail shall classify; an alignment
-of these features with those that arrive; and a decoder from the features to the inputs. The decoder is then applied to
-what arrived. One of five alignments makes each published system, `SYSTEMS` beside this list:
+The server trains, on inputs of its own: a substitute head, whose features the current tail shall classify; an
+alignment of these features with those that arrive; and a decoder from the features to the inputs. The decoder is then
+applied to what arrived. Each published system is one of five alignments with its options, as `SYSTEMS` has them:
 
 ``none``
     The tail alone aligns. PCAT (X. Gao, L. Zhang, "PCAT: Functionality and Data Stealing from Split Learning by
     Pseudo-Client Attack", USENIX Security 2023); the naive row of SDAR.
 ``gan``, ``gan+label``
-    A critic tells the features apart, with ``+label`` for each class. A second critic compares decoded features with the
-    server's inputs. SDAR (X. Zhu, X. Luo, Y. Wu, Y. Jiang, X. Xiao, B. C. Ooi, "Passive Inference Attacks on Split
+    A critic tells the features apart, with ``+label`` for each class. A second critic compares decoded features with
+    the server's inputs. SDAR (X. Zhu, X. Luo, Y. Wu, Y. Jiang, X. Xiao, B. C. Ooi, "Passive Inference Attacks on Split
     Learning via Adversarial Regularization", NDSS 2025; github.com/zhxchd/SDAR_SplitNN).
 ``mmd``
     A critic and the maximum mean discrepancy; no task. FORA (X. Xu, M. Yang, W. Yi, Z. Li, J. Wang, H. Hu, Y. Zhuang,

@@ -14,6 +14,8 @@ from cutlayer.data.splits import Dataset
 from cutlayer.errors import WithheldError
 from cutlayer.spec import TensorSpec
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class TrainingView:
@@ -33,7 +35,7 @@ class TrainingView:
     classes: int
     auxiliary: Dataset
     seed: int = 0
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     _new_head: Callable[[], nn.Module] | None = None
 
     @property

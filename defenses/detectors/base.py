@@ -45,7 +45,7 @@ class Detector(ABC):
     """What the detector does, for a reader who does not know the field: a clause that begins with a verb."""
 
     def sent_labels(self, labels: Tensor, classes: int, step: int, rng: np.random.Generator) -> Tensor:
-        """The labels to send with a batch, ``(B,)``; a client takes no step with the gradient of other than the true."""
+        """The labels to send with a batch, ``(B,)``; a client takes no step where they are not the true ones."""
         return labels
 
     @abstractmethod

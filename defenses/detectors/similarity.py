@@ -1,8 +1,8 @@
 """Similarities of the gradients of one batch: those of samples of one class are alike, if the server learns the task.
 
 Y. Fu, S. Zhong, R. Li, Y. Chen, Y. Xu, X. Xiao, Y. Zhang, "Focusing on Pinocchio's Nose: A Gradients Scrutinizer to
-Thwart Split-Learning Hijacking Attacks Using Intrinsic Attributes", NDSS 2023; github.com/chaoge123456 @f6f4821. With
-``c = (1 + cos) / 2`` of every two samples of a batch, s is the mean over pairs of one label and d that over pairs of two
+Thwart Split-Learning Hijacking Attacks Using Intrinsic Attributes", NDSS 2023; github.com/chaoge123456 @f6f4821. Of
+``c = (1 + cos) / 2`` of every two samples of a batch, s is the mean over pairs of one label, d over pairs of two
 labels. `Gap` watches ``(s - d) / (s + d)``; `Scrutinizer` also watches how far the gap strays from a quadratic fit over
 its history, and how far the intervals of mean and deviation of both kinds overlap.
 

@@ -1,13 +1,13 @@
 """SplitOut: the client trains a small model of its own, and looks for gradients that are outliers among those.
 
 E. Erdogan, U. Tekşen, M. S. Çeliktenyıldız, A. Küpçü, A. E. Çiçek, "SplitOut: Out-of-the-Box Training-Hijacking
-Detection in Split Learning via Outlier Detection", CANS 2024: a local outlier factor with ``n - 1`` neighbors, fitted to
-gradients of the first layer which the client has simulated with a tail of its own; majority over a window.
+Detection in Split Learning via Outlier Detection", CANS 2024: a local outlier factor with ``n - 1`` neighbors, fitted
+to gradients of the first layer which the client has simulated with a tail of its own; majority over a window.
 
 Threat model: a server that answers with gradients of something else than the task.
 
-Differs from the paper: the suspicion is the mean outlier factor over the window, of which a majority vote is a threshold
-at 1.5; the gradients are divided by their length's mean among the simulated ones.
+Differs from the paper: the suspicion is the mean outlier factor over the window, in place of a vote of thresholds at
+1.5; the gradients are divided by the mean length of the simulated ones.
 """
 
 from __future__ import annotations

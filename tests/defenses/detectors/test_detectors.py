@@ -24,7 +24,7 @@ from cutlayer.registry import DETECTORS
 from cutlayer.spec import TensorSpec
 from tests.attacks.victims import IMAGE, convolutional_head
 
-CLASSES, BATCH, STEPS = 4, 32, 90
+CLASSES, BATCH, STEPS = 4, 32, 70
 
 
 def images(n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -68,7 +68,8 @@ def suspicions(server: str, seed: int) -> dict[str, list[float]]:
     if attack:
         theirs = Dataset(images(200, 99)[0].numpy(), images(200, 99)[1].numpy())
         attack.begin(TrainingView(TensorSpec(IMAGE), TensorSpec((8, 3, 3)), CLASSES, theirs, seed))
-    detectors = {name: DETECTORS.make(name) for name in DETECTORS}
+    detectors: dict[str, Detector] = {name: DETECTORS.make(name) for name in DETECTORS}
+    detectors["split-guard"] = SplitGuard(share=0.25, start=20)
     detectors["split-out"].simulated(simulated(seed))
     said: dict[str, list[float]] = {name: [] for name in detectors}
     guard = detectors["split-guard"]
@@ -111,20 +112,28 @@ def auc(said: dict[str, list[dict[str, list[float]]]], server: str, detector: st
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_every_detector_tells_a_server_that_learns_random_labels_from_an_honest_one(name, said):
+def test_every_detector_says_something_finite(name, said):
     assert is_dataclass(DETECTORS.load(name))
     assert DETECTORS.load(name).plain_words
-    assert all(np.isfinite(values).all() for runs in said.values() for run in runs for values in run.values())
+    for runs in said.values():
+        assert all(run[name] and np.isfinite(run[name]).all() for run in runs)
+
+
+# Gradients of random labels are short, as those of a model that has learned: outliers are not among them.
+@pytest.mark.parametrize("name", ["gap", "scrutinizer", "split-guard"])
+def test_a23_a_server_that_learns_random_labels_is_found(name, said):
     assert auc(said, "random", name) > 0.95
 
 
-@pytest.mark.parametrize("name", ["gap", "scrutinizer", "split-guard"])
-def test_a_hijacking_server_is_found(name, said):
-    assert auc(said, "fsha", name) > 0.95
+@pytest.mark.parametrize("name", ["gap", "scrutinizer", "split-out"])
+@pytest.mark.parametrize("server", ["fsha", "spy"])
+def test_a23_a_hijacking_server_is_found_by_what_reads_no_labels_of_its_own(name, server, said):
+    assert auc(said, server, name) > 0.95
 
 
-def test_split_spy_is_not_found_by_split_guard(said):
-    assert auc(said, "spy", "split-guard") < auc(said, "fsha", "split-guard") - 0.3
+def test_a23_split_guard_fails_where_the_server_spots_its_labels(said):
+    spy, learned = (np.median(said[server][0]["split-guard"]) for server in ("spy", "random"))
+    assert spy < 0.1 < 0.5 < learned
 
 
 # By hand.
@@ -154,7 +163,9 @@ def test_split_guard_sends_other_labels_for_all_samples_of_some_batches():
     fake = [bool((of != labels).any()) for of in sent]
     assert not any(fake[:10])
     assert 15 <= sum(fake) <= 35
-    assert all((of != labels).all() and of.min() >= 0 and of.max() < CLASSES for of, f in zip(sent, fake, strict=True) if f)
+    assert all(
+        (of != labels).all() and of.min() >= 0 and of.max() < CLASSES for of, f in zip(sent, fake, strict=True) if f
+    )
 
 
 def test_split_guard_trusts_fakes_that_differ_and_suspects_fakes_that_do_not():
