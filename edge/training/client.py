@@ -169,6 +169,9 @@ class Client:
             raise ConfigError(
                 f"The checkpoint belongs to the plan {numbers['plan']}, not to {self.plan.id}; name another folder."
             )
+        # The run may have gone back in the middle of a step, or of measuring.
+        self._party.clear()
+        self._party.evaluating(False)
         self._party.load({name.removeprefix("head/"): v for name, v in weights.items() if name.startswith("head/")})
         self._party.load_optimizer(optimizer)
         for name, coding in self._codings.items():
