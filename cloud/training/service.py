@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
@@ -40,11 +40,15 @@ Done = Callable[[Reply | Refused], None]
 class Coordinator(Protocol):
     """What decides the replies: the server's half of a protocol. Several threads call it at a time."""
 
+    @property
+    def gone(self) -> Collection[int]:
+        """Clients that the others no longer wait for."""
+
     def take(self, ask: Ask, done: Done) -> None:
         """Take the next ask of a session, and call `done` once with its reply: now or later, from any thread.
 
-        A session's asks come in order and one after the other, at most `WINDOW` of them before their replies. What
-        this raises is a reply, too.
+        It holds no lock while it calls `done`. A session's asks come in order and one after the other, at most `WINDOW`
+        of them before their replies. What this raises is a reply, too.
         """
 
     def waiting(self, session: str) -> str:
@@ -54,7 +58,7 @@ class Coordinator(Protocol):
         """
 
     def close(self) -> None:
-        """Stop. No reply of this coordinator is sent any more."""
+        """Stop, once what is computed now is done. No reply of this coordinator is sent any more."""
 
 
 class TrainingService:
@@ -83,7 +87,6 @@ class TrainingService:
         self._build, self._hold_s, self._clock = build, hold_s, clock
         self._visitors = visitors or Visitors()
         self.coordinator = build()
-        # The coordinator replies while it holds its own lock, so nothing of it is called while this one is held.
         self._changed = threading.Condition()
         self._lanes: dict[str, Lane] = {}
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="training")
@@ -158,6 +161,12 @@ class TrainingService:
                 f"Client {client} takes part already, from {other.peer}, heard {silent_s:.0f} s ago; give each client "
                 "a number of its own.",
             )
+        if client in self.coordinator.gone:
+            raise Refused(
+                "FAILED_PRECONDITION",
+                f"The others have gone on without client {client}, which was away for too long and has begun again; "
+                "it takes part in this run no more.",
+            )
         if other is not None and not other.over:
             self._roll_back(f"client {client} has begun again, from {caller.peer.name}")
         elif other is not None:
@@ -170,9 +179,9 @@ class TrainingService:
         log.warning("back to the last checkpoint: %s", why)
         for caller in self._forget():
             caller.answer(unknown(), nothing)
-        old, self.coordinator = self.coordinator, self._build()
-        # It may hold its own lock now, and wait for ours to reply.
-        self._pool.submit(old.close)
+        # It may be writing the checkpoint from which the next one begins.
+        self.coordinator.close()
+        self.coordinator = self._build()
 
     def _forget(self) -> list[Caller]:
         """Drop all sessions and return who waits. Hold the lock."""

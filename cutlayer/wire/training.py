@@ -134,19 +134,23 @@ def packed(state: Mapping[str, Any]) -> Encoded:
     """
     from safetensors.torch import save
 
-    seen: set[int] = set()
-    unshared = {}
-    for name, value in state.items():
-        tensor = value.detach().cpu().contiguous()
-        # safetensors refuses tensors that share memory.
-        if (memory := tensor.untyped_storage().data_ptr()) in seen:
-            tensor = tensor.clone()
-        seen.add(memory)
-        unshared[name] = tensor
-    data = save(unshared)
+    data = save(unshared(state))
     if len(data) > MAX_TENSOR_BYTES:
         raise DecodeError(f"Weights of {len(data):,} bytes exceed the limit of {MAX_TENSOR_BYTES:,} of one message.")
     return Encoded("UINT8", (len(data),), data, {"codec": "raw"})
+
+
+def unshared(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tensors of torch as safetensors takes them: on the CPU, contiguous, each in memory of its own."""
+    seen: set[int] = set()
+    own = {}
+    for name, value in state.items():
+        tensor = value.detach().cpu().contiguous()
+        if (memory := tensor.untyped_storage().data_ptr()) in seen:
+            tensor = tensor.clone()
+        seen.add(memory)
+        own[name] = tensor
+    return own
 
 
 def unpacked(encoded: Encoded) -> dict[str, Any]:

@@ -33,6 +33,9 @@ log = logging.getLogger("cutlayer.edge.training")
 PATIENCE_S = 600.0
 """Longest silence of a server after which a client still goes on, in seconds: time to start the server again."""
 
+CLOSING_S = 10.0
+"""As `PATIENCE_S`, for CLOSE: a server that has replied to all may end before each has its reply."""
+
 _FIRST_S, _MOST_S = 0.1, 2.0
 """First and longest pause between two attempts, in seconds."""
 
@@ -87,6 +90,8 @@ class Session:
     ) -> Reply:
         """Ask, and return the reply, however long others are waited for.
 
+        A server that is silent at CLOSE has ended, which is no error.
+
         Raises:
             RolledBack: The run has gone back to a checkpoint; a session is open there.
             Refused: The server refuses the ask.
@@ -96,7 +101,14 @@ class Session:
         if call is Call.OPEN:
             self._opening = parameters, tensors
             return self._open()
-        return self._asked(self._numbered(call, parameters, tensors))
+        ask = self._numbered(call, parameters, tensors)
+        try:
+            return self._asked(ask)
+        except Unreachable as error:
+            if call is not Call.CLOSE:
+                raise
+            log.info("the session was not closed: %s", error)
+            return Reply(ask.step)
 
     def submit(
         self,
@@ -145,9 +157,10 @@ class Session:
     def _exchanged(self, ask: Ask) -> Reply:
         """Ask until there is a reply that is none to wait."""
         message, said = ask_message(ask), ""
+        patience_s = min(CLOSING_S, self._patience_s) if ask.call is Call.CLOSE else self._patience_s
         try:
             while True:
-                reply = read_reply(self._replied(message))
+                reply = read_reply(self._replied(message, patience_s))
                 if reply.step != ask.step:
                     raise DecodeError(f"The server replied to step {reply.step}, not {ask.step}.")
                 if (why := reply.parameters.get(WAIT)) is None:
@@ -160,7 +173,7 @@ class Session:
                 if ask.session == self._name:
                     self._unanswered.discard(ask.step)
 
-    def _replied(self, message: Message) -> Message:
+    def _replied(self, message: Message, patience_s: float) -> Message:
         """Return the server's reply to a message, which is sent again while the patience lasts."""
         silent_since, pause_s = time.monotonic(), _FIRST_S
         while True:
@@ -177,12 +190,12 @@ class Session:
                     raise
                 error = lost
             silent_s = time.monotonic() - silent_since
-            if silent_s + pause_s > self._patience_s:
+            if silent_s + pause_s > patience_s:
                 raise Unreachable(
                     f"{self._transport.address} was silent for {silent_s:.0f} s ({error})", "start the server again"
                 ) from None
             if pause_s == _FIRST_S:
-                log.warning("%s Trying again for up to %.0f s.", error, self._patience_s)
+                log.warning("%s Trying again for up to %.0f s.", error, patience_s)
             self._sleep(pause_s)
             pause_s = min(_MOST_S, 2 * pause_s)
 

@@ -169,6 +169,8 @@ def bombard(folder: Path, transport: str, n: int, seed: int) -> dict[str, Counte
 class _Adding:
     """A coordinator that replies at once."""
 
+    gone = ()
+
     def take(self, ask: Ask, done: Done) -> None:
         for name, tensor in ask.tensors.items():
             (unpacked if name == "weights" else decode)(tensor)

@@ -18,6 +18,8 @@ from tests.cloud.callers import SECRET, Waiting
 class Counting:
     """A coordinator that adds up what it is sent, and keeps what it has not replied while it is told to hold."""
 
+    gone = ()
+
     def __init__(self, hold=False):
         self.hold, self.held, self.total, self.asks, self.closed = hold, [], 0.0, [], threading.Event()
 
@@ -223,6 +225,17 @@ def test_a_client_that_begins_again_takes_all_back_to_the_checkpoint(serve):
     opened(service, client=1, session="a, again")
     assert replied(asked(service, Call.STEP, "a, again", 1, add=1)).parameters["total"] == 1
     assert service.coordinator is new
+
+
+def test_a_client_that_was_dropped_and_begins_again_takes_nobody_back(serve):
+    service = serve()
+    opened(service, client=1, session="a")
+    opened(service, client=2, session="b")
+    service.coordinator.gone = {2}
+    with pytest.raises(Refused, match="gone on without client 2") as caught:
+        opened(service, client=2, session="b, restarted")
+    assert caught.value.code == "FAILED_PRECONDITION"
+    assert replied(asked(service, Call.STEP, "a", 1, add=1)).parameters["total"] == 1
 
 
 def test_a_client_that_is_done_takes_nobody_back(serve):

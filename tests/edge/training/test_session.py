@@ -184,6 +184,15 @@ def test_of_overlapping_asks_that_are_lost_all_hear_that_the_run_went_back(run, 
         session.close()
 
 
+@each_socket
+def test_a_server_that_has_ended_lets_its_clients_end(run, address):
+    server, _ = run(address)
+    with session_at(server, patience_s=0.4) as session:
+        session.ask(Call.OPEN, {"client": 1})
+        server.close(0)
+        assert session.ask(Call.CLOSE).step == 1
+
+
 def test_a_client_that_waits_asks_again_with_the_same_number(run, caplog):
     server, service = run("inprocess://waits", lambda: Counting(hold=True))
     service._hold_s = 0.01
