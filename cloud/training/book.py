@@ -19,7 +19,6 @@ from cutlayer.protocols.row import CHOICES
 from cutlayer.protocols.setup import Setup
 from cutlayer.protocols.sight import label, sees
 from cutlayer.records import training
-from cutlayer.records.files import write_json, write_text
 from cutlayer.records.training import RoundRecord, TrainingRecord
 from cutlayer.registry import DATASETS, MODELS
 
@@ -50,10 +49,8 @@ class Book:
     ) -> None:
         self._folder, self._told = folder, told
         self.record = begun(plan, setup, classes, transport)
-        write_text(folder / training.PLAN, plans.toml(plan))
-        write_json(folder / "env.json", environment(edge=plan.threads, cloud=plan.threads))
-        if setup is not None:
-            training.write_partition(folder, setup.indices)
+        env = environment(edge=plan.threads, cloud=plan.threads)
+        training.begin(folder, plans.toml(plan), env, None if setup is None else setup.indices)
         self.go_on(())
 
     def take_down(self, entry: RoundRecord) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cutlayer.bounded import read_arrays, read_json
 from cutlayer.records.dataclass_json import dump, load
-from cutlayer.records.files import write_arrays, write_json
+from cutlayer.records.files import write_arrays, write_json, write_text
 from cutlayer.records.run import Estimate
 
 PLAN = "plan.toml"
@@ -181,6 +181,14 @@ class TrainingRecord:
         return {kind: sum(entry.traffic.get(kind, 0) for entry in self.rounds) for kind in kinds}
 
 
+def begin(folder: Path, plan: str, env: Mapping[str, Any], indices: Sequence[NDArray[np.intp]] | None) -> None:
+    """Write what stands at the begin of a training: the plan as TOML, the environment, and who holds what, if known."""
+    write_text(folder / PLAN, plan)
+    write_json(folder / "env.json", env)
+    if indices is not None:
+        write_arrays(folder / PARTITION, {f"client-{k}": part for k, part in enumerate(indices, 1)})
+
+
 def write(folder: Path, record: TrainingRecord) -> None:
     """Write `training.json` into the folder of a run. Raises WriteError."""
     write_json(folder / TRAINING, dump(record))
@@ -199,13 +207,8 @@ def read(folder: Path) -> TrainingRecord:
     return load(TrainingRecord, value)
 
 
-def write_partition(folder: Path, indices: Sequence[NDArray[np.intp]]) -> None:
-    """Write who holds what: for each client, ``client-1`` and so on, its positions among the training samples."""
-    write_arrays(folder / PARTITION, {f"client-{k}": part for k, part in enumerate(indices, 1)})
-
-
 def read_partition(folder: Path) -> list[NDArray[np.intp]]:
-    """Undo `write_partition`.
+    """For each client its positions among the training samples.
 
     Raises:
         OSError, ValueError: There is no such file, or it is damaged.
