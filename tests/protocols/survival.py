@@ -55,6 +55,11 @@ def _split(model: nn.Module, cut: str, input: TensorSpec) -> SplitModel:
 cutting.split = _split
 
 
+def halved(cut: str) -> None:
+    """Trace the model, so that later calls of `split` at this cut need not."""
+    _split(copy.deepcopy(_MODEL), cut, INPUT)
+
+
 def coordinator(plan: TrainingPlan, kept: Checkpoints) -> Coordinator:
     """A coordinator at the last checkpoint."""
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from cutlayer.protocols.row import PROTOCOLS
+from tests.protocols import processes
 from tests.protocols.direct import planned
 from tests.protocols.survival import World
 
@@ -59,3 +60,12 @@ def test_at_whatever_ask_one_party_is_killed_the_bits_are_the_same(tmp_path, pro
         wild = World(plan, tmp_path / f"{number}", f"inprocess://all-{protocol}", {party: {moment: death}})
         assert_same(wild.train(), undisturbed)
         assert wild.lives[party] == 2
+
+
+@pytest.mark.parametrize(("transport", "protocol"), [("zmq", "vanilla"), ("grpc", "splitfed-v1")])
+def test_processes_that_are_killed_with_sigkill_and_started_again_end_with_the_same_bits(tmp_path, transport, protocol):
+    """A2 as it is: real processes, over sockets."""
+    plan = plan_of(protocol)
+    undisturbed = World(plan, tmp_path / "calm", f"inprocess://processes-{protocol}").train()
+    deaths = {0: [17, 12], 1: [9], 2: [14]}
+    assert_same(processes.run(plan, tmp_path / "wild", f"{transport}://127.0.0.1:0", deaths), undisturbed)
