@@ -8,50 +8,33 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from threading import Lock, Timer
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cutlayer.cloud.training.asks import Answer, refused, tensor, unmet, whole
+from cutlayer.cloud.training.members import Done, Members
 from cutlayer.cloud.training.round import Round
-from cutlayer.cloud.training.tails import Batch, Diverged, Tails
-from cutlayer.errors import CutlayerError, DecodeError, Refused, SplitError, WireError
-from cutlayer.protocols.averaging import averaged, summed
+from cutlayer.cloud.training.steps import Steps
+from cutlayer.cloud.training.tails import Diverged, Tails
+from cutlayer.errors import DecodeError, Refused, SplitError
+from cutlayer.protocols.averaging import averaged
 from cutlayer.protocols.barriers import checkpoint_due, evaluation_due
-from cutlayer.protocols.coding import Coding, decoded, decoded_labels
+from cutlayer.protocols.coding import decoded_labels
 from cutlayer.protocols.counts import Counts
 from cutlayer.protocols.draws import Role, generator
 from cutlayer.protocols.events import Event, Listener, unheard
 from cutlayer.protocols.party import digest, is_finite, use_threads
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.protocols.schedule import turns
-from cutlayer.registry import GRADIENT_DEFENSES
 from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.base import Encoded, Parameter, as_array
 from cutlayer.wire.training import Ask, Call, Reply, packed, unpacked
-from cutlayer.wire.transport import refusal
 
 log = logging.getLogger("cutlayer.training")
-
-Done = Callable[[Reply | Refused], None]
-Answer = tuple[dict[str, Parameter], dict[str, Encoded]]
-"""Parameters and tensors of a reply."""
-
-MOST_QUEUED = 2
-"""Batches of one client that may wait for their place in the order while the client goes on."""
-
-
-@dataclass
-class Member:
-    """One client: its session, the number of its training samples, and its unanswered asks with what answers them."""
-
-    session: str
-    samples: int
-    asks: deque[tuple[Ask, Done]] = field(default_factory=deque)
 
 
 class Coordinator:
@@ -72,7 +55,6 @@ class Coordinator:
         rounds: Number of rounds that are finished.
         traffic: Bytes of tensors, by ``up`` or ``down``, the call, and the name of the tensor.
         busy_s: Time in seconds that the server computed.
-        gone: Clients that the others no longer wait for.
         failed: Why the training has failed for everybody; None as long as it has not.
     """
 
@@ -94,24 +76,18 @@ class Coordinator:
         self.traffic: dict[tuple[str, str, str], int] = {}
         self.busy_s = 0.0
         self._lock = Lock()
-        hidden = plan.gradient_defense
-        self._gradient_defense = GRADIENT_DEFENSES.make(hidden.name, **hidden.options)
-        self._members: dict[int, Member] = {}
-        self._sessions: dict[str, int] = {}
-        self._codings: dict[int, Coding] = {}
+        self._steps = Steps(plan, self.tails, classes, on)
+        cuts = {plan.cut_of(client): client for client in range(1, plan.clients + 1)}
+        begun = {cut: digest(self.tails.head_weights(client)) for cut, client in cuts.items()}
+        self._members = Members(plan, classes, begun)
         self._optimizer: dict[str, Tensor] = {}
         self._round: Round | None = None
-        self._ready: dict[int, Answer] = {}
         self._at_checkpoint: set[int] = set()
         self._saved_round = 0
-        self._closed: set[int] = set()
-        self.gone: set[int] = set()
         self.failed: Refused | None = None
         self._blocking: tuple[frozenset[int], float] = (frozenset(), 0.0)
         self._timer: Timer | None = None
         self._stopped = False
-        cuts = {plan.cut_of(client): client for client in range(1, plan.clients + 1)}
-        self._started = {cut: digest(self.tails.head_weights(client)) for cut, client in cuts.items()}
 
     def take(self, ask: Ask, done: Done) -> None:
         """Take an ask, and answer it and others that it makes possible, now or at a later call, from any thread."""
@@ -120,12 +96,12 @@ class Coordinator:
             if self._stopped:
                 return
             try:
-                client = self._client(ask)
+                if self.failed is not None:
+                    raise self.failed
+                self._members.enter(ask, done)
             except Exception as error:
-                answers.append((done, _refused(error)))
+                answers.append((done, refused(error)))
             else:
-                self.gone.discard(client)
-                self._members[client].asks.append((ask, done))
                 self._count("up", ask.call, ask.tensors)
                 self._serve(answers)
         for answer, reply in answers:
@@ -133,11 +109,16 @@ class Coordinator:
 
     def waiting(self, session: str) -> str:
         """Who a client waits for, as a sentence without a full stop. It waits for no computation."""
-        others, round, client = self._blocking[0], self._round, self._sessions.get(session, 0)
+        others, round, client = self._blocking[0], self._round, self._members.client_of(session)
         listed = ", ".join(map(str, sorted(others - {client})[:10]))
         more = f" and {len(others) - 10} more" if len(others) > 10 else ""
         whom = f"client{'s' if len(others) > 1 else ''} {listed}{more}" if listed else "the server"
         return f"Client {client} waits for {whom} in {f'round {round.number}' if round else 'the first round'}"
+
+    @property
+    def gone(self) -> set[int]:
+        """Clients that the others no longer wait for."""
+        return self._members.gone
 
     @property
     def awaited(self) -> frozenset[int]:
@@ -147,7 +128,7 @@ class Coordinator:
     @property
     def finished(self) -> bool:
         """Whether all clients have closed their sessions."""
-        return len(self._closed | self.gone) >= self._plan.clients
+        return not self._members.everybody - self._members.closed
 
     def close(self) -> None:
         """Take no more asks and say nothing more to listeners, when what is computed now is done."""
@@ -160,9 +141,7 @@ class Coordinator:
         """What a checkpoint at the end of a round needs: weights, optimiser states, and numbers for JSON."""
         weights, optimizers = self.tails.state()
         optimizers.update({f"head/{name}": value for name, value in self._optimizer.items()})
-        for client, coding in self._codings.items():
-            if coding.residual is not None:
-                weights[f"residual/{client}"] = coding.residual.clone()
+        weights.update({f"residual/{client}": lost for client, lost in self._steps.residuals().items()})
         traffic = [[*key, n_bytes] for key, n_bytes in sorted(self.traffic.items())]
         return weights, optimizers, {"plan": self._plan.id, "rounds": self.rounds, "traffic": traffic}
 
@@ -176,12 +155,10 @@ class Coordinator:
             raise SplitError(
                 f"The checkpoint belongs to the plan {numbers['plan']}, not to {self._plan.id}; name another folder."
             )
-        parted = _parted(weights, "residual/")
-        for client, residual in parted[1].items():
-            self._coding(int(client)).residual = residual
-        tails, heads = _parted(optimizers, "head/")
-        self.tails.load(parted[0], tails)
-        self._optimizer = heads
+        layers, residuals = _parted(weights, "residual/")
+        tails, self._optimizer = _parted(optimizers, "head/")
+        self.tails.load(layers, tails)
+        self._steps.load(residuals)
         self.rounds = self._saved_round = int(numbers["rounds"])
         self.traffic = {(way, call, name): n_bytes for way, call, name, n_bytes in numbers["traffic"]}
 
@@ -193,9 +170,12 @@ class Coordinator:
         use_threads(self._plan.threads)
         progress = True
         while progress and self.failed is None:
-            self._move()
+            try:
+                self._move()
+            except Diverged as error:
+                self._fail(error)
             progress = False
-            for client, member in self._members.items():
+            for client, member in self._members.here.items():
                 while member.asks and self.failed is None:
                     ask, done = member.asks[0]
                     reply: Reply | Refused
@@ -206,15 +186,15 @@ class Coordinator:
                         reply = Reply(ask.step, *answer)
                         self._count("down", ask.call, reply.tensors)
                     except Diverged as error:
-                        self._fail(client, ask, error)
+                        self._fail(error)
                         break
                     except Exception as error:
-                        reply = _refused(error)
+                        reply = refused(error)
                     member.asks.popleft()
                     answers.append((done, reply))
                     progress = True
         if self.failed is not None:
-            for member in self._members.values():
+            for member in self._members.here.values():
                 answers += [(done, self.failed) for _, done in member.asks]
                 member.asks.clear()
         self._watch()
@@ -222,14 +202,14 @@ class Coordinator:
 
     def _answer(self, client: int, ask: Ask) -> Answer | None:
         """The answer to an ask; None if it has to wait."""
-        if client in self._ready:
-            return self._ready.pop(client)
+        if client in self._steps.ready:
+            return self._steps.ready.pop(client)
         if ask.call is Call.OPEN:
             return {"round": self.rounds, "client": client}, {}
         if ask.call is Call.CLOSE:
-            self._closed.add(client)
+            self._members.closed.add(client)
             return {}, {}
-        number = _whole(ask, "round")
+        number = whole(ask, "round")
         if ask.call is Call.CHECKPOINT:
             return self._checkpoint(client, number)
         if ask.call is Call.EVALUATE and not ask.tensors:
@@ -241,18 +221,18 @@ class Coordinator:
             # The others went on without this client, which comes back now.
             return {"part": False, "dropped": True}, {}
         if round.number > number:
-            raise Refused("FAILED_PRECONDITION", f"Round {number} is over; the training is in round {round.number}.")
+            raise unmet(f"Round {number} is over; the training is in round {round.number}.")
         if ask.call is Call.EVALUATE:
             return self._evaluate(round, client, ask)
+        if client in round.dropped:
+            return {"part": False, "dropped": True}, {}
+        if client in round.heads or (ask.call is not Call.TURN and client not in round.given):
+            raise unmet(f"Client {client} is not in its turn in round {number}; ask for one first.")
         if ask.call is Call.TURN:
             return self._turn(round, client, ask)
-        if client in round.dropped:
-            return {"dropped": True}, {}
-        if client not in round.given or client in round.heads:
-            raise Refused("FAILED_PRECONDITION", f"Client {client} is not in its turn; ask for one first.")
-        if ask.call is Call.AGGREGATE:
-            return self._sum(round, client) if "sum" in ask.parameters else self._deliver(round, client, ask)
-        return self._step(round, client, ask)
+        if ask.call is Call.STEP:
+            return self._steps.step(round, client, ask)
+        return self._steps.sum(round, client, ask) if "sum" in ask.parameters else self._deliver(round, client, ask)
 
     def _move(self) -> None:
         """Begin the next round, or end the training part of this one, if all that it needs is there."""
@@ -261,13 +241,15 @@ class Coordinator:
             round.announced = True
             self._on(Event("round", 0, round.number))
         if round is None or self._over(round):
-            clients = set(range(1, self._plan.clients + 1))
-            if self.rounds < self._plan.rounds and not clients - self._members.keys() - self.gone:
+            if self.rounds < self._plan.rounds and self._members.everybody <= self._members.here.keys():
                 order = turns(self._plan, self.rounds + 1)
                 present = [client for client in order if client not in self.gone] or order
                 self._round = Round(self.rounds + 1, present)
                 self.tails.begin_round()
-        elif round.evaluators is None and round.trained:
+            return
+        # A client without which the round goes on may have been next in line.
+        self._steps.work_off(round)
+        if round.evaluators is None and round.trained:
             self._aggregate(round)
 
     def _over(self, round: Round) -> bool:
@@ -277,21 +259,20 @@ class Coordinator:
 
     def _awaited(self) -> set[int]:
         """The clients whose next ask the training cannot go on without."""
-        round = self._round
-        everybody = set(range(1, self._plan.clients + 1))
+        round, members = self._round, self._members
         if round is None:
-            return everybody - self._members.keys()
+            return members.everybody - members.here.keys()
         if round.evaluators is not None:
             if round.measuring:
                 return set(round.measuring)
-            return everybody - self._at_checkpoint if not self._over(round) else set()
+            return members.everybody - self._at_checkpoint if not self._over(round) else set()
         row = self._plan.row
         if row.order == "turns":
             return set(round.late[:1])
         if row.tail == "one" and round.unready:
             return set(round.unready)
         if row.order == "together" and round.active:
-            return {client for client in round.late if not self._members[client].asks}
+            return {client for client in round.late if not members.here[client].asks}
         if row.tail == "one" and (client := round.next_in_line) is not None:
             return {client}
         return set(round.late)
@@ -299,9 +280,9 @@ class Coordinator:
     # What each ask does.
 
     def _turn(self, round: Round, client: int, ask: Ask) -> Answer | None:
-        if client not in round.order or client in round.dropped:
+        if client not in round.order:
             return {"part": False}, {}
-        round.steps.setdefault(client, _whole(ask, "steps"))
+        round.steps.setdefault(client, whole(ask, "steps"))
         row = self._plan.row
         if row.order == "turns" and round.late[0] != client:
             return None
@@ -318,94 +299,15 @@ class Coordinator:
                 tensors["optimizer"] = packed(self._optimizer_of(client))
         return parameters, tensors
 
-    def _step(self, round: Round, client: int, ask: Ask) -> Answer | None:
-        row, served = self._plan.row, round.served.setdefault(client, 0)
-        if "gradient" in ask.tensors:
-            return self._step_body(round, client, served, ask)
-        if served + len(round.queued.get(client, ())) >= round.steps[client]:
-            raise Refused(
-                "FAILED_PRECONDITION",
-                f"Client {client} announced {round.steps[client]} steps in round {round.number}, and has taken them.",
-            )
-        if row.order == "together":
-            return self._step_together(round, client)
-        if row.feedback == "local-loss":
-            return self._enqueue(round, client, ask)
-        if row.order == "batches" and round.next_in_line != client:
-            return None
-        if row.u_shaped:
-            smashed = self._smashed(client, ask)
-            self._on(Event("received", client, round.number, served, {"smashed": smashed.detach()}))
-            output = self.tails.forward(client, smashed, round.number, served)
-            return {}, {"output": self._coding(client).encode(output)}
-        batch = self._batch(round, client, served, ask)
-        pieces, piece = int(ask.parameters.get("pieces", 1)), int(ask.parameters.get("piece", 0))
-        among = int(ask.parameters.get("among", len(batch.labels)))
-        loss, gradients = self.tails.backward([batch], round.number, served * self._plan.micro_batches + piece, among)
-        if piece == pieces - 1:
-            self.tails.apply(client)
-            round.served[client] += 1
-        return self._gradient(round, batch, served, gradients[0], loss)
-
-    def _step_body(self, round: Round, client: int, served: int, ask: Ask) -> Answer:
-        gradient = self.tails.backward_body(client, decoded(ask.tensors["gradient"]))
-        round.served[client] += 1
-        self._on(Event("answered", client, round.number, served, {"gradient": gradient}))
-        return {}, {"gradient": self._coding(client).encode(gradient)}
-
-    def _step_together(self, round: Round, client: int) -> Answer | None:
-        """Step once on the batches of all clients that have one, when all are there."""
-        active = sorted(round.active)
-        asks = [next(iter(self._members[other].asks), None) for other in active]
-        if not all(entry is not None and entry[0].call is Call.STEP for entry in asks):
-            return None
-        step = round.served[client]
-        batches = [
-            self._batch(round, other, step, entry[0]) for other, entry in zip(active, asks, strict=True) if entry
-        ]
-        loss, gradients = self.tails.step(batches, round.number, step)
-        union = sum(len(batch.labels) for batch in batches)
-        for batch, gradient in zip(batches, gradients, strict=True):
-            round.served[batch.client] = step + 1
-            if self._plan.row.sync == "round":
-                # Each head steps on its own, by the gradient of the mean over its own batch.
-                gradient = gradient * (union / len(batch.labels))
-            self._ready[batch.client] = self._gradient(round, batch, step, gradient, loss)
-        return self._ready.pop(client)
-
-    def _enqueue(self, round: Round, client: int, ask: Ask) -> Answer | None:
-        """Take a batch of a client that waits for no gradient, and train on those whose place in the order has come."""
-        queue = round.queued.setdefault(client, deque())
-        if len(queue) >= MOST_QUEUED:
-            return None
-        queue.append(self._batch(round, client, round.served[client] + len(queue), ask))
-        while (following := round.next_in_line) is not None and round.queued.get(following):
-            batch = round.queued[following].popleft()
-            self.tails.step([batch], round.number, round.served.setdefault(following, 0))
-            round.served[following] += 1
-        return {}, {}
-
-    def _sum(self, round: Round, client: int) -> Answer | None:
-        """Sum the gradients of all heads, which each of them applies then."""
-        asks = {other: next(iter(self._members[other].asks), None) for other in round.order}
-        if not all(entry is not None and "sum" in entry[0].parameters for entry in asks.values()):
-            return None
-        tensors = {other: entry[0].tensors for other, entry in asks.items() if entry}
-        gradients = {other: unpacked(given["gradients"]) for other, given in tensors.items() if "gradients" in given}
-        # The loss is the mean over the union, so that each gradient carries the share of its batch already.
-        total = packed(summed(gradients, dict.fromkeys(gradients, 1.0)))
-        self._ready.update({other: ({}, {"gradients": total}) for other in round.order})
-        return self._ready.pop(client)
-
     def _deliver(self, round: Round, client: int, ask: Ask) -> Answer:
         """Take what a client has at the end of its turn."""
         if (step := ask.parameters.get("diverged")) is not None:
-            raise Diverged(f"a gradient of the client's layers is not finite in its step {step}")
+            text = f"a gradient of its layers is not finite at client {client}, round {round.number}, step {step}"
+            raise Diverged(text)
         taken = round.served.get(client, 0) + len(round.queued.get(client, ()))
         if taken != round.steps[client] and self._plan.row.tail != "none":
-            raise Refused(
-                "FAILED_PRECONDITION",
-                f"Client {client} announced {round.steps[client]} steps in round {round.number} and has taken {taken}.",
+            raise unmet(
+                f"Client {client} announced {round.steps[client]} steps in round {round.number} and has taken {taken}."
             )
         head: dict[str, Tensor] = {}
         if self._plan.row.head != "own":
@@ -418,7 +320,7 @@ class Coordinator:
                 raise DecodeError(f"The head of client {client} has other layers than at this server: {odd[0]!r:.80}.")
             for name, value in head.items():
                 if value.is_floating_point() and not is_finite(value):
-                    raise Diverged(f"the weights of {name} are not finite at the end of its turn")
+                    raise Diverged(f"{name} is not finite at client {client}, end of round {round.number}")
         optimizer = unpacked(ask.tensors["optimizer"]) if "optimizer" in ask.tensors else {}
         if self._plan.row.head == "handed":
             self.tails.take_over(head)
@@ -432,7 +334,7 @@ class Coordinator:
         """End the training of a round: average what is averaged, and choose who measures the accuracy."""
         plan = self._plan
         weights = {
-            client: float(self._members[client].samples) if plan.weighting == "samples" else 1.0
+            client: float(self._members.here[client].samples) if plan.weighting == "samples" else 1.0
             for client in round.heads
         }
         if weights and (plan.row.head == "averaged" or plan.row.tail == "copies"):
@@ -444,7 +346,7 @@ class Coordinator:
         if evaluation_due(plan, round.number) and round.heads:
             # Where the models of the clients differ each measures its own, otherwise one of them that was there.
             differ = plan.row.head == "own" or plan.bn in ("local", "statistics-local")
-            present = sorted(self._members.keys() - self.gone)
+            present = sorted(self._members.here.keys() - self.gone)
             round.evaluators = present if differ else [min(round.heads)]
         if self._on is not unheard:
             self._on(Event("averaged", 0, round.number, 0, {"weights": self.tails.weights()}))
@@ -468,18 +370,18 @@ class Coordinator:
     def _evaluate(self, round: Round, client: int, ask: Ask) -> Answer:
         """Count the correct answers to a batch of test data, or take the counts of a client with the last layers."""
         if client not in round.measuring:
-            raise Refused("FAILED_PRECONDITION", f"Client {client} does not measure round {round.number}.")
+            raise unmet(f"Client {client} does not measure round {round.number}.")
         tensors: dict[str, Encoded] = {}
         if "smashed" in ask.tensors:
-            smashed = self._smashed(client, ask)
+            smashed = self._steps.smashed(client, ask)
             if self._plan.row.u_shaped:
-                tensors["output"] = self._coding(client).plain(self.tails.answer(client, smashed))
+                tensors["output"] = self._steps.output_coding.plain(self.tails.answer(client, smashed))
             else:
-                labels = decoded_labels(_tensor(ask, "labels"), len(smashed), self._classes)
+                labels = decoded_labels(tensor(ask, "labels"), len(smashed), self._classes)
                 self._measured(round, client, self.tails.evaluate(client, smashed, labels, self._classes))
         else:
-            correct = torch.from_numpy(as_array(_tensor(ask, "correct"), "INT64").copy())
-            total = torch.from_numpy(as_array(_tensor(ask, "total"), "INT64").copy())
+            correct = torch.from_numpy(as_array(tensor(ask, "correct"), "INT64").copy())
+            total = torch.from_numpy(as_array(tensor(ask, "total"), "INT64").copy())
             if not correct.shape == total.shape == (self._classes,):
                 raise DecodeError(f"Counts have shape ({self._classes},), one number for each class.")
             self._measured(round, client, Counts(correct, total, float(ask.parameters.get("loss", 0.0))))
@@ -498,7 +400,7 @@ class Coordinator:
         if round is None or round.number != number or round.evaluators is None or round.measuring:
             return None
         self._at_checkpoint.add(client)
-        if set(range(1, self._plan.clients + 1)) - self._at_checkpoint - self.gone:
+        if self._members.everybody - self._at_checkpoint:
             return None
         if self._saved is not None:
             self._saved(number)
@@ -506,74 +408,9 @@ class Coordinator:
         self._at_checkpoint.clear()
         return {"saved": True}, {}
 
-    # Reading asks and writing answers.
-
-    def _client(self, ask: Ask) -> int:
-        """The client of an ask; that which opens its session is entered here."""
-        if self.failed is not None:
-            raise self.failed
-        if ask.call is not Call.OPEN:
-            if ask.session not in self._sessions:
-                raise Refused("NOT_FOUND", "This session is not open at this server; open it first.")
-            return self._sessions[ask.session]
-        plan = self._plan
-        client = _whole(ask, "client")
-        if not 1 <= client <= plan.clients:
-            raise Refused("INVALID_ARGUMENT", f"The clients of this plan are 1 to {plan.clients}; {client} was given.")
-        theirs = str(ask.parameters.get("plan", ""))
-        if theirs != plan.id:
-            raise Refused(
-                "FAILED_PRECONDITION", f"This server trains the plan {plan.id}; client {client} has {theirs!r:.40}."
-            )
-        samples, classes = _whole(ask, "samples"), _whole(ask, "classes")
-        if samples < 1:
-            raise Refused("INVALID_ARGUMENT", f"Client {client} has no training samples; divide the data otherwise.")
-        if classes != self._classes:
-            raise Refused(
-                "FAILED_PRECONDITION", f"Client {client} has {classes} classes; this server has {self._classes}."
-            )
-        if ask.parameters.get("model") != self._started[plan.cut_of(client)]:
-            raise Refused(
-                "FAILED_PRECONDITION", f"Client {client} begins with another model than this server; compare versions."
-            )
-        if client in self._members and client not in self._closed:
-            raise Refused("ALREADY_EXISTS", f"Client {client} is here already; give each client a number of its own.")
-        self._sessions[ask.session] = client
-        self._members[client] = Member(ask.session, samples)
-        return client
-
-    def _smashed(self, client: int, ask: Ask) -> Tensor:
-        smashed = decoded(_tensor(ask, "smashed"))
-        spec = self.tails.pieces(client).smashed
-        assert spec is not None
-        if tuple(smashed.shape[1:]) != spec.shape or not len(smashed):
-            raise DecodeError(
-                f"The smashed data of client {client} have the shape {tuple(smashed.shape)}; at its cut it is "
-                f"(N, {', '.join(map(str, spec.shape))}), with N above 0."
-            )
-        return smashed
-
-    def _batch(self, round: Round, client: int, step: int, ask: Ask) -> Batch:
-        smashed = self._smashed(client, ask)
-        labels = decoded_labels(_tensor(ask, "labels"), len(smashed), self._classes)
-        what = {"smashed": smashed.detach(), "labels": labels}
-        self._on(Event("received", client, round.number, step, what))
-        return Batch(client, smashed, labels)
-
-    def _gradient(self, round: Round, batch: Batch, step: int, gradient: Tensor, loss: float) -> Answer:
-        draws = generator(self._plan.seed, Role.NOISE, batch.client, round.number, step)
-        gradient = self._gradient_defense.protect_cut_gradient(gradient, batch.labels, draws)
-        self._on(Event("answered", batch.client, round.number, step, {"gradient": gradient, "loss": loss}))
-        return {"loss": loss}, {"gradient": self._coding(batch.client).encode(gradient)}
-
     def _optimizer_of(self, client: int) -> dict[str, Tensor]:
         names = self.tails.head_weights(client).keys()
         return {key: value for key, value in self._optimizer.items() if key.rpartition("/")[0] in names}
-
-    def _coding(self, client: int) -> Coding:
-        if client not in self._codings:
-            self._codings[client] = Coding(self._plan.codec.gradient, self._plan.codec.error_feedback)
-        return self._codings[client]
 
     @staticmethod
     def _measured(round: Round, client: int, counts: Counts) -> None:
@@ -587,14 +424,9 @@ class Coordinator:
 
     # What goes wrong.
 
-    def _fail(self, client: int, ask: Ask, error: Diverged) -> None:
+    def _fail(self, error: Diverged) -> None:
         """End the training for everybody."""
-        number, step = ask.parameters.get("round", 0), ask.parameters.get("step", 0)
-        self.failed = Refused(
-            "FAILED_PRECONDITION",
-            f"The training diverged at client {client}, round {number}, step {step}: {error}. Nothing of this step was "
-            "applied; use a lower learning rate.",
-        )
+        self.failed = unmet(f"The training diverged: {error}. Nothing of it was applied; use a lower learning rate.")
 
     def _watch(self) -> None:
         """Note since when the others wait for whom, and wake up when that has been too long."""
@@ -604,7 +436,7 @@ class Coordinator:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        held = any(member.asks for client, member in self._members.items() if client not in awaited)
+        held = any(member.asks for client, member in self._members.here.items() if client not in awaited)
         if self._plan.stragglers != "wait" and awaited and held and self.failed is None:
             left = self._blocking[1] + self._plan.straggler_s - now
             self._timer = Timer(max(0.0, left), self.look)
@@ -618,7 +450,7 @@ class Coordinator:
             awaited, since = self._blocking
             if self._stopped or self._plan.stragglers == "wait" or self._clock() - since < self._plan.straggler_s:
                 return
-            self.gone |= awaited
+            self._members.gone |= awaited
             round = self._round
             if round is not None and round.evaluators is None:
                 late = [client for client in round.order if client in awaited]
@@ -626,6 +458,7 @@ class Coordinator:
                 round.order = [client for client in round.order if client not in late]
                 for client in late:
                     round.queued.pop(client, None)
+                    self._steps.forget(client)
                 if self._plan.stragglers == "replace":
                     round.order += self._substitutes(round, len(late))
                 log.warning("Round %d goes on without the clients %s.", round.number, sorted(late))
@@ -637,29 +470,9 @@ class Coordinator:
 
     def _substitutes(self, round: Round, n: int) -> list[int]:
         """Clients that were not chosen for a round, in an order drawn for it."""
-        free = sorted(self._members.keys() - self.gone - round.dropped - set(round.order))
+        free = sorted(self._members.here.keys() - self.gone - round.dropped - set(round.order))
         drawn = generator(self._plan.seed, Role.SAMPLING, round=round.number, step=1).permutation(free)
         return [int(client) for client in drawn[:n]]
-
-
-def _tensor(ask: Ask, name: str) -> Encoded:
-    if name not in ask.tensors:
-        raise DecodeError(f"The tensor {name!r} is missing in this {ask.call.name.lower()}.")
-    return ask.tensors[name]
-
-
-def _whole(ask: Ask, name: str) -> int:
-    value = ask.parameters.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise DecodeError(f"The parameter {name!r} of this {ask.call.name.lower()} must be a whole number from 0.")
-    return value
-
-
-def _refused(error: Exception) -> Refused:
-    """The refusal for an error; errors that we raise on purpose show their text."""
-    if isinstance(error, CutlayerError) and not isinstance(error, WireError):
-        return Refused("FAILED_PRECONDITION", str(error))
-    return refusal(error)
 
 
 def _parted(tensors: Mapping[str, Tensor], prefix: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -35,7 +35,7 @@ class Batch(NamedTuple):
 
 
 class Diverged(Exception):
-    """A value that the training computed is no finite number; the text says which one."""
+    """A value that the training computed is no finite number; the text says which one, and in whose step."""
 
 
 class Tails:
@@ -116,7 +116,8 @@ class Tails:
         Raises:
             Diverged: See `step`.
         """
-        client = batches[0].client
+        clients = [batch.client for batch in batches]
+        client = clients[0]
         module, party = self._tail(client)
         leaf = batches[0].smashed if len(batches) == 1 else torch.cat([batch.smashed for batch in batches])
         leaf.requires_grad_()
@@ -131,9 +132,9 @@ class Tails:
         gradient = leaf.grad
         assert gradient is not None
         if value != value or value in (float("inf"), float("-inf")):
-            raise self._diverged(party, f"the loss is {value}")
+            raise self._diverged(party, f"the loss is {value}", clients, round, step)
         if not (is_finite(gradient) and party.finite()):
-            raise self._diverged(party, "a gradient of the server's layers is not finite")
+            raise self._diverged(party, "a gradient of the server's layers is not finite", clients, round, step)
         return value, list(gradient.split([len(batch.labels) for batch in batches]))
 
     def forward(self, client: int, smashed: Tensor, round: int, step: int) -> Tensor:
@@ -145,7 +146,7 @@ class Tails:
         self._open[client] = (smashed, output)
         return output.detach()
 
-    def backward_body(self, client: int, gradient: Tensor) -> Tensor:
+    def backward_body(self, client: int, gradient: Tensor, round: int, step: int) -> Tensor:
         """Train the body with the gradient at its output; return that at its input.
 
         Raises:
@@ -159,12 +160,12 @@ class Tails:
             raise DecodeError(f"The gradient has shape {tuple(gradient.shape)}, and must have {tuple(output.shape)}.")
         _, party = self._tail(client)
         if not is_finite(gradient):
-            raise self._diverged(party, "the gradient from the client is not finite")
+            raise self._diverged(party, "the gradient from the client is not finite", [client], round, step)
         output.backward(gradient)
         cut = smashed.grad
         assert cut is not None
         if not (is_finite(cut) and party.finite()):
-            raise self._diverged(party, "a gradient of the server's layers is not finite")
+            raise self._diverged(party, "a gradient of the server's layers is not finite", [client], round, step)
         party.step()
         return cut
 
@@ -259,9 +260,14 @@ class Tails:
         return self._copies[client]
 
     @staticmethod
-    def _diverged(party: Party, text: str) -> Diverged:
+    def _diverged(party: Party, text: str, clients: Sequence[int], round: int, step: int) -> Diverged:
         party.clear()
-        return Diverged(text)
+        return Diverged(f"{text} at {named(clients)}, round {round}, step {step}")
+
+
+def named(clients: Sequence[int]) -> str:
+    """The clients in words."""
+    return f"client{'s' if len(clients) > 1 else ''} {', '.join(map(str, clients))}"
 
 
 def _by_client(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:

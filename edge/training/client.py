@@ -99,8 +99,9 @@ class Client:
         self._party = Party(self._pieces.at_client, plan.optimizer)
         self._shared = set().union(*(shared_names(part, plan.bn) for part in self._pieces.at_client))
         self._begun = digest(self._shared_weights())
-        self._coding = Coding(plan.codec.smashed, plan.codec.error_feedback)
-        self._end_coding = Coding("raw")
+        smashed, gradient, feedback = plan.codec.smashed, plan.codec.gradient, plan.codec.error_feedback
+        # Gradients go up in a U-shaped plan only.
+        self._codings = {"smashed": Coding(smashed, feedback), "gradient": Coding(gradient, feedback)}
         self._defense = defense_from({"name": plan.defense.name, **plan.defense.options})
         hidden = plan.gradient_defense
         self._gradient_defense = GRADIENT_DEFENSES.make(hidden.name, **hidden.options)
@@ -153,8 +154,9 @@ class Client:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
         """What a checkpoint at the end of a round needs: weights, optimiser state, and numbers for JSON."""
         weights = {f"head/{name}": value for name, value in self._party.weights().items()}
-        if self._coding.residual is not None:
-            weights["residual"] = self._coding.residual.clone()
+        for name, coding in self._codings.items():
+            if coding.residual is not None:
+                weights[f"residual/{name}"] = coding.residual.clone()
         return weights, self._party.optimizer_state(), {"plan": self.plan.id, "rounds": self.rounds}
 
     def load(self, weights: dict[str, Tensor], optimizer: dict[str, Tensor], numbers: dict[str, Any]) -> None:
@@ -172,7 +174,8 @@ class Client:
         self._party.evaluating(False)
         self._party.load({name.removeprefix("head/"): v for name, v in weights.items() if name.startswith("head/")})
         self._party.load_optimizer(optimizer)
-        self._coding.residual = weights.get("residual")
+        for name, coding in self._codings.items():
+            coding.residual = weights.get(f"residual/{name}")
         self.rounds = int(numbers["rounds"])
 
     def _ask(
@@ -232,14 +235,14 @@ class Client:
         if self.plan.micro_batches > 1 and len(index) > 1:
             return self._step_in_pieces(number, step, index)
         carrier, smashed = self._forward(number, step, inputs)
-        tensors = {"smashed": self._coding.encode(smashed, index, len(self._labels))}
+        tensors = {"smashed": self._codings["smashed"].encode(smashed, index, len(self._labels))}
         if not row.u_shaped:
             tensors["labels"] = encoded_labels(labels)
         self._on(Event("sent", self.number, number, step, {"index": index, "smashed": smashed, "labels": labels}))
         reply = self._ask(Call.STEP, {"round": number, "step": step}, tensors)
         if row.u_shaped and not reply.parameters.get("dropped"):
             gradient = self._through_end(number, step, reply, labels)
-            tensors = {"gradient": self._end_coding.encode(gradient)}
+            tensors = {"gradient": self._codings["gradient"].encode(gradient)}
             reply = self._ask(Call.STEP, {"round": number, "step": step}, tensors)
         if reply.parameters.get("dropped"):
             self._party.clear()
@@ -261,7 +264,7 @@ class Client:
                 number, step * self.plan.micro_batches + k, self._inputs[torch.from_numpy(part)]
             )
             tensors = {
-                "smashed": self._coding.encode(smashed, part, len(self._labels)),
+                "smashed": self._codings["smashed"].encode(smashed, part, len(self._labels)),
                 "labels": encoded_labels(labels),
             }
             self._on(Event("sent", self.number, number, step, {"index": part, "smashed": smashed, "labels": labels}))
@@ -323,7 +326,10 @@ class Client:
         assert auxiliary is not None
         carrier, smashed = self._forward(number, step, inputs)
         if step % self.plan.auxiliary_every == 0:
-            tensors = {"smashed": self._coding.encode(smashed, index, len(labels)), "labels": encoded_labels(labels)}
+            tensors = {
+                "smashed": self._codings["smashed"].encode(smashed, index, len(labels)),
+                "labels": encoded_labels(labels),
+            }
             self._on(Event("sent", self.number, number, step, {"index": index, "smashed": smashed, "labels": labels}))
             reply = self._ask(Call.STEP, {"round": number, "step": step}, tensors)
             if reply.parameters.get("dropped"):
@@ -366,7 +372,7 @@ class Client:
                 protected = self._defense.protect(
                     output, generator(self.plan.seed, Role.PROTECT, self.number, number, (1 << 31) + first)
                 )
-                tensors = {"smashed": self._coding.plain(protected)}
+                tensors = {"smashed": self._codings["smashed"].plain(protected)}
                 if self._pieces.end is None:
                     tensors["labels"] = encoded_labels(y)
                     self._ask(Call.EVALUATE, {"round": number, "last": last}, tensors)
