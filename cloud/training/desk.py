@@ -47,6 +47,11 @@ class Desk:
         """See `Coordinator.gone`."""
         return self.coordinator.gone
 
+    @property
+    def awaited(self) -> frozenset[int]:
+        """See `Coordinator.awaited`."""
+        return self.coordinator.awaited
+
     def waiting(self, session: str) -> str:
         """See `cutlayer.cloud.training.service.Coordinator`."""
         return self.coordinator.waiting(session)
