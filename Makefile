@@ -156,6 +156,14 @@ bench-defenses: $(READY) ## Measure every defense at three strengths, with two s
 bench-reference: $(READY) ## Measure the defenses at two strengths on ResNet-20 and VGG-11-BN, two cuts each, on CIFAR-10; takes hours, and goes on where it stopped: make bench-reference WEIGHTS=resnet20-12fca82f.th
 	$(BIN)/python benchmarks/reference.py --resnet20 $(WEIGHTS)
 
+.PHONY: bench-labels
+bench-labels: $(READY) ## Measure what gradients of a training on Bank Marketing tell about labels, with defenses of the gradient: make bench-labels DATA_ROOT=DIR
+	$(BIN)/python benchmarks/training_labels.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
+.PHONY: full-training-attacks
+full-training-attacks: $(READY) ## Let servers rebuild images while they train (FSHA, SDAR) at full size, in at most 10 minutes on a machine with a GPU: make full-training-attacks DATA_ROOT=DIR
+	$(BIN)/python benchmarks/training_attacks.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
 .PHONY: full-defenses
 full-defenses: $(READY) ## The same on all images with more epochs and stronger attacks, for a machine with a GPU: make full-defenses WEIGHTS=resnet20-12fca82f.th
 	$(BIN)/python benchmarks/reference.py --full --resnet20 $(WEIGHTS) --out runs/full-defenses
