@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -127,14 +127,27 @@ def train_plainly(parent: Connection, task: Task, name: str, port: int) -> None:
         parent.send(time.perf_counter() - started)
 
 
+class Running(NamedTuple):
+    """A process and the connection to it."""
+
+    end: Connection
+    pid: int
+
+    def cpu_s(self) -> float:
+        """Seconds of processor time that its threads have had."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+
 @contextlib.contextmanager
-def started(target: Callable[..., None], *arguments: Any) -> Iterator[Connection]:
-    """A process and the connection to it; it ends with the context."""
+def started(target: Callable[..., None], *arguments: Any) -> Iterator[Running]:
+    """A process that ends with the context."""
     end, child = SPAWN.Pipe()
     process = SPAWN.Process(target=target, args=(child, *arguments), daemon=True)
     process.start()
     try:
-        yield end
+        assert process.pid is not None
+        yield Running(end, process.pid)
     finally:
         process.terminate()
         process.join()
@@ -144,52 +157,62 @@ def speed(name: str) -> None:
     """Print samples per second and the time added to a step by each way."""
     task = TASKS[name]
     seconds: dict[str, list[float]] = {}
+    busy: dict[str, list[float]] = {}
     with contextlib.ExitStack() as stack:
-        ends = {"one process": stack.enter_context(started(train_plainly, task, "", 0))}
+        ways = {"one process": [stack.enter_context(started(train_plainly, task, "", 0))]}
         for scheme in ("zmq", "grpc"):
             plan = speed_plan(task)
-            address = stack.enter_context(started(serve_ours, plan, scheme, task, None)).recv()
-            ends[f"cutlayer over {scheme}"] = stack.enter_context(started(train_ours, plan, address, task))
+            server = stack.enter_context(started(serve_ours, plan, scheme, task, None))
+            client = stack.enter_context(started(train_ours, plan, server.end.recv(), task))
+            ways[f"cutlayer over {scheme}"] = [client, server]
         for peer in PEERS:
-            port = stack.enter_context(started(serve_peer, task, peer)).recv()
-            ends[peer] = stack.enter_context(started(train_plainly, task, peer, port))
+            server = stack.enter_context(started(serve_peer, task, peer))
+            client = stack.enter_context(started(train_plainly, task, peer, server.end.recv()))
+            ways[peer] = [client, server]
         for turn in range(TURNS + 1):
-            for way, end in ends.items():
-                end.send("go")
-                took = end.recv()
+            for way, processes in ways.items():
+                before = sum(process.cpu_s() for process in processes)
+                processes[0].end.send("go")
+                took = processes[0].end.recv()
                 if turn:
                     seconds.setdefault(way, []).append(1e3 * took / STEPS[name])
-    print(f"\n{name}, cut at {task.cut}, batch {task.batch}, {TURNS} turns of {STEPS[name]} steps, in turns")
-    print(f"{'':28}{'ms/step':>10}{'least':>10}{'samples/s':>11}{'of one':>8}{'added ms':>10}{'of least':>10}")
-    plain = seconds["one process"]
+                    used = sum(process.cpu_s() for process in processes) - before
+                    busy.setdefault(way, []).append(1e3 * used / STEPS[name])
+    print(
+        f"\n{name}, cut at {task.cut}, batch {task.batch}, {TURNS} turns of {STEPS[name]} steps each; CPU of both sides"
+    )
+    print(f"{'':28}{'ms/step':>10}{'least':>9}{'samples/s':>11}{'of one':>8}{'added ms':>10}{'CPU ms':>9}{'added':>8}")
+    plain, alone = seconds["one process"], busy["one process"]
     for way, values in seconds.items():
         median, least = statistics.median(values), min(values)
         share = statistics.median(a / b for a, b in zip(plain, values, strict=True))
         added = statistics.median(b - a for a, b in zip(plain, values, strict=True))
-        figures = f"{median:10.2f}{least:10.2f}{1e3 * task.batch / median:11.1f}{share:8.0%}"
-        print(f"{way:28}{figures}{added:10.2f}{least - min(plain):10.2f}")
+        cpu = statistics.median(busy[way])
+        more = statistics.median(b - a for a, b in zip(alone, busy[way], strict=True))
+        figures = f"{median:10.2f}{least:9.2f}{1e3 * task.batch / median:11.1f}{share:8.0%}{added:10.2f}"
+        print(f"{way:28}{figures}{cpu:9.2f}{more:8.2f}", flush=True)
 
 
 def train(plan: TrainingPlan, scheme: str, root: Path | None, network: Network | None) -> tuple[float, int, Any, Any]:
     """Train a plan; return the seconds of the rounds, the server's memory, the bytes, and the accuracies."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(started(serve_ours, plan, scheme, None, root))
-        address = server.recv()
+        address = server.end.recv()
         if network is not None:
             address, _ = stack.enter_context(shaped(address, network))
         clients = [
             stack.enter_context(started(train_whole, plan, k, address, root)) for k in range(1, plan.clients + 1)
         ]
         for client in clients:
-            client.recv()
+            client.end.recv()
         begun = time.perf_counter()
         for client in clients:
-            client.send("go")
+            client.end.send("go")
         for client in clients:
-            client.recv()
+            client.end.recv()
         took = time.perf_counter() - begun
-        server.send("end")
-        memory, traffic, measured = server.recv()
+        server.end.send("end")
+        memory, traffic, measured = server.end.recv()
     return took, memory, traffic, measured
 
 
@@ -251,17 +274,23 @@ def many(data: str, root: Path | None) -> None:
             print(f"{clients:8}{protocol:>14}{memory / 1e6:11.0f}{3 * 30 * clients / took:11.1f}")
 
 
-def main(parts: str = "speed,link,codecs,clients", data: str = "digits", data_root: Path | None = None) -> None:
+def main(
+    parts: str = "speed,link,codecs,clients",
+    data: str = "digits",
+    data_root: Path | None = None,
+    models: str = "lenet,vgg11_bn",
+) -> None:
     """Measure.
 
     Args:
         parts: The parts to run, of speed, link, codecs and clients.
         data: Data set of the parts with an accuracy.
         data_root: Folder of the data sets that are not embedded.
+        models: The models of the part speed.
     """
     for part in parts.split(","):
         if part == "speed":
-            for name in reversed(TASKS):
+            for name in models.split(","):
                 speed(name)
         else:
             {"link": link, "codecs": codecs, "clients": many}[part](data, data_root)
