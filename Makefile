@@ -100,6 +100,10 @@ bench-wire: $(READY) ## Compare both transports with a bare socket and other pro
 	$(BIN)/python benchmarks/wire_load.py
 	$(BIN)/python benchmarks/codecs.py
 
+.PHONY: bench-train
+bench-train: $(READY) ## Compare training over both transports with the model in one process and other ways to send; pieces over a slow link, codecs, 50 clients: make bench-train [DATA=mnist DATA_ROOT=DIR]
+	$(BIN)/python benchmarks/training.py $(if $(DATA),--data $(DATA)) $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
 .PHONY: bench-traffic
 bench-traffic: $(READY) ## Measure what the lengths of encrypted messages give away, over TLS and CURVE, and what padding costs
 	$(BIN)/python benchmarks/traffic.py

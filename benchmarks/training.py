@@ -31,10 +31,11 @@ from cutlayer.cloud.training.service import TrainingService
 from cutlayer.data.splits import Dataset
 from cutlayer.edge.training.client import Client, run
 from cutlayer.edge.training.session import Session
+from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.footprint import peak_rss_bytes
 from cutlayer.network.profiles import Network
 from cutlayer.network.shaper import shaped
-from cutlayer.protocols.events import Event
+from cutlayer.protocols.events import Event, Listener
 from cutlayer.protocols.plan import TrainingPlan, parse
 from cutlayer.protocols.setup import prepare, untrained
 from cutlayer.wire.connect import connect, listen
@@ -68,18 +69,29 @@ def drawn(task: Task, n: int) -> Dataset:
     return Dataset(rng.random((n, *task.input.shape), np.float32), rng.integers(0, 10, n))
 
 
-def serve_ours(parent: Connection, plan: TrainingPlan, scheme: str, task: Task | None, root: Path | None) -> None:
-    """A server of a plan, in its process; it ends with the message of its parent, and says its memory."""
+def settle() -> None:
+    """What every process does first: one thread, and an allocator that keeps its memory."""
     torch.set_num_threads(1)
-    measured: list[tuple[int, float]] = []
+    tune_allocator()
+
+
+def noting(measured: list[tuple[int, float]]) -> Listener:
+    """A listener that notes the round and the accuracy of each measurement."""
 
     def note(event: Event) -> None:
         if event.name == "measured":
             measured.append((event.round, float(event.what["correct"].sum() / event.what["total"].sum())))
 
+    return note
+
+
+def serve_ours(parent: Connection, plan: TrainingPlan, scheme: str, task: Task | None, root: Path | None) -> None:
+    """A server of a plan, in its process; it ends with the message of its parent, and says its memory."""
+    settle()
+    measured: list[tuple[int, float]] = []
     if task is None:
         setup = prepare(plan, root)
-        coordinator = Coordinator(plan, setup.model(), setup.input, len(setup.classes), on=note)
+        coordinator = Coordinator(plan, setup.model(), setup.input, len(setup.classes), on=noting(measured))
     else:
         coordinator = Coordinator(plan, untrained(plan, task.input, 10), task.input, 10)
     service = TrainingService(lambda: coordinator)
@@ -93,7 +105,7 @@ def serve_ours(parent: Connection, plan: TrainingPlan, scheme: str, task: Task |
 
 def train_ours(parent: Connection, plan: TrainingPlan, address: str, task: Task) -> None:
     """A client whose rounds are turns."""
-    torch.set_num_threads(1)
+    settle()
     model = untrained(plan, task.input, 10)
     data = drawn(task, STEPS[task.model] * task.batch)
     with contextlib.closing(connect(address, SLOW)) as transport, contextlib.closing(Session(transport)) as session:
@@ -108,14 +120,14 @@ def train_ours(parent: Connection, plan: TrainingPlan, address: str, task: Task)
 
 def serve_peer(parent: Connection, task: Task, name: str) -> None:
     """A peer's server, in its process."""
-    torch.set_num_threads(1)
+    settle()
     parent.send(PEERS[name][0](tail_step(task)))
     parent.recv()
 
 
 def train_plainly(parent: Connection, task: Task, name: str, port: int) -> None:
     """The model in one piece, or the client of a peer's server."""
-    torch.set_num_threads(1)
+    settle()
     step = head_step(task, PEERS[name][1](port)) if name else whole_step(task)
     data = drawn(task, STEPS[task.model] * task.batch)
     images, labels = torch.from_numpy(data.inputs), torch.from_numpy(data.labels)
@@ -218,7 +230,7 @@ def train(plan: TrainingPlan, scheme: str, root: Path | None, network: Network |
 
 def train_whole(parent: Connection, plan: TrainingPlan, number: int, address: str, root: Path | None) -> None:
     """A client that trains to the end of the plan."""
-    torch.set_num_threads(1)
+    settle()
     setup = prepare(plan, root)
     with contextlib.closing(connect(address, SLOW)) as transport, contextlib.closing(Session(transport)) as session:
         data = setup.samples(number)
@@ -227,6 +239,21 @@ def train_whole(parent: Connection, plan: TrainingPlan, number: int, address: st
         parent.recv()
         run(client)
         parent.send("done")
+
+
+def train_here(plan: TrainingPlan, root: Path | None) -> tuple[dict[Any, int], float]:
+    """Train a plan of one client in this process, through the same bytes; return the bytes and the accuracy."""
+    setup, measured = prepare(plan, root), list[tuple[int, float]]()
+    coordinator = Coordinator(plan, setup.model(), setup.input, len(setup.classes), on=noting(measured))
+    service = TrainingService(lambda: coordinator)
+    server = listen("inprocess://bench-train", service)
+    with contextlib.closing(connect("inprocess://bench-train")) as transport:
+        with contextlib.closing(Session(transport)) as session:
+            data, classes = setup.samples(1), len(setup.classes)
+            run(Client(plan, 1, setup.model(), setup.input, classes, data, setup.test, session))
+    server.close()
+    service.drain()
+    return coordinator.traffic, measured[-1][1]
 
 
 def link(data: str, root: Path | None) -> None:
@@ -239,7 +266,7 @@ def link(data: str, root: Path | None) -> None:
         plan = planned({**table, "samples": 1000, "test": 500, "micro_batches": pieces})
         took, _, _, measured = train(plan, "zmq", root, LINK)
         first = first or took
-        print(f"{pieces:8}{took:10.2f}{first / took:7.2f}x{measured[-1][1]:10.3f}")
+        print(f"{pieces:8}{took:10.2f}{first / took:7.2f}x{measured[-1][1]:10.3f}", flush=True)
 
 
 def codecs(data: str, root: Path | None) -> None:
@@ -252,26 +279,24 @@ def codecs(data: str, root: Path | None) -> None:
             table = {"data": data, "model": "lenet_bn", "cut": "pool1", "batch": 32, "rounds": epochs, "seed": seed}
             codec = {"smashed": smashed, "gradient": gradient}
             plan = planned({**table, "samples": 1500, "test": 500, "evaluate_rounds": epochs, "codec": codec})
-            _, _, traffic, measured = train(plan, "zmq", root, None)
-            accuracies.append(measured[-1][1])
+            traffic, accuracy = train_here(plan, root)
+            accuracies.append(accuracy)
         up, down = (
             traffic[way, "step", name] / epochs / 1e6 for way, name in (("up", "smashed"), ("down", "gradient"))
         )
         spread = f"{statistics.mean(accuracies):.3f} ({min(accuracies):.3f} to {max(accuracies):.3f})"
-        print(f"{smashed:>10}{gradient:>10}{up:9.2f}{down:9.2f}{spread:>38}")
+        print(f"{smashed:>10}{gradient:>10}{up:9.2f}{down:9.2f}{spread:>38}", flush=True)
 
 
 def many(data: str, root: Path | None) -> None:
     """Print what many client processes cost the server."""
     print(f"\nlenet on {data}, cut at pool1, batch 32, 30 samples for each client, 3 rounds, over zmq")
     print(f"{'clients':>8}{'protocol':>14}{'server MB':>11}{'samples/s':>11}")
-    for clients in (10, 50):
-        for protocol in ("splitfed-v1", "splitfed-v2"):
-            table = {"data": data, "model": "lenet", "cut": "pool1", "clients": clients, "protocol": protocol}
-            plan = planned({**table, "rounds": 3, "evaluate_rounds": 3, "samples": 30 * clients, "test": 100,
-                            "partition": {"name": "iid"}})  # fmt: skip
-            took, memory, _, _ = train(plan, "zmq", root, None)
-            print(f"{clients:8}{protocol:>14}{memory / 1e6:11.0f}{3 * 30 * clients / took:11.1f}")
+    for clients, protocol in ((10, "splitfed-v1"), (10, "splitfed-v2"), (50, "splitfed-v1")):
+        table = {"data": data, "model": "lenet", "cut": "pool1", "clients": clients, "protocol": protocol}
+        plan = planned({**table, "rounds": 3, "evaluate_rounds": 3, "samples": 30 * clients, "test": 100})
+        took, memory, _, _ = train(plan, "zmq", root, None)
+        print(f"{clients:8}{protocol:>14}{memory / 1e6:11.0f}{3 * 30 * clients / took:11.1f}", flush=True)
 
 
 def main(
