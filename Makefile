@@ -156,6 +156,10 @@ bench-profile: $(READY) ## Measure the time that the edge pipeline adds to two O
 bench-defenses: $(READY) ## Measure every defense at three strengths, with two seeds, on two data sets, under adaptive attacks; takes an hour or more
 	$(BIN)/python benchmarks/defense_sweep.py
 
+.PHONY: bench-training-reference
+bench-training-reference: $(READY) ## Train with every protocol on MNIST, IID and not, with and without batch normalization, three seeds; about 15 minutes: make bench-training-reference DATA_ROOT=DIR
+	$(BIN)/python benchmarks/training_reference.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
 .PHONY: bench-reference
 bench-reference: $(READY) ## Measure the defenses at two strengths on ResNet-20 and VGG-11-BN, two cuts each, on CIFAR-10; takes hours, and goes on where it stopped: make bench-reference WEIGHTS=resnet20-12fca82f.th
 	$(BIN)/python benchmarks/reference.py --resnet20 $(WEIGHTS)

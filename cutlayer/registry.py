@@ -425,6 +425,18 @@ GRADIENT_DEFENSES = Registry(
     {"cutlayer.defenses.gradients.base:GradientDefense": ("protect_rows",)},
 )
 
+DETECTORS = Registry(
+    "detector",
+    {
+        "gap": "cutlayer.defenses.detectors.similarity:Gap",
+        "scrutinizer": "cutlayer.defenses.detectors.similarity:Scrutinizer",
+        "split-guard": "cutlayer.defenses.detectors.split_guard:SplitGuard",
+        "split-out": "cutlayer.defenses.detectors.split_out:SplitOut",
+    },
+    "cutlayer.detectors",
+    {"cutlayer.defenses.detectors.base:Detector": ("watch",)},
+)
+
 LABEL_ATTACKS = Registry(
     "label attack",
     {
