@@ -247,10 +247,11 @@ def train_here(plan: TrainingPlan, root: Path | None) -> tuple[dict[Any, int], f
     coordinator = Coordinator(plan, setup.model(), setup.input, len(setup.classes), on=noting(measured))
     service = TrainingService(lambda: coordinator)
     server = listen("inprocess://bench-train", service)
-    with contextlib.closing(connect("inprocess://bench-train")) as transport:
-        with contextlib.closing(Session(transport)) as session:
-            data, classes = setup.samples(1), len(setup.classes)
-            run(Client(plan, 1, setup.model(), setup.input, classes, data, setup.test, session))
+    with contextlib.ExitStack() as stack:
+        transport = stack.enter_context(contextlib.closing(connect("inprocess://bench-train")))
+        session = stack.enter_context(contextlib.closing(Session(transport)))
+        data, classes = setup.samples(1), len(setup.classes)
+        run(Client(plan, 1, setup.model(), setup.input, classes, data, setup.test, session))
     server.close()
     service.drain()
     return coordinator.traffic, measured[-1][1]
