@@ -100,6 +100,10 @@ bench-wire: $(READY) ## Compare both transports with a bare socket and other pro
 	$(BIN)/python benchmarks/wire_load.py
 	$(BIN)/python benchmarks/codecs.py
 
+.PHONY: bench-train
+bench-train: $(READY) ## Compare training over both transports with the model in one process and other ways to send; pieces over a slow link, codecs, 50 clients: make bench-train [DATA=mnist DATA_ROOT=DIR]
+	$(BIN)/python benchmarks/training.py $(if $(DATA),--data $(DATA)) $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
 .PHONY: bench-traffic
 bench-traffic: $(READY) ## Measure what the lengths of encrypted messages give away, over TLS and CURVE, and what padding costs
 	$(BIN)/python benchmarks/traffic.py
@@ -151,6 +155,10 @@ bench-profile: $(READY) ## Measure the time that the edge pipeline adds to two O
 .PHONY: bench-defenses
 bench-defenses: $(READY) ## Measure every defense at three strengths, with two seeds, on two data sets, under adaptive attacks; takes an hour or more
 	$(BIN)/python benchmarks/defense_sweep.py
+
+.PHONY: bench-training-reference
+bench-training-reference: $(READY) ## Train with every protocol on MNIST, IID and not, with and without batch normalization, three seeds; about 15 minutes: make bench-training-reference DATA_ROOT=DIR
+	$(BIN)/python benchmarks/training_reference.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
 
 .PHONY: bench-reference
 bench-reference: $(READY) ## Measure the defenses at two strengths on ResNet-20 and VGG-11-BN, two cuts each, on CIFAR-10; takes hours, and goes on where it stopped: make bench-reference WEIGHTS=resnet20-12fca82f.th

@@ -23,6 +23,7 @@ __all__ = [
     "score",
     "serve",
     "split",
+    "train",
     "view",
 ]
 

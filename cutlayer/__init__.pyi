@@ -9,6 +9,7 @@ from cutlayer.api import run as run
 from cutlayer.api import score as score
 from cutlayer.api import serve as serve
 from cutlayer.api import split as split
+from cutlayer.api import train as train
 from cutlayer.api import view as view
 
 __version__: str

@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from cutlayer.models.halves import SplitModel
     from cutlayer.privacy.score import Score
     from cutlayer.privacy.view import Wire
+    from cutlayer.protocols.events import Event
     from cutlayer.records.run import Estimate, IdentificationRecord, ProbeRecord, Result
+    from cutlayer.records.training import TrainingRecord
     from cutlayer.spec import TensorSpec
     from cutlayer.split_folder import SplitFolder
     from cutlayer.wire.security import Security
@@ -467,6 +469,43 @@ def run(
         return run_all(
             load(path, changes), Path(out), resume=True, data_root=root, say=say, weights_root=weights
         )  # fmt: skip
+
+
+def train(
+    plan: Path | str | Mapping[str, Any], *, changes: Mapping[str, str] | None = None, out: Path | str = "runs",
+    data_root: Path | str | None = None, resume: bool = False, alone: bool = True,
+    on: Callable[[Event], None] | None = None, say: Callable[[str], None] = print,
+) -> TrainingRecord:  # fmt: skip
+    """Train a model by clients and a server in this process, as ``cutlayer train --in-process`` does.
+
+    Args:
+        plan: A TOML file, or the same as a dict: ``{"data": "mnist", "model": "lenet", "cut": "pool1",
+            "protocol": "splitfed-v1"}``; see docs/training.md.
+        changes: Values to change in a file, such as ``{"optimizer.lr": "0.01"}``.
+        out: Folder for the records; a plan that is finished there is not trained again.
+        data_root: Folder of the data sets that are not embedded.
+        resume: Go on with a run of this plan that was interrupted.
+        alone: Train each client alone as well, for comparison.
+        on: A callback, called with each `cutlayer.protocols.events.Event` at the server and at the clients.
+        say: Called with each line of progress and of the table of the rounds.
+
+    Returns:
+        The record: accuracy, loss, bytes and times of each round, and what they have to be compared with.
+
+    Raises:
+        ConfigError, DataError, SplitError: The plan cannot be trained; found before anything is written.
+        Refused: The training has failed; the message says at which client and step.
+    """
+    from cutlayer.experiment.training import train as run
+    from cutlayer.protocols import plan as plans
+    from cutlayer.protocols.events import unheard
+
+    read = plans.parse(plan) if isinstance(plan, Mapping) else plans.load(Path(plan), changes)
+    root = None if data_root is None else Path(data_root)
+    return run(
+        read, out=Path(out), data_root=root, resume=resume, transport=None, record=False, alone=alone, log=(),
+        tell=say, say=say, on=on or unheard,
+    )  # fmt: skip
 
 
 def serve(

@@ -19,12 +19,12 @@ ABOUT = f"A testbed for split learning, version {__version__}. --version prints 
 
 def commands() -> dict[str, Callable[..., None]]:
     """The commands by name. Imported here, for signals are heeded before that: it takes seconds on a small device."""
-    from cutlayer.commands import attack, audit, checks, experiments, models, profile, quantize, sides
+    from cutlayer.commands import attack, audit, checks, experiments, models, profile, quantize, sides, training
 
     named = (
         models.cuts, models.split, quantize.quantize, profile.profile, checks.compare, checks.doctor,
         sides.cloud, sides.edge, sides.certs, experiments.demo, experiments.run, attack.attack, audit.audit,
-        experiments.report,
+        training.train, experiments.report,
     )  # fmt: skip
     return {"list": models.list_names, **{command.__name__: command for command in named}}
 

@@ -151,6 +151,7 @@ def unwritable(error: OSError) -> str | None:
 EXTRAS = {
     "cryptography": "certs",
     "matplotlib": "lab",
+    "mlflow": "mlflow",
     "onnx": "cut",
     "onnxruntime": "onnx",
     "onnxscript": "lab",
@@ -158,6 +159,7 @@ EXTRAS = {
     "piq": "lab",
     "skimage": "lab",
     "sklearn": "lab",
+    "tensorboard": "tensorboard",
     "torch": "lab",
     "torchmetrics": "lab",
     "torchvision": "lab",

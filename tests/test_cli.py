@@ -68,6 +68,9 @@ def test_cuts_prints_a_line_for_each_cut():
         (["run", "experiments/demo.toml", "--set", "defense.sigmma=1", "--out", "{out}"], "sigmma"),
         (["run", "experiments/demo.toml", "--set", "oops", "--out", "{out}"], "KEY=VALUE"),
         (["report", "{out}"], "runs"),
+        (["train", "experiments/train-splitfed.toml", "--set", "data=digits", "--out", "{out}"], "898 train samples"),
+        (["cloud"], "--train PLAN.toml"),
+        (["edge", "--train", "--client", "3/2/1"], "such as 3/10"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -83,6 +83,7 @@ def test_only_deployment_starts_a_device_or_a_server():
     assert {file for file in started if not file.startswith("benchmarks/")} <= {
         "cutlayer/deployment/processes.py",
         "cutlayer/deployment/device_process.py",
+        "cutlayer/deployment/training_processes.py",
     }
 
 

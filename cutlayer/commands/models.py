@@ -35,6 +35,8 @@ def list_names(
             "transports",
             "probes",
             "examples",
+            "protocols",
+            "partitions",
         ]
     ],
     /,
@@ -52,6 +54,18 @@ def list_names(
 
         for name, words in TARGETS.items():
             tell(f"{name:22} {words}")
+        return
+    if kind == "protocols":
+        from cutlayer.protocols.row import PROTOCOLS
+
+        for name, row in PROTOCOLS.items():
+            tell(f"{name:22} {row.says}")
+        return
+    if kind == "partitions":
+        from cutlayer.data.partition import LAWS
+
+        for name, law in LAWS.items():
+            tell(f"{name:22} {(law.__doc__ or '').strip()}")
         return
     if kind == "examples":
         for name in examples.names():

@@ -7,15 +7,18 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from cutlayer.commands.security import Client, ClientSecurity, Server, ServerSecurity
+from cutlayer.errors import ConfigError
 from cutlayer.options import At, Count, DataRoot, Mebibytes, OutFolder, Seconds, Seed, Size, Threads, Whole, Within
 from cutlayer.terminal import tell, tell_lines
+from cutlayer.wire.transport import Timeouts
 
 Folder = Annotated[Path, At("folder"), arg(metavar="FOLDER")]
 
 
 def cloud(
-    folder: Positional[Folder],
+    folder: Positional[Folder | None] = None,
     /,
+    train: Annotated[Path | None, At("file"), arg(metavar="PLAN.toml")] = None,
     listen: str = "grpc://127.0.0.1:8001",
     tail: Literal["onnx", "torch"] = "onnx",
     tap: Annotated[Path | None, At("folder")] = None,
@@ -29,14 +32,21 @@ def cloud(
     codec: UseAppendAction[list[str]] = [],  # noqa: B006
     heartbeat_s: Seconds = 10.0,
     idle_s: Seconds = 600.0,
+    out: OutFolder = Path("runs"),
+    resume: bool = False,
+    record: bool = False,
+    alone: bool = True,
+    log: UseAppendAction[list[str]] = [],  # noqa: B006
+    data_root: DataRoot = None,
     security: ServerSecurity = Server(),  # noqa: B008
 ) -> None:
-    """Serve the tail of a split folder until SIGTERM or Ctrl-C.
+    """Serve the tail of a split folder until SIGTERM or Ctrl-C; or, with --train, train a model with its clients.
 
     Standard error says who connects, who is refused, and why: at most five lines in ten seconds for one reason.
 
     Args:
-        folder: Written by `cutlayer split`.
+        folder: Written by `cutlayer split`; none with --train.
+        train: File of a training plan: wait for its clients (`cutlayer edge --train`), train, and end.
         listen: grpc://HOST:PORT or zmq://HOST:PORT; port 0 takes a free one and prints it.
         tail: Runtime of the tail.
         tap: Folder that keeps a copy of everything that arrives, for the attacks.
@@ -52,14 +62,29 @@ def cloud(
             `cutlayer list codecs` need no naming.
         heartbeat_s: Seconds of silence after which a client is probed; give both sides the same.
         idle_s: Seconds without a request after which a stream ends and a connection is dropped, over gRPC.
+        out: Folder for the record of a training.
+        resume: Go on with a training that was interrupted.
+        record: Keep what the server sees while training, for attacks.
+        alone: After a training, train each client alone as well, in this process, if the data are here.
+        log: Where else the rounds of a training are written: tensorboard or mlflow; may be given several times.
+        data_root: Folder of the data sets, from which a training server takes who holds what; CUTLAYER_DATA or ./data
+            if left out.
         security: Files for encryption and authentication.
     """
+    logging.getLogger("cutlayer.wire.visitors").setLevel(logging.INFO)
+    if (train is None) == (folder is None):
+        raise ConfigError("Name either the folder of a split to serve, or --train PLAN.toml.")
+    if train is not None:
+        from cutlayer.commands.training import host
+
+        timeouts = Timeouts(heartbeat_s=heartbeat_s, idle_s=idle_s)
+        host(train, listen, out, data_root, timeouts, security, log, resume=resume, record=record, alone=alone)
+        return
+    assert folder is not None
     from cutlayer.cloud.admission import Limits
     from cutlayer.cloud.serve import serve
     from cutlayer.wire.codecs.packed import admit
-    from cutlayer.wire.transport import Timeouts
 
-    logging.getLogger("cutlayer.wire.visitors").setLevel(logging.INFO)
     for name in codec:
         admit(name)
     limits = Limits(max_batch, max_delay_us, budget_mib << 20, max_samples)
@@ -71,8 +96,10 @@ def cloud(
 
 
 def edge(
-    folder: Positional[Folder],
+    folder: Positional[Folder | None] = None,
     /,
+    train: bool = False,
+    client: Annotated[str, arg(metavar="K/N")] = "",
     connect: str = "grpc://127.0.0.1:8001",
     head: Literal["onnx", "torch"] = "onnx",
     data: str | None = None,
@@ -94,18 +121,24 @@ def edge(
     queue: OutFolder = Path("queue"),
     queue_mib: Mebibytes = 256,
     queue_full: Literal["refuse", "drop-oldest"] = "refuse",
+    plan: Annotated[Path | None, At("file"), arg(metavar="PLAN.toml")] = None,
+    out: OutFolder = Path("runs"),
+    patience_s: Seconds = 600.0,
     security: ClientSecurity = Client(),  # noqa: B008
     seed: Seed = 0,
     data_root: DataRoot = None,
 ) -> None:
-    """Run the head of a split folder on images, send the smashed data, and time each stage.
+    """Run the head of a split folder on images, send the smashed data, and time each stage; or, with --train, train.
 
     Args:
-        folder: Written by `cutlayer split`; the device needs split.json and head.onnx only.
+        folder: Written by `cutlayer split`; the device needs split.json and head.onnx only. None with --train.
+        train: Take part in the training of the server (`cutlayer cloud --train`), which sends the plan.
+        client: With --train, which client this is, of how many: 3/10.
         connect: Address of the cloud.
         head: Runtime of the head; onnx needs no torch.
         data: A name from `cutlayer list datasets`, the path of a folder of images, an .npz or .npy file, or `random`
-            for random pixels; the data set that the split was trained on if left out.
+            for random pixels; the data set that the split was trained on if left out. With --train, the folder of the
+            data sets.
         camera: Number of a camera, or path of a video, in place of a data set; needs OpenCV.
         count: Number of test images or frames, sent one by one; if left out 500, or all test images if there are fewer.
             With 0, only the warmup and what waits in the queue are sent.
@@ -116,7 +149,7 @@ def edge(
         warmup: Requests before the first that counts.
         codec: A name from `cutlayer list codecs`, also with an option or packings: int8:channel, int8+zstd.
         threads: Threads of the head.
-        record: File (.npz) for the raw times and answers.
+        record: File (.npz) for the raw times and answers. What is seen while training is kept where the plan says so.
         connect_s: Longest wait for a server at the address, in seconds.
         request_s: Longest wait for an answer in seconds, retries after a lost connection included.
         heartbeat_s: Seconds of silence after which the server is probed; for large tensors on a slow link give both
@@ -127,13 +160,25 @@ def edge(
         queue: Folder of the requests kept on disk. Requests of an earlier run are sent first.
         queue_mib: Most MiB that the queue may take.
         queue_full: What happens when the queue is full: refuse ends the run, drop-oldest drops the oldest requests.
+        plan: With --train, a plan of your own in place of the server's; it has to be the same one. A plan that names
+            files needs it.
+        out: With --train, folder for the checkpoints, with which the same command goes on after an interruption.
+        patience_s: With --train, longest silence of the server in seconds, after which this client ends.
         security: Files for encryption and authentication.
         seed: Seed of the data splits.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
     """
+    if train == (folder is not None):
+        raise ConfigError("Name either the folder of a split, or --train with --client K/N.")
+    if train:
+        from cutlayer.commands.training import join
+
+        root = data_root or (Path(data) if data else None)
+        join(client, connect, plan, out, root, Timeouts(connect_s, request_s, heartbeat_s), security, patience_s)
+        return
+    assert folder is not None
     from cutlayer.edge.offline.policy import OfflinePolicy
     from cutlayer.edge.send import send
-    from cutlayer.wire.transport import Timeouts
 
     policy = on_offline and OfflinePolicy(on_offline, queue, queue_mib << 20, queue_full == "drop-oldest", wait_s)
     timeouts = Timeouts(connect_s, request_s, heartbeat_s)

@@ -103,7 +103,8 @@ class TrainingPlan:
         partition: How the training samples are divided among the clients.
         samples: Number of training samples of all clients together; 0 for all.
         test: Number of test samples.
-        input: Size of the images, such as 1x32x32, for data by path.
+        input: Size of the images, such as 1x32x32, for data by path, and for a server that has no data.
+        classes: Number of classes, for a server that has no data; 0 for as many as the data have.
         codec: How tensors travel.
         defense: What is done to the smashed data before they leave the client.
         gradient_defense: What the server, or who holds the labels, does to the gradient at the cut.
@@ -140,6 +141,7 @@ class TrainingPlan:
     samples: Whole = 0
     test: Count = 2000
     input: str = ""
+    classes: Whole = 0
     codec: Wire = Wire()
     defense: Named = UNDEFENDED
     gradient_defense: Named = UNDEFENDED
@@ -183,7 +185,7 @@ class TrainingPlan:
         return f"{self.protocol}{changed}: {what}, {clients}{seed}"
 
 
-_NO_RESULT = ("name", "claim", "protocol", "checkpoint_rounds", "record")
+_NO_RESULT = ("name", "claim", "protocol", "classes", "checkpoint_rounds", "record")
 """What the weights at the end do not depend on. A protocol counts by its row."""
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import fx
 
-from cutlayer.data.load import load, other_size
+from cutlayer.data.load import open_data, other_size
 from cutlayer.data.partition import Indices, histogram, partition, with_noise
 from cutlayer.data.splits import NO_CLASS, Dataset, Splits
 from cutlayer.errors import ConfigError, SplitError
@@ -30,7 +30,7 @@ class Setup:
         plan: The plan.
         input: One input of the model.
         classes: Names of the classes, by label.
-        train: The training samples of all clients together.
+        train: The training samples of all clients together; their inputs may still be in their files.
         test: The test samples, the same for all clients.
         indices: The positions in `train` of each client's samples: client k has the k-th entry, from 1.
         notes: What a reader of the results should know of the data.
@@ -46,7 +46,7 @@ class Setup:
 
     def samples(self, client: int) -> Dataset:
         """The training samples of a client, from 1, with the noise that its devices add."""
-        own = self.train.at(self.indices[client - 1])
+        own, _ = self.train.at(self.indices[client - 1]).loaded()
         rng = generator(self.plan.seed, Role.FEATURES, client)
         return replace(own, inputs=with_noise(own.inputs, self.plan.partition, client, self.plan.clients, rng))
 
@@ -74,16 +74,17 @@ def prepare(plan: TrainingPlan, root: Path | None = None) -> Setup:
     shape = image_shape(plan.input) if plan.input else None
     preferred = MODELS.options(plan.model).get("input")
     otherwise = preferred.default.shape if preferred and isinstance(preferred.default, TensorSpec) else None
-    most = {"test": plan.test, "private": 1, "auxiliary": 1} | ({"train": plan.samples} if plan.samples else {})
-    data = load(plan.data, root, plan.seed, shape=shape, otherwise=otherwise, most=most)
+    data = open_data(plan.data, root, plan.seed, shape=shape, otherwise=otherwise)
     if shape and data.input.shape != shape:
         raise other_size(data, plan.input)
-    train, test = _first(data, "train", plan.samples), _first(data, "test", plan.test)
+    train, (test, _) = _first(data, "train", plan.samples), _first(data, "test", plan.test).loaded()
     if not data.classes or (train.labels == NO_CLASS).any() or (test.labels == NO_CLASS).any():
         raise ConfigError(
             f"The samples of {data.name} have no classes, which a model is trained on: put the images of each class "
             "into a folder of its own, or store labels as y beside x."
         )
+    if plan.classes not in (0, len(data.classes)):
+        raise ConfigError(f"{data.name} has {len(data.classes)} classes, and the plan says {plan.classes}; correct it.")
     rng = generator(plan.seed, Role.PARTITION)
     indices = partition(train.labels, plan.partition, plan.clients, rng, train.groups)
     setup = Setup(plan, data.input, data.classes, train, test, indices, data.notes)

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from cutlayer.bounded import read_arrays, read_json, reason
 from cutlayer.errors import CutlayerError
+from cutlayer.records import training
 from cutlayer.records.reconstructions import Reconstructions, from_arrays
 from cutlayer.records.run import EXPERIMENT, RESULT, Result, load_result
+from cutlayer.records.training import TrainingRecord
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,15 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Training:
+    """A training: its record and the environment beside it; the fields are those of `Run`."""
+
+    record: TrainingRecord
+    env: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Skipped:
     """A folder that is no finished run, and why."""
 
@@ -44,10 +55,10 @@ class Skipped:
 
 
 def read(runs: Path) -> tuple[list[Run], list[Skipped]]:
-    """Every finished run under a folder, and the folders that were passed over.
+    """Every finished run under a folder, and the folders that were passed over; `trainings` reads the others.
 
     Raises:
-        CutlayerError: There is no folder, or no finished run in it.
+        CutlayerError: There is no folder, or neither a finished run nor a training in it.
     """
     if not runs.is_dir():
         raise CutlayerError(f"There is no folder {runs}; make runs first with `cutlayer run EXPERIMENT.toml`.")
@@ -61,10 +72,24 @@ def read(runs: Path) -> tuple[list[Run], list[Skipped]]:
             skipped.append(Skipped(folder.name, "It is unfinished: it has no result.json."))
         except _DAMAGED as error:
             skipped.append(Skipped(folder.name, f"Its result.json is damaged: {reason(error)}."))
-    if not finished:
+    if not finished and not any((folder / training.TRAINING).exists() for folder in _folders(runs)):
         passed_over = "".join(f" {s.name}: {s.reason}" for s in skipped[:3])
         raise CutlayerError(f"{runs} holds no finished run; make one with `cutlayer run EXPERIMENT.toml`.{passed_over}")
     return finished, skipped
+
+
+def trainings(runs: Path) -> tuple[list[Training], list[Skipped]]:
+    """Every training under a folder, finished or not, and the folders of those that cannot be read."""
+    found, skipped = list[Training](), list[Skipped]()
+    for folder in _folders(runs):
+        notes: list[str] = []
+        try:
+            found.append(Training(training.read(folder), _environment(folder / "env.json", notes), tuple(notes)))
+        except FileNotFoundError:
+            continue  # not a training
+        except _DAMAGED as error:
+            skipped.append(Skipped(folder.name, f"Its {training.TRAINING} is damaged: {reason(error)}."))
+    return found, skipped
 
 
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)

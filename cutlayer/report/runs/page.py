@@ -1,11 +1,11 @@
-"""The report: one HTML page that needs nothing but itself, written from records alone."""
+"""The report: one HTML page that needs nothing but itself, written from the records of runs and trainings alone."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from cutlayer.machine.files import check_writable
 from cutlayer.records.files import write_text
-from cutlayer.records.reading import Run, Skipped, read
+from cutlayer.records.reading import Run, Skipped, Training, read, trainings
 from cutlayer.report.kit import markup
 from cutlayer.report.kit.markup import Html, el
 from cutlayer.report.runs import sections, sweep_sections
@@ -16,36 +16,41 @@ from cutlayer.report.runs.predictors import predictors
 from cutlayer.report.runs.probes import probes
 from cutlayer.report.runs.spectrum import spectrum
 from cutlayer.report.runs.story import opening, pictures_first
+from cutlayer.report.trainings import sections as training_sections
+from cutlayer.report.trainings.groups import group as trained_groups
 
 
 def write(runs: Path) -> Path:
-    """Write `report.html` into a folder with one folder for each run, and return its path.
+    """Write `report.html` into a folder with one folder for each run or training, and return its path.
 
     The page lists unfinished and damaged runs.
 
     Raises:
-        CutlayerError: There is no folder, or no finished run in it.
+        CutlayerError: There is no folder, or neither a finished run nor a training in it.
         WriteError: The user may not write to it.
     """
     path = runs / "report.html"
     if runs.is_dir():
         check_writable(path, "file")
     finished, skipped = read(runs)
-    write_text(path, page(finished, skipped))
+    trained, damaged = trainings(runs)
+    write_text(path, page(finished, [*skipped, *damaged], trained))
     return path
 
 
-def page(runs: Sequence[Run], skipped: Sequence[Skipped]) -> str:
+def page(runs: Sequence[Run], skipped: Sequence[Skipped], trained: Sequence[Training] = ()) -> str:
     """The whole page as text."""
-    groups = group(runs)
-    links = [
-        el("li", el("a", g.title, href=f"#{g.anchor}"), f": {len(g.members)} run{'s'[: len(g.members) > 1]}")
-        for g in groups
-    ]
+    groups, taught = group(runs), trained_groups([training.record for training in trained])
+    listed = [(g.anchor, g.title, f"{len(g.members)} run{'s'[: len(g.members) > 1]}") for g in groups]
+    listed += [(g.anchor, f"Training: {g.title}", training_sections.names(g.runs)) for g in taught]
+    links = [el("li", el("a", title, href=f"#{anchor}"), f": {count}") for anchor, title, count in listed]
     contents = el("nav", el("p", "On this page"), el("ul", links), aria_label="On this page") if links[1:] else None
     predicted = predictors([run.result for run in runs])
-    main = el("main", opening(), contents, map(_article, groups), predicted, sections.environment(runs, skipped))
-    return markup.page("cutlayer: what can the server see?", main)
+    parts = [opening(), contents, map(_article, groups), predicted] if runs else [training_sections.opening(), contents]
+    parts += [map(training_sections.article, taught), training_sections.environment(trained)]
+    parts += [sections.environment(runs, skipped)] if runs or skipped else []
+    title = "cutlayer: what can the server see?" if runs else "cutlayer: training by clients and a server"
+    return markup.page(title, el("main", parts))
 
 
 def _article(group: Group) -> Html:

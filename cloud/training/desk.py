@@ -1,0 +1,61 @@
+"""What a server answers before the training itself: the plan, to who asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cutlayer.cloud.training.coordinator import Coordinator
+from cutlayer.errors import Refused
+from cutlayer.wire.training import ROUND, Ask, Call, Reply
+
+PLAN = "plan"
+"""Parameter of OPEN, the id of the client's plan, and of the reply to an OPEN without it, the plan as TOML."""
+
+
+class Desk:
+    """Stands before a coordinator. A client that opens a session without the id of a plan gets the plan and closes.
+
+    Args:
+        coordinator: What decides all other replies; see `cutlayer.cloud.training.service.Coordinator`.
+        plan: The plan as TOML.
+        clients: Number of clients.
+        complete: Called with each ask once all clients are there.
+    """
+
+    def __init__(self, coordinator: Coordinator, plan: str, clients: int, complete: Callable[[], None]) -> None:
+        self.coordinator, self._plan, self._n_clients, self._complete = coordinator, plan, clients, complete
+        self._readers: set[str] = set()
+        self._opened: set[str] = set()
+
+    def take(self, ask: Ask, done: Callable[[Reply | Refused], None]) -> None:
+        """See `cutlayer.cloud.training.service.Coordinator`."""
+        if ask.call is Call.OPEN and PLAN not in ask.parameters:
+            self._readers.add(ask.session)
+            done(Reply(ask.step, {PLAN: self._plan, ROUND: 0}))
+        elif ask.session in self._readers:
+            self._readers.discard(ask.session)
+            done(Reply(ask.step))
+        else:
+            if ask.call is Call.OPEN:
+                self._opened.add(ask.session)
+            if len(self._opened) >= self._n_clients:
+                self._complete()
+            self.coordinator.take(ask, done)
+
+    @property
+    def gone(self) -> set[int]:
+        """See `Coordinator.gone`."""
+        return self.coordinator.gone
+
+    @property
+    def awaited(self) -> frozenset[int]:
+        """See `Coordinator.awaited`."""
+        return self.coordinator.awaited
+
+    def waiting(self, session: str) -> str:
+        """See `cutlayer.cloud.training.service.Coordinator`."""
+        return self.coordinator.waiting(session)
+
+    def close(self) -> None:
+        """See `cutlayer.cloud.training.service.Coordinator`."""
+        self.coordinator.close()

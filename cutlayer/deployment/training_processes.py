@@ -1,0 +1,175 @@
+"""A training on this machine with a process for the server and one for each client, started as a user would."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from signal import Signals
+
+from cutlayer.deployment.processes import READY_S, last_line, stop, tied
+from cutlayer.errors import Unreachable
+from cutlayer.protocols.plan import TrainingPlan
+from cutlayer.records.training import PLAN
+
+RESTARTS = 3
+"""How often a process that was killed is started again."""
+
+LOOK_S = 0.2
+"""Time between two looks at the processes, in seconds."""
+
+
+def processes(
+    plan: TrainingPlan,
+    transport: str,
+    *,
+    out: Path,
+    data_root: Path | None,
+    resume: bool,
+    alone: bool,
+    log: Sequence[str],
+    tell: Callable[[str], None],
+    say: Callable[[str], None],
+) -> None:
+    """Train with a process for the server and one for each client, which reach each other over the loopback.
+
+    A process that is killed by a signal is started again and goes on. What a client says is in the file ``log.txt`` in
+    its folder.
+
+    Args:
+        plan: The plan, whose file is in the folder of the run.
+        transport: zmq or grpc.
+        out: Folder of all runs.
+        data_root: Folder of the data sets that are not embedded.
+        resume: Whether to go on with an interrupted run.
+        alone: Whether the server trains each client alone as well, at the end.
+        log: Where else the rounds are written; see `cutlayer.cloud.training.trackers`.
+        tell: Called with each line that the server prints.
+        say: Called with each line of progress.
+
+    Raises:
+        Unreachable: A party has failed; the message holds its last line.
+    """
+    folder = out / plan.id
+    common = ["--out", out, *(["--data-root", data_root] if data_root else [])]
+    serve = [
+        "cloud",
+        "--train",
+        folder / PLAN,
+        *common,
+        *([] if alone else ["--no-alone"]),
+        *(word for name in log for word in ("--log", name)),
+    ]
+    with ExitStack() as opened:
+        server = opened.enter_context(Supervised("the server", folder / "server" / "log.txt", tell))
+        server.start(*serve, "--listen", f"{transport}://127.0.0.1:0", *(["--resume"] if resume else []))
+        address = server.ready()
+        say(f"the server listens at {address}; starting {plan.clients} client{'s'[: plan.clients > 1]}")
+        clients = [
+            opened.enter_context(Supervised(f"client {k}", folder / f"client-{k}" / "log.txt"))
+            for k in range(1, plan.clients + 1)
+        ]
+        for number, client in enumerate(clients, 1):
+            whose = f"{number}/{plan.clients}"
+            client.start("edge", "--train", "--client", whose, "--connect", address, "--plan", folder / PLAN, *common)
+        while not all(party.ended for party in (server, *clients)):
+            time.sleep(LOOK_S)
+            for party in (server, *clients):
+                if not party.failed:
+                    continue
+                if party.killed and party.starts <= RESTARTS:
+                    say(f"{party.name} was ended by {party.killed}; it is started again, and goes on")
+                    again = [*serve, "--listen", address, "--resume"] if party is server else []
+                    party.start(*again)
+                elif party is server or plan.stragglers == "wait":
+                    raise Unreachable(f"{party.name} has failed: {party.last_line()}")
+                else:
+                    say(f"{party.name} has failed, and the others go on: {party.last_line()}")
+                    party.given_up = True
+
+
+class Supervised:
+    """One process of a training; closed, it is ended.
+
+    Args:
+        name: What it is, for messages.
+        log: File that gets what it says.
+        tell: Called with each line that it prints; None where nobody reads them.
+
+    Attributes:
+        starts: How often it was started.
+        given_up: Whether it is not waited for any more.
+    """
+
+    def __init__(self, name: str, log: Path, tell: Callable[[str], None] | None = None) -> None:
+        self.name, self.starts, self.given_up = name, 0, False
+        self._log, self._tell, self._words = log, tell, tuple[object, ...]()
+        self._address: list[str] = []
+        log.parent.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Supervised:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.starts and self._process.poll() is None:
+            stop(self._process)
+
+    def start(self, *words: object) -> None:
+        """Start it, with the words of the first time if none are given."""
+        self._words = words or self._words
+        self.starts += 1
+        with self._log.open("a") as log:
+            self._process = subprocess.Popen(
+                tied("cutlayer.cli", *self._words),
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if self._tell else log, stderr=log, text=True,
+            )  # fmt: skip
+        if self._tell:
+            self._reader = threading.Thread(target=self._read, daemon=True)
+            self._reader.start()
+
+    def ready(self) -> str:
+        """Wait until it listens, and return its address.
+
+        Raises:
+            Unreachable: It ended before.
+        """
+        until = time.monotonic() + READY_S
+        while not self._address:
+            if self._process.poll() is not None or time.monotonic() > until:
+                raise Unreachable(f"{self.name} did not get ready: {self.last_line()}")
+            time.sleep(LOOK_S / 4)
+        return self._address[0]
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended otherwise than well, and is still waited for."""
+        return not self.given_up and self._process.poll() not in (None, 0)
+
+    @property
+    def killed(self) -> str:
+        """The signal that ended it; empty where none did."""
+        code = self._process.poll() or 0
+        return Signals(-code).name if code < 0 else ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended well, or is not waited for any more, and all that it printed was told."""
+        done = self.given_up or self._process.poll() == 0
+        return done and not (self._tell and self._reader.is_alive())
+
+    def last_line(self) -> str:
+        """The last line that it said."""
+        with self._log.open() as log:
+            return last_line(log)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        assert self._tell is not None
+        for line in self._process.stdout:
+            if line.startswith("ready "):
+                self._address = [line.split()[1]]
+            else:
+                self._tell(line.rstrip("\n"))

@@ -1,0 +1,105 @@
+"""A training on this machine from its plan to its record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cutlayer.cloud.training.book import begun as beginning
+from cutlayer.cloud.training.book import earlier
+from cutlayer.cloud.training.trackers import TRACKERS, check
+from cutlayer.deployment import training as deployed
+from cutlayer.deployment.training_processes import processes
+from cutlayer.machine.compute import tune_allocator
+from cutlayer.machine.files import check_writable
+from cutlayer.machine.lock import only_one
+from cutlayer.protocols.events import Listener, unheard
+from cutlayer.protocols.plan import TrainingPlan, toml
+from cutlayer.protocols.setup import Setup, prepare
+from cutlayer.records import training
+from cutlayer.records.files import write_text
+from cutlayer.records.training import RoundRecord, TrainingRecord
+from cutlayer.report.trainings.terminal import heading, line, summary
+
+
+def train(
+    plan: TrainingPlan,
+    *,
+    out: Path,
+    data_root: Path | None,
+    resume: bool,
+    transport: str | None,
+    record: bool,
+    alone: bool,
+    log: Sequence[str],
+    tell: Callable[[str], None],
+    say: Callable[[str], None],
+    on: Listener = unheard,
+) -> TrainingRecord:
+    """Train, and return the record, which is in the folder of the run as well.
+
+    Args:
+        plan: The plan.
+        out: Folder of all runs; that of this run is named after the id of the plan.
+        data_root: Folder of the data sets that are not embedded.
+        resume: Whether to go on with an interrupted run.
+        transport: zmq or grpc, with a process for each party; None for threads of this process.
+        record: Whether each party keeps what it sees.
+        alone: Whether each client is trained alone as well, for comparison.
+        log: Names of `cutlayer.cloud.training.trackers.TRACKERS`.
+        tell: Called with each line of the result.
+        say: Called with each line of progress.
+        on: Hears what happens, where all parties are in this process.
+
+    Raises:
+        ConfigError, DataError, SplitError: The plan cannot be trained; found before anything is written.
+        Unreachable, Refused: A party has failed.
+    """
+    for name in log:
+        check(name)
+    folder = out / plan.id
+    check_writable(folder, "folder")
+    if record:
+        plan = replace(plan, record=True)
+    setup = prepare(plan, data_root)
+    for text in setup.notes:
+        say(text)
+    before = earlier(folder, resume=resume)
+    if before is not None and before.finished:
+        say(f"{folder} holds this training, finished; change the plan, or delete the folder to train again.")
+        tell(summary(before))
+        return before
+    if transport is None:
+        tune_allocator()
+        with only_one(folder):
+            made = _in_process(setup, folder, before, log, tell, on)
+        made = deployed.compared(made, setup, out, say) if alone else made
+        tell(summary(made))
+        return made
+    write_text(folder / training.PLAN, toml(plan))
+    processes(
+        plan, transport, out=out, data_root=data_root, resume=before is not None, alone=alone, log=log, tell=tell,
+        say=say,
+    )  # fmt: skip
+    return training.read(folder)
+
+
+def _in_process(
+    setup: Setup,
+    folder: Path,
+    before: TrainingRecord | None,
+    log: Sequence[str],
+    tell: Callable[[str], None],
+    on: Listener,
+) -> TrainingRecord:
+    begun = beginning(setup.plan, setup, setup.classes, "in process")
+    tell(heading(begun))
+    trackers = [TRACKERS[name](before or begun, folder) for name in log]
+
+    def told(entry: RoundRecord) -> None:
+        tell(line(entry))
+        for track in trackers:
+            track(entry)
+
+    return deployed.in_process(setup, folder, told=told, on=on, before=before)

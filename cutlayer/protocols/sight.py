@@ -1,0 +1,65 @@
+"""Who sees what while a plan is trained, in sentences; it follows from the row alone."""
+
+from cutlayer.protocols.plan import TrainingPlan
+from cutlayer.protocols.row import protocol_named
+
+
+def sees(plan: TrainingPlan) -> tuple[str, ...]:
+    """What the server sees, and what a client sees of the others."""
+    return _server(plan), _client(plan)
+
+
+def _server(plan: TrainingPlan) -> str:
+    row = plan.row
+    if row.tail == "none":
+        if row.head == "own":
+            return "The server sees nothing but how many samples are classified rightly."
+        return "The server sees the weights of every client after each round, and no sample."
+    protected = "" if plan.defense.name == "none" else f" behind the defense {plan.defense.label}"
+    seen = [f"the smashed data of every sample in every step{protected}"]
+    seen.append("its label" if row.labels == "sent" else "no label")
+    if row.u_shaped:
+        seen.append("the gradient behind its layers, from which labels may be inferred")
+    if row.head == "averaged" and row.sync == "step":
+        seen.append("the gradients of every client's head")
+    elif row.head != "own":
+        seen.append("the weights of every client's head")
+    return f"The server sees {_listed(seen)}."
+
+
+def _client(plan: TrainingPlan) -> str:
+    row = plan.row
+    seen = list[str]()
+    if row.tail != "none" and row.feedback == "gradient":
+        what = "the gradients at its output" if not row.u_shaped else "what the server's layers make of its own samples"
+        seen.append(what)
+    if row.head == "handed":
+        seen.append("the head as the client before it has left it")
+    elif row.head == "averaged":
+        seen.append("the mean of the heads" if row.tail != "none" else "the mean of the models")
+    if not seen:
+        return "A client sees nothing of others."
+    return f"A client sees {_listed(seen)}, and no sample of another one."
+
+
+def _listed(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def label(plan: TrainingPlan) -> str:
+    """The protocol, and the options of a plan that differ from their defaults, for tables."""
+    changes = [f"{key}={value}" for key, value in plan.row.differences(protocol_named(plan.protocol)).items()]
+    changes += [f"{key}={getattr(plan, key)}" for key, usual in _USUAL.items() if getattr(plan, key) != usual]
+    codecs = {"up": plan.codec.smashed, "down": plan.codec.gradient}
+    changes += [f"{way} {codec}" for way, codec in codecs.items() if codec != "raw"]
+    changes += [defense.label for defense in (plan.defense, plan.gradient_defense) if defense.name != "none"]
+    return ", ".join([plan.protocol, *changes])
+
+
+_USUAL = {
+    key: TrainingPlan.__dataclass_fields__[key].default
+    for key in (
+        "bn", "optimizer_state", "weighting", "sampling", "epochs", "stragglers", "micro_batches", "auxiliary_every",
+    )
+}  # fmt: skip
+"""The options that a label names, and their defaults."""

@@ -1,0 +1,156 @@
+"""Trainings on this machine, from the plan to the record: in one process, and with a process for each party."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cutlayer
+from cutlayer.data.partition import check_complete, digest
+from cutlayer.deployment.training import in_process
+from cutlayer.errors import ConfigError, Refused
+from cutlayer.protocols.events import Event
+from cutlayer.protocols.plan import load, parse
+from cutlayer.protocols.setup import prepare
+from cutlayer.records import training
+
+PLAN: dict[str, Any] = {
+    "data": "digits", "model": "lenet", "cut": "pool1", "protocol": "splitfed-v2", "clients": 3, "rounds": 2,
+    "samples": 240, "test": 100, "partition": {"name": "dirichlet", "alpha": 0.3},
+}  # fmt: skip
+
+
+def trained(out: Path, **changes: Any) -> training.TrainingRecord:
+    return cutlayer.train(PLAN | changes, out=out, alone=False, say=lambda text: None)
+
+
+def test_a_training_leaves_its_plan_its_partition_and_its_rounds(tmp_path: Path) -> None:
+    said: list[str] = []
+    record = cutlayer.train(PLAN, out=tmp_path, say=said.append)
+    folder = tmp_path / record.id
+    assert record.finished
+    assert training.read(folder) == record
+    assert load(folder / training.PLAN) == parse(PLAN)
+    indices = training.read_partition(folder)
+    check_complete(indices, 240)
+    assert digest(indices) == record.digest
+    assert [sum(held) for held in record.held] == [len(part) for part in indices]
+    assert [entry.round for entry in record.rounds] == [1, 2]
+    for entry in record.rounds:
+        assert entry.accuracy is not None
+        assert entry.accuracy.n == 100
+        assert len(entry.by_client) == 3
+        assert entry.sent("up") > entry.sent("down") > 0
+        assert {"up smashed", "up labels", "up weights", "down gradient", "down weights"} <= entry.traffic.keys()
+        assert all(client.busy_s > 0 for client in entry.clients)
+    assert record.local is not None
+    assert 0 < record.majority < 0.3
+    assert any("ACCURACY" in text for text in said)
+    assert (folder / "env.json").exists()
+    # What was trained for comparison lies apart, and is found again.
+    assert [path.name for path in (tmp_path / "baselines").iterdir() if path.is_dir()] != []
+
+
+def test_a_finished_plan_is_not_trained_again(tmp_path: Path) -> None:
+    first = trained(tmp_path)
+    said: list[str] = []
+    assert cutlayer.train(PLAN, out=tmp_path, alone=False, say=said.append) == first
+    assert "finished" in said[0]
+
+
+def test_a_callback_hears_the_server_and_the_clients(tmp_path: Path) -> None:
+    heard: list[Event] = []
+    cutlayer.train(PLAN, out=tmp_path, alone=False, on=heard.append, say=lambda text: None)
+    names = {event.name for event in heard}
+    assert {"sent", "received", "answered", "learned", "collected", "averaged", "measured", "round"} <= names
+    assert {event.client for event in heard if event.name == "sent"} == {1, 2, 3}
+
+
+class Stop(Exception):
+    """Ends a training in the middle, as a crash would."""
+
+
+def test_an_interrupted_training_goes_on_only_if_asked_to_and_ends_with_the_same_record(tmp_path: Path) -> None:
+    undisturbed = trained(tmp_path / "whole", rounds=3)
+
+    def crash(event: Event) -> None:
+        if event.name == "answered" and event.round == 3:
+            raise Stop
+
+    with pytest.raises(Exception):  # noqa: B017, PT011  whoever notices first
+        cutlayer.train(
+            PLAN | {"rounds": 3}, out=tmp_path / "torn", alone=False, on=crash, say=lambda text: None
+        )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"stopped after 2 of 3 rounds: go on with --resume"):
+        trained(tmp_path / "torn", rounds=3)
+    resumed = cutlayer.train(
+        PLAN | {"rounds": 3}, out=tmp_path / "torn", resume=True, alone=False, say=lambda text: None
+    )  # fmt: skip
+    assert resumed.finished
+    assert [entry.accuracy for entry in resumed.rounds] == [entry.accuracy for entry in undisturbed.rounds]
+    assert [entry.loss for entry in resumed.rounds] == [entry.loss for entry in undisturbed.rounds]
+    assert [entry.traffic for entry in resumed.rounds] == [entry.traffic for entry in undisturbed.rounds]
+
+
+def test_a_training_that_diverges_says_at_which_client(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"diverged at client \d"):
+        trained(tmp_path, optimizer={"name": "sgd", "lr": 1000.0}, rounds=4)
+
+
+def test_the_local_baseline_is_the_training_of_each_client_alone(tmp_path: Path) -> None:
+    """One client's own accuracy is that of a training with its samples alone."""
+    setup = prepare(parse(PLAN | {"protocol": "local", "evaluate_rounds": 2}))
+    record = in_process(setup, tmp_path)
+    assert record.last is not None
+    assert record.last.mean > record.last.accuracy.value  # type: ignore[union-attr]
+    assert record.traffic.keys() == {"up evaluation"}
+
+
+def started(*words: object, log: Path) -> subprocess.Popen[str]:
+    with log.open("w") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "cutlayer.cli", *map(str, words)], stdout=subprocess.PIPE, stderr=file, text=True
+        )
+
+
+def kill_one(folder: Path, killed: list[int]) -> None:
+    """Kill the process of client 2 once its first checkpoint is there."""
+    until = time.monotonic() + 200
+    while time.monotonic() < until and not list(folder.glob("*/client-2/round-1")):
+        time.sleep(0.05)
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"2/10" in words and str(folder).encode() in words:
+            os.kill(int(path.parent.name), signal.SIGKILL)
+            killed.append(int(path.parent.name))
+            return
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["zmq", "grpc"])
+def test_ten_processes_one_of_them_killed_end_with_the_record_of_one_process(tmp_path: Path, transport: str) -> None:
+    plan = PLAN | {"clients": 10, "rounds": 3, "samples": 400, "partition": {"name": "iid"}}
+    whole = cutlayer.train(plan, out=tmp_path / "whole", alone=False, say=lambda text: None)
+    path = tmp_path / "whole" / whole.id / training.PLAN
+    killed: list[int] = []
+    killer = threading.Thread(target=kill_one, args=(tmp_path / "apart", killed))
+    killer.start()
+    words = ["train", path, "--out", tmp_path / "apart", "--transport", transport, "--no-alone"]
+    done = subprocess.run([sys.executable, "-m", "cutlayer.cli", *map(str, words)], capture_output=True, text=True)
+    killer.join()
+    assert done.returncode == 0, done.stderr
+    assert killed
+    assert "client 2 was ended by SIGKILL; it is started again" in done.stderr
+    apart = training.read(tmp_path / "apart" / whole.id)
+    assert [entry.accuracy for entry in apart.rounds] == [entry.accuracy for entry in whole.rounds]
+    assert [entry.loss for entry in apart.rounds] == [entry.loss for entry in whole.rounds]
+    assert all(client.rss_bytes for entry in apart.rounds for client in entry.clients if client.busy_s > 0)
