@@ -100,6 +100,10 @@ bench-wire: $(READY) ## Compare both transports with a bare socket and other pro
 	$(BIN)/python benchmarks/wire_load.py
 	$(BIN)/python benchmarks/codecs.py
 
+.PHONY: bench-train
+bench-train: $(READY) ## Compare training over both transports with the model in one process and other ways to send; pieces over a slow link, codecs, 50 clients: make bench-train [DATA=mnist DATA_ROOT=DIR]
+	$(BIN)/python benchmarks/training.py $(if $(DATA),--data $(DATA)) $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
 .PHONY: bench-traffic
 bench-traffic: $(READY) ## Measure what the lengths of encrypted messages give away, over TLS and CURVE, and what padding costs
 	$(BIN)/python benchmarks/traffic.py
@@ -159,6 +163,14 @@ bench-training-reference: $(READY) ## Train with every protocol on MNIST, IID an
 .PHONY: bench-reference
 bench-reference: $(READY) ## Measure the defenses at two strengths on ResNet-20 and VGG-11-BN, two cuts each, on CIFAR-10; takes hours, and goes on where it stopped: make bench-reference WEIGHTS=resnet20-12fca82f.th
 	$(BIN)/python benchmarks/reference.py --resnet20 $(WEIGHTS)
+
+.PHONY: bench-labels
+bench-labels: $(READY) ## Measure what gradients of a training on Bank Marketing tell about labels, with defenses of the gradient: make bench-labels DATA_ROOT=DIR
+	$(BIN)/python benchmarks/training_labels.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
+.PHONY: full-training-attacks
+full-training-attacks: $(READY) ## Let servers rebuild images while they train (FSHA, SDAR) at full size, in at most 10 minutes on a machine with a GPU: make full-training-attacks DATA_ROOT=DIR
+	$(BIN)/python benchmarks/training_attacks.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
 
 .PHONY: full-defenses
 full-defenses: $(READY) ## The same on all images with more epochs and stronger attacks, for a machine with a GPU: make full-defenses WEIGHTS=resnet20-12fca82f.th

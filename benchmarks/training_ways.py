@@ -6,6 +6,7 @@ Each server has the tail and answers smashed data and labels with the gradient a
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import socket
@@ -202,8 +203,9 @@ def _listen(serve: Callable[[Callable[[], Any], Callable[[Any], None]], None]) -
 
     def run() -> None:
         receive, send = _ends(listening.accept()[0])
-        while True:
-            serve(receive, send)
+        with contextlib.suppress(EOFError):
+            while True:
+                serve(receive, send)
 
     threading.Thread(target=run, daemon=True).start()
     return int(listening.getsockname()[1])
@@ -215,7 +217,9 @@ def _ends(connection: socket.socket) -> tuple[Callable[[], Any], Callable[[Any],
     file = connection.makefile("rb")
 
     def receive() -> Any:
-        (length,) = struct.unpack("<Q", file.read(8))
+        if not (head := file.read(8)):
+            raise EOFError
+        (length,) = struct.unpack("<Q", head)
         return pickle.loads(file.read(length))  # noqa: S301
 
     def send(value: Any) -> None:

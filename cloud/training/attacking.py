@@ -55,7 +55,7 @@ class AttackingTails(Tails):
                 "A server attacks a training in which all clients cut at one layer and send their labels."
             )
         self.attack = attack
-        new = _drawn_anew(pieces.head)
+        new = drawn_anew(pieces.head)
         attack.begin(TrainingView(input, pieces.smashed, classes, auxiliary, plan.seed, torch.device("cpu"), new))
 
     def backward(self, batches: Sequence[Batch], round: int, step: int, among: int) -> tuple[float, list[Tensor]]:
@@ -78,7 +78,7 @@ def attacking(
     return made
 
 
-def _drawn_anew(head: nn.Module) -> Callable[[], nn.Module]:
+def drawn_anew(head: nn.Module) -> Callable[[], nn.Module]:
     """Builds heads of this architecture with weights from torch's global generator."""
 
     def build() -> nn.Module:

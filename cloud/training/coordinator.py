@@ -27,7 +27,7 @@ from cutlayer.protocols.coding import decoded_labels
 from cutlayer.protocols.counts import Counts
 from cutlayer.protocols.draws import Role, generator
 from cutlayer.protocols.events import Event, Listener, unheard
-from cutlayer.protocols.party import digest, is_finite, use_threads
+from cutlayer.protocols.party import are_finite, digest, use_threads
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.protocols.schedule import turns
 from cutlayer.spec import TensorSpec
@@ -319,7 +319,7 @@ class Coordinator:
                 odd = sorted(head.keys() ^ expected.keys())
                 raise DecodeError(f"The head of client {client} has other layers than at this server: {odd[0]!r:.80}.")
             for name, value in head.items():
-                if value.is_floating_point() and not is_finite(value):
+                if value.is_floating_point() and not are_finite([value]):
                     raise Diverged(f"{name} is not finite at client {client}, end of round {round.number}")
         optimizer = unpacked(ask.tensors["optimizer"]) if "optimizer" in ask.tensors else {}
         if self._plan.row.head == "handed":

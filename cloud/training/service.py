@@ -34,6 +34,9 @@ LOOK_S = 1.0
 THREADS = 8
 """Threads in which the coordinator takes asks where the transport's own thread must not compute."""
 
+SAID = 3
+"""Clients of which a sentence says when they were heard."""
+
 Done = Callable[[Reply | Refused], None]
 
 
@@ -43,6 +46,10 @@ class Coordinator(Protocol):
     @property
     def gone(self) -> Collection[int]:
         """Clients that the others no longer wait for."""
+
+    @property
+    def awaited(self) -> Collection[int]:
+        """Clients without whose next asks nothing goes on."""
 
     def take(self, ask: Ask, done: Done) -> None:
         """Take the next ask of a session, and call `done` once with its reply: now or later, from any thread.
@@ -251,11 +258,22 @@ class TrainingService:
             why = f"step {lane.next} of this session has not come"
         else:
             try:
-                why = self.coordinator.waiting(lane.session)
+                why = f"{self.coordinator.waiting(lane.session)}{self._silent(self.coordinator.awaited)}"
             except Exception:
                 log.exception("the coordinator cannot say who is waited for")
                 why = "the server waits"
         return f"{why} (since {waited_s:.0f} s)."
+
+    def _silent(self, clients: Collection[int]) -> str:
+        """Return when clients were heard last, as the end of a sentence."""
+        now = self._clock()
+        with self._changed:
+            heard = {
+                lane.client: f"was heard {now - lane.heard_s:.0f} s ago, from {lane.peer}"
+                for lane in self._lanes.values()
+            }
+        said = [f"client {client} {heard.get(client, 'has not come')}" for client in sorted(clients)[:SAID]]
+        return f"; {', '.join(said)}" if said else ""
 
     def _refuse(self, caller: Caller, refused: Refused) -> None:
         self._visitors.refused(caller.peer.name, refused.code, str(refused))

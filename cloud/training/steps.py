@@ -17,6 +17,7 @@ from cutlayer.protocols.draws import Role, generator
 from cutlayer.protocols.events import Event, Listener
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.registry import GRADIENT_DEFENSES
+from cutlayer.tables import UNDEFENDED
 from cutlayer.wire.training import Ask, packed, unpacked
 
 MOST_QUEUED = 2
@@ -181,8 +182,9 @@ class Steps:
         self._on(Event("received", batch.client, round.number, step, what))
 
     def _answer(self, round: Round, batch: Batch, step: int, gradient: Tensor, loss: float) -> Answer:
-        draws = generator(self._plan.seed, Role.NOISE, batch.client, round.number, step)
-        gradient = self._gradient_defense.protect_cut_gradient(gradient, batch.labels, draws)
+        if self._plan.gradient_defense != UNDEFENDED:
+            draws = generator(self._plan.seed, Role.NOISE, batch.client, round.number, step)
+            gradient = self._gradient_defense.protect_cut_gradient(gradient, batch.labels, draws)
         self._on(Event("answered", batch.client, round.number, step, {"gradient": gradient, "loss": loss}))
         return {"loss": loss}, {"gradient": self._coding(batch.client).encode(gradient)}
 

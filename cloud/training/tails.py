@@ -15,7 +15,7 @@ from cutlayer.protocols.averaging import averaged, shared_names
 from cutlayer.protocols.counts import Counts, counted
 from cutlayer.protocols.cutting import Pieces, pieces
 from cutlayer.protocols.draws import Role, drawing
-from cutlayer.protocols.party import Party, copy_into, is_finite
+from cutlayer.protocols.party import Party, are_finite, copy_into
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.spec import TensorSpec
 
@@ -133,7 +133,7 @@ class Tails:
         assert gradient is not None
         if value != value or value in (float("inf"), float("-inf")):
             raise self._diverged(party, f"the loss is {value}", clients, round, step)
-        if not (is_finite(gradient) and party.finite()):
+        if not (are_finite([gradient]) and party.finite()):
             raise self._diverged(party, "a gradient of the server's layers is not finite", clients, round, step)
         return value, list(gradient.split([len(batch.labels) for batch in batches]))
 
@@ -159,12 +159,12 @@ class Tails:
         if gradient.shape != output.shape:
             raise DecodeError(f"The gradient has shape {tuple(gradient.shape)}, and must have {tuple(output.shape)}.")
         _, party = self._tail(client)
-        if not is_finite(gradient):
+        if not are_finite([gradient]):
             raise self._diverged(party, "the gradient from the client is not finite", [client], round, step)
         output.backward(gradient)
         cut = smashed.grad
         assert cut is not None
-        if not (is_finite(cut) and party.finite()):
+        if not (are_finite([cut]) and party.finite()):
             raise self._diverged(party, "a gradient of the server's layers is not finite", [client], round, step)
         party.step()
         return cut

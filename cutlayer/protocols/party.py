@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -61,7 +62,7 @@ class Party:
 
     def finite(self) -> bool:
         """Whether all gradients are finite numbers."""
-        return all(is_finite(p.grad) for p in self.parameters.values() if p.grad is not None)
+        return are_finite([p.grad for p in self.parameters.values() if p.grad is not None])
 
     def gradients(self) -> dict[str, Tensor]:
         """The gradients by name, for those parameters that have one."""
@@ -158,10 +159,12 @@ def digest(weights: Mapping[str, Tensor]) -> str:
     return sha256.hexdigest()[:16]
 
 
-def is_finite(tensor: Tensor) -> bool:
+def are_finite(tensors: Sequence[Tensor]) -> bool:
     """Whether all elements are finite numbers."""
-    # The sum is one pass without memory; it may overflow where the elements do not.
-    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
+    # A sum takes one pass and no memory; it may overflow where the elements do not.
+    if not tensors or math.isfinite(torch.stack([tensor.sum() for tensor in tensors]).sum().item()):
+        return True
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
 
 def draw_by_layer(modules: Sequence[nn.Module]) -> None:

@@ -169,7 +169,7 @@ def bombard(folder: Path, transport: str, n: int, seed: int) -> dict[str, Counte
 class _Adding:
     """A coordinator that replies at once."""
 
-    gone = ()
+    gone = awaited = ()
 
     def take(self, ask: Ask, done: Done) -> None:
         for name, tensor in ask.tensors.items():

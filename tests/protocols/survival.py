@@ -55,6 +55,11 @@ def _split(model: nn.Module, cut: str, input: TensorSpec) -> SplitModel:
 cutting.split = _split
 
 
+def halved(cut: str) -> None:
+    """Trace the model, so that later calls of `split` at this cut need not."""
+    _split(copy.deepcopy(_MODEL), cut, INPUT)
+
+
 def coordinator(plan: TrainingPlan, kept: Checkpoints) -> Coordinator:
     """A coordinator at the last checkpoint."""
 
@@ -84,15 +89,26 @@ def take_part(
         return client.weights()
 
 
+class Vanished(BaseException):
+    """The client is gone for good."""
+
+
+Death = str | Callable[["World"], None]
+"""``before`` or ``after`` an ask, or what happens in place of a death."""
+
+
 class Mortal:
     """A session that dies at some of its asks: before it asks, or with the reply in its hands."""
 
-    def __init__(self, session: Session, deaths: dict[int, str], counts: dict[int, int], number: int) -> None:
-        self._session, self._deaths, self._counts, self._number = session, deaths, counts, number
+    def __init__(self, session: Session, world: World, number: int) -> None:
+        self._session, self._world, self._number = session, world, number
 
     def ask(self, *ask: Any) -> Any:
-        self._counts[self._number] += 1
-        death = self._deaths.get(self._counts[self._number])
+        counts = self._world.counts
+        counts[self._number] += 1
+        death = self._world.deaths.get(self._number, {}).get(counts[self._number])
+        if callable(death):
+            death(self._world)
         if death == "before":
             raise Killed
         reply = self._session.ask(*ask)
@@ -113,21 +129,22 @@ class World:
     """
 
     def __init__(
-        self, plan: TrainingPlan, folder: Path, address: str, deaths: dict[int, dict[int, str]] | None = None
+        self, plan: TrainingPlan, folder: Path, address: str, deaths: dict[int, dict[int, Death]] | None = None
     ) -> None:
-        self._plan, self._folder, self._address, self._deaths = plan, folder, address, deaths or {}
+        self._plan, self._folder, self.address, self.deaths = plan, folder, address, deaths or {}
         self.lives = dict.fromkeys(range(plan.clients + 1), 1)
         self.asks, self.counts = 0, dict.fromkeys(range(plan.clients + 1), 0)
         self.weights: dict[int, dict[str, torch.Tensor]] = {}
         self.failures: list[BaseException] = []
         self._dead = threading.Event()
-        self._over = threading.Event()
+        self._over, self._up = threading.Event(), threading.Event()
 
     def train(self) -> dict[str, torch.Tensor]:
         """Train to the end; return the weights of all parties by their names there."""
         coordinator(self._plan, Checkpoints(self._folder / "none", self._plan.id))
         serving = threading.Thread(target=self._serve)
         serving.start()
+        assert self._up.wait(60), "the server does not start"
         clients = [threading.Thread(target=self._live, args=(k,)) for k in range(1, self._plan.clients + 1)]
         for thread in clients:
             thread.start()
@@ -143,15 +160,16 @@ class World:
 
     def _live(self, number: int) -> None:
         """One client after the other with this number, until one comes to the end."""
-        deaths = self._deaths.get(number, {})
         while True:
             try:
                 self.weights[number] = take_part(
-                    self._plan, number, self._address, self._folder, lambda s: Mortal(s, deaths, self.counts, number)
+                    self._plan, number, self.address, self._folder, lambda s: Mortal(s, self, number)
                 )
                 return
             except Killed:
                 self.lives[number] += 1
+            except Vanished:
+                return
             except BaseException as error:
                 self.failures.append(error)
                 return
@@ -161,28 +179,28 @@ class World:
         while not self._over.is_set():
             self._dead.clear()
             kept = Checkpoints(self._folder / "server", self._plan.id)
-            built: list[Coordinator] = []
 
-            def build(kept: Checkpoints = kept, built: list[Coordinator] = built) -> Any:
-                built.append(coordinator(self._plan, kept))
-                return _Doomed(built[-1], self)
+            def build(kept: Checkpoints = kept) -> Any:
+                self.coordinator = coordinator(self._plan, kept)
+                return _Doomed(self.coordinator, self)
 
             service = TrainingService(build)
-            with contextlib.closing(listen(self._address, service, TIMES)) as server:
-                self._address = str(server.address)
+            with contextlib.closing(listen(self.address, service, TIMES)) as server:
+                self.address = str(server.address)
+                self._up.set()
                 self._dead.wait()
                 server.close(0)
                 # Who waits in this process hears what a lost connection says elsewhere.
                 service.drain(0)
             if self._over.is_set():
-                self.weights[0] = built[-1].tails.weights()
+                self.weights[0] = self.coordinator.tails.weights()
             else:
                 self.lives[0] += 1
 
     def count(self) -> bool:
         """Count an ask of the server; return whether it dies at it."""
         self.asks += 1
-        if self.asks in self._deaths.get(0, {}):
+        if self.asks in self.deaths.get(0, {}):
             self._dead.set()
             return True
         return False
@@ -204,12 +222,5 @@ class _Doomed:
             return
         self._coordinator.take(ask, lambda reply: None if self._gone else done(reply))
 
-    @property
-    def gone(self) -> set[int]:
-        return self._coordinator.gone
-
-    def waiting(self, session: str) -> str:
-        return self._coordinator.waiting(session)
-
-    def close(self) -> None:
-        self._coordinator.close()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._coordinator, name)

@@ -13,7 +13,7 @@ from cutlayer.cloud.training.service import TrainingService
 from cutlayer.edge.training.session import Session
 from cutlayer.wire.connect import connect, listen
 from tests.protocols.direct import Run, model, planned
-from tests.protocols.test_exact import CHOSEN, STEPS, assert_same, joint
+from tests.protocols.test_exact import CHOSEN, SMALL, STEPS, assert_same, joint
 
 
 class Network:
@@ -49,17 +49,18 @@ def network(request: pytest.FixtureRequest) -> Iterator[Network]:
 
 @CHOSEN
 def test_a_networked_training_is_the_joint_training(network: Network, optimizer: str) -> None:
-    plan = planned(rounds=17, clients=2, optimizer=STEPS[optimizer], evaluate_rounds=17, checkpoint_rounds=0)
-    run = Run(plan, sizes=(24, 17), session=network.session).checked()
+    plan = planned(rounds=17, clients=2, batch=4, optimizer=STEPS[optimizer], evaluate_rounds=17, checkpoint_rounds=0)
+    run = Run(plan, sizes=(12, 9), session=network.session).checked()
     assert sum(event.name == "answered" for event in run.heard) >= 100
     assert_same(run.whole(2), joint(plan, model(), optimizer, run.data))
 
 
-@pytest.mark.parametrize("protocol", ["u-shaped", "splitfed-v1", "splitfed-v2", "parallel", "local-loss"])
+@pytest.mark.parametrize("network", ["grpc", "zmq"], indirect=True)
+@pytest.mark.parametrize("protocol", ["u-shaped", "splitfed-v1", "parallel", "local-loss"])
 def test_the_arrival_order_of_a_network_changes_no_bit(network: Network, protocol: str) -> None:
     end = {"end": "relu3"} if protocol == "u-shaped" else {}
     plan = planned(protocol, **end)
-    networked, direct = Run(plan, session=network.session).checked(), Run(plan).checked()
+    networked, direct = Run(plan, sizes=SMALL, session=network.session).checked(), Run(plan, sizes=SMALL).checked()
     for client in (1, 2, 3):
         assert_same(networked.whole(client), direct.whole(client))
     assert networked.accuracies() == direct.accuracies()

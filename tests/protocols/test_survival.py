@@ -1,11 +1,21 @@
 """Whatever is killed and started again, the run ends with the bits of the undisturbed one (A2)."""
 
+import contextlib
+import threading
+import time
+
 import pytest
 import torch
 
+from cutlayer.edge.training.session import Session
+from cutlayer.errors import Refused
+from cutlayer.protocols.checkpoint import Checkpoints
 from cutlayer.protocols.row import PROTOCOLS
-from tests.protocols.direct import planned
-from tests.protocols.survival import World
+from cutlayer.wire.connect import connect
+from cutlayer.wire.training import Call
+from tests.protocols import processes
+from tests.protocols.direct import CLASSES, planned
+from tests.protocols.survival import TIMES, Vanished, World, take_part
 
 MORE = {
     "u-shaped": {"end": "relu3"},
@@ -59,3 +69,62 @@ def test_at_whatever_ask_one_party_is_killed_the_bits_are_the_same(tmp_path, pro
         wild = World(plan, tmp_path / f"{number}", f"inprocess://all-{protocol}", {party: {moment: death}})
         assert_same(wild.train(), undisturbed)
         assert wild.lives[party] == 2
+
+
+@pytest.mark.parametrize(("transport", "protocol"), [("zmq", "vanilla"), ("grpc", "splitfed-v1")])
+def test_processes_that_are_killed_with_sigkill_and_started_again_end_with_the_same_bits(tmp_path, transport, protocol):
+    """A2 as it is: real processes, over sockets."""
+    plan = plan_of(protocol)
+    undisturbed = World(plan, tmp_path / "calm", f"inprocess://processes-{protocol}").train()
+    deaths = {0: [17, 12], 1: [9], 2: [14]}
+    assert_same(processes.run(plan, tmp_path / "wild", f"{transport}://127.0.0.1:0", deaths), undisturbed)
+
+
+def test_strangers_and_misfits_are_refused_and_the_run_goes_on_undisturbed(tmp_path):
+    plan = plan_of("splitfed-v1")
+    undisturbed = World(plan, tmp_path / "calm", "inprocess://strangers").train()
+    said = []
+
+    def disturb(world):
+        """What comes while client 1 is in the middle of a round."""
+        mine = {"client": 1, "plan": plan.id, "samples": 21, "classes": CLASSES, "model": "0" * 16}
+        for changes in ({}, {"client": 3}, {"client": 0}, {"client": 3, "plan": "another"}):
+            with contextlib.closing(connect(world.address, TIMES)) as transport:
+                with pytest.raises(Refused) as caught:
+                    Session(transport).ask(Call.OPEN, mine | changes)
+                said.append(str(caught.value))
+
+    wild = World(plan, tmp_path / "wild", "zmq://127.0.0.1:0", {1: {7: disturb}})
+    assert_same(wild.train(), undisturbed)
+    assert set(wild.lives.values()) == {1}
+    assert "Client 1 takes part already, from 127.0.0.1" in said[0]
+    assert "The clients of this plan are 1 to 2; 3 was given." in said[1]
+    assert "a whole number from 1 on" in said[2]
+    assert "The clients of this plan are 1 to 2" in said[3]
+
+
+def test_a_client_that_vanished_for_good_is_left_behind_and_not_let_in_again(tmp_path):
+    plan = planned(
+        "splitfed-v1", clients=3, rounds=3, checkpoint_rounds=1, evaluate_rounds=3, stragglers="drop", straggler_s=0.3
+    )
+
+    def vanish(world):
+        raise Vanished
+
+    gone = threading.Event()
+
+    def wait_for_it(world):
+        """Client 1 lets the others wait until it is seen that client 2 is gone, and that it may not come back."""
+        until = time.monotonic() + 20
+        while 2 not in world.coordinator.gone and time.monotonic() < until:
+            time.sleep(0.02)
+        with pytest.raises(Refused, match="The others have gone on without client 2"):
+            take_part(plan, 2, world.address, tmp_path / "drop")
+        gone.set()
+
+    deaths = {2: {5: vanish}, 1: {13: wait_for_it}}
+    world = World(plan, tmp_path / "drop", "inprocess://vanished", deaths)
+    weights = world.train()
+    assert gone.is_set()
+    assert {name.partition("/")[0] for name in weights} == {"0", "1", "3"}
+    assert Checkpoints(tmp_path / "drop" / "server", plan.id).last() == 3

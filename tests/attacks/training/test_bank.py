@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.joint_step import as_it_is, hints, layers, train
 from cutlayer.attacks.training.base import score
 from cutlayer.data.bank import ATTRIBUTES, load
 from cutlayer.data.load import data_root
 from cutlayer.defenses.gradients.max_norm import MaxNorm
 from cutlayer.metrics.detection import Curve
 from cutlayer.registry import LABEL_ATTACKS
-from tests.attacks.training.joint import as_it_is, hints, layers, train
 
 PRIVATE_COLUMNS = {20, 21, 23, 24, 25, 26}
 """Those of `ATTRIBUTES`, two for each."""

@@ -16,7 +16,7 @@ from cutlayer.attacks.training.split_spy import SplitSpy
 from cutlayer.attacks.training.training_inversion import SYSTEMS, TrainingInversion, system
 from cutlayer.attacks.training.unsplit import UnSplit
 from cutlayer.attacks.training.view import TrainingAttack, TrainingView
-from cutlayer.cloud.training.attacking import _drawn_anew, attacking
+from cutlayer.cloud.training.attacking import attacking, drawn_anew
 from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset
 from cutlayer.errors import ConfigError, WithheldError
@@ -204,7 +204,7 @@ def test_labels_that_stay_and_cuts_that_differ_are_refused():
 def test_the_plainest_passive_server_rebuilds_digits_better_than_their_mean():
     data = load("digits", None, 0)
     model = split(zoo.build("lenet", data.input, 10, seed=1), "pool1", data.input)
-    new_head = _drawn_anew(model.head)
+    new_head = drawn_anew(model.head)
     attack = system("naive", **{**SMALL, "batch": 32, "decoder_lr": 3e-3, "lr": 3e-3})
     attack.begin(TrainingView(data.input, model.smashed, 10, data.auxiliary, _new_head=new_head))
     images, labels = torch.from_numpy(data.train.inputs), torch.from_numpy(data.train.labels)

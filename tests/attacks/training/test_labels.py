@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.joint_step import Trained, as_it_is, hints, layers, train
 from cutlayer.attacks.training.base import LabelAttack, score
 from cutlayer.defenses.gradients.iso import Iso
 from cutlayer.defenses.gradients.marvell import Marvell
 from cutlayer.defenses.gradients.max_norm import MaxNorm
 from cutlayer.errors import ConfigError, WithheldError
 from cutlayer.registry import LABEL_ATTACKS
-from tests.attacks.training.joint import Trained, as_it_is, hints, layers, train
 
 
 class Row(NamedTuple):

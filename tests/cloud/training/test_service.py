@@ -18,7 +18,7 @@ from tests.cloud.callers import SECRET, Waiting
 class Counting:
     """A coordinator that adds up what it is sent, and keeps what it has not replied while it is told to hold."""
 
-    gone = ()
+    gone = awaited = ()
 
     def __init__(self, hold=False):
         self.hold, self.held, self.total, self.asks, self.closed = hold, [], 0.0, [], threading.Event()
@@ -248,9 +248,16 @@ def test_a_client_that_is_done_takes_nobody_back(serve):
 
 def test_who_is_held_is_told_for_whom_and_asks_again(serve, caplog):
     service = serve(hold=True, hold_s=0.05)
+    service.coordinator.awaited = {1, 2}
     with caplog.at_level("INFO", "cutlayer.cloud.training"):
         reply = replied(asked(service, Call.OPEN, "s", 0, client=1))
-    assert reply == Reply(0, {"wait": "client 2 has not opened a session (since 0 s)."})
+    assert reply == Reply(
+        0,
+        {
+            "wait": "client 2 has not opened a session; client 1 was heard 0 s ago, from a test, client 2 "
+            "has not come (since 0 s)."
+        },
+    )
     assert "client 1, a test, waits: client 2 has not opened" in caplog.text
     again = asked(service, Call.OPEN, "s", 0, client=1)
     service.built[0].held[0]()

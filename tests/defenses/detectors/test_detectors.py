@@ -8,132 +8,78 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from cutlayer.attacks.training.split_spy import SplitSpy
-from cutlayer.attacks.training.training_inversion import system
-from cutlayer.attacks.training.view import TrainingView
+from benchmarks.detection import FAST, SERVERS, Course, alarm, auc, course
 from cutlayer.data.splits import Dataset
 from cutlayer.defenses.detectors.base import Detector, Watched
 from cutlayer.defenses.detectors.similarity import Gap, Scrutinizer, gap, overlap, similarities
 from cutlayer.defenses.detectors.split_guard import SplitGuard
 from cutlayer.defenses.detectors.split_out import SplitOut
 from cutlayer.errors import ConfigError
-from cutlayer.metrics.detection import Curve
+from cutlayer.models.halves import SplitModel
 from cutlayer.registry import DETECTORS
 from cutlayer.spec import TensorSpec
 from tests.attacks.victims import IMAGE, convolutional_head
 
-CLASSES, BATCH, STEPS = 4, 32, 70
+CLASSES = 4
+OPTIONS = {**FAST, "width": 8, "batch": 32}
 
 
-def images(n: int, seed: int) -> tuple[Tensor, Tensor]:
+def quarters(n: int, seed: int) -> Dataset:
     """Images whose brightest quarter is their class."""
-    random = torch.Generator().manual_seed(seed)
-    labels = torch.randint(CLASSES, (n,), generator=random)
-    inputs = torch.rand(n, *IMAGE, generator=random) * 0.7
-    for image, label in zip(inputs, labels.tolist(), strict=True):
-        top, left = divmod(label, 2)
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(CLASSES, size=n)
+    inputs = rng.random((n, *IMAGE), np.float32) * 0.7
+    for image, label in zip(inputs, labels, strict=True):
+        top, left = divmod(int(label), 2)
         image[0, 3 * top : 3 * top + 3, 3 * left : 3 * left + 3] += 0.3
-    return inputs, labels
+    return Dataset(inputs, labels)
 
 
-def tail(seed: int) -> nn.Module:
+def halves() -> SplitModel:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return nn.Sequential(nn.Flatten(), nn.Linear(72, 32), nn.ReLU(), nn.Linear(32, CLASSES))
-
-
-def simulated(seed: int) -> Tensor:
-    """First-layer gradients of a training of the client's own."""
-    head, end, rows = convolutional_head().train(), tail(seed + 50), []
-    inputs, labels = images(200, seed + 50)
-    optimizer = torch.optim.Adam([*head.parameters(), *end.parameters()], 3e-3)
-    for step in range(40):
-        chosen = slice(BATCH * (step % 6), BATCH * (step % 6) + BATCH)
-        optimizer.zero_grad()
-        functional.cross_entropy(end(head(inputs[chosen])), labels[chosen]).backward()
-        rows.append(head[0].weight.grad.flatten().clone())
-        optimizer.step()
-    return torch.stack(rows)
-
-
-def suspicions(server: str, seed: int) -> dict[str, list[float]]:
-    """Train with a server that is honest, hijacks, learns random labels, or spies; return what each detector says."""
-    inputs, labels = images(600, seed)
-    head, end, rng = convolutional_head().train(), tail(seed), np.random.default_rng(seed)
-    steps = [torch.optim.Adam(part.parameters(), 3e-3) for part in (head, end)]
-    fast = {"lr": 1e-3, "decoder_lr": 1e-3, "critic_lr": 1e-3, "width": 8, "batch": BATCH, "capacity": "he-small"}
-    attack = {"fsha": system("fsha", **fast), "spy": SplitSpy(attack=system("fsha", **fast))}.get(server)
-    if attack:
-        theirs = Dataset(images(200, 99)[0].numpy(), images(200, 99)[1].numpy())
-        attack.begin(TrainingView(TensorSpec(IMAGE), TensorSpec((8, 3, 3)), CLASSES, theirs, seed))
-    detectors: dict[str, Detector] = {name: DETECTORS.make(name) for name in DETECTORS}
-    detectors["split-guard"] = SplitGuard(share=0.25, start=20)
-    detectors["split-out"].simulated(simulated(seed))
-    said: dict[str, list[float]] = {name: [] for name in detectors}
-    guard = detectors["split-guard"]
-    for step in range(STEPS):
-        chosen = torch.from_numpy(rng.integers(len(inputs), size=BATCH))
-        truth = labels[chosen]
-        sent = guard.sent_labels(truth, CLASSES, step, rng)
-        smashed = head(inputs[chosen])
-        leaf = smashed.detach().requires_grad_()
-        learned = torch.from_numpy(rng.integers(CLASSES, size=BATCH)) if server == "random" else sent
-        gradient = attack.step(leaf.detach(), sent, end) if attack else None
-        functional.cross_entropy(end(leaf), learned).backward()
-        gradient = leaf.grad if gradient is None else gradient
-        for optimizer in steps:
-            optimizer.zero_grad()
-        (first,) = torch.autograd.grad(smashed, head[0].weight, gradient, retain_graph=True)
-        watched = Watched(gradient, sent, first, truth)
-        for name, detector in detectors.items():
-            if watched.is_fake and name != "split-guard":
-                continue
-            if (suspicion := detector.watch(watched)) is not None:
-                said[name].append(suspicion)
-        if not watched.is_fake:
-            smashed.backward(gradient)
-            steps[0].step()
-        steps[1].step()
-    return said
+        torch.manual_seed(0)
+        tail = nn.Sequential(nn.Flatten(), nn.Linear(72, 32), nn.ReLU(), nn.Linear(32, CLASSES))
+    return SplitModel(convolutional_head(), tail, "relu", TensorSpec(IMAGE), TensorSpec((8, 3, 3)))
 
 
 @pytest.fixture(scope="module")
-def said() -> dict[str, list[dict[str, list[float]]]]:
-    return {server: [suspicions(server, seed) for seed in (0,)] for server in ("honest", "random", "fsha", "spy")}
-
-
-def auc(said: dict[str, list[dict[str, list[float]]]], server: str, detector: str) -> float:
-    """The chance that a suspicion of the later half of a dishonest run is above one of an honest run."""
-    runs = [[s for run in said[of] for s in run[detector][len(run[detector]) // 2 :]] for of in ("honest", server)]
-    scores, positive = np.array(runs[0] + runs[1]), np.arange(len(runs[0]) + len(runs[1])) >= len(runs[0])
-    return float(Curve(scores, positive).auc(np.ones((1, len(scores)), np.float32))[0])
+def courses() -> dict[str, list[Course]]:
+    data = quarters(600, 0), quarters(200, 99), CLASSES
+    options = {"steps": 70, "lr": 3e-3, "options": OPTIONS, "detectors": {"split-guard": {"share": 0.25}}}
+    return {server: [course(server, halves(), *data, seed=0, **options)] for server in SERVERS}
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_every_detector_says_something_finite(name, said):
+def test_every_detector_says_something_finite(name, courses):
     assert is_dataclass(DETECTORS.load(name))
     assert DETECTORS.load(name).plain_words
-    for runs in said.values():
-        assert all(run[name] and np.isfinite(run[name]).all() for run in runs)
+    for runs in courses.values():
+        assert all(run.said[name] and np.isfinite(run.said[name]).all() for run in runs)
 
 
 # Gradients of random labels are short, as those of a model that has learned: outliers are not among them.
 @pytest.mark.parametrize("name", ["gap", "scrutinizer", "split-guard"])
-def test_a23_a_server_that_learns_random_labels_is_found(name, said):
-    assert auc(said, "random", name) > 0.95
+def test_a23_a_server_that_learns_random_labels_is_found(name, courses):
+    assert auc(courses, "random", name) > 0.95
 
 
 @pytest.mark.parametrize("name", ["gap", "scrutinizer", "split-out"])
 @pytest.mark.parametrize("server", ["fsha", "spy"])
-def test_a23_a_hijacking_server_is_found_by_what_reads_no_labels_of_its_own(name, server, said):
-    assert auc(said, server, name) > 0.95
+def test_a23_a_hijacking_server_is_found_by_what_reads_no_labels_of_its_own(name, server, courses):
+    assert auc(courses, server, name) > 0.95
 
 
-def test_a23_split_guard_fails_where_the_server_spots_its_labels(said):
-    spy, learned = (np.median(said[server][0]["split-guard"]) for server in ("spy", "random"))
-    assert spy < 0.1 < 0.5 < learned
+def test_a23_split_guard_fails_where_the_server_spots_its_labels(courses):
+    spy, learned = ([value for _, value in courses[of][0].said["split-guard"]] for of in ("spy", "random"))
+    assert np.median(spy) < 0.1
+    assert np.mean(learned) > 0.2
+
+
+def test_the_alarm_is_the_first_suspicion_above_all_of_the_honest_training():
+    honest = Course({"gap": [(0, 0.2), (1, 0.3), (2, 0.1)]}, [])
+    hijack = Course({"gap": [(0, 0.1), (1, 0.3), (2, 0.4)]}, [(0, 0.08), (1, 0.05), (2, 0.06), (3, 0.01)])
+    assert alarm({"honest": [honest], "fsha": [hijack, honest]}, "fsha", "gap") == [(2, 0.05), None]
 
 
 # By hand.

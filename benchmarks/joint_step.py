@@ -1,9 +1,9 @@
-"""A split step of one process, and what the party without the labels sees of it."""
+"""Split training in one process without messages, and what the party without the labels sees of it."""
 
 import copy
 import itertools
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ class Trained(NamedTuple):
 
 
 def as_it_is(gradient: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+    """Protect nothing."""
     return gradient
 
 
@@ -37,7 +38,7 @@ def layers(*widths: int, seed: int = 0) -> nn.Sequential:
         return nn.Sequential(*[layer for pair in pairs for layer in pair][:-1])
 
 
-def train(
+def epochs_of(
     head: nn.Module,
     tail: nn.Module,
     inputs: Tensor,
@@ -45,20 +46,28 @@ def train(
     *,
     classes: int = 2,
     batch: int = 256,
-    epochs: int = 1,
     lr: float = 1e-3,
     protect: Protect = as_it_is,
     private: Tensor | None = None,
     seed: int = 0,
-) -> Trained:
-    """Train for some epochs; the view holds the steps of the last one, and the tails as they were in it.
+) -> Iterator[Trained]:
+    """Train without end; after each epoch give the view of its steps, with the tails as they were in it.
 
     Args:
+        head: The layers of the party without the labels.
+        tail: Those of the other one.
+        inputs: ``(N, ...)``.
+        labels: ``(N,)``.
+        classes: Number of classes.
+        batch: The greatest number of samples in a step.
+        lr: Learning rate of Adam, for both.
+        protect: What is done to the gradient at the cut.
+        seed: Seed of the order and of `protect`.
         private: ``(N, P)``, features of the party with the labels, which its tail takes after the smashed data.
     """
     rng = np.random.default_rng(seed)
     optimizers = [torch.optim.Adam(part.parameters(), lr) for part in (head, tail)]
-    for _ in range(epochs):
+    while True:
         order = rng.permutation(len(inputs))
         seen: list[tuple[Tensor, Tensor, nn.Module]] = []
         for index in np.array_split(order, -(-len(inputs) // batch)):
@@ -75,9 +84,16 @@ def train(
             for optimizer in optimizers:
                 optimizer.step()
             seen.append((gradient, received.detach(), before))
-    gradients, smashed, tails = zip(*seen, strict=True)
-    view = LabelView(gradients, classes, seed, {}, smashed, tails.__getitem__)
-    return Trained(view, labels.numpy()[order], order, head, tail)
+        gradients, smashed_data, tails = zip(*seen, strict=True)
+        view = LabelView(gradients, classes, seed, {}, smashed_data, tails.__getitem__)
+        yield Trained(view, labels.numpy()[order], order, head, tail)
+
+
+def train(
+    head: nn.Module, tail: nn.Module, inputs: Tensor, labels: Tensor, *, epochs: int = 1, **options: Any
+) -> Trained:
+    """The last of so many epochs; see `epochs_of`."""
+    return next(itertools.islice(epochs_of(head, tail, inputs, labels, **options), epochs - 1, None))
 
 
 def hints(labels: np.ndarray, per_class: int, classes: tuple[int, ...]) -> dict[int, int]:
