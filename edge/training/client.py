@@ -6,6 +6,7 @@ follows from the plan, from counters and from what the server answers.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -31,11 +32,14 @@ from cutlayer.protocols.draws import Role, drawing, generator
 from cutlayer.protocols.events import Event, Listener, unheard
 from cutlayer.protocols.party import Party, digest, use_threads
 from cutlayer.protocols.plan import TrainingPlan
+from cutlayer.protocols.private import PrivateGradients, guarantee
 from cutlayer.protocols.schedule import batches
 from cutlayer.registry import GRADIENT_DEFENSES, defense_from
 from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.base import NO_PARAMETERS, Encoded, Parameter
 from cutlayer.wire.training import NO_TENSORS, WINDOW, Call, Reply, packed, unpacked
+
+log = logging.getLogger("cutlayer.training")
 
 EVALUATED = 250
 """Test samples in one ask."""
@@ -105,6 +109,10 @@ class Client:
         self._defense = defense_from({"name": plan.defense.name, **plan.defense.options})
         hidden = plan.gradient_defense
         self._gradient_defense = GRADIENT_DEFENSES.make(hidden.name, **hidden.options)
+        self._private = PrivateGradients(self._pieces.head, plan.dp) if plan.dp.clip else None
+        if self._private is not None:
+            log.info("client %d: %s", number, guarantee(plan, len(train)))
+        self._open: tuple[Tensor, Tensor] = torch.empty(0), torch.empty(0)
         self._waited_s = 0.0
         self.rounds = 0
 
@@ -292,6 +300,7 @@ class Client:
         plan = self.plan
         with drawing(plan.seed, Role.DROPOUT, self.number, number, step):
             features: Tensor = self._pieces.head(inputs)
+        self._open = inputs, features
         if not self._defense.protects:
             return features, features.detach()
         protected = self._defense.protect(features, generator(plan.seed, Role.PROTECT, self.number, number, step))
@@ -304,7 +313,20 @@ class Client:
             )
         self._on(Event("learned", self.number, number, step, {"gradient": gradient}))
         if carrier.requires_grad:
-            carrier.backward(gradient)
+            if self._private is None:
+                carrier.backward(gradient)
+            else:
+                self._step_privately(number, step, carrier, gradient)
+
+    def _step_privately(self, number: int, step: int, carrier: Tensor, gradient: Tensor) -> None:
+        """Set the gradients of the head by DP-SGD."""
+        assert self._private is not None
+        inputs, features = self._open
+        if carrier is not features:
+            (gradient,) = torch.autograd.grad(carrier, features, gradient)
+        self._private.apply(
+            inputs, gradient, generator(self.plan.seed, Role.NOISE, self.number, number, (1 << 31) + step)
+        )
 
     def _through_end(self, number: int, step: int, reply: Reply, labels: Tensor) -> Tensor:
         """Compute the loss behind the server's layers; return the gradient at their output."""
