@@ -45,10 +45,10 @@ CURVES: dict[str, Any] = {
 DRAWN = ("fedavg", "splitfed-v2", "parallel", "u-shaped", "vanilla", "centralised")
 
 
-def trained(plan: dict[str, Any], out: Path, data_root: Path | None, *, alone: bool) -> TrainingRecord:
+def trained(plan: dict[str, Any], out: Path, data_root: Path | None, *, compare: bool) -> TrainingRecord:
     """The record of a plan, trained or found."""
     begin_s = time.perf_counter()
-    record = cutlayer.train(plan, out=out, data_root=data_root, alone=alone, resume=True, say=lambda text: None)
+    record = cutlayer.train(plan, out=out, data_root=data_root, compare=compare, resume=True, say=lambda text: None)
     assert record.last is not None
     assert record.last.accuracy is not None
     spent_s = time.perf_counter() - begin_s
@@ -66,7 +66,7 @@ def reference(out: Path, data_root: Path | None, seeds: int) -> None:
                     if way == "centralised" and law != "IID":
                         continue
                     plan = PLAN | protocol | {"model": model, "partition": partition, "seed": seed}
-                    record = trained(plan, out, data_root, alone=False)
+                    record = trained(plan, out, data_root, compare=False)
                     assert record.last is not None
                     assert record.last.accuracy is not None
                     found.setdefault((way, law, norm), []).append(record.last.accuracy.value)
@@ -95,7 +95,7 @@ def main(
         return
     for name in DRAWN:
         end = {"end": "relu3"} if name == "u-shaped" else {}
-        trained(CURVES | end | {"protocol": name}, out, data_root, alone=name == "fedavg")
+        trained(CURVES | end | {"protocol": name}, out, data_root, compare=True)
 
 
 if __name__ == "__main__":
