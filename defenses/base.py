@@ -13,8 +13,6 @@ from cutlayer.errors import ConfigError
 from cutlayer.registry import DEFENSES, defense_from, defense_names
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from cutlayer.data.splits import Splits
     from cutlayer.defenses.shared.density import Density
     from cutlayer.models.halves import SplitModel
@@ -139,7 +137,7 @@ class Defense:
         """
         return smashed
 
-    def penalty(self, inputs: Tensor, smashed: Tensor) -> Tensor | None:
+    def penalty(self, inputs: Any, smashed: Any) -> Any:
         """What a device adds to its loss while it trains its head with a server; None where the defense adds nothing.
 
         Args:
@@ -248,7 +246,7 @@ class Chain(Defense):
         """Protect with the first, then with the second."""
         return self.second.protect(self.first.protect(smashed, rng), rng)
 
-    def penalty(self, inputs: Tensor, smashed: Tensor) -> Tensor | None:
+    def penalty(self, inputs: Any, smashed: Any) -> Any:
         """The sum of both."""
         terms = [term for part in (self.first, self.second) if (term := part.penalty(inputs, smashed)) is not None]
         return sum(terms[1:], terms[0]) if terms else None
