@@ -68,7 +68,7 @@ def test_cuts_prints_a_line_for_each_cut():
         (["run", "experiments/demo.toml", "--set", "defense.sigmma=1", "--out", "{out}"], "sigmma"),
         (["run", "experiments/demo.toml", "--set", "oops", "--out", "{out}"], "KEY=VALUE"),
         (["report", "{out}"], "runs"),
-        (["train", "experiments/train-splitfed.toml", "--set", "data=digits", "--out", "{out}"], "898 train samples"),
+        (["train", "experiments/train-splitfed.toml", "--set", "samples=5000", "--out", "{out}"], "898 train"),
         (["cloud"], "--train PLAN.toml"),
         (["edge", "--train", "--client", "3/2/1"], "such as 3/10"),
     ],

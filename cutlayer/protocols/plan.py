@@ -196,6 +196,8 @@ def load(path: Path, settings: Mapping[str, str] | None = None) -> TrainingPlan:
         ConfigError: A key, name, option or type is unknown, or the plan cannot be; one sentence says which.
     """
     table = read(path, "training plan")
+    if "protocol" not in table and {"attack", "measure", "training", "deployment"} & table.keys():
+        raise ConfigError(f"{path} is a plan of experiments, and not of a training; run it with `cutlayer run {path}`.")
     for key, text in (settings or {}).items():
         _apply(table, key, text)
     try:
