@@ -5,8 +5,8 @@
 
 MNIST, 2,000 training and 2,000 test images, 5 clients, 6 rounds of one epoch, batches of 32, Adam with a learning rate
 of 1e-3 whose state is kept; LeNet cut behind its first pooling, without and with batch normalization, IID and
-Dirichlet(0.1), three seeds. With ``--curves``: Fashion-MNIST, 6,000 training and 2,000 test images, 10 clients,
-Dirichlet(0.5), 20 rounds, one seed. The parties are threads of one process; their messages are those of the sockets,
+Dirichlet(0.1), three seeds. With ``--curves``: Fashion-MNIST, 5,000 training and 2,000 test images, 10 clients,
+Dirichlet(0.5), 10 rounds, one seed. The parties are threads of one process; their messages are those of the sockets,
 and so are the bits of the result. SplitFed V1 is not run, because its bits are those of FedAvg. Finished runs are kept,
 so that the script goes on where it stopped; `cutlayer report` shows them.
 """
@@ -38,17 +38,17 @@ PLAN: dict[str, Any] = {
     "test": 2000, "evaluate_rounds": 6, "checkpoint_rounds": 0, "optimizer": {"name": "adam", "lr": 1e-3},
 }  # fmt: skip
 CURVES: dict[str, Any] = {
-    "name": "curves", "data": "fashion-mnist", "model": "lenet", "cut": "pool1", "clients": 10, "rounds": 20,
-    "batch": 32, "samples": 6000, "test": 2000, "checkpoint_rounds": 5, "optimizer": {"name": "adam", "lr": 1e-3},
+    "name": "curves", "data": "fashion-mnist", "model": "lenet", "cut": "pool1", "clients": 10, "rounds": 10,
+    "batch": 32, "samples": 5000, "test": 2000, "checkpoint_rounds": 0, "optimizer": {"name": "adam", "lr": 1e-3},
     "partition": {"name": "dirichlet", "alpha": 0.5},
 }  # fmt: skip
 DRAWN = ("fedavg", "splitfed-v2", "parallel", "u-shaped", "vanilla", "centralised")
 
 
-def trained(plan: dict[str, Any], out: Path, data_root: Path | None, *, alone: bool) -> TrainingRecord:
+def trained(plan: dict[str, Any], out: Path, data_root: Path | None, *, compare: bool) -> TrainingRecord:
     """The record of a plan, trained or found."""
     begin_s = time.perf_counter()
-    record = cutlayer.train(plan, out=out, data_root=data_root, alone=alone, resume=True, say=lambda text: None)
+    record = cutlayer.train(plan, out=out, data_root=data_root, compare=compare, resume=True, say=lambda text: None)
     assert record.last is not None
     assert record.last.accuracy is not None
     spent_s = time.perf_counter() - begin_s
@@ -66,7 +66,7 @@ def reference(out: Path, data_root: Path | None, seeds: int) -> None:
                     if way == "centralised" and law != "IID":
                         continue
                     plan = PLAN | protocol | {"model": model, "partition": partition, "seed": seed}
-                    record = trained(plan, out, data_root, alone=False)
+                    record = trained(plan, out, data_root, compare=False)
                     assert record.last is not None
                     assert record.last.accuracy is not None
                     found.setdefault((way, law, norm), []).append(record.last.accuracy.value)
@@ -95,7 +95,7 @@ def main(
         return
     for name in DRAWN:
         end = {"end": "relu3"} if name == "u-shaped" else {}
-        trained(CURVES | end | {"protocol": name}, out, data_root, alone=name == "fedavg")
+        trained(CURVES | end | {"protocol": name}, out, data_root, compare=True)
 
 
 if __name__ == "__main__":

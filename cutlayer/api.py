@@ -473,7 +473,7 @@ def run(
 
 def train(
     plan: Path | str | Mapping[str, Any], *, changes: Mapping[str, str] | None = None, out: Path | str = "runs",
-    data_root: Path | str | None = None, resume: bool = False, alone: bool = True,
+    data_root: Path | str | None = None, resume: bool = False, compare: bool = True,
     on: Callable[[Event], None] | None = None, say: Callable[[str], None] = print,
 ) -> TrainingRecord:  # fmt: skip
     """Train a model by clients and a server in this process, as ``cutlayer train --in-process`` does.
@@ -485,7 +485,7 @@ def train(
         out: Folder for the records; a plan that is finished there is not trained again.
         data_root: Folder of the data sets that are not embedded.
         resume: Go on with a run of this plan that was interrupted.
-        alone: Train each client alone as well, for comparison.
+        compare: Train each client alone as well, and attack the smashed data of the first and the last round.
         on: A callback, called with each `cutlayer.protocols.events.Event` at the server and at the clients.
         say: Called with each line of progress and of the table of the rounds.
 
@@ -503,7 +503,7 @@ def train(
     read = plans.parse(plan) if isinstance(plan, Mapping) else plans.load(Path(plan), changes)
     root = None if data_root is None else Path(data_root)
     return run(
-        read, out=Path(out), data_root=root, resume=resume, transport=None, record=False, alone=alone, log=(),
+        read, out=Path(out), data_root=root, resume=resume, transport=None, record=False, compare=compare, log=(),
         tell=say, say=say, on=on or unheard,
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 
 from cutlayer.cloud.training.book import Book
@@ -17,6 +18,7 @@ from cutlayer.protocols.events import Event, Listener, unheard
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.protocols.recording import Recording
 from cutlayer.protocols.setup import Setup, untrained
+from cutlayer.records import training
 from cutlayer.records.training import TRANSCRIPT, RoundRecord, TrainingRecord
 from cutlayer.spec import TensorSpec
 from cutlayer.wire.visitors import Visitors
@@ -102,3 +104,11 @@ class Hosted:
     def _hear(self, event: Event) -> None:
         for listener in self._listeners:
             listener(event)
+        kept = milestones(self._plan.rounds)
+        if event.name == "averaged" and event.round in kept and self._plan.row.head != "own":
+            training.write_model(self._folder, event.round, event.what["weights"])
+
+
+def milestones(rounds: int) -> tuple[int, ...]:
+    """The rounds whose weights are kept: the first, the one at a tenth, and the last."""
+    return tuple(dict.fromkeys((1, ceil(rounds / 10), rounds)))

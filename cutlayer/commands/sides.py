@@ -35,7 +35,7 @@ def cloud(
     out: OutFolder = Path("runs"),
     resume: bool = False,
     record: bool = False,
-    alone: bool = True,
+    compare: bool = True,
     log: UseAppendAction[list[str]] = [],  # noqa: B006
     data_root: DataRoot = None,
     security: ServerSecurity = Server(),  # noqa: B008
@@ -65,7 +65,8 @@ def cloud(
         out: Folder for the record of a training.
         resume: Go on with a training that was interrupted.
         record: Keep what the server sees while training, for attacks.
-        alone: After a training, train each client alone as well, in this process, if the data are here.
+        compare: After a training, train each client alone as well, in this process, and attack the smashed data of
+            the first and the last round, if the data are here.
         log: Where else the rounds of a training are written: tensorboard or mlflow; may be given several times.
         data_root: Folder of the data sets, from which a training server takes who holds what; CUTLAYER_DATA or ./data
             if left out.
@@ -78,7 +79,7 @@ def cloud(
         from cutlayer.commands.training import host
 
         timeouts = Timeouts(heartbeat_s=heartbeat_s, idle_s=idle_s)
-        host(train, listen, out, data_root, timeouts, security, log, resume=resume, record=record, alone=alone)
+        host(train, listen, out, data_root, timeouts, security, log, resume=resume, record=record, compare=compare)
         return
     assert folder is not None
     from cutlayer.cloud.admission import Limits

@@ -25,7 +25,7 @@ def train(
     in_process: bool = False,
     transport: Literal["zmq", "grpc"] = "zmq",
     record: bool = False,
-    alone: bool = True,
+    compare: bool = True,
     log: UseAppendAction[list[str]] = [],  # noqa: B006
     data_root: DataRoot = None,
 ) -> None:
@@ -42,8 +42,8 @@ def train(
         in_process: Run all parties as threads of one process, with the same result and without sockets.
         transport: How the processes reach each other.
         record: Keep what each party sees while training, for attacks, also where the plan does not say so.
-        alone: Train each client alone as well, in this process, to show what training together is worth; --no-alone
-            saves the time.
+        compare: At the end train each client alone as well, and attack the smashed data of the first and the last
+            round, to show what training together is worth and what it gives away; --no-compare saves the time.
         log: Where else the rounds are written: tensorboard or mlflow; may be given several times.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
     """
@@ -53,7 +53,7 @@ def train(
     settings = dict(map(setting, set))
     trained = run(
         plans.load(plan, settings), out=out, data_root=data_root, resume=resume,
-        transport=None if in_process else transport, record=record, alone=alone, log=log, tell=tell_lines, say=say,
+        transport=None if in_process else transport, record=record, compare=compare, log=log, tell=tell_lines, say=say,
     )  # fmt: skip
     tell(f"Records: {out / trained.id}. See them with `cutlayer report {out}`.")
 
@@ -69,12 +69,12 @@ def host(
     *,
     resume: bool,
     record: bool,
-    alone: bool,
+    compare: bool,
 ) -> None:
     """Run the server of a training: ``cutlayer cloud --train``. It prints ``ready ADDRESS``, then a line a round."""
     from cutlayer.cloud.training import trackers
     from cutlayer.cloud.training.serve import serve
-    from cutlayer.deployment.training import compared
+    from cutlayer.experiment.training import compared
     from cutlayer.protocols import plan as plans
     from cutlayer.report.trainings.terminal import heading, line, summary
 
@@ -99,8 +99,8 @@ def host(
         replace(loaded, record=True) if record else loaded, listen, out=out, data_root=data_root, resume=resume,
         ready=ready, told=told, say=say, timeouts=timeouts, security=security,
     )  # fmt: skip
-    if alone and setup is not None:
-        made = compared(made, setup, out, say)
+    if compare and setup is not None:
+        made = compared(made, setup, out, data_root, say)
     tell_lines(summary(made))
 
 

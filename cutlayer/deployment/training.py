@@ -18,7 +18,7 @@ from cutlayer.protocols.events import Listener, unheard
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.protocols.row import protocol_named
 from cutlayer.protocols.setup import Setup
-from cutlayer.records.training import RoundRecord, TrainingRecord, read, write
+from cutlayer.records.training import RoundRecord, TrainingRecord, read
 from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.retry import Retry
 from cutlayer.wire.transport import Timeouts
@@ -97,14 +97,9 @@ def in_process(
     return record
 
 
-def compared(made: TrainingRecord, setup: Setup, out: Path, say: Callable[[str], None]) -> TrainingRecord:
-    """The record of a finished training with what clients reach that train alone, for as many rounds.
-
-    It is kept in a folder of its own; a training with equal clients finds it there.
-    """
+def alone(setup: Setup, out: Path) -> TrainingRecord:
+    """The record of clients that train alone, for as many rounds; one that is in the folder already is taken."""
     plan = setup.plan
-    if not made.finished or made.local is not None or plan.clients == 1 or plan.protocol == "local":
-        return made
     local = TrainingPlan(
         data=plan.data, model=plan.model, protocol="local", row=protocol_named("local"), clients=plan.clients,
         rounds=plan.rounds, epochs=plan.epochs, batch=plan.batch, seed=plan.seed, threads=plan.threads,
@@ -112,13 +107,8 @@ def compared(made: TrainingRecord, setup: Setup, out: Path, say: Callable[[str],
         bn="replaced" if plan.bn == "replaced" else "shared", partition=plan.partition, samples=plan.samples,
         test=plan.test, input=plan.input, checkpoint_rounds=0, evaluate_rounds=plan.rounds, name="each client alone",
     )  # fmt: skip
-    folder, record = out / "baselines" / local.id, None
     with suppress(OSError, ValueError, KeyError, TypeError):
-        record = read(folder)
-    if record is None or not record.finished:
-        say("training each client alone, for comparison")
-        record = in_process(replace(setup, plan=local), folder)
-    assert record.last is not None
-    made = replace(made, local=record.last.accuracy, local_mean=record.last.mean)
-    write(out / plan.id, made)
-    return made
+        record = read(out / local.id)
+        if record.finished:
+            return record
+    return in_process(replace(setup, plan=local), out / local.id)

@@ -29,7 +29,7 @@ def processes(
     out: Path,
     data_root: Path | None,
     resume: bool,
-    alone: bool,
+    compare: bool,
     log: Sequence[str],
     tell: Callable[[str], None],
     say: Callable[[str], None],
@@ -45,7 +45,7 @@ def processes(
         out: Folder of all runs.
         data_root: Folder of the data sets that are not embedded.
         resume: Whether to go on with an interrupted run.
-        alone: Whether the server trains each client alone as well, at the end.
+        compare: Whether the server compares the result at the end.
         log: Where else the rounds are written; see `cutlayer.cloud.training.trackers`.
         tell: Called with each line that the server prints.
         say: Called with each line of progress.
@@ -60,7 +60,7 @@ def processes(
         "--train",
         folder / PLAN,
         *common,
-        *([] if alone else ["--no-alone"]),
+        *([] if compare else ["--no-compare"]),
         *(word for name in log for word in ("--log", name)),
     ]
     with ExitStack() as opened:

@@ -14,6 +14,7 @@ from cutlayer.deployment.training_processes import processes
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.files import check_writable
 from cutlayer.machine.lock import only_one
+from cutlayer.privacy.trained import leakage
 from cutlayer.protocols.events import Listener, unheard
 from cutlayer.protocols.plan import TrainingPlan, toml
 from cutlayer.protocols.setup import Setup, prepare
@@ -31,7 +32,7 @@ def train(
     resume: bool,
     transport: str | None,
     record: bool,
-    alone: bool,
+    compare: bool,
     log: Sequence[str],
     tell: Callable[[str], None],
     say: Callable[[str], None],
@@ -46,7 +47,7 @@ def train(
         resume: Whether to go on with an interrupted run.
         transport: zmq or grpc, with a process for each party; None for threads of this process.
         record: Whether each party keeps what it sees.
-        alone: Whether each client is trained alone as well, for comparison.
+        compare: Whether the result is compared, see `compared`.
         log: Names of `cutlayer.cloud.training.trackers.TRACKERS`.
         tell: Called with each line of the result.
         say: Called with each line of progress.
@@ -74,15 +75,37 @@ def train(
         tune_allocator()
         with only_one(folder):
             made = _in_process(setup, folder, before, log, tell, on)
-        made = deployed.compared(made, setup, out, say) if alone else made
+        made = compared(made, setup, out, data_root, say) if compare else made
         tell(summary(made))
         return made
     write_text(folder / training.PLAN, toml(plan))
     processes(
-        plan, transport, out=out, data_root=data_root, resume=before is not None, alone=alone, log=log, tell=tell,
+        plan, transport, out=out, data_root=data_root, resume=before is not None, compare=compare, log=log, tell=tell,
         say=say,
     )  # fmt: skip
     return training.read(folder)
+
+
+def compared(
+    made: TrainingRecord, setup: Setup, out: Path, data_root: Path | None, say: Callable[[str], None]
+) -> TrainingRecord:
+    """The record of a finished training with what it has to be seen beside.
+
+    That is what clients reach that train alone, and what an attacker rebuilds of the smashed data as training goes on.
+    """
+    plan, folder = setup.plan, out / setup.plan.id
+    if not made.finished:
+        return made
+    if made.local is None and plan.clients > 1 and plan.protocol != "local":
+        say("training each client alone, for comparison")
+        alone = deployed.alone(setup, out / "baselines")
+        assert alone.last is not None
+        made = replace(made, local=alone.last.accuracy, local_mean=alone.last.mean)
+    if not made.leakage and (models := training.models(folder)):
+        say("attacking the smashed data of some rounds")
+        made = replace(made, leakage=leakage(setup, models, data_root))
+    training.write(folder, made)
+    return made
 
 
 def _in_process(

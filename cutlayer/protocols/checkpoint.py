@@ -68,7 +68,7 @@ class Checkpoints:
             WriteError: It cannot be written; what was kept before is kept still.
         """
         contents = {WEIGHTS: save(unshared(weights)), OPTIMIZER: save(unshared(optimizer))}
-        digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        digests = {name: _digest(content) for name, content in contents.items()} | {STATE: _digest(_canonical(numbers))}
         state = {"plan": self._plan, "round": round, "sha256": digests, "numbers": dict(numbers)}
         contents[STATE] = (json.dumps(state, indent=1, allow_nan=False) + "\n").encode()
         place = self._place(round)
@@ -113,8 +113,8 @@ class Checkpoints:
             theirs = state["plan"]
             if theirs == self._plan:
                 contents = {name: read_bytes(place / name, MOST_BYTES) for name in (WEIGHTS, OPTIMIZER)}
-                for name, content in contents.items():
-                    if hashlib.sha256(content).hexdigest() != state["sha256"][name]:
+                for name, content in (contents | {STATE: _canonical(state["numbers"])}).items():
+                    if _digest(content) != state["sha256"][name]:
                         raise ValueError(f"{name} is not the file that was written")
                 return load(contents[WEIGHTS]), load(contents[OPTIMIZER]), state["numbers"]
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -149,6 +149,14 @@ class Checkpoints:
         """Return the rounds that are there, in ascending order."""
         names = (_ROUND.fullmatch(path.name) for path in self.folder.glob("round-*"))
         return sorted(int(match[1]) for match in names if match)
+
+
+def _canonical(numbers: Mapping[str, Any]) -> bytes:
+    return json.dumps(numbers, sort_keys=True, allow_nan=False).encode()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _sync(folder: Path) -> None:

@@ -25,7 +25,7 @@ from cutlayer.data.partition import IID, LAWS, Partition
 from cutlayer.errors import ConfigError, near
 from cutlayer.options import Batch, Count, LearningRate, Seed, Share, Threads, Weight, Whole, Within, check
 from cutlayer.protocols.row import CHOICES, Protocol, protocol_named
-from cutlayer.registry import CODECS, DATASETS, DEFENSES, GRADIENT_DEFENSES, MODELS, Registry
+from cutlayer.registry import CODECS, DATASETS, DEFENSES, GRADIENT_DEFENSES, MODELS, Registry, defense_from
 from cutlayer.spec import image_shape
 from cutlayer.tables import UNDEFENDED, Named, Options, located, named, only, read, record, toml_value
 from cutlayer.wire.codecs.packed import codec_named, rewritten
@@ -215,6 +215,8 @@ def load(path: Path, settings: Mapping[str, str] | None = None) -> TrainingPlan:
         ConfigError: A key, name, option or type is unknown, or the plan cannot be; one sentence says which.
     """
     table = read(path, "training plan")
+    if "protocol" not in table and {"attack", "measure", "training", "deployment"} & table.keys():
+        raise ConfigError(f"{path} is a plan of experiments, and not of a training; run it with `cutlayer run {path}`.")
     for key, text in (settings or {}).items():
         _apply(table, key, text)
     try:
@@ -303,6 +305,14 @@ def _check(plan: TrainingPlan) -> None:
             f"With {plan.protocol} there is nothing to overlap by sending a batch in pieces; leave micro_batches out, "
             "or take a protocol in which each client sends its labels and waits for its gradient."
         )
+    if plan.defense != UNDEFENDED:
+        if plan.row.tail == "none":
+            raise ConfigError(f"{plan.protocol} sends no smashed data that a defense could protect; leave defense out.")
+        if not defense_from({"name": plan.defense.name, **plan.defense.options}).trains_along:
+            raise ConfigError(
+                f"{plan.defense.name} hardens a trained model, and has no part in its training with a server; name one "
+                "that changes what is sent, such as gaussian-noise, or that adds to the loss of the device, nopeek."
+            )
     if plan.gradient_defense != UNDEFENDED:
         if plan.row.tail == "none" or plan.row.feedback == "local-loss":
             raise ConfigError(f"{plan.protocol} sends no gradient of the cut; leave gradient_defense out.")

@@ -17,14 +17,15 @@ def _server(plan: TrainingPlan) -> str:
         return "The server sees the weights of every client after each round, and no sample."
     protected = "" if plan.defense.name == "none" else f" behind the defense {plan.defense.label}"
     seen = [f"the smashed data of every sample in every step{protected}"]
-    seen.append("its label" if row.labels == "sent" else "no label")
-    if row.u_shaped:
-        seen.append("the gradient behind its layers, from which labels may be inferred")
+    seen += ["its label"] if row.labels == "sent" else []
     if row.head == "averaged" and row.sync == "step":
         seen.append("the gradients of every client's head")
     elif row.head != "own":
         seen.append("the weights of every client's head")
-    return f"The server sees {_listed(seen)}."
+    said = f"The server sees {_listed(seen)}."
+    if row.u_shaped:
+        said += " No label is sent; the gradient behind the server's layers is, from which labels may be inferred."
+    return said
 
 
 def _client(plan: TrainingPlan) -> str:

@@ -1,7 +1,7 @@
 """The record of a training: these classes write and read `training.json`, and their fields are its keys.
 
-The folder of a run holds `plan.toml`, `partition.npz` (who holds what), `env.json` and `training.json`, which is
-written anew after each round. `finished` says whether the last round is there.
+The folder of a run holds `plan.toml`, `partition.npz` (who holds what), `env.json`, the weights of the whole model in
+`models`, and `training.json`, which is written anew after each round. `finished` says whether the last round is there.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.bounded import read_arrays, read_json
+from cutlayer.machine.files import new_file
 from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import write_arrays, write_json, write_text
 from cutlayer.records.run import Estimate
@@ -23,6 +24,9 @@ from cutlayer.records.run import Estimate
 PLAN = "plan.toml"
 PARTITION = "partition.npz"
 TRAINING = "training.json"
+MODELS = "models"
+"""Folder of the weights of the whole model at the end of some rounds."""
+
 TRANSCRIPT = "transcript"
 """Folder, in that of a party, of what it saw."""
 
@@ -205,6 +209,20 @@ def read(folder: Path) -> TrainingRecord:
     if value["schema"] != SCHEMA:
         raise ValueError(f"schema {value['schema']!r} where this version of cutlayer reads {SCHEMA}")
     return load(TrainingRecord, value)
+
+
+def write_model(folder: Path, round: int, weights: Mapping[str, Any]) -> None:
+    """Write the weights of the whole model at the end of a round, tensors of torch by name, as safetensors."""
+    from safetensors.torch import save
+
+    with new_file(folder / MODELS / f"round-{round}.safetensors") as file:
+        file.write(save({name: tensor.contiguous() for name, tensor in weights.items()}))
+
+
+def models(folder: Path) -> dict[int, Path]:
+    """The files of `write_model` by round, in order."""
+    found = {path.stem.removeprefix("round-"): path for path in (folder / MODELS).glob("round-*.safetensors")}
+    return {int(number): found[number] for number in sorted(filter(str.isdecimal, found), key=int)}
 
 
 def read_partition(folder: Path) -> list[NDArray[np.intp]]:

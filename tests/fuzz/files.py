@@ -94,6 +94,25 @@ def _doctor(folder: Path) -> None:
     list(map(str, check_split(folder)))
 
 
+def _write_checkpoint(folder: Path) -> None:
+    import torch
+
+    from cutlayer.protocols.checkpoint import Checkpoints
+
+    kept = Checkpoints(folder, "a plan")
+    kept.secret()
+    state = {"conv.weight": torch.ones(2, 3)}, {"conv.weight/momentum_buffer": torch.zeros(2, 3)}
+    kept.save(1, *state, {"plan": "a plan", "rounds": 1, "traffic": [["up", "step", "smashed", 17]]})
+
+
+def _checkpoint(folder: Path) -> None:
+    from cutlayer.protocols.checkpoint import Checkpoints
+
+    kept = Checkpoints(folder, "a plan")
+    kept.secret()
+    kept.load(max(kept.last() or 0, 1))
+
+
 def _tap(folder: Path) -> None:
     for _ in tap.read(folder):
         pass
@@ -220,6 +239,7 @@ READERS: dict[str, Reader] = {
     "split": Reader(lambda folder: copied(GOLDEN / "split-torch", folder), _split, ("*",)),
     "split.json": Reader(lambda folder: copied(GOLDEN / "split-tiny", folder), _split, ("split.json",)),
     "doctor": Reader(lambda folder: copied(GOLDEN / "split-tiny", folder), _doctor, ("*",)),
+    "checkpoint": Reader(_write_checkpoint, _checkpoint, ("*", "round-1/*")),
     "tap": Reader(lambda folder: copied(GOLDEN / "tap", folder), _tap, ("*",)),
     "continued tap": Reader(lambda folder: copied(GOLDEN / "tap", folder), _continued_tap, ("*",)),
     "queue": Reader(lambda folder: copied(GOLDEN / "queue", folder), _queue, ("*",)),

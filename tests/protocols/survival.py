@@ -27,6 +27,7 @@ from cutlayer.spec import TensorSpec
 from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.retry import Retry
 from cutlayer.wire.transport import Timeouts
+from tests.cloud.training.losing import Losing
 from tests.protocols.direct import CLASSES, INPUT, dataset, model
 
 TIMES = Timeouts(connect_s=5.0, request_s=60.0)
@@ -126,11 +127,19 @@ class World:
         address: Of the server.
         deaths: For a client, its asks over all its lives at which it dies, as in `Mortal`; for 0, the server, the asks
             over all its lives at which it dies.
+        losing: Whether each third reply of the server is lost.
     """
 
     def __init__(
-        self, plan: TrainingPlan, folder: Path, address: str, deaths: dict[int, dict[int, Death]] | None = None
+        self,
+        plan: TrainingPlan,
+        folder: Path,
+        address: str,
+        deaths: dict[int, dict[int, Death]] | None = None,
+        *,
+        losing: bool = False,
     ) -> None:
+        self._losing, self.built = losing, 0
         self._plan, self._folder, self.address, self.deaths = plan, folder, address, deaths or {}
         self.lives = dict.fromkeys(range(plan.clients + 1), 1)
         self.asks, self.counts = 0, dict.fromkeys(range(plan.clients + 1), 0)
@@ -181,11 +190,13 @@ class World:
             kept = Checkpoints(self._folder / "server", self._plan.id)
 
             def build(kept: Checkpoints = kept) -> Any:
+                self.built += 1
                 self.coordinator = coordinator(self._plan, kept)
                 return _Doomed(self.coordinator, self)
 
             service = TrainingService(build)
-            with contextlib.closing(listen(self.address, service, TIMES)) as server:
+            handler = Losing(service) if self._losing else service
+            with contextlib.closing(listen(self.address, handler, TIMES)) as server:
                 self.address = str(server.address)
                 self._up.set()
                 self._dead.wait()

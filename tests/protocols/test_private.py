@@ -131,7 +131,7 @@ def test_a_head_that_mixes_samples_or_draws_is_refused_with_the_way_out() -> Non
 
 
 def test_the_gradient_passes_through_a_defense_of_the_smashed_data() -> None:
-    options = {"rounds": 1, "clients": 1, "defense": {"name": "gaussian-noise", "sigma": 0.1, "bound": "clip"}}
+    options = {"rounds": 1, "clients": 1, "defense": {"name": "dropout", "rate": 0.3}}
     plain, bounded = (
         Run(planned(**options, **more), make=lambda: model(bn=False)).checked()
         for more in ({}, {"dp": {"clip": 1e6, "noise": 0.0}})

@@ -80,6 +80,16 @@ def test_processes_that_are_killed_with_sigkill_and_started_again_end_with_the_s
     assert_same(processes.run(plan, tmp_path / "wild", f"{transport}://127.0.0.1:0", deaths), undisturbed)
 
 
+@pytest.mark.parametrize("transport", ["zmq", "grpc"])
+def test_lost_replies_roll_nothing_back_and_apply_nothing_twice(tmp_path, transport):
+    """A3 for whole trainings: each third reply is lost, and its ask comes again."""
+    plan = plan_of("splitfed-v2")
+    undisturbed = World(plan, tmp_path / "calm", "inprocess://lost").train()
+    wild = World(plan, tmp_path / "wild", f"{transport}://127.0.0.1:0", losing=True)
+    assert_same(wild.train(), undisturbed)
+    assert wild.built == 1
+
+
 def test_strangers_and_misfits_are_refused_and_the_run_goes_on_undisturbed(tmp_path):
     plan = plan_of("splitfed-v1")
     undisturbed = World(plan, tmp_path / "calm", "inprocess://strangers").train()

@@ -75,7 +75,7 @@ class Group:
 
 
 def group(trainings: Sequence[TrainingRecord]) -> list[Group]:
-    """The groups in the order of their first training. Centralised training is in each group of its data and model."""
+    """The groups by title. Centralised training is in each group of its data and model."""
     groups: dict[tuple[str, ...], list[TrainingRecord]] = {}
     central = [run for run in trainings if run.protocol == "centralised"]
     for run in trainings:
@@ -93,10 +93,25 @@ def group(trainings: Sequence[TrainingRecord]) -> list[Group]:
         while anchor in taken:
             anchor += "-2"
         taken.add(anchor)
-        labels = dict.fromkeys(run.label for run in runs)
+        labels = sorted({run.label for run in runs}, key=_in_order)
         curves = tuple(
-            Curve(name, f"c{i % COLORS + 1}", tuple(sorted((r for r in runs if r.label == name), key=lambda r: r.seed)))
+            Curve(name, _color(i), tuple(sorted((r for r in runs if r.label == name), key=lambda r: r.seed)))
             for i, name in enumerate(labels)
         )
         made.append(Group(anchor, title, curves))
-    return made
+    return sorted(made, key=lambda found: found.title)
+
+
+BASELINES = ("fedavg", "local", "centralised")
+"""Protocols without a cut, which come after the others."""
+
+
+def _in_order(label: str) -> tuple[int, str]:
+    """By name, the baselines last."""
+    name = label.partition(",")[0]
+    return (BASELINES.index(name) + 1 if name in BASELINES else 0), label
+
+
+def _color(number: int) -> str:
+    """A class of the style sheet for the curve of a number, from 0."""
+    return f"c{number % COLORS + 1}{' again' * (number >= COLORS)}"

@@ -16,6 +16,7 @@ from cutlayer.wire.connect import connect, listen
 from cutlayer.wire.message import Inference, infer_request
 from cutlayer.wire.training import Call, Reply, read_ask, reply_message
 from cutlayer.wire.transport import Timeouts, nothing
+from tests.cloud.training.losing import Losing
 from tests.cloud.training.test_service import Counting
 from tests.wire.ends import WAIT_S, each_socket, each_transport
 from tests.wire.test_security import CURVE_CLIENT, CURVE_SERVER, TLS_CLIENT, TLS_SERVER, security
@@ -102,23 +103,7 @@ def test_a_reply_that_is_lost_with_its_connection_comes_again_and_its_ask_is_app
     """A3: the ask is applied, its reply is lost, and the client asks again."""
     _, service = run(address)
 
-    class Losing:
-        """Hands every third ask on, and loses the reply to it with all connections."""
-
-        ready, count = True, 0
-
-        def submit(self, request, arrived_ns, caller, *, lend=False):
-            self.count += 1
-            if self.count % 3:
-                service.submit(request, arrived_ns, caller, lend=lend)
-                return
-            answered = threading.Event()
-            deaf = caller._replace(answer=lambda reply, sent: answered.set())
-            service.submit(request, arrived_ns, deaf, lend=lend)
-            assert answered.wait(WAIT_S)
-            caller.answer(Refused("UNAVAILABLE", "lost", 1), nothing)
-
-    losing = Losing()
+    losing = Losing(service)
     with contextlib.closing(listen(address, losing, TIMES)) as second, session_at(second) as session:
         session.ask(Call.OPEN, {"client": 1})
         assert steps(session, 6) == [1, 3, 6, 10, 15, 21]
