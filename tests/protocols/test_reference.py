@@ -6,8 +6,6 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from cutlayer.deployment.training import in_process
 from cutlayer.protocols.plan import parse
 from cutlayer.protocols.setup import prepare
@@ -25,11 +23,8 @@ def accuracy(out: Path, protocol: str, partition: Any = "iid") -> float:
     return record.last.accuracy.value
 
 
-@pytest.mark.parametrize(("protocol", "least"), [("fedavg", 0.75), ("vanilla", 0.85)])
-def test_evenly_divided_samples_train_nearly_as_well_as_at_one_place(
-    tmp_path: Path, protocol: str, least: float
-) -> None:
-    assert accuracy(tmp_path, protocol) > least
+def test_evenly_divided_samples_train_nearly_as_well_as_at_one_place(tmp_path: Path) -> None:
+    assert accuracy(tmp_path, "parallel") > 0.8
 
 
 def test_one_tail_for_all_at_once_withstands_unevenly_divided_samples(tmp_path: Path) -> None:

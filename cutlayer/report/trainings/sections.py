@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from cutlayer.records.reading import Training
-from cutlayer.records.training import RoundRecord, TrainingRecord
+from cutlayer.records.training import EVALUATION, RoundRecord, TrainingRecord
 from cutlayer.report.kit.markup import Html, el, note, row, section, small, table
 from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, seconds, size
 from cutlayer.report.trainings.charts import MOST_CLIENTS, by_bytes, by_round, legend, who_holds_what
@@ -100,9 +100,8 @@ def _holds(group: Group) -> Html | None:
 
 
 def _traffic(group: Group) -> Html | None:
-    kinds = sorted(
-        {kind for curve in group.curves for kind in curve.first.traffic}, key=lambda kind: kind.split()[::-1]
-    )
+    sent = {kind for curve in group.curves for kind in curve.first.traffic}
+    kinds = sorted(sent, key=lambda kind: (kind in EVALUATION, kind.startswith("down"), kind))
     if not kinds:
         return None
     rows = [
