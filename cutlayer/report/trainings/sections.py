@@ -207,6 +207,6 @@ def environment(trainings: Sequence[Training]) -> Html | None:
         rows.append(row(record.id, [*cells, str(threads.get("edge", DASH)), packages.get("torch") or DASH]))
     return section(
         "How it was trained",
-        table("The trainings on this page", head, [el("tbody", rows)], "environment"),
+        table("The trainings on this page", head, [el("tbody", rows)]),
         el("p", "Repeat one with ", el("code", "cutlayer train runs/ID/plan.toml"), "."),
     )
