@@ -5,8 +5,8 @@
 
 MNIST, 2,000 training and 2,000 test images, 5 clients, 6 rounds of one epoch, batches of 32, Adam with a learning rate
 of 1e-3 whose state is kept; LeNet cut behind its first pooling, without and with batch normalization, IID and
-Dirichlet(0.1), three seeds. With ``--curves``: Fashion-MNIST, 6,000 training and 2,000 test images, 10 clients,
-Dirichlet(0.5), 20 rounds, one seed. The parties are threads of one process; their messages are those of the sockets,
+Dirichlet(0.1), three seeds. With ``--curves``: Fashion-MNIST, 5,000 training and 2,000 test images, 10 clients,
+Dirichlet(0.5), 10 rounds, one seed. The parties are threads of one process; their messages are those of the sockets,
 and so are the bits of the result. SplitFed V1 is not run, because its bits are those of FedAvg. Finished runs are kept,
 so that the script goes on where it stopped; `cutlayer report` shows them.
 """
@@ -38,8 +38,8 @@ PLAN: dict[str, Any] = {
     "test": 2000, "evaluate_rounds": 6, "checkpoint_rounds": 0, "optimizer": {"name": "adam", "lr": 1e-3},
 }  # fmt: skip
 CURVES: dict[str, Any] = {
-    "name": "curves", "data": "fashion-mnist", "model": "lenet", "cut": "pool1", "clients": 10, "rounds": 20,
-    "batch": 32, "samples": 6000, "test": 2000, "checkpoint_rounds": 5, "optimizer": {"name": "adam", "lr": 1e-3},
+    "name": "curves", "data": "fashion-mnist", "model": "lenet", "cut": "pool1", "clients": 10, "rounds": 10,
+    "batch": 32, "samples": 5000, "test": 2000, "checkpoint_rounds": 0, "optimizer": {"name": "adam", "lr": 1e-3},
     "partition": {"name": "dirichlet", "alpha": 0.5},
 }  # fmt: skip
 DRAWN = ("fedavg", "splitfed-v2", "parallel", "u-shaped", "vanilla", "centralised")

@@ -137,6 +137,21 @@ class Defense:
         """
         return smashed
 
+    def penalty(self, inputs: Any, smashed: Any) -> Any:
+        """What a device adds to its loss while it trains its head with a server; None where the defense adds nothing.
+
+        Args:
+            inputs: ``(N, *input.shape)``, the batch.
+            smashed: ``(N, *smashed.shape)`` from the head, before protection; gradients flow through it.
+        """
+        return None
+
+    @property
+    def trains_along(self) -> bool:
+        """Whether the defense acts in a training with a server, without anything that `harden` learns before it."""
+        penalizes = type(self).penalty is not Defense.penalty
+        return (self.protects or penalizes) and type(self).deploy is Defense.deploy
+
     def density(self, smashed: Any) -> Density | None:
         """The law of one release of each input; None where no noise is added, or its density is not known.
 
@@ -230,6 +245,16 @@ class Chain(Defense):
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
         """Protect with the first, then with the second."""
         return self.second.protect(self.first.protect(smashed, rng), rng)
+
+    def penalty(self, inputs: Any, smashed: Any) -> Any:
+        """The sum of both."""
+        terms = [term for part in (self.first, self.second) if (term := part.penalty(inputs, smashed)) is not None]
+        return sum(terms[1:], terms[0]) if terms else None
+
+    @property
+    def trains_along(self) -> bool:
+        """Whether both do."""
+        return self.first.trains_along and self.second.trains_along
 
     def density(self, smashed: Any) -> Density | None:
         """The density of the part that adds noise, and whether it is that of what arrives.

@@ -64,7 +64,6 @@ class NoPeek(Defense):
             return split
         from torch.nn.functional import cross_entropy
 
-        from cutlayer.defenses.shared.dependence import distance_correlation
         from cutlayer.models.halves import copied
         from cutlayer.training import optimize
 
@@ -72,9 +71,16 @@ class NoPeek(Defense):
 
         def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
             smashed = hardened.head(images)
-            logits = hardened.tail(smashed).float()
-            return cross_entropy(logits, labels) + self.weight * distance_correlation(images, smashed)
+            penalty = self.penalty(images, smashed)
+            assert penalty is not None
+            return cross_entropy(hardened.tail(smashed).float(), labels) + penalty
 
         halves = [hardened.head, hardened.tail]
         optimize(halves, data.train, loss, epochs=self.epochs, seed=seed, batch=self.batch)
         return hardened
+
+    def penalty(self, inputs: Tensor, smashed: Tensor) -> Tensor | None:
+        """The weighted distance correlation of a batch and its smashed data."""
+        from cutlayer.defenses.shared.dependence import distance_correlation
+
+        return self.weight * distance_correlation(inputs, smashed) if self.weight else None

@@ -153,7 +153,10 @@ class Steps:
             if self._plan.row.sync == "round":
                 # Each head steps on its own, by the gradient of the mean over its own batch.
                 gradient = gradient * (union / len(batch.labels))
-            self.ready[batch.client] = self._answer(round, batch, step, gradient, loss)
+            parameters, tensors = self._answer(round, batch, step, gradient, loss)
+            if self._plan.row.sync == "step":
+                parameters["share"] = len(batch.labels) / union
+            self.ready[batch.client] = parameters, tensors
         return self.ready.pop(client)
 
     def _enqueue(self, round: Round, client: int, ask: Ask) -> Answer | None:

@@ -37,6 +37,10 @@ def load(path: Path, settings: Mapping[str, str] | None = None) -> list[Experime
         ConfigError: A key, name, option or type is unknown; the message lists the near ones.
     """
     table = read(Path(path))
+    if "protocol" in table:
+        raise ConfigError(
+            f"{path} is a plan of a training, and not of experiments; run it with `cutlayer train {path}`."
+        )
     for key, value in (settings or {}).items():
         _check_setting(table, key)
         _apply(table, key, value)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from cutlayer.errors import ConfigError
 from cutlayer.models.halves import split
 from cutlayer.protocols.draws import Role, drawing
 from cutlayer.protocols.plan import TrainingPlan
+from cutlayer.registry import defense_from
 from cutlayer.spec import TensorSpec
 
 
@@ -41,10 +43,17 @@ def pieces(plan: TrainingPlan, client: int, model: nn.Module, input: TensorSpec,
 
     Raises:
         SplitError: The model has no such cut.
+        ConfigError: The defense of the plan needs another structure.
     """
     if plan.row.tail == "none":
         return Pieces(model)
     halves = split(model, plan.cut_of(client), input)
+    defense = defense_from({"name": plan.defense.name, **plan.defense.options})
+    if defense.surgery(halves) is not halves:
+        raise ConfigError(
+            f"{plan.defense.name} with these options changes the layers at the cut, which is done before a training; "
+            "leave out the options that do so, or name another defense."
+        )
     if plan.row.feedback == "local-loss":
         auxiliary = Auxiliary(halves.cut, halves.smashed, classes, plan.seed)
         return Pieces(halves.head, halves.tail, auxiliary=auxiliary, smashed=halves.smashed)

@@ -6,11 +6,12 @@ follows from the plan, from counters and from what the server answers.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -31,11 +32,14 @@ from cutlayer.protocols.draws import Role, drawing, generator
 from cutlayer.protocols.events import Event, Listener, unheard
 from cutlayer.protocols.party import Party, digest, use_threads
 from cutlayer.protocols.plan import TrainingPlan
+from cutlayer.protocols.private import PrivateGradients, guarantee
 from cutlayer.protocols.schedule import batches
 from cutlayer.registry import GRADIENT_DEFENSES, defense_from
 from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.base import NO_PARAMETERS, Encoded, Parameter
 from cutlayer.wire.training import NO_TENSORS, WINDOW, Call, Reply, packed, unpacked
+
+log = logging.getLogger("cutlayer.training")
 
 EVALUATED = 250
 """Test samples in one ask."""
@@ -59,6 +63,20 @@ class Asks(Protocol):
         tensors: Mapping[str, Encoded] = NO_TENSORS,
     ) -> Future[Reply]:
         """Ask without waiting. The server takes asks in the order of these calls."""
+
+
+class Passed(NamedTuple):
+    """A batch that has passed through the head.
+
+    Attributes:
+        carrier: What the gradient at the cut enters at.
+        smashed: What leaves the device.
+        penalty: What the defense adds to the loss, if it does.
+    """
+
+    carrier: Tensor
+    smashed: Tensor
+    penalty: Tensor | None
 
 
 class Client:
@@ -105,6 +123,10 @@ class Client:
         self._defense = defense_from({"name": plan.defense.name, **plan.defense.options})
         hidden = plan.gradient_defense
         self._gradient_defense = GRADIENT_DEFENSES.make(hidden.name, **hidden.options)
+        self._private = PrivateGradients(self._pieces.head, plan.dp) if plan.dp.clip else None
+        if self._private is not None:
+            log.info("client %d: %s", number, guarantee(plan, len(train)))
+        self._open: tuple[Tensor, Tensor] = torch.empty(0), torch.empty(0)
         self._waited_s = 0.0
         self.rounds = 0
 
@@ -234,11 +256,12 @@ class Client:
             return self._step_by_local_loss(number, step, index, inputs, labels)
         if self.plan.micro_batches > 1 and len(index) > 1:
             return self._step_in_pieces(number, step, index)
-        carrier, smashed = self._forward(number, step, inputs)
-        tensors = {"smashed": self._codings["smashed"].encode(smashed, index, len(self._labels))}
+        passed = self._forward(number, step, inputs)
+        tensors = {"smashed": self._codings["smashed"].encode(passed.smashed, index, len(self._labels))}
         if not row.u_shaped:
             tensors["labels"] = encoded_labels(labels)
-        self._on(Event("sent", self.number, number, step, {"index": index, "smashed": smashed, "labels": labels}))
+        what = {"index": index, "smashed": passed.smashed, "labels": labels}
+        self._on(Event("sent", self.number, number, step, what))
         reply = self._ask(Call.STEP, {"round": number, "step": step}, tensors)
         if row.u_shaped and not reply.parameters.get("dropped"):
             gradient = self._through_end(number, step, reply, labels)
@@ -247,7 +270,9 @@ class Client:
         if reply.parameters.get("dropped"):
             self._party.clear()
             return False
-        self._backward(number, step, carrier, decoded(reply.tensors["gradient"]))
+        # Where the gradients of all heads are summed, each carries the share of its batch.
+        share = float(reply.parameters.get("share", 1.0))
+        self._backward(number, step, passed, decoded(reply.tensors["gradient"]), share)
         if row.sync == "step":
             return self._step_with_all(number, step)
         return self._apply(number, step)
@@ -255,25 +280,26 @@ class Client:
     def _step_in_pieces(self, number: int, step: int, index: NDArray[np.intp]) -> bool:
         """Train on one batch whose pieces are computed, sent and answered at the same time; both sides step once."""
         pieces = np.array_split(index, min(self.plan.micro_batches, len(index)))
-        sent: deque[tuple[Tensor, Future[Reply]]] = deque()
+        sent: deque[tuple[Passed, float, Future[Reply]]] = deque()
         for k, part in enumerate(pieces):
             if len(sent) == WINDOW and not self._take_piece(number, step, *sent.popleft()):
                 return False
             labels = self._labels[torch.from_numpy(part)]
-            carrier, smashed = self._forward(
-                number, step * self.plan.micro_batches + k, self._inputs[torch.from_numpy(part)]
-            )
+            counter = step * self.plan.micro_batches + k
+            passed = self._forward(number, counter, self._inputs[torch.from_numpy(part)])
             tensors = {
-                "smashed": self._codings["smashed"].encode(smashed, part, len(self._labels)),
+                "smashed": self._codings["smashed"].encode(passed.smashed, part, len(self._labels)),
                 "labels": encoded_labels(labels),
             }
-            self._on(Event("sent", self.number, number, step, {"index": part, "smashed": smashed, "labels": labels}))
+            what = {"index": part, "smashed": passed.smashed, "labels": labels}
+            self._on(Event("sent", self.number, number, step, what))
             parameters = {"round": number, "step": step, "piece": k, "pieces": len(pieces), "among": len(index)}
-            sent.append((carrier, self._session.submit(Call.STEP, parameters, tensors)))
+            answered = self._session.submit(Call.STEP, parameters, tensors)
+            sent.append((passed, len(part) / len(index), answered))
         taken = [self._take_piece(number, step, *piece) for piece in sent]
         return all(taken) and self._apply(number, step)
 
-    def _take_piece(self, number: int, step: int, carrier: Tensor, answered: Future[Reply]) -> bool:
+    def _take_piece(self, number: int, step: int, passed: Passed, share: float, answered: Future[Reply]) -> bool:
         """Wait for the gradient of a piece and add that of the head; return False if the round goes on without it."""
         started = time.monotonic()
         reply = answered.result()
@@ -281,30 +307,51 @@ class Client:
         if reply.parameters.get("dropped"):
             self._party.clear()
             return False
-        self._backward(number, step, carrier, decoded(reply.tensors["gradient"]))
+        self._backward(number, step, passed, decoded(reply.tensors["gradient"]), share)
         return True
 
-    def _forward(self, number: int, step: int, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the smashed data; return what the gradient enters at, and what leaves the device.
+    def _forward(self, number: int, step: int, inputs: Tensor) -> Passed:
+        """Compute the smashed data.
 
         Where the defense has no gradient, that of what was sent is taken for that of what the head gave.
         """
         plan = self.plan
         with drawing(plan.seed, Role.DROPOUT, self.number, number, step):
             features: Tensor = self._pieces.head(inputs)
+        self._open = inputs, features
+        penalty = self._defense.penalty(inputs, features)
         if not self._defense.protects:
-            return features, features.detach()
+            return Passed(features, features.detach(), penalty)
         protected = self._defense.protect(features, generator(plan.seed, Role.PROTECT, self.number, number, step))
-        return (protected if protected.requires_grad else features), protected.detach().float()
+        return Passed(protected if protected.requires_grad else features, protected.detach().float(), penalty)
 
-    def _backward(self, number: int, step: int, carrier: Tensor, gradient: Tensor) -> None:
+    def _backward(self, number: int, step: int, passed: Passed, gradient: Tensor, share: float) -> None:
+        """Add the gradients of the head to what it has: those of the loss, and those of the penalty times a share."""
+        carrier, penalty = passed.carrier, passed.penalty
         if gradient.shape != carrier.shape:
             raise DecodeError(
                 f"The gradient of step {step} has shape {tuple(gradient.shape)}, and must have {tuple(carrier.shape)}."
             )
         self._on(Event("learned", self.number, number, step, {"gradient": gradient}))
-        if carrier.requires_grad:
+        if not carrier.requires_grad:
+            return
+        if self._private is not None:
+            self._step_privately(number, step, passed, gradient)
+        elif penalty is None:
             carrier.backward(gradient)
+        else:
+            torch.autograd.backward([carrier, penalty], [gradient, torch.tensor(share)])
+
+    def _step_privately(self, number: int, step: int, passed: Passed, gradient: Tensor) -> None:
+        """Set the gradients of the head by DP-SGD."""
+        assert self._private is not None
+        if passed.penalty is not None:
+            raise ConfigError("dp clips the gradients of single samples, and this defense adds one of the whole batch.")
+        inputs, features = self._open
+        if passed.carrier is not features:
+            (gradient,) = torch.autograd.grad(passed.carrier, features, gradient)
+        draws = generator(self.plan.seed, Role.NOISE, self.number, number, (1 << 31) + step)
+        self._private.apply(inputs, gradient, draws)
 
     def _through_end(self, number: int, step: int, reply: Reply, labels: Tensor) -> Tensor:
         """Compute the loss behind the server's layers; return the gradient at their output."""
@@ -324,17 +371,19 @@ class Client:
     ) -> bool:
         auxiliary = self._pieces.auxiliary
         assert auxiliary is not None
-        carrier, smashed = self._forward(number, step, inputs)
+        passed = self._forward(number, step, inputs)
         if step % self.plan.auxiliary_every == 0:
             tensors = {
-                "smashed": self._codings["smashed"].encode(smashed, index, len(labels)),
+                "smashed": self._codings["smashed"].encode(passed.smashed, index, len(self._labels)),
                 "labels": encoded_labels(labels),
             }
-            self._on(Event("sent", self.number, number, step, {"index": index, "smashed": smashed, "labels": labels}))
+            what = {"index": index, "smashed": passed.smashed, "labels": labels}
+            self._on(Event("sent", self.number, number, step, what))
             reply = self._ask(Call.STEP, {"round": number, "step": step}, tensors)
             if reply.parameters.get("dropped"):
                 return False
-        functional.cross_entropy(auxiliary(carrier), labels).backward()
+        loss = functional.cross_entropy(auxiliary(passed.carrier), labels)
+        (loss if passed.penalty is None else loss + passed.penalty).backward()
         return self._apply(number, step)
 
     def _step_with_all(self, number: int, step: int) -> bool:

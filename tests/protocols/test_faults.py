@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from cutlayer.cloud.training.coordinator import Coordinator
 from cutlayer.cloud.training.tails import Tails
+from cutlayer.defenses.shared.dependence import distance_correlation
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.protocols.coding import Coding, decoded
 from cutlayer.protocols.cutting import pieces
@@ -249,6 +250,40 @@ def test_a_defense_acts_on_what_is_sent_and_its_gradient_is_its_own_or_passed_th
     assert weight.grad is not None
     assert weight.grad.abs().max() > 0.01
     assert (finished.clients[1].weights()["conv1.weight"] - (weight - 0.1 * weight.grad)).abs().max() < 1e-7
+
+
+@pytest.mark.parametrize("protocol", ["vanilla", "local-loss", {"name": "parallel", "sync": "step"}])
+def test_a_defense_may_add_to_the_loss_of_the_device(protocol: Any) -> None:
+    changes = {"rounds": 1, "clients": 2, "batch": 32, "optimizer": {"name": "sgd", "lr": 0.1}}
+    weights, data = {}, {}
+    for weight in (0.0, 2.0):
+        plan = planned(protocol, defense={"name": "nopeek", "weight": weight}, **changes)
+        finished = Run(plan, lambda: model(bn=False), (20, 12)).checked()
+        [weights[weight]] = [e.what["weights"] for e in finished.heard if e.name == "averaged"]
+        data = finished.data
+    # The first step of each client differs by the gradient of the penalty alone.
+    moved = 0.0
+    for own in data.values():
+        net, x = model(bn=False), torch.from_numpy(own.inputs)
+        (2 * distance_correlation(x, net[:3](x))).backward()
+        share = 1.0 if protocol == "vanilla" else len(own) / 32
+        moved = moved - 0.1 * share * net.conv1.weight.grad
+    apart = weights[2.0]["conv1.weight"] - weights[0.0]["conv1.weight"]
+    if protocol == "vanilla":
+        # The second client begins where the first one has ended.
+        assert apart.abs().max() > 1e-4
+    else:
+        assert (apart - moved).abs().max() < 1e-6
+
+
+def test_a_defense_that_has_no_part_in_a_training_is_refused() -> None:
+    for name in ("ressfl", "adversarial", "crafter"):
+        with pytest.raises(ConfigError, match="hardens a trained model"):
+            planned(defense=name)
+    with pytest.raises(ConfigError, match="sends no smashed data"):
+        planned("fedavg", defense={"name": "gaussian-noise", "sigma": 0.1})
+    with pytest.raises(ConfigError, match="changes the layers at the cut"):
+        Run(planned(defense={"name": "gaussian-noise", "sigma": 0.1, "bound": "tanh"}))
 
 
 def test_a_batch_in_pieces_is_one_step() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from cutlayer.errors import ConfigError
+from cutlayer.experiment import plan as experiment
 from cutlayer.protocols.plan import KEYS, load, parse, toml
 from cutlayer.tables import Named
 
@@ -133,5 +134,14 @@ def test_what_cannot_be_is_said_in_one_sentence(changes: dict[str, Any], says: s
 
 def test_every_key_of_the_whole_plan_is_a_key() -> None:
     stated = {line.partition(" = ")[0] for line in WHOLE.splitlines() if " = " in line}
-    missing = set(KEYS) - stated - {"protocol", "optimizer", "partition", "codec", "defense"}
+    missing = set(KEYS) - stated - {"protocol", "optimizer", "partition", "codec", "defense", "dp"}
     assert missing == {"end", "input", "classes", "gradient_defense"}
+
+
+def test_a_plan_of_the_other_kind_is_named_with_its_command(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('data = "digits"\nmodel = "lenet"\ncut = "pool1"\n[measure]\ncount = 5\n')
+    with pytest.raises(ConfigError, match=r"plan of experiments.*`cutlayer run .*run\.toml`"):
+        load(tmp_path / "run.toml")
+    (tmp_path / "train.toml").write_text(toml(parse(BASE)))
+    with pytest.raises(ConfigError, match=r"plan of a training.*`cutlayer train .*train\.toml`"):
+        experiment.load(tmp_path / "train.toml")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from cutlayer.records.training import EVALUATION, RoundRecord, TrainingRecord
 from cutlayer.report.kit.columns import WIDTH, columns, plain, wrap
-from cutlayer.report.kit.wording import ACCURACY, DASH, seconds, size
+from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, seconds, size
 
 KINDS = ("up smashed", "up weights", "down gradient", "down weights")
 """Bytes with a column of their own; all others share one."""
@@ -67,6 +67,12 @@ def about(record: TrainingRecord) -> str:
         "samples in the proportions of its own classes; the mean over all clients, and over the worst tenth of them."
     )
     seen = [wrap(f"  {sentence}", indent="    ") for sentence in record.sees]
+    if record.leakage:
+        each = ", ".join(f"{LEAKAGE_GAIN.value(e.gain.value)} after round {e.round}" for e in record.leakage)
+        explained += "\n" + wrap(
+            f"Leakage of the smashed data (0 % is the average picture, 100 % the exact one; attack "
+            f"{record.leakage[0].attack}): {each}."
+        )
     return "\n".join([explained, *(["Who sees what while training:", *seen] if seen else [])])
 
 

@@ -90,6 +90,7 @@ def test_the_terminal_has_a_line_for_each_round_below_its_titles() -> None:
     assert "1.0 MB" in lines[0]
     assert max(map(len, [*lines, *titles])) <= 120
     assert "each client alone" in terminal.summary(record)
+    assert "80.0 % after round 1." in terminal.summary(record)
     assert "always the most frequent class" in terminal.summary(record)
 
 
