@@ -29,6 +29,7 @@ def cutlayer(*words, **options):
         "label-attacks",
         "defenses",
         "gradient-defenses",
+        "detectors",
         "models",
         "datasets",
         "metrics",

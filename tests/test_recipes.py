@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[1]
-COPIED = ("attacks", "cloud", "cutlayer", "defenses", "edge", "experiments", "proto", "tests")
+COPIED = ("attacks", "benchmarks", "cloud", "cutlayer", "defenses", "edge", "experiments", "proto", "tests")
 
 
 class Toy(NamedTuple):
@@ -82,6 +82,81 @@ class Halve(Defense):
 ''',
         "Halve",
         'Row("toy", {"taken": 0.25})',
+    ),
+    "a label attack": Toy(
+        "label-attacks",
+        '''
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cutlayer.attacks.training.base import LabelAttack, LabelView
+
+
+@dataclass(kw_only=True)
+class Longest(LabelAttack):
+    """Take long gradients for those of class 1."""
+
+    plain_words = "takes long gradients for those of class 1"
+    decides = False
+
+    def infer(self, view: LabelView) -> Tensor:
+        length = view.rows.square().sum(1)
+        return torch.stack([-length, length], 1)
+''',
+        "Longest",
+        'Row("toy", {}, classes=(2,))',
+    ),
+    "a gradient defense": Toy(
+        "gradient-defenses",
+        '''
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cutlayer.defenses.gradients.base import GradientDefense
+from cutlayer.defenses.shared.draws import normal
+
+
+@dataclass(kw_only=True)
+class Shake(GradientDefense):
+    """Multiply each number of a gradient by a random one.
+
+    Args:
+        spread: Its deviation from 1.
+    """
+
+    knob = "spread"
+    plain_words = "multiplies each number of a gradient by a random one"
+    spread: float = 0.5
+
+    def protect_rows(self, rows: Any, labels: Any, rng: np.random.Generator) -> Any:
+        return rows * (1 + self.spread * normal(rows, rng))
+''',
+        "Shake",
+        'Row("toy", {"spread": 0.25})',
+    ),
+    "a detector": Toy(
+        "detectors",
+        '''
+from dataclasses import dataclass
+
+from cutlayer.defenses.detectors.base import Detector, Watched
+
+
+@dataclass(kw_only=True)
+class Long(Detector):
+    """Suspect long gradients."""
+
+    plain_words = "suspects long gradients"
+
+    def watch(self, step: Watched) -> float | None:
+        return float(step.gradient.norm())
+''',
+        "Long",
+        '"toy"',
     ),
     "a data set": Toy(
         "datasets",
@@ -181,7 +256,7 @@ TOY = replace(ZMQ, explanation="ZeroMQ under another name.")
     ),
 }
 HOSTILE = "tests/wire/codecs/test_codecs_hostile.py"
-RECIPE = re.compile(r"^\| (an? [a-z ]+) \| `([\w/]+)/NAME\.py`.*\| `([A-Z]+)` \| `([A-Z]+)` in `([\w/.]+)` \|$", re.M)
+RECIPE = re.compile(r"^\| (an? [a-z ]+) \| `([\w/]+)/NAME\.py`.*\| `([A-Z_]+)` \| `([A-Z]+)` in `([\w/.]+)` \|$", re.M)
 RECIPES = {kind: rest for kind, *rest in RECIPE.findall((ROOT / "README.md").read_text())}
 
 

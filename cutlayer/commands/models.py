@@ -28,6 +28,7 @@ def list_names(
             "label-attacks",
             "defenses",
             "gradient-defenses",
+            "detectors",
             "models",
             "datasets",
             "metrics",

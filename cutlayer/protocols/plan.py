@@ -23,7 +23,7 @@ from typing import Annotated, Any
 
 from cutlayer.data.partition import IID, LAWS, Partition
 from cutlayer.errors import ConfigError, near
-from cutlayer.options import Batch, Count, LearningRate, Seed, Share, Threads, Whole, Within, check
+from cutlayer.options import Batch, Count, LearningRate, Seed, Share, Threads, Weight, Whole, Within, check
 from cutlayer.protocols.row import CHOICES, Protocol, protocol_named
 from cutlayer.registry import CODECS, DATASETS, DEFENSES, GRADIENT_DEFENSES, MODELS, Registry, defense_from
 from cutlayer.spec import image_shape
@@ -73,6 +73,21 @@ class Wire:
 
 
 @dataclass(frozen=True)
+class Privacy:
+    """DP-SGD for the clients' heads; see `cutlayer.protocols.private`.
+
+    Attributes:
+        clip: Bound on the length of one sample's gradient; 0 for no DP-SGD.
+        noise: Standard deviation of the noise over `clip`.
+        delta: Probability with which the stated epsilon does not hold.
+    """
+
+    clip: Weight = 0.0
+    noise: Weight = 1.0
+    delta: Annotated[float, Within(0, 1, above=True)] = 1e-5
+
+
+@dataclass(frozen=True)
 class TrainingPlan:
     """Everything that determines the result of a training. Equal plans have equal ids.
 
@@ -108,6 +123,7 @@ class TrainingPlan:
         codec: How tensors travel.
         defense: What is done to the smashed data before they leave the client.
         gradient_defense: What the server, or who holds the labels, does to the gradient at the cut.
+        dp: DP-SGD for the weights of the clients' heads.
         checkpoint_rounds: A checkpoint is made after every so many rounds; 0 for none.
         evaluate_rounds: Accuracy is measured after every so many rounds, and at the end.
         record: Whether each party keeps what it saw.
@@ -145,6 +161,7 @@ class TrainingPlan:
     codec: Wire = Wire()
     defense: Named = UNDEFENDED
     gradient_defense: Named = UNDEFENDED
+    dp: Privacy = Privacy()
     checkpoint_rounds: Whole = 1
     evaluate_rounds: Count = 1
     record: bool = False
@@ -165,6 +182,8 @@ class TrainingPlan:
             for key, value in asdict(self.codec).items()
         }
         content["row"] = {key: getattr(self.row, key) for key in CHOICES}
+        if not self.dp.clip:
+            del content["dp"]
         text = json.dumps({"kind": "training", **content}, sort_keys=True, default=asdict)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -228,6 +247,7 @@ def parse(table: Mapping[str, Any]) -> TrainingPlan:
             raise ConfigError(f"{key} must be {' or '.join(known)}; {values[key]!r:.80} was given.")
     values["optimizer"] = record(Optimizer, table.get("optimizer", {}), "optimizer")
     values["codec"] = record(Wire, table.get("codec", {}), "codec")
+    values["dp"] = record(Privacy, table.get("dp", {}), "dp")
     law = table.get("partition", {})
     values["partition"] = record(Partition, {"name": law} if isinstance(law, str) else law, "partition")
     for key in _DEFENSES:
@@ -298,6 +318,10 @@ def _check(plan: TrainingPlan) -> None:
             raise ConfigError(f"{plan.protocol} sends no gradient of the cut; leave gradient_defense out.")
         if plan.micro_batches > 1:
             raise ConfigError("gradient_defense compares the gradients of a whole batch; set micro_batches = 1.")
+    if plan.dp.clip and (plan.row.tail == "none" or plan.row.feedback == "local-loss" or plan.row.u_shaped):
+        raise ConfigError(f"dp clips what comes from the gradient at one cut, and {plan.protocol} has other gradients.")
+    if plan.dp.clip and plan.micro_batches > 1:
+        raise ConfigError("dp adds noise to the gradient of a whole batch; set micro_batches = 1.")
     if plan.record and plan.row.tail == "none":
         raise ConfigError(f"{plan.protocol} sends no smashed data that could be recorded; leave record out.")
 
@@ -335,11 +359,11 @@ def _check_cuts(plan: TrainingPlan) -> None:
         )
 
 
-_TABLES = ("protocol", "optimizer", "codec", "partition", "defense", "gradient_defense")
+_TABLES = ("protocol", "optimizer", "codec", "partition", "defense", "gradient_defense", "dp")
 KEYS = tuple(f.name for f in fields(TrainingPlan) if f.name not in ("row", "cuts"))
 """The keys of a plan."""
 
-_SECTIONS = {"optimizer": Optimizer, "codec": Wire, "partition": Partition}
+_SECTIONS = {"optimizer": Optimizer, "codec": Wire, "partition": Partition, "dp": Privacy}
 
 
 def _apply(table: Options, key: str, text: str) -> None:

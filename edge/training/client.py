@@ -6,6 +6,7 @@ follows from the plan, from counters and from what the server answers.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -31,11 +32,14 @@ from cutlayer.protocols.draws import Role, drawing, generator
 from cutlayer.protocols.events import Event, Listener, unheard
 from cutlayer.protocols.party import Party, digest, use_threads
 from cutlayer.protocols.plan import TrainingPlan
+from cutlayer.protocols.private import PrivateGradients, guarantee
 from cutlayer.protocols.schedule import batches
 from cutlayer.registry import GRADIENT_DEFENSES, defense_from
 from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.base import NO_PARAMETERS, Encoded, Parameter
 from cutlayer.wire.training import NO_TENSORS, WINDOW, Call, Reply, packed, unpacked
+
+log = logging.getLogger("cutlayer.training")
 
 EVALUATED = 250
 """Test samples in one ask."""
@@ -119,6 +123,10 @@ class Client:
         self._defense = defense_from({"name": plan.defense.name, **plan.defense.options})
         hidden = plan.gradient_defense
         self._gradient_defense = GRADIENT_DEFENSES.make(hidden.name, **hidden.options)
+        self._private = PrivateGradients(self._pieces.head, plan.dp) if plan.dp.clip else None
+        if self._private is not None:
+            log.info("client %d: %s", number, guarantee(plan, len(train)))
+        self._open: tuple[Tensor, Tensor] = torch.empty(0), torch.empty(0)
         self._waited_s = 0.0
         self.rounds = 0
 
@@ -310,6 +318,7 @@ class Client:
         plan = self.plan
         with drawing(plan.seed, Role.DROPOUT, self.number, number, step):
             features: Tensor = self._pieces.head(inputs)
+        self._open = inputs, features
         penalty = self._defense.penalty(inputs, features)
         if not self._defense.protects:
             return Passed(features, features.detach(), penalty)
@@ -326,10 +335,23 @@ class Client:
         self._on(Event("learned", self.number, number, step, {"gradient": gradient}))
         if not carrier.requires_grad:
             return
-        if penalty is None:
+        if self._private is not None:
+            self._step_privately(number, step, passed, gradient)
+        elif penalty is None:
             carrier.backward(gradient)
         else:
             torch.autograd.backward([carrier, penalty], [gradient, torch.tensor(share)])
+
+    def _step_privately(self, number: int, step: int, passed: Passed, gradient: Tensor) -> None:
+        """Set the gradients of the head by DP-SGD."""
+        assert self._private is not None
+        if passed.penalty is not None:
+            raise ConfigError("dp clips the gradients of single samples, and this defense adds one of the whole batch.")
+        inputs, features = self._open
+        if passed.carrier is not features:
+            (gradient,) = torch.autograd.grad(passed.carrier, features, gradient)
+        draws = generator(self.plan.seed, Role.NOISE, self.number, number, (1 << 31) + step)
+        self._private.apply(inputs, gradient, draws)
 
     def _through_end(self, number: int, step: int, reply: Reply, labels: Tensor) -> Tensor:
         """Compute the loss behind the server's layers; return the gradient at their output."""

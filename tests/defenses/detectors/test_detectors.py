@@ -21,6 +21,12 @@ from cutlayer.registry import DETECTORS
 from cutlayer.spec import TensorSpec
 from tests.attacks.victims import IMAGE, convolutional_head
 
+ROWS = [
+    "gap",
+    "scrutinizer",
+    "split-guard",
+    "split-out",
+]
 CLASSES = 4
 OPTIONS = {**FAST, "width": 8, "batch": 32}
 
@@ -50,7 +56,11 @@ def courses() -> dict[str, list[Course]]:
     return {server: [course(server, halves(), *data, seed=0, **options)] for server in SERVERS}
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+def test_every_registered_detector_has_a_row():
+    assert {*ROWS} == {*DETECTORS}
+
+
+@pytest.mark.parametrize("name", ROWS)
 def test_every_detector_says_something_finite(name, courses):
     assert is_dataclass(DETECTORS.load(name))
     assert DETECTORS.load(name).plain_words

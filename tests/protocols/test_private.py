@@ -1,0 +1,148 @@
+"""DP-SGD of a client's head: gradients of single samples (A21), clipping, noise, the accountant, a whole training."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cutlayer.errors import ConfigError
+from cutlayer.protocols.plan import Privacy, load, toml
+from cutlayer.protocols.private import PrivateGradients, epsilon, guarantee
+from tests.protocols.direct import Run, model, planned
+
+
+def head() -> nn.Sequential:
+    return nn.Sequential(*list(model(bn=False).children())[:3]).train()
+
+
+def given(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    return torch.rand(n, 1, 8, 8, generator=random), torch.randn(n, 4, 4, 4, generator=random) / n
+
+
+def private(clip: float, noise: float, n: int = 6, seed: int = 0) -> list[torch.Tensor]:
+    """The gradients of a batch, clipped and with noise."""
+    layers = head()
+    gradients = PrivateGradients(layers, Privacy(clip, noise))
+    inputs, cut = given(n)
+    gradients.apply(inputs, cut, np.random.default_rng(seed))
+    return [p.grad for p in layers.parameters()]
+
+
+def one_by_one(n: int = 6) -> list[list[torch.Tensor]]:
+    """The gradient of each sample, computed alone; those of the mean loss are their mean."""
+    layers, found = head(), []
+    inputs, cut = given(n)
+    for sample in range(n):
+        layers.zero_grad()
+        layers(inputs[sample : sample + 1]).backward(n * cut[sample : sample + 1])
+        found.append([p.grad.clone() for p in layers.parameters()])
+    return found
+
+
+def test_a21_without_noise_each_sample_is_clipped_as_if_it_were_computed_alone() -> None:
+    samples = one_by_one()
+    lengths = [math.sqrt(sum(float(g.square().sum()) for g in of)) for of in samples]
+    for clip in (1e6, float(np.median(lengths)), 1e-3):
+        factors = [min(1.0, clip / length) for length in lengths]
+        expected = [sum(f * g for f, g in zip(factors, of, strict=True)) / 6 for of in zip(*samples, strict=True)]
+        for ours, right in zip(private(clip, 0.0), expected, strict=True):
+            torch.testing.assert_close(ours, right, rtol=1e-5, atol=1e-6)
+
+
+def test_one_sample_more_moves_the_sum_by_no_more_than_the_bound() -> None:
+    layers, clip = head(), 0.5
+    gradients = PrivateGradients(layers, Privacy(clip, 0.0))
+    inputs, cut = given(6)
+    sums = []
+    for n in (5, 6):
+        gradients.apply(inputs[:n], 100 * cut[:n] * 6 / n, np.random.default_rng(0))
+        sums.append(torch.cat([n * p.grad.flatten() for p in layers.parameters()]))
+    assert (sums[0] - sums[1]).norm() <= clip * (1 + 1e-4)
+    assert sums[1].norm() > clip
+
+
+def test_the_noise_has_the_stated_deviation() -> None:
+    plain = private(0.5, 0.0)
+    drawn = [[a - b for a, b in zip(private(0.5, 3.0, seed=seed), plain, strict=True)] for seed in range(60)]
+    values = torch.cat([g.flatten() for of in drawn for g in of])
+    assert values.std().item() == pytest.approx(3.0 * 0.5 / 6, rel=0.05)
+    assert all(torch.equal(a, b) for a, b in zip(private(0.5, 3.0), private(0.5, 3.0), strict=True))
+
+
+def test_the_accountant_knows_the_figure_of_the_literature() -> None:
+    """A noise of 0.622 at 64 of 6,000 samples and 940 steps gives epsilon 8 at delta 1e-5."""
+    plan = planned(batch=64, rounds=10, dp={"clip": 1.0, "noise": 0.622})
+    assert epsilon(plan, 6016) == pytest.approx(8, rel=0.05)
+    assert epsilon(planned(dp={"clip": 1.0, "noise": 0.0}), 100) == math.inf
+    text = guarantee(plan, 6016)
+    assert text.startswith("epsilon ")
+    assert "smashed data and the labels go to the server" in text
+
+
+def test_a_training_with_a_great_bound_and_no_noise_is_nearly_the_training_without() -> None:
+    plain, bounded = (
+        Run(planned(rounds=1, clients=2, **options), make=lambda: model(bn=False)).checked()
+        for options in ({}, {"dp": {"clip": 1e6, "noise": 0.0}})
+    )
+    for name, value in plain.whole(2).items():
+        torch.testing.assert_close(bounded.whole(2)[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_a_training_with_noise_goes_on_from_a_checkpoint_with_the_same_bits() -> None:
+    plan = planned(rounds=2, clients=2, dp={"clip": 1.0, "noise": 0.5})
+    whole = Run(plan, make=lambda: model(bn=False)).checked()
+    again = Run(plan, make=lambda: model(bn=False), after=(copy.copy(whole), 1)).checked()
+    noiseless = Run(planned(rounds=2, clients=2), make=lambda: model(bn=False)).checked()
+    ours, theirs, other = (run.whole(2) for run in (whole, again, noiseless))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    assert not torch.equal(ours["conv1.weight"], other["conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("protocol", "changes", "message"),
+    [
+        ("fedavg", {}, "fedavg has other gradients"),
+        ("local-loss", {}, "local-loss has other gradients"),
+        ("u-shaped", {"end": "relu3"}, "u-shaped has other gradients"),
+        ("vanilla", {"micro_batches": 2}, "set micro_batches = 1"),
+        ("vanilla", {"dp": {"clip": -1.0}}, "dp.clip must be"),
+        ("vanilla", {"dp": {"clip": 1.0, "delta": 0.0}}, "dp.delta must be"),
+    ],
+)
+def test_what_cannot_be_private_is_refused(protocol: str, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        planned(protocol, **{"dp": {"clip": 1.0}, **changes})
+
+
+def test_a_head_that_mixes_samples_or_draws_is_refused_with_the_way_out() -> None:
+    for layer, words in (
+        (nn.BatchNorm2d(2), "1 mixes those of a batch; set bn = 'replaced'"),
+        (nn.Dropout(), "1 draws"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            PrivateGradients(nn.Sequential(nn.Conv2d(1, 2, 3), layer).train(), Privacy(1.0))
+
+
+def test_the_gradient_passes_through_a_defense_of_the_smashed_data() -> None:
+    options = {"rounds": 1, "clients": 1, "defense": {"name": "dropout", "rate": 0.3}}
+    plain, bounded = (
+        Run(planned(**options, **more), make=lambda: model(bn=False)).checked()
+        for more in ({}, {"dp": {"clip": 1e6, "noise": 0.0}})
+    )
+    for name, value in plain.whole(1).items():
+        torch.testing.assert_close(bounded.whole(1)[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_a_plan_without_it_keeps_its_id_and_one_with_it_is_written_and_read(tmp_path) -> None:
+    assert planned().id == planned(dp={"noise": 2.0}).id
+    plan = planned(dp={"clip": 1.0, "noise": 2.0})
+    assert plan.id != planned().id
+    (tmp_path / "plan.toml").write_text(toml(plan))
+    assert load(tmp_path / "plan.toml").id == plan.id
