@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from cutlayer.bounded import reason
 from cutlayer.errors import ConfigError, near
 from cutlayer.records.training import RoundRecord, TrainingRecord
 
@@ -52,6 +53,21 @@ def check(name: str) -> None:
     """Refuse the name of a tracker that does not exist. Raises ConfigError."""
     if name not in TRACKERS:
         raise ConfigError(f"--log knows no {name!r:.80}; {near(name, TRACKERS)}")
+
+
+def opened(name: str, record: TrainingRecord, folder: Path) -> Track:
+    """A tracker by name, which is called with each round.
+
+    Raises:
+        ConfigError: It cannot be written to; the message says why.
+        ModuleNotFoundError: Its package is not installed.
+    """
+    try:
+        return TRACKERS[name](record, folder)
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:  # whatever the package raises
+        raise ConfigError(f"--log {name} cannot be used: {reason(error)}") from error
 
 
 def scalars(entry: RoundRecord) -> Iterator[tuple[str, float]]:

@@ -83,7 +83,7 @@ def host(
     tracking, titles = list[trackers.Track](), list[str]()
 
     def ready(address: str, begun: TrainingRecord) -> None:
-        tracking.extend(trackers.TRACKERS[name](begun, out / begun.id) for name in log)
+        tracking.extend(trackers.opened(name, begun, out / begun.id) for name in log)
         tell(f"ready {address} {begun.plan}")
         titles.append(heading(begun))
 

@@ -10,13 +10,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from signal import Signals
 
-from cutlayer.deployment.processes import READY_S, last_line, stop, tied
+from cutlayer.deployment.processes import last_line, stop, tied
 from cutlayer.errors import Unreachable
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.records.training import PLAN
 
 RESTARTS = 3
 """How often a process that was killed is started again."""
+
+START_S = 600.0
+"""Longest time in seconds until the server listens: it loads the data, and the machine may be busy."""
 
 LOOK_S = 0.2
 """Time between two looks at the processes, in seconds."""
@@ -136,7 +139,7 @@ class Supervised:
         Raises:
             Unreachable: It ended before.
         """
-        until = time.monotonic() + READY_S
+        until = time.monotonic() + START_S
         while not self._address:
             if self._process.poll() is not None or time.monotonic() > until:
                 raise Unreachable(f"{self.name} did not get ready: {self.last_line()}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cutlayer.cloud.training.book import begun as beginning
 from cutlayer.cloud.training.book import earlier
-from cutlayer.cloud.training.trackers import TRACKERS, check
+from cutlayer.cloud.training.trackers import check, opened
 from cutlayer.deployment import training as deployed
 from cutlayer.deployment.training_processes import processes
 from cutlayer.machine.compute import tune_allocator
@@ -118,7 +118,7 @@ def _in_process(
 ) -> TrainingRecord:
     begun = beginning(setup.plan, setup, setup.classes, "in process")
     tell(heading(begun))
-    trackers = [TRACKERS[name](before or begun, folder) for name in log]
+    trackers = [opened(name, before or begun, folder) for name in log]
 
     def told(entry: RoundRecord) -> None:
         tell(line(entry))

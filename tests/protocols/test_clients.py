@@ -75,6 +75,31 @@ def test_a_client_that_comes_late_takes_part_again(protocol: str) -> None:
     assert 8 in there
 
 
+class Slow(Late):
+    """A session whose client takes long for each step, and not too long."""
+
+    def ask(self, call: Call, *arguments: Any) -> Reply:
+        if call is Call.STEP:
+            while self.coordinator.awaited != {self.number}:
+                time.sleep(0.005)
+            self.clock.now += 600
+            self.coordinator.look()
+        return Direct.ask(self, call, *arguments)
+
+
+@pytest.mark.parametrize("protocol", ["vanilla", "splitfed-v1", "parallel", "local-loss"])
+def test_a_client_that_answers_each_time_is_no_straggler(protocol: str) -> None:
+    clock = Clock()
+
+    def session(coordinator: Coordinator, k: int) -> Direct:
+        return Slow(coordinator, k, clock, True) if k == 1 else Direct(coordinator, f"session {k}", [])
+
+    plan = planned(protocol, straggler_s=999.0, stragglers="drop", rounds=1)
+    finished = Run(plan, session=session, clock=clock).checked()
+    assert clock.now > 999.0
+    assert {e.client for e in finished.heard if e.name == "collected"} == {1, 2, 3}
+
+
 def test_another_client_takes_the_place_of_one_that_vanishes() -> None:
     changes = {"sampling": 0.67, "rounds": 1, "stragglers": "replace"}
     chosen = {e.client for e in Run(planned("splitfed-v1", **changes)).heard if e.name == "collected"}
@@ -84,12 +109,29 @@ def test_another_client_takes_the_place_of_one_that_vanishes() -> None:
     assert {e.client for e in finished.heard if e.name == "collected"} == {1, 2, 3} - {lost}
 
 
+def test_a_training_has_failed_when_every_client_knows_it() -> None:
+    coordinator = Coordinator(planned(clients=2), model(), INPUT, CLASSES)
+    for k in (1, 2):
+        client(coordinator, k, plan=planned(clients=2)).open()
+    coordinator.failed = Refused("FAILED_PRECONDITION", "The training diverged.")
+    assert not coordinator.finished
+    for k in (1, 2):
+        assert not coordinator.finished
+        assert refused(coordinator, asked(Call.TURN, f"session {k}", round=1, steps=2)) == "The training diverged."
+    assert coordinator.finished
+
+
 def test_who_waits_is_told_for_whom() -> None:
-    coordinator = Coordinator(planned(), model(), INPUT, CLASSES)
+    clock = Clock()
+    coordinator = Coordinator(planned(), model(), INPUT, CLASSES, clock=clock)
     for k in (1, 3):
         client(coordinator, k).open()
     coordinator.take(asked(Call.TURN, "session 3", round=1, steps=2), lambda reply: None)
     assert coordinator.waiting("session 3") == "Client 3 waits for client 2 in the first round"
+    clock.now = 31.0
+    assert coordinator.awaits(30.0) == "The training waits for client 2 in the first round, silent for 31 s."
+    client(coordinator, 2).open()
+    assert not coordinator.awaits(30.0)
 
 
 def client(coordinator: Coordinator, number: int, name: str = "", **changes: Any) -> Client:
@@ -159,3 +201,15 @@ def test_asks_that_do_not_fit_are_refused_in_one_sentence_and_change_nothing() -
     assert "other layers" in refused(empty, asked(Call.AGGREGATE, session, wrong, round=1))
     for name, value in coordinator.tails.weights().items():
         assert torch.equal(value, before[name])
+
+
+def test_clients_that_get_the_same_weights_get_the_same_bytes_in_memory() -> None:
+    plan = planned("splitfed-v1")
+    coordinator = Coordinator(plan, model(), INPUT, CLASSES)
+    replies: list[Any] = []
+    for k in (1, 2, 3):
+        client(coordinator, k, plan=plan).open()
+    for k in (1, 2, 3):
+        coordinator.take(asked(Call.TURN, f"session {k}", round=1, steps=2), replies.append)
+    first, *others = (reply.tensors["weights"] for reply in replies)
+    assert all(other is first for other in others)
