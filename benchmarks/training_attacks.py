@@ -239,6 +239,7 @@ def watch(size: Size, root: Path | None) -> None:
         for server in SERVERS[1:]:
             alarms = alarm(courses, server, detector)
             said = ", ".join("none" if found is None else f"{found[0]}: {found[1]:.3f}" for found in alarms)
+            said = said.replace("nan", "not yet measured")
             cells.append(f"{auc(courses, server, detector):.3f} ({_median(courses[server], detector):.3f}) {said}")
         print(f"  {detector:12} " + " | ".join(cells), flush=True)
 
