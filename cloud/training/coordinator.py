@@ -81,6 +81,7 @@ class Coordinator:
         begun = {cut: digest(self.tails.head_weights(client)) for cut, client in cuts.items()}
         self._members = Members(plan, classes, begun)
         self._optimizer: dict[str, Tensor] = {}
+        self._heads: dict[str, Encoded] = {}
         self._round: Round | None = None
         self._at_checkpoint: set[int] = set()
         self._saved_round = 0
@@ -309,10 +310,17 @@ class Coordinator:
             parameters["steps"] = max(round.steps.values())
         tensors: dict[str, Encoded] = {}
         if row.head != "own":
-            tensors["weights"] = packed(self.tails.head_weights(client))
+            tensors["weights"] = self._head(client)
             if self._optimizer:
                 tensors["optimizer"] = packed(self._optimizer_of(client))
         return parameters, tensors
+
+    def _head(self, client: int) -> Encoded:
+        """The layers of a client, packed. Equal ones are in memory once, as every session keeps its last reply."""
+        head, cut = packed(self.tails.head_weights(client)), self._plan.cut_of(client)
+        if cut not in self._heads or self._heads[cut].data != head.data:
+            self._heads[cut] = head
+        return self._heads[cut]
 
     def _deliver(self, round: Round, client: int, ask: Ask) -> Answer:
         """Take what a client has at the end of its turn."""
@@ -379,7 +387,7 @@ class Coordinator:
             return {"evaluate": False}, {}
         tensors = {}
         if self._plan.row.head != "own":
-            tensors["weights"] = packed(self.tails.head_weights(client))
+            tensors["weights"] = self._head(client)
         return {"evaluate": True}, tensors
 
     def _evaluate(self, round: Round, client: int, ask: Ask) -> Answer:

@@ -219,3 +219,15 @@ def test_asks_that_do_not_fit_are_refused_in_one_sentence_and_change_nothing() -
     assert "other layers" in refused(empty, asked(Call.AGGREGATE, session, wrong, round=1))
     for name, value in coordinator.tails.weights().items():
         assert torch.equal(value, before[name])
+
+
+def test_clients_that_get_the_same_weights_get_the_same_bytes_in_memory() -> None:
+    plan = planned("splitfed-v1")
+    coordinator = Coordinator(plan, model(), INPUT, CLASSES)
+    replies: list[Any] = []
+    for k in (1, 2, 3):
+        client(coordinator, k, plan=plan).open()
+    for k in (1, 2, 3):
+        coordinator.take(asked(Call.TURN, f"session {k}", round=1, steps=2), replies.append)
+    first, *others = (reply.tensors["weights"] for reply in replies)
+    assert all(other is first for other in others)
