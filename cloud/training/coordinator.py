@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from threading import Lock, Timer
 from typing import Any
 
@@ -81,11 +81,14 @@ class Coordinator:
         begun = {cut: digest(self.tails.head_weights(client)) for cut, client in cuts.items()}
         self._members = Members(plan, classes, begun)
         self._optimizer: dict[str, Tensor] = {}
+        self._heads: dict[str, Encoded] = {}
         self._round: Round | None = None
         self._at_checkpoint: set[int] = set()
         self._saved_round = 0
         self.failed: Refused | None = None
-        self._blocking: tuple[frozenset[int], float] = (frozenset(), 0.0)
+        self._awaited_since: dict[int, float] = {}
+        self._moved: set[int] = set()
+        self._told: set[int] = set()
         self._timer: Timer | None = None
         self._stopped = False
 
@@ -97,8 +100,9 @@ class Coordinator:
                 return
             try:
                 if self.failed is not None:
+                    self._told.add(self._members.client_of(ask.session))
                     raise self.failed
-                self._members.enter(ask, done)
+                self._moved.add(self._members.enter(ask, done))
             except Exception as error:
                 answers.append((done, refused(error)))
             else:
@@ -109,11 +113,20 @@ class Coordinator:
 
     def waiting(self, session: str) -> str:
         """Who a client waits for, as a sentence without a full stop. It waits for no computation."""
-        others, round, client = self._blocking[0], self._round, self._members.client_of(session)
-        listed = ", ".join(map(str, sorted(others - {client})[:10]))
-        more = f" and {len(others) - 10} more" if len(others) > 10 else ""
-        whom = f"client{'s' if len(others) > 1 else ''} {listed}{more}" if listed else "the server"
-        return f"Client {client} waits for {whom} in {f'round {round.number}' if round else 'the first round'}"
+        client = self._members.client_of(session)
+        others = self.awaited - {client}
+        return f"Client {client} waits for {_clients(others) if others else 'the server'} in {self._where()}"
+
+    def awaits(self, silent_s: float) -> str:
+        """Which awaited clients have been silent for so long, as a sentence; empty if there are none."""
+        now = self._clock()
+        silent = {client: now - since for client, since in self._awaited_since.items() if now - since >= silent_s}
+        if not silent or self._lock.locked():
+            return ""
+        return f"The training waits for {_clients(silent)} in {self._where()}, silent for {max(silent.values()):.0f} s."
+
+    def _where(self) -> str:
+        return f"round {self._round.number}" if self._round else "the first round"
 
     @property
     def gone(self) -> set[int]:
@@ -123,12 +136,12 @@ class Coordinator:
     @property
     def awaited(self) -> frozenset[int]:
         """The clients that the training cannot go on without now."""
-        return self._blocking[0]
+        return frozenset(self._awaited_since)
 
     @property
     def finished(self) -> bool:
-        """Whether all clients have closed their sessions."""
-        return not self._members.everybody - self._members.closed
+        """Whether all clients have closed their sessions, or know why the training has failed."""
+        return not self._members.everybody - self._members.closed - self._told
 
     def close(self) -> None:
         """Take no more asks and say nothing more to listeners, when what is computed now is done."""
@@ -191,10 +204,13 @@ class Coordinator:
                     except Exception as error:
                         reply = refused(error)
                     member.asks.popleft()
+                    self._moved.add(client)
                     answers.append((done, reply))
                     progress = True
         if self.failed is not None:
-            for member in self._members.here.values():
+            for client, member in self._members.here.items():
+                if member.asks:
+                    self._told.add(client)
                 answers += [(done, self.failed) for _, done in member.asks]
                 member.asks.clear()
         self._watch()
@@ -294,10 +310,17 @@ class Coordinator:
             parameters["steps"] = max(round.steps.values())
         tensors: dict[str, Encoded] = {}
         if row.head != "own":
-            tensors["weights"] = packed(self.tails.head_weights(client))
+            tensors["weights"] = self._head(client)
             if self._optimizer:
                 tensors["optimizer"] = packed(self._optimizer_of(client))
         return parameters, tensors
+
+    def _head(self, client: int) -> Encoded:
+        """The layers of a client, packed. Equal ones are in memory once, as every session keeps its last reply."""
+        head, cut = packed(self.tails.head_weights(client)), self._plan.cut_of(client)
+        if cut not in self._heads or self._heads[cut].data != head.data:
+            self._heads[cut] = head
+        return self._heads[cut]
 
     def _deliver(self, round: Round, client: int, ask: Ask) -> Answer:
         """Take what a client has at the end of its turn."""
@@ -364,7 +387,7 @@ class Coordinator:
             return {"evaluate": False}, {}
         tensors = {}
         if self._plan.row.head != "own":
-            tensors["weights"] = packed(self.tails.head_weights(client))
+            tensors["weights"] = self._head(client)
         return {"evaluate": True}, tensors
 
     def _evaluate(self, round: Round, client: int, ask: Ask) -> Answer:
@@ -429,16 +452,19 @@ class Coordinator:
         self.failed = unmet(f"The training diverged: {error}. Nothing of it was applied; use a lower learning rate.")
 
     def _watch(self) -> None:
-        """Note since when the others wait for whom, and wake up when that has been too long."""
-        now, awaited = self._clock(), frozenset(self._awaited() - self.gone)
-        if awaited != self._blocking[0]:
-            self._blocking = (awaited, now)
+        """Note since when each client is awaited and silent, and wake up when that has been too long."""
+        now, before = self._clock(), self._awaited_since
+        self._awaited_since = {
+            client: now if client in self._moved else before.get(client, now) for client in self._awaited() - self.gone
+        }
+        self._moved.clear()
+        awaited = self._awaited_since
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         held = any(member.asks for client, member in self._members.here.items() if client not in awaited)
         if self._plan.stragglers != "wait" and awaited and held and self.failed is None:
-            left = self._blocking[1] + self._plan.straggler_s - now
+            left = min(awaited.values()) + self._plan.straggler_s - now
             self._timer = Timer(max(0.0, left), self.look)
             self._timer.daemon = True
             self._timer.start()
@@ -447,8 +473,12 @@ class Coordinator:
         """Go on without clients that the others have waited for too long, or with others in their place."""
         answers: list[tuple[Done, Reply | Refused]] = []
         with self._lock:
-            awaited, since = self._blocking
-            if self._stopped or self._plan.stragglers == "wait" or self._clock() - since < self._plan.straggler_s:
+            silent_since = self._clock() - self._plan.straggler_s
+            awaited = {client for client, since in self._awaited_since.items() if since <= silent_since}
+            if self._stopped or self._plan.stragglers == "wait":
+                return
+            if not awaited:
+                self._watch()
                 return
             self._members.gone |= awaited
             round = self._round
@@ -461,9 +491,10 @@ class Coordinator:
                     self._steps.forget(client)
                 if self._plan.stragglers == "replace":
                     round.order += self._substitutes(round, len(late))
-                log.warning("Round %d goes on without the clients %s.", round.number, sorted(late))
             elif round is not None:
                 round.ended |= awaited
+            what = f"Round {round.number} goes on" if round is not None else "The training begins"
+            log.warning("%s without %s.", what, _clients(awaited))
             self._serve(answers)
         for answer, reply in answers:
             answer(reply)
@@ -473,6 +504,13 @@ class Coordinator:
         free = sorted(self._members.here.keys() - self.gone - round.dropped - set(round.order))
         drawn = generator(self._plan.seed, Role.SAMPLING, round=round.number, step=1).permutation(free)
         return [int(client) for client in drawn[:n]]
+
+
+def _clients(numbers: Collection[int]) -> str:
+    """The numbers of clients in words, ten of them at most."""
+    listed = ", ".join(map(str, sorted(numbers)[:10]))
+    more = f" and {len(numbers) - 10} more" if len(numbers) > 10 else ""
+    return f"client{'s' if len(numbers) > 1 else ''} {listed}{more}"
 
 
 def _parted(tensors: Mapping[str, Tensor], prefix: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

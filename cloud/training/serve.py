@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -25,6 +26,13 @@ from cutlayer.wire.transport import Timeouts
 from cutlayer.wire.visitors import Visitors
 
 GRACE_S = 5.0
+"""Time in seconds that asks have for their reply when the server ends."""
+
+FAREWELL_S = 60.0
+"""Longest time in seconds until each client has asked once more and knows that the training has failed."""
+
+SILENCE_S = 30.0
+"""Time in seconds after which the server says for whom it waits, and between two such lines."""
 
 
 def serve(
@@ -85,8 +93,17 @@ def serve(
         )
         opened.callback(hosted.service.drain, GRACE_S)
         ready(str(server.address), hosted.record)
-        while not (hosted.coordinator.finished or hosted.failed):
-            if stop.wait(0.1):
+        failed_s: float | None = None
+        said_s = time.monotonic()
+        while not hosted.coordinator.finished and not stop.wait(0.1):
+            now = time.monotonic()
+            if hosted.failed is None:
+                if now - said_s >= SILENCE_S and (whom := hosted.coordinator.awaits(SILENCE_S)):
+                    say(whom)
+                    said_s = now
+                continue
+            failed_s = failed_s or now
+            if now - failed_s >= FAREWELL_S:
                 break
         record = hosted.end()
         if hosted.failed is not None:

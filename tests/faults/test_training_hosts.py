@@ -43,7 +43,7 @@ def cable():
 @pytest.mark.parametrize("transport", FILES)
 def test_two_hosts_with_encryption_train_the_bits_of_one_process(tmp_path, cable, transport):
     device, server = cable.device, cable.server
-    whole = cutlayer.train(PLAN, out=tmp_path / "whole", alone=False, say=lambda text: None)
+    whole = cutlayer.train(PLAN, out=tmp_path / "whole", compare=False, say=lambda text: None)
     certs.init(tmp_path / "keys", (server.address,))
 
     def started(host, side, *words):
@@ -57,7 +57,7 @@ def test_two_hosts_with_encryption_train_the_bits_of_one_process(tmp_path, cable
     plan, out = tmp_path / "whole" / whole.id / training.PLAN, tmp_path / "apart"
     listen = f"{transport}://{server.address}:0"
     with contextlib.ExitStack() as ends:
-        cloud = started(server, "server", "cloud", "--train", plan, "--listen", listen, "--out", out, "--no-alone")
+        cloud = started(server, "server", "cloud", "--train", plan, "--listen", listen, "--out", out, "--no-compare")
         ends.callback(cloud.kill)
         words = cloud.stdout.readline().split()
         assert words[:1] == ["ready"], cloud.communicate()

@@ -41,14 +41,15 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing catches it, and nothing is said to anybody."""
 
 
-_HALVES: dict[tuple[str, tuple[int, ...]], SplitModel] = {}
+_HALVES: dict[tuple[str, tuple[int, ...], str], SplitModel] = {}
 
 
 def _split(model: nn.Module, cut: str, input: TensorSpec) -> SplitModel:
     """`split` without tracing from the second time on: torch.fx disturbs all threads in which modules are called."""
-    known = _HALVES.get((cut, input.shape))
+    key = cut, input.shape, str(model)
+    known = _HALVES.get(key)
     if known is None:
-        known = _HALVES[cut, input.shape] = split(copy.deepcopy(model), cut, input)
+        known = _HALVES[key] = split(copy.deepcopy(model), cut, input)
     halves = (fx.GraphModule(model, copy.deepcopy(half.graph)) for half in (known.head, known.tail))
     return replace(known, head=next(halves), tail=next(halves))
 
@@ -112,10 +113,12 @@ class Mortal:
             death(self._world)
         if death == "before":
             raise Killed
-        reply = self._session.ask(*ask)
-        if death == "after":
-            raise Killed
-        return reply
+        try:
+            return self._session.ask(*ask)
+        finally:
+            # Also where the run has gone back meanwhile.
+            if death == "after":
+                raise Killed
 
 
 class World:

@@ -57,7 +57,7 @@ def run_with_a_late_client(number: int, back: bool, protocol: str, **changes: An
     return Run(planned(protocol, straggler_s=999.0, **changes), session=session, clock=clock)
 
 
-@pytest.mark.parametrize("protocol", ["vanilla", "splitfed-v1", "splitfed-v2", "parallel", "own-heads", "local-loss"])
+@pytest.mark.parametrize("protocol", ["vanilla", "splitfed-v1", "parallel", "local-loss"])
 def test_the_others_go_on_without_a_client_that_vanishes(protocol: str) -> None:
     finished = run_with_a_late_client(2, False, protocol, stragglers="drop")
     assert [type(error) for error in finished.errors] == [Gone]
@@ -75,6 +75,31 @@ def test_a_client_that_comes_late_takes_part_again(protocol: str) -> None:
     assert 8 in there
 
 
+class Slow(Late):
+    """A session whose client takes long for each step, and not too long."""
+
+    def ask(self, call: Call, *arguments: Any) -> Reply:
+        if call is Call.STEP:
+            while self.coordinator.awaited != {self.number}:
+                time.sleep(0.005)
+            self.clock.now += 600
+            self.coordinator.look()
+        return Direct.ask(self, call, *arguments)
+
+
+@pytest.mark.parametrize("protocol", ["vanilla", "splitfed-v1", "parallel", "local-loss"])
+def test_a_client_that_answers_each_time_is_no_straggler(protocol: str) -> None:
+    clock = Clock()
+
+    def session(coordinator: Coordinator, k: int) -> Direct:
+        return Slow(coordinator, k, clock, True) if k == 1 else Direct(coordinator, f"session {k}", [])
+
+    plan = planned(protocol, straggler_s=999.0, stragglers="drop", rounds=1)
+    finished = Run(plan, session=session, clock=clock).checked()
+    assert clock.now > 999.0
+    assert {e.client for e in finished.heard if e.name == "collected"} == {1, 2, 3}
+
+
 def test_another_client_takes_the_place_of_one_that_vanishes() -> None:
     changes = {"sampling": 0.67, "rounds": 1, "stragglers": "replace"}
     chosen = {e.client for e in Run(planned("splitfed-v1", **changes)).heard if e.name == "collected"}
@@ -84,12 +109,29 @@ def test_another_client_takes_the_place_of_one_that_vanishes() -> None:
     assert {e.client for e in finished.heard if e.name == "collected"} == {1, 2, 3} - {lost}
 
 
+def test_a_training_has_failed_when_every_client_knows_it() -> None:
+    coordinator = Coordinator(planned(clients=2), model(), INPUT, CLASSES)
+    for k in (1, 2):
+        client(coordinator, k, plan=planned(clients=2)).open()
+    coordinator.failed = Refused("FAILED_PRECONDITION", "The training diverged.")
+    assert not coordinator.finished
+    for k in (1, 2):
+        assert not coordinator.finished
+        assert refused(coordinator, asked(Call.TURN, f"session {k}", round=1, steps=2)) == "The training diverged."
+    assert coordinator.finished
+
+
 def test_who_waits_is_told_for_whom() -> None:
-    coordinator = Coordinator(planned(), model(), INPUT, CLASSES)
+    clock = Clock()
+    coordinator = Coordinator(planned(), model(), INPUT, CLASSES, clock=clock)
     for k in (1, 3):
         client(coordinator, k).open()
     coordinator.take(asked(Call.TURN, "session 3", round=1, steps=2), lambda reply: None)
     assert coordinator.waiting("session 3") == "Client 3 waits for client 2 in the first round"
+    clock.now = 31.0
+    assert coordinator.awaits(30.0) == "The training waits for client 2 in the first round, silent for 31 s."
+    client(coordinator, 2).open()
+    assert not coordinator.awaits(30.0)
 
 
 def client(coordinator: Coordinator, number: int, name: str = "", **changes: Any) -> Client:
@@ -131,6 +173,24 @@ def test_a_client_that_does_not_fit_is_refused_and_the_others_stay(changes: dict
     assert client(coordinator, 2).open() == 0
 
 
+def test_in_a_step_of_all_a_client_answers_for_its_own_batch() -> None:
+    plan = planned("parallel", clients=2)
+    coordinator = Coordinator(plan, model(), INPUT, CLASSES)
+    replies: dict[int, list[Any]] = {1: [], 2: []}
+    for k in (1, 2):
+        client(coordinator, k, plan=plan).open()
+    for k in (1, 2):
+        coordinator.take(asked(Call.TURN, f"session {k}", round=1, steps=1), lambda reply: None)
+    smashed = Encoded("FP32", (2, 4, 4, 4), bytes(512))
+    for k, labels in ((1, [0, 1]), (2, [0, 9]), (2, [0, 3])):
+        tensors = {"smashed": smashed, "labels": Encoded("INT64", (2,), torch.tensor(labels).numpy().tobytes())}
+        coordinator.take(asked(Call.STEP, f"session {k}", tensors, round=1), replies[k].append)
+        assert not (k == 2 and 9 in labels and replies[1])
+    refused_one, taken = replies[2]
+    assert isinstance(refused_one, Refused)
+    assert taken.tensors.keys() == replies[1][0].tensors.keys() == {"gradient"}
+
+
 def test_asks_that_do_not_fit_are_refused_in_one_sentence_and_change_nothing() -> None:
     coordinator = Coordinator(planned(clients=1), model(), INPUT, CLASSES)
     one = client(coordinator, 1, plan=planned(clients=1))
@@ -159,3 +219,15 @@ def test_asks_that_do_not_fit_are_refused_in_one_sentence_and_change_nothing() -
     assert "other layers" in refused(empty, asked(Call.AGGREGATE, session, wrong, round=1))
     for name, value in coordinator.tails.weights().items():
         assert torch.equal(value, before[name])
+
+
+def test_clients_that_get_the_same_weights_get_the_same_bytes_in_memory() -> None:
+    plan = planned("splitfed-v1")
+    coordinator = Coordinator(plan, model(), INPUT, CLASSES)
+    replies: list[Any] = []
+    for k in (1, 2, 3):
+        client(coordinator, k, plan=plan).open()
+    for k in (1, 2, 3):
+        coordinator.take(asked(Call.TURN, f"session {k}", round=1, steps=2), replies.append)
+    first, *others = (reply.tensors["weights"] for reply in replies)
+    assert all(other is first for other in others)

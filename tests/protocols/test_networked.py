@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from cutlayer.cloud.training.coordinator import Coordinator
 from cutlayer.cloud.training.service import TrainingService
 from cutlayer.edge.training.session import Session
+from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.wire.connect import connect, listen
-from tests.protocols.direct import Run, model, planned
-from tests.protocols.test_exact import CHOSEN, SMALL, STEPS, assert_same, joint
+from tests.protocols.direct import Run, dataset, model, planned
+from tests.protocols.test_exact import SMALL, STEPS, assert_same, joint
 
 
 class Network:
@@ -39,7 +42,7 @@ class Network:
         self._stack.close()
 
 
-@pytest.fixture(params=["inprocess", "grpc", "zmq"])
+@pytest.fixture
 def network(request: pytest.FixtureRequest) -> Iterator[Network]:
     address = "inprocess://a-training" if request.param == "inprocess" else f"{request.param}://127.0.0.1:0"
     network = Network(address)
@@ -47,20 +50,42 @@ def network(request: pytest.FixtureRequest) -> Iterator[Network]:
     network.close()
 
 
-@CHOSEN
+@cache
+def in_one_piece(optimizer: str) -> dict[str, Tensor]:
+    """The joint training of what the next test trains."""
+    data = {1: dataset(12, 1), 2: dataset(9, 2)}
+    return joint(hundred_steps(optimizer), model(), optimizer, data)
+
+
+@cache
+def without_network(protocol: str) -> Run:
+    return Run(row(protocol), sizes=SMALL).checked()
+
+
+def hundred_steps(optimizer: str) -> TrainingPlan:
+    options = {"rounds": 17, "clients": 2, "batch": 4, "evaluate_rounds": 17, "checkpoint_rounds": 0}
+    return planned(optimizer=STEPS[optimizer], **options)
+
+
+def row(protocol: str) -> TrainingPlan:
+    return planned(protocol, **({"end": "relu3"} if protocol == "u-shaped" else {}))
+
+
+@pytest.mark.parametrize(
+    ("network", "optimizer"),
+    [*((scheme, name) for scheme in ("grpc", "zmq") for name in STEPS), ("inprocess", "adam")],
+    indirect=["network"],
+)
 def test_a_networked_training_is_the_joint_training(network: Network, optimizer: str) -> None:
-    plan = planned(rounds=17, clients=2, batch=4, optimizer=STEPS[optimizer], evaluate_rounds=17, checkpoint_rounds=0)
-    run = Run(plan, sizes=(12, 9), session=network.session).checked()
+    run = Run(hundred_steps(optimizer), sizes=(12, 9), session=network.session).checked()
     assert sum(event.name == "answered" for event in run.heard) >= 100
-    assert_same(run.whole(2), joint(plan, model(), optimizer, run.data))
+    assert_same(run.whole(2), in_one_piece(optimizer))
 
 
 @pytest.mark.parametrize("network", ["grpc", "zmq"], indirect=True)
 @pytest.mark.parametrize("protocol", ["u-shaped", "splitfed-v1", "parallel", "local-loss"])
 def test_the_arrival_order_of_a_network_changes_no_bit(network: Network, protocol: str) -> None:
-    end = {"end": "relu3"} if protocol == "u-shaped" else {}
-    plan = planned(protocol, **end)
-    networked, direct = Run(plan, sizes=SMALL, session=network.session).checked(), Run(plan, sizes=SMALL).checked()
+    networked, direct = Run(row(protocol), sizes=SMALL, session=network.session).checked(), without_network(protocol)
     for client in (1, 2, 3):
         assert_same(networked.whole(client), direct.whole(client))
     assert networked.accuracies() == direct.accuracies()

@@ -118,7 +118,7 @@ def test_a_server_that_was_restarted_is_found_again_and_says_where_it_stands(run
         session.ask(Call.OPEN, {"client": 1})
         assert steps(session, 2) == [1, 3]
         server.close(0)
-        restart = threading.Timer(0.3, run, (str(server.address),))
+        restart = threading.Timer(0.1, run, (str(server.address),))
         restart.start()
         with pytest.raises(RolledBack, match="end of round 0") as caught:
             steps(session, 1)
@@ -130,7 +130,7 @@ def test_a_server_that_was_restarted_is_found_again_and_says_where_it_stands(run
 @each_socket
 def test_a_server_that_stays_away_ends_the_patience(run, address):
     server, _ = run(address)
-    with session_at(server, patience_s=0.6) as session:
+    with session_at(server, patience_s=0.3) as session:
         session.ask(Call.OPEN, {"client": 1})
         server.close(0)
         with pytest.raises(Unreachable, match="was silent for"):
@@ -172,7 +172,7 @@ def test_of_overlapping_asks_that_are_lost_all_hear_that_the_run_went_back(run, 
 @each_socket
 def test_a_server_that_has_ended_lets_its_clients_end(run, address):
     server, _ = run(address)
-    with session_at(server, patience_s=0.4) as session:
+    with session_at(server, patience_s=0.3) as session:
         session.ask(Call.OPEN, {"client": 1})
         server.close(0)
         assert session.ask(Call.CLOSE).step == 1
@@ -182,7 +182,7 @@ def test_a_client_that_waits_asks_again_with_the_same_number(run, caplog):
     server, service = run("inprocess://waits", lambda: Counting(hold=True))
     service._hold_s = 0.01
     with session_at(server) as session, caplog.at_level("INFO", "cutlayer.edge.training"):
-        timer = threading.Timer(0.6, lambda: service.coordinator.held[0]())
+        timer = threading.Timer(0.3, lambda: service.coordinator.held[0]())
         timer.start()
         assert session.ask(Call.OPEN, {"client": 1}).parameters == {"total": 0, "round": 0}
     assert len(service.coordinator.asks) == 1
