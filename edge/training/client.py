@@ -41,8 +41,8 @@ from cutlayer.wire.training import NO_TENSORS, WINDOW, Call, Reply, packed, unpa
 
 log = logging.getLogger("cutlayer.training")
 
-EVALUATED = 250
-"""Test samples in one ask."""
+EVALUATED, EVALUATED_BYTES = 250, 64 << 20
+"""Test samples in one ask, and bytes of their smashed data, at most."""
 
 
 class Asks(Protocol):
@@ -412,9 +412,11 @@ class Client:
         self._party.evaluating()
         counts: Counts | None = None
         inputs, labels = self._test
-        for first in range(0, len(labels), EVALUATED):
-            x, y = inputs[first : first + EVALUATED], labels[first : first + EVALUATED]
-            last = first + EVALUATED >= len(labels)
+        spec = self._pieces.smashed
+        n = max(1, min(EVALUATED, EVALUATED_BYTES // spec.nbytes)) if spec else EVALUATED
+        for first in range(0, len(labels), n):
+            x, y = inputs[first : first + n], labels[first : first + n]
+            last = first + n >= len(labels)
             with torch.no_grad():
                 output = self._pieces.head(x)
             if self._pieces.tail is not None:

@@ -113,10 +113,12 @@ class Mortal:
             death(self._world)
         if death == "before":
             raise Killed
-        reply = self._session.ask(*ask)
-        if death == "after":
-            raise Killed
-        return reply
+        try:
+            return self._session.ask(*ask)
+        finally:
+            # Also where the run has gone back meanwhile.
+            if death == "after":
+                raise Killed
 
 
 class World:

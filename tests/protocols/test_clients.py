@@ -184,6 +184,24 @@ def test_a_client_that_does_not_fit_is_refused_and_the_others_stay(changes: dict
     assert client(coordinator, 2).open() == 0
 
 
+def test_in_a_step_of_all_a_client_answers_for_its_own_batch() -> None:
+    plan = planned("parallel", clients=2)
+    coordinator = Coordinator(plan, model(), INPUT, CLASSES)
+    replies: dict[int, list[Any]] = {1: [], 2: []}
+    for k in (1, 2):
+        client(coordinator, k, plan=plan).open()
+    for k in (1, 2):
+        coordinator.take(asked(Call.TURN, f"session {k}", round=1, steps=1), lambda reply: None)
+    smashed = Encoded("FP32", (2, 4, 4, 4), bytes(512))
+    for k, labels in ((1, [0, 1]), (2, [0, 9]), (2, [0, 3])):
+        tensors = {"smashed": smashed, "labels": Encoded("INT64", (2,), torch.tensor(labels).numpy().tobytes())}
+        coordinator.take(asked(Call.STEP, f"session {k}", tensors, round=1), replies[k].append)
+        assert not (k == 2 and 9 in labels and replies[1])
+    refused_one, taken = replies[2]
+    assert isinstance(refused_one, Refused)
+    assert taken.tensors.keys() == replies[1][0].tensors.keys() == {"gradient"}
+
+
 def test_asks_that_do_not_fit_are_refused_in_one_sentence_and_change_nothing() -> None:
     coordinator = Coordinator(planned(clients=1), model(), INPUT, CLASSES)
     one = client(coordinator, 1, plan=planned(clients=1))

@@ -44,7 +44,7 @@ def test_a_run_whose_parties_are_killed_ends_with_the_same_bits(tmp_path, protoc
     undisturbed = calm.train()
     assert set(calm.lives.values()) == {1}
     n = calm.asks
-    deaths = {0: {n // 3: "", n: ""}, 1: {4: "after", 11: "before"}}
+    deaths = {0: {n // 3: "", n - 4: ""}, 1: {3: "after", 8: "before"}}
     if plan.clients > 1:
         deaths[2] = {7: "after"}
     wild = World(plan, tmp_path / "wild", f"inprocess://wild-{protocol}", deaths)

@@ -52,7 +52,7 @@ def halves() -> SplitModel:
 @pytest.fixture(scope="module")
 def courses() -> dict[str, list[Course]]:
     data = quarters(600, 0), quarters(200, 99), CLASSES
-    options = {"steps": 70, "lr": 3e-3, "options": OPTIONS, "detectors": {"split-guard": {"share": 0.25}}}
+    options = {"steps": 60, "lr": 3e-3, "options": OPTIONS, "detectors": {"split-guard": {"share": 0.25}}}
     return {server: [course(server, halves(), *data, seed=0, **options)] for server in SERVERS}
 
 
