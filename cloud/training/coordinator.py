@@ -349,8 +349,8 @@ class Coordinator:
             for name, value in head.items():
                 if (value.shape, value.dtype) != (expected[name].shape, expected[name].dtype):
                     raise DecodeError(
-                        f"{name} of client {client} has the shape {tuple(value.shape)} in {value.dtype}; at this server "
-                        f"it has {tuple(expected[name].shape)} in {expected[name].dtype}."
+                        f"{name} of client {client} has the shape {tuple(value.shape)} in {value.dtype}; at this "
+                        f"server it has {tuple(expected[name].shape)} in {expected[name].dtype}."
                     )
                 if value.is_floating_point() and not are_finite([value]):
                     raise Diverged(f"{name} is not finite at client {client}, end of round {round.number}")

@@ -10,12 +10,11 @@ from cutlayer.errors import Refused
 from cutlayer.wire.training import CLIENT, READER, ROUND, Ask, Call, Reply
 
 PLAN = "plan"
-"""Parameter of OPEN, the id of the client's plan, and of the reply to who only asks for it, the plan as TOML."""
+"""In OPEN the id of the client's plan; in the reply to a session that only asks for it the plan as TOML."""
 
 
 class Desk:
-    """Stands before a coordinator. A session whose number is
-    that of no client, from `READER` on, gets the plan and closes.
+    """Stands before a coordinator, and gives the plan to sessions that only ask for it, numbered from `READER`.
 
     Args:
         coordinator: What decides all other replies; see `cutlayer.cloud.training.service.Coordinator`.
