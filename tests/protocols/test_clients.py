@@ -57,7 +57,7 @@ def run_with_a_late_client(number: int, back: bool, protocol: str, **changes: An
     return Run(planned(protocol, straggler_s=999.0, **changes), session=session, clock=clock)
 
 
-@pytest.mark.parametrize("protocol", ["vanilla", "splitfed-v1", "splitfed-v2", "parallel", "own-heads", "local-loss"])
+@pytest.mark.parametrize("protocol", ["vanilla", "splitfed-v1", "parallel", "local-loss"])
 def test_the_others_go_on_without_a_client_that_vanishes(protocol: str) -> None:
     finished = run_with_a_late_client(2, False, protocol, stragglers="drop")
     assert [type(error) for error in finished.errors] == [Gone]

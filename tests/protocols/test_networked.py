@@ -16,7 +16,7 @@ from cutlayer.edge.training.session import Session
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.wire.connect import connect, listen
 from tests.protocols.direct import Run, dataset, model, planned
-from tests.protocols.test_exact import CHOSEN, SMALL, STEPS, assert_same, joint
+from tests.protocols.test_exact import SMALL, STEPS, assert_same, joint
 
 
 class Network:
@@ -42,7 +42,7 @@ class Network:
         self._stack.close()
 
 
-@pytest.fixture(params=["inprocess", "grpc", "zmq"])
+@pytest.fixture
 def network(request: pytest.FixtureRequest) -> Iterator[Network]:
     address = "inprocess://a-training" if request.param == "inprocess" else f"{request.param}://127.0.0.1:0"
     network = Network(address)
@@ -71,7 +71,11 @@ def row(protocol: str) -> TrainingPlan:
     return planned(protocol, **({"end": "relu3"} if protocol == "u-shaped" else {}))
 
 
-@CHOSEN
+@pytest.mark.parametrize(
+    ("network", "optimizer"),
+    [*((scheme, name) for scheme in ("grpc", "zmq") for name in STEPS), ("inprocess", "adam")],
+    indirect=["network"],
+)
 def test_a_networked_training_is_the_joint_training(network: Network, optimizer: str) -> None:
     run = Run(hundred_steps(optimizer), sizes=(12, 9), session=network.session).checked()
     assert sum(event.name == "answered" for event in run.heard) >= 100
