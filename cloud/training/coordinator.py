@@ -20,7 +20,7 @@ from cutlayer.cloud.training.members import Done, Members
 from cutlayer.cloud.training.round import Round
 from cutlayer.cloud.training.steps import Steps
 from cutlayer.cloud.training.tails import Diverged, Tails
-from cutlayer.errors import DecodeError, Refused, SplitError
+from cutlayer.errors import DecodeError, Refused, SplitError, WriteError
 from cutlayer.protocols.averaging import averaged
 from cutlayer.protocols.barriers import checkpoint_due, evaluation_due
 from cutlayer.protocols.coding import decoded_labels
@@ -187,6 +187,8 @@ class Coordinator:
                 self._move()
             except Diverged as error:
                 self._fail(error)
+            except Exception as error:
+                self._halt(error)
             progress = False
             for client, member in self._members.here.items():
                 while member.asks and self.failed is None:
@@ -200,6 +202,9 @@ class Coordinator:
                         self._count("down", ask.call, reply.tensors)
                     except Diverged as error:
                         self._fail(error)
+                        break
+                    except WriteError as error:
+                        self._halt(error)
                         break
                     except Exception as error:
                         reply = refused(error)
@@ -342,6 +347,11 @@ class Coordinator:
                 odd = sorted(head.keys() ^ expected.keys())
                 raise DecodeError(f"The head of client {client} has other layers than at this server: {odd[0]!r:.80}.")
             for name, value in head.items():
+                if (value.shape, value.dtype) != (expected[name].shape, expected[name].dtype):
+                    raise DecodeError(
+                        f"{name} of client {client} has the shape {tuple(value.shape)} in {value.dtype}; at this "
+                        f"server it has {tuple(expected[name].shape)} in {expected[name].dtype}."
+                    )
                 if value.is_floating_point() and not are_finite([value]):
                     raise Diverged(f"{name} is not finite at client {client}, end of round {round.number}")
         optimizer = unpacked(ask.tensors["optimizer"]) if "optimizer" in ask.tensors else {}
@@ -425,8 +435,12 @@ class Coordinator:
         self._at_checkpoint.add(client)
         if self._members.everybody - self._at_checkpoint:
             return None
-        if self._saved is not None:
-            self._saved(number)
+        try:
+            if self._saved is not None:
+                self._saved(number)
+        except Exception as error:
+            self._halt(error)
+            return None
         self._saved_round = number
         self._at_checkpoint.clear()
         return {"saved": True}, {}
@@ -450,6 +464,12 @@ class Coordinator:
     def _fail(self, error: Diverged) -> None:
         """End the training for everybody."""
         self.failed = unmet(f"The training diverged: {error}. Nothing of it was applied; use a lower learning rate.")
+
+    def _halt(self, error: Exception) -> None:
+        """End the training for everybody, for the server itself has failed: its disk may be full."""
+        log.error("the server cannot go on", exc_info=error)
+        why = refused(error)
+        self.failed = Refused(why.code, f"The server cannot go on: {why} What was kept before is kept; see --resume.")
 
     def _watch(self) -> None:
         """Note since when each client is awaited and silent, and wake up when that has been too long."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cutlayer.cloud.training.coordinator import Coordinator
+from cutlayer.cloud.training.service import MOST_READERS
 from cutlayer.errors import Refused
-from cutlayer.wire.training import ROUND, Ask, Call, Reply
+from cutlayer.wire.training import CLIENT, READER, ROUND, Ask, Call, Reply
 
 PLAN = "plan"
-"""Parameter of OPEN, the id of the client's plan, and of the reply to an OPEN without it, the plan as TOML."""
+"""In OPEN the id of the client's plan; in the reply to a session that only asks for it the plan as TOML."""
 
 
 class Desk:
-    """Stands before a coordinator. A client that opens a session without the id of a plan gets the plan and closes.
+    """Stands before a coordinator, and gives the plan to sessions that only ask for it, numbered from `READER`.
 
     Args:
         coordinator: What decides all other replies; see `cutlayer.cloud.training.service.Coordinator`.
@@ -29,14 +30,17 @@ class Desk:
 
     def take(self, ask: Ask, done: Callable[[Reply | Refused], None]) -> None:
         """See `cutlayer.cloud.training.service.Coordinator`."""
-        if ask.call is Call.OPEN and PLAN not in ask.parameters:
+        client = ask.parameters.get(CLIENT)
+        if ask.call is Call.OPEN and isinstance(client, int) and client >= READER:
+            if len(self._readers) >= MOST_READERS:
+                self._readers.pop()
             self._readers.add(ask.session)
             done(Reply(ask.step, {PLAN: self._plan, ROUND: 0}))
         elif ask.session in self._readers:
             self._readers.discard(ask.session)
             done(Reply(ask.step))
         else:
-            if ask.call is Call.OPEN:
+            if ask.call is Call.OPEN and len(self._opened) < self._n_clients:
                 self._opened.add(ask.session)
             if len(self._opened) >= self._n_clients:
                 self._complete()

@@ -19,7 +19,7 @@ from cutlayer.cloud.job import owner
 from cutlayer.cloud.training.lane import Lane
 from cutlayer.errors import DecodeError, Refused
 from cutlayer.wire.message import Message
-from cutlayer.wire.training import CALLS, CLIENT, SECRET, WAIT, Ask, Call, Reply, read_ask, reply_message
+from cutlayer.wire.training import CALLS, CLIENT, READER, SECRET, WAIT, Ask, Call, Reply, read_ask, reply_message
 from cutlayer.wire.transport import Caller, nothing, refusal
 from cutlayer.wire.visitors import Visitors
 
@@ -33,6 +33,9 @@ LOOK_S = 1.0
 
 THREADS = 8
 """Threads in which the coordinator takes asks where the transport's own thread must not compute."""
+
+MOST_READERS = 64
+"""Most sessions that only ask for the plan."""
 
 SAID = 3
 """Clients of which a sentence says when they were heard."""
@@ -174,12 +177,20 @@ class TrainingService:
                 f"The others have gone on without client {client}, which was away for too long and has begun again; "
                 "it takes part in this run no more.",
             )
-        if other is not None and not other.over:
+        if client >= READER:
+            self._forget_a_reader()
+        elif other is not None and not other.over:
             self._roll_back(f"client {client} has begun again, from {caller.peer.name}")
         elif other is not None:
             del self._lanes[other.session]
         lane = self._lanes[ask.session] = Lane(ask.session, whose, client, place)
         return lane
+
+    def _forget_a_reader(self) -> None:
+        """Make room for one more session that only asks for the plan. Hold the lock."""
+        readers = [lane.session for lane in self._lanes.values() if lane.client >= READER]
+        if len(readers) >= MOST_READERS:
+            del self._lanes[readers[0]]
 
     def _roll_back(self, why: str) -> None:
         """Go back to the last checkpoint. Hold the lock."""

@@ -28,6 +28,9 @@ MOST_STEPS = 1 << 53
 WINDOW = 16
 """Most asks of one session without a reply."""
 
+READER = 1 << 40
+"""Numbers from here on are of sessions that only ask for the plan; no client has one."""
+
 SECRET, CLIENT = "secret", "client"
 """Parameters of an ask: what proves whose the session is, in all of them, and in OPEN the number of the client."""
 

@@ -22,11 +22,8 @@ from cutlayer.records.training import TRANSCRIPT
 from cutlayer.registry import DATASETS
 from cutlayer.wire.connect import connect
 from cutlayer.wire.security import PLAIN, Security
-from cutlayer.wire.training import CLIENT, Call
+from cutlayer.wire.training import CLIENT, READER, Call
 from cutlayer.wire.transport import Timeouts, Transport
-
-READER = 1 << 40
-"""Numbers from here on are of sessions that only ask for the plan; no client has one."""
 
 
 def take_part(

@@ -10,7 +10,7 @@ import torch
 
 from cutlayer.cloud.training.coordinator import Coordinator
 from cutlayer.edge.training.client import Client
-from cutlayer.errors import Refused
+from cutlayer.errors import Refused, WriteError
 from cutlayer.wire.codecs.base import Encoded
 from cutlayer.wire.training import Call, Reply, packed
 from tests.protocols.direct import CLASSES, INPUT, Direct, Run, dataset, model, planned
@@ -119,6 +119,17 @@ def test_a_training_has_failed_when_every_client_knows_it() -> None:
         assert not coordinator.finished
         assert refused(coordinator, asked(Call.TURN, f"session {k}", round=1, steps=2)) == "The training diverged."
     assert coordinator.finished
+
+
+def test_a_server_that_cannot_write_its_checkpoint_tells_every_client() -> None:
+    class Full(Run):
+        def _save(self, number: int) -> None:
+            raise WriteError("The disk is full.")
+
+    finished = Full(planned("splitfed-v1", checkpoint_rounds=1))
+    told = "The server cannot go on: The disk is full. What was kept before is kept; see --resume."
+    assert [str(error) for error in finished.errors] == [told] * 3
+    assert str(finished.coordinator.failed) == told
 
 
 def test_who_waits_is_told_for_whom() -> None:

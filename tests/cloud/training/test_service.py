@@ -10,7 +10,7 @@ from cutlayer.cloud.training.service import TrainingService
 from cutlayer.errors import DecodeError, Refused
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.message import Inference, infer_request
-from cutlayer.wire.training import Ask, Call, Reply, ask_message, read_reply
+from cutlayer.wire.training import READER, Ask, Call, Reply, ask_message, read_reply
 from cutlayer.wire.transport import refusal
 from tests.cloud.callers import SECRET, Waiting
 
@@ -27,7 +27,7 @@ class Counting:
         self.asks.append(ask)
         if ask.call is Call.STEP and "add" not in ask.parameters:
             raise DecodeError("There is nothing to add.")
-        if ask.call is Call.OPEN and ask.parameters["client"] > 7:
+        if ask.call is Call.OPEN and 7 < ask.parameters["client"] < READER:
             raise Refused("FAILED_PRECONDITION", "There are 8 clients.")
         self.total += ask.parameters.get("add", 0)
         reply = Reply(0, {"total": self.total, "round": 0}, ask.tensors)
@@ -236,6 +236,18 @@ def test_a_client_that_was_dropped_and_begins_again_takes_nobody_back(serve):
         opened(service, client=2, session="b, restarted")
     assert caught.value.code == "FAILED_PRECONDITION"
     assert replied(asked(service, Call.STEP, "a", 1, add=1)).parameters["total"] == 1
+
+
+def test_who_asks_for_the_plan_takes_nobody_back_and_takes_no_room(serve):
+    service = serve()
+    opened(service, client=1, session="a")
+    for k in range(100):
+        opened(service, client=READER, session=f"reader {k}")
+    assert replied(asked(service, Call.STEP, "a", 1, add=1)).parameters["total"] == 1
+    assert len(service.built) == 1
+    with pytest.raises(Refused) as caught:
+        asked(service, Call.STEP, "reader 0", 1, add=1).reply()
+    assert caught.value.code == "NOT_FOUND"
 
 
 def test_a_client_that_is_done_takes_nobody_back(serve):
