@@ -76,7 +76,7 @@ def prepare(plan: TrainingPlan, root: Path | None = None) -> Setup:
     otherwise = preferred.default.shape if preferred and isinstance(preferred.default, TensorSpec) else None
     data = open_data(plan.data, root, plan.seed, shape=shape, otherwise=otherwise)
     if shape and data.input.shape != shape:
-        raise other_size(data, plan.input)
+        raise other_size(data, plan.input, "input")
     train, (test, _) = _first(data, "train", plan.samples), _first(data, "test", plan.test).loaded()
     if not data.classes or (train.labels == NO_CLASS).any() or (test.labels == NO_CLASS).any():
         raise ConfigError(

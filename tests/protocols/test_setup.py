@@ -60,6 +60,7 @@ def test_batch_normalization_is_replaced_where_the_plan_says_so() -> None:
     [
         ({"samples": 5000}, ConfigError, "digits has 898 train samples, not 5,000; state a smaller samples"),
         ({"test": 2000}, ConfigError, "digits has 225 test samples, not 2,000; state a smaller test"),
+        ({"input": "1x16x16"}, ConfigError, "digits are 1x8x8, not 1x16x16; leave out input"),
         ({"cut": "pool3"}, SplitError, "did you mean pool"),
         ({"protocol": "u-shaped", "end": "conv1"}, SplitError, "no cut behind pool1 in lenet; those are conv2, relu2"),
         ({"clients": 31}, ConfigError, "cannot give 31 clients 10 each"),
