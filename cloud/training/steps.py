@@ -74,9 +74,8 @@ class Steps:
         batch = self._batch(client, ask)
         pieces, piece = whole(ask, "pieces", 1, 1), whole(ask, "piece", 0, 0)
         among = whole(ask, "among", len(batch.labels), len(batch.labels))
-        counter = served * self._plan.micro_batches + piece
         self._heard(round, batch, served)
-        loss, gradients = self._tails.backward([batch], round.number, counter, among)
+        loss, gradients = self._tails.backward([batch], round.number, served, among, piece)
         if piece == pieces - 1:
             self._tails.apply(client)
             round.served[client] += 1

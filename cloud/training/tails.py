@@ -110,8 +110,12 @@ class Tails:
         self.apply(batches[0].client)
         return total, [gradients[batch.client] for batch in batches]
 
-    def backward(self, batches: Sequence[Batch], round: int, step: int, among: int) -> tuple[float, list[Tensor]]:
+    def backward(
+        self, batches: Sequence[Batch], round: int, step: int, among: int, piece: int = 0
+    ) -> tuple[float, list[Tensor]]:
         """Add the gradients of the loss, divided by the number `among` of samples, to those of the tail.
+
+        `piece` is that of a batch that is sent in pieces.
 
         Raises:
             Diverged: See `step`.
@@ -122,7 +126,8 @@ class Tails:
         leaf = batches[0].smashed if len(batches) == 1 else torch.cat([batch.smashed for batch in batches])
         leaf.requires_grad_()
         labels = batches[0].labels if len(batches) == 1 else torch.cat([batch.labels for batch in batches])
-        with drawing(self._plan.seed, Role.DROPOUT, client if len(batches) == 1 else 0, round, step):
+        counter = step * self._plan.micro_batches + piece
+        with drawing(self._plan.seed, Role.DROPOUT, client if len(batches) == 1 else 0, round, counter):
             logits = module(leaf)
         loss = functional.cross_entropy(logits, labels, reduction="mean" if len(labels) == among else "sum")
         if len(labels) != among:

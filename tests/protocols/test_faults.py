@@ -159,7 +159,8 @@ def test_batches_alternate_where_the_plan_says_so() -> None:
     assert [e.client for e in finished.heard if e.name == "received"] == [1, 2, 3, 1, 2, 3, 1]
 
 
-def test_a_loss_that_is_not_finite_ends_the_training_for_all_and_is_not_applied() -> None:
+@pytest.mark.parametrize("pieces", [1, 4])
+def test_a_loss_that_is_not_finite_ends_the_training_for_all_and_is_not_applied(pieces: int) -> None:
     class Bursting(Tails):
         """The first step of each client is as usual; with its weights the second one gives no number."""
 
@@ -168,10 +169,10 @@ def test_a_loss_that_is_not_finite_ends_the_training_for_all_and_is_not_applied(
             party = self._tail(client)[1]
             party.load({"fc2.weight": torch.full_like(party.parameters["fc2.weight"], 3e38)})
 
-    finished = Run(planned("splitfed-v1"), tails=Bursting)
+    finished = Run(planned("splitfed-v1", micro_batches=pieces), tails=Bursting)
     assert len(finished.errors) == 3
     assert len({str(error) for error in finished.errors}) == 1
-    assert re.search(r"diverged: the loss is (nan|inf) at client [123], round 1, step 1", str(finished.errors[0]))
+    assert re.search(r"diverged: the loss is (nan|inf) at client [123], round 1, step 1\.", str(finished.errors[0]))
     assert str(finished.coordinator.failed) == str(finished.errors[0])
     assert all(torch.isfinite(value).all() for client in (1, 2, 3) for value in finished.whole(client).values())
 
