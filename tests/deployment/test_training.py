@@ -1,6 +1,5 @@
 """Trainings on this machine, from the plan to the record: in one process, and with a process for each party."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -16,13 +15,10 @@ import cutlayer
 from cutlayer.data.partition import check_complete, digest
 from cutlayer.deployment.training import in_process
 from cutlayer.errors import ConfigError, Refused
-from cutlayer.network.namespaces import two_hosts
-from cutlayer.network.profiles import network_named
 from cutlayer.protocols.events import Event
 from cutlayer.protocols.plan import load, parse
 from cutlayer.protocols.setup import prepare
 from cutlayer.records import training
-from cutlayer.wire import certs
 
 PLAN: dict[str, Any] = {
     "data": "digits", "model": "lenet", "cut": "pool1", "protocol": "splitfed-v2", "clients": 3, "rounds": 2,
@@ -156,43 +152,4 @@ def test_ten_processes_one_of_them_killed_end_with_the_record_of_one_process(tmp
     assert [entry.loss for entry in apart.rounds] == [entry.loss for entry in whole.rounds]
     assert all(client.rss_bytes for entry in apart.rounds for client in entry.clients if client.busy_s > 0)
     ends = [training.models(tmp_path / name / whole.id)[3].read_bytes() for name in ("whole", "apart")]
-    assert ends[0] == ends[1]
-
-
-@pytest.mark.slow
-def test_two_hosts_with_tls_end_with_the_bits_of_one_process(tmp_path: Path) -> None:
-    """The server and its clients are on hosts of their own, with a cable between them, and nothing is in plain text."""
-    plan = PLAN | {"clients": 2, "samples": 200}
-    whole = cutlayer.train(plan, out=tmp_path / "whole", compare=False, say=lambda text: None)
-    path = tmp_path / "whole" / whole.id / training.PLAN
-    program = [sys.executable, "-m", "cutlayer.cli"]
-    with contextlib.ExitStack() as stack:
-        try:
-            device, server, *_ = stack.enter_context(two_hosts(network_named("loopback")))
-        except ConfigError as error:
-            pytest.skip(str(error))
-        certs.init(tmp_path / "keys", [server.address])
-        tls = ["--cert", str(tmp_path / "keys/server.pem"), "--key", str(tmp_path / "keys/server.key")]
-        serve = ["cloud", "--train", str(path), "--listen", f"grpc://{server.address}:8001", "--no-compare", *tls]
-        cloud = stack.enter_context(
-            subprocess.Popen(
-                [*server.within, *program, *serve, "--out", str(tmp_path / "apart")], stdout=subprocess.PIPE, text=True
-            )
-        )
-        stack.callback(cloud.kill)
-        assert cloud.stdout is not None
-        assert cloud.stdout.readline().startswith("ready ")
-        join = ["edge", "--train", "--connect", f"grpc://{server.address}:8001", "--ca", str(tmp_path / "keys/ca.pem")]
-        clients = [
-            subprocess.Popen(
-                [*device.within, *program, *join, "--client", f"{k}/2", "--out", str(tmp_path / f"host-{k}")]
-            )
-            for k in (1, 2)
-        ]
-        assert [client.wait(200) for client in clients] == [0, 0]
-        assert cloud.wait(60) == 0
-    apart = training.read(tmp_path / "apart" / whole.id)
-    assert apart.transport == "grpc"
-    assert [entry.loss for entry in apart.rounds] == [entry.loss for entry in whole.rounds]
-    ends = [training.models(folder / whole.id)[2].read_bytes() for folder in (tmp_path / "whole", tmp_path / "apart")]
     assert ends[0] == ends[1]
