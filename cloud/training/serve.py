@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cutlayer.cloud.training.book import earlier
 from cutlayer.cloud.training.hosted import Hosted
-from cutlayer.errors import DataError
+from cutlayer.errors import DataError, Unreachable
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.files import check_writable
 from cutlayer.machine.lock import only_one
@@ -19,6 +19,7 @@ from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.protocols.setup import Setup, check_cuts, prepare, untrained
 from cutlayer.records.training import RoundRecord, TrainingRecord
 from cutlayer.spec import TensorSpec, image_shape, image_spec
+from cutlayer.stopping import Stopped
 from cutlayer.wire.address import Address
 from cutlayer.wire.connect import listen as listen_at
 from cutlayer.wire.security import PLAIN, Security
@@ -48,7 +49,7 @@ def serve(
     timeouts: Timeouts | None = None,
     security: Security = PLAIN,
 ) -> tuple[TrainingRecord, Setup | None]:
-    """Train until all clients have ended, or until SIGTERM or SIGINT.
+    """Train until all clients have ended.
 
     Args:
         plan: The plan.
@@ -68,11 +69,18 @@ def serve(
     Raises:
         ConfigError: The plan cannot be trained, or the folder holds another state of it.
         Refused: The training has failed; the message says at which client and step.
+        Stopped: SIGTERM or SIGINT came before the end; `say` and the clients are told.
+        Unreachable: No client is left, and the training has not ended.
         WireError: The address is taken.
     """
-    stop = threading.Event()
+    stop, numbers = threading.Event(), list[int]()
+
+    def heard(number: int, _: object) -> None:
+        numbers.append(number)
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, heard)
     tune_allocator()
     folder = out / plan.id
     check_writable(folder, "folder")
@@ -91,7 +99,7 @@ def serve(
         server = opened.enter_context(
             closing(listen_at(listen, hosted.service, timeouts, security=security, visitors=visitors))
         )
-        opened.callback(hosted.service.drain, GRACE_S)
+        opened.callback(lambda: hosted.service.drain(GRACE_S, stopped(hosted.record) if numbers else ""))
         ready(str(server.address), hosted.record)
         failed_s: float | None = None
         said_s = time.monotonic()
@@ -109,8 +117,19 @@ def serve(
         if hosted.failed is not None:
             raise hosted.failed
     if not record.finished:
-        say(f"Stopped after round {len(record.rounds)} of {plan.rounds}; the same command with --resume goes on.")
+        if not numbers:
+            raise Unreachable(f"No client is left after round {len(record.rounds)} of {plan.rounds}.")
+        say(stopped(record))
+        raise Stopped(numbers[0])
     return record, setup
+
+
+def stopped(record: TrainingRecord) -> str:
+    """What a server that is stopped in the middle says, also to its clients."""
+    return (
+        f"The server was stopped after round {len(record.rounds)} of {record.planned}; started again by the same "
+        "command with --resume, it goes on."
+    )
 
 
 def known(

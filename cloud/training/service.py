@@ -100,7 +100,7 @@ class TrainingService:
         self._changed = threading.Condition()
         self._lanes: dict[str, Lane] = {}
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="training")
-        self._draining = threading.Event()
+        self._draining, self._parting = threading.Event(), closing()
         threading.Thread(target=self._watch, name="training-watch", daemon=True).start()
 
     @property
@@ -115,13 +115,20 @@ class TrainingService:
         except Exception as error:
             self._refuse(caller, refusal(error))
 
-    def drain(self, deadline_s: float = 5.0) -> None:
-        """Refuse new asks, give those that have arrived some time for their reply, and refuse them then."""
+    def drain(self, deadline_s: float = 5.0, why: str = "") -> None:
+        """Refuse new asks, give those that have arrived some time for their reply, and refuse them then.
+
+        Args:
+            deadline_s: That time in seconds.
+            why: What a client is told that asks still; that the server is shutting down, if left out.
+        """
+        if why:
+            self._parting = Refused("UNAVAILABLE", why, closing().retry_after_ms)
         self._draining.set()
         with self._changed:
             self._changed.wait_for(lambda: not self._callers(), deadline_s)
             for caller in self._forget():
-                self._refuse(caller, closing())
+                self._refuse(caller, self._parting)
         self.coordinator.close()
         self._pool.shutdown(wait=False)
 
@@ -138,7 +145,7 @@ class TrainingService:
         ask = ask._replace(parameters={name: value for name, value in ask.parameters.items() if name != SECRET})
         with self._changed:
             if not self.ready:
-                raise closing()
+                raise self._parting
             lane = self._lanes.get(ask.session) or self._opened(ask, whose, caller, secret)
             if lane.owner != whose:
                 raise Refused("PERMISSION_DENIED", f"The session {ask.session:.40} belongs to another client.")

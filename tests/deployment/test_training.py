@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import cutlayer
+from cutlayer.cloud.training.serve import serve
 from cutlayer.data.partition import check_complete, digest
 from cutlayer.deployment.training import in_process
 from cutlayer.errors import ConfigError, Refused
@@ -19,6 +20,7 @@ from cutlayer.protocols.events import Event
 from cutlayer.protocols.plan import load, parse
 from cutlayer.protocols.setup import prepare
 from cutlayer.records import training
+from cutlayer.stopping import Stopped
 
 PLAN: dict[str, Any] = {
     "data": "digits", "model": "lenet", "cut": "pool1", "protocol": "splitfed-v2", "clients": 3, "rounds": 2,
@@ -153,3 +155,24 @@ def test_ten_processes_one_of_them_killed_end_with_the_record_of_one_process(tmp
     assert all(client.rss_bytes for entry in apart.rounds for client in entry.clients if client.busy_s > 0)
     ends = [training.models(tmp_path / name / whole.id)[3].read_bytes() for name in ("whole", "apart")]
     assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_stopped_before_the_end_says_so_and_does_not_end_as_a_finished_one(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    said: list[str] = []
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with pytest.raises(Stopped) as caught:
+            serve(
+                parse(PLAN), "zmq://127.0.0.1:0", out=tmp_path, data_root=None, resume=False, told=lambda entry: None,
+                ready=lambda address, record: signal.raise_signal(number), say=said.append,
+            )  # fmt: skip
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert caught.value.number == number
+    assert said == [
+        "The server was stopped after round 0 of 2; started again by the same command with --resume, it goes on."
+    ]

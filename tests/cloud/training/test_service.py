@@ -282,11 +282,12 @@ def test_draining_waits_for_what_is_computed_and_refuses_the_rest(serve):
     timer = threading.Timer(0.05, lambda: service.built[0].held[0]())
     timer.start()
     start = time.monotonic()
-    service.drain(20)
+    service.drain(20, "The server was stopped.")
     assert time.monotonic() - start < 10
     assert replied(early).parameters["round"] == 0
-    with pytest.raises(Refused, match="shutting down"):
+    with pytest.raises(Refused, match=r"^The server was stopped\.$") as caught:
         asked(service, Call.OPEN, "b", 0, client=1).reply()
+    assert caught.value.code == "UNAVAILABLE"
     assert not service.ready
     assert service.built[0].closed.is_set()
 
