@@ -118,12 +118,19 @@ class Coordinator:
         return f"Client {client} waits for {_clients(others) if others else 'the server'} in {self._where()}"
 
     def awaits(self, silent_s: float) -> str:
-        """Which awaited clients have been silent for so long, as a sentence; empty if there are none."""
+        """Who waits for which clients that have been silent for so long, as a sentence; empty if there are none."""
         now = self._clock()
         silent = {client: now - since for client, since in self._awaited_since.items() if now - since >= silent_s}
-        if not silent or self._lock.locked():
+        # While the server computes, nobody waits for a client.
+        if not silent or not self._lock.acquire(blocking=False):
             return ""
-        return f"The training waits for {_clients(silent)} in {self._where()}, silent for {max(silent.values()):.0f} s."
+        try:
+            held = {client for client, member in self._members.here.items() if member.asks} - silent.keys()
+            where = self._where()
+        finally:
+            self._lock.release()
+        who = f"{_clients(held)} wait{'s'[: len(held) == 1]}" if held else "the training waits"
+        return f"{who.capitalize()} for {_clients(silent)} in {where}, silent for {max(silent.values()):.0f} s."
 
     def _where(self) -> str:
         return f"round {self._round.number}" if self._round else "the first round"

@@ -16,6 +16,9 @@ from cutlayer.wire.codecs.packed import own_codecs
 READY_S = 60.0
 STOP_S = 15.0
 
+ERROR = "cutlayer: "
+"""Begin of the line with which a command that has failed ends."""
+
 _TIED = """
 import ctypes, os, signal, sys
 if sys.platform == "linux":
@@ -104,4 +107,4 @@ def last_line(log: IO[str]) -> str:
     """The last line of what a process wrote to standard error, for a message."""
     log.seek(0)
     lines = [line for line in log.read().strip().splitlines() if line.strip()]
-    return lines[-1].removeprefix("cutlayer: ") if lines else "it printed nothing."
+    return lines[-1].removeprefix(ERROR) if lines else "it printed nothing."

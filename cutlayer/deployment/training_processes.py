@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from signal import Signals
 
-from cutlayer.deployment.processes import last_line, stop, tied
+from cutlayer.deployment.processes import ERROR, last_line, stop, tied
+from cutlayer.edge.training.session import AGAIN
 from cutlayer.errors import Unreachable
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.records.training import PLAN
@@ -39,8 +40,8 @@ def processes(
 ) -> None:
     """Train with a process for the server and one for each client, which reach each other over the loopback.
 
-    A process that is killed by a signal is started again and goes on. What a client says is in the file ``log.txt`` in
-    its folder.
+    A process that is killed by a signal is started again and goes on. What a party says is in the file ``log.txt`` in
+    its folder; `say` gets what the server says, such as who waits for whom, and which clients miss the server.
 
     Args:
         plan: The plan, whose file is in the folder of the run.
@@ -72,15 +73,17 @@ def processes(
         address = server.ready()
         say(f"the server listens at {address}; starting {plan.clients} client{'s'[: plan.clients > 1]}")
         clients = [
-            opened.enter_context(Supervised(f"client {k}", folder / f"client-{k}" / "log.txt"))
+            opened.enter_context(Supervised(f"client {k}", folder / f"client-{k}" / "log.txt", news=AGAIN))
             for k in range(1, plan.clients + 1)
         ]
         for number, client in enumerate(clients, 1):
             whose = f"{number}/{plan.clients}"
             client.start("edge", "--train", "--client", whose, "--connect", address, "--plan", folder / PLAN, *common)
-        while not all(party.ended for party in (server, *clients)):
+        parties = (server, *clients)
+        while not all(party.ended for party in parties):
             time.sleep(LOOK_S)
-            for party in (server, *clients):
+            pass_on(parties, say)
+            for party in parties:
                 if not party.failed:
                     continue
                 if party.killed and party.starts <= RESTARTS:
@@ -92,6 +95,17 @@ def processes(
                 else:
                     say(f"{party.name} has failed, and the others go on: {party.last_line()}")
                     party.given_up = True
+        pass_on(parties, say)
+
+
+def pass_on(parties: Sequence[Supervised], say: Callable[[str], None]) -> None:
+    """Say what the parties have said since the last look; one line for those that say the same."""
+    said: dict[str, list[str]] = {}
+    for party in parties:
+        for line in party.news():
+            said.setdefault(line, []).append(party.name)
+    for line, names in said.items():
+        say(f"{', '.join(names)}: {line}")
 
 
 class Supervised:
@@ -101,17 +115,20 @@ class Supervised:
         name: What it is, for messages.
         log: File that gets what it says.
         tell: Called with each line that it prints; None where nobody reads them.
+        news: Words of the lines of its log that concern others; all of them if empty.
 
     Attributes:
         starts: How often it was started.
         given_up: Whether it is not waited for any more.
     """
 
-    def __init__(self, name: str, log: Path, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(self, name: str, log: Path, tell: Callable[[str], None] | None = None, news: str = "") -> None:
         self.name, self.starts, self.given_up = name, 0, False
         self._log, self._tell, self._words = log, tell, tuple[object, ...]()
         self._address: list[str] = []
         log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
+        self._news, self._read_bytes = news, log.stat().st_size
 
     def __enter__(self) -> Supervised:
         return self
@@ -162,6 +179,18 @@ class Supervised:
         """Whether it has ended well, or is not waited for any more, and all that it printed was told."""
         done = self.given_up or self._process.poll() == 0
         return done and not (self._tell and self._reader.is_alive())
+
+    def news(self) -> Iterator[str]:
+        """The whole lines of its log since the last call that concern others, but for its error."""
+        with self._log.open("rb") as log:
+            log.seek(self._read_bytes)
+            for line in log:
+                if not line.endswith(b"\n"):
+                    return
+                self._read_bytes += len(line)
+                text = line.decode(errors="replace").strip()
+                if text and self._news in text and not text.startswith(ERROR):
+                    yield text
 
     def last_line(self) -> str:
         """The last line that it said."""

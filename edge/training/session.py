@@ -36,6 +36,9 @@ PATIENCE_S = 600.0
 CLOSING_S = 10.0
 """As `PATIENCE_S`, for CLOSE: a server that has replied to all may end before each has its reply."""
 
+AGAIN = "Trying again for up to"
+"""Words of the line of the log that says that the server is not there."""
+
 _FIRST_S, _MOST_S = 0.1, 2.0
 """First and longest pause between two attempts, in seconds."""
 
@@ -195,7 +198,7 @@ class Session:
                     f"{self._transport.address} was silent for {silent_s:.0f} s ({error})", "start the server again"
                 ) from None
             if pause_s == _FIRST_S:
-                log.warning("%s Trying again for up to %.0f s.", error, patience_s)
+                log.warning("%s %s %.0f s.", error, AGAIN, patience_s)
             self._sleep(pause_s)
             pause_s = min(_MOST_S, 2 * pause_s)
 

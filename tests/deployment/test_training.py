@@ -15,6 +15,8 @@ import cutlayer
 from cutlayer.cloud.training.serve import serve
 from cutlayer.data.partition import check_complete, digest
 from cutlayer.deployment.training import in_process
+from cutlayer.deployment.training_processes import Supervised, pass_on
+from cutlayer.edge.training.session import AGAIN
 from cutlayer.errors import ConfigError, Refused
 from cutlayer.protocols.events import Event
 from cutlayer.protocols.plan import load, parse
@@ -176,3 +178,21 @@ def test_a_server_that_is_stopped_before_the_end_says_so_and_does_not_end_as_a_f
     assert said == [
         "The server was stopped after round 0 of 2; started again by the same command with --resume, it goes on."
     ]
+
+
+def test_what_the_parties_say_while_they_wait_is_passed_on_and_in_their_logs(tmp_path: Path) -> None:
+    (tmp_path / "0.txt").write_text("of an earlier run\n")
+    server = Supervised("the server", tmp_path / "0.txt")
+    clients = [Supervised(f"client {k}", tmp_path / f"{k}.txt", news=AGAIN) for k in (1, 2)]
+    waits = "Clients 1, 3 wait for client 2 in round 3, silent for 31 s."
+    with (tmp_path / "0.txt").open("a") as log:
+        log.write(f"{waits}\ncutlayer: The training diverged.\nhalf a l")
+    for k in (1, 2):
+        (tmp_path / f"{k}.txt").write_text(f"client {k}/2: trained in round 1/3\nIt is away. {AGAIN} 600 s.\n")
+    said: list[str] = []
+    pass_on((server, *clients), said.append)
+    assert said == [f"the server: {waits}", f"client 1, client 2: It is away. {AGAIN} 600 s."]
+    with (tmp_path / "0.txt").open("a") as log:
+        log.write("ine\n")
+    pass_on((server, *clients), said.append)
+    assert said[2:] == ["the server: half a line"]

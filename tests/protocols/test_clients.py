@@ -140,7 +140,7 @@ def test_who_waits_is_told_for_whom() -> None:
     coordinator.take(asked(Call.TURN, "session 3", round=1, steps=2), lambda reply: None)
     assert coordinator.waiting("session 3") == "Client 3 waits for client 2 in the first round"
     clock.now = 31.0
-    assert coordinator.awaits(30.0) == "The training waits for client 2 in the first round, silent for 31 s."
+    assert coordinator.awaits(30.0) == "Client 3 waits for client 2 in the first round, silent for 31 s."
     client(coordinator, 2).open()
     assert not coordinator.awaits(30.0)
 
