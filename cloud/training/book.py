@@ -15,6 +15,7 @@ from cutlayer.errors import ConfigError
 from cutlayer.machine.identity import environment
 from cutlayer.protocols import plan as plans
 from cutlayer.protocols.plan import TrainingPlan
+from cutlayer.protocols.private import guarantee
 from cutlayer.protocols.row import CHOICES
 from cutlayer.protocols.setup import Setup
 from cutlayer.protocols.sight import label, sees
@@ -91,6 +92,7 @@ def begun(plan: TrainingPlan, setup: Setup | None, classes: tuple[str, ...], tra
         classes=classes,
         partition=plan.partition.label,
         sees=sees(plan),
+        guarantee=guarantee(plan),
         transport=transport,
     )
     if setup is None:
@@ -102,6 +104,7 @@ def begun(plan: TrainingPlan, setup: Setup | None, classes: tuple[str, ...], tra
         n_train=len(setup.train),
         n_test=len(setup.test),
         majority=majority(setup),
+        guarantee=guarantee(plan, min(map(len, setup.indices))),
     )
 
 

@@ -128,10 +128,20 @@ def _renyi(share: float, noise: float, order: int) -> float:
     return (most + math.log(sum(math.exp(term - most) for term in terms))) / (order - 1)
 
 
-def guarantee(plan: TrainingPlan, samples: int) -> str:
-    """What DP-SGD promises a client with so many samples, and what it does not, as one sentence."""
+def guarantee(plan: TrainingPlan, samples: int = 0) -> str:
+    """What DP-SGD promises a client with so many samples, and what it does not, in sentences; empty without DP-SGD.
+
+    Args:
+        plan: The plan.
+        samples: Number of samples of the client, of which a smaller one has a greater epsilon; 0 where it is not known.
+    """
+    if not plan.dp.clip:
+        return ""
+    known = f"epsilon {epsilon(plan, samples):.2f}" if samples else "an epsilon that depends on the number of samples,"
+    whose = f" of a client that holds {samples:,}" if samples else ""
     return (
-        f"epsilon {epsilon(plan, samples):.2f} at delta {plan.dp.delta:g} for one sample, over {plan.rounds} rounds, "
-        "for the weights of the head alone: the smashed data and the labels go to the server for every sample and "
-        "step, and are not protected by it"
+        f"DP-SGD gives {known} at delta {plan.dp.delta:g} for one sample{whose}, over {plan.rounds} rounds, for the "
+        "weights of the head alone; it is computed for batches by Poisson sampling, and the plan shuffles. Not "
+        "protected by it are the smashed data and the labels, which go to the server for every sample and step, and "
+        "the tail that the server trains on them."
     )

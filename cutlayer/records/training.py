@@ -139,6 +139,7 @@ class TrainingRecord:
             measured.
         local_mean: Their accuracy on test samples in the proportions of their own classes, the mean over them.
         sees: What each party sees while training, in sentences.
+        guarantee: What DP-SGD promises the client with the fewest samples, and what it does not; empty without it.
         transport: How they reached each other.
         leakage: What an attack rebuilds, at some rounds.
         finished: Whether the last round of the plan is there.
@@ -169,6 +170,7 @@ class TrainingRecord:
     local: Estimate | None = None
     local_mean: float = nan
     sees: tuple[str, ...] = ()
+    guarantee: str = ""
     transport: str = ""
     leakage: tuple[Leakage, ...] = ()
     finished: bool = False

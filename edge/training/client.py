@@ -6,7 +6,6 @@ follows from the plan, from counters and from what the server answers.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -32,14 +31,12 @@ from cutlayer.protocols.draws import Role, drawing, generator
 from cutlayer.protocols.events import Event, Listener, unheard
 from cutlayer.protocols.party import Party, digest, use_threads
 from cutlayer.protocols.plan import TrainingPlan
-from cutlayer.protocols.private import PrivateGradients, guarantee
+from cutlayer.protocols.private import PrivateGradients
 from cutlayer.protocols.schedule import batches
 from cutlayer.registry import GRADIENT_DEFENSES, defense_from
 from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.base import NO_PARAMETERS, Encoded, Parameter
 from cutlayer.wire.training import NO_TENSORS, WINDOW, Call, Reply, packed, unpacked
-
-log = logging.getLogger("cutlayer.training")
 
 EVALUATED, EVALUATED_BYTES = 250, 64 << 20
 """Test samples in one ask, and bytes of their smashed data, at most."""
@@ -124,8 +121,6 @@ class Client:
         hidden = plan.gradient_defense
         self._gradient_defense = GRADIENT_DEFENSES.make(hidden.name, **hidden.options)
         self._private = PrivateGradients(self._pieces.head, plan.dp) if plan.dp.clip else None
-        if self._private is not None:
-            log.info("client %d: %s", number, guarantee(plan, len(train)))
         self._open: tuple[Tensor, Tensor] = torch.empty(0), torch.empty(0)
         self._waited_s = 0.0
         self.rounds = 0

@@ -16,6 +16,7 @@ from cutlayer.machine.compute import tune_allocator
 from cutlayer.protocols.checkpoint import Checkpoints
 from cutlayer.protocols.events import Event
 from cutlayer.protocols.plan import TrainingPlan, parse
+from cutlayer.protocols.private import guarantee
 from cutlayer.protocols.recording import Recording
 from cutlayer.protocols.setup import prepare
 from cutlayer.records.training import TRANSCRIPT
@@ -84,6 +85,8 @@ def take_part(
         )
         listener.begin(0)
         say(f"client {number}/{plan.clients}: {plan}, {len(samples):,} samples here")
+        if promised := guarantee(plan, len(samples)):
+            say(f"client {number}/{plan.clients}: {promised}")
 
         def restore(client: Client, round: int) -> None:
             client.load(*checkpoints.load(round))

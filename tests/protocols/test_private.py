@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -82,8 +83,10 @@ def test_the_accountant_knows_the_figure_of_the_literature() -> None:
     assert epsilon(plan, 6016) == pytest.approx(8, rel=0.05)
     assert epsilon(planned(dp={"clip": 1.0, "noise": 0.0}), 100) == math.inf
     text = guarantee(plan, 6016)
-    assert text.startswith("epsilon ")
-    assert "smashed data and the labels go to the server" in text
+    assert re.match(r"DP-SGD gives epsilon \d\.\d\d at delta 1e-05 for one sample of a client that holds 6,016, ", text)
+    assert "Not protected by it are the smashed data and the labels" in text
+    assert guarantee(plan).startswith("DP-SGD gives an epsilon that depends on the number of samples, at delta 1e-05")
+    assert guarantee(planned()) == ""
 
 
 def test_a_training_with_a_great_bound_and_no_noise_is_nearly_the_training_without() -> None:

@@ -16,7 +16,8 @@ from cutlayer.report.trainings.groups import Curve, Group
 def article(group: Group) -> Html:
     """All that is shown of one group."""
     title = el("p", f"Training: {group.title}", class_="split")
-    parts = [_result(group), _curves(group), _holds(group), _traffic(group), _sees(group), _leakage(group)]
+    parts = [_result(group), _curves(group), _holds(group), _traffic(group), _sees(group), _guarantees(group)]
+    parts.append(_leakage(group))
     return el("article", title, parts, id=group.anchor)
 
 
@@ -116,6 +117,14 @@ def _sees(group: Group) -> Html:
     said = {curve.label: curve.first.sees for curve in group.curves if curve.first.sees}
     items = [el("li", el("b", label), ": ", " ".join(sentences)) for label, sentences in said.items()]
     return section("Who sees what while training", el("ul", items, class_="plain"))
+
+
+def _guarantees(group: Group) -> Html | None:
+    said = {curve.label: curve.first.guarantee for curve in group.curves if curve.first.guarantee}
+    if not said:
+        return None
+    items = [el("li", el("b", label), ": ", sentence) for label, sentence in said.items()]
+    return section("What DP-SGD protects, and what it does not", el("ul", items, class_="plain"))
 
 
 def _leakage(group: Group) -> Html | None:

@@ -73,6 +73,8 @@ def about(record: TrainingRecord) -> str:
             f"Leakage of the smashed data (0 % is the average picture, 100 % the exact one; attack "
             f"{record.leakage[0].attack}): {each}."
         )
+    if record.guarantee:
+        explained += "\n" + wrap(record.guarantee)
     return "\n".join([explained, *(["Who sees what while training:", *seen] if seen else [])])
 
 

@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from cutlayer.cloud.training.book import begun
 from cutlayer.errors import CutlayerError
+from cutlayer.protocols.plan import parse
+from cutlayer.protocols.private import guarantee
+from cutlayer.protocols.setup import prepare
+from cutlayer.protocols.sight import label as labelled
 from cutlayer.records import training as records
 from cutlayer.records.reading import read, trainings
 from cutlayer.report.runs.page import write
@@ -50,6 +55,20 @@ def test_centralised_joins_the_group_of_its_data_and_seeds_share_a_curve() -> No
     assert only.parted.clients == 5
     means = only.curves[0].over_rounds()
     assert [number for number, _ in means] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_dp_sgd_protects_and_what_it_does_not_is_on_the_page_and_in_the_terminal(tmp_path: Path) -> None:
+    plan = parse({"data": "digits", "model": "lenet", "cut": "pool1", "protocol": "splitfed-v1", "samples": 240,
+                  "test": 100, "clients": 3, "dp": {"clip": 1.0, "noise": 2.0}})  # fmt: skip
+    setup = prepare(plan)
+    record = replace(training(labelled(plan)), guarantee=begun(plan, setup, setup.classes, "zmq").guarantee)
+    assert record.guarantee == guarantee(plan, 80)
+    page = written(tmp_path, record, training())
+    assert record.guarantee in page
+    assert "splitfed-v1, dp clip=1 noise=2</b>" in page
+    assert page.count("What DP-SGD protects") == 1
+    assert "Not protected by it are the smashed data" in " ".join(terminal.summary(record).split())
+    assert "DP-SGD" not in terminal.summary(training())
 
 
 def test_a_training_that_cannot_be_read_is_said_and_the_others_are_shown(tmp_path: Path) -> None:
