@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from cutlayer.records.training import RoundRecord, TrainingRecord
 
 COLORS = 6
-"""Classes c1 to c6 of the style sheet; a further line has a color again, and dashes."""
+"""Classes c1 to c6 of the style sheet."""
+
+PATTERNS = ("", " again", " third")
+"""Classes of the first six lines, of the next ones, which are dashed with hollow points, and of the dotted ones."""
 
 
 @dataclass(frozen=True)
@@ -114,4 +117,4 @@ def _in_order(label: str) -> tuple[int, str]:
 
 def _color(number: int) -> str:
     """A class of the style sheet for the curve of a number, from 0."""
-    return f"c{number % COLORS + 1}{' again' * (number >= COLORS)}"
+    return f"c{number % COLORS + 1}{PATTERNS[number // COLORS % len(PATTERNS)]}"

@@ -14,7 +14,7 @@ from cutlayer.protocols.sight import label as labelled
 from cutlayer.records import training as records
 from cutlayer.records.reading import read, trainings
 from cutlayer.report.runs.page import write
-from cutlayer.report.trainings import terminal
+from cutlayer.report.trainings import charts, terminal
 from cutlayer.report.trainings.groups import group
 from tests.report.trainings.made import training
 
@@ -69,6 +69,16 @@ def test_what_dp_sgd_protects_and_what_it_does_not_is_on_the_page_and_in_the_ter
     assert page.count("What DP-SGD protects") == 1
     assert "Not protected by it are the smashed data" in " ".join(terminal.summary(record).split())
     assert "DP-SGD" not in terminal.summary(training())
+
+
+def test_each_of_eighteen_curves_looks_otherwise() -> None:
+    (only,) = group([training(f"splitfed-v1, bn={number:02}") for number in range(18)])
+    looks = [curve.color for curve in only.curves]
+    assert len(set(looks)) == 18
+    style = (Path(charts.__file__).parents[1] / "kit/style.css").read_text()
+    for name in {name for look in looks for name in look.split()}:
+        assert f".learning .{name}" in style
+        assert f".line.{name}" in style
 
 
 def test_a_training_that_cannot_be_read_is_said_and_the_others_are_shown(tmp_path: Path) -> None:
