@@ -17,6 +17,7 @@ from cutlayer.machine.files import check_writable
 from cutlayer.machine.lock import only_one
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.protocols.setup import Setup, check_cuts, prepare, untrained
+from cutlayer.protocols.unused import unused
 from cutlayer.records.training import RoundRecord, TrainingRecord
 from cutlayer.spec import TensorSpec, image_shape, image_spec
 from cutlayer.stopping import Stopped
@@ -85,6 +86,8 @@ def serve(
     folder = out / plan.id
     check_writable(folder, "folder")
     setup, input, classes = known(plan, data_root, say)
+    if text := unused(plan):
+        say(text)
     with ExitStack() as opened:
         opened.enter_context(only_one(folder))
         before = earlier(folder, resume=resume)

@@ -18,6 +18,7 @@ from cutlayer.privacy.trained import leakage
 from cutlayer.protocols.events import Listener, unheard
 from cutlayer.protocols.plan import TrainingPlan, toml
 from cutlayer.protocols.setup import Setup, prepare
+from cutlayer.protocols.unused import unused
 from cutlayer.records import training
 from cutlayer.records.files import write_text
 from cutlayer.records.training import RoundRecord, TrainingRecord
@@ -72,6 +73,8 @@ def train(
         tell(summary(before))
         return before
     if transport is None:
+        if text := unused(plan):
+            say(text)
         tune_allocator()
         with only_one(folder):
             made = _in_process(setup, folder, before, log, tell, on)

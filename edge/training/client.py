@@ -441,7 +441,8 @@ class Client:
 
     def _n_asks(self, number: int) -> int:
         """The number of batches of a round that the server gets."""
-        return -(-sum(1 for _ in self._batches(number)) // self.plan.auxiliary_every)
+        every = self.plan.auxiliary_every if self.plan.row.feedback == "local-loss" else 1
+        return -(-sum(1 for _ in self._batches(number)) // every)
 
     def _shared_weights(self) -> dict[str, Tensor]:
         return {name: value for name, value in self._party.weights().items() if name in self._shared}

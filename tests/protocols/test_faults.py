@@ -154,6 +154,11 @@ def test_a_local_loss_needs_no_gradient_and_sends_every_second_batch() -> None:
     assert not torch.equal(mean["conv1.weight"], model().conv1.weight)
 
 
+def test_an_option_of_another_protocol_changes_nothing() -> None:
+    plain, stated = (Run(planned("splitfed-v1", rounds=1, **more)).checked() for more in ({}, {"auxiliary_every": 3}))
+    assert_same(stated.whole(1), plain.whole(1))
+
+
 def test_batches_alternate_where_the_plan_says_so() -> None:
     finished = Run(planned({"name": "own-heads", "order": "batches"}, rounds=1)).checked()
     assert [e.client for e in finished.heard if e.name == "received"] == [1, 2, 3, 1, 2, 3, 1]

@@ -8,6 +8,7 @@ import pytest
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import plan as experiment
 from cutlayer.protocols.plan import KEYS, load, parse, toml
+from cutlayer.protocols.unused import unused
 from cutlayer.tables import Named
 
 BASE: dict[str, Any] = {"data": "digits", "model": "lenet", "cut": "relu2", "protocol": "splitfed-v1"}
@@ -145,3 +146,32 @@ def test_a_plan_of_the_other_kind_is_named_with_its_command(tmp_path: Path) -> N
     (tmp_path / "train.toml").write_text(toml(parse(BASE)))
     with pytest.raises(ConfigError, match=r"plan of a training.*`cutlayer train .*train\.toml`"):
         experiment.load(tmp_path / "train.toml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, ""),
+        ({"auxiliary_every": 3}, "auxiliary_every = 3 (needs a protocol with local-loss)"),
+        ({"auxiliary_every": 3, "protocol": "local-loss"}, ""),
+        ({"partition": {"alpha": 0.1}}, "partition.alpha = 0.1 (needs the law dirichlet)"),
+        ({"partition": {"name": "dirichlet", "alpha": 0.1}}, ""),
+        (
+            {"codec": {"smashed": "int8"}, "protocol": "fedavg", "cut": ""},
+            "codec.smashed = int8 (needs a",
+        ),
+        ({"codec": {"smashed": "int8", "error_feedback": True}}, ""),
+        (
+            {"codec": {"gradient": "fp16"}, "protocol": "local-loss"},
+            "codec.gradient = fp16 (needs a",
+        ),
+        ({"codec": {"error_feedback": True}}, "codec.error_feedback = True (needs a codec other than raw"),
+        ({"protocol": "local"}, "cut = relu2 (needs a protocol with a tail)"),
+        ({"protocol": "own-heads", "weighting": "uniform"}, "weighting = uniform (needs a protocol that averages)"),
+        ({"straggler_s": 3.0}, "straggler_s = 3.0 (needs stragglers"),
+        ({"dp": {"noise": 2.0}}, "dp.noise = 2.0 (needs dp.clip above 0)"),
+    ],
+)
+def test_options_without_effect_are_named_and_not_refused(changes: dict[str, Any], says: str) -> None:
+    said = unused(parse({**BASE, **changes}))
+    assert said.startswith(f"Without effect in this plan: {says}") if says else not said
