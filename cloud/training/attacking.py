@@ -58,11 +58,13 @@ class AttackingTails(Tails):
         new = drawn_anew(pieces.head)
         attack.begin(TrainingView(input, pieces.smashed, classes, auxiliary, plan.seed, torch.device("cpu"), new))
 
-    def backward(self, batches: Sequence[Batch], round: int, step: int, among: int) -> tuple[float, list[Tensor]]:
+    def backward(
+        self, batches: Sequence[Batch], round: int, step: int, among: int, piece: int = 0
+    ) -> tuple[float, list[Tensor]]:
         """See the base; with the attack's gradients where it has any."""
         module, _ = self._tail(batches[0].client)
         forged = [self.attack.step(batch.smashed.detach(), batch.labels, module) for batch in batches]
-        loss, honest = super().backward(batches, round, step, among)
+        loss, honest = super().backward(batches, round, step, among, piece)
         pairs = zip(batches, honest, forged, strict=True)
         return loss, [right if wrong is None else wrong * (len(batch.labels) / among) for batch, right, wrong in pairs]
 
