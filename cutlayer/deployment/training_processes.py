@@ -15,6 +15,7 @@ from cutlayer.edge.training.session import AGAIN
 from cutlayer.errors import Unreachable
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.records.training import PLAN
+from cutlayer.wire.visitors import ARRIVED, REFUSED, WITHHELD
 
 RESTARTS = 3
 """How often a process that was killed is started again."""
@@ -68,12 +69,12 @@ def processes(
         *(word for name in log for word in ("--log", name)),
     ]
     with ExitStack() as opened:
-        server = opened.enter_context(Supervised("the server", folder / "server" / "log.txt", tell))
+        server = opened.enter_context(Supervised("the server", folder / "server" / "log.txt", of_the_server, tell))
         server.start(*serve, "--listen", f"{transport}://127.0.0.1:0", *(["--resume"] if resume else []))
         address = server.ready()
         say(f"the server listens at {address}; starting {plan.clients} client{'s'[: plan.clients > 1]}")
         clients = [
-            opened.enter_context(Supervised(f"client {k}", folder / f"client-{k}" / "log.txt", news=AGAIN))
+            opened.enter_context(Supervised(f"client {k}", folder / f"client-{k}" / "log.txt", of_a_client))
             for k in range(1, plan.clients + 1)
         ]
         for number, client in enumerate(clients, 1):
@@ -98,6 +99,16 @@ def processes(
         pass_on(parties, say)
 
 
+def of_the_server(line: str) -> bool:
+    """Whether a line of the server's log concerns others: all but those on its visitors, which are the clients."""
+    return not any(words in line for words in (ARRIVED, REFUSED, WITHHELD))
+
+
+def of_a_client(line: str) -> bool:
+    """Whether a line of a client's log concerns others: that the server is not there."""
+    return AGAIN in line
+
+
 def pass_on(parties: Sequence[Supervised], say: Callable[[str], None]) -> None:
     """Say what the parties have said since the last look; one line for those that say the same."""
     said: dict[str, list[str]] = {}
@@ -115,20 +126,22 @@ class Supervised:
         name: What it is, for messages.
         log: File that gets what it says.
         tell: Called with each line that it prints; None where nobody reads them.
-        news: Words of the lines of its log that concern others; all of them if empty.
+        concerns: Whether a line of its log concerns others.
 
     Attributes:
         starts: How often it was started.
         given_up: Whether it is not waited for any more.
     """
 
-    def __init__(self, name: str, log: Path, tell: Callable[[str], None] | None = None, news: str = "") -> None:
+    def __init__(
+        self, name: str, log: Path, concerns: Callable[[str], bool], tell: Callable[[str], None] | None = None
+    ) -> None:
         self.name, self.starts, self.given_up = name, 0, False
         self._log, self._tell, self._words = log, tell, tuple[object, ...]()
         self._address: list[str] = []
         log.parent.mkdir(parents=True, exist_ok=True)
         log.touch()
-        self._news, self._read_bytes = news, log.stat().st_size
+        self._concerns, self._read_bytes = concerns, log.stat().st_size
 
     def __enter__(self) -> Supervised:
         return self
@@ -189,7 +202,7 @@ class Supervised:
                     return
                 self._read_bytes += len(line)
                 text = line.decode(errors="replace").strip()
-                if text and self._news in text and not text.startswith(ERROR):
+                if text and self._concerns(text) and not text.startswith(ERROR):
                     yield text
 
     def last_line(self) -> str:

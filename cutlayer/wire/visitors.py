@@ -17,6 +17,9 @@ LINES, WINDOW_S = 5, 10.0
 REMEMBERED = 4096
 """Connections by whose names a repeated call is recognized."""
 
+ARRIVED, REFUSED, WITHHELD = "is connected", "is refused", "more since, not listed"
+"""Words by which the lines of this log are known among others."""
+
 REASONS = ("tls", "token", "key", "protocol", "limit")
 """Reasons for which a connection is refused; they are labels in the metrics."""
 
@@ -54,7 +57,7 @@ class Visitors:
             if len(self._seen) > REMEMBERED:
                 self._seen.popitem(last=False)
             self._connections += 1
-            self._say("connections", f"{peer} is connected")
+            self._say("connections", f"{peer} {ARRIVED}")
 
     def knows(self, peer: str) -> bool:
         """Return whether a client has been heard."""
@@ -64,12 +67,12 @@ class Visitors:
         """Say that a connection is refused, and count it under its reason, one of `REASONS`."""
         with self._lock:
             self._refused[reason] += 1
-            self._say(reason, f"{peer} is refused: {why}")
+            self._say(reason, f"{peer} {REFUSED}: {why}")
 
     def refused(self, peer: str, code: str, why: str) -> None:
         """Say that a request is refused; the metrics of requests count it."""
         with self._lock:
-            self._say(code, f"{peer} is refused, {code}: {why}")
+            self._say(code, f"{peer} {REFUSED}, {code}: {why}")
 
     def counts(self) -> tuple[int, dict[str, int]]:
         """Return the number of connections, and that of the refused ones by reason."""
@@ -98,5 +101,5 @@ class Visitors:
 
     def _say_withheld(self, reason: str, window: _Window) -> None:
         if window.withheld:
-            log.info("%s: %d more since, not listed", reason, window.withheld)
+            log.info("%s: %d %s", reason, window.withheld, WITHHELD)
             window.withheld = 0

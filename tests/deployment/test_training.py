@@ -15,7 +15,7 @@ import cutlayer
 from cutlayer.cloud.training.serve import serve
 from cutlayer.data.partition import check_complete, digest
 from cutlayer.deployment.training import in_process
-from cutlayer.deployment.training_processes import Supervised, pass_on
+from cutlayer.deployment.training_processes import Supervised, of_a_client, of_the_server, pass_on
 from cutlayer.edge.training.session import AGAIN
 from cutlayer.errors import ConfigError, Refused
 from cutlayer.protocols.events import Event
@@ -182,11 +182,11 @@ def test_a_server_that_is_stopped_before_the_end_says_so_and_does_not_end_as_a_f
 
 def test_what_the_parties_say_while_they_wait_is_passed_on_and_in_their_logs(tmp_path: Path) -> None:
     (tmp_path / "0.txt").write_text("of an earlier run\n")
-    server = Supervised("the server", tmp_path / "0.txt")
-    clients = [Supervised(f"client {k}", tmp_path / f"{k}.txt", news=AGAIN) for k in (1, 2)]
+    server = Supervised("the server", tmp_path / "0.txt", of_the_server)
+    clients = [Supervised(f"client {k}", tmp_path / f"{k}.txt", of_a_client) for k in (1, 2)]
     waits = "Clients 1, 3 wait for client 2 in round 3, silent for 31 s."
     with (tmp_path / "0.txt").open("a") as log:
-        log.write(f"{waits}\ncutlayer: The training diverged.\nhalf a l")
+        log.write(f"127.0.0.1:7 is connected\n{waits}\ncutlayer: The training diverged.\nhalf a l")
     for k in (1, 2):
         (tmp_path / f"{k}.txt").write_text(f"client {k}/2: trained in round 1/3\nIt is away. {AGAIN} 600 s.\n")
     said: list[str] = []
