@@ -222,6 +222,7 @@ def test_an_attack_above_the_ceiling():
 def test_identification_above_the_ceiling(how):
     bound = Ceiling("", 60, (bound_at(1, 0.5, 0.7),), None, 64)
     rows = [row("ridge", "BLACK_BOX", 0.5, 0.55, 0.6)]
-    for hits, raised in ((36, set()), (45, {"above-the-ceiling"})):  # 36 of 60 may be luck
+    # 36 of 60 may be luck, and so may 40 among the hundreds of rates of a report.
+    for hits, raised in ((36, set()), (40, set()), (45, {"above-the-ceiling"})):
         listed = replace(found(how), top_1=exact_proportion(hits, 60))
         assert names(rows, bound=bound, listed=[listed]) == raised
