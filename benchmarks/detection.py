@@ -131,7 +131,7 @@ def auc(courses: Mapping[str, Sequence[Course]], server: str, detector: str) -> 
 
 
 def alarm(courses: Mapping[str, Sequence[Course]], server: str, detector: str) -> list[tuple[int, float] | None]:
-    """For each dishonest training the step of the alarm, and the least error of the attack's images until then.
+    """The step of the alarm in each dishonest training, and the least error of the attack's images until then.
 
     The alarm is the first suspicion above all of the honest trainings; None where none is.
     """

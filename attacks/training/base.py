@@ -43,7 +43,7 @@ class LabelView:
 
     @property
     def smashed(self) -> tuple[Tensor, ...]:
-        """For each step the smashed data, ``(B, *smashed.shape)``."""
+        """The smashed data of each step, ``(B, *smashed.shape)``."""
         return _granted("smashed data", self._smashed)
 
     @property

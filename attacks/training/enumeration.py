@@ -45,7 +45,7 @@ class Exact(LabelAttack):
         return self._scores(view).amax(1)
 
     def infer_private(self, view: LabelView) -> Tensor:
-        """For each sample the number of the combination in `LabelView.private` that fits best, ``(N,)``."""
+        """The number of the combination in `LabelView.private` that fits each sample best, ``(N,)``."""
         return self._scores(view).amax(2).argmax(1)
 
     def _scores(self, view: LabelView) -> Tensor:

@@ -10,7 +10,7 @@ from cutlayer.errors import Refused
 from cutlayer.wire.training import CLIENT, READER, ROUND, Ask, Call, Reply
 
 PLAN = "plan"
-"""In OPEN the id of the client's plan; in the reply to a session that only asks for it the plan as TOML."""
+"""The id of the client's plan in OPEN, and the plan as TOML in the reply to a session that only asks for it."""
 
 
 class Desk:

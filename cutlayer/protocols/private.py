@@ -71,7 +71,7 @@ class PrivateGradients:
             self._parameters[name].grad = (total + self._privacy.noise * self._privacy.clip * noise) / len(inputs)
 
     def of_samples(self, inputs: Tensor, gradient: Tensor) -> dict[str, Tensor]:
-        """For each parameter the gradients of the loss of each sample, ``(B, ...)``; see `apply`."""
+        """The gradients of the loss of each sample by parameter, ``(B, ...)``; see `apply`."""
         weights = {name: p.detach() for name, p in self._parameters.items()}
 
         def of_one(sample: Tensor, row: Tensor) -> dict[str, Tensor]:

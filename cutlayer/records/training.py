@@ -228,7 +228,7 @@ def models(folder: Path) -> dict[int, Path]:
 
 
 def read_partition(folder: Path) -> list[NDArray[np.intp]]:
-    """For each client its positions among the training samples.
+    """The positions of each client's samples among the training samples.
 
     Raises:
         OSError, ValueError: There is no such file, or it is damaged.

@@ -34,7 +34,7 @@ PATIENCE_S = 600.0
 """Longest silence of a server after which a client still goes on, in seconds: time to start the server again."""
 
 CLOSING_S = 10.0
-"""As `PATIENCE_S`, for CLOSE: a server that has replied to all may end before each has its reply."""
+"""The same for CLOSE, since a server that has replied to all may end before each client has its reply."""
 
 AGAIN = "Trying again for up to"
 """Words of the line of the log that says that the server is not there."""

@@ -110,7 +110,7 @@ BASELINES = ("fedavg", "local", "centralised")
 
 
 def _in_order(label: str) -> tuple[int, str]:
-    """By name, the baselines last."""
+    """The key that sorts labels by name, with the baselines last."""
     name = label.partition(",")[0]
     return (BASELINES.index(name) + 1 if name in BASELINES else 0), label
 
