@@ -453,6 +453,25 @@ LABEL_ATTACKS = Registry(
 )
 
 
+UPDATE_ATTACKS = Registry(
+    "update attack",
+    {
+        "mean": "cutlayer.attacks.gradients.mean:Mean",
+    },
+    "cutlayer.update_attacks",
+    {"cutlayer.attacks.gradients.base:UpdateAttack": ("invert",)},
+)
+
+UPDATE_DEFENSES = Registry(
+    "update defense",
+    {
+        "none": "cutlayer.defenses.updates.none:Unprotected",
+    },
+    "cutlayer.update_defenses",
+    {"cutlayer.defenses.updates.base:UpdateDefense": ("protect or augment or rebuilt or share",)},
+)
+
+
 def defense_names(description: Mapping[str, Any]) -> Iterator[str]:
     """The name in the description of a defense, and the names of those that follow it."""
     yield str(description["name"])

@@ -27,8 +27,10 @@ def cutlayer(*words, **options):
     [
         "attacks",
         "label-attacks",
+        "update-attacks",
         "defenses",
         "gradient-defenses",
+        "update-defenses",
         "detectors",
         "models",
         "datasets",

@@ -138,6 +138,59 @@ class Shake(GradientDefense):
         "Shake",
         'Row("toy", {"spread": 0.25})',
     ),
+    "an update attack": Toy(
+        "update-attacks",
+        '''
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from cutlayer.attacks.gradients.base import Recovered, UpdateAttack
+from cutlayer.attacks.gradients.view import Observation, UpdateView
+
+
+@dataclass(kw_only=True)
+class Gray(UpdateAttack):
+    """Answer with gray."""
+
+    plain_words = "always answers with a gray picture, whatever arrives"
+
+    def invert(self, view: UpdateView, observations: Sequence[Observation]) -> list[Recovered]:
+        return [Recovered(torch.full((o.samples, *view.input.shape), 0.5)) for o in observations]
+''',
+        "Gray",
+        'Row("toy", {})',
+    ),
+    "an update defense": Toy(
+        "update-defenses",
+        '''
+from dataclasses import dataclass
+
+from cutlayer.defenses.updates.base import UpdateDefense
+
+
+@dataclass(kw_only=True)
+class Halve(UpdateDefense):
+    """Send a part of each number.
+
+    Args:
+        taken: Part of each number that is not sent.
+    """
+
+    knob = "taken"
+    plain_words = "makes each number smaller"
+    taken: float = 0.5
+
+    def protect(self, update, rng, state, local):
+        return {name: value * (1 - self.taken) for name, value in update.items()}
+
+    def twin(self, sent, rng):
+        return lambda update: {name: value * (1 - self.taken) for name, value in update.items()}
+''',
+        "Halve",
+        'Row("toy", {"taken": 0.25}, twin="equal")',
+    ),
     "a detector": Toy(
         "detectors",
         '''

@@ -26,8 +26,10 @@ def list_names(
         Literal[
             "attacks",
             "label-attacks",
+            "update-attacks",
             "defenses",
             "gradient-defenses",
+            "update-defenses",
             "detectors",
             "models",
             "datasets",

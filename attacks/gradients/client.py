@@ -1,0 +1,109 @@
+"""What an honest client computes: the gradient of a batch, or the change of its weights by some local steps.
+
+Attackers compute it too, for inputs of their own; studies compute with it what a client would have sent. Updates of the
+real service come from its transcript.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cutlayer.attacks.gradients.view import Observation
+from cutlayer.defenses.updates.base import Local, UpdateDefense
+
+
+class Made(NamedTuple):
+    """An update, and the samples that it was computed from.
+
+    Attributes:
+        observation: What the server sees.
+        inputs: ``(M, *input.shape)``, as the defense had them; what a perfect attacker would rebuild.
+        labels: ``(M,)`` int64, or ``(M, classes)``.
+    """
+
+    observation: Observation
+    inputs: Tensor
+    labels: Tensor
+
+
+def gradients(model: nn.Module, inputs: Tensor, labels: Tensor, *, create_graph: bool = False) -> dict[str, Tensor]:
+    """The gradient of the mean cross-entropy of a batch, by name of the parameter.
+
+    Args:
+        model: Inputs to logits.
+        inputs: ``(B, *input.shape)``.
+        labels: ``(B,)`` int64, or ``(B, classes)`` shares of each class.
+        create_graph: Whether the gradient can be differentiated, with respect to `inputs` and `labels`.
+    """
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    loss = functional.cross_entropy(model(inputs), labels)
+    found = torch.autograd.grad(loss, list(parameters.values()), create_graph=create_graph)
+    return dict(zip(parameters, found, strict=True))
+
+
+def observed(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    defense: UpdateDefense,
+    rng: np.random.Generator,
+    *,
+    state: dict[str, NDArray[np.float32]] | None = None,
+    local_steps: int = 0,
+    batch: int = 0,
+    lr: float = 0.0,
+    round: int = 0,
+    eval_mode: bool = True,
+) -> Made:
+    """The update that a client sends for its samples, made in process.
+
+    Args:
+        model: The model that the server has sent; it stays as it is.
+        inputs: ``(B, *input.shape)``.
+        labels: ``(B,)`` int64.
+        defense: What the client does to its samples and its update.
+        rng: Source of the defense's draws.
+        state: What the defense keeps from one update of this client to the next; it is changed in place.
+        local_steps: Number of steps of SGD; 0 for one gradient of all samples.
+        batch: Samples in each local step, taken in their order, again from the first after the last; 0 for all.
+        lr: Learning rate of the local steps.
+        round: Number of rounds that the model was trained for.
+        eval_mode: Whether the client computes with the model in evaluation mode.
+    """
+    local = Local(model, inputs, labels, round)
+    trained = copy.deepcopy(model).train(not eval_mode)
+    used, of = defense.augment(inputs, labels, rng, local)
+    if not local_steps:
+        update: Mapping[str, Tensor] = {name: g.detach() for name, g in gradients(trained, used, of).items()}
+    else:
+        size, taken = batch or len(used), 0
+        for _ in range(local_steps):
+            index = (torch.arange(size) + taken) % len(used)
+            taken += size
+            found = gradients(trained, used[index], of[index])
+            with torch.no_grad():
+                for name, p in trained.named_parameters():
+                    if name in found:
+                        p.sub_(lr * found[name])
+        before = dict(model.named_parameters())
+        update = {name: (p - before[name]).detach() for name, p in trained.named_parameters()}
+    sent = defense.protect_update(update, rng, {} if state is None else state, local)
+    observation = Observation(
+        update=sent,
+        samples=len(inputs),
+        local_steps=local_steps,
+        batch=batch or len(inputs),
+        lr=lr,
+        round=round,
+        eval_mode=eval_mode,
+        _model=model,
+    )
+    return Made(observation, used, of)

@@ -1,0 +1,1 @@
+"""Defenses of updates: what a client does so that its gradients or weights tell less of its samples."""

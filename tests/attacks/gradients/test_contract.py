@@ -1,0 +1,139 @@
+"""What every attack on updates promises."""
+
+from dataclasses import is_dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cutlayer.attacks.gradients.base import UpdateAttack, checked
+from cutlayer.attacks.gradients.client import observed
+from cutlayer.attacks.gradients.view import Observation, UpdateView
+from cutlayer.data.splits import Dataset
+from cutlayer.defenses.updates.none import Unprotected
+from cutlayer.errors import ConfigError, DataError, WithheldError
+from cutlayer.registry import UPDATE_ATTACKS
+from cutlayer.spec import image_spec
+
+INPUT = image_spec(1, 8, 8)
+
+
+class Row(NamedTuple):
+    """One attack with the options that make it quick, and what it needs.
+
+    Attributes:
+        name: Name of the attack.
+        options: Its options.
+        samples: Numbers of samples of the updates that it can take.
+        labels: Whether it needs the labels.
+    """
+
+    name: str
+    options: dict[str, Any]
+    samples: tuple[int, ...] = (1, 4)
+    labels: bool = False
+
+    def make(self) -> UpdateAttack:
+        return UPDATE_ATTACKS.make(self.name, **self.options)
+
+
+ROWS = [
+    Row("mean", {}),
+]
+each = pytest.mark.parametrize("row", ROWS, ids=lambda row: repr(row.make()))
+
+
+class Victim(NamedTuple):
+    """A small model, its clients' samples, and what the attacker holds."""
+
+    model: nn.Module
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    view: UpdateView
+
+    def observations(self, samples: tuple[int, ...]) -> list[Observation]:
+        """One undefended gradient for each number of samples, each from the first samples."""
+        rng = np.random.default_rng(0)
+        return [observed(self.model, self.inputs[:n], self.labels[:n], Unprotected(), rng).observation for n in samples]
+
+
+@pytest.fixture(scope="module")
+def victim() -> Victim:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 4))
+    rng = np.random.default_rng(0)
+    labels = np.arange(24) % 4
+    inputs = (rng.random((24, 1, 8, 8)) / 2 + labels[:, None, None, None] / 8).astype(np.float32)
+    auxiliary = Dataset(inputs[8:], labels[8:].astype(np.int64))
+    view = UpdateView(input=INPUT, classes=4, auxiliary=auxiliary)
+    return Victim(model, torch.from_numpy(inputs[:8]), torch.from_numpy(labels[:8]), view)
+
+
+def test_every_registered_attack_has_a_row():
+    assert {row.name for row in ROWS} == {*UPDATE_ATTACKS}
+    for name in UPDATE_ATTACKS:
+        kind = UPDATE_ATTACKS.load(name)
+        assert is_dataclass(kind)
+        assert kind.plain_words
+        assert kind.plain_words[0].islower() or kind.plain_words[:3].isupper()
+
+
+@each
+def test_it_answers_with_inputs_of_the_right_form_and_range_and_leaves_the_model_as_it_is(row, victim):
+    before = {name: value.clone() for name, value in victim.model.state_dict().items()}
+    attack = row.make()
+    view = victim.view
+    if row.labels:
+        view = replace(view, _labels=tuple(victim.labels[:n] for n in row.samples))
+    if attack.active:
+        pytest.skip("an active attacker has tests of its own")
+    found = attack.invert(view, victim.observations(row.samples))
+    assert [len(r.inputs) for r in found] == [*row.samples]
+    for r in found:
+        assert r.inputs.shape[1:] == INPUT.shape
+        assert r.inputs.dtype == torch.float32
+        assert r.inputs.min() >= 0
+        assert r.inputs.max() <= 1
+        assert r.labels is None or r.labels.shape == (len(r.inputs),)
+    for name, value in victim.model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+@each
+def test_two_runs_give_the_same(row, victim):
+    if row.make().active:
+        pytest.skip("an active attacker has tests of its own")
+    view = victim.view
+    if row.labels:
+        view = replace(view, _labels=(victim.labels[: row.samples[0]],))
+    once, again = (row.make().invert(view, victim.observations(row.samples[:1])) for _ in range(2))
+    assert torch.equal(once[0].inputs, again[0].inputs)
+
+
+def test_what_the_view_withholds_is_an_error(victim):
+    for name in ("labels", "defense", "new_model"):
+        with pytest.raises(WithheldError, match="withholds"):
+            getattr(victim.view, name)
+    (observation,) = victim.observations((1,))
+    with pytest.raises(WithheldError, match="broadcast model"):
+        _ = replace(observation, _model=None).model
+
+
+def test_a_damaged_update_is_refused_and_named(victim):
+    (observation,) = victim.observations((1,))
+    assert checked(observation) is observation
+    for change, words in (
+        (lambda u: {**u, "9.weight": torch.zeros(1)}, "has no parameter '9.weight'"),
+        (lambda u: {k: v for k, v in u.items() if k != "3.bias"}, "lacks the parameter '3.bias'"),
+        (lambda u: {**u, "1.bias": torch.zeros(3)}, r"1.bias has the shape \(3,\), and \(32,\) in the model"),
+        (lambda u: {**u, "1.bias": u["1.bias"] * float("nan")}, "NaN or infinity in 1.bias"),
+    ):
+        with pytest.raises(DataError, match=words):
+            checked(replace(observation, update=change(observation.update)))
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(ConfigError, match="did you mean mean"):
+        UPDATE_ATTACKS.make("meen")
