@@ -12,11 +12,10 @@ import torch
 from cutlayer.attacks.training.training_inversion import system
 from cutlayer.cloud.training.attacking import attacking
 from cutlayer.cloud.training.tails import Tails
-from cutlayer.edge.training.client import Client, run
 from cutlayer.errors import AlarmError, ConfigError, DecodeError, Refused
 from cutlayer.protocols.plan import parse, toml
 from cutlayer.wire.training import Ask, Call
-from tests.protocols.direct import CLASSES, Direct, Run, dataset, model, planned
+from tests.protocols.direct import Direct, Run, dataset, planned
 from tests.protocols.test_networked import Network
 
 FSHA = {"lr": 1e-3, "decoder_lr": 1e-3, "critic_lr": 1e-3, "penalty": 10.0, "capacity": "he-small", "width": 8}
