@@ -25,6 +25,7 @@ from cutlayer.data.partition import IID, LAWS, Partition
 from cutlayer.errors import ConfigError, near
 from cutlayer.options import Batch, Count, LearningRate, Seed, Share, Threads, Weight, Whole, Within, check
 from cutlayer.protocols.row import CHOICES, Protocol, protocol_named
+from cutlayer.protocols.schedule import chosen
 from cutlayer.registry import CODECS, DATASETS, DEFENSES, GRADIENT_DEFENSES, MODELS, Registry, defense_from
 from cutlayer.spec import image_shape
 from cutlayer.tables import UNDEFENDED, Named, Options, located, named, only, read, record, toml_value
@@ -88,6 +89,19 @@ class Privacy:
 
 
 @dataclass(frozen=True)
+class Masking:
+    """Secure aggregation; see `cutlayer.protocols.masking`.
+
+    Attributes:
+        peers: Each client shares masks with so many others, or with all if there are fewer.
+        bits: Bits behind the point of the numbers that are summed; weights are within ±2**(31 - bits).
+    """
+
+    peers: Annotated[int, Within(1, 10_000)] = 10_000
+    bits: Annotated[int, Within(1, 30)] = 20
+
+
+@dataclass(frozen=True)
 class TrainingPlan:
     """Everything that determines the result of a training. Equal plans have equal ids.
 
@@ -124,6 +138,8 @@ class TrainingPlan:
         defense: What is done to the smashed data before they leave the client.
         gradient_defense: What the server, or who holds the labels, does to the gradient at the cut.
         dp: DP-SGD for the weights of the clients' heads.
+        secure_aggregation: How the clients mask the weights that they deliver, so that the server learns the mean
+            alone; None where they do not.
         checkpoint_rounds: A checkpoint is made after every so many rounds; 0 for none.
         evaluate_rounds: Accuracy is measured after every so many rounds, and at the end.
         record: Whether each party keeps what it saw.
@@ -162,6 +178,7 @@ class TrainingPlan:
     defense: Named = UNDEFENDED
     gradient_defense: Named = UNDEFENDED
     dp: Privacy = Privacy()
+    secure_aggregation: Masking | None = None
     checkpoint_rounds: Whole = 1
     evaluate_rounds: Count = 1
     record: bool = False
@@ -184,6 +201,8 @@ class TrainingPlan:
         content["row"] = {key: getattr(self.row, key) for key in CHOICES}
         if not self.dp.clip:
             del content["dp"]
+        if self.secure_aggregation is None:
+            del content["secure_aggregation"]
         text = json.dumps({"kind": "training", **content}, sort_keys=True, default=asdict)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -248,6 +267,7 @@ def parse(table: Mapping[str, Any]) -> TrainingPlan:
     values["optimizer"] = record(Optimizer, table.get("optimizer", {}), "optimizer")
     values["codec"] = record(Wire, table.get("codec", {}), "codec")
     values["dp"] = record(Privacy, table.get("dp", {}), "dp")
+    values["secure_aggregation"] = _masking(table.get("secure_aggregation", False))
     law = table.get("partition", {})
     values["partition"] = record(Partition, {"name": law} if isinstance(law, str) else law, "partition")
     for key in _DEFENSES:
@@ -269,6 +289,16 @@ def _protocol(value: Any) -> tuple[str, Options]:
         raise ConfigError("[protocol] needs a name.")
     check("protocol.name", str, value["name"])
     return value["name"], {key: entry for key, entry in value.items() if key != "name"}
+
+
+def _masking(value: Any) -> Masking | None:
+    """True, false, or the table ``[secure_aggregation]``."""
+    if isinstance(value, bool):
+        return Masking() if value else None
+    if not isinstance(value, dict):
+        raise ConfigError(f"secure_aggregation must be true, false or a table; {value!r:.80} was given.")
+    masking: Masking = record(Masking, value, "secure_aggregation")
+    return masking
 
 
 def _defense(key: str, table: Any) -> Named:
@@ -322,8 +352,36 @@ def _check(plan: TrainingPlan) -> None:
         raise ConfigError(f"dp clips what comes from the gradient at one cut, and {plan.protocol} has other gradients.")
     if plan.dp.clip and plan.micro_batches > 1:
         raise ConfigError("dp adds noise to the gradient of a whole batch; set micro_batches = 1.")
+    if plan.secure_aggregation is not None:
+        _check_masking(plan)
     if plan.record and plan.row.tail == "none":
         raise ConfigError(f"{plan.protocol} sends no smashed data that could be recorded; leave record out.")
+
+
+def _check_masking(plan: TrainingPlan) -> None:
+    """Refuse what the sum of masked weights cannot do."""
+    if plan.row.head != "averaged" or plan.row.sync == "step":
+        raise ConfigError(
+            f"secure_aggregation is for weights that are averaged at the end of a round, which {plan.protocol} has "
+            "none of; leave it out, or take fedavg or splitfed-v1."
+        )
+    if plan.stragglers != "wait":
+        raise ConfigError(
+            "secure_aggregation needs every client of a round to deliver: the masks of one that drops out stay in the "
+            "sum, as no shares of its keys are kept by others. Set stragglers = 'wait'."
+        )
+    if len(set(plan.cuts)) > 1:
+        raise ConfigError("secure_aggregation sums the same layers of all clients; give one cut for all.")
+    if plan.optimizer_state == "average":
+        raise ConfigError(
+            "secure_aggregation masks the weights, and optimizer_state = 'average' would send in the clear what the "
+            "optimizers remember of the gradients; set 'keep' or 'reset'."
+        )
+    if len(chosen(plan, 1)) < 2:
+        raise ConfigError(
+            "secure_aggregation hides a client among the others of its round, and there are none; take two clients or "
+            "more, or a greater sampling."
+        )
 
 
 def _tail_is(row: Protocol) -> str:
@@ -359,11 +417,17 @@ def _check_cuts(plan: TrainingPlan) -> None:
         )
 
 
-_TABLES = ("protocol", "optimizer", "codec", "partition", "defense", "gradient_defense", "dp")
+_TABLES = ("protocol", "optimizer", "codec", "partition", "defense", "gradient_defense", "dp", "secure_aggregation")
 KEYS = tuple(f.name for f in fields(TrainingPlan) if f.name not in ("row", "cuts"))
 """The keys of a plan."""
 
-_SECTIONS = {"optimizer": Optimizer, "codec": Wire, "partition": Partition, "dp": Privacy}
+_SECTIONS = {
+    "optimizer": Optimizer,
+    "codec": Wire,
+    "partition": Partition,
+    "dp": Privacy,
+    "secure_aggregation": Masking,
+}
 
 
 def _apply(table: Options, key: str, text: str) -> None:
@@ -406,7 +470,7 @@ def toml(plan: TrainingPlan) -> str:
             value = list(plan.cuts) or value
         elif isinstance(value, Named):
             value = {"name": value.name, **value.options}
-        elif f.name in _SECTIONS:
+        elif f.name in _SECTIONS and value is not None:
             value = asdict(value)
         if isinstance(value, dict):
             tables += ["", f"[{f.name}]", *(f"{key} = {toml_value(entry)}" for key, entry in value.items())]
