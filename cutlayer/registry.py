@@ -468,7 +468,10 @@ UPDATE_ATTACKS = Registry(
 UPDATE_DEFENSES = Registry(
     "update defense",
     {
+        "ffl-swap": "cutlayer.defenses.updates.ffl_swap:FFLSwap",
+        "fragments": "cutlayer.defenses.updates.fragments:Fragments",
         "none": "cutlayer.defenses.updates.none:Unprotected",
+        "secure-aggregation": "cutlayer.defenses.updates.secure_aggregation:SecureAggregation",
     },
     "cutlayer.update_defenses",
     {"cutlayer.defenses.updates.base:UpdateDefense": ("protect or augment or rebuilt or share",)},
