@@ -60,6 +60,7 @@ def label(plan: TrainingPlan) -> str:
     changes += [f"dp clip={plan.dp.clip:g} noise={plan.dp.noise:g}"] if plan.dp.clip else []
     changes += ["secure_aggregation"] if plan.secure_aggregation is not None else []
     changes += [defense.label for defense in (plan.defense, plan.gradient_defense) if defense.name != "none"]
+    changes += [detector.label for detector in plan.probes]
     return ", ".join([plan.protocol, *changes])
 
 
