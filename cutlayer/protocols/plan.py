@@ -25,7 +25,6 @@ from cutlayer.data.partition import IID, LAWS, Partition
 from cutlayer.errors import ConfigError, near
 from cutlayer.options import Batch, Count, LearningRate, Seed, Share, Threads, Weight, Whole, Within, check
 from cutlayer.protocols.row import CHOICES, Protocol, protocol_named
-from cutlayer.protocols.schedule import chosen
 from cutlayer.registry import CODECS, DATASETS, DEFENSES, DETECTORS, GRADIENT_DEFENSES, MODELS, Registry, defense_from
 from cutlayer.spec import image_shape
 from cutlayer.tables import UNDEFENDED, Named, Options, located, named, only, read, record, toml_value
@@ -217,6 +216,11 @@ class TrainingPlan:
         """The detectors that send wrong labels."""
         return tuple(detector for detector in self.detectors if DETECTORS.load(detector.name).probes)
 
+    @property
+    def per_round(self) -> int:
+        """Number of clients that take part in a round."""
+        return max(1, int(self.sampling * self.clients + 0.5))
+
     def cut_of(self, client: int) -> str:
         """The cut of a client, 1 to `clients`; empty where there is no tail."""
         if self.row.tail == "none":
@@ -402,7 +406,7 @@ def _check_masking(plan: TrainingPlan) -> None:
             "secure_aggregation masks the weights, and optimizer_state = 'average' would send in the clear what the "
             "optimizers remember of the gradients; set 'keep' or 'reset'."
         )
-    if len(chosen(plan, 1)) < 2:
+    if plan.per_round < 2:
         raise ConfigError(
             "secure_aggregation hides a client among the others of its round, and there are none; take two clients or "
             "more, or a greater sampling."
