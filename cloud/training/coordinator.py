@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cutlayer.cloud.training.asks import Answer, refused, tensor, unmet, whole
+from cutlayer.cloud.training.asks import Answer, alarms, refused, tensor, unmet, whole
 from cutlayer.cloud.training.members import Done, Members
 from cutlayer.cloud.training.round import Round
 from cutlayer.cloud.training.steps import Steps
-from cutlayer.cloud.training.tails import Diverged, Tails
+from cutlayer.cloud.training.tails import Diverged, Left, Tails
 from cutlayer.errors import DecodeError, Refused, SplitError, WriteError
 from cutlayer.protocols.averaging import averaged
 from cutlayer.protocols.barriers import checkpoint_due, evaluation_due
@@ -35,6 +35,9 @@ from cutlayer.wire.codecs.base import Encoded, Parameter, as_array
 from cutlayer.wire.training import Ask, Call, Reply, packed, unpacked
 
 log = logging.getLogger("cutlayer.training")
+
+
+_DIVERGED = "The training diverged: {}. Nothing of it was applied; use a lower learning rate."
 
 
 class Coordinator:
@@ -339,6 +342,13 @@ class Coordinator:
         if (step := ask.parameters.get("diverged")) is not None:
             text = f"a gradient of its layers is not finite at client {client}, round {round.number}, step {step}"
             raise Diverged(text)
+        raised = alarms(ask)
+        for detector, step, score, threshold in raised:
+            what = {"detector": detector, "score": score, "threshold": threshold}
+            self._on(Event("alarm", client, round.number, step, what))
+        if "stopped" in ask.parameters:
+            why = f": its detector {raised[0][0]} suspects this server" if raised else ""
+            raise Left(f"Client {client} trains no more in round {round.number}{why}")
         taken = round.served.get(client, 0) + len(round.queued.get(client, ()))
         if taken != round.steps[client] and self._plan.row.tail != "none":
             raise unmet(
@@ -470,7 +480,8 @@ class Coordinator:
 
     def _fail(self, error: Diverged) -> None:
         """End the training for everybody."""
-        self.failed = unmet(f"The training diverged: {error}. Nothing of it was applied; use a lower learning rate.")
+        what = "{}." if isinstance(error, Left) else _DIVERGED
+        self.failed = unmet(what.format(error))
 
     def _halt(self, error: Exception) -> None:
         """End the training for everybody, for the server itself has failed: its disk may be full."""

@@ -25,7 +25,7 @@ from cutlayer.data.partition import IID, LAWS, Partition
 from cutlayer.errors import ConfigError, near
 from cutlayer.options import Batch, Count, LearningRate, Seed, Share, Threads, Weight, Whole, Within, check
 from cutlayer.protocols.row import CHOICES, Protocol, protocol_named
-from cutlayer.registry import CODECS, DATASETS, DEFENSES, GRADIENT_DEFENSES, MODELS, Registry, defense_from
+from cutlayer.registry import CODECS, DATASETS, DEFENSES, DETECTORS, GRADIENT_DEFENSES, MODELS, Registry, defense_from
 from cutlayer.spec import image_shape
 from cutlayer.tables import UNDEFENDED, Named, Options, located, named, only, read, record, toml_value
 from cutlayer.wire.codecs.packed import codec_named, rewritten
@@ -124,6 +124,7 @@ class TrainingPlan:
         defense: What is done to the smashed data before they leave the client.
         gradient_defense: What the server, or who holds the labels, does to the gradient at the cut.
         dp: DP-SGD for the weights of the clients' heads.
+        detectors: What each client watches its gradients with.
         checkpoint_rounds: A checkpoint is made after every so many rounds; 0 for none.
         evaluate_rounds: Accuracy is measured after every so many rounds, and at the end.
         record: Whether each party keeps what it saw.
@@ -162,6 +163,7 @@ class TrainingPlan:
     defense: Named = UNDEFENDED
     gradient_defense: Named = UNDEFENDED
     dp: Privacy = Privacy()
+    detectors: tuple[Named, ...] = ()
     checkpoint_rounds: Whole = 1
     evaluate_rounds: Count = 1
     record: bool = False
@@ -184,8 +186,17 @@ class TrainingPlan:
         content["row"] = {key: getattr(self.row, key) for key in CHOICES}
         if not self.dp.clip:
             del content["dp"]
+        # A detector that only listens decides on nothing, so that a client may have one of which the server knows not.
+        content["detectors"] = [_identified({"name": d.name, **d.options}, DETECTORS) for d in self.probes]
+        if not content["detectors"]:
+            del content["detectors"]
         text = json.dumps({"kind": "training", **content}, sort_keys=True, default=asdict)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def probes(self) -> tuple[Named, ...]:
+        """The detectors that send wrong labels."""
+        return tuple(detector for detector in self.detectors if DETECTORS.load(detector.name).probes)
 
     def cut_of(self, client: int) -> str:
         """The cut of a client, 1 to `clients`; empty where there is no tail."""
@@ -252,6 +263,7 @@ def parse(table: Mapping[str, Any]) -> TrainingPlan:
     values["partition"] = record(Partition, {"name": law} if isinstance(law, str) else law, "partition")
     for key in _DEFENSES:
         values[key] = _defense(key, table.get(key, {"name": "none"}))
+    values["detectors"] = _detectors(table.get("detectors", []))
     plan = TrainingPlan(**values, protocol=name, row=protocol_named(name, changes))
     if name == "centralised":
         # One client holds the data of all; how they would be divided says nothing.
@@ -276,6 +288,13 @@ def _defense(key: str, table: Any) -> Named:
     if len(found) != 1:
         raise ConfigError(f"A training has one {key}; {len(found)} were given. Give each a plan of its own.")
     return found[0]
+
+
+def _detectors(entries: Any) -> tuple[Named, ...]:
+    """The detectors from a name, a table, or a list of both."""
+    listed = entries if isinstance(entries, list) else [entries]
+    tables = [{"name": entry} if isinstance(entry, str) else entry for entry in listed]
+    return tuple(named(DETECTORS, tables)) if tables else ()
 
 
 def _check(plan: TrainingPlan) -> None:
@@ -322,6 +341,12 @@ def _check(plan: TrainingPlan) -> None:
         raise ConfigError(f"dp clips what comes from the gradient at one cut, and {plan.protocol} has other gradients.")
     if plan.dp.clip and plan.micro_batches > 1:
         raise ConfigError("dp adds noise to the gradient of a whole batch; set micro_batches = 1.")
+    if plan.detectors and (plan.row.tail == "none" or plan.row.feedback == "local-loss"):
+        raise ConfigError(f"{plan.protocol} sends no gradient that a client could watch; leave detectors out.")
+    if plan.detectors and plan.micro_batches > 1:
+        raise ConfigError("detectors compare the gradients of a whole batch; set micro_batches = 1.")
+    if plan.probes and plan.row.labels == "kept":
+        raise ConfigError(f"{plan.probes[0].label} sends wrong labels, and {plan.protocol} sends none; use gap.")
     if plan.record and plan.row.tail == "none":
         raise ConfigError(f"{plan.protocol} sends no smashed data that could be recorded; leave record out.")
 
@@ -359,7 +384,7 @@ def _check_cuts(plan: TrainingPlan) -> None:
         )
 
 
-_TABLES = ("protocol", "optimizer", "codec", "partition", "defense", "gradient_defense", "dp")
+_TABLES = ("protocol", "optimizer", "codec", "partition", "defense", "gradient_defense", "dp", "detectors")
 KEYS = tuple(f.name for f in fields(TrainingPlan) if f.name not in ("row", "cuts"))
 """The keys of a plan."""
 
@@ -404,6 +429,8 @@ def toml(plan: TrainingPlan) -> str:
             value = {"name": value, **changed} if changed else value
         elif f.name == "cut":
             value = list(plan.cuts) or value
+        elif f.name == "detectors":
+            value = [{"name": detector.name, **detector.options} for detector in value] or f.default
         elif isinstance(value, Named):
             value = {"name": value.name, **value.options}
         elif f.name in _SECTIONS:

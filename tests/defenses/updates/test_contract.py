@@ -37,23 +37,26 @@ class Row(NamedTuple):
 
 
 ROWS = [
-    Row("none", {}, acts=""),
     Row("autoencoder", {"ratio": 4.0, "chunk": 32}, twin="equal"),
     Row("censor", {"trials": 3}, twin="equal"),
     Row("clip", {"bound": 0.1}, twin="equal"),
     Row("dgc", {"sparsity": 0.9, "bound": 0.1}, twin="equal"),
     Row("dgp", {}, twin="equal"),
+    Row("ffl-swap", {}, acts="share"),
+    Row("fragments", {}, acts="share"),
     Row("grad-defense", {}, twin="close"),
-    Row("layer-prune", {"rate": 0.8}, twin="equal"),
     Row("layer-prune", {"by": "sensitivity"}, twin="equal"),
+    Row("layer-prune", {"rate": 0.8}, twin="equal"),
     Row("lr-perturbation", {}, twin="equal"),
     Row("noise", {"bound": 1.0}, twin="close"),
+    Row("none", {}, acts=""),
     Row("outpost", {}, twin="close"),
     Row("pfgd", {"rate": 0.1}, twin="equal"),
-    Row("prune", {}, twin="equal"),
     Row("prune", {"rate": 0.1, "drop": "largest", "held_back": True}, twin="equal"),
-    Row("quantize", {"mixed": (8, 4, 2, 1)}, twin="equal"),
+    Row("prune", {}, twin="equal"),
     Row("quantize", {"bits": 4, "rounding": "stochastic"}, twin="close"),
+    Row("quantize", {"mixed": (8, 4, 2, 1)}, twin="equal"),
+    Row("secure-aggregation", {}, acts="share"),
     Row("soteria", {"rate": 0.6}, twin="equal"),
 ]
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: repr(row.make()))
@@ -124,8 +127,9 @@ def test_what_it_acts_on_is_changed(row, local, update):
         other = {name: value * 2 for name, value in update.items()}
         shared = defense.share({1: update, 2: other}, rng())
         assert not same(shared[1], update)
-        for name, value in update.items():
-            assert torch.allclose(shared[1][name] + shared[2][name], 3 * value, atol=1e-5)
+        for name, value in defense.summed(shared).items():
+            assert value.dtype == torch.float32
+            assert torch.allclose(value, 3 * update[name], atol=1e-5)
 
 
 @each
