@@ -165,6 +165,7 @@ EXTRAS = {
     "skimage": "lab",
     "sklearn": "lab",
     "tensorboard": "tensorboard",
+    "tenseal": "he",
     "torch": "lab",
     "torchmetrics": "lab",
     "torchvision": "lab",

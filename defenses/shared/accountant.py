@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 
-ORDERS = range(2, 257)
+WHOLE = range(2, 257)
+FRACTIONS = [1 + k / 100 for k in range(1, 1000) if k % 100]
+"""Orders at which the divergence is looked at; without sampling it is known between whole ones, too."""
 
 
 def epsilon(noise: float, share: float, steps: int, delta: float) -> float:
@@ -24,21 +26,23 @@ def epsilon(noise: float, share: float, steps: int, delta: float) -> float:
     """
     if not noise:
         return math.inf
+    orders = [*WHOLE, *FRACTIONS] if share >= 1 else WHOLE
     return max(
         0.0,
         min(
             steps * _renyi(share, noise, order)
             + math.log1p(-1 / order)
             - (math.log(delta) + math.log(order)) / (order - 1)
-            for order in ORDERS
+            for order in orders
         ),
     )
 
 
-def _renyi(share: float, noise: float, order: int) -> float:
+def _renyi(share: float, noise: float, order: float) -> float:
     """The Rényi divergence of one step, in nats."""
     if share >= 1:
         return order / (2 * noise**2)
+    order = int(order)
     terms = [
         math.lgamma(order + 1)
         - math.lgamma(k + 1)
