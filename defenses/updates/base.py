@@ -93,7 +93,7 @@ class UpdateDefense(ABC):
         """
         return inputs, labels
 
-    def mixed(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def augment_twin(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The samples that `augment` makes of an attacker's guess of the client's own ones; it can be differentiated.
 
         As it is, for a defense whose changed samples are themselves what an attacker looks for.

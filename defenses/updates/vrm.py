@@ -7,7 +7,7 @@ label of its larger part.
 
 Threat model: a curious server rebuilds the samples of an update. One that does not know of the mixtures looks for twice
 as many samples as there are, or for as many, with a gradient that is not theirs. One that knows of them fits x1 and x2
-alone and mixes inside (`mixed`): the mixtures add nothing unknown.
+alone and mixes inside (`augment_twin`): the mixtures add nothing unknown.
 
 Differs from the paper:
     - The inputs of cutlayer's models lie in [0, 1]: the mixtures are formed around 0.5, and stay in that range.
@@ -48,9 +48,9 @@ class Vrm(UpdateDefense):
 
     def augment(self, inputs: Tensor, labels: Tensor, rng: np.random.Generator, local: Local) -> tuple[Tensor, Tensor]:
         """``(B, *input.shape)`` -> the samples and then one mixture of each, ``(2 B, *input.shape)``; see the base."""
-        return self.mixed(inputs, labels)
+        return self.augment_twin(inputs, labels)
 
-    def mixed(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def augment_twin(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The same as `augment`, which has no chance in it."""
         if not self.on:
             return inputs, labels

@@ -59,4 +59,4 @@ def test_vrm_falls_to_an_attacker_who_mixes_as_well(inputs):
     model, labels, defense = smooth(), torch.tensor([1, 3]), Vrm()
     update = observed(model, inputs, labels, defense, rng()).observation.update
     assert psnr(matched(model, update, labels, (1, 8, 8), lambda x, y: (x, y)), inputs) < 15
-    assert psnr(matched(model, update, labels, (1, 8, 8), defense.mixed, starts=3), inputs) > 35
+    assert psnr(matched(model, update, labels, (1, 8, 8), defense.augment_twin, starts=3), inputs) > 35
