@@ -36,7 +36,6 @@ from cutlayer.metrics.interval import exact_proportion
 from cutlayer.privacy.identification import CANDIDATES
 from cutlayer.privacy.updates import score_updates
 from cutlayer.records import gradients as records
-from cutlayer.records.files import write_json, write_text
 from cutlayer.records.gradients import UpdateRecord
 from cutlayer.records.run import Estimate, Published
 from cutlayer.registry import UPDATE_ATTACKS, UPDATE_DEFENSES
@@ -95,8 +94,8 @@ def study(
         _check(cells, splits)
     for note in dict.fromkeys(note for splits in data.values() for note in splits.notes):
         say(note)
-    write_text(folder / records.PLAN, toml(plan))
-    write_json(folder / "env.json", environment(edge=torch.get_num_threads(), cloud=torch.get_num_threads()))
+    threads = torch.get_num_threads()
+    records.begin(folder, toml(plan), environment(edge=threads, cloud=threads))
     done = dict[str, UpdateRecord]()
     with only_one(folder, say=say):
         for (seed, epochs, defense), group in groupby(cells, key=lambda c: (c.seed, c.epochs, c.defense)):

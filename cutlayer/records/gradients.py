@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cutlayer.bounded import read_arrays, read_json
 from cutlayer.records.dataclass_json import dump, load
-from cutlayer.records.files import write_arrays, write_json
+from cutlayer.records.files import write_arrays, write_json, write_text
 from cutlayer.records.run import Estimate, Published
 
 PLAN = "gradients.toml"
@@ -98,13 +98,10 @@ class UpdateRecord:
     published: Published | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Study:
-    """The finished cells of one study, in the order of their files, and the environment beside them."""
-
-    records: tuple[UpdateRecord, ...]
-    folder: Path
-    env: dict[str, Any]
+def begin(folder: Path, plan: str, env: Mapping[str, Any]) -> None:
+    """Write what stands at the begin of a study: the plan as TOML, and the environment. Raises WriteError."""
+    write_text(folder / PLAN, plan)
+    write_json(folder / "env.json", env)
 
 
 def write(folder: Path, record: UpdateRecord, pictures: Mapping[str, NDArray[Any]]) -> None:
