@@ -456,6 +456,10 @@ LABEL_ATTACKS = Registry(
 UPDATE_ATTACKS = Registry(
     "update attack",
     {
+        "dlg": "cutlayer.attacks.gradients.dlg:DLG",
+        "idlg": "cutlayer.attacks.gradients.idlg:IDLG",
+        "inverting-gradients": "cutlayer.attacks.gradients.inverting_gradients:InvertingGradients",
+        "matching": "cutlayer.attacks.gradients.matching:Matching",
         "mean": "cutlayer.attacks.gradients.mean:Mean",
     },
     "cutlayer.update_attacks",

@@ -40,9 +40,13 @@ class Row(NamedTuple):
 
 
 ROWS = [
+    Row("dlg", {"iterations": 2}),
+    Row("idlg", {"iterations": 2}, samples=(1, 1)),
+    Row("inverting-gradients", {"iterations": 4}),
+    Row("matching", {"iterations": 4}),
     Row("mean", {}),
 ]
-each = pytest.mark.parametrize("row", ROWS, ids=lambda row: repr(row.make()))
+each = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
 
 class Victim(NamedTuple):

@@ -1,0 +1,480 @@
+"""The one loop of gradient inversion: search samples whose update is like the one that was seen.
+
+    u* = argmin_u  M(G(decode(u), y), g) + sum_r w_r R_r(decode(u))
+
+G is what the client would have sent, M a distance, u the parameters of a prior, y the labels, and R regularisers. Each
+part is an option, and each published system a subclass whose defaults are its settings. Threat model: whoever receives
+updates and has sent the model; labels are unknown unless `labels` is ``known``.
+
+The least objective alone decides which parameters are kept, and between restarts: nothing here has the clients'
+samples. An attacker to whom the view grants the clients' defense computes G with the defense's own map. Independent
+problems of the same model and size are one batch (`torch.func.vmap`) where the search is element by element.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+from torch.nn import functional
+
+from cutlayer.attacks.gradients import regularisers
+from cutlayer.attacks.gradients.base import Recovered, UpdateAttack, checked
+from cutlayer.attacks.gradients.descent import DIRECTIONS, SCHEDULES, Found, Objective, Parameters, adam, cma_es, lbfgs
+from cutlayer.attacks.gradients.distances import DISTANCES, layer_weights
+from cutlayer.attacks.gradients.labels import LABELS, of_each
+from cutlayer.attacks.gradients.priors import (
+    Features,
+    GeneratorWeights,
+    Latent,
+    Network,
+    Pixels,
+    Prior,
+    Units,
+    trained_generator,
+)
+from cutlayer.attacks.gradients.replay import Mixed, Replay
+from cutlayer.attacks.gradients.update import as_gradient, hides_scale
+from cutlayer.attacks.gradients.view import Observation, UpdateView
+from cutlayer.defenses.updates.base import Twin, UpdateDefense
+from cutlayer.errors import ConfigError, near
+from cutlayer.options import Count, LearningRate, Share, Size, Weight, Whole
+
+JOINT = "joint"
+PRIORS = ("pixels", "network", "latent", "generator", "features")
+LAYERS = ("equal", "rising", "late-first")
+LOCAL = ("single", "simulate")
+OPTIMIZERS = ("adam", "lbfgs", "cma")
+_LABELS, _MASK = "labels", "mask."
+
+
+class Problem(NamedTuple):
+    """The updates of one batch of samples: one, or those of several rounds.
+
+    Attributes:
+        number: Position of the first of the updates among all.
+        observations: The updates.
+        labels: ``(B,)`` int64; None where they are searched for with the samples.
+        maps: The defense's map for each update; None where there is none.
+    """
+
+    number: int
+    observations: tuple[Observation, ...]
+    labels: Tensor | None
+    maps: tuple[Twin | None, ...]
+
+    @property
+    def kind(self) -> Hashable:
+        """What problems that are solved in one batch have in common."""
+        return tuple(
+            (id(o.model), o.samples, o.local_steps, o.batch, o.lr, o.optimizer, o.eval_mode) for o in self.observations
+        )
+
+
+@dataclass(kw_only=True)
+class Matching(UpdateAttack):
+    """Search samples whose update is like the one that was seen; every part is an option.
+
+    Args:
+        labels: Where the labels come from: a name in `cutlayer.attacks.gradients.labels.LABELS`, ``known`` for those
+            that the view grants; ``joint`` searches for soft labels with the samples.
+        distance: See `cutlayer.attacks.gradients.distances.DISTANCES`. Of an update whose size is hidden, as by Adam,
+            only signs can be matched, and ``signs`` takes its place.
+        layers: Weights of the layers in the distance, ``equal``, ``rising`` or ``late-first``.
+        scale: Factor of the distance.
+        prior: What is searched: ``pixels`` (the samples, of images or tables); ``network`` (the weights of an untrained
+            one); ``latent`` (the latent vectors of a generator that is trained on the attacker's own samples);
+            ``generator`` (latent vectors, then the generator's weights); ``features`` (latent vectors, then what each
+            layer of the generator passes on).
+        standard: Whether pixels are searched in standard units, with the mean and spread of the attacker's samples.
+        box: Whether pixels stay within the bounds of samples at each step; otherwise they are clipped at the end.
+        tv: Weight of total variation, in standard units as all regularisers.
+        tv_from: Share of the iterations after which it counts.
+        l2: Weight of half the mean square.
+        bn: Weight of the distance to the running statistics of batch normalizations, which count where there are any.
+        bn_from: Share of the iterations after which it counts.
+        bn_first: Factor for the first of them.
+        group: Weight of the distance to the mean of all restarts.
+        likely: Weight of the prior's own penalty of unlikely parameters.
+        masks: Whether the masks of dropout are searched too, where the client computed with dropout.
+        mask_rate: Weight of the distance between the share of zeros in the masks and the rate of dropout.
+        optimizer: ``adam``, ``lbfgs``, or ``cma`` (CMA-ES, of the package cma).
+        iterations: Iterations of the search.
+        lr: Learning rate; the spread of the first candidates of ``cma``.
+        direction: What Adam follows: ``gradient``, its ``sign``, or ``quantised`` signs.
+        schedule: Learning rate over the iterations: ``constant``, ``steps``, ``cosine`` or ``plateau``.
+        noise: Standard deviation of noise on each step of Adam, times the learning rate.
+        later_iterations: Iterations for each further stage of a prior; 0 for as many as for the first.
+        later_lr: Learning rate in them; 0 for that of the first.
+        population: Candidates in an iteration of ``cma``.
+        local: How a change of weights by local steps is explained: as one gradient of all samples (``single``), or by
+            repeating the steps (``simulate``), whose batches are taken in the order of the labels.
+        restarts: Searches for each update; that of the least objective is taken.
+        rounds: Updates, one after the other, that are of the same samples; 0 for all. Each gets the same answer.
+        adaptive: Whether a defense that the view grants is taken into account.
+        together: Updates in a batch; 1 for one by one.
+        latent: Length of a latent vector.
+        width: Channels of the generator at full resolution.
+        prior_steps: Training steps of the generator.
+        radius: Bound of the mean absolute change of features.
+        widths: Channels of each level of the untrained network.
+    """
+
+    plain_words = "changes guessed samples until they would have caused the same update"
+
+    labels: str = "counts"
+    distance: str = "cosine"
+    layers: str = "equal"
+    scale: Weight = 1.0
+    prior: str = "pixels"
+    standard: bool = True
+    box: bool = True
+    tv: Weight = 0.0
+    tv_from: Share = 0.0
+    l2: Weight = 0.0
+    bn: Weight = 0.0
+    bn_from: Share = 0.0
+    bn_first: Weight = 10.0
+    group: Weight = 0.0
+    likely: Weight = 0.0
+    masks: bool = False
+    mask_rate: Weight = 0.0
+    optimizer: str = "adam"
+    iterations: Count = 1000
+    lr: LearningRate = 0.1
+    direction: str = "sign"
+    schedule: str = "steps"
+    noise: Weight = 0.0
+    later_iterations: Whole = 0
+    later_lr: Weight = 0.0
+    population: Count = 50
+    local: str = "single"
+    restarts: Count = 1
+    rounds: Whole = 1
+    adaptive: bool = True
+    together: Count = 32
+    latent: Size = 64
+    width: Size = 16
+    prior_steps: Whole = 400
+    radius: Weight = 0.1
+    widths: tuple[Size, ...] = (16, 32, 64)
+
+    def __post_init__(self) -> None:
+        self.widths = tuple(self.widths)  # TOML writes lists
+        for option, accepted in (
+            ("labels", (JOINT, *LABELS)),
+            ("distance", tuple(DISTANCES)),
+            ("layers", LAYERS),
+            ("prior", PRIORS),
+            ("optimizer", OPTIMIZERS),
+            ("direction", tuple(DIRECTIONS)),
+            ("schedule", tuple(SCHEDULES)),
+            ("local", LOCAL),
+        ):
+            if (given := getattr(self, option)) not in accepted:
+                raise ConfigError(f"There is no {option} named {given!r:.80}; {near(str(given), accepted)}")
+        if self.group and self.optimizer != "adam":
+            raise ConfigError("group compares all restarts at each step, which takes the optimizer adam.")
+
+    def invert(self, view: UpdateView, observations: Sequence[Observation]) -> list[Recovered]:
+        """See the base."""
+        problems = self._problems(view, observations)
+        kinds = defaultdict[Hashable, list[Problem]](list)
+        for problem in problems:
+            kinds[problem.kind].append(problem)
+        found: dict[int, Recovered] = {}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(view.seed)  # of models that draw as they compute
+            for alike in kinds.values():
+                for k in range(0, len(alike), self.together):
+                    part = alike[k : k + self.together]
+                    found |= zip((p.number for p in part), self._solved(view, part), strict=True)
+        rounds = self.rounds or len(observations)
+        return [found[k - k % rounds] for k in range(len(observations))]
+
+    def _problems(self, view: UpdateView, observations: Sequence[Observation]) -> list[Problem]:
+        """What there is to solve: for each set of updates of the same samples, labels and the defense's maps."""
+        rounds = self.rounds or len(observations)
+        if rounds and len(observations) % rounds:
+            raise ConfigError(f"{len(observations)} updates are no whole number of sets of rounds = {rounds}.")
+        problems = []
+        each = list(of_each(view, observations))
+        for k in range(0, len(observations), rounds or 1):
+            part = each[k : k + rounds]
+            if len({o.samples for _, o in part}) > 1:
+                raise ConfigError(
+                    f"Updates of {sorted({o.samples for _, o in part})} samples are not of the same samples; "
+                    "set rounds = 1 for updates that have nothing to do with each other."
+                )
+            for _, o in part:
+                self._check(checked(o))
+            labels = None if self.labels == JOINT else LABELS[self.labels](part[0][1], part[0][0])
+            maps = tuple(self._map(view, k + j, o) for j, (_, o) in enumerate(part))
+            problems.append(Problem(k, tuple(o for _, o in part), labels, maps))
+        return problems
+
+    def _check(self, observation: Observation) -> None:
+        """Refuse what the options cannot explain."""
+        if self.local == "simulate" and hides_scale(observation):
+            raise ConfigError(
+                f"local = 'simulate' repeats steps of SGD, and the update is from steps of {observation.optimizer}, "
+                "whose state is not known; take local = 'single', which matches signs then."
+            )
+
+    def _map(self, view: UpdateView, number: int, observation: Observation) -> Twin | None:
+        """The map of the clients' defense, if the attacker knows it and it acts on updates."""
+        if not (self.adaptive and view.knows_defense and view.defense.on):
+            return None
+        twin = view.defense.twin(observation.update, np.random.default_rng([view.seed, number]))
+        if twin is None and changes_updates(view.defense):
+            raise ConfigError(
+                f"{type(view.defense).__name__} changes updates, and offers no map that an attacker can differentiate "
+                "(twin). Write one, or set adaptive = false for an attack that takes no account of the defense."
+            )
+        return twin
+
+    def _stages(self, view: UpdateView, samples: int) -> list[Prior]:
+        """The priors of a search, one after the other."""
+        if self.prior == "pixels":
+            shape = (samples, *view.input.shape)
+            return [Pixels(shape, Units.of(view), standard=self.standard, box=self.box)]
+        if self.prior == "network":
+            return [Network(samples, view.input.shape, self.widths, view.device)]
+        generator = trained_generator(view, self.latent, self.width, self.prior_steps)
+        stages: list[Prior] = [Latent(generator, samples, self.latent)]
+        if self.prior == "generator":
+            stages.append(GeneratorWeights(generator))
+        if self.prior == "features":
+            layers = list(generator)
+            ends = [k + 1 for k, layer in enumerate(layers) if isinstance(layer, nn.ReLU)]
+            stages += [Features(layers[a:b], layers[b:], self.radius) for a, b in zip([0, *ends], ends, strict=False)]
+        return stages
+
+    def _solved(self, view: UpdateView, problems: Sequence[Problem]) -> list[Recovered]:
+        """Solve problems of one kind together."""
+        first = problems[0]
+        samples, rows = first.observations[0].samples, len(problems) * self.restarts
+        random = [_source(view.seed, p.number, r) for p in problems for r in range(self.restarts)]
+        match = _Match(self, view, problems)
+        found: list[Parameters] = [{} for _ in range(rows)]
+        best, least, labels = torch.empty(0), torch.full((rows,), torch.inf, device=view.device), torch.empty(0)
+        for number, prior in enumerate(self._stages(view, samples)):
+            extra = [match.extra(source) if not number else _extra(u) for u, source in zip(found, random, strict=True)]
+            begins = [prior.begin(u, s) | e for u, s, e in zip(found, random, extra, strict=True)]
+            start = {name: torch.stack([u[name] for u in begins]) for name in begins[0]}
+            result = self._search(match, prior, start, random, view.seed, later=number > 0)
+            x, y = match.decoded(prior, result.parameters)
+            better = result.objective <= least
+            best = torch.where(better.view(-1, *[1] * (x.ndim - 1)), x, best) if best.numel() else x
+            labels = torch.where(better.view(-1, 1), y, labels) if labels.numel() else y
+            least = torch.minimum(least, result.objective)
+            found = [{name: value[row] for name, value in result.parameters.items()} for row in range(rows)]
+        choice = least.nan_to_num(torch.inf).view(len(problems), self.restarts).argmin(1)
+        choice += torch.arange(len(problems), device=choice.device) * self.restarts
+        low, high = view.input.low, view.input.high
+        images = best[choice].clamp(low, high) if low is not None or high is not None else best[choice]
+        return [Recovered(x.cpu(), y.cpu()) for x, y in zip(images.nan_to_num(0), labels[choice], strict=True)]
+
+    def _search(
+        self, match: "_Match", prior: Prior, start: Parameters, random: list[torch.Generator], seed: int, *, later: bool
+    ) -> Found:
+        """Search from `start` with the optimizer."""
+        iterations = self.later_iterations if later and self.later_iterations else self.iterations
+        lr = self.later_lr if later and self.later_lr else self.lr
+        rows = [k for k in range(match.problems) for _ in range(self.restarts)]
+
+        def project(parameters: Parameters) -> None:
+            prior.project(parameters)
+            parameters |= {n: v.clamp(0, 1) for n, v in parameters.items() if n.startswith(_MASK)}
+
+        if self.optimizer == "adam" or (self.optimizer == "cma" and later):
+            return adam(
+                match.objective(prior, rows),
+                start,
+                fixed=prior.fixed,
+                iterations=iterations,
+                lr=lr,
+                direction=self.direction,
+                schedule=self.schedule,
+                noise=self.noise,
+                project=project,
+                era=self._era,
+                random=random,
+            )
+        found = []
+        for k, row in enumerate(rows):
+            one = {name: value[k : k + 1] for name, value in start.items()}
+            if self.optimizer == "lbfgs":
+                objective = match.objective(prior, [row])
+                found.append(lbfgs(objective, one, fixed=prior.fixed, iterations=iterations, lr=lr))
+            else:
+                objective = match.objective(prior, [row] * self.population)
+                sizes = {"iterations": iterations, "population": self.population, "seed": seed + k}
+                found.append(cma_es(objective, one, fixed=prior.fixed, sigma=lr, **sizes))
+        parameters = {name: torch.cat([f.parameters[name] for f in found]) for name in start}
+        return Found(parameters, torch.cat([f.objective for f in found]))
+
+    def _era(self, done: float) -> Hashable:
+        """What the scale of the objective depends on."""
+        return done >= self.tv_from, done >= self.bn_from, tuple(layer_weights(self.layers, 100, done))
+
+
+class _Match:
+    """The objective of problems of one kind."""
+
+    def __init__(self, attack: Matching, view: UpdateView, problems: Sequence[Problem]) -> None:
+        self._attack, self._view, self.problems = attack, view, len(problems)
+        self._units = Units.of(view)
+        kind, device = problems[0], view.device
+        simulate, mixed = attack.local == "simulate", self._mixed(view)
+        self._replays = [
+            Replay(o, device, simulate=simulate and o.local_steps > 0, masks=attack.masks, mixed=mixed)
+            for o in kind.observations
+        ]
+        self._hidden = [hides_scale(o) for o in kind.observations]
+        self._seen = [
+            {
+                name: torch.stack([self._target(p.observations[k])[name].to(device) for p in problems])
+                for name in replay.names
+            }
+            for k, replay in enumerate(self._replays)
+        ]
+        self._maps = [[p.maps[k] for p in problems] for k in range(len(self._replays))]
+        self._labels = None
+        if kind.labels is not None:
+            classes = torch.stack([p.labels for p in problems if p.labels is not None]).to(device)
+            self._labels = functional.one_hot(classes, view.classes).float()
+        self._samples = kind.observations[0].samples
+        self._dropouts = self._shapes()
+
+    def extra(self, random: torch.Generator) -> Parameters:
+        """The first values of what is searched beside the samples of one problem: labels and masks of dropout."""
+        extra: Parameters = {}
+        if self._labels is None:
+            drawn = torch.randn(self._samples, self._view.classes, generator=random)
+            extra[_LABELS] = drawn.to(self._view.device)
+        for name, (shape, rate) in self._dropouts.items():
+            mask = torch.rand(self._samples, *shape, generator=random) >= rate
+            extra[_MASK + name] = mask.float().to(self._view.device)
+        return extra
+
+    def decoded(self, prior: Prior, parameters: Parameters) -> tuple[Tensor, Tensor]:
+        """The samples ``(P, B, *input.shape)`` and labels ``(P, B)`` of parameters."""
+        with torch.no_grad():
+            rows = range(len(next(iter(parameters.values()))))
+            x = torch.stack([prior.decode({n: v[k] for n, v in _own(parameters).items()}) for k in rows])
+        if self._labels is not None:
+            every = self._labels.repeat_interleave(self._attack.restarts, 0).argmax(2)
+            return x, every
+        return x, parameters[_LABELS].argmax(2)
+
+    def objective(self, prior: Prior, rows: Sequence[int]) -> Objective:
+        """The objective as a function of parameters, whose rows belong to these problems."""
+        attack, index = self._attack, torch.as_tensor(rows, device=self._view.device)
+        seen = [{name: value[index] for name, value in update.items()} for update in self._seen]
+        known = None if self._labels is None else self._labels[index]
+
+        def value(parameters: Parameters, done: float) -> Tensor:
+            x = _each(prior.decode, _own(parameters))
+            y = known if known is not None else parameters[_LABELS].softmax(2)
+            masks = {n.removeprefix(_MASK): v for n, v in parameters.items() if n.startswith(_MASK)}
+            total: Tensor = x.new_zeros(len(rows))
+            for k, replay in enumerate(self._replays):
+                made = _each(replay, x, y, masks)
+                if any(self._maps[k]):
+                    made = _mapped(made, [self._maps[k][row] for row in rows])
+                total += attack.scale * self._distances(k, made, seen[k], done)
+            return total + self._beliefs(prior, parameters, x, masks, done)
+
+        return value
+
+    def _distances(self, k: int, made: Mapping[str, Tensor], seen: Mapping[str, Tensor], done: float) -> Tensor:
+        """The distance of each row, ``(P,)``."""
+        names = self._replays[k].names
+        weights = torch.tensor(layer_weights(self._attack.layers, len(names), done), device=self._view.device)
+        distance = DISTANCES["signs" if self._hidden[k] else self._attack.distance]
+        pairs = [made[name] for name in names], [seen[name] for name in names]
+        distances: Tensor = _each(lambda a, b: distance(a, b, weights), *pairs)
+        return distances
+
+    def _beliefs(
+        self, prior: Prior, parameters: Parameters, x: Tensor, masks: Mapping[str, Tensor], done: float
+    ) -> Tensor:
+        """The terms beside the distance, ``(P,)``."""
+        attack, total = self._attack, x.new_zeros(len(x))
+        standard = self._units.standard(x)
+        if attack.tv and done >= attack.tv_from:
+            total = total + attack.tv * regularisers.total_variation(standard)
+        if attack.l2:
+            total = total + attack.l2 * regularisers.half_square(standard)
+        if attack.group and attack.restarts > 1:
+            total = total + attack.group * regularisers.group(standard, attack.restarts)
+        if attack.bn and done >= attack.bn_from:
+            total = total + attack.bn * _each(lambda one: self._replays[-1].statistics(one, attack.bn_first), x)
+        if attack.likely:
+            total = total + attack.likely * _each(prior.penalty, _own(parameters))
+        if attack.mask_rate:
+            for name, mask in masks.items():
+                gap = (1 - mask.flatten(1).mean(1) - self._dropouts[name][1]).abs()
+                total = total + attack.mask_rate * gap
+        return total
+
+    def _target(self, observation: Observation) -> Mapping[str, Tensor]:
+        if self._attack.local == "simulate" and observation.local_steps:
+            return observation.update
+        return as_gradient(observation)
+
+    def _mixed(self, view: UpdateView) -> Mixed | None:
+        """What the clients' defense makes of samples, if the attacker knows it."""
+        if self._attack.adaptive and view.knows_defense and view.defense.on:
+            return view.defense.mixed
+        return None
+
+    def _shapes(self) -> dict[str, tuple[tuple[int, ...], float]]:
+        """The shape of what each dropout of the model gets for one sample, and its rate."""
+        if not self._replays[0].dropouts:
+            return {}
+        return self._replays[0].dropout_shapes(torch.zeros(1, *self._view.input.shape, device=self._view.device))
+
+
+def changes_updates(defense: UpdateDefense) -> bool:
+    """Whether a defense acts on the update itself, and not only on the model, the samples or the sum."""
+    kind = type(defense)
+    return kind.protect is not UpdateDefense.protect or kind.protect_update is not UpdateDefense.protect_update
+
+
+def _each(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Apply a function to each row of stacked arguments; a single row without the cost of vmap."""
+    tensors = torch.utils._pytree.tree_leaves(arguments)
+    if len(tensors[0]) == 1:
+        one = torch.utils._pytree.tree_map(lambda t: t[0], arguments)
+        return torch.utils._pytree.tree_map(lambda t: t[None], function(*one))
+    return vmap(function, randomness="different")(*arguments)
+
+
+def _mapped(made: Mapping[str, Tensor], maps: Sequence[Twin | None]) -> dict[str, Tensor]:
+    """Each row of stacked updates through its own map."""
+    rows = [{name: value[k] for name, value in made.items()} for k in range(len(maps))]
+    mapped = [twin(row) if twin is not None else row for twin, row in zip(maps, rows, strict=True)]
+    return {name: torch.stack([row[name] for row in mapped]) for name in made}
+
+
+def _own(parameters: Parameters) -> Parameters:
+    """The parameters of the prior."""
+    extra = _extra(parameters)
+    return {name: value for name, value in parameters.items() if name not in extra}
+
+
+def _extra(parameters: Parameters) -> Parameters:
+    """Labels and masks of dropout among the parameters."""
+    return {name: value for name, value in parameters.items() if name == _LABELS or name.startswith(_MASK)}
+
+
+def _source(seed: int, problem: int, restart: int) -> torch.Generator:
+    """The draws of one search, the same in whatever batch it is."""
+    state = np.random.SeedSequence([seed, problem, restart]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> 1))
