@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +22,6 @@ from cutlayer.registry import DETECTORS
 SERVERS = ("honest", "random", "fsha", "spy")
 FAST: Mapping[str, Any] = {"lr": 1e-3, "decoder_lr": 1e-3, "critic_lr": 1e-3, "penalty": 10.0, "capacity": "he-small"}
 """Options of the hijack for a few hundred steps."""
-SIMULATED = 40
 
 
 class Course(NamedTuple):
@@ -79,7 +77,9 @@ def course(
     if attack is not None:
         attack.begin(TrainingView(halves.input, halves.smashed, classes, auxiliary, seed))
     watching = {name: DETECTORS.make(name, **(detectors or {}).get(name, {})) for name in DETECTORS}
-    watching["split-out"].simulated(_simulated(halves, train.at(np.s_[: 4 * batch]), batch, lr, seed))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)
+        watching["split-out"].prepare(halves.head, halves.tail, inputs, labels, batch, lr)
     found = Course({name: [] for name in watching}, [])
     for step in range(steps):
         chosen = torch.from_numpy(rng.integers(len(inputs), size=batch))
@@ -142,26 +142,3 @@ def alarm(courses: Mapping[str, Sequence[Course]], server: str, detector: str) -
         least = min((e for at, e in run.errors if step is not None and at <= step), default=float("nan"))
         found.append(None if step is None else (step, least))
     return found
-
-
-def _simulated(halves: SplitModel, share: Dataset, batch: int, lr: float, seed: int) -> Tensor:
-    """First-layer gradients of a training of the client's own, on a share of its samples with a tail of its own."""
-    both, rng, rows = copied(halves), np.random.default_rng(seed), []
-    tail = copy.deepcopy(both.tail)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed + 1)
-        for module in tail.modules():
-            if callable(reset := getattr(module, "reset_parameters", None)):
-                reset()
-    parts = both.head.train(), tail.train()
-    optimizer = torch.optim.Adam([p for part in parts for p in part.parameters()], lr)
-    inputs, labels = torch.from_numpy(share.inputs), torch.from_numpy(share.labels)
-    for _ in range(SIMULATED):
-        chosen = torch.from_numpy(rng.integers(len(inputs), size=batch))
-        optimizer.zero_grad()
-        functional.cross_entropy(tail(both.head(inputs[chosen])), labels[chosen]).backward()
-        gradient = next(both.head.parameters()).grad
-        assert gradient is not None
-        rows.append(gradient.flatten().clone())
-        optimizer.step()
-    return torch.stack(rows)

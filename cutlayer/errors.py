@@ -9,6 +9,7 @@ The kinds::
     ├── QueueError          the device's queue is full or in use, or its disk is full
     ├── WriteError          a file or folder that cannot be written: a full disk, no permission
     ├── BusyError           a file or folder that another process writes at this moment
+    ├── AlarmError          a client's detector suspects the server, and is to end the training then
     ├── WithheldError       an attack reached for a capability that its threat model withholds
     └── WireError           anything between the two processes
         ├── DecodeError     bytes that are not a message of this protocol
@@ -69,6 +70,10 @@ class WriteError(CutlayerError):
 
 class BusyError(CutlayerError):
     """Another process writes the same file or folder; the message says which process."""
+
+
+class AlarmError(CutlayerError):
+    """A detector of a client suspects the server, and the plan says to train no more then."""
 
 
 class WithheldError(CutlayerError):

@@ -323,6 +323,9 @@ MODELS = Registry(
         "he_cifar10cnn": "cutlayer.models.he2019:cifar10cnn",
         "lenet": "cutlayer.models.lenet:lenet",
         "lenet_bn": "cutlayer.models.lenet:lenet_bn",
+        "dlg_lenet": "cutlayer.models.dlg_lenet:dlg_lenet",
+        "convnet": "cutlayer.models.convnet:convnet",
+        "mlp": "cutlayer.models.mlp:mlp",
         "resnet20": "cutlayer.models.resnet20:resnet20",
         "vgg11_slim": "cutlayer.models.vgg11:vgg11_slim",
         **{name: f"cutlayer.models.zoo:{name}" for name in _TORCHVISION},
@@ -469,7 +472,10 @@ UPDATE_ATTACKS = Registry(
 UPDATE_DEFENSES = Registry(
     "update defense",
     {
+        "ffl-swap": "cutlayer.defenses.updates.ffl_swap:FFLSwap",
+        "fragments": "cutlayer.defenses.updates.fragments:Fragments",
         "none": "cutlayer.defenses.updates.none:Unprotected",
+        "secure-aggregation": "cutlayer.defenses.updates.secure_aggregation:SecureAggregation",
     },
     "cutlayer.update_defenses",
     {"cutlayer.defenses.updates.base:UpdateDefense": ("protect or augment or rebuilt or share",)},

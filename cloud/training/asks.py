@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 from cutlayer.errors import CutlayerError, DecodeError, Refused, WireError
+from cutlayer.foreign import shown
 from cutlayer.wire.codecs.base import Encoded, Parameter
 from cutlayer.wire.training import Ask
 from cutlayer.wire.transport import refusal
@@ -26,6 +29,20 @@ def whole(ask: Ask, name: str, least: int = 0, absent: int | None = None) -> int
             f"The parameter {name!r} of this {ask.call.name.lower()} must be a whole number from {least}."
         )
     return value
+
+
+MOST_ALARMS = 16
+"""Alarms in one ask, at most."""
+
+
+def alarms(ask: Ask) -> list[tuple[str, int, float, float]]:
+    """The alarms of a client's detectors: name, step, score and threshold. Raises DecodeError."""
+    text = ask.parameters.get("alarms", "[]")
+    try:
+        entries = json.loads(str(text)[: MOST_ALARMS << 10])
+        return [(shown(str(name), 80), int(step), float(score), float(most)) for name, step, score, most in entries]
+    except (ValueError, TypeError, RecursionError, OverflowError):
+        raise DecodeError("The alarms of a client are a JSON list of [detector, step, score, threshold].") from None
 
 
 def unmet(text: str) -> Refused:

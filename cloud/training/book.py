@@ -20,7 +20,7 @@ from cutlayer.protocols.row import CHOICES
 from cutlayer.protocols.setup import Setup
 from cutlayer.protocols.sight import label, sees
 from cutlayer.records import training
-from cutlayer.records.training import RoundRecord, TrainingRecord
+from cutlayer.records.training import Alarm, RoundRecord, TrainingRecord
 from cutlayer.registry import DATASETS, MODELS
 
 
@@ -61,9 +61,15 @@ class Book:
         training.write(self._folder, self.record)
         self._told(entry)
 
-    def go_on(self, rounds: tuple[RoundRecord, ...]) -> None:
-        """Take over the rounds of an interrupted run."""
-        self.record = replace(self.record, rounds=rounds)
+    def go_on(self, rounds: tuple[RoundRecord, ...], alarms: tuple[Alarm, ...] = ()) -> None:
+        """Take over the rounds and the alarms of an interrupted run."""
+        self.record = replace(self.record, rounds=rounds, alarms=alarms)
+        training.write(self._folder, self.record)
+
+    def alarmed(self, alarm: Alarm) -> None:
+        """Add an alarm; the same detector's of the same client, from before the run went back, goes."""
+        others = [a for a in self.record.alarms if (a.client, a.detector) != (alarm.client, alarm.detector)]
+        self.record = replace(self.record, alarms=(*others, alarm))
         training.write(self._folder, self.record)
 
     def finish(self) -> None:
@@ -92,6 +98,7 @@ def begun(plan: TrainingPlan, setup: Setup | None, classes: tuple[str, ...], tra
         classes=classes,
         partition=plan.partition.label,
         sees=sees(plan),
+        detectors=tuple(detector.label for detector in plan.detectors),
         guarantee=guarantee(plan),
         transport=transport,
     )

@@ -19,7 +19,7 @@ from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.protocols.recording import Recording
 from cutlayer.protocols.setup import Setup, untrained
 from cutlayer.records import training
-from cutlayer.records.training import TRANSCRIPT, RoundRecord, TrainingRecord
+from cutlayer.records.training import TRANSCRIPT, Alarm, RoundRecord, TrainingRecord
 from cutlayer.spec import TensorSpec
 from cutlayer.wire.visitors import Visitors
 
@@ -63,8 +63,8 @@ class Hosted:
         self._plan, self._input, self._classes, self._on, self._folder = plan, input, classes, on, folder
         self._checkpoints = Checkpoints(folder / "server", plan.id)
         self._book = Book(plan, setup, classes, folder, transport, told)
-        rounds = before.rounds if before is not None else ()
-        self._book.go_on(rounds)
+        if before is not None:
+            self._book.go_on(before.rounds, before.alarms)
         held = setup.held() if setup is not None else None
         self._ledger = Ledger(held, self._book.take_down, apart=apart)
         self.service = TrainingService(self._build, visitors=visitors)
@@ -104,6 +104,9 @@ class Hosted:
     def _hear(self, event: Event) -> None:
         for listener in self._listeners:
             listener(event)
+        if event.name == "alarm":
+            found = {key: event.what[key] for key in ("detector", "score", "threshold")}
+            self._book.alarmed(Alarm(client=event.client, round=event.round, step=event.step, **found))
         kept = milestones(self._plan.rounds)
         if event.name == "averaged" and event.round in kept and self._plan.row.head != "own":
             training.write_model(self._folder, event.round, event.what["weights"])

@@ -38,6 +38,10 @@ class Diverged(Exception):
     """A value that the training computed is no finite number; the text says which one, and in whose step."""
 
 
+class Left(Diverged):
+    """A client trains no more, of its own will, and the training ends for everybody."""
+
+
 class Tails:
     """The server's layers, and the last values of the layers of the clients that are averaged or handed on.
 

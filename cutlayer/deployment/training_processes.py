@@ -12,6 +12,7 @@ from signal import Signals
 
 from cutlayer.deployment.processes import ERROR, last_line, stop, tied
 from cutlayer.edge.training.session import AGAIN
+from cutlayer.edge.training.watch import SUSPECTS
 from cutlayer.errors import Unreachable
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.records.training import PLAN
@@ -105,8 +106,8 @@ def of_the_server(line: str) -> bool:
 
 
 def of_a_client(line: str) -> bool:
-    """Whether a line of a client's log concerns others: that the server is not there."""
-    return AGAIN in line
+    """Whether a line of a client's log concerns others: that the server is not there, or is suspected."""
+    return AGAIN in line or SUSPECTS in line
 
 
 def pass_on(parties: Sequence[Supervised], say: Callable[[str], None]) -> None:
@@ -116,7 +117,8 @@ def pass_on(parties: Sequence[Supervised], say: Callable[[str], None]) -> None:
         for line in party.news():
             said.setdefault(line, []).append(party.name)
     for line, names in said.items():
-        say(f"{', '.join(names)}: {line}")
+        # A client's own lines begin with its name.
+        say(line if line.startswith(f"{names[0]}/") else f"{', '.join(names)}: {line}")
 
 
 class Supervised:

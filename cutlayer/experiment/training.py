@@ -15,7 +15,7 @@ from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.files import check_writable
 from cutlayer.machine.lock import only_one
 from cutlayer.privacy.trained import leakage
-from cutlayer.protocols.events import Listener, unheard
+from cutlayer.protocols.events import Event, Listener, unheard
 from cutlayer.protocols.plan import TrainingPlan, toml
 from cutlayer.protocols.setup import Setup, prepare
 from cutlayer.protocols.unused import unused
@@ -77,7 +77,7 @@ def train(
             say(text)
         tune_allocator()
         with only_one(folder):
-            made = _in_process(setup, folder, before, log, tell, on)
+            made = _in_process(setup, folder, before, log, tell, say, on)
         made = compared(made, setup, out, data_root, say) if compare else made
         tell(summary(made))
         return made
@@ -117,6 +117,7 @@ def _in_process(
     before: TrainingRecord | None,
     log: Sequence[str],
     tell: Callable[[str], None],
+    say: Callable[[str], None],
     on: Listener,
 ) -> TrainingRecord:
     begun = beginning(setup.plan, setup, setup.classes, "in process")
@@ -128,4 +129,9 @@ def _in_process(
         for track in trackers:
             track(entry)
 
-    return deployed.in_process(setup, folder, told=told, on=on, before=before)
+    def heard(event: Event) -> None:
+        if event.name == "alarm" and "said" in event.what:
+            say(f"client {event.client}: {event.what['said']} of round {event.round}")
+        on(event)
+
+    return deployed.in_process(setup, folder, told=told, on=heard, before=before)

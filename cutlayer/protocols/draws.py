@@ -33,6 +33,7 @@ class Role(IntEnum):
     LABELS = 8
     NOISE = 9
     FEATURES = 10
+    DETECT = 11
 
 
 def generator(seed: int, role: Role, client: int = 0, round: int = 0, step: int = 0) -> np.random.Generator:

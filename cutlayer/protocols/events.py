@@ -8,6 +8,7 @@ tensors; it must not change them. Where each name occurs:
 ==============  ======  ==============================================================================================
 ``sent``        client  `index` (positions of the samples), `smashed` as sent, `labels`
 ``learned``     client  `gradient` at the cut as received
+``alarm``       both    `detector`, its `score` and `threshold`, and the sentence `said` at the client
 ``delivered``   client  `weights` of its layers at the end of its turn
 ``received``    server  `smashed` as decoded, `labels` where they were sent
 ``answered``    server  `gradient` at the cut, protected, before its codec, and the `loss`

@@ -25,7 +25,7 @@ from cutlayer.data.partition import IID, LAWS, Partition
 from cutlayer.errors import ConfigError, near
 from cutlayer.options import Batch, Count, LearningRate, Seed, Share, Threads, Weight, Whole, Within, check
 from cutlayer.protocols.row import CHOICES, Protocol, protocol_named
-from cutlayer.registry import CODECS, DATASETS, DEFENSES, GRADIENT_DEFENSES, MODELS, Registry, defense_from
+from cutlayer.registry import CODECS, DATASETS, DEFENSES, DETECTORS, GRADIENT_DEFENSES, MODELS, Registry, defense_from
 from cutlayer.spec import image_shape
 from cutlayer.tables import UNDEFENDED, Named, Options, located, named, only, read, record, toml_value
 from cutlayer.wire.codecs.packed import codec_named, rewritten
@@ -88,6 +88,19 @@ class Privacy:
 
 
 @dataclass(frozen=True)
+class Masking:
+    """Secure aggregation; see `cutlayer.protocols.masking`.
+
+    Attributes:
+        peers: Each client shares masks with so many others, or with all if there are fewer.
+        bits: Bits behind the point of the numbers that are summed; weights are within ±2**(31 - bits).
+    """
+
+    peers: Annotated[int, Within(1, 10_000)] = 10_000
+    bits: Annotated[int, Within(1, 30)] = 20
+
+
+@dataclass(frozen=True)
 class TrainingPlan:
     """Everything that determines the result of a training. Equal plans have equal ids.
 
@@ -124,6 +137,9 @@ class TrainingPlan:
         defense: What is done to the smashed data before they leave the client.
         gradient_defense: What the server, or who holds the labels, does to the gradient at the cut.
         dp: DP-SGD for the weights of the clients' heads.
+        secure_aggregation: How the clients mask the weights that they deliver, so that the server learns the mean
+            alone; None where they do not.
+        detectors: What each client watches its gradients with.
         checkpoint_rounds: A checkpoint is made after every so many rounds; 0 for none.
         evaluate_rounds: Accuracy is measured after every so many rounds, and at the end.
         record: Whether each party keeps what it saw.
@@ -162,6 +178,8 @@ class TrainingPlan:
     defense: Named = UNDEFENDED
     gradient_defense: Named = UNDEFENDED
     dp: Privacy = Privacy()
+    secure_aggregation: Masking | None = None
+    detectors: tuple[Named, ...] = ()
     checkpoint_rounds: Whole = 1
     evaluate_rounds: Count = 1
     record: bool = False
@@ -184,8 +202,24 @@ class TrainingPlan:
         content["row"] = {key: getattr(self.row, key) for key in CHOICES}
         if not self.dp.clip:
             del content["dp"]
+        if self.secure_aggregation is None:
+            del content["secure_aggregation"]
+        # A detector that only listens decides on nothing, so that a client may have one of which the server knows not.
+        content["detectors"] = [_identified({"name": d.name, **d.options}, DETECTORS) for d in self.probes]
+        if not content["detectors"]:
+            del content["detectors"]
         text = json.dumps({"kind": "training", **content}, sort_keys=True, default=asdict)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def probes(self) -> tuple[Named, ...]:
+        """The detectors that send wrong labels."""
+        return tuple(detector for detector in self.detectors if DETECTORS.load(detector.name).probes)
+
+    @property
+    def per_round(self) -> int:
+        """Number of clients that take part in a round."""
+        return max(1, int(self.sampling * self.clients + 0.5))
 
     def cut_of(self, client: int) -> str:
         """The cut of a client, 1 to `clients`; empty where there is no tail."""
@@ -248,10 +282,12 @@ def parse(table: Mapping[str, Any]) -> TrainingPlan:
     values["optimizer"] = record(Optimizer, table.get("optimizer", {}), "optimizer")
     values["codec"] = record(Wire, table.get("codec", {}), "codec")
     values["dp"] = record(Privacy, table.get("dp", {}), "dp")
+    values["secure_aggregation"] = _masking(table.get("secure_aggregation", False))
     law = table.get("partition", {})
     values["partition"] = record(Partition, {"name": law} if isinstance(law, str) else law, "partition")
     for key in _DEFENSES:
         values[key] = _defense(key, table.get(key, {"name": "none"}))
+    values["detectors"] = _detectors(table.get("detectors", []))
     plan = TrainingPlan(**values, protocol=name, row=protocol_named(name, changes))
     if name == "centralised":
         # One client holds the data of all; how they would be divided says nothing.
@@ -271,11 +307,28 @@ def _protocol(value: Any) -> tuple[str, Options]:
     return value["name"], {key: entry for key, entry in value.items() if key != "name"}
 
 
+def _masking(value: Any) -> Masking | None:
+    """True, false, or the table ``[secure_aggregation]``."""
+    if isinstance(value, bool):
+        return Masking() if value else None
+    if not isinstance(value, dict):
+        raise ConfigError(f"secure_aggregation must be true, false or a table; {value!r:.80} was given.")
+    masking: Masking = record(Masking, value, "secure_aggregation")
+    return masking
+
+
 def _defense(key: str, table: Any) -> Named:
     found = list(named(_DEFENSES[key], {"name": table} if isinstance(table, str) else table))
     if len(found) != 1:
         raise ConfigError(f"A training has one {key}; {len(found)} were given. Give each a plan of its own.")
     return found[0]
+
+
+def _detectors(entries: Any) -> tuple[Named, ...]:
+    """The detectors from a name, a table, or a list of both."""
+    listed = entries if isinstance(entries, list) else [entries]
+    tables = [{"name": entry} if isinstance(entry, str) else entry for entry in listed]
+    return tuple(named(DETECTORS, tables)) if tables else ()
 
 
 def _check(plan: TrainingPlan) -> None:
@@ -322,8 +375,42 @@ def _check(plan: TrainingPlan) -> None:
         raise ConfigError(f"dp clips what comes from the gradient at one cut, and {plan.protocol} has other gradients.")
     if plan.dp.clip and plan.micro_batches > 1:
         raise ConfigError("dp adds noise to the gradient of a whole batch; set micro_batches = 1.")
+    if plan.secure_aggregation is not None:
+        _check_masking(plan)
+    if plan.detectors and (plan.row.tail == "none" or plan.row.feedback == "local-loss"):
+        raise ConfigError(f"{plan.protocol} sends no gradient that a client could watch; leave detectors out.")
+    if plan.detectors and plan.micro_batches > 1:
+        raise ConfigError("detectors compare the gradients of a whole batch; set micro_batches = 1.")
+    if plan.probes and plan.row.labels == "kept":
+        raise ConfigError(f"{plan.probes[0].label} sends wrong labels, and {plan.protocol} sends none; use gap.")
     if plan.record and plan.row.tail == "none":
         raise ConfigError(f"{plan.protocol} sends no smashed data that could be recorded; leave record out.")
+
+
+def _check_masking(plan: TrainingPlan) -> None:
+    """Refuse what the sum of masked weights cannot do."""
+    if plan.row.head != "averaged" or plan.row.sync == "step":
+        raise ConfigError(
+            f"secure_aggregation is for weights that are averaged at the end of a round, which {plan.protocol} has "
+            "none of; leave it out, or take fedavg or splitfed-v1."
+        )
+    if plan.stragglers != "wait":
+        raise ConfigError(
+            "secure_aggregation needs every client of a round to deliver: the masks of one that drops out stay in the "
+            "sum, as no shares of its keys are kept by others. Set stragglers = 'wait'."
+        )
+    if len(set(plan.cuts)) > 1:
+        raise ConfigError("secure_aggregation sums the same layers of all clients; give one cut for all.")
+    if plan.optimizer_state == "average":
+        raise ConfigError(
+            "secure_aggregation masks the weights, and optimizer_state = 'average' would send in the clear what the "
+            "optimizers remember of the gradients; set 'keep' or 'reset'."
+        )
+    if plan.per_round < 2:
+        raise ConfigError(
+            "secure_aggregation hides a client among the others of its round, and there are none; take two clients or "
+            "more, or a greater sampling."
+        )
 
 
 def _tail_is(row: Protocol) -> str:
@@ -359,11 +446,20 @@ def _check_cuts(plan: TrainingPlan) -> None:
         )
 
 
-_TABLES = ("protocol", "optimizer", "codec", "partition", "defense", "gradient_defense", "dp")
+_TABLES = (
+    "protocol", "optimizer", "codec", "partition", "defense", "gradient_defense", "dp", "secure_aggregation",
+    "detectors",
+)  # fmt: skip
 KEYS = tuple(f.name for f in fields(TrainingPlan) if f.name not in ("row", "cuts"))
 """The keys of a plan."""
 
-_SECTIONS = {"optimizer": Optimizer, "codec": Wire, "partition": Partition, "dp": Privacy}
+_SECTIONS = {
+    "optimizer": Optimizer,
+    "codec": Wire,
+    "partition": Partition,
+    "dp": Privacy,
+    "secure_aggregation": Masking,
+}
 
 
 def _apply(table: Options, key: str, text: str) -> None:
@@ -404,9 +500,11 @@ def toml(plan: TrainingPlan) -> str:
             value = {"name": value, **changed} if changed else value
         elif f.name == "cut":
             value = list(plan.cuts) or value
+        elif f.name == "detectors":
+            value = [{"name": detector.name, **detector.options} for detector in value] or f.default
         elif isinstance(value, Named):
             value = {"name": value.name, **value.options}
-        elif f.name in _SECTIONS:
+        elif f.name in _SECTIONS and value is not None:
             value = asdict(value)
         if isinstance(value, dict):
             tables += ["", f"[{f.name}]", *(f"{key} = {toml_value(entry)}" for key, entry in value.items())]

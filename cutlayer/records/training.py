@@ -114,6 +114,33 @@ class Leakage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Alarm:
+    """The first suspicion of a client's detector that reached its threshold.
+
+    Attributes:
+        client: The client.
+        detector: Name of the detector, with its options.
+        round: The round.
+        step: The step of the client within the round, from 0.
+        score: The suspicion.
+        threshold: The threshold.
+    """
+
+    client: int
+    detector: str
+    round: int
+    step: int
+    score: float
+    threshold: float
+
+    def __str__(self) -> str:
+        return (
+            f"client {self.client}, {self.detector}: {self.score:.3f} at step {self.step} of round {self.round}, "
+            f"threshold {self.threshold:g}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingRecord:
     """`training.json` of one run.
 
@@ -142,6 +169,8 @@ class TrainingRecord:
         guarantee: What DP-SGD promises the client with the fewest samples, and what it does not; empty without it.
         transport: How they reached each other.
         leakage: What an attack rebuilds, at some rounds.
+        detectors: What each client watched its gradients with, as the server knows.
+        alarms: What they have raised, as the clients have said.
         finished: Whether the last round of the plan is there.
     """
 
@@ -173,6 +202,8 @@ class TrainingRecord:
     guarantee: str = ""
     transport: str = ""
     leakage: tuple[Leakage, ...] = ()
+    detectors: tuple[str, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
     finished: bool = False
 
     @property

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cutlayer.defenses.detectors.base import Detector, Watched
-from cutlayer.options import Count
+from cutlayer.options import Count, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,10 +37,13 @@ class Gap(Detector):
     """
 
     plain_words = "checks that gradients of one class resemble each other more than those of two classes"
+    reads_first_layer = False
 
     window: Count = 20
+    threshold: Weight = 0.95
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._gaps: list[float] = []
 
     def watch(self, step: Watched) -> float | None:
@@ -61,10 +64,13 @@ class Scrutinizer(Detector):
     """
 
     plain_words = "checks the gap between gradients of one class and of two, its course, and the overlap of both"
+    reads_first_layer = False
 
     window: Count = 20
+    threshold: Weight = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._gaps: list[float] = []
         self._overlaps: list[float] = []
 

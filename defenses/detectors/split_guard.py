@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cutlayer.defenses.detectors.base import Detector, Watched
-from cutlayer.options import Share, Whole
+from cutlayer.options import Share, Weight, Whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,12 +39,15 @@ class SplitGuard(Detector):
     """
 
     plain_words = "sends wrong labels now and then, and checks that the gradients differ"
+    probes = True
 
     share: Share = 0.1
     start: Whole = 20
     most: Whole = 50
+    threshold: Weight = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._fake: list[np.ndarray] = []
         self._real: list[np.ndarray] = []
         self._halving = np.random.default_rng(0)

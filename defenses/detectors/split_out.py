@@ -12,6 +12,7 @@ Differs from the paper: the suspicion is the mean outlier factor over the window
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,13 @@ import numpy as np
 
 from cutlayer.defenses.detectors.base import Detector, Watched
 from cutlayer.errors import ConfigError
-from cutlayer.options import Count
+from cutlayer.options import Count, Weight
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
+
+SHARE = 4
+"""Batches of samples that the client's own training uses again and again."""
 
 
 @dataclass(kw_only=True)
@@ -31,15 +35,39 @@ class SplitOut(Detector):
 
     Args:
         window: Number of the last steps over which the factor is averaged.
+        steps: Number of steps that the client simulates.
     """
 
     plain_words = "compares the gradients with those of a small training of its own"
 
     window: Count = 10
+    steps: Count = 40
+    threshold: Weight = 5.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._factors: list[float] = []
         self._model: Any = None
+
+    def prepare(self, head: nn.Module, tail: nn.Module, inputs: Tensor, labels: Tensor, batch: int, lr: float) -> None:
+        """See the base; train copies of the head and of a new tail on a share of the samples."""
+        import torch
+        from torch.nn import functional
+
+        own = copy.deepcopy(head).train(), copy.deepcopy(tail).train()
+        for module in own[1].modules():
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
+        optimizer = torch.optim.Adam([p for part in own for p in part.parameters()], lr)
+        first, rows, share = next(own[0].parameters()), [], min(len(inputs), SHARE * batch)
+        for _ in range(self.steps):
+            chosen = torch.randint(share, (batch,))
+            optimizer.zero_grad()
+            functional.cross_entropy(own[1](own[0](inputs[chosen])), labels[chosen]).backward()
+            assert first.grad is not None
+            rows.append(first.grad.flatten().clone())
+            optimizer.step()
+        self.simulated(torch.stack(rows))
 
     def simulated(self, gradients: Tensor) -> None:
         """Learn what honest gradients look like.

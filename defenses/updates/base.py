@@ -124,6 +124,15 @@ class UpdateDefense(ABC):
     def share(self, updates: Mapping[int, Update], rng: np.random.Generator) -> dict[int, Update]:
         """What the server sees from each client, by number, in place of the clients' updates; their sum stays.
 
-        A client's update is weighted before it gets here.
+        A client's update is weighted before it gets here. An attacker on one client sees its entry; one on all of them
+        together sees `summed`.
+
+        Raises:
+            ConfigError: The updates cannot be shared so; the message says why.
         """
         return dict(updates)
+
+    def summed(self, shared: Mapping[int, Update]) -> dict[str, Any]:
+        """What the server makes of all that `share` returns: the sum of the clients' updates, float32 by name."""
+        first = next(iter(shared.values()), {})
+        return {name: sum(update[name] for update in shared.values()) for name in first}

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -19,9 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cutlayer.data.splits import Dataset
+from cutlayer.defenses.updates.fixed import OutOfRange
+from cutlayer.defenses.updates.secure_aggregation import Keys
 from cutlayer.edge.training.session import RolledBack
-from cutlayer.errors import ConfigError, DecodeError
+from cutlayer.edge.training.watch import Watch
+from cutlayer.errors import AlarmError, ConfigError, DecodeError, WireError
 from cutlayer.machine.footprint import peak_rss_bytes
+from cutlayer.protocols import masking
 from cutlayer.protocols.averaging import shared_names
 from cutlayer.protocols.barriers import checkpoint_due
 from cutlayer.protocols.coding import Coding, decoded, encoded_labels
@@ -121,6 +126,9 @@ class Client:
         hidden = plan.gradient_defense
         self._gradient_defense = GRADIENT_DEFENSES.make(hidden.name, **hidden.options)
         self._private = PrivateGradients(self._pieces.head, plan.dp) if plan.dp.clip else None
+        self._watch: Watch | None = None
+        if plan.detectors:
+            self._watch = Watch(plan, number, self._pieces, self._inputs, self._labels, classes)
         self._open: tuple[Tensor, Tensor] = torch.empty(0), torch.empty(0)
         self._waited_s = 0.0
         self.rounds = 0
@@ -142,13 +150,16 @@ class Client:
         Raises:
             RolledBack: The run has gone back to a checkpoint.
             Refused: The training has failed; the message says where.
+            AlarmError: A detector suspects the server, and is to end the training then.
         """
         use_threads(self.plan.threads)
         again = True
         while again:
-            turn = self._ask(Call.TURN, {"round": number, "steps": self._n_asks(number)})
+            keys = Keys() if self.plan.secure_aggregation is not None else None
+            tensors = {} if keys is None else {"key": masking.announced(keys.public)}
+            turn = self._ask(Call.TURN, {"round": number, "steps": self._n_asks(number)}, tensors)
             if turn.parameters["part"]:
-                self._take_turn(number, turn)
+                self._take_turn(number, turn, keys)
             end = self._ask(Call.EVALUATE, {"round": number})
             again = bool(end.parameters.get("again"))
         if end.parameters["evaluate"]:
@@ -193,6 +204,8 @@ class Client:
         self._party.load_optimizer(optimizer)
         for name, coding in self._codings.items():
             coding.residual = weights.get(f"residual/{name}")
+        if self._watch is not None:
+            self._watch.begin()
         self.rounds = int(numbers["rounds"])
 
     def _ask(
@@ -210,7 +223,7 @@ class Client:
 
     # One turn.
 
-    def _take_turn(self, number: int, turn: Reply) -> None:
+    def _take_turn(self, number: int, turn: Reply, keys: Keys | None) -> None:
         plan, began, waited_s = self.plan, time.monotonic(), self._waited_s
         self._load_shared(turn)
         if plan.optimizer_state == "reset":
@@ -228,7 +241,7 @@ class Client:
         tensors: dict[str, Encoded] = {}
         if plan.row.head != "own":
             weights = self._shared_weights()
-            tensors["weights"] = packed(weights)
+            tensors["weights"] = packed(weights if keys is None else self._hidden(number, turn, keys, weights))
             self._on(Event("delivered", self.number, number, step, {"weights": weights}))
             travels = plan.row.head == "handed" and plan.optimizer_state == "keep"
             if travels or plan.optimizer_state == "average":
@@ -236,7 +249,18 @@ class Client:
                 tensors["optimizer"] = packed({key: value for key, value in state.items() if self._is_shared(key)})
         busy_s = time.monotonic() - began - (self._waited_s - waited_s)
         costs = {"busy_s": busy_s, "rss_bytes": peak_rss_bytes()}
-        self._ask(Call.AGGREGATE, {"round": number, **costs}, tensors)
+        alarms = self._watch.news() if self._watch is not None else {}
+        self._ask(Call.AGGREGATE, {"round": number, **costs, **alarms}, tensors)
+        if self._watch is not None:
+            self._watch.told()
+
+    def _hidden(self, number: int, turn: Reply, keys: Keys, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Mask weights; if one cannot be summed, the server ends the training, which raises Refused."""
+        try:
+            return masking.hidden(self.plan, number, self.number, keys, turn, weights)
+        except OutOfRange as error:
+            self._ask(Call.AGGREGATE, {"round": number, "beyond": error.name})
+            raise
 
     def _step(self, number: int, step: int, index: NDArray[np.intp]) -> bool:
         """Train on one batch; return False if the round goes on without this client."""
@@ -253,9 +277,12 @@ class Client:
             return self._step_in_pieces(number, step, index)
         passed = self._forward(number, step, inputs)
         tensors = {"smashed": self._codings["smashed"].encode(passed.smashed, index, len(self._labels))}
+        sent = labels
+        if self._watch is not None:
+            sent = self._watch.labels(labels, number, step, self._n_asks(number))
         if not row.u_shaped:
-            tensors["labels"] = encoded_labels(labels)
-        what = {"index": index, "smashed": passed.smashed, "labels": labels}
+            tensors["labels"] = encoded_labels(sent)
+        what = {"index": index, "smashed": passed.smashed, "labels": sent}
         self._on(Event("sent", self.number, number, step, what))
         reply = self._ask(Call.STEP, {"round": number, "step": step}, tensors)
         if row.u_shaped and not reply.parameters.get("dropped"):
@@ -266,11 +293,28 @@ class Client:
             self._party.clear()
             return False
         # Where the gradients of all heads are summed, each carries the share of its batch.
-        share = float(reply.parameters.get("share", 1.0))
-        self._backward(number, step, passed, decoded(reply.tensors["gradient"]), share)
+        share, gradient = float(reply.parameters.get("share", 1.0)), decoded(reply.tensors["gradient"])
+        if self._watch is not None:
+            self._look(self._watch, number, step, passed.carrier, gradient, sent, labels)
+        # The head takes no step on wrong labels.
+        if sent is labels:
+            self._backward(number, step, passed, gradient, share)
         if row.sync == "step":
             return self._step_with_all(number, step)
         return self._apply(number, step)
+
+    def _look(
+        self, watch: Watch, number: int, step: int, carrier: Tensor, gradient: Tensor, sent: Tensor, labels: Tensor
+    ) -> None:
+        """Let the detectors look at a step. Raises AlarmError where the client trains no more."""
+        check_gradient(step, gradient, carrier)
+        raised = watch.look(step, carrier, gradient, sent, labels)
+        for alarm in raised:
+            self._on(Event("alarm", self.number, number, step, alarm._asdict() | {"said": str(alarm)}))
+        if watch.stops:
+            with suppress(WireError, RolledBack):
+                self._ask(Call.AGGREGATE, {"round": number, "stopped": step, **watch.news()})
+            raise AlarmError(f"Client {self.number} trains no more in round {number}: {raised[0]}.")
 
     def _step_in_pieces(self, number: int, step: int, index: NDArray[np.intp]) -> bool:
         """Train on one batch whose pieces are computed, sent and answered at the same time; both sides step once."""
@@ -323,10 +367,7 @@ class Client:
     def _backward(self, number: int, step: int, passed: Passed, gradient: Tensor, share: float) -> None:
         """Add the gradients of the head to what it has: those of the loss, and those of the penalty times a share."""
         carrier, penalty = passed.carrier, passed.penalty
-        if gradient.shape != carrier.shape:
-            raise DecodeError(
-                f"The gradient of step {step} has shape {tuple(gradient.shape)}, and must have {tuple(carrier.shape)}."
-            )
+        check_gradient(step, gradient, carrier)
         self._on(Event("learned", self.number, number, step, {"gradient": gradient}))
         if not carrier.requires_grad:
             return
@@ -459,6 +500,14 @@ class Client:
 
     def _own_optimizer(self) -> dict[str, Tensor]:
         return {key: value for key, value in self._party.optimizer_state().items() if not self._is_shared(key)}
+
+
+def check_gradient(step: int, gradient: Tensor, carrier: Tensor) -> None:
+    """Refuse a gradient that does not fit what it belongs to. Raises DecodeError."""
+    if gradient.shape != carrier.shape:
+        raise DecodeError(
+            f"The gradient of step {step} has shape {tuple(gradient.shape)}, and must have {tuple(carrier.shape)}."
+        )
 
 
 def run(

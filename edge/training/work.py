@@ -158,3 +158,5 @@ class _Listener:
             self._recording(event)
         if event.name == "delivered":
             self._say(f"client {self._number}/{self._plan.clients}: trained in round {event.round}/{self._plan.rounds}")
+        elif event.name == "alarm":
+            self._say(f"client {self._number}/{self._plan.clients}: {event.what['said']} of round {event.round}")

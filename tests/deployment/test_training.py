@@ -196,3 +196,19 @@ def test_what_the_parties_say_while_they_wait_is_passed_on_and_in_their_logs(tmp
         log.write("ine\n")
     pass_on((server, *clients), said.append)
     assert said[2:] == ["the server: half a line"]
+
+
+def test_an_alarm_is_said_and_recorded(tmp_path: Path) -> None:
+    said: list[str] = []
+    # Any suspicion is an alarm here.
+    detectors = [{"name": "gap", "threshold": 0.0}, "scrutinizer"]
+    plan = PLAN | {"clients": 2, "rounds": 1, "samples": 120, "detectors": detectors}
+    record = cutlayer.train(plan, out=tmp_path, compare=False, say=said.append)
+    assert record.detectors == ("gap threshold=0.0", "scrutinizer")
+    assert {(alarm.client, alarm.detector, alarm.round) for alarm in record.alarms} == {
+        (k, "gap threshold=0.0", 1) for k in (1, 2)
+    }
+    assert training.read(tmp_path / record.id) == record
+    [line] = [text for text in said if text.startswith("client 1: the detector gap threshold=0.0 suspects the server")]
+    assert of_a_client(line)
+    assert any("Detectors of the clients: alarm at client" in text for text in said)

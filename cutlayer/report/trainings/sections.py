@@ -11,13 +11,14 @@ from cutlayer.report.kit.markup import Html, el, note, row, section, small, tabl
 from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, seconds, size
 from cutlayer.report.trainings.charts import MOST_CLIENTS, by_bytes, by_round, legend, who_holds_what
 from cutlayer.report.trainings.groups import Curve, Group
+from cutlayer.report.trainings.terminal import watched
 
 
 def article(group: Group) -> Html:
     """All that is shown of one group."""
     title = el("p", f"Training: {group.title}", class_="split")
     parts = [_result(group), _curves(group), _holds(group), _traffic(group), _sees(group), _guarantees(group)]
-    parts.append(_leakage(group))
+    parts += [_leakage(group), _watched(group)]
     return el("article", title, parts, id=group.anchor)
 
 
@@ -143,6 +144,18 @@ def _leakage(group: Group) -> Html | None:
             "Private samples are sent through the head as it was after a round, and an attacker with samples of its "
             "own rebuilds them. 0 % is the average sample, 100 % the exact one."
         ),
+    )
+
+
+def _watched(group: Group) -> Html | None:
+    """What the detectors of the clients have said of the server."""
+    said = [(run.label, watched(run)) for run in group.runs if run.detectors or run.alarms]
+    if not said:
+        return None
+    return section(
+        "What the clients have noticed",
+        el("ul", [el("li", f"{label}: {text}") for label, text in said]),
+        note("An alarm is the first suspicion of a detector that reaches its threshold, as its client reported it."),
     )
 
 

@@ -73,9 +73,18 @@ def about(record: TrainingRecord) -> str:
             f"Leakage of the smashed data (0 % is the average picture, 100 % the exact one; attack "
             f"{record.leakage[0].attack}): {each}."
         )
+    if record.detectors or record.alarms:
+        explained += "\n" + wrap(f"Detectors of the clients: {watched(record)}")
     if record.guarantee:
         explained += "\n" + wrap(record.guarantee)
     return "\n".join([explained, *(["Who sees what while training:", *seen] if seen else [])])
+
+
+def watched(record: TrainingRecord) -> str:
+    """What the detectors of the clients have said of the server, in a sentence."""
+    if not record.alarms:
+        return f"{', '.join(record.detectors)}; none has raised an alarm."
+    return f"alarm at {'; '.join(map(str, record.alarms))}."
 
 
 def sent_by_kind(traffic: Mapping[str, int]) -> str:

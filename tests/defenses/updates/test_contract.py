@@ -37,7 +37,10 @@ class Row(NamedTuple):
 
 
 ROWS = [
+    Row("ffl-swap", {}, acts="share"),
+    Row("fragments", {}, acts="share"),
     Row("none", {}, acts=""),
+    Row("secure-aggregation", {}, acts="share"),
 ]
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: repr(row.make()))
 
@@ -107,8 +110,9 @@ def test_what_it_acts_on_is_changed(row, local, update):
         other = {name: value * 2 for name, value in update.items()}
         shared = defense.share({1: update, 2: other}, rng())
         assert not same(shared[1], update)
-        for name, value in update.items():
-            assert torch.allclose(shared[1][name] + shared[2][name], 3 * value, atol=1e-5)
+        for name, value in defense.summed(shared).items():
+            assert value.dtype == torch.float32
+            assert torch.allclose(value, 3 * update[name], atol=1e-5)
 
 
 @each

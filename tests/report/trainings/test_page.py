@@ -136,3 +136,16 @@ def test_what_a_record_says_cannot_become_markup(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
     record = replace(training(), label=evil, claim=evil, data=evil, sees=(evil,), classes=(evil,) * 10, partition=evil)
     assert "<script>" not in written(tmp_path, record)
+
+
+def test_what_clients_have_noticed_is_on_the_page_and_in_the_terminal(tmp_path: Path) -> None:
+    alarm = records.Alarm(client=2, detector="gap", round=1, step=7, score=0.9931, threshold=0.95)
+    quiet, loud = replace(training(), detectors=("gap",)), replace(training("vanilla"), alarms=(alarm,))
+    page = written(tmp_path, training("fedavg"), quiet, loud)
+    assert "What the clients have noticed" in page
+    assert "splitfed-v1: gap; none has raised an alarm." in page
+    assert "vanilla: alarm at client 2, gap: 0.993 at step 7 of round 1, threshold 0.95." in page
+    assert "fedavg: alarm" not in page
+    text = " ".join(terminal.about(loud).split())
+    assert "Detectors of the clients: alarm at client 2, gap: 0.993 at step 7 of round 1, threshold 0.95." in text
+    assert "Detectors" not in terminal.about(training())
