@@ -10,7 +10,8 @@ Differs from the paper: the search ends where it no longer moves; the answer is 
 
 from dataclasses import dataclass
 
-from cutlayer.attacks.gradients.matching import JOINT, Matching
+from cutlayer.attacks.gradients.matching import Matching
+from cutlayer.attacks.gradients.objective import JOINT
 from cutlayer.options import Count, LearningRate
 
 

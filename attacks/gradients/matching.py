@@ -12,21 +12,18 @@ problems of the same model and size are one batch (`torch.func.vmap`) where the 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.func import vmap
-from torch.nn import functional
+from torch import nn
 
-from cutlayer.attacks.gradients import regularisers
 from cutlayer.attacks.gradients.base import Recovered, UpdateAttack, checked
-from cutlayer.attacks.gradients.descent import DIRECTIONS, SCHEDULES, Found, Objective, Parameters, adam, cma_es, lbfgs
+from cutlayer.attacks.gradients.descent import DIRECTIONS, SCHEDULES, Found, Parameters, adam, cma_es, lbfgs
 from cutlayer.attacks.gradients.distances import DISTANCES, layer_weights
 from cutlayer.attacks.gradients.labels import LABELS, of_each
+from cutlayer.attacks.gradients.objective import JOINT, Match, Problem, extras
 from cutlayer.attacks.gradients.priors import (
     Features,
     GeneratorWeights,
@@ -37,42 +34,16 @@ from cutlayer.attacks.gradients.priors import (
     Units,
     trained_generator,
 )
-from cutlayer.attacks.gradients.replay import Mixed, Replay
-from cutlayer.attacks.gradients.update import as_gradient, hides_scale
+from cutlayer.attacks.gradients.update import hides_scale
 from cutlayer.attacks.gradients.view import Observation, UpdateView
 from cutlayer.defenses.updates.base import Twin, UpdateDefense
 from cutlayer.errors import ConfigError, near
 from cutlayer.options import Count, LearningRate, Share, Size, Weight, Whole
 
-JOINT = "joint"
 PRIORS = ("pixels", "network", "latent", "generator", "features")
 LAYERS = ("equal", "rising", "late-first")
 LOCAL = ("single", "simulate")
 OPTIMIZERS = ("adam", "lbfgs", "cma")
-_LABELS, _MASK = "labels", "mask."
-
-
-class Problem(NamedTuple):
-    """The updates of one batch of samples: one, or those of several rounds.
-
-    Attributes:
-        number: Position of the first of the updates among all.
-        observations: The updates.
-        labels: ``(B,)`` int64; None where they are searched for with the samples.
-        maps: The defense's map for each update; None where there is none.
-    """
-
-    number: int
-    observations: tuple[Observation, ...]
-    labels: Tensor | None
-    maps: tuple[Twin | None, ...]
-
-    @property
-    def kind(self) -> Hashable:
-        """What problems that are solved in one batch have in common."""
-        return tuple(
-            (id(o.model), o.samples, o.local_steps, o.batch, o.lr, o.optimizer, o.eval_mode) for o in self.observations
-        )
 
 
 @dataclass(kw_only=True)
@@ -92,6 +63,7 @@ class Matching(UpdateAttack):
             layer of the generator passes on).
         standard: Whether pixels are searched in standard units, with the mean and spread of the attacker's samples.
         box: Whether pixels stay within the bounds of samples at each step; otherwise they are clipped at the end.
+        denoise: Steps between two median filters of pixels, in the first half of the search; 0 for none.
         tv: Weight of total variation, in standard units as all regularisers.
         tv_from: Share of the iterations after which it counts.
         l2: Weight of half the mean square.
@@ -133,6 +105,7 @@ class Matching(UpdateAttack):
     prior: str = "pixels"
     standard: bool = True
     box: bool = True
+    denoise: Whole = 0
     tv: Weight = 0.0
     tv_from: Share = 0.0
     l2: Weight = 0.0
@@ -237,11 +210,13 @@ class Matching(UpdateAttack):
             )
         return twin
 
-    def _stages(self, view: UpdateView, samples: int) -> list[Prior]:
+    def _stages(self, view: UpdateView, match: Match) -> Sequence[Prior]:
         """The priors of a search, one after the other."""
+        samples = match.problems[0].observations[0].samples
         if self.prior == "pixels":
             shape = (samples, *view.input.shape)
-            return [Pixels(shape, Units.of(view), standard=self.standard, box=self.box)]
+            denoise = self.denoise, self.iterations // 2
+            return [Pixels(shape, Units.of(view), standard=self.standard, box=self.box, denoise=denoise)]
         if self.prior == "network":
             return [Network(samples, view.input.shape, self.widths, view.device)]
         generator = trained_generator(view, self.latent, self.width, self.prior_steps)
@@ -256,14 +231,13 @@ class Matching(UpdateAttack):
 
     def _solved(self, view: UpdateView, problems: Sequence[Problem]) -> list[Recovered]:
         """Solve problems of one kind together."""
-        first = problems[0]
-        samples, rows = first.observations[0].samples, len(problems) * self.restarts
-        random = [_source(view.seed, p.number, r) for p in problems for r in range(self.restarts)]
-        match = _Match(self, view, problems)
+        rows = len(problems) * self.restarts
+        random = [source(view.seed, p.number, r) for p in problems for r in range(self.restarts)]
+        match = Match(self, view, problems)
         found: list[Parameters] = [{} for _ in range(rows)]
         best, least, labels = torch.empty(0), torch.full((rows,), torch.inf, device=view.device), torch.empty(0)
-        for number, prior in enumerate(self._stages(view, samples)):
-            extra = [match.extra(source) if not number else _extra(u) for u, source in zip(found, random, strict=True)]
+        for number, prior in enumerate(self._stages(view, match)):
+            extra = [match.extra(source) if not number else extras(u) for u, source in zip(found, random, strict=True)]
             begins = [prior.begin(u, s) | e for u, s, e in zip(found, random, extra, strict=True)]
             start = {name: torch.stack([u[name] for u in begins]) for name in begins[0]}
             result = self._search(match, prior, start, random, view.seed, later=number > 0)
@@ -280,16 +254,16 @@ class Matching(UpdateAttack):
         return [Recovered(x.cpu(), y.cpu()) for x, y in zip(images.nan_to_num(0), labels[choice], strict=True)]
 
     def _search(
-        self, match: "_Match", prior: Prior, start: Parameters, random: list[torch.Generator], seed: int, *, later: bool
+        self, match: Match, prior: Prior, start: Parameters, random: list[torch.Generator], seed: int, *, later: bool
     ) -> Found:
         """Search from `start` with the optimizer."""
         iterations = self.later_iterations if later and self.later_iterations else self.iterations
         lr = self.later_lr if later and self.later_lr else self.lr
-        rows = [k for k in range(match.problems) for _ in range(self.restarts)]
+        rows = [k for k in range(len(match.problems)) for _ in range(self.restarts)]
 
         def project(parameters: Parameters) -> None:
             prior.project(parameters)
-            parameters |= {n: v.clamp(0, 1) for n, v in parameters.items() if n.startswith(_MASK)}
+            match.project(parameters)
 
         if self.optimizer == "adam" or (self.optimizer == "cma" and later):
             return adam(
@@ -323,158 +297,13 @@ class Matching(UpdateAttack):
         return done >= self.tv_from, done >= self.bn_from, tuple(layer_weights(self.layers, 100, done))
 
 
-class _Match:
-    """The objective of problems of one kind."""
-
-    def __init__(self, attack: Matching, view: UpdateView, problems: Sequence[Problem]) -> None:
-        self._attack, self._view, self.problems = attack, view, len(problems)
-        self._units = Units.of(view)
-        kind, device = problems[0], view.device
-        simulate, mixed = attack.local == "simulate", self._mixed(view)
-        self._replays = [
-            Replay(o, device, simulate=simulate and o.local_steps > 0, masks=attack.masks, mixed=mixed)
-            for o in kind.observations
-        ]
-        self._hidden = [hides_scale(o) for o in kind.observations]
-        self._seen = [
-            {
-                name: torch.stack([self._target(p.observations[k])[name].to(device) for p in problems])
-                for name in replay.names
-            }
-            for k, replay in enumerate(self._replays)
-        ]
-        self._maps = [[p.maps[k] for p in problems] for k in range(len(self._replays))]
-        self._labels = None
-        if kind.labels is not None:
-            classes = torch.stack([p.labels for p in problems if p.labels is not None]).to(device)
-            self._labels = functional.one_hot(classes, view.classes).float()
-        self._samples = kind.observations[0].samples
-        self._dropouts = self._shapes()
-
-    def extra(self, random: torch.Generator) -> Parameters:
-        """The first values of what is searched beside the samples of one problem: labels and masks of dropout."""
-        extra: Parameters = {}
-        if self._labels is None:
-            drawn = torch.randn(self._samples, self._view.classes, generator=random)
-            extra[_LABELS] = drawn.to(self._view.device)
-        for name, (shape, rate) in self._dropouts.items():
-            mask = torch.rand(self._samples, *shape, generator=random) >= rate
-            extra[_MASK + name] = mask.float().to(self._view.device)
-        return extra
-
-    def decoded(self, prior: Prior, parameters: Parameters) -> tuple[Tensor, Tensor]:
-        """The samples ``(P, B, *input.shape)`` and labels ``(P, B)`` of parameters."""
-        with torch.no_grad():
-            rows = range(len(next(iter(parameters.values()))))
-            x = torch.stack([prior.decode({n: v[k] for n, v in _own(parameters).items()}) for k in rows])
-        if self._labels is not None:
-            every = self._labels.repeat_interleave(self._attack.restarts, 0).argmax(2)
-            return x, every
-        return x, parameters[_LABELS].argmax(2)
-
-    def objective(self, prior: Prior, rows: Sequence[int]) -> Objective:
-        """The objective as a function of parameters, whose rows belong to these problems."""
-        attack, index = self._attack, torch.as_tensor(rows, device=self._view.device)
-        seen = [{name: value[index] for name, value in update.items()} for update in self._seen]
-        known = None if self._labels is None else self._labels[index]
-
-        def value(parameters: Parameters, done: float) -> Tensor:
-            x = _each(prior.decode, _own(parameters))
-            y = known if known is not None else parameters[_LABELS].softmax(2)
-            masks = {n.removeprefix(_MASK): v for n, v in parameters.items() if n.startswith(_MASK)}
-            total: Tensor = x.new_zeros(len(rows))
-            for k, replay in enumerate(self._replays):
-                made = _each(replay, x, y, masks)
-                if any(self._maps[k]):
-                    made = _mapped(made, [self._maps[k][row] for row in rows])
-                total += attack.scale * self._distances(k, made, seen[k], done)
-            return total + self._beliefs(prior, parameters, x, masks, done)
-
-        return value
-
-    def _distances(self, k: int, made: Mapping[str, Tensor], seen: Mapping[str, Tensor], done: float) -> Tensor:
-        """The distance of each row, ``(P,)``."""
-        names = self._replays[k].names
-        weights = torch.tensor(layer_weights(self._attack.layers, len(names), done), device=self._view.device)
-        distance = DISTANCES["signs" if self._hidden[k] else self._attack.distance]
-        pairs = [made[name] for name in names], [seen[name] for name in names]
-        distances: Tensor = _each(lambda a, b: distance(a, b, weights), *pairs)
-        return distances
-
-    def _beliefs(
-        self, prior: Prior, parameters: Parameters, x: Tensor, masks: Mapping[str, Tensor], done: float
-    ) -> Tensor:
-        """The terms beside the distance, ``(P,)``."""
-        attack, total = self._attack, x.new_zeros(len(x))
-        standard = self._units.standard(x)
-        if attack.tv and done >= attack.tv_from:
-            total = total + attack.tv * regularisers.total_variation(standard)
-        if attack.l2:
-            total = total + attack.l2 * regularisers.half_square(standard)
-        if attack.group and attack.restarts > 1:
-            total = total + attack.group * regularisers.group(standard, attack.restarts)
-        if attack.bn and done >= attack.bn_from:
-            total = total + attack.bn * _each(lambda one: self._replays[-1].statistics(one, attack.bn_first), x)
-        if attack.likely:
-            total = total + attack.likely * _each(prior.penalty, _own(parameters))
-        if attack.mask_rate:
-            for name, mask in masks.items():
-                gap = (1 - mask.flatten(1).mean(1) - self._dropouts[name][1]).abs()
-                total = total + attack.mask_rate * gap
-        return total
-
-    def _target(self, observation: Observation) -> Mapping[str, Tensor]:
-        if self._attack.local == "simulate" and observation.local_steps:
-            return observation.update
-        return as_gradient(observation)
-
-    def _mixed(self, view: UpdateView) -> Mixed | None:
-        """What the clients' defense makes of samples, if the attacker knows it."""
-        if self._attack.adaptive and view.knows_defense and view.defense.on:
-            return view.defense.mixed
-        return None
-
-    def _shapes(self) -> dict[str, tuple[tuple[int, ...], float]]:
-        """The shape of what each dropout of the model gets for one sample, and its rate."""
-        if not self._replays[0].dropouts:
-            return {}
-        return self._replays[0].dropout_shapes(torch.zeros(1, *self._view.input.shape, device=self._view.device))
-
-
 def changes_updates(defense: UpdateDefense) -> bool:
     """Whether a defense acts on the update itself, and not only on the model, the samples or the sum."""
     kind = type(defense)
     return kind.protect is not UpdateDefense.protect or kind.protect_update is not UpdateDefense.protect_update
 
 
-def _each(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Apply a function to each row of stacked arguments; a single row without the cost of vmap."""
-    tensors = torch.utils._pytree.tree_leaves(arguments)
-    if len(tensors[0]) == 1:
-        one = torch.utils._pytree.tree_map(lambda t: t[0], arguments)
-        return torch.utils._pytree.tree_map(lambda t: t[None], function(*one))
-    return vmap(function, randomness="different")(*arguments)
-
-
-def _mapped(made: Mapping[str, Tensor], maps: Sequence[Twin | None]) -> dict[str, Tensor]:
-    """Each row of stacked updates through its own map."""
-    rows = [{name: value[k] for name, value in made.items()} for k in range(len(maps))]
-    mapped = [twin(row) if twin is not None else row for twin, row in zip(maps, rows, strict=True)]
-    return {name: torch.stack([row[name] for row in mapped]) for name in made}
-
-
-def _own(parameters: Parameters) -> Parameters:
-    """The parameters of the prior."""
-    extra = _extra(parameters)
-    return {name: value for name, value in parameters.items() if name not in extra}
-
-
-def _extra(parameters: Parameters) -> Parameters:
-    """Labels and masks of dropout among the parameters."""
-    return {name: value for name, value in parameters.items() if name == _LABELS or name.startswith(_MASK)}
-
-
-def _source(seed: int, problem: int, restart: int) -> torch.Generator:
+def source(seed: int, problem: int, restart: int) -> torch.Generator:
     """The draws of one search, the same in whatever batch it is."""
     state = np.random.SeedSequence([seed, problem, restart]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> 1))

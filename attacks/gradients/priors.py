@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
 
 from cutlayer.attacks.gradients.descent import Parameters
 from cutlayer.attacks.gradients.view import UpdateView
@@ -86,10 +87,15 @@ class Pixels(Prior):
         units: Units of the parameters, where they are standard ones, and the bounds.
         standard: Whether the parameters are in standard units; otherwise they are in those of the samples.
         box: Whether each step stays within the bounds.
+        denoise: Steps between two median filters, 0 for none, and the step after which there are no more.
     """
 
-    def __init__(self, shape: tuple[int, ...], units: Units, *, standard: bool, box: bool) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], units: Units, *, standard: bool, box: bool, denoise: tuple[int, int] = (0, 0)
+    ) -> None:
         self._shape, self._units, self._standard, self._box = shape, units, standard, box
+        self._every, self._until = denoise
+        self._step = 0
 
     def begin(self, before: Parameters, random: torch.Generator) -> Parameters:
         """Normal noise."""
@@ -101,13 +107,23 @@ class Pixels(Prior):
         return self._units.mean + self._units.std * x if self._standard else x
 
     def project(self, parameters: Parameters) -> None:
-        """Clip to the bounds."""
+        """Clip to the bounds, and filter after some of the steps."""
+        self._step += 1
+        if self._every and self._step % self._every == 0 and self._step <= self._until:
+            parameters["pixels"] = median(parameters["pixels"])
         if self._box:
             x, units = parameters["pixels"], self._units
             low, high = torch.as_tensor(units.low).to(x), torch.as_tensor(units.high).to(x)
             if self._standard:
                 low, high = units.standard(low), units.standard(high)
             parameters["pixels"] = x.clamp(low, high)
+
+
+def median(images: Tensor) -> Tensor:
+    """The median of each pixel and its eight neighbors, ``(..., H, W)``."""
+    padded = functional.pad(images.flatten(0, -4), (1, 1, 1, 1), mode="replicate")
+    around = padded.unfold(-2, 3, 1).unfold(-2, 3, 1).flatten(-2)
+    return around.median(-1).values.view_as(images)
 
 
 class Network(Prior):

@@ -16,7 +16,7 @@ from cutlayer.attacks.gradients.client import loss
 from cutlayer.attacks.gradients.view import Observation
 
 Mixed = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""What a client makes of its samples and labels before it computes; see `UpdateDefense.mixed`."""
+"""What a client makes of its samples and labels before it computes; see `UpdateDefense.augment_twin`."""
 
 
 class Replay:
