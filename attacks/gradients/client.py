@@ -78,7 +78,7 @@ def observed(
         round: Number of rounds that the model was trained for.
         eval_mode: Whether the client computes with the model in evaluation mode.
     """
-    local = Local(model, inputs, labels, round)
+    local = Local(model, inputs, labels, round, local_steps)
     trained = copy.deepcopy(model).train(not eval_mode)
     used, of = defense.augment(inputs, labels, rng, local)
     if not local_steps:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.errors import ConfigError
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -35,12 +37,14 @@ class Local(NamedTuple):
         inputs: ``(B, *input.shape)``: the samples of the update.
         labels: ``(B,)`` int64.
         round: Number of rounds that the model was trained for.
+        local_steps: Number of steps between the weights whose difference is the update; 0 for a gradient.
     """
 
     model: nn.Module
     inputs: Tensor
     labels: Tensor
     round: int = 0
+    local_steps: int = 0
 
 
 @dataclass(kw_only=True)
@@ -60,6 +64,16 @@ class UpdateDefense(ABC):
     def on(self) -> bool:
         """Whether the defense does anything."""
         return bool(self.knob and getattr(self, self.knob))
+
+    def needed(self, local: Local | None) -> Local:
+        """What the client has beside its update, for a defense that looks at it.
+
+        Raises:
+            ConfigError: It is not at hand.
+        """
+        if local is None:
+            raise ConfigError(f"{self!r} looks at the client's samples and model, and was given an update alone.")
+        return local
 
     def rebuilt(self, model: nn.Module, input: TensorSpec, classes: int) -> nn.Module:
         """The model that clients and server train in place of `model`, which may be changed and used for it."""

@@ -37,10 +37,27 @@ class Row(NamedTuple):
 
 
 ROWS = [
+    Row("autoencoder", {"ratio": 4.0, "chunk": 32}, twin="equal"),
+    Row("censor", {"trials": 3}, twin="equal"),
+    Row("clip", {"bound": 0.1}, twin="equal"),
+    Row("dgc", {"sparsity": 0.9, "bound": 0.1}, twin="equal"),
+    Row("dgp", {}, twin="equal"),
     Row("ffl-swap", {}, acts="share"),
     Row("fragments", {}, acts="share"),
+    Row("grad-defense", {}, twin="close"),
+    Row("layer-prune", {"by": "sensitivity"}, twin="equal"),
+    Row("layer-prune", {"rate": 0.8}, twin="equal"),
+    Row("lr-perturbation", {}, twin="equal"),
+    Row("noise", {"bound": 1.0}, twin="close"),
     Row("none", {}, acts=""),
+    Row("outpost", {}, twin="close"),
+    Row("pfgd", {"rate": 0.1}, twin="equal"),
+    Row("prune", {"rate": 0.1, "drop": "largest", "held_back": True}, twin="equal"),
+    Row("prune", {}, twin="equal"),
+    Row("quantize", {"bits": 4, "rounding": "stochastic"}, twin="close"),
+    Row("quantize", {"mixed": (8, 4, 2, 1)}, twin="equal"),
     Row("secure-aggregation", {}, acts="share"),
+    Row("soteria", {"rate": 0.6}, twin="equal"),
 ]
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: repr(row.make()))
 
