@@ -1,14 +1,13 @@
 """What searches for samples behind a gradient find, and how fast: the rows of the matching loop on real images.
 
-    .venv/bin/python benchmarks/full_gradients.py --weights resnet20-12fca82f.th --data-root DIR    a GPU, 10 minutes
-    .venv/bin/python benchmarks/full_gradients.py --tiny                     in seconds on any machine; figures mean nothing
+    .venv/bin/python benchmarks/full_gradients.py --weights resnet20-12fca82f.th    a GPU, 10 minutes
+    .venv/bin/python benchmarks/full_gradients.py --tiny                            seconds; its figures mean nothing
     .venv/bin/python benchmarks/full_gradients.py --parts dlg idlg --seeds 2        some parts, as on a processor
 
 `speed` inverts the gradients of ResNet-20 on CIFAR-10 with its published weights by Inverting Gradients: 32 images in
 one batch of independent problems, against one by one. The other parts are attacks; each prints the PSNR of every image,
 their median, the share above 25 dB, labels and the time of an image. A part that fails says why, and the others go on;
-the exit status is 1 then. Parts begin only while there is time, and each is sized before it begins from the time of a
-few of its steps.
+the exit status is 1 then. Parts begin only while there is time.
 """
 
 import sys

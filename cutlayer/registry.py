@@ -501,6 +501,8 @@ UPDATE_DEFENSES = Registry(
         "autoencoder": "cutlayer.defenses.updates.autoencoder:Autoencoder",
         "censor": "cutlayer.defenses.updates.censor:Censor",
         "clip": "cutlayer.defenses.updates.clip:Clip",
+        "ckks": "cutlayer.defenses.updates.ckks:Ckks",
+        "client-dp": "cutlayer.defenses.updates.client_dp:ClientDP",
         "dgc": "cutlayer.defenses.updates.dgc:DGC",
         "dgp": "cutlayer.defenses.updates.dgp:DGP",
         "ffl-swap": "cutlayer.defenses.updates.ffl_swap:FFLSwap",
