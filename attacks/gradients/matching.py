@@ -23,7 +23,7 @@ from cutlayer.attacks.gradients.base import Recovered, UpdateAttack, checked
 from cutlayer.attacks.gradients.descent import DIRECTIONS, SCHEDULES, Found, Parameters, adam, cma_es, lbfgs
 from cutlayer.attacks.gradients.distances import DISTANCES, layer_weights
 from cutlayer.attacks.gradients.labels import LABELS, of_each
-from cutlayer.attacks.gradients.objective import JOINT, Match, Problem, extras
+from cutlayer.attacks.gradients.objective import JOINT, Match, Problem, Terms, extras
 from cutlayer.attacks.gradients.priors import (
     Features,
     GeneratorWeights,
@@ -38,7 +38,7 @@ from cutlayer.attacks.gradients.update import hides_scale
 from cutlayer.attacks.gradients.view import Observation, UpdateView
 from cutlayer.defenses.updates.base import Twin, UpdateDefense
 from cutlayer.errors import ConfigError, near
-from cutlayer.options import Count, LearningRate, Share, Size, Weight, Whole
+from cutlayer.options import Count, LearningRate, Size, Weight, Whole
 
 PRIORS = ("pixels", "network", "latent", "generator", "features")
 LAYERS = ("equal", "rising", "late-first")
@@ -47,16 +47,12 @@ OPTIMIZERS = ("adam", "lbfgs", "cma")
 
 
 @dataclass(kw_only=True)
-class Matching(UpdateAttack):
-    """Search samples whose update is like the one that was seen; every part is an option.
+class Matching(Terms, UpdateAttack):
+    """Search samples whose update is like the one that was seen; the terms of the objective are options of `Terms`.
 
     Args:
         labels: Where the labels come from: a name in `cutlayer.attacks.gradients.labels.LABELS`, ``known`` for those
             that the view grants; ``joint`` searches for soft labels with the samples.
-        distance: See `cutlayer.attacks.gradients.distances.DISTANCES`. Of an update whose size is hidden, as by Adam,
-            only signs can be matched, and ``signs`` takes its place.
-        layers: Weights of the layers in the distance, ``equal``, ``rising`` or ``late-first``.
-        scale: Factor of the distance.
         prior: What is searched: ``pixels`` (the samples, of images or tables); ``network`` (the weights of an untrained
             one); ``latent`` (the latent vectors of a generator that is trained on the attacker's own samples);
             ``generator`` (latent vectors, then the generator's weights); ``features`` (latent vectors, then what each
@@ -64,16 +60,6 @@ class Matching(UpdateAttack):
         standard: Whether pixels are searched in standard units, with the mean and spread of the attacker's samples.
         box: Whether pixels stay within the bounds of samples at each step; otherwise they are clipped at the end.
         denoise: Steps between two median filters of pixels, in the first half of the search; 0 for none.
-        tv: Weight of total variation, in standard units as all regularisers.
-        tv_from: Share of the iterations after which it counts.
-        l2: Weight of half the mean square.
-        bn: Weight of the distance to the running statistics of batch normalizations, which count where there are any.
-        bn_from: Share of the iterations after which it counts.
-        bn_first: Factor for the first of them.
-        group: Weight of the distance to the mean of all restarts.
-        likely: Weight of the prior's own penalty of unlikely parameters.
-        masks: Whether the masks of dropout are searched too, where the client computed with dropout.
-        mask_rate: Weight of the distance between the share of zeros in the masks and the rate of dropout.
         optimizer: ``adam``, ``lbfgs``, or ``cma`` (CMA-ES, of the package cma).
         iterations: Iterations of the search.
         lr: Learning rate; the spread of the first candidates of ``cma``.
@@ -83,11 +69,7 @@ class Matching(UpdateAttack):
         later_iterations: Iterations for each further stage of a prior; 0 for as many as for the first.
         later_lr: Learning rate in them; 0 for that of the first.
         population: Candidates in an iteration of ``cma``.
-        local: How a change of weights by local steps is explained: as one gradient of all samples (``single``), or by
-            repeating the steps (``simulate``), whose batches are taken in the order of the labels.
-        restarts: Searches for each update; that of the least objective is taken.
         rounds: Updates, one after the other, that are of the same samples; 0 for all. Each gets the same answer.
-        adaptive: Whether a defense that the view grants is taken into account.
         together: Updates in a batch; 1 for one by one.
         latent: Length of a latent vector.
         width: Channels of the generator at full resolution.
@@ -99,23 +81,10 @@ class Matching(UpdateAttack):
     plain_words = "changes guessed samples until they would have caused the same update"
 
     labels: str = "counts"
-    distance: str = "cosine"
-    layers: str = "equal"
-    scale: Weight = 1.0
     prior: str = "pixels"
     standard: bool = True
     box: bool = True
     denoise: Whole = 0
-    tv: Weight = 0.0
-    tv_from: Share = 0.0
-    l2: Weight = 0.0
-    bn: Weight = 0.0
-    bn_from: Share = 0.0
-    bn_first: Weight = 10.0
-    group: Weight = 0.0
-    likely: Weight = 0.0
-    masks: bool = False
-    mask_rate: Weight = 0.0
     optimizer: str = "adam"
     iterations: Count = 1000
     lr: LearningRate = 0.1
@@ -125,10 +94,7 @@ class Matching(UpdateAttack):
     later_iterations: Whole = 0
     later_lr: Weight = 0.0
     population: Count = 50
-    local: str = "single"
-    restarts: Count = 1
     rounds: Whole = 1
-    adaptive: bool = True
     together: Count = 32
     latent: Size = 64
     width: Size = 16

@@ -1,9 +1,8 @@
 """What a search of gradient inversion makes as small as it can: the objective of problems of one kind."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,9 +17,7 @@ from cutlayer.attacks.gradients.replay import Mixed, Replay
 from cutlayer.attacks.gradients.update import as_gradient, hides_scale
 from cutlayer.attacks.gradients.view import Observation, UpdateView
 from cutlayer.defenses.updates.base import Twin
-
-if TYPE_CHECKING:
-    from cutlayer.attacks.gradients.matching import Matching
+from cutlayer.options import Count, Share, Weight
 
 JOINT = "joint"
 """Name of the labels that are searched with the samples."""
@@ -50,22 +47,65 @@ class Problem(NamedTuple):
         )
 
 
+@dataclass(kw_only=True)
+class Terms:
+    """The options of the objective; all but the distance are left out with a weight of 0.
+
+    Args:
+        distance: See `cutlayer.attacks.gradients.distances.DISTANCES`. Of an update whose size is hidden, as by Adam,
+            only signs can be matched, and ``signs`` takes its place.
+        layers: Weights of the layers in the distance, ``equal``, ``rising`` or ``late-first``.
+        scale: Factor of the distance.
+        tv: Weight of total variation, in standard units as all regularisers.
+        tv_from: Share of the iterations after which it counts.
+        l2: Weight of half the mean square.
+        bn: Weight of the distance to the running statistics of batch normalizations, which count where there are any.
+        bn_from: Share of the iterations after which it counts.
+        bn_first: Factor for the first of them.
+        group: Weight of the distance to the mean of all restarts.
+        likely: Weight of the prior's own penalty of unlikely parameters.
+        masks: Whether the masks of dropout are searched too, where the client computed with dropout.
+        mask_rate: Weight of the distance between the share of zeros in the masks and the rate of dropout.
+        local: How a change of weights by local steps is explained: as one gradient of all samples (``single``), or by
+            repeating the steps (``simulate``), whose batches are taken in the order of the labels.
+        restarts: Searches for each update; that of the least objective is taken.
+        adaptive: Whether a defense that the view grants is taken into account.
+    """
+
+    distance: str = "cosine"
+    layers: str = "equal"
+    scale: Weight = 1.0
+    tv: Weight = 0.0
+    tv_from: Share = 0.0
+    l2: Weight = 0.0
+    bn: Weight = 0.0
+    bn_from: Share = 0.0
+    bn_first: Weight = 10.0
+    group: Weight = 0.0
+    likely: Weight = 0.0
+    masks: bool = False
+    mask_rate: Weight = 0.0
+    local: str = "single"
+    restarts: Count = 1
+    adaptive: bool = True
+
+
 class Match:
     """The objective of problems of one kind, for a prior and rows of parameters.
 
     Args:
-        attack: The options.
+        terms: The options.
         view: What the attacker may touch.
         problems: Problems of one kind; see `Problem.kind`.
     """
 
-    def __init__(self, attack: Matching, view: UpdateView, problems: Sequence[Problem]) -> None:
-        self._attack, self._view, self.problems = attack, view, tuple(problems)
+    def __init__(self, terms: Terms, view: UpdateView, problems: Sequence[Problem]) -> None:
+        self._terms, self._view, self.problems = terms, view, tuple(problems)
         self._units = Units.of(view)
         kind, device = problems[0], view.device
-        simulate, mixed = attack.local == "simulate", self._mixed(view)
+        simulate, mixed = terms.local == "simulate", self._mixed(view)
         self._replays = [
-            Replay(o, device, simulate=simulate and o.local_steps > 0, masks=attack.masks, mixed=mixed)
+            Replay(o, device, simulate=simulate and o.local_steps > 0, masks=terms.masks, mixed=mixed)
             for o in kind.observations
         ]
         self._hidden = [hides_scale(o) for o in kind.observations]
@@ -105,13 +145,13 @@ class Match:
             rows = range(len(next(iter(parameters.values()))))
             x = torch.stack([prior.decode({n: v[k] for n, v in _own(parameters).items()}) for k in rows])
         if self._labels is not None:
-            every = self._labels.repeat_interleave(self._attack.restarts, 0).argmax(2)
+            every = self._labels.repeat_interleave(self._terms.restarts, 0).argmax(2)
             return x, every
         return x, parameters[_LABELS].argmax(2)
 
     def objective(self, prior: Prior, rows: Sequence[int]) -> Objective:
         """The objective as a function of parameters, whose rows belong to these problems."""
-        attack, index = self._attack, torch.as_tensor(rows, device=self._view.device)
+        terms, index = self._terms, torch.as_tensor(rows, device=self._view.device)
         seen = [{name: value[index] for name, value in update.items()} for update in self._seen]
         known = None if self._labels is None else self._labels[index]
 
@@ -124,7 +164,7 @@ class Match:
                 made = _each(replay, x, y, masks)
                 if any(self._maps[k]):
                     made = _mapped(made, [self._maps[k][row] for row in rows])
-                total += attack.scale * self._distances(k, made, seen[k], done)
+                total += terms.scale * self._distances(k, made, seen[k], done)
             return total + self._beliefs(prior, parameters, x, masks, done)
 
         return value
@@ -132,8 +172,8 @@ class Match:
     def _distances(self, k: int, made: Mapping[str, Tensor], seen: Mapping[str, Tensor], done: float) -> Tensor:
         """The distance of each row, ``(P,)``."""
         names = self._replays[k].names
-        weights = torch.tensor(layer_weights(self._attack.layers, len(names), done), device=self._view.device)
-        distance = DISTANCES["signs" if self._hidden[k] else self._attack.distance]
+        weights = torch.tensor(layer_weights(self._terms.layers, len(names), done), device=self._view.device)
+        distance = DISTANCES["signs" if self._hidden[k] else self._terms.distance]
         pairs = [made[name] for name in names], [seen[name] for name in names]
         distances: Tensor = _each(lambda a, b: distance(a, b, weights), *pairs)
         return distances
@@ -142,32 +182,32 @@ class Match:
         self, prior: Prior, parameters: Parameters, x: Tensor, masks: Mapping[str, Tensor], done: float
     ) -> Tensor:
         """The terms beside the distance, ``(P,)``."""
-        attack, total = self._attack, x.new_zeros(len(x))
+        terms, total = self._terms, x.new_zeros(len(x))
         standard = self._units.standard(x)
-        if attack.tv and done >= attack.tv_from:
-            total = total + attack.tv * regularisers.total_variation(standard)
-        if attack.l2:
-            total = total + attack.l2 * regularisers.half_square(standard)
-        if attack.group and attack.restarts > 1:
-            total = total + attack.group * regularisers.group(standard, attack.restarts)
-        if attack.bn and done >= attack.bn_from:
-            total = total + attack.bn * _each(lambda one: self._replays[-1].statistics(one, attack.bn_first), x)
-        if attack.likely:
-            total = total + attack.likely * _each(prior.penalty, _own(parameters))
-        if attack.mask_rate:
+        if terms.tv and done >= terms.tv_from:
+            total = total + terms.tv * regularisers.total_variation(standard)
+        if terms.l2:
+            total = total + terms.l2 * regularisers.half_square(standard)
+        if terms.group and terms.restarts > 1:
+            total = total + terms.group * regularisers.group(standard, terms.restarts)
+        if terms.bn and done >= terms.bn_from:
+            total = total + terms.bn * _each(lambda one: self._replays[-1].statistics(one, terms.bn_first), x)
+        if terms.likely:
+            total = total + terms.likely * _each(prior.penalty, _own(parameters))
+        if terms.mask_rate:
             for name, mask in masks.items():
                 gap = (1 - mask.flatten(1).mean(1) - self._dropouts[name][1]).abs()
-                total = total + attack.mask_rate * gap
+                total = total + terms.mask_rate * gap
         return total
 
     def _target(self, observation: Observation) -> Mapping[str, Tensor]:
-        if self._attack.local == "simulate" and observation.local_steps:
+        if self._terms.local == "simulate" and observation.local_steps:
             return observation.update
         return as_gradient(observation)
 
     def _mixed(self, view: UpdateView) -> Mixed | None:
         """What the clients' defense makes of samples, if the attacker knows it."""
-        if self._attack.adaptive and view.knows_defense and view.defense.on:
+        if self._terms.adaptive and view.knows_defense and view.defense.on:
             return view.defense.augment_twin
         return None
 
