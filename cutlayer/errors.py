@@ -154,6 +154,7 @@ def unwritable(error: OSError) -> str | None:
 
 
 EXTRAS = {
+    "cma": "cma",
     "cryptography": "certs",
     "matplotlib": "lab",
     "mlflow": "mlflow",

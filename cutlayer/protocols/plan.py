@@ -12,10 +12,8 @@ name = "dirichlet"
 alpha = 0.1
 """
 
-import difflib
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -27,7 +25,7 @@ from cutlayer.options import Batch, Count, LearningRate, Seed, Share, Threads, W
 from cutlayer.protocols.row import CHOICES, Protocol, protocol_named
 from cutlayer.registry import CODECS, DATASETS, DEFENSES, DETECTORS, GRADIENT_DEFENSES, MODELS, Registry, defense_from
 from cutlayer.spec import image_shape
-from cutlayer.tables import UNDEFENDED, Named, Options, located, named, only, read, record, toml_value
+from cutlayer.tables import UNDEFENDED, Named, Options, named, only, read, record, set_value, toml_value
 from cutlayer.wire.codecs.packed import codec_named, rewritten
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
@@ -476,26 +474,7 @@ def _apply(table: Options, key: str, text: str) -> None:
     """Set one value: ``seed``, ``optimizer.lr``, or an option of the defense."""
     known = [*KEYS, *(f"{section}.{f.name}" for section, kind in _SECTIONS.items() for f in fields(kind))]
     known += [f"protocol.{name}" for name in ("name", *CHOICES)]
-    head, _, rest = key.partition(".")
-    if key not in known and not (rest and head in ("defense", "gradient_defense")):
-        close = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
-        close = close or difflib.get_close_matches(key, known, cutoff=0.7)
-        hint = f"did you mean {' or '.join(close[:3])}?" if close else f"known: {', '.join(known)}."
-        raise ConfigError(f"--set knows no {key!r:.80} in a training plan; {hint}")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    value = located(value, Path.cwd(), rest or head)
-    if not rest:
-        table[key] = value
-        return
-    if isinstance(table.get(head), str):
-        table[head] = {"name": table[head]}
-    section = table.setdefault(head, {})
-    if not isinstance(section, dict):
-        raise ConfigError(f"{key}: {head} is not one table.")
-    section[rest] = value
+    set_value(table, key, text, known, "a training plan", open=("defense", "gradient_defense"))
 
 
 def toml(plan: TrainingPlan) -> str:
