@@ -11,16 +11,20 @@ class Normalize(nn.Module):
         channels: Number of channels.
         mean: One value for each channel, or one for all.
         std: Likewise. With the defaults, images in [0, 1] become images in [-1, 1].
+        axes: Number of axes behind the channels: 2 of an image, 0 of a row of a table.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, channels: int, mean: tuple[float, ...] = (0.5,), std: tuple[float, ...] = (0.5,)) -> None:
+    def __init__(
+        self, channels: int, mean: tuple[float, ...] = (0.5,), std: tuple[float, ...] = (0.5,), axes: int = 2
+    ) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).reshape(-1, 1, 1).repeat(channels // len(mean), 1, 1))
-        self.register_buffer("std", torch.tensor(std).reshape(-1, 1, 1).repeat(channels // len(std), 1, 1))
+        for name, values in (("mean", mean), ("std", std)):
+            each = torch.tensor(values).repeat(channels // len(values))
+            self.register_buffer(name, each.reshape(channels, *[1] * axes))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map ``(N, C, H, W)`` to the same shape."""
+        """Map ``(N, C, *axes)`` to the same shape."""
         return (images - self.mean) / self.std

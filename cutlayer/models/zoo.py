@@ -50,7 +50,7 @@ def build(
 
     Args:
         name: A name as in `cutlayer.registry.MODELS`.
-        input: One input, an image ``(C, H, W)``.
+        input: One input: an image ``(C, H, W)``, or a row of a table ``(n,)``.
         classes: Number of logits; that of the model itself when None.
         seed: Seed of random weights. The global generator is left as it was.
         start: Weights from a file, and normalization.
@@ -79,7 +79,7 @@ def build(
     if len(shape) != 2 or shape[0] != 2 or classes not in (None, shape[1]):
         gives = f"{tuple(shape[1:])} for one image" if shape else f"a {type(logits).__name__}"
         raise ConfigError(f"{refused}: it gives {gives} instead of {classes or 'a row of'} logits.")
-    if (normalize := _normalization(name, model, input.shape[0], start)) is not None:
+    if (normalize := _normalization(name, model, input, start)) is not None:
         taken = dict(graph.named_children())
         child = next(free for k in itertools.count(1) if (free := f"normalize{'' if k == 1 else k}") not in taken)
         insert_after(graph, ends(graph.graph)[0], child, normalize)
@@ -102,13 +102,13 @@ def normalization_of(name: str, head: nn.Module) -> Start:
     return Start()
 
 
-def _normalization(name: str, model: nn.Module, channels: int, start: Start) -> Normalize | None:
-    mean, std = start.mean, start.std
+def _normalization(name: str, model: nn.Module, input: TensorSpec, start: Start) -> Normalize | None:
+    mean, std, channels, axes = start.mean, start.std, input.shape[0], len(input.shape) - 1
     if not (mean or std):
         if MODELS.is_own(name):
             return None
         if not start.weights:
-            return Normalize(channels)
+            return Normalize(channels, axes=axes)
         mean, std = _published(name, model)
     for option, values in (("mean", mean), ("std", std)):
         if len(values) not in (0, 1, channels):
@@ -117,7 +117,7 @@ def _normalization(name: str, model: nn.Module, channels: int, start: Start) -> 
             )
     if 0 in std:
         raise ConfigError("std must not be 0, since the images are divided by it.")
-    return Normalize(channels, mean or (0.0,), std or (1.0,))
+    return Normalize(channels, mean or (0.0,), std or (1.0,), axes)
 
 
 def _published(name: str, model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
