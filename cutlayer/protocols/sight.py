@@ -59,7 +59,11 @@ def label(plan: TrainingPlan) -> str:
     changes += [f"{way} {codec}" for way, codec in codecs.items() if codec != "raw"]
     changes += [f"dp clip={plan.dp.clip:g} noise={plan.dp.noise:g}"] if plan.dp.clip else []
     changes += ["secure_aggregation"] if plan.secure_aggregation is not None else []
-    changes += [defense.label for defense in (plan.defense, plan.gradient_defense) if defense.name != "none"]
+    changes += [
+        defense.label
+        for defense in (plan.defense, plan.gradient_defense, plan.update_defense)
+        if defense.name != "none"
+    ]
     changes += [detector.label for detector in plan.probes]
     return ", ".join([plan.protocol, *changes])
 
