@@ -43,6 +43,8 @@ ROWS = [
     Row("ats", {}, acts="augment"),
     Row("autoencoder", {"ratio": 4.0, "chunk": 32}, twin="equal"),
     Row("censor", {"trials": 3}, twin="equal"),
+    Row("ckks", {}, acts="share"),
+    Row("client-dp", {}, twin="close"),
     Row("clip", {"bound": 0.1}, twin="equal"),
     Row("dcs2", {"steps": 3}, acts="augment"),
     Row("dgc", {"sparsity": 0.9, "bound": 0.1}, twin="equal"),
@@ -153,6 +155,8 @@ def test_what_it_acts_on_is_changed(row, local, update):
         assert model(local.inputs).shape == (8, CLASSES)
         assert all(g.isfinite().all() for g in gradients(model, local.inputs, local.labels).values())
     if "share" in row.acts:
+        if row.name == "ckks":
+            pytest.importorskip("tenseal", reason="The extra he is not installed.")
         other = {name: value * 2 for name, value in update.items()}
         shared = defense.share({1: update, 2: other}, rng())
         assert not same(shared[1], update)
