@@ -57,7 +57,8 @@ def label(plan: TrainingPlan) -> str:
     changes += [f"{key}={getattr(plan, key)}" for key, usual in _USUAL.items() if getattr(plan, key) != usual]
     codecs = {"up": plan.codec.smashed, "down": plan.codec.gradient}
     changes += [f"{way} {codec}" for way, codec in codecs.items() if codec != "raw"]
-    changes += [f"dp clip={plan.dp.clip:g} noise={plan.dp.noise:g}"] if plan.dp.clip else []
+    unit = "" if plan.dp.unit == "record" else f" unit={plan.dp.unit}"
+    changes += [f"dp clip={plan.dp.clip:g} noise={plan.dp.noise:g}{unit}"] if plan.dp.clip else []
     changes += ["secure_aggregation"] if plan.secure_aggregation is not None else []
     changes += [defense.label for defense in (plan.defense, plan.gradient_defense) if defense.name != "none"]
     changes += [detector.label for detector in plan.probes]
