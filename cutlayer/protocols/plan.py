@@ -12,10 +12,8 @@ name = "dirichlet"
 alpha = 0.1
 """
 
-import difflib
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -38,7 +36,7 @@ from cutlayer.registry import (
     defense_from,
 )
 from cutlayer.spec import image_shape
-from cutlayer.tables import UNDEFENDED, Named, Options, located, named, only, read, record, toml_value
+from cutlayer.tables import UNDEFENDED, Named, Options, named, only, read, record, set_value, toml_value
 from cutlayer.wire.codecs.packed import codec_named, rewritten
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
@@ -85,17 +83,19 @@ class Wire:
 
 @dataclass(frozen=True)
 class Privacy:
-    """DP-SGD for the clients' heads; see `cutlayer.protocols.private`.
+    """DP-SGD for the weights that clients deliver; see `cutlayer.protocols.private`.
 
     Attributes:
-        clip: Bound on the length of one sample's gradient; 0 for no DP-SGD.
+        clip: Bound on the length of the gradient of one unit in a batch; 0 for no DP-SGD.
         noise: Standard deviation of the noise over `clip`.
         delta: Probability with which the stated epsilon does not hold.
+        unit: What is hidden: a `record`, or a `class`, all samples of one client that have one label.
     """
 
     clip: Weight = 0.0
     noise: Weight = 1.0
     delta: Annotated[float, Within(0, 1, above=True)] = 1e-5
+    unit: str = "record"
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class TrainingPlan:
         defense: What is done to the smashed data before they leave the client.
         gradient_defense: What the server, or who holds the labels, does to the gradient at the cut.
         update_defense: What each client does to the update that it sends, to its samples, or to the model.
-        dp: DP-SGD for the weights of the clients' heads.
+        dp: DP-SGD for the weights that the clients deliver.
         secure_aggregation: How the clients mask the weights that they deliver, so that the server learns the mean
             alone; None where they do not.
         detectors: What each client watches its gradients with.
@@ -213,6 +213,7 @@ class TrainingPlan:
             for key, value in asdict(self.codec).items()
         }
         content["row"] = {key: getattr(self.row, key) for key in CHOICES}
+        content["dp"] = {key: value for key, value in asdict(self.dp).items() if (key, value) != ("unit", "record")}
         if not self.dp.clip:
             del content["dp"]
         if self.update_defense == UNDEFENDED:
@@ -386,8 +387,15 @@ def _check(plan: TrainingPlan) -> None:
             raise ConfigError(f"{plan.protocol} sends no gradient of the cut; leave gradient_defense out.")
         if plan.micro_batches > 1:
             raise ConfigError("gradient_defense compares the gradients of a whole batch; set micro_batches = 1.")
-    check_update_defense(plan.update_defense, plan.row, plan.protocol, plan.optimizer_state)
-    if plan.dp.clip and (plan.row.tail == "none" or plan.row.feedback == "local-loss" or plan.row.u_shaped):
+    check_update_defense(plan.update_defense, plan.row, plan.protocol, plan.optimizer_state, dp=plan.dp.clip > 0)
+    if plan.dp.unit not in ("record", "class"):
+        raise ConfigError(f"dp.unit must be record or class; {plan.dp.unit!r:.80} was given.")
+    if plan.dp.clip and plan.dp.unit == "class" and plan.row.tail != "none":
+        raise ConfigError(
+            f"The server of {plan.protocol} trains its tail on every sample, so that dp hides no class; set dp.unit = "
+            "'record', or take fedavg."
+        )
+    if plan.dp.clip and (plan.row.feedback == "local-loss" or plan.row.u_shaped):
         raise ConfigError(f"dp clips what comes from the gradient at one cut, and {plan.protocol} has other gradients.")
     if plan.dp.clip and plan.micro_batches > 1:
         raise ConfigError("dp adds noise to the gradient of a whole batch; set micro_batches = 1.")
@@ -482,26 +490,7 @@ def _apply(table: Options, key: str, text: str) -> None:
     """Set one value: ``seed``, ``optimizer.lr``, or an option of the defense."""
     known = [*KEYS, *(f"{section}.{f.name}" for section, kind in _SECTIONS.items() for f in fields(kind))]
     known += [f"protocol.{name}" for name in ("name", *CHOICES)]
-    head, _, rest = key.partition(".")
-    if key not in known and not (rest and head in _DEFENSES):
-        close = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
-        close = close or difflib.get_close_matches(key, known, cutoff=0.7)
-        hint = f"did you mean {' or '.join(close[:3])}?" if close else f"known: {', '.join(known)}."
-        raise ConfigError(f"--set knows no {key!r:.80} in a training plan; {hint}")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    value = located(value, Path.cwd(), rest or head)
-    if not rest:
-        table[key] = value
-        return
-    if isinstance(table.get(head), str):
-        table[head] = {"name": table[head]}
-    section = table.setdefault(head, {})
-    if not isinstance(section, dict):
-        raise ConfigError(f"{key}: {head} is not one table.")
-    section[rest] = value
+    set_value(table, key, text, known, "a training plan", open=(*_DEFENSES,))
 
 
 def toml(plan: TrainingPlan) -> str:

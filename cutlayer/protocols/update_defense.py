@@ -15,7 +15,7 @@ def update_defense(named: Named) -> UpdateDefense:
     return defense
 
 
-def check_update_defense(named: Named, row: Protocol, protocol: str, optimizer_state: str) -> None:
+def check_update_defense(named: Named, row: Protocol, protocol: str, optimizer_state: str, *, dp: bool) -> None:
     """Refuse a defense that has nothing to act on in a plan, or lacks what it needs.
 
     Args:
@@ -23,6 +23,7 @@ def check_update_defense(named: Named, row: Protocol, protocol: str, optimizer_s
         row: The protocol of the plan.
         protocol: Its name.
         optimizer_state: Whether the plan keeps, resets or averages it.
+        dp: Whether the plan has DP-SGD.
 
     Raises:
         ConfigError: The message says what the defense changes, why the plan has no such thing, and what to do.
@@ -40,6 +41,11 @@ def check_update_defense(named: Named, row: Protocol, protocol: str, optimizer_s
         raise ConfigError(
             f"{name} {what}, of which a client of {protocol} holds the head alone; name another update_defense, "
             "or take fedavg."
+        )
+    if dp and _overrides(defense, "augment"):
+        raise ConfigError(
+            f"{name} makes a batch's samples of several ones, and dp counts on each sample being in one row of the batch; "
+            "leave one of them out."
         )
     if not _overrides(defense, "protect"):
         return

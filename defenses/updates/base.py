@@ -98,6 +98,17 @@ class UpdateDefense(ABC):
         """
         return inputs, labels
 
+    def augment_twin(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The samples that `augment` makes of an attacker's guess of the client's own ones; it can be differentiated.
+
+        As it is, for a defense whose changed samples are themselves what an attacker looks for.
+
+        Args:
+            inputs: ``(B, *input.shape)``.
+            labels: ``(B,)`` int64, or ``(B, classes)`` shares of each class.
+        """
+        return inputs, labels
+
     def protect_update(
         self,
         update: Update,

@@ -274,6 +274,9 @@ class Client:
         """Train on one batch; return False if the round goes on without this client."""
         row = self.plan.row
         inputs, labels = self._batch(number, step, index)
+        if row.tail == "none" and self._private is not None:
+            self._private.apply_loss(inputs, labels, self._noise(number, step))
+            return self._apply(number, step)
         if row.tail == "none":
             with drawing(self.plan.seed, Role.DROPOUT, self.number, number, step):
                 logits = self._pieces.head(inputs)
@@ -394,8 +397,11 @@ class Client:
         inputs, features = self._open
         if passed.carrier is not features:
             (gradient,) = torch.autograd.grad(passed.carrier, features, gradient)
-        draws = generator(self.plan.seed, Role.NOISE, self.number, number, (1 << 31) + step)
-        self._private.apply(inputs, gradient, draws)
+        self._private.apply(inputs, gradient, self._noise(number, step))
+
+    def _noise(self, number: int, step: int) -> np.random.Generator:
+        """The source of the noise of DP-SGD."""
+        return generator(self.plan.seed, Role.NOISE, self.number, number, (1 << 31) + step)
 
     def _through_end(self, number: int, step: int, reply: Reply, labels: Tensor) -> Tensor:
         """Compute the loss behind the server's layers; return the gradient at their output."""

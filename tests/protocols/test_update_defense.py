@@ -217,6 +217,7 @@ def test_a_plan_without_it_keeps_its_id_and_one_with_it_is_written_and_read(tmp_
             "the loss of the whole model",
         ),
         ("vanilla", {"update_defense": own(Rebuilt)}, "changes the whole model"),
+        ("fedavg", {"update_defense": own(Negative), "dp": {"clip": 1.0}}, "being in one row"),
         ("fedavg", {"update_defense": "fragments"}, "set secure_aggregation = true"),
         ("fedavg", {"update_defense": "pruun"}, "did you mean prune"),
         ("fedavg", {"update_defense": {"name": "prune", "rate": 2.0}}, "prune.rate must be 0 to 1"),
