@@ -459,7 +459,12 @@ LABEL_ATTACKS = Registry(
 UPDATE_ATTACKS = Registry(
     "update attack",
     {
+        "class-mean": "cutlayer.attacks.gradients.class_mean:ClassMean",
+        "gradient-ridge": "cutlayer.attacks.gradients.ridge:GradientRidge",
+        "imprint": "cutlayer.attacks.gradients.imprint:ImprintAttack",
+        "lti": "cutlayer.attacks.gradients.lti:LearningToInvert",
         "mean": "cutlayer.attacks.gradients.mean:Mean",
+        "ratio": "cutlayer.attacks.gradients.ratio:Ratio",
     },
     "cutlayer.update_attacks",
     {"cutlayer.attacks.gradients.base:UpdateAttack": ("invert",)},

@@ -40,7 +40,12 @@ class Row(NamedTuple):
 
 
 ROWS = [
+    Row("class-mean", {}),
+    Row("gradient-ridge", {"n": 16}),
+    Row("imprint", {}),
+    Row("lti", {"n": 16, "width": 8, "epochs": 2}),
     Row("mean", {}),
+    Row("ratio", {}),
 ]
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: repr(row.make()))
 
