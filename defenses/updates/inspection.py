@@ -39,7 +39,9 @@ def structure(agreed: nn.Module, received: nn.Module) -> list[str]:
         for n, shape in before.items()
         if after.get(n, shape) != shape
     ]
-    kinds = [[type(layer).__name__ for layer in model.modules()] for model in (agreed, received)]
+    kinds = [
+        [type(layer).__name__ for layer in model.modules() if not [*layer.children()]] for model in (agreed, received)
+    ]
     if not found and kinds[0] != kinds[1]:
         found.append("The model has the parameters that were agreed on, and other layers.")
     return found
