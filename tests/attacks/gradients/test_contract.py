@@ -59,6 +59,7 @@ ROWS = [
     Row("matching", {"iterations": 4}),
     Row("mean", {}),
     Row("rgcir", {"iterations": 4, "denoise": 1}),
+    Row("through-hypernetwork", {"then": "mean"}),
 ]
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
