@@ -154,6 +154,7 @@ def unwritable(error: OSError) -> str | None:
 
 
 EXTRAS = {
+    "cma": "cma",
     "cryptography": "certs",
     "matplotlib": "lab",
     "mlflow": "mlflow",
@@ -165,6 +166,7 @@ EXTRAS = {
     "skimage": "lab",
     "sklearn": "lab",
     "tensorboard": "tensorboard",
+    "tenseal": "he",
     "torch": "lab",
     "torchmetrics": "lab",
     "torchvision": "lab",

@@ -11,7 +11,7 @@ import inspect
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args, get_origin
 
 from cutlayer import own
 from cutlayer.errors import ConfigError, missing_package, near
@@ -187,6 +187,19 @@ class Registry(Mapping[str, str]):
         if missing:
             raise ConfigError(f"The {self.kind} {name!r} needs the option {missing[0]!r}.")
         return target(**options)
+
+
+class Missing:
+    """Mixed into a class that is listed, and that cannot be built honestly.
+
+    Attributes:
+        explanation: The sentence that says why not; `Registry.summary` shows it.
+    """
+
+    explanation: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        raise ConfigError(self.explanation)
 
 
 class DataSets(Registry):
@@ -459,12 +472,29 @@ LABEL_ATTACKS = Registry(
 UPDATE_ATTACKS = Registry(
     "update attack",
     {
+        "agic": "cutlayer.attacks.gradients.agic:AGIC",
+        "cgi": "cutlayer.attacks.gradients.cgi:CGI",
         "class-mean": "cutlayer.attacks.gradients.class_mean:ClassMean",
+        "dia": "cutlayer.attacks.gradients.dia:DIA",
+        "dlg": "cutlayer.attacks.gradients.dlg:DLG",
+        "egia": "cutlayer.attacks.gradients.egia:EGIA",
+        "ggi": "cutlayer.attacks.gradients.ggi:GGI",
+        "ggl": "cutlayer.attacks.gradients.ggl:GGL",
+        "gi-nas": "cutlayer.attacks.gradients.gi_nas:GINAS",
+        "gias": "cutlayer.attacks.gradients.gias:GIAS",
+        "gifd": "cutlayer.attacks.gradients.gifd:GIFD",
         "gradient-ridge": "cutlayer.attacks.gradients.ridge:GradientRidge",
+        "gradinversion": "cutlayer.attacks.gradients.gradinversion:GradInversion",
+        "hf-gradinv": "cutlayer.attacks.gradients.hf_gradinv:HFGradInv",
+        "idlg": "cutlayer.attacks.gradients.idlg:IDLG",
         "imprint": "cutlayer.attacks.gradients.imprint:ImprintAttack",
+        "inverting-gradients": "cutlayer.attacks.gradients.inverting_gradients:InvertingGradients",
         "lti": "cutlayer.attacks.gradients.lti:LearningToInvert",
+        "matching": "cutlayer.attacks.gradients.matching:Matching",
         "mean": "cutlayer.attacks.gradients.mean:Mean",
         "ratio": "cutlayer.attacks.gradients.ratio:Ratio",
+        "rgcir": "cutlayer.attacks.gradients.rgcir:RGCIR",
+        "through-hypernetwork": "cutlayer.attacks.gradients.through_hypernetwork:ThroughHypernetwork",
     },
     "cutlayer.update_attacks",
     {"cutlayer.attacks.gradients.base:UpdateAttack": ("invert",)},
@@ -473,10 +503,36 @@ UPDATE_ATTACKS = Registry(
 UPDATE_DEFENSES = Registry(
     "update defense",
     {
+        "augmentation": "cutlayer.defenses.updates.augmentation:Augmentation",
+        "ats": "cutlayer.defenses.updates.ats:Ats",
+        "autoencoder": "cutlayer.defenses.updates.autoencoder:Autoencoder",
+        "censor": "cutlayer.defenses.updates.censor:Censor",
+        "clip": "cutlayer.defenses.updates.clip:Clip",
+        "ckks": "cutlayer.defenses.updates.ckks:Ckks",
+        "client-dp": "cutlayer.defenses.updates.client_dp:ClientDP",
+        "dcs2": "cutlayer.defenses.updates.dcs2:Dcs2",
+        "dgc": "cutlayer.defenses.updates.dgc:DGC",
+        "dgp": "cutlayer.defenses.updates.dgp:DGP",
         "ffl-swap": "cutlayer.defenses.updates.ffl_swap:FFLSwap",
         "fragments": "cutlayer.defenses.updates.fragments:Fragments",
+        "grad-defense": "cutlayer.defenses.updates.grad_defense:GradDefense",
+        "gradprivacy": "cutlayer.defenses.updates.missing:GradPrivacy",
+        "guardian": "cutlayer.defenses.updates.missing:Guardian",
+        "hyperfl": "cutlayer.defenses.updates.hyperfl:HyperFL",
+        "layer-prune": "cutlayer.defenses.updates.layer_prune:LayerPrune",
+        "lr-perturbation": "cutlayer.defenses.updates.lr_perturbation:LearningRatePerturbation",
+        "noise": "cutlayer.defenses.updates.noise:Noise",
         "none": "cutlayer.defenses.updates.none:Unprotected",
+        "outpost": "cutlayer.defenses.updates.outpost:Outpost",
+        "pfgd": "cutlayer.defenses.updates.pfgd:PFGD",
+        "precode": "cutlayer.defenses.updates.precode:Precode",
+        "prune": "cutlayer.defenses.updates.prune:Prune",
+        "quantize": "cutlayer.defenses.updates.quantize:Quantize",
+        "refiner": "cutlayer.defenses.updates.refiner:Refiner",
+        "sec-cnn": "cutlayer.defenses.updates.sec_cnn:SecCnn",
         "secure-aggregation": "cutlayer.defenses.updates.secure_aggregation:SecureAggregation",
+        "soteria": "cutlayer.defenses.updates.soteria:Soteria",
+        "vrm": "cutlayer.defenses.updates.vrm:Vrm",
     },
     "cutlayer.update_defenses",
     {"cutlayer.defenses.updates.base:UpdateDefense": ("protect or augment or rebuilt or share",)},

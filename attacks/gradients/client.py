@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cutlayer.attacks.gradients.view import Observation
+from cutlayer.defenses.shared.draws import seeded
 from cutlayer.defenses.updates.base import Local, UpdateDefense
 
 
@@ -34,8 +35,21 @@ class Made(NamedTuple):
     labels: Tensor
 
 
+def loss(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """What a client minimizes: the model's own `training_loss`, where a defense gave it one, or mean cross-entropy.
+
+    Args:
+        model: Inputs to logits.
+        inputs: ``(B, *input.shape)``.
+        labels: ``(B,)`` int64, or ``(B, classes)`` shares of each class.
+    """
+    own = getattr(model, "training_loss", None)
+    value: Tensor = functional.cross_entropy(model(inputs), labels) if own is None else own(inputs, labels)
+    return value
+
+
 def gradients(model: nn.Module, inputs: Tensor, labels: Tensor, *, create_graph: bool = False) -> dict[str, Tensor]:
-    """The gradient of the mean cross-entropy of a batch, by name of the parameter.
+    """The gradient of the `loss` of a batch, by name of the parameter.
 
     Args:
         model: Inputs to logits.
@@ -44,8 +58,7 @@ def gradients(model: nn.Module, inputs: Tensor, labels: Tensor, *, create_graph:
         create_graph: Whether the gradient can be differentiated, with respect to `inputs` and `labels`.
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    loss = functional.cross_entropy(model(inputs), labels)
-    found = torch.autograd.grad(loss, list(parameters.values()), create_graph=create_graph)
+    found = torch.autograd.grad(loss(model, inputs, labels), list(parameters.values()), create_graph=create_graph)
     return dict(zip(parameters, found, strict=True))
 
 
@@ -70,7 +83,7 @@ def observed(
         inputs: ``(B, *input.shape)``.
         labels: ``(B,)`` int64.
         defense: What the client does to its samples and its update.
-        rng: Source of the defense's draws.
+        rng: Source of the draws of the defense, and of dropout and other layers that draw.
         state: What the defense keeps from one update of this client to the next; it is changed in place.
         local_steps: Number of steps of SGD; 0 for one gradient of all samples.
         batch: Samples in each local step, taken in their order, again from the first after the last; 0 for all.
@@ -78,23 +91,24 @@ def observed(
         round: Number of rounds that the model was trained for.
         eval_mode: Whether the client computes with the model in evaluation mode.
     """
-    local = Local(model, inputs, labels, round)
+    local = Local(model, inputs, labels, round, local_steps)
     trained = copy.deepcopy(model).train(not eval_mode)
     used, of = defense.augment(inputs, labels, rng, local)
-    if not local_steps:
-        update: Mapping[str, Tensor] = {name: g.detach() for name, g in gradients(trained, used, of).items()}
-    else:
-        size, taken = batch or len(used), 0
-        for _ in range(local_steps):
-            index = (torch.arange(size) + taken) % len(used)
-            taken += size
-            found = gradients(trained, used[index], of[index])
-            with torch.no_grad():
-                for name, p in trained.named_parameters():
-                    if name in found:
-                        p.sub_(lr * found[name])
-        before = dict(model.named_parameters())
-        update = {name: (p - before[name]).detach() for name, p in trained.named_parameters()}
+    with seeded(rng, used.device):
+        if not local_steps:
+            update: Mapping[str, Tensor] = {name: g.detach() for name, g in gradients(trained, used, of).items()}
+        else:
+            size, taken = batch or len(used), 0
+            for _ in range(local_steps):
+                index = (torch.arange(size) + taken) % len(used)
+                taken += size
+                found = gradients(trained, used[index], of[index])
+                with torch.no_grad():
+                    for name, p in trained.named_parameters():
+                        if name in found:
+                            p.sub_(lr * found[name])
+            before = dict(model.named_parameters())
+            update = {name: (p - before[name]).detach() for name, p in trained.named_parameters()}
     sent = defense.protect_update(update, rng, {} if state is None else state, local)
     observation = Observation(
         update=sent,

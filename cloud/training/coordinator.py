@@ -21,6 +21,8 @@ from cutlayer.cloud.training.round import Round
 from cutlayer.cloud.training.steps import Steps
 from cutlayer.cloud.training.tails import Diverged, Left, Tails
 from cutlayer.errors import DecodeError, Refused, SplitError, WriteError
+from cutlayer.foreign import shown
+from cutlayer.protocols import masking
 from cutlayer.protocols.averaging import averaged
 from cutlayer.protocols.barriers import checkpoint_due, evaluation_due
 from cutlayer.protocols.coding import decoded_labels
@@ -200,6 +202,7 @@ class Coordinator:
             except Exception as error:
                 self._halt(error)
             progress = False
+            announced = 0 if self._round is None else len(self._round.steps)
             for client, member in self._members.here.items():
                 while member.asks and self.failed is None:
                     ask, done = member.asks[0]
@@ -222,6 +225,8 @@ class Coordinator:
                     self._moved.add(client)
                     answers.append((done, reply))
                     progress = True
+            # The last client to announce itself may be what one before it waits for.
+            progress = progress or (self._round is not None and len(self._round.steps) > announced)
         if self.failed is not None:
             for client, member in self._members.here.items():
                 if member.asks:
@@ -298,6 +303,8 @@ class Coordinator:
                 return set(round.measuring)
             return members.everybody - self._at_checkpoint if not self._over(round) else set()
         row = self._plan.row
+        if self._plan.secure_aggregation is not None and round.unready:
+            return set(round.unready)
         if row.order == "turns":
             return set(round.late[:1])
         if row.tail == "one" and round.unready:
@@ -313,8 +320,12 @@ class Coordinator:
     def _turn(self, round: Round, client: int, ask: Ask) -> Answer | None:
         if client not in round.order:
             return {"part": False}, {}
+        secure, row = self._plan.secure_aggregation is not None, self._plan.row
+        if secure:
+            round.keys.setdefault(client, masking.key(tensor(ask, "key")))
         round.steps.setdefault(client, whole(ask, "steps"))
-        row = self._plan.row
+        if secure and round.unready:
+            return None
         if row.order == "turns" and round.late[0] != client:
             return None
         if row.order != "turns" and row.tail == "one" and round.unready:
@@ -328,6 +339,10 @@ class Coordinator:
             tensors["weights"] = self._head(client)
             if self._optimizer:
                 tensors["optimizer"] = packed(self._optimizer_of(client))
+        if secure:
+            weights = self._weights_of(round.order)
+            parameters["share"] = weights[client] / sum(weights.values())
+            tensors["keys"] = masking.roster(round.keys)
         return parameters, tensors
 
     def _head(self, client: int) -> Encoded:
@@ -342,6 +357,11 @@ class Coordinator:
         if (step := ask.parameters.get("diverged")) is not None:
             text = f"a gradient of its layers is not finite at client {client}, round {round.number}, step {step}"
             raise Diverged(text)
+        if (name := ask.parameters.get("beyond")) is not None:
+            raise Diverged(
+                f"{shown(str(name)[:80])} of client {client} is not finite, or beyond the range of secure_aggregation, "
+                f"which fewer bits widen, at the end of round {round.number}"
+            )
         raised = alarms(ask)
         for detector, step, score, threshold in raised:
             what = {"detector": detector, "score": score, "threshold": threshold}
@@ -360,6 +380,8 @@ class Coordinator:
                 raise DecodeError("The weights of the head are missing.")
             head = unpacked(ask.tensors["weights"])
             expected = self.tails.head_weights(client)
+            if self._plan.secure_aggregation is not None:
+                expected = masking.forms(expected)
             if head.keys() != expected.keys():
                 odd = sorted(head.keys() ^ expected.keys())
                 raise DecodeError(f"The head of client {client} has other layers than at this server: {odd[0]!r:.80}.")
@@ -383,12 +405,12 @@ class Coordinator:
     def _aggregate(self, round: Round) -> None:
         """End the training of a round: average what is averaged, and choose who measures the accuracy."""
         plan = self._plan
-        weights = {
-            client: float(self._members.here[client].samples) if plan.weighting == "samples" else 1.0
-            for client in round.heads
-        }
+        weights, heads = self._weights_of(round.heads), round.heads
+        if plan.secure_aggregation is not None and heads:
+            mean = masking.mean(plan, heads, self.tails.head_weights(min(heads)))
+            heads = dict.fromkeys(heads, mean)
         if weights and (plan.row.head == "averaged" or plan.row.tail == "copies"):
-            self.tails.aggregate(round.heads, weights)
+            self.tails.aggregate(heads, weights)
             if plan.optimizer_state == "average" and plan.row.head == "averaged":
                 self._optimizer = averaged(round.optimizers, weights)
         self.rounds = round.number
@@ -461,6 +483,11 @@ class Coordinator:
         self._saved_round = number
         self._at_checkpoint.clear()
         return {"saved": True}, {}
+
+    def _weights_of(self, clients: Collection[int]) -> dict[int, float]:
+        """How much each client counts in averages."""
+        here = self._members.here
+        return {c: float(here[c].samples) if self._plan.weighting == "samples" else 1.0 for c in clients}
 
     def _optimizer_of(self, client: int) -> dict[str, Tensor]:
         names = self.tails.head_weights(client).keys()

@@ -21,6 +21,7 @@ class Round:
         order: The clients in the order in which they are served, without those that were dropped.
         steps: The number of steps that each client announced, of those that have asked for their turn.
         served: The number of steps that each client has taken.
+        keys: The public key of each client that has asked for its turn, where weights are masked.
         given: The clients that were told to begin.
         heads: What each client delivered at its end: the weights of its head, which may be none.
         optimizers: What the optimiser of each head remembers, where it is averaged.
@@ -36,6 +37,7 @@ class Round:
     order: list[int]
     steps: dict[int, int] = field(default_factory=dict)
     served: dict[int, int] = field(default_factory=dict)
+    keys: dict[int, bytes] = field(default_factory=dict)
     given: set[int] = field(default_factory=set)
     heads: dict[int, Mapping[str, Tensor]] = field(default_factory=dict)
     optimizers: dict[int, Mapping[str, Tensor]] = field(default_factory=dict)

@@ -1,11 +1,12 @@
-"""`torchvision.models`, also where torchvision's compiled operators cannot be loaded.
+"""`torchvision.models` and its transforms, also where torchvision's compiled operators cannot be loaded.
 
 PyPI has torchvision for CUDA. With a CPU-only torch its operators do not load, and the import then fails at the
-registration of a fake `torchvision::nms`. No classifier uses these operators, so declaring them is enough.
+registration of a fake `torchvision::nms`. Neither uses these operators, so declaring them is enough.
 """
 
 import importlib
 import sys
+from types import ModuleType
 
 import torch
 
@@ -25,3 +26,8 @@ except RuntimeError as _error:
     torchvision = importlib.import_module("torchvision")
 
 models = torchvision.models
+
+
+def transforms() -> ModuleType:
+    """`torchvision.transforms.v2`, imported when it is asked for."""
+    return importlib.import_module("torchvision.transforms.v2")

@@ -12,10 +12,8 @@ name = "dirichlet"
 alpha = 0.1
 """
 
-import difflib
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -27,7 +25,7 @@ from cutlayer.options import Batch, Count, LearningRate, Seed, Share, Threads, W
 from cutlayer.protocols.row import CHOICES, Protocol, protocol_named
 from cutlayer.registry import CODECS, DATASETS, DEFENSES, DETECTORS, GRADIENT_DEFENSES, MODELS, Registry, defense_from
 from cutlayer.spec import image_shape
-from cutlayer.tables import UNDEFENDED, Named, Options, located, named, only, read, record, toml_value
+from cutlayer.tables import UNDEFENDED, Named, Options, named, only, read, record, set_value, toml_value
 from cutlayer.wire.codecs.packed import codec_named, rewritten
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
@@ -74,17 +72,32 @@ class Wire:
 
 @dataclass(frozen=True)
 class Privacy:
-    """DP-SGD for the clients' heads; see `cutlayer.protocols.private`.
+    """DP-SGD for the weights that clients deliver; see `cutlayer.protocols.private`.
 
     Attributes:
-        clip: Bound on the length of one sample's gradient; 0 for no DP-SGD.
+        clip: Bound on the length of the gradient of one unit in a batch; 0 for no DP-SGD.
         noise: Standard deviation of the noise over `clip`.
         delta: Probability with which the stated epsilon does not hold.
+        unit: What is hidden: a `record`, or a `class`, all samples of one client that have one label.
     """
 
     clip: Weight = 0.0
     noise: Weight = 1.0
     delta: Annotated[float, Within(0, 1, above=True)] = 1e-5
+    unit: str = "record"
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Secure aggregation; see `cutlayer.protocols.masking`.
+
+    Attributes:
+        peers: Each client shares masks with so many others, or with all if there are fewer.
+        bits: Bits behind the point of the numbers that are summed; weights are within ±2**(31 - bits).
+    """
+
+    peers: Annotated[int, Within(1, 10_000)] = 10_000
+    bits: Annotated[int, Within(1, 30)] = 20
 
 
 @dataclass(frozen=True)
@@ -123,7 +136,9 @@ class TrainingPlan:
         codec: How tensors travel.
         defense: What is done to the smashed data before they leave the client.
         gradient_defense: What the server, or who holds the labels, does to the gradient at the cut.
-        dp: DP-SGD for the weights of the clients' heads.
+        dp: DP-SGD for the weights that the clients deliver.
+        secure_aggregation: How the clients mask the weights that they deliver, so that the server learns the mean
+            alone; None where they do not.
         detectors: What each client watches its gradients with.
         checkpoint_rounds: A checkpoint is made after every so many rounds; 0 for none.
         evaluate_rounds: Accuracy is measured after every so many rounds, and at the end.
@@ -163,6 +178,7 @@ class TrainingPlan:
     defense: Named = UNDEFENDED
     gradient_defense: Named = UNDEFENDED
     dp: Privacy = Privacy()
+    secure_aggregation: Masking | None = None
     detectors: tuple[Named, ...] = ()
     checkpoint_rounds: Whole = 1
     evaluate_rounds: Count = 1
@@ -184,8 +200,11 @@ class TrainingPlan:
             for key, value in asdict(self.codec).items()
         }
         content["row"] = {key: getattr(self.row, key) for key in CHOICES}
+        content["dp"] = {key: value for key, value in asdict(self.dp).items() if (key, value) != ("unit", "record")}
         if not self.dp.clip:
             del content["dp"]
+        if self.secure_aggregation is None:
+            del content["secure_aggregation"]
         # A detector that only listens decides on nothing, so that a client may have one of which the server knows not.
         content["detectors"] = [_identified({"name": d.name, **d.options}, DETECTORS) for d in self.probes]
         if not content["detectors"]:
@@ -197,6 +216,11 @@ class TrainingPlan:
     def probes(self) -> tuple[Named, ...]:
         """The detectors that send wrong labels."""
         return tuple(detector for detector in self.detectors if DETECTORS.load(detector.name).probes)
+
+    @property
+    def per_round(self) -> int:
+        """Number of clients that take part in a round."""
+        return max(1, int(self.sampling * self.clients + 0.5))
 
     def cut_of(self, client: int) -> str:
         """The cut of a client, 1 to `clients`; empty where there is no tail."""
@@ -259,6 +283,7 @@ def parse(table: Mapping[str, Any]) -> TrainingPlan:
     values["optimizer"] = record(Optimizer, table.get("optimizer", {}), "optimizer")
     values["codec"] = record(Wire, table.get("codec", {}), "codec")
     values["dp"] = record(Privacy, table.get("dp", {}), "dp")
+    values["secure_aggregation"] = _masking(table.get("secure_aggregation", False))
     law = table.get("partition", {})
     values["partition"] = record(Partition, {"name": law} if isinstance(law, str) else law, "partition")
     for key in _DEFENSES:
@@ -281,6 +306,16 @@ def _protocol(value: Any) -> tuple[str, Options]:
         raise ConfigError("[protocol] needs a name.")
     check("protocol.name", str, value["name"])
     return value["name"], {key: entry for key, entry in value.items() if key != "name"}
+
+
+def _masking(value: Any) -> Masking | None:
+    """True, false, or the table ``[secure_aggregation]``."""
+    if isinstance(value, bool):
+        return Masking() if value else None
+    if not isinstance(value, dict):
+        raise ConfigError(f"secure_aggregation must be true, false or a table; {value!r:.80} was given.")
+    masking: Masking = record(Masking, value, "secure_aggregation")
+    return masking
 
 
 def _defense(key: str, table: Any) -> Named:
@@ -337,10 +372,19 @@ def _check(plan: TrainingPlan) -> None:
             raise ConfigError(f"{plan.protocol} sends no gradient of the cut; leave gradient_defense out.")
         if plan.micro_batches > 1:
             raise ConfigError("gradient_defense compares the gradients of a whole batch; set micro_batches = 1.")
-    if plan.dp.clip and (plan.row.tail == "none" or plan.row.feedback == "local-loss" or plan.row.u_shaped):
+    if plan.dp.unit not in ("record", "class"):
+        raise ConfigError(f"dp.unit must be record or class; {plan.dp.unit!r:.80} was given.")
+    if plan.dp.clip and plan.dp.unit == "class" and plan.row.tail != "none":
+        raise ConfigError(
+            f"The server of {plan.protocol} trains its tail on every sample, so that dp hides no class; set dp.unit = "
+            "'record', or take fedavg."
+        )
+    if plan.dp.clip and (plan.row.feedback == "local-loss" or plan.row.u_shaped):
         raise ConfigError(f"dp clips what comes from the gradient at one cut, and {plan.protocol} has other gradients.")
     if plan.dp.clip and plan.micro_batches > 1:
         raise ConfigError("dp adds noise to the gradient of a whole batch; set micro_batches = 1.")
+    if plan.secure_aggregation is not None:
+        _check_masking(plan)
     if plan.detectors and (plan.row.tail == "none" or plan.row.feedback == "local-loss"):
         raise ConfigError(f"{plan.protocol} sends no gradient that a client could watch; leave detectors out.")
     if plan.detectors and plan.micro_batches > 1:
@@ -349,6 +393,32 @@ def _check(plan: TrainingPlan) -> None:
         raise ConfigError(f"{plan.probes[0].label} sends wrong labels, and {plan.protocol} sends none; use gap.")
     if plan.record and plan.row.tail == "none":
         raise ConfigError(f"{plan.protocol} sends no smashed data that could be recorded; leave record out.")
+
+
+def _check_masking(plan: TrainingPlan) -> None:
+    """Refuse what the sum of masked weights cannot do."""
+    if plan.row.head != "averaged" or plan.row.sync == "step":
+        raise ConfigError(
+            f"secure_aggregation is for weights that are averaged at the end of a round, which {plan.protocol} has "
+            "none of; leave it out, or take fedavg or splitfed-v1."
+        )
+    if plan.stragglers != "wait":
+        raise ConfigError(
+            "secure_aggregation needs every client of a round to deliver: the masks of one that drops out stay in the "
+            "sum, as no shares of its keys are kept by others. Set stragglers = 'wait'."
+        )
+    if len(set(plan.cuts)) > 1:
+        raise ConfigError("secure_aggregation sums the same layers of all clients; give one cut for all.")
+    if plan.optimizer_state == "average":
+        raise ConfigError(
+            "secure_aggregation masks the weights, and optimizer_state = 'average' would send in the clear what the "
+            "optimizers remember of the gradients; set 'keep' or 'reset'."
+        )
+    if plan.per_round < 2:
+        raise ConfigError(
+            "secure_aggregation hides a client among the others of its round, and there are none; take two clients or "
+            "more, or a greater sampling."
+        )
 
 
 def _tail_is(row: Protocol) -> str:
@@ -384,37 +454,27 @@ def _check_cuts(plan: TrainingPlan) -> None:
         )
 
 
-_TABLES = ("protocol", "optimizer", "codec", "partition", "defense", "gradient_defense", "dp", "detectors")
+_TABLES = (
+    "protocol", "optimizer", "codec", "partition", "defense", "gradient_defense", "dp", "secure_aggregation",
+    "detectors",
+)  # fmt: skip
 KEYS = tuple(f.name for f in fields(TrainingPlan) if f.name not in ("row", "cuts"))
 """The keys of a plan."""
 
-_SECTIONS = {"optimizer": Optimizer, "codec": Wire, "partition": Partition, "dp": Privacy}
+_SECTIONS = {
+    "optimizer": Optimizer,
+    "codec": Wire,
+    "partition": Partition,
+    "dp": Privacy,
+    "secure_aggregation": Masking,
+}
 
 
 def _apply(table: Options, key: str, text: str) -> None:
     """Set one value: ``seed``, ``optimizer.lr``, or an option of the defense."""
     known = [*KEYS, *(f"{section}.{f.name}" for section, kind in _SECTIONS.items() for f in fields(kind))]
     known += [f"protocol.{name}" for name in ("name", *CHOICES)]
-    head, _, rest = key.partition(".")
-    if key not in known and not (rest and head in ("defense", "gradient_defense")):
-        close = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
-        close = close or difflib.get_close_matches(key, known, cutoff=0.7)
-        hint = f"did you mean {' or '.join(close[:3])}?" if close else f"known: {', '.join(known)}."
-        raise ConfigError(f"--set knows no {key!r:.80} in a training plan; {hint}")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    value = located(value, Path.cwd(), rest or head)
-    if not rest:
-        table[key] = value
-        return
-    if isinstance(table.get(head), str):
-        table[head] = {"name": table[head]}
-    section = table.setdefault(head, {})
-    if not isinstance(section, dict):
-        raise ConfigError(f"{key}: {head} is not one table.")
-    section[rest] = value
+    set_value(table, key, text, known, "a training plan", open=("defense", "gradient_defense"))
 
 
 def toml(plan: TrainingPlan) -> str:
@@ -433,7 +493,7 @@ def toml(plan: TrainingPlan) -> str:
             value = [{"name": detector.name, **detector.options} for detector in value] or f.default
         elif isinstance(value, Named):
             value = {"name": value.name, **value.options}
-        elif f.name in _SECTIONS:
+        elif f.name in _SECTIONS and value is not None:
             value = asdict(value)
         if isinstance(value, dict):
             tables += ["", f"[{f.name}]", *(f"{key} = {toml_value(entry)}" for key, entry in value.items())]

@@ -19,7 +19,7 @@ def chosen(plan: TrainingPlan, round: int) -> list[int]:
     A fraction below 1 chooses so many of them anew in each round, at least one.
     """
     everybody = list(range(1, plan.clients + 1))
-    n = max(1, int(plan.sampling * plan.clients + 0.5))
+    n = plan.per_round
     if n >= plan.clients:
         return everybody
     picked = generator(plan.seed, Role.SAMPLING, round=round).choice(everybody, n, replace=False)

@@ -14,12 +14,16 @@ def _server(plan: TrainingPlan) -> str:
     if row.tail == "none":
         if row.head == "own":
             return "The server sees nothing but how many samples are classified rightly."
+        if plan.secure_aggregation is not None:
+            return "The server sees the mean of the clients' weights after each round, those of none, and no sample."
         return "The server sees the weights of every client after each round, and no sample."
     protected = "" if plan.defense.name == "none" else f" behind the defense {plan.defense.label}"
     seen = [f"the smashed data of every sample in every step{protected}"]
     seen += ["its label"] if row.labels == "sent" else []
     if row.head == "averaged" and row.sync == "step":
         seen.append("the gradients of every client's head")
+    elif plan.secure_aggregation is not None:
+        seen.append("the mean of the clients' heads")
     elif row.head != "own":
         seen.append("the weights of every client's head")
     said = f"The server sees {_listed(seen)}."
@@ -53,7 +57,9 @@ def label(plan: TrainingPlan) -> str:
     changes += [f"{key}={getattr(plan, key)}" for key, usual in _USUAL.items() if getattr(plan, key) != usual]
     codecs = {"up": plan.codec.smashed, "down": plan.codec.gradient}
     changes += [f"{way} {codec}" for way, codec in codecs.items() if codec != "raw"]
-    changes += [f"dp clip={plan.dp.clip:g} noise={plan.dp.noise:g}"] if plan.dp.clip else []
+    unit = "" if plan.dp.unit == "record" else f" unit={plan.dp.unit}"
+    changes += [f"dp clip={plan.dp.clip:g} noise={plan.dp.noise:g}{unit}"] if plan.dp.clip else []
+    changes += ["secure_aggregation"] if plan.secure_aggregation is not None else []
     changes += [defense.label for defense in (plan.defense, plan.gradient_defense) if defense.name != "none"]
     changes += [detector.label for detector in plan.probes]
     return ", ".join([plan.protocol, *changes])

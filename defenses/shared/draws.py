@@ -7,6 +7,8 @@ generator, so that equal generators give equal releases. Both draw from the same
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,6 +52,16 @@ def members(like: Any, n: int, rng: np.random.Generator) -> Any:
     import torch
 
     return torch.randint(n, (len(like),), device=like.device, generator=_generator(like, rng))
+
+
+@contextmanager
+def seeded(rng: np.random.Generator, device: torch.device) -> Iterator[None]:
+    """Within it, torch's own generators of the CPU and of a device draw from a seed of `rng`; after it, as before."""
+    import torch
+
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(int(rng.integers(2**63)))
+        yield
 
 
 def _generator(like: Any, rng: np.random.Generator) -> torch.Generator:

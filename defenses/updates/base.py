@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.errors import ConfigError
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -35,12 +37,14 @@ class Local(NamedTuple):
         inputs: ``(B, *input.shape)``: the samples of the update.
         labels: ``(B,)`` int64.
         round: Number of rounds that the model was trained for.
+        local_steps: Number of steps between the weights whose difference is the update; 0 for a gradient.
     """
 
     model: nn.Module
     inputs: Tensor
     labels: Tensor
     round: int = 0
+    local_steps: int = 0
 
 
 @dataclass(kw_only=True)
@@ -61,6 +65,16 @@ class UpdateDefense(ABC):
         """Whether the defense does anything."""
         return bool(self.knob and getattr(self, self.knob))
 
+    def needed(self, local: Local | None) -> Local:
+        """What the client has beside its update, for a defense that looks at it.
+
+        Raises:
+            ConfigError: It is not at hand.
+        """
+        if local is None:
+            raise ConfigError(f"{self!r} looks at the client's samples and model, and was given an update alone.")
+        return local
+
     def rebuilt(self, model: nn.Module, input: TensorSpec, classes: int) -> nn.Module:
         """The model that clients and server train in place of `model`, which may be changed and used for it."""
         return model
@@ -76,6 +90,17 @@ class UpdateDefense(ABC):
 
         Returns:
             ``(M, *input.shape)``, and ``(M,)`` int64 or ``(M, classes)`` shares of each class.
+        """
+        return inputs, labels
+
+    def augment_twin(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The samples that `augment` makes of an attacker's guess of the client's own ones; it can be differentiated.
+
+        As it is, for a defense whose changed samples are themselves what an attacker looks for.
+
+        Args:
+            inputs: ``(B, *input.shape)``.
+            labels: ``(B,)`` int64, or ``(B, classes)`` shares of each class.
         """
         return inputs, labels
 

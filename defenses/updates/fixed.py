@@ -21,6 +21,18 @@ MOST_PARTIES = 10_000
 """So many numbers can be off by a half each and the sum stays within the range."""
 
 
+class OutOfRange(ConfigError):
+    """A number cannot be summed in fixed point.
+
+    Attributes:
+        name: What the number belongs to.
+    """
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(f"{name} {text}")
+        self.name = name
+
+
 def limit(bits: int) -> float:
     """The greatest absolute value of a sum."""
     return ((1 << 31) - MOST_PARTIES) / float(1 << bits)
@@ -37,13 +49,14 @@ def encoded(values: Any, bits: int, most: float, share: float = 1.0, name: str =
         name: What they are, for the message.
 
     Raises:
-        ConfigError: A number is NaN or beyond `most`; it would wrap around in the sum without a trace.
+        OutOfRange: A number is NaN or beyond `most`; it would wrap around in the sum without a trace.
     """
     array = np.asarray(values, np.float64)
     if array.size and not np.abs(array).max() <= most:
-        raise ConfigError(
-            f"{name} is {_worst(array):g} at most, which is not within the ±{most:,.6g} that fixed point with {bits} "
-            "bits behind the point can sum; take fewer bits, or a lower learning rate."
+        raise OutOfRange(
+            name,
+            f"is {_worst(array):g} at most, which is not within the ±{most:,.6g} that fixed point with {bits} "
+            "bits behind the point can sum; take fewer bits, or a lower learning rate.",
         )
     return np.asarray(np.rint(array * share * (1 << bits)).astype(np.int64).astype(np.uint32))
 

@@ -20,10 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cutlayer.data.splits import Dataset
+from cutlayer.defenses.updates.fixed import OutOfRange
+from cutlayer.defenses.updates.secure_aggregation import Keys
 from cutlayer.edge.training.session import RolledBack
 from cutlayer.edge.training.watch import Watch
 from cutlayer.errors import AlarmError, ConfigError, DecodeError, WireError
 from cutlayer.machine.footprint import peak_rss_bytes
+from cutlayer.protocols import masking
 from cutlayer.protocols.averaging import shared_names
 from cutlayer.protocols.barriers import checkpoint_due
 from cutlayer.protocols.coding import Coding, decoded, encoded_labels
@@ -152,9 +155,11 @@ class Client:
         use_threads(self.plan.threads)
         again = True
         while again:
-            turn = self._ask(Call.TURN, {"round": number, "steps": self._n_asks(number)})
+            keys = Keys() if self.plan.secure_aggregation is not None else None
+            tensors = {} if keys is None else {"key": masking.announced(keys.public)}
+            turn = self._ask(Call.TURN, {"round": number, "steps": self._n_asks(number)}, tensors)
             if turn.parameters["part"]:
-                self._take_turn(number, turn)
+                self._take_turn(number, turn, keys)
             end = self._ask(Call.EVALUATE, {"round": number})
             again = bool(end.parameters.get("again"))
         if end.parameters["evaluate"]:
@@ -218,7 +223,7 @@ class Client:
 
     # One turn.
 
-    def _take_turn(self, number: int, turn: Reply) -> None:
+    def _take_turn(self, number: int, turn: Reply, keys: Keys | None) -> None:
         plan, began, waited_s = self.plan, time.monotonic(), self._waited_s
         self._load_shared(turn)
         if plan.optimizer_state == "reset":
@@ -236,7 +241,7 @@ class Client:
         tensors: dict[str, Encoded] = {}
         if plan.row.head != "own":
             weights = self._shared_weights()
-            tensors["weights"] = packed(weights)
+            tensors["weights"] = packed(weights if keys is None else self._hidden(number, turn, keys, weights))
             self._on(Event("delivered", self.number, number, step, {"weights": weights}))
             travels = plan.row.head == "handed" and plan.optimizer_state == "keep"
             if travels or plan.optimizer_state == "average":
@@ -249,10 +254,21 @@ class Client:
         if self._watch is not None:
             self._watch.told()
 
+    def _hidden(self, number: int, turn: Reply, keys: Keys, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Mask weights; if one cannot be summed, the server ends the training, which raises Refused."""
+        try:
+            return masking.hidden(self.plan, number, self.number, keys, turn, weights)
+        except OutOfRange as error:
+            self._ask(Call.AGGREGATE, {"round": number, "beyond": error.name})
+            raise
+
     def _step(self, number: int, step: int, index: NDArray[np.intp]) -> bool:
         """Train on one batch; return False if the round goes on without this client."""
         row = self.plan.row
         inputs, labels = self._inputs[torch.from_numpy(index)], self._labels[torch.from_numpy(index)]
+        if row.tail == "none" and self._private is not None:
+            self._private.apply_loss(inputs, labels, self._noise(number, step))
+            return self._apply(number, step)
         if row.tail == "none":
             with drawing(self.plan.seed, Role.DROPOUT, self.number, number, step):
                 logits = self._pieces.head(inputs)
@@ -373,8 +389,11 @@ class Client:
         inputs, features = self._open
         if passed.carrier is not features:
             (gradient,) = torch.autograd.grad(passed.carrier, features, gradient)
-        draws = generator(self.plan.seed, Role.NOISE, self.number, number, (1 << 31) + step)
-        self._private.apply(inputs, gradient, draws)
+        self._private.apply(inputs, gradient, self._noise(number, step))
+
+    def _noise(self, number: int, step: int) -> np.random.Generator:
+        """The source of the noise of DP-SGD."""
+        return generator(self.plan.seed, Role.NOISE, self.number, number, (1 << 31) + step)
 
     def _through_end(self, number: int, step: int, reply: Reply, labels: Tensor) -> Tensor:
         """Compute the loss behind the server's layers; return the gradient at their output."""

@@ -1,9 +1,13 @@
 """Defenses of which the server learns a sum: what it is, what one message shows, what breaks them (A22)."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 
+from cutlayer.defenses.updates.ckks import Ckks
+from cutlayer.defenses.updates.client_dp import ClientDP
 from cutlayer.defenses.updates.ffl_swap import FFLSwap
 from cutlayer.defenses.updates.fixed import decoded, encoded, limit
 from cutlayer.defenses.updates.fragments import Fragments
@@ -139,3 +143,49 @@ def test_ffl_two_images_are_read_from_the_coordinates_that_stay():
     agreeing = ((ratios[:, None] - ratios[None]).abs() < 1e-4).sum(1)
     found = ratios.gather(0, agreeing.argmax(0)[None])[0]
     assert (found - images[0]).abs().max() < 1e-3
+
+
+def test_ckks_adds_ciphertexts_and_each_of_them_says_nothing():
+    pytest.importorskip("tenseal", reason="The extra he is not installed.")
+    given, defense = updates(3, 13_416), Ckks()
+    shared = defense.share(given, rng())
+    for sent in shared.values():
+        assert {value.dtype for value in sent.values()} == {np.dtype(np.uint8)}
+        # 13,426 numbers in four ciphertexts of 4,096: 0.94 MB, 17 to 18 times their 53,704 bytes.
+        assert 900_000 < sum(value.size for value in sent.values()) < 980_000
+    found = defense.summed(shared)
+    for name in ("w", "b"):
+        assert found[name].dtype == np.float32
+        assert np.abs(found[name] - sum(update[name].astype(np.float64) for update in given.values())).max() < 1e-6
+    # Another key decrypts nothing of it.
+    other = Ckks()
+    other.share(given, rng())
+    assert np.abs(other.summed(shared)["w"] - found["w"]).max() > 1e6
+
+
+def test_ckks_says_what_it_takes(monkeypatch):
+    with pytest.raises(ConfigError, match="degree must be 0, 8192"):
+        Ckks(degree=4096)
+    monkeypatch.setitem(sys.modules, "tenseal", None)
+    with pytest.raises(ConfigError, match=r"install cutlayer\[he\]"):
+        Ckks().share(updates(2), rng())
+
+
+def test_client_dp_bounds_what_one_client_moves_and_adds_noise_of_the_stated_deviation():
+    """The sensitivity is that of the whole update: clipped by layer it would be the root of their number greater."""
+    (update,) = updates(1).values()
+    sent = ClientDP(bound=0.5, noise=0.0).protect_update(update, rng(), {})
+    assert sum((value**2).sum() for value in sent.values()) ** 0.5 == pytest.approx(0.5, rel=1e-5)
+    noisy = ClientDP(bound=0.5, noise=3.0).protect_update(update, rng(), {})
+    drawn = np.concatenate([(noisy[name] - sent[name]).ravel() for name in sent])
+    assert drawn.std() == pytest.approx(1.5, rel=0.05)
+
+
+def test_epsilon_of_single_updates_is_in_the_hundreds_and_that_of_a_sum_far_below():
+    """Noise of a thousandth of the bound in each of 13,426 numbers is a tenth of an update's length."""
+    gentle = ClientDP(bound=1.0, noise=0.1)
+    # T / (2 z^2) + (2 T log(1 / delta))^.5 / z, from which the conversion takes a little off.
+    assert gentle.epsilon(1, 1e-5) == pytest.approx(98, rel=0.03)
+    assert gentle.epsilon(10, 1e-5) == pytest.approx(652, rel=0.01)
+    assert gentle.epsilon(10, 1e-5, among=1000) < 5
+    assert ClientDP(bound=0.0).epsilon(1, 1e-5) == ClientDP(noise=0.0).epsilon(1, 1e-5) == float("inf")
