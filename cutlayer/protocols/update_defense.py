@@ -44,7 +44,7 @@ def check_update_defense(named: Named, row: Protocol, protocol: str, optimizer_s
         )
     if dp and _overrides(defense, "augment"):
         raise ConfigError(
-            f"{name} makes the samples of a batch of several ones, and dp counts on each sample being in one row of it; "
+            f"{name} makes samples of several ones, and dp counts on each sample being in one row of it; "
             "leave one of them out."
         )
     if not _overrides(defense, "protect"):
