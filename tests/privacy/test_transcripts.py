@@ -62,9 +62,7 @@ def leaks(folder: Path, *words: str) -> TrainingRecord:
 
 
 def run(record: TrainingRecord, **where: Any) -> list[Leak]:
-    return [
-        leak for leak in record.leaks if not leak.withheld and all(getattr(leak, k) == v for k, v in where.items())
-    ]
+    return [leak for leak in record.leaks if not leak.withheld and all(getattr(leak, k) == v for k, v in where.items())]
 
 
 def test_the_truth_is_that_of_each_step(vanilla: Path) -> None:
@@ -87,7 +85,8 @@ def test_the_truth_is_that_of_each_step(vanilla: Path) -> None:
 def test_the_server_of_a_u_shaped_training_reads_labels_from_gradients(folder: Path) -> None:
     record = leaks(folder, "--labels", "norm,direction,similarity,enumeration", "--inputs", "naive,fsha")
     found = run(record, party="server", target="labels")
-    assert {(leak.attack, leak.round) for leak in found} == {(a, r) for a in ("direction", "similarity") for r in (1, 2)}
+    found_by = {(leak.attack, leak.round) for leak in found}
+    assert found_by == {(a, r) for a in ("direction", "similarity") for r in (1, 2)}
     assert all(leak.accuracy > leak.majority + 0.2 for leak in found)
     withheld = {leak.attack: leak.withheld for leak in record.leaks if leak.withheld and leak.party == "server"}
     assert "tells two classes apart" in withheld["norm"]
