@@ -96,7 +96,8 @@ class Dager(UpdateAttack):
                 f"dager needs fewer tokens in a batch than the layer {name} is wide, {gradient.shape[1]}; the gradient "
                 "has full rank. A defense that adds noise has this effect as well."
             )
-        return rows[:rank]
+        basis: Tensor = rows[:rank]
+        return basis
 
 
 def _taken(model: nn.Module, name: str, tokens: Tensor) -> Tensor:
@@ -114,4 +115,5 @@ def _taken(model: nn.Module, name: str, tokens: Tensor) -> Tensor:
 def _outside(vectors: Tensor, span: Tensor) -> Tensor:
     """The share of the length of vectors ``(..., width)`` that lies out of the span of rows, ``(...)``."""
     rest = vectors - vectors @ span.T @ span
-    return rest.norm(dim=-1) / vectors.norm(dim=-1).clamp(min=1e-30)
+    share: Tensor = rest.norm(dim=-1) / vectors.norm(dim=-1).clamp(min=1e-30)
+    return share

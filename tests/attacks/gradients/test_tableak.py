@@ -55,7 +55,7 @@ def shares(bank: Splits, attack: TabLeak, samples: int, batches: int = 1) -> tup
 
 @bank_is_here
 def test_a24_eight_rows_are_found(bank):
-    found, floor = shares(bank, TabLeak(restarts=3, iterations=600), 8)
+    found, floor = shares(bank, TabLeak(restarts=1, iterations=600), 8)
     assert found > 0.95
     assert floor < 0.75
 
