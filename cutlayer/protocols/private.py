@@ -23,6 +23,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from cutlayer.defenses.shared import accountant
 from cutlayer.errors import ConfigError
+from cutlayer.protocols.label_privacy import label_guarantee
 
 if TYPE_CHECKING:
     from cutlayer.protocols.plan import Privacy, TrainingPlan
@@ -131,14 +132,14 @@ def epsilon(plan: TrainingPlan, samples: int) -> float:
 
 
 def guarantee(plan: TrainingPlan, samples: int = 0) -> str:
-    """What DP-SGD promises a client with so many samples, and what it does not, in sentences; empty without DP-SGD.
+    """What differential privacy promises a client with so many samples, and what it does not; empty without it.
 
     Args:
         plan: The plan.
         samples: Number of samples of the client, of which a smaller one has a greater epsilon; 0 where it is not known.
     """
     if not plan.dp.clip:
-        return ""
+        return label_guarantee(plan)
     known = f"epsilon {epsilon(plan, samples):.2f}" if samples else "an epsilon that depends on the number of samples,"
     whose = f" of a client that holds {samples:,}" if samples else ""
     unit = "one sample" if plan.dp.unit == "record" else "all samples of one class"
@@ -148,8 +149,8 @@ def guarantee(plan: TrainingPlan, samples: int = 0) -> str:
     what = "the weights of the head alone" if plan.row.tail != "none" else "the weights of the whole model"
     return (
         f"DP-SGD gives {known} at delta {plan.dp.delta:g} for {unit}{whose}, over {plan.rounds} rounds, for {what}; "
-        f"{how}. {_uncovered(plan)}"
-    )
+        f"{how}. {_uncovered(plan)} {label_guarantee(plan)}"
+    ).rstrip()
 
 
 def _uncovered(plan: TrainingPlan) -> str:
