@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from cutlayer.attacks.gradients.base import Recovered
+from cutlayer.attacks.gradients.base import Recovered, checked
 from cutlayer.attacks.gradients.client import Made
 from cutlayer.attacks.gradients.mean import Mean
 from cutlayer.attacks.gradients.view import Observation, UpdateView
@@ -37,7 +37,7 @@ def nearest(view: UpdateView, made: Sequence[Made]) -> list[Recovered]:
     inputs, labels = torch.from_numpy(auxiliary.inputs), torch.from_numpy(auxiliary.labels)
     found, likeness, model = list[Recovered](), torch.zeros(0), None
     for each in made:
-        observation = each.observation
+        observation = checked(each.observation)
         if observation.model is not model:
             # The updates of one model are compared together, for the gradients of the table take the time.
             model = observation.model

@@ -23,7 +23,7 @@ from cutlayer.attacks.gradients.scoring import paired
 from cutlayer.attacks.gradients.view import UpdateView
 from cutlayer.data.modality import IMAGE
 from cutlayer.data.splits import NO_CLASS, Splits
-from cutlayer.defenses.updates.base import UpdateDefense
+from cutlayer.defenses.updates.base import Update, UpdateDefense
 from cutlayer.errors import ConfigError, CutlayerError, WriteError
 from cutlayer.experiment import victim
 from cutlayer.experiment.gradient_plan import Cell, GradientPlan, PublishedUpdate, UpdateKind, toml
@@ -282,16 +282,20 @@ def _mixed(made: Sequence[Made], defense: UpdateDefense, rng: np.random.Generato
     weighted = {k: {name: weight * value for name, value in m.observation.update.items()} for k, m in enumerate(made)}
     shared = defense.share(weighted, rng)
     if not summed:
-        seen = [{name: torch.as_tensor(value) / weight for name, value in shared[k].items()} for k in range(len(made))]
         return [
-            m._replace(observation=replace(m.observation, update=update)) for m, update in zip(made, seen, strict=True)
+            m._replace(observation=replace(m.observation, update=_scaled(shared[k], len(made))))
+            for k, m in enumerate(made)
         ]
     first = made[0].observation
-    total = {
-        name: torch.stack([torch.as_tensor(part[name]) for part in shared.values()]).sum(0) for name in first.update
-    }
+    total = {name: torch.as_tensor(value).float() for name, value in defense.summed(shared).items()}
     observation = replace(first, update=total, samples=sum(m.observation.samples for m in made))
     return [Made(observation, torch.cat([m.inputs for m in made]), torch.cat([m.labels for m in made]))]
+
+
+def _scaled(update: Update, factor: int) -> dict[str, Tensor]:
+    """An entry in the size of one client's update; what is no number, such as a ciphertext, as it is."""
+    tensors = {name: torch.as_tensor(value) for name, value in update.items()}
+    return {name: (value * factor).float() if value.is_floating_point() else value for name, value in tensors.items()}
 
 
 def _run(
