@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,9 @@ from cutlayer.attacks.gradients.view import UpdateView
 from cutlayer.data.modality import IMAGE
 from cutlayer.data.splits import NO_CLASS, Splits
 from cutlayer.defenses.updates.base import Update, UpdateDefense
-from cutlayer.errors import ConfigError, CutlayerError, WriteError
+from cutlayer.errors import ConfigError, CutlayerError
 from cutlayer.experiment import victim
-from cutlayer.experiment.gradient_plan import Cell, GradientPlan, PublishedUpdate, UpdateKind, toml
+from cutlayer.experiment.gradient_plan import Attacker, Cell, GradientPlan, PublishedUpdate, UpdateKind, toml
 from cutlayer.experiment.spec import Experiment, Measure
 from cutlayer.machine.compute import pick_device, tune_allocator
 from cutlayer.machine.files import check_writable
@@ -200,45 +201,65 @@ def _attacked(
     """Run the cells of one kind of update of one target, and record each."""
     known = dict[tuple[str, int], tuple[list[Made], list[Tensor], list[Tensor]]]()
     for cell in cells:
-        attack: UpdateAttack | None = None
-        record = _unscored(plan, cell, target)
-        pictures: dict[str, NDArray[Any]] = {}
+        named, record = cell.attacker.attack, _unscored(plan, cell, target)
         try:
-            if not cell.attacker.floor:
-                named = cell.attacker.attack
-                attack = UPDATE_ATTACKS.make(named.name, **named.options)
+            attack = None if cell.attacker.floor else UPDATE_ATTACKS.make(named.name, **named.options)
             if attack is not None and attack.active:
-                made = _made(target, cell, attack)
+                updates = _made(target, cell, attack)
             else:
                 place = cell.attacker.of, cell.updates
                 if place not in known:
                     known[place] = _made(target, cell, None)
-                made = known[place]
-            record, pictures = _run(record, cell, target, attack, *made)
-        except WriteError:
-            raise
+                updates = known[place]
         except CutlayerError as error:
-            record = replace(record, failed=str(error))
-        except Exception as error:
-            # A fault in one attack must not end a study of hours; its kind tells whose fault it is.
-            record = replace(record, failed=f"{type(error).__name__}: {error}")
+            record, pictures = replace(record, failed=str(error)), dict[str, NDArray[Any]]()
+        else:
+            made, inputs, labels = updates
+            seen = _view(cell, target, labels)
+            answer = (
+                partial(FLOORS[named.name], seen, made)
+                if attack is None
+                else partial(attack.invert, seen, [m.observation for m in made])
+            )
+            record, pictures = attacked(record, answer, made, inputs, labels, target.data)
         records.write(folder, record, pictures)
         yield record
 
 
-def _view(cell: Cell, target: Target, labels: Sequence[Tensor]) -> UpdateView:
-    knows, data = cell.attacker.knows, target.data
+def view(
+    attacker: Attacker,
+    data: Splits,
+    labels: Sequence[Tensor],
+    *,
+    seed: int,
+    defense: UpdateDefense,
+    fresh: Callable[[], nn.Module],
+) -> UpdateView:
+    """What an attacker is granted beside the updates.
+
+    Args:
+        attacker: The attack, and what is granted.
+        data: The data, of which the auxiliary part is the attacker's.
+        labels: The labels of each update.
+        seed: Seed of the attacker's own draws.
+        defense: The clients' defense.
+        fresh: Builds a model of the clients' architecture.
+    """
     return UpdateView(
         input=data.input,
         classes=len(data.classes),
         auxiliary=data.auxiliary,
-        seed=cell.seed,
+        seed=seed,
         device=pick_device(),
         # In ascending order, for the order of a batch is nothing that an attacker knows.
-        _labels=tuple(own.sort().values for own in labels) if "labels" in knows else None,
-        _defense=target.defense if "defense" in knows else None,
-        _new_model=target.fresh if "architecture" in knows else None,
+        _labels=tuple(own.sort().values for own in labels) if "labels" in attacker.knows else None,
+        _defense=defense if "defense" in attacker.knows else None,
+        _new_model=fresh if "architecture" in attacker.knows else None,
     )
+
+
+def _view(cell: Cell, target: Target, labels: Sequence[Tensor]) -> UpdateView:
+    return view(cell.attacker, target.data, labels, seed=cell.seed, defense=target.defense, fresh=target.fresh)
 
 
 def _made(target: Target, cell: Cell, attack: UpdateAttack | None) -> tuple[list[Made], list[Tensor], list[Tensor]]:
@@ -298,31 +319,39 @@ def _scaled(update: Update, factor: int) -> dict[str, Tensor]:
     return {name: (value * factor).float() if value.is_floating_point() else value for name, value in tensors.items()}
 
 
-def _run(
+def attacked(
     record: UpdateRecord,
-    cell: Cell,
-    target: Target,
-    attack: UpdateAttack | None,
+    answer: Callable[[], list[Recovered]],
     made: Sequence[Made],
     inputs: Sequence[Tensor],
     labels: Sequence[Tensor],
+    data: Splits,
 ) -> tuple[UpdateRecord, dict[str, NDArray[Any]]]:
-    view = _view(cell, target, labels)
+    """The record with the scores of an answer, and pictures of it; a failure is recorded with its sentence.
+
+    Args:
+        record: The record without scores.
+        answer: Gives the attack's answer to the updates.
+        made: The updates, and what each was computed from.
+        inputs: The clients' own samples of each update.
+        labels: Their labels.
+        data: The data.
+    """
     begin = time.perf_counter()
-    if attack is None:
-        found = FLOORS[cell.attacker.attack.name](view, made)
-    else:
-        found = attack.invert(view, [m.observation for m in made])
-    seconds = time.perf_counter() - begin
-    found = [Recovered(r.inputs.detach().cpu(), None if r.labels is None else r.labels.cpu()) for r in found]
-    own = score_updates(found, inputs, labels, target.data, cell.seed)
-    changed = any(
-        not torch.equal(m.inputs, i) if m.inputs.shape == i.shape else True for m, i in zip(made, inputs, strict=True)
-    )
-    used = None
-    if changed:
-        used = score_updates(found, [m.inputs for m in made], [m.labels for m in made], target.data, cell.seed)
-    pictures = _pictures(found, inputs) if target.data.modality is IMAGE else {}
+    try:
+        found = answer()
+        seconds = time.perf_counter() - begin
+        found = [Recovered(r.inputs.detach().cpu(), None if r.labels is None else r.labels.cpu()) for r in found]
+        own = score_updates(found, inputs, labels, data, record.seed)
+        used = None
+        if not all(m.inputs is i or torch.equal(m.inputs, i) for m, i in zip(made, inputs, strict=True)):
+            used = score_updates(found, [m.inputs for m in made], [m.labels for m in made], data, record.seed)
+    except CutlayerError as error:
+        return replace(record, failed=str(error)), {}
+    except Exception as error:
+        # A fault in one attack must not end a study of hours; its kind tells whose fault it is.
+        return replace(record, failed=f"{type(error).__name__}: {error}"), {}
+    pictures = _pictures(found, inputs) if data.modality is IMAGE else {}
     return replace(record, updates=len(made), seconds=seconds, own=own, used=used), pictures
 
 
