@@ -19,7 +19,6 @@ from cutlayer.attacks.gradients.floors import FLOORS
 from cutlayer.attacks.gradients.view import Observation
 from cutlayer.data.load import open_data
 from cutlayer.data.splits import Splits
-from cutlayer.defenses.updates.none import Unprotected
 from cutlayer.errors import ConfigError, DataError
 from cutlayer.experiment.gradient_plan import Attacker
 from cutlayer.experiment.gradients import attacked, view
@@ -27,6 +26,7 @@ from cutlayer.privacy.identification import CANDIDATES
 from cutlayer.protocols import plan as plans
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.protocols.setup import Setup, prepare, untrained
+from cutlayer.protocols.update_defense import update_defense
 from cutlayer.records import gradients as records
 from cutlayer.records.gradients import UpdateRecord
 from cutlayer.records.training import PLAN, TRANSCRIPT
@@ -75,7 +75,9 @@ def attack_transcript(
         for attacker in (*floors, *(replace(a, of=of) for a in attackers)):
             named, record = attacker.attack, _unscored(plan, made, round, attacker)
             fresh = partial(_model, setup, plan.seed + 1)
-            seen = view(attacker, data, labels, seed=plan.seed, defense=Unprotected(), fresh=fresh)
+            seen = view(
+                attacker, data, labels, seed=plan.seed, defense=update_defense(plan.update_defense), fresh=fresh
+            )
             observations = [m.observation for m in made]
             answer = (
                 partial(FLOORS[named.name], seen, made)
@@ -148,14 +150,15 @@ def _data(setup: Setup, data_root: Path | None) -> Splits:
 
 
 def _unscored(plan: TrainingPlan, made: Sequence[Made], round: int, attacker: Attacker) -> UpdateRecord:
-    first, secure = made[0].observation, plan.secure_aggregation is not None
+    first = made[0].observation
+    defense = Named("secure-aggregation") if plan.secure_aggregation is not None else plan.update_defense
     attack = attacker.attack
     key = [plan.id, round, attack.name, attack.options, attacker.knows, attacker.of, attacker.floor]
     return UpdateRecord(
         id=hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12], study=plan.id, name=plan.name,
         claim=plan.claim, data=plan.data, model=plan.model, seed=plan.seed, epochs=round - 1,
         samples=max(m.observation.samples for m in made), steps=first.local_steps, local_batch=first.batch, lr=first.lr,
-        defense="secure-aggregation" if secure else "none", defense_label="secure-aggregation" if secure else "none",
+        defense=defense.name, defense_label=defense.label,
         attack=attack.name, label=attacker.label, knows=attacker.knows, of=attacker.of, floor=attacker.floor,
         wire=plan.protocol,
     )  # fmt: skip

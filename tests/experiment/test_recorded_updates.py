@@ -73,6 +73,13 @@ def test_of_secure_aggregation_the_sum_alone_is_attacked(tmp_path):
     assert all(r.own.n == 6 for r in found)
 
 
+def test_the_defense_of_the_plan_is_named_and_granted(tmp_path):
+    run = recorded(tmp_path, update_defense={"name": "noise", "sigma": 0.5})
+    found = attack_transcript(run, [MEAN], rounds=[1], say=quiet)
+    assert {r.defense_label for r in found} == {"noise sigma=0.5"}
+    assert not any(r.failed for r in found)
+
+
 def test_a_head_alone_is_refused_with_the_reason(tmp_path):
     run = recorded(tmp_path, protocol="splitfed-v1", cut="relu1")
     with pytest.raises(ConfigError, match="a head alone has no loss"):

@@ -44,6 +44,7 @@ GENERATOR = {"latent": 8, "width": 4, "prior_steps": 4}
 ROWS = [
     Row("agic", {"iterations": 4}),
     Row("cgi", {"iterations": 4}, samples=(4, 4)),
+    Row("class-mean", {}),
     Row("dia", {"iterations": 4}),
     Row("dlg", {"iterations": 2}),
     Row("egia", {"iterations": 4}, samples=(1, 1)),
@@ -52,13 +53,18 @@ ROWS = [
     Row("gi-nas", {"iterations": 4, "candidates": 3}),
     Row("gias", {"iterations": 4, "later_iterations": 2, **GENERATOR}, samples=(1, 1)),
     Row("gifd", {"iterations": 4, "restarts": 2, **GENERATOR}, samples=(1, 1)),
+    Row("gradient-ridge", {"n": 16}),
     Row("gradinversion", {"iterations": 4, "restarts": 2}),
     Row("hf-gradinv", {"iterations": 6}),
     Row("idlg", {"iterations": 2}, samples=(1, 1)),
+    Row("imprint", {}),
     Row("inverting-gradients", {"iterations": 4}),
+    Row("lti", {"n": 16, "width": 8, "epochs": 2}),
     Row("matching", {"iterations": 4}),
     Row("mean", {}),
+    Row("ratio", {}),
     Row("rgcir", {"iterations": 4, "denoise": 1}),
+    Row("through-hypernetwork", {"then": "mean"}),
 ]
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
