@@ -97,7 +97,7 @@ def study(
         say(note)
     threads = torch.get_num_threads()
     records.begin(folder, toml(plan), environment(edge=threads, cloud=threads))
-    done = dict[str, UpdateRecord]()
+    done, shared = dict[str, UpdateRecord](), dict[tuple[int, int], tuple[nn.Module, Estimate]]()
     with only_one(folder, say=say):
         for (seed, epochs, defense), group in groupby(cells, key=lambda c: (c.seed, c.epochs, c.defense)):
             some = list(group)
@@ -106,7 +106,7 @@ def study(
             left = [cell for cell in some if finished[cell.id] is None]
             if not left:
                 continue
-            target = _target(plan, seed, epochs, defense, data[seed], out, say)
+            target = _target(plan, seed, epochs, defense, data[seed], shared, out, say)
             for kind, ones in groupby(left, key=lambda c: c.kind):
                 for record in _attacked(plan, target, kind, list(ones), folder):
                     done[record.id] = record
@@ -156,30 +156,47 @@ def _check(cells: Sequence[Cell], data: Splits) -> None:
             )
 
 
-def _target(plan: GradientPlan, seed: int, epochs: int, named: Named, data: Splits, runs: Path, say: Say) -> Target:
-    """The model as clients with this defense have it, trained with it where the defense rebuilds it."""
+def _target(
+    plan: GradientPlan,
+    seed: int,
+    epochs: int,
+    named: Named,
+    data: Splits,
+    plain: dict[tuple[int, int], tuple[nn.Module, Estimate]],
+    runs: Path,
+    say: Say,
+) -> Target:
+    """The model as clients with this defense have it, trained with it where the defense rebuilds it.
+
+    `plain` keeps the models that no defense rebuilds, by seed and epochs.
+    """
     experiment = _experiment(plan, seed, epochs)
     defense: UpdateDefense = UPDATE_DEFENSES.make(named.name, **named.options)
 
-    def built(own: int = seed) -> tuple[nn.Module, bool]:
-        plain = victim.build(replace(experiment, seed=own), data)
+    def built(own: int = seed) -> nn.Module:
+        model = victim.build(replace(experiment, seed=own), data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(own)
-            other = defense.rebuilt(plain, data.input, len(data.classes))
-        return other, other is not plain
+            return defense.rebuilt(model, data.input, len(data.classes))
 
-    untrained, rebuilt = built()
-    model: nn.Module = untrained
-    if epochs and not rebuilt:
-        model = victim.trained(experiment, data, runs, say)
-    elif epochs:
+    fresh = partial(built, seed + 1)
+    if not defense.on or type(defense).rebuilt is UpdateDefense.rebuilt:
+        if (seed, epochs) not in plain:
+            bare = victim.trained(experiment, data, runs, say) if epochs else victim.build(experiment, data)
+            plain[seed, epochs] = _ready(bare, data)
+        return Target(data, defense, *plain[seed, epochs], fresh)
+    model = built()
+    if epochs:
         path = victim.cached(experiment, runs)
         path = path.with_name(f"{path.stem}-{_file_name(named)}{path.suffix}")
-        model = victim.remembered(path, lambda: built()[0], lambda: _trained(experiment, untrained, data, say), say)  # type: ignore[arg-type, return-value]
+        model = victim.remembered(path, built, partial(_trained, experiment, model, data, say), say)
+    return Target(data, defense, *_ready(model, data), fresh)
+
+
+def _ready(model: nn.Module, data: Splits) -> tuple[nn.Module, Estimate]:
+    """The model as the server sends it, and its accuracy."""
     right, n = training.accuracy(model, data.test.take(TEST))
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
-    return Target(data, defense, model.eval(), exact_proportion(right, n), lambda: built(seed + 1)[0])
+    return model.eval().requires_grad_(True), exact_proportion(right, n)
 
 
 def _file_name(named: Named) -> str:
