@@ -282,14 +282,15 @@ def _mixed(made: Sequence[Made], defense: UpdateDefense, rng: np.random.Generato
     weighted = {k: {name: weight * value for name, value in m.observation.update.items()} for k, m in enumerate(made)}
     shared = defense.share(weighted, rng)
     if not summed:
-        seen = [{name: torch.as_tensor(value) / weight for name, value in shared[k].items()} for k in range(len(made))]
+        seen = [
+            {name: torch.as_tensor(value).float() / weight for name, value in shared[k].items()}
+            for k in range(len(made))
+        ]
         return [
             m._replace(observation=replace(m.observation, update=update)) for m, update in zip(made, seen, strict=True)
         ]
     first = made[0].observation
-    total = {
-        name: torch.stack([torch.as_tensor(part[name]) for part in shared.values()]).sum(0) for name in first.update
-    }
+    total = {name: torch.as_tensor(value) for name, value in defense.summed(shared).items()}
     observation = replace(first, update=total, samples=sum(m.observation.samples for m in made))
     return [Made(observation, torch.cat([m.inputs for m in made]), torch.cat([m.labels for m in made]))]
 

@@ -55,6 +55,11 @@ class GradDefense(UpdateDefense):
     sigma: Weight = 0.1
     samples: Count = 64
 
+    @property
+    def needs_loss(self) -> bool:
+        """See the base."""
+        return True
+
     def protect(
         self, update: Update, rng: np.random.Generator, state: dict[str, NDArray[np.float32]], local: Local | None
     ) -> Update:
