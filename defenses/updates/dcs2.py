@@ -63,6 +63,11 @@ class Dcs2(UpdateDefense):
     enough: Weight = 150.0
     margin: Weight = 0.5
 
+    @property
+    def needs_loss(self) -> bool:
+        """See the base."""
+        return True
+
     def augment(self, inputs: Tensor, labels: Tensor, rng: np.random.Generator, local: Local) -> tuple[Tensor, Tensor]:
         """The samples, then a concealed one of each, with shares of the classes as labels; see the base."""
         if not self.on or not len(inputs):

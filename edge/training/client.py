@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cutlayer.attacks.gradients.client import loss
 from cutlayer.data.splits import Dataset
 from cutlayer.defenses.updates.base import Local
 from cutlayer.defenses.updates.fixed import OutOfRange
@@ -279,8 +280,8 @@ class Client:
             return self._apply(number, step)
         if row.tail == "none":
             with drawing(self.plan.seed, Role.DROPOUT, self.number, number, step):
-                logits = self._pieces.head(inputs)
-            functional.cross_entropy(logits, labels).backward()
+                value = loss(self._pieces.head, inputs, labels)
+            value.backward()
             return self._apply(number, step)
         if row.feedback == "local-loss":
             return self._step_by_local_loss(number, step, index, inputs, labels)
@@ -432,8 +433,8 @@ class Client:
             reply = self._ask(Call.STEP, {"round": number, "step": step}, tensors)
             if reply.parameters.get("dropped"):
                 return False
-        loss = functional.cross_entropy(auxiliary(passed.carrier), labels)
-        (loss if passed.penalty is None else loss + passed.penalty).backward()
+        value = functional.cross_entropy(auxiliary(passed.carrier), labels)
+        (value if passed.penalty is None else value + passed.penalty).backward()
         return self._apply(number, step)
 
     def _step_with_all(self, number: int, step: int, batch: Local | None = None) -> bool:
