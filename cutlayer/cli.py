@@ -35,7 +35,7 @@ def commands() -> dict[str, Callable[..., None]]:
     named = (
         models.cuts, models.split, quantize.quantize, profile.profile, checks.compare, checks.doctor,
         sides.cloud, sides.edge, sides.certs, experiments.demo, experiments.run, attack.attack, audit.audit,
-        training.train, gradients.gradients, experiments.report,
+        training.train, training.leaks, gradients.gradients, experiments.report,
     )  # fmt: skip
     return {"list": models.list_names, **{command.__name__: command for command in named}}
 
