@@ -433,8 +433,8 @@ class Client:
             reply = self._ask(Call.STEP, {"round": number, "step": step}, tensors)
             if reply.parameters.get("dropped"):
                 return False
-        loss = functional.cross_entropy(auxiliary(passed.carrier), labels)
-        (loss if passed.penalty is None else loss + passed.penalty).backward()
+        value = functional.cross_entropy(auxiliary(passed.carrier), labels)
+        (value if passed.penalty is None else value + passed.penalty).backward()
         return self._apply(number, step)
 
     def _step_with_all(self, number: int, step: int, batch: Local | None = None) -> bool:
