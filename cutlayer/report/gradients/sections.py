@@ -60,9 +60,9 @@ def _worst(group: Group) -> Html:
             "The attack that rebuilds most samples above 25 dB (rows of a table: right in every column), and of equal "
             "ones that with the greatest leakage gain. The gain is 0 % for the mean of the attacker's own samples and "
             f"100 % for the exact sample; below it {_below(group)}, and the attack. B is the number of samples of one "
-            "update. Each found sample is paired with one true sample, once for all figures. Attackers "
-            "know the defense unless their name says otherwise. A defense is marked as broken where half of the samples "
-            f"of B 1 are rebuilt.{said}"
+            "update. Each found sample is paired with one true sample, once for all figures. Attackers know the "
+            "defense unless their name says otherwise. A defense is marked as broken where half of the samples of B 1 "
+            f"are rebuilt.{said}"
         ),
     )
 
