@@ -34,7 +34,7 @@ from cutlayer.protocols.barriers import checkpoint_due
 from cutlayer.protocols.coding import Coding, decoded, encoded_labels
 from cutlayer.protocols.counts import Counts, counted
 from cutlayer.protocols.cutting import pieces
-from cutlayer.protocols.draws import Role, computed, generator
+from cutlayer.protocols.draws import Role, computed, drawing, generator
 from cutlayer.protocols.events import Event, Listener, unheard
 from cutlayer.protocols.label_privacy import randomized
 from cutlayer.protocols.party import Party, digest, use_threads
@@ -43,6 +43,7 @@ from cutlayer.protocols.private import PrivateGradients
 from cutlayer.protocols.schedule import batches
 from cutlayer.registry import GRADIENT_DEFENSES, defense_from
 from cutlayer.spec import TensorSpec
+from cutlayer.training import loss_of
 from cutlayer.wire.codecs.base import NO_PARAMETERS, Encoded, Parameter
 from cutlayer.wire.training import NO_TENSORS, WINDOW, Call, Reply, packed, unpacked
 
@@ -283,8 +284,9 @@ class Client:
             self._private.apply_loss(inputs, labels, self._noise(number, step))
             return self._apply(number, step)
         if row.tail == "none":
-            logits = computed(self._pieces.head, inputs, self.plan.seed, self.number, number, step)
-            functional.cross_entropy(logits, labels).backward()
+            with drawing(self.plan.seed, Role.DROPOUT, self.number, number, step):
+                loss = loss_of(self._pieces.head, inputs, labels)
+            loss.backward()
             return self._apply(number, step)
         if row.feedback == "local-loss":
             return self._step_by_local_loss(number, step, index, inputs, labels)
@@ -434,8 +436,8 @@ class Client:
             reply = self._ask(Call.STEP, {"round": number, "step": step}, tensors)
             if reply.parameters.get("dropped"):
                 return False
-        loss = functional.cross_entropy(auxiliary(passed.carrier), labels)
-        (loss if passed.penalty is None else loss + passed.penalty).backward()
+        value = functional.cross_entropy(auxiliary(passed.carrier), labels)
+        (value if passed.penalty is None else value + passed.penalty).backward()
         return self._apply(number, step)
 
     def _step_with_all(self, number: int, step: int, batch: Local | None = None) -> bool:
