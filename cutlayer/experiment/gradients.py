@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cutlayer import training
 from cutlayer.attacks.gradients.base import Recovered, UpdateAttack
-from cutlayer.attacks.gradients.client import Made, loss, observed
+from cutlayer.attacks.gradients.client import Made, observed
 from cutlayer.attacks.gradients.floors import FLOORS
 from cutlayer.attacks.gradients.scoring import paired
 from cutlayer.attacks.gradients.view import UpdateView
@@ -188,10 +188,9 @@ def _file_name(named: Named) -> str:
 def _trained(experiment: Experiment, model: nn.Module, data: Splits, say: Say) -> nn.Module:
     how = experiment.training
     say(f"training {experiment.model} as the defense rebuilds it on {len(data.train):,} samples")
-    training.optimize(
-        [model], data.train, lambda inputs, labels, _: loss(model, inputs, labels), epochs=how.epochs,
-        seed=experiment.seed, lr=how.lr, batch=how.batch, flip=how.flip,
-    )  # fmt: skip
+    training.train(
+        model, data.train, epochs=how.epochs, seed=experiment.seed, lr=how.lr, batch=how.batch, flip=how.flip
+    )
     return model
 
 

@@ -42,6 +42,7 @@ from cutlayer.protocols.private import PrivateGradients
 from cutlayer.protocols.schedule import batches
 from cutlayer.registry import GRADIENT_DEFENSES, defense_from
 from cutlayer.spec import TensorSpec
+from cutlayer.training import loss_of
 from cutlayer.wire.codecs.base import NO_PARAMETERS, Encoded, Parameter
 from cutlayer.wire.training import NO_TENSORS, WINDOW, Call, Reply, packed, unpacked
 
@@ -279,8 +280,8 @@ class Client:
             return self._apply(number, step)
         if row.tail == "none":
             with drawing(self.plan.seed, Role.DROPOUT, self.number, number, step):
-                logits = self._pieces.head(inputs)
-            functional.cross_entropy(logits, labels).backward()
+                loss = loss_of(self._pieces.head, inputs, labels)
+            loss.backward()
             return self._apply(number, step)
         if row.feedback == "local-loss":
             return self._step_by_local_loss(number, step, index, inputs, labels)
@@ -432,8 +433,8 @@ class Client:
             reply = self._ask(Call.STEP, {"round": number, "step": step}, tensors)
             if reply.parameters.get("dropped"):
                 return False
-        loss = functional.cross_entropy(auxiliary(passed.carrier), labels)
-        (loss if passed.penalty is None else loss + passed.penalty).backward()
+        value = functional.cross_entropy(auxiliary(passed.carrier), labels)
+        (value if passed.penalty is None else value + passed.penalty).backward()
         return self._apply(number, step)
 
     def _step_with_all(self, number: int, step: int, batch: Local | None = None) -> bool:

@@ -79,7 +79,7 @@ class Updates:
         local = Local(self._begun, self._inputs, self._labels, round - 1, steps)
         sent = self._protected(round, 0, update, local)
         # What the defense leaves as it is stays so to the last bit.
-        changed = {name: before[name] + value for name, value in sent.items() if value is not update[name]}
+        changed = {name: before[name] + value for name, value in sent.items() if not torch.equal(value, update[name])}
         return {**weights, **changed}
 
     def gradients(self, round: int, step: int, gradients: Mapping[str, Tensor], batch: Local | None) -> Update:
