@@ -399,7 +399,8 @@ class Coordinator:
             self._optimizer = optimizer
         round.heads[client], round.optimizers[client] = head, optimizer
         costs = {name: ask.parameters[name] for name in ("busy_s", "rss_bytes") if name in ask.parameters}
-        self._on(Event("collected", client, round.number, taken, {"weights": head, **costs}))
+        what = {"weights": head, "samples": self._members.here[client].samples, "steps": round.steps[client], **costs}
+        self._on(Event("collected", client, round.number, taken, what))
         return {}, {}
 
     def _aggregate(self, round: Round) -> None:

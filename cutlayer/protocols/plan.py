@@ -407,8 +407,8 @@ def _check(plan: TrainingPlan) -> None:
         raise ConfigError("detectors compare the gradients of a whole batch; set micro_batches = 1.")
     if plan.probes and plan.row.labels == "kept":
         raise ConfigError(f"{plan.probes[0].label} sends wrong labels, and {plan.protocol} sends none; use gap.")
-    if plan.record and plan.row.tail == "none":
-        raise ConfigError(f"{plan.protocol} sends no smashed data that could be recorded; leave record out.")
+    if plan.record and plan.row.tail == "none" and plan.row.head == "own":
+        raise ConfigError(f"{plan.protocol} sends nothing of its samples that could be recorded; leave record out.")
 
 
 def _check_masking(plan: TrainingPlan) -> None:
