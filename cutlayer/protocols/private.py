@@ -56,7 +56,7 @@ class PrivateGradients:
                 )
         if hasattr(layers, "training_loss"):
             raise ConfigError(
-                "dp clips gradients of the cross-entropy, and this model is trained on a loss of its own; leave dp out, or "
+                "dp clips gradients of the cross-entropy, and this model has a loss of its own; leave dp out, or "
                 "the update_defense that brings that loss."
             )
         self._layers, self._privacy = layers, privacy
