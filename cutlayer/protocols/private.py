@@ -39,7 +39,8 @@ class PrivateGradients:
         privacy: Bound, noise, and what the bound is for.
 
     Raises:
-        ConfigError: A layer mixes the samples of a batch, as batch normalization does, or draws at random.
+        ConfigError: A layer mixes the samples of a batch, as batch normalization does, or draws at random; or the model
+            has a loss of its own.
     """
 
     def __init__(self, layers: nn.Module, privacy: Privacy) -> None:
@@ -54,6 +55,11 @@ class PrivateGradients:
                     f"dp computes these layers once more for each sample, and {name} draws anew; cut before it, or "
                     "take a model without dropout."
                 )
+        if hasattr(layers, "training_loss"):
+            raise ConfigError(
+                "dp clips gradients of the cross-entropy, and this model has a loss of its own; leave dp out, or "
+                "the update_defense that brings that loss."
+            )
         self._layers, self._privacy = layers, privacy
         self._parameters = {name: p for name, p in layers.named_parameters() if p.requires_grad}
 
