@@ -109,13 +109,10 @@ class Match:
             for o in kind.observations
         ]
         self._hidden = [hides_scale(o) for o in kind.observations]
-        self._seen = [
-            {
-                name: torch.stack([self._target(p.observations[k])[name].to(device) for p in problems])
-                for name in replay.names
-            }
-            for k, replay in enumerate(self._replays)
-        ]
+        self._seen = []
+        for k, replay in enumerate(self._replays):
+            targets = [self._target(p.observations[k]) for p in problems]
+            self._seen.append({name: torch.stack([t[name] for t in targets]).to(device) for name in replay.names})
         self._maps = [[p.maps[k] for p in problems] for k in range(len(self._replays))]
         self._labels = None
         if kind.labels is not None:
