@@ -177,9 +177,8 @@ def run(
     )
 
 
-def speed(splits: Splits, device: torch.device, weights: Path | None, n: int, steps: int) -> None:
+def speed(part: Part, splits: Splits, device: torch.device, weights: Path | None, n: int, steps: int) -> None:
     """Images a second of one batch of independent problems, against one by one, in turns."""
-    part = PARTS["inverting-gradients"]
     made = updates(part, splits, victim(part, splits, weights, 0), n, 0)
     seen = view(splits, 0, device, 1000)
     rates = dict[str, list[float]](batch=[], single=[])
@@ -190,7 +189,7 @@ def speed(splits: Splits, device: torch.device, weights: Path | None, n: int, st
             rates[kind].append(len(few) / seconds * steps / 4800)
     batch, single = (float(np.median(rates[kind])) for kind in ("batch", "single"))
     print(
-        f"speed: Inverting Gradients on ResNet-20, {n} images in one batch {batch:.3f} images/s of 4,800 steps, one by "
+        f"speed: Inverting Gradients on {part.model}, {n} images in one batch {batch:.3f} images/s of 4,800 steps, one by "
         f"one {single:.4f} images/s: {batch / single:.1f}x (medians of 3 in turns, from {steps} steps each)",
         flush=True,
     )
@@ -228,11 +227,11 @@ def main(
         try:
             chosen = PARTS["inverting-gradients" if name == "speed" else name]
             data = "digits" if tiny else chosen.data
-            splits = opened.setdefault(data, load(data, data_root))
+            splits = opened[data] if data in opened else opened.setdefault(data, load(data, data_root))
+            part = small(chosen) if tiny else chosen
             if name == "speed":
-                speed(splits, where, weights, n, 2 if tiny else 50)
+                speed(part, splits, where, weights, n, 2 if tiny else 50)
             else:
-                part = small(chosen) if tiny else chosen
                 share_s = math.inf if tiny else max(1.0, left_s / (len(turns) - done))
                 run(name, part, splits, where, weights, n, seed, share_s)
         except Exception:  # the others go on

@@ -111,9 +111,9 @@ def _generated(view: UpdateView):
 @pytest.mark.parametrize(
     "attack",
     [
-        GGI(iterations=150, lr=0.1, **SIZE),
+        GGI(iterations=80, lr=0.1, **SIZE),
         GGL(iterations=40, population=12, likely=0.0, **SIZE),
-        GIFD(iterations=60, restarts=2, **SIZE),
+        GIFD(iterations=40, restarts=2, **SIZE),
     ],
     ids=["ggi", "ggl", "gifd"],
 )
@@ -155,7 +155,7 @@ def test_dropout_is_searched_with_the_samples(view):
     made = observed(model, x, y, Unprotected(), np.random.default_rng(0), eval_mode=False)
     errors = []
     for masks in (True, False):
-        (found,) = DIA(iterations=150, masks=masks, tv=0.0).invert(view, [made.observation])
+        (found,) = DIA(iterations=80, masks=masks, tv=0.0).invert(view, [made.observation])
         errors.append(float((found.inputs - x).square().mean()))
     assert errors[0] < 0.5 * errors[1]
 
