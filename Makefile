@@ -168,6 +168,10 @@ bench-reference: $(READY) ## Measure the defenses at two strengths on ResNet-20 
 bench-labels: $(READY) ## Measure what gradients of a training on Bank Marketing tell about labels, with defenses of the gradient: make bench-labels DATA_ROOT=DIR
 	$(BIN)/python benchmarks/training_labels.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
 
+.PHONY: bench-tables
+bench-tables: $(READY) ## Measure what a tree trained on Bank Marketing tells of a sensitive answer, with privacy-guided trees and released rows: make bench-tables DATA_ROOT=DIR
+	$(BIN)/python benchmarks/table_attributes.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
 .PHONY: full-training-attacks
 full-training-attacks: $(READY) ## Let servers rebuild images while they train (FSHA, SDAR) at full size, in at most 10 minutes on a machine with a GPU: make full-training-attacks DATA_ROOT=DIR
 	$(BIN)/python benchmarks/training_attacks.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))

@@ -19,12 +19,23 @@ ABOUT = f"A testbed for split learning, version {__version__}. --version prints 
 
 def commands() -> dict[str, Callable[..., None]]:
     """The commands by name. Imported here, for signals are heeded before that: it takes seconds on a small device."""
-    from cutlayer.commands import attack, audit, checks, experiments, models, profile, quantize, sides, training
+    from cutlayer.commands import (
+        attack,
+        audit,
+        checks,
+        experiments,
+        gradients,
+        models,
+        profile,
+        quantize,
+        sides,
+        training,
+    )  # fmt: skip
 
     named = (
         models.cuts, models.split, quantize.quantize, profile.profile, checks.compare, checks.doctor,
         sides.cloud, sides.edge, sides.certs, experiments.demo, experiments.run, attack.attack, audit.audit,
-        training.train, experiments.report,
+        training.train, training.leaks, gradients.gradients, experiments.report,
     )  # fmt: skip
     return {"list": models.list_names, **{command.__name__: command for command in named}}
 

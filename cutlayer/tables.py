@@ -5,11 +5,12 @@ A plan of experiments and a plan of a training are read with the same functions,
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import json
 import os
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -178,6 +179,44 @@ def located(value: Any, folder: Path, key: str = "") -> Any:
     if key == "codec":
         return rewritten(value, lambda name: own.resolved(name, folder))
     return own.resolved(value, folder)
+
+
+def set_value(
+    table: Options, key: str, text: str, known: Sequence[str], what: str, *, open: Sequence[str] = ()
+) -> None:
+    """Set one value of a plan, as ``--set KEY=VALUE`` does: ``seed``, or ``optimizer.lr`` of the table ``[optimizer]``.
+
+    Args:
+        table: The plan, which is changed.
+        key: The key.
+        text: The value as TOML; what is none is a text.
+        known: The keys that the plan may have.
+        what: What the plan describes, for messages.
+        open: Tables whose keys are checked later, such as the options of a defense.
+
+    Raises:
+        ConfigError: The key is unknown; the message names those that are near.
+    """
+    head, _, rest = key.partition(".")
+    if key not in known and not (rest and head in open):
+        close = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
+        close = close or difflib.get_close_matches(key, known, cutoff=0.7)
+        hint = f"did you mean {' or '.join(close[:3])}?" if close else f"known: {', '.join(known)}."
+        raise ConfigError(f"--set knows no {key!r:.80} in {what}; {hint}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    value = located(value, Path.cwd(), rest or head)
+    if not rest:
+        table[key] = value
+        return
+    if isinstance(table.get(head), str):
+        table[head] = {"name": table[head]}
+    section = table.setdefault(head, {})
+    if not isinstance(section, dict):
+        raise ConfigError(f"{key}: {head} is not one table.")
+    section[rest] = value
 
 
 def toml_value(value: Any) -> str:

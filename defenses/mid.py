@@ -108,7 +108,7 @@ class Mid(Defense):
         def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
             parameters = hardened.head(images).float()
             logits = hardened.tail(self.protect(parameters, rng)).float()
-            total: Tensor = cross_entropy(logits, labels) + self.beta * divergence(*distribution(parameters))
+            total: Tensor = cross_entropy(logits, labels) + self.penalty(images, parameters)
             return total
 
         optimize([hardened.head, hardened.tail], data.train, loss, epochs=self.epochs, seed=seed)
@@ -128,6 +128,10 @@ class Mid(Defense):
             return smashed
         mean, std = distribution(smashed)
         return mean + std * array_namespace(smashed).astype(normal(mean, rng), mean.dtype)
+
+    def penalty(self, inputs: Any, smashed: Any) -> Any:
+        """The weighted KL, where a device trains its head with a server."""
+        return self.beta * divergence(*distribution(smashed)) if self.beta else None
 
     def density(self, smashed: Any) -> Density | None:
         """The normal distribution that the head gives, with a deviation of each element of each input."""

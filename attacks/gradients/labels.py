@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from cutlayer.attacks.gradients.update import as_gradient, scaled_gradient
 from cutlayer.attacks.gradients.view import Observation, UpdateView
-from cutlayer.errors import ConfigError
+from cutlayer.errors import ConfigError, near
 
 RANDOM, BATCH = 1000, 512
 POPULATION, GENERATIONS = 20, 200
@@ -50,6 +50,17 @@ def of_each(view: UpdateView, observations: Sequence[Observation]) -> Iterator[t
         yield (replace(view, _labels=view.labels[k : k + 1]) if view.knows_labels else view), observation
 
 
+def labels_of(name: str, observation: Observation, view: UpdateView) -> Tensor:
+    """The labels that the named way finds.
+
+    Raises:
+        ConfigError: There is no such way, or it cannot be taken with this update.
+    """
+    if name not in LABELS:
+        raise ConfigError(f"There is no way to the labels named {name!r:.80}; {near(name, LABELS)}")
+    return LABELS[name](observation, view)
+
+
 def last_layer(observation: Observation, classes: int, gradient: Mapping[str, Tensor]) -> LastLayer:
     """The fully connected layer that gives the logits.
 
@@ -62,6 +73,13 @@ def last_layer(observation: Observation, classes: int, gradient: Mapping[str, Te
     name, layer = linear[-1]
     at = f"{name}." if name else ""
     return LastLayer(layer, gradient[f"{at}weight"], gradient[f"{at}bias"] if layer.bias is not None else None)
+
+
+def by_class(values: Tensor, view: UpdateView) -> Tensor:
+    """The mean of rows of each class, ``(classes, ...)``; of all rows for a class that the attacker has none of."""
+    labels = torch.from_numpy(view.auxiliary.labels).to(values.device)
+    found = [values[labels == c] for c in range(view.classes)]
+    return torch.stack([(rows if len(rows) else values).mean(0) for rows in found])
 
 
 def known(observation: Observation, view: UpdateView) -> Tensor:
@@ -147,7 +165,7 @@ def counts_without_bias(observation: Observation, view: UpdateView) -> Tensor:
     )
 
 
-def counts_by_class(observation: Observation, view: UpdateView) -> Tensor:
+def countsby_class(observation: Observation, view: UpdateView) -> Tensor:
     """The number of samples of each class that explains the bias best, with the mean softmax of each class.
 
     ``B db = (P - I) n``, where column c of P is the mean softmax of the attacker's own samples of class c. On an
@@ -156,7 +174,7 @@ def counts_by_class(observation: Observation, view: UpdateView) -> Tensor:
     """
     bias = _with_bias("counts-by-class", observation, view)
     logits, _ = _answers(observation, torch.from_numpy(view.auxiliary.inputs))
-    means = _by_class(logits.double().softmax(1), view)
+    means = by_class(logits.double().softmax(1), view)
     system = means.T - torch.eye(view.classes, dtype=torch.float64, device=means.device)
     # The number of samples is known, and weighs more than any class.
     rows = torch.cat([system, torch.full_like(system[:1], 100)])
@@ -214,7 +232,7 @@ LABELS: Mapping[str, Callable[[Observation, UpdateView], Tensor]] = MappingProxy
         "wainakh": wainakh,
         "counts": counts,
         "counts-without-bias": counts_without_bias,
-        "counts-by-class": counts_by_class,
+        "counts-by-class": countsby_class,
         "evolutionary": evolutionary,
     }
 )
@@ -258,13 +276,6 @@ def _answers(observation: Observation, inputs: Tensor) -> tuple[Tensor, Tensor]:
         handle.remove()
         model.train(training)
     return logits, torch.cat(seen)
-
-
-def _by_class(values: Tensor, view: UpdateView) -> Tensor:
-    """The mean of rows of each class, ``(classes, ...)``; of all rows for a class that the attacker has none of."""
-    labels = torch.from_numpy(view.auxiliary.labels).to(values.device)
-    found = [values[labels == c] for c in range(view.classes)]
-    return torch.stack([(rows if len(rows) else values).mean(0) for rows in found])
 
 
 def _least(scores: Tensor, n: int) -> Tensor:

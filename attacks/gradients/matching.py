@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cutlayer.attacks.gradients.base import Recovered, UpdateAttack, checked
 from cutlayer.attacks.gradients.descent import DIRECTIONS, SCHEDULES, Found, Parameters, adam, cma_es, lbfgs
@@ -31,6 +31,7 @@ from cutlayer.attacks.gradients.priors import (
     Network,
     Pixels,
     Prior,
+    Table,
     Units,
     trained_generator,
 )
@@ -40,7 +41,7 @@ from cutlayer.defenses.updates.base import Twin, UpdateDefense
 from cutlayer.errors import ConfigError, near
 from cutlayer.options import Count, LearningRate, Size, Weight, Whole
 
-PRIORS = ("pixels", "network", "latent", "generator", "features")
+PRIORS = ("pixels", "table", "network", "latent", "generator", "features")
 LAYERS = ("equal", "rising", "late-first")
 ENOUGH = 1e-6
 """L-BFGS does not start again once the objective is this share of that at the start."""
@@ -55,10 +56,10 @@ class Matching(Terms, UpdateAttack):
     Args:
         labels: Where the labels come from: a name in `cutlayer.attacks.gradients.labels.LABELS`, ``known`` for those
             that the view grants; ``joint`` searches for soft labels with the samples.
-        prior: What is searched: ``pixels`` (the samples, of images or tables); ``network`` (the weights of an untrained
-            one); ``latent`` (the latent vectors of a generator that is trained on the attacker's own samples);
-            ``generator`` (latent vectors, then the generator's weights); ``features`` (latent vectors, then what each
-            layer of the generator passes on).
+        prior: What is searched: ``pixels`` (the samples, of images or tables); ``table`` (rows, of which each word is
+            shares of its flags); ``network`` (the weights of an untrained one); ``latent`` (the latent vectors of a
+            generator that is trained on the attacker's own samples); ``generator`` (latent vectors, then the
+            generator's weights); ``features`` (latent vectors, then what each layer of the generator passes on).
         standard: Whether pixels are searched in standard units, with the mean and spread of the attacker's samples.
         box: Whether pixels stay within the bounds of samples at each step; otherwise they are clipped at the end.
         denoise: Steps between two median filters of pixels, in the first half of the search; 0 for none.
@@ -185,6 +186,8 @@ class Matching(Terms, UpdateAttack):
             shape = (samples, *view.input.shape)
             denoise = self.denoise, self.iterations // 2
             return [Pixels(shape, Units.of(view), standard=self.standard, box=self.box, denoise=denoise)]
+        if self.prior == "table":
+            return [Table(samples, torch.from_numpy(view.auxiliary.inputs).to(view.device))]
         if self.prior == "network":
             return [Network(samples, view.input.shape, self.widths, view.device)]
         generator = trained_generator(view, self.latent, self.width, self.prior_steps)
@@ -215,11 +218,16 @@ class Matching(Terms, UpdateAttack):
             labels = torch.where(better.view(-1, 1), y, labels) if labels.numel() else y
             least = torch.minimum(least, result.objective)
             found = [{name: value[row] for name, value in result.parameters.items()} for row in range(rows)]
-        choice = least.nan_to_num(torch.inf).view(len(problems), self.restarts).argmin(1)
-        choice += torch.arange(len(problems), device=choice.device) * self.restarts
+        shape = len(problems), self.restarts
+        each = zip(best.unflatten(0, shape), labels.unflatten(0, shape), least.view(shape), strict=True)
+        return [self._chosen(view, x, y, objective) for x, y, objective in each]
+
+    def _chosen(self, view: UpdateView, samples: Tensor, labels: Tensor, objective: Tensor) -> Recovered:
+        """What all restarts of one problem come to: ``(restarts, B, ...)`` each, and the objective of each restart."""
+        best = int(objective.nan_to_num(torch.inf).argmin())
         low, high = view.input.low, view.input.high
-        images = best[choice].clamp(low, high) if low is not None or high is not None else best[choice]
-        return [Recovered(x.cpu(), y.cpu()) for x, y in zip(images.nan_to_num(0), labels[choice], strict=True)]
+        images = samples[best].clamp(low, high) if low is not None or high is not None else samples[best]
+        return Recovered(images.nan_to_num(0).cpu(), labels[best].cpu())
 
     def _search(
         self, match: Match, prior: Prior, start: Parameters, random: list[torch.Generator], seed: int, *, later: bool

@@ -16,6 +16,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from cutlayer.attacks.gradients.descent import Parameters
+from cutlayer.attacks.gradients.scoring import features
 from cutlayer.attacks.gradients.view import UpdateView
 from cutlayer.errors import ConfigError
 from cutlayer.nets import skip, wgan
@@ -117,6 +118,54 @@ class Pixels(Prior):
             if self._standard:
                 low, high = units.standard(low), units.standard(high)
             parameters["pixels"] = x.clamp(low, high)
+
+
+class Table(Prior):
+    """Rows of a table, whose words are shares of their flags, and whose numbers stay within those of other rows.
+
+    Args:
+        batch: Number of rows.
+        rows: ``(N, columns)``: other rows, from which the flags of each word, and the bounds of numbers, are found.
+    """
+
+    def __init__(self, batch: int, rows: Tensor) -> None:
+        if rows.ndim != 2:
+            raise ConfigError("The prior table searches rows of a table, and the samples are of another kind.")
+        self._batch, self._of = batch, features(rows.cpu().numpy())
+        widest = max(part.stop - part.start for part in self._of)
+        # Each feature with its columns, filled up to the widest with a column of no weight, the last.
+        self._columns = torch.full((len(self._of), widest), rows.shape[1], device=rows.device)
+        self._places = torch.empty(rows.shape[1], dtype=torch.int64, device=rows.device)
+        for k, part in enumerate(self._of):
+            size = part.stop - part.start
+            self._columns[k, :size] = torch.arange(part.start, part.stop)
+            self._places[part] = torch.arange(size, device=rows.device) + k * widest
+        self._is_number = torch.tensor([part.stop - part.start == 1 for part in self._of], device=rows.device)
+        self._is_number = self._is_number.repeat_interleave(
+            torch.tensor([part.stop - part.start for part in self._of], device=rows.device)
+        )
+        self._low, self._high = rows.min(0).values, rows.max(0).values
+
+    def begin(self, before: Parameters, random: torch.Generator) -> Parameters:
+        """Uniform noise."""
+        drawn = torch.rand(self._batch, len(self._places), generator=random)
+        return {"table": (drawn * 2 - 1).to(self._low)}
+
+    def decode(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """The softmax over the flags of each word, and the sigmoid of each number within its bounds."""
+        x = parameters["table"]
+        padded = functional.pad(x, (0, 1), value=-torch.inf)
+        words = padded[..., self._columns].softmax(-1).flatten(-2)[..., self._places]
+        return torch.where(self._is_number, self._low + (self._high - self._low) * x.sigmoid(), words)
+
+    def hard(self, rows: Tensor) -> Tensor:
+        """The rows ``(..., columns)``, of whose words the greatest flag is 1 and the others 0."""
+        found = rows.clone()
+        for part in self._of:
+            if part.stop - part.start > 1:
+                chosen = rows[..., part].argmax(-1, keepdim=True)
+                found[..., part] = torch.zeros_like(rows[..., part]).scatter_(-1, chosen, 1.0)
+        return found
 
 
 def median(images: Tensor) -> Tensor:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import functools
 import logging
 
+import torch
 from torch import Tensor
 
 from cutlayer.attacks.gradients.base import checked
 from cutlayer.attacks.gradients.view import Observation
 from cutlayer.errors import ConfigError
+from cutlayer.spec import TensorSpec
 
 log = logging.getLogger("cutlayer.attacks")
 
@@ -65,6 +67,13 @@ def scaled_gradient(observation: Observation, attack: str) -> dict[str, Tensor]:
             "by SGD."
         )
     return as_gradient(observation)
+
+
+def in_range(inputs: Tensor, spec: TensorSpec) -> Tensor:
+    """Inputs of any number of leading axes, float32, clamped to the range of the specification where it has one."""
+    return inputs.float().clamp(
+        -torch.inf if spec.low is None else spec.low, torch.inf if spec.high is None else spec.high
+    )
 
 
 @functools.cache

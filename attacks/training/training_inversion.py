@@ -61,6 +61,15 @@ SYSTEMS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 """The options of each published system, beside those that are the defaults."""
 
 
+FEW_STEPS: Mapping[str, Any] = MappingProxyType(
+    {
+        "lr": 1e-3, "decoder_lr": 2e-3, "critic_lr": 1e-3, "image_critic_lr": 1e-4, "capacity": "he-small", "width": 16,
+        "batch": 32,
+    }
+)  # fmt: skip
+"""Options for some hundred steps, in which the published ones learn nothing."""
+
+
 @dataclass(kw_only=True)
 class TrainingInversion(TrainingAttack):
     """Train a substitute head and a decoder beside the split model.

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from cutlayer.errors import ConfigError
-from cutlayer.options import At, DataRoot, OutFolder
+from cutlayer.options import At, Count, DataRoot, OutFolder, Whole
 from cutlayer.records.training import RoundRecord, TrainingRecord
 from cutlayer.terminal import say, tell, tell_lines
 from cutlayer.wire.security import Security
@@ -56,6 +56,51 @@ def train(
         transport=None if in_process else transport, record=record, compare=compare, log=log, tell=tell_lines, say=say,
     )  # fmt: skip
     tell(f"Records: {out / trained.id}. See them with `cutlayer report {out}`.")
+
+
+def leaks(
+    run: Positional[Annotated[Path, At("folder"), arg(metavar="RUN")]],
+    /,
+    party: UseAppendAction[list[str]] = [],  # noqa: B006
+    labels: str = "norm,direction,similarity,enumeration,exact,model-completion,surrogate",
+    inputs: str = "naive,sdar,fsha",
+    known: Whole = 1,
+    count: Count = 2000,
+    steps: Count = 600,
+    data_root: DataRoot = None,
+) -> None:
+    """Attack what each party of a training has recorded: labels from gradients, samples from smashed data.
+
+    RUN is the folder of a training with `record = true`. An attack that needs what the party did not see is not run,
+    with the reason. The figures join the record, and `cutlayer report` shows them. docs/training-leaks.md has the
+    attacks.
+
+    Args:
+        run: Folder of the run, such as runs/ID.
+        party: server, or client-1 and so on; may be given several times. The server and the first client if left out.
+        labels: Names from `cutlayer list label-attacks`, parted by commas; empty for none.
+        inputs: naive, sdar, pcat, fora, fsha or unsplit, parted by commas; empty for none.
+        known: Samples of each class whose labels the attacker knows.
+        count: Samples of a round whose labels are inferred, at most.
+        steps: Steps that an attack on samples takes, each a few hundredths of a second: through the recording again and
+            again, or on its last ones.
+        data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
+    """
+    from cutlayer.attacks.training.training_inversion import FEW_STEPS, system
+    from cutlayer.attacks.training.unsplit import UnSplit
+    from cutlayer.experiment.leaks import attack
+    from cutlayer.registry import LABEL_ATTACKS
+    from cutlayer.report.trainings.terminal import leaks as text
+
+    record = attack(
+        run, party, {name: LABEL_ATTACKS.make(name) for name in filter(None, labels.split(","))},
+        {
+            name: UnSplit() if name == "unsplit" else system(name, **FEW_STEPS)
+            for name in filter(None, inputs.split(","))
+        }, known=known, count=count, steps=steps,
+        data_root=data_root, say=say,
+    )  # fmt: skip
+    tell_lines(text(record))
 
 
 def host(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError
 from cutlayer.models.halves import split
 from cutlayer.protocols.draws import Role, drawing
@@ -49,11 +50,14 @@ def pieces(plan: TrainingPlan, client: int, model: nn.Module, input: TensorSpec,
         return Pieces(model)
     halves = split(model, plan.cut_of(client), input)
     defense = defense_from({"name": plan.defense.name, **plan.defense.options})
-    if defense.surgery(halves) is not halves:
+    # A defense that adds to the loss trains its own layers along; their first values draw from no generator.
+    untrained = [part for part in defense.parts if type(part).penalty is Defense.penalty]
+    if any(part.surgery(halves) is not halves for part in untrained):
         raise ConfigError(
             f"{plan.defense.name} with these options changes the layers at the cut, which is done before a training; "
             "leave out the options that do so, or name another defense."
         )
+    halves = defense.surgery(halves)
     if plan.row.feedback == "local-loss":
         auxiliary = Auxiliary(halves.cut, halves.smashed, classes, plan.seed)
         return Pieces(halves.head, halves.tail, auxiliary=auxiliary, smashed=halves.smashed)

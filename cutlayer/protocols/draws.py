@@ -34,6 +34,7 @@ class Role(IntEnum):
     NOISE = 9
     FEATURES = 10
     DETECT = 11
+    UPDATE = 12
 
 
 def generator(seed: int, role: Role, client: int = 0, round: int = 0, step: int = 0) -> np.random.Generator:

@@ -12,10 +12,8 @@ name = "dirichlet"
 alpha = 0.1
 """
 
-import difflib
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -25,13 +23,24 @@ from cutlayer.data.partition import IID, LAWS, Partition
 from cutlayer.errors import ConfigError, near
 from cutlayer.options import Batch, Count, LearningRate, Seed, Share, Threads, Weight, Whole, Within, check
 from cutlayer.protocols.row import CHOICES, Protocol, protocol_named
-from cutlayer.registry import CODECS, DATASETS, DEFENSES, DETECTORS, GRADIENT_DEFENSES, MODELS, Registry, defense_from
+from cutlayer.protocols.update_defense import check_update_defense
+from cutlayer.registry import (
+    CODECS,
+    DATASETS,
+    DEFENSES,
+    DETECTORS,
+    GRADIENT_DEFENSES,
+    MODELS,
+    UPDATE_DEFENSES,
+    Registry,
+    defense_from,
+)
 from cutlayer.spec import image_shape
-from cutlayer.tables import UNDEFENDED, Named, Options, located, named, only, read, record, toml_value
+from cutlayer.tables import UNDEFENDED, Named, Options, named, only, read, record, set_value, toml_value
 from cutlayer.wire.codecs.packed import codec_named, rewritten
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
-_DEFENSES = {"defense": DEFENSES, "gradient_defense": GRADIENT_DEFENSES}
+_DEFENSES = {"defense": DEFENSES, "gradient_defense": GRADIENT_DEFENSES, "update_defense": UPDATE_DEFENSES}
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "optimizer_state": ("keep", "reset", "average"),
     "weighting": ("samples", "uniform"),
@@ -138,6 +147,7 @@ class TrainingPlan:
         codec: How tensors travel.
         defense: What is done to the smashed data before they leave the client.
         gradient_defense: What the server, or who holds the labels, does to the gradient at the cut.
+        update_defense: What each client does to the update that it sends, to its samples, or to the model.
         dp: DP-SGD for the weights that the clients deliver.
         secure_aggregation: How the clients mask the weights that they deliver, so that the server learns the mean
             alone; None where they do not.
@@ -179,6 +189,7 @@ class TrainingPlan:
     codec: Wire = Wire()
     defense: Named = UNDEFENDED
     gradient_defense: Named = UNDEFENDED
+    update_defense: Named = UNDEFENDED
     dp: Privacy = Privacy()
     secure_aggregation: Masking | None = None
     detectors: tuple[Named, ...] = ()
@@ -205,6 +216,8 @@ class TrainingPlan:
         content["dp"] = {key: value for key, value in asdict(self.dp).items() if (key, value) != ("unit", "record")}
         if not self.dp.clip:
             del content["dp"]
+        if self.update_defense == UNDEFENDED:
+            del content["update_defense"]
         if self.secure_aggregation is None:
             del content["secure_aggregation"]
         # A detector that only listens decides on nothing, so that a client may have one of which the server knows not.
@@ -374,6 +387,7 @@ def _check(plan: TrainingPlan) -> None:
             raise ConfigError(f"{plan.protocol} sends no gradient of the cut; leave gradient_defense out.")
         if plan.micro_batches > 1:
             raise ConfigError("gradient_defense compares the gradients of a whole batch; set micro_batches = 1.")
+    check_update_defense(plan.update_defense, plan.row, plan.protocol, plan.optimizer_state, dp=plan.dp.clip > 0)
     if plan.dp.unit not in ("record", "class"):
         raise ConfigError(f"dp.unit must be record or class; {plan.dp.unit!r:.80} was given.")
     if plan.dp.clip and plan.dp.unit == "class" and plan.row.tail != "none":
@@ -457,8 +471,8 @@ def _check_cuts(plan: TrainingPlan) -> None:
 
 
 _TABLES = (
-    "protocol", "optimizer", "codec", "partition", "defense", "gradient_defense", "dp", "secure_aggregation",
-    "detectors",
+    "protocol", "optimizer", "codec", "partition", "defense", "gradient_defense", "update_defense", "dp",
+    "secure_aggregation", "detectors",
 )  # fmt: skip
 KEYS = tuple(f.name for f in fields(TrainingPlan) if f.name not in ("row", "cuts"))
 """The keys of a plan."""
@@ -476,26 +490,7 @@ def _apply(table: Options, key: str, text: str) -> None:
     """Set one value: ``seed``, ``optimizer.lr``, or an option of the defense."""
     known = [*KEYS, *(f"{section}.{f.name}" for section, kind in _SECTIONS.items() for f in fields(kind))]
     known += [f"protocol.{name}" for name in ("name", *CHOICES)]
-    head, _, rest = key.partition(".")
-    if key not in known and not (rest and head in ("defense", "gradient_defense")):
-        close = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
-        close = close or difflib.get_close_matches(key, known, cutoff=0.7)
-        hint = f"did you mean {' or '.join(close[:3])}?" if close else f"known: {', '.join(known)}."
-        raise ConfigError(f"--set knows no {key!r:.80} in a training plan; {hint}")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    value = located(value, Path.cwd(), rest or head)
-    if not rest:
-        table[key] = value
-        return
-    if isinstance(table.get(head), str):
-        table[head] = {"name": table[head]}
-    section = table.setdefault(head, {})
-    if not isinstance(section, dict):
-        raise ConfigError(f"{key}: {head} is not one table.")
-    section[rest] = value
+    set_value(table, key, text, known, "a training plan", open=(*_DEFENSES,))
 
 
 def toml(plan: TrainingPlan) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import fx
+from torch import fx, nn
 
 from cutlayer.data.load import open_data, other_size
 from cutlayer.data.partition import Indices, histogram, partition, with_noise
@@ -16,8 +16,9 @@ from cutlayer.models.cut import find_cut
 from cutlayer.models.cuts import cuts
 from cutlayer.models.group_norm import without_batch_norm
 from cutlayer.models.halves import split
-from cutlayer.protocols.draws import Role, generator
+from cutlayer.protocols.draws import Role, drawing, generator
 from cutlayer.protocols.plan import TrainingPlan
+from cutlayer.protocols.update_defense import update_defense
 from cutlayer.registry import MODELS
 from cutlayer.spec import TensorSpec, image_shape
 
@@ -54,7 +55,7 @@ class Setup:
         """``(clients, classes)``: the number of training samples of each class that each client holds."""
         return histogram(self.train.labels, self.indices, len(self.classes))
 
-    def model(self) -> fx.GraphModule:
+    def model(self) -> nn.Module:
         """The untrained model, the same for every party."""
         return untrained(self.plan, self.input, len(self.classes))
 
@@ -92,8 +93,8 @@ def prepare(plan: TrainingPlan, root: Path | None = None) -> Setup:
     return setup
 
 
-def untrained(plan: TrainingPlan, input: TensorSpec, classes: int) -> fx.GraphModule:
-    """The model of a plan before training; it follows from the seed of the plan.
+def untrained(plan: TrainingPlan, input: TensorSpec, classes: int) -> nn.Module:
+    """The model of a plan before training, as its update defense has it; it follows from the seed of the plan.
 
     Raises:
         ConfigError: The model cannot take such inputs, or has no batch normalization to replace.
@@ -102,10 +103,11 @@ def untrained(plan: TrainingPlan, input: TensorSpec, classes: int) -> fx.GraphMo
     model = zoo.build(plan.model, input, classes, seed)
     if plan.bn == "replaced" and not without_batch_norm(model):
         raise ConfigError(f"{plan.model} has no batch normalization that bn = 'replaced' could replace; leave bn out.")
-    return model
+    with drawing(plan.seed, Role.MODEL, step=2):
+        return update_defense(plan.update_defense).rebuilt(model, input, classes)
 
 
-def check_cuts(plan: TrainingPlan, model: fx.GraphModule, input: TensorSpec) -> None:
+def check_cuts(plan: TrainingPlan, model: nn.Module, input: TensorSpec) -> None:
     """Refuse a plan whose model cannot be cut as it says.
 
     Raises:
@@ -113,6 +115,7 @@ def check_cuts(plan: TrainingPlan, model: fx.GraphModule, input: TensorSpec) -> 
     """
     if plan.row.tail == "none":
         return
+    assert isinstance(model, fx.GraphModule), "a model that is cut is a graph"
     known = cuts(model, input)
     for name in plan.cuts or (plan.cut,):
         find_cut(known, name)

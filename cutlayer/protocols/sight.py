@@ -2,6 +2,7 @@
 
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.protocols.row import protocol_named
+from cutlayer.tables import Named
 
 
 def sees(plan: TrainingPlan) -> tuple[str, ...]:
@@ -16,20 +17,24 @@ def _server(plan: TrainingPlan) -> str:
             return "The server sees nothing but how many samples are classified rightly."
         if plan.secure_aggregation is not None:
             return "The server sees the mean of the clients' weights after each round, those of none, and no sample."
-        return "The server sees the weights of every client after each round, and no sample."
-    protected = "" if plan.defense.name == "none" else f" behind the defense {plan.defense.label}"
-    seen = [f"the smashed data of every sample in every step{protected}"]
+        hidden = _behind(plan.update_defense)
+        return f"The server sees the weights of every client after each round{hidden}, and no sample."
+    seen = [f"the smashed data of every sample in every step{_behind(plan.defense)}"]
     seen += ["its label"] if row.labels == "sent" else []
     if row.head == "averaged" and row.sync == "step":
-        seen.append("the gradients of every client's head")
+        seen.append(f"the gradients of every client's head{_behind(plan.update_defense)}")
     elif plan.secure_aggregation is not None:
         seen.append("the mean of the clients' heads")
     elif row.head != "own":
-        seen.append("the weights of every client's head")
+        seen.append(f"the weights of every client's head{_behind(plan.update_defense)}")
     said = f"The server sees {_listed(seen)}."
     if row.u_shaped:
         said += " No label is sent; the gradient behind the server's layers is, from which labels may be inferred."
     return said
+
+
+def _behind(defense: Named) -> str:
+    return "" if defense.name == "none" else f" behind the defense {defense.label}"
 
 
 def _client(plan: TrainingPlan) -> str:
@@ -60,7 +65,11 @@ def label(plan: TrainingPlan) -> str:
     unit = "" if plan.dp.unit == "record" else f" unit={plan.dp.unit}"
     changes += [f"dp clip={plan.dp.clip:g} noise={plan.dp.noise:g}{unit}"] if plan.dp.clip else []
     changes += ["secure_aggregation"] if plan.secure_aggregation is not None else []
-    changes += [defense.label for defense in (plan.defense, plan.gradient_defense) if defense.name != "none"]
+    changes += [
+        defense.label
+        for defense in (plan.defense, plan.gradient_defense, plan.update_defense)
+        if defense.name != "none"
+    ]
     changes += [detector.label for detector in plan.probes]
     return ", ".join([plan.protocol, *changes])
 

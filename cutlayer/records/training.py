@@ -114,6 +114,43 @@ class Leakage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Leak:
+    """What one attack makes of what a party of a training recorded; NaN where a figure does not apply.
+
+    Attributes:
+        party: ``server``, or ``client-1`` and so on.
+        target: ``labels`` or ``inputs``.
+        attack: Name of the attack; empty where no attack could be run.
+        round: The round whose steps were attacked, or the last one that the attack has learned from.
+        n: Number of samples that count.
+        auc: For labels of two classes, the chance that a sample of class 1 scores above one of class 0.
+        accuracy: Share of the labels that are right.
+        majority: Share of the most frequent class among them.
+        steps: Steps that an attack on inputs has taken.
+        mse: Mean squared error of rebuilt inputs.
+        psnr_db: The same as a peak signal-to-noise ratio, in dB.
+        ssim: Their structural similarity.
+        mse_of_mean: Mean squared error of the mean image in place of each.
+        withheld: Why the attack was not run; empty where it was.
+    """
+
+    party: str
+    target: str
+    attack: str = ""
+    round: int = 0
+    n: int = 0
+    auc: float = nan
+    accuracy: float = nan
+    majority: float = nan
+    steps: int = 0
+    mse: float = nan
+    psnr_db: float = nan
+    ssim: float = nan
+    mse_of_mean: float = nan
+    withheld: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Alarm:
     """The first suspicion of a client's detector that reached its threshold.
 
@@ -171,6 +208,7 @@ class TrainingRecord:
         leakage: What an attack rebuilds, at some rounds.
         detectors: What each client watched its gradients with, as the server knows.
         alarms: What they have raised, as the clients have said.
+        leaks: What attacks have made of the parties' recordings, where `cutlayer leaks` was run.
         finished: Whether the last round of the plan is there.
     """
 
@@ -204,6 +242,7 @@ class TrainingRecord:
     leakage: tuple[Leakage, ...] = ()
     detectors: tuple[str, ...] = ()
     alarms: tuple[Alarm, ...] = ()
+    leaks: tuple[Leak, ...] = ()
     finished: bool = False
 
     @property

@@ -67,7 +67,7 @@ class Scrutinizer(Detector):
     reads_first_layer = False
 
     window: Count = 20
-    threshold: Weight = 0.5
+    threshold: Weight = 0.53
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -65,6 +65,11 @@ class UpdateDefense(ABC):
         """Whether the defense does anything."""
         return bool(self.knob and getattr(self, self.knob))
 
+    @property
+    def needs_loss(self) -> bool:
+        """Whether the defense computes the loss of the client's samples, for which the client needs the whole model."""
+        return False
+
     def needed(self, local: Local | None) -> Local:
         """What the client has beside its update, for a defense that looks at it.
 

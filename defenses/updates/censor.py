@@ -52,6 +52,11 @@ class Censor(UpdateDefense):
     rounds: Whole = 10
     lr: LearningRate = 1e-4
 
+    @property
+    def needs_loss(self) -> bool:
+        """See the base."""
+        return True
+
     def protect(
         self, update: Update, rng: np.random.Generator, state: dict[str, NDArray[np.float32]], local: Local | None
     ) -> Update:

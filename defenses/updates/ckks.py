@@ -80,7 +80,7 @@ class Ckks(UpdateDefense):
         flat = np.concatenate([np.asarray(value, np.float64).ravel() for value in update.values()])
         parts = [flat[first : first + slots] for first in range(0, len(flat), slots)]
         return {
-            f"ciphertext {k}": np.frombuffer(ts.ckks_vector(self._context, part).serialize(), np.uint8)
+            f"ciphertext {k}": np.frombuffer(ts.ckks_vector(self._context, part).serialize(), np.uint8).copy()
             for k, part in enumerate(parts)
         }
 

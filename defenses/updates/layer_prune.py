@@ -49,6 +49,11 @@ class LayerPrune(Masked):
         if self.by not in WAYS:
             raise ConfigError(f"layer-prune.by must be {' or '.join(WAYS)}; {self.by!r:.80} was given.")
 
+    @property
+    def needs_loss(self) -> bool:
+        """See the base."""
+        return self.by == "sensitivity"
+
     def masks(self, update: Update, rng: np.random.Generator, local: Local | None) -> Update:
         """See the base."""
         layers = list(dict.fromkeys(name.rpartition(".")[0] for name in update))

@@ -20,9 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cutlayer.data.splits import Dataset
+from cutlayer.defenses.updates.base import Local
 from cutlayer.defenses.updates.fixed import OutOfRange
 from cutlayer.defenses.updates.secure_aggregation import Keys
 from cutlayer.edge.training.session import RolledBack
+from cutlayer.edge.training.updates import Updates
 from cutlayer.edge.training.watch import Watch
 from cutlayer.errors import AlarmError, ConfigError, DecodeError, WireError
 from cutlayer.machine.footprint import peak_rss_bytes
@@ -40,6 +42,7 @@ from cutlayer.protocols.private import PrivateGradients
 from cutlayer.protocols.schedule import batches
 from cutlayer.registry import GRADIENT_DEFENSES, defense_from
 from cutlayer.spec import TensorSpec
+from cutlayer.training import loss_of
 from cutlayer.wire.codecs.base import NO_PARAMETERS, Encoded, Parameter
 from cutlayer.wire.training import NO_TENSORS, WINDOW, Call, Reply, packed, unpacked
 
@@ -125,6 +128,7 @@ class Client:
         self._defense = defense_from({"name": plan.defense.name, **plan.defense.options})
         hidden = plan.gradient_defense
         self._gradient_defense = GRADIENT_DEFENSES.make(hidden.name, **hidden.options)
+        self._updates = Updates(plan, number, self._pieces.head, self._inputs, self._labels)
         self._private = PrivateGradients(self._pieces.head, plan.dp) if plan.dp.clip else None
         self._watch: Watch | None = None
         if plan.detectors:
@@ -185,6 +189,7 @@ class Client:
         for name, coding in self._codings.items():
             if coding.residual is not None:
                 weights[f"residual/{name}"] = coding.residual.clone()
+        weights |= self._updates.state()
         return weights, self._party.optimizer_state(), {"plan": self.plan.id, "rounds": self.rounds}
 
     def load(self, weights: dict[str, Tensor], optimizer: dict[str, Tensor], numbers: dict[str, Any]) -> None:
@@ -204,6 +209,7 @@ class Client:
         self._party.load_optimizer(optimizer)
         for name, coding in self._codings.items():
             coding.residual = weights.get(f"residual/{name}")
+        self._updates.load(weights)
         if self._watch is not None:
             self._watch.begin()
         self.rounds = int(numbers["rounds"])
@@ -230,6 +236,7 @@ class Client:
             self._party.reset()
         elif "optimizer" in turn.tensors:
             self._party.load_optimizer({**self._own_optimizer(), **unpacked(turn.tensors["optimizer"])})
+        self._updates.begin()
         step = 0
         for step, index in enumerate(self._batches(number)):
             if not self._step(number, step, index):
@@ -241,6 +248,8 @@ class Client:
         tensors: dict[str, Encoded] = {}
         if plan.row.head != "own":
             weights = self._shared_weights()
+            if plan.row.sync == "round":
+                weights = self._updates.delivered(number, weights, step + 1)
             tensors["weights"] = packed(weights if keys is None else self._hidden(number, turn, keys, weights))
             self._on(Event("delivered", self.number, number, step, {"weights": weights}))
             travels = plan.row.head == "handed" and plan.optimizer_state == "keep"
@@ -265,14 +274,14 @@ class Client:
     def _step(self, number: int, step: int, index: NDArray[np.intp]) -> bool:
         """Train on one batch; return False if the round goes on without this client."""
         row = self.plan.row
-        inputs, labels = self._inputs[torch.from_numpy(index)], self._labels[torch.from_numpy(index)]
+        inputs, labels = self._batch(number, step, index)
         if row.tail == "none" and self._private is not None:
             self._private.apply_loss(inputs, labels, self._noise(number, step))
             return self._apply(number, step)
         if row.tail == "none":
             with drawing(self.plan.seed, Role.DROPOUT, self.number, number, step):
-                logits = self._pieces.head(inputs)
-            functional.cross_entropy(logits, labels).backward()
+                loss = loss_of(self._pieces.head, inputs, labels)
+            loss.backward()
             return self._apply(number, step)
         if row.feedback == "local-loss":
             return self._step_by_local_loss(number, step, index, inputs, labels)
@@ -303,7 +312,7 @@ class Client:
         if sent is labels:
             self._backward(number, step, passed, gradient, share)
         if row.sync == "step":
-            return self._step_with_all(number, step)
+            return self._step_with_all(number, step, Local(self._pieces.head, inputs, labels, number - 1))
         return self._apply(number, step)
 
     def _look(
@@ -326,9 +335,9 @@ class Client:
         for k, part in enumerate(pieces):
             if len(sent) == WINDOW and not self._take_piece(number, step, *sent.popleft()):
                 return False
-            labels = self._labels[torch.from_numpy(part)]
             counter = step * self.plan.micro_batches + k
-            passed = self._forward(number, counter, self._inputs[torch.from_numpy(part)])
+            inputs, labels = self._batch(number, counter, part)
+            passed = self._forward(number, counter, inputs)
             tensors = {
                 "smashed": self._codings["smashed"].encode(passed.smashed, part, len(self._labels)),
                 "labels": encoded_labels(labels),
@@ -424,13 +433,13 @@ class Client:
             reply = self._ask(Call.STEP, {"round": number, "step": step}, tensors)
             if reply.parameters.get("dropped"):
                 return False
-        loss = functional.cross_entropy(auxiliary(passed.carrier), labels)
-        (loss if passed.penalty is None else loss + passed.penalty).backward()
+        value = functional.cross_entropy(auxiliary(passed.carrier), labels)
+        (value if passed.penalty is None else value + passed.penalty).backward()
         return self._apply(number, step)
 
-    def _step_with_all(self, number: int, step: int) -> bool:
-        """Apply the sum of the gradients of all heads."""
-        gradients = self._party.gradients()
+    def _step_with_all(self, number: int, step: int, batch: Local | None = None) -> bool:
+        """Apply the sum of the gradients of all heads; this one has none where there is no batch left."""
+        gradients = self._updates.gradients(number, step, self._party.gradients(), batch)
         tensors = {"gradients": packed(gradients)} if gradients else {}
         reply = self._ask(Call.AGGREGATE, {"round": number, "step": step, "sum": True}, tensors)
         if reply.parameters.get("dropped"):
@@ -481,6 +490,11 @@ class Client:
             self._ask(Call.EVALUATE, {"round": number, "last": True, "loss": counts.loss}, tensors)
 
     # What travels.
+
+    def _batch(self, number: int, step: int, index: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+        """The samples of a batch and their labels, as the head is trained on them."""
+        chosen = torch.from_numpy(index)
+        return self._updates.batch(number, step, self._inputs[chosen], self._labels[chosen])
 
     def _batches(self, number: int) -> Iterator[NDArray[np.intp]]:
         for epoch in range(self.plan.epochs):

@@ -15,10 +15,11 @@ from cutlayer.wire import open_inference_pb2 as pb
 from cutlayer.wire.codecs.packed import decode
 from cutlayer.wire.codecs.raw import Raw
 from cutlayer.wire.connect import listen
+from cutlayer.wire.grpc.server_stream import Stream
 from cutlayer.wire.message import Inference, Kind, Message, infer_request, read_infer_reply
 from cutlayer.wire.template import completed
-from tests.cloud.callers import handle, request
-from tests.tiny_split import SMASHED, edge_at, images, serving, slowed, write_split
+from tests.cloud.callers import HeldTail, handle, request
+from tests.tiny_split import SMASHED, edge_at, images, serving, write_split
 
 
 @pytest.fixture
@@ -109,16 +110,17 @@ def test_other_tensors_protocols_and_kinds_are_refused(service, manifest):
         handle(service, Message(Kind.ERROR, b""))
 
 
-@pytest.mark.parametrize("transport", ["grpc"])
-def test_the_wait_for_another_request_is_queue(folder, transport):
-    slow, computing = slowed(open_split(folder).tail(threads=1), 0.1), threading.Event()
+def test_the_wait_for_another_request_is_queue(folder, manifest, monkeypatch):
+    held, arrived, traces, held_s = HeldTail(open_split(folder).tail(threads=1)), threading.Semaphore(0), {}, 0.3
+    arrive = Stream.arrived
 
-    def tail(batch):
-        computing.set()
-        return slow(batch)
+    def counted(stream, data):
+        done = arrive(stream, data)
+        arrived.release()
+        return done
 
-    traces = {}
-    with serving(folder, transport, tail) as client:
+    monkeypatch.setattr(Stream, "arrived", counted)
+    with serving(folder, "grpc", held) as client:
         edge = edge_at(folder, client)
 
         def infer(index):
@@ -127,13 +129,18 @@ def test_the_wait_for_another_request_is_queue(folder, transport):
         first, second = (threading.Thread(target=infer, args=(index,)) for index in range(2))
         first.start()
         # Two that arrive together would be computed together.
-        assert computing.wait(30)
+        assert arrived.acquire(timeout=30)
+        assert held.begun.wait(30)
         second.start()
+        assert arrived.acquire(timeout=30)
+        time.sleep(held_s)
+        held.go_on.set()
         first.join()
         second.join()
-    waited = max(trace.queue_ns for trace in traces.values())
-    assert waited > 50e6
-    assert all(trace.network_ns < 50e6 for trace in traces.values())
+    # What the second one waited for is neither the network nor its own computation.
+    assert traces[1].queue_ns > held_s * 1e9
+    assert traces[1].network_ns < traces[1].queue_ns
+    assert traces[0].tail_ns > held_s * 1e9 > traces[0].queue_ns
 
 
 def test_unknown_fields_are_skipped_and_a_later_version_is_refused(service):

@@ -14,6 +14,8 @@ from cutlayer.registry import DEFENSES
 PLANS = sorted((Path(__file__).parents[2] / "experiments").glob("defenses-*.toml"))
 SHORTEST = "defenses-masks"
 """The plan that always runs; tests/defenses/test_contract.py has every defense without processes."""
+LONG = [pytest.mark.slow, pytest.mark.timeout(3600)]
+"""A plan of one process for each defense and side takes minutes, and on a busy machine many."""
 SMALL = {
     "seed": "0", "training.epochs": "1", "training.images": "96",
     "measure.auxiliary": "64", "measure.count": "6", "measure.private": "4", "measure.warmup": "1",
@@ -64,7 +66,7 @@ def little_is_learned(monkeypatch):
 @pytest.mark.usefixtures("little_is_learned")
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(path, id=path.stem, marks=[] if path.stem == SHORTEST else pytest.mark.slow) for path in PLANS],
+    [pytest.param(path, id=path.stem, marks=[] if path.stem == SHORTEST else LONG) for path in PLANS],
 )
 def test_every_defense_goes_the_whole_way(path, tmp_path):
     experiments = small(path)

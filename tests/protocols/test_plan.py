@@ -136,7 +136,15 @@ def test_what_cannot_be_is_said_in_one_sentence(changes: dict[str, Any], says: s
 def test_every_key_of_the_whole_plan_is_a_key() -> None:
     stated = {line.partition(" = ")[0] for line in WHOLE.splitlines() if " = " in line}
     missing = set(KEYS) - stated - {"protocol", "optimizer", "partition", "codec", "defense", "dp"}
-    assert missing == {"end", "input", "classes", "gradient_defense", "secure_aggregation", "detectors"}
+    assert missing == {
+        "end",
+        "input",
+        "classes",
+        "gradient_defense",
+        "update_defense",
+        "secure_aggregation",
+        "detectors",
+    }
 
 
 def test_a_plan_of_the_other_kind_is_named_with_its_command(tmp_path: Path) -> None:

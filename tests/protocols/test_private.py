@@ -220,6 +220,37 @@ def test_what_a_whole_model_is_promised_names_its_unit_and_what_is_not_covered()
     assert epsilon(of_class, 6016) > 1000
 
 
+def test_a_client_as_a_whole_is_promised_what_its_noise_gives_and_more_in_a_sum() -> None:
+    hidden = {"update_defense": {"name": "client-dp", "bound": 1.0, "noise": 0.1}}
+    alone = planned("fedavg", rounds=10, **hidden)
+    said = guarantee(alone, 100)
+    assert re.match(r"client-dp gives epsilon 648\.78 at delta 1e-05 for one client with all that it holds, ", said)
+    assert "over 10 rounds, for the updates that it delivers, against whoever sees each of them." in said
+    assert "smashed data" not in said
+    summed = guarantee(planned("splitfed-v1", rounds=1, secure_aggregation=True, weighting="uniform", **hidden))
+    assert re.match(
+        r"client-dp gives epsilon 4\d\.\d\d .* whoever sees their mean over 3 clients of equal weight", summed
+    )
+    assert "over 1 round, " in summed
+    assert "smashed data and labels" in summed
+    both = guarantee(planned("fedavg", dp={"clip": 1.0}, **hidden), 100)
+    assert both.startswith("DP-SGD gives")
+    assert "client-dp gives" in both
+    by_step = {"name": "parallel", "sync": "step"}
+    assert "gives an epsilon that depends on the number of samples, at" in guarantee(planned(by_step, **hidden))
+    # Two rounds of 13 steps for 100 samples.
+    as_many = guarantee(planned(by_step, **hidden), 100)
+    assert f"epsilon {accountant.epsilon(0.1, 1.0, 26, 1e-5):.2f}" in as_many
+
+
+def test_what_a_client_delivers_is_clipped_and_masked_in_one_training() -> None:
+    hidden = {"update_defense": {"name": "client-dp", "bound": 0.01, "noise": 0.0}, "secure_aggregation": True}
+    run = Run(planned("fedavg", rounds=1, **hidden), make=lambda: model(bn=False)).checked()
+    begun, ended = model(bn=False).state_dict(), run.coordinator.tails.weights()
+    moved = math.sqrt(sum(float((ended[name] - value).square().sum()) for name, value in begun.items()))
+    assert 0.001 < moved <= 0.0101
+
+
 def test_a_whole_model_with_noise_goes_on_from_a_checkpoint_with_the_same_bits() -> None:
     plan = planned("fedavg", rounds=2, clients=2, dp={"clip": 1.0, "noise": 0.5})
     whole = Run(plan, make=lambda: model(bn=False)).checked()

@@ -11,14 +11,14 @@ from cutlayer.report.kit.markup import Html, el, note, row, section, small, tabl
 from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, seconds, size
 from cutlayer.report.trainings.charts import MOST_CLIENTS, by_bytes, by_round, legend, who_holds_what
 from cutlayer.report.trainings.groups import Curve, Group
-from cutlayer.report.trainings.terminal import watched
+from cutlayer.report.trainings.terminal import LEAK_HEAD, LEAK_NOTE, leak_cells, not_run, watched
 
 
 def article(group: Group) -> Html:
     """All that is shown of one group."""
     title = el("p", f"Training: {group.title}", class_="split")
     parts = [_result(group), _curves(group), _holds(group), _traffic(group), _sees(group), _guarantees(group)]
-    parts += [_leakage(group), _watched(group)]
+    parts += [_leakage(group), _leaks(group), _watched(group)]
     return el("article", title, parts, id=group.anchor)
 
 
@@ -144,6 +144,23 @@ def _leakage(group: Group) -> Html | None:
             "Private samples are sent through the head as it was after a round, and an attacker with samples of its "
             "own rebuilds them. 0 % is the average sample, 100 % the exact one."
         ),
+    )
+
+
+def _leaks(group: Group) -> Html | None:
+    """What attacks have made of what the parties recorded."""
+    runs = [run for run in group.runs if run.leaks]
+    if not runs:
+        return None
+    rows = [
+        row(run.label, [*leak_cells(leak)]) for run in runs for leak in run.leaks if not leak.withheld
+    ]  # fmt: skip
+    refused = [(run.label, text) for run in runs for text in not_run(run.leaks)]
+    return section(
+        "What each party can read from what it saw",
+        table("Attacks on recordings", ["Training", *LEAK_HEAD], [el("tbody", rows)]) if rows else None,
+        note(LEAK_NOTE) if rows else None,
+        el("ul", [el("li", f"Not run: {label}, {text}") for label, text in refused]) if refused else None,
     )
 
 

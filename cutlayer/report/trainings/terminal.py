@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from cutlayer.records.training import EVALUATION, RoundRecord, TrainingRecord
+from cutlayer.records.training import EVALUATION, Leak, RoundRecord, TrainingRecord
 from cutlayer.report.kit.columns import WIDTH, columns, plain, wrap
 from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, seconds, size
 
@@ -85,6 +85,49 @@ def watched(record: TrainingRecord) -> str:
     if not record.alarms:
         return f"{', '.join(record.detectors)}; none has raised an alarm."
     return f"alarm at {'; '.join(map(str, record.alarms))}."
+
+
+LEAK_HEAD = (
+    "Party", "Attack on", "Attack", "Round", "Samples", "AUC", "Accuracy", "Most frequent", "MSE", "Mean image", "PSNR",
+    "SSIM",
+)  # fmt: skip
+LEAK_NOTE = (
+    "Labels: AUC for two classes, and the share that is right beside that of the most frequent class; samples whose "
+    "labels the attacker knew do not count. A client whose plan sends labels holds its own: its figures are those of "
+    "one whose labels another party holds. Inputs: mean squared error beside that of the mean image, and SSIM."
+)
+
+
+def leak_cells(leak: Leak) -> list[str]:
+    """The cells of `LEAK_HEAD`."""
+    cells = [leak.party, leak.target, leak.attack or DASH, str(leak.round or DASH), f"{leak.n:,}" if leak.n else DASH]
+    figures = ((leak.auc, 3), (leak.accuracy, 3), (leak.majority, 3), (leak.mse, 4), (leak.mse_of_mean, 4))
+    cells += [DASH if math.isnan(value) else f"{value:.{digits}f}" for value, digits in figures]
+    cells.append(DASH if math.isnan(leak.psnr_db) else f"{leak.psnr_db:.1f} dB")
+    return [*cells, DASH if math.isnan(leak.ssim) else f"{leak.ssim:.3f}"]
+
+
+def not_run(leaks: Sequence[Leak]) -> list[str]:
+    """Why attacks were not run, a sentence for each reason."""
+    reasons: dict[tuple[str, str, str], list[str]] = {}
+    for leak in leaks:
+        if leak.withheld:
+            attacks = reasons.setdefault((leak.party, leak.target, leak.withheld.rstrip(".")), [])
+            attacks += [leak.attack] if leak.attack and leak.attack not in attacks else []
+    return [
+        f"{party}, {target}{', ' * bool(attacks)}{', '.join(attacks)}: {why}."
+        for (party, target, why), attacks in reasons.items()
+    ]
+
+
+def leaks(record: TrainingRecord) -> str:
+    """What attacks have made of the recordings."""
+    rows = [leak_cells(leak) for leak in record.leaks if not leak.withheld]
+    shown = columns([cell.upper() for cell in LEAK_HEAD], rows, width=WIDTH, rule=True) if rows else ""
+    return "\n".join(
+        [part for part in (shown, wrap(LEAK_NOTE) if rows else "") if part]
+        + [wrap(f"Not run: {text}", indent="  ") for text in not_run(record.leaks)]
+    )
 
 
 def sent_by_kind(traffic: Mapping[str, int]) -> str:

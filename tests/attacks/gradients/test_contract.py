@@ -14,8 +14,9 @@ from cutlayer.attacks.gradients.view import Observation, UpdateView
 from cutlayer.data.splits import Dataset
 from cutlayer.defenses.updates.none import Unprotected
 from cutlayer.errors import ConfigError, DataError, WithheldError
+from cutlayer.nets.transformer import Transformer
 from cutlayer.registry import UPDATE_ATTACKS
-from cutlayer.spec import image_spec
+from cutlayer.spec import TensorSpec, image_spec
 
 INPUT = image_spec(1, 8, 8)
 
@@ -28,12 +29,14 @@ class Row(NamedTuple):
         options: Its options.
         samples: Numbers of samples of the updates that it can take.
         labels: Whether it needs the labels.
+        of: What the samples are that it can take: image, table or tokens.
     """
 
     name: str
     options: dict[str, Any]
     samples: tuple[int, ...] = (1, 4)
     labels: bool = False
+    of: str = "image"
 
     def make(self) -> UpdateAttack:
         return UPDATE_ATTACKS.make(self.name, **self.options)
@@ -44,6 +47,8 @@ GENERATOR = {"latent": 8, "width": 4, "prior_steps": 4}
 ROWS = [
     Row("agic", {"iterations": 4}),
     Row("cgi", {"iterations": 4}, samples=(4, 4)),
+    Row("class-mean", {}),
+    Row("dager", {}, of="tokens"),
     Row("dia", {"iterations": 4}),
     Row("dlg", {"iterations": 2}),
     Row("egia", {"iterations": 4}, samples=(1, 1)),
@@ -52,13 +57,19 @@ ROWS = [
     Row("gi-nas", {"iterations": 4, "candidates": 3}),
     Row("gias", {"iterations": 4, "later_iterations": 2, **GENERATOR}, samples=(1, 1)),
     Row("gifd", {"iterations": 4, "restarts": 2, **GENERATOR}, samples=(1, 1)),
+    Row("gradient-ridge", {"n": 16}),
     Row("gradinversion", {"iterations": 4, "restarts": 2}),
     Row("hf-gradinv", {"iterations": 6}),
     Row("idlg", {"iterations": 2}, samples=(1, 1)),
+    Row("imprint", {}),
     Row("inverting-gradients", {"iterations": 4}),
+    Row("lti", {"n": 16, "width": 8, "epochs": 2}),
     Row("matching", {"iterations": 4}),
     Row("mean", {}),
+    Row("ratio", {}),
     Row("rgcir", {"iterations": 4, "denoise": 1}),
+    Row("tableak", {"iterations": 4, "restarts": 3}, of="table"),
+    Row("through-hypernetwork", {"then": "mean"}),
 ]
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
@@ -75,6 +86,29 @@ class Victim(NamedTuple):
         """One undefended gradient for each number of samples, each from the first samples."""
         rng = np.random.default_rng(0)
         return [observed(self.model, self.inputs[:n], self.labels[:n], Unprotected(), rng).observation for n in samples]
+
+
+@pytest.fixture(scope="module")
+def victims(victim) -> dict[str, Victim]:
+    """A victim for each kind of samples."""
+    torch.manual_seed(0)
+    rng, labels = np.random.default_rng(0), (np.arange(24) % 4).astype(np.int64)
+    words = np.eye(3, dtype=np.float32)[rng.integers(3, size=24)]
+    rows = np.concatenate([rng.random((24, 2), np.float32), words], 1)
+    tokens = rng.integers(20, size=(24, 3)).astype(np.float32)
+    found = {"image": victim}
+    for of, inputs, spec, model in (
+        (
+            "table",
+            rows,
+            TensorSpec((5,), "float32", 0.0, 1.0),
+            nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 4)),
+        ),
+        ("tokens", tokens, TensorSpec((3,), "int64", 0, 19), Transformer(20, 3, 4, width=32, heads=4)),
+    ):
+        view = UpdateView(input=spec, classes=4, auxiliary=Dataset(inputs[8:], labels[8:]))
+        found[of] = Victim(model, torch.from_numpy(inputs[:8]), torch.from_numpy(labels[:8]), view)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +133,8 @@ def test_every_registered_attack_has_a_row():
 
 
 @each
-def test_it_answers_with_inputs_of_the_right_form_and_range_and_leaves_the_model_as_it_is(row, victim):
+def test_it_answers_with_inputs_of_the_right_form_and_range_and_leaves_the_model_as_it_is(row, victims):
+    victim = victims[row.of]
     before = {name: value.clone() for name, value in victim.model.state_dict().items()}
     attack = row.make()
     view = victim.view
@@ -110,17 +145,18 @@ def test_it_answers_with_inputs_of_the_right_form_and_range_and_leaves_the_model
     found = attack.invert(view, victim.observations(row.samples))
     assert [len(r.inputs) for r in found] == [*row.samples]
     for r in found:
-        assert r.inputs.shape[1:] == INPUT.shape
+        assert r.inputs.shape[1:] == view.input.shape
         assert r.inputs.dtype == torch.float32
-        assert r.inputs.min() >= 0
-        assert r.inputs.max() <= 1
+        assert r.inputs.min() >= view.input.low
+        assert r.inputs.max() <= view.input.high
         assert r.labels is None or r.labels.shape == (len(r.inputs),)
     for name, value in victim.model.state_dict().items():
         assert torch.equal(value, before[name])
 
 
 @each
-def test_two_runs_give_the_same(row, victim):
+def test_two_runs_give_the_same(row, victims):
+    victim = victims[row.of]
     if row.make().active:
         pytest.skip("an active attacker has tests of its own")
     view = victim.view

@@ -40,28 +40,34 @@ class Row(NamedTuple):
 
 ROWS = [
     Row("augmentation", {}, acts="augment"),
+    Row("ats", {}, acts="augment"),
     Row("autoencoder", {"ratio": 4.0, "chunk": 32}, twin="equal"),
     Row("censor", {"trials": 3}, twin="equal"),
     Row("ckks", {}, acts="share"),
     Row("client-dp", {}, twin="close"),
     Row("clip", {"bound": 0.1}, twin="equal"),
+    Row("dcs2", {"steps": 3}, acts="augment"),
     Row("dgc", {"sparsity": 0.9, "bound": 0.1}, twin="equal"),
     Row("dgp", {}, twin="equal"),
     Row("ffl-swap", {}, acts="share"),
     Row("fragments", {}, acts="share"),
     Row("grad-defense", {}, twin="close"),
+    Row("hyperfl", {"hidden": 8, "embedding": 4}, acts="rebuilt"),
     Row("layer-prune", {"by": "sensitivity"}, twin="equal"),
     Row("layer-prune", {"rate": 0.8}, twin="equal"),
     Row("lr-perturbation", {}, twin="equal"),
     Row("noise", {"bound": 1.0}, twin="close"),
     Row("none", {}, acts=""),
     Row("outpost", {}, twin="close"),
+    Row("perceptual-hash", {"block": 4}, acts="augment"),
     Row("pfgd", {"rate": 0.1}, twin="equal"),
     Row("precode", {"size": 16}, acts="rebuilt"),
     Row("prune", {"rate": 0.1, "drop": "largest", "held_back": True}, twin="equal"),
     Row("prune", {}, twin="equal"),
     Row("quantize", {"bits": 4, "rounding": "stochastic"}, twin="close"),
     Row("quantize", {"mixed": (8, 4, 2, 1)}, twin="equal"),
+    Row("refiner", {"steps": 3}, acts="augment"),
+    Row("sec-cnn", {}, acts="rebuilt"),
     Row("secure-aggregation", {}, acts="share"),
     Row("soteria", {"rate": 0.6}, twin="equal"),
     Row("vrm", {}, acts="augment"),
@@ -142,9 +148,11 @@ def test_what_it_acts_on_is_changed(row, local, update):
         assert len(inputs) == len(labels)
         assert inputs.shape[1:] == INPUT.shape
     if "rebuilt" in row.acts:
-        before = local.model.state_dict()
-        model = defense.rebuilt(copy.deepcopy(local.model), INPUT, CLASSES)
-        assert {name: p.shape for name, p in model.state_dict().items()} != {n: p.shape for n, p in before.items()}
+        # A convolution, which some of the defenses look for, before the layers of the other tests.
+        original = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), *copy.deepcopy(local.model))
+        before = {name: value.shape for name, value in original.state_dict().items()}
+        model = defense.rebuilt(original, INPUT, CLASSES)
+        assert {name: value.shape for name, value in model.state_dict().items()} != before
         assert model(local.inputs).shape == (8, CLASSES)
         assert all(g.isfinite().all() for g in gradients(model, local.inputs, local.labels).values())
     if "share" in row.acts:
