@@ -104,8 +104,8 @@ def test_every_cell_has_a_record_with_its_floors(made):
     assert [r.id for r in found] == [cell.id for cell in plan.cells()]
     assert len({r.id for r in found}) == len(told) == len(found)
     for samples, floors in (
-        (1, {"mean sample", "nearest gradient"}),
-        (2, {"mean sample", "nearest gradient", "batch mean"}),
+        (1, {"mean sample", "class mean", "nearest gradient"}),
+        (2, {"mean sample", "class mean", "nearest gradient", "batch mean"}),
     ):
         assert {r.attack for r in of(found, floor=True, samples=samples, defense="none")} == floors
     assert {r.samples for r in found if r.attack.endswith("Peeks")} == {2}
