@@ -189,8 +189,8 @@ def speed(part: Part, splits: Splits, device: torch.device, weights: Path | None
             rates[kind].append(len(few) / seconds * steps / 4800)
     batch, single = (float(np.median(rates[kind])) for kind in ("batch", "single"))
     print(
-        f"speed: Inverting Gradients on {part.model}, {n} images in one batch {batch:.3f} images/s of 4,800 steps, one by "
-        f"one {single:.4f} images/s: {batch / single:.1f}x (medians of 3 in turns, from {steps} steps each)",
+        f"speed: Inverting Gradients on {part.model}, {n} images in one batch {batch:.3f} images/s of 4,800 steps, "
+        f"one by one {single:.4f} images/s: {batch / single:.1f}x (medians of 3 in turns, from {steps} steps each)",
         flush=True,
     )
 
