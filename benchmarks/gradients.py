@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/gradients.py --data-root DIR
     .venv/bin/python benchmarks/gradients.py --data-root DIR --only mnist bank
 
-Each study is a process with one thread, two at a time. What is finished is kept, so that an interrupted benchmark goes on.
-Which attack is run where, with how many steps, images and seeds, stands in the plans.
+Each study is a process with one thread, two at a time. What is finished is kept, so that a benchmark that was stopped
+goes on. Which attack is run where, with how many steps, images and seeds, stands in the plans.
 """
 
 from __future__ import annotations
@@ -47,10 +47,8 @@ def main(
     for name in only:
         if name in found:
             print(f"\n{text(found[name].records)}\n\n{attacks(found[name].records)}")
-    computed_s = sum(spent_s(study) for study in found.values())
-    print(
-        f"\n{(time.perf_counter() - began) / 60:.0f} minutes; the attacks computed {computed_s / 60:.0f} minutes in all."
-    )
+    minutes, computed = (time.perf_counter() - began) / 60, sum(spent_s(study) for study in found.values()) / 60
+    print(f"\n{minutes:.0f} minutes; the attacks computed {computed:.0f} minutes in all.")
     sys.exit(max(codes, default=0))
 
 
