@@ -33,8 +33,9 @@ from cutlayer.protocols.barriers import checkpoint_due
 from cutlayer.protocols.coding import Coding, decoded, encoded_labels
 from cutlayer.protocols.counts import Counts, counted
 from cutlayer.protocols.cutting import pieces
-from cutlayer.protocols.draws import Role, drawing, generator
+from cutlayer.protocols.draws import Role, computed, drawing, generator
 from cutlayer.protocols.events import Event, Listener, unheard
+from cutlayer.protocols.label_privacy import randomized
 from cutlayer.protocols.party import Party, digest, use_threads
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.protocols.private import PrivateGradients
@@ -116,6 +117,10 @@ class Client:
     ) -> None:
         self.plan, self.number, self._classes, self._session, self._on = plan, number, classes, session, on
         self._inputs, self._labels = torch.from_numpy(train.inputs), torch.from_numpy(train.labels)
+        if plan.dp.label_epsilon:
+            # Drawn once for each sample. No other use of them is made than to send them.
+            draws = generator(plan.seed, Role.LABELS, number)
+            self._labels = torch.from_numpy(randomized(train.labels, classes, plan.dp.label_epsilon, draws))
         self._test = torch.from_numpy(test.inputs), torch.from_numpy(test.labels)
         self._pieces = pieces(plan, number, model, input, classes)
         self._party = Party(self._pieces.at_client, plan.optimizer)
@@ -366,8 +371,7 @@ class Client:
         Where the defense has no gradient, that of what was sent is taken for that of what the head gave.
         """
         plan = self.plan
-        with drawing(plan.seed, Role.DROPOUT, self.number, number, step):
-            features: Tensor = self._pieces.head(inputs)
+        features = computed(self._pieces.head, inputs, plan.seed, self.number, number, step)
         self._open = inputs, features
         penalty = self._defense.penalty(inputs, features)
         if not self._defense.protects:
@@ -408,8 +412,7 @@ class Client:
         end = self._pieces.end
         assert end is not None
         output = decoded(reply.tensors["output"]).requires_grad_()
-        with drawing(self.plan.seed, Role.DROPOUT, self.number, number, step):
-            logits = end(output)
+        logits = computed(end, output, self.plan.seed, self.number, number, step)
         functional.cross_entropy(logits, labels).backward()
         assert output.grad is not None
         draws = generator(self.plan.seed, Role.NOISE, self.number, number, step)
