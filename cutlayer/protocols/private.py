@@ -22,7 +22,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from cutlayer.defenses.shared import accountant
+from cutlayer.defenses.updates.client_dp import ClientDP
 from cutlayer.errors import ConfigError
+from cutlayer.protocols.label_privacy import label_guarantee
+from cutlayer.protocols.update_defense import update_defense
 
 if TYPE_CHECKING:
     from cutlayer.protocols.plan import Privacy, TrainingPlan
@@ -36,7 +39,8 @@ class PrivateGradients:
         privacy: Bound, noise, and what the bound is for.
 
     Raises:
-        ConfigError: A layer mixes the samples of a batch, as batch normalization does, or draws at random.
+        ConfigError: A layer mixes the samples of a batch, as batch normalization does, or draws at random; or the model
+            has a loss of its own.
     """
 
     def __init__(self, layers: nn.Module, privacy: Privacy) -> None:
@@ -51,6 +55,11 @@ class PrivateGradients:
                     f"dp computes these layers once more for each sample, and {name} draws anew; cut before it, or "
                     "take a model without dropout."
                 )
+        if hasattr(layers, "training_loss"):
+            raise ConfigError(
+                "dp clips gradients of the cross-entropy, and this model has a loss of its own; leave dp out, or "
+                "the update_defense that brings that loss."
+            )
         self._layers, self._privacy = layers, privacy
         self._parameters = {name: p for name, p in layers.named_parameters() if p.requires_grad}
 
@@ -131,12 +140,17 @@ def epsilon(plan: TrainingPlan, samples: int) -> float:
 
 
 def guarantee(plan: TrainingPlan, samples: int = 0) -> str:
-    """What DP-SGD promises a client with so many samples, and what it does not, in sentences; empty without DP-SGD.
+    """What differential privacy promises a client, and what it does not, in sentences; empty where there is none.
 
     Args:
         plan: The plan.
         samples: Number of samples of the client, of which a smaller one has a greater epsilon; 0 where it is not known.
     """
+    promises = _of_samples(plan, samples), _of_client(plan, samples), label_guarantee(plan)
+    return " ".join(said for said in promises if said)
+
+
+def _of_samples(plan: TrainingPlan, samples: int) -> str:
     if not plan.dp.clip:
         return ""
     known = f"epsilon {epsilon(plan, samples):.2f}" if samples else "an epsilon that depends on the number of samples,"
@@ -147,9 +161,35 @@ def guarantee(plan: TrainingPlan, samples: int = 0) -> str:
         how = "every batch counts as one with that class"
     what = "the weights of the head alone" if plan.row.tail != "none" else "the weights of the whole model"
     return (
-        f"DP-SGD gives {known} at delta {plan.dp.delta:g} for {unit}{whose}, over {plan.rounds} rounds, for {what}; "
+        f"DP-SGD gives {known} at delta {plan.dp.delta:g} for {unit}{whose}, over {_rounds(plan)}, for {what}; "
         f"{how}. {_uncovered(plan)}"
     )
+
+
+def _of_client(plan: TrainingPlan, samples: int) -> str:
+    """The promise of the defense of updates `client-dp`."""
+    defense = update_defense(plan.update_defense)
+    if not isinstance(defense, ClientDP) or not defense.on:
+        return ""
+    by_step, alone = plan.row.sync == "step", plan.secure_aggregation is None
+    releases = plan.rounds * (plan.epochs * -(-samples // plan.batch) if by_step else 1)
+    value = defense.epsilon(releases, plan.dp.delta, 1 if alone else plan.per_round)
+    known = f"epsilon {value:.2f}" if releases else "an epsilon that depends on the number of samples,"
+    seen = (
+        "whoever sees each of them"
+        if alone
+        else f"whoever sees their mean over {plan.per_round} clients of equal weight"
+    )
+    also = "" if plan.row.tail == "none" else ", and the smashed data and labels that go to the server in every step"
+    return (
+        f"client-dp gives {known} at delta {plan.dp.delta:g} for one client with all that it holds, over "
+        f"{_rounds(plan)}, for the updates that it delivers, against {seen}. Not protected by it are the number of its "
+        f"samples, and the running statistics of batch normalization{also}."
+    )
+
+
+def _rounds(plan: TrainingPlan) -> str:
+    return f"{plan.rounds} round{'s'[: plan.rounds > 1]}"
 
 
 def _uncovered(plan: TrainingPlan) -> str:

@@ -26,7 +26,7 @@ def unused(plan: TrainingPlan) -> str:
         ("codec.gradient", gradient, "a protocol that sends gradients"),
         ("codec.error_feedback", lossy, "a codec other than raw for what is sent"),
         ("dp.noise", plan.dp.clip > 0, "dp.clip above 0"),
-        ("dp.delta", plan.dp.clip > 0, "dp.clip above 0"),
+        ("dp.delta", plan.dp.clip > 0 or plan.update_defense.name == "client-dp", "dp.clip above 0, or client-dp"),
         ("dp.unit", plan.dp.clip > 0, "dp.clip above 0"),
     ]
     needed += [(f"partition.{key}", plan.partition.name == law, f"the law {law}") for key, law in _LAWS.items()]

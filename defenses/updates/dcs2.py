@@ -31,7 +31,6 @@ from torch.nn import functional
 
 from cutlayer.defenses.updates.base import Local, Update, UpdateDefense
 from cutlayer.defenses.updates.concealed import concealed
-from cutlayer.errors import ConfigError
 from cutlayer.options import LearningRate, Share, Weight, Within
 
 if TYPE_CHECKING:
@@ -63,6 +62,11 @@ class Dcs2(UpdateDefense):
     enough: Weight = 150.0
     margin: Weight = 0.5
 
+    @property
+    def needs_loss(self) -> bool:
+        """See the base."""
+        return True
+
     def augment(self, inputs: Tensor, labels: Tensor, rng: np.random.Generator, local: Local) -> tuple[Tensor, Tensor]:
         """The samples, then a concealed one of each, with shares of the classes as labels; see the base."""
         if not self.on or not len(inputs):
@@ -79,8 +83,7 @@ class Dcs2(UpdateDefense):
         self, update: Update, rng: np.random.Generator, state: dict[str, NDArray[np.float32]], local: Local | None
     ) -> Update:
         """The update, or the nearest one that does not turn against the client's own gradient."""
-        if local is None:
-            raise ConfigError(f"{self!r} compares an update with the gradient of its samples, which are not at hand.")
+        local = self.needed(local)
         loss = functional.cross_entropy(local.model(local.inputs), local.labels)
         names = [name for name, p in local.model.named_parameters() if p.requires_grad]
         found = torch.autograd.grad(loss, [p for p in local.model.parameters() if p.requires_grad])

@@ -10,7 +10,8 @@ not that of each sample; slices end at any number, and not at multiples of a com
 for each update. In a port of the code (Plato) the generator of the choice has the seed 0 from its import on, so that
 every run and client perturbs the same slices. The de-noising at the server is left out.
 
-Threat model: whoever aggregates the updates. Which slices have noise is not told to it.
+Threat model: whoever aggregates the updates. Which slices have noise is not told to it, and can be guessed: noise is
+often longer than a gradient.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ from cutlayer.options import Count, Weight, Whole
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+_WINDOW, _NEAR = 64, 0.75
+"""Numbers that are judged together, and the share of the noise's deviation that tells noise."""
 
 
 @dataclass(kw_only=True)
@@ -83,8 +88,24 @@ class GradDefense(UpdateDefense):
         }
 
     def twin(self, sent: Mapping[str, Tensor], rng: np.random.Generator) -> Twin | None:
-        """See the base. Which slices were chosen is not known, and the noise has the mean 0: nothing is changed."""
-        return dict if self.on else None
+        """See the base. Where `sent` is as long as the noise it is taken for noise, which every update agrees with."""
+        if not self.on:
+            return None
+        noisy = {name: self._noisy(value) for name, value in sent.items()}
+
+        def without(update: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: value.where(~noisy[name], sent[name]) for name, value in update.items()}
+
+        return without
+
+    def _noisy(self, value: Tensor) -> Tensor:
+        """Which numbers of a parameter lie in a window whose root mean square is near that of the noise, or greater."""
+        squares = value.detach().flatten().square()
+        n = len(squares)
+        mean = squares.new_ones(n)
+        for begin in range(0, n, _WINDOW):
+            mean[begin : begin + _WINDOW] = squares[begin : begin + _WINDOW].mean()
+        return (mean.sqrt() >= _NEAR * self.sigma).view_as(value)
 
 
 def slice_ends(sizes: Mapping[str, int], sensitivity: Mapping[str, float], slices: int) -> NDArray[np.int64]:

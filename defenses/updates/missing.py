@@ -28,3 +28,15 @@ class GradPrivacy(Missing, UpdateDefense):
     )
     knob = ""
     plain_words = "perturbs amplitudes of the gradient and corrects what that shifts"
+
+
+@dataclass(kw_only=True)
+class StatisticalDistillation(Missing, UpdateDefense):
+    """Statistical distillation: a model that is trained on statistics of the data, which another model passes on."""
+
+    explanation = (
+        "Not built: distillation of statistical features (Gao 2024) is known from a survey alone; what a release of a "
+        "table's statistics leaks is measured by benchmarks/table_attributes.py."
+    )
+    knob = ""
+    plain_words = "trains on released statistics in place of samples"

@@ -49,6 +49,11 @@ class Refiner(UpdateDefense):
     far: Weight = 0.01
     enough: Weight = 150.0
 
+    @property
+    def needs_loss(self) -> bool:
+        """See the base."""
+        return True
+
     def augment(self, inputs: Tensor, labels: Tensor, rng: np.random.Generator, local: Local) -> tuple[Tensor, Tensor]:
         """See the base."""
         if not self.on or not len(inputs):

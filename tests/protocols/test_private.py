@@ -145,6 +145,13 @@ def test_a_head_that_mixes_samples_or_draws_is_refused_with_the_way_out() -> Non
             PrivateGradients(nn.Sequential(nn.Conv2d(1, 2, 3), layer).train(), Privacy(1.0))
 
 
+def test_a_model_with_a_loss_of_its_own_is_refused() -> None:
+    layers = model(bn=False)
+    layers.training_loss = lambda inputs, labels: torch.zeros(())
+    with pytest.raises(ConfigError, match="a loss of its own; leave dp out"):
+        PrivateGradients(layers, Privacy(1.0))
+
+
 def test_the_gradient_passes_through_a_defense_of_the_smashed_data() -> None:
     options = {"rounds": 1, "clients": 1, "defense": {"name": "dropout", "rate": 0.3}}
     plain, bounded = (
@@ -218,6 +225,37 @@ def test_what_a_whole_model_is_promised_names_its_unit_and_what_is_not_covered()
     # A class takes part in every step, which no sampling makes rarer.
     assert epsilon(of_class, 6016) == pytest.approx(accountant.epsilon(0.622, 1.0, 940, 1e-5))
     assert epsilon(of_class, 6016) > 1000
+
+
+def test_a_client_as_a_whole_is_promised_what_its_noise_gives_and_more_in_a_sum() -> None:
+    hidden = {"update_defense": {"name": "client-dp", "bound": 1.0, "noise": 0.1}}
+    alone = planned("fedavg", rounds=10, **hidden)
+    said = guarantee(alone, 100)
+    assert re.match(r"client-dp gives epsilon 648\.78 at delta 1e-05 for one client with all that it holds, ", said)
+    assert "over 10 rounds, for the updates that it delivers, against whoever sees each of them." in said
+    assert "smashed data" not in said
+    summed = guarantee(planned("splitfed-v1", rounds=1, secure_aggregation=True, weighting="uniform", **hidden))
+    assert re.match(
+        r"client-dp gives epsilon 4\d\.\d\d .* whoever sees their mean over 3 clients of equal weight", summed
+    )
+    assert "over 1 round, " in summed
+    assert "smashed data and labels" in summed
+    both = guarantee(planned("fedavg", dp={"clip": 1.0}, **hidden), 100)
+    assert both.startswith("DP-SGD gives")
+    assert "client-dp gives" in both
+    by_step = {"name": "parallel", "sync": "step"}
+    assert "gives an epsilon that depends on the number of samples, at" in guarantee(planned(by_step, **hidden))
+    # Two rounds of 13 steps for 100 samples.
+    as_many = guarantee(planned(by_step, **hidden), 100)
+    assert f"epsilon {accountant.epsilon(0.1, 1.0, 26, 1e-5):.2f}" in as_many
+
+
+def test_what_a_client_delivers_is_clipped_and_masked_in_one_training() -> None:
+    hidden = {"update_defense": {"name": "client-dp", "bound": 0.01, "noise": 0.0}, "secure_aggregation": True}
+    run = Run(planned("fedavg", rounds=1, **hidden), make=lambda: model(bn=False)).checked()
+    begun, ended = model(bn=False).state_dict(), run.coordinator.tails.weights()
+    moved = math.sqrt(sum(float((ended[name] - value).square().sum()) for name, value in begun.items()))
+    assert 0.001 < moved <= 0.0101
 
 
 def test_a_whole_model_with_noise_goes_on_from_a_checkpoint_with_the_same_bits() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from cutlayer.defenses.updates.base import Local, UpdateDefense
 from cutlayer.errors import ConfigError
@@ -21,7 +22,7 @@ from cutlayer.protocols.sight import label
 from cutlayer.protocols.update_defense import update_defense
 from cutlayer.spec import image_spec
 from cutlayer.wire.training import unpacked
-from tests.protocols.direct import Run, model, planned
+from tests.protocols.direct import CLASSES, INPUT, Run, model, planned
 from tests.protocols.survival import World
 
 DGP = {"name": "dgp", "smallest": 0.5}
@@ -56,6 +57,25 @@ class Rebuilt(UpdateDefense):
     def rebuilt(self, model: nn.Module, input: Any, classes: int) -> nn.Module:
         model.fc3 = nn.Linear(84, classes)
         return model
+
+
+@dataclass(kw_only=True)
+class Looking(UpdateDefense):
+    """Run the model in training mode, draw at random, and change nothing; a toy."""
+
+    knob = "strength"
+    plain_words = "looks at what the model says"
+    strength: float = 1.0
+
+    def augment(self, inputs: Tensor, labels: Tensor, rng: Any, local: Local) -> tuple[Tensor, Tensor]:
+        local.model(inputs)
+        torch.rand(3)
+        return inputs, labels
+
+    def protect(self, update: Any, rng: Any, state: Any, local: Local | None) -> Any:
+        assert local is not None
+        local.model(local.inputs)
+        return update
 
 
 def own(kind: type, **options: Any) -> dict[str, Any]:
@@ -179,6 +199,30 @@ def test_samples_are_changed_before_they_pass_the_head():
     Run(planned("fedavg", rounds=1, clients=1, update_defense=own(Negative, doubled=True))).checked()
 
 
+def test_a_model_with_a_loss_of_its_own_is_trained_on_it():
+    plan = planned("fedavg", rounds=1, clients=1, update_defense="precode")
+
+    def make() -> nn.Module:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(1)
+            return update_defense(plan.update_defense).rebuilt(model(), INPUT, CLASSES)
+
+    seen = []
+
+    def heard(self: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        seen.append(len(inputs))
+        return functional.cross_entropy(self(inputs), labels)
+
+    def spied() -> nn.Module:
+        made = make()
+        made.training_loss = heard.__get__(made)
+        return made
+
+    assert Run(plan, make=make).checked().accuracies()
+    Run(plan, make=spied).checked()
+    assert sum(seen) == 21
+
+
 def test_both_sides_build_the_same_model_as_the_defense_has_it():
     plan = planned("fedavg", model="lenet", update_defense=own(Rebuilt))
     input = image_spec(1, 8, 8)
@@ -216,6 +260,8 @@ def test_a_plan_without_it_keeps_its_id_and_one_with_it_is_written_and_read(tmp_
             {"update_defense": {"name": "layer-prune", "by": "sensitivity"}},
             "the loss of the whole model",
         ),
+        ("vanilla", {"update_defense": "dcs2"}, "the loss of the whole model"),
+        ("vanilla", {"update_defense": "refiner"}, "the loss of the whole model"),
         ("vanilla", {"update_defense": own(Rebuilt)}, "changes the whole model"),
         ("fedavg", {"update_defense": own(Negative), "dp": {"clip": 1.0}}, "being in one row"),
         ("fedavg", {"update_defense": "fragments"}, "set secure_aggregation = true"),
@@ -226,3 +272,11 @@ def test_a_plan_without_it_keeps_its_id_and_one_with_it_is_written_and_read(tmp_
 def test_a_plan_in_which_it_has_no_place_is_refused(protocol, changes, message):
     with pytest.raises(ConfigError, match=message):
         planned(protocol, **{"update_defense": PRUNE, **changes})
+
+
+@pytest.mark.parametrize("protocol", ["fedavg", {"name": "parallel", "sync": "step"}], ids=["fedavg", "parallel"])
+def test_a_defense_that_runs_the_model_leaves_its_running_statistics_alone(protocol):
+    plain, run = (
+        Run(planned(protocol, rounds=2, clients=2, **more)).checked() for more in ({}, {"update_defense": own(Looking)})
+    )
+    assert_same(run.whole(1), plain.whole(1))

@@ -59,7 +59,7 @@ def test_an_update_that_turned_is_moved_back_by_the_least_that_does_it(local):
         assert float(flat(moved).norm()) == pytest.approx(abs(expected) * float(flat(own).norm()), abs=1e-3)
     delta = Dcs2(steps=1).protect_update({n: -g for n, g in own.items()}, rng(), {}, local._replace(local_steps=1))
     assert all(torch.equal(delta[name], -g) for name, g in own.items())
-    with pytest.raises(ConfigError, match="which are not at hand"):
+    with pytest.raises(ConfigError, match="was given an update alone"):
         defense.protect_update(own, rng(), {})
 
 

@@ -59,6 +59,7 @@ ROWS = [
     Row("noise", {"bound": 1.0}, twin="close"),
     Row("none", {}, acts=""),
     Row("outpost", {}, twin="close"),
+    Row("perceptual-hash", {"block": 4}, acts="augment"),
     Row("pfgd", {"rate": 0.1}, twin="equal"),
     Row("precode", {"size": 16}, acts="rebuilt"),
     Row("prune", {"rate": 0.1, "drop": "largest", "held_back": True}, twin="equal"),

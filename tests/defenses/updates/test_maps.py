@@ -227,6 +227,17 @@ def test_grad_defense_changes_some_slices_and_draws_them_anew(update):
     assert (whole != flat(update)).all()
 
 
+def test_who_looks_for_long_numbers_finds_most_of_the_noise_of_grad_defense(update):
+    defense = of("grad-defense", perturbed=3, sigma=0.2)
+    sent = sent_by(defense, update)
+    twin = defense.twin(sent, rng())
+    assert twin is not None
+    changed, found = flat(sent) != flat(update), flat(twin(update)) == flat(sent)
+    assert found[changed].float().mean() > 0.95
+    kept = flat(twin({name: value + 1 for name, value in update.items()})) == flat(update) + 1
+    assert kept[~changed].float().mean() > 0.5
+
+
 def test_outpost_prunes_and_adds_noise_where_the_squares_are_great(update):
     sent = sent_by(of("outpost", sigma=5.0, pruned=0.3, phi=0.25), update)
     square = flat(update).square()

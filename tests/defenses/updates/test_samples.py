@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from scipy.fft import dctn
 
 from cutlayer.attacks.gradients.client import observed
 from cutlayer.defenses.updates.augmentation import Augmentation
 from cutlayer.defenses.updates.base import Local
+from cutlayer.defenses.updates.perceptual_hash import PerceptualHash, hashed
 from cutlayer.defenses.updates.vrm import Vrm
 from cutlayer.errors import ConfigError
 from tests.defenses.updates.solves import matched, psnr, ratio, smooth
@@ -60,3 +62,22 @@ def test_vrm_falls_to_an_attacker_who_mixes_as_well(inputs):
     update = observed(model, inputs, labels, defense, rng()).observation.update
     assert psnr(matched(model, update, labels, (1, 8, 8), lambda x, y: (x, y)), inputs) < 15
     assert psnr(matched(model, update, labels, (1, 8, 8), defense.augment_twin, starts=3), inputs) > 35
+
+
+def test_a_hashed_block_keeps_one_bit_of_each_of_its_lowest_waves():
+    """A block and one of other contrast with the same signs become the same pattern, which has the same signs."""
+    block = np.random.default_rng(0).random((8, 8), np.float32)
+    pattern = hashed(block)
+    assert np.array_equal(pattern, hashed(0.5 + (block - 0.5) * np.float32(0.25)))
+    assert len(np.unique(np.abs(dctn(hashed(0.5 + 0 * block) - 0.5, norm="ortho")).round(4))) == 1
+    assert np.array_equal(np.sign(dctn(pattern - 0.5)[:4, :4]), np.sign(dctn(block - 0.5)[:4, :4]))
+
+
+def test_perceptual_hashing_gives_away_what_it_does_not_hash(inputs):
+    defense = PerceptualHash(part=0.5, block=4)
+    made = observed(smooth(), inputs[:1], torch.tensor([1]), defense, rng())
+    found = ratio(made.observation.update, "1.weight", "1.bias").reshape(1, 1, 8, 8)
+    assert psnr(found, made.inputs) > 100
+    kept = made.inputs == inputs[:1]
+    assert int(kept.sum()) == 32
+    assert torch.allclose(found[kept], inputs[:1][kept], atol=1e-4)

@@ -1,0 +1,1 @@
+"""Attacks on answers: what a party that only asks a model learns of the data behind it."""

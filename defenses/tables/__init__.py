@@ -1,0 +1,1 @@
+"""Defenses of what a model trained on a table tells about columns of its rows."""
