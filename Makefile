@@ -164,6 +164,10 @@ bench-training-reference: $(READY) ## Train with every protocol on MNIST, IID an
 bench-reference: $(READY) ## Measure the defenses at two strengths on ResNet-20 and VGG-11-BN, two cuts each, on CIFAR-10; takes hours, and goes on where it stopped: make bench-reference WEIGHTS=resnet20-12fca82f.th
 	$(BIN)/python benchmarks/reference.py --resnet20 $(WEIGHTS)
 
+.PHONY: bench-gradients
+bench-gradients: $(READY) ## Rebuild samples from clients' updates: every attack and defense, five data sets, two seeds; up to an hour on 2 cores, and goes on where it stopped: make bench-gradients DATA_ROOT=DIR
+	$(BIN)/python benchmarks/gradients.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
 .PHONY: bench-labels
 bench-labels: $(READY) ## Measure what gradients of a training on Bank Marketing tell about labels, with defenses of the gradient: make bench-labels DATA_ROOT=DIR
 	$(BIN)/python benchmarks/training_labels.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))

@@ -26,6 +26,21 @@ Loss = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
 """``(N, *input.shape)``, labels ``(N,)`` and a source of randomness -> what to minimize, a scalar."""
 
 
+def loss_of(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """What a model is trained on: its own `training_loss`, where a defense gave it one, or the mean cross-entropy.
+
+    Args:
+        model: Inputs to logits.
+        inputs: ``(B, *input.shape)``.
+        labels: ``(B,)`` int64, or ``(B, classes)`` shares of each class.
+    """
+    if (own := getattr(model, "training_loss", None)) is not None:
+        value: Tensor = own(inputs, labels)
+        return value
+    logits = model(inputs)
+    return functional.cross_entropy(logits if logits.dtype == torch.float64 else logits.float(), labels)
+
+
 def train(
     model: nn.Module,
     data: Dataset,
@@ -40,7 +55,8 @@ def train(
 ) -> list[float]:
     """Minimize the cross-entropy of a model with `optimize`, whose arguments and result the others are.
 
-    The logits of a batch are those of `forward`, with gradients for the model; without it, those of the model alone.
+    The logits of a batch are those of `forward`, with gradients for the model; without it, the loss is `loss_of` the
+    model.
 
     Raises:
         ConfigError: There are samples whose class is not known.
@@ -52,8 +68,9 @@ def train(
         )
 
     def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
-        logits = forward(images, rng) if forward else model(images)
-        return functional.cross_entropy(logits.float(), labels)
+        if forward is None:
+            return loss_of(model, images, labels)
+        return functional.cross_entropy(forward(images, rng).float(), labels)
 
     return optimize([model], data, loss, epochs=epochs, seed=seed, lr=lr, batch=batch, flip=flip, device=device)
 

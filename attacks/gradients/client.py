@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from cutlayer.attacks.gradients.view import Observation
 from cutlayer.defenses.shared.draws import seeded
 from cutlayer.defenses.updates.base import Local, UpdateDefense
+from cutlayer.training import loss_of
 
 
 class Made(NamedTuple):
@@ -35,21 +35,8 @@ class Made(NamedTuple):
     labels: Tensor
 
 
-def loss(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
-    """What a client minimizes: the model's own `training_loss`, where a defense gave it one, or mean cross-entropy.
-
-    Args:
-        model: Inputs to logits.
-        inputs: ``(B, *input.shape)``.
-        labels: ``(B,)`` int64, or ``(B, classes)`` shares of each class.
-    """
-    own = getattr(model, "training_loss", None)
-    value: Tensor = functional.cross_entropy(model(inputs), labels) if own is None else own(inputs, labels)
-    return value
-
-
 def gradients(model: nn.Module, inputs: Tensor, labels: Tensor, *, create_graph: bool = False) -> dict[str, Tensor]:
-    """The gradient of the `loss` of a batch, by name of the parameter.
+    """The gradient of the loss of a batch, by name of the parameter.
 
     Args:
         model: Inputs to logits.
@@ -58,7 +45,7 @@ def gradients(model: nn.Module, inputs: Tensor, labels: Tensor, *, create_graph:
         create_graph: Whether the gradient can be differentiated, with respect to `inputs` and `labels`.
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    found = torch.autograd.grad(loss(model, inputs, labels), list(parameters.values()), create_graph=create_graph)
+    found = torch.autograd.grad(loss_of(model, inputs, labels), list(parameters.values()), create_graph=create_graph)
     return dict(zip(parameters, found, strict=True))
 
 

@@ -8,13 +8,15 @@ mean of the batch itself is what a gradient of many samples tells at once; nobod
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from cutlayer.attacks.gradients.base import Recovered
+from cutlayer.attacks.gradients.base import Recovered, checked
+from cutlayer.attacks.gradients.class_mean import ClassMean
 from cutlayer.attacks.gradients.client import Made
 from cutlayer.attacks.gradients.mean import Mean
 from cutlayer.attacks.gradients.view import Observation, UpdateView
@@ -22,7 +24,7 @@ from cutlayer.attacks.gradients.view import Observation, UpdateView
 CHUNK = 64
 """Samples whose gradients are held in memory at a time."""
 BATCH_MEAN = "batch mean"
-NEAREST_OF = 1000
+NEAREST_OF = 500
 """Auxiliary samples among which the nearest gradients are looked for."""
 
 
@@ -31,22 +33,23 @@ def mean_sample(view: UpdateView, made: Sequence[Made]) -> list[Recovered]:
     return Mean().invert(view, [m.observation for m in made])
 
 
+def class_mean(view: UpdateView, made: Sequence[Made]) -> list[Recovered]:
+    """The mean of the attacker's own samples of the class, for each label that the update gives away."""
+    if all(m.observation.samples == 1 for m in made):
+        # Exact for a single sample, and needs no pass over the attacker's samples.
+        return ClassMean(labels="idlg").invert(view, [m.observation for m in made])
+    return ClassMean().invert(view, [m.observation for m in made])
+
+
 def nearest(view: UpdateView, made: Sequence[Made]) -> list[Recovered]:
     """As many of the attacker's own samples as the update is from: those whose gradients resemble it most (cosine)."""
     auxiliary = view.auxiliary.take(NEAREST_OF)
     inputs, labels = torch.from_numpy(auxiliary.inputs), torch.from_numpy(auxiliary.labels)
-    found, likeness, model = list[Recovered](), torch.zeros(0), None
+    found = list[Recovered]()
     for each in made:
-        observation = each.observation
-        if observation.model is not model:
-            # The updates of one model are compared together, for the gradients of the table take the time.
-            model = observation.model
-            alike = [m.observation for m in made if m.observation.model is model]
-            updates = functional.normalize(torch.stack([_direction(o, model) for o in alike]), dim=1)
-            chunks = zip(inputs.split(CHUNK), labels.split(CHUNK), strict=True)
-            table = [functional.normalize(sample_gradients(model, *chunk), dim=1) @ updates.T for chunk in chunks]
-            likeness, rank = torch.cat(table), {id(o): k for k, o in enumerate(alike)}
-        order = likeness[:, rank[id(observation)]].argsort(descending=True, stable=True)
+        observation = checked(each.observation)
+        table = _table(observation.model, inputs, labels)
+        order = (table @ _direction(observation)).argsort(descending=True, stable=True)
         # The attacker may hold fewer samples than the update is from.
         chosen = order[torch.arange(observation.samples) % len(order)]
         found.append(Recovered(inputs[chosen], labels[chosen]))
@@ -60,6 +63,7 @@ def batch_mean(view: UpdateView, made: Sequence[Made]) -> list[Recovered]:
 
 FLOORS: Mapping[str, Callable[[UpdateView, Sequence[Made]], list[Recovered]]] = {
     "mean sample": mean_sample,
+    "class mean": class_mean,
     "nearest gradient": nearest,
     BATCH_MEAN: batch_mean,
 }
@@ -78,9 +82,21 @@ def sample_gradients(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor
     return torch.cat([each[name].flatten(1) for name in parameters], 1)
 
 
-def _direction(observation: Observation, model: nn.Module) -> Tensor:
+_tables: WeakKeyDictionary[nn.Module, tuple[Tensor, Tensor]] = WeakKeyDictionary()
+
+
+def _table(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """The unit vectors of the samples' gradients, kept for as long as the model is: studies ask for one many times."""
+    known = _tables.get(model)
+    if known is None or not torch.equal(known[0], inputs):
+        chunks = zip(inputs.split(CHUNK), labels.split(CHUNK), strict=True)
+        rows = torch.cat([functional.normalize(sample_gradients(model, *chunk), dim=1) for chunk in chunks])
+        known = _tables[model] = inputs, rows
+    return known[1]
+
+
+def _direction(observation: Observation) -> Tensor:
     """The update as one vector in the direction of a gradient: a change of weights points the other way."""
-    sign = -1 if observation.local_steps else 1
-    return sign * torch.cat(
-        [torch.as_tensor(observation.update[name]).flatten() for name, _ in model.named_parameters()]
-    )
+    names = [name for name, _ in observation.model.named_parameters()]
+    flat = torch.cat([torch.as_tensor(observation.update[name]).flatten() for name in names])
+    return functional.normalize(-flat if observation.local_steps else flat, dim=0)

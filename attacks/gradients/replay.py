@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, replace_all_batch_norm_modules_
 
-from cutlayer.attacks.gradients.client import loss
 from cutlayer.attacks.gradients.view import Observation
+from cutlayer.training import loss_of
 
 Mixed = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """What a client makes of its samples and labels before it computes; see `UpdateDefense.augment_twin`."""
@@ -127,7 +127,7 @@ class _Loss(nn.Module):
         self.model = model
 
     def forward(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        return loss(self.model, inputs, labels)
+        return loss_of(self.model, inputs, labels)
 
 
 class _Mask(nn.Module):

@@ -88,7 +88,9 @@ class Steps:
             DecodeError: The gradients cannot be read.
         """
         if client not in self._gradients:
-            self._gradients[client] = unpacked(ask.tensors["gradients"]) if "gradients" in ask.tensors else {}
+            gradients = unpacked(ask.tensors["gradients"]) if "gradients" in ask.tensors else {}
+            self._gradients[client] = gradients
+            self._on(Event("gathered", client, round.number, whole(ask, "step", 0, 0), {"gradients": gradients}))
         if not self._gradients.keys() >= set(round.order):
             return None
         # The loss is the mean over the union, so that each gradient carries the share of its batch already.

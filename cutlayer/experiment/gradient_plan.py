@@ -17,11 +17,12 @@ name = "mean"
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+from cutlayer import own
 from cutlayer.attacks.gradients.floors import BATCH_MEAN, FLOORS
 from cutlayer.errors import ConfigError, near
 from cutlayer.experiment.spec import Training, file_digest
@@ -270,9 +271,9 @@ def parse(table: Mapping[str, Any]) -> GradientPlan:
         _ = DATASETS[table["data"]], MODELS[name]
     if table.get("input"):
         image_shape(table["input"])
-    own = {f.name: f.type for f in fields(Victim)}
+    types = {f.name: f.type for f in fields(Victim)}
     for key in ("auxiliary", "clients"):
-        check(key, own[key], table.get(key, getattr(Victim("", ""), key)))
+        check(key, types[key], table.get(key, getattr(Victim("", ""), key)))
     victim = Victim(
         data=table["data"], model=name, start=start, training=record(Training, how, "training"),
         **{key: table[key] for key in ("input", "auxiliary", "clients") if key in table},
@@ -294,6 +295,16 @@ def parse(table: Mapping[str, Any]) -> GradientPlan:
         published=tuple(record(PublishedUpdate, e, "published") for e in _entries("published", table)),
         **texts,
     )
+
+
+def attackers_named(names: Sequence[str]) -> tuple[Attacker, ...]:
+    """Attacks by name, with their default options and the usual grants.
+
+    Raises:
+        ConfigError: There is no attack of that name.
+    """
+    entries = [{"name": own.resolved(name, Path.cwd())} for name in names]
+    return tuple(Attacker(found) for found in named(UPDATE_ATTACKS, entries))
 
 
 def _entries(key: str, table: Mapping[str, Any], default: Options | None = None) -> list[Options]:
@@ -319,20 +330,20 @@ def _attackers(entries: Any, kinds: list[UpdateKind], defenses: tuple[Named, ...
     }
     types: dict[str, Any] = {"knows": str, "against": str, "at": int, "after": int}
     for entry in tables("attack", entries):
-        own = {key: entry[key] for key in OWN_KEYS if key in entry}
+        meets = {key: entry[key] for key in OWN_KEYS if key in entry}
         for key, kind in types.items():
-            if key in own:
-                own[key] = tuple(listed(f"attack.{key}", kind, own[key]))
+            if key in meets:
+                meets[key] = tuple(listed(f"attack.{key}", kind, meets[key]))
         for key, accepted in known.items():
-            for value in own.get(key, ()):
+            for value in meets.get(key, ()):
                 if value not in accepted:
                     names = [str(name) for name in sorted(accepted, key=str)]
                     raise ConfigError(f"attack.{key} names {value!r:.80}; {near(str(value), names)}")
-        if own.get("of", "client") not in OF:
-            raise ConfigError(f"attack.of must be {' or '.join(OF)}; {own['of']!r:.80} was given.")
-        check("attack.images", Count, own.get("images", 1))
-        for attack in named(UPDATE_ATTACKS, {key: entry[key] for key in entry if key not in own}):
-            yield Attacker(attack, **own)
+        if meets.get("of", "client") not in OF:
+            raise ConfigError(f"attack.of must be {' or '.join(OF)}; {meets['of']!r:.80} was given.")
+        check("attack.images", Count, meets.get("images", 1))
+        for attack in named(UPDATE_ATTACKS, {key: entry[key] for key in entry if key not in meets}):
+            yield Attacker(attack, **meets)
 
 
 _LISTS = ("update", "defense", "attack", "published", "training")
@@ -367,8 +378,8 @@ def toml(plan: GradientPlan) -> str:
 
 
 def _changed(attacker: Attacker) -> Options:
-    own = {f.name: f.default for f in fields(attacker) if f.name in OWN_KEYS and f.default is not MISSING}
-    return {key: getattr(attacker, key) for key, default in own.items() if getattr(attacker, key) != default}
+    usual = {f.name: f.default for f in fields(attacker) if f.name in OWN_KEYS and f.default is not MISSING}
+    return {key: getattr(attacker, key) for key, default in usual.items() if getattr(attacker, key) != default}
 
 
 def _entry(of: Named) -> Options:

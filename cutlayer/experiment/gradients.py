@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,16 @@ from torch import Tensor, nn
 
 from cutlayer import training
 from cutlayer.attacks.gradients.base import Recovered, UpdateAttack
-from cutlayer.attacks.gradients.client import Made, loss, observed
+from cutlayer.attacks.gradients.client import Made, observed
 from cutlayer.attacks.gradients.floors import FLOORS
 from cutlayer.attacks.gradients.scoring import paired
 from cutlayer.attacks.gradients.view import UpdateView
 from cutlayer.data.modality import IMAGE
 from cutlayer.data.splits import NO_CLASS, Splits
-from cutlayer.defenses.updates.base import UpdateDefense
-from cutlayer.errors import ConfigError, CutlayerError, DataError, WriteError
+from cutlayer.defenses.updates.base import Update, UpdateDefense
+from cutlayer.errors import ConfigError, CutlayerError, DataError
 from cutlayer.experiment import victim
-from cutlayer.experiment.gradient_plan import Cell, GradientPlan, PublishedUpdate, UpdateKind, toml
+from cutlayer.experiment.gradient_plan import Attacker, Cell, GradientPlan, PublishedUpdate, UpdateKind, toml
 from cutlayer.experiment.spec import Experiment, Measure
 from cutlayer.machine.compute import pick_device, tune_allocator
 from cutlayer.machine.files import check_writable
@@ -98,7 +99,7 @@ def study(
         say(note)
     threads = torch.get_num_threads()
     records.begin(folder, toml(plan), environment(edge=threads, cloud=threads))
-    done = dict[str, UpdateRecord]()
+    done, shared = dict[str, UpdateRecord](), dict[tuple[int, int], tuple[nn.Module, Estimate]]()
     with only_one(folder, say=say):
         for (seed, epochs, defense), group in groupby(cells, key=lambda c: (c.seed, c.epochs, c.defense)):
             some = list(group)
@@ -107,7 +108,7 @@ def study(
             left = [cell for cell in some if finished[cell.id] is None]
             if not left:
                 continue
-            target = _target(plan, seed, epochs, defense, data[seed], out, say)
+            target = _target(plan, seed, epochs, defense, data[seed], shared, out, say)
             for kind, ones in groupby(left, key=lambda c: c.kind):
                 for record in _attacked(plan, target, kind, list(ones), folder):
                     done[record.id] = record
@@ -157,30 +158,47 @@ def _check(cells: Sequence[Cell], data: Splits) -> None:
             )
 
 
-def _target(plan: GradientPlan, seed: int, epochs: int, named: Named, data: Splits, runs: Path, say: Say) -> Target:
-    """The model as clients with this defense have it, trained with it where the defense rebuilds it."""
+def _target(
+    plan: GradientPlan,
+    seed: int,
+    epochs: int,
+    named: Named,
+    data: Splits,
+    plain: dict[tuple[int, int], tuple[nn.Module, Estimate]],
+    runs: Path,
+    say: Say,
+) -> Target:
+    """The model as clients with this defense have it, trained with it where the defense rebuilds it.
+
+    `plain` keeps the models that no defense rebuilds, by seed and epochs.
+    """
     experiment = _experiment(plan, seed, epochs)
     defense: UpdateDefense = UPDATE_DEFENSES.make(named.name, **named.options)
 
-    def built(own: int = seed) -> tuple[nn.Module, bool]:
-        plain = victim.build(replace(experiment, seed=own), data)
+    def built(own: int = seed) -> nn.Module:
+        model = victim.build(replace(experiment, seed=own), data)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(own)
-            other = defense.rebuilt(plain, data.input, len(data.classes))
-        return other, other is not plain
+            return defense.rebuilt(model, data.input, len(data.classes))
 
-    untrained, rebuilt = built()
-    model: nn.Module = untrained
-    if epochs and not rebuilt:
-        model = victim.trained(experiment, data, runs, say)
-    elif epochs:
+    fresh = partial(built, seed + 1)
+    if not defense.on or type(defense).rebuilt is UpdateDefense.rebuilt:
+        if (seed, epochs) not in plain:
+            bare = victim.trained(experiment, data, runs, say) if epochs else victim.build(experiment, data)
+            plain[seed, epochs] = _ready(bare, data)
+        return Target(data, defense, *plain[seed, epochs], fresh)
+    model = built()
+    if epochs:
         path = victim.cached(experiment, runs)
         path = path.with_name(f"{path.stem}-{_file_name(named)}{path.suffix}")
-        model = victim.remembered(path, lambda: built()[0], lambda: _trained(experiment, untrained, data, say), say)  # type: ignore[arg-type, return-value]
+        model = victim.remembered(path, built, partial(_trained, experiment, model, data, say), say)
+    return Target(data, defense, *_ready(model, data), fresh)
+
+
+def _ready(model: nn.Module, data: Splits) -> tuple[nn.Module, Estimate]:
+    """The model as the server sends it, and its accuracy."""
     right, n = training.accuracy(model, data.test.take(TEST))
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
-    return Target(data, defense, model.eval(), exact_proportion(right, n), lambda: built(seed + 1)[0])
+    return model.eval().requires_grad_(True), exact_proportion(right, n)
 
 
 def _file_name(named: Named) -> str:
@@ -190,10 +208,9 @@ def _file_name(named: Named) -> str:
 def _trained(experiment: Experiment, model: nn.Module, data: Splits, say: Say) -> nn.Module:
     how = experiment.training
     say(f"training {experiment.model} as the defense rebuilds it on {len(data.train):,} samples")
-    training.optimize(
-        [model], data.train, lambda inputs, labels, _: loss(model, inputs, labels), epochs=how.epochs,
-        seed=experiment.seed, lr=how.lr, batch=how.batch, flip=how.flip,
-    )  # fmt: skip
+    training.train(
+        model, data.train, epochs=how.epochs, seed=experiment.seed, lr=how.lr, batch=how.batch, flip=how.flip
+    )
     return model
 
 
@@ -203,45 +220,65 @@ def _attacked(
     """Run the cells of one kind of update of one target, and record each."""
     known = dict[tuple[str, int], tuple[list[Made], list[Tensor], list[Tensor]]]()
     for cell in cells:
-        attack: UpdateAttack | None = None
-        record = _unscored(plan, cell, target)
-        pictures: dict[str, NDArray[Any]] = {}
+        named, record = cell.attacker.attack, _unscored(plan, cell, target)
         try:
-            if not cell.attacker.floor:
-                named = cell.attacker.attack
-                attack = UPDATE_ATTACKS.make(named.name, **named.options)
+            attack = None if cell.attacker.floor else UPDATE_ATTACKS.make(named.name, **named.options)
             if attack is not None and attack.active:
-                made = _made(target, cell, attack)
+                updates = _made(target, cell, attack)
             else:
                 place = cell.attacker.of, cell.updates
                 if place not in known:
                     known[place] = _made(target, cell, None)
-                made = known[place]
-            record, pictures = _run(record, cell, target, attack, *made)
-        except WriteError:
-            raise
+                updates = known[place]
         except CutlayerError as error:
-            record = replace(record, failed=str(error))
-        except Exception as error:
-            # A fault in one attack must not end a study of hours; its kind tells whose fault it is.
-            record = replace(record, failed=f"{type(error).__name__}: {error}")
+            record, pictures = replace(record, failed=str(error)), dict[str, NDArray[Any]]()
+        else:
+            made, inputs, labels = updates
+            seen = _view(cell, target, labels)
+            answer = (
+                partial(FLOORS[named.name], seen, made)
+                if attack is None
+                else partial(attack.invert, seen, [m.observation for m in made])
+            )
+            record, pictures = attacked(record, answer, made, inputs, labels, target.data)
         records.write(folder, record, pictures)
         yield record
 
 
-def _view(cell: Cell, target: Target, labels: Sequence[Tensor]) -> UpdateView:
-    knows, data = cell.attacker.knows, target.data
+def view(
+    attacker: Attacker,
+    data: Splits,
+    labels: Sequence[Tensor],
+    *,
+    seed: int,
+    defense: UpdateDefense,
+    fresh: Callable[[], nn.Module],
+) -> UpdateView:
+    """What an attacker is granted beside the updates.
+
+    Args:
+        attacker: The attack, and what is granted.
+        data: The data, of which the auxiliary part is the attacker's.
+        labels: The labels of each update.
+        seed: Seed of the attacker's own draws.
+        defense: The clients' defense.
+        fresh: Builds a model of the clients' architecture.
+    """
     return UpdateView(
         input=data.input,
         classes=len(data.classes),
         auxiliary=data.auxiliary,
-        seed=cell.seed,
+        seed=seed,
         device=pick_device(),
         # In ascending order, for the order of a batch is nothing that an attacker knows.
-        _labels=tuple(own.sort().values for own in labels) if "labels" in knows else None,
-        _defense=target.defense if "defense" in knows else None,
-        _new_model=target.fresh if "architecture" in knows else None,
+        _labels=tuple(own.sort().values for own in labels) if "labels" in attacker.knows else None,
+        _defense=defense if "defense" in attacker.knows else None,
+        _new_model=fresh if "architecture" in attacker.knows else None,
     )
+
+
+def _view(cell: Cell, target: Target, labels: Sequence[Tensor]) -> UpdateView:
+    return view(cell.attacker, target.data, labels, seed=cell.seed, defense=target.defense, fresh=target.fresh)
 
 
 def _made(target: Target, cell: Cell, attack: UpdateAttack | None) -> tuple[list[Made], list[Tensor], list[Tensor]]:
@@ -287,49 +324,60 @@ def _mixed(made: Sequence[Made], defense: UpdateDefense, rng: np.random.Generato
     weighted = {k: {name: weight * value for name, value in m.observation.update.items()} for k, m in enumerate(made)}
     shared = defense.share(weighted, rng)
     if not summed:
-        seen = [
-            {name: torch.as_tensor(value).float() / weight for name, value in shared[k].items()}
-            for k in range(len(made))
-        ]
         return [
-            m._replace(observation=replace(m.observation, update=update)) for m, update in zip(made, seen, strict=True)
+            m._replace(observation=replace(m.observation, update=_scaled(shared[k], len(made))))
+            for k, m in enumerate(made)
         ]
     first = made[0].observation
-    total = {name: torch.as_tensor(value) for name, value in defense.summed(shared).items()}
+    total = {name: torch.as_tensor(value).float() for name, value in defense.summed(shared).items()}
     # Each of the local steps is taken for one on the batches of all clients.
     sizes = {key: sum(getattr(m.observation, key) for m in made) for key in ("samples", "batch")}
     observation = replace(first, update=total, **sizes)
     return [Made(observation, torch.cat([m.inputs for m in made]), torch.cat([m.labels for m in made]))]
 
 
-def _run(
+def _scaled(update: Update, factor: int) -> dict[str, Tensor]:
+    """An entry in the size of one client's update; what is no number, such as a ciphertext, as it is."""
+    tensors = {name: torch.as_tensor(value) for name, value in update.items()}
+    return {name: (value * factor).float() if value.is_floating_point() else value for name, value in tensors.items()}
+
+
+def attacked(
     record: UpdateRecord,
-    cell: Cell,
-    target: Target,
-    attack: UpdateAttack | None,
+    answer: Callable[[], list[Recovered]],
     made: Sequence[Made],
     inputs: Sequence[Tensor],
     labels: Sequence[Tensor],
+    data: Splits,
 ) -> tuple[UpdateRecord, dict[str, NDArray[Any]]]:
-    view = _view(cell, target, labels)
+    """The record with the scores of an answer, and pictures of it; a failure is recorded with its sentence.
+
+    Args:
+        record: The record without scores.
+        answer: Gives the attack's answer to the updates.
+        made: The updates, and what each was computed from.
+        inputs: The clients' own samples of each update.
+        labels: Their labels.
+        data: The data.
+    """
     begin = time.perf_counter()
-    if attack is None:
-        found = FLOORS[cell.attacker.attack.name](view, made)
-    else:
-        found = attack.invert(view, [m.observation for m in made])
-    seconds = time.perf_counter() - begin
-    found = [Recovered(r.inputs.detach().cpu(), None if r.labels is None else r.labels.cpu()) for r in found]
-    for answer, m in zip(found, made, strict=True):
-        if len(answer.inputs) < m.observation.samples:
-            raise DataError(f"The attack answers with {len(answer.inputs)} of {m.observation.samples} samples.")
-    own = score_updates(found, inputs, labels, target.data, cell.seed)
-    changed = any(
-        not torch.equal(m.inputs, i) if m.inputs.shape == i.shape else True for m, i in zip(made, inputs, strict=True)
-    )
-    used = None
-    if changed:
-        used = score_updates(found, [m.inputs for m in made], [m.labels for m in made], target.data, cell.seed)
-    pictures = _pictures(found, inputs) if target.data.modality is IMAGE else {}
+    try:
+        found = answer()
+        seconds = time.perf_counter() - begin
+        found = [Recovered(r.inputs.detach().cpu(), None if r.labels is None else r.labels.cpu()) for r in found]
+        for each, m in zip(found, made, strict=True):
+            if len(each.inputs) < m.observation.samples:
+                raise DataError(f"The attack answers with {len(each.inputs)} of {m.observation.samples} samples.")
+        own = score_updates(found, inputs, labels, data, record.seed)
+        used = None
+        if not all(m.inputs is i or torch.equal(m.inputs, i) for m, i in zip(made, inputs, strict=True)):
+            used = score_updates(found, [m.inputs for m in made], [m.labels for m in made], data, record.seed)
+    except CutlayerError as error:
+        return replace(record, failed=str(error)), {}
+    except Exception as error:
+        # A fault in one attack must not end a study of hours; its kind tells whose fault it is.
+        return replace(record, failed=f"{type(error).__name__}: {error}"), {}
+    pictures = _pictures(found, inputs) if data.modality is IMAGE else {}
     return replace(record, updates=len(made), seconds=seconds, own=own, used=used), pictures
 
 

@@ -41,6 +41,8 @@ def load(path: Path, settings: Mapping[str, str] | None = None) -> list[Experime
         raise ConfigError(
             f"{path} is a plan of a training, and not of experiments; run it with `cutlayer train {path}`."
         )
+    if "update" in table:
+        raise ConfigError(f"{path} is a plan of a study of updates; run it with `cutlayer gradients {path}`.")
     for key, value in (settings or {}).items():
         _check_setting(table, key)
         _apply(table, key, value)

@@ -7,12 +7,12 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
-from torch import fx
+from torch import fx, nn
 
 from cutlayer import training
 from cutlayer.bounded import check_regular, reason
@@ -37,6 +37,7 @@ from cutlayer.spec import TensorSpec, image_shape
 from cutlayer.split_folder import open_split
 
 Say = Callable[[str], None]
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def load_data(experiment: Experiment, data_root: Path | None) -> Splits:
@@ -141,9 +142,7 @@ def further(
     return remembered(path, lambda: build(experiment, data), more, say)
 
 
-def remembered(
-    path: Path, build: Callable[[], fx.GraphModule], train: Callable[[], fx.GraphModule], say: Say
-) -> fx.GraphModule:
+def remembered(path: Path, build: Callable[[], Model], train: Callable[[], Model], say: Say) -> Model:
     """A model with the weights in a file; where there is none, or it is damaged, the model is trained and kept."""
     # Who comes second waits, and takes the model.
     with only_one(path, say=say):

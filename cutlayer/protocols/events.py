@@ -12,7 +12,9 @@ tensors; it must not change them. Where each name occurs:
 ``delivered``   client  `weights` of its layers at the end of its turn
 ``received``    server  `smashed` as decoded, `labels` where they were sent
 ``answered``    server  `gradient` at the cut, protected, before its codec, and the `loss`
-``collected``   server  `weights` that a client delivered, `busy_s` that it computed, its greatest `rss_bytes`
+``gathered``    server  `gradients` of a client's layers by name, where those of all clients are summed in each step
+``collected``   server  `weights` that a client delivered, the number of its `samples` and of its `steps` in the round,
+                        `busy_s` that it computed, its greatest `rss_bytes`
 ``averaged``    server  `weights` of the whole model at the end of the round, as far as the server knows them
 ``measured``    server  `correct` and `total` samples of each class, and the sum of `loss`
 ``round``       server  nothing; the round is trained, measured and saved

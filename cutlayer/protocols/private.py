@@ -24,6 +24,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from cutlayer.defenses.shared import accountant
 from cutlayer.defenses.updates.client_dp import ClientDP
 from cutlayer.errors import ConfigError
+from cutlayer.protocols.label_privacy import label_guarantee
 from cutlayer.protocols.update_defense import update_defense
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class PrivateGradients:
         privacy: Bound, noise, and what the bound is for.
 
     Raises:
-        ConfigError: A layer mixes the samples of a batch, as batch normalization does, or draws at random.
+        ConfigError: A layer mixes the samples of a batch, as batch normalization does, or draws at random; or the model
+            has a loss of its own.
     """
 
     def __init__(self, layers: nn.Module, privacy: Privacy) -> None:
@@ -53,6 +55,11 @@ class PrivateGradients:
                     f"dp computes these layers once more for each sample, and {name} draws anew; cut before it, or "
                     "take a model without dropout."
                 )
+        if hasattr(layers, "training_loss"):
+            raise ConfigError(
+                "dp clips gradients of the cross-entropy, and this model has a loss of its own; leave dp out, or "
+                "the update_defense that brings that loss."
+            )
         self._layers, self._privacy = layers, privacy
         self._parameters = {name: p for name, p in layers.named_parameters() if p.requires_grad}
 
@@ -139,7 +146,8 @@ def guarantee(plan: TrainingPlan, samples: int = 0) -> str:
         plan: The plan.
         samples: Number of samples of the client, of which a smaller one has a greater epsilon; 0 where it is not known.
     """
-    return " ".join(said for said in (_of_samples(plan, samples), _of_client(plan, samples)) if said)
+    promises = _of_samples(plan, samples), _of_client(plan, samples), label_guarantee(plan)
+    return " ".join(said for said in promises if said)
 
 
 def _of_samples(plan: TrainingPlan, samples: int) -> str:

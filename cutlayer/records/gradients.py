@@ -50,7 +50,7 @@ class UpdateRecord:
         study: Id of the study.
         data: Name of the data set.
         model: Name of the model.
-        epochs: Passes over the training samples that the victim's model has had before.
+        epochs: Passes over the training samples that the victim's model has had before; of a recorded training, rounds.
         samples: Samples of one update.
         steps: The client's local steps; 0 for a gradient.
         defense: Name of the defense.
@@ -60,6 +60,7 @@ class UpdateRecord:
         knows: What the attacker is granted: ``labels``, ``defense``, ``architecture``.
         of: Whether each ``client``'s update is attacked, or the ``sum`` of several.
         floor: Whether it is no attack, but what an attack has to beat.
+        wire: The protocol of the training whose server has recorded the updates; empty where a study made them.
         updates: Number of updates.
         seconds: Time of the attack.
         accuracy: Of the victim's model on test samples.
@@ -89,6 +90,7 @@ class UpdateRecord:
     knows: tuple[str, ...] = ()
     of: str = "client"
     floor: bool = False
+    wire: str = ""
     updates: int = 0
     seconds: float = 0.0
     accuracy: Estimate | None = None

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from cutlayer.bounded import read_arrays, read_json, reason
 from cutlayer.errors import CutlayerError
-from cutlayer.records import training
+from cutlayer.records import gradients, training
+from cutlayer.records.gradients import UpdateRecord
 from cutlayer.records.reconstructions import Reconstructions, from_arrays
 from cutlayer.records.run import EXPERIMENT, RESULT, Result, load_result
 from cutlayer.records.training import TrainingRecord
@@ -47,6 +48,20 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Study:
+    """The finished cells of a study of updates, and the environment beside them.
+
+    Attributes:
+        folder: Folder of the run, which holds the pictures as well.
+        env: `env.json`, empty when it is missing.
+    """
+
+    folder: Path
+    records: tuple[UpdateRecord, ...]
+    env: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Skipped:
     """A folder that is no finished run, and why."""
 
@@ -58,7 +73,7 @@ def read(runs: Path) -> tuple[list[Run], list[Skipped]]:
     """Every finished run under a folder, and the folders that were passed over; `trainings` reads the others.
 
     Raises:
-        CutlayerError: There is no folder, or neither a finished run nor a training in it.
+        CutlayerError: There is no folder, or neither a finished run nor a training nor a study of updates in it.
     """
     if not runs.is_dir():
         raise CutlayerError(f"There is no folder {runs}; make runs first with `cutlayer run EXPERIMENT.toml`.")
@@ -72,7 +87,8 @@ def read(runs: Path) -> tuple[list[Run], list[Skipped]]:
             skipped.append(Skipped(folder.name, "It is unfinished: it has no result.json."))
         except _DAMAGED as error:
             skipped.append(Skipped(folder.name, f"Its result.json is damaged: {reason(error)}."))
-    if not finished and not any((folder / training.TRAINING).exists() for folder in _folders(runs)):
+    others = (training.TRAINING, gradients.CELLS)
+    if not finished and not any((folder / name).exists() for folder in _folders(runs) for name in others):
         passed_over = "".join(f" {s.name}: {s.reason}" for s in skipped[:3])
         raise CutlayerError(f"{runs} holds no finished run; make one with `cutlayer run EXPERIMENT.toml`.{passed_over}")
     return finished, skipped
@@ -89,6 +105,21 @@ def trainings(runs: Path) -> tuple[list[Training], list[Skipped]]:
             continue  # not a training
         except _DAMAGED as error:
             skipped.append(Skipped(folder.name, f"Its {training.TRAINING} is damaged: {reason(error)}."))
+    return found, skipped
+
+
+def studies(runs: Path) -> tuple[list[Study], list[Skipped]]:
+    """Every study of updates under a folder, and the cells that cannot be read."""
+    found, skipped = list[Study](), list[Skipped]()
+    for folder in _folders(runs):
+        records = list[UpdateRecord]()
+        for path in sorted((folder / gradients.CELLS).glob("*.json")):
+            try:
+                records.append(gradients.read(path))
+            except _DAMAGED as error:
+                skipped.append(Skipped(f"{folder.name}/{path.name}", f"It is damaged: {reason(error)}."))
+        if records:
+            found.append(Study(folder, tuple(records), _environment(folder / "env.json", [])))
     return found, skipped
 
 

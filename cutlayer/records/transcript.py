@@ -1,7 +1,8 @@
 """What one party saw while a split model was trained: smashed data, labels and gradients of each step, and weights.
 
 A folder holds ``steps-ROUND-NUMBER.safetensors``, each with some steps of one round in the order in which they were
-seen, and ``model-ROUND.safetensors`` with the party's own weights at the end of a round; round 0 is before training.
+seen, ``model-ROUND.safetensors`` with the party's own weights at the end of a round, and at a server that averages
+``update-ROUND-CLIENT.safetensors`` with what a client delivered for that.
 Attacks on the training read it, for a party knows no more than what it saw.
 """
 
@@ -26,7 +27,7 @@ from cutlayer.machine.files import new_file
 STEPS_PER_FILE = 64
 MOST_BYTES = 8 << 30
 """The limit of one file."""
-_NAME = re.compile(r"(steps|model)-(\d{6})(?:-(\d{6}))?\.safetensors")
+_NAME = re.compile(r"(steps|model|update)-(\d{6})(?:-(\d{6}))?\.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,30 @@ class Seen:
     gradient: NDArray[Any] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Delivered:
+    """What a client sent to be averaged.
+
+    Attributes:
+        client: Number of the client.
+        round: Number of the round.
+        samples: Number of its training samples.
+        steps: Number of its steps in this round.
+        weights: Its layers after the round, by the names of the model, as they arrived: with secure aggregation int32
+            words, which mean nothing without those of all others.
+        gradients: Where the gradients of all clients' layers are summed in each step: its own, step by step, each times
+            the share of its batch among the samples of the step.
+    """
+
+    client: int
+    round: int
+    samples: int
+    steps: int
+    weights: Mapping[str, NDArray[Any]]
+    gradients: tuple[Mapping[str, NDArray[Any]], ...] = ()
+
+
+_COUNTS = ("samples", "steps")
 _WHERE = ("client", "step")
 _ARRAYS = tuple(field.name for field in fields(Seen) if field.name not in (*_WHERE, "round"))
 
@@ -86,6 +111,18 @@ class Recorder:
             WriteError: The file cannot be written.
         """
         _save(self._folder / f"model-{round:06}.safetensors", dict(weights))
+
+    def deliver(self, delivered: Delivered) -> None:
+        """Record what a client sent to be averaged.
+
+        Raises:
+            WriteError: The file cannot be written.
+        """
+        arrays = {name: np.array([getattr(delivered, name)], np.int64) for name in _COUNTS}
+        arrays |= {f"weights/{name}": value for name, value in delivered.weights.items()}
+        for step, gradient in enumerate(delivered.gradients):
+            arrays |= {f"gradient-{step:06}/{name}": value for name, value in gradient.items()}
+        _save(self._folder / f"update-{delivered.round:06}-{delivered.client:06}.safetensors", arrays)
 
     def end_round(self, round: int) -> None:
         """Write what is left of a round.
@@ -149,6 +186,16 @@ class Transcript:
             if kind == "steps":
                 yield from _seen(path, number)
 
+    def delivered(self, round: int) -> Iterator[Delivered]:
+        """What each client sent to be averaged in a round, by the number of the client.
+
+        Raises:
+            DataError: A file is damaged.
+        """
+        for path, kind, number, client in self._found:
+            if (kind, number) == ("update", round):
+                yield _delivered(path, number, client)
+
     def model(self, round: int) -> dict[str, NDArray[Any]]:
         """The weights at the end of a round, by the names of the model.
 
@@ -190,9 +237,26 @@ def _seen(path: Path, round: int) -> Iterator[Seen]:
         yield Seen(client=int(where["client"][k]), round=round, step=int(where["step"][k]), **known)
 
 
+def _delivered(path: Path, round: int, client: int) -> Delivered:
+    arrays = _load(path)
+    try:
+        counts = {name: int(arrays.pop(name).item()) for name in _COUNTS}
+        parts: dict[str, dict[str, Any]] = {"weights": {}}
+        for key, value in arrays.items():
+            part, slash, name = key.partition("/")
+            if not slash or not (part == "weights" or re.fullmatch(r"gradient-\d{6}", part)):
+                raise ValueError(f"{key!r:.80} is no part of an update")
+            parts.setdefault(part, {})[name] = value
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{path} is damaged: {reason(error)}; record the training again.") from None
+    weights = parts.pop("weights")
+    gradients = tuple(parts[part] for part in sorted(parts))
+    return Delivered(client=client, round=round, weights=weights, gradients=gradients, **counts)
+
+
 def _save(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     with new_file(path) as file:
-        file.write(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+        file.write(save({name: np.asarray(array, order="C") for name, array in arrays.items()}))
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:

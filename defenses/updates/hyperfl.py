@@ -13,8 +13,9 @@ hands it to any other; neither needs the client's embedding or classifier.
 Differs from the paper:
     - The hypernetwork is an embedding, one layer with ReLU, and one linear layer for each tensor of weights; b begins
       with the model's own weights, so that the model computes the same as before.
-    - The client's classifier is the last linear layer. It and the embedding stay as they are during an update, and are
-      buffers of the model: an attacker to whom a view grants the model could read them.
+    - The client's classifier is the last linear layer. It and the embedding are not trained. They are buffers of the
+      model that are no part of its state, and so of nothing that is sent; an attacker to whom a view grants the model
+      could read them there.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Generated(nn.Module):
         weights = {name: p.detach() for name, p in model.named_parameters()}
         as_buffers(model)
         self.model = model
-        self.register_buffer("embedding", torch.randn(embedding))
+        self.register_buffer("embedding", torch.randn(embedding), persistent=False)
         self.layer = nn.Linear(embedding, hidden)
         self.heads = nn.ModuleDict()
         for name, value in weights.items():
@@ -113,8 +114,8 @@ class Generated(nn.Module):
 
 
 def as_buffers(model: nn.Module) -> None:
-    """Turn every parameter of a model into a buffer of the same name."""
+    """Turn every parameter of a model into a buffer of the same name, which is no part of the model's state."""
     for module in model.modules():
         for name, p in [*module.named_parameters(recurse=False)]:
             delattr(module, name)
-            module.register_buffer(name, p.detach().clone())
+            module.register_buffer(name, p.detach().clone(), persistent=False)

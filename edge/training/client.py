@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cutlayer.attacks.gradients.client import loss
 from cutlayer.data.splits import Dataset
 from cutlayer.defenses.updates.base import Local
 from cutlayer.defenses.updates.fixed import OutOfRange
@@ -35,14 +34,16 @@ from cutlayer.protocols.barriers import checkpoint_due
 from cutlayer.protocols.coding import Coding, decoded, encoded_labels
 from cutlayer.protocols.counts import Counts, counted
 from cutlayer.protocols.cutting import pieces
-from cutlayer.protocols.draws import Role, drawing, generator
+from cutlayer.protocols.draws import Role, computed, drawing, generator
 from cutlayer.protocols.events import Event, Listener, unheard
+from cutlayer.protocols.label_privacy import randomized
 from cutlayer.protocols.party import Party, digest, use_threads
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.protocols.private import PrivateGradients
 from cutlayer.protocols.schedule import batches
 from cutlayer.registry import GRADIENT_DEFENSES, defense_from
 from cutlayer.spec import TensorSpec
+from cutlayer.training import loss_of
 from cutlayer.wire.codecs.base import NO_PARAMETERS, Encoded, Parameter
 from cutlayer.wire.training import NO_TENSORS, WINDOW, Call, Reply, packed, unpacked
 
@@ -117,6 +118,10 @@ class Client:
     ) -> None:
         self.plan, self.number, self._classes, self._session, self._on = plan, number, classes, session, on
         self._inputs, self._labels = torch.from_numpy(train.inputs), torch.from_numpy(train.labels)
+        if plan.dp.label_epsilon:
+            # Drawn once for each sample. No other use of them is made than to send them.
+            draws = generator(plan.seed, Role.LABELS, number)
+            self._labels = torch.from_numpy(randomized(train.labels, classes, plan.dp.label_epsilon, draws))
         self._test = torch.from_numpy(test.inputs), torch.from_numpy(test.labels)
         self._pieces = pieces(plan, number, model, input, classes)
         self._party = Party(self._pieces.at_client, plan.optimizer)
@@ -280,8 +285,8 @@ class Client:
             return self._apply(number, step)
         if row.tail == "none":
             with drawing(self.plan.seed, Role.DROPOUT, self.number, number, step):
-                value = loss(self._pieces.head, inputs, labels)
-            value.backward()
+                loss = loss_of(self._pieces.head, inputs, labels)
+            loss.backward()
             return self._apply(number, step)
         if row.feedback == "local-loss":
             return self._step_by_local_loss(number, step, index, inputs, labels)
@@ -367,8 +372,7 @@ class Client:
         Where the defense has no gradient, that of what was sent is taken for that of what the head gave.
         """
         plan = self.plan
-        with drawing(plan.seed, Role.DROPOUT, self.number, number, step):
-            features: Tensor = self._pieces.head(inputs)
+        features = computed(self._pieces.head, inputs, plan.seed, self.number, number, step)
         self._open = inputs, features
         penalty = self._defense.penalty(inputs, features)
         if not self._defense.protects:
@@ -409,8 +413,7 @@ class Client:
         end = self._pieces.end
         assert end is not None
         output = decoded(reply.tensors["output"]).requires_grad_()
-        with drawing(self.plan.seed, Role.DROPOUT, self.number, number, step):
-            logits = end(output)
+        logits = computed(end, output, self.plan.seed, self.number, number, step)
         functional.cross_entropy(logits, labels).backward()
         assert output.grad is not None
         draws = generator(self.plan.seed, Role.NOISE, self.number, number, step)

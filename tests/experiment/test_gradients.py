@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from cutlayer.attacks.gradients.base import Recovered, UpdateAttack
 from cutlayer.defenses.updates.base import UpdateDefense
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import gradient_plan, gradients
+from cutlayer.experiment import plan as experiment_plan
 from cutlayer.experiment.gradient_plan import Cell, UpdateKind
 from cutlayer.records import gradients as records
 from cutlayer.records.dataclass_json import dump
@@ -104,8 +106,8 @@ def test_every_cell_has_a_record_with_its_floors(made):
     assert [r.id for r in found] == [cell.id for cell in plan.cells()]
     assert len({r.id for r in found}) == len(told) == len(found)
     for samples, floors in (
-        (1, {"mean sample", "nearest gradient"}),
-        (2, {"mean sample", "nearest gradient", "batch mean"}),
+        (1, {"mean sample", "class mean", "nearest gradient"}),
+        (2, {"mean sample", "class mean", "nearest gradient", "batch mean"}),
     ):
         assert {r.attack for r in of(found, floor=True, samples=samples, defense="none")} == floors
     assert {r.samples for r in found if r.attack.endswith("Peeks")} == {2}
@@ -339,3 +341,18 @@ def test_no_attack_has_an_option_that_the_plan_has():
 
     for name in UPDATE_ATTACKS:
         assert not {*gradient_plan.OWN_KEYS} & {*UPDATE_ATTACKS.options(name)}, name
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "experiments").glob("gradients-*.toml")), ids=lambda p: p.stem
+)
+def test_the_plans_that_come_with_cutlayer_can_be_read(path):
+    plan = gradient_plan.load(path)
+    assert plan.name == path.stem
+    assert len(plan.seeds) == 2
+    assert {0} < {*plan.epochs}
+    closed = [a for a in plan.attackers if a.attack.name in ("ratio", "gradient-ridge", "class-mean", "imprint")]
+    assert all(a.images >= 50 for a in closed)
+    assert all(a.images >= 10 for a in plan.attackers)
+    with pytest.raises(ConfigError, match="cutlayer gradients"):
+        experiment_plan.load(path)

@@ -122,6 +122,17 @@ def test_a_client_does_not_mask_with_keys_of_others_than_the_clients_of_the_roun
             masking.hidden(plan, 1, 1, own, reply, weights)
 
 
+def test_a_server_that_hands_out_keys_of_its_own_reads_the_weights():
+    """What nothing here prevents, as nobody certifies a key: docs/training.md says so."""
+    plan, client, server = secure(), Keys(), {2: Keys(), 3: Keys()}
+    weights = {"w": torch.linspace(-1, 1, 5)}
+    public = {1: client.public, **{other: keys.public for other, keys in server.items()}}
+    sent = masking.hidden(plan, 1, 1, client, turn(public), weights)["w"].numpy().view(np.uint32)
+    for other, keys in server.items():
+        sent = sent - keys.mask(client.public, f"{plan.id} 1 1 {other}".encode(), 5)
+    assert np.allclose(decoded(sent, 20), 0.3 * weights["w"].numpy(), atol=1e-6)
+
+
 class Plain(Direct):
     """A client that does not mask what it delivers, or sends no key."""
 

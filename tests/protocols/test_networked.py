@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from torch import Tensor
 
@@ -14,6 +16,8 @@ from cutlayer.cloud.training.coordinator import Coordinator
 from cutlayer.cloud.training.service import TrainingService
 from cutlayer.edge.training.session import Session
 from cutlayer.protocols.plan import TrainingPlan
+from cutlayer.protocols.recording import Recording
+from cutlayer.records.transcript import Transcript
 from cutlayer.wire.connect import connect, listen
 from tests.protocols.direct import Run, dataset, model, planned
 from tests.protocols.test_exact import SMALL, STEPS, assert_same, joint
@@ -90,3 +94,25 @@ def test_the_arrival_order_of_a_network_changes_no_bit(network: Network, protoco
         assert_same(networked.whole(client), direct.whole(client))
     assert networked.accuracies() == direct.accuracies()
     assert networked.coordinator.traffic == direct.coordinator.traffic
+
+
+@pytest.mark.parametrize("protocol", ["fedavg", {"name": "parallel", "sync": "step"}], ids=["fedavg", "parallel"])
+@pytest.mark.parametrize("network", ["grpc", "zmq"], indirect=True)
+def test_the_server_records_the_updates_that_the_clients_sent(network: Network, protocol: Any, tmp_path: Path) -> None:
+    """Of whole models, and of heads, whose gradients are summed in each step."""
+    run = Run(planned(protocol, record=True, rounds=2, clients=2), sizes=SMALL, session=network.session).checked()
+    recording = Recording(tmp_path)
+    for event in run.heard:
+        recording(event)
+    transcript = Transcript(tmp_path)
+    for number in (1, 2):
+        found = {each.client: each for each in transcript.delivered(number)}
+        assert found.keys() == run.clients.keys()
+        for client, each in found.items():
+            sent = [e.what["weights"] for e in run.seen[client] if (e.name, e.round) == ("delivered", number)]
+            assert each.weights.keys() == sent[0].keys()
+            for name, value in sent[0].items():
+                assert np.array_equal(each.weights[name], value.numpy()), name
+            assert each.samples == len(run.data[client])
+            assert each.steps == -(-each.samples // 8)
+            assert len(each.gradients) == (0 if protocol == "fedavg" else max(e.steps for e in found.values()))

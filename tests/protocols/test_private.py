@@ -145,6 +145,13 @@ def test_a_head_that_mixes_samples_or_draws_is_refused_with_the_way_out() -> Non
             PrivateGradients(nn.Sequential(nn.Conv2d(1, 2, 3), layer).train(), Privacy(1.0))
 
 
+def test_a_model_with_a_loss_of_its_own_is_refused() -> None:
+    layers = model(bn=False)
+    layers.training_loss = lambda inputs, labels: torch.zeros(())
+    with pytest.raises(ConfigError, match="a loss of its own; leave dp out"):
+        PrivateGradients(layers, Privacy(1.0))
+
+
 def test_the_gradient_passes_through_a_defense_of_the_smashed_data() -> None:
     options = {"rounds": 1, "clients": 1, "defense": {"name": "dropout", "rate": 0.3}}
     plain, bounded = (

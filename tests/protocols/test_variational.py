@@ -20,7 +20,7 @@ def bound(run: Run) -> float:
 
 
 def test_the_bottleneck_trains_along_stays_personal_and_says_less_the_more_it_weighs():
-    options = {"rounds": 3, "clients": 3, "optimizer": {"lr": 0.02}}
+    options = {"rounds": 3, "clients": 2, "optimizer": {"lr": 0.02}}
     plans = [planned("splitfed-v3", **options, defense={"name": "mid", "beta": beta}) for beta in (1e-6, 0.1)]
     loose, tight = (Run(plan).checked() for plan in plans)
     own = [tight.clients[k].weights()["bottleneck.weight"] for k in (1, 2)]
@@ -30,7 +30,7 @@ def test_the_bottleneck_trains_along_stays_personal_and_says_less_the_more_it_we
     # What is sent has half the channels that the head gives, and is drawn anew for each sample.
     (sent,) = (e for e in tight.seen[1] if e.name == "sent" and e.round == 1 and e.step == 0)
     assert sent.what["smashed"].shape[1:] == (4, 4, 4)
-    assert {event.client for event in tight.heard if event.name == "measured"} == {1, 2, 3}
+    assert {event.client for event in tight.heard if event.name == "measured"} == {1, 2}
 
 
 def test_a_run_goes_on_from_a_checkpoint_with_the_same_bits():

@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from cutlayer.errors import DataError
-from cutlayer.records.transcript import Recorder, Seen, Transcript
+from cutlayer.records.transcript import Delivered, Recorder, Seen, Transcript
 
 
 def seen(round, step, client=1, **arrays):
@@ -113,3 +113,30 @@ def test_damage_and_what_is_no_file_are_refused(tmp_path):
     os.mkfifo(path)
     with pytest.raises(DataError, match="pipe"):
         Transcript(tmp_path).model(1)
+
+
+def test_what_clients_deliver_comes_back_by_round_and_client(tmp_path):
+    recorder, weights = Recorder(tmp_path), {"fc.weight": np.ones((2, 3), np.float32)}
+    sums = tuple({"fc.weight": np.full((2, 3), step, np.float32)} for step in range(12))
+    for round, client in ((1, 2), (1, 1), (2, 1)):
+        recorder.deliver(Delivered(client=client, round=round, samples=7, steps=12, weights=weights, gradients=sums))
+    found = list(Transcript(tmp_path).delivered(1))
+    assert [(d.client, d.round, d.samples, d.steps) for d in found] == [(1, 1, 7, 12), (2, 1, 7, 12)]
+    assert np.array_equal(found[0].weights["fc.weight"], weights["fc.weight"])
+    assert [g["fc.weight"][0, 0] for g in found[0].gradients] == list(range(12))
+    assert not list(Transcript(tmp_path).delivered(3))
+    recorder.rewind(1)
+    assert not list(Transcript(tmp_path).delivered(2))
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"samples": np.ones(1, np.int64)},
+        {"samples": np.ones(1, np.int64), "steps": np.ones(1, np.int64), "other": np.ones(1)},
+    ],
+)
+def test_a_damaged_update_is_refused(tmp_path, arrays):
+    save_file(arrays, tmp_path / "update-000001-000001.safetensors")
+    with pytest.raises(DataError, match="is damaged"):
+        list(Transcript(tmp_path).delivered(1))

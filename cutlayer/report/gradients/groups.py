@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from cutlayer.records.gradients import UpdateRecord
 from cutlayer.records.run import Estimate
+from cutlayer.registry import DATASETS
 from cutlayer.report.kit.comparison import mean
 
 Where = tuple[int, int, int]
@@ -33,6 +35,12 @@ class Cell:
         """The leakage gain; None where no seed has one."""
         return self._mean([r.own.leakage_gain for r in self.records if r.own is not None])
 
+    @property
+    def rebuilt(self) -> float:
+        """The share of samples above 25 dB, or of rows that are right throughout."""
+        share = self.metric("rebuilt") or self.metric("exact rows")
+        return share.value if share else 0.0
+
     def metric(self, name: str, *, used: bool = False) -> Estimate | None:
         """A metric over the seeds; `used` for the samples that the defense has put in place of the client's own."""
         scores = [r.used if used else r.own for r in self.records]
@@ -49,14 +57,18 @@ class Group:
 
     Attributes:
         records: All of them.
+        folder: Its folder; None where the pictures in it are of no account.
     """
 
     records: tuple[UpdateRecord, ...]
+    folder: Path | None = None
 
     @property
     def title(self) -> str:
-        """Model and data."""
-        return f"{self.records[0].model} on {self.records[0].data}"
+        """Model and data, and whether updates were recorded from a training."""
+        first = self.records[0]
+        wire = f", recorded from {first.wire}" if first.wire else ""
+        return f"{first.model} on {DATASETS.label(first.data)}{wire}"
 
     @property
     def anchor(self) -> str:
@@ -95,21 +107,32 @@ class Group:
         return Cell(found) if found else None
 
     def worst(self, defense: str, place: Where) -> Cell | None:
-        """The attack with the greatest leakage gain; None where none has one."""
+        """The attack that rebuilds most; None where none has a score.
+
+        It is the one with the greatest share of samples above 25 dB, or of rows that are right throughout, and of equal
+        ones that with the greatest leakage gain: many searches find a sample exactly or not at all, and the mean error
+        hides that.
+        """
         cells = [cell for label in self.attacks if (cell := self.cell(defense, label, place)) and cell.gain is not None]
-        return max(cells, key=lambda cell: cell.gain.value if cell.gain else 0.0, default=None)
+        return max(cells, key=lambda cell: (cell.rebuilt, cell.gain.value if cell.gain else 0.0), default=None)
 
 
-def group(records: Iterable[UpdateRecord]) -> list[Group]:
-    """The studies, each with its records."""
+def group(records: Iterable[UpdateRecord], folders: Mapping[str, Path] | None = None) -> list[Group]:
+    """The studies, each with its records.
+
+    Args:
+        records: The records of all studies.
+        folders: The folder of each study, by its id.
+    """
     by_study: dict[str, list[UpdateRecord]] = {}
     for record in records:
         by_study.setdefault(record.study, []).append(record)
-    return [Group(tuple(found)) for found in by_study.values()]
+    return [Group(tuple(found), (folders or {}).get(study)) for study, found in by_study.items()]
 
 
 def where_text(place: Where) -> str:
     """``B 8, untrained``; ``B 1, 4 local steps, after 2 epochs``."""
     epochs, steps, samples = place
     state = "untrained" if not epochs else f"after {epochs} epoch{'s'[: epochs > 1]}"
-    return ", ".join(filter(None, [f"B {samples}", f"{steps} local steps" if steps else "", state]))
+    local = f"{steps} local step{'s'[: steps > 1]}" if steps else ""
+    return ", ".join(filter(None, [f"B {samples}", local, state]))

@@ -1,11 +1,13 @@
-"""The report: one HTML page that needs nothing but itself, written from the records of runs and trainings alone."""
+"""The report: one HTML page that needs nothing but itself, written from the records of runs, trainings and studies."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from cutlayer.machine.files import check_writable
 from cutlayer.records.files import write_text
-from cutlayer.records.reading import Run, Skipped, Training, read, trainings
+from cutlayer.records.reading import Run, Skipped, Study, Training, read, studies, trainings
+from cutlayer.report.gradients import sections as update_sections
+from cutlayer.report.gradients.groups import group as update_groups
 from cutlayer.report.kit import markup
 from cutlayer.report.kit.markup import Html, el
 from cutlayer.report.runs import sections, sweep_sections
@@ -26,7 +28,7 @@ def write(runs: Path) -> Path:
     The page lists unfinished and damaged runs.
 
     Raises:
-        CutlayerError: There is no folder, or neither a finished run nor a training in it.
+        CutlayerError: There is no folder, or neither a finished run nor a training nor a study of updates in it.
         WriteError: The user may not write to it.
     """
     path = runs / "report.html"
@@ -34,22 +36,33 @@ def write(runs: Path) -> Path:
         check_writable(path, "file")
     finished, skipped = read(runs)
     trained, damaged = trainings(runs)
-    write_text(path, page(finished, [*skipped, *damaged], trained))
+    studied, unread = studies(runs)
+    write_text(path, page(finished, [*skipped, *damaged, *unread], trained, studied))
     return path
 
 
-def page(runs: Sequence[Run], skipped: Sequence[Skipped], trained: Sequence[Training] = ()) -> str:
+def page(
+    runs: Sequence[Run], skipped: Sequence[Skipped], trained: Sequence[Training] = (), studied: Sequence[Study] = ()
+) -> str:
     """The whole page as text."""
     groups, taught = group(runs), trained_groups([training.record for training in trained])
     listed = [(g.anchor, g.title, f"{len(g.members)} run{'s'[: len(g.members) > 1]}") for g in groups]
     listed += [(g.anchor, f"Training: {g.title}", training_sections.names(g.runs)) for g in taught]
+    of_updates = update_groups(
+        (record for study in studied for record in study.records),
+        {study.records[0].study: study.folder for study in studied},
+    )
+    listed += [(g.anchor, f"Updates: {g.title}", update_sections.names(g)) for g in of_updates]
     links = [el("li", el("a", title, href=f"#{anchor}"), f": {count}") for anchor, title, count in listed]
     contents = el("nav", el("p", "On this page"), el("ul", links), aria_label="On this page") if links[1:] else None
     predicted = predictors([run.result for run in runs])
-    parts = [opening(), contents, map(_article, groups), predicted] if runs else [training_sections.opening(), contents]
+    first = opening if runs else training_sections.opening if taught else update_sections.opening
+    parts = [first(), contents, map(_article, groups), predicted] if runs else [first(), contents]
     parts += [map(training_sections.article, taught), training_sections.environment(trained)]
+    parts += [map(update_sections.article, of_updates), update_sections.environment(studied)]
     parts += [sections.environment(runs, skipped)] if runs or skipped else []
-    title = "cutlayer: what can the server see?" if runs else "cutlayer: training by clients and a server"
+    title = "cutlayer: training by clients and a server" if taught else "cutlayer: what do updates give away?"
+    title = "cutlayer: what can the server see?" if runs else title
     return markup.page(title, el("main", parts))
 
 

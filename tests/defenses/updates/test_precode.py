@@ -7,7 +7,7 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 
-from cutlayer.attacks.gradients.client import loss, observed
+from cutlayer.attacks.gradients.client import observed
 from cutlayer.attacks.gradients.labels import labels_of
 from cutlayer.attacks.gradients.view import UpdateView
 from cutlayer.data.splits import Dataset
@@ -15,6 +15,7 @@ from cutlayer.defenses.updates.none import Unprotected
 from cutlayer.defenses.updates.precode import Precode
 from cutlayer.errors import ConfigError
 from cutlayer.spec import image_spec
+from cutlayer.training import loss_of
 from tests.defenses.updates.solves import psnr, ratio, smooth
 
 INPUT = image_spec(1, 8, 8)
@@ -63,7 +64,7 @@ def test_the_loss_holds_the_divergence_in_bits(image):
     values = []
     for each in (model, plain):
         torch.manual_seed(2)
-        values.append(loss(each, image, LABELS).item())
+        values.append(loss_of(each, image, LABELS).item())
     mean, s = model.encoder(model.body(image)).chunk(2, dim=1)
     bits = kl_divergence(Normal(mean, functional.softplus(s)), Normal(0.0, 1.0)).sum() / np.log(2)
     assert values[0] - values[1] == pytest.approx(0.5 * bits.item(), rel=1e-4)
