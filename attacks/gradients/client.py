@@ -80,7 +80,9 @@ def observed(
         eval_mode: Whether the client computes with the model in evaluation mode.
     """
     local = Local(model, inputs, labels, round, local_steps)
-    trained = copy.deepcopy(model).train(not eval_mode)
+    # A gradient in evaluation mode changes nothing in the model, and copies of traced ones are slow.
+    as_it_is = not local_steps and eval_mode and not any(layer.training for layer in model.modules())
+    trained = model if as_it_is else copy.deepcopy(model).train(not eval_mode)
     used, of = defense.augment(inputs, labels, rng, local)
     size = min(batch or len(used), len(used))
     with seeded(rng, used.device):
