@@ -180,6 +180,10 @@ bench-tables: $(READY) ## Measure what a tree trained on Bank Marketing tells of
 full-training-attacks: $(READY) ## Let servers rebuild images while they train (FSHA, SDAR) at full size, in at most 10 minutes on a machine with a GPU: make full-training-attacks DATA_ROOT=DIR
 	$(BIN)/python benchmarks/training_attacks.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
 
+.PHONY: full-gradients
+full-gradients: $(READY) ## Invert gradients of ResNet-20 on CIFAR-10, 32 images in one batch and one by one, then by other systems, in at most 10 minutes on a machine with a GPU: make full-gradients WEIGHTS=resnet20-12fca82f.th DATA_ROOT=DIR
+	$(BIN)/python benchmarks/full_gradients.py $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
 .PHONY: full-defenses
 full-defenses: $(READY) ## The same on all images with more epochs and stronger attacks, for a machine with a GPU: make full-defenses WEIGHTS=resnet20-12fca82f.th
 	$(BIN)/python benchmarks/reference.py --full --resnet20 $(WEIGHTS) --out runs/full-defenses
