@@ -21,8 +21,8 @@ from torch.nn import functional
 
 from cutlayer.data.splits import Dataset
 from cutlayer.defenses.shared.beside import LearnsBeside
-from cutlayer.defenses.updates.base import Local
 from cutlayer.defenses.updates.fixed import OutOfRange
+from cutlayer.defenses.updates.inspection import repeated_rows
 from cutlayer.defenses.updates.secure_aggregation import Keys
 from cutlayer.edge.training.session import RolledBack
 from cutlayer.edge.training.updates import Updates
@@ -324,7 +324,7 @@ class Client:
         if sent is labels:
             self._backward(number, step, passed, gradient, share)
         if row.sync == "step":
-            return self._step_with_all(number, step, Local(self._pieces.head, inputs, labels, number - 1))
+            return self._step_with_all(number, step, (inputs, labels))
         return self._apply(number, step)
 
     def _look(
@@ -449,7 +449,7 @@ class Client:
         (value if passed.penalty is None else value + passed.penalty).backward()
         return self._apply(number, step)
 
-    def _step_with_all(self, number: int, step: int, batch: Local | None = None) -> bool:
+    def _step_with_all(self, number: int, step: int, batch: tuple[Tensor, Tensor] | None = None) -> bool:
         """Apply the sum of the gradients of all heads; this one has none where there is no batch left."""
         gradients = self._updates.gradients(number, step, self._party.gradients(), batch)
         tensors = {"gradients": packed(gradients)} if gradients else {}
@@ -525,6 +525,8 @@ class Client:
             weights = unpacked(reply.tensors["weights"])
             if weights.keys() != self._shared:
                 raise DecodeError("The server's head has other layers than this client's; compare the plans.")
+            if suspicious := repeated_rows(weights):
+                raise AlarmError(f"Client {self.number} trains no more with the weights it was sent: {suspicious[0]}")
             self._party.load(weights)
 
     def _is_shared(self, key: str) -> bool:
