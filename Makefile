@@ -164,6 +164,10 @@ bench-training-reference: $(READY) ## Train with every protocol on MNIST, IID an
 bench-reference: $(READY) ## Measure the defenses at two strengths on ResNet-20 and VGG-11-BN, two cuts each, on CIFAR-10; takes hours, and goes on where it stopped: make bench-reference WEIGHTS=resnet20-12fca82f.th
 	$(BIN)/python benchmarks/reference.py --resnet20 $(WEIGHTS)
 
+.PHONY: bench-gradients
+bench-gradients: $(READY) ## Rebuild samples from clients' updates: every attack and defense, five data sets, two seeds; up to an hour on 2 cores, and goes on where it stopped: make bench-gradients DATA_ROOT=DIR
+	$(BIN)/python benchmarks/gradients.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
 .PHONY: bench-labels
 bench-labels: $(READY) ## Measure what gradients of a training on Bank Marketing tell about labels, with defenses of the gradient: make bench-labels DATA_ROOT=DIR
 	$(BIN)/python benchmarks/training_labels.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
@@ -175,6 +179,10 @@ bench-tables: $(READY) ## Measure what a tree trained on Bank Marketing tells of
 .PHONY: full-training-attacks
 full-training-attacks: $(READY) ## Let servers rebuild images while they train (FSHA, SDAR) at full size, in at most 10 minutes on a machine with a GPU: make full-training-attacks DATA_ROOT=DIR
 	$(BIN)/python benchmarks/training_attacks.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
+.PHONY: full-gradients
+full-gradients: $(READY) ## Invert gradients of ResNet-20 on CIFAR-10, 32 images in one batch and one by one, then by other systems, in at most 10 minutes on a machine with a GPU: make full-gradients WEIGHTS=resnet20-12fca82f.th DATA_ROOT=DIR
+	$(BIN)/python benchmarks/full_gradients.py $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
 
 .PHONY: full-defenses
 full-defenses: $(READY) ## The same on all images with more epochs and stronger attacks, for a machine with a GPU: make full-defenses WEIGHTS=resnet20-12fca82f.th

@@ -7,9 +7,11 @@
 `speed` inverts the gradients of ResNet-20 on CIFAR-10 with its published weights by Inverting Gradients: 32 images in
 one batch of independent problems, against one by one. The other parts are attacks; each prints the PSNR of every image,
 their median, the share above 25 dB, labels and the time of an image. A part that fails says why, and the others go on;
-the exit status is 1 then. Parts begin only while there is time.
+the exit status is 1 then. A part that would take longer than its share of the time gets fewer iterations than its
+source states, and its line says how many.
 """
 
+import math
 import sys
 import time
 import traceback
@@ -23,8 +25,9 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from cutlayer.attacks.gradients.base import UpdateAttack
+from cutlayer.attacks.gradients.base import Recovered, UpdateAttack
 from cutlayer.attacks.gradients.client import Made, observed
+from cutlayer.attacks.gradients.matching import Matching
 from cutlayer.attacks.gradients.view import UpdateView
 from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset, Splits
@@ -60,8 +63,8 @@ class Part:
 
 LOCAL = {"local_steps": 8, "lr": 0.01}
 PARTS: dict[str, Part] = {
-    "dlg": Part("dlg", "mnist", "dlg_lenet", {"iterations": 40}),
-    "idlg": Part("idlg", "mnist", "dlg_lenet", {"iterations": 40}),
+    "dlg": Part("dlg", "mnist", "dlg_lenet", {"iterations": 30, "restarts": 4}),
+    "idlg": Part("idlg", "mnist", "dlg_lenet", {"iterations": 30, "restarts": 4}),
     "convnet": Part("inverting-gradients", "cifar10", "convnet"),
     "convnet-4": Part("inverting-gradients", "cifar10", "convnet", batch=4),
     "agic": Part("agic", "cifar10", "convnet", {"iterations": 1000}, 8, LOCAL, "PSNR + 50 %, 5x faster (paper)"),
@@ -118,7 +121,7 @@ def psnr_db(found: Tensor, true: Tensor) -> list[float]:
     return [float(-10 * errors[r, c].clamp(min=1e-12).log10()) for r, c in zip(rows, columns, strict=True)]
 
 
-def timed(attack: UpdateAttack, seen: UpdateView, made: list[Made]) -> tuple[list[Any], float]:
+def timed(attack: UpdateAttack, seen: UpdateView, made: list[Made]) -> tuple[list[Recovered], float]:
     """What an attack finds, and the seconds that it takes."""
     if seen.device.type == "cuda":
         torch.cuda.synchronize()
@@ -129,31 +132,53 @@ def timed(attack: UpdateAttack, seen: UpdateView, made: list[Made]) -> tuple[lis
     return found, time.perf_counter() - start
 
 
-def run(name: str, part: Part, splits: Splits, device: torch.device, weights: Path | None, n: int, seed: int) -> None:
-    """Run one part, and print its line."""
+def sized(part: Part, seen: UpdateView, made: list[Made], seconds: float) -> Matching:
+    """The attack with its own iterations, or with as many as take so long, estimated from a few."""
+
+    def of(share: float) -> Matching:
+        counts = {n: getattr(whole, n) for n in ("iterations", "later_iterations") if getattr(whole, n)}
+        few = {name: max(2, int(share * count)) for name, count in counts.items()}
+        attack: Matching = UPDATE_ATTACKS.make(part.attack, **{**part.options, **few})
+        return attack
+
+    whole: Matching = UPDATE_ATTACKS.make(part.attack, **part.options)
+    if seconds == math.inf:
+        return whole
+    trial = 4 / whole.iterations
+    for _ in range(2):  # the first one warms up
+        _, spent = timed(of(trial), seen, made)
+    return of(min(1.0, seconds / (spent / trial)))
+
+
+def run(
+    name: str, part: Part, splits: Splits, device: torch.device, weights: Path | None, n: int, seed: int, seconds: float
+) -> None:
+    """Run one part within about so many seconds, and print its line."""
     model = victim(part, splits, weights, seed)
     made = updates(part, splits, model, n, seed)
-    attack = UPDATE_ATTACKS.make(part.attack, **part.options)
-    found, seconds = timed(attack, view(splits, seed, device, 1000), made)
+    seen = view(splits, seed, device, 1000)
+    attack = sized(part, seen, made, seconds)
+    found, spent = timed(attack, seen, made)
     scores, right, total = list[float](), 0, 0
     for r, m in zip(found, made, strict=True):
         scores += psnr_db(r.inputs, m.inputs)
         total += len(m.labels)
-        if r.labels is not None:
-            counted = [torch.bincount(labels, minlength=len(splits.classes)) for labels in (r.labels, m.labels)]
-            right += int(torch.minimum(*counted).sum())
+        assert r.labels is not None
+        counted = [torch.bincount(labels, minlength=len(splits.classes)) for labels in (r.labels, m.labels)]
+        right += int(torch.minimum(*counted).sum())
+    floor = [psnr_db(torch.from_numpy(splits.floor)[None].repeat(len(m.inputs), 1, 1, 1), m.inputs) for m in made]
     each = " ".join(f"{score:.1f}" for score in sorted(scores))
     print(
-        f"{name}, seed {seed}: n={total} in {len(made)} updates, median {np.median(scores):.1f} dB, "
-        f"mean {np.mean(scores):.1f} dB, above 25 dB {np.mean(np.array(scores) > 25):.0%}, labels {right}/{total}, "
-        f"{seconds / total:.2f} s an image{f'; published: {part.published}' if part.published else ''}\n    {each}",
+        f"{name}, seed {seed}: n={total} in {len(made)} updates, median {np.median(scores):.1f} dB, mean "
+        f"{np.mean(scores):.1f} dB (mean image {np.median(np.concatenate(floor)):.1f}), above 25 dB "
+        f"{np.mean(np.array(scores) > 25):.0%}, labels {right}/{total}, {attack.iterations:,} iterations, "
+        f"{spent / total:.2f} s an image{f'; published: {part.published}' if part.published else ''}\n    {each}",
         flush=True,
     )
 
 
-def speed(splits: Splits, device: torch.device, weights: Path | None, n: int, steps: int) -> None:
+def speed(part: Part, splits: Splits, device: torch.device, weights: Path | None, n: int, steps: int) -> None:
     """Images a second of one batch of independent problems, against one by one, in turns."""
-    part = PARTS["inverting-gradients"]
     made = updates(part, splits, victim(part, splits, weights, 0), n, 0)
     seen = view(splits, 0, device, 1000)
     rates = dict[str, list[float]](batch=[], single=[])
@@ -164,8 +189,8 @@ def speed(splits: Splits, device: torch.device, weights: Path | None, n: int, st
             rates[kind].append(len(few) / seconds * steps / 4800)
     batch, single = (float(np.median(rates[kind])) for kind in ("batch", "single"))
     print(
-        f"speed: Inverting Gradients on ResNet-20, {n} images in one batch {batch:.3f} images/s of 4,800 steps, one by "
-        f"one {single:.4f} images/s: {batch / single:.1f}x (medians of 3 in turns, from {steps} steps each)",
+        f"speed: Inverting Gradients on {part.model}, {n} images in one batch {batch:.3f} images/s of 4,800 steps, "
+        f"one by one {single:.4f} images/s: {batch / single:.1f}x (medians of 3 in turns, from {steps} steps each)",
         flush=True,
     )
 
@@ -177,7 +202,7 @@ def main(
     n: int = 32,
     seeds: int = 1,
     device: str | None = None,
-    minutes: float = 9.0,
+    minutes: float = 8.0,
     tiny: bool = False,
 ) -> None:
     """Run parts.
@@ -189,40 +214,45 @@ def main(
         n: Images of each part.
         seeds: Seeds of each part.
         device: Where to compute; the fastest device if not stated.
-        minutes: No part begins after this time.
+        minutes: Time for everything, of which each part gets an equal share of what is left.
         tiny: Run everything on a few digits with a few steps.
     """
     began, failed, where = time.perf_counter(), False, pick_device("cpu" if tiny else device)
     if tiny:
-        parts, n, seeds, weights = ("speed", *PARTS), 2, 1, None
+        parts, n, seeds, weights = ("speed", *PARTS), 1, 1, None
     opened = dict[str, Splits]()
-    for name in parts:
-        for seed in range(seeds):
-            if time.perf_counter() - began > 60 * minutes:
-                print(f"{name}, seed {seed}: left out, because {minutes:g} minutes are over")
-                continue
-            try:
-                chosen = PARTS["inverting-gradients" if name == "speed" else name]
-                data = "digits" if tiny else chosen.data
-                splits = opened.setdefault(data, load(data, data_root))
-                if name == "speed":
-                    if not seed:
-                        speed(splits, where, weights, n, 2 if tiny else 50)
-                    continue
-                part = small(chosen) if tiny else chosen
-                run(name, part, splits, where, weights, n, seed)
-            except Exception:  # the others go on
-                print(f"{name}, seed {seed} failed:\n{traceback.format_exc()}", flush=True)
-                failed = True
-    sys.exit(failed)
+    turns = [(name, seed) for name in parts for seed in range(1 if name == "speed" else seeds)]
+    for done, (name, seed) in enumerate(turns):
+        left_s = 60 * minutes - (time.perf_counter() - began)
+        try:
+            chosen = PARTS["inverting-gradients" if name == "speed" else name]
+            data = "digits" if tiny else chosen.data
+            splits = opened[data] if data in opened else opened.setdefault(data, load(data, data_root))
+            part = small(chosen) if tiny else chosen
+            if name == "speed":
+                speed(part, splits, where, weights, n, 2 if tiny else 50)
+            else:
+                share_s = math.inf if tiny else max(1.0, left_s / (len(turns) - done))
+                run(name, part, splits, where, weights, n, seed, share_s)
+        except Exception:  # the others go on
+            print(f"{name}, seed {seed} failed:\n{traceback.format_exc()}", flush=True)
+            failed = True
+    if failed:
+        sys.exit(1)
 
 
 def small(part: Part) -> Part:
     """The same with a few steps of everything."""
-    few = {"iterations": 2, "later_iterations": 2, "prior_steps": 2, "latent": 8, "width": 4}
+    few = {"iterations": 2, "later_iterations": 2, "prior_steps": 2, "latent": 8, "width": 4, "restarts": 1}
     few |= {"candidates": 2} if "candidates" in UPDATE_ATTACKS.options(part.attack) else {}
     return Part(
-        part.attack, part.data, part.model, {**part.options, **few}, min(part.batch, 2), part.client, part.published
+        part.attack,
+        part.data,
+        part.model.replace("resnet20", "convnet"),
+        {**part.options, **few},
+        min(part.batch, 2),
+        part.client,
+        part.published,
     )
 
 

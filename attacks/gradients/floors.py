@@ -35,6 +35,9 @@ def mean_sample(view: UpdateView, made: Sequence[Made]) -> list[Recovered]:
 
 def class_mean(view: UpdateView, made: Sequence[Made]) -> list[Recovered]:
     """The mean of the attacker's own samples of the class, for each label that the update gives away."""
+    if all(m.observation.samples == 1 for m in made):
+        # Exact for a single sample, and needs no pass over the attacker's samples.
+        return ClassMean(labels="idlg").invert(view, [m.observation for m in made])
     return ClassMean().invert(view, [m.observation for m in made])
 
 

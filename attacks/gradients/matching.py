@@ -43,6 +43,8 @@ from cutlayer.options import Count, LearningRate, Size, Weight, Whole
 
 PRIORS = ("pixels", "table", "network", "latent", "generator", "features")
 LAYERS = ("equal", "rising", "late-first")
+ENOUGH = 1e-6
+"""L-BFGS does not start again once the objective is this share of that at the start."""
 LOCAL = ("single", "simulate")
 OPTIMIZERS = ("adam", "lbfgs", "cma")
 
@@ -253,11 +255,16 @@ class Matching(Terms, UpdateAttack):
                 era=self._era,
                 random=random,
             )
-        found = []
+        found = list[Found]()
         for k, row in enumerate(rows):
             one = {name: value[k : k + 1] for name, value in start.items()}
             if self.optimizer == "lbfgs":
                 objective = match.objective(prior, [row])
+                with torch.no_grad():
+                    first = objective(one, 0.0)
+                if k % self.restarts and found[-1].objective <= ENOUGH * first:
+                    found.append(found[-1])
+                    continue
                 found.append(lbfgs(objective, one, fixed=prior.fixed, iterations=iterations, lr=lr))
             else:
                 objective = match.objective(prior, [row] * self.population)

@@ -109,13 +109,11 @@ class Match:
             for o in kind.observations
         ]
         self._hidden = [hides_scale(o) for o in kind.observations]
-        self._seen = [
-            {
-                name: torch.stack([self._target(p.observations[k])[name].to(device) for p in problems])
-                for name in replay.names
-            }
-            for k, replay in enumerate(self._replays)
-        ]
+        self._seen = []
+        for k, replay in enumerate(self._replays):
+            targets = [self._target(p.observations[k]) for p in problems]
+            self._seen.append({name: torch.stack([t[name] for t in targets]).to(device) for name in replay.names})
+        self._sent = [self._factor(o) for o in kind.observations]
         self._maps = [[p.maps[k] for p in problems] for k in range(len(self._replays))]
         self._labels = None
         if kind.labels is not None:
@@ -163,7 +161,7 @@ class Match:
             for k, replay in enumerate(self._replays):
                 made = _each(replay, x, y, masks)
                 if any(self._maps[k]):
-                    made = _mapped(made, [self._maps[k][row] for row in rows])
+                    made = _mapped(made, [self._maps[k][row] for row in rows], self._sent[k])
                 total += terms.scale * self._distances(k, made, seen[k], done)
             return total + self._beliefs(prior, parameters, x, masks, done)
 
@@ -205,6 +203,12 @@ class Match:
             return observation.update
         return as_gradient(observation)
 
+    def _factor(self, observation: Observation) -> float:
+        """What makes of the computed update one as it is sent, which is what the map of a defense takes."""
+        if self._terms.local == "simulate" or not observation.local_steps:
+            return 1.0
+        return -observation.lr * observation.local_steps or -1.0
+
     def _mixed(self, view: UpdateView) -> Mixed | None:
         """What the clients' defense makes of samples, if the attacker knows it."""
         if self._terms.adaptive and view.knows_defense and view.defense.on:
@@ -227,11 +231,17 @@ def _each(function: Callable[..., Any], *arguments: Any) -> Any:
     return vmap(function, randomness="different")(*arguments)
 
 
-def _mapped(made: Mapping[str, Tensor], maps: Sequence[Twin | None]) -> dict[str, Tensor]:
-    """Each row of stacked updates through its own map."""
+def _mapped(made: Mapping[str, Tensor], maps: Sequence[Twin | None], sent: float) -> dict[str, Tensor]:
+    """Each row of stacked updates through its own map, times `sent` on the way in and divided by it on the way out."""
     rows = [{name: value[k] for name, value in made.items()} for k in range(len(maps))]
-    mapped = [twin(row) if twin is not None else row for twin, row in zip(maps, rows, strict=True)]
+    mapped = [_through(twin, row, sent) if twin is not None else row for twin, row in zip(maps, rows, strict=True)]
     return {name: torch.stack([row[name] for row in mapped]) for name in made}
+
+
+def _through(twin: Twin, update: Mapping[str, Tensor], sent: float) -> dict[str, Tensor]:
+    if sent == 1:
+        return twin(update)
+    return {name: value / sent for name, value in twin({name: value * sent for name, value in update.items()}).items()}
 
 
 def _own(parameters: Parameters) -> Parameters:

@@ -39,6 +39,9 @@ from cutlayer.wire.training import Ask, Call, Reply, packed, unpacked
 log = logging.getLogger("cutlayer.training")
 
 
+ALL_GONE = 10
+"""Where nobody waits for a client, it may compute for long: all are given up after so many times `straggler_s`."""
+
 _DIVERGED = "The training diverged: {}. Nothing of it was applied; use a lower learning rate."
 
 
@@ -95,6 +98,7 @@ class Coordinator:
         self._moved: set[int] = set()
         self._told: set[int] = set()
         self._timer: Timer | None = None
+        self._timer_s, self._heard_s = 0.0, clock()
         self._stopped = False
 
     def take(self, ask: Ask, done: Done) -> None:
@@ -103,6 +107,7 @@ class Coordinator:
         with self._lock:
             if self._stopped:
                 return
+            self._heard_s = self._clock()
             try:
                 if self.failed is not None:
                     self._told.add(self._members.client_of(ask.session))
@@ -525,24 +530,45 @@ class Coordinator:
         }
         self._moved.clear()
         awaited = self._awaited_since
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._plan.stragglers == "wait" or self.failed is not None:
+            return
         held = any(member.asks for client, member in self._members.here.items() if client not in awaited)
-        if self._plan.stragglers != "wait" and awaited and held and self.failed is None:
-            left = min(awaited.values()) + self._plan.straggler_s - now
-            self._timer = Timer(max(0.0, left), self.look)
-            self._timer.daemon = True
-            self._timer.start()
+        if awaited and held:
+            self._wake_up(min(awaited.values()) + self._plan.straggler_s, self.look)
+        elif self._members.everybody - self._members.closed:
+            self._wake_up(self._heard_s + ALL_GONE * self._plan.straggler_s, self.look_for_all)
+
+    def _wake_up(self, at_s: float, look: Callable[[], None]) -> None:
+        """Look then, or before: a timer for each ask would cost more than the ask, so that one is not put off."""
+        if self._timer is not None:
+            if self._timer.function == look and self._timer_s <= at_s:
+                return
+            self._timer.cancel()
+        self._timer_s, self._timer = at_s, Timer(max(0.0, at_s - self._clock()), look)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def look_for_all(self) -> None:
+        """Give all clients up when none has asked for long, though none is waited for."""
+        with self._lock:
+            if self._stopped:
+                return
+            self._timer, silent_s = None, self._clock() - self._heard_s
+            if silent_s < ALL_GONE * self._plan.straggler_s:
+                self._watch()
+                return
+            log.warning("No client has asked for %.0f s; none is waited for any more.", silent_s)
+            self._members.gone |= self._members.everybody - self._members.closed
 
     def look(self) -> None:
         """Go on without clients that the others have waited for too long, or with others in their place."""
         answers: list[tuple[Done, Reply | Refused]] = []
         with self._lock:
-            silent_since = self._clock() - self._plan.straggler_s
-            awaited = {client for client, since in self._awaited_since.items() if since <= silent_since}
             if self._stopped or self._plan.stragglers == "wait":
                 return
+            self._timer = None
+            silent_since = self._clock() - self._plan.straggler_s
+            awaited = {client for client, since in self._awaited_since.items() if since <= silent_since}
             if not awaited:
                 self._watch()
                 return

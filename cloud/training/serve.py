@@ -121,7 +121,10 @@ def serve(
             raise hosted.failed
     if not record.finished:
         if not numbers:
-            raise Unreachable(f"No client is left after round {len(record.rounds)} of {plan.rounds}.")
+            raise Unreachable(
+                f"No client is left after round {len(record.rounds)} of {plan.rounds}",
+                "start the server again by the same command with --resume, and then the clients",
+            )
         say(stopped(record))
         raise Stopped(numbers[0])
     return record, setup

@@ -14,7 +14,7 @@ from cutlayer.errors import DecodeError
 from cutlayer.protocols.averaging import averaged, shared_names
 from cutlayer.protocols.counts import Counts, counted
 from cutlayer.protocols.cutting import Pieces, pieces
-from cutlayer.protocols.draws import Role, drawing
+from cutlayer.protocols.draws import computed
 from cutlayer.protocols.party import Party, are_finite, copy_into
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.spec import TensorSpec
@@ -131,8 +131,7 @@ class Tails:
         leaf.requires_grad_()
         labels = batches[0].labels if len(batches) == 1 else torch.cat([batch.labels for batch in batches])
         counter = step * self._plan.micro_batches + piece
-        with drawing(self._plan.seed, Role.DROPOUT, client if len(batches) == 1 else 0, round, counter):
-            logits = module(leaf)
+        logits = computed(module, leaf, self._plan.seed, client if len(batches) == 1 else 0, round, counter)
         loss = functional.cross_entropy(logits, labels, reduction="mean" if len(labels) == among else "sum")
         if len(labels) != among:
             loss = loss / among
@@ -142,7 +141,7 @@ class Tails:
         assert gradient is not None
         if value != value or value in (float("inf"), float("-inf")):
             raise self._diverged(party, f"the loss is {value}", clients, round, step)
-        if not (are_finite([gradient]) and party.finite()):
+        if not are_finite([gradient, *party.gradients().values()]):
             raise self._diverged(party, "a gradient of the server's layers is not finite", clients, round, step)
         return value, list(gradient.split([len(batch.labels) for batch in batches]))
 
@@ -150,8 +149,7 @@ class Tails:
         """Compute the body of a U-shaped model; `backward_body` follows. Returns what the client's end takes."""
         module, _ = self._tail(client)
         smashed.requires_grad_()
-        with drawing(self._plan.seed, Role.DROPOUT, client, round, step):
-            output: Tensor = module(smashed)
+        output = computed(module, smashed, self._plan.seed, client, round, step)
         self._open[client] = (smashed, output)
         return output.detach()
 

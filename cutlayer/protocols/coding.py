@@ -87,7 +87,8 @@ def decoded_labels(encoded: Encoded, n: int, classes: int) -> Tensor:
     array = as_array(encoded, "INT64")
     if array.shape != (n,):
         raise DecodeError(f"There are labels of shape {array.shape} for {n} samples; send one label for each.")
-    if n and not 0 <= array.min() <= array.max() < classes:
+    # As an unsigned number a negative one is greater than all classes.
+    if n and array.view(np.uint64).max() >= classes:
         raise DecodeError(
             f"A label lies between 0 and {classes - 1}; the labels go from {array.min()} to {array.max()}."
         )

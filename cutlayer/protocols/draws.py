@@ -5,6 +5,7 @@ that happened before. Therefore a run over a network draws what a run in one pro
 a checkpoint needs no state of a generator.
 """
 
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -12,6 +13,23 @@ from threading import RLock
 
 import numpy as np
 import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from cutlayer.models.normalize import Normalize
+
+_STILL = {
+    Normalize, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Conv1d, nn.Conv2d, nn.Flatten,
+    nn.GELU, nn.GroupNorm, nn.Identity, nn.LayerNorm, nn.LeakyReLU, nn.Linear, nn.MaxPool2d, nn.ReLU, nn.ReLU6,
+    nn.Sigmoid, nn.SiLU, nn.Softmax, nn.Tanh,
+}  # fmt: skip
+_STILL_FUNCTIONS = {
+    operator.add, operator.iadd, operator.mul, operator.sub, operator.truediv, operator.getitem, torch.add, torch.cat,
+    torch.flatten, torch.mean, torch.mul, torch.relu, torch.sigmoid, functional.adaptive_avg_pool2d,
+    functional.avg_pool2d, functional.max_pool2d, functional.pad, functional.relu,
+}  # fmt: skip
+_STILL_METHODS = {"add", "contiguous", "flatten", "mean", "mul", "relu", "reshape", "size", "view"}
+"""Layers, functions and methods of tensors that draw nothing at random."""
 
 _MOST = 1 << 32
 """A greater part of a counter would take two words of the seed sequence, and could equal another counter."""
@@ -47,6 +65,40 @@ def generator(seed: int, role: Role, client: int = 0, round: int = 0, step: int 
     if not all(0 <= part < _MOST for part in counter):
         raise ValueError(f"Each number of a counter is from 0 to 2**32 - 1; {counter} was given.")
     return np.random.default_rng(np.random.SeedSequence(counter))
+
+
+def computed(module: nn.Module, inputs: Tensor, seed: int, client: int = 0, round: int = 0, step: int = 0) -> Tensor:
+    """The output of a module, whose own draws, such as dropout, follow from these numbers alone.
+
+    Where nothing in the module can draw, the generators are left alone: to seed and to restore them takes as long as a
+    small layer.
+    """
+    if "_may_draw" not in module.__dict__:
+        module._may_draw = may_draw(module)  # type: ignore[assignment]
+    if not module._may_draw:
+        output: Tensor = module(inputs)
+        return output
+    with drawing(seed, Role.DROPOUT, client, round, step):
+        output = module(inputs)
+    return output
+
+
+def may_draw(module: nn.Module) -> bool:
+    """Whether a forward pass may draw at random: always, but for layers and functions that are known not to."""
+    if type(module) in _STILL:
+        return False
+    if type(module) is nn.Sequential:
+        return any(may_draw(layer) for layer in module)
+    if not isinstance(module, fx.GraphModule):
+        return True
+    for node in module.graph.nodes:
+        if node.op == "call_module" and may_draw(module.get_submodule(node.target)):
+            return True
+        if node.op == "call_function" and node.target not in _STILL_FUNCTIONS:
+            return True
+        if node.op == "call_method" and node.target not in _STILL_METHODS:
+            return True
+    return False
 
 
 @contextmanager

@@ -90,12 +90,15 @@ class Privacy:
         noise: Standard deviation of the noise over `clip`.
         delta: Probability with which the stated epsilon does not hold.
         unit: What is hidden: a `record`, or a `class`, all samples of one client that have one label.
+        label_epsilon: Epsilon of the labels that clients send; 0 for the true ones. It needs no `clip`; see
+            `cutlayer.protocols.label_privacy`.
     """
 
     clip: Weight = 0.0
     noise: Weight = 1.0
     delta: Annotated[float, Within(0, 1, above=True)] = 1e-5
     unit: str = "record"
+    label_epsilon: Annotated[float, Within(0, 1000)] = 0.0
 
 
 @dataclass(frozen=True)
@@ -213,8 +216,10 @@ class TrainingPlan:
             for key, value in asdict(self.codec).items()
         }
         content["row"] = {key: getattr(self.row, key) for key in CHOICES}
-        content["dp"] = {key: value for key, value in asdict(self.dp).items() if (key, value) != ("unit", "record")}
-        if not self.dp.clip:
+        usual = {("unit", "record"), ("label_epsilon", 0.0)}
+        private = {key: value for key, value in asdict(self.dp).items() if (key, value) not in usual}
+        content["dp"] = private if self.dp.clip else {"label_epsilon": self.dp.label_epsilon}
+        if not (self.dp.clip or self.dp.label_epsilon):
             del content["dp"]
         if self.update_defense == UNDEFENDED:
             del content["update_defense"]
@@ -397,6 +402,9 @@ def _check(plan: TrainingPlan) -> None:
         )
     if plan.dp.clip and (plan.row.feedback == "local-loss" or plan.row.u_shaped):
         raise ConfigError(f"dp clips what comes from the gradient at one cut, and {plan.protocol} has other gradients.")
+    if plan.dp.label_epsilon and (plan.row.labels == "kept" or plan.row.feedback == "local-loss"):
+        why = "sends no labels" if plan.row.labels == "kept" else "also trains the heads on the labels, at the clients"
+        raise ConfigError(f"dp.label_epsilon hides labels that are sent, and {plan.protocol} {why}; leave it out.")
     if plan.dp.clip and plan.micro_batches > 1:
         raise ConfigError("dp adds noise to the gradient of a whole batch; set micro_batches = 1.")
     if plan.secure_aggregation is not None:

@@ -24,6 +24,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from cutlayer.defenses.shared import accountant
 from cutlayer.defenses.updates.client_dp import ClientDP
 from cutlayer.errors import ConfigError
+from cutlayer.protocols.label_privacy import label_guarantee
 from cutlayer.protocols.update_defense import update_defense
 
 if TYPE_CHECKING:
@@ -145,7 +146,8 @@ def guarantee(plan: TrainingPlan, samples: int = 0) -> str:
         plan: The plan.
         samples: Number of samples of the client, of which a smaller one has a greater epsilon; 0 where it is not known.
     """
-    return " ".join(said for said in (_of_samples(plan, samples), _of_client(plan, samples)) if said)
+    promises = _of_samples(plan, samples), _of_client(plan, samples), label_guarantee(plan)
+    return " ".join(said for said in promises if said)
 
 
 def _of_samples(plan: TrainingPlan, samples: int) -> str:

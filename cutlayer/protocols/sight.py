@@ -20,7 +20,8 @@ def _server(plan: TrainingPlan) -> str:
         hidden = _behind(plan.update_defense)
         return f"The server sees the weights of every client after each round{hidden}, and no sample."
     seen = [f"the smashed data of every sample in every step{_behind(plan.defense)}"]
-    seen += ["its label"] if row.labels == "sent" else []
+    drawn = "its label as drawn by randomized response" if plan.dp.label_epsilon else "its label"
+    seen += [drawn] if row.labels == "sent" else []
     if row.head == "averaged" and row.sync == "step":
         seen.append(f"the gradients of every client's head{_behind(plan.update_defense)}")
     elif plan.secure_aggregation is not None:
@@ -64,6 +65,7 @@ def label(plan: TrainingPlan) -> str:
     changes += [f"{way} {codec}" for way, codec in codecs.items() if codec != "raw"]
     unit = "" if plan.dp.unit == "record" else f" unit={plan.dp.unit}"
     changes += [f"dp clip={plan.dp.clip:g} noise={plan.dp.noise:g}{unit}"] if plan.dp.clip else []
+    changes += [f"dp label_epsilon={plan.dp.label_epsilon:g}"] if plan.dp.label_epsilon else []
     changes += ["secure_aggregation"] if plan.secure_aggregation is not None else []
     changes += [
         defense.label

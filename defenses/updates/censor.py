@@ -82,7 +82,10 @@ class Censor(UpdateDefense):
             return float(functional.cross_entropy(model(local.inputs), local.labels))
 
     def twin(self, sent: Mapping[str, Tensor], rng: np.random.Generator) -> Twin | None:
-        """See the base. The direction is read from `sent`; what remains of an update is the length of each layer."""
+        """See the base. The direction is read from `sent`; what remains of an update is the length of each layer.
+
+        From round `rounds` on updates are sent as they are, and an attacker does without the map.
+        """
         if not self.on:
             return None
         directions = {name: value / value.norm().clamp(min=_TINY) for name, value in sent.items()}

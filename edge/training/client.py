@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cutlayer.data.splits import Dataset
-from cutlayer.defenses.updates.base import Local
 from cutlayer.defenses.updates.fixed import OutOfRange
+from cutlayer.defenses.updates.inspection import repeated_rows
 from cutlayer.defenses.updates.secure_aggregation import Keys
 from cutlayer.edge.training.session import RolledBack
 from cutlayer.edge.training.updates import Updates
@@ -34,8 +34,9 @@ from cutlayer.protocols.barriers import checkpoint_due
 from cutlayer.protocols.coding import Coding, decoded, encoded_labels
 from cutlayer.protocols.counts import Counts, counted
 from cutlayer.protocols.cutting import pieces
-from cutlayer.protocols.draws import Role, drawing, generator
+from cutlayer.protocols.draws import Role, computed, drawing, generator
 from cutlayer.protocols.events import Event, Listener, unheard
+from cutlayer.protocols.label_privacy import randomized
 from cutlayer.protocols.party import Party, digest, use_threads
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.protocols.private import PrivateGradients
@@ -117,6 +118,10 @@ class Client:
     ) -> None:
         self.plan, self.number, self._classes, self._session, self._on = plan, number, classes, session, on
         self._inputs, self._labels = torch.from_numpy(train.inputs), torch.from_numpy(train.labels)
+        if plan.dp.label_epsilon:
+            # Drawn once for each sample. No other use of them is made than to send them.
+            draws = generator(plan.seed, Role.LABELS, number)
+            self._labels = torch.from_numpy(randomized(train.labels, classes, plan.dp.label_epsilon, draws))
         self._test = torch.from_numpy(test.inputs), torch.from_numpy(test.labels)
         self._pieces = pieces(plan, number, model, input, classes)
         self._party = Party(self._pieces.at_client, plan.optimizer)
@@ -312,7 +317,7 @@ class Client:
         if sent is labels:
             self._backward(number, step, passed, gradient, share)
         if row.sync == "step":
-            return self._step_with_all(number, step, Local(self._pieces.head, inputs, labels, number - 1))
+            return self._step_with_all(number, step, (inputs, labels))
         return self._apply(number, step)
 
     def _look(
@@ -367,8 +372,7 @@ class Client:
         Where the defense has no gradient, that of what was sent is taken for that of what the head gave.
         """
         plan = self.plan
-        with drawing(plan.seed, Role.DROPOUT, self.number, number, step):
-            features: Tensor = self._pieces.head(inputs)
+        features = computed(self._pieces.head, inputs, plan.seed, self.number, number, step)
         self._open = inputs, features
         penalty = self._defense.penalty(inputs, features)
         if not self._defense.protects:
@@ -409,8 +413,7 @@ class Client:
         end = self._pieces.end
         assert end is not None
         output = decoded(reply.tensors["output"]).requires_grad_()
-        with drawing(self.plan.seed, Role.DROPOUT, self.number, number, step):
-            logits = end(output)
+        logits = computed(end, output, self.plan.seed, self.number, number, step)
         functional.cross_entropy(logits, labels).backward()
         assert output.grad is not None
         draws = generator(self.plan.seed, Role.NOISE, self.number, number, step)
@@ -437,7 +440,7 @@ class Client:
         (value if passed.penalty is None else value + passed.penalty).backward()
         return self._apply(number, step)
 
-    def _step_with_all(self, number: int, step: int, batch: Local | None = None) -> bool:
+    def _step_with_all(self, number: int, step: int, batch: tuple[Tensor, Tensor] | None = None) -> bool:
         """Apply the sum of the gradients of all heads; this one has none where there is no batch left."""
         gradients = self._updates.gradients(number, step, self._party.gradients(), batch)
         tensors = {"gradients": packed(gradients)} if gradients else {}
@@ -513,6 +516,8 @@ class Client:
             weights = unpacked(reply.tensors["weights"])
             if weights.keys() != self._shared:
                 raise DecodeError("The server's head has other layers than this client's; compare the plans.")
+            if suspicious := repeated_rows(weights):
+                raise AlarmError(f"Client {self.number} trains no more with the weights it was sent: {suspicious[0]}")
             self._party.load(weights)
 
     def _is_shared(self, key: str) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cutlayer.defenses.updates.base import Local, Update
 from cutlayer.errors import ConfigError
-from cutlayer.protocols.draws import Role, generator
+from cutlayer.protocols.draws import Role, drawing, generator
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.protocols.update_defense import update_defense
 
@@ -39,7 +39,8 @@ class Updates:
         self._inputs, self._labels = inputs, labels
         self._defense = update_defense(plan.update_defense)
         self._kept: dict[str, NDArray[np.float32]] = {}
-        self._begun = copy.deepcopy(head) if self._defense.on else head
+        # A defense may run a model in training mode; that must not move the running statistics of the client's own.
+        self._begun, self._now = (copy.deepcopy(head) if self._defense.on else head for _ in range(2))
 
     def begin(self) -> None:
         """Remember the weights that a turn begins with."""
@@ -55,8 +56,10 @@ class Updates:
         """
         if not self._defense.on:
             return inputs, labels
-        draws = generator(self._plan.seed, Role.AUGMENT, self._number, round, step)
-        found, of = self._defense.augment(inputs, labels, draws, Local(self._head, inputs, labels, round - 1))
+        counter = self._plan.seed, Role.AUGMENT, self._number, round, step
+        with drawing(*counter):
+            local = self._of_now(round, inputs, labels)
+            found, of = self._defense.augment(inputs, labels, generator(*counter), local)
         if self._plan.row.tail != "none" and (len(found) != len(inputs) or of.dim() != 1):
             raise ConfigError(
                 f"{self._plan.update_defense.name} trains on other samples than a batch has, or on mixed classes, and "
@@ -82,20 +85,29 @@ class Updates:
         changed = {name: before[name] + value for name, value in sent.items() if not torch.equal(value, update[name])}
         return {**weights, **changed}
 
-    def gradients(self, round: int, step: int, gradients: Mapping[str, Tensor], batch: Local | None) -> Update:
+    def gradients(
+        self, round: int, step: int, gradients: Mapping[str, Tensor], batch: tuple[Tensor, Tensor] | None
+    ) -> Update:
         """The gradients of the head that the client sends for one step, in place of its own.
 
         Args:
             round: The round.
             step: The step.
             gradients: The gradients by name; none where the client has no batch left.
-            batch: The samples of the step.
+            batch: The samples of the step and their labels.
         """
-        return self._protected(round, step, gradients, batch)
+        if not self._defense.on:
+            return gradients
+        return self._protected(round, step, gradients, None if batch is None else self._of_now(round, *batch))
+
+    def _of_now(self, round: int, inputs: Tensor, labels: Tensor) -> Local:
+        self._now.load_state_dict(self._head.state_dict())
+        return Local(self._now, inputs, labels, round - 1)
 
     def _protected(self, round: int, step: int, update: Update, local: Local | None) -> Update:
-        draws = generator(self._plan.seed, Role.UPDATE, self._number, round, step)
-        return self._defense.protect_update(update, draws, self._kept, local)
+        counter = self._plan.seed, Role.UPDATE, self._number, round, step
+        with drawing(*counter):
+            return self._defense.protect_update(update, generator(*counter), self._kept, local)
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint needs."""

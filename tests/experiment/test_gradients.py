@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from cutlayer.attacks.gradients.base import Recovered, UpdateAttack
 from cutlayer.defenses.updates.base import UpdateDefense
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import gradient_plan, gradients
+from cutlayer.experiment import plan as experiment_plan
 from cutlayer.experiment.gradient_plan import Cell, UpdateKind
 from cutlayer.records import gradients as records
 from cutlayer.records.dataclass_json import dump
@@ -215,9 +217,47 @@ def test_the_sum_of_what_clients_send_is_the_mean_of_their_gradients():
     assert summed.observation.samples == 4
     for name, value in whole.update.items():
         assert torch.allclose(summed.observation.update[name], value, atol=1e-7)
+    stepped = [
+        observed(
+            model, inputs[k : k + 2], labels[k : k + 2], Unprotected(), np.random.default_rng(), local_steps=1, lr=0.5
+        )
+        for k in (0, 2)
+    ]
+    (one_step,) = gradients._mixed(stepped, Unprotected(), np.random.default_rng(), True)
+    # Whoever repeats the step takes it with the samples of all clients.
+    assert (one_step.observation.samples, one_step.observation.batch) == (4, 4)
+    for name, value in whole.update.items():
+        assert torch.allclose(one_step.observation.update[name], -0.5 * value, atol=1e-6)
     single = gradients._mixed(each, Unprotected(), np.random.default_rng(), False)
     for one, other in zip(single, each, strict=True):
         assert torch.allclose(one.observation.update["1.bias"], other.observation.update["1.bias"], atol=1e-7)
+
+
+def test_the_draws_of_clients_are_not_those_of_an_attacker_with_the_same_seed(tmp_path):
+    cell = load(tmp_path).cells()[0]
+    clients = gradients._rng(cell, 0).integers(2**63)
+    for own in ([cell.seed], [cell.seed, 0], [cell.seed, cell.epochs, 0, 0]):
+        assert np.random.default_rng(own).integers(2**63) != clients
+
+
+@dataclass(kw_only=True)
+class Short(UpdateAttack):
+    """Answer with the exact first sample of each update, and leave the others out."""
+
+    plain_words = "answers in part"
+
+    def invert(self, view, observations):
+        return [Recovered(torch.from_numpy(view.auxiliary.inputs[:1])) for _ in observations]
+
+
+def test_an_attack_that_leaves_samples_out_has_no_score_of_the_others(tmp_path):
+    text = PLAN.format(here=__name__).replace(":Peeks", ":Short").replace('knows = ["labels"]\n', "")
+    path = tmp_path / "short.toml"
+    path.write_text(text)
+    plan = gradient_plan.load(path)
+    found = [r for r in gradients.study(plan, out=tmp_path, say=quiet, tell=quiet) if r.attack.endswith("Short")]
+    assert found
+    assert {(r.own, r.failed) for r in found} == {(None, "The attack answers with 1 of 2 samples.")}
 
 
 def test_ids_count_what_decides_on_the_result_and_no_titles(tmp_path):
@@ -301,3 +341,18 @@ def test_no_attack_has_an_option_that_the_plan_has():
 
     for name in UPDATE_ATTACKS:
         assert not {*gradient_plan.OWN_KEYS} & {*UPDATE_ATTACKS.options(name)}, name
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "experiments").glob("gradients-*.toml")), ids=lambda p: p.stem
+)
+def test_the_plans_that_come_with_cutlayer_can_be_read(path):
+    plan = gradient_plan.load(path)
+    assert plan.name == path.stem
+    assert len(plan.seeds) == 2
+    assert {0} < {*plan.epochs}
+    closed = [a for a in plan.attackers if a.attack.name in ("ratio", "gradient-ridge", "class-mean", "imprint")]
+    assert all(a.images >= 50 for a in closed)
+    assert all(a.images >= 10 for a in plan.attackers)
+    with pytest.raises(ConfigError, match="cutlayer gradients"):
+        experiment_plan.load(path)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cutlayer.cloud.training.coordinator import Coordinator
-from cutlayer.edge.training.client import Client
+from cutlayer.edge.training.client import Client, run
 from cutlayer.errors import Refused, WriteError
 from cutlayer.wire.codecs.base import Encoded
 from cutlayer.wire.training import Call, Reply, packed
@@ -73,6 +73,27 @@ def test_a_client_that_comes_late_takes_part_again(protocol: str) -> None:
     there = {e.round for e in finished.heard if (e.name, e.client) == ("collected", 2)}
     assert 1 not in there
     assert 8 in there
+
+
+def test_a_training_that_all_clients_have_left_is_over() -> None:
+    clock = Clock()
+
+    class Leaving(Direct):
+        def ask(self, call: Call, *arguments: Any) -> Reply:
+            if call is Call.STEP:
+                raise Gone
+            return super().ask(call, *arguments)
+
+    plan = planned(clients=1, straggler_s=999.0, stragglers="drop")
+    coordinator = Coordinator(plan, model(), INPUT, CLASSES, clock=clock)
+    with pytest.raises(Gone):
+        run(Client(plan, 1, model(), INPUT, CLASSES, dataset(9, 1), dataset(4, 2), Leaving(coordinator, "alone", [])))
+    for seconds, finished in ((9000.0, False), (1000.0, True)):
+        clock.now += seconds
+        coordinator.look_for_all()
+        assert coordinator.finished == finished
+    assert coordinator.rounds == 0
+    coordinator.close()
 
 
 class Slow(Late):

@@ -59,6 +59,25 @@ class Rebuilt(UpdateDefense):
         return model
 
 
+@dataclass(kw_only=True)
+class Looking(UpdateDefense):
+    """Run the model in training mode, draw at random, and change nothing; a toy."""
+
+    knob = "strength"
+    plain_words = "looks at what the model says"
+    strength: float = 1.0
+
+    def augment(self, inputs: Tensor, labels: Tensor, rng: Any, local: Local) -> tuple[Tensor, Tensor]:
+        local.model(inputs)
+        torch.rand(3)
+        return inputs, labels
+
+    def protect(self, update: Any, rng: Any, state: Any, local: Local | None) -> Any:
+        assert local is not None
+        local.model(local.inputs)
+        return update
+
+
 def own(kind: type, **options: Any) -> dict[str, Any]:
     return {"name": f"{__name__}:{kind.__name__}", **options}
 
@@ -253,3 +272,11 @@ def test_a_plan_without_it_keeps_its_id_and_one_with_it_is_written_and_read(tmp_
 def test_a_plan_in_which_it_has_no_place_is_refused(protocol, changes, message):
     with pytest.raises(ConfigError, match=message):
         planned(protocol, **{"update_defense": PRUNE, **changes})
+
+
+@pytest.mark.parametrize("protocol", ["fedavg", {"name": "parallel", "sync": "step"}], ids=["fedavg", "parallel"])
+def test_a_defense_that_runs_the_model_leaves_its_running_statistics_alone(protocol):
+    plain, run = (
+        Run(planned(protocol, rounds=2, clients=2, **more)).checked() for more in ({}, {"update_defense": own(Looking)})
+    )
+    assert_same(run.whole(1), plain.whole(1))

@@ -11,12 +11,11 @@ from cutlayer.records.gradients import UpdateRecord
 from cutlayer.records.reading import Study
 from cutlayer.records.run import Estimate
 from cutlayer.report.gradients.groups import Cell, Group, Where, where_text
-from cutlayer.report.gradients.terminal import SMASHED
+from cutlayer.report.gradients.terminal import SHARE, SMASHED
 from cutlayer.report.kit.markup import Html, el, note, row, section, small, table
 from cutlayer.report.kit.pictures import picture_row, strip
-from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, Scale, defense_name, scale
+from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, defense_name, scale
 
-SHARE = Scale("Share", "%", 0, 100)
 REBUILT = 0.5
 """Share of samples above 25 dB, or of rows that are right throughout, from which a defense counts as broken."""
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from cutlayer.records.gradients import UpdateRecord
 from cutlayer.report.gradients.groups import Cell, group, where_text
 from cutlayer.report.kit.columns import WIDTH, columns, wrap
-from cutlayer.report.kit.wording import DASH, LEAKAGE_GAIN, defense_name, scale
+from cutlayer.report.kit.wording import DASH, LEAKAGE_GAIN, Scale, defense_name, scale, seconds
 
+SHARE = Scale("Share", "%", 0, 100)
 SMASHED = (
     "All of this is about the path of the weights. In split learning the smashed data go up for every sample and step; "
     "no defense of updates touches them."
@@ -20,6 +21,8 @@ def text(records: Sequence[UpdateRecord]) -> str:
     parts = []
     for study in group(records):
         head = ["UPDATE", "DEFENSE", "WORST ATTACK", "GAIN", "PSNR", "SSIM", "> 25 DB", "IDENTIFIED", "LABELS"]
+        if any(r.own is not None and "features" in r.own.metrics for r in study.records):
+            head[5:7] = ["COLUMNS", "ROWS"]
         rows = [
             [where_text(place), defense_name(defense), worst.first.label, *_figures(worst)]
             for place in study.places
@@ -38,13 +41,39 @@ def text(records: Sequence[UpdateRecord]) -> str:
     return "\n".join([*parts, wrap(SMASHED)])
 
 
+def attacks(records: Sequence[UpdateRecord]) -> str:
+    """Each attack and each floor on updates without a defense, beside published values."""
+    head = ["UPDATE", "ATTACK", "GAIN", "PSNR", "SSIM", "> 25 DB", "IDENTIFIED", "LABELS", "N", "TIME", "PUBLISHED"]
+    parts = []
+    for study in group(records):
+        rows = []
+        for place in study.places:
+            labels = [(label, True) for label in study.floors] + [(label, False) for label in study.attacks]
+            for label, floor in labels:
+                cell = study.cell("none", label, place, floor=floor)
+                if cell is None or (gain := cell.gain) is None:
+                    continue
+                taken = sum(r.seconds for r in cell.records)
+                rows.append([where_text(place), label, *_figures(cell), str(gain.n), seconds(taken), _published(cell)])
+        parts += [f"{study.title}: every attack without a defense", columns(head, rows, left=(0, 1), rule=True)]
+    return "\n".join(parts)
+
+
+def _published(cell: Cell) -> str:
+    found = cell.first.published
+    if found is None:
+        return ""
+    return ", ".join(f"{name} {value:g}" for name, value in found.values.items()) + f" ({found.source})"
+
+
 def _figures(cell: Cell) -> list[str]:
-    gain = cell.gain
+    """Gain, PSNR, SSIM and the share above 25 dB, or of a table the shares of columns and rows; identified, labels."""
+    gain, table = cell.gain, cell.metric("features") is not None
     found = [LEAKAGE_GAIN.value(gain.value) if gain else DASH]
-    for name, words in (("psnr", scale("psnr")), ("ssim", scale("ssim")), ("rebuilt", LEAKAGE_GAIN)):
+    named = [("psnr", scale("psnr")), ("features", SHARE), ("exact rows", SHARE)] if table else []
+    named = named or [("psnr", scale("psnr")), ("ssim", scale("ssim")), ("rebuilt", SHARE)]
+    for name, words in (*named, ("identification", SHARE), ("labels", SHARE)):
         value = cell.metric(name)
-        found.append(words.value(value.value) if value else DASH)
-    for name in ("identification", "labels"):
-        value = cell.metric(name)
-        found.append(LEAKAGE_GAIN.value(value.value) if value else DASH)
+        exact = value is not None and not value.n and value.infinite
+        found.append("exact" if exact else words.value(value.value) if value else DASH)
     return found

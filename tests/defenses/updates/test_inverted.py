@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,10 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cutlayer.attacks.gradients.client import gradients
+from cutlayer.attacks.gradients.client import gradients, observed
+from cutlayer.attacks.gradients.view import UpdateView
 from cutlayer.data.digits import load
+from cutlayer.data.load import data_root
+from cutlayer.data.mnist import load_mnist
 from cutlayer.defenses.updates.base import Local, Twin
-from cutlayer.registry import UPDATE_DEFENSES
+from cutlayer.models import zoo
+from cutlayer.registry import UPDATE_ATTACKS, UPDATE_DEFENSES
 from tests.defenses.updates.test_contract import rng
 
 SIDE = 8
@@ -129,3 +134,37 @@ def test_a19_noise_of_dp_size_leaves_ridge_at_the_mean_image(victim):
 
     assert ridge_db(torch.stack(rows["clear"])) > db(mean) + 4
     assert abs(ridge_db(torch.stack(rows["noisy"])) - db(mean)) < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options", "unaware_below", "aware_above"),
+    [
+        ("soteria", {"rate": 0.6}, 10, 60),
+        ("dgp", {"smallest": 0.7}, 10, 30),
+        ("pfgd", {"rate": 0.01}, 10, 35),
+        ("quantize", {"bits": 8}, 100, 30),
+    ],
+)
+def test_on_mnist_deep_leakage_from_gradients_finds_the_same(name, options, unaware_below, aware_above):
+    """A18 and A19 as they are: the network of the paper, and the median of 5 digits."""
+    if not (data_root() / "MNIST").is_dir():
+        pytest.skip("MNIST is not here")
+    mnist = load_mnist(data_root(), 0)
+    private = mnist.private.take(5)
+    digits, labels = torch.from_numpy(private.inputs), torch.from_numpy(private.labels)
+    model, defense = zoo.build("dlg_lenet", mnist.input, 10, 0), UPDATE_DEFENSES.make(name, **options)
+    given = zip(digits[:, None], labels[:, None], strict=True)
+    observations = [observed(model, x, y, defense, rng()).observation for x, y in given]
+    view = UpdateView(
+        input=mnist.input, classes=10, auxiliary=mnist.auxiliary.take(100), _labels=tuple(labels[:, None])
+    )
+    attack = UPDATE_ATTACKS.make("dlg", labels="known", iterations=25)
+
+    def median_db(view: UpdateView) -> float:
+        found = torch.cat([recovered.inputs for recovered in attack.invert(view, observations)])
+        return float((-10 * (found - digits).square().flatten(1).mean(1).log10()).median())
+
+    aware, unaware = median_db(replace(view, _defense=defense)), median_db(view)
+    assert unaware < unaware_below
+    assert max(aware, unaware) > aware_above
