@@ -106,7 +106,8 @@ def _updates(setup: Setup, transcript: Transcript, round: int) -> tuple[list[Mad
         labels.append(torch.from_numpy(own.labels))
         observation = Observation(
             update={}, samples=each.samples, local_steps=each.steps, batch=min(plan.batch, each.samples),
-            lr=_rate(plan.optimizer, each.steps), optimizer=plan.optimizer.name, round=round - 1, eval_mode=False, _model=model,
+            lr=_rate(plan.optimizer, each.steps), optimizer=plan.optimizer.name, round=round - 1, eval_mode=False,
+            _model=model,
         )  # fmt: skip
         if plan.secure_aggregation is None:
             observation = replace(observation, update=_change(model, each.weights))
