@@ -131,7 +131,7 @@ def test_a19_noise_of_dp_size_leaves_ridge_at_the_mean_image(victim):
         weights = torch.linalg.solve(kernel + x.shape[1] * torch.eye(200), pixels[:200] - mean)
         return db(mean + x[200:] @ x[:200].T @ weights)
 
-    assert ridge_db(torch.stack(rows["clear"])) > db(mean) + 4
+    assert ridge_db(torch.stack(rows["clear"])) > db(mean) + 2
     assert abs(ridge_db(torch.stack(rows["noisy"])) - db(mean)) < 0.5
 
 
