@@ -495,6 +495,7 @@ UPDATE_ATTACKS = Registry(
         "mean": "cutlayer.attacks.gradients.mean:Mean",
         "ratio": "cutlayer.attacks.gradients.ratio:Ratio",
         "rgcir": "cutlayer.attacks.gradients.rgcir:RGCIR",
+        "spear": "cutlayer.attacks.gradients.spear:Spear",
         "tableak": "cutlayer.attacks.gradients.tableak:TabLeak",
         "through-hypernetwork": "cutlayer.attacks.gradients.through_hypernetwork:ThroughHypernetwork",
     },

@@ -73,19 +73,23 @@ def observed(
         rng: Source of the draws of the defense, and of dropout and other layers that draw.
         state: What the defense keeps from one update of this client to the next; it is changed in place.
         local_steps: Number of steps of SGD; 0 for one gradient of all samples.
-        batch: Samples in each local step, taken in their order, again from the first after the last; 0 for all.
+        batch: Samples in each local step, taken in their order, again from the first after the last; 0 or more
+            than there are for all.
         lr: Learning rate of the local steps.
         round: Number of rounds that the model was trained for.
         eval_mode: Whether the client computes with the model in evaluation mode.
     """
     local = Local(model, inputs, labels, round, local_steps)
-    trained = copy.deepcopy(model).train(not eval_mode)
+    # A gradient in evaluation mode changes nothing in the model, and copies of traced ones are slow.
+    as_it_is = not local_steps and eval_mode and not any(layer.training for layer in model.modules())
+    trained = model if as_it_is else copy.deepcopy(model).train(not eval_mode)
     used, of = defense.augment(inputs, labels, rng, local)
+    size = min(batch or len(used), len(used))
     with seeded(rng, used.device):
         if not local_steps:
             update: Mapping[str, Tensor] = {name: g.detach() for name, g in gradients(trained, used, of).items()}
         else:
-            size, taken = batch or len(used), 0
+            taken = 0
             for _ in range(local_steps):
                 index = (torch.arange(size) + taken) % len(used)
                 taken += size
@@ -101,7 +105,7 @@ def observed(
         update=sent,
         samples=len(inputs),
         local_steps=local_steps,
-        batch=batch or len(inputs),
+        batch=size,
         lr=lr,
         round=round,
         eval_mode=eval_mode,

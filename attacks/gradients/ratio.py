@@ -59,6 +59,14 @@ def candidates(observation: Observation, input: TensorSpec) -> tuple[Tensor, Ten
     return layer.inputs(layer.weight[used] / layer.bias[used, None]), length[used]
 
 
+def within(rows: Tensor, input: TensorSpec) -> Tensor:
+    """Which of the rows ``(N, input.size)`` lie in the range of inputs but for rounding, ``(N,)`` bool."""
+    if input.low is None or input.high is None:
+        return rows.isfinite().all(1)
+    slack = OUTSIDE * (input.high - input.low)
+    return ((rows >= input.low - slack) & (rows <= input.high + slack)).all(1)
+
+
 def chosen(ratios: Tensor, lengths: Tensor, input: TensorSpec, n: int) -> list[int]:
     """The positions of at most `n` ratios that are samples rather than mixtures of samples.
 
@@ -68,12 +76,8 @@ def chosen(ratios: Tensor, lengths: Tensor, input: TensorSpec, n: int) -> list[i
         input: One input of the model.
         n: Number of samples.
     """
-    if input.low is not None and input.high is not None:
-        slack = OUTSIDE * (input.high - input.low)
-        inside = ((ratios >= input.low - slack) & (ratios <= input.high + slack)).all(1)
-        positions = inside.nonzero()[:, 0] if inside.any() else torch.arange(len(ratios), device=ratios.device)
-    else:
-        positions = torch.arange(len(ratios), device=ratios.device)
+    inside = within(ratios, input)
+    positions = (inside if inside.any() else ~inside).nonzero()[:, 0]
     rows = ratios[positions]
     if not len(rows):
         return []

@@ -25,7 +25,7 @@ from cutlayer.attacks.gradients.view import UpdateView
 from cutlayer.data.modality import IMAGE
 from cutlayer.data.splits import NO_CLASS, Splits
 from cutlayer.defenses.updates.base import Update, UpdateDefense
-from cutlayer.errors import ConfigError, CutlayerError
+from cutlayer.errors import ConfigError, CutlayerError, DataError
 from cutlayer.experiment import victim
 from cutlayer.experiment.gradient_plan import Attacker, Cell, GradientPlan, PublishedUpdate, UpdateKind, toml
 from cutlayer.experiment.spec import Experiment, Measure
@@ -45,6 +45,8 @@ from cutlayer.tables import Named
 Say = Callable[[str], None]
 PICTURES = 8
 """Samples of a cell that are kept with what the attack made of them."""
+CLIENTS = 1
+"""Sets the draws of clients apart from those of the attackers."""
 TEST = 1000
 """Test samples on which the accuracy of a victim's model is measured."""
 
@@ -307,7 +309,9 @@ def _made(target: Target, cell: Cell, attack: UpdateAttack | None) -> tuple[list
 
 
 def _rng(cell: Cell, update: int, use: int = 0) -> np.random.Generator:
-    return np.random.default_rng([cell.seed, cell.epochs, update, use])
+    # Attackers draw with the same seed. Numbers that end with 0 make the same draws as those without the 0, which
+    # would hand them the clients' draws.
+    return np.random.default_rng([cell.seed, cell.epochs, update, use, CLIENTS])
 
 
 def _mixed(made: Sequence[Made], defense: UpdateDefense, rng: np.random.Generator, summed: bool) -> list[Made]:
@@ -326,7 +330,9 @@ def _mixed(made: Sequence[Made], defense: UpdateDefense, rng: np.random.Generato
         ]
     first = made[0].observation
     total = {name: torch.as_tensor(value).float() for name, value in defense.summed(shared).items()}
-    observation = replace(first, update=total, samples=sum(m.observation.samples for m in made))
+    # Each of the local steps is taken for one on the batches of all clients.
+    sizes = {key: sum(getattr(m.observation, key) for m in made) for key in ("samples", "batch")}
+    observation = replace(first, update=total, **sizes)
     return [Made(observation, torch.cat([m.inputs for m in made]), torch.cat([m.labels for m in made]))]
 
 
@@ -359,6 +365,9 @@ def attacked(
         found = answer()
         seconds = time.perf_counter() - begin
         found = [Recovered(r.inputs.detach().cpu(), None if r.labels is None else r.labels.cpu()) for r in found]
+        for each, m in zip(found, made, strict=True):
+            if len(each.inputs) < m.observation.samples:
+                raise DataError(f"The attack answers with {len(each.inputs)} of {m.observation.samples} samples.")
         own = score_updates(found, inputs, labels, data, record.seed)
         used = None
         if not all(m.inputs is i or torch.equal(m.inputs, i) for m, i in zip(made, inputs, strict=True)):

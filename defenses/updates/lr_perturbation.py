@@ -56,6 +56,6 @@ class LearningRatePerturbation(UpdateDefense):
 
         def scaled(update: Mapping[str, Tensor]) -> dict[str, Tensor]:
             whole = length(update)
-            return {name: value * (observed / whole) for name, value in update.items()}
+            return {name: value * (observed / whole) if whole > 0 else value for name, value in update.items()}
 
         return scaled

@@ -96,8 +96,10 @@ class Bottlenecked(nn.Module):
 
     def __init__(self, body: nn.Module, last: nn.Linear, size: int, beta: float) -> None:
         super().__init__()
-        self.body, self.last, self.beta = body, last, beta
+        self.body, self.beta = body, beta
+        # In the order in which they are passed: the last layer is the one that attacks read the labels from.
         self.encoder, self.decoder = nn.Linear(last.in_features, 2 * size), nn.Linear(size, last.in_features)
+        self.last = last
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Inputs to logits, by a draw."""

@@ -19,4 +19,4 @@ def recalled(state: dict[str, NDArray[np.float32]], key: str, like: Any) -> Any:
 
 def kept(value: Any) -> NDArray[np.float32]:
     """A copy of an array, or of a tensor, for the dict."""
-    return np.array(value if isinstance(value, np.ndarray) else value.detach().cpu().numpy(), np.float32)
+    return np.array(value.detach().cpu().numpy() if hasattr(value, "detach") else value, np.float32)

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from cutlayer.data.splits import Dataset
 from cutlayer.defenses.updates.fixed import OutOfRange
+from cutlayer.defenses.updates.inspection import repeated_rows
 from cutlayer.defenses.updates.secure_aggregation import Keys
 from cutlayer.edge.training.session import RolledBack
 from cutlayer.edge.training.updates import Updates
@@ -515,6 +516,8 @@ class Client:
             weights = unpacked(reply.tensors["weights"])
             if weights.keys() != self._shared:
                 raise DecodeError("The server's head has other layers than this client's; compare the plans.")
+            if suspicious := repeated_rows(weights):
+                raise AlarmError(f"Client {self.number} trains no more with the weights it was sent: {suspicious[0]}")
             self._party.load(weights)
 
     def _is_shared(self, key: str) -> bool:

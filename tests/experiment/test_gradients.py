@@ -217,9 +217,47 @@ def test_the_sum_of_what_clients_send_is_the_mean_of_their_gradients():
     assert summed.observation.samples == 4
     for name, value in whole.update.items():
         assert torch.allclose(summed.observation.update[name], value, atol=1e-7)
+    stepped = [
+        observed(
+            model, inputs[k : k + 2], labels[k : k + 2], Unprotected(), np.random.default_rng(), local_steps=1, lr=0.5
+        )
+        for k in (0, 2)
+    ]
+    (one_step,) = gradients._mixed(stepped, Unprotected(), np.random.default_rng(), True)
+    # Whoever repeats the step takes it with the samples of all clients.
+    assert (one_step.observation.samples, one_step.observation.batch) == (4, 4)
+    for name, value in whole.update.items():
+        assert torch.allclose(one_step.observation.update[name], -0.5 * value, atol=1e-6)
     single = gradients._mixed(each, Unprotected(), np.random.default_rng(), False)
     for one, other in zip(single, each, strict=True):
         assert torch.allclose(one.observation.update["1.bias"], other.observation.update["1.bias"], atol=1e-7)
+
+
+def test_the_draws_of_clients_are_not_those_of_an_attacker_with_the_same_seed(tmp_path):
+    cell = load(tmp_path).cells()[0]
+    clients = gradients._rng(cell, 0).integers(2**63)
+    for own in ([cell.seed], [cell.seed, 0], [cell.seed, cell.epochs, 0, 0]):
+        assert np.random.default_rng(own).integers(2**63) != clients
+
+
+@dataclass(kw_only=True)
+class Short(UpdateAttack):
+    """Answer with the exact first sample of each update, and leave the others out."""
+
+    plain_words = "answers in part"
+
+    def invert(self, view, observations):
+        return [Recovered(torch.from_numpy(view.auxiliary.inputs[:1])) for _ in observations]
+
+
+def test_an_attack_that_leaves_samples_out_has_no_score_of_the_others(tmp_path):
+    text = PLAN.format(here=__name__).replace(":Peeks", ":Short").replace('knows = ["labels"]\n', "")
+    path = tmp_path / "short.toml"
+    path.write_text(text)
+    plan = gradient_plan.load(path)
+    found = [r for r in gradients.study(plan, out=tmp_path, say=quiet, tell=quiet) if r.attack.endswith("Short")]
+    assert found
+    assert {(r.own, r.failed) for r in found} == {(None, "The attack answers with 1 of 2 samples.")}
 
 
 def test_ids_count_what_decides_on_the_result_and_no_titles(tmp_path):

@@ -12,10 +12,11 @@ import torch
 from cutlayer.attacks.training.training_inversion import system
 from cutlayer.cloud.training.attacking import attacking
 from cutlayer.cloud.training.tails import Tails
+from cutlayer.edge.training.client import Client
 from cutlayer.errors import AlarmError, ConfigError, DecodeError, Refused
 from cutlayer.protocols.plan import parse, toml
-from cutlayer.wire.training import Ask, Call
-from tests.protocols.direct import Direct, Run, dataset, planned
+from cutlayer.wire.training import Ask, Call, Reply, packed
+from tests.protocols.direct import CLASSES, INPUT, Direct, Run, dataset, model, planned
 from tests.protocols.test_networked import Network
 
 FSHA = {"lr": 1e-3, "decoder_lr": 1e-3, "critic_lr": 1e-3, "penalty": 10.0, "capacity": "he-small", "width": 8}
@@ -140,3 +141,22 @@ def test_alarms_that_are_none_are_refused(text: str) -> None:
     assert alarms(Ask(Call.AGGREGATE, "s", 0, {"alarms": json.dumps([["gap", 3, 0.5, 0.25]])})) == [
         ("gap", 3, 0.5, 0.25)
     ]
+
+
+def test_weights_that_sort_samples_are_not_trained_with() -> None:
+    trained = Run(planned("fedavg", clients=2)).checked()
+    client = Client(
+        trained.plan,
+        1,
+        model(),
+        INPUT,
+        CLASSES,
+        dataset(16, 0),
+        dataset(16, 1),
+        session=None,  # type: ignore[arg-type]
+    )
+    honest = {name: value for name, value in trained.whole(1).items() if name in client._shared}
+    client._load_shared(Reply(0, tensors={"weights": packed(honest)}))
+    trap = honest | {"conv2.weight": honest["conv2.weight"][:1].expand_as(honest["conv2.weight"]).contiguous()}
+    with pytest.raises(AlarmError, match=r"Client 1 trains no more .* 100% of the rows of conv2\.weight"):
+        client._load_shared(Reply(0, tensors={"weights": packed(trap)}))

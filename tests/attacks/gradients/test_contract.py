@@ -68,6 +68,7 @@ ROWS = [
     Row("mean", {}),
     Row("ratio", {}),
     Row("rgcir", {"iterations": 4, "denoise": 1}),
+    Row("spear", {}),
     Row("tableak", {"iterations": 4, "restarts": 3}, of="table"),
     Row("through-hypernetwork", {"then": "mean"}),
 ]

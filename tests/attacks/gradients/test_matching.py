@@ -23,6 +23,7 @@ from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset
 from cutlayer.defenses.updates.base import UpdateDefense
 from cutlayer.defenses.updates.none import Unprotected
+from cutlayer.defenses.updates.vrm import Vrm
 from cutlayer.errors import ConfigError, WithheldError
 from cutlayer.models.dlg_lenet import dlg_lenet
 from cutlayer.spec import image_spec
@@ -209,6 +210,17 @@ def test_repeated_local_steps_are_those_of_the_client(digits):
     replay = Replay(made.observation, CPU, simulate=True)
     labels = nn.functional.one_hot(made.labels, 10).float()
     for name, value in replay(made.inputs, labels, {}).items():
+        torch.testing.assert_close(value, made.observation.update[name], atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [0, 2, 9])
+def test_repeated_steps_on_mixtures_are_those_of_the_client(digits, batch):
+    """The client's batch is of what its defense makes of its samples."""
+    made = digits.made(0, 3, Vrm(), local_steps=2, batch=batch, lr=0.1)
+    assert made.observation.batch == {0: 6, 2: 2, 9: 6}[batch]
+    replay = Replay(made.observation, CPU, simulate=True, mixed=Vrm().augment_twin)
+    labels = nn.functional.one_hot(digits.labels[:3], 10).float()
+    for name, value in replay(digits.inputs[:3], labels, {}).items():
         torch.testing.assert_close(value, made.observation.update[name], atol=1e-6, rtol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""Inputs read off the first layer: A12."""
+"""Inputs read off the first layer, by ratios (A12) and by the zeros of ReLU."""
 
 from dataclasses import replace
 
@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from cutlayer.attacks.gradients.ratio import Ratio
+from cutlayer.attacks.gradients.spear import Spear
 from cutlayer.errors import ConfigError
 from cutlayer.models.zoo import build
 from cutlayer.spec import image_spec
@@ -60,3 +61,20 @@ def test_the_answer_does_not_depend_on_the_order_of_the_samples(mnist, mnist_vie
     sorted_ = psnr(Ratio(), mnist_view, [made])
     turned = psnr(Ratio(), mnist_view, [made._replace(inputs=made.inputs.flip(0))])
     assert np.allclose(sorted_, turned[::-1])
+
+
+def test_a_batch_is_taken_apart_by_the_zeros_of_relu(mnist, mnist_view):
+    made = updates(build("mlp", mnist.input, 10), mnist, 8, 40)
+    assert (psnr(Spear(), mnist_view, made) > 40).mean() > 0.95
+    # The zeros are what it goes by: without a ReLU it has no more than ratio.
+    torch.manual_seed(0)
+    smooth = nn.Sequential(nn.Flatten(), nn.Linear(784, 256), nn.Sigmoid(), nn.Linear(256, 10))
+    (one,) = updates(smooth, mnist, 8, 8)
+    by_ratio, by_zeros = (attack.invert(mnist_view, [one.observation])[0] for attack in (Ratio(), Spear(draws=2048)))
+    assert torch.equal(by_ratio.inputs, by_zeros.inputs)
+
+
+def test_a_batch_that_would_take_too_many_draws_is_refused(mnist, mnist_view):
+    (made,) = updates(build("mlp", mnist.input, 10), mnist, 32, 32)
+    with pytest.raises(ConfigError, match="at most 24 samples apart; the update is from 32"):
+        Spear().invert(mnist_view, [made.observation])

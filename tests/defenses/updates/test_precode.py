@@ -8,6 +8,9 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 
 from cutlayer.attacks.gradients.client import observed
+from cutlayer.attacks.gradients.labels import labels_of
+from cutlayer.attacks.gradients.view import UpdateView
+from cutlayer.data.splits import Dataset
 from cutlayer.defenses.updates.none import Unprotected
 from cutlayer.defenses.updates.precode import Precode
 from cutlayer.errors import ConfigError
@@ -45,6 +48,15 @@ def test_the_gradient_cannot_be_repeated_without_the_draws(image):
 def test_the_first_layer_tells_the_sample_exactly_all_the_same(image):
     found = ratio(update(rebuilt(), image, 0), "body.1.weight", "body.1.bias")
     assert psnr(found, image) > 100
+
+
+def test_the_label_is_read_from_the_last_layer_all_the_same(image):
+    model = rebuilt()
+    view = UpdateView(input=INPUT, classes=4, auxiliary=Dataset(image.numpy(), np.zeros(1, np.int64)))
+    for label in range(4):
+        made = observed(model, image, torch.tensor([label]), Unprotected(), np.random.default_rng(label))
+        for way in ("negative", "counts"):
+            assert labels_of(way, made.observation, view).tolist() == [label], way
 
 
 def test_the_loss_holds_the_divergence_in_bits(image):
