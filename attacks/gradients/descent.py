@@ -26,8 +26,9 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8
 PATIENCE, WARM_UP, LOUD = 800, 50, 100
 """Steps without a better objective before the plateau schedule lowers the rate (DIA); steps in which the cosine
 schedule rises (GradInversion); first steps in which quantised signs are doubled (HF-GradInv)."""
-BUDGET = 20
-"""Evaluations in each iteration of L-BFGS (DLG)."""
+BUDGET, PATIENT, GAIN = 20, 5, 0.2
+"""Evaluations in each iteration of L-BFGS (DLG); it ends where so many iterations lower the objective by less than this
+share, as where it has converged, and where it is lost on a plateau."""
 
 
 class Found(NamedTuple):
@@ -169,7 +170,7 @@ def lbfgs(objective: Objective, start: Parameters, *, fixed: frozenset[str], ite
     for name in free:
         parameters[name].requires_grad_()
     optimizer = torch.optim.LBFGS([parameters[name] for name in free], lr=lr, max_iter=BUDGET)
-    best = _Best(parameters)
+    best, reached = _Best(parameters), list[float]()
     for step in track(range(iterations), "matching updates"):
 
         def closure(done: float = step / iterations) -> Tensor:
@@ -180,11 +181,11 @@ def lbfgs(objective: Objective, start: Parameters, *, fixed: frozenset[str], ite
             total.backward(inputs=[parameters[name] for name in free])
             return total
 
-        before = [parameters[name].detach().clone() for name in free]
         value = torch.as_tensor(optimizer.step(closure))
         note(f"objective {best.least.mean():.3g}")
-        if not value.isfinite() or all(torch.equal(b, parameters[n]) for b, n in zip(before, free, strict=True)):
-            break  # it has diverged, or has come to a point from which it does not move
+        reached.append(float(best.least))
+        if not value.isfinite() or (step >= PATIENT and reached[-1] > (1 - GAIN) * reached[-1 - PATIENT]):
+            break
     return Found(best.found, best.least)
 
 

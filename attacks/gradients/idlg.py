@@ -4,7 +4,7 @@ B. Zhao, K. R. Mopuri, H. Bilen, "iDLG: Improved Deep Leakage from Gradients", h
 https://github.com/PatrickZH/Improved-Deep-Leakage-from-Gradients at commit 975bce8. Settings: those of DLG; the label
 is the class whose row of the last weights has the least sum, so that the update must be from one sample.
 
-Differs from the paper: as DLG. Their code ends at a loss of 1e-6, this one where the search no longer moves.
+Differs from the paper: as DLG. Their code ends at a loss of 1e-6, this one where the search no longer gains.
 """
 
 from dataclasses import dataclass

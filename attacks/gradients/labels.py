@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ from cutlayer.attacks.gradients.update import as_gradient, scaled_gradient
 from cutlayer.attacks.gradients.view import Observation, UpdateView
 from cutlayer.errors import ConfigError, near
 
-RANDOM, BATCH = 1000, 512
+RANDOM, OWN, BATCH = 1000, 2000, 512
+"""Random inputs, samples of the attacker's own at most, and samples in a pass through the model."""
 POPULATION, GENERATIONS = 20, 200
 
 
@@ -76,8 +78,13 @@ def last_layer(observation: Observation, classes: int, gradient: Mapping[str, Te
 
 
 def by_class(values: Tensor, view: UpdateView) -> Tensor:
-    """The mean of rows of each class, ``(classes, ...)``; of all rows for a class that the attacker has none of."""
-    labels = torch.from_numpy(view.auxiliary.labels).to(values.device)
+    """The mean of rows of each class, ``(classes, ...)``; of all rows for a class that the attacker has none of.
+
+    Args:
+        values: A row for each of the attacker's own samples, or of the first of them.
+        view: What the attacker may touch.
+    """
+    labels = torch.from_numpy(view.auxiliary.labels[: len(values)]).to(values.device)
     found = [values[labels == c] for c in range(view.classes)]
     return torch.stack([(rows if len(rows) else values).mean(0) for rows in found])
 
@@ -145,7 +152,7 @@ def counts(observation: Observation, view: UpdateView) -> Tensor:
     softmax is not known; that of the attacker's samples takes its place, or of random inputs where there are none.
     """
     bias = _with_bias("counts", observation, view)
-    logits, _ = _answers(observation, _inputs(view))
+    logits, _ = _answers(observation, view)
     return _rounded(observation.samples * (logits.softmax(1).mean(0) - bias), observation.samples)
 
 
@@ -156,7 +163,7 @@ def counts_without_bias(observation: Observation, view: UpdateView) -> Tensor:
     https://arxiv.org/abs/2210.01785, after Geng et al., for models whose last layer has no bias.
     """
     weight = last_layer(observation, view.classes, scaled_gradient(observation, "counts-without-bias")).weight.double()
-    logits, activations = _answers(observation, _inputs(view))
+    logits, activations = _answers(observation, view)
     scale = activations.double().sum(1).mean()
     if not scale.abs() > 0:
         raise ConfigError("The last activations are all zero, so that the weights of the last layer tell no labels.")
@@ -165,7 +172,7 @@ def counts_without_bias(observation: Observation, view: UpdateView) -> Tensor:
     )
 
 
-def countsby_class(observation: Observation, view: UpdateView) -> Tensor:
+def counts_by_class(observation: Observation, view: UpdateView) -> Tensor:
     """The number of samples of each class that explains the bias best, with the mean softmax of each class.
 
     ``B db = (P - I) n``, where column c of P is the mean softmax of the attacker's own samples of class c. On an
@@ -173,7 +180,7 @@ def countsby_class(observation: Observation, view: UpdateView) -> Tensor:
     own way, which `counts` takes no account of.
     """
     bias = _with_bias("counts-by-class", observation, view)
-    logits, _ = _answers(observation, torch.from_numpy(view.auxiliary.inputs))
+    logits, _ = _answers(observation, view)
     means = by_class(logits.double().softmax(1), view)
     system = means.T - torch.eye(view.classes, dtype=torch.float64, device=means.device)
     # The number of samples is known, and weighs more than any class.
@@ -193,8 +200,8 @@ def evolutionary(observation: Observation, view: UpdateView) -> Tensor:
     """
     _, weight, bias = last_layer(observation, view.classes, scaled_gradient(observation, "evolutionary"))
     wanted = (weight if bias is None else torch.cat([weight, bias[:, None]], 1)).double().flatten()
-    inputs, labels = torch.from_numpy(view.auxiliary.inputs), torch.from_numpy(view.auxiliary.labels)
-    logits, activations = _answers(observation, inputs)
+    logits, activations = _answers(observation, view)
+    labels = torch.from_numpy(view.auxiliary.labels[: len(logits)])
     error = logits.softmax(1).index_put(
         (torch.arange(len(labels), device=logits.device), labels.to(logits.device)), torch.tensor(-1.0), accumulate=True
     )
@@ -232,7 +239,7 @@ LABELS: Mapping[str, Callable[[Observation, UpdateView], Tensor]] = MappingProxy
         "wainakh": wainakh,
         "counts": counts,
         "counts-without-bias": counts_without_bias,
-        "counts-by-class": countsby_class,
+        "counts-by-class": counts_by_class,
         "evolutionary": evolutionary,
     }
 )
@@ -254,18 +261,35 @@ def _with_bias(name: str, observation: Observation, view: UpdateView) -> Tensor:
     return bias.double()
 
 
+def _answers(observation: Observation, view: UpdateView) -> tuple[Tensor, Tensor]:
+    """The logits of the attacker's own samples, or of random inputs where there are none, and the last layer's inputs.
+
+    Those of a model are kept until its weights change, because all updates of a round are of one model.
+
+    Returns:
+        ``(N, classes)`` and ``(N, features)``.
+    """
+    model, own = observation.model, view.auxiliary.inputs
+    weights = [(p.data_ptr(), p._version) for p in (*model.parameters(), *model.buffers())]
+    kept = _KEPT.get(model)
+    if kept is None or kept[0] is not own or kept[1] != weights:
+        kept = _KEPT[model] = own, weights, _computed(model, _inputs(view))
+    return kept[2]
+
+
+_KEPT: WeakKeyDictionary[nn.Module, tuple[object, object, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
+
+
 def _inputs(view: UpdateView) -> Tensor:
-    """The attacker's own samples, or random inputs where there are none."""
     if len(view.auxiliary):
-        return torch.from_numpy(view.auxiliary.inputs)
+        return torch.from_numpy(view.auxiliary.inputs[:OWN])
     rng, spec = np.random.default_rng([view.seed, 1]), view.input
     low, high = spec.low or 0.0, 1.0 if spec.high is None else spec.high
     return torch.from_numpy(rng.uniform(low, high, (RANDOM, *spec.shape)).astype(np.float32))
 
 
-def _answers(observation: Observation, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """The logits of inputs, and what the last layer takes: ``(N, classes)`` and ``(N, features)``."""
-    model, seen = observation.model, []
+def _computed(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    seen = list[Tensor]()
     layer = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
     handle = layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     training, device = model.training, layer.weight.device

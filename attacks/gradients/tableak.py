@@ -8,7 +8,7 @@ best search, by least distances, and the answer is their median.
 
 Differs from the paper: labels are found (``counts``), where theirs are given; rows are put in order by the squared
 distance; words and bounds of numbers are those of the attacker's own rows; the learning rate falls along a cosine, with
-which a third of the steps and fewer searches do.
+which fewer searches do; searches whose objective is far above the best do not vote.
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,9 @@ from cutlayer.attacks.gradients.matching import Matching
 from cutlayer.attacks.gradients.priors import Table
 from cutlayer.attacks.gradients.view import UpdateView
 from cutlayer.options import Count, LearningRate
+
+ARRIVED, EXACT = 4.0, 1e-6
+"""A search votes whose objective is at most so many times that of the best, or of what rounding leaves of nothing."""
 
 
 @dataclass(kw_only=True)
@@ -39,8 +42,10 @@ class TabLeak(Matching):
 
     def _chosen(self, view: UpdateView, samples: Tensor, labels: Tensor, objective: Tensor) -> Recovered:
         """The median of all restarts, whose rows are first put in the order of the best one's."""
-        best = int(objective.nan_to_num(torch.inf).argmin())
-        kept = [k for k in range(len(samples)) if samples[k].isfinite().all()] or [best]
+        objective = objective.nan_to_num(torch.inf)
+        best = int(objective.argmin())
+        # A search that has not arrived does not vote; where none has, all do.
+        kept = (objective <= ARRIVED * objective[best].clamp(min=EXACT)).nonzero()[:, 0].tolist() or [best]
         aligned = torch.stack([self._in_order(samples[k], labels[k], samples[best], labels[best]) for k in kept])
         rows = Table(samples.shape[1], torch.from_numpy(view.auxiliary.inputs).to(samples.device)).hard(
             aligned.median(0).values

@@ -17,7 +17,7 @@ orthogonal. So does it tell the training: see the accuracy after the first round
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,22 +64,26 @@ class Censor(UpdateDefense):
         local = self.needed(local)
         if local.round >= self.rounds:
             return dict(update)
-        drawn = ({name: orthogonal(g, rng) for name, g in update.items()} for _ in range(self.trials))
-        _, best = min(((self._loss(candidate, local), candidate) for candidate in drawn), key=lambda pair: pair[0])
-        return best
+        drawn = [{name: orthogonal(g, rng) for name, g in update.items()} for _ in range(self.trials)]
+        losses = self._losses(drawn, local)
+        return drawn[losses.index(min(losses))]
 
-    def _loss(self, candidate: Update, local: Local) -> float:
-        """The mean loss of the client's samples with the model after this update."""
+    def _losses(self, candidates: Sequence[Update], local: Local) -> list[float]:
+        """The mean loss of the client's samples with the model after each update."""
         import torch
         from torch.nn import functional
 
-        model = copy.deepcopy(local.model).eval()
+        model, losses = copy.deepcopy(local.model).eval(), []
+        parameters = dict(model.named_parameters())
+        before = {name: parameters[name].detach().clone() for name in candidates[0]}
         step = 1.0 if local.local_steps else -self.lr
         with torch.no_grad():
-            for name, p in model.named_parameters():
-                if name in candidate:
-                    p.add_(torch.as_tensor(candidate[name], device=p.device), alpha=step)
-            return float(functional.cross_entropy(model(local.inputs), local.labels))
+            for candidate in candidates:
+                for name, value in before.items():
+                    change = torch.as_tensor(candidate[name], device=value.device)
+                    parameters[name].copy_(value + step * change)
+                losses.append(float(functional.cross_entropy(model(local.inputs), local.labels)))
+        return losses
 
     def twin(self, sent: Mapping[str, Tensor], rng: np.random.Generator) -> Twin | None:
         """See the base. The direction is read from `sent`; what remains of an update is the length of each layer.

@@ -26,7 +26,7 @@ def concealed(
     """Samples whose gradient points where that of `inputs` does, moved away from them, ``(B, *input.shape)``.
 
     Adam minimizes ``1 - cos(g', g) + exp(-far * |x' - x|) + near_outputs * |f(x') - f(x)| / |f(x)|``; its learning rate
-    falls to a tenth after 3/8, 5/8 and 7/8 of the steps.
+    falls to a tenth after 3/8, 5/8 and 7/8 of the steps. The samples stay in [0, 1].
 
     Args:
         model: Inputs to logits; it stays as it is.
@@ -60,5 +60,6 @@ def concealed(
         aligned = functional.cosine_similarity(direction(found, start_labels, graph=True), goal, dim=0)
         (x.grad,) = torch.autograd.grad(1 - aligned + torch.exp(-far * away) + near_outputs * apart, x)
         optimizer.step()
+        x.data.clamp_(0, 1)
         schedule.step()
     return x.detach()

@@ -15,6 +15,7 @@ Differs from the paper:
     - Concealed and own samples count alike in the mean, as everywhere in cutlayer; the code weights them 1 to 2 parts
       of a sum that it divides by three, which changes the length of the gradient and not which samples are in it.
     - With one constraint the quadratic program has a closed form: ``v = max(margin, -<g', g> / |g|^2)``.
+    - Concealed samples stay in [0, 1], as every input does; the code lets them leave the range of images.
     - Every sample counts as sensitive, and gets one concealed sample.
     - After local steps the projection compares the change of the weights with minus the gradient.
 """

@@ -48,10 +48,12 @@ class Vrm(UpdateDefense):
 
     def augment(self, inputs: Tensor, labels: Tensor, rng: np.random.Generator, local: Local) -> tuple[Tensor, Tensor]:
         """``(B, *input.shape)`` -> the samples and then one mixture of each, ``(2 B, *input.shape)``; see the base."""
-        return self.augment_twin(inputs, labels)
+        mixed, of = self.augment_twin(inputs, labels)
+        # Rounding may lead out of the range by a bit.
+        return (mixed.clamp(0, 1), of) if self.on else (inputs, labels)
 
     def augment_twin(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The same as `augment`, which has no chance in it."""
+        """The same as `augment`, which has no chance in it; a guess may lie out of the range."""
         if not self.on:
             return inputs, labels
         partner = inputs.roll(-1, dims=0)

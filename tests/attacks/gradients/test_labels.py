@@ -1,5 +1,6 @@
 """What the gradient of the last layer tells of the labels."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cutlayer.attacks.gradients.client import observed
-from cutlayer.attacks.gradients.labels import LABELS, of_each
+from cutlayer.attacks.gradients.labels import LABELS, counts_by_class, of_each
 from cutlayer.attacks.gradients.update import as_gradient
 from cutlayer.attacks.gradients.view import Observation, UpdateView
 from cutlayer.data.splits import Dataset
@@ -92,6 +93,19 @@ def test_a_trained_model_is_read_with_the_softmax_of_each_class(model, view):
         found = [(c, listed(LABELS[name](made(trained, view, [c] * 6), view))) for c in range(CLASSES)]
         right[name] = sum(labels.count(c) for c, labels in found) / (6 * CLASSES)
     assert right["counts-by-class"] > right["counts"] + 0.1
+
+
+def test_what_is_kept_of_a_model_goes_with_its_weights(view):
+    torch.manual_seed(2)
+    changing = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, CLASSES))
+    first = counts_by_class(made(changing, view, [1, 2, 3]), view)
+    with torch.no_grad():
+        changing[2].bias += 4 * torch.tensor([1.0, 0, 0, 0, -1])
+    observation = made(changing, view, [1, 2, 3])
+    after = counts_by_class(observation, view)
+    afresh = counts_by_class(replace(observation, _model=copy.deepcopy(changing)), view)
+    assert torch.equal(after, afresh)
+    assert listed(first) == [1, 2, 3]
 
 
 def test_local_steps_of_sgd_become_a_gradient(model, view):

@@ -32,9 +32,9 @@ def local() -> Local:
 
 
 def test_what_is_added_is_far_in_pixels_and_near_in_gradient(local):
-    inputs, shares = Dcs2(steps=200, enough=20.0).augment(local.inputs, LABELS, rng(), local)
+    inputs, shares = Dcs2(steps=200, enough=12.0).augment(local.inputs, LABELS, rng(), local)
     assert torch.equal(inputs[:2], local.inputs)
-    assert ((inputs[2:] - local.inputs) / DEVIATION).flatten(1).norm(dim=1).mean() > 20
+    assert ((inputs[2:] - local.inputs) / DEVIATION).flatten(1).norm(dim=1).mean() > 11
     own, added = (flat(gradients(local.model, inputs[part], shares[part])) for part in (slice(0, 2), slice(2, 4)))
     start = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     noise = flat(gradients(local.model, start, shares[2:]))
@@ -65,14 +65,14 @@ def test_an_update_that_turned_is_moved_back_by_the_least_that_does_it(local):
 
 def test_dcs2_leaves_the_original_in_units_that_it_alone_turns_on(local):
     """The candidates of the first layer's ratio hold the sample, since it is one of the two in the batch."""
-    made = observed(local.model, local.inputs[:1], LABELS[:1], Dcs2(steps=200, enough=20.0), rng())
+    made = observed(local.model, local.inputs[:1], LABELS[:1], Dcs2(steps=200, enough=12.0), rng())
     weight, bias = (made.observation.update[name] for name in ("1.weight", "1.bias"))
     candidates = weight[bias.abs() > 1e-6] / bias[bias.abs() > 1e-6, None]
     assert max(psnr(each, local.inputs[:1]) for each in candidates) > 80
 
 
 def test_refiner_gives_away_the_samples_it_trained_on_and_not_the_own_ones(local):
-    made = observed(local.model, local.inputs[:1], LABELS[:1], Refiner(steps=200, enough=20.0), rng())
+    made = observed(local.model, local.inputs[:1], LABELS[:1], Refiner(steps=200, enough=12.0), rng())
     weight, bias = (made.observation.update[name] for name in ("1.weight", "1.bias"))
     found = weight[bias.abs().argmax()] / bias[bias.abs().argmax()]
     assert psnr(found, made.inputs) > 80
