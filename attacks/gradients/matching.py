@@ -124,6 +124,12 @@ class Matching(Terms, UpdateAttack):
 
     def invert(self, view: UpdateView, observations: Sequence[Observation]) -> list[Recovered]:
         """See the base."""
+        pictures = [option for option in ("tv", "denoise") if getattr(self, option)]
+        if len(view.input.shape) != 3 and (pictures or self.prior != "pixels"):
+            raise ConfigError(
+                f"{'prior' if self.prior != 'pixels' else pictures[0]} is for images (C, H, W), and the inputs have "
+                f"the shape {view.input.shape}; take prior = 'pixels' with tv = 0 and denoise = 0, or an attack on tables."
+            )
         problems = self._problems(view, observations)
         kinds = defaultdict[Hashable, list[Problem]](list)
         for problem in problems:
