@@ -172,7 +172,7 @@ def counts_without_bias(observation: Observation, view: UpdateView) -> Tensor:
     )
 
 
-def countsby_class(observation: Observation, view: UpdateView) -> Tensor:
+def counts_by_class(observation: Observation, view: UpdateView) -> Tensor:
     """The number of samples of each class that explains the bias best, with the mean softmax of each class.
 
     ``B db = (P - I) n``, where column c of P is the mean softmax of the attacker's own samples of class c. On an
@@ -239,7 +239,7 @@ LABELS: Mapping[str, Callable[[Observation, UpdateView], Tensor]] = MappingProxy
         "wainakh": wainakh,
         "counts": counts,
         "counts-without-bias": counts_without_bias,
-        "counts-by-class": countsby_class,
+        "counts-by-class": counts_by_class,
         "evolutionary": evolutionary,
     }
 )
