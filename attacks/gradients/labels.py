@@ -58,9 +58,14 @@ def labels_of(name: str, observation: Observation, view: UpdateView) -> Tensor:
     Raises:
         ConfigError: There is no such way, or it cannot be taken with this update.
     """
+    check_way(name)
+    return LABELS[name](observation, view)
+
+
+def check_way(name: str) -> None:
+    """Refuse a name that no way to the labels has. Raises ConfigError."""
     if name not in LABELS:
         raise ConfigError(f"There is no way to the labels named {name!r:.80}; {near(name, LABELS)}")
-    return LABELS[name](observation, view)
 
 
 def last_layer(observation: Observation, classes: int, gradient: Mapping[str, Tensor]) -> LastLayer:
