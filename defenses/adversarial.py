@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cutlayer.defenses.base import Defense
+from cutlayer.defenses.shared.beside import LearnsBeside
 from cutlayer.errors import ConfigError
 from cutlayer.options import Epochs, LearningRate, Weight
 
@@ -38,7 +38,7 @@ TURNS = ("batches", "epochs")
 
 
 @dataclass(kw_only=True)
-class Adversarial(Defense):
+class Adversarial(LearnsBeside):
     """Train head and tail for their task and against a decoder, in turns with it.
 
     Args:
@@ -105,3 +105,11 @@ class Adversarial(Defense):
             epochs=self.epochs, seed=seed, lr=self.lr, batch=BATCH, device=device,
         )  # fmt: skip
         return split
+
+    def penalty(self, inputs: Tensor, smashed: Tensor) -> Tensor | None:
+        """The weighted quality of the decoder, after it has learned from the batch; see the base."""
+        if not self.weight:
+            return None
+        surrogate, _ = self.beside(inputs, smashed, self.measure)
+        surrogate.learn(smashed, inputs)
+        return self.weight * surrogate.quality(smashed, inputs)

@@ -146,6 +146,16 @@ class Defense:
         """
         return None
 
+    def training_state(self) -> dict[str, Any]:
+        """What the defense has learned beside the head in a training with a server: tensors by name, for a checkpoint.
+
+        Empty where it learns nothing, or has not begun.
+        """
+        return {}
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Undo `training_state`; with an empty state the defense begins anew."""
+
     @property
     def trains_along(self) -> bool:
         """Whether the defense acts in a training with a server, without anything that `harden` learns before it."""
@@ -250,6 +260,17 @@ class Chain(Defense):
         """The sum of both."""
         terms = [term for part in (self.first, self.second) if (term := part.penalty(inputs, smashed)) is not None]
         return sum(terms[1:], terms[0]) if terms else None
+
+    def training_state(self) -> dict[str, Any]:
+        """The states of both, under names that begin with ``first.`` and ``second.``."""
+        parts = {"first": self.first, "second": self.second}
+        return {f"{part}.{name}": v for part, defense in parts.items() for name, v in defense.training_state().items()}
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Give each part its own."""
+        for part, defense in (("first.", self.first), ("second.", self.second)):
+            own = {name.removeprefix(part): v for name, v in state.items() if name.startswith(part)}
+            defense.load_training_state(own)
 
     @property
     def trains_along(self) -> bool:

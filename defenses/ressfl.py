@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cutlayer.defenses.base import Defense
+from cutlayer.defenses.shared.beside import LearnsBeside
 from cutlayer.defenses.surgery.bottleneck import parse
 from cutlayer.errors import ConfigError
 from cutlayer.options import Batch, Count, Epochs, LearningRate, Weight
@@ -62,7 +62,7 @@ Their code gives a MobileNetV2 ReLU whatever the name says and a 1x1 convolution
 
 
 @dataclass(kw_only=True)
-class ResSFL(Defense):
+class ResSFL(LearnsBeside):
     """Narrow the cut by a bottleneck, and train head and tail against a decoder that learns meanwhile.
 
     Args:
@@ -155,17 +155,27 @@ class ResSFL(Defense):
             task = cross_entropy(split.tail(smashed).float(), labels)
             if surrogate is None:
                 return task
-            for _ in range(self.steps if batches % self.every == 0 else 0):
-                surrogate.learn(smashed, images)
             batches += 1
-            leak = surrogate.quality(smashed, images)
-            return task + self.weight * ((leak - self.threshold).relu() if self.threshold else leak)
+            return task + self._term(surrogate, smashed, images, batches - 1)
 
         rates = [self.lr * self.head_lr_scale, self.lr]
         optimize(
             [split.head, split.tail], data, loss,
             epochs=self.epochs, seed=seed, lr=rates, batch=self.batch, flip=self.flip, device=device,
         )  # fmt: skip
+
+    def penalty(self, inputs: Tensor, smashed: Tensor) -> Tensor | None:
+        """What the decoder's quality costs the head, after it has learned from the batch; see the base."""
+        if not self.weight:
+            return None
+        surrogate, batches = self.beside(inputs, smashed)
+        return self._term(surrogate, smashed, inputs, batches)
+
+    def _term(self, surrogate: Surrogate, smashed: Tensor, images: Tensor, batches: int) -> Tensor:
+        for _ in range(self.steps if batches % self.every == 0 else 0):
+            surrogate.learn(smashed, images)
+        leak = surrogate.quality(smashed, images)
+        return self.weight * ((leak - self.threshold).relu() if self.threshold else leak)
 
     def _narrowed(self, split: SplitModel, seed: int) -> SplitModel:
         """Copies of the halves with a fresh bottleneck between them."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cutlayer.data.partition import IID, LAWS, Partition
+from cutlayer.defenses.shared.beside import LearnsBeside
 from cutlayer.errors import ConfigError, near
 from cutlayer.options import Batch, Count, LearningRate, Seed, Share, Threads, Weight, Whole, Within, check
 from cutlayer.protocols.row import CHOICES, Protocol, protocol_named
@@ -382,11 +383,15 @@ def _check(plan: TrainingPlan) -> None:
     if plan.defense != UNDEFENDED:
         if plan.row.tail == "none":
             raise ConfigError(f"{plan.protocol} sends no smashed data that a defense could protect; leave defense out.")
-        if not defense_from({"name": plan.defense.name, **plan.defense.options}).trains_along:
+        defense = defense_from({"name": plan.defense.name, **plan.defense.options})
+        if not defense.trains_along:
             raise ConfigError(
                 f"{plan.defense.name} hardens a trained model, and has no part in its training with a server; name one "
-                "that changes what is sent, such as gaussian-noise, or that adds to the loss of the device, nopeek."
+                "that changes what is sent, such as gaussian-noise, or that adds to the loss of the device: nopeek, "
+                "ressfl or adversarial."
             )
+        if plan.micro_batches > 1 and any(isinstance(part, LearnsBeside) for part in defense.parts):
+            raise ConfigError(f"The decoder of {plan.defense.name} learns from whole batches; set micro_batches = 1.")
     if plan.gradient_defense != UNDEFENDED:
         if plan.row.tail == "none" or plan.row.feedback == "local-loss":
             raise ConfigError(f"{plan.protocol} sends no gradient of the cut; leave gradient_defense out.")

@@ -12,7 +12,7 @@ moving and scaling its output faster than they follow, which does not hinder an 
 that beats its surrogate may lose to a fresh, larger decoder: judge a defense by the attacks, never by this.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -63,6 +63,26 @@ class Surrogate:
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.measure, self.seed, self.device = measure, seed, device
         self._optimizer = torch.optim.Adam(network.parameters(), lr)
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies of the weights, and of what the optimizer remembers, by name."""
+        found = {f"network/{name}": value.detach().clone() for name, value in self.network.state_dict().items()}
+        for number, parameter in enumerate(self.network.parameters()):
+            for slot, value in self._optimizer.state.get(parameter, {}).items():
+                found[f"optimizer/{number}/{slot}"] = torch.as_tensor(value).clone()
+        return found
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Undo `state`."""
+        prefix = "network/"
+        self.network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        for number, parameter in enumerate(self.network.parameters()):
+            slots = {k.rpartition("/")[2]: v for k, v in state.items() if k.startswith(f"optimizer/{number}/")}
+            if slots:
+                self._optimizer.state[parameter] = {
+                    slot: value.clone() if value.dim() == 0 else torch.empty_like(parameter).copy_(value)
+                    for slot, value in slots.items()
+                }
 
     def learn(self, smashed: Tensor, images: Tensor) -> Tensor:
         """Take one step towards a better attacker.

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cutlayer.data.splits import Dataset
+from cutlayer.defenses.shared.beside import LearnsBeside
 from cutlayer.defenses.updates.fixed import OutOfRange
 from cutlayer.defenses.updates.inspection import repeated_rows
 from cutlayer.defenses.updates.secure_aggregation import Keys
@@ -131,6 +132,7 @@ class Client:
         # Gradients go up in a U-shaped plan only.
         self._codings = {"smashed": Coding(smashed, feedback), "gradient": Coding(gradient, feedback)}
         self._defense = defense_from({"name": plan.defense.name, **plan.defense.options})
+        self._learns = any(isinstance(part, LearnsBeside) for part in self._defense.parts)
         hidden = plan.gradient_defense
         self._gradient_defense = GRADIENT_DEFENSES.make(hidden.name, **hidden.options)
         self._updates = Updates(plan, number, self._pieces.head, self._inputs, self._labels)
@@ -195,6 +197,7 @@ class Client:
             if coding.residual is not None:
                 weights[f"residual/{name}"] = coding.residual.clone()
         weights |= self._updates.state()
+        weights |= {f"defense/{name}": value for name, value in self._defense.training_state().items()}
         return weights, self._party.optimizer_state(), {"plan": self.plan.id, "rounds": self.rounds}
 
     def load(self, weights: dict[str, Tensor], optimizer: dict[str, Tensor], numbers: dict[str, Any]) -> None:
@@ -215,6 +218,10 @@ class Client:
         for name, coding in self._codings.items():
             coding.residual = weights.get(f"residual/{name}")
         self._updates.load(weights)
+        prefix = "defense/"
+        self._defense.load_training_state(
+            {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        )
         if self._watch is not None:
             self._watch.begin()
         self.rounds = int(numbers["rounds"])
@@ -374,7 +381,9 @@ class Client:
         plan = self.plan
         features = computed(self._pieces.head, inputs, plan.seed, self.number, number, step)
         self._open = inputs, features
-        penalty = self._defense.penalty(inputs, features)
+        # A decoder that learns beside the head draws its first weights.
+        with drawing(plan.seed, Role.PROTECT, self.number, number, step) if self._learns else nullcontext():
+            penalty = self._defense.penalty(inputs, features)
         if not self._defense.protects:
             return Passed(features, features.detach(), penalty)
         protected = self._defense.protect(features, generator(plan.seed, Role.PROTECT, self.number, number, step))

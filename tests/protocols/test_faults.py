@@ -12,13 +12,13 @@ from torch.nn import functional
 
 from cutlayer.cloud.training.coordinator import Coordinator
 from cutlayer.cloud.training.tails import Tails
-from cutlayer.defenses.shared.dependence import distance_correlation
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.protocols.coding import Coding, decoded
 from cutlayer.protocols.cutting import pieces
 from cutlayer.protocols.draws import Role, generator
 from cutlayer.protocols.party import Party
 from cutlayer.protocols.plan import Optimizer
+from cutlayer.protocols.schedule import batches
 from cutlayer.registry import defense_from
 from cutlayer.wire.training import Call
 from tests.protocols.direct import CLASSES, INPUT, Run, dataset, model, planned
@@ -199,6 +199,7 @@ def test_a_resumed_training_goes_on_with_the_same_bits() -> None:
         ("vanilla", {"codec": feedback}), ("u-shaped", {"end": "relu3", "codec": feedback}), ("own-heads", {}),
         ("splitfed-v1", {"bn": "local"}), ("splitfed-v2", {"optimizer_state": "average"}),
         ({"name": "parallel", "sync": "step"}, {}), ("local-loss", {}), ("fedavg", {"sampling": 0.67}),
+        ("splitfed-v1", {"defense": {"name": "ressfl", "bottleneck": "", "every": 2, "threshold": 0.0, **LIGHT}}),
     ]  # fmt: skip
     for protocol, changes in rows:
         plan = planned(protocol, **changes)
@@ -258,20 +259,31 @@ def test_a_defense_acts_on_what_is_sent_and_its_gradient_is_its_own_or_passed_th
     assert (finished.clients[1].weights()["conv1.weight"] - (weight - 0.1 * weight.grad)).abs().max() < 1e-7
 
 
-@pytest.mark.parametrize("protocol", ["vanilla", "local-loss", {"name": "parallel", "sync": "step"}])
-def test_a_defense_may_add_to_the_loss_of_the_device(protocol: Any) -> None:
+LIGHT = {"decoder": "conv_normN0C16"}
+
+
+@pytest.mark.parametrize(
+    ("defense", "protocol"),
+    [
+        *(({"name": "nopeek"}, row) for row in ("vanilla", "local-loss", {"name": "parallel", "sync": "step"})),
+        ({"name": "ressfl", "bottleneck": "", "threshold": 0.0, "steps": 2, **LIGHT}, "local-loss"),
+        ({"name": "adversarial", "measure": "mse", **LIGHT}, "splitfed-v1"),
+    ],
+)
+def test_a_defense_may_add_to_the_loss_of_the_device(defense: dict[str, Any], protocol: Any) -> None:
     changes = {"rounds": 1, "clients": 2, "batch": 32, "optimizer": {"name": "sgd", "lr": 0.1}}
     weights, data = {}, {}
     for weight in (0.0, 2.0):
-        plan = planned(protocol, defense={"name": "nopeek", "weight": weight}, **changes)
+        plan = planned(protocol, defense={**defense, "weight": weight}, **changes)
         finished = Run(plan, lambda: model(bn=False), (20, 12)).checked()
         [weights[weight]] = [e.what["weights"] for e in finished.heard if e.name == "averaged"]
         data = finished.data
     # The first step of each client differs by the gradient of the penalty alone.
     moved = 0.0
-    for own in data.values():
-        net, x = model(bn=False), torch.from_numpy(own.inputs)
-        (2 * distance_correlation(x, net[:3](x))).backward()
+    for client, own in data.items():
+        (index,) = batches(finished.plan, client, len(own), 1, 0)
+        net, x = model(bn=False), torch.from_numpy(own.inputs)[torch.from_numpy(index)]
+        defense_from({**defense, "weight": 2.0}).penalty(x, net[:3](x)).backward()
         share = 1.0 if protocol == "vanilla" else len(own) / 32
         moved = moved - 0.1 * share * net.conv1.weight.grad
     apart = weights[2.0]["conv1.weight"] - weights[0.0]["conv1.weight"]
@@ -283,9 +295,11 @@ def test_a_defense_may_add_to_the_loss_of_the_device(protocol: Any) -> None:
 
 
 def test_a_defense_that_has_no_part_in_a_training_is_refused() -> None:
-    for name in ("ressfl", "adversarial", "crafter"):
+    for name in ("bido", "patrol", "crafter"):
         with pytest.raises(ConfigError, match="hardens a trained model"):
             planned(defense=name)
+    with pytest.raises(ConfigError, match="learns from whole batches"):
+        planned(defense="adversarial", micro_batches=2)
     with pytest.raises(ConfigError, match="sends no smashed data"):
         planned("fedavg", defense={"name": "gaussian-noise", "sigma": 0.1})
     with pytest.raises(ConfigError, match="changes the layers at the cut"):
