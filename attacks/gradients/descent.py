@@ -121,7 +121,7 @@ def adam(
         lr: Learning rate.
         direction: See `DIRECTIONS`.
         schedule: See `SCHEDULES`.
-        noise: Standard deviation of normal noise on the gradient, times the learning rate (Langevin).
+        noise: Standard deviation of normal noise that is added with each step, times the learning rate (Langevin).
         project: Brings parameters back into their bounds, in place.
         era: What the scale of the objective depends on, by the share of steps done; where it changes, the least
             objective is searched anew.

@@ -8,7 +8,8 @@ steps, a cosine schedule after 50 steps, noise 0.01 (paper: 0.2). Labels are tho
 the last layer, none twice.
 
 Differs from the paper: the group of 8 searches is held at its mean pixel by pixel, without registration by optical
-flow; its weight, 0.01, is recalled and not verified.
+flow; its weight, 0.01, is recalled and not verified. Differs from breaching, and not from the paper: noise is added to
+the pixels with each step, and not to the gradient that Adam gets.
 """
 
 from dataclasses import dataclass

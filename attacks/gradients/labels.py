@@ -58,9 +58,14 @@ def labels_of(name: str, observation: Observation, view: UpdateView) -> Tensor:
     Raises:
         ConfigError: There is no such way, or it cannot be taken with this update.
     """
+    check_way(name)
+    return LABELS[name](observation, view)
+
+
+def check_way(name: str) -> None:
+    """Refuse a name that no way to the labels has. Raises ConfigError."""
     if name not in LABELS:
         raise ConfigError(f"There is no way to the labels named {name!r:.80}; {near(name, LABELS)}")
-    return LABELS[name](observation, view)
 
 
 def last_layer(observation: Observation, classes: int, gradient: Mapping[str, Tensor]) -> LastLayer:
@@ -192,7 +197,7 @@ def counts_by_class(observation: Observation, view: UpdateView) -> Tensor:
 def evolutionary(observation: Observation, view: UpdateView) -> Tensor:
     """Search by mutation and selection for the labels whose mean gradients of the last layer are nearest to it.
 
-    Z. Ye, W. Luo, Q. Zhou, Z. Zhu, Y. Shi, Y. Jia, "High-Fidelity Gradient Inversion in Distributed Learning"
+    Z. Ye, W. Luo, Q. Zhou, Y. Tang, "High-Fidelity Gradient Inversion in Distributed Learning"
     (HF-GradInv), AAAI 2024, with its 20 candidates and 200 generations.
 
     Differs from the paper: the gradients of each class are those of the attacker's own samples in the broadcast model,

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cutlayer.attacks.gradients.base import Recovered, UpdateAttack
-from cutlayer.attacks.gradients.labels import LastLayer, by_class, labels_of, last_layer, of_each
+from cutlayer.attacks.gradients.labels import LastLayer, by_class, check_way, labels_of, last_layer, of_each
 from cutlayer.attacks.gradients.learned import Scale, examples, flat, for_each_kind
 from cutlayer.attacks.gradients.update import as_gradient, in_range
 from cutlayer.attacks.gradients.view import Observation, UpdateView
@@ -53,6 +53,9 @@ class GradientRidge(UpdateAttack):
     n: Count = 1500
     numbers: Size = 32_768
     labels: str = "counts-by-class"
+
+    def __post_init__(self) -> None:
+        check_way(self.labels)
 
     def invert(self, view: UpdateView, observations: Sequence[Observation]) -> list[Recovered]:
         """See the base."""

@@ -17,6 +17,7 @@ from torch import nn
 from cutlayer.attacks.gradients.base import Recovered, UpdateAttack, checked
 from cutlayer.attacks.gradients.view import Observation, UpdateView
 from cutlayer.defenses.updates.hyperfl import Generated
+from cutlayer.errors import ConfigError
 from cutlayer.registry import UPDATE_ATTACKS
 
 
@@ -25,16 +26,20 @@ class ThroughHypernetwork(UpdateAttack):
     """Run another attack on the gradient of the weights that a hypernetwork gives.
 
     Args:
-        then: Name of the other attack, which runs with its defaults.
+        attack: Name of the other attack, which runs with its defaults.
     """
 
     plain_words = "reads the hidden gradient out of that of a hypernetwork, and runs another attack on it"
 
-    then: str = "ratio"
+    attack: str = "ratio"
+
+    def __post_init__(self) -> None:
+        if UPDATE_ATTACKS.load(self.attack) is type(self):
+            raise ConfigError("through-hypernetwork runs another attack; name one that is not itself.")
 
     def invert(self, view: UpdateView, observations: Sequence[Observation]) -> list[Recovered]:
         """See the base."""
-        inner: UpdateAttack = UPDATE_ATTACKS.make(self.then)
+        inner: UpdateAttack = UPDATE_ATTACKS.make(self.attack)
         return inner.invert(view, [opened(observation) for observation in observations])
 
 

@@ -285,7 +285,7 @@ def parse(table: Mapping[str, Any]) -> GradientPlan:
         if len(set(labels)) < len(labels):
             raise ConfigError(f"Two entries are {max(labels, key=labels.count)!r}; let them differ, or drop one.")
     texts = {key: table[key] for key in ("name", "claim") if key in table}
-    return GradientPlan(
+    plan = GradientPlan(
         victim,
         seeds=tuple(listed("seed", Seed, table.get("seed", 0), some=True)),
         epochs=tuple(listed("epochs", Annotated[int, Within(0, 100_000)], table.get("epochs", 0), some=True)),
@@ -295,6 +295,9 @@ def parse(table: Mapping[str, Any]) -> GradientPlan:
         published=tuple(record(PublishedUpdate, e, "published") for e in _entries("published", table)),
         **texts,
     )
+    if not plan.cells():
+        raise ConfigError("No attack is run: what its `at`, `after` and `against` name comes nowhere together.")
+    return plan
 
 
 def attackers_named(names: Sequence[str]) -> tuple[Attacker, ...]:

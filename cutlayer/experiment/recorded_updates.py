@@ -24,7 +24,7 @@ from cutlayer.experiment.gradient_plan import Attacker
 from cutlayer.experiment.gradients import attacked, view
 from cutlayer.privacy.identification import CANDIDATES
 from cutlayer.protocols import plan as plans
-from cutlayer.protocols.plan import TrainingPlan
+from cutlayer.protocols.plan import Optimizer, TrainingPlan
 from cutlayer.protocols.setup import Setup, prepare, untrained
 from cutlayer.protocols.update_defense import update_defense
 from cutlayer.records import gradients as records
@@ -106,7 +106,8 @@ def _updates(setup: Setup, transcript: Transcript, round: int) -> tuple[list[Mad
         labels.append(torch.from_numpy(own.labels))
         observation = Observation(
             update={}, samples=each.samples, local_steps=each.steps, batch=min(plan.batch, each.samples),
-            lr=plan.optimizer.lr, optimizer=plan.optimizer.name, round=round - 1, eval_mode=False, _model=model,
+            lr=_rate(plan.optimizer, each.steps), optimizer=plan.optimizer.name, round=round - 1, eval_mode=False,
+            _model=model,
         )  # fmt: skip
         if plan.secure_aggregation is None:
             observation = replace(observation, update=_change(model, each.weights))
@@ -115,8 +116,18 @@ def _updates(setup: Setup, transcript: Transcript, round: int) -> tuple[list[Mad
         return made, inputs, labels, "client"
     # What a client has sent is masked; the server learns the mean of all.
     change = _change(model, transcript.model(round))
-    total = replace(made[0].observation, update=change, samples=sum(len(own) for own in inputs))
+    sizes = {key: sum(getattr(m.observation, key) for m in made) for key in ("samples", "batch")}
+    total = replace(made[0].observation, update=change, **sizes)
     return [Made(total, torch.cat(inputs), torch.cat(labels))], [torch.cat(inputs)], [torch.cat(labels)], "sum"
+
+
+def _rate(optimizer: Optimizer, steps: int) -> float:
+    """The learning rate at which steps without momentum go as far, where the gradient stays the same."""
+    speed = way = 0.0
+    for _ in range(steps):
+        speed = optimizer.momentum * speed + 1
+        way += speed
+    return optimizer.lr * way / max(steps, 1)
 
 
 def _change(model: nn.Module, after: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:

@@ -10,7 +10,9 @@ context and to the pair. Updates are in fixed point (`cutlayer.defenses.updates.
 
 The server learns the sum, and nothing else from the messages. Not covered: the sum itself, which is the update of the
 union of all batches; a server with all peers of a client on its side, K - 1 of K clients, for which one of two is
-enough; and a server that hands out keys of its own in place of the clients', for nothing certifies a key.
+enough; and a server that deviates: nothing certifies a key that it hands out, the share of a client in the sum that it
+states (with one share of 1 and the others near 0, the sum is one client's update), or that all clients get the same
+model (one that leaves all gradients but one client's at zero has that client's update for the sum).
 """
 
 from __future__ import annotations

@@ -305,6 +305,15 @@ GOLDEN = ("504941e2cb77", "5b7c4822ba84")
         (("samples = [1, 2]", "samples = 0"), "update.samples must be 1 to 65,536; 0 was given."),
         (("samples = [1, 2]", "sample = 1"), "Unknown update key 'sample'; did you mean samples?"),
         (('data = "digits"', ""), "The key 'data' is missing."),
+        (
+            ('name = "mean"', 'name = "gradient-ridge"\nlabels = "yinn"'),
+            "way to the labels named 'yinn'; did you mean yin",
+        ),
+        (
+            ('name = "mean"', 'name = "through-hypernetwork"\nattack = "ratoi"'),
+            "no update attack named 'ratoi'; did you",
+        ),
+        (('name = "mean"', 'name = "through-hypernetwork"\nattack = "through-hypernetwork"'), "one that is not itself"),
         (("clients = 2", "clients = 1"), "clients must be 2 to 1,000; 1 was given."),
         (("clients = 2", "[training]\nepochs = 2"), "epochs = [0, 2]"),
         (("images = 4\nknows", "images = 100_000\nknows"), None),
@@ -320,6 +329,13 @@ def test_what_cannot_be_is_refused_with_a_sentence(tmp_path, change, words):
     with pytest.raises(ConfigError) as error:
         load(tmp_path, text)
     assert words in str(error.value)
+
+
+def test_a_plan_whose_attacks_meet_nothing_is_refused(tmp_path):
+    text = PLAN.replace("images = 4", "images = 4\nafter = 7")
+    with pytest.raises(ConfigError, match="No attack is run"):
+        load(tmp_path, text)
+    assert load(tmp_path, text, epochs="[0, 7]").cells()
 
 
 def test_settings_change_a_value_and_unknown_ones_are_refused(tmp_path):

@@ -64,6 +64,25 @@ def test_the_update_is_the_gradient_of_the_clients_samples(run):
                 assert torch.allclose(change, -0.1 * exact[name], atol=1e-6), name
 
 
+def test_steps_with_momentum_tell_the_size_of_the_gradient(tmp_path):
+    """Momentum makes later steps longer; at a small learning rate the gradient stays the same meanwhile."""
+    from cutlayer.attacks.gradients.client import gradients
+    from cutlayer.attacks.gradients.update import as_gradient
+    from cutlayer.experiment.recorded_updates import _updates
+    from cutlayer.protocols import plan as plans
+    from cutlayer.records.transcript import Transcript
+
+    run = recorded(tmp_path, epochs=4, rounds=1, optimizer={"name": "sgd", "lr": 1e-3, "momentum": 0.9})
+    made, inputs, labels, _ = _updates(
+        prepare(plans.load(run / FILE)), Transcript(run / "server" / "transcript"), round=1
+    )
+    for m, own, of in zip(made, inputs, labels, strict=True):
+        assert m.observation.local_steps == 4
+        told, exact = as_gradient(m.observation), gradients(m.observation.model, own, of)
+        for name, value in exact.items():
+            assert torch.linalg.vector_norm(told[name] - value) < 0.05 * torch.linalg.vector_norm(value), name
+
+
 def test_of_secure_aggregation_the_sum_alone_is_attacked(tmp_path):
     run = recorded(tmp_path, secure_aggregation=True)
     found = attack_transcript(run, [MEAN], rounds=[2], say=quiet)

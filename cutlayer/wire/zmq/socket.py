@@ -33,9 +33,6 @@ _transmit: Any = zmq.backend.Socket.send
 _take: Any = zmq.backend.Socket.recv
 _option: Any = zmq.backend.Socket.get
 
-KEPT_FROM_BYTES = 16 << 10
-"""Frames of this size and larger are not copied on arrival: they keep the memory that ZeroMQ has received them in."""
-
 _PASSED_OVER = 1024
 """Frames that are passed over before other threads may send."""
 
@@ -110,7 +107,7 @@ class SharedSocket:
             more = True
             while more and len(frames) < MOST_FRAMES:
                 frame = self.socket.recv(_DO_NOT_WAIT, False)
-                data = frame.bytes if len(frame) < KEPT_FROM_BYTES else frame.buffer
+                data = frame.bytes if len(frame) < COPY_BELOW_BYTES else frame.buffer
                 frames.append(data)
                 more = frame.more
         except zmq.Again:

@@ -70,7 +70,7 @@ ROWS = [
     Row("rgcir", {"iterations": 4, "denoise": 1}),
     Row("spear", {}),
     Row("tableak", {"iterations": 4, "restarts": 3}, of="table"),
-    Row("through-hypernetwork", {"then": "mean"}),
+    Row("through-hypernetwork", {"attack": "mean"}),
 ]
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
