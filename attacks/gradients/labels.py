@@ -274,7 +274,7 @@ def _answers(observation: Observation, view: UpdateView) -> tuple[Tensor, Tensor
     Returns:
         ``(N, classes)`` and ``(N, features)``.
     """
-    model, own = observation.model, view.auxiliary.inputs
+    model, own = observation.model, view.auxiliary
     weights = [(p.data_ptr(), p._version) for p in (*model.parameters(), *model.buffers())]
     kept = _KEPT.get(model)
     if kept is None or kept[0] is not own or kept[1] != weights:
