@@ -1,9 +1,9 @@
 """EGIA: Inverting Gradients by an outsider on the link between client and server.
 
 H. Liang, Y. Li, C. Zhang, X. Liu, L. Zhu, "EGIA: An External Gradient Inversion Attack in Federated Learning", IEEE
-Transactions on Information Forensics and Security 2023, https://doi.org/10.1109/TIFS.2023.3302161. A threat model, and
-no other loss: whoever reads both directions of a link without encryption has the update and the model that it began
-from, which is all that this attack takes of a view.
+Transactions on Information Forensics and Security 18, 2023, p. 4984. A threat model, and no other loss: whoever reads
+both directions of a link without encryption has the update and the model that it began from, which is all that this
+attack takes of a view.
 
 Differs from the paper: the abstract alone was at hand; settings are those of Inverting Gradients with labels by iDLG,
 so that the update must be from one sample.

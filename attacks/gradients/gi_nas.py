@@ -1,13 +1,13 @@
 """GI-NAS: the weights of an untrained network, chosen among many by its first objective.
 
 W. Yu, H. Fang, B. Chen, X. Sui, C. Chen, H. Wu, S.-T. Xia, K. Xu, "GI-NAS: Boosting Gradient Inversion Attacks through
-Adaptive Neural Architecture Search", https://arxiv.org/abs/2405.20725; code https://github.com/AndyWenboYu/GI-NAS at
-commit 42e6a5b. Settings: one minus the cosine, 5,000 candidates, 30,000 steps of Adam on signs with learning rate 1e-3.
-Their best network is that of the least distance before the first step, which costs no training.
+Adaptive Neural Architecture Search", https://arxiv.org/abs/2405.20725; code https://github.com/cswbyu/GI-NAS at commit
+42e6a5b. Settings: one minus the cosine, 5,000 candidates, 30,000 steps of Adam on signs with learning rate 1e-3. Their
+best network is that of the least distance before the first step, which costs no training.
 
 Differs from the paper: candidates differ in the channels of their levels, where theirs differ in the kind of upsampling
-and in their connections; there are 780 such networks. Labels are found from the update, where theirs
-are given. The victim keeps its activations, where theirs gets sigmoids for ReLU.
+and in their connections; there are 780 such networks. Labels are found from the update, where theirs are given. The
+victim keeps its activations, where theirs gets sigmoids for ReLU.
 """
 
 import itertools

@@ -1,10 +1,11 @@
 """GIFD: latent vectors of a generator, then what each of its layers passes on.
 
 H. Fang, B. Chen, X. Wang, Z. Wang, S.-T. Xia, "GIFD: A Generative Gradient Inversion Method with Feature Domain
-Optimization", ICCV 2023, https://arxiv.org/abs/2308.04699; code https://github.com/ffhibnese/GIFD at commit ff243fe.
-Settings: the cosine of what was not sent as zero, 1,000 steps of Adam with learning rate 0.1 for the latent vectors and
-as many for each layer, features within an L1 ball around their beginning, total variation 1e-4, L2 1e-6, 4 restarts,
-labels by iDLG. The image of the least objective over all layers is taken.
+Optimization", ICCV 2023, https://arxiv.org/abs/2308.04699; code
+https://github.com/ffhibnese/GIFD_Gradient_Inversion_Attack at commit ff243fe. Settings: the cosine of what was not sent
+as zero, 1,000 steps of Adam with learning rate 0.1 for the latent vectors and as many for each layer, features within
+an L1 ball around their beginning, total variation 1e-4, L2 1e-6, 4 restarts, labels by iDLG. The image of the least
+objective over all layers is taken.
 
 Differs from the paper: the generator is trained on the attacker's own samples, where theirs are BigGAN and StyleGAN2.
 It has fewer features, so the radius of the ball (theirs: 1,000 to 7,500 in all) is stated as the mean change of a

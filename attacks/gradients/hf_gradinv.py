@@ -1,7 +1,7 @@
 """HF-GradInv (also SGI): late layers first, then all; smoothness and statistics only once the picture is there.
 
-Z. Ye, W. Luo, Q. Zhou, Z. Zhu, Y. Shi, Y. Jia, "High-Fidelity Gradient Inversion in Distributed Learning", AAAI 2024;
-code https://github.com/MiLab-HITSZ/2023YeHFGradInv at commit 6faa004. Settings: the mean over layers of one minus the
+Z. Ye, W. Luo, Q. Zhou, Y. Tang, "High-Fidelity Gradient Inversion in Distributed Learning", AAAI 2024; code
+https://github.com/MiLab-HITSZ/2023YeHFGradInv at commit 6faa004. Settings: the mean over layers of one minus the
 cosine, of layers from number 100 at first, ten more every 500 steps, down to 25; total variation 5e-3 from step 3,000;
 batch-normalization statistics 1e-4 from step 5,000 with a factor of 1.3 for the first; Adam 0.1 on quantised signs,
 15,000 steps. Labels by an evolutionary search. Shown on ResNet-34 with 8 images of 224 px.

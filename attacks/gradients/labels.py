@@ -197,7 +197,7 @@ def counts_by_class(observation: Observation, view: UpdateView) -> Tensor:
 def evolutionary(observation: Observation, view: UpdateView) -> Tensor:
     """Search by mutation and selection for the labels whose mean gradients of the last layer are nearest to it.
 
-    Z. Ye, W. Luo, Q. Zhou, Z. Zhu, Y. Shi, Y. Jia, "High-Fidelity Gradient Inversion in Distributed Learning"
+    Z. Ye, W. Luo, Q. Zhou, Y. Tang, "High-Fidelity Gradient Inversion in Distributed Learning"
     (HF-GradInv), AAAI 2024, with its 20 candidates and 200 generations.
 
     Differs from the paper: the gradients of each class are those of the attacker's own samples in the broadcast model,

@@ -124,6 +124,13 @@ class Matching(Terms, UpdateAttack):
 
     def invert(self, view: UpdateView, observations: Sequence[Observation]) -> list[Recovered]:
         """See the base."""
+        pictures = [option for option in ("tv", "denoise") if getattr(self, option)]
+        if len(view.input.shape) != 3 and (pictures or self.prior != "pixels"):
+            option = "prior" if self.prior != "pixels" else pictures[0]
+            raise ConfigError(
+                f"{option} is for images (C, H, W), and the inputs have the shape {view.input.shape}; take prior = "
+                "'pixels' with tv = 0 and denoise = 0, or an attack on tables."
+            )
         problems = self._problems(view, observations)
         kinds = defaultdict[Hashable, list[Problem]](list)
         for problem in problems:

@@ -309,14 +309,8 @@ def in_ball(x: Tensor, radius: float) -> Tensor:
 
 
 def trained_generator(view: UpdateView, latent: int, width: int, steps: int) -> nn.Sequential:
-    """A generator of images like the attacker's own, see `cutlayer.nets.wgan`; the last few are remembered.
-
-    Raises:
-        ConfigError: The inputs are no images.
-    """
+    """A generator of images like the attacker's own, see `cutlayer.nets.wgan`; the last few are remembered."""
     image = view.input.shape
-    if len(image) != 3:
-        raise ConfigError(f"A generator makes images (C, H, W), and the inputs have the shape {image}; take pixels.")
     images = torch.from_numpy(view.auxiliary.inputs).to(view.device)
 
     def train() -> nn.Module:

@@ -371,7 +371,9 @@ def attacked(
         own = score_updates(found, inputs, labels, data, record.seed)
         used = None
         if not all(m.inputs is i or torch.equal(m.inputs, i) for m, i in zip(made, inputs, strict=True)):
-            used = score_updates(found, [m.inputs for m in made], [m.labels for m in made], data, record.seed)
+            # None of them may be in the range of inputs.
+            with suppress(DataError):
+                used = score_updates(found, [m.inputs for m in made], [m.labels for m in made], data, record.seed)
     except CutlayerError as error:
         return replace(record, failed=str(error)), {}
     except Exception as error:

@@ -42,10 +42,14 @@ def score_updates(
     rebuilt, truth = list[Tensor](), list[Tensor]()
     for found, true in zip(recovered, inputs, strict=True):
         _check(found.inputs, true)
+        # A defense may have put samples beyond the range of inputs into a batch, which nobody takes for answers.
+        true = true[((true >= 0) & (true <= 1)).flatten(1).all(1)]
         mine, theirs = paired(found.inputs, true)
         rebuilt.append(found.inputs[mine].detach().float().clamp(0, 1))
         truth.append(true[theirs])
     images, originals = torch.cat(rebuilt), torch.cat(truth)
+    if not len(originals):
+        raise DataError("No sample of the updates is in the range of inputs, so that none can be scored.")
     scored = score(images, _first(originals, data), seed)
     metrics = dict(scored.metrics)
     n = scored.n

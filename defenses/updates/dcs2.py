@@ -22,6 +22,7 @@ Differs from the paper:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +31,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from cutlayer.defenses.updates.base import Local, Update, UpdateDefense
+from cutlayer.defenses.updates.base import Local, Twin, Update, UpdateDefense
 from cutlayer.defenses.updates.concealed import concealed
 from cutlayer.options import LearningRate, Share, Weight, Within
 
@@ -79,6 +80,10 @@ class Dcs2(UpdateDefense):
         )  # fmt: skip
         own, new = (functional.one_hot(of, classes).float() for of in (labels, others))
         return torch.cat([inputs, found]), torch.cat([own, self.other * new + (1 - self.other) * own])
+
+    def twin(self, sent: Mapping[str, Tensor], rng: np.random.Generator) -> Twin | None:
+        """See the base; what may be added is a part of the client's own gradient, and is left out."""
+        return dict if self.on else None
 
     def protect(
         self, update: Update, rng: np.random.Generator, state: dict[str, NDArray[np.float32]], local: Local | None

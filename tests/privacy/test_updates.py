@@ -96,3 +96,13 @@ def test_an_answer_of_another_form_is_refused(data, answer, words):
     inputs, labels = batches(data)
     with pytest.raises(DataError, match=words):
         score_updates([Recovered(answer)], inputs[:1], labels[:1], data)
+
+
+def test_samples_beyond_the_range_of_inputs_are_no_truth(data):
+    """Mixtures of a defense may be negative; what the attack finds is paired with the others."""
+    inputs, labels = batches(data)
+    mixed = [torch.cat([i, i - 2]) for i in inputs]
+    scored = score_updates([Recovered(i) for i in inputs], mixed, labels, data)
+    assert (scored.n, scored.metrics["mse"].value) == (6, 0)
+    with pytest.raises(DataError, match="range of inputs"):
+        score_updates([Recovered(i) for i in inputs], [i - 2 for i in inputs], labels, data)

@@ -82,19 +82,18 @@ class Group:
 
     @property
     def defenses(self) -> list[str]:
-        """Titles of the defenses in the order of the records, those without one first."""
-        found = list(dict.fromkeys(r.defense_label for r in self.records))
-        return sorted(found, key=lambda label: label != "none")
+        """Titles of the defenses by name, that of none first."""
+        return sorted({r.defense_label for r in self.records}, key=lambda label: (label != "none", label))
 
     @property
     def attacks(self) -> list[str]:
-        """Titles of the attacks."""
-        return list(dict.fromkeys(r.label for r in self.records if not r.floor))
+        """Titles of the attacks by name."""
+        return sorted({r.label for r in self.records if not r.floor})
 
     @property
     def floors(self) -> list[str]:
-        """Titles of the floors."""
-        return list(dict.fromkeys(r.label for r in self.records if r.floor))
+        """Titles of the floors by name."""
+        return sorted({r.label for r in self.records if r.floor})
 
     def cell(self, defense: str, label: str, place: Where, *, floor: bool = False) -> Cell | None:
         """One cell; None where the attack was not run there."""

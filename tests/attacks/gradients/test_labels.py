@@ -84,7 +84,7 @@ def test_a_trained_model_is_read_with_the_softmax_of_each_class(model, view):
     trained = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, CLASSES))
     optimizer = torch.optim.Adam(trained.parameters(), 0.02)
     inputs, labels = map(torch.from_numpy, (view.auxiliary.inputs, view.auxiliary.labels))
-    for _ in range(60):
+    for _ in range(40):
         optimizer.zero_grad()
         nn.functional.cross_entropy(trained(inputs), labels).backward()
         optimizer.step()

@@ -26,6 +26,7 @@ from cutlayer.defenses.updates.none import Unprotected
 from cutlayer.defenses.updates.vrm import Vrm
 from cutlayer.errors import ConfigError, WithheldError
 from cutlayer.models.dlg_lenet import dlg_lenet
+from cutlayer.registry import UPDATE_ATTACKS
 from cutlayer.spec import image_spec
 
 QUICK: dict[str, Any] = {"iterations": 6}
@@ -103,6 +104,11 @@ def test_the_loop_never_touches_what_is_withheld(digits):
         Matching(labels="known", **QUICK).invert(digits.view, [observation])
     with pytest.raises(WithheldError, match="broadcast model"):
         Matching(**QUICK).invert(digits.view, [replace(observation, _model=None)])
+
+
+def test_no_system_is_given_the_true_labels_unless_it_is_told_to():
+    for name in UPDATE_ATTACKS:
+        assert getattr(UPDATE_ATTACKS.make(name), "labels", "") != "known", name
 
 
 def test_the_answer_depends_on_the_update_alone_and_not_on_the_samples(digits):

@@ -1,7 +1,6 @@
 """What is searched in place of pixels, and searches without gradients."""
 
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from cutlayer.attacks.gradients.ggi import GGI
 from cutlayer.attacks.gradients.ggl import GGL
 from cutlayer.attacks.gradients.gi_nas import GINAS
 from cutlayer.attacks.gradients.gifd import GIFD
+from cutlayer.attacks.gradients.inverting_gradients import InvertingGradients
 from cutlayer.attacks.gradients.priors import (
     Features,
     GeneratorWeights,
@@ -27,7 +27,9 @@ from cutlayer.attacks.gradients.priors import (
     trained_generator,
 )
 from cutlayer.attacks.gradients.replay import Replay
+from cutlayer.attacks.gradients.rgcir import RGCIR
 from cutlayer.attacks.gradients.view import CPU, UpdateView
+from cutlayer.data.modality import TABLE
 from cutlayer.data.splits import Dataset
 from cutlayer.defenses.updates.none import Unprotected
 from cutlayer.errors import ConfigError
@@ -94,10 +96,19 @@ def test_features_stay_near_to_where_they_begin(view):
     torch.testing.assert_close(gap.mean(), torch.tensor(0.1))
 
 
-def test_a_generator_makes_images_and_no_tables(view):
-    table = replace(view, input=TensorSpec((6,), low=0.0, high=1.0))
-    with pytest.raises(ConfigError, match=r"makes images \(C, H, W\).*\(6,\)"):
-        GGI(iterations=1).invert(table, [_generated(view)[0]])
+def test_what_is_for_images_is_refused_on_tables_and_the_rest_runs_there():
+    rng = np.random.default_rng(0)
+    own = Dataset(rng.random((16, 6)).astype(np.float32), np.arange(16) % 2, TABLE)
+    view = UpdateView(input=TensorSpec((6,), low=0.0, high=1.0), classes=2, auxiliary=own)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Sigmoid(), nn.Linear(8, 2)).eval()
+    x, y = torch.from_numpy(rng.random((1, 6)).astype(np.float32)), torch.tensor([1])
+    seen = [observed(model, x, y, Unprotected(), rng).observation]
+    for attack, option in ((GGI(), "prior"), (InvertingGradients(), "tv"), (RGCIR(tv=0.0), "denoise")):
+        with pytest.raises(ConfigError, match=rf"^{option} is for images .*\(6,\)"):
+            attack.invert(view, seen)
+    (found,) = InvertingGradients(iterations=150, tv=0.0).invert(view, seen)
+    assert (found.inputs - x).abs().mean() < 0.1
 
 
 def _generated(view: UpdateView):

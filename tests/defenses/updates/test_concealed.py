@@ -6,11 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from cutlayer.attacks.gradients.client import gradients, observed
+from cutlayer.attacks.gradients.matching import Matching
+from cutlayer.attacks.gradients.view import UpdateView
+from cutlayer.data.splits import Dataset
 from cutlayer.defenses.updates.base import Local
 from cutlayer.defenses.updates.concealed import DEVIATION
 from cutlayer.defenses.updates.dcs2 import Dcs2
 from cutlayer.defenses.updates.refiner import Refiner
 from cutlayer.errors import ConfigError
+from cutlayer.spec import image_spec
 from tests.defenses.updates.solves import psnr
 
 LABELS = torch.tensor([1, 2])
@@ -79,3 +83,12 @@ def test_refiner_gives_away_the_samples_it_trained_on_and_not_the_own_ones(local
     assert psnr(found, local.inputs[:1]) < 10
     own = flat(gradients(local.model, local.inputs[:1], LABELS[:1]))
     assert nn.CosineSimilarity(dim=0)(flat(dict(made.observation.update)), own) > 0.3
+
+
+def test_an_attacker_who_knows_dcs2_still_matches_updates(local):
+    """Without a map, the attacks that know the defense would all be refused, and the defense seem to withstand them."""
+    made = observed(local.model, local.inputs, local.labels, Dcs2(steps=2), rng()).observation
+    own = Dataset(local.inputs.numpy(), local.labels.numpy())
+    view = UpdateView(input=image_spec(1, 8, 8), classes=4, auxiliary=own, _defense=Dcs2(steps=2))
+    (found,) = Matching(iterations=2).invert(view, [made])
+    assert found.inputs.shape == local.inputs.shape
