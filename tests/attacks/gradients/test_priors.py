@@ -123,8 +123,8 @@ def _generated(view: UpdateView):
     "attack",
     [
         GGI(iterations=80, lr=0.1, **SIZE),
-        GGL(iterations=40, population=12, likely=0.0, **SIZE),
-        GIFD(iterations=40, restarts=2, **SIZE),
+        GGL(iterations=25, population=12, likely=0.0, **SIZE),
+        GIFD(iterations=25, restarts=2, **SIZE),
     ],
     ids=["ggi", "ggl", "gifd"],
 )
@@ -178,9 +178,9 @@ def test_several_rounds_of_the_same_samples_are_explained_together(view):
         torch.manual_seed(seed)
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Sigmoid(), nn.Linear(32, 4)).eval()
         observations.append(observed(model, x, y, Unprotected(), np.random.default_rng(0)).observation)
-    together = CGI(iterations=60, tv=0.0).invert(view, observations)
+    together = CGI(iterations=20, tv=0.0).invert(view, observations)
     assert torch.equal(together[0].inputs, together[1].inputs)
-    alone = CGI(iterations=60, tv=0.0, rounds=1).invert(view, observations)
+    alone = CGI(iterations=20, tv=0.0, rounds=1).invert(view, observations)
     assert not torch.equal(alone[0].inputs, alone[1].inputs)
     assert not torch.equal(alone[0].inputs, together[0].inputs)
 
