@@ -1,7 +1,5 @@
 """Base of the detectors: a client watches the gradients that it gets, and says how much they look like an attack."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -30,10 +28,10 @@ class Watched:
         true_labels: ``(B,)``, the labels that belong to the batch.
     """
 
-    gradient: Tensor
-    labels: Tensor
-    first_layer: Tensor
-    true_labels: Tensor
+    gradient: "Tensor"
+    labels: "Tensor"
+    first_layer: "Tensor"
+    true_labels: "Tensor"
 
     @property
     def is_fake(self) -> bool:
@@ -61,6 +59,7 @@ class Detector(ABC):
     reads_first_layer: ClassVar[bool] = True
     """Whether it reads `Watched.first_layer`, for which the client goes back through its layers once more."""
 
+    # Real types and no strings, for a detector of the user's own in another file inherits them.
     threshold: Weight = 1.0
     on_alarm: str = "warn"
 
@@ -69,7 +68,7 @@ class Detector(ABC):
             raise ConfigError(f"on_alarm must be {' or '.join(ON_ALARM)}; {self.on_alarm!r:.80} was given.")
 
     def prepare(  # noqa: B027
-        self, head: nn.Module, tail: nn.Module, inputs: Tensor, labels: Tensor, batch: int, lr: float
+        self, head: "nn.Module", tail: "nn.Module", inputs: "Tensor", labels: "Tensor", batch: int, lr: float
     ) -> None:
         """Get ready, before the first step. All modules stay as they are.
 
@@ -82,7 +81,7 @@ class Detector(ABC):
             lr: Learning rate of the training.
         """
 
-    def sent_labels(self, labels: Tensor, classes: int, step: int, rng: np.random.Generator) -> Tensor:
+    def sent_labels(self, labels: "Tensor", classes: int, step: int, rng: np.random.Generator) -> "Tensor":
         """The labels to send with a batch, ``(B,)``; a client takes no step where they are not the true ones."""
         return labels
 
