@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from cutlayer.attacks.gradients.update import as_gradient, scaled_gradient
 from cutlayer.attacks.gradients.view import Observation, UpdateView
@@ -28,6 +29,8 @@ from cutlayer.errors import ConfigError, near
 RANDOM, OWN, BATCH = 1000, 2000, 512
 """Random inputs, samples of the attacker's own at most, and samples in a pass through the model."""
 POPULATION, GENERATIONS = 20, 200
+SCALES = tuple(np.geomspace(1, 1e4, 49).tolist())
+"""What a gradient whose scale is unknown is tried to be multiplied by."""
 
 
 class LastLayer(NamedTuple):
@@ -155,10 +158,16 @@ def counts(observation: Observation, view: UpdateView) -> Tensor:
     J. Geng, Y. Mou, Q. Li, F. Li, O. Beyan, S. Decker, C. Rong, "Improved Gradient Inversion Attacks and Defenses in
     Federated Learning", IEEE Transactions on Big Data 2023, https://arxiv.org/abs/2110.09074, §4. The batch's own
     softmax is not known; that of the attacker's samples takes its place, or of random inputs where there are none.
+
+    Differs from the paper: where the clients have a defense that changes updates, as clipping does, their scale is
+    unknown, and the one is taken whose counts explain the direction of the bias best.
     """
-    bias = _with_bias("counts", observation, view)
+    bias, n = _with_bias("counts", observation, view), observation.samples
     logits, _ = _answers(observation, view)
-    return _rounded(observation.samples * (logits.softmax(1).mean(0) - bias), observation.samples)
+    expected = logits.double().softmax(1).mean(0)
+    return _at_best_scale(
+        bias, view, lambda db: _rounded(n * (expected - db), n), lambda of: expected - _shares(of, view.classes)
+    )
 
 
 def counts_without_bias(observation: Observation, view: UpdateView) -> Tensor:
@@ -182,16 +191,20 @@ def counts_by_class(observation: Observation, view: UpdateView) -> Tensor:
 
     ``B db = (P - I) n``, where column c of P is the mean softmax of the attacker's own samples of class c. On an
     untrained model all columns are equal, and the answer is that of `counts`; a trained model answers each class in its
-    own way, which `counts` takes no account of.
+    own way, which `counts` takes no account of. An unknown scale is found as in `counts`.
     """
     bias = _with_bias("counts-by-class", observation, view)
     logits, _ = _answers(observation, view)
     means = by_class(logits.double().softmax(1), view)
     system = means.T - torch.eye(view.classes, dtype=torch.float64, device=means.device)
     # The number of samples is known, and weighs more than any class.
-    rows = torch.cat([system, torch.full_like(system[:1], 100)])
-    target = torch.cat([bias, bias.new_tensor([100])]) * observation.samples
-    return _rounded(torch.linalg.lstsq(rows, target[:, None]).solution[:, 0], observation.samples)
+    rows, n = torch.cat([system, torch.full_like(system[:1], 100)]), observation.samples
+
+    def solved(db: Tensor) -> Tensor:
+        target = torch.cat([db, db.new_tensor([100])]) * n
+        return _rounded(torch.linalg.lstsq(rows, target[:, None]).solution[:, 0], n)
+
+    return _at_best_scale(bias, view, solved, lambda of: system @ _shares(of, view.classes))
 
 
 def evolutionary(observation: Observation, view: UpdateView) -> Tensor:
@@ -305,6 +318,26 @@ def _computed(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
         handle.remove()
         model.train(training)
     return logits, torch.cat(seen)
+
+
+def _at_best_scale(
+    bias: Tensor, view: UpdateView, labels: Callable[[Tensor], Tensor], explained: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """The labels that the bias gives at the scale at which they explain its direction best.
+
+    Args:
+        bias: ``(classes,)``: the gradient of the bias, as it was sent.
+        view: What the attacker knows; without a defense that changes updates their scale is what it should be.
+        labels: From a gradient of the bias to labels.
+        explained: From labels to the gradient of the bias that they should give.
+    """
+    changed = view.knows_defense and view.defense.changes_updates
+    found = [labels(bias * scale) for scale in (SCALES if changed else (1.0,))]
+    return max(found, key=lambda of: float(functional.cosine_similarity(explained(of), bias, dim=0)))
+
+
+def _shares(labels: Tensor, classes: int) -> Tensor:
+    return torch.bincount(labels, minlength=classes).double() / len(labels)
 
 
 def _least(scores: Tensor, n: int) -> Tensor:

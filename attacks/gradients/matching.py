@@ -37,7 +37,7 @@ from cutlayer.attacks.gradients.priors import (
 )
 from cutlayer.attacks.gradients.update import hides_scale
 from cutlayer.attacks.gradients.view import Observation, UpdateView
-from cutlayer.defenses.updates.base import Twin, UpdateDefense
+from cutlayer.defenses.updates.base import Twin
 from cutlayer.errors import ConfigError, near
 from cutlayer.options import Count, LearningRate, Size, Weight, Whole
 
@@ -179,7 +179,7 @@ class Matching(Terms, UpdateAttack):
         if not (self.adaptive and view.knows_defense and view.defense.on):
             return None
         twin = view.defense.twin(observation.update, np.random.default_rng([view.seed, number]))
-        if twin is None and changes_updates(view.defense):
+        if twin is None and view.defense.changes_updates:
             raise ConfigError(
                 f"{type(view.defense).__name__} changes updates, and offers no map that an attacker can differentiate "
                 "(twin). Write one, or set adaptive = false for an attack that takes no account of the defense."
@@ -283,12 +283,6 @@ class Matching(Terms, UpdateAttack):
     def _era(self, done: float) -> Hashable:
         """What the scale of the objective depends on."""
         return done >= self.tv_from, done >= self.bn_from, tuple(layer_weights(self.layers, 100, done))
-
-
-def changes_updates(defense: UpdateDefense) -> bool:
-    """Whether a defense acts on the update itself, and not only on the model, the samples or the sum."""
-    kind = type(defense)
-    return kind.protect is not UpdateDefense.protect or kind.protect_update is not UpdateDefense.protect_update
 
 
 def source(seed: int, problem: int, restart: int) -> torch.Generator:

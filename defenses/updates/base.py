@@ -66,6 +66,13 @@ class UpdateDefense(ABC):
         return bool(self.knob and getattr(self, self.knob))
 
     @property
+    def changes_updates(self) -> bool:
+        """Whether the defense is on and acts on the update itself, not only on the model, the samples or the sum."""
+        kind = type(self)
+        base = UpdateDefense.protect, UpdateDefense.protect_update
+        return self.on and (kind.protect, kind.protect_update) != base
+
+    @property
     def needs_loss(self) -> bool:
         """Whether the defense computes the loss of the client's samples, for which the client needs the whole model."""
         return False

@@ -13,6 +13,7 @@ from cutlayer.attacks.gradients.labels import LABELS, counts_by_class, of_each
 from cutlayer.attacks.gradients.update import as_gradient
 from cutlayer.attacks.gradients.view import Observation, UpdateView
 from cutlayer.data.splits import Dataset
+from cutlayer.defenses.updates.clip import Clip
 from cutlayer.defenses.updates.none import Unprotected
 from cutlayer.errors import ConfigError, DataError, WithheldError
 from cutlayer.models.zoo import build
@@ -68,6 +69,15 @@ def test_labels_that_occur_several_times_are_found(name, model, view):
     found = LABELS[name](made(model, view, [1, 3, 3, 1, 3]), view)
     assert found.dtype == torch.int64
     assert listed(found) == [1, 1, 3, 3, 3]
+
+
+@pytest.mark.parametrize("name", ["counts", "counts-by-class"])
+@pytest.mark.parametrize("labels", [[4], [1, 3, 3, 1, 3]])
+def test_labels_are_found_in_an_update_whose_scale_clipping_hides(name, labels, model, view):
+    clip = Clip(bound=0.01)
+    whole = made(model, view, labels)
+    clipped = replace(whole, update=clip.protect_update(whole.update, np.random.default_rng(0), {}))
+    assert listed(LABELS[name](clipped, replace(view, _defense=clip))) == sorted(labels)
 
 
 def test_a_model_without_bias_and_an_attacker_without_samples(model, view):
