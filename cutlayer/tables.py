@@ -12,7 +12,7 @@ import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +141,10 @@ def record(kind: type, options: Any, where: str) -> Any:
     options = {k: tuple(listed(f"{where}.{k}", str, v)) if k in several else v for k, v in options.items()}
     for key, value in options.items():
         check(f"{where}.{key}", accepted[key].type, value)
-    try:
-        return kind(**options)
-    except TypeError as error:
-        raise ConfigError(f"{where}: {error}.") from None
+    needed = [f.name for f in accepted.values() if f.default is MISSING and f.default_factory is MISSING]
+    if missing := [key for key in needed if key not in options]:
+        raise ConfigError(f"{where} needs the key {missing[0]!r}.")
+    return kind(**options)
 
 
 def listed(where: str, kind: Any, value: Any, *, some: bool = False) -> list[Any]:

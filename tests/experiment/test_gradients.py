@@ -314,6 +314,7 @@ GOLDEN = ("504941e2cb77", "5b7c4822ba84")
             "no update attack named 'ratoi'; did you",
         ),
         (('name = "mean"', 'name = "through-hypernetwork"\nattack = "through-hypernetwork"'), "one that is not itself"),
+        (("clients = 2", 'clients = 2\n[[published]]\nattack = "mean"'), "published needs the key 'source'."),
         (("clients = 2", "clients = 1"), "clients must be 2 to 1,000; 1 was given."),
         (("clients = 2", "[training]\nepochs = 2"), "epochs = [0, 2]"),
         (("images = 4\nknows", "images = 100_000\nknows"), None),
