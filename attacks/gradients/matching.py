@@ -42,6 +42,8 @@ from cutlayer.errors import ConfigError, near
 from cutlayer.options import Count, LearningRate, Size, Weight, Whole
 
 PRIORS = ("pixels", "table", "network", "latent", "generator", "features")
+OF_ROWS = ("pixels", "table")
+"""Priors that search rows of a table; the others make images."""
 LAYERS = ("equal", "rising", "late-first")
 ENOUGH = 1e-6
 """L-BFGS does not start again once the objective is this share of that at the start."""
@@ -125,11 +127,11 @@ class Matching(Terms, UpdateAttack):
     def invert(self, view: UpdateView, observations: Sequence[Observation]) -> list[Recovered]:
         """See the base."""
         pictures = [option for option in ("tv", "denoise") if getattr(self, option)]
-        if len(view.input.shape) != 3 and (pictures or self.prior != "pixels"):
-            option = "prior" if self.prior != "pixels" else pictures[0]
+        pictures += ["prior"] if self.prior not in OF_ROWS else []
+        if len(view.input.shape) != 3 and pictures:
             raise ConfigError(
-                f"{option} is for images (C, H, W), and the inputs have the shape {view.input.shape}; take prior = "
-                "'pixels' with tv = 0 and denoise = 0, or an attack on tables."
+                f"{pictures[0]} is for images (C, H, W), and the inputs have the shape {view.input.shape}; take "
+                "prior = 'pixels' or 'table' with tv = 0 and denoise = 0, or an attack on tables."
             )
         problems = self._problems(view, observations)
         kinds = defaultdict[Hashable, list[Problem]](list)

@@ -125,7 +125,7 @@ def test_centralised_is_one_client_with_all_data() -> None:
         ({"data": "minst"}, "did you mean mnist"),
         ({"model": "lenetbn"}, "did you mean lenet"),
         ({"protocol": "local", "optimizer_state": "average"}, "averages none"),
-        ({"protocol": "fedavg", "record": True}, "sends no smashed data"),
+        ({"protocol": "local", "record": True}, "record"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_sentence(changes: dict[str, Any], says: str) -> None:
