@@ -126,8 +126,8 @@ class Matching(Terms, UpdateAttack):
 
     def invert(self, view: UpdateView, observations: Sequence[Observation]) -> list[Recovered]:
         """See the base."""
-        pictures = [option for option in ("tv", "denoise") if getattr(self, option)]
-        pictures += ["prior"] if self.prior not in OF_ROWS else []
+        pictures = [] if self.prior in OF_ROWS else ["prior"]
+        pictures += [option for option in ("tv", "denoise") if getattr(self, option)]
         if len(view.input.shape) != 3 and pictures:
             raise ConfigError(
                 f"{pictures[0]} is for images (C, H, W), and the inputs have the shape {view.input.shape}; take "
