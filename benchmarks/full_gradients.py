@@ -113,7 +113,7 @@ def updates(part: Part, splits: Splits, model: nn.Module, n: int, seed: int) -> 
 
 
 def psnr_db(found: Tensor, true: Tensor) -> list[float]:
-    """Of each image, paired so that the sum of squared errors is the least."""
+    """Return the PSNR of each image, paired so that the sum of squared errors is the least."""
     from scipy.optimize import linear_sum_assignment
 
     errors = (found[:, None] - true[None]).square().flatten(2).mean(2)

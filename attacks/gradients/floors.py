@@ -42,7 +42,7 @@ def class_mean(view: UpdateView, made: Sequence[Made]) -> list[Recovered]:
 
 
 def nearest(view: UpdateView, made: Sequence[Made]) -> list[Recovered]:
-    """As many of the attacker's own samples as the update is from: those whose gradients resemble it most (cosine)."""
+    """Answer with the attacker's own samples whose gradients have the greatest cosine with the update."""
     auxiliary = view.auxiliary.take(NEAREST_OF)
     inputs, labels = torch.from_numpy(auxiliary.inputs), torch.from_numpy(auxiliary.labels)
     found = list[Recovered]()

@@ -94,7 +94,8 @@ class Dcs2(UpdateDefense):
         names = [name for name, p in local.model.named_parameters() if p.requires_grad]
         found = torch.autograd.grad(loss, [p for p in local.model.parameters() if p.requires_grad])
         sign = -1.0 if local.local_steps else 1.0
-        own = {name: sign * g for name, g in zip(names, found, strict=True)}
+        # Layers that stay with the client, as batch normalization may, are not part of the update.
+        own = {name: sign * g for name, g in zip(names, found, strict=True) if name in update}
         product = sum(float((torch.as_tensor(update[name]) * g).sum()) for name, g in own.items())
         if product >= 0:
             return update

@@ -99,7 +99,7 @@ def test_the_arrival_order_of_a_network_changes_no_bit(network: Network, protoco
 @pytest.mark.parametrize("protocol", ["fedavg", {"name": "parallel", "sync": "step"}], ids=["fedavg", "parallel"])
 @pytest.mark.parametrize("network", ["grpc", "zmq"], indirect=True)
 def test_the_server_records_the_updates_that_the_clients_sent(network: Network, protocol: Any, tmp_path: Path) -> None:
-    """Of whole models, and of heads, whose gradients are summed in each step."""
+    """The record holds updates of whole models, and of heads whose gradients are summed in each step."""
     run = Run(planned(protocol, record=True, rounds=2, clients=2), sizes=SMALL, session=network.session).checked()
     recording = Recording(tmp_path)
     for event in run.heard:

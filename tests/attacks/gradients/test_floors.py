@@ -39,7 +39,7 @@ def test_the_gradients_of_samples_are_those_of_batches_of_one(model, view):
 
 @pytest.mark.parametrize("how", [{}, {"local_steps": 2, "lr": 0.01}])
 def test_the_nearest_gradient_is_that_of_the_sample_where_the_attacker_holds_it(model, view, how):
-    """Of an update of two models as well, and of a change of weights, which points against the gradient."""
+    """The same holds for updates of two models, and for a change of weights, which points against the gradient."""
     other = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
     auxiliary = view.auxiliary
     updates = [

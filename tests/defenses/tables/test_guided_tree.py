@@ -44,7 +44,7 @@ def test_a_guard_of_1_never_looks_at_a_sensitive_column_and_a_weak_one_still_doe
 
 
 def test_the_guard_decides_by_the_weighted_gain(table):
-    """With most of its gain taken the sensitive column is no longer the first choice, and may be a later one."""
+    """A sensitive column that has lost most of its gain is no longer the first choice, and may be a later one."""
     inputs, labels = table
     assert GuidedTree(sensitive=(0,), guard=0.0, depth=1).fit(inputs, labels).columns() == {0}
     assert GuidedTree(sensitive=(0,), guard=0.99, depth=1).fit(inputs, labels).columns() != {0}

@@ -61,6 +61,11 @@ def test_an_update_that_turned_is_moved_back_by_the_least_that_does_it(local):
         assert length == pytest.approx(expected, abs=1e-4)
         moved = {name: value - across[name] for name, value in sent.items()}
         assert float(flat(moved).norm()) == pytest.approx(abs(expected) * float(flat(own).norm()), abs=1e-3)
+    # What stays with the client is left out, and the rest is moved back.
+    name = next(iter(own))
+    part = Dcs2(steps=1).protect_update({name: -own[name]}, rng(), {}, local)
+    assert part.keys() == {name}
+    assert float((part[name] * own[name]).sum()) >= -1e-6
     delta = Dcs2(steps=1).protect_update({n: -g for n, g in own.items()}, rng(), {}, local._replace(local_steps=1))
     assert all(torch.equal(delta[name], -g) for name, g in own.items())
     with pytest.raises(ConfigError, match="was given an update alone"):

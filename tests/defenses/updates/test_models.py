@@ -39,7 +39,7 @@ def test_only_the_hypernetwork_is_shared(hyper, image):
 
 
 def test_the_update_holds_the_gradient_of_the_weights(hyper, image):
-    """By the chain rule the gradient of the last biases is that of the weights that they are added to."""
+    """The gradient of the last biases is that of the weights that they are added to, by the chain rule."""
     update = observed(hyper, image, LABELS, Unprotected(), rng()).observation.update
     plain = smooth()
     plain.load_state_dict({**plain.state_dict(), **{n: w.detach() for n, w in hyper.weights().items()}})

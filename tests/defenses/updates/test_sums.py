@@ -54,7 +54,7 @@ def test_what_one_client_sends_is_uniform_and_says_nothing_of_its_update(defense
 
 
 def test_without_peers_there_is_nothing_to_hide_behind():
-    """With two clients one of them knows the other's update from the sum; with one there is none."""
+    """One of two clients knows the other's update from the sum; a single client has no peer."""
     given = updates(2)
     first, second = given
     total = SecureAggregation().summed(SecureAggregation().share(given, rng()))
