@@ -24,8 +24,9 @@ LAST_WORDS_S = 0.4
 
 NUMBERS = (signal.SIGTERM, signal.SIGHUP)
 
-_LOST = 0
-"""Written into the pipe, where signals write their numbers, when Python has dropped the exception."""
+_LOST = 128
+"""Added to the number of a signal, and written into the pipe where signals write their numbers, when the exception of
+that signal was raised where Python cannot pass it on, and has been dropped."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -44,11 +45,18 @@ def leave(stop: KeyboardInterrupt) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
-    os._exit(128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT))
+    os._exit(128 + _number(stop))
+
+
+def _number(stop: KeyboardInterrupt) -> int:
+    return stop.number if isinstance(stop, Stopped) else signal.SIGINT
 
 
 def heed() -> None:
     """Raise `Stopped` in the main thread, which calls this, at the first SIGTERM or SIGHUP; ignore those that follow.
+
+    Where Python drops the exception of one of these, or of Ctrl-C, the signal is raised again: a library calls Python
+    from functions that cannot pass an exception on, such as `__del__` or a check after a call of ZeroMQ.
 
     A process that runs as PID 1, as in a container, would ignore SIGTERM otherwise. A signal that is ignored already
     stays so: `nohup` ignores SIGHUP.
@@ -66,8 +74,8 @@ def heed() -> None:
     report = sys.unraisablehook
 
     def unraisable(lost: Any) -> None:
-        if isinstance(lost.exc_value, Stopped):
-            os.write(writing, bytes([_LOST]))
+        if isinstance(lost.exc_value, KeyboardInterrupt):
+            os.write(writing, bytes([_LOST + _number(lost.exc_value)]))
         else:
             report(lost)
 
@@ -96,18 +104,14 @@ def _stop(number: int, _: FrameType | None) -> None:
 
 
 def _watch(reading: int) -> None:
-    number = signal.SIGTERM
     while True:
         (byte,) = os.read(reading, 1)
-        if byte == _LOST:
-            # Raised in a hook of Python, such as `__del__`, which cannot pass it on.
+        if byte > _LOST:
             time.sleep(0.01)
             _raised.clear()
-            signal.pthread_kill(threading.main_thread().ident or 0, number)
-        elif byte in NUMBERS and signal.getsignal(byte) is _stop:
-            number = signal.Signals(byte)
-            if not _raised.wait(GRACE_S):
-                _end(128 + byte)
+            signal.pthread_kill(threading.main_thread().ident or 0, byte - _LOST)
+        elif byte in NUMBERS and signal.getsignal(byte) is _stop and not _raised.wait(GRACE_S):
+            _end(128 + byte)
 
 
 def _end(code: int) -> None:
@@ -129,6 +133,7 @@ def _end(code: int) -> None:
 def _forget() -> None:
     """A process that is forked, without another program, is ended by signals as any other."""
     signal.set_wakeup_fd(-1)
+    sys.unraisablehook = sys.__unraisablehook__
     for number in NUMBERS:
         if signal.getsignal(number) is _stop:
             signal.signal(number, signal.SIG_DFL)

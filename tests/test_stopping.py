@@ -99,6 +99,12 @@ def test_a_stop_that_python_cannot_pass_on_is_raised_again():
     assert run(LOSES, signal.SIGTERM) == (143, "ready\nunwound by SIGTERM\n", "")
 
 
+def test_a_ctrl_c_that_python_cannot_pass_on_is_raised_again():
+    # Ctrl-C is ignored in what a shell starts in the background, which is how the tests may run.
+    how = "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    assert run(LOSES, signal.SIGINT, how=how) == (130, "ready\nunwound by \n", "")
+
+
 def test_the_end_of_a_forked_process_is_not_that_of_its_parent():
     code, out, err = run(FORKS, signal.SIGTERM)
     assert (code, out, err) == (143, "the child ended with -15\nready\nunwound by SIGTERM\n", "")
