@@ -543,6 +543,28 @@ UPDATE_DEFENSES = Registry(
     {"cutlayer.defenses.updates.base:UpdateDefense": ("protect or augment or rebuilt or share",)},
 )
 
+CLASS_ATTACKS = Registry(
+    "class attack",
+    {
+        "nearest-auxiliary": "cutlayer.attacks.answers.nearest_auxiliary:NearestAuxiliary",
+    },
+    "cutlayer.class_attacks",
+    {
+        "cutlayer.attacks.answers.base:ClassAttack": ("represent",),
+        "cutlayer.attacks.answers.base:AnswerAttack": ("invert",),
+    },
+)
+
+ANSWER_DEFENSES = Registry(
+    "answer defense",
+    {
+        "label-only": "cutlayer.defenses.answers.label_only:LabelOnly",
+        "none": "cutlayer.defenses.answers.none:Undefended",
+    },
+    "cutlayer.answer_defenses",
+    {"cutlayer.defenses.answers.base:AnswerDefense": ("answer or train or rebuilt or learn",)},
+)
+
 
 def defense_names(description: Mapping[str, Any]) -> Iterator[str]:
     """The name in the description of a defense, and the names of those that follow it."""

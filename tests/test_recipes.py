@@ -191,6 +191,58 @@ class Halve(UpdateDefense):
         "Halve",
         'Row("toy", {"taken": 0.25}, twin="equal")',
     ),
+    "a class attack": Toy(
+        "class-attacks",
+        '''
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cutlayer.attacks.answers.base import ClassAttack
+from cutlayer.attacks.answers.view import ClassView, Reply
+
+
+@dataclass(kw_only=True)
+class Gray(ClassAttack):
+    """Answer with gray."""
+
+    plain_words = "always answers with a gray picture, whatever the class"
+    needs = Reply.LABEL
+    is_floor = True
+
+    def represent(self, view: ClassView, k: int) -> Tensor:
+        return torch.full((len(view.targets), k, *view.input.shape), 0.5)
+''',
+        "Gray",
+        'Row("toy", {}, asks=False)',
+    ),
+    "an answer defense": Toy(
+        "answer-defenses",
+        '''
+from dataclasses import dataclass
+
+from cutlayer.defenses.answers.base import AnswerDefense
+
+
+@dataclass(kw_only=True)
+class Halve(AnswerDefense):
+    """Tell log-probabilities that lie closer together.
+
+    Args:
+        taken: Part of each that is taken away.
+    """
+
+    knob = "taken"
+    plain_words = "tells log-probabilities that lie closer together"
+    taken: float = 0.5
+
+    def answer(self, scores, rng):
+        return scores if not self.taken else scores * (1 - self.taken)
+''',
+        "Halve",
+        'Row("toy", {"taken": 0.25})',
+    ),
     "a detector": Toy(
         "detectors",
         '''

@@ -1,0 +1,1 @@
+"""Defenses of what a model's answers and weights tell of the samples it was trained on."""

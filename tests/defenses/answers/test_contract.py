@@ -1,0 +1,139 @@
+"""What every defense of answers promises, and that each changes what it says it changes."""
+
+import copy
+from dataclasses import is_dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cutlayer.data.splits import Dataset
+from cutlayer.defenses.answers.base import AnswerDefense
+from cutlayer.registry import ANSWER_DEFENSES, Missing
+from cutlayer.spec import image_spec
+from cutlayer.training import accuracy
+
+INPUT, CLASSES = image_spec(1, 8, 8), 4
+
+
+class Row(NamedTuple):
+    """One defense with its options.
+
+    Attributes:
+        name: Name of the defense.
+        options: Its options.
+        acts: What the defense overrides: ``answer``, ``train``, ``rebuilt``; nothing for no defense.
+    """
+
+    name: str
+    options: dict[str, Any]
+    acts: str = "answer"
+
+    def make(self, **other: Any) -> AnswerDefense:
+        return ANSWER_DEFENSES.make(self.name, **{**self.options, **other})
+
+
+ROWS = [
+    Row("label-only", {}),
+    Row("none", {}, acts=""),
+]
+each = pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.name}-{row.options}")
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    labels = np.arange(256) % CLASSES
+    inputs = rng.random((256, *INPUT.shape)).astype(np.float32) * 0.3
+    for label in range(CLASSES):
+        inputs[labels == label, :, 2 * label : 2 * label + 2] += 0.5
+    return Dataset(inputs, labels)
+
+
+def built(defense, epochs, data):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, CLASSES))
+    model = defense.rebuilt(model, INPUT, CLASSES, 0)
+    public = Dataset(data.inputs[::2], data.labels[::2] + CLASSES)
+    defense.train(model, data, public, epochs=epochs, seed=0)
+    return model.eval()
+
+
+def answers(defense, model, data):
+    defense.learn(model, data, 0)
+    with torch.no_grad():
+        scores = torch.log_softmax(model(torch.from_numpy(data.inputs)), 1).numpy()
+    return scores, defense.answer(scores, np.random.default_rng(0))
+
+
+def test_each_registered_defense_has_a_row():
+    kinds = {name: ANSWER_DEFENSES.load(name) for name in ANSWER_DEFENSES}
+    assert {row.name for row in ROWS} == {name for name, kind in kinds.items() if not issubclass(kind, Missing)}
+
+
+@each
+def test_it_is_a_dataclass_with_words_for_a_reader(row):
+    defense = row.make()
+    assert is_dataclass(defense)
+    assert defense.plain_words[:1].islower()
+    assert not defense.knob or hasattr(defense, defense.knob)
+    assert defense.on or row.name == "none"
+    for place in filter(None, row.acts.split()):
+        assert getattr(type(defense), place) is not getattr(AnswerDefense, place)
+
+
+@each
+def test_strength_0_leaves_network_and_reply_as_they_are(row, data):
+    defense = row.make()
+    if not defense.knob:
+        return
+    off = row.make(**{defense.knob: type(getattr(defense, defense.knob))(0)})
+    assert not off.on
+    assert not off.answers
+    plain, same = (built(one, 1, data) for one in (ANSWER_DEFENSES.make("none"), off))
+    assert plain.state_dict().keys() == same.state_dict().keys()
+    assert all(torch.equal(value, same.state_dict()[name]) for name, value in plain.state_dict().items())
+    scores, told = answers(off, same, data)
+    assert np.array_equal(scores, told)
+
+
+@each
+def test_a_defended_network_learns_and_its_reply_keeps_the_class(row, data):
+    defense = row.make()
+    model = built(defense, 20, data)
+    right, n = accuracy(model, data)
+    assert right / n > 0.6
+    scores, told = answers(defense, model, data)
+    before = scores.copy()
+    assert told.shape == scores.shape
+    assert told.dtype == np.float32
+    assert np.isfinite(told).all()
+    assert told.max() <= 1e-5
+    assert (told.argmax(1) == scores.argmax(1)).mean() > 0.9
+    assert np.array_equal(scores, before)
+
+
+@each
+def test_it_changes_what_it_says(row, data):
+    defense = row.make()
+    plain = built(ANSWER_DEFENSES.make("none"), 2, data)
+    model = built(defense, 2, data)
+    changed = plain.state_dict().keys() != model.state_dict().keys() or any(
+        not torch.equal(value, model.state_dict()[name]) for name, value in plain.state_dict().items()
+    )
+    scores, told = answers(defense, model, data)
+    acts = set(row.acts.split())
+    assert changed == bool(acts & {"train", "rebuilt"})
+    assert (not np.array_equal(scores, told)) == ("answer" in acts)
+
+
+@each
+def test_what_it_learned_answers_in_another_process(row, data):
+    defense = row.make()
+    model = built(defense, 1, data)
+    scores, told = answers(defense, model, data)
+    other = row.make()
+    other.deploy(copy.deepcopy(defense.learned))
+    np.testing.assert_allclose(other.answer(scores, np.random.default_rng(0)), told, rtol=1e-5, atol=1e-5)
