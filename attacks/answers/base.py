@@ -1,7 +1,7 @@
 """Bases of the attacks on a model's answers and weights.
 
-A `ClassAttack` shows what the samples of each class look like that the victim was trained on. An `AnswerAttack` rebuilds
-the inputs behind answers that it has seen.
+A `ClassAttack` shows what the samples of each class that the victim was trained on look like. An `AnswerAttack`
+rebuilds the inputs behind answers that it has seen.
 """
 
 from __future__ import annotations
