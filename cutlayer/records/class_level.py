@@ -64,6 +64,7 @@ class ClassRecord:
         label: Its title with its options, its position where that is not the usual one, and its budget.
         position: Where the attacker is: a name of `cutlayer.experiment.positions.POSITIONS`.
         access: What it gets of the victim: label, scores or weights.
+        prior: What it takes for the space of possible pictures, where it has such an option.
         floor: Whether any attack that learns something of the victim's samples does better; also of `CEILING`.
         instances: Whether the attack rebuilds the inputs behind answers, one by one, and shows no classes.
         asked: Inputs that the attacker has asked about, in all; those asked for a prior or a start among them.
@@ -99,6 +100,7 @@ class ClassRecord:
     label: str
     position: str
     access: str
+    prior: str = ""
     floor: bool = False
     instances: bool = False
     asked: int = 0
@@ -125,6 +127,6 @@ begin, write, read, finished, pictures = (
 )  # fmt: skip
 """How the cells of a study of class-level inversion are written and read.
 
-Its pictures are ``rebuilt``, ``private`` and ``auxiliary``, ``(classes, shown, *input.shape)`` each, and ``classes``, the
-numbers of the classes in the record's `targets`.
+Its pictures are ``rebuilt``, ``private`` and ``auxiliary``, ``(classes, shown, *input.shape)`` each, and ``classes``,
+the numbers of the classes in the record's `targets`.
 """
