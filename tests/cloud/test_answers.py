@@ -179,7 +179,7 @@ def test_options_are_set_as_in_a_plan():
     assert _answer_defense("label-only", []) == Named("label-only")
     with pytest.raises(ConfigError, match="knows no 'step'"):
         _answer_defense("label-only", ["step=0.1"])
-    with pytest.raises(ConfigError, match="such as step=0.1"):
+    with pytest.raises(ConfigError, match="such as step="):
         _answer_defense("label-only", ["step"])
     with pytest.raises(ConfigError, match="no answer defense named 'label'"):
         _answer_defense("label", [])
