@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cutlayer.attacks.answers.base import ClassAttack
-from cutlayer.attacks.answers.view import ClassView, Reply
+from cutlayer.attacks.answers.view import Reply
 from cutlayer.data.modality import IMAGE
 from cutlayer.data.withheld import ClassData
 from cutlayer.errors import ConfigError, CutlayerError, DataError
 from cutlayer.experiment.class_plan import FLOORS, Cell, ClassPlan, PublishedClass, refusal, toml
 from cutlayer.experiment.class_victim import ClassVictim, load_classes, train_victim
 from cutlayer.experiment.positions import seen_from
-from cutlayer.machine.compute import pick_device, tune_allocator
+from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.files import check_writable
 from cutlayer.machine.identity import environment
 from cutlayer.machine.lock import only_one
@@ -34,7 +34,7 @@ from cutlayer.metrics.interval import resampled
 from cutlayer.privacy.judges import Judges, ceiling, chance, class_judges, judged, nearest
 from cutlayer.records import class_level as records
 from cutlayer.records.class_level import CEILING, ClassRecord, Control, Figures
-from cutlayer.records.run import Estimate, Published
+from cutlayer.records.run import Published
 from cutlayer.registry import CLASS_ATTACKS
 
 Say = Callable[[str], None]

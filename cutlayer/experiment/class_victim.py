@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,14 +23,15 @@ from cutlayer.experiment.spec import Experiment, Measure, Training
 from cutlayer.metrics.interval import exact_proportion
 from cutlayer.models import zoo
 from cutlayer.models.halves import SplitModel, join, split
+from cutlayer.models.kept import Say, remembered
 from cutlayer.options import MANY
 from cutlayer.records.run import Estimate
 from cutlayer.registry import ANSWER_DEFENSES, MODELS, defense_from
+from cutlayer.tables import UNDEFENDED, Named
 
 if TYPE_CHECKING:
     from cutlayer.experiment.class_plan import Placed, Victim
 
-Say = Callable[[str], None]
 _BATCH = 500
 STRANGER = "unknown"
 """The class of all of the attacker's samples, where their data set names none."""
@@ -44,7 +44,8 @@ class ClassVictim:
     Attributes:
         data: Its classes, and the attacker's samples.
         model: ``(N, *input.shape)`` to logits ``(N, classes)``, in evaluation mode, without what protects smashed data.
-        defense: What protects its answers, ready to answer.
+        answers: Name and options of what protects its answers; ``none`` where nothing does.
+        defense: The same, ready to answer.
         accuracy: Of its replies, on samples of its classes that it was not trained on.
         seed: Seed of the victim.
         halves: The device's and the server's half, hardened, where the plan names a cut; their join is the model.
@@ -56,6 +57,7 @@ class ClassVictim:
 
     data: ClassData
     model: nn.Module
+    answers: Named
     defense: AnswerDefense
     accuracy: Estimate
     seed: int
@@ -112,9 +114,8 @@ def train_victim(
         SplitError: The model has no such cut.
     """
     named, at_cut = placed.of, placed.at == "cut"
-    defense: AnswerDefense = (
-        ANSWER_DEFENSES.make("none") if at_cut else ANSWER_DEFENSES.make(named.name, **named.options)
-    )
+    answers, cut_description = (UNDEFENDED, named) if at_cut else (named, UNDEFENDED)
+    defense: AnswerDefense = ANSWER_DEFENSES.make(answers.name, **answers.options)
     experiment, classes = _experiment(of, seed, epochs), data.n_private + 1
     teaches = defense.on and (
         type(defense).train is not AnswerDefense.train or type(defense).rebuilt is not AnswerDefense.rebuilt
@@ -135,8 +136,8 @@ def train_victim(
         {**of.identity, "seed": seed, "epochs": epochs, "cut": "", "auxiliary": 0, "auxiliary_data": ""}
         | ({"defense": study_plan.identified(named, ANSWER_DEFENSES), "auxiliary": of.auxiliary} if teaches else {})
     )
-    model = victim.remembered(runs / "models" / f"class-{key}.safetensors", built, taught, say).eval()
-    described = described if at_cut else {"name": "none"}
+    model = remembered(runs / "models" / f"class-{key}.safetensors", built, taught, say).eval()
+    described = {"name": cut_description.name, **cut_description.options}
     cut_defense, halves = defense_from(described), None
     if of.cut:
         if at_cut:
@@ -152,7 +153,7 @@ def train_victim(
     replies = answered(model, halves, cut_defense, defense, measured.inputs, seed)
     right = int((replies.argmax(1) == measured.labels).sum())
     accuracy = exact_proportion(right, len(measured))
-    return ClassVictim(data, model, defense, accuracy, seed, halves, cut_defense, described, experiment, runs)
+    return ClassVictim(data, model, answers, defense, accuracy, seed, halves, cut_defense, described, experiment, runs)
 
 
 def answered(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import itertools
 
 from cutlayer.report.class_level.groups import NEAREST, Cell, Group, Who, who_text
 from cutlayer.report.kit.comparison import less, sign
@@ -23,7 +23,7 @@ def _judges(group: Group) -> list[str]:
     found = []
     if any(r.shared for r in group.records):
         found.append(
-            "The attacker holds samples of the same classes, so that pictures of them say little about the victim's own."
+            "The attacker holds samples of the same classes, so that its pictures say little about the victim's own."
         )
     weak = {
         title: share
@@ -84,14 +84,14 @@ def _ranks(group: Group, who: Who, where: str) -> list[str]:
     """Who gets less of a victim must not do better: then the stronger attack is not as strong as it could be."""
     best = {access: cell for access in ACCESSES if (cell := group.worst(who, access)) is not None}
     found, known = [], [access for access in ACCESSES if access in best]
-    for weaker, stronger in zip(known, known[1:], strict=False):
+    for weaker, stronger in itertools.pairwise(known):
         less_told, told = best[weaker].metric("agreed"), best[stronger].metric("agreed")
         if less_told is None or told is None or less_told.value <= told.value:
             continue
-        clear = sign(less(less_told, replace(told))) > 0
+        clear = "" if sign(less(less_told, told)) > 0 else ", by no clear margin"
         found.append(
-            f"{best[weaker].first.label} gets the {weaker} alone and does better than {best[stronger].first.label} with "
-            f"{stronger} ({where}), {'so' if clear else 'by no clear margin; if it holds,'} the latter does not find all."
+            f"{best[weaker].first.label} gets the {weaker} alone and does better than {best[stronger].first.label} "
+            f"with the {stronger} ({where}){clear}: more can be found with the {stronger} than was."
         )
     return found
 
@@ -106,8 +106,8 @@ def _share(cell: Cell, name: str) -> str:
 
 def _controls(group: Group) -> list[str]:
     return [
-        f"{r.label}: both judges take {SHARE.value(r.control.named)} of the pictures of a class that the victim was never "
-        "trained on for one of its classes; that much of the other figures says nothing."
+        f"{r.label}: both judges take {SHARE.value(r.control.named)} of the pictures of a class that the victim was "
+        "never trained on for one of its classes, so that a class that is named alone proves little."
         for r in group.records
         if r.control is not None and r.control.named >= HALF
     ]

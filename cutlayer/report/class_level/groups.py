@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cutlayer.records.class_level import CEILING, ClassRecord, Figures
+from cutlayer.records.class_level import CEILING, ClassRecord
 from cutlayer.records.run import Estimate
 from cutlayer.registry import DATASETS
 from cutlayer.report.kit.comparison import mean
