@@ -546,6 +546,7 @@ UPDATE_DEFENSES = Registry(
 CLASS_ATTACKS = Registry(
     "class attack",
     {
+        "deep-inversion": "cutlayer.attacks.answers.deep_inversion:DeepInversion",
         "nearest-auxiliary": "cutlayer.attacks.answers.nearest_auxiliary:NearestAuxiliary",
     },
     "cutlayer.class_attacks",
