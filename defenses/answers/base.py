@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from cutlayer.spec import TensorSpec
 
 
+UNTOLD = -1000.0
+"""The log-probability of a class that a reply does not tell, or tells as 0."""
+
+
 @dataclass(kw_only=True)
 class AnswerDefense(ABC):
     """Base of the defenses of answers; a subclass is a dataclass whose fields are its options."""
