@@ -121,9 +121,9 @@ class ClassRecord:
         return self.asked / max(1, len(self.targets))
 
 
-_STUDY = Cells(ClassRecord, PLAN, CELLS)
+STUDY = Cells(ClassRecord, PLAN, CELLS)
 begin, write, read, finished, pictures = (
-    _STUDY.begin, _STUDY.write, _STUDY.read, _STUDY.finished, _STUDY.pictures
+    STUDY.begin, STUDY.write, STUDY.read, STUDY.finished, STUDY.pictures
 )  # fmt: skip
 """How the cells of a study of class-level inversion are written and read.
 
