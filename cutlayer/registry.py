@@ -546,6 +546,9 @@ UPDATE_DEFENSES = Registry(
 CLASS_ATTACKS = Registry(
     "class attack",
     {
+        "brep-mi": "cutlayer.attacks.answers.brep_mi:BrepMi",
+        "first-hit": "cutlayer.attacks.answers.first_hit:FirstHit",
+        "genetic": "cutlayer.attacks.answers.genetic:Genetic",
         "nearest-auxiliary": "cutlayer.attacks.answers.nearest_auxiliary:NearestAuxiliary",
     },
     "cutlayer.class_attacks",
