@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
 
-REMEMBERED = 4
+REMEMBERED = 12
 """Networks to remember: all runs of a sweep of a defense's strength learn the same ones, and so does the attacker."""
 _TRAINED: dict[bytes, nn.Module] = {}
 
