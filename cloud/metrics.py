@@ -5,6 +5,7 @@ Requests update the counters when they are answered; gauges are read only when t
 
 from __future__ import annotations
 
+import json
 import threading
 from bisect import bisect_left
 from collections import Counter
@@ -40,10 +41,11 @@ class Metrics:
     Args:
         gauges: Functions that return a current value, by name; the name ends with the unit.
         visitors: The log of the server, which counts connections.
+        answers: The answer defense and its options.
     """
 
-    def __init__(self, gauges: Mapping[str, Callable[[], float]], visitors: Visitors) -> None:
-        self._gauges, self._visitors = gauges, visitors
+    def __init__(self, gauges: Mapping[str, Callable[[], float]], visitors: Visitors, answers: str = "none") -> None:
+        self._gauges, self._visitors, self._answers = gauges, visitors, answers
         self._lock = threading.Lock()
         self._codes: Counter[str] = Counter(OK=0)
         self._counts = dict.fromkeys(("repeated_requests", "abandoned_requests", "request_bytes"), 0)
@@ -98,6 +100,8 @@ class Metrics:
         yield "# TYPE cutlayer_refused_connections_total counter"
         for reason in REASONS:
             yield f'cutlayer_refused_connections_total{{reason="{reason}"}} {refused.get(reason, 0)}'
+        yield "# TYPE cutlayer_answer_defense gauge"
+        yield f"cutlayer_answer_defense{{name={json.dumps(self._answers)}}} 1"
         for name, gauge in self._gauges.items():
             yield f"# TYPE cutlayer_{name} gauge"
             yield f"cutlayer_{name} {gauge():g}"

@@ -8,12 +8,14 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from cutlayer.cloud.admission import Limits
+from cutlayer.cloud.answers import answers_of
 from cutlayer.cloud.metrics_http import MetricsServer
 from cutlayer.cloud.service import Service
 from cutlayer.cloud.tap import Tap
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.models.manifest import tail_name
 from cutlayer.split_folder import Runtime, open_split
+from cutlayer.tables import UNDEFENDED, Named
 from cutlayer.terminal import tell
 from cutlayer.wire.connect import listen as listen_at
 from cutlayer.wire.security import PLAIN, Security
@@ -36,11 +38,14 @@ def serve(
     grace_s: float = GRACE_S,
     timeouts: Timeouts | None = None,
     security: Security = PLAIN,
+    answers: Named = UNDEFENDED,
+    learned: Path | None = None,
 ) -> None:
     """Answer requests until SIGTERM or SIGINT, then answer those that have arrived and return.
 
-    When it is ready, it prints one line: ``ready ADDRESS MODEL@CUT version=...``, with ``metrics=URL`` if asked for. It
-    ends with what it has answered and refused, for whatever reason it ends. `cutlayer.wire.visitors` logs who connects.
+    When it is ready, it prints one line: ``ready ADDRESS MODEL@CUT version=...``, with ``answers=NAME`` and
+    ``metrics=URL`` if asked for. It ends with what it has answered and refused, for whatever reason it ends.
+    `cutlayer.wire.visitors` logs who connects.
 
     Args:
         folder: A split folder; its `split.json` and the files of the tail are checked.
@@ -54,8 +59,11 @@ def serve(
         grace_s: Seconds to answer arrived requests when told to stop. New requests are refused meanwhile.
         timeouts: Time limits of the transport; a server uses `heartbeat_s` and `idle_s`.
         security: Files for encryption and authentication; plain text if left out.
+        answers: The answer defense; none if left out.
+        learned: File of what it has learned; see `cutlayer.defenses.answers.learned`.
 
     Raises:
+        ConfigError: The answer defense cannot answer for this tail, or lacks what it has learned.
         SplitError: The folder is damaged.
         WireError: The address is taken.
     """
@@ -68,7 +76,9 @@ def serve(
     with ExitStack() as opened:
         tapped = None if tap is None else opened.enter_context(closing(Tap(tap, manifest, durable=durable)))
         visitors = opened.enter_context(closing(Visitors()))
-        service = Service(manifest, split.tail(tail, threads), tapped, limits=limits, visitors=visitors)
+        told = answers_of(manifest, answers, learned)
+        half = split.tail(tail, threads)
+        service = Service(manifest, half, tapped, limits=limits, visitors=visitors, answers=told)
         opened.callback(lambda: tell(service.metrics.summary()))
         # Closed in the reverse order, so that the metrics show the shutdown.
         metrics_server = None
@@ -78,6 +88,8 @@ def serve(
             closing(listen_at(listen, service, timeouts, security=security, visitors=visitors))
         )
         opened.callback(service.drain, grace_s)
-        page = [] if metrics_server is None else [f"metrics={metrics_server.address}/metrics"]
-        tell(" ".join(["ready", str(server.address), tail_name(manifest), f"version={manifest.version}", *page]))
+        said = [] if told is None else [f"answers={told.title.replace(' ', ',')}"]
+        if metrics_server is not None:
+            said.append(f"metrics={metrics_server.address}/metrics")
+        tell(" ".join(["ready", str(server.address), tail_name(manifest), f"version={manifest.version}", *said]))
         stop.wait()

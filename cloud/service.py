@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.cloud.admission import Limits, closing, unrecorded
+from cutlayer.cloud.answers import Answers
 from cutlayer.cloud.batcher import Batcher
 from cutlayer.cloud.job import Job
 from cutlayer.cloud.metrics import Metrics
@@ -43,6 +44,7 @@ class Service:
         clock: Monotonic clock in nanoseconds, the same that stamps arrivals.
         limits: Limits of batches and unanswered requests.
         visitors: The log of who is refused; that of the transport, if there is one.
+        answers: What is replied in place of the logits; the logits themselves if left out.
     """
 
     def __init__(
@@ -53,13 +55,16 @@ class Service:
         clock: Callable[[], int] = time.monotonic_ns,
         limits: Limits | None = None,
         visitors: Visitors | None = None,
+        answers: Answers | None = None,
     ) -> None:
         limits = limits or Limits()
         self._visitors = visitors or Visitors()
-        self._tail, self._tap, self._clock = tail, tap, clock
+        self._tail, self._tap, self._clock, self._told = tail, tap, clock, answers
         if manifest.ends is not None and manifest.ends.alone:
             limits = replace(limits, max_batch=1)
         self._answers = {name: (np.dtype(spec.dtype), spec.shape) for name, spec in manifest.answers.items()}
+        if answers is not None:
+            answers.check(tail, manifest)
         self._reader = Reader(manifest, limits.max_samples)
         self._replies = Replies()
         self._batcher = Batcher(self._compute, limits)
@@ -75,7 +80,7 @@ class Service:
         if tap is not None:
             gauges["tap_unwritten_bytes"] = lambda: tap.unwritten_bytes
             gauges["tap_lost_requests"] = lambda: tap.n_lost
-        self.metrics = Metrics(gauges, self._visitors)
+        self.metrics = Metrics(gauges, self._visitors, answers.title if answers else "none")
 
     @property
     def ready(self) -> bool:
@@ -197,6 +202,8 @@ class Service:
         return self._batch[:end]
 
     def _answer(self, job: Job, computed_ns: int) -> None:
+        if self._told is not None:
+            job.answers = self._told(job.answers)
         # Copied, because a kept answer would otherwise keep the answers of its whole batch in memory.
         reply = self._reader.answer(job)
         if not self._batcher.end(job):

@@ -21,9 +21,6 @@ from cutlayer.spec import TensorSpec
 T = TypeVar("T")
 CPU = torch.device("cpu")
 
-UNTOLD = -1000.0
-"""The log-probability of a class that a reply does not tell, or tells as 0."""
-
 BATCH = 256
 """Inputs in one request."""
 

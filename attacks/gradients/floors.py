@@ -23,7 +23,7 @@ from cutlayer.attacks.gradients.view import Observation, UpdateView
 
 CHUNK = 64
 """Samples whose gradients are held in memory at a time."""
-BATCH_MEAN = "batch mean"
+BATCH_MEAN, NEAREST = "batch mean", "nearest gradient"
 NEAREST_OF = 500
 """Auxiliary samples among which the nearest gradients are looked for."""
 
@@ -64,7 +64,7 @@ def batch_mean(view: UpdateView, made: Sequence[Made]) -> list[Recovered]:
 FLOORS: Mapping[str, Callable[[UpdateView, Sequence[Made]], list[Recovered]]] = {
     "mean sample": mean_sample,
     "class mean": class_mean,
-    "nearest gradient": nearest,
+    NEAREST: nearest,
     BATCH_MEAN: batch_mean,
 }
 

@@ -7,8 +7,11 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from cutlayer.commands.security import Client, ClientSecurity, Server, ServerSecurity
+from cutlayer.commands.training import setting
 from cutlayer.errors import ConfigError
 from cutlayer.options import At, Count, DataRoot, Mebibytes, OutFolder, Seconds, Seed, Size, Threads, Whole, Within
+from cutlayer.registry import ANSWER_DEFENSES
+from cutlayer.tables import UNDEFENDED, Named, Options, named, set_value
 from cutlayer.terminal import tell, tell_lines
 from cutlayer.wire.transport import Timeouts
 
@@ -38,6 +41,9 @@ def cloud(
     compare: bool = True,
     log: UseAppendAction[list[str]] = [],  # noqa: B006
     data_root: DataRoot = None,
+    answers: str = "none",
+    set: Annotated[UseAppendAction[list[str]], arg(metavar="KEY=VALUE")] = [],  # noqa: B006
+    learned: Annotated[Path | None, At("file")] = None,
     security: ServerSecurity = Server(),  # noqa: B008
 ) -> None:
     """Serve the tail of a split folder until SIGTERM or Ctrl-C; or, with --train, train a model with its clients.
@@ -70,12 +76,18 @@ def cloud(
         log: Where else the rounds of a training are written: tensorboard or mlflow; may be given several times.
         data_root: Folder of the data sets, from which a training server takes who holds what; CUTLAYER_DATA or ./data
             if left out.
+        answers: A name from `cutlayer list answer-defenses`: what is replied in place of the logits. A reply then holds
+            log-probabilities, -1000 where it tells nothing.
+        set: An option of the answer defense, such as step=0.1; may be given several times.
+        learned: File of what the answer defense has learned; see docs/deployment.md.
         security: Files for encryption and authentication.
     """
     logging.getLogger("cutlayer.wire.visitors").setLevel(logging.INFO)
     if (train is None) == (folder is None):
         raise ConfigError("Name either the folder of a split to serve, or --train PLAN.toml.")
     if train is not None:
+        if answers != UNDEFENDED.name or set or learned:
+            raise ConfigError("A training server has no answer defense; --answers goes with the folder of a split.")
         from cutlayer.commands.training import host
 
         timeouts = Timeouts(heartbeat_s=heartbeat_s, idle_s=idle_s)
@@ -92,8 +104,20 @@ def cloud(
     timeouts = Timeouts(heartbeat_s=heartbeat_s, idle_s=idle_s)
     serve(
         folder, listen, tail=tail, tap=tap, durable=durable, threads=threads, limits=limits, metrics=metrics,
-        timeouts=timeouts, security=security,
+        timeouts=timeouts, security=security, answers=_answer_defense(answers, set), learned=learned,
     )  # fmt: skip
+
+
+def _answer_defense(name: str, settings: list[str]) -> Named:
+    options: Options = {"name": name}
+    known = tuple(ANSWER_DEFENSES.options(name))
+    for given in settings:
+        key, text = setting(given, "step=0.1")
+        set_value(options, key, text, known, f"the answer defense {name}")
+    first, *more = named(ANSWER_DEFENSES, options)
+    if more:
+        raise ConfigError("A server has one answer defense; give each of its options one value.")
+    return first
 
 
 def edge(

@@ -174,9 +174,9 @@ def join(
     )  # fmt: skip
 
 
-def setting(text: str) -> tuple[str, str]:
-    """The key and the value of ``KEY=VALUE``."""
+def setting(text: str, example: str = "protocol=vanilla") -> tuple[str, str]:
+    """The key and the value of ``KEY=VALUE``, of which a message gives an example."""
     key, equals, value = text.partition("=")
     if not (key and equals):
-        raise ConfigError(f"--set takes KEY=VALUE, such as protocol=vanilla; {text!r} was given.")
+        raise ConfigError(f"--set takes KEY=VALUE, such as {example}; {text!r} was given.")
     return key, value

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cutlayer import own
-from cutlayer.attacks.gradients.floors import BATCH_MEAN, FLOORS
+from cutlayer.attacks.gradients.floors import BATCH_MEAN, FLOORS, NEAREST
 from cutlayer.errors import ConfigError, near
 from cutlayer.experiment.spec import Training, file_digest
 from cutlayer.models.start import RANDOM, Start
@@ -224,8 +224,10 @@ class GradientPlan:
 
     def _attackers(self, epochs: int, kind: UpdateKind, defense: Named) -> Iterator[Attacker]:
         met = [a for a in self.attackers if a.meets(epochs, kind, defense)]
-        # The mean of a batch of one is the sample itself.
-        for name in [name for name in FLOORS if met and (name != BATCH_MEAN or kind.samples > 1)]:
+        # The mean of a batch of one is the sample itself. A defense can only hide the gradients to which own ones are
+        # compared, and the search among them takes as long as a closed form.
+        left_out = ({BATCH_MEAN} if kind.samples == 1 else set()) | ({NEAREST} if defense.name != "none" else set())
+        for name in [name for name in FLOORS if met and name not in left_out]:
             yield Attacker(Named(name), knows=(), images=max(a.images for a in met), floor=True)
         for attacker in met:
             # Where there is no defense, there is nothing to be told.

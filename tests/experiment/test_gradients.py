@@ -110,6 +110,9 @@ def test_every_cell_has_a_record_with_its_floors(made):
         (2, {"mean sample", "class mean", "nearest gradient", "batch mean"}),
     ):
         assert {r.attack for r in of(found, floor=True, samples=samples, defense="none")} == floors
+        for defense in {r.defense for r in found} - {"none"}:
+            floored = {r.attack for r in of(found, floor=True, samples=samples, defense=defense)}
+            assert floored <= floors - {"nearest gradient"}
     assert {r.samples for r in found if r.attack.endswith("Peeks")} == {2}
     for r in found:
         assert r.updates * r.samples == 4
