@@ -546,13 +546,10 @@ UPDATE_DEFENSES = Registry(
 CLASS_ATTACKS = Registry(
     "class attack",
     {
-<<<<<<< HEAD
         "brep-mi": "cutlayer.attacks.answers.brep_mi:BrepMi",
+        "deep-inversion": "cutlayer.attacks.answers.deep_inversion:DeepInversion",
         "first-hit": "cutlayer.attacks.answers.first_hit:FirstHit",
         "genetic": "cutlayer.attacks.answers.genetic:Genetic",
-=======
-        "deep-inversion": "cutlayer.attacks.answers.deep_inversion:DeepInversion",
->>>>>>> main
         "nearest-auxiliary": "cutlayer.attacks.answers.nearest_auxiliary:NearestAuxiliary",
     },
     "cutlayer.class_attacks",
