@@ -550,6 +550,7 @@ CLASS_ATTACKS = Registry(
         "deep-inversion": "cutlayer.attacks.answers.deep_inversion:DeepInversion",
         "first-hit": "cutlayer.attacks.answers.first_hit:FirstHit",
         "genetic": "cutlayer.attacks.answers.genetic:Genetic",
+        "mean-auxiliary": "cutlayer.attacks.answers.mean_auxiliary:MeanAuxiliary",
         "nearest-auxiliary": "cutlayer.attacks.answers.nearest_auxiliary:NearestAuxiliary",
     },
     "cutlayer.class_attacks",

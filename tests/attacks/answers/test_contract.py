@@ -40,6 +40,7 @@ ROWS = [
     Row("deep-inversion", {"steps": 3, "batch": 4}, asks=False),
     Row("first-hit", {"prior": "linear", "draws": 300}),
     Row("genetic", {"prior": "linear", "pool": 40, "population": 6, "generations": 3}),
+    Row("mean-auxiliary", {}, asks=False),
     Row("nearest-auxiliary", {}),
 ]
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
