@@ -12,17 +12,17 @@ def images(prior: Prior, z: Tensor) -> Tensor:
     flat = z.flatten(0, -2).to(prior.device)
     with torch.no_grad():
         made = torch.cat([prior.image(part).float().clamp(0, 1).cpu() for part in flat.split(BATCH)])
-    return made.unflatten(0, z.shape[:-1])
+    return _shaped(made, z)
 
 
 def scores(view: ClassView, prior: Prior, z: Tensor) -> Tensor:
     """The log-probabilities ``(..., classes)`` of the images of latent vectors ``(..., latent)``, on the CPU."""
-    return view.service.scores(images(prior, z.flatten(0, -2))).cpu().unflatten(0, z.shape[:-1])
+    return _shaped(view.service.scores(images(prior, z.flatten(0, -2))).cpu(), z)
 
 
 def labels(view: ClassView, prior: Prior, z: Tensor) -> Tensor:
     """The classes ``(...)`` of the images of latent vectors ``(..., latent)``, on the CPU."""
-    return view.service.labels(images(prior, z.flatten(0, -2))).cpu().unflatten(0, z.shape[:-1])
+    return _shaped(view.service.labels(images(prior, z.flatten(0, -2))).cpu(), z)
 
 
 def within(view: ClassView, share: float, most: int, least: int = 1) -> int:
@@ -32,3 +32,7 @@ def within(view: ClassView, share: float, most: int, least: int = 1) -> int:
     """
     left = view.service.left
     return most if left == float("inf") else max(least, min(most, int(share * left)))
+
+
+def _shaped(rows: Tensor, z: Tensor) -> Tensor:
+    return rows.view(*z.shape[:-1], *rows.shape[1:])

@@ -84,8 +84,17 @@ class BrepMi(ClassAttack):
         def inside(points: Tensor) -> Tensor:
             return asked.labels(view, prior, points) == y.unsqueeze(1)
 
-        settings = {"points": self.points, "radius": self.radius, "growth": self.growth, "enough": self.enough}
-        found, _ = repelled(inside, z[hit].flatten(0, 1), steps, random, bound=self.bound, **settings)
+        found, _ = repelled(
+            inside,
+            z[hit].flatten(0, 1),
+            steps,
+            random,
+            points=self.points,
+            radius=self.radius,
+            growth=self.growth,
+            enough=self.enough,
+            bound=self.bound,
+        )
         z[hit] = found.unflatten(0, (-1, k))
         return asked.images(prior, z)
 
