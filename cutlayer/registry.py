@@ -546,9 +546,13 @@ UPDATE_DEFENSES = Registry(
 CLASS_ATTACKS = Registry(
     "class attack",
     {
+        "background-alignment": "cutlayer.attacks.answers.background_alignment:BackgroundAlignment",
+        "class-mean": "cutlayer.attacks.answers.class_mean:ClassMean",
         "deep-inversion": "cutlayer.attacks.answers.deep_inversion:DeepInversion",
         "mean-auxiliary": "cutlayer.attacks.answers.mean_auxiliary:MeanAuxiliary",
         "nearest-auxiliary": "cutlayer.attacks.answers.nearest_auxiliary:NearestAuxiliary",
+        "smi": "cutlayer.attacks.answers.smi:Smi",
+        "xai": "cutlayer.attacks.answers.xai:Xai",
     },
     "cutlayer.class_attacks",
     {
