@@ -546,6 +546,7 @@ UPDATE_DEFENSES = Registry(
 CLASS_ATTACKS = Registry(
     "class attack",
     {
+        "mean-auxiliary": "cutlayer.attacks.answers.mean_auxiliary:MeanAuxiliary",
         "nearest-auxiliary": "cutlayer.attacks.answers.nearest_auxiliary:NearestAuxiliary",
     },
     "cutlayer.class_attacks",

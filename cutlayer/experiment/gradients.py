@@ -34,6 +34,7 @@ from cutlayer.machine.files import check_writable
 from cutlayer.machine.identity import environment
 from cutlayer.machine.lock import only_one
 from cutlayer.metrics.interval import exact_proportion
+from cutlayer.models.kept import Say, remembered
 from cutlayer.privacy.identification import CANDIDATES
 from cutlayer.privacy.updates import score_updates
 from cutlayer.records import gradients as records
@@ -42,7 +43,6 @@ from cutlayer.records.run import Estimate, Published
 from cutlayer.registry import UPDATE_ATTACKS, UPDATE_DEFENSES
 from cutlayer.tables import Named
 
-Say = Callable[[str], None]
 PICTURES = 8
 """Samples of a cell that are kept with what the attack made of them."""
 CLIENTS = 1
@@ -103,7 +103,7 @@ def study(
     with only_one(folder, say=say):
         for (seed, epochs, defense), group in groupby(cells, key=lambda c: (c.seed, c.epochs, c.defense)):
             some = list(group)
-            finished = {cell.id: _finished(folder, cell) if resume else None for cell in some}
+            finished = {cell.id: records.finished(folder, cell.id) if resume else None for cell in some}
             done |= {id: record for id, record in finished.items() if record is not None}
             left = [cell for cell in some if finished[cell.id] is None]
             if not left:
@@ -114,14 +114,6 @@ def study(
                     done[record.id] = record
                     tell(f"[{len(done)}/{len(cells)}] {_line(record)}")
     return [done[cell.id] for cell in cells]
-
-
-def _finished(folder: Path, cell: Cell) -> UpdateRecord | None:
-    """The record of a finished cell; None where there is none, where it is damaged, or where the attack failed."""
-    with suppress(OSError, KeyError, TypeError, ValueError):
-        record = records.read(folder / records.CELLS / f"{cell.id}.json")
-        return None if record.failed else record
-    return None
 
 
 def _data(plan: GradientPlan, seed: int, data_root: Path | None) -> Splits:
@@ -191,7 +183,7 @@ def _target(
     if epochs:
         path = victim.cached(experiment, runs)
         path = path.with_name(f"{path.stem}-{_file_name(named)}{path.suffix}")
-        model = victim.remembered(path, built, partial(_trained, experiment, model, data, say), say)
+        model = remembered(path, built, partial(_trained, experiment, model, data, say), say)
     return Target(data, defense, *_ready(model, data), fresh)
 
 

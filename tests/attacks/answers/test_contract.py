@@ -36,6 +36,7 @@ class Row(NamedTuple):
 
 
 ROWS = [
+    Row("mean-auxiliary", {}, asks=False),
     Row("nearest-auxiliary", {}),
 ]
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
