@@ -172,7 +172,7 @@ class QueryFree(Wrapping):
 
 
 def shadow_of(
-    images: Tensor, arrived: Tensor, tail: nn.Module, seed: int, *, labels: Tensor | None = None, epochs: int = 20
+    images: Tensor, arrived: Tensor, tail: nn.Module, seed: int, *, labels: Tensor | None = None, steps: int = 1200
 ) -> nn.Module:
     """A shadow of the head behind smashed data that arrived, for an attacker that holds the tail.
 
@@ -185,7 +185,7 @@ def shadow_of(
         tail: The server's half.
         seed: Seed of the shadow and of the batches.
         labels: ``(N,)``: the classes of the images by the numbers of the tail; None where it does not know them.
-        epochs: Passes over the images.
+        steps: Steps of the training, in whole passes over the images.
     """
     tail = copy.deepcopy(tail).to(images.device).eval().requires_grad_(False)
     says = None if labels is None else _logits(tail, arrived, QueryFree.batch).softmax(dim=1).clone()
@@ -197,6 +197,7 @@ def shadow_of(
         classes = one_hot(labels[rows], logits.shape[1]).float()
         return _mismatch(_statistics(features, classes), wanted) + cross_entropy(logits, labels[rows])
 
+    epochs = -(-steps // -(-len(images) // QueryFree.batch))
     return _fitted(
         QueryFree.shadow, images, tail, arrived, loss, epochs=epochs, lr=QueryFree.lr, batch=QueryFree.batch, seed=seed
     )
