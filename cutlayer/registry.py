@@ -546,6 +546,7 @@ UPDATE_DEFENSES = Registry(
 CLASS_ATTACKS = Registry(
     "class attack",
     {
+        "deep-inversion": "cutlayer.attacks.answers.deep_inversion:DeepInversion",
         "mean-auxiliary": "cutlayer.attacks.answers.mean_auxiliary:MeanAuxiliary",
         "nearest-auxiliary": "cutlayer.attacks.answers.nearest_auxiliary:NearestAuxiliary",
     },
@@ -559,8 +560,25 @@ CLASS_ATTACKS = Registry(
 ANSWER_DEFENSES = Registry(
     "answer defense",
     {
+        "adversarial-answers": "cutlayer.defenses.answers.adversarial_answers:AdversarialAnswers",
+        "bido": "cutlayer.defenses.answers.bido:BiDO",
+        "class-dp": "cutlayer.defenses.answers.class_dp:ClassDP",
+        "hybrid-masking": "cutlayer.defenses.answers.missing:HybridMasking",
         "label-only": "cutlayer.defenses.answers.label_only:LabelOnly",
+        "label-smoothing": "cutlayer.defenses.answers.label_smoothing:LabelSmoothing",
+        "last-layer-mid": "cutlayer.defenses.answers.last_layer_mid:LastLayerMid",
+        "low-rank-header": "cutlayer.defenses.answers.low_rank_header:LowRankHeader",
+        "netguard": "cutlayer.defenses.answers.missing:NetGuard",
         "none": "cutlayer.defenses.answers.none:Undefended",
+        "perceptual-hash": "cutlayer.defenses.answers.perceptual_hash:PerceptualHash",
+        "purifier": "cutlayer.defenses.answers.purifier:Purifier",
+        "random-erasing": "cutlayer.defenses.answers.random_erasing:RandomErasing",
+        "rounding": "cutlayer.defenses.answers.rounding:Rounding",
+        "sparse-coding": "cutlayer.defenses.answers.sparse_coding:SparseCoding",
+        "temperature": "cutlayer.defenses.answers.temperature:Temperature",
+        "tl-dmi": "cutlayer.defenses.answers.tl_dmi:TlDmi",
+        "top-scores": "cutlayer.defenses.answers.top_scores:TopScores",
+        "trap-mid": "cutlayer.defenses.answers.trap_mid:TrapMid",
     },
     "cutlayer.answer_defenses",
     {"cutlayer.defenses.answers.base:AnswerDefense": ("answer or train or rebuilt or learn",)},

@@ -18,7 +18,7 @@ Differs from the paper:
     - Training starts from the trained model and is short (`epochs`).
     - The hidden layers are the outputs of all convolutions and linear layers but the last, and the smashed data; there
       the outputs of the blocks. With `layers` = ``cut`` it is the smashed data alone.
-    - HSIC only; of their two measures COCO is left out.
+    - HSIC only; COCO is a measure of the answer defense of the same name, which trains from scratch.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class BiDO(Defense):
             return split
         from torch.nn.functional import cross_entropy
 
-        from cutlayer.defenses.shared.dependence import gaussian_kernel, hsic, label_kernel
+        from cutlayer.defenses.shared.dependence import bilateral, hsic
         from cutlayer.models.graph import layer_outputs
         from cutlayer.models.halves import copied
         from cutlayer.training import optimize
@@ -91,12 +91,8 @@ class BiDO(Defense):
                 smashed = hardened.head(images)
                 logits = hardened.tail(smashed)
             layers = [output for _, output in hidden if output is not logits and output is not smashed]
-            kernels = [gaussian_kernel(layer) for layer in [*layers, smashed]]
-            total = cross_entropy(logits.float(), labels)
-            for weight, other in ((self.weight_x, gaussian_kernel(images)), (-self.weight_y, label_kernel(labels))):
-                if weight:
-                    total = total + weight * sum(hsic(kernel, other) for kernel in kernels)
-            return total
+            terms = bilateral(hsic, images, [*layers, smashed], labels, self.weight_x, self.weight_y)
+            return cross_entropy(logits.float(), labels) + terms
 
         optimize(halves, data.train, loss, epochs=self.epochs, seed=seed, batch=self.batch)
         return hardened

@@ -63,7 +63,7 @@ class Service:
     """The victim as an attacker asks it; every input that it answers counts.
 
     Attributes:
-        ask: ``(N, *input.shape)`` float32 in the range of the inputs to log-probabilities ``(N, classes)``, `UNTOLD`
+        ask: ``(N, *input.shape)`` float32 in the range of the inputs to log-probabilities ``(N, classes)``, -1000
             where the reply tells nothing; only their order is of account where `reply` is LABEL.
         reply: What the service tells: LABEL or SCORES.
         budget: Number of inputs that it answers; None for any number.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, replace_all_batch_norm_modules_
 
 from cutlayer.attacks.gradients.view import Observation
+from cutlayer.nets.norms import Norms
 from cutlayer.training import loss_of
 
 Mixed = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -43,7 +44,8 @@ class Replay:
         model = copy.deepcopy(observation.model).to(device).train(not observation.eval_mode)
         self._steps = observation.local_steps if simulate else 0
         self._batch, self._lr, self._mixed = observation.batch, observation.lr, mixed
-        self._norms = _Norms(copy.deepcopy(model).eval())
+        self._kept = copy.deepcopy(model).eval().requires_grad_(False)
+        self._norms = Norms(self._kept)
         if not observation.eval_mode:
             # The statistics of the batch, without running ones, which a function does not change.
             replace_all_batch_norm_modules_(model)
@@ -102,7 +104,11 @@ class Replay:
 
     def statistics(self, inputs: Tensor, first: float) -> Tensor:
         """How far the statistics of a batch are from those that batch normalization has kept; 0 without any."""
-        return self._norms(inputs, first)
+        if not self._norms.layers:
+            return inputs.new_zeros(())
+        with self._norms:
+            self._kept(inputs)
+            return self._norms.gap(first)
 
     def _gradient(
         self, weights: dict[str, Tensor], inputs: Tensor, labels: Tensor, masks: Mapping[str, Tensor]
@@ -150,36 +156,3 @@ def _masked(model: nn.Module) -> dict[str, float]:
     for name, rate in rates.items():
         model.set_submodule(name, _Mask(rate))
     return rates
-
-
-class _Norms:
-    """The inputs of the batch normalizations of a model, compared with what they have kept."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._model, self._found = model.requires_grad_(False), list[Tensor]()
-        self._layers = [
-            m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None
-        ]
-        for layer in self._layers:
-            layer.register_forward_pre_hook(lambda _, args: self._found.append(args[0]))
-
-    def __call__(self, inputs: Tensor, first: float) -> Tensor:
-        total = inputs.new_zeros(())
-        if not self._layers:
-            return total
-        self._found.clear()
-        self._model(inputs)
-        for k, (layer, x) in enumerate(zip(self._layers, self._found, strict=True)):
-            axes = [0, *range(2, x.ndim)]
-            mean, variance = x.mean(axes), x.var(axes, unbiased=False)
-            assert layer.running_mean is not None
-            assert layer.running_var is not None
-            gap = _norm(mean - layer.running_mean) + _norm(variance - layer.running_var)
-            total = total + (1.0 if k else first) * gap
-        self._found.clear()
-        return total
-
-
-def _norm(x: Tensor) -> Tensor:
-    """The Euclidean norm, with a gradient at 0."""
-    return (x.square().sum() + 1e-12).sqrt()

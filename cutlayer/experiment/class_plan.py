@@ -23,39 +23,18 @@ from cutlayer.attacks.answers.base import AnswerAttack
 from cutlayer.attacks.answers.view import Reply
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import study_plan
+from cutlayer.experiment.class_spec import ANSWERS, CUT, PLACES, Lessons, Placed, Victim
 from cutlayer.experiment.positions import POSITIONS
 from cutlayer.experiment.study_plan import check_differ, check_known, check_top, digest, entries, identified
-from cutlayer.models.start import RANDOM, Start
-from cutlayer.options import Count, LearningRate, Seed, Whole, Within, check
+from cutlayer.options import Count, Seed, Whole, Within, check
 from cutlayer.records.class_level import CEILING
-from cutlayer.registry import ANSWER_DEFENSES, CLASS_ATTACKS, DATASETS, DEFENSES, Missing, Registry
+from cutlayer.registry import ANSWER_DEFENSES, CLASS_ATTACKS, DATASETS, Missing
 from cutlayer.tables import Named, Options, listed, named, only, read, record, set_value, tables
 
 WHAT = "a plan of a study of class-level inversion"
-ANSWERS, CUT = "answers", "cut"
-PLACES: dict[str, Registry] = {ANSWERS: ANSWER_DEFENSES, CUT: DEFENSES}
-"""Where a defense acts, and the names that it may have there."""
 FLOORS = ("nearest-auxiliary", "mean-auxiliary")
 """Attacks that are run on every victim: nothing counts that is no better."""
 Epochs = Annotated[int, Within(0, 100_000)]
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A defense, and where it acts.
-
-    Attributes:
-        of: The defense.
-        at: `ANSWERS` for one of `cutlayer list answer-defenses`, `CUT` for one of smashed data.
-    """
-
-    of: Named
-    at: str = ANSWERS
-
-    @property
-    def label(self) -> str:
-        """Title in records and tables."""
-        return f"{self.of.label} at the cut" if self.at == CUT else self.of.label
 
 
 @dataclass(frozen=True)
@@ -97,19 +76,6 @@ class Attacker:
 
 
 @dataclass(frozen=True)
-class Lessons:
-    """How the victim is trained; a defense may train it in another way with the same settings.
-
-    Attributes:
-        lr: The greatest learning rate of the cycle.
-        images: The first so many of the samples of its classes; 0 for all.
-    """
-
-    lr: LearningRate = 2e-3
-    images: Whole = 0
-
-
-@dataclass(frozen=True)
 class PublishedClass:
     """A value of the literature, shown beside ours.
 
@@ -121,48 +87,6 @@ class PublishedClass:
     source: str
     defense: str = "none"
     closed: float | None = None
-
-
-@dataclass(frozen=True)
-class Victim:
-    """What all cells of a study share. Equal ones have equal ids, and their finished cells lie in one folder.
-
-    Attributes:
-        data: A name from `cutlayer list datasets`, or a path.
-        model: A name from `cutlayer list models`.
-        withhold: Names of the victim's classes, of which the attacker has no sample; empty for the classes as the data
-            set deals them: all of the training part.
-        input: Size of the images, for data by path.
-        start: How the model begins.
-        training: How the victim's model is trained.
-        cut: Where it is cut; empty where it is not.
-        auxiliary: The first so many of the attacker's own samples; 0 for all.
-        auxiliary_data: Data set whose auxiliary part the attacker holds; that of the victim if empty.
-    """
-
-    data: str
-    model: str
-    withhold: tuple[str, ...] = ()
-    input: str = ""
-    start: Start = RANDOM
-    training: Lessons = Lessons()
-    cut: str = ""
-    auxiliary: Whole = 0
-    auxiliary_data: str = ""
-
-    @property
-    def identity(self) -> Options:
-        """Everything that determines it, as plain values."""
-        parts: Options = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("start", "training")}
-        parts |= study_plan.identity(self.data, self.model, self.start)
-        if self.auxiliary_data:
-            parts["auxiliary_data"] = DATASETS.identity(self.auxiliary_data)
-        return parts | {"training": asdict(self.training)}
-
-    @property
-    def id(self) -> str:
-        """12 hex digits."""
-        return digest({"kind": "class-level", **self.identity})
 
 
 @dataclass(frozen=True)

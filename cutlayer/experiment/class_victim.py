@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from cutlayer.data.withheld import ClassData, refuse_shared, withheld
 from cutlayer.defenses.answers.base import AnswerDefense
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import study_plan, victim
+from cutlayer.experiment.class_spec import CUT, Placed, Victim
 from cutlayer.experiment.spec import Experiment, Measure, Training
 from cutlayer.metrics.interval import exact_proportion
 from cutlayer.models import zoo
@@ -28,9 +29,6 @@ from cutlayer.options import MANY
 from cutlayer.records.run import Estimate
 from cutlayer.registry import ANSWER_DEFENSES, MODELS, defense_from
 from cutlayer.tables import UNDEFENDED, Named
-
-if TYPE_CHECKING:
-    from cutlayer.experiment.class_plan import Placed, Victim
 
 _BATCH = 500
 STRANGER = "unknown"
@@ -113,7 +111,7 @@ def train_victim(
         ConfigError: The defense cannot be had with this model or these data.
         SplitError: The model has no such cut.
     """
-    named, at_cut = placed.of, placed.at == "cut"
+    named, at_cut = placed.of, placed.at == CUT
     answers, cut_description = (UNDEFENDED, named) if at_cut else (named, UNDEFENDED)
     defense: AnswerDefense = ANSWER_DEFENSES.make(answers.name, **answers.options)
     experiment, classes = _experiment(of, seed, epochs), data.n_private + 1

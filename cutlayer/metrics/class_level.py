@@ -34,7 +34,7 @@ class ClassScore:
     Attributes:
         targets: The classes, in order.
         metrics: The mean over the classes, with an interval by resampling of classes: k pictures of one class have much
-            in common, so they are one sample. ``kid`` and ``real kid`` are of all pictures together, without interval.
+            in common, so they are one sample.
         by_class: One value for each class; NaN where it is not known.
     """
 
@@ -80,11 +80,12 @@ def diversity(features: Tensor) -> float:
 def kid(features: Tensor, real: Tensor) -> float:
     """The kernel distance of two sets: the unbiased square MMD with the kernel ``(x.y / D + 1)^3``.
 
+    Features are divided by the root mean square of the real ones first, so that figures of two judges can be compared.
     It may be below 0 for sets of one distribution; NaN where a set has fewer than two samples.
     """
-    a, b = features.double(), real.double()
-    if min(len(a), len(b)) < 2:
+    if min(len(features), len(real)) < 2:
         return NAN
+    a, b = (x.double() / real.double().square().mean().sqrt() for x in (features, real))
 
     def kernel(x: Tensor, y: Tensor) -> Tensor:
         return (x @ y.T / x.shape[1] + 1) ** 3

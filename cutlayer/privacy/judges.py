@@ -33,14 +33,13 @@ from cutlayer.metrics.class_level import ClassScore, Spread
 from cutlayer.metrics.interval import bootstrap
 from cutlayer.metrics.judge import Judge
 from cutlayer.models.kept import Say, remembered
-from cutlayer.records.run import Estimate
 
 STEPS, LEAST, BATCH = 1500, 3, 64
 """Steps of a judge's training, least number of passes over its samples, and samples in each step."""
 WEAK = 0.9
 """A judge that is right about a smaller share of real samples is said to be weak."""
 REAL = 200
-"""Training samples of a class among which diversity is measured, at most."""
+"""Training samples of a class among which diversity and KID are measured, at most."""
 _CHUNK = 250
 
 
@@ -271,18 +270,12 @@ def judged(
     ]
     by_class = {name: tuple(row[name] for row in rows) for name in MEASURES}
     metrics = {name: bootstrap(np.array(values), seed) for name, values in by_class.items()}
-    features = judges.features(pictures.flatten(0, 1))
-    real = [judges.known(target) for target in targets]
-    train = torch.cat([known.train[:REAL] for known in real])
-    k = pictures.shape[1]
-    for name, of in (("kid", features), ("real kid", torch.cat([known.held_out[:k] for known in real]))):
-        metrics[name] = Estimate(class_level.kid(of, train), len(of), float("nan"), float("nan"))
     return ClassScore(tuple(targets), metrics, by_class)
 
 
 MEASURES = (
     "acc@1", "acc@5", "second", "agreed", "closed", "distance", "distance gain", "nearer",
-    "diversity", "real diversity", *Spread._fields, *(f"real {name}" for name in Spread._fields),
+    "diversity", "real diversity", "kid", "real kid", *Spread._fields, *(f"real {name}" for name in Spread._fields),
 )  # fmt: skip
 """Names of what is measured of each class.
 
@@ -297,7 +290,7 @@ distance
 distance gain, nearer
     See `cutlayer.metrics.class_level.distance_gain`; and the share of the pictures that are nearer than the attacker's
     own samples are that the victim takes most surely for the class.
-diversity, precision, recall, density, coverage
+diversity, kid, precision, recall, density, coverage
     See `cutlayer.metrics.class_level`; ``real`` ones are those of training samples, and of as many samples of the class
     as there are pictures that the victim was not trained on.
 """
@@ -320,6 +313,7 @@ def _row(shown: Tensor, target: int, judges: Judges, nearest: Tensor | None) -> 
         _share(sees), _share(class_level.right(logits, target, 5)), _share(also), _share(sees & also),
         _share(class_level.right_among(logits, target, range(judges.data.n_private))), float(distances.mean()), gain,
         nearer, class_level.diversity(features), class_level.diversity(known.train[:REAL]),
+        class_level.kid(features, known.train[:REAL]), class_level.kid(known.held_out[:k], known.train[:REAL]),
         *class_level.spread(features, known.train[:k]), *class_level.spread(known.held_out[:k], known.train[:k]),
     ]  # fmt: skip
     return dict(zip(MEASURES, values, strict=True))

@@ -106,3 +106,23 @@ class AnswerDefense(ABC):
             ``(N, classes)`` float32 log-probabilities, -1000 where the reply tells nothing or 0.
         """
         return scores
+
+
+def normalized(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Log-probabilities ``(N, classes)`` that differ from the scores by one number for each row."""
+    shifted = scores - scores.max(1, keepdims=True)
+    told: NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return told
+
+
+def kept_class(told: NDArray[np.float32], classes: NDArray[np.intp]) -> NDArray[np.float32]:
+    """The reply, changed in place so that each row's greatest score is that of its class, ``(N,)``, and only that."""
+    rows = np.arange(len(told))
+    own = told[rows, classes]
+    np.minimum(told, (own - _APART)[:, None], out=told)
+    told[rows, classes] = own
+    return told
+
+
+_APART = np.float32(1e-3)
+"""How much less than the class, in nats, any other class is told at most, where a defense could not say which it is."""

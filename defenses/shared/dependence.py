@@ -5,10 +5,14 @@ A constant, and so a batch of one, has no dependence on anything, and no gradien
 
 G. Székely, M. Rizzo, N. Bakirov, "Measuring and Testing Dependence by Correlation of Distances", Annals of Statistics
 35(6), 2007. A. Gretton, O. Bousquet, A. Smola, B. Schölkopf, "Measuring Statistical Dependence with Hilbert-Schmidt
-Norms", ALT 2005; normalized as in K. Fukumizu, A. Gretton, X. Sun, B. Schölkopf, NIPS 2007.
+Norms", ALT 2005; normalized as in K. Fukumizu, A. Gretton, X. Sun, B. Schölkopf, NIPS 2007. A. Gretton, A. Smola,
+O. Bousquet, R. Herbrich, A. Belitski, M. Augath, Y. Murayama, J. Pauls, B. Schölkopf, N. Logothetis, "Kernel
+Constrained Covariance for Dependence Measurement", AISTATS 2005.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -56,6 +60,43 @@ def hsic(kernel_x: Tensor, kernel_y: Tensor) -> Tensor:
     ``tr(R_x R_y)`` with ``R = K (K + RIDGE N I)^-1`` of the centered kernel K.
     """
     return (_normalized(kernel_x) * _normalized(kernel_y)).sum()
+
+
+def coco(kernel_x: Tensor, kernel_y: Tensor) -> Tensor:
+    """Constrained covariance of two kernel matrices ``(N, N)`` of one batch, a scalar: ``sqrt(||K_x K_y||) / N``.
+
+    As in the code of BiDO the norm of the centered kernels' product is Frobenius'; that of the definition is the
+    greatest singular value, which is no more.
+    """
+    product = _centered(kernel_x) @ _centered(kernel_y)
+    value: Tensor = product.norm().clamp(min=TINY).sqrt() / len(kernel_x)
+    return value
+
+
+def bilateral(
+    dependence: Callable[[Tensor, Tensor], Tensor],
+    inputs: Tensor,
+    layers: Sequence[Tensor],
+    labels: Tensor,
+    weight_x: float,
+    weight_y: float,
+) -> Tensor:
+    """``weight_x * sum_j dep(X, Z_j) - weight_y * sum_j dep(Z_j, Y)`` over the hidden layers, the terms of BiDO.
+
+    Args:
+        dependence: `hsic` or `coco`.
+        inputs: ``(N, *input.shape)``.
+        layers: Outputs of the hidden layers, ``(N, ...)`` each.
+        labels: ``(N,)``.
+        weight_x: Weight of the dependence on the input; the term is left out at 0, as the other.
+        weight_y: Weight of the dependence on the label.
+    """
+    kernels = [gaussian_kernel(layer) for layer in layers]
+    total = inputs.new_zeros(())
+    for weight, other in ((weight_x, gaussian_kernel(inputs)), (-weight_y, label_kernel(labels))):
+        if weight:
+            total = total + weight * torch.stack([dependence(kernel, other) for kernel in kernels]).sum()
+    return total
 
 
 def _centered_distances(samples: Tensor) -> Tensor:

@@ -55,16 +55,22 @@ class PerceptualHash(UpdateDefense):
         if not self.on or not len(inputs):
             return inputs, labels
         check_images(self, inputs)
-        images = inputs.cpu().numpy().copy()
-        corners = [(y, x) for y in range(0, images.shape[2], self.block) for x in range(0, images.shape[3], self.block)]
-        for image in images:
-            for chosen in rng.choice(len(corners), max(1, round(self.part * len(corners))), replace=False):
-                y, x = corners[chosen]
-                for channel in image:
-                    channel[y : y + self.block, x : x + self.block] = hashed(
-                        channel[y : y + self.block, x : x + self.block]
-                    )
+        images = hashed_blocks(inputs.cpu().numpy(), self.part, self.block, rng)
         return torch.from_numpy(images).to(inputs.device), labels
+
+
+def hashed_blocks(
+    images: NDArray[np.float32], part: float, block: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """The images ``(N, C, H, W)`` with a share of the blocks of each replaced, drawn anew for each image."""
+    images = images.copy()
+    corners = [(y, x) for y in range(0, images.shape[2], block) for x in range(0, images.shape[3], block)]
+    for image in images:
+        for chosen in rng.choice(len(corners), max(1, round(part * len(corners))), replace=False):
+            y, x = corners[chosen]
+            for channel in image:
+                channel[y : y + block, x : x + block] = hashed(channel[y : y + block, x : x + block])
+    return images
 
 
 def hashed(block: NDArray[np.float32]) -> NDArray[np.float32]:

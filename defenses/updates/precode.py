@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cutlayer.defenses.mid import divergence
+from cutlayer.defenses.surgery.last_layer import without_last
 from cutlayer.defenses.updates.base import UpdateDefense
-from cutlayer.errors import ConfigError
 from cutlayer.options import Weight, Within
 
 if TYPE_CHECKING:
@@ -61,27 +61,6 @@ class Precode(UpdateDefense):
             return model
         body, last = without_last(model, input)
         return Bottlenecked(body, last, self.size, self.beta)
-
-
-def without_last(model: nn.Module, input: TensorSpec) -> tuple[nn.Module, nn.Linear]:
-    """A model without its last linear layer, and that layer; the model itself is changed.
-
-    Raises:
-        ConfigError: The last operation of the model is no linear layer.
-    """
-    linear = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
-    if linear and linear[-1][0]:
-        name, last = linear[-1]
-        given: list[Tensor] = []
-        hook, mode = last.register_forward_hook(lambda _, __, output: given.append(output)), model.training
-        with torch.no_grad():
-            logits = model.eval()(torch.zeros(1, *input.shape, device=last.weight.device))
-        hook.remove()
-        model.train(mode)
-        if given and given[-1] is logits:
-            model.set_submodule(name, nn.Identity())
-            return model, last
-    raise ConfigError("The last operation of the model must be a linear layer with others before it; take another one.")
 
 
 class Bottlenecked(nn.Module):

@@ -40,6 +40,7 @@ def test_kid_is_near_0_for_one_distribution_whatever_the_number_and_grows_with_t
     draws = [kid(*torch.randn(2, 8, 4, generator=random)) for _ in range(400)]
     assert abs(sum(draws) / 400) < 0.1
     few, many = (torch.randn(n, 4, generator=random) for n in (8, 200))
+    assert kid(few * 9, many * 9) == pytest.approx(kid(few, many))
     assert 0.5 < kid(few + 1, many) < kid(few + 2, many)
     assert math.isnan(kid(few[:1], many))
 
@@ -49,7 +50,7 @@ def test_the_kernel_distance_is_that_of_a_plain_loop():
     a, b = torch.randn(3, 2, generator=random), torch.randn(4, 2, generator=random)
 
     def mean(pairs):
-        values = [float((x @ y / 2 + 1) ** 3) for x, y in pairs]
+        values = [float((x @ y / b.square().mean() / 2 + 1) ** 3) for x, y in pairs]
         return sum(values) / len(values)
 
     def others(x):

@@ -55,7 +55,7 @@ def test_they_are_right_about_real_samples_of_all_classes_and_say_so(both, data)
     assert score.targets == (0, 1, 2, 3)
     assert score.metrics["agreed"].value > 0.9
     assert tuple(score.by_class) == module.MEASURES
-    assert set(score.metrics) == {*module.MEASURES, "kid", "real kid"}
+    assert tuple(score.metrics) == module.MEASURES
     assert all(len(values) == 4 for values in score.by_class.values())
 
 
@@ -95,13 +95,13 @@ def test_intervals_resample_classes_and_not_pictures(both, data):
     assert few.high - few.low == pytest.approx(many.high - many.low, abs=0.1)
 
 
-def test_one_picture_over_and_over_has_no_diversity_and_a_set_of_strangers_a_greater_kid(both, data):
+def test_one_picture_over_and_over_has_no_diversity_and_a_greater_kid(both, data):
     real = ceiling(data, range(4), K)
     same = judged(real[:, :1].expand(-1, K, -1, -1, -1), range(4), both)
     assert same.metrics["diversity"].value == pytest.approx(0, abs=1e-4)
     assert same.metrics["real diversity"].value > 0
     assert same.metrics["kid"].value > same.metrics["real kid"].value
-    assert same.metrics["real kid"].value == pytest.approx(judged(real, range(4), both).metrics["kid"].value, rel=1e-4)
+    assert same.metrics["real kid"].value == pytest.approx(judged(real, range(4), both).metrics["kid"].value, abs=1e-4)
 
 
 def test_chance_is_how_often_both_name_one_class_over_the_number_of_classes(both, data):
@@ -155,7 +155,7 @@ def test_a_weak_judge_is_named(both):
 
 def test_a_class_without_training_samples_is_refused(data):
     few = data.train.at(np.flatnonzero(data.train.labels != 2))
-    with pytest.raises(ConfigError, match="each of the victim's 4 classes, and the training part of squares .* of c;"):
+    with pytest.raises(ConfigError, match=r"each of the victim's 4 classes, and the training part of squares .* of c;"):
         class_judges(replace(data, train=few), 0)
 
 

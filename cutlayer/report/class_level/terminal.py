@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cutlayer.records.class_level import ClassRecord
+from cutlayer.records.class_level import CEILING, ClassRecord
 from cutlayer.records.run import Estimate
 from cutlayer.report.class_level.flags import SHARE, flags
 from cutlayer.report.class_level.groups import Cell, Group, Who, group, who_text
@@ -13,6 +13,8 @@ from cutlayer.report.kit.wording import ACCURACY, DASH, Scale, seconds
 
 GAIN = Scale("Distance gain", "", 2)
 HEAD = ("ATTACK", "GETS", "AGREED", "95 %", "FIRST", "CLOSED", "GAIN", "WORST CLASS", "ASKED/CLASS", "SAMPLED", "TIME")
+KINDS = {(True, True): " (ceiling)", (False, True): " (floor)", (False, False): ""}
+"""What stands behind a title, by whether it is the ceiling and whether it is no attack."""
 
 
 def text(records: Sequence[ClassRecord]) -> str:
@@ -43,7 +45,7 @@ def _row(cell: Cell) -> list[str]:
     first, agreed, worst = cell.first, cell.metric("agreed"), cell.worst
     shares = [share(cell.metric(name)) for name in ("acc@1", "closed")]
     return [
-        f"{first.label}{' (floor)' if first.floor else ''}",
+        f"{first.label}{KINDS[first.attack == CEILING, first.floor]}",
         first.access,
         share(agreed),
         SHARE.interval(agreed) if agreed else "",

@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn.functional import log_softmax
 
 from cutlayer.attacks.answers.base import AnswerAttack, ClassAttack, Seen
-from cutlayer.attacks.answers.view import UNTOLD, ClassView, Reply, Service, SpentError
+from cutlayer.attacks.answers.view import ClassView, Reply, Service, SpentError
 from cutlayer.data.splits import Dataset
+from cutlayer.defenses.answers.base import UNTOLD
 from cutlayer.errors import WithheldError
 from cutlayer.registry import CLASS_ATTACKS, Missing
 from cutlayer.spec import image_spec
@@ -36,6 +37,7 @@ class Row(NamedTuple):
 
 
 ROWS = [
+    Row("deep-inversion", {"steps": 3, "batch": 4}, asks=False),
     Row("mean-auxiliary", {}, asks=False),
     Row("nearest-auxiliary", {}),
 ]
