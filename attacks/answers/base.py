@@ -66,6 +66,9 @@ class AnswerAttack(ABC):
     needs: ClassVar[Reply] = Reply.SCORES
     """The least that the attacker must get of the victim."""
 
+    is_floor: ClassVar[bool] = False
+    """Whether any attack that learns something from an answer beside the class does better."""
+
     @abstractmethod
     def invert(self, view: ClassView, seen: Seen) -> Tensor:
         """Rebuild the inputs, ``(N, *input.shape)`` float32 in the range of the inputs.
