@@ -117,8 +117,8 @@ class ClassRecord:
 
     @property
     def per_class(self) -> float:
-        """Questions for each of the victim's classes."""
-        return self.asked / max(1, len(self.targets))
+        """Questions for each class that was shown."""
+        return self.asked / max(1, len(self.targets) + (self.control is not None))
 
 
 STUDY = Cells(ClassRecord, PLAN, CELLS)

@@ -65,7 +65,9 @@ def _table(group: Group, who: Who) -> Html:
     head += ["Questions for each class", "Without a search", "Time"]
     floors = [_row(cell) for cell in group.cells(who, floors=True)]
     attacks = sorted(group.cells(who), key=lambda cell: -cell.value("agreed"))
-    return table(f"Attacks, {who_text(who)}", head, [el("tbody", floors), el("tbody", map(_row, attacks))], "numbers")
+    return table(
+        f"Attacks, {who_text(who)}", head, [el("tbody", floors), el("tbody", map(_row, attacks))], "numbers attacks"
+    )
 
 
 def _row(cell: Cell) -> Html:

@@ -61,11 +61,14 @@ def verdict(group: Group, who: Who, cell: Cell) -> str:
         return f"{told}."
     name, share = floor
     if agreed.value <= share.value:
-        reached = f"{name[0].upper() + name[1:]} reaches {SHARE.value(share.value)}"
-        return f"{told}. {reached}, so that nothing was given away here."
+        return (
+            f"{told}. What learns nothing of them, {name}, reaches {SHARE.value(share.value)}, so that nothing was "
+            "given away here."
+        )
     surely = agreed.low > share.high
     return (
-        f"{told}; of {name} in {SHARE.value(share.value)}. The difference is what the model gave away"
+        f"{told}. What learns nothing of them, {name}, reaches {SHARE.value(share.value)}. The difference is what the "
+        f"model gave away"
         f"{'.' if surely else ', but with so few classes it may be chance.'}"
     )
 
@@ -113,7 +116,7 @@ def _closed_floor(group: Group, who: Who) -> str:
 
 def _floor(group: Group, who: Who, cell: Cell) -> tuple[str, Estimate] | None:
     """The highest of what an attacker reaches who learns nothing: its name, and the share."""
-    named = [("asking as often, without a search,", cell.metric("agreed", sampled=True))]
+    named = [("asking as often without a search", cell.metric("agreed", sampled=True))]
     for floor in group.cells(who, floors=True):
         if floor.first.attack != CEILING:
             what = "showing the attacker's own nearest pictures" if floor.first.attack == NEAREST else floor.first.label
