@@ -551,6 +551,7 @@ CLASS_ATTACKS = Registry(
         "deep-inversion": "cutlayer.attacks.answers.deep_inversion:DeepInversion",
         "mean-auxiliary": "cutlayer.attacks.answers.mean_auxiliary:MeanAuxiliary",
         "nearest-auxiliary": "cutlayer.attacks.answers.nearest_auxiliary:NearestAuxiliary",
+        "secret-gen": "cutlayer.attacks.answers.secret_gen:SecretGen",
         "smi": "cutlayer.attacks.answers.smi:Smi",
         "xai": "cutlayer.attacks.answers.xai:Xai",
     },

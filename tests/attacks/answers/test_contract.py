@@ -42,6 +42,7 @@ ROWS = [
     Row("deep-inversion", {"steps": 3, "batch": 4}, asks=False),
     Row("mean-auxiliary", {}, asks=False),
     Row("nearest-auxiliary", {}),
+    Row("secret-gen", {"draws": 3, "latent": 4, "width": 4, "prior_steps": 4, "steps": 2}),
     Row("smi", {"capacity": "conv_normN0C16", "images": 32, "epochs": 1, "classifier_epochs": 1}),
     Row("xai", {"capacity": "conv_normN0C16", "images": 32, "epochs": 1}),
 ]
