@@ -547,8 +547,11 @@ CLASS_ATTACKS = Registry(
     "class attack",
     {
         "background-alignment": "cutlayer.attacks.answers.background_alignment:BackgroundAlignment",
+        "brep-mi": "cutlayer.attacks.answers.brep_mi:BrepMi",
         "class-mean": "cutlayer.attacks.answers.class_mean:ClassMean",
         "deep-inversion": "cutlayer.attacks.answers.deep_inversion:DeepInversion",
+        "first-hit": "cutlayer.attacks.answers.first_hit:FirstHit",
+        "genetic": "cutlayer.attacks.answers.genetic:Genetic",
         "mean-auxiliary": "cutlayer.attacks.answers.mean_auxiliary:MeanAuxiliary",
         "nearest-auxiliary": "cutlayer.attacks.answers.nearest_auxiliary:NearestAuxiliary",
         "secret-gen": "cutlayer.attacks.answers.secret_gen:SecretGen",

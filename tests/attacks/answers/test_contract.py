@@ -38,8 +38,11 @@ class Row(NamedTuple):
 
 ROWS = [
     Row("background-alignment", {"capacity": "conv_normN0C16", "images": 32, "epochs": 1}),
+    Row("brep-mi", {"prior": "linear", "draws": 300, "steps": 3}),
     Row("class-mean", {}),
     Row("deep-inversion", {"steps": 3, "batch": 4}, asks=False),
+    Row("first-hit", {"prior": "linear", "draws": 300}),
+    Row("genetic", {"prior": "linear", "pool": 40, "population": 6, "generations": 3}),
     Row("mean-auxiliary", {}, asks=False),
     Row("nearest-auxiliary", {}),
     Row("secret-gen", {"draws": 3, "latent": 4, "width": 4, "prior_steps": 4, "steps": 2}),
