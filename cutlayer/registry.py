@@ -563,6 +563,7 @@ CLASS_ATTACKS = Registry(
         "nearest-auxiliary": "cutlayer.attacks.answers.nearest_auxiliary:NearestAuxiliary",
         "ppa": "cutlayer.attacks.answers.ppa:Ppa",
         "sampling": "cutlayer.attacks.answers.sampling:Sampling",
+        "secret-gen": "cutlayer.attacks.answers.secret_gen:SecretGen",
         "smi": "cutlayer.attacks.answers.smi:Smi",
         "xai": "cutlayer.attacks.answers.xai:Xai",
     },

@@ -54,6 +54,7 @@ ROWS = [
     Row("nearest-auxiliary", {}),
     Row("ppa", {"prior": "linear", "steps": 3, "starts": 20, "votes": 2}, asks=False),
     Row("sampling", {"prior": "linear", "n": 20}),
+    Row("secret-gen", {"draws": 3, "latent": 4, "width": 4, "prior_steps": 4, "steps": 2}),
     Row("smi", {"capacity": "conv_normN0C16", "images": 32, "epochs": 1, "classifier_epochs": 1}),
     Row("xai", {"capacity": "conv_normN0C16", "images": 32, "epochs": 1}),
 ]
