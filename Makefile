@@ -166,7 +166,11 @@ bench-reference: $(READY) ## Measure the defenses at two strengths on ResNet-20 
 
 .PHONY: bench-gradients
 bench-gradients: $(READY) ## Rebuild samples from clients' updates: every attack and defense, five data sets, two seeds; some hours on 2 cores, and goes on where it stopped: make bench-gradients DATA_ROOT=DIR
-	$(BIN)/python benchmarks/gradients.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+	$(BIN)/python -m benchmarks.gradients $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
+.PHONY: bench-class-level
+bench-class-level: $(READY) ## Recover digits and faces from a model's answers and weights, beside floors, three seeds; about an hour on 2 cores, and goes on where it stopped: make bench-class-level DATA_ROOT=DIR
+	$(BIN)/python -m benchmarks.class_level $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
 
 .PHONY: bench-labels
 bench-labels: $(READY) ## Measure what gradients of a training on Bank Marketing tell about labels, with defenses of the gradient: make bench-labels DATA_ROOT=DIR
