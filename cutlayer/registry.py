@@ -547,6 +547,7 @@ CLASS_ATTACKS = Registry(
     "class attack",
     {
         "deep-inversion": "cutlayer.attacks.answers.deep_inversion:DeepInversion",
+        "mean-auxiliary": "cutlayer.attacks.answers.mean_auxiliary:MeanAuxiliary",
         "nearest-auxiliary": "cutlayer.attacks.answers.nearest_auxiliary:NearestAuxiliary",
     },
     "cutlayer.class_attacks",

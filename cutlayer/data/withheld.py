@@ -27,6 +27,8 @@ class ClassData:
         held_out: Further samples of the victim's classes.
         auxiliary: The attacker's samples, of the other classes, or of the same where these are shared. Labels number
             `classes`.
+        others: Samples of the attacker's classes that nobody holds, from which judges learn them; there are none where
+            all samples of these classes are the attacker's, as those of other people's faces are.
     """
 
     name: str
@@ -35,6 +37,7 @@ class ClassData:
     train: Dataset
     held_out: Dataset
     auxiliary: Dataset
+    others: Dataset
 
     @property
     def shared(self) -> bool:
@@ -88,10 +91,14 @@ def withheld(splits: Splits, names: Sequence[str] | None = None) -> ClassData:
         kept = data.at(np.flatnonzero(np.isin(data.labels, labels)))
         return Dataset(kept.inputs, number[kept.labels], kept.modality, kept.groups, kept.attributes)
 
-    held_out = joined(of(splits.private, private), of(splits.test, private))
-    auxiliary = of(splits.auxiliary, others or private)
+    def further(labels: Sequence[int]) -> Dataset:
+        return joined(of(splits.private, labels), of(splits.test, labels))
+
     classes = tuple(splits.classes[label] for label in order)
-    return ClassData(splits.name, classes, len(private), of(splits.train, private), held_out, auxiliary)
+    return ClassData(
+        splits.name, classes, len(private), of(splits.train, private), further(private),
+        of(splits.auxiliary, others or private), joined(of(splits.train, others), further(others)),
+    )  # fmt: skip
 
 
 def joined(first: Dataset, second: Dataset) -> Dataset:

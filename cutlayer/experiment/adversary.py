@@ -20,10 +20,10 @@ from cutlayer.bounded import read_arrays, read_json, reason
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError, CutlayerError, WithheldError
-from cutlayer.experiment.victim import Say
 from cutlayer.foreign import shown
 from cutlayer.machine.memory import is_lack_of_memory
 from cutlayer.metrics.identification import squared_distances
+from cutlayer.models.kept import Say
 from cutlayer.privacy.identification import candidates, identification
 from cutlayer.privacy.releases import Releases
 from cutlayer.privacy.score import Chosen, score

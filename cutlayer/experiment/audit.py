@@ -23,9 +23,9 @@ from cutlayer.experiment import adversary
 from cutlayer.experiment.adversary import Achieved
 from cutlayer.experiment.flags import above_ceiling
 from cutlayer.experiment.offline import attackers_data, defense_named
-from cutlayer.experiment.victim import Say
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.metrics.interval import proportion
+from cutlayer.models.kept import Say
 from cutlayer.privacy.ceiling import ceiling
 from cutlayer.privacy.releases import MOST_BYTES, Releases
 from cutlayer.privacy.score import NO_MORE

@@ -22,8 +22,8 @@ from cutlayer.defenses.base import deployed
 from cutlayer.experiment import victim
 from cutlayer.experiment.rehearsal import after_export, beside_attacks
 from cutlayer.experiment.spec import Experiment
-from cutlayer.experiment.victim import Say
 from cutlayer.models.halves import split
+from cutlayer.models.kept import Say
 from cutlayer.progress import Rehearsal, rehearsed, words
 from cutlayer.registry import ATTACKS, defense_from
 from cutlayer.split_folder import SplitFolder, open_split

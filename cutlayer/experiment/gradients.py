@@ -34,6 +34,7 @@ from cutlayer.machine.files import check_writable
 from cutlayer.machine.identity import environment
 from cutlayer.machine.lock import only_one
 from cutlayer.metrics.interval import exact_proportion
+from cutlayer.models.kept import Say, remembered
 from cutlayer.privacy.identification import CANDIDATES
 from cutlayer.privacy.updates import score_updates
 from cutlayer.records import gradients as records
@@ -42,7 +43,6 @@ from cutlayer.records.run import Estimate, Published
 from cutlayer.registry import UPDATE_ATTACKS, UPDATE_DEFENSES
 from cutlayer.tables import Named
 
-Say = Callable[[str], None]
 PICTURES = 8
 """Samples of a cell that are kept with what the attack made of them."""
 CLIENTS = 1
@@ -191,7 +191,7 @@ def _target(
     if epochs:
         path = victim.cached(experiment, runs)
         path = path.with_name(f"{path.stem}-{_file_name(named)}{path.suffix}")
-        model = victim.remembered(path, built, partial(_trained, experiment, model, data, say), say)
+        model = remembered(path, built, partial(_trained, experiment, model, data, say), say)
     return Target(data, defense, *_ready(model, data), fresh)
 
 

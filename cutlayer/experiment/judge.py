@@ -18,12 +18,13 @@ from torch.nn.functional import adaptive_avg_pool2d
 from cutlayer import training
 from cutlayer.data.splits import NO_CLASS, Dataset, Splits
 from cutlayer.experiment.spec import Experiment, file_digest
-from cutlayer.experiment.victim import Say, cached, remembered
+from cutlayer.experiment.victim import cached
 from cutlayer.machine.compute import pick_device
 from cutlayer.metrics.judge import Judge
 from cutlayer.metrics.weights import WeightsFile
 from cutlayer.models import zoo
 from cutlayer.models.halves import split
+from cutlayer.models.kept import Say, remembered
 from cutlayer.models.start import Start
 from cutlayer.privacy.identification import CANDIDATES
 

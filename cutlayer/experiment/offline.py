@@ -17,10 +17,10 @@ from cutlayer.defenses.base import deployed
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import adversary
 from cutlayer.experiment.recorded import Truth, read_tap, read_truth
-from cutlayer.experiment.victim import Say
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.files import check_writable
 from cutlayer.machine.memory import enough_memory
+from cutlayer.models.kept import Say
 from cutlayer.models.manifest import Manifest, tail_name
 from cutlayer.privacy.releases import MOST_BYTES, Releases
 from cutlayer.privacy.score import NO_MORE, Chosen

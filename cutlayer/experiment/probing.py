@@ -10,7 +10,7 @@ from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError, WithheldError
 from cutlayer.experiment.adversary import AttackError, failing
 from cutlayer.experiment.spec import Experiment, Probe
-from cutlayer.experiment.victim import Say
+from cutlayer.models.kept import Say
 from cutlayer.privacy.probes import check, probe
 from cutlayer.privacy.releases import Releases
 from cutlayer.privacy.view import oracle, view, wire

@@ -20,8 +20,8 @@ from cutlayer.defenses.base import Defense, deployed
 from cutlayer.experiment import adversary, victim
 from cutlayer.experiment.probing import probe_all
 from cutlayer.experiment.spec import Experiment
-from cutlayer.experiment.victim import Say
 from cutlayer.models.halves import split as split_at_cut
+from cutlayer.models.kept import Say
 from cutlayer.privacy.ceiling import ceiling
 from cutlayer.privacy.identification import candidates
 from cutlayer.privacy.predictors import predictors

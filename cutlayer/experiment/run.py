@@ -25,13 +25,13 @@ from cutlayer.experiment.probing import check_probes, probe_all, under_trained
 from cutlayer.experiment.result import Answers, result, summary
 from cutlayer.experiment.spec import Experiment
 from cutlayer.experiment.turns import take_turns
-from cutlayer.experiment.victim import Say
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.files import check_writable
 from cutlayer.machine.identity import environment
 from cutlayer.machine.lock import only_one
 from cutlayer.machine.memory import enough_memory
 from cutlayer.models.halves import split as split_at_cut
+from cutlayer.models.kept import Say
 from cutlayer.privacy.ceiling import ceiling
 from cutlayer.privacy.predictors import predictors
 from cutlayer.privacy.releases import MOST_BYTES, Releases

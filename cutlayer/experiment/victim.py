@@ -4,30 +4,25 @@ import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as serialize
-from torch import fx, nn
+from torch import fx
 
 from cutlayer import training
-from cutlayer.bounded import check_regular, reason
 from cutlayer.data.borrowed import borrowed
 from cutlayer.data.load import load, other_size
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.none import Undefended
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.experiment.spec import Experiment, file_digest
-from cutlayer.machine.files import leftovers, new_file
 from cutlayer.machine.lock import only_one
 from cutlayer.models import folder, zoo
 from cutlayer.models.cut import find_cut
 from cutlayer.models.cuts import cuts
 from cutlayer.models.halves import join, split
+from cutlayer.models.kept import Say, remembered
 from cutlayer.models.manifest import Manifest
 from cutlayer.models.start import RANDOM
 from cutlayer.privacy.identification import CANDIDATES
@@ -35,9 +30,6 @@ from cutlayer.records.files import delete
 from cutlayer.registry import DATASETS, MODELS, defense_from
 from cutlayer.spec import TensorSpec, image_shape
 from cutlayer.split_folder import open_split
-
-Say = Callable[[str], None]
-Model = TypeVar("Model", bound=nn.Module)
 
 
 def load_data(experiment: Experiment, data_root: Path | None) -> Splits:
@@ -140,27 +132,6 @@ def further(
     path = cached(experiment, runs)
     path = path.with_name(f"{path.stem}-{epochs}-more{path.suffix}")
     return remembered(path, lambda: build(experiment, data), more, say)
-
-
-def remembered(path: Path, build: Callable[[], Model], train: Callable[[], Model], say: Say) -> Model:
-    """A model with the weights in a file; where there is none, or it is damaged, the model is trained and kept."""
-    # Who comes second waits, and takes the model.
-    with only_one(path, say=say):
-        if path.exists() or path.is_symlink():
-            model = build()
-            try:
-                check_regular(path)
-                model.load_state_dict(load_file(path))
-                return model
-            except (OSError, SafetensorError, RuntimeError) as error:
-                say(f"{path} is damaged ({reason(error)}): training again")
-                delete(path)
-        model = train()
-        for killed in leftovers(path):
-            delete(killed)
-        with new_file(path) as file:
-            file.write(serialize(model.state_dict()))
-        return model
 
 
 def whole(folder: Path, say: Say) -> bool:

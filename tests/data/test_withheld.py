@@ -17,12 +17,16 @@ def test_the_attacker_has_no_sample_of_the_classes_that_are_withheld():
     assert set(data.auxiliary.labels) == set(range(2, 10))
     assert not data.shared
     refuse_shared(data)
+    assert set(data.others.labels) == set(range(2, 10))
+    held = {sample.tobytes() for sample in data.auxiliary.inputs}
+    assert not any(sample.tobytes() in held for sample in data.others.inputs)
 
 
 def test_without_names_the_classes_are_shared_and_that_can_be_refused():
     splits = load("digits")
     data = withheld(splits)
     assert data.n_private == 10
+    assert not len(data.others)
     assert data.shared
     assert len(data.train) == len(splits.train)
     with pytest.raises(ConfigError, match=rf"hold {len(splits.auxiliary):,} of 10 classes"):

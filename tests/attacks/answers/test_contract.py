@@ -37,6 +37,7 @@ class Row(NamedTuple):
 
 ROWS = [
     Row("deep-inversion", {"steps": 3, "batch": 4}, asks=False),
+    Row("mean-auxiliary", {}, asks=False),
     Row("nearest-auxiliary", {}),
 ]
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
