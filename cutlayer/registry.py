@@ -547,8 +547,13 @@ CLASS_ATTACKS = Registry(
     "class attack",
     {
         "deep-inversion": "cutlayer.attacks.answers.deep_inversion:DeepInversion",
+        "emi": "cutlayer.attacks.answers.emi:EMI",
+        "kedmi": "cutlayer.attacks.answers.kedmi:KEDMI",
         "mean-auxiliary": "cutlayer.attacks.answers.mean_auxiliary:MeanAuxiliary",
         "nearest-auxiliary": "cutlayer.attacks.answers.nearest_auxiliary:NearestAuxiliary",
+        "patch-mi": "cutlayer.attacks.answers.patch_mi:PatchMI",
+        "plg-mi": "cutlayer.attacks.answers.plg_mi:PLGMI",
+        "vmi": "cutlayer.attacks.answers.vmi:VMI",
     },
     "cutlayer.class_attacks",
     {

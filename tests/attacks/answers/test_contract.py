@@ -35,10 +35,16 @@ class Row(NamedTuple):
         return CLASS_ATTACKS.make(self.name, **self.options)
 
 
+SMALL = {"latent": 4, "width": 2}
 ROWS = [
     Row("deep-inversion", {"steps": 3, "batch": 4}, asks=False),
+    Row("emi", SMALL | {"prior_steps": 2, "starts": 4}, asks=False),
+    Row("kedmi", SMALL | {"prior_steps": 4, "steps": 2}, asks=False),
     Row("mean-auxiliary", {}, asks=False),
     Row("nearest-auxiliary", {}),
+    Row("patch-mi", SMALL | {"prior_steps": 2, "starts": 4}, asks=False),
+    Row("plg-mi", SMALL | {"prior_steps": 4, "steps": 2}, asks=False),
+    Row("vmi", SMALL | {"prior_steps": 4, "steps": 2}, asks=False),
 ]
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
