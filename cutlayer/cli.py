@@ -23,6 +23,7 @@ def commands() -> dict[str, Callable[..., None]]:
         attack,
         audit,
         checks,
+        class_level,
         experiments,
         gradients,
         models,
@@ -35,9 +36,9 @@ def commands() -> dict[str, Callable[..., None]]:
     named = (
         models.cuts, models.split, quantize.quantize, profile.profile, checks.compare, checks.doctor,
         sides.cloud, sides.edge, sides.certs, experiments.demo, experiments.run, attack.attack, audit.audit,
-        training.train, training.leaks, gradients.gradients, experiments.report,
+        training.train, training.leaks, gradients.gradients, class_level.class_level, experiments.report,
     )  # fmt: skip
-    return {"list": models.list_names, **{command.__name__: command for command in named}}
+    return {"list": models.list_names, **{command.__name__.replace("_", "-"): command for command in named}}
 
 
 @functools.cache

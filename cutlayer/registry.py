@@ -546,14 +546,21 @@ UPDATE_DEFENSES = Registry(
 CLASS_ATTACKS = Registry(
     "class attack",
     {
+        "background-alignment": "cutlayer.attacks.answers.background_alignment:BackgroundAlignment",
+        "brep-mi": "cutlayer.attacks.answers.brep_mi:BrepMi",
+        "class-mean": "cutlayer.attacks.answers.class_mean:ClassMean",
         "deep-inversion": "cutlayer.attacks.answers.deep_inversion:DeepInversion",
         "emi": "cutlayer.attacks.answers.emi:EMI",
+        "first-hit": "cutlayer.attacks.answers.first_hit:FirstHit",
+        "genetic": "cutlayer.attacks.answers.genetic:Genetic",
         "kedmi": "cutlayer.attacks.answers.kedmi:KEDMI",
         "mean-auxiliary": "cutlayer.attacks.answers.mean_auxiliary:MeanAuxiliary",
         "nearest-auxiliary": "cutlayer.attacks.answers.nearest_auxiliary:NearestAuxiliary",
         "patch-mi": "cutlayer.attacks.answers.patch_mi:PatchMI",
         "plg-mi": "cutlayer.attacks.answers.plg_mi:PLGMI",
+        "smi": "cutlayer.attacks.answers.smi:Smi",
         "vmi": "cutlayer.attacks.answers.vmi:VMI",
+        "xai": "cutlayer.attacks.answers.xai:Xai",
     },
     "cutlayer.class_attacks",
     {

@@ -44,7 +44,7 @@ class Seen(NamedTuple):
     """What is observed of N questions of a victim, whose inputs an attack rebuilds.
 
     Attributes:
-        scores: ``(N, classes)`` log-probabilities, `cutlayer.attacks.answers.view.UNTOLD` where nothing is told.
+        scores: ``(N, classes)`` log-probabilities, `cutlayer.defenses.answers.base.UNTOLD` where nothing is told.
         explanations: ``(N, 1, H, W)``: the explanation of each answer; None where the service gives none.
         masked: ``(N, *input.shape)``: the inputs with their hidden part black; None where nothing of them is seen.
         mask: ``(1, 1, H, W)`` bool, true where an input is hidden; None without `masked`.
@@ -65,6 +65,9 @@ class AnswerAttack(ABC):
 
     needs: ClassVar[Reply] = Reply.SCORES
     """The least that the attacker must get of the victim."""
+
+    is_floor: ClassVar[bool] = False
+    """Whether any attack that learns something from an answer beside the class does better."""
 
     @abstractmethod
     def invert(self, view: ClassView, seen: Seen) -> Tensor:

@@ -6,6 +6,7 @@ As with `cutlayer.attacks.view.View`, the threat model is an object with missing
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -62,7 +63,7 @@ class Service:
     """The victim as an attacker asks it; every input that it answers counts.
 
     Attributes:
-        ask: ``(N, *input.shape)`` float32 in the range of the inputs to log-probabilities ``(N, classes)``, `UNTOLD`
+        ask: ``(N, *input.shape)`` float32 in the range of the inputs to log-probabilities ``(N, classes)``, -1000
             where the reply tells nothing; only their order is of account where `reply` is LABEL.
         reply: What the service tells: LABEL or SCORES.
         budget: Number of inputs that it answers; None for any number.
@@ -94,14 +95,31 @@ class Service:
         """The class of each input, ``(N,)`` int64; raises SpentError as `scores`."""
         return self._answers(inputs).argmax(1)
 
-    def _answers(self, inputs: Tensor) -> Tensor:
-        if len(inputs) > self.left:
+    def charge(self, n: int) -> None:
+        """Count n inputs as asked about.
+
+        Raises:
+            SpentError: The budget is less; none is counted.
+        """
+        if n > self.left:
             raise SpentError(
-                f"The attack asks about {len(inputs):,} inputs more, and {self.left:,.0f} of the budget of "
+                f"The attack asks about {n:,} inputs more, and {self.left:,.0f} of the budget of "
                 f"{self.budget:,} are left; give it a greater budget, or fewer steps."
             )
-        self.asked += len(inputs)
+        self.asked += n
+
+    def _answers(self, inputs: Tensor) -> Tensor:
+        self.charge(len(inputs))
         return torch.cat([self.ask(part) for part in inputs.detach().split(BATCH)])
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What an attack keeps for others: the value, what was asked of the victim for it, and how long it took."""
+
+    value: Any
+    asked: int
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +149,8 @@ class ClassView:
     _head: nn.Module | None = None
     _models: tuple[nn.Module, ...] = ()
     _explain: Callable[[Tensor], Tensor] | None = None
-    _kept: dict[Any, Any] = field(default_factory=dict, repr=False)
+    _kept: dict[Any, Kept] = field(default_factory=dict, repr=False)
+    _charged: dict[Any, float] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def service(self) -> Service:
@@ -166,11 +185,38 @@ class ClassView:
         """Inputs ``(N, *input.shape)`` to an explanation of the answer to each, ``(N, 1, H, W)``: a saliency map."""
         return _granted("explanations", self._explain)
 
+    @property
+    def asked(self) -> int:
+        """Number of inputs that the attacker has asked about, by any of its services."""
+        services = {id(one): one for one in (self._service, self._tail_service) if one is not None}
+        return sum(one.asked for one in services.values())
+
+    @property
+    def shared_s(self) -> float:
+        """Time in seconds that others spent on what this attacker took of `kept`."""
+        return sum(self._charged.values())
+
     def kept(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What `make` returned for this key when it was first asked for; attacks of one study share priors by it."""
+        """What `make` returned for this key when it was first asked for; attacks of one study share priors by it.
+
+        What was asked of the service for it is charged to each attacker that takes it, so that no figure depends on the
+        order of the attacks. The key states all that the value depends on, but the victim and the reply.
+
+        Raises:
+            SpentError: The budget of this attacker is less than what was asked.
+        """
         if key not in self._kept:
-            self._kept[key] = make()
-        return cast("T", self._kept[key])
+            before, begin, charged = self.asked, time.perf_counter(), self.shared_s
+            value = make()
+            spent_s = time.perf_counter() - begin + self.shared_s - charged
+            self._kept[key] = Kept(value, self.asked - before, spent_s)
+            self._charged[key] = 0.0
+        elif key not in self._charged:
+            found = self._kept[key]
+            if found.asked:
+                self.service.charge(found.asked)
+            self._charged[key] = found.seconds
+        return cast("T", self._kept[key].value)
 
 
 def _granted(name: str, value: T | None) -> T:

@@ -14,9 +14,7 @@ name = "none"
 name = "mean"
 """
 
-import hashlib
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -24,13 +22,14 @@ from typing import Annotated, Any
 
 from cutlayer import own
 from cutlayer.attacks.gradients.floors import BATCH_MEAN, FLOORS, NEAREST
-from cutlayer.errors import ConfigError, near
-from cutlayer.experiment.spec import Training, file_digest
+from cutlayer.errors import ConfigError
+from cutlayer.experiment import study_plan
+from cutlayer.experiment.spec import Training
+from cutlayer.experiment.study_plan import check_differ, check_known, check_top, digest, entries, identified
 from cutlayer.models.start import RANDOM, Start
 from cutlayer.options import Count, LearningRate, Seed, Whole, Within, check
-from cutlayer.registry import DATASETS, MODELS, UPDATE_ATTACKS, UPDATE_DEFENSES, Registry
-from cutlayer.spec import image_shape
-from cutlayer.tables import Named, Options, expand, listed, named, only, read, record, set_value, tables, toml_value
+from cutlayer.registry import UPDATE_ATTACKS, UPDATE_DEFENSES
+from cutlayer.tables import Named, Options, listed, named, only, read, record, set_value, tables
 
 KNOWS = ("architecture", "defense", "labels")
 """What an attacker may be granted."""
@@ -140,14 +139,13 @@ class Victim:
     def identity(self) -> Options:
         """Everything that determines it, as plain values."""
         parts: Options = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("start", "training")}
-        parts |= {"data": DATASETS.identity(self.data), "model": MODELS.identity(self.model)}
-        start = asdict(self.start) | {"weights": file_digest(Path(self.start.weights)) if self.start.weights else ""}
-        return parts | {"start": start, "training": asdict(replace(self.training, epochs=0))}
+        parts |= study_plan.identity(self.data, self.model, self.start)
+        return parts | {"training": asdict(replace(self.training, epochs=0))}
 
     @property
     def id(self) -> str:
         """12 hex digits."""
-        return _digest({"kind": "gradients", **self.identity})
+        return digest({"kind": "gradients", **self.identity})
 
 
 @dataclass(frozen=True)
@@ -166,14 +164,14 @@ class Cell:
         """12 hex digits over what decides on the result; titles do not count."""
         attacker = {key: getattr(self.attacker, key) for key in ("knows", "images", "of", "floor")}
         attack = self.attacker.attack
-        return _digest(
+        return digest(
             {
                 "victim": self.victim.identity,
                 "seed": self.seed,
                 "epochs": self.epochs,
                 "kind": asdict(self.kind),
-                "defense": _identified(self.defense, UPDATE_DEFENSES),
-                "attack": {"name": attack.name} if self.attacker.floor else _identified(attack, UPDATE_ATTACKS),
+                "defense": identified(self.defense, UPDATE_DEFENSES),
+                "attack": {"name": attack.name} if self.attacker.floor else identified(attack, UPDATE_ATTACKS),
                 **attacker,
             }
         )
@@ -260,19 +258,9 @@ def parse(table: Mapping[str, Any]) -> GradientPlan:
         ConfigError: See `load`.
     """
     only(table, {*KEYS, *_LISTS}, "key")
-    for key in ("data", "model"):
-        if key not in table:
-            raise ConfigError(f"The key {key!r} is missing.")
-    for key in ("name", "claim", "data", "input"):
-        check(key, str, table.get(key, ""))
+    check_top(table)
+    name, start = study_plan.model(table["model"])
     how = table.get("training", {})
-    if isinstance(how, dict) and "epochs" in how:
-        raise ConfigError("The epochs of the victim's model stand at the top of the plan: epochs = [0, 2].")
-    name, start = _model(table["model"])
-    if not (DATASETS.takes(table["data"]) and MODELS.takes(name)):
-        _ = DATASETS[table["data"]], MODELS[name]
-    if table.get("input"):
-        image_shape(table["input"])
     types = {f.name: f.type for f in fields(Victim)}
     for key in ("auxiliary", "clients"):
         check(key, types[key], table.get(key, getattr(Victim("", ""), key)))
@@ -280,12 +268,10 @@ def parse(table: Mapping[str, Any]) -> GradientPlan:
         data=table["data"], model=name, start=start, training=record(Training, how, "training"),
         **{key: table[key] for key in ("input", "auxiliary", "clients") if key in table},
     )  # fmt: skip
-    kinds = [record(UpdateKind, entry, "update") for entry in _entries("update", table, {"samples": 1})]
+    kinds = [record(UpdateKind, entry, "update") for entry in entries("update", table, {"samples": 1})]
     defenses = tuple(named(UPDATE_DEFENSES, table.get("defense", {"name": "none"})))
     attackers = tuple(_attackers(table.get("attack", {"name": "mean"}), kinds, defenses))
-    for labels in ([d.label for d in defenses], [a.label for a in attackers]):
-        if len(set(labels)) < len(labels):
-            raise ConfigError(f"Two entries are {max(labels, key=labels.count)!r}; let them differ, or drop one.")
+    check_differ([d.label for d in defenses], [a.label for a in attackers])
     texts = {key: table[key] for key in ("name", "claim") if key in table}
     plan = GradientPlan(
         victim,
@@ -294,7 +280,7 @@ def parse(table: Mapping[str, Any]) -> GradientPlan:
         kinds=tuple(kinds),
         defenses=defenses,
         attackers=attackers,
-        published=tuple(record(PublishedUpdate, e, "published") for e in _entries("published", table)),
+        published=tuple(record(PublishedUpdate, e, "published") for e in entries("published", table)),
         **texts,
     )
     if not plan.cells():
@@ -308,42 +294,24 @@ def attackers_named(names: Sequence[str]) -> tuple[Attacker, ...]:
     Raises:
         ConfigError: There is no attack of that name.
     """
-    entries = [{"name": own.resolved(name, Path.cwd())} for name in names]
-    return tuple(Attacker(found) for found in named(UPDATE_ATTACKS, entries))
+    resolved = [{"name": own.resolved(name, Path.cwd())} for name in names]
+    return tuple(Attacker(found) for found in named(UPDATE_ATTACKS, resolved))
 
 
-def _entries(key: str, table: Mapping[str, Any], default: Options | None = None) -> list[Options]:
-    if key not in table and default is None:
-        return []
-    return [one for entry in tables(key, table.get(key, default)) for one in expand(entry)]
-
-
-def _model(value: Any) -> tuple[str, Start]:
-    if not isinstance(value, dict):
-        check("model", str, value)
-        return value, RANDOM
-    if "name" not in value:
-        raise ConfigError("[model] needs a name.")
-    return value["name"], record(Start, {key: entry for key, entry in value.items() if key != "name"}, "model")
-
-
-def _attackers(entries: Any, kinds: list[UpdateKind], defenses: tuple[Named, ...]) -> Iterator[Attacker]:
+def _attackers(listed_attacks: Any, kinds: list[UpdateKind], defenses: tuple[Named, ...]) -> Iterator[Attacker]:
     known: dict[str, set[Any]] = {
         "knows": {*KNOWS},
         "at": {kind.samples for kind in kinds},
         "against": {defense.name for defense in defenses},
     }
     types: dict[str, Any] = {"knows": str, "against": str, "at": int, "after": int}
-    for entry in tables("attack", entries):
+    for entry in tables("attack", listed_attacks):
         meets = {key: entry[key] for key in OWN_KEYS if key in entry}
         for key, kind in types.items():
             if key in meets:
                 meets[key] = tuple(listed(f"attack.{key}", kind, meets[key]))
         for key, accepted in known.items():
-            for value in meets.get(key, ()):
-                if value not in accepted:
-                    names = [str(name) for name in sorted(accepted, key=str)]
-                    raise ConfigError(f"attack.{key} names {value!r:.80}; {near(str(value), names)}")
+            check_known(f"attack.{key}", meets.get(key, ()), accepted)
         if meets.get("of", "client") not in OF:
             raise ConfigError(f"attack.of must be {' or '.join(OF)}; {meets['of']!r:.80} was given.")
         check("attack.images", Count, meets.get("images", 1))
@@ -372,28 +340,13 @@ def toml(plan: GradientPlan) -> str:
         ("[model]", {"name": victim.model, **start}),
         ("[training]", {k: v for k, v in asdict(victim.training).items() if k != "epochs"}),
         *(("[[update]]", asdict(kind)) for kind in plan.kinds),
-        *(("[[defense]]", _entry(defense)) for defense in plan.defenses),
-        *(("[[attack]]", _entry(a.attack) | _changed(a)) for a in plan.attackers),
+        *(("[[defense]]", study_plan.entry(defense)) for defense in plan.defenses),
+        *(("[[attack]]", study_plan.entry(a.attack) | _changed(a)) for a in plan.attackers),
         *(("[[published]]", {k: v for k, v in asdict(p).items() if v is not None}) for p in plan.published),
     ]
-    lines = [f"{key} = {toml_value(value)}" for key, value in top.items() if value != ""]
-    for header, table in sections:
-        lines += ["", header, *(f"{key} = {toml_value(value)}" for key, value in table.items())]
-    return "\n".join(lines) + "\n"
+    return study_plan.toml(top, sections)
 
 
 def _changed(attacker: Attacker) -> Options:
     usual = {f.name: f.default for f in fields(attacker) if f.name in OWN_KEYS and f.default is not MISSING}
     return {key: getattr(attacker, key) for key, default in usual.items() if getattr(attacker, key) != default}
-
-
-def _entry(of: Named) -> Options:
-    return {"name": of.name, **({"title": of.title} if of.title else {}), **of.options}
-
-
-def _identified(of: Named, registry: Registry) -> Options:
-    return {"name": registry.identity(of.name), "options": of.options}
-
-
-def _digest(parts: Options) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

@@ -103,7 +103,7 @@ def study(
     with only_one(folder, say=say):
         for (seed, epochs, defense), group in groupby(cells, key=lambda c: (c.seed, c.epochs, c.defense)):
             some = list(group)
-            finished = {cell.id: _finished(folder, cell) if resume else None for cell in some}
+            finished = {cell.id: records.finished(folder, cell.id) if resume else None for cell in some}
             done |= {id: record for id, record in finished.items() if record is not None}
             left = [cell for cell in some if finished[cell.id] is None]
             if not left:
@@ -114,14 +114,6 @@ def study(
                     done[record.id] = record
                     tell(f"[{len(done)}/{len(cells)}] {_line(record)}")
     return [done[cell.id] for cell in cells]
-
-
-def _finished(folder: Path, cell: Cell) -> UpdateRecord | None:
-    """The record of a finished cell; None where there is none, where it is damaged, or where the attack failed."""
-    with suppress(OSError, KeyError, TypeError, ValueError):
-        record = records.read(folder / records.CELLS / f"{cell.id}.json")
-        return None if record.failed else record
-    return None
 
 
 def _data(plan: GradientPlan, seed: int, data_root: Path | None) -> Splits:

@@ -17,6 +17,9 @@ no images with each other (minibatch discrimination), because in a search the pi
 other.
 """
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softplus
@@ -24,7 +27,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from cutlayer.machine.compute import autocast
 from cutlayer.nets import wgan
-from cutlayer.nets.priors import Wgan
+from cutlayer.nets.priors import Block, Prior, parts
 from cutlayer.progress import track
 
 LR, BETAS, N_CRITIC = 2e-4, (0.5, 0.999), 2
@@ -33,7 +36,7 @@ FIRST = 2
 """Layers of the critic up to its first convolution, whose channels are not normalized."""
 
 
-class Informed(Wgan):
+class Informed(Prior):
     """A generator and a critic with an output for each class of a model; its doubt is the `penalty`.
 
     Args:
@@ -44,12 +47,17 @@ class Informed(Wgan):
     """
 
     def __init__(self, latent: int, width: int, image: tuple[int, ...], classes: int) -> None:
-        super().__init__(latent, width, image)
+        super().__init__(latent)
+        self.generator = wgan.generator(latent, width, image)
         self.critic = Critic(width, image, classes)
 
     def penalty(self, z: Tensor, image: Tensor) -> Tensor:
         """``softplus(-s)``: minus the log-probability that the critic gives the image of being real."""
-        return softplus(-self.critic(image).logsumexp(1))
+        return softplus(-cast("Tensor", self.critic(image)).logsumexp(1))
+
+    def blocks(self) -> Sequence[Block]:
+        """The parts of the generator, as those of `cutlayer.nets.priors.Wgan`."""
+        return [lambda x, _, part=part: part(x) for part in parts(self.generator)]
 
 
 class Critic(nn.Module):
@@ -100,7 +108,6 @@ def learned_informed(images: Tensor, answers: Tensor, *, latent: int, width: int
 def train(prior: Informed, images: Tensor, answers: Tensor, steps: int, random: torch.Generator) -> None:
     """Train both against each other, with as many steps of the critic alone first."""
     generator, critic = prior.generator, prior.critic
-    assert isinstance(critic, Critic)
     generator_adam = torch.optim.Adam(generator.parameters(), LR, betas=BETAS)
     critic_adam = torch.optim.Adam(critic.parameters(), LR, betas=BETAS)
     mean = AveragedModel(generator, use_buffers=True)

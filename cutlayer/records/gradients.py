@@ -6,22 +6,13 @@ kind of update under one defense, with `ID.npz` beside it, a few of the samples 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
-
-from cutlayer.bounded import read_arrays, read_json
-from cutlayer.records.dataclass_json import dump, load
-from cutlayer.records.files import write_arrays, write_json, write_text
+from cutlayer.records.cells import SCHEMA, Cells
 from cutlayer.records.run import Estimate, Published
 
 PLAN = "gradients.toml"
 CELLS = "cells"
-SCHEMA = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,34 +91,9 @@ class UpdateRecord:
     published: Published | None = None
 
 
-def begin(folder: Path, plan: str, env: Mapping[str, Any]) -> None:
-    """Write what stands at the begin of a study: the plan as TOML, and the environment. Raises WriteError."""
-    write_text(folder / PLAN, plan)
-    write_json(folder / "env.json", env)
-
-
-def write(folder: Path, record: UpdateRecord, pictures: Mapping[str, NDArray[Any]]) -> None:
-    """Write a finished cell into the folder of its study. Raises WriteError."""
-    if pictures:
-        write_arrays(folder / CELLS / f"{record.id}.npz", pictures)
-    write_json(folder / CELLS / f"{record.id}.json", dump(record))
-
-
-def read(path: Path) -> UpdateRecord:
-    """The record in a file.
-
-    Raises:
-        OSError: There is no such file.
-        KeyError, TypeError, ValueError: It is not of this schema.
-    """
-    value: Any = read_json(path)
-    if value.get("schema", SCHEMA) != SCHEMA:
-        raise ValueError(f"schema {value['schema']!r} where this version of cutlayer reads {SCHEMA}")
-    return load(UpdateRecord, value)
-
-
-def pictures(folder: Path, record: UpdateRecord) -> Mapping[str, NDArray[Any]]:
-    """``originals`` and ``rebuilt``, ``(N, *input.shape)`` float16 each; nothing where they cannot be read."""
-    with contextlib.suppress(OSError, ValueError):
-        return read_arrays(folder / CELLS / f"{record.id}.npz")
-    return {}
+_STUDY = Cells(UpdateRecord, PLAN, CELLS)
+begin, write, read, finished, pictures = (
+    _STUDY.begin, _STUDY.write, _STUDY.read, _STUDY.finished, _STUDY.pictures
+)  # fmt: skip
+"""How the cells of a study of updates are written and read; its pictures are ``originals`` and ``rebuilt``,
+``(N, *input.shape)`` each."""

@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn.functional import log_softmax
 
 from cutlayer.attacks.answers.base import AnswerAttack, ClassAttack, Seen
-from cutlayer.attacks.answers.view import UNTOLD, ClassView, Reply, Service, SpentError
+from cutlayer.attacks.answers.view import ClassView, Reply, Service, SpentError
 from cutlayer.data.splits import Dataset
+from cutlayer.defenses.answers.base import UNTOLD
 from cutlayer.errors import WithheldError
 from cutlayer.registry import CLASS_ATTACKS, Missing
 from cutlayer.spec import image_spec
@@ -37,14 +38,21 @@ class Row(NamedTuple):
 
 SMALL = {"latent": 4, "width": 2}
 ROWS = [
+    Row("background-alignment", {"capacity": "conv_normN0C16", "images": 32, "epochs": 1}),
+    Row("brep-mi", {"prior": "linear", "draws": 300, "steps": 3}),
+    Row("class-mean", {}),
     Row("deep-inversion", {"steps": 3, "batch": 4}, asks=False),
     Row("emi", SMALL | {"prior_steps": 2, "starts": 4}, asks=False),
+    Row("first-hit", {"prior": "linear", "draws": 300}),
+    Row("genetic", {"prior": "linear", "pool": 40, "population": 6, "generations": 3}),
     Row("kedmi", SMALL | {"prior_steps": 4, "steps": 2}, asks=False),
     Row("mean-auxiliary", {}, asks=False),
     Row("nearest-auxiliary", {}),
     Row("patch-mi", SMALL | {"prior_steps": 2, "starts": 4}, asks=False),
     Row("plg-mi", SMALL | {"prior_steps": 4, "steps": 2}, asks=False),
+    Row("smi", {"capacity": "conv_normN0C16", "images": 32, "epochs": 1, "classifier_epochs": 1}),
     Row("vmi", SMALL | {"prior_steps": 4, "steps": 2}, asks=False),
+    Row("xai", {"capacity": "conv_normN0C16", "images": 32, "epochs": 1}),
 ]
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 

@@ -82,6 +82,11 @@ def built(defense, epochs, data):
     return model.eval()
 
 
+@pytest.fixture(scope="module")
+def plain(data):
+    return built(ANSWER_DEFENSES.make("none"), 20, data)
+
+
 def answers(defense, model, data):
     defense.learn(model, data, 0)
     with torch.no_grad():
@@ -121,9 +126,10 @@ def test_strength_0_leaves_network_and_reply_as_they_are(row, data):
 
 
 @each
-def test_a_defended_network_learns_and_its_reply_keeps_the_class(row, data):
+def test_a_defended_network_learns_and_its_reply_keeps_the_class(row, data, plain):
     defense = row.make()
-    model = built(defense, 20, data)
+    # What acts on replies alone has the network of no defense, which `test_it_changes_what_it_says` compares.
+    model = built(defense, 20, data) if set(row.acts.split()) - {"answer"} else plain
     right, n = accuracy(model, data)
     assert right / n > 0.6
     scores, told = answers(defense, model, data)

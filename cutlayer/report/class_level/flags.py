@@ -1,0 +1,113 @@
+"""What makes a reader careful: signs in the records that a figure does not mean what it seems to."""
+
+from __future__ import annotations
+
+import itertools
+
+from cutlayer.report.class_level.groups import NEAREST, Cell, Group, Who, who_text
+from cutlayer.report.kit.comparison import less, sign
+from cutlayer.report.kit.wording import Scale
+
+SHARE = Scale("Share", "%", 0, 100)
+WEAK, APART, HALF, CHANCES = 0.9, 0.2, 0.5, 3
+"""A judge's accuracy, the difference of two judges, the share of real diversity and of chance that are suspicious."""
+ACCESSES = ("label", "scores", "weights")
+
+
+def flags(group: Group) -> list[str]:
+    """One sentence for each sign, of the whole study first."""
+    return [*_judges(group), *(text for who in group.victims for text in _of(group, who)), *_controls(group)]
+
+
+def _judges(group: Group) -> list[str]:
+    found = []
+    if any(r.shared for r in group.records):
+        found.append(
+            "The attacker holds samples of the same classes, so that its pictures say little about the victim's own."
+        )
+    weak = {
+        title: share
+        for r in group.records
+        for title, share in zip(r.judges, r.judged, strict=False)
+        if share < WEAK
+    }  # fmt: skip
+    found += [f"A judge is weak, so that all figures are uncertain: {title}" for title in weak]
+    return found
+
+
+def _of(group: Group, who: Who) -> list[str]:
+    found, cells, where = [], group.cells(who), who_text(who)
+    accuracies = [r for r in group.records if (r.epochs, r.defense_label) == who and r.accuracy is not None]
+    if any(r.accuracy.value < CHANCES * r.chance for r in accuracies if r.accuracy and r.chance < 1 / CHANCES):
+        found.append(
+            f"The victim ({where}) has hardly learned its classes, so that there is little to be told of them."
+        )
+    nearest = group.cell(who, NEAREST)
+    linear = [cell for cell in cells if cell.first.prior == "linear"]
+    best_linear = max(linear, key=lambda cell: cell.value("agreed"), default=None)
+    for cell in cells:
+        found += _apart(cell, where)
+        for floor, name in ((nearest, "showing the attacker's own nearest samples"), (best_linear, "a linear prior")):
+            if floor is not None and cell.first.prior != "linear" and _no_better(cell, floor):
+                found.append(f"{cell.first.label} ({where}) is no better than {name} ({_share(floor, 'agreed')}).")
+        sampled = cell.metric("agreed", sampled=True)
+        if sampled is not None and cell.value("agreed") <= sampled.value:
+            found.append(
+                f"{cell.first.label} ({where}) is no better than as many questions without a search "
+                f"({SHARE.value(sampled.value)})."
+            )
+        gain = cell.metric("distance gain")
+        if gain is not None and gain.value < 0 and cell.value("agreed") >= HALF:
+            found.append(
+                f"What {cell.first.label} ({where}) shows is farther from the victim's samples than the attacker's own "
+                "nearest samples are, although the judges recognize it."
+            )
+        own, real = cell.metric("diversity"), cell.metric("real diversity")
+        if own is not None and real is not None and own.value < HALF * real.value:
+            found.append(
+                f"The pictures of a class by {cell.first.label} ({where}) are less than half as diverse as real ones."
+            )
+    return [*found, *_ranks(group, who, where)]
+
+
+def _apart(cell: Cell, where: str) -> list[str]:
+    first, second = cell.metric("acc@1"), cell.metric("second")
+    if first is None or second is None or abs(first.value - second.value) <= APART:
+        return []
+    return [
+        f"The judges disagree on {cell.first.label} ({where}): {SHARE.value(first.value)} and "
+        f"{SHARE.value(second.value)} right. A part of its pictures deceives a judge, and shows nothing."
+    ]
+
+
+def _ranks(group: Group, who: Who, where: str) -> list[str]:
+    """Who gets less of a victim must not do better: then the stronger attack is not as strong as it could be."""
+    best = {access: cell for access in ACCESSES if (cell := group.worst(who, access)) is not None}
+    found, known = [], [access for access in ACCESSES if access in best]
+    for weaker, stronger in itertools.pairwise(known):
+        less_told, told = best[weaker].metric("agreed"), best[stronger].metric("agreed")
+        if less_told is None or told is None or less_told.value <= told.value:
+            continue
+        clear = "" if sign(less(less_told, told)) > 0 else ", by no clear margin"
+        found.append(
+            f"{best[weaker].first.label} gets the {weaker} alone and does better than {best[stronger].first.label} "
+            f"with the {stronger} ({where}){clear}: more can be found with the {stronger} than was."
+        )
+    return found
+
+
+def _no_better(cell: Cell, floor: Cell) -> bool:
+    return cell is not floor and cell.value("agreed") <= floor.value("agreed")
+
+
+def _share(cell: Cell, name: str) -> str:
+    return SHARE.value(cell.value(name))
+
+
+def _controls(group: Group) -> list[str]:
+    return [
+        f"{r.label}: both judges take {SHARE.value(r.control.named)} of the pictures of a class that the victim was "
+        "never trained on for one of its classes, so that a class that is named alone proves little."
+        for r in group.records
+        if r.control is not None and r.control.named >= HALF
+    ]

@@ -1,0 +1,164 @@
+"""What the sections of a study of class-level inversion are made from: its records by victim and attack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cutlayer.records.class_level import CEILING, ClassRecord
+from cutlayer.records.run import Estimate
+from cutlayer.registry import DATASETS
+from cutlayer.report.kit.comparison import mean
+
+NEAREST = "nearest-auxiliary"
+"""The floor that distances are measured from."""
+Who = tuple[int, str]
+"""A victim: its epochs, and the title of its defense."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One attack on one victim, over all seeds.
+
+    Attributes:
+        records: One for each seed.
+    """
+
+    records: tuple[ClassRecord, ...]
+
+    @property
+    def first(self) -> ClassRecord:
+        """That of the first seed."""
+        return self.records[0]
+
+    def metric(self, name: str, *, sampled: bool = False) -> Estimate | None:
+        """A figure over the seeds; `sampled` for that of as many questions without a search."""
+        found = [
+            f.metrics[name]
+            for r in self.records
+            if (f := r.sampled if sampled else r.score) is not None and name in f.metrics
+        ]
+        return mean(found) if found else None
+
+    def value(self, name: str) -> float:
+        """The value of a figure; 0 where there is none."""
+        found = self.metric(name)
+        return found.value if found is not None else 0.0
+
+    @property
+    def worst(self) -> tuple[str, float] | None:
+        """The class that the judges recognize least, over all seeds, and the share that they do."""
+        scores = [r.score for r in self.records if r.score is not None and "agreed" in r.score.by_class]
+        if not scores:
+            return None
+        by_class = [_mean(values) for values in zip(*(s.by_class["agreed"] for s in scores), strict=False)]
+        least = min(range(len(by_class)), key=by_class.__getitem__)
+        return self.first.targets[least], by_class[least]
+
+    @property
+    def per_class(self) -> float:
+        """Questions for each class, over all seeds."""
+        return _mean([r.per_class for r in self.records])
+
+    @property
+    def seconds(self) -> float:
+        """Time in seconds, over all seeds."""
+        return _mean([r.seconds for r in self.records])
+
+
+@dataclass(frozen=True)
+class Group:
+    """The records of one study.
+
+    Attributes:
+        records: All of them.
+        folder: Its folder; None where the pictures in it are of no account.
+    """
+
+    records: tuple[ClassRecord, ...]
+    folder: Path | None = None
+
+    @property
+    def first(self) -> ClassRecord:
+        """Any of them, for what all share."""
+        return self.records[0]
+
+    @property
+    def title(self) -> str:
+        """Model and data."""
+        return f"{self.first.model} on {DATASETS.label(self.first.data)}, {len(self.first.targets)} classes"
+
+    @property
+    def anchor(self) -> str:
+        """Id on the page."""
+        return f"classes-{self.first.study}"
+
+    @property
+    def victims(self) -> list[Who]:
+        """The victims: by epochs, the most first, and without a defense first."""
+        return sorted({(r.epochs, r.defense_label) for r in self.records}, key=lambda v: (-v[0], v[1] != "none", v[1]))
+
+    @property
+    def main(self) -> Who:
+        """The victim that is shown first: without a defense, where there is such a one."""
+        return self.victims[0]
+
+    @property
+    def attacks(self) -> list[str]:
+        """Titles of the attacks that show classes, by name."""
+        return list(dict.fromkeys(r.label for r in self.records if not (r.floor or r.instances)))
+
+    @property
+    def floors(self) -> list[str]:
+        """Titles of the floors, and of the ceiling, which comes first."""
+        found = dict.fromkeys(r.label for r in self.records if r.floor)
+        return sorted(found, key=lambda label: label != CEILING)
+
+    def cell(self, who: Who, label: str) -> Cell | None:
+        """One cell; None where the attack was not run there."""
+        found = tuple(r for r in self.records if ((r.epochs, r.defense_label), r.label) == (who, label))
+        return Cell(found) if found else None
+
+    def cells(self, who: Who, *, floors: bool = False) -> list[Cell]:
+        """The cells of a victim that have a score; of the attacks, or of ceiling and floors."""
+        found = [self.cell(who, label) for label in (self.floors if floors else self.attacks)]
+        return [cell for cell in found if cell is not None and cell.metric("agreed") is not None]
+
+    def worst(self, who: Who, access: str = "") -> Cell | None:
+        """The attack by which most is recognized, by both judges; of those with this access, if one is given."""
+        cells = [cell for cell in self.cells(who) if access in ("", cell.first.access)]
+        return max(cells, key=lambda cell: (cell.value("agreed"), cell.value("acc@1")), default=None)
+
+    def failed(self) -> dict[tuple[str, str], list[ClassRecord]]:
+        """The records without a score, by attack and reason."""
+        found: dict[tuple[str, str], list[ClassRecord]] = {}
+        for record in self.records:
+            if record.failed:
+                found.setdefault((record.label, record.failed), []).append(record)
+        return found
+
+
+def who_text(who: Who) -> str:
+    """``label-only, after 2 epochs``."""
+    epochs, defense = who
+    state = "untrained" if not epochs else f"after {epochs} epoch{'s'[: epochs > 1]}"
+    return f"{'no defense' if defense == 'none' else defense}, {state}"
+
+
+def group(records: Iterable[ClassRecord], folders: Mapping[str, Path] | None = None) -> list[Group]:
+    """The studies, each with its records.
+
+    Args:
+        records: The records of all studies.
+        folders: The folder of each study, by its id.
+    """
+    by_study: dict[str, list[ClassRecord]] = {}
+    for record in records:
+        by_study.setdefault(record.study, []).append(record)
+    return [Group(tuple(found), (folders or {}).get(study)) for study, found in by_study.items()]
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found)

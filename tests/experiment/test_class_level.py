@@ -1,0 +1,240 @@
+"""Studies of class-level inversion: plans, the engine, and what a killed study finds again."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+
+from cutlayer.attacks.answers.base import ClassAttack
+from cutlayer.attacks.answers.view import Reply
+from cutlayer.defenses.answers.base import AnswerDefense
+from cutlayer.errors import ConfigError
+from cutlayer.experiment import class_level, class_plan
+from cutlayer.experiment.class_victim import load_classes
+from cutlayer.privacy import judges
+from cutlayer.records import class_level as records
+from cutlayer.records.class_level import CEILING
+from cutlayer.records.dataclass_json import dump
+
+PLAN = """
+data = "digits"
+model = "lenet"
+withhold = ["5", "7", "9"]
+epochs = 1
+images = 2
+auxiliary = 100
+
+[[defense]]
+name = "none"
+
+[[defense]]
+name = "label-only"
+
+[[attack]]
+name = "{here}:Echo"
+position = ["outsider", "thief"]
+
+[[attack]]
+name = "{here}:Steals"
+against = "none"
+"""
+PLACES = 'position = ["outsider", "thief"]'
+
+
+@dataclass(kw_only=True)
+class Echo(ClassAttack):
+    """Show noise, after a pool that attacks share."""
+
+    plain_words = "echoes"
+    needs = Reply.SCORES
+    prior: str = "none"
+
+    def represent(self, view, k):
+        pool = torch.from_numpy(view.auxiliary.inputs[:10])
+        view.kept("pool", lambda: view.service.scores(pool))
+        torch.manual_seed(view.seed)
+        return torch.rand(len(view.targets), k, *view.input.shape)
+
+
+@dataclass(kw_only=True)
+class Steals(ClassAttack):
+    """Follow the weights' gradient by one step, and fail on command."""
+
+    plain_words = "steals"
+    needs = Reply.WEIGHTS
+    fails: bool = False
+
+    def represent(self, view, k):
+        if self.fails:
+            raise ConfigError("It fails.")
+        view.kept("pool", lambda: view.service.labels(torch.zeros(7, *view.input.shape)))
+        shown = torch.full((len(view.targets), k, *view.input.shape), 0.5, requires_grad=True)
+        view.model(shown.flatten(0, 1)).sum().backward()
+        assert shown.grad.abs().sum() > 0
+        return (shown + shown.grad.sign() / 10).clamp(0, 1)
+
+
+@dataclass(kw_only=True)
+class Unready(AnswerDefense):
+    """Cannot be had."""
+
+    knob = "share"
+    plain_words = "is not ready"
+    share: float = 1.0
+
+    def rebuilt(self, model, input, classes, seed):
+        raise ConfigError("It is not ready.")
+
+
+def load(tmp_path, text=PLAN, **settings):
+    path = tmp_path / "plan.toml"
+    path.write_text(text.replace("{here}", __file__))
+    return class_plan.load(path, settings)
+
+
+def quiet(_):
+    pass
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    plan, told = load(folder), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judges, "STEPS", 12)
+        found = class_level.study(plan, out=folder, say=quiet, tell=told.append)
+    return plan, folder, found, told
+
+
+def of(found, **fields):
+    return [r for r in found if all(getattr(r, key) == value for key, value in fields.items())]
+
+
+def test_every_cell_has_a_record_with_ceiling_and_floors(made):
+    plan, _, found, told = made
+    assert [r.id for r in found] == [cell.id for cell in plan.cells()]
+    assert len({r.id for r in found}) == len(told) == len(found) == 11
+    for defense in ("none", "label-only"):
+        floors = of(found, defense=defense, floor=True)
+        assert [r.attack for r in floors] == [CEILING, "nearest-auxiliary", "mean-auxiliary"]
+        assert all(r.score is not None for r in floors)
+    for r in found:
+        assert r.targets == ("5", "7", "9")
+        assert not r.shared
+        assert r.accuracy is not None
+        assert r.accuracy.n == len(load_classes(plan.victim, 0, None).held_out)
+        assert len(r.judges) == len(r.judged) == 2
+    (nearest,) = of(found, attack="nearest-auxiliary", defense="none")
+    assert nearest.score.metrics["distance gain"].value == pytest.approx(0)
+    assert all(len(r.score.by_class["agreed"]) == 3 for r in found if r.score)
+
+
+def test_a_server_that_answers_labels_refuses_who_needs_scores_and_says_what_works(made):
+    *_, found, _ = made
+    (refused,) = [r for r in found if r.failed]
+    assert (refused.defense, refused.position) == ("label-only", "outsider")
+    assert "needs the victim's scores, and gets no more than the label" in refused.failed
+    # A thief asks its own copy, which tells all.
+    (thief,) = of(found, defense="label-only", position="thief", attack=refused.attack)
+    assert thief.score is not None
+
+
+def test_what_a_shared_pool_asked_is_charged_to_each_that_takes_it(made):
+    *_, found, _ = made
+    asked = {(r.label.partition(",")[0], r.position): r.asked for r in found if not (r.floor or r.failed)}
+    assert asked == {("Echo", "outsider"): 10, ("Echo", "thief"): 10, ("Steals", "thief"): 7}
+    assert {r.per_class for r in of(found, asked=7)} == {7 / 3}
+
+
+def test_the_class_that_the_victim_does_not_know_is_looked_at_once(made):
+    *_, found, _ = made
+    looked = [r for r in found if r.control is not None]
+    assert {(r.defense, r.floor) for r in looked} == {("none", False)}
+    assert all(0 <= r.control.chance <= r.control.named <= 1 for r in looked)
+
+
+def test_pictures_lie_beside_their_nearest_samples(made):
+    plan, folder, found, _ = made
+    data = load_classes(plan.victim, 0, None)
+    (record,) = of(found, attack="nearest-auxiliary", defense="none")
+    kept = records.pictures(folder / plan.victim.id, record)
+    assert kept["rebuilt"].shape == kept["private"].shape == kept["auxiliary"].shape == (3, 2, 1, 8, 8)
+    assert kept["classes"].tolist() == [0, 1, 2]
+    # What it shows are the attacker's own samples, so they are their own neighbors.
+    assert np.array_equal(kept["rebuilt"], kept["auxiliary"])
+    for label in range(3):
+        own = data.train.inputs[data.train.labels == label].astype(np.float16)
+        assert all((picture == own).all((1, 2, 3)).any() for picture in kept["private"][label])
+
+
+def test_a_killed_study_goes_on_and_repeats_nothing_but_what_failed(made, monkeypatch):
+    plan, folder, found, _ = made
+    killed = next(r for r in found if r.attack.endswith("Steals"))
+    (folder / plan.victim.id / records.CELLS / f"{killed.id}.json").unlink()
+    told = []
+    monkeypatch.setattr(judges, "STEPS", 12)
+    again = class_level.study(plan, out=folder, say=quiet, tell=told.append)
+    assert len(told) == 2  # what was refused is tried again
+    assert [dump(replace(r, seconds=0)) for r in again] == [dump(replace(r, seconds=0)) for r in found]
+
+
+def test_the_plan_that_a_study_keeps_has_the_same_cells(made):
+    plan, folder, *_ = made
+    kept = class_plan.load(folder / plan.victim.id / records.PLAN)
+    assert [cell.id for cell in kept.cells()] == [cell.id for cell in plan.cells()]
+
+
+def test_what_fails_is_recorded_with_its_sentence_and_the_others_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(judges, "STEPS", 12)
+    text = PLAN.replace('name = "label-only"', 'name = "{here}:Unready"')
+    text = text.replace('against = "none"', 'fails = true\nagainst = "none"')
+    found = class_level.study(load(tmp_path, text), out=tmp_path, say=quiet, tell=quiet)
+    assert {r.failed for r in found if r.defense != "none"} == {"It is not ready."}
+    assert [r.failed for r in of(found, defense="none") if r.failed] == ["It fails."]
+    assert len(of(found, defense="none", failed="")) == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ((PLACES, "budget = 0"), "at least 1; leave it out for any number. 0 was given"),
+        ((PLACES, "budget = [100, -1]"), "at least 1"),
+        ((PLACES, 'position = "insider"'), "did you mean outsider"),
+        ((PLACES, 'access = "label"'), "needs the victim's scores, and gets no more"),
+        ((PLACES, 'access = "weights"\nposition = "outsider"'), "does not have"),
+        (("images = 2", 'images = 2\naccess = "label"'), "needs the victim's scores, and gets no more"),
+        (("images = 2", 'images = 2\naccess = "weights"'), "label or scores"),
+        (("images = 2", "images = 0"), "images must be 1 to"),
+        (('against = "none"', 'against = "other"'), "attack.against names 'other'"),
+        (('against = "none"', "after = 3"), "attack.after names 3"),
+        (('name = "label-only"', 'name = "gaussian-noise"\nsigma = 1.0\nat = "cut"'), "the plan names none"),
+        (('name = "label-only"', 'name = "label-only"\nat = "door"'), "defense.at names 'door'"),
+        (('model = "lenet"', 'model = "lenet"\nprotocol = "fedavg"'), "cutlayer train"),
+        (('name = "label-only"', 'name = "none"'), "Two entries are 'none'"),
+    ],
+)
+def test_plans_that_make_no_sense_are_refused(tmp_path, change, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        load(tmp_path, PLAN.replace(PLACES, *change[1:]) if change[0].startswith("position")
+             else PLAN.replace(*change))  # fmt: skip
+
+
+def test_an_attacker_with_samples_of_the_withheld_people_is_refused_with_their_number(tmp_path):
+    np.savez(
+        tmp_path / "theirs.npz",
+        x=np.random.default_rng(0).random((60, 1, 8, 8), np.float32),
+        y=np.repeat(["7", "8", "x"], 20),
+    )
+    plan = load(tmp_path, PLAN.replace("images = 2", 'images = 2\nauxiliary_data = "theirs.npz"'))
+    with pytest.raises(ConfigError, match=r"hold [\d,]+ of 1 classes that are withheld"):
+        class_level.study(plan, out=tmp_path, say=quiet, tell=quiet)
+
+
+def test_more_pictures_than_the_attacker_has_and_a_class_without_samples_are_refused(tmp_path):
+    for settings, complaint in (
+        ({"images": "3", "auxiliary": "2"}, "has 2 samples, and 3 are to be shown"),
+        ({"training.images": "1"}, "training samples lack"),
+    ):
+        with pytest.raises(ConfigError, match=complaint):
+            class_level.study(load(tmp_path, **settings), out=tmp_path, say=quiet, tell=quiet)
