@@ -87,8 +87,8 @@ class DiffMI(ClassAttack):
         centres = torch.stack([features[labels == target].mean(0) for target in range(view.classes)])
         random = torch.Generator().manual_seed(view.seed)
         parts = torch.tensor(view.targets, device=view.device).repeat_interleave(k).split(BATCH)
-        found = torch.cat([self._found(view, network, y, centres[y], random) for y in parts])
-        return found.unflatten(0, (len(view.targets), k)).cpu()
+        found: Tensor = torch.cat([self._found(view, network, y, centres[y], random) for y in parts])
+        return found.view(len(view.targets), k, *view.input.shape).cpu()
 
     def _found(self, view: ClassView, network: Denoiser, y: Tensor, centres: Tensor, random: torch.Generator) -> Tensor:
         """Pictures ``(N, C, H, W)`` in [0, 1] of these classes."""
