@@ -13,8 +13,8 @@ https://github.com/LetheSec/PLG-MI-Attack at commit 3cf8735: Adam 2e-4 with beta
 Differs from theirs: the generator first learns to generate each image from its class and the whitened principal
 components of what differs from the class's mean, as in `cutlayer.nets.wgan`, because their 30,000 steps are too many
 here; it follows the critic for a quarter as many steps, with 2 of the critic's (theirs: 5) for each, and the mean of
-its weights over the last half is kept. The class also shifts the first layer, without which few steps leave the layout of
-all classes the same. Blocks are not residual.
+its weights over the last half is kept. The class also shifts the first layer, without which few steps leave the layout
+of all classes the same. Blocks are not residual.
 """
 
 from collections.abc import Callable, Sequence
