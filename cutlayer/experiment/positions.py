@@ -62,6 +62,11 @@ POSITIONS = {
         "learns a device's half of its own.",
         Reply.WEIGHTS,
     ),
+    "participant": Position(
+        "a participant",
+        "It takes part in the federated training of the model, and so holds the whole network after every round.",
+        Reply.WEIGHTS,
+    ),
     "thief": Position(
         "a thief", "It holds a copy of the whole model, and asks that; the server is not involved.", Reply.WEIGHTS
     ),
@@ -113,7 +118,12 @@ def seen_from(
     )  # fmt: skip
     told, halves = min(reply, Reply.SCORES), victim.halves
     if position == "thief":
-        yield _holding(view, victim.model, Service(_in_torch(victim.model), told, budget))
+        yield _holding(view, (victim.model,), Service(_in_torch(victim.model), told, budget))
+        return
+    if position == "participant":
+        if not victim.rounds:
+            raise ConfigError("Nobody takes part in a training in one place; state training.clients.")
+        yield _holding(view, victim.rounds, Service(_in_torch(victim.rounds[-1]), told, budget))
         return
     if position in ("outsider", "head-holder") and victim.defense.label_only and reply > Reply.LABEL:
         raise ConfigError("The server replies with labels only.")
@@ -139,7 +149,7 @@ def seen_from(
 
     if position == "cloud":
         model = view.kept("matched head", lambda: matched(halves, victim.data, arriving, seed, device))
-        yield _holding(view, model, Service(_in_torch(model), told, budget), "matched head")
+        yield _holding(view, (model,), Service(_in_torch(model), told, budget), "matched head")
         return
     view = replace(view, _service=Service(_in_torch(halves.tail, arriving), told, budget))
 
@@ -147,12 +157,12 @@ def seen_from(
         view.service.charge(CHOSEN)
         return distilled(halves, victim.data, arriving, seed, device, CHOSEN)
 
-    yield _holding(view, view.kept("distilled head", learned), view.service, "distilled head")
+    yield _holding(view, (view.kept("distilled head", learned),), view.service, "distilled head")
 
 
-def _holding(view: ClassView, model: nn.Module, service: Service, learned: str = "") -> ClassView:
-    """The view with a network in hand; the time that was spent on it before the attack counts as the attack's."""
-    held = replace(view, _service=service, _models=(model,) if view.reply is Reply.WEIGHTS else ())
+def _holding(view: ClassView, models: tuple[nn.Module, ...], service: Service, learned: str = "") -> ClassView:
+    """The view with networks in hand; the time that was spent on one before the attack counts as the attack's."""
+    held = replace(view, _service=service, _models=models if view.reply is Reply.WEIGHTS else ())
     if learned:
         held._charged[learned] = view._kept[learned].seconds
     return held

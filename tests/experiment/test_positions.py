@@ -11,13 +11,18 @@ from cutlayer.attacks.answers.view import Reply, SpentError
 from cutlayer.data.splits import Dataset
 from cutlayer.data.withheld import ClassData
 from cutlayer.defenses.base import Defense
+from cutlayer.deployment.training import in_process
 from cutlayer.errors import ConfigError, WithheldError
 from cutlayer.experiment import learned_head, positions
+from cutlayer.experiment.class_rounds import averaged, recorded
 from cutlayer.experiment.class_victim import ClassVictim
 from cutlayer.experiment.positions import POSITIONS, seen_from
 from cutlayer.experiment.spec import Experiment
 from cutlayer.metrics.interval import exact_proportion
 from cutlayer.models.halves import join, split
+from cutlayer.protocols import plan as plans
+from cutlayer.protocols.setup import prepare
+from cutlayer.records.training import PLAN
 from cutlayer.registry import ANSWER_DEFENSES, defense_from
 from cutlayer.spec import image_spec
 from cutlayer.tables import Named
@@ -153,3 +158,35 @@ def test_what_a_position_does_not_have_is_refused(victim):
     with pytest.raises(ConfigError, match="the victim is not cut"), seen("cloud", uncut):
         pass
     assert torch.equal(scores_of("outsider", uncut), scores_of("thief", victim))
+
+
+def test_a_participant_holds_the_network_of_each_round(victim, tmp_path):
+    rounds = averaged(
+        replace(victim.data, train=victim.data.train.take(60)), name="digits", model="mlp", clients=2, rounds=2,
+        lr=1e-2, seed=0, kept=tmp_path / "kept", say=lambda text: None,
+    )  # fmt: skip
+    with seen("participant", replace(victim, rounds=rounds)) as view:
+        assert view.models == rounds
+        first, last = (model(inputs()) for model in view.models)
+        assert first.shape == (7, N_PRIVATE + 1)
+        assert not torch.equal(first, last)
+        assert torch.equal(view.service.scores(inputs()), torch.log_softmax(last, 1))
+    with pytest.raises(ConfigError, match=r"training\.clients"), seen("participant", victim):
+        pass
+
+
+def test_the_rounds_of_a_recorded_training_are_read(tmp_path):
+    plan = plans.parse(
+        {"data": "digits", "model": "mlp", "protocol": "fedavg", "clients": 2, "rounds": 2, "samples": 60, "test": 10,
+         "record": True}
+    )  # fmt: skip
+    in_process(prepare(plan), tmp_path)
+    (tmp_path / PLAN).write_text(plans.toml(plan))
+    data, rounds = recorded(tmp_path)
+    assert len(rounds) == 2
+    assert rounds[-1](torch.from_numpy(data.held_out.inputs[:3])).shape == (3, len(data.classes))
+    assert data.shared
+    (last,) = recorded(tmp_path, rounds=[2])[1]
+    assert all(torch.equal(value, last.state_dict()[key]) for key, value in rounds[1].state_dict().items())
+    with pytest.raises(ConfigError, match="Round 3"):
+        recorded(tmp_path, rounds=[3])

@@ -108,7 +108,14 @@ def test_a_class_with_fewer_hits_than_samples_repeats_them():
 
 @pytest.mark.parametrize("budget", [37, 500, 3000])
 @pytest.mark.parametrize(
-    "attack", [Genetic(prior="linear", population=20), BrepMi(prior="linear"), FirstHit(prior="linear")], ids=repr
+    "attack",
+    [
+        Genetic(prior="linear", population=20),
+        Genetic(prior="linear", population=7, answers=3),
+        BrepMi(prior="linear"),
+        FirstHit(prior="linear"),
+    ],
+    ids=repr,
 )
 def test_a_budget_is_spent_and_never_exceeded(attack, budget):
     seen = view(attack.needs, budget)
@@ -125,6 +132,20 @@ def test_more_questions_make_the_genetic_search_surer():
     bright, dark = (torch.stack(shown).flatten(3).mean(3)[:, of, 0] for of in (0, 1))
     assert bright[1] > bright[0]
     assert dark[1] < dark[0]
+
+
+def test_answers_that_are_drawn_are_averaged():
+    plain = view(Reply.SCORES)
+    prior, z = prior_of(plain, "linear"), torch.randn(5, plain.input.size, generator=torch.Generator().manual_seed(1))
+    z = z[:, : prior.latent]
+    n_asked = plain.service.asked
+    true = asked.scores(plain, prior, z).exp()
+    told = plain.service.ask
+    random = torch.Generator().manual_seed(0)
+    plain.service.ask = lambda x: (told(x).exp() * 2 * torch.rand(len(x), 1, generator=random)).log()
+    few, many = (asked.scores(plain, prior, z, answers).exp() for answers in (1, 200))
+    assert plain.service.asked - n_asked == 5 * 202
+    assert (many - true).norm() < 0.2 * (few - true).norm()
 
 
 def test_a_loss_that_probabilities_do_not_tell_is_refused():
