@@ -7,7 +7,7 @@ interface `Prior`. Here are the pixels themselves, the principal components of i
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,9 @@ class Prior(nn.Module):
     Attributes:
         latent: Length of a latent vector.
     """
+
+    conditional: ClassVar[bool] = False
+    """Whether the image depends on the class that is asked for."""
 
     def __init__(self, latent: int) -> None:
         super().__init__()

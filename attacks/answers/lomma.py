@@ -1,0 +1,59 @@
+"""LOMMA: GMI with the logit in place of the cross-entropy, a pull of the features, and students beside the victim.
+
+N.-B. Nguyen, K. Chandrasegaran, M. Abdollahzadeh, N.-M. Cheung, "Re-thinking Model Inversion Attacks Against Deep
+Neural Networks", CVPR 2023, https://arxiv.org/abs/2304.01669; code
+https://github.com/sutd-visual-computing-group/Re-thinking_MI at commit ed4b6b8. Settings: the logit, the squared
+distance of the features before the last layer to their mean over the public images (the code draws around the mean, and
+then takes the mean), the mean over the victim and three students that were distilled from it on public images, 2,400
+steps.
+
+Differs from the paper:
+
+- The base attack is `gmi` with a single search for each image. The students are small networks, and learn in 500 steps
+  (theirs: EfficientNets, 20 epochs).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from cutlayer.attacks.answers.gmi import Gmi
+from cutlayer.attacks.answers.objective import answers
+from cutlayer.attacks.answers.prior_of import images_of
+from cutlayer.attacks.answers.augment import Augment
+from cutlayer.attacks.answers.students import distilled
+from cutlayer.attacks.answers.view import ClassView
+from cutlayer.options import Count, Weight, Whole
+
+
+@dataclass(kw_only=True)
+class Lomma(Gmi):
+    """Search latent vectors by the logit, of the victim and of students.
+
+    Args:
+        students: Networks that are distilled from the victim, whose logits weigh as much as the victim's.
+        student_steps: Least number of their training steps.
+    """
+
+    plain_words = "changes a generated picture until the model and imitations of it agree on the class"
+
+    loss: str = "logit"
+    features: Weight = 1.0
+    steps: Count = 2400
+    candidates: Count = 1
+    students: Whole = 3
+    student_steps: Whole = 500
+
+    def through(self, view: ClassView) -> tuple[nn.Module, ...]:
+        """The victim and its students."""
+
+        def make() -> tuple[nn.Module, ...]:
+            images = images_of(view, self.prior)
+            random = torch.Generator().manual_seed(view.seed)
+            told = answers(super(Lomma, self).through(view), images, Augment(), 0, random).softmax(2).mean(0)
+            size = {"n": self.students, "steps": self.student_steps}
+            return distilled(images, told, **size, seed=view.seed, device=view.device)
+
+        key = "students", self.students, self.student_steps, self.every
+        return (*super().through(view), *view.kept(key, make))

@@ -1,0 +1,32 @@
+"""Output matching on pixels: descent on the image itself until the victim is sure.
+
+M. Fredrikson, S. Jha, T. Ristenpart, "Model Inversion Attacks that Exploit Confidence Information and Basic
+Countermeasures", CCS 2015, section 5 (MI-Face). It is the floor of the attacks with weights: it always reaches the
+confidence, and on anything deeper than the paper's networks mostly with noise. It shows what confidence is worth.
+
+Differs from the paper:
+
+- Cross-entropy in place of ``1 - p``, whose gradient is 0 where the class is unlikely at first; Adam in place of plain
+  steps; no stopping rule; no denoising, which the paper has for its autoencoder alone.
+- The search starts at the mean of the attacker's images with a little noise, so that k images differ.
+- The paper's variant without weights estimates each step from two questions for each pixel, which took it days; it is
+  not here. The attacks for SCORES ask less.
+"""
+
+from dataclasses import dataclass
+
+from cutlayer.attacks.answers.search import Search
+from cutlayer.options import Count, LearningRate
+
+
+@dataclass(kw_only=True)
+class MiFace(Search):
+    """Search pixels, without a prior."""
+
+    plain_words = "changes the pixels of a grey picture until the model is sure of the class"
+    is_floor = True
+
+    prior: str = "pixels"
+    loss: str = "cross-entropy"
+    steps: Count = 300
+    lr: LearningRate = 0.02
