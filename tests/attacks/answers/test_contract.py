@@ -36,20 +36,26 @@ class Row(NamedTuple):
         return CLASS_ATTACKS.make(self.name, **self.options)
 
 
+SMALL = {"latent": 4, "width": 2}
 ROWS = [
-    Row("background-alignment", {"capacity": "conv_normN0C16", "images": 32, "epochs": 1}),
-    Row("brep-mi", {"prior": "linear", "draws": 300, "steps": 3}),
     Row(
         "c2fmi", {"prior": "linear", "embedding_epochs": 1, "epochs": 1, "population": 4, "steps": 3, "generations": 2}
     ),
+    Row("background-alignment", {"capacity": "conv_normN0C16", "images": 32, "epochs": 1}),
+    Row("brep-mi", {"prior": "linear", "draws": 300, "steps": 3}),
     Row("class-mean", {}),
     Row("deep-inversion", {"steps": 3, "batch": 4}, asks=False),
+    Row("emi", SMALL | {"prior_steps": 2, "starts": 4}, asks=False),
     Row("first-hit", {"prior": "linear", "draws": 300}),
     Row("genetic", {"prior": "linear", "pool": 40, "population": 6, "generations": 3}),
+    Row("kedmi", SMALL | {"prior_steps": 4, "steps": 2}, asks=False),
     Row("mean-auxiliary", {}, asks=False),
     Row("nearest-auxiliary", {}),
+    Row("patch-mi", SMALL | {"prior_steps": 2, "starts": 4}, asks=False),
+    Row("plg-mi", SMALL | {"prior_steps": 4, "steps": 2}, asks=False),
     Row("rlb-mi", {"prior": "linear", "episodes": 8, "hidden": 8, "batch": 4}),
     Row("smi", {"capacity": "conv_normN0C16", "images": 32, "epochs": 1, "classifier_epochs": 1}),
+    Row("vmi", SMALL | {"prior_steps": 4, "steps": 2}, asks=False),
     Row("xai", {"capacity": "conv_normN0C16", "images": 32, "epochs": 1}),
 ]
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
