@@ -555,6 +555,8 @@ CLASS_ATTACKS = Registry(
         "first-hit": "cutlayer.attacks.answers.first_hit:FirstHit",
         "genetic": "cutlayer.attacks.answers.genetic:Genetic",
         "kedmi": "cutlayer.attacks.answers.kedmi:KEDMI",
+        "label-transfer": "cutlayer.attacks.answers.label_transfer:LabelTransfer",
+        "lokt": "cutlayer.attacks.answers.lokt:Lokt",
         "mean-auxiliary": "cutlayer.attacks.answers.mean_auxiliary:MeanAuxiliary",
         "nearest-auxiliary": "cutlayer.attacks.answers.nearest_auxiliary:NearestAuxiliary",
         "patch-mi": "cutlayer.attacks.answers.patch_mi:PatchMI",

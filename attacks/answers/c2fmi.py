@@ -29,9 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize
 
 from cutlayer.attacks.answers import asked
-from cutlayer.attacks.answers.base import ClassAttack
 from cutlayer.attacks.answers.losses import cross_entropy
-from cutlayer.attacks.answers.prior_of import prior_of
 from cutlayer.attacks.answers.view import ClassView, Reply
 from cutlayer.data.splits import Dataset
 from cutlayer.models import zoo
@@ -47,7 +45,7 @@ _CHUNK = 512
 
 
 @dataclass(kw_only=True)
-class C2fmi(ClassAttack):
+class C2fmi(asked.Asking):
     """Search latent vectors whose images have the embedding that a sure answer stands for, then let them evolve.
 
     Each of the attacker's own images is asked about once, for all classes together, then each population, and then
@@ -55,7 +53,6 @@ class C2fmi(ClassAttack):
     spent on as many generations as it pays for, whatever `generations` says.
 
     Args:
-        prior: Name of the prior, see `cutlayer.attacks.answers.prior_of.PRIORS`.
         images: The attacker's own images that are asked about, at most; 0 for all.
         embedding_epochs: Passes over the attacker's own images in which E is learned.
         epochs: Passes in which M is learned.
@@ -72,7 +69,6 @@ class C2fmi(ClassAttack):
     plain_words = "learns what the model's answers mean in a network of its own, and searches generated images there"
     needs = Reply.SCORES
 
-    prior: str = "wgan"
     images: Whole = 0
     embedding_epochs: Count = 4
     epochs: Count = 10
@@ -87,7 +83,7 @@ class C2fmi(ClassAttack):
 
     def represent(self, view: ClassView, k: int) -> Tensor:
         """See `ClassAttack`."""
-        prior, random = prior_of(view, self.prior), torch.Generator().manual_seed(view.seed)
+        prior, random = self.made_prior(view), torch.Generator().manual_seed(view.seed)
         size, targets = max(k, self.population), torch.tensor(view.targets)
         goals, embed = self._learned(view)
         z = prior.sample(len(targets) * size, None, random)

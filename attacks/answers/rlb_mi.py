@@ -27,8 +27,6 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from cutlayer.attacks.answers import asked
-from cutlayer.attacks.answers.base import ClassAttack
-from cutlayer.attacks.answers.prior_of import prior_of
 from cutlayer.attacks.answers.view import ClassView, Reply
 from cutlayer.options import Batch, Count, LearningRate, Size
 from cutlayer.progress import track
@@ -39,14 +37,13 @@ _LOG_SIGMA = (-20.0, 2.0)
 
 
 @dataclass(kw_only=True)
-class RlbMi(ClassAttack):
+class RlbMi(asked.Asking):
     """Let an agent learn for each class to draw latent vectors, by the probabilities that the victim answers.
 
     Each episode asks one question for each class, and what is shown are its surest images. Where the service has a
     budget, it is spent on as many episodes as it pays for, whatever `episodes` says.
 
     Args:
-        prior: Name of the prior, see `cutlayer.attacks.answers.prior_of.PRIORS`.
         episodes: Episodes for each class without a budget.
         hidden: Size of the layers of the actor and of the critics.
         batch: Remembered episodes in a step of learning, of which each episode after the first `batch` takes one.
@@ -56,7 +53,6 @@ class RlbMi(ClassAttack):
     plain_words = "rewards an agent for generated images of which the model is sure"
     needs = Reply.SCORES
 
-    prior: str = "wgan"
     episodes: Count = 4000
     hidden: Size = 256
     batch: Batch = 64
@@ -64,7 +60,7 @@ class RlbMi(ClassAttack):
 
     def represent(self, view: ClassView, k: int) -> Tensor:
         """See `ClassAttack`."""
-        prior, random = prior_of(view, self.prior), torch.Generator().manual_seed(view.seed)
+        prior, random = self.made_prior(view), torch.Generator().manual_seed(view.seed)
         targets, left = torch.tensor(view.targets), view.service.left
         episodes = max(k, self.episodes if left == float("inf") else int(left) // len(targets))
         with torch.random.fork_rng(devices=[]):

@@ -38,17 +38,17 @@ class Row(NamedTuple):
 
 SMALL = {"latent": 4, "width": 2}
 ROWS = [
-    Row(
-        "c2fmi", {"prior": "linear", "embedding_epochs": 1, "epochs": 1, "population": 4, "steps": 3, "generations": 2}
-    ),
     Row("background-alignment", {"capacity": "conv_normN0C16", "images": 32, "epochs": 1}),
     Row("brep-mi", {"prior": "linear", "draws": 300, "steps": 3}),
+    Row("c2fmi", {"prior": "linear", "embedding_epochs": 1, "epochs": 1, "population": 4, "steps": 3}),
     Row("class-mean", {}),
     Row("deep-inversion", {"steps": 3, "batch": 4}, asks=False),
     Row("emi", SMALL | {"prior_steps": 2, "starts": 4}, asks=False),
     Row("first-hit", {"prior": "linear", "draws": 300}),
     Row("genetic", {"prior": "linear", "pool": 40, "population": 6, "generations": 3}),
     Row("kedmi", SMALL | {"prior_steps": 4, "steps": 2}, asks=False),
+    Row("label-transfer", {"prior": "linear", "starts": 4, "steps": 2, "student_steps": 2, "students": 2}),
+    Row("lokt", SMALL | {"prior_steps": 4, "starts": 4, "steps": 2, "student_steps": 2, "samples": 5}),
     Row("mean-auxiliary", {}, asks=False),
     Row("nearest-auxiliary", {}),
     Row("patch-mi", SMALL | {"prior_steps": 2, "starts": 4}, asks=False),
