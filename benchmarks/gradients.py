@@ -19,6 +19,7 @@ from pathlib import Path
 import tyro
 
 from cutlayer.experiment.gradient_plan import load
+from cutlayer.records.gradients import UpdateRecord
 from cutlayer.records.reading import Study, studies
 from cutlayer.report.gradients.terminal import attacks, text
 
@@ -64,7 +65,7 @@ def run(name: str, out: Path, data_root: Path | None) -> int:
     return code
 
 
-def spent_s(study: Study) -> float:
+def spent_s(study: Study[UpdateRecord]) -> float:
     """Time in seconds that the attacks of a study took."""
     return sum(record.seconds for record in study.records)
 

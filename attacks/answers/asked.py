@@ -9,6 +9,7 @@ from torch import Tensor
 from cutlayer.attacks.answers.base import ClassAttack
 from cutlayer.attacks.answers.prior_of import prior_of
 from cutlayer.attacks.answers.view import BATCH, ClassView
+from cutlayer.defenses.answers.base import UNTOLD
 from cutlayer.errors import ConfigError
 from cutlayer.nets.priors import Prior
 from cutlayer.options import Size, Whole
@@ -57,9 +58,14 @@ def images(prior: Prior, z: Tensor, y: Tensor | None = None) -> Tensor:
     return _shaped(made, z)
 
 
-def scores(view: ClassView, prior: Prior, z: Tensor) -> Tensor:
-    """The log-probabilities ``(..., classes)`` of the images of latent vectors ``(..., latent)``, on the CPU."""
-    return _shaped(view.service.scores(images(prior, z.flatten(0, -2))).cpu(), z)
+def scores(view: ClassView, prior: Prior, z: Tensor, answers: int = 1) -> Tensor:
+    """The log-probabilities ``(..., classes)`` of the images of latent vectors ``(..., latent)``, on the CPU.
+
+    Each image is asked about `answers` times, and the probabilities are averaged.
+    """
+    asked_about = images(prior, z.flatten(0, -2))
+    said = [view.service.scores(asked_about).cpu() for _ in range(answers)]
+    return _shaped(said[0] if answers == 1 else torch.stack(said).exp().mean(0).log().clamp(min=UNTOLD), z)
 
 
 def labels(view: ClassView, prior: Prior, z: Tensor) -> Tensor:

@@ -7,9 +7,12 @@ for it at a single place.
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from cutlayer.defenses.answers.random_erasing import erased
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,16 +24,23 @@ class Augment:
         crop: Least side of a crop that is stretched to the whole image, as a share of the side; 1 for none.
         rotate: Greatest rotation in degrees to each side.
         flip: Whether every other image is mirrored left to right.
+        erase: Greatest share of the area of a rectangle of the mean color, the least of which is a quarter; 0 for none.
     """
 
     shift: float = 0.0
     crop: float = 1.0
     rotate: float = 0.0
     flip: bool = False
+    erase: float = 0.0
 
     @property
     def on(self) -> bool:
         """Whether it changes anything."""
+        return self.moves or self.erase > 0
+
+    @property
+    def moves(self) -> bool:
+        """Whether it changes where things lie in an image."""
         return self.shift > 0 or self.crop < 1 or self.rotate > 0 or self.flip
 
     def __call__(self, images: Tensor, random: torch.Generator) -> Tensor:
@@ -40,8 +50,13 @@ class Augment:
             images: ``(N, C, H, W)``.
             random: Source on the CPU.
         """
-        if not self.on:
-            return images
+        changed = self._moved(images, random) if self.moves else images
+        if not self.erase:
+            return changed
+        rng = np.random.default_rng(int(torch.randint(2**62, (), generator=random)))
+        return erased(changed, images.detach().mean((0, 2, 3))[:, None, None], self.erase, rng)
+
+    def _moved(self, images: Tensor, random: torch.Generator) -> Tensor:
         n, sides = len(images), torch.tensor(images.shape[:1:-1])
         draws = torch.rand(7, n, generator=random)
         scale = 1 - (1 - self.crop) * draws[0]

@@ -54,6 +54,8 @@ class Genetic(asked.Asking):
         mutation: Share of the coordinates of a child that mutate.
         reach: Greatest change of a coordinate that mutates.
         bound: Greatest absolute value of a coordinate.
+        answers: Questions about each image, whose answers are averaged: more than 1 where the service draws its
+            replies, or the network what it computes (``last-layer-mid``, ``purifier``).
     """
 
     plain_words = "breeds generated images of which the model is ever surer, by the probabilities it answers"
@@ -66,6 +68,7 @@ class Genetic(asked.Asking):
     mutation: Share = 0.1
     reach: Weight = 0.1
     bound: Weight = 2.0
+    answers: Count = 1
 
     def __post_init__(self) -> None:
         if self.loss not in COMPARED:
@@ -75,17 +78,18 @@ class Genetic(asked.Asking):
         """See `ClassAttack`."""
         prior, random = self.made_prior(view), torch.Generator().manual_seed(view.seed)
         targets, loss = torch.tensor(view.targets), LOSSES[self.loss]
-        drawn = prior.sample(asked.within(view, _POOL, self.pool, k), None, random).cpu().clamp(-self.bound, self.bound)
-        said = asked.scores(view, prior, drawn)
+        pool = asked.within(view, _POOL / self.answers, self.pool, k)
+        drawn = prior.sample(pool, None, random).cpu().clamp(-self.bound, self.bound)
+        said = asked.scores(view, prior, drawn, self.answers)
         losses = torch.stack([loss(said, y.expand(len(said))) for y in targets])
         first = losses.topk(min(max(self.population, k), len(drawn)), largest=False).indices
 
         def judged(z: Tensor) -> Tensor:
-            return loss(asked.scores(view, prior, z).flatten(0, 1), targets.repeat_interleave(z.shape[1])).view(
-                z.shape[:2]
-            )
+            return loss(
+                asked.scores(view, prior, z, self.answers).flatten(0, 1), targets.repeat_interleave(z.shape[1])
+            ).view(z.shape[:2])
 
-        size = len(targets) * (first.shape[1] - 1)
+        size = self.answers * len(targets) * (first.shape[1] - 1)
         generations = self.generations if view.service.left == float("inf") else int(view.service.left) // max(1, size)
         changes = {"mutation": self.mutation, "reach": self.reach, "bound": self.bound}
         z = evolved(judged, drawn[first], losses.gather(1, first), generations, random, **changes)

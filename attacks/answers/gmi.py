@@ -2,9 +2,9 @@
 
 Y. Zhang, R. Jia, H. Pei, W. Wang, B. Li, D. Song, "The Secret Revealer: Generative Model-Inversion Attacks Against
 Deep Neural Networks", CVPR 2020, https://arxiv.org/abs/1911.07135; code https://github.com/AI-secure/GMI-Attack at
-commit dac39bc. Settings: 100 times the cross-entropy minus the critic's score, momentum 0.9 in look-ahead form, learning
-rate 1e-2 on MNIST for the mean over 5 images, 1,500 steps, latent vectors within -1 and 1, 5 searches for each image,
-of which the victim's own answer takes one.
+commit dac39bc. Settings: 100 times the cross-entropy minus the critic's score, momentum 0.9 in look-ahead form,
+learning rate 1e-2 on MNIST for the mean over 5 images, 1,500 steps, latent vectors within -1 and 1, 5 searches for each
+image, of which the victim's own answer takes one.
 
 Differs from the paper:
 

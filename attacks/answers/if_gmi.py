@@ -2,9 +2,9 @@
 
 Y. Qiu, H. Fang, H. Yu, B. Chen, M. Qiu, S.-T. Xia, "A Closer Look at GAN Priors: Exploiting Intermediate Features for
 Enhanced Model Inversion Attacks", ECCV 2024, https://arxiv.org/abs/2407.13863; code
-https://github.com/final-solution/IF-GMI at commit e792ef1. Settings: 5,000 starts, the Poincare distance, Adam with both
-betas 0.1, 70 steps for the latent vectors and 25 for each inner layer with a fresh optimizer, each layer within an L1
-ball around its beginning, no votes.
+https://github.com/final-solution/IF-GMI at commit e792ef1. Settings: 5,000 starts, the Poincare distance, Adam with
+both betas 0.1, 70 steps for the latent vectors and 25 for each inner layer with a fresh optimizer, each layer within an
+L1 ball around its beginning, no votes.
 
 Differs from the paper:
 

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from cutlayer.attacks.answers.augment import Augment
 from cutlayer.attacks.answers.gmi import Gmi
 from cutlayer.attacks.answers.objective import answers
 from cutlayer.attacks.answers.prior_of import images_of
-from cutlayer.attacks.answers.augment import Augment
 from cutlayer.attacks.answers.students import distilled
 from cutlayer.attacks.answers.view import ClassView
 from cutlayer.options import Count, Weight, Whole

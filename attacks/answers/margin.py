@@ -1,12 +1,11 @@
 """Margin: the search that carries furthest on small images, with the parts that each have a source.
 
 The margin of the class over the next one pulls on where the cross-entropy has stopped (PLG-MI, Yuan et al., AAAI 2023,
-https://arxiv.org/abs/2302.09814); random moves keep the search from an accident of the model at one place, the surest of
-many samples start it (PPA, Struppek et al., ICML 2022, https://arxiv.org/abs/2201.12179), and a pull to the prior keeps
+https://arxiv.org/abs/2302.09814); random moves keep the search from an accident of the model at one place; the surest
+of many samples start it (PPA, Struppek et al., ICML 2022, https://arxiv.org/abs/2201.12179); a pull to the prior keeps
 the image like data. Threat model: the victim's weights, or what stands for them.
 
-Differs from the papers: one search of these parts, with an unconditional generator. The settings were chosen on MNIST
-5 to 9 and AT&T once, before this project, and not changed since.
+Differs from the papers: it is one search of these parts, with an unconditional generator.
 """
 
 from dataclasses import dataclass

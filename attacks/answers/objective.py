@@ -71,7 +71,8 @@ class Objective:
     @property
     def groups(self) -> Tensor:
         """``(N,)``: the class of each row, as a number from 0 without gaps."""
-        return self.y.unique(return_inverse=True)[1]
+        numbers: Tensor = self.y.unique(return_inverse=True)[1]
+        return numbers
 
     def image(self, z: Tensor) -> Tensor:
         """The images ``(N, C, H, W)`` of latent vectors, or of inputs of `block`."""

@@ -61,6 +61,7 @@ class Search(ClassAttack):
         crop: Least side of a random crop, as a share of the side; 1 for none.
         rotate: Greatest random rotation to each side, in degrees.
         flip: Whether every other image is mirrored left to right.
+        erase: Greatest share of the area of the image that is erased at random, as the defense ``random-erasing`` does.
         draws: Random changes over which the loss is averaged in a step.
         starts: Latent vectors of which the surest ones for the class start; 0 starts at any.
         candidates: Searches for each image that is shown; the surest are shown.
@@ -95,6 +96,7 @@ class Search(ClassAttack):
     crop: Share = 1.0
     rotate: Weight = 0.0
     flip: bool = False
+    erase: Share = 0.0
     draws: Count = 1
     starts: Whole = 0
     candidates: Count = 1
@@ -126,7 +128,7 @@ class Search(ClassAttack):
                 "to be searched; set fewer, or take another prior."
             )
         random = torch.Generator().manual_seed(view.seed)
-        augment = Augment(shift=self.shift, crop=self.crop, rotate=self.rotate, flip=self.flip)
+        augment = Augment(shift=self.shift, crop=self.crop, rotate=self.rotate, flip=self.flip, erase=self.erase)
         objective = Objective(
             networks=networks,
             prior=prior,

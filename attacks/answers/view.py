@@ -68,17 +68,21 @@ class Service:
         reply: What the service tells: LABEL or SCORES.
         budget: Number of inputs that it answers; None for any number.
         asked: Number of inputs that it has answered.
+        beside: Another way to ask the same victim, for which the same budget counts.
     """
 
     ask: Callable[[Tensor], Tensor]
     reply: Reply = Reply.SCORES
     budget: int | None = None
     asked: int = 0
+    beside: Service | None = field(default=None, repr=False, compare=False)
 
     @property
     def left(self) -> float:
         """Number of inputs that it will still answer; infinite without a budget."""
-        return float("inf") if self.budget is None else self.budget - self.asked
+        if self.budget is None:
+            return float("inf")
+        return self.budget - self.asked - (self.beside.asked if self.beside is not None else 0)
 
     def scores(self, inputs: Tensor) -> Tensor:
         """Log-probabilities ``(N, classes)`` for inputs ``(N, *input.shape)``.

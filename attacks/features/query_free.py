@@ -21,6 +21,7 @@ Differs from the paper:
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -129,8 +130,7 @@ class QueryFree(Wrapping):
 
     def _says(self, smashed: Tensor) -> Tensor:
         """The probabilities of the classes, ``(N, classes)``, that the tail gives to smashed data."""
-        with torch.inference_mode():
-            logits = torch.cat([self._tail(part) for part in torch.split(smashed, self.batch)])
+        logits = _logits(self._tail, smashed, self.batch)
         if logits.ndim != 2 or logits.shape[1] <= int(self._labels.max()):
             raise ConfigError(
                 f"query-free needs a tail that answers with a number for each class; this one gives "
@@ -140,29 +140,18 @@ class QueryFree(Wrapping):
 
     def _shadow(self, arrived: Tensor, says: Tensor, classes: Tensor) -> nn.Module:
         """The shadow, trained on the attacker's images and matched to what arrived."""
-        view, generator = self._view, torch.Generator().manual_seed(self._view.seed)
-        with torch.random.fork_rng(devices=[view.device] if view.device.type == "cuda" else [], device_type="cuda"):
-            torch.manual_seed(view.seed)
-            shadow = build(self.shadow, view.input.shape, view.smashed.shape, positive=bool((arrived >= 0).all()))
-        shadow.to(view.device)
         wanted = _statistics(arrived, says)
-        steps = -(-len(self._images) // self.batch)
-        optimizer = torch.optim.Adam(shadow.parameters(), self.lr)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=self.epochs * steps)
-        for _ in track(range(self.epochs), "training the shadow"):
-            for rows in torch.randperm(len(self._images), generator=generator).to(view.device).chunk(steps):
-                with autocast(view.device):
-                    features = shadow(self._images[rows])
-                    logits = self._tail(features)
-                features, loss = features.float(), cross_entropy(logits.float(), self._labels[rows])
-                if self.match:
-                    loss = loss + self.match * _mismatch(_statistics(features, classes[rows]), wanted)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-            note(f"loss {loss.item():.3f}")
-        return shadow.eval().requires_grad_(False)
+
+        def loss(features: Tensor, logits: Tensor, rows: Tensor) -> Tensor:
+            total = cross_entropy(logits, self._labels[rows])
+            if self.match:
+                total = total + self.match * _mismatch(_statistics(features, classes[rows]), wanted)
+            return total
+
+        return _fitted(
+            self.shadow, self._images, self._tail, arrived, loss, epochs=self.epochs, lr=self.lr, batch=self.batch,
+            seed=self._view.seed,
+        )  # fmt: skip
 
     def _shadowed(self, shadow: nn.Module) -> View:
         """What the attacker may touch when the shadow takes the place of the head, without a defense."""
@@ -180,6 +169,78 @@ class QueryFree(Wrapping):
             _defense=Defense(),
             _kept={},
         )
+
+
+def shadow_of(
+    images: Tensor, arrived: Tensor, tail: nn.Module, seed: int, *, labels: Tensor | None = None, steps: int = 1200
+) -> nn.Module:
+    """A shadow of the head behind smashed data that arrived, for an attacker that holds the tail.
+
+    It is matched as that of `QueryFree` where the attacker's labels are classes of the tail. Where they are not, only
+    the statistics of all smashed data together can be matched, which leaves far more open.
+
+    Args:
+        images: The attacker's own, ``(N, *input.shape)``.
+        arrived: ``(M, *smashed.shape)``, what arrived of other inputs, at least `FEWEST`.
+        tail: The server's half.
+        seed: Seed of the shadow and of the batches.
+        labels: ``(N,)``: the classes of the images by the numbers of the tail; None where it does not know them.
+        steps: Steps of the training, in whole passes over the images.
+    """
+    tail = copy.deepcopy(tail).to(images.device).eval().requires_grad_(False)
+    says = None if labels is None else _logits(tail, arrived, QueryFree.batch).softmax(dim=1).clone()
+    wanted = _statistics(arrived, says)
+
+    def loss(features: Tensor, logits: Tensor, rows: Tensor) -> Tensor:
+        if labels is None:
+            return _mismatch(_statistics(features, None), wanted)
+        classes = one_hot(labels[rows], logits.shape[1]).float()
+        return _mismatch(_statistics(features, classes), wanted) + cross_entropy(logits, labels[rows])
+
+    epochs = -(-steps // -(-len(images) // QueryFree.batch))
+    return _fitted(
+        QueryFree.shadow, images, tail, arrived, loss, epochs=epochs, lr=QueryFree.lr, batch=QueryFree.batch, seed=seed
+    )
+
+
+def _logits(tail: nn.Module, smashed: Tensor, batch: int) -> Tensor:
+    with torch.inference_mode():
+        return torch.cat([tail(part) for part in torch.split(smashed, batch)])
+
+
+def _fitted(
+    layers: str,
+    images: Tensor,
+    tail: nn.Module,
+    arrived: Tensor,
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+    *,
+    epochs: int,
+    lr: float,
+    batch: int,
+    seed: int,
+) -> nn.Module:
+    """A shadow that minimizes a loss of its features, of the tail's logits for them, and of the rows of a batch."""
+    device, generator = images.device, torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
+        torch.manual_seed(seed)
+        shadow = build(layers, tuple(images.shape[1:]), tuple(arrived.shape[1:]), positive=bool((arrived >= 0).all()))
+    shadow.to(device)
+    steps = -(-len(images) // batch)
+    optimizer = torch.optim.Adam(shadow.parameters(), lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * steps)
+    for _ in track(range(epochs), "training the shadow"):
+        for rows in torch.randperm(len(images), generator=generator).to(device).chunk(steps):
+            with autocast(device):
+                features = shadow(images[rows])
+                logits = tail(features)
+            lost = loss(features.float(), logits.float(), rows)
+            optimizer.zero_grad(set_to_none=True)
+            lost.backward()
+            optimizer.step()
+            schedule.step()
+        note(f"loss {lost.item():.3f}")
+    return shadow.eval().requires_grad_(False)
 
 
 def _within(found: Tensor, says: Tensor, means: Tensor) -> Tensor:
@@ -202,17 +263,15 @@ def _within(found: Tensor, says: Tensor, means: Tensor) -> Tensor:
 Statistics = dict[str, Tensor]
 
 
-def _statistics(smashed: Tensor, classes: Tensor) -> Statistics:
-    """What is compared of smashed data ``(N, *shape)`` whose classes have the probabilities ``(N, classes)``."""
+def _statistics(smashed: Tensor, classes: Tensor | None) -> Statistics:
+    """What is compared of smashed data ``(N, *shape)``, and of what the tail says of it, ``(N, classes)``, if known."""
     grid = smashed if smashed.ndim == 4 else smashed.flatten(1)[..., None, None]
     mean = grid.mean(dim=0)
-    weights = classes.sum(dim=0)
-    within = (classes.T @ (grid - mean).flatten(1)) / weights.clamp(min=1)[:, None]
-    statistics = {
-        "mean": mean,
-        "variance": grid.var(dim=0),
-        "classes": within * (weights / weights.sum()).sqrt()[:, None],
-    }
+    statistics = {"mean": mean, "variance": grid.var(dim=0)}
+    if classes is not None:
+        weights = classes.sum(dim=0)
+        within = (classes.T @ (grid - mean).flatten(1)) / weights.clamp(min=1)[:, None]
+        statistics["classes"] = within * (weights / weights.sum()).sqrt()[:, None]
     if grid.shape[1] <= MOST_CHANNELS:
         away = grid - mean
         shifts = {"channels": (away, away), "below": (away[:, :, :-1], away[:, :, 1:])}

@@ -1,10 +1,11 @@
 """The victim of a study of class-level inversion, and its defense, as frozen data."""
 
 from dataclasses import asdict, dataclass, fields
+from typing import Annotated
 
 from cutlayer.experiment import study_plan
 from cutlayer.models.start import RANDOM, Start
-from cutlayer.options import LearningRate, Whole
+from cutlayer.options import LearningRate, Whole, Within
 from cutlayer.registry import ANSWER_DEFENSES, DATASETS, DEFENSES, Registry
 from cutlayer.tables import Named, Options
 
@@ -38,10 +39,13 @@ class Lessons:
     Attributes:
         lr: The greatest learning rate of the cycle.
         images: The first so many of the samples of its classes; 0 for all.
+        clients: Clients that train it together by federated averaging, each of whose rounds is one of the epochs; 0
+            for a training in one place.
     """
 
     lr: LearningRate = 2e-3
     images: Whole = 0
+    clients: Annotated[int, Within(0, 10_000)] = 0
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Victim:
         parts |= study_plan.identity(self.data, self.model, self.start)
         if self.auxiliary_data:
             parts["auxiliary_data"] = DATASETS.identity(self.auxiliary_data)
-        return parts | {"training": asdict(self.training)}
+        return parts | {"training": {k: v for k, v in asdict(self.training).items() if v or k != "clients"}}
 
     @property
     def id(self) -> str:

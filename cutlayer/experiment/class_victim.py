@@ -19,12 +19,14 @@ from cutlayer.data.withheld import ClassData, refuse_shared, withheld
 from cutlayer.defenses.answers.base import AnswerDefense
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import study_plan, victim
+from cutlayer.experiment.class_rounds import averaged
 from cutlayer.experiment.class_spec import CUT, Placed, Victim
 from cutlayer.experiment.spec import Experiment, Measure, Training
 from cutlayer.metrics.interval import exact_proportion
 from cutlayer.models import zoo
 from cutlayer.models.halves import SplitModel, join, split
 from cutlayer.models.kept import Say, remembered
+from cutlayer.models.start import RANDOM
 from cutlayer.options import MANY
 from cutlayer.records.run import Estimate
 from cutlayer.registry import ANSWER_DEFENSES, MODELS, defense_from
@@ -51,6 +53,7 @@ class ClassVictim:
         described: That defense, as a split folder describes it.
         experiment: The model and its training, for files that are made of it.
         runs: Folder of all runs.
+        rounds: The network after each round, first to last, where clients have trained it together; none otherwise.
     """
 
     data: ClassData
@@ -64,6 +67,7 @@ class ClassVictim:
     described: dict[str, Any]
     experiment: Experiment
     runs: Path
+    rounds: tuple[nn.Module, ...] = ()
 
     @property
     def classes(self) -> int:
@@ -134,7 +138,20 @@ def train_victim(
         {**of.identity, "seed": seed, "epochs": epochs, "cut": "", "auxiliary": 0, "auxiliary_data": ""}
         | ({"defense": study_plan.identified(named, ANSWER_DEFENSES), "auxiliary": of.auxiliary} if teaches else {})
     )
-    model = remembered(runs / "models" / f"class-{key}.safetensors", built, taught, say).eval()
+    kept, rounds = runs / "models" / f"class-{key}.safetensors", tuple[nn.Module, ...]()
+    if of.training.clients:
+        if teaches or of.start != RANDOM:
+            raise ConfigError(
+                "Clients that train together by federated averaging begin with random weights and train as usual; "
+                f"leave out training.clients, or {named.label if teaches else 'the weights of the model'}."
+            )
+        rounds = averaged(
+            data, name=of.data, model=of.model, clients=of.training.clients, rounds=epochs, lr=of.training.lr,
+            seed=seed, kept=kept, say=say,
+        )  # fmt: skip
+        model = rounds[-1]
+    else:
+        model = remembered(kept, built, taught, say).eval()
     described = {"name": cut_description.name, **cut_description.options}
     cut_defense, halves = defense_from(described), None
     if of.cut:
@@ -151,7 +168,9 @@ def train_victim(
     replies = answered(model, halves, cut_defense, defense, measured.inputs, seed)
     right = int((replies.argmax(1) == measured.labels).sum())
     accuracy = exact_proportion(right, len(measured))
-    return ClassVictim(data, model, answers, defense, accuracy, seed, halves, cut_defense, described, experiment, runs)
+    return ClassVictim(
+        data, model, answers, defense, accuracy, seed, halves, cut_defense, described, experiment, runs, rounds
+    )
 
 
 def answered(

@@ -1,9 +1,10 @@
 """Class-level differential privacy: the gradient of each class is clipped, and noise is added to their sum.
 
-After T. Zhang et al., "Protecting Data Privacy ... Class-level and Subclass-level Differential Privacy", 2020 (named
-in surveys), and M. Abadi et al., "Deep Learning with Differential Privacy", CCS 2016. Two training sets are neighbors
-if one of them lacks a whole class: that is what an attacker of class-level inversion would tell. Every class is taken
-to take part in every step, so that nothing is gained by sampling. With ``unit = "record"`` the neighbors differ in one
+After Q. Zhang, J. Ma, Y. Xiao, J. Lou, L. Xiong, "Broadening Differential Privacy for Deep Learning Against Model
+Inversion Attacks", IEEE Big Data 2020 (known from surveys), and M. Abadi et al., "Deep Learning with Differential
+Privacy", CCS 2016. Two training sets are neighbors if one of them lacks a whole class: that is what an attacker of
+class-level inversion would tell. Every class is taken to take part in every step, so that nothing is gained by
+sampling. With ``unit = "record"`` the neighbors differ in one
 sample, as in Abadi et al.: the baseline, of which the literature says that it does not stop this attack.
 
 Accountant: `cutlayer.defenses.shared.accountant`. Its figure for records takes each batch for a random sample

@@ -9,8 +9,8 @@ with z of half as many numbers as h, and a draw for every answer, as in github.c
 (`VGG16_vib.predict`). The same bottleneck at the cut of a split model is the defense ``mid``.
 
 Threat model: an attacker with the weights, or with scores. The adaptive one averages over the draws: the gradient over
-several passes of the network (`draws` of them are averaged where it is called with that many copies of a picture), or
-the answers to a question that it asks several times.
+several passes of the network (``margin`` with ``draws`` above 1), or the answers to a question that it asks several
+times (``genetic`` with ``answers`` above 1, each of which counts).
 
 A network that draws can be cut, but not exported: ONNX Runtime draws other numbers than torch, so that an export cannot
 be checked.

@@ -11,7 +11,7 @@ the class is no longer the greatest entry, it is swapped with that which is.
 
 Threat model: an attacker that asks for scores and may know the defense. The adaptive attack is a decoder of answers
 (``background-alignment``, ``smi``) that learns on purified answers, as it does on any: it sees the same service.
-Attacks that search for an input average several replies, or go by labels.
+Attacks that search for an input average several replies (``genetic`` with ``answers`` above 1), or go by labels.
 
 Differs from the paper, which is known from its abstract and surveys: the sizes and the loss are this project's. Their
 second part, which swaps the labels of some training samples to hide who is a member, is left out: it changes classes.

@@ -1,14 +1,13 @@
 """Random erasing: a rectangle of every training image is replaced by the mean color.
 
 V.-H. Tran, N.-B. Nguyen, S. T. Mai, H. Vandierendonck, I. Assent, A. Kot, N.-M. Cheung, "Defending against Model
-Inversion Attacks via Random Erasing" (MIDRE), 2024: the network never sees a whole image of a class at once, while what
-an attack makes is whole. In the authors' configurations (github.com/ngoc-nguyen-0/MIDRE_TMLR @eb1aba1) every image is
-erased, 10 to 40 % of its area, for some networks up to 80 %. The rectangle is drawn as in Z. Zhong et al., "Random
-Erasing Data Augmentation", AAAI 2020.
+Inversion Attacks via Random Erasing" (MIDRE), 2024, https://arxiv.org/abs/2409.01062: the network never sees a whole
+image of a class at once, while what an attack makes is whole. In the authors' configurations
+(github.com/ngoc-nguyen-0/MIDRE_TMLR @eb1aba1) every image is erased, 10 to 40 % of its area, for some networks up to
+80 %. The rectangle is drawn as in Z. Zhong et al., "Random Erasing Data Augmentation", AAAI 2020.
 
-Threat model: an attacker with the weights or with scores. The adaptive attack erases as well: it averages its loss over
-pictures with a rectangle of its own (in place of the random shifts of ``ppa``), which is the distribution that the
-network was trained on.
+Threat model: an attacker with the weights or with scores. The adaptive attack erases as well: ``margin`` with ``erase``
+set to `area` averages its loss over pictures with a rectangle of its own, which is what the network was trained on.
 
 Differs from the paper: none of the parts. The sides of a rectangle have a ratio of 1/2 to 2.
 """

@@ -1,8 +1,8 @@
 """Rounding: the reply tells each probability as a multiple of a step.
 
 M. Fredrikson, S. Jha, T. Ristenpart, "Model Inversion Attacks that Exploit Confidence Information and Basic
-Countermeasures", CCS 2015, section 6 ("Rounding confidence scores"): with multiples of .05 and more, the attack on
-faces by numerical gradients stops, because a small change of the input no longer changes the reply.
+Countermeasures", CCS 2015, section 6: the authors round to multiples of .001 to .05, and see their attack by numerical
+gradients fail at the coarsest, because a small change of the input no longer changes the reply.
 
 Threat model: an attacker that asks for scores. Searches without gradients compare scores that are far apart, and labels
 are told as before: the adaptive attacks are those that need labels alone (``brep-mi``, ``label-transfer``), and
@@ -32,7 +32,7 @@ class Rounding(AnswerDefense):
     knob = "step"
     plain_words = "rounds the probabilities that it replies with"
 
-    step: Share = 0.05  # Fredrikson et al. 2015: .05 and .1 stop the attack
+    step: Share = 0.05  # the coarsest of Fredrikson et al. 2015
 
     def answer(self, scores: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """See `AnswerDefense`; a probability that is rounded to 0 is told as -1000."""

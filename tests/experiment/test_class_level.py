@@ -144,7 +144,7 @@ def test_what_a_shared_pool_asked_is_charged_to_each_that_takes_it(made):
     *_, found, _ = made
     asked = {(r.label.partition(",")[0], r.position): r.asked for r in found if not (r.floor or r.failed)}
     assert asked == {("Echo", "outsider"): 10, ("Echo", "thief"): 10, ("Steals", "thief"): 7}
-    assert {r.per_class for r in of(found, asked=7)} == {7 / 3}
+    assert {r.per_class for r in of(found, asked=7)} == {7 / 4}  # the class that the victim does not know is asked for
 
 
 def test_the_class_that_the_victim_does_not_know_is_looked_at_once(made):

@@ -115,6 +115,7 @@ QUICK = {"prior": "linear", "latent": 8}
 STUDENTS = {"steps": 2, "starts": 4, "student_steps": 2, "students": 1}
 ATTACKS = [
     Genetic(population=20, **QUICK),
+    Genetic(population=7, answers=3, **QUICK),
     C2fmi(embedding_epochs=1, epochs=1, population=8, steps=2, hidden=8, **QUICK),
     RlbMi(hidden=8, batch=4, **QUICK),
     BrepMi(**QUICK),
@@ -125,7 +126,7 @@ ATTACKS = [
 
 
 @pytest.mark.parametrize("budget", [53, 700])
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: type(attack).__name__)
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: type(attack).__name__.lower())
 def test_a_budget_is_spent_and_never_exceeded(attack, budget):
     seen = view(attack.needs, budget)
     attack.represent(seen, 2)
@@ -210,6 +211,20 @@ def test_more_questions_make_the_genetic_search_surer():
     bright, dark = (torch.stack(shown).flatten(3).mean(3)[:, of, 0] for of in (0, 1))
     assert bright[1] > bright[0]
     assert dark[1] < dark[0]
+
+
+def test_answers_that_are_drawn_are_averaged():
+    plain = view(Reply.SCORES)
+    prior, z = prior_of(plain, "linear"), torch.randn(5, plain.input.size, generator=torch.Generator().manual_seed(1))
+    z = z[:, : prior.latent]
+    n_asked = plain.service.asked
+    true = asked.scores(plain, prior, z).exp()
+    told = plain.service.ask
+    random = torch.Generator().manual_seed(0)
+    plain.service.ask = lambda x: (told(x).exp() * 2 * torch.rand(len(x), 1, generator=random)).log()
+    few, many = (asked.scores(plain, prior, z, answers).exp() for answers in (1, 200))
+    assert plain.service.asked - n_asked == 5 * 202
+    assert (many - true).norm() < 0.2 * (few - true).norm()
 
 
 def test_a_loss_that_probabilities_do_not_tell_is_refused():

@@ -71,3 +71,14 @@ def test_the_same_draws_for_the_same_source_and_gradients_to_the_image():
 @pytest.mark.parametrize("option", [{"shift": 0.1}, {"crop": 0.9}, {"rotate": 3}, {"flip": True}])
 def test_each_option_is_on(option):
     assert Augment(**option).on
+
+
+def test_a_rectangle_of_the_mean_color_is_erased_and_gradients_pass_beside_it():
+    whole = images(40, 20, 20).requires_grad_()
+    changed = Augment(erase=0.4)(whole, drawn())
+    gone = (changed - whole).abs() > 1e-6
+    assert gone.float().mean((1, 2, 3)).min() > 0.08
+    assert gone.float().mean((1, 2, 3)).max() < 0.43
+    torch.testing.assert_close(changed[gone], whole.detach().mean().expand(int(gone.sum())), atol=1e-5, rtol=0)
+    changed.sum().backward()
+    assert torch.equal(whole.grad == 0, gone)
