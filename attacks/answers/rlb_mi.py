@@ -1,6 +1,6 @@
 """RLB-MI: an agent learns by reward to draw latent vectors whose images the victim takes for the class.
 
-    reward = 4 log p_y(G(a)) + 8 log max(p_y - max_{j != y} p_j, 1e-7),    a = tanh(mu(s) + sigma(s) e)
+    reward = 4 log p_y(G(a)) + 8 log(p_y - max_{j != y} p_j),    a = tanh(mu(s) + sigma(s) e)
 
 G. Han, J. Choi, H. Lee, J. Kim, "Reinforcement Learning-Based Black-Box Model Inversion Attacks", CVPR 2023,
 https://arxiv.org/abs/2304.04625, with soft actor-critic (T. Haarnoja et al., ICML 2018). In their setting, an episode
@@ -13,6 +13,7 @@ Differs from the paper:
   this setting, and the third is another draw that only decides what is shown. Here the best actions are shown.
 - 4,000 episodes for each class (theirs: 40,000), and batches of 64 (theirs: 256). The agents of all classes learn at
   the same time, apart from each other.
+- A probability below 1e-7 counts as 1e-7 in all of the reward.
 - The exploration is independent in each coordinate, and log-probabilities are summed over the coordinates. In their
   code one draw serves all coordinates and the whole batch, and log-probabilities are averaged.
 
@@ -75,7 +76,9 @@ class RlbMi(asked.Asking):
             own = said.gather(1, targets[:, None]).squeeze(1)
             other = said.scatter(1, targets[:, None], -torch.inf).amax(1)
             sure[:, episode] = own - other
-            rewards[:, episode] = 4 * own + 8 * (own.exp() - other.exp()).clamp(min=_LEAST).log()
+            rewards[:, episode] = (
+                4 * own.clamp(min=math.log(_LEAST)) + 8 * (own.exp() - other.exp()).clamp(min=_LEAST).log()
+            )
             if episode >= self.batch:
                 chosen = torch.randint(episode + 1, (len(targets), self.batch), generator=random)
                 rows = torch.arange(len(targets)).unsqueeze(1)

@@ -71,6 +71,7 @@ def learned_answered(
     width: int,
     steps: int,
     seed: int,
+    lr: float = LR,
 ) -> Conditional:
     """Train a generator of classes, in eval mode.
 
@@ -83,6 +84,7 @@ def learned_answered(
         steps: Steps of the critic, each second of which is followed by one of the generator. Half as many of the
             generator come before.
         seed: Seed of every random choice.
+        lr: Learning rate of both.
     """
     image = tuple(images.shape[1:])
     with torch.random.fork_rng(devices=[]):
@@ -92,8 +94,8 @@ def learned_answered(
     random = torch.Generator().manual_seed(seed)
     anything = torch.randint(classes, (len(images),), generator=random).to(images.device)
     reconstruct(prior, images, anything, steps // 2, random)
-    prior_adam = torch.optim.Adam(prior.parameters(), LR, betas=BETAS)
-    critic_adam = torch.optim.Adam(critic.parameters(), LR, betas=BETAS)
+    prior_adam = torch.optim.Adam(prior.parameters(), lr, betas=BETAS)
+    critic_adam = torch.optim.Adam(critic.parameters(), lr, betas=BETAS)
     mean = AveragedModel(prior, use_buffers=True)
     prior.train()
 
