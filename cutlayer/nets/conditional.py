@@ -10,10 +10,11 @@ Y. Zhang, "Pseudo Label-Guided Model Inversion Attack via Conditional Generative
 https://arxiv.org/abs/2302.09814, learn it so, with a loss L of the model under attack; settings as in their code,
 https://github.com/LetheSec/PLG-MI-Attack at commit 3cf8735: Adam 2e-4 with betas 0 and 0.9, batches of 64, GUIDE 0.2.
 
-Differs from theirs: the generator first learns to generate each image from its whitened principal components and its
-class, as in `cutlayer.nets.wgan`, because their 30,000 steps are too many here; it follows the critic for a quarter as
-many steps, with 2 of the critic's (theirs: 5) for each, and the mean of its weights over the last half is kept. Blocks
-are not residual.
+Differs from theirs: the generator first learns to generate each image from its class and the whitened principal
+components of what differs from the class's mean, as in `cutlayer.nets.wgan`, because their 30,000 steps are too many
+here; it follows the critic for a quarter as many steps, with 2 of the critic's (theirs: 5) for each, and the mean of
+its weights over the last half is kept. The class also shifts the first layer, without which few steps leave the layout
+of all classes the same. Blocks are not residual.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,9 +51,10 @@ class Conditional(Prior):
 
     def __init__(self, latent: int, width: int, image: tuple[int, ...], classes: int) -> None:
         super().__init__(latent)
-        plain, stage = wgan.generator(latent, width, image), list[nn.Module]()
-        self.stages = nn.ModuleList()
-        for layer in plain:
+        first, *others = wgan.generator(latent, width, image)
+        assert isinstance(first, nn.Linear)
+        self.stages, stage = nn.ModuleList(), list[nn.Module]([ClassLinear(latent, first.out_features, classes)])
+        for layer in others:
             stage.append(ClassNorm(layer.num_features, classes) if isinstance(layer, nn.BatchNorm2d) else layer)
             if isinstance(layer, nn.ReLU):
                 self.stages.append(Stage(stage))
@@ -80,8 +82,21 @@ class Stage(nn.Module):
         if y is None:
             raise ValueError("A conditional generator takes the class of each image.")
         for layer in self.layers:
-            x = layer(x, y) if isinstance(layer, ClassNorm) else layer(x)
+            x = layer(x, y) if isinstance(layer, ClassLinear | ClassNorm) else layer(x)
         return x
+
+
+class ClassLinear(nn.Module):
+    """A linear layer whose bias depends on the class."""
+
+    def __init__(self, inputs: int, outputs: int, classes: int) -> None:
+        super().__init__()
+        self.linear, self.bias = nn.Linear(inputs, outputs, bias=False), nn.Embedding(classes, outputs)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Map ``(N, inputs)`` to ``(N, outputs)``."""
+        outputs: Tensor = self.linear(x) + self.bias(y)
+        return outputs
 
 
 class ClassNorm(nn.Module):
@@ -186,7 +201,9 @@ def taught(
 
 def reconstruct(prior: Conditional, images: Tensor, labels: Tensor, steps: int, random: torch.Generator) -> None:
     """Train the generator to generate each image from its latent vector and its class, by the mean squared error."""
-    latents = wgan.codes(images, prior.latent, random)
+    means = torch.stack([images[labels == y].mean(0) for y in labels.unique()])
+    # What is left without the class's mean, or else the latent vector would tell the class and nothing would use y.
+    latents = wgan.codes(images - means[labels.unique(return_inverse=True)[1]], prior.latent, random)
     adam = torch.optim.Adam(prior.parameters(), RECONSTRUCT_LR)
     prior.train()
     for _ in track(range(steps), "training the generator of classes"):

@@ -57,7 +57,11 @@ class Informed(Prior):
 
     def blocks(self) -> Sequence[Block]:
         """The parts of the generator, as those of `cutlayer.nets.priors.Wgan`."""
-        return [lambda x, _, part=part: part(x) for part in parts(self.generator)]
+        return [_unconditional(part) for part in parts(self.generator)]
+
+
+def _unconditional(part: nn.Module) -> Block:
+    return lambda x, _: part(x)
 
 
 class Critic(nn.Module):

@@ -97,6 +97,6 @@ def test_answers_that_tell_the_brightness_bring_a_decoder_below_the_class_mean(d
     inputs = victims_inputs(data, 40, 1)
     seen = seen_of(view(data), inputs)
     floor = CLASS_ATTACKS.make("class-mean").invert(view(data), seen)
-    attack = CLASS_ATTACKS.make("background-alignment", capacity="conv_normN0C16", epochs=30, batch=16)
+    attack = CLASS_ATTACKS.make("background-alignment", capacity="conv_normN0C16", epochs=50, batch=16)
     over = scored(attack.invert(view(data), seen), floor, inputs, data.auxiliary, judges, 0).over_floor
     assert over.high < 0.7
