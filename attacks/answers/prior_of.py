@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from cutlayer.attacks.answers import taught
 from cutlayer.attacks.answers.view import ClassView
 from cutlayer.errors import ConfigError, near
 from cutlayer.nets.priors import Linear, Pixels, Prior, learned_wgan
@@ -54,6 +55,22 @@ def images_of(view: ClassView, name: str) -> Tensor:
     return torch.from_numpy(view.auxiliary.inputs).to(view.device)
 
 
+def _conditional(view: ClassView, latent: int, width: int, steps: int) -> Prior:
+    return taught.conditional(view, images_of(view, "conditional"), latent, width, steps)
+
+
+def _ensemble(view: ClassView, latent: int, width: int, steps: int) -> Prior:
+    return taught.ensemble(view, latent, width, steps)
+
+
+def _informed(view: ClassView, latent: int, width: int, steps: int) -> Prior:
+    return taught.informed(view, images_of(view, "informed"), latent, width, steps)
+
+
+def _patch(view: ClassView, latent: int, width: int, steps: int) -> Prior:
+    return taught.patch(view, images_of(view, "patch"), latent, width, steps)
+
+
 def _pixels(view: ClassView, latent: int, width: int, steps: int) -> Prior:
     return Pixels(images_of(view, "pixels").mean(0))
 
@@ -67,7 +84,11 @@ def _wgan(view: ClassView, latent: int, width: int, steps: int) -> Prior:
 
 
 PRIORS: dict[str, Callable[[ClassView, int, int, int], Prior]] = {
+    "conditional": _conditional,
+    "ensemble": _ensemble,
+    "informed": _informed,
     "linear": _linear,
+    "patch": _patch,
     "pixels": _pixels,
     "wgan": _wgan,
 }
