@@ -222,7 +222,7 @@ def _instances(
 ) -> tuple[ClassRecord, dict[str, NDArray[Any]]]:
     """The record of an attack that rebuilds single inputs from the answers to them, beside the mean of each class."""
     inputs = victims_inputs(target.data, cell.images * target.data.n_private, cell.seed)
-    seen = seen_of(view, inputs, explained=bool(cell.attacker.explanations))
+    seen = seen_of(view, inputs, explained=bool(cell.attacker.explanations), masked=attack.sees_masked)
     begin = time.perf_counter()
     rebuilt = attack.invert(view, seen).detach().float().cpu()
     record = _spent(record, view, begin)
