@@ -10,6 +10,7 @@ from torch import Tensor
 from cutlayer.attacks.answers import taught
 from cutlayer.attacks.answers.view import ClassView
 from cutlayer.errors import ConfigError, near
+from cutlayer.nets.answered import learned_answered
 from cutlayer.nets.priors import Linear, Pixels, Prior, learned_wgan
 
 
@@ -59,6 +60,14 @@ def _conditional(view: ClassView, latent: int, width: int, steps: int) -> Prior:
     return taught.conditional(view, images_of(view, "conditional"), latent, width, steps)
 
 
+def _answered(view: ClassView, latent: int, width: int, steps: int) -> Prior:
+    def answer(images: Tensor) -> Tensor:
+        return view.service.labels(images.cpu()).to(images.device)
+
+    sizes = {"latent": latent, "width": width, "steps": steps, "seed": view.seed}
+    return learned_answered(images_of(view, "answered"), view.classes, answer, **sizes)
+
+
 def _ensemble(view: ClassView, latent: int, width: int, steps: int) -> Prior:
     return taught.ensemble(view, latent, width, steps)
 
@@ -84,6 +93,7 @@ def _wgan(view: ClassView, latent: int, width: int, steps: int) -> Prior:
 
 
 PRIORS: dict[str, Callable[[ClassView, int, int, int], Prior]] = {
+    "answered": _answered,
     "conditional": _conditional,
     "ensemble": _ensemble,
     "informed": _informed,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cutlayer.attacks.answers.base import AnswerAttack, ClassAttack
+from cutlayer.attacks.answers.prior_of import PRIORS
 from cutlayer.attacks.answers.view import ClassView, Reply
 from cutlayer.data.modality import IMAGE
 from cutlayer.data.withheld import ClassData
@@ -222,7 +223,7 @@ def _instances(
 ) -> tuple[ClassRecord, dict[str, NDArray[Any]]]:
     """The record of an attack that rebuilds single inputs from the answers to them, beside the mean of each class."""
     inputs = victims_inputs(target.data, cell.images * target.data.n_private, cell.seed)
-    seen = seen_of(view, inputs, explained=bool(cell.attacker.explanations))
+    seen = seen_of(view, inputs, explained=bool(cell.attacker.explanations), masked=attack.sees_masked)
     begin = time.perf_counter()
     rebuilt = attack.invert(view, seen).detach().float().cpu()
     record = _spent(record, view, begin)
@@ -237,12 +238,12 @@ def _instances(
 
 def _sampled(target: _Target, cell: Cell, attack: ClassAttack, record: ClassRecord) -> Figures | None:
     """What an attacker gets who asks as many questions about pictures of the same prior, and searches nothing."""
-    if not record.asked or record.floor or SAMPLING not in set(CLASS_ATTACKS):
+    if not record.asked or record.floor:
         return None
     named = {f.name for f in fields(CLASS_ATTACKS.load(SAMPLING))}
     options = {f.name: getattr(attack, f.name) for f in fields(attack) if f.name in named - {"n"}}
-    if "prior" not in options:
-        return None
+    if options.get("prior") not in PRIORS:
+        return None  # of an attack's own making, or none at all
     sampling: ClassAttack = CLASS_ATTACKS.make(SAMPLING, n=record.asked, **options)
     # A floor is told all scores, whatever the server replies.
     with seen_from(
