@@ -110,6 +110,8 @@ class Search(ClassAttack):
         for option, accepted in (("prior", PRIORS), ("loss", LOSSES), ("step", STEPS)):
             if (given := getattr(self, option)) not in accepted:
                 raise ConfigError(f"There is no {option} named {given!r:.80}; {near(str(given), accepted)}")
+        if self.layers and self.step == "distribution":
+            raise ConfigError("Inner layers have no distribution to search; set layers = 0, or step = 'adam'.")
 
     def through(self, view: ClassView) -> tuple[nn.Module, ...]:
         """The networks through which the search descends, and which choose; all weigh as much."""
