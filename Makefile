@@ -144,6 +144,11 @@ full-priors: $(READY) ## Measure what priors find at a deep cut of ResNet-20 on 
 full-certified: $(READY) ## Measure the ceiling of certified-noise and its accuracy at three cuts of ResNet-20 on CIFAR-10; takes an hour or more: make full-certified WEIGHTS=resnet20-12fca82f.th
 	$(BIN)/cutlayer run experiments/certified.toml --set model.weights=$(WEIGHTS)
 
+.PHONY: bench-answers
+bench-answers: $(READY) ## Measure what replies with an answer defense and a log of queries cost a server, and after how many questions each attack is flagged: make bench-answers [DATA_ROOT=DIR]
+	$(BIN)/python -m benchmarks.answers
+	$(if $(DATA_ROOT),CUTLAYER_DATA=$(DATA_ROOT) $(BIN)/python -m benchmarks.query_log)
+
 .PHONY: bench-overhead
 bench-overhead: $(READY) ## Measure the time that the testbed adds to a request, over head, tail and the bare transport
 	$(BIN)/python benchmarks/overhead.py
@@ -166,7 +171,11 @@ bench-reference: $(READY) ## Measure the defenses at two strengths on ResNet-20 
 
 .PHONY: bench-gradients
 bench-gradients: $(READY) ## Rebuild samples from clients' updates: every attack and defense, five data sets, two seeds; some hours on 2 cores, and goes on where it stopped: make bench-gradients DATA_ROOT=DIR
-	$(BIN)/python benchmarks/gradients.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+	$(BIN)/python -m benchmarks.gradients $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
+.PHONY: bench-class-level
+bench-class-level: $(READY) ## Recover digits and faces from a model's answers and weights, beside floors, three seeds; about an hour on 2 cores, and goes on where it stopped: make bench-class-level DATA_ROOT=DIR
+	$(BIN)/python -m benchmarks.class_level $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
 
 .PHONY: bench-labels
 bench-labels: $(READY) ## Measure what gradients of a training on Bank Marketing tell about labels, with defenses of the gradient: make bench-labels DATA_ROOT=DIR

@@ -10,13 +10,14 @@ from pathlib import Path
 from cutlayer.cloud.admission import Limits
 from cutlayer.cloud.answers import answers_of
 from cutlayer.cloud.metrics_http import MetricsServer
+from cutlayer.cloud.query_log import query_log
 from cutlayer.cloud.service import Service
 from cutlayer.cloud.tap import Tap
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.models.manifest import tail_name
 from cutlayer.split_folder import Runtime, open_split
 from cutlayer.tables import UNDEFENDED, Named
-from cutlayer.terminal import tell
+from cutlayer.terminal import tell, tell_lines
 from cutlayer.wire.connect import listen as listen_at
 from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Timeouts
@@ -40,6 +41,8 @@ def serve(
     security: Security = PLAIN,
     answers: Named = UNDEFENDED,
     learned: Path | None = None,
+    usual: Path | None = None,
+    most_of_class: int = 0,
 ) -> None:
     """Answer requests until SIGTERM or SIGINT, then answer those that have arrived and return.
 
@@ -61,6 +64,8 @@ def serve(
         security: Files for encryption and authentication; plain text if left out.
         answers: The answer defense; none if left out.
         learned: File of what it has learned; see `cutlayer.defenses.answers.learned`.
+        usual: File of smashed data of usual inputs, for a log of queries; no log if left out.
+        most_of_class: See `cutlayer.cloud.query_log.QueryLog`.
 
     Raises:
         ConfigError: The answer defense cannot answer for this tail, or lacks what it has learned.
@@ -78,8 +83,11 @@ def serve(
         visitors = opened.enter_context(closing(Visitors()))
         told = answers_of(manifest, answers, learned)
         half = split.tail(tail, threads)
-        service = Service(manifest, half, tapped, limits=limits, visitors=visitors, answers=told)
+        queries = None if usual is None else query_log(usual, manifest, most_of_class)
+        service = Service(manifest, half, tapped, limits=limits, visitors=visitors, answers=told, queries=queries)
         opened.callback(lambda: tell(service.metrics.summary()))
+        if queries is not None:
+            opened.callback(lambda: tell_lines(queries.summary()))
         # Closed in the reverse order, so that the metrics show the shutdown.
         metrics_server = None
         if metrics is not None:

@@ -18,6 +18,7 @@ from cutlayer.cloud.answers import Answers
 from cutlayer.cloud.batcher import Batcher
 from cutlayer.cloud.job import Job
 from cutlayer.cloud.metrics import Metrics
+from cutlayer.cloud.query_log import QueryLog
 from cutlayer.cloud.reader import Reader
 from cutlayer.cloud.replies import Replies
 from cutlayer.cloud.tap import Tap
@@ -26,7 +27,7 @@ from cutlayer.errors import DecodeError, Refused, SplitError, WriteError
 from cutlayer.machine.footprint import allocated_bytes
 from cutlayer.models.manifest import Manifest
 from cutlayer.split_folder import Half
-from cutlayer.tensors import parts
+from cutlayer.tensors import chosen, parts
 from cutlayer.wire.message import Kind, Message
 from cutlayer.wire.template import timed
 from cutlayer.wire.training import CALLS
@@ -45,6 +46,7 @@ class Service:
         limits: Limits of batches and unanswered requests.
         visitors: The log of who is refused; that of the transport, if there is one.
         answers: What is replied in place of the logits; the logits themselves if left out.
+        queries: The log of what each client asks, if there is one.
     """
 
     def __init__(
@@ -56,10 +58,12 @@ class Service:
         limits: Limits | None = None,
         visitors: Visitors | None = None,
         answers: Answers | None = None,
+        queries: QueryLog | None = None,
     ) -> None:
         limits = limits or Limits()
         self._visitors = visitors or Visitors()
         self._tail, self._tap, self._clock, self._told = tail, tap, clock, answers
+        self._queries = queries
         if manifest.ends is not None and manifest.ends.alone:
             limits = replace(limits, max_batch=1)
         self._answers = {name: (np.dtype(spec.dtype), spec.shape) for name, spec in manifest.answers.items()}
@@ -80,6 +84,8 @@ class Service:
         if tap is not None:
             gauges["tap_unwritten_bytes"] = lambda: tap.unwritten_bytes
             gauges["tap_lost_requests"] = lambda: tap.n_lost
+        if queries is not None:
+            gauges["flagged_clients"] = lambda: queries.flagged
         self.metrics = Metrics(gauges, self._visitors, answers.title if answers else "none")
 
     @property
@@ -219,6 +225,8 @@ class Service:
                     return
             else:
                 sent = partial(self._tap.record, job.request, job.owner)
+        if self._queries is not None:
+            sent = partial(self._log, job, sent)
         durations = (
             # The wait for its turn, and between the slices for those of others.
             computed_ns - arrived_ns - job.read_ns - job.decode_ns - job.tail_ns,
@@ -232,6 +240,14 @@ class Service:
             self.metrics.count("repeated_requests")
             caller.answer(self._repeated(reply, came_ns), nothing)
         self.metrics.answer(job.request.nbytes, durations)
+
+    def _log(self, job: Job, sent: Callable[[], None]) -> None:
+        """Count the samples of a request in the log of queries, after its answer."""
+        sent()
+        assert self._queries is not None
+        assert job.smashed is not None
+        peer = job.callers[0][0].peer
+        self._queries.see(peer.party, peer.name, job.smashed, chosen(next(iter(job.answers.values()))))
 
     def _repeated(self, reply: Message, arrived_ns: int) -> Message:
         """Return an earlier answer with the durations of this repetition."""

@@ -1,18 +1,60 @@
 """Questions about the images of a prior. Each image that is asked about counts, whatever it is asked for."""
 
+from dataclasses import dataclass
+from itertools import repeat
+
 import torch
 from torch import Tensor
 
+from cutlayer.attacks.answers.base import ClassAttack
+from cutlayer.attacks.answers.prior_of import prior_of
 from cutlayer.attacks.answers.view import BATCH, ClassView
 from cutlayer.defenses.answers.base import UNTOLD
+from cutlayer.errors import ConfigError
 from cutlayer.nets.priors import Prior
+from cutlayer.options import Size, Whole
 
 
-def images(prior: Prior, z: Tensor) -> Tensor:
-    """The images of latent vectors ``(..., latent)``, ``(..., *image)`` float32 in [0, 1] on the CPU."""
+@dataclass(kw_only=True)
+class Asking(ClassAttack):
+    """Base of the attacks that only ask about images of a prior.
+
+    Args:
+        prior: Name of the prior, see `cutlayer.attacks.answers.prior_of.PRIORS`; one that knows nothing of classes.
+        latent: Length of a latent vector, or the most that the prior can have.
+        width: Channels of the prior's networks at full resolution.
+        prior_steps: Training steps of the prior.
+    """
+
+    prior: str = "wgan"
+    latent: Size = 64
+    width: Size = 8
+    prior_steps: Whole = 800
+
+    def made_prior(self, view: ClassView) -> Prior:
+        """The prior whose images are asked about.
+
+        Raises:
+            ConfigError: It makes images of a class that must be stated.
+        """
+        prior = prior_of(view, self.prior, latent=self.latent, width=self.width, steps=self.prior_steps)
+        if prior.conditional:
+            raise ConfigError(f"The prior {self.prior!r} makes images of stated classes; take wgan, linear or pixels.")
+        return prior
+
+
+def images(prior: Prior, z: Tensor, y: Tensor | None = None) -> Tensor:
+    """The images of latent vectors ``(..., latent)``, ``(..., *image)`` float32 in [0, 1] on the CPU.
+
+    Args:
+        prior: Makes them.
+        z: The latent vectors.
+        y: Their classes, ``(N,)`` for latent vectors ``(N, latent)``, where the prior knows of classes.
+    """
     flat = z.flatten(0, -2).to(prior.device)
+    parts = zip(flat.split(BATCH), (y.split(BATCH) if y is not None else repeat(None)), strict=False)
     with torch.no_grad():
-        made = torch.cat([prior.image(part).float().clamp(0, 1).cpu() for part in flat.split(BATCH)])
+        made = torch.cat([prior.image(part, of).float().clamp(0, 1).cpu() for part, of in parts])
     return _shaped(made, z)
 
 

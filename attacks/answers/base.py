@@ -69,6 +69,9 @@ class AnswerAttack(ABC):
     is_floor: ClassVar[bool] = False
     """Whether any attack that learns something from an answer beside the class does better."""
 
+    sees_masked: ClassVar[bool] = False
+    """Whether the attacker sees the inputs as well, but for a hidden part."""
+
     @abstractmethod
     def invert(self, view: ClassView, seen: Seen) -> Tensor:
         """Rebuild the inputs, ``(N, *input.shape)`` float32 in the range of the inputs.

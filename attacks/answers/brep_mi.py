@@ -25,9 +25,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cutlayer.attacks.answers import asked
-from cutlayer.attacks.answers.base import ClassAttack
 from cutlayer.attacks.answers.first_hit import hits
-from cutlayer.attacks.answers.prior_of import prior_of
 from cutlayer.attacks.answers.view import ClassView, Reply
 from cutlayer.options import Count, Share, Size, Weight, Whole
 
@@ -38,7 +36,7 @@ _STEP, _LONGEST = 1 / 3, 3.0
 
 
 @dataclass(kw_only=True)
-class BrepMi(ClassAttack):
+class BrepMi(asked.Asking):
     """Move latent vectors away from where the victim's label turns, on ever larger spheres.
 
     Each sample begins at a draw of the prior that the victim takes for the class (see `first-hit`), and each step asks
@@ -46,7 +44,6 @@ class BrepMi(ClassAttack):
     spent on as many steps as it pays for, whatever `steps` says.
 
     Args:
-        prior: Name of the prior, see `cutlayer.attacks.answers.prior_of.PRIORS`.
         draws: Greatest number of draws in search of starts, for all classes together.
         steps: Steps of each sample without a budget.
         points: Points on a sphere.
@@ -59,7 +56,6 @@ class BrepMi(ClassAttack):
     plain_words = "moves generated images away from where the model's label turns"
     needs = Reply.LABEL
 
-    prior: str = "wgan"
     draws: Count = 20_000
     steps: Whole = 60
     points: Size = 32
@@ -70,7 +66,7 @@ class BrepMi(ClassAttack):
 
     def represent(self, view: ClassView, k: int) -> Tensor:
         """See `ClassAttack`."""
-        prior, random = prior_of(view, self.prior), torch.Generator().manual_seed(view.seed)
+        prior, random = self.made_prior(view), torch.Generator().manual_seed(view.seed)
         draws = asked.within(view, _STARTS, self.draws)
         z, reached = hits(view, prior, k, draws, random, self.bound)
         hit, targets = reached > 0, torch.tensor(view.targets)

@@ -16,7 +16,8 @@ from cutlayer.attacks.answers.view import ClassView, Reply
 class ClassMean(AnswerAttack):
     """Show the mean of the attacker's own samples of the answered class; of all samples where none has that answer.
 
-    Each of the attacker's samples is asked about once.
+    Where the inputs are seen but for a hidden part, only that part is the mean's. Each of the attacker's samples is
+    asked about once.
     """
 
     plain_words = "shows the average of the attacker's own samples that the model gives the same class"
@@ -31,4 +32,4 @@ class ClassMean(AnswerAttack):
         for label in answered.unique():
             if (labels == label).any():
                 means[answered == label] = own[labels == label].mean(0)
-        return means
+        return means if seen.mask is None or seen.masked is None else torch.where(seen.mask, means, seen.masked)

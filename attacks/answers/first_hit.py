@@ -6,22 +6,19 @@ import torch
 from torch import Tensor
 
 from cutlayer.attacks.answers import asked
-from cutlayer.attacks.answers.base import ClassAttack
-from cutlayer.attacks.answers.prior_of import prior_of
 from cutlayer.attacks.answers.view import BATCH, ClassView, Reply
 from cutlayer.nets.priors import Prior
 from cutlayer.options import Count
 
 
 @dataclass(kw_only=True)
-class FirstHit(ClassAttack):
+class FirstHit(asked.Asking):
     """Show the first images drawn from a prior that the victim takes for the class.
 
     Draws are asked about in batches until each class has its samples. Where the service has a budget, they end with
     it: more draws than hits are of no use to this floor.
 
     Args:
-        prior: Name of the prior, see `cutlayer.attacks.answers.prior_of.PRIORS`.
         draws: Greatest number of draws, for all classes together.
     """
 
@@ -29,12 +26,11 @@ class FirstHit(ClassAttack):
     needs = Reply.LABEL
     is_floor = True
 
-    prior: str = "wgan"
     draws: Count = 20_000
 
     def represent(self, view: ClassView, k: int) -> Tensor:
         """See `ClassAttack`."""
-        prior, random = prior_of(view, self.prior), torch.Generator().manual_seed(view.seed)
+        prior, random = self.made_prior(view), torch.Generator().manual_seed(view.seed)
         return asked.images(prior, hits(view, prior, k, asked.within(view, 1, self.draws), random)[0])
 
 

@@ -26,9 +26,7 @@ import torch
 from torch import Tensor
 
 from cutlayer.attacks.answers import asked
-from cutlayer.attacks.answers.base import ClassAttack
 from cutlayer.attacks.answers.losses import LOSSES
-from cutlayer.attacks.answers.prior_of import prior_of
 from cutlayer.attacks.answers.view import ClassView, Reply
 from cutlayer.errors import ConfigError, near
 from cutlayer.options import Count, Share, Weight, Whole, Within
@@ -40,7 +38,7 @@ COMPARED = ("cross-entropy", "margin")
 
 
 @dataclass(kw_only=True)
-class Genetic(ClassAttack):
+class Genetic(asked.Asking):
     """Let the latent vectors of the surest images have children.
 
     A pool of images, asked about once for all classes, is the source of each class's first population. Where the
@@ -48,7 +46,6 @@ class Genetic(ClassAttack):
     as it pays for, whatever `generations` says. What is shown are the best of the last population.
 
     Args:
-        prior: Name of the prior, see `cutlayer.attacks.answers.prior_of.PRIORS`.
         loss: ``cross-entropy``, or ``margin``, which is the log-probability of the best other class less that of the
             target and still tells images apart of which the victim is sure.
         pool: Number of images from which populations are chosen.
@@ -64,7 +61,6 @@ class Genetic(ClassAttack):
     plain_words = "breeds generated images of which the model is ever surer, by the probabilities it answers"
     needs = Reply.SCORES
 
-    prior: str = "wgan"
     loss: str = "cross-entropy"
     pool: Count = 4000
     population: Annotated[int, Within(2, 65_536)] = 100
@@ -80,7 +76,7 @@ class Genetic(ClassAttack):
 
     def represent(self, view: ClassView, k: int) -> Tensor:
         """See `ClassAttack`."""
-        prior, random = prior_of(view, self.prior), torch.Generator().manual_seed(view.seed)
+        prior, random = self.made_prior(view), torch.Generator().manual_seed(view.seed)
         targets, loss = torch.tensor(view.targets), LOSSES[self.loss]
         pool = asked.within(view, _POOL / self.answers, self.pool, k)
         drawn = prior.sample(pool, None, random).cpu().clamp(-self.bound, self.bound)

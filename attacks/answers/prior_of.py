@@ -7,8 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from cutlayer.attacks.answers import taught
 from cutlayer.attacks.answers.view import ClassView
 from cutlayer.errors import ConfigError, near
+from cutlayer.nets.answered import learned_answered
 from cutlayer.nets.priors import Linear, Pixels, Prior, learned_wgan
 
 
@@ -54,6 +56,30 @@ def images_of(view: ClassView, name: str) -> Tensor:
     return torch.from_numpy(view.auxiliary.inputs).to(view.device)
 
 
+def _conditional(view: ClassView, latent: int, width: int, steps: int) -> Prior:
+    return taught.conditional(view, images_of(view, "conditional"), latent, width, steps)
+
+
+def _answered(view: ClassView, latent: int, width: int, steps: int) -> Prior:
+    def answer(images: Tensor) -> Tensor:
+        return view.service.labels(images.cpu()).to(images.device)
+
+    sizes = {"latent": latent, "width": width, "steps": steps, "seed": view.seed}
+    return learned_answered(images_of(view, "answered"), view.classes, answer, **sizes)
+
+
+def _ensemble(view: ClassView, latent: int, width: int, steps: int) -> Prior:
+    return taught.ensemble(view, latent, width, steps)
+
+
+def _informed(view: ClassView, latent: int, width: int, steps: int) -> Prior:
+    return taught.informed(view, images_of(view, "informed"), latent, width, steps)
+
+
+def _patch(view: ClassView, latent: int, width: int, steps: int) -> Prior:
+    return taught.patch(view, images_of(view, "patch"), latent, width, steps)
+
+
 def _pixels(view: ClassView, latent: int, width: int, steps: int) -> Prior:
     return Pixels(images_of(view, "pixels").mean(0))
 
@@ -67,7 +93,12 @@ def _wgan(view: ClassView, latent: int, width: int, steps: int) -> Prior:
 
 
 PRIORS: dict[str, Callable[[ClassView, int, int, int], Prior]] = {
+    "answered": _answered,
+    "conditional": _conditional,
+    "ensemble": _ensemble,
+    "informed": _informed,
     "linear": _linear,
+    "patch": _patch,
     "pixels": _pixels,
     "wgan": _wgan,
 }

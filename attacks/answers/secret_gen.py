@@ -45,6 +45,7 @@ class SecretGen(AnswerAttack):
 
     plain_words = "fills the hidden part of a picture so that the model is sure of whom it shows"
     needs = Reply.SCORES
+    sees_masked = True
 
     draws: Count = 50
     latent: Size = 32

@@ -44,6 +44,8 @@ def cloud(
     answers: str = "none",
     set: Annotated[UseAppendAction[list[str]], arg(metavar="KEY=VALUE")] = [],  # noqa: B006
     learned: Annotated[Path | None, At("file")] = None,
+    usual: Annotated[Path | None, At("file")] = None,
+    most_of_class: Whole = 0,
     security: ServerSecurity = Server(),  # noqa: B008
 ) -> None:
     """Serve the tail of a split folder until SIGTERM or Ctrl-C; or, with --train, train a model with its clients.
@@ -80,14 +82,20 @@ def cloud(
             log-probabilities, -1000 where it tells nothing.
         set: An option of the answer defense, such as step=0.1; may be given several times.
         learned: File of what the answer defense has learned; see docs/deployment.md.
+        usual: File (.npy) of smashed data of usual inputs: log what each client asks, and flag one that asks about what
+            lies far from them; see docs/deployment.md.
+        most_of_class: With --usual, samples of one class after which a client is flagged as well; 0 for any number.
         security: Files for encryption and authentication.
     """
     logging.getLogger("cutlayer.wire.visitors").setLevel(logging.INFO)
     if (train is None) == (folder is None):
         raise ConfigError("Name either the folder of a split to serve, or --train PLAN.toml.")
     if train is not None:
-        if answers != UNDEFENDED.name or set or learned:
-            raise ConfigError("A training server has no answer defense; --answers goes with the folder of a split.")
+        if answers != UNDEFENDED.name or set or learned or usual:
+            raise ConfigError(
+                "A training server has no answer defense and no log of queries; --answers and --usual go with the "
+                "folder of a split."
+            )
         from cutlayer.commands.training import host
 
         timeouts = Timeouts(heartbeat_s=heartbeat_s, idle_s=idle_s)
@@ -105,6 +113,7 @@ def cloud(
     serve(
         folder, listen, tail=tail, tap=tap, durable=durable, threads=threads, limits=limits, metrics=metrics,
         timeouts=timeouts, security=security, answers=_answer_defense(answers, set), learned=learned,
+        usual=usual, most_of_class=most_of_class,
     )  # fmt: skip
 
 

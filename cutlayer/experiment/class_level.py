@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cutlayer.attacks.answers.base import ClassAttack
-from cutlayer.attacks.answers.view import Reply
+from cutlayer.attacks.answers.base import AnswerAttack, ClassAttack
+from cutlayer.attacks.answers.prior_of import PRIORS
+from cutlayer.attacks.answers.view import ClassView, Reply
 from cutlayer.data.modality import IMAGE
 from cutlayer.data.withheld import ClassData
 from cutlayer.errors import ConfigError, CutlayerError, DataError
 from cutlayer.experiment.class_plan import FLOORS, Cell, ClassPlan, PublishedClass, refusal, toml
 from cutlayer.experiment.class_victim import ClassVictim, load_classes, train_victim
 from cutlayer.experiment.positions import seen_from
-from cutlayer.machine.compute import tune_allocator
+from cutlayer.machine.compute import pick_device, tune_allocator
 from cutlayer.machine.files import check_writable
 from cutlayer.machine.identity import environment
 from cutlayer.machine.lock import only_one
 from cutlayer.metrics.interval import resampled
+from cutlayer.nets.explanations import EXPLANATIONS
+from cutlayer.privacy.instances import scored, seen_of, victims_inputs
 from cutlayer.privacy.judges import Judges, ceiling, chance, class_judges, judged, nearest
 from cutlayer.records import class_level as records
 from cutlayer.records.class_level import CEILING, ClassRecord, Control, Figures
@@ -40,6 +43,8 @@ from cutlayer.registry import CLASS_ATTACKS
 Say = Callable[[str], None]
 SHOWN, CLASSES_SHOWN = 3, 10
 """Pictures of a class, and classes, of which a cell keeps pictures."""
+CLASS_MEAN = "class-mean"
+"""The floor of attacks that rebuild single inputs: an answer names the class in any case."""
 SAMPLING = "sampling"
 """The floor that asks as much as an attack, and searches nothing."""
 
@@ -178,21 +183,23 @@ def _attacked(plan: ClassPlan, target: _Target, cell: Cell, say: Say) -> tuple[C
         if attacker.attack.name == CEILING:
             shown = ceiling(target.data, target.private, cell.images)
             return _scored(record, target, cell, shown)
-        attack: ClassAttack = CLASS_ATTACKS.make(attacker.attack.name, **attacker.attack.options)
+        attack: ClassAttack | AnswerAttack = CLASS_ATTACKS.make(attacker.attack.name, **attacker.attack.options)
         targets = (*target.private, *([target.data.n_private] if cell.control else []))
-        kept = target.kept.setdefault((attacker.position, reply.label), {})
         with seen_from(
             attacker.position, target.victim, reply=reply, targets=targets, budget=attacker.budget, seed=cell.seed,
-            kept=kept,
+            kept=target.kept.setdefault((attacker.position, reply.label), {}), device=pick_device(), say=say,
         ) as view:  # fmt: skip
+            if attacker.explanations:
+                explain = partial(EXPLANATIONS[attacker.explanations], target.victim.model)
+                view = replace(view, _explain=explain)
+            if isinstance(attack, AnswerAttack):
+                return _instances(record, target, cell, view, attack)
             begin = time.perf_counter()
             shown = attack.represent(view, cell.images).detach().float().cpu()
-            seconds = time.perf_counter() - begin + view.shared_s
-            asked = view.asked
-            record = replace(record, asked=asked, seconds=seconds, access=reply.label)
-            expected = (len(targets), cell.images, *target.data.input.shape)
-            if shown.shape != expected:
-                raise DataError(f"The attack shows an array of {tuple(shown.shape)}, and {expected} was asked for.")
+            record = _spent(record, view, begin)
+        expected = (len(targets), cell.images, *target.data.input.shape)
+        if shown.shape != expected:
+            raise DataError(f"The attack shows an array of {tuple(shown.shape)}, and {expected} was asked for.")
         if cell.control:
             named = chance(shown[-1], target.judges)
             record = replace(record, control=Control(named=named.named, chance=named.chance))
@@ -206,14 +213,37 @@ def _attacked(plan: ClassPlan, target: _Target, cell: Cell, say: Say) -> tuple[C
         return replace(record, failed=f"{type(error).__name__}: {error}"), {}
 
 
+def _spent(record: ClassRecord, view: ClassView, begin: float) -> ClassRecord:
+    seconds = time.perf_counter() - begin + view.shared_s
+    return replace(record, asked=view.asked, seconds=seconds, access=view.reply.label)
+
+
+def _instances(
+    record: ClassRecord, target: _Target, cell: Cell, view: ClassView, attack: AnswerAttack
+) -> tuple[ClassRecord, dict[str, NDArray[Any]]]:
+    """The record of an attack that rebuilds single inputs from the answers to them, beside the mean of each class."""
+    inputs = victims_inputs(target.data, cell.images * target.data.n_private, cell.seed)
+    seen = seen_of(view, inputs, explained=bool(cell.attacker.explanations), masked=attack.sees_masked)
+    begin = time.perf_counter()
+    rebuilt = attack.invert(view, seen).detach().float().cpu()
+    record = _spent(record, view, begin)
+    floor = CLASS_ATTACKS.make(CLASS_MEAN).invert(view, seen).detach().float().cpu()
+    found = scored(rebuilt, floor, inputs, target.data.auxiliary, target.judges, cell.seed)
+    figures = Figures(metrics={**found.score.metrics, "over floor": found.over_floor})
+    chosen = np.arange(min(len(rebuilt), CLASSES_SHOWN))
+    arrays = {"rebuilt": rebuilt, "private": torch.from_numpy(inputs.inputs), "auxiliary": floor}
+    kept = {name: part[chosen, None].half().numpy() for name, part in arrays.items()}
+    return replace(record, score=figures), kept | {"classes": inputs.labels[chosen]}
+
+
 def _sampled(target: _Target, cell: Cell, attack: ClassAttack, record: ClassRecord) -> Figures | None:
     """What an attacker gets who asks as many questions about pictures of the same prior, and searches nothing."""
-    if not record.asked or record.floor or SAMPLING not in set(CLASS_ATTACKS):
+    if not record.asked or record.floor:
         return None
     named = {f.name for f in fields(CLASS_ATTACKS.load(SAMPLING))}
     options = {f.name: getattr(attack, f.name) for f in fields(attack) if f.name in named - {"n"}}
-    if "prior" not in options:
-        return None
+    if options.get("prior") not in PRIORS:
+        return None  # of an attack's own making, or none at all
     sampling: ClassAttack = CLASS_ATTACKS.make(SAMPLING, n=record.asked, **options)
     # A floor is told all scores, whatever the server replies.
     with seen_from(
@@ -269,7 +299,7 @@ def _unscored(plan: ClassPlan, cell: Cell, data: ClassData) -> ClassRecord:
         shared=data.shared, images=cell.images, defense=cell.defense.of.name, defense_label=cell.defense.label,
         at=cell.defense.at, attack=attacker.attack.name, label=attacker.label, position=attacker.position,
         access=attacker.access, prior=_prior(cell), floor=floor, chance=1 / data.n_private,
-        published=_published(plan.published, cell),
+        published=_published(plan.published, cell), instances=cell.instances,
     )  # fmt: skip
 
 
@@ -294,6 +324,10 @@ def line(record: ClassRecord) -> str:
     where = f"{record.label} on {record.defense_label}, {record.epochs} epochs, seed {record.seed}"
     if record.score is None:
         return f"{where}: failed: {record.failed}"
+    if record.instances:
+        psnr, over = record.score.metrics["psnr"], record.score.metrics["over floor"]
+        error = f"{over.value:.2f} of the error of the class's mean"
+        return f"{where}: PSNR {psnr.value:.1f} dB, {error}, {record.seconds:.1f} s"
     agreed, first = record.score.metrics["agreed"], record.score.metrics["acc@1"]
     return (
         f"{where}: judges agree on {agreed.value:.0%} ({agreed.low:.0%} to {agreed.high:.0%}), the first "

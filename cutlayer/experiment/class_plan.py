@@ -26,6 +26,7 @@ from cutlayer.experiment import study_plan
 from cutlayer.experiment.class_spec import ANSWERS, CUT, PLACES, Lessons, Placed, Victim
 from cutlayer.experiment.positions import POSITIONS
 from cutlayer.experiment.study_plan import check_differ, check_known, check_top, digest, entries, identified
+from cutlayer.nets.explanations import EXPLANATIONS
 from cutlayer.options import Count, Seed, Whole, Within, check
 from cutlayer.records.class_level import CEILING
 from cutlayer.registry import ANSWER_DEFENSES, CLASS_ATTACKS, DATASETS, Missing
@@ -46,6 +47,8 @@ class Attacker:
         position: A name of `POSITIONS`.
         access: What it gets of the victim: label, scores or weights.
         budget: Inputs that it may ask about, in all; None for any number.
+        explanations: What the service explains each answer with: a name of `cutlayer.nets.explanations.EXPLANATIONS`;
+            empty for nothing.
         after: Epochs of the victim after which it is run; empty for all.
         against: Names of the defenses that it meets; empty for all.
         floor: Whether the study runs it by itself.
@@ -55,6 +58,7 @@ class Attacker:
     position: str
     access: str
     budget: int | None = None
+    explanations: str = ""
     after: tuple[int, ...] = ()
     against: tuple[str, ...] = ()
     floor: bool = False
@@ -67,6 +71,7 @@ class Attacker:
         usual, needs = usual_position(self.attack.name), needed(self.attack.name).label
         parts = [self.attack.label, f"as {POSITIONS[self.position].title}" if self.position != usual else ""]
         parts += [f"with {self.access}" if self.access != needs else ""]
+        parts += [f"with explanations ({self.explanations})" if self.explanations else ""]
         parts += [f"at most {self.budget:,} questions" if self.budget is not None else ""]
         return ", ".join(filter(None, parts))
 
@@ -117,11 +122,20 @@ class Cell:
                 "epochs": self.epochs,
                 "defense": identified(defense.of, PLACES[defense.at]) | {"at": defense.at},
                 "attack": {"name": CEILING} if attack.name == CEILING else identified(attack, CLASS_ATTACKS),
-                **{key: getattr(self.attacker, key) for key in ("position", "access", "budget", "floor")},
+                **{
+                    key: getattr(self.attacker, key)
+                    for key in ("position", "access", "budget", "explanations", "floor")
+                },
                 "images": self.images,
                 "control": self.control,
             }
         )
+
+    @property
+    def instances(self) -> bool:
+        """Whether the attack rebuilds the inputs behind answers, and does not show classes."""
+        name = self.attacker.attack.name
+        return name != CEILING and issubclass(CLASS_ATTACKS.load(name), AnswerAttack)
 
     def __str__(self) -> str:
         return f"{self.attacker.label} on {self.defense.label}, {self.epochs} epochs, seed {self.seed}"
@@ -165,8 +179,8 @@ class ClassPlan:
         # A class that the victim does not know is looked at once.
         first = (seed, epochs, defense) == (self.seeds[0], self.epochs[-1], self.defenses[0])
         for attacker in [*_floors(), *met] if met else ():
-            control = first and not attacker.floor and not by_instances(attacker.attack.name)
-            yield Cell(self.victim, seed, epochs, defense, attacker, self.images, control)
+            cell = Cell(self.victim, seed, epochs, defense, attacker, self.images)
+            yield replace(cell, control=first and not attacker.floor and not cell.instances)
 
     def granted(self, attacker: Attacker, defense: Placed) -> Reply:
         """What an attacker gets of a victim with this defense."""
@@ -180,7 +194,7 @@ class ClassPlan:
 
 def _floors() -> Iterator[Attacker]:
     # A floor is no attack: it gets all that there is, whatever the server replies.
-    for name in (CEILING, *(name for name in FLOORS if name in set(CLASS_ATTACKS))):
+    for name in (CEILING, *FLOORS):
         yield Attacker(Named(name), position="thief", access=Reply.SCORES.label, floor=True)
 
 
@@ -302,6 +316,9 @@ def _attackers(listed_attacks: Any, epochs: Sequence[int], defenses: Sequence[Pl
             check_known("attack.position", positions, POSITIONS)
             check("attack.access", str, own.get("access", ""))
             access = Reply.named(own["access"]) if "access" in own else needs
+            explanations = own.get("explanations", "")
+            check("attack.explanations", str, explanations)
+            check_known("attack.explanations", [explanations] if explanations else [], EXPLANATIONS)
             if why := refusal(attack.name, access):
                 raise ConfigError(why)
             for position, budget in itertools.product(positions, budgets):
@@ -310,15 +327,12 @@ def _attackers(listed_attacks: Any, epochs: Sequence[int], defenses: Sequence[Pl
                         f"{attack.label} gets the victim's {access.label}, which an attacker as "
                         f"{POSITIONS[position].title} does not have; choose another position, or less access."
                     )
-                yield Attacker(attack, position, access.label, budget, **meets)
-
-
-def by_instances(attack: str) -> bool:
-    """Whether an attack rebuilds the inputs behind answers, and does not show classes."""
-    return issubclass(CLASS_ATTACKS.load(attack), AnswerAttack)
+                yield Attacker(attack, position, access.label, budget, explanations, **meets)
 
 
 _TYPES: dict[str, Any] = {"cut": str, "auxiliary_data": str, "auxiliary": Whole, "images": Count, "access": str}
+_DECIDES = ("position", "access", "budget", "explanations", "floor")
+"""What decides on the result of an attacker beside the attack."""
 _MEETS: dict[str, Any] = {"after": int, "against": str}
 OWN_KEYS = tuple(f.name for f in fields(Attacker) if f.name not in ("attack", "floor"))
 """The keys of an [[attack]] beside the options of the attack itself."""

@@ -25,6 +25,7 @@ from torch.nn.functional import log_softmax
 from cutlayer.attacks.answers.view import BATCH
 from cutlayer.cloud.admission import Limits
 from cutlayer.cloud.answers import Answers
+from cutlayer.cloud.query_log import QueryLog
 from cutlayer.cloud.service import Service
 from cutlayer.defenses.answers.base import UNTOLD
 from cutlayer.defenses.answers.learned import save as save_learned
@@ -84,7 +85,7 @@ def deploy(victim: ClassVictim, halves: SplitModel, say: Say) -> SplitFolder:
 
 @contextmanager
 def clients(
-    victim: ClassVictim, split: SplitFolder, *, transport: str, codec: str, seed: int
+    victim: ClassVictim, split: SplitFolder, *, transport: str, codec: str, seed: int, queries: QueryLog | None = None
 ) -> Iterator[tuple[Ask, Ask]]:
     """Run the victim's cloud, and give the ways to ask it: about inputs, and about smashed data of one's own making.
 
@@ -94,6 +95,7 @@ def clients(
         transport: zmq or grpc, with a process for the cloud; or `IN_PROCESS`.
         codec: Name of the codec on the wire.
         seed: Seed of what protects smashed data, and with `IN_PROCESS` of what protects answers.
+        queries: With `IN_PROCESS`, the log of what is asked.
 
     Raises:
         Unreachable: The cloud did not get ready.
@@ -101,7 +103,7 @@ def clients(
     manifest, chosen = split.manifest, codec_named(codec)
     with ExitStack() as opened:
         if transport == IN_PROCESS:
-            address = opened.enter_context(_served(victim, split, seed))
+            address = opened.enter_context(_served(victim, split, seed, queries))
         else:
             words = opened.enter_context(_words(victim, transport))
             address = opened.enter_context(processes.cloud(split.path, *words, codecs=[codec]))
@@ -124,12 +126,13 @@ def clients(
 
 
 @contextmanager
-def _served(victim: ClassVictim, split: SplitFolder, seed: int) -> Iterator[str]:
+def _served(victim: ClassVictim, split: SplitFolder, seed: int, queries: QueryLog | None) -> Iterator[str]:
     answers = None
     if victim.defense.answers:
         rng = np.random.default_rng([seed, 4])
         answers = Answers(victim.defense, split.manifest, victim.answers.label, rng)
-    service = Service(split.manifest, split.tail(threads=1), limits=Limits(max_batch=BATCH), answers=answers)
+    limits, tail = Limits(max_batch=BATCH), split.tail(threads=1)
+    service = Service(split.manifest, tail, limits=limits, answers=answers, queries=queries)
     address = f"{IN_PROCESS}://{secrets.token_hex(8)}"
     try:
         with closing(listen(address, service)):

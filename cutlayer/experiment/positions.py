@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
 from cutlayer.attacks.answers.view import BATCH, CPU, ClassView, Reply, Service
+from cutlayer.cloud.query_log import QueryLog
 from cutlayer.defenses.answers.base import UNTOLD
 from cutlayer.defenses.base import deployed
 from cutlayer.errors import ConfigError
@@ -87,6 +88,7 @@ def seen_from(
     device: torch.device = CPU,
     transport: str = "zmq",
     codec: str = "raw",
+    queries: QueryLog | None = None,
     say: Say = lambda text: None,
 ) -> Iterator[ClassView]:
     """What an attacker may touch, while the context lasts.
@@ -104,6 +106,7 @@ def seen_from(
         transport: How a client asks the cloud: zmq or grpc, with a process for the cloud, or ``inprocess``, which gives
             the same answers bit for bit.
         codec: Name of the codec on the wire.
+        queries: The log of a server in this process; see `cutlayer.cloud.query_log`.
         say: Called when there is work to do.
 
     Raises:
@@ -134,7 +137,8 @@ def seen_from(
         return
     split = deploy(victim, halves, say)
     if position in ("outsider", "head-holder"):
-        with clients(victim, split, transport=transport, codec=codec, seed=seed) as (ask, ask_tail):
+        wired = clients(victim, split, transport=transport, codec=codec, seed=seed, queries=queries)
+        with wired as (ask, ask_tail):
             service = Service(ask, told, budget)
             view = replace(view, _service=service)
             if position == "head-holder":

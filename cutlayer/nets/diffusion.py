@@ -44,15 +44,17 @@ class Denoiser(nn.Module):
     Args:
         image: ``(C, H, W)``.
         width: Channels at half resolution; a quarter has twice as many, an eighth four times.
+        classes: Number of classes that the network is told as well, 0 for none; the class `classes` is any class.
     """
 
     frequencies: Tensor
 
-    def __init__(self, image: tuple[int, ...], width: int) -> None:
+    def __init__(self, image: tuple[int, ...], width: int, classes: int = 0) -> None:
         super().__init__()
         folded, widths = image[0] * FOLD**2, (width, 2 * width, 4 * width)
         self.register_buffer("frequencies", torch.logspace(0, 3, WAVES) * math.pi / 2)
         self.time = nn.Sequential(nn.Linear(2 * WAVES, 4 * width), nn.SiLU())
+        self.labels = nn.Embedding(classes + 1, 4 * width) if classes else None
         self.first = nn.Conv2d(folded, width, 3, padding=1)
         self.down = nn.ModuleList(Block(*ends, 4 * width) for ends in zip((width, *widths), widths, strict=False))
         self.middle = Block(widths[-1], widths[-1], 4 * width)
@@ -60,11 +62,13 @@ class Denoiser(nn.Module):
         self.up = nn.ModuleList(Block(below + beside, beside, 4 * width) for below, beside in ends)
         self.last = nn.Sequential(_normalized(width), nn.SiLU(), nn.Conv2d(width, folded, 3, padding=1))
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Estimate v = alpha eps - sigma x_0 from ``x`` of these times ``t``."""
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """Estimate v = alpha eps - sigma x_0 from ``x`` of these times ``t``, and classes ``y`` ``(N,)`` if any."""
         height, width = x.shape[2:]
         waves = t[:, None] * self.frequencies
         when = self.time(torch.cat([waves.sin(), waves.cos()], dim=1))
+        if self.labels is not None:
+            when = when + self.labels(y)
         x = self.first(pixel_unshuffle(pad(x, (0, width % FOLD, 0, height % FOLD), mode="replicate"), FOLD))
         beside = []
         for k, block in enumerate(self.down):

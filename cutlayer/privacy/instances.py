@@ -46,7 +46,7 @@ def victims_inputs(data: ClassData, n: int, seed: int) -> Dataset:
     return data.held_out.at(np.random.default_rng(seed).permutation(len(data.held_out))[:n])
 
 
-def seen_of(view: ClassView, inputs: Dataset, *, explained: bool = False) -> Seen:
+def seen_of(view: ClassView, inputs: Dataset, *, explained: bool = False, masked: bool = False) -> Seen:
     """What an attacker overhears of the victim's answers to these inputs; its own questions are not counted.
 
     Args:
@@ -54,13 +54,14 @@ def seen_of(view: ClassView, inputs: Dataset, *, explained: bool = False) -> See
             probability 1.
         inputs: The victims' inputs.
         explained: Whether each answer comes with its explanation.
+        masked: Whether the inputs are seen as well, but for a rectangle in their middle.
     """
     images = torch.from_numpy(inputs.inputs)
     answers = torch.cat([view.service.ask(part) for part in images.split(250)])
     if view.service.reply is Reply.LABEL:
         answers = torch.where(torch.arange(answers.shape[1]) == answers.argmax(1)[:, None], 0.0, UNTOLD)
-    mask = center(images)
-    return Seen(answers, view.explain(images) if explained else None, images * ~mask, mask)
+    maps = view.explain(images) if explained else None
+    return Seen(answers, maps, images * ~center(images), center(images)) if masked else Seen(answers, maps)
 
 
 def center(images: Tensor) -> Tensor:

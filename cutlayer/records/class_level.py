@@ -117,13 +117,13 @@ class ClassRecord:
 
     @property
     def per_class(self) -> float:
-        """Questions for each of the victim's classes."""
-        return self.asked / max(1, len(self.targets))
+        """Questions for each class that was shown."""
+        return self.asked / max(1, len(self.targets) + (self.control is not None))
 
 
-_STUDY = Cells(ClassRecord, PLAN, CELLS)
+STUDY = Cells(ClassRecord, PLAN, CELLS)
 begin, write, read, finished, pictures = (
-    _STUDY.begin, _STUDY.write, _STUDY.read, _STUDY.finished, _STUDY.pictures
+    STUDY.begin, STUDY.write, STUDY.read, STUDY.finished, STUDY.pictures
 )  # fmt: skip
 """How the cells of a study of class-level inversion are written and read.
 

@@ -91,9 +91,9 @@ class UpdateRecord:
     published: Published | None = None
 
 
-_STUDY = Cells(UpdateRecord, PLAN, CELLS)
+STUDY = Cells(UpdateRecord, PLAN, CELLS)
 begin, write, read, finished, pictures = (
-    _STUDY.begin, _STUDY.write, _STUDY.read, _STUDY.finished, _STUDY.pictures
+    STUDY.begin, STUDY.write, STUDY.read, STUDY.finished, STUDY.pictures
 )  # fmt: skip
 """How the cells of a study of updates are written and read; its pictures are ``originals`` and ``rebuilt``,
 ``(N, *input.shape)`` each."""

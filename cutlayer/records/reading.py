@@ -6,18 +6,22 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.bounded import read_arrays, read_json, reason
 from cutlayer.errors import CutlayerError
-from cutlayer.records import gradients, training
+from cutlayer.records import class_level, gradients, training
+from cutlayer.records.cells import Cells, Record
+from cutlayer.records.class_level import ClassRecord
 from cutlayer.records.gradients import UpdateRecord
 from cutlayer.records.reconstructions import Reconstructions, from_arrays
 from cutlayer.records.run import EXPERIMENT, RESULT, Result, load_result
 from cutlayer.records.training import TrainingRecord
+
+R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,8 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Study:
-    """The finished cells of a study of updates, and the environment beside them.
+class Study(Generic[R]):
+    """The finished cells of a study, and the environment beside them.
 
     Attributes:
         folder: Folder of the run, which holds the pictures as well.
@@ -57,7 +61,7 @@ class Study:
     """
 
     folder: Path
-    records: tuple[UpdateRecord, ...]
+    records: tuple[R, ...]
     env: dict[str, Any] = field(default_factory=dict)
 
 
@@ -73,7 +77,7 @@ def read(runs: Path) -> tuple[list[Run], list[Skipped]]:
     """Every finished run under a folder, and the folders that were passed over; `trainings` reads the others.
 
     Raises:
-        CutlayerError: There is no folder, or neither a finished run nor a training nor a study of updates in it.
+        CutlayerError: There is no folder, or neither a finished run nor a training nor a study in it.
     """
     if not runs.is_dir():
         raise CutlayerError(f"There is no folder {runs}; make runs first with `cutlayer run EXPERIMENT.toml`.")
@@ -87,7 +91,7 @@ def read(runs: Path) -> tuple[list[Run], list[Skipped]]:
             skipped.append(Skipped(folder.name, "It is unfinished: it has no result.json."))
         except _DAMAGED as error:
             skipped.append(Skipped(folder.name, f"Its result.json is damaged: {reason(error)}."))
-    others = (training.TRAINING, gradients.CELLS)
+    others = (training.TRAINING, gradients.CELLS, class_level.CELLS)
     if not finished and not any((folder / name).exists() for folder in _folders(runs) for name in others):
         passed_over = "".join(f" {s.name}: {s.reason}" for s in skipped[:3])
         raise CutlayerError(f"{runs} holds no finished run; make one with `cutlayer run EXPERIMENT.toml`.{passed_over}")
@@ -108,14 +112,23 @@ def trainings(runs: Path) -> tuple[list[Training], list[Skipped]]:
     return found, skipped
 
 
-def studies(runs: Path) -> tuple[list[Study], list[Skipped]]:
+def studies(runs: Path) -> tuple[list[Study[UpdateRecord]], list[Skipped]]:
     """Every study of updates under a folder, and the cells that cannot be read."""
-    found, skipped = list[Study](), list[Skipped]()
+    return _studies(runs, gradients.STUDY)
+
+
+def class_studies(runs: Path) -> tuple[list[Study[ClassRecord]], list[Skipped]]:
+    """Every study of class-level inversion under a folder, and the cells that cannot be read."""
+    return _studies(runs, class_level.STUDY)
+
+
+def _studies(runs: Path, kind: Cells[R]) -> tuple[list[Study[R]], list[Skipped]]:
+    found, skipped = list[Study[R]](), list[Skipped]()
     for folder in _folders(runs):
-        records = list[UpdateRecord]()
-        for path in sorted((folder / gradients.CELLS).glob("*.json")):
+        records = list[R]()
+        for path in sorted((folder / kind.folder).glob("*.json")):
             try:
-                records.append(gradients.read(path))
+                records.append(kind.read(path))
             except _DAMAGED as error:
                 skipped.append(Skipped(f"{folder.name}/{path.name}", f"It is damaged: {reason(error)}."))
         if records:

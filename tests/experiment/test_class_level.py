@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cutlayer.attacks.answers.base import ClassAttack
+from cutlayer.attacks.answers.base import AnswerAttack, ClassAttack
 from cutlayer.attacks.answers.view import Reply
 from cutlayer.defenses.answers.base import AnswerDefense
 from cutlayer.errors import ConfigError
@@ -38,6 +38,11 @@ position = ["outsider", "thief"]
 [[attack]]
 name = "{here}:Steals"
 against = "none"
+
+[[attack]]
+name = "{here}:Reads"
+explanations = "saliency"
+against = "none"
 """
 PLACES = 'position = ["outsider", "thief"]'
 
@@ -48,7 +53,7 @@ class Echo(ClassAttack):
 
     plain_words = "echoes"
     needs = Reply.SCORES
-    prior: str = "none"
+    prior: str = "linear"
 
     def represent(self, view, k):
         pool = torch.from_numpy(view.auxiliary.inputs[:10])
@@ -73,6 +78,18 @@ class Steals(ClassAttack):
         view.model(shown.flatten(0, 1)).sum().backward()
         assert shown.grad.abs().sum() > 0
         return (shown + shown.grad.sign() / 10).clamp(0, 1)
+
+
+@dataclass(kw_only=True)
+class Reads(AnswerAttack):
+    """Answer with the mean of the attacker's own inputs."""
+
+    plain_words = "reads"
+
+    def invert(self, view, seen):
+        assert seen.explanations.shape == (len(seen.scores), 1, 8, 8)
+        view.service.scores(torch.from_numpy(view.auxiliary.inputs[:5]))
+        return torch.from_numpy(view.auxiliary.inputs.mean(0)).expand(len(seen.scores), -1, -1, -1)
 
 
 @dataclass(kw_only=True)
@@ -114,7 +131,7 @@ def of(found, **fields):
 def test_every_cell_has_a_record_with_ceiling_and_floors(made):
     plan, _, found, told = made
     assert [r.id for r in found] == [cell.id for cell in plan.cells()]
-    assert len({r.id for r in found}) == len(told) == len(found) == 11
+    assert len({r.id for r in found}) == len(told) == len(found) == 12
     for defense in ("none", "label-only"):
         floors = of(found, defense=defense, floor=True)
         assert [r.attack for r in floors] == [CEILING, "nearest-auxiliary", "mean-auxiliary"]
@@ -127,7 +144,7 @@ def test_every_cell_has_a_record_with_ceiling_and_floors(made):
         assert len(r.judges) == len(r.judged) == 2
     (nearest,) = of(found, attack="nearest-auxiliary", defense="none")
     assert nearest.score.metrics["distance gain"].value == pytest.approx(0)
-    assert all(len(r.score.by_class["agreed"]) == 3 for r in found if r.score)
+    assert all(len(r.score.by_class["agreed"]) == 3 for r in found if r.score and not r.instances)
 
 
 def test_a_server_that_answers_labels_refuses_who_needs_scores_and_says_what_works(made):
@@ -142,16 +159,29 @@ def test_a_server_that_answers_labels_refuses_who_needs_scores_and_says_what_wor
 
 def test_what_a_shared_pool_asked_is_charged_to_each_that_takes_it(made):
     *_, found, _ = made
-    asked = {(r.label.partition(",")[0], r.position): r.asked for r in found if not (r.floor or r.failed)}
+    asked = {
+        (r.label.partition(",")[0], r.position): r.asked for r in found if not (r.floor or r.failed or r.instances)
+    }
     assert asked == {("Echo", "outsider"): 10, ("Echo", "thief"): 10, ("Steals", "thief"): 7}
-    assert {r.per_class for r in of(found, asked=7)} == {7 / 3}
+    # As many questions about pictures of the same prior stand beside it, where there is one.
+    assert {r.label.partition(",")[0] for r in found if r.sampled is not None} == {"Echo"}
+    assert {r.per_class for r in of(found, asked=7)} == {7 / 4}  # the class that the victim does not know is asked for
 
 
 def test_the_class_that_the_victim_does_not_know_is_looked_at_once(made):
     *_, found, _ = made
     looked = [r for r in found if r.control is not None]
-    assert {(r.defense, r.floor) for r in looked} == {("none", False)}
+    assert {(r.defense, r.floor, r.instances) for r in looked} == {("none", False, False)}
     assert all(0 <= r.control.chance <= r.control.named <= 1 for r in looked)
+
+
+def test_inputs_that_are_rebuilt_from_answers_are_compared_with_the_mean_of_their_class(made):
+    *_, found, _ = made
+    (reads,) = [r for r in found if r.instances]
+    assert reads.label.endswith("Reads, with explanations (saliency)")
+    assert reads.asked == 5  # what was overheard, it has not asked
+    assert reads.score.metrics["psnr"].n == 6
+    assert 0.5 < reads.score.metrics["over floor"].value < 2
 
 
 def test_pictures_lie_beside_their_nearest_samples(made):
@@ -188,11 +218,11 @@ def test_the_plan_that_a_study_keeps_has_the_same_cells(made):
 def test_what_fails_is_recorded_with_its_sentence_and_the_others_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(judges, "STEPS", 12)
     text = PLAN.replace('name = "label-only"', 'name = "{here}:Unready"')
-    text = text.replace('against = "none"', 'fails = true\nagainst = "none"')
+    text = text.replace('Steals"', 'Steals"\nfails = true')
     found = class_level.study(load(tmp_path, text), out=tmp_path, say=quiet, tell=quiet)
     assert {r.failed for r in found if r.defense != "none"} == {"It is not ready."}
     assert [r.failed for r in of(found, defense="none") if r.failed] == ["It fails."]
-    assert len(of(found, defense="none", failed="")) == 5
+    assert len(of(found, defense="none", failed="")) == 6
 
 
 @pytest.mark.parametrize(
@@ -205,6 +235,7 @@ def test_what_fails_is_recorded_with_its_sentence_and_the_others_go_on(tmp_path,
         ((PLACES, 'access = "weights"\nposition = "outsider"'), "does not have"),
         (("images = 2", 'images = 2\naccess = "label"'), "needs the victim's scores, and gets no more"),
         (("images = 2", 'images = 2\naccess = "weights"'), "label or scores"),
+        (('explanations = "saliency"', 'explanations = "words"'), "attack.explanations names 'words'"),
         (("images = 2", "images = 0"), "images must be 1 to"),
         (('against = "none"', 'against = "other"'), "attack.against names 'other'"),
         (('against = "none"', "after = 3"), "attack.after names 3"),

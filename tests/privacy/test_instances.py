@@ -48,12 +48,13 @@ def test_what_is_overheard_is_the_answers_and_inputs_without_their_middle_and_no
     held_out = {sample.tobytes() for sample in data.held_out.inputs}
     assert all(sample.tobytes() in held_out for sample in inputs.inputs)
     seen_by = view(data)
-    seen = seen_of(seen_by, inputs)
+    seen = seen_of(seen_by, inputs, masked=True)
     assert seen.scores.exp()[:, 1].numpy() == pytest.approx(inputs.inputs.mean((1, 2, 3)), abs=1e-5)
     assert seen.explanations is None
     assert (seen.masked[..., 4:8, 4:8] == 0).all()
     assert torch.equal(seen.masked[..., :3, :], torch.from_numpy(inputs.inputs)[..., :3, :])
     assert seen_by.service.asked == 0
+    assert seen_of(seen_by, inputs).masked is None
 
 
 def test_of_a_service_that_tells_labels_only_the_class_is_overheard(data):
@@ -91,12 +92,16 @@ def test_the_class_mean_is_its_own_floor_and_the_input_itself_has_no_error(data,
     assert exact.over_floor.value == exact.score.metrics["mse"].value == 0
     assert exact.score.metrics["iip"].value == 1
     assert exact.score.n == 40
+    seen = seen_of(view(data), inputs, masked=True)
+    hidden = CLASS_ATTACKS.make("class-mean").invert(view(data), seen)
+    assert torch.equal(hidden * ~seen.mask, seen.masked)
+    assert torch.equal(hidden * seen.mask, floor * seen.mask)
 
 
 def test_answers_that_tell_the_brightness_bring_a_decoder_below_the_class_mean(data, judges):
     inputs = victims_inputs(data, 40, 1)
     seen = seen_of(view(data), inputs)
     floor = CLASS_ATTACKS.make("class-mean").invert(view(data), seen)
-    attack = CLASS_ATTACKS.make("background-alignment", capacity="conv_normN0C16", epochs=30, batch=16)
+    attack = CLASS_ATTACKS.make("background-alignment", capacity="conv_normN0C16", epochs=50, batch=16)
     over = scored(attack.invert(view(data), seen), floor, inputs, data.auxiliary, judges, 0).over_floor
     assert over.high < 0.7

@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from cutlayer.attacks.answers.view import ClassView, Service
+from cutlayer import training
+from cutlayer.attacks.answers.view import ClassView, Reply, Service
+from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset
-from cutlayer.data.withheld import ClassData
+from cutlayer.data.withheld import ClassData, withheld
 from cutlayer.errors import ConfigError
 from cutlayer.metrics.judge import Judge
+from cutlayer.models import zoo
 from cutlayer.privacy import judges as module
 from cutlayer.privacy.judges import Judges, ceiling, chance, class_judges, judged, nearest, varied
+from cutlayer.registry import CLASS_ATTACKS
 
 K = 6
 """Pictures of a class."""
@@ -190,3 +194,27 @@ def test_what_an_attacker_may_touch_holds_no_judge():
         stated = " ".join(str(field.type) for field in fields(kind))
         assert Judge.__name__ not in stated
         assert Judges.__name__ not in stated
+
+
+def test_on_digits_a_closed_judge_takes_strangers_for_the_victims_and_an_open_one_does_not(monkeypatch):
+    monkeypatch.setattr(module, "STEPS", 100)
+    data = withheld(load("digits"), list("56789"))
+    both = class_judges(data, 0)
+    assert min(both.accuracies) > 0.8
+    victim = zoo.build("mlp", data.input, data.n_private + 1, 0)
+    training.train(victim, data.train, epochs=10, seed=0)
+    targets = tuple(range(data.n_private))
+
+    def ask(images):
+        with torch.no_grad():
+            return victim(images).log_softmax(1)
+
+    view = ClassView(
+        input=data.input, classes=data.n_private + 1, targets=targets, auxiliary=data.auxiliary, reply=Reply.SCORES,
+        _service=Service(ask),
+    )  # fmt: skip
+    floor = CLASS_ATTACKS.make("nearest-auxiliary").represent(view, K)
+    strangers, real = judged(floor, targets, both).metrics, judged(ceiling(data, targets, K), targets, both).metrics
+    assert real["acc@1"].value > 0.9
+    assert strangers["agreed"].value <= 0.2
+    assert strangers["closed"].value >= 0.4

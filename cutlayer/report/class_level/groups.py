@@ -112,7 +112,7 @@ class Group:
     @property
     def floors(self) -> list[str]:
         """Titles of the floors, and of the ceiling, which comes first."""
-        found = dict.fromkeys(r.label for r in self.records if r.floor)
+        found = dict.fromkeys(r.label for r in self.records if r.floor and not r.instances)
         return sorted(found, key=lambda label: label != CEILING)
 
     def cell(self, who: Who, label: str) -> Cell | None:
@@ -129,6 +129,12 @@ class Group:
         """The attack by which most is recognized, by both judges; of those with this access, if one is given."""
         cells = [cell for cell in self.cells(who) if access in ("", cell.first.access)]
         return max(cells, key=lambda cell: (cell.value("agreed"), cell.value("acc@1")), default=None)
+
+    def rebuilding(self, who: Who) -> list[Cell]:
+        """The cells of attacks that rebuild single inputs from answers, and have a score."""
+        labels = dict.fromkeys(r.label for r in self.records if r.instances)
+        found = [self.cell(who, label) for label in labels]
+        return [cell for cell in found if cell is not None and cell.metric("over floor") is not None]
 
     def failed(self) -> dict[tuple[str, str], list[ClassRecord]]:
         """The records without a score, by attack and reason."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from cutlayer.records import gradients as records
 from cutlayer.records.gradients import UpdateRecord
-from cutlayer.records.reading import Study
 from cutlayer.records.run import Estimate
 from cutlayer.report.gradients.groups import Cell, Group, Where, where_text
 from cutlayer.report.gradients.terminal import SHARE, SMASHED
@@ -205,23 +202,4 @@ def opening() -> Html:
             class_="lead",
         ),
         el("p", "This page shows what published attacks rebuild from updates, and what defenses of updates change."),
-    )
-
-
-def environment(studies: Sequence[Study]) -> Html | None:
-    """The studies on the page, and the machines on which they were run."""
-    if not studies:
-        return None
-    head = ["Study", "Cells", "Started", "Machine", "torch"]
-    rows = []
-    for study in studies:
-        env = study.env
-        started = str(env.get("started") or DASH).replace("T", " ").removesuffix("Z")
-        machine = f"{env.get('cores', '?')} cores of {env['cpu']}" if env.get("cpu") else DASH
-        cells = [f"{len(study.records):,}", started, machine, (env.get("packages") or {}).get("torch") or DASH]
-        rows.append(row(study.folder.name, cells))
-    return section(
-        "How it was studied",
-        table("The studies of updates on this page", head, [el("tbody", rows)]),
-        el("p", "Repeat one with ", el("code", "cutlayer gradients runs/ID/gradients.toml"), "."),
     )

@@ -157,6 +157,15 @@ def decades(low: float, high: float) -> list[float]:
     return values
 
 
+def apart(values: Sequence[float]) -> list[float]:
+    """Those of rising values that have room for a label on a logarithmic axis."""
+    kept: list[float] = []
+    for value in values:
+        if not kept or value / kept[-1] >= 1.8:
+            kept.append(value)
+    return kept
+
+
 def percent(share: float) -> str:
     """A share as whole percent without the sign, for ticks."""
     return f"{share * 100:.0f}"

@@ -4,12 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cutlayer.machine.files import check_writable
+from cutlayer.records.class_level import ClassRecord
 from cutlayer.records.files import write_text
-from cutlayer.records.reading import Run, Skipped, Study, Training, read, studies, trainings
+from cutlayer.records.gradients import UpdateRecord
+from cutlayer.records.reading import Run, Skipped, Study, Training, class_studies, read, studies, trainings
+from cutlayer.report.class_level import sections as class_sections
+from cutlayer.report.class_level import story as class_story
+from cutlayer.report.class_level.groups import group as class_groups
 from cutlayer.report.gradients import sections as update_sections
 from cutlayer.report.gradients.groups import group as update_groups
 from cutlayer.report.kit import markup
 from cutlayer.report.kit.markup import Html, el
+from cutlayer.report.kit.studied import environment
 from cutlayer.report.runs import sections, sweep_sections
 from cutlayer.report.runs.ceilings import ceilings
 from cutlayer.report.runs.groups import Group, group
@@ -28,7 +34,7 @@ def write(runs: Path) -> Path:
     The page lists unfinished and damaged runs.
 
     Raises:
-        CutlayerError: There is no folder, or neither a finished run nor a training nor a study of updates in it.
+        CutlayerError: There is no folder, or neither a finished run nor a training nor a study in it.
         WriteError: The user may not write to it.
     """
     path = runs / "report.html"
@@ -36,13 +42,18 @@ def write(runs: Path) -> Path:
         check_writable(path, "file")
     finished, skipped = read(runs)
     trained, damaged = trainings(runs)
-    studied, unread = studies(runs)
-    write_text(path, page(finished, [*skipped, *damaged, *unread], trained, studied))
+    (studied, unread), (of_classes, unreadable) = studies(runs), class_studies(runs)
+    passed_over = [*skipped, *damaged, *unread, *unreadable]
+    write_text(path, page(finished, passed_over, trained, studied, of_classes))
     return path
 
 
 def page(
-    runs: Sequence[Run], skipped: Sequence[Skipped], trained: Sequence[Training] = (), studied: Sequence[Study] = ()
+    runs: Sequence[Run],
+    skipped: Sequence[Skipped],
+    trained: Sequence[Training] = (),
+    studied: Sequence[Study[UpdateRecord]] = (),
+    of_classes: Sequence[Study[ClassRecord]] = (),
 ) -> str:
     """The whole page as text."""
     groups, taught = group(runs), trained_groups([training.record for training in trained])
@@ -53,15 +64,25 @@ def page(
         {study.records[0].study: study.folder for study in studied},
     )
     listed += [(g.anchor, f"Updates: {g.title}", update_sections.names(g)) for g in of_updates]
+    by_class = class_groups(
+        (record for study in of_classes for record in study.records),
+        {study.records[0].study: study.folder for study in of_classes},
+    )
+    listed += [(g.anchor, f"Classes: {g.title}", class_sections.names(g)) for g in by_class]
     links = [el("li", el("a", title, href=f"#{anchor}"), f": {count}") for anchor, title, count in listed]
     contents = el("nav", el("p", "On this page"), el("ul", links), aria_label="On this page") if links[1:] else None
     predicted = predictors([run.result for run in runs])
-    first = opening if runs else training_sections.opening if taught else update_sections.opening
+    others = update_sections.opening if of_updates or not by_class else class_story.opening
+    first = opening if runs else training_sections.opening if taught else others
     parts = [first(), contents, map(_article, groups), predicted] if runs else [first(), contents]
     parts += [map(training_sections.article, taught), training_sections.environment(trained)]
-    parts += [map(update_sections.article, of_updates), update_sections.environment(studied)]
+    parts += [map(update_sections.article, of_updates)]
+    parts += [environment(studied, "updates", "cutlayer gradients runs/ID/gradients.toml")]
+    parts += [map(class_sections.article, by_class)]
+    parts += [environment(of_classes, "classes", "cutlayer class-level runs/ID/class-level.toml")]
     parts += [sections.environment(runs, skipped)] if runs or skipped else []
     title = "cutlayer: training by clients and a server" if taught else "cutlayer: what do updates give away?"
+    title = "cutlayer: what does a model tell of those it was trained on?" if first is class_story.opening else title
     title = "cutlayer: what can the server see?" if runs else title
     return markup.page(title, el("main", parts))
 

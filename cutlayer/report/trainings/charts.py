@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cutlayer.records.training import TrainingRecord
 from cutlayer.report.kit.markup import Html, el
-from cutlayer.report.kit.svg import Axis, Chart, Frame, circle, decades, domain, percent, text, ticks
+from cutlayer.report.kit.svg import Axis, Chart, Frame, apart, circle, decades, domain, percent, text, ticks
 from cutlayer.report.kit.wording import ACCURACY, size
 from cutlayer.report.trainings.groups import Curve
 
@@ -32,7 +32,7 @@ def by_bytes(curves: Sequence[Curve]) -> Html | None:
     if not spent:
         return None
     low, high = min(spent) / 1.15, max(spent) * 1.15
-    across = Axis(low, high, _apart(decades(low, high)), lambda n: size(int(n)), "sent up and down by all", True)
+    across = Axis(low, high, apart(decades(low, high)), lambda n: size(int(n)), "sent up and down by all", True)
     return _lines("Accuracy by bytes", [(curve, line) for curve, line in points if line], (), across)
 
 
@@ -62,15 +62,6 @@ def _rounds(last: float) -> Axis:
     step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500, 10**9) if last / s <= 8)
     marks = [1.0, *(float(n) for n in range(step, int(last) + 1, step) if n > 1)]
     return Axis(1.0, max(last, 2.0), marks, lambda n: f"{n:.0f}", "round")
-
-
-def _apart(values: Sequence[float]) -> list[float]:
-    """The values that have room for a label."""
-    kept: list[float] = []
-    for value in values:
-        if not kept or value / kept[-1] >= 1.8:
-            kept.append(value)
-    return kept
 
 
 def legend(curves: Sequence[Curve]) -> Html:

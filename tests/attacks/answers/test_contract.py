@@ -36,26 +36,39 @@ class Row(NamedTuple):
         return CLASS_ATTACKS.make(self.name, **self.options)
 
 
+SMALL = {"latent": 4, "width": 2}
 ROWS = [
     Row("background-alignment", {"capacity": "conv_normN0C16", "images": 32, "epochs": 1}),
     Row("brep-mi", {"prior": "linear", "draws": 300, "steps": 3}),
+    Row("c2fmi", {"prior": "linear", "embedding_epochs": 1, "epochs": 1, "population": 4, "steps": 3}),
     Row("class-mean", {}),
     Row("deep-inversion", {"steps": 3, "batch": 4}, asks=False),
+    Row("diff-mi", {"width": 4, "train_steps": 2, "steps": 2, "last_steps": 2}, asks=False),
+    Row("dmmia", SMALL | {"prior_steps": 4, "starts": 8, "steps": 2}, asks=False),
+    Row("emi", SMALL | {"prior_steps": 2, "starts": 4}, asks=False),
     Row("fed-inverse", {"prior": "linear", "steps": 3}, asks=False),
     Row("first-hit", {"prior": "linear", "draws": 300}),
     Row("genetic", {"prior": "linear", "pool": 40, "population": 6, "generations": 3}),
     Row("gmi", {"latent": 4, "width": 2, "prior_steps": 4, "steps": 3, "candidates": 2}, asks=False),
     Row("if-gmi", {"latent": 4, "width": 2, "prior_steps": 4, "starts": 20, "steps": 2, "layers": 2}, asks=False),
+    Row("kedmi", SMALL | {"prior_steps": 4, "steps": 2}, asks=False),
+    Row("label-diffusion", {"width": 4, "train_steps": 2, "steps": 2}),
+    Row("label-transfer", {"prior": "linear", "starts": 4, "steps": 2, "student_steps": 2, "students": 2}),
+    Row("lokt", SMALL | {"prior_steps": 4, "starts": 4, "steps": 2, "student_steps": 2, "samples": 5}),
     Row("lomma", {"prior": "linear", "steps": 3, "student_steps": 2}, asks=False),
     Row("margin", {"prior": "linear", "steps": 3, "starts": 20}, asks=False),
     Row("mean-auxiliary", {}, asks=False),
     Row("mi-face", {"steps": 3}, asks=False),
     Row("mirror", {"prior": "linear", "steps": 3, "starts": 20}, asks=False),
     Row("nearest-auxiliary", {}),
+    Row("patch-mi", SMALL | {"prior_steps": 2, "starts": 4}, asks=False),
+    Row("plg-mi", SMALL | {"prior_steps": 4, "steps": 2}, asks=False),
     Row("ppa", {"prior": "linear", "steps": 3, "starts": 20, "votes": 2}, asks=False),
+    Row("rlb-mi", {"prior": "linear", "episodes": 8, "hidden": 8, "batch": 4}),
     Row("sampling", {"prior": "linear", "n": 20}),
     Row("secret-gen", {"draws": 3, "latent": 4, "width": 4, "prior_steps": 4, "steps": 2}),
     Row("smi", {"capacity": "conv_normN0C16", "images": 32, "epochs": 1, "classifier_epochs": 1}),
+    Row("vmi", SMALL | {"prior_steps": 4, "steps": 2}, asks=False),
     Row("xai", {"capacity": "conv_normN0C16", "images": 32, "epochs": 1}),
 ]
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

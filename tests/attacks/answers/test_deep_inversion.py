@@ -7,43 +7,15 @@ import torch
 from torch import nn
 
 from cutlayer.attacks.answers.deep_inversion import DeepInversion, variation
-from cutlayer.attacks.answers.view import ClassView, Reply
-from cutlayer.data.splits import Dataset
 from cutlayer.errors import ConfigError
 from cutlayer.nets.norms import Norms
 from cutlayer.spec import image_spec
-
-INPUT = image_spec(1, 8, 8)
-
-
-def bars(n):
-    """Images whose class is the half that is bright, in front of a little noise."""
-    random = torch.Generator().manual_seed(0)
-    labels = torch.arange(n) % 2
-    images = 0.2 + 0.1 * torch.rand(n, 1, 8, 8, generator=random)
-    images[labels == 0, :, :4] += 0.6
-    images[labels == 1, :, 4:] += 0.6
-    return images, labels
+from tests.attacks.answers.bars import brighter_above, knowing, view
 
 
 @pytest.fixture(scope="module")
 def victim():
-    torch.manual_seed(0)
-    first = nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()
-    model = nn.Sequential(*first, nn.Conv2d(8, 8, 3, 2, padding=1), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(128, 2))
-    images, labels = bars(64)
-    adam = torch.optim.Adam(model.parameters(), 1e-2)
-    for _ in range(40):
-        loss = nn.functional.cross_entropy(model(images), labels)
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-    return model.eval()
-
-
-def view(model, input=INPUT):
-    own = Dataset(torch.rand(4, *input.shape).numpy(), torch.zeros(4, dtype=torch.long).numpy())
-    return ClassView(input=input, classes=2, targets=(0, 1), auxiliary=own, reply=Reply.WEIGHTS, _models=(model,))
+    return knowing()
 
 
 def test_pictures_have_the_statistics_of_the_training_data_and_show_the_class(victim):
@@ -54,7 +26,7 @@ def test_pictures_have_the_statistics_of_the_training_data_and_show_the_class(vi
         start = norms.gap()
         victim(shown.flatten(0, 1))
         assert norms.gap() < start / 5
-    halves = shown[:, :, 0, :4].mean((2, 3)) - shown[:, :, 0, 4:].mean((2, 3))
+    halves = brighter_above(shown)
     assert halves[0].mean() > 0.05
     assert halves[1].mean() < -0.05
 

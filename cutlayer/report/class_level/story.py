@@ -1,0 +1,188 @@
+"""The opening of a study of class-level inversion, for someone new to the field: what was found, and its meaning."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutlayer.records import class_level as records
+from cutlayer.records.class_level import CEILING
+from cutlayer.records.run import Estimate
+from cutlayer.report.class_level.ethics import WHY, origin
+from cutlayer.report.class_level.flags import SHARE
+from cutlayer.report.class_level.groups import NEAREST, Cell, Group, Who, who_text
+from cutlayer.report.kit.markup import Html, el, note, section
+from cutlayer.report.kit.pictures import picture_row, strip
+
+FEW, IN_A_ROW = 6, 10
+"""Up to so many classes, each is shown more than once; pictures of a row."""
+GETS = {
+    "label": "the label that the model answers to each picture",
+    "scores": "the probabilities that the model answers to each picture",
+    "weights": "the model's weights",
+}
+
+
+def recovered(group: Group) -> Html | None:
+    """What the best attack on the first victim shows of each class, beside real pictures, and one verdict."""
+    who = group.main
+    cell = group.worst(who)
+    if cell is None:
+        return None
+    rows = _rows(group, cell)
+    claims = list(dict.fromkeys(r.claim.strip() for r in group.records if r.claim))
+    return section(
+        "What the model gave away",
+        [el("p", claim, class_="claim") for claim in claims],
+        el("p", verdict(group, who, cell), class_="lead"),
+        el("div", rows, class_="recovered"),
+        note(
+            f"{cell.first.label}, {who_text(who)}, seed {cell.first.seed}: the first pictures that it shows of "
+            f"{_names(group, cell)}. No picture was chosen by a judge. Nearest is measured in the features of the "
+            "first judge, and not pixel by pixel."
+        ),
+        el("p", belief(group, who, cell)),
+        ethics(group),
+    )
+
+
+def verdict(group: Group, who: Who, cell: Cell) -> str:
+    """What the figures say, in plain words."""
+    what = "person" if origin(group.first.data).people else "class"
+    agreed, floor = cell.metric("agreed"), _floor(group, who, cell)
+    assert agreed is not None
+    told = (
+        f"Nobody showed the attacker a picture of these {len(group.first.targets)} "
+        f"{'people' if what == 'person' else 'classes'}. It got {GETS[cell.first.access]}, and drew what stands in the "
+        f"first row. Two judges, networks that have seen all classes and that no attack can reach, both recognize the "
+        f"right {what} in {SHARE.value(agreed.value)} of its pictures"
+    )
+    if not floor:
+        return f"{told}."
+    name, share = floor
+    if agreed.value <= share.value:
+        return (
+            f"{told}. What learns nothing of them, {name}, reaches {SHARE.value(share.value)}, so that nothing was "
+            "given away here."
+        )
+    surely = agreed.low > share.high
+    return (
+        f"{told}. What learns nothing of them, {name}, reaches {SHARE.value(share.value)}. The difference is what the "
+        f"model gave away"
+        f"{'.' if surely else ', but with so few classes it may be chance.'}"
+    )
+
+
+def belief(group: Group, who: Who, cell: Cell) -> str:
+    """How far the verdict can be believed."""
+    agreed, real = cell.metric("agreed"), group.cell(who, CEILING)
+    gain, closed, worst = cell.metric("distance gain"), cell.metric("closed"), cell.worst
+    assert agreed is not None
+    parts = [
+        f"How far to believe it: the 95 % interval over classes and seeds is {SHARE.interval(agreed)} %"
+        if SHARE.interval(agreed)
+        else "How far to believe it: there is no interval"
+    ]
+    if real is not None and (share := real.metric("agreed")) is not None:
+        parts.append(
+            f"of real pictures that the model was not trained on, the judges recognize {SHARE.value(share.value)}"
+        )
+    if worst is not None:
+        parts.append(f"the class that is given away least is {worst[0]} ({SHARE.value(worst[1])})")
+    text = "; ".join(parts) + "."
+    if closed is not None:
+        text += (
+            f" A judge that may only name the victim's classes, as in most papers, says {SHARE.value(closed.value)}, "
+            f"and {_closed_floor(group, who)}."
+        )
+    if gain is not None:
+        text += (
+            " In the judge's features the pictures are nearer to the training samples than the attacker's nearest "
+            "samples."
+            if gain.value > 0
+            else " In the judge's features the pictures are farther from the training samples than the attacker's "
+            "nearest samples are: they carry what a network recognizes, and are no portraits."
+        )
+    return text
+
+
+def _closed_floor(group: Group, who: Who) -> str:
+    nearest = group.cell(who, NEAREST)
+    share = nearest.metric("closed") if nearest is not None else None
+    if share is None:
+        return "also calls strangers right"
+    return f"it says {SHARE.value(share.value)} of the attacker's own nearest samples, which show nobody of them"
+
+
+def _floor(group: Group, who: Who, cell: Cell) -> tuple[str, Estimate] | None:
+    """The highest of what an attacker reaches who learns nothing: its name, and the share."""
+    named = [("asking as often without a search", cell.metric("agreed", sampled=True))]
+    for floor in group.cells(who, floors=True):
+        if floor.first.attack != CEILING:
+            what = "showing the attacker's own nearest pictures" if floor.first.attack == NEAREST else floor.first.label
+            named.append((what, floor.metric("agreed")))
+    found = [(name, share) for name, share in named if share is not None]
+    return max(found, key=lambda one: one[1].value, default=None)
+
+
+def _rows(group: Group, cell: Cell) -> list[Html]:
+    kept = pictures(group, cell)
+    titles = {
+        "rebuilt": ("recovered", "by the attacker"),
+        "private": ("nearest private", "a training sample, which the attacker has never seen"),
+        "auxiliary": ("nearest stranger", "of the attacker's own samples"),
+    }
+    return [
+        picture_row(
+            *titles[name], strip(kept[name], range(len(kept[name])), f"{titles[name][0]}: {_names(group, cell)}")
+        )
+        for name in titles
+        if name in kept
+    ]
+
+
+def pictures(group: Group, cell: Cell) -> dict[str, NDArray[np.uint8]]:
+    """The pictures of a cell's first seed that fill a row, ``(N, C, H, W)`` by name; nothing where there are none."""
+    kept = records.pictures(group.folder, cell.first) if group.folder is not None else {}
+    if not {"rebuilt", "private", "auxiliary"} <= kept.keys():
+        return {}
+    drawn = {}
+    for name in ("rebuilt", "private", "auxiliary"):
+        images = kept[name][:, : _each(len(kept[name]))]
+        whole = np.rint(images.astype(np.float32).clip(0, 1) * 255).astype(np.uint8)
+        drawn[name] = whole.reshape(-1, *whole.shape[2:])
+    return drawn
+
+
+def _each(classes: int) -> int:
+    return IN_A_ROW // classes if classes <= FEW else 1
+
+
+def _names(group: Group, cell: Cell) -> str:
+    kept = records.pictures(group.folder, cell.first) if group.folder is not None else {}
+    chosen = kept["classes"].tolist() if "classes" in kept else range(len(cell.first.targets))
+    return ", ".join(cell.first.targets[int(k)] for k in chosen if 0 <= int(k) < len(cell.first.targets))
+
+
+def ethics(group: Group) -> Html:
+    """Whose pictures these are, under which terms, and why they are shown."""
+    found = origin(group.first.data)
+    box = el("p", el("b", "Whose pictures these are. "), f"{found.whose} {found.terms} {WHY}")
+    return el("aside", box, class_="ethics")
+
+
+def opening() -> Html:
+    """An introduction to class-level inversion, for a page that shows nothing else."""
+    return el(
+        "header",
+        el("p", "cutlayer", class_="product"),
+        el("h1", "What does a model tell of those it was trained on?"),
+        el(
+            "p",
+            "A model that recognizes people answers every picture with how surely it is one of them. Whoever asks "
+            "often enough, or holds the model, can search for the picture that the model is surest of, and may find a "
+            "face.",
+            class_="lead",
+        ),
+        el("p", "This page shows what published attacks recover, beside what needs no attack at all."),
+    )

@@ -1,0 +1,143 @@
+"""The part of the report on class-level inversion, and its table in the terminal, from records made by hand."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from cutlayer.records import class_level as records
+from cutlayer.records.class_level import CEILING, ClassRecord, Control, Figures
+from cutlayer.records.run import Estimate, Published
+from cutlayer.report.class_level import terminal
+from cutlayer.report.class_level.flags import flags
+from cutlayer.report.class_level.groups import group
+from cutlayer.report.class_level.story import belief, verdict
+from cutlayer.report.runs.page import write
+
+WHO = (2, "none")
+
+
+def figures(agreed, **other):
+    values = {
+        "acc@1": agreed, "second": agreed, "acc@5": 1.0, "agreed": agreed, "closed": 0.9, "distance gain": 0.5,
+        "diversity": 4.0, "real diversity": 4.0, **other,
+    }  # fmt: skip
+    metrics = {name: Estimate(value, 5, value - 0.05, value + 0.05) for name, value in values.items()}
+    return Figures(metrics=metrics, by_class={"agreed": (agreed, agreed / 2)})
+
+
+def record(attack="genetic", agreed=0.6, *, score=None, **other):
+    values = {"position": "outsider", "access": "scores", "defense": "none", "seed": 0, "epochs": 2, **other}
+    key = hashlib.sha256(repr((attack, values)).encode()).hexdigest()[:12]
+    accuracy = values.pop("accuracy", 0.98)
+    return ClassRecord(
+        id=key, study="abc", name="n", claim="A claim.", data=values.pop("data", "att-faces"), model="lenet",
+        targets=("s1", "s2"), images=2, defense_label=values["defense"], attack=attack, label=attack, chance=0.05,
+        accuracy=Estimate(accuracy, 100, accuracy, accuracy), judged=values.pop("judged", (0.99, 0.97)),
+        judges=("A network.", "Another network."), score=None if values.get("failed") else score or figures(agreed),
+        **values,
+    )  # fmt: skip
+
+
+FLOORS = (record(CEILING, 0.97, floor=True), record("nearest-auxiliary", 0.1, floor=True))
+
+
+def study(*made):
+    (found,) = group([*FLOORS, *made])
+    return found
+
+
+def shown(images=2):
+    arrays = {name: np.full((2, images, 1, 8, 8), 0.5, np.float16) for name in ("rebuilt", "private", "auxiliary")}
+    return arrays | {"classes": np.arange(2)}
+
+
+def written(folder, *made):
+    for one in made:
+        records.write(folder / one.study, one, shown() if one.score else {})
+    return write(folder).read_text()
+
+
+def test_the_page_begins_with_the_pictures_and_says_what_they_mean_and_whose_they_are(tmp_path):
+    page = written(
+        tmp_path,
+        *FLOORS,
+        record(asked=400, control=Control(named=0.6, chance=0.3), sampled=figures(0.2)),
+        record("brep", 0.3, access="label", asked=800, published=Published(values={"closed": 0.5}, source="A, 2020")),
+        record("genetic", 0.2, defense="rounding"),
+        record(
+            "reads",
+            instances=True,
+            score=Figures(metrics={"over floor": Estimate(0.8, 5, 0.7, 0.9), "psnr": Estimate(12.5, 5, 12, 13)}),
+        ),
+        record("brep", defense="rounding", failed="It needs labels."),
+    )
+    for words in (
+        "What does a model tell of those it was trained on?", "A claim.",
+        "Nobody showed the attacker a picture of these 2 people", "recognize the right person in 60",
+        "asking as often without a search, reaches 20", "Whose pictures these are", "Olivetti",
+        "nearest private", "nearest stranger", "How much an attacker must ask", "What each defense leaves",
+        "Worst attacker that gets label", "A, 2020", "It needs labels.", "60 %, 30 % for each class",
+        "told more than the class", "12.50",
+        "cutlayer class-level runs/ID/class-level.toml",
+    ):  # fmt: skip
+        assert words.replace(" %", "\N{NO-BREAK SPACE}%") in page, words
+    assert page.index("nearest private") < page.index("How often the judges recognize")
+    assert page.count("<img") == 3 + 5 + 3  # beside real pictures, of each attack, of inputs
+
+
+def test_a_verdict_says_no_more_than_the_figures_do():
+    best = record(agreed=0.6)
+    found = study(best)
+    cell = found.worst(WHO)
+    assert "The difference is what the model gave away." in verdict(found, WHO, cell)
+    close = study(record(agreed=0.15))
+    assert "it may be chance" in verdict(close, WHO, close.worst(WHO))
+    nothing = study(record(agreed=0.1))
+    assert "nothing was given away" in verdict(nothing, WHO, nothing.worst(WHO))
+    searched = study(record(agreed=0.3, sampled=figures(0.4)))
+    assert "nothing was given away" in verdict(searched, WHO, searched.worst(WHO))
+    far = study(record(score=figures(0.6, **{"distance gain": -1.0})))
+    assert "no portraits" in belief(far, WHO, far.worst(WHO))
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ([record(shared=True)], "holds samples of the same classes"),
+        ([record(judged=(0.8, 0.95))], "A judge is weak"),
+        ([record(accuracy=0.1)], "hardly learned its classes"),
+        ([record(score=figures(0.5, second=0.1))], "The judges disagree"),
+        ([record(agreed=0.05)], "than showing the attacker's own nearest samples"),
+        ([record(agreed=0.3, prior="wgan"), record("eigen", 0.4, prior="linear")], "no better than a linear prior"),
+        ([record(agreed=0.3, sampled=figures(0.4))], "no better than as many questions without a search"),
+        ([record(score=figures(0.6, **{"distance gain": -0.2}))], "is farther from the victim's samples"),
+        ([record(score=figures(0.6, diversity=1.0))], "less than half as diverse"),
+        ([record("label", 0.7, access="label"), record(agreed=0.5)], "gets the label alone and does better"),
+        ([record(control=Control(named=0.6, chance=0.3))], "never trained on"),
+    ],
+)  # fmt: skip
+def test_each_doubt_is_said(made, words):
+    assert words in " ".join(flags(study(*made)))
+    assert flags(study(record())) == []
+
+
+def test_seeds_are_averaged_and_a_class_is_the_worst_over_all():
+    cell = study(record(agreed=0.4), record(agreed=0.8, seed=1)).cell(WHO, "genetic")
+    agreed = cell.metric("agreed")
+    assert agreed.value == pytest.approx(0.6)
+    assert (agreed.low, agreed.high) == (pytest.approx(0.35), pytest.approx(0.85))
+    assert cell.worst == ("s2", pytest.approx(0.3))
+
+
+def test_the_terminal_says_it_too():
+    text = terminal.text([*FLOORS, record(asked=400), record("brep", failed="It needs labels.")])
+    assert "held-out (ceiling)" in text
+    assert "nearest-auxiliary (floor)" in text
+    assert "It needs labels." in text
+
+
+def test_markup_in_a_record_stays_text(tmp_path):
+    page = written(tmp_path, *FLOORS, record("<script>", failed="<b>"), record("<i>"))
+    assert "<script>" not in page
+    assert "<i>" not in page
