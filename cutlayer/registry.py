@@ -573,6 +573,7 @@ CLASS_ATTACKS = Registry(
         "patch-mi": "cutlayer.attacks.answers.patch_mi:PatchMI",
         "plg-mi": "cutlayer.attacks.answers.plg_mi:PLGMI",
         "ppa": "cutlayer.attacks.answers.ppa:Ppa",
+        "ppdg-mi": "cutlayer.attacks.answers.ppdg_mi:PPDGMI",
         "rlb-mi": "cutlayer.attacks.answers.rlb_mi:RlbMi",
         "sampling": "cutlayer.attacks.answers.sampling:Sampling",
         "secret-gen": "cutlayer.attacks.answers.secret_gen:SecretGen",

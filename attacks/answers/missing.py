@@ -40,6 +40,6 @@ class SiaGan(Missing, AnswerAttack):
 
     explanation = (
         "Not built: SIA-GAN undoes the scrambling of blocks by which images are encrypted before a model sees them, and "
-        "no head here scrambles its input; `decoder` is learned from such pairs in the same way."
+        "no head here scrambles its input; `decoder` learns from such pairs."
     )
     plain_words = "learns to put scrambled pictures back in order"
