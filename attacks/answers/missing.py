@@ -39,7 +39,7 @@ class SiaGan(Missing, AnswerAttack):
     """SIA-GAN: a network that puts scrambled images back in order, learned from pairs of the attacker's own."""
 
     explanation = (
-        "Not built: SIA-GAN undoes the scrambling of blocks by which images are encrypted before a model sees them, and "
-        "no head here scrambles its input; `decoder` learns from such pairs."
+        "Not built: SIA-GAN undoes the scrambling of blocks by which images are encrypted before a model sees them, "
+        "and no head here scrambles its input; `decoder` learns from such pairs."
     )
     plain_words = "learns to put scrambled pictures back in order"
