@@ -193,6 +193,10 @@ full-training-attacks: $(READY) ## Let servers rebuild images while they train (
 full-gradients: $(READY) ## Invert gradients of ResNet-20 on CIFAR-10, 32 images in one batch and one by one, then by other systems, in at most 10 minutes on a machine with a GPU: make full-gradients WEIGHTS=resnet20-12fca82f.th DATA_ROOT=DIR
 	$(BIN)/python benchmarks/full_gradients.py $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
 
+.PHONY: full-class-level
+full-class-level: $(READY) ## Show the classes of ResNet-20 on CIFAR-10 and of a network that knows people of CelebA, with the published settings, on a machine with a GPU: make full-class-level WEIGHTS=resnet20-12fca82f.th DATA_ROOT=DIR
+	$(BIN)/python benchmarks/full_class_level.py $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
 .PHONY: full-defenses
 full-defenses: $(READY) ## The same on all images with more epochs and stronger attacks, for a machine with a GPU: make full-defenses WEIGHTS=resnet20-12fca82f.th
 	$(BIN)/python benchmarks/reference.py --full --resnet20 $(WEIGHTS) --out runs/full-defenses

@@ -110,6 +110,8 @@ class Search(ClassAttack):
         for option, accepted in (("prior", PRIORS), ("loss", LOSSES), ("step", STEPS)):
             if (given := getattr(self, option)) not in accepted:
                 raise ConfigError(f"There is no {option} named {given!r:.80}; {near(str(given), accepted)}")
+        if self.layers and self.step == "distribution":
+            raise ConfigError("Inner layers have no distribution to search; set layers = 0, or step = 'adam'.")
 
     def through(self, view: ClassView) -> tuple[nn.Module, ...]:
         """The networks through which the search descends, and which choose; all weigh as much."""
@@ -121,7 +123,11 @@ class Search(ClassAttack):
 
     def represent(self, view: ClassView, k: int) -> Tensor:
         """See the base."""
-        networks, prior = self.through(view), self.made_prior(view)
+        return self.found(view, self.made_prior(view), k)
+
+    def found(self, view: ClassView, prior: Prior, k: int) -> Tensor:
+        """What the search finds with this prior, ``(targets, k, *input.shape)``."""
+        networks = self.through(view)
         if self.layers >= len(prior.blocks()):
             raise ConfigError(
                 f"The prior {self.prior!r} has {len(prior.blocks()) - 1} inner layers, and layers = {self.layers} are "

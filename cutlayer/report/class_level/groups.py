@@ -92,7 +92,7 @@ class Group:
     @property
     def anchor(self) -> str:
         """Id on the page."""
-        return f"classes-{self.first.study}"
+        return f"classes-{self.first.study}-{self.first.images}"
 
     @property
     def victims(self) -> list[Who]:
@@ -153,16 +153,16 @@ def who_text(who: Who) -> str:
 
 
 def group(records: Iterable[ClassRecord], folders: Mapping[str, Path] | None = None) -> list[Group]:
-    """The studies, each with its records.
+    """The studies, each with its records; those of other numbers of pictures of a class apart.
 
     Args:
         records: The records of all studies.
         folders: The folder of each study, by its id.
     """
-    by_study: dict[str, list[ClassRecord]] = {}
+    by_study: dict[tuple[str, int], list[ClassRecord]] = {}
     for record in records:
-        by_study.setdefault(record.study, []).append(record)
-    return [Group(tuple(found), (folders or {}).get(study)) for study, found in by_study.items()]
+        by_study.setdefault((record.study, record.images), []).append(record)
+    return [Group(tuple(found), (folders or {}).get(study)) for (study, _), found in by_study.items()]
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -224,6 +224,8 @@ def test_refusals_that_say_what_to_do(view):
     for options in ({"prior": "liner"}, {"loss": "margins"}, {"step": "adm"}):
         with pytest.raises(ConfigError, match=next(iter(options))):
             Search(**options)
+    with pytest.raises(ConfigError, match="set layers = 0"):
+        Search(step="distribution", layers=1)
     with pytest.raises(ConfigError, match="set fewer"):
         Search(prior="linear", layers=1).represent(view, 2)
     with pytest.raises(ConfigError, match="raise n to 5"):
