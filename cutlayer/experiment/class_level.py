@@ -205,7 +205,7 @@ def _attacked(plan: ClassPlan, target: _Target, cell: Cell, say: Say) -> tuple[C
             record = replace(record, control=Control(named=named.named, chance=named.chance))
             shown = shown[:-1]
         record, pictures = _scored(record, target, cell, shown)
-        return replace(record, sampled=_sampled(target, cell, attack, record)), pictures
+        return replace(record, sampled=_sampled(target, cell, attack, record, say)), pictures
     except CutlayerError as error:
         return replace(record, failed=str(error)), {}
     except Exception as error:
@@ -236,8 +236,11 @@ def _instances(
     return replace(record, score=figures), kept | {"classes": inputs.labels[chosen]}
 
 
-def _sampled(target: _Target, cell: Cell, attack: ClassAttack, record: ClassRecord) -> Figures | None:
-    """What an attacker gets who asks as many questions about pictures of the same prior, and searches nothing."""
+def _sampled(target: _Target, cell: Cell, attack: ClassAttack, record: ClassRecord, say: Say) -> Figures | None:
+    """What an attacker gets who asks as many questions about pictures of the same prior, and searches nothing.
+
+    None where there is no such attacker, as with fewer questions than pictures; the attack has its score all the same.
+    """
     if not record.asked or record.floor:
         return None
     named = {f.name for f in fields(CLASS_ATTACKS.load(SAMPLING))}
@@ -250,7 +253,11 @@ def _sampled(target: _Target, cell: Cell, attack: ClassAttack, record: ClassReco
         "thief", target.victim, reply=Reply.SCORES, targets=tuple(target.private), seed=cell.seed,
         kept=target.kept.setdefault(("thief", Reply.SCORES.label), {}),
     ) as view:  # fmt: skip
-        shown = sampling.represent(view, cell.images).detach().float().cpu()
+        try:
+            shown = sampling.represent(view, cell.images).detach().float().cpu()
+        except CutlayerError as error:
+            say(f"nothing stands beside {record.label} at as many questions: {error}")
+            return None
     return _figures(target, cell, shown)
 
 
