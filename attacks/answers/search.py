@@ -123,7 +123,11 @@ class Search(ClassAttack):
 
     def represent(self, view: ClassView, k: int) -> Tensor:
         """See the base."""
-        networks, prior = self.through(view), self.made_prior(view)
+        return self.found(view, self.made_prior(view), k)
+
+    def found(self, view: ClassView, prior: Prior, k: int) -> Tensor:
+        """What the search finds with this prior, ``(targets, k, *input.shape)``."""
+        networks = self.through(view)
         if self.layers >= len(prior.blocks()):
             raise ConfigError(
                 f"The prior {self.prior!r} has {len(prior.blocks()) - 1} inner layers, and layers = {self.layers} are "

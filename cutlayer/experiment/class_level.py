@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from itertools import groupby
@@ -71,11 +72,19 @@ class _Target:
         """The numbers of the victim's classes."""
         return list(range(self.data.n_private))
 
+    def told(self, seed: int = 0) -> AbstractContextManager[ClassView]:
+        """What a floor may touch: it is told all scores, whatever the server replies."""
+        kept = self.kept.setdefault(("thief", Reply.SCORES.label), {})
+        return seen_from(
+            "thief", self.victim, reply=Reply.SCORES, targets=tuple(self.private), seed=seed, kept=kept,
+            device=pick_device(),
+        )  # fmt: skip
+
     def strangers(self, k: int) -> Tensor:
         """The attacker's samples that the victim takes most surely for each class: distances are measured from them."""
         if k not in self._strangers:
             attack = CLASS_ATTACKS.make(FLOORS[0])
-            with seen_from("thief", self.victim, reply=Reply.SCORES, targets=tuple(self.private)) as view:
+            with self.told() as view:
                 self._strangers[k] = attack.represent(view, k)
         return self._strangers[k]
 
@@ -227,7 +236,8 @@ def _instances(
     begin = time.perf_counter()
     rebuilt = attack.invert(view, seen).detach().float().cpu()
     record = _spent(record, view, begin)
-    floor = CLASS_ATTACKS.make(CLASS_MEAN).invert(view, seen).detach().float().cpu()
+    with target.told(cell.seed) as own:
+        floor = CLASS_ATTACKS.make(CLASS_MEAN).invert(own, seen).detach().float().cpu()
     found = scored(rebuilt, floor, inputs, target.data.auxiliary, target.judges, cell.seed)
     figures = Figures(metrics={**found.score.metrics, "over floor": found.over_floor})
     chosen = np.arange(min(len(rebuilt), CLASSES_SHOWN))
@@ -248,11 +258,7 @@ def _sampled(target: _Target, cell: Cell, attack: ClassAttack, record: ClassReco
     if options.get("prior") not in PRIORS:
         return None  # of an attack's own making, or none at all
     sampling: ClassAttack = CLASS_ATTACKS.make(SAMPLING, n=record.asked, **options)
-    # A floor is told all scores, whatever the server replies.
-    with seen_from(
-        "thief", target.victim, reply=Reply.SCORES, targets=tuple(target.private), seed=cell.seed,
-        kept=target.kept.setdefault(("thief", Reply.SCORES.label), {}),
-    ) as view:  # fmt: skip
+    with target.told(cell.seed) as view:
         try:
             shown = sampling.represent(view, cell.images).detach().float().cpu()
         except CutlayerError as error:

@@ -108,8 +108,10 @@ def class_judges(data: ClassData, seed: int, *, runs: Path | None = None, say: S
         say: Called when there is work to do.
 
     Raises:
-        ConfigError: The victim's training part lacks one of its classes.
+        ConfigError: The samples are no images, or the victim's training part lacks one of its classes.
     """
+    if len(data.train.shape) != 3:
+        raise ConfigError(f"Judges look at images (C, H, W), and {data.name} has inputs of shape {data.train.shape}.")
     lacking = [name for label, name in enumerate(data.classes[: data.n_private]) if label not in data.train.labels]
     if lacking:
         raise ConfigError(

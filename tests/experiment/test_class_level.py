@@ -71,6 +71,7 @@ class Steals(ClassAttack):
     plain_words = "steals"
     needs = Reply.WEIGHTS
     fails: bool = False
+    side: int = 8
 
     def represent(self, view, k):
         if self.fails:
@@ -79,7 +80,7 @@ class Steals(ClassAttack):
         shown = torch.full((len(view.targets), k, *view.input.shape), 0.5, requires_grad=True)
         view.model(shown.flatten(0, 1)).sum().backward()
         assert shown.grad.abs().sum() > 0
-        return (shown + shown.grad.sign() / 10).clamp(0, 1)
+        return (shown + shown.grad.sign() / 10).clamp(0, 1)[..., : self.side]
 
 
 @dataclass(kw_only=True)
@@ -220,10 +221,13 @@ def test_the_plan_that_a_study_keeps_has_the_same_cells(made):
 def test_what_fails_is_recorded_with_its_sentence_and_the_others_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(judges, "STEPS", 12)
     text = PLAN.replace('name = "label-only"', 'name = "{here}:Unready"')
-    text = text.replace('Steals"', 'Steals"\nfails = true')
+    text = text.replace('Steals"', 'Steals"\nfails = [true, false]\nside = 7')
     found = class_level.study(load(tmp_path, text), out=tmp_path, say=quiet, tell=quiet)
     assert {r.failed for r in found if r.defense != "none"} == {"It is not ready."}
-    assert [r.failed for r in of(found, defense="none") if r.failed] == ["It fails."]
+    assert [r.failed for r in of(found, defense="none") if r.failed] == [
+        "It fails.",
+        "The attack shows an array of (4, 2, 1, 8, 7), and (4, 2, 1, 8, 8) was asked for.",
+    ]
     assert len(of(found, defense="none", failed="")) == 6
 
 

@@ -163,6 +163,12 @@ def test_a_class_without_training_samples_is_refused(data):
         class_judges(replace(data, train=few), 0)
 
 
+def test_rows_of_a_table_are_refused(data):
+    rows = replace(data.train, inputs=data.train.inputs.reshape(len(data.train), -1))
+    with pytest.raises(ConfigError, match=r"has inputs of shape \(144,\)"):
+        class_judges(replace(data, train=rows), 0)
+
+
 def test_varied_pictures_stay_in_range_and_show_what_they_showed():
     images = torch.full((4, 1, 9, 9), 0.5)
     images[:, :, 3:6, 3:6] = 1

@@ -10,6 +10,7 @@ from cutlayer.report.class_level.charts import questions
 from cutlayer.report.class_level.flags import ACCESSES, SHARE, flags
 from cutlayer.report.class_level.groups import Cell, Group, Who, who_text
 from cutlayer.report.class_level.instances import rebuilt
+from cutlayer.report.class_level.spread import spread
 from cutlayer.report.class_level.story import pictures, recovered
 from cutlayer.report.class_level.terminal import GAIN, share
 from cutlayer.report.kit.comparison import mean
@@ -53,6 +54,7 @@ def _accuracy(group: Group) -> Html | None:
     return section(
         "How often the judges recognize what an attack shows",
         tables,
+        spread(group),
         note(
             "Both judges: both say the right class, of all classes, the attacker's among them; the figure to quote, "
             "with a 95 % interval over classes. First of five: the first judge has it among its five best guesses. "
