@@ -137,7 +137,11 @@ class Search(ClassAttack):
 
     def represent(self, view: ClassView, k: int) -> Tensor:
         """See the base."""
-        networks, prior = self.through(view), self.made_prior(view)
+        return self.found(view, self.made_prior(view), k)
+
+    def found(self, view: ClassView, prior: Prior, k: int) -> Tensor:
+        """What the search finds with this prior, ``(targets, k, *input.shape)``."""
+        networks = self.through(view)
         networks += self.imitations(view, networks)
         if self.layers >= len(prior.blocks()):
             raise ConfigError(

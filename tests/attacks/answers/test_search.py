@@ -208,6 +208,9 @@ def test_a_round_of_a_training_and_all_of_them(view):
     assert Search(every=True).through(both) == (first, last)
     with pytest.raises(ConfigError, match="holds 2 models"):
         FedInverse(round=3).through(both)
+    with pytest.raises(ConfigError, match="'informed' learns from the model of the last round"):
+        FedInverse(round=1, prior="informed").through(both)
+    assert FedInverse(round=2, prior="informed").through(both) == FedInverse().through(both)
 
 
 def test_gmi_keeps_latent_vectors_within_1(view):
