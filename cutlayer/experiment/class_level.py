@@ -214,7 +214,7 @@ def _attacked(plan: ClassPlan, target: _Target, cell: Cell, say: Say) -> tuple[C
             record = replace(record, control=Control(named=named.named, chance=named.chance))
             shown = shown[:-1]
         record, pictures = _scored(record, target, cell, shown)
-        return replace(record, sampled=_sampled(target, cell, attack, record)), pictures
+        return replace(record, sampled=_sampled(target, cell, attack, record, say)), pictures
     except CutlayerError as error:
         return replace(record, failed=str(error)), {}
     except Exception as error:
@@ -246,8 +246,11 @@ def _instances(
     return replace(record, score=figures), kept | {"classes": inputs.labels[chosen]}
 
 
-def _sampled(target: _Target, cell: Cell, attack: ClassAttack, record: ClassRecord) -> Figures | None:
-    """What an attacker gets who asks as many questions about pictures of the same prior, and searches nothing."""
+def _sampled(target: _Target, cell: Cell, attack: ClassAttack, record: ClassRecord, say: Say) -> Figures | None:
+    """What an attacker gets who asks as many questions about pictures of the same prior, and searches nothing.
+
+    None where there is no such attacker, as with fewer questions than pictures; the attack has its score all the same.
+    """
     if not record.asked or record.floor:
         return None
     named = {f.name for f in fields(CLASS_ATTACKS.load(SAMPLING))}
@@ -256,7 +259,11 @@ def _sampled(target: _Target, cell: Cell, attack: ClassAttack, record: ClassReco
         return None  # of an attack's own making, or none at all
     sampling: ClassAttack = CLASS_ATTACKS.make(SAMPLING, n=record.asked, **options)
     with target.told(cell.seed) as view:
-        shown = sampling.represent(view, cell.images).detach().float().cpu()
+        try:
+            shown = sampling.represent(view, cell.images).detach().float().cpu()
+        except CutlayerError as error:
+            say(f"nothing stands beside {record.label} at as many questions: {error}")
+            return None
     return _figures(target, cell, shown)
 
 

@@ -11,11 +11,13 @@ from cutlayer.attacks.answers.view import Reply
 from cutlayer.defenses.answers.base import AnswerDefense
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import class_level, class_plan
-from cutlayer.experiment.class_victim import load_classes
+from cutlayer.experiment.class_spec import Placed
+from cutlayer.experiment.class_victim import load_classes, train_victim
 from cutlayer.privacy import judges
 from cutlayer.records import class_level as records
 from cutlayer.records.class_level import CEILING
 from cutlayer.records.dataclass_json import dump
+from cutlayer.tables import Named
 
 PLAN = """
 data = "digits"
@@ -273,3 +275,41 @@ def test_more_pictures_than_the_attacker_has_and_a_class_without_samples_are_ref
     ):
         with pytest.raises(ConfigError, match=complaint):
             class_level.study(load(tmp_path, **settings), out=tmp_path, say=quiet, tell=quiet)
+
+
+def test_an_attack_that_asks_less_than_it_shows_keeps_its_score_without_a_floor_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(judges, "STEPS", 12)
+    text = PLAN.split("[[defense]]")[0].replace("images = 2", "images = 11")
+    text += '[[attack]]\nname = "{here}:Echo"\nposition = "thief"'
+    *_, echo = class_level.study(load(tmp_path, text), out=tmp_path, say=quiet, tell=quiet)
+    assert (echo.asked, echo.sampled, echo.failed) == (10, None, "")
+    assert echo.score is not None
+
+
+def strangers(tmp_path):
+    path = tmp_path / "strangers.npz"
+    x = np.random.default_rng(0).random((60, 1, 8, 8), np.float32)
+    np.savez(path, x=x, y=np.repeat(["x", "y", "z"], 20))
+    return x, {"auxiliary_data": str(path)}
+
+
+def test_judges_learn_the_classes_of_an_attacker_with_other_data_and_not_those_it_has_no_more(tmp_path):
+    x, settings = strangers(tmp_path)
+    data = load_classes(load(tmp_path, **settings).victim, 0, None)
+    assert data.classes == ("5", "7", "9", "x", "y", "z")
+    assert set(data.others.labels) == {3, 4, 5}
+    assert all((x == image).all((1, 2, 3)).any() for image in data.others.inputs)
+    assert not any((data.auxiliary.inputs == image).all((1, 2, 3)).any() for image in data.others.inputs)
+
+
+def test_a_victim_that_learned_from_the_attackers_samples_is_another_with_other_samples(tmp_path):
+    _, settings = strangers(tmp_path)
+    found = []
+    for plan in (load(tmp_path), load(tmp_path, **settings)):
+        data = load_classes(plan.victim, 0, None)
+        for placed in (Placed(Named("tl-dmi")), Placed(Named("none"))):
+            victim = train_victim(plan.victim, 0, 1, placed, data, tmp_path, quiet)
+            found.append(next(victim.model.parameters()))
+    (public, plain), (other_public, other_plain) = found[:2], found[2:]
+    assert not torch.equal(public, other_public)
+    assert torch.equal(plain, other_plain)
