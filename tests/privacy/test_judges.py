@@ -143,13 +143,15 @@ def test_they_are_trained_once_and_other_samples_or_another_seed_train_others(da
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_they_learn_the_attackers_samples_only_where_there_are_no_others_of_its_classes(data, shared, monkeypatch):
+def test_they_learn_half_of_the_attackers_samples_only_where_there_are_no_others_of_its_classes(
+    data, shared, monkeypatch
+):
     monkeypatch.setattr(module, "STEPS", 1)
     said: list[str] = []
     none = data.others.at(np.s_[:0])
     own = samples([0, 1], 4) if shared else data.auxiliary
     class_judges(replace(data, auxiliary=own, others=none), 0, say=said.append)
-    assert f"on {160 if shared else 240} samples" in said[0]
+    assert f"on {160 if shared else 200} samples" in said[0]
 
 
 def test_a_weak_judge_is_named(both):
