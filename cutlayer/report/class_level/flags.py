@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+
 from cutlayer.errors import ConfigError
 from cutlayer.registry import ANSWER_DEFENSES
 from cutlayer.report.class_level.groups import NEAREST, Cell, Group, Who, who_text
