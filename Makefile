@@ -171,7 +171,11 @@ bench-reference: $(READY) ## Measure the defenses at two strengths on ResNet-20 
 
 .PHONY: bench-gradients
 bench-gradients: $(READY) ## Rebuild samples from clients' updates: every attack and defense, five data sets, two seeds; some hours on 2 cores, and goes on where it stopped: make bench-gradients DATA_ROOT=DIR
-	$(BIN)/python benchmarks/gradients.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+	$(BIN)/python -m benchmarks.gradients $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
+.PHONY: bench-class-level
+bench-class-level: $(READY) ## Recover digits and faces from a model's answers and weights, beside floors, three seeds; about an hour on 2 cores, and goes on where it stopped: make bench-class-level DATA_ROOT=DIR
+	$(BIN)/python -m benchmarks.class_level $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
 
 .PHONY: bench-labels
 bench-labels: $(READY) ## Measure what gradients of a training on Bank Marketing tell about labels, with defenses of the gradient: make bench-labels DATA_ROOT=DIR
@@ -188,6 +192,10 @@ full-training-attacks: $(READY) ## Let servers rebuild images while they train (
 .PHONY: full-gradients
 full-gradients: $(READY) ## Invert gradients of ResNet-20 on CIFAR-10, 32 images in one batch and one by one, then by other systems, in at most 10 minutes on a machine with a GPU: make full-gradients WEIGHTS=resnet20-12fca82f.th DATA_ROOT=DIR
 	$(BIN)/python benchmarks/full_gradients.py $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
+
+.PHONY: full-class-level
+full-class-level: $(READY) ## Show the classes of ResNet-20 on CIFAR-10 and of a network that knows people of CelebA, with the published settings, on a machine with a GPU: make full-class-level WEIGHTS=resnet20-12fca82f.th DATA_ROOT=DIR
+	$(BIN)/python benchmarks/full_class_level.py $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
 
 .PHONY: full-defenses
 full-defenses: $(READY) ## The same on all images with more epochs and stronger attacks, for a machine with a GPU: make full-defenses WEIGHTS=resnet20-12fca82f.th

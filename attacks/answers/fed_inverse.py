@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from cutlayer.attacks.answers.gmi import Gmi
+from cutlayer.attacks.answers.prior_of import TAUGHT
 from cutlayer.attacks.answers.view import ClassView
 from cutlayer.errors import ConfigError
 from cutlayer.options import Count, Weight, Whole
@@ -40,8 +41,13 @@ class FedInverse(Gmi):
         """The model of the round.
 
         Raises:
-            ConfigError: The attacker does not hold so many.
+            ConfigError: The attacker does not hold so many, or the prior learns from a later one.
         """
         if self.round > len(view.models):
             raise ConfigError(f"round = {self.round} is asked for, and the attacker holds {len(view.models)} models.")
+        if self.round not in (0, len(view.models)) and self.prior in TAUGHT:
+            raise ConfigError(
+                f"The prior {self.prior!r} learns from the model of the last round, which says nothing of round "
+                f"{self.round}; take wgan, linear or pixels."
+            )
         return (view.models[self.round - 1],)

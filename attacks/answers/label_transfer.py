@@ -61,6 +61,10 @@ class LabelTransfer(Margin):
         key = "students of labels", own, drawn, self.students, self.student_steps
         return view.kept((*key, self.prior, self.latent, self.width, self.prior_steps) if drawn else key, make)
 
+    def imitations(self, view: ClassView, networks: tuple[nn.Module, ...]) -> tuple[nn.Module, ...]:
+        """No further ones."""
+        return ()
+
     def taught(self, view: ClassView, images: Tensor) -> tuple[nn.Module, ...]:
         """Networks that name images ``(N, C, H, W)`` as the victim does, which is asked about each."""
         told = one_hot(view.service.labels(images).cpu(), view.classes).float()

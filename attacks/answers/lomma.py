@@ -15,26 +15,13 @@ Differs from the paper:
 
 from dataclasses import dataclass
 
-import torch
-from torch import nn
-
-from cutlayer.attacks.answers.augment import Augment
 from cutlayer.attacks.answers.gmi import Gmi
-from cutlayer.attacks.answers.objective import answers
-from cutlayer.attacks.answers.prior_of import images_of
-from cutlayer.attacks.answers.students import distilled
-from cutlayer.attacks.answers.view import ClassView
 from cutlayer.options import Count, Weight, Whole
 
 
 @dataclass(kw_only=True)
 class Lomma(Gmi):
-    """Search latent vectors by the logit, of the victim and of students.
-
-    Args:
-        students: Networks that are distilled from the victim, whose logits weigh as much as the victim's.
-        student_steps: Least number of their training steps.
-    """
+    """Search latent vectors by the logit, of the victim and of students."""
 
     plain_words = "changes a generated picture until the model and imitations of it agree on the class"
 
@@ -43,17 +30,3 @@ class Lomma(Gmi):
     steps: Count = 2400
     candidates: Count = 1
     students: Whole = 3
-    student_steps: Whole = 500
-
-    def through(self, view: ClassView) -> tuple[nn.Module, ...]:
-        """The victim and its students."""
-
-        def make() -> tuple[nn.Module, ...]:
-            images = images_of(view, self.prior)
-            random = torch.Generator().manual_seed(view.seed)
-            told = answers(super(Lomma, self).through(view), images, Augment(), 0, random).softmax(2).mean(0)
-            size = {"n": self.students, "steps": self.student_steps}
-            return distilled(images, told, **size, seed=view.seed, device=view.device)
-
-        key = "students", self.students, self.student_steps, self.every
-        return (*super().through(view), *view.kept(key, make))

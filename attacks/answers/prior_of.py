@@ -103,3 +103,5 @@ PRIORS: dict[str, Callable[[ClassView, int, int, int], Prior]] = {
     "wgan": _wgan,
 }
 """From a view, the length of a latent vector, channels and training steps."""
+TAUGHT = frozenset({"conditional", "ensemble", "informed", "patch"})
+"""Those that the network in the attacker's hands helps to learn."""

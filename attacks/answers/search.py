@@ -23,6 +23,7 @@ from cutlayer.attacks.answers.losses import LOSSES
 from cutlayer.attacks.answers.objective import CHUNK, Objective, answers, confidence, mean_features
 from cutlayer.attacks.answers.prior_of import PRIORS, images_of, prior_of
 from cutlayer.attacks.answers.steps import adam, distribution, momentum
+from cutlayer.attacks.answers.students import distilled
 from cutlayer.attacks.answers.view import ClassView, Reply
 from cutlayer.errors import ConfigError, near
 from cutlayer.nets.priors import Prior
@@ -70,6 +71,8 @@ class Search(ClassAttack):
         later_steps: Steps for each of them.
         radius: How far an inner layer may go from where it begins, as a share of its mean L1 norm.
         every: Whether the loss is the mean over all networks that the attacker holds, and not that of the last one.
+        students: Small networks that learn to answer as those do, and weigh as much as they in the search.
+        student_steps: Least number of training steps of each.
     """
 
     plain_words = "changes a generated picture until the model takes it most surely for the class"
@@ -105,15 +108,28 @@ class Search(ClassAttack):
     later_steps: Whole = 25
     radius: Weight = 0.2
     every: bool = False
+    students: Whole = 0
+    student_steps: Count = 500
 
     def __post_init__(self) -> None:
         for option, accepted in (("prior", PRIORS), ("loss", LOSSES), ("step", STEPS)):
             if (given := getattr(self, option)) not in accepted:
                 raise ConfigError(f"There is no {option} named {given!r:.80}; {near(str(given), accepted)}")
+        if self.layers and self.step == "distribution":
+            raise ConfigError("Inner layers have no distribution to search; set layers = 0, or step = 'adam'.")
 
     def through(self, view: ClassView) -> tuple[nn.Module, ...]:
-        """The networks through which the search descends, and which choose; all weigh as much."""
+        """The networks through which the search descends, and which choose; its students join them."""
         return view.models if self.every else (view.model,)
+
+    def imitations(self, view: ClassView, networks: tuple[nn.Module, ...]) -> tuple[nn.Module, ...]:
+        """The students of these networks, who learn on the attacker's images."""
+        if not self.students:
+            return ()
+        images, random = images_of(view, self.prior), torch.Generator().manual_seed(view.seed)
+        told = answers(networks, images, Augment(), 0, random).softmax(2).mean(0)
+        sizes = {"n": self.students, "steps": self.student_steps}
+        return distilled(images, told, **sizes, seed=view.seed, device=view.device)
 
     def made_prior(self, view: ClassView) -> Prior:
         """The prior that is searched."""
@@ -121,7 +137,12 @@ class Search(ClassAttack):
 
     def represent(self, view: ClassView, k: int) -> Tensor:
         """See the base."""
-        networks, prior = self.through(view), self.made_prior(view)
+        return self.found(view, self.made_prior(view), k)
+
+    def found(self, view: ClassView, prior: Prior, k: int) -> Tensor:
+        """What the search finds with this prior, ``(targets, k, *input.shape)``."""
+        networks = self.through(view)
+        networks += self.imitations(view, networks)
         if self.layers >= len(prior.blocks()):
             raise ConfigError(
                 f"The prior {self.prior!r} has {len(prior.blocks()) - 1} inner layers, and layers = {self.layers} are "

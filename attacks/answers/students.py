@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cutlayer.data.splits import Dataset
+from cutlayer.nets.remembered import remembered
 from cutlayer.training import optimize
 
 WIDTHS = (8, 12, 16)
@@ -18,7 +19,7 @@ WIDTHS = (8, 12, 16)
 def distilled(
     images: Tensor, answers: Tensor, *, n: int, steps: int, seed: int, device: torch.device
 ) -> tuple[nn.Module, ...]:
-    """Networks of different widths, frozen and in evaluation mode, that answer these images alike.
+    """Networks of different widths, frozen and in evaluation mode, that answer these images alike; remembered.
 
     Args:
         images: ``(N, C, H, W)`` in [0, 1].
@@ -30,21 +31,25 @@ def distilled(
     """
     rows = Dataset(images.cpu().numpy(), torch.arange(len(images)).numpy())
     told = answers.float().to(device)
-    found = []
-    for number in range(n):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed + number)
-            network = student(WIDTHS[number % len(WIDTHS)], tuple(images.shape[1:]), answers.shape[1])
 
-        def loss(x: Tensor, row: Tensor, _: object, network: nn.Module = network) -> Tensor:
-            logs = functional.log_softmax(network(x).float(), 1)
-            return functional.kl_div(logs, told[row], reduction="batchmean")
+    def train() -> nn.ModuleList:
+        return nn.ModuleList(_taught(rows, told, WIDTHS[k % len(WIDTHS)], steps, seed + k) for k in range(n))
 
-        batch = min(64, len(rows))
-        epochs = -(-steps * batch // len(rows))
-        optimize([network], rows, loss, epochs=epochs, seed=seed + number, batch=batch, device=device)
-        found.append(network.to(device).eval().requires_grad_(False))
-    return tuple(found)
+    settings = "students", n, steps, seed, tuple(images.shape), device
+    return tuple(remembered(settings, (images, told), train))
+
+
+def _taught(rows: Dataset, told: Tensor, width: int, steps: int, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = student(width, rows.shape, told.shape[1])
+
+    def loss(x: Tensor, row: Tensor, _: object) -> Tensor:
+        return functional.kl_div(functional.log_softmax(network(x).float(), 1), told[row], reduction="batchmean")
+
+    batch = min(64, len(rows))
+    optimize([network], rows, loss, epochs=-(-steps * batch // len(rows)), seed=seed, batch=batch, device=told.device)
+    return network.to(told.device).eval().requires_grad_(False)
 
 
 def student(width: int, image: tuple[int, ...], classes: int) -> nn.Sequential:

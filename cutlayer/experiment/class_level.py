@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from itertools import groupby
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cutlayer.attacks.answers.base import AnswerAttack, ClassAttack
+from cutlayer.attacks.answers.prior_of import PRIORS
 from cutlayer.attacks.answers.view import ClassView, Reply
 from cutlayer.data.modality import IMAGE
 from cutlayer.data.withheld import ClassData
@@ -70,11 +72,19 @@ class _Target:
         """The numbers of the victim's classes."""
         return list(range(self.data.n_private))
 
+    def told(self, seed: int = 0) -> AbstractContextManager[ClassView]:
+        """What a floor may touch: it is told all scores, whatever the server replies."""
+        kept = self.kept.setdefault(("thief", Reply.SCORES.label), {})
+        return seen_from(
+            "thief", self.victim, reply=Reply.SCORES, targets=tuple(self.private), seed=seed, kept=kept,
+            device=pick_device(),
+        )  # fmt: skip
+
     def strangers(self, k: int) -> Tensor:
         """The attacker's samples that the victim takes most surely for each class: distances are measured from them."""
         if k not in self._strangers:
             attack = CLASS_ATTACKS.make(FLOORS[0])
-            with seen_from("thief", self.victim, reply=Reply.SCORES, targets=tuple(self.private)) as view:
+            with self.told() as view:
                 self._strangers[k] = attack.represent(view, k)
         return self._strangers[k]
 
@@ -204,7 +214,7 @@ def _attacked(plan: ClassPlan, target: _Target, cell: Cell, say: Say) -> tuple[C
             record = replace(record, control=Control(named=named.named, chance=named.chance))
             shown = shown[:-1]
         record, pictures = _scored(record, target, cell, shown)
-        return replace(record, sampled=_sampled(target, cell, attack, record)), pictures
+        return replace(record, sampled=_sampled(target, cell, attack, record, say)), pictures
     except CutlayerError as error:
         return replace(record, failed=str(error)), {}
     except Exception as error:
@@ -226,7 +236,8 @@ def _instances(
     begin = time.perf_counter()
     rebuilt = attack.invert(view, seen).detach().float().cpu()
     record = _spent(record, view, begin)
-    floor = CLASS_ATTACKS.make(CLASS_MEAN).invert(view, seen).detach().float().cpu()
+    with target.told(cell.seed) as own:
+        floor = CLASS_ATTACKS.make(CLASS_MEAN).invert(own, seen).detach().float().cpu()
     found = scored(rebuilt, floor, inputs, target.data.auxiliary, target.judges, cell.seed)
     figures = Figures(metrics={**found.score.metrics, "over floor": found.over_floor})
     chosen = np.arange(min(len(rebuilt), CLASSES_SHOWN))
@@ -235,21 +246,24 @@ def _instances(
     return replace(record, score=figures), kept | {"classes": inputs.labels[chosen]}
 
 
-def _sampled(target: _Target, cell: Cell, attack: ClassAttack, record: ClassRecord) -> Figures | None:
-    """What an attacker gets who asks as many questions about pictures of the same prior, and searches nothing."""
-    if not record.asked or record.floor or SAMPLING not in set(CLASS_ATTACKS):
+def _sampled(target: _Target, cell: Cell, attack: ClassAttack, record: ClassRecord, say: Say) -> Figures | None:
+    """What an attacker gets who asks as many questions about pictures of the same prior, and searches nothing.
+
+    None where there is no such attacker, as with fewer questions than pictures; the attack has its score all the same.
+    """
+    if not record.asked or record.floor:
         return None
     named = {f.name for f in fields(CLASS_ATTACKS.load(SAMPLING))}
     options = {f.name: getattr(attack, f.name) for f in fields(attack) if f.name in named - {"n"}}
-    if "prior" not in options:
-        return None
+    if options.get("prior") not in PRIORS:
+        return None  # of an attack's own making, or none at all
     sampling: ClassAttack = CLASS_ATTACKS.make(SAMPLING, n=record.asked, **options)
-    # A floor is told all scores, whatever the server replies.
-    with seen_from(
-        "thief", target.victim, reply=Reply.SCORES, targets=tuple(target.private), seed=cell.seed,
-        kept=target.kept.setdefault(("thief", Reply.SCORES.label), {}),
-    ) as view:  # fmt: skip
-        shown = sampling.represent(view, cell.images).detach().float().cpu()
+    with target.told(cell.seed) as view:
+        try:
+            shown = sampling.represent(view, cell.images).detach().float().cpu()
+        except CutlayerError as error:
+            say(f"nothing stands beside {record.label} at as many questions: {error}")
+            return None
     return _figures(target, cell, shown)
 
 

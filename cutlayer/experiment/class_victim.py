@@ -90,20 +90,30 @@ def load_classes(of: Victim, seed: int, data_root: Path | None) -> ClassData:
     data = withheld(splits, of.withhold or None)
     if of.auxiliary_data:
         other = load(of.auxiliary_data, data_root, seed, otherwise=splits.input.shape)
-        data = _strangers(data, other, borrowed(other, splits))
+        data = _strangers(data, other, splits)
         if of.withhold:
             refuse_shared(data)
     auxiliary = data.auxiliary.take(of.auxiliary or None)
     return replace(data, train=data.train.take(of.training.images or None), auxiliary=auxiliary)
 
 
-def _strangers(data: ClassData, other: Splits, samples: Dataset) -> ClassData:
-    """The same victim, before an attacker with the samples of another data set, whose classes go by their names."""
+def _strangers(data: ClassData, other: Splits, splits: Splits) -> ClassData:
+    """The same victim, before an attacker with the samples of another data set, whose classes go by their names.
+
+    From the training part of that data set, which the attacker does not hold, judges learn the attacker's classes.
+    """
     given = other.classes or (STRANGER,)
     names = [*data.classes[: data.n_private], *(name for name in given if name not in data.classes[: data.n_private])]
     number = np.array([names.index(name) for name in given])
-    labels = number[other.auxiliary.labels] if other.classes else np.full(len(samples), data.n_private)
-    return replace(data, classes=tuple(names), auxiliary=replace(samples, labels=labels))
+
+    def numbered(part: Dataset) -> Dataset:
+        samples = borrowed(replace(other, auxiliary=part), splits)
+        labels = number[part.labels] if other.classes else np.full(len(samples), data.n_private)
+        return replace(samples, labels=labels)
+
+    auxiliary, unseen = numbered(other.auxiliary), numbered(other.train)
+    strange = np.isin(unseen.labels, auxiliary.labels) & (unseen.labels >= data.n_private)
+    return replace(data, classes=tuple(names), auxiliary=auxiliary, others=unseen.at(np.flatnonzero(strange)))
 
 
 def train_victim(
@@ -134,9 +144,12 @@ def train_victim(
         defense.train(model, data.train, data.auxiliary, epochs=epochs, seed=seed, lr=of.training.lr)
         return model
 
+    # A defense may learn from the attacker's samples as well.
+    without = {} if teaches else {"auxiliary": 0, "auxiliary_data": ""}
     key = study_plan.digest(
-        {**of.identity, "seed": seed, "epochs": epochs, "cut": "", "auxiliary": 0, "auxiliary_data": ""}
-        | ({"defense": study_plan.identified(named, ANSWER_DEFENSES), "auxiliary": of.auxiliary} if teaches else {})
+        {**of.identity, "seed": seed, "epochs": epochs, "cut": ""}
+        | without
+        | ({"defense": study_plan.identified(named, ANSWER_DEFENSES)} if teaches else {})
     )
     kept, rounds = runs / "models" / f"class-{key}.safetensors", tuple[nn.Module, ...]()
     if of.training.clients:

@@ -98,8 +98,9 @@ class Known(NamedTuple):
 def class_judges(data: ClassData, seed: int, *, runs: Path | None = None, say: Say = lambda text: None) -> Judges:
     """Train both judges, on the victim's training samples and on samples of the attacker's classes.
 
-    The samples of the attacker's classes are those that the attacker does not hold, where there are any, so that its
-    own samples are new to the judges as well.
+    The samples of the attacker's classes are those that the attacker does not hold, so that its own are new to the
+    judges as well. Where it holds all of them, as those of other people's faces, judges learn every second one of each
+    class: what they say of the attacker's samples is not all by heart then.
 
     Args:
         data: The classes; the samples are images.
@@ -108,15 +109,21 @@ def class_judges(data: ClassData, seed: int, *, runs: Path | None = None, say: S
         say: Called when there is work to do.
 
     Raises:
-        ConfigError: The victim's training part lacks one of its classes.
+        ConfigError: The samples are no images, or the victim's training part lacks one of its classes.
     """
+    if len(data.train.shape) != 3:
+        raise ConfigError(f"Judges look at images (C, H, W), and {data.name} has inputs of shape {data.train.shape}.")
     lacking = [name for label, name in enumerate(data.classes[: data.n_private]) if label not in data.train.labels]
     if lacking:
         raise ConfigError(
             f"A judge must have seen each of the victim's {data.n_private} classes, and the training part of "
             f"{data.name} has no sample of {', '.join(lacking[:5])}; take more of it."
         )
-    learned = joined(data.train, data.others if len(data.others) or data.shared else data.auxiliary)
+    strangers = data.others
+    if not len(strangers) and not data.shared:
+        labels = data.auxiliary.labels
+        strangers = data.auxiliary.at(np.concatenate([np.flatnonzero(labels == of)[::2] for of in np.unique(labels)]))
+    learned = joined(data.train, strangers)
     first, first_right = _judge("convolutional", _convolutional, learned, data, seed, runs, say)
     second, second_right = _judge("fully connected", _connected, learned, data, seed, runs, say)
     return Judges(first, second, (first_right, second_right), data)

@@ -14,6 +14,7 @@ helps an attacker who lacks the head (position ``cloud``).
 
 Differs from the paper: the public data are the attacker's own samples (another set of the same domain there), which is
 no less favorable to the attacker. Both trainings have the same number of epochs.
+Weights that belong to no simple layer, such as the tokens of a transformer, are trained on both.
 """
 
 from __future__ import annotations

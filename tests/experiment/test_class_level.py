@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from cutlayer.attacks.answers.base import ClassAttack
+from cutlayer.attacks.answers.base import AnswerAttack, ClassAttack
 from cutlayer.attacks.answers.view import Reply
 from cutlayer.defenses.answers.base import AnswerDefense
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import class_level, class_plan
-from cutlayer.experiment.class_victim import load_classes
+from cutlayer.experiment.class_spec import Placed
+from cutlayer.experiment.class_victim import load_classes, train_victim
 from cutlayer.privacy import judges
 from cutlayer.records import class_level as records
 from cutlayer.records.class_level import CEILING
 from cutlayer.records.dataclass_json import dump
+from cutlayer.tables import Named
 
 PLAN = """
 data = "digits"
@@ -38,6 +40,11 @@ position = ["outsider", "thief"]
 [[attack]]
 name = "{here}:Steals"
 against = "none"
+
+[[attack]]
+name = "{here}:Reads"
+explanations = "saliency"
+against = "none"
 """
 PLACES = 'position = ["outsider", "thief"]'
 
@@ -48,7 +55,7 @@ class Echo(ClassAttack):
 
     plain_words = "echoes"
     needs = Reply.SCORES
-    prior: str = "none"
+    prior: str = "linear"
 
     def represent(self, view, k):
         pool = torch.from_numpy(view.auxiliary.inputs[:10])
@@ -64,6 +71,7 @@ class Steals(ClassAttack):
     plain_words = "steals"
     needs = Reply.WEIGHTS
     fails: bool = False
+    side: int = 8
 
     def represent(self, view, k):
         if self.fails:
@@ -72,7 +80,19 @@ class Steals(ClassAttack):
         shown = torch.full((len(view.targets), k, *view.input.shape), 0.5, requires_grad=True)
         view.model(shown.flatten(0, 1)).sum().backward()
         assert shown.grad.abs().sum() > 0
-        return (shown + shown.grad.sign() / 10).clamp(0, 1)
+        return (shown + shown.grad.sign() / 10).clamp(0, 1)[..., : self.side]
+
+
+@dataclass(kw_only=True)
+class Reads(AnswerAttack):
+    """Answer with the mean of the attacker's own inputs."""
+
+    plain_words = "reads"
+
+    def invert(self, view, seen):
+        assert seen.explanations.shape == (len(seen.scores), 1, 8, 8)
+        view.service.scores(torch.from_numpy(view.auxiliary.inputs[:5]))
+        return torch.from_numpy(view.auxiliary.inputs.mean(0)).expand(len(seen.scores), -1, -1, -1)
 
 
 @dataclass(kw_only=True)
@@ -114,7 +134,7 @@ def of(found, **fields):
 def test_every_cell_has_a_record_with_ceiling_and_floors(made):
     plan, _, found, told = made
     assert [r.id for r in found] == [cell.id for cell in plan.cells()]
-    assert len({r.id for r in found}) == len(told) == len(found) == 11
+    assert len({r.id for r in found}) == len(told) == len(found) == 12
     for defense in ("none", "label-only"):
         floors = of(found, defense=defense, floor=True)
         assert [r.attack for r in floors] == [CEILING, "nearest-auxiliary", "mean-auxiliary"]
@@ -127,7 +147,7 @@ def test_every_cell_has_a_record_with_ceiling_and_floors(made):
         assert len(r.judges) == len(r.judged) == 2
     (nearest,) = of(found, attack="nearest-auxiliary", defense="none")
     assert nearest.score.metrics["distance gain"].value == pytest.approx(0)
-    assert all(len(r.score.by_class["agreed"]) == 3 for r in found if r.score)
+    assert all(len(r.score.by_class["agreed"]) == 3 for r in found if r.score and not r.instances)
 
 
 def test_a_server_that_answers_labels_refuses_who_needs_scores_and_says_what_works(made):
@@ -142,16 +162,29 @@ def test_a_server_that_answers_labels_refuses_who_needs_scores_and_says_what_wor
 
 def test_what_a_shared_pool_asked_is_charged_to_each_that_takes_it(made):
     *_, found, _ = made
-    asked = {(r.label.partition(",")[0], r.position): r.asked for r in found if not (r.floor or r.failed)}
+    asked = {
+        (r.label.partition(",")[0], r.position): r.asked for r in found if not (r.floor or r.failed or r.instances)
+    }
     assert asked == {("Echo", "outsider"): 10, ("Echo", "thief"): 10, ("Steals", "thief"): 7}
+    # As many questions about pictures of the same prior stand beside it, where there is one.
+    assert {r.label.partition(",")[0] for r in found if r.sampled is not None} == {"Echo"}
     assert {r.per_class for r in of(found, asked=7)} == {7 / 4}  # the class that the victim does not know is asked for
 
 
 def test_the_class_that_the_victim_does_not_know_is_looked_at_once(made):
     *_, found, _ = made
     looked = [r for r in found if r.control is not None]
-    assert {(r.defense, r.floor) for r in looked} == {("none", False)}
+    assert {(r.defense, r.floor, r.instances) for r in looked} == {("none", False, False)}
     assert all(0 <= r.control.chance <= r.control.named <= 1 for r in looked)
+
+
+def test_inputs_that_are_rebuilt_from_answers_are_compared_with_the_mean_of_their_class(made):
+    *_, found, _ = made
+    (reads,) = [r for r in found if r.instances]
+    assert reads.label.endswith("Reads, with explanations (saliency)")
+    assert reads.asked == 5  # what was overheard, it has not asked
+    assert reads.score.metrics["psnr"].n == 6
+    assert 0.5 < reads.score.metrics["over floor"].value < 2
 
 
 def test_pictures_lie_beside_their_nearest_samples(made):
@@ -188,11 +221,14 @@ def test_the_plan_that_a_study_keeps_has_the_same_cells(made):
 def test_what_fails_is_recorded_with_its_sentence_and_the_others_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(judges, "STEPS", 12)
     text = PLAN.replace('name = "label-only"', 'name = "{here}:Unready"')
-    text = text.replace('against = "none"', 'fails = true\nagainst = "none"')
+    text = text.replace('Steals"', 'Steals"\nfails = [true, false]\nside = 7')
     found = class_level.study(load(tmp_path, text), out=tmp_path, say=quiet, tell=quiet)
     assert {r.failed for r in found if r.defense != "none"} == {"It is not ready."}
-    assert [r.failed for r in of(found, defense="none") if r.failed] == ["It fails."]
-    assert len(of(found, defense="none", failed="")) == 5
+    assert [r.failed for r in of(found, defense="none") if r.failed] == [
+        "It fails.",
+        "The attack shows an array of (4, 2, 1, 8, 7), and (4, 2, 1, 8, 8) was asked for.",
+    ]
+    assert len(of(found, defense="none", failed="")) == 6
 
 
 @pytest.mark.parametrize(
@@ -205,6 +241,7 @@ def test_what_fails_is_recorded_with_its_sentence_and_the_others_go_on(tmp_path,
         ((PLACES, 'access = "weights"\nposition = "outsider"'), "does not have"),
         (("images = 2", 'images = 2\naccess = "label"'), "needs the victim's scores, and gets no more"),
         (("images = 2", 'images = 2\naccess = "weights"'), "label or scores"),
+        (('explanations = "saliency"', 'explanations = "words"'), "attack.explanations names 'words'"),
         (("images = 2", "images = 0"), "images must be 1 to"),
         (('against = "none"', 'against = "other"'), "attack.against names 'other'"),
         (('against = "none"', "after = 3"), "attack.after names 3"),
@@ -238,3 +275,41 @@ def test_more_pictures_than_the_attacker_has_and_a_class_without_samples_are_ref
     ):
         with pytest.raises(ConfigError, match=complaint):
             class_level.study(load(tmp_path, **settings), out=tmp_path, say=quiet, tell=quiet)
+
+
+def test_an_attack_that_asks_less_than_it_shows_keeps_its_score_without_a_floor_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(judges, "STEPS", 12)
+    text = PLAN.split("[[defense]]")[0].replace("images = 2", "images = 11")
+    text += '[[attack]]\nname = "{here}:Echo"\nposition = "thief"'
+    *_, echo = class_level.study(load(tmp_path, text), out=tmp_path, say=quiet, tell=quiet)
+    assert (echo.asked, echo.sampled, echo.failed) == (10, None, "")
+    assert echo.score is not None
+
+
+def strangers(tmp_path):
+    path = tmp_path / "strangers.npz"
+    x = np.random.default_rng(0).random((60, 1, 8, 8), np.float32)
+    np.savez(path, x=x, y=np.repeat(["x", "y", "z"], 20))
+    return x, {"auxiliary_data": str(path)}
+
+
+def test_judges_learn_the_classes_of_an_attacker_with_other_data_and_not_those_it_has_no_more(tmp_path):
+    x, settings = strangers(tmp_path)
+    data = load_classes(load(tmp_path, **settings).victim, 0, None)
+    assert data.classes == ("5", "7", "9", "x", "y", "z")
+    assert set(data.others.labels) == {3, 4, 5}
+    assert all((x == image).all((1, 2, 3)).any() for image in data.others.inputs)
+    assert not any((data.auxiliary.inputs == image).all((1, 2, 3)).any() for image in data.others.inputs)
+
+
+def test_a_victim_that_learned_from_the_attackers_samples_is_another_with_other_samples(tmp_path):
+    _, settings = strangers(tmp_path)
+    found = []
+    for plan in (load(tmp_path), load(tmp_path, **settings)):
+        data = load_classes(plan.victim, 0, None)
+        for placed in (Placed(Named("tl-dmi")), Placed(Named("none"))):
+            victim = train_victim(plan.victim, 0, 1, placed, data, tmp_path, quiet)
+            found.append(next(victim.model.parameters()))
+    (public, plain), (other_public, other_plain) = found[:2], found[2:]
+    assert not torch.equal(public, other_public)
+    assert torch.equal(plain, other_plain)

@@ -143,13 +143,15 @@ def test_they_are_trained_once_and_other_samples_or_another_seed_train_others(da
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_they_learn_the_attackers_samples_only_where_there_are_no_others_of_its_classes(data, shared, monkeypatch):
+def test_they_learn_half_of_the_attackers_samples_only_where_there_are_no_others_of_its_classes(
+    data, shared, monkeypatch
+):
     monkeypatch.setattr(module, "STEPS", 1)
     said: list[str] = []
     none = data.others.at(np.s_[:0])
     own = samples([0, 1], 4) if shared else data.auxiliary
     class_judges(replace(data, auxiliary=own, others=none), 0, say=said.append)
-    assert f"on {160 if shared else 240} samples" in said[0]
+    assert f"on {160 if shared else 200} samples" in said[0]
 
 
 def test_a_weak_judge_is_named(both):
@@ -161,6 +163,12 @@ def test_a_class_without_training_samples_is_refused(data):
     few = data.train.at(np.flatnonzero(data.train.labels != 2))
     with pytest.raises(ConfigError, match=r"each of the victim's 4 classes, and the training part of squares .* of c;"):
         class_judges(replace(data, train=few), 0)
+
+
+def test_rows_of_a_table_are_refused(data):
+    rows = replace(data.train, inputs=data.train.inputs.reshape(len(data.train), -1))
+    with pytest.raises(ConfigError, match=r"has inputs of shape \(144,\)"):
+        class_judges(replace(data, train=rows), 0)
 
 
 def test_varied_pictures_stay_in_range_and_show_what_they_showed():

@@ -92,7 +92,7 @@ class Group:
     @property
     def anchor(self) -> str:
         """Id on the page."""
-        return f"classes-{self.first.study}"
+        return f"classes-{self.first.study}-{self.first.images}"
 
     @property
     def victims(self) -> list[Who]:
@@ -112,7 +112,7 @@ class Group:
     @property
     def floors(self) -> list[str]:
         """Titles of the floors, and of the ceiling, which comes first."""
-        found = dict.fromkeys(r.label for r in self.records if r.floor)
+        found = dict.fromkeys(r.label for r in self.records if r.floor and not r.instances)
         return sorted(found, key=lambda label: label != CEILING)
 
     def cell(self, who: Who, label: str) -> Cell | None:
@@ -129,6 +129,12 @@ class Group:
         """The attack by which most is recognized, by both judges; of those with this access, if one is given."""
         cells = [cell for cell in self.cells(who) if access in ("", cell.first.access)]
         return max(cells, key=lambda cell: (cell.value("agreed"), cell.value("acc@1")), default=None)
+
+    def rebuilding(self, who: Who) -> list[Cell]:
+        """The cells of attacks that rebuild single inputs from answers, and have a score."""
+        labels = dict.fromkeys(r.label for r in self.records if r.instances)
+        found = [self.cell(who, label) for label in labels]
+        return [cell for cell in found if cell is not None and cell.metric("over floor") is not None]
 
     def failed(self) -> dict[tuple[str, str], list[ClassRecord]]:
         """The records without a score, by attack and reason."""
@@ -147,16 +153,16 @@ def who_text(who: Who) -> str:
 
 
 def group(records: Iterable[ClassRecord], folders: Mapping[str, Path] | None = None) -> list[Group]:
-    """The studies, each with its records.
+    """The studies, each with its records; those of other numbers of pictures of a class apart.
 
     Args:
         records: The records of all studies.
         folders: The folder of each study, by its id.
     """
-    by_study: dict[str, list[ClassRecord]] = {}
+    by_study: dict[tuple[str, int], list[ClassRecord]] = {}
     for record in records:
-        by_study.setdefault(record.study, []).append(record)
-    return [Group(tuple(found), (folders or {}).get(study)) for study, found in by_study.items()]
+        by_study.setdefault((record.study, record.images), []).append(record)
+    return [Group(tuple(found), (folders or {}).get(study)) for (study, _), found in by_study.items()]
 
 
 def _mean(values: Iterable[float]) -> float:

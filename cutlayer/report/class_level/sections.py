@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from cutlayer.errors import ConfigError
 from cutlayer.records.class_level import CEILING
 from cutlayer.records.run import Estimate
+from cutlayer.registry import CLASS_ATTACKS
 from cutlayer.report.class_level.charts import questions
 from cutlayer.report.class_level.flags import ACCESSES, SHARE, flags
 from cutlayer.report.class_level.groups import Cell, Group, Who, who_text
+from cutlayer.report.class_level.instances import rebuilt
+from cutlayer.report.class_level.spread import spread
 from cutlayer.report.class_level.story import pictures, recovered
 from cutlayer.report.class_level.terminal import GAIN, share
 from cutlayer.report.kit.comparison import mean
@@ -14,17 +18,19 @@ from cutlayer.report.kit.markup import Html, el, note, row, section, small, tabl
 from cutlayer.report.kit.pictures import picture_row, strip
 from cutlayer.report.kit.wording import ACCURACY, DASH, defense_name, seconds
 
-FLOOR_WORDS = {
-    CEILING: "the ceiling: real pictures that the model was not trained on",
-    "nearest-auxiliary": "a floor: the attacker's own pictures that the model is surest of",
-    "mean-auxiliary": "a floor: the mean of the attacker's own pictures",
-}
-
 
 def article(group: Group) -> Html:
     """All that is shown of one study."""
     title = el("p", f"Class-level inversion: {group.title}", class_="split")
-    parts = [recovered(group), _doubts(group), _accuracy(group), _questions(group), _defenses(group), _pictures(group)]
+    parts = [
+        recovered(group),
+        _doubts(group),
+        _accuracy(group),
+        _questions(group),
+        _defenses(group),
+        _pictures(group),
+        rebuilt(group),
+    ]
     return el("article", title, [*parts, _published(group), _judges(group), _failed(group)], id=group.anchor)
 
 
@@ -48,6 +54,7 @@ def _accuracy(group: Group) -> Html | None:
     return section(
         "How often the judges recognize what an attack shows",
         tables,
+        spread(group),
         note(
             "Both judges: both say the right class, of all classes, the attacker's among them; the figure to quote, "
             "with a 95 % interval over classes. First of five: the first judge has it among its five best guesses. "
@@ -72,7 +79,8 @@ def _table(group: Group, who: Who) -> Html:
 
 def _row(cell: Cell) -> Html:
     first, agreed, worst = cell.first, cell.metric("agreed"), cell.worst
-    below = FLOOR_WORDS.get(first.attack, "a floor") if first.floor else f"gets {first.access}"
+    kind = "the ceiling" if first.attack == CEILING else "a floor" if first.floor else f"gets {first.access}"
+    below = f"{kind}: {plain_words(first.attack)}"
     own, real = cell.metric("diversity"), cell.metric("real diversity")
     return row(
         el("th", first.label, el("small", below, class_="wraps"), scope="row"),
@@ -194,6 +202,16 @@ def _failed(group: Group) -> Html | None:
         for (label, why), found in group.failed().items()
     ]
     return section("What could not be run, and why", el("ul", items, class_="plain")) if items else None
+
+
+def plain_words(attack: str) -> str:
+    """What an attack does, in its own plain words; empty where it is not known here."""
+    if attack == CEILING:
+        return "real pictures that the model was not trained on"
+    try:
+        return str(CLASS_ATTACKS.load(attack).plain_words)
+    except ConfigError:
+        return ""
 
 
 def names(group: Group) -> str:

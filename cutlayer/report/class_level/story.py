@@ -35,7 +35,7 @@ def recovered(group: Group) -> Html | None:
         "What the model gave away",
         [el("p", claim, class_="claim") for claim in claims],
         el("p", verdict(group, who, cell), class_="lead"),
-        rows,
+        el("div", rows, class_="recovered"),
         note(
             f"{cell.first.label}, {who_text(who)}, seed {cell.first.seed}: the first pictures that it shows of "
             f"{_names(group, cell)}. No picture was chosen by a judge. Nearest is measured in the features of the "

@@ -9,10 +9,12 @@ from cutlayer.records.run import Estimate
 from cutlayer.report.class_level.flags import SHARE, flags
 from cutlayer.report.class_level.groups import Cell, Group, Who, group, who_text
 from cutlayer.report.kit.columns import WIDTH, columns, wrap
-from cutlayer.report.kit.wording import ACCURACY, DASH, Scale, seconds
+from cutlayer.report.kit.wording import ACCURACY, DASH, Scale, scale, seconds
 
+OVER = Scale("Error over the floor's", "", 2)
 GAIN = Scale("Distance gain", "", 2)
 HEAD = ("ATTACK", "GETS", "AGREED", "95 %", "FIRST", "CLOSED", "GAIN", "WORST CLASS", "ASKED/CLASS", "SAMPLED", "TIME")
+INSTANCES = ("INPUTS REBUILT FROM ANSWERS", "ERROR/FLOOR", "PSNR", "IDENTIFIED", "TIME")
 KINDS = {(True, True): " (ceiling)", (False, True): " (floor)", (False, False): ""}
 """What stands behind a title, by whether it is the ceiling and whether it is no attack."""
 
@@ -38,7 +40,16 @@ def _table(study: Group, who: Who) -> list[str]:
     told = f"{study.title}, {who_text(who)}"
     if accuracies:
         told += f": accuracy {ACCURACY.value(sum(a.value for a in accuracies) / len(accuracies))}"
-    return [told, columns(HEAD, [_row(cell) for cell in cells], left=(0, 1), width=WIDTH, rule=True)]
+    found = [told, columns(HEAD, [_row(cell) for cell in cells], left=(0, 1), width=WIDTH, rule=True)]
+    if rebuilding := study.rebuilding(who):
+        shown = [[cell.first.label, *_instances(cell)] for cell in rebuilding]
+        found.append(columns(INSTANCES, shown, width=WIDTH, rule=True))
+    return found
+
+
+def _instances(cell: Cell) -> list[str]:
+    values = [(OVER, cell.metric("over floor")), *((scale(m), cell.metric(m)) for m in ("psnr", "identification"))]
+    return [*(words.value(v.value) if v is not None else DASH for words, v in values), seconds(cell.seconds)]
 
 
 def _row(cell: Cell) -> list[str]:

@@ -65,6 +65,7 @@ ROWS = [
     Row("plg-mi", SMALL | {"prior_steps": 4, "steps": 2}, asks=False),
     Row("ppa", {"prior": "linear", "steps": 3, "starts": 20, "votes": 2}, asks=False),
     Row("rlb-mi", {"prior": "linear", "episodes": 8, "hidden": 8, "batch": 4}),
+    Row("ppdg-mi", SMALL | {"prior_steps": 4, "steps": 2, "starts": 8, "lessons": 3, "refit_steps": 2}, asks=False),
     Row("sampling", {"prior": "linear", "n": 20}),
     Row("secret-gen", {"draws": 3, "latent": 4, "width": 4, "prior_steps": 4, "steps": 2}),
     Row("smi", {"capacity": "conv_normN0C16", "images": 32, "epochs": 1, "classifier_epochs": 1}),

@@ -184,15 +184,16 @@ def test_inner_layers_make_the_model_surer_and_stay_in_their_ball(view):
     torch.testing.assert_close(IfGmi(**options, layers=1, radius=0).represent(view, 3), shallow)
 
 
-def test_lomma_asks_the_victim_and_its_students(view):
-    attack = Lomma(prior="linear", students=2, student_steps=40)
-    networks = attack.through(view)
-    assert networks[0] is view.model
-    assert len(networks) == 3
+def test_students_answer_like_the_victim_and_join_the_search(view):
+    attack = Search(prior="linear", students=2, student_steps=40, steps=20)
+    students = attack.imitations(view, attack.through(view))
+    assert len(students) == 2
     x = images()
-    agreed = [(network(x).argmax(1) == view.model(x).argmax(1)).float().mean() for network in networks[1:]]
+    agreed = [(network(x).argmax(1) == view.model(x).argmax(1)).float().mean() for network in students]
     assert min(agreed) > 0.8
-    assert attack.through(view)[1] is networks[1]
+    assert not torch.equal(attack.represent(view, 2), replace(attack, students=0).represent(view, 2))
+    assert Search().imitations(view, view.models) == ()
+    assert Lomma().students == 3
 
 
 def test_a_round_of_a_training_and_all_of_them(view):
@@ -207,6 +208,9 @@ def test_a_round_of_a_training_and_all_of_them(view):
     assert Search(every=True).through(both) == (first, last)
     with pytest.raises(ConfigError, match="holds 2 models"):
         FedInverse(round=3).through(both)
+    with pytest.raises(ConfigError, match="'informed' learns from the model of the last round"):
+        FedInverse(round=1, prior="informed").through(both)
+    assert FedInverse(round=2, prior="informed").through(both) == FedInverse().through(both)
 
 
 def test_gmi_keeps_latent_vectors_within_1(view):
@@ -224,6 +228,8 @@ def test_refusals_that_say_what_to_do(view):
     for options in ({"prior": "liner"}, {"loss": "margins"}, {"step": "adm"}):
         with pytest.raises(ConfigError, match=next(iter(options))):
             Search(**options)
+    with pytest.raises(ConfigError, match="set layers = 0"):
+        Search(step="distribution", layers=1)
     with pytest.raises(ConfigError, match="set fewer"):
         Search(prior="linear", layers=1).represent(view, 2)
     with pytest.raises(ConfigError, match="raise n to 5"):

@@ -11,8 +11,11 @@ from cutlayer.attacks.answers.diff_mi import DiffMI
 from cutlayer.attacks.answers.dmmia import DMMIA
 from cutlayer.attacks.answers.emi import EMI
 from cutlayer.attacks.answers.label_diffusion import LabelDiffusion
+from cutlayer.attacks.answers.margin import Margin
+from cutlayer.attacks.answers.ppdg_mi import PPDGMI
 from cutlayer.attacks.answers.prior_of import prior_of
 from cutlayer.attacks.answers.view import Reply
+from cutlayer.errors import ConfigError
 from tests.attacks.answers.bars import INPUT, bars, brighter_above, knowing, view
 
 
@@ -96,3 +99,16 @@ def test_labels_alone_teach_diffusion_and_every_question_counts(victim):
     assert seen.service.asked == 30 + 2 * 3 * 4
     above = brighter_above(shown).mean(1)
     assert above[0] > above[1] + 0.1
+
+
+def test_a_generator_that_is_trained_on_what_was_found_draws_more_of_it(victim, own):
+    attack = PPDGMI(latent=4, width=2, prior_steps=20, steps=10, starts=16, lessons=8, refit_steps=12)
+    seen = view(victim, own=own)
+    kept = {name: value.clone() for name, value in attack.made_prior(seen).state_dict().items()}
+    shown = attack.represent(seen, 4)
+    assert all(torch.equal(value, kept[name]) for name, value in attack.made_prior(seen).state_dict().items())
+    assert not torch.equal(shown, replace(attack, refit_steps=0).represent(seen, 4))
+    before = Margin(latent=4, width=2, prior_steps=20, steps=10, starts=16)
+    torch.testing.assert_close(replace(attack, refit_steps=0, refits=1).represent(seen, 4), before.represent(seen, 4))
+    with pytest.raises(ConfigError, match="'linear' is none"):
+        PPDGMI(prior="linear").represent(seen, 2)

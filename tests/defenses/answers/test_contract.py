@@ -15,7 +15,7 @@ from cutlayer.registry import ANSWER_DEFENSES, Missing
 from cutlayer.spec import image_spec
 from cutlayer.training import accuracy
 
-INPUT, CLASSES = image_spec(1, 8, 8), 4
+INPUT, CLASSES, EPOCHS = image_spec(1, 8, 8), 4, 12
 
 
 class Row(NamedTuple):
@@ -84,7 +84,8 @@ def built(defense, epochs, data):
 
 @pytest.fixture(scope="module")
 def plain(data):
-    return built(ANSWER_DEFENSES.make("none"), 20, data)
+    """Networks without a defense, by the number of epochs."""
+    return {epochs: built(ANSWER_DEFENSES.make("none"), epochs, data) for epochs in (1, 2, EPOCHS)}
 
 
 def answers(defense, model, data):
@@ -111,17 +112,17 @@ def test_it_is_a_dataclass_with_words_for_a_reader(row):
 
 
 @each
-def test_strength_0_leaves_network_and_reply_as_they_are(row, data):
+def test_strength_0_leaves_network_and_reply_as_they_are(row, data, plain):
     defense = row.make()
     if not defense.knob:
         return
     off = row.make(**{defense.knob: type(getattr(defense, defense.knob))(0)})
     assert not off.on
     assert not off.answers
-    plain, same = (built(one, 1, data) for one in (ANSWER_DEFENSES.make("none"), off))
-    assert plain.state_dict().keys() == same.state_dict().keys()
-    assert all(torch.equal(value, same.state_dict()[name]) for name, value in plain.state_dict().items())
-    scores, told = answers(off, same, data)
+    same, wanted = built(off, 1, data).state_dict(), plain[1].state_dict()
+    assert wanted.keys() == same.keys()
+    assert all(torch.equal(value, same[name]) for name, value in wanted.items())
+    scores, told = answers(off, plain[1], data)
     assert np.array_equal(scores, told)
 
 
@@ -129,7 +130,7 @@ def test_strength_0_leaves_network_and_reply_as_they_are(row, data):
 def test_a_defended_network_learns_and_its_reply_keeps_the_class(row, data, plain):
     defense = row.make()
     # What acts on replies alone has the network of no defense, which `test_it_changes_what_it_says` compares.
-    model = built(defense, 20, data) if set(row.acts.split()) - {"answer"} else plain
+    model = built(defense, EPOCHS, data) if set(row.acts.split()) - {"answer"} else plain[EPOCHS]
     right, n = accuracy(model, data)
     assert right / n > 0.6
     scores, told = answers(defense, model, data)
@@ -143,12 +144,11 @@ def test_a_defended_network_learns_and_its_reply_keeps_the_class(row, data, plai
 
 
 @each
-def test_it_changes_what_it_says(row, data):
+def test_it_changes_what_it_says(row, data, plain):
     defense = row.make()
-    plain = built(ANSWER_DEFENSES.make("none"), 2, data)
-    model = built(defense, 2, data)
-    changed = plain.state_dict().keys() != model.state_dict().keys() or any(
-        not torch.equal(value, model.state_dict()[name]) for name, value in plain.state_dict().items()
+    model, without = built(defense, 2, data), plain[2].state_dict()
+    changed = without.keys() != model.state_dict().keys() or any(
+        not torch.equal(value, model.state_dict()[name]) for name, value in without.items()
     )
     scores, told = answers(defense, model, data)
     acts = set(row.acts.split())
@@ -157,10 +157,9 @@ def test_it_changes_what_it_says(row, data):
 
 
 @each
-def test_what_it_learned_answers_in_another_process(row, data):
+def test_what_it_learned_answers_in_another_process(row, data, plain):
     defense = row.make()
-    model = built(defense, 1, data)
-    scores, told = answers(defense, model, data)
+    scores, told = answers(defense, plain[1], data)
     other = row.make()
     other.deploy(copy.deepcopy(defense.learned))
     np.testing.assert_allclose(other.answer(scores, np.random.default_rng(0)), told, rtol=1e-5, atol=1e-5)

@@ -78,7 +78,7 @@ def test_who_knows_the_temperature_has_the_reply_as_it_was():
 
 def test_purified_answers_keep_the_class_and_say_less_of_the_sample(answered):
     model, data, scores = answered
-    defense = Purifier(steps=400)
+    defense = Purifier(steps=300)
     defense.learn(model, data, 0)
     told = defense.answer(scores, np.random.default_rng(1))
     assert (told.argmax(1) == scores.argmax(1)).all()
@@ -94,7 +94,7 @@ def test_purified_answers_keep_the_class_and_say_less_of_the_sample(answered):
 
     assert explained(scores) > 0.9
     assert explained(told) < 0.5 * explained(scores)
-    half = Purifier(steps=400, share=0.5)
+    half = Purifier(steps=300, share=0.5)
     half.learn(model, data, 0)
     mixed = half.answer(scores, np.random.default_rng(1))
     np.testing.assert_allclose(softened(mixed), (softened(told) + softened(scores)) / 2, atol=0.02)

@@ -166,7 +166,7 @@ def test_epsilon_of_a_class_is_greater_than_that_of_a_record():
 
 def test_triggers_trap_and_are_faint():
     data, defense = stripes(), TrapMid(weight=0.5, alpha=0.2)
-    model = trained(defense, data, epochs=40)
+    model = trained(defense, data, epochs=25)
     assert accuracy(model, data)[0] > 0.9 * len(data)
     assert defense.triggers.shape == (CLASSES, *INPUT.shape)
     assert defense.triggers.min() >= 0
@@ -240,14 +240,14 @@ def network_of(model):
 
 
 def test_a_rebuilt_network_is_cut_and_exported(tmp_path):
-    model = SparseCoding().rebuilt(build("lenet", INPUT, CLASSES), INPUT, CLASSES, 0)
+    model = SparseCoding(steps=2).rebuilt(network(), INPUT, CLASSES, 0)
     model = LowRankHeader().rebuilt(model, INPUT, CLASSES, 0)
     assert len(cuts(model, INPUT)) > 5
     export_onnx(model, INPUT, tmp_path / "model.onnx", "image", "logits")
 
 
 def test_a_network_that_draws_is_cut_and_not_exported(tmp_path):
-    model = LastLayerMid().rebuilt(build("lenet", INPUT, CLASSES), INPUT, CLASSES, 0)
+    model = LastLayerMid().rebuilt(network(), INPUT, CLASSES, 0)
     assert len(cuts(model, INPUT)) > 5
     with pytest.raises(SplitError):
         export_onnx(model, INPUT, tmp_path / "model.onnx", "image", "logits")

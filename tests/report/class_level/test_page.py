@@ -20,7 +20,7 @@ WHO = (2, "none")
 def figures(agreed, **other):
     values = {
         "acc@1": agreed, "second": agreed, "acc@5": 1.0, "agreed": agreed, "closed": 0.9, "distance gain": 0.5,
-        "diversity": 4.0, "real diversity": 4.0, **other,
+        "diversity": 4.0, "real diversity": 4.0, "kid": 0.25, "real kid": 0.01, **other,
     }  # fmt: skip
     metrics = {name: Estimate(value, 5, value - 0.05, value + 0.05) for name, value in values.items()}
     return Figures(metrics=metrics, by_class={"agreed": (agreed, agreed / 2)})
@@ -65,6 +65,11 @@ def test_the_page_begins_with_the_pictures_and_says_what_they_mean_and_whose_the
         record(asked=400, control=Control(named=0.6, chance=0.3), sampled=figures(0.2)),
         record("brep", 0.3, access="label", asked=800, published=Published(values={"closed": 0.5}, source="A, 2020")),
         record("genetic", 0.2, defense="rounding"),
+        record(
+            "reads",
+            instances=True,
+            score=Figures(metrics={"over floor": Estimate(0.8, 5, 0.7, 0.9), "psnr": Estimate(12.5, 5, 12, 13)}),
+        ),
         record("brep", defense="rounding", failed="It needs labels."),
     )
     for words in (
@@ -73,11 +78,12 @@ def test_the_page_begins_with_the_pictures_and_says_what_they_mean_and_whose_the
         "asking as often without a search, reaches 20", "Whose pictures these are", "Olivetti",
         "nearest private", "nearest stranger", "How much an attacker must ask", "What each defense leaves",
         "Worst attacker that gets label", "A, 2020", "It needs labels.", "60 %, 30 % for each class",
+        "told more than the class", "12.50", "real 0.010",
         "cutlayer class-level runs/ID/class-level.toml",
     ):  # fmt: skip
         assert words.replace(" %", "\N{NO-BREAK SPACE}%") in page, words
     assert page.index("nearest private") < page.index("How often the judges recognize")
-    assert page.count("<img") == 3 + 5  # the first attack beside real pictures, and a strip of each attack and victim
+    assert page.count("<img") == 3 + 5 + 3  # beside real pictures, of each attack, of inputs
 
 
 def test_a_verdict_says_no_more_than_the_figures_do():

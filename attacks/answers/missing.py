@@ -1,0 +1,45 @@
+"""Attacks that the surveys list beside those on classes of images, and that are not built, each with the reason.
+
+They are listed so that nobody has to look for them twice.
+"""
+
+from dataclasses import dataclass
+
+from cutlayer.attacks.answers.base import AnswerAttack, ClassAttack
+from cutlayer.attacks.answers.view import Reply
+from cutlayer.registry import Missing
+
+
+@dataclass(kw_only=True)
+class SlidingInversion(Missing, ClassAttack):
+    """Sliding model inversion: overlapping windows of sound, each searched by gradient descent."""
+
+    explanation = (
+        "Not built: sliding model inversion (Pizzi 2023) represents speakers by sound, and no data set of sound is at "
+        "hand; on one window it is `mi-face`."
+    )
+    plain_words = "searches sound that a speaker recognizer takes for a speaker, window by window"
+    needs = Reply.WEIGHTS
+
+
+@dataclass(kw_only=True)
+class GraphMI(Missing, ClassAttack):
+    """GraphMI and RL-GraphMI: the edges between known nodes, found by gradients or by labels alone."""
+
+    explanation = (
+        "Not built: GraphMI and RL-GraphMI find the edges of a graph that a graph network was trained on, and no model "
+        "here is a graph network."
+    )
+    plain_words = "finds which nodes of a training graph are connected"
+    needs = Reply.LABEL
+
+
+@dataclass(kw_only=True)
+class SiaGan(Missing, AnswerAttack):
+    """SIA-GAN: a network that puts scrambled images back in order, learned from pairs of the attacker's own."""
+
+    explanation = (
+        "Not built: SIA-GAN undoes the scrambling of blocks by which images are encrypted before a model sees them, "
+        "and no head here scrambles its input; `decoder` learns from such pairs."
+    )
+    plain_words = "learns to put scrambled pictures back in order"
