@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from cutlayer.attacks.answers.base import ClassAttack
-from cutlayer.attacks.answers.prior_of import prior_of
+from cutlayer.attacks.answers.prior_of import PRIORS, prior_of
 from cutlayer.attacks.answers.view import BATCH, ClassView
 from cutlayer.defenses.answers.base import UNTOLD
-from cutlayer.errors import ConfigError
+from cutlayer.errors import ConfigError, near
 from cutlayer.nets.priors import Prior
 from cutlayer.options import Size, Whole
 
@@ -30,6 +30,10 @@ class Asking(ClassAttack):
     latent: Size = 64
     width: Size = 8
     prior_steps: Whole = 800
+
+    def __post_init__(self) -> None:
+        if self.prior not in PRIORS:
+            raise ConfigError(f"There is no prior named {self.prior!r:.80}; {near(self.prior, PRIORS)}")
 
     def made_prior(self, view: ClassView) -> Prior:
         """The prior whose images are asked about.

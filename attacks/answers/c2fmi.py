@@ -32,6 +32,7 @@ from cutlayer.attacks.answers import asked
 from cutlayer.attacks.answers.losses import cross_entropy
 from cutlayer.attacks.answers.view import ClassView, Reply
 from cutlayer.data.splits import Dataset
+from cutlayer.errors import ConfigError
 from cutlayer.models import zoo
 from cutlayer.nets.priors import Prior
 from cutlayer.options import Count, LearningRate, Share, Size, Weight, Whole, Within
@@ -82,7 +83,11 @@ class C2fmi(asked.Asking):
     crossover: Share = 0.5
 
     def represent(self, view: ClassView, k: int) -> Tensor:
-        """See `ClassAttack`."""
+        """See `ClassAttack`.
+
+        Raises:
+            ConfigError: The attacker's images are not of two or more classes.
+        """
         prior, random = self.made_prior(view), torch.Generator().manual_seed(view.seed)
         size, targets = max(k, self.population), torch.tensor(view.targets)
         goals, embed = self._learned(view)
@@ -104,11 +109,16 @@ class C2fmi(asked.Asking):
 
     def _learned(self, view: ClassView) -> tuple[Tensor, nn.Module]:
         """The embedding of a sure answer for each class, ``(classes, D)``, and the network that embeds images."""
+        names, labels = np.unique(view.auxiliary.labels, return_inverse=True)
+        if len(names) < 2:
+            raise ConfigError(
+                "c2fmi learns an embedding from the classes of the attacker's own images, and these are all of one "
+                "class; give it labelled images of two classes or more, or run genetic."
+            )
         n = asked.within(view, _LEARNED, min(self.images or len(view.auxiliary), len(view.auxiliary)))
         order = torch.randperm(len(view.auxiliary), generator=torch.Generator().manual_seed(view.seed))[:n]
         own = view.auxiliary.at(order.numpy())
         said = view.service.scores(torch.from_numpy(own.inputs)).cpu()
-        names, labels = np.unique(view.auxiliary.labels, return_inverse=True)
         network = zoo.build(EMBEDDING, view.input, len(names), view.seed)
         labelled = Dataset(view.auxiliary.inputs, labels, view.auxiliary.modality)
         train(network, labelled, epochs=self.embedding_epochs, seed=view.seed, device=view.device)

@@ -71,6 +71,7 @@ class Genetic(asked.Asking):
     answers: Count = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.loss not in COMPARED:
             raise ConfigError(f"genetic compares no loss named {self.loss!r:.80}; {near(self.loss, COMPARED)}")
 

@@ -6,11 +6,12 @@
 B.-N. Nguyen, K. Chandrasegaran, M. Abdollahzadeh, N.-M. Cheung, "Label-Only Model Inversion Attacks via Knowledge
 Transfer", NeurIPS 2023, https://arxiv.org/abs/2310.19342. No image of the classes is needed, and the classifier C is
 an imitation of who gives the labels. Settings as in their code, ngoc-nguyen-0/LOKT_neurips2023 at b751417: CLASS 1.5,
-Adam 2e-4 with betas 0 and 0.9, batches of 64, no classes in the first steps.
+Adam with betas 0 and 0.9, batches of 64, no classes in the first steps.
 
 Differs from theirs: the generator first learns to generate each image from its whitened principal components, as in
-`cutlayer.nets.wgan`, of whatever class; their 20,000 steps are too many here. The critic takes 2 steps (theirs: 5) for
-each of the generator's, and the mean of the generator's weights over the last half of its steps is kept.
+`cutlayer.nets.wgan`, of whatever class; their 20,000 steps are too many here, and the learning rate is five times
+theirs. The critic takes 2 steps (theirs: 5) for each of the generator's, and the mean of the generator's weights over
+the last half of its steps is kept.
 """
 
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from cutlayer.progress import track
 
 Answer = Callable[[Tensor], Tensor]
 """Images ``(N, C, H, W)`` to the classes that they are taken for, ``(N,)``, on the images' device."""
-LR, BETAS, N_CRITIC, CLASS = 2e-4, (0.0, 0.9), 2, 1.5
+LR, BETAS, N_CRITIC, CLASS = 1e-3, (0.0, 0.9), 2, 1.5
 UNNAMED = 1 / 3
 """Share of the critic's steps, the first ones, in which nobody is asked for classes."""
 

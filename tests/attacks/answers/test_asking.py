@@ -21,7 +21,7 @@ from cutlayer.spec import image_spec
 INPUT = image_spec(1, 8, 8)
 
 
-def view(reply, budget=None, targets=(0, 1), says=None):
+def view(reply, budget=None, targets=(0, 1), classes=2):
     """A victim that names class 0 for bright images and class 1 for dark ones, and never class 2."""
 
     def ask(inputs):
@@ -31,8 +31,8 @@ def view(reply, budget=None, targets=(0, 1), says=None):
     random = torch.Generator().manual_seed(0)
     images = (0.5 + 0.1 * torch.randn(60, 1, 1, 1, generator=random)).clamp(0, 1).expand(60, *INPUT.shape)
     images = (images + 0.05 * torch.randn(60, *INPUT.shape, generator=random)).clamp(0, 1)
-    own = Dataset(images.numpy(), torch.zeros(60, dtype=torch.int64).numpy())
-    service = Service(says or ask, reply, budget)
+    own = Dataset(images.numpy(), (torch.arange(60) % classes).numpy())
+    service = Service(ask, reply, budget)
     return ClassView(input=INPUT, classes=3, targets=targets, auxiliary=own, reply=reply, seed=1, _service=service)
 
 
@@ -125,13 +125,13 @@ ATTACKS = [
 ]
 
 
-@pytest.mark.parametrize("budget", [53, 700])
+@pytest.mark.parametrize("budget", [53, 400])
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: type(attack).__name__.lower())
 def test_a_budget_is_spent_and_never_exceeded(attack, budget):
     seen = view(attack.needs, budget)
     attack.represent(seen, 2)
     assert seen.service.asked <= budget
-    if budget > 500 and not isinstance(attack, FirstHit):
+    if budget > 100 and not isinstance(attack, FirstHit):
         assert seen.service.asked > budget - 150
 
 
@@ -225,6 +225,16 @@ def test_answers_that_are_drawn_are_averaged():
     few, many = (asked.scores(plain, prior, z, answers).exp() for answers in (1, 200))
     assert plain.service.asked - n_asked == 5 * 202
     assert (many - true).norm() < 0.2 * (few - true).norm()
+
+
+def test_a_prior_that_there_is_not_is_refused():
+    with pytest.raises(ConfigError, match="no prior named 'wgam'; did you mean wgan"):
+        BrepMi(prior="wgam")
+
+
+def test_an_embedding_is_learned_from_two_classes_at_least():
+    with pytest.raises(ConfigError, match="all of one class"):
+        C2fmi(**QUICK).represent(view(Reply.SCORES, classes=1), 2)
 
 
 def test_a_loss_that_probabilities_do_not_tell_is_refused():
