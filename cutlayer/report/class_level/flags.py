@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 
+from cutlayer.errors import ConfigError
+from cutlayer.registry import ANSWER_DEFENSES
 from cutlayer.report.class_level.groups import NEAREST, Cell, Group, Who, who_text
 from cutlayer.report.kit.comparison import less, sign
 from cutlayer.report.kit.wording import Scale
@@ -67,7 +69,28 @@ def _of(group: Group, who: Who) -> list[str]:
             found.append(
                 f"The pictures of a class by {cell.first.label} ({where}) are less than half as diverse as real ones."
             )
-    return [*found, *_ranks(group, who, where)]
+    return [*found, *_unmet(group, who, where), *_ranks(group, who, where)]
+
+
+def _unmet(group: Group, who: Who, where: str) -> list[str]:
+    """Whether a defense has met none of the attacks that are made for it."""
+    of_victim = [r for r in group.records if (r.epochs, r.defense_label) == who and r.at == "answers"]
+    made = _adaptive(of_victim[0].defense) if of_victim else ()
+    ran = [{r.attack, *(f"{r.attack}.{option}" for option in r.options)} for r in of_victim if r.score is not None]
+    if not made or any(not attack.isdisjoint(made) for attack in ran):
+        return []
+    named = ", ".join(name.replace(".", " with ") for name in made)
+    return [
+        f"No attack that is made for the defense has met it ({where}), so that its figures are those of attackers who "
+        f"do not know of it. One of these is to be run: {named}."
+    ]
+
+
+def _adaptive(defense: str) -> tuple[str, ...]:
+    try:
+        return ANSWER_DEFENSES.load(defense).adaptive  # type: ignore[no-any-return]
+    except ConfigError:
+        return ()
 
 
 def _apart(cell: Cell, where: str) -> list[str]:

@@ -1,6 +1,7 @@
 """The part of the report on class-level inversion, and its table in the terminal, from records made by hand."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -128,6 +129,30 @@ def test_seeds_are_averaged_and_a_class_is_the_worst_over_all():
     assert agreed.value == pytest.approx(0.6)
     assert (agreed.low, agreed.high) == (pytest.approx(0.35), pytest.approx(0.85))
     assert cell.worst == ("s2", pytest.approx(0.3))
+
+
+def test_an_attack_that_two_plans_have_run_for_one_seed_counts_once():
+    twice = record(agreed=0.4), record(agreed=0.4, control=Control(named=0.1, chance=0.05))
+    for order in (twice, twice[::-1]):
+        assert study(*order).cell(WHO, "genetic").records == twice[1:]
+    failed = replace(twice[0], score=None, failed="It stopped.")
+    assert study(failed, twice[1]).failed() == {}
+    other = replace(twice[0], options={"pool": 10})
+    assert len(study(*twice, other).cell(WHO, "genetic").records) == 2
+
+
+def test_a_defense_that_no_attack_is_made_for_it_has_met_is_said(tmp_path):
+    who = {"defense": "trap-mid", "access": "weights"}
+    (said,) = flags(study(record("margin", **who)))
+    assert "No attack that is made for the defense has met it (trap-mid, after 2 epochs)" in said
+    assert "label-transfer, lokt" in said
+    assert flags(study(record("margin", 0.9, **who), record("lokt", defense="trap-mid", access="label"))) == []
+    failed = record("lokt", defense="trap-mid", access="label", failed="It stopped.")
+    assert flags(study(record("margin", **who), failed)) == [said]
+    drawn = {"defense": "last-layer-mid", "access": "weights"}
+    assert "margin with draws" in " ".join(flags(study(record("margin", **drawn))))
+    assert flags(study(record("margin", **drawn, options={"draws": 8}))) == []
+    assert flags(study(record(defense="tl-dmi"))) == []
 
 
 def test_the_terminal_says_it_too():
