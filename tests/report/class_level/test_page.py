@@ -110,7 +110,7 @@ def test_a_verdict_says_no_more_than_the_figures_do():
         ([record(accuracy=0.1)], "hardly learned its classes"),
         ([record(score=figures(0.5, second=0.1))], "The judges disagree"),
         ([record(agreed=0.05)], "No better than showing the attacker's own nearest samples: genetic (no defense"),
-        ([record(agreed=0.3, prior="wgan"), record("eigen", 0.4, prior="linear")], "No better than a linear prior: genetic"),
+        ([record(agreed=0.3, prior="wgan"), record("eigen", 0.4, prior="linear")], "No better than a linear prior"),
         ([record(agreed=0.3, sampled=figures(0.4))], "No better than as many questions without a search: genetic"),
         ([record(score=figures(0.6, **{"distance gain": -0.2}))], "and farther from the victim's samples"),
         ([record(score=figures(0.6, diversity=1.0))], "Less than half as diverse"),
