@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--budget", type=int, default=5000)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--prior", default="wgan")
     parser.add_argument("--rows", nargs="+", default=[name for name in ROWS if name in set(CLASS_ATTACKS)])
     asked = parser.parse_args()
     of = Victim("mnist", "lenet", tuple("56789"), cut="pool1")
@@ -66,7 +67,8 @@ def main() -> None:
             show(who, log)
         kept: dict[Any, Kept] = {}
         for name in asked.rows:
-            attack = CLASS_ATTACKS.make(name)
+            options = {"prior": asked.prior} if "prior" in CLASS_ATTACKS.options(name) else {}
+            attack = CLASS_ATTACKS.make(name, **options)
             # A log of its own for each, and what attacks keep for each other is asked again.
             log, kept = QueryLog(usual), {key: value for key, value in kept.items() if not value.asked}
             try:

@@ -142,7 +142,8 @@ class QueryFree(Wrapping):
         """The shadow, trained on the attacker's images and matched to what arrived."""
         wanted = _statistics(arrived, says)
 
-        def loss(features: Tensor, logits: Tensor, rows: Tensor) -> Tensor:
+        def loss(features: Tensor, logits: Tensor | None, rows: Tensor) -> Tensor:
+            assert logits is not None
             total = cross_entropy(logits, self._labels[rows])
             if self.match:
                 total = total + self.match * _mismatch(_statistics(features, classes[rows]), wanted)
@@ -172,7 +173,7 @@ class QueryFree(Wrapping):
 
 
 def shadow_of(
-    images: Tensor, arrived: Tensor, tail: nn.Module, seed: int, *, labels: Tensor | None = None, steps: int = 1200
+    images: Tensor, arrived: Tensor, tail: nn.Module, seed: int, *, labels: Tensor | None = None, steps: int = 400
 ) -> nn.Module:
     """A shadow of the head behind smashed data that arrived, for an attacker that holds the tail.
 
@@ -191,15 +192,23 @@ def shadow_of(
     says = None if labels is None else _logits(tail, arrived, QueryFree.batch).softmax(dim=1).clone()
     wanted = _statistics(arrived, says)
 
-    def loss(features: Tensor, logits: Tensor, rows: Tensor) -> Tensor:
-        if labels is None:
+    def loss(features: Tensor, logits: Tensor | None, rows: Tensor) -> Tensor:
+        if labels is None or logits is None:
             return _mismatch(_statistics(features, None), wanted)
         classes = one_hot(labels[rows], logits.shape[1]).float()
         return _mismatch(_statistics(features, classes), wanted) + cross_entropy(logits, labels[rows])
 
     epochs = -(-steps // -(-len(images) // QueryFree.batch))
     return _fitted(
-        QueryFree.shadow, images, tail, arrived, loss, epochs=epochs, lr=QueryFree.lr, batch=QueryFree.batch, seed=seed
+        QueryFree.shadow,
+        images,
+        None if labels is None else tail,
+        arrived,
+        loss,
+        epochs=epochs,
+        lr=QueryFree.lr,
+        batch=QueryFree.batch,
+        seed=seed,
     )
 
 
@@ -211,16 +220,16 @@ def _logits(tail: nn.Module, smashed: Tensor, batch: int) -> Tensor:
 def _fitted(
     layers: str,
     images: Tensor,
-    tail: nn.Module,
+    tail: nn.Module | None,
     arrived: Tensor,
-    loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+    loss: Callable[[Tensor, Tensor | None, Tensor], Tensor],
     *,
     epochs: int,
     lr: float,
     batch: int,
     seed: int,
 ) -> nn.Module:
-    """A shadow that minimizes a loss of its features, of the tail's logits for them, and of the rows of a batch."""
+    """A shadow that minimizes a loss of its features, of a tail's logits for them, and of the rows of a batch."""
     device, generator = images.device, torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
         torch.manual_seed(seed)
@@ -233,8 +242,8 @@ def _fitted(
         for rows in torch.randperm(len(images), generator=generator).to(device).chunk(steps):
             with autocast(device):
                 features = shadow(images[rows])
-                logits = tail(features)
-            lost = loss(features.float(), logits.float(), rows)
+                logits = None if tail is None else tail(features)
+            lost = loss(features.float(), None if logits is None else logits.float(), rows)
             optimizer.zero_grad(set_to_none=True)
             lost.backward()
             optimizer.step()

@@ -311,8 +311,8 @@ def _unscored(plan: ClassPlan, cell: Cell, data: ClassData) -> ClassRecord:
         model=plan.victim.model, seed=cell.seed, epochs=cell.epochs, targets=data.classes[: data.n_private],
         shared=data.shared, images=cell.images, defense=cell.defense.of.name, defense_label=cell.defense.label,
         at=cell.defense.at, attack=attacker.attack.name, label=attacker.label, position=attacker.position,
-        access=attacker.access, prior=_prior(cell), floor=floor, chance=1 / data.n_private,
-        published=_published(plan.published, cell), instances=cell.instances,
+        access=attacker.access, options=dict(attacker.attack.options), prior=_prior(cell), floor=floor,
+        chance=1 / data.n_private, published=_published(plan.published, cell), instances=cell.instances,
     )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ SEEN = 2000
 """Inputs of clients whose smashed data a cloud has seen before it attacks."""
 CHOSEN = 4096
 """Inputs that a cloud has a device compute: the attacker's own, and as many made of them as are needed."""
-STEPS = 1200
+STEPS = 400
 """Steps in which an imitation of the head is trained."""
 _BATCH = 128
 

@@ -7,6 +7,7 @@ one victim, with `ID.npz` beside it: a few of the pictures, and the private and 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from cutlayer.records.cells import SCHEMA, Cells
 from cutlayer.records.run import Estimate, Published
@@ -64,6 +65,7 @@ class ClassRecord:
         label: Its title with its options, its position where that is not the usual one, and its budget.
         position: Where the attacker is: a name of `cutlayer.experiment.positions.POSITIONS`.
         access: What it gets of the victim: label, scores or weights.
+        options: The options of the attack that the plan states.
         prior: What it takes for the space of possible pictures, where it has such an option.
         floor: Whether any attack that learns something of the victim's samples does better; also of `CEILING`.
         instances: Whether the attack rebuilds the inputs behind answers, one by one, and shows no classes.
@@ -100,6 +102,7 @@ class ClassRecord:
     label: str
     position: str
     access: str
+    options: dict[str, Any] = field(default_factory=dict)
     prior: str = ""
     floor: bool = False
     instances: bool = False

@@ -51,6 +51,7 @@ class AdversarialAnswers(AnswerDefense):
 
     knob = "reach"
     plain_words = "moves its probabilities to where its own attempt to rebuild the input fails most"
+    adaptive = ("background-alignment", "smi")
 
     reach: Weight = 2.0
     steps: Count = 5

@@ -43,6 +43,13 @@ class AnswerDefense(ABC):
     label_only: ClassVar[bool] = False
     """Whether replies tell the class and nothing else."""
 
+    adaptive: ClassVar[tuple[str, ...]] = ()
+    """The attacks that are made for whoever knows of it: ``smi``, or ``margin.draws`` where that option is stated.
+
+    The figures of a defense that none of them has met say what it does to those who do not know of it. Empty where no
+    attack is adapted to the defense.
+    """
+
     @property
     def on(self) -> bool:
         """Whether the defense does anything."""

@@ -20,6 +20,7 @@ class LabelOnly(AnswerDefense):
     knob = ""
     plain_words = "replies with the class alone"
     label_only = True
+    adaptive = ("brep-mi", "label-diffusion", "label-transfer", "lokt")
 
     def answer(self, scores: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """See `AnswerDefense`: 0 for the class, and -1000 for the others."""

@@ -43,6 +43,7 @@ class LastLayerMid(AnswerDefense):
 
     knob = "beta"
     plain_words = "draws its last features at random, and is trained to let them tell little"
+    adaptive = ("genetic.answers", "margin.draws")
 
     beta: Weight = 3e-3  # the authors', against GMI
 

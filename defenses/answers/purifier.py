@@ -51,6 +51,7 @@ class Purifier(AnswerDefense):
 
     knob = "share"
     plain_words = "draws its probabilities again from what it has seen of samples that it was not trained on"
+    adaptive = ("background-alignment", "brep-mi", "genetic.answers", "label-transfer", "smi")
 
     share: Share = 1.0
     size: Size = 4

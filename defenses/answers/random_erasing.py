@@ -38,6 +38,7 @@ class RandomErasing(AnswerDefense):
 
     knob = "area"
     plain_words = "trains on images of which a part is erased, another one each time"
+    adaptive = ("margin.erase",)
 
     area: Share = 0.4  # the code's: 10 to 40 %
 

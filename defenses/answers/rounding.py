@@ -31,6 +31,7 @@ class Rounding(AnswerDefense):
 
     knob = "step"
     plain_words = "rounds the probabilities that it replies with"
+    adaptive = ("brep-mi", "genetic", "label-transfer", "lokt")
 
     step: Share = 0.05  # the coarsest of Fredrikson et al. 2015
 

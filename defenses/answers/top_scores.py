@@ -28,6 +28,7 @@ class TopScores(AnswerDefense):
 
     knob = "kept"
     plain_words = "replies with the probabilities of the likeliest classes alone"
+    adaptive = ("brep-mi", "genetic", "label-transfer", "lokt")
 
     kept: Whole = 1
 

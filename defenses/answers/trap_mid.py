@@ -51,6 +51,7 @@ class TrapMid(AnswerDefense):
 
     knob = "weight"
     plain_words = "teaches itself faint triggers for its classes, which an attack finds in place of them"
+    adaptive = ("label-transfer", "lokt")
 
     weight: Share = 0.2
     alpha: Share = 0.02

@@ -86,8 +86,11 @@ class Group:
 
     @property
     def title(self) -> str:
-        """Model and data."""
-        return f"{self.first.model} on {DATASETS.label(self.first.data)}, {len(self.first.targets)} classes"
+        """Model and data, and how many pictures an attack shows."""
+        first = self.first
+        known = f"{len(first.targets)} class{'es'[: 2 * (len(first.targets) != 1)]}"
+        shown = f"{first.images} picture{'s'[: first.images != 1]} of each"
+        return f"{first.model} on {DATASETS.label(first.data)}, {known}, {shown}"
 
     @property
     def anchor(self) -> str:
@@ -155,14 +158,24 @@ def who_text(who: Who) -> str:
 def group(records: Iterable[ClassRecord], folders: Mapping[str, Path] | None = None) -> list[Group]:
     """The studies, each with its records; those of other numbers of pictures of a class apart.
 
+    Each attack counts once for a seed. A folder may hold the cells of several plans about one victim, and the class
+    that the victim does not know is looked at in another cell where a plan begins with another seed or defense.
+
     Args:
         records: The records of all studies.
         folders: The folder of each study, by its id.
     """
-    by_study: dict[tuple[str, int], list[ClassRecord]] = {}
+    by_study: dict[tuple[str, int], dict[tuple[object, ...], ClassRecord]] = {}
     for record in records:
-        by_study.setdefault((record.study, record.images), []).append(record)
-    return [Group(tuple(found), (folders or {}).get(study)) for (study, _), found in by_study.items()]
+        found = by_study.setdefault((record.study, record.images), {})
+        attack = record.seed, record.epochs, record.defense_label, record.label, repr(record.options)
+        if attack not in found or _tells(record) > _tells(found[attack]):
+            found[attack] = record
+    return [Group(tuple(found.values()), (folders or {}).get(study)) for (study, _), found in by_study.items()]
+
+
+def _tells(record: ClassRecord) -> tuple[bool, bool, bool]:
+    return record.score is not None, record.control is not None, record.position == "thief"
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -118,7 +118,8 @@ def _defenses(group: Group) -> Html | None:
         "What each defense leaves",
         table("Each victim with its worst attackers", head, [el("tbody", rows)], "numbers"),
         note(
-            "Share of pictures that both judges recognize. A defense of answers does not act on who holds the weights. "
+            "Share of pictures that both judges recognize. A dash: no such attack was run, or none could be run, which "
+            "says nothing of the defense. A defense of answers does not act on who holds the weights. "
             "A victim that has learned less gives less away: compare it with one of the same accuracy."
         ),
     )

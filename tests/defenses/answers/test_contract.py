@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from cutlayer.attacks.answers.base import AnswerAttack, ClassAttack
 from cutlayer.data.splits import Dataset
 from cutlayer.defenses.answers.base import AnswerDefense
-from cutlayer.registry import ANSWER_DEFENSES, Missing
+from cutlayer.registry import ANSWER_DEFENSES, CLASS_ATTACKS, Missing
 from cutlayer.spec import image_spec
 from cutlayer.training import accuracy
 
@@ -109,6 +110,14 @@ def test_it_is_a_dataclass_with_words_for_a_reader(row):
     assert defense.on or row.name == "none"
     for place in filter(None, row.acts.split()):
         assert getattr(type(defense), place) is not getattr(AnswerDefense, place)
+
+
+@each
+def test_the_attacks_that_are_made_for_it_exist_and_have_the_option(row):
+    for name in row.make().adaptive:
+        attack, _, option = name.partition(".")
+        assert not option or option in CLASS_ATTACKS.options(attack)
+        assert issubclass(CLASS_ATTACKS.load(attack), ClassAttack | AnswerAttack)
 
 
 @each

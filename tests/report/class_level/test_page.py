@@ -1,6 +1,7 @@
 """The part of the report on class-level inversion, and its table in the terminal, from records made by hand."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -90,9 +91,9 @@ def test_a_verdict_says_no_more_than_the_figures_do():
     best = record(agreed=0.6)
     found = study(best)
     cell = found.worst(WHO)
-    assert "The difference is what the model gave away." in verdict(found, WHO, cell)
+    assert "the attack has found in the model." in verdict(found, WHO, cell)
     close = study(record(agreed=0.15))
-    assert "it may be chance" in verdict(close, WHO, close.worst(WHO))
+    assert "if it is no chance" in verdict(close, WHO, close.worst(WHO))
     nothing = study(record(agreed=0.1))
     assert "nothing was given away" in verdict(nothing, WHO, nothing.worst(WHO))
     searched = study(record(agreed=0.3, sampled=figures(0.4)))
@@ -108,11 +109,11 @@ def test_a_verdict_says_no_more_than_the_figures_do():
         ([record(judged=(0.8, 0.95))], "A judge is weak"),
         ([record(accuracy=0.1)], "hardly learned its classes"),
         ([record(score=figures(0.5, second=0.1))], "The judges disagree"),
-        ([record(agreed=0.05)], "than showing the attacker's own nearest samples"),
-        ([record(agreed=0.3, prior="wgan"), record("eigen", 0.4, prior="linear")], "no better than a linear prior"),
-        ([record(agreed=0.3, sampled=figures(0.4))], "no better than as many questions without a search"),
-        ([record(score=figures(0.6, **{"distance gain": -0.2}))], "is farther from the victim's samples"),
-        ([record(score=figures(0.6, diversity=1.0))], "less than half as diverse"),
+        ([record(agreed=0.05)], "No better than showing the attacker's own nearest samples: genetic (no defense"),
+        ([record(agreed=0.3, prior="wgan"), record("eigen", 0.4, prior="linear")], "No better than a linear prior"),
+        ([record(agreed=0.3, sampled=figures(0.4))], "No better than as many questions without a search: genetic"),
+        ([record(score=figures(0.6, **{"distance gain": -0.2}))], "and farther from the victim's samples"),
+        ([record(score=figures(0.6, diversity=1.0))], "Less than half as diverse"),
         ([record("label", 0.7, access="label"), record(agreed=0.5)], "gets the label alone and does better"),
         ([record(control=Control(named=0.6, chance=0.3))], "never trained on"),
     ],
@@ -128,6 +129,30 @@ def test_seeds_are_averaged_and_a_class_is_the_worst_over_all():
     assert agreed.value == pytest.approx(0.6)
     assert (agreed.low, agreed.high) == (pytest.approx(0.35), pytest.approx(0.85))
     assert cell.worst == ("s2", pytest.approx(0.3))
+
+
+def test_an_attack_that_two_plans_have_run_for_one_seed_counts_once():
+    twice = record(agreed=0.4), record(agreed=0.4, control=Control(named=0.1, chance=0.05))
+    for order in (twice, twice[::-1]):
+        assert study(*order).cell(WHO, "genetic").records == twice[1:]
+    failed = replace(twice[0], score=None, failed="It stopped.")
+    assert study(failed, twice[1]).failed() == {}
+    other = replace(twice[0], options={"pool": 10})
+    assert len(study(*twice, other).cell(WHO, "genetic").records) == 2
+
+
+def test_a_defense_that_no_attack_is_made_for_it_has_met_is_said(tmp_path):
+    who = {"defense": "trap-mid", "access": "weights"}
+    (said,) = flags(study(record("margin", **who)))
+    assert "No attack that is made for the defense has met it (trap-mid, after 2 epochs)" in said
+    assert "label-transfer, lokt" in said
+    assert flags(study(record("margin", 0.9, **who), record("lokt", defense="trap-mid", access="label"))) == []
+    failed = record("lokt", defense="trap-mid", access="label", failed="It stopped.")
+    assert flags(study(record("margin", **who), failed)) == [said]
+    drawn = {"defense": "last-layer-mid", "access": "weights"}
+    assert "margin with draws" in " ".join(flags(study(record("margin", **drawn))))
+    assert flags(study(record("margin", **drawn, options={"draws": 8}))) == []
+    assert flags(study(record(defense="tl-dmi"))) == []
 
 
 def test_the_terminal_says_it_too():
