@@ -61,7 +61,8 @@ class Part:
 GAN = {"latent": 128, "width": 32, "prior_steps": 20_000}
 SEARCHED = {"steps": 600, "lr": 0.1, "crop": 0.8, "rotate": 5.0, "flip": True, "draws": 2, "candidates": 5}
 PARTS: dict[str, Part] = {
-    "deep-inversion": Part("deep-inversion", "cifar10"),
+    "deep-inversion": Part("deep-inversion", "cifar10", options={"bn": 100.0}),
+    "deep-inversion, lighter statistics": Part("deep-inversion", "cifar10"),
     "gmi": Part("gmi", options=GAN | {"steps": 1500}),
     "kedmi": Part("kedmi", options=GAN | {"steps": 2400}),
     "vmi": Part("vmi", options=GAN | {"steps": 2400}),
@@ -76,7 +77,15 @@ PARTS: dict[str, Part] = {
     "ffhq-gmi": Part("gmi", other="ffhq", options=GAN | {"steps": 1500}),
     "ffhq-plg-mi": Part("plg-mi", other="ffhq", options=GAN | SEARCHED),
 }
-GPU = ("deep-inversion", "plg-mi", "plg-mi without classes", "kedmi", "gmi", "lomma")
+GPU = (
+    "deep-inversion",
+    "deep-inversion, lighter statistics",
+    "plg-mi",
+    "plg-mi without classes",
+    "kedmi",
+    "gmi",
+    "lomma",
+)
 """Parts that the time on a GPU is for."""
 
 

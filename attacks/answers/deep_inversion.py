@@ -14,10 +14,12 @@ statistics are those of the tail's layers.
 Not repeated: there the best batch is a name of the one that goes on changing, so the last is shown as the best; hooks
 stay on the network; the targets are fixed to a batch of 256.
 
-Differs from the paper: pixels are searched in units of a quarter of the range around its middle, because the network's
-own normalization is part of it here, and stay in the range, as in the paper's search on ImageNet. Of a class, the
-pictures that the network is surest of are shown. There is no student to be wrong where the network is right (adaptive
-DeepInversion).
+Differs from the paper: the weight of the statistics is 10, because 100 leaves the class too little to say in few steps.
+It was chosen with a victim of the attacker's own: of its digits 0 to 4, judges who know them agree on 8, 28 and 14 % of
+the pictures for weights of 100, 10 and 1 (n=50, 150 steps). Pixels are searched in units of a quarter of the range
+around its middle, because the network's own normalization is part of it here, and stay in the range, as in the paper's
+search on ImageNet. Of a class, the pictures that the network is surest of are shown. There is no student to be wrong
+where the network is right (adaptive DeepInversion).
 """
 
 from dataclasses import dataclass
@@ -56,7 +58,7 @@ class DeepInversion(ClassAttack):
 
     steps: Count = 2000
     lr: LearningRate = 0.1
-    bn: Weight = 100.0
+    bn: Weight = 10.0
     tv: Weight = 2.5e-5
     l2: Weight = 0.0
     jitter: Whole = 2

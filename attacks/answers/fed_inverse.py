@@ -1,4 +1,4 @@
-"""FedInverse: GMI on the global model of a round of federated training, with images that depend little on each other.
+"""FedInverse: GMI on the global model of a round of federated training, with a term for the dependence of the images.
 
 D. Wu, J. Bai, Y. Song, J. Chen, W. Zhou, Y. Xiang, A. Sajjanhar, "FedInverse: Evaluating Privacy Leakage in Federated
 Learning", ICLR 2024; code https://github.com/Jun-B0518/FedInverse at commit ebdc6da. Threat model: a participant, who
@@ -9,6 +9,9 @@ Differs from the paper:
 
 - The halves are those of one class's images, whose variety is what the term is for; theirs are the halves of a batch of
   different people. The weight of the cross-entropy is that of `gmi`, for each image alone.
+- The term is least where all images of a half are alike. It does not keep them different, as is meant: on MNIST 5 to 9
+  from 0 to 4, with 100 images and the linear prior, 0.05 changes nothing, and 20 lowers the mean distance of two images
+  of a class from 9.3 to 6.5 in a judge's features.
 - The critic is the generator's own. The code loads the generator's file into it, so that it is a random one.
 """
 
@@ -31,7 +34,7 @@ class FedInverse(Gmi):
         round: Number of the model among those that the attacker holds, from 1; 0 for the last.
     """
 
-    plain_words = "changes generated pictures until the model of a round is sure of the class, and keeps them different"
+    plain_words = "changes generated pictures until the model of a round of a training is sure of the class"
 
     diversity: Weight = 0.05
     candidates: Count = 1

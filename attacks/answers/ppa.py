@@ -11,8 +11,8 @@ Differs from the paper:
   and 100 steps.
 - The votes are 20, over crops as in the search (theirs: 100, of 0.5 to 0.9). Mirrored crops are an option, `flip`,
   because a mirrored digit is none.
-- Small victims have few classes, and there the distance has points far from the class at which its slope is 0
-  (see tests/attacks/answers/test_losses.py). The margin does not.
+- The distance does not carry over to victims with few classes. There it has points far from the class at which its
+  slope is 0 (tests/attacks/answers/test_losses.py), and no learning rate leaves them. `margin` does without it.
 """
 
 from dataclasses import dataclass

@@ -81,7 +81,7 @@ def _patch(view: ClassView, latent: int, width: int, steps: int) -> Prior:
 
 
 def _pixels(view: ClassView, latent: int, width: int, steps: int) -> Prior:
-    return Pixels(images_of(view, "pixels").mean(0))
+    return Pixels(torch.full_like(images_of(view, "pixels")[0], 0.5))
 
 
 def _linear(view: ClassView, latent: int, width: int, steps: int) -> Prior:

@@ -20,7 +20,7 @@ Block = Callable[[Tensor, Tensor | None], Tensor]
 _MOST = 2000
 """Images from which principal components are computed."""
 _SPREAD = 0.1
-"""Standard deviation of the noise with which a search of pixels starts around the mean image."""
+"""Standard deviation of the noise with which a search of pixels starts."""
 
 
 class Prior(nn.Module):
@@ -75,20 +75,20 @@ class Pixels(Prior):
     """No prior: the latent vector is the image. Its `penalty` is the total variation.
 
     Args:
-        mean: ``(*image,)`` in [0, 1]: the image around which a search starts.
+        start: ``(*image,)`` in [0, 1]: the image around which a search starts.
         spread: Standard deviation of the noise at the start.
     """
 
-    mean: Tensor
+    start: Tensor
 
-    def __init__(self, mean: Tensor, spread: float = _SPREAD) -> None:
-        super().__init__(mean.numel())
+    def __init__(self, start: Tensor, spread: float = _SPREAD) -> None:
+        super().__init__(start.numel())
         self.spread = spread
-        self.register_buffer("mean", mean.clone())
+        self.register_buffer("start", start.clone())
 
     def sample(self, n: int, y: Tensor | None, random: torch.Generator) -> Tensor:
-        """The mean image with noise."""
-        return self.clip(self.mean.flatten() + self.spread * super().sample(n, y, random))
+        """The starting image with noise."""
+        return self.clip(self.start.flatten() + self.spread * super().sample(n, y, random))
 
     def penalty(self, z: Tensor, image: Tensor) -> Tensor:
         """Mean absolute difference of neighbouring elements along the last two axes."""
@@ -101,7 +101,7 @@ class Pixels(Prior):
 
     def blocks(self) -> Sequence[Block]:
         """One part."""
-        return [lambda z, _: z.unflatten(1, self.mean.shape)]
+        return [lambda z, _: z.unflatten(1, self.start.shape)]
 
 
 class Linear(Prior):

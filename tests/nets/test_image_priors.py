@@ -42,7 +42,7 @@ def test_the_blocks_make_the_image(prior: Prior):
     torch.testing.assert_close(x, prior.image(z))
 
 
-def test_pixels_start_around_the_mean_and_stay_in_range():
+def test_pixels_start_around_an_image_and_stay_in_range():
     prior = Pixels(torch.full((1, 8, 8), 0.3))
     z = prior.sample(200, None, drawn())
     assert z.mean().item() == pytest.approx(0.3, abs=0.01)

@@ -9,6 +9,8 @@ from cutlayer.report.kit.svg import Axis, Chart, Frame, apart, circle, decades, 
 FRAME = Frame(760.0, 380.0, left=52.0, right=736.0, top=18.0, bottom=316.0)
 COLORS = 6
 """Colors of the style sheet, c1 to c6."""
+BUDGET = ", at most "
+"""What stands before the budget in the title of an attack: those that differ in it alone are joined by a line."""
 
 
 def questions(group: Group, who: Who) -> Html | None:
@@ -33,12 +35,16 @@ def questions(group: Group, who: Who) -> Html | None:
             chart.level(best.value("agreed")),
             text(f"{best.first.label}, without a question", FRAME.right - 4, chart.y(best.value("agreed")) - 5, "end"),
         ]
-    spoken, items = [], []
-    for k, cell in enumerate(asking):
+    families: dict[str, list[Cell]] = {}
+    for cell in sorted(asking, key=lambda cell: cell.per_class):
+        families.setdefault(cell.first.label.partition(BUDGET)[0], []).append(cell)
+    items = []
+    for k, (name, cells) in enumerate(families.items()):
         color = f"c{k % COLORS + 1}"
-        parts.append(el("g", _marks(chart, cell), class_=color))
-        spoken.append(_spoken(cell))
-        items.append(el("li", el("span", class_=f"dot {color}"), cell.first.label))
+        joined = chart.polyline([(cell.per_class, cell.value("agreed")) for cell in cells], "joined")
+        parts.append(el("g", joined, [_marks(chart, cell) for cell in cells], class_=color))
+        items.append(el("li", el("span", class_=f"dot {color}"), name))
+    spoken = map(_spoken, asking)
     items.append(el("li", el("b", "diamond"), " as many questions about pictures of the same prior, without a search"))
     figure = chart.svg(parts, f"Questions and success. {'; '.join(spoken)}.")
     return el("div", figure, el("ul", items, class_="legend"))

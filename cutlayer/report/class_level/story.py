@@ -62,14 +62,12 @@ def verdict(group: Group, who: Who, cell: Cell) -> str:
     name, share = floor
     if agreed.value <= share.value:
         return (
-            f"{told}. What learns nothing of them, {name}, reaches {SHARE.value(share.value)}, so that nothing was "
-            "given away here."
+            f"{told}. The best floor, {name}, reaches {SHARE.value(share.value)}, so that nothing was given away here."
         )
-    surely = agreed.low > share.high
+    surely = "." if agreed.low > share.high else ", if it is no chance: there are few classes."
     return (
-        f"{told}. What learns nothing of them, {name}, reaches {SHARE.value(share.value)}. The difference is what the "
-        f"model gave away"
-        f"{'.' if surely else ', but with so few classes it may be chance.'}"
+        f"{told}. The best floor, {name}, reaches {SHARE.value(share.value)}; what is above it, the attack has found "
+        f"in the model{surely}"
     )
 
 

@@ -88,14 +88,14 @@ def test_tuning_makes_the_victim_surer(victim, own):
 
 
 def test_diffusion_of_pseudo_labels_shows_the_class(victim, own):
-    shown = DiffMI(width=8, train_steps=60, steps=8, last_steps=4).represent(view(victim, own=own), 4)
+    shown = DiffMI(width=8, train_steps=40, steps=6, last_steps=3).represent(view(victim, own=own), 4)
     above = brighter_above(shown).mean(1)
     assert above[0] > above[1] + 0.1
 
 
 def test_labels_alone_teach_diffusion_and_every_question_counts(victim):
     seen = view(victim, own=bars(40)[0], reply=Reply.LABEL)
-    shown = LabelDiffusion(questions=30, width=8, train_steps=60, steps=6, candidates=3).represent(seen, 4)
+    shown = LabelDiffusion(questions=30, width=8, train_steps=50, steps=5, candidates=3).represent(seen, 4)
     assert seen.service.asked == 30 + 2 * 3 * 4
     above = brighter_above(shown).mean(1)
     assert above[0] > above[1] + 0.1
