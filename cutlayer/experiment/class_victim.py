@@ -48,7 +48,8 @@ class ClassVictim:
         defense: The same, ready to answer.
         accuracy: Of its replies, on samples of its classes that it was not trained on.
         seed: Seed of the victim.
-        halves: The device's and the server's half, hardened, where the plan names a cut; their join is the model.
+        halves: The device's and the server's half, hardened, where the plan names a cut; their join is the model. None
+            where the network draws at random.
         cut_defense: What protects smashed data, ready to protect; that named ``none`` where nothing does.
         described: That defense, as a split folder describes it.
         experiment: The model and its training, for files that are made of it.
@@ -167,7 +168,12 @@ def train_victim(
         model = remembered(kept, built, taught, say).eval()
     described = {"name": cut_description.name, **cut_description.options}
     cut_defense, halves = defense_from(described), None
-    if of.cut:
+    if of.cut and _draws(model, data):
+        say(
+            f"{named.label} draws at random in the network, and files are checked against what they must compute: the "
+            "victim is not cut, and answers in this process"
+        )
+    elif of.cut:
         if at_cut:
             say(f"hardening with {named.label}")
         halves = cut_defense.harden(split(model, of.cut, data.input), _splits(data), seed)
@@ -184,6 +190,13 @@ def train_victim(
     return ClassVictim(
         data, model, answers, defense, accuracy, seed, halves, cut_defense, described, experiment, runs, rounds
     )
+
+
+def _draws(model: nn.Module, data: ClassData) -> bool:
+    """Whether a network gives different logits for the same sample."""
+    one = torch.from_numpy(data.held_out.one(0))
+    with torch.inference_mode():
+        return not torch.equal(model(one), model(one))
 
 
 def answered(

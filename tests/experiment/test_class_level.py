@@ -12,7 +12,7 @@ from cutlayer.defenses.answers.base import AnswerDefense
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import class_level, class_plan
 from cutlayer.experiment.class_spec import Placed
-from cutlayer.experiment.class_victim import load_classes, train_victim
+from cutlayer.experiment.class_victim import load_classes, train_victim, train_victim
 from cutlayer.privacy import judges
 from cutlayer.records import class_level as records
 from cutlayer.records.class_level import CEILING
@@ -266,6 +266,17 @@ def test_an_attacker_with_samples_of_the_withheld_people_is_refused_with_their_n
     plan = load(tmp_path, PLAN.replace("images = 2", 'images = 2\nauxiliary_data = "theirs.npz"'))
     with pytest.raises(ConfigError, match=r"hold [\d,]+ of 1 classes that are withheld"):
         class_level.study(plan, out=tmp_path, say=quiet, tell=quiet)
+
+
+def test_a_victim_that_draws_at_random_is_not_cut_and_that_is_said(tmp_path):
+    plan = load(
+        tmp_path, PLAN.replace("label-only", "last-layer-mid").replace("epochs = 1", 'epochs = 0\ncut = "pool1"')
+    )
+    data, said = load_classes(plan.victim, 0, None), []
+    plain, drawn = (train_victim(plan.victim, 0, 0, d, data, tmp_path, said.append) for d in plan.defenses)
+    assert plain.halves is not None
+    assert drawn.halves is None
+    assert "answers in this process" in said[-1]
 
 
 def test_more_pictures_than_the_attacker_has_and_a_class_without_samples_are_refused(tmp_path):
