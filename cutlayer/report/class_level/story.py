@@ -65,15 +65,11 @@ def verdict(group: Group, who: Who, cell: Cell) -> str:
     if not floor:
         return f"{told}."
     name, share, asks = floor
-    told += f". What {'searches nothing' if asks else 'learns nothing of them'}, {name}, reaches "
-    told += SHARE.value(share.value)
+    told += f". The best floor, {name}, reaches {SHARE.value(share.value)}"
     if agreed.value <= share.value:
         return f"{told}, so that {'the search added nothing' if asks else 'nothing was given away here'}."
-    surely = agreed.low > share.high
-    return (
-        f"{told}. The difference is what {'the search added' if asks else 'the model gave away'}"
-        f"{'.' if surely else ', but with so few classes it may be chance.'}"
-    )
+    surely = "." if agreed.low > share.high else ", if it is no chance: there are few classes."
+    return f"{told}; what is above it, the attack has found in the model{surely}"
 
 
 def belief(group: Group, who: Who, cell: Cell) -> str:
