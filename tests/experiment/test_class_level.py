@@ -12,7 +12,8 @@ from cutlayer.defenses.answers.base import AnswerDefense
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import class_level, class_plan
 from cutlayer.experiment.class_spec import Placed
-from cutlayer.experiment.class_victim import load_classes, train_victim, train_victim
+from cutlayer.experiment.class_victim import load_classes, train_victim
+from cutlayer.experiment.positions import seen_from
 from cutlayer.privacy import judges
 from cutlayer.records import class_level as records
 from cutlayer.records.class_level import CEILING
@@ -268,17 +269,6 @@ def test_an_attacker_with_samples_of_the_withheld_people_is_refused_with_their_n
         class_level.study(plan, out=tmp_path, say=quiet, tell=quiet)
 
 
-def test_a_victim_that_draws_at_random_is_not_cut_and_that_is_said(tmp_path):
-    plan = load(
-        tmp_path, PLAN.replace("label-only", "last-layer-mid").replace("epochs = 1", 'epochs = 0\ncut = "pool1"')
-    )
-    data, said = load_classes(plan.victim, 0, None), []
-    plain, drawn = (train_victim(plan.victim, 0, 0, d, data, tmp_path, said.append) for d in plan.defenses)
-    assert plain.halves is not None
-    assert drawn.halves is None
-    assert "answers in this process" in said[-1]
-
-
 def test_more_pictures_than_the_attacker_has_and_a_class_without_samples_are_refused(tmp_path):
     for settings, complaint in (
         ({"images": "3", "auxiliary": "2"}, "has 2 samples, and 3 are to be shown"),
@@ -324,3 +314,15 @@ def test_a_victim_that_learned_from_the_attackers_samples_is_another_with_other_
     (public, plain), (other_public, other_plain) = found[:2], found[2:]
     assert not torch.equal(public, other_public)
     assert torch.equal(plain, other_plain)
+
+
+def test_a_network_that_draws_is_attacked_without_the_cut_of_the_plan(tmp_path):
+    plan = load(tmp_path, PLAN.replace("images = 2", 'images = 2\ncut = "pool1"'))
+    data, said = load_classes(plan.victim, 0, None), []
+    victim = train_victim(plan.victim, 0, 1, Placed(Named("last-layer-mid")), data, tmp_path, said.append)
+    assert victim.halves is None
+    assert "draws as it computes" in said[-1]
+    with seen_from("outsider", victim, reply=Reply.SCORES, targets=(0,)) as view:
+        first, second = (view.service.scores(torch.from_numpy(data.held_out.inputs[:20])) for _ in range(2))
+    assert not torch.equal(first, second)
+    assert view.asked == 40
