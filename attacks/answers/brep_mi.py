@@ -56,7 +56,7 @@ class BrepMi(asked.Asking):
     plain_words = "moves generated images away from where the model's label turns"
     needs = Reply.LABEL
 
-    draws: Count = 20_000
+    draws: Count = 4000
     steps: Whole = 60
     points: Size = 32
     radius: Weight = 2.0

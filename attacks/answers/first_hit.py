@@ -26,7 +26,7 @@ class FirstHit(asked.Asking):
     needs = Reply.LABEL
     is_floor = True
 
-    draws: Count = 20_000
+    draws: Count = 4000
 
     def represent(self, view: ClassView, k: int) -> Tensor:
         """See `ClassAttack`."""

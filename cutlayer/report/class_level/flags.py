@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 from cutlayer.errors import ConfigError
 from cutlayer.registry import ANSWER_DEFENSES
@@ -18,12 +19,13 @@ ACCESSES = ("label", "scores", "weights")
 
 def flags(group: Group) -> list[str]:
     """One sentence for each sign, of the whole study first."""
-    return [*_judges(group), *(text for who in group.victims for text in _of(group, who)), *_controls(group)]
+    victims = [text for who in group.victims for text in _of(group, who)]
+    return [*_judges(group), *victims, *_attacks(group), *_controls(group)]
 
 
 def _judges(group: Group) -> list[str]:
     found = []
-    if any(r.shared for r in group.records):
+    if group.shared:
         found.append(
             "The attacker holds samples of the same classes, so that its pictures say little about the victim's own."
         )
@@ -38,38 +40,55 @@ def _judges(group: Group) -> list[str]:
 
 
 def _of(group: Group, who: Who) -> list[str]:
-    found, cells, where = [], group.cells(who), who_text(who)
+    where = who_text(who)
     accuracies = [r for r in group.records if (r.epochs, r.defense_label) == who and r.accuracy is not None]
+    found = []
     if any(r.accuracy.value < CHANCES * r.chance for r in accuracies if r.accuracy and r.chance < 1 / CHANCES):
         found.append(
             f"The victim ({where}) has hardly learned its classes, so that there is little to be told of them."
         )
-    nearest = group.cell(who, NEAREST)
-    linear = [cell for cell in cells if cell.first.prior == "linear"]
-    best_linear = max(linear, key=lambda cell: cell.value("agreed"), default=None)
-    for cell in cells:
-        found += _apart(cell, where)
-        for floor, name in ((nearest, "showing the attacker's own nearest samples"), (best_linear, "a linear prior")):
-            if floor is not None and cell.first.prior != "linear" and _no_better(cell, floor):
-                found.append(f"{cell.first.label} ({where}) is no better than {name} ({_share(floor, 'agreed')}).")
-        sampled = cell.metric("agreed", sampled=True)
-        if sampled is not None and cell.value("agreed") <= sampled.value:
-            found.append(
-                f"{cell.first.label} ({where}) is no better than as many questions without a search "
-                f"({SHARE.value(sampled.value)})."
-            )
-        gain = cell.metric("distance gain")
-        if gain is not None and gain.value < 0 and cell.value("agreed") >= HALF:
-            found.append(
-                f"What {cell.first.label} ({where}) shows is farther from the victim's samples than the attacker's own "
-                "nearest samples are, although the judges recognize it."
-            )
-        own, real = cell.metric("diversity"), cell.metric("real diversity")
-        if own is not None and real is not None and own.value < HALF * real.value:
-            found.append(
-                f"The pictures of a class by {cell.first.label} ({where}) are less than half as diverse as real ones."
-            )
     return [*found, *_unmet(group, who, where), *_ranks(group, who, where)]
+
+
+def _attacks(group: Group) -> list[str]:
+    """One sentence for each sign, with the attacks on the first victim that show it."""
+    met: dict[str, list[tuple[Who, str]]] = {}
+    for who in group.victims:
+        for cell in group.cells(who):
+            for text in _signs(group, who, cell):
+                met.setdefault(text, []).append((who, cell.first.label))
+    found = []
+    for text, those in met.items():
+        who = those[0][0]
+        labels, others = [label for where, label in those if where == who], sum(where != who for where, _ in those)
+        more = f", and {others} more on other victims" if others else ""
+        found.append(f"{text}: {', '.join(labels)} ({who_text(who)}){more}.")
+    return found
+
+
+def _signs(group: Group, who: Who, cell: Cell) -> Iterator[str]:
+    """What is suspicious of one attack on one victim."""
+    agreed, cells = cell.value("agreed"), group.cells(who)
+    first, second = cell.metric("acc@1"), cell.metric("second")
+    if first is not None and second is not None and abs(first.value - second.value) > APART:
+        yield "The judges disagree, so that a part of the pictures deceives one of them, and shows nothing"
+    if (nearest := group.cell(who, NEAREST)) is not None and agreed <= nearest.value("agreed"):
+        yield "No better than showing the attacker's own nearest samples"
+    linear = [other.value("agreed") for other in cells if other.first.prior == "linear"]
+    if linear and cell.first.prior != "linear" and agreed <= max(linear):
+        yield "No better than a linear prior"
+    sampled = cell.metric("agreed", sampled=True)
+    if sampled is not None and agreed <= sampled.value:
+        yield "No better than as many questions without a search"
+    gain = cell.metric("distance gain")
+    if gain is not None and gain.value < 0 and agreed >= HALF:
+        yield (
+            "Recognized by the judges, and farther from the victim's samples than the attacker's own nearest samples "
+            "are"
+        )
+    own, real = cell.metric("diversity"), cell.metric("real diversity")
+    if own is not None and real is not None and own.value < HALF * real.value:
+        yield "Less than half as diverse as real samples of the class"
 
 
 def _unmet(group: Group, who: Who, where: str) -> list[str]:
@@ -93,16 +112,6 @@ def _adaptive(defense: str) -> tuple[str, ...]:
         return ()
 
 
-def _apart(cell: Cell, where: str) -> list[str]:
-    first, second = cell.metric("acc@1"), cell.metric("second")
-    if first is None or second is None or abs(first.value - second.value) <= APART:
-        return []
-    return [
-        f"The judges disagree on {cell.first.label} ({where}): {SHARE.value(first.value)} and "
-        f"{SHARE.value(second.value)} right. A part of its pictures deceives a judge, and shows nothing."
-    ]
-
-
 def _ranks(group: Group, who: Who, where: str) -> list[str]:
     """Who gets less of a victim must not do better: then the stronger attack is not as strong as it could be."""
     best = {access: cell for access in ACCESSES if (cell := group.worst(who, access)) is not None}
@@ -117,14 +126,6 @@ def _ranks(group: Group, who: Who, where: str) -> list[str]:
             f"with the {stronger} ({where}){clear}: more can be found with the {stronger} than was."
         )
     return found
-
-
-def _no_better(cell: Cell, floor: Cell) -> bool:
-    return cell is not floor and cell.value("agreed") <= floor.value("agreed")
-
-
-def _share(cell: Cell, name: str) -> str:
-    return SHARE.value(cell.value(name))
 
 
 def _controls(group: Group) -> list[str]:

@@ -76,7 +76,7 @@ def test_the_page_begins_with_the_pictures_and_says_what_they_mean_and_whose_the
     for words in (
         "What does a model tell of those it was trained on?", "A claim.",
         "Nobody showed the attacker a picture of these 2 people", "recognize the right person in 60",
-        "asking as often without a search, reaches 20", "Whose pictures these are", "Olivetti",
+        "asking as often about the same prior, reaches 20", "Whose pictures these are", "Olivetti",
         "nearest private", "nearest stranger", "How much an attacker must ask", "What each defense leaves",
         "Worst attacker that gets label", "A, 2020", "It needs labels.", "60 %, 30 % for each class",
         "told more than the class", "12.50", "real 0.010",
@@ -91,15 +91,20 @@ def test_a_verdict_says_no_more_than_the_figures_do():
     best = record(agreed=0.6)
     found = study(best)
     cell = found.worst(WHO)
-    assert "The difference is what the model gave away." in verdict(found, WHO, cell)
+    assert "the attack has found in the model." in verdict(found, WHO, cell)
     close = study(record(agreed=0.15))
-    assert "it may be chance" in verdict(close, WHO, close.worst(WHO))
+    assert "if it is no chance" in verdict(close, WHO, close.worst(WHO))
     nothing = study(record(agreed=0.1))
     assert "nothing was given away" in verdict(nothing, WHO, nothing.worst(WHO))
     searched = study(record(agreed=0.3, sampled=figures(0.4)))
-    assert "nothing was given away" in verdict(searched, WHO, searched.worst(WHO))
+    assert "the search added nothing." in verdict(searched, WHO, searched.worst(WHO))
+    shared = study(record(shared=True), *(replace(floor, shared=True) for floor in FLOORS))
+    assert "Nobody showed" not in verdict(shared, WHO, shared.worst(WHO))
+    assert "which are of the same classes" in belief(shared, WHO, shared.worst(WHO))
     far = study(record(score=figures(0.6, **{"distance gain": -1.0})))
     assert "no portraits" in belief(far, WHO, far.worst(WHO))
+    unknown = study(record(score=figures(0.1, **{"distance gain": -1.0})))
+    assert "recognizes" not in belief(unknown, WHO, unknown.worst(WHO))
 
 
 @pytest.mark.parametrize(
@@ -109,11 +114,11 @@ def test_a_verdict_says_no_more_than_the_figures_do():
         ([record(judged=(0.8, 0.95))], "A judge is weak"),
         ([record(accuracy=0.1)], "hardly learned its classes"),
         ([record(score=figures(0.5, second=0.1))], "The judges disagree"),
-        ([record(agreed=0.05)], "than showing the attacker's own nearest samples"),
-        ([record(agreed=0.3, prior="wgan"), record("eigen", 0.4, prior="linear")], "no better than a linear prior"),
-        ([record(agreed=0.3, sampled=figures(0.4))], "no better than as many questions without a search"),
-        ([record(score=figures(0.6, **{"distance gain": -0.2}))], "is farther from the victim's samples"),
-        ([record(score=figures(0.6, diversity=1.0))], "less than half as diverse"),
+        ([record(agreed=0.05)], "No better than showing the attacker's own nearest samples: genetic (no defense"),
+        ([record(agreed=0.3, prior="wgan"), record("eigen", 0.4, prior="linear")], "No better than a linear prior"),
+        ([record(agreed=0.3, sampled=figures(0.4))], "No better than as many questions without a search: genetic"),
+        ([record(score=figures(0.6, **{"distance gain": -0.2}))], "and farther from the victim's samples"),
+        ([record(score=figures(0.6, diversity=1.0))], "Less than half as diverse"),
         ([record("label", 0.7, access="label"), record(agreed=0.5)], "gets the label alone and does better"),
         ([record(control=Control(named=0.6, chance=0.3))], "never trained on"),
     ],
