@@ -199,8 +199,18 @@ def _floors() -> Iterator[Attacker]:
 
 
 def needed(attack: str) -> Reply:
-    """The least that an attack must get of the victim."""
-    return CLASS_ATTACKS.load(attack).needs  # type: ignore[no-any-return]
+    """The least that an attack must get of the victim.
+
+    Raises:
+        ConfigError: The attack is a user's own, and does not say it.
+    """
+    needs = getattr(CLASS_ATTACKS.load(attack), "needs", None)
+    if not isinstance(needs, Reply):
+        raise ConfigError(
+            f"{attack} does not say what it must get of the victim: needs = Reply.LABEL, Reply.SCORES or Reply.WEIGHTS "
+            "in the body of the class, with Reply from cutlayer.attacks.answers.view."
+        )
+    return needs
 
 
 def usual_position(attack: str) -> str:
@@ -280,6 +290,8 @@ def parse(table: Mapping[str, Any]) -> ClassPlan:
     for attacker in attackers:
         met = [plan.granted(attacker, d) for e in epochs for d in defenses if attacker.meets(e, d)]
         if met and (why := refusal(attacker.attack.name, max(met))):
+            if not attacker.against and all(d.of.name != "none" for d in defenses):
+                why += ' The plan names defenses, and "none" is not among them; add it to attack the undefended model.'
             raise ConfigError(why)
     return plan
 
