@@ -11,7 +11,7 @@ import inspect
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, get_args, get_origin
 
 from cutlayer import own
 from cutlayer.errors import ConfigError, missing_package, near
@@ -198,8 +198,9 @@ class Missing:
 
     explanation: ClassVar[str]
 
-    def __post_init__(self) -> None:
-        raise ConfigError(self.explanation)
+    def __new__(cls, *_: object, **__: object) -> Self:
+        """Say why, before Python complains of what the class does not implement. Raises ConfigError."""
+        raise ConfigError(cls.explanation)
 
 
 class DataSets(Registry):

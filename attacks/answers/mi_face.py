@@ -9,7 +9,7 @@ Differs from the paper:
 - Cross-entropy in place of ``1 - p``, whose gradient is 0 where the class is unlikely at first; Adam in place of plain
   steps; no stopping rule; no denoising, which the paper has for its autoencoder alone.
 - The search starts at grey with a little noise, so that k images differ. From the mean of the attacker's images, which
-  is a prior, it can keep enough of a shape that judges recognize a digit.
+  is a prior (`prior` = ``mean-image``), it keeps so much of a shape that judges recognize more.
 - The paper's variant without weights estimates each step from two questions for each pixel, which took it days; it is
   not here. The attacks for SCORES ask less.
 """

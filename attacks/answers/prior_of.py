@@ -84,6 +84,10 @@ def _pixels(view: ClassView, latent: int, width: int, steps: int) -> Prior:
     return Pixels(torch.full_like(images_of(view, "pixels")[0], 0.5))
 
 
+def _mean_image(view: ClassView, latent: int, width: int, steps: int) -> Prior:
+    return Pixels(images_of(view, "mean-image").mean(0))
+
+
 def _linear(view: ClassView, latent: int, width: int, steps: int) -> Prior:
     return Linear(images_of(view, "linear"), latent)
 
@@ -98,6 +102,7 @@ PRIORS: dict[str, Callable[[ClassView, int, int, int], Prior]] = {
     "ensemble": _ensemble,
     "informed": _informed,
     "linear": _linear,
+    "mean-image": _mean_image,
     "patch": _patch,
     "pixels": _pixels,
     "wgan": _wgan,

@@ -17,6 +17,7 @@ from cutlayer.data.load import load
 from cutlayer.data.splits import NO_CLASS, Dataset, Splits
 from cutlayer.data.withheld import ClassData, refuse_shared, withheld
 from cutlayer.defenses.answers.base import AnswerDefense
+from cutlayer.defenses.surgery.drawn import Drawn
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import study_plan, victim
 from cutlayer.experiment.class_rounds import averaged
@@ -48,7 +49,8 @@ class ClassVictim:
         defense: The same, ready to answer.
         accuracy: Of its replies, on samples of its classes that it was not trained on.
         seed: Seed of the victim.
-        halves: The device's and the server's half, hardened, where the plan names a cut; their join is the model.
+        halves: The device's and the server's half, hardened, where the plan names a cut; their join is the model. None
+            as well where the network draws as it computes.
         cut_defense: What protects smashed data, ready to protect; that named ``none`` where nothing does.
         described: That defense, as a split folder describes it.
         experiment: The model and its training, for files that are made of it.
@@ -167,7 +169,10 @@ def train_victim(
         model = remembered(kept, built, taught, say).eval()
     described = {"name": cut_description.name, **cut_description.options}
     cut_defense, halves = defense_from(described), None
-    if of.cut:
+    if of.cut and isinstance(model, Drawn):
+        # An export cannot be checked that draws other numbers than the network.
+        say(f"{named.label} draws as it computes, so that the whole of it is asked in this process, without a cut")
+    elif of.cut:
         if at_cut:
             say(f"hardening with {named.label}")
         halves = cut_defense.harden(split(model, of.cut, data.input), _splits(data), seed)

@@ -10,9 +10,9 @@ code (github.com/LukasStruppek/Plug-and-Play-Attacks, and as it is repeated in g
 a negative alpha is 0 for the first half of the epochs, then grows linearly, and jumps to its full value at three
 quarters, where the ramp has only reached half.
 
-Threat model: an attacker with the weights or with scores. No attack is adapted to it: take the strongest one for each
-kind of reply (``margin``, ``genetic``, ``label-transfer``). Against those that climb log-probabilities the defense may
-work by saturation alone, which a loss on logits does not feel.
+Threat model: an attacker with the weights or with scores. A negative alpha saturates the log-probability of the class,
+and an attack that climbs it finds no slope. The adaptive attack climbs the margin over the next class, which stays:
+``margin`` with the weights, and ``genetic`` with the loss ``margin`` with scores.
 
 Differs from the paper:
     - The ramp ends at the full value, without a jump. A positive alpha holds from the first step.
@@ -48,6 +48,7 @@ class LabelSmoothing(AnswerDefense):
     """
 
     knob = "alpha"
+    adaptive = ("genetic.loss", "margin")
     plain_words = "trains on labels that are less sure, or surer, than the truth"
 
     alpha: Annotated[float, Within(-1, 0.99)] = -0.05  # the authors', as a defense

@@ -13,6 +13,7 @@ from cutlayer.errors import ConfigError
 from cutlayer.experiment import class_level, class_plan
 from cutlayer.experiment.class_spec import Placed
 from cutlayer.experiment.class_victim import load_classes, train_victim
+from cutlayer.experiment.positions import seen_from
 from cutlayer.privacy import judges
 from cutlayer.records import class_level as records
 from cutlayer.records.class_level import CEILING
@@ -313,3 +314,15 @@ def test_a_victim_that_learned_from_the_attackers_samples_is_another_with_other_
     (public, plain), (other_public, other_plain) = found[:2], found[2:]
     assert not torch.equal(public, other_public)
     assert torch.equal(plain, other_plain)
+
+
+def test_a_network_that_draws_is_attacked_without_the_cut_of_the_plan(tmp_path):
+    plan = load(tmp_path, PLAN.replace("images = 2", 'images = 2\ncut = "pool1"'))
+    data, said = load_classes(plan.victim, 0, None), []
+    victim = train_victim(plan.victim, 0, 1, Placed(Named("last-layer-mid")), data, tmp_path, said.append)
+    assert victim.halves is None
+    assert "draws as it computes" in said[-1]
+    with seen_from("outsider", victim, reply=Reply.SCORES, targets=(0,)) as view:
+        first, second = (view.service.scores(torch.from_numpy(data.held_out.inputs[:20])) for _ in range(2))
+    assert not torch.equal(first, second)
+    assert view.asked == 40

@@ -25,7 +25,7 @@ def flags(group: Group) -> list[str]:
 
 def _judges(group: Group) -> list[str]:
     found = []
-    if any(r.shared for r in group.records):
+    if group.shared:
         found.append(
             "The attacker holds samples of the same classes, so that its pictures say little about the victim's own."
         )

@@ -85,6 +85,11 @@ class Group:
         return self.records[0]
 
     @property
+    def shared(self) -> bool:
+        """Whether the attacker holds samples of the victim's classes."""
+        return any(r.shared for r in self.records)
+
+    @property
     def title(self) -> str:
         """Model and data, and how many pictures an attack shows."""
         first = self.first

@@ -9,11 +9,13 @@ from cutlayer.records import class_level as records
 from cutlayer.records.class_level import CEILING
 from cutlayer.records.run import Estimate
 from cutlayer.report.class_level.ethics import WHY, origin
-from cutlayer.report.class_level.flags import SHARE
+from cutlayer.report.class_level.flags import HALF, SHARE
 from cutlayer.report.class_level.groups import NEAREST, Cell, Group, Who, who_text
 from cutlayer.report.kit.markup import Html, el, note, section
 from cutlayer.report.kit.pictures import picture_row, strip
 
+OWN = (NEAREST, "mean-auxiliary")
+"""Floors that show the attacker's own samples, and so nothing of the victim's."""
 FEW, IN_A_ROW = 6, 10
 """Up to so many classes, each is shown more than once; pictures of a row."""
 GETS = {
@@ -51,24 +53,23 @@ def verdict(group: Group, who: Who, cell: Cell) -> str:
     what = "person" if origin(group.first.data).people else "class"
     agreed, floor = cell.metric("agreed"), _floor(group, who, cell)
     assert agreed is not None
+    these = f"these {len(group.first.targets)} {'people' if what == 'person' else 'classes'}"
+    had = f"The attacker has pictures of {these} of its own" if group.shared else (
+        f"Nobody showed the attacker a picture of {these}"
+    )  # fmt: skip
     told = (
-        f"Nobody showed the attacker a picture of these {len(group.first.targets)} "
-        f"{'people' if what == 'person' else 'classes'}. It got {GETS[cell.first.access]}, and drew what stands in the "
+        f"{had}. It got {GETS[cell.first.access]}, and drew what stands in the "
         f"first row. Two judges, networks that have seen all classes and that no attack can reach, both recognize the "
         f"right {what} in {SHARE.value(agreed.value)} of its pictures"
     )
     if not floor:
         return f"{told}."
-    name, share = floor
+    name, share, asks = floor
+    told += f". The best floor, {name}, reaches {SHARE.value(share.value)}"
     if agreed.value <= share.value:
-        return (
-            f"{told}. The best floor, {name}, reaches {SHARE.value(share.value)}, so that nothing was given away here."
-        )
+        return f"{told}, so that {'the search added nothing' if asks else 'nothing was given away here'}."
     surely = "." if agreed.low > share.high else ", if it is no chance: there are few classes."
-    return (
-        f"{told}. The best floor, {name}, reaches {SHARE.value(share.value)}; what is above it, the attack has found "
-        f"in the model{surely}"
-    )
+    return f"{told}; what is above it, the attack has found in the model{surely}"
 
 
 def belief(group: Group, who: Who, cell: Cell) -> str:
@@ -76,6 +77,7 @@ def belief(group: Group, who: Who, cell: Cell) -> str:
     agreed, real = cell.metric("agreed"), group.cell(who, CEILING)
     gain, closed, worst = cell.metric("distance gain"), cell.metric("closed"), cell.worst
     assert agreed is not None
+    recognized = agreed.value >= HALF
     parts = [
         f"How far to believe it: the 95 % interval over classes and seeds is {SHARE.interval(agreed)} %"
         if SHARE.interval(agreed)
@@ -99,7 +101,7 @@ def belief(group: Group, who: Who, cell: Cell) -> str:
             "samples."
             if gain.value > 0
             else " In the judge's features the pictures are farther from the training samples than the attacker's "
-            "nearest samples are: they carry what a network recognizes, and are no portraits."
+            f"nearest samples are{': they carry what a network recognizes, and are no portraits' * recognized}."
         )
     return text
 
@@ -109,17 +111,18 @@ def _closed_floor(group: Group, who: Who) -> str:
     share = nearest.metric("closed") if nearest is not None else None
     if share is None:
         return "also calls strangers right"
-    return f"it says {SHARE.value(share.value)} of the attacker's own nearest samples, which show nobody of them"
+    own = "are of the same classes" if group.shared else "show nobody of them"
+    return f"it says {SHARE.value(share.value)} of the attacker's own nearest samples, which {own}"
 
 
-def _floor(group: Group, who: Who, cell: Cell) -> tuple[str, Estimate] | None:
-    """The highest of what an attacker reaches who learns nothing: its name, and the share."""
-    named = [("asking as often without a search", cell.metric("agreed", sampled=True))]
+def _floor(group: Group, who: Who, cell: Cell) -> tuple[str, Estimate, bool] | None:
+    """The highest of what an attacker reaches who searches nothing: its name, the share, and whether answers choose."""
+    named = [("asking as often about the same prior", cell.metric("agreed", sampled=True), True)]
     for floor in group.cells(who, floors=True):
         if floor.first.attack != CEILING:
             what = "showing the attacker's own nearest pictures" if floor.first.attack == NEAREST else floor.first.label
-            named.append((what, floor.metric("agreed")))
-    found = [(name, share) for name, share in named if share is not None]
+            named.append((what, floor.metric("agreed"), floor.first.attack not in OWN))
+    found = [(name, share, asks) for name, share, asks in named if share is not None]
     return max(found, key=lambda one: one[1].value, default=None)
 
 
@@ -128,7 +131,7 @@ def _rows(group: Group, cell: Cell) -> list[Html]:
     titles = {
         "rebuilt": ("recovered", "by the attacker"),
         "private": ("nearest private", "a training sample, which the attacker has never seen"),
-        "auxiliary": ("nearest stranger", "of the attacker's own samples"),
+        "auxiliary": ("nearest own" if group.shared else "nearest stranger", "of the attacker's own samples"),
     }
     return [
         picture_row(

@@ -12,7 +12,7 @@ from cutlayer.attacks.answers.base import AnswerAttack, ClassAttack, Seen
 from cutlayer.attacks.answers.view import ClassView, Reply, Service, SpentError
 from cutlayer.data.splits import Dataset
 from cutlayer.defenses.answers.base import UNTOLD
-from cutlayer.errors import WithheldError
+from cutlayer.errors import ConfigError, WithheldError
 from cutlayer.registry import CLASS_ATTACKS, Missing
 from cutlayer.spec import image_spec
 
@@ -136,6 +136,14 @@ def run(attack, seen):
 def test_each_registered_attack_has_a_row():
     built = {name for name in CLASS_ATTACKS if not issubclass(CLASS_ATTACKS.load(name), Missing)}
     assert sorted({row.name for row in ROWS}) == sorted(built)
+
+
+def test_what_is_not_built_says_why():
+    missing = [name for name in CLASS_ATTACKS if issubclass(CLASS_ATTACKS.load(name), Missing)]
+    assert missing
+    for name in missing:
+        with pytest.raises(ConfigError, match="Not built: "):
+            CLASS_ATTACKS.make(name)
 
 
 @each

@@ -23,7 +23,7 @@ def view():
     )
 
 
-@pytest.mark.parametrize("name", ["linear", "pixels", "wgan"])
+@pytest.mark.parametrize("name", ["linear", "mean-image", "pixels", "wgan"])
 def test_made_once_in_a_study_and_frozen(view, name):
     prior = prior_of(view, name, latent=4, width=2, steps=4)
     assert prior_of(view, name, latent=4, width=2, steps=4) is prior
@@ -43,3 +43,10 @@ def test_refusals_that_say_what_to_do(view):
 
 def test_names_in_order():
     assert list(PRIORS) == sorted(PRIORS)
+
+
+def test_pixels_start_at_grey_or_at_the_mean_of_the_attackers_images(view):
+    random = torch.Generator().manual_seed(0)
+    grey, mean = (prior_of(view, name).sample(400, None, random).mean(0) for name in ("pixels", "mean-image"))
+    torch.testing.assert_close(grey, torch.full((64,), 0.5), atol=0.02, rtol=0)
+    torch.testing.assert_close(mean, torch.from_numpy(view.auxiliary.inputs).mean(0).flatten(), atol=0.02, rtol=0)

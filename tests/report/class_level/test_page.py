@@ -76,7 +76,7 @@ def test_the_page_begins_with_the_pictures_and_says_what_they_mean_and_whose_the
     for words in (
         "What does a model tell of those it was trained on?", "A claim.",
         "Nobody showed the attacker a picture of these 2 people", "recognize the right person in 60",
-        "asking as often without a search, reaches 20", "Whose pictures these are", "Olivetti",
+        "asking as often about the same prior, reaches 20", "Whose pictures these are", "Olivetti",
         "nearest private", "nearest stranger", "How much an attacker must ask", "What each defense leaves",
         "Worst attacker that gets label", "A, 2020", "It needs labels.", "60 %, 30 % for each class",
         "told more than the class", "12.50", "real 0.010",
@@ -97,9 +97,14 @@ def test_a_verdict_says_no_more_than_the_figures_do():
     nothing = study(record(agreed=0.1))
     assert "nothing was given away" in verdict(nothing, WHO, nothing.worst(WHO))
     searched = study(record(agreed=0.3, sampled=figures(0.4)))
-    assert "nothing was given away" in verdict(searched, WHO, searched.worst(WHO))
+    assert "the search added nothing." in verdict(searched, WHO, searched.worst(WHO))
+    shared = study(record(shared=True), *(replace(floor, shared=True) for floor in FLOORS))
+    assert "Nobody showed" not in verdict(shared, WHO, shared.worst(WHO))
+    assert "which are of the same classes" in belief(shared, WHO, shared.worst(WHO))
     far = study(record(score=figures(0.6, **{"distance gain": -1.0})))
     assert "no portraits" in belief(far, WHO, far.worst(WHO))
+    unknown = study(record(score=figures(0.1, **{"distance gain": -1.0})))
+    assert "recognizes" not in belief(unknown, WHO, unknown.worst(WHO))
 
 
 @pytest.mark.parametrize(
