@@ -8,7 +8,7 @@ the greatest that any input could.
 
 Threat model: an attacker with the weights or with scores. What vanishes are gradients, and not what the labels say: the
 adaptive attack searches an imitation that learned from labels (``label-transfer``), which has no such header. On digits
-it does better than the search through the victim itself, so that part of the defense is a mask.
+of one seed it did better than the search through the victim itself, and worse on those of another.
 
 Differs from the paper, which is known from its abstract: both formulas are this project's. The saturating tanh follows
 the abstract's second aim, gradients that vanish.
