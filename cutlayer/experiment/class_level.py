@@ -26,7 +26,7 @@ from cutlayer.data.modality import IMAGE
 from cutlayer.data.withheld import ClassData
 from cutlayer.errors import ConfigError, CutlayerError, DataError
 from cutlayer.experiment.class_plan import FLOORS, Cell, ClassPlan, PublishedClass, refusal, toml
-from cutlayer.experiment.class_victim import ClassVictim, load_classes, train_victim
+from cutlayer.experiment.class_victim import ClassVictim, check_cut, load_classes, train_victim
 from cutlayer.experiment.positions import seen_from
 from cutlayer.machine.compute import pick_device, tune_allocator
 from cutlayer.machine.files import check_writable
@@ -173,6 +173,7 @@ def _check(plan: ClassPlan, data: ClassData) -> None:
             f"The attacker has {len(data.auxiliary)} samples, and {plan.images} are to be shown of each class; state "
             "fewer images, or more auxiliary samples."
         )
+    check_cut(plan.victim, data)
 
 
 def _attacked(plan: ClassPlan, target: _Target, cell: Cell, say: Say) -> tuple[ClassRecord, dict[str, NDArray[Any]]]:
