@@ -195,13 +195,12 @@ def _attacked(plan: ClassPlan, target: _Target, cell: Cell, say: Say) -> tuple[C
             return _scored(record, target, cell, shown)
         attack: ClassAttack | AnswerAttack = CLASS_ATTACKS.make(attacker.attack.name, **attacker.attack.options)
         targets = (*target.private, *([target.data.n_private] if cell.control else []))
+        named = EXPLANATIONS.get(attacker.explanations)
         with seen_from(
             attacker.position, target.victim, reply=reply, targets=targets, budget=attacker.budget, seed=cell.seed,
             kept=target.kept.setdefault((attacker.position, reply.label), {}), device=pick_device(), say=say,
+            explain=partial(named, target.victim.model) if named else None,
         ) as view:  # fmt: skip
-            if attacker.explanations:
-                explain = partial(EXPLANATIONS[attacker.explanations], target.victim.model)
-                view = replace(view, _explain=explain)
             if isinstance(attack, AnswerAttack):
                 return _instances(record, target, cell, view, attack)
             begin = time.perf_counter()
@@ -211,8 +210,8 @@ def _attacked(plan: ClassPlan, target: _Target, cell: Cell, say: Say) -> tuple[C
         if shown.shape != expected:
             raise DataError(f"The attack shows an array of {tuple(shown.shape)}, and {expected} was asked for.")
         if cell.control:
-            named = chance(shown[-1], target.judges)
-            record = replace(record, control=Control(named=named.named, chance=named.chance))
+            looked = chance(shown[-1], target.judges)
+            record = replace(record, control=Control(named=looked.named, chance=looked.chance))
             shown = shown[:-1]
         record, pictures = _scored(record, target, cell, shown)
         return replace(record, sampled=_sampled(target, cell, attack, record, say)), pictures
