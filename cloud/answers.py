@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.bounded import reason
 from cutlayer.defenses.answers.base import UNTOLD, AnswerDefense
 from cutlayer.defenses.answers.learned import ready
 from cutlayer.errors import ConfigError, SplitError
@@ -50,7 +52,7 @@ class Answers:
         """Refuse a tail that gives probabilities in place of logits, as one that ends with a softmax does.
 
         Raises:
-            ConfigError: It does.
+            ConfigError: It does, or the defense has learned for other answers than those of this tail.
         """
         samples = random_batch({"smashed": manifest.smashed} | manifest.beside, 2)
         given = parts(tail(samples), self._name)[self._name].astype(np.float64)
@@ -59,6 +61,13 @@ class Answers:
                 f"{tail_name(manifest)} answers with probabilities, and an answer defense takes logits; leave the "
                 "softmax out of the model, or serve it without --answers."
             )
+        try:
+            copy(self._defense).answer(_scores(given.astype(np.float32)), np.random.default_rng(0))
+        except (ValueError, KeyError, IndexError) as error:
+            raise ConfigError(
+                f"The answer defense {self.title} cannot answer for {tail_name(manifest)} with what it has learned: "
+                f"{reason(error)}; let it learn for this model with these options."
+            ) from None
 
     def __call__(self, answers: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """From the logits of a request, ``(N, classes)``, to log-probabilities, -1000 where nothing is told.
@@ -66,10 +75,7 @@ class Answers:
         Raises:
             SplitError: The logits are not finite, or the defense gives something else than log-probabilities.
         """
-        logits = answers[self._name]
-        with np.errstate(all="ignore"):
-            shifted = logits - logits.max(1, keepdims=True)
-            scores = np.maximum(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)), np.float32(UNTOLD))
+        scores = _scores(answers[self._name])
         told = np.asarray(self._defense.answer(scores, self._rng))
         if told.shape != scores.shape or told.dtype.kind != "f" or not np.isfinite(told).all():
             raise SplitError(
@@ -77,6 +83,14 @@ class Answers:
                 f"shape {scores.shape}, or a number that is not finite."
             )
         return {self._name: np.maximum(told, UNTOLD).astype("<f4", copy=False)}
+
+
+def _scores(logits: NDArray[Any]) -> NDArray[Any]:
+    """Log-probabilities ``(N, classes)`` of logits, at least -1000."""
+    with np.errstate(all="ignore"):
+        shifted = logits - logits.max(1, keepdims=True)
+        scores: NDArray[Any] = np.maximum(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)), np.float32(UNTOLD))
+    return scores
 
 
 def answers_of(

@@ -16,6 +16,10 @@ Differs from the paper:
   20 at 0.02, in the space of a style-based generator), and its results are the population of stage II.
 - Starts are drawn from the prior. In their code the random index reaches only the first of the stored vectors.
 
+It does not beat `sampling` here. On MNIST, with 5 to 9 withheld and 1,792 questions for each class, two judges agree on
+10 % of its images, on 26 % of those of `sampling` and on 52 % of those of `genetic` (10 images of each class, one
+seed): an embedding of the attacker's own digits leads back to these.
+
 Threat model: the attacker asks for probabilities, and has a generator of the domain and labelled images.
 """
 

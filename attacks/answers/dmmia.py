@@ -10,7 +10,9 @@ representation), and away from the features q of pictures of other classes that 
 discriminative representation). Numbers are this project's.
 
 The pictures of a class begin as the drawings of a shared generator that the victim is surest of, as in PPA; a copy of
-the generator is tuned for up to `BATCH` pictures of some classes together.
+the generator is tuned for up to `BATCH` pictures of some classes together. On digits the contrast raises what judges
+agree on from 25 % to 44 %, and lowers the diversity from 15.6 to 12.0 in the features of a judge, where that of real
+digits is 13.8 (100 pictures of five classes, one seed): it helps the class, and not variety, as the paper has it.
 """
 
 import copy

@@ -15,6 +15,10 @@ Differs from the paper:
   0.95. It takes all of its generations.
 - Theirs begins at 100,000 stored images and takes up to 100 generations.
 
+The margin in place of the fitness finds more and shows less: on MNIST, with 5 to 9 withheld and 4,760 questions for
+each class, two judges agree on 76 % of its images against 30 % (20 of each class, one seed), which are near copies of
+each other: their mean distance in pixels is 1.1, against 5.9, and 8.9 between real digits.
+
 Threat model: the attacker asks for probabilities, and has a generator of the domain.
 """
 

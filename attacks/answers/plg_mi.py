@@ -6,7 +6,8 @@ https://github.com/LetheSec/PLG-MI-Attack at commit 3cf8735: 30 images for each 
 images the victim is to know (`cutlayer.nets.conditional`), then 600 steps of Adam with learning rate 0.1 on the latent
 vector alone, the margin over two random changes (crops of 0.8 and more, 5 degrees), 5 starts.
 
-``prior = "wgan"`` is the same without pseudo-labels: what is left is the share of the margin.
+``prior = "wgan"`` is the same without pseudo-labels. On digits that is no worse: judges agree on 78 % with and 77 %
+without (100 pictures of five classes, one seed), so that the margin has nearly all of the effect.
 
 Not repeated: one of the scripts that choose images never runs, because it mistypes the name of its network; the scripts
 differ in whether the distance to the real images is that of all pictures or only of those that succeed.

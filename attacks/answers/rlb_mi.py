@@ -17,6 +17,10 @@ Differs from the paper:
 - The exploration is independent in each coordinate, and log-probabilities are summed over the coordinates. In their
   code one draw serves all coordinates and the whole batch, and log-probabilities are averaged.
 
+At equal questions it is about as good as `genetic`. On MNIST, with 5 to 9 withheld and 600 questions for each class,
+two judges agree on 22 % of its images, on 20 % of those of `genetic` and on 12 % of those of `sampling` (10 images of
+each class, one seed, layers of 128).
+
 Threat model: the attacker asks for probabilities, and has a generator of the domain.
 """
 

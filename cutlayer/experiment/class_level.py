@@ -26,7 +26,7 @@ from cutlayer.data.modality import IMAGE
 from cutlayer.data.withheld import ClassData
 from cutlayer.errors import ConfigError, CutlayerError, DataError
 from cutlayer.experiment.class_plan import FLOORS, Cell, ClassPlan, PublishedClass, refusal, toml
-from cutlayer.experiment.class_victim import ClassVictim, load_classes, train_victim
+from cutlayer.experiment.class_victim import ClassVictim, check_cut, load_classes, train_victim
 from cutlayer.experiment.positions import seen_from
 from cutlayer.machine.compute import pick_device, tune_allocator
 from cutlayer.machine.files import check_writable
@@ -173,6 +173,7 @@ def _check(plan: ClassPlan, data: ClassData) -> None:
             f"The attacker has {len(data.auxiliary)} samples, and {plan.images} are to be shown of each class; state "
             "fewer images, or more auxiliary samples."
         )
+    check_cut(plan.victim, data)
 
 
 def _attacked(plan: ClassPlan, target: _Target, cell: Cell, say: Say) -> tuple[ClassRecord, dict[str, NDArray[Any]]]:
@@ -194,13 +195,12 @@ def _attacked(plan: ClassPlan, target: _Target, cell: Cell, say: Say) -> tuple[C
             return _scored(record, target, cell, shown)
         attack: ClassAttack | AnswerAttack = CLASS_ATTACKS.make(attacker.attack.name, **attacker.attack.options)
         targets = (*target.private, *([target.data.n_private] if cell.control else []))
+        named = EXPLANATIONS.get(attacker.explanations)
         with seen_from(
             attacker.position, target.victim, reply=reply, targets=targets, budget=attacker.budget, seed=cell.seed,
             kept=target.kept.setdefault((attacker.position, reply.label), {}), device=pick_device(), say=say,
+            explain=partial(named, target.victim.model) if named else None,
         ) as view:  # fmt: skip
-            if attacker.explanations:
-                explain = partial(EXPLANATIONS[attacker.explanations], target.victim.model)
-                view = replace(view, _explain=explain)
             if isinstance(attack, AnswerAttack):
                 return _instances(record, target, cell, view, attack)
             begin = time.perf_counter()
@@ -210,8 +210,8 @@ def _attacked(plan: ClassPlan, target: _Target, cell: Cell, say: Say) -> tuple[C
         if shown.shape != expected:
             raise DataError(f"The attack shows an array of {tuple(shown.shape)}, and {expected} was asked for.")
         if cell.control:
-            named = chance(shown[-1], target.judges)
-            record = replace(record, control=Control(named=named.named, chance=named.chance))
+            looked = chance(shown[-1], target.judges)
+            record = replace(record, control=Control(named=looked.named, chance=looked.chance))
             shown = shown[:-1]
         record, pictures = _scored(record, target, cell, shown)
         return replace(record, sampled=_sampled(target, cell, attack, record, say)), pictures

@@ -25,6 +25,8 @@ from cutlayer.experiment.class_spec import CUT, Placed, Victim
 from cutlayer.experiment.spec import Experiment, Measure, Training
 from cutlayer.metrics.interval import exact_proportion
 from cutlayer.models import zoo
+from cutlayer.models.cut import find_cut
+from cutlayer.models.cuts import cuts
 from cutlayer.models.halves import SplitModel, join, split
 from cutlayer.models.kept import Say, remembered
 from cutlayer.models.start import RANDOM
@@ -116,6 +118,12 @@ def _strangers(data: ClassData, other: Splits, splits: Splits) -> ClassData:
     auxiliary, unseen = numbered(other.auxiliary), numbered(other.train)
     strange = np.isin(unseen.labels, auxiliary.labels) & (unseen.labels >= data.n_private)
     return replace(data, classes=tuple(names), auxiliary=auxiliary, others=unseen.at(np.flatnonzero(strange)))
+
+
+def check_cut(of: Victim, data: ClassData) -> None:
+    """Raise SplitError, with the near names, where the model cannot be cut as the victim states."""
+    if of.cut:
+        find_cut(cuts(zoo.build(of.model, data.input, data.n_private + 1, 0), data.input), of.cut)
 
 
 def train_victim(

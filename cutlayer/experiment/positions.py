@@ -5,7 +5,7 @@ An outsider asks what every client asks, over a socket, of a cloud in a process 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -89,6 +89,7 @@ def seen_from(
     transport: str = "zmq",
     codec: str = "raw",
     queries: QueryLog | None = None,
+    explain: Callable[[Tensor], Tensor] | None = None,
     say: Say = lambda text: None,
 ) -> Iterator[ClassView]:
     """What an attacker may touch, while the context lasts.
@@ -107,6 +108,7 @@ def seen_from(
             the same answers bit for bit.
         codec: Name of the codec on the wire.
         queries: The log of a server in this process; see `cutlayer.cloud.query_log`.
+        explain: What the service explains its answers with; None where it explains nothing.
         say: Called when there is work to do.
 
     Raises:
@@ -117,7 +119,7 @@ def seen_from(
         raise ConfigError(f"{POSITIONS[position].title} does not get the victim's {reply.label}.")
     view = ClassView(
         input=victim.data.input, classes=victim.classes, targets=targets, auxiliary=victim.data.auxiliary, reply=reply,
-        seed=seed, device=device, _kept={} if kept is None else kept,
+        seed=seed, device=device, _kept={} if kept is None else kept, _explain=explain,
     )  # fmt: skip
     told, halves = min(reply, Reply.SCORES), victim.halves
     if position == "thief":

@@ -16,7 +16,8 @@ samples (``label-transfer``, ``lokt``), which have not learned the triggers, and
 beside the others.
 
 Differs from the paper: the authors also shift and flip what is blended; here it is not. A class of which there is no
-sample, such as a negative control, gets no trigger.
+sample, such as a negative control, gets no trigger. At the authors' alpha ``lenet`` has not learned the triggers after
+5 passes over 4,000 digits (21 % of the images with one are caught, as by chance): take a greater one there.
 """
 
 from __future__ import annotations

@@ -197,3 +197,10 @@ def test_the_server_says_which_defense_is_on(folder):
             cloud.terminate()
     assert answers == "answers=label-only"
     assert 'cutlayer_answer_defense{name="label-only"} 1\n' in text
+
+
+def test_what_was_learned_for_other_answers_is_refused_before_anything_is_served(folder):
+    defense = Noisy()
+    defense.deploy({"offset": np.zeros(CLASSES + 1, np.float32)})
+    with pytest.raises(ConfigError, match=r"a test cannot answer for .* with what it has learned"):
+        serving(folder, defense)

@@ -9,7 +9,7 @@ import torch
 from cutlayer.attacks.answers.base import AnswerAttack, ClassAttack
 from cutlayer.attacks.answers.view import Reply
 from cutlayer.defenses.answers.base import AnswerDefense
-from cutlayer.errors import ConfigError
+from cutlayer.errors import ConfigError, CutlayerError
 from cutlayer.experiment import class_level, class_plan
 from cutlayer.experiment.class_spec import Placed
 from cutlayer.experiment.class_victim import load_classes, train_victim
@@ -273,8 +273,9 @@ def test_more_pictures_than_the_attacker_has_and_a_class_without_samples_are_ref
     for settings, complaint in (
         ({"images": "3", "auxiliary": "2"}, "has 2 samples, and 3 are to be shown"),
         ({"training.images": "1"}, "training samples lack"),
+        ({"cut": "pol1"}, "cannot be cut at 'pol1'; did you mean pool1"),
     ):
-        with pytest.raises(ConfigError, match=complaint):
+        with pytest.raises(CutlayerError, match=complaint):
             class_level.study(load(tmp_path, **settings), out=tmp_path, say=quiet, tell=quiet)
 
 
