@@ -60,7 +60,7 @@ def test_a_distribution_of_each_group_is_narrow_without_and_that_of_the_prior_wi
 
 
 def test_a_distribution_weighs_gradient_and_divergence_as_derived():
-    """The best q for E|z - goal|^2 / 2 + kl KL(q || N(0, 1)) has the mean goal / (1 + kl), the variance kl / (1 + kl)."""
+    """The best q for E|z - goal|^2 / 2 + kl KL(q || N(0, 1)) has mean goal / (1 + kl), variance kl / (1 + kl)."""
     bowl = Bowl(torch.tensor([[2.0]]), 4000)
     found = distribution(bowl, torch.zeros(4000, 1), drawn(), 400, lr=0.05, kl=1.0)
     assert found.mean().item() == pytest.approx(1, abs=0.05)
