@@ -63,7 +63,7 @@ class Prior(nn.Module):
 
     def blocks(self) -> Sequence[Block]:
         """The parts that make an image one after the other, of which the first takes the latent vector."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} lacks blocks()")
 
     @property
     def device(self) -> torch.device:

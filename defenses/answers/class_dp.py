@@ -112,7 +112,7 @@ class ClassDP(AnswerDefense):
 
 
 def _of_classes(model: nn.Module, parameters: dict[str, nn.Parameter], images: Tensor, labels: Tensor) -> list[Tensor]:
-    """For each parameter the gradient of the mean loss of each class in the batch, ``(classes, *parameter.shape)``."""
+    """The gradient of the mean loss of each class in the batch, for each parameter, ``(classes, *parameter.shape)``."""
     import torch
 
     from cutlayer.training import loss_of
@@ -125,7 +125,7 @@ def _of_classes(model: nn.Module, parameters: dict[str, nn.Parameter], images: T
 
 
 def _of_records(model: nn.Module, parameters: dict[str, nn.Parameter], images: Tensor, labels: Tensor) -> list[Tensor]:
-    """For each parameter the gradient of each sample's loss, ``(N, *parameter.shape)``."""
+    """The gradient of each sample's loss, for each parameter ``(N, *parameter.shape)``."""
     from torch.func import functional_call, grad, vmap
     from torch.nn.functional import cross_entropy
 

@@ -50,7 +50,7 @@ ORIGINS = {
     "cifar100": Origin(False, "The pictures were collected on the web; some classes are of people, none is a person.",
                        "No licence is stated."),
 }  # fmt: skip
-"""By the name of the data set."""
+"""Where the pictures of each data set come from, by its name."""
 OTHER = Origin(
     True,
     "The pictures are of a data set that is not part of cutlayer, and what a class is cannot be said here.",

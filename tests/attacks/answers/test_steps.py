@@ -35,7 +35,7 @@ def test_it_reaches_the_least_and_leaves_the_start_alone(step):
 
 
 def test_momentum_is_in_look_ahead_form():
-    """By hand for one coordinate, start 0, goal 1, rate 0.1, momentum 0.5."""
+    """The steps are worked by hand for one coordinate, start 0, goal 1, rate 0.1, momentum 0.5."""
     bowl = Bowl(torch.tensor([[1.0]]), 1)
     # v1 = .1, z1 = 1.5 * .1 = .15;  v2 = .05 + .085 = .135, z2 = .15 - .05 + 1.5 * .135
     assert momentum(bowl, torch.zeros(1, 1), drawn(), 2, lr=0.1, momentum=0.5).item() == pytest.approx(0.3025)
@@ -60,7 +60,7 @@ def test_a_distribution_of_each_group_is_narrow_without_and_that_of_the_prior_wi
 
 
 def test_a_distribution_weighs_gradient_and_divergence_as_derived():
-    """With E|z - goal|^2 / 2 + kl KL(q || N(0, 1)), the mean is goal / (1 + kl) and the variance kl / (1 + kl)."""
+    """The best q for E|z - goal|^2 / 2 + kl KL(q || N(0, 1)) has the mean goal / (1 + kl), the variance kl / (1 + kl)."""
     bowl = Bowl(torch.tensor([[2.0]]), 4000)
     found = distribution(bowl, torch.zeros(4000, 1), drawn(), 400, lr=0.05, kl=1.0)
     assert found.mean().item() == pytest.approx(1, abs=0.05)
