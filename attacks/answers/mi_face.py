@@ -24,7 +24,7 @@ from cutlayer.options import Count, LearningRate
 class MiFace(Search):
     """Search pixels, without a prior."""
 
-    plain_words = "changes the pixels of a grey picture until the model is sure of the class"
+    plain_words = "changes the pixels of a blank or mean picture until the model is sure of the class"
     is_floor = True
 
     prior: str = "pixels"
