@@ -1,8 +1,8 @@
 """Output matching on pixels: descent on the image itself until the victim is sure.
 
 M. Fredrikson, S. Jha, T. Ristenpart, "Model Inversion Attacks that Exploit Confidence Information and Basic
-Countermeasures", CCS 2015, section 5 (MI-Face). It is the floor of the attacks with weights: it always reaches the
-confidence, and on anything deeper than the paper's networks mostly with noise. It shows what confidence is worth.
+Countermeasures", CCS 2015, section 5 (MI-Face). It always reaches the confidence. On digits that is noise alone,
+which shows what confidence is worth; what it makes of a shallow recognizer of faces is a leak.
 
 Differs from the paper:
 
@@ -25,7 +25,6 @@ class MiFace(Search):
     """Search pixels, without a prior."""
 
     plain_words = "changes the pixels of a blank or mean picture until the model is sure of the class"
-    is_floor = True
 
     prior: str = "pixels"
     loss: str = "cross-entropy"

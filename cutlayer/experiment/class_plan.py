@@ -287,6 +287,9 @@ def parse(table: Mapping[str, Any]) -> ClassPlan:
     )
     if not plan.cells():
         raise ConfigError("No attack is run: what its `after` and `against` name comes nowhere together.")
+    for defense in defenses:
+        if not any(attacker.meets(e, defense) for e in epochs for attacker in attackers):
+            raise ConfigError(f"No attack meets the defense {defense.label!r}; add it to the `against` of one.")
     for attacker in attackers:
         met = [plan.granted(attacker, d) for e in epochs for d in defenses if attacker.meets(e, d)]
         if met and (why := refusal(attacker.attack.name, max(met))):
@@ -301,6 +304,10 @@ def _defenses(listed_defenses: Any) -> Iterator[Placed]:
         at = entry.get("at", ANSWERS)
         check("defense.at", str, at)
         check_known("defense.at", [at], PLACES)
+        name = entry.get("name")
+        for place, known in PLACES.items():
+            if isinstance(name, str) and place != at and known.takes(name) and not PLACES[at].takes(name):
+                raise ConfigError(f'The defense {name!r} acts elsewhere; write at = "{place}" beside its name.')
         for defense in named(PLACES[at], {key: value for key, value in entry.items() if key != "at"}):
             yield Placed(defense, at)
 
@@ -313,7 +320,7 @@ def _attackers(listed_attacks: Any, epochs: Sequence[int], defenses: Sequence[Pl
             key: tuple(listed(f"attack.{key}", kind, own.get(key, []))) for key, kind in _MEETS.items()
         }
         for key, accepted in known.items():
-            check_known(f"attack.{key}", meets[key], accepted)
+            check_known(f"attack.{key}, which takes {_TAKES[key]} of this plan,", meets[key], accepted)
         budgets: list[int | None] = [None]
         if "budget" in own:
             budgets = listed("attack.budget", int, own["budget"], some=True)
@@ -346,6 +353,7 @@ _TYPES: dict[str, Any] = {"cut": str, "auxiliary_data": str, "auxiliary": Whole,
 _DECIDES = ("position", "access", "budget", "explanations", "floor")
 """What decides on the result of an attacker beside the attack."""
 _MEETS: dict[str, Any] = {"after": int, "against": str}
+_TAKES = {"after": "epochs", "against": "defenses"}
 OWN_KEYS = tuple(f.name for f in fields(Attacker) if f.name not in ("attack", "floor"))
 """The keys of an [[attack]] beside the options of the attack itself."""
 _LISTS = ("defense", "attack", "published", "training")
