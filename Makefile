@@ -174,7 +174,7 @@ bench-gradients: $(READY) ## Rebuild samples from clients' updates: every attack
 	$(BIN)/python -m benchmarks.gradients $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
 
 .PHONY: bench-class-level
-bench-class-level: $(READY) ## Recover digits and faces from a model's answers and weights, beside floors, three seeds; about an hour on 2 cores, and goes on where it stopped: make bench-class-level DATA_ROOT=DIR
+bench-class-level: $(READY) ## Recover digits and faces from a model's answers and weights, beside floors, three seeds; an hour on 2 cores by estimate, and goes on where it stopped: make bench-class-level DATA_ROOT=DIR
 	$(BIN)/python -m benchmarks.class_level $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
 
 .PHONY: bench-labels
