@@ -11,9 +11,9 @@ from cutlayer.terminal import say, tell, tell_lines
 
 
 def attack(
+    split: Positional[Annotated[Path, At("folder"), arg(metavar="SPLIT")]],
     tap: Positional[Annotated[Path, At("folder"), arg(metavar="TAP")]],
     /,
-    split: Annotated[Path, At("folder"), arg(metavar="FOLDER")],
     data: str | None = None,
     attacks: str | None = None,
     plan: Annotated[Path | None, At("file"), arg(metavar="FILE.toml")] = None,
@@ -35,8 +35,8 @@ def attack(
     Writes attacks.json, reconstructions.npz and page.html; with --truth also scores.npz.
 
     Args:
-        tap: Folder that `cutlayer cloud --tap` wrote.
         split: The split folder that was served. One that the tap was not recorded for is refused.
+        tap: Folder that `cutlayer cloud --tap` wrote.
         data: A name from `cutlayer list datasets`, or the path of images: the attackers hold its auxiliary part. That
             of the plan, or the one that the split was trained on, if left out.
         attacks: Names from `cutlayer list attacks`, such as ridge,decoder; those of the plan if left out, or

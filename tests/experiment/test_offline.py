@@ -188,7 +188,7 @@ def test_a_folder_that_is_no_tap_or_an_empty_one(recorded, tmp_path):
 
 
 def test_the_command(recorded, tmp_path, capsys):
-    words = ["attack", str(recorded.tap), "--split", str(recorded.folder / "split"), "--attacks", "mean-image,ridge"]
+    words = ["attack", str(recorded.folder / "split"), str(recorded.tap), "--attacks", "mean-image,ridge"]
     words += ["--data", str(recorded.folder / "images.npz"), "--truth", str(recorded.folder / "record.npz")]
     cli.app().cli(args=[*words, "--out", str(tmp_path / "out"), "--access", "black-box"])
     printed = capsys.readouterr().out
