@@ -63,7 +63,8 @@ def watch_lists(
     """The watch lists that are played beside the attacks that are asked for.
 
     Every run plays them, because the worst case must not depend on what a plan names: on one release, and on as many as
-    another attack waits for; by the likelihood where the noise has a stated law and the head is granted.
+    another attack waits for; by the likelihood where the noise has a stated law and the head is granted. A plan that
+    names a watch list itself, say with fewer queries of a defense that takes long for each, gets that one in its place.
     """
     if granted < Access.BLACK_BOX or SMASHED not in vantage.sees:
         return []
@@ -71,8 +72,13 @@ def watch_lists(
     law = {"likelihood": True} if stated and granted >= Access.WHITE_BOX else {}
     most = max([1, *(attack.n_releases for _, attack in attacks)])
     listed = [Named("watch-list", {**({"n_releases": n} if n > 1 else {}), **law}) for n in dict.fromkeys((1, most))]
-    known = [named.key for named, _ in attacks]
-    return [(named, ATTACKS.make(named.name, **named.options)) for named in listed if named.key not in known]
+    played = [_game(named) for named, _ in attacks if named.name == listed[0].name]
+    return [(named, ATTACKS.make(named.name, **named.options)) for named in listed if _game(named) not in played]
+
+
+def _game(watch_list: Named) -> tuple[int, bool]:
+    """What a watch list observes and knows; others of its options only say how hard it tries."""
+    return watch_list.options.get("n_releases", 1), watch_list.options.get("likelihood", False)
 
 
 def check_granted(attacks: Sequence[Named], granted: Access, vantage: Vantage, servers: int = 1) -> None:

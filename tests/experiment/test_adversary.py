@@ -18,7 +18,7 @@ from cutlayer.experiment.plan import parse
 from cutlayer.experiment.run import check
 from cutlayer.privacy.score import Chosen
 from cutlayer.privacy.view import view
-from cutlayer.registry import ATTACKS
+from cutlayer.registry import ATTACKS, DEFENSES
 from cutlayer.spec import TensorSpec
 from cutlayer.tables import Named
 
@@ -169,3 +169,13 @@ def test_the_default_access_leaves_the_id_alone():
         parse(table | {"measure": measure}) for measure in ({}, {"access": "white-box"}, {"access": "black-box"})
     )
     assert plain.id == stated.id != less.id
+
+
+def test_a_watch_list_of_the_plan_takes_the_place_of_the_one_that_sees_and_knows_as_much():
+    defense = DEFENSES.make("gaussian-noise", sigma=1.0)
+    asked = adversary.attacks([Named("watch-list", {"n_queries": 2}), Named("averaging", {"n_releases": 4})], defense)
+    added = [named.options for named, _ in adversary.watch_lists(asked, defense, Access.BLACK_BOX, CLOUD)]
+    assert added == [{"n_releases": 4}]
+    # One that knows the law of the noise knows more, and is played as well.
+    added = [named.options for named, _ in adversary.watch_lists(asked, defense, Access.WHITE_BOX, CLOUD)]
+    assert added == [{"likelihood": True}, {"n_releases": 4, "likelihood": True}]
