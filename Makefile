@@ -6,6 +6,7 @@ BIN    := $(VENV)/bin
 # What the demo needs is installed first; the rest only for tests and development.
 DEMO   := $(VENV)/.demo
 READY  := $(VENV)/.ready
+NPM    := $(VENV)/npm/.ready
 
 # uv, where there is one, takes from its cache what it has downloaded before.
 ifneq ($(shell command -v uv 2>/dev/null),)
@@ -35,8 +36,14 @@ $(READY): $(DEMO) requirements-dev.lock
 	$(PIP) -r requirements-dev.lock
 	@touch $@
 
+# What the browser tests take from npm; without it these tests are skipped, and say so.
+$(NPM): tests/package.json tests/package-lock.json | $(READY)
+	@mkdir -p $(VENV)/npm && cp tests/package.json tests/package-lock.json $(VENV)/npm
+	@if npm ci --prefix $(VENV)/npm --ignore-scripts --no-audit --no-fund --loglevel error; then touch $@; \
+		else echo "npm is missing or failed: the tests of pages do not look for barriers."; fi
+
 .PHONY: install
-install: $(READY) ## Set up .venv with all packages
+install: $(READY) $(NPM) ## Set up .venv with all packages
 
 .PHONY: demo
 demo: $(DEMO) ## Run the demonstration (train, split, serve, measure, attack), and write the report
@@ -48,7 +55,7 @@ demo-picture: $(DEMO) ## Draw docs/demo.jpg from the records of the demonstratio
 
 .PHONY: test
 # Each test computes with one thread. A file's tests stay in one process, for they share what is slow to make.
-test: $(READY) ## Run the test suite, linters included, without the tests of test-slow
+test: $(READY) $(NPM) ## Run the test suite, linters included, without the tests of test-slow
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: docs
@@ -57,7 +64,7 @@ docs: $(READY) ## Build the documentation, pages and Python API, as a site in do
 	@echo "The site is docs/_site/index.html"
 
 .PHONY: test-slow
-test-slow: $(READY) ## Run the tests that take minutes: every defense through processes, sockets and attacks
+test-slow: $(READY) $(NPM) ## Run the tests that take minutes: every defense through processes, sockets and attacks
 	$(BIN)/python -m pytest -m slow
 
 OLDEST := $(VENV)-oldest

@@ -7,7 +7,11 @@ import pytest
 from hypothesis import settings
 
 # Fixtures that tests of several folders use; those of models need torch, which a device does not have.
-pytest_plugins = ["tests.profile.profiled", *["tests.models.lively"] * bool(importlib.util.find_spec("torch"))]
+pytest_plugins = [
+    "tests.browser",
+    "tests.profile.profiled",
+    *["tests.models.lively"] * bool(importlib.util.find_spec("torch")),
+]
 
 # Tests are small: threads only get in each other's way. Read by torch, numpy and onnxruntime when they load.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
