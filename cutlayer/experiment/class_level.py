@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from cutlayer.errors import ConfigError, CutlayerError, DataError
 from cutlayer.experiment.class_plan import FLOORS, Cell, ClassPlan, PublishedClass, refusal, toml
 from cutlayer.experiment.class_victim import ClassVictim, check_cut, load_classes, train_victim
 from cutlayer.experiment.positions import seen_from
+from cutlayer.experiment.study_cells import left_by_victim
 from cutlayer.machine.compute import pick_device, tune_allocator
 from cutlayer.machine.files import check_writable
 from cutlayer.machine.identity import environment
@@ -122,13 +122,8 @@ def study(
     records.begin(folder, toml(plan), environment(edge=threads, cloud=threads))
     done, judges = dict[str, ClassRecord](), dict[int, Judges]()
     with only_one(folder, say=say):
-        for (seed, epochs, defense), group in groupby(cells, key=lambda c: (c.seed, c.epochs, c.defense)):
-            some = list(group)
-            finished = {cell.id: records.finished(folder, cell.id) if resume else None for cell in some}
-            done |= {id: record for id, record in finished.items() if record is not None}
-            left = [cell for cell in some if finished[cell.id] is None]
-            if not left:
-                continue
+        for left in left_by_victim(cells, lambda id: records.finished(folder, id) if resume else None, done):
+            seed, epochs, defense = left[0].seed, left[0].epochs, left[0].defense
             if seed not in judges:
                 judges[seed] = class_judges(data[seed], seed, runs=out, say=say)
             try:

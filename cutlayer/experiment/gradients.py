@@ -29,6 +29,7 @@ from cutlayer.errors import ConfigError, CutlayerError, DataError
 from cutlayer.experiment import victim
 from cutlayer.experiment.gradient_plan import Attacker, Cell, GradientPlan, PublishedUpdate, UpdateKind, toml
 from cutlayer.experiment.spec import Experiment, Measure
+from cutlayer.experiment.study_cells import left_by_victim
 from cutlayer.machine.compute import pick_device, tune_allocator
 from cutlayer.machine.files import check_writable
 from cutlayer.machine.identity import environment
@@ -101,13 +102,8 @@ def study(
     records.begin(folder, toml(plan), environment(edge=threads, cloud=threads))
     done, shared = dict[str, UpdateRecord](), dict[tuple[int, int], tuple[nn.Module, Estimate]]()
     with only_one(folder, say=say):
-        for (seed, epochs, defense), group in groupby(cells, key=lambda c: (c.seed, c.epochs, c.defense)):
-            some = list(group)
-            finished = {cell.id: records.finished(folder, cell.id) if resume else None for cell in some}
-            done |= {id: record for id, record in finished.items() if record is not None}
-            left = [cell for cell in some if finished[cell.id] is None]
-            if not left:
-                continue
+        for left in left_by_victim(cells, lambda id: records.finished(folder, id) if resume else None, done):
+            seed, epochs, defense = left[0].seed, left[0].epochs, left[0].defense
             target = _target(plan, seed, epochs, defense, data[seed], shared, out, say)
             for kind, ones in groupby(left, key=lambda c: c.kind):
                 for record in _attacked(plan, target, kind, list(ones), folder):
