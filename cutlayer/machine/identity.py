@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 import cutlayer
+from cutlayer.machine.command import command
 from cutlayer.machine.compute import has_fast_bf16
 from cutlayer.machine.limits import cores
 
@@ -81,7 +82,7 @@ def _version(package: str) -> str | None:
 
 
 def environment(*, edge: int, cloud: int) -> dict[str, Any]:
-    """What a run records of code, versions, machine, load, threads and clock, at its begin.
+    """What a run records of its command, code, versions, machine, load, threads and clock, at its begin.
 
     `edge` and `cloud` are the threads of the device's head and of the server's tail.
     """
@@ -89,6 +90,7 @@ def environment(*, edge: int, cloud: int) -> dict[str, Any]:
 
     clock = time.get_clock_info("monotonic")
     return {
+        "command": command(),
         "cutlayer": cutlayer.__version__,
         **_commit(),
         "python": platform.python_version(),

@@ -204,7 +204,7 @@ def _environment(path: Path, notes: list[str]) -> dict[str, Any]:
     """The content of `env.json`, or nothing and a note."""
     try:
         env = read_json(path)
-        parts = {"packages": dict, "threads": dict, "instruction_sets": list}
+        parts = {"packages": dict, "threads": dict, "instruction_sets": list, "command": list}
         if not isinstance(env, dict) or not all(
             isinstance(env.get(key) or kind(), kind) for key, kind in parts.items()
         ):

@@ -285,6 +285,8 @@ def test_killed_or_stopped_at_any_stage_it_resumes_and_leaves_no_process_behind(
     finished = ("training resnet20", "exporting", "serving", "attacking with nearest")
     assert not [part for part in finished if part in done.stderr]
     (result,) = (tmp_path / "runs").glob("*/result.json")
+    typed = json.loads((result.parent / "env.json").read_text())["command"]
+    assert [*typed[:2], (tmp_path / typed[2]).name] == ["cutlayer", "run", path.name]
     assert {a.attack for a in read_result(result.parent).privacy} >= {"mean-image", "nearest", "ridge"}
     left = [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])]
     assert psutil.wait_procs(left, timeout=10)[1] == []
