@@ -6,22 +6,23 @@ other process works; the second table, the cost on the device, is measured alone
 """
 
 import json
-import os
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import tyro
 from tyro.conf import UseAppendAction
 
 from benchmarks.defense_cost import costs
-from cutlayer.data.load import load
+from cutlayer.commands.training import setting
+from cutlayer.data.load import load as load_data
 from cutlayer.errors import DataError
-from cutlayer.records.reading import read
+from cutlayer.experiment.engines.local import Local
+from cutlayer.experiment.grid import run_grid
+from cutlayer.experiment.plan import load
 from cutlayer.report.runs.page import write
 from cutlayer.report.runs.terminal import text
+from cutlayer.terminal import say
 
 PLANS = ("noise", "masks", "trained", "crafter")
 PROCESSES = 2
@@ -36,12 +37,12 @@ def main(
     """Run the plans with the settings of `--set`, as `cutlayer run` takes them, then print the tables."""
     start = time.monotonic()
     present = [name for name in data if _present(name)]
-    workers = [_worker(k, present, out, set) for k in range(1, PROCESSES + 1)]
-    codes = [worker.wait() for worker in workers]
-    if any(codes):
+    settings = {"data": json.dumps(present)} | dict(setting(text, "training.epochs=1") for text in set)
+    experiments = [one for plan in PLANS for one in load(HERE / f"experiments/defenses-{plan}.toml", settings)]
+    results, failed = run_grid(experiments, out, Local(workers=PROCESSES), resume=True, data_root=None, say=say)
+    if failed:
         sys.exit("A run failed, with the message above; call this again to run the rest.")
     minutes = (time.monotonic() - start) / 60
-    results = [run.result for run in read(out)[0]]
     print(text(results))
     print(f"{len(results)} runs; {minutes:.1f} minutes for those that were not finished before")
     print(costs(out, results))
@@ -50,24 +51,11 @@ def main(
 
 def _present(name: str) -> bool:
     try:
-        load(name)
+        load_data(name)
     except DataError as error:
         print(f"{name} is left out: {error}")
         return False
     return True
-
-
-def _worker(part: int, data: Sequence[str], out: Path, settings: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start a process that runs its part of each plan, one after the other."""
-    threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    commands = []
-    for plan in PLANS:
-        for name in data:
-            words = [sys.executable, "-m", "cutlayer.cli", "run", HERE / f"experiments/defenses-{plan}.toml"]
-            words += ["--out", out, "--part", f"{part}/{PROCESSES}", "--set", f"data={name}"]
-            commands.append([*map(str, words), *(word for setting in settings for word in ("--set", setting))])
-    code = "import json, subprocess, sys\nfor words in json.loads(sys.argv[1]):\n    subprocess.run(words, check=True)"
-    return subprocess.Popen([sys.executable, "-c", code, json.dumps(commands)], env={**os.environ, **threads})
 
 
 if __name__ == "__main__":

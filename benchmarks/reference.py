@@ -11,8 +11,6 @@ epochs, stronger attacks, n = 1,000.
 """
 
 import itertools
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,13 +24,13 @@ from safetensors.torch import save as serialize
 from cutlayer import training
 from cutlayer.data.load import load
 from cutlayer.experiment import plan
-from cutlayer.experiment.run import run_all
+from cutlayer.experiment.engines.local import Local
+from cutlayer.experiment.grid import run_grid
 from cutlayer.experiment.spec import Experiment
 from cutlayer.machine.files import new_file
 from cutlayer.machine.lock import only_one
 from cutlayer.models import zoo
 from cutlayer.models.start import Start
-from cutlayer.records.reading import read
 from cutlayer.report.runs.page import write
 from cutlayer.report.runs.terminal import text
 
@@ -164,7 +162,6 @@ def main(
     out: Path = Path("runs/reference"),
     full: bool = False,
     seed: int = 0,
-    part: str = "",
     data_root: Path | None = None,
 ) -> None:
     """Run the benchmark, then print the table and write the report.
@@ -174,36 +171,22 @@ def main(
         out: Folder of the records.
         full: The form for a GPU.
         seed: Seed of data, training and attacks.
-        part: Run a share of the experiments in this process, such as 1/2; two processes if left out.
         data_root: Folder of CIFAR-10; CUTLAYER_DATA or ./data if left out.
     """
-    if not part:
-        _in_parts()
-        results = [run.result for run in read(out)[0]]
-        print(text(results))
-        print(f"The report is {write(out)}")
-        return
-    size = FULL if full else QUICK
+    size, start = FULL if full else QUICK, time.monotonic()
 
     def say(line: str) -> None:
-        print(f"{part}  {line}", flush=True)
+        print(line, flush=True)
 
     weights = {"resnet20": resnet20, "vgg11_bn": out / f"vgg11_bn-{size.victim_epochs}-{seed}.safetensors"}
     train_vgg(weights["vgg11_bn"], size, seed, data_root, say)
-    run_all(plan.share(list(experiments(size, weights, seed)), part), out, resume=True, data_root=data_root, say=say)
-
-
-def _in_parts() -> None:
-    """Run this program once for each part, and wait."""
-    start = time.monotonic()
-    words = [sys.executable, *sys.argv, "--part"]
-    threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    parts = [f"{k}/{PROCESSES}" for k in range(1, PROCESSES + 1)]
-    workers = [subprocess.Popen([*words, part], env=os.environ | threads) for part in parts]
-    codes = [worker.wait() for worker in workers]
-    if any(codes):
+    planned, engine = list(experiments(size, weights, seed)), Local(workers=PROCESSES)
+    results, failed = run_grid(planned, out, engine, resume=True, data_root=data_root, say=say)
+    if failed:
         sys.exit("A run failed, with the message above; call this again to run the rest.")
     print(f"{(time.monotonic() - start) / 60:.1f} minutes for the runs that were not finished before")
+    print(text(results))
+    print(f"The report is {write(out)}")
 
 
 def train_vgg(path: Path, size: Size, seed: int, data_root: Path | None, say: Callable[[str], None]) -> None:

@@ -27,6 +27,7 @@ def commands() -> dict[str, Callable[..., None]]:
         class_level,
         experiments,
         gradients,
+        grid,
         models,
         profile,
         quantize,
@@ -36,7 +37,7 @@ def commands() -> dict[str, Callable[..., None]]:
 
     named = (
         models.cuts, models.split, quantize.quantize, profile.profile, checks.compare, checks.doctor,
-        sides.cloud, sides.edge, sides.certs, experiments.demo, experiments.run, attack.attack, audit.audit,
+        sides.cloud, sides.edge, sides.certs, experiments.demo, experiments.run, grid.grid, attack.attack, audit.audit,
         training.train, training.leaks, gradients.gradients, class_level.class_level, experiments.report,
     )  # fmt: skip
     return {"list": models.list_names, **{command.__name__.replace("_", "-"): command for command in named}}

@@ -619,6 +619,16 @@ ANSWER_DEFENSES = Registry(
 )
 
 
+ENGINES = Registry(
+    "engine",
+    {
+        "local": "cutlayer.experiment.engines.local:Local",
+    },
+    "cutlayer.engines",
+    {"cutlayer.experiment.engines.base:Engine": ("run",)},
+)
+
+
 def defense_names(description: Mapping[str, Any]) -> Iterator[str]:
     """The name in the description of a defense, and the names of those that follow it."""
     yield str(description["name"])

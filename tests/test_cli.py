@@ -39,6 +39,7 @@ def cutlayer(*words, **options):
         "metrics",
         "codecs",
         "transports",
+        "engines",
     ],
 )
 def test_list_names_everything_registered(kind):

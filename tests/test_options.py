@@ -144,7 +144,7 @@ def test_the_command_line_says_it_in_one_sentence(words, complaint, capsys, monk
         (["profile", "he_lenet", "--cores", "0,"], "empty core"),
         (["profile", "he_lenet", "--max-latency", "9" * 400 + "s"], "time"),
         (["profile", "he_lenet", "--mean", "nan,0,0", "--std", "1,1,1"], "--mean"),
-        (["run", "--example", "demo", "--part", "1/" + "9" * 5000], "--part"),
+        (["grid", "experiments/demo.toml", "--workers", "9" * 5000], "workers"),
         (["run", "--example", "demo", "--budget", "0s"], "time"),
         (["run", "--example", "demo", "--budget", "infs"], "time"),
         (["compare", "absent", "absent", "--fail-if", "p50 > " + "9" * 400 + "x"], "not a condition"),

@@ -347,6 +347,24 @@ FARTHEST = Metric("Farthest pixel", "the error of the worst pixel.", "low", fart
         "FARTHEST",
         '"toy": Row(0.0, 0.1),',
     ),
+    "an engine": Toy(
+        "engines",
+        '''
+from dataclasses import dataclass
+
+from cutlayer.experiment.engines.local import Local
+
+
+@dataclass(kw_only=True)
+class Alone(Local):
+    """One process on this machine."""
+
+    def places(self) -> int:
+        return 1
+''',
+        "Alone",
+        'Row("toy", {}),',
+    ),
     "a transport": Toy(
         "transports",
         """

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from cutlayer.commands.training import setting
 from cutlayer.errors import ConfigError
 from cutlayer.options import At, DataRoot, Gigabytes, OutFolder, WeightsRoot
 from cutlayer.terminal import say, tell, tell_lines
@@ -17,7 +18,6 @@ def run(
     set: Annotated[UseAppendAction[list[str]], arg(metavar="KEY=VALUE")] = [],  # noqa: B006
     out: OutFolder = Path("runs"),
     resume: bool = True,
-    part: str = "1/1",
     data_root: DataRoot = None,
     weights_root: WeightsRoot = None,
     dry_run: bool = False,
@@ -32,7 +32,6 @@ def run(
         set: Change of one value, such as defense.sigma=0.5 or training.epochs=1; may be given several times.
         out: Folder for the records.
         resume: Keep the finished parts of an interrupted run; --no-resume starts again.
-        part: Share of the experiments to run, so that processes or machines divide a plan: 1/2 and 2/2.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
         weights_root: Folder of the published weights of metrics such as lpips; CUTLAYER_WEIGHTS, or the folder weights
             in that of the data sets, if left out.
@@ -54,7 +53,7 @@ def run(
         raise ConfigError(
             "Name either the file of a plan or an example: --example NAME, from `cutlayer list examples`."
         )
-    planned = plan.share(plan.load(experiments, dict(map(_setting, set))), part)
+    planned = plan.load(experiments, dict(setting(text, "training.epochs=1") for text in set))
     if dry_run:
         from cutlayer.experiment.rehearsal import rehearse, told
 
@@ -83,10 +82,3 @@ def report(runs: Positional[Annotated[Path, At("folder"), arg(metavar="RUNS")]] 
     from cutlayer.report.runs.page import write
 
     tell(f"The report is {write(runs).resolve()}")
-
-
-def _setting(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise ConfigError(f"--set takes KEY=VALUE, such as training.epochs=1; {text!r} was given.")
-    return key, value

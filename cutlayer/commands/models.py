@@ -38,6 +38,7 @@ def list_names(
             "metrics",
             "codecs",
             "transports",
+            "engines",
             "probes",
             "examples",
             "protocols",

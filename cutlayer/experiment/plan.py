@@ -1,14 +1,14 @@
 """Plans: TOML files that describe experiments.
 
-A plan names data, model, cuts, defenses, deployments and attacks; every combination of cut, defense and seed is one
-`Experiment`. A list where one value is expected (``sigma = [0.2, 0.5]``) stands for one entry with each value.
+A plan names data, models, cuts, codecs, defenses, deployments and attacks; every combination of data, model, cut,
+codec, defense and seed is one `Experiment`. A list where one value is expected (``sigma = [0.2, 0.5]``) stands for one
+entry with each value. The table of a model may have a ``cut`` of its own.
 
 A file such as ``mine.py:Gray`` is looked for in the folder of the plan, one in a setting in the current folder.
 """
 
 import difflib
 import itertools
-import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from cutlayer import own
-from cutlayer.attacks.view import SERVERS, Access, vantage_named
 from cutlayer.errors import ConfigError, near
+from cutlayer.experiment import axes
 from cutlayer.experiment.spec import HEADS, Deployment, Experiment, Measure, Probe, Published, Training
 from cutlayer.models.start import Start
 from cutlayer.options import Seed, check
@@ -26,7 +26,6 @@ from cutlayer.records import expectation
 from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, METRICS, MODELS, STANDARD_METRICS, TRANSPORTS
 from cutlayer.spec import image_shape
 from cutlayer.tables import Named, Options, expand, listed, located, named, only, read, record, tables, toml_value
-from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.connect import servable
 
 
@@ -59,22 +58,17 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
         ("training", "measure", "defense", "deployment", "attack", "probe", "published"),
     )
     only(table, {*texts, "data", "input", "model", "cut", "seed", "expect", *sections}, "key")
-    for key in ("data", "model", "cut"):
+    for key in ("data", "model"):
         if key not in table:
             raise ConfigError(f"The key {key!r} is missing.")
-    for key in ("name", "claim", "data", "input"):
+    for key in ("name", "claim", "input"):
         check(key, str, table.get(key, ""))
-    model, start = _model(table["model"])
-    if not (DATASETS.takes(table["data"]) and MODELS.takes(model)):
-        _ = DATASETS[table["data"]], MODELS[model]
-    how = table.get("training", {})
-    if start.weights and isinstance(how, dict):
-        # What has weights is trained further only if the plan says how long.
-        how = {"epochs": 0, **how}
-    common = {
-        "training": record(Training, how, "training"),
-        "start": start,
-        "measure": record(Measure, table.get("measure", {}), "measure"),
+    data_sets = listed("data", str, table["data"], some=True)
+    victims = [axes.victim(entry, table) for entry in axes.models(table["model"])]
+    _ = [DATASETS.takes(name) or DATASETS[name] for name in data_sets]
+    _ = [MODELS.takes(victim["model"]) or MODELS[victim["model"]] for victim, _ in victims]
+    measures = axes.measures(table.get("measure", {}))
+    common: dict[str, Any] = {
         "deployments": tuple(_deployments(table.get("deployment", [{}]))),
         "attacks": tuple(named(ATTACKS, table.get("attack", [{"name": "mean-image"}]))),
         "probes": tuple(_probes(table)),
@@ -83,37 +77,21 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
     for names in ([attack.key for attack in common["attacks"]], [attack.label for attack in common["attacks"]]):
         if len(set(names)) < len(names):
             raise ConfigError(f"Two attacks are {max(names, key=names.count)!r}; let them differ, or drop one.")
-    if (other := common["measure"].auxiliary_data) and not DATASETS.takes(other):
-        _ = DATASETS[other]
-    codec_named(common["measure"].codec)
-    _ = Access.named(common["measure"].access), vantage_named(common["measure"].vantage)
-    if (common["measure"].vantage == SERVERS.name) != (common["measure"].servers > 1):
-        raise ConfigError(
-            f"The vantage {SERVERS.name} is that of 2 servers or more, and others that of one; measure.vantage is "
-            f"{common['measure'].vantage!r}, and measure.servers is {common['measure'].servers}."
-        )
-    metrics = common["measure"].metrics
-    labels = [*METRICS, *map(METRICS.label, filter(METRICS.is_own, metrics))]
-    if len(set(labels)) < len(labels):
-        raise ConfigError(f"There is another metric {max(labels, key=labels.count)!r}; name yours differently.")
-    for metric in metrics:
-        METRICS.load(metric)
-        if metrics.count(metric) > 1:
-            raise ConfigError(f"measure.metrics names {metric!r} twice.")
     common |= {key: table[key] for key in (*texts, "input") if key in table}
     if table.get("input"):
         image_shape(table["input"])
-    cuts, seeds = listed("cut", str, table["cut"], some=True), listed("seed", Seed, table.get("seed", 0), some=True)
+    seeds = listed("seed", Seed, table.get("seed", 0), some=True)
     defenses = list(named(DEFENSES, table.get("defense", [{"name": "none"}])))
     common["expect"] = tuple(listed("expect", str, table.get("expect", [])))
     # The plan that a run keeps of itself has one defense, and expectations of the others as well.
     labels = [defense.label for defense in defenses] if defenses[1:] else []
     for text in common["expect"]:
-        measured = (*STANDARD_METRICS, *map(METRICS.label, metrics))
+        measured = (*STANDARD_METRICS, *map(METRICS.label, measures[0].metrics))
         expectation.check(text, labels, [attack.label for attack in common["attacks"]], measured)
     experiments = [
-        Experiment(table["data"], model, cut, seed=seed, defense=defense, **common)
-        for cut, defense, seed in itertools.product(cuts, defenses, seeds)
+        Experiment(data, cut=cut, measure=measure, defense=defense, seed=seed, **victim, **common)
+        for data, (victim, cuts) in itertools.product(data_sets, victims)
+        for cut, measure, defense, seed in itertools.product(cuts, measures, defenses, seeds)
     ]
     return list({experiment.id: experiment for experiment in experiments}.values())
 
@@ -142,35 +120,6 @@ def _published(table: Mapping[str, Any]) -> list[Options]:
     return tables("published", table["published"]) if table.get("published", []) != [] else []
 
 
-def _model(value: Any) -> tuple[str, Start]:
-    """The name of the model and how it begins, from ``model = "NAME"`` or the table ``[model]``."""
-    if not isinstance(value, dict):
-        check("model", str, value)
-        return value, Start()
-    only(value, {"name", *(f.name for f in fields(Start))}, "model key")
-    if "name" not in value:
-        raise ConfigError("[model] needs a name.")
-    check("model.name", str, value["name"])
-    numbers = {key: tuple(map(float, listed(f"model.{key}", float, value.get(key, [])))) for key in ("mean", "std")}
-    check("model.weights", str, value.get("weights", ""))
-    start = Start(value.get("weights", ""), **numbers)
-    if start.weights and not Path(start.weights).exists():
-        raise ConfigError(f"There is no file {start.weights} with weights.")
-    return value["name"], start
-
-
-def share(experiments: list[Experiment], part: str) -> list[Experiment]:
-    """Every Nth experiment from the Kth on, for ``K/N``.
-
-    Raises:
-        ConfigError: It is not of this form, or K is not among 1 to N.
-    """
-    match = re.fullmatch(r"([1-9]\d{0,8})/([1-9]\d{0,8})", part)
-    if match is None or int(match[1]) > int(match[2]):
-        raise ConfigError(f"--part must be such as 1/2 or 2/2, not {part!r:.80}.")
-    return experiments[int(match[1]) - 1 :: int(match[2])]
-
-
 def _deployments(entries: list[Options]) -> Iterator[Deployment]:
     for options in itertools.chain.from_iterable(map(expand, tables("deployment", entries))):
         deployment: Deployment = record(Deployment, options, "deployment")
@@ -195,7 +144,12 @@ def _check_setting(table: Mapping[str, Any], key: str) -> None:
         "probe": Probe,
         "published": Published,
     }
-    known = [*KEYS, *(f"{section}.{f.name}" for section, kind in kinds.items() for f in fields(kind)), "model.name"]
+    known = [
+        *KEYS,
+        *(f"{section}.{f.name}" for section, kind in kinds.items() for f in fields(kind)),
+        "model.name",
+        "model.cut",
+    ]
     for head, registry in (("defense", DEFENSES), ("attack", ATTACKS)):
         entries = tables(head, table.get(head, [{"name": "none"}] if head == "defense" else [{"name": "mean-image"}]))
         options = {option for entry in entries for option in registry.options(str(entry.get("name")))}
@@ -229,8 +183,8 @@ def _apply(table: dict[str, Any], key: str, text: str) -> None:
             if rest in ("name", "title", "then") or rest in registries[head].options(entry.get("name", "none")):
                 entry[rest] = value
     elif rest:
-        if head == "model" and isinstance(table.get(head), str):
-            table[head] = {"name": table[head]}
+        if head == "model" and head in table:
+            table[head] = [{"name": entry} if isinstance(entry, str) else entry for entry in axes.models(table[head])]
         section = table.setdefault(head, {})
         for entry in section if isinstance(section, list) else [section]:
             if not isinstance(entry, dict):

@@ -76,17 +76,27 @@ def rehearse(experiments: Sequence[Experiment], runs: Path, data_root: Path | No
     return estimates
 
 
-def told(experiments: Sequence[Experiment], estimates: Sequence[Sequence[Part]]) -> str:
-    """What will be done, with the time of each part and the sum, for a terminal."""
+def told(experiments: Sequence[Experiment], estimates: Sequence[Sequence[Part]], places: int = 1) -> str:
+    """What will be done, with the time of each part and the sum, for a terminal.
+
+    Args:
+        experiments: The experiments.
+        estimates: The parts of each.
+        places: How many experiments run at once; the sum is divided by it, which holds where each has cores of its own.
+    """
     lines = []
     for experiment, parts in zip(experiments, estimates, strict=True):
         lines.append(f"{experiment}: {_sum(parts) if parts else 'finished before'}")
         lines += [f"  {words(part.seconds):>7}  {part.what}" for part in parts]
-    return "\n".join([*lines, f"In all {_sum([part for parts in estimates for part in parts])} on this machine."])
+    whole = [part for parts in estimates for part in parts]
+    lines.append(f"In all {_sum(whole)} on this machine{', one after the other' if places > 1 else ''}.")
+    if places > 1:
+        lines.append(f"With {places} at once, each on cores of its own, {_sum(whole, places)}.")
+    return "\n".join(lines)
 
 
-def _sum(parts: Sequence[Part]) -> str:
-    return f"about {words(sum(part.seconds for part in parts))}"
+def _sum(parts: Sequence[Part], places: int = 1) -> str:
+    return f"about {words(sum(part.seconds for part in parts) / places)}"
 
 
 def _parts(experiment: Experiment, data: Splits) -> list[Part]:

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +23,7 @@ from cutlayer.experiment.measure import measure
 from cutlayer.experiment.plan import toml
 from cutlayer.experiment.probing import check_probes, probe_all, under_trained
 from cutlayer.experiment.result import Answers, result, summary
-from cutlayer.experiment.spec import Experiment
+from cutlayer.experiment.spec import Experiment, Measure
 from cutlayer.experiment.turns import take_turns
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.files import check_writable
@@ -39,6 +39,7 @@ from cutlayer.privacy.score import Chosen
 from cutlayer.privacy.spectrum import spectrum
 from cutlayer.progress import told
 from cutlayer.records import writing
+from cutlayer.records.failed import forget_failure
 from cutlayer.records.files import delete, write_text
 from cutlayer.records.reading import read_finished
 from cutlayer.records.run import EXPERIMENT, Result
@@ -47,6 +48,9 @@ from cutlayer.report.runs.durations import durations
 from cutlayer.split_folder import open_split
 from cutlayer.tables import Named
 from cutlayer.trace import Columns
+
+Load = Callable[[Experiment], Splits]
+"""Gives the data of an experiment."""
 
 FACTS_FROM = 256
 """Auxiliary images from whose smashed data a defense states its facts."""
@@ -80,46 +84,103 @@ def run_all(
     begin_s = time.perf_counter()
     check_writable(runs, "folder")
     tune_allocator()
-    loaded = {_source(experiment): experiment for experiment in experiments}
-    data = {source: victim.load_data(experiment, data_root) for source, experiment in loaded.items()}
-    for note in dict.fromkeys(note for splits in data.values() for note in splits.notes):
-        say(note)
-    for experiment in experiments:
-        check(experiment, data[_source(experiment)])
-    setups = [experiment.measure for experiment in experiments]
-    notes = (Chosen(setup.metrics, weights_root).notes(setup.private, judged=True) for setup in setups)
-    for note in dict.fromkeys(text for found in notes for text in found):
-        say(note)
+    load = loading(data_root)
+    check_all(experiments, load, weights_root, say)
     spent: dict[str, float] = {}
     if budget_s is not None:
-        first, left_s = data[_source(experiments[0])], budget_s - (time.perf_counter() - begin_s)
+        first, left_s = load(experiments[0]), budget_s - (time.perf_counter() - begin_s)
         experiments, spent = fitted(experiments, first, left_s, runs, resume=resume, say=say)
     results, fresh = list[Result](), list[Result]()
     for i, experiment in enumerate(experiments, 1):
-        folder = runs / experiment.id
-        say(f"[{i}/{len(experiments)}] {experiment}  ({folder})")
-        # Another process with the same plan waits here, and takes up what this one has finished.
-        with only_one(folder, say=say):
-            if not resume:
-                shutil.rmtree(folder, ignore_errors=True)
-            if (finished := read_finished(folder, say)) is not None:
-                say("          finished before; --no-resume runs it again")
-                results.append(finished)
-            else:
-                stamped = _stamped(say)
-                with told(stamped), enough_memory(experiment, _smaller(experiment)):
-                    fresh.append(run(experiment, data[_source(experiment)], runs, data_root, stamped, weights_root))
-                results.append(fresh[-1])
+        say(f"[{i}/{len(experiments)}] {experiment}  ({runs / experiment.id})")
+        result, is_fresh = kept_or_run(experiment, load, runs, data_root, say, weights_root, resume=resume)
+        results.append(result)
+        fresh += [result] * is_fresh
     if fresh:
         for line in durations(fresh, spent, time.perf_counter() - begin_s).splitlines():
             say(line)
     return results
 
 
-def _source(experiment: Experiment) -> tuple[str, ...]:
+def kept_or_run(
+    experiment: Experiment,
+    load: Load,
+    runs: Path,
+    data_root: Path | None,
+    say: Say,
+    weights_root: Path | None = None,
+    *,
+    resume: bool = True,
+) -> tuple[Result, bool]:
+    """The result of an experiment, which is run unless it is finished; and whether it was run.
+
+    Args:
+        experiment: The experiment.
+        load: Gives its data; not called where it is finished.
+        runs: Folder of the records.
+        data_root: See `run_all`.
+        say: Called with each line of progress.
+        weights_root: See `run_all`.
+        resume: Whether it is kept if it is finished, and its finished parts if it is not.
+    """
+    folder = runs / experiment.id
+    # Another process with the same plan waits here, and takes up what this one has finished.
+    with only_one(folder, say=say):
+        if not resume:
+            shutil.rmtree(folder, ignore_errors=True)
+        if (finished := read_finished(folder, say)) is not None:
+            say("          finished before; --no-resume runs it again")
+            return finished, False
+        stamped = _stamped(say)
+        with told(stamped), enough_memory(experiment, _smaller(experiment)):
+            result = run(experiment, load(experiment), runs, data_root, stamped, weights_root)
+        forget_failure(folder)
+        return result, True
+
+
+def loading(data_root: Path | None, most: int | None = None) -> Load:
+    """A function that gives the data of an experiment, and keeps those of the last `most` ones; of all, if it is None.
+
+    Experiments that take the same images share them.
+    """
+    kept: dict[tuple[object, ...], Splits] = {}
+
+    def load(experiment: Experiment) -> Splits:
+        source = _source(experiment)
+        if source not in kept:
+            if most is not None and len(kept) >= most:
+                del kept[next(iter(kept))]
+            kept[source] = victim.load_data(experiment, data_root)
+        return kept[source]
+
+    return load
+
+
+def _source(experiment: Experiment) -> tuple[object, ...]:
     """What decides which images an experiment has; the model may decide on the size of images from a path."""
     model = experiment.model if DATASETS.is_path(experiment.data) or experiment.data == "random" else ""
-    return experiment.data, str(experiment.seed), experiment.input, model, experiment.measure.auxiliary_data
+    numbers = replace(experiment.measure, codec=Measure.codec), experiment.training.images, experiment.probes
+    return experiment.data, experiment.seed, experiment.input, model, *numbers
+
+
+def check_all(experiments: Sequence[Experiment], load: Load, weights_root: Path | None, say: Say) -> None:
+    """Refuse the experiments of a plan that cannot work, and say what is odd about their data and metrics; see `check`.
+
+    Raises:
+        ConfigError, SplitError, DataError, WithheldError: See `check`.
+    """
+    notes: list[str] = []
+    for experiment in experiments:
+        notes += load(experiment).notes
+    for note in dict.fromkeys(notes):
+        say(note)
+    for experiment in experiments:
+        check(experiment, load(experiment))
+    notes = []
+    for setup in (experiment.measure for experiment in experiments):
+        notes += Chosen(setup.metrics, weights_root).notes(setup.private, judged=True)
+    for note in dict.fromkeys(notes):
+        say(note)
 
 
 def check(experiment: Experiment, data: Splits) -> None:

@@ -129,9 +129,13 @@ def further(
         say(f"training the undefended model further, epochs: {epochs}, as many as the defense has")
         return join(Undefended(epochs=epochs).harden(split(model, experiment.cut, data.input), data, experiment.seed))
 
-    path = cached(experiment, runs)
-    path = path.with_name(f"{path.stem}-{epochs}-more{path.suffix}")
+    path = longer(cached(experiment, runs), epochs)
     return remembered(path, lambda: build(experiment, data), more, say)
+
+
+def longer(path: Path, epochs: int) -> Path:
+    """The file of the model of that file after as many epochs more."""
+    return path.with_name(f"{path.stem}-{epochs}-more{path.suffix}")
 
 
 def whole(folder: Path, say: Say) -> bool:

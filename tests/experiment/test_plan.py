@@ -139,14 +139,74 @@ def test_a_defense_may_be_followed_by_another_one(tmp_path):
         loaded(tmp_path, text + 'then = {name = "gaussian-noise", sigmma = 0.1}\n')
 
 
-def test_shares_are_disjoint_and_make_the_whole(tmp_path):
-    experiments = loaded(tmp_path, BASE)
-    shares = [plan.share(experiments, f"{k}/5") for k in range(1, 6)]
-    assert sorted(e.id for share in shares for e in share) == sorted(e.id for e in experiments)
-    assert plan.share(experiments, "1/1") == experiments
-    for wrong in ("0/2", "3/2", "1", "a/b", "1/0", "-1/2"):
-        with pytest.raises(ConfigError, match="--part must be such as"):
-            plan.share(experiments, wrong)
+AXES = """
+data = ["photos", "fashion-mnist"]
+cut = ["conv1", "ReLU2"]
+seed = [0, 1]
+measure = {codec = ["raw", "int8"]}
+"""
+
+
+def test_data_models_and_codecs_are_axes_and_a_model_may_have_cuts_of_its_own(tmp_path):
+    models = '[[model]]\nname = "he_lenet"\n[[model]]\nname = "resnet20"\ncut = "layer1.2"\n'
+    experiments = loaded(tmp_path, AXES + models)
+    assert len({e.id for e in experiments}) == len(experiments) == 2 * (2 + 1) * 2 * 2
+    assert {(e.model, e.cut) for e in experiments} == {
+        ("he_lenet", "conv1"), ("he_lenet", "ReLU2"), ("resnet20", "layer1.2"),
+    }  # fmt: skip
+    assert {e.measure.codec for e in experiments} == {"raw", "int8"}
+    names = loaded(tmp_path, 'model = ["he_lenet", "lenet_bn"]\n' + AXES)
+    assert {(e.data, e.model) for e in names} == {
+        (data, model) for data in ("photos", "fashion-mnist") for model in ("he_lenet", "lenet_bn")
+    }
+    for experiment in experiments:
+        (again,) = loaded(tmp_path, plan.toml(experiment))
+        assert (again, again.id) == (experiment, experiment.id)
+
+
+def test_one_value_and_a_list_of_one_are_the_same_experiment(tmp_path):
+    (one,) = loaded(tmp_path, first('[measure]\ncodec = "int8"\n'))
+    listed = 'data = ["digits"]\nmeasure = {codec = ["int8"]}\n[[model]]\nname = "he_lenet"\ncut = ["conv1"]\n'
+    assert loaded(tmp_path, listed) == [one]
+
+
+def test_weights_decide_on_the_epochs_of_their_own_model_alone(tmp_path):
+    (tmp_path / "weights.pth").write_bytes(b"weights")
+    models = '[[model]]\nname = "he_lenet"\nweights = "weights.pth"\n[[model]]\nname = "lenet_bn"\n'
+    experiments = loaded(tmp_path, 'data = "photos"\ncut = "conv1"\n' + models)
+    assert [e.training.epochs for e in experiments] == [0, 4]
+
+
+def test_settings_reach_every_model_and_replace_an_axis(tmp_path):
+    (tmp_path / "weights.pth").write_bytes(b"weights")
+    weights = {"model.weights": str(tmp_path / "weights.pth")}
+    assert {e.start.weights for e in loaded(tmp_path, 'model = ["he_lenet", "resnet20"]\n' + AXES, **weights)} == {
+        str(tmp_path / "weights.pth")
+    }
+    changed = {"data": '["digits", "photos"]', "measure.codec": "fp16"}
+    experiments = loaded(tmp_path, 'model = "he_lenet"\n' + AXES, **changed)
+    assert {(e.data, e.measure.codec) for e in experiments} == {("digits", "fp16"), ("photos", "fp16")}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"data": "[]"}, "data is an empty list; it needs a value"),
+        ({"model": "[]"}, "model is an empty list; it needs a value"),
+        ({"measure.codec": "[]"}, "measure.codec is an empty list; it needs a value"),
+        ({"model.cut": "[]"}, "model.cut is an empty list; it needs a value"),
+        ({"data": '["photos", "fotos"]'}, "There is no dataset named 'fotos'; did you mean photos"),
+        ({"model": '["he_lenet", "he_lenett"]'}, "There is no model named 'he_lenett'; did you mean he_lenet"),
+        ({"measure.codec": '["raw", "int9"]'}, "There is no codec named 'int9'; did you mean int8"),
+        ({"model": '["he_lenet", 3]'}, "model must be a text; 3 was given"),
+        ({"model": "[[]]"}, "model must be a text; [] was given"),
+        ({"data": "3"}, "data must be a text; 3 was given"),
+        ({"measure.codec": "[8]"}, "measure.codec must be a text; 8 was given"),
+    ],
+)
+def test_an_axis_that_is_empty_or_names_an_unknown_thing_is_refused(tmp_path, change, sentence):
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        loaded(tmp_path, 'model = "he_lenet"\n' + AXES, **change)
 
 
 def test_a_plan_says_what_its_claim_expects(tmp_path):

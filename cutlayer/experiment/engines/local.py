@@ -1,0 +1,89 @@
+"""Tasks in processes of this machine.
+
+Each place is a pool of one process, so that one that dies takes no other task with it, and another takes its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cutlayer.experiment.engines.base import LOST, Engine, Outcome, Task, Waiting, call
+
+
+@dataclass(kw_only=True)
+class Local(Engine):
+    """Processes on this machine."""
+
+    def run(self, tasks: Sequence[Task], work: Path) -> Iterator[Outcome]:
+        """See `Engine`."""
+        waiting, idle, running = Waiting(tasks), list[_Place](), dict[Future[Outcome], tuple[Task, _Place]]()
+        try:
+            while waiting or running:
+                while len(running) < self.places() and (task := waiting.next()):
+                    place = idle.pop() if idle else _Place(self.environment())
+                    running[place.pool.submit(call, task)] = task, place
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    task, place = running.pop(future)
+                    try:
+                        outcome = future.result()
+                        idle.append(place)
+                    except BrokenProcessPool:
+                        outcome = Outcome(task.key, error=LOST)
+                    yield from waiting.ended(outcome)
+        finally:
+            for place in [*idle, *(place for _, place in running.values())]:
+                place.end()
+
+
+class _Place:
+    """A process that runs one task after the other."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
+        with _environment(variables):
+            self._pid = self.pool.submit(os.getpid).result()
+
+    def end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGTERM)
+        self.pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Variables for the processes that are started in the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _begin() -> None:
+    """End this process with the one that started it, however that ends; a Ctrl-C reaches that one alone."""
+    os.setsid()
+    threading.Thread(target=_follow, name="parent", daemon=True).start()
+
+
+def _follow() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

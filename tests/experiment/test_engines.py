@@ -1,0 +1,134 @@
+"""What every engine does: it runs each task once, in order, and survives those that fail or die."""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import pytest
+
+from cutlayer.errors import ConfigError
+from cutlayer.experiment.engines.base import Task
+from cutlayer.registry import ENGINES
+
+ROOT = Path(__file__).parents[2]
+TASKS = "tests.experiment.tasks"
+
+
+class Row(NamedTuple):
+    """An engine, its options for tests, and the package that it needs."""
+
+    name: str
+    options: dict[str, Any]
+    package: str = ""
+
+
+ROWS = [
+    Row("local", {}),
+]
+
+
+def made(row, **options):
+    if row.package:
+        pytest.importorskip(row.package)
+    return ENGINES.make(row.name, **row.options, **options)
+
+
+def task(key, function, *after, **arguments):
+    return Task(key, f"{TASKS}:{function}", arguments, after)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def importable():
+    """The processes of every engine find the functions of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])))
+        yield
+
+
+@pytest.fixture(scope="module", params=ROWS, ids=lambda row: row.name)
+def outcomes(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param.name)
+    path = str(folder / "written")
+    tasks = [
+        task("write", "write", path=path, text="hello"),
+        task("read", "read", "write", path=path),
+        task("again", "read", "write", "read", path=path),
+        task("fail", "fail"),
+        task("needs fail", "read", "write", "fail", path=path),
+        task("needs that", "read", "needs fail", path=path),
+        task("stumble", "stumble"),
+        task("die", "die"),
+        task("needs die", "read", "die", path=path),
+        task("threads", "threads"),
+    ]
+    engine = made(request.param, workers=2, cpus=3)
+    found = list(engine.run(tasks, folder / "work"))
+    assert sorted(outcome.key for outcome in found) == sorted(one.key for one in tasks)
+    return {outcome.key: outcome for outcome in found}
+
+
+def test_a_task_begins_when_those_before_it_are_done(outcomes):
+    for key in ("write", "read", "again"):
+        assert (outcomes[key].value, outcomes[key].error) == ("hello", "")
+        assert outcomes[key].seconds > 0
+
+
+def test_a_task_that_fails_says_why_and_where(outcomes):
+    assert outcomes["fail"].error == "The sigma must be a number."
+    assert "tasks.py" in outcomes["fail"].traceback
+    assert outcomes["stumble"].error == "ZeroDivisionError: division by zero"
+    assert outcomes["stumble"].traceback.rstrip().endswith("division by zero")
+
+
+def test_what_needs_a_task_that_failed_is_not_run(outcomes):
+    assert outcomes["needs fail"].error == "fail failed, which it needs: The sigma must be a number."
+    assert outcomes["needs that"].error.startswith("needs fail failed, which it needs: ")
+    assert outcomes["needs die"].error.startswith("die failed, which it needs: ")
+    assert not outcomes["needs fail"].seconds
+
+
+def test_a_process_that_dies_is_told_and_takes_no_other_task_with_it(outcomes):
+    assert "ended" in outcomes["die"].error
+
+
+def test_the_processes_of_tasks_have_as_many_threads_as_cores_were_asked_for(outcomes):
+    assert outcomes["threads"].value == "3"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_what_runs_is_ended_when_nobody_wants_the_outcomes_any_more(row, tmp_path):
+    path = tmp_path / "pid"
+    engine = made(row, workers=2)
+    tasks = [task("first", "write", path=str(tmp_path / "x"), text=""), task("endless", "wait_forever", path=str(path))]
+    running = engine.run(tasks, tmp_path / "work")
+    assert next(running).key == "first"
+    if engine.places() > 1:
+        until(path.exists)
+    running.close()
+    if path.exists():
+        pid = int(path.read_text())
+        until(lambda: not alive(pid))
+
+
+def until(true):
+    """Wait for what must become true."""
+    give_up_s = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < give_up_s
+        time.sleep(0.02)
+
+
+def alive(pid):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def test_an_engine_refuses_what_it_has_no_option_for():
+    with pytest.raises(ConfigError, match="The engine 'local' has no option 'address'"):
+        ENGINES.make("local", address="head:6379")
+    with pytest.raises(ConfigError, match=r"local\.cpus must be 1 to 1,024; 0 was given"):
+        ENGINES.make("local", cpus=0)
