@@ -3,14 +3,18 @@
 Nor can it turn the direction of the text, or hide in it.
 """
 
+import hashlib
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 
 from cutlayer.foreign import shown_lines
 
-# The second defense after escaping: markup that slipped through can load nothing and run nothing.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+# The second defense after escaping: markup that slipped through can load nothing and run nothing but this program.
+_POLICY = (
+    "default-src 'none'; img-src data:; style-src {style}; script-src {script}; base-uri 'none'; form-action 'none'"
+)
 
 _VOID = {"br", "col", "img", "meta"}
 
@@ -21,19 +25,39 @@ class Html(str):
     __slots__ = ()
 
 
-def page(title: str, main: Html, extra_style: str = "") -> str:
-    """A whole page that needs nothing but itself; `extra_style` are rules that follow those of the style sheet."""
-    style = (files("cutlayer.report.kit") / "style.css").read_text(encoding="utf-8") + extra_style
+def page(title: str, main: Html, extra_style: str = "", script: Html | None = None) -> str:
+    """A whole page that needs nothing but itself.
+
+    Args:
+        title: Title of the window.
+        main: Content.
+        extra_style: Rules that follow those of the style sheets.
+        script: A program that runs at the end; the policy of the page admits no other one.
+    """
+    sheets = [
+        (files("cutlayer.report.kit") / name).read_text(encoding="utf-8") for name in ("style.css", "figures.css")
+    ]
+    style = "".join(sheets) + extra_style
+    policy = _POLICY.format(style=_hash(style), script=_hash(script) if script else "'none'")
     head = el(
         "head",
         el("meta", charset="utf-8"),
-        el("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        el("meta", http_equiv="Content-Security-Policy", content=policy),
         el("meta", name="viewport", content="width=device-width, initial-scale=1"),
         el("meta", name="color-scheme", content="light dark"),
         el("title", title),
         el("style", Html(style)),
     )
-    return "<!doctype html>\n" + el("html", head, el("body", main), lang="en") + "\n"
+    return (
+        "<!doctype html>\n"
+        + el("html", head, el("body", main, el("script", script) if script else None), lang="en")
+        + "\n"
+    )
+
+
+def _hash(text: str) -> str:
+    """How a policy names an inline style or program."""
+    return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def section(title: str, *children: object, id: str | None = None) -> Html:

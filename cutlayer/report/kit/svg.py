@@ -134,6 +134,28 @@ def diamond(x: float, y: float, radius: int, tooltip: Html | None = None, class_
     return el("path", tooltip, d=f"M{x:.1f} {y - radius:.1f}{sides}", class_=class_)
 
 
+GLYPHS = {
+    "disk": "a{r} {r} 0 1 0 {d} 0a{r} {r} 0 1 0-{d} 0z", "square": "m0-{s}h{e}v{e}h-{e}z",
+    "triangle": "m0 {s}h{d}l-{r}-{d}z", "wedge": "m0-{s}h{d}l-{r} {d}z", "diamond": "l{r}-{r} {r} {r}-{r} {r}z",
+}  # fmt: skip
+"""Outlines of marks that are told apart without their colors, from their left end."""
+
+
+def glyph(shape: str, x: float, y: float, radius: float) -> Html:
+    """One of `GLYPHS` around a place."""
+    sizes = {"r": radius, "d": 2 * radius, "s": 0.88 * radius, "e": 1.76 * radius}
+    left = x - (0.88 * radius if shape == "square" else radius)
+    outline = GLYPHS[shape].format(**{name: f"{size:.4g}" for name, size in sizes.items()})
+    return el("path", d=f"M{left:.1f} {y:.1f}{outline}", class_="glyph")
+
+
+def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """At most so many round numbers inside a range of any size, 1, 2 or 5 times a power of ten apart."""
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    step = next(power * s for s in (1, 2, 5, 10, 20) if (high - low) / (power * s) < most)
+    return [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
 def domain(values: Sequence[float], least: float) -> tuple[float, float]:
     """A range inside [0, 1] that holds all values with some air."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import cycle
+from itertools import cycle, groupby
 from math import prod
 from typing import Any
 
@@ -17,6 +17,24 @@ from cutlayer.report.kit.wording import defense_name, in_order, learn
 from cutlayer.report.runs.settings import Member, Setting
 
 COLORS = 7  # classes c0 (undefended), c1 ... c6 of the style sheet
+
+
+@dataclass(frozen=True)
+class Family:
+    """One defense at its strengths.
+
+    Attributes:
+        anchor: Place of the family on the page.
+        name: The defense without its options.
+        color: Number of the color: 0 for the baseline, else 1 to 6.
+        shape: Number of the shape: 0 for the baseline, else from 1.
+    """
+
+    anchor: str
+    name: str
+    color: int
+    shape: int
+    settings: tuple[Setting, ...]
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,16 @@ class Group:
     def undefended(self) -> Setting | None:
         """The baseline, when it was run."""
         return next((setting for setting in self.settings if setting.undefended), None)
+
+    @cached_property
+    def families(self) -> list[Family]:
+        """The settings by defense, in their order."""
+        families = list[Family]()
+        for number, (name, own) in enumerate(groupby(self.settings, key=lambda setting: setting.family)):
+            settings = tuple(own)
+            color, shape = (0, 0) if settings[0].undefended else (int(settings[0].color.removeprefix("c")), number)
+            families.append(Family(f"{self.anchor}-d{number}", name, color, shape, settings))
+        return families
 
     @property
     def seeds(self) -> list[int]:
@@ -103,12 +131,15 @@ def group(runs: Sequence[Run]) -> list[Group]:
     for i, ((data, model, cut, _), members) in enumerate(newest, 1):
         names = ", ".join(sorted({run.result.name for run in members})) if alike[data, model, cut] > 1 else ""
         title = f"{data}, {model} cut at {cut}{f' ({names})' if names else ''}"
-        groups.append(Group(f"g{i}", title, _settings(members)))
+        groups.append(Group(f"g{i}", title, _settings(members, f"g{i}")))
     return groups
 
 
-def _settings(runs: Sequence[Run]) -> tuple[Setting, ...]:
-    """The runs by defense and strength: the baseline first, then by the numbers in the labels."""
+def _settings(runs: Sequence[Run], anchor: str) -> tuple[Setting, ...]:
+    """The runs by defense and strength: the baseline first, then by the numbers in the labels.
+
+    The strengths of one defense share a color.
+    """
     alike: dict[tuple[str, str, str, str], list[Run]] = {}
     n_runs = Counter((run.result.defense_label, str(run.result.defense), run.result.seed) for run in runs)
     for run in runs:
@@ -118,20 +149,38 @@ def _settings(runs: Sequence[Run]) -> tuple[Setting, ...]:
         key = family(result.defense), result.defense_label, options, result.id if twice else ""
         alike.setdefault(key, []).append(run)
     n_settings = Counter(title for _, title, *_ in alike)
-    colors, settings = cycle(range(1, COLORS)), []
+    names = dict.fromkeys(sorted(key[0] for key in alike if key[0] != "none"))
+    colors = dict(zip(names, cycle(range(1, COLORS)), strict=False))
+    words = {name: [_words(title) for family, title, *_ in alike if family == name] for name in [*names, "none"]}
+    settings = list[Setting]()
     for key in sorted(alike, key=lambda key: (key[0] != "none", key[0], natural(key[1]), *key[2:])):
         name, title, *_ = key
         of_seeds = sorted(alike[key], key=lambda run: run.result.seed)
         first = of_seeds[0].result
-        color = f"c{0 if first.undefended else next(colors)}"
+        color = f"c{colors.get(name, 0)}"
         label = defense_name(title)
         if n_settings[title] > 1:
             label += f" ({first.id[:6]}{f', seed {first.seed}' if len(of_seeds) == 1 else ''})"
         members = [
             Member(run, f"{label}, seed {run.result.seed}" if len(of_seeds) > 1 else label, color) for run in of_seeds
         ]
-        settings.append(Setting(name, label, color, tuple(members)))
+        strength = _strength(title, words[name]) or label
+        settings.append(Setting(f"{anchor}-s{len(settings)}", name, label, strength, color, tuple(members)))
     return tuple(settings)
+
+
+def _words(title: str) -> list[str]:
+    return title.replace(",", " ").split()
+
+
+def _strength(title: str, alike: Sequence[Sequence[str]]) -> str:
+    """The words of a title that are not in every title of its family; of options with one value each, the values."""
+    own = [word for word in _words(title) if not all(word in words for words in alike)]
+    if not own and len(alike) == 1:
+        own = _words(title)[1:]
+    options = [word.partition("=") for word in own]
+    one = len(options) == 1 and all(any(word.startswith(f"{options[0][0]}=") for word in words) for words in alike)
+    return options[0][2] if one and options[0][2] else " ".join(own)
 
 
 def family(defense: Mapping[str, Any]) -> str:

@@ -14,14 +14,17 @@ from cutlayer.report.class_level.groups import group as class_groups
 from cutlayer.report.gradients import sections as update_sections
 from cutlayer.report.gradients.groups import group as update_groups
 from cutlayer.report.kit import markup
+from cutlayer.report.kit.figure import script
 from cutlayer.report.kit.markup import Html, el
 from cutlayer.report.kit.studied import environment
 from cutlayer.report.runs import sections, sweep_sections
 from cutlayer.report.runs.ceilings import ceilings
+from cutlayer.report.runs.frontier import frontier
 from cutlayer.report.runs.groups import Group, group
 from cutlayer.report.runs.identified import identified
 from cutlayer.report.runs.predictors import predictors
 from cutlayer.report.runs.probes import probes
+from cutlayer.report.runs.raised import on_top
 from cutlayer.report.runs.spectrum import spectrum
 from cutlayer.report.runs.story import opening, pictures_first
 from cutlayer.report.trainings import sections as training_sections
@@ -73,8 +76,9 @@ def page(
     contents = el("nav", el("p", "On this page"), el("ul", links), aria_label="On this page") if links[1:] else None
     predicted = predictors([run.result for run in runs])
     others = update_sections.opening if of_updates or not by_class else class_story.opening
-    first = opening if runs else training_sections.opening if taught else others
-    parts = [first(), contents, map(_article, groups), predicted] if runs else [first(), contents]
+    first = training_sections.opening if taught else others
+    parts = [opening(on_top(groups, None)) if runs else first(), contents, map(_article, groups)]
+    parts += [predicted] if runs else []
     parts += [map(training_sections.article, taught), training_sections.environment(trained)]
     parts += [map(update_sections.article, of_updates)]
     parts += [environment(studied, "updates", "cutlayer gradients runs/ID/gradients.toml")]
@@ -84,13 +88,13 @@ def page(
     title = "cutlayer: training by clients and a server" if taught else "cutlayer: what do updates give away?"
     title = "cutlayer: what does a model tell of those it was trained on?" if first is class_story.opening else title
     title = "cutlayer: what can the server see?" if runs else title
-    return markup.page(title, el("main", parts))
+    return markup.page(title, el("main", parts), script=script() if runs else None)
 
 
 def _article(group: Group) -> Html:
     title = el("p", group.title, class_="split")
     if group.is_sweep:
         return el("article", title, sweep_sections.article(group), id=group.anchor)
-    parts = [sections.flags, pictures_first, sections.headline, sections.reconstructions, sections.privacy_accuracy]
+    parts = [pictures_first, frontier, sections.headline, sections.reconstructions]
     parts += [sections.latency, sections.attacks, identified, probes, ceilings, spectrum]
     return el("article", title, [part(group) for part in parts], id=group.anchor)

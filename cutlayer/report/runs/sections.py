@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from cutlayer.percentiles import LEAST_SAMPLES
 from cutlayer.records.reading import Run, Skipped
-from cutlayer.records.run import Result
 from cutlayer.report.kit.markup import Html, dot, el, note, row, section, small, table
 from cutlayer.report.kit.pictures import picture_row, strip
 from cutlayer.report.kit.svg import stage_bar
@@ -23,7 +21,7 @@ from cutlayer.report.kit.wording import (
     where_attackers_sit,
 )
 from cutlayer.report.runs import conditions, tables
-from cutlayer.report.runs.charts import Point, scatter, typical_request
+from cutlayer.report.runs.charts import typical_request
 from cutlayer.report.runs.claims import claims as stated_claims
 from cutlayer.report.runs.claims import verdict
 from cutlayer.report.runs.groups import Group
@@ -73,20 +71,6 @@ def reconstructions(group: Group) -> Html:
         ),
         el("div", [_block(setting.members[0]) for setting in group.settings], class_="blocks"),
     )
-
-
-def privacy_accuracy(group: Group) -> Html | None:
-    """The scatter; one defense alone has nothing to be compared with."""
-    points = [
-        Point(s.label, s.color, s.leakage, s.accuracy, s.undefended, tuple(map(_place, s.results)))
-        for s in group.settings
-        if s.worst
-    ]
-    if len(points) < 2:
-        return None
-    text = "Up and to the left is better: accurate, and little leaks. Lines through the points are 95 % intervals"
-    text += "; small points are the seeds." if len(group.seeds) > 1 else "."
-    return section("Privacy against accuracy", note(text), scatter(points, group.settings[0].baseline))
 
 
 def latency(group: Group) -> Html:
@@ -161,30 +145,6 @@ def claims(group: Group) -> list[Html]:
     return parts
 
 
-def flags(group: Group) -> Html:
-    """Every red flag, with the runs that raised it: each kind once, and equal sentences once."""
-    raised: dict[str, dict[str, list[Html]]] = {}
-    for flag in conditions.flags(group):
-        raised.setdefault(flag.flag, {})[flag.text] = []
-    for member in group.members:
-        for flag in member.run.result.flags:
-            where = el("span", dot(member.color), member.label, class_="where")
-            raised.setdefault(flag.flag, {}).setdefault(flag.text, []).append(where)
-    items = [
-        el("li", el("b", kind), [el("p", where, text) for text, where in texts.items()])
-        for kind, texts in raised.items()
-    ]
-    return red_flags(group, el("ul", items, class_="flags") if items else None)
-
-
-def red_flags(group: Group, raised: object) -> Html:
-    """The part of the page about red flags."""
-    if not raised:
-        return el("p", "No red flag was raised.", class_="note", id=f"{group.anchor}-flags")
-    text = "A red flag says that the evaluation itself is suspect, so that its figures may flatter or wrong a defense."
-    return section("Red flags", note(text), raised, id=f"{group.anchor}-flags")
-
-
 def environment(runs: Sequence[Run], skipped: Sequence[Skipped]) -> Html:
     """The machine, the runs on the page, and the folders that were passed over."""
     keys = list(dict.fromkeys(key for run in runs for key in run.env if key != "started"))
@@ -220,12 +180,6 @@ def _block(member: Member) -> Html:
         about = f"{access_name(attack.access)}, {LEAKAGE_GAIN.value(attack.leakage_gain.value)}"
         rows.append(picture_row(attack.label, about, strip(rebuilt, indices, alt)))
     return el("div", heading, rows, class_="block")
-
-
-def _place(result: Result) -> tuple[float, float]:
-    """Leakage gain and accuracy of one run, for its small point."""
-    worst = result.worst_case
-    return worst.leakage_gain.value if worst else math.nan, result.utility.accuracy.value
 
 
 def _values(runs: Sequence[Run], key: str) -> list[Html]:

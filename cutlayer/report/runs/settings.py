@@ -10,6 +10,7 @@ from statistics import mean as arithmetic_mean
 
 import numpy as np
 
+from cutlayer.percentiles import median_interval
 from cutlayer.records.reading import Run
 from cutlayer.records.run import (
     AttackRecord,
@@ -42,14 +43,18 @@ class Setting:
     """One defense at one strength.
 
     Attributes:
+        anchor: Place of the setting on the page.
         family: The defense without its options.
         label: The defense with its options, or its title.
+        strength: What tells the label from those of the same family.
         color: A class of the style sheet.
         members: One run for each seed, in the order of the seeds.
     """
 
+    anchor: str
     family: str
     label: str
+    strength: str
     color: str
     members: tuple[Member, ...]
 
@@ -217,6 +222,13 @@ class Setting:
         known = [time for time in times if time is not None]
         return arithmetic_mean(known) if known and len(known) == len(times) else None
 
+    def request_ns(self, deployment: str | None = None) -> Estimate:
+        """The median time of a request in ns, with the interval that the raw samples give; the mean over the seeds."""
+        wanted = deployment or next(iter(self.deployments), "")
+        medians = [_median(member.run, wanted) for member in self.members]
+        known = [estimate for estimate in medians if estimate]
+        return mean(known) if known and len(known) == len(medians) else UNKNOWN
+
     def added_ns(self, deployment: str | None = None) -> Estimate | None:
         """What the defense adds to a request, where every seed took turns with the undefended model."""
         known = [cost.added_ns for cost in self.costs(deployment) if cost.added_ns]
@@ -252,6 +264,17 @@ def spread(values: Iterable[Estimate], number: Callable[[float], str]) -> str:
 def typical(stages: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean of typical requests, stage by stage, so that the stages still add up."""
     return {name: float(np.mean([of_seed[name] for of_seed in stages])) for name in stages[0]} if stages else {}
+
+
+def _median(run: Run, deployment: str) -> Estimate | None:
+    """The median time of a request of one run; without an interval where the raw samples are missing."""
+    cost = next((cost for cost in run.result.cost if cost.deployment == deployment), None)
+    median = cost.end_to_end.get("p50") if cost else None
+    if cost is None or median is None:
+        return None
+    samples = run.traces.get(f"{deployment}/end_to_end_ns")
+    ends = None if samples is None else median_interval(samples)
+    return Estimate(median, cost.n, *(ends or (math.nan, math.nan)))
 
 
 def _averaged(rows: Sequence[AttackRecord]) -> AttackRecord:

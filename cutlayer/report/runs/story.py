@@ -25,12 +25,13 @@ SHOWN = 6  # pictures in a strip
 NO_PICTURE = el("p", "The pictures of this run could not be read.", class_="empty")
 
 
-def opening() -> Html:
-    """An introduction to split learning and to the question of the page."""
+def opening(warnings: Html) -> Html:
+    """What warns the reader, then an introduction to split learning and to the question of the page."""
     return el(
         "header",
         el("p", "cutlayer", class_="product"),
         el("h1", "What can the server see?"),
+        warnings,
         el(
             "p",
             "A camera runs the first layers of a neural network itself and sends their output to a server, which runs "

@@ -7,32 +7,22 @@ from collections.abc import Sequence
 from cutlayer.report.kit.markup import Html, el, note, section
 from cutlayer.report.kit.pictures import picture_row, strip
 from cutlayer.report.kit.wording import LEAKAGE_GAIN
-from cutlayer.report.runs import conditions, tables
+from cutlayer.report.runs import tables
 from cutlayer.report.runs.ceilings import ceilings
-from cutlayer.report.runs.curves import curves
+from cutlayer.report.runs.frontier import frontier
 from cutlayer.report.runs.groups import Group
 from cutlayer.report.runs.identified import every_way, ways_of
 from cutlayer.report.runs.probes import found, probes
-from cutlayer.report.runs.sections import GRID, headline, red_flags
+from cutlayer.report.runs.sections import GRID, headline
 from cutlayer.report.runs.settings import Setting
 from cutlayer.report.runs.spectrum import spectrum
 from cutlayer.report.runs.story import class_names, originals, rebuilt_by, shown
 
 
-def article(group: Group) -> list[Html]:
-    """The red flags first, then curves, the table, the worst pictures, and every number."""
+def article(group: Group) -> list[Html | None]:
+    """The frontier, the table, the worst pictures, and every number."""
     settings = group.settings
-    return [_flags(group), _curves(group, settings), headline(group), _pictures(settings), _numbers(group)]
-
-
-def _curves(group: Group, settings: Sequence[Setting]) -> Html:
-    text = (
-        "Up and to the left is better: accurate, and little leaks. Each chart is one defense at its strengths, joined "
-        "from the one that leaks most to the one that leaks least, controls beside the line; grey are all others. The "
-        "leakage is that of the strongest attack that was run, the mean over the seeds."
-    )
-    charts = curves(settings, group.settings[0].baseline)
-    return section("Each defense, from weak to strong", note(text), charts)
+    return [frontier(group), headline(group), _pictures(settings), _numbers(group)]
 
 
 def _pictures(settings: Sequence[Setting]) -> Html:
@@ -64,17 +54,3 @@ def _numbers(group: Group) -> Html:
         el("details", el("summary", "The ceiling of every defense"), ceilings(group)),
         el("details", el("summary", "The spectrum of every head"), spectrum(group)),
     )
-
-
-def _flags(group: Group) -> Html:
-    """Each kind of red flag once, with the runs that raised it folded away."""
-    raised: dict[str, list[Html]] = {}
-    for flag in conditions.flags(group):
-        raised.setdefault(flag.flag, []).append(el("li", flag.text))
-    for member in group.members:
-        for flag in member.run.result.flags:
-            raised.setdefault(flag.flag, []).append(el("li", el("b", member.label), f" {flag.text}"))
-    items = [
-        el("details", el("summary", f"{name}: {len(texts)}"), el("ul", texts)) for name, texts in sorted(raised.items())
-    ]
-    return red_flags(group, items)

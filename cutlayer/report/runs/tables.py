@@ -188,10 +188,10 @@ def _headline_row(group: Group, setting: Setting) -> Html:
     texts = {name: size(known[0] if alike else count) for name, count in sizes.items()}
     cells.append(_cell("Sent per picture", _per_deployment(texts)))
     count = f"{setting.n_flags} flag{'s'[: setting.n_flags > 1]}"
-    link = el("a", count, href=f"#{group.anchor}-flags", class_="flag") if setting.n_flags else "none"
+    link = el("a", count, href="#flags", class_="flag") if setting.n_flags else "none"
     cells.append(_cell("Flags", link))
     stated = small(facts(setting.first.defense_facts))
-    return row(el("th", dot(setting.color), setting.label, stated, scope="row"), cells)
+    return row(el("th", dot(setting.color), setting.label, stated, scope="row", id=setting.anchor), cells)
 
 
 def _cell(label: str, *content: object) -> Html:

@@ -1,61 +1,11 @@
 import re
-from itertools import combinations
 
 import numpy as np
 import pytest
 
-from cutlayer.records.run import Estimate
-from cutlayer.report.kit.svg import LETTER, stage_bar
-from cutlayer.report.runs.charts import FRAMES, Point, scatter, typical_request
+from cutlayer.report.kit.svg import stage_bar
+from cutlayer.report.runs.charts import typical_request
 from cutlayer.trace import STAGES
-
-
-def point(label, gain, accuracy, undefended=False):
-    leakage = Estimate(gain, 64, gain - 0.02, gain + 0.02)
-    return Point(label, "c1", leakage, Estimate(accuracy, 500, accuracy - 0.03, accuracy + 0.03), undefended)
-
-
-BASELINE = Estimate(0.8, 500, 0.77, 0.83)
-
-
-def test_more_leakage_is_further_right_and_more_accuracy_further_up():
-    svg, _ = scatter([point("a", 0.2, 0.6), point("b", 0.7, 0.75)], BASELINE)
-    (ax, ay), (bx, by) = [(float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', svg)]
-    assert ax < bx
-    assert ay > by
-
-
-def test_both_intervals_the_undefended_and_the_mean_image_are_drawn():
-    svg, _ = scatter([point("none", 0.9, 0.8, undefended=True), point("noise", 0.4, 0.7)], BASELINE)
-    assert svg.count('class="interval"') == 4
-    assert svg.count("<path") == 1
-    assert "mean image" in svg
-    assert "undefended accuracy" in svg
-    assert "none: leakage gain 90.0%, accuracy 80.0%; noise: leakage gain 40.0%, accuracy 70.0%" in svg
-
-
-@pytest.mark.parametrize("gains", [(-0.5, 0.1), (0.0, 1.0), (0.3, 0.3), (float("nan"), 0.5)])
-def test_every_point_stays_in_the_frame(gains):
-    svgs = scatter([point(str(i), gain, 0.5) for i, gain in enumerate(gains)], BASELINE)
-    for svg, frame in zip(svgs, FRAMES.values(), strict=True):
-        places = [float(x) for x in re.findall(r'<circle cx="([-\d.]+)"', svg)]
-        assert places
-        assert all(frame.left <= x <= frame.right for x in places)
-
-
-def test_labels_of_points_close_together_do_not_overlap():
-    for n in (4, 7):
-        drawings = scatter([point(f"gaussian-noise {i}", 0.5 + i / 100, 0.7) for i in range(n)], BASELINE)
-        for svg, frame in zip(drawings, FRAMES.values(), strict=True):
-            found = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)" class="name">([^<]+)', svg)
-            width = [LETTER * len(name) for *_, name in found]
-            left = [float(x) - w * (anchor == "end") for (x, _, anchor, _), w in zip(found, width, strict=True)]
-            boxes = [(x, float(y), x + w) for x, (_, y, _, _), w in zip(left, found, width, strict=True)]
-            assert len(boxes) == n
-            assert all(frame.left <= x and right <= frame.right and y >= frame.top - 8 for x, y, right in boxes)
-            for (a, ya, b), (c, yc, d) in combinations(boxes, 2):
-                assert b <= c or d <= a or abs(ya - yc) >= 14
-            assert n == 4 or 'class="leader"' in svg, "a label that is far from its point has a line to it"
 
 
 def test_the_widths_of_a_bar_are_the_shares_of_its_stages():

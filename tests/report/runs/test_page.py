@@ -1,4 +1,5 @@
-import html
+import base64
+import hashlib
 import json
 import math
 import re
@@ -94,12 +95,17 @@ def test_the_headline_row_equals_the_record(runs):
 
 def test_the_page_needs_nothing_but_itself(runs):
     source, page = rendered(runs)
-    assert not [part for part in ("http://", "https://", "<script", "url(", "@import") if part in source]
+    assert not [part for part in ("http://", "https://", "url(", "@import") if part in source]
     loaded = [value for _, key, value in page.attributes if key in ("src", "srcset", "data", "action", "background")]
     assert loaded
     assert all(value.startswith("data:image/png;base64,") for value in loaded)
     assert all(value.startswith("#") for _, key, value in page.attributes if key == "href")
-    assert "default-src 'none'" in html.unescape(source)
+    policy = next(value for tag, key, value in page.attributes if tag == "meta" and "default-src" in value)
+    assert policy.startswith("default-src 'none'; img-src data:; ")
+    for tag, rule in (("style", "style-src"), ("script", "script-src")):
+        (content,) = re.findall(f"<{tag}>(.*?)</{tag}>", source, re.S)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{rule} 'sha256-{digest}';" in policy
 
 
 def test_links_lead_to_a_place_on_the_page(runs):
@@ -151,8 +157,11 @@ def test_a_missing_percentile_is_a_dash_beside_its_n(runs):
 def test_flags_are_shown_with_their_sentence_and_run(runs):
     _, page = rendered(runs)
     assert page.text.count("ridge beats white-box: the latter is not at its best.") == 1, "equal flags are one"
-    flags = page.text[page.text.index("weaker-beats-stronger") :][:120]
-    assert re.search("sigma=0.5.*sigma=2.0.*ridge beats", flags, re.S)
+    assert page.text.index("Red flags: 2") < page.text.index("A camera runs the first layers"), "on top of everything"
+    flags = page.text[page.text.index("weaker-beats-stronger") :][:200]
+    assert re.search("ridge beats.*sigma=0.5.*sigma=2.0", flags, re.S)
+    links = [value for tag, key, value in page.attributes if (tag, key) == ("a", "href")]
+    assert links[:2] == ["#g1-s1", "#g1-s2"]
 
 
 def test_the_page_says_when_no_flag_was_raised(runs):
