@@ -148,8 +148,8 @@ def _panel(group: Group, across: Quantity, up: Quantity) -> Html:
     file = f"{group.title} {up.name} {across.name}"
     name = Name(f"{group.anchor}-{up.name}-{across.name}", file, title, described)
     step = el("path", d=_steps(chart, front, drawn, across.better), class_="pareto")
-    parts: list[object] = [chart.axes(), lines, step, marks, el("g", names), key[1]]
-    return figure(name, (WIDTH, PLOT + key[0]), parts, marks=True)
+    drawing = [chart.axes(), el("g", lines), step, el("g", marks), el("g", names), key[1]]
+    return figure(name, (WIDTH, PLOT + key[0]), drawing, marks=True)
 
 
 def _axis(quantity: Quantity, settings: Sequence[Setting]) -> Axis:
