@@ -38,6 +38,7 @@ class Template(NamedTuple):
         session: Name of the session, if the client gives one.
         secret: Secret of the session, if the client gives one.
         more_bytes: Memory that the request takes beside the bytes that arrive: decoded tensors and the answer.
+        defense: The defense that the client states, if it states one.
     """
 
     tensor: Encoded
@@ -47,6 +48,7 @@ class Template(NamedTuple):
     session: Parameter | None
     secret: Parameter | None
     more_bytes: int = 0
+    defense: Parameter | None = None
 
 
 class Job:

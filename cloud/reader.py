@@ -133,7 +133,8 @@ class Reader:
         answer_bytes = sum(max(0, spec.nbytes) for spec in self._answers.values())
         session, secret = (request.parameters.get(name) for name in ("session", "secret"))
         reply, more_bytes = self._reply(request.model, n), n * (decoded_bytes + answer_bytes)
-        return Template(tensors["smashed"], n, decode, reply, session, secret, more_bytes)
+        defense = request.parameters.get("defense")
+        return Template(tensors["smashed"], n, decode, reply, session, secret, more_bytes, defense)
 
     def _reply(self, model: str, n: int) -> Message | None:
         """Return the answer without id, bytes and durations, if all is known before it is computed."""

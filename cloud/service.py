@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,28 @@ from cutlayer.wire.transport import Caller, nothing, refusal
 from cutlayer.wire.visitors import Visitors
 
 
+class Seen(NamedTuple):
+    """An answered request, for whoever watches a server while it works.
+
+    Attributes:
+        session: Name of the session, as the client states it.
+        id: Id of the request, as the client chose it.
+        defense: The defense, as the client states it.
+        smashed: ``(N, *smashed.shape)``, decoded.
+        answers: The outputs by name, as they were replied.
+        nbytes: Size of the request without the framing of the transport.
+        durations: Wait, decoding, tail and reply in ns, as the reply states them.
+    """
+
+    session: object
+    id: str
+    defense: object
+    smashed: NDArray[Any]
+    answers: dict[str, NDArray[Any]]
+    nbytes: int
+    durations: tuple[int, int, int, int]
+
+
 class Service:
     """A tail that answers requests of any transport. Drain it after use.
 
@@ -47,6 +69,8 @@ class Service:
         visitors: The log of who is refused; that of the transport, if there is one.
         answers: What is replied in place of the logits; the logits themselves if left out.
         queries: The log of what each client asks, if there is one.
+        watch: Called with each answered request after its answer has left, perhaps by several threads; it does not
+            wait for anything.
     """
 
     def __init__(
@@ -59,11 +83,12 @@ class Service:
         visitors: Visitors | None = None,
         answers: Answers | None = None,
         queries: QueryLog | None = None,
+        watch: Callable[[Seen], None] | None = None,
     ) -> None:
         limits = limits or Limits()
         self._visitors = visitors or Visitors()
         self._tail, self._tap, self._clock, self._told = tail, tap, clock, answers
-        self._queries = queries
+        self._queries, self._watch = queries, watch
         if manifest.ends is not None and manifest.ends.alone:
             limits = replace(limits, max_batch=1)
         self._answers = {name: (np.dtype(spec.dtype), spec.shape) for name, spec in manifest.answers.items()}
@@ -234,6 +259,8 @@ class Service:
             job.tail_ns,
             self._clock() - computed_ns,
         )
+        if self._watch is not None:
+            sent = partial(self._show, job, durations, sent)
         first.answer(timed(reply, *durations), sent)
         # Repetitions during the computation wait in the job; later ones are answered from memory.
         for caller, came_ns in self._replies.finish(job, reply)[1:]:
@@ -248,6 +275,14 @@ class Service:
         assert job.smashed is not None
         peer = job.callers[0][0].peer
         self._queries.see(peer.party, peer.name, job.smashed, chosen(next(iter(job.answers.values()))))
+
+    def _show(self, job: Job, durations: tuple[int, int, int, int], sent: Callable[[], None]) -> None:
+        """Hand an answered request to whoever watches, after its answer."""
+        sent()
+        assert self._watch is not None
+        assert job.smashed is not None
+        known = job.template
+        self._watch(Seen(known.session, job.id, known.defense, job.smashed, job.answers, job.request.nbytes, durations))
 
     def _repeated(self, reply: Message, arrived_ns: int) -> Message:
         """Return an earlier answer with the durations of this repetition."""

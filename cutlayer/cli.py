@@ -28,6 +28,7 @@ def commands() -> dict[str, Callable[..., None]]:
         experiments,
         gradients,
         grid,
+        live,
         models,
         profile,
         quantize,
@@ -38,7 +39,8 @@ def commands() -> dict[str, Callable[..., None]]:
     named = (
         models.cuts, models.split, quantize.quantize, profile.profile, checks.compare, checks.doctor,
         sides.cloud, sides.edge, sides.certs, experiments.demo, experiments.run, grid.grid, attack.attack, audit.audit,
-        training.train, training.leaks, gradients.gradients, class_level.class_level, experiments.report,
+        training.train, training.leaks, gradients.gradients, class_level.class_level, live.live,
+        experiments.report,
     )  # fmt: skip
     return {"list": models.list_names, **{command.__name__.replace("_", "-"): command for command in named}}
 

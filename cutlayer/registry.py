@@ -303,6 +303,7 @@ DATASETS = DataSets(
     {
         "digits": "cutlayer.data.digits:load",
         "photos": "cutlayer.data.photos:load",
+        "photos-64": "cutlayer.data.photos:load_large",
         "photographs": "cutlayer.data.photographs:load",
         "faces": "cutlayer.data.faces:load",
         "mnist": "cutlayer.data.mnist:load_mnist",

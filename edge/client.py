@@ -58,9 +58,10 @@ class Edge:
         transport: Connection to the server; the caller closes it.
         timeouts: Time limits; `request_s` is the deadline of each request.
         greet: Whether to make the handshake now. If the server may be away, call `shake_hands` later.
+        session: Name of this device's requests; a random one if left out.
 
     Attributes:
-        session: Random name of this device's requests.
+        session: Name of this device's requests.
         checked: Checks a batch and gives it in the types that the head takes; see `cutlayer.edge.inputs.contract`.
 
     Raises:
@@ -76,12 +77,13 @@ class Edge:
         timeouts: Timeouts | None = None,
         *,
         greet: bool = True,
+        session: str | None = None,
     ) -> None:
         self._pipeline, self._transport, self._timeouts = pipeline, transport, timeouts or Timeouts()
         self._manifest, self._model, self._version = manifest, tail_name(manifest), manifest.version
         self.checked = contract(manifest)
         self._state = State(manifest)
-        self.session = secrets.token_hex(8)
+        self.session = session or secrets.token_hex(8)
         self._indexes = itertools.count()
         # Seeded once, by the system, so that each release has fresh draws.
         self._rng = np.random.default_rng()
@@ -99,6 +101,11 @@ class Edge:
     def request_id(self, index: int) -> str:
         """Return the id of the request with this index, as the tap records it."""
         return f"{self.session}-{index}"
+
+    def switch(self, pipeline: Pipeline, defense: str) -> None:
+        """Use another pipeline from the next request on, which states its defense with these words."""
+        self._pipeline, self._template = pipeline, None
+        self._parameters = {**self._parameters, "defense": defense}
 
     def infer(
         self, images: NDArray[np.float32], index: int | None = None, rng: np.random.Generator | None = None

@@ -155,6 +155,13 @@ def edge(
     queue: OutFolder = Path("queue"),
     queue_mib: Mebibytes = 256,
     queue_full: Literal["refuse", "drop-oldest"] = "refuse",
+    join: Annotated[str | None, arg(metavar="CODE")] = None,
+    images: Annotated[Path | None, At("folder")] = None,
+    name: str | None = None,
+    transport: Literal["grpc", "zmq"] = "grpc",
+    allow: UseAppendAction[list[str]] = [],  # noqa: B006
+    at_least: Annotated[str | None, arg(metavar="NAME=VALUE")] = None,
+    share_original: bool = False,
     plan: Annotated[Path | None, At("file"), arg(metavar="PLAN.toml")] = None,
     out: OutFolder = Path("runs"),
     patience_s: Seconds = 600.0,
@@ -162,7 +169,7 @@ def edge(
     seed: Seed = 0,
     data_root: DataRoot = None,
 ) -> None:
-    """Run the head of a split folder on images, send the smashed data, and time each stage; or, with --train, train.
+    """Run the head of a split folder on images, send the smashed data, and time each stage; or train, or join a room.
 
     Args:
         folder: Written by `cutlayer split`; the device needs split.json and head.onnx only. None with --train.
@@ -194,6 +201,15 @@ def edge(
         queue: Folder of the requests kept on disk. Requests of an earlier run are sent first.
         queue_mib: Most MiB that the queue may take.
         queue_full: What happens when the queue is full: refuse ends the run, drop-oldest drops the oldest requests.
+        join: The code that `cutlayer live` prints: join that room, with --camera, --images or --data, --rate, --count,
+            --threads and the options down to --share-original.
+        images: With --join, a folder of pictures to send, again and again.
+        name: With --join, the name of this device for people; that of the machine if left out.
+        transport: With --join, which of the server's transports is used.
+        allow: With --join, a defense that the room may switch on, such as gaussian-noise; may be given several
+            times. All that can be switched if left out.
+        at_least: With --join, the weakest defense, such as gaussian-noise=0.5: the device refuses anything below.
+        share_original: With --join, let the page of the room show what the camera sees.
         plan: With --train, a plan of your own in place of the server's; it has to be the same one. A plan that names
             files needs it.
         out: With --train, folder for the checkpoints, with which the same command goes on after an interruption.
@@ -202,13 +218,28 @@ def edge(
         seed: Seed of the data splits.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
     """
-    if train == (folder is not None):
-        raise ConfigError("Name either the folder of a split, or --train with --client K/N.")
+    if (folder is not None) + train + (join is not None) != 1:
+        raise ConfigError("Name either the folder of a split, or --train with --client K/N, or --join with a code.")
+    if join is not None:
+        import socket
+
+        from cutlayer.edge.joined import join as join_room
+        from cutlayer.edge.wishes import Consent
+        from cutlayer.wire.join_code import JoinCode
+
+        join_room(
+            JoinCode.parse(join), camera=camera, images=images, data=data, name=name or socket.gethostname()[:40],
+            transport=transport, consent=Consent.of(allow, at_least), share_original=share_original,
+            rate=rate or 10.0, count=count, threads=threads, seed=seed, data_root=data_root, security=security,
+        )  # fmt: skip
+        return
     if train:
-        from cutlayer.commands.training import join
+        from cutlayer.commands.training import join as join_training
 
         root = data_root or (Path(data) if data else None)
-        join(client, connect, plan, out, root, Timeouts(connect_s, request_s, heartbeat_s), security, patience_s)
+        join_training(
+            client, connect, plan, out, root, Timeouts(connect_s, request_s, heartbeat_s), security, patience_s
+        )
         return
     assert folder is not None
     from cutlayer.edge.offline.policy import OfflinePolicy

@@ -45,20 +45,41 @@ def load(root: Path | None, seed: int) -> Splits:
     return Splits("photos", tuple(PHOTOS), *parts.values())
 
 
+LARGE_SIDE, LARGE_CELL = 64, 80
+"""The same of the larger crops."""
+LARGE_COUNTS = {"train": 2000, "auxiliary": 2000, "private": 200, "test": 200}
+
+
+def load_large(root: Path | None, seed: int) -> Splits:
+    """Crops of five photographs, 64x64 RGB, from scikit-image: 2,000 train, 2,000 auxiliary, 200 private, 200 test.
+
+    As `load`, twice as high and wide. `root` is not used.
+    """
+    photographs = [photograph(name) for name in PHOTOS.values()]
+    parts = crops(photographs, LARGE_COUNTS, np.random.default_rng(seed), LARGE_SIDE, LARGE_CELL)
+    return Splits("photos-64", tuple(PHOTOS), *parts.values())
+
+
 def crops(
-    photographs: Sequence[NDArray[np.float32]], counts: Mapping[str, int], rng: np.random.Generator
+    photographs: Sequence[NDArray[np.float32]],
+    counts: Mapping[str, int],
+    rng: np.random.Generator,
+    side: int = SIDE,
+    cell: int = CELL,
 ) -> dict[str, Dataset]:
     """The four parts, cut from photographs ``(H, W, 3)`` in [0, 1]; the label of a crop is its photograph's position.
 
     Args:
-        photographs: At least 48 px high and wide.
+        photographs: At least as high and wide as a cell.
         counts: Number of crops in each part of `COUNTS`, in its order; each photograph gives the same share of them.
         rng: Decides which part gets which cell, and which of the crops in a cell are taken.
+        side: Height and width of a crop, in pixels.
+        cell: Least height and width of a cell, in pixels.
     """
     found: dict[str, dict[int, NDArray[np.float32]]] = {part: {} for part in counts}
     for label, photo in enumerate(photographs):
-        windows = sliding_window_view(photo, (SIDE, SIDE), axis=(0, 1))
-        owners = corner_owners(_contrast(photo) >= LEAST_CONTRAST, rng)
+        windows = sliding_window_view(photo, (side, side), axis=(0, 1))
+        owners = corner_owners(_contrast(photo, side) >= LEAST_CONTRAST, rng, side, cell)
         for i, (part, n) in enumerate(counts.items()):
             rows, columns = rng.permutation(np.argwhere(owners == i))[: n // len(photographs)].T
             found[part][label] = windows[rows, columns]
@@ -72,38 +93,42 @@ def photograph(name: str) -> NDArray[np.float32]:
     return as_images(pixels)
 
 
-def corner_owners(usable: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int8]:
+def corner_owners(
+    usable: NDArray[np.bool_], rng: np.random.Generator, side: int = SIDE, cell: int = CELL
+) -> NDArray[np.int8]:
     """Deal the cells of a photograph out to the parts, the richest first, so that no part gets only poor ones.
 
     Args:
-        usable: ``(H - SIDE + 1, W - SIDE + 1)``, whether the crop whose top left pixel is there shows anything.
+        usable: ``(H - side + 1, W - side + 1)``, whether the crop whose top left pixel is there shows anything.
         rng: Decides which of eight equally rich cells belongs to whom.
+        side: See `crops`.
+        cell: Likewise.
 
     Returns:
         The index in `COUNTS` of the part that each crop belongs to, in the same places; -1 where it shows nothing or
         would reach into another cell.
     """
-    rows, columns = ([round(edge) for edge in np.linspace(0, n, n // CELL + 1)] for n in np.add(usable.shape, SIDE - 1))
+    rows, columns = ([round(edge) for edge in np.linspace(0, n, n // cell + 1)] for n in np.add(usable.shape, side - 1))
     corners = [
-        np.s_[top : bottom - SIDE + 1, left : right - SIDE + 1]
+        np.s_[top : bottom - side + 1, left : right - side + 1]
         for (top, bottom), (left, right) in product(pairwise(rows), pairwise(columns))
     ]
-    corners.sort(key=lambda cell: -np.count_nonzero(usable[cell]))
+    corners.sort(key=lambda place: -np.count_nonzero(usable[place]))
     owners = np.full(usable.shape, -1, np.int8)
     for first in range(0, len(corners), len(EIGHTHS)):
-        for cell, part in zip(corners[first:], rng.permutation(EIGHTHS), strict=False):
-            owners[cell] = list(COUNTS).index(part)
+        for place, part in zip(corners[first:], rng.permutation(EIGHTHS), strict=False):
+            owners[place] = list(COUNTS).index(part)
     return np.where(usable, owners, np.int8(-1))
 
 
-def _contrast(photo: NDArray[np.float32]) -> NDArray[np.float64]:
+def _contrast(photo: NDArray[np.float32], side: int) -> NDArray[np.float64]:
     """Standard deviation of the brightness in each crop, by running sums."""
     brightness = photo.mean(axis=2, dtype=np.float64)
 
     def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
         sums = np.pad(values, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-        upper, lower = sums[:-SIDE], sums[SIDE:]
-        total: NDArray[np.float64] = lower[:, SIDE:] - upper[:, SIDE:] - lower[:, :-SIDE] + upper[:, :-SIDE]
-        return total / SIDE**2
+        upper, lower = sums[:-side], sums[side:]
+        total: NDArray[np.float64] = lower[:, side:] - upper[:, side:] - lower[:, :-side] + upper[:, :-side]
+        return total / side**2
 
     return np.sqrt(np.maximum(mean(brightness**2) - mean(brightness) ** 2, 0))

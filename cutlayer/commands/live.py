@@ -1,0 +1,86 @@
+"""The command that opens a room: devices and phones join, and a page shows what the server rebuilds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, Suppress, arg
+
+from cutlayer.errors import ConfigError
+from cutlayer.options import At, DataRoot, OutFolder, Seed, Within
+from cutlayer.terminal import tell
+from cutlayer.wire.security import Security
+
+
+@dataclass(frozen=True, slots=True)
+class Room(Security):  # noqa: D101  tyro shows the texts of Security
+    ca: Suppress[Path | None] = None
+    token_file: Suppress[Path | None] = None
+    curve_server: Suppress[Path | None] = None
+
+
+RoomSecurity = Annotated[Room, arg(name="")]
+
+
+def live(
+    split: Positional[Annotated[Path | None, At("folder"), arg(metavar="SPLIT")]] = None,
+    /,
+    data: str | None = None,
+    attacks: str = "ridge,decoder",
+    host: str = "127.0.0.1",
+    port: Annotated[int, Within(0, 65_535)] = 0,
+    share: Annotated[str | None, arg(metavar="HOST")] = None,
+    out: OutFolder = Path("live"),
+    most_devices: Annotated[int, Within(1, 1000)] = 50,
+    security: RoomSecurity = Room(),
+    seed: Seed = 0,
+    data_root: DataRoot = None,
+) -> None:
+    """Open a room: the page shows what devices and phones see, and what an attacker on the server rebuilds of it.
+
+    Prints the address of the page and the codes by which devices join, and ends with Ctrl-C or SIGTERM.
+
+    Args:
+        split: A split folder of images; if left out, a small one is trained once, and kept in --out.
+        data: A name from `cutlayer list datasets`, or the path of images: the attackers hold its auxiliary part. The
+            data set that the split was trained on if left out.
+        attacks: The attackers side by side: names from `cutlayer list attacks`.
+        host: Where to listen: a name or an address of this machine. Off the loopback it needs --cert and --key, or
+            --insecure.
+        port: Port of the page; 0 takes a free one.
+        share: Name or address under which others reach this machine, for the codes; that of --host if left out.
+        out: Folder for the split that is trained, and for what the attackers learn.
+        most_devices: Devices that may be connected at a time.
+        security: Files for encryption and authentication.
+        seed: Seed of the data's parts and of the attackers.
+        data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
+    """
+    import signal
+    import threading
+
+    from cutlayer.live.prepare import DATA, usual_split
+    from cutlayer.live.serve import open_room
+    from cutlayer.registry import ATTACKS
+    from cutlayer.split_folder import open_split
+
+    names = tuple(dict.fromkeys(name for name in attacks.split(",") if name))
+    if not names:
+        raise ConfigError("--attacks takes names from `cutlayer list attacks`, such as ridge,decoder.")
+    for name in names:
+        ATTACKS.load(name)
+    folder = open_split(split) if split is not None else usual_split(out, data or DATA, data_root, seed)
+    named = data or folder.manifest.data
+    if named is None:
+        raise ConfigError("The split folder names no data set for the attackers; name one with --data.")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with open_room(
+        folder, named, out=out, attackers=names, host=host, port=port, share=share, most_devices=most_devices,
+        security=security, data_root=data_root, seed=seed,
+    ) as opened:  # fmt: skip
+        tell(f"page     {opened.screen}")
+        tell(f"phones   {opened.phone}")
+        tell(f"devices  cutlayer edge --join '{opened.code}'")
+        tell(f"ready {' '.join(opened.addresses.values())}")
+        stop.wait()

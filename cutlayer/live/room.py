@@ -1,0 +1,425 @@
+"""Who is in the room, what arrived from whom, and what the attackers made of it.
+
+Any thread may call the methods of a `Room`; none of them waits for anything but its lock. Nothing here touches a disk:
+originals and frames live in memory, a few of each device.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutlayer.cloud.service import Seen
+from cutlayer.edge.wishes import IN_JAVASCRIPT, SWITCHABLE, SWITCHABLE_CODECS, Wish, knob, stated
+from cutlayer.foreign import shown
+from cutlayer.live.device import Denied, Device, Frame, Introduction, Picture
+from cutlayer.models.manifest import Manifest
+from cutlayer.registry import DEFENSES
+from cutlayer.tensors import chosen
+
+SILENT_NS = 4_000_000_000
+"""A device that was not heard of for so long is shown as gone, unless it waits for a wish."""
+KEPT_ORIGINALS = 8
+PATIENCE_NS = 400_000_000
+"""How long a frame waits for the original that belongs to it."""
+_MOST_SENTENCE, _MOST_STAGES, _MOST_NS = 300, 16, 1 << 53
+_STAGES = ("queue", "decode", "tail", "reply")
+
+
+class Waiting(NamedTuple):
+    """A frame for the attackers, and the original of which it is made, ``(C, H, W)`` uint8, where that is shared."""
+
+    device: str
+    frame: Frame
+    original: NDArray[np.uint8] | None
+
+
+class Room:
+    """The devices of one server.
+
+    Args:
+        manifest: Manifest of the split.
+        labels: Names of the classes.
+        most_devices: Devices that may be connected at a time.
+        codes: What `room_message` says of joining.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        labels: Sequence[str],
+        most_devices: int,
+        codes: Mapping[str, str] | None = None,
+    ) -> None:
+        self.manifest, self.labels, self.codes = manifest, tuple(labels), dict(codes or {})
+        self.most_devices = most_devices
+        self.addresses: dict[str, str] = {}
+        self.certificate: str | None = None
+        self.curve_server: str | None = None
+        self.attackers: list[dict[str, Any]] = []
+        self.attackers_chosen: tuple[str, ...] | None = None
+        self.version = 1
+        self._devices: dict[str, Device] = {}
+        self._by_session: dict[str, Device] = {}
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._listeners: set[Callable[[], None]] = set()
+
+    # Devices.
+
+    def join(self, asked: object) -> Device:
+        """Let a device in, or take one back that was here before.
+
+        Raises:
+            Denied: What it says of itself cannot be read, or the room is full.
+        """
+        said = Introduction.read(asked)
+        with self._lock:
+            self._look_who_is_there()
+            device = self._returning(said)
+            if device is None:
+                self._make_place()
+                device = Device(f"d{next(self._numbers)}-{secrets.token_hex(4)}", said)
+                self._devices[device.id] = device
+            else:
+                self._by_session.pop(device.introduction.session, None)
+                device.introduction, device.refused = said, None
+                device.originals.clear()
+                device.waiting.clear()
+            self._by_session[said.session] = device
+            device.touched()
+        self._tell()
+        return device
+
+    def welcome(self, device: Device) -> dict[str, Any]:
+        """What a device is told when it has joined."""
+        with self._lock:
+            said = {
+                "id": device.id,
+                "addresses": self.addresses,
+                "number": device.wish_number,
+                "wish": device.wish.to_json(),
+                "codec": device.wish.codec,
+                "labels": list(self.labels),
+            }
+        if self.certificate is not None:
+            said["certificate"] = self.certificate
+        if self.curve_server is not None:
+            said["curve_server"] = self.curve_server
+        return said
+
+    def leave(self, id: str) -> None:
+        """Take a device out of the room, with all that is known of it. Raises `Denied`."""
+        with self._lock:
+            self._forget(self._device(id))
+        self._tell()
+
+    def gone_quiet(self, id: str) -> None:
+        """Note that the connection to a device is lost; its last frame stays."""
+        with self._lock:
+            device = self._devices.get(id)
+            if device is not None:
+                device.connected = False
+                device.version += 1
+        self._tell()
+
+    def report(self, id: str, status: object) -> None:
+        """Take what a device measured. Raises `Denied`."""
+        if not isinstance(status, dict):
+            raise Denied(400, "A status is a JSON object.")
+        stages, nbytes, took = status.get("stages_ns", {}), status.get("bytes"), status.get("end_to_end_ns")
+        refused = status.get("refused")
+        if not isinstance(stages, dict) or len(stages) > _MOST_STAGES:
+            raise Denied(400, f"stages_ns is an object of at most {_MOST_STAGES} durations.")
+        if not all(_is_count(ns) for ns in (*stages.values(), *(n for n in (nbytes, took) if n is not None))):
+            raise Denied(400, "Durations and bytes are whole numbers of 0 or more.")
+        if refused is not None and not isinstance(refused, str):
+            raise Denied(400, "refused is a sentence or null.")
+        with self._lock:
+            device = self._device(id)
+            device.touched()
+            device.device_ns = {shown(name, 24): ns for name, ns in stages.items()}
+            if took is not None:
+                device.end_to_end_ns = took
+            if "refused" in status:
+                device.refused = None if refused is None else shown(refused, _MOST_SENTENCE)
+        self._tell()
+
+    def original(self, id: str, frame: int, pixels: bytes) -> None:
+        """Take what a device's camera saw, ``C*H*W`` bytes. Raises `Denied` unless the device shares it."""
+        shape = self.manifest.input.shape
+        with self._lock:
+            device = self._device(id)
+            if not device.introduction.shares_original:
+                raise Denied(403, "This device has not said that it shares originals (--share-original).")
+            if len(pixels) != self.manifest.input.size:
+                raise Denied(400, f"An original has {self.manifest.input.size} bytes, {len(pixels)} were sent.")
+            device.contact_ns = time.monotonic_ns()
+            device.originals[frame] = np.frombuffer(pixels, np.uint8).reshape(shape)
+            while len(device.originals) > KEPT_ORIGINALS:
+                device.originals.popitem(last=False)
+
+    def polling(self, id: str, begins: bool) -> None:
+        """Note that a device begins or ends to wait for a wish. Raises `Denied`."""
+        with self._lock:
+            device = self._device(id)
+            device.polls += 1 if begins else -1
+            if begins:
+                device.touched()
+            else:
+                device.contact_ns = time.monotonic_ns()
+
+    async def wish_after(self, id: str, number: int, timeout_s: float) -> tuple[int, Wish] | None:
+        """Wait for a wish with a greater number; None where none came. Raises `Denied`."""
+        end = time.monotonic() + timeout_s
+        with Changes(self) as changes:
+            while True:
+                with self._lock:
+                    device = self._device(id)
+                    if device.wish_number > number:
+                        return device.wish_number, device.wish
+                left = end - time.monotonic()
+                if left <= 0:
+                    return None
+                await changes.wait(left)
+
+    # Pages.
+
+    def wish(self, id: str, wish: Wish) -> None:
+        """Tell a device, or ``all``, what is wished of it. Raises `Denied`."""
+        with self._lock:
+            for device in [self._device(id)] if id != "all" else list(self._devices.values()):
+                device.wish, device.wish_number = wish, device.wish_number + 1
+                device.refused = None
+                device.version += 1
+        self._tell()
+
+    def message(self) -> dict[str, Any]:
+        """What a page is told of the room."""
+        manifest = self.manifest
+        with self._lock:
+            attackers = [dict(one) for one in self.attackers]
+        return {
+            "type": "room",
+            "split": {
+                "model": manifest.model,
+                "cut": manifest.cut,
+                "input": list(manifest.input.shape),
+                "smashed": list(manifest.smashed.shape),
+                "data": manifest.data,
+                "defense": DEFENSES.label(str(manifest.defense.get("name", "none"))),
+            },
+            "labels": list(self.labels),
+            "attackers": attackers,
+            "switchable": [
+                {
+                    "defense": name,
+                    "title": name.replace("-", " "),
+                    "knob": knob(name),
+                    "values": list(values),
+                    "javascript": name in IN_JAVASCRIPT,
+                }
+                for name, values in SWITCHABLE.items()
+            ],
+            "codecs": list(SWITCHABLE_CODECS),
+            "join": dict(self.codes),
+        }
+
+    def messages(self, told: dict[str, tuple[int, int]]) -> list[dict[str, Any]]:
+        """What changed of the devices since a page was told; `told` has the versions by id, and is updated."""
+        now_ns, messages = time.monotonic_ns(), []
+        with self._lock:
+            self._look_who_is_there()
+            for device in self._devices.values():
+                version, pictured = told.get(device.id, (0, 0))
+                if device.version != version:
+                    messages.append(device.message(now_ns))
+                if device.picture_version != pictured and (frame := device.frame_message()) is not None:
+                    messages.append(frame)
+                told[device.id] = device.version, device.picture_version
+            for id in [id for id in told if id not in self._devices]:
+                del told[id]
+                messages.append({"type": "gone", "id": id})
+        return messages
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call a function after each change, from any thread."""
+        with self._lock:
+            self._listeners.add(listener)
+
+    def unlisten(self, listener: Callable[[], None]) -> None:
+        """Undo `listen`."""
+        with self._lock:
+            self._listeners.discard(listener)
+
+    # The service and the attackers.
+
+    def see(self, seen: Seen) -> None:
+        """Take an answered request; see `cutlayer.cloud.service.Service`. Whose session has not joined is not shown."""
+        now_ns = time.monotonic_ns()
+        logits = next(iter(seen.answers.values()))
+        with self._lock:
+            device = self._by_session.get(seen.session) if isinstance(seen.session, str) else None
+            if device is None:
+                return
+            device.touched()
+            device.arrivals.append(now_ns)
+            device.nbytes = seen.nbytes
+            device.server_ns = dict(zip(_STAGES, seen.durations, strict=True))
+            device.defense = shown(seen.defense or "none", 64)
+            device.prediction = self._prediction(logits[:1])
+            ending = seen.id.rpartition("-")[2]
+            number = int(ending) if ending.isascii() and ending.isdecimal() and len(ending) < 16 else 0
+            device.waiting.append(Frame(number, seen.smashed[:1], stated(seen.defense), now_ns))
+        self._tell()
+
+    def take(self) -> list[Waiting]:
+        """The newest frame of each device that has not been taken; older ones are dropped.
+
+        A frame whose device shares originals waits a little for the original that belongs to it.
+        """
+        taken, now_ns = [], time.monotonic_ns()
+        with self._lock:
+            for device in self._devices.values():
+                waiting = device.waiting
+                if not waiting:
+                    continue
+                chosen_frame: Frame | None = None
+                if device.introduction.shares_original:
+                    known = [frame for frame in waiting if frame.number in device.originals]
+                    if known:
+                        chosen_frame = known[-1]
+                    elif now_ns - waiting[0].ns > PATIENCE_NS:
+                        chosen_frame = waiting[-1]
+                else:
+                    chosen_frame = waiting[-1]
+                if chosen_frame is None:
+                    continue
+                while waiting and waiting[0].ns <= chosen_frame.ns:
+                    waiting.popleft()
+                taken.append(Waiting(device.id, chosen_frame, device.originals.get(chosen_frame.number)))
+        return taken
+
+    def show(self, device_id: str, picture: Picture) -> None:
+        """Take what the attackers made of a frame."""
+        with self._lock:
+            device = self._devices.get(device_id)
+            if device is None:
+                return
+            device.picture = picture
+            device.picture_version += 1
+            device.version += 1
+        self._tell()
+
+    def choose(self, names: Sequence[str]) -> None:
+        """Show what these attackers make of the frames, of those that there are; the others rest."""
+        with self._lock:
+            known = [str(one["name"]) for one in self.attackers]
+            self.attackers_chosen = tuple(name for name in known if name in names)
+
+    def show_attackers(self, attackers: list[dict[str, Any]]) -> None:
+        """Take what the attackers are: name, title, whether they are ready, progress and words."""
+        with self._lock:
+            self.attackers = attackers
+            self.version += 1
+        self._tell()
+
+    # Within.
+
+    def _prediction(self, logits: NDArray[Any]) -> dict[str, Any] | None:
+        if logits.dtype.names is not None or logits.ndim != 2 or logits.dtype.kind != "f":
+            return None
+        best = int(chosen(logits)[0])
+        with np.errstate(all="ignore"):
+            odds = np.exp(logits[0] - logits[0].max())
+            share = float(odds[best] / odds.sum())
+        label = self.labels[best] if best < len(self.labels) else f"class {best}"
+        return {"label": label, "share": share if np.isfinite(share) else 0.0}
+
+    def _device(self, id: str) -> Device:
+        try:
+            return self._devices[id]
+        except KeyError:
+            raise Denied(404, "There is no such device in this room; join again.") from None
+
+    def _returning(self, said: Introduction) -> Device | None:
+        """The device that comes back: by its session, or by its name where nobody of that name is there."""
+        if (device := self._by_session.get(said.session)) is not None:
+            return device
+        for device in self._devices.values():
+            known = device.introduction
+            if not device.connected and (known.name, known.kind) == (said.name, said.kind):
+                return device
+        return None
+
+    def _make_place(self) -> None:
+        """Drop the device that was away longest where the room is full of names; refuse where it is full of devices."""
+        there = sum(device.connected for device in self._devices.values())
+        if there >= self.most_devices:
+            raise Denied(
+                429,
+                f"This room has all of its {self.most_devices} devices (--most-devices); wait until one leaves.",
+            )
+        if len(self._devices) >= self.most_devices:
+            away = [device for device in self._devices.values() if not device.connected]
+            self._forget(min(away, key=lambda device: device.contact_ns))
+
+    def _forget(self, device: Device) -> None:
+        del self._devices[device.id]
+        if self._by_session.get(device.introduction.session) is device:
+            del self._by_session[device.introduction.session]
+
+    def _look_who_is_there(self) -> None:
+        now_ns = time.monotonic_ns()
+        for device in self._devices.values():
+            if device.connected and not device.polls and now_ns - device.contact_ns > SILENT_NS:
+                device.connected = False
+                device.version += 1
+
+    def _tell(self) -> None:
+        with self._lock:
+            listeners = tuple(self._listeners)
+        for listener in listeners:
+            listener()
+
+
+class Changes:
+    """Waits, in one event loop, for the changes of a room."""
+
+    def __init__(self, room: Room) -> None:
+        self._room, self._loop, self._event = room, asyncio.get_running_loop(), asyncio.Event()
+
+    def __enter__(self) -> Changes:
+        self._room.listen(self._heard)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._room.unlisten(self._heard)
+
+    async def wait(self, timeout_s: float) -> None:
+        """Wait for a change since the last one that was waited for, but not longer than this."""
+        try:
+            await asyncio.wait_for(self._event.wait(), timeout_s)
+        except TimeoutError:
+            return
+        self._event.clear()
+
+    def _heard(self) -> None:
+        if self._event.is_set():  # it is only read here, and set and cleared in the loop
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._event.set)
+        except RuntimeError:  # the loop has ended
+            return
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_NS

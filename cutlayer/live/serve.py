@@ -1,0 +1,182 @@
+"""A room, opened: the service behind its transports, the web server, and the attackers."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from cutlayer.cloud.admission import Limits
+from cutlayer.cloud.service import Service
+from cutlayer.data.load import open_data
+from cutlayer.errors import ConfigError
+from cutlayer.live.app import application
+from cutlayer.live.attackers import Attackers, Plan
+from cutlayer.live.code import phone_url, qr_svg, screen_url
+from cutlayer.live.room import Room
+from cutlayer.live.tokens import Tokens
+from cutlayer.live.web import Web
+from cutlayer.machine.files import new_file
+from cutlayer.split_folder import SplitFolder
+from cutlayer.wire.address import Address, check_host
+from cutlayer.wire.connect import listen
+from cutlayer.wire.join_code import JoinCode, fingerprint, origin
+from cutlayer.wire.security import Security, read, without_passphrase
+from cutlayer.wire.visitors import Visitors
+
+MOST_SAMPLES = 4
+"""Samples of a request; a device sends one."""
+BUDGET_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An open room.
+
+    Attributes:
+        room: The room.
+        tokens: Its tokens.
+        screen: Address of the page.
+        phone: Address that a phone opens.
+        code: The join code for devices.
+        addresses: Where devices send their requests, by the name of the transport.
+    """
+
+    room: Room
+    tokens: Tokens
+    screen: str
+    phone: str
+    code: JoinCode
+    addresses: dict[str, str]
+
+
+@contextmanager
+def open_room(
+    split: SplitFolder,
+    data: str,
+    *,
+    out: Path,
+    attackers: tuple[str, ...] = ("ridge", "decoder"),
+    host: str = "127.0.0.1",
+    port: int = 0,
+    share: str | None = None,
+    most_devices: int = 50,
+    security: Security | None = None,
+    data_root: Path | None = None,
+    seed: int = 0,
+) -> Iterator[Opened]:
+    """Open a room during the block.
+
+    Args:
+        split: The split folder.
+        data: Name of the data set, whose auxiliary part is the attackers' own.
+        out: Folder where the attackers keep what they have learned.
+        attackers: Names of the attackers.
+        host: Where to listen.
+        port: Port of the web server; 0 takes a free one. The transports take free ones.
+        share: Name or address under which others reach this machine, for the codes.
+        most_devices: Devices at a time.
+        security: Certificate and keys; plain text on this machine if left out.
+        data_root: Folder of the data sets that are not embedded.
+        seed: Seed of the data set's parts and of the attackers.
+
+    Raises:
+        ConfigError: The split takes no image, or plain text would leave the machine.
+        WireError: It cannot listen there.
+    """
+    security = security or Security()
+    _check(split)
+    scheme: Literal["http", "https"] = "https" if security.cert else "http"
+    web_address = Address(scheme, host, port)
+    security.refuse_plain_text(web_address, ("cert", "key"))
+    reached = share or _reached(host)
+    tokens = Tokens()
+    certificate = None if security.cert is None else read(security.cert).decode("ascii", "replace")
+    if security.key is not None:
+        without_passphrase(security.key)
+    classes = open_data(data, data_root, seed, shape=split.manifest.input.shape).classes
+    room = Room(split.manifest, classes, most_devices)
+    with ExitStack() as opened:
+        scratch = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="cutlayer-")))
+        visitors = opened.enter_context(closing(Visitors()))
+        limits = Limits(8, 0, BUDGET_BYTES, MOST_SAMPLES)
+        service = Service(split.manifest, split.tail(threads=1), limits=limits, visitors=visitors, watch=room.see)
+        opened.callback(service.drain, 1.0)
+        for name, secured in _listeners(security, tokens, scratch).items():
+            server = listen(str(Address(name, host, 0)), service, security=secured, visitors=visitors)
+            opened.enter_context(closing(server))
+            room.addresses[name] = str(Address(name, reached, server.address.port))
+        app = application(room, service, split, tokens)
+        web = opened.enter_context(closing(Web(app, web_address, security.cert, security.key, 4 * most_devices + 64)))
+        at = origin(scheme, reached, web.address.port)
+        shown = "" if certificate is None else fingerprint(ssl.PEM_cert_to_DER_cert(_first(certificate)))
+        code = JoinCode(scheme, reached, web.address.port, tokens.join, shown)
+        room.certificate = certificate
+        if security.curve_key is not None:
+            room.curve_server = _public(security.curve_key)
+        phone = phone_url(at, tokens.join)
+        room.codes.update(code=str(code), phone=phone, qr=qr_svg(phone))
+        plan = Plan(split.path, data, data_root, attackers, out, seed)
+        opened.enter_context(closing(Attackers(room, plan)))
+        yield Opened(room, tokens, screen_url(at, tokens.screen), phone, code, dict(room.addresses))
+
+
+def _check(split: SplitFolder) -> None:
+    manifest = split.manifest
+    shape = manifest.input.shape
+    if manifest.ends is not None or len(shape) != 3 or shape[0] not in (1, 3):
+        raise ConfigError(
+            f"A room shows images, and {split.path} takes {manifest.input}; name a split of gray or color images."
+        )
+
+
+def _listeners(security: Security, tokens: Tokens, scratch: Path) -> dict[str, Security]:
+    """The transports at which devices are answered: those that these files encrypt, or all where nothing has to be."""
+    token = scratch / "token"
+    with new_file(token, 0o600) as file:
+        file.write(tokens.join.encode())
+    plain = Security(insecure=security.insecure)
+    grpc = replace(plain, cert=security.cert, key=security.key, token_file=token)
+    if security.cert is None:
+        return {"grpc": grpc, "zmq": replace(plain, curve_key=security.curve_key, allow=security.allow)}
+    if security.curve_key is None:
+        return {"grpc": grpc}
+    return {"grpc": grpc, "zmq": replace(plain, curve_key=security.curve_key, allow=security.allow)}
+
+
+def _first(pem: str) -> str:
+    """The first certificate of a file, which is the server's own."""
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    inner = pem.partition(begin)[2].partition(end)[0]
+    if not inner:
+        raise ConfigError("The file of --cert holds no certificate (PEM).")
+    return f"{begin}{inner}{end}\n"
+
+
+def _public(secret: Path) -> str:
+    import zmq
+
+    return zmq.curve_public(read(secret).strip()).decode()
+
+
+def _reached(host: str) -> str:
+    """The address under which others reach this machine, where it listens at all of its addresses."""
+    try:
+        check_host(host)
+        unspecified = ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return host
+    if not unspecified:
+        return host
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: the system only chooses its own address
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()
