@@ -22,7 +22,7 @@ from cutlayer.live.headers import Headers
 from cutlayer.live.room import Room
 from cutlayer.live.screen import watch
 from cutlayer.live.tokens import Tokens
-from cutlayer.models.manifest import HEAD_ONNX, LEARNED, MANIFEST, TAIL_ONNX
+from cutlayer.models.manifest import HEAD_ONNX, HEAD_WEIGHTS, LEARNED, MANIFEST, TAIL_ONNX, TAIL_WEIGHTS
 from cutlayer.split_folder import SplitFolder
 from cutlayer.wire.transport import Handler
 
@@ -35,7 +35,7 @@ MOST_FRAME = 1 << 53
 
 _TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _TYPES |= {".mjs": "text/javascript", ".wasm": "application/wasm"}
-_NOT_OF_DEVICES = ("head.safetensors", "tail.safetensors", TAIL_ONNX)
+_NOT_OF_DEVICES = (HEAD_WEIGHTS, TAIL_WEIGHTS, TAIL_ONNX)
 
 
 def application(room: Room, service: Handler, split: SplitFolder, tokens: Tokens) -> Starlette:

@@ -26,7 +26,7 @@ from cutlayer.split_folder import only_smashed, open_split
 from cutlayer.terminal import say
 
 if TYPE_CHECKING:
-    from cutlayer.live.attackers import Plan
+    from cutlayer.live.attack_plan import Plan
     from cutlayer.live.room import Waiting
 
 KEPT = 24
@@ -41,7 +41,7 @@ class Team:
     """The attackers of one split.
 
     Args:
-        plan: See `cutlayer.live.attackers.Plan`.
+        plan: See `cutlayer.live.attack_plan.Plan`.
         tell: Called with the state of all attackers when it changes, from any thread.
     """
 

@@ -10,11 +10,10 @@ import contextlib
 import multiprocessing
 import os
 import threading
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
+from cutlayer.live.attack_plan import Plan
 from cutlayer.live.attacking import work
 from cutlayer.live.room import Room
 from cutlayer.terminal import say
@@ -24,27 +23,6 @@ QUIET_S = 0.25
 AGAIN_S = 5.0
 """Pause before attackers that have ended by themselves are started again."""
 STOP_S = 5.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the attackers' process is started with.
-
-    Attributes:
-        folder: The split folder.
-        data: Name of the data set, whose auxiliary part is the attackers' own.
-        data_root: Folder of the data sets that are not embedded.
-        names: The attackers.
-        cache: Folder of what they have learned.
-        seed: Seed of the data set's parts and of their own choices.
-    """
-
-    folder: Path
-    data: str
-    data_root: Path | None
-    names: tuple[str, ...]
-    cache: Path
-    seed: int = 0
 
 
 class Attackers:

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cutlayer.live.attackers import Plan
+    from cutlayer.live.attack_plan import Plan
     from cutlayer.live.room import Waiting
 
 PRIORITY = 15

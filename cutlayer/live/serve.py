@@ -17,7 +17,8 @@ from cutlayer.cloud.service import Service
 from cutlayer.data.load import open_data
 from cutlayer.errors import ConfigError
 from cutlayer.live.app import application
-from cutlayer.live.attackers import Attackers, Plan
+from cutlayer.live.attack_plan import Plan
+from cutlayer.live.attackers import Attackers
 from cutlayer.live.code import phone_url, qr_svg, screen_url
 from cutlayer.live.room import Room
 from cutlayer.live.tokens import Tokens
