@@ -1,0 +1,171 @@
+// One device: what it saw, what the attackers rebuild of it, who they take it for, and what can be switched.
+
+import { Control } from "./controls.js";
+import { Fading } from "./fading.js";
+import { showStages } from "./stages.js";
+import { ago, element, percent, say, whole } from "./words.js";
+
+// Words that change more often than this cannot be read.
+const WORDS_MS = 400;
+// Pictures of fewer pixels than this look better with their pixels than smoothed.
+const COARSE = 24;
+
+const KINDS = { python: "", phone: "phone", tap: "recorded" };
+
+export class Card {
+  constructor(device, wish) {
+    this.root = document.getElementById("card-template").content.firstElementChild.cloneNode(true);
+    this.find = (selector) => this.root.querySelector(selector);
+    this.saw = new Fading(this.find(".saw canvas"));
+    this.candidate = new Fading(this.find(".verdict canvas"));
+    this.tiles = new Map();
+    this.frame = null;
+    this.wordsMs = -WORDS_MS;
+    this.later = 0;
+    this.heading = `device-${device.id}`;
+    this.find("h2").id = this.heading;
+    this.root.setAttribute("aria-labelledby", this.heading);
+    this.control = new Control(this.find(".control"), device.id, device.name, (asked) => wish(this.id, asked));
+    this.adopt(device);
+  }
+
+  get id() {
+    return this.device.id;
+  }
+
+  // Take what is known of the device; its id changes when it comes back to a server that was restarted.
+  adopt(device) {
+    const urgent = !this.device || ["connected", "refused", "defense", "id"].some((key) => this.device[key] !== device[key]);
+    this.device = device;
+    this.root.dataset.id = device.id;
+    this.heardMs = performance.now() - (device.last_ns_ago ?? 0) / 1e6;
+    if (urgent) this.wordsMs = -WORDS_MS;
+    this.words();
+  }
+
+  arrange(room) {
+    this.room = room;
+    this.control.offer(room.switchable, room.codecs);
+    this.root.classList.toggle("coarse", Math.max(...room.split.input.slice(-2)) < COARSE);
+    const chosen = room.attackers.filter((one) => room.chosen.includes(one.name));
+    this.find(".middle").style.setProperty("--attackers", Math.max(1, chosen.length));
+    for (const [name, tile] of this.tiles) {
+      if (!chosen.some((one) => one.name === name)) {
+        tile.root.remove();
+        this.tiles.delete(name);
+      }
+    }
+    for (const one of chosen) {
+      if (!this.tiles.has(one.name)) this.tiles.set(one.name, new Tile(one, this.device.name));
+      const tile = this.tiles.get(one.name);
+      this.find(".tiles").append(tile.root);
+      tile.wait(one, this.device);
+    }
+    this.draw();
+    this.wordsMs = -WORDS_MS;
+    this.words();
+  }
+
+  show(frame) {
+    this.frame = frame;
+    this.draw();
+    this.words();
+  }
+
+  draw() {
+    const shared = this.device.shares_original;
+    this.root.classList.toggle("shared", shared);
+    const name = this.device.name;
+    this.saw.canvas.setAttribute("aria-label", shared ? `What ${name} saw` : `${name} keeps its picture`);
+    if (!this.frame) return;
+    if (shared && this.frame.original) this.saw.show(this.frame.original);
+    for (const rebuilt of this.frame.rebuilt) this.tiles.get(rebuilt.attacker)?.show(rebuilt);
+  }
+
+  // What is said of the device. Called for every message and every second, and does less.
+  words() {
+    const now = performance.now();
+    clearTimeout(this.later);
+    if (now - this.wordsMs < WORDS_MS) {
+      this.later = setTimeout(() => this.words(), WORDS_MS);
+      return;
+    }
+    this.wordsMs = now;
+    const { device } = this;
+    this.control.follow(device);
+    this.root.classList.toggle("gone", !device.connected);
+    say(this.find("h2"), device.name);
+    say(this.find(".kind"), KINDS[device.kind] ?? device.kind);
+    const rate = device.fps ? `${device.fps.toFixed(device.fps < 9.95 ? 1 : 0)} frames a second` : "waiting for a frame";
+    say(this.find(".seen"), device.connected ? rate : `last seen ${ago((now - this.heardMs) / 1000)}`);
+    const answer = device.prediction;
+    this.find(".answer").hidden = !answer;
+    say(this.find(".answer strong"), answer ? answer.label : "");
+    say(this.find(".answer span"), answer ? percent(answer.share) : "");
+    this.verdict(device.candidate);
+    for (const tile of this.tiles.values()) tile.words();
+    showStages(this.find("footer"), device);
+  }
+
+  verdict(candidate) {
+    const place = this.find(".verdict");
+    place.hidden = !candidate;
+    if (!candidate) return;
+    const picture = this.candidate.canvas;
+    picture.hidden = !candidate.picture;
+    if (candidate.picture) this.candidate.show(candidate.picture);
+    const { rank, of, index } = candidate;
+    const hit = rank === 1;
+    const named = `candidate ${whole(index)} of ${whole(of)}`;
+    const first = hit || rank === null ? `This is ${named}.` : `Taken for ${named}.`;
+    const second = hit
+      ? "The attacker is right."
+      : rank === null
+        ? "A guess: the truth stays on the device."
+        : `Wrong: the right one is in place ${whole(rank)}.`;
+    if (place.textContent.trim() !== first + second) place.querySelector("p").replaceChildren(first, element("small", second));
+  }
+}
+
+class Tile {
+  constructor(attacker, name) {
+    this.root = document.getElementById("tile-template").content.firstElementChild.cloneNode(true);
+    this.root.dataset.attacker = attacker.name;
+    const canvas = this.root.querySelector("canvas");
+    canvas.setAttribute("aria-label", `What ${attacker.title} rebuilds of the picture of ${name}`);
+    this.picture = new Fading(canvas);
+    this.rebuilt = null;
+  }
+
+  wait(attacker, device) {
+    say(this.root.querySelector("figcaption"), attacker.title);
+    const waiting = this.root.querySelector(".waiting");
+    if (this.rebuilt) return;
+    if (attacker.ready) {
+      say(waiting, device.connected ? "Waiting for a frame" : "");
+      return;
+    }
+    const bar = waiting.querySelector("progress") ?? element("progress");
+    bar.setAttribute("aria-label", `Training of ${attacker.title}`);
+    bar.value = attacker.progress;
+    if (!bar.isConnected) waiting.replaceChildren(element("span"), bar);
+    say(waiting.firstChild, attacker.words || `In training, ${percent(attacker.progress)}`);
+  }
+
+  show(rebuilt) {
+    if (!this.rebuilt) this.root.querySelector(".waiting").replaceChildren();
+    this.rebuilt = rebuilt;
+    this.picture.show(rebuilt.picture);
+  }
+
+  words() {
+    if (!this.rebuilt) return;
+    const { leakage_gain: leak, psnr_db: psnr } = this.rebuilt;
+    this.root.classList.toggle("unscored", leak === null);
+    this.root.style.setProperty("--leak", Math.min(1, Math.max(0, leak ?? 0)));
+    const line = this.root.querySelector(".leak");
+    const words = leak === null ? ["not scored: the picture stays on the device"] : [element("strong", percent(Math.max(0, leak))), element("span", "leaked")];
+    if (psnr !== null) words.push(element("span", `${psnr.toFixed(1)}\u202fdB`));
+    line.replaceChildren(...words);
+  }
+}

@@ -1,0 +1,67 @@
+// A canvas whose pictures fade into each other. The old one stays until the new one is decoded: nothing flickers.
+
+const STILL = matchMedia("(prefers-reduced-motion: reduce)");
+const LEAST_MS = 60;
+const MOST_MS = 260;
+
+export class Fading {
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.pen = canvas.getContext("2d");
+    this.before = document.createElement("canvas");
+    this.asked = 0;
+    this.shown = 0;
+    this.url = "";
+    this.lastMs = 0;
+    this.running = 0;
+  }
+
+  get empty() {
+    return this.shown === 0;
+  }
+
+  // Show the picture of a data URL. One that is overtaken while it is decoded is left out.
+  async show(url) {
+    if (url === this.url) return;
+    if (STILL.matches && performance.now() - this.lastMs < 1000) return;
+    this.url = url;
+    const number = ++this.asked;
+    const picture = new Image();
+    picture.src = url;
+    try {
+      await picture.decode();
+    } catch {
+      return;
+    }
+    if (number < this.shown) return;
+    this.shown = number;
+    this.fade(picture);
+  }
+
+  fade(picture) {
+    const { canvas, before } = this;
+    const now = performance.now();
+    const resized = canvas.width !== picture.naturalWidth || canvas.height !== picture.naturalHeight;
+    if (resized) {
+      canvas.width = picture.naturalWidth;
+      canvas.height = picture.naturalHeight;
+    }
+    before.width = canvas.width;
+    before.height = canvas.height;
+    before.getContext("2d").drawImage(canvas, 0, 0);
+    const takes = resized || STILL.matches ? 0 : Math.min(MOST_MS, Math.max(LEAST_MS, now - this.lastMs));
+    this.lastMs = now;
+    cancelAnimationFrame(this.running);
+    const step = (time) => {
+      const part = takes ? Math.min(1, Math.max(0, (time - now) / takes)) : 1;
+      this.pen.globalAlpha = 1;
+      this.pen.drawImage(part < 1 ? before : picture, 0, 0);
+      if (part < 1) {
+        this.pen.globalAlpha = part;
+        this.pen.drawImage(picture, 0, 0);
+        this.running = requestAnimationFrame(step);
+      }
+    };
+    step(now);
+  }
+}

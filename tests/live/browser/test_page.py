@@ -1,0 +1,259 @@
+"""The big screen: what it shows of what it is told, and what it asks for."""
+
+import numpy as np
+import pytest
+
+from tests.browser import barriers, errors, screen
+from tests.live.browser.scripted import STEPS, device_message, frame_message, room_message, scripted
+
+pytest.importorskip("selenium")
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+BLACK, GREY, WHITE = (np.full((1, 32, 32), value, np.float32) for value in (0, 0.5, 1))
+NOISE = {"defense": "gaussian-noise", "options": {"sigma": 1}, "codec": "raw"}
+
+
+@pytest.fixture(scope="module")
+def server():
+    with scripted() as room:
+        yield room
+
+
+@pytest.fixture
+def room(server):
+    yield server
+    server.hang_up()
+
+
+def until(driver, condition, *arguments):
+    """Wait until a JavaScript expression is true, and return its value."""
+    script = f"return {condition}"
+    return WebDriverWait(driver, 30, 0.05).until(lambda _: driver.execute_script(script, *arguments), condition)
+
+
+def text(driver, selector):
+    return driver.execute_script("return document.querySelector(arguments[0]).innerText", selector)
+
+
+def shade(driver, selector):
+    """The mean of a picture, from 0 to 255."""
+    return driver.execute_script(
+        "const canvas = document.querySelector(arguments[0]);"
+        "const all = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;"
+        "return all.filter((_, at) => at % 4 === 0).reduce((sum, one) => sum + one, 0) / (all.length / 4)",
+        selector,
+    )
+
+
+def opened(room, browse, **screen_of):
+    driver = browse(**screen_of)
+    driver.get(room.address)
+    return driver
+
+
+def test_a_device_that_shares_is_shown_with_what_was_rebuilt_and_every_figure(room, browse):
+    candidate = {"rank": 1, "of": 1000, "index": 17, "picture": None, "sure": True}
+    room.tell(**room_message())
+    room.tell(**device_message(candidate=candidate, prediction={"label": "trouser", "share": 0.97}))
+    room.tell(**frame_message(BLACK, GREY, leakage=0.831))
+    driver = opened(room, browse)
+    until(driver, "document.querySelector('.leak strong')")
+    assert shade(driver, ".saw canvas") == 0
+    assert shade(driver, "[data-attacker=decoder] canvas") == pytest.approx(128, abs=1)
+    assert text(driver, "[data-attacker=ridge] .leak").split() == ["83", "%", "leaked", "21.3", "dB"]
+    assert text(driver, ".verdict p") == "This is candidate 17 of 1,000.\nThe attacker is right."
+    assert text(driver, ".answer") == "The server answers\ntrouser\n97\u202f%"
+    assert text(driver, ".took") == "7.8\u202fms"
+    assert text(driver, ".parts") == "device 3.7\u202fms network 1.2\u202fms server 2.6\u202fms 4,112 bytes a frame"
+    assert errors(driver) == []
+
+
+def test_a_device_that_keeps_its_picture_is_shown_with_the_guess_alone(room, browse):
+    candidate = {"rank": None, "of": 1000, "index": 412, "picture": None, "sure": False}
+    room.tell(**room_message())
+    room.tell(**device_message(shares_original=False, candidate=candidate))
+    room.tell(**frame_message(None, WHITE, leakage=None))
+    driver = opened(room, browse)
+    until(driver, "document.querySelector('.leak')?.innerText.includes('not scored')")
+    assert text(driver, ".saw .kept") == "The picture stays on the device."
+    assert text(driver, ".verdict p") == "This is candidate 412 of 1,000.\nA guess: the truth stays on the device."
+    assert shade(driver, "[data-attacker=ridge] canvas") == 255
+
+
+def test_the_slider_asks_by_the_keyboard_and_a_refusal_is_shown_in_the_words_of_the_device(room, browse):
+    room.tell(**room_message())
+    room.tell(**device_message())
+    driver = opened(room, browse)
+    slider = until(driver, "document.querySelector('.card input[type=range]')")
+    slider.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    WebDriverWait(driver, 30, 0.05).until(lambda _: len(room.heard) == 2)
+    options = {"sigma": STEPS[2]}
+    assert room.heard[1] == {"type": "wish", "id": "d1", "wish": NOISE | {"options": options}}
+    assert slider.get_attribute("aria-valuetext") == "faint, sigma 0.2"
+    assert slider.get_attribute("aria-label") == "Strength of gaussian noise on door-camera"
+    refusal = "This device does not go below gaussian-noise sigma=0.5."
+    room.tell(**device_message(refused=refusal, wish=NOISE))
+    until(driver, "document.querySelector('.card .state.refused')")
+    assert text(driver, ".card .state") == f"The device refuses: {refusal}"
+    # The wish of another page moves the slider here, once the hand is off it.
+    room.tell(**device_message(wish=NOISE))
+    until(driver, f"document.querySelector('.card input[type=range]').value === '{STEPS.index(1)}'")
+    slider.send_keys(Keys.HOME)
+    WebDriverWait(driver, 30, 0.05).until(lambda _: len(room.heard) == 3)
+    assert room.heard[2]["wish"] == {"defense": "none", "options": {}, "codec": "raw"}
+
+
+def test_all_devices_are_asked_at_once_and_attackers_are_chosen(room, browse):
+    room.tell(**room_message())
+    for id in ("d1", "d2"):
+        room.tell(**device_message(id, name=id))
+        room.tell(**frame_message(BLACK, WHITE, id))
+    driver = opened(room, browse)
+    until(driver, "document.querySelectorAll('.card').length === 2 && document.querySelector('.leak strong')")
+    driver.execute_script("document.querySelector('#everyone input[value=top-k]').click()")
+    driver.execute_script("document.querySelector('#everyone input[type=range]').focus()")
+    driver.switch_to.active_element.send_keys(Keys.END)
+    WebDriverWait(driver, 30, 0.05).until(lambda _: len(room.heard) == 2)
+    wish = {"defense": "top-k", "options": {"sigma": STEPS[-1]}, "codec": "raw"}
+    assert room.heard[1] == {"type": "wish", "id": "all", "wish": wish}
+    driver.execute_script("document.querySelector('.choices input').click()")
+    WebDriverWait(driver, 30, 0.05).until(lambda _: len(room.heard) == 3)
+    assert room.heard[2] == {"type": "attackers", "names": ["decoder"]}
+    assert driver.execute_script("return document.querySelectorAll('.rebuilt').length") == 2
+    # Hold keeps the picture that is there.
+    driver.execute_script("document.getElementById('hold').click()")
+    room.tell(**frame_message(BLACK, BLACK, "d1"))
+    room.tell(**device_message("d1", name="renamed"))
+    until(driver, "document.querySelector('.card h2').innerText === 'renamed'")
+    assert shade(driver, "[data-attacker=decoder] canvas") == 255
+
+
+def test_a_device_that_drops_keeps_its_last_frame_and_comes_back(room, browse):
+    room.tell(**room_message())
+    room.tell(**device_message())
+    room.tell(**frame_message(BLACK, WHITE))
+    driver = opened(room, browse)
+    until(driver, "document.querySelector('.leak strong')")
+    room.tell(**device_message(connected=False, last_ns_ago=12_000_000_000))
+    until(driver, "document.querySelector('.card.gone')")
+    assert text(driver, ".seen") in ("last seen 12\u202fs ago", "last seen 13\u202fs ago")
+    assert text(driver, "#news") == "door-camera is gone"
+    assert shade(driver, "[data-attacker=ridge] canvas") == 255
+    faded = "getComputedStyle(document.querySelector('.rebuilt canvas')).opacity"
+    until(driver, f"{faded} < 0.5")
+    room.tell(**device_message())
+    until(driver, f"!document.querySelector('.card.gone') && {faded} === '1'")
+    room.tell(type="gone", id="d1")
+    until(driver, "!document.querySelector('.card') && !document.getElementById('welcome').hidden")
+
+
+def test_a_page_whose_room_is_gone_comes_back_by_itself_and_takes_its_devices_up_again(room, browse):
+    room.tell(**room_message())
+    room.tell(**device_message())
+    room.tell(**frame_message(BLACK, WHITE))
+    driver = opened(room, browse)
+    until(driver, "document.querySelector('.leak strong')")
+    room.hang_up()
+    until(driver, "document.querySelector('#link.lost')")
+    assert text(driver, "#link") == "Connection lost, trying again"
+    assert shade(driver, "[data-attacker=ridge] canvas") == 255
+    # A server that was started again has a new id for the same device.
+    room.tell(**room_message())
+    room.tell(**device_message("other-id"))
+    until(driver, "!document.querySelector('#link.lost') && document.querySelector('[data-id=other-id]')")
+    assert driver.execute_script("return document.querySelectorAll('.card').length") == 1
+    room.tell(**frame_message(BLACK, BLACK, "other-id"))
+    WebDriverWait(driver, 30, 0.05).until(lambda _: shade(driver, "[data-attacker=ridge] canvas") == 0)
+
+
+@pytest.mark.parametrize("fragment", ["", "#wrong"])
+def test_a_page_without_the_right_token_says_so_and_does_not_try_again(room, browse, fragment):
+    room.tell(**room_message())
+    driver = browse()
+    driver.get(room.address.partition("#")[0] + fragment)
+    until(driver, "!document.getElementById('trouble').hidden")
+    expected = "The token is not that of this room." if fragment else "This address lacks its token"
+    assert text(driver, "#trouble").startswith(expected)
+    assert text(driver, "#link") == "Not connected"
+    assert not driver.execute_script("return document.querySelector('.card')")
+
+
+def test_pictures_fade_into_each_other_and_never_flicker(room, browse):
+    """Between white and black frames every shade that is painted lies between the last two, and none is empty."""
+    room.tell(**room_message())
+    room.tell(**device_message())
+    room.tell(**frame_message(WHITE, GREY))
+    driver = opened(room, browse)
+    until(driver, "document.querySelector('.leak strong')")
+    driver.execute_script(
+        "window.seen = [];"
+        "const canvas = document.querySelector('[data-attacker=ridge] canvas');"
+        "const look = () => { seen.push([...canvas.getContext('2d').getImageData(9, 9, 1, 1).data]);"
+        " requestAnimationFrame(look); }; look();"
+    )
+    for number in range(12):
+        room.tell(**frame_message(WHITE, WHITE if number % 2 else GREY, frame=number))
+        driver.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+    seen = driver.execute_script("return seen")
+    shades = [pixel[0] for pixel in seen]
+    assert len(seen) > 12
+    assert all(pixel[3] == 255 for pixel in seen)
+    assert min(shades) >= 127
+    assert any(130 < shade < 253 for shade in shades)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_full_room_has_no_barriers_and_fits_every_screen(room, browse, dark):
+    attackers = room_message()["attackers"]
+    attackers[1] |= {"ready": False, "progress": 0.4, "words": "in training"}
+    room.tell(**room_message(attackers=attackers))
+    names = ["<img src=x onerror=fault()>", "W" * 64, "phone \u202e reversed", "d3", "d4", "d5"]
+    for number, name in enumerate(names):
+        gone = {"connected": False, "refused": "Not that." * 20} if number == 1 else {}
+        candidate = {"rank": 32, "of": 1000, "index": 17, "picture": None, "sure": True} if number % 2 else None
+        room.tell(**device_message(f"d{number}", name=name, candidate=candidate, **gone))
+        room.tell(**frame_message(WHITE if number % 3 else None, GREY, f"d{number}"))
+    driver = opened(room, browse, width=1920, height=1080, dark=dark)
+    until(driver, "document.querySelectorAll('.card').length === 6 && document.querySelector('.leak strong')")
+    assert not driver.execute_script("return document.querySelector('h2 img')")
+    for width in (1920, 1280, 390, 320):
+        screen(driver, width, 800, dark)
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+    screen(driver, 390, 800, dark)
+    assert barriers(driver) == []
+    assert errors(driver) == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_an_empty_room_says_how_to_join(room, browse, dark):
+    room.tell(**room_message())
+    driver = opened(room, browse, dark=dark)
+    until(driver, "!document.getElementById('welcome').hidden")
+    code = room_message()["join"]["code"]
+    assert text(driver, "#welcome .command") == f"cutlayer edge --join '{code}' --camera 0"
+    assert barriers(driver) == []
+    room.tell(**device_message())
+    until(driver, "!document.getElementById('open-join').hidden && document.getElementById('open-join')").click()
+    assert text(driver, "dialog .command").endswith("--camera 0")
+    assert barriers(driver) == []
+
+
+@pytest.mark.parametrize("width", [390, 320])
+def test_an_empty_room_fits_a_narrow_screen(room, browse, width):
+    room.tell(**room_message())
+    driver = opened(room, browse, width=width)
+    until(driver, "!document.getElementById('welcome').hidden")
+    assert driver.execute_script("return document.documentElement.scrollWidth") == width
+
+
+def test_a_page_that_may_only_look_has_nothing_to_switch(room, browse):
+    room.tell(**room_message(switchable=[], codecs=[], join=None))
+    driver = opened(room, browse)
+    assert until(driver, "document.getElementById('welcome').innerText") == "Waiting for the first request."
+    room.tell(**device_message(kind="tap"))
+    room.tell(**frame_message(None, WHITE, leakage=None))
+    until(driver, "document.querySelector('.card') && document.querySelector('.leak')?.innerText")
+    assert not driver.execute_script("return document.querySelector('.card .control').offsetParent")
+    assert driver.execute_script("return document.getElementById('open-join').hidden")
+    assert errors(driver) == []
