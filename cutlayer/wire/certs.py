@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 SECRET, PUBLIC = 0o600, 0o644
 HERE = ("localhost", "127.0.0.1", "::1")
-AUTHORITY_DAYS, DAYS = 3650, 825
+AUTHORITY_DAYS, DAYS = 3650, 824
+"""Validity from now on, and a day before. Apple's devices take no server's certificate that is valid for longer."""
 
 
 def init(folder: Path, hosts: Sequence[str] = ()) -> list[Path]:
@@ -126,6 +127,10 @@ def _certificate(
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), critical=False)
     )
+    if signed_by:
+        purpose = x509.OID_SERVER_AUTH if hosts else x509.OID_CLIENT_AUTH
+        # Without it, Apple's devices do not take a server's certificate.
+        builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
     if hosts:
         names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
         builder = builder.add_extension(names, critical=False)

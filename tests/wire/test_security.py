@@ -1,6 +1,7 @@
 """Admitted clients and their server understand each other; any other side gets an error that names the reason."""
 
 import contextlib
+import datetime
 import logging
 import re
 import socket
@@ -10,6 +11,7 @@ import time
 from functools import partial
 
 import pytest
+from cryptography import x509
 
 from cutlayer.errors import ConfigError, Refused, Unreachable, WireError
 from cutlayer.wire import certs
@@ -28,6 +30,7 @@ TLS_SERVER = {**CA, "cert": "ours/server.pem", "key": "ours/server.key", "token_
 TLS_CLIENT = {**CA, "cert": "ours/client.pem", "key": "ours/client.key", "token_file": "ours/token"}
 CURVE_SERVER = {"curve_key": "ours/curve-server.key", "allow": "ours/clients"}
 CURVE_CLIENT = {"curve_key": "ours/curve-client.key", "curve_server": "ours/curve-server.pub"}
+PAIR = ("server", "client")
 PAIRS = {"grpc": (TLS_SERVER, TLS_CLIENT), "zmq": (CURVE_SERVER, CURVE_CLIENT)}
 PLAIN = {}
 
@@ -108,6 +111,16 @@ def test_a_server_may_encrypt_without_proof_of_the_client(folder, scheme, server
     listening = listen(SOCKETS[scheme], Echo(), security=security(folder, server))
     assert ask(listening.address, security(folder, client)).header == QUESTION.header
     listening.close()
+
+
+def test_a_phone_can_take_the_certificate_of_a_server(folder):
+    """Apple's devices ask for its purpose, names and at most 825 days; https://support.apple.com/103769."""
+    server, client = (x509.load_pem_x509_certificate((folder / f"ours/{n}.pem").read_bytes()) for n in PAIR)
+    assert server.not_valid_after_utc - server.not_valid_before_utc <= datetime.timedelta(days=825)
+    purposes = [list(one.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) for one in (server, client)]
+    assert purposes == [[x509.OID_SERVER_AUTH], [x509.OID_CLIENT_AUTH]]
+    names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert "localhost" in names.get_values_for_type(x509.DNSName)
 
 
 STOLEN = {"cert": "theirs/client.pem", "key": "theirs/client.key"}
