@@ -18,8 +18,11 @@ from starlette.websockets import WebSocket
 
 from cutlayer.errors import CutlayerError
 from cutlayer.live.device import Denied
+from cutlayer.live.gateway import device_socket
 from cutlayer.live.headers import Headers
+from cutlayer.live.phone import routes as phone_routes
 from cutlayer.live.room import Room
+from cutlayer.live.runtime import Runtime
 from cutlayer.live.screen import watch
 from cutlayer.live.tokens import Tokens
 from cutlayer.models.manifest import HEAD_ONNX, HEAD_WEIGHTS, LEARNED, MANIFEST, TAIL_ONNX, TAIL_WEIGHTS
@@ -38,7 +41,9 @@ _TYPES |= {".mjs": "text/javascript", ".wasm": "application/wasm"}
 _NOT_OF_DEVICES = (HEAD_WEIGHTS, TAIL_WEIGHTS, TAIL_ONNX)
 
 
-def application(room: Room, service: Handler, split: SplitFolder, tokens: Tokens) -> Starlette:
+def application(
+    room: Room, service: Handler, split: SplitFolder, tokens: Tokens, authority: bytes | None = None
+) -> Starlette:
     """The web server's application.
 
     Args:
@@ -46,6 +51,7 @@ def application(room: Room, service: Handler, split: SplitFolder, tokens: Tokens
         service: Answers the requests of phones.
         split: The split folder, of which devices get `split.json`, the head and what the defense learned.
         tokens: What visitors have to show.
+        authority: Certificate (PEM) of the authority that signed the server's, which phones may fetch.
     """
     routes = [
         Route("/", _page("room.html")),
@@ -58,10 +64,13 @@ def application(room: Room, service: Handler, split: SplitFolder, tokens: Tokens
         Route("/device/{id}/wish", _for_devices(_wish)),
         Route("/device/{id}/status", _for_devices(_status), methods=["POST"]),
         Route("/device/{id}/original", _for_devices(_original), methods=["POST"]),
+        WebSocketRoute("/device/ws", _same_origin(device_socket)),
         WebSocketRoute("/watch", _same_origin(watch)),
+        *phone_routes(),
     ]
     app = Starlette(routes=routes, exception_handlers={CutlayerError: _sentence}, lifespan=_lifespan)
     app.state.room, app.state.service, app.state.split, app.state.tokens = room, service, split, tokens
+    app.state.runtime, app.state.authority = Runtime(), authority
     app.add_middleware(Headers)
     return app
 

@@ -22,6 +22,7 @@ from cutlayer.live.attackers import Attackers
 from cutlayer.live.code import phone_url, qr_svg, screen_url
 from cutlayer.live.room import Room
 from cutlayer.live.tokens import Tokens
+from cutlayer.live.trust import authority_beside
 from cutlayer.live.web import Web
 from cutlayer.machine.files import new_file
 from cutlayer.split_folder import SplitFolder
@@ -113,7 +114,8 @@ def open_room(
             server = listen(str(Address(name, host, 0)), service, security=secured, visitors=visitors)
             opened.enter_context(closing(server))
             room.addresses[name] = str(Address(name, reached, server.address.port))
-        app = application(room, service, split, tokens)
+        authority = None if security.cert is None else authority_beside(security.cert)
+        app = application(room, service, split, tokens, authority)
         web = opened.enter_context(closing(Web(app, web_address, security.cert, security.key, 4 * most_devices + 64)))
         at = origin(scheme, reached, web.address.port)
         shown = "" if certificate is None else fingerprint(ssl.PEM_cert_to_DER_cert(_first(certificate)))

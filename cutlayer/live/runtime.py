@@ -1,0 +1,153 @@
+"""ONNX Runtime for browsers: fetched once from npm, checked, kept, and served by our own server.
+
+The page of a phone takes nothing from any other server. What is served has the hashes that are written here, whatever
+npm has brought, and is unpacked from nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from cutlayer.bounded import read_bytes, reason
+from cutlayer.errors import ConfigError, CutlayerError
+from cutlayer.foreign import shown
+from cutlayer.machine.files import new_file, writing
+
+PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
+SHA512 = (
+    "ab4cbe26baedba45d2cec05610c71c55fa97db92d19a8b171c5f8269126683ca"
+    "590a5cdc57bb2f35ce2b298de32f4d956fb42644c0ecd528a0a91e025c07ca61"
+)
+"""Of the archive, as npm states it (there in base64, as ``integrity``)."""
+
+FILES = {
+    "ort.wasm.min.mjs": "219e6a1fc8a9938268d18efca3c91d310bd2f4a59bbd13744df5b2b7fc6cee3b",
+    "ort-wasm-simd-threaded.mjs": "e13f7f94fc51b4ca72b12faeb1ee95f4ace6dfbc8939bc718aabdc0a27c4299b",
+    "ort-wasm-simd-threaded.wasm": "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
+}
+"""What a page needs of the package, and the SHA-256 of each."""
+
+ARCHIVE = f"{PACKAGE}-{VERSION}.tgz"
+MOST_ARCHIVE_BYTES, MOST_FILE_BYTES = 64 << 20, 32 << 20
+FETCH_S = 300.0
+RETRY_S = 30.0
+"""Seconds after a failed attempt in which there is no other one."""
+
+
+def cache_folder() -> Path:
+    """Where the files are kept: ``cutlayer/onnxruntime-web-VERSION`` in the user's cache."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "cutlayer" / f"{PACKAGE}-{VERSION}"
+
+
+class Runtime:
+    """The files of the runtime, which are made ready when the first of them is asked for. Any thread may use it.
+
+    Args:
+        folder: Where the files are kept; `cache_folder` if left out.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or cache_folder()
+        self._lock = threading.Lock()
+        self._ready = False
+        self._failed: tuple[float, str] | None = None
+
+    def ready(self) -> None:
+        """See that all files are there, unpacked, and those that are meant.
+
+        Raises:
+            ConfigError: There is no npm and no archive, or what there is differs from what is meant.
+            WriteError: The folder cannot be written.
+        """
+        with self._lock:
+            if self._ready:
+                return
+            if self._failed is not None and time.monotonic() < self._failed[0]:
+                raise ConfigError(self._failed[1])
+            try:
+                if not all(_is_meant(self.folder / name, digest) for name, digest in FILES.items()):
+                    _unpack(_archive(self.folder), self.folder)
+            except CutlayerError as error:
+                self._failed = time.monotonic() + RETRY_S, str(error)
+                raise
+            self._ready = True
+
+    def file(self, name: str, packed: bool) -> Path | None:
+        """One of `FILES`, or with `packed` the same in gzip; None where there is no such file. See `ready`."""
+        if name not in FILES:
+            return None
+        self.ready()
+        return self.folder / (f"{name}.gz" if packed else name)
+
+
+def _is_meant(path: Path, digest: str) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        content = read_bytes(path, MOST_FILE_BYTES)
+        packed = read_bytes(path.with_name(f"{path.name}.gz"), MOST_FILE_BYTES)
+        # The checksum at the end of a gzip file tells a damaged one; whoever can write here needs no such way.
+        return hashlib.sha256(content).hexdigest() == digest and len(gzip.decompress(packed)) == len(content)
+    return False
+
+
+def _archive(folder: Path) -> bytes:
+    """The archive: a copy that someone has put into the folder, or what npm brings."""
+    copied = folder / ARCHIVE
+    if copied.exists():
+        return _checked(copied)
+    npm = shutil.which("npm")
+    if npm is None:
+        raise ConfigError(
+            f"Phones need {PACKAGE} {VERSION}, and npm, which fetches it, is not installed. Install npm, or run "
+            f"`npm pack {PACKAGE}@{VERSION}` on another machine and copy {ARCHIVE} to {folder}."
+        )
+    with tempfile.TemporaryDirectory(prefix="cutlayer-") as scratch:
+        words = [npm, "pack", f"{PACKAGE}@{VERSION}", "--ignore-scripts", "--silent", "--pack-destination", scratch]
+        try:
+            ran = subprocess.run(words, capture_output=True, cwd=scratch, timeout=FETCH_S, stdin=subprocess.DEVNULL)
+            failed = ran.returncode and (ran.stderr or ran.stdout).decode(errors="replace").strip()
+        except subprocess.TimeoutExpired:
+            failed = f"it did not end within {FETCH_S:.0f} s"
+        if failed or not (Path(scratch) / ARCHIVE).exists():
+            raise ConfigError(
+                f"npm cannot fetch {PACKAGE} {VERSION}, which phones need: {shown(failed or 'it wrote no file', 300)}. "
+                f"Look at the network, or run `npm pack {PACKAGE}@{VERSION}` elsewhere and copy {ARCHIVE} to {folder}."
+            )
+        return _checked(Path(scratch) / ARCHIVE)
+
+
+def _checked(path: Path) -> bytes:
+    try:
+        content = read_bytes(path, MOST_ARCHIVE_BYTES)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {reason(error)}.") from None
+    if hashlib.sha512(content).hexdigest() != SHA512:
+        raise ConfigError(f"{path} is not {PACKAGE} {VERSION} as npm published it; delete it and fetch it again.")
+    return content
+
+
+def _unpack(archive: bytes, folder: Path) -> None:
+    """Write `FILES`, each also in gzip: most of what a phone waits for is the largest of them."""
+    with tempfile.TemporaryFile() as file:
+        file.write(archive)
+        file.seek(0)
+        with tarfile.open(fileobj=file, mode="r:gz") as packed:
+            for name, digest in FILES.items():
+                found = packed.extractfile(f"package/dist/{name}")
+                content = b"" if found is None else found.read(MOST_FILE_BYTES)
+                if hashlib.sha256(content).hexdigest() != digest:  # the archive has its hash, so this is our mistake
+                    raise ConfigError(f"{ARCHIVE} holds another {name} than this version of cutlayer knows.")
+                with writing(folder / name), new_file(folder / f"{name}.gz") as out:
+                    out.write(gzip.compress(content, 6, mtime=0))
+                with new_file(folder / name) as out:
+                    out.write(content)

@@ -1,0 +1,192 @@
+"""Defenses, codecs and pixels in JavaScript beside those in Python: the same numbers, bit by bit."""
+
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cutlayer.data.images import read_image
+from cutlayer.registry import DEFENSES
+from cutlayer.wire.codecs.packed import codec_named
+from tests.live.javascript import javascript
+
+RNG = np.random.default_rng(0)
+ARRAYS = {
+    "normal": RNG.normal(size=3000).astype(np.float32),
+    "rectified": np.maximum(RNG.normal(size=4097), 0).astype(np.float32),
+    "ties": RNG.integers(-3, 4, 999).astype(np.float32),
+    "equal": np.full(257, 0.3, np.float32),
+    "zeros": np.zeros(64, np.float32),
+    "tiny": (RNG.normal(size=500) * 1e-41).astype(np.float32),
+    "far": (RNG.normal(size=500) * 10.0 ** RNG.integers(-9, 7, 500)).astype(np.float32),
+    "one": np.array([-1.5], np.float32),
+}
+
+
+@pytest.mark.parametrize("codec", ["raw", "fp16", "int8", "int4", "top-k"])
+def test_a_codec_gives_the_bytes_of_python(codec):
+    bytes_ = javascript(
+        ["protect"], "return given[1].map((a) => protect.encode(floats(a), given[0]))", [codec, [*ARRAYS.values()]]
+    )
+    for (name, array), encoded in zip(ARRAYS.items(), bytes_, strict=True):
+        expected = codec_named(codec).encode(array[None])
+        assert encoded["data"] == bytes(expected.data), name
+        assert encoded["parameters"] == dict(expected.parameters)
+        assert encoded["datatype"] == expected.datatype
+
+
+@pytest.mark.parametrize(
+    ("defense", "options"),
+    [
+        ("top-k", {"sparsity": 0.57}),
+        ("top-k", {"sparsity": 0.995}),
+        ("top-k", {"sparsity": 0.0}),
+        *[("quantize", {"bits": bits}) for bits in (0, 1, 2, 5, 8)],
+    ],
+)
+def test_a_defense_without_a_draw_gives_the_numbers_of_python(defense, options):
+    given = [ARRAYS, {"defense": defense, "options": options}]
+    numbers = javascript(
+        ["protect"],
+        "return Object.values(given[0]).map((a) => new Uint8Array(protect.protect(floats(a), [given[1]]).buffer))",
+        given,
+    )
+    for (name, array), bytes_ in zip(ARRAYS.items(), numbers, strict=True):
+        expected = DEFENSES.make(defense, **options).protect(array[None], np.random.default_rng(0))
+        np.testing.assert_array_equal(np.frombuffer(bytes_, np.float32), expected[0], name)
+
+
+def drawn(defense, options, values, releases=1):
+    bytes_ = javascript(
+        ["protect"],
+        "return Array.from({ length: given[2] },"
+        " () => new Uint8Array(protect.protect(floats(given[0]), [given[1]]).buffer))",
+        [values, {"defense": defense, "options": options}, releases],
+    )
+    return np.stack([np.frombuffer(one, np.float32) for one in bytes_])
+
+
+@pytest.mark.parametrize(
+    ("defense", "options", "deviation", "fourth"),
+    [("gaussian-noise", {"sigma": 0.5}, 0.5, 3.0), ("laplace-noise", {"scale": 0.5}, 0.5 * math.sqrt(2), 6.0)],
+)
+def test_noise_has_the_law_that_its_name_says(defense, options, deviation, fourth):
+    """Mean, deviation, fourth moment and independence of 400,001 draws, each within 5 of its standard errors."""
+    values = np.full(400_001, 2, np.float32)
+    noise = (drawn(defense, options, values)[0].astype(np.float64) - 2) / deviation
+    n = len(noise)
+    assert abs(noise.mean()) < 5 / math.sqrt(n)
+    assert abs((noise**2).mean() - 1) < 5 * math.sqrt((fourth - 1) / n)
+    assert abs((noise**4).mean() - fourth) < 5 * math.sqrt((noise**8).mean() / n)
+    # Both numbers of a pair come from one radius and one angle.
+    for lag in (1, 2, 3):
+        assert abs((noise[:-lag] * noise[lag:]).mean()) < 5 / math.sqrt(n - lag)
+    assert abs((noise[:-1:2] ** 2 * noise[1::2] ** 2).mean() - 1) < 5 * fourth / math.sqrt(n / 2)
+    assert len(np.unique(noise)) / n > 0.95
+
+
+def test_two_releases_have_noise_of_their_own():
+    first, second = drawn("gaussian-noise", {"sigma": 1.0}, np.zeros(10_000, np.float32), releases=2)
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
+
+
+def test_stochastic_rounding_keeps_the_mean():
+    values = np.array([0, 0.3, 1], np.float32)
+    rounded = drawn("quantize", {"bits": 1, "rounding": "stochastic"}, np.tile(values, 5000))[0].reshape(-1, 3)
+    assert set(rounded[:, 1]) == {0, 1}
+    assert abs(rounded[:, 1].mean() - 0.3) < 5 * math.sqrt(0.3 * 0.7 / 5000)
+
+
+def test_what_protects_is_done_in_order():
+    both = [{"defense": "top-k", "options": {"sparsity": 0.5}}, {"defense": "quantize", "options": {"bits": 2}}]
+    array = ARRAYS["normal"]
+    bytes_ = javascript(
+        ["protect"], "return new Uint8Array(protect.protect(floats(given[0]), given[1]).buffer)", [array, both]
+    )
+    chained = DEFENSES.make("top-k", sparsity=0.5).then(DEFENSES.make("quantize", bits=2))
+    np.testing.assert_array_equal(
+        np.frombuffer(bytes_, np.float32), chained.protect(array[None], np.random.default_rng(0))[0]
+    )
+
+
+def test_undefined_numbers_are_not_sent():
+    thrown = javascript(
+        ["protect"],
+        "return [NaN, Infinity].map((x) => { try { protect.encode(Float32Array.of(1, x), 'raw') }"
+        " catch (error) { return error.message } })",
+    )
+    assert thrown == ["The head gave infinite or undefined numbers."] * 2
+
+
+@pytest.mark.parametrize(
+    ("wish", "sentence"),
+    [
+        ({"defense": "none", "options": {}, "codec": "raw"}, None),
+        ({"defense": "gaussian-noise", "options": {"sigma": 10}, "codec": "int4"}, None),
+        ({"defense": "gaussian-noise", "options": {"sigma": 11}, "codec": "raw"}, "sigma of gaussian-noise"),
+        ({"defense": "gaussian-noise", "options": {"sigma": "1"}, "codec": "raw"}, "sigma of gaussian-noise"),
+        ({"defense": "quantize", "options": {"bits": 2.5}, "codec": "raw"}, "a whole number from 0 to 8"),
+        ({"defense": "dropout", "options": {"rate": 0.5}, "codec": "raw"}, "cannot compute dropout"),
+        ({"defense": "toString", "options": {}, "codec": "raw"}, "cannot compute toString"),
+        ({"defense": "none", "options": {}, "codec": "int8+zstd"}, "cannot compute the codec int8+zstd"),
+    ],
+)
+def test_what_a_browser_does_not_compute_is_refused_with_a_sentence(wish, sentence):
+    said = javascript(["protect"], "return protect.refusal(given)", wish)
+    assert said is None if sentence is None else sentence in said
+
+
+SIZES = [
+    ((640, 480), (64, 64)), ((480, 640), (28, 28)), ((64, 64), (64, 64)), ((97, 61), (32, 32)), ((31, 50), (64, 64)),
+    ((7, 5), (28, 28)), ((1, 1), (8, 8)), ((100, 64), (64, 64)), ((300, 200), (20, 50)), ((333, 333), (32, 32)),
+]  # fmt: skip
+
+
+def pixels(width, height):
+    """A picture of noise in which every second row is darker."""
+    array = np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8)
+    array[::2] //= 2
+    return array
+
+
+def fitted(cases):
+    """What the page makes of opaque pictures: the bytes, and the numbers."""
+    given = [
+        [np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)]), rgb.shape[1], rgb.shape[0], shape]
+        for rgb, shape in cases
+    ]
+    return javascript(
+        ["picture"],
+        "return given.map(([data, width, height, shape]) => {"
+        "  const pixels = picture.fitted({ data, width, height }, shape);"
+        "  return [pixels, new Uint8Array(picture.floats(pixels).buffer)] })",
+        given,
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_becomes_the_pixels_that_the_python_device_makes_of_it(tmp_path, channels):
+    cases = [(pixels(*size), (channels, *wanted)) for size, wanted in SIZES]
+    for (rgb, shape), (bytes_, numbers) in zip(cases, fitted(cases), strict=True):
+        Image.fromarray(rgb).save(tmp_path / "picture.png")
+        expected = read_image(tmp_path / "picture.png", shape)
+        np.testing.assert_array_equal(np.frombuffer(bytes_, np.uint8).reshape(shape), np.rint(expected * 255))
+        np.testing.assert_array_equal(np.frombuffer(numbers, np.float32).reshape(shape), expected)
+
+
+def test_a_very_tall_picture_differs_by_one_level_at_most(tmp_path):
+    """Pillow 13 scales its columns first, and rounds in between."""
+    rgb, shape = pixels(31, 200), (3, 64, 64)
+    Image.fromarray(rgb).save(tmp_path / "picture.png")
+    [[bytes_, _]] = fitted([(rgb, shape)])
+    levels = np.rint(read_image(tmp_path / "picture.png", shape) * 255)
+    assert np.abs(np.frombuffer(bytes_, np.uint8).reshape(shape) - levels).max() <= 1
+
+
+def test_a_transparent_picture_is_laid_on_white(tmp_path):
+    rgba = np.random.default_rng(1).integers(0, 256, (40, 50, 4), np.uint8)
+    Image.fromarray(rgba).save(tmp_path / "picture.png")
+    bytes_ = javascript(["picture"], "return picture.fitted({ data: given, width: 50, height: 40 }, [3, 32, 32])", rgba)
+    expected = np.rint(read_image(tmp_path / "picture.png", (3, 32, 32)) * 255)
+    np.testing.assert_array_equal(np.frombuffer(bytes_, np.uint8).reshape(3, 32, 32), expected)
