@@ -15,15 +15,15 @@ import logging
 import os
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.bounded import opened, parse_json, reason
-from cutlayer.errors import DataError, DecodeError, WriteError
+from cutlayer.errors import DataError, DecodeError, SplitError, WriteError
 from cutlayer.machine.files import check_writable, open_regular, write_whole, writing
 from cutlayer.machine.lock import only_one
 from cutlayer.models.manifest import Manifest, tail_name
@@ -212,10 +212,44 @@ def read(folder: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:
     Raises:
         DataError: The folder holds no tap, or the tap is damaged before its end.
     """
+    return ((header, smashed) for _, header, smashed in read_from(folder, Place()))
+
+
+class Place(NamedTuple):
+    """How far a tap that grows was read.
+
+    Attributes:
+        offset: Bytes of `tap.jsonl`.
+        n_lines: Lines in them.
+    """
+
+    offset: int = 0
+    n_lines: int = 0
+
+
+def place_of_last(folder: Path, n: int) -> Place:
+    """The place behind which a tap has its last n lines, or fewer.
+
+    Raises:
+        DataError: The folder holds no tap.
+    """
+    places = deque([Place()], maxlen=n + 1)
+    try:
+        for line in _lines(folder / RECORDS):
+            places.append(Place(places[-1].offset + len(line), places[-1].n_lines + 1))
+    except OSError as error:
+        raise DataError(f"{folder} holds no tap that can be read: {reason(error)}.") from None
+    return places[0]
+
+
+def read_from(folder: Path, place: Place) -> Iterator[tuple[Place, dict[str, Any], NDArray[np.float32]]]:
+    """Yield what `read` yields, from a place on, each after the place behind it. Raises DataError."""
     try:
         with opened(folder / BYTES) as file:
             data = np.memmap(file, np.uint8, "r") if os.fstat(file.fileno()).st_size else np.empty(0, np.uint8)
-        for number, line in enumerate(_lines(folder / RECORDS), 1):
+        for line in _lines(folder / RECORDS, place.offset):
+            number = place.n_lines + 1
+            place = Place(place.offset + len(line), number)
             header = _header(line, folder / RECORDS, number)
             if header["name"] != "smashed":
                 continue
@@ -226,11 +260,20 @@ def read(folder: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float32]]]:
                 header["datatype"], tuple(header["shape"]), data[start : start + length].data, header["parameters"]
             )
             try:
-                yield header, decode(tensor)
+                yield place, header, decode(tensor)
             except (DecodeError, ValueError, TypeError) as error:
                 raise DataError(f"{folder / RECORDS} is damaged in line {number}: {error}.") from None
     except OSError as error:
         raise DataError(f"{folder} holds no tap that can be read: {reason(error)}.") from None
+
+
+def check_split(folder: Path, header: Mapping[str, Any], manifest: Manifest) -> None:
+    """Refuse a record of a request that was sent to the tail of another split. Raises SplitError."""
+    if header["version"] not in ("", manifest.version):
+        raise SplitError(
+            f"The tap {folder} was recorded for {header['model']}, version {header['version']}, and the split folder "
+            f"is {tail_name(manifest)}, version {manifest.version}; name the split folder that was served."
+        )
 
 
 _MOST_HEADER_BYTES = 8 * MAX_HEADER_BYTES
@@ -242,9 +285,10 @@ _KINDS = {
 """What a line of `tap.jsonl` holds."""
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def _lines(path: Path, offset: int = 0) -> Iterator[bytes]:
     """The complete lines of a file. A longer one than any that is written comes in pieces, which are no records."""
     with opened(path) as file:
+        file.seek(offset)
         while (line := file.readline(_MOST_HEADER_BYTES)).endswith(b"\n") or len(line) == _MOST_HEADER_BYTES:
             yield line
 

@@ -29,12 +29,13 @@ def images(n, seed=0):
     return np.random.default_rng(seed).random((n, *INPUT.shape), np.float32)
 
 
-def write_split(folder, seed=0, defense=None, data=None):
+def write_split(folder, seed=0, defense=None, data=None, input=INPUT, channels=2, classes=CLASSES):
     """Head: convolution and ReLU, to 2x6x6. Tail: flatten and one linear layer, to 3 classes."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    kernel = numpy_helper.from_array(rng.normal(size=(2, 1, 3, 3)).astype(np.float32), "kernel")
-    weight = numpy_helper.from_array(rng.normal(size=(72, CLASSES)).astype(np.float32), "weight")
+    smashed = TensorSpec((channels, *input.shape[1:]), "float32", 0.0)
+    kernel = numpy_helper.from_array(rng.normal(size=(channels, input.shape[0], 3, 3)).astype(np.float32), "kernel")
+    weight = numpy_helper.from_array(rng.normal(size=(smashed.size, classes)).astype(np.float32), "weight")
     head = [
         helper.make_node("Conv", ["image", "kernel"], ["features"], pads=[1, 1, 1, 1]),
         helper.make_node("Relu", ["features"], ["smashed"]),
@@ -43,10 +44,10 @@ def write_split(folder, seed=0, defense=None, data=None):
         helper.make_node("Flatten", ["smashed"], ["flat"]),
         helper.make_node("MatMul", ["flat", "weight"], ["logits"]),
     ]
-    write_model(folder / "head.onnx", head, ("image", INPUT.shape), ("smashed", SMASHED.shape), [kernel])
-    write_model(folder / "tail.onnx", tail, ("smashed", SMASHED.shape), ("logits", (CLASSES,)), [weight])
+    write_model(folder / "head.onnx", head, ("image", input.shape), ("smashed", smashed.shape), [kernel])
+    write_model(folder / "tail.onnx", tail, ("smashed", smashed.shape), ("logits", (classes,)), [weight])
     files = {name: sha256(folder / name) for name in ("head.onnx", "tail.onnx")}
-    manifest = Manifest("tiny", "relu", CLASSES, INPUT, SMASHED, defense or {"name": "none"}, data, files)
+    manifest = Manifest("tiny", "relu", classes, input, smashed, defense or {"name": "none"}, data, files)
     manifest.save(folder)
     return manifest
 

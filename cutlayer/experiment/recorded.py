@@ -17,7 +17,7 @@ from cutlayer.data.arrays import ArrayImages
 from cutlayer.data.splits import NO_CLASS, Dataset, Splits
 from cutlayer.errors import DataError, SplitError
 from cutlayer.experiment.measure import arrived
-from cutlayer.models.manifest import Manifest, tail_name
+from cutlayer.models.manifest import Manifest
 from cutlayer.wire.codecs.packed import codec_named
 
 Seen = dict[str, NDArray[np.float32]]
@@ -115,7 +115,7 @@ def read_tap(
     names, versions = dict[str, str](), set[str]()
 
     def check(header: Mapping[str, Any]) -> None:
-        _check_split(folder, header, manifest)
+        tap.check_split(folder, header, manifest)
         name = str(header["parameters"].get("codec", "raw"))
         names[name] = _with_group(name, header["parameters"].get("per"))
         if set(names) - ({wanted} if wanted else {name}):
@@ -145,15 +145,6 @@ def read_tap(
         named = _with_share(named, seen[SMASHED])
         notes.append(f"The tap does not say what share of the numbers top-k keeps; {named} fits what arrived.")
     return seen, named, notes
-
-
-def _check_split(folder: Path, header: Mapping[str, Any], manifest: Manifest) -> None:
-    """Refuse a request that was sent to the tail of another split."""
-    if header["version"] not in ("", manifest.version):
-        raise SplitError(
-            f"The tap {folder} was recorded for {header['model']}, version {header['version']}, and the split folder "
-            f"is {tail_name(manifest)}, version {manifest.version}; name the split folder that was served."
-        )
 
 
 def _with_group(name: str, per: object) -> str:

@@ -3,7 +3,7 @@
 import { Control } from "./controls.js";
 import { Fading } from "./fading.js";
 import { showStages } from "./stages.js";
-import { ago, element, percent, say, whole } from "./words.js";
+import { ago, element, percent, say, titleAndWords, whole } from "./words.js";
 
 // Words that change more often than this cannot be read.
 const WORDS_MS = 400;
@@ -68,6 +68,7 @@ export class Card {
 
   show(frame) {
     this.frame = frame;
+    this.root.dataset.frame = frame.frame;
     this.draw();
     this.words();
   }
@@ -115,30 +116,34 @@ export class Card {
     picture.hidden = !candidate.picture;
     if (candidate.picture) this.candidate.show(candidate.picture);
     const { rank, of, index } = candidate;
-    const hit = rank === 1;
-    const named = `candidate ${whole(index)} of ${whole(of)}`;
-    const first = hit || rank === null ? `This is ${named}.` : `Taken for ${named}.`;
-    const second = hit
-      ? "The attacker is right."
-      : rank === null
-        ? "A guess: the truth stays on the device."
-        : `Wrong: the right one is in place ${whole(rank)}.`;
+    const named = `candidate ${whole(index + 1)} of ${whole(of)}`;
+    const first = candidate.sure ? `This is ${named}.` : `Perhaps ${named}.`;
+    const second = verdictWords(rank);
     if (place.textContent.trim() !== first + second) place.querySelector("p").replaceChildren(first, element("small", second));
   }
+}
+
+function verdictWords(rank) {
+  if (rank === null) return "The truth stays on the device.";
+  return rank === 1 ? "The attacker is right." : `Wrong: the right one is in place ${whole(rank)}.`;
 }
 
 class Tile {
   constructor(attacker, name) {
     this.root = document.getElementById("tile-template").content.firstElementChild.cloneNode(true);
     this.root.dataset.attacker = attacker.name;
+    [this.title, this.meaning] = titleAndWords(attacker.title);
+    say(this.root.querySelector("figcaption span"), this.title);
     const canvas = this.root.querySelector("canvas");
-    canvas.setAttribute("aria-label", `What ${attacker.title} rebuilds of the picture of ${name}`);
+    canvas.setAttribute("aria-label", `What ${this.title} rebuilds of the picture of ${name}`);
     this.picture = new Fading(canvas);
     this.rebuilt = null;
   }
 
   wait(attacker, device) {
-    say(this.root.querySelector("figcaption"), attacker.title);
+    const small = attacker.ready && attacker.words !== "ready" ? attacker.words : this.meaning;
+    say(this.root.querySelector("figcaption small"), small);
+    this.root.querySelector("figcaption").title = this.meaning;
     const waiting = this.root.querySelector(".waiting");
     if (this.rebuilt) return;
     if (attacker.ready) {
@@ -146,7 +151,7 @@ class Tile {
       return;
     }
     const bar = waiting.querySelector("progress") ?? element("progress");
-    bar.setAttribute("aria-label", `Training of ${attacker.title}`);
+    bar.setAttribute("aria-label", `Training of ${this.title}`);
     bar.value = attacker.progress;
     if (!bar.isConnected) waiting.replaceChildren(element("span"), bar);
     say(waiting.firstChild, attacker.words || `In training, ${percent(attacker.progress)}`);

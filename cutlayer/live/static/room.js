@@ -3,7 +3,7 @@
 import { Card } from "./card.js";
 import { Control } from "./controls.js";
 import { Link } from "./link.js";
-import { element, say, whole } from "./words.js";
+import { element, say, titleAndWords, whole } from "./words.js";
 
 // How long a card is kept whose device a restarted server does not know.
 const MISSED_MS = 60_000;
@@ -135,8 +135,9 @@ function choice(attacker) {
     for (const card of cards.values()) card.arrange(room);
   });
   const bar = element("progress");
-  bar.setAttribute("aria-label", `Training of ${attacker.title}`);
-  label.append(input, attacker.title, bar);
+  const [title] = titleAndWords(attacker.title);
+  bar.setAttribute("aria-label", `Training of ${title}`);
+  label.append(input, title, bar);
   return label;
 }
 

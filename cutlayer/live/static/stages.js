@@ -15,7 +15,7 @@ function sideOf(stage) {
 export function showStages(footer, device) {
   const order = Object.values(SIDES).flat();
   const place = (stage) => (order.includes(stage) ? order.indexOf(stage) : order.length);
-  const stages = Object.entries(device.stages_ms).sort(([a], [b]) => place(a) - place(b));
+  const stages = Object.entries(device.stages_ms).filter(([, ms]) => ms > 0).sort(([a], [b]) => place(a) - place(b));
   const sums = {};
   for (const [stage, ms] of stages) sums[sideOf(stage)] = (sums[sideOf(stage)] ?? 0) + ms;
   const total = device.end_to_end_ms ?? Object.values(sums).reduce((sum, ms) => sum + ms, 0);

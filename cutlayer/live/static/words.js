@@ -33,6 +33,12 @@ export function defenseWords(title) {
   return [name.replaceAll("-", " "), ...options.map((option) => option.replace("=", " "))].join(", ");
 }
 
+// `ridge: a linear formula for every small part` as a name and what it means.
+export function titleAndWords(title) {
+  const [name, ...rest] = title.split(": ");
+  return [name.slice(0, 1).toUpperCase() + name.slice(1), rest.join(": ")];
+}
+
 export function element(name, words = "", className = "") {
   const made = document.createElement(name);
   if (words) made.textContent = words;
