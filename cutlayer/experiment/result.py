@@ -34,8 +34,9 @@ from cutlayer.records.run import (
     Utility,
     Words,
 )
-from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, METRICS, MODELS
+from cutlayer.registry import ATTACKS, CODECS, DATASETS, DEFENSES, METRICS, MODELS
 from cutlayer.trace import STAGES, Columns
+from cutlayer.wire.codecs.packed import rewritten
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def result(
         access=Access.named(experiment.measure.access).name,
         vantage=experiment.measure.vantage,
         servers=experiment.measure.servers,
+        codec=rewritten(experiment.measure.codec, CODECS.label),
     )
 
 

@@ -384,6 +384,7 @@ class Result:
             Empty in records of the first version.
         expect: What the claim expects of the figures, as `cutlayer.records.expectation` reads it.
         judge: The evaluation classifier of the metrics that need one, and its accuracy on real images; may be empty.
+        codec: Codec of the smashed data, as a plan names it; empty in records of older versions.
     """
 
     schema: int
@@ -420,6 +421,7 @@ class Result:
     vantage: str = "cloud"
     servers: int = 1
     judge: str = ""
+    codec: str = ""
 
     @property
     def undefended(self) -> bool:

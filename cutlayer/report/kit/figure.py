@@ -30,32 +30,33 @@ class Name:
     described: str
 
 
-def figure(name: Name, size: tuple[float, float], parts: Sequence[object], *, marks: bool = False, made: str = "",
-           class_: str = "", bare: bool = False) -> Html:  # fmt: skip
-    """One drawing with its title, the line that tells its marks, and its button.
+Drawing = tuple[float, float, object, str]
+"""Width and height in user units, parts from back to front, and further classes: ``wide-screen`` or ``narrow-screen``
+where one figure has a drawing for each; the button saves the wide one."""
+
+
+def figure(name: Name, drawings: Sequence[Drawing], *, marks: bool = False, made: str = "") -> Html:
+    """A figure with its title, the line that tells its marks, and its button.
 
     Args:
         name: Names of the figure.
-        size: Width and height in user units.
-        parts: Drawing, from back to front.
+        drawings: One drawing, or one for each width of screen.
         marks: Whether it holds elements of `mark`, which are reached with the keyboard and told in the caption.
         made: Command behind the figure, which the saved file repeats.
-        class_: Further classes of the figure.
-        bare: Whether the title is not printed above it.
     """
-    labels = el("title", name.title, id=f"{name.id}-t"), el("desc", name.described, id=f"{name.id}-d")
-    drawing = el(
-        "svg", labels, el("metadata", made) if made else None, parts,
-        viewBox=f"0 0 {size[0]:.0f} {size[1]:.0f}", class_="chart",
+    drawn = []
+    for number, (width, height, parts, class_) in enumerate(drawings):
+        id = f"{name.id}-{number}"
+        labels = el("title", name.title, id=f"{id}-t"), el("desc", name.described, id=f"{id}-d")
         # The marks of a picture would be hidden from screen readers.
-        role="group" if marks else "img", aria_labelledby=f"{name.id}-t {name.id}-d",
-    )  # fmt: skip
+        role = "group" if marks else "img"
+        box, classes = f"0 0 {width:.0f} {height:.0f}", f"chart {class_}".strip()
+        content = labels, el("metadata", made) if made else None, parts
+        drawn.append(el("svg", content, viewBox=box, class_=classes, role=role, aria_labelledby=f"{id}-t {id}-d"))
     told = el("p", POINT_AT, class_="told", aria_live="polite") if marks else None
-    label = f"Save as SVG: {name.title}"
-    save = el("button", "Save as SVG", type="button", class_="save", data_file=f"{file_name(name.file)}.svg",
-              aria_label=label, hidden=True)  # fmt: skip
-    caption = el("figcaption", name.title) if not bare else None
-    return el("figure", caption, drawing, told, save, class_=f"drawn {class_}".strip(), id=name.id)
+    file, label = f"{file_name(name.file)}.svg", f"Save as SVG: {name.title}"
+    save = el("button", "Save as SVG", type="button", class_="save", data_file=file, aria_label=label, hidden=True)
+    return el("figure", el("figcaption", name.title), drawn, told, save, class_="drawn", id=name.id)
 
 
 def mark(href: str, told: str, parts: Iterable[object], class_: str, *, first: bool) -> Html:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cutlayer.errors import ConfigError
 from cutlayer.records.run import Estimate, Result, Words
-from cutlayer.registry import ATTACKS, METRICS
+from cutlayer.registry import ATTACKS, DEFENSES, METRICS
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -129,6 +129,19 @@ def attack_words(attack: str) -> str:
         return str(ATTACKS.load(attack).plain_words)
     except ConfigError:
         return ""
+
+
+def defense_words(family: str) -> str:
+    """What a defense does, in its own words; empty where it is not known here, or torch is missing."""
+    words = []
+    for name in family.split(" then "):
+        if name not in set(DEFENSES):
+            return ""
+        try:
+            words.append(DEFENSES.summary(name).partition(" [")[0].replace("`", ""))
+        except ConfigError:
+            return ""
+    return " Then: ".join(words)
 
 
 def access_name(access: str) -> str:

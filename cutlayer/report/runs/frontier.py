@@ -149,7 +149,7 @@ def _panel(group: Group, across: Quantity, up: Quantity) -> Html:
     name = Name(f"{group.anchor}-{up.name}-{across.name}", file, title, described)
     step = el("path", d=_steps(chart, front, drawn, across.better), class_="pareto")
     drawing = [chart.axes(), el("g", lines), step, el("g", marks), el("g", names), key[1]]
-    return figure(name, (WIDTH, PLOT + key[0]), drawing, marks=True)
+    return figure(name, [(WIDTH, PLOT + key[0], drawing, "")], marks=True)
 
 
 def _axis(quantity: Quantity, settings: Sequence[Setting]) -> Axis:

@@ -126,11 +126,17 @@ def group(runs: Sequence[Run]) -> list[Group]:
         by_split.setdefault((result.data, result.model, result.cut, result.setup), []).append(run)
     newest = sorted(by_split.items(), key=lambda item: item[0])
     newest.sort(key=lambda item: max(str(run.env.get("started", "")) for run in item[1]), reverse=True)
-    alike = Counter(key[:3] for key in by_split)
     groups = []
-    for i, ((data, model, cut, _), members) in enumerate(newest, 1):
-        names = ", ".join(sorted({run.result.name for run in members})) if alike[data, model, cut] > 1 else ""
-        title = f"{data}, {model} cut at {cut}{f' ({names})' if names else ''}"
+    for i, (key, members) in enumerate(newest, 1):
+        data, model, cut, _ = key
+        title = f"{data}, {model} cut at {cut}"
+        others = [run.result for other, runs in newest if other != key and other[:3] == key[:3] for run in runs]
+        own = members[0].result
+        # What tells it from the groups of the same data, model and cut: the codec, else the names of the plans.
+        if others and own.codec and own.codec not in {result.codec for result in others}:
+            title += f", codec {own.codec}"
+        elif others:
+            title += f" ({', '.join(sorted({run.result.name for run in members}))})"
         groups.append(Group(f"g{i}", title, _settings(members, f"g{i}")))
     return groups
 
@@ -176,8 +182,8 @@ def _words(title: str) -> list[str]:
 def _strength(title: str, alike: Sequence[Sequence[str]]) -> str:
     """The words of a title that are not in every title of its family; of options with one value each, the values."""
     own = [word for word in _words(title) if not all(word in words for words in alike)]
-    if not own and len(alike) == 1:
-        own = _words(title)[1:]
+    if not own:
+        own = _words(title)[1:] if len(alike) == 1 else ["default"]
     options = [word.partition("=") for word in own]
     one = len(options) == 1 and all(any(word.startswith(f"{options[0][0]}=") for word in words) for words in alike)
     return options[0][2] if one and options[0][2] else " ".join(own)

@@ -1,13 +1,14 @@
 """The report: one HTML page that needs nothing but itself, written from the records of runs, trainings and studies."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cutlayer.machine.files import check_writable
 from cutlayer.records.class_level import ClassRecord
 from cutlayer.records.files import write_text
 from cutlayer.records.gradients import UpdateRecord
-from cutlayer.records.reading import Run, Skipped, Study, Training, class_studies, read, studies, trainings
+from cutlayer.records.reading import Run, Study, Training, class_studies, read, studies, trainings
 from cutlayer.report.class_level import sections as class_sections
 from cutlayer.report.class_level import story as class_story
 from cutlayer.report.class_level.groups import group as class_groups
@@ -17,16 +18,19 @@ from cutlayer.report.kit import markup
 from cutlayer.report.kit.figure import script
 from cutlayer.report.kit.markup import Html, el
 from cutlayer.report.kit.studied import environment
-from cutlayer.report.runs import sections, sweep_sections
-from cutlayer.report.runs.ceilings import ceilings
+from cutlayer.report.runs import sections
+from cutlayer.report.runs.anatomy import anatomy
+from cutlayer.report.runs.bandwidth import bandwidth
+from cutlayer.report.runs.defense_pages import defense_pages
+from cutlayer.report.runs.depth import FULL, MOST_BYTES, Depth, affordable, left_out
 from cutlayer.report.runs.frontier import frontier
 from cutlayer.report.runs.groups import Group, group
-from cutlayer.report.runs.identified import identified
+from cutlayer.report.runs.made import made
+from cutlayer.report.runs.matrix import matrix
 from cutlayer.report.runs.predictors import predictors
-from cutlayer.report.runs.probes import probes
 from cutlayer.report.runs.raised import on_top
-from cutlayer.report.runs.spectrum import spectrum
 from cutlayer.report.runs.story import opening, pictures_first
+from cutlayer.report.runs.unfinished import Unfinished, counted, unfinished, without_result
 from cutlayer.report.trainings import sections as training_sections
 from cutlayer.report.trainings.groups import group as trained_groups
 
@@ -34,7 +38,8 @@ from cutlayer.report.trainings.groups import group as trained_groups
 def write(runs: Path) -> Path:
     """Write `report.html` into a folder with one folder for each run or training, and return its path.
 
-    The page lists unfinished and damaged runs.
+    The page lists failed, unfinished and damaged runs. It is below 10 MB, whatever the number of runs: where there are
+    many, it shows fewer and smaller pictures, and says so.
 
     Raises:
         CutlayerError: There is no folder, or neither a finished run nor a training nor a study in it.
@@ -46,20 +51,26 @@ def write(runs: Path) -> Path:
     finished, skipped = read(runs)
     trained, damaged = trainings(runs)
     (studied, unread), (of_classes, unreadable) = studies(runs), class_studies(runs)
-    passed_over = [*skipped, *damaged, *unread, *unreadable]
-    write_text(path, page(finished, passed_over, trained, studied, of_classes))
+    missing = unfinished(runs, [*skipped, *damaged, *unread, *unreadable])
+    for depth in affordable(group(finished)):
+        text = page(finished, missing, trained, studied, of_classes, depth)
+        if len(text.encode(errors="backslashreplace")) <= MOST_BYTES:
+            break
+    write_text(path, text)
     return path
 
 
 def page(
     runs: Sequence[Run],
-    skipped: Sequence[Skipped],
+    missing: Sequence[Unfinished],
     trained: Sequence[Training] = (),
     studied: Sequence[Study[UpdateRecord]] = (),
     of_classes: Sequence[Study[ClassRecord]] = (),
+    depth: Depth = FULL,
 ) -> str:
     """The whole page as text."""
-    groups, taught = group(runs), trained_groups([training.record for training in trained])
+    groups = [replace(found, settings=found.settings[: depth.settings]) for found in group(runs)]
+    taught = trained_groups([training.record for training in trained])
     listed = [(g.anchor, g.title, f"{len(g.members)} run{'s'[: len(g.members) > 1]}") for g in groups]
     listed += [(g.anchor, f"Training: {g.title}", training_sections.names(g.runs)) for g in taught]
     of_updates = update_groups(
@@ -77,24 +88,40 @@ def page(
     predicted = predictors([run.result for run in runs])
     others = update_sections.opening if of_updates or not by_class else class_story.opening
     first = training_sections.opening if taught else others
-    parts = [opening(on_top(groups, None)) if runs else first(), contents, map(_article, groups)]
+    warned = on_top(groups, counted(missing), left_out(depth)) if runs else None
+    parts: list[object] = [opening(warned) if warned else first(), contents, _articles(groups, depth)]
     parts += [predicted] if runs else []
     parts += [map(training_sections.article, taught), training_sections.environment(trained)]
     parts += [map(update_sections.article, of_updates)]
     parts += [environment(studied, "updates", "cutlayer gradients runs/ID/gradients.toml")]
     parts += [map(class_sections.article, by_class)]
     parts += [environment(of_classes, "classes", "cutlayer class-level runs/ID/class-level.toml")]
-    parts += [sections.environment(runs, skipped)] if runs or skipped else []
+    parts += [without_result(missing, runs), sections.environment(runs) if runs else None]
     title = "cutlayer: training by clients and a server" if taught else "cutlayer: what do updates give away?"
     title = "cutlayer: what does a model tell of those it was trained on?" if first is class_story.opening else title
     title = "cutlayer: what can the server see?" if runs else title
     return markup.page(title, el("main", parts), script=script() if runs else None)
 
 
-def _article(group: Group) -> Html:
-    title = el("p", group.title, class_="split")
-    if group.is_sweep:
-        return el("article", title, sweep_sections.article(group), id=group.anchor)
-    parts = [pictures_first, frontier, sections.headline, sections.reconstructions]
-    parts += [sections.latency, sections.attacks, identified, probes, ceilings, spectrum]
-    return el("article", title, [part(group) for part in parts], id=group.anchor)
+def _articles(groups: Sequence[Group], depth: Depth) -> list[Html]:
+    """One for each group; groups that differ in their codec alone share the table of what is sent, in the first."""
+    of_split: dict[tuple[str, str, str], list[Group]] = {}
+    for found in groups:
+        of_split.setdefault(_split(found), []).append(found)
+    return [
+        _article(found, of_split.pop(key, ()), depth) for found, key in zip(groups, map(_split, groups), strict=True)
+    ]
+
+
+def _split(group: Group) -> tuple[str, str, str]:
+    result = group.first.result
+    return result.data, result.model, result.cut
+
+
+def _article(group: Group, alike: Sequence[Group], depth: Depth) -> Html:
+    parts: list[Html | None] = [pictures_first(group), frontier(group), sections.headline(group), matrix(group)]
+    parts += [defense_pages(group, depth), anatomy(group, numbers=depth.numbers), bandwidth(alike)]
+    parts += sections.details(group) if depth.numbers else []
+    by = made(group)
+    shown = [(part, by) for part in parts if part]
+    return el("article", el("p", group.title, class_="split"), shown, id=group.anchor, aria_label=group.title)

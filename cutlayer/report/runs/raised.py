@@ -2,59 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+from cutlayer.records.run import Flag
 from cutlayer.report.kit.markup import Html, el, note
 from cutlayer.report.runs import conditions
 from cutlayer.report.runs.groups import Group
 
 OPEN = 3
 """Sentences of one kind that are shown; from more on they are folded away."""
-MOST = 60
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+MOST = 40
 """Sentences of one kind at most, and places of one sentence."""
 
 Places = dict[str, str]
 """Names of places by their anchors."""
 
 
-def raised(groups: Sequence[Group]) -> dict[str, dict[str, Places]]:
-    """Every red flag: sentences by kind, and the places of each."""
-    found: dict[str, dict[str, Places]] = {}
+@dataclass
+class Alike:
+    """Sentences that differ in their numbers alone.
+
+    Attributes:
+        text: The first of them.
+        others: The others.
+        places: Where any of them was raised.
+    """
+
+    text: str
+    others: set[str] = field(default_factory=set)
+    places: Places = field(default_factory=dict)
+
+
+def raised(groups: Sequence[Group]) -> dict[str, list[Alike]]:
+    """Every red flag by its kind."""
+    found: dict[str, dict[str, Alike]] = {}
+
+    def add(flag: Flag, anchor: str, name: str) -> None:
+        alike = found.setdefault(flag.flag, {}).setdefault(_NUMBER.sub("#", flag.text), Alike(flag.text))
+        alike.others |= {flag.text} - {alike.text}
+        alike.places[anchor] = name
+
     for group in groups:
         for flag in conditions.flags(group):
-            found.setdefault(flag.flag, {}).setdefault(flag.text, {})[group.anchor] = group.title
+            add(flag, group.anchor, group.title)
         for setting in group.settings:
+            name = f"{setting.label} ({group.title})" if len(groups) > 1 else setting.label
             for flag in (flag for result in setting.results for flag in result.flags):
-                name = f"{setting.label} ({group.title})" if len(groups) > 1 else setting.label
-                found.setdefault(flag.flag, {}).setdefault(flag.text, {})[setting.anchor] = name
-    return found
+                add(flag, setting.anchor, name)
+    return {kind: [*alike.values()] for kind, alike in found.items()}
 
 
-def on_top(groups: Sequence[Group], unfinished: Html | None) -> Html:
-    """The part of the page about red flags, and about trials that failed or are unfinished."""
+def on_top(groups: Sequence[Group], missing: Html | None, left_out: str) -> Html:
+    """The part of the page about red flags, about trials without a result, and about what the page leaves out."""
     found = raised(groups)
+    also = [missing, note(left_out) if left_out else None]
     if not found:
-        return el("div", el("p", "No red flag was raised.", class_="note"), unfinished, id="flags")
-    count = sum(len(places) for texts in found.values() for places in texts.values())
+        return el("div", el("p", "No red flag was raised.", class_="note"), also, id="flags")
+    count = sum(len(alike.places) for sentences in found.values() for alike in sentences)
     explained = (
         "A red flag says that the evaluation itself is suspect, so that its figures may flatter or wrong a defense."
     )
-    items = [_kind(kind, texts) for kind, texts in sorted(found.items())]
+    items = [el("li", _kind(kind, sentences)) for kind, sentences in sorted(found.items())]
     heading = el("h2", f"Red flags: {count:,}")
-    return el(
-        "section", heading, note(explained), unfinished, el("ul", items, class_="flags"), class_="warnings", id="flags"
-    )
+    return el("section", heading, note(explained), also, el("ul", items, class_="flags"), class_="warnings", id="flags")
 
 
-def _kind(kind: str, texts: Mapping[str, Places]) -> Html:
-    places = len({anchor for of_text in texts.values() for anchor in of_text})
-    sentences = [el("p", text, _linked(of_text)) for text, of_text in list(texts.items())[:MOST]]
-    if len(texts) > MOST:
-        sentences.append(note(f"{len(texts) - MOST:,} more sentences of this kind are in the records."))
-    if len(texts) <= OPEN:
-        return el("li", el("b", kind), sentences)
-    many = f"{kind}: {len(texts):,} sentences at {places:,} places"
-    return el("li", el("details", el("summary", many), sentences))
+def _kind(kind: str, sentences: Sequence[Alike]) -> list[Html]:
+    told = [el("p", alike.text, _more(alike), _linked(alike.places)) for alike in sentences[:MOST]]
+    if len(sentences) > MOST:
+        told.append(note(f"{len(sentences) - MOST:,} more sentences of this kind are in the records."))
+    if len(sentences) <= OPEN:
+        return [el("b", kind), *told]
+    places = len({anchor for alike in sentences for anchor in alike.places})
+    return [el("details", el("summary", f"{kind}: {len(sentences):,} sentences at {places:,} places"), told)]
+
+
+def _more(alike: Alike) -> str:
+    return f" And {len(alike.others):,} times more with other figures." if alike.others else ""
 
 
 def _linked(places: Places) -> list[object]:

@@ -4,32 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cutlayer.percentiles import LEAST_SAMPLES
-from cutlayer.records.reading import Run, Skipped
-from cutlayer.report.kit.markup import Html, dot, el, note, row, section, small, table
-from cutlayer.report.kit.pictures import picture_row, strip
-from cutlayer.report.kit.svg import stage_bar
-from cutlayer.report.kit.wording import (
-    ACCESS,
-    LEAKAGE_GAIN,
-    STAGE_WORDS,
-    access_name,
-    duration,
-    scale,
-    seconds,
-    size,
-    where_attackers_sit,
-)
+from cutlayer.records.reading import Run
+from cutlayer.report.kit.markup import Html, el, note, row, section, small, table
+from cutlayer.report.kit.wording import ACCESS, LEAKAGE_GAIN, scale, seconds, size, where_attackers_sit
 from cutlayer.report.runs import conditions, tables
-from cutlayer.report.runs.charts import typical_request
+from cutlayer.report.runs.ceilings import ceilings
 from cutlayer.report.runs.claims import claims as stated_claims
 from cutlayer.report.runs.claims import verdict
 from cutlayer.report.runs.groups import Group
-from cutlayer.report.runs.identified import about
-from cutlayer.report.runs.settings import Member, typical
-from cutlayer.report.runs.story import NO_PICTURE, class_names, originals, rebuilt_by, shown
-
-GRID = 8  # pictures in a row of the grid
+from cutlayer.report.runs.identified import about, every_way, identified, ways_of
+from cutlayer.report.runs.probes import found, probes
+from cutlayer.report.runs.spectrum import spectrum
 
 
 def headline(group: Group) -> Html:
@@ -53,64 +38,6 @@ def headline(group: Group) -> Html:
             "difference of two times may be that of the machine's other work."
         ),
         note(conditions.machine(group)),
-    )
-
-
-def reconstructions(group: Group) -> Html:
-    """Originals beside what each attack made of them, for each defense."""
-    pictures = group.settings[0].members[0].run.pictures
-    which = "The pictures are the private ones with most contrast; the figures are over all private ones."
-    if pictures and pictures.tiles:
-        which = "The photographs are laid together from their tiles; the figures are over all tiles."
-    seed = " Pictures and percentages are those of the first seed." if len(group.seeds) > 1 else ""
-    return section(
-        "Every attack, in pictures",
-        note(
-            "The percentage beside an attack is its leakage gain, on the deployment that was measured first. "
-            f"{which}{seed}"
-        ),
-        el("div", [_block(setting.members[0]) for setting in group.settings], class_="blocks"),
-    )
-
-
-def latency(group: Group) -> Html:
-    """Stacked bars for each deployment, and the percentiles."""
-    bars = []
-    for name, setting in ((name, s) for name in group.deployments for s in group.settings if name in s.deployments):
-        requests = [typical_request(member.run.traces, name) for member in setting.members]
-        bars.append((name, setting, typical([stages for stages in requests if stages])))
-    longest = max((sum(stages.values()) for *_, stages in bars), default=0.0) or 1.0
-    rows = []
-    for name, setting, stages in bars:
-        title = el("span", el("b", name), " ", setting.label)
-        p50 = el("span", f"p50 {duration(setting.time_ns(name))}")
-        bar = el("p", "No raw samples of this deployment.", class_="empty")
-        if stages:
-            bar = stage_bar(stages, longest, f"{name}, {setting.label}")
-        rows.append(el("div", el("div", title, p50, class_="bar-title"), bar))
-    legend = [
-        el("li", el("span", class_=f"swatch s-{stage}"), el("b", stage), f" {meaning}")
-        for stage, meaning in STAGE_WORDS.items()
-    ]
-    mean = ", the mean over the seeds" if len(group.seeds) > 1 else ""
-    return section(
-        "Where the time goes",
-        note(
-            f"Each bar is one typical request{mean}: the mean over the tenth of the requests around the median one, so "
-            "that the stages add up. Blue is the device, yellow the network, red the server, grey what no stage "
-            "claims. The runs were timed one after the other, so that a difference of two bars may be that of the "
-            "machine's other work. What a defense takes is the stage protect, and the stage head where the defense "
-            "changed the head."
-        ),
-        el("div", rows, class_="bars"),
-        el("ul", legend, class_="legend"),
-        tables.percentiles(group),
-        tables.stage_percentiles(group),
-        note(
-            "A percentile is printed only with enough samples behind it "
-            f"({', '.join(f'p{q} needs {n}' for q, n in LEAST_SAMPLES.items() if n > 1)}); otherwise a dash, or no "
-            "column."
-        ),
     )
 
 
@@ -145,41 +72,33 @@ def claims(group: Group) -> list[Html]:
     return parts
 
 
-def environment(runs: Sequence[Run], skipped: Sequence[Skipped]) -> Html:
-    """The machine, the runs on the page, and the folders that were passed over."""
+def details(group: Group) -> list[Html | None]:
+    """Every number of every attack, and what was computed beside them; folded away where there are many settings."""
+    if not group.is_sweep:
+        return [attacks(group), identified(group), probes(group), ceilings(group), spectrum(group)]
+    titled = [
+        ("Every attack on every run", attacks(group)),
+        ("Who is identified under every defense", every_way(ways_of(group.settings))),
+        ("What the probes found", probes(group) if found(group) else None),
+        ("The ceiling of every defense", ceilings(group)),
+        ("The spectrum of every head", spectrum(group)),
+    ]
+    folded = [el("details", el("summary", title), content) for title, content in titled if content]
+    return [section("Every number", folded)]
+
+
+def environment(runs: Sequence[Run]) -> Html:
+    """The machine and the runs on the page."""
     keys = list(dict.fromkeys(key for run in runs for key in run.env if key != "started"))
     rows = [row(key.removesuffix("_bytes"), [el("td", _values(runs, key))]) for key in keys]
     head = ["Run", "Experiment", "Split", "Defense", "Seed", "Started", "Train", "Measure", "Attack"]
     described = [row(run.result.id, _described(run)) for run in runs]
-    missing = [el("li", el("b", run.result.id), f" {reason}") for run in runs for reason in run.notes]
-    missing += [el("li", el("b", item.name), f" {item.reason}") for item in skipped]
     return section(
         "How it was measured",
         table("The machine and the software", ["Item", "Value"], [el("tbody", rows)], "environment") if rows else None,
         table("The runs on this page", head, [el("tbody", described)]),
         el("p", "Repeat a run with ", el("code", "cutlayer run runs/ID/experiment.toml"), "."),
-        [el("h3", "Skipped or incomplete"), el("ul", missing)] if missing else None,
     )
-
-
-def _block(member: Member) -> Html:
-    """One defense: the originals, then one row for each attack on the first deployment."""
-    run = member.run
-    heading = el("h3", dot(member.color), member.label)
-    indices = shown(run, GRID)
-    if not indices:
-        return el("div", heading, NO_PICTURE, class_="block")
-    names = class_names(run, indices)
-    rows = [picture_row("original", "", strip(originals(run), indices, f"Originals: {names}"))]
-    seen: set[str] = set()
-    for attack in run.result.privacy:
-        if attack.label in seen or (rebuilt := rebuilt_by(run, attack.label, attack.deployment)) is None:
-            continue
-        seen.add(attack.label)
-        alt = f"{attack.label} with {member.label}: reconstructions of {names}"
-        about = f"{access_name(attack.access)}, {LEAKAGE_GAIN.value(attack.leakage_gain.value)}"
-        rows.append(picture_row(attack.label, about, strip(rebuilt, indices, alt)))
-    return el("div", heading, rows, class_="block")
 
 
 def _values(runs: Sequence[Run], key: str) -> list[Html]:

@@ -22,6 +22,8 @@ from cutlayer.report.runs.groups import Group
 from cutlayer.report.runs.settings import Setting
 
 SHOWN = 6  # pictures in a strip
+CHEAP = 0.02
+"""Loss of accuracy up to which a defense costs little, for the choice of those that open the page."""
 NO_PICTURE = el("p", "The pictures of this run could not be read.", class_="empty")
 
 
@@ -66,7 +68,7 @@ def pictures_first(group: Group) -> Html:
     if len(group.seeds) > 1:
         about += f" They are those of seed {reference.run.result.seed}; the figures are means over the seeds."
     rows = [_originals(reference.run, indices, about)]
-    for setting in group.settings:
+    for setting in told(group):
         member = setting.members[0]
         same = np.array_equal(originals(member.run), originals(reference.run))
         own = indices if same else shown(member.run, SHOWN)
@@ -83,6 +85,20 @@ def pictures_first(group: Group) -> Html:
         ),
         el("div", rows, class_="story photographs" if tiles else "story"),
     )
+
+
+def told(group: Group) -> list[Setting]:
+    """The settings of the opening: all of a few; of many the baseline and two that leak least.
+
+    One is the one that leaks least of those that cost little accuracy, the other leaks least of all.
+    """
+    if not group.is_sweep:
+        return [*group.settings]
+    known = [s for s in group.settings if not s.undefended and math.isfinite(s.leakage.value)]
+    cheap = [s for s in known if s.change.value >= -CHEAP]
+    least = [min(some, key=lambda s: s.leakage.value) for some in (cheap, known) if some]
+    bare = [group.undefended] if group.undefended else []
+    return list({setting.anchor: setting for setting in [*bare, *least]}.values())
 
 
 def whole(run: Run) -> Reconstructions | None:

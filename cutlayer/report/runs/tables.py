@@ -191,7 +191,8 @@ def _headline_row(group: Group, setting: Setting) -> Html:
     link = el("a", count, href="#flags", class_="flag") if setting.n_flags else "none"
     cells.append(_cell("Flags", link))
     stated = small(facts(setting.first.defense_facts))
-    return row(el("th", dot(setting.color), setting.label, stated, scope="row", id=setting.anchor), cells)
+    link = el("a", setting.label, href=f"#{setting.anchor}")
+    return row(el("th", dot(setting.color), link, stated, scope="row"), cells)
 
 
 def _cell(label: str, *content: object) -> Html:

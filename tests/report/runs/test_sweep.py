@@ -42,7 +42,7 @@ def curve(page):
 
 
 def test_stronger_noise_lies_further_left_and_lower(many):
-    xs, ys = zip(*curve(html.page(*read(many))), strict=True)
+    xs, ys = zip(*curve(html.page(read(many)[0], [])), strict=True)
     assert list(xs) == sorted(xs, reverse=True), "less accurate"
     assert list(ys) == sorted(ys), "less leaks"
 
@@ -69,6 +69,6 @@ def test_a_control_is_a_point_beside_the_curve(many):
     for seed in (0, 1):
         record = result(f"{seed}{99:011x}", 0.3) | {"seed": seed, "defense_label": "gaussian-noise: a control"}
         write_run(many, record)
-    page = html.page(*read(many))
+    page = html.page(read(many)[0], [])
     assert len(curve(page)) == len(SIGMAS) - 1
     assert page.count('class="mark') == 4 * (len(SIGMAS) + 1)
