@@ -11,7 +11,7 @@ from typing import Any
 from cutlayer.bounded import read_text
 from cutlayer.records.failed import FAILED, FailedTrial, read_failure
 from cutlayer.records.reading import Run, Skipped
-from cutlayer.records.run import EXPERIMENT
+from cutlayer.records.run import EXPERIMENT, RESULT
 from cutlayer.report.kit.markup import Html, el, note, row, section, table
 from cutlayer.report.kit.wording import DASH
 
@@ -42,7 +42,7 @@ def unfinished(runs: Path, skipped: Sequence[Skipped]) -> list[Unfinished]:
     reasons = {entry.name: entry.reason for entry in skipped}
     failed = {path.parent.name: read_failure(path.parent) for path in sorted(runs.glob(f"*/{FAILED}"))}
     # A run whose later attempt succeeded, but whose failure was not deleted, has a result.
-    failed = {name: found for name, found in failed.items() if not (runs / name / "result.json").exists()}
+    failed = {name: found for name, found in failed.items() if not (runs / name / RESULT).exists()}
     found = [Unfinished(name, _about(runs / name), "", failure) for name, failure in failed.items()]
     found += [Unfinished(n, _about(runs / n), reason) for n, reason in reasons.items() if n not in failed]
     return found
