@@ -8,37 +8,13 @@ operator is one of ``> >= < <=``. The limit is ``1.1x`` (times the first profile
 
 from __future__ import annotations
 
-import operator
-import re
-from typing import NamedTuple
-
 from cutlayer.errors import ConfigError
 from cutlayer.profile.compare import Figure, Figures, Row
+from cutlayer.records import condition as grammar
+from cutlayer.records.condition import Condition
 from cutlayer.report.kit.columns import columns
 
-_OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
-_CONDITION = re.compile(r"\s*([a-z][\w.]*)\s*(>=|<=|>|<)\s*(-?\d{1,18}(?:\.\d{1,18})?)\s*(x|%|[a-zA-Z]+)\s*")
 _UNITS = {"us": ("ns", 1e3), "ms": ("ns", 1e6), "s": ("ns", 1e9), "B": ("bytes", 1.0)}
-
-
-class Condition(NamedTuple):
-    """What a figure must not do."""
-
-    text: str
-    metric: str
-    op: str
-    limit: float
-    unit: str
-
-    def holds(self, before: Figure, after: Figure) -> bool:
-        """Whether the second figure does what the condition forbids."""
-        if self.unit == "x":
-            limit = self.limit * before.value
-        elif self.unit == "%":
-            limit = before.value + self.limit / 100 * abs(before.value)
-        else:
-            limit = self.limit * _UNITS[self.unit][1]
-        return bool(_OPERATORS[self.op](after.value, limit))
 
 
 def parse(text: str) -> Condition:
@@ -47,13 +23,18 @@ def parse(text: str) -> Condition:
     Raises:
         ConfigError: The text is not a condition.
     """
-    match = _CONDITION.fullmatch(text)
-    if match is None or match[4] not in ("x", "%", *_UNITS):
-        raise ConfigError(
-            f"{text!r} is not a condition; write METRIC OP LIMIT, such as 'p95 > 1.1x', 'head.p50 > 10%', "
-            "'p50 > 50ms' or 'bytes > 4096B'."
-        )
-    return Condition(text.strip(), match[1], match[2], float(match[3]), match[4])
+    return grammar.parse(text, ("x", "%", *_UNITS), "'p95 > 1.1x', 'head.p50 > 10%', 'p50 > 50ms' or 'bytes > 4096B'")
+
+
+def _holds(condition: Condition, before: Figure, after: Figure) -> bool:
+    """Whether the second figure does what the condition forbids."""
+    if condition.unit == "x":
+        limit = condition.limit * before.value
+    elif condition.unit == "%":
+        limit = before.value + condition.limit / 100 * abs(before.value)
+    else:
+        limit = condition.limit * _UNITS[condition.unit][1]
+    return condition.holds(after.value, limit)
 
 
 def compare(before: Figures, after: Figures, metric: str) -> list[tuple[Row, Figure, Figure]]:
@@ -88,7 +69,7 @@ def broken(condition: Condition, rows: list[tuple[Row, Figure, Figure]]) -> list
     unit = rows[0][1].unit
     if condition.unit in _UNITS and _UNITS[condition.unit][0] != unit:
         raise ConfigError(f"{condition.metric} is in {unit or 'no unit'}; {condition.text!r} has another unit.")
-    breaking = [(row, before, after) for row, before, after in rows if condition.holds(before, after)]
+    breaking = [(row, before, after) for row, before, after in rows if _holds(condition, before, after)]
     return sorted(breaking, key=lambda entry: -ratio(entry[1], entry[2]))
 
 

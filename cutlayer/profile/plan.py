@@ -18,7 +18,7 @@ from cutlayer.wire.security import PLAIN, Security
 Say = Callable[[str], None]
 """Receives a line about each step."""
 
-_UNITS = {"us": 1e3, "ms": 1e6, "s": 1e9}
+_UNITS = {"us": 1e3, "ms": 1e6, "s": 1e9, "m": 6e10, "h": 3.6e12}
 
 DEFAULT_NETWORKS = "loopback,wifi,lte"
 
@@ -85,15 +85,15 @@ def numbers(text: str) -> tuple[int, ...]:
 
 
 def duration_ns(text: str) -> float:
-    """A time with its unit, ``50ms``.
+    """A time with its unit: ``50ms``, or ``5m`` for minutes.
 
     Raises:
         ConfigError: The text is not a time above 0.
     """
-    match = re.fullmatch(r"(\d{1,12}(?:\.\d*)?|\.\d+)\s*(us|ms|s)", text.strip())
+    match = re.fullmatch(r"(\d{1,12}(?:\.\d*)?|\.\d+)\s*(us|ms|s|m|h)", text.strip())
     value = float(match[1]) * _UNITS[match[2]] if match else 0.0
     if not value:
-        raise ConfigError(f"A time must be a number above 0 with us, ms or s, such as 50ms; {text!r:.80} was given.")
+        raise ConfigError(f"A time must be a number above 0 with us, ms, s, m or h, such as 50ms or 5m; {text!r:.80} was given.")
     return value
 
 
